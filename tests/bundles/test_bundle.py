@@ -360,7 +360,7 @@ def test_metadata_by_name(by_name: type[BundleMetadata]) -> None:
     row = by_name.get("mine")
     assert row is not None and row["row_count"] == 94 and row["source_type"] == "mock"
     assert by_name.get("other") is None
-    with pytest.raises(ValueError, match="needs a source_type"):
+    with pytest.raises(ValueError, match="requires a source_type"):
         by_name.update("other", row_count=3)
     with pytest.raises(QueryError, match="colour"):
         by_name.update("other", source_type="csv", colour="red")

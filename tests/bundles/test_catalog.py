@@ -999,7 +999,7 @@ def test_bundles_by_the_names_of_older_programs(
         catalog.register_bundle("none", tmp_path / "nothing")
     with pytest.raises(
         QueryError,
-        match="metadata_db_path and db_path are the same argument; give only one of them",
+        match="metadata_db_path and db_path are two names for one argument; pass only one of them",
     ):
         DataCatalog(path, db_path=path)
 

@@ -97,11 +97,11 @@ def test_what_stands_on_no_bar_is_counted() -> None:
         ({"lines": {str(n): pd.Series(dtype=float, index=pd.DatetimeIndex([])) for n in range(9)}},
          "too many lines"),
         ({"marks": 7}, "marks are a int"),
-        ({"marks": ["2024-01-02"]}, "not a mapping"),
+        ({"marks": ["2024-01-02"]}, "must be a mapping"),
         ({"marks": [{"side": "buy"}]}, "times cannot be read"),
         ({"marks": [{"time": "yesterday?"}]}, "times cannot be read"),
-        ({"marks": [{"time": "2024-01-02", "side": "hold"}]}, "side of a mark: 'hold'"),
-        ({"marks": [{"time": "2024-01-02", "price": "x" * 1000}]}, "price of a mark: 'xxx"),
+        ({"marks": [{"time": "2024-01-02", "side": "hold"}]}, "side for a mark: 'hold'"),
+        ({"marks": [{"time": "2024-01-02", "price": "x" * 1000}]}, "price for a mark: 'xxx"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_drawn_over_bars_is_refused(wishes: Any, words: str) -> None:
@@ -112,7 +112,7 @@ def test_what_cannot_be_drawn_over_bars_is_refused(wishes: Any, words: str) -> N
 
 def test_several_symbols_take_no_line_and_no_mark() -> None:
     frames = {"A": frame_of([1, 2], symbol="A"), "B": frame_of([1, 2], symbol="B")}
-    with pytest.raises(QueryError, match="over several symbols"):
+    with pytest.raises(QueryError, match="chart of one symbol"):
         plot(frames, marks=[{"time": "2024-01-02"}])
     assert plot(frames).chart.lines == ()
 

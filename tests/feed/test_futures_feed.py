@@ -96,4 +96,4 @@ def test_markets_there_are_not(
     assert why in caplog.text
     config = {"data_source": "binance", "symbol": "BTCUSDT", "interval": "1m", "testnet": True}
     assert DataFeedFactory.create_data_feed({**config, "market": "futures"}) is None
-    assert "binance's futures have no testnet here" in caplog.text
+    assert "a testnet feed is not available for binance futures" in caplog.text

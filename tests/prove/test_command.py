@@ -37,7 +37,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def verdict_of(name: str, *, is_kept: bool) -> PromiseVerdict:
-    return PromiseVerdict(name, "Final", "did this", "saw that", is_kept, 1.25)
+    return PromiseVerdict(name, "Final", "steps", "details", is_kept, 1.25, "did this; saw that")
 
 
 def given(monkeypatch: pytest.MonkeyPatch, *verdicts: PromiseVerdict) -> list[tuple[Any, ...]]:
@@ -57,7 +57,7 @@ def test_kept_promises_end_with_0(monkeypatch: pytest.MonkeyPatch, capsys: Print
     assert main(["prove", "--only", "hole"]) == 0
     assert calls == [(["hole"], "")]
     out = capsys.readouterr().out
-    assert "✓  hole  kept: Final · did this → saw that" in out
+    assert "✓  hole         kept: Final — did this; saw that" in out
     assert "\n1 promise kept, 0 broken, in " in out
 
 
@@ -66,7 +66,7 @@ def test_a_broken_promise_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: P
     monkeypatch.setenv("ONETAPE_PROVE_BREAK", "split")
     assert main(["prove"]) == 1
     printed = capsys.readouterr()
-    assert "✗  split  broken: Final" in printed.out
+    assert "✗  split        broken: Final — did this; saw that" in printed.out
     assert "broken on purpose" in printed.err
     assert main(["prove", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)

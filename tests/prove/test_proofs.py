@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from src.data.cli import main
 from src.data.prove import checks
 from src.data.prove.checks import PROOFS, Proof
-from src.data.prove.run import NAMES, carried_out
+from src.data.prove.run import NAMES, PromiseVerdict, carried_out
 from src.data.prove.stage import Process, Stage, UnfinishedError
 from tests.cache.counts import FULL
 
@@ -39,9 +40,14 @@ def _fewer_kills(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("proof", PROOFS, ids=NAMES)
-def test_a_promise_is_kept_and_the_proof_can_fail(spoilt: Set, proof: Proof) -> None:
+def test_a_promise_is_kept_and_the_proof_can_fail(
+    spoilt: Set, proof: Proof, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     verdict = carried_out(spoilt.stage, proof)
     assert verdict.is_kept, verdict.saw
+    printed = printed_of(verdict, monkeypatch, capsys)
+    assert printed[0] == f"✓  {proof.name:11}  kept: {proof.promise} — {verdict.brief}"
+    assert len(printed[0]) <= 100 and printed[1].startswith("1 promise kept")
     spoilt.stage.break_ = proof.name
     try:
         verdict = carried_out(spoilt.stage, proof)
@@ -49,6 +55,22 @@ def test_a_promise_is_kept_and_the_proof_can_fail(spoilt: Set, proof: Proof) -> 
         spoilt.stage.break_ = ""
     assert not verdict.is_kept
     assert BROKEN[proof.name] in verdict.saw
+    printed = printed_of(verdict, monkeypatch, capsys)
+    assert printed[0].startswith(f"✗  {proof.name:11}  broken: {proof.promise} — ")
+    assert verdict.saw.partition("; ")[0].split()[-1] in "\n".join(printed)
+
+
+def printed_of(
+    verdict: PromiseVerdict,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> list[str]:
+    """Return the lines that the command prints for a verdict on a screen of 100 columns."""
+    with monkeypatch.context() as patch:
+        patch.setenv("COLUMNS", "100")
+        patch.setattr("src.data.prove.run.verdicts", lambda *_: (one for one in [verdict]))
+        main(["prove"])
+    return [line.rstrip() for line in capsys.readouterr().out.splitlines() if line.strip()]
 
 
 def test_the_folder_is_closed_to_others_and_the_server_to_other_machines(spoilt: Set) -> None:

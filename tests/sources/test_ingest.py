@@ -125,7 +125,7 @@ def test_bars_of_another_kind_are_refused(
         ),
     ]
     for source, timeframe, why in others:
-        with pytest.raises(BundleError, match=f"bundle mine has the {why}"):
+        with pytest.raises(BundleError, match=f"bundle mine has {why}"):
             source.ingest_to_bundle("mine", ["AAPL"], *JUNE[:2], timeframe, folder=bundles)
     assert {p: p.read_bytes() for p in Path(str(path)).rglob("*.parquet")} == before
     assert vendors.count() == count

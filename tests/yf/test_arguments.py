@@ -51,11 +51,11 @@ def test_each_name_of_yfinance_is_served_or_refused_and_says_what_to_use() -> No
         *(f"get_{x}" for x in OF_TICKER),
     }
     for name in OF_MODULE:
-        with pytest.raises(yf.NotServedError, match=rf"^yf\.{name} is not served: \w+ "):
+        with pytest.raises(yf.NotServedError, match=rf"^yf\.{name} is not supported: \w+ "):
             getattr(yf, name)
     ticker = yf.Ticker("AAPL")
     for name in names - set(dir(yf.Ticker)):
-        with pytest.raises(yf.NotServedError, match=rf"^yf\.Ticker\.{name} is not served: \w+ "):
+        with pytest.raises(yf.NotServedError, match=rf"^yf\.Ticker\.{name} is not supported: \w+ "):
             getattr(ticker, name)
     with pytest.raises(yf.NotServedError, match="yfinance alongside onetape"):
         yf.Tickers("AAPL").news()
@@ -76,7 +76,7 @@ def test_a_name_that_yfinance_does_not_have_is_a_plain_error() -> None:
         ({"back_adjust": True}, QueryError, "use auto_adjust=True"),
         ({"interval": "5d"}, BadTimeframeError, "use 1wk"),
         ({"interval": "7m"}, BadTimeframeError, "intervals: 1m, 2m"),
-        ({"interval": 5}, BadTimeframeError, "not served"),
+        ({"interval": 5}, BadTimeframeError, "not supported"),
         ({"period": "13q"}, BadRangeError, "use 1d, 5d"),
         ({"period": 5}, BadRangeError, "not a period"),
         ({"period": "1mo", **MAY}, BadRangeError, "omit one"),

@@ -1,4 +1,4 @@
-"""Sources under the names that programs use for them, and the steps of an ingestion."""
+"""Sources under the names that existing programs use, with the steps of an ingestion."""
 
 from __future__ import annotations
 

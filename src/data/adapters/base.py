@@ -87,7 +87,7 @@ _OTHER_NAMES = {**_NAMES, **{other: name for name, other in _NAMES.items()}}
 
 
 class DatasetId(str):
-    """The id of a dataset, which can be awaited and then returns itself."""
+    """The id of a dataset; it can also be awaited, which returns the id itself."""
 
     def __await__(self) -> Generator[Any, None, DatasetId]:
         return _given(self).__await__()
@@ -98,11 +98,11 @@ async def _given(value: R) -> R:
 
 
 def _under_both_names(fetch: Callable[..., R]) -> Callable[..., R]:
-    """Return a ``fetch`` that accepts either documented name for each argument."""
+    """Return ``fetch``, wrapped to accept each argument under either documented name."""
     own = inspect.signature(fetch).parameters
 
     def renamed(named: Mapping[str, Any]) -> dict[str, Any]:
-        """Return keyword arguments under the names that ``fetch`` itself uses."""
+        """Return keyword arguments under the names that the wrapped ``fetch`` uses."""
         wrong = {name for name in named if name not in own and _OTHER_NAMES.get(name) in own}
         by_own = {name: _OTHER_NAMES[name] if name in wrong else name for name in named}
         if len({*by_own.values()}) < len(named):
@@ -124,12 +124,12 @@ def _under_both_names(fetch: Callable[..., R]) -> Callable[..., R]:
 
 
 def calculate_checksum(path: str | PathLike[str]) -> str:
-    """Return the SHA256 of a file or folder, as hex digits.
+    """Return the SHA256 digest of a file or folder as hex digits.
 
-    For a folder, it is computed from the digests and relative paths of its Parquet files.
+    The digest of a folder is computed from the digests and relative paths of its Parquet files.
 
     Raises:
-        FileNotFoundError: The file does not exist, or the folder has no Parquet file.
+        FileNotFoundError: The file does not exist, or the folder contains no Parquet file.
     """
     root = Path(path)
     if root.is_file():
@@ -157,9 +157,9 @@ def _ranges(rows: pl.DataFrame, question: SourceQuestion) -> dict[str, tuple[int
 def _with_gaps(
     rows: pl.DataFrame, instruments: Mapping[str, Instrument], timeframe: Timeframe
 ) -> dict[str, bool]:
-    """Return for each symbol whether a bar expected by its calendar is missing.
+    """Return a mapping from each symbol to whether a bar that its calendar expects is missing.
 
-    Only bars between the symbol's first and its last one are considered.
+    Only the time between the symbol's first bar and its last is considered.
     """
     found = {}
     for symbol, instrument in instruments.items():
@@ -182,7 +182,7 @@ def _files(path: str | PathLike[str]) -> list[tuple[str, str, int]]:
 
 
 class BaseDataAdapter(DataSource):
-    """A source of bars that are fetched, validated, standardized, written and registered.
+    """A source of bars that can also validate, standardize, write and register what it fetches.
 
     A custom adapter implements :meth:`fetch`, which makes it a
     :class:`~src.data.sources.DataSource`. Callers may name its arguments ``start_date, end_date,
@@ -190,28 +190,27 @@ class BaseDataAdapter(DataSource):
 
     Args:
         name: Name of the source; if empty, the class name.
-        rate_limit_per_second: Maximum number of calls of ``fetch`` per second, including repeated
-            ones.
-        max_retries: Maximum number of calls of ``fetch`` if there are transient errors:
-            ``OSError``, :class:`NetworkError`, :class:`RateLimitError`.
-        initial_retry_delay, backoff_factor: Seconds to wait before the second call, and the
-            factor by which each further wait grows. If the error has a longer ``retry_after``, that
-            is waited instead.
+        rate_limit_per_second: Maximum number of calls to ``fetch`` per second, including retries.
+        max_retries: Maximum number of calls to ``fetch`` in case of transient errors: ``OSError``,
+            :class:`NetworkError`, :class:`RateLimitError`.
+        initial_retry_delay, backoff_factor: Seconds to wait before the second call, and the factor
+            by which each further wait grows. If the error has a ``retry_after`` that is longer, it
+            is used instead.
         validator: Object whose ``validate(frame)`` is also called with each frame; the frame is
             rejected if the result, its ``valid`` or its ``is_valid`` is false. None means no
             validator.
-        timeout: Seconds that fetching may take, including repeated calls; None means no limit.
-        clock: Clock for waiting and for detecting stamps in the future; tests pass another.
+        timeout: Seconds that fetching may take, including retries; None means no limit.
+        clock: Clock for waiting and for detecting stamps in the future; tests may pass their own.
 
     Attributes:
         name, source_name: Name of the source.
-        rate_limiter: Rate limiter of ``fetch``; code that sends several requests may
-            ``acquire()`` it for each.
-        findings: Maps each symbol to the unusual but valid values that the last :meth:`validate`
-            found.
+        rate_limiter: Rate limiter of ``fetch``. A ``fetch`` that sends several requests may call
+            its ``acquire()`` before each.
+        findings: Maps each symbol to the unusual but valid values that the last call to
+            :meth:`validate` found.
 
     Raises:
-        QueryError: An argument is not a number in its range (a ``ValueError``).
+        QueryError: An argument is not a number in the accepted range (a ``ValueError``).
     """
 
     # Defaults for subclasses that have a constructor of their own.
@@ -253,7 +252,7 @@ class BaseDataAdapter(DataSource):
 
     @property
     def source_name(self) -> str:
-        """The same as ``name``."""
+        """The name of the source, like ``name``."""
         return self.name
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -278,7 +277,7 @@ class BaseDataAdapter(DataSource):
 
         Args:
             symbols: Symbols as the source knows them.
-            start_date, end_date: Bounds; naive ones are UTC.
+            start_date, end_date: Bounds of the range; naive times are UTC.
             resolution: Timeframe, such as ``1d``, ``1h``, ``1m``.
 
         Returns:
@@ -287,17 +286,17 @@ class BaseDataAdapter(DataSource):
         """
 
     def validate(self, df: pl.DataFrame) -> bool:
-        """Return True if all rows are valid bars; unusual but valid values are in :attr:`findings`.
+        """Check that all rows are valid bars; unusual but valid values go into :attr:`findings`.
 
         Prices that are out of order or not above zero, negative volumes and missing values are
-        rejected, and so are stamps that are missing, in the future, or repeated for a symbol.
-        Moves of more than three and volumes of more than five standard deviations are unusual
-        (``info``), and so is anything else that ``onetape validate`` finds in a single series.
-        Columns other than prices may be missing. Naive stamps are UTC.
+        rejected, and so are stamps that are missing, in the future, or repeated for a symbol. Moves
+        of more than three and volumes of more than five standard deviations are unusual (``info``),
+        and so is anything else that ``onetape validate`` finds in a single series. Columns other
+        than prices may be missing. Naive stamps are UTC. The result is always True.
 
         Raises:
-            ValidationError: Rows cannot be bars; the message has the reason and the first such
-                row.
+            ValidationError: Some rows are not valid bars; the message contains the reason and the
+                first such row.
         """
         series = checked_series(df, self._clock.now_ms())
         if self._validator is not None:
@@ -312,7 +311,9 @@ class BaseDataAdapter(DataSource):
         return True
 
     def standardize(self, df: pl.DataFrame) -> pl.DataFrame:
-        """Return the bars in the columns of :meth:`.DataSource.fetch`; further columns are kept.
+        """Return the bars in the standard columns of :meth:`.DataSource.fetch`.
+
+        Additional columns are kept.
 
         Raises:
             ValidationError: A column is missing.
@@ -334,15 +335,15 @@ class BaseDataAdapter(DataSource):
 
         In a thread without a running event loop, the call returns when everything is done; its
         result is the id (a ``str``), which may also be awaited. If a loop is running, the result is
-        an ``asyncio.Task`` that has been started.
+        an ``asyncio.Task`` that has already been started.
 
         Args:
             symbols, start_date, end_date, resolution: See :meth:`fetch`.
             catalog: Object whose ``register_dataset(source, symbols, start_date, end_date,
-                resolution, checksum)`` is called and returns the id; a
+                resolution, checksum)`` is called and returns the id, such as a
                 :class:`~src.data.bundles.catalog.DataCatalog`.
-            parquet_writer: Object whose ``write(frame, resolution)`` is called and returns the
-                path of the files it wrote; a
+            parquet_writer: Object whose ``write(frame, resolution)`` is called and returns the path
+                of the files it wrote, such as a
                 :class:`~src.data.polars.parquet_writer.ParquetWriter`.
 
         Only the bars that arrived are written and registered: the registered range is the bars'
@@ -396,9 +397,9 @@ class BaseDataAdapter(DataSource):
         return self._begun(question, store)
 
     def _begun(self, question: SourceQuestion, store: Callable[[Any], R]) -> R | asyncio.Task[R]:
-        """Fetch a frame and return the result of ``store`` for it, or the task that does both.
+        """Fetch a frame, and return the result of calling ``store`` with it.
 
-        A task is started if an event loop is running in this thread.
+        If an event loop is running in this thread, return a started task that does both.
         """
         fetch = partial(answered, self._repeated, self.name, question, self.timeout)
         try:
@@ -468,7 +469,8 @@ class BaseDataAdapter(DataSource):
 
         Args:
             bundle_name: Name of the bundle.
-            symbols, start, end, frequency: See :meth:`fetch`; other rows are left out.
+            symbols, start, end, frequency: See :meth:`fetch`; rows for other symbols or times are
+                left out.
             folder: Folder of bundles; None means the configured one.
 
         Raises:
@@ -476,7 +478,7 @@ class BaseDataAdapter(DataSource):
             DataError: See :meth:`ingest`; the bundle is unchanged.
 
         Warns:
-            UserWarning: Rows were left out.
+            UserWarning: Rows were left out because they were not requested.
         """
         question = SourceQuestion.of(symbols, start, end, frequency)
         bundle, metadata = Bundle(bundle_name, folder), self.get_metadata()
@@ -493,9 +495,9 @@ class BaseDataAdapter(DataSource):
         return self._begun(question, store)
 
     def get_metadata(self) -> DataSourceMetadata:
-        """Return metadata with only the name; a custom adapter may return more."""
+        """Return metadata that contains only the name; a custom adapter may return more."""
         return DataSourceMetadata(source_type=self.name)
 
     def supports_live(self) -> bool:
-        """Return False: an adapter does not stream."""
+        """Return False, because an adapter does not stream."""
         return False

@@ -25,15 +25,15 @@ _DAYS_OF = ((28, "M"), (7, "w"), (1, "d"))
 
 
 def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
-    """Return the bars for each symbol, ascending, if all rows are valid.
+    """Check that all rows of a frame are valid bars, and return the bars for each symbol, sorted.
 
-    Columns other than prices may be missing. A frame without stamps is checked row by row; a frame
-    without ``symbol``, as a single series.
+    Columns other than prices may be missing. Without stamps, each row is checked by itself; without
+    ``symbol``, all rows are one series.
 
     Args:
         frame: Polars frame with ``timestamp`` or ``date``, ``symbol``, ``open high low close
             volume``.
-        now_ms: Current time, UTC milliseconds; a bar that opens too long after it is in the future.
+        now_ms: Current time, UTC milliseconds; a bar that opens much later is in the future.
 
     Raises:
         QualityError: The value is not such a frame or has no rows, or rows are invalid: a missing
@@ -70,7 +70,7 @@ def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
 
 
 def findings_of(series: Mapping[str, CheckedSeries]) -> dict[str, tuple[QualityFinding, ...]]:
-    """Return the findings of the single-series checks: unusual values in valid bars.
+    """Return the findings of the checks of single series: unusual values in valid bars.
 
     They include ``return_outlier`` (a move of more than three standard deviations) and
     ``volume_outlier`` (more than five), with severity ``info``. Symbols without findings are left
@@ -81,9 +81,9 @@ def findings_of(series: Mapping[str, CheckedSeries]) -> dict[str, tuple[QualityF
 
 
 def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return bars in the standard columns.
+    """Convert bars to the standard columns.
 
-    The symbols are in their order of appearance, the bars of each in ascending order.
+    Symbols keep the order in which they first appear; the bars of each are in ascending order.
 
     The columns are ``timestamp`` (``Datetime("us")``, naive UTC), ``symbol``, ``open high low
     close volume`` as ``Decimal(18, 8)`` (volume as ``Decimal(38, 8)`` if a value does not fit),
@@ -94,7 +94,7 @@ def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
 
     Raises:
         QualityError: A column is missing.
-        DecimalRangeError: A value does not fit.
+        DecimalRangeError: A value does not fit into its Decimal type.
     """
     time = _time_column(frame)
     lacking = [] if time else ["timestamp"]
@@ -124,7 +124,7 @@ def _time_column(frame: pl.DataFrame) -> str | None:
 
 
 def _of_columns(frame: pl.DataFrame) -> str:
-    """Return the fault of a frame's columns as text, or an empty string."""
+    """Return a description of what is wrong with a frame's columns, or an empty string."""
     if lacking := [name for name in PRICES if name not in frame.columns]:
         return (
             f"the frame has no {', '.join(lacking)}; its columns are "
@@ -190,7 +190,7 @@ def _stamps(column: pl.Series) -> Stamps:
 
 
 def _usual(stamps: Stamps) -> Timeframe:
-    """Return the timeframe of ascending stamps, estimated from their median distance."""
+    """Estimate the timeframe of ascending stamps from their median distance."""
     steps = np.diff(stamps)
     if not len(steps):  # a single bar is daily if its stamp is midnight
         return Timeframe(1, "d" if stamps[0] % DAY_MS == 0 else "m")

@@ -10,9 +10,9 @@ __all__ = ["AdapterRegistry"]
 
 
 class AdapterRegistry:
-    """A :class:`~src.data.sources.DataSourceRegistry` with other method names. Thread-safe.
+    """A :class:`~src.data.sources.DataSourceRegistry` under other method names. Thread-safe.
 
-    Both share the same sources.
+    Both classes share the same sources.
     """
 
     get_adapter = DataSourceRegistry.get_source
@@ -25,8 +25,8 @@ class AdapterRegistry:
         """Register a class as a source, as :meth:`.DataSourceRegistry.register` does.
 
         Args:
-            name: Name of the source, or only the class, which is then registered under its own name
-                in lowercase.
+            name: Name of the source. If only the class is passed, it is registered under its own
+                name in lowercase.
             adapter_class: Class with the four methods of :class:`.DataSource`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The documented path of four functions that older programs call; each of them warns."""
+"""The documented path of four functions for older programs; each of them issues a warning."""
 
 from ..compat.adapter_bundles import (
     ccxt_hourly_profiling_bundle,

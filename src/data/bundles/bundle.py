@@ -82,7 +82,7 @@ State = Literal["current", "stale", "foreign", "corrupt"]
 
 
 class FileProblem(NamedTuple):
-    """A damaged file in a bundle: its path, and the fault as the rest of a sentence."""
+    """A damaged file in a bundle: its path, and a description of the fault."""
 
     place: str
     what: str
@@ -95,7 +95,7 @@ class BundleState(NamedTuple):
         state: ``current``: the bundle holds what the store returns; ``stale``: the store now
             returns different bars; ``foreign``: the bundle was not built from the store;
             ``corrupt``: some files are missing, or were changed since they were written.
-        causes: Differences that were found, as sentences.
+        causes: Differences that were found, each as a sentence.
     """
 
     state: State
@@ -107,9 +107,9 @@ class BundleChange(NamedTuple):
 
     Attributes:
         written: Paths of the partitions that were written or removed.
-        failed: Maps each symbol without an answer to the reason; the bundle keeps its present bars
-            for them.
-        rounded: Number of values with more than eight decimals.
+        failed: Maps each symbol for which no bars were returned to the reason; the bundle's bars
+            for it stay as they are.
+        rounded: Number of values that were rounded because they had more than eight decimals.
         widened: Whether volumes became ``Decimal(38, 8)``.
         quarantined: Damaged files that were set aside in the bundle's ``_quarantine`` folder.
     """
@@ -122,19 +122,19 @@ class BundleChange(NamedTuple):
 
 
 class Bundle:
-    """One bundle. Thread-safe, and shared by processes.
+    """A bundle of bars in Parquet files. Thread-safe; several processes may use the same bundle.
 
     Args:
-        name: Name of the bundle's folder, or the name that ``DataCatalog.register_bundle`` gave it:
-            letters, digits, ``.``, ``_`` and ``-``. A bundle in the folder of bundles takes
-            precedence.
+        name: Name of the bundle's folder, or the name under which ``DataCatalog.register_bundle``
+            registered it: letters, digits, ``.``, ``_`` and ``-``. A bundle in the folder of
+            bundles takes precedence.
         folder: Folder of bundles, or None for the configured one.
         disk: File access; None is the file system, with permissions according to the umask.
         clock: Source of the time that :meth:`validate` records; None is the system clock.
 
     Attributes:
         name: Name as passed.
-        path: Absolute folder of the bundle.
+        path: Absolute path of the bundle's folder.
         is_elsewhere: Whether the bundle was registered and is outside the folder of bundles.
 
     Raises:
@@ -179,16 +179,16 @@ class Bundle:
         offline: bool = False,
         timeout: float | None = None,
     ) -> BundleChange:
-        """Create the bundle from the answer of ``get_ohlcv_batch`` to these arguments.
+        """Create the bundle from the bars that ``get_ohlcv_batch`` returns for these arguments.
 
         Args:
-            manager: Data manager that answers.
-            symbols: Symbols, see ``get_ohlcv``; they are numbered (``sid``) 1, 2, 3 … in this
+            manager: Data manager that returns the bars.
+            symbols: Symbols as for ``get_ohlcv``; they are numbered (``sid``) 1, 2, 3 … in this
                 order.
-            timeframe: Timeframe of the bars; days and longer become ``daily_bars``, others
-                ``minute_bars``.
-            start_date, end_date: Range, see ``get_ohlcv``, ends inclusive; an end of None moves
-                forward with each refresh.
+            timeframe: Timeframe of the bars. Bars of a day or longer are stored in ``daily_bars``,
+                shorter ones in ``minute_bars``.
+            start_date, end_date: Range as for ``get_ohlcv``, ends inclusive. If the end is None, it
+                moves forward with each refresh.
             adjustment, provider, session: See ``get_ohlcv``.
             offline: Whether to use only stored bars.
             timeout: Seconds to wait for vendors; see ``get_ohlcv``.
@@ -196,7 +196,7 @@ class Bundle:
         Raises:
             BundleError: A bundle with this name exists, or none of the symbols has bars.
             QueryError: An argument is invalid.
-            DecimalRangeError: A value does not fit; nothing is written.
+            DecimalRangeError: A value does not fit into a Decimal column; nothing is written.
             StorageError, LockTimeoutError: The bundle cannot be written; nothing is written.
         """
         request = request_of(
@@ -211,13 +211,14 @@ class Bundle:
         if not any(len(a.rows) for a in answers.values()):
             first = next(iter(answers.values()))
             raise BundleError(
-                f"bundle {self.name} would be empty: {first.error or 'no bar in this range'}",
+                f"bundle {self.name} would be empty: {first.error or 'there are no bars in this range'}",
                 hint="nothing was written",
             )
         with self._files.writing() as commit:
             if Records.read(self._files, self._disk, self.path / METADATA) is not None:
                 raise BundleError(
-                    f"bundle {self.name} was created meanwhile", hint="refresh it instead"
+                    f"bundle {self.name} has just been created by another program",
+                    hint="refresh it instead",
                 )
             records = rebuilt(self._files, commit)
             origin = replace(
@@ -238,13 +239,14 @@ class Bundle:
         wrote it, the file is set aside in the bundle's ``_quarantine`` folder.
 
         Args:
-            manager: Data manager that answers; for a foreign bundle nothing is queried.
+            manager: Data manager that returns the bars; nothing is queried for a foreign bundle
+                (one whose rows user code wrote).
             offline: Whether to use only stored bars.
             timeout: Seconds to wait for vendors.
 
         Raises:
             BundleNotFoundError: The bundle does not exist.
-            BundleError: No symbol could be answered.
+            BundleError: No bars were returned for any symbol.
             DecimalRangeError, StorageError, LockTimeoutError: The update failed; the bundle is
                 unchanged.
         """
@@ -265,17 +267,19 @@ class Bundle:
     ) -> BundleChange:
         """Add bars to the bundle, or create it if it does not exist (see :meth:`create`).
 
-        The bundle then has the symbols of its former request and of this one, from the earlier
-        start to the later end. If it already had that range, and the range had ended when the
-        bundle was written, its other symbols stay unchanged until :meth:`refresh`.
+        The bundle then contains the symbols of its former request and of this one, from the earlier
+        start to the later end. If it already covered that range, and the range had ended when the
+        bundle was written, only the symbols of this request are updated; the others stay unchanged
+        until :meth:`refresh`.
 
         Args:
             manager, symbols, timeframe, start_date, end_date: See :meth:`create`.
             adjustment, provider, session, timeout: See :meth:`create`.
 
         Raises:
-            BundleError: The bundle was written by user code, or has another vendor, timeframe,
-                adjustment or session; or no symbol could be answered. The bundle is unchanged.
+            BundleError: The bundle was written by user code, or has a different vendor, timeframe,
+                adjustment or session; or no bars were returned for any symbol. The bundle is
+                unchanged.
             QueryError, DecimalRangeError, StorageError, LockTimeoutError: See :meth:`create`.
         """
         bounds = start_date, end_date
@@ -296,7 +300,7 @@ class Bundle:
         offline: bool = False,
         timeout: float | None = None,
     ) -> BundleChange:
-        """Update the bundle to the store's current answer to its request, widened by ``wanted``."""
+        """Extend the bundle's request by ``wanted``; update the bundle to the current answer."""
         canonical = manager.provider_selector.canonical
         origin = self.records().origin
         request = widened(self.name, origin.request, wanted, canonical)
@@ -329,9 +333,9 @@ class Bundle:
     def clean(self, manager: DataManager, before: date, *, dry_run: bool = False) -> BundleChange:
         """Drop the partitions that end before a given day.
 
-        The month that contains the day stays (for minute bars, the day itself). If the bundle
-        answers a request, the dropped range is removed from the request, so a refresh does not
-        bring it back.
+        A partition contains one month of daily bars, or one day of minute bars; the partition that
+        contains ``before`` stays. If the bundle answers a request, the dropped range is removed
+        from the request, so a refresh does not bring it back.
 
         Args:
             manager: Data manager whose stored bars are used if the bundle's fingerprints cannot be
@@ -366,7 +370,7 @@ class Bundle:
         with self._files.writing(make=False) as commit:
             if self._examined()[0] != records:
                 raise BundleError(
-                    f"bundle {self.name} was changed by another program meanwhile",
+                    f"bundle {self.name} has just been changed by another program",
                     hint="run the command again",
                 )
             if request is not None:
@@ -387,7 +391,7 @@ class Bundle:
         """Return the store's answer to a shortened request.
 
         Raises:
-            BundleError: The store has nothing for a symbol that the bundle was made from.
+            BundleError: The store no longer has an answer for a symbol whose bars came from it.
         """
         answers = _answers(manager, request, request["symbols"], offline=True)
         for symbol, answer in answers.items():
@@ -409,10 +413,10 @@ class Bundle:
         records: Records,
         old: Sequence[str],
     ) -> dict[str, SymbolSource] | None:
-        """Return the records of the symbols as they will be without the partitions ``old``.
+        """Return the symbols' records as they will be when the partitions ``old`` are removed.
 
-        They are computed from the bundle's rows. Return None if the present rows do not match the
-        recorded digests, because values were rounded when they were written.
+        The records are computed from the bundle's rows. Return None if the present rows do not
+        match the recorded digests, because values were rounded when they were written.
         """
         try:
             frames = {
@@ -518,7 +522,7 @@ class Bundle:
     # --- reading ---------------------------------------------------------------------------
 
     def records(self) -> Records:
-        """Return the bundle's records; lost records are rebuilt, and written if possible.
+        """Return the bundle's records; lost records are rebuilt and, if possible, written again.
 
         Raises:
             BundleNotFoundError: The bundle does not exist.
@@ -553,10 +557,10 @@ class Bundle:
     def validate(self) -> tuple[FileProblem, ...]:
         """Read every file, and return those that are missing or differ from their recorded digest.
 
-        If the bundle can be written, the result is recorded. For a file with the recorded digest,
-        this is the time, as ``last_validated`` in ``metadata.db``. A file whose content changed
-        although its size and times did not is marked, so that :meth:`state` and :meth:`refresh`
-        read it again instead of trusting its size and times.
+        If the bundle is writable, the result is recorded. For a file that has the recorded digest,
+        the current time is recorded as ``last_validated`` in ``metadata.db``. A file whose content
+        changed although its size and times did not is marked, so that :meth:`state` and
+        :meth:`refresh` read it again instead of trusting its size and times.
 
         Raises:
             BundleNotFoundError: The bundle does not exist.
@@ -708,7 +712,7 @@ def _answers(
     offline: bool,
     timeout: float | None = None,
 ) -> dict[str, _Answer]:
-    """Return the data manager's current answer for each symbol."""
+    """Return the data manager's current answer (bars or an error) for each symbol."""
     if not symbols:
         return {}
     before = {symbol: _actions_of(manager.client, symbol) for symbol in symbols}
@@ -738,7 +742,10 @@ def _answer(
     request: Mapping[str, Any],
     before: _Actions | None,
 ) -> _Answer:
-    """Convert a frame to an answer; ``before`` has the actions stored before the frame was read."""
+    """Convert a frame to an answer.
+
+    ``before`` is a digest of the splits and dividends that were stored before the frame was read.
+    """
     frequency = _frequency(request)
     facts = frame.attrs[ATTRS_KEY]
     time = next(iter(get_schema_for_frequency(frequency)))
@@ -779,22 +786,25 @@ def _answer(
 
 
 def _digest(rows: pl.DataFrame, time: str, names: Sequence[str]) -> str:
-    """Return the fingerprint that :func:`.fingerprint` returns for a frame with these rows."""
+    """Return the digest that :func:`.fingerprint` would return for a frame with these rows."""
     stamps = rows[time].cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy()
     return fingerprint_of(stamps, ((name, rows[name].to_numpy()) for name in names))
 
 
 class _Actions(NamedTuple):
-    """A digest of a symbol's splits and dividends that count, and the latest ex-date of all."""
+    """A digest of the splits and dividends that apply to a symbol's prices, and the latest ex-date.
+
+    The latest ex-date may be that of a reported action that is not applied.
+    """
 
     digest: str
     newest: date
 
 
 def _actions_of(client: BarsClient, symbol: str) -> _Actions | None:
-    """Return a digest of the stored actions.
+    """Return a digest of a symbol's stored splits and dividends.
 
-    None if they cannot be read or the symbol is invalid.
+    Return None if they cannot be read or the symbol is invalid.
     """
     try:
         every = client.actions(symbol)
@@ -812,8 +822,9 @@ def _actions_of(client: BarsClient, symbol: str) -> _Actions | None:
 class _Seal(NamedTuple):
     """A digest of everything in the store that an answer depends on.
 
-    While it stays the same, so does the answer. ``folder`` and ``generation`` are the lane and the
-    generation of the answer's bars.
+    While it stays the same, so does the answer. ``folder`` is the lane (one vendor's series of one
+    kind of price) from which the answer came, and ``generation`` is the version of the stored bars
+    in it.
     """
 
     text: str
@@ -827,10 +838,10 @@ def _seal(
     request: Mapping[str, Any],
     actions: _Actions | None,
 ) -> _Seal | None:
-    """Return a digest that changes whenever the store may return another answer; no bar is read.
+    """Return a digest that changes whenever the store may return a different answer.
 
-    Return None if the answer depends on more than the digest covers: on the time, a second series,
-    the user's files, or bars that are not settled or were never requested.
+    No bar is read. Return None if the answer depends on more than the digest covers: on the time, a
+    second series, the user's files, or bars that are not settled or were never requested.
     """
     if query is None or actions is None:
         return None
@@ -901,12 +912,12 @@ def _missing(
 ) -> int:
     """Return the number of missing bars for a request, according to the calendar.
 
-    If a symbol is invalid, its market is unknown. The number is then the largest of those for the
-    other requested symbols, as if they had these stamps.
+    The market of an invalid symbol is unknown. For such a symbol, return the largest number that
+    results for any of the other requested symbols, assuming the same bars.
 
     Args:
         client, symbol, request: Client, symbol and request.
-        stamps: Stamps of the bars that are present.
+        stamps: Timestamps of the bars that are present.
     """
     query = _query(client, symbol, request)
     if query is None:

@@ -63,11 +63,11 @@ class SymbolSource:
 
     Attributes:
         sid: Number of the symbol in the bundle.
-        lane, generation: Lane and generation in the store; None if the bars come from elsewhere.
-        fingerprint: Fingerprint of the answer with these bars, as returned by
-            ``onetape.fingerprint``.
+        lane, generation: Lane (one vendor's series of one kind of price) in the store, and the
+            version of its bars; None if the bars come from elsewhere.
+        fingerprint: Digest of the answer with these bars, as returned by ``onetape.fingerprint``.
         actions: Digest of the splits and dividends that apply.
-        asset_type, exchange: Type of the symbol, and its market.
+        asset_type, exchange: Type of the asset, such as ``stock``, and its market.
         quality: Score of the answer, 0 to 1, or None if the answer has no bars.
         missing: Number of bars that the calendar expects and the answer lacks.
         seal: Digest of everything in the store that the answer depends on. While it stays the same,
@@ -93,7 +93,7 @@ class SymbolSource:
         return None if self.lane is None and not self.missing else self.missing > 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return a plain mapping, including the keys that this version does not use."""
+        """Return a mapping for JSON, including the keys that this version does not use."""
         return _to_json(self)
 
 
@@ -120,16 +120,19 @@ class BundleOrigin:
     """The facts about a bundle that its rows do not show.
 
     Each file of the bundle contains them, limited to its own symbols. A field that is declared with
-    :func:`fact` is also in the bundle's row, in its SQLite table, and may be set by user code.
+    :func:`fact` is also a column of the bundle's row in the SQLite file, and may be set by user
+    code.
 
     Attributes:
         bundle_name: Name of the bundle.
-        commit: Number of the change that wrote it, from 1.
-        source_type: Vendor, ``onetape`` for the router, or the name given by user code.
-        source: Further details of the source given by user code.
+        commit: Number of the change to the bundle that wrote these facts, counted from 1.
+        source_type: Vendor's name; ``onetape`` if the library chose the vendors; or the name given
+            by user code.
+        source: Further details about the source, given by user code.
         resolutions: Maps ``daily`` and ``minute`` to the timeframe of their bars.
         created_at, ingested_at: Times of creation and of the last change, UTC milliseconds.
-        request: Arguments that the bundle answers; None if user code wrote rows into it.
+        request: Arguments of the query that the bundle answers; None if user code wrote rows into
+            it.
         symbols: Maps each symbol to its source.
         wide_volume: Whether volumes are ``Decimal(38, 8)``.
         dataset_id: Id of the dataset in ``metadata.db``.
@@ -150,7 +153,7 @@ class BundleOrigin:
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def of_sids(self, sids: Collection[int]) -> BundleOrigin:
-        """Return the origin limited to these symbols, for a file that has only their rows."""
+        """Return the origin limited to the series ``sids``, for a file with only their rows."""
         return replace(self, symbols={n: s for n, s in self.symbols.items() if s.sid in sids})
 
     def text(self) -> str:
@@ -171,9 +174,9 @@ class BundleOrigin:
 
     @classmethod
     def parsed(cls, text: str) -> BundleOrigin:
-        """Return the origin that :meth:`text` wrote.
+        """Parse an origin from the JSON that :meth:`text` returned.
 
-        Raises ``ValueError``, ``TypeError`` or ``AttributeError``.
+        Raises ``ValueError``, ``TypeError`` or ``AttributeError`` if the JSON is invalid.
         """
         try:
             plain = _from_json(cls, json.loads(text))
@@ -200,12 +203,12 @@ def _from_json(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class SidRows:
-    """The series in one partition, stored as columns, as a bundle may have a million entries.
+    """The series in one partition, as columns, because a bundle may contain a million entries.
 
     Attributes:
         sids: Series numbers, ascending.
-        rows, firsts, lasts: Number of rows, first stamp and last stamp (UTC milliseconds) of
-            each.
+        rows, firsts, lasts: Number of rows, first stamp and last stamp (UTC milliseconds) of each
+            series.
     """
 
     sids: _Integers
@@ -225,8 +228,8 @@ class SidRows:
 def figure(column: str = "", dtype: Any = None, **default: Any) -> Any:
     """Declare a field of :class:`FileRecord` with its column in ``metadata.parquet``.
 
-    Records that were written before there was a field lack its column; it then has its default.
-    A field without a column is stored in another form.
+    If a record is older than the field, its file lacks the column, and the field has its default. A
+    field without a column is stored in another form.
     """
     return field(metadata={"column": column, "dtype": dtype} if column else None, **default)
 
@@ -239,11 +242,11 @@ class FileRecord:
         place: Path relative to the bundle, with ``/``.
         sha256, size_bytes: Digest and size of the file.
         row_count, violations: Number of rows, and number of invalid rows (such as high below low).
-        sids: Rows and stamps of each series in the file.
+        sids: Number of rows, and first and last stamp, of each series in the file.
         state: State of the file (size, times and so on) when it was written, or None if unknown. A
             copy of the file has another state.
-        validated_ms: When ``validate`` last read the file and found this digest, UTC
-            milliseconds; None means never.
+        validated_ms: Time at which ``validate`` last read the file and found this digest, in UTC
+            milliseconds; None if it never did.
     """
 
     place: str = figure("file_path", pl.String)
@@ -256,11 +259,11 @@ class FileRecord:
     validated_ms: int | None = figure("validated_ms", pl.Int64, default=None, compare=False)
 
     def is_unchanged(self, now: FileState | None) -> bool:
-        """Return whether the state ``now`` shows, without a read, that the file is unchanged."""
+        """Return whether the file's present state ``now`` shows that its content is unchanged."""
         return now is not None and self.state == _as_kept(now)
 
     def seen(self, now: FileState) -> FileRecord:
-        """Return this record with the new state of a file that has the recorded content."""
+        """Return this record with a new state; the file was found to have the recorded content."""
         return replace(self, state=_as_kept(now))
 
 
@@ -310,12 +313,12 @@ def check_rows(end: bytes, name: str, size: int | None = None) -> None:
     """Refuse to read a Parquet file that declares more rows or values than its size allows.
 
     Args:
-        end: The file, or its footer.
+        end: Bytes of the whole file, or of its footer.
         name: Name of the file, for messages.
         size: Size of the file in bytes; None means the size of ``end``.
 
     Raises:
-        BundleError: The file declares more.
+        BundleError: The file declares more rows or values than its size allows.
         ValueError: The file is not a Parquet file.
     """
     size = len(end) if size is None else size
@@ -352,12 +355,12 @@ def measured(
 
 
 def digest_of(data: bytes) -> str:
-    """Return the SHA256 of bytes, as hex digits."""
+    """Return the SHA256 digest of ``data`` as hex digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def set_aside(commit: FileChanges, place: str, data: bytes) -> str:
-    """Add to a change a copy of a file in ``_quarantine``; return the path of the copy."""
+    """Add a copy of a damaged file, in ``_quarantine``, to a change; return the copy's path."""
     name = f"{QUARANTINE}/{place.replace('/', '_')}.{digest_of(data)[:8]}"
     commit.put(name, data)
     return name
@@ -372,7 +375,9 @@ class Records:
 
     @classmethod
     def read(cls, files: BundleFiles, disk: Disk, path: Path) -> Records | None:
-        """Return the records in ``metadata.parquet``; None if it is missing, damaged or foreign.
+        """Return the records in ``metadata.parquet``.
+
+        Return None if the file is missing, damaged or from another program.
 
         Raises:
             FormatVersionError: A newer version of this library wrote the file.
@@ -459,7 +464,7 @@ class Records:
         return {**{sid: str(sid) for sid in self.spans()}, **named}
 
     def checksum(self) -> str:
-        """Return a single digest of all files."""
+        """Return one digest for all files together."""
         lines = (f"{record.sha256}  {place}\n" for place, record in sorted(self.files.items()))
         return digest_of("".join(lines).encode())
 
@@ -489,7 +494,7 @@ class Records:
         return buffer.getvalue()
 
     def dataset(self, path: str = ".") -> Dataset:
-        """Return the bundle as a dataset whose files are in ``path``."""
+        """Convert the bundle to a dataset of the catalog, with its files in ``path``."""
         origin, spans, names = self.origin, self.spans(), self.names()
         firsts, lasts = [s[1] for s in spans.values()], [s[2] for s in spans.values()]
         sources = {source.sid: source for source in origin.symbols.values()}
@@ -524,7 +529,7 @@ class Records:
         )
 
     def request_key(self) -> str | None:
-        """Return the key of the request that the bundle answers, or None for a foreign bundle."""
+        """Return the key of the bundle's request, or None if user code wrote its rows."""
         request = self.origin.request
         if request is None:
             return None
@@ -535,7 +540,8 @@ class Records:
     def _covers(self, names: Mapping[int, str]) -> Iterator[Cover]:
         """Yield the range that the bundle covers for each symbol.
 
-        It extends from the first to the last bar, and over the bundle's request if there is one.
+        The range extends from the first bar to the last and, if the bundle answers a request, over
+        the requested range up to the time of the last change.
         """
         origin = self.origin
         request = origin.request or {}
@@ -550,7 +556,7 @@ class Records:
                 yield Cover(names[sid], resolution, first // 1000, last // 1000)
 
     def _database(self) -> bytes:
-        """Return a SQLite file with the documented tables."""
+        """Return the bytes of a SQLite file with the documented tables."""
         with closing(connect(":memory:", 0)) as db:
             db.execute("PRAGMA page_size = 1024")  # twenty tables and indexes take one each
             make(db)
@@ -577,7 +583,7 @@ _LATER = _STATE | {name: _DECLARED[name].metadata["dtype"] for name in _DEFAULTS
 
 
 def _of_text(texts: pl.Series) -> list[pl.Series]:
-    """Return the columns of records in the older format, JSON strings.
+    """Convert records in the older format (JSON strings) to columns.
 
     Each string maps a series number to the number of its rows and to its first and last stamp.
     """
@@ -629,7 +635,7 @@ def has_database(files: BundleFiles) -> bool:
 
 
 def _full(given: str | None) -> str | None:
-    """Return a bound of a request as a full ISO time if it can be parsed, or else unchanged."""
+    """Return a request's bound as a full ISO time, or unchanged if it cannot be parsed."""
     try:
         return given and iso(parse_iso(given))
     except ValueError:
@@ -637,7 +643,10 @@ def _full(given: str | None) -> str | None:
 
 
 def _bound(given: str | None, otherwise: int, *, is_end: bool = False) -> int:
-    """Return a request's bound in UTC milliseconds; for a date, its first or last millisecond."""
+    """Return a request's bound in UTC milliseconds; for a date, its first or last millisecond.
+
+    ``otherwise`` is returned if there is no bound, or if it is relative, such as ``90d``.
+    """
     try:
         bound = parse_iso(given) if given else otherwise
     except ValueError:  # not in the form that users type, such as `90d`

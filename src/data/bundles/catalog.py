@@ -60,12 +60,12 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class DatasetUse(NamedTuple):
-    """The use of a dataset by backtests.
+    """The number of backtests that use a dataset, and the time of the latest.
 
     Attributes:
         dataset_id: Id of the dataset.
         backtests: Number of different backtests linked to it.
-        last: Time of the latest of these links, naive UTC.
+        last: Time of the latest link to it, naive UTC.
     """
 
     dataset_id: str
@@ -76,27 +76,28 @@ class DatasetUse(NamedTuple):
 class DataCatalog:
     """The datasets in a folder of bundles, or in one bundle, and the backtests that read them.
 
-    Each registration and each link is a durable line in ``catalog.jsonl`` in that folder. The
-    SQLite file is an index of these lines, of the bundles, and of the lanes that were requested.
-    Any SQLite program may read it. If it is deleted, it is built again. If it cannot be written,
-    the index is kept in memory. Thread-safe, and shared by processes.
+    Each registration and each link is recorded as a durable line in ``catalog.jsonl`` in that
+    folder. The SQLite file is an index of these lines, of the bundles, and of the requested lanes
+    (a lane is one vendor's series of one kind of price in the store). Any SQLite program may read
+    it. If it is deleted, it is rebuilt. If it cannot be written, the index is kept in memory.
+    Thread-safe; several processes may use the same catalog.
 
     Args:
-        metadata_db_path: Path of the SQLite file; its folder is the folder of bundles. The path
-            of one bundle's file (``<bundles>/<name>/metadata.db``) makes a catalog of only this
-            bundle. None means ``catalog.metadata_db`` in ``./config/data_catalog.yaml``, or else
-            ``metadata.db`` in the folder of bundles.
-        db_path: The same path, under the name that other programs use.
-        folder: Folder of bundles, if it is not the folder of the file.
-        manager: Manager whose store has the lanes; None means ``get_data_manager()``, called on first
-            use.
+        metadata_db_path: Path of the SQLite file; its folder is the folder of bundles. With the
+            path of one bundle's file (``<bundles>/<name>/metadata.db``), the catalog covers only
+            this bundle. None means ``catalog.metadata_db`` in ``./config/data_catalog.yaml``, or
+            else ``metadata.db`` in the folder of bundles.
+        db_path: Alias of ``metadata_db_path``, for programs that use this name.
+        folder: Folder of bundles, if it is not the folder that contains the SQLite file.
+        manager: Data manager whose store contains the lanes; None means ``get_data_manager()``,
+            called on first use.
 
     Attributes:
         metadata_db_path: Path of the SQLite file.
 
     Raises:
         ConfigError: The folder cannot be used.
-        QueryError: Both paths are given.
+        QueryError: Both ``metadata_db_path`` and ``db_path`` are given.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class DataCatalog:
     ) -> None:
         if metadata_db_path is not None and db_path is not None:
             raise QueryError(
-                "metadata_db_path and db_path are the same argument; give only one of them"
+                "metadata_db_path and db_path are two names for one argument; pass only one of them"
             )
         given = metadata_db_path if db_path is None else db_path
         path, scope = _path_of(given, folder)
@@ -161,14 +162,15 @@ class DataCatalog:
         """Register a dataset; the registration is durable when this returns.
 
         Args:
-            source: Source of its bars, such as ``yfinance``, ``ccxt:binance``, ``csv:custom``.
+            source: Source of the bars, such as ``yfinance``, ``ccxt:binance``, ``csv:custom``.
             symbols: Symbols as the caller names them; at least one.
             start_date, end_date: Range of the dataset, ends inclusive: text, date or time; naive
                 means UTC.
             resolution: Timeframe, such as ``1d``.
             checksum: Checksum of its files.
             parquet_path: Path of its files.
-            ranges: Bars of each symbol; a symbol without an entry has the whole range.
+            ranges: First bar, last bar and number of bars of each symbol; a symbol without an entry
+                covers the whole range.
             files: Path, SHA256 and size in bytes of each file.
             markets: Maps each symbol to its type, such as ``stock``, and its exchange.
 
@@ -266,15 +268,16 @@ class DataCatalog:
         }
 
     def instrument(self, symbol: str) -> Instrument | None:
-        """Return the instrument that a symbol means under the rules; None if none or several."""
+        """Return the instrument that a symbol stands for under the rules; None if unclear."""
         return self._lanes.instrument(symbol, "1d")
 
     def register_bundle(self, name: str, path: str | os.PathLike[str]) -> str:
-        """Register a bundle under a name, wherever it is, and return the id of its dataset.
+        """Register a bundle in any folder under a name, and return the id of its dataset.
 
-        For a bundle in the folder of bundles, nothing needs to be registered. Any other bundle is
-        registered as a dataset in its present state. ``Bundle(name)``, the methods of
-        ``BundleMetadata`` and ``onetape bundle`` then find it by its name.
+        A bundle in the folder of bundles is already known under its own name, so nothing is
+        recorded for it. Any other bundle is registered as a dataset in its present state.
+        ``Bundle(name)``, the methods of ``BundleMetadata`` and ``onetape bundle`` then find it by
+        its name.
 
         Raises:
             BundleNotFoundError, BundleError: There is no bundle in ``path``, or it cannot be
@@ -314,7 +317,7 @@ class DataCatalog:
         Args:
             backtest_id: Any string.
             dataset_id: Id of a dataset in the catalog.
-            cached_at: Time at which its data was cached; naive means UTC. None means now.
+            cached_at: Time at which the dataset was cached; naive means UTC. None means now.
 
         Raises:
             QueryError: The dataset does not exist, or an argument is invalid.
@@ -344,8 +347,8 @@ class DataCatalog:
     def get_datasets_for_backtest(self, backtest_id: str) -> list[str]:
         """Return the ids of the datasets linked to a backtest, and of the lanes that it read.
 
-        The lanes are included only if the backtest ran in ``lineage(backtest_id)``. The ids are
-        read from the log itself, not from the index.
+        A backtest's lanes are recorded only if it ran inside ``with lineage(backtest_id)``. The ids
+        are read from the log itself, not from the index.
 
         Raises:
             CorruptEntryError, FormatVersionError, StorageError: The log cannot be read.
@@ -378,14 +381,14 @@ class DataCatalog:
         return [DatasetUse(own, n, pd.Timestamp(last, unit="s")) for own, n, last in rows]
 
     def predicted(self, symbols: Sequence[str], backtests: int = 20) -> list[str]:
-        """Return ids of datasets that recent backtests of some symbols read, most frequent first.
+        """Return the ids of datasets that recent backtests of these symbols read, most used first.
 
         The next backtest of these symbols is likely to read them, so they can be fetched before
         it starts.
 
         Args:
-            symbols: Symbols; a backtest counts if it read a dataset with any of them.
-            backtests: Number of latest such backtests to consider.
+            symbols: Symbols; a backtest is considered if it read a dataset with any of them.
+            backtests: Maximum number of such backtests to consider, latest first.
         """
         rows = self._read(
             lambda db: db.execute(
@@ -400,11 +403,11 @@ class DataCatalog:
         return [own for (own,) in rows]
 
     def warm(self, datasets: Iterable[str] | None = None, count: int = 10) -> dict[str, int]:
-        """Read datasets, so that the system has their files in memory when a backtest starts.
+        """Read datasets, so that the system has cached their files when a backtest starts.
 
         Args:
             datasets: Dataset ids, or None for the ``count`` most popular ones.
-            count: Number of popular datasets.
+            count: Number of popular datasets to read if ``datasets`` is None.
 
         Returns:
             Maps each id to the number of bytes read, which is 0 for a registered dataset without
@@ -440,7 +443,7 @@ class DataCatalog:
     def refresh(self) -> None:
         """Update the whole SQLite file, including all lanes, for programs that read it.
 
-        Other calls add only the lanes that they name.
+        Other methods add only the lanes that they find.
 
         Raises:
             CacheError: The store cannot be read.
@@ -453,7 +456,10 @@ class DataCatalog:
     # --- bundles, as their metadata --------------------------------------------------------
 
     def store_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Record user-supplied values for ``metadata["bundle_name"]``; see ``BundleMetadata.update``.
+        """Record user-supplied metadata for a bundle; see ``BundleMetadata.update``.
+
+        Args:
+            metadata: Fields to record, and ``bundle_name``.
 
         Raises:
             QueryError: ``bundle_name`` is missing, or a field does not exist.
@@ -488,7 +494,7 @@ class DataCatalog:
         query = "SELECT * FROM bundle_cache WHERE cache_key = ? ORDER BY bundle_name"
 
         def work(db: sqlite3.Connection) -> dict[str, Any] | None:
-            """Return the row with the key as a mapping by column, or None if there is none."""
+            """Return the row with the requested key as a mapping from column to value, or None."""
             rows = db.execute(query, (cache_key,))
             row = rows.fetchone()
             return row and dict(zip([column[0] for column in rows.description], row, strict=True))
@@ -513,7 +519,7 @@ class DataCatalog:
     def _indexed(
         self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
     ) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
-        """Return the rank and id of the best matching dataset, and whether the index was right.
+        """Return the rank and id of the best matching dataset, and whether the index was correct.
 
         Each match in the index is checked against the log or the records of the bundle.
         """
@@ -526,7 +532,7 @@ class DataCatalog:
         bounds = (symbols[0], resolution, len(symbols), start, end, source, source)
 
         def best(db: sqlite3.Connection) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
-            """Return the rank and id of the first true match, and whether no match was wrong."""
+            """Return the rank and id of the first correct match, and whether no match was wrong."""
             is_sound = True
             for *rank, dataset_id, kind, place, size in db.execute(query, bounds):
                 where = DatasetPlace(kind, place, size)
@@ -541,9 +547,9 @@ class DataCatalog:
     def _covered(
         self, place: DatasetPlace, dataset_id: str, resolution: str, start: int, end: int
     ) -> set[str]:
-        """Return the symbols for which a dataset really has a range.
+        """Return the symbols for which a dataset covers a range, without trusting the index.
 
-        This is read from the dataset's line in the log or from the records of the bundle.
+        The dataset's line in the log is read, or the records of the bundle.
         """
         dataset = self._truth(place)
         if dataset is None or dataset.dataset_id != dataset_id:
@@ -551,7 +557,7 @@ class DataCatalog:
         return dataset.covered(resolution, start, end)
 
     def _entry(self, place: DatasetPlace) -> dict[str, Any]:
-        """Return the entry in a line of the log, or an empty one if the index has a wrong offset."""
+        """Return the log entry at a location; empty if the index has a wrong offset."""
         try:
             content = self._log.read_at(int(place.place), int(place.size))
         except (ValueError, TypeError, OverflowError):
@@ -656,7 +662,7 @@ class DataCatalog:
             )
 
     def _publish(self) -> None:
-        """Update the SQLite file; that of a single bundle is written as a change of the bundle."""
+        """Update the SQLite file; in a single bundle, this is a change to the bundle."""
         data = self._read(lambda db: db.serialize() if self._scope else b"")
         files = BundleFiles(self._folder / self._scope, self._disk)
         if self._scope and self._disk.read_if_exists(files.path / DATABASE) != data:
@@ -669,7 +675,7 @@ class DataCatalog:
     def _lane_for(
         self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
     ) -> tuple[SeriesKey, Dataset] | None:
-        """Return the lane that has the range now, or None; there is none for several symbols."""
+        """Return the lane that now covers the range; always None for several symbols."""
         if len(symbols) > 1 or self._scope:
             return None
         return self._lanes.find(symbols[0], resolution, start, end, source)
@@ -697,8 +703,8 @@ def cache_key(
     Args:
         source: Source of the bars.
         symbols: Symbols, at least one.
-        start_date, end_date: Text, date or time to the millisecond; naive means UTC, None means
-            open.
+        start_date, end_date: Bounds of the range, to the millisecond: text, a date or a time. Naive
+            means UTC; None means no bound.
         resolution: Timeframe.
 
     Raises:

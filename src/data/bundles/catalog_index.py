@@ -104,9 +104,10 @@ class DatasetPlace(NamedTuple):
     """The location of the authoritative source for a dataset.
 
     Attributes:
-        kind: ``line`` of the log, ``bundle``, ``lane`` of the store, or ``read``: a lane in a
-            lineage.
-        place: Offset of the line, name of the bundle, or cache folder and series on two lines.
+        kind: Kind of the source: ``line`` (a line of the log), ``bundle``, ``lane`` (a lane in the
+            store) or ``read`` (a lane that a recorded run read).
+        place: Offset of the line; name of the bundle; or, for a lane, the cache folder and the
+            series, separated by a newline.
         size: Size of the line in bytes; 0 for other kinds.
     """
 
@@ -116,11 +117,11 @@ class DatasetPlace(NamedTuple):
 
 
 class _MakeAnew(Exception):  # noqa: N818 - not an error of a call
-    """The index must be rebuilt, because it was built from another log than the present one."""
+    """The index must be rebuilt, because it was built from a different log."""
 
 
 class _Moment(NamedTuple):
-    """The inode of the index's file and the states of its sources; equal if nothing changed."""
+    """The inode of the index file and the states of its sources; equal values mean no change."""
 
     inode: int | None
     log: FileState | None
@@ -132,17 +133,17 @@ _NOTHING = _Moment(None, None, None, None)
 
 
 class CatalogIndex:
-    """The index of a folder of bundles, or of one bundle in it.
+    """The SQLite index of a folder of bundles, or of one bundle in it.
 
-    Thread-safe, and shared by processes.
+    Thread-safe; several processes may use the same index.
 
     Args:
-        path: Path of the file, or None to keep the index in memory.
-        log: Log of the folder.
-        records_of: Returns the records of a bundle by its name, or None if there is no such
-            bundle.
-        described: Returns a bundle's row in ``bundle_metadata`` (or None) and its rows in
-            ``bundle_symbols``.
+        path: Path of the SQLite file, or None to keep the index in memory.
+        log: Catalog log of the folder.
+        records_of: Function that returns the records of a bundle by its name, or None if there is
+            no such bundle.
+        described: Function that returns a bundle's row in ``bundle_metadata`` (or None) and its
+            rows in ``bundle_symbols``.
         disk: File system.
         scope: Name of the one bundle to cover, or empty for all.
 
@@ -184,7 +185,7 @@ class CatalogIndex:
             BundleError: The path of the index is a file of another program.
             FormatVersionError: A newer version of this library wrote the file, or a line of the
                 log.
-            LockTimeoutError: Another process that is building the index held it for 30 s.
+            LockTimeoutError: Another process was building the index and kept it locked for 30 s.
             StorageError: The log cannot be read, or the path of the index is not a regular file.
         """
         with self._lock:
@@ -203,7 +204,7 @@ class CatalogIndex:
         raise AssertionError("not reached")
 
     def write(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Let ``work`` change rows in one transaction; raises the errors of :meth:`read`."""
+        """Call ``work`` to change rows in one transaction; raises the errors of :meth:`read`."""
 
         def change(db: sqlite3.Connection) -> None:
             """Call ``work``, unless another process has just replaced the file."""
@@ -214,7 +215,7 @@ class CatalogIndex:
         self.read(change)
 
     def doubt(self) -> None:
-        """Make the next call rebuild the index; called if a row of it has proved wrong."""
+        """Make the next call rebuild the index; called when one of its rows has proved wrong."""
         with self._lock:
             self.close()
             self._file.is_damaged = True
@@ -261,7 +262,7 @@ class CatalogIndex:
         self._file.keep_in_memory()
 
     def _bring(self, now: _Moment) -> None:
-        """Open the index and apply any changes; rebuild it if that is not possible."""
+        """Open the index and apply the changes in its sources; rebuild it if necessary."""
         path = self._file.path
         if path is not None:
             self._disk.make_folders(path.parent)
@@ -292,7 +293,7 @@ class CatalogIndex:
         return self._db
 
     def _is_applied(self, db: sqlite3.Connection) -> bool:
-        """Apply any changes; return False if that is not possible with this index."""
+        """Apply the changes in the sources; return False if this index does not allow it."""
         try:
             self._apply(db)
         except _MakeAnew:
@@ -324,7 +325,7 @@ class CatalogIndex:
 
     def _apply(self, db: sqlite3.Connection) -> None:
         def work() -> None:
-            """Apply new lines and bundles, and describe the bundles that they concern."""
+            """Apply new log lines and changed bundles; rewrite the rows of these bundles."""
             self._touched.clear()
             self._take_lines(db)
             self._take_bundles(db)
@@ -425,7 +426,7 @@ class CatalogIndex:
             self._link(db, run, lane.dataset_id, entry["asked"], key)
 
     def _put_read(self, db: sqlite3.Connection, lane: Dataset, place: DatasetPlace) -> None:
-        """Add a lane that a run read, with the facts in the line; keep a lane from the store."""
+        """Add a lane that a run read, unless the index already has this lane from the store."""
         row = db.execute(
             "SELECT kind, start_date, end_date FROM catalog_places JOIN datasets USING (dataset_id) "
             "WHERE dataset_id = ?",
@@ -539,13 +540,13 @@ class CatalogIndex:
 def put(
     db: sqlite3.Connection, dataset: Dataset, place: DatasetPlace, at_ms: int | None, tie: int = 0
 ) -> None:
-    """Add a dataset, replacing one with the same id; in the caller's transaction.
+    """Add a dataset in the caller's transaction, replacing any dataset with the same id.
 
     Args:
         db: Database of the index.
         dataset, place: Dataset, and the location of its authoritative source.
         at_ms: Time at which it was added, UTC milliseconds; None excludes it from searches.
-        tie: Rank among datasets from the same millisecond, lowest first.
+        tie: Rank among datasets that were added in the same millisecond, lowest first.
     """
     if db.execute("SELECT 1 FROM datasets WHERE dataset_id = ?", (dataset.dataset_id,)).fetchone():
         remove(db, dataset.dataset_id)
@@ -564,7 +565,7 @@ def put(
 
 
 def remove(db: sqlite3.Connection, dataset_id: str) -> None:
-    """Remove the rows of a dataset; its links stay in case the dataset returns."""
+    """Remove a dataset's rows; the links to it stay, in case the dataset comes back."""
     own = (dataset_id,)
     db.execute(
         "DELETE FROM catalog_search WHERE symbol IN (SELECT symbol FROM symbols WHERE dataset_id = ?1) "
@@ -579,7 +580,10 @@ def remove(db: sqlite3.Connection, dataset_id: str) -> None:
 
 
 def dataset_of(entry: Mapping[str, Any]) -> Dataset:
-    """Return the dataset in a line; raises ``KeyError``, ``TypeError`` or ``ValueError``."""
+    """Return the dataset that a log entry describes.
+
+    Raises ``KeyError``, ``TypeError`` or ``ValueError`` if the entry is invalid.
+    """
     start, end = parse_iso(entry["start"]) // 1000, parse_iso(entry["end"]) // 1000
     at, resolution = parse_iso(entry["time"]) // 1000, entry["resolution"]
     ranges = tuple(RangeRow(*one) for one in entry.get("ranges", ()))
@@ -612,7 +616,7 @@ def lane_place(cache: str, series: str) -> DatasetPlace:
 
 
 def lane_id(place: DatasetPlace) -> str:
-    """Return the dataset id of a lane: the same for the same cache folder and series."""
+    """Return the dataset id of a lane, which depends only on the cache folder and the series."""
     return str(uuid5(NAMESPACE_URL, f"onetape lane {place.place}"))
 
 
@@ -622,7 +626,7 @@ def lane_source(vendor: str, series: str) -> str:
 
 
 def linked_lane(entry: Mapping[str, Any]) -> Dataset:
-    """Return the lane of a link as a dataset, with the facts in the link's line."""
+    """Return the dataset for a lane that a backtest is linked to, from the link's log entry."""
     series = key_of(entry["series"])
     return Dataset(
         entry["dataset"],
@@ -638,7 +642,7 @@ def linked_lane(entry: Mapping[str, Any]) -> Dataset:
 
 
 def _read_lane(entry: Mapping[str, Any]) -> Dataset:
-    """Return the lane of a recorded read as a dataset, with the facts in the read's line."""
+    """Return the dataset for a lane that a run read, from the log entry of the read."""
     series = key_of(entry["series"])
     pieces, symbol = entry["read"], SymbolRow(series.symbol)
     return Dataset(

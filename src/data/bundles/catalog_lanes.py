@@ -1,4 +1,4 @@
-"""Lanes of the store as datasets: derived from the store's present state, without a file."""
+"""Presents lanes of the store as datasets, derived from the store's present state."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ __all__ = ["LaneDatasets"]
 
 
 class LaneDatasets:
-    """The lanes in one cache folder. Thread-safe.
+    """The lanes (one vendor's series of one kind of price each) in one cache folder.
+
+    Thread-safe.
 
     Args:
-        client: Returns the client that reads stored bars; called when one is needed.
+        client: Function that returns the client for reading stored bars; called on first use.
     """
 
     def __init__(self, client: Callable[[], BarsClient]) -> None:
@@ -36,12 +38,13 @@ class LaneDatasets:
     def find(
         self, symbol: str, resolution: str, start: int, end: int, source: str | None
     ) -> tuple[SeriesKey, Dataset] | None:
-        """Return the lane that has a range for a symbol, or None if there is none.
+        """Return the lane that covers a range for a symbol, or None if there is none.
 
         Args:
             symbol, resolution: Symbol and timeframe as the caller names them.
             start, end: Range in UTC seconds, ends included.
-            source: Vendor, or vendor and lane; None means the lane that answers under the rules.
+            source: Vendor, or vendor and lane; None means the lane from which the rules would
+                answer.
 
         Raises:
             CacheError: The store cannot be read.
@@ -60,7 +63,10 @@ class LaneDatasets:
         return None
 
     def get(self, key: SeriesKey) -> Dataset | None:
-        """Return a lane as it is now, or None if it stores no bar; errors as in :meth:`find`."""
+        """Return a lane as it is now, or None if it contains no bars.
+
+        Raises the errors of :meth:`find`.
+        """
         parts = self._client().coverage(key)
         known = self._measured.get(key)
         if known is None or known[0] != parts:
@@ -92,7 +98,7 @@ class LaneDatasets:
         return lane_place(str(self._client().folder), str(key))._replace(kind="lane")
 
     def instrument(self, symbol: str, resolution: str) -> Instrument | None:
-        """Return the instrument that a symbol means under the rules, or None."""
+        """Return the instrument that a symbol stands for under the rules; None if unclear."""
         if (symbol, resolution) not in self._instruments:
             try:
                 found: Instrument | None = self._client().query(symbol, resolution).instrument

@@ -25,10 +25,12 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class CatalogLog:
-    """The log in one folder of bundles. Thread-safe, and shared by processes.
+    """The log ``catalog.jsonl`` in one folder of bundles.
+
+    Thread-safe; several processes may use the same log.
 
     Args:
-        folder: Folder of bundles; the first line creates it.
+        folder: Folder of bundles; it is created when the first line is written.
         disk: File access; None is the file system, with permissions according to the umask.
         clock: Source of the times in lines; None is the system clock.
 
@@ -44,9 +46,9 @@ class CatalogLog:
         """Add a line; it is durable when this returns.
 
         Raises:
-            StorageError: The disk refused the line; whatever was written of it is ignored.
-            LockTimeoutError: Another writer held the file for 30 s.
-            ValueError: The entry holds a value that JSON cannot represent.
+            StorageError: The line could not be written; any part of it that was written is ignored.
+            LockTimeoutError: Another writer kept the file locked for 30 s.
+            ValueError: The entry contains a value that JSON cannot represent.
         """
         self.append_all(type_, [entry], format_)
 
@@ -59,8 +61,8 @@ class CatalogLog:
     ) -> None:
         """Add several lines with one write and one sync; raises the errors of :meth:`append`.
 
-        After a crash or on a full disk, only the first lines may be there. ``check`` is called
-        first, while no other writer can add a line; if it raises, nothing is added.
+        After a crash, or if the disk is full, possibly only the first lines were written. ``check``
+        is called first, while no other writer can add a line; if it raises, nothing is added.
         """
         head = {"type": type_, "format": format_, "time": iso(self._clock.now_ms())}
         lines = b"".join(_encode({**head, **entry}).encode("ascii") + b"\n" for entry in entries)
@@ -73,12 +75,12 @@ class CatalogLog:
             append_line(self._disk, self.path, lines, durable=True)
 
     def entries(self, type_: str, format_: int = 1, holding: str = "") -> Iterator[dict[str, Any]]:
-        """Yield the entries of a type, oldest first; none if there is no file.
+        """Yield the entries of a type, oldest first; nothing if the file does not exist.
 
         Args:
             type_: Type of the entries.
             format_: Latest format of this type that the caller can read.
-            holding: Text that must be in a value or key of a line; other lines are not parsed.
+            holding: Text to search for; lines without this text in a key or a value are skipped.
 
         Raises:
             FormatVersionError: A newer version of this library wrote one of the entries.
@@ -109,7 +111,7 @@ class CatalogLog:
     def read_at(self, offset: int, count: int | None = None) -> tuple[bytes, FileState] | None:
         """Return ``count`` bytes from ``offset`` (None means up to the end), and the file's state.
 
-        None if the file does not exist.
+        Return None if the file does not exist.
         """
         handle = self._disk.open_read(self.path)
         if handle is None:

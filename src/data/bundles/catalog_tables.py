@@ -50,7 +50,7 @@ _HEADER = b"SQLite format 3\0"
 
 
 class SymbolRow(NamedTuple):
-    """A symbol of a dataset; ``metadata`` is JSON."""
+    """A symbol in a dataset; ``metadata`` is JSON text."""
 
     symbol: str
     asset_type: str = "unknown"
@@ -59,9 +59,9 @@ class SymbolRow(NamedTuple):
 
 
 class RangeRow(NamedTuple):
-    """The bars for a symbol: the first and the last, their number, and whether some are missing.
+    """A symbol's bars: the first and last time, their number, and whether some are missing.
 
-    ``has_gaps`` is None if the symbol's market is unknown, because then no bar is expected.
+    ``has_gaps`` is None if the symbol's market is unknown, because no bar is expected then.
     """
 
     symbol: str
@@ -82,10 +82,10 @@ class Cover(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """One dataset: the columns of ``datasets``, and its rows in the other tables.
+    """One dataset: the columns of its row in ``datasets``, and its rows in the other tables.
 
     Attributes:
-        symbols, ranges: Rows in these tables.
+        symbols, ranges: Rows in the tables ``symbols`` and ``date_ranges``.
         files: Path and SHA256 of each file.
         covers: Ranges in which the dataset has all bars; searches use them.
         validated: Maps the path of a file to the time (UTC seconds) at which its digest was last
@@ -164,7 +164,10 @@ def request_key(
 
 
 def make(db: sqlite3.Connection, more: tuple[str, ...] = ()) -> None:
-    """Create the tables in an empty database, run the statements ``more``, and mark the file."""
+    """Create the tables in an empty database, run the statements in ``more``, and mark the file.
+
+    The mark is an application id and a version, which :func:`check_owner` checks.
+    """
     for statement in (*TABLES, *more):
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")

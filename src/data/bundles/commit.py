@@ -1,4 +1,4 @@
-"""Atomic changes to several files of a bundle, no matter when or how the writer is killed.
+"""Changes to several files of a bundle that are atomic even if the writer is killed at any moment.
 
 New files are first written and synced under ``.staging``. Then a journal is created atomically,
 which lists them with the paths that they will have. From that moment the change is *decided*: every
@@ -60,7 +60,10 @@ def checked_name(name: str) -> str:
 
 
 class FileChanges:
-    """A change being prepared. Use from one thread, inside :meth:`BundleFiles.writing`."""
+    """A change to a bundle's files that is being prepared.
+
+    Use from one thread only, inside :meth:`BundleFiles.writing`.
+    """
 
     def __init__(self, files: BundleFiles) -> None:
         self._files = files
@@ -77,7 +80,7 @@ class FileChanges:
             copied.
 
         Raises:
-            StorageError: The disk refused the content.
+            StorageError: The content could not be written.
         """
         name = f"{self._puts}.new"  # a new name even if a place is written twice
         self._puts += 1
@@ -103,10 +106,10 @@ class FileChanges:
 
 
 class BundleFiles:
-    """The files of one bundle. Thread-safe, and shared by processes.
+    """The files of one bundle. Thread-safe; several processes may use the same bundle.
 
     Args:
-        path: Folder of the bundle; no link in it may lead out of it.
+        path: Folder of the bundle; no link in it may point outside it.
         disk: File access; None is the file system, with permissions according to the umask.
     """
 
@@ -122,17 +125,18 @@ class BundleFiles:
     def writing(self, *, make: bool = True) -> Iterator[FileChanges]:
         """Lock the bundle against other writers; commit when the block ends without an error.
 
-        If an earlier writer died, its change is first finished if it was decided, else dropped.
+        If an earlier writer died, its change is dealt with first: it is finished if it was decided
+        (its journal exists), or else dropped.
 
         Args:
             make: Whether to create a missing folder.
 
         Raises:
-            LockTimeoutError: Another writer held the bundle for 30 s.
+            LockTimeoutError: Another writer kept the bundle locked for 30 s.
             BundleNotFoundError: The folder does not exist, and ``make`` is False.
-            StorageError: The disk refused a file. Until the journal exists, nothing is changed;
-                after that, the next reader or writer sees the change, and the next writer
-                finishes it.
+            StorageError: A file could not be written. Until the journal exists, nothing is changed;
+                after that, the next reader or writer sees the change, and the next writer finishes
+                it.
         """
         if not make and self.disk.stat(self.path) is None:
             raise BundleNotFoundError(
@@ -171,7 +175,7 @@ class BundleFiles:
         write_atomically(self.disk, self._journal, json.dumps(places).encode())
 
     def _finish(self) -> None:
-        """Rename the files of a decided change to their final paths; drop those of any other."""
+        """Rename the files of a decided change to their final paths; drop any other change."""
         folders: set[Path] = set()
         pending = self.pending()
         if _is_removal(pending):
@@ -233,7 +237,7 @@ class BundleFiles:
             return False
 
     def has_traces(self) -> bool:
-        """Return whether the folder has files that the writing or removal of a bundle left."""
+        """Return whether the folder contains files left over from writing or removing a bundle."""
         return bool(self.disk.stat(self._staging) or self.disk.stat(self.path / _LOCK))
 
     def pending(self) -> dict[str, str | None]:
@@ -301,7 +305,7 @@ class BundleFiles:
         ) from failed
 
     def moment(self) -> tuple[FileState | None, ...]:
-        """Return the states of the journal and the records; every change alters one of them."""
+        """Return the states of the journal and the records file; each change alters one of them."""
         return self.disk.stat(self._journal), self.disk.stat(self.path / METADATA)
 
 

@@ -1,4 +1,4 @@
-"""The file ``config/data_catalog.yaml``: the location of bundles. Strictly checked."""
+"""The strictly checked file ``config/data_catalog.yaml``, which sets the location of bundles."""
 
 from __future__ import annotations
 
@@ -79,8 +79,9 @@ def bundles_setting(
     """Return the folder of bundles and the source of that setting; nothing is created.
 
     Args:
-        given: The argument; None for ``catalog.parquet_dir`` in ``./config/data_catalog.yaml``
-            (relative to the current folder), or else ``bundles`` in the user's data folder.
+        given: Folder passed by the caller; None for ``catalog.parquet_dir`` in
+            ``./config/data_catalog.yaml`` (relative to the current folder), or else ``bundles`` in
+            the user's data folder.
         environ: Environment to read; None means this process's.
         cwd: Folder for relative paths; None means the current one.
 
@@ -89,7 +90,7 @@ def bundles_setting(
             lists every error in the file with its line.
     """
     if given is not None and not os.fspath(given):
-        raise ConfigError("the folder of bundles is empty", hint="name a folder")
+        raise ConfigError("the path of the bundle folder is an empty string", hint="name a folder")
     here = working_dir() if cwd is None else cwd
     if given is not None:
         return named_path(given, "the folder of bundles", here), "argument"
@@ -125,7 +126,7 @@ def cache_folder(
 
 
 def _of_file(path: FilePath) -> Mapping[str, str]:
-    """Return the section ``catalog`` of the file; empty if there is no file."""
+    """Return the ``catalog`` section of the file; empty if there is no file."""
     if not path_check(path.is_file, path):
         return {}
     try:
@@ -138,7 +139,7 @@ def _of_file(path: FilePath) -> Mapping[str, str]:
 
 @lru_cache(4)
 def _parsed(path: FilePath, data: bytes) -> Mapping[str, str]:
-    """Return the section ``catalog`` of a file; warn about keys without effect.
+    """Parse the ``catalog`` section of the file, and warn about keys that have no effect.
 
     The warning is issued once for each version of the file.
     """

@@ -29,9 +29,9 @@ _BARS = re.compile(r"bars-\d{4,9}\.csv")
 
 
 def fingerprint_of_run(reads: Sequence[SeriesRead]) -> str:
-    """Return one digest of everything that a run read: the series, ranges and digests of its bars.
+    """Return one digest for everything that a run read: the series, ranges and digests of its bars.
 
-    The text is ``sha256:`` and 64 hex digits. It does not depend on generations and times: two runs
+    The text is ``sha256:`` and 64 hex digits. It does not depend on generations or times: two runs
     that read the same bars have the same digest.
     """
     lines = {
@@ -88,7 +88,7 @@ def bars_of(client: BarsClient, read: SeriesRead) -> BarTable:
     """Return the bars in one recorded read as the run received them.
 
     Raises:
-        QueryError: The bars are gone.
+        QueryError: The bars no longer exist.
     """
     if not read.pieces:
         return BarTable.empty()
@@ -113,9 +113,9 @@ def _csv(table: BarTable) -> str:
 def exported(
     folder: str | os.PathLike[str],
 ) -> tuple[dict[str, Any], list[tuple[SeriesRead, BarTable]]]:
-    """Return the contents of an export: the record as plain values, and each read with its bars.
+    """Return the contents of an export: the record as a dict, and each read with its bars.
 
-    The digests of the bars are recomputed, and from them the fingerprint of the run; neither the
+    The digests of the bars, and from them the fingerprint of the run, are recomputed; neither the
     store nor the network is needed.
 
     Raises:
@@ -167,7 +167,7 @@ def _digests(read: SeriesRead, table: BarTable) -> Iterator[str]:
 def _read_csv(text: str) -> BarTable:
     head, *lines = text.splitlines()
     if head != _HEAD:
-        raise ValueError(f"columns {head!r}")
+        raise ValueError(f"unexpected columns {head!r}")
     rows = [line.split(",") for line in lines]
     stamps = np.array([int(row[0]) for row in rows], dtype=np.int64)
     columns = [

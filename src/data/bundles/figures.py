@@ -1,4 +1,4 @@
-"""A bundle's row: its fields, each declared once. The SQLite table and all checks follow from them."""
+"""The fields of a bundle's row, from which the SQLite table and all checks of rows are derived."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Figures(NamedTuple):
 
     @classmethod
     def of(cls, records: Records) -> Figures:
-        """Return the figures of a bundle."""
+        """Compute a bundle's totals from its records."""
         files, symbols, spans = records.files.values(), records.origin.symbols, records.spans()
         rows, bad = sum(f.row_count for f in files), sum(f.violations for f in files)
         missing = sum(source.missing for source in symbols.values())
@@ -61,9 +61,9 @@ class RowField(NamedTuple):
     """A field of a bundle's row.
 
     Attributes:
-        sql: Type of its column in ``bundle_metadata``.
-        value: Returns its value; None if only user code records it.
-        is_quality: Whether ``get_quality_metrics`` returns it.
+        sql: SQL type of the field's column in ``bundle_metadata``.
+        value: Function that returns the field's value; None if only user code can set it.
+        is_quality: Whether ``get_quality_metrics`` returns the field.
     """
 
     sql: str

@@ -19,7 +19,7 @@ def bundles_folder(
     given: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Return the absolute folder of bundles; nothing is created.
+    """Return the absolute path of the folder of bundles; nothing is created.
 
     Args:
         given: Folder to use, or None for ``catalog.parquet_dir`` in
@@ -84,7 +84,7 @@ def registered(folder: Path, name: str) -> Path | None:
 
 
 def registered_names(folder: Path) -> set[str]:
-    """Return the names under which a folder of bundles registers bundles outside it.
+    """Return the names of bundles registered in a folder of bundles but located outside it.
 
     Raises the errors of :func:`registered`.
     """
@@ -93,7 +93,7 @@ def registered_names(folder: Path) -> set[str]:
 
 
 def place_in(entry: Mapping[str, Any]) -> Path | None:
-    """Return the folder that a line about a bundle names, or None if it names no valid one."""
+    """Return the folder of a bundle from its log entry, or None if the entry is invalid."""
     text = entry.get("path")
     if not isinstance(text, str) or "\0" in text:
         return None

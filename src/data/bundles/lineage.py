@@ -67,7 +67,7 @@ def lineage(
     folder: str | os.PathLike[str] | None = None,
     manager: DataManager | None = None,
 ) -> LineageRun:
-    """Record which bars are read while the block runs: series, generation, actions and digest.
+    """Record which bars are read in a ``with`` block: series, generation, actions and digest.
 
     The record includes every answer that a manager returns in this thread, in tasks of its event
     loop, and in threads that got a copy of the context; and every call that failed. There is one
@@ -77,11 +77,12 @@ def lineage(
 
     Args:
         backtest_id: Text, number or UUID by which the run can be found; None means a new UUID.
-        keep: How long the store keeps the generations that are read, even if bars are revised: a
-            time from now, such as ``180d`` or ``5y``, or True until :func:`forget` is called. None
-            means that they are not kept.
+        keep: How long the store keeps the generations (versions of the stored bars) that are read,
+            even if bars are revised: a duration from now, such as ``180d`` or ``5y``, or True for
+            as long as the run is not forgotten. None means that they are not kept.
         folder: Folder of bundles; if None, see :func:`.folder.bundles_folder`.
-        manager: Manager whose store keeps them; None means ``get_data_manager()``, called on first use.
+        manager: Data manager whose store keeps the generations; None means ``get_data_manager()``,
+            called on first use.
 
     Returns:
         The run, a context manager for one block. Its ``id`` identifies it in later checks.
@@ -109,7 +110,7 @@ def _id_of(given: object) -> str:
 
 
 class LineageRun:
-    """A run in progress. Thread-safe.
+    """A run whose reads are being recorded. Thread-safe.
 
     Attributes:
         id: Id by which the run can be found.
@@ -166,7 +167,10 @@ class LineageRun:
     # --- called through `reads` ------------------------------------------------------------
 
     def answered(self, answer: Any, handed_on: Callable[[Any], Any]) -> None:
-        """Record an answer; see :data:`.reads.reads`. Disk errors are raised when the run ends."""
+        """Record an answer; see :data:`.reads.reads`.
+
+        Disk errors are raised when the run ends.
+        """
         if self._outer is not None:
             self._outer.answered(answer, handed_on)
         with self._lock:
@@ -197,8 +201,8 @@ class LineageRun:
     def before_writing(self, callback: Callable[..., object]) -> None:
         """Register ``callback(is_last=...)``, which :meth:`save` and :meth:`end` call first.
 
-        It is for objects that hold answers of which the caller has seen only a part: in the
-        callback they record that part. ``is_last`` is True at the end of the run.
+        It is for objects that hold answers of which the caller has seen only a part; their callback
+        records that part. ``is_last`` is True at the end of the run.
         """
         self._before_writing.append(callback)
 
@@ -236,7 +240,7 @@ class LineageRun:
             )
 
     def missed(self, query: BarsQuery) -> None:
-        """Note a call in a thread that is not part of the run; the first one causes a warning."""
+        """Note a call in a thread that is not part of the run; warn about the first such call."""
         name = f"{query.instrument.symbol} {query.timeframe}"
         with self._lock:
             is_first = not self._outside
@@ -250,7 +254,10 @@ class LineageRun:
             )
 
     def _applied_of(self, read: BarsRead) -> tuple[AppliedActions, str]:
-        """Return the actions of a read and their digest, computed once for each book of actions."""
+        """Return the splits and dividends for a read, and their digest.
+
+        Both are computed once for each book (a symbol's recorded splits and dividends).
+        """
         place = (id(read.book), read.as_of)
         known = self._applied.get(place)
         if known is None or known[0] is not read.book:
@@ -282,7 +289,7 @@ class LineageRun:
             )
 
     def save(self) -> None:
-        """Write everything read so far, durably; the run continues.
+        """Write a durable record of everything read so far; the run continues.
 
         Raises:
             StorageError, LockTimeoutError: The reads are not written.
@@ -294,7 +301,7 @@ class LineageRun:
                 raise self._error
 
     def end(self) -> None:
-        """Write the remaining reads and the end of the run; raises the errors of :meth:`save`."""
+        """Record the remaining reads and the end of the run; raises the errors of :meth:`save`."""
         self._hear(is_last=True)
         self._before_writing.clear()
         with self._lock:
@@ -307,7 +314,10 @@ class LineageRun:
                 raise self._error
 
     def _hear(self, *, is_last: bool) -> None:
-        """Call the registered callbacks; they use other locks, so the run's must not be held."""
+        """Call the registered callbacks.
+
+        They use other locks, so the run's lock must not be held.
+        """
         for callback in list(self._before_writing):
             callback(is_last=is_last)
 
@@ -318,7 +328,10 @@ class LineageRun:
             self._write([kept for kept in self._kept.values() if kept.is_new])
 
     def _write(self, changed: list[_Kept], more: list[dict[str, Any]] | None = None) -> None:
-        """Write lines together, and pin their generations; an error is raised when the run ends."""
+        """Write the lines of these reads, and pin their generations.
+
+        An error is kept, and raised by :meth:`save` or :meth:`end`.
+        """
         try:
             entries = [self._line(kept) for kept in changed]
             self._log.append_all(LINEAGE, [*entries, *(more or ())], FORMAT)
@@ -339,10 +352,12 @@ class LineageRun:
         return {"run": self.id, "event": "read", **read.to_json()}
 
     def _pin_of(self, read: BarsRead) -> dict[str, Any]:
-        """Return the pin of a generation: its end (``until``), and ``own`` (set only by lineages).
+        """Return the pin for a read's generation.
+
+        ``until`` is its end, and ``own`` is whether only lineages have pinned the generation.
 
         Raises:
-            QueryError: The bars come from another cache than the manager's.
+            QueryError: The bars come from a cache other than the manager's.
         """
         client = self._client()
         if Path(read.root).resolve() != Path(client.folder).resolve():
@@ -365,7 +380,7 @@ class LineageRun:
 
 
 def client_of(manager: DataManager | None) -> BarsClient:
-    """Return the client of a manager; None is the process-wide manager."""
+    """Return the client of a manager; None means the process-wide manager."""
     if manager is None:
         from ..data_manager import get_data_manager
 
@@ -374,7 +389,7 @@ def client_of(manager: DataManager | None) -> BarsClient:
 
 
 def end_of(age: Age, now_ms: int) -> int:
-    """Return the time at which a pin that lasts for ``age`` from now expires, UTC milliseconds."""
+    """Return the end, in UTC milliseconds, of a pin that starts now and lasts for ``age``."""
     count, unit = split_length(str(age)) or (0, "d")
     if unit in UNIT_MS:
         return now_ms + count * UNIT_MS[unit]
@@ -389,13 +404,13 @@ class _Stretch:
         self.span, self.rows, self.digest = span, 0, RowsDigest()
 
     def grow(self, end: int, table: BarTable) -> None:
-        """Extend the range to a new end, and add its bars to the digest."""
+        """Extend the range to a new end, and add the bars in ``table`` to the digest."""
         self.span, self.rows = Span(self.span.start, end), self.rows + len(table)
         self.digest.add(table)
 
 
 class _Spans:
-    """A set of stamps to which many spans are added one by one."""
+    """A set of timestamps to which many spans are added one by one."""
 
     def __init__(self) -> None:
         self._spans: list[Span] = []
@@ -408,7 +423,7 @@ class _Spans:
             self._most = _FEW_SPANS + 2 * len(self.coalesced())
 
     def coalesced(self) -> list[Span]:
-        """Return all stamps as ascending, disjoint spans."""
+        """Return the whole set as ascending, disjoint spans."""
         self._spans = coalesce(self._spans)
         return self._spans
 
@@ -418,11 +433,11 @@ class _Kept:
 
     Attributes:
         read: First answer from this generation.
-        made: Timeframes built from these bars, if the bars themselves were not read.
+        made: Timeframes of the bars that were built from this generation and read in its place.
         is_new: Whether no line has been written for this generation yet.
         is_changed: Whether it has reads that are not written yet.
         asked_ms: Time of the last read, UTC milliseconds.
-        pin: Pin; see :class:`.lineage_lines.SeriesRead`.
+        pin: Pin, which keeps the generation in the store; see :class:`.lineage_lines.SeriesRead`.
     """
 
     def __init__(self, number: int, read: BarsRead, applied: AppliedActions) -> None:
@@ -475,7 +490,7 @@ class _Kept:
         return self._stretches[first : bisect_left(self._starts, span.end, lo=first)]
 
     def _stored(self, read: BarsRead) -> BarTable:
-        """Keep the rows of an answer that are not stored separately; return the other rows."""
+        """Set aside the rows of an answer that are not in the store; return the other rows."""
         table, reasons = read.table, dict(read.unstored)
         aside = np.isin(table.stamps, list(reasons))
         rows = table.take(aside)
@@ -486,7 +501,7 @@ class _Kept:
         return table.take(~aside)
 
     def read_source(self, client: BarsClient) -> None:
-        """Read the bars that the answers were built from, to compute their digests."""
+        """Read the bars from which the answers were built, to compute the digests."""
         value = self.value(())
         if value.generation is None:
             return
@@ -497,7 +512,7 @@ class _Kept:
             stretch.rows, stretch.digest = one.rows, one.digest
 
     def value(self, made: tuple[str, ...]) -> SeriesRead:
-        """Return the reads as a value that can be written as a log line."""
+        """Return the reads in the form in which they are logged."""
         read, unstored = self.read, sorted(self._unstored.values())
         closes = None if self._closes is None else dict(self._closes)
         applied = AppliedActions(self.applied.as_of, self.applied.rows, self.applied.own, closes)
@@ -530,7 +545,7 @@ class _Kept:
 def release_expired(log: CatalogLog, now_ms: int, client: Any) -> None:
     """Unpin generations that no run keeps any longer.
 
-    Pins in another cache are released by the next call with a client of that cache.
+    Pins in another cache stay until this is called with a client of that cache.
 
     Args:
         log: Log in which the pins are recorded.
@@ -554,7 +569,8 @@ class Lineages:
 
     Args:
         folder: Folder of bundles; if None, see :func:`.folder.bundles_folder`.
-        manager: Manager whose store is read; None means ``get_data_manager()``, called on first use.
+        manager: Data manager whose store is read; None means ``get_data_manager()``, called on
+            first use.
     """
 
     def __init__(
@@ -591,13 +607,13 @@ class Lineages:
     def check(
         self, run: str, *, as_today: bool = False, timeout: float | None = None
     ) -> CheckReport:
-        """Compare the bars that a run read with the bars stored now; see :func:`.lineage_check.check`.
+        """Compare the bars that a run read with those stored now; see :func:`.lineage_check.check`.
 
         Args:
             run: Id of the run.
-            as_today: Whether to compare with what the same calls return now; vendors may be
-                queried.
-            timeout: Seconds to wait for vendors, for each series.
+            as_today: Whether to compare with the bars that the same calls return now; vendors may
+                be queried.
+            timeout: Seconds to wait for vendors for each series.
 
         Raises:
             QueryError: The run does not exist.
@@ -609,10 +625,10 @@ class Lineages:
         return check(self.client, self.get(run), as_today=as_today, timeout=timeout)
 
     def read(self, run: str) -> dict[str, BarTable]:
-        """Return the bars of a run as it read them, by series, generation and adjustment.
+        """Return the bars exactly as a run read them, by series, generation and adjustment.
 
         Raises:
-            QueryError: The run does not exist, or some of its bars are gone.
+            QueryError: The run does not exist, or some of its bars no longer exist.
         """
         from .export import bars_of
 
@@ -625,16 +641,18 @@ class Lineages:
         """Write the record and bars of a run to a new folder; see :func:`.export.export`.
 
         Raises:
-            QueryError: The run does not exist, some of its bars are gone, or the folder is not
-                empty.
-            StorageError: The disk refused a file.
+            QueryError: The run does not exist, some of its bars no longer exist, or the folder is
+                not empty.
+            StorageError: A file could not be written.
         """
         from .export import export
 
         return export(self.client, self.get(run), folder)
 
     def forget(self, run: str) -> None:
-        """Forget a run, and unpin generations that only this run keeps; its lines stay in the log.
+        """Forget a run, and unpin the generations that only this run keeps.
+
+        The lines of the run stay in the log.
 
         Raises:
             QueryError: The run does not exist.

@@ -54,8 +54,8 @@ class ChangedCell(NamedTuple):
         stamp_ms: Stamp of the bar, UTC milliseconds.
         column: Name of the column.
         before, now: Values; NaN if there is no bar, or no value in it.
-        causes: Members of ``CAUSES``.
-        detail: Actions, vendors or states involved, in words.
+        causes: Causes of the difference, from ``CAUSES``.
+        detail: Description of the actions, vendors or states involved.
     """
 
     stamp_ms: int
@@ -66,7 +66,7 @@ class ChangedCell(NamedTuple):
     detail: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return a plain mapping; NaN becomes null."""
+        """Return a mapping for JSON; NaN becomes null."""
         before, now = (None if v != v else v for v in (self.before, self.now))
         plain = {"stamp": iso(self.stamp_ms), "column": self.column, "before": before, "now": now}
         return {**plain, "causes": list(self.causes), "detail": self.detail}
@@ -81,10 +81,10 @@ class CheckedRead:
         state: ``identical``, ``revised``, ``gone``, or ``unknown`` if today's bars could not be
             obtained.
         is_reproducible: Whether the check could read the original bars again, bit for bit.
-        cells: Cells that differ now, by stamp.
+        cells: Values that differ now, in order of their stamps.
         bars: Number of bars that differ, if known.
-        causes: Members of ``CAUSES``.
-        detail: Reason why the bars are gone, or another remark.
+        causes: Causes of the differences, from ``CAUSES``.
+        detail: Reason why the original bars are gone, or another remark.
     """
 
     read: SeriesRead
@@ -96,7 +96,7 @@ class CheckedRead:
     detail: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return a plain mapping."""
+        """Return the result as a mapping for JSON."""
         return {
             "series": str(self.read.series),
             "generation": self.read.generation,
@@ -117,8 +117,8 @@ class CheckReport:
 
     Attributes:
         record: Record of the run.
-        series: One result for each recorded read.
-        as_today: Whether the run was compared with what the same calls return now.
+        series: Result for each recorded read.
+        as_today: Whether the run was compared with the bars that the same calls return now.
     """
 
     record: RunRecord
@@ -127,7 +127,7 @@ class CheckReport:
 
     @property
     def failed(self) -> Sequence[FailedRead]:
-        """Calls that failed during the run, so that none of their bars can be compared."""
+        """Calls that failed during the run; there are no bars from them to compare."""
         return self.record.failed
 
     @property
@@ -137,7 +137,7 @@ class CheckReport:
         return bool(self.record.ended) and states == {IDENTICAL}
 
     def to_json(self) -> dict[str, Any]:
-        """Return a plain mapping."""
+        """Return the result as a mapping for JSON."""
         return {
             "run": self.record.run,
             "started": self.record.started,
@@ -162,10 +162,10 @@ def check(
     Args:
         client: Client that reads the stored bars.
         record: Record of the run.
-        as_today: Whether to compare with what the same calls return now, under today's rules.
-            Vendors are then queried for bars that are missing or due.
-        timeout: Seconds to wait for vendors, for each series; None means no limit while pages
-            arrive.
+        as_today: Whether to compare with the bars that the same calls return now, under today's
+            rules. Vendors are then queried for bars that are missing or due.
+        timeout: Seconds to wait for vendors for each series; None means no limit as long as pages
+            keep arriving.
 
     Raises:
         StorageError, LockTimeoutError: The store cannot be read.
@@ -201,7 +201,7 @@ def _checked(
 def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str]:
     """Return the stored bars as a run read them, or None and the reason if they are gone.
 
-    Bars with the recorded digests are the same bars.
+    Bars count as the original ones if they have the recorded digests.
     """
     if read.generation is None:
         return None, "some of these bars could not be written to disk, so no generation has them"
@@ -230,7 +230,7 @@ def _digests(read: SeriesRead, table: BarTable) -> list[str]:
 def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
     """Return the result for a read whose original bars are gone.
 
-    The latest bars may still be the same ones, which their digests show.
+    The latest bars may still be identical to them; their digests show this.
     """
     cause = LIBRARY if why.startswith(LIBRARY) else UNEXPLAINED
     newest: ReadAgain | None = None
@@ -255,7 +255,7 @@ class _Now(NamedTuple):
     """The bars to compare with the original ones.
 
     Attributes:
-        table, coverage: Bars and their coverage.
+        table, coverage: Bars to compare with, and the source and state of each.
         then_by_todays: Bars of the recorded generation, adjusted by today's actions.
         applied: Today's actions.
     """
@@ -307,7 +307,7 @@ def _requested_today(client: BarsClient, read: SeriesRead, *, timeout: float | N
 
 
 class _Side(NamedTuple):
-    """Bars by stamp, with the vendor and state of each."""
+    """A table of bars, with the vendor and state of each bar."""
 
     table: BarTable
     coverage: Coverage
@@ -329,7 +329,7 @@ class _Side(NamedTuple):
 def _differences(
     client: BarsClient, read: SeriesRead, then: ReadAgain, now: _Now
 ) -> Iterator[ChangedCell]:
-    """Yield the cells that differ, each with its cause."""
+    """Yield the values that differ, each with the cause."""
     before = _Side(with_unstored(read, then.table), then.coverage)
     by_todays, after = _Side(now.then_by_todays, then.coverage), _Side(now.table, now.coverage)
     aside = {one.stamp_ms: one for one in read.unstored}
@@ -348,7 +348,7 @@ def _values(table: BarTable) -> list[NDArray[np.float64]]:
 
 
 def _different(one: BarTable, other: BarTable) -> NDArray[np.int64]:
-    """Return the stamps of bars that only one table has, or that differ by even one bit."""
+    """Return the stamps of bars that are in only one table, or that differ by even one bit."""
     stamps = union(one.stamps, other.stamps)
     common = among(stamps, one.stamps) & among(stamps, other.stamps)
     at, beside = (np.searchsorted(t.stamps, stamps[common]) for t in (one, other))
@@ -401,19 +401,19 @@ def _cells(
         causes = (NEW_ACTION,) * by_action + (cause,) * by_bar
         words = [", ".join(map(str, mine))] * by_action + [detail] * by_bar
         if not causes and read.adjustment == "all":
-            causes, words = (CORRECTION,), ["of the close before a dividend"]
+            causes, words = (CORRECTION,), ["the close before a dividend was corrected"]
         yield ChangedCell(stamp, name, was, is_now, causes or (UNEXPLAINED,), "; ".join(words))
 
 
 def _cause_of_bar(
     then: tuple[str, str], now: tuple[str, str], aside: Unstored | None
 ) -> tuple[str, str]:
-    """Return the cause of a change in a bar's values, and an explanation in words."""
+    """Return the cause of a change in a bar's values, and an explanation to print."""
     (vendor, state), (vendor_now, state_now) = then, now
     if aside is not None and aside.reason == FORMING:
         return BECAME_FINAL, f"the bar was running and is now {state_now}"
     if aside is not None:
-        return CORRECTION, f"it could not be a bar: {sentence(aside.reason)}"
+        return CORRECTION, f"it was not a valid bar: {sentence(aside.reason)}"
     if vendor != vendor_now:
         return OTHER_VENDOR, f"{vendor or '?'}, now {vendor_now or '?'}"
     if state == "provisional" and state_now == "final":
@@ -424,7 +424,7 @@ def _cause_of_bar(
 def _by_calendar(
     read: SeriesRead, stamp: int, is_new: bool, is_expected: bool | None
 ) -> str | None:
-    """Return an explanation if the calendar is why a bar appeared or disappeared, else None."""
+    """Return an explanation if a bar appeared or disappeared because of the calendar, else None."""
     if is_new:
         # The record lists every missing bar that the calendar expected at the time.
         was_lacking = read.more_lacking or any(stamp in span for span in read.lacking)
@@ -443,7 +443,7 @@ def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | No
     cap = first_unclosed(calendar, timeframe, read.asked_ms, "session")
 
     def is_expected(stamp: int) -> bool | None:
-        """Return whether the calendar expects a bar at a stamp; None if it had not closed then."""
+        """Return whether the calendar expects a bar at a stamp; None if it had not closed yet."""
         if stamp >= cap:
             return None
         day = Span(stamp, stamp + (timeframe.step_ms or 1))
@@ -453,7 +453,7 @@ def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | No
 
 
 def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
-    """Return the actions that affect these prices and are known only then or only now."""
+    """Return the actions that affect these prices and were known only at the read, or only now."""
     first = date_of(read.pieces[0].span.start)
 
     def of(applied: AppliedActions) -> dict[tuple[Any, ...], Action]:

@@ -1,4 +1,4 @@
-"""The lines of a lineage as values: the reads of one run, their pins, and its end."""
+"""The log lines of a lineage as Python values: the reads of a run, their pins, and its end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_LISTED = 512
 
 
 class Piece(NamedTuple):
-    """A range of stamps that was read, with the number and the digest of the stored bars in it."""
+    """A time range that was read, with the number and the digest of the stored bars in it."""
 
     span: Span
     rows: int
@@ -47,26 +47,26 @@ class SeriesRead:
     """The part of one generation of a series that a run read.
 
     Attributes:
-        number: Number in the run, from 0; of two lines with the same number, the later one is
-            valid.
+        number: Number of the read in the run, from 0. If two lines have the same number, the later
+            one is valid.
         series: Series whose stored bars were read.
         generation: Generation of the series; None if some of the bars could not be stored.
         pieces: Ranges that were read, by start.
         adjustment: Adjustment of the prices.
         provider: Vendor that the calls named (``provider=``), if any.
-        applied: Splits and dividends known at the time.
+        applied: Splits and dividends known at the time of the read.
         made: Timeframes built from these bars; empty if the bars themselves were read.
-        lacking: Ranges without bars where the calendar expected some at the time.
+        lacking: Ranges without bars in which the calendar, at the time of the read, expected some.
         unexpected: Ranges with bars for which the calendar expected none.
         unstored: Bars that were returned but are not stored; at most :data:`MOST_LISTED`.
-        not_listed: Number of further bars that are not stored.
-        more_lacking: Number of further ranges that lack bars.
+        not_listed: Number of bars that were returned but are neither stored nor in ``unstored``.
+        more_lacking: Number of such ranges in addition to those in ``lacking``.
         substitute: Kind of the bars, if it differs from the requested one.
         asked_ms: Time of the last read, UTC milliseconds.
-        cache: Cache folder.
-        library: Version of this library.
-        pin: ``until`` (UTC milliseconds, None for no end) and ``own`` (whether lineages set it);
-            empty without a pin.
+        cache: Cache folder from which the bars were read.
+        library: Version of this library that recorded the read.
+        pin: Pin that keeps the generation: ``until`` (UTC milliseconds, None for no end) and
+            ``own`` (whether only lineages have set it). Empty if there is no pin.
     """
 
     number: int
@@ -101,8 +101,8 @@ class SeriesRead:
     def stored(self, *, of_then: bool) -> StoredRead:
         """Return a query that repeats the read.
 
-        With ``of_then``, it reads the same generation with the actions of that time; otherwise the
-        latest bars with today's actions.
+        With ``of_then``, it reads the same generation with the actions known at that time;
+        otherwise, it reads the latest bars with the actions known today.
         """
         read = StoredRead(
             self.series,
@@ -123,7 +123,7 @@ class SeriesRead:
         return replace(self.applied, rows=rows, own=own)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping to write as a line."""
+        """Return the mapping that is written as a log line."""
         return {
             "n": self.number,
             "series": str(self.series),
@@ -147,7 +147,10 @@ class SeriesRead:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> SeriesRead:
-        """Read a document that :meth:`to_json` wrote; raises one of :data:`SENSELESS`."""
+        """Create a read from the mapping in a log line.
+
+        Raises one of :data:`SENSELESS` if the mapping is invalid.
+        """
         msgspec.convert(plain, _ReadLine)
         if b"\0" in os.fsencode(plain["cache"]):
             raise ValueError("not a folder")
@@ -174,7 +177,7 @@ class SeriesRead:
 
 
 class _ReadLine(TypedDict):
-    """The value type of each key in a line for a read; times and series are checked when parsed."""
+    """The value types in a log line about a read; times and series are checked on parsing."""
 
     n: int
     series: str
@@ -225,7 +228,8 @@ class RunRecord:
         run: Id of the run.
         started: ISO time of the start, UTC.
         ended: ISO time of the end, UTC; empty if the run was killed or is still in progress.
-        keep: How long its generations are kept: a string such as ``180d``, True, or None.
+        keep: How long the generations that it read are kept: a string such as ``180d``, True for no
+            limit, or None if they are not kept.
         reads: Reads of the run.
         failed: Calls that failed, one for each symbol, timeframe and error.
         unrecorded: Symbol and timeframe of up to 100 series that were read in threads outside the
@@ -243,7 +247,7 @@ class RunRecord:
     is_forgotten: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return a plain mapping."""
+        """Return the record as a mapping for JSON."""
         return {
             "run": self.run,
             "started": self.started,
@@ -256,7 +260,7 @@ class RunRecord:
 
 
 def runs_in(log: CatalogLog, run: str = "") -> dict[str, RunRecord]:
-    """Return the records of runs by id, oldest first; only that of ``run`` if it is given.
+    """Return the records of all runs, or only of ``run``, by id, oldest first.
 
     Raises:
         FormatVersionError: A newer version of this library wrote a line about a run.
@@ -341,7 +345,7 @@ class PinClaim(NamedTuple):
 
 
 def claims_in(log: CatalogLog) -> dict[PinClaim, Mapping[str, Any]]:
-    """Return the active claims; maps each to its pin (``until`` and ``own``).
+    """Return a mapping from each active claim to its pin (``until`` and ``own``).
 
     Raises the errors of :func:`runs_in`.
     """

@@ -38,10 +38,12 @@ class BundleMetadata:
         symbols: Symbols in the order of their numbers.
         start_date, end_date: Times of the first and last bar, naive UTC; None if the bundle has no
             bars.
-        frequency: Timeframe of the bars; for daily and minute bars, both, separated by a comma.
-        source_type: Vendor, ``onetape`` for the router, or the name given by user code.
+        frequency: Timeframe of the bars; if the bundle contains daily and minute bars, both
+            timeframes, separated by a comma.
+        source_type: Vendor's name; ``onetape`` if the library chose the vendors; or the name given
+            by user code.
         ingestion_time: Time of the last change, naive UTC.
-        row_count, size_bytes: Totals for all files.
+        row_count, size_bytes: Number of rows, and size in bytes, of all files together.
         quality_score: Score from 0 to 1: the mean of the answers' scores, weighted by their bars; a
             missing bar counts as 0. For rows written by user code, the fraction of valid rows.
         missing_data_pct: Percentage (0 to 100) of the bars expected by the calendar that are
@@ -98,9 +100,9 @@ class BundleMetadata:
 
     @classmethod
     def set_db_path(cls, db_path: str | os.PathLike[str]) -> None:
-        """Use the folder of this path as the folder of bundles for the class methods below.
+        """Use the parent folder of a path as the folder of bundles in the class methods below.
 
-        It applies to the whole process.
+        The setting applies to the whole process.
         """
         cls._folder = Path(db_path).absolute().parent
 
@@ -110,13 +112,13 @@ class BundleMetadata:
 
         Args:
             bundle_name: Name of the bundle.
-            fields: Fields of the row that :meth:`get` returns; times as text or anything pandas
-                accepts. Values that can be derived from the files (rows, dates, sizes and digests)
-                take precedence.
+            fields: Fields of the row that :meth:`get` returns. Times may be text or anything that
+                pandas accepts. Values that can be derived from the files (rows, dates, sizes and
+                digests) take precedence.
 
         Raises:
-            QueryError: A field does not exist, or the first line for a bundle without files has
-                no ``source_type`` (a ``ValueError``).
+            QueryError: A field does not exist, or ``source_type`` is missing although nothing is
+                known about the bundle yet (a ``ValueError``).
             StorageError, LockTimeoutError: The metadata is not recorded.
         """
         if unknown := sorted(set(fields) - ROW.keys()):
@@ -124,7 +126,7 @@ class BundleMetadata:
                 f"not a bundle field: {', '.join(unknown)}", hint=f"use one of {', '.join(ROW)}"
             )
         if "source_type" not in fields and cls.get(bundle_name) is None:
-            raise QueryError(f"the new bundle {bundle_name!r} needs a source_type")
+            raise QueryError(f"the new bundle {bundle_name!r} requires a source_type")
         cls._append(
             bundle_name, {"fields": {name: _plain(name, value) for name, value in fields.items()}}
         )
@@ -134,7 +136,8 @@ class BundleMetadata:
         """Record the folder of a bundle outside the folder of bundles, as one durable line.
 
         Args:
-            bundle_name: Name for the bundle; one in the folder of bundles takes precedence.
+            bundle_name: Name for the bundle; a bundle with this name in the folder of bundles takes
+                precedence.
             place: Absolute folder of the bundle.
             source_type: Source of its bars.
 
@@ -168,9 +171,12 @@ class BundleMetadata:
     def list_bundles(
         cls, source_type: str | None = None, start_date: Any = None, end_date: Any = None
     ) -> list[dict[str, Any]]:
-        """Return one row per bundle, by name, limited to a source and to bars in a range.
+        """Return one row per bundle, sorted by name.
 
-        The ends of the range are included.
+        Args:
+            source_type: Only source type to include; None means all.
+            start_date, end_date: Range, ends inclusive, in which a bundle must have bars to be
+                included.
         """
         low, high = _seconds(start_date), _seconds(end_date)
         logged = {entry["bundle"] for entry in cls._log().entries(_TYPE) if _makes_sense(entry)}
@@ -186,7 +192,7 @@ class BundleMetadata:
 
     @classmethod
     def delete(cls, bundle_name: str) -> bool:
-        """Delete the metadata that programs recorded for a bundle; return whether there was any.
+        """Delete the metadata that user code recorded for a bundle; return whether there was any.
 
         The bundle's files stay.
         """
@@ -216,9 +222,9 @@ class BundleMetadata:
 
     @classmethod
     def get_symbols(cls, bundle_name: str) -> list[dict[str, Any]]:
-        """Return the rows of the symbols, by number.
+        """Return one row per symbol, in order of the symbols' numbers.
 
-        Each has ``symbol_id``, ``symbol``, ``asset_type`` and ``exchange``.
+        Each row has ``symbol_id``, ``symbol``, ``asset_type`` and ``exchange``.
         """
         rows: dict[str, dict[str, Any]] = {}
         added = cls._added(bundle_name)[3]
@@ -261,10 +267,10 @@ class BundleMetadata:
     def _added(
         cls, bundle_name: str
     ) -> tuple[dict[str, Any] | None, int, int, dict[str, dict[str, Any]]]:
-        """Return the metadata that programs recorded for a bundle.
+        """Return the metadata that user code recorded for a bundle.
 
-        The result is the fields (None if there are none), the times of the first and last line in
-        UTC seconds, and the symbols.
+        The result contains the fields (None if there are none), the times of the first and last log
+        line in UTC seconds, and the symbols.
         """
         fields: dict[str, Any] | None = None
         symbols: dict[str, dict[str, Any]] = {}
@@ -284,7 +290,7 @@ class BundleMetadata:
         return fields, created, updated, symbols
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the metadata as plain values, with times as ISO text."""
+        """Return the metadata as a dict, with times as ISO text."""
         return {
             name: value.isoformat() if isinstance(value, pd.Timestamp) else value
             for name, value in asdict(self).items()
@@ -292,7 +298,7 @@ class BundleMetadata:
 
 
 def _makes_sense(entry: Mapping[str, Any]) -> bool:
-    """Return whether a line is valid; another program may have changed it."""
+    """Return whether a log entry is valid; another program may have changed it."""
     try:
         checked_name(entry["bundle"])
         _seconds(str(entry["time"]))
@@ -361,7 +367,7 @@ def _seconds(value: Any) -> int | None:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Return the value of a field in its JSON form, with times as UTC seconds."""
+    """Convert the value of a field to its JSON form, with times as UTC seconds."""
     if name.endswith(("_date", "_timestamp")) or hasattr(value, "isoformat"):
         return _seconds(value)
     if value is None or isinstance(value, str | int | float | bool | list | dict):

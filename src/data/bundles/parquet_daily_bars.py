@@ -14,12 +14,12 @@ __all__ = ["PolarsParquetDailyReader"]
 
 
 class PolarsParquetDailyReader(ParquetReader):
-    """Reads ``daily_bars`` of a bundle: ``date``, ``sid`` and Decimal columns. Thread-safe.
+    """Reads a bundle's daily bars, with columns ``date``, ``sid`` and Decimals. Thread-safe.
 
     Args:
-        parquet_dir: Folder ``daily_bars``, or the bundle.
-        enable_cache: Whether to keep the rows of series that single values were read from, until
-            their files change.
+        parquet_dir: Folder of the bundle, or its ``daily_bars`` folder.
+        enable_cache: Whether to keep a series in memory after a single value was read from it,
+            until its file changes.
         disk: File access; None is the file system.
     """
 
@@ -32,7 +32,7 @@ class PolarsParquetDailyReader(ParquetReader):
         end_date: Any,
         fields: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Return the bars of :meth:`load_raw_arrays`, collected; no ``fields`` means all five."""
+        """Return the result of :meth:`load_raw_arrays`, collected; no ``fields`` means all five."""
         return self._load(sids, start_date, end_date, fields)
 
     def get_first_available_date(self, sid: int) -> pd.Timestamp | None:

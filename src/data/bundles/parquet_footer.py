@@ -15,7 +15,7 @@ _INTEGERS = (4, 5, 6)
 
 
 class ParquetCounts(NamedTuple):
-    """The counts that a file declares.
+    """The counts that a Parquet file declares in its footer.
 
     Attributes:
         rows: Number of rows.
@@ -27,7 +27,7 @@ class ParquetCounts(NamedTuple):
 
 
 def length_of(tail: bytes) -> int:
-    """Return the size of a file's footer in bytes, given the last eight bytes of the file.
+    """Return the size in bytes of a file's footer, given the last eight bytes of the file.
 
     Raises:
         ValueError: The file is not a Parquet file.
@@ -41,7 +41,8 @@ def declared(end: bytes) -> ParquetCounts:
     """Return the counts declared in the footer of a Parquet file.
 
     Args:
-        end: The file, or as many bytes at its end as :func:`length_of` returns.
+        end: Bytes of the whole file, or at least the last ones, as many as :func:`length_of`
+            returns.
 
     Raises:
         ValueError: The footer is invalid.
@@ -61,7 +62,7 @@ def declared(end: bytes) -> ParquetCounts:
 
 
 class _Compact:
-    """Reads Thrift's compact encoding; structs become mappings of field number to value."""
+    """Reads Thrift's compact encoding; structs become mappings from field number to value."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -106,7 +107,7 @@ class _Compact:
             count = head >> 4 if head >> 4 < 0x0F else self._varint()
             return [self._item(head & 0x0F, depth) for _ in range(count)]
         if kind not in (_BYTE, _DOUBLE, _BINARY):
-            raise ValueError(f"a value is of kind {kind}")
+            raise ValueError(f"a value has the unknown type {kind}")
         size = {_BYTE: 1, _DOUBLE: 8}.get(kind) or self._varint()
         self._at += size
         if self._at > len(self._data):

@@ -17,13 +17,14 @@ __all__ = ["PolarsParquetMinuteReader"]
 
 
 class PolarsParquetMinuteReader(ParquetReader):
-    """Reads ``minute_bars`` of a bundle: ``timestamp`` (UTC), ``sid`` and Decimal columns.
+    """Reads a bundle's minute bars, with columns ``timestamp`` (UTC), ``sid`` and Decimals.
 
     Thread-safe.
 
     Args:
-        parquet_dir: Folder ``minute_bars``, or the bundle.
-        enable_cache: See the daily reader.
+        parquet_dir: Folder of the bundle, or its ``minute_bars`` folder.
+        enable_cache: Whether to keep a series in memory after a single value was read from it,
+            until its file changes.
         disk: File access; None is the file system.
     """
 
@@ -36,7 +37,7 @@ class PolarsParquetMinuteReader(ParquetReader):
         end_dt: Any,
         fields: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Return the bars of :meth:`load_raw_arrays`, collected; no ``fields`` means all five."""
+        """Return the result of :meth:`load_raw_arrays`, collected; no ``fields`` means all five."""
         return self._load(sids, start_dt, end_dt, fields)
 
     def load_trading_day(
@@ -53,7 +54,7 @@ class PolarsParquetMinuteReader(ParquetReader):
         end_date: Any,
         fields: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Return a bar for each UTC day and series, built from its minute bars.
+        """Return a daily bar for each series and UTC day, built from the minute bars.
 
         A day without minute bars has no bar. The open is the first open that is not null, the close
         is the last close, and the volume is the sum. For sessions that cross midnight UTC, use the

@@ -61,8 +61,8 @@ class ParquetReader:
     """Reads the bars of one frequency in a bundle. Thread-safe; writes nothing.
 
     Only the range determines which files are opened: files of other months (or days, for minute
-    bars) are ignored, whatever they contain. A change by another process is seen as a whole or
-    not at all.
+    bars) are ignored, whatever they contain. Each answer includes a change by another process
+    either completely or not at all.
     """
 
     frequency: Frequency
@@ -93,11 +93,11 @@ class ParquetReader:
     ) -> pl.LazyFrame:
         """Return bars as a lazy frame: time, ``sid`` and the fields, sorted by sid and time.
 
-        The files are read when the frame is collected, with only the columns and the filter of
-        the query. A field that older files lack is null there; a sid without bars has no rows.
+        The files are read when the frame is collected, with only the columns and the filter of the
+        query. A field that older files lack is null in their rows; a sid without bars has no rows.
 
         Args:
-            sids: Numbers of the series; empty: none.
+            sids: Numbers of the series; if empty, no rows are returned.
             fields: ``open high low close volume`` (Decimal), or further columns of the files.
             start_date, end_date: Bounds, inclusive: a date, or anything pandas accepts as one.
                 For minute bars, an instant (naive means UTC), or a date for the whole UTC day.
@@ -106,7 +106,7 @@ class ParquetReader:
         Raises:
             QueryError: A sid is not a number, a field is unknown, or the range is invalid.
             BundleNotFoundError: The bundle has no files of this frequency.
-            BundleError: At collection: a file is damaged.
+            BundleError: A file is damaged (raised when the frame is collected).
             FormatVersionError: A newer version of this library wrote a file.
         """
         question = self._question(sids, fields, start_date, end_date)
@@ -160,20 +160,20 @@ class ParquetReader:
             return (frame if n_rows is None else frame.head(n_rows)).collect()
 
         def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
-            """Return the rows; damage raises an error that names the file."""
+            """Return the rows; if a file is damaged, raise an error that names it."""
             places = self._places(low and _day(low), high and _day(high), pending)
             return self._checked(lambda: read(path_of, places), path_of, places)
 
         return self._files.read_whole(checked)
 
     def _daily(self, sids: Sequence[int], start: Any, end: Any) -> pl.DataFrame:
-        """Return a bar for each series and file; a file of minute bars is one day."""
+        """Return a daily bar for each series and file of minute bars; a file contains one day."""
         low, high = self._bound(start), self._bound(end)
         days = low and _day(low), high and _day(high)
         numbers, _, first, last, schema = self._question(sids, FIELDS, *days)
 
         def read(path_of: _PathOf, places: list[str]) -> pl.DataFrame:
-            """Return a bar for each series in each of the files at these paths."""
+            """Return one bar for each series in each of these files."""
             made = [pl.LazyFrame(schema={"sid": pl.Int64, "date": pl.Date, **_of_fields(schema)})]
             for place in places:
                 scan = self._scan(path_of, [place], FIELDS)
@@ -186,7 +186,7 @@ class ParquetReader:
             return whole.filter(pl.col("sid").is_in(numbers)).sort("sid", "date").collect()
 
         def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
-            """Return the bars; damage raises an error that names the file."""
+            """Return the bars; if a file is damaged, raise an error that names it."""
             places = self._places(first and _day(first), last and _day(last), pending)
             return self._checked(lambda: read(path_of, places), path_of, places)
 
@@ -224,16 +224,16 @@ class ParquetReader:
         return self._rows(self._question(sids, [field], at, at)).select("sid", field)
 
     def get_last_traded_dt(self, asset_sid: int, dt: Any) -> pd.Timestamp | None:
-        """Return the latest bar at or before ``dt`` in which the series traded, or None.
+        """Return the time of the latest bar, up to ``dt``, in which the series traded, or None.
 
         A bar without a close, or with a volume of 0, is not a trade.
 
         Args:
             asset_sid: Number of the series.
-            dt: A day or an instant, included.
+            dt: Latest day or instant to consider.
 
         Returns:
-            Naive UTC: midnight of the day, or the bar's opening time.
+            Midnight of the day, or the opening time of the minute bar, as naive UTC.
         """
         (number,) = _sids([asset_sid])
         high = self._bound(dt, is_last=True)
@@ -318,7 +318,7 @@ class ParquetReader:
         return {name: schema[name] for name in (self._time, "sid", *fields)}
 
     def _checked(self, read: Callable[[], T], path_of: _PathOf, places: Sequence[str]) -> T:
-        """Return the result of ``read``; damage raises a typed error that names the file."""
+        """Call ``read`` and return the result; turn damage into an error that names the file."""
         try:
             return read()
         except DataError:
@@ -372,7 +372,7 @@ class ParquetReader:
         )
 
     def _of_place(self, place: str, sid: int) -> pl.DataFrame:
-        """Return all rows of a series in one file, which are kept until the file changes."""
+        """Return all rows of a series in one file; they stay in memory until the file changes."""
 
         def read(path_of: _PathOf, _: _Pending) -> pl.DataFrame:
             """Return the rows of the series, from memory if the file is unchanged."""
@@ -406,7 +406,7 @@ class ParquetReader:
         return chosen if high is None else chosen & (time <= high)
 
     def _bound(self, value: Any, *, is_last: bool = False) -> date | datetime | None:
-        """Return a bound with the type of the time column."""
+        """Convert a bound to the type of the time column."""
         if value is None:
             return None
         try:

@@ -50,7 +50,7 @@ class Written(NamedTuple):
 
     Attributes:
         places: Paths of the partitions that were written, relative to the bundle.
-        rounded: Number of values with more than eight decimals.
+        rounded: Number of values that were rounded because they had more than eight decimals.
         widened: Whether the change turned volumes into ``Decimal(38, 8)``.
     """
 
@@ -95,13 +95,13 @@ class ParquetWriter:
                 columns are kept. Rows may be in any order; they replace existing rows with the
                 same stamp and sid.
             resolution: ``daily`` or ``minute``, or a timeframe such as ``1d``, ``1m``, ``5m``. A
-                bundle holds one timeframe of each.
+                bundle contains one timeframe for daily and one for minute bars.
             source_metadata: See :meth:`write_daily_bars`.
 
         Raises:
             QueryError: There are no rows, a column is missing, a stamp or sid is null, two
                 different rows have the same stamp and sid, or the bundle has a different timeframe.
-            DecimalRangeError: A value does not fit.
+            DecimalRangeError: A value does not fit into a Decimal column.
             BundleError, StorageError, LockTimeoutError: The write failed; the bundle is
                 unchanged.
         """
@@ -122,8 +122,8 @@ class ParquetWriter:
         Args:
             df: Bars to write.
             compression: ``zstd``, the only compression for bundles.
-            dataset_id: Id of the dataset in ``metadata.db``; None means an id derived from the bundle's
-                path.
+            dataset_id: Id of the dataset in ``metadata.db``; None means an id derived from the path
+                of the bundle.
             source_metadata: Further facts about the source; ``source_type`` names it.
             bundle_name: Name to write into the files; None means the name of the folder.
         """
@@ -233,12 +233,12 @@ class ParquetWriter:
 
         Args:
             commit: Change to add to.
-            records: Records of the bundle before the change, with the origin that it has
+            records: Records of the bundle before the change, but with the origin that it will have
                 afterwards.
             frequency: Frequency of the rows.
             rows: Time, sid, fields and any further columns.
             anew: Paths of files to write without merging in their present rows.
-            drop: Sids whose earlier rows are removed from all partitions.
+            drop: Sids whose earlier rows are removed from all partitions of this frequency.
         """
         was_wide, now = records.origin.wide_volume, self._clock.now_ms()
         converted, rounded = decimal_frame(rows, wide_volume=was_wide)
@@ -316,8 +316,8 @@ def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
 
     Args:
         files: Files of the bundle.
-        commit: Change that is about to replace ``metadata.parquet``; an unreadable one is set
-            aside.
+        commit: Change that is about to replace ``metadata.parquet``; if that file is unreadable,
+            the change sets it aside.
 
     Raises:
         BundleError: A partition is damaged.
@@ -413,7 +413,7 @@ def _frequency_of(resolution: str) -> tuple[Frequency, str]:
 
 
 def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataFrame:
-    """Return checked rows: the time column, ``sid`` or ``symbol``, the fields, and the rest."""
+    """Check rows; return the time column, ``sid`` or ``symbol``, fields, and other columns."""
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, pl.DataFrame):
@@ -441,7 +441,7 @@ def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataF
 
 
 def _time(frame: pl.DataFrame, frequency: Frequency) -> pl.Expr:
-    """Return the column of stamps with its type in the files; aware stamps become UTC."""
+    """Return the time column with its type in the files; timezone-aware times become UTC."""
     name = time_column(frequency)
     if name not in frame.columns:
         raise _lacking(frequency, [name])
@@ -527,7 +527,7 @@ def _by_place(rows: pl.DataFrame, frequency: Frequency) -> dict[str, pl.DataFram
 
 
 class _PartitionChange:
-    """The parts of one partition while rows are merged into it.
+    """The parts (files) of one partition while rows are merged into it.
 
     New series go into a part of their own, which absorbs all smaller parts. The parts of a
     partition thus differ in size by at least a factor of two. If series are added one after
@@ -539,7 +539,7 @@ class _PartitionChange:
         parts: Maps the path of each part to its record, or to None if it is not recorded.
 
     Attributes:
-        frames: Maps the path of each part that changes to its rows before and after.
+        frames: Maps the path of each part that changes to its rows before and after the change.
     """
 
     def __init__(self, main: str, parts: Mapping[str, FileRecord | None]) -> None:
@@ -558,7 +558,7 @@ class _PartitionChange:
         Args:
             new: Rows to merge, or None.
             drop: Numbers of the series whose earlier rows are removed.
-            read: Returns the rows of a part.
+            read: Function that returns the rows of a part by its path.
             rewritten: Parts to write even if their rows do not change.
         """
         left, gone, rows = new, list(drop), dict[str, int]()
@@ -584,7 +584,7 @@ class _PartitionChange:
         rows: Mapping[str, int],
         read: Callable[[str], pl.DataFrame | None],
     ) -> None:
-        """Add the rows of series that are in no part, and join the parts that are smaller."""
+        """Add the rows of series that are not in any part yet; merge smaller parts with them."""
         count, joined = 0 if new is None else len(new), list[str]()
         left = {place: waiting for place, waiting in rows.items() if waiting}
         for place, waiting in sorted(left.items(), key=lambda item: item[1]):
@@ -615,7 +615,7 @@ def _sids_of(rows: pl.DataFrame | None) -> NDArray[np.int64]:
 def _split(
     rows: pl.DataFrame | None, sids: NDArray[np.int64]
 ) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
-    """Split rows into those of the series ``sids``, None if there are none, and the others."""
+    """Split rows into those of the series ``sids`` (None if there are none) and the others."""
     if rows is None:
         return None, None
     is_mine = rows["sid"].is_in(sids.tolist())

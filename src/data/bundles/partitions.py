@@ -1,4 +1,4 @@
-"""The file in a bundle that holds the bars of a day, and the files that a range needs.
+"""Paths of the files in a bundle: the file for a given day, and all files for a range.
 
 A partition is ``data.parquet`` in the folder of its month or day. Additions to a large partition
 are in further parts next to it, ``1/data.parquet`` and so on. All rows of a series in a partition
@@ -86,7 +86,7 @@ def partitions(
     last: date | None = None,
     pending: Iterable[tuple[str, str | None]] = (),
 ) -> list[str]:
-    """Return the paths of the partitions that a range needs, ascending; no file is opened.
+    """Return the sorted paths of the partitions that contain a range; no file is opened.
 
     Args:
         disk, root: File access, and folder of the bundle.
@@ -124,7 +124,7 @@ def _key(day: date, depth: int) -> _Key:
 def _walk(
     disk: Disk, root: str, within: str, key: _Key, depth: int, low: _Key, high: _Key
 ) -> Iterator[str]:
-    """Yield the partitions whose days are in the range, judged only by folder names."""
+    """Yield the partitions whose days are in the range, judging only by the folder names."""
     names = disk.list(f"{root}/{within}")
     if len(key) == depth:
         if _DATA in names:

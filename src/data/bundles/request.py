@@ -1,4 +1,4 @@
-"""Requests of bundles: the arguments of ``get_ohlcv_batch`` that a bundle answers. Pure."""
+"""The request of a bundle: the arguments of ``get_ohlcv_batch`` that the bundle answers. Pure."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def widened(
         if both[0] != both[1]:
             mine, other = (one or "the vendors in the rules" for one in both)
             raise BundleError(
-                f"bundle {name} has the {key} {mine}, not {other}", hint="use another name"
+                f"bundle {name} has {key} {mine}, not {other}", hint="use another name"
             )
     symbols = list(dict.fromkeys((*has["symbols"], *wanted["symbols"])))
     start = _outer(name, "start", has["start_date"], wanted["start_date"])
@@ -93,7 +93,7 @@ def symbols_to_answer(
 ) -> Sequence[str]:
     """Return the symbols to fetch so that a bundle answers a request.
 
-    Only the newly requested symbols are fetched if the bundle already has the range, and the range
+    Only the symbols in ``wanted`` are fetched if the bundle already covers the range, and the range
     had ended when the bundle was written (``written_ms``, UTC milliseconds).
     """
     every: Sequence[str] = request["symbols"]

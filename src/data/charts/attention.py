@@ -1,4 +1,4 @@
-"""Which stored series need attention, why, and what to do, from the values of a report. Pure."""
+"""Finds the stored series that need attention in a report, with reasons and next steps. Pure."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ def attention_of(
     findings: Sequence[Mapping[str, Any]],
     gaps: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, str]]:
-    """Return why a series needs attention, worst first: ``kind``, ``text``, ``next_step``.
+    """Return the reasons why a series needs attention, worst first.
+
+    Each reason has the keys ``kind``, ``text`` and ``next_step``.
 
     Args:
-        name: Symbol and timeframe, as a command takes them.
-        problems: Maps each part that cannot be read to the reason.
+        name: Symbol and timeframe, as typed in a command.
+        problems: Maps each part of the stored data that cannot be read to the reason.
         contradicted: Number of bars that a second vendor contradicts.
-        findings: Findings of the validation.
+        findings: Findings from the validation.
         gaps: Classified gaps.
     """
     found = [
@@ -72,7 +74,7 @@ def _entry(kind: str, text: str, next_step: str) -> dict[str, str]:
 
 
 def rank_of(attention: Sequence[Mapping[str, str]]) -> tuple[int, int]:
-    """Return the rank of a series among others: worst kind first, then most reasons."""
+    """Return a sort key for a series: the worst kind of reason first, then the most reasons."""
     if not attention:
         return len(KINDS), 0
     return KINDS.index(attention[0]["kind"]), -len(attention)
@@ -81,11 +83,11 @@ def rank_of(attention: Sequence[Mapping[str, str]]) -> tuple[int, int]:
 def look_at(
     names: Sequence[str], attention: Sequence[Sequence[Mapping[str, str]]]
 ) -> dict[str, Any]:
-    """Return the summary of some series: state, number, sentence, next step.
+    """Return a summary of several series: state, number, sentence and next step.
 
     Args:
-        names: Name of each series, the worst first.
-        attention: Reasons why each series needs attention.
+        names: Names of the series, the worst first.
+        attention: For each series, the reasons why it needs attention.
     """
     poor = [(name, why[0]) for name, why in zip(names, attention, strict=True) if why]
     look = {"number": len(poor), "of": f"of {counted(len(names), 'series')}"}

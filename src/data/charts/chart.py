@@ -61,13 +61,14 @@ _ACTIONS = (("split", "split"), ("dividend", "dividend"))
 
 
 class Counts(NamedTuple):
-    """Numbers of rows in a frame, by whether and how they are drawn.
+    """Numbers of rows in a frame, by how they are drawn.
 
     Attributes:
-        given: Rows of the frame.
-        drawn: Columns of bars, or points of lines, in the picture.
-        merged: Rows that share a column or point with a drawn row, and are part of its extremes.
-        refused: Rows that cannot be drawn. ``drawn + merged + refused`` is ``given``.
+        given: Number of rows in the frame.
+        drawn: Number of columns of bars, or points of lines, in the picture.
+        merged: Number of rows that share a column or point with a drawn row, and count for its high
+            and low.
+        refused: Number of rows that cannot be drawn. ``drawn + merged + refused`` is ``given``.
     """
 
     given: int
@@ -88,7 +89,7 @@ class Counts(NamedTuple):
 
 
 class AxisSpan(NamedTuple):
-    """A labelled range of slots ``[first, end)`` on the axis, and the symbol that it belongs to."""
+    """A labelled range ``[first, end)`` of positions (slots) on the time axis, and its symbol."""
 
     first: int
     end: int
@@ -97,13 +98,14 @@ class AxisSpan(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A mark at one slot.
+    """A mark at one slot (position on the time axis).
 
     Attributes:
-        slot: Place on the axis.
-        kind: ``split``, ``dividend`` or ``doubt``; for user-supplied marks ``buy``, ``sell`` or
+        slot: Index of the slot.
+        kind: ``split``, ``dividend`` or ``doubt``; for user-supplied marks, ``buy``, ``sell`` or
             ``note``.
-        text: Ratio, amount with its currency, reason, or a user-supplied text.
+        text: Ratio of a split, amount and currency of a dividend, reason for a doubt, or
+            user-supplied text.
     """
 
     slot: int
@@ -112,7 +114,7 @@ class Mark(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Text that includes the kind, for output that has no column for the kind."""
+        """Text of the mark, including its kind, for output without a column for the kind."""
         return self.text if self.kind in ("doubt", "note") else f"{self.kind} {self.text}".strip()
 
 
@@ -125,12 +127,12 @@ class Overlay(NamedTuple):
 
 @dataclass(frozen=True)
 class Axis:
-    """The time axis.
+    """The time axis, which is divided into slots: one for each time at which there can be a bar.
 
     Attributes:
-        stamps: Open stamp of each slot, int64 of shape (slots,), ascending.
+        stamps: Opening time of each slot in UTC milliseconds, int64 of shape (slots,), ascending.
         zone: IANA name of the time zone of the labels.
-        is_daily: Whether stamps are session dates at 00:00, which no time zone shifts.
+        is_daily: Whether the stamps are session dates at 00:00, which no time zone shifts.
     """
 
     stamps: Stamps
@@ -167,20 +169,23 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """Bars of one symbol as columns, ascending, at most one per slot; arrays have shape (bars,).
+    """The bars of one symbol, as arrays in order of time; a slot of the axis has at most one bar.
+
+    Arrays have shape (bars,) unless stated otherwise.
 
     Attributes:
         symbol: Symbol, as text for people.
         slots: Slot of each bar on the axis.
         values: Open, high, low, close, volume; shape (5, bars).
-        pale: Whether each bar may still change: provisional, forming, suspect.
+        pale: Whether each bar may still change, because it is provisional, forming or suspect.
         vendors: Vendor of each bar, as an index into ``vendor_names``; -1 if not known.
         vendor_names: Names of the vendors, as text for people.
-        segments: Number of breaks before each bar; a line does not join bars in two segments.
-        given: Rows of the frame.
+        segments: Number of gaps before each bar; a line does not join bars from different segments.
+        given: Number of rows in the frame.
         refused: Maps each reason to the number of rows that are not drawn because of it.
-        unordered: Rows that came after a later one and were put in order.
-        factor: Factor that converts closes to the common index of several series; 1.0 for one.
+        unordered: Number of rows that were out of order and were sorted.
+        factor: Factor by which closes are multiplied, so that several series start at 100; 1.0 for
+            a single series.
     """
 
     symbol: str
@@ -200,25 +205,25 @@ class Series:
 
     @property
     def closes(self) -> Floats:
-        """The closes, times ``factor``."""
+        """The closes, multiplied by ``factor``."""
         closes: Floats = self.values[3] * self.factor
         return closes
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Everything that a picture of bars shows.
+    """The content of a picture of bars.
 
     Attributes:
         title: Symbol and timeframe.
-        about: Second line of the title: range, currency, hours, adjustment.
+        about: Second line of the title: range, currency, trading hours and adjustment.
         axis: Time axis.
         series: Series to draw: a single one as bars with volume, several as lines of close prices
             that are 100 at their first common bar.
-        gaps: Spans where bars are missing, with the reason.
-        marks: Splits, dividends, grave doubts.
-        ribbon: Vendor of each run of consecutive bars; only for one series.
-        notes: Sentences below the picture.
+        gaps: Ranges in which bars are missing, with the reason.
+        marks: Splits, dividends, and bars that are almost certainly wrong.
+        ribbon: Vendor of each run of consecutive bars; only for a single series.
+        notes: Sentences shown below the picture.
         timeframe: Label of the timeframe; empty if not known.
         complete: Whether no answer reports that anything is missing.
         lines: User-supplied lines over the bars of one symbol.
@@ -238,12 +243,12 @@ class Chart:
 
     @property
     def is_indexed(self) -> bool:
-        """Whether several series are drawn as lines."""
+        """Whether the chart shows several series, as lines that start at 100."""
         return len(self.series) > 1
 
     @property
     def given(self) -> int:
-        """Rows of all frames."""
+        """Number of rows in all frames together."""
         return sum(one.given for one in self.series)
 
 
@@ -258,14 +263,15 @@ def chart_of(
 
     Args:
         frames: Frame from ``get_ohlcv``, or any frame of bars (columns ``open high low close``, a
-            time index or time column); several by symbol become lines of close prices, 100 at the
-            first common bar.
-        instruments: Maps each symbol to its instrument, for calendar and time zone. Bars of other
-            symbols are drawn side by side, and labels are in UTC.
-        doubts: Spans of bars that are almost certainly wrong, with the reason, in addition to those
-            recorded in the frame.
-        currency: Currency of the dividends; empty if it is unknown or there are several. None means the
-            currency of the frame's prices, unless the prices are in hundredths such as pence.
+            time index or time column); several frames, by symbol, become lines of close prices that
+            are 100 at the first common bar.
+        instruments: Maps each symbol to its instrument, which gives the calendar and time zone. For
+            a symbol without an instrument, bars are drawn side by side and labels are in UTC.
+        doubts: Spans of bars that are almost certainly wrong, with the reason. They are added to
+            those recorded in the frame.
+        currency: Currency of the dividends; empty if it is unknown or there is more than one. None
+            means the currency of the frame's prices, unless the prices are in hundredths such as
+            pence.
 
     Raises:
         QueryError: A value is not a frame of bars, or several frames have different timeframes,
@@ -325,7 +331,7 @@ def chart_of(
 
 @dataclass(frozen=True)
 class _Part:
-    """One frame: its rows as arrays, in their original order, and its provenance."""
+    """One frame: its rows as arrays in their original order, and its provenance (``attrs``)."""
 
     name: str
     frame: pd.DataFrame
@@ -365,7 +371,10 @@ class _Part:
 
     @property
     def spacing(self) -> str | None:
-        """The timeframe or, with at least three bars, their shortest distance; None if unknown."""
+        """The timeframe, or else the shortest distance between bars; None if unknown.
+
+        A distance is used only if there are at least three bars.
+        """
         if self.timeframe or len(self.stamps) < 3:
             return self.timeframe or None
         minutes = int(np.diff(self.stamps).min()) / MINUTE_MS
@@ -376,7 +385,7 @@ class _Part:
 
     @property
     def adjustment(self) -> str:
-        """The price adjustment in words; empty if there are no splits and dividends."""
+        """A description of the price adjustment; empty if there are no splits and dividends."""
         adjustment, day = self.facts.get("adjustment"), self.facts.get("as_of")
         words = _ADJUSTED.get(adjustment or "", "")
         return (
@@ -399,7 +408,7 @@ class _Part:
         """The gaps in the frame, except one before the first bar that ever existed.
 
         A frame that was cut out of an answer still has all of the answer's gaps in its attributes;
-        those outside the frame are left out.
+        gaps outside the frame are left out.
         """
         spans = [
             (Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"]))
@@ -414,7 +423,7 @@ class _Part:
 
     @cached_property
     def usable(self) -> Flags:
-        """Whether each row has prices that can be drawn."""
+        """Mask of the rows whose prices can be drawn."""
         flags = np.ones(len(self.table), bool)
         for prices in (self.table.open, self.table.high, self.table.low, self.table.close):
             flags &= np.abs(prices) < _LARGEST  # false for NaN
@@ -422,7 +431,7 @@ class _Part:
 
     @cached_property
     def stamps(self) -> Stamps:
-        """The stamps of the rows, ascending, each once."""
+        """The distinct stamps of the rows, ascending."""
         return _distinct(self.table.stamps)
 
     def slots(self) -> Stamps:
@@ -437,7 +446,7 @@ class _Part:
         return _distinct(np.concatenate([own, self._expected(span)]))
 
     def _expected(self, span: Span) -> Stamps:
-        """Return the stamps of the expected bars; without a calendar, only those in gaps."""
+        """Return the stamps at which bars are expected; without a calendar, only those in gaps."""
         step = Timeframe.parse(self.timeframe).longest_ms if self.timeframe else DAY_MS
         is_short = (span.end - span.start) // step <= _MOST_SLOTS
         if self.timeframe and self.instrument is not None and is_short:
@@ -494,7 +503,7 @@ class _Part:
 
     @property
     def _spans(self) -> Sequence[Mapping[str, Any]]:
-        """The spans in the provenance, or none if they are merged there by vendor and state."""
+        """The spans in the provenance; empty if it merges spans by vendor and state."""
         spans = self.facts.get("spans", ())
         return () if any(span.get("merged") for span in spans) else spans
 
@@ -511,10 +520,10 @@ class _Part:
         return np.array([*(text in _UNSETTLED for text in texts), False])[codes]
 
     def _texts(self, column: str, entry: str, kept: Ints) -> tuple[Ints, list[str]]:
-        """Return for each row the index of its value in the list of strings, or -1 for none.
+        """Return the index of each row's text (-1 for no text), and the list of texts.
 
-        The text is the row's value in the column or, without that column, the value of the entry in
-        its span of the provenance.
+        The text is the row's value in ``column``. If the frame lacks that column, it is the value
+        of ``entry`` in the span of the provenance that contains the row.
         """
         if column in self.frame:
             codes, texts = self.frame[column].factorize()
@@ -527,7 +536,7 @@ class _Part:
         return places, [str(span[entry]) for span in spans]
 
     def gaps(self, axis: Axis) -> tuple[AxisSpan, ...]:
-        """Return the gaps as ranges of slots; a gap in which the axis has no slot is left out."""
+        """Return the gaps as ranges of slots; gaps that contain no slot of the axis are left out."""
         spans = []
         for span, reason in self.gap_spans:
             first, end = axis.stamps.searchsorted(span).tolist()
@@ -538,7 +547,7 @@ class _Part:
         return tuple(spans)
 
     def actions(self, axis: Axis, currency: str) -> Sequence[Mark]:
-        """Return marks for the splits and dividends in the frame's columns with these names."""
+        """Return marks for the values in the frame's columns ``split`` and ``dividend``."""
         marks = []
         for name, neutral in (("split", (0.0, 1.0)), ("dividend", (0.0,))):
             if name not in self.frame:
@@ -584,7 +593,7 @@ class _Part:
         return tuple(AxisSpan(*run) for run in runs if run[2])
 
     def notes(self, *, alone: bool) -> list[str]:
-        """Return the notes below the picture on this answer, one sentence each."""
+        """Return notes about this answer, to be shown below the picture; each is one sentence."""
         facts: Mapping[str, Any] = self.facts
         sentences = []
         if facts.get("made_up"):
@@ -662,7 +671,7 @@ def _session(part: _Part) -> str:
 
 
 def _axis(parts: Sequence[_Part]) -> Axis:
-    """Return the common axis of all series, in their time zone if they share one, else in UTC."""
+    """Return the common axis of all series; its time zone is theirs if they share one, else UTC."""
     slots = [part.slots() for part in parts]
     stamps = slots[0] if len(slots) == 1 else _distinct(np.concatenate(slots))
     zones = {_zone(part.instrument) for part in parts}
@@ -692,7 +701,7 @@ def _zone(instrument: Instrument | None) -> str:
 
 
 def _indexed(series: Sequence[Series], axis: Axis) -> tuple[Series, ...]:
-    """Return the series with factors that make all closes 100 at the first common bar.
+    """Return the series with factors that make every close at the first common bar 100.
 
     Raises:
         QueryError: The series have no bar in common, or a close there that is not above 0.
@@ -717,7 +726,7 @@ def _common(series: Sequence[Series]) -> int | None:
     if not len(shared):
         names = ", ".join(one.symbol for one in series)
         raise QueryError(
-            f"{names} have no bar in common from which they could be compared",
+            f"{names} cannot be compared, because they have no bar in common",
             hint="choose a range in which all of them trade, or longer bars such as 1d",
         )
     return int(shared[0])

@@ -19,13 +19,13 @@ _ELSEWHERE = re.compile(r"[a-z]+:|//", re.IGNORECASE)
 
 
 class PageSource(NamedTuple):
-    """A page in Markdown.
+    """A documentation page in Markdown.
 
     Attributes:
         name: Name of the page, which is unique.
         text: Markdown text. HTML in it is shown as text.
-        folder: Folder of its file below that of all pages, with a trailing slash; empty for the
-            folder itself.
+        folder: Path, with a trailing slash, from the folder of all pages to the folder of this one;
+            empty if it is the same folder.
     """
 
     name: str
@@ -36,15 +36,15 @@ class PageSource(NamedTuple):
 def documentation(
     title: str, sources: Sequence[PageSource], picture: Callable[[str], bytes | None]
 ) -> str:
-    """Return pages as one HTML file that opens from disk and loads nothing.
+    """Return several pages as one HTML file that opens from disk and loads nothing.
 
-    A link to a page that is not among them becomes text.
+    A link to a page that is not in ``sources`` becomes text.
 
     Args:
-        title: Title of the window.
-        sources: Pages in order; the section of each has its name as ``id``.
-        picture: Returns an SVG picture, given its path relative to the folder of all pages. If it
-            returns None, the picture's description is shown.
+        title: Title of the browser window.
+        sources: Pages in order; the ``id`` of a page's section is the page's name.
+        picture: Function that returns an SVG picture, given its path relative to the folder of all
+            pages. If it returns None, the picture's description is shown.
     """
     from markdown_it import MarkdownIt
 
@@ -62,14 +62,14 @@ def documentation(
 
 
 def _name_headings(tokens: Sequence[Token], name: str) -> None:
-    """Give each heading below the first level the ``id`` that links from other pages use."""
+    """Set the ``id`` of each heading below the first level to the one that links to it use."""
     for token, content in pairwise(tokens):
         if token.type == "heading_open" and token.tag != "h1":
             token.attrSet("id", f"{name}--{_slug(content.content)}")
 
 
 def _slug(heading: str) -> str:
-    """Return the anchor of a heading, as GitHub and the site create it."""
+    """Return the anchor of a heading, formed as on GitHub and on the documentation site."""
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip())
 
 
@@ -79,7 +79,7 @@ def _lead_inside(
     names: Container[str],
     picture: Callable[[str], bytes | None],
 ) -> None:
-    """Make links point to sections of the file, and embed pictures in it."""
+    """Make links point to sections of the HTML file, and embed the pictures."""
     for token in tokens:
         if token.type == "link_open":
             href = _href(str(token.attrGet("href")), source.name, names)
@@ -95,7 +95,7 @@ def _lead_inside(
 
 
 def _href(target: str, name: str, names: Container[str]) -> str:
-    """Return the target of a link within the file; empty if its page is not in it."""
+    """Return the target of a link within the file; empty if the linked page is not in the file."""
     if _ELSEWHERE.match(target):
         return target
     if target.startswith("#"):
@@ -107,5 +107,5 @@ def _href(target: str, name: str, names: Container[str]) -> str:
 
 
 def _below(file: str) -> str:
-    """Return a path with its upward steps resolved."""
+    """Return a path with its ``..`` components resolved."""
     return re.sub(r"[^/]+/\.\./", "", file)

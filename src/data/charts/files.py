@@ -1,4 +1,4 @@
-"""The scripts and style sheets for pages, which are files of this package."""
+"""Scripts and style sheets for pages, stored as files in this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coverage as a heat map, month by month: each state has its own colour and symbol. Pure."""
+"""Coverage as a heat map by month: each state has its own colour and sign. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Floats = NDArray[np.float64]
 
 
 class CellState(NamedTuple):
-    """A possible state of a month: its symbol in the data, its symbol in the picture, its meaning."""
+    """A state of a month in the heat map: its character in the data, its name and its meaning."""
 
     sign: str
     name: str
@@ -55,7 +55,7 @@ class Months(NamedTuple):
     """Consecutive months.
 
     Attributes:
-        first: First month, counted from January of the year 0.
+        first: First month, as the number of months since January of year 0.
         number: Number of months.
     """
 
@@ -69,15 +69,15 @@ class Months(NamedTuple):
 
     @property
     def bounds(self) -> _Floats:
-        """The start of each month and the end of the last, UTC milliseconds: (number + 1,)."""
+        """The start of each month and the end of the last; UTC milliseconds, shape (number + 1,)."""
         months = np.arange(self.first, self.first + self.number + 1) - 12 * 1970
         return months.astype("M8[M]").astype("M8[ms]").astype(np.int64).astype(np.float64)
 
 
 def months_of(series: Iterable[Sequence[CoverageSpan]], now_ms: int) -> Months:
-    """Return the months from the first stored bar of some series up to now.
+    """Return the months from the first stored bar of any of the series up to now.
 
-    If no bar is stored, they begin with the first requested span.
+    If no bar is stored, they begin with the first span that was requested.
     """
     parts = [part for own in series for part in own]
     with_bars = [part for part in parts if part.state != "empty"] or parts
@@ -92,14 +92,15 @@ def cells_of(
     end_ms: int,
     is_expected: Callable[[Span], bool] = lambda _: True,
 ) -> str:
-    """Return one symbol for each month, from :data:`STATES`.
+    """Return a string with one character from :data:`STATES` for each month.
 
     Args:
-        parts: Coverage of one series, ascending and disjoint.
+        parts: Coverage of one series, as ascending and disjoint spans.
         months: Months to describe.
         end_ms: End of the last bar that can exist by now, UTC milliseconds.
-        is_expected: Returns whether a bar is expected in a span that was never requested. If not,
-            for example at a weekend, the span does not make its month partial.
+        is_expected: Function that returns whether a bar is expected in a span that was never
+            requested. A span without expected bars, such as a weekend, does not make its month
+            partial.
     """
     bounds = months.bounds
     covered = {
@@ -127,11 +128,11 @@ def cells_of(
 
 
 def heat_map(rows: Iterable[tuple[str, str]], months: Months) -> dict[str, Any]:
-    """Return the heat map as plain values.
+    """Return the heat map as a dict.
 
-    These are the ``first`` and ``last`` month, ``signs`` (the legend, which maps each symbol to its
-    state) and ``rows``. Each row has ``name``, ``cells`` (one symbol per month) and ``counts``
-    (number of months in each state; states that do not occur are left out).
+    Its keys are ``first`` and ``last`` (months), ``signs`` (the legend, which maps each character
+    to its state) and ``rows``. Each row has ``name``, ``cells`` (one character per month) and
+    ``counts`` (number of months in each state; states that do not occur are left out).
     """
     names = months.names
     return {
@@ -152,7 +153,7 @@ def heat_map(rows: Iterable[tuple[str, str]], months: Months) -> dict[str, Any]:
 
 
 def by_year(first: str, cells: str) -> list[tuple[str, str]]:
-    """Split a row of months into years, each with the symbols of its twelve months."""
+    """Split a row of months into years, each with the characters for its twelve months."""
     year, month = (int(part) for part in first.split("-"))
     never = _SIGN["never"]
     padded = never * (month - 1) + cells
@@ -164,7 +165,7 @@ def by_year(first: str, cells: str) -> list[tuple[str, str]]:
 
 
 def _covered(spans: Sequence[Span], bounds: _Floats) -> _Floats:
-    """Return how many milliseconds of each month are covered by some spans."""
+    """Return the number of milliseconds in each month that the spans cover."""
     if not spans:
         return np.zeros(len(bounds) - 1)
     ends = np.array(spans, dtype=np.float64)

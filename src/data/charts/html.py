@@ -37,7 +37,7 @@ _SITE = "https://www.tradingview.com/"
 
 
 def html_of(chart: Chart) -> str:
-    """Return a chart as a page: the chart, the values at the pointer, and all marks as tables.
+    """Return an HTML page with a chart, the values at the pointer, and tables of all marks.
 
     The page loads nothing. If its script is disabled, or when printed, it shows the same picture as
     SVG and PNG.
@@ -61,12 +61,12 @@ def chart_script(*others: str) -> str:
 
 
 def figure(picture: Html, data_id: str, place: str = "") -> Html:
-    """Return the container in which the script draws a chart; without a script it has a picture.
+    """Return the element in which the script draws a chart, with a picture for other cases.
 
     Args:
-        picture: Drawing shown if scripts are disabled, or when printed.
-        data_id: ID of the element that has the values of :func:`page_data`.
-        place: Suffix of the ids, if a page has several charts.
+        picture: Picture shown if scripts are disabled, or when the page is printed.
+        data_id: ID of the element that contains the values from :func:`page_data`.
+        place: Suffix for ids, to keep them unique on a page with several charts.
     """
     return element(
         "div",
@@ -87,7 +87,10 @@ def figure(picture: Html, data_id: str, place: str = "") -> Html:
 
 
 def foot() -> Html:
-    """Return the footer of a chart page, crediting its script; the linked address is not loaded."""
+    """Return the footer of a chart page, which credits the charting script.
+
+    The linked address is not loaded.
+    """
     link = element("a", "TradingView Lightweight Charts™", href=_SITE, rel="noreferrer")
     return element("footer", "Charts: ", link, class_="faint")
 
@@ -96,7 +99,7 @@ def paints() -> str:
     """Return the colours of a chart as CSS variables, with dark-screen colours last."""
 
     def rules(place: int) -> str:
-        """Return the colours of one scheme: 0 light, 1 dark."""
+        """Return the CSS rules for one colour scheme: 0 for light, 1 for dark."""
         return "".join(f"--p-{name}:{pair[place]};" for name, pair in PAINTS.items())
 
     return (
@@ -105,11 +108,11 @@ def paints() -> str:
 
 
 def page_data(chart: Chart) -> dict[str, Any]:
-    """Return the data of a page: times, columns, gaps, marks. ``docs/charts.md`` explains them.
+    """Return the data of a page (times, columns, gaps, marks), as ``docs/charts.md`` explains.
 
     A *column* is a bar, or several neighbouring bars if there are more than 20,000 slots. To keep a
-    year of minute bars small, prices are integers in units of the last of ``decimals``, and each is
-    stored as the difference from the one before.
+    year of minute bars small, prices are integers in units of the last decimal place
+    (``decimals``), and each is stored as the difference from the previous one.
     """
     axis = chart.axis
     each = _slots_each(len(axis))
@@ -155,10 +158,11 @@ def page_data(chart: Chart) -> dict[str, Any]:
 
 
 def picture_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
-    """Return a picture's content as plain values: lists of numbers, with None for NaN.
+    """Return a picture's content as a dict for JSON: lists of numbers, with None for NaN.
 
-    ``times`` has the time of each column of the picture as text. ``place`` in a series has the
-    column of each of its values. If there are several series, prices are the common index.
+    ``times`` contains the time of each column of the picture, as text. In a series, ``place``
+    contains the column of each value. If there are several series, prices are rebased to 100 at the
+    first common bar.
     """
     count = round(layout.plot.width / layout.pitch)
     return {
@@ -200,13 +204,13 @@ def _plain_series(one: Series, chart: Chart, count: int) -> dict[str, Any]:
 
 
 def _slots_each(slots: int) -> int:
-    """Return the number of slots per column: 1 if there are few bars, else a round number."""
+    """Return the number of slots in each column: 1 if there are few, otherwise a round number."""
     least = slots_each(slots, MOST_COLUMNS)
     return next((one for one in _ROUND if one >= least), least)
 
 
 def _candle(timeframe: str, each: int) -> str:
-    """Return the combined length of a column's bars as text, or an empty string for one bar."""
+    """Return the time that a column's bars span together, as text; empty for a single bar."""
     if each == 1:
         return ""
     length = Timeframe.parse(timeframe) if timeframe else None
@@ -262,7 +266,7 @@ def _counts(one: Series, data: dict[str, Any]) -> Counts:
 
 
 def _decimals(prices: Floats) -> int:
-    """Return the number of decimals to embed: as many as prices have, up to nine digits in all."""
+    """Return the number of decimals to keep: those of the prices, up to nine digits in all."""
     largest = float(np.abs(prices).max()) if prices.size else 0.0
     if not 0 < largest < _LARGEST:
         return 0
@@ -306,7 +310,7 @@ def _runs(places: Ints) -> list[list[int]]:
 
 
 def _breaks(one: Series, columns: Columns) -> list[int]:
-    """Return the columns after which a line has a break, as in the picture."""
+    """Return the columns after which the line is interrupted, as in the picture."""
     is_last = np.diff(one.segments[columns.last]) != 0
     breaks: list[int] = columns.places[:-1][is_last].tolist()
     return breaks

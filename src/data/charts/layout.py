@@ -1,4 +1,4 @@
-"""The position of everything in a chart: shapes and labels in pixels, for any renderer. Pure.
+"""The layout of a chart: positions of all shapes and labels in pixels, for any renderer. Pure.
 
 Every picture of a chart, whatever its format, is built from the same :class:`ChartLayout`.
 """
@@ -59,7 +59,7 @@ _OWN_MARKS = {"buy": ("up", True), "sell": ("down", False), "note": ("hue-0", Fa
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels, measured from the upper left corner."""
+    """A rectangle, in pixels from the upper left corner of the picture."""
 
     left: float
     top: float
@@ -78,14 +78,14 @@ class Box(NamedTuple):
 
 
 class Rects(NamedTuple):
-    """Filled rectangles in one paint; a row of ``corners`` is left, top, right and bottom."""
+    """Filled rectangles in one colour; each row of ``corners`` is left, top, right and bottom."""
 
     paint: str
     corners: Floats
 
 
 class Lines(NamedTuple):
-    """Separate lines in one paint; each is an array of shape (points, 2)."""
+    """Separate lines in one colour; each is an array of points, of shape (points, 2)."""
 
     paint: str
     width: float
@@ -94,7 +94,7 @@ class Lines(NamedTuple):
 
 
 class Label(NamedTuple):
-    """Text centred vertically at ``y``; ``anchor`` is ``start``, ``middle`` or ``end``."""
+    """A text centred vertically at ``y``; ``anchor`` (``start``, ``middle``, ``end``) aligns it."""
 
     x: float
     y: float
@@ -110,15 +110,17 @@ Shape = Rects | Lines | Label
 
 @dataclass(frozen=True)
 class Columns:
-    """The bars to draw; bars that share a column are merged; arrays have shape (columns,).
+    """The columns of bars to draw; bars that share a column are merged.
+
+    Arrays have shape (columns,) unless stated otherwise.
 
     Attributes:
         first, last: Indices of each column's first and last bar among the bars of the series.
-        places: Position of each column in the picture, counted in columns.
+        places: Position of each column in the picture, in units of columns.
         values: First open, highest high, lowest low, last close, sum of the volumes; shape (5,
             columns).
-        pale: Whether any bar of the column may still change.
-        with_volume: Number of the column's bars that have a volume.
+        pale: Whether any bar in the column may still change.
+        with_volume: Number of bars in the column that have a volume.
     """
 
     first: Ints
@@ -132,8 +134,8 @@ class Columns:
     def mean_volumes(self) -> Floats:
         """Mean volume of the bars in each column, ignoring bars without a volume.
 
-        NaN if no bar in the column has a volume. The mean is drawn instead of the sum, which would
-        depend on how many bars the column holds.
+        It is NaN if no bar in the column has a volume. The mean is drawn instead of the sum, which
+        would depend on the number of bars in the column.
         """
         means: Floats = self.values[4] / np.maximum(self.with_volume, 1)
         return means
@@ -146,10 +148,10 @@ class ChartLayout:
     Attributes:
         width, height: Size in pixels.
         shapes: Shapes, in painting order.
-        counts: Numbers of rows drawn, merged and refused.
-        plot: Area where prices are drawn.
-        pitch: Width of a column.
-        columns: Bars, or None for lines.
+        counts: Numbers of rows that are drawn, merged and refused.
+        plot: Area in which prices are drawn.
+        pitch: Width of a column in pixels.
+        columns: Columns of bars, or None if the chart shows lines.
     """
 
     width: int
@@ -177,10 +179,10 @@ def layout_of(chart: Chart, width: int, height: int) -> ChartLayout:
 
 
 def thinned(series: Series, slots: int, most: int) -> Columns:
-    """Merge the bars of a series into at most ``most`` columns; one per slot if they fit.
+    """Merge the bars of a series into at most ``most`` columns, or one per slot if these fit.
 
-    All columns except the last have equally many slots. No extreme is lost: a column's high and low
-    are the highest and lowest of its bars.
+    All columns except the last cover the same number of slots. No extreme is lost: a column's high
+    and low are the highest and lowest of its bars.
     """
     places = series.slots // slots_each(slots, most)
     starts = _starts(places)
@@ -206,7 +208,7 @@ def thinned(series: Series, slots: int, most: int) -> Columns:
 
 
 def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
-    """Return the indices of the bars that are points of a line, an array for each unbroken part.
+    """Return the indices of the bars to draw as points of a line, with one array per unbroken part.
 
     Of the bars that share a column, the first, the lowest, the highest and the last close are kept.
     """
@@ -224,7 +226,7 @@ def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
 
 
 def slots_each(slots: int, most: int) -> int:
-    """Return the number of slots per column so that there are at most ``most`` columns."""
+    """Return the smallest number of slots per column that gives at most ``most`` columns."""
     return -(-slots // most) or 1
 
 
@@ -235,7 +237,7 @@ def _starts(places: Ints) -> Ints:
 
 
 class _Drawing:
-    """A picture being made."""
+    """A picture whose shapes are being computed."""
 
     def __init__(self, chart: Chart, width: int, height: int) -> None:
         self.chart, self.width, self.height = chart, width, height
@@ -415,7 +417,7 @@ class _Drawing:
     # --- above the bars
 
     def _overlays(self) -> None:
-        """Draw user-supplied lines, in the hues after the vendors' hues."""
+        """Draw user-supplied lines, in hues that the vendors do not use."""
         for place, line in enumerate(self.chart.lines, self._line_hue):
             slots = np.flatnonzero(np.isfinite(line.values))
             # If values share a column, the last one is drawn.
@@ -439,21 +441,21 @@ class _Drawing:
 
     @property
     def _line_hue(self) -> int:
-        """The number of the first line's hue, after the vendors' hues if a ribbon is drawn."""
+        """The index of the first line's hue; if a ribbon is drawn, the vendors' hues come first."""
         return len(self.chart.series[0].vendor_names) if self._has_ribbon else 1
 
     def _is_broken(self, slots: Ints, values: Floats) -> Flags:
-        """Return, for each two consecutive slots, whether a bar between them has no value."""
+        """Return, for each pair of consecutive slots, whether a bar between them has no value."""
         empty = np.zeros(len(values) + 1, np.int64)
         own = self.chart.series[0].slots
         empty[1:] = np.cumsum(np.isin(np.arange(len(values)), own) & ~np.isfinite(values))
         return np.diff(empty[slots]) > 0
 
     def _marks(self) -> None:
-        """Draw splits as lines with their ratio, dividends as diamonds, doubts as symbols at the top.
+        """Draw splits as lines with their ratio, dividends as diamonds, doubts as signs at the top.
 
-        User-supplied marks are triangles: a buy is below its bar, pointing up, a sale or note
-        above.
+        User-supplied marks are triangles: a buy is below its bar and points up; a sale or a note is
+        above it.
         """
         self._own_marks()
         for kind in ("dividend", "split", "doubt"):
@@ -498,11 +500,11 @@ class _Drawing:
 
     @property
     def _has_ribbon(self) -> bool:
-        """Whether two or more vendors supplied the bars."""
+        """Whether the bars came from two or more vendors, which the ribbon shows."""
         return len({run.text for run in self.chart.ribbon}) > 1
 
     def _ribbon(self) -> None:
-        """Draw the ribbon below the bars, in which each vendor's spans have a hue of their own."""
+        """Draw the ribbon below the bars, in which each vendor has its own hue."""
         chart = self.chart
         if not self._has_ribbon:
             return
@@ -551,7 +553,7 @@ class _Drawing:
             self.shapes.append(Label(*middle, text, _TITLE, "faint", "middle"))
 
     def _names(self, room: float) -> None:
-        """Draw the symbol of each line in its hue, with the value of the index at its last bar."""
+        """Draw each line's symbol in the line's hue, with its rebased value at the last bar."""
         x = _LEFT
         for place, one in enumerate(self.chart.series):
             last = f" {one.closes[-1]:.1f}" if len(one) else " -"
@@ -569,7 +571,7 @@ class _Drawing:
         return f"last {short_number(float(series.values[3][-1]))}"
 
     def _notes(self, *, has_volume: bool) -> list[list[tuple[str, str]]]:
-        """Return the lines below the picture, the legend first, as strings with their paints."""
+        """Return the lines of text below the picture, legend first, with the colour of each part."""
         chart, key = self.chart, []
         zone = "dates of sessions" if chart.axis.is_daily else f"time in {chart.axis.zone}"
         counts = [(f"{{counts}} · {zone}", "faint")]
@@ -640,7 +642,7 @@ def _counts(series: Series, drawn: int) -> Counts:
 
 
 def price_ticks(low: float, high: float, most: int) -> tuple[list[float], list[str]]:
-    """Return round prices between two prices, about ``most`` of them, with their labels."""
+    """Return about ``most`` round prices between two prices, with their labels."""
     rough = (high / most - low / most) or 1.0
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(s * power for s in _STEPS if s * power >= rough * 0.999)
@@ -654,7 +656,7 @@ def price_ticks(low: float, high: float, most: int) -> tuple[list[float], list[s
 
 
 def short_number(value: float) -> str:
-    """Format a price with as many digits as are useful: at most eight significant ones."""
+    """Format a price with as many digits as are useful, at most eight significant digits."""
     if value and not 1e-4 <= abs(value) < 1e12:
         return f"{value:.6g}"
     return f"{value:,.{max(2, min(8, 5 - int(math.log10(abs(value) or 1))))}f}".rstrip("0").rstrip(
@@ -668,7 +670,7 @@ _TO_MONDAY = 3 * DAY_MS
 
 
 class _Unit(NamedTuple):
-    """A unit of the time axis: a number of months, or of milliseconds from Monday, 00:00."""
+    """A unit of time on the axis: a number of months, or of milliseconds from a Monday, 00:00."""
 
     months: int = 0
     length: int = 0
@@ -681,7 +683,7 @@ class _Unit(NamedTuple):
         return np.asarray(months // self.months, dtype=np.int64)
 
     def text(self, ms: int, before: int | None) -> str:
-        """Return the label of a wall-clock time; the year is included only if it is a new one."""
+        """Return the label of a wall-clock time; the year is included only if it has changed."""
         time, last = from_ms(ms), None if before is None else from_ms(before)
         month, is_new = _NAMES[time.month - 1], last is None or last.year != time.year
         if self.months >= 12:
@@ -704,10 +706,10 @@ _MINUTES = tuple(_Unit(length=n * MINUTE_MS) for n in (30, 15, 5, 1))
 
 
 def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
-    """Return the slots to label on the time axis, with labels in the axis' zone.
+    """Return the slots to label on the time axis, with labels in the axis' time zone.
 
-    They are the beginnings of the smallest unit of time that needs at most ``most`` labels. If
-    there are only a few bars, each has its own label.
+    Labelled slots begin a new unit of time (such as a day); the unit is the smallest that needs at
+    most ``most`` labels. If there are only a few bars, each has its own label.
 
     Args:
         axis: Time axis.
@@ -739,7 +741,7 @@ def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
 
 
 def _dated_ticks(axis: Axis, slots: Ints, local: Ints, most: int) -> list[tuple[int, str]]:
-    """Return ticks with the date of each day and hours in between; none if the dates do not fit."""
+    """Return a labelled slot for each new day, and hours between; empty if dates do not fit."""
     day = _DAYS[-1]
     starts = np.flatnonzero(np.diff(day.of(local))) + 1
     if len(starts) >= most * _SHORT_DATES:
@@ -747,7 +749,7 @@ def _dated_ticks(axis: Axis, slots: Ints, local: Ints, most: int) -> list[tuple[
     is_short = len(starts) >= most
 
     def begun(unit: _Unit, places: Ints) -> list[int]:
-        """Return the first slot of the new unit of time in each of the columns ``places``."""
+        """Return the slot at which a new unit of time begins in each of the columns ``places``."""
         return [_begin(axis, unit, *slots[at - 1 : at + 1].tolist()) for at in places.tolist()]
 
     dated, before = dict[int, str](), None
@@ -783,7 +785,7 @@ def _begin(axis: Axis, unit: _Unit, before: int, inside: int) -> int:
 
 
 def column_texts(axis: Axis, count: int) -> list[str]:
-    """Return for each of a picture's ``count`` columns a string with its first and last time."""
+    """Return a string for each of a picture's ``count`` columns: its first and last time."""
     each = slots_each(len(axis), count)
     ends = ((first, min(first + each, len(axis)) - 1) for first in range(0, len(axis), each))
     return [" to ".join(axis.text(at) for at in dict.fromkeys(both)) for both in ends]

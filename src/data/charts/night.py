@@ -1,4 +1,4 @@
-"""The report of a job as a page: results, failures, cost, and bars that will be lost. Pure."""
+"""The report of a job as a page: results, failures, cost, and bars about to be lost. Pure."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _NUMBERS = {
 def night_page(
     report: Mapping[str, Any], command: str, begun: str, made: str, before: str = ""
 ) -> str:
-    """Return the page of a job's report; it opens from disk and loads nothing.
+    """Return a job's report as an HTML page that opens from disk and loads nothing.
 
     Args:
         report: Result of ``populate_cache``, ``refresh_fundamentals`` or ``confirm_sample``.
         command: Job that was run, as typed.
         begun, made: Start and end of the job, ISO 8601 in UTC.
-        before: Page that this one replaces, whose nights are shown next to this one. Any other
-            content is ignored.
+        before: Text of the page that this one replaces; the numbers of the earlier runs in it are
+            shown next to those of this run. Any other text is ignored.
     """
     plain = plain_values(report)
     outcome = JobReport(plain)
@@ -114,7 +114,7 @@ def _is_night(one: Mapping[str, Any]) -> bool:
 
 
 def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> dict[str, Any]:
-    """Return the numbers that the page keeps of one run: bars, failures, requests and so on."""
+    """Return the numbers that the page records for one run: bars, failures, requests and so on."""
     results = report.get("results") or []
     failed = sum(len(one["series"]) for one in report.get("reasons", ()) if one["failed"])
     sent = [
@@ -135,7 +135,7 @@ def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> di
 
 
 def _look(report: JobReport) -> dict[str, Any]:
-    """Return the summary: outcome, number of incomplete series, and the next step to take."""
+    """Return the summary of a job: outcome, number of incomplete series, and next step."""
     reasons = list(report.get("reasons", ()))
     reasons.sort(key=lambda one: (not one["failed"], -len(one["series"])))
     found = report.get("found", 0)
@@ -155,7 +155,7 @@ _VERIFY = "`onetape report SYMBOL TIMEFRAME` of the series below"
 
 
 def _beside(nights: Values) -> Html:
-    """Return this night's numbers, each with the previous night's and a bar chart of all nights."""
+    """Return the latest run's numbers, each with the previous run's and a bar chart of all runs."""
     every = nights.data
     last = len(every) - 1
     cells = []
@@ -180,7 +180,7 @@ def _beside(nights: Values) -> Html:
 
 
 def _causes(values: Values) -> Iterator[Html]:
-    """Yield each cause of a failure once, with the next step, and its series folded below."""
+    """Yield each cause of failures once, with the next step and a collapsed list of its series."""
     reasons = list(values.each("reasons")) if values.data.get("reasons") else []
     yield element("h2", "Failures and missing data, by cause")
     if not reasons:
@@ -281,7 +281,7 @@ def _results(values: Values) -> Iterator[Html]:
 
 
 def _columns_of(results: Sequence[Values]) -> Sequence[Column]:
-    """Return the columns for the job that these results come from."""
+    """Return the table columns for the kind of job that produced these results."""
     return next((own for name, own in _RESULTS.items() if name in results[0].data), ())
 
 

@@ -35,7 +35,7 @@ def overlaid(
     Args:
         chart: Chart of one symbol.
         lines: Maps the name of each line to its values, a Series with a time index. A value is
-            drawn on the bar that contains its time; if there is no value, the line has a break.
+            drawn on the bar that contains its time; the line has a break at a bar without a value.
         marks: Trades or notes: a DataFrame, or mappings, with ``time`` (or a time index) and
             optionally ``side`` (``buy`` or ``sell``), ``price`` and ``text``.
 
@@ -47,7 +47,8 @@ def overlaid(
         return chart
     if chart.is_indexed:
         raise QueryError(
-            "lines and marks cannot be drawn over several symbols", hint="draw one symbol"
+            "lines and marks can only be drawn on a chart of one symbol",
+            hint="pass bars of one symbol",
         )
     drawn, notes = [], list(chart.notes)
     for name, values in (lines or {}).items():
@@ -69,7 +70,7 @@ def _outside(count: int, what: str) -> list[str]:
 
 
 def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
-    """Return one line, and the number of its values that are not on a bar."""
+    """Return one line, and the number of its values whose time is not in any bar."""
     if (
         not hasattr(values, "index")
         or not hasattr(values, "to_numpy")
@@ -95,7 +96,7 @@ def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
 
 
 def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
-    """Return the marks that are on a bar, and the number of those that are not."""
+    """Return the marks whose time is in a bar, and the number of the other marks."""
     import pandas as pd
 
     if isinstance(marks, pd.Series) or not isinstance(marks, pd.DataFrame | Iterable):
@@ -107,7 +108,7 @@ def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
         entries = list(marks)
         if not all(isinstance(entry, Mapping) for entry in entries):
             raise QueryError(
-                "a mark is not a mapping", hint="use a mapping with time, side, price and text"
+                "every mark must be a mapping", hint="use a dict with time, side, price and text"
             )
         marks = pd.DataFrame([dict(entry) for entry in entries])
     if not len(marks):
@@ -132,7 +133,7 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
     kind = "note" if blank else _SIDES.get(str(side).strip().lower(), "")
     if not kind:
         raise QueryError(
-            f"not the side of a mark: {str(side)[:40]!r}", hint="use buy, sell, or none"
+            f"not a valid side for a mark: {str(side)[:40]!r}", hint="use buy or sell, or omit it"
         )
     words = "" if pd.isna(text) else str(text).strip()
     if not pd.isna(price):
@@ -140,13 +141,13 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
             words = f"{words} at {float(price):g}".strip()
         except (TypeError, ValueError) as exc:
             raise QueryError(
-                f"not the price of a mark: {str(price)[:40]!r}", hint="use a number"
+                f"not a valid price for a mark: {str(price)[:40]!r}", hint="use a number"
             ) from exc
     return Mark(slot, kind, printable(words))
 
 
 def _stamps(index: Any, what: str) -> Ints:
-    """Convert times to UTC milliseconds; naive ones are UTC."""
+    """Convert times to UTC milliseconds; naive times are taken as UTC."""
     import pandas as pd
 
     try:
@@ -181,7 +182,10 @@ def _slots(chart: Chart, stamps: Ints) -> Ints:
 
 
 def _session(axis: Axis, stamp: int) -> int:
-    """Return the stamp of the venue's date at a time; a stamp at midnight UTC is kept as a date."""
+    """Return the stamp of the date at the venue at a given time.
+
+    A stamp at midnight UTC already is a date and is returned unchanged.
+    """
     if stamp % DAY_MS == 0:
         return stamp
     local = stamp + offset_ms(ZoneInfo(axis.zone), stamp)

@@ -23,21 +23,21 @@ def page(
     data: Any = None,
     parts: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return a whole page as text.
+    """Return a complete HTML page as text.
 
     A content security policy with the script's digest keeps the page from loading anything, and
     from running any script but its own. A script in a vendor's text or in a symbol would not run
     even if it were not escaped.
 
     Args:
-        title: Title of the window, shown nowhere else unless it is in ``body``.
+        title: Title of the browser window; the page itself shows it only if ``body`` contains it.
         body: Elements and text; anything that is not :class:`~src.data.model.html.Html` is escaped.
-        style: Rules after those of ``page.css``, written by this package; never a value from
-            outside.
-        script: Script that runs at the end of the page, written by this package; never a value from
-            outside. It reads ``data`` from the element :data:`DATA_ID`.
-        data: Plain values that JSON can represent, without NaN; None for none.
-        parts: Maps the id of each further element to its plain values, such as the bars of a chart.
+        style: CSS rules to add after those of ``page.css``. They must be written by this package,
+            never taken from outside.
+        script: Script that runs at the end of the page. It must be written by this package, never
+            taken from outside. It reads ``data`` from the element :data:`DATA_ID`.
+        data: Data of the page, as values that JSON can represent, without NaN; None for no data.
+        parts: Maps the id of each further data element to its values, such as the bars of a chart.
     """
     styles = packaged("page.css") + style
     allowed = f"'sha256-{_digest(script)}'" if script else "'none'"
@@ -64,13 +64,13 @@ def page(
 
 
 def plain_values(data: Any) -> Any:
-    """Convert values for a page's data: values that JSON lacks become text, and NaN None."""
+    """Convert values for use in a page's data: NaN becomes None, and types that JSON lacks text."""
     text = json.dumps(data, default=str)
     return json.loads(text, parse_constant=lambda _: None)
 
 
 def as_data(data: Any) -> Html:
-    """Return values as JSON for a script element, escaped so that it cannot end the element.
+    """Return values as JSON for a script element, escaped so that the JSON cannot end the element.
 
     Raises:
         ValueError: A number is NaN or infinite, which JSON parsers in browsers reject.

@@ -1,7 +1,8 @@
 """Parts shared by reports: values, tables, the summary, small drawings. Pure.
 
-Every number and text in a report is part of its data. The attribute ``data-at`` of its element has
-its path in the data, such as ``series/0/rows``, so that page and JSON can be compared.
+Every number and text in a report is part of the report's data. The attribute ``data-at`` of an
+element contains the path to its value, such as ``series/0/rows``, so that the page and the JSON can
+be compared.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ _NONE = "–"
 
 
 class Values:
-    """A part of a page's data, with its path in the data.
+    """A part of a page's data, and the path to it.
 
     Attributes:
-        data: The part, as plain values.
-        at: Path of the part in the page's data.
+        data: The part, as values that JSON can represent.
+        at: Path of the part in the page's data, such as ``series/0/health``.
     """
 
     def __init__(self, data: Any, at: str = "") -> None:
@@ -44,16 +45,17 @@ class Values:
             yield part.of(key)
 
     def show(self, *path: str | int, as_text: Callable[[Any], str] | None = None) -> Html:
-        """Return an element that shows the value at a path, and has its path as ``data-at``."""
+        """Return an element that shows the value at a path, with the path as ``data-at``."""
         part = self.of(*path)
         return element("span", (as_text or shown)(part.data), data_at=part.at)
 
 
 class Column(NamedTuple):
-    """A column of a table whose rows are entries of the data.
+    """A column of a table; each row of the table is an entry in the page's data.
 
     Attributes:
-        name: Heading; a ``#`` at the end marks numbers, a ``_`` text that may be wrapped.
+        name: Heading. A ``#`` at its end marks a column of numbers, a ``_`` text that may be
+            wrapped.
         key: Path of the value in an entry, such as ``health/ready``.
         as_text: Function that formats the value.
     """
@@ -64,7 +66,7 @@ class Column(NamedTuple):
 
 
 def shown(value: Any) -> str:
-    """Format a plain value as text: integers with commas, all others unchanged."""
+    """Format a value as text: integers with thousands separators, other values unchanged."""
     if value is None or value == "":
         return _NONE
     if isinstance(value, bool):
@@ -73,7 +75,7 @@ def shown(value: Any) -> str:
 
 
 def step_text(text: str) -> str:
-    """Format a next step: a command, alone or in backticks, is code."""
+    """Format a next step; a command, by itself or in backticks, is shown as code."""
     if text.startswith("onetape ") and "`" not in text:
         return element("code", text)
     return with_code(shown(text))
@@ -86,12 +88,14 @@ def records(
 ) -> Html:
     """Return a table with a row for each entry; on a phone each row is a card.
 
-    Each row names its entry (``data-at``), and each heading its value (``data-key``).
+    The attribute ``data-at`` of each row is the path of its entry, and ``data-key`` of each heading
+    is the path of the value in the entry.
 
     Args:
         entries: Rows.
         columns: Columns, left to right.
-        before: Function that returns the content of a first cell, which is not a value.
+        before: Function that returns the content of an extra first cell, which does not show a
+            value.
     """
     kinds = {"#": "number", "_": "broken"}
     heads = [
@@ -130,7 +134,7 @@ def records(
 
 
 def reasons_table(values: Values, *path: str | int) -> Html:
-    """Return a mapping of names to reasons as a table."""
+    """Return a table of the mapping at a path, from names to reasons."""
     part = values.of(*path)
     rows = (
         element("tr", element("th", name), element("td", part.show(name))) for name in part.data
@@ -139,14 +143,14 @@ def reasons_table(values: Values, *path: str | int) -> Html:
 
 
 def more_than(total: int, listed: int) -> Html:
-    """Return a line with the number of entries that are not shown; empty if all are shown."""
+    """Return a line with the number of entries that are not listed; empty if all are listed."""
     if total <= listed:
         return Html()
     return element("p", f"and {total - listed:,} more, of {total:,}", class_="faint")
 
 
 def folded(summary: object, *parts: object) -> Html:
-    """Return parts that open below a summary line."""
+    """Return content that is collapsed under a summary line and opens on a click."""
     return element("details", element("summary", summary), *parts)
 
 
@@ -160,8 +164,8 @@ def first_look(look: Values) -> Html:
     """Return the summary at the top of a report: one number, one sentence, one next step.
 
     Args:
-        look: Its values: ``state`` (``good``, ``poor`` or ``bad``), ``number``, ``of`` (the noun
-            that follows the number), ``text``, ``next_step`` (may be empty).
+        look: Values of the summary: ``state`` (``good``, ``poor`` or ``bad``), ``number``, ``of``
+            (the noun that follows the number), ``text``, ``next_step`` (may be empty).
     """
     step = (
         ["Next: ", look.show("next_step", as_text=step_text)]
@@ -183,7 +187,7 @@ _STATES = {"good": "good", "poor": "poor", "bad": "bad"}
 
 
 def spark(closes: Sequence[float]) -> Html:
-    """Return a series' close prices as a small line; empty if there are fewer than two."""
+    """Return a small line chart of close prices; empty if there are fewer than two."""
     if len(closes) < 2:
         return Html()
     low, high = min(closes), max(closes)
@@ -205,13 +209,13 @@ def spark(closes: Sequence[float]) -> Html:
 
 
 def small_bars(values: Sequence[float], texts: Sequence[str], most: int, *, is_bad: bool) -> Html:
-    """Return values as small bars, the latest one at the right.
+    """Return a small bar chart of values, with the latest at the right.
 
     Args:
         values: Heights, oldest first; 0 or more.
-        texts: Text of each bar, shown under the pointer.
-        most: Number of bars for which there is room; the latest value is at the last position.
-        is_bad: Whether a bar above zero is a bad one.
+        texts: Text for each bar, shown when the pointer is on the bar.
+        most: Number of bars for which there is room; the latest value takes the last position.
+        is_bad: Whether a value above zero is bad.
     """
     values, texts = values[-most:], texts[-most:]
     largest, wide = max(values, default=0) or 1, _SPARK_WIDTH / most
@@ -248,7 +252,7 @@ def small_bars(values: Sequence[float], texts: Sequence[str], most: int, *, is_b
 
 
 def spaced(name: Any) -> str:
-    """Return a word from the data with spaces instead of underscores."""
+    """Return a name from the data with spaces instead of underscores."""
     return str(name).replace("_", " ")
 
 
@@ -258,12 +262,12 @@ def names_text(names: Any) -> str:
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
-    """Return counts by name in one line: ``never asked 2, vendor hole 1``."""
+    """Format counts by name on one line, such as ``never asked 2, vendor hole 1``."""
     return ", ".join(f"{spaced(name)} {count:,}" for name, count in counts.items()) or _NONE
 
 
 def problems(one: Values) -> Iterator[Html]:
-    """Yield a list of a series' unreadable parts, if there are any."""
+    """Yield a list of the parts of a series that cannot be read, if there are any."""
     for part in one.of("problems").data:
         yield element("p", f"{part} cannot be read: ", one.show("problems", part), class_="bad")
 

@@ -1,4 +1,4 @@
-"""Charts for users: of frames that they already have, and of the client's answers."""
+"""Charts for users, from frames that they already have or from the client's answers."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class ChartPicture(Picture):
         )
 
     def png(self, width: int = 800, height: int = 500) -> bytes:
-        """Return the picture as PNG; needs the extra ``plot``. ``width`` and ``height`` are pixels."""
+        """Return the picture as PNG; requires the ``plot`` extra. The size is in pixels."""
         from .png import png_of
 
         return png_of(self.chart, width, height)
 
     def svg(self, width: int = 800, height: int = 500) -> str:
-        """Return the picture as SVG; ``width`` and ``height`` are pixels."""
+        """Return the picture as SVG; the size is in pixels."""
         return str(svg_of(self.chart, width, height))
 
     def html(self) -> str:
@@ -63,8 +63,8 @@ class ChartPicture(Picture):
         """Write the chart atomically to a ``.png``, ``.svg`` or ``.html`` file; return its path.
 
         Raises:
-            QueryError: The name has another extension.
-            StorageError: The file cannot be written; nothing half-written is left.
+            QueryError: The name has a different extension.
+            StorageError: The file cannot be written; no partial file is left.
         """
         from ..disk.atomic import check_target, put
 
@@ -80,10 +80,10 @@ class ChartPicture(Picture):
 
 
 def picture_ending(path: str | Path) -> str:
-    """Return the extension of a picture's file, in lowercase.
+    """Return the extension of a picture file, in lowercase.
 
     Raises:
-        QueryError: The extension is not one of a picture.
+        QueryError: The extension is not that of a supported picture format.
     """
     ending = Path(path).suffix.lower()
     if ending not in _ENDINGS:
@@ -103,12 +103,12 @@ def plot(
 ) -> ChartPicture:
     """Return a chart of bars that you already have.
 
-    One frame is drawn as bars with volume; several by symbol as lines of close prices, 100 at the
-    first common bar. Gaps, vendors and bars that may still change come from ``attrs["onetape"]``;
-    with the columns ``source``, ``state``, ``dividend`` and ``split`` of ``get_ohlcv`` they come
-    from each bar, and splits and dividends are marked. In a frame without provenance, bars are
-    drawn side by side and times are UTC. Symbols have the meaning they have for this process's data
-    manager. Thread-safe.
+    One frame is drawn as bars with volume; several frames, by symbol, are drawn as lines of close
+    prices that are 100 at the first common bar. Gaps, vendors and bars that may still change come
+    from ``attrs["onetape"]``; with the columns ``source``, ``state``, ``dividend`` and ``split`` of
+    ``get_ohlcv`` they come from each bar, and splits and dividends are marked. In a frame without
+    provenance, bars are drawn side by side and times are UTC. Symbols are interpreted as by this
+    process's data manager. Thread-safe.
 
     Args:
         frames: Frame from ``get_ohlcv``; any frame with columns ``open high low close`` and a time
@@ -124,8 +124,8 @@ def plot(
         The chart: ``.png()``, ``.svg()``, ``.html()``, ``.save(path)``; a notebook shows it.
 
     Raises:
-        QueryError: This is not a frame of bars; several have different timeframes, adjustments or
-            sessions, or no bar in common; or a line or mark cannot be read.
+        QueryError: A value is not a frame of bars; several frames have different timeframes,
+            adjustments or sessions, or no bar in common; or a line or mark cannot be read.
     """
     several = frames if isinstance(frames, Mapping) else {"": frames}
     provenances = {
@@ -139,7 +139,7 @@ def plot(
 
 
 def _instruments(provenances: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:
-    """Return the instruments for the symbols of some provenances, omitting unknown ones."""
+    """Return the instruments for the symbols in ``provenances``, omitting unknown ones."""
     from ..data_manager import ProviderSelector, existing_data_manager
 
     manager = existing_data_manager()
@@ -170,7 +170,7 @@ def picture_of_several(
     """Return a chart of the answers from ``client`` for several symbols, drawn as lines.
 
     Args:
-        client: Client that made the frames.
+        client: Client that returned the frames.
         frames: Maps each symbol to its frame; the provenance of an empty frame has the reason.
         timeframe, wishes: Timeframe and options of the frames.
 
@@ -187,7 +187,7 @@ def picture_of_several(
 
 
 def answered(client: BarsClient, query: BarsQuery) -> tuple[pd.DataFrame, Chart]:
-    """Return the answer from ``client`` to a query for one symbol, and the chart of it.
+    """Return the answer from ``client`` to a query for one symbol, and a chart of that answer.
 
     Raises:
         DataError: As for ``get_ohlcv``.
@@ -208,7 +208,7 @@ def answered(client: BarsClient, query: BarsQuery) -> tuple[pd.DataFrame, Chart]
 
 
 def _dividends(client: BarsClient, query: BarsQuery) -> Iterable[KnownAction]:
-    """Yield the stored dividends that count; none if the stored data is damaged."""
+    """Yield the stored dividends that apply to the prices; none if the stored data is damaged."""
     try:
         stored = client.actions(query.instrument.symbol, query.provider)
     except CacheError:

@@ -21,7 +21,7 @@ _NO_GLYPH = "□"
 
 
 class _Turn:
-    """Lets one thread draw at a time, because matplotlib's shared fonts are not thread-safe."""
+    """A lock that lets one thread draw at a time: matplotlib's fonts are not thread-safe."""
 
     def __init__(self) -> None:
         self.after_fork()
@@ -36,7 +36,9 @@ _turn = _Turn()
 
 
 def png_of(chart: Chart, width: int = 800, height: int = 500) -> bytes:
-    """Return a chart as a PNG on light paper; its metadata has title and counts. Thread-safe.
+    """Return a chart as a PNG on a light background.
+
+    The PNG's metadata contains the title and the counts of rows. Thread-safe.
 
     Args:
         chart: Chart to draw.
@@ -134,7 +136,7 @@ def _text(label: Label, height: int) -> Any:
 
 @cache
 def _font(is_bold: bool) -> tuple[str, frozenset[int]]:
-    """Return the file of the font that comes with matplotlib, and the characters it contains."""
+    """Return the path of a font that comes with matplotlib, and the characters in the font."""
     from matplotlib import get_data_path
     from matplotlib.font_manager import get_font
 

@@ -1,7 +1,7 @@
 """The known facts about stored series, collected as plain values: the data of a report's page.
 
-Nothing is computed here: coverage, gaps, findings, comparisons, commits and vendors are those that
-the data manager and its client return. No vendor is queried.
+Nothing is computed here: coverage, gaps, findings, comparisons, commits and vendors come from the
+data manager and its client. No vendor is queried.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ _PAGES, _DATA = (".html", ".htm"), (".json",)
 
 @dataclass(frozen=True, repr=False)
 class StoredReport(InLines):
-    """The known facts about one series in all its lanes, or about everything stored.
+    """The known facts about one series, from all vendors, or about everything stored.
 
     Attributes:
-        data: Plain values, as ``onetape report --json`` prints them; without NaN.
-        drawings: Chart of each entry in ``data["series"]``, or None if the entry has no chart;
+        data: Values for JSON, as ``onetape report --json`` prints them; without NaN.
+        drawings: Chart of each entry in ``data["series"]``, or None for an entry without a chart;
             empty in a report on everything.
     """
 
@@ -67,7 +67,7 @@ class StoredReport(InLines):
     drawings: tuple[Drawing | None, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain values."""
+        """Return the data of the report as a dict for JSON."""
         return self.data
 
     def html(self) -> str:
@@ -87,14 +87,14 @@ class StoredReport(InLines):
         return page_of(part_of(self.data, number, self.pages), self.drawings, (stem, ending))
 
     def save(self, path: str | Path) -> Path:
-        """Write the page (``.html``), or the plain values as JSON (``.json``); return the path.
+        """Write the report as a page (``.html``) or as JSON (``.json``); return the path.
 
         An existing file is replaced atomically. If there are several pages, the others are next to
         the first: ``name-2.html`` and so on.
 
         Raises:
-            QueryError: The name has another extension.
-            StorageError: The file cannot be written; nothing half-written is left.
+            QueryError: The name has a different extension.
+            StorageError: The file cannot be written; no partial file is left.
         """
         from .report_page import page_name
 
@@ -110,12 +110,12 @@ class StoredReport(InLines):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all stored data of the report could be read."""
+        """Whether all the stored data in the report could be read."""
         return not any(one["problems"] for one in self.data["series"])
 
     @property
     def title(self) -> str:
-        """The subject, in one line."""
+        """The subject of the report, on one line."""
         series, subject = self.data["series"], self.data["subject"]
         of = subject or f"all that is stored, {counted(len(series), 'series')}"
         return f"report of {of}, {moment(self.data['made'])} UTC"
@@ -127,7 +127,7 @@ class StoredReport(InLines):
             yield "", f"→ {look['next_step']}"
 
     def lines(self) -> Iterator[Line]:
-        """Yield a name and a string for each fact."""
+        """Yield each fact of the report as a line: its name and its text."""
         is_one = bool(self.data["subject"])
         yield from self._first_look()
         for one in self.data["series"]:
@@ -160,7 +160,7 @@ def report_of(
     """Return the known facts about a series, or about everything stored; no vendor is queried.
 
     Args:
-        manager: Data manager of the installation.
+        manager: Data manager whose cache is read.
         symbol, timeframe: Series, as for ``get_ohlcv``. Pass both, or pass neither to report on
             everything except samples.
 
@@ -188,8 +188,7 @@ def report_of(
 def _looked_at(manager: DataManager, keys: Iterable[SeriesKey]) -> dict[SeriesKey, _Entry]:
     """Return an entry for each series, after validating its bars.
 
-    Validation comes first, because reading the bars may repair damage. Everything else is read
-    afterwards.
+    All bars are validated before anything else is read, because reading bars may repair damage.
     """
     entries = {key: _Entry(manager, key) for key in keys}
     for entry in entries.values():
@@ -198,10 +197,10 @@ def _looked_at(manager: DataManager, keys: Iterable[SeriesKey]) -> dict[SeriesKe
 
 
 def check_report_path(path: Path) -> None:
-    """Reject a path that a report cannot be written to; called before the report is made.
+    """Reject a path to which a report cannot be written; called before the report is created.
 
     Raises:
-        QueryError: The extension is neither that of a page nor that of JSON.
+        QueryError: The extension is neither ``.html`` nor ``.json``.
         StorageError: The path is a folder or a device, or its folder does not exist.
     """
     if path.suffix.lower() not in (*_PAGES, *_DATA):
@@ -249,7 +248,7 @@ def _of_series(
 
 
 class _Drawn(NamedTuple):
-    """The drawn bars of a series: their fingerprint, the counts of drawn rows, and the chart."""
+    """A chart of a series, with the fingerprint of its bars and the counts of drawn rows."""
 
     fingerprint: str
     drawn: dict[str, int]
@@ -257,7 +256,7 @@ class _Drawn(NamedTuple):
 
 
 def _drawn(client: BarsClient, entry: _Entry) -> _Drawn | None:
-    """Return the drawn bars of a series, or None if no query is answered from that series."""
+    """Return a chart of a series, or None if no query would be answered from that series."""
 
     def draw() -> _Drawn | None:
         """Query the bars offline and draw them; None if no query is answered from the series."""
@@ -332,7 +331,7 @@ def _totals(sections: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def part_of(data: dict[str, Any], number: int, of: int) -> dict[str, Any]:
-    """Return the data for page ``number`` of ``of`` in a report on everything."""
+    """Return the data for page ``number`` (of ``of`` pages) of a report on everything."""
     if of == 1:
         return data
     series = data["series"][(number - 1) * SERIES_A_PAGE : number * SERIES_A_PAGE]
@@ -351,7 +350,7 @@ def part_of(data: dict[str, Any], number: int, of: int) -> dict[str, Any]:
 def _frame(
     client: BarsClient, subject: str, sections: list[dict[str, Any]], gaps: GapReport
 ) -> dict[str, Any]:
-    """Return the parts that every report has."""
+    """Return the parts that every report contains."""
     from ..model.incident import incidents_of
 
     notable = [gap.as_dict() for gap in gaps.gaps if gap.is_notable]
@@ -381,7 +380,7 @@ class _Entry:
         self.problems: dict[str, str] = {}
 
     def part(self, name: str, read: Callable[[], T], otherwise: T) -> T:
-        """Return the result of ``read``, or ``otherwise`` if it fails; the reason is recorded."""
+        """Return the result of ``read``; on failure, record the reason and return ``otherwise``."""
         try:
             return read()
         except DataError as error:
@@ -389,29 +388,29 @@ class _Entry:
             return otherwise
 
     def named(self) -> dict[str, Any]:
-        """Return the identity of the series."""
+        """Return symbol, timeframe and lane of the series."""
         key = self.key
         return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
     @cached_property
     def coverage(self) -> Sequence[CoverageSpan]:
-        """The spans of the series; none if they cannot be read."""
+        """The covered spans of the series; none if they cannot be read."""
         return self.part("coverage", lambda: self._client.coverage(self.key), ())
 
     @cached_property
     def vendors(self) -> list[str]:
-        """The vendors that supplied its bars."""
+        """The vendors that supplied the bars of the series."""
         return sorted(
             {part.vendor for part in self.coverage if part.state != "empty" and part.vendor}
         )
 
     @cached_property
     def quality(self) -> dict[str, Any] | None:
-        """The validation report as plain values; None if the series cannot be validated."""
+        """The validation report as a dict; None if the series cannot be validated."""
         key, validate = self.key, self._manager.validate
 
         def read() -> dict[str, Any]:
-            """Return the validation report as plain values."""
+            """Return the validation report as a dict."""
             return validate(key.symbol, key.timeframe.label, lane=key.lane_label).as_dict()
 
         return self.part("validation", read, None)
@@ -428,7 +427,7 @@ class _Entry:
 
     @property
     def question(self) -> BarsQuery | None:
-        """The offline query for all its bars; None if no query is answered from the series."""
+        """The offline query for all bars of the series; None if no query is answered from it."""
         if self.ends is None:
             return None
         is_intraday = self.key.timeframe.is_intraday
@@ -472,7 +471,7 @@ class _Entry:
         }
 
     def plain(self) -> dict[str, Any]:
-        """Return everything as plain values, except gaps and pictures."""
+        """Return all facts as a dict for JSON, except gaps and charts."""
         nothing: list[LoggedCommit] = []
         commits = self.part("commits", lambda: self._client.commits(self.key), nothing)
         kept = self.part("quarantine", lambda: self._client.quarantined(self.key), None)
@@ -494,23 +493,23 @@ class _Entry:
         }
 
     def cells(self, months: Months, expected: dict[tuple[Any, ...], bool] | None = None) -> str:
-        """Return the row of the series in a heat map.
+        """Return the row for the series in a heat map.
 
         Args:
             months: Months in the row.
-            expected: Memory of whether a market expects bars in a span, shared by several series.
+            expected: Cache of whether a market expects bars in a span; several series may share it.
         """
         memory = {} if expected is None else expected
 
         def read() -> str:
-            """Return the state symbols of the row, one for each month."""
+            """Return the row: one character for each month."""
             grid = self._client.outline(self.key).grid
             end = first_unclosed(
                 grid.calendar, grid.timeframe, self._client.clock.now_ms(), grid.anchor
             )
 
             def is_expected(span: Span) -> bool:
-                """Return whether a bar is required in a span, from memory if known."""
+                """Return whether a bar is required in a span, from the cache if it is known."""
                 about = (grid.calendar.name, grid.timeframe, grid.anchor, span)
                 if about not in memory:
                     memory[about] = len(grid.required(span)) > 0
@@ -544,7 +543,7 @@ def series_name(entry: dict[str, Any]) -> str:
 
 
 def extent_text(entry: dict[str, Any]) -> str:
-    """Describe bars, vendors and score of a series in one line."""
+    """Describe the bars, vendors and score of a series in one line."""
     facts = entry.get("quality") or entry
     if not facts.get("rows"):
         return "no bars"
@@ -554,7 +553,7 @@ def extent_text(entry: dict[str, Any]) -> str:
 
 
 def findings_texts(entry: dict[str, Any]) -> Iterable[str]:
-    """Yield the findings of a series."""
+    """Yield the findings about a series, as one line each."""
     for one in (entry["quality"] or {}).get("findings", ()):
         yield f"{one['severity']}  {one['check']}: {one['evidence']} → {one['next_step']}"
 

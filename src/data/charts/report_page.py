@@ -36,7 +36,7 @@ class Drawing(NamedTuple):
 
     Attributes:
         picture: Chart as SVG.
-        data: Values from which the script of the page draws it.
+        data: Values from which the page's script draws the chart.
     """
 
     picture: Html
@@ -113,7 +113,7 @@ def _series(one: Values, chart: Html) -> Iterator[Html]:
 
 
 def _facts(one: Values, bars: Values | None) -> Html:
-    """Return the numbers for a series; ``bars`` contains its rows, ends and score."""
+    """Return the numbers for a series; ``bars`` contains the number, ends and score of its bars."""
     facts: list[tuple[str, object]] = []
     if bars is not None:
         facts = [
@@ -139,7 +139,7 @@ def _beside(one: Values, counts: Sequence[str]) -> list[tuple[str, object]]:
 
 
 def _years(heat: Values) -> Iterator[Html]:
-    """Yield the map of one series: a row for each year, a cell for each month."""
+    """Yield the heat map of one series: a row for each year, a cell for each month."""
     names = {state.sign: state for state in STATES}
     yield element("h3", "Coverage by month")
     for row in heat.data["rows"]:
@@ -161,7 +161,7 @@ def _years(heat: Values) -> Iterator[Html]:
 
 
 def _key() -> Html:
-    """Return the legend of a map."""
+    """Return the legend of a heat map."""
     parts = (
         element(
             "li", element("i", state.sign, class_=f"s-{state.name}"), f"{state.name}: {state.text}"
@@ -312,7 +312,7 @@ def _pages(place: dict[str, int] | None, file: tuple[str, str]) -> Iterator[Html
 
 
 def page_name(stem: str, ending: str, number: int) -> str:
-    """Return the file name of a page; the first page has the report's own name."""
+    """Return the file name of a page of the report; the first page has the report's own name."""
     return f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}"
 
 
@@ -369,7 +369,7 @@ def _views(values: Values) -> Iterator[Html]:
 
 
 def heat_shown(heat: Values) -> Iterator[Html]:
-    """Yield a map of many series, which the script draws, and the same data as a table."""
+    """Yield a heat map of many series, drawn by the script, and the same data as a table."""
     rows = heat.data["rows"]
     if not rows:
         return

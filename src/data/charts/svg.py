@@ -19,10 +19,10 @@ _NO_LETTERS = re.compile("[\ufffe\uffff]")
 
 
 def svg_of(chart: Chart, width: int = 800, height: int = 500) -> Html:
-    """Return a chart as an SVG element, which can be part of a page or a file.
+    """Return a chart as an SVG element, for use in a page or as a file.
 
-    The element has colours for light and dark screens, and shrinks with its page. It loads nothing
-    and has no script.
+    The element has colours for light and dark screens and shrinks with the page. It loads nothing
+    and contains no script.
 
     Args:
         chart: Chart to draw.
@@ -35,7 +35,7 @@ def svg_of(chart: Chart, width: int = 800, height: int = 500) -> Html:
 
 
 def svg_drawn(chart: Chart, layout: ChartLayout) -> Html:
-    """Return the picture of a chart that is already laid out."""
+    """Return the SVG picture of a chart that is already laid out."""
     texts = (mark.label for mark in chart.marks[:_DESCRIBED])
     gaps = (f"no bars: {gap.text}" for gap in chart.gaps[:_DESCRIBED])
     about = (chart.about, str(layout.counts), *texts, *gaps, *chart.notes)
@@ -64,7 +64,7 @@ def _style() -> str:
     """Return the colours as CSS rules, with dark-screen colours last."""
 
     def colours(place: int) -> str:
-        """Return the colours of one scheme: 0 light, 1 dark."""
+        """Return the CSS rules for one colour scheme: 0 for light, 1 for dark."""
         return ";".join(
             f"--c-{name}:" + (f"var(--{name},{pair[place]})" if name in _OF_PAGE else pair[place])
             for name, pair in PAINTS.items()

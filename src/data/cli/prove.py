@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             for verdict in proofs:
                 found.append(verdict)
                 if not args.json:
-                    show([findings([_line(verdict)])])
+                    show([findings([_line(verdict)], max(map(len, NAMES)))])
     except KeyboardInterrupt:
         complain("interrupted; the temporary folder is removed")
         return _INTERRUPTED
@@ -69,4 +69,4 @@ def run(args: argparse.Namespace) -> int:
 def _line(verdict: PromiseVerdict) -> tuple[Cell, str, list[Cell]]:
     mark = styled("✓", "green") if verdict.is_kept else styled("✗", "red")
     said = f"{'kept' if verdict.is_kept else 'broken'}: {verdict.promise}"
-    return mark, verdict.name, [f"{said} · {verdict.did} → {verdict.saw}"]
+    return mark, verdict.name, [f"{said} — {verdict.brief}"]

@@ -25,13 +25,13 @@ def yfinance_profiling_bundle(
 
     Args:
         symbols, start_date, end_date: See :meth:`.VendorDataSource.ingest_to_bundle`.
-        **config: Arguments of the source.
+        **config: Arguments for the source's class.
 
     Raises:
         DataError: See :meth:`.VendorDataSource.ingest_to_bundle`.
 
     Warns:
-        DeprecationWarning: Always.
+        DeprecationWarning: Issued by every call.
     """
     return _written("yfinance", symbols, start_date, end_date, "1d", "yfinance-profiling", config)
 

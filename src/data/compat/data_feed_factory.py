@@ -126,13 +126,16 @@ class DataFeedFactory:
 
     @staticmethod
     def create_data_feed(config: Mapping[str, Any]) -> BacktraderFeed | None:
-        """Return the feed described by ``config``, or None with the reason in the log; never raise.
+        """Create the feed that ``config`` describes.
 
-        Keys: ``data_source`` (see :meth:`get_supported_sources`), ``symbol``, ``interval``,
-        ``lookback_bars``, ``retry_interval``, ``on_new_bar``, ``data_manager``, ``timeout``; then
-        those of the source: Binance ``api_key api_secret testnet market`` (``"futures"``: perpetual
-        futures margined in dollars, without a testnet); Yahoo and CoinGecko ``polling_interval``;
-        IBKR ``host port client_id``; file ``file_path`` and the parameters of ``FileDataFeed``.
+        Never raises: if the feed cannot be created, the reason is logged and the result is None.
+
+        The keys for every source are ``data_source`` (see :meth:`get_supported_sources`),
+        ``symbol``, ``interval``, ``lookback_bars``, ``retry_interval``, ``on_new_bar``,
+        ``data_manager`` and ``timeout``. Further keys depend on the source. Binance: ``api_key``,
+        ``api_secret``, ``testnet`` and ``market`` (``"futures"`` for perpetual futures margined in
+        dollars, which have no testnet). Yahoo and CoinGecko: ``polling_interval``. IBKR: ``host``,
+        ``port`` and ``client_id``. A file: ``file_path`` and the parameters of ``FileDataFeed``.
         """
         try:
             return _create(config)
@@ -142,12 +145,12 @@ class DataFeedFactory:
 
     @staticmethod
     def get_supported_sources() -> list[str]:
-        """Return the allowed values of ``data_source``."""
+        """Return the accepted values of ``data_source``."""
         return list(SOURCES)
 
     @staticmethod
     def get_source_info() -> dict[str, SourceInfo]:
-        """Return the name, symbols, intervals, limits and cost of each source."""
+        """Return the name, symbols, intervals, limits and cost for each source."""
         return copy.deepcopy(_INFO)
 
 
@@ -176,7 +179,7 @@ def _create(config: Mapping[str, Any]) -> BacktraderFeed:
 
 
 def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> BacktraderFeed:
-    """Return the feed for a market other than the source's usual one.
+    """Return a feed for a market other than the source's usual one, such as Binance futures.
 
     Raises:
         ConfigError: The source has no such market, or the market has no test network.
@@ -184,7 +187,7 @@ def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> Back
     options = with_market({"provider": source, "market": market})
     if config.get("testnet"):
         raise ConfigError(
-            f"{source}'s {market} have no testnet here",
+            f"a testnet feed is not available for {source} {market}",
             hint="omit testnet, or set base_url and ws_url to another host",
         )
     shared = {key: config[key] for key in _SHARED if key in config}

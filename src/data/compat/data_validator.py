@@ -51,7 +51,7 @@ _USABLE = 0.7
 
 @dataclass
 class CheckResult:
-    """The findings of one check, in sentences."""
+    """The findings of one check, as sentences."""
 
     issues: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -64,9 +64,9 @@ class DataQualityReport:
     Attributes:
         symbol, timeframe: Symbol and timeframe as passed.
         issues, warnings: Findings, as sentences.
-        quality_score: Score from 0 to 1: 1 minus a tenth for each issue and a twentieth for each
-            warning, times the fraction of rows with four finite prices and a unique time; 0 for an
-            empty frame.
+        quality_score: Score from 0 to 1. It is 1 minus 0.1 for each issue and 0.05 for each
+            warning, multiplied by the fraction of rows with four finite prices and a unique time; 0
+            for an empty frame.
         record_count: Number of rows.
     """
 
@@ -86,10 +86,10 @@ Check = Callable[[Any, str, str], CheckResult]
 
 
 class DataValidator:
-    """Runs checks on a pandas or Polars frame. A check that fails is an issue in the report.
+    """Runs checks on a pandas or Polars frame of bars. A failed check is an issue in the report.
 
     Attributes:
-        checks: Checks to run, in order; each is called with frame, symbol and timeframe.
+        checks: Checks to run, in order; each is a function of frame, symbol and timeframe.
     """
 
     def __init__(self) -> None:
@@ -103,11 +103,11 @@ class DataValidator:
         ]
 
     def validate(self, df: Any, symbol: str, timeframe: str) -> DataQualityReport:
-        """Return the findings of all checks; it never raises.
+        """Run all checks and return their findings; never raises.
 
         Args:
-            df: Frame with columns ``open high low close volume`` and times in the index or in a
-                column ``timestamp``, ``date``, ``datetime`` or ``time``; in any order.
+            df: Frame with columns ``open high low close volume``, and times in the index or in a
+                column ``timestamp``, ``date``, ``datetime`` or ``time``. Rows may be in any order.
             symbol, timeframe: Symbol and timeframe of the frame.
         """
         result = CheckResult()
@@ -193,18 +193,21 @@ class DataValidator:
 
 
 class DataQualityScorer:
-    """Scores a frame; weights: completeness 0.4, consistency 0.3, volume 0.2, findings 0.1."""
+    """Computes the quality score of a frame of bars.
+
+    The weights are 0.4 for completeness, 0.3 for consistency, 0.2 for volume and 0.1 for findings.
+    """
 
     def compute_score(self, df: Any, validation_report: DataQualityReport) -> float:
         """Return the quality of a frame, from 0 to 1; 0 if it is empty.
 
-        Completeness is the fraction of existing bars among those that the market's calendar expects
-        between the first and last row. Consistency is the fraction of rows whose prices are in
-        order. Volume is the fraction of rows with a volume (1 without that column).
+        Completeness is the fraction of the bars expected by the market's calendar, from the first
+        row to the last, that exist. Consistency is the fraction of rows whose prices are in order.
+        Volume is the fraction of rows with a volume (1 if there is no such column).
 
         Raises:
-            QueryError: The frame, its symbol or timeframe cannot be understood, or a column does
-                not hold numbers.
+            QueryError: The frame, its symbol or its timeframe is invalid, or a column does not
+                contain numbers.
         """
         if not len(df):
             return 0.0
@@ -228,7 +231,8 @@ class DataAwareStrategySelector:
     """Chooses strategies by the quality of their data.
 
     Attributes:
-        strategy_requirements: Maps each type to ``min_quality`` and ``max_gaps``, both from 0 to 1.
+        strategy_requirements: Maps each type of strategy to its ``min_quality`` and ``max_gaps``,
+            both from 0 to 1.
     """
 
     def __init__(self) -> None:
@@ -245,14 +249,14 @@ class DataAwareStrategySelector:
         data_quality: Mapping[str, float],
         gaps: Mapping[str, float] | None = None,
     ) -> list[str]:
-        """Return the strategies for which the data of every symbol is good enough, in order.
+        """Return the strategies for which every symbol's data is good enough, in the given order.
 
         Args:
-            available_strategies: Names of strategies. A strategy has the type that its name
-                contains; one whose name contains no type needs a quality of 0.7.
+            available_strategies: Names of strategies. A strategy is of the type that its name
+                contains; if its name contains no type, it requires a quality of 0.7.
             data_quality: Maps each symbol to its score, 0 to 1; if empty, no strategy is suitable.
-            gaps: Maps each symbol to the fraction of its bars that is missing, 0 to 1, to be
-                checked as well.
+            gaps: Maps each symbol to the fraction of its bars that is missing, 0 to 1. If passed,
+                this is checked as well.
         """
         if not data_quality:
             return []
@@ -300,7 +304,7 @@ def _is_text(column: pd.Series[Any]) -> bool:
 
 
 def _has_prices(frame: pd.DataFrame) -> Mask:
-    """Return for each row whether it has four finite prices."""
+    """Return a mask of the rows that have four finite prices."""
     valid = np.ones(len(frame), dtype=bool)
     for name in PRICES:
         if _is_text(frame[name]):
@@ -310,7 +314,7 @@ def _has_prices(frame: pd.DataFrame) -> Mask:
 
 
 def _lacking(frame: pd.DataFrame, symbol: str, timeframe: str) -> Stamps | None:
-    """Return how many expected bars are missing before each row, or None if no calendar applies."""
+    """Return the number of expected bars missing before each row; None if no calendar applies."""
     try:
         expected = expected_times(frame, get_provider_selector().instrument(symbol), timeframe)
     except DataError:
@@ -323,7 +327,7 @@ def _lacking(frame: pd.DataFrame, symbol: str, timeframe: str) -> Stamps | None:
 
 
 def _rows(df: Any) -> pd.DataFrame:
-    """Return the rows sorted by time, on a naive UTC index."""
+    """Return the rows sorted by time, with a naive UTC index."""
     frame = df if isinstance(df, pd.DataFrame) else of_polars(df)
     name = next((name for name in TIMES if name in frame), None)
     if name is None and not isinstance(frame.index, pd.DatetimeIndex):

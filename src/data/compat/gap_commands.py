@@ -18,7 +18,10 @@ from .gap_files import FILE, fill_gaps, validate_gaps
 
 
 def main_validate(argv: Sequence[str] | None = None) -> int:
-    """Run ``validate_gaps``; return 0 if the file was written, 1 if not, 2 for invalid options."""
+    """Run ``validate_gaps`` as a command, and return its exit code.
+
+    The code is 0 if the file was written, 1 if it was not, and 2 for invalid options.
+    """
     what = "Write the gaps of the cache to validate-metadata.json."
     parser = _older("validate_gaps", what, _validate)
     parser.add_argument("--validate-all", action="store_true", help="all series; the default")
@@ -26,7 +29,10 @@ def main_validate(argv: Sequence[str] | None = None) -> int:
 
 
 def main_fill(argv: Sequence[str] | None = None) -> int:
-    """Run ``fill_gaps``; return 0 if vendors answered, 1 if they failed, 2 without the file."""
+    """Run ``fill_gaps`` as a command, and return its exit code.
+
+    The code is 0 if vendors answered, 1 if they failed, and 2 if the file is missing.
+    """
     parser = _older("fill_gaps", "Ask vendors for the gaps in validate-metadata.json.", _fill)
     parser.add_argument(
         "--max-gap-hours", type=float, default=24.0, help="skip longer gaps; default: 24"
@@ -61,7 +67,9 @@ def _validated_shown(document: dict[str, Any]) -> Shown:
 def _fill(args: argparse.Namespace) -> int:
     check_folder(args)
     if args.max_gap_hours < 0:
-        raise QueryError("--max-gap-hours is negative", hint="use a number of hours from 0 on")
+        raise QueryError(
+            "--max-gap-hours must not be negative", hint="use a number of hours from 0 on"
+        )
     with job_signals():
         report = fill_gaps(
             args.symbols,

@@ -1,9 +1,9 @@
 """The older tools that validate and fill gaps; built on ``jobs.gaps``.
 
-The first one writes ``validate-metadata.json`` in the cache folder, the second one reads it. The
-file lists the gaps by series and year, in the format of older programs; every gap also has its
-class and evidence. Filling queries all vendors in the rules, like every other request, and bars
-that none of them has stay missing.
+The first tool writes ``validate-metadata.json`` to the cache folder; the second reads it. The file
+lists the gaps by series and year, in the format of older programs, with the class and evidence of
+each gap. Filling queries all vendors in the rules, like any other request; bars that none of them
+has remain missing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Where = str | Path | None
 
 
 class _ListedGap(NamedTuple):
-    """A gap from the file."""
+    """A gap that ``validate-metadata.json`` lists."""
 
     span: Span
     gap_class: str
@@ -65,19 +65,19 @@ def validate_gaps(
     No vendor is queried.
 
     Args:
-        symbols, intervals: Series to validate; None means all that are stored.
-        cache_dir, config_path: As for the data manager.
+        symbols, intervals: Series to validate; None means all stored series.
+        cache_dir, config_path: Cache folder and rules file, as for the data manager.
 
     Returns:
         ``validation_summary`` (``total_symbols_intervals``, ``valid``, ``invalid``, ``missing``,
         ``validation_timestamp``), ``detailed_results`` (for each ``SYMBOL_timeframe``:
-        ``yearly_breakdown``, ``gap_summary`` and more), ``gap_analysis`` (the gaps of each series)
+        ``yearly_breakdown``, ``gap_summary`` and more), ``gap_analysis`` (the gaps in each series)
         and ``yearly_analysis``. A gap has ``start`` and ``end`` (naive UTC, half-open),
         ``duration_hours``, ``bars``, ``class`` and ``evidence``. Only gaps between the first and
         the last bar are listed. A series is valid if no vendor can have bars for any of its gaps.
 
     Raises:
-        QueryError: A symbol or a timeframe cannot be understood.
+        QueryError: A symbol or a timeframe is invalid.
         StorageError: The file cannot be written.
     """
     services = build(cache_dir, config_path)
@@ -195,25 +195,26 @@ def fill_gaps(
     *,
     config_path: Where = None,
 ) -> dict[str, Any]:
-    """Query vendors for those gaps in ``validate-metadata.json`` that they may be able to fill.
+    """Query vendors for the gaps in ``validate-metadata.json`` that they may be able to fill.
 
-    All vendors in the rules are queried, in order. Spans in which the market was closed or trading
-    was halted, before a listing or after its end are not requested. Bars that no vendor has stay
-    missing.
+    All vendors in the rules are queried, in order. Nothing is requested for times when the market
+    was closed, when trading was halted, or before the start or after the end of a listing. Bars
+    that no vendor has remain missing.
 
     Args:
-        symbols, intervals: Series from the file; None means all.
-        cache_dir, config_path: As for the data manager.
+        symbols, intervals: Series in the file whose gaps to fill; None means all.
+        cache_dir, config_path: Cache folder and rules file, as for the data manager.
         max_gap_hours: Longest gap to fill, in hours.
 
     Returns:
-        ``filled`` (new bars for each ``SYMBOL_timeframe``), ``failed`` (reason for each series),
-        ``unchanged`` (series without new bars), ``too_long`` (number of gaps that were too long).
+        ``filled`` (number of new bars for each ``SYMBOL_timeframe``), ``failed`` (the reason for
+        each failed series), ``unchanged`` (series without new bars) and ``too_long`` (number of
+        gaps that were too long).
 
     Raises:
         QueryError: The file does not exist or cannot be read, or ``max_gap_hours`` is not a
             non-negative number.
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
     """
     is_number = isinstance(max_gap_hours, Real) and not isinstance(max_gap_hours, bool)
     if not is_number or not max_gap_hours >= 0:
@@ -253,7 +254,7 @@ def fill_gaps(
 
 @dataclass(frozen=True, eq=False)
 class _Work(VendorTask):
-    """One series from the file, its gaps, and the longest gap to request."""
+    """A series in the file, its gaps, and the length of the longest gap to request."""
 
     name: str
     key: SeriesKey
@@ -267,7 +268,7 @@ class _Work(VendorTask):
 
     @cached_property
     def short(self) -> list[_ListedGap]:
-        """The fillable gaps that are not too long."""
+        """The fillable gaps that do not exceed the maximum length."""
         return [g for g in self.fillable if g.span.end - g.span.start <= self.max_hours * HOUR_MS]
 
 
@@ -281,14 +282,14 @@ def _plain(key: SeriesKey) -> SeriesResult:
 
 
 class _Filled(NamedTuple):
-    """The number of new bars, and the reason if vendors did not answer for a part."""
+    """The number of new bars in a series, and the reason if vendors left a part unanswered."""
 
     bars: int
     why: str
 
 
 def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _Filled:
-    """Request the gaps of one series; called in a thread of its vendor."""
+    """Request the gaps in one series; called in a thread for the series' vendor."""
     bars, failed = 0, ""
     try:
         for run in _runs(work.listed, work.short):
@@ -301,7 +302,9 @@ def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _
 
 
 def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, list[_ListedGap]]]:
-    """Return the series in the file with their gaps, ascending; in older files, gaps lack a class.
+    """Return the series in the file, with their gaps in ascending order.
+
+    In older files, gaps have no class.
 
     Raises:
         QueryError: The file does not exist or cannot be read, or no rule recognizes a symbol in it.
@@ -346,14 +349,14 @@ def _listed(gap: Mapping[str, Any]) -> _ListedGap:
 
 
 def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator[list[_ListedGap]]:
-    """Yield gaps to request together: from one year, with no excluded gap between them."""
+    """Yield gaps to request together: gaps in the same year, with no excluded gap in between."""
     place = {gap: number for number, gap in enumerate(listed)}
 
     def run_of(numbered: tuple[int, _ListedGap]) -> tuple[int, int, bool]:
         """Return the key that the gaps of a run have in common.
 
-        It is the gap's number minus its number among the short gaps, the year, and whether the gap
-        is an outage.
+        The key consists of the gap's number minus its number among the short gaps, its year, and
+        whether the gap is a vendor's outage.
         """
         number, gap = numbered
         return place[gap] - number, year_of(gap.span.start), gap.gap_class == "vendor_outage"
@@ -365,7 +368,10 @@ def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator
 
 
 def _fill_run(client: BarsClient, key: SeriesKey, run: Sequence[_ListedGap]) -> tuple[int, str]:
-    """Request a run of gaps; return the number of new bars, and the reason if vendors failed."""
+    """Request several gaps in one query.
+
+    Return the number of new bars, and the reason if vendors failed.
+    """
     whole = Span(run[0].span.start, run[-1].span.end)
     if key.timeframe.is_intraday:
         bounds: tuple[Any, Any] = (from_ms(whole.start), from_ms(whole.end - 1))

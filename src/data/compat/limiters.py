@@ -26,16 +26,16 @@ __all__ = (
 
 
 class RateLimiter:
-    """Limits calls per second and per minute, with a pause that grows with failures.
+    """Limits calls per second and per minute; after failures, it pauses for increasing times.
 
     Thread-safe.
 
     Args:
-        requests_per_second, requests_per_minute: Calls allowed; 0 means no such limit.
+        requests_per_second, requests_per_minute: Maximum number of calls; 0 means no limit.
         burst_size: Number of calls that may be made without waiting.
-        backoff_factor: Factor by which each further failure prolongs the pause.
+        backoff_factor: Factor by which the pause grows with each further failure.
         max_backoff: Longest pause in seconds.
-        clock: Clock for waiting and measuring; tests pass another one.
+        clock: Clock for waiting and measuring; tests may pass their own.
     """
 
     def __init__(
@@ -61,7 +61,10 @@ class RateLimiter:
         self.reset_stats()
 
     def acquire(self, timeout: float | None = None) -> bool:
-        """Wait until a call is allowed; False, at once, if that would take over ``timeout`` s."""
+        """Wait until a call is allowed, and return True.
+
+        Return False immediately if the wait would exceed ``timeout`` seconds.
+        """
         limiter = self._limiter
         try:
             ticket = limiter.acquire(1, math.inf if timeout is None else timeout)
@@ -73,16 +76,19 @@ class RateLimiter:
         return True
 
     def wait_if_needed(self) -> None:
-        """Wait for a turn, however long it takes."""
+        """Wait until a call is allowed, however long that takes."""
         self.acquire()
 
     def record_success(self) -> None:
-        """Record a success, so that the next failure starts with a short pause again."""
+        """Record a success, so that the next failure causes only a short pause again."""
         with self._lock:
             self._stats["consecutive_failures"] = 0
 
     def record_failure(self, error: BaseException | None = None) -> None:
-        """Record a failure, and block calls for a pause or the error's ``retry_after`` seconds."""
+        """Record a failure, and block calls for the error's ``retry_after`` seconds or a pause.
+
+        The pause grows with each consecutive failure.
+        """
         self._count("failures")
         self._count("consecutive_failures")
         factor, longest = self._backoff
@@ -92,7 +98,7 @@ class RateLimiter:
         self._limiter.pause(min(longest, grown) if pause_s is None else float(pause_s))
 
     def get_stats(self) -> dict[str, Any]:
-        """Return the counts since the last reset, and the limits."""
+        """Return the numbers of calls since the last reset, and the limits."""
         with self._lock:
             return {
                 **self._stats,
@@ -122,15 +128,16 @@ AdaptiveRateLimiter = RateLimiter
 
 
 class ProviderRateLimiter(RateLimiter):
-    """The limiter of one vendor, for a custom requests to it. Thread-safe.
+    """A rate limiter for a program's own requests to a vendor. Thread-safe.
 
-    Its requests are counted together with those that the library sends for the account whose keys
-    are currently set, across all processes.
+    These requests count together with those that the library sends, in all processes, for the
+    account whose keys are currently set.
 
     Args:
-        provider: Name or alias of the vendor; an unknown vendor is limited to 10 calls a minute.
-        requests_per_second, requests_per_minute, burst_size: Limits that replace those in force for
-            the vendor (rules, ``PROVIDER_RATE_LIMITS``); if both rates are None, those are used.
+        provider: Name or alias of the vendor. An unknown vendor is limited to 10 calls per minute.
+        requests_per_second, requests_per_minute, burst_size: Limits that replace the vendor's
+            configured ones (rules, ``PROVIDER_RATE_LIMITS``). If both rates are None, the
+            configured limits apply.
         backoff_factor, max_backoff: See :class:`RateLimiter`.
     """
 
@@ -167,7 +174,7 @@ _table_lock = threading.Lock()
 
 
 def get_provider_limiter(provider: str) -> RateLimiter:
-    """Return the process's limiter for a vendor; see :class:`ProviderRateLimiter`."""
+    """Return this process's limiter for a vendor; see :class:`ProviderRateLimiter`."""
     name = canonical_name(provider) or provider
     with _table_lock:
         if name not in by_provider:
@@ -181,8 +188,8 @@ def configure_provider_limits(
     """Replace a vendor's limiter.
 
     Args:
-        provider: Name or alias.
-        requests_per_second, requests_per_minute: Calls allowed; 0 means no such limit.
+        provider: Name or alias of the vendor.
+        requests_per_second, requests_per_minute: Maximum number of calls; 0 means no limit.
         **options: Further arguments of :class:`ProviderRateLimiter`.
     """
     with _table_lock:
@@ -193,7 +200,7 @@ def configure_provider_limits(
 
 
 def get_all_provider_stats() -> dict[str, dict[str, Any]]:
-    """Return the counts of every limiter that was returned so far, by vendor."""
+    """Return the statistics of every vendor's limiter that has been used so far, by vendor."""
     with _table_lock:
         limiters = dict(by_provider)
     return {name: limiter.get_stats() for name, limiter in limiters.items()}

@@ -35,11 +35,11 @@ Fill = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 class GapAnalysis(NamedTuple):
-    """The bars missing from a frame between its first and last row, by the calendar of its market.
+    """The bars missing between a frame's first and last row, according to its market's calendar.
 
     Attributes:
         expected: Number of bars that the calendar expects.
-        missing: Number of those without a row, or whose row lacks a price.
+        missing: Number of these bars that have no row, or whose row lacks a price.
     """
 
     expected: int
@@ -47,12 +47,12 @@ class GapAnalysis(NamedTuple):
 
     @property
     def gap_pct(self) -> float:
-        """The missing fraction, from 0 to 1."""
+        """The fraction of expected bars that are missing, from 0 to 1."""
         return self.missing / self.expected if self.expected else 0.0
 
 
 class MissingDataHandler:
-    """Fills gaps in a frame by a named strategy. Thread-safe, because it has no mutable state.
+    """Fills gaps in a frame with a named strategy. Thread-safe, because it has no mutable state.
 
     ``forward_fill`` repeats the prices of the previous row. ``interpolate`` uses straight lines
     between the rows around the gap; do not use it in backtests, because it looks ahead.
@@ -63,7 +63,7 @@ class MissingDataHandler:
     (below 15 %) or ``drop``.
 
     Attributes:
-        strategies: Maps each name to the function that fills.
+        strategies: Maps each strategy's name to the function that fills gaps.
     """
 
     def __init__(self) -> None:
@@ -77,22 +77,23 @@ class MissingDataHandler:
     def handle_missing_data(
         self, df: Any, symbol: str, timeframe: str, strategy: str = "auto"
     ) -> Any:
-        """Return a new frame of the same library with filled gaps and a column ``filled`` (bool).
+        """Return a new frame, of the same library, with filled gaps and a column ``filled`` (bool).
 
         The column is true in every row that was added or that lacked a price. A row that lacked a
-        price keeps its volume; an added row has a volume of 0. No row is added before the first or
-        after the last one.
+        price keeps its volume; an added row has a volume of 0. No row is added before the first row
+        or after the last.
 
         Args:
-            df: Frame from pandas (times in the index or in a column ``timestamp``, ``date``,
-                ``datetime`` or ``time``) or Polars; naive times mean UTC. The times must be
-                ascending and unique; the columns are ``open high low close`` and optionally
+            df: Frame from pandas (with times in the index or in a column ``timestamp``, ``date``,
+                ``datetime`` or ``time``) or from Polars. Naive times mean UTC. Times must be
+                ascending and unique. The columns are ``open high low close`` and, optionally,
                 ``volume``.
-            symbol, timeframe: As for ``get_ohlcv``; they determine the market's calendar.
+            symbol, timeframe: Symbol and timeframe as for ``get_ohlcv``; they determine the
+                calendar.
             strategy: ``auto`` or one of :attr:`strategies`.
 
         Raises:
-            QueryError: An argument cannot be understood (a ``ValueError``).
+            QueryError: An argument is invalid (a ``ValueError``).
         """
         if strategy != "auto" and strategy not in self.strategies:
             names = ", ".join(["auto", *self.strategies])
@@ -103,10 +104,12 @@ class MissingDataHandler:
         return back(self.strategies[strategy](frame, symbol, timeframe))
 
     def analyze_gaps(self, df: Any, symbol: str, timeframe: str) -> GapAnalysis:
-        """Return the number of missing bars; arguments as for :meth:`handle_missing_data`.
+        """Return the numbers of expected and missing bars.
+
+        See :meth:`handle_missing_data` for the arguments.
 
         Raises:
-            QueryError: An argument cannot be understood.
+            QueryError: An argument is invalid.
         """
         return _analysis(_read(df)[0], symbol, timeframe)
 
@@ -152,9 +155,9 @@ def _lacks_price(frame: pd.DataFrame) -> Any:
 
 
 def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) -> pd.DatetimeIndex:
-    """Return the times of expected bars from the first to the last row.
+    """Return the times of the bars expected from a frame's first row to its last.
 
-    Whether bars begin on the clock hour or at the open is inferred from the existing rows.
+    The existing rows show whether bars are aligned to the clock or to the session's open.
     """
     step = Timeframe.parse(timeframe)
     times = pd.DatetimeIndex(frame.index)
@@ -169,7 +172,7 @@ def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) 
 
 
 def _filled(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.DataFrame:
-    """Return the frame with a row at every expected time; ``fill`` returns the missing prices."""
+    """Add a row at every expected time, with prices from ``fill``, and the column ``filled``."""
     valid = frame.index[~_lacks_price(frame)]
     filled = frame.reindex(frame.index.union(expected))
     is_new = ~filled.index.isin(valid)
@@ -186,7 +189,7 @@ def _filled(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.D
 
 
 def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
-    """Return the rows on a naive UTC index, and a function that restores the form of ``df``.
+    """Return the rows with a naive UTC index, and a function that restores the form of ``df``.
 
     Raises:
         QueryError: The value is not a frame of bars.
@@ -210,7 +213,7 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
         )
 
     def restored(frame: pd.DataFrame) -> Any:
-        """Return a frame in the caller's library and time zone."""
+        """Convert a frame to the caller's library and time zone."""
         if zone is not None:
             frame.index = pd.DatetimeIndex(frame.index).tz_localize("UTC").tz_convert(zone)
         result = frame.reset_index() if is_column else frame

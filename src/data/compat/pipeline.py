@@ -19,10 +19,10 @@ __all__ = ["DataPipelineRunner", "main"]
 
 
 class DataPipelineRunner:
-    """Runs the steps of the pipeline.
+    """Runs the two steps of the pipeline: fetching minute bars, and calculating longer bars.
 
     Attributes:
-        stats: Last result of :meth:`run_pipeline`.
+        stats: Result of the last call to :meth:`run_pipeline`.
     """
 
     def __init__(self) -> None:
@@ -41,13 +41,14 @@ class DataPipelineRunner:
         config_path: str | Path | None = None,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
-        """Run steps; if the first step cannot do any of its work, the second step is not started.
+        """Run one or both steps; if the first cannot do any of its work, the second is not started.
 
         Args:
             steps: 1, 2 or both; they run in this order.
-            tickers, timeframes, start_date, end_date, force_refresh: As for the steps.
-            cache_dir, config_path: As for the data manager.
-            progress: As for the steps.
+            tickers, timeframes, start_date, end_date, force_refresh: Options of the steps; see
+                ``AlpacaPipelineDownloader`` and ``TimeframeCalculator``.
+            cache_dir, config_path: Cache folder and rules file, as for the data manager.
+            progress: Listener for the progress of the steps.
 
         Returns:
             ``steps_executed`` and ``steps_failed`` (numbers), ``step_results`` (``step1``,
@@ -55,8 +56,8 @@ class DataPipelineRunner:
             ``error``), ``total_duration`` (seconds), ``interrupted``.
 
         Raises:
-            QueryError: The step or timeframe does not exist, or the range is wrong.
-            ConfigError: The configuration is wrong.
+            QueryError: A step or timeframe does not exist, or the range is invalid.
+            ConfigError: The configuration is invalid.
         """
         symbols = names(tickers)
 

@@ -28,7 +28,7 @@ def add_steps(parser: Parser) -> None:
 
 
 def add_dates(parser: Parser) -> None:
-    """Add the options for the range of step 1."""
+    """Add the options for the date range of step 1."""
     parser.add_argument("--start-date", metavar="DATE", help="first session; default: 2020-01-01")
     parser.add_argument("--end-date", metavar="DATE", help="last session; default: yesterday")
 
@@ -47,13 +47,14 @@ def run_command(
     run: Callable[[argparse.Namespace], dict[str, Any]],
     argv: Sequence[str] | None,
 ) -> int:
-    """Run a command; return 0 if at least part of its work could be done.
+    """Run a command of the pipeline, and return its exit code.
 
-    Return 1 if none of it could be done, or if the command was interrupted.
+    The code is 0 if at least part of the work could be done. It is 1 if none could be done, or if
+    the command was interrupted.
 
     Args:
-        name, about: Name and description in its help.
-        options: Functions that add its options to the common ones.
+        name, about: Name and description of the command, for its help.
+        options: Functions that add the command's own options to the common ones.
         run: Function that does the work, with a result like that of
             ``DataPipelineRunner.run_pipeline``.
         argv: Arguments; None means those of the process.

@@ -32,7 +32,7 @@ class AlpacaPipelineDownloader:
     """Fetches minute bars with the job of ``onetape populate``.
 
     Args:
-        cache_dir, config_path: As for the data manager.
+        cache_dir, config_path: Cache folder and rules file, as for the data manager.
 
     Attributes:
         stats: Statistics of the last run.
@@ -45,7 +45,7 @@ class AlpacaPipelineDownloader:
         self.stats: dict[str, Any] = {}
 
     def discover_tickers(self) -> set[str]:
-        """Return the symbols with cached bars."""
+        """Return the symbols that have cached bars."""
         return set(build(*self._places).cache.list_symbols())
 
     def download_all_tickers(
@@ -60,21 +60,21 @@ class AlpacaPipelineDownloader:
         """Fetch missing minute bars; after Ctrl-C, the bars that have arrived are kept.
 
         Args:
-            tickers: Symbols, also as one string with commas; by default all of
+            tickers: Symbols, as a list or as a string with commas; by default, those from
                 :meth:`discover_tickers`.
-            start_date, end_date: Session dates, both included; by default 2020-01-01 and yesterday
-                (UTC).
-            force_refresh: Whether to also fetch cached bars again.
-            progress: As for ``populate_cache``.
+            start_date, end_date: Session dates, both inclusive; by default, 2020-01-01 and
+                yesterday (UTC).
+            force_refresh: Whether to fetch even cached bars again.
+            progress: Listener for progress, as for ``populate_cache``.
 
         Returns:
-            ``results``: for each symbol ``ticker``, ``success``, ``action`` (``updated``,
-            ``up_to_date``, ``failed``), ``rows``, ``rows_new``, ``error``, ``note``.
-            ``statistics``: numbers and lists of symbols.
+            A dict. ``results`` contains, for each symbol, ``ticker``, ``success``, ``action``
+            (``updated``, ``up_to_date`` or ``failed``), ``rows``, ``rows_new``, ``error`` and
+            ``note``. ``statistics`` contains counts and lists of symbols.
 
         Raises:
-            QueryError: The range is wrong; nothing was requested.
-            ConfigError: The configuration is wrong.
+            QueryError: The range is invalid; nothing was requested.
+            ConfigError: The configuration is invalid.
         """
         started, (cache_dir, config_path) = time.monotonic(), self._places
         yesterday = date_of(build(*self._places).clock.now_ms()) - _A_DAY

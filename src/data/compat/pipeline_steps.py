@@ -10,7 +10,7 @@ Step = Callable[[], dict[str, Any]]
 
 
 def names(texts: Iterable[str] | str | None) -> list[str] | None:
-    """Return the names in a list, or in a string with commas; None stays None."""
+    """Return names as a list, given a list or a string with commas; None stays None."""
     if texts is None:
         return None
     parts = texts.split(",") if isinstance(texts, str) else texts
@@ -20,7 +20,7 @@ def names(texts: Iterable[str] | str | None) -> list[str] | None:
 def statistics(
     results: dict[str, dict[str, Any]], began_s: float, *, interrupted: bool
 ) -> dict[str, Any]:
-    """Return the statistics of a step: symbols by outcome, errors, and the duration in seconds."""
+    """Return statistics about a step: symbols by outcome, errors, and duration in seconds."""
     groups: dict[str, list[str]] = {}
     for name, one in results.items():
         groups.setdefault(one["action"], []).append(name)
@@ -37,9 +37,10 @@ def statistics(
 
 
 def run_in_order(steps: Mapping[int, Step]) -> dict[str, Any]:
-    """Run steps in order, and return the result of ``DataPipelineRunner.run_pipeline``.
+    """Run steps in order, and return the result for ``DataPipelineRunner.run_pipeline``.
 
-    A step fails if it cannot do any of its work. After a failure or Ctrl-C, no step is started.
+    A step fails if it cannot do any of its work. After a failure or Ctrl-C, no further step is
+    started.
     """
     started, done = time.monotonic(), dict[int, dict[str, Any]]()
     for number, step in steps.items():

@@ -31,14 +31,14 @@ _MINUTE = Timeframe(1, "m")
 
 
 class TimeframeCalculator:
-    """Calculates longer bars from stored minute bars; no vendor is queried.
+    """Calculates longer bars from stored minute bars, without querying a vendor.
 
     Args:
-        cache_dir, config_path: As for the data manager.
+        cache_dir, config_path: Cache folder and rules file, as for the data manager.
 
     Attributes:
-        TIMEFRAMES: Usual timeframes, with the number of minutes of extended hours in each.
-        TRADING_START_HOUR, TRADING_END_HOUR: Extended hours in New York.
+        TIMEFRAMES: Default timeframes; maps each to its number of minutes in extended hours.
+        TRADING_START_HOUR, TRADING_END_HOUR: Start and end of extended hours in New York.
         stats: Statistics of the last run.
     """
 
@@ -52,7 +52,7 @@ class TimeframeCalculator:
         self.stats: dict[str, Any] = {}
 
     def discover_tickers_with_1m_data(self) -> set[str]:
-        """Return the symbols with stored minute bars."""
+        """Return the symbols that have stored minute bars."""
         return {key.symbol for key in self._services.client.series("* 1m")}
 
     def calculate_all_timeframes(
@@ -71,23 +71,25 @@ class TimeframeCalculator:
         Ctrl-C, the bars that are already stored are kept.
 
         Args:
-            tickers: Symbols, also as one string with commas; by default those with minute bars.
-            timeframes: Timeframes below a day, and ``1d``; by default :attr:`TIMEFRAMES`.
+            tickers: Symbols, as a list or as a string with commas; by default, all that have minute
+                bars.
+            timeframes: Timeframes shorter than a day, or ``1d``; by default, :attr:`TIMEFRAMES`.
             force_refresh: Whether to drop earlier results first.
-            executor: Workers: ``processes``, ``processes:4`` or ``dask://host:port``; None means this
-                process.
-            progress: Called with each finished symbol.
+            executor: Workers to use: ``processes``, ``processes:4`` or ``dask://host:port``; None
+                means this process.
+            progress: Listener that is called after each symbol.
 
         Returns:
-            ``results``: for each symbol ``ticker``, ``success``, ``action``,
-            ``timeframes_processed`` and ``timeframes_skipped`` (nothing was new), ``lanes`` (folder
-            for each timeframe), ``bars`` (number stored in this run for each timeframe), ``rows``,
-            ``rows_new``, ``error``, ``note``. ``statistics``: numbers and lists of symbols.
+            A dict. ``results`` contains, for each symbol, ``ticker``, ``success``, ``action``,
+            ``timeframes_processed``, ``timeframes_skipped`` (those without new bars), ``lanes``
+            (folder for each timeframe), ``bars`` (number of bars stored in this run, for each
+            timeframe), ``rows``, ``rows_new``, ``error`` and ``note``. ``statistics`` contains
+            counts and lists of symbols.
 
         Raises:
             QueryError: A timeframe cannot be built from minute bars, or the workers are not
                 available.
-            ConfigError: The configuration is wrong.
+            ConfigError: The configuration is invalid.
         """
         started, interrupted = time.monotonic(), False
         steps = [Timeframe.parse(text) for text in names(timeframes) or self.TIMEFRAMES]
@@ -127,7 +129,7 @@ class TimeframeCalculator:
         *,
         anew: bool,
     ) -> Iterator[dict[str, Any]]:
-        """Yield the result of each symbol, in order."""
+        """Yield the result for each symbol, in order."""
         tickers = dict.fromkeys(tickers)
         if executor is None:
             yield from (_calculated(self._services, ticker, steps, anew=anew) for ticker in tickers)
@@ -147,7 +149,7 @@ class TimeframeCalculator:
 def _calculated(
     services: Services, ticker: str, steps: Sequence[Timeframe], *, anew: bool
 ) -> dict[str, Any]:
-    """Calculate the bars of one symbol; return the result, with only the first failure."""
+    """Calculate all bars of one symbol; return the result, which gives only the first failure."""
     client, calculated, problems = services.client, list[Calculated](), list[str]()
     for step in steps:
         try:
@@ -182,7 +184,7 @@ def _calculated(
 def _of_task(
     task: tuple[Path, Path | None, str, tuple[Timeframe, ...], bool],
 ) -> dict[str, Any]:
-    """Process one symbol; may be called in any process that can access the folder."""
+    """Process one symbol; may be called in any process that can access the cache folder."""
     folder, rules, ticker, steps, anew = task
     return _calculated(services_of(folder, rules), ticker, steps, anew=anew)
 

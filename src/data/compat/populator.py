@@ -25,7 +25,7 @@ class CachePopulator:
         cache_dir: Folder of the cache, as for the data manager.
 
     Attributes:
-        cache: Cache in that folder.
+        cache: Cache object for that folder.
     """
 
     def __init__(self, cache_dir: str | Path | None = None) -> None:
@@ -34,11 +34,11 @@ class CachePopulator:
         self._last: dict[str, dict[str, bool]] = {}
 
     def discover_existing_tickers(self) -> list[str]:
-        """Return the symbols that are already cached."""
+        """Return the symbols that already have cached bars."""
         return list(self.cache.list_symbols())
 
     def is_valid_cached_data(self, ticker: str, interval: str, year: int) -> bool:
-        """Return whether a year contains bars from a vendor, rather than only test data."""
+        """Return whether the cached year contains bars from a vendor, not only test data."""
         info = self.cache.get_data_info(ticker, interval, year) or {}
         rows = (info.get("file_info") or {}).get("rows")
         return bool(rows) and info.get("data_source") not in _SAMPLE_VENDORS
@@ -50,7 +50,7 @@ class CachePopulator:
         start_date: Any = None,
         end_date: Any = None,
     ) -> dict[str, list[int]]:
-        """Return the years with missing bars for each timeframe; no vendor is queried."""
+        """Return the years with missing bars, for each timeframe, without querying a vendor."""
         job = checked_job(self._services, [ticker], intervals, start_date, end_date)
         return {
             one.timeframe: self._lacking_years(one.symbol, one.timeframe, job.start, job.end)
@@ -76,10 +76,10 @@ class CachePopulator:
         *,
         timeout: float | None = None,
     ) -> dict[str, bool]:
-        """Fetch the years that :meth:`analyze_missing_data` found; return success by timeframe.
+        """Fetch the years that :meth:`analyze_missing_data` returned.
 
-        Without dates, whole years are fetched, up to now. For ``timeout``, see the function
-        :func:`populate_cache`.
+        Return whether this succeeded, for each timeframe. Without dates, whole years are fetched,
+        up to now. For ``timeout``, see the function :func:`populate_cache`.
         """
         done: dict[str, bool] = {}
         for step, years in missing.items():
@@ -101,7 +101,7 @@ class CachePopulator:
         *,
         timeout: float | None = None,
     ) -> dict[str, bool]:
-        """Fetch missing bars for one symbol; return success by timeframe.
+        """Fetch missing bars for one symbol; return whether this succeeded, for each timeframe.
 
         For ``timeout``, see the function :func:`populate_cache`.
         """
@@ -117,13 +117,13 @@ class CachePopulator:
         *,
         timeout: float | None = None,
     ) -> dict[str, dict[str, bool]]:
-        """Fetch missing bars for many symbols; return success by symbol and timeframe.
+        """Fetch missing bars for many symbols; return the success by symbol and timeframe.
 
         For ``timeout``, see the function :func:`populate_cache`.
 
         Raises:
-            QueryError: A timeframe, the range or ``timeout`` is wrong; nothing was requested.
-            KeyboardInterrupt: The user ended the run; the bars that had arrived are stored.
+            QueryError: A timeframe, the range or ``timeout`` is invalid; nothing was requested.
+            KeyboardInterrupt: The user interrupted the run; the bars that had arrived are stored.
         """
         job = checked_job(self._services, tickers, intervals, start_date, end_date, timeout)
         report = fill(self._services.client, job)
@@ -136,7 +136,7 @@ class CachePopulator:
         return done
 
     def print_summary(self, results: Mapping[str, Mapping[str, bool]] | None = None) -> None:
-        """Print the timeframes that succeeded for each symbol, in ``results`` or the last run."""
+        """Print which timeframes succeeded for each symbol in ``results``, or in the last run."""
         results_by_symbol = self._last if results is None else results
         outcomes = [ok for steps in results_by_symbol.values() for ok in steps.values()]
         lines = [f"{sum(outcomes)} of {len(outcomes)} series succeeded"]

@@ -30,12 +30,12 @@ OnRetry = Callable[[int, Exception, float], object]
 def exponential_backoff(
     base_delay: float = 1.0, max_delay: float = 60.0, factor: float = 2.0, jitter: bool = True
 ) -> Iterator[float]:
-    """Yield an endless sequence of growing waits in seconds.
+    """Yield an endless sequence of increasing waits, in seconds.
 
     Args:
-        base_delay, max_delay: First and longest wait.
+        base_delay, max_delay: First and longest wait, in seconds.
         factor: Ratio of each wait to the previous one.
-        jitter: Whether each wait is prolonged at random, by up to a quarter.
+        jitter: Whether to add a random time to each wait, up to a quarter of it.
     """
     clock, delay = SystemClock(), base_delay
     while True:
@@ -49,9 +49,11 @@ class Backoff:
 
     Attributes:
         max_attempts: Maximum number of calls, including the first.
-        base_delay, max_delay: First and longest wait in seconds.
-        exceptions: Errors that are retried; ``ValueError`` and ``TypeError`` never are.
-        on_retry: Called with the number of the attempt, its error, and the seconds until the next.
+        base_delay, max_delay: First and longest wait, in seconds.
+        exceptions: Classes of errors after which to retry; never after ``ValueError`` or
+            ``TypeError``.
+        on_retry: Function called with the number of the attempt, its error, and the seconds until
+            the next attempt.
     """
 
     max_attempts: int = 3
@@ -73,16 +75,19 @@ def request_with_backoff(
 ) -> T:
     """Call ``func`` and return its result; call it again after errors that may be temporary.
 
-    After the last attempt, the error is raised. If an error's ``retry_after`` seconds exceed the
-    usual wait, they are used instead, up to ``max_delay``.
+    After the last attempt, the error is raised. If an error has a ``retry_after`` (seconds) that
+    exceeds the usual wait, it is used instead, up to ``max_delay``.
 
     Args:
         func: Function to call, without arguments.
         max_attempts: Maximum number of calls, including the first.
-        base_delay, max_delay: First and longest wait in seconds; waits double, with jitter.
-        exceptions: Errors that are retried; ``ValueError`` and ``TypeError`` never are.
-        on_retry: Called with the number of the attempt, its error, and the seconds until the next.
-        clock: Clock for waiting; tests pass another one.
+        base_delay, max_delay: First and longest wait, in seconds; waits double each time, with
+            jitter.
+        exceptions: Classes of errors after which to retry; never after ``ValueError`` or
+            ``TypeError``.
+        on_retry: Function called with the number of the attempt, its error, and the seconds until
+            the next attempt.
+        clock: Clock for waiting; tests may pass their own.
     """
     policy = Backoff(max_attempts, base_delay, max_delay, exceptions, on_retry)
     return _run(func, policy, clock or SystemClock())
@@ -98,7 +103,7 @@ def retry_on_exception(
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Decorate a function so that it is retried after errors that may be temporary.
 
-    The arguments are those of :func:`request_with_backoff`.
+    See :func:`request_with_backoff` for the arguments.
     """
     policy = Backoff(max_attempts, base_delay, max_delay, exceptions)
 
@@ -117,7 +122,7 @@ def retry_on_rate_limit(
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Decorate a function so that it is retried after a ``RateLimitedError``.
 
-    The arguments are those of :func:`request_with_backoff`.
+    See :func:`request_with_backoff` for the arguments.
     """
     return retry_on_exception(
         max_attempts, max_delay=max_delay, exceptions=(RateLimitedError,), clock=clock

@@ -29,7 +29,7 @@ class SyncReport:
         universe: Name of the universe.
         symbols_synced, timeframes_synced: Number of symbols and timeframes.
         successful_syncs, failed_syncs: Number of series (a symbol in a timeframe) for which every
-            queried vendor answered, and of the others.
+            queried vendor answered, and number of the other series.
         sync_duration: Duration in seconds.
         details: Report of the job, as ``populate_cache`` returns it.
     """
@@ -46,15 +46,16 @@ class SyncReport:
 class DataSyncManager:
     """Fetches missing bars for every symbol of a universe.
 
-    This wraps the job of ``onetape populate``, which queries several vendors in parallel, with up
-    to four requests to each, within their limits.
+    The work is done by the job of ``onetape populate``, which queries several vendors in parallel,
+    with up to four requests to each at a time, within their rate limits.
 
     Args:
-        data_cache: Cache folder, or an object with ``cache_dir`` (a ``UnifiedCache``); by default
-            as for the data manager.
-        universes: Maps each name to its symbols, or is an object with ``members`` such as
-            ``StoredUniverses``; by default the universes in the default database (extra ``db``).
-        start_date: First session date; by default 2020-01-01.
+        data_cache: Cache folder, or an object with ``cache_dir`` (such as ``UnifiedCache``); by
+            default, the data manager's folder.
+        universes: Mapping from each universe's name to its symbols, or an object with ``members``
+            such as ``StoredUniverses``; by default, the universes in the default database (extra
+            ``db``).
+        start_date: First session date to fetch; by default, 2020-01-01.
         config_path: Rules file, as for the data manager.
     """
 
@@ -78,16 +79,16 @@ class DataSyncManager:
         """Bring a universe up to date, without blocking the event loop.
 
         For a universe with a history, this includes every symbol that was a member on any day since
-        the first session, including delisted ones. Failures of a series are counted, not raised.
+        the first session, even delisted ones. If a series fails, this is counted, not raised.
 
         Raises:
             QueryError: The universe does not exist, or a timeframe is invalid; nothing was
                 requested.
-            ConfigError: The configuration is wrong, or the extra ``db`` is not installed.
+            ConfigError: The configuration is invalid, or the extra ``db`` is not installed.
             DatabaseError: The database cannot be used.
 
         Warns:
-            SurvivorshipWarning: The members are not point-in-time.
+            SurvivorshipWarning: The universe's past members are not known, only its present ones.
         """
         began_s = time.monotonic()
         with working_for(called_from()):

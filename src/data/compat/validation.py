@@ -1,9 +1,9 @@
 """Checks of a frame of bars, reported as lists of sentences.
 
-Rows are checked by :func:`~src.data.prices.bar_rule.are_bars`, like every answer before it is
-stored: a row that the store would reject makes a frame invalid and lowers its score. Gaps are
-found without a market calendar: weekends are excluded for series without Saturday bars, but
-holidays and nights are not. Gaps according to the calendar are in ``df.attrs["onetape"]``.
+Rows are checked by :func:`~src.data.prices.bar_rule.are_bars`, as is every answer before it is
+stored. A row that the store would reject makes a frame invalid and lowers its score. Gaps are found
+without a market calendar: weekends are excluded for series without Saturday bars, but holidays and
+nights are not. Gaps according to the calendar are in ``df.attrs["onetape"]``.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ class ValidationResult:
     Attributes:
         is_valid, errors: Result of :func:`validate_ohlcv_data`.
         quality_score: Score from :func:`get_data_quality_score`.
-        gaps: Number of steps longer than the interval (by default the usual step).
-        duplicates: Number of rows with the stamp of an earlier row.
+        gaps: Number of steps between rows that are longer than the interval (by default, the usual
+            step).
+        duplicates: Number of rows with the same timestamp as an earlier row.
         missing_columns: Required columns that are missing.
-        data_types_valid: Whether the stamps are times and the values are numbers.
-        logical_consistency: Whether every row can be a bar: prices positive and in order, volume
-            not negative, stamp not in the future.
+        data_types_valid: Whether the timestamps are times and the values are numbers.
+        logical_consistency: Whether every row is a possible bar: prices positive and in order,
+            volume not negative, timestamp not in the future.
     """
 
     is_valid: bool
@@ -63,12 +64,12 @@ class ValidationResult:
     def of(
         cls, df: pd.DataFrame, *, interval: str | None = None, min_data_points: int = 1
     ) -> ValidationResult:
-        """Check ``df``.
+        """Validate a frame of bars.
 
         Args:
-            df: Bars, with the stamps in a ``timestamp`` column or a ``DatetimeIndex``, naive UTC.
-            interval: Length of the bars, such as ``"1h"``; inferred from the stamps if None.
-            min_data_points: Minimum number of rows of a valid frame.
+            df: Bars, with timestamps in a ``timestamp`` column or a ``DatetimeIndex``, naive UTC.
+            interval: Length of the bars, such as ``"1h"``; inferred from the timestamps if None.
+            min_data_points: Minimum number of rows in a valid frame.
         """
         is_valid, errors = validate_ohlcv_data(df, None, min_data_points, interval=interval)
         score = float(get_data_quality_score(df)["quality_score"])
@@ -93,22 +94,23 @@ def validate_ohlcv_data(
     symbol: str | None = None,
     interval: str | None = None,
 ) -> tuple[bool, list[str]]:
-    """Return whether a frame of bars is fit for use, and a list of its faults.
+    """Return whether a frame of bars is valid, and a list of the errors found.
 
-    The stamps are in a ``timestamp`` column or a ``DatetimeIndex``, naive UTC. A step between two
-    stamps is a gap if it is longer than two bars and longer than a day (if no bar is on a Saturday,
-    longer than a week, not counting weekends).
+    The timestamps are in a ``timestamp`` column or a ``DatetimeIndex``, naive UTC. A step between
+    two timestamps is a gap if it is longer than two bars and longer than a day (if no bar is on a
+    Saturday, longer than a week, not counting weekends).
 
     Args:
         df: Bars; None counts as empty.
-        required_columns: Columns that must exist; the timestamp and all OHLCV columns if None.
+        required_columns: Columns that must exist; None means the timestamp and all OHLCV columns.
         min_data_points: Minimum number of rows.
-        allow_duplicate_timestamps: Whether stamps may repeat.
+        allow_duplicate_timestamps: Whether timestamps may repeat.
         require_volume_data: Whether the volume must be present and plausible.
-        price_sanity_check, max_price_change_pct: Whether to check prices, and the largest change;
-            see :func:`validate_price_consistency`, whose bounds on prices are not applied.
-        symbol: Accepted for older callers, and not used.
-        interval: Length of the bars, such as ``"5m"``; inferred from the stamps if None.
+        price_sanity_check, max_price_change_pct: Whether to check prices, and the largest change
+            that is accepted; see :func:`validate_price_consistency`, whose bounds on prices are not
+            applied.
+        symbol: Not used; accepted for older callers.
+        interval: Length of the bars, such as ``"5m"``; inferred from the timestamps if None.
     """
     if df is None or df.empty:
         return False, ["DataFrame is empty"]
@@ -140,14 +142,14 @@ def validate_timestamps(
     max_gap_hours: float = 24,
     timezone_aware: bool = False,
 ) -> list[str]:
-    """Return the errors in stamps: values that are not times or are missing, zone, order and gaps.
+    """Return the errors in timestamps: invalid or missing values, wrong time zone, order and gaps.
 
     Args:
         timestamps: ``datetime64`` values.
-        check_order: Whether they must ascend.
-        check_gaps, max_gap_hours: Whether to report gaps, and the longest step that is not a gap,
-            in hours; weekends are excluded if no stamp is on a Saturday.
-        timezone_aware: Whether they must have a time zone.
+        check_order: Whether the timestamps must be in ascending order.
+        check_gaps, max_gap_hours: Whether to report gaps, and the longest step, in hours, that is
+            not a gap. Weekends are not counted if no timestamp is on a Saturday.
+        timezone_aware: Whether the timestamps must have a time zone.
     """
     if not pd.api.types.is_datetime64_any_dtype(timestamps.dtype):
         return ["Timestamps must be datetime objects"]
@@ -170,12 +172,12 @@ def validate_price_consistency(
     min_price: float = 0.0001,
     max_price: float = 1e6,
 ) -> list[str]:
-    """Return the errors in prices: their range, their order within a row, jumps of the close price.
+    """Return the errors in prices: out of range, out of order within a row, or jumps of the close.
 
     Args:
         df: Bars; missing columns are not checked.
         max_price_change_pct: Largest change from one close to the next, in percent.
-        min_price, max_price: Bounds, both inclusive.
+        min_price, max_price: Bounds of the accepted prices, both inclusive.
     """
     errors = []
     columns = {name: _numbers(df, name) for name in PRICES if name in df}
@@ -216,13 +218,13 @@ def validate_data_gaps(
     expected_interval: str,
     tolerance_minutes: float = 5,
 ) -> list[str]:
-    """Return an error if the stamps are not ``expected_interval`` apart.
+    """Return an error if any timestamps are not ``expected_interval`` apart.
 
     Args:
-        timestamps: ``datetime64`` values, ascending; weekends are excluded if no stamp is on a
-            Saturday.
+        timestamps: ``datetime64`` values, ascending. Weekends are not counted if no timestamp is on
+            a Saturday.
         expected_interval: Interval, such as ``"5m"``.
-        tolerance_minutes: Amount by which a step may differ.
+        tolerance_minutes: Number of minutes by which a step may differ from the interval.
     """
     if parse_interval_to_minutes(expected_interval) is None:
         return [f"Invalid interval format: {expected_interval}"]
@@ -234,9 +236,9 @@ def validate_data_gaps(
 
 
 def parse_interval_to_minutes(interval: str) -> int | None:
-    """Return the length of ``"5m"``, ``"1h"``, ``"1d"``, ``"1w"`` or ``"1M"`` (30 days) in minutes.
+    """Return the length in minutes of an interval such as ``"5m"``, ``"1h"``, ``"1d"`` or ``"1w"``.
 
-    ``m`` means minutes and ``M`` months. Return None for any other text.
+    ``m`` means minutes and ``M`` months of 30 days. Return None for any other text.
     """
     try:
         timeframe = Timeframe.parse(interval)
@@ -248,12 +250,12 @@ def parse_interval_to_minutes(interval: str) -> int | None:
 def get_data_quality_score(
     df: pd.DataFrame, required_columns: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Return a score from 0 to 1 and its components.
+    """Return the quality score of a frame of bars, from 0 to 1, and its components.
 
-    ``completeness`` is the fraction of cells that have a value; the cells of a missing column have
-    none. ``consistency_score`` is the fraction of rows that can be bars (prices positive and in
-    order, volume not negative, stamp not in the future) and have a unique stamp. ``quality_score``
-    is the mean of the two.
+    ``completeness`` is the fraction of cells that have a value; all cells of a missing column count
+    as empty. ``consistency_score`` is the fraction of rows that are possible bars (prices positive
+    and in order, volume not negative, timestamp not in the future) and have a unique timestamp.
+    ``quality_score`` is the mean of the two.
     """
     required = list(REQUIRED_COLUMNS if required_columns is None else required_columns)
     is_valid, errors = validate_ohlcv_data(df, required)
@@ -298,7 +300,7 @@ def _missing_columns(df: pd.DataFrame, required: Sequence[str]) -> list[str]:
 
 
 def _stamps_of(df: pd.DataFrame) -> pd.DatetimeIndex | None:
-    """Return the stamps of a frame, or None if it has no times."""
+    """Return the timestamps of a frame, or None if it has no times."""
     times = df.get("timestamp", df.index)
     return pd.DatetimeIndex(times) if pd.api.types.is_datetime64_any_dtype(times.dtype) else None
 
@@ -316,14 +318,14 @@ def _not_numbers(df: pd.DataFrame, name: str) -> int:
 
 
 def _valueless(df: pd.DataFrame, name: str) -> NDArray[np.bool_]:
-    """Return for each row whether a column has no value, or text that is not a number."""
+    """Return a mask of the rows in which a column has no value, or text that is not a number."""
     if name in REQUIRED_COLUMNS[1:]:
         return np.isnan(_numbers(df, name))
     return np.asarray(df[name].isna())
 
 
 def _sound_rows(df: pd.DataFrame, interval: str | None = None) -> NDArray[np.bool_]:
-    """Return for each row whether it can be a bar."""
+    """Return a mask of the rows that are possible bars."""
     if any(name not in df for name in PRICES):
         return np.zeros(len(df), dtype=bool)
     stamps = _stamps_of(df)
@@ -331,7 +333,7 @@ def _sound_rows(df: pd.DataFrame, interval: str | None = None) -> NDArray[np.boo
 
 
 def _table(df: pd.DataFrame) -> BarTable:
-    """Return the rows of a frame with all price columns; rows without a time are stamped 0."""
+    """Convert a frame with all price columns to a table; rows without a time get timestamp 0."""
     times, none = _stamps_of(df), np.full(len(df), NAN)
     stamps = np.zeros(len(df), np.int64) if times is None else _milliseconds(times)
     opened, high, low, close = (_numbers(df, name) for name in PRICES)
@@ -344,9 +346,9 @@ def _milliseconds(stamps: pd.DatetimeIndex) -> Stamps:
 
 
 def _latest_ms(stamps: pd.DatetimeIndex, interval: str | None) -> float:
-    """Return the latest stamp that is not in the future, for bars of an interval.
+    """Return the latest timestamp that a bar of the given interval can have now.
 
-    Without an interval, the usual step between the stamps is used.
+    Without an interval, the usual step between the timestamps is used.
     """
     minutes = round(abs(_usual_step(stamps, None)) * 60)
     if interval is not None and parse_interval_to_minutes(interval) is not None:
@@ -360,9 +362,9 @@ def _latest_ms(stamps: pd.DatetimeIndex, interval: str | None) -> float:
 
 
 def _steps(stamps: pd.DatetimeIndex, *, whole: bool = False) -> Hours:
-    """Return the hours between stamps.
+    """Return the numbers of hours between successive timestamps.
 
-    If no stamp is on a Saturday, weekends are not counted, unless ``whole`` is set.
+    If no timestamp is on a Saturday, weekends are not counted, unless ``whole`` is set.
     """
     stamps = stamps.dropna()
     times = (stamps if stamps.tz is None else stamps.tz_convert("UTC").tz_localize(None)).to_numpy()

@@ -27,7 +27,7 @@ __all__ = ("DataPortal", "PandasDataPortal", "PolarsDataPortal", "pl")
 
 
 def _library() -> Any:
-    """Import and return Polars; raise an error that names the extra if it is missing."""
+    """Import and return Polars; if it is missing, raise an error that names the extra."""
     if not find_spec("polars"):
         raise MissingExtraError(
             "src.data.polars needs the `polars` extra", hint=install_line("polars")

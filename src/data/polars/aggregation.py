@@ -1,8 +1,8 @@
 """Longer bars from shorter ones, in Polars: first open, extremes, last close, sum of volume.
 
-Bars are grouped by sid (or symbol) if there is one, and by the UTC day, week or month of the
-stamp. For bars of a market's sessions, checked against its calendar, request the longer timeframe
-from ``get_ohlcv``.
+Bars are grouped by ``sid`` or ``symbol``, if there is such a column, and by the UTC day, week or
+month. For bars that follow a market's sessions and are checked against its calendar, request the
+longer timeframe from ``get_ohlcv``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _INTERVAL = re.compile(r"[1-9]\d{0,4}(m|h|d|w|mo)")
 
 
 def bars_of_groups() -> list[pl.Expr]:
-    """Return the expressions that combine a group of ascending bars into one bar.
+    """Return the Polars expressions that combine a group of ascending bars into one bar.
 
-    Nulls are ignored. The volume is null if every volume in the group is null. A sum of Decimals
-    gets as many digits as necessary.
+    Nulls are ignored. The volume is null if every volume in the group is null. The type of a sum of
+    Decimals has as many digits as the sum needs.
     """
     volume = pl.col("volume")
     return [
@@ -44,51 +44,53 @@ def bars_of_groups() -> list[pl.Expr]:
 
 
 def resample_minute_to_daily(df: Frame) -> Frame:
-    """Return one bar for each UTC day (``date``) and series, from minute bars (``timestamp``).
+    """Build one bar for each UTC day (``date``) and series from minute bars (``timestamp``).
 
     Args:
-        df: Frame with ``timestamp``, ``sid`` or ``symbol`` or neither, and the five fields as
-            floats or Decimals; in any order. A lazy frame stays lazy.
+        df: Frame with ``timestamp``, the five fields (``open high low close volume``) as floats or
+            Decimals, and ``sid`` or ``symbol`` if there are several series. Rows may be in any
+            order; a lazy frame stays lazy.
 
     Returns:
-        ``date``, the series and the fields, with their original types; sorted by series and date.
-        Nulls are ignored; the volume of a day without any is null.
+        ``date``, the column of the series and the fields, with their original types, sorted by
+        series and date. Nulls are ignored; the volume of a day is null if all its volumes are null.
 
     Raises:
-        QueryError: A column is missing, or the stamps are not times.
+        QueryError: A column is missing, or the ``timestamp`` column does not contain times.
     """
     return _resampled(df, "timestamp", "1d", "date")
 
 
 def resample_daily_to_weekly(df: Frame) -> Frame:
-    """Return one bar for each week, with the date of its Monday.
+    """Build one bar for each week, with the date of its Monday, from daily bars.
 
-    See :func:`resample_minute_to_daily`.
+    ``df`` has ``date`` in place of ``timestamp``; otherwise, see :func:`resample_minute_to_daily`.
     """
     return _resampled(df, "date", "1w", "date")
 
 
 def resample_daily_to_monthly(df: Frame) -> Frame:
-    """Return one bar for each month, with the date of its first day.
+    """Build one bar for each month, with the date of its first day, from daily bars.
 
-    See :func:`resample_minute_to_daily`.
+    ``df`` has ``date`` in place of ``timestamp``; otherwise, see :func:`resample_minute_to_daily`.
     """
     return _resampled(df, "date", "1mo", "date")
 
 
 def resample_custom_interval(df: Frame, interval: str, time_col: str = "timestamp") -> Frame:
-    """Return one bar for each interval, with the time of its open.
+    """Build one bar for each interval, with the time at which the interval begins.
 
-    See :func:`resample_minute_to_daily`.
+    See :func:`resample_minute_to_daily` for the frame and the result.
 
     Args:
         df: Frame of bars.
-        interval: Interval such as ``5m``, ``4h``, ``1d``, ``1w``, ``3mo``; counted from 1970,
-            weeks from Monday.
-        time_col: Column of times.
+        interval: Length such as ``5m``, ``4h``, ``1d``, ``1w``, ``3mo``. Intervals are counted from
+            the beginning of 1970, weeks from a Monday.
+        time_col: Name of the column of times.
 
     Raises:
-        QueryError: The interval is invalid; or see :func:`resample_minute_to_daily`.
+        QueryError: The interval is invalid, a column is missing, or ``time_col`` does not contain
+            times.
     """
     if not isinstance(interval, str) or not _INTERVAL.fullmatch(interval):
         raise QueryError(
@@ -122,7 +124,7 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
 
 
 def _ordered(frame: pl.DataFrame, time: str, series: list[str]) -> pl.DataFrame:
-    """Return the rows sorted by time, or unchanged if the rows of each series already ascend."""
+    """Return the rows sorted by time, or unchanged if each series is already in order."""
     falls = pl.col(time) < pl.col(time).shift()
     other = [pl.col(name) != pl.col(name).shift() for name in series]
     starts = frame.select(*(o.alias("other") for o in other), falls.alias("falls"))

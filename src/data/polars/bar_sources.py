@@ -1,7 +1,7 @@
 """The sources of a portal's bars: the data manager, a user's source, or readers of a bundle.
 
-Each returns checked bars for some assets as float64. The portal, not the source, decides which of
-them a backtest may see at its simulation time.
+Each source returns checked bars for several assets as float64. The portal, not the source, decides
+which bars a backtest may see at its simulation time.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Read(NamedTuple):
     """The result of reading bars from a source.
 
     Attributes:
-        bars: Bars for each asset, in order; None if there are none.
+        bars: Bars for each asset, in the order of the assets; None for an asset without bars.
         is_hit: Whether the bars were read without querying a vendor or a source.
-        is_complete: Whether nothing is missing that may still arrive.
+        is_complete: Whether all bars that are expected to arrive have arrived.
         series: Symbol and timeframe of each stored series from which the bars were built.
     """
 
@@ -73,7 +73,7 @@ class Reach(NamedTuple):
 
     Attributes:
         start: Stamp of the first bar to read.
-        until_ms: Only bars that have closed by this instant are read.
+        until_ms: Instant by which a bar must have closed to be read.
         ends: Maps an asset whose bars end earlier than the others' to the stamp after its last bar.
         is_hit: Whether the range was determined without querying a vendor.
     """
@@ -88,11 +88,11 @@ class Around(NamedTuple):
     """The limits for reading more bars than a query needs, because later queries will need them.
 
     Attributes:
-        span: Stamps of the query's bars and of the bars that may be read ahead.
-        horizon_ms: Instant by which the query's bars have closed.
-        until_ms: Instant up to which bars may be read ahead.
+        span: Range of stamps of the query's bars and of the later bars that may be read ahead.
+        horizon_ms: Instant by which all of the query's bars have closed.
+        until_ms: Instant by which a bar must have closed to be read ahead.
         back: Stamp of the earliest bar that may be read.
-        is_back: Whether the caller moves back in time, so that earlier bars are read.
+        is_back: Whether the caller moves back in time, so that earlier bars are read as well.
     """
 
     span: Span
@@ -103,7 +103,7 @@ class Around(NamedTuple):
 
 
 class Assets(NamedTuple):
-    """Assets in order.
+    """The assets in a query, in order.
 
     Attributes:
         names: Symbols of the assets.
@@ -115,18 +115,18 @@ class Assets(NamedTuple):
 
 
 class PortalSource(ABC):
-    """A source of bars for assets. Thread-safe.
+    """The base class of a portal's sources of bars. Thread-safe.
 
     Args:
-        validator: Object whose ``validate`` is called with each Polars frame that is read, or
-            None.
+        validator: Object whose ``validate`` method is called with each Polars frame that is read,
+            or None.
     """
 
     def __init__(self, validator: Any = None) -> None:
         self._validator = validator
 
     def now_ms(self) -> int:
-        """Return the current time; bars that close later do not exist yet."""
+        """Return the current time; a bar that closes later does not exist yet."""
         return SystemClock().now_ms()
 
     @abstractmethod
@@ -134,7 +134,7 @@ class PortalSource(ABC):
         """Return the assets grouped by market."""
 
     def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
-        """Return the range to read for a query within these limits."""
+        """Return the range of bars to read for a query, within the limits in ``around``."""
         return Reach(around.back if around.is_back else around.span.start, around.until_ms)
 
     @abstractmethod
@@ -152,7 +152,7 @@ class PortalSource(ABC):
         return nullcontext()
 
     def check(self, frame: pl.DataFrame) -> None:
-        """Have the validator check a frame.
+        """Check a frame with the user's validator, if there is one.
 
         Raises:
             DataPortalError: The validator rejects the frame.
@@ -166,7 +166,7 @@ class PortalSource(ABC):
 
 
 class ManagerBars(PortalSource):
-    """Bars from the store, through the client that the facade uses.
+    """Bars from the data manager's store and, if necessary, its vendors.
 
     Args:
         client: Client of the data manager.
@@ -201,9 +201,9 @@ class ManagerBars(PortalSource):
     def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
         """Return the range of stored bars; if the query's bars are missing, fetch a wider range.
 
-        A caller that steps through stored bars thus sends no request. One that steps through
-        other bars, forward or back, sends one request for each series. Bars shorter than a day take
-        many requests, so they are fetched further back only for a caller that moves back.
+        A caller that steps through stored bars thus causes no requests; one that steps through
+        other bars, forward or back, causes one request for each series. Bars shorter than a day
+        require many requests, so earlier ones are fetched only if the caller moves back in time.
         """
         span, horizon_ms = around.span, around.horizon_ms
         known = {n: self._known(n, timeframe, around) for n in assets.names}
@@ -228,10 +228,9 @@ class ManagerBars(PortalSource):
         return Reach(max(starts, default=span.start), until_ms, ends, not lacking)
 
     def _further_back(self, query: BarsQuery, start: int) -> BarsQuery:
-        """Return the query with an earlier start, or unchanged if another series would answer it.
+        """Return the query with an earlier start, or unchanged if another series would answer.
 
-        The series could differ because a vendor with a short history does not serve an earlier
-        start.
+        The series can differ if a vendor's history is too short for the earlier start.
         """
         wider = replace(query, span=Span(start, query.span.end))
         try:
@@ -241,7 +240,7 @@ class ManagerBars(PortalSource):
         return wider if is_same else query
 
     def _since(self, name: str, timeframe: Timeframe, around: Around) -> int:
-        """Return the earliest stamp from which all bars up to the query's first are stored."""
+        """Return the earliest stamp from which all bars up to the query's first bar are stored."""
         wider = self._further_back(self._query(name, timeframe, around.span), around.back)
         before = Span(wider.span.start, around.span.start)
         if before.is_empty:
@@ -255,7 +254,7 @@ class ManagerBars(PortalSource):
         return int(stamps[0]) if len(stamps) else before.end
 
     def _known(self, name: str, timeframe: Timeframe, around: Around) -> _Known:
-        """Return how far beyond the query the bars for an asset are stored without a gap."""
+        """Determine how far beyond the query the bars for an asset are stored without a gap."""
         query, missing = self._missing(name, timeframe, around.span)
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, query.timeframe)
@@ -279,7 +278,7 @@ class ManagerBars(PortalSource):
     def _missing(
         self, name: str, timeframe: Timeframe, span: Span
     ) -> tuple[BarsQuery, tuple[Span, ...]]:
-        """Return the query for the bars (or for the shorter bars behind derived ones), and the gaps."""
+        """Return the query for the bars (or for shorter bars to build them from), and its gaps."""
         query = self._query(name, timeframe, span)
         found = self.client.lookup(query)
         if found.source is not None:
@@ -294,7 +293,7 @@ class ManagerBars(PortalSource):
     def read(
         self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
     ) -> Read:
-        """Return the bars that ``get_ohlcv_batch`` would return; stored bars need no request."""
+        """Return the bars that ``get_ohlcv_batch`` would return; stored bars cause no request."""
         names = list(dict.fromkeys(assets.names))
         spans = [Span(span.start, min(span.end, ends.get(name, span.end))) for name in names]
         queries = [self._query(*one) for one in zip(names, repeat(timeframe), spans, strict=False)]
@@ -313,13 +312,13 @@ class ManagerBars(PortalSource):
 
 
 class _Known(NamedTuple):
-    """How far the bars for an asset are stored.
+    """The extent to which the bars for an asset are stored.
 
     Attributes:
-        query: Query for the bars, including the bars that are read ahead.
-        until_ms: Instant up to which every bar that has closed is stored.
-        end: Stamp before which the bars end, or None for the end of the span.
-        is_holed: Whether bars of the caller's query are missing.
+        query: Query for the bars, including those to be read ahead.
+        until_ms: Last instant for which every bar that had closed by then is stored.
+        end: Stamp at which the stored bars end (exclusive), or None for the end of the span.
+        is_holed: Whether some bars that the caller requested are missing.
     """
 
     query: BarsQuery
@@ -344,7 +343,7 @@ def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _series_of(attrs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield the symbol and timeframe of each series in the answers, and of its source series."""
+    """Yield the symbol and timeframe of each series in the answers and of the series behind it."""
     for facts in attrs:
         yield facts["symbol"], facts["timeframe"]
         if made_of := facts.get("derived_from"):
@@ -360,11 +359,12 @@ def _of_pandas(frame: pd.DataFrame) -> AssetBars | None:
 
 
 class PolarsBars(PortalSource):
-    """The common part of the two sources whose bars come as Polars frames.
+    """The common base class of the two sources whose bars come in Polars frames.
 
     Args:
         calendar: Calendar of all assets, or None if it is unknown which bars to expect.
-        cache: Object with ``get`` and ``put`` that is queried before the source, or None.
+        cache: User's cache, an object with ``get`` and ``put`` that is queried before the source,
+            or None.
         clock: Source of the current time; None is the system clock.
         validator: See :class:`PortalSource`.
     """
@@ -418,7 +418,7 @@ class PolarsBars(PortalSource):
     @property
     @abstractmethod
     def _about(self) -> str:
-        """The name of the frames' origin, for messages and for the cache."""
+        """The name of the source of the frames, for messages and for the user's cache."""
 
     @abstractmethod
     def _keys(self, assets: Assets) -> list[Any]:
@@ -439,7 +439,7 @@ class PolarsBars(PortalSource):
 class ForeignBars(PolarsBars):
     """Bars from a user's source: an object with ``async fetch(symbols, start, end, frequency)``.
 
-    The source runs in an event loop of its own. Its bars are never stored.
+    The source runs in its own event loop. Its bars are never stored.
 
     Args:
         source: User's source.
@@ -483,13 +483,15 @@ class ReaderBars(PolarsBars):
     """Bars from a bundle's readers, which identify an asset by its number (sid).
 
     Args:
-        daily, minute: Readers with ``load_raw_arrays(sids, fields, start, end)``, or with
-            ``load_daily_bars`` and ``load_minute_bars``; None if there is none.
+        daily, minute: Readers of daily and minute bars, with ``load_raw_arrays(sids, fields, start,
+            end)``, or else with ``load_daily_bars`` and ``load_minute_bars``; None if there is no
+            such reader.
         calendar, cache, clock, validator: See :class:`PolarsBars`.
 
     Bars of other timeframes are built from daily bars if they are longer than a day and there is a
-    daily reader, and from minute bars otherwise. A bar is built only if some asset has a bar in or
-    after its last minute (or day), as the bundle might otherwise end within it.
+    daily reader, and from minute bars otherwise. A bar is built only if any asset has a bar in or
+    after the last minute (or day) of the bar to build; otherwise, the bundle might end in the
+    middle of it.
     """
 
     def __init__(self, daily: Any, minute: Any, *options: Any) -> None:
@@ -499,7 +501,7 @@ class ReaderBars(PolarsBars):
     def read(
         self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
     ) -> Read:
-        """Return the bars from the reader for this timeframe, or built from another timeframe."""
+        """Return the bars from the reader for this timeframe, or build them from shorter bars."""
         source = self._made_of(timeframe)
         return (
             super().read(assets, timeframe, span)
@@ -508,9 +510,9 @@ class ReaderBars(PolarsBars):
         )
 
     def _made_of(self, timeframe: Timeframe) -> Timeframe | None:
-        """Return the timeframe to build bars from.
+        """Return the timeframe of the bars to build the requested bars from.
 
-        None if a reader has the bars themselves, or if no reader has shorter ones.
+        Return None if a reader has the requested bars, or if no reader has shorter bars.
         """
         there = [label for label, (reader, _) in self._readers.items() if reader is not None]
         if timeframe.label in there:
@@ -519,7 +521,7 @@ class ReaderBars(PolarsBars):
         return Timeframe.parse(shorter[0]) if shorter else None
 
     def _made(self, assets: Assets, timeframe: Timeframe, span: Span, source: Timeframe) -> Read:
-        """Return bars built from shorter ones according to the calendar's sessions."""
+        """Build bars from shorter ones, according to the calendar's sessions."""
         calendar, now = self._calendar, self.now_ms()
         needed = source_span(span, timeframe, calendar, source=source)
         if needed.is_empty:
@@ -574,11 +576,13 @@ class ReaderBars(PolarsBars):
 
 @contextmanager
 def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[None]:
-    """Convert errors raised by user code to this library's errors, which pass through unchanged.
+    """Convert errors raised by user code to this library's errors.
+
+    Errors that are already of this library pass through unchanged.
 
     Args:
         what: Description of the failure, for the message.
-        kind: Class of the error.
+        kind: Class of the error to raise.
 
     Raises:
         DataError: The user code failed; the error has the class ``kind``.
@@ -595,7 +599,7 @@ def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[
 
 
 def _collected(frame: Any, about: str) -> pl.DataFrame:
-    """Return a Polars frame, collected if it is lazy.
+    """Check that a value is a Polars frame, and return it, collected if it is lazy.
 
     Raises:
         DataPortalError: The value is not a Polars frame.
@@ -624,17 +628,17 @@ def bars_of(
 ) -> list[AssetBars | None]:
     """Return the bars for each key in a long frame, in the form that the portal uses.
 
-    Rows may come in any order. Rows for other assets and outside the span are left out; a
-    duplicate row counts once.
+    Rows may be in any order. Rows for other assets, and rows outside the span, are left out;
+    duplicate rows are merged.
 
     Args:
-        frame: Frame with ``timestamp`` or ``date``, ``symbol`` or ``sid`` if there are several
-            keys, and ``open high low close``; a missing ``volume`` becomes NaN.
-        keys: Symbols or sids of the wanted assets, as in the frame.
+        frame: Frame with ``timestamp`` or ``date``, with ``symbol`` or ``sid`` if there are several
+            keys, and with ``open high low close``; a missing ``volume`` becomes NaN.
+        keys: Symbols or sids of the requested assets, as in the frame.
         timeframe: Timeframe of the bars; the stamps of daily bars are the dates in the column's
             time zone.
-        span: Requested stamps.
-        about: Name of the frame's origin, for messages.
+        span: Range of the requested stamps.
+        about: Name of the source of the frame, for messages.
 
     Raises:
         DataPortalError: The frame lacks a column; contains a non-number, a non-time or an
@@ -719,7 +723,7 @@ def _checked(rows: pl.DataFrame | None, key: str, about: str) -> AssetBars | Non
 
 
 def _table_of(bars: AssetBars | None) -> BarTable:
-    """Return a table of the bars that have prices."""
+    """Convert bars to a table, leaving out bars without prices."""
     if bars is None:
         return BarTable.empty()
     traded = ~np.isnan(bars.values[:4]).any(axis=0)
@@ -727,6 +731,6 @@ def _table_of(bars: AssetBars | None) -> BarTable:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Return a string with the first few names, for a message."""
+    """Return the first few names as a string, for a message."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"

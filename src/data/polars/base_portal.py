@@ -75,14 +75,14 @@ _NOTHING_GIVEN = "a portal needs a data_source, or a daily_reader or minute_read
 
 
 class PortalQuestion(NamedTuple):
-    """The arguments of a query.
+    """The checked arguments of one call of a portal.
 
     Attributes:
         assets, timeframe: Assets and timeframe of the bars.
         field: One of :data:`FIELDS`.
-        moment: Time up to which bars may be visible.
-        is_daily: Whether the simulation runs by days.
-        rows: Number of rows wanted.
+        moment: Time of the call; only bars that had closed by then may be visible.
+        is_daily: Whether the simulation advances in days.
+        rows: Number of rows requested.
     """
 
     assets: Assets
@@ -99,7 +99,7 @@ class PortalQuestion(NamedTuple):
 
 
 class VisiblePanel(NamedTuple):
-    """A panel, and for each of its groups the instant up to which the caller may see bars."""
+    """A panel, and the instant up to which the caller may see bars, for each group of the panel."""
 
     panel: Panel
     horizons: tuple[int, ...]
@@ -108,7 +108,8 @@ class VisiblePanel(NamedTuple):
 class _Built(NamedTuple):
     """A panel that was just read.
 
-    ``mark`` is the number of commits before the read; ``is_hit`` is true if no vendor was queried.
+    ``mark`` is the number of commits to the store before the read; ``is_hit`` is whether the read
+    did without querying a vendor or source.
     """
 
     found: VisiblePanel
@@ -117,45 +118,49 @@ class _Built(NamedTuple):
 
 
 class BasePortal(ABC, Generic[S, F]):
-    """Values of bars as a backtest could have known them at some time. Thread-safe.
+    """The values of bars as a backtest could have known them at a given time. Thread-safe.
 
     A query for a date includes the bars that have closed by the end of its session. A query for an
     instant (naive means UTC) includes only the bars that have closed by then. If ``data_frequency``
-    is daily, a naive midnight is a date, because pandas writes dates that way. After
+    is daily, a naive midnight is a date, because pandas represents dates that way. After
     :meth:`set_simulation_time`, nothing later can be requested, whatever the source.
 
     Args:
         daily_reader, minute_reader: Readers of a bundle, as used by older programs;
-            ``daily_bar_reader`` and ``minute_bar_reader`` are the same.
-        current_simulation_time: See :meth:`set_simulation_time`; None means that the limit is now.
-        data_source: A :class:`~src.data.DataManager`, a source from :mod:`src.data.sources` (only
-            its vendor answers), or an object with ``async fetch(symbols, start, end, frequency)``
-            that returns a Polars frame with ``timestamp`` (or ``date``), ``symbol`` and ``open high
-            low close volume``. It receives naive UTC stamps, both inclusive, and a ``frequency``
-            such as ``1d``.
-        use_cache: Whether to keep bars in memory. If False, every call queries the source, and a
-            data manager queries its vendors again.
-        asset_finder: Object that looks up numbers (``retrieve_asset``) and symbols
-            (``lookup_symbol``) if assets are given as one of these and the source needs the other.
+            ``daily_bar_reader`` and ``minute_bar_reader`` are aliases.
+        current_simulation_time: Time limit, see :meth:`set_simulation_time`; None means the current
+            time.
+        data_source: A :class:`~src.data.DataManager`, a source from :mod:`src.data.sources` (then
+            only its vendor is queried), or an object with ``async fetch(symbols, start, end,
+            frequency)`` that returns a Polars frame with ``timestamp`` (or ``date``), ``symbol``
+            and ``open high low close volume``. ``fetch`` receives naive UTC times, both inclusive,
+            and a ``frequency`` such as ``1d``.
+        use_cache: Whether to keep bars in memory. If False, every call queries the source; a data
+            manager then queries its vendors again.
+        asset_finder: Object that finds an asset by its number (``retrieve_asset``) or its symbol
+            (``lookup_symbol``). It is used if assets are passed as one of these and the source
+            needs the other.
         calendar: Name of an exchange's calendar, or an object with ``name``, for readers and
             sources. It determines which bars are expected, and when they close. None means that the
-            source determines the rows, and that a daily bar closes at the end of its UTC day.
-            ``trading_calendar`` is the same. With a data manager, each asset has its own calendar.
+            bars from the source determine the rows, and that a daily bar closes at the end of its
+            UTC day. ``trading_calendar`` is an alias. With a data manager, each asset has its own
+            calendar.
         validator: Object whose ``validate(frame)`` is called with each Polars frame that is read;
             the frame is rejected if the result, or its ``valid``, is false.
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
-            ``put(..., data)``, queried before a source or reader. A data manager has its own store.
-        data_catalog: Kept as an attribute for user code; nothing is looked up in it.
+            ``put(..., data)``, queried before a source or reader. It cannot be used with a data
+            manager, which has its own store.
+        data_catalog: Any object; it is only kept as an attribute, for user code.
 
     Attributes:
         asset_finder, calendar, data_catalog: See the arguments.
 
     Raises:
-        QueryError: No source or reader is given, or several, or one that cannot be used (a
-            ``ValueError``).
+        QueryError: No source or reader is given, or more than one source, or one that cannot be
+            used (a ``ValueError``).
 
     Warns:
-        DeprecationWarning: Readers are given.
+        DeprecationWarning: Readers are given instead of a ``data_source``.
     """
 
     def __init__(
@@ -256,14 +261,14 @@ class BasePortal(ABC, Generic[S, F]):
 
     @property
     def current_simulation_time(self) -> date | datetime | None:
-        """The time set by :meth:`set_simulation_time`, or None if the limit is now."""
+        """The time set by :meth:`set_simulation_time`, or None if the limit is the current time."""
         return self._time
 
     def set_simulation_time(self, dt: Any) -> None:
-        """Forbid requests for anything that closes after a given time.
+        """Forbid requests for bars that close after a given time.
 
         Args:
-            dt: A date, up to the end of whose session bars may be requested, or an instant.
+            dt: An instant, or a date, which allows bars up to the end of its session.
 
         Raises:
             QueryError: ``dt`` is not a time.
@@ -275,10 +280,10 @@ class BasePortal(ABC, Generic[S, F]):
     # --- answers --------------------------------------------------------------------------------
 
     def get_spot_value(self, assets: Any, field: str, dt: Any, data_frequency: str) -> S:
-        """Return the values of the last closed bars, one for each asset, in their order.
+        """Return the value of the last closed bar for each asset, in the order of the assets.
 
-        On a day without a session these are the bars of the last session. A value is null if the
-        asset has no bar where its calendar expects the last one.
+        On a day without a session, the last closed bar is that of the last session. A value is null
+        if the asset has no bar where its calendar expects the last one.
 
         Args:
             assets: List of symbols, or of objects with ``symbol``.
@@ -296,7 +301,8 @@ class BasePortal(ABC, Generic[S, F]):
             QueryError: An argument is invalid (a ``ValueError``).
 
         Warns:
-            IncompleteDataWarning: The data manager issues it when bars are read.
+            IncompleteDataWarning: The data manager's answer has gaps; issued only when bars are
+                read.
         """
         question = self._question(assets, field, dt, (data_frequency, data_frequency), 1)
         return self._spot(question, self._read(question))
@@ -310,32 +316,32 @@ class BasePortal(ABC, Generic[S, F]):
         field: str,
         data_frequency: str,
     ) -> F:
-        """Return the last ``bar_count`` closed bars: a row for each, a column for each asset.
+        """Return the last ``bar_count`` closed bars, with one column for each asset.
 
         There is a row for each bar that the assets' calendars expect, in ascending order. A value
         is null if an asset has no bar, for example before its listing. If no calendar is known,
-        the rows are the source's stamps, and there may be fewer than ``bar_count``.
+        there is a row for each stamp in the source, possibly fewer than ``bar_count``.
 
         Args:
-            assets: List of symbols, or of objects with ``symbol``, each once.
+            assets: List of symbols, or of objects with ``symbol``, without duplicates.
             end_dt: A date or an instant.
             bar_count: Number of rows, at least 1.
             frequency: Timeframe of the bars, such as ``1d``, ``1h``, ``1m``.
             field: See :meth:`get_spot_value`.
-            data_frequency: ``daily`` or ``minute``, the steps in which the simulation runs; may
-                also be given as a timeframe.
+            data_frequency: Steps in which the simulation advances: ``daily``, ``minute`` or a
+                timeframe.
 
         Returns:
-            A frame: ``date`` (days and longer) or ``timestamp`` (UTC, the bar's opening time), then
-            the
-                assets in their order. It can also be awaited.
+            A frame with ``date`` (for bars of a day or longer) or ``timestamp`` (the bar's opening
+            time, UTC), followed by the assets in order. It can also be awaited.
 
         Raises:
             LookaheadError, NoDataAvailableError, DataPortalError, QueryError: See
                 :meth:`get_spot_value`.
 
         Warns:
-            IncompleteDataWarning: The data manager issues it when bars are read.
+            IncompleteDataWarning: The data manager's answer has gaps; issued only when bars are
+                read.
         """
         question = self._question(assets, field, end_dt, (frequency, data_frequency), bar_count)
         return self._window(question, self._read(question))
@@ -345,8 +351,8 @@ class BasePortal(ABC, Generic[S, F]):
     ) -> S:
         """Run :meth:`get_spot_value` in another thread while the event loop continues.
 
-        A cancelled call ends immediately; its read continues, and the bars are kept for later
-        calls.
+        If the call is cancelled, it ends immediately; the read continues, and its bars are kept for
+        later calls.
         """
         question = self._question(assets, field, dt, (data_frequency, data_frequency), 1)
         return self._spot(question, await self._await(question))
@@ -366,7 +372,7 @@ class BasePortal(ABC, Generic[S, F]):
 
     @property
     def cache_hit_rate(self) -> float:
-        """Percentage of calls answered without querying a source or vendor.
+        """Percentage of the calls that were answered without querying a source or vendor.
 
         It is 0.0 before the first call.
         """
@@ -438,7 +444,7 @@ class BasePortal(ABC, Generic[S, F]):
         return Assets(names, tuple(map(self._number, every)))
 
     def _name(self, asset: Any) -> str:
-        """Return the symbol of an asset; a number needs no symbol if the source is a reader.
+        """Return the symbol of an asset, or its number as text if the source is a reader.
 
         Raises:
             QueryError: The source needs a symbol, and the asset does not have one.
@@ -457,7 +463,7 @@ class BasePortal(ABC, Generic[S, F]):
         return symbol
 
     def _number(self, asset: Any) -> int:
-        """Return the number by which readers know an asset.
+        """Return the number (sid) by which readers identify an asset.
 
         Raises:
             QueryError: The asset has no id number.
@@ -468,13 +474,13 @@ class BasePortal(ABC, Generic[S, F]):
             sid = getattr(found, "sid", None)
         if sid is None:
             raise QueryError(
-                f"the asset has no number: {asset!r:.80}; readers need one",
+                f"asset {asset!r:.80} has no number (sid), which readers need",
                 hint="pass assets with .sid, numbers, or an asset_finder",
             )
         return int(sid)
 
     def _find(self, method: str, asset: Any, **options: Any) -> Any:
-        """Return an asset from the asset finder.
+        """Look up an asset in the user's asset finder.
 
         Raises:
             QueryError: The asset finder does not know the asset.
@@ -485,7 +491,7 @@ class BasePortal(ABC, Generic[S, F]):
     # --- panels ---------------------------------------------------------------------------------
 
     def _read(self, question: PortalQuestion) -> VisiblePanel:
-        """Return a panel that answers the question, from memory or read now.
+        """Return a panel that answers the question, reading it if none is in memory.
 
         Raises:
             LookaheadError: The requested time is after the simulation time, or after now.
@@ -494,7 +500,7 @@ class BasePortal(ABC, Generic[S, F]):
         return self._loaded(question) if found is None else found
 
     async def _await(self, question: PortalQuestion) -> VisiblePanel:
-        """Return a panel as :meth:`_read` does, but read it in another thread."""
+        """Return a panel as :meth:`_read` does, but do the reading in another thread."""
         found = self._remembered(question)
         if found is not None:
             return found
@@ -508,7 +514,7 @@ class BasePortal(ABC, Generic[S, F]):
         return await awaited(load)
 
     def _remembered(self, question: PortalQuestion) -> VisiblePanel | None:
-        """Return a kept panel that answers the question, or None."""
+        """Return a panel from memory that answers the question, or None."""
         panel = None if self._panels is None else self._panels.get(_key(question))
         if panel is None:
             return None
@@ -536,7 +542,7 @@ class BasePortal(ABC, Generic[S, F]):
                     self._turns.pop(key, None)
 
     def _load(self, question: PortalQuestion) -> VisiblePanel:
-        """Read a panel for a question and keep it."""
+        """Read a panel for a question, and keep it in memory."""
         record = reads.get()
         with self._source.as_one_call():
             if (
@@ -548,10 +554,10 @@ class BasePortal(ABC, Generic[S, F]):
             return self._kept(question, self._built(question, self._ahead_ms(question)))
 
     def _recorded(self, question: PortalQuestion, record: Any) -> _Built:
-        """Read a panel for a caller whose reads are recorded.
+        """Read a panel for a caller whose reads are recorded (see ``lineage``).
 
-        The record gets only the rows that the caller sees, not those that are read ahead. If the
-        answers cannot be cut to these rows, nothing is read ahead.
+        Only the rows that the caller sees are recorded, not those that are read ahead. If the
+        answers cannot be cut to the visible rows, nothing is read ahead.
         """
         with self._guard:
             shown_to = self._shown.get(record)
@@ -578,7 +584,7 @@ class BasePortal(ABC, Generic[S, F]):
         return built._replace(is_hit=is_hit and built.is_hit)
 
     def _forget(self, record: Any) -> None:
-        """Drop everything that was read for a record that has ended."""
+        """Drop everything that was read for a recorded run that has ended."""
         with self._guard:
             self._shown.pop(record, None)
         if self._panels is not None:
@@ -646,7 +652,7 @@ class BasePortal(ABC, Generic[S, F]):
         return _Built(VisiblePanel(panel, horizons), mark, is_hit=is_hit)
 
     def _ahead_ms(self, question: PortalQuestion) -> int:
-        """Return how many milliseconds to read ahead, for the caller's next steps forward in time."""
+        """Return the number of milliseconds to read ahead for the caller's next steps in time."""
         if self._panels is None:
             return 0
         rows = min(_AHEAD_ROWS, most_rows(len(question.assets.names), _AHEAD_BYTES))
@@ -655,7 +661,7 @@ class BasePortal(ABC, Generic[S, F]):
     def _horizons(
         self, question: PortalQuestion, calendars: Sequence[MarketCalendar], now: int
     ) -> tuple[int, ...]:
-        """Return for each market the instant by which bars must have closed to be visible.
+        """Return the instant by which bars must have closed to be visible, for each market.
 
         Raises:
             LookaheadError: The requested time is after the simulation time, or after now.
@@ -683,10 +689,12 @@ class BasePortal(ABC, Generic[S, F]):
 
 
 class _Panels:
-    """The panels of a portal; the least recently used is dropped first. Thread-safe.
+    """The panels (tables of bars) that a portal keeps in memory. Thread-safe.
+
+    The least recently used panel is dropped first.
 
     Attributes:
-        commits: Number of commits reported so far.
+        commits: Number of commits to the store that have been reported so far.
     """
 
     def __init__(self) -> None:
@@ -697,12 +705,15 @@ class _Panels:
         self._changed: dict[tuple[str, str], int] = {}
 
     def get(self, key: Any) -> Panel | None:
-        """Return a panel, which becomes the most recently used one."""
+        """Return a panel, and mark it as the most recently used."""
         panel: Panel | None = self._panels.get(key)
         return panel
 
     def keep(self, key: Any, panel: Panel, mark: int) -> None:
-        """Keep a panel, unless it is too large or one of its series changed after ``mark``."""
+        """Keep a panel, unless one of its series changed after commit number ``mark``.
+
+        A panel that is too large is not kept either.
+        """
         with self.guard:
             if any(self._changed.get(s, 0) > mark for s in panel.series):
                 self._panels.drop(key)
@@ -710,11 +721,11 @@ class _Panels:
                 self._panels.put(key, panel, panel.nbytes)
 
     def drop_of(self, record: Any) -> None:
-        """Drop the panels that were read for a record of reads."""
+        """Drop the panels that were read for a recorded run."""
         self._panels.drop_where(lambda key, _: key[-1] is record)
 
     def note(self, notice: CommitNotice) -> None:
-        """Drop the panels built from a series that has changed."""
+        """Drop the panels that were built from the series that a commit has changed."""
         series = notice.series.symbol, notice.series.timeframe.label
         with self.guard:
             self.commits += 1
@@ -726,11 +737,11 @@ class _Panels:
         subscribe: Callable[[Callable[[CommitNotice], object]], Callable[[], None]],
         owner: Any,
     ) -> None:
-        """Subscribe to commits for as long as the owner of the panels lives."""
+        """Subscribe to commits for as long as the owner of the panels exists."""
         here = weakref.ref(self)
 
         def hear(notice: CommitNotice) -> None:
-            """Drop the panels that a commit makes outdated, if the cache of panels still exists."""
+            """Drop the panels that a commit has made outdated, if this object still exists."""
             panels = here()
             if panels is not None:
                 panels.note(notice)
@@ -739,18 +750,20 @@ class _Panels:
 
 
 def _key(question: PortalQuestion) -> Any:
-    """Return the key of a panel; each record of reads has panels of its own."""
+    """Return the key for a panel; a run whose reads are recorded has its own panels."""
     return question.assets, question.timeframe, reads.get()
 
 
 def _one_of(name: str, value: Any, other: str, alias: Any) -> Any:
-    """Return the value of an argument that can be passed under two names.
+    """Return the value of an argument that may be passed under either of two names.
 
     Raises:
         QueryError: Values were passed under both names.
     """
     if value is not None and alias is not None:
-        raise QueryError(f"{name} and {other} are the same argument", hint="give only one of them")
+        raise QueryError(
+            f"{name} and {other} are two names for one argument", hint="give only one of them"
+        )
     return alias if value is None else value
 
 
@@ -760,7 +773,7 @@ def _parsed(frequency: str) -> Timeframe:
 
 
 def _timeframe(frequency: Any) -> Timeframe:
-    """Return the timeframe of a frequency.
+    """Convert a frequency to a timeframe.
 
     Raises:
         BadTimeframeError: The frequency is not a timeframe.
@@ -769,7 +782,7 @@ def _timeframe(frequency: Any) -> Timeframe:
 
 
 def _time_of(name: str, value: Any) -> date | datetime:
-    """Return a time as a date or a datetime.
+    """Convert a time to a date or a datetime.
 
     Raises:
         QueryError: The value is not a time.
@@ -784,7 +797,7 @@ def _time_of(name: str, value: Any) -> date | datetime:
 
 
 def _moment(name: str, value: date | datetime, *, is_daily: bool) -> Moment:
-    """Convert a time to a moment.
+    """Convert a date or a time to a :class:`.Moment`.
 
     Raises:
         QueryError: The time zone is invalid, or the year is out of range.

@@ -18,14 +18,14 @@ __all__ = ["PolarsDataPortal", "PortalFrame", "PortalSeries"]
 
 
 class PortalSeries(pl.Series):  # type: ignore[misc]
-    """A Series that can be awaited, which returns the Series itself."""
+    """A Series that can also be awaited; awaiting it returns the Series itself."""
 
     def __await__(self) -> Generator[Any, None, PortalSeries]:
         return _given(self).__await__()
 
 
 class PortalFrame(pl.DataFrame):  # type: ignore[misc]
-    """A frame that can be awaited, which returns the frame itself."""
+    """A frame that can also be awaited; awaiting it returns the frame itself."""
 
     def __await__(self) -> Generator[Any, None, PortalFrame]:
         return _given(self).__await__()
@@ -36,11 +36,12 @@ async def _given(value: Any) -> Any:
 
 
 class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
-    """Values of bars as a backtest could have known them at some time, in Polars.
+    """The values of bars as a backtest could have known them at a given time, in Polars.
 
     Prices are ``Decimal(18, 8)``. So is the volume, unless a value needs ``Decimal(38, 8)``.
-    Decimals are only a view: computations use the store's float64. Frames have ``date`` (``Date``)
-    or ``timestamp`` (``Datetime("us", "UTC")``) and a column for each asset.
+    Decimals are only the form of the results: computations use the store's float64 values. Frames
+    have ``date`` (``Date``) or ``timestamp`` (``Datetime("us", "UTC")``) and a column for each
+    asset.
     """
 
     __doc__ = f"{__doc__}\n\n{BasePortal.__doc__}"
@@ -71,7 +72,7 @@ class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
         return whole.slice(rows.start, rows.stop - rows.start)  # type: ignore[no-any-return]
 
     def _rows(self, found: VisiblePanel, name: str) -> PortalSeries:
-        """Return all values of a panel's field, row by row, as Decimals; converted only once."""
+        """Return all values of a panel's field as Decimals, row by row, converted only once."""
         key = name, "rows"
         values = found.panel.prepared.get(key)
         if values is None:
@@ -81,7 +82,7 @@ class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
         return values
 
     def _decimals(self, name: str, values: Floats) -> pl.Series:
-        """Return floats as Decimals.
+        """Convert floats to Decimals.
 
         Raises:
             DecimalRangeError: A value has too many digits for the type.
@@ -99,7 +100,7 @@ def _whole(found: VisiblePanel, name: str) -> PanelWindow:
 
 
 def _wide(names: tuple[str, ...], stamps: Any, values: pl.Series, *, is_daily: bool) -> PortalFrame:
-    """Arrange a flat sequence of values, ordered row by row, as a frame with a column per name.
+    """Arrange values, given row by row, as a frame with one column per name.
 
     Raises:
         QueryError: Two columns would have the same name.

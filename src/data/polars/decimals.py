@@ -39,20 +39,20 @@ class DecimalFrame(NamedTuple):
 
 
 def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalFrame:
-    """Return a frame with its prices and volume as Decimal, and the number of rounded values.
+    """Convert a frame's prices and volume to Decimals, and count the rounded values.
 
-    ``open high low close`` become ``Decimal(18, 8)``. So does ``volume``, or ``Decimal(38, 8)``
-    if a value does not fit; NaN becomes null. Decimal columns and all other columns are left as
-    they are. Pure.
+    ``open high low close`` become ``Decimal(18, 8)``. So does ``volume``, unless a value does not
+    fit; it then becomes ``Decimal(38, 8)``. NaN becomes null. Decimal columns and all other columns
+    are left as they are. Pure.
 
     Args:
         frame: Frame with any of these columns, as floats, integers or Decimals.
-        wide_volume: Whether the volume is always ``Decimal(38, 8)``, as in a bundle in which
-            other volumes do not fit.
+        wide_volume: Whether to use ``Decimal(38, 8)`` for the volume in any case, as in a bundle in
+            which other volumes require it.
 
     Raises:
         DecimalRangeError: A price is 10,000,000,000 or more, a volume is 1e30 or more, a value is
-            infinite, or a column does not hold numbers.
+            infinite, or a column does not contain numbers.
     """
     names = [name for name in FIELDS if name in frame.columns]
     dtypes: dict[str, pl.DataType] = dict.fromkeys(names, PRICE)
@@ -82,10 +82,10 @@ def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalF
 
 
 def float_frame(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
-    """Return a frame with its Decimal columns converted back to ``Float64``, null to NaN.
+    """Convert a frame's Decimal columns back to ``Float64``, with null as NaN.
 
-    A value that was not rounded becomes the original float, bit for bit except for the sign of a
-    zero. Pure.
+    If a value was not rounded, the result is identical to the original float, except for the sign
+    of a zero. Pure.
     """
     whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
     names = [name for name, dtype in whole.schema.items() if isinstance(dtype, pl.Decimal)]
@@ -107,7 +107,7 @@ def _sizes(frame: pl.DataFrame, names: list[str]) -> dict[str, float]:
 
 
 def _rounded(column: pl.Series) -> int:
-    """Return how many values have more than eight decimals, in a column without large ones."""
+    """Return the number of values with more than eight decimals; no value may be large."""
     values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     count, units = 0, np.empty(_BLOCK)
     # In numpy, because Polars divides by multiplying with the reciprocal; in blocks that stay in
@@ -124,7 +124,7 @@ def _rounded(column: pl.Series) -> int:
 
 
 def _of_far(column: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Return a column with large values as Decimals, with all digits of their shortest text."""
+    """Convert a column with large values to Decimals, using each value's shortest text form."""
     if not column.dtype.is_float():
         return column.cast(dtype)
     values = column.cast(pl.Float64).fill_nan(None)
@@ -144,7 +144,7 @@ def _of_far(column: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 
 def _float(column: pl.Series) -> pl.Series:
-    """Return a Decimal column as ``Float64``: the nearest float of each value; nulls stay."""
+    """Convert a Decimal column to ``Float64``: the nearest float for each value, null for null."""
     plain = column.cast(pl.Float64)
     far = plain.abs() >= _FAR
     if not far.any():

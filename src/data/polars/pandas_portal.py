@@ -13,14 +13,14 @@ __all__ = ["PandasDataPortal"]
 
 
 class _Series(pd.Series):
-    """A Series that can be awaited, which returns the Series itself."""
+    """A Series that can also be awaited; awaiting it returns the Series itself."""
 
     def __await__(self) -> Generator[Any, None, pd.Series[Any]]:
         return _given(self).__await__()
 
 
 class _Frame(pd.DataFrame):
-    """A frame that can be awaited, which returns the frame itself."""
+    """A frame that can also be awaited; awaiting it returns the frame itself."""
 
     def __await__(self) -> Generator[Any, None, pd.DataFrame]:
         return _given(self).__await__()
@@ -31,9 +31,9 @@ async def _given(value: Any) -> Any:
 
 
 class PandasDataPortal(BasePortal[_Series, _Frame]):
-    """Values of bars as a backtest could have known them at some time, in pandas.
+    """The values of bars as a backtest could have known them at a given time, in pandas.
 
-    Values are float64, NaN if there is none. A Series has the assets as its index; a frame has a
+    Values are float64; a missing value is NaN. A Series has the assets as its index; a frame has a
     naive UTC index (``date`` or ``timestamp``, ns) and a column for each asset.
     """
 

@@ -32,7 +32,7 @@ _DATES = 4096
 
 
 class Moment(NamedTuple):
-    """A requested time.
+    """The time for which a caller of a portal requests bars.
 
     Attributes:
         ms: Instant in UTC milliseconds; for a date, 00:00 UTC.
@@ -46,11 +46,11 @@ class Moment(NamedTuple):
     def of(cls, moment: date | datetime, *, is_daily: bool) -> Moment:
         """Convert a time to a moment.
 
-        A naive midnight is a session date if the simulation runs by days, because pandas writes
-        dates that way.
+        A naive midnight is taken as a session date if the simulation advances in days, because
+        pandas represents dates that way.
 
         Raises:
-            ValueError: The time zone is not a valid one in Python.
+            ValueError: The time zone is invalid.
             OverflowError: The time is outside the years 1 to 9999 in UTC.
         """
         if not isinstance(moment, datetime):
@@ -70,7 +70,7 @@ class Moment(NamedTuple):
 
     @property
     def last_ms(self) -> int:
-        """The instant itself, or for a date the end of its UTC day."""
+        """The instant itself or, for a date, the end of its UTC day."""
         return self.ms if self.day is None else self.ms + DAY_MS
 
 
@@ -82,7 +82,7 @@ def _session_end(calendar: MarketCalendar, day: date) -> int:
 
 
 class AssetBars(NamedTuple):
-    """The bars for one asset, with ascending, unique stamps.
+    """The bars for one asset, in ascending order and with unique stamps.
 
     ``values`` has a row for each of :data:`FIELDS`.
     """
@@ -96,10 +96,10 @@ class Market:
     """The assets in a panel that share a calendar.
 
     Attributes:
-        calendar: Calendar by which their bars close.
+        calendar: Calendar that determines when the bars close.
         places: Column indices of these assets in the panel.
         is_known: Whether the calendar determines which bars to expect. If not, there is a row for
-            each stamp that some asset has a bar at.
+            each stamp at which any of the assets has a bar.
     """
 
     calendar: MarketCalendar
@@ -109,7 +109,7 @@ class Market:
 
 @dataclass(frozen=True)
 class PanelGroup:
-    """The bars for a market's assets, with a row for each expected and each off-calendar bar.
+    """The bars for one market's assets: a row for each bar that is expected or that exists.
 
     Attributes:
         market: Market of the assets.
@@ -129,7 +129,7 @@ class PanelGroup:
 
 
 class PanelWindow(NamedTuple):
-    """A part of a panel: stamps of its rows, and values of shape (rows, assets)."""
+    """A part of a panel: the stamps of its rows, and an array of values of shape (rows, assets)."""
 
     stamps: Stamps
     values: Floats
@@ -137,18 +137,20 @@ class PanelWindow(NamedTuple):
 
 @dataclass
 class Panel:
-    """Aligned bars for some assets, complete for every request between two instants.
+    """The bars for several assets, aligned in rows by time, with all rows up to ``until_ms``.
 
     Attributes:
         names: Assets, in order.
-        series: Symbol and timeframe of each stored series that the panel was built from.
-        groups: Bars by market.
+        series: Symbol and timeframe of each stored series from which the panel was built.
+        groups: Bars, grouped by market.
         until_ms: Last instant for which the panel can answer.
-        expires_ms: Time to read it again because something is missing; None if nothing is.
-        whole_for: Number of rows up to which the panel can answer although it has fewer, because
-            no earlier bars were found; 0 if the search for them has not ended.
-        prepared: Output that was prepared for a field, to be reused by later answers.
-        shown: The caller's reads of the panel, for a record of reads, or None if none is kept.
+        expires_ms: Time at which to read the panel again because bars are missing; None if no bars
+            are missing.
+        whole_for: Largest number of rows that a caller may request although the panel has fewer,
+            because there are no earlier bars; 0 if earlier bars may exist.
+        prepared: Output for a field, kept to be reused by later answers.
+        shown: Rows that the caller has seen, to be recorded by a lineage; None if the reads are not
+            recorded.
     """
 
     names: tuple[str, ...]
@@ -162,13 +164,13 @@ class Panel:
 
     @property
     def nbytes(self) -> int:
-        """Memory used by the panel, including all output that may be prepared from it."""
+        """Number of bytes that the panel uses, including any output prepared from it later."""
         cells = sum(len(group.stamps) * len(group.market.places) for group in self.groups)
         answers = 0 if self.shown is None else self.shown.nbytes
         return cells * _CELL_BYTES + sum(16 * len(group.stamps) for group in self.groups) + answers
 
     def covers(self, horizons: Sequence[int], count: int) -> bool:
-        """Return whether the panel has the last ``count`` rows of each market at its horizon."""
+        """Return whether the panel contains the last ``count`` rows up to each market's horizon."""
         if max(horizons) > self.until_ms:
             return False
         if count <= self.whole_for:
@@ -177,7 +179,7 @@ class Panel:
         return all(group.closed_by(horizon) >= count for group, horizon in pairs)
 
     def row(self, name: str, horizons: Sequence[int]) -> Floats:
-        """Return the values of the last closed row, one for each asset."""
+        """Return the values in the last closed row, one for each asset."""
         place = FIELDS.index(name)
         if len(self.groups) == 1:
             (group,) = self.groups
@@ -191,12 +193,12 @@ class Panel:
         return row
 
     def rows(self, horizon: int, count: int) -> slice:
-        """Return the slice with the last ``count`` closed rows of the only market."""
+        """Return the slice of the last ``count`` closed rows; the panel has only one market."""
         last = self.groups[0].closed_by(horizon)
         return slice(max(0, last - count), last)
 
     def window(self, name: str, horizons: Sequence[int], count: int) -> PanelWindow:
-        """Return the last ``count`` rows that had closed in any market."""
+        """Return the last ``count`` rows that had closed, from all markets together."""
         place = FIELDS.index(name)
         if len(self.groups) == 1:
             (group,), rows = self.groups, self.rows(horizons[0], count)
@@ -217,7 +219,7 @@ class Panel:
 
 
 def grid_of(market: Market, timeframe: Timeframe, stamps: Stamps) -> BarGrid:
-    """Return the grid that fits a market's stamps; vendors start their bars at different times."""
+    """Return the time grid that fits a market's stamps; vendors align bars to different times."""
     grids = [BarGrid(market.calendar, timeframe, anchor) for anchor in _ANCHORS]
     if timeframe.is_intraday and len(stamps) and not grids[0].aligned(stamps).all():
         return max(grids, key=lambda grid: int(grid.aligned(stamps).sum()))
@@ -231,13 +233,13 @@ def group_of(
     bars: Sequence[AssetBars | None],
     until_ms: int,
 ) -> PanelGroup:
-    """Return the bars for a market's assets that had closed by ``until_ms``, row by row.
+    """Arrange the bars for a market's assets in rows, leaving out bars that close too late.
 
     Args:
         market, timeframe: Market and timeframe of the bars.
-        span: Stamps of the rows that the calendar expects.
-        bars: Bars for each asset; None if there are none.
-        until_ms: Instant; bars that close later are left out.
+        span: Range of stamps in which there is a row for each bar that the calendar expects.
+        bars: Bars for each asset; None for an asset without bars.
+        until_ms: Instant by which a bar must have closed to be included.
     """
     there = [one.stamps for one in bars if one is not None]
     present = np.unique(np.concatenate(there)) if there else np.empty(0, dtype=np.int64)
@@ -256,7 +258,7 @@ def group_of(
 
 
 def known_until(market: Market, group: PanelGroup, timeframe: Timeframe, until_ms: int) -> int:
-    """Return the last instant up to which no expected bar closes after ``until_ms``."""
+    """Return the last instant before the close of the next expected bar after ``until_ms``."""
     if not market.is_known:
         return until_ms
     grid = grid_of(market, timeframe, group.stamps)
@@ -268,8 +270,8 @@ def known_until(market: Market, group: PanelGroup, timeframe: Timeframe, until_m
 def start_of(market: Market, timeframe: Timeframe, horizon_ms: int, count: int) -> int:
     """Return the stamp of the ``count``-th row before an instant, or an earlier stamp.
 
-    If the calendar is unknown, the stamp is estimated on the assumption that the market closes at
-    night and on five days in fourteen.
+    If the calendar is unknown, the stamp is an estimate, which allows for a market that is closed
+    at night and on five days in fourteen.
 
     Raises:
         BadRangeError: The stamp would be before 1900.
@@ -288,5 +290,5 @@ def end_of(market: Market, timeframe: Timeframe, until_ms: int) -> int:
 
 
 def most_rows(assets: int, most_bytes: int) -> int:
-    """Return the number of rows for ``assets`` assets that fit into ``most_bytes`` of memory."""
+    """Return the number of rows that fit into ``most_bytes`` of memory for ``assets`` assets."""
     return most_bytes // (_CELL_BYTES * max(1, assets))

@@ -53,9 +53,9 @@ _SCHEMAS = {"daily": DAILY_BARS_SCHEMA, "minute": MINUTE_BARS_SCHEMA}
 
 
 def get_schema_for_frequency(frequency: str) -> dict[str, pl.DataType]:
-    """Return the types of the columns of ``"daily"`` or ``"minute"`` bars, in their order.
+    """Return the column types of ``"daily"`` or ``"minute"`` bars, in order.
 
-    ``date`` is the session's date, ``timestamp`` the bar's opening time in UTC, without a zone.
+    ``date`` is the session's date; ``timestamp`` is the bar's opening time in naive UTC.
 
     Raises:
         QueryError: The frequency is neither of these.
@@ -66,17 +66,21 @@ def get_schema_for_frequency(frequency: str) -> dict[str, pl.DataType]:
 
 
 def time_column(frequency: str) -> str:
-    """Return ``"date"`` or ``"timestamp"``; errors as in :func:`get_schema_for_frequency`."""
+    """Return the name of the time column of bars: ``"date"`` or ``"timestamp"``.
+
+    Raises the errors of :func:`get_schema_for_frequency`.
+    """
     return next(iter(get_schema_for_frequency(frequency)))
 
 
 def validate_schema(frame: pl.DataFrame | pl.LazyFrame, frequency: str) -> bool:
-    """Return True if a frame has all columns of a frequency with their types.
+    """Check that a frame has all columns of ``"daily"`` or ``"minute"`` bars, with the right types.
 
-    Further columns are allowed, and so is a volume of ``Decimal(38, 8)``.
+    Additional columns are allowed, and so is a volume of ``Decimal(38, 8)``. The result is always
+    True.
 
     Raises:
-        QueryError: A column is missing or has another type; the message lists each.
+        QueryError: A column is missing or has a different type; the message lists all such columns.
     """
     wanted = get_schema_for_frequency(frequency)
     problems = list(_problems(frame.collect_schema(), wanted))

@@ -1,6 +1,7 @@
-"""Tracks which bars a portal has shown to the caller: a record of its reads gets only these.
+"""Tracks which bars a portal has shown to the caller; only these are recorded as reads.
 
-The portal reads more bars than the caller requests. Those that it never shows are not recorded.
+The portal reads more bars than the caller requests. Bars that the caller never sees are not
+recorded.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ Look = tuple[int, tuple[int, ...]]
 
 
 class ReadAhead:
-    """Collects answers in place of a record while a panel is read; errors are passed on immediately.
+    """Collects the answers read for a panel, before they are added to the caller's record of reads.
 
-    Thread-safe.
+    Errors are passed on to the record immediately. Thread-safe.
 
     Attributes:
-        answers: Answers, each with the function that makes a `HandedOn` from it.
+        answers: Answers, each with the function that converts it to a `HandedOn`.
     """
 
     def __init__(self, record: Any) -> None:
@@ -50,17 +51,19 @@ class ReadAhead:
         self.record.failed(query, error)
 
     def can_be_cut(self) -> bool:
-        """Return whether a part of each answer equals the answer to a query for only that part."""
+        """Return whether any part of an answer equals the answer to a query for that part."""
         return all(handed_on(answer).can_be_cut() for answer, handed_on in self.answers)
 
     @property
     def nbytes(self) -> int:
-        """Memory that the answers take, in bytes."""
+        """Number of bytes that the answers use in memory."""
         return sum(8 * len(a.table) * (len(a.table.columns) + 1) for a, _ in self.answers)
 
 
 class Shown:
-    """The answers behind one panel, and the caller's reads of it. Thread-safe without a lock.
+    """The answers from which a panel was built, and the caller's reads of the panel.
+
+    Thread-safe without a lock.
 
     Args:
         read: Answers that were read.
@@ -74,17 +77,17 @@ class Shown:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the answers take, in bytes."""
+        """Number of bytes that the answers use in memory."""
         return self._read.nbytes
 
     def add(self, horizons: tuple[int, ...], rows: int) -> None:
-        """Add a read, to be passed on to the record later, or immediately if the record has ended."""
+        """Add a read, which is passed on to the record later, or now if the record has ended."""
         self._looks.add((rows, horizons))
         if len(self._looks) > _MOST_LOOKS or not self._read.record.is_open:
             self.hand_over()
 
     def hand_over(self) -> None:
-        """Pass all bars shown since the last call on to the record."""
+        """Pass all rows that the caller has seen since the last call on to the record."""
         looks: list[Look] = []
         while self._looks:
             try:
@@ -102,9 +105,9 @@ class Shown:
                 self._read.record.answered(handed_on(answer).within(span), handed_on)
 
     def _spans(self, group: PanelGroup, looks: Sequence[tuple[int, int]]) -> list[Span]:
-        """Return the spans of a market's rows that were shown.
+        """Return the spans of a market's rows that the caller has seen.
 
-        A span ends at the first stamp of the market's calendar after its last row.
+        A span ends at the first stamp in the market's calendar after the last of these rows.
         """
         rows, horizons = np.array(sorted(looks)).T
         behind = group.closes.searchsorted(horizons, side="right")
@@ -124,16 +127,16 @@ class Shown:
 
 
 class ShownTo:
-    """Everything that a portal has shown to one record. Thread-safe.
+    """All panels from which one recorded run has read. Thread-safe.
 
     Args:
-        record: Record of the caller's reads. It receives the reads of a panel when the panel is
-            dropped, and all reads before the record is written.
-        over: Called when the record has ended.
+        record: Record of the caller's reads. The reads of a panel are passed on to it when the
+            panel is dropped, and all reads before the record is written.
+        over: Function that is called when the record has ended.
 
     Attributes:
-        uncut: Keys of the panels whose answers cannot be cut to the shown rows; nothing is read
-            ahead for them.
+        uncut: Keys of the panels whose answers cannot be cut to the rows that the caller saw;
+            nothing is read ahead for these panels.
     """
 
     def __init__(self, record: Any, over: Callable[[], object]) -> None:

@@ -1,9 +1,9 @@
-"""The users in the proofs: processes that call the public methods, one process for each call.
+"""The users in the proofs: processes that each make one call to a public method.
 
 Started as a program, this module is the parent of these processes. It imports the library once and
-forks a child for each call, so that a call begins like a new process and costs no import. It reads
-calls from standard input, one JSON object per line, and passes on the children's reports, with the
-number of the call. When its input ends, it kills its children and exits.
+forks a child for each call, so that a call starts in a fresh process without the cost of an import.
+It reads calls from standard input, one JSON object per line, and passes on the children's reports,
+with the number of the call. When its input ends, it kills its children and exits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..errors import DataError
 
 
 class ShiftedClock(SystemClock):
-    """The system clock, shifted by a constant to 2024, the simulated vendors' year."""
+    """The system clock, shifted by a constant to 2024, the year of the simulated vendors' bars."""
 
     def __init__(self, shift_ms: int) -> None:
         self._shift_ms = shift_ms
@@ -46,12 +46,12 @@ def _manager(call: dict[str, Any]) -> Any:
 
 
 def ask(call: dict[str, Any], say: Say) -> None:
-    """Request bars, and report them with their provenance or the error."""
+    """Request bars; report the bars with their provenance, or the error."""
     say(_answer(_manager(call), call["ask"], call.get("options", {})))
 
 
 def ask_each(call: dict[str, Any], say: Say) -> None:
-    """Make several requests in turn, and report before and after each."""
+    """Make several requests in turn; report before and after each."""
     manager = _manager(call)
     for query in call["asks"]:
         say({"begun": query})
@@ -59,7 +59,7 @@ def ask_each(call: dict[str, Any], say: Say) -> None:
 
 
 def ask_with_small_files(call: dict[str, Any], say: Say) -> None:
-    """Request bars in a process whose files may not grow beyond a size."""
+    """Request bars in a process that cannot make a file larger than a given size."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (call["bytes"], call["bytes"]))
@@ -67,14 +67,14 @@ def ask_with_small_files(call: dict[str, Any], say: Say) -> None:
 
 
 def check(call: dict[str, Any], say: Say) -> None:
-    """Check every file of the cache, as `onetape cache verify` does, and report what is damaged."""
+    """Check every file in the cache, as `onetape cache verify` does, and report damaged files."""
     maintenance = _manager(call).cache.maintenance
     findings, problems = maintenance.check(maintenance.series())
     say({"damaged": [str(one) for one in (*findings, *problems)]})
 
 
 def repair(call: dict[str, Any], say: Say) -> None:
-    """Repair the cache, as `onetape cache repair` does, and report what is still damaged."""
+    """Repair the cache, as `onetape cache repair` does, and report any remaining damage."""
     maintenance = _manager(call).cache.maintenance
     done = maintenance.repair(maintenance.series())
     say({"damaged": [str(one) for one in (*done.left, *done.problems)]})
@@ -103,7 +103,7 @@ def _answer(manager: Any, query: list[str], options: dict[str, Any]) -> dict[str
 
 
 class _Parent:
-    """Forks a child for each call, and passes their reports on."""
+    """Forks a child for each call, and passes on the children's reports."""
 
     def __init__(self) -> None:
         self._children: dict[int, tuple[int, int]] = {}  # by the end of their pipe
@@ -113,7 +113,7 @@ class _Parent:
         self._input = b""
 
     def run(self) -> None:
-        """Serve calls until the input ends."""
+        """Read calls from standard input and carry them out, until the input ends."""
         while self._serve():
             pass
         for _, child in self._children.values():
@@ -172,7 +172,7 @@ def _write(fd: int, report: dict[str, Any]) -> None:
 
 
 def _act(call: dict[str, Any], writer: int) -> None:
-    """Do the call in this child, and end it."""
+    """Carry out the call in this child process, and end the process."""
     code = 1
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

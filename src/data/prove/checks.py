@@ -24,21 +24,23 @@ _KILLS, _DAYS_EACH = 12, 4
 
 
 class Observation(NamedTuple):
-    """The result of a proof.
+    """The result of carrying out a proof.
 
     Attributes:
-        did: What was done.
-        saw: What was seen.
-        broken: The ways in which the promise was broken; empty if it was kept.
+        brief: Step and observation in a few words each, for a line of 100 characters.
+        did: Description of the steps, with all details.
+        saw: Description of what was observed, with all details.
+        broken: Ways in which the promise was broken; empty if it was kept.
     """
 
+    brief: tuple[str, str]
     did: str
     saw: str
     broken: Sequence[str] = ()
 
 
 class Proof(NamedTuple):
-    """A proof: its name, the promise in the README, and the function that carries it out."""
+    """A proof: its name, the promise that it tests (as in the README), and its function."""
 
     name: str
     promise: str
@@ -46,7 +48,7 @@ class Proof(NamedTuple):
 
 
 def killed(stage: Stage) -> Observation:
-    """Kill processes at a dozen points between a vendor's answer and the end of the call."""
+    """Kill processes at a dozen moments between a vendor's answer and the end of the call."""
     kept: list[int] = []
     broken: list[str] = []
     old = new = in_time = 0
@@ -74,13 +76,13 @@ def killed(stage: Stage) -> Observation:
     broken += _unmet((in_time >= _KILLS // 4, "the calls ended before the signal came"))
     did = f"killed {in_time} processes (SIGKILL) between a vendor's answer and the end of the call"
     saw = f"{old} commits were not made, {new} made, none half made; all {len(kept)} days that had "
-    return Observation(
-        did, saw + "been answered are still there, and no file is damaged", broken + damaged
-    )
+    saw += "been answered are still there, and no file is damaged"
+    brief = f"{in_time} of {_KILLS} processes killed", f"{new} commits made, {old} not, none half"
+    return Observation(brief, did, saw, broken + damaged)
 
 
 def flipped_bit(stage: Stage) -> Observation:
-    """Flip a bit in each file of a series, and request the bars again."""
+    """Flip one bit at a time in each file of a series, and request the bars after each."""
     stage.ask(*_day(_MONDAY))
     lane, binance = _year_file(stage).parent, stage.server.vendors["binance"]
     names = [path.name for path in sorted(lane.iterdir()) if path.is_file() and path.stat().st_size]
@@ -96,13 +98,13 @@ def flipped_bit(stage: Stage) -> Observation:
     asked = len(stage.server.asked("binance")) - 1
     did = f"flipped a bit at {len(places)} places in the files of a series ({', '.join(names)})"
     saw = f"every answer had the 24 true bars; {asked} times they were fetched again; "
-    return Observation(
-        did, saw + "after a repair, no file is damaged", broken + _damage(stage, "repair")
-    )
+    saw += "after a repair, no file is damaged"
+    brief = f"a bit flipped at {len(places)} places", "all answers true, files repaired"
+    return Observation(brief, did, saw, broken + _damage(stage, "repair"))
 
 
 def two_writers(stage: Stage) -> Observation:
-    """Let two processes write overlapping days of a series at the same time."""
+    """Have two processes write overlapping days of a series at the same time."""
     own = [[_MONDAY - (2 * n + one) * DAY for n in range(_DAYS_EACH)] for one in (2, 3)]
     common = [_MONDAY + n * DAY for n in range(_DAYS_EACH)]
     places = (None, stage.cache.with_name("other") if stage.is_broken("two-writers") else None)
@@ -120,11 +122,12 @@ def two_writers(stage: Stage) -> Observation:
     broken += _unmet(*((starts.count(d) == 1, f"{_date(d)} was requested twice") for d in common))
     did = f"two processes wrote {len(days)} days of a series at the same time, {len(common)} of them both"
     saw = f"all {len(days)} days are there, each was requested once, and no file is damaged"
-    return Observation(did, saw, broken + _damage(stage, "check"))
+    brief = "2 writers", f"all {len(days)} days there, each fetched once"
+    return Observation(brief, did, saw, broken + _damage(stage, "check"))
 
 
 def hole(stage: Stage) -> Observation:
-    """Let a vendor lack two hours that another has at other prices; then let it have them."""
+    """Let a vendor lack two hours that another vendor has at different prices; later, add them."""
     lacks = frozenset({_MONDAY + 5 * HOUR, _MONDAY + 6 * HOUR})
     binance, yahoo = stage.server.vendors["binance"], stage.server.vendors["yahoo"]
     if stage.is_broken("hole"):
@@ -149,11 +152,11 @@ def hole(stage: Stage) -> Observation:
     did = "a vendor lacked two hours that another has at other prices; hours later it had them"
     saw = f"22 bars of the first vendor, none of the other; gap listed: {'; '.join(gaps)}; "
     saw += "later only these two hours were requested, and the day was complete"
-    return Observation(did, saw, broken)
+    return Observation(("a vendor lacked 2 hours", "gap listed, later filled"), did, saw, broken)
 
 
 def half_bar(stage: Stage) -> Observation:
-    """Request bars while an hour is running, and again after it has closed."""
+    """Request hourly bars before the latest hour has closed, and again afterwards."""
     hour, binance = NOW_MS // HOUR * HOUR, stage.server.vendors["binance"]
     today = [_COIN, _HOURS, _date(hour), "now"]
     running = _bars(stage.ask(*today, include_forming=True))
@@ -173,13 +176,13 @@ def half_bar(stage: Stage) -> Observation:
     did = "a vendor sent the running hour 20 minutes after its open, and the whole one after its close"
     saw = "the running hour was in an answer only on request (include_forming=True), and never in the "
     saw += "file; after its close it was fetched "
-    return Observation(
-        did, f"{saw}whole (volume {closed.volume:g}, not {half.volume:g}) and stored", broken
-    )
+    saw += f"whole (volume {closed.volume:g}, not {half.volume:g}) and stored"
+    brief = "an hour sent before its close", "stored only afterwards, and whole"
+    return Observation(brief, did, saw, broken)
 
 
 def split(stage: Stage) -> Observation:
-    """Fetch days before a split, and the days after it once it is known."""
+    """Fetch the daily bars before a split, and those after it once the split is known."""
     share, start = stage.server.vendors["share"], _MONDAY - 14 * DAY
     until, last = _EX_DAY - 4 * DAY, _EX_DAY + 11 * DAY
     stage.set_time(_EX_DAY - 3 * DAY)
@@ -204,11 +207,12 @@ def split(stage: Stage) -> Observation:
     )
     did = f"fetched days of {_SHARE} before a split of 4 for 1, and the days after it once it was known"
     saw = f"{len(wants)} days in the prices of today, without a jump; {len(on_disk) - 1} stored rows are "
-    return Observation(did, saw + "unchanged", broken)
+    brief = "days fetched across a 4:1 split", f"{len(wants)} days without a jump"
+    return Observation(brief, did, saw + "unchanged", broken)
 
 
 def retry_after(stage: Stage) -> Observation:
-    """Refuse a process with 429 and ``Retry-After``, and meanwhile start a second process."""
+    """Answer a process with 429 and ``Retry-After``, and start a second process meanwhile."""
     seconds, days = round(min(10.0, max(3.0, 3 * stage.pace))), (_MONDAY, _MONDAY + DAY)
     told = "0" if stage.is_broken("retry-after") else str(seconds)
     stage.server.vendors["binance"].refusals = [(429, {"Retry-After": told})]
@@ -227,13 +231,13 @@ def retry_after(stage: Stage) -> Observation:
           for answer, day in zip(answers, days, strict=True)),
     )  # fmt: skip
     did = f"refused a process with 429 and Retry-After: {seconds}, and started a second one"
-    return Observation(
-        did, f"the next request of either came after {waited:.1f} s; both were answered", broken
-    )
+    saw = f"the next request of either came after {waited:.1f} s; both were answered"
+    brief = f"429 with Retry-After: {seconds}", f"2 processes waited {waited:.1f} s"
+    return Observation(brief, did, saw, broken)
 
 
 def full_disk(stage: Stage) -> Observation:
-    """Keep a process's files from growing, and request bars that are not stored yet."""
+    """Prevent a process's files from growing, and request bars that are not stored yet."""
     tuesday = _MONDAY + DAY
     stage.ask(*_day(_MONDAY))
     path = _year_file(stage)
@@ -262,11 +266,12 @@ def full_disk(stage: Stage) -> Observation:
         f"let no file of a process grow beyond {len(stored)} bytes (RLIMIT_FSIZE, for a full disk)"
     )
     saw = f"the bars were returned with a note ({note.partition(' (')[0]}); stored bars are unchanged; "
-    return Observation(did, saw + "with space, the new ones were stored", broken)
+    brief = "no file could grow", "new bars returned, stored ones intact"
+    return Observation(brief, did, saw + "with space, the new ones were stored", broken)
 
 
 def pinned(stage: Stage) -> Observation:
-    """Let a vendor fail, and request bars with and without ``provider=``."""
+    """Let a vendor fail, and request bars both with ``provider=`` and without it."""
     binance, day = stage.server.vendors["binance"], _day(_MONDAY)
     binance.refusals, binance.refuses_always = [(451, {})], True
     options = {} if stage.is_broken("pinned") else {"provider": "binance"}
@@ -282,11 +287,12 @@ def pinned(stage: Stage) -> Observation:
     )
     did = "a vendor failed (HTTP 451); asked for its bars with provider=, and without"
     saw = f"with it, {answer.get('error')}, and no other vendor was queried; without it, bars that are "
-    return Observation(did, f"{saw}marked as a substitute: {substitute}", broken)
+    brief = "the vendor failed", "an error, and no other vendor queried"
+    return Observation(brief, did, f"{saw}marked as a substitute: {substitute}", broken)
 
 
 def wrong_bars(stage: Stage) -> Observation:
-    """Let a vendor send a bar whose high is below its low, and one that is 100 times too large."""
+    """Let a vendor send a bar with its high below its low, and one that is 100 times too large."""
     day = _MONDAY + DAY
     impossible, unit = day + 5 * HOUR, day + 6 * HOUR
     is_broken = stage.is_broken("wrong-bars")
@@ -313,7 +319,9 @@ def wrong_bars(stage: Stage) -> Observation:
     )  # fmt: skip
     did = "a vendor sent a bar with its high below its low, and one 100 times too large"
     saw = f"both are marked as suspect ({'; '.join(told['problems'][:2])}), the impossible one was not "
-    return Observation(did, f"{saw}stored; strict=True raised {strict.get('error')}", broken)
+    saw += f"stored; strict=True raised {strict.get('error')}"
+    brief = "2 wrong bars sent", "both marked suspect, strict=True raised"
+    return Observation(brief, did, saw, broken)
 
 
 PROOFS = (
@@ -339,10 +347,10 @@ def _unmet(*expected: tuple[bool, str]) -> list[str]:
 
 
 def _after_the_answer(stage: Stage, process: Process) -> float:
-    """Wait until the vendor has answered the second of two questions.
+    """Wait until the vendor has answered the second of two requests.
 
     Returns:
-        How many seconds the call for the first one lasted after the vendor's answer.
+        Number of seconds from the vendor's answer to the first request until that call ended.
     """
     binance, limit = stage.server.vendors["binance"], 30 * stage.pace
     stage.result(process)  # it begins
@@ -357,13 +365,13 @@ def _after_the_answer(stage: Stage, process: Process) -> float:
 
 
 def _damage(stage: Stage, do: str) -> list[str]:
-    """Return the damage found in the cache by ``check`` or left by ``repair``."""
+    """Return the damage in the cache that ``check`` found, or that ``repair`` left."""
     damaged: list[str] = stage.result(stage.start(do, {}))["damaged"]
     return damaged
 
 
 def _day(day: int) -> list[str]:
-    """Return the question for the hours of a day."""
+    """Return the arguments that request the hourly bars of a day."""
     return [_COIN, _HOURS, _date(day), _date(day)]
 
 
@@ -377,13 +385,13 @@ def _bars(answer: dict[str, Any]) -> list[Row]:
 
 
 def _is_true(answer: dict[str, Any], day: int, count: int) -> bool:
-    """Return whether an answer has this many bars of a day, all correct."""
+    """Return whether an answer consists of ``count`` correct bars of a day."""
     bars, wants = _bars(answer), _hours(day)
     return len(bars) == count and all(row in wants for row in bars)
 
 
 def _provenance(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the provenance of an answer; raise UnfinishedError if it is an error."""
+    """Return the provenance of an answer; raise UnfinishedError if the answer is an error."""
     if "error" in answer:
         raise UnfinishedError(f"no bars were returned: {answer['error']}: {answer['text']}")
     provenance: dict[str, Any] = answer["provenance"]
@@ -391,7 +399,7 @@ def _provenance(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _year_file(stage: Stage) -> Path:
-    """Return the stored file of the year; raise UnfinishedError if nothing was stored."""
+    """Return the path of the stored year file; raise UnfinishedError if nothing was stored."""
     path = next(stage.cache.rglob("2024.csv.gz"), None)
     if path is None:
         raise UnfinishedError("no bar was stored")
@@ -404,12 +412,12 @@ def _lines(path: Path) -> list[str]:
 
 
 def _stored(stage: Stage) -> set[str]:
-    """Return the times of the bars in the year file."""
+    """Return the times of the bars in the stored year file."""
     return {line.partition(",")[0] for line in _lines(_year_file(stage))}
 
 
 def _flip(path: Path, part: float) -> None:
-    """Flip a bit of a file, at ``part`` of its length, in place."""
+    """Flip a bit of a file in place; ``part`` is its position as a fraction of the length."""
     data = path.read_bytes()
     at = round((len(data) - 1) * part)
     disk = Disk()
@@ -431,5 +439,5 @@ def _date(at: int) -> str:
 
 
 def _text(at: int) -> str:
-    """Return a time in the form of the year files."""
+    """Format a time as in the year files."""
     return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S}"

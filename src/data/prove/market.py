@@ -20,7 +20,7 @@ _HOLIDAYS = (1716768000000, 1718755200000)
 
 
 class Row(NamedTuple):
-    """A bar: opening time in UTC milliseconds, four prices, volume."""
+    """A bar: opening time in UTC milliseconds, four prices and volume."""
 
     at: int
     open: float
@@ -35,13 +35,13 @@ class ScriptedVendor:
     """The changes that a vendor makes to its correct bars before it sends them.
 
     Attributes:
-        scale: Factor for every price: two venues never trade at the same price.
-        lacks: Opening times of bars that it does not send.
-        twist: Changes a bar before it is sent.
-        refusals: Answers to the next requests, in place of bars: status and headers. The last one
-            is repeated if ``refuses_always``.
-        split: Ratio and ex-date of a split in milliseconds, and whether it is known yet.
-        answered: Set when an answer has been sent.
+        scale: Factor for every price, because two venues never trade at the same price.
+        lacks: Opening times of bars that the vendor does not send.
+        twist: Function that changes a bar before it is sent.
+        refusals: Status and headers with which the next requests are answered in place of bars. If
+            ``refuses_always`` is set, the last of them is repeated.
+        split: Ratio of a split, its ex-date in milliseconds, and whether it is known yet.
+        answered: Event that is set when an answer has been sent.
     """
 
     scale: float = 1.0
@@ -53,7 +53,7 @@ class ScriptedVendor:
     answered: threading.Event = field(default_factory=threading.Event)
 
     def true(self, step: int, at: int, now: int) -> Row:
-        """Return the bar of length ``step`` that opened at ``at``, in its state at ``now``."""
+        """Return the correct bar that opens at ``at``, as it is at ``now``; ``step`` is its length."""
         lasts = LASTS if self.split is not None else step
         part = min(1.0, (now - at) / lasts)
         first, last = (round(_price(at + n * lasts * part) * self.scale, 2) for n in (0, 1))
@@ -67,7 +67,7 @@ class ScriptedVendor:
         return Row(at, first, high, low, last, round(volume * part, 3))
 
     def sent(self, step: int, start: int, end: int, now: int) -> list[Row]:
-        """Return the bars that this vendor sends for the opening times from start to end."""
+        """Return the bars that this vendor sends for opening times from ``start`` to ``end``."""
         first = -(-start // step) * step
         opens = list(range(first, min(end, now) + 1, step))
         if self.split is not None:  # a share: the session's open

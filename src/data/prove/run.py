@@ -1,4 +1,4 @@
-"""Carries out proofs in turn."""
+"""Carries out the proofs one after another."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ class PromiseVerdict(NamedTuple):
 
     Attributes:
         name: Name of the proof.
-        promise: The promise, in the words of the README.
-        did: What was done.
-        saw: Observations; if the promise was broken, the ways in which it was.
+        promise: Promise, in the words of the README.
+        did: Description of the steps, with all details.
+        saw: Description of what was observed; for a broken promise, how it was broken.
         is_kept: Whether the promise was kept.
-        seconds: How long the proof took.
+        seconds: Duration of the proof.
+        brief: Steps and observations in one line; for a broken promise, the first fault.
     """
 
     name: str
@@ -30,17 +31,18 @@ class PromiseVerdict(NamedTuple):
     saw: str
     is_kept: bool
     seconds: float
+    brief: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-compatible dictionary."""
+        """Return the verdict as a dict for JSON."""
         return self._asdict() | {"seconds": round(self.seconds, 2)}
 
 
 def verdicts(names: Sequence[str] = (), break_: str = "") -> Generator[PromiseVerdict]:
-    """Yield the verdict on each promise as soon as there is one.
+    """Carry out proofs, and yield the verdict on each promise as soon as it is reached.
 
     Args:
-        names: Names of the proofs to carry out; all if empty.
+        names: Names of the proofs to carry out; if empty, all are carried out.
         break_: Name of a proof whose promise is broken on purpose, or ``all``.
 
     Raises:
@@ -59,10 +61,17 @@ def carried_out(stage: Stage, proof: Proof) -> PromiseVerdict:
     try:
         stage.scene(proof.name)
         seen = proof.run(stage)
-        did, saw, broken = seen.did, seen.saw, list(seen.broken)
+        did, saw, broken, brief = seen.did, seen.saw, list(seen.broken), seen.brief
     except UnfinishedError as exc:
-        did, saw, broken = proof.run.__doc__ or "", "", [str(exc)]
+        did, saw, broken, brief = proof.run.__doc__ or "", "", [str(exc)], ("not finished", "")
     seconds = time.monotonic() - begun
+    more = f" (and {len(broken) - 1} more, see --json)" if broken[1:] else ""
     return PromiseVerdict(
-        proof.name, proof.promise, did, "; ".join(broken) or saw, not broken, seconds
+        proof.name,
+        proof.promise,
+        did,
+        "; ".join(broken) or saw,
+        not broken,
+        seconds,
+        f"{brief[0]}; {broken[0] + more if broken else brief[1]}",
     )

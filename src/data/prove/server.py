@@ -19,7 +19,7 @@ _LISTED_S = 345_479_400
 
 
 class Arrival(NamedTuple):
-    """A request that arrived: time in seconds of the monotonic clock, vendor, path, parameters."""
+    """A request that arrived: time (in seconds, monotonic clock), vendor, path and parameters."""
 
     at: float
     vendor: str
@@ -28,10 +28,10 @@ class Arrival(NamedTuple):
 
 
 class Server(ThreadingHTTPServer):
-    """The vendors on 127.0.0.1, on a free port; a context manager.
+    """A server that simulates the vendors, on a free port of 127.0.0.1; a context manager.
 
     Args:
-        now: Returns the server's time in UTC milliseconds.
+        now: Function that returns the server's time in UTC milliseconds.
 
     Raises:
         OSError: No port is free.
@@ -52,7 +52,7 @@ class Server(ThreadingHTTPServer):
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
 
     def server_bind(self) -> None:
-        """Bind the socket without looking up the name of this machine."""
+        """Bind the socket without looking up this machine's name."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = "localhost", self.server_address[1]
 
@@ -65,7 +65,7 @@ class Server(ThreadingHTTPServer):
         self.server_close()
 
     def heal(self) -> None:
-        """Clear every vendor's faults, and forget the requests."""
+        """Clear all vendors' faults, and forget the requests that have arrived."""
         self.vendors = {
             "binance": ScriptedVendor(),
             "yahoo": ScriptedVendor(1.01),
@@ -82,7 +82,7 @@ class Server(ThreadingHTTPServer):
         return [one for one in list(self.seen) if one.vendor == vendor and path in one.path]
 
     def handle_error(self, *_: object) -> None:
-        """Ignore a client that has gone, because some are killed."""
+        """Ignore errors from clients that no longer exist, because some of them are killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
             answered.set()
 
     def log_message(self, *_: object) -> None:
-        """Print nothing."""
+        """Suppress the log of requests."""
 
 
 def _klines(vendor: ScriptedVendor, params: dict[str, str], now: int) -> list[list[Any]]:

@@ -30,16 +30,16 @@ _FIRST = ["BTCUSDT", "1h", "2024-01-01", "2024-01-02"]
 
 
 class UnfinishedError(DataError):
-    """A proof cannot be finished: a process did not report in time, or its report lacks the bars."""
+    """A proof cannot be finished: a process did not report in time, or did not return bars."""
 
 
 class Process:
-    """A user's process: one call, and what it has reported so far.
+    """A process that makes one call as a user would, and its reports so far.
 
     Attributes:
-        pid: Number of the process; 0 until it has begun.
-        reports: Its reports that have not been read yet.
-        ended: Its exit code, or None while it is running.
+        pid: Process ID; 0 until the process has started.
+        reports: Reports from the process that have not been read yet.
+        ended: Exit code, or None while the process is running.
     """
 
     def __init__(self) -> None:
@@ -48,19 +48,19 @@ class Process:
         self.ended: int | None = None
 
     def kill(self) -> None:
-        """End the process with SIGKILL, which it cannot notice."""
+        """End the process with SIGKILL, which it cannot handle."""
         if self.ended is None and self.pid:  # 0 would be this process and its group
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
 
 class Stage:
-    """Everything that a proof needs; made by :func:`staged`.
+    """The environment of the proofs: vendors, time, cache and processes. See :func:`staged`.
 
     Attributes:
         server: The simulated vendors.
         folder: Temporary folder of all proofs.
-        pace: Factor by which this machine is slower than a usual one; at least 1.
+        pace: Factor by which this machine is slower than a typical one; at least 1.
         break_: Name of the proof whose promise is broken on purpose; empty if none.
     """
 
@@ -79,15 +79,15 @@ class Stage:
             raise ConfigError(f"no port of 127.0.0.1 can be used: {reason}", hint=hint) from exc
 
     def time_ms(self) -> int:
-        """Return the time of the proofs, which runs as fast as the system clock."""
+        """Return the simulated time, which runs as fast as the system clock."""
         return self.now_ms + round((time.monotonic() - self._begun) * 1000)
 
     def set_time(self, now_ms: int) -> None:
-        """Set the time of the proofs, for the vendors and for processes that start later."""
+        """Set the simulated time, for the vendors and for processes that start later."""
         self.now_ms, self._begun = now_ms, time.monotonic()
 
     def scene(self, name: str) -> None:
-        """Begin a proof: an empty cache, no remembered limits, and vendors without a fault."""
+        """Prepare a proof: an empty cache, no remembered limits, and vendors without faults."""
         self._scenes += 1
         self._scene = self.folder / f"{self._scenes:02d}-{name}"
         Disk().make_folders(self._scene, durable=False)
@@ -95,7 +95,7 @@ class Stage:
         self.set_time(NOW_MS)
 
     def is_broken(self, name: str) -> bool:
-        """Return whether the promise of a proof is broken on purpose."""
+        """Return whether the promise that a proof tests is to be broken on purpose."""
         return self.break_ in (name, "all")
 
     @property
@@ -105,7 +105,7 @@ class Stage:
 
     @contextmanager
     def cast(self) -> Iterator[None]:
-        """Start the parent of the users' processes, and end it with all of them."""
+        """Run the parent of the users' processes; at the end, end it and all of them."""
         disk = Disk()
         private = self.folder / "config" / "donotshare"
         disk.make_folders(private, durable=False)
@@ -134,7 +134,7 @@ class Stage:
                 self._end(self._program)
 
     def _pipes(self) -> list[IO[bytes]]:
-        """Return the input, the output and the errors of the parent of the users' processes."""
+        """Return the pipes to the parent of the users' processes: input, output and errors."""
         assert self._program is not None
         ends = (self._program.stdin, self._program.stdout, self._program.stderr)
         return [pipe for pipe in ends if pipe is not None]
@@ -152,7 +152,7 @@ class Stage:
     # --- calls of users ------------------------------------------------------------------
 
     def start(self, do: str, call: Mapping[str, Any], *, cache: Path | None = None) -> Process:
-        """Start a user's process with one call of :mod:`.actor`."""
+        """Start a user's process that makes one of the calls in :mod:`.actor`."""
         number = len(self._calls)
         self._calls[number] = Process()
         places = {"cache": str(cache or self.cache), "state": str(self._scene / "state")}
@@ -165,14 +165,15 @@ class Stage:
         return self._calls[number]
 
     def ask(self, *query: str, **options: Any) -> dict[str, Any]:
-        """Request bars in a process of its own, and return the answer."""
+        """Request bars in a new process, and return the answer."""
         return self.result(self.start("ask", {"ask": query, "options": options}))
 
     def result(self, process: Process, limit_s: float = _CALL_S) -> dict[str, Any]:
-        """Return the next report of a process.
+        """Wait for the next report from a process, and return it.
 
         Raises:
-            UnfinishedError: There is none within the limit, or the process has ended without one.
+            UnfinishedError: No report arrived within the time limit, or the process ended without
+                one.
         """
         until = time.monotonic() + limit_s * self.pace
         while not process.reports:
@@ -185,19 +186,19 @@ class Stage:
         return process.reports.pop(0)
 
     def wait(self, processes: Sequence[Process]) -> None:
-        """Wait until processes have ended.
+        """Wait until all of the processes have ended.
 
         Raises:
-            UnfinishedError: A process is still running after the limit.
+            UnfinishedError: A process is still running after the time limit.
         """
         until = time.monotonic() + _CALL_S * self.pace
         while any(one.ended is None for one in processes):
             if time.monotonic() >= until:
-                raise UnfinishedError("a process does not end")
+                raise UnfinishedError("a process did not end in time")
             self._listen(until)
 
     def _listen(self, until: float) -> None:
-        """Take the processes' reports; wait for them until ``until``."""
+        """Receive the processes' reports, waiting for them until ``until`` at most."""
         output = self._pipes()[1]
         for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
             data = os.read(key.fd, 1 << 16)
@@ -234,7 +235,9 @@ class Stage:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM while the block runs, which would lose a process that it starts.
+    """Hold back Ctrl-C and SIGTERM while the block runs.
+
+    A signal in the block would otherwise leave behind a process that the block is starting.
 
     Raises:
         KeyboardInterrupt: A signal arrived while the block was running.
@@ -256,7 +259,7 @@ def _uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def staged(break_: str) -> Iterator[Stage]:
-    """Yield a stage in a temporary folder that only this user can enter; nothing of it remains.
+    """Yield a stage in a temporary folder that only this user can enter; remove it at the end.
 
     Raises:
         StorageError: No temporary folder can be created.

@@ -1,4 +1,4 @@
-"""The arguments of a yfinance call, and the bars that they mean."""
+"""The arguments of a yfinance call, and the range of bars that they stand for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INTERVALS = {
     "1m": "1m", "2m": "2m", "5m": "5m", "15m": "15m", "30m": "30m", "60m": "1h", "90m": "90m",
     "1h": "1h", "1d": "1d", "1wk": "1w", "1mo": "1M", "3mo": "3M",
 }  # fmt: skip
-# Days of `period="max"` that Yahoo has of bars shorter than a day, less one in which it may end.
+# Number of days for which Yahoo has intraday bars (`period="max"`), less one in which they may end.
 _DEPTH_DAYS = {"1m": 8, "1h": 729, "60m": 729}
 _OTHER_DEPTH_DAYS = 59
 # Maximum number of days that a period of trading days may reach back, including long holidays.
@@ -37,23 +37,23 @@ _BEFORE_OPEN_MS, _AFTER_CLOSE_MS = 330 * MINUTE_MS, 240 * MINUTE_MS
 _PERIOD = re.compile(r"([1-9]\d{0,4})(d|wk|mo|y)")
 _PERIODS = "1d, 5d, 1mo, 3mo, 6mo, 1y, 2y, 5y, 10y, ytd or max"
 _ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
-# Time zones in which Yahoo dates the bars of markets without one place.
+# Time zones in which Yahoo dates bars of markets that are not in one place.
 _ZONES = {"forex": "Europe/London", "crypto": "UTC"}
 _FIRST_DAY = date(1900, 1, 1)
 
 
 class NotServedError(QueryError, AttributeError):
-    """A yfinance name that is not supported here; the message says what to use."""
+    """A yfinance name is not supported here; the message says what to use instead."""
 
 
 class Bounds(NamedTuple):
     """The range of a request to the data manager, and other settings that depend on the instrument.
 
     Attributes:
-        start, end: As for ``get_ohlcv``, both inclusive; no end means now.
-        provider: Vendor to pin; None for those in the rules.
+        start, end: Bounds as for ``get_ohlcv``, both inclusive; an end of None means now.
+        provider: Only vendor to query; None for the vendors in the rules.
         session: Trading hours.
-        is_running: Whether a bar may be forming at the end.
+        is_running: Whether the last bar may still be forming.
     """
 
     start: date
@@ -69,8 +69,8 @@ class Asked:
 
     Attributes:
         interval, period, start, end: Range and length of the bars, as in yfinance.
-        prepost, actions, auto_adjust, repair, keepna, rounding: As in yfinance.
-        timeout: Seconds to wait for each ticker, or None.
+        prepost, actions, auto_adjust, repair, keepna, rounding: Options as in yfinance.
+        timeout: Seconds to wait for each ticker; None means no limit.
 
     Raises:
         QueryError: An argument is invalid, or asks for something that is not supported.
@@ -102,7 +102,7 @@ class Asked:
         ):
             raise BadRangeError(f"not a period: {period!r}; use {_PERIODS}")
         if self.start and self.end:
-            raise BadRangeError("period, start and end together say too much; omit one of them")
+            raise BadRangeError("period, start and end cannot be combined; omit one of them")
         if period == "ytd" and (self.start or self.end):
             raise BadRangeError("period 'ytd' begins with the year; omit start and end")
 
@@ -117,14 +117,15 @@ class Asked:
         return self.timeframe[-1] in "mh"
 
     def market(self, ticker: str, instrument: Instrument) -> tuple[str, ...]:
-        """Return the properties of a ticker that :meth:`bounds` depends on."""
+        """Return the properties of a ticker on which the result of :meth:`bounds` depends."""
         pair = "-" if "-" in ticker else ""
         return instrument.asset_class, instrument.calendar, instrument.timezone, pair
 
     def bounds(self, ticker: str, instrument: Instrument, client: BarsClient) -> Bounds | None:
-        """Return the range for an instrument, or None if it is empty.
+        """Return the requested range for an instrument, or None if the range is empty.
 
-        Times without a zone are times of the exchange. The end is exclusive, as for yfinance.
+        Times without a time zone are local to the exchange. The requested end is exclusive, as in
+        yfinance.
         """
         zone, now = ZoneInfo(zone_of(instrument)), client.clock.now_ms()
         first, last = self._ends(zone, now, instrument, client)
@@ -132,7 +133,7 @@ class Asked:
         begins, ends = first, None if last is None or not is_past else last
         if to_ms(first) > now or (ends is not None and ends <= first):
             return None
-        # Yahoo's own pair, which no other vendor has: asked of it alone.
+        # A pair in Yahoo's own notation, which no other vendor has, is requested only from Yahoo.
         provider = "yahoo" if instrument.asset_class == "crypto" and "-" in ticker else None
         session: AskedSession = "regular"
         if self.prepost and self.is_intraday and instrument.asset_class == "stock":
@@ -157,7 +158,7 @@ class Asked:
     def _may_run(
         self, instrument: Instrument, session: AskedSession, now: int, client: BarsClient
     ) -> bool:
-        """Return whether a bar is forming now; weeks and months are until their last close."""
+        """Return whether a bar is forming now; weekly and monthly bars are assumed to be."""
         if not self.is_intraday and self.timeframe != "1d":
             return True
         before, after = (_BEFORE_OPEN_MS, _AFTER_CLOSE_MS) if session == "extended" else (0, 0)
@@ -167,7 +168,7 @@ class Asked:
     def _ends(
         self, zone: ZoneInfo, now: int, instrument: Instrument, client: BarsClient
     ) -> tuple[datetime, datetime | None]:
-        """Return the first instant and the exclusive last one, in the exchange's zone."""
+        """Return the start and the exclusive end of the range, in the exchange's time zone."""
         start = None if not self.start else _moment(self.start, zone)
         end = None if not self.end else _moment(self.end, zone)
         period = self.period or (None if start else "1mo")
@@ -185,7 +186,7 @@ class Asked:
         return _shifted(today, period, -1), None
 
     def _earliest(self, zone: ZoneInfo, now: int) -> datetime:
-        """Return the first instant of all there is."""
+        """Return the start of the longest possible range, for the period ``max``."""
         if not self.is_intraday:
             return datetime.combine(_FIRST_DAY, time(), zone)
         days = _DEPTH_DAYS.get(self.interval, _OTHER_DEPTH_DAYS)
@@ -194,7 +195,7 @@ class Asked:
     def _first_date(
         self, at: datetime, instrument: Instrument, client: BarsClient, *, by_open: bool
     ) -> date:
-        """Return the first date whose bar is labelled at or after an instant."""
+        """Return the first date whose bar has a label at or after an instant."""
         day = at.date()
         if at.timetz().replace(tzinfo=None) == time():
             return day
@@ -209,14 +210,14 @@ class Asked:
 def _last_days(
     count: int, zone: ZoneInfo, now: int, instrument: Instrument, client: BarsClient
 ) -> datetime:
-    """Return the local midnight with which the last few sessions begin."""
+    """Return the local midnight at the start of the last ``count`` sessions."""
     reach = Span(now - (_DAYS_AROUND + 2 * count) * DAY_MS, now + 1)
     days = [session.day for session in client.sessions(instrument, reach)]
     return datetime.combine(days[-count:][0], time(), zone)
 
 
 def _moment(value: Any, zone: ZoneInfo) -> datetime:
-    """Return a start or end as an instant in the exchange's zone, where naive times are."""
+    """Convert a start or end to an instant in the exchange's zone, which naive times are in."""
     try:
         if isinstance(value, int):
             return _local(value * SECOND_MS, zone)
@@ -233,7 +234,7 @@ def _moment(value: Any, zone: ZoneInfo) -> datetime:
 
 
 def _shifted(at: datetime, period: str, sign: int) -> datetime:
-    """Return an instant moved by a period, on the calendar of its zone."""
+    """Move an instant by a period, according to the calendar in its time zone."""
     found = _PERIOD.fullmatch(period)
     assert found is not None  # checked with the arguments
     count, unit = sign * int(found[1]), found[2]
@@ -254,15 +255,15 @@ def _in_utc(at: datetime) -> datetime:
 
 
 def zone_of(instrument: Instrument) -> str:
-    """Return the time zone of an instrument's index, which is that of its exchange."""
+    """Return the time zone for the index of an instrument's bars: that of its exchange."""
     return _ZONES.get(instrument.asset_class, instrument.timezone)
 
 
 def symbols_of(tickers: Any) -> list[str]:
-    """Return the tickers of a call: a string with blanks or commas, or a collection of strings.
+    """Return tickers as a list, from a string with spaces or commas or a collection of strings.
 
     Raises:
-        QueryError: There is none, or one of them is not a string.
+        QueryError: No ticker was passed, or one of them is not a string.
     """
     if isinstance(tickers, str):
         tickers = tickers.replace(",", " ").split()
@@ -274,15 +275,20 @@ def symbols_of(tickers: Any) -> list[str]:
 
 
 def is_isin(ticker: str) -> bool:
-    """Return whether a ticker is the number of a security rather than its symbol."""
+    """Return whether a ticker is a security's ISIN rather than its symbol."""
     return _ISIN.fullmatch(ticker) is not None
 
 
 def refuse(name: str, is_asked: bool, why: str) -> None:
-    """Refuse an argument that would otherwise be ignored.
+    """Reject an argument that would otherwise be ignored.
+
+    Args:
+        name: Name of the argument.
+        is_asked: Whether the argument was passed.
+        why: Reason for the message.
 
     Raises:
-        QueryError: It was passed.
+        QueryError: The argument was passed.
     """
     if is_asked:
-        raise QueryError(f"{name} is not served: {why}")
+        raise QueryError(f"{name} is not supported: {why}")

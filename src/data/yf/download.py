@@ -1,4 +1,4 @@
-"""``download`` and what it shares with ``Ticker.history``: bars of tickers, in one or more batches."""
+"""``download``, and the code that it shares with ``Ticker.history`` to fetch bars in batches."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ ISIN = "{} is an ISIN, not a symbol; find the symbol by the company's name: yf.S
 
 
 class Bars(NamedTuple):
-    """The bars of a call.
+    """The result of a call for several tickers.
 
     Attributes:
-        tables: Maps each ticker that has bars to them.
-        failed: Maps each of the others to its provenance.
-        reasons: Maps each of those to the reason, in a sentence.
+        tables: Maps each ticker that has bars to its bars.
+        failed: Maps each ticker without bars to its provenance.
+        reasons: Maps each ticker without bars to the reason, as a sentence.
     """
 
     tables: dict[str, Table]
@@ -65,42 +65,43 @@ def download(
     session: None = None,
     multi_level_index: bool = True,
 ) -> pd.DataFrame:
-    """Return bars of several tickers side by side, as ``yfinance.download`` does.
+    """Return the bars for several tickers side by side, as ``yfinance.download`` does.
 
     Args:
-        tickers: Symbols, in a list or in a string with blanks or commas.
-        start, end: Dates, datetimes (naive ones are in the exchange's zone) or seconds since 1970;
-            the end is exclusive.
-        actions: Add splits and dividends.
-        threads: True fetches several tickers at once, a number at most that many, False one at
-            a time.
-        ignore_tz: Remove the index's time zone; by default, only for daily and longer bars.
+        tickers: Symbols, as a list or as a string with spaces or commas.
+        start, end: Dates, datetimes (naive ones are in the exchange's time zone) or seconds since
+            1970; the end is exclusive.
+        actions: Whether to add splits and dividends.
+        threads: Number of tickers to fetch at once; True means all, False means one at a time.
+        ignore_tz: Whether to remove the index's time zone; by default, it is removed only for daily
+            and longer bars.
         group_by: Upper level of the columns: ``column`` or ``ticker``.
-        auto_adjust: Adjust prices for dividends, too.
-        back_adjust: Refused.
-        repair: Examine the stored bars; findings are in ``attrs["onetape"]["symbols"][ticker]``
-            under ``repair``. No bar is changed.
-        keepna: Add a row of NaN for each bar that is known to be missing.
-        progress: Show a progress bar in a terminal or notebook.
-        period: Length of the range, such as ``1mo`` (default), ``5d``, ``ytd``, ``max``; together
-            with a start or an end, counted from there.
-        interval: 1m, 2m, 5m, 15m, 30m, 60m, 90m, 1h, 1d, 1wk, 1mo or 3mo.
-        prepost: Add bars before the open and after the close, for US shares.
-        rounding: Round to two decimals.
-        timeout: Seconds to wait for each ticker.
-        session: Refused.
-        multi_level_index: With False, the columns of a single ticker have one level.
+        auto_adjust: Whether to adjust prices for dividends as well as for splits.
+        back_adjust: Not supported.
+        repair: Whether to examine the stored bars. The findings are in
+            ``attrs["onetape"]["symbols"][ticker]`` under ``repair``; no bar is changed.
+        keepna: Whether to add a row of NaN for each bar that is known to be missing.
+        progress: Whether to show a progress bar in a terminal or notebook.
+        period: Length of the range, such as ``1mo`` (default), ``5d``, ``ytd``, ``max``. If a start
+            or an end is given, the period is counted from there.
+        interval: Bar length: 1m, 2m, 5m, 15m, 30m, 60m, 90m, 1h, 1d, 1wk, 1mo or 3mo.
+        prepost: Whether to add bars before the open and after the close, for US stocks.
+        rounding: Whether to round values to two decimals.
+        timeout: Seconds to wait for each ticker; None means no limit.
+        session: Not supported.
+        multi_level_index: Whether the columns have two levels even if there is only one ticker.
 
     Returns:
-        The frame. A ticker without bars has NaN. ``attrs["onetape"]`` has ``symbols`` (maps each
-        ticker to its provenance, with ``gaps``), ``failed`` and ``complete``.
+        The frame; all values of a ticker without bars are NaN. ``attrs["onetape"]`` contains
+        ``symbols`` (which maps each ticker to its provenance, with ``gaps``), ``failed`` and
+        ``complete``.
 
     Raises:
-        QueryError: An argument is invalid, or asks for something that is not served.
+        QueryError: An argument is invalid, or asks for something that is not supported.
 
     Warns:
-        IncompleteDataWarning: Tickers have no bars, bars are missing or ``repair`` found something;
-            once per call.
+        IncompleteDataWarning: Some tickers have no bars, bars are missing, or ``repair`` found
+            something. It is issued once per call.
     """
     refuse("back_adjust=True", back_adjust, BACK_ADJUST)
     refuse("session", session is not None, SESSION)
@@ -119,7 +120,7 @@ def download(
 
 
 def _at_once(threads: bool | int, count: int) -> int:
-    """Return how many tickers are fetched at once."""
+    """Return the number of tickers to fetch at once."""
     if isinstance(threads, bool):
         return count if threads else 1
     if not isinstance(threads, int) or threads < 1:
@@ -130,7 +131,16 @@ def _at_once(threads: bool | int, count: int) -> int:
 def bars_of(
     names: Sequence[str], asked: Asked, *, at_once: int, is_shown: bool, is_told: bool = True
 ) -> Bars:
-    """Return the bars of tickers; ``is_told`` issues one warning about everything that is wrong."""
+    """Return the bars for several tickers.
+
+    Args:
+        names: Tickers.
+        asked: Checked arguments of the call.
+        at_once: Number of tickers to fetch at once.
+        is_shown: Whether to show a progress bar.
+        is_told: Whether to issue a warning about failed tickers; otherwise, none is issued if any
+            ticker failed.
+    """
     manager = get_data_manager()
     bars, times = Bars({}, {}, {}), Times(is_intraday=asked.is_intraday)
     with collecting_warnings() as texts, np.errstate(invalid="ignore", divide="ignore"):
@@ -148,7 +158,7 @@ def bars_of(
 def _groups(
     names: Sequence[str], asked: Asked, manager: DataManager, bars: Bars
 ) -> dict[Bounds, dict[str, Instrument]]:
-    """Return the tickers with the same range; those without a range have failed."""
+    """Group the tickers by the range to request; tickers with an empty range count as failed."""
     groups: defaultdict[Bounds, dict[str, Instrument]] = defaultdict(dict)
     known: dict[tuple[str, ...], Bounds | None] = {}
     for name in names:
@@ -185,11 +195,11 @@ def _fetch(
     *,
     is_shown: bool,
 ) -> None:
-    """Add the bars of tickers with the same range, or the reasons why there are none."""
+    """Fetch tickers that have the same range; add their bars, or the reasons for their absence."""
     quiet = None if is_shown else _nothing
 
     def ask(names: list[str], **more: Any) -> dict[str, pd.DataFrame]:
-        """Return the frames of some of the tickers."""
+        """Request the frames for some of the tickers."""
         frames: dict[str, pd.DataFrame] = manager.get_ohlcv_batch(
             names,
             asked.timeframe,
@@ -232,7 +242,7 @@ def _nothing(_: object) -> None:
 
 
 def _why(facts: Mapping[str, Any]) -> str:
-    """Return the reason for an empty frame, in a sentence."""
+    """Return the reason why a frame is empty, as a sentence."""
     error, gaps = facts.get("error"), facts["gaps"]
     if error:
         return str(error["brief" if error["reason"] == "unknown_symbol" else "message"])
@@ -242,7 +252,7 @@ def _why(facts: Mapping[str, Any]) -> str:
 def _with_missing(
     frame: pd.DataFrame, facts: Mapping[str, Any], instrument: Instrument, asked: Asked
 ) -> pd.DataFrame:
-    """Return the frame with a row of NaN for each missing bar between its first and its last."""
+    """Add a row of NaN for each bar that is missing between a frame's first row and its last."""
     calendar, step = calendar_for(instrument), Timeframe.parse(asked.timeframe)
     first, last = (int(at.value) // 1_000_000 for at in (frame.index[0], frame.index[-1]))
     stamps = [
@@ -261,9 +271,9 @@ def _with_missing(
 
 
 def _examined(manager: DataManager, asked: Asked, bars: Bars) -> Iterator[str]:
-    """Put the findings about stored bars into the provenance of each ticker; yield them as text.
+    """Add the findings about stored bars to each ticker's provenance, and yield them as text.
 
-    Longer bars are examined as the days that they are made of. Nothing is changed.
+    For bars longer than a day, the daily bars behind them are examined. No bar is changed.
     """
     timeframe = asked.timeframe if asked.is_intraday else "1d"
     for ticker, table in bars.tables.items():
@@ -282,7 +292,7 @@ def _examined(manager: DataManager, asked: Asked, bars: Bars) -> Iterator[str]:
 def _report(
     bars: Bars, asked: Asked, count: int, texts: Sequence[str], found: Sequence[str]
 ) -> None:
-    """Issue one warning about everything that the frame lacks."""
+    """Issue a single warning about everything that the result lacks."""
     parts = []
     if bars.failed:
         names = list(bars.failed)
@@ -306,6 +316,6 @@ def _report(
 
 
 def _is_all(table: Table) -> bool:
-    """Return whether nothing is missing since the first bar."""
+    """Return whether no bar is missing after the first one."""
     first = table.times[0].timestamp() * 1000
     return all(parse_iso(gap["end"]) <= first + DAY_MS for gap in table.facts["gaps"])

@@ -1,4 +1,4 @@
-"""Frames in yfinance's form, made from the data manager's frames."""
+"""Converts the data manager's frames to yfinance's form."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _ACTIONS = {"dividend": "Dividends", "split": "Stock Splits"}
 
 
 class Table(NamedTuple):
-    """The bars of one ticker.
+    """The bars for one ticker, in yfinance's columns.
 
     Attributes:
-        times: Dates or times in the zone of the exchange.
-        columns: Maps each of yfinance's columns, in its order, to its values.
+        times: Dates or times of the bars, in the exchange's time zone.
+        columns: Maps the name of each column, in yfinance's order, to its values.
         facts: Provenance of the bars.
     """
 
@@ -56,8 +56,8 @@ class Alike(NamedTuple):
 
     Attributes:
         times: Dates or times in the zone of the exchange.
-        tickers: The tickers.
-        columns: Maps each of the data manager's columns to its values, a row for each ticker.
+        tickers: The tickers, in the order of the rows.
+        columns: Maps each of the data manager's columns to an array with a row for each ticker.
     """
 
     times: pd.DatetimeIndex
@@ -76,12 +76,12 @@ class Alike(NamedTuple):
 def alike(
     frames: Mapping[str, pd.DataFrame], zones: Mapping[str, str], times: Times
 ) -> list[Alike]:
-    """Return the bars of frames of numbers, those with the same times and columns together.
+    """Group frames with the same times and columns, so that they can be computed together.
 
     Args:
         frames: Maps tickers to the data manager's frames.
         zones: Maps tickers to the time zones of their exchanges.
-        times: Indexes in these zones.
+        times: Converts indexes to these zones.
     """
     heads: list[tuple[pd.Index, list[str]]] = []
     members: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
@@ -110,14 +110,15 @@ def tables_of(
     auto_adjust: bool,
     digits: int | None,
 ) -> dict[str, Table]:
-    """Return the bars of tickers in yfinance's columns.
+    """Convert the bars of tickers to yfinance's columns; return a table for each ticker.
 
     Args:
         bars: Bars adjusted for splits.
-        frames: Maps the tickers to the frames that ``bars`` was made of.
-        whole: Maps those without adjusted closes to the same bars, adjusted for dividends.
-        auto_adjust: Whether prices are adjusted for dividends as well.
-        digits: Decimals to round to; None to keep all.
+        frames: Maps each ticker to the frame that contains its bars.
+        whole: Maps each ticker whose frame lacks adjusted closes to the same bars, adjusted for
+            dividends.
+        auto_adjust: Whether to adjust prices for dividends as well.
+        digits: Number of decimals to round to; None means no rounding.
     """
     values = bars.columns
     adjusted = values.get("adj_close", values["close"])
@@ -146,7 +147,7 @@ def tables_of(
 
 
 class Times:
-    """Indexes in the zones of exchanges, each made once: most tickers of a call have the same.
+    """Converts the indexes of frames to time zones; equal indexes are converted only once.
 
     Args:
         is_intraday: Whether bars are shorter than a day.
@@ -157,7 +158,7 @@ class Times:
         self._made: dict[tuple[bytes, str], pd.DatetimeIndex] = {}
 
     def of(self, frame: pd.DataFrame, zone: str) -> pd.DatetimeIndex:
-        """Return a frame's index in a time zone."""
+        """Return a frame's index, converted to a time zone."""
         stamps: Any = frame.index
         key = stamps.asi8.tobytes(), zone
         if key not in self._made:
@@ -182,7 +183,7 @@ def empty_frame() -> pd.DataFrame:
 
 
 def history_frame(table: Table) -> pd.DataFrame:
-    """Return the frame of ``Ticker.history``; the index has the zone of the exchange."""
+    """Return the result of ``Ticker.history``; the index is in the exchange's time zone."""
     frame = pd.DataFrame(table.columns, index=table.times, copy=True)
     frame.attrs[ATTRS_KEY] = table.facts
     return frame
@@ -196,14 +197,14 @@ def wide_frame(
     ignore_tz: bool,
     by_ticker: bool,
 ) -> pd.DataFrame:
-    """Return the frame of ``download``: the tickers side by side on one index.
+    """Return the result of ``download``: the tickers side by side, with a common index.
 
     Args:
-        tables: Maps each ticker that has bars to them.
-        failed: Maps each of the others to its provenance.
-        tickers: Tickers in the order of the call.
-        ignore_tz: Whether the index has no zone.
-        by_ticker: Whether tickers are the upper level of the columns, not prices.
+        tables: Maps each ticker that has bars to its bars.
+        failed: Maps each ticker without bars to its provenance.
+        tickers: Tickers, in the order in which they were passed.
+        ignore_tz: Whether to leave out the index's time zone.
+        by_ticker: Whether the upper level of the columns is the tickers rather than the prices.
     """
     indexes = _aligned(tables, ignore_tz=ignore_tz)
     index, places = _union(indexes)
@@ -229,7 +230,7 @@ def wide_frame(
     if joined != pairs:
         place_of = {pair: place for place, pair in enumerate(joined)}
         frame = frame.iloc[:, [place_of[pair] for pair in pairs]]
-    # Made of its parts: that takes a tenth of the time of finding them again in 250 pairs.
+    # Built from its parts, which takes a tenth of the time needed to find them again in 250 pairs.
     levels = list(tickers), sorted({name for _, name in pairs})
     found = [{value: code for code, value in enumerate(level)} for level in levels]
     codes = [[found[level][pair[level]] for pair in pairs] for level in (0, 1)]
@@ -250,7 +251,7 @@ def wide_frame(
 
 
 def _aligned(tables: Mapping[str, Table], *, ignore_tz: bool) -> dict[str, pd.DatetimeIndex]:
-    """Return the indexes in one zone, the most frequent one, or each in local time without one."""
+    """Convert the indexes to the most frequent time zone, or each to naive local time."""
     indexes = {id(table.times): table.times for table in tables.values()}
     counts = Counter(id(table.times) for table in tables.values())
     zones: Counter[str] = Counter()
@@ -259,7 +260,7 @@ def _aligned(tables: Mapping[str, Table], *, ignore_tz: bool) -> dict[str, pd.Da
     common = None
     if not ignore_tz:
         common = min(zones, key=lambda zone: (-zones[zone], zone), default="UTC")
-    # Tickers with the same times have one index: it is converted once.
+    # Tickers with the same times share an index, which is converted only once.
     moved = {
         key: times.tz_localize(None) if ignore_tz else times.tz_convert(common)
         for key, times in indexes.items()
@@ -270,7 +271,7 @@ def _aligned(tables: Mapping[str, Table], *, ignore_tz: bool) -> dict[str, pd.Da
 def _union(
     indexes: Mapping[str, pd.DatetimeIndex],
 ) -> tuple[pd.DatetimeIndex, dict[str, NDArray[np.intp] | None]]:
-    """Return all times of several indexes, and the rows of each; None if it has all of them."""
+    """Return the union of several indexes, and the rows of each in it (None if it has all rows)."""
     if not indexes:
         return pd.DatetimeIndex([]), {}
     distinct = list({id(index): index for index in indexes.values()}.values())
@@ -300,7 +301,7 @@ def _block(
     index: pd.DatetimeIndex,
     dtype: Any,
 ) -> pd.DataFrame:
-    """Return columns of one type; rows that a ticker does not have are NaN."""
+    """Return a frame of columns of the same type; rows that a ticker lacks are NaN."""
     pairs = list(pairs)
     values = np.empty((len(pairs), len(index)), dtype)
     for row, (ticker, name) in zip(values, pairs, strict=True):

@@ -12,7 +12,7 @@ _LIVE = "use get_data_manager().live_feed(symbol, timeframe) or get_quote(symbol
 _SEARCH = "use yf.Search(text) or get_data_manager().search(text)"
 _RULES = "set it in the rules file of the data manager, docs/providers.md"
 
-# What the message says of each group of names, without `get_` in front.
+# The advice in the message for each group of names, which are listed without `get_`.
 _OF_TICKERS = {
     _STATEMENTS: (
         "income_stmt quarterly_income_stmt ttm_income_stmt incomestmt quarterly_incomestmt "
@@ -49,17 +49,17 @@ OF_MODULE = {name: use for use, names in _OF_MODULE.items() for name in names.sp
 
 
 def not_served_of_ticker(name: str) -> str | None:
-    """Return the advice for an attribute of ``Ticker``; None if yfinance has no such name."""
+    """Return what to use instead of an attribute of ``Ticker``; None if yfinance lacks it too."""
     return OF_TICKER.get(name.removeprefix("get_"))
 
 
 def refuse_name(name: str, use: str | None) -> NoReturn:
-    """Refuse a name.
+    """Raise the error for a name that this module does not support.
 
     Raises:
-        NotServedError: It exists in yfinance.
-        AttributeError: It does not.
+        NotServedError: The name exists in yfinance.
+        AttributeError: The name does not exist in yfinance.
     """
     if use is None:
         raise AttributeError(f"yf.{name} does not exist")
-    raise NotServedError(f"yf.{name} is not served: {use}")
+    raise NotServedError(f"yf.{name} is not supported: {use}")

@@ -1,4 +1,4 @@
-"""``Search``: symbols by name."""
+"""``Search``, which finds symbols by name."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _TYPES = {
 
 
 class Search:
-    """Symbols whose symbol or name matches a text, as ``yfinance.Search`` finds them.
+    """A search for instruments whose symbol or name matches a text, like ``yfinance.Search``.
 
     Args:
         query: Part of a symbol or name.
         max_results: Maximum number of results.
-        news_count, lists_count: 0 or, as for yfinance, 8; neither is served.
-        include_cb: Refused unless it has its default, like the next five.
-        include_nav_links, include_research, include_cultural_assets: Refused.
-        enable_fuzzy_query, recommended, session: Refused.
-        timeout: Seconds to wait.
-        raise_errors: With False, a failed search has no results and no error.
+        news_count, lists_count: 0 or yfinance's default of 8; news and lists are not supported.
+        include_cb, include_nav_links, include_research: Not supported; must have their defaults.
+        include_cultural_assets, enable_fuzzy_query: Not supported; must have their defaults.
+        recommended, session: Not supported; must have their defaults.
+        timeout: Seconds to wait for vendors.
+        raise_errors: Whether a failed search raises an error; otherwise, it has no results.
 
     Attributes:
-        quotes: A dict for each symbol: ``symbol``, ``shortname``, ``exchange``, ``quoteType``,
-            ``currency``.
+        quotes: Dict for each instrument found: ``symbol``, ``shortname``, ``longname``,
+            ``exchange``, ``quoteType``, ``currency``.
 
     Raises:
-        QueryError: An argument is invalid or is not served.
-        AllProvidersFailedError: No vendor answered, with ``raise_errors``.
+        QueryError: An argument is invalid or not supported.
+        AllProvidersFailedError: No vendor answered, and ``raise_errors`` is set.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class Search:
 
     @property
     def all(self) -> dict[str, list[dict[str, Any]]]:
-        """All results, which are the quotes."""
+        """All results by kind; there are only quotes."""
         return {"quotes": self.quotes}
 
 
 def _ticker(manager: DataManager, listing: Listing) -> str:
-    """Return a symbol as Yahoo spells it, if it is on Yahoo's list: ``BTC-USD``."""
+    """Return a symbol in Yahoo's spelling, such as ``BTC-USD``, if Yahoo lists it."""
     if listing.vendor != "yahoo":
         return listing.symbol
     spelled: str = manager.provider_selector.instrument(listing.symbol).spelling("yahoo")

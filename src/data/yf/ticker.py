@@ -1,4 +1,4 @@
-"""``Ticker`` and ``Tickers``."""
+"""``Ticker`` and ``Tickers``: bars, splits, dividends and figures under yfinance's names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .not_served import not_served_of_ticker, refuse_name
 
 __all__ = ["FastInfo", "Ticker", "Tickers"]
 
-# Maps our fields to the names under which `info` has them. Fractions are fractions there, too, but
+# Maps our fields to their names in `info`. Fractions are fractions there as well, except
 # for the dividend yield, which is a percentage.
 _INFO = {
     "company_name": ("shortName", "longName"),
@@ -73,26 +73,26 @@ _INFO = {
     "short_ratio": ("shortRatio",),
 }
 _TUPLE = "name the exchange by its suffix, such as OR.PA"
-# A day on which a market is still open, as `fast_info` sees it, ends so long after its midnight.
+# For `fast_info`, a day is over this long after its midnight.
 _DAY_OVER = pd.Timedelta(days=1, minutes=20)
 
 
 class Ticker:
-    """Bars, splits, dividends and figures of one symbol, as ``yfinance.Ticker`` has them.
+    """The bars, splits, dividends and figures for one symbol, like ``yfinance.Ticker``.
 
     Args:
         ticker: Symbol, such as ``AAPL``, ``VOD.L``, ``BTC-USD``, ``^GSPC``, ``EURUSD=X``.
-        session: Refused.
+        session: Not supported.
 
     Raises:
-        QueryError: An argument is invalid or is not served.
+        QueryError: An argument is invalid or not supported.
     """
 
     def __init__(self, ticker: str, session: None = None) -> None:
         refuse("session", session is not None, SESSION)
         if isinstance(ticker, tuple):
             raise BadSymbolError(
-                f"a pair of symbol and market is not served: {ticker!r}", hint=_TUPLE
+                f"a pair of symbol and market is not supported: {ticker!r}", hint=_TUPLE
             )
         names = symbols_of([ticker])
         if not names[0]:
@@ -123,18 +123,19 @@ class Ticker:
         timeout: float | None = 10,
         raise_errors: bool = False,
     ) -> pd.DataFrame:
-        """Return bars, as ``yfinance.Ticker.history`` does; arguments as for :func:`download`.
+        """Return bars as ``yfinance.Ticker.history`` does; for the arguments, see :func:`download`.
 
-        The index has the zone of the exchange. ``attrs["onetape"]`` has the provenance, with
-        ``gaps``. If the answer has no bars, the frame is empty, and a warning gives the reason;
+        The index is in the exchange's time zone. ``attrs["onetape"]`` contains the provenance, with
+        ``gaps``. If there are no bars, the frame is empty, and a warning gives the reason;
         ``raise_errors=True`` raises it instead.
 
         Raises:
-            QueryError: An argument is invalid, or asks for something that is not served.
+            QueryError: An argument is invalid, or asks for something that is not supported.
             NoDataError: The ticker has no bars, and ``raise_errors`` is set.
 
         Warns:
-            IncompleteDataWarning: Bars are missing, or ``repair`` found something; once per call.
+            IncompleteDataWarning: Bars are missing, or ``repair`` found something. It is issued
+                once per call.
         """
         refuse("back_adjust=True", back_adjust, BACK_ADJUST)
         options = (bool(prepost), bool(actions), bool(auto_adjust), bool(repair), bool(keepna))
@@ -166,7 +167,7 @@ class Ticker:
         return self.get_splits()
 
     def get_actions(self, period: str = "max") -> pd.DataFrame:
-        """Return splits and dividends by ex-date; a column without any is left out."""
+        """Return splits and dividends by ex-date; a column without any values is left out."""
         frame = self.history(period=period, auto_adjust=False)
         columns = [name for name in ("Dividends", "Stock Splits") if name in frame]
         found = frame[columns].fillna(0.0)
@@ -174,11 +175,11 @@ class Ticker:
         return found[[name for name in columns if (found[name] != 0).any()]]
 
     def get_dividends(self, period: str = "max") -> pd.Series:
-        """Return cash per share, in terms of today's shares, by the open of each ex-date."""
+        """Return dividends per share, in terms of today's shares, by the open of each ex-date."""
         return self._events(period, "Dividends")
 
     def get_splits(self, period: str = "max") -> pd.Series:
-        """Return new shares per old share, by the open of each ex-date."""
+        """Return the number of new shares per old share, by the open of each ex-date."""
         return self._events(period, "Stock Splits")
 
     def _events(self, period: str, name: str) -> pd.Series:
@@ -198,10 +199,10 @@ class Ticker:
         return self.get_info()
 
     def get_info(self) -> dict[str, Any]:
-        """Return the company's figures under yfinance's names; figures that no vendor has are omitted.
+        """Return the company's figures under yfinance's names, omitting those that no vendor has.
 
         Warns:
-            IncompleteDataWarning: No vendor has any.
+            IncompleteDataWarning: No vendor has any figures.
         """
         facts = get_data_manager().get_fundamentals(self.ticker)
         found = {name: facts[field] for field, names in _INFO.items() if field in facts
@@ -212,16 +213,16 @@ class Ticker:
 
     @property
     def fast_info(self) -> FastInfo:
-        """The last price and figures of the last year."""
+        """The last price and figures for the last year."""
         return self.get_fast_info()
 
     def get_fast_info(self) -> FastInfo:
-        """Return the last price and figures of the last year, each computed when it is read."""
+        """Return the last price and figures for the last year, each computed when it is read."""
         return FastInfo(self)
 
 
 def _opens(ticker: str, days: pd.Index) -> pd.DatetimeIndex:
-    """Return the session opens in the exchange's time zone."""
+    """Return the opening times of the sessions on some days, in the exchange's time zone."""
     manager = get_data_manager()
     client: BarsClient = manager.client
     instrument = manager.provider_selector.instrument(ticker)
@@ -236,7 +237,9 @@ def _opens(ticker: str, days: pd.Index) -> pd.DatetimeIndex:
 
 
 class FastInfo(Mapping[str, Any]):
-    """Last price and figures of the last year; keys as ``lastPrice``, attributes as ``last_price``.
+    """The last price and figures for the last year, by key (``lastPrice``) or attribute.
+
+    The attribute for a key is written with underscores, such as ``last_price``.
 
     Raises:
         KeyError: The key does not exist.
@@ -272,7 +275,7 @@ class FastInfo(Mapping[str, Any]):
 
     @cached_property
     def _year(self) -> pd.DataFrame:
-        """The days after this date of the last year."""
+        """The daily bars of the last year: those after today's date one year ago."""
         prices = self._ticker.history(period="1y", auto_adjust=False, actions=False)
         if prices.empty:
             return prices
@@ -282,7 +285,7 @@ class FastInfo(Mapping[str, Any]):
 
     @cached_property
     def _whole_days(self) -> pd.DataFrame:
-        """The completed days of the last year."""
+        """The daily bars of the last year, without today's if the day is not over yet."""
         prices = self._year
         if prices.empty:
             return prices
@@ -300,18 +303,18 @@ class FastInfo(Mapping[str, Any]):
 
     @property
     def currency(self) -> str | None:
-        """Currency of prices."""
+        """Currency of the prices."""
         currency: str | None = self._quote.currency
         return currency
 
     @property
     def exchange(self) -> str | None:
-        """Exchange, in the words of the vendor that describes the company."""
+        """Exchange, as named by the vendor that describes the company."""
         return self._facts.get("exchange")
 
     @property
     def quote_type(self) -> str | None:
-        """Type of instrument, in the words of the vendor that describes it."""
+        """Type of instrument, as named by the vendor that describes it."""
         return self._facts.get("quote_type")
 
     @property
@@ -321,32 +324,32 @@ class FastInfo(Mapping[str, Any]):
 
     @property
     def shares(self) -> int | None:
-        """Number of shares; None if no vendor has it."""
+        """Number of shares outstanding; None if no vendor has it."""
         count = self._facts.get("shares_outstanding")
         return None if count is None else int(count)
 
     @property
     def market_cap(self) -> float | None:
-        """Shares times last price, else what a vendor says; None if no vendor has it."""
+        """Shares times last price, or else a vendor's figure; None if no vendor has one."""
         if self.shares is None:
             return self._facts.get("market_cap")
         return float(self.shares * self.last_price)
 
     @property
     def last_price(self) -> float:
-        """Last price, including the running bar's."""
+        """Last price, which may come from the bar that is still forming."""
         price: float = self._quote.price
         return price
 
     @property
     def previous_close(self) -> float | None:
-        """Close of the session before."""
+        """Close of the previous session."""
         close: float | None = self._quote.previous_close
         return close
 
     @property
     def regular_market_previous_close(self) -> float | None:
-        """Close of the day before the last one."""
+        """Close of the second-to-last day."""
         return self._at("Close", -2)
 
     @property
@@ -372,23 +375,23 @@ class FastInfo(Mapping[str, Any]):
 
     @property
     def fifty_day_average(self) -> float | None:
-        """Mean close of 50 whole days."""
+        """Mean close of the last 50 completed days."""
         return self._mean("Close", 50)
 
     @property
     def two_hundred_day_average(self) -> float | None:
-        """Mean close of 200 whole days."""
+        """Mean close of the last 200 completed days."""
         return self._mean("Close", 200)
 
     @property
     def ten_day_average_volume(self) -> int | None:
-        """Mean volume of 10 whole days."""
+        """Mean volume of the last 10 completed days."""
         mean = self._mean("Volume", 10)
         return None if mean is None else int(mean)
 
     @property
     def three_month_average_volume(self) -> int | None:
-        """Mean volume of the completed days in three months."""
+        """Mean daily volume of the completed days in the last three months."""
         days = self._whole_days
         if days.empty:
             return None
@@ -397,19 +400,19 @@ class FastInfo(Mapping[str, Any]):
 
     @property
     def year_high(self) -> float | None:
-        """Highest high of the completed days in a year."""
+        """Highest price on the completed days of the last year."""
         days = self._whole_days
         return None if days.empty else float(days["High"].max())
 
     @property
     def year_low(self) -> float | None:
-        """Lowest low of the completed days in a year."""
+        """Lowest price on the completed days of the last year."""
         days = self._whole_days
         return None if days.empty else float(days["Low"].min())
 
     @property
     def year_change(self) -> float | None:
-        """Change of the close in a year, as a fraction."""
+        """Change in the close over the last year, as a fraction."""
         closes = self._whole_days["Close"]
         return None if len(closes) < 2 else float(closes.iloc[-1] / closes.iloc[0] - 1)
 
@@ -427,18 +430,18 @@ def _snake(key: str) -> str:
 
 
 class Tickers:
-    """Several tickers, as ``yfinance.Tickers`` has them.
+    """Several tickers, like ``yfinance.Tickers``.
 
     Args:
-        tickers: Symbols, in a list or in a string with blanks or commas.
-        session: Refused.
+        tickers: Symbols, as a list or as a string with spaces or commas.
+        session: Not supported.
 
     Attributes:
-        symbols: Symbols, in the order given.
+        symbols: Symbols, in the order in which they were passed.
         tickers: Maps each symbol to its :class:`Ticker`.
 
     Raises:
-        QueryError: An argument is invalid or is not served.
+        QueryError: An argument is invalid or not supported.
     """
 
     def __init__(self, tickers: str | list[str], session: None = None) -> None:
@@ -468,7 +471,7 @@ class Tickers:
         timeout: float | None = 10,
         **kwargs: Any,
     ) -> pd.DataFrame:
-        """Return bars of all tickers; arguments as for :func:`download`."""
+        """Return the bars for all tickers; for the arguments, see :func:`download`."""
         return self.download(
             period, interval, start, end, prepost, actions, auto_adjust, repair, threads, group_by,
             progress, timeout, **kwargs,
@@ -490,7 +493,7 @@ class Tickers:
         timeout: float | None = 10,
         **kwargs: Any,
     ) -> pd.DataFrame:
-        """Return bars of all tickers; arguments as for :func:`download`."""
+        """Return the bars for all tickers; for the arguments, see :func:`download`."""
         unknown = set(kwargs) - {"ignore_tz", "back_adjust", "keepna", "rounding", "session"}
         if unknown:
             raise QueryError(f"unknown arguments: {', '.join(sorted(unknown))}")
