@@ -1,4 +1,4 @@
-"""Settings, feedback and the audit of commands."""
+"""Settings, feedback and the log of chat commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Common code of the repositories: claims, row values, exact numbers, plain results, the time."""
+"""Code shared by the repositories: claims, row values, exact numbers, plain results, the time."""
 
 from __future__ import annotations
 
