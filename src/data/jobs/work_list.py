@@ -25,13 +25,13 @@ NO_PRIORITY = sys.maxsize
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One row of a list.
+    """One row of a work list.
 
     Attributes:
-        symbol: Symbol as written in the list; if a row names none, the position of the row.
-        timeframe: Timeframe; empty for the job's timeframes.
-        start: Start; empty for the job's start.
-        priority: Smaller numbers come first.
+        symbol: Symbol as written in the list; if the row names none, the row's position.
+        timeframe: Timeframe; empty means the job's timeframes.
+        start: Start of the range; empty means the job's start.
+        priority: Priority; smaller numbers come first.
         problem: Reason why the row cannot be processed; empty if it can.
         session: Session hours of the bars; None means the job's hours. A list cannot specify them.
     """
@@ -45,15 +45,16 @@ class WorkItem:
 
 
 def read_work_list(source: str | Path) -> list[WorkItem]:
-    """Return the rows of a list, in order; ``-`` is standard input.
+    """Read a work list and return its rows, in order; ``-`` means standard input.
 
-    A text file has one symbol a line; CSV has the columns ``symbol, timeframe, from, priority`` in
-    this order, or in that of its header; YAML has a list of symbols, or of mappings with these
-    keys, at the top level or under ``series``. Comments start with ``#``. An invalid row is
-    returned with its ``problem``.
+    A text file has one symbol per line. A CSV file has the columns ``symbol, timeframe, from,
+    priority``, in this order or in the order of its header. A YAML file has a list of symbols, or
+    of mappings with these keys, at the top level or under ``series``. Comments start with ``#``. An
+    invalid row is returned with its ``problem``.
 
     Raises:
-        QueryError: The list cannot be read, is not text, has unknown columns, or names no series.
+        QueryError: The list cannot be read, is not text, has unknown columns, or does not name any
+            series.
     """
     title = "the list from standard input" if source == "-" else f"the list {source}"
     try:
