@@ -259,7 +259,7 @@ class _Part:
         self.fields |= with_reported(snapshot).facts.keys()
 
     def error(self) -> DataError | None:
-        """Return the error that explains why there is no fresh answer, or None if there is one."""
+        """Return the error that explains why no answer is fresh, or None if one is."""
         if self.is_fresh or self.problem is not None or not self.errors:
             return None if self.is_fresh else self.problem
         attempts = [

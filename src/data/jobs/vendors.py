@@ -113,7 +113,7 @@ def describe_family(name: str) -> list[dict[str, Any]]:
     Each description has the keys ``name``, ``title`` and ``timeframes``.
 
     Raises:
-        QueryError: There is no family of vendors with this name.
+        QueryError: No family of vendors has this name.
         MissingExtraError: The package that lists the family's vendors is not installed.
     """
     family = name.strip().lower()

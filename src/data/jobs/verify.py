@@ -137,7 +137,7 @@ class Comparison:
 
     @property
     def equal_share(self) -> float:
-        """Fraction of all bars that are equal on both sides; 1 if there are no bars."""
+        """Fraction of all bars that are equal on both sides; 1 if no bars were compared."""
         if self.compared is None:
             return 0.0
         return self.compared.equal / self.compared.rows if self.compared.rows else 1.0

@@ -82,7 +82,7 @@ class UsersRepo(Repository):
         return self.s.scalars(select(User.id).where(same).order_by(User.id)).first()
 
     def get_user_by_id(self, user_id: int) -> User | None:
-        """Return a user, or None if there is no such user."""
+        """Return a user, or None if the user does not exist."""
         return self.s.get(User, user_id)
 
     def get_identity(self, provider: str, external_id: str | int) -> AuthIdentity | None:
@@ -177,7 +177,7 @@ class UsersRepo(Repository):
         ]
 
     def get_user_notification_channels(self, user_id: int) -> dict[str, str | None] | None:
-        """Return a user's ``email`` and ``telegram_chat_id``, or None if there is no such user."""
+        """Return a user's ``email`` and ``telegram_chat_id``, or None if the user does not exist."""
         user = self.s.get(User, user_id)
         if user is None:
             return None

@@ -39,7 +39,7 @@ class Interval(NamedTuple):
         start: First session date of the membership; None if it began before the period that the
             source covers.
         end: First session date after the membership; None if it continues.
-        evidence: Where the source states this: lines of the file, or the number of a filing.
+        evidence: Location in the source: line numbers in the file, or the number of a filing.
     """
 
     symbol: str
@@ -65,7 +65,7 @@ class Step(NamedTuple):
         until: Session date of the symbol's next valid entry. Days before it are not point-in-time:
             the symbol's membership between the two dates is unknown, and the log may lack other
             changes before them.
-        reason, evidence: Reason why the entry is impossible, and where it is in the log.
+        reason, evidence: Reason why the entry is impossible, and its location in the log.
     """
 
     symbol: str
