@@ -105,7 +105,7 @@ def _show(args: argparse.Namespace) -> Report:
     record = _lineages(args).get(args.id)
 
     def shown() -> Shown:
-        """Yield the reads, then the failures."""
+        """Yield the reads of the run, then the failures."""
         ended = (
             moment(record.ended)
             if record.ended

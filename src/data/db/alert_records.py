@@ -299,7 +299,7 @@ def alert_records(*, make: bool = True) -> AlertBook | None:
     """Return the alerts in the database that the environment variables name.
 
     Args:
-        make: Whether to create missing tables; if False, None is returned when they are missing.
+        make: Whether to create missing tables; if False, None is returned if they are missing.
 
     Raises:
         DatabaseError: The database cannot be used.
