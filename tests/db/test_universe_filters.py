@@ -99,7 +99,7 @@ def test_closes_are_read_of_what_passes_all_else() -> None:
         (UniverseDefinition("filter", "", filters={}), "type filter needs filters"),
         (UniverseDefinition("index", ""), "type index needs index_name"),
         (UniverseDefinition("filter", "", filters={"min_pe": 1}), "not a filter: 'min_pe'"),
-        (UniverseDefinition("filter", "", filters={"min_price": "5"}), "must be a number from 0, not"),
+        (UniverseDefinition("filter", "", filters={"min_price": "5"}), "must be a non-negative number, not"),
         (UniverseDefinition("filter", "", filters={"min_price": True}), "must be a number"),
         (UniverseDefinition("filter", "", filters={"min_price": float("nan")}), "must be a number"),
         (UniverseDefinition("filter", "", filters={"min_price": -1}), "must be a number"),

@@ -131,7 +131,7 @@ def records(*, make: bool = True) -> AlertBook | None:
         if error.name != name:
             raise
         raise ConfigError(
-            "this installation cannot keep alerts: its database has no alert table"
+            "this installation cannot store alerts: its database has no alert table"
         ) from None
     book: AlertBook | None = home.alert_records(make=make)
     return book

@@ -73,7 +73,7 @@ def _alert_job() -> list[Check]:
 
 
 def _shown(checks: list[Check], failed: list[Check]) -> Shown:
-    """Yield all checks, and the failed ones again at the end, where they are visible in a terminal."""
+    """Yield all checks, then the failed ones again, so that a terminal shows them at the end."""
     width = max(len(check.topic) for check in checks)
     for section in dict.fromkeys(check.section for check in checks):
         yield styled(section, "bold")

@@ -97,7 +97,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ),
     )
     parser.add_argument("--api-secret", metavar="SECRET", help="API secret; see --api-key")
-    parser.add_argument("--bundles", metavar="DIR", help="folder of bundles")
+    parser.add_argument("--bundles", metavar="DIR", help="bundle folder")
     add_timeout(parser)
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--list-sources", action="store_true", help="list the available sources")

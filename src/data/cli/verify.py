@@ -30,8 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--sample",
         metavar="SHARE",
         help=(
-            "compare this share of the whole cache with second vendors, such as 1%%, "
-            "starting with the oldest unproved bars, and keep the results"
+            "compare this percentage of the whole cache with second vendors, such as 1%%, "
+            "starting with the oldest unconfirmed bars, and keep the results"
         ),
     )
     parser.add_argument(
@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all",
         action="store_true",
-        help="compare all cached bars, whatever the number of requests",
+        help="compare all cached bars, however many requests this takes",
     )
     add_timeout(parser, "stop waiting for vendors after this time; default: 30 s for each request")
     command(
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> Report | int:
         return _sample(args)
     if any(own) or not args.timeframe:
         raise QueryError(
-            ("give a symbol and a timeframe, or --sample for a share of the whole cache"),
+            ("give a symbol and a timeframe, or --sample for a part of the whole cache"),
             hint="--requests, --dry-run and --report can only be used with --sample",
         )
     with busy(args, "comparing; stores nothing"):

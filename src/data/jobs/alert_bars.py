@@ -101,7 +101,7 @@ class ClientBars:
             return others
         soon = {
             f"perishes:{one.key}": (
-                f"{one}: {one.vendor} deletes everything after {iso(one.last_ms)} on "
+                f"{one}: {one.vendor} begins to drop the data after {iso(one.last_ms)} on "
                 f"{date_of(one.lost_ms)}; `{one.command}` fetches it"
             )
             for one in self._perishing()

@@ -123,7 +123,7 @@ def confirm_sample(
     share = _share(sample)
     if isinstance(requests, bool) or not isinstance(requests, int) or requests < 1:
         raise QueryError(
-            f"not a number of requests: {requests!r:.40}", hint="give an integer from 1"
+            f"not a number of requests: {requests!r:.40}", hint="give a positive integer"
         )
     services = build(cache_dir, config_path, retry=RetryPolicy(attempts=1))
     if on_event is not None:
@@ -144,7 +144,7 @@ def _share(text: str) -> float:
         percent = math.nan
     if not sign or rest or not number.isascii() or not 0 < percent <= 100:
         raise QueryError(
-            f"not a share of the stored bars: {str(text)[:40]!r}",
+            f"not a percentage of the stored bars: {str(text)[:40]!r}",
             hint="give a percentage above 0 and up to 100, such as 1% or 0.1%",
         )
     return percent / 100
@@ -456,7 +456,7 @@ class _Run:
     def _unfit(self, candidate: Candidate, key: SeriesKey) -> str:
         """Return the reason why a vendor is not queried for a series; empty if it can be."""
         if candidate.conversion is not None:
-            return "its bars are of another kind and would have to be converted"
+            return "its bars are of a different kind and would have to be converted"
         return self._why(candidate.name) or self.refusals.get((candidate.name, key), "")
 
     def _planned(

@@ -121,7 +121,7 @@ def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str
         return "", "not a pair of coins"
     # The venue becomes a folder; one stored by another program might lead out of the data folder.
     if key.is_sample or key.of_folder or not venue.isalnum() or venue == "aggregate":
-        return "", "its bars are not those of an exchange"
+        return "", "its bars are not from an exchange"
     if key.timeframe.label not in _TIMEFRAMES:
         return "", f"freqtrade has no {key.timeframe}"
     timeframe = _SPELLINGS.get(key.timeframe.label, key.timeframe.label)

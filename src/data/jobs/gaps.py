@@ -249,7 +249,7 @@ def gaps_of(
     """
     start, end = bounds
     if end is not None and start is None:
-        raise QueryError(f"the end is given without a start: {end}", hint="give a start as well")
+        raise QueryError(f"an end was given without a start: {end}", hint="give a start as well")
     client, now = services.client, services.clock.now_ms()
     for key in keys:
         try:
@@ -261,7 +261,7 @@ def gaps_of(
         except QueryError:
             if start is not None:
                 raise
-            yield SeriesGaps(key, problem="its symbol cannot be understood with the present rules")
+            yield SeriesGaps(key, problem="the current rules do not recognize its symbol")
         except DataError as error:
             yield SeriesGaps(key, problem=str(error))
 
@@ -305,7 +305,7 @@ def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
     question = client.question_for(key, start, end)
     if question is None:
         by_rules = client.series_of(client.query(key.symbol, key.timeframe, start, end))
-        return f"no request with the present rules fills it: {by_rules} is returned instead"
+        return f"under the current rules, no request fills it: {by_rules} is returned instead"
     how = f" --provider {question.provider}" if question.provider else ""
     how += " --session extended" if question.instrument.is_extended else ""
     return f"onetape fetch {key.symbol} {key.timeframe} --start {start} --end {end}{how}"

@@ -87,7 +87,7 @@ class Refresh:
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay_s < math.inf:
-            raise QueryError(f"not a delay: {self.delay_s:g} s; use a number from 0")
+            raise QueryError(f"not a delay: {self.delay_s:g} s; use a non-negative number")
 
 
 def refresh_fundamentals(

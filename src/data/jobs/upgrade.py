@@ -44,7 +44,7 @@ def upgrade(
         )
     if others := list(_of_another_kind(catalogue, holdings, selector, now_ms)):
         sentences.append(
-            "bars of another kind than that of the first vendor in the rules are used only "
+            "bars of a different kind than the first vendor's in the rules are used only "
             f"as a substitute, and that vendor is queried ({_named(others)})"
         )
     if symbols := _untold(catalogue, holdings):

@@ -378,7 +378,7 @@ def _hindrance(key: SeriesKey, own: list[str], second: str | None, is_exchange: 
         return "the vendor of its bars is unknown"
     if is_exchange and own[-1] not in _EXCHANGES:
         return f"{own[-1]} is not an exchange"
-    return "" if is_exchange or second else "the rules name no second vendor that serves it"
+    return "" if is_exchange or second else "the rules do not name a second vendor that serves it"
 
 
 def _of_verification(

@@ -71,7 +71,7 @@ _BETWEEN_VENDORS = {
 _A_THIRD = "verify both against a third vendor"
 UNTOLD = "later splits and dividends are not confirmed: {} does not report any"
 NO_VOLUMES = "volumes are not compared: they count different trades"
-_NO_QUESTION = "nothing: with the present rules no request returns these bars"
+_NO_QUESTION = "nothing: under the current rules, no request returns these bars"
 _KEPT = "nothing: the cache keeps bars that the vendor no longer has"
 
 
@@ -428,7 +428,7 @@ class Refetcher:
         table = self._rebased(closed, fetched, goal, [*others, *actions])
         notes = []
         if checked.bad:
-            notes.append(f"{vendor} sent {len(checked.bad)} row(s) that cannot be bars")
+            notes.append(f"{vendor} sent {len(checked.bad)} row(s) that are not valid bars")
         if within != span:
             notes.append(f"{vendor} no longer has {frame} bars before {date_of(within.start)}")
         has_actions = (
@@ -633,7 +633,7 @@ class StoredBars:
         if differing := stored.kind.differences(answer.kind):
             (name, (mine, its)), *_ = differing.items()
             raise KindMismatchError(
-                f"the bars from {vendor} are of another kind: {name} {its}, not {mine}",
+                f"the bars from {vendor} are of a different kind: {name} {its}, not {mine}",
                 provider=vendor,
                 symbol=key.symbol,
             )

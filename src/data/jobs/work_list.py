@@ -18,7 +18,7 @@ from ..model.kind import AskedSession
 _MOST_BYTES = 10_000_000
 COLUMNS = ("symbol", "timeframe", "from", "priority")
 _SYMBOL_HEADERS = ("symbol", "symbols", "ticker", "tickers")
-_HINT = "one symbol a line, or CSV or YAML with " + ", ".join(COLUMNS)
+_HINT = "one symbol per line, or CSV or YAML with " + ", ".join(COLUMNS)
 # Rows without a priority come after all rows with a priority.
 NO_PRIORITY = sys.maxsize
 
@@ -120,7 +120,8 @@ def _of_yaml(text: str, title: str) -> Iterator[WorkItem]:
     for key, rows in document.value.items():
         if key not in ("series", "symbols") or not isinstance(rows, list):
             raise QueryError(
-                f"{title} has the key {key!r}; a list named `series` is accepted", hint=_HINT
+                f"{title} has an unknown key {key!r}; only a list named `series` is accepted",
+                hint=_HINT,
             )
         for place, row in enumerate(rows, 1):
             if isinstance(row, Mapping):

@@ -94,7 +94,7 @@ def _processes(count: int) -> Make:
     if not count:
         raise QueryError(
             "an executor needs at least one process, not 0",
-            hint="use processes, or a number from 1 such as processes:4",
+            hint="use processes, or a positive number of them such as processes:4",
         )
     # A forked child would inherit locks and sockets from this process's threads.
     return lambda: ProcessPoolExecutor(count, mp_context=get_context("spawn"))

@@ -154,8 +154,8 @@ class Schema:
             named = len(recorded) if None not in recorded else "no"
             raise SchemaError(
                 (
-                    f"the database {self._url} has {named} revisions in {VERSION_TABLE}, and exactly "
-                    "one is accepted"
+                    f"the database {self._url} has {named} revisions in {VERSION_TABLE}; exactly "
+                    "one is allowed"
                 ),
                 hint="restore a backup in its place",
             )
@@ -196,7 +196,7 @@ class Schema:
         if state.name in ("older", "newer"):
             self._check(state, by_itself=False)
             raise SchemaError(
-                f"the database {self._url} has tables of an earlier version ({state.revision or 'none'})",
+                f"the database {self._url} has tables from an earlier version ({state.revision or 'none'})",
                 hint="run onetape db upgrade",
             )
         return self._migrate(by_itself=False)
@@ -242,7 +242,7 @@ class Schema:
         if state.name == "foreign" and by_itself:
             names = ", ".join(state.others[:3]) + (", …" if len(state.others) > 3 else "")
             return SchemaError(
-                f"the database {self._url} contains tables of other programs: {names}",
+                f"the database {self._url} contains tables from other programs: {names}",
                 hint="name another database, or add our tables to this one with onetape db init",
             )
         if state.name == "older" and by_itself and self._url.dialect == "postgresql":

@@ -82,7 +82,8 @@ def key(value: Any) -> int | str:
     text = checked_text(str(value), _LONGEST_KEY, "a key")
     if not text or (isinstance(value, int) and value < 0):
         raise QueryError(
-            f"not a record key: {value!r:.80}", hint="use a non-empty string, or an integer from 0"
+            f"not a record key: {value!r:.80}",
+            hint="use a non-empty string, or a non-negative integer",
         )
     is_number = text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")
     return int(text) if is_number else text

@@ -705,7 +705,7 @@ def _status(value: RunStatus | str) -> str:
 
 def _days(days: int) -> int:
     if isinstance(days, bool) or not isinstance(days, int) or not 0 < days < 100_000:
-        raise QueryError(f"not a number of days: {days!r:.80}; use an integer from 1")
+        raise QueryError(f"not a number of days: {days!r:.80}; use a positive integer")
     return days
 
 

@@ -359,12 +359,12 @@ class PositionsRepo(Repository):
         # A time in the future was stored by a wrong clock, so the order is not checked against it.
         if last is not None and moment < last <= now:
             raise QueryError(
-                f"the fill of {moment} is before the last fill of {last}",
+                f"the fill at {moment} is earlier than the last fill, at {last}",
                 hint="apply fills in order; without ts, a fill counts as executed now",
             )
         if row.actions and to_ms(moment) < _begin(row.symbol, newest := _newest(row)):
             raise QueryError(
-                f"the fill of {moment} is before the ex-date {newest} of {row.symbol}, which was applied",
+                f"the fill at {moment} is before {newest}, the ex-date of an action that was applied",
                 hint="convert quantity and price by the action, and apply the fill without ts",
             )
         return moment

@@ -112,5 +112,5 @@ def page(limit: int, offset: int = 0) -> tuple[int, int]:
     """
     for name, value in {"limit": limit, "offset": offset}.items():
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-            raise QueryError(f"{name} is not an integer from 0: {value!r:.80}")
+            raise QueryError(f"{name} is not a non-negative integer: {value!r:.80}")
     return limit, offset

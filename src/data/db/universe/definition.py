@@ -87,7 +87,9 @@ def check_filters(filters: Mapping[str, Any]) -> None:
             )
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if name in _NUMBERS and not (is_number and math.isfinite(value) and value >= 0):
-            raise UniverseError(f"the filter {name} must be a number from 0, not {value!r:.80}")
+            raise UniverseError(
+                f"the filter {name} must be a non-negative number, not {value!r:.80}"
+            )
         is_list = isinstance(value, list | tuple | set | frozenset) and value
         if name in _LISTS and not (is_list and all(isinstance(one, str) and one for one in value)):
             raise UniverseError(f"the filter {name} must be a list of names, not {value!r:.80}")

@@ -149,9 +149,9 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
     if "symbol" in columns and columns & {"from", "to"}:
         if not {"from", "to"} <= columns:
             what = (
-                "joined (`from`) and none on which any left"
+                "joined (`from`) but none on which any left"
                 if "from" in columns
-                else "left (`to`) and none on which any joined"
+                else "left (`to`) but none on which any joined"
             )
             raise UniverseError(
                 (
@@ -203,7 +203,7 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
         )
         if values and 2 * days >= len(values):
             raise UniverseError(
-                f"{title} has dates in the column {name!r:.80}, which is not read",
+                f"{title} has dates in column {name!r:.80}, but that column is not read",
                 line=1,
                 hint=f"give the column the name of its meaning ({_SHAPES}), or remove it",
             )

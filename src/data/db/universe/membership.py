@@ -255,7 +255,7 @@ def check_likeness(stated: Collection[str], today: Collection[str]) -> None:
             f"in {counted(len(both), 'symbol')}, more than {MOST_DIFFERENT:.0%}: "
             f"{some(sorted(both))}"
         ),
-        hint=("the file is about another list, or changes are missing in it; nothing was imported"),
+        hint=("the file is about a different list, or lacks some changes; nothing was imported"),
     )
 
 
@@ -523,8 +523,8 @@ def _written(row: StoredInterval) -> str:
 def _doubts(view: View, unresolved: int) -> Iterable[str]:
     if unresolved:
         yield (
-            f"{counted(unresolved, 'membership')} unresolved: the sources are impossible or "
-            "disagree"
+            f"{counted(unresolved, 'membership')} unresolved: the sources have impossible entries, "
+            "or disagree"
         )
     if view.is_pit or (view.used == view.day and unresolved):
         return
