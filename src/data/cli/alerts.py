@@ -291,7 +291,7 @@ def _run(args: argparse.Namespace) -> int:
 
     Returns:
         Exit code: with ``--once``, 1 if bars could not be fetched or a delivery failed; otherwise
-            0.
+        0.
     """
     job = _job(args)
     while True:
@@ -342,7 +342,7 @@ def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Deliver
         return lambda delivery: hook.post(delivery.to_json())
 
     def print_message(delivery: Delivery) -> Outcome:
-        """Print a message, and return the outcome that it was sent."""
+        """Print a message, and return the outcome ``sent``."""
         text = json.dumps(delivery.to_json()) if args.json else delivery.text
         print(text, flush=True)
         return Outcome("sent", "printed")

@@ -308,7 +308,7 @@ def add_timeout(
 
 
 def add_executor(parser: argparse.ArgumentParser) -> None:
-    """Add the option that selects threads or processes for work that queries no vendor."""
+    """Add the option that selects worker processes for work that queries no vendor."""
     parser.add_argument(
         "--executor",
         metavar="WORKERS",

@@ -174,7 +174,7 @@ def _entry(
 
 
 def confirmations(manager: Installation, key: SeriesKey) -> tuple[ComparedBars, ...]:
-    """Return the valid comparisons with second vendors; empty if a newer version wrote them."""
+    """Return the valid results of comparisons with second vendors; none if a newer version wrote them."""
     try:
         return manager.client.confirmations(key)
     except FormatVersionError:

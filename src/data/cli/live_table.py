@@ -32,7 +32,7 @@ _VALUES = ("open", "high", "low", "close", "volume")
 
 
 def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
-    """Show a feed's items until the feed ends, ``args.count`` new bars have arrived, or Ctrl-C.
+    """Show a feed's bars and states until it ends, ``args.count`` bars have arrived, or Ctrl-C.
 
     Bars go to standard output; bars that have not closed yet are shown only with ``args.forming``.
     If standard output is not a terminal, states go to standard error.

@@ -127,8 +127,8 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
        alert was created. If that bar is beyond the threshold, the alert reports this and does not
        fire.
     2. ``_moved``: applies new splits, and detects prices that changed without one.
-    3. Each new bar, in order: ``_withheld`` or ``_stepped``.
-    4. ``_expired``.
+    3. Each new bar, in order: ``_stepped``, or ``_withheld`` if the bar must not be used.
+    4. ``_expired``: ends the alert if it has expired.
 
     Args:
         alert, state: Alert and state as stored; the state is None if the alert was changed or never
@@ -140,7 +140,7 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
 
     Returns:
         The next state, with ``serial`` increased by one, and the events. Without bars, the state
-            does not change.
+        does not change.
 
     Raises:
         QueryError: The alert's indicator is not registered in this program.
@@ -281,8 +281,8 @@ def _moved(
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
     """Return the common factor by which the closes of the bars already seen have changed.
 
-    The result is 1 if fewer than ``least`` bars show it, and None if none of these bars is
-    available.
+    The result is 1 if there is none, or if fewer than ``least`` bars show it, and None if none of
+    these bars is available.
     """
     ratios = []
     for stamp, close in state.marks:
@@ -353,7 +353,7 @@ def _stepped(
     value: float,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state after the value of one bar; add an event if the alert fires."""
+    """Return the state after evaluating the value of one bar; add an event if the alert fires."""
     threshold = threshold_of(alert, use, state)
     sign = 1 if alert.condition == "above" else -1
     distance = sign * (value - threshold)

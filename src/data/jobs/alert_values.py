@@ -456,7 +456,7 @@ class DeliveryState:
         id: Identifier of the message, and of its copy if one is sent. Empty before the first
             attempt.
         attempts: Number of attempts so far.
-        is_copy: Whether it is unknown if an earlier attempt succeeded. The next attempt then sends
+        is_copy: Whether the outcome of an earlier attempt is unknown. The next attempt then sends
             the only copy of the message, marked as such.
         due_ms: For a pending run, the time of the next attempt; for a running one, the time from
             which its process counts as dead.
@@ -627,7 +627,7 @@ class Delivery:
 
 
 def next_delivery(runs: Iterable[AlertRun], now_ms: int, lease_ms: int) -> Delivery | None:
-    """Return the message to send now, the one with the oldest bar first, or None if none is due.
+    """Return the message to send now, or None if none is due; the oldest bar comes first.
 
     The result's ``runs`` have their new state, which must be stored before the message is sent. The
     first attempt determines the runs that a message consists of; a run claimed later belongs to
@@ -788,7 +788,8 @@ class AlertRecords(Protocol):
     def beat(self, beat: Beat) -> None:
         """Store the last run of the job.
 
-        A newer run that is already stored stays, unless it :meth:`Beat.is_ahead`.
+        A newer run that is already stored stays, unless its time is ahead of the clock; see
+        :meth:`Beat.is_ahead`.
         """
 
     def last_beat(self) -> Beat | None:

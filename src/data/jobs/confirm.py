@@ -96,11 +96,11 @@ def confirm_sample(
 
     Args:
         sample: Percentage of the stored bars to compare, such as ``1%``; sample data, recorded and
-            synthetic bars are excluded. The bars compared at one time are a hundred or more.
+            synthetic bars are excluded. Bars are compared in spans of at least a hundred.
         requests: Maximum number of requests to send to each vendor.
         cache_dir, config_path: As for the data manager.
-        dry_run: Whether to only return what would be compared, without querying a vendor or writing
-            anything.
+        dry_run: Whether to return only the planned comparisons, without querying a vendor or
+            writing anything.
         progress: Listener called after each comparison and before longer waits; its progress counts
             the bars in the sample. By default, a progress bar in a terminal or notebook, and
             nothing elsewhere.

@@ -66,7 +66,7 @@ class Refresh:
     Attributes:
         symbols: Symbols of companies and coins, or rows of a work list with symbol and priority;
             None means all symbols with cached fundamentals.
-        data_types: Types of data to refresh, by any of their names.
+        data_types: Types of data to refresh; aliases are accepted.
         choice: Selection and order of the symbols.
         force: Whether to fetch data even if the cached data is still fresh.
         delay_s: Seconds between two symbols requested from one vendor; symbols are then fetched one

@@ -149,7 +149,10 @@ class _Units:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the block as a unit of work, after waiting for any fork, unless inside another unit."""
+        """Run the block as a unit of work.
+
+        If the process is about to fork, wait for the fork first, except inside another unit.
+        """
         around = getattr(self._own, "count", 0)
         with self._change:
             self._change.wait_for(lambda: around or not self._forks)

@@ -36,8 +36,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
     """An exact decimal of up to 1,000 digits; stored as text on SQLite, numeric on PostgreSQL.
 
     Trailing zeros are removed, so that equal numbers are equal strings. Floats, NaN and infinities
-    are rejected. In SQL it can be compared only for equality, because SQLite orders and adds it up
-    as text.
+    are rejected. In SQL it can be compared only for equality, because SQLite stores text.
     """
 
     impl = Numeric
@@ -221,7 +220,7 @@ class _Rows(WeakKeyDictionary[Any, Any]):
 
 
 class _Document(Mutable):
-    """A mapping or list that is the whole value of a column."""
+    """A mapping or list that is the complete value of a column."""
 
     @cached_property
     def _parents(self) -> WeakKeyDictionary[Any, Any]:

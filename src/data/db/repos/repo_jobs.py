@@ -355,7 +355,7 @@ def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) 
 
 
 def _report(config: Any) -> str:
-    """Return the report that a schedule sends to a chat; empty if user code runs the schedule."""
+    """Return the report that the alert job sends for a schedule; empty if user code runs it."""
     report = config.get("report", "") if isinstance(config, Mapping) else ""
     return report if isinstance(report, str) else ""
 
@@ -506,7 +506,7 @@ class JobsRepository(Repository):
         return row is not None
 
     def update_schedule_state(self, schedule_id: int, state: dict[str, Any]) -> bool:
-        """Store a state for the program behind a schedule; return whether the schedule exists."""
+        """Store the state of a schedule's program; return whether the schedule exists."""
         row = self.lock_schedule(schedule_id)
         if row is not None:
             row.state_json = document(state, "a state")

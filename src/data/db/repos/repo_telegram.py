@@ -44,7 +44,7 @@ class SettingsRepo(Repository):
         self.s.expire_all()
 
     def update(self, key: str, change: Callable[[str | None], str | None]) -> str | None:
-        """Replace the value by the result of calling ``change`` with it, and return the new value.
+        """Replace a setting's value with ``change(value)``, and return the new value.
 
         The row is locked, so that no change by another unit is lost.
         """
@@ -101,7 +101,7 @@ class CommandAuditRepo(Repository):
     """Stores and queries the log of chat commands."""
 
     def log(self, telegram_user_id: str | int, command: str, **fields: Any) -> TelegramCommandAudit:
-        """Log a command; ``fields`` contains further columns of the table.
+        """Log a command; ``fields`` are values for further columns.
 
         Raises:
             QueryError: A field is unknown, or a string is too long.

@@ -280,16 +280,16 @@ class PositionsRepo(Repository):
 
         Only positions that were opened before ``ex_date`` (the start of that day in the symbol's
         market) change. A dividend is paid on the quantity held at that time, even if the position
-        has had fills or was emptied since. Several dividends on one day are distinguished by their
-        amounts, so equal amounts must be added up and passed as one. A split multiplies the
-        quantity by ``ratio`` (new shares for each old one) and divides prices by it. A dividend
-        lowers prices by ``amount`` per share, and is added to the position's cash. These prices are
-        the mean price, and ``stop``, ``stop_loss``, ``take_profit`` and ``threshold`` in the
-        metadata. Trades are not changed.
+        has had fills since then, or has been reduced to 0. Several dividends on one day are
+        distinguished by their amounts, so equal amounts must be added up and passed as one. A split
+        multiplies the quantity by ``ratio`` (new shares for each old one) and divides prices by it.
+        A dividend lowers prices by ``amount`` per share, and is added to the position's cash. These
+        prices are the mean price, and ``stop``, ``stop_loss``, ``take_profit`` and ``threshold`` in
+        the metadata. Trades are not changed.
 
         Returns:
             For each position that changed, a mapping with ``position_id``, ``text`` (a sentence),
-                and the changed values ``before`` and ``after`` the action.
+            and the changed values ``before`` and ``after`` the action.
 
         Raises:
             QueryError: The action is neither a split nor a dividend, a number is invalid or not

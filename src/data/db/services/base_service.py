@@ -43,7 +43,7 @@ class BaseDBService:
 
     @property
     def db_service(self) -> DatabaseService:
-        """The database service."""
+        """The database service whose units of work this service uses."""
         return self._db_service or get_database_service()
 
     @property

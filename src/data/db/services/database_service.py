@@ -134,7 +134,7 @@ class DatabaseService:
 
     @property
     def database(self) -> Database:
-        """The database."""
+        """The database on which units of work are opened."""
         if self._database is None:
             self._database = get_database()
         return self._database

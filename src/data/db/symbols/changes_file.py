@@ -26,7 +26,10 @@ _LONGEST = 200
 def read_changes(
     text: str, name: str, canonical: Callable[[str], str]
 ) -> tuple[list[NameInterval], list[SymbolBoundary]]:
-    """Return the intervals and the boundaries in a file.
+    """Parse a file of dated symbol changes; return its intervals and boundaries.
+
+    An interval is a range of dates on which a symbol means one instrument; a boundary is a rename,
+    merger, spin-off or delisting.
 
     Args:
         text: Content of the file.

@@ -147,7 +147,7 @@ def _fundamentals(manager: DataManager, facts: SymbolFacts) -> None:
 
 
 def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]) -> None:
-    """Add to ``facts`` the values that follow from the stored series; None if nothing is stored."""
+    """Add to ``facts`` the values that follow from the stored series, or None if nothing is stored."""
     client = manager.client
     facts.values |= dict.fromkeys(_OF_BARS)
     coverage = {key: [p for p in client.coverage(key) if p.state != "empty"] for key in keys}

@@ -231,8 +231,8 @@ def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, li
 
     Args:
         session: Session of a reading unit.
-        symbol: Symbol to which, with the other symbols in its boundaries, the result is limited;
-            None means all symbols.
+        symbol: Limits the result to this symbol and the other symbols in its boundaries; None means
+            all symbols.
     """
     intervals, events = load(session) if symbol is None else _around(session, symbol)
     events_of: dict[str, list[SymbolBoundary]] = defaultdict(list)
@@ -279,7 +279,7 @@ def described(session: Session, symbol: str, on: date | None = None) -> dict[str
     Args:
         session: Session of a reading unit.
         symbol: Canonical symbol.
-        on: Date for which to resolve the symbol; None skips this.
+        on: Date for which to resolve the symbol; if None, ``identity`` is None.
 
     Returns:
         A dictionary with the keys ``symbol``; ``values`` (each column's ``value``, with its entry

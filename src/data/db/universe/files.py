@@ -233,7 +233,7 @@ def _counted_day(text: str, is_of_time: bool) -> date | None:
 
 
 def read_day(text: str) -> date | None:
-    """Return the date in a string such as ``2025-7-8`` or ``July 9, 2025``, or None if it has none."""
+    """Return the date that a string such as ``2025-7-8`` or ``July 9, 2025`` means, or None."""
     if match := _ISO.fullmatch(text):
         year, month, day = map(int, match.groups())
     elif match := _WORDS.fullmatch(text):
