@@ -50,7 +50,7 @@ def find_src_data() -> ModuleType:
 def _hidden(path: str | None) -> HiddenPackageError:
     return HiddenPackageError(
         f"{path} is imported as src.data, but onetape's own code has the same name, and a program can "
-        "have only one of them. Rename that file or its folder, or run where it is not on the path",
+        "have only one of them. Rename that file or its folder, or remove it from the path",
         name="src.data",
         path=path,
     )
