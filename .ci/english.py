@@ -2,7 +2,8 @@
 
 Part of ``make lint``. The list may only fall: after improving a text run ``python .ci/english.py --write``.
 It is a list of places to improve, not a rule of style. The files are the code in ``onetape``, ``src``,
-``examples`` and ``benchmarks`` with its docstrings, comments and messages, and the pages without their code blocks.
+``examples`` and ``benchmarks`` with its docstrings, comments and messages, and the pages without their
+code blocks.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 An alert fires on a *crossing* of closed bars. Each bar is evaluated once, in order, including the
 bars from an outage. A bar is not used if it is almost certainly wrong, is a substitute, or has
-prices in another basis than the threshold; the recipient is informed. A split moves the threshold
-with the prices.
+prices adjusted differently from the threshold; the recipient is then informed. A split moves the
+threshold with the prices.
 """
 
 from __future__ import annotations

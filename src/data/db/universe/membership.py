@@ -5,9 +5,9 @@ that was recorded at some time is a *record*: a header and intervals of session 
 end)``, one or more for each symbol. Nothing is ever overwritten: an interval that no longer holds
 is marked with the record that replaced it, so that every earlier answer can be given again.
 
-A *dated* source itself says when each membership began and ended (as intervals, or as a change log
-that is walked back from today's list). A *roster* is a list without dates; it is valid from the day
-on which it was recorded.
+A *dated* source states when each membership began and ended (as intervals, or as a change log that
+is walked back from today's list). A *roster* is a list without dates; it is valid from the day on
+which it was recorded.
 """
 
 from __future__ import annotations
