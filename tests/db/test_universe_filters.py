@@ -100,9 +100,9 @@ def test_closes_are_read_of_what_passes_all_else() -> None:
         (UniverseDefinition("index", ""), "type index needs index_name"),
         (UniverseDefinition("filter", "", filters={"min_pe": 1}), "not a filter: 'min_pe'"),
         (UniverseDefinition("filter", "", filters={"min_price": "5"}), "must be a non-negative number, not"),
-        (UniverseDefinition("filter", "", filters={"min_price": True}), "must be a number"),
-        (UniverseDefinition("filter", "", filters={"min_price": float("nan")}), "must be a number"),
-        (UniverseDefinition("filter", "", filters={"min_price": -1}), "must be a number"),
+        (UniverseDefinition("filter", "", filters={"min_price": True}), "must be a non-negative number"),
+        (UniverseDefinition("filter", "", filters={"min_price": float("nan")}), "must be a non-negative number"),
+        (UniverseDefinition("filter", "", filters={"min_price": -1}), "must be a non-negative number"),
         (UniverseDefinition("filter", "", filters={"sectors": "Energy"}), "must be a list of names"),
         (UniverseDefinition("filter", "", filters={"min_market_cap": 5, "max_market_cap": 4}), "above max"),
         (UniverseDefinition("static", None, symbols=["A"]), "description of a universe must be"),  # type: ignore[arg-type]
