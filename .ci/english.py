@@ -1,8 +1,9 @@
 """Count patterns of unidiomatic English per file, and fail if a file has more than ``english.json`` lists.
 
 Part of ``make lint``. The list may only fall: after improving a text run ``python .ci/english.py --write``.
-It is a list of places to improve, not a rule of style. The files are the code in ``src``, ``examples`` and
-``benchmarks`` with its docstrings, comments and messages, and the pages without their code blocks.
+It is a list of places to improve, not a rule of style. The files are the code in ``onetape``, ``src``,
+``examples`` and ``benchmarks`` with its docstrings, comments and messages, and the pages without their
+code blocks.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def count(path: Path) -> int:
 def counts() -> dict[str, int]:
     """Return the count of each file that has any, by its path from the root."""
     code = (
-        path for top in ("src", "examples", "benchmarks") for path in (ROOT / top).rglob("*.py")
+        path
+        for top in ("onetape", "src", "examples", "benchmarks")
+        for path in (ROOT / top).rglob("*.py")
     )
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     found = {path.relative_to(ROOT).as_posix(): count(path) for path in [*code, *pages]}

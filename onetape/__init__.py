@@ -1,4 +1,4 @@
-"""One door to market data: bars that are complete, final, of one kind, and able to prove it.
+"""Market data behind one call: bars of one kind, with a record of their origin and their gaps.
 
 ::
 
@@ -6,13 +6,14 @@
 
     df = get_data_manager().get_ohlcv("AAPL", "1d", "2024-01-01", "2024-12-31")
 
-Each name is the very object of :mod:`src.data`, which is where the code lives, and is resolved when
-it is first used: importing this package loads neither pandas nor an HTTP library nor any vendor.
+The code is in :mod:`src.data`, and each name here is the same object as there. Names are resolved
+on first use, so importing this package loads neither pandas, nor an HTTP library, nor any vendor's
+module.
 
-Where another package is called ``src``, importing this one makes ``src.data`` importable beside it.
+If another package is named ``src``, importing this one makes ``src.data`` importable as well.
 
 Raises:
-    HiddenPackageError: another package has a ``src.data``, too.
+    HiddenPackageError: The other package also contains a ``src.data``.
 """
 
 from __future__ import annotations
@@ -87,12 +88,12 @@ _data = find_src_data()
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a public name in ``src.data``; nothing is kept here, so a patch there is seen."""
+    """Look up a public name in ``src.data``, each time, so that patches there take effect."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(_data, name)
 
 
 def __dir__() -> list[str]:
-    """List the public names together with what is already loaded."""
+    """List the public names and the module's other attributes."""
     return sorted({*globals(), *__all__})

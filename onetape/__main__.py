@@ -1,4 +1,4 @@
-"""``python -m onetape`` is the command ``onetape``."""
+"""Runs the command ``onetape`` for ``python -m onetape``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from src.data.removed import load_part
 
 
 def main() -> int:
-    """Run the command by the arguments of the process and return its exit code.
+    """Run the command with this process's arguments, and return its exit code.
 
     Raises:
-        MissingExtraError: This installation lacks the command.
+        MissingExtraError: The command is not part of this installation.
     """
     code: int = load_part("cli").main()
     return code

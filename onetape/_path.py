@@ -1,4 +1,4 @@
-"""Finds our ``src.data``, also where another package is called ``src``."""
+"""Finds this package's ``src.data``, even if another package is named ``src``."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
-# `src` lies beside this package, in an installation and in a checkout.
+# `src` is next to this package, in an installation as in a checkout.
 _SRC = Path(__file__).resolve().parents[1] / "src"
 _HOME = _SRC / "data" / "__init__.py"
 
 
 class HiddenPackageError(ImportError):
-    """Another package or module has the name ``src.data``, so ours cannot be imported.
+    """Another package or module is named ``src.data``, so onetape's own cannot be imported.
 
     Attributes:
-        path: its file.
+        path: File of the other package or module.
     """
 
 
 def find_src_data() -> ModuleType:
-    """Return our ``src.data``.
+    """Import and return onetape's ``src.data``.
 
-    A regular package ``src`` (a folder with an ``__init__.py``) hides every other one: our folder is
-    added to its path, behind its own.
+    If another ``src`` is a regular package (a folder with an ``__init__.py``), it hides onetape's,
+    whose folder is therefore appended to the other package's path.
 
     Raises:
-        HiddenPackageError: that package has a ``data`` of its own, or is a single file.
+        HiddenPackageError: The other ``src`` has its own ``data``, or is a single file.
     """
     src = import_module("src")
     if not hasattr(src, "__path__"):
-        raise _hidden(src.__file__)  # no `src.data` can be imported below a single file
+        raise _hidden(src.__file__)  # a single file cannot contain `src.data`
     if getattr(src, "__file__", None) is not None and str(_SRC) not in src.__path__:
         src.__path__.append(str(_SRC))
     loaded = sys.modules.get("src.data")
     if loaded is None:
-        # Looked up first: importing another one would run its code.
+        # Looked up first, because importing another package would run its code.
         spec = PathFinder.find_spec("src.data", src.__path__)
         origin = spec.origin if spec is not None else None
     else:
@@ -49,8 +49,8 @@ def find_src_data() -> ModuleType:
 
 def _hidden(path: str | None) -> HiddenPackageError:
     return HiddenPackageError(
-        f"{path} is imported as src.data, which is the name of onetape's own code, too; a program "
-        "can have only one of them. Rename that file or its folder, or run where it is not on the path",
+        f"{path} is imported as src.data, but onetape's own code has the same name, and a program can "
+        "have only one of them. Rename that file or its folder, or remove it from the path",
         name="src.data",
         path=path,
     )

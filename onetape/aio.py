@@ -1,4 +1,4 @@
-"""``await`` for programs with an event loop: every method of the facade, in threads of ours.
+"""The data manager's methods as coroutines, for programs with an event loop.
 
 ::
 
@@ -7,9 +7,9 @@
     manager = AsyncDataManager()
     bars = await manager.aget_ohlcv("BTCUSDT", "1h", bars=500)
 
-A call first looks into the store, in one of a few threads that never wait for a vendor. Only what
-the store cannot answer goes on to the threads that ask vendors. So what is cached is answered at once,
-however many calls hang on a vendor that is down.
+A call first reads the store, in one of a few threads that never wait for a vendor. Only if the
+store cannot answer is the call passed to the threads that query vendors. Cached bars are therefore
+returned immediately, however many calls are waiting for a vendor that is down.
 """
 
 from __future__ import annotations
@@ -35,16 +35,18 @@ __all__ = ["AsyncDataManager"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# As many symbols of a batch are asked for at once.
+# Number of symbols in a batch that are requested at the same time.
 _OF_A_BATCH = 4
 
 
 class _Twin(Generic[P, R]):
-    """An awaitable twin of a method of :class:`DataManager`, with its signature.
+    """A coroutine version of a :class:`DataManager` method, with the same signature.
 
     Args:
-        method: which. What the manager at hand has under its name is called.
-        looks: whether the store may answer alone; else it goes to the threads that wait at once.
+        method: Method to wrap. The manager's attribute of the same name is called, so subclasses
+            can override the method.
+        looks: Whether to try the store first; if False, the call goes directly to the threads that
+            can wait for vendors.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class _Twin(Generic[P, R]):
             deadline = Deadline(SystemClock(), _seconds(kwargs.get("timeout")))
 
             def work(*args: P.args, **kwargs: P.kwargs) -> R:
-                """Call the method; its warnings name the line that awaits it."""
+                """Call the method; its warnings point to the line that awaits the call."""
                 with working_for(place):
                     return method(*args, **kwargs)
 
@@ -91,7 +93,7 @@ class _Twin(Generic[P, R]):
 
 
 class _BatchTwin(_Twin[P, R]):
-    """The twin of a batch: one question for each symbol, so that what is cached waits for none."""
+    """The coroutine version of a batch, with one call per symbol, so that cached ones need not wait."""
 
     async def _answer(
         self, method: Callable[..., R], args: Any, kwargs: Any, deadline: Deadline
@@ -99,16 +101,16 @@ class _BatchTwin(_Twin[P, R]):
         others, options = args[1:], dict(kwargs)
         symbols, layout = options.pop("symbols", None), options.pop("layout", "dict")
         symbols = args[0] if args else symbols
-        if symbols is None or layout not in LAYOUTS:  # the method says what is wrong
+        if symbols is None or layout not in LAYOUTS:  # the method reports the error
             return await answer(partial(method, *args, **kwargs), deadline, looks=True)
         wanted = distinct_symbols(symbols)
-        answers: dict[Any, Any] = dict.fromkeys(wanted)  # in the order asked for
+        answers: dict[Any, Any] = dict.fromkeys(wanted)  # in the requested order
         left, progress = iter(wanted), options.pop("progress", None)
         options["progress"] = _unheard
         timeframe = str(others[0] if others else options.get("timeframe", ""))
 
         async def ask() -> None:
-            """Take one symbol after another until none is left."""
+            """Process one symbol after another until none is left."""
             nonlocal answers
             for symbol in left:
                 one = partial(method, [symbol], *others, **options)
@@ -129,11 +131,14 @@ class _BatchTwin(_Twin[P, R]):
 
 
 def _unheard(_: object) -> None:
-    """Tell nobody how far one symbol of a batch is."""
+    """Ignore the progress of a single symbol in a batch."""
 
 
 def _seconds(timeout: Any) -> float | None:
-    """Return a time of a call's own; None where there is none, or where the method says what is wrong."""
+    """Return a call's ``timeout`` in seconds; None if it is not set, or is invalid.
+
+    An invalid one is reported by the method itself.
+    """
     try:
         return seconds_of(timeout, "a call")
     except QueryError:
@@ -141,22 +146,22 @@ def _seconds(timeout: Any) -> float | None:
 
 
 class AsyncDataManager:
-    """The methods of a :class:`DataManager`, each as a coroutine whose name begins with ``a``.
+    """The methods of a :class:`DataManager` as coroutines, with names that begin with ``a``.
 
-    Arguments, answers, errors and warnings are those of the method. ``timeout`` counts from the
-    call, the wait for a thread included. A cancelled call ends at once; what it asked a vendor for
-    meanwhile is stored when it comes. What is not listed here does not wait: it is to be had from
-    ``manager`` itself, and a feed is iterated with ``async for``.
+    Arguments, results, errors and warnings are those of the method. ``timeout`` starts with the
+    call, so it includes waiting for a thread. A cancelled call ends immediately; data that it has
+    already requested from a vendor is still stored when it arrives. Methods that are not listed
+    here never wait; call them on ``manager``. Feeds are iterated with ``async for``.
 
-    All objects of this class share their threads: two that look into the store, and as many as 64
-    that wait for vendors. They do not keep a program from ending. Usable from several event loops
-    at once.
+    All objects of this class share their threads: two that read the store, and up to 64 that wait
+    for vendors. The threads do not keep a program from exiting. An object can be used from several
+    event loops at the same time.
 
     Args:
-        manager: the facade; by default that of the process.
+        manager: Data manager to use; by default that of the process.
 
     Attributes:
-        manager: as passed.
+        manager: Data manager that the coroutines call.
     """
 
     def __init__(self, manager: DataManager | None = None) -> None:
@@ -183,7 +188,7 @@ class AsyncDataManager:
     aget_open_interest = _Twin(DataManager.get_open_interest)
     aget_long_short_ratio = _Twin(DataManager.get_long_short_ratio)
     aget_fundamentals = _Twin(DataManager.get_fundamentals)
-    # mypy: an option of these could be called `self`.
+    # mypy: one of the options of these methods could be named `self`.
     alive_feed = _Twin(DataManager.live_feed, looks=False)  # type: ignore[arg-type]
     aget_live_feed = _Twin(DataManager.get_live_feed, looks=False)  # type: ignore[arg-type]
     aget_cache_stats = _Twin(DataManager.get_cache_stats)

@@ -1,4 +1,4 @@
-"""Tests of a provider of your own, against what its vendor really answered, without a network.
+"""Tests your own provider against recorded responses from its vendor, without a network.
 
 ::
 
@@ -41,7 +41,7 @@ __all__ = ["examine"]
 
 _KEY = "a-key-that-no-text-may-show"
 _Spoil = Callable[[HttpResponse], HttpResponse]
-# What says that there is nothing: wrong where the vendor has answered something else.
+# Errors that mean "no data", which are wrong if the vendor returned something else.
 _NOTHING = frozenset({"NoDataError", "SymbolNotFoundError"})
 _PAGE = b"<!DOCTYPE html><html><body><h1>We will be back soon</h1></body></html>"
 
@@ -56,30 +56,30 @@ def examine(
     *,
     adjustment: str = "raw",
 ) -> pd.DataFrame:
-    """Ask a provider what was recorded, then again with each answer spoilt in several ways.
+    """Test a provider on recorded responses, unchanged and damaged in several ways.
 
-    The provider's class is made anew, with a made-up key under every name that it declares, on an
-    empty cache. These are its promises:
+    For each request, a new instance of the provider is created, with an empty cache and an invented
+    key for every name that it declares. A provider must keep these promises:
 
-    - it gives bars, all of which can be bars, the same each time;
-    - what was recorded has the shape that it declares, where it declares one;
-    - no key stands where it would be shown;
-    - what is not its vendor's answer (a page for people, another document, half a body) is an error,
-      never bars and never "there is nothing";
-    - a refusal is one: 401, 403, 429, 500 and 503 are errors, and 429 is a rate limit.
+    - It returns bars, all of them valid, and the same ones each time.
+    - The recorded responses have the shape that it declares, if it declares one.
+    - No key appears where it could be displayed.
+    - Anything that is not a response of its vendor (an HTML page, a different document, half a
+      body) causes an error; it is never taken for bars, nor for the statement that none exist.
+    - HTTP 401, 403, 429, 500 and 503 cause errors, and 429 is recognized as a rate limit.
 
     Args:
-        provider: its class.
-        recording: folder of its recorded exchanges, which ``ONETAPE_RECORD`` has written.
-        symbol, timeframe, start, end: the question that was recorded, as for ``get_ohlcv``.
-        adjustment: ``raw``, ``split`` or ``all``, likewise.
+        provider: Class of the provider.
+        recording: Folder with the recorded requests and responses, written with ``ONETAPE_RECORD``.
+        symbol, timeframe, start, end: Query that was recorded, as for ``get_ohlcv``.
+        adjustment: Price adjustment in that query: ``raw``, ``split`` or ``all``.
 
     Returns:
-        The bars.
+        The bars from the unchanged recording.
 
     Raises:
-        AssertionError: it breaks a promise; the message has all that it breaks.
-        DataError: the recording does not answer the question, or cannot be read.
+        AssertionError: A promise is broken; the message lists all broken promises.
+        DataError: The recording does not contain the query, or cannot be read.
     """
     question = (symbol, timeframe, start, end)
     bench = _Bench(provider, Path(recording), question, adjustment)
@@ -93,7 +93,7 @@ def examine(
 
 
 class _Bench:
-    """Asks the provider over recorded answers, each time on an empty cache."""
+    """Queries the provider on recorded responses, each time with an empty cache."""
 
     def __init__(
         self,
@@ -108,13 +108,13 @@ class _Bench:
         self.shapes: dict[ShapeChange, None] = {}
 
     def ask(self, spoil: _Spoil = lambda response: response) -> pd.DataFrame:
-        """Return the bars that come of recorded answers, each of them changed by ``spoil``.
+        """Return the bars that the provider makes of the recorded responses, each changed by ``spoil``.
 
         Raises:
-            DataError: the answers gave none.
+            DataError: The provider returned no bars.
         """
         carrier = _Carrier(Recording(self._folder), spoil, self.requests)
-        clock = ManualClock(SystemClock().now_ms())  # what waits, waits for no time
+        clock = ManualClock(SystemClock().now_ms())  # waiting takes no time
         name = self._provider.name
         limiter = Limiter(name, Limits(), State(None, clock), is_local=True)
         names = [key if isinstance(key, str) else key[0] for key in self._provider.secrets]
@@ -138,28 +138,28 @@ class _Bench:
 
 
 class _Carrier:
-    """A transport that spoils what another one answers."""
+    """A transport that changes the responses of another one."""
 
     def __init__(self, inner: Recording, spoil: _Spoil, requests: list[HttpRequest]) -> None:
         self._inner, self._spoil, self._requests = inner, spoil, requests
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the recorded answer, spoilt."""
+        """Return the recorded response, changed by ``spoil``."""
         self._requests.append(request)
         return self._spoil(self._inner.send(request))
 
 
 def _broken(bench: _Bench, bars: pd.DataFrame) -> Iterator[str]:
-    """Yield a sentence for each promise that is broken."""
+    """Yield a sentence for each broken promise."""
     proof = bars.attrs["onetape"]
     if not len(bars):
         yield "- it returned no bars"
     if flagged := proof.get("flagged"):
-        yield f"- {len(flagged)} of its rows cannot be bars"
+        yield f"- {len(flagged)} of its rows are not valid bars"
     for change in bench.shapes:
         yield f"- the recorded answers differ from its `shapes`: {change}"
     if not bars.equals(bench.ask()):
-        yield "- it returned other bars for the same request"
+        yield "- it returned different bars for the same request"
     if any(_KEY in f"{request!r}{request.url}" for request in bench.requests):
         yield "- a key appears in the printed form of a request; put it in secret_params or secret_headers"
     for name, body in _bodies().items():
@@ -188,7 +188,7 @@ def _half(answer: HttpResponse) -> HttpResponse:
 
 
 def _not_refused(bench: _Bench, name: str, spoil: _Spoil) -> Iterator[str]:
-    """Yield what is wrong with what the provider makes of a spoilt answer."""
+    """Yield a sentence if the provider does not react to a damaged response with the right error."""
     try:
         bars = bench.ask(spoil)
     except AllProvidersFailedError as error:

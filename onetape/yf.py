@@ -1,4 +1,4 @@
-"""Scripts written for yfinance, on the data manager: cached, complete, with failover.
+"""Runs scripts written for yfinance on the data manager: cached, complete, with failover.
 
 ::
 
@@ -6,7 +6,7 @@
 
     bars = yf.download(["AAPL", "MSFT"], period="1y")
 
-``docs/coming-from-yfinance.md`` lists what is served and what differs.
+``docs/coming-from-yfinance.md`` lists the supported features and the differences.
 """
 
 from __future__ import annotations
@@ -23,5 +23,5 @@ __all__ = ["FastInfo", "NotServedError", "Search", "Ticker", "Tickers", "downloa
 
 
 def __getattr__(name: str) -> NoReturn:
-    """Refuse a name of yfinance that is not served here, and say what to use."""
+    """Reject a yfinance name that is not supported here; the error names the alternative."""
     refuse_name(name, OF_MODULE.get(name))

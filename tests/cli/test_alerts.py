@@ -185,6 +185,6 @@ def test_doctor_tells_of_a_job_that_does_not_run(
 def test_an_installation_without_records_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "RECORDS", "db.no_such_module")
     with pytest.raises(
-        ConfigError, match="this installation cannot keep alerts: its database has no alert table"
+        ConfigError, match="this installation cannot store alerts: its database has no alert table"
     ):
         command.records()

@@ -103,7 +103,7 @@ def test_the_command_for_a_gap_fills_it_in_its_lane(by: By, order: str) -> None:
                 own = "@".join(filter(None, ("BTCUSDT 1h", OWN_LANE[order])))
                 assert (
                     command
-                    == f"no request with the present rules fills it: {own} is returned instead"
+                    == f"under the current rules, no request fills it: {own} is returned instead"
                 )
                 continue
             assert by(order, *shlex.split(command)[1:]).code == 0, command
@@ -195,7 +195,7 @@ def test_the_remedy_of_a_difference_is_of_its_lane(
     plain = by(order, "verify", "BTCUSDT", "1h", "--json").json
     (advice,) = [d["advice"] for one in plain["comparisons"] for d in one["differences"]]
     if order == YAHOO:  # it would be fetched into another lane
-        assert advice == "nothing: with the present rules no request returns these bars"
+        assert advice == "nothing: under the current rules, no request returns these bars"
         return
     vendors.clear_log()
     assert by(order, *shlex.split(advice)[1:]).code == 0

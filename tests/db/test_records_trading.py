@@ -379,7 +379,7 @@ def test_an_ex_date_begins_with_the_day_of_its_market(
             assert [one["position_id"] for one in changed] == [rows["before"].id], symbol
             assert (rows["before"].avg_price, rows["on"].avg_price) == (99, 100), symbol
             fill: dict[str, Any] = {"action": "buy", "qty": 1, "price": 99}
-            with pytest.raises(QueryError, match="before the ex-date 2026-03-11"):
+            with pytest.raises(QueryError, match="before 2026-03-11, the ex-date"):
                 repos.positions.apply_fill(
                     position_id=rows["before"].id, **fill, ts=begin - microsecond
                 )
@@ -497,7 +497,7 @@ def test_a_fill_before_the_last_one_is_refused(db: TradingService, clock: Manual
     db.apply_fill(number, action="buy", qty=2, price=100, ts=NOW - timedelta(hours=2))
     before = db.apply_fill(number, action="sell", qty=1, price=130, ts=NOW - timedelta(hours=1))
     late = {"action": "buy", "qty": 1, "price": 70}
-    with pytest.raises(QueryError, match="before the last fill"):
+    with pytest.raises(QueryError, match="earlier than the last fill"):
         db.apply_fill(number, **late, ts=NOW - timedelta(hours=1, microseconds=1))  # type: ignore[arg-type]
     assert db.get_open_positions() == [before]
     db.apply_fill(number, **late, ts=NOW - timedelta(hours=1))  # type: ignore[arg-type]

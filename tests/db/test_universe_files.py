@@ -117,7 +117,7 @@ def test_a_mistake_is_an_error_with_its_line(
 def test_a_column_of_which_less_than_half_are_days_is_passed_over() -> None:
     """Cells without a value count for neither."""
     half = "symbol,x,Note\nAAA,,2010-03-01\nBBB,a,sold\nCCC,,\n"
-    with pytest.raises(UniverseError, match="'note', which is not read"):
+    with pytest.raises(UniverseError, match="'note', but that column is not read"):
         read(half)
     found = read(f"{half}DDD,,merged\n")
     assert (found.symbols, found.passed_over) == (("AAA", "BBB", "CCC", "DDD"), ("x", "note"))
@@ -128,7 +128,7 @@ def test_a_column_of_which_less_than_half_are_days_is_passed_over() -> None:
 )  # fmt: skip
 def test_words_for_no_day_are_cells_without_a_value(nothing: str) -> None:
     """Most members have not left: their cells do not outvote the days of those that did."""
-    with pytest.raises(UniverseError, match="'gone', which is not read"):
+    with pytest.raises(UniverseError, match="'gone', but that column is not read"):
         read(f"symbol,Gone\nAAA,{nothing}\nBBB,{nothing}\nCCC,2010-03-01\n")
     assert read(f"symbol,Gone\nAAA,{nothing}\nBBB,{nothing}\n").passed_over == ("gone",)
 
@@ -195,7 +195,7 @@ def test_members_of_which_none_ever_left_are_survivors(name: str) -> None:
                                   "date,added,removed,Delisted On\n2009-01-02,AAA,BBB,DAY\n"])  # fmt: skip
 def test_a_column_of_days_that_is_not_read_is_refused_by_its_name(text: str, day: str) -> None:
     quoted = f'"{day}"' if "," in day else day
-    with pytest.raises(UniverseError, match="'delisted_on', which is not read") as caught:
+    with pytest.raises(UniverseError, match="'delisted_on', but that column is not read") as caught:
         read(text.replace("DAY", quoted))
     assert caught.value.line == 1
 
@@ -227,7 +227,7 @@ def test_days_that_are_counted_are_not_lost(
 ) -> None:
     """Excel counts days since 1899, programs seconds or milliseconds since 1970."""
     rest = ",2009-01-02," * (columns != "symbol")
-    with pytest.raises(UniverseError, match="which is not read") as caught:
+    with pytest.raises(UniverseError, match="but that column is not read") as caught:
         read(f"{columns},{name}\nAAA{rest},{values[0]}\nBBB{rest},{values[1]}\n")
     assert caught.value.line == 1
 
@@ -262,7 +262,7 @@ def test_a_day_that_is_counted_is_refused_with_the_day_that_it_counts_to(text: s
 
 def test_days_within_a_json_value_are_not_lost() -> None:
     entries = [{"symbol": "AAA", "member": {"since": "2010-03-01", "till": None}}, {"symbol": "B"}]
-    with pytest.raises(UniverseError, match="'member', which is not read"):
+    with pytest.raises(UniverseError, match="'member', but that column is not read"):
         read(json.dumps(entries))
     entries[0]["member"] = {"weight": 0.5}
     assert read(json.dumps(entries)).passed_over == ("member",)

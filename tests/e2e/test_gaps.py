@@ -179,7 +179,7 @@ def test_of_nothing_stored_no_gap_is_told(manager: DataManager) -> None:
         manager.gaps("AAPL", "1d")
     assert manager.gaps().series == (), "an empty cache"
     manager.get_ohlcv("AAPL", *SPRING)
-    with pytest.raises(QueryError, match="the end is given without a start: 2024-05-03"):
+    with pytest.raises(QueryError, match="an end was given without a start: 2024-05-03"):
         manager.gaps("AAPL", "1d", None, "2024-05-03")
     with pytest.raises(QueryError, match="unknown timeframe"):
         manager.gaps("AAPL", "1q")

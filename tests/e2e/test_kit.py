@@ -121,7 +121,7 @@ class Misdeclares(BinanceDataDownloader):
         (Shows, ["a key appears in the printed form of a request"]),
         (Shrugs, ["HTTP 429 is UnavailableError, not RateLimitedError"]),
         (Misdeclares, ["differ from its `shapes`: klines: [][0] is number, not text"]),
-        (Forgets, ["other bars for the same request"]),
+        (Forgets, ["different bars for the same request"]),
     ],
 )
 def test_a_broken_promise_is_told(provider: Any, said: list[str], record: Record) -> None:

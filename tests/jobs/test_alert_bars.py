@@ -345,7 +345,7 @@ def test_history_that_perishes_is_a_problem_until_it_is_fetched(
     source = ClientBars(services.client, perishing)
     ((key, text),) = source.other_problems().items()
     assert key == "perishes:AAPL 5m"
-    assert text.startswith("AAPL 5m: yahoo deletes everything after 2024-04-2")
+    assert text.startswith("AAPL 5m: yahoo begins to drop the data after 2024-04-2")
     assert "`onetape sync` fetches it" in text
     put(services.cache.store, clock.now_ms() - 2 * DAY_MS)
     assert source.other_problems() == {}

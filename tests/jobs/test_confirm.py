@@ -467,7 +467,7 @@ def test_a_dry_run_says_what_the_run_then_does(
     ["0", "0%", "101%", "1", "-1%", "text", "nan%", "inf%", "", "1%%", "%", "1e400%", "\u0661%"],
 )
 def test_what_is_no_share_is_refused(sample: str) -> None:
-    with pytest.raises(QueryError, match="not a share of the stored bars:"):
+    with pytest.raises(QueryError, match="not a percentage of the stored bars:"):
         confirm_sample(sample)
 
 

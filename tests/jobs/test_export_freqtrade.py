@@ -93,7 +93,7 @@ def test_a_share_and_bars_of_no_exchange_are_named(
     done = exported(manager, tmp_path)
     assert [one.path for one in done.values()] == ["", ""]
     assert done["AAPL 1d"].problem == "not a pair of coins"
-    assert {one.problem for one in done.values()} >= {"its bars are not those of an exchange"}
+    assert {one.problem for one in done.values()} >= {"its bars are not from an exchange"}
 
 
 def test_a_longer_file_of_freqtrades_own_is_not_replaced(
@@ -169,7 +169,7 @@ def test_a_stored_venue_does_not_lead_out_of_the_folder(
     key = SeriesKey("BTCUSDT", Timeframe.parse("1h"))
     manager._services.cache.store.commit(key, Commit((piece,), kind=kind))
     one = exported(manager, tmp_path / "data" / "below")["BTCUSDT 1h"]
-    assert (one.path, one.problem) == ("", "its bars are not those of an exchange")
+    assert (one.path, one.problem) == ("", "its bars are not from an exchange")
     assert not list(tmp_path.rglob("*.feather"))
 
 

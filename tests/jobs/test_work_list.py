@@ -81,7 +81,7 @@ def test_a_row_with_a_mistake_is_a_problem_of_that_row_alone(
         ("symbol,tiemframe\nAAPL,1d", "unknown column: 'tiemframe'"),
         ("- {symbol: AAPL, since: 2020}", "unknown column: 'since'"),
         ("- [AAPL", "cannot be read as YAML"),
-        ("series: AAPL", "; a list named `series` is accepted"),
+        ("series: AAPL", "; only a list named `series` is accepted"),
         ("symbols: [AAPL]\nfrom: 2020", "has the key 'from'"),
         ("", "contains no series"),
         ("# nothing\n\n", "contains no series"),

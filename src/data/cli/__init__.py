@@ -68,10 +68,11 @@ _MODULES = {"lineage": "lineage_command", "report": "report_command"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: done. 1: the command failed or is incomplete. 2: the arguments were wrong.
+    The code is 0 if the command is done, 1 if it failed or its result is incomplete, and 2 if the
+    arguments are invalid.
 
     Raises:
-        SystemExit: The parser exits, for ``--help`` (0) and for unknown options (2).
+        SystemExit: The parser exits: after ``--help`` with 0, after an unknown option with 2.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def guarded(args: argparse.Namespace) -> int:
-    """Run a parsed command; print a typed error as one line, and return the exit code."""
+    """Run a parsed command and return its exit code; a typed error is printed on one line."""
     from .arguments import refuse_swapped
 
     speak_plainly()
@@ -119,7 +120,7 @@ def guarded(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Make SIGTERM end a command as Ctrl-C does: received data is kept, a report is printed."""
+    """Make SIGTERM end a command like Ctrl-C: received data is kept, and the report is printed."""
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ValueError:  # only the main thread of a program has signals
@@ -145,7 +146,7 @@ def _of_the_system(error: OSError) -> str:
 
 
 def _refuse_empty(args: argparse.Namespace) -> None:
-    """Reject empty values: a shell variable that is not set must not mean everything.
+    """Reject empty values, so that an unset shell variable never selects everything.
 
     Raises:
         QueryError: A value is empty.
@@ -157,7 +158,7 @@ def _refuse_empty(args: argparse.Namespace) -> None:
 
 
 def _run(command: Callable[[argparse.Namespace], Report | int], args: argparse.Namespace) -> int:
-    """Run a command, print the report if it returns one, and return the exit code."""
+    """Run a command, print its report if it returns one, and return the exit code."""
     with warnings.catch_warnings():
         # Warnings about how libraries use each other do not concern the user of a command.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -168,12 +169,12 @@ def _run(command: Callable[[argparse.Namespace], Report | int], args: argparse.N
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning without its location in a file."""
+    """Print a warning without the file and line that caused it."""
     note(str(message))
 
 
 def _drop_output() -> None:
-    """Close standard output if its reader is gone, so that exiting reports no error."""
+    """Close standard output if nobody reads it any more, so that no error is reported at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -189,7 +190,7 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.ArgumentParser:
-    """Build the parser; import and configure only the command in use, or all if ``every``."""
+    """Build the parser; import and configure only the command in use or, if ``every``, all commands."""
     parser = Parser(
         prog="onetape",
         description="Market data behind one call: bars, quotes, fundamentals and live feeds, cached.",
@@ -222,7 +223,7 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
 
 @contextmanager
 def _logging(log: str | None, *, verbose: bool) -> Iterator[None]:
-    """Show the library's log on standard error if requested; otherwise show no log.
+    """Show the library's log on standard error while the block runs, if requested.
 
     Raises:
         ConfigError: The environment requests an unknown format or level.

@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Fetch the actions; the exit code is 1 if no vendor answered for some ex-dates."""
+    """Fetch splits and dividends; the exit code is 1 if no vendor answered for some ex-dates."""
     manager = manager_of(args, makes_folder=True)
     with asking(args) as notes:
         frame = manager.get_actions(args.symbol, args.start, args.end, timeout=args.timeout)

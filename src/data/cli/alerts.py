@@ -113,15 +113,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def records(*, make: bool = True) -> AlertBook | None:
     """Return the store of alerts, which is in the optional database.
 
-    No other function of this module refers to the database.
+    No other function in this module refers to the database.
 
     Args:
-        make: Whether to create missing tables; if false, None is returned when they are missing.
+        make: Whether to create missing tables; if False, None is returned if they are missing.
 
     Raises:
-        MissingExtraError: The extra ``db`` is not installed; the error has the command to install
-            it.
-        ConfigError: This installation stores no alerts.
+        MissingExtraError: The extra ``db`` is not installed; the error contains the install
+            command.
+        ConfigError: This installation cannot store alerts.
         DataError: The database cannot be used.
     """
     name = f"{__package__.rpartition('.')[0]}.{RECORDS}"
@@ -131,7 +131,7 @@ def records(*, make: bool = True) -> AlertBook | None:
         if error.name != name:
             raise
         raise ConfigError(
-            "this installation cannot keep alerts: its database has no alert table"
+            "this installation cannot store alerts: its database has no alert table"
         ) from None
     book: AlertBook | None = home.alert_records(make=make)
     return book
@@ -147,10 +147,10 @@ def _book() -> AlertBook:
 
 
 def _add(args: argparse.Namespace) -> Report:
-    """Add an alert, and report if its value is already beyond the threshold.
+    """Add an alert, and report it if the value is already beyond the threshold.
 
     Raises:
-        QueryError: The alert is invalid, or no vendor has such bars.
+        QueryError: The alert is invalid, or no vendor serves the bars that it needs.
     """
     from ..jobs.populate import job_services
 
@@ -173,7 +173,9 @@ def _add(args: argparse.Namespace) -> Report:
 
 
 def _first(services: Services, alert: Alert, timeout_s: float | None) -> Any:
-    """Return the evaluation of a new alert, or None if its bars are unavailable at the moment.
+    """Evaluate a new alert and return the result.
+
+    The result is None for a data alert, and if the bars are currently unavailable.
 
     Raises:
         QueryError: The bars can never be fetched, or the indicator is unknown or can never cross
@@ -205,7 +207,7 @@ def _added(alert: Alert, events: tuple[AlertEvent, ...]) -> Report:
 
 
 def _config(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the configuration of the alert from the options."""
+    """Return the alert's configuration as given by the options."""
     options = {"ticker": args.symbol, "condition": args.condition, "expires": args.expires}
     if args.problem:
         if args.condition or args.value is not None or args.indicator:
@@ -229,7 +231,7 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _rearm(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Return the ``re_arm_config`` from the options, or None if none is given."""
+    """Return the ``re_arm_config`` as given by the options, or None if no such option is given."""
     config: dict[str, Any] = {}
     if args.hysteresis is not None:
         is_share = args.hysteresis.endswith("%")
@@ -288,7 +290,8 @@ def _run(args: argparse.Namespace) -> int:
     """Run the alert job once or repeatedly; messages are printed as they are delivered.
 
     Returns:
-        With ``--once``, 1 if bars could not be fetched or a delivery failed; otherwise 0.
+        Exit code: with ``--once``, 1 if bars could not be fetched or a delivery failed; otherwise
+        0.
     """
     job = _job(args)
     while True:
@@ -319,7 +322,7 @@ def _job(args: argparse.Namespace) -> AlertJob:
     book, services = _book(), job_services(args.cache_dir, args.config)
 
     def perishing() -> Any:
-        """Return the stored series that have bars which vendors will soon no longer serve."""
+        """Return the stored series with missing bars that vendors will soon stop serving."""
         listing, folder = services.cache.maintenance.listing(), services.settings.cache_dir
         answering, now_ms = services.client.answering, services.clock.now_ms()
         return perishable(listing, answering, services.selector, now_ms, folder)
@@ -331,7 +334,7 @@ def _job(args: argparse.Namespace) -> AlertJob:
 
 
 def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Delivery], Outcome]:
-    """Return the function that delivers a message: to the webhook if given, else by printing it."""
+    """Return the function that delivers messages: to the webhook if one is given, else by printing."""
     if args.webhook is not None:
         from ..net.webhook import Webhook
 
@@ -339,7 +342,7 @@ def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Deliver
         return lambda delivery: hook.post(delivery.to_json())
 
     def print_message(delivery: Delivery) -> Outcome:
-        """Print a message and report it as sent."""
+        """Print a message, and return the outcome ``sent``."""
         text = json.dumps(delivery.to_json()) if args.json else delivery.text
         print(text, flush=True)
         return Outcome("sent", "printed")
@@ -348,7 +351,7 @@ def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Deliver
 
 
 def _ended(report: RunReport, args: argparse.Namespace) -> int:
-    """Print the failures of one run, preceded by its JSON if requested; return the exit code."""
+    """Print the failures in one run, after its JSON report if requested; return the exit code."""
     if args.json:
         print(json.dumps({"run": report.to_json()}), flush=True)
     for series, reason in report.failed.items():

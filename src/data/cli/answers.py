@@ -30,7 +30,7 @@ Provenance = Mapping[str, Any]
 
 
 def headline(provenance: Provenance, seconds: float | None) -> Text:
-    """Return one line about an answer: series, bars, vendors, and the seconds it took, if given."""
+    """Return a line about an answer: series, bars, vendors and, if given, the duration in seconds."""
     vendors = ", ".join(provenance["vendors"]) or "no vendor"
     vendors += " (MADE UP)" if provenance.get("made_up") else ""
     vendors += " (SAMPLE)" if provenance.get("sample") else ""
@@ -53,7 +53,7 @@ def headline(provenance: Provenance, seconds: float | None) -> Text:
 
 
 def bars_shown(frame: pd.DataFrame, most: int) -> Shown:
-    """Yield a chart of the close prices, if there are enough for one, and the first and last bars."""
+    """Yield a chart of the closes, if there are enough of them, and a table of first and last bars."""
     if len(frame) >= _FEWEST_CHARTED:
         yield _Chart(frame)
         yield ""
@@ -61,7 +61,7 @@ def bars_shown(frame: pd.DataFrame, most: int) -> Shown:
 
 
 class _Chart:
-    """The close prices of a frame, drawn to the screen's width, with the first and last day below."""
+    """A chart of a frame's closes in the screen's width, labelled with the first and last day."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
@@ -73,7 +73,7 @@ class _Chart:
 
 
 def _drawn(lines: Sequence[str], first: str = "", last: str = "") -> Iterator[Text]:
-    """Yield the lines of a chart, then a line that labels its first and last bar."""
+    """Yield a chart's lines, then a line with labels for the first and the last bar."""
     for line in lines:
         yield styled(line, "cyan")
     if lines:
@@ -83,11 +83,11 @@ def _drawn(lines: Sequence[str], first: str = "", last: str = "") -> Iterator[Te
 
 
 class Blocks:
-    """One series drawn in blocks on the chart's own axis, with gaps shaded and marks above it.
+    """One series of a chart, drawn with block characters; gaps are shaded, and marks are above.
 
     Args:
         picture: Chart to draw from.
-        place: Position of the series in it.
+        place: Position of the series in the chart.
     """
 
     def __init__(self, picture: Chart, place: int = 0) -> None:
@@ -147,7 +147,7 @@ def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
 
 
 def attempts_shown(provenance: Provenance) -> Shown:
-    """Yield the vendors queried in this call, with results and the reasons of failures."""
+    """Yield a line for each vendor queried in this call, with the result or the reason for a failure."""
     attempts = provenance["attempts"]
     if not attempts:
         yield styled("no request sent: everything was cached", "dim")
@@ -171,7 +171,7 @@ def attempts_shown(provenance: Provenance) -> Shown:
 
 
 def gaps_shown(provenance: Provenance) -> Shown:
-    """Yield the first gaps, each with its reason; a single gap is left to the warning."""
+    """Yield the first gaps with their reasons; a single gap is omitted, as the warning mentions it."""
     if provenance["gaps_total"] == 1 and not provenance["complete"]:
         return
     for gap in provenance["gaps"][:_GAPS_SHOWN]:
@@ -185,7 +185,7 @@ def gaps_shown(provenance: Provenance) -> Shown:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as plain mappings with ISO times; a missing time is None."""
+    """Return the rows as dictionaries of plain values, with ISO times; a missing time is None."""
     plain = frame.reset_index()
     for name in plain.select_dtypes("datetime").columns:
         times = plain[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ").astype(object)
@@ -209,14 +209,16 @@ _SMALLEST = 8
 def chart(
     values: Sequence[float], *, width: int, height: int = 6, shaded: Sequence[bool] = ()
 ) -> list[str]:
-    """Return an area chart in blocks, latest on the right, labelled with highest and lowest value.
+    """Return an area chart of block characters, labelled with the highest and the lowest value.
+
+    The latest value is on the right.
 
     Args:
         values: Values to draw; missing ones (NaN) are skipped.
         width: Maximum number of characters in a line, including the labels.
         height: Number of lines.
-        shaded: Whether each value is in a gap. If given, missing values keep their place: they are
-            shaded in a gap, and blank elsewhere.
+        shaded: For each value, whether it is in a gap. If given, missing values keep their place:
+            in a gap they are shaded, elsewhere they are blank.
     """
     finite = [float(v) for v in values if math.isfinite(v)]
     if not finite:
@@ -254,7 +256,7 @@ def _columns(values: Sequence[float], most: int) -> Sequence[float | None]:
 
 
 def _placed(values: Sequence[float], most: int) -> Sequence[float | None]:
-    """Return one value for each column as :func:`_columns` does, but None for an empty column."""
+    """Return one value for each column, like :func:`_columns`, with None for an empty column."""
     groups = [[v for v in group if math.isfinite(v)] for group in _grouped(values, most)]
     finite = [v for group in groups for v in group]
     return _farthest(groups, sum(finite) / len(finite))

@@ -27,12 +27,12 @@ def command(
     run: Callable[[argparse.Namespace], Report | int],
     epilog: str | None = None,
 ) -> None:
-    """Make a parser a command: set the function that it runs, and add the options of every command.
+    """Turn a parser into a command: set the function that it runs, and add the common options.
 
     Args:
         parser: Parser that already has the command's own options.
         run: Function that returns the report, or prints by itself and returns the exit code.
-        epilog: Text below the options in the help.
+        epilog: Text below the options in the help text.
     """
     parser.epilog = epilog
     add_output(parser)
@@ -65,9 +65,9 @@ def add_question(parser: argparse.ArgumentParser) -> None:
 
 
 def question(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of :func:`add_question` by the names of ``DataManager.get_ohlcv``.
+    """Return the options added by :func:`add_question` as arguments for ``DataManager.get_ohlcv``.
 
-    The symbols are left out.
+    The symbols are not included.
 
     Raises:
         QueryError: A timeframe is among the symbols.
@@ -95,7 +95,7 @@ def question(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def refuse_swapped(args: argparse.Namespace) -> None:
-    """Reject a timeframe or a date given as a symbol, whatever the command.
+    """Reject a timeframe or a date given in place of the symbol, in any command.
 
     Raises:
         QueryError: The first argument is a timeframe or a date.
@@ -158,7 +158,7 @@ def add_universe(parser: argparse.ArgumentParser, usual: str) -> None:
 
     Args:
         parser: Parser of the command.
-        usual: Text for the help: the time for which members are taken if no day is given.
+        usual: Help text that describes the period whose members are used if no day is given.
     """
     parser.add_argument(
         "--universe",
@@ -174,10 +174,11 @@ def add_universe(parser: argparse.ArgumentParser, usual: str) -> None:
 
 
 def check_one(args: argparse.Namespace, example: str, *, with_timeframe: bool = False) -> None:
-    """Reject a command unless it names exactly one of these: a symbol, a universe, all stored series.
+    """Reject arguments unless they name exactly one of: a symbol, a universe, all stored series.
 
     Raises:
-        QueryError: The command names none or several, or a symbol without the timeframe it needs.
+        QueryError: None or several of these are named, or a symbol without the timeframe that is
+            required.
     """
     named = sum(map(bool, (args.symbol, args.all, args.universe is not None)))
     if named != 1 or (with_timeframe and bool(args.symbol) != bool(args.timeframe)):
@@ -195,7 +196,8 @@ def check_one(args: argparse.Namespace, example: str, *, with_timeframe: bool = 
 def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> Members | None:
     """Return the members of the universe on the command line, or None if none is named.
 
-    If no day is given, these are all members during the range. See :func:`add_universe`.
+    If no day is given, these are all symbols that were members during the range. See
+    :func:`add_universe`.
 
     Raises:
         QueryError: A day is given without a universe, or is not a valid date.
@@ -247,7 +249,7 @@ def add_session(parser: argparse._ActionsContainer) -> None:
 
 
 def add_freshness(parser: argparse.ArgumentParser) -> None:
-    """Add options to use only the cache, or to bypass it."""
+    """Add the options to use only the cache, or to bypass it."""
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
         "--offline", action="store_true", help="use only the cache; send no request"
@@ -258,7 +260,7 @@ def add_freshness(parser: argparse.ArgumentParser) -> None:
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
-    """Add options for the cache folder and the rules file."""
+    """Add the options for the cache folder and the rules file."""
     parser.add_argument("--cache-dir", metavar="DIR", help="cache folder")
     parser.add_argument(
         "--config", metavar="FILE", help="rules file, merged over the packaged rules"
@@ -266,7 +268,7 @@ def add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add options for the output format and the log format."""
+    """Add the options for the output format and the log format."""
     parser.add_argument("--json", action="store_true", help="print JSON")
     # Also allowed after the command; if not given there, the value before the command is used.
     parser.add_argument(
@@ -296,7 +298,7 @@ def add_timeout(
     parser: argparse.ArgumentParser,
     help_text: str = "stop waiting for vendors after this time; default: after 30 s without a response",
 ) -> None:
-    """Add the option for the longest time that the command waits for vendors and other callers."""
+    """Add the option that limits how long the command waits for vendors and other callers."""
     parser.add_argument(
         "--timeout",
         type=seconds,
@@ -306,7 +308,7 @@ def add_timeout(
 
 
 def add_executor(parser: argparse.ArgumentParser) -> None:
-    """Add the option that selects threads or processes for work that queries no vendor."""
+    """Add the option that selects worker processes for work that queries no vendor."""
     parser.add_argument(
         "--executor",
         metavar="WORKERS",
@@ -315,10 +317,10 @@ def add_executor(parser: argparse.ArgumentParser) -> None:
 
 
 def listed(text: str) -> list[str]:
-    """Split ``A,B C`` into its parts.
+    """Split a list such as ``A,B C`` at commas and spaces.
 
     Raises:
-        argparse.ArgumentTypeError: The text contains no parts.
+        argparse.ArgumentTypeError: The list is empty.
     """
     parts = [part for part in text.replace(",", " ").split() if part]
     if not parts:
@@ -350,10 +352,10 @@ def age(text: str) -> Age:
 
 
 def seconds(text: str, least: float = 0.1) -> float:
-    """Parse a number of seconds from ``least`` to a day.
+    """Parse a number of seconds between ``least`` and one day.
 
     Raises:
-        argparse.ArgumentTypeError: The text is not such a number.
+        argparse.ArgumentTypeError: The text is not a number in this range.
     """
     try:
         value = float(text)

@@ -71,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         (refresh, _refresh), (clean, _clean),
     )  # fmt: skip
     for action, work in works:
-        action.add_argument("--bundles", metavar="DIR", help="folder of bundles")
+        action.add_argument("--bundles", metavar="DIR", help="bundle folder")
         command(action, work)
 
 

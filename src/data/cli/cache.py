@@ -81,7 +81,7 @@ def _stats_shown(document: dict[str, Any]) -> Shown:
 
 
 def _damage(health: dict[str, Any]) -> Any:
-    """Return the damage found in the files that were read, and the number of those files."""
+    """Return a line about the damage found, with the number of files that were read."""
     read = f"{health['files_read']:,} of {counted(health['files_count'], 'file')} read"
     if not health["damaged_count"]:
         return f"none ({read})"

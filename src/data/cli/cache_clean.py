@@ -92,7 +92,7 @@ def _shown(aged: Aged | None, document: dict[str, Any]) -> Shown:
 
 
 def _aged_shown(aged: Aged, document: dict[str, Any]) -> Shown:
-    """Yield the years that were deleted, or would be in a dry run, with their sizes."""
+    """Yield the years that were deleted, or would be deleted in a dry run, with their sizes."""
     from ..cache.layout import BARS
 
     if aged.years:

@@ -84,7 +84,7 @@ def _export(args: argparse.Namespace) -> Report:
 
 
 def _for_freqtrade(args: argparse.Namespace) -> Report:
-    """Write the files of another tool, and report which bars are not in them."""
+    """Write files in another tool's format, and report the bars that are left out."""
     from ..jobs.export import Exporter
     from ..jobs.export_freqtrade import write_files
     from ..wiring import build
@@ -140,7 +140,7 @@ def _wanted(args: argparse.Namespace) -> Wanted:
 
 
 def _meant(services: Any, args: argparse.Namespace) -> SeriesKey:
-    """Return the requested series, in the lane that ``--lane`` names."""
+    """Return the requested series, with the lane (bars of one kind and source) that ``--lane`` names."""
     keys = chosen(services, args.symbol, args.timeframe)
     own = keys if args.lane else services.client.answering(keys)
     lane = next((key for key in own if not args.lane or key.lane_label == args.lane), None)

@@ -130,7 +130,7 @@ def _counts(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> dict[str,
 
 
 def _read(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> str:
-    """Return a string with the number of series, tables and fundamentals that were read."""
+    """Return a text with the number of series, tables and fundamentals that were read."""
     counts = _counts(keys, others)
     text = [counted(counts["series"], "series")]
     text += [counted(counts["tables"], "table")] if counts["tables"] else []
@@ -371,7 +371,7 @@ def _other_log_table(one: OtherLog, entries: Sequence[dict[str, Any]]) -> TextTa
 
 
 def _author(entry: dict[str, Any], unnamed: str = "written") -> str:
-    """Return the origin of a log entry: vendors, recovery, or the call that deleted."""
+    """Return the origin of a log entry: vendors, a recovery, or the call that deleted bars."""
     if entry["deleted"]:
         return f"deleted by {entry['deleted']}"
     if entry.get("quarantined"):

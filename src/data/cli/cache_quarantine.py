@@ -24,7 +24,7 @@ _SHOWN = 50
 def configure(actions: Any) -> None:
     """Add the command's sub-commands to its parser."""
     parser = actions.add_parser(
-        "quarantine", help="rows that cannot be bars and damaged files, quarantined with the reason"
+        "quarantine", help="invalid rows and damaged files, quarantined with the reason"
     )
     subcommands = parser.add_subparsers(dest="deed", metavar="ACTION", required=True)
     listed = subcommands.add_parser(
@@ -32,7 +32,8 @@ def configure(actions: Any) -> None:
     )
     shown = subcommands.add_parser("show", help="show every row and file, with the reason")
     restored = subcommands.add_parser(
-        "restore", help="put back rows that can be bars, if no bar has taken their place"
+        "restore",
+        help="put back bars that their vendor withdrew, if no bar is stored at their time",
     )
     purged = subcommands.add_parser(
         "purge",

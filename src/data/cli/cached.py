@@ -26,10 +26,10 @@ _SYMBOLS_SHOWN = 12
 
 
 def manager_of(args: argparse.Namespace, *, makes_folder: bool = False) -> DataManager:
-    """Return the data manager for the named folder and rules.
+    """Return the data manager for the folder and rules given as options.
 
     Raises:
-        QueryError: The folder does not exist, and ``makes_folder`` is false.
+        QueryError: The folder does not exist, and ``makes_folder`` is False.
     """
     from ..data_manager import DataManager
 
@@ -39,7 +39,7 @@ def manager_of(args: argparse.Namespace, *, makes_folder: bool = False) -> DataM
 
 
 def check_folder(args: argparse.Namespace) -> None:
-    """Reject a named cache folder that does not exist; raises ``QueryError``."""
+    """Raise ``QueryError`` if a cache folder is given that does not exist."""
     if args.cache_dir and not Path(args.cache_dir).expanduser().exists():
         raise QueryError(
             f"the cache folder does not exist: {args.cache_dir}",
@@ -51,11 +51,11 @@ def check_folder(args: argparse.Namespace) -> None:
 
 
 def chosen(manager: Installation, symbol: str | None, label: str | None = None) -> list[SeriesKey]:
-    """Return the requested series, in all their lanes, or all series if none is named.
+    """Return the requested series in all their lanes, or all series if no symbol is given.
 
     Raises:
         CacheError: Nothing is cached for the symbol and timeframe; the hint names cached series.
-        QueryError: The symbol or timeframe cannot be understood.
+        QueryError: The symbol or timeframe is invalid.
     """
     name = meant(manager, symbol) if symbol else None
     frame = Timeframe.parse(label) if label else None
@@ -71,7 +71,8 @@ def chosen_with_others(
 ) -> tuple[list[SeriesKey], list[OtherPart]]:
     """Return the requested series, and the requested tables and fundamentals.
 
-    Raises the errors of :func:`chosen`, but only if the symbol has neither series nor other data.
+    Errors are those of :func:`chosen`, but they are raised only if neither series nor other data is
+    stored for the symbol.
     """
     name = meant(manager, symbol) if symbol else None
     frame = Timeframe.parse(label) if label else None
@@ -82,7 +83,7 @@ def chosen_with_others(
 
 
 def meant(manager: Installation, text: str) -> str:
-    """Return the cached symbol that a string refers to, as stored or as resolved.
+    """Return the cached symbol that a string refers to, directly or after resolving it.
 
     Raises:
         QueryError: The text is not cached and is not a symbol.
@@ -114,15 +115,15 @@ def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
 
 
 def named(key: SeriesKey) -> dict[str, Any]:
-    """Return the identity of a series as plain values."""
+    """Return symbol, timeframe and lane of a series as plain values."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 
 def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]]:
-    """Return one plain entry for each stored series.
+    """Describe each stored series as plain values.
 
-    Entries come from the index or, without one, from the documents. With ``check`` every file is
-    read, and an entry includes any damage.
+    The values come from the index or, if there is none, from each series' own document. If
+    ``check`` is True, every file is read, and any damage is included.
     """
     upkeep = manager.cache.maintenance
     if not check:
@@ -138,7 +139,7 @@ def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]
 
 
 def entries(manager: Installation, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:
-    """Return one plain entry for each series, with the reason if it cannot be read."""
+    """Describe each series as plain values, with the reason if it cannot be read."""
     return [_entry(manager, key) for key in keys]
 
 
@@ -173,7 +174,7 @@ def _entry(
 
 
 def confirmations(manager: Installation, key: SeriesKey) -> tuple[ComparedBars, ...]:
-    """Return the valid comparisons with second vendors; empty if a newer version wrote them."""
+    """Return the valid results of comparisons with second vendors; none if a newer version wrote them."""
     try:
         return manager.client.confirmations(key)
     except FormatVersionError:
@@ -191,7 +192,7 @@ def _extent(
 
 
 def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, str]]:
-    """Return the series that could not be processed, as plain values."""
+    """Return the series that could not be processed, and the reasons, as plain values."""
     return [named(key) | {"problem": faults} for key, faults in problems]
 
 

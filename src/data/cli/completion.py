@@ -73,7 +73,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 def _complete(action: argparse.Action, shtab: Any) -> None:
     """Set the choices or files that a shell offers for an argument.
 
-    The parser is used only to generate the script, never to parse.
+    This changes the parser, which is used only to generate the script, never to parse.
     """
     from ..vendors.registry import VENDORS
 

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the spans; a series that is not stored has none."""
+    """Return a series' covered spans; there are none if the series is not stored."""
     frame = manager_of(args).coverage(args.symbol, args.timeframe)
     rows = records(frame.set_index("lane"))
     name = f"{args.symbol} {args.timeframe}"

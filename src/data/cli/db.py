@@ -48,10 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _database() -> Database:
-    """Return the database named by the environment.
+    """Return the database that the environment variables name.
 
     Raises:
-        DatabaseUrlError: The environment names no database.
+        DatabaseUrlError: The environment variables do not name a valid database.
         MissingExtraError: The extra is not installed.
     """
     from ..db import Database

@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show the demonstration; return 1 if there is neither a network nor sample bars."""
+    """Show the demonstration; return 1 if neither a network nor sample bars are available."""
     from ..jobs.showcase import SAMPLE_QUESTION, Showcase
 
     tell = _Reporter(args)
@@ -59,10 +59,10 @@ def run(args: argparse.Namespace) -> int:
 def _role_lines(
     roles: Sequence[VendorRole], *, is_lacking: bool
 ) -> Iterator[tuple[Cell, str, Sequence[Cell]]]:
-    """Yield a line for each vendor; vendors that were skipped for the same reason share a line.
+    """Yield a line for each vendor; vendors skipped for the same reason share a line.
 
     Args:
-        roles: Each vendor with its part in the answer.
+        roles: Each vendor with its role for the query.
         is_lacking: Whether the answer has gaps. If not, missing keys are not mentioned.
     """
     others = {one.vendor: one.why for one in roles if one.role == "not asked"}
@@ -117,7 +117,7 @@ class _Reporter:
         self._show("", Rule(styled(text, "bold"), align="left", style="dim"))
 
     def opening(self, case: Showcase, *, is_temporary: bool) -> None:
-        """Print the title of the demonstration and the folder of its bars."""
+        """Print the title of the demonstration and the folder in which its bars are stored."""
         keep = " (deleted afterwards; --cache-dir keeps it)" if is_temporary else ""
         self._show(
             styled("onetape: market data behind one call", "bold"),
@@ -151,7 +151,7 @@ class _Reporter:
         )
 
     def answer(self, answer: DemoAnswer) -> None:
-        """Show one query: its vendors, the attempts, the bars, and the time of a second call."""
+        """Show one query: its vendors, the attempts, the bars, and the duration of a second call."""
         question = answer.question
         self._title(f"{question.symbol} {question.timeframe}  {question.start} → {question.end}")
         is_lacking = answer.frame is None or not answer.frame.attrs["onetape"]["complete"]
@@ -199,7 +199,7 @@ def _bars_shown(answer: DemoAnswer) -> Shown:
 
 
 def _spans(provenance: dict[str, Any], *, is_sample: bool) -> TextTable:
-    """Return the provenance of the bars, span by span, as recorded in every frame."""
+    """Return a table of the bars' origin, span by span, as recorded in every frame."""
     what = ": sample bars" if is_sample else ""
     rows = [
         [

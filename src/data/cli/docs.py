@@ -64,13 +64,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the list of pages, one page, or the pages with certain words; or write them as HTML.
+    """Return the list of pages, one page, or search results; or write all pages as HTML.
 
     Raises:
         QueryError: No page has that name or contains the words, or the page has no example.
         ConfigError: There is no browser to open.
-        StorageError: The HTML file or the folder cannot be written, or the installation lacks the
-            pages.
+        StorageError: The HTML file or the folder cannot be written, or the pages are missing from
+            the installation.
     """
     words = " ".join(args.page)
     page = find_page(words)
@@ -140,7 +140,7 @@ def _rendered(text: str) -> Shown:
 
 
 def _as_html(page: Page | None, args: argparse.Namespace) -> Report:
-    """Write the file and, if requested, open it."""
+    """Write all pages to one HTML file and, if requested, open it in the browser."""
     if args.html is not None and page is not None:
         raise QueryError(
             "--html writes all pages and cannot write a single one",
@@ -162,7 +162,7 @@ def _as_html(page: Page | None, args: argparse.Namespace) -> Report:
 
 
 def _opened_file() -> Path:
-    """Return the file to open in the browser: one for each version, in the state folder."""
+    """Return the path of the HTML file to open; each version has its own, in the state folder."""
     folder = load_settings(None, None).state_dir
     Disk().make_folders(folder)
     return folder / f"documentation-{__version__}.html"

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> Report | int:
 
 
 def _alert_job() -> list[Check]:
-    """Return the check of the alert job, or an empty list if this machine stores no alerts."""
+    """Check the alert job; the result is empty if this machine stores no alerts."""
     from ..clock import SystemClock
     from ..errors import ConfigError, DataError
     from ..jobs.alerts import job_health, job_health_in_words
@@ -73,7 +73,7 @@ def _alert_job() -> list[Check]:
 
 
 def _shown(checks: list[Check], failed: list[Check]) -> Shown:
-    """Yield all checks, and the failed ones again at the end, where a terminal shows them."""
+    """Yield all checks, then the failed ones again, so that a terminal shows them at the end."""
     width = max(len(check.topic) for check in checks)
     for section in dict.fromkeys(check.section for check in checks):
         yield styled(section, "bold")

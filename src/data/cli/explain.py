@@ -20,7 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     add_series(parser)
     parser.add_argument(
-        "--start", metavar="DATE", help="include vendors whose history is too short"
+        "--start",
+        metavar="DATE",
+        help="first date; vendors whose history is too short for it are also explained",
     )
     parser.add_argument("--end", metavar="DATE", help="last date; default: now")
     parser.add_argument("--provider", help="explain a call that names this vendor")

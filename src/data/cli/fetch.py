@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
-    """Fetch and export several symbols; the exit code is 2 if none of them can be understood."""
+    """Fetch and export several symbols; the exit code is 2 if none of them is valid."""
     is_quiet = getattr(args, "quiet", False)
     with asking(args, progress=True) as notes:
         frames = manager.get_ohlcv_batch(
@@ -128,11 +128,11 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
 
 
 def _unseen(_: object) -> None:
-    """Ignore the progress."""
+    """Ignore a progress report."""
 
 
 def _plain(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:
-    """Return the machine-readable answer for one symbol."""
+    """Return the answer for one symbol as plain values, for JSON output."""
     provenance = frame.attrs["onetape"]
     return {"provenance": provenance, "bars": records(frame), "written": written}
 

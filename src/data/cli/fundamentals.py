@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> Report:
     """Return the record; the exit code is 1 if no vendor has any data.
 
     Raises:
-        QueryError, ConfigError: The query or the configuration cannot be understood.
+        QueryError, ConfigError: The query or the configuration is invalid.
     """
     from ..fundamentals.request import Wish
     from ..wiring import build
@@ -123,7 +123,7 @@ def _below(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
 
 
 def number(value: Any) -> str:
-    """Format a value for people: large numbers in T, B and M, text unchanged."""
+    """Format a value for display: large numbers in T, B or M; text is unchanged."""
     if isinstance(value, str):
         return value
     for scale, letter in _SCALES:

@@ -23,8 +23,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("timeframe", nargs="?", help="such as 1h, 1d; default: all timeframes")
     parser.add_argument("--all", action="store_true", help="list the gaps of all stored series")
     add_universe(parser, "on any day of the range")
-    parser.add_argument("--start", help="date (whole session), UTC time, 2024-06 or -30d, included")
-    parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
+    parser.add_argument(
+        "--start", help="date (whole session), UTC time, 2024-06 or -30d, inclusive"
+    )
+    parser.add_argument("--end", help="date (whole session) or UTC time, inclusive; default: now")
     command(
         parser,
         run,

@@ -97,7 +97,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ),
     )
     parser.add_argument("--api-secret", metavar="SECRET", help="API secret; see --api-key")
-    parser.add_argument("--bundles", metavar="DIR", help="folder of bundles")
+    parser.add_argument("--bundles", metavar="DIR", help="bundle folder")
     add_timeout(parser)
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--list-sources", action="store_true", help="list the available sources")
@@ -109,10 +109,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _known(name: str) -> str:
-    """Return a name unchanged if it is a source or has the form ``module:Class``.
+    """Return a source's name, after checking that the source exists.
 
-    A class is looked up later. A source is looked up here because a ``--help`` after it would hide
-    the error.
+    A name of the form ``module:Class`` is checked later. Other names are checked here, because
+    ``--help`` after a wrong name would hide the error.
 
     Raises:
         ArgumentTypeError: The source does not exist.
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> Report:
     """Write a bundle, or list the sources; the exit code is 1 if part of it could not be fetched.
 
     Raises:
-        QueryError: A source or symbols are missing, or options do not go together.
+        QueryError: A source or symbols are missing, or options cannot be combined.
         DataError: Nothing was written.
     """
     if args.list_sources:
@@ -207,7 +207,7 @@ def _name(args: argparse.Namespace) -> str:
     """Return the source named on the command line.
 
     Raises:
-        QueryError: No source is named, or two are.
+        QueryError: No source is given, or two different ones are.
     """
     named: set[str] = {text for text in (args.source, args.source_option) if text}
     if len(named) == 1:
@@ -226,7 +226,7 @@ def _bundle_name(source: str) -> str:
 
 
 def _warn_of_keys(args: argparse.Namespace) -> None:
-    """Warn that other users can see keys given as options; mask the keys in all later output."""
+    """Warn that other users can see keys given as options, and mask the keys in all later output."""
     keys = {name: value for name in _KEYS if (value := getattr(args, name)) is not None}
     for value in keys.values():
         note_key(value.strip())
@@ -267,7 +267,7 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
 
 
 def _named_class(name: str) -> Any:
-    """Return the class named by ``module:Class``; the working directory is also searched."""
+    """Import the class that ``module:Class`` names; the working directory is searched, too."""
     module, _, attribute = name.partition(":")
     here = str(working_dir())
     if here not in sys.path:
@@ -278,7 +278,7 @@ def _named_class(name: str) -> Any:
 def _ingest(
     args: argparse.Namespace, source: DataSource, bundle: Any, timeframe: Timeframe
 ) -> None:
-    """Have a source write the bundle.
+    """Let a source write the bundle.
 
     Raises:
         DataError: The source cannot write the bundle, or a user-defined source raised an error.
@@ -324,7 +324,7 @@ def _ingest(
 
 
 async def _awaited(work: Callable[[], Any], seconds: float | None) -> None:
-    """Call a method of a user-defined source, and await its result if that is awaitable."""
+    """Call a method of a user-defined source, and await the result if it is awaitable."""
     done = work()
     if inspect.isawaitable(done):
         await asyncio.wait_for(done, seconds)

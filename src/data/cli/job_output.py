@@ -25,7 +25,7 @@ _REPORT_S = 30.0
 
 
 def add_trial(parser: argparse.ArgumentParser) -> None:
-    """Add the options to show requests instead of sending them, and to write a report."""
+    """Add the options ``--dry-run`` and ``--report`` to a job's parser."""
     parser.add_argument(
         "--dry-run", action="store_true", help="show the requests and their cost, but send none"
     )
@@ -33,9 +33,9 @@ def add_trial(parser: argparse.ArgumentParser) -> None:
 
 
 def check_report(args: argparse.Namespace) -> None:
-    """Reject a ``--report`` path that cannot be written; raises ``StorageError``.
+    """Raise ``StorageError`` if the ``--report`` path cannot be written.
 
-    This is checked before the work starts, because the work may take all night.
+    This is checked before the work starts, because the work can take all night.
     """
     from ..disk.atomic import check_target
 
@@ -59,7 +59,7 @@ def _replaced(path: Path) -> str:
 
 
 def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
-    """Write a report to the ``--report`` path, as a page or as JSON; raises ``StorageError``."""
+    """Write a report to the ``--report`` path, as HTML or JSON; raise ``StorageError`` on failure."""
     from ..disk.atomic import put
 
     if args.report is None:
@@ -88,7 +88,7 @@ def present_job(
 
     Args:
         report: Report of the job.
-        shown: The same, for people.
+        shown: The report for display.
         args: Arguments of the command.
         ok: Whether the exit code is 0.
         interrupted: Note to print if the job was interrupted.
@@ -101,7 +101,7 @@ def present_job(
 
 @contextmanager
 def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
-    """Yield a listener that shows progress on standard error: a bar in a terminal, else lines."""
+    """Yield a listener that shows progress on standard error: as a bar in a terminal, else as lines."""
     from ..progress.bar import bar_on
 
     screen = console(stderr=True)
@@ -113,10 +113,10 @@ def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
 
 
 class _Lines:
-    """Shows progress as lines: each series of a short job, or a line at intervals for a long job.
+    """Shows progress as lines: one per series in a short job, or one at intervals in a long job.
 
-    A series of a short job that starts waiting gets a line immediately. While it waits, its further
-    lines are half a minute apart.
+    In a short job, a series that starts waiting gets a line immediately; while it is waiting,
+    further lines are half a minute apart.
     """
 
     def __init__(self, show: Callable[..., object]) -> None:
@@ -151,7 +151,7 @@ def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Sh
 
 
 def requests_shown(requests: dict[str, dict[str, int]]) -> Shown:
-    """Yield a line for each vendor: the number of requests, and of those without a result."""
+    """Yield a line for each vendor: the number of requests, and of requests without a result."""
     for vendor, counts in requests.items():
         sent, answered = counts["sent"], counts["answered"]
         unanswered = f", {sent - answered:,} without a result" if sent > answered else ""
@@ -159,7 +159,7 @@ def requests_shown(requests: dict[str, dict[str, int]]) -> Shown:
 
 
 def costs_shown(vendors: dict[str, dict[str, Any]], what: str = "series") -> Shown:
-    """Yield a table of the requests that each vendor would receive, and of their duration."""
+    """Yield a table with the requests that each vendor would receive and the time they would take."""
     from ..model.texts import duration
 
     rows = [

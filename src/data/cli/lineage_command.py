@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         if work is _export:
             one.add_argument("folder", metavar="DIR", help="a folder that does not exist yet")
         one.add_argument(
-            "--bundles", metavar="DIR", help="folder of bundles (default: the configured one)"
+            "--bundles", metavar="DIR", help="bundle folder (default: the configured one)"
         )
         command(one, work, epilogs.get(work))
 
@@ -105,7 +105,7 @@ def _show(args: argparse.Namespace) -> Report:
     record = _lineages(args).get(args.id)
 
     def shown() -> Shown:
-        """Yield the reads, then the failures."""
+        """Yield the reads of the run, then the failures."""
         ended = (
             moment(record.ended)
             if record.ended

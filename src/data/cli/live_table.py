@@ -32,13 +32,13 @@ _VALUES = ("open", "high", "low", "close", "volume")
 
 
 def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
-    """Show the items of ``feed`` until it ends, ``args.count`` new bars have arrived, or Ctrl-C.
+    """Show a feed's bars and states until it ends, ``args.count`` bars have arrived, or Ctrl-C.
 
-    Bars go to standard output, running ones only with ``args.forming``; if that is not a terminal,
-    states go to standard error.
+    Bars go to standard output; bars that have not closed yet are shown only with ``args.forming``.
+    If standard output is not a terminal, states go to standard error.
 
     Returns:
-        0, even if interrupted.
+        Exit code 0, even if interrupted.
 
     Raises:
         DataError: An error ended the feed.
@@ -94,7 +94,7 @@ def _show(feed: LiveFeed, items: Iterator[Item], screen: Console, args: argparse
 
 
 def whole(snapshot: FeedSnapshot, rows: int, *, forming: bool) -> Group:
-    """Return the whole screen: the feed's state, its last bars, the forming bar if requested."""
+    """Return the whole screen: the feed's state, its last bars and, if requested, the forming bar."""
     from rich.console import Group
     from rich.text import Text
 
@@ -125,7 +125,7 @@ def _table(bars: Sequence[LiveBar]) -> TextTable:
 
 
 def _line(item: Item) -> str:
-    """Return one line about an item."""
+    """Return an item as one line of text."""
     if isinstance(item, StreamStatus):
         return printable(f"{item.state}{f': {item.reason}' if item.reason else ''}")
     if isinstance(item, Revision):

@@ -31,20 +31,21 @@ _PLAIN_ERRORS = "onetape-plain"
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a screen that uses colours only in a terminal and prints text literally.
+    """Return a console that uses colors only in a terminal and prints text literally.
 
-    Brackets and colons in a message have no meaning. ``NO_COLOR`` and ``COLUMNS`` are respected.
+    Brackets and colons in a message have no special meaning. ``NO_COLOR`` and ``COLUMNS`` are
+    respected.
     """
     from rich.console import Console
     from rich.segment import Segment
 
     class Screen(Console):
         def on_broken_pipe(self) -> None:
-            """Let the caller handle it: a closed output is not a failure."""
+            """Let the caller handle a closed output, which is not a failure."""
             raise BrokenPipeError
 
         def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
-            """Render with control characters escaped, since vendors may send some."""
+            """Render an object with control characters escaped, because vendors may send some."""
             for text, style, control in super().render(renderable, options):
                 yield Segment(text if control else printable(text), style, control)
 
@@ -63,7 +64,7 @@ _is_quiet: ContextVar[bool] = ContextVar("onetape_quiet", default=False)
 
 @contextmanager
 def quiet(wanted: bool) -> Iterator[None]:
-    """If ``wanted``, suppress progress and notes, but not errors, while the block runs."""
+    """While the block runs, suppress progress and notes, but not errors, if ``wanted``."""
     token = _is_quiet.set(wanted)
     try:
         yield
@@ -72,12 +73,12 @@ def quiet(wanted: bool) -> Iterator[None]:
 
 
 def is_quiet() -> bool:
-    """Return whether ``-q`` is in effect, which leaves out results that need no attention."""
+    """Return whether ``-q`` is in effect, so that results that need no attention are not printed."""
     return _is_quiet.get()
 
 
 class _Nowhere(io.TextIOBase):
-    """A stream that discards everything; replaces a standard stream that the caller has closed."""
+    """A stream that discards everything; it replaces a standard stream that has been closed."""
 
     def write(self, text: str) -> int:
         """Discard ``text``; return its length, as if it were written."""
@@ -85,7 +86,7 @@ class _Nowhere(io.TextIOBase):
 
 
 def speak_plainly() -> None:
-    """Use ASCII in terminals without Unicode, and make writing to closed outputs do nothing."""
+    """Use ASCII in terminals without Unicode, and ignore output to closed streams."""
     codecs.register_error(_PLAIN_ERRORS, _plain_sign)
     sys.stdout, sys.stderr = sys.stdout or _Nowhere(), sys.stderr or _Nowhere()
     for stream in (sys.stdout, sys.stderr):
@@ -100,7 +101,7 @@ def _plain_sign(error: UnicodeError) -> tuple[str, int]:
 
 
 def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
-    """Show a status line on standard error, if that is a terminal: the symbol and the activity."""
+    """Show a status line with symbol and activity on standard error, if it is a terminal."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         return nullcontext()
@@ -111,13 +112,13 @@ def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
 
 @contextmanager
 def asking(args: argparse.Namespace, *, progress: bool = False) -> Iterator[list[str]]:
-    """Show a status line while bars are requested, and collect the warnings of the block.
+    """Show a status line while the block requests bars, and collect the block's warnings.
 
     After the block, the yielded list contains each warning once, as a note to print.
 
     Args:
         args: Arguments of the command.
-        progress: Whether the caller shows the progress instead of the status line.
+        progress: Whether the caller shows progress itself, so that no status line is needed.
     """
     lines: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
@@ -136,7 +137,7 @@ def asking(args: argparse.Namespace, *, progress: bool = False) -> Iterator[list
 def print_json(value: Any) -> None:
     """Print ``value`` as one JSON document on standard output; NaN and infinity become null.
 
-    The document is indented in a terminal, and on one line otherwise.
+    The document is indented in a terminal; otherwise it is on one line.
     """
     indent = 2 if sys.stdout.isatty() else None
     sys.stdout.write(json.dumps(_plain(value), indent=indent, allow_nan=False, default=str) + "\n")

@@ -205,7 +205,7 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def format_help(self) -> str:
-        """Return the help with its examples."""
+        """Return the help text, with examples."""
         program, _, command = self.prog.partition(" ")
         examples = EXAMPLES.get(command, ()) if program == _PROGRAM else ()
         lines = [f"  {program} {example}\n" for example in examples]
@@ -214,14 +214,14 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override] # of one type here
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, and reject unknown arguments immediately: each command knows its own options."""
+        """Parse arguments; reject unknown ones immediately, because each command has its own options."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unknown: {' '.join(unknown)}{self.meant(unknown)}")
         return parsed, unknown
 
     def meant(self, unknown: Iterable[str]) -> str:
-        """Return a question suggesting known options for unknown ones; empty if none is near."""
+        """Return a question that suggests known options for unknown ones; empty if none is similar."""
         words = [word.partition("=")[0] for word in unknown if word.startswith("-")]
         suggestions = dict.fromkeys(text for word in words if (text := self._meant_by(word)))
         if suggestions:
@@ -257,7 +257,7 @@ class Parser(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, message)
 
     def error(self, message: str) -> NoReturn:
-        """Print the error and how to get help, and exit with 2."""
+        """Print the error and how to get help, and exit with code 2."""
         self.exit(
             2,
             f"{self.prog}: {shortened(printable(message))}\n  see `{self.prog} --help`\n",

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the plan for each symbol; the exit code is 1 if part of the bars is not available."""
+    """Return the plan for each symbol; the exit code is 1 if some of the bars are unavailable."""
     with busy(args, "planning; sends no request"):
         manager = manager_of(args, makes_folder=True)
         plans = manager.plan([*args.symbols], **question(args))

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> Report:
     """Draw the chart; the exit code is 1 if bars are missing.
 
     Raises:
-        QueryError: The file name does not determine the format, or the query is wrong.
+        QueryError: The file name does not determine the format, or the query is invalid.
         StorageError: The file cannot be written.
     """
     if args.out is not None:
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _plain(chart: Chart, layout: ChartLayout, written: list[str]) -> dict[str, Any]:
-    """Return the machine-readable chart: what is drawn, for a picture of 800 by 500 pixels."""
+    """Return the chart as plain values: the elements of a picture of 800 by 500 pixels."""
     from ..charts.html import picture_data
 
     return picture_data(chart, layout) | {"complete": chart.complete, "written": written}
@@ -110,7 +110,7 @@ def _shown(chart: Chart, layout: ChartLayout, written: list[str]) -> Iterator[An
 
 
 def _blocks(chart: Chart) -> Shown:
-    """Yield each series in blocks, and a description of gaps and marks."""
+    """Yield each series, drawn with block characters, and a description of gaps and marks."""
     for place, one in enumerate(chart.series):
         yield ""
         if chart.is_indexed:

@@ -103,10 +103,10 @@ def _add_job(parser: argparse.ArgumentParser, run: _Run) -> None:
 
 
 def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
-    """Fill the series on a list; without a list, print the usage instead of filling all series.
+    """Fill the listed series; if none are listed, print the usage instead of filling all series.
 
     Raises:
-        QueryError: No list is given.
+        QueryError: No symbols are given.
     """
     is_listed = args.symbols is not None or args.symbols_file is not None
     if is_listed and args.universe is not None:
@@ -121,10 +121,10 @@ def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> in
 
 
 def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
-    """Fill once or repeatedly, and print the report each time.
+    """Fill the cache once or repeatedly, and print the report each time.
 
     Returns:
-        0 if every series is filled and, unless it ``may_lack`` bars, complete; otherwise 1.
+        Exit code: 0 if no series failed and, unless ``may_lack``, none lacks bars; otherwise 1.
     """
     while True:
         began_s = time.monotonic()
@@ -241,7 +241,7 @@ def _state(result: dict[str, Any]) -> Text:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command of an older module name. Return 0 if every series succeeded, else 1."""
+    """Run ``populate`` under an older module name; return 0 if every series succeeded, else 1."""
     parser = Parser(prog="populate_cache", description="Fill the cache.")
     _add_series(parser, partial(run, may_lack=True), "default: every symbol in the cache")
     parser.set_defaults(universe=None, as_of=None)

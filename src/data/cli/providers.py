@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the vendors and the order in each rule, or everything about one vendor or family.
+    """Return the vendors and their order in each rule, or everything about one vendor or family.
 
     Raises:
         QueryError: Options are mutually exclusive.
@@ -122,7 +122,7 @@ def _probe(args: argparse.Namespace) -> Report:
 
 
 def family(name: str) -> Report:
-    """Return the report with the vendors of a family and their number."""
+    """Return a report on a family of vendors, with each vendor and their number."""
     from ..jobs.vendors import describe_family
 
     members = describe_family(name)
@@ -137,7 +137,7 @@ def family(name: str) -> Report:
 
 
 def _vendor(args: argparse.Namespace) -> Report:
-    """Return the report with everything about one vendor."""
+    """Return a report with everything that is known about one vendor."""
     from ..config.settings import load_settings
     from ..jobs.matrix import plain
     from ..jobs.vendors import vendor_profile

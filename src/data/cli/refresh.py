@@ -86,7 +86,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def configure_periodic(parser: argparse.ArgumentParser) -> None:
-    """Add the few options of the periodic job; the others keep the command's defaults."""
+    """Add the periodic job's few options; all others keep the command's defaults."""
     from ..jobs import refresh_plan
 
     whole = argparse.ArgumentParser(add_help=False)
@@ -103,7 +103,7 @@ def configure_periodic(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
-    """Add options for the symbols and data types; return the group that selects the symbols."""
+    """Add the options for symbols and data types; return the group of those that select symbols."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--symbols", type=listed, metavar="A,B,C")
     group.add_argument("--all-symbols", action="store_true", help="all cached symbols (default)")
@@ -164,7 +164,7 @@ def _refreshed(args: argparse.Namespace) -> int:
 
 
 def wanted(args: argparse.Namespace) -> Refresh:
-    """Return the job's options; raises ``QueryError`` if a file cannot be read."""
+    """Return the job's options; raise ``QueryError`` if the list of symbols cannot be read."""
     from ..jobs.refresh_fundamentals import Refresh
     from ..jobs.refresh_plan import Choice
     from ..jobs.work_list import read_work_list
@@ -224,7 +224,7 @@ def _days(age: float | None) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run under an older module name, with the same options."""
+    """Run ``refresh`` under an older module name, with the same options."""
     return _older("refresh_fundamentals_cache", configure, argv)
 
 

@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show the bars one after another; the exit code is 0, even if interrupted."""
+    """Replay the bars one after another; the exit code is 0, even if interrupted."""
     from ..feed.replay import replay_feed
 
     manager = manager_of(args, makes_folder=True)

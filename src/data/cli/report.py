@@ -17,7 +17,7 @@ OK, FAILED, USAGE = 0, 1, 2
 
 
 class Line(NamedTuple):
-    """A string that is never wrapped, so that a path or a command in it can be copied."""
+    """A string that is never wrapped, so that paths and commands in it can be copied."""
 
     text: str
     style: str = ""
@@ -30,15 +30,15 @@ class Report(NamedTuple):
     """The result of a command.
 
     Attributes:
-        plain: Output of ``--json``, or a function that returns it.
-        shown: Output for people, top to bottom, or a function that returns it. A generator runs
-            only if it is printed, and what it yields is printed immediately.
-        notes: Messages for standard error that are not failures.
-        errors: Failures of parts of the answer, or their messages.
+        plain: Output for ``--json``, or a function that returns it.
+        shown: Output for display, top to bottom, or a function that returns it. A generator runs
+            only if the output is printed, and each item is printed immediately.
+        notes: Messages, other than failures, for standard error.
+        errors: Errors in parts of the answer, or their messages.
         ok: Whether the exit code is 0; otherwise it is 1.
-        is_check: Whether the report is only a verdict, or only confirms a fetch or a write. ``-q``
-            prints such a report only if the exit code is not 0.
-        is_misuse: Whether the exit code is 2, because no part of the query could be understood.
+        is_check: Whether the report is only a verdict, or only confirms that something was fetched
+            or written. With ``-q``, such a report is printed only if the exit code is not 0.
+        is_misuse: Whether the exit code is 2, because no part of the query was valid.
     """
 
     plain: Any

@@ -37,11 +37,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Make the report and write it; the exit code is 1 if part of the data could not be read.
+    """Create and write the report; the exit code is 1 if some of the data could not be read.
 
     Raises:
-        QueryError: Neither a series nor ``--all`` is given, or both are; or the file's name is not
-            one of a page or of JSON.
+        QueryError: Neither a series nor ``--all`` is given, or both are; or the file name ends in
+            neither ``.html`` nor ``.json``.
     """
     from ..charts.report import check_report_path
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> Report:
         written = "" if args.output is None else str(report.save(args.output))
 
     def shown() -> Shown:
-        """Yield the path that the report was written to, or its content."""
+        """Yield the path to which the report was written, or the report itself."""
         if written:
             yield Line(f"written to {written}")
             return

@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Search; the exit code is 1 if nothing was found, or not all vendors answered."""
+    """Search for symbols; the exit code is 1 if nothing was found, or if a vendor did not answer."""
     manager = manager_of(args, makes_folder=True)
     args.symbol = text = " ".join(args.text)
     with asking(args) as notes:

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the sessions."""
+    """Return the market's sessions in the range."""
     frame = manager_of(args, makes_folder=True).sessions(args.symbol, args.start, args.end)
     rows = records(dated(frame))
     cells = [

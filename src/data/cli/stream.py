@@ -37,8 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=60.0,
         metavar="SECONDS",
         help=(
-            "longest time between two requests to a vendor without a stream for a late bar, "
-            "and with --forming for the running bar (default 60)"
+            "for a vendor without a stream: longest time between two requests for a late bar "
+            "or, with --forming, for the running bar (default 60)"
         ),
     )
     add_timeout(

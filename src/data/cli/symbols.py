@@ -62,7 +62,7 @@ def _opened(args: argparse.Namespace) -> tuple[Database, DataManager]:
     """Return the database and the data manager.
 
     Raises:
-        DatabaseUrlError: The environment names no usable database.
+        DatabaseUrlError: The environment variables do not name a usable database.
         MissingExtraError: The extra is not installed.
     """
     from ..db import get_database
@@ -71,7 +71,7 @@ def _opened(args: argparse.Namespace) -> tuple[Database, DataManager]:
 
 
 def _refresh(args: argparse.Namespace) -> Report:
-    """Refresh; the exit code is 1 if a symbol is unknown or part of its data is unavailable."""
+    """Refresh symbols; the exit code is 1 if one is unknown or some of its data is unavailable."""
     if bool(args.symbols) == args.all:
         raise QueryError("give either symbols or --all")
     database, manager = _opened(args)

@@ -24,14 +24,14 @@ _LONGEST = 300
 
 
 def styled(text: str, style: str) -> Text:
-    """Return a cell in a style."""
+    """Return a text as a table cell in the given style."""
     from rich.text import Text
 
     return Text(text, style=style)
 
 
 def titled(name: str, text: str, style: str = "") -> Text:
-    """Return a line with a name followed by text in a style."""
+    """Return a line with a name, followed by a text in the given style."""
     from rich.text import Text
 
     return Text.assemble((name, "bold"), "  ", (text, style))
@@ -41,10 +41,11 @@ class TextTable:
     """A table that leaves out columns if the terminal is too narrow for them.
 
     Args:
-        columns: Names. ``#`` at the end marks numbers, which are right-aligned; ``?`` at the very
-            end marks a column that may be left out, the last such column first.
+        columns: Names of the columns. A ``#`` at the end marks a column of numbers, which are
+            right-aligned; a ``?`` after that marks a column that may be left out. The last such
+            column is left out first.
         rows: Cells, as plain or styled text.
-        title: Title above the table; empty for none.
+        title: Title above the table, or an empty string.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class TextTable:
         ]
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the title, and the table with the columns that fit."""
+        """Yield the title, and the table with those columns that fit."""
         from rich.text import Text
 
         columns = self.fitting(options.max_width)
@@ -89,7 +90,7 @@ class TextTable:
         return sum(self._widths[place] for place in columns) + _GAP * (len(columns) - 1)
 
     def _lines(self, columns: Sequence[int]) -> Iterator[Segment]:
-        """Yield the table's lines without a rich table, which takes half a millisecond per row."""
+        """Yield the table's lines, without rich's own table, which takes half a millisecond per row."""
         from rich.segment import Segment
         from rich.style import Style
 
@@ -145,9 +146,9 @@ def _text(cell: Cell) -> Text:
 
 
 def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int = 0) -> Table:
-    """Return lines with a mark, a name, and pieces of text that are stacked and wrapped next to the name.
+    """Return a table whose lines have a mark, a name, and texts stacked and wrapped next to the name.
 
-    ``name_width`` is the least width of the names, to align the text of several such tables.
+    ``name_width`` is the minimum width of the names, used to align the texts of several tables.
     """
     from rich.console import Group
     from rich.table import Table
@@ -162,7 +163,7 @@ def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int =
 
 
 def aligned(values: Sequence[float]) -> list[str]:
-    """Format the numbers of a column with the same number of decimals, as few as suffice."""
+    """Format the numbers in a column with the same number of decimals, as few as necessary."""
     finite = [v for v in values if math.isfinite(v)]
     largest = max(map(abs, finite), default=0.0)
     decimals = 0
@@ -177,13 +178,13 @@ def _trailing_zeros(text: str) -> int:
 
 
 def milliseconds(seconds: float) -> str:
-    """Format a duration in milliseconds, with decimals if they matter."""
+    """Format a duration in milliseconds, with two decimals below 10 ms."""
     ms = seconds * 1000
     return f"{ms:,.2f} ms" if ms < 10 else f"{ms:,.0f} ms"
 
 
 def size(count: float) -> str:
-    """Format a number of bytes for people; a KB is 1,024 bytes, as in the limit of the cache."""
+    """Format a number of bytes for display; a KB is 1,024 bytes, as for the cache's size limit."""
     for unit in ("B", "KB", "MB"):
         if abs(count) < 1024:
             return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
@@ -192,7 +193,7 @@ def size(count: float) -> str:
 
 
 def shortened(text: str) -> str:
-    """Shorten a reason to fit a line in a report, leaving out words from the middle."""
+    """Shorten a reason to fit on one line of a report, by omitting words from the middle."""
     if len(text) <= _LONGEST:
         return text
     # The beginning names the subject, and the end says what to do about it.
@@ -204,7 +205,7 @@ def shortened(text: str) -> str:
 
 
 def facts(lines: Iterable[tuple[str, str]], styles: Mapping[str, str]) -> Table:
-    """Return lines, each with a name and a string; several strings for one name are stacked.
+    """Return a table of names and strings; several strings for one name are stacked.
 
     Args:
         lines: Names and strings; an empty name continues the previous one.

@@ -125,10 +125,10 @@ def _number(text: str) -> float:
 
 
 def _universes(args: argparse.Namespace) -> StoredUniverses:
-    """Return the universes in the database named by the environment.
+    """Return the universes in the database that the environment variables name.
 
     Raises:
-        DatabaseUrlError: The environment names no database.
+        DatabaseUrlError: The environment variables do not name a valid database.
         MissingExtraError: The extra is not installed.
     """
     from ..db.universe import StoredUniverses
@@ -212,7 +212,7 @@ def _some(texts: Sequence[str], style: str) -> Iterable[Any]:
 
 
 def _members(args: argparse.Namespace, day: str | None, *, strict: bool = False) -> Members:
-    """Return the members on a day; warnings are suppressed because the output contains them."""
+    """Return the members on a day; warnings are suppressed, because the output includes them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SurvivorshipWarning)
         return _universes(args).members(args.name, day, args.known_at, strict)

@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> Report:
 def _cost(
     manager: DataManager, lanes: Iterable[ValidateQuestion]
 ) -> tuple[dict[str, VendorCost], dict[str, str]]:
-    """Return the cost for each vendor, and the reason for each check that cannot be done."""
+    """Return the cost for each vendor, and the reason for each check that cannot be made."""
     from ..jobs.validate import add_cost
 
     costs: dict[str, VendorCost] = {}
@@ -147,7 +147,7 @@ def _cost_report(costs: Mapping[str, VendorCost], skipped: Mapping[str, str]) ->
 
 
 def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exception]) -> Report:
-    """Return one report for all series; text for people is printed at once, series by series."""
+    """Return one report for all series; text output is printed immediately, series by series."""
     count = faulty = failed = 0
     plain = []
     for report in reports:

@@ -30,8 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--sample",
         metavar="SHARE",
         help=(
-            "compare this share of the whole cache with second vendors, such as 1%%, "
-            "starting with the oldest unproved bars, and keep the results"
+            "compare this percentage of the whole cache with second vendors, such as 1%%, "
+            "starting with the oldest unconfirmed bars, and keep the results"
         ),
     )
     parser.add_argument(
@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all",
         action="store_true",
-        help="compare all cached bars, whatever the number of requests",
+        help="compare all cached bars, however many requests this takes",
     )
     add_timeout(parser, "stop waiting for vendors after this time; default: 30 s for each request")
     command(
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> Report | int:
     """Compare bars; the exit code is 1 if anything differs or could not be fetched.
 
     Raises:
-        QueryError: Options are mutually exclusive, or there is neither a series nor ``--sample``.
+        QueryError: Options are mutually exclusive, or neither a series nor ``--sample`` is given.
     """
     from ..jobs.verify import verify
 
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> Report | int:
         return _sample(args)
     if any(own) or not args.timeframe:
         raise QueryError(
-            ("give a symbol and a timeframe, or --sample for a share of the whole cache"),
+            ("give a symbol and a timeframe, or --sample for a part of the whole cache"),
             hint="--requests, --dry-run and --report can only be used with --sample",
         )
     with busy(args, "comparing; stores nothing"):
@@ -201,7 +201,7 @@ def _table(one: Comparison) -> TextTable:
 
 
 def _name(one: Comparison, difference: Difference) -> str:
-    """Return the name of a difference; for missing bars, it names the side that lacks them."""
+    """Return the name of a difference; for missing bars, it includes the side that lacks them."""
     missing = {"missing here": one.ours, "missing there": one.theirs}
     return (
         f"not in {missing[difference.cause]}" if difference.cause in missing else difference.cause
@@ -215,7 +215,7 @@ def _moment(ms: int) -> str:
 
 
 def _closes(difference: Difference) -> list[str]:
-    """Return the first differing value of the first bar on both sides: a price or the volume."""
+    """Return the first bar's first differing value (price or volume) on each side."""
     if difference.ours is None or difference.theirs is None:
         return [_close(difference.ours), _close(difference.theirs)]
     names = ("close", "open", "high", "low", "volume")

@@ -25,10 +25,10 @@ _MOST_INCIDENTS = 5
 
 
 def run_watch(args: argparse.Namespace) -> Report | int:
-    """Show the state of everything repeatedly until Ctrl-C, or once with ``--json``.
+    """Show the state of the installation repeatedly until Ctrl-C, or once with ``--json``.
 
     Returns:
-        0, even if interrupted, which is the normal end.
+        Exit code 0, even if interrupted, which is the normal end.
     """
     from ..jobs.status import Watch
     from ..net.reach import reach_all
@@ -63,7 +63,7 @@ def _forever(watch: Watch, every_s: float) -> None:
 
 
 def whole(snapshot: StatusSnapshot) -> Group:
-    """Return the whole screen."""
+    """Return the whole screen, with all parts of the state."""
     from rich.console import Group
 
     worries = [styled(f"✗ {worry}", "bold red") for worry in snapshot.worries()]
@@ -125,7 +125,7 @@ def _stale(one: StaleSeries) -> list[Any]:
 
 
 def summary(health: SeriesHealth) -> str:
-    """Return the counts in one line."""
+    """Return the numbers of fresh, stale and other series in one line."""
     parts = [
         (health.fresh, "fresh"),
         (health.stale, "behind"),
@@ -166,7 +166,7 @@ def _memory(used: int | None, free: int | None) -> list[str]:
 
 
 def _print_lines(screen: Console, snapshot: StatusSnapshot) -> None:
-    """Print one line per update, followed by one for each problem."""
+    """Print a line for this update, followed by a line for each problem."""
     ready = sum(vendor.is_well for vendor in snapshot.vendors)
     paused = sum(bool(vendor.pauses) for vendor in snapshot.vendors)
     free, used = snapshot.places.free, snapshot.memory.used

@@ -55,7 +55,7 @@ _STATUS = {
 
 
 class StoredAlerts:
-    """An ``AlertBook`` (see ``jobs.alert_values``) in a database. Thread-safe.
+    """Keeps alerts in a database; an ``AlertBook`` (see ``jobs.alert_values``). Thread-safe.
 
     Each method runs in a unit of work of its own.
 
@@ -99,7 +99,7 @@ class StoredAlerts:
             ]
 
     def remove_alert(self, recipient: str, id: int) -> bool:
-        """Remove a recipient's alert; return whether it existed."""
+        """Remove an alert of a recipient; return whether it existed."""
         with self._database.writing() as session:
             alerts = AlertsRepo(session)
             is_own = id in {row.id for row in alerts.of(recipient)}
@@ -117,10 +117,10 @@ class StoredAlerts:
 
     @once_more
     def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
-        """Store evaluations with their state and claimed runs; return whether each was stored.
+        """Store evaluated alerts, their new states and their runs; return whether each was stored.
 
-        An evaluation is not stored if another process has stored one in the meantime, or if the
-        alert was changed, disabled or removed. A run whose key exists is left as it is.
+        An evaluation is not stored if, in the meantime, another process has stored one, or the
+        alert was changed, disabled or removed. A run whose key is already stored is left as it is.
         """
         numbers = [one.alert.id for one in evaluated]
         columns = *_READ, AlertRow.user_id, AlertRow.enabled
@@ -190,7 +190,8 @@ class StoredAlerts:
     ) -> Delivery | tuple[datetime, int | None] | None:
         """Return the next message, or None if none is due.
 
-        If the message for a bar and user is no longer due after locking, return that bar and user.
+        If another process takes the message for a bar and user before its rows are locked, return
+        that bar and user instead, so that the search can continue.
         """
         with self._database.writing() as session:
             start = 0
@@ -210,9 +211,9 @@ class StoredAlerts:
         channels: Collection[str],
         times: tuple[int, int],
     ) -> Delivery | None:
-        """Return the message for a bar and user, and store the attempt; None if it is not due.
+        """Return the message for a bar and user, with its attempt stored, or None if it is not due.
 
-        Also end the deliveries whose processes died.
+        Deliveries whose processes have died are ended as well.
         """
         lock_users(session, [place[1]])
         own = ScheduleRun.scheduled_for == place[0], ScheduleRun.user_id == place[1]
@@ -271,13 +272,13 @@ class StoredAlerts:
     def beat(self, beat: Beat) -> None:
         """Store the last run of the job.
 
-        An older run replaces a newer one only if the newer one is ahead of the clock.
+        A newer run that is already stored stays, unless its time is ahead of the clock.
         """
 
         def newer(stored: str | None) -> str | None:
-            """Return the later one of the stored run and this run, as JSON.
+            """Return the later of the stored run and this run, as JSON.
 
-            A stored run that is ahead of the clock is not kept.
+            A stored run whose time is ahead of the clock is discarded.
             """
             last = _beat(stored)
             is_newer = last is not None and last.at_ms > beat.at_ms
@@ -295,10 +296,10 @@ class StoredAlerts:
 
 
 def alert_records(*, make: bool = True) -> AlertBook | None:
-    """Return the alerts in the database that the environment names.
+    """Return the alerts in the database that the environment variables name.
 
     Args:
-        make: Whether to create missing tables; if False, None is returned when they are missing.
+        make: Whether to create missing tables; if False, None is returned if they are missing.
 
     Raises:
         DatabaseError: The database cannot be used.
@@ -321,7 +322,7 @@ def _alert(row: Any, recipient: str) -> Alert:
 
 
 def _is_same(row: Any, one: EvaluatedAlert) -> bool:
-    """Return whether the stored alert is still the one that was evaluated, in the same state."""
+    """Return whether the stored alert and its state are unchanged since the evaluation."""
     serials = [None if state is None else state.serial for state in (_state(row), one.before)]
     return row.task_params["since_ms"] == one.alert.since_ms and serials[0] == serials[1]
 

@@ -23,13 +23,14 @@ _NOTHING = Decimal(0)
 
 @dataclass(frozen=True)
 class PositionState:
-    """A position with the cash flow of its fills so far.
+    """A position, with the total of its cash flows so far.
 
     Attributes:
         direction: ``long`` or ``short``.
         quantity: Open quantity, never below 0.
         price: Exact mean price of the open quantity; None if nothing is open.
-        cash: Proceeds of all fills, less their cost and commissions.
+        cash: Cash received for sales and dividends so far, minus cash paid for purchases,
+            commissions, and dividends on a short position.
     """
 
     direction: Direction
@@ -70,7 +71,7 @@ class PositionState:
         return replace(self, quantity=remaining, price=self.price if remaining else None, cash=cash)
 
     def split(self, ratio: Fraction) -> PositionState:
-        """Return the state after a split into ``ratio`` shares for one.
+        """Return the state after a split of each share into ``ratio`` shares.
 
         The total cost is unchanged.
         """
@@ -85,7 +86,7 @@ class PositionState:
     def paid(
         self, quantity: Decimal, amount: Decimal, left: Fraction = Fraction(1)
     ) -> PositionState:
-        """Return the state after a dividend, which a long position gets and a short one pays.
+        """Return the state after a dividend, which a long position receives and a short one pays.
 
         Args:
             quantity: Number of shares held before the ex-date.

@@ -52,15 +52,16 @@ _LASTING = {
 
 
 class ClientBars:
-    """Reads closed bars from a client, adjusted for splits; fetches missing ones.
+    """Reads closed, split-adjusted bars for the alert job; missing bars are fetched.
 
-    Bars must be read by one thread; events may come from any thread.
+    Use ``read`` from one thread only; events can come from any thread.
 
     Args:
         client: Client of the installation.
-        perishing: Returns the stored series that lack bars which vendors will soon stop serving. None
-            means that such series are not reported.
-        timeout_s: Seconds that a run waits for vendors; None means no limit while pages arrive.
+        perishing: Returns the stored series with missing bars that vendors will soon stop serving.
+            None means that such series are not reported.
+        timeout_s: Seconds that a run waits for vendors; None means no limit as long as pages
+            arrive.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class ClientBars:
         self._others: dict[str, str] = {}
 
     def hear(self, event: Event) -> None:
-        """Record an event that shows a problem with the data; to be passed to ``on_event``."""
+        """Record an event if it shows a problem with the data; pass this method to ``on_event``."""
         day = date_of(event.at_ms).isoformat()
         series = f"{event.symbol} {event.timeframe}".strip()
         if isinstance(event, QualityLow):
@@ -94,13 +95,13 @@ class ClientBars:
             self._others[key] = text
 
     def other_problems(self) -> Mapping[str, str]:
-        """Return the problems recorded since the last call, and series about to lose history."""
+        """Return the problems recorded since the last call, and the series that will soon lose data."""
         others, self._others = self._others, {}
         if self._perishing is None:
             return others
         soon = {
             f"perishes:{one.key}": (
-                f"{one}: {one.vendor} deletes everything after {iso(one.last_ms)} on "
+                f"{one}: {one.vendor} begins to drop the data after {iso(one.last_ms)} on "
                 f"{date_of(one.lost_ms)}; `{one.command}` fetches it"
             )
             for one in self._perishing()
@@ -108,7 +109,7 @@ class ClientBars:
         return {**others, **soon}
 
     def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
-        """Return the closed bars of each series; fetch missing ones, for several series at once."""
+        """Return the closed bars of each series; missing bars are fetched for several series at once."""
         queries: dict[int, BarsQuery] = {}
         answers: dict[int, ClosedBars | NoBars] = {}
         now_ms = self._client.clock.now_ms()
@@ -160,7 +161,7 @@ class ClientBars:
     def _grave(
         self, query: BarsQuery, facts: Mapping[str, Any], stamps: Stamps
     ) -> Iterator[tuple[int, str]]:
-        """Yield the bars that are almost certainly wrong, with the reason."""
+        """Yield the timestamp of each bar that is almost certainly wrong, with the reason."""
         spans = [
             (entry["start"], entry["end"], entry.get("reason", "")) for entry in facts["spans"]
         ]
@@ -174,7 +175,7 @@ class ClientBars:
                 yield from ((int(stamp), reason) for stamp in stamps[first:last])
 
     def _splits(self, query: BarsQuery, facts: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
-        """Return the splits that the prices of an answer are adjusted for."""
+        """Return the splits for which the prices in an answer are adjusted."""
         if not facts["as_of"]:
             return ()
         actions = self._client.actions(query.instrument.symbol)
@@ -188,7 +189,10 @@ class ClientBars:
 
 
 def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]:
-    """Return the reason to use no bars if they are a substitute's, whose prices may differ."""
+    """Map every timestamp to the reason not to use the bar if the bars are a substitute.
+
+    The mapping is empty if they are not. A substitute's prices may differ from those requested.
+    """
     what = facts["substitute"]
     return dict.fromkeys(stamps.tolist(), f"substitute: {what}") if what else {}
 
@@ -196,9 +200,10 @@ def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]
 def _problems(
     series: str, facts: Mapping[str, Any], grave: Mapping[int, str], last: int, behind: int
 ) -> Iterator[tuple[str, str]]:
-    """Yield the problems with the bars of an answer, each with its key.
+    """Yield the problems with the bars in an answer, each with a key that identifies it.
 
-    Missing bars at the end count as late, not as a gap; more than a few make the series stale.
+    Missing bars at the end are not a gap, because they may only be late; if there are more than a
+    few, the series is stale.
     """
     if behind > _LATE_BARS:
         newest = iso(last)

@@ -2,8 +2,8 @@
 
 An alert fires on a *crossing* of closed bars. Each bar is evaluated once, in order, including the
 bars from an outage. A bar is not used if it is almost certainly wrong, is a substitute, or has
-prices in another basis than the threshold; the recipient is informed. A split moves the threshold
-with the prices.
+prices adjusted differently from the threshold; the recipient is then informed. A split moves the
+threshold with the prices.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ _LASTING = ("stale", "perishes")
 
 @dataclass(frozen=True, eq=False)
 class ClosedBars:
-    """Closed bars of one series, in one basis.
+    """Closed bars of one series, all adjusted in the same way.
 
     Attributes:
-        stamps: Opens of the bars, ascending, UTC milliseconds.
-        closes_ms: Time when each bar closed, UTC milliseconds.
+        stamps: Opening times of the bars, ascending, UTC milliseconds.
+        closes_ms: Closing time of each bar, UTC milliseconds.
         columns: ``open high low close volume``, float64.
         withheld: Maps the timestamp of each bar that must not fire an alert to the reason.
-        splits: Ex-date (00:00 UTC) and ratio (new shares per old one) of each split that the prices
-            are adjusted for.
-        problems: Problems with the data: maps a key such as ``gap:AAPL 1h:2024-06-12T14:00:00Z`` to
-            one sentence.
+        splits: Ex-date (00:00 UTC) and ratio (new shares per old share) of each split for which the
+            prices are adjusted.
+        problems: Maps a key that identifies a problem with the data, such as ``gap:AAPL
+            1h:2024-06-12T14:00:00Z``, to a sentence about it.
     """
 
     stamps: Stamps
@@ -78,29 +78,33 @@ class ClosedBars:
 
 
 class BarsNeeded(NamedTuple):
-    """A number of bars before ``since_ms`` (UTC milliseconds), and all later bars."""
+    """The bars that an evaluation needs.
+
+    They are a number of bars before ``since_ms`` (UTC milliseconds), and all later bars.
+    """
 
     before: int
     since_ms: int
 
     def bars_at(self, timeframe: str, now_ms: int) -> int:
-        """Return an upper limit of the number of needed bars, at most 50,000."""
+        """Return an upper limit for the number of bars needed, at most 50,000."""
         length_ms = Timeframe.parse(timeframe).step_ms or _SHORTEST_MONTH_MS
         return min(self.before + max(0, now_ms - self.since_ms) // length_ms + 2, _MOST_BARS)
 
 
 class Evaluation(NamedTuple):
-    """The next state of an alert, and the events for its recipient, in order."""
+    """The result of an evaluation: the alert's next state, and the events for its recipient, in order."""
 
     state: AlertState
     events: tuple[AlertEvent, ...] = ()
 
 
 def check_alert(alert: Alert) -> IndicatorUse:
-    """Return the indicator that a price alert names.
+    """Return the indicator that an alert watches, after checking that it exists.
 
     Raises:
-        QueryError: The indicator is not registered here, or the alert is about data.
+        QueryError: The indicator is not registered in this program, or the alert watches for data
+            problems.
     """
     if alert.kind == "data":
         raise QueryError(f"{alert} watches for a data problem and has no indicator")
@@ -108,7 +112,7 @@ def check_alert(alert: Alert) -> IndicatorUse:
 
 
 def bars_needed(stored: StoredAlert) -> BarsNeeded:
-    """Return the bars that an evaluation needs: the indicator's window, and all bars not seen yet."""
+    """Return the bars that an evaluation needs: the indicator's window, and all bars not yet seen."""
     alert, state = stored
     if alert.kind == "data":
         return BarsNeeded(_MARKS, _NEVER_MS)
@@ -117,28 +121,29 @@ def bars_needed(stored: StoredAlert) -> BarsNeeded:
 
 
 def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: int) -> Evaluation:
-    """Evaluate the closed bars that the alert has not seen.
+    """Evaluate an alert on the closed bars that it has not seen yet.
 
     1. ``_begun``: without a state, evaluation starts at the last bar that had closed when the
        alert was created. If that bar is beyond the threshold, the alert reports this and does not
        fire.
     2. ``_moved``: applies new splits, and detects prices that changed without one.
-    3. Each new bar, in order: ``_withheld`` or ``_stepped``.
-    4. ``_expired``.
+    3. Each new bar, in order: ``_stepped``, or ``_withheld`` if the bar must not be used.
+    4. ``_expired``: ends the alert if it has expired.
 
     Args:
         alert, state: Alert and state as stored; the state is None if the alert was changed or never
             evaluated.
         bars: At least the bars in :func:`bars_needed`, or all existing ones.
-        now_ms: Current time, for events that concern no bar. Expiry is judged by the latest closed
-            bar, so a clock that is temporarily ahead does not end any alert.
+        now_ms: Current time, for events that are not about a bar. Whether the alert has expired
+            depends on the latest closed bar, so a clock that is temporarily ahead does not end any
+            alert.
 
     Returns:
-        The next state, with ``serial`` increased by one, and the events. Without bars, the state is
-        unchanged.
+        The next state, with ``serial`` increased by one, and the events. Without bars, the state
+        does not change.
 
     Raises:
-        QueryError: The alert's indicator is not registered here.
+        QueryError: The alert's indicator is not registered in this program.
     """
     use, before = check_alert(alert), state or AlertState()
     if before.phase == "done":
@@ -174,7 +179,7 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
 
 
 def _evaluation(before: AlertState, after: AlertState, events: list[AlertEvent]) -> Evaluation:
-    """Return the result of an evaluation; if nothing changed, it has the old state."""
+    """Return the result of an evaluation, with the old state if nothing has changed."""
     if after == before and not events:
         return Evaluation(before)
     return Evaluation(replace(after, serial=before.serial + 1), tuple(events))
@@ -185,8 +190,9 @@ def evaluate_failure(
 ) -> Evaluation:
     """Return the evaluation for an alert whose bars can never be fetched.
 
-    Only the first of several failures in a row is reported. The alert expires by ``newest_ms``, the
-    time when the latest bar of all series closed.
+    If the evaluation fails several times in a row, only the first failure is reported. The alert
+    expires when ``newest_ms``, the closing time of the latest bar in any series, is past its expiry
+    time.
     """
     before, events = state or AlertState(), list[AlertEvent]()
     if before.phase == "done":
@@ -201,19 +207,19 @@ def evaluate_failure(
 
 
 def apart(at_ms: int) -> int:
-    """Return a time that identifies an event without a bar, and never equals the time of a bar."""
+    """Return a time that identifies an event that has no bar; it never equals the time of a bar."""
     return at_ms + 1 if at_ms % SECOND_MS == 0 else at_ms
 
 
 def threshold_of(alert: Alert, use: IndicatorUse, state: AlertState) -> float:
-    """Return the threshold, adjusted for splits like the bars."""
+    """Return an alert's threshold, adjusted for splits like the bars."""
     return alert.value * state.scale**use.indicator.split_power
 
 
 def _begun(alert: Alert, state: AlertState, bars: ClosedBars) -> AlertState:
     """Return the initial state of an alert.
 
-    The first bar to evaluate is the last usable one that had closed when the alert was created.
+    Evaluation starts with the last usable bar that had closed when the alert was created.
     """
     closed = np.flatnonzero(bars.closes_ms <= alert.since_ms)
     usable = [int(n) for n in closed[-_MARKS:] if int(bars.stamps[n]) not in bars.withheld]
@@ -237,11 +243,12 @@ def _moved(
     now_ms: int,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state adjusted to the present basis of the bars.
+    """Return the state after adapting the threshold to the current adjustment of the bars.
 
-    A newly known split moves the threshold if the closes of the bars already seen changed with it.
-    If those bars are unavailable, it does so if its ex-date is after the last bar seen. If all
-    closes changed by the same factor for another reason, their basis is unknown.
+    A newly reported split moves the threshold if the closes of the bars already seen have changed
+    accordingly or, if those bars are unavailable, if its ex-date is after the last bar seen. If all
+    closes have changed by the same factor but no split explains this, their adjustment is unknown
+    and the recipient is informed.
     """
     previous, now = set(state.splits), set(bars.splits)
     added, removed = now - previous, previous - now
@@ -272,10 +279,10 @@ def _moved(
 
 
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
-    """Return the common factor by which the close prices of the bars already seen have changed.
+    """Return the common factor by which the closes of the bars already seen have changed.
 
-    ``least`` is the number of bars that prove a factor. The result is None if no seen bar is
-    available.
+    The result is 1 if there is none, or if fewer than ``least`` bars show it, and None if none of
+    these bars is available.
     """
     ratios = []
     for stamp, close in state.marks:
@@ -308,7 +315,7 @@ def _split_event(
 
 
 def _marks(bars: ClosedBars, state: AlertState) -> tuple[tuple[int, float], ...]:
-    """Return the timestamp and the close of each of the last usable bars that were seen."""
+    """Return the timestamp and the close of each of the last usable bars that have been seen."""
     end = 0 if state.seen_ms is None else int(bars.stamps.searchsorted(state.seen_ms, "right"))
     marks: list[tuple[int, float]] = []
     for place in range(end - 1, -1, -1):
@@ -330,7 +337,7 @@ def _withheld(
     reason: str,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state after a bar that is not used; report only the first of several in a row."""
+    """Return the state after a bar that must not be used; of several in a row, report only the first."""
     cause = reason.partition(":")[0]
     if state.withheld != cause:
         text = f"{alert.series}: the bar {_named(alert, at[0])} is not used for {alert}: {sentence(reason)}"
@@ -346,7 +353,7 @@ def _stepped(
     value: float,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state after the value of one bar; add an event if the alert fires."""
+    """Return the state after evaluating the value of one bar; add an event if the alert fires."""
     threshold = threshold_of(alert, use, state)
     sign = 1 if alert.condition == "above" else -1
     distance = sign * (value - threshold)
@@ -377,7 +384,7 @@ def _stepped(
 
 
 def _hysteresis(alert: Alert, use: IndicatorUse, state: AlertState, threshold: float) -> float:
-    """Return the distance from the threshold to which the value must move back to re-arm an alert."""
+    """Return how far beyond the threshold the value must move back before the alert is re-armed."""
     if alert.rearm is None or state.fired_ms is None:
         return 0.0
     if alert.rearm.hysteresis_type == "percentage":
@@ -410,16 +417,18 @@ def evaluate_data(
     now_ms: int,
     newest_ms: int,
 ) -> Evaluation:
-    """Compare the problems of the data with those already reported; new ones become events.
+    """Compare the current data problems with those already reported; new ones become events.
 
-    Staleness and expiring history are reported again if they end and recur; single incidents are
-    reported once.
+    A stale series and history that vendors will soon drop are reported again if the problem ends
+    and recurs; single incidents are reported once.
 
     Args:
         alert, state: See :func:`evaluate`; the alert is a ``data`` alert.
-        problems: Problems of all series read now, in the form of :attr:`ClosedBars.problems`.
+        problems: Problems of all series read in this run, in the form of
+            :attr:`ClosedBars.problems`.
         now_ms: Current time.
-        newest_ms: Time when the latest bar of all series closed; the alert expires by it.
+        newest_ms: Closing time of the latest bar in any series, which determines whether the alert
+            has expired.
 
     Returns:
         See :func:`evaluate`; the state is unchanged if nothing changed.
@@ -455,7 +464,7 @@ def _event(
 
 
 def _named(alert: Alert, stamp: int) -> str:
-    """Return the name of a bar: its open (UTC) or its session date."""
+    """Return the name of a bar for messages: its opening time (UTC) or its session date."""
     if Timeframe.parse(alert.timeframe).is_intraday:
         return iso(stamp)
     return date_of(stamp).isoformat()
@@ -474,6 +483,6 @@ def _kept(
 
 
 def events_by_bar(events: tuple[AlertEvent, ...]) -> Iterator[tuple[int, tuple[AlertEvent, ...]]]:
-    """Yield each bar with its events; the events of one bar are claimed together."""
+    """Yield each bar with its events; all events on one bar are claimed together."""
     for bar_ms in dict.fromkeys(event.bar_ms for event in events):
         yield bar_ms, tuple(event for event in events if event.bar_ms == bar_ms)

@@ -71,11 +71,11 @@ _EVERYTHING = "*"
 
 @dataclass(frozen=True)
 class Rearm:
-    """When an alert may fire again, and how long its condition must hold before it fires.
+    """Defines when an alert may fire again, and how long its condition must hold before it fires.
 
     Attributes:
-        hysteresis: How far the value must move back past the threshold before the alert can fire
-            again; 0: it only needs to move back to the threshold.
+        hysteresis: Distance by which the value must move back past the threshold before the alert
+            can fire again; 0 means that it only needs to reach the threshold.
         hysteresis_type: Unit of ``hysteresis``: ``fixed`` for the unit of the value, ``percentage``
             for percent of the threshold.
         cooldown_minutes: Minimum time between the closing times of two bars on which the alert
@@ -117,17 +117,17 @@ class Rearm:
 
 @dataclass(frozen=True)
 class Alert:
-    """An alert: what to watch, for whom, and since when.
+    """An alert: what it watches, its recipient, and the time from which it applies.
 
-    Prices are adjusted for splits, like the bars.
+    Its prices are adjusted for splits, like the bars.
 
     Attributes:
         id: Number of the alert's record.
-        recipient: Person or account to deliver to, as the channel names them.
+        recipient: Person or account that receives the events, by the name that the channel uses.
         channel: How the alert is delivered: ``local`` by the command line, ``telegram`` by a bot.
         kind: ``price``; ``indicator``; ``custom`` (an indicator registered by user code); ``data``
             (about the bars themselves).
-        symbol, timeframe: Series to watch. For ``data``, ``*`` means every series on which the
+        symbol, timeframe: Series to watch. For ``data``, ``*`` means every series for which the
             recipient has alerts.
         quantity: ``close``, an indicator such as ``rsi(14)``, or for ``data`` one of
             :data:`DATA_PROBLEMS`.
@@ -136,7 +136,7 @@ class Alert:
         rearm: Conditions under which the alert fires again; None means that it fires once and ends.
         since_ms: Time at which the alert was created or last changed; a bar that had closed by then
             never makes it fire.
-        expires_ms: Time after which a closing bar no longer makes the alert fire.
+        expires_ms: Time after which the alert no longer fires; the closing time of the bar decides.
     """
 
     id: int
@@ -208,14 +208,14 @@ class Alert:
 
     @property
     def is_of_all(self) -> bool:
-        """Whether this is a data alert for all series on which the recipient has alerts."""
+        """Whether this is a data alert for all series for which the recipient has alerts."""
         return self.symbol == _EVERYTHING
 
     @property
     def series(self) -> str:
         """Symbol and timeframe as text.
 
-        A recipient's alerts with the same text and bar share a message.
+        A recipient's alerts with the same text and the same bar share a message.
         """
         return self.symbol if self.is_of_all else f"{self.symbol} {self.timeframe}"
 
@@ -241,7 +241,7 @@ _ALERT_KEYS = (
 
 
 def _kind_of(config: Mapping[str, Any]) -> AlertKind:
-    """Infer the type of an alert that names none."""
+    """Infer the type of an alert whose configuration does not name one."""
     if "problem" in config:
         return "data"
     return "indicator" if "indicator" in config else "price"
@@ -333,22 +333,24 @@ class AlertState:
     """State of an alert that is kept from bar to bar. Plain JSON.
 
     Attributes:
-        serial: Number of stored evaluations; two processes cannot both store the evaluation with
-            the same number.
+        serial: Number of evaluations stored so far, which prevents two processes from both storing
+            the next one.
         phase: ``new``: no value seen yet; ``armed``: fires at the next crossing; ``waiting``: the
             value is beyond the threshold, or the alert has fired, and the value must move back
             first; ``done``: never fires again.
-        seen_ms: Open time of the last closed bar seen; None before the first.
-        beyond: Number of consecutive bars beyond the threshold.
-        fired_ms: Close time of the bar on which the alert last fired; None if it has not fired.
-        scale: New shares per old share over all splits since the threshold was set. Prices are
+        seen_ms: Opening time of the last closed bar that has been seen; None if no bar has been
+            seen.
+        beyond: Number of consecutive bars beyond the threshold, up to the last one seen.
+        fired_ms: Closing time of the bar on which the alert last fired; None if it has never fired.
+        scale: New shares per old share, over all splits since the threshold was set. Prices are
             compared with the threshold divided by this number.
-        rebased: Factor by which prices differ from those seen before although no split was
-            reported; 1 if they do not differ.
-        marks: Open times and close prices of the last bars seen, used to detect re-based prices.
-        splits: Ex-dates (00:00 UTC) and ratios that are already in ``scale``, or predate it.
-        withheld: Reason why the last bar was not used; empty if it was used.
-        problems: Data problems that have been reported and persist.
+        rebased: Factor by which prices have changed since they were seen although no split was
+            reported; 1 if they have not changed.
+        marks: Opening times and close prices of the last bars seen, used to detect changed prices.
+        splits: Ex-dates (00:00 UTC) and ratios of the splits that ``scale`` already includes, or
+            that predate the threshold.
+        withheld: Reason why the last bar was not used; empty if the bar was used.
+        problems: Data problems that have been reported and still exist.
     """
 
     serial: int = 0
@@ -373,7 +375,7 @@ class AlertState:
         """Parse a stored state.
 
         Raises:
-            QueryError: The value is not a state, or is one from another version.
+            QueryError: The value is not an alert's state, or is from another version.
         """
         _check_keys(stored, cls.__dataclass_fields__, "the state of an alert")
         values = dict(stored)
@@ -405,13 +407,14 @@ class AlertEvent:
         name: ``fired``; ``beyond``: the value is already beyond the threshold when the alert is
             created, which does not fire it; ``withheld``: a bar was not used; ``moved``: a split
             moved the threshold; ``rebased``: prices changed without a reported split; ``expired``;
-            ``data``: a data problem; ``silent``: the job did not run for a while; ``failed``: the
-            alert could not be evaluated; ``due``: a schedule's report is due (the topic of the run
-            is the report to send).
-        bar_ms: Open time of the bar; for events that do not concern a bar, the time of the event.
-        at_ms: Close time of the bar, or the time of the event.
-        text: One sentence, with the bar's time (UTC).
-        value, threshold: The two numbers compared, adjusted like the bars; None if none were.
+            ``data``: a problem with the data; ``silent``: the job did not run for a while;
+            ``failed``: the alert could not be evaluated; ``due``: a schedule's report is due (the
+            topic of the run is the report to send).
+        bar_ms: Opening time of the bar; for events that are not about a bar, the time of the event.
+        at_ms: Closing time of the bar, or the time of the event.
+        text: One sentence for the recipient, with the bar's time (UTC).
+        value, threshold: The two numbers that were compared, adjusted like the bars; None if no
+            numbers were compared.
     """
 
     alert_id: int
@@ -445,15 +448,16 @@ _MOST_REASON = 200
 
 @dataclass(frozen=True)
 class DeliveryState:
-    """Progress of the delivery of a run. Plain JSON.
+    """The progress of a run's delivery. Plain JSON.
 
     Attributes:
         status: ``pending``: waiting for an attempt; ``running``: an attempt is in progress;
             ``sent``, ``refused``, ``unknown``: the delivery has ended, with this outcome.
-        id: Identifier of the message, shared by its copy. Empty before the first attempt.
+        id: Identifier of the message, and of its copy if one is sent. Empty before the first
+            attempt.
         attempts: Number of attempts so far.
-        is_copy: Whether an attempt ended as unknown. The next attempt is then the only copy of the
-            message, and is marked as such.
+        is_copy: Whether the outcome of an earlier attempt is unknown. The next attempt then sends
+            the only copy of the message, marked as such.
         due_ms: For a pending run, the time of the next attempt; for a running one, the time from
             which its process counts as dead.
         reason: Reason why the delivery ended in this way, or why the last attempt failed.
@@ -472,15 +476,15 @@ class DeliveryState:
         return self.status in ("pending", "running")
 
     def started(self, id: str, now_ms: int, lease_ms: int) -> DeliveryState:
-        """Return the state with one more attempt in progress, until its lease ends."""
+        """Return the state after starting an attempt, which must end before its lease expires."""
         due_ms, attempts = now_ms + lease_ms, self.attempts + 1
         return replace(self, status="running", id=id, attempts=attempts, due_ms=due_ms)
 
     def settled(self, outcome: Outcome, now_ms: int) -> DeliveryState:
         """Return the state after an attempt.
 
-        If the message was not accepted, it is sent again, any number of times. If the outcome is
-        unknown, one copy is sent; if the outcome of the copy is also unknown, the delivery ends.
+        A message that was not accepted is sent again, without a limit on the number of attempts. If
+        the outcome is unknown, one copy is sent; if its outcome is also unknown, the delivery ends.
         """
         reason = outcome.reason[:_MOST_REASON]
         if outcome.status == "sent" or outcome.status == "refused":
@@ -495,10 +499,10 @@ class DeliveryState:
         return replace(self, status="pending", is_copy=is_copy, due_ms=due_ms, reason=reason)
 
     def after_lease(self, now_ms: int) -> DeliveryState:
-        """Return this state while the lease is valid; after that, a state with an unknown outcome.
+        """Return this state until the attempt's lease expires, then a state with an unknown outcome.
 
-        An expired lease means that the process died during the attempt. A lease that ends
-        impossibly late was taken by a process whose clock was ahead, and also counts as expired.
+        An expired lease means that the process died during the attempt. A lease that ends too far
+        in the future was taken by a process whose clock was ahead; it also counts as expired.
         """
         if self.status != "running" or 0 < self.due_ms - now_ms <= _LONGEST_LEASE_MS:
             return self
@@ -517,11 +521,11 @@ class DeliveryState:
 
 @dataclass(frozen=True)
 class AlertRun:
-    """One alert's events on one bar, and the progress of their delivery: one row in the store.
+    """One alert's events on one bar, with the progress of their delivery; stored as one row.
 
-    Its key is ``(alert_id, bar_ms)``: the process that inserts it has claimed the bar for the
-    alert. The key of the row for a schedule's report is the schedule's id, which is never an
-    alert's id, and the time at which the report is due.
+    The row's key is ``(alert_id, bar_ms)``; a process claims the bar for the alert by inserting the
+    row. For a schedule's report, the key consists of the schedule's id, which is never an alert's
+    id, and the time at which the report is due.
 
     Attributes:
         alert_id, bar_ms: Alert and bar of the run.
@@ -542,7 +546,7 @@ class AlertRun:
 
     @property
     def key(self) -> str:
-        """The run's key as text: the alert's number and the bar."""
+        """The run's key as text: the alert's number and the bar's opening time."""
         return f"{self.alert_id}-{self.bar_ms}"
 
     def is_due(self, now_ms: int) -> bool:
@@ -554,7 +558,7 @@ class AlertRun:
 
     @property
     def message(self) -> tuple[object, ...]:
-        """Key shared by the runs in one message.
+        """A key that is the same for all runs in one message.
 
         It is the message's id or, before the first attempt, the channel, recipient, topic and bar.
         """
@@ -601,7 +605,7 @@ class Delivery:
 
     @property
     def until_ms(self) -> int:
-        """Time (UTC milliseconds) from which the process making this attempt counts as dead."""
+        """Time (UTC milliseconds) from which the process that makes this attempt counts as dead."""
         return min(run.delivery.due_ms for run in self.runs)
 
     @property
@@ -623,17 +627,18 @@ class Delivery:
 
 
 def next_delivery(runs: Iterable[AlertRun], now_ms: int, lease_ms: int) -> Delivery | None:
-    """Return the message to send now, the one with the oldest bar first, or None if none is due.
+    """Return the message to send now, or None if none is due; the oldest bar comes first.
 
     The result's ``runs`` have their new state, which must be stored before the message is sent. The
-    runs of a message are fixed by its first attempt; a run claimed later belongs to another
-    message. Runs that ended as unknown because their process died are in the result of
+    first attempt determines the runs that a message consists of; a run claimed later belongs to
+    another message. Runs that ended as unknown because their process died are not included; see
     :func:`overdue`.
 
     Args:
-        runs: Open runs, for the channels that the caller delivers through.
+        runs: Runs not yet delivered, for the channels that the caller serves.
         now_ms: Current time.
-        lease_ms: Time after which an attempt without an outcome counts as that of a dead process.
+        lease_ms: Time after which an attempt without an outcome is treated as that of a dead
+            process.
     """
     messages: dict[tuple[object, ...], list[AlertRun]] = {}
     for run in runs:
@@ -664,7 +669,7 @@ def next_delivery(runs: Iterable[AlertRun], now_ms: int, lease_ms: int) -> Deliv
 
 
 def overdue(runs: Iterable[AlertRun], now_ms: int) -> list[AlertRun]:
-    """Return the runs whose delivery ends as unknown, because the process of their copy died."""
+    """Return the runs whose delivery ends as unknown because the process sending their copy died."""
     after = [replace(run, delivery=run.delivery.after_lease(now_ms)) for run in runs]
     return [run for run in after if run.delivery.status == "unknown"]
 
@@ -689,9 +694,10 @@ class Beat(NamedTuple):
     due_ms: int
 
     def is_ahead(self, now_ms: int) -> bool:
-        """Return whether the run ended further in the future than the job's own interval.
+        """Return whether the stored end of the run is impossibly far in the future.
 
-        Such a time was stored by a process whose clock was wrong; it is treated as past.
+        This means later than ``now_ms`` by more than the job's interval; such a time was stored
+        while the clock was wrong, and is treated as past.
         """
         return self.at_ms - now_ms > self.due_ms - self.at_ms
 
@@ -720,7 +726,7 @@ NextReport = Callable[[DueReport, int], tuple[AlertRun, int | None]]
 
 
 class EvaluatedAlert(NamedTuple):
-    """An evaluation to store: an alert's state before and after it, and the runs that it claims."""
+    """An evaluation to store: the alert, its states before and after, and the runs to claim."""
 
     alert: Alert
     before: AlertState | None
@@ -729,23 +735,24 @@ class EvaluatedAlert(NamedTuple):
 
 
 class AlertRecords(Protocol):
-    """Storage for alerts. Every method is one transaction without network requests; thread-safe.
+    """The interface of a store of alerts. Each method is one transaction; thread-safe.
 
-    Rows: alerts are in ``job_schedules`` (``job_type`` ``alert``; the state in ``state_json``),
-    runs in ``job_schedule_runs`` (``job_type`` ``alert``, ``job_id`` that of the alert,
-    ``scheduled_for`` the bar's stamp), whose unique key is the claim.
+    The methods send no network requests. Rows: alerts are in ``job_schedules`` (``job_type``
+    ``alert``; the state in ``state_json``), runs in ``job_schedule_runs`` (``job_type`` is
+    ``alert``, ``job_id`` the alert's id, ``scheduled_for`` the bar's opening time); inserting a row
+    with this unique key claims the run.
     """
 
     def active_alerts(self) -> Sequence[StoredAlert]:
         """Return the enabled alerts, ordered by number."""
 
     def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
-        """Store evaluations, each with its state and claimed runs; return whether each was stored.
+        """Store evaluations, each with the new state and the claimed runs; return whether each was stored.
 
         An evaluation is not stored if the stored state is no longer ``before`` (compare ``serial``;
-        None means that none is stored), or if the alert has been disabled or changed since
-        (``since_ms``). A run whose key exists is left unchanged. An ``after`` that is ``done``
-        disables the alert.
+        None means that no state is stored), or if the alert has been disabled or changed since
+        (compare ``since_ms``). A run whose key is already stored is left unchanged. If the phase in
+        ``after`` is ``done``, the alert is disabled.
         """
 
     def claim_reports(
@@ -753,8 +760,9 @@ class AlertRecords(Protocol):
     ) -> Sequence[AlertRun]:
         """Claim the runs for reports that are due on these channels; return the claimed runs.
 
-        For each report, exactly one process stores the run together with the next time. An earlier
-        run of the report that certainly did not arrive is ended, as the newer one replaces it.
+        For each report, exactly one process stores the run together with the next due time. An
+        earlier run of the report that certainly did not arrive is ended, because the newer run
+        replaces it.
         """
 
     def take_delivery(
@@ -762,16 +770,16 @@ class AlertRecords(Protocol):
     ) -> Delivery | None:
         """Return the message to send now; see :func:`next_delivery`.
 
-        In one transaction, the open runs of the channels are locked, and the new states of the runs
-        in the result and in :func:`overdue` are stored.
+        In one transaction, the open runs for the channels are locked, and the new states of the
+        runs in the result and of those that :func:`overdue` returns are stored.
         """
 
     def settle_delivery(self, delivery: Delivery, outcome: Outcome, now_ms: int) -> None:
         """Store the outcome of an attempt (:meth:`DeliveryState.settled`) in each of its runs.
 
-        Runs that have ended, or have had another attempt since (``attempts``), stay unchanged. If
-        the outcome ``is_blocked``, all alerts of the recipient on this channel are disabled with
-        the reason, and their other open runs end as refused with the same reason.
+        Runs that have ended, or for which another attempt has started since (compare ``attempts``),
+        stay unchanged. If the outcome ``is_blocked``, all alerts of the recipient on this channel
+        are disabled with the reason, and their other open runs end as refused with the same reason.
         """
 
     def open_runs(self) -> Sequence[AlertRun]:
@@ -780,7 +788,8 @@ class AlertRecords(Protocol):
     def beat(self, beat: Beat) -> None:
         """Store the last run of the job.
 
-        An older run replaces a newer one only if the newer one :meth:`Beat.is_ahead`.
+        A newer run that is already stored stays, unless its time is ahead of the clock; see
+        :meth:`Beat.is_ahead`.
         """
 
     def last_beat(self) -> Beat | None:
@@ -790,7 +799,7 @@ class AlertRecords(Protocol):
 class ListedAlert(NamedTuple):
     """An alert, active or not, with its state.
 
-    ``reason`` explains why the alert is inactive, if that is stored.
+    ``reason`` explains why the alert is inactive, if the reason is stored.
     """
 
     alert: Alert
@@ -800,7 +809,7 @@ class ListedAlert(NamedTuple):
 
 
 class AlertBook(AlertRecords, Protocol):
-    """Alert records for programs that create, list and remove alerts."""
+    """The interface of a store of alerts for programs that create, list and remove them."""
 
     def add_alert(
         self, recipient: str, config: Mapping[str, Any], rearm: Any, since_ms: int
@@ -816,7 +825,7 @@ class AlertBook(AlertRecords, Protocol):
         """Return all of a recipient's alerts, ordered by number."""
 
     def remove_alert(self, recipient: str, id: int) -> bool:
-        """Remove an alert; return False if there is none.
+        """Remove an alert; return whether it existed.
 
-        Events that have fired are still delivered.
+        Events that have already fired are still delivered.
         """

@@ -77,9 +77,9 @@ _LONG_UNDELIVERED_S = 3600.0
 
 
 class WantedBars(NamedTuple):
-    """Closed bars to read for a series, and whether to include the problems of its data.
+    """A request for a series' closed bars, with or without the problems of its data.
 
-    The number of bars is computed when they are read, because a run may wait before that.
+    The number of bars is computed only when they are read, because the run may wait before that.
     """
 
     symbol: str
@@ -89,34 +89,35 @@ class WantedBars(NamedTuple):
 
 
 class NoBars(NamedTuple):
-    """The reason why a series has no bars; with ``is_lasting``, the same query can never be answered."""
+    """The reason why a series has no bars; ``is_lasting`` means that retrying can never help."""
 
     reason: str
     is_lasting: bool = False
 
 
 class BarSource(Protocol):
-    """The source of closed bars."""
+    """The interface of a source of closed bars."""
 
     def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
-        """Return, for each series in order, the bars or the reason why they are missing."""
+        """Return, for each requested series in order, its bars or the reason why there are none."""
 
     def other_problems(self) -> Mapping[str, str]:
-        """Return problems other than those of the bars read, as in ``ClosedBars.problems``."""
+        """Return data problems that do not concern the bars read, in the form of ``ClosedBars.problems``."""
 
 
 @dataclass
 class RunReport:
-    """The results of one run.
+    """The results of one run of the alert job.
 
     Attributes:
         at_ms: Start of the run, UTC milliseconds.
         alerts, series: Number of evaluated alerts, and number of series that they use.
         events: Maps each event name to the number of events stored by this process.
-        elsewhere: Number of evaluations that were not stored because another process had done so.
-        skipped: Number of alerts whose indicator is registered only in another program.
+        elsewhere: Number of evaluations that were not stored because another process had already
+            stored one.
+        skipped: Number of alerts whose indicator is not registered in this program.
         failed: Maps each series without bars to the reason.
-        deliveries: Maps each outcome to the number of attempts that ended with it.
+        deliveries: Maps each outcome to the number of delivery attempts that ended with it.
     """
 
     at_ms: int
@@ -130,11 +131,11 @@ class RunReport:
 
     @property
     def ok(self) -> bool:
-        """Whether all bars were available and no delivery was refused, postponed or in doubt."""
+        """Whether all bars were available, and no delivery was refused, was postponed or is in doubt."""
         return not self.failed and not {"refused", "unknown", "later"} & self.deliveries.keys()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as a plain mapping."""
+        """Return the report as a dictionary of plain values."""
         counts = {"events": dict(self.events), "deliveries": dict(self.deliveries)}
         named = {"at": iso(self.at_ms // SECOND_MS * SECOND_MS), "ok": self.ok}
         numbers = {
@@ -144,14 +145,14 @@ class RunReport:
 
 
 class AlertJob:
-    """Runs alerts, once or repeatedly. Use from one thread only; any number of processes may run it.
+    """Runs the alert job, once or repeatedly. Use from one thread only; several processes may do so.
 
     Args:
         records: Store of the alerts.
         source: Source of closed bars.
-        deliver: Maps each channel to the function that delivers its messages. It is called outside
-            every transaction and returns the outcome; an exception counts as unknown. Messages for
-            other channels are left to other processes.
+        deliver: Maps each channel to the function that delivers its messages. The function is
+            called outside any transaction and returns the outcome; an exception counts as an
+            unknown outcome. Messages for other channels are left to other processes.
         clock: Source of the current time.
         every_s: Seconds between runs; None for a single run.
     """
@@ -231,7 +232,7 @@ class AlertJob:
         *,
         with_problems: bool,
     ) -> WantedBars:
-        """Return the bars to read for all alerts on a series."""
+        """Return the request for the bars that all alerts on a series need."""
         before, since_ms = 1, report.at_ms
         for one in own:
             try:
@@ -244,7 +245,10 @@ class AlertJob:
     def _evaluate(
         self, one: StoredAlert, bars: ClosedBars | NoBars, report: RunReport, newest_ms: int
     ) -> Iterator[EvaluatedAlert]:
-        """Yield the evaluation to store; the latest bar of all series closed at ``newest_ms``."""
+        """Yield an alert's evaluation to store, if any.
+
+        ``newest_ms`` is the closing time of the latest bar in any series.
+        """
         alert, state, now_ms = one.alert, one.state, report.at_ms
         if isinstance(bars, NoBars):
             # Errors that the next run may not have are not reported; data alerts report series that
@@ -286,8 +290,8 @@ class AlertJob:
     def _store(self, evaluated: Sequence[EvaluatedAlert], report: RunReport) -> list[bool]:
         """Store evaluations in batches; return for each whether it was stored.
 
-        It is not stored if another process has done so before. With a transaction for each
-        evaluation, this would take longer than the rest of the run.
+        An evaluation is not stored if another process has already stored one. Batches are used
+        because separate transactions would take longer than the rest of the run.
         """
         are_stored: list[bool] = []
         for start in range(0, len(evaluated), _STORED_AT_ONCE):
@@ -303,7 +307,7 @@ class AlertJob:
     def _tell_silence(
         self, stored: Sequence[StoredAlert], report: RunReport
     ) -> Sequence[StoredAlert]:
-        """If runs were missed, store an event for each recipient; return the updated alerts."""
+        """If runs were missed, store an event about this for each recipient; return the updated alerts."""
         last = self._records.last_beat()
         if last is None or report.at_ms <= last.due_ms:
             return stored
@@ -354,7 +358,7 @@ class AlertJob:
 
 
 def _changed(one: StoredAlert, evaluation: Evaluation) -> Iterator[EvaluatedAlert]:
-    """Yield the evaluation to store, if it changed the state or has events."""
+    """Yield the evaluation in the form to be stored, if it changed the state or has events."""
     if one.state is None or evaluation.state != one.state:
         bars = events_by_bar(evaluation.events)
         runs = [_run(one.alert, one.alert.series, bar_ms, events) for bar_ms, events in bars]
@@ -377,13 +381,13 @@ def _minute(at_ms: int) -> str:
 
 
 class WithAlertJob:
-    """A data manager's metrics plus the alert job's state, for ``start_exporter``. Thread-safe.
+    """Adds the alert job's state to a data manager's metrics, for ``start_exporter``. Thread-safe.
 
-    Any process that reads the records may serve these metrics, because the job itself cannot report
-    that it is not running.
+    Any process that can read the alert records can serve these metrics; the job itself cannot
+    report that it is not running.
 
     Args:
-        manager: Data manager whose other metrics are served.
+        manager: Data manager whose metrics are served as well.
         records: Store of the alerts.
         clock: Source of the current time.
     """
@@ -392,7 +396,7 @@ class WithAlertJob:
         self._manager, self._records, self._clock = manager, records, clock
 
     def metrics(self) -> dict[str, Any]:
-        """Return the manager's metrics with ``alert_job``, the result of :func:`job_health`."""
+        """Return the manager's metrics, with the result of :func:`job_health` under ``alert_job``."""
         health = job_health(self._records, self._clock.now_ms())
         return {**self._manager.metrics(), "alert_job": health}
 
@@ -402,10 +406,10 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
 
     Returns:
         A mapping with ``alerts`` (number of active alerts), ``ran_s`` (seconds since the last run;
-        None if it never ran; below 0 if the time is unknown because the job's clock was ahead),
-        ``late_s`` (seconds by which the next run is late; 0 if it is not), ``deliveries`` (number
-        of runs to deliver, by ``pending`` and ``running``) and ``oldest_s`` (seconds since the
-        oldest of their bars closed; 0 if no run is waiting).
+        None if the job has never run; negative if the time is unknown because the job's clock was
+        ahead), ``late_s`` (seconds by which the next run is late; 0 if it is not), ``deliveries``
+        (number of undelivered runs, ``pending`` and ``running``) and ``oldest_s`` (seconds since
+        the oldest of their bars closed; 0 if no run is waiting).
 
     Raises:
         DataError: The records cannot be read.
@@ -428,7 +432,7 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
 
 
 def job_health_in_words(health: Mapping[str, Any]) -> tuple[bool | None, str, str]:
-    """Return whether the alert job runs properly (None means no alerts), its state as text, and advice.
+    """Return whether the alert job runs properly (None: no alerts), its state as text, and advice.
 
     Args:
         health: Result of :func:`job_health`.

@@ -80,9 +80,9 @@ class Check:
     Attributes:
         section: ``installation``, ``places``, ``health``, ``configuration``, ``keys`` or
             ``vendors``.
-        topic: Name of the thing checked.
-        ok: True if all is well, False for a fault, None if neither applies.
-        said: Text of the finding.
+        topic: Name of what is checked.
+        ok: True if all is well, False if there is a fault, None if neither applies.
+        said: The finding as text.
         advice: Recommended action; empty if nothing needs to be done.
     """
 
@@ -93,7 +93,7 @@ class Check:
     advice: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the check as a plain mapping."""
+        """Return the check as a dictionary of plain values."""
         return asdict(self)
 
 
@@ -107,8 +107,8 @@ def checkup(
     """Check versions, extras, folders, rules, keys and vendors; nothing is changed.
 
     The checks of ``doctor --watch`` (:class:`~.status.Watch`) are included; in addition, files are
-    read. If the configuration cannot be used, that is a finding, and the rest is checked without
-    it.
+    read. A configuration that cannot be used is reported as a finding, and everything else is
+    checked without it.
 
     Args:
         cache_dir, config_path: See ``DataManager``.
@@ -192,7 +192,7 @@ def _odd_name(folder: Path) -> Iterator[Check]:
 
 
 def _privacy(settings: Settings, *, is_wanted: bool) -> Iterator[Check]:
-    """Report which files other users of this machine can read; a fault if ``cache.private`` is set."""
+    """Report files that other users of this machine can read; a fault only if ``cache.private`` is set."""
     folders = (settings.cache_dir, settings.state_dir)
     files = (path for folder in folders for path in readable_by_others(folder))
     readable = list(islice(files, _FILES_NAMED + 1 if is_wanted else 1))
@@ -245,7 +245,7 @@ def _size(settings: Settings, selector: ProviderSelector, size: int) -> Iterator
 
 
 def _freshness(series: SeriesHealth) -> Check:
-    """Report the number of series that are behind, which is not a fault: they may be unneeded."""
+    """Report the number of stale series; this is not a fault, because they may no longer be needed."""
     text = f"{series.total:,} series: {series.fresh:,} fresh, {series.stale:,} behind"
     text += f", {series.at_rest:,} idle" if series.at_rest else ""
     text += f", {series.unread:,} not read" if series.unread else ""
@@ -285,7 +285,7 @@ def _perishable(
 
 
 def _vendor_days(network: Network) -> Iterator[Check]:
-    """Report the sessions that vendors lack for most of their symbols, as found by jobs."""
+    """Report the sessions that, according to recent jobs, vendors lack for most of their symbols."""
     for incident in incidents_of(network.vendor_days()):
         advice = f"{incident.remedy}; `onetape gaps --all` checks again"
         yield Check("health", "vendor day", None, str(incident), advice)
@@ -316,7 +316,7 @@ def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterato
 def _files(
     catalogue: Catalogue, holdings: Holdings, clock: Clock, *, full: bool
 ) -> Iterator[Check]:
-    """Report damage and lost commits; files are read for ``GLANCE_S`` seconds, or all with ``full``."""
+    """Report damage and lost commits; read files for ``GLANCE_S`` seconds or, if ``full``, all files."""
     parts = catalogue.store.parts
     upkeep = Maintenance(parts, catalogue, configured_instrument, clock)
     yield _integrity(holdings.size, upkeep.inspect(None if full else GLANCE_S, holdings))
@@ -349,7 +349,7 @@ def _integrity(size: Size, inspection: Inspection) -> Check:
 
 
 def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
-    """Report years whose bars and metadata do not match after a power loss; a repair fixes this."""
+    """Report year files whose bars and metadata do not match, as after a power loss; repair fixes this."""
     if years:
         (key, year), more = years[0], f" and {len(years) - 1:,} more" if len(years) > 1 else ""
         text = f"{key} {year}{more}: committed bars are missing from the metadata"
@@ -357,7 +357,7 @@ def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
 
 
 def _proof(holdings: Holdings) -> Iterator[Check]:
-    """Report the number of bars that second vendors confirmed, and the bars that one contradicts."""
+    """Report the number of bars that second vendors have confirmed, and the bars that they contradict."""
     bars, confirmed, contradicted = totals(
         lane.entry for lane in holdings.lanes if not lane.key.is_sample
     )
@@ -398,7 +398,7 @@ def _memory(state: Memory) -> Check:
 
 
 def _is_under_keys(vendor: Mapping[str, Any]) -> bool:
-    """Return whether a vendor is already reported in the keys section: it lacks only its keys."""
+    """Return whether a vendor lacks only its keys, and so is already reported in the keys section."""
     return bool(vendor["lacks_key"] and vendor["keys"])
 
 
@@ -467,7 +467,7 @@ def _keys_to_this_machine(
 ) -> Iterator[Check]:
     """Report vendors whose keys a rules file sends to a port on this machine.
 
-    A file that the user named explicitly is trusted and not reported.
+    Rules files that the user named explicitly are trusted and not reported.
     """
     for vendor in vendors if survey.is_found else ():
         name, rules = vendor["name"], selector.parsed_rules.provider(vendor["name"])
@@ -516,7 +516,7 @@ def _vendors(
 
 
 def _clock(reached: Mapping[str, Reached]) -> Check:
-    """Compare the local clock with the dates in the vendors' responses; the closest date is used."""
+    """Compare the local clock with the dates in vendors' responses, of which the closest is used."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
         text = "no vendor was contacted, so this machine's clock could not be checked"
@@ -537,8 +537,8 @@ def check_of_vendor(
 
     Args:
         vendor: Description of the vendor from :func:`~.vendors.describe_vendors`.
-        reached: Result of contacting its address; None if the network was not tried.
-        is_routed: Whether the rules send any series to the vendor.
+        reached: Result of contacting the vendor's address; None if the network was not used.
+        is_routed: Whether the rules name the vendor for any series.
     """
     name = vendor["name"]
     if not vendor["ready"]:
@@ -597,7 +597,7 @@ _MOST_REASONS = 3
 
 
 def _freeable(folder: Path, selector: ProviderSelector, clock: Clock) -> Freeable:
-    """Return the data that could be deleted from a cache folder, and why the rest must stay.
+    """Return the data that could be deleted from a cache folder, and the reasons why the rest must stay.
 
     Args:
         folder: Folder of the cache.

@@ -1,9 +1,9 @@
 """Compare a sample of the stored bars with second vendors, and keep the results.
 
-The oldest bars are compared first. The series take turns, one span of bars ("stretch") at a time,
-until the allowed number of requests to each vendor is used up. The results are kept next to the
-bars (:mod:`..cache.confirmations`), and the next run continues from there. Bars from the second
-vendor are never stored.
+The oldest bars are compared first. The series take turns, one span of bars at a time, until the
+allowed number of requests to each vendor is used up. The results are kept next to the bars
+(:mod:`..cache.confirmations`), and the next run continues from there. Bars from the second vendor
+are never stored.
 """
 
 from __future__ import annotations
@@ -91,19 +91,19 @@ def confirm_sample(
 
     The second vendor is a vendor in the rules that serves bars of the same kind and did not supply
     the stored bars. A failed request is not repeated, and its vendor is not queried again in this
-    run. Several vendors are queried in parallel, each for a few stretches; requests in progress
+    run. Several vendors are queried in parallel, each for a few spans of bars; requests in progress
     count as sent.
 
     Args:
-        sample: Percentage of the stored bars, such as ``1%``; sample data, recorded and synthetic
-            bars are excluded. A stretch has a hundred bars or more.
+        sample: Percentage of the stored bars to compare, such as ``1%``; sample data, recorded and
+            synthetic bars are excluded. Bars are compared in spans of at least a hundred.
         requests: Maximum number of requests to send to each vendor.
         cache_dir, config_path: As for the data manager.
-        dry_run: Whether to query no vendor and write nothing, and only return what would be
-            compared.
-        progress: Listener called with each compared stretch and before longer waits; it counts the
-            bars of the sample. By default, a progress bar in a terminal or notebook, and nothing
-            elsewhere.
+        dry_run: Whether to return only the planned comparisons, without querying a vendor or
+            writing anything.
+        progress: Listener called after each comparison and before longer waits; its progress counts
+            the bars in the sample. By default, a progress bar in a terminal or notebook, and
+            nothing elsewhere.
         on_event: Function called with every event; see ``DataManager.on_event``.
 
     Returns:
@@ -115,14 +115,15 @@ def confirm_sample(
         series were skipped), ``interrupted`` and ``dry_run``.
 
     Raises:
-        QueryError: ``sample`` or ``requests`` is wrong, or no bar is stored; nothing was requested.
-        ConfigError: The configuration is wrong.
+        QueryError: ``sample`` or ``requests`` is invalid, or no bars are stored; nothing was
+            requested.
+        ConfigError: The configuration is invalid.
         CacheError: Another run is using the folder, or the folder cannot be written.
     """
     share = _share(sample)
     if isinstance(requests, bool) or not isinstance(requests, int) or requests < 1:
         raise QueryError(
-            f"not a number of requests: {requests!r:.40}", hint="give an integer from 1"
+            f"not a number of requests: {requests!r:.40}", hint="give a positive integer"
         )
     services = build(cache_dir, config_path, retry=RetryPolicy(attempts=1))
     if on_event is not None:
@@ -135,7 +136,7 @@ def confirm_sample(
 
 
 def _share(text: str) -> float:
-    """Return a percentage as a fraction; an invalid text raises ``QueryError``."""
+    """Return a percentage such as ``1%`` as a fraction; raise ``QueryError`` if the text is invalid."""
     number, sign, rest = str(text).strip().partition("%")
     try:
         percent = float(number)
@@ -143,7 +144,7 @@ def _share(text: str) -> float:
         percent = math.nan
     if not sign or rest or not number.isascii() or not 0 < percent <= 100:
         raise QueryError(
-            f"not a share of the stored bars: {str(text)[:40]!r}",
+            f"not a percentage of the stored bars: {str(text)[:40]!r}",
             hint="give a percentage above 0 and up to 100, such as 1% or 0.1%",
         )
     return percent / 100
@@ -151,7 +152,7 @@ def _share(text: str) -> float:
 
 @dataclass
 class _Vendor:
-    """The requests sent to one vendor in this run, and the reason if it is no longer queried."""
+    """One vendor's requests in this run, and the reason if the vendor is no longer queried."""
 
     requests: int = 0
     bars: int = 0
@@ -160,7 +161,7 @@ class _Vendor:
 
 @dataclass(frozen=True)
 class _Turn:
-    """A series in which a stretch may be due, with the vendors that supplied its bars."""
+    """A series that may have bars to compare, with the vendors that supplied its bars."""
 
     key: SeriesKey
     own: list[str]
@@ -168,7 +169,7 @@ class _Turn:
 
 @dataclass(frozen=True, eq=False)
 class _Step(VendorTask):
-    """One comparison: a range of bars, the second vendor, and the number of requests it takes."""
+    """One planned comparison: a range of bars, the second vendor, and the number of requests it takes."""
 
     turn: _Turn
     query: BarsQuery
@@ -180,7 +181,7 @@ class _Step(VendorTask):
 
     @property
     def key(self) -> SeriesKey:
-        """The series that is compared."""
+        """The series whose bars are compared."""
         return self.turn.key
 
     @property
@@ -191,11 +192,11 @@ class _Step(VendorTask):
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The result of a step.
+    """The result of one comparison.
 
     Attributes:
         sent: Number of requests sent.
-        bars: Bars to compare, or None if they are no longer stored.
+        bars: Record of the compared bars, or None if they are no longer stored.
         comparison: Comparison with the second vendor, or None.
         error: Reason why nothing was compared.
         is_same: Whether the same bars are still stored afterwards.
@@ -209,7 +210,7 @@ class _Outcome:
 
 
 class _Run:
-    """One run over the cache. Everything except :meth:`_compare` happens in the caller's thread."""
+    """One run over the whole cache. All methods except :meth:`_compare` run in the caller's thread."""
 
     def __init__(
         self,
@@ -240,7 +241,7 @@ class _Run:
         self.listener = listener
 
     def report(self) -> dict[str, Any]:
-        """Compare until the sample is complete or nothing more can be done; return the result."""
+        """Compare bars until the sample is complete or nothing more can be compared; return the report."""
         services = self.services
         listing = services.cache.maintenance.listing()
         lanes = [
@@ -289,7 +290,7 @@ class _Run:
         }
 
     def _imagine(self) -> None:
-        """Count each step as if it had been executed, for a dry run."""
+        """Count each planned comparison as if it had been made, for a dry run."""
         try:
             for step in self._steps():
                 self._free(step)
@@ -308,7 +309,7 @@ class _Run:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the lock that prevents a second run; raise ``CacheError`` if another run has it."""
+        """Hold the lock that prevents a second run; raise ``CacheError`` if another run holds it."""
         parts = self.services.cache.store.parts
         folder = parts.layout.ohlcv / FOLDER
         parts.disk.make_folders(folder)
@@ -336,7 +337,7 @@ class _Run:
                 yield step
 
     def _step(self, turn: _Turn, left: int) -> _Step | None:
-        """Return the next stretch of a series, or None if nothing is due or nothing can be sent now."""
+        """Return a series' next comparison, or None if nothing is due or no request can be sent now."""
         key, most, self.may_wait = turn.key, min(self.each, max(_LEAST, left)), False
         try:
             step = run_job(self.services.clock, self._quiet_s(), self._next, turn, most)
@@ -364,7 +365,10 @@ class _Run:
         return self.vendors.setdefault(candidate.name, _Vendor())
 
     def _next(self, turn: _Turn, most: int) -> _Step | str:
-        """Return the oldest stretch to compare, or a reason; the reason is empty if all is compared."""
+        """Return the comparison of a series' oldest bars, or the reason why there is none.
+
+        The reason is empty if all bars have been compared.
+        """
         key, own = turn.key, turn.own
         services, label = self.services, key.timeframe.label
         store, client = services.cache.store, services.client
@@ -419,7 +423,7 @@ class _Run:
         left: Sequence[Span],
         most: int,
     ) -> _Step | str:
-        """Return the oldest remaining stretch that a vendor can be queried for, or a reason."""
+        """Return the comparison of the oldest remaining bars with one vendor, or why there is none."""
         if not left:
             return ""
         whole, key = Span(left[0].start, left[-1].end), turn.key
@@ -443,22 +447,22 @@ class _Run:
         )
 
     def _left(self, name: str, needed: int = 1) -> int:
-        """Return the number of further requests to a vendor; those in progress count as sent."""
+        """Return how many requests may still be sent to a vendor; those in progress count as sent."""
         sent = self.vendors[name].requests
         rest = self.most - sent - self.reserved[name]
         self.may_wait = self.may_wait or rest < needed <= self.most - sent
         return rest
 
     def _unfit(self, candidate: Candidate, key: SeriesKey) -> str:
-        """Return why a vendor is not queried for a series; empty if it can be queried."""
+        """Return the reason why a vendor is not queried for a series; empty if it can be."""
         if candidate.conversion is not None:
-            return "its bars are of another kind and would have to be converted"
+            return "its bars are of a different kind and would have to be converted"
         return self._why(candidate.name) or self.refusals.get((candidate.name, key), "")
 
     def _planned(
         self, turn: _Turn, query: BarsQuery, candidate: Candidate, span: Span, grid: BarGrid
     ) -> _Step | str:
-        """Return the step for comparing a range, or the reason why the vendor is not queried."""
+        """Return the comparison for a range, or the reason why the vendor is not queried."""
         key, caps, now, instrument = (
             turn.key,
             candidate.capabilities,
@@ -498,15 +502,16 @@ class _Run:
     ) -> tuple[Action, ...] | None:
         """Return the splits and dividends that a vendor has already reported in this run, or None.
 
-        The result is also None if they do not reach back to the start of ``span``.
+        They must reach back to the start of ``span``; otherwise the result is None.
         """
         since, actions = self.actions.get((candidate.name, key.symbol), (0, None))
         return actions if actions is not None and since <= span.start else None
 
     def _taken(self, key: SeriesKey, now_ms: int) -> list[Span]:
-        """Return the ranges that need not be compared now.
+        """Return the ranges that need not be compared now, because they have been compared before.
 
-        Entries for a file that has been rewritten meanwhile are kept if their bars are unchanged.
+        Results for a file that has been rewritten since remain valid if the compared bars are
+        unchanged.
         """
         store, compared, same = self.services.cache.store, list[Span](), list[Confirmation]()
         for one, is_valid in store.confirmations(key):
@@ -549,7 +554,7 @@ class _Run:
             return _Outcome(call.requests, bars, comparison, failure, is_same)
 
     def _on_done(self, step: _Step, outcome: _Outcome | None) -> None:
-        """Record the result of a step, and start the next steps."""
+        """Record the result of a comparison, and start the next ones."""
         self._free(step)
         sent = 0 if outcome is None else outcome.sent
         self._vendor(step.candidate).requests += sent
@@ -572,12 +577,12 @@ class _Run:
             self.runner.add(more)
 
     def _free(self, step: _Step) -> None:
-        """Stop counting a step as in progress."""
+        """Stop counting a comparison as in progress."""
         self.reserved[step.vendor] -= step.requests
         self.begun -= step.bars
 
     def _take(self, step: _Step, outcome: _Outcome) -> None:
-        """Record the result of a step.
+        """Record the result of a comparison.
 
         Raises:
             DataError: The stored bars cannot be compared and no request was sent, or the result
@@ -628,7 +633,7 @@ class _Run:
     def _joined(self, step: _Step, one: Confirmation) -> Confirmation:
         """Return a result, merged with the adjacent earlier one if possible.
 
-        This requires that the same vendor confirmed all bars in both.
+        Two results can be merged if the same vendor confirmed all bars in both.
         """
         store = self.services.cache.store
         for before, is_valid in store.confirmations(step.key) if one.is_whole else ():
@@ -667,10 +672,10 @@ def _grave(comparison: Comparison | None) -> Sequence[Difference]:
 
 
 def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[Candidate]:
-    """Return a series' possible second vendors.
+    """Return the vendors that could confirm a series' bars.
 
-    These are the vendors of its lane or, for the lane of a pinned vendor, those with bars of the
-    same kind.
+    These are the vendors whose bars the series' lane can contain or, if a query pinned the vendor,
+    all vendors that serve bars of the same kind.
     """
     key = turn.key
     if [*key.lane[:1]] != turn.own:
@@ -696,7 +701,7 @@ def _page(candidate: Candidate) -> int:
 
 
 def _first_stretch(grid: BarGrid, spans: Sequence[Span], most: int) -> Span | None:
-    """Return the first range within ``spans`` that has at most ``most`` expected bars of one year.
+    """Return the first range within ``spans``, limited to one year and ``most`` expected bars.
 
     The spans must be in ascending order.
     """

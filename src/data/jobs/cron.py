@@ -31,11 +31,12 @@ class Cron:
     """A schedule: the times at which a job is due.
 
     Attributes:
-        minute, hour, day, month, weekday: Values that each field matches; Sunday is 0.
-        is_either: Whether both day and weekday are restricted; it is then enough to match one of
-            them, as in cron.
-        zone: Time zone of the fields. If clock changes make a time occur twice, the first one is
-            meant; if they skip a time, it is shifted forward by the same amount.
+        minute, hour, day, month, weekday: Values that the field matches; Sunday is 0.
+        is_either: Whether both day and weekday are restricted; a date then needs to match only one
+            of them, as in cron.
+        zone: Time zone of the fields. If a clock change makes a time occur twice, its first
+            occurrence counts; if a clock change skips a time, the time is shifted forward by the
+            same amount.
     """
 
     minute: frozenset[int]
@@ -54,8 +55,8 @@ class Cron:
         the zone that a prefix such as ``CRON_TZ=Europe/Paris`` names.
 
         Raises:
-            QueryError: The line is not a cron line, its zone is unknown, or its days never occur,
-                such as 31 February.
+            QueryError: The line is not a cron line, its time zone is unknown, or its days never
+                occur, as with 31 February.
         """
         parts = line.split() if isinstance(line, str) else []
         has_zone = bool(parts) and parts[0].startswith(_ZONE)
@@ -72,7 +73,7 @@ class Cron:
         return cron
 
     def after(self, moment: datetime) -> datetime:
-        """Return the first matching time after ``moment`` (aware), in UTC.
+        """Return the first matching time after ``moment`` (timezone-aware), in UTC.
 
         Raises:
             QueryError: There is no such time within eight years.
@@ -86,7 +87,7 @@ class Cron:
         raise QueryError("this cron line never runs: no date matches its days")
 
     def last(self, moment: datetime) -> datetime:
-        """Return the last matching time up to and including ``moment`` (aware), in UTC.
+        """Return the last matching time up to and including ``moment`` (timezone-aware), in UTC.
 
         Raises:
             QueryError: There is no such time within eight years.
@@ -99,7 +100,7 @@ class Cron:
         raise QueryError("this cron line will never run: no date matches its day fields")
 
     def _times(self, day: date) -> Iterator[datetime]:
-        """Yield the times that match on a day in the schedule's zone, converted to UTC."""
+        """Yield the matching times on a day in the schedule's time zone, converted to UTC."""
         in_month, in_week = day.day in self.day, day.isoweekday() % 7 in self.weekday
         is_own = in_month or in_week if self.is_either else in_month and in_week
         if day.month not in self.month or not is_own:
@@ -149,11 +150,11 @@ def cron_line(times: str) -> str:
     """Convert a schedule as users write it into a cron line.
 
     Args:
-        times: ``09:30`` (every day), ``mon-fri 09:30``, or a cron line; followed by a zone if not
-            UTC.
+        times: ``09:30`` (every day), ``mon-fri 09:30``, or a cron line; a time zone follows if it
+            is not UTC.
 
     Raises:
-        QueryError: The text is not a schedule, such as ``25:00``, or the zone is unknown.
+        QueryError: The text, such as ``25:00``, is not a schedule, or the time zone is unknown.
     """
     words = times.split() if isinstance(times, str) else []
     if words and words[0].startswith(_ZONE):

@@ -30,11 +30,11 @@ class Page(NamedTuple):
     """A documentation page.
 
     Attributes:
-        name: Name by which it is requested: that of its file, without folder and extension.
-        title: Title in the list.
+        name: Name by which the page is requested: its file name without folder and extension.
+        title: Title in the list of pages.
         line: Summary in one line.
-        group: Heading that it is listed under.
-        file: Path of its file, relative to the folder of the pages.
+        group: Heading under which the page is listed.
+        file: Path of the page's file, relative to the documentation folder.
     """
 
     name: str
@@ -50,10 +50,10 @@ _CONTENTS = Page("contents", "Contents", "every page in one line", "", "contents
 
 @cache
 def all_pages() -> tuple[Page, ...]:
-    """Return the packaged pages: the contents, then all others in order.
+    """Return the packaged pages: the table of contents, then all others in its order.
 
     Raises:
-        StorageError: The installation lacks the pages.
+        StorageError: The documentation is missing from the installation.
     """
     pages, group = [_CONTENTS], ""
     for text in _text(_LIST).splitlines():
@@ -66,24 +66,24 @@ def all_pages() -> tuple[Page, ...]:
 
 
 def find_page(name: str) -> Page | None:
-    """Return the page with a name, which may end in ``.md``; None if there is none.
+    """Return the page with this name, which may end in ``.md``, or None if there is none.
 
-    The name is only compared with those on the list and never becomes a path.
+    The name is only compared with the names of the pages; it is never used as a path.
 
     Raises:
-        StorageError: The installation lacks the pages.
+        StorageError: The documentation is missing from the installation.
     """
     wanted = name.strip().lower().removesuffix(".md")
     return next((page for page in all_pages() if page.name == wanted), None)
 
 
 class PageHit(NamedTuple):
-    """A page that contains some words.
+    """A documentation page found by a search, with its best match.
 
     Attributes:
-        page: Page.
-        section: Heading above the first line that contains them.
-        line: That line, without marks of Markdown; empty if only the whole page contains them all.
+        page: Page that was found.
+        section: Heading above the first line that contains the words.
+        line: That line, without Markdown markup; empty if no single line contains all the words.
         lines: Number of lines that contain at least one of the words.
     """
 
@@ -94,13 +94,13 @@ class PageHit(NamedTuple):
 
 
 def search_pages(text: str) -> list[PageHit]:
-    """Return the pages that contain all words in a search string, with matches in titles first.
+    """Return the pages that contain all words in a search string; matches in titles come first.
 
-    Case is ignored; a word may be part of a longer one.
+    Case is ignored, and a word also matches inside a longer word.
 
     Raises:
-        QueryError: No page contains them; the nearest name of a page is suggested.
-        StorageError: The installation lacks the pages.
+        QueryError: No page contains the words; the page with the most similar name is suggested.
+        StorageError: The documentation is missing from the installation.
     """
     words = text.lower().split()
     pages = all_pages()
@@ -132,10 +132,10 @@ def _found(page: Page, words: Sequence[str]) -> PageHit | None:
 
 
 def _rank(hit: PageHit, words: Sequence[str]) -> tuple[bool, bool, bool, int]:
-    """Return the sort key of a hit.
+    """Return the sort key of a search result.
 
-    The best hits have the words in the title, then in one line; then come pages about using the
-    package, and pages with many matching lines.
+    Results with the words in the title come first, then those with the words in one line; then come
+    pages about using the package, and pages with many matching lines.
     """
     page = hit.page
     in_title = all(word in f"{page.name} {page.title} {page.line}".lower() for word in words)
@@ -143,16 +143,16 @@ def _rank(hit: PageHit, words: Sequence[str]) -> tuple[bool, bool, bool, int]:
 
 
 def text_of(page: Page) -> str:
-    """Return the Markdown of a page.
+    """Return the Markdown text of a page.
 
     Raises:
-        StorageError: The installation lacks the page.
+        StorageError: The page is missing from the installation.
     """
     return _DIRECTIVE.sub("", _text(page.file))
 
 
 def bytes_of(name: str) -> bytes | None:
-    """Return a packaged picture by its file name; None if there is none with that name."""
+    """Return a packaged picture by its file name, or None if there is no such picture."""
     path = page_path(name)
     return path.read_bytes() if re.fullmatch(r"img/[\w-]+\.\w+", name) and path.is_file() else None
 
@@ -161,8 +161,8 @@ def example_of(page: Page | None) -> dict[str, bytes]:
     """Return the files of a page's example, by name.
 
     Raises:
-        QueryError: No page is named, or the page has no example.
-        StorageError: The installation lacks the files.
+        QueryError: ``page`` is None, or the page has no example.
+        StorageError: The files are missing from the installation.
     """
     names = EXAMPLES.get(page.name if page else "", ())
     if not names:

@@ -47,10 +47,10 @@ class Wanted:
     """The options of an export.
 
     Attributes:
-        start, end: Range, see ``get_ohlcv``; by default everything stored.
+        start, end: Range, as for ``get_ohlcv``; by default everything stored.
         adjustment: ``raw``, ``split`` or ``all``; None means prices as stored, whatever their
             adjustment is.
-        format: Format of the files.
+        format: File format.
     """
 
     start: Any = None
@@ -64,11 +64,11 @@ class Exported:
     """One exported file.
 
     Attributes:
-        key: Series in the file.
+        key: Series that was exported.
         path: Path of the file; empty if none was written.
-        rows: Number of bars in it.
-        first, last: First and last timestamp, in ISO format.
-        problem: Reason why no file was written.
+        rows: Number of bars in the file.
+        first, last: First and last timestamp in the file, in ISO format.
+        problem: Reason why no file was written; empty if one was.
     """
 
     key: SeriesKey
@@ -79,7 +79,7 @@ class Exported:
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the export as a plain mapping."""
+        """Return the export as a dictionary of plain values."""
         names = ("path", "rows", "first", "last", "problem")
         plain = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
         plain |= {"lane": self.key.lane_label}
@@ -95,7 +95,10 @@ def export_series(
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
 ) -> Exported:
-    """Write one series to ``path``: its stored lane that answers under the rules.
+    """Write the stored bars of one series to ``path``.
+
+    Of several lanes (bars from different sources), the one from which the rules would answer is
+    written.
 
     Args:
         symbol, timeframe: Series to write.
@@ -104,7 +107,7 @@ def export_series(
         cache_dir, config_path: See ``DataManager``.
 
     Raises:
-        QueryError: An argument is wrong, or nothing is stored for it.
+        QueryError: An argument is invalid, or nothing is stored for the series.
         KindMismatchError: The bars cannot be converted to the requested adjustment.
         MissingExtraError: Parquet was requested, but no engine for it is installed.
         StorageError: The file cannot be written.
@@ -118,11 +121,11 @@ def export_series(
 
 
 class Exporter:
-    """Writes series from one cache. Thread-safe; takes no lock.
+    """Writes series from one cache to files. Thread-safe; takes no lock.
 
     Args:
         store: Store of the bars.
-        selector: Resolver of symbols.
+        selector: Selector that resolves symbols.
         clock: Source of the current time.
     """
 
@@ -134,13 +137,14 @@ class Exporter:
 
     @classmethod
     def of(cls, services: Services) -> Exporter:
-        """Return an exporter that works with these services."""
+        """Return an exporter that uses these services."""
         return cls(services.cache.store, services.selector, services.clock)
 
     def write_all(self, keys: Iterable[SeriesKey], folder: Path, wanted: Wanted) -> list[Exported]:
-        """Write each series to a separate file in ``folder``, which is created if needed.
+        """Write each series to a separate file in ``folder``, which is created if necessary.
 
-        A series that cannot be written is reported with its reason, and the others continue.
+        A series that cannot be written is reported with the reason, and the others are still
+        written.
 
         Raises:
             MissingExtraError: See :meth:`write`.
@@ -161,7 +165,7 @@ class Exporter:
         return done
 
     def write(self, key: SeriesKey, path: Path, wanted: Wanted) -> Exported:
-        """Write one series; for errors see :func:`export_series`."""
+        """Write one series to a file; for the errors, see :func:`export_series`."""
         self.check_outside(path)
         answer = self.stored(key, wanted)
         if not len(answer.table):
@@ -177,7 +181,7 @@ class Exporter:
         return Exported(key, str(written), len(answer.table), ends[0], ends[1])
 
     def stored(self, key: SeriesKey, wanted: Wanted) -> Answer:
-        """Return the stored bars of a series; for errors see :func:`export_series`."""
+        """Return the stored bars of a series; for the errors, see :func:`export_series`."""
         instrument, now = self._instrument(key, wanted), self._clock.now_ms()
         start = FIRST_DAY if wanted.start is None else wanted.start
         span, _ = resolve_range(instrument, key.timeframe, start, wanted.end, now)
@@ -225,7 +229,7 @@ class Exporter:
         """Reject a path inside the cache folder.
 
         Raises:
-            StorageError: The path is inside the folder.
+            StorageError: The path is inside the cache folder.
         """
         root = self._store.root.resolve()
         place = path.expanduser().resolve()

@@ -2,8 +2,8 @@
 
 The layout is that of freqtrade 2026.9: ``<exchange>/BTC_USDT-1h.feather`` for spot, and
 ``<exchange>/futures/BTC_USDT_USDT-1h-futures.feather`` for perpetual futures, with the columns
-``date open high low close volume``. freqtrade replaces missing bars by flat ones without a word,
-so every bar that is left out is reported.
+``date open high low close volume``. freqtrade silently replaces missing bars by flat ones, so every
+bar that is left out is reported.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ _FUTURES = {"binanceusdm": ("binance", "quote"), "binancecoinm": ("binance", "ba
 
 @dataclass(frozen=True)
 class BarFile(Exported):
-    """One file.
+    """One exported freqtrade file.
 
     Attributes:
-        left_out: Maps each state other than final to the number of bars that were left out.
-        missing: Number of bars that the cache lacks between the first and the last one written.
-        first_gap: Time of the first of them, in ISO format; empty if there is none.
+        left_out: Maps each state other than final to the number of bars in this state, which were
+            left out.
+        missing: Number of bars missing from the cache between the first and the last bar written.
+        first_gap: Time of the first missing bar, in ISO format; empty if none is missing.
     """
 
     left_out: dict[str, int] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class BarFile(Exported):
     first_gap: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the export as a plain mapping."""
+        """Return the export as a dictionary of plain values."""
         more = {name: getattr(self, name) for name in ("left_out", "missing", "first_gap")}
         return super().to_json() | more
 
@@ -61,13 +62,13 @@ class BarFile(Exported):
 def write_files(exporter: Exporter, keys: Iterable[SeriesKey], folder: Path) -> list[BarFile]:
     """Write the final bars of each series to freqtrade's data folder, one file after another.
 
-    Each file is replaced atomically. A series that cannot be written is reported with its reason,
-    and the others continue.
+    Each file is replaced atomically. A series that cannot be written is reported with the reason,
+    and the others are still written.
 
     Args:
-        exporter: Reader of the cache.
+        exporter: Exporter that reads the cache.
         keys: Series to write.
-        folder: freqtrade's data folder, usually ``user_data/data``; it is created if needed.
+        folder: freqtrade's data folder, usually ``user_data/data``; created if necessary.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -114,13 +115,13 @@ def _write(
 
 
 def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str]:
-    """Return the name of the file of a series, or the reason why freqtrade has none."""
+    """Return the file name for a series, or the reason why freqtrade has no file for it."""
     base, quote = instrument.base, instrument.quote
     if instrument.asset_class != "crypto" or not base or not quote:
         return "", "not a pair of coins"
     # The venue becomes a folder; one stored by another program might lead out of the data folder.
     if key.is_sample or key.of_folder or not venue.isalnum() or venue == "aggregate":
-        return "", "its bars are not those of an exchange"
+        return "", "its bars are not from an exchange"
     if key.timeframe.label not in _TIMEFRAMES:
         return "", f"freqtrade has no {key.timeframe}"
     timeframe = _SPELLINGS.get(key.timeframe.label, key.timeframe.label)
@@ -132,7 +133,7 @@ def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str
 
 
 def _final(frame: pd.DataFrame, coverage: Coverage) -> tuple[dict[str, int], pd.DataFrame]:
-    """Return how many bars of each other state there are, and the bars that are final."""
+    """Return the number of bars in each state other than final, and the final bars."""
     stamps = cast("pd.DatetimeIndex", frame.index).as_unit("ms").asi8
     keep, left_out = stamps != stamps, dict[str, int]()
     for part in (part for entry in coverage for part in entry.opened):
@@ -147,7 +148,7 @@ def _final(frame: pd.DataFrame, coverage: Coverage) -> tuple[dict[str, int], pd.
 
 
 def _missing(index: pd.DatetimeIndex, timeframe: Timeframe) -> tuple[int, str]:
-    """Return how many bars are missing between the first and the last one, and the first of them."""
+    """Return how many bars are missing between the first and last one, and the first missing time."""
     import pandas as pd
 
     unit = "MS" if timeframe.unit == "M" else pd.Timedelta(milliseconds=timeframe.step_ms or 1)
@@ -156,7 +157,7 @@ def _missing(index: pd.DatetimeIndex, timeframe: Timeframe) -> tuple[int, str]:
 
 
 def _refusal(path: Path, index: pd.DatetimeIndex) -> str:
-    """Return why an existing file is not replaced; empty if no bar in it would be lost."""
+    """Return the reason not to replace an existing file; empty if no bar in it would be lost."""
     import pandas as pd
 
     if not path.exists():

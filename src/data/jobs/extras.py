@@ -16,12 +16,12 @@ from ..vendors.registry import VENDORS
 
 
 class Extra(NamedTuple):
-    """An extra of this package.
+    """An optional dependency (extra) of this package.
 
     Attributes:
         module: Module that the extra installs.
-        distribution: Name of its package on package indexes.
-        use: Purpose of the extra, as text for people.
+        distribution: Name of the installed package on package indexes.
+        use: Purpose of the extra, for human readers.
     """
 
     module: str
@@ -33,8 +33,9 @@ class ExtraState(NamedTuple):
     """An extra's state on this machine.
 
     Attributes:
-        ok: True if it works, False if it is wanted but does not work, None if it is not used.
-        said: State as text, with the version of its package.
+        ok: True if the extra works, False if it is needed but does not work, None if it is not
+            used.
+        said: State as text, with the version of the package.
         advice: Recommended action; empty if there is nothing to do.
     """
 
@@ -71,7 +72,7 @@ EXTRAS = {
 
 
 def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
-    """Return an extra's state under ``selector``'s rules; its package is not imported."""
+    """Return an extra's state, given the rules in ``selector``; the package is not imported."""
     extra, advice = EXTRAS[name], install_line(name)
     cls = (usable_class(name) if name in VENDORS else None) or BaseDataDownloader
     mode = selector.parsed_rules.provider(name).transport if cls.sdk_carrier else ""
@@ -98,7 +99,7 @@ def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
 def installed(extra: Extra) -> tuple[str, str]:
     """Return the version of an extra's package (empty if absent), and the file that shadows it.
 
-    A user's file with the same name as the module is imported instead of the package.
+    A file of the user's that has the same name as the module is imported instead of the package.
     """
     spec = find_spec(extra.module)
     origin = spec.origin if spec and spec.origin else ""
@@ -113,6 +114,6 @@ def installed(extra: Extra) -> tuple[str, str]:
 
 
 def without_effect(selector: ProviderSelector) -> list[str]:
-    """Return the vendors for which the rules set a package as transport although they have none."""
+    """Return the vendors for which the rules select a transport package that has no effect."""
     named = [n for n, one in selector.parsed_rules.providers.items() if one.transport == "sdk"]
     return [n for n in named if not (usable_class(n) or BaseDataDownloader).sdk_carrier]

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FillCost:
-    """The cost of a job.
+    """The cost of a job: the requests that it would send, by vendor.
 
     Attributes:
         series: Number of series.
-        held: Number of series that are completely stored.
+        held: Number of series that are already stored completely.
         vendors: Maps each vendor to its cost.
-        results: Results for the series that would be incomplete, with the reasons.
-        incidents: Sessions that are missing for these series and that one of their vendors lacks.
+        results: Results for the series that would stay incomplete, with the reasons.
+        incidents: Sessions that are missing in these series and that one of their vendors lacks.
     """
 
     series: int
@@ -36,7 +36,7 @@ class FillCost:
     incidents: Sequence[VendorDay] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the cost as plain values."""
+        """Return the cost as a dictionary of plain values."""
         return {
             "dry_run": True,
             "series": self.series,
@@ -49,9 +49,10 @@ class FillCost:
 
 
 def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> FillCost:
-    """Return the cost of ``fill`` for a job; no vendor is queried and nothing is written.
+    """Return the cost of calling ``fill`` for a job; no vendor is queried and nothing is written.
 
-    Each series is planned separately; the totals take into account that they share rate limits.
+    Each series is planned separately; the totals take into account that the series share rate
+    limits.
 
     Args:
         client: Client that plans the queries.

@@ -28,14 +28,15 @@ _JOB = Instrument("every symbol", "crypto")
 
 
 class SeriesToFill(NamedTuple):
-    """One series of a job.
+    """One series that a job fills.
 
     Attributes:
-        symbol, timeframe: Symbol and timeframe; if the row has a problem, as written in the row.
+        symbol, timeframe: Symbol and timeframe; if the row of the list is invalid, as written
+            there.
         start: First session date or instant; None for the job's start.
-        priority: Smaller numbers come first.
+        priority: Priority; smaller numbers come first.
         problem: Reason why the series cannot be filled; empty if it can.
-        session: Hours of its bars.
+        session: Trading hours that its bars cover.
     """
 
     symbol: str
@@ -47,21 +48,21 @@ class SeriesToFill(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The timeframe as shown in reports; with extended hours, the name of its folder."""
+        """The timeframe as shown in reports, such as ``1m``, or ``1m@extended`` for extended hours."""
         return self.timeframe if self.session == "regular" else f"{self.timeframe}@{self.session}"
 
 
 @dataclass(frozen=True)
 class Job:
-    """The work to do, after all checks.
+    """The work to do, after all arguments have been checked.
 
     Attributes:
-        series: Series in the order of the list, each once.
-        start, end: Session dates or instants, both included.
+        series: Series in the order of the list, without duplicates.
+        start, end: Session dates or instants, both inclusive.
         now_ms: Time of the call, UTC milliseconds.
-        timeout_s: Seconds after which a request ends if no vendor returns a page, including waits
-            for their limits.
-        refresh: Whether stored bars are also fetched again.
+        timeout_s: Seconds after which a request ends if no vendor has returned a page; waits for
+            rate limits count.
+        refresh: Whether bars that are already stored are fetched again.
     """
 
     series: tuple[SeriesToFill, ...]
@@ -80,15 +81,15 @@ class Job:
         now_ms: int,
         session: AskedSession = "regular",
     ) -> Job:
-        """Return the job for every symbol, each in the timeframe of its row or in all timeframes.
+        """Return the job for all symbols, each in the timeframe of its row or else in all timeframes.
 
-        ``session`` determines the hours of bars if a row does not. If two rows are for one series,
-        the earlier start and the smaller priority are used.
+        ``session`` determines the trading hours for rows that do not. If two rows name the same
+        series, the earlier start and the smaller priority are used.
 
         Raises:
-            BadTimeframeError: Some of ``timeframes`` are invalid; all of those are named. An
-                invalid timeframe or start in a row is not raised; it is a problem of that row only.
-            BadRangeError: The bounds cannot be understood, or are reversed.
+            BadTimeframeError: Some of ``timeframes`` are invalid; the message names all of them. An
+                invalid timeframe or start in a row does not raise an error; only that row fails.
+            BadRangeError: The bounds are invalid, or are in the wrong order.
         """
         steps = _parsed(timeframes)
         for step in steps:
@@ -124,7 +125,7 @@ def _of_item(
     now_ms: int,
     session: AskedSession,
 ) -> Iterator[SeriesToFill]:
-    """Yield the series of one row; an invalid row yields one series with the problem."""
+    """Yield the series that one row of a list names; an invalid row yields one series with the problem."""
     wanted, problem = list(labels), item.problem
     try:
         if item.timeframe:
@@ -138,7 +139,7 @@ def _of_item(
 
 
 def _both(one: SeriesToFill, other: SeriesToFill, now_ms: int) -> SeriesToFill:
-    """Merge two rows for one series: the earlier start and the smaller priority."""
+    """Merge two rows for the same series, using the earlier start and the smaller priority."""
     starts = [row.start for row in (one, other)]
     start = None if None in starts else min(starts, key=partial(_first_ms, one.timeframe, now_ms))
     return one._replace(start=start, priority=min(one.priority, other.priority))

@@ -40,14 +40,15 @@ _EVER = 1 << 62
 
 @dataclass(frozen=True)
 class SeriesGaps:
-    """The gaps of one series.
+    """The gaps in one series.
 
     Attributes:
         series: Series that has the gaps.
-        listed: At most 64 gaps, ascending; gaps that vendors may fill are preferred.
-        counts: Maps each class to the number of its gaps, listed or not.
-        bars: Maps each class to the number of bars expected in its gaps.
-        problem: Reason why the series could not be read; empty if it was read.
+        listed: Up to 64 gaps, ascending; if there are more, those that vendors may fill are
+            preferred.
+        counts: Maps each class of gaps to the number of gaps, listed or not.
+        bars: Maps each class of gaps to the number of bars expected in them.
+        problem: Reason why the series could not be read; empty if it could.
     """
 
     series: SeriesKey
@@ -57,7 +58,7 @@ class SeriesGaps:
     problem: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the gaps as a plain mapping."""
+        """Return the gaps as a dictionary of plain values."""
         return {
             "symbol": self.series.symbol,
             "timeframe": self.series.timeframe.label,
@@ -71,12 +72,12 @@ class SeriesGaps:
 
 @dataclass(frozen=True, repr=False)
 class GapReport(InLines):
-    """The gaps of some series, and the sessions that vendors lack for most of their series.
+    """The gaps in several series, and the sessions that vendors lack for most of their symbols.
 
     Attributes:
         incidents: Sessions that a vendor lacks for most of its symbols.
         series: One entry for each series, including those without gaps.
-        absent: Requested symbols without stored bars, if several were requested.
+        absent: Requested symbols that have no stored bars, if several symbols were requested.
     """
 
     incidents: tuple[VendorDay, ...]
@@ -90,7 +91,7 @@ class GapReport(InLines):
 
     @property
     def title(self) -> str:
-        """A title with the number of series, and the number of their gaps by class."""
+        """A title with the number of series and the number of gaps in each class."""
         counts = Counter[str]()
         for one in self.series:
             counts.update(one.counts)
@@ -102,7 +103,7 @@ class GapReport(InLines):
 
     @property
     def unlisted(self) -> int:
-        """Number of gaps that are counted but not listed."""
+        """The number of gaps that are counted but not listed."""
         return sum(sum(one.counts.values()) - len(one.listed) for one in self.series)
 
     def lines(self) -> Iterator[Line]:
@@ -123,7 +124,7 @@ class GapReport(InLines):
             yield "", f"{counted(self.unlisted, 'gap')} more are not listed"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as a plain mapping, as ``onetape gaps --json`` prints it."""
+        """Return the report as a dictionary of plain values, as ``onetape gaps --json`` prints it."""
         incidents = [day.to_json() for day in self.incidents]
         absent = {"absent": list(self.absent)} if self.absent else {}
         return {"incidents": incidents, "series": [one.as_dict() for one in self.series]} | absent
@@ -154,21 +155,23 @@ def gap_report(
     start: Any = None,
     end: Any = None,
 ) -> GapReport:
-    """Return the gaps of a series, of some symbols, or of everything stored; no vendor is queried.
+    """Return the gaps in one series, in some symbols' series, or in all; no vendor is queried.
 
-    Lanes that answer under the rules come first. A report on everything finds the sessions that
-    vendors lack for most of their symbols, and records them; other reports use these records.
+    Series from which the rules would answer a query come first. A report on everything also detects
+    and records the sessions that vendors lack for most of their symbols; other reports use these
+    records.
 
     Args:
         services: Services of the installation.
         symbol, timeframe: Series, see ``get_ohlcv``; None means all except samples, recordings and
             synthetic bars.
-        start, end: Range, see ``get_ohlcv``; by default from the first request up to now.
+        start, end: Range, as for ``get_ohlcv``; by default from the first bar ever requested to
+            now.
 
     Raises:
-        QueryError: An argument cannot be understood, or there is an end without a start.
-        CacheError: Nothing is stored for the only symbol; if there are several symbols, the report
-            names those without bars.
+        QueryError: An argument is invalid, or an end is given without a start.
+        CacheError: Nothing is stored for the symbol. If several symbols were requested, the report
+            lists those without bars instead.
     """
     absent: list[str] = []
     if symbol is None or isinstance(symbol, str):
@@ -205,16 +208,16 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
 def gaps_of_all(
     services: Services, keys: Sequence[SeriesKey], most: int | None = MOST_LISTED
 ) -> tuple[list[VendorDay], list[SeriesGaps]]:
-    """Return the sessions that vendors lack (see :func:`find_vendor_days`), and the gaps of all series.
+    """Return the sessions that vendors lack, and the gaps in all series.
 
-    The sessions are those of :func:`find_vendor_days`. Each series is read once, and a second time
-    only if a vendor lacks a session of its market.
+    The sessions are found as in :func:`find_vendor_days`. Each series is read once; if a vendor
+    lacks a session of the series' market, it is read a second time.
     """
     counted, markets = VendorDays(services.clock.now_ms()), dict[SeriesKey, tuple[str, str]]()
     answering = set(services.client.answering(keys))
 
     def look(key: SeriesKey, outline: SeriesOutline) -> None:
-        """Note the market of one series, and count its sessions for its vendors."""
+        """Note a series' market, and count its sessions for the vendors that supplied it."""
         markets[key] = _market(key, outline)
         if key in answering:
             _count(services, counted, key, outline)
@@ -235,7 +238,7 @@ def gaps_of(
     most: int | None = MOST_LISTED,
     look: Callable[[SeriesKey, SeriesOutline], None] | None = None,
 ) -> Iterator[SeriesGaps]:
-    """Yield the gaps of each series in turn, or the reason why it cannot be read.
+    """Yield the gaps in each series in turn, or the reason why the series cannot be read.
 
     Args:
         services, keys: Services of the installation, and the series.
@@ -246,7 +249,7 @@ def gaps_of(
     """
     start, end = bounds
     if end is not None and start is None:
-        raise QueryError(f"the end is given without a start: {end}", hint="give a start as well")
+        raise QueryError(f"an end was given without a start: {end}", hint="give a start as well")
     client, now = services.client, services.clock.now_ms()
     for key in keys:
         try:
@@ -258,7 +261,7 @@ def gaps_of(
         except QueryError:
             if start is not None:
                 raise
-            yield SeriesGaps(key, problem="its symbol cannot be understood with the present rules")
+            yield SeriesGaps(key, problem="the current rules do not recognize its symbol")
         except DataError as error:
             yield SeriesGaps(key, problem=str(error))
 
@@ -298,11 +301,11 @@ def _classified(
 
 
 def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
-    """Return the command that fetches a range into a series, or the series that answers instead."""
+    """Return the command that fills a gap in a series, or a sentence saying that no request can."""
     question = client.question_for(key, start, end)
     if question is None:
         by_rules = client.series_of(client.query(key.symbol, key.timeframe, start, end))
-        return f"no request with the present rules fills it: {by_rules} is returned instead"
+        return f"under the current rules, no request fills it: {by_rules} is returned instead"
     how = f" --provider {question.provider}" if question.provider else ""
     how += " --session extended" if question.instrument.is_extended else ""
     return f"onetape fetch {key.symbol} {key.timeframe} --start {start} --end {end}{how}"
@@ -312,10 +315,11 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
     """Find the sessions that vendors lack for most of their symbols, according to these series.
 
     The sessions are recorded for all processes. From then on, other vendors are queried first for
-    such a session, and its gaps are requested again within hours. A new one causes an event
-    (``VendorDayLacking``) and a warning in the log; a pending one does so only when it is a day
-    old. A record is removed if these series have the session's bars, or if the session was not
-    found again for a week. Series are examined in turn, and none is kept in memory.
+    such a session, and its gaps are requested again within hours. A newly found session causes an
+    event (``VendorDayLacking``) and a warning in the log; if it is still pending, only once it is a
+    day old. A record is removed if these series now have the session's bars, or if the session has
+    not been found again for a week. Series are examined one at a time, without keeping them in
+    memory.
 
     Returns:
         All recorded sessions.
@@ -337,7 +341,7 @@ def _count(services: Services, counted: VendorDays, key: SeriesKey, outline: Ser
 
 
 def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
-    """Record the lacking sessions that were counted, and report new ones; return all records."""
+    """Record the missing sessions that were found, and report new ones; return all records."""
     before = {_key(day): day for day in services.network.vendor_days()}
     new = [
         day

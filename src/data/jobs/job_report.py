@@ -15,7 +15,7 @@ from .vendors import quotas_of
 
 
 class JobReport(InLines, dict[str, Any]):
-    """The report of a job: a dict with the keys that each job documents; prints as plain lines."""
+    """The report of a job: a dict, whose keys each job documents, that prints as lines of text."""
 
     @property
     def title(self) -> str:
@@ -36,7 +36,7 @@ class JobReport(InLines, dict[str, Any]):
         return f"{text}, {counted(new, 'new bar')}" if "success" in self else text
 
     def lines(self) -> Iterator[Line]:
-        """Yield failures by cause, requests by vendor, incidents, and data about to be lost."""
+        """Yield lines on failures by cause, requests by vendor, incidents, and data about to be lost."""
         for reason in self.get("reasons", ()):
             group = ReasonGroup(reason["why"], reason["series"], reason["next_step"])
             step = f" → {group.next_step}" if group.next_step else ""
@@ -56,9 +56,10 @@ class JobReport(InLines, dict[str, Any]):
 
 
 def with_quotas(services: Services, report: Mapping[str, Any]) -> JobReport:
-    """Return the report of a job with ``quotas``: the remaining limits of the vendors it queried.
+    """Return a job's report with ``quotas`` added: the remaining limits of the vendors it queried.
 
-    Each vendor has a list of limits: ``seconds`` (length of the window), ``limit``, ``left``.
+    ``quotas`` maps each vendor to a list of limits with the keys ``seconds`` (length of the
+    window), ``limit``, ``left``.
     """
     selector, now_ms = services.selector, services.clock.now_ms()
     quotas = {
@@ -69,7 +70,7 @@ def with_quotas(services: Services, report: Mapping[str, Any]) -> JobReport:
 
 
 def requests_by_vendor(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Map each vendor to the counts of its requests, sent or planned, with the report's names."""
+    """Return, for each vendor, its counts of requests, sent or planned, named as in the report."""
     requests = report.get("requests")
     by_vendor = requests if isinstance(requests, Mapping) else report.get("vendors", {})
     return {
@@ -85,12 +86,12 @@ def quota_text(quotas: Iterable[Mapping[str, float]]) -> str:
 
 
 def incident_texts(report: Mapping[str, Any]) -> list[str]:
-    """Return a string for each run of consecutive sessions that a vendor lacks."""
+    """Return a sentence for each run of consecutive sessions that a vendor lacks."""
     return [one.text for one in incidents_of(map(VendorDay.from_json, report.get("incidents", ())))]
 
 
 def perishable_text(one: Mapping[str, Any]) -> str:
-    """Return a line about bars or figures that vendors will soon stop serving."""
+    """Return a line about a series' bars or figures that vendors will soon stop serving."""
     name, last, deleted_at = (
         f"{one['symbol']} {one['timeframe']}",
         moment(one["last"]),

@@ -61,13 +61,14 @@ _FINAL = (AuthenticationError, RateLimitedError)
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Whether a key allows one class of data.
+    """Whether a vendor's key allows one class of data.
 
     Attributes:
-        vendor: Canonical name.
+        vendor: Canonical name of the vendor.
         what: Data that was requested, such as ``stock 1d``.
-        verdict: Result; ``unclear`` if the answer means neither yes nor no.
-        why: Text of the refusal.
+        verdict: Result; ``unclear`` if the vendor's answer does not show whether the key allows the
+            data.
+        why: Reason that the vendor gave for a refusal.
     """
 
     vendor: str
@@ -76,15 +77,15 @@ class ProbeResult:
     why: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the result as plain values."""
+        """Return the result as a dictionary of plain values."""
         return asdict(self)
 
 
 def prober_of(cache_dir: Where, config_path: Where) -> tuple[ProviderSelector, Clock]:
-    """Return a selector whose vendors remember refusals, and its clock; no cache is opened.
+    """Return a selector whose vendors remember refusals, and its clock, without opening a cache.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
     """
     settings, clock = load_settings(cache_dir, config_path), SystemClock()
     network = network_of(settings, load_rules(settings.rules_path), clock)
@@ -115,10 +116,10 @@ def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
 def probe(
     selector: ProviderSelector, name: str, clock: Clock, timeout: float | None = None
 ) -> Iterator[ProbeResult]:
-    """Query a vendor for one class of data after another; yield each result as it is known.
+    """Query a vendor for each class of data in turn; yield each result immediately.
 
-    If the vendor rejects the key or reports too many requests, the rest is skipped. ``timeout`` is
-    in seconds for each query; None means 30 s without an answer.
+    If the vendor rejects the key or reports too many requests, the remaining classes are skipped.
+    ``timeout`` is in seconds and applies to each query; None means 30 s without an answer.
 
     Raises:
         QueryError: ``timeout`` is not a valid time.

@@ -47,17 +47,17 @@ class ServedRow:
     """The data that one vendor serves for one timeframe.
 
     Attributes:
-        vendor: Canonical name.
-        timeframe: Timeframe in the spelling of this library.
+        vendor: Canonical name of the vendor.
+        timeframe: Timeframe, as this library spells it.
         page_bars, page_days: Maximum number of bars and of days in one answer; 0 means no such
             limit.
-        depth_days: History in days; None if it reaches back to the listing.
-        settles: Maps each asset class to the number of minutes after its close in which a bar may
-            change; None means until the next session opens.
+        depth_days: Length of the history in days; None if it reaches back to the listing.
+        settles: Maps each asset class to the number of minutes after a bar's close for which the
+            bar may change; None means until the next session opens.
         kinds: Maps each asset class to the kind of its bars.
         adjustment: Adjustment of the prices.
-        has_forming: Whether the vendor's answers include the forming bar.
-        extended: Whether the vendor serves bars of extended hours.
+        has_forming: Whether the vendor's answers include the bar that has not closed yet.
+        extended: Whether the vendor serves bars for extended trading hours.
     """
 
     vendor: str
@@ -73,9 +73,9 @@ class ServedRow:
 
 
 def matrix(selector: ProviderSelector) -> list[ServedRow]:
-    """Return the rows of all vendors, under the rules and keys of ``selector``.
+    """Return the rows for all vendors, given the rules and keys of ``selector``.
 
-    For a vendor that cannot be queried here, they are taken from its declaration.
+    If a vendor cannot be queried here, its rows are taken from its declaration.
     """
     rows: list[ServedRow] = []
     for name in names():
@@ -89,7 +89,7 @@ def matrix(selector: ProviderSelector) -> list[ServedRow]:
 
 
 def served(vendor: str, caps: Capabilities) -> list[ServedRow]:
-    """Return one row for each timeframe, in the order declared."""
+    """Return a vendor's rows, one for each timeframe, in the order of ``caps``."""
     return [_served(vendor, caps, Timeframe.parse(label)) for label in caps.timeframes]
 
 
@@ -111,14 +111,14 @@ def _served(vendor: str, caps: Capabilities, timeframe: Timeframe) -> ServedRow:
 
 
 def plain(entries: Iterable[ServedRow]) -> list[dict[str, Any]]:
-    """Return the rows as plain values, for JSON output."""
+    """Return the rows as dictionaries of plain values, for JSON output."""
     return [asdict(entry) for entry in entries]
 
 
 def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
-    """Return a table of the rows' limits in words; its columns are those of ``BOUNDS``.
+    """Return a table that describes the rows' limits in words; its columns are those of ``BOUNDS``.
 
-    Timeframes whose columns are equal share a line.
+    Timeframes that differ in no other column share a line.
     """
     lines: dict[tuple[str, ...], list[str]] = {}
     for entry in entries:
@@ -239,7 +239,7 @@ def _facts(name: str, cls: Any) -> list[list[str]]:
 
 
 def _paragraphs(docstring: str | None) -> list[str]:
-    """Return the paragraphs of a docstring that precede its sections, as Markdown."""
+    """Return the paragraphs of a docstring before its first section, as Markdown."""
     text = re.split(r"^(?:Args|Attributes|Raises|Returns):$", inspect.cleandoc(docstring or ""),
                     maxsplit=1, flags=re.MULTILINE)[0]  # fmt: skip
     text = re.sub(r":\w+:`~?([\w.]+)`", lambda role: f"`{role[1].rpartition('.')[2]}`", text)

@@ -11,7 +11,7 @@ from ..config.rules_file import packaged_bytes, written_as_read
 
 
 def main() -> None:
-    """Print the parsed rules.
+    """Print the packaged rules in parsed form, as JSON.
 
     Raises:
         RulesError: The packaged rules have errors.

@@ -32,15 +32,16 @@ _OPTIONS = {OPEN_INTEREST.title: "open-interest", LONG_SHORT.title: "long-short"
 
 @dataclass(frozen=True)
 class Perishable:
-    """A stored series that will soon lose data.
+    """A stored series with missing data that vendors will soon stop serving.
 
     Attributes:
-        key: Series that is stored.
+        key: Stored series.
         vendor: Vendor that is queried first for the series.
-        depth_days: Days of history that its vendors serve.
-        last_ms: Stamp of the latest stored bar or figure, UTC milliseconds.
-        lost_ms: Time from which the next bar or figure is unavailable; it may be past.
-        what: Content of the series: ``bars``, ``open interest``, ``long/short ratios``.
+        depth_days: Days of history that the series' vendors serve.
+        last_ms: Timestamp of the latest stored bar or figure, UTC milliseconds.
+        lost_ms: Time from which the next bar or figure after that is unavailable, UTC milliseconds;
+            may be in the past.
+        what: Type of data: ``bars``, ``open interest`` or ``long/short ratios``.
     """
 
     key: SeriesKey
@@ -55,14 +56,14 @@ class Perishable:
 
     @property
     def command(self) -> str:
-        """Command that fetches the missing data."""
+        """The command that fetches the missing data."""
         if self.what == _BARS:
             return "onetape sync"
         symbol, label = self.key.symbol, self.key.timeframe.label
         return f"onetape futures {symbol} {label} --what {_OPTIONS[self.what]}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the series as plain values."""
+        """Return the series as a dictionary of plain values."""
         return {
             "symbol": self.key.symbol,
             "timeframe": self.key.timeframe.label,
@@ -83,15 +84,15 @@ def perishable(
 ) -> list[Perishable]:
     """Return the series that will soon lose data, the most urgent first; no vendor is queried.
 
-    Lanes that answer no query under the rules, such as those of pinned vendors (``provider=``), are
-    left out.
+    Series from which the rules answer no query, such as those fetched from a named vendor
+    (``provider=``), are left out.
 
     Args:
         listing: Stored series with their entries in the index.
-        answering: Returns those of the given series that answer under the rules.
-        selector: Selector of the vendors, with the length of their history.
+        answering: Returns those of the given series from which the rules would answer a query.
+        selector: Selector that knows the vendors and the length of their history.
         now_ms: Current time, UTC milliseconds.
-        cache_dir: Folder with the figures for perpetual futures.
+        cache_dir: Cache folder, which contains the figures for perpetual futures.
     """
     entries = dict(listing)
     bars = (one for key in answering(entries) for one in _bars_of(key, entries[key], selector))

@@ -77,32 +77,32 @@ def populate_cache(
 
     Args:
         symbols: Symbols to fetch; by default every symbol that is already cached.
-        symbols_file: List of symbols, in addition to or instead of ``symbols``: a text file with
-            one symbol per line, or CSV or YAML with ``symbol, timeframe, from, priority``; ``-`` is
-            standard input.
+        symbols_file: File that lists symbols, in addition to or instead of ``symbols``: a text file
+            with one symbol per line, or CSV or YAML with ``symbol, timeframe, from, priority``;
+            ``-`` means standard input.
         intervals: Timeframes; by default ``5m 15m 30m 1h 4h 1d``.
-        start_date, end_date: Session dates, both included; by default 2020-01-01 and today (UTC).
+        start_date, end_date: Session dates, both inclusive; by default 2020-01-01 and today (UTC).
             ``start`` and ``end`` are shorter names for these arguments.
         cache_dir: Folder of the cache; see ``DataManager``.
         config_path: Rules file; see ``DataManager``.
-        force_refresh: Whether to also fetch stored bars again.
-        dry_run: Whether to query no vendor and only return the requests that each vendor would be
-            sent, and the time that these would take.
-        progress: Listener called in the calling thread with each part of a series that has arrived,
-            and before longer waits. By default, a progress bar in a terminal or notebook, and
-            nothing elsewhere.
+        force_refresh: Whether to fetch bars again that are already stored.
+        dry_run: Whether to query no vendor, and only return the requests that would be sent to each
+            vendor and the time that they would take.
+        progress: Listener called, in the caller's thread, with each part of a series that has
+            arrived, and before longer waits. By default, a progress bar in a terminal or notebook,
+            and nothing elsewhere.
         on_event: Function called with every event of the job, in the thread in which it happens;
             see ``DataManager.on_event``.
         timeout: Seconds after which a request ends if no vendor returns a page, including waits for
             limits; by default ``jobs.timeout_s`` in the rules (600).
         session: ``extended`` means bars from 04:00 to 20:00 New York time, for US stocks; see
-            ``DataManager.get_ohlcv``. The default timeframes are then those below a day, and
-            reports name the series by folder (``AAPL_1m@extended``).
+            ``DataManager.get_ohlcv``. The default timeframes are then the intraday ones, and
+            reports name the series by their folders (``AAPL_1m@extended``).
 
     Returns:
         ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``,
         ``data_quality`` (score, gaps, rows and completeness of each series), ``errors`` (reason for
-        each failed series), ``interrupted``, ``results`` (all of this by series), ``reasons``
+        each failed series), ``interrupted``, ``results`` (the outcome of each series), ``reasons``
         (failures, grouped by cause), ``requests`` by vendor, ``quotas`` (remaining limits of the
         vendors), ``perishable`` (stored series that lack bars or figures which no vendor will serve
         soon) and ``marked`` (for each series, the bars marked as certainly wrong). For a dry run:
@@ -112,9 +112,9 @@ def populate_cache(
         are queried first for these).
 
     Raises:
-        QueryError: A timeframe, the range, the list or ``timeout`` is wrong; nothing was requested.
-            A wrong symbol or row only fails its own series.
-        ConfigError: The configuration is wrong.
+        QueryError: A timeframe, the range, the list or ``timeout`` is invalid; nothing was
+            requested. An invalid symbol or row does not raise an error; only its own series fails.
+        ConfigError: The configuration is invalid.
     """
     services = job_services(cache_dir, config_path)
     listed: list[str | WorkItem] | None = None if symbols is None else list(symbols)
@@ -141,8 +141,8 @@ def sync_cache(
 ) -> dict[str, Any]:
     """Bring stored series up to date, each in its own timeframe, from its first bar to now.
 
-    Series fetched from a named vendor (``provider=``) are left out, because the rules do not apply
-    to them.
+    Series that were fetched from a named vendor (``provider=``) are left out, because the rules do
+    not apply to them.
 
     Args:
         pattern: Shell pattern for symbols (``BTC*``), or for symbol and timeframe (``* 1d``).
@@ -154,8 +154,8 @@ def sync_cache(
         A dict as returned by :func:`populate_cache`.
 
     Raises:
-        QueryError: ``timeout`` is wrong.
-        ConfigError: The configuration is wrong.
+        QueryError: ``timeout`` is invalid.
+        ConfigError: The configuration is invalid.
     """
     services = job_services(cache_dir, config_path)
     is_whole = " " in pattern
@@ -188,7 +188,7 @@ def sync_cache(
 def job_services(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> Services:
-    """Return services for a job, separate from the caller's; their caches suit a single read."""
+    """Return services for a job, separate from the caller's and suited to reading each series once."""
     services = build(cache_dir, config_path)
     memory = services.cache.store.memory
     memory.most_bytes = min(memory.most_bytes, _MOST_BYTES)
@@ -249,10 +249,10 @@ def checked_job(
     timeout: float | None = None,
     session: AskedSession = "regular",
 ) -> Job:
-    """Return the checked job.
+    """Check a job's arguments, and return the job.
 
-    Defaults are every cached symbol, the usual timeframes, 2020-01-01, today, and the timeout for
-    jobs in the rules.
+    The defaults are every cached symbol, the usual timeframes, 2020-01-01, today, and the timeout
+    for jobs in the rules.
     """
     seconds = seconds_of(timeout, "a job")
     now_ms = services.clock.now_ms()
@@ -278,10 +278,10 @@ def fill(
 ) -> BackfillReport:
     """Fetch the bars that each series of ``job`` lacks; bars are committed as they arrive.
 
-    Stored bars are looked up first. All series with the same first vendor then share ``at_work``
-    threads (None means the default number), so that no vendor's series wait for another's. Among
-    them, the smallest priority comes first, then the series whose missing bars will be dropped
-    soonest.
+    Stored bars are looked up first. All series that query the same vendor first then share
+    ``at_work`` threads (None means the default number), so that series never wait for another
+    vendor. Of these series, the one with the smallest priority comes first; on a tie, the one whose
+    missing bars the vendor will drop soonest.
 
     A series that fails does not stop the others. Ctrl-C or a full disk ends the job; the report
     then lists the remaining series with the reason.
@@ -292,12 +292,12 @@ def fill(
 
 @dataclass(frozen=True, eq=False)
 class _SeriesTask(VendorTask):
-    """A series for which vendors must be queried; its result so far covers the parts found in the store.
+    """A series for which vendors must be queried; ``result`` covers the parts found in the store.
 
     Attributes:
-        place: Position in the job.
+        place: Position of the series in the job.
         bounds: Bounds of the parts to fetch.
-        lost_ms: Time when the first missing bars become unavailable, UTC milliseconds.
+        lost_ms: Time at which the first missing bars become unavailable, UTC milliseconds.
         stored_as: Symbol under which the series is stored.
     """
 
@@ -308,7 +308,7 @@ class _SeriesTask(VendorTask):
 
 
 class _Run:
-    """One running job. Everything except :meth:`_fetch` happens in the caller's thread."""
+    """One running job. All methods except :meth:`_fetch` run in the caller's thread."""
 
     def __init__(
         self, client: BarsClient, job: Job, listener: Listener | None, at_work: int | None
@@ -348,7 +348,7 @@ class _Run:
         return BackfillReport(results, runner.is_interrupted, requests, symbols)
 
     def _plan(self, missing: Sequence[_SeriesTask]) -> None:
-        """Estimate the time for each vendor, by planning one of its series in each timeframe."""
+        """Estimate the time needed for each vendor, by planning one of its series in each timeframe."""
         if not self._progress.has_listener:
             return
         groups: dict[str, dict[str, list[_SeriesTask]]] = {}
@@ -382,7 +382,7 @@ class _Run:
     # --- stored bars ---------------------------------------------------------------------------
 
     def _looked_up(self, place: int, one: SeriesToFill) -> Iterator[_SeriesTask]:
-        """Look up a series in the store; yield a task if vendors must be queried for it."""
+        """Look up a series in the store; yield a task if vendors must be queried for missing bars."""
         result, parts, client = (
             SeriesResult(one.symbol, one.label),
             self._parts[place],
@@ -445,7 +445,11 @@ class _Run:
 
 
 def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
-    """Return the stored part; if it is unreadable, everything is requested, which repairs the store."""
+    """Return the stored and missing parts for a query.
+
+    If the stored part cannot be read, everything counts as missing; requesting it repairs the
+    store.
+    """
     try:
         stored = client.lookup(query)
     except CacheError:
@@ -454,7 +458,7 @@ def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
 
 
 def _judged(result: SeriesResult) -> SeriesResult:
-    """Return the final result of a series after the answers to all its parts."""
+    """Return the final result of a series, after all its parts have been answered."""
     if result.unanswered:
         return result.failed(result.unanswered)
     if not result.rows and not result.complete:

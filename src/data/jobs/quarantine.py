@@ -31,11 +31,11 @@ _UNKNOWN = Basis("unknown")
 
 @dataclass(frozen=True)
 class QuarantineReport:
-    """One series' quarantined rows and files.
+    """The quarantined rows and files of one series.
 
     Attributes:
         key: Series that the rows and files belong to.
-        rows: Bars as received, each with its defect, in order of arrival.
+        rows: Rejected bars as received, each with its defect, in order of arrival.
         files: Names of damaged files in the folder ``_quarantine``, each with the reason.
     """
 
@@ -45,7 +45,7 @@ class QuarantineReport:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Number of rows for each reason, most frequent first."""
+        """Number of quarantined rows for each reason, the most frequent reason first."""
         return dict(Counter(reason.partition(":")[0] for _, reason in self.rows).most_common())
 
     def to_json(self, *, details: bool = False) -> dict[str, Any]:
@@ -84,14 +84,14 @@ def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:
 
 
 def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[Bar, str]]]:
-    """Restore withdrawn bars at times without a stored bar; return them, and the other rows.
+    """Restore withdrawn bars for times without a stored bar; return them, and the remaining rows.
 
-    Withdrawn bars were once valid, but their vendor stopped sending them. Other rows never were
-    valid, even if they look like bars, for example a row with ten times the prices of the stored
-    bar. A restored bar counts as final, in the adjustment of the bars around it. For this, a
-    stock's bar from before a split is converted with the stored splits and dividends; if these are
-    incomplete, the bar stays quarantined. Only a refresh requests a restored bar again. The rows
-    that stay are returned with the reason. Nothing is removed from the quarantine.
+    Withdrawn bars were once valid, but their vendor stopped sending them. All other rows were never
+    valid, even if they look like bars; an example is a row with ten times the prices of the stored
+    bar. A restored bar counts as final, and its prices are adjusted like the bars around it: a
+    stock's bar from before a split is converted with the stored splits and dividends, and stays
+    quarantined if these are incomplete. A restored bar is requested again only by a refresh. Rows
+    that are not restored are returned with the reason. Nothing is removed from the quarantine.
 
     Raises:
         CacheError: The store cannot be read or written.
@@ -150,8 +150,8 @@ def _bars(table: BarTable) -> list[Bar]:
 class _Adjuster:
     """Converts bars that were removed from a series to the adjustment of the series' bars.
 
-    A quarantined row does not record its adjustment, but earlier generations that contain the bar
-    do.
+    A quarantined row does not record its adjustment, but earlier generations (stored versions) of
+    the series that contain the bar do.
     """
 
     def __init__(self, services: Services, key: SeriesKey, span: Span) -> None:
@@ -163,12 +163,12 @@ class _Adjuster:
 
     @cached_property
     def _past(self) -> list[tuple[BarTable, Coverage]]:
-        """The earlier generations that are kept, newest first."""
+        """The earlier generations (stored versions) of the series that are kept, newest first."""
         kept = [one["generation"] for one in self._store.commits(self._key) if one["kept"]]
         return [self._store.read_version(self._key, self._span, n) for n in reversed(kept)]
 
     def adjusted(self, bar: Bar, vendor: str, wanted: Basis | None) -> tuple[BarTable, Basis]:
-        """Convert a bar to the basis ``wanted`` (None means the latest one in the series).
+        """Convert a bar to the basis (price adjustment) ``wanted``; None means the series' latest one.
 
         Raises:
             KindMismatchError: The stored data does not show how to convert the bar.
@@ -198,7 +198,7 @@ class _Adjuster:
         return rebased, goal
 
     def _own(self, bar: Bar) -> Basis:
-        """Return the basis of the bar when it was last stored; ``unknown`` if no generation has the bar."""
+        """Return the bar's basis (price adjustment) when it was last stored; ``unknown`` if unrecorded."""
         for table, coverage in self._past:
             for row in _bars(table.within(Span(bar.stamp_ms, bar.stamp_ms + 1))):
                 part = next((part for part in coverage if bar.stamp_ms in part.span), None)

@@ -51,27 +51,28 @@ _OLD = "older copies are used"
 
 
 class Fundamentals(Protocol):
-    """The method of a data manager that is needed to refresh one symbol."""
+    """The interface of a data manager that is needed to refresh a symbol's fundamentals."""
 
     def get_fundamentals(
         self, symbol: str, *, force_refresh: bool = False, data_type: str = "general", **more: Any
     ) -> dict[str, Any]:
-        """Return a record, which is empty if no vendor has data; ``timeout=`` is passed only if set."""
+        """Return a symbol's record, empty if no vendor has data; ``timeout=`` is passed only if set."""
 
 
 @dataclass(frozen=True)
 class Refresh:
-    """The options of a run.
+    """The options of a refresh run.
 
     Attributes:
-        symbols: Symbols of companies and coins, or rows of a list with symbol and priority; None means
-            all cached symbols.
-        data_types: Types to refresh, by any of their names.
+        symbols: Symbols of companies and coins, or rows of a work list with symbol and priority;
+            None means all symbols with cached fundamentals.
+        data_types: Types of data to refresh; aliases are accepted.
         choice: Selection and order of the symbols.
-        force: Whether to fetch data again even if the cached data is fresh.
-        delay_s: Seconds between two symbols requested from one vendor, which are then fetched one
-            by one; 0: several in parallel, as fast as the vendor's limits allow.
-        dry_run: Whether to report only the selection and its cost, without querying a vendor.
+        force: Whether to fetch data even if the cached data is still fresh.
+        delay_s: Seconds between two symbols requested from one vendor; symbols are then fetched one
+            at a time. 0 means several in parallel, as fast as the vendor's limits allow.
+        dry_run: Whether to only report the selected symbols and the cost, without querying a
+            vendor.
 
     Raises:
         QueryError: The delay is not a number of seconds.
@@ -86,7 +87,7 @@ class Refresh:
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay_s < math.inf:
-            raise QueryError(f"not a delay: {self.delay_s:g} s; use a number from 0")
+            raise QueryError(f"not a delay: {self.delay_s:g} s; use a non-negative number")
 
 
 def refresh_fundamentals(
@@ -97,28 +98,28 @@ def refresh_fundamentals(
     progress: Listener | None = None,
     timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Renew fundamentals and return the results.
+    """Fetch stale fundamentals again, and return the results.
 
     Args:
         wanted: Options of the run; by default, all stale data in the cache is refreshed.
         cache_dir, config_path: See ``DataManager``.
-        progress: Listener called with each finished type of a symbol and before longer waits. By
+        progress: Listener called after each type of data of a symbol, and before longer waits. By
             default, a progress bar in a terminal or notebook, and nothing elsewhere.
-        timeout: Seconds that a vendor has for one type of one symbol, including waits for its
-            limits; by default ``jobs.timeout_s`` in the rules (600).
+        timeout: Seconds allowed to a vendor for one type of data of one symbol, including waits for
+            its rate limits; by default ``jobs.timeout_s`` in the rules (600).
 
     Returns:
         ``selected`` (symbols in the order of the work), ``results`` (for each ``symbol``:
         ``age_days`` before the run, ``success``, ``data_types``, ``errors``), ``successful``,
         ``failed`` (symbols without any fresh type), ``reasons`` (failures grouped by cause,
-        including those of vendors that others replaced), ``requests`` by vendor, ``quotas``
+        including those of vendors for which another answered), ``requests`` by vendor, ``quotas``
         (remaining limits), ``dry_run`` and ``interrupted``. A dry run has no results; instead,
         ``requests`` is the total, and ``vendors`` maps each vendor to its requests, units of its
         limits and days.
 
     Raises:
-        QueryError: A data type, a number or ``timeout`` is wrong; nothing was requested.
-        ConfigError: The configuration is wrong.
+        QueryError: A data type, a number or ``timeout`` is invalid; nothing was requested.
+        ConfigError: The configuration is invalid.
     """
     seconds = seconds_of(timeout, "a job")
     services = build(cache_dir, config_path)
@@ -135,7 +136,7 @@ def periodic_refresh(
     config_path: str | Path | None = None,
     timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Renew the ratios and profiles of the 50 symbols that have waited longest; for a scheduler.
+    """Fetch the ratios and profiles of the 50 symbols with the oldest data; meant for schedulers.
 
     ``timeout``, the result and the exceptions are as for :func:`refresh_fundamentals`.
     """
@@ -152,10 +153,10 @@ def refresh_symbol_fundamentals(
     *,
     timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Query a data manager for each type of one symbol.
+    """Query a data manager for each type of data of one symbol, and return the results.
 
-    ``success`` is true if a vendor has any of the types. ``timeout`` is in seconds for each type;
-    None means the data manager's default.
+    ``success`` in the result is true if a vendor has any of the types. ``timeout`` is in seconds
+    and applies to each type; None means the data manager's default.
 
     Raises:
         QueryError: ``timeout`` is not a valid time.
@@ -173,7 +174,7 @@ def refresh_symbol_fundamentals(
 
 
 def load_symbols_from_file(file_path: str | Path) -> list[str]:
-    """Return the symbols on a list, in uppercase; see :func:`.work_list.read_work_list`.
+    """Return the symbols listed in a file, in uppercase; see :func:`.work_list.read_work_list`.
 
     Raises:
         QueryError: The file cannot be read as text, or names no symbol.
@@ -194,13 +195,13 @@ def cleanup_fundamentals(
     config_path: str | Path | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Delete cached answers of all symbols that newer, good answers have replaced.
+    """Delete cached fundamentals that newer, good answers have replaced, for all symbols.
 
-    For each vendor and type, the latest good answer is kept, however old, because it is used if the
-    vendor fails.
+    The latest good answer from each vendor for each type is kept, however old it is, because it is
+    used if the vendor fails.
 
     Returns:
-        ``removed`` (paths), ``total_removed_files``, ``dry_run``.
+        A dictionary with the keys ``removed`` (paths), ``total_removed_files`` and ``dry_run``.
     """
     service = build(cache_dir, config_path).fundamentals
     rules = service.combiner.rules
@@ -235,8 +236,8 @@ class _Part:
 
     Attributes:
         place: Position of the symbol in the run.
-        plan: The fresh answers, and the vendors to query for the rest; None before planning.
-        fields: Fields contained in fresh answers.
+        plan: Fresh stored answers, and the vendors to query for the rest; None before planning.
+        fields: Fields that the fresh answers contain.
         left: Vendors that have not answered yet.
         errors: Maps each vendor that failed to its error.
         problem: Reason why no vendor is queried.
@@ -253,12 +254,12 @@ class _Part:
     is_fresh: bool = False
 
     def take(self, snapshot: Snapshot) -> None:
-        """Add a vendor's answer."""
+        """Record that a fresh answer exists, and add the fields that it contains."""
         self.is_fresh = True
         self.fields |= with_reported(snapshot).facts.keys()
 
     def error(self) -> DataError | None:
-        """Return why no fresh answer exists, or None."""
+        """Return the error that explains why no answer is fresh, or None if one is."""
         if self.is_fresh or self.problem is not None or not self.errors:
             return None if self.is_fresh else self.problem
         attempts = [
@@ -272,11 +273,11 @@ class _Part:
 
     @property
     def plain(self) -> SeriesResult:
-        """The symbol and type as an empty result, for progress."""
+        """An empty result for the symbol and type, for progress reports."""
         return SeriesResult(self.symbol, self.kind)
 
     def results(self) -> Iterator[SeriesResult]:
-        """Yield the reason why nothing is fresh, or the vendors that failed although others answered."""
+        """Yield failures: the reason why no answer is fresh or, if one is, each vendor that failed."""
         plain = self.plain
         failures = {v: e for v, e in self.errors.items() if not isinstance(e, _HAS_NOTHING)}
         error = self.error()
@@ -302,21 +303,21 @@ def _lacks_a_key(error: AllProvidersFailedError) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _SymbolTask(VendorTask):
-    """The types of one symbol for which one vendor is queried."""
+    """A task: the types of data for which one vendor is queried about one symbol."""
 
     types: Sequence[_Part]
 
 
 @dataclass(frozen=True)
 class _Answered(TaskState):
-    """A task state: one type of the symbol has been answered or has failed."""
+    """A task state that means that one type of data has been answered or has failed."""
 
     part: _Part = field(kw_only=True)
     outcome: Snapshot | DataError = field(kw_only=True)
 
 
 class _Run:
-    """One run. Everything except :meth:`_fetch` happens in the caller's thread."""
+    """One run. All methods except :meth:`_fetch` run in the caller's thread."""
 
     def __init__(
         self,
@@ -337,7 +338,7 @@ class _Run:
         self._begun: set[str] = set()
 
     def report(self) -> dict[str, Any]:
-        """Execute the run and return its report."""
+        """Run the refresh and return its report."""
         priorities, mistaken = self._items()
         ages = {symbol: self._age(symbol, self._kinds) for symbol in priorities}
         chosen = self._wanted.choice.of(ages, self._now_ms // DAY_MS)
@@ -386,7 +387,7 @@ class _Run:
     # --- stored data ---------------------------------------------------------------------------
 
     def _items(self) -> tuple[dict[str, int], list[WorkItem]]:
-        """Return each symbol's priority (the smallest if listed twice) and the invalid rows."""
+        """Return each symbol's priority (the smallest, if listed more than once) and the invalid rows."""
         if self._wanted.symbols is None:
             return dict.fromkeys(self._cache.symbols(), NO_PRIORITY), []
         priorities, mistaken = dict[str, int](), list[WorkItem]()
@@ -400,7 +401,7 @@ class _Run:
         return priorities, mistaken
 
     def _plan(self, part: _Part) -> None:
-        """Determine which stored answers are fresh, and which vendors must be queried."""
+        """Determine which stored answers are fresh, and which vendors must be queried for the rest."""
         wish = Wish(force_refresh=self._is_forced(part), data_type=part.kind)
         with running(Subject(part.symbol)):
             try:
@@ -415,9 +416,9 @@ class _Run:
             self._end(part)
 
     def _is_forced(self, part: _Part) -> bool:
-        """Return whether to request a type even if it is fresh.
+        """Return whether to request a type of data even if the stored answer is fresh.
 
-        It is requested if the run forces it, or if the data is older than the run allows.
+        This is the case if the run forces it, or if the data is older than the run allows.
         """
         wanted, choice = self._wanted, self._wanted.choice
         is_limited = choice.threshold_days is not None
@@ -430,7 +431,7 @@ class _Run:
             return symbol
 
     def _age(self, symbol: str, kinds: Iterable[str]) -> float | None:
-        """Return the age in days of the latest answer for these types."""
+        """Return the age in days of the latest stored answer for these types; None if there is none."""
         with running(Subject(symbol)):
             try:
                 snapshots = [s for kind in kinds for s in self._cache.latest(symbol, kind).values()]

@@ -18,20 +18,22 @@ PERIODIC_SYMBOLS = 50
 
 @dataclass(frozen=True)
 class Choice:
-    """The selection and order of symbols; successive runs eventually cover all of them.
+    """Selects and orders the symbols to refresh; successive runs eventually cover all of them.
 
     Attributes:
-        stale_min_days: Minimum age in days of the data to renew.
-        stale_fraction: Minimum age as a fraction of ``stale_ttl_days``, if the days are not given.
-        stale_ttl_days: Time for which an answer is fresh, used only to compute that fraction.
-        chunk_fraction: Fraction of these symbols to renew, oldest first; above 0 and at most 1.
-        max_symbols: Maximum number of symbols to renew; 0: all.
-        shuffle: Whether to use random order, for vendors that would otherwise see the same one
-            daily.
-        seed: Seed that makes the random order repeatable; without it, each day's order differs.
+        stale_min_days: Minimum age, in days, of data to renew.
+        stale_fraction: Minimum age as a fraction of ``stale_ttl_days``; used if ``stale_min_days``
+            is None.
+        stale_ttl_days: Number of days for which an answer is fresh, used only with
+            ``stale_fraction``.
+        chunk_fraction: Fraction of the selected symbols to renew, oldest first; above 0 and at most
+            1.
+        max_symbols: Maximum number of symbols to renew; 0 means all.
+        shuffle: Whether to use a random order, so that vendors do not see the same order every day.
+        seed: Seed that makes the random order repeatable; if None, the order differs each day.
 
     Raises:
-        QueryError: A number is out of its bounds (a ``ValueError``).
+        QueryError: A number is out of bounds (a ``ValueError``).
     """
 
     stale_min_days: float | None = None
@@ -56,21 +58,23 @@ class Choice:
 
     @property
     def threshold_days(self) -> float | None:
-        """Age from which data is renewed; None if age does not matter."""
+        """Age in days from which data is renewed; None if age does not matter."""
         if self.stale_min_days is None and self.stale_fraction is not None:
             return self.stale_fraction * self.stale_ttl_days
         return self.stale_min_days
 
     def is_due(self, age_days: float | None) -> bool:
-        """Return whether data of this age is renewed; missing data always is."""
+        """Return whether data of this age is due for renewal; missing data always is."""
         threshold = self.threshold_days
         return threshold is None or age_days is None or age_days >= threshold
 
     def of(self, ages: Mapping[str, float | None], today: int) -> list[str]:
-        """Return the symbols to renew, missing ones first, then the oldest.
+        """Return the symbols to renew: first those without data, then those with the oldest data.
+
+        If ``shuffle`` is set, their order is random.
 
         Args:
-            ages: Maps each symbol to the age of its data in days, None if nothing is stored.
+            ages: Maps each symbol to the age of its data in days, or to None if nothing is stored.
             today: Number of the day, which determines the order if there is no ``seed``.
         """
         due = [symbol for symbol, age in ages.items() if self.is_due(age)]

@@ -48,8 +48,8 @@ class VendorTask:
 
     Attributes:
         vendor: Vendor that is queried first; empty if it is not known.
-        result: Result of the series before the vendor is queried, for progress.
-        parts: Number of parts of the task, by which the vendor's speed is estimated.
+        result: Result of the series before the vendor is queried, for progress reports.
+        parts: Number of parts that the task has, from which the vendor's speed is estimated.
     """
 
     vendor: str
@@ -59,11 +59,11 @@ class VendorTask:
 
 @dataclass(frozen=True)
 class TaskState:
-    """The progress of work on a task.
+    """The progress of a task.
 
     Attributes:
         result: Result of the series so far.
-        parts: Number of the task's parts finished since the previous state.
+        parts: Number of parts of the task finished since the previous state.
         wait: Current wait for a limit or the like; None if the task waits for an answer.
     """
 
@@ -76,20 +76,21 @@ K = TypeVar("K", bound=VendorTask)
 
 
 class Runner(Generic[K, R]):
-    """Runs the tasks of one job, vendors in parallel, and reports its progress. For a single run.
+    """Runs the tasks of one job, with vendors in parallel, and reports progress. Usable only once.
 
     Args:
-        progress: Progress of the job; ``done`` is counted by the job itself.
-        work: Called in one of the threads, with a task and a function to which it passes the task's
-            state.
-        on_done: Called with a task and the result of its work, or None.
-        on_state: Called with a task and its state, also before each longer wait; it must count
-            ``parts_done``. None means that progress is reported, and the parts of all tasks are counted.
+        progress: Progress of the job; the job itself must count ``done``.
+        work: Function that does a task. It is called in one of the threads, with the task and a
+            function to which it passes the task's state.
+        on_done: Function called with a task and its result, or None.
+        on_state: Function called with a task and its state, including before each longer wait; it
+            must count ``parts_done``. If None, the runner reports progress and counts the parts of
+            all tasks.
         most: Number of threads for each vendor; None means the usual number.
         log: Logger for longer waits; None means that they are not logged.
 
     Attributes:
-        stopped: Reason why no more tasks are started; empty while tasks are started.
+        stopped: Reason why no more tasks are started; empty as long as tasks are started.
         states: Last state passed on by each unfinished task.
     """
 
@@ -129,16 +130,16 @@ class Runner(Generic[K, R]):
         return f"not asked: {self.stopped}"
 
     def stop(self, why: str) -> None:
-        """Start no more tasks; the first reason is kept. May be called from any thread."""
+        """Start no more tasks; only the first reason is kept. May be called from any thread."""
         self.stopped = self.stopped or why
 
     def stop_if_full(self, error: DataError) -> None:
-        """Stop if an error means that the disk is full. May be called from any thread."""
+        """Stop the run if an error means that the disk is full. May be called from any thread."""
         if is_disk_done(error):
             self.stop(str(error))
 
     def running(self) -> list[Running[K]]:
-        """Return the running tasks, longest-running first; after the run, the unfinished ones."""
+        """Return the running tasks, longest-running first; after the run, the tasks left unfinished."""
         now = time.monotonic()
         with self._guard:
             return [Running(task, now - since) for task, since in self._since.items()]
@@ -146,7 +147,7 @@ class Runner(Generic[K, R]):
     def add(self, task: K) -> None:
         """Queue a task after its vendor's other tasks, and start a thread if necessary.
 
-        Must be called in the thread of :meth:`run`, before or during the run.
+        Must be called in the thread that calls :meth:`run`, before or during the run.
         """
         self._left[task] = task.parts
         self._progress.expect(task.vendor, task.parts)
@@ -160,7 +161,7 @@ class Runner(Generic[K, R]):
         self._threads += 1
 
     def run(self, tasks: Iterable[K]) -> None:
-        """Run the tasks, each vendor's in order, and the tasks added meanwhile.
+        """Run the tasks, each vendor's in order, and any tasks added during the run.
 
         Returns when all tasks have ended or, after a stop, when the running ones have. Ctrl-C stops
         the run, even while tasks are being collected; the method then returns within two seconds,
@@ -191,7 +192,10 @@ class Runner(Generic[K, R]):
                 raise
 
     def _step(self, until: float | None) -> bool:
-        """Call the next function submitted by a thread; return True if a thread has ended instead."""
+        """Handle the next message from a worker thread; return whether it is that the thread has ended.
+
+        Any other message is a function, which is called here.
+        """
         try:
             call = self._calls.get(
                 timeout=QUIET_S if until is None else max(0.0, until - time.monotonic())
@@ -229,12 +233,12 @@ class Runner(Generic[K, R]):
         self._keep_state(task, replace(self._state(task), wait=wait))
 
     def _state(self, task: K) -> TaskState:
-        """Return a task's last state, with 0 finished parts, as they have been counted."""
+        """Return a task's last state, with 0 finished parts, because they have already been counted."""
         last = self.states.get(task)
         return TaskState(task.result) if last is None else TaskState(last.result, wait=last.wait)
 
     def _tell_quiet(self) -> None:
-        """Report the task that has been running longest, after a time without events."""
+        """Report the longest-running task, after some time without events."""
         if running := self.running():
             task = running[0].item
             state = self._state(task)
@@ -249,11 +253,11 @@ class Runner(Generic[K, R]):
         self._calls.put(None)
 
     def _post(self, function: Callable[..., object], *arguments: object) -> None:
-        """Make the caller's thread call a function."""
+        """Submit a function that the caller's thread will call."""
         self._calls.put(partial(function, *arguments))
 
     def _note_wait(self, task: K, wait: Wait) -> None:
-        """Log a wait, and pass it on."""
+        """Log a task's wait, and pass it on to the caller's thread."""
         if self._log is not None:
             series, text = task.result, self._progress.text_of(wait)
             self._log.info("%s %s %s", series.symbol, series.timeframe, text)
@@ -266,7 +270,7 @@ class Runner(Generic[K, R]):
                 is_over = self._take_next(vendor)
 
     def _take_next(self, vendor: str) -> bool:
-        """Run the vendor's next task; return whether this thread must end."""
+        """Run the vendor's next task, if any; return whether this thread must end."""
         waiting = self._waiting[vendor]
         with self._guard:
             if self.stopped or not waiting:

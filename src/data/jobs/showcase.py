@@ -32,7 +32,7 @@ class DemoQuestion:
     """A query for the demonstration.
 
     Attributes:
-        start, end: Session dates, both included.
+        start, end: Session dates, both inclusive.
         provider, adjustment: As for the data manager.
     """
 
@@ -50,11 +50,11 @@ SAMPLE_QUESTION = DemoQuestion("AAPL", "1d", "2012-01-01", "2012-12-31", "demo")
 
 @dataclass(frozen=True)
 class DemoAnswer:
-    """The result of one query, sent twice.
+    """The result of one query that was sent twice.
 
     Attributes:
         question: Query that was sent.
-        roles: Vendors in the order they are queried, then the others, with the reasons.
+        roles: Vendors in the order in which they are queried, then the others with the reasons.
         frame: Bars, or None if there are none.
         seconds: Duration of the first call and of the second.
         error: Reason why there are no bars.
@@ -68,12 +68,12 @@ class DemoAnswer:
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Failed attempts at the vendors, if there are no bars."""
+        """The failed attempts to get bars from vendors, if there are no bars."""
         return tuple(getattr(self.error, "attempts", ()))
 
 
 class Showcase:
-    """An installation for a demonstration.
+    """The installation that ``onetape demo`` uses.
 
     Args:
         cache_dir, config_path: As for the data manager.
@@ -83,7 +83,7 @@ class Showcase:
         cache_dir: Folder of the cache.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
         StorageError: The cache folder cannot be used.
     """
 
@@ -98,7 +98,7 @@ class Showcase:
         self.cache_dir = self._services.settings.cache_dir
 
     def reached(self) -> dict[str, Reached]:
-        """Return which of the usable vendors on the network can be reached."""
+        """Return, for each usable vendor on the network, whether it can be reached."""
         selector = self._services.selector
         downloaders = {
             name: selector._initialize_downloader(name) for name in selector.provider_names()
@@ -107,13 +107,13 @@ class Showcase:
         return reach_all({name: url for name, url in urls.items() if url.startswith("http")})
 
     def live_questions(self) -> list[DemoQuestion]:
-        """Return the queries to vendors on the network: the last 30 days."""
+        """Return the queries to send to vendors on the network, for the last 30 days."""
         now = self._services.clock.now_ms()
         start, end = (date_of(ms).isoformat() for ms in (now - _DAYS * DAY_MS, now))
         return [DemoQuestion(symbol, timeframe, start, end) for symbol, timeframe in LIVE]
 
     def ask(self, question: DemoQuestion) -> DemoAnswer:
-        """Send a query twice and time both calls; a failure is returned, not raised."""
+        """Send a query twice and time both calls; a failure is returned rather than raised."""
         query = self._query(question)
         roles = tuple(vendor_roles(self._services.selector, query))
         try:

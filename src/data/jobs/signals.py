@@ -11,13 +11,13 @@ from typing import Any
 
 
 class JobSignals:
-    """Handles Ctrl-C and SIGTERM in a job: both end the job's work, but not its report.
+    """Handles Ctrl-C and SIGTERM during a job: they end the job's work, but its report is still made.
 
     While the job works, each signal raises ``KeyboardInterrupt``. After the work, the first signal
     is only recorded, so that the report is made, printed and written; the second signal raises.
 
     Attributes:
-        is_noted: Whether a signal came after the work.
+        is_noted: Whether a signal arrived after the work had ended.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class JobSignals:
         self._is_held = False
 
     def begin(self) -> None:
-        """Allow signals to interrupt; called when work begins."""
+        """Let signals interrupt from now on; called when the work begins."""
         self._is_held = False
 
     def hold(self) -> None:
@@ -36,7 +36,7 @@ class JobSignals:
         """Handle a signal.
 
         Raises:
-            KeyboardInterrupt: Work is under way, or this is the second signal.
+            KeyboardInterrupt: The work is still running, or this is the second signal.
         """
         if not self._is_held or self.is_noted:
             signal.default_int_handler(number, frame)
@@ -47,17 +47,17 @@ _current: ContextVar[JobSignals | None] = ContextVar("job_signals", default=None
 
 
 def hold_signals() -> None:
-    """Only record the next signal, if called inside :func:`job_signals`, as the work has ended."""
+    """Inside :func:`job_signals`, only record the next signal, because the work has ended."""
     if (signals := _current.get()) is not None:
         signals.hold()
 
 
 @contextmanager
 def job_signals() -> Iterator[JobSignals]:
-    """Handle signals by :class:`JobSignals` until the block ends.
+    """Let a :class:`JobSignals` handle signals until the block ends.
 
     Only signals that would raise ``KeyboardInterrupt`` are handled; the application's own handlers
-    are kept. A nested block, such as a job in a command, shares the object of the outer block and
+    are kept. A nested block, such as a job inside a command, shares the outer block's object and
     lets signals interrupt again. Outside the main thread, no signals are handled.
     """
     if threading.current_thread() is not threading.main_thread():

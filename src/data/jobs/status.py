@@ -48,10 +48,10 @@ class VendorState:
     """The state of one vendor.
 
     Attributes:
-        name: Canonical name.
-        lack: Reason why the vendor cannot be queried here at all; empty if it can.
-        pauses: Current pauses: the data that the vendor is not queried for, and until when.
-        quotas: Remaining quotas of its limits.
+        name: Canonical name of the vendor.
+        lack: Reason why the vendor cannot be queried on this machine; empty if it can be.
+        pauses: Current pauses, each with the data for which the vendor is not queried, and its end.
+        quotas: Remaining quotas under the vendor's rate limits.
         reached: Result of the last attempt to reach the vendor, or None if none was made.
     """
 
@@ -63,11 +63,11 @@ class VendorState:
 
     @property
     def is_well(self) -> bool:
-        """Whether the vendor may be queried now and, if tried, can be reached."""
+        """Whether the vendor may be queried now and, if an attempt was made, can be reached."""
         return not self.lack and not self.pauses and (self.reached is None or self.reached.ok)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the state as a plain mapping."""
+        """Return the state as a dictionary of plain values."""
         return {
             "name": self.name,
             "ready": not self.lack,
@@ -87,10 +87,10 @@ class Places:
     """The locations of the cache and the state file, with their sizes and free space.
 
     Attributes:
-        cache_dir, fill, limit_gb: Folder of the cache, its content, and its size limit (0: none).
-        free: Bytes left on its disk; None if the system does not report it.
-        state_file, state_bytes: File with the state that processes share, and its size; None means no
-            file yet.
+        cache_dir, fill, limit_gb: Cache folder, its content, and its size limit (0 means none).
+        free: Free bytes on its disk; None if the system does not report them.
+        state_file, state_bytes: File with the state that processes share, and its size; None if the
+            file does not exist yet.
     """
 
     cache_dir: Path
@@ -101,7 +101,7 @@ class Places:
     state_bytes: int | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the facts about the folder as a plain mapping."""
+        """Return the facts about the folder as a dictionary of plain values."""
         limit = round(self.limit_gb * BYTES_IN_GB) or None
         return {
             "cache": {
@@ -116,7 +116,7 @@ class Places:
 
 @dataclass(frozen=True)
 class StatusSnapshot:
-    """The whole state at one moment.
+    """The state of a whole installation at one moment.
 
     Attributes:
         vendor_days: Sessions that vendors lack for most of their symbols.
@@ -147,7 +147,7 @@ class StatusSnapshot:
             yield f"this machine has only {self.memory.free / 1e6:,.0f} MB of memory left"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the snapshot as a plain mapping."""
+        """Return the snapshot as a dictionary of plain values."""
         return {
             "at": iso(self.at_ms),
             "vendors": [vendor.to_json() for vendor in self.vendors],
@@ -163,12 +163,12 @@ class StatusSnapshot:
 
 
 def is_little_space(free: int) -> bool:
-    """Return whether too few bytes are left on a disk."""
+    """Return whether a disk with ``free`` bytes left has too little space."""
     return free < _LITTLE_SPACE
 
 
 def is_little_memory(state: Memory) -> bool:
-    """Return whether this machine has too little memory left; False if that is not reported."""
+    """Return whether this machine has too little memory left; False if the system does not report it."""
     return state.free is not None and state.free < _LITTLE_MEMORY
 
 
@@ -178,7 +178,7 @@ def is_above_limit(size: int, limit_gb: float) -> bool:
 
 
 def next_request(pause: VendorPause, now_ms: int) -> str:
-    """Return a line with the time at which a paused vendor may be queried again."""
+    """Return a line that states when a paused vendor may be queried again."""
     left_s = max(0.0, (pause.until_ms - now_ms) / SECOND_MS)
     return f"next request possible in {time_until(left_s, now_ms)}"
 
@@ -195,7 +195,7 @@ class Watch:
 
     Attributes:
         survey: Settings, and the errors in the configuration.
-        selector, network: Vendors and limits under the rules in force.
+        selector, network: Vendors and rate limits according to the current rules.
 
     Raises:
         ConfigError: No home folder exists, so the locations are unknown.
@@ -221,7 +221,7 @@ class Watch:
         self._reached_s: float | None = None
 
     def look(self) -> StatusSnapshot:
-        """Return the current state of everything; vendors are contacted only every five minutes."""
+        """Return the current state of everything; vendors are contacted at most every five minutes."""
         return StatusSnapshot(
             self.clock.now_ms(),
             tuple(self._vendors()),
@@ -292,13 +292,13 @@ _USUAL_SETTLE_MS = 2 * MINUTE_MS
 
 @dataclass(frozen=True)
 class StaleSeries:
-    """A series that lacks bars that should be final by now."""
+    """A series with missing bars that should be final by now."""
 
     key: SeriesKey
     freshness: Freshness
 
     def to_json(self) -> dict[str, Any]:
-        """Return a plain mapping; ``age_s`` counts only time during which the market was open."""
+        """Return a dictionary of plain values; ``age_s`` counts only time when the market was open."""
         freshness = self.freshness
         return {
             "symbol": self.key.symbol,
@@ -315,11 +315,12 @@ class SeriesHealth:
     """Counts of series by freshness.
 
     Attributes:
-        fresh: Series that contain every bar that should be final.
-        stale: Series that lack some of these bars.
-        at_rest: Series that have not changed for so long that they no longer seem to be active.
-        unread: Series that were not checked because there are too many, or that cannot be read.
-        stalest: The stale series with the most missing bars, the worst first.
+        fresh: Number of series that contain every bar that should be final.
+        stale: Number of series that lack at least one of these bars.
+        at_rest: Number of series that have not changed for so long that they seem to be inactive.
+        unread: Number of series that cannot be read, or were not checked because there are too
+            many.
+        stalest: Stale series with the most missing bars, the worst first.
     """
 
     fresh: int = 0
@@ -330,17 +331,17 @@ class SeriesHealth:
 
     @property
     def total(self) -> int:
-        """Number of series."""
+        """The total number of series."""
         return self.fresh + self.stale + self.at_rest + self.unread
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts as a plain mapping."""
+        """Return the counts as a dictionary of plain values."""
         counts = {name: getattr(self, name) for name in ("fresh", "stale", "at_rest", "unread")}
         return {"total": self.total, **counts, "stalest": [s.to_json() for s in self.stalest]}
 
 
 def catalogue_of(folder: Path, selector: ProviderSelector) -> Catalogue:
-    """Return the catalogue of a cache folder; nothing is changed."""
+    """Return the catalogue (the list of stored series) of a cache folder, without changing anything."""
     disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
     return Catalogue(folder, BarStore(folder, disk), disk)
 
@@ -351,10 +352,10 @@ class SeriesWatch:
     A series is read again only if its folder has changed.
 
     Args:
-        root: Folder of the cache; it need not exist.
-        selector: Resolver of symbols.
+        root: Cache folder; it need not exist.
+        selector: Selector that resolves symbols.
         clock: Source of the current time.
-        most: Maximum number of series to check; the most recently changed come first.
+        most: Maximum number of series to check; the most recently changed ones are checked first.
     """
 
     def __init__(
@@ -379,7 +380,7 @@ class SeriesWatch:
         return _summed(looked_at, now, len(changed) - len(followed), len(followed) - len(looked_at))
 
     def _changed_ms(self, key: SeriesKey) -> int:
-        """Return the time of the last write to the series; none of its bars is newer."""
+        """Return the time of the last write to the series; all of its bars are older."""
         try:
             return self._layout.lane(key).folder.stat().st_mtime_ns // 1_000_000
         except (OSError, DataError):
@@ -403,7 +404,7 @@ class SeriesWatch:
 
 
 def _settle_ms(coverage: Coverage) -> int:
-    """Return the time after its close for which the series' last vendor may change a bar."""
+    """Return for how long after a bar's close the series' latest vendor may still change the bar."""
     last = coverage[-1].vendor.partition(",")[0] if coverage else ""
     vendor = usable_class(last) if last else None
     return vendor.capabilities.settle_ms if vendor else _USUAL_SETTLE_MS

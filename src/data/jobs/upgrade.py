@@ -20,14 +20,13 @@ _MOST_NAMED = 3
 def upgrade(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> tuple[str, str]:
-    """Return a string about stored data that this version does not use as it is, and advice.
+    """Return a description of stored data that this version does not use as it is, and advice.
 
-    Both are empty if this version uses everything that is stored. No vendor is queried, and no bar
-    is read.
+    Both are empty if this version uses all stored data. No vendor is queried, and no bar is read.
 
     Args:
-        catalogue, holdings: Stored series.
-        selector: Rules to apply.
+        catalogue, holdings: The stored series, and the content of the cache folder.
+        selector: Selector with the rules to apply.
         now_ms: Current time, UTC milliseconds.
     """
     sentences, advice = list[str](), list[str]()
@@ -45,7 +44,7 @@ def upgrade(
         )
     if others := list(_of_another_kind(catalogue, holdings, selector, now_ms)):
         sentences.append(
-            "bars of another kind than that of the first vendor in the rules are used only "
+            "bars of a different kind than the first vendor's in the rules are used only "
             f"as a substitute, and that vendor is queried ({_named(others)})"
         )
     if symbols := _untold(catalogue, holdings):
@@ -75,7 +74,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _is_read(lane: StoredLane) -> bool:
-    """Return whether a lane contains bars from vendors that can answer queries."""
+    """Return whether a lane (one vendor's bars of one kind) has bars that can answer queries."""
     if lane.key.is_outdated or lane.key.made_of:
         return False
     return bool(lane.key.of_folder) or not all(map(is_of_files, lane.entry.vendors))
@@ -84,7 +83,7 @@ def _is_read(lane: StoredLane) -> bool:
 def _of_another_kind(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> Iterator[StoredLane]:
-    """Yield the default lanes that no longer answer under the rules, but did in earlier versions.
+    """Yield the default lanes from which earlier versions answered queries but this one does not.
 
     Only the documents in ``holdings`` are used, because reading the store might repair it.
     """
@@ -108,7 +107,7 @@ def _of_another_kind(
 
 
 def _untold(catalogue: Catalogue, holdings: Holdings) -> list[str]:
-    """Return the symbols recorded as having no splits and dividends without any query for them."""
+    """Return the symbols recorded as having no splits and dividends although none were requested."""
     symbols = dict.fromkeys(lane.key.symbol for lane in holdings.lanes if lane.entry.vendors)
     unqueried = []
     for symbol in symbols:

@@ -21,10 +21,10 @@ class UpkeepTask(NamedTuple):
     """The work on the series of one symbol.
 
     Attributes:
-        folder, rules: Folder of the cache, and rules file.
-        work: Method of ``UnifiedCache.maintenance`` to call.
+        folder, rules: Cache folder, and rules file.
+        work: Name of the method of ``UnifiedCache.maintenance`` to call.
         keys: Series to process.
-        options: Options of that method.
+        options: Options for that method.
     """
 
     folder: Path
@@ -41,17 +41,17 @@ def run_upkeep(
     executor: str | None = None,
     **options: Any,
 ) -> _Outcome:
-    """Process stored series; return the results, and the series that could not be processed.
+    """Check, repair or compact stored series; return the results, and the series that failed.
 
     Args:
         services: Services of the installation; workers get the paths of its folder and its rules.
-        work: Name of the work to do.
+        work: Name of the work, a method of ``UnifiedCache.maintenance``.
         keys: Series to process, grouped by symbol.
-        executor: Workers to use, as for :func:`~.workers.workers`; None means this process.
-        options: Options of the work.
+        executor: Worker processes to use, see :func:`~.workers.workers`; None means this process.
+        options: Options for that method.
 
     Raises:
-        QueryError, MissingExtraError, UnavailableError: Such workers are not available.
+        QueryError, MissingExtraError, UnavailableError: The requested workers are not available.
     """
     if executor is None:
         return _run(services, work, keys, options)
@@ -70,7 +70,7 @@ def run_upkeep(
 
 
 def run_upkeep_task(task: UpkeepTask) -> _Outcome:
-    """Run one task; may be called in any process that can access the folder."""
+    """Do the work for one symbol; can be called in any process that has access to the folder."""
     return _run(services_of(task.folder, task.rules), task.work, task.keys, task.options)
 
 

@@ -78,22 +78,23 @@ class ValidateQuestion:
 
     @property
     def bounds(self) -> tuple[Any, Any]:
-        """Start and end of the query for the bars to validate."""
+        """Start and end of the range of bars to validate."""
         return self.start or FIRST_DAY, self.end
 
 
 def validate_with(
     services: Services, question: ValidateQuestion, query: BarsQuery | None = None
 ) -> QualityReport:
-    """Return the report on one stored series; see ``DataManager.validate``.
+    """Validate one stored series and return the report; see ``DataManager.validate``.
 
     Args:
         services: Services of the installation.
         question: Arguments of the validation.
-        query: Query for the same symbol, timeframe and bounds, if it already exists.
+        query: Query for the same symbol, timeframe and bounds, if the caller has already created
+            one.
 
     Raises:
-        QueryError: An argument is wrong, or the series is not stored.
+        QueryError: An argument is invalid, or the series is not stored.
         CacheError: The store cannot be read.
     """
     return _recorded(services, _report(services, question, query))
@@ -102,7 +103,7 @@ def validate_with(
 def _report(
     services: Services, question: ValidateQuestion, query: BarsQuery | None = None
 ) -> QualityReport:
-    """Validate as :func:`validate_with` does, without counting the report in the metrics."""
+    """Validate like :func:`validate_with`, but without counting the report in the metrics."""
     client, (query, key) = services.client, _stored(services, question, query)
     with running(subject_of(key.symbol, key.timeframe)):
         spans = () if _is_whole(question) else (query.span,)
@@ -122,10 +123,10 @@ def _is_whole(question: ValidateQuestion) -> bool:
 def _stored(
     services: Services, question: ValidateQuestion, query: BarsQuery | None = None
 ) -> tuple[BarsQuery, SeriesKey]:
-    """Return the checked query, and the stored series that it refers to.
+    """Check the arguments; return the query and the stored series to which it refers.
 
     Raises:
-        QueryError: An argument is wrong, or the series is not stored.
+        QueryError: An argument is invalid, or the series is not stored.
     """
     if question.mark and not _is_whole(question):
         raise QueryError(
@@ -162,10 +163,11 @@ def validate_series(
     end: Any = None,
     config_path: str | None = None,
 ) -> dict[str, Any]:
-    """Return the report on one stored series as plain values; no vendor is queried.
+    """Validate one stored series and return the report as plain values; no vendor is queried.
 
-    This is for other processes or machines that share the folder: arguments and report can be
-    pickled and contain no secrets. A process keeps the services for the folder between calls.
+    This function is meant for other processes or machines that share the folder: its arguments and
+    report can be pickled and contain no secrets. A process keeps the folder's services between
+    calls.
 
     Raises:
         QueryError: The series is not stored.
@@ -184,20 +186,21 @@ def validate_all(
     *,
     mark: bool = False,
 ) -> Iterator[QualityReport | Exception]:
-    """Yield the report on every stored series that matches, in order; no vendor is queried.
+    """Validate every stored series that matches, and yield the reports; no vendor is queried.
 
-    Each worker holds one series in memory at a time. If a series cannot be read or makes its worker
-    crash, the error is yielded instead of a report. Errors for symbols without a series come last.
+    The reports are in the order of the series. Each worker has one series in memory at a time. If a
+    series cannot be read or crashes its worker, the error is yielded instead of a report. Errors
+    for symbols without a stored series come last.
 
     Args:
         services: Services of the installation.
-        pattern: Pattern; see ``BarsClient.series``.
-        executor: Workers to use, see :func:`~.workers.workers`; None means this process.
+        pattern: Shell pattern for series; see ``BarsClient.series``.
+        executor: Worker processes to use, see :func:`~.workers.workers`; None means this process.
         symbols: Symbols to which the validation is limited; None means all.
-        mark: Whether to mark bars that are certainly wrong.
+        mark: Whether to mark bars in the cache that are certainly wrong.
 
     Raises:
-        QueryError, MissingExtraError, UnavailableError: Such workers are not available.
+        QueryError, MissingExtraError, UnavailableError: The requested workers are not available.
     """
     keys, absent = list(services.client.series(pattern)), list[str]()
     if symbols is not None:
@@ -224,7 +227,7 @@ def validate_all(
 
 
 def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
-    """Validate one series, in any process that can access the folder, without counting it."""
+    """Validate one series in any process that has access to the folder; metrics do not count it."""
     question, folder, rules = task
     return _report(services_of(folder, rules), question)
 
@@ -232,9 +235,9 @@ def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
 def add_cost(
     services: Services, question: ValidateQuestion, costs: dict[str, VendorCost]
 ) -> dict[str, str]:
-    """Add the requests that vendors would be sent to ``costs``; none is queried.
+    """Add the requests that a validation would send to ``costs``; no vendor is queried.
 
-    The requests are planned like any request for these bars, to the vendors of the comparison.
+    They are planned like any requests for these bars to the vendors used in the comparison.
 
     Returns:
         Maps each check of the level that cannot query a vendor to the reason.
@@ -267,7 +270,7 @@ def add_cost(
 def _add_vendor(
     services: Services, query: BarsQuery, vendor: str, costs: dict[str, VendorCost]
 ) -> None:
-    """Add the cost of querying one vendor again; splits and dividends are requested each time."""
+    """Add the cost of querying one vendor again, including its splits and dividends."""
     plan = services.client.plan(query)
     bars = [step for step in plan.steps if step.vendor == vendor and step.what == "bars"]
     requests = sum(step.requests for step in bars)
@@ -281,10 +284,10 @@ def _add_vendor(
 
 
 def _recorded(services: Services, report: QualityReport) -> QualityReport:
-    """Count a report and return it; a score below the minimum in the rules is reported and logged.
+    """Count a report in the metrics and return it; report and log a score below the rules' minimum.
 
-    A low score is reported once per process for each state of a series, including reports from
-    answers.
+    A process reports a low score only once for each state of a series, even if it was already
+    reported because of an answer.
     """
     least = services.selector.parsed_rules.validation.min_quality_score
     is_low = report.rows > 0 and report.score < least
@@ -309,7 +312,7 @@ def _recorded(services: Services, report: QualityReport) -> QualityReport:
 def _beside_vendors(
     services: Services, question: ValidateQuestion, key: SeriesKey, report: QualityReport
 ) -> QualityReport:
-    """Compare the series with vendors, and add the findings to those from the series itself."""
+    """Compare the series with vendors, and return the report with the findings added."""
     if report.first_ms is None or report.last_ms is None:
         return report
     findings, ran, skipped = list(report.findings), list(report.checked), dict(report.not_checked)
@@ -344,7 +347,7 @@ def _beside_vendors(
 def _comparisons(
     services: Services, question: ValidateQuestion, key: SeriesKey, first_ms: int, last_ms: int
 ) -> Iterator[tuple[QualityCheck, VerifyQuestion | str]]:
-    """Yield the checks of this level that use vendors, each with its comparison or a reason."""
+    """Yield the checks of this level that use vendors, each with its comparison or why there is none."""
     client = services.client
     # The last 500 of the validated bars, like `onetape verify`.
     texts = [iso(first_ms)[:-1], iso(last_ms)[:-1]]
@@ -375,7 +378,7 @@ def _hindrance(key: SeriesKey, own: list[str], second: str | None, is_exchange: 
         return "the vendor of its bars is unknown"
     if is_exchange and own[-1] not in _EXCHANGES:
         return f"{own[-1]} is not an exchange"
-    return "" if is_exchange or second else "the rules name no second vendor that serves it"
+    return "" if is_exchange or second else "the rules do not name a second vendor that serves it"
 
 
 def _of_verification(

@@ -46,11 +46,11 @@ _PARTS: tuple[Callable[[str], object], ...] = (table_of, stream_of)
 
 
 class Lack(NamedTuple):
-    """The reason why a vendor cannot be queried here, with advice; both are empty if it can.
+    """The reason why a vendor cannot be queried here, and advice; both are empty if it can be.
 
     Attributes:
-        reason, advice: Reason and advice, as strings.
-        is_key: Whether only a key is missing.
+        reason, advice: Reason, and recommended action.
+        is_key: Whether a missing key is the only obstacle.
     """
 
     reason: str = ""
@@ -62,9 +62,10 @@ class VendorRole(NamedTuple):
     """One vendor's role for a series.
 
     Attributes:
-        vendor: Canonical name.
-        role: ``asked``, ``substitute`` or ``not asked``. A substitute answers for the whole range,
-            marked as such, if the vendors before it have no bars, or are down and bars are missing.
+        vendor: Canonical name of the vendor.
+        role: ``asked``, ``substitute`` or ``not asked``. A substitute, whose bars are of a
+            different kind, answers for the whole range if the vendors before it have no bars, or if
+            they are down and bars are missing; its answer is marked as such.
         why: Reason why the vendor is a substitute or is not queried.
     """
 
@@ -74,7 +75,9 @@ class VendorRole(NamedTuple):
 
 
 def selector_of(settings: Settings) -> ProviderSelector:
-    """Return a selector whose senders follow the rules; no cache is opened or created.
+    """Return a selector for these settings, without opening or creating a cache.
+
+    Its requests follow the limits in the rules.
 
     Raises:
         RulesError: The rules file is invalid.
@@ -86,7 +89,7 @@ def selector_of(settings: Settings) -> ProviderSelector:
 
 
 def lack(selector: ProviderSelector, name: str) -> Lack:
-    """Return the reason why a vendor cannot be queried under the rules of ``selector``, if any."""
+    """Return the reason why a vendor cannot be queried under the rules in ``selector``, if any."""
     error = creation_error(selector, name)
     if error is None:
         return Lack()
@@ -100,18 +103,18 @@ def lack(selector: ProviderSelector, name: str) -> Lack:
 
 
 def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
-    """Return one plain entry for each vendor, with its data and whether it is usable."""
+    """Describe each vendor as plain values: the data that it serves, and whether it is usable here."""
     return [describe_vendor(selector, name) for name in selector.provider_names()]
 
 
 def describe_family(name: str) -> list[dict[str, Any]]:
-    """Return one plain entry for each vendor of a family, as far as known without querying it.
+    """Describe each vendor in a family, such as ccxt's exchanges, without querying any.
 
-    Each has ``name``, ``title`` and ``timeframes``.
+    Each description has the keys ``name``, ``title`` and ``timeframes``.
 
     Raises:
-        QueryError: The name is not that of a family of vendors.
-        MissingExtraError: The package that knows its vendors is not installed.
+        QueryError: No family of vendors has this name.
+        MissingExtraError: The package that lists the family's vendors is not installed.
     """
     family = name.strip().lower()
     if family not in FAMILIES:
@@ -130,7 +133,7 @@ def describe_family(name: str) -> list[dict[str, Any]]:
 
 
 def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
-    """Return one plain entry for a vendor; see :func:`describe_vendors`."""
+    """Describe a vendor as plain values; see :func:`describe_vendors`."""
     cls, lacking = usable_class(name) or BaseDataDownloader, lack(selector, name)
     parts = () if offer_of(PROVIDERS, name) is None else _PARTS
     downloader = selector._initialize_downloader(name)
@@ -169,7 +172,7 @@ def vendor_part(find: Callable[[str], T | None], vendor: str) -> tuple[T | None,
 
     Args:
         find: ``table_of`` or ``stream_of``.
-        vendor: Canonical name.
+        vendor: Canonical name of the vendor.
     """
     try:
         return find(vendor), ""
@@ -178,22 +181,22 @@ def vendor_part(find: Callable[[str], T | None], vendor: str) -> tuple[T | None,
 
 
 def has_stream(vendor: str) -> bool:
-    """Return whether a vendor, given by canonical name, has a usable stream."""
+    """Return whether a vendor (given by its canonical name) has a usable stream."""
     return vendor_part(stream_of, vendor)[0] is not None
 
 
 def vendor_of(name: str) -> str | None:
-    """Return the canonical name of a supported vendor, given a name or alias, or None."""
+    """Return a vendor's canonical name, given any of its names; None if it is not supported."""
     return canonical_name(name)
 
 
 def keys_of(vendor: str | None) -> tuple[str, ...]:
-    """Return the default names of a vendor's keys, given any of its names; empty if unknown."""
+    """Return the default names of a vendor's key variables, given any of its names; empty if unknown."""
     return keys_declared(canonical_name(vendor) or vendor) if vendor else ()
 
 
 def use_keys(selector: ProviderSelector, vendor: str, keys: Sequence[str]) -> None:
-    """Make a selector query a vendor with these keys, whatever the environment contains.
+    """Make a selector use these keys for a vendor, regardless of the environment.
 
     Args:
         selector: Selector that is not used for anything else.
@@ -213,7 +216,7 @@ def use_keys(selector: ProviderSelector, vendor: str, keys: Sequence[str]) -> No
 
 
 def gateway_in(address: str) -> str:
-    """Return host and port of a gateway that the user must run; empty for any other address."""
+    """Return the host and port of a gateway that the user must run; empty for other addresses."""
     parts = urlsplit(address)
     return "" if parts.scheme in ("", "http", "https") else parts.netloc
 
@@ -241,18 +244,18 @@ def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
 
 
 def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
-    """Return everything about a vendor, without querying it.
+    """Return everything that is known about a vendor, without querying it.
 
-    The keys are as in :func:`describe_vendors`, and: ``aliases``, ``stream``, ``search`` (whether
-    it has them), ``fundamentals`` (its types of data), ``no_fundamentals``, ``no_stream`` (reasons
-    why it has none), ``package`` (the state of its extra here), ``limits`` (per second, minute, day
-    and month, 0 for none), ``health`` (remaining limits, pauses), ``serves`` (a ``ServedRow`` for
-    each timeframe) and ``rules`` (the rules that name it, with its ``place`` among the ``of``
-    vendors, from 1).
+    The keys are those of :func:`describe_vendors` and: ``aliases``; ``stream`` and ``search``
+    (whether the vendor has them); ``fundamentals`` (types of data); ``no_fundamentals`` and
+    ``no_stream`` (reasons why there are none); ``package`` (state of the vendor's extra here);
+    ``limits`` (per second, minute, day and month; 0 means none); ``health`` (remaining limits,
+    pauses); ``serves`` (a ``ServedRow`` for each timeframe); ``rules`` (the rules that name the
+    vendor, with its ``place``, from 1, among ``of`` vendors).
 
     Raises:
-        UnknownProviderError: The vendor does not exist (the error suggests the nearest name), or it
-            cannot be used.
+        UnknownProviderError: The vendor does not exist (the error suggests the most similar name),
+            or cannot be used.
         MissingExtraError: The vendor belongs to a family whose package is not installed.
         RulesError: The rules file is invalid.
     """
@@ -300,9 +303,9 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
 
 
 def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
-    """Return a string about the limits and pauses for a vendor's first class of bars.
+    """Describe the remaining limits and the pauses for a vendor's first class of bars.
 
-    It is empty if the vendor cannot be used.
+    The result is empty if the vendor cannot be used.
     """
     if downloader is None or not downloader.capabilities.timeframes:
         return ""
@@ -328,7 +331,7 @@ def quotas_of(selector: ProviderSelector, name: str, now_ms: int) -> tuple[Quota
 
 
 def routes(selector: ProviderSelector) -> list[dict[str, Any]]:
-    """Return the rules as plain values: name, timeframes, vendors in order, and usable vendors."""
+    """Return each rule as plain values: name, timeframes, vendors in order, and usable vendors."""
     return [_route(selector, rule) for rule in selector.parsed_rules.rules.values()]
 
 
@@ -344,9 +347,9 @@ def _route(selector: ProviderSelector, rule: Rule) -> dict[str, Any]:
 
 
 def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRole]:
-    """Return the vendors for ``query`` in the order they are queried, then all others with reasons.
+    """Return the vendors for ``query`` in the order in which they are queried, then all others.
 
-    No vendor is queried.
+    The others have the reasons why they are not queried. No vendor is queried now.
     """
     candidates, rejected = _candidates(selector, query)
     named = named_for(selector, query)
@@ -360,7 +363,7 @@ def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRol
 
 
 def _why_not(selector: ProviderSelector, name: str) -> str:
-    """Return the reason why a vendor named in the rules is not queried, for an explanation."""
+    """Return the reason why a vendor that the rules name is not queried."""
     lacking = lack(selector, name)
     return f"{NO_KEY}{lacking.advice}" if lacking.is_key else lacking.reason or SWITCHED_OFF
 

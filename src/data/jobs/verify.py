@@ -71,13 +71,13 @@ _BETWEEN_VENDORS = {
 _A_THIRD = "verify both against a third vendor"
 UNTOLD = "later splits and dividends are not confirmed: {} does not report any"
 NO_VOLUMES = "volumes are not compared: they count different trades"
-_NO_QUESTION = "nothing: with the present rules no request returns these bars"
+_NO_QUESTION = "nothing: under the current rules, no request returns these bars"
 _KEPT = "nothing: the cache keeps bars that the vendor no longer has"
 
 
 @dataclass(frozen=True)
 class VerifiedSeries:
-    """The series that is verified."""
+    """The symbol and timeframe whose bars are verified."""
 
     instrument: Instrument
     timeframe: Timeframe
@@ -86,30 +86,30 @@ class VerifiedSeries:
         return f"{self.instrument.symbol} {self.timeframe}"
 
     def moment(self, ms: int) -> str:
-        """Format a timestamp as a bound on the command line."""
+        """Format a timestamp as the start or end of a range on the command line."""
         return iso(ms)[:-1] if self.timeframe.is_intraday else str(date_of(ms))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of comparing the bars of two sides.
+    """The result of comparing bars from two sides: the cache and a vendor, or two vendors.
 
     Attributes:
-        ours, theirs: First side (``cache`` or a vendor), and the vendor that was queried.
-        lane: Folder of the series in the cache; empty for a comparison of two vendors.
+        ours, theirs: Names of the sides: ``cache`` or a vendor, and the vendor that was queried.
+        lane: Name of the series' folder in the cache; empty if two vendors are compared.
         span: Range of the compared bars, from the first timestamp to just after the last one.
-        compared: Number of bars compared and their differences; None if nothing could be compared.
-        basis: Basis of the prices on both sides, without a date if the instrument cannot have
+        compared: Number of compared bars and their differences; None if nothing could be compared.
+        basis: Basis (price adjustment) on both sides, without a date if the instrument cannot have
             splits and dividends.
         error: Reason why nothing could be compared.
-        remarks: Limits of the comparison, in sentences.
+        remarks: Limitations of the comparison, one sentence each.
         requests: Number of requests sent.
-        provider: Vendor that a query must name to be answered from this lane; empty if a query need
-            not name any. None if no query is answered from this lane under the current rules.
+        provider: Vendor that a query must name to be answered from this lane; empty if it need not
+            name one. None if the current rules answer no query from this lane.
         confirmed: In a comparison with a second vendor, the number of bars that are equal on both
             sides and whose later splits and dividends, if any are possible, agree as well.
-        actions: Splits and dividends that the vendor reported for all days since the first bar;
-            None if it reports no actions at all.
+        actions: Splits and dividends that the vendor reported for the days since the first bar;
+            None if the vendor never reports any.
     """
 
     ours: str
@@ -137,7 +137,7 @@ class Comparison:
 
     @property
     def equal_share(self) -> float:
-        """Fraction of all bars that are equal on both sides; 1 without bars."""
+        """Fraction of all bars that are equal on both sides; 1 if no bars were compared."""
         if self.compared is None:
             return 0.0
         return self.compared.equal / self.compared.rows if self.compared.rows else 1.0
@@ -156,7 +156,7 @@ class Verification:
         return all(c.ok for c in self.comparisons)
 
     def advice(self, comparison: Comparison, difference: Difference) -> str:
-        """Return the remedy for a difference: a command or a sentence."""
+        """Return advice on a difference: a command or a sentence."""
         if comparison.ours != CACHE:
             return _BETWEEN_VENDORS.get(difference.cause, _A_THIRD)
         if difference.cause == "missing there":
@@ -174,7 +174,7 @@ class Verification:
         return f"{series} {start} --end {self.subject.moment(last)} --refresh"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the verification as a plain mapping."""
+        """Return the verification as a dictionary of plain values."""
         return {
             "symbol": self.subject.instrument.symbol,
             "timeframe": self.subject.timeframe.label,
@@ -203,7 +203,7 @@ class Verification:
 
 
 def kind_remarks(kind: Kind, other_kind: Kind, one: str, other: str) -> Iterator[str]:
-    """Yield the differences in kind because of which the bars of two sides can never be equal."""
+    """Yield the differences in kind that prevent the bars on the two sides from ever being equal."""
     for name, (own_value, other_value) in kind.differences(other_kind).items():
         yield f"the bars are of different kinds: {name} {own_value} ({one}), {other_value} ({other})"
 
@@ -240,18 +240,20 @@ def verify(
     """Compare cached bars with the bars that their vendors send now, or two vendors; store nothing.
 
     Args:
-        symbol, timeframe: Series to verify; all of its lanes in the cache are compared.
+        symbol, timeframe: Series to verify; all its lanes in the cache (bars from different
+            sources) are compared.
         start, end: Range, see ``get_ohlcv``. Default: the last 500 bars.
-        provider: Vendor whose cached bars are compared; with ``against``, the first vendor.
+        provider: Vendor whose cached bars are compared; with ``against``, the first of the two
+            vendors.
         against: Second vendor, to compare two vendors without the cache.
-        whole: Whether to compare everything that is cached if no start is given.
-        timeout: Seconds after which the call stops waiting for vendors; a comparison that was not
+        whole: Whether to compare all cached bars if no start is given.
+        timeout: Seconds after which the call stops waiting for vendors; a comparison that is not
             finished by then has an ``error``. None means 30 s for each request, including retries.
         cache_dir, config_path: See ``DataManager``.
 
     Raises:
-        QueryError: An argument is wrong, or nothing is cached for it.
-        ConfigError: The configuration is wrong, or the vendor does not exist.
+        QueryError: An argument is invalid, or no bars are cached.
+        ConfigError: The configuration is invalid, or the vendor does not exist.
     """
     seconds = seconds_of(timeout, symbol)
     question = VerifyQuestion(symbol, timeframe, start, end, provider, against, whole)
@@ -262,7 +264,7 @@ def verify(
 
 
 def verify_with(services: Services, question: VerifyQuestion) -> Verification:
-    """Compare like :func:`verify`, with existing services; for errors see there."""
+    """Compare like :func:`verify`, with existing services; the errors are the same."""
     if question.against is not None:
         return _two_vendors(services, question)
     start = question.start if question.start is not None else FIRST_DAY
@@ -343,16 +345,16 @@ _NEAR = timedelta(days=14)
 
 @dataclass(frozen=True)
 class VendorAnswer:
-    """The bars that one vendor sends now for one span.
+    """The bars that a vendor currently sends for one span.
 
     Attributes:
         span: Requested span, limited to the vendor's history.
-        table: Closed bars, in the requested basis.
+        table: Closed bars, converted to the requested basis.
         kind: Kind of the bars.
         actions: Splits and dividends that the vendor sent.
-        tells_actions: Whether the vendor was queried for splits and dividends and reports them.
+        tells_actions: Whether splits and dividends were requested, from a vendor that reports them.
         requests: Number of requests sent.
-        remarks: Sentences about data that was left out.
+        remarks: Remarks about omitted data, one sentence each.
     """
 
     span: Span
@@ -371,7 +373,7 @@ class Refetcher:
         selector: Selector of the vendors.
         clock: Source of the current time.
         query: Series to fetch.
-        grid: Grid of the bars.
+        grid: Time grid of the bars.
     """
 
     def __init__(self, selector: Selector, clock: Clock, query: BarsQuery, grid: BarGrid) -> None:
@@ -381,7 +383,7 @@ class Refetcher:
         self._grid = grid
 
     def today(self) -> date | None:
-        """Return the date of the last session that has opened; None unless it is a stock."""
+        """Return the date of the last session that has opened; None if the series is not a stock's."""
         opened = self._opened(self._clock.now_ms())
         return None if opened is None else date_of(opened)
 
@@ -396,8 +398,8 @@ class Refetcher:
     ) -> VendorAnswer:
         """Query ``vendor`` for ``span`` and convert its closed bars to the basis ``goal``.
 
-        ``others`` are splits and dividends from other vendors; the vendor's own take precedence.
-        Without ``with_actions``, only splits and dividends that come with the bars are used.
+        ``others`` are splits and dividends from other vendors; the vendor's own take precedence. If
+        ``with_actions`` is False, only splits and dividends that come with the bars are used.
 
         Raises:
             UnknownProviderError: The vendor does not exist or cannot be used.
@@ -426,7 +428,7 @@ class Refetcher:
         table = self._rebased(closed, fetched, goal, [*others, *actions])
         notes = []
         if checked.bad:
-            notes.append(f"{vendor} sent {len(checked.bad)} row(s) that cannot be bars")
+            notes.append(f"{vendor} sent {len(checked.bad)} row(s) that are not valid bars")
         if within != span:
             notes.append(f"{vendor} no longer has {frame} bars before {date_of(within.start)}")
         has_actions = (
@@ -439,7 +441,7 @@ class Refetcher:
     def actions(self, vendor: str, start: int) -> tuple[Action, ...] | None:
         """Return the splits and dividends that ``vendor`` reports for the days since ``start``.
 
-        The result is None if the vendor does not report any at all, or refuses to.
+        The result is None if the vendor never reports any, or refuses the request.
 
         Raises:
             UnknownProviderError, CapabilityError: See :meth:`ask`.
@@ -456,7 +458,7 @@ class Refetcher:
         return tuple({replace(a, fetched_at=a.fetched_at or now): None for a in actions})
 
     def action_requests(self, vendor: str) -> int:
-        """Return the number of requests for a vendor's splits and dividends; 0 if it reports none.
+        """Return the number of requests needed for a vendor's splits and dividends; 0 if it reports none.
 
         Raises:
             UnknownProviderError, CapabilityError: See :meth:`ask`.
@@ -486,7 +488,7 @@ class Refetcher:
     def _actions(
         self, candidate: Candidate, fetched: Fetched, span: Span, goal: Basis
     ) -> tuple[Action, ...]:
-        """Return the vendor's splits and dividends, up to the present if they affect the basis."""
+        """Return the vendor's splits and dividends, up to now if they affect the price adjustment."""
         stamp = fetched.server_now_ms
         actions = list(fetched.actions or ())
         caps, instrument = candidate.capabilities, self._query.instrument
@@ -503,7 +505,7 @@ class Refetcher:
     def _rebased(
         self, table: BarTable, fetched: Fetched, goal: Basis, actions: Sequence[Action]
     ) -> BarTable:
-        """Convert a stock's rows to the basis ``goal``; other instruments have only one basis."""
+        """Convert a stock's rows to the price adjustment ``goal``; other instruments have only one."""
         if goal.as_of is None or not len(table) or fetched.basis.adjustment == "unknown":
             return table
         stamps, opened = table.stamps, self._opened(fetched.adjusted_at_ms)
@@ -535,7 +537,7 @@ _TWO_VENDORS = 2e-4
 def terms_between(
     ours: Kind, theirs: Kind, actions: Sequence[Action], *, adj_close: bool
 ) -> ComparisonTerms:
-    """Return the terms for comparing two vendors.
+    """Return the settings for comparing the bars of two vendors.
 
     Volumes are compared only if both vendors count the same trades.
     """
@@ -559,7 +561,7 @@ _MOST_NEWER = 500
 
 
 class StoredBars:
-    """Compares the stored bars of one series with vendors, lane by lane and vendor by vendor.
+    """Compares a series' stored bars with vendors, for each lane (bars from one source) and vendor.
 
     Args:
         services: Services of the installation.
@@ -584,7 +586,7 @@ class StoredBars:
                 yield from self._in_hours_of(key)._of_lane(key)
 
     def _in_hours_of(self, key: SeriesKey) -> StoredBars:
-        """Return a copy of this object with the session hours of a lane's bars."""
+        """Return a copy of this object for the session hours of a lane's bars."""
         if not key.is_extended:
             return self
         query = replace(self._query, instrument=self._query.instrument.extended())
@@ -597,16 +599,16 @@ class StoredBars:
         span: Span,
         vendor_actions: tuple[Action, ...] | None = None,
     ) -> Comparison:
-        """Compare the stored bars of a span with those of a vendor that did not supply them.
+        """Compare the stored bars in a span with the bars of a vendor that did not supply them.
 
         Volumes are left out if the two vendors count different trades; adjusted close prices are
         always left out. Splits and dividends since the start of the span are also compared.
-        ``vendor_actions`` are splits and dividends that the vendor sent before; if None, the vendor
-        is queried for them.
+        ``vendor_actions`` are splits and dividends that the vendor has already sent; if None, they
+        are requested.
 
         Raises:
-            KindMismatchError: The vendor's bars are of another kind, or cannot be converted to that
-                basis.
+            KindMismatchError: The vendor's bars are of a different kind, or their prices cannot be
+                converted to the stored adjustment.
             DataError: The vendor did not answer, or the store cannot be read; see
                 :meth:`Refetcher.ask`.
         """
@@ -631,7 +633,7 @@ class StoredBars:
         if differing := stored.kind.differences(answer.kind):
             (name, (mine, its)), *_ = differing.items()
             raise KindMismatchError(
-                f"the bars from {vendor} are of another kind: {name} {its}, not {mine}",
+                f"the bars from {vendor} are of a different kind: {name} {its}, not {mine}",
                 provider=vendor,
                 symbol=key.symbol,
             )
@@ -679,15 +681,15 @@ class StoredBars:
         )
 
     def grid_of(self, view: SeriesView) -> BarGrid:
-        """Return the grid of a lane's bars."""
+        """Return the time grid of a lane's bars."""
         anchor = (view.kind or Kind()).anchor or "session"
         return BarGrid(calendar_for(self._query.instrument), view.key.timeframe, anchor)
 
     def _is_asked(self, key: SeriesKey) -> bool:
-        """Return whether a vendor can be queried for a lane.
+        """Return whether a vendor can be queried for the bars in a lane.
 
-        Vendors of sample data must be named by the query. Synthetic bars have no vendor. Bars from
-        files are compared with the folder in the name of the lane.
+        Sample data is compared only if the query names its vendor. Synthetic bars have no vendor.
+        Bars from files are compared only with the folder that the lane's name identifies.
         """
         if key.lane == SAMPLE_LANE or (key.is_sample and self._query.provider is None):
             return False
@@ -733,10 +735,10 @@ class StoredBars:
             return Comparison(CACHE, vendor, key.folder, span, error=str(error))
 
     def _newer(self, view: SeriesView, vendor: str) -> Span:
-        """Return the span after the stored bars in which the vendor may have newer ones.
+        """Return the span after the stored bars in which the vendor may have newer bars.
 
-        It is empty unless the series has been requested up to the present at some time, because
-        only such a series is assumed to be kept up to date.
+        It is empty unless the series has at some time been requested up to the present, because
+        only such a series is expected to be up to date.
         """
         last = [c for c in view.coverage if c.state != "empty"][-1]
         end = last.span.end
@@ -807,7 +809,7 @@ class StoredBars:
         return differing_actions(ours, theirs, (CACHE, vendor), days)
 
     def _book(self) -> ActionBook:
-        """Return the stored splits and dividends; empty if their file is damaged."""
+        """Return the stored splits and dividends, or none if their file is damaged."""
         if self._query.instrument.asset_class != "stock":
             return ActionBook()
         try:
@@ -817,14 +819,14 @@ class StoredBars:
 
 
 def _common(key: SeriesKey, parts: Iterable[Covered]) -> Adjustment:
-    """Return the adjustment for the comparison; raw prices need no splits and dividends."""
+    """Return the price adjustment for a comparison; raw prices need no splits and dividends."""
     if all(part.basis.adjustment == "raw" for part in parts if part.state != "empty"):
         return "raw"
     return next((a for a in ADJUSTMENTS if a in key.lane), "split")
 
 
 def _parts_of(coverage: Coverage, vendor: str) -> list[Covered]:
-    """Return the coverage from a vendor, with and without bars."""
+    """Return the covered spans from one vendor, including those without bars."""
     return [
         c
         for c in coverage

@@ -18,20 +18,20 @@ from ..model.kind import AskedSession
 _MOST_BYTES = 10_000_000
 COLUMNS = ("symbol", "timeframe", "from", "priority")
 _SYMBOL_HEADERS = ("symbol", "symbols", "ticker", "tickers")
-_HINT = "one symbol a line, or CSV or YAML with " + ", ".join(COLUMNS)
+_HINT = "one symbol per line, or CSV or YAML with " + ", ".join(COLUMNS)
 # Rows without a priority come after all rows with a priority.
 NO_PRIORITY = sys.maxsize
 
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One row of a list.
+    """One row of a work list.
 
     Attributes:
-        symbol: Symbol as written in the list; if a row names none, the position of the row.
-        timeframe: Timeframe; empty for the job's timeframes.
-        start: Start; empty for the job's start.
-        priority: Smaller numbers come first.
+        symbol: Symbol as written in the list; if the row names none, the row's position.
+        timeframe: Timeframe; empty means the job's timeframes.
+        start: Start of the range; empty means the job's start.
+        priority: Priority; smaller numbers come first.
         problem: Reason why the row cannot be processed; empty if it can.
         session: Session hours of the bars; None means the job's hours. A list cannot specify them.
     """
@@ -45,15 +45,16 @@ class WorkItem:
 
 
 def read_work_list(source: str | Path) -> list[WorkItem]:
-    """Return the rows of a list, in order; ``-`` is standard input.
+    """Read a work list and return its rows, in order; ``-`` means standard input.
 
-    A text file has one symbol a line; CSV has the columns ``symbol, timeframe, from, priority`` in
-    this order, or in that of its header; YAML has a list of symbols, or of mappings with these
-    keys, at the top level or under ``series``. Comments start with ``#``. An invalid row is
-    returned with its ``problem``.
+    A text file has one symbol per line. A CSV file has the columns ``symbol, timeframe, from,
+    priority``, in this order or in the order of its header. A YAML file has a list of symbols, or
+    of mappings with these keys, at the top level or under ``series``. Comments start with ``#``. An
+    invalid row is returned with its ``problem``.
 
     Raises:
-        QueryError: The list cannot be read, is not text, has unknown columns, or names no series.
+        QueryError: The list cannot be read, is not text, has unknown columns, or does not name any
+            series.
     """
     title = "the list from standard input" if source == "-" else f"the list {source}"
     try:
@@ -119,7 +120,8 @@ def _of_yaml(text: str, title: str) -> Iterator[WorkItem]:
     for key, rows in document.value.items():
         if key not in ("series", "symbols") or not isinstance(rows, list):
             raise QueryError(
-                f"{title} has the key {key!r}; a list named `series` is accepted", hint=_HINT
+                f"{title} has the key {key!r}; only a list named `series` is accepted",
+                hint=_HINT,
             )
         for place, row in enumerate(rows, 1):
             if isinstance(row, Mapping):

@@ -49,15 +49,15 @@ Make = Callable[[], Executor]
 
 @contextmanager
 def workers(wanted: str) -> Iterator[Make]:
-    """Yield a function that creates executors of the requested kind; they are shut down after the block.
+    """Yield a function that creates executors of the requested kind; the block's end shuts them down.
 
     Args:
         wanted: ``processes``, ``processes:4``, or the address of a scheduler, ``dask://host:port``.
 
     Raises:
-        QueryError: ``wanted`` is none of these.
+        QueryError: ``wanted`` has none of these forms.
         MissingExtraError: The extra ``dask`` is not installed.
-        UnavailableError: No scheduler answers at the address.
+        UnavailableError: No scheduler responds at the address.
     """
     kind, _, detail = wanted.partition(":")
     executors: list[Executor] = []
@@ -94,7 +94,7 @@ def _processes(count: int) -> Make:
     if not count:
         raise QueryError(
             "an executor needs at least one process, not 0",
-            hint="use processes, or a number from 1 such as processes:4",
+            hint="use processes, or a positive number of them such as processes:4",
         )
     # A forked child would inherit locks and sockets from this process's threads.
     return lambda: ProcessPoolExecutor(count, mp_context=get_context("spawn"))
@@ -122,7 +122,7 @@ def _client(address: str) -> Any:
 
 
 async def _greet(address: str) -> None:
-    """Shake hands with a scheduler within a time limit, because a client would wait forever."""
+    """Check within a time limit that a scheduler responds, because a client would wait forever."""
     from distributed.comm import connect
 
     greeting: Any = connect
@@ -133,16 +133,16 @@ async def _greet(address: str) -> None:
 def run_on(
     make: Make, function: Callable[[T], R], tasks: Iterable[T]
 ) -> Iterator[tuple[T, R | Exception]]:
-    """Run tasks in an executor; yield each with its result, in order.
+    """Run tasks in an executor; yield each task with its result, in order.
 
     If a worker dies, its task and the others in its pool are run again, one at a time. If a task
-    then kills its worker again, its result is that error. If the function raises an error, that
-    error is the result.
+    then kills its worker again, or if the function raises an error, the error is the task's result.
 
     Args:
-        make: Function that creates an executor; called again if all workers of one have died.
-        function: Function that can be pickled: it is at the top level of a module.
-        tasks: Tasks that can be pickled; they are taken as workers become free.
+        make: Function that creates an executor; called again if all workers of an executor have
+            died.
+        function: Function to call with each task; it must be picklable, so at a module's top level.
+        tasks: Picklable tasks, which are taken as workers become free.
     """
     executor, remaining, under_way = make(), iter(tasks), deque[tuple[T, Future[R] | None]]()
     room = _AHEAD * (os.cpu_count() or 1)
@@ -178,10 +178,10 @@ def described(error: Exception) -> str:
 
 @lru_cache(1)
 def services_of(folder: Path, rules: Path | None) -> Services:
-    """Return the services of an installation; a worker keeps them between tasks.
+    """Return the services for a cache folder and rules file; a worker keeps them between tasks.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
         StorageError: The cache folder cannot be used.
     """
     return build(folder, rules)

@@ -24,7 +24,7 @@ NAMES = {
 
 
 class Base(DeclarativeBase):
-    """The base class of all models; maps Python types to this library's types of columns."""
+    """The base class of all models; maps Python types to this library's column types."""
 
     metadata = MetaData(schema=SCHEMA, naming_convention=NAMES)
     type_annotation_map = {  # noqa: RUF012 - read by SQLAlchemy, as a class variable

@@ -1,4 +1,4 @@
-"""A database as programs use it: units of work, each in one transaction."""
+"""The database interface for programs: units of work, each in one transaction."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _DEADLOCK = "40P01"
 
 
 class Database:
-    """One database. Thread-safe; a forked child reconnects.
+    """One database. Thread-safe; a forked child process opens its own connections.
 
-    The tables are created or checked when the first unit begins, see
+    The tables are created or checked when the first unit of work (a transaction) begins; see
     :class:`~src.data.db.core.schema.Schema`. All methods raise
     :class:`~src.data.errors.DatabaseError` if the database cannot be used.
 
@@ -42,7 +42,7 @@ class Database:
 
     Attributes:
         url: URL of the database, without the password.
-        schema: State of its tables, and their upgrade.
+        schema: The database's tables: reports their state, and creates or upgrades them.
     """
 
     def __init__(self, url: str | DatabaseUrl | None = None) -> None:
@@ -64,7 +64,7 @@ class Database:
 
     @property
     def engine(self) -> Engine:
-        """SQLAlchemy's engine. Its transactions can write; the tables may not exist yet."""
+        """The SQLAlchemy engine. Its transactions can write; the tables may not exist yet."""
         return self._engine
 
     @property
@@ -74,17 +74,17 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Provide a session that sees one state of the database, takes no lock and cannot write."""
+        """Provide a read-only session that sees one snapshot of the database and takes no locks."""
         with self._unit("reading") as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """Provide a session whose changes are all kept at the end, or not at all.
+        """Provide a session whose changes are committed together at the end, or not at all.
 
-        On SQLite no other unit writes meanwhile; on PostgreSQL use :func:`locked` to read rows
-        that will be changed. An error inside the block rolls everything back. Do not query
-        vendors inside it, because others are waiting.
+        On SQLite no other unit of work can write at the same time; on PostgreSQL use :func:`locked`
+        to read rows that will be changed. An error inside the block rolls everything back. Do not
+        query vendors inside the block, because other writers would have to wait.
         """
         with self._unit("writing") as session:
             yield session
@@ -119,26 +119,26 @@ class Database:
     # --- forks -------------------------------------------------------------------------------
 
     def before_fork(self) -> bool:
-        """Wait for running units, and close all connections, which a child must not share."""
+        """Wait for running units of work, and close all connections: a child must not share them."""
         self._units.pause()
         self._engine.dispose()
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Allow new transactions again in the parent of a fork."""
+        """Allow new units of work again in the parent process after a fork."""
         self._units.go_on()
 
     def after_fork(self) -> None:
-        """Drop the parent's connections in a forked child, without using or closing them."""
+        """Discard the parent's connections in a forked child process, without closing them."""
         self._engine.dispose(close=False)
         self._start()
 
 
 class _Units:
-    """Keeps units and forks apart: a fork waits for running units, and new units wait for it.
+    """Prevents forks during units of work: a fork waits for running units, and new units for the fork.
 
-    Otherwise a child would inherit the units' locks, and SQLite's in-memory locks would never be
-    released. Thread-safe.
+    Otherwise a child process would inherit the units' locks, and SQLite's in-memory locks would
+    never be released. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -149,7 +149,10 @@ class _Units:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the block as a unit of work; wait for a fork first, unless it is inside another unit."""
+        """Run the block as a unit of work.
+
+        If the process is about to fork, wait for the fork first, except inside another unit.
+        """
         around = getattr(self._own, "count", 0)
         with self._change:
             self._change.wait_for(lambda: around or not self._forks)
@@ -164,14 +167,14 @@ class _Units:
                 self._change.notify_all()
 
     def pause(self) -> None:
-        """Keep units of work from beginning, and wait for other threads' units, with a time limit."""
+        """Prevent new units of work, and wait, up to a time limit, for those of other threads to end."""
         own = getattr(self._own, "count", 0)
         with self._change:
             self._forks += 1
             self._change.wait_for(lambda: self._count <= own, WAIT_S)
 
     def go_on(self) -> None:
-        """Allow new transactions again in the parent of a fork."""
+        """Allow new units of work again in the parent process after a fork."""
         with self._change:
             self._forks -= 1
             self._change.notify_all()
@@ -190,22 +193,22 @@ def adapted(session: Session) -> Session:
 
 
 def locked(session: Session, statement: Select[T]) -> ScalarResult[T]:
-    """Return the current rows of a statement, locked until the unit of work ends.
+    """Return the current rows that a statement selects, locked until the unit of work ends.
 
-    PostgreSQL uses FOR UPDATE; on SQLite a writing unit already has the lock. Rows that do not
-    exist cannot be locked; use a unique constraint to decide which unit inserts one.
+    PostgreSQL uses FOR UPDATE; on SQLite a writing unit already holds the lock. Rows that do not
+    exist yet cannot be locked; a unique constraint must decide which unit inserts one.
     """
     return locked_rows(session, statement).scalars()
 
 
 def locked_rows(session: Session, statement: Select[Any]) -> Result[Any]:
-    """Return rows of several columns, locked as in :func:`locked`."""
+    """Return rows with several columns; they are locked as by :func:`locked`."""
     fresh = statement.with_for_update().execution_options(populate_existing=True)
     return session.execute(fresh)
 
 
 def once_more(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function that is one unit of work: run it once more if it fails with a deadlock."""
+    """Decorate a function that is one unit of work: retry it once if it fails with a deadlock."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -224,7 +227,7 @@ def once_more(function: Callable[P, T]) -> Callable[P, T]:
 
 
 class _Databases:
-    """The databases of this process by URL. Thread-safe; its lock is replaced in a forked child."""
+    """This process's databases by URL. Thread-safe; the lock is replaced in a forked child process."""
 
     def __init__(self) -> None:
         self._made: dict[DatabaseUrl, Database] = {}
@@ -256,16 +259,16 @@ def get_database(url: str | None = None) -> Database:
 
 
 def get_database_url() -> str:
-    """Return the URL of the database, with its password; it must not be shown anywhere."""
+    """Return the URL of the database, including the password; never log or display it."""
     return database_url(None).url.render_as_string(hide_password=False)
 
 
 def make_engine(url: str | None = None, *, echo: bool | None = None) -> Engine:
-    """Return a separate engine for a database; nothing is opened yet.
+    """Return a separate SQLAlchemy engine for a database; no connection is opened yet.
 
     Args:
         url: URL as for ``Database``.
-        echo: Whether to log statements, without their values.
+        echo: Whether to log SQL statements, without the values in them.
     """
     engine = engines.make_engine(database_url(url))
     engine.echo = bool(echo)
@@ -273,12 +276,12 @@ def make_engine(url: str | None = None, *, echo: bool | None = None) -> Engine:
 
 
 def get_engine() -> Engine:
-    """Return the engine of this process's database; its transactions can write."""
+    """Return the SQLAlchemy engine of this process's database; its transactions can write."""
     return get_database().engine
 
 
 def get_session_factory() -> sessionmaker[Session]:
-    """Return a session factory for this process's database; its tables are created or checked."""
+    """Return a session factory for this process's database, after creating or checking the tables."""
     database = get_database()
     with database.reading():
         pass
@@ -298,7 +301,7 @@ def session_scope() -> Iterator[Session]:
 
 
 def create_all_tables(*bases: type[DeclarativeBase]) -> None:
-    """Create this library's tables, and those of other bases, if they do not exist."""
+    """Create this library's tables and the tables of ``bases`` if they do not exist."""
     database = get_database()
     database.schema.init()
     for base in bases:
@@ -307,7 +310,7 @@ def create_all_tables(*bases: type[DeclarativeBase]) -> None:
 
 
 def drop_all_tables(*bases: type[DeclarativeBase]) -> None:
-    """Drop this library's tables with their content, or the tables of the given bases.
+    """Drop this library's tables or, if given, the tables of ``bases``, with their content.
 
     Raises:
         SchemaError: ``ALLOW_DROP_TABLES`` is not 1, or a newer version created the tables.
@@ -325,7 +328,7 @@ def drop_all_tables(*bases: type[DeclarativeBase]) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Return the URL with its password for ``DB_URL``; any other name is an error."""
+    """Return the database URL, including the password, for ``DB_URL``; reject other names."""
     if name != "DB_URL":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return get_database_url()

@@ -42,10 +42,10 @@ _HINTS = {
 
 
 def make_engine(url: DatabaseUrl) -> Engine:
-    """Return the engine for a database; nothing is opened yet.
+    """Return the SQLAlchemy engine for a database; no connection is opened yet.
 
-    Every transaction is of a type in :data:`Work`, by default a writing one. No error or log record
-    contains the values in a statement.
+    Every transaction has one of the types in :data:`Work`; by default it can write. Errors and log
+    records never contain the values in a statement.
 
     Raises:
         MissingExtraError: The database is PostgreSQL, and its driver is not installed.
@@ -81,7 +81,7 @@ def make_engine(url: DatabaseUrl) -> Engine:
 
 
 def for_work(engine: Engine, work: Work) -> Engine:
-    """Return an engine with the same connections, whose transactions are of another type."""
+    """Return an engine that uses the same connections for transactions of the type ``work``."""
     if engine.dialect.name == "postgresql" and work == "reading":
         # All statements of the unit see one state of the database, as on SQLite.
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -95,10 +95,10 @@ def _set_sqlite(connection: Any, _: Any) -> None:
 def begin_sqlite(connection: Connection) -> None:
     """Begin a transaction explicitly.
 
-    The driver would not begin one for a SELECT, and updates based on it could be lost. A writing
-    transaction takes the writers' lock immediately, because a transaction that reads first would
-    not wait for the lock later. The pragmas come first, because they have no effect in a
-    transaction.
+    The driver itself would not begin a transaction for a SELECT, and an update based on its result
+    could then be lost. A writing transaction takes the writers' lock immediately, because a
+    transaction that reads first would not wait for the lock later. The pragmas come first, because
+    they have no effect in a transaction.
     """
     work = connection.get_execution_options().get(_WORK, "writing")
     if connection.info.get(_WORK) != work:
@@ -124,7 +124,7 @@ def _set_postgresql(connection: Any, _: Any) -> None:
 
 @contextmanager
 def typed_errors(url: DatabaseUrl) -> Iterator[None]:
-    """Convert errors from the database or its file into typed errors."""
+    """Convert errors from the database or its file into this library's typed errors."""
     try:
         yield
     except (SQLAlchemyError, StorageError) as exc:

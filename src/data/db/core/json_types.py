@@ -1,4 +1,4 @@
-"""The type of JSON columns by its older name."""
+"""The type of JSON columns, under its older name."""
 
 from __future__ import annotations
 

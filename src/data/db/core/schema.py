@@ -10,8 +10,8 @@ newer      an error: a newer version of this library created them
 foreign    an error: the database has other tables; ``onetape db init`` adds this library's
 =========  ==========================================================================================
 
-All revisions of an upgrade are one transaction. If there are several processes, one makes the
-change under a lock; the others wait, and then have nothing left to do.
+An upgrade applies all its revisions in one transaction. If several processes start at the same
+time, one makes the change while holding a lock; the others wait, and then have nothing left to do.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ TABLES = {
 
 
 class _AlembicLock:
-    """A lock for Alembic, which keeps its state in its modules. Renewed in a forked child."""
+    """A lock for the use of Alembic, which keeps state in global variables. Fork-safe."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Replace the lock, which another thread may have held at the fork."""
+        """Replace the lock in the child process; another thread may have held it during the fork."""
         self.lock = threading.Lock()
 
 
@@ -83,7 +83,8 @@ class SchemaState(NamedTuple):
     """The state of the tables of a database.
 
     Attributes:
-        name: Name of the state; see the module for what happens at the first use.
+        name: Name of the state; the module's docstring lists what happens in each state on first
+            use.
         revision: Revision of this library's tables; empty if there are none.
         others: Tables of other programs, if this library's tables do not exist.
     """
@@ -99,7 +100,7 @@ def revisions() -> list[str]:
 
 
 class Schema:
-    """The tables of one database. Thread-safe.
+    """Reports and changes the state of one database's tables. Thread-safe.
 
     All methods raise :class:`~src.data.errors.DatabaseError` if the database cannot be used.
 
@@ -115,7 +116,7 @@ class Schema:
     # --- the state ---------------------------------------------------------------------------
 
     def state(self) -> SchemaState:
-        """Return the state of the tables; nothing is created, not even a file."""
+        """Return the state of the tables, without creating anything, not even a file."""
         with typed_errors(self._url):
             if self._url.path is not None and not self._is_there():
                 return SchemaState("empty")
@@ -126,7 +127,8 @@ class Schema:
         """Return whether the SQLite file exists.
 
         Raises:
-            DatabaseError: The file is missing or empty, but the log with its last changes exists.
+            DatabaseError: The file is missing or empty, but SQLite's log of its last changes
+                exists.
             StorageError: The path is something other than a file.
         """
         path = self._url.path
@@ -152,8 +154,8 @@ class Schema:
             named = len(recorded) if None not in recorded else "no"
             raise SchemaError(
                 (
-                    f"the database {self._url} has {named} revisions in {VERSION_TABLE}, and exactly "
-                    "one is accepted"
+                    f"the database {self._url} has {named} revisions in {VERSION_TABLE}; exactly "
+                    "one is allowed"
                 ),
                 hint="restore a backup in its place",
             )
@@ -168,7 +170,8 @@ class Schema:
         """Create or upgrade the tables if necessary; called on first use of a database.
 
         Raises:
-            SchemaError: The tables are foreign or newer, or are older ones on PostgreSQL.
+            SchemaError: The tables belong to other programs or to a newer version; or they are from
+                an older version, and the database is PostgreSQL.
         """
         with typed_errors(self._url):
             self._make_file()
@@ -193,7 +196,7 @@ class Schema:
         if state.name in ("older", "newer"):
             self._check(state, by_itself=False)
             raise SchemaError(
-                f"the database {self._url} has tables of an earlier version ({state.revision or 'none'})",
+                f"the database {self._url} has tables from an earlier version ({state.revision or 'none'})",
                 hint="run onetape db upgrade",
             )
         return self._migrate(by_itself=False)
@@ -218,13 +221,13 @@ class Schema:
     def _check(self, state: SchemaState, *, by_itself: bool) -> None:
         """Raise an error if tables in this state must not be changed.
 
-        ``by_itself`` means that the user has not requested the change.
+        ``by_itself`` means that the change happens automatically, without a request from the user.
         """
         if error := self._refusal(state, by_itself=by_itself):
             raise error
 
     def refusal(self, state: SchemaState) -> SchemaError | None:
-        """Return the error that a unit of work would raise for tables in that state, or None."""
+        """Return the error that a unit of work would raise for tables in this state, or None."""
         return self._refusal(state, by_itself=True)
 
     def _refusal(self, state: SchemaState, *, by_itself: bool) -> SchemaError | None:
@@ -239,7 +242,7 @@ class Schema:
         if state.name == "foreign" and by_itself:
             names = ", ".join(state.others[:3]) + (", …" if len(state.others) > 3 else "")
             return SchemaError(
-                f"the database {self._url} contains tables of other programs: {names}",
+                f"the database {self._url} contains tables from other programs: {names}",
                 hint="name another database, or add our tables to this one with onetape db init",
             )
         if state.name == "older" and by_itself and self._url.dialect == "postgresql":
@@ -263,7 +266,7 @@ class Schema:
                 _DISK.close(_DISK.create(path))
 
     def _migrate(self, *, by_itself: bool) -> bool:
-        """Change the tables in one transaction; return False if another process has done so."""
+        """Create or upgrade the tables in one transaction; return False if it has already been done."""
         with (
             typed_errors(self._url),
             _alembic.lock,
@@ -381,7 +384,7 @@ class Schema:
         _log.info("%s: backup in %s", self._url, target)
 
     def differences(self) -> list[str]:
-        """Return the faults in the tables of this version: damage, orphaned rows, changed columns."""
+        """Return the faults in the tables: damage, orphaned rows, and differences from the models."""
         from alembic.autogenerate import compare_metadata
         from alembic.migration import MigrationContext
 
@@ -422,7 +425,7 @@ def _downgrade(config: Config, revision: str) -> None:
 
 
 def _faults(connection: Connection) -> list[str]:
-    """Return the faults that SQLite finds in its file, and rows that refer to missing ones."""
+    """Return the damage that SQLite finds in its file, and the rows that refer to missing rows."""
     damage = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(10)")]
     orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     return [line for line in damage if line != "ok"] + [
@@ -431,7 +434,7 @@ def _faults(connection: Connection) -> list[str]:
 
 
 def _in_words(difference: Any) -> str:
-    """Return a difference between models and tables as one line of text."""
+    """Describe a difference between the models and the tables in one line."""
     if isinstance(difference, list):
         return "; ".join(_in_words(one) for one in difference)
     kind, *parts = difference

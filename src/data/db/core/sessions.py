@@ -16,10 +16,10 @@ async def run(session: Any, function: Callable[..., T], *arguments: Any) -> T:
     """Call a function with a session and return its result, whether the session is async or not.
 
     Args:
-        session: Session of the caller; an asynchronous one runs the function with ``run_sync``.
-        function: Called with a synchronous session that can access this library's tables, and the
-            arguments.
-        arguments: Further arguments of the function.
+        session: The caller's session; an asynchronous session runs the function with ``run_sync``.
+        function: Called with a synchronous session that can access this library's tables, followed
+            by ``arguments``.
+        arguments: Further arguments for the function.
     """
 
     def call(own: Session) -> T:

@@ -20,15 +20,15 @@ _FILE = "onetape.db"
 
 
 def database_url_text(name: str, environ: Mapping[str, str] | None = None) -> str:
-    """Return the URL in a variable of the environment or of the user's private module.
+    """Return the database URL from an environment variable or the user's private module.
 
-    It is empty if the variable is not set.
+    The result is empty if the variable is not set.
     """
     return variable_of(name, environ)
 
 
 def server_parts(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the parts of a server's address that are set in ``POSTGRES_*``."""
+    """Return the parts of the server's address that are set in ``POSTGRES_*`` variables."""
     values = {part: variable_of(name, environ) for part, name in SERVER_PARTS.items()}
     return {part: value for part, value in values.items() if value}
 
@@ -43,5 +43,5 @@ def database_file(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def may_drop_tables(environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether ``ALLOW_DROP_TABLES`` is 1."""
+    """Return whether the variable ``ALLOW_DROP_TABLES`` is 1."""
     return variable_of("ALLOW_DROP_TABLES", environ) == "1"

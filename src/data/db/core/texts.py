@@ -1,4 +1,4 @@
-"""Column types for text: bounded text, which both engines treat alike, and keys."""
+"""Column types for text: keys, and strings of limited length, which both engines treat alike."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def checked_text(value: Any, most: int = LONGEST, what: str = "a string") -> str
 
 
 class KeyText(TypeDecorator[Any]):
-    """The key of a trading record: text, or an ``int`` if it is only digits with no leading zero.
+    """The key of a trading record: a string, or an ``int`` if it is all digits without a leading zero.
 
-    ``7`` and ``"7"`` are the same key; ``"007"`` is another.
+    ``7`` and ``"7"`` are the same key; ``"007"`` is a different one.
     """
 
     impl = Text
@@ -72,7 +72,7 @@ class KeyText(TypeDecorator[Any]):
 
 
 def key(value: Any) -> int | str:
-    """Return a key in its canonical form.
+    """Return the canonical form of a key, as described for :class:`KeyText`.
 
     Raises:
         QueryError: The value is neither a string of 1 to 255 characters nor a non-negative integer.
@@ -82,7 +82,8 @@ def key(value: Any) -> int | str:
     text = checked_text(str(value), _LONGEST_KEY, "a key")
     if not text or (isinstance(value, int) and value < 0):
         raise QueryError(
-            f"not a record key: {value!r:.80}", hint="use a non-empty string, or an integer from 0"
+            f"not a record key: {value!r:.80}",
+            hint="use a non-empty string, or a non-negative integer",
         )
     is_number = text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")
     return int(text) if is_number else text

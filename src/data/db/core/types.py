@@ -1,4 +1,4 @@
-"""Column types that both engines store alike: exact decimals, UTC instants, JSON documents."""
+"""Column types that behave alike in both engines: exact decimals, UTC instants, JSON documents."""
 
 from __future__ import annotations
 
@@ -33,27 +33,26 @@ _ALIKE = frozenset(
 
 
 class ExactDecimal(TypeDecorator[Decimal]):
-    """A decimal number with all its digits, at most 1,000; text on SQLite, numeric on PostgreSQL.
+    """An exact decimal of up to 1,000 digits; stored as text on SQLite, numeric on PostgreSQL.
 
-    It is stored without trailing zeros, so that equal numbers are equal strings. Floats, NaN and
-    infinities are rejected. In SQL it can be compared only for equality, because SQLite orders and
-    adds it up as text.
+    Trailing zeros are removed, so that equal numbers are equal strings. Floats, NaN and infinities
+    are rejected. In SQL it can be compared only for equality, because SQLite stores text.
     """
 
     impl = Numeric
     cache_ok = True
 
     class comparator_factory(TypeDecorator.Comparator[Any]):  # noqa: N801 - the name is SQLAlchemy's
-        """The comparisons that are allowed."""
+        """Allows only comparisons whose results are the same in both engines."""
 
         def operate(self, op: Any, *other: Any, **options: Any) -> Any:
-            """Refuse operations that have different results in the two engines."""
+            """Refuse an operation that has different results in the two engines."""
             if op not in _ALIKE:
                 raise TypeError("SQL cannot compare or calculate exact decimals; do it in Python")
             return super().operate(op, *other, **options)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the column type: text on SQLite, a number on PostgreSQL."""
+        """Return the engine's column type: text on SQLite, numeric on PostgreSQL."""
         return dialect.type_descriptor(String() if dialect.name == "sqlite" else Numeric())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
@@ -93,17 +92,17 @@ def exact_decimal(value: Any) -> Decimal:
 
 
 class UtcInstant(TypeDecorator[datetime]):
-    """An instant: timezone-aware in UTC when read; when written, naive means UTC."""
+    """An instant, read as timezone-aware UTC; a naive datetime is written as UTC."""
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the column type: a time with its zone."""
+        """Return the engine's column type for a time with a time zone."""
         return dialect.type_descriptor(DateTime(timezone=True))
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Return the value for the engine; SQLite drops the zone, which is always UTC."""
+        """Return the value for the engine, in UTC; SQLite does not store the time zone."""
         if value is None:
             return None
         if not isinstance(value, datetime):
@@ -129,7 +128,7 @@ class UtcInstant(TypeDecorator[datetime]):
 
 
 class JsonDocument(TypeDecorator[Any]):
-    """A mapping or list as JSON; changes in place are detected, even in nested values.
+    """A mapping or list, stored as JSON; in-place changes are detected, even in nested values.
 
     NaN, infinities and values that JSON cannot represent are rejected.
     """
@@ -138,7 +137,7 @@ class JsonDocument(TypeDecorator[Any]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the engine's own type; None is NULL, not the JSON text null."""
+        """Return the engine's own JSON type; None is stored as NULL, not as the JSON value null."""
         return dialect.type_descriptor(JSON(none_as_null=True))
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
@@ -151,12 +150,12 @@ class JsonDocument(TypeDecorator[Any]):
 
 
 class _Part:
-    """A mapping or list in a document (or the document itself) that reports its changes to the document."""
+    """A mapping or list, at any level of a document, that reports its changes to the document."""
 
     _document: _Document
 
     def _changed(self) -> None:
-        """Convert plain values that were just added to parts, and report the change."""
+        """Convert any newly added plain containers to parts, and report the change."""
         own: Any = self
         pairs = list(own.items() if isinstance(own, dict) else enumerate(own))
         put: Any = dict.__setitem__ if isinstance(own, dict) else list.__setitem__
@@ -175,7 +174,7 @@ class _Part:
 
 
 def _owned(cls: type[Any], plain: Any, owner: _Part | None = None) -> Any:
-    """Return a copy of a plain container, as a part of the owner's document, or as a new one."""
+    """Copy a plain container as a part of the owner's document, or else as a new document."""
     part = cls(plain)
     part._document = part if owner is None else owner._document
     part._changed()
@@ -183,7 +182,7 @@ def _owned(cls: type[Any], plain: Any, owner: _Part | None = None) -> Any:
 
 
 def _reporting(plain: type[Any], names: str) -> type[Any]:
-    """Return a subclass of ``dict`` or ``list`` whose methods with these names report changes."""
+    """Return a subclass of ``dict`` or ``list``; its methods called ``names`` report changes."""
 
     def reported(method: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a method of ``dict`` or ``list`` so that it reports the change."""
@@ -209,10 +208,10 @@ _ListPart = _reporting(
 
 
 class _Rows(WeakKeyDictionary[Any, Any]):
-    """The rows that a document belongs to; the document keeps them alive.
+    """The rows that contain a document; the document keeps them alive.
 
-    A session keeps only changed rows alive. Without this class, the row in
-    ``session.get_one(Row, key).document["name"] = 1`` would be gone before the change is noticed.
+    A session keeps only changed rows alive. Without this class, the row in ``session.get_one(Row,
+    key).document["name"] = 1`` would be garbage-collected before the change is noticed.
     """
 
     def __setitem__(self, state: Any, name: Any) -> None:
@@ -221,7 +220,7 @@ class _Rows(WeakKeyDictionary[Any, Any]):
 
 
 class _Document(Mutable):
-    """A mapping or list that is the whole value of a column."""
+    """A mapping or list that is the complete value of a column."""
 
     @cached_property
     def _parents(self) -> WeakKeyDictionary[Any, Any]:
@@ -229,7 +228,7 @@ class _Document(Mutable):
 
     @classmethod
     def coerce(cls, key: str, value: Any) -> Any:
-        """Convert a mapping or list to a new document."""
+        """Convert a mapping or list to a new document; leave None and documents as they are."""
         if value is None or isinstance(value, _Document):
             return value
         if isinstance(value, dict):

@@ -35,14 +35,14 @@ _POSTGRESQL = frozenset(
 
 @dataclass(frozen=True)
 class DatabaseUrl:
-    """Identifies a database; ``repr`` and ``str`` do not show its password or its URL options.
+    """The address of a database; ``repr`` and ``str`` hide its password and its URL options.
 
     Attributes:
-        dialect: Engine of the database.
-        source: Origin of the URL: ``argument``, a variable, ``POSTGRES_*`` or ``user data
-            folder``.
-        path: Absolute path of the file, with links followed; None for PostgreSQL.
-        url: URL for SQLAlchemy, with the password.
+        dialect: Database engine.
+        source: Origin of the URL: ``argument``, the name of an environment variable, ``POSTGRES_*``
+            or ``user data folder``.
+        path: Absolute path of the file, with symbolic links resolved; None for PostgreSQL.
+        url: URL for SQLAlchemy, including the password.
     """
 
     dialect: Literal["sqlite", "postgresql"]
@@ -68,11 +68,11 @@ def database_url(
 
     Args:
         url: ``sqlite:///`` and a path, or ``postgresql://`` (or ``postgres://``) with user,
-            password, host and name; None means ``DB_URL``, then all of ``POSTGRES_USER``,
-            ``POSTGRES_PASSWORD``, ``POSTGRES_HOST``, ``POSTGRES_PORT`` and ``POSTGRES_DATABASE``,
-            then ``DATABASE_URL``, then the file ``onetape.db`` in the user's data folder. A blank
-            variable is ignored.
-        environ: Environment to read; None is that of the process.
+            password, host and database name. None means the first of these that is set: ``DB_URL``;
+            all of ``POSTGRES_USER``, ``POSTGRES_PASSWORD``, ``POSTGRES_HOST``, ``POSTGRES_PORT``
+            and ``POSTGRES_DATABASE``; ``DATABASE_URL``; else the file ``onetape.db`` in the user's
+            data folder. Blank variables are ignored.
+        environ: Environment variables to read; None means those of the process.
 
     Raises:
         DatabaseUrlError: The URL is invalid.
@@ -96,7 +96,7 @@ def database_url(
 
 
 def _of_parts(parts: Mapping[str, str]) -> DatabaseUrl:
-    """Return the database on a server that variables describe; their text has no URL escapes."""
+    """Return the database that ``POSTGRES_*`` values describe; they are used as is, without URL escapes."""
     source = "POSTGRES_*"
     if not parts["port"].isascii() or not parts["port"].isdigit():
         raise DatabaseUrlError(
@@ -158,7 +158,7 @@ def _read(text: str) -> URL | None:
 
 
 def _check_texts(source: str, *texts: str) -> None:
-    """Refuse characters that no address contains: control characters and lone surrogates."""
+    """Refuse characters that an address cannot contain: control characters and lone surrogates."""
     for text in texts:
         if not text.isprintable():
             raise DatabaseUrlError(

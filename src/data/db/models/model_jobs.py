@@ -86,22 +86,22 @@ class _Job(Base):
 
 
 class Alert(_Job):
-    """An alert: its configuration in ``task_params``, its state in ``state_json``."""
+    """An alert; ``task_params`` contains its configuration, ``state_json`` its state."""
 
     __mapper_args__ = {"polymorphic_identity": "alert"}  # noqa: RUF012 - as above
 
 
 class Schedule(_Job):
-    """A job that is due at the times of its ``cron`` line, in UTC."""
+    """A job that is due at the times that its ``cron`` line describes, in UTC."""
 
     __mapper_args__ = {"polymorphic_identity": "schedule"}  # noqa: RUF012 - as above
 
 
 class ScheduleRun(Base):
-    """A run of a job; the process that inserts its row has claimed it.
+    """A run of a job; a process claims the run by inserting its row.
 
-    For an alert, ``scheduled_for`` is the open stamp of the bar, and ``result`` has its events
-    and their delivery.
+    For an alert, ``scheduled_for`` is the opening time of the bar, and ``result`` contains the
+    events and the state of their delivery.
     """
 
     __tablename__ = "job_schedule_runs"
@@ -141,7 +141,7 @@ class ScheduleCreate:
 
 @dataclass(frozen=True)
 class ScheduleUpdate:
-    """Changes to a schedule; None leaves a value as it is."""
+    """Changes to a schedule; None leaves a value unchanged."""
 
     name: str | None = None
     target: str | None = None
@@ -162,7 +162,7 @@ class ScheduleRunCreate:
 
 @dataclass(frozen=True)
 class ScheduleRunUpdate:
-    """Changes to a run; None leaves a value as it is."""
+    """Changes to a run; None leaves a value unchanged."""
 
     status: RunStatus | str | None = None
     started_at: datetime | None = None

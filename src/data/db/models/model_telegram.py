@@ -1,4 +1,4 @@
-"""Tables of a chat: settings, feedback, and the audit of commands."""
+"""Tables for a chat bot: settings, feedback, and a log of commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 class TelegramSetting(Base):
-    """A setting of the chat bot."""
+    """A setting of the chat bot, as a key and a value."""
 
     __tablename__ = "telegram_settings"
 
@@ -45,7 +45,7 @@ class TelegramFeedback(Base):
 
 
 class TelegramCommandAudit(Base):
-    """One command from a user, registered or not, with its outcome and its duration."""
+    """A command sent by a user, registered or not, with its outcome and its duration."""
 
     __tablename__ = "telegram_command_audits"
     __table_args__ = (Index(None, "telegram_user_id"), Index(None, "created_at"))

@@ -20,7 +20,7 @@ __all__ = ["BotInstance", "PerformanceMetric", "PerformanceMetrics", "Position",
 
 
 class BotInstance(Base):
-    """A bot in a user's program."""
+    """A trading bot in a user's program."""
 
     __tablename__ = "trading_bots"
     __table_args__ = (Index(None, "status"),)
@@ -84,8 +84,8 @@ _OPEN = text("status = 'open'")
 class Position(Base):
     """A bot's position; at most one is open for each bot, trade type and symbol.
 
-    ``avg_price`` and ``realized_pnl`` are rounded values of ``exact_price`` (a fraction) and
-    ``cash`` (the proceeds of fills and dividends so far, minus their cost). ``held`` maps each
+    ``avg_price`` and ``realized_pnl`` are rounded; they follow from ``exact_price`` (a fraction)
+    and ``cash`` (cash received for fills and dividends so far, minus cash paid). ``held`` maps each
     market day with a fill to two values: the quantity that was open when the day began, and the
     fraction of that quantity's cost that is still in the mean price after the day's fills (in
     hexadecimal). It is None in rows from older versions.
@@ -124,7 +124,7 @@ class Position(Base):
 
 
 class PerformanceMetric(Base):
-    """The performance of a bot, as its program calculated it."""
+    """Performance figures for a bot, as calculated by its program."""
 
     __tablename__ = "trading_performance_metrics"
     __table_args__ = (Index(None, "bot_id"),)

@@ -17,7 +17,7 @@ USER = f"{SCHEMA}.usr_users.id"
 
 
 class User(Base):
-    """A user; ``email`` is a verified address, or None. There are no passwords."""
+    """A user; ``email`` is a verified address or None. No passwords are stored."""
 
     __tablename__ = "usr_users"
     __table_args__ = (UniqueConstraint("email"), {"sqlite_autoincrement": True})
@@ -31,14 +31,14 @@ class User(Base):
     last_login: Mapped[datetime | None]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the user's values by column."""
+        """Return the user's values, with the column names as keys."""
         return {column.key: getattr(self, column.key) for column in User.__table__.columns}
 
 
 class AuthIdentity(Base):
     """A user's identity in a channel (``provider``).
 
-    ``metadata_json`` contains the user's rights, limits and number of uses.
+    ``metadata_json`` contains the user's rights and limits, and counts their uses.
     """
 
     __tablename__ = "usr_auth_identities"
@@ -56,7 +56,7 @@ class AuthIdentity(Base):
 
 
 class VerificationCode(Base):
-    """A code that was sent to ``email``; it is void after use or too many wrong attempts.
+    """A code that was sent to ``email``; void once it is used or after too many wrong attempts.
 
     ``sent_time`` is in seconds since 1970.
     """

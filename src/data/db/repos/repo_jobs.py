@@ -55,7 +55,7 @@ _CONFIG = ("alert_type", "ticker", "timeframe", "price", "condition", "indicator
 
 
 class AlertsRepo(Repository):
-    """Users' alerts; schedules are never among them."""
+    """Stores and queries users' alerts; schedules, which share their table, are never included."""
 
     def add(
         self,
@@ -67,7 +67,7 @@ class AlertsRepo(Repository):
         rearm: Any = None,
         since_ms: int | None = None,
     ) -> Alert:
-        """Add an alert; ``config`` is a mapping, or JSON, for ``jobs.alert_values.Alert.parse``.
+        """Add an alert; ``config`` (a mapping or JSON) is read by ``jobs.alert_values.Alert.parse``.
 
         Raises:
             QueryError: The alert is invalid, or the user already has the maximum number of
@@ -104,7 +104,7 @@ class AlertsRepo(Repository):
         return row
 
     def get(self, alert_id: int) -> Alert | None:
-        """Return an alert, or None."""
+        """Return an alert, or None if it does not exist."""
         return self.s.scalars(select(Alert).where(Alert.id == alert_id)).one_or_none()
 
     def of(self, recipient: str | int, *, is_active: bool = False) -> list[Alert]:
@@ -122,7 +122,7 @@ class AlertsRepo(Repository):
     ) -> list[Alert]:
         """Return the enabled alerts of one user or all users, ordered by id.
 
-        With ``older_first=False``, the newest come first.
+        If ``older_first`` is False, the newest come first.
         """
         query = select(Alert).where(Alert.job_type == JobType.ALERT.value, Alert.enabled.is_(True))
         if recipient is not None:
@@ -137,8 +137,9 @@ class AlertsRepo(Repository):
         """Change an alert; return whether it exists.
 
         The fields are ``enabled`` (``active``), ``email``, ``status``, ``re_arm_config``,
-        ``config_json`` (the whole configuration) or parts of it. An alert that is reconfigured or
-        enabled again starts from the beginning: bars that have already closed do not make it fire.
+        ``config_json`` (the whole configuration) and its individual keys. An alert that is
+        reconfigured or enabled again starts over: bars that have already closed do not make it
+        fire.
 
         Raises:
             QueryError: A field is unknown, or the result would not be a valid alert.
@@ -172,7 +173,7 @@ class AlertsRepo(Repository):
         return True
 
     def delete(self, alert_id: int) -> bool:
-        """Remove an alert; return whether it existed. Its fired events are still delivered."""
+        """Remove an alert; return whether it existed. Fired events are still delivered."""
         row = self.lock(alert_id)
         if row is not None:
             self.s.delete(row)
@@ -184,7 +185,7 @@ class AlertsRepo(Repository):
 
 
 def alert_as_dict(row: Alert) -> dict[str, Any]:
-    """Return an alert as a dictionary for a chat program to read."""
+    """Return an alert as a dictionary of plain values, for chat programs."""
     params = plain(row.task_params)
     config, state = params["config"], row.state_json or {}
     fired_ms = state.get("fired_ms")
@@ -211,13 +212,14 @@ def alert_as_dict(row: Alert) -> dict[str, Any]:
 
 
 class SchedulesRepo(Repository):
-    """Users' schedules; alerts are never among them."""
+    """Stores and queries users' schedules; alerts, which share their table, are never included."""
 
     def add(self, recipient: str | int, config: Any, *, schedule_config: Any = None) -> Schedule:
         """Add a schedule, due at the ``scheduled_time`` in its configuration.
 
-        The default is 09:00 UTC every day. If the configuration has a ``report``, the alert job
-        runs the schedule and delivers that report to the user's chat.
+        The default is 09:00 UTC every day. If the configuration names a ``report``, the alert job
+        runs the schedule and delivers that report to the user's chat; otherwise the user's own
+        program runs it.
 
         Raises:
             QueryError: The configuration is not a JSON object, the time is invalid, or the user
@@ -251,7 +253,7 @@ class SchedulesRepo(Repository):
         return [*self.s.scalars(query)]
 
     def due_reports(self, moment: datetime) -> list[tuple[Schedule, str]]:
-        """Return the report schedules that are due, each with its chat, ordered by id.
+        """Return the report schedules that are due, each with its user's chat, ordered by id.
 
         The schedules and their users are locked until the unit of work ends.
         """
@@ -277,7 +279,7 @@ class SchedulesRepo(Repository):
         ]
 
     def _ahead(self, moment: datetime) -> list[int]:
-        """Return the ids of report schedules whose next time was stored by a wrong clock."""
+        """Return the ids of report schedules whose next time was stored while the clock was wrong."""
         columns = Schedule.id, Schedule.cron, Schedule.next_run_at, Schedule.updated_at
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
         rows = self.s.execute(select(*columns).where(*own, Schedule.next_run_at > moment))
@@ -285,7 +287,7 @@ class SchedulesRepo(Repository):
         return [row.id for row in rows if _due_at(row, moment, lines) != row.next_run_at]
 
     def pause_reports(self, recipient: str | int, reason: str) -> None:
-        """Disable a user's report schedules."""
+        """Disable a user's report schedules, and store the reason in them."""
         own = _of_user(select(Schedule), Schedule.user_id, recipient)
         own = own.where(Schedule.job_type == JobType.REPORT.value).order_by(Schedule.id)
         for row in locked(self.s, own).all():
@@ -334,10 +336,11 @@ class SchedulesRepo(Repository):
 
 
 def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) -> datetime | None:
-    """Return the time when a schedule is due next.
+    """Return the time at which a schedule is due next, as stored or as corrected.
 
-    A stored time that is later than the next time of the cron line was stored by a wrong clock. The
-    last time of the line is then returned, or the next one if the schedule was changed since.
+    A stored time after the next one that the cron line gives was stored while the clock was wrong.
+    It is replaced by the last time that the cron line gave or, if the schedule was changed since
+    then, by the next one.
     """
     if row.next_run_at is None or row.next_run_at <= now:
         return row.next_run_at  # type: ignore[no-any-return]
@@ -352,13 +355,13 @@ def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) 
 
 
 def _report(config: Any) -> str:
-    """Return the report that a schedule sends to a chat; empty if user code runs the schedule."""
+    """Return the report that the alert job sends for a schedule; empty if user code runs it."""
     report = config.get("report", "") if isinstance(config, Mapping) else ""
     return report if isinstance(report, str) else ""
 
 
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a schedule.
+    """Return a copy of a schedule's options, after checking their names.
 
     Raises:
         QueryError: An option is unknown.
@@ -368,7 +371,7 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def schedule_as_dict(row: Schedule) -> dict[str, Any]:
-    """Return a schedule as a dictionary for a chat program to read."""
+    """Return a schedule as a dictionary of plain values, for chat programs."""
     params = plain(row.task_params)
     config = params.get("config", {})
     minute, hour = row.cron.split()[:2]
@@ -400,17 +403,17 @@ def schedule_as_dict(row: Schedule) -> dict[str, Any]:
 
 
 def _check_shown(row: Schedule) -> None:
-    """Reject control characters in the name and target of a schedule, which are shown to users."""
+    """Reject control characters in a schedule's name and target, because users see them."""
     for what, value in (("name", row.name), ("target", row.target)):
         if isinstance(value, str) and printable(value) != value:
             raise QueryError(f"the {what} {value[:40]!a} of a schedule has control characters")
 
 
 class JobsRepository(Repository):
-    """Schedules and runs of all job types except alerts, which are never visible here."""
+    """Stores and queries the schedules and runs of all job types except alerts."""
 
     def create_schedule(self, user_id: int, schedule_data: ScheduleCreate) -> Schedule:
-        """Add a schedule, due at the next time in its cron line.
+        """Add a schedule, due at the next time that its cron line gives.
 
         Raises:
             QueryError: The type is invalid or is the alert type, the name or target is empty or has
@@ -428,7 +431,7 @@ class JobsRepository(Repository):
         return row
 
     def get_schedule(self, schedule_id: int) -> Schedule | None:
-        """Return a schedule, or None."""
+        """Return a schedule, or None if it does not exist."""
         return self.s.scalars(select(Schedule).where(Schedule.id == schedule_id)).one_or_none()
 
     def list_schedules(
@@ -439,7 +442,7 @@ class JobsRepository(Repository):
         limit: int = 100,
         offset: int = 0,
     ) -> list[Schedule]:
-        """Return schedules, ordered by id."""
+        """Return the schedules that match the given conditions, ordered by id."""
         limit, offset = page(limit, offset)
         query = select(Schedule).order_by(Schedule.id).limit(limit).offset(offset)
         if user_id is not None:
@@ -458,9 +461,9 @@ class JobsRepository(Repository):
         return row
 
     def change(self, row: Schedule, update_data: ScheduleUpdate) -> None:
-        """Change a locked schedule.
+        """Change a schedule that is already locked.
 
-        If it gets another cron line or is enabled again, its next time is recalculated.
+        If its cron line changes or it is enabled again, its next time is recalculated.
         """
         values = {name: one for name, one in vars(update_data).items() if one is not None}
         is_due_anew = "cron" in values or (
@@ -485,7 +488,7 @@ class JobsRepository(Repository):
         return locked(self.s, select(Schedule).where(Schedule.id == schedule_id)).one_or_none()
 
     def get_pending_schedules(self) -> list[Schedule]:
-        """Return the enabled schedules that are due, longest overdue first."""
+        """Return the enabled schedules that are due, most overdue first."""
         now, lines = self.now(), cache(Cron.parse)
         rows = self.s.scalars(
             select(Schedule)
@@ -496,7 +499,7 @@ class JobsRepository(Repository):
         return [row for at, row in sorted(timed, key=lambda one: one[0]) if at <= now]
 
     def update_schedule_next_run(self, schedule_id: int) -> bool:
-        """Set a schedule's next time from its cron line; return whether it exists."""
+        """Recalculate a schedule's next time from its cron line; return whether the schedule exists."""
         row = self.lock_schedule(schedule_id)
         if row is not None:
             row.next_run_at = Cron.parse(row.cron).after(self.now())
@@ -510,14 +513,14 @@ class JobsRepository(Repository):
         return row is not None
 
     def get_schedule_state(self, schedule_id: int) -> dict[str, Any] | None:
-        """Return the state of a schedule's program, or None if the schedule does not exist."""
+        """Return the stored state of a schedule's program; None if the schedule does not exist."""
         row = self.get_schedule(schedule_id)
         return None if row is None else plain(row.state_json or {})
 
     def trigger_schedule(self, schedule_id: int) -> ScheduleRun | None:
-        """Add a run of a schedule that is due now.
+        """Add a run of a schedule, due now.
 
-        Return None if the schedule does not exist or already has that run.
+        Return None if the schedule does not exist or already has a run for this time.
         """
         row = self.get_schedule(schedule_id)
         if row is None:
@@ -529,10 +532,10 @@ class JobsRepository(Repository):
     def create_run(self, user_id: int | None, run_data: ScheduleRunCreate) -> ScheduleRun | None:
         """Claim a run by inserting its row.
 
-        Return None if another unit has claimed the same job for the same time.
+        Return None if another unit of work has claimed the same job for the same time.
 
         Raises:
-            QueryError: The type is invalid, or is that of alerts.
+            QueryError: The job type is invalid, or is the alert type.
         """
         job_type, job_id = _job_type(run_data.job_type), run_data.job_id
         values = {
@@ -546,7 +549,7 @@ class JobsRepository(Repository):
         return None if number is None else self.s.get_one(ScheduleRun, number)
 
     def get_run(self, run_id: int) -> ScheduleRun | None:
-        """Return a run, or None."""
+        """Return a run, or None if it does not exist."""
         return self.s.scalars(_runs().where(ScheduleRun.id == run_id)).one_or_none()
 
     def list_runs(
@@ -557,7 +560,7 @@ class JobsRepository(Repository):
         limit: int = 100,
         offset: int = 0,
     ) -> list[ScheduleRun]:
-        """Return runs, newest first."""
+        """Return the runs that match the given conditions, newest first."""
         limit, offset = page(limit, offset)
         query = _filtered(user_id, job_type).order_by(ScheduleRun.id.desc())
         if status is not None:
@@ -567,7 +570,7 @@ class JobsRepository(Repository):
     def update_run(self, run_id: int, update_data: ScheduleRunUpdate) -> ScheduleRun | None:
         """Update a run and return it, or None if it does not exist.
 
-        If the run has ended, its end time is set.
+        If the new status means that the run has ended, its end time is set.
         """
         row = self.lock_run(run_id)
         if row is None:
@@ -584,7 +587,7 @@ class JobsRepository(Repository):
     def claim_run(self, run_id: int, worker_id: str) -> ScheduleRun | None:
         """Assign a pending run to a worker and return it.
 
-        Return None if another worker has the run, or if it has ended.
+        Return None if the run does not exist, has ended, or has been taken by another worker.
         """
         row = self.lock_run(run_id)
         if row is None or row.status != RunStatus.PENDING:
@@ -601,7 +604,7 @@ class JobsRepository(Repository):
     def get_pending_runs(
         self, job_type: JobType | str | None = None, limit: int = 10
     ) -> list[ScheduleRun]:
-        """Return the pending runs that are due, longest overdue first."""
+        """Return the pending runs that are due, most overdue first."""
         due = ScheduleRun.status == RunStatus.PENDING.value, ScheduleRun.scheduled_for <= self.now()
         query = _filtered(None, job_type).where(*due).order_by(ScheduleRun.scheduled_for)
         return [*self.s.scalars(query.limit(page(limit)[0]))]
@@ -643,7 +646,7 @@ class JobsRepository(Repository):
     def cleanup_old_runs(self, days_to_keep: int = 90) -> int:
         """Remove ended runs that were due more than ``days_to_keep`` days ago; return their number.
 
-        Runs of alerts are included.
+        This includes the runs of alerts.
         """
         before = self.now() - timedelta(days=_days(days_to_keep))
         old = (
@@ -702,15 +705,15 @@ def _status(value: RunStatus | str) -> str:
 
 def _days(days: int) -> int:
     if isinstance(days, bool) or not isinstance(days, int) or not 0 < days < 100_000:
-        raise QueryError(f"not a number of days: {days!r:.80}; use an integer from 1")
+        raise QueryError(f"not a number of days: {days!r:.80}; use a positive integer")
     return days
 
 
 def document(value: Any, what: str) -> dict[str, Any]:
-    """Return a JSON object that was passed as text or as a mapping.
+    """Return a JSON object, passed as text or as a mapping, as plain values.
 
     Raises:
-        QueryError: The value is not a JSON object, or is longer than 10,000 characters.
+        QueryError: The value is not a JSON object, or has more than 10,000 characters.
     """
     try:
         text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)

@@ -1,4 +1,4 @@
-"""Settings, feedback and the audit of commands."""
+"""Settings, feedback and the log of chat commands."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _STATUSES = ("open", "in_progress", "closed")
 
 
 class SettingsRepo(Repository):
-    """Settings by key."""
+    """Reads and changes settings, which are identified by a key."""
 
     def get(self, key: str) -> TelegramSetting | None:
-        """Return a setting, or None."""
+        """Return a setting, or None if it is not set."""
         return self.s.get(TelegramSetting, checked_text(key, 255, "a key"))
 
     def set(self, key: str, value: str | None) -> None:
-        """Set a value; if several units do so at the same time, the last one wins."""
+        """Set a value; if several units of work do so at the same time, the last one wins."""
         if not checked_text(key, 255, "a key"):
             raise QueryError("the key of a setting is empty; use at least one character")
         module = postgresql if self.s.get_bind().dialect.name == "postgresql" else sqlite
@@ -44,7 +44,7 @@ class SettingsRepo(Repository):
         self.s.expire_all()
 
     def update(self, key: str, change: Callable[[str | None], str | None]) -> str | None:
-        """Set the value to the result of calling ``change`` on the present one, and return it.
+        """Replace a setting's value with ``change(value)``, and return the new value.
 
         The row is locked, so that no change by another unit is lost.
         """
@@ -57,7 +57,7 @@ class SettingsRepo(Repository):
 
 
 class FeedbackRepo(Repository):
-    """Feedback from users."""
+    """Stores and queries users' feedback."""
 
     def create(self, user_id: int, type_: str, message: str) -> TelegramFeedback:
         """Add feedback, with the status open.
@@ -80,7 +80,7 @@ class FeedbackRepo(Repository):
         return [*self.s.scalars(query)]
 
     def set_status(self, feedback_id: int, status: str) -> bool:
-        """Set ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
+        """Set a status: ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
         if status not in _STATUSES:
             raise QueryError(f"status {status!r:.80} is not one of {', '.join(_STATUSES)}")
         own = TelegramFeedback.id == feedback_id
@@ -90,7 +90,7 @@ class FeedbackRepo(Repository):
         return row is not None
 
     def delete_before(self, moment: datetime) -> int:
-        """Remove feedback from before a moment; return the number of rows."""
+        """Remove the feedback sent before ``moment``; return the number of rows removed."""
         rows: Any = self.s.execute(
             delete(TelegramFeedback).where(TelegramFeedback.created_at < moment)
         )
@@ -98,10 +98,10 @@ class FeedbackRepo(Repository):
 
 
 class CommandAuditRepo(Repository):
-    """The audit of chat commands."""
+    """Stores and queries the log of chat commands."""
 
     def log(self, telegram_user_id: str | int, command: str, **fields: Any) -> TelegramCommandAudit:
-        """Add a command; ``fields`` are the columns of the table.
+        """Log a command; ``fields`` are values for further columns.
 
         Raises:
             QueryError: A field is unknown, or a string is too long.
@@ -131,10 +131,10 @@ class CommandAuditRepo(Repository):
         start_date: str | datetime | None = None,
         end_date: str | datetime | None = None,
     ) -> builtins.list[TelegramCommandAudit]:
-        """Return commands, newest first.
+        """Return the logged commands that match the given conditions, newest first.
 
-        ``start_date`` and ``end_date`` are both included, and are UTC unless they have a time
-        zone; an end that is only a date includes the whole day.
+        Both ``start_date`` and ``end_date`` are inclusive, and are UTC unless they have a time
+        zone; an end without a time of day includes the whole day.
         """
         table = TelegramCommandAudit
         limit, offset = page(limit, offset)
@@ -152,9 +152,9 @@ class CommandAuditRepo(Repository):
         return [*self.s.scalars(query)]
 
     def stats(self) -> dict[str, Any]:
-        """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None if empty).
+        """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None if no command ran).
 
-        ``by_cause`` counts failed commands by the text before the first colon of their errors.
+        ``by_cause`` counts the failed commands by cause: the error's text before its first colon.
         """
         table = TelegramCommandAudit
         failed = table.success.is_(False)
@@ -172,13 +172,13 @@ class CommandAuditRepo(Repository):
         return {"total": total, "by_command": counts, "by_cause": by_cause, "success_rate": rate}
 
     def unique_users_summary(self) -> builtins.list[dict[str, str]]:
-        """Return the ``telegram_user_id`` of every user who has sent a command, by id."""
+        """Return the ``telegram_user_id`` of every user who has sent a command, ordered by id."""
         own = TelegramCommandAudit.telegram_user_id
         users = self.s.scalars(select(own).distinct().order_by(own))
         return [{"telegram_user_id": one} for one in users]
 
     def delete_before(self, moment: datetime) -> int:
-        """Remove commands from before a moment; return the number of rows."""
+        """Remove the commands logged before ``moment``; return the number of rows removed."""
         rows: Any = self.s.execute(
             delete(TelegramCommandAudit).where(TelegramCommandAudit.created_at < moment)
         )

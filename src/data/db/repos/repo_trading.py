@@ -45,7 +45,7 @@ _CONFIGURATION: Mapping[str, Any] = {
 
 
 class BotsRepo(Repository):
-    """The bots of a trading program."""
+    """Stores and queries the bots of a trading program."""
 
     def upsert_bot(self, bot: Mapping[str, Any]) -> BotInstance:
         """Add a bot, or change the columns of an existing one; a new bot needs ``config``.
@@ -81,20 +81,22 @@ class BotsRepo(Repository):
         return locked(self.s, select(BotInstance).where(own)).one_or_none()
 
     def heartbeat(self, bot_id: str | int) -> None:
-        """Record that a bot is running; an unknown bot is ignored."""
+        """Record that a bot is running now; an unknown bot is ignored."""
         if row := self.lock(bot_id):
             row.last_heartbeat = self.now()
 
 
 class TradesRepo(Repository):
-    """Trades, which are never adjusted for splits or dividends."""
+    """Stores and queries trades, which are never adjusted for splits or dividends."""
 
     def add(self, trade: Mapping[str, Any]) -> Trade:
-        """Add a trade, passed as values by column; see :meth:`close_trade` for its net profit.
+        """Add a trade, passed as a mapping from column to value.
+
+        For the net profit, see :meth:`close_trade`.
 
         Raises:
             QueryError: A column is unknown or its value invalid; ``bot_id``, ``symbol`` or
-                ``trade_type`` is missing; or the key is taken.
+                ``trade_type`` is missing; or a trade with this key exists.
         """
         row: Trade = _added(self, Trade, trade, ("bot_id", "symbol", "trade_type"))
         _net(row, trade)
@@ -102,7 +104,7 @@ class TradesRepo(Repository):
         return row
 
     def close_trade(self, /, trade_id: str | int, **fields: Any) -> bool:
-        """Close a trade and set columns of it; return whether it exists.
+        """Close a trade, and set the given columns; return whether it exists.
 
         Without ``status`` and ``exit_time``, the trade is closed now. If ``gross_pnl`` or
         ``commission`` is given without ``net_pnl``, the net profit is the gross profit minus the
@@ -128,7 +130,7 @@ class TradesRepo(Repository):
         return [*self.s.scalars(query if symbol is None else query.where(Trade.symbol == symbol))]
 
     def pnl_summary(self, bot_id: str | int | None = None) -> dict[str, Any]:
-        """Return ``net_pnl`` and ``n_trades`` of the closed trades."""
+        """Return the total ``net_pnl`` and the number (``n_trades``) of the closed trades."""
         query = select(Trade.net_pnl).where(Trade.status == "closed")
         if bot_id is not None:
             query = query.where(Trade.bot_id == key(bot_id))
@@ -139,7 +141,7 @@ class TradesRepo(Repository):
 
 
 class PositionsRepo(Repository):
-    """Positions, with exact quantities and prices."""
+    """Stores and changes positions, with exact quantities and prices."""
 
     def ensure_open(
         self,
@@ -154,8 +156,8 @@ class PositionsRepo(Repository):
         """Return the open position for a bot, trade type and symbol, created if missing.
 
         Raises:
-            QueryError: The direction is not ``long`` or ``short``, or the open position has the
-                other one.
+            QueryError: The direction is not ``long`` or ``short``, or an open position exists in
+                the other direction.
         """
         if direction not in DIRECTIONS:
             raise QueryError(f"not a direction: {direction!r:.80}; use {' or '.join(DIRECTIONS)}")
@@ -206,7 +208,7 @@ class PositionsRepo(Repository):
         close_when_flat: bool = True,
         commission: Any = 0,
     ) -> Position:
-        """Increase or reduce a position by a fill.
+        """Increase or reduce a position by a fill (an executed order).
 
         A position that reaches 0 is closed, unless ``close_when_flat`` is False.
 
@@ -214,17 +216,17 @@ class PositionsRepo(Repository):
             position_id: Key of an open position.
             action: ``buy`` or ``sell``.
             qty: Number of shares or coins.
-            price: Price for one.
-            ts: Time of execution, not before the last fill; by default now.
+            price: Price per share or coin.
+            ts: Time of execution, not before that of the last fill; by default the current time.
             close_when_flat: Whether to close a position that reaches 0.
             commission: Cost in the currency of the price; negative for a rebate. It lowers the
                 realized profit immediately; the mean price does not include it.
 
         Raises:
             QueryError: There is no such open position, a number is invalid or not above 0, the
-                action is not ``buy`` or ``sell``, the fill reduces the position by more than its
-                open quantity, or the fill was executed before the last fill or before the ex-date
-                of an action that was applied.
+                action is not ``buy`` or ``sell``, the fill would reduce the position by more than
+                its open quantity, or the fill is earlier than the last fill or than the ex-date of
+                a split or dividend that has been applied.
         """
         verb = action.lower() if isinstance(action, str) else action
         if verb not in ACTIONS:
@@ -248,7 +250,7 @@ class PositionsRepo(Repository):
         return row
 
     def close_if_flat(self, *, position_id: str | int, ts: datetime | None = None) -> Position:
-        """Close a position that has nothing open; leave any other position unchanged."""
+        """Close a position if its open quantity is 0; otherwise leave it unchanged."""
         row = self._locked(position_id)
         if row.qty_open == 0 and row.status != "closed":
             row.status, row.closed_at = "closed", ts or self.now()
@@ -256,7 +258,7 @@ class PositionsRepo(Repository):
         return row
 
     def mark_closed(self, *, position_id: str | int, ts: datetime | None = None) -> Position:
-        """Close a position without a fill: drop the open quantity, keep the realized profit."""
+        """Close a position without a fill: discard the open quantity, keep the realized profit."""
         row = self._locked(position_id)
         if row.status != "closed":
             state = _state(row)
@@ -276,24 +278,26 @@ class PositionsRepo(Repository):
     ) -> list[dict[str, Any]]:
         """Apply a split or a dividend once to each open position of a symbol; return the changes.
 
-        Only positions that were opened before ``ex_date`` change; the date begins when the day
-        begins in the symbol's market. A dividend is paid on the quantity held at that time, even if
-        the position has had fills or was emptied since. Dividends on one day are distinguished by
-        their amounts, so equal ones must be added up. A split multiplies the quantity by ``ratio``
-        (new shares for one) and divides prices by it. A dividend lowers prices by ``amount`` per
-        share, and is added to the cash. The prices are the mean price, and ``stop``,
-        ``stop_loss``, ``take_profit`` and ``threshold`` in the metadata. Trades are not changed.
+        Only positions that were opened before ``ex_date`` (the start of that day in the symbol's
+        market) change. A dividend is paid on the quantity held at that time, even if the position
+        has had fills since then, or has been reduced to 0. Several dividends on one day are
+        distinguished by their amounts, so equal amounts must be added up and passed as one. A split
+        multiplies the quantity by ``ratio`` (new shares for each old one) and divides prices by it.
+        A dividend lowers prices by ``amount`` per share, and is added to the position's cash. These
+        prices are the mean price, and ``stop``, ``stop_loss``, ``take_profit`` and ``threshold`` in
+        the metadata. Trades are not changed.
 
         Returns:
             For each position that changed, a mapping with ``position_id``, ``text`` (a sentence),
-            and ``before`` and ``after`` with the changed values.
+            and the changed values ``before`` and ``after`` the action.
 
         Raises:
             QueryError: The action is neither a split nor a dividend, a number is invalid or not
                 above 0, no market is known for the symbol, ``ex_date`` is in the future, a price
-                would fall to 0, or a position has another split on that day or a later split. For a
-                split, also if a position has a later dividend or a fill since ``ex_date``; for a
-                dividend, also if an older version applied such a fill. Nothing is changed.
+                would fall to 0, or a different split on that day, or a later split, has been
+                applied to a position. For a split, also if a position has a later dividend or has
+                had a fill since ``ex_date``; for a dividend, also if an older version applied such
+                a fill. In these cases, no position is changed.
         """
         if isinstance(ex_date, datetime) or not isinstance(ex_date, date):
             raise QueryError(f"ex_date is not a date: {ex_date!r:.80}", hint="use a datetime.date")
@@ -331,21 +335,22 @@ class PositionsRepo(Repository):
 
     @staticmethod
     def unrealized_pnl(p: Position, *, mark_price: Any) -> Decimal:
-        """Return the unrealized profit at a price, rounded to 18 places."""
+        """Return the unrealized profit at a price, rounded to 18 decimal places."""
         return rounded(_unrealized(_state(p), mark_price))
 
     @staticmethod
     def total_pnl(p: Position, *, mark_price: Any = None) -> Decimal:
-        """Return the realized profit plus, if a price is given, the unrealized profit."""
+        """Return the realized profit plus, if ``mark_price`` is given, the unrealized profit."""
         state = _state(p)
         open_ = Fraction(0) if mark_price is None else _unrealized(state, mark_price)
         return rounded(state.realized + open_)
 
     def _in_order(self, row: Position, ts: datetime | None) -> datetime:
-        """Return the time at which a fill was executed, after checking the order.
+        """Return a fill's time of execution, after checking that it is not out of order.
 
         Raises:
-            QueryError: The last fill, or an action that was applied, is later than this fill.
+            QueryError: The last fill, or a split or dividend that has been applied, is later than
+                this fill.
         """
         now = self.now()
         if ts is None:
@@ -354,12 +359,12 @@ class PositionsRepo(Repository):
         # A time in the future was stored by a wrong clock, so the order is not checked against it.
         if last is not None and moment < last <= now:
             raise QueryError(
-                f"the fill of {moment} is before the last fill of {last}",
+                f"the fill at {moment} is earlier than the last fill, at {last}",
                 hint="apply fills in order; without ts, a fill counts as executed now",
             )
         if row.actions and to_ms(moment) < _begin(row.symbol, newest := _newest(row)):
             raise QueryError(
-                f"the fill of {moment} is before the ex-date {newest} of {row.symbol}, which was applied",
+                f"the fill at {moment} is before {newest}, the ex-date of an action that was applied",
                 hint="convert quantity and price by the action, and apply the fill without ts",
             )
         return moment
@@ -373,10 +378,12 @@ class PositionsRepo(Repository):
 
 
 class MetricsRepo(Repository):
-    """Performance metrics of bots."""
+    """Stores and queries the performance metrics of bots."""
 
     def add(self, metric: Mapping[str, Any]) -> PerformanceMetric:
-        """Add metrics, passed as values by column; ``bot_id`` and ``metrics`` are required.
+        """Add a bot's metrics, passed as a mapping from column to value.
+
+        ``bot_id`` and ``metrics`` are required.
 
         Raises:
             QueryError: A column is unknown or missing, or its value is invalid.
@@ -393,30 +400,30 @@ class MetricsRepo(Repository):
 
 
 class TradeRepository(Repository):
-    """The functions of :mod:`~src.data.db.services.trading_service`, in the unit of a session.
+    """The functions of :mod:`~src.data.db.services.trading_service`, within one unit of work.
 
-    Results are plain dictionaries by column; amounts of money are ``Decimal``, and instants are
-    timezone-aware in UTC.
+    Results are plain dictionaries with the columns as keys; amounts of money are ``Decimal``, and
+    instants are timezone-aware in UTC.
     """
 
     @property
     def bots(self) -> BotsRepo:
-        """Bots."""
+        """Repository of bots."""
         return BotsRepo(self.s, self.clock)
 
     @property
     def trades(self) -> TradesRepo:
-        """Trades."""
+        """Repository of trades."""
         return TradesRepo(self.s, self.clock)
 
     @property
     def positions(self) -> PositionsRepo:
-        """Positions."""
+        """Repository of positions."""
         return PositionsRepo(self.s, self.clock)
 
     @property
     def metrics(self) -> MetricsRepo:
-        """Performance metrics."""
+        """Repository of performance metrics."""
         return MetricsRepo(self.s, self.clock)
 
     def upsert_bot(self, bot: Mapping[str, Any]) -> dict[str, Any]:
@@ -437,7 +444,7 @@ class TradeRepository(Repository):
         return self._bots(BotInstance.status != "disabled", user_id)
 
     def get_bots_by_status(self, status: str, user_id: int | None = None) -> list[dict[str, Any]]:
-        """Return the bots with a status."""
+        """Return the bots that have the given status."""
         return self._bots(BotInstance.status == status, user_id)
 
     def _bots(self, condition: Any, user_id: int | None) -> list[dict[str, Any]]:
@@ -457,8 +464,8 @@ class TradeRepository(Repository):
     ) -> bool:
         """Set a bot's status; return whether the bot exists.
 
-        With an ``error_message``, its error count increases, and the message is stored in
-        ``extra_metadata`` as the last error.
+        If an ``error_message`` is given, the bot's error count increases, and the message is stored
+        in ``extra_metadata`` as the last error.
         """
         row = self.bots.lock(bot_id)
         if row is None:
@@ -475,7 +482,7 @@ class TradeRepository(Repository):
     def update_bot_performance(
         self, bot_id: str | int, current_balance: Any = None, total_pnl: Any = None
     ) -> bool:
-        """Set the given values; return whether the bot exists."""
+        """Set a bot's balance or total profit, if given; return whether the bot exists."""
         row = self.bots.lock(bot_id)
         if row is None:
             return False
@@ -485,7 +492,7 @@ class TradeRepository(Repository):
         return True
 
     def add_trade(self, trade: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a trade, passed as values by column, and return it."""
+        """Add a trade, passed as a mapping from column to value, and return it."""
         return as_dict(self.trades.add(trade))
 
     def close_trade(self, /, trade_id: str | int, **fields: Any) -> bool:
@@ -497,7 +504,7 @@ class TradeRepository(Repository):
         return [as_dict(row) for row in self.trades.open_trades(symbol)]
 
     def get_pnl_summary(self, bot_id: str | int | None = None) -> dict[str, Any]:
-        """Return ``net_pnl`` and ``n_trades`` of the closed trades."""
+        """Return the total ``net_pnl`` and the number (``n_trades``) of the closed trades."""
         return self.trades.pnl_summary(bot_id)
 
     def ensure_open_position(
@@ -558,7 +565,7 @@ class TradeRepository(Repository):
         return positions.apply_action(symbol, ex_date, action_type, ratio=ratio, amount=amount)
 
     def close_if_flat(self, position_id: str | int, ts: datetime | None = None) -> dict[str, Any]:
-        """Close a position that has nothing open; leave any other position unchanged."""
+        """Close a position if its open quantity is 0; otherwise leave it unchanged."""
         return _position(self.positions.close_if_flat(position_id=position_id, ts=ts))
 
     def mark_closed(self, position_id: str | int, ts: datetime | None = None) -> dict[str, Any]:
@@ -573,7 +580,7 @@ class TradeRepository(Repository):
         return [_position(row) for row in rows]
 
     def add_metric(self, metric: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a bot's metrics, given by column, and return them."""
+        """Add a bot's metrics, passed as a mapping from column to value, and return them."""
         return as_dict(self.metrics.add(metric))
 
     def latest_metrics(self, bot_id: str | int, limit: int = 20) -> list[dict[str, Any]]:
@@ -581,7 +588,7 @@ class TradeRepository(Repository):
         return [as_dict(row) for row in self.metrics.latest_for_bot(bot_id, limit)]
 
     def validate_bot_configuration(self, bot_id: str | int) -> tuple[bool, list[str], list[str]]:
-        """Return whether a bot's ``config`` is valid, with its errors and warnings."""
+        """Return whether a bot's ``config`` is valid, and lists of errors and warnings."""
         bot = self.get_bot_by_id(bot_id)
         if bot is None:
             return False, [f"Bot with ID {bot_id} not found"], []
@@ -590,12 +597,12 @@ class TradeRepository(Repository):
     def validate_all_bot_configurations(
         self, user_id: int | None = None
     ) -> dict[Any, tuple[bool, list[str], list[str]]]:
-        """Validate the ``config`` of every bot that is not disabled; return the results by key."""
+        """Validate the ``config`` of every bot that is not disabled; return the results by bot key."""
         return {bot["id"]: _validated(bot["config"]) for bot in self.get_enabled_bots(user_id)}
 
 
 def bot_configuration_schema() -> dict[str, Any]:
-    """Return the JSON schema for a bot's ``config``; other keys belong to the bot's program."""
+    """Return the JSON schema for a bot's ``config``; other keys are left to the bot's program."""
     return {**_CONFIGURATION}
 
 
@@ -633,9 +640,10 @@ def _position(row: Position) -> dict[str, Any]:
 
 
 def _state(row: Position) -> PositionState:
-    """Return the exact state of a row.
+    """Return the exact state that a row describes.
 
-    Its fraction is stored in hexadecimal, because Python limits the length of decimal integers.
+    The exact price is stored as a hexadecimal fraction, because Python limits the number of digits
+    when it converts decimal integers.
     """
     price = None if row.exact_price is None else _fraction(row.exact_price)
     return PositionState(
@@ -669,14 +677,14 @@ def _unrealized(state: PositionState, mark_price: Any) -> Fraction:
 
 
 def _net(row: Trade, values: Mapping[str, Any]) -> None:
-    """Compute a trade's net profit if its gross profit or commission is given, but not the net profit."""
+    """Compute a trade's net profit if it is not given, but the gross profit or commission is."""
     is_given = values.get("gross_pnl") is not None or values.get("commission") is not None
     if is_given and values.get("net_pnl") is None and row.gross_pnl is not None:
         row.net_pnl = rounded(Fraction(row.gross_pnl) - Fraction(row.commission or 0))
 
 
 def _begin(symbol: str, ex_date: date) -> int:
-    """Return the instant at which a day of the symbol's market begins, in milliseconds.
+    """Return the time at which a day begins in the symbol's market, in UTC milliseconds.
 
     Raises:
         QueryError: No market is known for the symbol.
@@ -692,12 +700,12 @@ def _begin(symbol: str, ex_date: date) -> int:
 def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
     """Record in ``held`` the effect of a fill on its market day; see :class:`Position`.
 
-    Entries for later days were recorded by a wrong clock. They are removed, and the fractions of
-    the other days are then unknown. If the symbol's market is unknown, nothing is recorded, as
-    splits and dividends cannot be applied.
+    Entries for days after the fill were recorded while the clock was wrong. They are removed, and
+    the fractions for the other days then count as unknown. If the symbol's market is unknown,
+    nothing is recorded, because splits and dividends cannot be applied anyway.
 
     Args:
-        row: Position before the fill.
+        row: Position, in its state before the fill.
         moment: Time at which the fill was executed.
         after: Quantity after the fill.
     """
@@ -722,8 +730,9 @@ def _held(
     """Return the quantity held when an ex-date began, and the fraction of its cost still held.
 
     Raises:
-        QueryError: The position has an open quantity and has had a fill since then; and the action
-            is a split, an older version applied the fill, or a clock was wrong.
+        QueryError: The position is open, has had a fill since the ex-date began, and the action
+            cannot be applied after it: the action is a split, the fill was applied by an older
+            version, or the clock was wrong.
     """
     if row.filled_at is None or to_ms(row.filled_at) < begin:
         return row.qty_open, Fraction(1)
@@ -747,10 +756,12 @@ def _newest(row: Position) -> date:
 def _is_new(row: Position, name: str, by: Fraction | Decimal, begin: int) -> bool:
     """Return whether an action must be applied to a position.
 
-    It must be if the position was opened before the ex-date and the action is not applied yet.
+    This is the case if the position was opened before the ex-date and the action has not been
+    applied yet.
 
     Raises:
-        QueryError: A later split was applied or, if this is a split, a later dividend.
+        QueryError: A later split has already been applied or, if this action is a split, a later
+            dividend.
     """
     if to_ms(row.opened_at) >= begin or _is_applied(row, name, by):
         return False
@@ -768,10 +779,10 @@ def _is_new(row: Position, name: str, by: Fraction | Decimal, begin: int) -> boo
 
 
 def _is_applied(row: Position, name: str, by: Fraction | Decimal) -> bool:
-    """Return whether an action was already applied to a position.
+    """Return whether an action has already been applied to a position.
 
     Raises:
-        QueryError: A split by another ratio was applied on the same day.
+        QueryError: A split with a different ratio was applied for the same day.
     """
     # Older versions did not store the amount of a dividend in the key, only in the sentence.
     applied = row.actions.get(name, "").startswith(_sentence(row, name, by))
@@ -798,7 +809,7 @@ def _sentence(row: Position, name: str, by: Fraction | Decimal) -> str:
 def _change(
     row: Position, name: str, by: Fraction | Decimal, quantity: Decimal, fraction: Fraction
 ) -> dict[str, Any]:
-    """Apply a split, or a dividend on ``quantity`` shares, to a position; return the changes."""
+    """Apply a split, or a dividend for ``quantity`` shares, to a position; return the changes."""
     state, levels = _state(row), dict(row.extra_metadata or {})
     moved = [one for one in _LEVELS if row.qty_open and levels.get(one) is not None]
     figures = {one: getattr(row, one) for one in ("qty_open", "avg_price", "realized_pnl")}

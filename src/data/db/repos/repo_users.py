@@ -56,7 +56,7 @@ _PROFILE = _PROFILES.where(_identities.external_id == bindparam("external_id"))
 
 
 class UsersRepo(Repository):
-    """The users and their identities in channels."""
+    """Stores and queries users and their identities in channels such as Telegram."""
 
     def create_user(self, email: str | None, role: str = "trader", is_active: bool = True) -> User:
         """Add a user.
@@ -82,15 +82,15 @@ class UsersRepo(Repository):
         return self.s.scalars(select(User.id).where(same).order_by(User.id)).first()
 
     def get_user_by_id(self, user_id: int) -> User | None:
-        """Return a user, or None."""
+        """Return a user, or None if the user does not exist."""
         return self.s.get(User, user_id)
 
     def get_identity(self, provider: str, external_id: str | int) -> AuthIdentity | None:
-        """Return an identity, or None."""
+        """Return a user's identity in a channel, or None if it is unknown."""
         return self.s.scalars(_of(external_id, provider)).one_or_none()
 
     def get_user_by_telegram_id(self, telegram_user_id: str | int) -> User | None:
-        """Return the user of a chat, or None."""
+        """Return the user who owns a chat, or None if the chat is unknown."""
         query = select(User).join(AuthIdentity, AuthIdentity.user_id == User.id)
         return self.s.scalars(query.where(*_is(telegram_user_id))).one_or_none()
 
@@ -100,9 +100,9 @@ class UsersRepo(Repository):
         defaults_user: dict[str, Any] | None = None,
         provider: str = TELEGRAM,
     ) -> int:
-        """Return a user's id; a new user is created.
+        """Return the id of a chat's user, creating the user if necessary.
 
-        ``defaults_user`` may have the new user's ``email``, ``role`` and ``is_active``.
+        ``defaults_user`` can contain the new user's ``email``, ``role`` and ``is_active``.
         """
         identity = self.get_identity(provider, telegram_user_id)
         if identity is not None:
@@ -127,7 +127,7 @@ class UsersRepo(Repository):
         return locked(self.s, _of(telegram_user_id, provider)).one_or_none()
 
     def lock_or_make(self, telegram_user_id: str | int, provider: str = TELEGRAM) -> AuthIdentity:
-        """Return an identity as :meth:`lock_identity` does, but create it if it is new."""
+        """Lock an identity until the unit of work ends, and return it; create it if necessary."""
         identity = None
         while identity is None:  # another unit may remove the user before it is locked
             self.ensure_user_for_telegram(telegram_user_id, provider=provider)
@@ -135,7 +135,9 @@ class UsersRepo(Repository):
         return identity
 
     def update_telegram_profile(self, /, telegram_user_id: str | int, **fields: Any) -> None:
-        """Change rights, limits and language; a new user is created. None removes a limit.
+        """Change a user's rights, limits and language, creating the user if necessary.
+
+        The value None removes a limit.
 
         Raises:
             QueryError: A field is unknown, or its value is invalid.
@@ -156,7 +158,7 @@ class UsersRepo(Repository):
         return True
 
     def get_telegram_profile(self, telegram_user_id: str | int) -> dict[str, Any] | None:
-        """Return the id, address, rights and limits of a user, or None."""
+        """Return a user's id, address, rights and limits, or None if the user is unknown."""
         values = {"provider": TELEGRAM, "external_id": checked_id(telegram_user_id)}
         return next(iter(self._profiles(_PROFILE, values)), None)
 
@@ -175,7 +177,7 @@ class UsersRepo(Repository):
         ]
 
     def get_user_notification_channels(self, user_id: int) -> dict[str, str | None] | None:
-        """Return a user's ``email`` and ``telegram_chat_id``, or None if there is no such user."""
+        """Return a user's ``email`` and ``telegram_chat_id``, or None if the user does not exist."""
         user = self.s.get(User, user_id)
         if user is None:
             return None
@@ -201,8 +203,8 @@ class UsersRepo(Repository):
     def forget_user(self, telegram_user_id: str | int) -> bool:
         """Remove a user and all of their records; return whether there was anything to remove.
 
-        The user's identities, codes, feedback, alerts, schedules and runs are removed, and so is
-        the audit of the chat. Bots stay, without an owner.
+        The user's identities, codes, feedback, alerts, schedules, runs and logged commands are
+        removed. Bots are kept, without an owner.
         """
         external_id = checked_id(telegram_user_id)
         identity = self.lock_identity(external_id)
@@ -229,7 +231,7 @@ class UsersRepo(Repository):
 
 
 class VerificationRepo(Repository):
-    """Codes that verify e-mail addresses.
+    """Issues and checks codes that verify e-mail addresses.
 
     Five wrong attempts make a code void; at most five codes are issued per hour.
     """
@@ -240,8 +242,8 @@ class VerificationRepo(Repository):
         """Store a code; earlier codes become void.
 
         Raises:
-            QueryError: The user or the address has had five codes within an hour (also counting
-                users who were forgotten meanwhile); the code is shorter than six characters; or
+            QueryError: The user or the address has had five codes within an hour (including users
+                who have been removed since); the code is shorter than six characters; or
                 ``sent_time`` is not a time, or is in the future.
         """
         checked_text(code, 64, "a code")
@@ -275,9 +277,9 @@ class VerificationRepo(Repository):
     def _count(self, owners: Sequence[str], now: int) -> None:
         """Count a code for each owner; refuse a sixth one within an hour.
 
-        Owners are stored as digests, so that the counts can be kept after a user was deleted. Times
-        more than an hour ago are dropped, and so are times that a wrong clock stored more than an
-        hour ahead.
+        Owners are stored as digests, so that the counts can be kept after a user is removed. Times
+        more than an hour ago are dropped, and so are times more than an hour ahead, which were
+        stored while the clock was wrong.
         """
         # Created if missing, so that there is a row to lock.
         claim(self.s, TelegramSetting, key=_ISSUED, value=None)
@@ -309,7 +311,10 @@ class VerificationRepo(Repository):
         return self.s.scalars(query.where(sent > now - _HOUR_S, sent <= now)).one()
 
     def use(self, user_id: int, code: str, expiry_seconds: int) -> VerificationCode | None:
-        """Return a user's code and void it if it matches and is valid; else count an attempt."""
+        """Return a user's code and make it void if it is valid and ``code`` matches it; else None.
+
+        A wrong code counts as an attempt.
+        """
         row = next((one for one in locked(self.s, _codes(user_id)) if not one.is_void), None)
         if row is None:
             return None
@@ -324,7 +329,7 @@ class VerificationRepo(Repository):
         return row
 
     def void_all(self, user_id: int) -> None:
-        """Void all codes of a user."""
+        """Make all of a user's codes void."""
         for row in locked(self.s, _codes(user_id)):
             row.is_void = True
 
@@ -332,8 +337,8 @@ class VerificationRepo(Repository):
 def lock_users(session: Session, user_ids: Iterable[int | None]) -> list[int]:
     """Lock users until the unit of work ends, and return those that exist.
 
-    To avoid deadlocks, units lock in this order: identity and user, schedules, alerts, runs; rows
-    of the same table by id. Rows that refer to a locked user may still be added.
+    To avoid deadlocks, all units of work lock rows in this order: identity and user, schedules,
+    alerts, runs; rows of the same table by id. Rows that refer to a locked user can still be added.
     """
     numbers = sorted({one for one in user_ids if one is not None})
     query = select(User.id).where(User.id.in_(numbers)).order_by(User.id)
@@ -355,7 +360,7 @@ def _of(external_id: str | int, provider: str) -> Select[AuthIdentity]:
 
 
 def checked_id(external_id: str | int) -> str:
-    """Return an identity as text.
+    """Return a user's identity as text, after checking it.
 
     Raises:
         QueryError: The identity is neither a printable string of 1 to 255 characters nor an
@@ -388,7 +393,7 @@ def checked_email(email: str) -> str:
 
 
 def _checked(name: str, value: Any) -> Any:
-    """Return a checked value for an identity's metadata."""
+    """Return a value for an identity's metadata, after checking it."""
     check_names([name], (*_FLAGS, *_COUNTS, "language", "email"), "a user")
     if name in _FLAGS:
         return flag(name, value)

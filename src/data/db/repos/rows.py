@@ -1,4 +1,4 @@
-"""Common code of the repositories: claims, row values, exact numbers, plain results, the time."""
+"""Code shared by the repositories: claims, row values, exact numbers, plain results, the time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..core.types import ExactDecimal, exact_decimal
 
 
 class Repository:
-    """Reads and changes rows in the session of a unit of work; changes need a writing unit.
+    """Reads and changes rows in the session of a unit of work; changes require a writing unit.
 
     Args:
         session: Session of the unit.
@@ -35,9 +35,9 @@ class Repository:
 
 
 def claim(session: Session, model: type[DeclarativeBase], **values: Any) -> Any:
-    """Insert a row unless its unique key exists; return its primary key, or None if it does.
+    """Insert a row and return its primary key, or return None if its unique key already exists.
 
-    If another unit is inserting the same key, this waits until that unit ends.
+    If another unit of work is inserting the same key, the call waits until that unit ends.
     """
     dialect = session.get_bind().dialect.name
     insert = (postgresql if dialect == "postgresql" else sqlite).insert(model).values(**values)
@@ -46,10 +46,11 @@ def claim(session: Session, model: type[DeclarativeBase], **values: Any) -> Any:
 
 
 def assign(row: DeclarativeBase, values: Mapping[str, Any], *, fixed: Collection[str] = ()) -> None:
-    """Set columns of a row; exact columns accept every type that :func:`exact` does.
+    """Set columns of a row; for decimal columns, values are converted by :func:`exact`.
 
     Raises:
-        QueryError: A name is not a column or must not be changed, or a value is not a number.
+        QueryError: A name is not a column or is in ``fixed``, or a decimal column's value is not a
+            number.
     """
     columns = inspect(type(row)).columns
     check_names(values, [one for one in columns.keys() if one not in fixed], type(row).__name__)
@@ -59,10 +60,11 @@ def assign(row: DeclarativeBase, values: Mapping[str, Any], *, fixed: Collection
 
 
 def exact(value: Any, what: str, *, is_above_0: bool = False) -> Decimal:
-    """Convert a number to a decimal with the same digits; a float has the digits of its ``repr``.
+    """Convert a number to a decimal with the same digits; for a float, those of its ``repr``.
 
     Raises:
-        QueryError: The value is not a finite number of at most 1,000 digits, or is not above 0.
+        QueryError: The value is not a finite number of at most 1,000 digits, or it is not above 0
+            although ``is_above_0`` requires it.
     """
     try:
         if isinstance(value, bool) or not isinstance(value, Decimal | int | float | str):
@@ -76,10 +78,10 @@ def exact(value: Any, what: str, *, is_above_0: bool = False) -> Decimal:
 
 
 def flag(name: str, value: Any) -> bool:
-    """Return a value that is True or False.
+    """Return a value, after checking that it is True or False.
 
     Raises:
-        QueryError: The value is neither.
+        QueryError: The value is not a bool.
     """
     if not isinstance(value, bool):
         raise QueryError(f"{name} {value!r:.80} is neither True nor False")
@@ -87,25 +89,28 @@ def flag(name: str, value: Any) -> bool:
 
 
 def as_dict(row: DeclarativeBase, *without: str) -> dict[str, Any]:
-    """Return the values of a row by attribute; documents are plain copies."""
+    """Return a row's values, except those in ``without``, with the attribute names as keys.
+
+    Documents are copied to plain dictionaries and lists.
+    """
     names = inspect(type(row)).column_attrs.keys()
     return {name: plain(getattr(row, name)) for name in names if name not in without}
 
 
 def plain(value: Any) -> Any:
-    """Return a document as plain containers, which do not report changes."""
+    """Copy a document to plain dictionaries and lists, which do not report changes."""
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
     return [plain(one) for one in value] if isinstance(value, list) else value
 
 
 def page(limit: int, offset: int = 0) -> tuple[int, int]:
-    """Return a checked limit and offset of rows.
+    """Return the limit and offset of a query, after checking both.
 
     Raises:
-        QueryError: One of them is not a non-negative integer.
+        QueryError: ``limit`` or ``offset`` is not a non-negative integer.
     """
     for name, value in {"limit": limit, "offset": offset}.items():
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-            raise QueryError(f"{name} is not an integer from 0: {value!r:.80}")
+            raise QueryError(f"{name} is not a non-negative integer: {value!r:.80}")
     return limit, offset

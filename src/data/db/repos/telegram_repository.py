@@ -27,22 +27,22 @@ _STATUS = ("email", "approved", "verified", *LIMITS, "language", "is_admin")
 
 
 class TelegramRepository(Repository):
-    """The functions of :mod:`~src.data.db.services.telegram_service`, in the unit of a session.
+    """The functions of :mod:`~src.data.db.services.telegram_service`, within one unit of work.
 
     Results are plain dictionaries; instants are timezone-aware in UTC. A user is identified by
-    the number of their chat, as text or integer. Functions that add something raise
-    :class:`~src.data.errors.QueryError` for values that cannot be stored, and create a new user
-    if necessary.
+    their chat id, as a string or an integer. Functions that add something raise
+    :class:`~src.data.errors.QueryError` for values that cannot be stored, and create the user if
+    necessary.
     """
 
     @property
     def users(self) -> UsersRepo:
-        """Users and identities."""
+        """Repository of users and their identities."""
         return UsersRepo(self.s, self.clock)
 
     @property
     def codes(self) -> VerificationRepo:
-        """Verification codes."""
+        """Repository of verification codes."""
         return VerificationRepo(self.s, self.clock)
 
     # --- users -------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ class TelegramRepository(Repository):
         return [_status(one) for one in self.users.list_telegram_users_dto()]
 
     def get_user_status(self, telegram_user_id: str | int) -> dict[str, Any] | None:
-        """Return the address, rights, language and limits of a user, or None if unknown.
+        """Return a user's address, rights, language and limits, or None if the user is unknown.
 
         Keys: ``telegram_user_id``, ``email``, ``approved``, ``verified``, ``max_alerts``,
         ``max_schedules`` (None means no limit), ``language``, ``is_admin``.
@@ -75,11 +75,11 @@ class TelegramRepository(Repository):
         is_admin: bool = False,
         daily_limit: int | None = None,
     ) -> None:
-        """Record a user's address, unverified, and the code that was sent to it.
+        """Record a user's address as unverified, with the code that was sent to it.
 
-        ``sent_time`` is in seconds since 1970; ``daily_limit`` applies only to a new user. If the
-        user exists, an administrator stays one, and the language changes only if ``language`` is
-        not ``en``.
+        ``sent_time`` is in seconds since 1970; ``daily_limit`` is used only for a new user. An
+        existing user who is an administrator remains one, and an existing user's language changes
+        only if ``language`` is not ``en``.
 
         Raises:
             QueryError: The address is invalid, or five codes were issued within an hour.
@@ -99,7 +99,7 @@ class TelegramRepository(Repository):
     def set_verification_code(
         self, telegram_user_id: str | int, *, code: str, sent_time: int
     ) -> None:
-        """Store another code for the user's address; earlier codes become void.
+        """Store a new code for the user's address; earlier codes become void.
 
         Raises:
             QueryError: Five codes were issued within an hour, or the code is too short.
@@ -113,8 +113,8 @@ class TelegramRepository(Repository):
     ) -> bool:
         """Verify the user's address with a code; return whether the code is correct and valid.
 
-        Only the last code is valid, for a single use, until ``expiry_seconds`` after it was sent.
-        Five wrong attempts make it void.
+        Only the latest code is valid; it can be used once, until ``expiry_seconds`` after it was
+        sent. Five wrong attempts make it void.
         """
         identity = self.users.lock_identity(telegram_user_id)
         if identity is None:
@@ -123,7 +123,7 @@ class TelegramRepository(Repository):
         return row is not None and self._verify(telegram_user_id, row.email)
 
     def verify_user_email(self, telegram_user_id: str | int) -> bool:
-        """Verify the user's address without a code; return whether both exist."""
+        """Mark the user's address as verified without a code; return whether user and address exist."""
         identity = self.users.lock_identity(telegram_user_id)
         return identity is not None and self._verify(
             telegram_user_id, identity.metadata_json.get("email")
@@ -143,7 +143,7 @@ class TelegramRepository(Repository):
         return True
 
     def reset_user_email_verification(self, telegram_user_id: str | int) -> bool:
-        """Revoke the verification and its codes; return whether the user exists."""
+        """Mark the user's address as unverified, and void all codes; return whether the user exists."""
         identity = self.users.lock_identity(telegram_user_id)
         if identity is None:
             return False
@@ -174,7 +174,7 @@ class TelegramRepository(Repository):
         return self.users.change_known(telegram_user_id, language=language)
 
     def create_admin(self, telegram_user_id: str | int, email: str | None = None) -> None:
-        """Make a user an approved administrator; a new user is created."""
+        """Make a user an approved administrator, creating the user if necessary."""
         fields = {} if email is None else {"email": email}
         self.users.update_telegram_profile(
             telegram_user_id, is_admin=True, approved=True, verified=True, **fields
@@ -182,7 +182,7 @@ class TelegramRepository(Repository):
         self._verify(telegram_user_id, email)
 
     def get_admin_user_ids(self) -> list[str]:
-        """Return the ids of the administrators."""
+        """Return the chat ids of the administrators."""
         return self.users.get_admin_telegram_user_ids()
 
     def set_user_limit(self, telegram_user_id: str | int, key: str, value: int | None) -> None:
@@ -215,7 +215,7 @@ class TelegramRepository(Repository):
 
     @property
     def alerts(self) -> AlertsRepo:
-        """Alerts."""
+        """Repository of alerts."""
         return AlertsRepo(self.s, self.clock)
 
     def add_alert(
@@ -226,11 +226,11 @@ class TelegramRepository(Repository):
         condition: str,
         email: bool = False,
     ) -> int:
-        """Add an alert for a close that crosses ``price`` to ``above`` or ``below``.
+        """Add an alert that fires when a close crosses ``price``; return its id.
 
-        Return its id. The alert uses 15-minute bars, adjusted for splits, and fires once. If
-        the close is already beyond ``price``, the alert does not fire until the close crosses it
-        again.
+        ``condition`` is ``above`` or ``below``: the side to which the close must cross. The alert
+        uses 15-minute bars, adjusted for splits, and fires once. If the close is already beyond
+        ``price``, the alert does not fire until the close crosses it again.
 
         Raises:
             QueryError: The condition is unknown, the price is not above 0, or the user already
@@ -274,10 +274,10 @@ class TelegramRepository(Repository):
         status: str = "ARMED",
         re_arm_config: str | dict[str, Any] | None = None,
     ) -> int:
-        """Add an alert given as a JSON object; return its id.
+        """Add an alert whose configuration is a JSON object; return its id.
 
         Raises:
-            QueryError: The configuration is not a JSON object or has an unknown key; or see
+            QueryError: The configuration is not a JSON object or has an unknown key; also as for
                 :meth:`add_alert`.
         """
         row = self.alerts.add(
@@ -292,22 +292,22 @@ class TelegramRepository(Repository):
         ``updated_at``, ``alert_type`` (``price``, ``indicator``, ``custom``, ``data``),
         ``re_arm_config``, ``reason`` (why it was paused), ``phase`` (``new``, ``armed``,
         ``waiting`` until the value comes back, ``done``), ``fired_at`` (None means never), and,
-        depending on its type, ``price``, ``condition``, ``indicator``, ``value``, ``timeframe``,
-        ``alert_action``, ``expires``.
+        depending on the alert's type, ``price``, ``condition``, ``indicator``, ``value``,
+        ``timeframe``, ``alert_action``, ``expires``.
         """
         return [alert_as_dict(row) for row in self.alerts.of(telegram_user_id)]
 
     def get_alert(self, alert_id: int) -> dict[str, Any] | None:
-        """Return an alert as :meth:`list_alerts` does, or None if it does not exist."""
+        """Return an alert in the form of :meth:`list_alerts`, or None if it does not exist."""
         row = self.alerts.get(alert_id)
         return None if row is None else alert_as_dict(row)
 
     def update_alert(self, /, alert_id: int, **values: Any) -> bool:
         """Change an alert; return whether it exists.
 
-        The fields are ``enabled``, ``email``, ``status``, ``re_arm_config``, and ``config_json``
-        or its keys, such as ``price``. If a field is unknown, nothing changes. An alert that is
-        reconfigured or enabled starts from the beginning, with the bars that close from now on.
+        The fields are ``enabled``, ``email``, ``status``, ``re_arm_config``, and ``config_json`` or
+        its keys, such as ``price``. If a field is unknown, nothing changes. An alert that is
+        reconfigured or enabled starts over, with the bars that close from now on.
         """
         return self.alerts.update(alert_id, values)
 
@@ -316,7 +316,7 @@ class TelegramRepository(Repository):
         return self.alerts.delete(alert_id)
 
     def get_active_alerts(self) -> list[dict[str, Any]]:
-        """Return the enabled alerts of all users, as :meth:`list_alerts` does."""
+        """Return the enabled alerts of all users, in the form of :meth:`list_alerts`."""
         return [alert_as_dict(row) for row in self.alerts.active()]
 
     def list_active_alerts(
@@ -327,7 +327,7 @@ class TelegramRepository(Repository):
         offset: int = 0,
         older_first: bool = False,
     ) -> list[dict[str, Any]]:
-        """Return the enabled alerts of one user or all users, as :meth:`list_alerts` does."""
+        """Return the enabled alerts of one user or all users, in the form of :meth:`list_alerts`."""
         rows = self.alerts.active(
             telegram_user_id, limit=limit, offset=offset, older_first=older_first
         )
@@ -337,7 +337,7 @@ class TelegramRepository(Repository):
 
     @property
     def schedules(self) -> SchedulesRepo:
-        """Schedules."""
+        """Repository of schedules."""
         return SchedulesRepo(self.s, self.clock)
 
     def add_schedule(
@@ -348,10 +348,10 @@ class TelegramRepository(Repository):
         Args:
             telegram_user_id: Owner of the schedule.
             ticker: Ticker that the schedule is about.
-            scheduled_time: ``09:30`` (every day), ``mon-fri 09:30``, or a cron line; in UTC, or
-                in the time zone that follows it, such as ``Europe/Paris``.
+            scheduled_time: ``09:30`` (every day), ``mon-fri 09:30``, or a cron line; in UTC, unless
+                a time zone such as ``Europe/Paris`` follows.
             kwargs: ``period``, ``email``, ``indicators``, ``interval``, ``provider``,
-                ``schedule_type``, ``list_type``, for the program that runs it.
+                ``schedule_type``, ``list_type``: options for the program that runs the schedule.
 
         Raises:
             QueryError: The time is invalid, an option is unknown, or the user already has the
@@ -367,14 +367,14 @@ class TelegramRepository(Repository):
         *,
         schedule_config: str | dict[str, Any] | None = None,
     ) -> int:
-        """Add a schedule given as a JSON object; return its id.
+        """Add a schedule whose configuration is a JSON object; return its id.
 
-        It is due at its ``scheduled_time``, in the form that :meth:`add_schedule` accepts, or
-        else every day at 09:00 UTC. If it has a ``report`` (a string), the alert job runs it and
-        delivers that report to the user's chat.
+        The schedule is due at its ``scheduled_time``, in any form that :meth:`add_schedule`
+        accepts, or else every day at 09:00 UTC. If it names a ``report`` (a string), the alert job
+        runs the schedule and delivers that report to the user's chat.
 
         Raises:
-            QueryError: The configuration is not a JSON object; or see :meth:`add_schedule`.
+            QueryError: The configuration is not a JSON object; also as for :meth:`add_schedule`.
         """
         return self.schedules.add(telegram_user_id, config_json, schedule_config=schedule_config).id
 
@@ -390,12 +390,12 @@ class TelegramRepository(Repository):
         return [schedule_as_dict(row) for row in self.schedules.of(telegram_user_id)]
 
     def get_schedule(self, schedule_id: int) -> dict[str, Any] | None:
-        """Return a schedule as :meth:`list_schedules` does, or None if it does not exist."""
+        """Return a schedule in the form of :meth:`list_schedules`, or None if it does not exist."""
         row = JobsRepository(self.s).get_schedule(schedule_id)
         return None if row is None else schedule_as_dict(row)
 
     def get_schedule_by_id(self, schedule_id: int) -> dict[str, Any] | None:
-        """Return a schedule; the same as :meth:`get_schedule`."""
+        """Return a schedule; another name for :meth:`get_schedule`."""
         return self.get_schedule(schedule_id)
 
     def update_schedule(self, /, schedule_id: int, **values: Any) -> bool:
@@ -412,7 +412,7 @@ class TelegramRepository(Repository):
         return self.schedules.delete(schedule_id)
 
     def get_active_schedules(self) -> list[dict[str, Any]]:
-        """Return the enabled schedules of all users, as :meth:`list_schedules` does."""
+        """Return the enabled schedules of all users, in the form of :meth:`list_schedules`."""
         return [schedule_as_dict(row) for row in self.schedules.active()]
 
     # --- settings, feedback, audit -----------------------------------------------------------
@@ -423,7 +423,7 @@ class TelegramRepository(Repository):
         return None if row is None else row.value
 
     def set_setting(self, key: str, value: str | None) -> None:
-        """Set a setting."""
+        """Store the value of a setting."""
         SettingsRepo(self.s).set(key, value)
 
     def add_feedback(self, telegram_user_id: str | int, type_: str, message: str) -> int:
@@ -432,11 +432,11 @@ class TelegramRepository(Repository):
         return FeedbackRepo(self.s, self.clock).create(user_id, type_, message).id
 
     def list_feedback(self, type_: str | None = None) -> list[dict[str, Any]]:
-        """Return feedback by column, newest first."""
+        """Return feedback, newest first, as dictionaries with the columns as keys."""
         return [as_dict(one) for one in FeedbackRepo(self.s).list(type_)]
 
     def update_feedback_status(self, feedback_id: int, status: str) -> bool:
-        """Set ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
+        """Set a status: ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
         return FeedbackRepo(self.s).set_status(feedback_id, status)
 
     def log_command_audit(
@@ -450,7 +450,7 @@ class TelegramRepository(Repository):
         error_message: str | None = None,
         response_time_ms: int | None = None,
     ) -> int:
-        """Record a command from a user and its result; return the id of the record."""
+        """Log a command that a user sent, and its result; return the id of the log entry."""
         row = CommandAuditRepo(self.s, self.clock).log(
             telegram_user_id,
             command,
@@ -466,7 +466,7 @@ class TelegramRepository(Repository):
     def get_user_command_history(
         self, telegram_user_id: str | int, limit: int = 20
     ) -> list[dict[str, Any]]:
-        """Return a user's last commands by column, newest first."""
+        """Return a user's last commands, newest first, as dictionaries with the columns as keys."""
         audits = CommandAuditRepo(self.s).last_commands(telegram_user_id, limit=limit)
         return [as_dict(one) for one in audits]
 
@@ -481,7 +481,10 @@ class TelegramRepository(Repository):
         start_date: str | datetime | None = None,
         end_date: str | datetime | None = None,
     ) -> list[dict[str, Any]]:
-        """Return commands, newest first; dates and times are UTC, both included."""
+        """Return the logged commands that match the given conditions, newest first.
+
+        ``start_date`` and ``end_date`` are in UTC, and both are inclusive.
+        """
         audits = CommandAuditRepo(self.s).list(
             limit=limit,
             offset=offset,
@@ -498,7 +501,7 @@ class TelegramRepository(Repository):
         return CommandAuditRepo(self.s).stats()
 
     def delete_old_records(self, audit_days: int = 90, feedback_days: int = 365) -> int:
-        """Remove audit records and feedback older than these numbers of days; return how many."""
+        """Remove logged commands and feedback older than the given days; return the number removed."""
         if not 0 < audit_days < 100_000 or not 0 < feedback_days < 100_000:
             days = f"audit_days {audit_days}, feedback_days {feedback_days}"
             raise QueryError(f"not numbers of days: {days}; use 1 to 99999")

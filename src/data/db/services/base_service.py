@@ -24,10 +24,10 @@ _RAISES: Any = object()
 
 
 class BaseDBService:
-    """The base class of services. Thread-safe.
+    """The base class of the database services. Thread-safe.
 
     Args:
-        db_service: Database service; by default this process's.
+        db_service: Database service; the default is that of this process.
     """
 
     # Name of the repository in the unit that has the logic; set by each service.
@@ -43,15 +43,15 @@ class BaseDBService:
 
     @property
     def db_service(self) -> DatabaseService:
-        """The database service."""
+        """The database service whose units of work this service uses."""
         return self._db_service or get_database_service()
 
     @property
     def repos(self) -> ReposBundle:
-        """The repositories of the unit of work in which this call is made.
+        """The repositories of the current unit of work.
 
         Raises:
-            QueryError: The call is not in a unit.
+            QueryError: The call is made outside a unit of work.
         """
         unit = self.db_service.current()
         if unit is None:
@@ -61,12 +61,12 @@ class BaseDBService:
 
     @property
     def uow(self) -> ReposBundle:
-        """The same as ``repos``."""
+        """The repositories of the current unit of work; another name for ``repos``."""
         return self.repos
 
 
 def with_uow(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Decorate a method of a service to run in a writing unit of work: the current one, or a new one."""
+    """Decorate a service's method so that it runs in a writing unit of work, current or new."""
 
     @wraps(function)
     def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -77,7 +77,7 @@ def with_uow(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
 
 
 def handle_db_error(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a service's function to log its errors and raise them again."""
+    """Decorate a service's function so that its errors are logged and raised again."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -93,12 +93,12 @@ def handle_db_error(function: Callable[P, R]) -> Callable[P, R]:
 def reading(
     logic: Callable[Concatenate[Any, P], R], *, refused: Any = _RAISES
 ) -> Callable[Concatenate[Any, P], R]:
-    """Return a service method that runs its repository's logic in a read-only unit.
+    """Return a service method that runs a repository's method in a read-only unit of work.
 
     Args:
-        logic: Method of the repository; the result has its signature and documentation.
-        refused: Value to return, with a log entry, if the logic raises ``QueryError``; by default
-            the error is raised.
+        logic: Method of the repository; the service method gets its signature and documentation.
+        refused: Value to return, after logging the error, if the method raises ``QueryError``; by
+            default the error is raised.
     """
     return _served(logic, refused, writes=False)
 
@@ -106,7 +106,7 @@ def reading(
 def writing(
     logic: Callable[Concatenate[Any, P], R], *, refused: Any = _RAISES
 ) -> Callable[Concatenate[Any, P], R]:
-    """Return a service method that runs its repository's logic in a unit of work that may write.
+    """Return a service method that runs a repository's method in a unit of work that can write.
 
     Args:
         logic, refused: See :func:`reading`.
@@ -115,22 +115,22 @@ def writing(
 
 
 def left_out(name: str) -> Callable[..., NoReturn]:
-    """Return a function that raises an error, for a name of older programs without a successor.
+    """Return a function that always raises an error, in place of a removed function.
 
-    The error's hint describes what to use instead.
+    The error's hint says what to use instead.
     """
 
     def refuse(*_: object, **__: object) -> NoReturn:
-        """Raise ``QueryError``."""
+        """Raise ``QueryError``, whatever the arguments."""
         raise QueryError(f"{name} is not available", hint=RECORDS[name])
 
     return refuse
 
 
 def _repeated(run: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Decorate a method to run again after a deadlock.
+    """Decorate a method so that it is retried after a deadlock.
 
-    Inside a larger unit it is not run again, because the deadlock rolls back the whole unit.
+    Inside a larger unit of work it is not retried, because the deadlock rolls back the whole unit.
     """
     again = once_more(run)
 

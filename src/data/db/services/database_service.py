@@ -46,67 +46,67 @@ class ReposBundle:
 
     @cached_property
     def users(self) -> UsersRepo:
-        """Users and identities."""
+        """Repository of users and their identities."""
         return UsersRepo(self.s, self.clock)
 
     @cached_property
     def telegram_verification(self) -> VerificationRepo:
-        """Verification codes."""
+        """Repository of verification codes."""
         return VerificationRepo(self.s, self.clock)
 
     @cached_property
     def jobs(self) -> JobsRepository:
-        """Schedules and runs."""
+        """Repository of schedules and runs."""
         return JobsRepository(self.s, self.clock)
 
     @cached_property
     def telegram_settings(self) -> SettingsRepo:
-        """Settings of a chat program, by key."""
+        """Repository of a chat program's settings, by key."""
         return SettingsRepo(self.s, self.clock)
 
     @cached_property
     def telegram_feedback(self) -> FeedbackRepo:
-        """Feedback."""
+        """Repository of users' feedback."""
         return FeedbackRepo(self.s, self.clock)
 
     @cached_property
     def telegram_audit(self) -> CommandAuditRepo:
-        """The log of the commands that users have sent."""
+        """Repository of the log of commands that users have sent."""
         return CommandAuditRepo(self.s, self.clock)
 
     @cached_property
     def bots(self) -> BotsRepo:
-        """Bots."""
+        """Repository of bots."""
         return BotsRepo(self.s, self.clock)
 
     @cached_property
     def trades(self) -> TradesRepo:
-        """Trades."""
+        """Repository of trades."""
         return TradesRepo(self.s, self.clock)
 
     @cached_property
     def positions(self) -> PositionsRepo:
-        """Positions."""
+        """Repository of positions."""
         return PositionsRepo(self.s, self.clock)
 
     @cached_property
     def metrics(self) -> MetricsRepo:
-        """Performance metrics."""
+        """Repository of performance metrics."""
         return MetricsRepo(self.s, self.clock)
 
     @cached_property
     def trading(self) -> TradeRepository:
-        """All trading records."""
+        """Repository of all trading records."""
         return TradeRepository(self.s, self.clock)
 
     @cached_property
     def telegram(self) -> TelegramRepository:
-        """All records of a chat program."""
+        """Repository of all of a chat program's records."""
         return TelegramRepository(self.s, self.clock)
 
 
 class _Unit(NamedTuple):
-    """The unit of work of the current context."""
+    """The unit of work that is open in the current context."""
 
     service: DatabaseService
     thread: int
@@ -118,12 +118,13 @@ _unit: ContextVar[_Unit | None] = ContextVar("onetape_records_unit", default=Non
 
 
 class DatabaseService:
-    """Units of work on one database. Thread-safe.
+    """Opens units of work on one database. Thread-safe.
 
     All methods raise :class:`~src.data.errors.DatabaseError` if the database cannot be used.
 
     Args:
-        database: Database; by default that of the environment, on first use.
+        database: Database; by default the one that the environment variables name, opened on first
+            use.
         clock: Source of the current time; by default the system clock.
     """
 
@@ -133,7 +134,7 @@ class DatabaseService:
 
     @property
     def database(self) -> Database:
-        """The database."""
+        """The database on which units of work are opened."""
         if self._database is None:
             self._database = get_database()
         return self._database
@@ -157,20 +158,20 @@ class DatabaseService:
     def uow(self) -> Iterator[ReposBundle]:
         """Provide repositories whose changes are committed together at the end, or not at all.
 
-        Inside another unit of this thread, this is part of that unit.
+        If this thread already has a unit of work open, the block becomes part of it.
         """
         with self.unit(writes=True) as repos:
             yield repos
 
     @contextmanager
     def get_telegram_repo(self) -> Iterator[TelegramRepository]:
-        """Provide the chat's records in a unit of work."""
+        """Provide the repository of chat records in a unit of work."""
         with self.uow() as repos:
             yield repos.telegram
 
     @contextmanager
     def get_trading_repo(self) -> Iterator[TradeRepository]:
-        """Provide the trading records in a unit of work."""
+        """Provide the repository of trading records in a unit of work."""
         with self.uow() as repos:
             yield repos.trading
 
@@ -178,8 +179,8 @@ class DatabaseService:
     def unit(self, *, writes: bool) -> Iterator[ReposBundle]:
         """Provide the repositories of a writing unit of work, or of a read-only one that takes no lock.
 
-        Inside another unit of this thread, this is part of that unit; after an error, only the
-        writes of this part are rolled back.
+        If this thread already has a unit of work open, the block becomes part of it; after an
+        error, only the writes of the block are rolled back.
         """
         outer = self.current()
         if outer is not None and (outer.writes or not writes):
@@ -196,7 +197,7 @@ class DatabaseService:
                 _unit.reset(token)
 
     def current(self) -> Any:
-        """Return the service's unit of work in which the call is made, or None outside of one."""
+        """Return the service's current unit of work, or None if there is none."""
         unit = _unit.get()
         # A thread that received the context of another thread must not use that thread's session.
         is_own = unit is not None and unit.service is self and unit.thread == threading.get_ident()
@@ -207,17 +208,17 @@ services = Singleton[DatabaseService]("service of the database")
 
 
 def get_database_service() -> DatabaseService:
-    """Return this process's service, for the database of the environment."""
+    """Return this process's service, for the database that the environment variables name."""
     return services.get(DatabaseService)
 
 
 def init_databases() -> None:
-    """Create the tables of :func:`get_database_service` if there are none."""
+    """Create the tables in the database of :func:`get_database_service` if there are none."""
     get_database_service().init_databases()
 
 
 def __getattr__(name: str) -> Any:
-    """Return the service, created on first use, for ``database_service``; any other name is an error."""
+    """Return the service for ``database_service``, created on first use; reject other names."""
     if name != "database_service":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return get_database_service()

@@ -9,10 +9,10 @@ __all__ = ["JobsService"]
 
 
 class JobsService(BaseDBService):
-    """The functions of :class:`~src.data.db.repos.repo_jobs.JobsRepository`, documented there.
+    """The methods of :class:`~src.data.db.repos.repo_jobs.JobsRepository`, each as a unit of work.
 
-    Schedules and runs are detached objects with all their attributes. Alerts and their runs are
-    never among them. Thread-safe.
+    Schedules and runs are returned as detached objects with all their attributes loaded. Alerts and
+    their runs are never included. Thread-safe.
     """
 
     part = "jobs"

@@ -18,7 +18,7 @@ __all__ = ["TelegramService", "new_verification_code", "telegram_service"]
 
 
 class TelegramService(BaseDBService):
-    """The functions of this module, for any database. Thread-safe."""
+    """The functions of this module as methods, for any database. Thread-safe."""
 
     part = "telegram"
 

@@ -15,7 +15,7 @@ __all__ = ["TradingService", "get_bot_configuration_schema", "trading_service"]
 
 
 class TradingService(BaseDBService):
-    """The functions of this module, for any database. Thread-safe."""
+    """The functions of this module as methods, for any database. Thread-safe."""
 
     part = "trading"
 

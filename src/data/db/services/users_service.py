@@ -1,7 +1,8 @@
 """Users and their identities, as functions: each is one unit of work.
 
 The functions are the methods of :class:`~src.data.db.repos.repo_users.UsersRepo`, and are
-documented there. All are thread-safe; users are detached objects with all their attributes.
+documented there. All are thread-safe; users are returned as detached objects with all their
+attributes loaded.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["UsersService", "users_service"]
 
 
 class UsersService(BaseDBService):
-    """The functions of this module, for any database. Thread-safe."""
+    """The functions of this module as methods, for any database. Thread-safe."""
 
     part = "users"
 
@@ -32,15 +33,15 @@ class UsersService(BaseDBService):
     def ensure_user_for_telegram(
         self, telegram_user_id: str | int, defaults_user: dict[str, Any] | None = None
     ) -> int:
-        """Return a user's id; a new user is created.
+        """Return the id of a chat's user, creating the user if necessary.
 
-        ``defaults_user`` may have the new user's ``email``, ``role`` and ``is_active``.
+        ``defaults_user`` can contain the new user's ``email``, ``role`` and ``is_active``.
         """
         return self.repos.users.ensure_user_for_telegram(telegram_user_id, defaults_user)
 
     @with_uow
     def create_user(self, email: str, role: str, is_active: bool = True) -> dict[str, Any]:
-        """Add a user, and return it by column.
+        """Add a user, and return it as a dictionary with the columns as keys.
 
         Raises:
             QueryError: The address is invalid, or another user has it.

@@ -26,16 +26,20 @@ _LONGEST = 200
 def read_changes(
     text: str, name: str, canonical: Callable[[str], str]
 ) -> tuple[list[NameInterval], list[SymbolBoundary]]:
-    """Return the intervals and the boundaries in a file.
+    """Parse a file of dated symbol changes; return its intervals and boundaries.
+
+    An interval is a range of dates on which a symbol means one instrument; a boundary is a rename,
+    merger, spin-off or delisting.
 
     Args:
         text: Content of the file.
-        name: Name of the file. The source of a row without a source is this name and the line.
-        canonical: Returns the canonical spelling of a symbol; raises :class:`DataError`.
+        name: Name of the file. For a row that names no source, the source is this name with the
+            line number.
+        canonical: Returns the canonical spelling of a symbol, or raises :class:`DataError`.
 
     Raises:
-        QueryError: A column is missing or unknown, or rows are wrong; the message has the first
-            lines.
+        QueryError: A column is missing or unknown, or rows are invalid; the message names the first
+            faulty lines.
     """
     rows = csv.reader(io.StringIO(text), strict=True)
     intervals: list[NameInterval] = []
@@ -82,7 +86,7 @@ def _header(cells: list[str], name: str) -> list[str]:
 
 
 class _Row:
-    """The cells of one line by column; reading a faulty cell raises an error with the reason."""
+    """The cells of one line, by column; reading an invalid cell raises an error with the reason."""
 
     def __init__(
         self, cells: list[str], header: list[str], place: str, canonical: Callable[[str], str]

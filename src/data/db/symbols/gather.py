@@ -57,7 +57,7 @@ _OF_BARS = (
 
 @dataclass(frozen=True)
 class ActionFacts:
-    """A split or dividend in the form of the table: exact, one for each ex-date and type."""
+    """A split or dividend as stored in the table: exact, and one row for each ex-date and type."""
 
     ex_date: date
     action_type: str
@@ -79,10 +79,10 @@ class SymbolFacts:
         symbol: Canonical symbol.
         values: Maps each column to its value, or to None if the symbol has no such value. A column
             that could not be determined is missing; its stored value is kept.
-        sources: Maps each column to ``source`` and ``at`` (ISO 8601, UTC), and anything else that
-            explains the value.
+        sources: Maps each column to ``source`` and ``at`` (ISO 8601, UTC), and further details that
+            explain the value.
         actions: Splits and dividends; None if they could not be read.
-        problems: Reasons why something is missing.
+        problems: Reasons why facts are missing.
     """
 
     symbol: str
@@ -92,7 +92,7 @@ class SymbolFacts:
     problems: list[str] = field(default_factory=list)
 
     def note(self, column: str, value: Any, source: str, at: str, **more: Any) -> None:
-        """Record a value with its source and time; a value of None removes the source."""
+        """Record a value with its source and time; if the value is None, no source is kept."""
         self.values[column] = value
         if value is not None:
             self.sources[column] = {"source": source, "at": at, **more}
@@ -107,7 +107,7 @@ def gather(
         manager: Data manager with the cache and the vendors.
         symbol: Canonical symbol.
         keys: Stored series of the symbol.
-        ask: Whether to query vendors; not done for a former name, which they do not know.
+        ask: Whether to query vendors; False for a former name, which vendors no longer know.
     """
     facts = SymbolFacts(symbol)
     instrument = manager.client.query(symbol, _DAY).instrument
@@ -147,7 +147,7 @@ def _fundamentals(manager: DataManager, facts: SymbolFacts) -> None:
 
 
 def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]) -> None:
-    """Add to ``facts`` what the stored series show. If nothing is stored, these facts are None."""
+    """Add to ``facts`` the values that follow from the stored series, or None if nothing is stored."""
     client = manager.client
     facts.values |= dict.fromkeys(_OF_BARS)
     coverage = {key: [p for p in client.coverage(key) if p.state != "empty"] for key in keys}
@@ -186,7 +186,7 @@ def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]
 def _of_days(
     client: BarsClient, facts: SymbolFacts, key: SeriesKey, parts: Sequence[CoverageSpan]
 ) -> None:
-    """Record the volume, turnover and volatility of the last daily bars."""
+    """Add to ``facts`` the volume, turnover and volatility of the last daily bars."""
     # Twice as many days as sessions, plus the longest pause of a market.
     end = parts[-1].span.end
     span = Span(end - (2 * BARS + 30) * DAY_MS, end)
@@ -220,11 +220,11 @@ def _of_days(
 
 
 def volatility(closes: Sequence[float], sessions_a_year: int) -> float | None:
-    """Return the annual volatility of the last 30 daily log returns; None if there are fewer.
+    """Return the annualized volatility of the last 30 daily log returns; None if there are fewer.
 
     Args:
         closes: Closes of daily bars, ascending, adjusted for splits.
-        sessions_a_year: Number of sessions per year, to scale a day's deviation to a year.
+        sessions_a_year: Number of sessions per year, used to scale the daily deviation to a year.
     """
     last = closes[-BARS - 1 :]
     if len(last) <= BARS or not all(math.isfinite(close) and close > 0 for close in last):
@@ -262,10 +262,10 @@ def _day(stamp_ms: int, client: BarsClient, key: SeriesKey) -> date:
 
 
 def action_facts(actions: Sequence[KnownAction]) -> tuple[ActionFacts, ...]:
-    """Convert the actions that count to rows, one for each ex-date and type.
+    """Convert the accepted splits and dividends to rows, one for each ex-date and type.
 
     The amount is per share, in terms of the shares on the ex-date. Several dividends on one day
-    are one row with their sum, and the description names each.
+    become one row with their sum; the description names each of them.
     """
     counted = [one for one in actions if one.counts and one.action.is_sound]
     splits = [one.action for one in counted if one.action.type == "split"]
@@ -309,13 +309,13 @@ def _facts_of(reported: KnownAction, splits: Sequence[Action]) -> ActionFacts:
 
 
 def exact(number: Fraction) -> Decimal:
-    """Convert a fraction to a decimal, with 50 digits if it has no finite decimal form."""
+    """Convert a fraction to a decimal, rounded to 50 digits if it has no finite decimal form."""
     return _CONTEXT.divide(Decimal(number.numerator), Decimal(number.denominator)).normalize(
         _CONTEXT
     )
 
 
 def ended(changes: Iterable[SymbolChange], symbol: str, today: date) -> SymbolChange | None:
-    """Return the boundary that ended a symbol's meaning, or None if it still means something."""
+    """Return the change that ended a symbol's meaning, or None if the symbol is still in use."""
     past = sorted(one for one in changes if one.concerns(symbol) and one.ex_date <= today)
     return past[-1] if past and past[-1].ends(symbol) else None

@@ -1,7 +1,7 @@
 """Derives from the imported files the instrument that a symbol means on each day. Pure.
 
-Dates are session dates; an interval holds from ``start`` up to but not including ``end``. None is
-the unknown past or the open future.
+Dates are session dates; an interval holds from ``start`` up to but not including ``end``. None
+means an unknown start or an open end.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _MARK = "\n"
 
 @dataclass(frozen=True)
 class NameInterval:
-    """A range of dates in which a symbol means one instrument.
+    """A range of dates on which a symbol means one instrument.
 
     Attributes:
         symbol, instrument: Name, and the instrument that it means.
-        start, end: First day, and first day on which it no longer holds.
-        source: Source of the statement.
-        origin: Imported file; empty if the interval follows from a boundary.
-        is_closed: Whether only a boundary ends the interval, which is open in its file.
+        start, end: First day of the interval, and first day after it.
+        source: Source of this information.
+        origin: Name of the imported file; empty if the interval was derived from a boundary.
+        is_closed: Whether the end comes from a boundary, while the file leaves the interval open.
     """
 
     symbol: str
@@ -40,11 +40,11 @@ class NameInterval:
     is_closed: bool = False
 
     def as_imported(self) -> NameInterval:
-        """Return the interval as its file has it, without an end that only a boundary gave it."""
+        """Return the interval as it is in its file, without an end that a boundary added."""
         return replace(self, end=None, is_closed=False) if self.is_closed else self
 
     def holds(self, day: date) -> bool:
-        """Return whether the symbol means the instrument on ``day``."""
+        """Return whether the interval contains ``day``."""
         return (self.start is None or self.start <= day) and (self.end is None or day < self.end)
 
     def overlaps(self, other: NameInterval) -> bool:
@@ -61,11 +61,11 @@ class NameInterval:
 
 @dataclass(frozen=True)
 class SymbolBoundary:
-    """A dated boundary of an instrument, with the fields of :class:`SymbolChange`.
+    """A dated boundary (rename, merger, spin-off or delisting), with the fields of ``SymbolChange``.
 
     Attributes:
-        instrument: Instrument of the boundary, if the file names it.
-        origin: Imported file; empty if the boundary follows from two intervals.
+        instrument: Instrument that the boundary is about, if the file names it.
+        origin: Name of the imported file; empty if the boundary was derived from two intervals.
     """
 
     day: date
@@ -88,10 +88,10 @@ class Identity:
     Attributes:
         symbol, on: Symbol and day.
         instrument: Instrument that the symbol means, or the symbol itself if nothing is recorded.
-        start, end: Interval around the day, half-open; None is the unknown past or the open
-            future.
-        source: Source of the statement; empty if nothing is recorded.
-        current: Last symbol that means the instrument, under which vendors have its bars.
+        start, end: Half-open interval that contains the day; None means an unknown start or an open
+            end.
+        source: Source of this information; empty if nothing is recorded.
+        current: Latest symbol for the instrument, under which vendors provide its bars.
         names: All recorded intervals of the instrument, by date.
     """
 
@@ -118,8 +118,8 @@ def derive(
     A rename ends the old symbol's interval and begins one for the new symbol, with the same
     instrument. A merger or a delisting ends an interval, and a spin-off begins one. Two intervals
     of the same instrument imply a rename if one begins on the day when the other ends. An
-    instrument that no file names is called like its last symbol. The result does not depend on the
-    order of the arguments.
+    instrument that no file names gets the name of its last symbol. The result does not depend on
+    the order of the arguments.
 
     Raises:
         QueryError: An interval is reversed, two intervals of one symbol overlap, or a boundary
@@ -155,7 +155,7 @@ def _renames(intervals: Sequence[NameInterval]) -> list[SymbolBoundary]:
 
 
 class _Names:
-    """The intervals by symbol, while boundaries are applied by date."""
+    """Holds the intervals by symbol, while boundaries are applied in date order."""
 
     def __init__(self, intervals: Sequence[NameInterval]) -> None:
         self._of: dict[str, list[NameInterval]] = defaultdict(list)
@@ -173,7 +173,7 @@ class _Names:
         self._of[new.symbol].append(new)
 
     def apply(self, events: Sequence[SymbolBoundary]) -> None:
-        """Apply the boundaries of one day: first those that end intervals, then the others."""
+        """Apply the boundaries on one day: first those that end intervals, then the others."""
         ends: dict[str, SymbolBoundary] = {}
         for event in (one for one in events if one.kind != "spinoff"):
             other = ends.setdefault(event.symbol, event)
@@ -212,7 +212,7 @@ class _Names:
         return old.instrument
 
     def _begin(self, event: SymbolBoundary, instrument: str) -> None:
-        """Begin an interval of the successor at a boundary."""
+        """Begin an interval for the successor at a boundary."""
         there = next((one for one in self._of[event.successor] if one.holds(event.day)), None)
         if there is None:
             new = NameInterval(
@@ -292,9 +292,9 @@ def identity_of(symbol: str, on: date, intervals: Sequence[NameInterval]) -> Ide
 def changes_of(
     symbol: str, events: Iterable[SymbolBoundary], intervals: Iterable[NameInterval]
 ) -> list[SymbolChange]:
-    """Return the boundaries that concern a symbol, in the form used by the store of bars.
+    """Return the boundaries that concern a symbol, in the form that the bar store uses.
 
-    The boundary for a rename to the symbol includes the symbol's earlier meaning, if recorded.
+    The boundary for a rename to the symbol states what the symbol meant before, if recorded.
     """
     own = by_date(one for one in intervals if one.symbol == symbol)
     changes = []

@@ -20,8 +20,9 @@ from ..core.base import Base
 class Symbol(Base):
     """The known facts about a symbol.
 
-    ``sources`` has, for each column, the ``source`` and the time ``at`` of its value; for money
-    also the ``currency``, and for calculated values the ``window`` and the ``formula``.
+    ``sources`` contains, for each column, the ``source`` of its value and its time (``at``); for
+    amounts of money also the ``currency``, and for calculated values the ``window`` and the
+    ``formula``.
     """
 
     __tablename__ = "symbols_v2"
@@ -48,11 +49,11 @@ class Symbol(Base):
 
 
 class CorporateAction(Base):
-    """A split or dividend, with exact ratio and amount.
+    """A split or dividend, with its exact ratio or amount.
 
     ``ratio`` is ``numerator`` (new shares) divided by ``denominator`` (old shares). If the quotient
-    has no finite decimal form, such as 1/15, only these two are exact. ``amount`` is per share, in
-    terms of the shares on the ex-date. Several dividends on one day are a single row.
+    has no finite decimal form, as for 1/15, only numerator and denominator are exact. ``amount`` is
+    per share, in terms of the shares on the ex-date. Several dividends on one day are a single row.
     """
 
     __tablename__ = "corporate_actions"
@@ -76,8 +77,8 @@ class CorporateAction(Base):
 class SymbolAlias(Base):
     """The instrument that a symbol means from ``valid_from`` up to but not including ``valid_to``.
 
-    ``origin`` is the imported file, or empty if the row was derived from a boundary. ``is_closed``
-    is true if only a boundary ends the interval, which is open in its file.
+    ``origin`` is the name of the imported file, or empty if the row was derived from a boundary.
+    ``is_closed`` is true if the end comes from a boundary, while the file leaves the interval open.
     """
 
     __tablename__ = "symbol_aliases"
@@ -101,7 +102,7 @@ class Boundary(Base):
     """A day on which the meaning of a symbol begins or ends: rename, merger, spin-off, delisting.
 
     ``instrument`` is the instrument concerned, or empty if the file does not name it. ``origin`` is
-    the imported file, or empty if the row was derived from two aliases.
+    the name of the imported file, or empty if the row was derived from two aliases.
     """
 
     __tablename__ = "symbol_boundaries"

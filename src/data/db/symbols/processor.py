@@ -28,32 +28,33 @@ _COLUMNS = ("open", "high", "low", "close", "volume")
 
 
 class CorporateActionsProcessor:
-    """Adjusts frames of raw daily bars for a symbol's rows in the table ``corporate_actions``.
+    """Adjusts raw daily bars for the splits and dividends in the ``corporate_actions`` table.
 
-    Only actions with an ex-date inside the frame are applied, newest first: prices are as of the
-    frame's end. For today's basis use ``DataManager.get_ohlcv``.
+    Only splits and dividends with an ex-date inside the frame are applied, newest first, so prices
+    are adjusted as of the frame's end. For prices adjusted as of today, use
+    ``DataManager.get_ohlcv``.
 
     Args:
-        db_session: SQLAlchemy session, asynchronous or not; it is the caller's, and only read
-            from.
+        db_session: The caller's SQLAlchemy session, asynchronous or not; it is only used for
+            reading.
     """
 
     def __init__(self, db_session: Any) -> None:
         self.db = db_session
 
     async def adjust_prices(self, df: Any, symbol: str) -> Any:
-        """Return the frame by date, with the prices before each ex-date adjusted.
+        """Return the frame, sorted by date, with the prices before each ex-date adjusted.
 
         The input is not changed. A split divides prices before its ex-date by its ratio and
         multiplies their volume by it. A dividend multiplies prices before it by ``1 - amount /
-        close before the ex-date``. Each price is rounded once. Without an action inside the
-        frame, the input itself is returned.
+        close before the ex-date``. Each price is rounded only once. If no split or dividend is
+        inside the frame, the input itself is returned.
 
         Args:
             df: Polars or pandas frame with a column ``date`` (or ``timestamp``) or a time index,
-                and any of ``open high low close volume``. The date of a time is that in its own
+                and any of ``open high low close volume``. A timestamp's date is the one in its own
                 time zone.
-            symbol: Symbol as in the table, such as ``AAPL``.
+            symbol: Symbol, spelled as in the table, such as ``AAPL``.
 
         Raises:
             QueryError: The frame has no times, or contains values that are not times.
@@ -70,7 +71,7 @@ class CorporateActionsProcessor:
 
 
 def load_actions(session: Session, symbol: str, first: date, last: date) -> list[Action]:
-    """Return a symbol's splits and dividends with an ex-date in ``first``..``last``, by date."""
+    """Return a symbol's splits and dividends with ex-dates from ``first`` to ``last``, by date."""
     statement = (
         select(CorporateAction)
         .where(CorporateAction.symbol == symbol)
@@ -93,7 +94,7 @@ def _action(row: CorporateAction) -> Action:
 
 
 class _Frame:
-    """The times and prices of a frame of either library, ascending; neither library is imported."""
+    """The times and prices of a pandas or Polars frame, ascending; neither library is imported."""
 
     def __init__(self, df: Any) -> None:
         self._df = df
@@ -103,7 +104,7 @@ class _Frame:
         self.stamps: Stamps = times[self._order]
 
     def _times(self) -> Stamps:
-        """Return the times in milliseconds, as local times without their time zone."""
+        """Return the times in milliseconds, as local times without a time zone."""
         df, name = self._df, next((one for one in _TIMES if one in self._df.columns), None)
         column = df[name] if name is not None else getattr(df, "index", ())
         times = [
@@ -147,7 +148,7 @@ class _Frame:
     def _with(self, columns: dict[str, NDArray[np.float64]]) -> Any:
         """Return the frame, sorted by date, with new columns.
 
-        An integer column stays one if all new values are integers.
+        An integer column keeps its type if all new values are integers.
         """
         if not self._is_polars:
             frame = self._df.iloc[self._order].copy()

@@ -37,9 +37,9 @@ class RefreshedSymbol:
         symbol: Canonical symbol.
         outcome: ``written``; ``same``: nothing has changed; ``unknown``: no facts were found, and
             no row was written; ``failed``.
-        actions: Number of splits and dividends in the table.
-        recorded: Symbols whose dated changes were recorded in the cache by this refresh.
-        problems: Facts that could not be obtained, so that the stored ones are unchanged.
+        actions: Number of the symbol's splits and dividends in the table.
+        recorded: Symbols whose dated changes, such as renames, this refresh recorded in the cache.
+        problems: Facts that could not be obtained and therefore stay as stored.
     """
 
     symbol: str
@@ -52,7 +52,7 @@ class RefreshedSymbol:
 def refresh_symbols(
     database: Database, manager: DataManager, symbols: Sequence[str] | None = None
 ) -> Iterator[RefreshedSymbol]:
-    """Copy the known facts about symbols to the tables, and their dated changes to the cache.
+    """Copy the known facts about symbols to the tables, and their renames, mergers etc. to the cache.
 
     Vendors are queried only for fundamentals that are due, and not for former names; everything
     else is read from the cache. A refresh that finds nothing new writes nothing. The row of a
@@ -62,8 +62,8 @@ def refresh_symbols(
     Args:
         database: Database whose tables are filled.
         manager: Data manager whose cache and vendors are read.
-        symbols: Symbols as users type them; None means all that are stored, have a row, or have a
-            dated change.
+        symbols: Symbols as users type them; None means all that have stored bars, a row, or a dated
+            change.
 
     Yields:
         One result for each symbol, in order.
@@ -124,7 +124,7 @@ def write(
     Args:
         session: Session of a writing unit.
         facts: Facts that were gathered.
-        changes: Boundaries of the symbol, which determine whether it is active.
+        changes: Dated changes of the symbol, which determine whether it is active.
         now: Time of writing.
     """
     _add_activity(facts, changes, now.date())
@@ -146,10 +146,10 @@ def write(
 
 
 def _add_activity(facts: SymbolFacts, changes: Iterable[SymbolChange], today: date) -> None:
-    """Set whether the symbol is active.
+    """Determine whether the symbol is active, and add this to ``facts``.
 
-    A recorded boundary takes precedence; without one, a symbol counts as inactive if vendors have
-    had no bars for it lately.
+    A recorded change such as a delisting decides; without one, a symbol counts as inactive if
+    vendors have recently had no bars for it.
     """
     end = ended(changes, facts.symbol, today)
     if end is not None:

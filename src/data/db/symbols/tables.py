@@ -39,11 +39,11 @@ class ImportReport:
     """The changes made by an import.
 
     Attributes:
-        origin: Name of the file; a later import under this name replaces this one.
+        origin: Name of the file; a later import of a file with this name replaces this one.
         rows: Number of intervals and boundaries in it.
         added, removed: Number of rows added to and removed from the two tables, including derived
             rows.
-        symbols: Names that the changes concern.
+        symbols: Symbols that the changes concern.
     """
 
     origin: str
@@ -56,10 +56,10 @@ class ImportReport:
 def import_changes(
     database: Database, path: Path, canonical: Callable[[str], str], now: datetime
 ) -> ImportReport:
-    """Import a CSV file of dated changes, in one unit; :mod:`.changes_file` has its columns.
+    """Import a CSV file of dated changes in one transaction; :mod:`.changes_file` lists its columns.
 
-    A file imported again under the same name replaces its earlier content. Rows that are the same
-    keep their ``recorded_at``.
+    Importing a file again under the same name replaces its earlier content. Unchanged rows keep
+    their ``recorded_at``.
 
     Args:
         database: Database to import into.
@@ -68,8 +68,8 @@ def import_changes(
         now: Time of the import.
 
     Raises:
-        QueryError: The file cannot be read, a row is wrong, or rows contradict each other or the
-            content of other files; nothing was imported.
+        QueryError: The file cannot be read, a row is invalid, or rows contradict each other or
+            other imported files; nothing was imported.
         DatabaseError: The database cannot be written.
     """
     intervals, events = read_changes(_text(path), path.name, canonical)
@@ -97,7 +97,7 @@ def _replaced(
     values: Iterable[Any],
     now: datetime,
 ) -> list[tuple[Any, bool]]:
-    """Change a table's rows to ``values``; return each row that was added (True) or removed."""
+    """Make a table's rows equal to ``values``; return each added (True) or removed (False) value."""
     new = dict.fromkeys(values)
     removed = []
     for row in session.scalars(select(model)):
@@ -127,10 +127,10 @@ def _text(path: Path) -> str:
 
 
 def lock(session: Session) -> None:
-    """Keep other writers of these tables out until the unit of work ends; readers continue.
+    """Block other writers of these tables until the unit of work ends; readers are not blocked.
 
-    On SQLite a writing unit already does so. Rows that do not exist yet cannot be locked
-    individually.
+    On SQLite a writing unit already does so. On PostgreSQL the whole tables are locked, because
+    rows that do not exist yet cannot be locked individually.
     """
     if session.get_bind().dialect.name == "postgresql":
         names = (Symbol, SymbolAlias, Boundary)
@@ -139,7 +139,7 @@ def lock(session: Session) -> None:
 
 
 def load(session: Session) -> tuple[list[NameInterval], list[SymbolBoundary]]:
-    """Return all intervals and boundaries."""
+    """Return all stored intervals and boundaries of symbols."""
     return (
         [_interval(row) for row in session.scalars(select(SymbolAlias))],
         [_event(row) for row in session.scalars(select(Boundary))],
@@ -227,11 +227,12 @@ def _unknown(symbol: str) -> QueryError:
 
 
 def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, list[SymbolChange]]:
-    """Return the boundaries of each name, in the form used by the store of bars.
+    """Return the boundaries for each symbol, in the form that the bar store uses.
 
     Args:
         session: Session of a reading unit.
-        symbol: Limits the result to this name and the others in its boundaries; None means all names.
+        symbol: Limits the result to this symbol and the other symbols in its boundaries; None means
+            all symbols.
     """
     intervals, events = load(session) if symbol is None else _around(session, symbol)
     events_of: dict[str, list[SymbolBoundary]] = defaultdict(list)
@@ -265,7 +266,7 @@ def _boundaries(session: Session, names: set[str]) -> list[SymbolBoundary]:
 
 
 def _once(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
-    """Return boundaries without duplicates; of equal ones, keep the one with the first source."""
+    """Remove duplicate boundaries; of equal ones, the one whose source sorts first is kept."""
     first: dict[tuple[date, str, str, str], SymbolBoundary] = {}
     for one in sorted(events, key=lambda event: event.source):
         first.setdefault((one.day, one.kind, one.symbol, one.successor), one)
@@ -273,17 +274,18 @@ def _once(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
 
 
 def described(session: Session, symbol: str, on: date | None = None) -> dict[str, Any]:
-    """Return everything recorded for a symbol, as plain values.
+    """Return everything recorded about a symbol, as plain values.
 
     Args:
         session: Session of a reading unit.
         symbol: Canonical symbol.
-        on: Date on which to resolve it.
+        on: Date for which to resolve the symbol; if None, ``identity`` is None.
 
     Returns:
-        ``symbol``; ``values``: each column's ``value`` with its entry in ``sources``;
-        ``identity`` on ``on``, or None; ``names``: the intervals of the symbol and of its
-        instruments; ``boundaries``; ``actions``: the number of splits and dividends.
+        A dictionary with the keys ``symbol``; ``values`` (each column's ``value``, with its entry
+        in ``sources``); ``identity`` (the instrument on the date ``on``, or None); ``names`` (the
+        intervals of the symbol and of its instruments); ``boundaries``; ``actions`` (the number of
+        splits and dividends).
 
     Raises:
         QueryError: Nothing is recorded for the symbol, or it means nothing on that day.

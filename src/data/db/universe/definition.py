@@ -25,14 +25,15 @@ class UniverseDefinition:
     """The definition of a universe.
 
     Attributes:
-        type: ``static`` (a list), ``filter`` (the symbols in the table that pass a filter) or
-            ``index`` (files about an index).
-        description: Text for people.
+        type: ``static`` (a list of symbols), ``filter`` (the symbols in the symbols table that pass
+            the filters) or ``index`` (files that list the members of an index).
+        description: Description for human readers.
         symbols: Symbols of a static universe.
         filters: ``min_market_cap``, ``max_market_cap`` and ``min_price`` in USD,
             ``min_avg_volume`` in shares per day, all inclusive; ``sectors``, ``exclude_sectors``:
             lists of names.
-        index_name: File of an index, or a name for files that are imported later.
+        index_name: Path of a file that lists an index's members, or a name for files that are
+            imported later.
     """
 
     type: str
@@ -42,7 +43,7 @@ class UniverseDefinition:
     index_name: str | None = None
 
     def model_dump(self) -> dict[str, Any]:
-        """Return the attributes as plain JSON values."""
+        """Return the attributes as a dictionary of JSON values."""
         return asdict(self) | {
             "symbols": list(self.symbols) if self.symbols is not None else None,
             "filters": dict(self.filters) if self.filters is not None else None,
@@ -52,8 +53,8 @@ class UniverseDefinition:
         """Check that the definition is complete and consistent.
 
         Raises:
-            UniverseError: An attribute is missing, invalid or does not fit the others; the message
-            names it.
+            UniverseError: An attribute is missing, is invalid or does not fit the type; the message
+                names the attribute.
         """
         if self.type not in TYPES:
             raise UniverseError(
@@ -86,7 +87,9 @@ def check_filters(filters: Mapping[str, Any]) -> None:
             )
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if name in _NUMBERS and not (is_number and math.isfinite(value) and value >= 0):
-            raise UniverseError(f"the filter {name} must be a number from 0, not {value!r:.80}")
+            raise UniverseError(
+                f"the filter {name} must be a non-negative number, not {value!r:.80}"
+            )
         is_list = isinstance(value, list | tuple | set | frozenset) and value
         if name in _LISTS and not (is_list and all(isinstance(one, str) and one for one in value)):
             raise UniverseError(f"the filter {name} must be a list of names, not {value!r:.80}")

@@ -89,13 +89,13 @@ Canonical = Callable[[str], str]
 
 @dataclass(frozen=True)
 class IndexFile:
-    """The content of a file; one of the first three is not None.
+    """The content of a membership file; exactly one of the first three attributes is not None.
 
     Attributes:
-        intervals: Intervals, disjoint for each symbol, in the order of the file.
-        changes: Entries of a change log.
-        symbols: Symbols of a roster.
-        passed_over: Names of the columns that were skipped.
+        intervals: Membership intervals, disjoint for each symbol, in the order of the file.
+        changes: Entries in a change log.
+        symbols: Symbols on a roster (a list without dates).
+        passed_over: Names of the skipped columns.
     """
 
     intervals: tuple[Interval, ...] | None = None
@@ -105,7 +105,7 @@ class IndexFile:
 
 
 def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
-    """Read a file; if any line is faulty, the whole file is rejected.
+    """Read a membership file; if any line is invalid, the whole file is rejected.
 
     Args:
         data: Content of the file, UTF-8.
@@ -113,8 +113,8 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
         canonical: Returns the canonical spelling of a symbol, or raises ``QueryError``.
 
     Raises:
-        UniverseError: A line cannot be read or contradicts another (``line`` is its number), or a
-            skipped column has dates.
+        UniverseError: A line is invalid or contradicts another (the error's ``line`` is its
+            number), or a skipped column contains dates.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -149,9 +149,9 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
     if "symbol" in columns and columns & {"from", "to"}:
         if not {"from", "to"} <= columns:
             what = (
-                "joined (`from`) and none on which any left"
+                "joined (`from`) but none on which any left"
                 if "from" in columns
-                else "left (`to`) and none on which any joined"
+                else "left (`to`) but none on which any joined"
             )
             raise UniverseError(
                 (
@@ -187,8 +187,8 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
     """Return the names of the columns that are skipped.
 
     Raises:
-        UniverseError: At least half of the values in such a column are dates. Words that replace a
-            date are not counted.
+        UniverseError: At least half of the values in such a column are dates, not counting words
+            that stand for a date.
     """
     names = [name for name in rows[0][1] if name not in read]
     for name in names:
@@ -203,7 +203,7 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
         )
         if values and 2 * days >= len(values):
             raise UniverseError(
-                f"{title} has dates in the column {name!r:.80}, which is not read",
+                f"{title} has dates in column {name!r:.80}, but that column is not read",
                 line=1,
                 hint=f"give the column the name of its meaning ({_SHAPES}), or remove it",
             )
@@ -213,12 +213,12 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
 def _counted_day(text: str, is_of_time: bool) -> date | None:
     """Return the date that a number represents, or None.
 
-    Excel counts days, other programs seconds or milliseconds since 1970.
+    Excel stores dates as numbers of days, other programs as seconds or milliseconds since 1970.
 
     Args:
         text: Text of the number.
-        is_of_time: Whether the column's name refers to time. If not, only numbers of seconds or
-            milliseconds that are whole days are dates.
+        is_of_time: Whether the column's name suggests a time. If not, only seconds or milliseconds
+            that amount to whole days count as a date.
     """
     match = _COUNTED.fullmatch(text)
     if match is None:
@@ -233,7 +233,7 @@ def _counted_day(text: str, is_of_time: bool) -> date | None:
 
 
 def read_day(text: str) -> date | None:
-    """Return the date in a string, or None: ``2025-07-08``, ``2025-7-8``, ``July 9, 2025``."""
+    """Return the date that a string such as ``2025-7-8`` or ``July 9, 2025`` means, or None."""
     if match := _ISO.fullmatch(text):
         year, month, day = map(int, match.groups())
     elif match := _WORDS.fullmatch(text):
@@ -252,7 +252,7 @@ def read_day(text: str) -> date | None:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads the rows of one file."""
+    """Reads the rows of one membership file."""
 
     title: str
     canonical: Canonical
@@ -366,7 +366,7 @@ def _csv_rows(text: str, title: str) -> Iterator[Row]:
 
 
 def _json_rows(text: str, title: str) -> Iterator[Row]:
-    """Yield each entry's number, from 1, and its values by name; a string entry is a symbol."""
+    """Yield each entry's number, from 1, and its values by name; a plain string is a symbol."""
     try:
         entries: Any = json.loads(text)
     except json.JSONDecodeError as exc:

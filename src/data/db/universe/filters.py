@@ -14,12 +14,12 @@ Closes = Callable[[Sequence[str]], Mapping[str, float]]
 
 
 class SymbolFigures(NamedTuple):
-    """The figures of an active symbol in the symbols table; None means unknown.
+    """The values of an active symbol that filters use; None means unknown.
 
     Attributes:
         symbol: Canonical symbol.
         market_cap: Market capitalization in ``currency``.
-        currency: Currency of its amounts of money.
+        currency: Currency of ``market_cap``.
         sector: Name of its sector.
         avg_daily_volume: Average daily volume in shares.
     """
@@ -36,7 +36,7 @@ class Selection(NamedTuple):
 
     Attributes:
         symbols: Symbols that pass all filters.
-        excluded: Maps each other symbol to a string with the first filter that it does not pass.
+        excluded: Maps each other symbol to a text that names the first filter it did not pass.
     """
 
     symbols: tuple[str, ...]
@@ -50,9 +50,9 @@ def select(
 
     Args:
         candidates: Active symbols.
-        filters: Filters that ``check_filters`` accepts.
-        closes: Returns the last close price of each symbol for which one is known. It is called at
-            most once, with the symbols that pass all other filters.
+        filters: Filters, already checked by ``check_filters``.
+        closes: Returns the last close of each symbol for which one is known. It is called at most
+            once, with the symbols that pass all other filters.
     """
     excluded: dict[str, str] = {}
     passed = []
@@ -74,7 +74,7 @@ def select(
 
 
 def _reason(one: SymbolFigures, filters: Mapping[str, Any]) -> str:
-    """Return the reason why a symbol does not pass, apart from its price; empty if it passes."""
+    """Return the reason why a symbol fails a filter other than the price; empty if it passes."""
     for name, bound in filters.items():
         if name in ("sectors", "exclude_sectors"):
             what = _of_sector(one.sector, bound, is_wanted=name == "sectors")

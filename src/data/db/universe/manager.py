@@ -48,11 +48,11 @@ Plan = Generator[_Work, Any, T]
 
 
 class _Plans:
-    """The steps of each call as generators, for synchronous and asynchronous use.
+    """The logic of each call as a generator of units of work, for synchronous and asynchronous use.
 
     Args:
-        data_manager: Data manager that spells symbols and has the cached close prices; by default
-            that of the process.
+        data_manager: Data manager that defines the spelling of symbols and reads cached close
+            prices; by default that of the process.
         clock: Source of the current time.
     """
 
@@ -115,7 +115,7 @@ class _Plans:
     def _state(
         self, definition: UniverseDefinition
     ) -> Plan[tuple[UniverseSource, Selection | None]]:
-        """Return the current members under a definition and, for a filter, the selection."""
+        """Return the current members according to a definition and, for a filter, the selection."""
         if definition.index_name is not None:
             return state_of_file(definition.index_name, self._rules()), None
         if definition.filters is None:
@@ -138,7 +138,7 @@ class _Plans:
         unit: Callable[[Session, datetime], list[Refreshed] | None],
         selection: Selection | None = None,
     ) -> Plan[list[Refreshed]]:
-        """Run a writing unit of work; return its results, with the symbols that a filter excluded."""
+        """Run a writing unit of work; return its results, to which excluded symbols are added."""
         now = self.now()
         refreshed = yield _Work(lambda session: unit(session, now), writes=True)
         excluded = {} if selection is None else selection.excluded
@@ -184,7 +184,7 @@ class _Plans:
 
 
 def _checked(members: Members, strict: bool) -> Members:
-    """Return the members; if they are not point-in-time, warn, or raise an error if ``strict``."""
+    """Return the members; if they are not point-in-time, warn or, if ``strict``, raise an error."""
     if members.is_pit:
         return members
     if strict:
@@ -213,7 +213,7 @@ def _day(value: date | str, name: str) -> date:
 
 
 def _instant(value: datetime | date | str, now: datetime) -> datetime:
-    """Return ``known_at`` as a UTC instant: for a date its end, for today the current time."""
+    """Return ``known_at`` as a UTC instant: for a date its end, but for today the current time."""
     day: datetime | date | None = None
     if isinstance(value, str):
         day = read_day(value)
@@ -237,15 +237,15 @@ def _instant(value: datetime | date | str, now: datetime) -> datetime:
 
 
 class StoredUniverses:
-    """The universes in a database. Thread-safe.
+    """The universes (named lists of symbols) in a database. Thread-safe.
 
-    Satisfies :class:`~src.data.model.universe.Universes`. Its methods raise
+    Implements :class:`~src.data.model.universe.Universes`. Its methods raise
     :class:`~src.data.errors.DatabaseError` if the database cannot be used.
 
     Args:
         database: Database; by default this process's.
-        data_manager: Data manager that spells symbols and has the cached close prices; by default
-            that of the process.
+        data_manager: Data manager that defines the spelling of symbols and reads cached close
+            prices; by default that of the process.
         clock: Source of the current time.
     """
 
@@ -264,8 +264,8 @@ class StoredUniverses:
         Nothing is recorded if the members have not changed.
 
         Raises:
-            UniverseError: The name, the definition or a symbol is invalid, or its file cannot be
-                used.
+            UniverseError: The name, the definition or a symbol is invalid, or the definition's file
+                cannot be used.
         """
         return self._run(self._plans.create(name, definition))
 
@@ -276,18 +276,18 @@ class StoredUniverses:
         today: str | Path | None = None,
         source: str | None = None,
     ) -> Refreshed:
-        """Record the memberships in a file about an index; a missing universe is created.
+        """Record the memberships in a file about an index, creating the universe if necessary.
 
         Args:
             name: Name of the universe.
-            file: Intervals, a change log or a list, as described in docs/universes.md.
+            file: File with intervals, a change log or a list, as described in docs/universes.md.
             today: File with today's list of members: a change log is applied to it backwards, and
                 intervals are compared with it.
-            source: Name of the source; by default the file's name. A file replaces the earlier
-                memberships from the same source.
+            source: Name of the source; by default the file's name. The file replaces the
+                memberships recorded earlier from the source with this name.
 
         Raises:
-            UniverseError: A line is wrong, or the files do not fit together; nothing was
+            UniverseError: A line is invalid, or the files do not fit together; nothing was
                 recorded.
         """
         return self._run(self._plans.import_file(name, file, today, source))
@@ -295,7 +295,7 @@ class StoredUniverses:
     def refresh(self, name: str) -> list[Refreshed]:
         """Record the current memberships from a universe's sources, all in one transaction.
 
-        Nothing is recorded if they have not changed.
+        Nothing is recorded if the memberships have not changed.
 
         Raises:
             UniverseError: The universe does not exist, or a source cannot be used.
@@ -314,7 +314,7 @@ class StoredUniverses:
         return _checked(self._run(self._plans.members(name, as_of, known_at, since)), strict)
 
     def summaries(self) -> list[Summary]:
-        """Return a summary of each universe, by name."""
+        """Return a summary of each universe, ordered by name."""
         with self._database.reading() as session:
             return storage.summaries(session)
 
@@ -344,16 +344,17 @@ def open_universes() -> StoredUniverses:
 
 
 class UniverseManager:
-    """Universes through the caller's own session, async or not; the methods are awaited.
+    """Universes accessed through the caller's own session; all methods are coroutines.
 
-    A method that writes commits the session's transaction, or rolls it back if it fails. Errors
-    from the session itself are SQLAlchemy's. Not thread-safe, because sessions are not. Without
-    an event loop, use :class:`StoredUniverses`, which has the same methods.
+    The session can be asynchronous or not. A method that writes commits the session's transaction,
+    or rolls it back if the method fails. Errors from the session itself are SQLAlchemy's. Not
+    thread-safe, because sessions are not. Programs without an event loop use
+    :class:`StoredUniverses`, which has the same methods.
 
     Args:
         db_session: SQLAlchemy ``Session`` or ``AsyncSession`` for a database with the tables.
-        data_manager: Data manager that spells symbols and has the cached close prices; by default
-            that of the process.
+        data_manager: Data manager that defines the spelling of symbols and reads cached close
+            prices; by default that of the process.
         clock: Source of the current time.
     """
 
@@ -426,7 +427,7 @@ async def _awaited(value: Any) -> None:
 
 
 def _advanced(plan: Plan[Any], result: Any) -> tuple[_Work | None, Any]:
-    """Continue a plan with the result of its last unit.
+    """Continue a plan (a generator of units of work) with the result of its last unit.
 
     Return the next unit and None or, at the end, None and the plan's result.
     """

@@ -1,13 +1,13 @@
-"""Dated membership: statements of sources, changes by a refresh, members on a day. Pure.
+"""Dated membership: what sources state, the changes made by a refresh, members on a day. Pure.
 
 A *source* is a named file or list. Its *statement* is the memberships that it contains. A statement
 that was recorded at some time is a *record*: a header and intervals of session dates ``[start,
 end)``, one or more for each symbol. Nothing is ever overwritten: an interval that no longer holds
 is marked with the record that replaced it, so that every earlier answer can be given again.
 
-A *dated* source itself says when each membership began and ended (as intervals, or as a change log
-that is walked back from today's list). A *roster* is a list without dates; it is valid from the day
-on which it was recorded.
+A *dated* source states when each membership began and ended (as intervals, or as a change log that
+is walked back from today's list). A *roster* is a list without dates; it is valid from the day on
+which it was recorded.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ _MOST_NAMED = 5
 
 
 class Interval(NamedTuple):
-    """One membership.
+    """One membership of a symbol in a universe.
 
     Attributes:
         symbol: Canonical symbol.
-        start: First session date of the membership; None if it began before the source begins.
+        start: First session date of the membership; None if it began before the period that the
+            source covers.
         end: First session date after the membership; None if it continues.
-        evidence: Location in the source: lines of the file, or a filing's number.
+        evidence: Location in the source: line numbers in the file, or the number of a filing.
     """
 
     symbol: str
@@ -61,10 +62,10 @@ class Step(NamedTuple):
 
     Attributes:
         symbol, day: Symbol and day of the entry.
-        until: Next session date for which the source has a possible entry for the symbol. Days
-            before it are not point-in-time: the symbol's membership between the two dates is
-            unknown, and the log may lack other changes before them.
-        reason, evidence: Reason why the entry is impossible, and its location.
+        until: Session date of the symbol's next valid entry. Days before it are not point-in-time:
+            the symbol's membership between the two dates is unknown, and the log may lack other
+            changes before them.
+        reason, evidence: Reason why the entry is impossible, and its location in the log.
     """
 
     symbol: str
@@ -76,16 +77,17 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Memberships:
-    """The statement of a source.
+    """All memberships that a source states.
 
     Attributes:
-        is_dated: Whether the source contains the dates of memberships; if not, it is a roster.
-        intervals: Memberships; in a roster, they start on the day of the list.
-        first: First session date for which the source has information.
+        is_dated: Whether the source dates the memberships; if not, it is a roster (a plain list).
+        intervals: Memberships; those in a roster start on the day of the list.
+        first: First session date that the source covers.
         steps: Impossible entries.
         last_change: Last day on which a membership begins or ends, or None.
-        habit_days: Longest time between two recent changes; None if there are too few.
-        notes: Further remarks, each a sentence.
+        habit_days: Longest time between two recent changes, in days; None if there are too few
+            changes.
+        notes: Further remarks, one sentence each.
     """
 
     is_dated: bool
@@ -99,13 +101,14 @@ class Memberships:
 
 @dataclass(frozen=True)
 class MembershipRecord:
-    """The header of a recorded statement.
+    """The header of a record: what a source stated about memberships at one time.
 
     Attributes:
-        number: Number of the record, which grows with time within a universe. source: Name of the
-        source. recorded_at: Time of recording, timezone-aware UTC. evidence: Evidence for the whole
-        statement: name and digest of the file, or origin of a list. is_dated, first, steps,
-        last_change, habit_days: See :class:`Memberships`; for a roster,
+        number: Number of the record, which increases with time within a universe.
+        source: Name of the source.
+        recorded_at: Time of recording, timezone-aware UTC.
+        evidence: Name and digest of the file, or the origin of a list.
+        is_dated, first, steps, last_change, habit_days: See :class:`Memberships`; for a roster,
             ``first`` is the day of its first record.
     """
 
@@ -126,7 +129,7 @@ class MembershipRecord:
 
 
 class StoredInterval(NamedTuple):
-    """An interval as it is stored, with the record that opened it and the one that replaced it."""
+    """A stored interval, with the record that added it and the one that replaced it."""
 
     symbol: str
     start: date | None
@@ -140,12 +143,12 @@ class StoredInterval(NamedTuple):
         return (self.start is None or self.start <= day) and (self.end is None or day < self.end)
 
     def is_current(self, record: int) -> bool:
-        """Return whether the interval holds as of a record."""
+        """Return whether the interval was current at the time of a record."""
         return self.record <= record and (self.replaced_by is None or self.replaced_by > record)
 
 
 class MembershipDiff(NamedTuple):
-    """The effect of a refresh: the intervals that no longer hold, and the new ones."""
+    """The changes made by a refresh: the intervals that no longer hold, and the new ones."""
 
     replaced: tuple[StoredInterval, ...]
     opened: tuple[Interval, ...]
@@ -155,7 +158,7 @@ class MembershipDiff(NamedTuple):
 
 
 def dated(intervals: Iterable[Interval]) -> Memberships:
-    """Return the memberships in a source with dated intervals.
+    """Return the memberships that dated intervals describe.
 
     Raises:
         UniverseError: The source has no intervals.
@@ -173,10 +176,10 @@ def dated(intervals: Iterable[Interval]) -> Memberships:
 def walk_back(
     roster: Collection[str], changes: Iterable[MembershipChange], today: date
 ) -> Memberships:
-    """Return the statement of a change log, by applying it backwards to today's list.
+    """Return the memberships that follow from applying a change log backwards to today's list.
 
-    Of identical entries only one is used; a symbol that is added and removed on the same day does
-    not change. Entries after ``today`` are not used, because today's list does not reflect them.
+    Duplicate entries are used only once; a symbol that is added and removed on the same day does
+    not change. Entries after ``today`` are ignored, because today's list does not reflect them yet.
 
     Raises:
         UniverseError: The log has no entry up to ``today``, or its members today differ from the
@@ -223,13 +226,13 @@ def walk_back(
 
 
 def roster(symbols: Iterable[str], day: date) -> Memberships:
-    """Return the memberships in a list without dates; all of them begin on ``day``."""
+    """Return the memberships in a list without dates; they all begin on ``day``."""
     rows = tuple(Interval(symbol, day, None) for symbol in sorted(set(symbols)))
     return Memberships(False, rows, day, (), day)
 
 
 def respelled(statement: Memberships, spelling: Callable[[str], str]) -> Memberships:
-    """Return a source's memberships with the symbols in another spelling."""
+    """Return a source's memberships with each symbol replaced by ``spelling(symbol)``."""
     return replace(
         statement,
         intervals=tuple([row._replace(symbol=spelling(row.symbol)) for row in statement.intervals]),
@@ -241,7 +244,7 @@ def check_likeness(stated: Collection[str], today: Collection[str]) -> None:
     """Check that the members according to a dated source resemble today's list.
 
     Raises:
-        UniverseError: They differ by more than 5 %.
+        UniverseError: The two sets of members differ by more than 5 %.
     """
     both = set(stated) ^ set(today)
     if len(both) <= MOST_DIFFERENT * max(1, len(today)):
@@ -252,7 +255,7 @@ def check_likeness(stated: Collection[str], today: Collection[str]) -> None:
             f"in {counted(len(both), 'symbol')}, more than {MOST_DIFFERENT:.0%}: "
             f"{some(sorted(both))}"
         ),
-        hint=("the file is about another list, or changes are missing in it; nothing was imported"),
+        hint=("the file is about a different list, or lacks some changes; nothing was imported"),
     )
 
 
@@ -271,11 +274,11 @@ def habit(days: Iterable[date]) -> int | None:
 
 
 def difference(current: Iterable[StoredInterval], statement: Memberships) -> MembershipDiff:
-    """Return the changes to a source's current intervals that a new statement makes.
+    """Return the changes that new content of a source makes to its current intervals.
 
-    A roster ends, on its day, the memberships of symbols that are no longer on it, and begins those
-    of new symbols. A dated source replaces all intervals that differ from its new ones, including
-    past ones.
+    A roster (a list without dates) ends, on its day, the memberships of symbols that are no longer
+    on it, and begins those of new symbols. A dated source replaces all intervals that differ from
+    its new ones, even those in the past.
     """
     stored = list(current)
     if statement.is_dated:
@@ -301,14 +304,14 @@ def difference(current: Iterable[StoredInterval], statement: Memberships) -> Mem
 
 
 class View(NamedTuple):
-    """The basis of an answer.
+    """The day and the records on which an answer about members is based.
 
     Attributes:
         day: Requested session date.
         used: Day whose intervals are used: ``day`` or, if no source goes back that far, the first
-            day of a source (for a change log, the day before that).
-        records: Latest record of each source that is used, as of ``known_at``.
-        last: Number of the latest record as of ``known_at``.
+            day of a source (for a change log, the day before its first day).
+        records: For each source that is used, its latest record as of ``known_at``.
+        last: Number of the universe's latest record as of ``known_at``.
         known_from: First session date for which any source is point-in-time, as of ``known_at``.
         is_pit: Whether all sources that are used are point-in-time on the day.
     """
@@ -361,8 +364,8 @@ def before_first(
 ) -> tuple[View, Sequence[Held]]:
     """Return a view with the stored rows for the day that it uses.
 
-    For a day before the first one of a change log, the members before its first entry are used.
-    Other sources have no members before their first day, so that day's members are used.
+    For a day before a change log begins, the members before its first entry are used. Other sources
+    have no members before their first day, so the members on their first day are used.
     """
     if view.used > view.day:
         day = view.used - timedelta(days=1)
@@ -381,16 +384,17 @@ def answer(
     last_check: date | None,
     intervals: Callable[[], Iterable[StoredInterval]],
 ) -> Members:
-    """Return the members for a view.
+    """Return the members of a universe on the day of a view.
 
     Args:
         name: Name of the universe.
         view: View chosen by :func:`view`.
-        rows: Rows stored for ``seen.used``, from all records.
+        rows: Rows stored for the day ``view.used``, from all records.
         records: All records of the universe, oldest first.
-        known_at: Requested time of knowledge; None means everything recorded.
-        last_check: Day on which rosters were last compared with their source.
-        intervals: Function that returns the intervals for that day; called if sources disagree.
+        known_at: Time up to which records are used; None means all records.
+        last_check: Day on which rosters were last compared with their sources.
+        intervals: Function that returns the intervals for that day; called only if sources
+            disagree.
     """
     names = {record.source for record in view.records}
     source_of = {record.number: record.source for record in records if record.source in names}
@@ -456,7 +460,7 @@ def any_day(
     for one in days:
 
         def held_on(day: date) -> list[Held]:
-            """Return the symbols listed on a day, with the records that list and replaced them."""
+            """Return the members on a day, with the records that added and replaced them."""
             return [(r.symbol, r.record, r.replaced_by) for r in rows if r.includes(day)]
 
         at, held_rows = before_first(view(name, records, one, known_at), held_on)
@@ -490,7 +494,7 @@ def _disputed(
     source_of: Mapping[int, str],
     intervals: Iterable[StoredInterval],
 ) -> Iterable[Unresolved]:
-    """Yield the symbols for which the sources disagree, with the evidence of each source."""
+    """Yield the symbols on which the sources disagree, with the evidence from each source."""
     stated = {
         (source_of.get(row.record), row.symbol): _written(row)
         for row in intervals
@@ -519,8 +523,8 @@ def _written(row: StoredInterval) -> str:
 def _doubts(view: View, unresolved: int) -> Iterable[str]:
     if unresolved:
         yield (
-            f"{counted(unresolved, 'membership')} unresolved: the sources are impossible or "
-            "disagree"
+            f"{counted(unresolved, 'membership')} unresolved: the sources have impossible entries, "
+            "or disagree"
         )
     if view.is_pit or (view.used == view.day and unresolved):
         return
@@ -543,12 +547,12 @@ def _corrections(
     removed: Mapping[int, set[str]],
     records: Sequence[MembershipRecord],
 ) -> Iterable[str]:
-    """Yield a string for each later record that corrected the members on the day.
+    """Yield a description of each later record that corrected the members on the view's day.
 
     Args:
-        view: View of the day.
-        came, left: Map the index of a record to the symbols that it added to, or removed from, the
-            members on the day.
+        view: View for the day.
+        added, removed: Map the index of a record to the symbols that it added to, or removed from,
+            the members on the day.
         records: All records, oldest first.
     """
     started: set[str] = set()
@@ -576,7 +580,7 @@ def _ages(view: View, last_check: date | None) -> Iterable[str]:
 
 
 def age(source: str, last: date | None, habit_days: int | None, day: date) -> Iterable[str]:
-    """Yield a sentence if a source's last change is longer ago on a day than is usual for it."""
+    """Yield a sentence if a source's last change before ``day`` is longer ago than usual for it."""
     if last is not None and habit_days is not None and day - last > timedelta(days=habit_days):
         yield (
             f"{source} is older than usual: its last change was on {last}, "
@@ -586,6 +590,6 @@ def age(source: str, last: date | None, habit_days: int | None, day: date) -> It
 
 
 def some(texts: Sequence[str]) -> str:
-    """Join the first few strings, and add the number of further ones."""
+    """Join the first few strings, and append the number of the remaining ones."""
     rest = len(texts) - _MOST_NAMED
     return ", ".join(texts[:_MOST_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")

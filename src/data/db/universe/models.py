@@ -1,4 +1,4 @@
-"""Tables of universes: definitions, dated statements of their sources, dated memberships."""
+"""Tables for universes: definitions, dated records of their sources, dated memberships."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Universe(Base):
 
 
 class UniverseRecord(Base):
-    """The statement of a source at a time, without its intervals; never changed once written.
+    """A record of what a source stated at one time, without its intervals; never changed once written.
 
-    ``details`` has the impossible entries in a change log, and the files that were read.
+    ``details`` contains the impossible entries in a change log, and the files that were read.
     """
 
     __tablename__ = "universe_records"
@@ -49,8 +49,8 @@ class UniverseRecord(Base):
 class UniverseMember(Base):
     """One membership, for session dates from ``valid_from`` up to but not including ``valid_to``.
 
-    In a stored row, only ``replaced_by`` is ever changed: the first record for which the interval
-    no longer holds.
+    In a stored row, only ``replaced_by`` ever changes; it is the first record for which the
+    interval no longer holds.
     """
 
     __tablename__ = "universe_members"

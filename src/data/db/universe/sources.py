@@ -32,7 +32,7 @@ _MOST_NAME = 60
 
 
 class SymbolRules(NamedTuple):
-    """The parts of the rules that concern symbols.
+    """The symbol-related functions of the rules.
 
     Attributes:
         canonical: Returns the canonical spelling of a symbol, or raises ``QueryError``.
@@ -44,7 +44,7 @@ class SymbolRules(NamedTuple):
 
 
 class _Spelled:
-    """Returns the spelling of a symbol in its source, in uppercase; of several, the first one."""
+    """Returns a symbol's spelling in the source, in uppercase; the first one if there are several."""
 
     def __init__(self, rules: SymbolRules) -> None:
         self._rules = rules
@@ -85,17 +85,17 @@ def state_of_file(
     today: str | Path | None = None,
     source: str | None = None,
 ) -> UniverseSource:
-    """Read a file about an index; if any line is faulty, the whole file is rejected.
+    """Read a file about an index; if any line is invalid, the whole file is rejected.
 
     Args:
-        file: Intervals, a change log or a list; see :mod:`src.data.db.universe.files`.
-        rules: Rules for its symbols.
+        file: File with intervals, a change log or a list; see :mod:`src.data.db.universe.files`.
+        rules: Rules for the symbols in the file.
         today: File with today's list of members: a change log is applied to it backwards, and
             intervals are compared with it.
         source: Name of the source; by default the file's name.
 
     Raises:
-        UniverseError: A file cannot be read, a line is wrong, or the files do not fit together.
+        UniverseError: A file cannot be read, a line is invalid, or the files do not fit together.
     """
     path, canonical = Path(file).expanduser().absolute(), _Spelled(rules)
     listed, digest = _read(path, canonical)
@@ -162,9 +162,9 @@ def _read(path: Path, canonical: Callable[[str], str]) -> tuple[IndexFile, str]:
 def cached_closes(
     manager: DataManager, today: date
 ) -> Callable[[Sequence[str]], Mapping[str, float]]:
-    """Return a function that reads the last close prices of the past seven days from the cache.
+    """Return a function that reads each symbol's last close in the past seven days from the cache.
 
-    It sends no request.
+    The function sends no request.
     """
 
     def closes(symbols: Sequence[str]) -> Mapping[str, float]:

@@ -94,15 +94,15 @@ _READ_SYMBOLS = (
 
 @dataclass(frozen=True)
 class UniverseSource:
-    """The current statement of a source, ready to be recorded.
+    """The memberships that a source currently states, ready to be recorded.
 
     Attributes:
         source: Name of the source.
-        make: Function that returns the statement, given the UTC date on which it is recorded.
+        make: Function that returns the memberships, given the UTC date on which they are recorded.
         evidence: Name and digest of the file, or the origin of a list.
         files: Maps ``file`` and ``roster`` to the paths that were read.
-        notes: Further remarks, each a sentence.
-        canonical: Function that returns the spelling by which symbols are compared.
+        notes: Further remarks, one sentence each.
+        canonical: Function that returns the spelling of a symbol that is used for comparisons.
     """
 
     source: str
@@ -115,7 +115,7 @@ class UniverseSource:
 
 @dataclass(frozen=True)
 class Refreshed:
-    """The changes made by recording a source.
+    """The result of recording a source: what changed, and what was noticed.
 
     Attributes:
         universe, source: Names of the universe and the source.
@@ -123,7 +123,7 @@ class Refreshed:
         opened, replaced: Number of new intervals, and of intervals that no longer hold.
         members: Number of members according to this source, after its last change.
         unresolved: Impossible entries in its change log.
-        notes: Further remarks, each a sentence.
+        notes: Further remarks, one sentence each.
         excluded: Maps each symbol that did not pass a filter to the reason.
     """
 
@@ -190,13 +190,13 @@ def define(
     *,
     is_update: bool = True,
 ) -> Universe:
-    """Return the row of a universe, created if missing, and locked until the unit of work ends.
+    """Return the row of a universe, creating it if necessary, locked until the unit of work ends.
 
-    An existing universe gets the definition if ``is_update`` is True.
+    The definition of an existing universe is replaced if ``is_update`` is True.
 
     Raises:
-        UniverseError: The universe exists, and one of the two types is ``index``, whose sources
-            are files.
+        UniverseError: The universe exists, and its type would change from or to ``index``, whose
+            sources are files.
     """
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     values = {
@@ -224,12 +224,13 @@ def define(
 
 
 def record(session: Session, universe: Universe, state: UniverseSource, now: datetime) -> Refreshed:
-    """Record the statement of a source if it differs from the source's last one.
+    """Record the memberships that a source states, if they differ from its latest record.
 
     The row of the universe must be locked.
 
     Raises:
-        UniverseError: The statement cannot be used.
+        UniverseError: The source's memberships are invalid, or the source had dates before and now
+            has none, or vice versa.
     """
     name = universe.name
     records = read_records(session, name)
@@ -277,7 +278,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
 
 
 def _stated(one: Memberships | MembershipRecord) -> tuple[Any, ...]:
-    """Return a source's facts other than intervals, to detect changes in these facts."""
+    """Return the impossible entries and, for a dated source, the first date, to detect changes."""
     return one.steps, one.first if one.is_dated else None
 
 
@@ -384,7 +385,7 @@ def read_members(
 
     Raises:
         UniverseError: The universe does not exist, nothing was recorded up to ``known_at``, or
-            ``known_at`` is in the future: records made until then would change the answer.
+            ``known_at`` is in the future, where later records could still change the answer.
     """
     # Not through the session: mapping unneeded objects would take most of the time.
     connection = session.connection()
@@ -417,7 +418,7 @@ def read_members(
 
 
 def _of_now(members: Members, now: datetime) -> Members:
-    """Return an answer; mark it as not point-in-time if its day is in the future everywhere."""
+    """Return the members; mark them as not point-in-time if their day is in the future everywhere."""
     if members.as_of <= (now + _EASTERNMOST).date():
         return members
     future = f"{members.as_of} is in the future: later changes are not known"
@@ -426,10 +427,10 @@ def _of_now(members: Members, now: datetime) -> Members:
 
 
 def _with_habits(records: list[MembershipRecord], type_: str) -> list[MembershipRecord]:
-    """Return records in which each roster has its longest recent time between two changes.
+    """Return the records, with ``habit_days`` added for each roster (a list without dates).
 
-    This is ``habit_days``, computed from the times of the source's records so far. A static list
-    has none.
+    This is the longest recent time between two changes, computed from the times of the source's
+    records so far. A static list has none.
     """
     if type_ == "static":
         return records
@@ -444,7 +445,7 @@ def _with_habits(records: list[MembershipRecord], type_: str) -> list[Membership
 
 
 def candidates(session: Session) -> list[SymbolFigures]:
-    """Return the figures of each active symbol in the symbols table, by symbol."""
+    """Return the values that filters use, for each active symbol in the symbols table, by symbol."""
     statement = select(
         Symbol.symbol, Symbol.market_cap, Symbol.currency, Symbol.sector, Symbol.avg_daily_volume
     )
@@ -457,7 +458,7 @@ def candidates(session: Session) -> list[SymbolFigures]:
 
 
 def summaries(session: Session) -> list[Summary]:
-    """Return a summary of each universe, by name."""
+    """Return a summary of each universe, ordered by name."""
     rows = session.scalars(select(Universe).order_by(Universe.name))
     return [_summary(session, row) for row in rows]
 

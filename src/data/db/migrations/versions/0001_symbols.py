@@ -11,7 +11,7 @@ _INSTANT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Create the tables of symbols, their actions, aliases and boundaries."""
+    """Create the tables for symbols, their splits and dividends, aliases and boundaries."""
     schema = op.get_context().version_table_schema
     op.create_table(
         "symbols_v2",
@@ -110,7 +110,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove these tables with their content."""
+    """Drop these tables with their content."""
     schema = op.get_context().version_table_schema
     for name in ("symbol_boundaries", "symbol_aliases", "corporate_actions", "symbols_v2"):
         op.drop_table(name, schema=schema)

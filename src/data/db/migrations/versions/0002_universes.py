@@ -10,7 +10,7 @@ _INSTANT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Create the tables of universes, their records and their members."""
+    """Create the tables for universes, their records and their members."""
     schema = op.get_context().version_table_schema
     place = f"{schema}." if schema else ""
     op.create_table(
@@ -78,7 +78,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove these tables with their content."""
+    """Drop these tables with their content."""
     schema = op.get_context().version_table_schema
     for name in ("universe_members", "universe_records", "universes"):
         op.drop_table(name, schema=schema)

@@ -25,7 +25,7 @@ _TABLES = (
 
 
 def upgrade() -> None:
-    """Create the tables of users, chats, jobs and trading records."""
+    """Create the tables for users, chats, jobs and trading records."""
     schema = op.get_context().version_table_schema
     user = f"{schema}.usr_users.id" if schema else "usr_users.id"
     op.create_table(
@@ -313,7 +313,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove these tables with their content."""
+    """Drop these tables with their content."""
     schema = op.get_context().version_table_schema
     for name in _TABLES:
         op.drop_table(name, schema=schema)

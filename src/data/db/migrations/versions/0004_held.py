@@ -8,7 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the column ``held`` to the table of positions."""
+    """Add the column ``held`` to the positions table."""
     schema = op.get_context().version_table_schema
     op.add_column("trading_positions", sa.Column("held", sa.JSON()), schema=schema)
 
