@@ -129,7 +129,7 @@ def test_a_file_whose_dates_are_none_is_not_replaced(
 def test_a_link_into_the_cache_is_not_followed(manager: DataManager, tmp_path: Path) -> None:
     manager.get_ohlcv(*DAY)
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "binance").symlink_to(tmp_path / "cache" / "BTCUSDT")
+    (tmp_path / "data" / "binance").symlink_to(tmp_path / "cache")
     assert "inside the cache" in exported(manager, tmp_path / "data")["BTCUSDT 1h"].problem
     assert not list((tmp_path / "cache").rglob("*.feather"))
 
