@@ -213,6 +213,12 @@ def _fetch(
             continue
         if asked.keepna:
             frames[ticker] = frame = _with_missing(frame, facts, members[ticker], asked)
+        attempts = facts.get("attempts") or ()
+        if bounds.is_running and attempts and all(one["outcome"] != "ok" for one in attempts):
+            text = f"the running bar is missing: {attempts[-1]['message']}"
+            told = {**facts, "complete": False, "problems": [*facts["problems"], text]}
+            frame.attrs[ATTRS_KEY] = freeze(told)
+            warn_user(f"{facts['symbol']}: {text}", IncompleteDataWarning)
         values[ticker] = values_of(frame)
     shares = [] if asked.is_intraday else [
         ticker for ticker in values if members[ticker].asset_class == "stock"
@@ -221,14 +227,21 @@ def _fetch(
     whole = ask(lacking, adjustment="all") if lacking else {}
     digits = _DIGITS if asked.rounding else None
     for ticker, columns in values.items():
-        frame = frames[ticker]
+        frame, adjusted = frames[ticker], whole.get(ticker)
+        if adjusted is not None and not len(adjusted):
+            facts = adjusted.attrs[ATTRS_KEY]
+            reason = f"prices adjusted for dividends are not known: {_why(facts)}"
+            if asked.auto_adjust:
+                _fail(bars, ticker, reason, facts)
+                continue
+            warn_user(f"{facts['symbol']}: {reason}", IncompleteDataWarning)
         bars.tables[ticker] = table_of(
             frame,
             columns,
             times.of(frame, zone_of(members[ticker])),
             auto_adjust=asked.auto_adjust,
             digits=digits,
-            whole=whole.get(ticker),
+            whole=adjusted,
         )
 
 
@@ -279,8 +292,13 @@ def _examined(manager: DataManager, asked: Asked, bars: Bars) -> Iterator[str]:
     timeframe = asked.timeframe if asked.is_intraday else "1d"
     for ticker, table in bars.tables.items():
         ends = (table.times[0], table.times[-1])
+        # The bars of the answer, and not another vendor's or those of other hours.
+        lane = table.facts.get("lane") if timeframe == asked.timeframe else None
+        label = None if lane is None else lane.partition("@")[2]
         try:
-            report = manager.validate(ticker, timeframe, *(at.to_pydatetime() for at in ends))
+            report = manager.validate(
+                ticker, timeframe, *(at.to_pydatetime() for at in ends), lane=label
+            )
         except DataError as error:
             found: list[dict[str, Any]] = [{"check": "not examined", "evidence": str(error)}]
         else:
@@ -302,12 +320,18 @@ def _report(
         parts.append(
             reason if count == 1 else f"{len(names)} of {count} have no bars: {listed}; {reason}"
         )
-    ignored = {f"{facts['symbol']} " for facts in bars.failed.values()}
+    failed = tuple(f"{facts['symbol']} " for facts in bars.failed.values())
+    usual: tuple[str, ...] = ()
     if asked.period == "max":
         everything = filter(_is_all, bars.tables.values())
         gaps = [(one.facts["symbol"], one.facts["gaps_total"]) for one in everything]
-        ignored |= {f"{symbol} {asked.timeframe}: {count} gap" for symbol, count in gaps}
-    others = [text for text in texts if not text.startswith(tuple(ignored))]
+        usual = tuple(f"{symbol} {asked.timeframe}: {count} gap" for symbol, count in gaps)
+    # A text with more than the gap before the first bar, such as a substitute, is reported.
+    others = [text for text in texts if not text.startswith(failed)
+              and not (text.startswith(usual) and "; " not in text)]  # fmt: skip
+    places = {one.facts["symbol"]: place for place, one in enumerate(bars.tables.values())}
+    # Tickers are fetched in threads, so their texts arrive in any order.
+    others.sort(key=lambda text: places.get(text.partition(" ")[0].rstrip(":"), 0))
     for each, end in ((others, ""), (found, "; no bar was changed")):
         if each:
             more = f" (and {len(each) - 1} more)" if each[1:] else ""

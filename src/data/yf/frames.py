@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import reduce
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -82,7 +81,9 @@ def table_of(
     is_unknown = np.isnan(volume)
     if is_unknown.any():
         volume = np.where(is_unknown, 0, volume)
-    columns["Volume"] = volume.astype(np.int64)
+    counts = volume.astype(np.int64)
+    # Coins are traded in fractions; only Yahoo's volumes are whole.
+    columns["Volume"] = counts if (counts == volume).all() else volume
     columns |= {shown: values[name] for name, shown in _ACTIONS.items() if name in values}
     if digits is not None:
         columns = {name: np.round(column, digits) for name, column in columns.items()}
@@ -110,11 +111,12 @@ class Times:
     def _local(self, stamps: pd.Index, zone: str) -> pd.DatetimeIndex:
         index = pd.DatetimeIndex(stamps, name="Datetime" if self._is_intraday else "Date")
         if self._is_intraday:
-            return index.as_unit(TIME_UNIT).tz_localize("UTC").tz_convert(ZoneInfo(zone))
+            return index.as_unit(TIME_UNIT).tz_localize("UTC").tz_convert(zone)
+        # By its name, a zone has the class that this version of pandas gives to yfinance's frames.
         # A midnight that a change of the clocks repeats or leaves out is moved, as yfinance does.
         latest = np.ones(len(index), bool)
         return index.as_unit(DAY_UNIT).tz_localize(
-            ZoneInfo(zone), ambiguous=latest, nonexistent="shift_forward"
+            zone, ambiguous=latest, nonexistent="shift_forward"
         )
 
 
@@ -160,7 +162,9 @@ def wide_frame(
     floats: list[tuple[str, str]] = []
     whole: list[tuple[str, str]] = []
     for pair in pairs:
-        is_whole = pair[1] == "Volume" and places.get(pair[0], ...) is None
+        is_whole = (
+            places.get(pair[0], ...) is None and tables[pair[0]].columns[pair[1]].dtype == np.int64
+        )
         (whole if is_whole else floats).append(pair)
     blocks = [
         _block(part, tables, places, index, dtype)
