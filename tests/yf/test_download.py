@@ -119,12 +119,13 @@ def test_repair_proposes_and_changes_nothing(manager: DataManager, vendors: Vend
 def test_the_bars_that_are_examined_are_those_of_the_answer(
     manager: DataManager, vendors: VendorServer
 ) -> None:
-    vendors.fault("yahoo", Fault.rescale(100.0, 40), times=1)
-    hours = {"interval": "5m", "start": "2024-06-10", "end": "2024-06-12"}
-    with pytest.warns(IncompleteDataWarning, match="repair=True: AAPL"):
-        yf.Ticker("AAPL").history(prepost=True, repair=True, **hours)
-    plain = yf.Ticker("AAPL").history(repair=True, **hours)
+    hours = {"interval": "5m", "start": "2024-06-10", "end": "2024-06-12", "repair": True}
+    plain = yf.Ticker("AAPL").history(**hours)
     assert list(plain.attrs["onetape"]["repair"]) == []
+    vendors.fault("yahoo", Fault.rescale(100.0, 40), times=1)
+    with pytest.warns(IncompleteDataWarning, match="repair=True: AAPL"):
+        frame = yf.Ticker("AAPL").history(prepost=True, **hours)
+    assert frame.attrs["onetape"]["repair"][0]["check"] != "not examined"
 
 
 def test_weeks_are_examined_by_their_days(manager: DataManager) -> None:
