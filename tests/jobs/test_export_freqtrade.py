@@ -114,6 +114,26 @@ def test_a_longer_file_of_freqtrades_own_is_not_replaced(
     assert exported(manager, tmp_path)["BTCUSDT 1h"].rows == 24
 
 
+@pytest.mark.parametrize("dates", [[{"a": 1}], [[1, 2]], [1 << 62], [True]])
+def test_a_file_whose_dates_are_none_is_not_replaced(
+    manager: DataManager, tmp_path: Path, dates: list[Any]
+) -> None:
+    manager.get_ohlcv(*DAY)
+    path = Path(exported(manager, tmp_path)["BTCUSDT 1h"].path)
+    pd.DataFrame({"date": dates}).to_feather(path)
+    before = path.read_bytes()
+    one = exported(manager, tmp_path)["BTCUSDT 1h"]
+    assert one.problem and one.is_failed and path.read_bytes() == before
+
+
+def test_a_link_into_the_cache_is_not_followed(manager: DataManager, tmp_path: Path) -> None:
+    manager.get_ohlcv(*DAY)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "binance").symlink_to(tmp_path / "cache")
+    assert "inside the cache" in exported(manager, tmp_path / "data")["BTCUSDT 1h"].problem
+    assert not list((tmp_path / "cache").rglob("*.feather"))
+
+
 def test_a_folder_inside_the_cache_is_refused(manager: DataManager, tmp_path: Path) -> None:
     manager.get_ohlcv(*DAY)
     with pytest.raises(StorageError, match="inside the cache"):
@@ -186,6 +206,12 @@ def test_the_command_tells_what_is_missing(
     manager.get_ohlcv(*DAY)
     code, told = run("--for", "freqtrade", str(tmp_path / "data"))
     assert (code, [one["rows"] for one in told]) == (0, [24])
+    manager.get_ohlcv("ETHUSDT", *DAY[1:])
+    path = tmp_path / "data" / "binance" / "ETH_USDT-1h.feather"
+    path.mkdir()
+    code, told = run("--for", "freqtrade", str(tmp_path / "data"))
+    assert (code, sorted(one["rows"] for one in told)) == (1, [0, 24]), "one was not written"
+    path.rmdir()
     vendors.fault("binance", Fault.drop(5), times=1)
     with pytest.warns(IncompleteDataWarning):
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import site
 import stat
 import time
 from pathlib import Path
@@ -78,6 +79,13 @@ def test_the_folder_is_closed_to_others_and_the_server_to_other_machines(spoilt:
     assert spoilt.stage.server.server_address[0] == "127.0.0.1"
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads an environment")
+def test_packages_of_this_user_are_found(spoilt: Set) -> None:
+    assert spoilt.stage._program is not None
+    words = Path(f"/proc/{spoilt.stage._program.pid}/environ").read_text().split("\0")
+    assert f"PYTHONUSERBASE={site.getuserbase()}" in words
+
+
 def test_what_belongs_to_the_user_is_not_touched(spoilt: Set) -> None:
     assert [path.name for path in spoilt.home.iterdir()] == ["rules.yaml"]
 
@@ -112,6 +120,17 @@ def test_an_error_in_place_of_bars_is_a_broken_promise(spoilt: Set, proof: Proof
 
     verdict = carried_out(spoilt.stage, proof._replace(run=refused))
     assert not verdict.is_kept and verdict.saw
+
+
+def test_a_stored_file_that_cannot_be_read_is_a_broken_promise(spoilt: Set) -> None:
+    def cut(stage: Stage) -> checks.Observation:
+        stage.ask("BTCUSDT", "1h", "2024-06-03", "2024-06-03")
+        checks._cut(checks._year_file(stage))
+        checks._stored(stage)
+        raise AssertionError("half a file was read")
+
+    verdict = carried_out(spoilt.stage, Proof("half-bar", "", cut))
+    assert not verdict.is_kept and "2024.csv.gz is not a readable file" in verdict.saw
 
 
 def test_a_process_that_fails_is_a_broken_promise_with_its_last_words(spoilt: Set) -> None:

@@ -53,11 +53,29 @@ def test_a_parquet_table_is_stopped_before_it_is_whole_in_memory(tmp_path: Path)
         FileCarrier(tmp_path).send(HttpRequest("file:///a"))
 
 
-@pytest.mark.parametrize("rows", [0, 1, 9_999, 10_001])
-def test_a_parquet_table_is_read_with_one_header(tmp_path: Path, rows: int) -> None:
+def test_a_feather_table_is_stopped_before_it_is_decompressed(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    parquet.write_table(pa.table({"close": pa.array(range(rows))}), tmp_path / "a.parquet")
+    feather = pytest.importorskip("pyarrow.feather")
+    rows = 12_000_000
+    table = pa.table(dict.fromkeys("abcdef", pa.nulls(rows, pa.bool_()).fill_null(False)))
+    feather.write_feather(table, tmp_path / "a.feather", compression="zstd", chunksize=rows)
+    assert (tmp_path / "a.feather").stat().st_size < 100_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ResponseFormatError, match=r"a.feather contains more than 64 MiB"):
+            FileCarrier(tmp_path).send(HttpRequest("file:///a"))
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+@pytest.mark.parametrize("rows", [0, 1, 9_999, 10_001])
+def test_a_table_is_read_with_one_header(tmp_path: Path, rows: int, kind: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    library = pytest.importorskip(f"pyarrow.{kind}")
+    write = library.write_table if kind == "parquet" else library.write_feather
+    write(pa.table({"close": pa.array(range(rows))}), tmp_path / f"a.{kind}")
     text = FileCarrier(tmp_path).send(HttpRequest("file:///a")).text
     assert text.splitlines() == ['"close"', *map(str, range(rows))]
 

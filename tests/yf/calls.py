@@ -63,6 +63,15 @@ CALLS: dict[str, Run] = {
     "a period after a start": history("ACME", start="2024-05-01", period="1mo"),
     "a period before an end": history("ACME", end="2024-05-01", period="1mo"),
     "an end": history("ACME", end="2024-05-01"),
+    # These ranges end before now, but within a bar that has not closed.
+    "an end in the running week": history("ACME", start="2024-05-06", end="2024-06-12",
+                                          interval="1wk"),
+    "an end in the running quarter": history("ACME", start="2023-03-15", end="2024-05-15",
+                                             interval="3mo"),
+    "an end later than today's open": history("ACME", start="2024-06-03",
+                                              end=datetime(2024, 6, 12, 10)),
+    "an end in the running hour": history("ACME", start="2024-06-11", interval="1h",
+                                          end=datetime(2024, 6, 12, 11)),
     "rounded": history("DIVI", rounding=True, **_MAY),
     "no actions": history("DIVI", actions=False, auto_adjust=False, **_MAY),
     "unknown": history("NOPE"),
@@ -105,5 +114,9 @@ DIFFERENT: dict[str, tuple[str, tuple[str, ...]]] = {
     "before and after hours: 1h": (
         "volume of the hour in which trading opens",
         ("Open", "High", "Low", "Close", "Dividends", "Stock Splits"),
+    ),
+    **dict.fromkeys(
+        ("an end in the running week", "an end in the running quarter"),
+        ("the running week or month, without today", ("Open", "Dividends", "Stock Splits")),
     ),
 }

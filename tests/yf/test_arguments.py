@@ -85,6 +85,8 @@ def test_a_name_that_yfinance_does_not_have_is_a_plain_error() -> None:
         ({"start": "2024-13-01"}, BadRangeError, "YYYY-MM-DD"),
         ({"end": 1e300}, BadRangeError, "YYYY-MM-DD"),
         ({"start": 10**18}, BadRangeError, "YYYY-MM-DD"),
+        ({"start": pd.NaT}, BadRangeError, "YYYY-MM-DD"),
+        ({"end": True}, BadRangeError, "YYYY-MM-DD"),
         ({"timeout": -1}, QueryError, "timeout"),
     ],
 )  # fmt: skip
@@ -135,6 +137,11 @@ def test_what_a_search_would_ignore_is_refused(options: dict[str, Any]) -> None:
         yf.Search("apple", **options)
 
 
+def test_tickers_may_be_an_array(manager: DataManager) -> None:
+    names = pd.Series(["AAPL", "MSFT"])
+    assert yf.download(names, progress=False, **MAY)["Close"].columns.tolist() == names.tolist()
+
+
 def test_unknown_keywords_of_tickers_are_refused(manager: DataManager) -> None:
     with pytest.raises(QueryError, match="colour"):
         yf.Tickers("AAPL").history(colour="red")
@@ -152,6 +159,12 @@ def test_at_night_nothing_runs_and_nothing_is_asked(
     clock.set(to_ms(datetime(2024, 6, 13, 14, 0, tzinfo=UTC)))
     running = yf.download("AAPL", period="5d", progress=False)
     assert running.index[-1] == pd.Timestamp("2024-06-13") and vendors.count() > 0
+
+
+def test_a_period_beyond_the_calendar_is_an_empty_frame(manager: DataManager) -> None:
+    for more in ({"period": "99999y"}, {"period": "9999y", "start": "2024-05-01"}):
+        with pytest.warns(UserWarning, match="AAPL: period '9.*' reaches beyond"):
+            assert yf.download("AAPL", progress=False, **more).empty
 
 
 def test_a_start_in_the_future_is_an_empty_range(

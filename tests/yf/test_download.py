@@ -116,6 +116,18 @@ def test_repair_proposes_and_changes_nothing(manager: DataManager, vendors: Vend
     assert finding["evidence"] and finding["next_step"]
 
 
+def test_the_bars_that_are_examined_are_those_of_the_answer(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    hours = {"interval": "5m", "start": "2024-06-10", "end": "2024-06-12", "repair": True}
+    plain = yf.Ticker("AAPL").history(**hours)
+    assert list(plain.attrs["onetape"]["repair"]) == []
+    vendors.fault("yahoo", Fault.rescale(100.0, 40), times=1)
+    with pytest.warns(IncompleteDataWarning, match="repair=True: AAPL"):
+        frame = yf.Ticker("AAPL").history(prepost=True, **hours)
+    assert frame.attrs["onetape"]["repair"][0]["check"] != "not examined"
+
+
 def test_weeks_are_examined_by_their_days(manager: DataManager) -> None:
     frame = yf.download("AAPL", interval="1wk", repair=True, **MAY)
     assert list(frame.attrs["onetape"]["symbols"]["AAPL"]["repair"]) == []
@@ -144,3 +156,61 @@ def test_local_times_that_occur_twice_are_refused(manager: DataManager) -> None:
     table = Table(hours.tz_convert("America/New_York"), {"Close": np.arange(4.0)}, {})
     with pytest.raises(ValueError, match="ignore_tz=False"):
         wide_frame({"X": table}, {}, ["X"], ignore_tz=True, by_ticker=False)
+
+
+def test_a_substitute_for_all_there_is_is_reported(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.status(451))
+    with pytest.warns(IncompleteDataWarning, match="a substitute of another kind: yahoo"):
+        frame = yf.Ticker("BTCUSDT").history(period="max", interval="1mo", timeout=None)
+    assert frame.attrs["onetape"]["substitute"] and len(frame)
+
+
+def test_a_pair_of_an_exchange_is_not_yahoos_pair_of_another_currency(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    frame = yf.download(["BTC-USDT", "BTC-USD"], **MAY)
+    facts = frame.attrs["onetape"]["symbols"]
+    assert [facts[name]["vendors"] for name in ("BTC-USDT", "BTC-USD")] == [["binance"], ["yahoo"]]
+
+
+def test_volumes_with_fractions_are_not_cut_off(manager: DataManager) -> None:
+    exact = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-01")["volume"]
+    assert (exact % 1 != 0).any()
+    hours = {"interval": "1h", "start": "2024-05-01", "end": "2024-05-02"}
+    frame = yf.download(["BTCUSDT", "BTC-USD"], progress=False, **hours)
+    assert frame["Volume"]["BTCUSDT"].tolist() == exact.tolist()
+    assert frame["Volume"]["BTC-USD"].dtype == np.int64
+    assert yf.Ticker("BTCUSDT").history(**hours)["Volume"].tolist() == exact.tolist()
+
+
+def test_prices_that_cannot_be_adjusted_are_a_failure_and_not_nan(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = manager.get_ohlcv_batch
+
+    def without(names, *args, **more):  # type: ignore[no-untyped-def] # any
+        if "adjustment" not in more:
+            frames = real(names, *args, **more)
+            return {name: frame.drop(columns="adj_close") for name, frame in frames.items()}
+        return {name: real(["NOPE"], *args, **more)["NOPE"] for name in names}
+
+    monkeypatch.setattr(manager, "get_ohlcv_batch", without)
+    with pytest.warns(IncompleteDataWarning, match="AAPL: prices adjusted for dividends are not"):
+        frame = yf.download("AAPL", **MAY)
+    assert list(frame.attrs["onetape"]["failed"]) == ["AAPL"]
+    with pytest.warns(IncompleteDataWarning, match="prices adjusted for dividends are not known"):
+        frame = yf.download("AAPL", auto_adjust=False, **MAY)
+    assert frame["Close"].notna().all().all() and frame["Adj Close"].isna().all().all()
+
+
+def test_a_running_bar_that_no_vendor_sent_is_not_left_out_in_silence(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    yf.Ticker("MSFT").history(period="1mo")
+    vendors.fault("yahoo", Fault.status(500))
+    with pytest.warns(IncompleteDataWarning, match="MSFT: the running bar is missing: HTTP 500"):
+        frame = yf.download("MSFT", period="5d", progress=False)
+    assert frame.index[-1] == pd.Timestamp("2024-06-11")
+    assert frame.attrs["onetape"]["complete"] is False

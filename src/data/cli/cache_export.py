@@ -123,7 +123,7 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
         [one.to_json() for one in done],
         [TextTable(names, rows), styled(f"written: {counted(len(good), 'file')}", "bold")],
         notes=notes if gaps else (),
-        ok=bool(good) and not gaps,
+        ok=bool(good) and not gaps and not any(one.is_failed for one in done),
     )
 
 

@@ -43,12 +43,14 @@ class BarFile(Exported):
     """One exported freqtrade file.
 
     Attributes:
+        is_failed: Whether the bars belong in a file that could not be written.
         left_out: Maps each state other than final to the number of bars in this state, which were
             left out.
         missing: Number of bars missing from the cache between the first and the last bar written.
         first_gap: Time of the first missing bar, in ISO format; empty if none is missing.
     """
 
+    is_failed: bool = False
     left_out: dict[str, int] = field(default_factory=dict)
     missing: int = 0
     first_gap: str = ""
@@ -83,7 +85,7 @@ def write_files(exporter: Exporter, keys: Iterable[SeriesKey], folder: Path) -> 
         except MissingExtraError:
             raise
         except DataError as error:
-            one = BarFile(key, problem=str(error))
+            one = BarFile(key, problem=str(error), is_failed=True)
         if one.path:
             written[Path(one.path)] = key
         done.append(one)
@@ -106,12 +108,17 @@ def _write(
         return BarFile(key, problem="no bar is final yet", left_out=left_out)
     index = cast("pd.DatetimeIndex", final.index)
     missing, first_gap = _missing(index, key.timeframe)
+    exporter.check_outside(path)  # a link in the folder may lead there
+    data = _feather(final)
     if refusal := _refusal(path, index):
-        return BarFile(key, problem=refusal, left_out=left_out)
+        return BarFile(key, problem=refusal, is_failed=True, left_out=left_out)
     Disk().make_folders(path.parent)
-    put(path, _feather(final))
+    put(path, data)
     ends = [iso(int(index[n].value) // 1_000_000) for n in (0, -1)]
-    return BarFile(key, str(path), len(final), ends[0], ends[1], "", left_out, missing, first_gap)
+    return BarFile(
+        key, str(path), len(final), ends[0], ends[1],
+        left_out=left_out, missing=missing, first_gap=first_gap,
+    )  # fmt: skip
 
 
 def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str]:
@@ -164,7 +171,7 @@ def _refusal(path: Path, index: pd.DatetimeIndex) -> str:
         return ""
     try:
         dates = pd.to_datetime(pd.read_feather(path, columns=["date"])["date"], utc=True)
-    except (OSError, ValueError, KeyError) as exc:
+    except (OSError, ValueError, TypeError, KeyError, NotImplementedError) as exc:
         return f"{path} exists and does not contain bars: {exc}"
     ours = index.tz_localize("UTC")
     lost = int((~dates.isin(ours)).sum())

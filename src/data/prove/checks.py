@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -227,6 +228,8 @@ def retry_after(stage: Stage) -> Observation:
     waited = times[1] - times[0] if len(times) > 1 else 0.0
     broken = _unmet(
         (waited >= seconds, f"the next request came after {waited:.1f} s"),
+        # A process that does not read the header pauses for 15 s.
+        (waited < 14.5, f"the next request came only after {waited:.1f} s"),
         *((_is_true(answer, day, 24), f"{_date(day)} was not answered")
           for answer, day in zip(answers, days, strict=True)),
     )  # fmt: skip
@@ -407,8 +410,11 @@ def _year_file(stage: Stage) -> Path:
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the lines of a year file, read as `zcat` reads it."""
-    return gzip.decompress(path.read_bytes()).decode().splitlines()
+    """Return the lines of a year file, read as `zcat` reads it; raise UnfinishedError if it is damaged."""
+    try:
+        return gzip.decompress(path.read_bytes()).decode().splitlines()
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UnfinishedError(f"{path.name} is not a readable file: {error}") from error
 
 
 def _stored(stage: Stage) -> set[str]:

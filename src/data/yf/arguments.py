@@ -118,8 +118,8 @@ class Asked:
 
     def market(self, ticker: str, instrument: Instrument) -> tuple[str, ...]:
         """Return the properties of a ticker on which the result of :meth:`bounds` depends."""
-        pair = "-" if "-" in ticker else ""
-        return instrument.asset_class, instrument.calendar, instrument.timezone, pair
+        provider = _provider(ticker, instrument) or ""
+        return instrument.asset_class, instrument.calendar, instrument.timezone, provider
 
     def bounds(self, ticker: str, instrument: Instrument, client: BarsClient) -> Bounds | None:
         """Return the requested range for an instrument, or None if the range is empty.
@@ -133,8 +133,7 @@ class Asked:
         begins, ends = first, None if last is None or not is_past else last
         if to_ms(first) > now or (ends is not None and ends <= first):
             return None
-        # A pair in Yahoo's own notation, which no other vendor has, is requested only from Yahoo.
-        provider = "yahoo" if instrument.asset_class == "crypto" and "-" in ticker else None
+        provider = _provider(ticker, instrument)
         session: AskedSession = "regular"
         if self.prepost and self.is_intraday and instrument.asset_class == "stock":
             session = "extended"
@@ -152,8 +151,21 @@ class Asked:
                 end = after - timedelta(days=1)
                 if end < start:
                     return None
-        is_running = ends is None and self._may_run(instrument, session, now, client)
+        is_late = end is None or self._is_late(end, _local(now, zone).date())
+        is_running = is_late and self._may_run(instrument, session, now, client)
         return Bounds(start, end, provider, session, is_running)
+
+    def _is_late(self, end: date, today: date) -> bool:
+        """Return whether a range that ends in the past reaches into the running week or months.
+
+        A running day or hour is dropped by yfinance if it ends after the range.
+        """
+        if self.timeframe == "1w":
+            return end >= today - timedelta(days=today.weekday())
+        if self.timeframe not in ("1M", "3M"):
+            return False
+        months = int(self.timeframe[0])
+        return end >= today.replace(month=(today.month - 1) // months * months + 1, day=1)
 
     def _may_run(
         self, instrument: Instrument, session: AskedSession, now: int, client: BarsClient
@@ -219,6 +231,8 @@ def _last_days(
 def _moment(value: Any, zone: ZoneInfo) -> datetime:
     """Convert a start or end to an instant in the exchange's zone, which naive times are in."""
     try:
+        if value is pd.NaT or isinstance(value, bool):
+            raise TypeError
         if isinstance(value, int):
             return _local(value * SECOND_MS, zone)
         if isinstance(value, str):
@@ -238,11 +252,14 @@ def _shifted(at: datetime, period: str, sign: int) -> datetime:
     found = _PERIOD.fullmatch(period)
     assert found is not None  # checked with the arguments
     count, unit = sign * int(found[1]), found[2]
-    if unit in ("d", "wk"):
-        return at + timedelta(days=count * (7 if unit == "wk" else 1))
-    moved = pd.Timestamp(at.replace(tzinfo=None)) + pd.DateOffset(
-        months=count * (12 if unit == "y" else 1)
-    )
+    try:
+        if unit in ("d", "wk"):
+            return at + timedelta(days=count * (7 if unit == "wk" else 1))
+        moved = pd.Timestamp(at.replace(tzinfo=None)) + pd.DateOffset(
+            months=count * (12 if unit == "y" else 1)
+        )
+    except (ValueError, OverflowError) as error:
+        raise BadRangeError(f"period {period!r} reaches beyond the years 1 to 9999") from error
     return moved.to_pydatetime().replace(tzinfo=at.tzinfo)
 
 
@@ -252,6 +269,12 @@ def _local(ms: int, zone: ZoneInfo) -> datetime:
 
 def _in_utc(at: datetime) -> datetime:
     return from_ms(to_ms(at))
+
+
+def _provider(ticker: str, instrument: Instrument) -> str | None:
+    """Return Yahoo for a pair that only Yahoo has, such as BTC-USD but not BTC-USDT; otherwise None."""
+    is_yahoos = instrument.asset_class == "crypto" and instrument.spelling("yahoo") == ticker
+    return "yahoo" if is_yahoos and "-" in ticker else None
 
 
 def zone_of(instrument: Instrument) -> str:
@@ -269,7 +292,7 @@ def symbols_of(tickers: Any) -> list[str]:
         tickers = tickers.replace(",", " ").split()
     if not isinstance(tickers, Collection) or not all(isinstance(one, str) for one in tickers):
         raise QueryError(f"tickers must be strings such as 'AAPL MSFT', not {tickers!r:.80}")
-    if not tickers:
+    if not len(tickers):  # an array of several has no truth value
         raise QueryError("no tickers were passed", hint="such as 'AAPL MSFT'")
     return list(dict.fromkeys(one.strip().upper() for one in tickers))
 

@@ -220,20 +220,36 @@ def _fetch(
         facts = frame.attrs[ATTRS_KEY]
         if not len(frame):
             _fail(bars, ticker, _why(facts), facts)
-        elif asked.keepna:
-            kept[ticker] = _with_missing(frame, facts, members[ticker], asked)
-        else:
-            kept[ticker] = frame
+            continue
+        if asked.keepna:
+            frames[ticker] = frame = _with_missing(frame, facts, members[ticker], asked)
+        attempts = facts.get("attempts") or ()
+        if bounds.is_running and attempts and all(one["outcome"] != "ok" for one in attempts):
+            text = f"the running bar is missing: {attempts[-1]['message']}"
+            lacking = {**facts, "complete": False, "problems": [*facts["problems"], text]}
+            frame.attrs[ATTRS_KEY] = freeze(lacking)
+            warn_user(f"{facts['symbol']}: {text}", IncompleteDataWarning)
+        kept[ticker] = frame
     groups = alike(kept, {ticker: zone_of(members[ticker]) for ticker in kept}, times)
-    lacking = [] if asked.is_intraday else [
+    unadjusted = [] if asked.is_intraday else [
         ticker for group in groups for ticker in group.lacking()
         if members[ticker].asset_class == "stock"
     ]  # fmt: skip
-    whole = ask(lacking, adjustment="all") if lacking else {}
+    whole = ask(unadjusted, adjustment="all") if unadjusted else {}
     digits = _DIGITS if asked.rounding else None
+    for ticker, adjusted in whole.items():
+        if len(adjusted):
+            continue
+        facts = adjusted.attrs[ATTRS_KEY]
+        reason = f"prices adjusted for dividends are not known: {_why(facts)}"
+        if asked.auto_adjust:
+            _fail(bars, ticker, reason, facts)
+            del kept[ticker]
+        else:
+            warn_user(f"{facts['symbol']}: {reason}", IncompleteDataWarning)
     tables: dict[str, Table] = {}
     for group in groups:
-        tables |= tables_of(group, kept, whole, auto_adjust=asked.auto_adjust, digits=digits)
+        tables |= tables_of(group, frames, whole, auto_adjust=asked.auto_adjust, digits=digits)
     bars.tables.update((ticker, tables[ticker]) for ticker in kept)
 
 
@@ -278,8 +294,13 @@ def _examined(manager: DataManager, asked: Asked, bars: Bars) -> Iterator[str]:
     timeframe = asked.timeframe if asked.is_intraday else "1d"
     for ticker, table in bars.tables.items():
         ends = (table.times[0], table.times[-1])
+        # The bars of the answer, and not another vendor's or those of other hours.
+        lane = table.facts.get("lane") if timeframe == asked.timeframe else None
+        label = None if lane is None else lane.partition("@")[2]
         try:
-            report = manager.validate(ticker, timeframe, *(at.to_pydatetime() for at in ends))
+            report = manager.validate(
+                ticker, timeframe, *(at.to_pydatetime() for at in ends), lane=label
+            )
         except DataError as error:
             found: list[dict[str, Any]] = [{"check": "not examined", "evidence": str(error)}]
         else:
@@ -301,12 +322,18 @@ def _report(
         parts.append(
             reason if count == 1 else f"{len(names)} of {count} have no bars: {listed}; {reason}"
         )
-    ignored = {f"{facts['symbol']} " for facts in bars.failed.values()}
+    failed = tuple(f"{facts['symbol']} " for facts in bars.failed.values())
+    usual: tuple[str, ...] = ()
     if asked.period == "max":
         everything = filter(_is_all, bars.tables.values())
         gaps = [(one.facts["symbol"], one.facts["gaps_total"]) for one in everything]
-        ignored |= {f"{symbol} {asked.timeframe}: {count} gap" for symbol, count in gaps}
-    others = [text for text in texts if not text.startswith(tuple(ignored))]
+        usual = tuple(f"{symbol} {asked.timeframe}: {count} gap" for symbol, count in gaps)
+    # A text with more than the gap before the first bar, such as a substitute, is reported.
+    others = [text for text in texts if not text.startswith(failed)
+              and not (text.startswith(usual) and "; " not in text)]  # fmt: skip
+    places = {one.facts["symbol"]: place for place, one in enumerate(bars.tables.values())}
+    # Tickers are fetched in threads, so their texts arrive in any order.
+    others.sort(key=lambda text: places.get(text.partition(" ")[0].rstrip(":"), 0))
     for each, end in ((others, ""), (found, "; no bar was changed")):
         if each:
             more = f" (and {len(each) - 1} more)" if each[1:] else ""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import reduce
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -134,16 +133,21 @@ def tables_of(
     else:
         columns = {name: values[name.lower()] for name in _PRICES}
         columns["Adj Close"] = adjusted
-    columns["Volume"] = np.where(np.isnan(values["volume"]), 0, values["volume"]).astype(np.int64)
+    volume = np.where(np.isnan(values["volume"]), 0, values["volume"])
+    columns["Volume"] = volume
     columns |= {shown: values[name] for name, shown in _ACTIONS.items() if name in values}
     if digits is not None:
         columns = {name: np.round(column, digits) for name, column in columns.items()}
-    return {
-        ticker: Table(
-            bars.times, dict(zip(columns, rows, strict=True)), frames[ticker].attrs[ATTRS_KEY]
-        )
-        for ticker, *rows in zip(bars.tickers, *columns.values(), strict=True)
-    }
+    # Coins are traded in fractions; only Yahoo's volumes are whole.
+    counts = volume.astype(np.int64)
+    are_whole = (counts == volume).all(axis=1)
+    tables = {}
+    for row, ticker in enumerate(bars.tickers):
+        own = {name: column[row] for name, column in columns.items()}
+        if are_whole[row]:
+            own["Volume"] = counts[row]
+        tables[ticker] = Table(bars.times, own, frames[ticker].attrs[ATTRS_KEY])
+    return tables
 
 
 class Times:
@@ -168,11 +172,12 @@ class Times:
     def _local(self, stamps: pd.Index, zone: str) -> pd.DatetimeIndex:
         index = pd.DatetimeIndex(stamps, name="Datetime" if self._is_intraday else "Date")
         if self._is_intraday:
-            return index.as_unit(TIME_UNIT).tz_localize("UTC").tz_convert(ZoneInfo(zone))
+            return index.as_unit(TIME_UNIT).tz_localize("UTC").tz_convert(zone)
+        # By its name, a zone has the class that this version of pandas gives to yfinance's frames.
         # A midnight that a change of the clocks repeats or leaves out is moved, as yfinance does.
         latest = np.ones(len(index), bool)
         return index.as_unit(DAY_UNIT).tz_localize(
-            ZoneInfo(zone), ambiguous=latest, nonexistent="shift_forward"
+            zone, ambiguous=latest, nonexistent="shift_forward"
         )
 
 
@@ -218,7 +223,9 @@ def wide_frame(
     floats: list[tuple[str, str]] = []
     whole: list[tuple[str, str]] = []
     for pair in pairs:
-        is_whole = pair[1] == "Volume" and places.get(pair[0], ...) is None
+        is_whole = (
+            places.get(pair[0], ...) is None and tables[pair[0]].columns[pair[1]].dtype == np.int64
+        )
         (whole if is_whole else floats).append(pair)
     blocks = [
         _block(part, tables, places, index, dtype)

@@ -168,13 +168,11 @@ class FileCarrier:
                 on_disk = os.fstat(raw.fileno()).st_size
                 most = min(most, max(_ALWAYS_INFLATED, _MOST_INFLATED * on_disk))
             is_table = path.suffix in OF_ARROW
-            for part in _table_as_csv(path, raw) if is_table else _blocks(path, raw):
+            for part in _table_as_csv(path, raw, most) if is_table else _blocks(path, raw):
                 check_time("local")
                 size += len(part)
                 if size > most:
-                    raise ResponseFormatError(
-                        f"{path.name} contains more than {most // MEBIBYTE} MiB"
-                    )
+                    raise _too_large(path, most)
                 parts.append(part)
         return b"".join(parts)
 
@@ -209,24 +207,36 @@ def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:
         yield part
 
 
-def _table_as_csv(path: Path, raw: BinaryIO) -> Iterator[bytes]:
+def _too_large(path: Path, most: int) -> ResponseFormatError:
+    return ResponseFormatError(f"{path.name} contains more than {most // MEBIBYTE} MiB")
+
+
+def _table_as_csv(path: Path, raw: BinaryIO, most: int) -> Iterator[bytes]:
     """Yield a Parquet or Feather table as CSV text, in blocks, with its numbers in full precision."""
     kind = path.suffix.removeprefix(".").capitalize()
     try:
         import pyarrow as pa
-        from pyarrow import csv, ipc, parquet
+        from pyarrow import csv, dataset, ipc, parquet
     except ImportError as exc:
         raise MissingExtraError(
             f"reading {kind} files needs pyarrow", hint=install_line("parquet")
         ) from exc
     try:
         is_parquet = path.suffix == ".parquet"
+        # A block of a Feather file is decompressed whole, so its rows are counted before.
+        rows = 0 if is_parquet else dataset.IpcFileFormat().make_fragment(raw).count_rows()
         with parquet.ParquetFile(raw) if is_parquet else ipc.open_file(raw) as file:
             if is_parquet:
                 head, parts = file.schema_arrow.empty_table(), file.iter_batches(_ROWS_AT_ONCE)
             else:
                 head = file.schema.empty_table()
-                parts = map(file.get_batch, range(file.num_record_batches))
+                if rows * len(head.columns) > most:  # a field has at least its delimiter
+                    raise _too_large(path, most)
+                blocks = map(file.get_batch, range(file.num_record_batches))
+                parts = chain.from_iterable(
+                    (block.slice(at, _ROWS_AT_ONCE) for at in range(0, len(block), _ROWS_AT_ONCE))
+                    for block in blocks
+                )
             for number, part in enumerate(chain([head], parts)):
                 text = io.BytesIO()
                 csv.write_csv(part, text, csv.WriteOptions(include_header=number == 0))
