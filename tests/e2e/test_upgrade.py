@@ -123,7 +123,7 @@ def test_doctor_names_bars_that_the_rules_answer_from_elsewhere(
     said = upgraded(cache, rules).said
     assert told(manager.get_ohlcv("BTCUSDT", "1h", *HOURS, strict=True))["vendors"] == ["yahoo"]
     assert vendors.count("yahoo") > 0 == vendors.count("binance")
-    assert named(said, "bars of another kind") == ["BTCUSDT 1h"]
+    assert named(said, "bars of a different kind") == ["BTCUSDT 1h"]
 
 
 def test_doctor_names_splits_and_dividends_that_are_asked_for_again(

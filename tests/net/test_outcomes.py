@@ -77,6 +77,7 @@ TABLE = {
     # The answer itself.
     "AllProvidersFailedError": (_NO,  _NO,  "says nothing",    0,  _CALLER),
     # A vendor that asks by a manager of its own says with it that it does not know the symbol.
+    "DataProviderError":       (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "UnknownSymbolError":      (_NO,  _YES, "answered",        0,  _WALK),
     "IncompleteDataError":     (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "FeedLagError":            (_NO,  _NO,  "says nothing",    0,  _CALLER),
