@@ -67,9 +67,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for action in (info, validate, refresh, clean):
         action.add_argument("name")
     works: tuple[tuple[argparse.ArgumentParser, Callable[[argparse.Namespace], Report]], ...] = (
-        (create, _create), (listed, _list), (info, _info), (validate, _validate),
-        (refresh, _refresh), (clean, _clean),
-    )  # fmt: skip
+        (create, _create),
+        (listed, _list),
+        (info, _info),
+        (validate, _validate),
+        (refresh, _refresh),
+        (clean, _clean),
+    )
     for action, work in works:
         action.add_argument("--bundles", metavar="DIR", help="bundle folder")
         command(action, work)
@@ -146,10 +150,18 @@ def _list(args: argparse.Namespace) -> Report:
             errors.append(error)
     plain = {"folder": str(folder), "bundles": [one.as_dict() for one in bundles]}
     rows = [
-        [one.bundle_name, one.frequency, f"{len(one.symbols):,}", f"{one.row_count:,}",
-         _day(one.start_date), _day(one.end_date), one.source_type[:_MOST_TEXT], f"{one.size_bytes:,}"]
+        [
+            one.bundle_name,
+            one.frequency,
+            f"{len(one.symbols):,}",
+            f"{one.row_count:,}",
+            _day(one.start_date),
+            _day(one.end_date),
+            one.source_type[:_MOST_TEXT],
+            f"{one.size_bytes:,}",
+        ]
         for one in bundles
-    ]  # fmt: skip
+    ]
 
     def shown() -> Iterator[Any]:
         yield Line(str(folder), "dim")
@@ -191,10 +203,16 @@ def _info(args: argparse.Namespace) -> Report:
         yield f"quality {stored.quality_score:.3f}, {stored.missing_data_pct:.2f} % of the bars missing"
         spans = records.spans()
         rows = [
-            [symbol[:_MOST_TEXT], str(source.sid), f"{spans.get(source.sid, (0,))[0]:,}", source.lane or "-",
-             str(source.generation or "-"), (source.fingerprint or "-")[:19]]
+            [
+                symbol[:_MOST_TEXT],
+                str(source.sid),
+                f"{spans.get(source.sid, (0,))[0]:,}",
+                source.lane or "-",
+                str(source.generation or "-"),
+                (source.fingerprint or "-")[:19],
+            ]
             for symbol, source in records.origin.symbols.items()
-        ]  # fmt: skip
+        ]
         if rows:
             yield TextTable(
                 ["symbol", "sid#", "bars#", "lane", "generation#?", "fingerprint?"], rows

@@ -25,9 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from ..prove.run import NAMES
 
     parser.add_argument(
-        "--only", action="append", choices=NAMES, metavar="NAME", default=[],
+        "--only",
+        action="append",
+        choices=NAMES,
+        metavar="NAME",
+        default=[],
         help=f"test only this promise; can be repeated: {', '.join(NAMES)}",
-    )  # fmt: skip
+    )
     add_output(parser)
     parser.set_defaults(run=run)
 
@@ -52,12 +56,14 @@ def run(args: argparse.Namespace) -> int:
     broken = [one for one in found if not one.is_kept]
     summary = f"{counted(len(found) - len(broken), 'promise')} kept, {len(broken)} broken"
     if args.json:
-        print_json({
-            "promises": [one.to_json() for one in found],
-            "broken_on_purpose": broken_on_purpose or None,
-            "seconds": round(seconds, 1),
-            "summary": summary,
-        })  # fmt: skip
+        print_json(
+            {
+                "promises": [one.to_json() for one in found],
+                "broken_on_purpose": broken_on_purpose or None,
+                "seconds": round(seconds, 1),
+                "summary": summary,
+            }
+        )
     else:
         style = "bold red" if broken else "bold green"
         show([Line(f"{summary}, in {seconds:,.0f} s", style)])

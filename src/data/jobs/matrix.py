@@ -151,10 +151,15 @@ def markdown() -> str:
     classes = [downloader_class(name) for name in SERVED]
     entries = [entry for cls in classes for entry in served(cls.name, cls.capabilities)]
     vendors = [
-        [f"[{cls.name}](vendors/{cls.name}.md)", cls.display_name, ", ".join(cls.aliases) or "-",
-         _keys(cls), _limits(cls.limits)]
+        [
+            f"[{cls.name}](vendors/{cls.name}.md)",
+            cls.display_name,
+            ", ".join(cls.aliases) or "-",
+            _keys(cls),
+            _limits(cls.limits),
+        ]
         for cls in classes
-    ]  # fmt: skip
+    ]
     parts = [
         _HEAD,
         _table(BOUNDS, bounds_table(entries)),
@@ -240,14 +245,26 @@ def _facts(name: str, cls: Any) -> list[list[str]]:
 
 def _paragraphs(docstring: str | None) -> list[str]:
     """Return the paragraphs of a docstring before its first section, as Markdown."""
-    text = re.split(r"^(?:Args|Attributes|Raises|Returns):$", inspect.cleandoc(docstring or ""),
-                    maxsplit=1, flags=re.MULTILINE)[0]  # fmt: skip
+    text = re.split(
+        r"^(?:Args|Attributes|Raises|Returns):$",
+        inspect.cleandoc(docstring or ""),
+        maxsplit=1,
+        flags=re.MULTILINE,
+    )[0]
     text = re.sub(r":\w+:`~?([\w.]+)`", lambda role: f"`{role[1].rpartition('.')[2]}`", text)
     return [part.replace("``", "`") for part in text.strip().split("\n\n") if part]
 
 
-BOUNDS = ("vendor", "timeframes", "page", "depth", "settles after", "prices", "running bar",
-          "extended hours")  # fmt: skip
+BOUNDS = (
+    "vendor",
+    "timeframes",
+    "page",
+    "depth",
+    "settles after",
+    "prices",
+    "running bar",
+    "extended hours",
+)
 KINDS = ("vendor", "asset class", "session", "hours begin", "venue", "volume counts")
 _ANCHORS = {"session": "with the open", "clock": "on the clock"}
 

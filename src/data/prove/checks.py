@@ -110,9 +110,13 @@ def two_writers(stage: Stage) -> Observation:
     common = [_MONDAY + n * DAY for n in range(_DAYS_EACH)]
     places = (None, stage.cache.with_name("other") if stage.is_broken("two-writers") else None)
     writers = [
-        stage.start("ask_each", {"asks": [_day(day) for both in pairs for day in both]}, cache=place)
-        for pairs, place in zip((zip(mine, common, strict=True) for mine in own), places, strict=True)
-    ]  # fmt: skip
+        stage.start(
+            "ask_each", {"asks": [_day(day) for both in pairs for day in both]}, cache=place
+        )
+        for pairs, place in zip(
+            (zip(mine, common, strict=True) for mine in own), places, strict=True
+        )
+    ]
     stage.wait(writers)
     broken = [report["text"] for one in writers for report in one.reports if "error" in report]
     days = sorted({*own[0], *own[1], *common})
@@ -136,13 +140,17 @@ def hole(stage: Stage) -> Observation:
     else:
         binance.lacks = lacks
     answer = stage.ask(*_day(_MONDAY))
-    gaps = [f"{gap['start'][11:16]} to {gap['end'][11:16]} ({gap['reason']})"
-            for gap in _provenance(answer)["gaps"]]  # fmt: skip
+    gaps = [
+        f"{gap['start'][11:16]} to {gap['end'][11:16]} ({gap['reason']})"
+        for gap in _provenance(answer)["gaps"]
+    ]
     stage.server.heal()
     stage.set_time(NOW_MS + 7 * HOUR)
     again = stage.ask(*_day(_MONDAY), strict=True)
-    spans = {(one.vendor, int(one.params["startTime"]), int(one.params["endTime"]) + 1)
-             for one in stage.server.asked("binance", "api/v3")}  # fmt: skip
+    spans = {
+        (one.vendor, int(one.params["startTime"]), int(one.params["endTime"]) + 1)
+        for one in stage.server.asked("binance", "api/v3")
+    }
     wants = [row for row in _hours(_MONDAY) if row.at not in lacks]
     broken = _unmet(
         (_bars(answer) == wants, "the answer contains bars of the other vendor"),
@@ -230,9 +238,11 @@ def retry_after(stage: Stage) -> Observation:
         (waited >= seconds, f"the next request came after {waited:.1f} s"),
         # A process that does not read the header pauses for 15 s.
         (waited < 14.5, f"the next request came only after {waited:.1f} s"),
-        *((_is_true(answer, day, 24), f"{_date(day)} was not answered")
-          for answer, day in zip(answers, days, strict=True)),
-    )  # fmt: skip
+        *(
+            (_is_true(answer, day, 24), f"{_date(day)} was not answered")
+            for answer, day in zip(answers, days, strict=True)
+        ),
+    )
     did = f"refused a process with 429 and Retry-After: {seconds}, and started a second one"
     saw = f"the next request of either came after {waited:.1f} s; both were answered"
     brief = f"429 with Retry-After: {seconds}", f"2 processes waited {waited:.1f} s"
@@ -311,15 +321,22 @@ def wrong_bars(stage: Stage) -> Observation:
     answer, strict = stage.ask(*_day(day)), stage.ask(*_day(day), strict=True)
     told = _provenance(answer)
     doubted = [span["start"] for span in told["spans"] if span["state"] == "suspect"]
-    rest, wants = ([row for row in rows if row.at not in (impossible, unit)]
-                   for rows in (_bars(answer), _hours(day)))  # fmt: skip
+    rest, wants = (
+        [row for row in rows if row.at not in (impossible, unit)]
+        for rows in (_bars(answer), _hours(day))
+    )
     broken = _unmet(
-        *((f"{_text(at).replace(' ', 'T')}Z" in doubted, f"the bar of {_text(at)} was not doubted")
-          for at in (impossible, unit)),
+        *(
+            (
+                f"{_text(at).replace(' ', 'T')}Z" in doubted,
+                f"the bar of {_text(at)} was not doubted",
+            )
+            for at in (impossible, unit)
+        ),
         (_text(impossible) not in _stored(stage), "the impossible bar was stored"),
         ("error" in strict, "strict=True raised no error"),
         (rest == wants, "other bars are wrong"),
-    )  # fmt: skip
+    )
     did = "a vendor sent a bar with its high below its low, and one 100 times too large"
     saw = f"both are marked as suspect ({'; '.join(told['problems'][:2])}), the impossible one was not "
     saw += f"stored; strict=True raised {strict.get('error')}"

@@ -116,9 +116,12 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(404, {})
 
     def _send(
-        self, status: int, body: Any, headers: dict[str, str] | None = None,
+        self,
+        status: int,
+        body: Any,
+        headers: dict[str, str] | None = None,
         answered: threading.Event | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         data = json.dumps(body).encode()
         self.send_response_only(status)
         common = {"Date": formatdate(self.server.now() / 1000, usegmt=True)}

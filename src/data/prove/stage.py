@@ -120,10 +120,13 @@ class Stage:
             with _uninterrupted():
                 self._program = subprocess.Popen(  # noqa: S603 - this library, in this interpreter
                     [sys.executable, "-m", f"{__package__}.actor"],
-                    cwd=self.folder, env=own,
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    cwd=self.folder,
+                    env=own,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
                     start_new_session=True,
-                )  # fmt: skip
+                )
             self._selector = selectors.DefaultSelector()
             for pipe in self._pipes()[1:]:
                 self._selector.register(pipe, selectors.EVENT_READ)
@@ -227,13 +230,17 @@ class Stage:
 
     def _rules(self) -> bytes:
         """Return a rules file that names only the two simulated vendors, at their addresses."""
-        return "".join([
-            "crypto: {primary: binance, backup: [yahoo]}\n",
-            "stock_daily: {primary: yahoo, backup: []}\n",
-            "providers:\n",
-            *(f"  {v}: {{base_url: '{self.server.url(v)}', transport: http}}\n"
-              for v in ("binance", "yahoo")),
-        ]).encode()  # fmt: skip
+        return "".join(
+            [
+                "crypto: {primary: binance, backup: [yahoo]}\n",
+                "stock_daily: {primary: yahoo, backup: []}\n",
+                "providers:\n",
+                *(
+                    f"  {v}: {{base_url: '{self.server.url(v)}', transport: http}}\n"
+                    for v in ("binance", "yahoo")
+                ),
+            ]
+        ).encode()
 
 
 @contextmanager

@@ -24,9 +24,19 @@ When = str | date | int | None
 
 # Maps each yfinance interval to our timeframe.
 INTERVALS = {
-    "1m": "1m", "2m": "2m", "5m": "5m", "15m": "15m", "30m": "30m", "60m": "1h", "90m": "90m",
-    "1h": "1h", "1d": "1d", "1wk": "1w", "1mo": "1M", "3mo": "3M",
-}  # fmt: skip
+    "1m": "1m",
+    "2m": "2m",
+    "5m": "5m",
+    "15m": "15m",
+    "30m": "30m",
+    "60m": "1h",
+    "90m": "90m",
+    "1h": "1h",
+    "1d": "1d",
+    "1wk": "1w",
+    "1mo": "1M",
+    "3mo": "3M",
+}
 # Number of days for which Yahoo has intraday bars (`period="max"`), less one in which they may end.
 _DEPTH_DAYS = {"1m": 8, "1h": 729, "60m": 729}
 _OTHER_DEPTH_DAYS = 59
@@ -212,8 +222,11 @@ class Asked:
         if at.timetz().replace(tzinfo=None) == time():
             return day
         midnight = to_ms(datetime.combine(day, time(), at.tzinfo))
-        on_day = [s for s in client.sessions(instrument, Span(midnight, midnight + DAY_MS))
-                  if s.day == day]  # fmt: skip
+        on_day = [
+            s
+            for s in client.sessions(instrument, Span(midnight, midnight + DAY_MS))
+            if s.day == day
+        ]
         if by_open and on_day and on_day[0].open_ms >= to_ms(at):
             return day
         return day + timedelta(days=1)

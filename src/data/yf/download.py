@@ -231,10 +231,16 @@ def _fetch(
             warn_user(f"{facts['symbol']}: {text}", IncompleteDataWarning)
         kept[ticker] = frame
     groups = alike(kept, {ticker: zone_of(members[ticker]) for ticker in kept}, times)
-    unadjusted = [] if asked.is_intraday else [
-        ticker for group in groups for ticker in group.lacking()
-        if members[ticker].asset_class == "stock"
-    ]  # fmt: skip
+    unadjusted = (
+        []
+        if asked.is_intraday
+        else [
+            ticker
+            for group in groups
+            for ticker in group.lacking()
+            if members[ticker].asset_class == "stock"
+        ]
+    )
     whole = ask(unadjusted, adjustment="all") if unadjusted else {}
     digits = _DIGITS if asked.rounding else None
     for ticker, adjusted in whole.items():
@@ -329,8 +335,11 @@ def _report(
         gaps = [(one.facts["symbol"], one.facts["gaps_total"]) for one in everything]
         usual = tuple(f"{symbol} {asked.timeframe}: {count} gap" for symbol, count in gaps)
     # A text with more than the gap before the first bar, such as a substitute, is reported.
-    others = [text for text in texts if not text.startswith(failed)
-              and not (text.startswith(usual) and "; " not in text)]  # fmt: skip
+    others = [
+        text
+        for text in texts
+        if not text.startswith(failed) and not (text.startswith(usual) and "; " not in text)
+    ]
     places = {one.facts["symbol"]: place for place, one in enumerate(bars.tables.values())}
     # Tickers are fetched in threads, so their texts arrive in any order.
     others.sort(key=lambda text: places.get(text.partition(" ")[0].rstrip(":"), 0))

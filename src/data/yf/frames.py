@@ -248,8 +248,9 @@ def wide_frame(
         names=[("Ticker", "Price")[at] for at in order],
         verify_integrity=False,
     )
-    facts = {ticker: tables[ticker].facts if ticker in tables else failed[ticker]
-             for ticker in tickers}  # fmt: skip
+    facts = {
+        ticker: tables[ticker].facts if ticker in tables else failed[ticker] for ticker in tickers
+    }
     complete = all(one.get("complete", False) for one in facts.values())
     frame.attrs[ATTRS_KEY] = freeze(
         {"symbols": facts, "failed": list(failed), "complete": complete}

@@ -17,9 +17,14 @@ _OTHERS = ("news", "lists", "research", "nav")
 _NAMES_ALONE = "only symbols and names are searched; use yfinance alongside onetape for the rest"
 # Maps our types of instruments to Yahoo's.
 _TYPES = {
-    "stock": "EQUITY", "fund": "ETF", "crypto": "CRYPTOCURRENCY", "forex": "CURRENCY",
-    "index": "INDEX", "future": "FUTURE", "other": "NONE",
-}  # fmt: skip
+    "stock": "EQUITY",
+    "fund": "ETF",
+    "crypto": "CRYPTOCURRENCY",
+    "forex": "CURRENCY",
+    "index": "INDEX",
+    "future": "FUTURE",
+    "other": "NONE",
+}
 
 
 class Search:
@@ -62,12 +67,15 @@ class Search:
     ) -> None:
         refuse("session", session is not None, SESSION)
         others = {
-            "news_count": news_count not in (0, 8), "lists_count": lists_count not in (0, 8),
-            "include_cb=False": not include_cb, "include_nav_links=True": include_nav_links,
-            "include_research=True": include_research, "recommended": recommended != 8,
+            "news_count": news_count not in (0, 8),
+            "lists_count": lists_count not in (0, 8),
+            "include_cb=False": not include_cb,
+            "include_nav_links=True": include_nav_links,
+            "include_research=True": include_research,
+            "recommended": recommended != 8,
             "include_cultural_assets=True": include_cultural_assets,
             "enable_fuzzy_query=True": enable_fuzzy_query,
-        }  # fmt: skip
+        }
         for name, is_asked in others.items():
             refuse(name, is_asked, _NAMES_ALONE)
         self.query, self.max_results = query, max_results

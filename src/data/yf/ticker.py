@@ -205,8 +205,9 @@ class Ticker:
             IncompleteDataWarning: No vendor has any figures.
         """
         facts = get_data_manager().get_fundamentals(self.ticker)
-        found = {name: facts[field] for field, names in _INFO.items() if field in facts
-                 for name in names}  # fmt: skip
+        found = {
+            name: facts[field] for field, names in _INFO.items() if field in facts for name in names
+        }
         if "dividend_yield" in facts:
             found["dividendYield"] = facts["dividend_yield"] * 100
         return found
@@ -246,11 +247,27 @@ class FastInfo(Mapping[str, Any]):
     """
 
     _KEYS = (
-        "currency", "dayHigh", "dayLow", "exchange", "fiftyDayAverage", "lastPrice", "lastVolume",
-        "marketCap", "open", "previousClose", "quoteType", "regularMarketPreviousClose", "shares",
-        "tenDayAverageVolume", "threeMonthAverageVolume", "timezone", "twoHundredDayAverage",
-        "yearChange", "yearHigh", "yearLow",
-    )  # fmt: skip
+        "currency",
+        "dayHigh",
+        "dayLow",
+        "exchange",
+        "fiftyDayAverage",
+        "lastPrice",
+        "lastVolume",
+        "marketCap",
+        "open",
+        "previousClose",
+        "quoteType",
+        "regularMarketPreviousClose",
+        "shares",
+        "tenDayAverageVolume",
+        "threeMonthAverageVolume",
+        "timezone",
+        "twoHundredDayAverage",
+        "yearChange",
+        "yearHigh",
+        "yearLow",
+    )
 
     def __init__(self, ticker: Ticker) -> None:
         self._ticker = ticker
@@ -473,9 +490,20 @@ class Tickers:
     ) -> pd.DataFrame:
         """Return the bars for all tickers; for the arguments, see :func:`download`."""
         return self.download(
-            period, interval, start, end, prepost, actions, auto_adjust, repair, threads, group_by,
-            progress, timeout, **kwargs,
-        )  # fmt: skip
+            period,
+            interval,
+            start,
+            end,
+            prepost,
+            actions,
+            auto_adjust,
+            repair,
+            threads,
+            group_by,
+            progress,
+            timeout,
+            **kwargs,
+        )
 
     def download(
         self,
@@ -498,7 +526,18 @@ class Tickers:
         if unknown:
             raise QueryError(f"unknown arguments: {', '.join(sorted(unknown))}")
         return download(
-            self.symbols, start, end, actions, threads, auto_adjust=auto_adjust, repair=repair,
-            progress=progress, period=period, interval=interval, prepost=prepost,
-            group_by=group_by, timeout=timeout, **kwargs,
-        )  # fmt: skip
+            self.symbols,
+            start,
+            end,
+            actions,
+            threads,
+            auto_adjust=auto_adjust,
+            repair=repair,
+            progress=progress,
+            period=period,
+            interval=interval,
+            prepost=prepost,
+            group_by=group_by,
+            timeout=timeout,
+            **kwargs,
+        )

@@ -50,8 +50,18 @@ _DONE = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 # --- alerts --------------------------------------------------------------------------------------
 
-_CONFIG = ("alert_type", "ticker", "timeframe", "price", "condition", "indicator", "value", "problem",
-           "alert_action", "expires")  # fmt: skip
+_CONFIG = (
+    "alert_type",
+    "ticker",
+    "timeframe",
+    "price",
+    "condition",
+    "indicator",
+    "value",
+    "problem",
+    "alert_action",
+    "expires",
+)
 
 
 class AlertsRepo(Repository):
@@ -189,8 +199,17 @@ def alert_as_dict(row: Alert) -> dict[str, Any]:
     params = plain(row.task_params)
     config, state = params["config"], row.state_json or {}
     fired_ms = state.get("fired_ms")
-    names = ("alert_type", "price", "condition", "indicator", "value", "timeframe", "alert_action",
-             "problem", "expires")  # fmt: skip
+    names = (
+        "alert_type",
+        "price",
+        "condition",
+        "indicator",
+        "value",
+        "timeframe",
+        "alert_action",
+        "problem",
+        "expires",
+    )
     return {
         "id": row.id,
         "user_id": row.user_id,
@@ -307,8 +326,16 @@ class SchedulesRepo(Repository):
         fields = dict(values)
         jobs = JobsRepository(self.s, self.clock)
         row = jobs.lock_schedule(schedule_id)
-        allowed = ("enabled", "active", "cron", "ticker", "scheduled_time", "config_json",
-                 "schedule_config", *_OPTIONS)  # fmt: skip
+        allowed = (
+            "enabled",
+            "active",
+            "cron",
+            "ticker",
+            "scheduled_time",
+            "config_json",
+            "schedule_config",
+            *_OPTIONS,
+        )
         check_names(fields, allowed, "a schedule")
         if row is None:
             return False

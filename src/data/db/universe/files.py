@@ -32,9 +32,19 @@ from .membership import Interval, MembershipChange
 _ISO = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})")
 _WORDS = re.compile(r"([A-Za-z]{3,9})\.? ([0-9]{1,2}), ?([0-9]{4})")
 _MONTHS = (
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-    "november", "december",
-)  # fmt: skip
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+)
 _SEPARATORS = re.compile(r"[,;\s]+")
 _SHAPES = "`symbol,from,to`, `date,added,removed` or `symbol`"
 # Other column names that real files use; blanks and hyphens count as ``_``.
@@ -45,9 +55,12 @@ _FROM, _TO = (
     "removed_on".split(),
 )
 _ALIASES = {
-    "ticker": "symbol", "add": "added", "remove": "removed",
-    **dict.fromkeys(_FROM, "from"), **dict.fromkeys(_TO, "to"),
-}  # fmt: skip
+    "ticker": "symbol",
+    "add": "added",
+    "remove": "removed",
+    **dict.fromkeys(_FROM, "from"),
+    **dict.fromkeys(_TO, "to"),
+}
 _VENDORS_LOG = {"date", "dateadded", "symbol", "addedsecurity", "removedticker", "removedsecurity"}
 # Text that looks like a date to a person, with notes after it, even in forms that are rejected.
 _MONTH = r"(?:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[^\W\d_]{0,9}\.?"
