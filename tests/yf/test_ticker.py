@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -105,3 +106,16 @@ def test_objects_say_what_they_are() -> None:
     tickers = yf.Tickers("aapl, msft")
     assert repr(tickers) == "onetape.yf.Tickers object <AAPL,MSFT>"
     assert tickers.tickers["MSFT"].ticker == "MSFT"
+
+
+def test_the_last_price_of_a_coin_that_yahoo_alone_has_is_no_exchanges(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    truth = vendors.truth
+    for like, symbol in (("BTCUSDT", "BTCEUR"), ("BTC-USD", "BTC-EUR")):
+        truth.add(replace(truth.listing(like), symbol=symbol, currency="EUR"))
+    coin = yf.Ticker("BTC-EUR")
+    closes = coin.history(period="5d")["Close"]
+    assert coin.fast_info.last_price == closes.iloc[-1]
+    assert coin.fast_info.previous_close == closes.iloc[-2]
+    assert vendors.count("binance") == 0

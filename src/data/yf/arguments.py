@@ -128,7 +128,7 @@ class Asked:
 
     def market(self, ticker: str, instrument: Instrument) -> tuple[str, ...]:
         """Return the properties of a ticker on which the result of :meth:`bounds` depends."""
-        provider = _provider(ticker, instrument) or ""
+        provider = provider_of(ticker, instrument) or ""
         return instrument.asset_class, instrument.calendar, instrument.timezone, provider
 
     def bounds(self, ticker: str, instrument: Instrument, client: BarsClient) -> Bounds | None:
@@ -143,7 +143,7 @@ class Asked:
         begins, ends = first, None if last is None or not is_past else last
         if to_ms(first) > now or (ends is not None and ends <= first):
             return None
-        provider = _provider(ticker, instrument)
+        provider = provider_of(ticker, instrument)
         session: AskedSession = "regular"
         if self.prepost and self.is_intraday and instrument.asset_class == "stock":
             session = "extended"
@@ -284,7 +284,7 @@ def _in_utc(at: datetime) -> datetime:
     return from_ms(to_ms(at))
 
 
-def _provider(ticker: str, instrument: Instrument) -> str | None:
+def provider_of(ticker: str, instrument: Instrument) -> str | None:
     """Return Yahoo for a pair that only Yahoo has, such as BTC-USD but not BTC-USDT; otherwise None."""
     is_yahoos = instrument.asset_class == "crypto" and instrument.spelling("yahoo") == ticker
     return "yahoo" if is_yahoos and "-" in ticker else None

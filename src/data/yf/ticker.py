@@ -16,7 +16,7 @@ from ..errors import BadSymbolError, NoDataError, QueryError
 from ..model.instant import day_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
-from .arguments import Asked, When, is_isin, refuse, symbols_of, zone_of
+from .arguments import Asked, When, is_isin, provider_of, refuse, symbols_of, zone_of
 from .download import BACK_ADJUST, ISIN, SESSION, bars_of, download
 from .frames import TIME_UNIT, empty_frame, history_frame
 from .not_served import not_served_of_ticker, refuse_name
@@ -350,17 +350,29 @@ class FastInfo(Mapping[str, Any]):
         """Shares times last price, or else a vendor's figure; None if no vendor has one."""
         if self.shares is None:
             return self._facts.get("market_cap")
-        return float(self.shares * self.last_price)
+        price = self.last_price
+        return None if price is None else float(self.shares * price)
 
     @property
-    def last_price(self) -> float:
+    def _is_yahoos(self) -> bool:
+        """Whether the bars are Yahoo's alone, so that no other vendor's quote belongs to them."""
+        selector = get_data_manager().provider_selector
+        name = self._ticker.ticker
+        return provider_of(name, selector.instrument(name)) is not None
+
+    @property
+    def last_price(self) -> float | None:
         """Last price, which may come from the bar that is still forming."""
+        if self._is_yahoos:
+            return self._at("Close", -1)
         price: float = self._quote.price
         return price
 
     @property
     def previous_close(self) -> float | None:
         """Close of the previous session."""
+        if self._is_yahoos:
+            return self._at("Close", -2)
         close: float | None = self._quote.previous_close
         return close
 
