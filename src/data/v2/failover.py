@@ -195,7 +195,7 @@ class MultiProviderDataManager:
 
 
 def _outcome(error: DataError | None) -> Outcome:
-    """Return what a call says about a provider: any failure, unless the question is the cause."""
+    """Return the outcome of a call for its provider; an error about the question is not one."""
     outcome = outcome_of(error)
     is_ill = outcome == "says nothing" and not isinstance(error, _OF_QUESTIONS)
     return "failing" if is_ill and not getattr(error, "is_no_fault", False) else outcome

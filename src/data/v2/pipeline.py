@@ -295,7 +295,7 @@ class LiveDataPipeline:
 
 
 def _key(symbol: str, timeframe: Timeframe) -> str:
-    """Return the key of a series; raises ``QueryError`` if the symbol is no text."""
+    """Return the key of a series; raises ``QueryError`` if the symbol is not a string."""
     if not isinstance(symbol, str) or not symbol.strip():
         raise QueryError(f"a symbol must be a non-empty string, not {symbol!r:.80}")
     return f"{symbol}:{timeframe}"
