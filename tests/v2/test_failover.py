@@ -140,6 +140,8 @@ def test_nobody_has_bars_is_an_empty_frame_not_an_error(clock: ManualClock) -> N
     frame, name = fetch(manager)
     assert (len(frame), name) == (0, "empty")
     assert frame.columns == ["date", "open", "high", "low", "close", "volume", "adj_close"]
+    both = manager_of(clock, first=Own(bars()[:0]), second=Own(pl.DataFrame()))
+    assert fetch(both)[1] == "first"
 
 
 def test_when_all_fail_the_error_lists_each_reason(clock: ManualClock) -> None:
