@@ -113,6 +113,13 @@ def test_the_bar_in_which_a_range_begins_is_part_of_it(
         checked(stamped([first - timedelta(days=32)], "date"), timeframe, bounds)
 
 
+def test_a_date_as_end_has_its_last_hour_and_a_time_as_end_does_not() -> None:
+    frame = stamped([datetime(2024, 6, 7, 23)])
+    assert len(checked(frame, "1h")) == 1
+    with pytest.raises(DataError, match="1 rows outside"):
+        checked(frame, "1h", (WEEK[0], datetime(2024, 6, 7, 22)))
+
+
 def test_whole_volumes_are_exact_above_what_a_float_holds() -> None:
     frame = checked(bars().with_columns(volume=pl.lit(2**53 + 1)))
     assert frame["volume"].to_list() == [2**53 + 1] * 2
