@@ -7,6 +7,7 @@ import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,7 @@ from src.data.errors import (
     RateLimitedError,
     UnknownProviderError,
 )
+from src.data.model.caller import warn_user
 from src.data.model.instant import from_ms, parse_iso, to_ms
 from src.data.model.stream import LiveBar
 from src.data.model.timeframe import Timeframe
@@ -39,6 +41,7 @@ from src.data.v2 import (
     YFinanceProvider,
     provider_for,
 )
+from src.data.v2.asking import in_thread
 from src.data.v2.frames import checked_prices, prices_frame
 from tests.v2.test_failover import Own, bars, fetch, manager_of
 from tests.v2.test_pipeline import Time, Venue, read, run, turns
@@ -609,3 +612,37 @@ def test_symbols_that_are_no_text_and_a_look_back_that_is_no_number_are_refused(
     for count in (-1, "5", None, True):
         with pytest.raises(QueryError, match="lookback_bars must be a number of bars"):
             LiveDataPipeline([Venue(noon)], lookback_bars=count)  # type: ignore[arg-type]
+
+
+def test_a_bar_that_is_late_is_asked_for_again_before_the_next_close(noon: ManualClock) -> None:
+    hour = stamped([datetime(2024, 7, 10, 12)])
+    late = [hour[:0], hour[:0], hour]
+    venue = Answering(noon, lambda *_: late.pop(0) if len(late) > 1 else late[0])
+    found = streamed([venue], noon, "2024-07-10T13:30")
+    assert [bar.timestamp.hour for bar in found] == [12]
+
+
+# --- what is passed on to the data manager --------------------------------------------------------
+
+
+def test_fundamentals_are_asked_of_this_vendor_alone(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def noted(*question: Any, **options: Any) -> dict[str, Any]:
+        asked.append((question, options["force_refresh"]))
+        return {}
+
+    monkeypatch.setattr(manager, "get_fundamentals", noted)
+    asyncio.run(YFinanceProvider(manager=manager).fetch_fundamentals("AAPL"))
+    assert asked == [(("AAPL", ["yahoo"]), True)]
+
+
+def test_a_warning_names_the_line_that_awaits() -> None:
+    async def body() -> None:
+        await in_thread(partial(warn_user, "look here"), looks=False)
+
+    with pytest.warns(UserWarning, match="look here") as caught:
+        asyncio.run(body())
+    assert caught[0].filename == __file__
