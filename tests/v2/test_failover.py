@@ -140,6 +140,8 @@ def test_nobody_has_bars_is_an_empty_frame_not_an_error(clock: ManualClock) -> N
     frame, name = fetch(manager)
     assert (len(frame), name) == (0, "empty")
     assert frame.columns == ["date", "open", "high", "low", "close", "volume", "adj_close"]
+    both = manager_of(clock, first=Own(bars()[:0]), second=Own(pl.DataFrame()))
+    assert fetch(both)[1] == "first"
 
 
 def test_when_all_fail_the_error_lists_each_reason(clock: ManualClock) -> None:
@@ -255,7 +257,19 @@ def test_what_cannot_be_registered_is_refused() -> None:
         (bars(1.0, 11), 10.5, "slow", "Response time: 10.5s"),
         (pl.DataFrame(), 1.0, "degraded", "No data returned"),
         (OSError("down"), 1.0, "error", "x: OSError: down"),
-        (7, 1.0, "error", "it returned no frame: object of type 'int' has no len()"),
+        (7, 1.0, "error", "x returned a builtins.int, not a Polars frame"),
+        (
+            pd.DataFrame({"close": [1.0]}),
+            1.0,
+            "error",
+            "x returned a pandas.DataFrame, not a Polars frame",
+        ),
+        (
+            bars(1.0, 11).drop("close"),
+            1.0,
+            "error",
+            "x: the frame has no close; its columns are date, open, high, low, volume",
+        ),
     ],
 )
 def test_a_health_check_has_the_statuses_of_the_design(

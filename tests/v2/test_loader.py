@@ -129,6 +129,7 @@ def test_the_quality_log_names_empty_sparse_and_outlying_series(
         "ETHUSDT": bars(first, *flat).filter(pl.int_range(pl.len()) % 25 != 7),  # 4 % missing
         "HIGH": bars(first, *flat[:-1], 1001.0),
         "FINE": bars(first, *flat[:-1], 999.0),
+        "LOW": bars(first, *flat[:-1], 9.9),
     }
     with caplog.at_level(logging.WARNING, "onetape.v2"):
         load(SmartDataLoader(Recorded(answers)), list(answers), ["1d"], *WEEK)
@@ -136,6 +137,7 @@ def test_the_quality_log_names_empty_sparse_and_outlying_series(
     assert "EMPTY 1d: No data" in text
     assert "BTCUSDT 1d: 49.8% missing data" in text or "BTCUSDT 1d: 50.0% missing data" in text
     assert "HIGH 1d: 1 price outliers in close" in text
+    assert "LOW 1d: 1 price outliers in close" in text
     assert "ETHUSDT" not in text
     assert "FINE 1d: 1 price outliers" not in text
 
@@ -153,6 +155,20 @@ def test_three_doors_give_the_same_values_with_one_request(
     frame = loaded["AAPL"]["1d"]
     for name in ("open", "high", "low", "close", "volume", "adj_close"):
         assert frame[name].to_list() == plain[name].to_list(), name
+
+
+def test_our_own_cache_is_asked_once_for_all_symbols_of_a_timeframe(manager: DataManager) -> None:
+    class Counted(DataCache):
+        """Notes its batches."""
+
+        async def get_prices_batch(self, *question: Any) -> dict[str, pl.DataFrame | DataError]:
+            asked.append(question[:2])
+            return await super().get_prices_batch(*question)
+
+    asked: list[Any] = []
+    loaded = load(SmartDataLoader(Counted(manager=manager)), ["AAPL", "MSFT"], ["1d", "1h"], *WEEK)
+    assert asked == [(["AAPL", "MSFT"], "1d"), (["AAPL", "MSFT"], "1h")]
+    assert all(len(frame) for frames in loaded.values() for frame in frames.values())
 
 
 def test_a_part_of_a_range_that_was_loaded_is_no_request(

@@ -263,10 +263,13 @@ def test_what_cannot_be_streamed_is_refused(clock: ManualClock) -> None:
         await pipeline.subscribe("X", "1h")
         return pipeline
 
-    pipeline = run(body)
+    loop = asyncio.new_event_loop()  # still open while the other one runs
+    pipeline = loop.run_until_complete(body())
 
     async def elsewhere() -> None:
-        with pytest.raises(QueryError, match="another event loop"):
-            await pipeline.subscribe("X", "1h")
+        for use in (lambda: pipeline.subscribe("X", "1h"), pipeline.stop):
+            with pytest.raises(QueryError, match="another event loop"):
+                await use()
 
     run(elsewhere)
+    loop.close()

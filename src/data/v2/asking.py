@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..call_threads import answer
 from ..clock import SystemClock
-from ..errors import NoDataAvailableError
+from ..errors import DataError, ForeignError, NoDataAvailableError, ProviderTimeoutError
 from ..model.caller import called_from, working_for
 from ..model.timeframe import Timeframe
 from ..net.deadline import Deadline
@@ -35,6 +36,42 @@ async def in_thread(work: Callable[[], R], *, looks: bool, timeout: float | None
             return work()
 
     return await answer(call, Deadline(SystemClock(), timeout), looks=looks)
+
+
+async def foreign(
+    name: str, ask: Callable[[], Awaitable[Any]], limit_s: float | None = None
+) -> Any:
+    """Await an object of the program; whatever it raises is an error of the library.
+
+    Also a ``CancelledError`` of its own: only one of the caller is passed on, as are
+    ``KeyboardInterrupt`` and ``SystemExit``.
+
+    Args:
+        name: Name of the object, for errors.
+        ask: Calls it.
+        limit_s: Seconds after which the call is cancelled; None means no limit.
+
+    Raises:
+        ProviderTimeoutError: The time is over.
+        DataError: The object failed, in whatever way.
+    """
+    task = asyncio.current_task()
+    cancels = task.cancelling() if task else 0
+    limit = asyncio.timeout(limit_s)
+    try:
+        async with limit:
+            return await ask()
+    except (DataError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and task and task.cancelling() > cancels:
+            raise
+        if isinstance(error, TimeoutError) and limit.expired():
+            raise ProviderTimeoutError(
+                f"{name} did not answer in {limit_s:g} s", provider=name
+            ) from error
+        text = f"{name}: {type(error).__name__}: {error}"
+        raise ForeignError(text, provider=name) from error
 
 
 async def prices(

@@ -56,7 +56,7 @@ class DataCache:
         self._given = manager
 
     def __repr__(self) -> str:
-        return f"<DataCache of {self.manager!r}>"
+        return "<DataCache>" if self._given is None else f"<DataCache of {self._given!r}>"
 
     @property
     def manager(self) -> DataManager:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,15 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..clock import Clock, SystemClock
 from ..errors import (
     Attempt,
+    CapabilityError,
     DataError,
     DataProviderError,
-    ForeignError,
-    ProviderTimeoutError,
+    NoDataAvailableError,
     QueryError,
 )
 from ..model.instant import date_of
 from ..model.timeframe import Timeframe
-from ..net.circuit_breaker import BreakerTimings, Circuit, CircuitPolicy, outcome_of
+from ..net.circuit_breaker import BreakerTimings, Circuit, CircuitPolicy, Outcome, outcome_of
+from .asking import foreign
 from .frames import bounds_ms, checked_prices
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ _SLOW_S = 10.0
 _CHECKED = ("SPY", "1d", timedelta(days=5))
 _SKIPS = BreakerTimings(1, 30.0, 300.0)
 _POLICY = CircuitPolicy(failing=_SKIPS, unreadable=_SKIPS, refused=_SKIPS, locked_out=_SKIPS)
+# Errors that are about the question, not the provider.
+_OF_QUESTIONS = QueryError, CapabilityError, NoDataAvailableError
 _log = logging.getLogger("onetape.v2")
 
 
@@ -134,7 +136,7 @@ class MultiProviderDataManager:
         for _, _, name, provider in self._registered:
             wait_s = self._circuits[name].shut_for(self._clock.monotonic())
             if wait_s:
-                reason = self.provider_health[name].get("last_error", "")
+                reason = self._circuits[name].reason
                 _log.warning("Provider %s unhealthy, skipping", name)
                 text = f"skipped for another {wait_s:.0f} s after: {reason}"
                 attempts.append(Attempt(name, "CircuitOpenError", text))
@@ -172,11 +174,16 @@ class MultiProviderDataManager:
         except DataError as error:
             self._note(name, error, is_trial=is_trial)
             raise
+        except BaseException:  # cancelled: the next call may try
+            self._circuits[name] = _POLICY.leave(
+                self._circuits[name], "says nothing", self._clock.monotonic(), trial=is_trial
+            )
+            raise
         self._note(name, None, is_trial=is_trial)
         return checked
 
     def _note(self, name: str, error: DataError | None, *, is_trial: bool) -> None:
-        outcome, now_s = outcome_of(error), self._clock.monotonic()
+        outcome, now_s = _outcome(error), self._clock.monotonic()
         self._circuits[name] = _POLICY.leave(
             self._circuits[name], outcome, now_s, trial=is_trial, reason=str(error or "")
         )
@@ -185,6 +192,13 @@ class MultiProviderDataManager:
             self.provider_health[name] = {"status": "healthy", **checked}
         elif error is not None:
             self.provider_health[name] = {"status": "error", "last_error": str(error), **checked}
+
+
+def _outcome(error: DataError | None) -> Outcome:
+    """Return the outcome of a call for its provider; an error about the question is not one."""
+    outcome = outcome_of(error)
+    is_ill = outcome == "says nothing" and not isinstance(error, _OF_QUESTIONS)
+    return "failing" if is_ill and not getattr(error, "is_no_fault", False) else outcome
 
 
 async def asked(
@@ -196,18 +210,9 @@ async def asked(
     limit_s: float,
 ) -> Any:
     """Call a provider; whatever it raises is an error of the library."""
-    try:
-        fetched = provider.fetch_prices(symbol, str(timeframe), *bounds)
-        return await asyncio.wait_for(fetched, limit_s)
-    except TimeoutError as error:
-        raise ProviderTimeoutError(
-            f"{name} did not answer in {limit_s:g} s", provider=name
-        ) from error
-    except DataError:
-        raise
-    except Exception as error:
-        text = f"{name}: {type(error).__name__}: {error}"
-        raise ForeignError(text, provider=name) from error
+    return await foreign(
+        name, lambda: provider.fetch_prices(symbol, str(timeframe), *bounds), limit_s
+    )
 
 
 @dataclass(frozen=True)
@@ -246,21 +251,18 @@ class ProviderHealthMonitor:
         Nothing is raised but a cancellation.
         """
         symbol, timeframe, length = _CHECKED
-        today = date_of(self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        today, parsed = date_of(now_ms), Timeframe.parse(timeframe)
         began = self._clock.monotonic()
         try:
             bounds = today - length, today
-            frame = await asked(
-                provider_name, provider, symbol, Timeframe.parse(timeframe), bounds, self._timeout
-            )
-            count = len(frame)
+            answer = await asked(provider_name, provider, symbol, parsed, bounds, self._timeout)
+            took = self._clock.monotonic() - began
+            frame = checked_prices(answer, parsed, bounds, provider_name, now_ms)
         except DataError as error:
             status = HealthStatus("error", str(error))
-        except TypeError as error:
-            status = HealthStatus("error", f"it returned no frame: {error}")
         else:
-            took = self._clock.monotonic() - began
-            if not count:
+            if not len(frame):
                 status = HealthStatus("degraded", "No data returned", took)
             elif took > _SLOW_S:
                 status = HealthStatus("slow", f"Response time: {took:.1f}s", took)

@@ -20,6 +20,8 @@ __all__ = ["bounds_ms", "checked_prices", "empty_prices", "prices_frame"]
 
 _ADJUSTED = "adj_close"
 _STAMP = pl.Datetime("us")
+# Bounds of stamps that Python's datetimes can show, as UTC milliseconds.
+_FIRST_MS, _LAST_MS = to_ms(datetime.min), to_ms(datetime.max)
 
 
 def empty_prices(timeframe: Timeframe) -> pl.DataFrame:
@@ -34,8 +36,8 @@ def prices_frame(frame: pd.DataFrame, timeframe: Timeframe, *, is_share: bool) -
 
     The first column is ``date`` (``Date``) for daily and longer bars, otherwise ``timestamp``
     (``Datetime("us")``, naive UTC, the bar's opening time). ``open high low close adj_close`` are
-    ``Float64``; ``volume`` is ``Int64`` if every value is whole, otherwise ``Float64``. Rows are in
-    ascending order.
+    ``Float64``; ``volume`` is ``Int64`` if every value is whole, otherwise ``Float64``, null where
+    the vendor has none. Rows are in ascending order.
 
     Args:
         frame: Frame from ``get_ohlcv``.
@@ -50,7 +52,9 @@ def prices_frame(frame: pd.DataFrame, timeframe: Timeframe, *, is_share: bool) -
     if _ADJUSTED not in names:
         close = pl.lit(None, pl.Float64) if is_share else pl.col("close")
         rows = rows.with_columns(close.alias(_ADJUSTED))
-    return _standard(rows.with_columns(pl.col(_ADJUSTED).fill_nan(None)), "timestamp", timeframe)
+    if "volume" not in names:  # a market without one, such as currencies
+        rows = rows.with_columns(pl.lit(None, pl.Float64).alias("volume"))
+    return _standard(rows, "timestamp", timeframe)
 
 
 def checked_prices(
@@ -60,10 +64,12 @@ def checked_prices(
 
     Args:
         frame: Value that the provider returned: a Polars frame with ``date`` or ``timestamp``
-            (naive stamps are UTC) and ``open high low close``. ``volume`` and ``adj_close`` may be
-            missing; they are then null.
+            (naive stamps are UTC; daily and longer bars have the date of their stamp's own zone)
+            and ``open high low close``. ``volume`` and ``adj_close`` may be missing; they are then
+            null.
         timeframe: Requested timeframe.
-        bounds: Requested dates or times, both inclusive.
+        bounds: Requested dates or times, both inclusive. A daily or longer bar may begin before
+            them if it ends after the start.
         source: Name of the provider, for errors.
         now_ms: Current time, UTC milliseconds.
 
@@ -85,6 +91,7 @@ def checked_prices(
             f"{source} returned no column date or timestamp, only {', '.join(frame.columns)}",
             provider=source,
         )
+    _check_columns(frame, time, source)
     try:
         checked_series(frame.drop([n for n in ("symbol",) if n in frame.columns]), now_ms)
     except QualityError as error:
@@ -92,9 +99,17 @@ def checked_prices(
     absent = [name for name in ("volume", _ADJUSTED) if name not in frame.columns]
     rows = frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in absent)
     rows = _standard(rows, time, timeframe)
-    stamps = rows[_time(timeframe)].cast(_STAMP).dt.epoch("ms")
+    dates = rows[_time(timeframe)]
+    stamps = dates.cast(_STAMP).dt.epoch("ms")
+    if dates.is_duplicated().any():
+        twice = stamps.filter(dates.is_duplicated())
+        raise QualityError(
+            f"{source} returned several rows for the {timeframe} bar of {iso(int(twice[0]))}",
+            provider=source,
+        )
     first, last = bounds_ms(*bounds)
-    outside = stamps.filter((stamps < first) | (stamps > last))
+    begun = 0 if timeframe.is_intraday else timeframe.longest_ms - 1
+    outside = stamps.filter((stamps < first - begun) | (stamps > last))
     if len(outside):
         raise ResponseFormatError(
             f"{source} returned {len(outside)} rows outside {iso(first)} to {iso(last)}, first "
@@ -113,11 +128,39 @@ def bounds_ms(start: date, end: date) -> tuple[int, int]:
     for name, value in (("start", start), ("end", end)):
         if not isinstance(value, date) or value != value:  # not a time
             raise QueryError(f"the {name} must be a date or a datetime, not {value!r:.80}")
-    first, last = (to_ms(one) if isinstance(one, datetime) else day_ms(one) for one in (start, end))
+    try:
+        first, last = (
+            to_ms(one) if isinstance(one, datetime) else day_ms(one) for one in (start, end)
+        )
+    except (OverflowError, ValueError) as error:
+        raise QueryError(f"{start} to {end} is not a range of times: {error}") from error
     last += 0 if isinstance(end, datetime) else DAY_MS - 1
     if first > last:
         raise QueryError(f"the start {start} is after the end {end}")
     return first, last
+
+
+def _check_columns(frame: pl.DataFrame, time: str, source: str) -> None:
+    """Check what no other check does: that stamps have a date, and that ``adj_close`` is a number.
+
+    Raises:
+        ResponseFormatError: Neither is so.
+    """
+    dtype = frame.schema[time]
+    if isinstance(dtype, pl.Date | pl.Datetime):
+        is_date = dtype == pl.Date
+        stamps = frame[time].cast(pl.Int64) * DAY_MS if is_date else frame[time].dt.epoch("ms")
+        if not stamps.is_between(_FIRST_MS, _LAST_MS).all():
+            raise ResponseFormatError(
+                f"{source} returned stamps outside the years 1 to 9999", provider=source
+            )
+    adjusted = frame.schema.get(_ADJUSTED, pl.Null())
+    if not (adjusted.is_numeric() or adjusted == pl.Null):
+        raise ResponseFormatError(
+            f"{source} returned {_ADJUSTED} as {adjusted}, not as a number", provider=source
+        )
+    if _ADJUSTED in frame.columns and frame[_ADJUSTED].cast(pl.Float64).is_infinite().any():
+        raise QualityError(f"{source} returned an infinite {_ADJUSTED}", provider=source)
 
 
 def _time(timeframe: Timeframe) -> str:
@@ -128,15 +171,20 @@ def _standard(rows: pl.DataFrame, time: str, timeframe: Timeframe) -> pl.DataFra
     """Return the columns in their order and types, sorted by time."""
     stamps, dtype = pl.col(time), rows.schema[time]
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-        stamps = stamps.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        stamps = stamps.dt.convert_time_zone("UTC") if timeframe.is_intraday else stamps
+        stamps = stamps.dt.replace_time_zone(None)
     stamps = stamps.cast(_STAMP)
     stamps = stamps if timeframe.is_intraday else stamps.dt.date()
-    volume = pl.col("volume").cast(pl.Float64)
-    known = rows.select(volume.alias("volume"))["volume"].fill_nan(None)
-    if not known.null_count() and (known == known.floor()).all() and (known.abs() < 2.0**53).all():
-        volume = volume.cast(pl.Int64)
+    volume = pl.col("volume").cast(pl.Float64).fill_nan(None)
+    if rows.schema["volume"].is_integer():
+        exact = rows["volume"].cast(pl.Int64, strict=False)
+        volume = volume if exact.null_count() else pl.col("volume").cast(pl.Int64)
+    else:
+        known = rows.select(volume.alias("volume"))["volume"]
+        is_whole = (known == known.floor()) & (known.abs() < 2.0**53)
+        volume = volume if known.null_count() or not is_whole.all() else volume.cast(pl.Int64)
     floats = [pl.col(name).cast(pl.Float64) for name in PRICES]
-    adjusted = pl.col(_ADJUSTED).cast(pl.Float64)
+    adjusted = pl.col(_ADJUSTED).cast(pl.Float64).fill_nan(None)
     return rows.select(stamps.alias(_time(timeframe)), *floats, volume, adjusted).sort(
         _time(timeframe)
     )

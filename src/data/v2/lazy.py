@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..errors import QueryError
 from ..forks import renew_after_fork
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class LazyDataFrame:
     def __getitem__(self, key: Any) -> Any:
         return self.collect()[key]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.collect().columns
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self.collect())
 
@@ -71,7 +75,10 @@ class LazyDataFrame:
             with self._lock:
                 data = self._data
                 if data is None:
-                    data = self._data = self._loader()
+                    data = self._loader()
+                    if data is None:
+                        raise QueryError(f"the loader of {self._cache_key} returned no frame")
+                    self._data = data
         return data
 
     def slice(self, start: int, length: int | None = None) -> pl.DataFrame:

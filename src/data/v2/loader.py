@@ -6,19 +6,20 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
+
+import pandas as pd
 
 from ..compat.missing_data import MissingDataHandler
 from ..errors import DataError, QueryError
 from ..model.bars import PRICES
 from ..model.query import check_no_string, distinct_symbols
 from ..model.timeframe import Timeframe
+from ..polars import pl  # its error names the missing extra
+from .asking import foreign
 from .cache import DataCache
 from .frames import bounds_ms, empty_prices
-
-if TYPE_CHECKING:
-    from ..polars import pl
 
 __all__ = ["SmartDataLoader"]
 
@@ -73,10 +74,15 @@ class SmartDataLoader:
         """
         check_no_string(symbols, hint=f"[{symbols!r}]")
         check_no_string(timeframes, hint=f"[{timeframes!r}]")
-        names, labels = distinct_symbols(symbols), list(dict.fromkeys(timeframes))
-        parsed = {label: Timeframe.parse(label) for label in labels}
+        names = distinct_symbols(symbols)
+        try:
+            parsed = {label: Timeframe.parse(label) for label in timeframes}
+        except TypeError as error:
+            text = f"timeframes must be a list of strings, not {timeframes!r:.80}"
+            raise QueryError(text) from error
+        labels = list(parsed)
         bounds_ms(start, end)
-        starts = {label: self._compute_buffer_start(start, label) for label in labels}
+        starts = {label: self._compute_buffer_start(start, str(parsed[label])) for label in labels}
         parts = await asyncio.gather(
             *(self._loaded(names, label, starts[label], end) for label in labels)
         )
@@ -89,7 +95,8 @@ class SmartDataLoader:
                     _log.error("Failed to load %s %s: %s", name, label, frame)
                     frame = empty_prices(parsed[label])
                 results[name][label] = frame
-        self._validate_data_quality(results)
+        # In a thread: for many series it takes seconds, in which the loop must go on.
+        await asyncio.to_thread(self._validate_data_quality, results)
         return results
 
     def _compute_buffer_start(self, start: date | datetime, timeframe: str) -> date | datetime:
@@ -102,7 +109,7 @@ class SmartDataLoader:
         self, symbols: Sequence[str], timeframe: str, start: Any, end: Any
     ) -> Mapping[str, pl.DataFrame | Exception]:
         """Return the frames of a timeframe, or the errors in their place."""
-        if isinstance(self.cache, DataCache):
+        if getattr(type(self.cache), "get_prices", None) is DataCache.get_prices:
             async with self._slot():
                 return await self.cache.get_prices_batch(symbols, timeframe, start, end)
         frames = await asyncio.gather(
@@ -115,10 +122,13 @@ class SmartDataLoader:
     ) -> pl.DataFrame | Exception:
         async with self._slot():
             try:
-                frame: pl.DataFrame = await self.cache.get_prices(symbol, timeframe, start, end)
-            except Exception as error:  # noqa: BLE001 - of a program, for this series alone
+                frame: pl.DataFrame = await foreign(
+                    type(self.cache).__name__,
+                    lambda: self.cache.get_prices(symbol, timeframe, start, end),
+                )
+            except DataError as error:
                 return error
-        if not hasattr(frame, "is_empty"):
+        if not isinstance(frame, pl.DataFrame):
             kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
             return QueryError(f"get_prices returned a {kind}, not a Polars frame")
         return frame
@@ -142,19 +152,26 @@ def _issues(frame: pl.DataFrame, symbol: str, timeframe: str) -> list[str]:
     """Return the problems of a frame; outliers are prices beyond ten times the outer quantiles."""
     if frame.is_empty():
         return ["No data"]
+    present = [name for name in PRICES if name in frame.columns]
+    texts = [name for name in present if not frame.schema[name].is_numeric()]
+    if texts:
+        return [f"{name} has the type {frame.schema[name]}, not a number" for name in texts]
     issues = []
-    try:
-        gaps = MissingDataHandler().analyze_gaps(frame, symbol, timeframe)
-    except DataError:
-        pass  # no calendar applies: how many bars there should be is not known
-    else:
-        if gaps.gap_pct > _MANY_MISSING:
-            issues.append(f"{gaps.gap_pct:.1%} missing data")
-    for name in PRICES:
-        if name in frame.columns:
-            prices = frame[name]
-            low, high = prices.quantile(0.01), prices.quantile(0.99)
-            if low is not None and high is not None:
-                count = int(((prices > high * 10) | (prices < low / 10)).sum())
-                issues += [f"{count} price outliers in {name}"] if count else []
+    prices = {name: frame[name].cast(pl.Float64).fill_nan(None) for name in present}
+    time = next((name for name in ("timestamp", "date") if name in frame.columns), None)
+    if time is not None and frame.schema[time].is_temporal() and len(present) == len(PRICES):
+        columns = {name: values.to_numpy() for name, values in prices.items()}
+        rows = pd.DataFrame(columns, index=pd.DatetimeIndex(frame[time].to_numpy()))
+        try:
+            gaps = MissingDataHandler().analyze_gaps(rows, symbol, timeframe)
+        except (DataError, ValueError):
+            pass  # no calendar applies: how many bars there should be is not known
+        else:
+            if gaps.gap_pct > _MANY_MISSING:
+                issues.append(f"{gaps.gap_pct:.1%} missing data")
+    for name, values in prices.items():
+        low, high = values.quantile(0.01), values.quantile(0.99)
+        if low is not None and high is not None:
+            count = int(((values > high * 10) | (values < low / 10)).sum())
+            issues += [f"{count} price outliers in {name}"] if count else []
     return issues

@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..clock import Clock, SystemClock
-from ..errors import DataError, QueryError
-from ..model.instant import SECOND_MS, date_of, from_ms
+from ..errors import QueryError
+from ..model.instant import DAY_MS, SECOND_MS, date_of, from_ms
 from ..model.query import check_no_string, distinct_symbols
 from ..model.timeframe import Timeframe
 from .failover import asked
@@ -29,6 +30,8 @@ _BACK_OFF_S = 60.0
 # A provider is queried this long after a bar's close, and so often until it has the bar.
 _AFTER_CLOSE_S, _TRIES = 1.0, 3
 _TIMEOUT_S = 30.0
+# 1970 began on a Thursday, weeks begin on Monday.
+_MONDAY_MS = 4 * DAY_MS
 _log = logging.getLogger("onetape.v2")
 
 
@@ -81,6 +84,29 @@ class BarQueue(asyncio.Queue[PipelineBar]):
         return bar
 
 
+@dataclass
+class _Series:
+    """A series that is delivered.
+
+    Attributes:
+        symbol, timeframe, key: Series, and its key among the subscribers.
+        closed_ms: Bars that had closed by then are not polled again.
+        newest: Opening time of the newest bar delivered.
+        phase_ms: Remainder of the closes when divided by the length of a bar.
+    """
+
+    symbol: str
+    timeframe: Timeframe
+    key: str
+    closed_ms: int
+    newest: datetime | None = None
+    phase_ms: int = 0
+
+    def next_close_ms(self, now_ms: int) -> int:
+        step_ms = self.timeframe.step_ms or 1
+        return now_ms + step_ms - (now_ms - self.phase_ms) % step_ms
+
+
 class LiveDataPipeline:
     """Delivers each closed bar of some series to any number of queues.
 
@@ -101,7 +127,8 @@ class LiveDataPipeline:
         subscribers: Maps each series, as ``symbol:timeframe``, to its queues.
 
     Raises:
-        QueryError: No provider is given, or one has no ``fetch_prices``.
+        QueryError: No provider is given, one has no ``fetch_prices``, or ``lookback_bars`` is not a
+            number of bars.
     """
 
     def __init__(
@@ -121,6 +148,12 @@ class LiveDataPipeline:
                 else "no provider is given"
             )
             raise QueryError(what)
+        if (
+            isinstance(lookback_bars, bool)
+            or not isinstance(lookback_bars, int)
+            or lookback_bars < 0
+        ):
+            raise QueryError(f"lookback_bars must be a number of bars, not {lookback_bars!r:.80}")
         self._lookback, self._clock = lookback_bars, clock or SystemClock()
         self._pause = pause or asyncio.sleep
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -131,8 +164,8 @@ class LiveDataPipeline:
         """Start a task for each series that is not running yet.
 
         Raises:
-            QueryError: The timeframe is invalid, or too long for a provider that is queried at each
-                close.
+            QueryError: A symbol or the timeframe is invalid, or it is too long for a provider that
+                is queried at each close.
         """
         check_no_string(symbols, hint=f"[{symbols!r}]")
         self._enter()
@@ -140,21 +173,28 @@ class LiveDataPipeline:
         are_feeds = all(isinstance(one, VendorProvider) for one in self.providers)
         if parsed.step_ms is None and not are_feeds:
             raise QueryError(f"bars of {timeframe} have no fixed length, so they cannot be polled")
-        for symbol in distinct_symbols(symbols):
-            key = f"{symbol}:{timeframe}"
-            if key not in self._tasks:
-                self._tasks[key] = asyncio.create_task(self._stream(symbol, parsed, key))
+        series = [
+            _Series(symbol, parsed, _key(symbol, parsed), self._clock.now_ms())
+            for symbol in distinct_symbols(symbols)
+        ]
+        for one in series:
+            one.phase_ms = _MONDAY_MS if parsed.unit == "w" else 0
+            running = self._tasks.get(one.key)
+            if running is None or running.done():
+                self._tasks[one.key] = asyncio.create_task(self._stream(one))
 
     async def subscribe(self, symbol: str, timeframe: str) -> BarQueue:
         """Return a new queue for a series; it gets the bars that come from now on.
 
         The series may be started later. A full queue drops its oldest bar; ``dropped`` of the next
         bar that is read is the number of those that were lost.
+
+        Raises:
+            QueryError: The symbol or the timeframe is invalid.
         """
         self._enter()
-        Timeframe.parse(timeframe)
         queue = BarQueue()
-        self.subscribers[f"{symbol}:{timeframe}"].append(queue)
+        self.subscribers[_key(symbol, Timeframe.parse(timeframe))].append(queue)
         return queue
 
     async def unsubscribe(self, queue: BarQueue) -> None:
@@ -164,7 +204,12 @@ class LiveDataPipeline:
                 queues.remove(queue)
 
     async def stop(self) -> None:
-        """End all tasks and feeds, and wait for their end. May be called several times."""
+        """End all tasks and feeds, and wait for their end. May be called several times.
+
+        Raises:
+            QueryError: The pipeline runs in another event loop, which is still open.
+        """
+        self._enter()
         tasks, self._tasks = list(self._tasks.values()), {}
         for task in tasks:
             task.cancel()
@@ -173,70 +218,87 @@ class LiveDataPipeline:
 
     def _enter(self) -> None:
         loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop.is_closed():  # its tasks are gone with it
+            self._loop, self._tasks = None, {}
         if self._loop not in (None, loop):
             raise QueryError(
                 "this pipeline runs in another event loop", hint="use one pipeline for each loop"
             )
         self._loop = loop
 
-    async def _stream(self, symbol: str, timeframe: Timeframe, key: str) -> None:
+    async def _stream(self, series: _Series) -> None:
         """Deliver a series until cancelled; a failure ends neither this series nor others."""
-        last_ms = self._clock.now_ms()
         place = 0
         while True:
             provider = self.providers[place % len(self.providers)]
+            reason: object = "the feed has ended"
             try:
                 if isinstance(provider, VendorProvider):
-                    await self._feed(provider, symbol, timeframe, key)
+                    await self._feed(provider, series)
                 else:
-                    last_ms = await self._poll(provider, symbol, timeframe, key, last_ms)
+                    await self._poll(provider, series)
                     continue
-            except DataError as error:
-                _log.error("Live data streaming failed for %s %s: %s", symbol, timeframe, error)
+            except Exception as error:  # noqa: BLE001 - logged, the series goes on
+                reason = error
+            _log.error(
+                "Live data streaming failed for %s %s: %s", series.symbol, series.timeframe, reason
+            )
             place += 1
             await self._pause(_BACK_OFF_S)
 
-    async def _feed(
-        self, provider: VendorProvider, symbol: str, timeframe: Timeframe, key: str
-    ) -> None:
+    async def _feed(self, provider: VendorProvider, series: _Series) -> None:
         """Deliver the bars of a live feed until it ends."""
-        feed = await provider.live_feed(symbol, str(timeframe), self._lookback)
+        label = str(series.timeframe)
+        feed = await provider.live_feed(series.symbol, label, self._lookback)
         try:
             async for bar in feed:
-                self._deliver(key, [_of_feed(symbol, str(timeframe), bar)])
+                self._deliver(series, [_of_feed(series.symbol, label, bar)])
         finally:
             await asyncio.shield(asyncio.to_thread(feed.stop))
 
-    async def _poll(
-        self, provider: DataProvider, symbol: str, timeframe: Timeframe, key: str, last_ms: int
-    ) -> int:
-        """Wait for the next close and deliver the bars since ``last_ms``; return the new one."""
-        step_ms = timeframe.step_ms or 0
+    async def _poll(self, provider: DataProvider, series: _Series) -> None:
+        """Wait for the next close and deliver the bars that have closed since the last one."""
+        timeframe, step_ms = series.timeframe, series.timeframe.step_ms or 0
         now_ms = self._clock.now_ms()
-        close_ms = (now_ms // step_ms + 1) * step_ms
-        await self._pause((close_ms - now_ms) / SECOND_MS + _AFTER_CLOSE_S)
+        wait_ms = series.next_close_ms(now_ms) - now_ms
+        await self._pause(wait_ms / SECOND_MS + _AFTER_CLOSE_S)
         for _ in range(_TRIES):
             now_ms = self._clock.now_ms()
-            bounds = date_of(last_ms), date_of(now_ms)
-            frame = await asked(
-                type(provider).__name__, provider, symbol, timeframe, bounds, _TIMEOUT_S
-            )
-            rows = checked_prices(frame, timeframe, bounds, type(provider).__name__, now_ms)
+            # The bar that closes next began up to its length ago; the clock may have been set back.
+            bounds = date_of(min(series.closed_ms, now_ms) - step_ms + 1), date_of(now_ms)
+            name = type(provider).__name__
+            frame = await asked(name, provider, series.symbol, timeframe, bounds, _TIMEOUT_S)
+            rows = checked_prices(frame, timeframe, bounds, name, now_ms)
             bars = [
                 bar
-                for bar in _of_rows(symbol, str(timeframe), rows.iter_rows())
-                if last_ms < _closed_ms(bar, step_ms) <= now_ms
+                for bar in _of_rows(series.symbol, str(timeframe), rows.iter_rows())
+                if series.closed_ms < _closed_ms(bar, step_ms) <= now_ms
             ]
-            self._deliver(key, bars)
+            self._deliver(series, bars)
             if bars:
-                return _closed_ms(bars[-1], step_ms)
+                return
             await self._pause(step_ms / SECOND_MS / 20)
-        return last_ms
 
-    def _deliver(self, key: str, bars: Iterable[PipelineBar]) -> None:
+    def _deliver(self, series: _Series, bars: Iterable[PipelineBar]) -> None:
+        """Deliver bars that are newer than those delivered before, such as by another feed."""
+        step_ms = series.timeframe.step_ms
         for bar in bars:
-            for queue in self.subscribers[key]:
+            if series.newest is not None and bar.timestamp <= series.newest:
+                continue
+            series.newest = bar.timestamp
+            if step_ms is not None:
+                closed_ms = _closed_ms(bar, step_ms)
+                series.closed_ms = max(series.closed_ms, closed_ms)
+                series.phase_ms = closed_ms % step_ms
+            for queue in self.subscribers[series.key]:
                 queue.push(bar)
+
+
+def _key(symbol: str, timeframe: Timeframe) -> str:
+    """Return the key of a series; raises ``QueryError`` if the symbol is not a string."""
+    if not isinstance(symbol, str) or not symbol.strip():
+        raise QueryError(f"a symbol must be a non-empty string, not {symbol!r:.80}")
+    return f"{symbol}:{timeframe}"
 
 
 def _of_feed(symbol: str, timeframe: str, bar: LiveBar) -> PipelineBar:

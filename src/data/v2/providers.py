@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..errors import QueryError, UnknownProviderError
+from ..jobs.vendors import vendor_of
 from ..sources.vendor_source import VendorDataSource, manager_like
 from .asking import in_thread, prices
 
@@ -67,7 +69,7 @@ class VendorProvider(DataProvider):
             it.
 
     Raises:
-        QueryError: The key or the manager has the wrong type.
+        QueryError: The key, the manager or the timeout has the wrong type.
         UnknownProviderError: The vendor does not exist.
     """
 
@@ -81,6 +83,8 @@ class VendorProvider(DataProvider):
         manager: DataManager | None = None,
         timeout: float | None = None,
     ) -> None:
+        if timeout is not None and not isinstance(timeout, int | float):
+            raise QueryError(f"the timeout must be a number of seconds, not {timeout!r:.80}")
         self._source = _LimitedSource(self.per_minute, manager, self.vendor, api_key)
         self._timeout = timeout
 
@@ -169,20 +173,25 @@ def provider_for(
     """Return a provider for any vendor of the library.
 
     Args:
-        vendor: Name of the vendor, such as ``tiingo``; ``onetape providers`` lists them.
+        vendor: Name or alias of the vendor, such as ``tiingo``; ``onetape providers`` lists them.
         api_key, manager, timeout: See :class:`VendorProvider`.
 
     Raises:
         UnknownProviderError: The vendor does not exist.
     """
+    name = vendor_of(vendor) if isinstance(vendor, str) else None
+    if name is None:
+        raise UnknownProviderError(
+            f"unknown vendor {vendor!r:.80}", hint="`onetape providers` lists them"
+        )
     classes: tuple[type[VendorProvider], ...] = (
         FMPProvider,
         AlphaVantageProvider,
         YFinanceProvider,
     )
     declared = {one.vendor: one for one in classes}
-    made = type("VendorProvider", (VendorProvider,), {"vendor": vendor})
-    cls: type[VendorProvider] = declared.get(vendor, made)
+    made = type("VendorProvider", (VendorProvider,), {"vendor": name})
+    cls: type[VendorProvider] = declared.get(name, made)
     return cls(api_key, manager=manager, timeout=timeout)
 
 

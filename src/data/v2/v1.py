@@ -35,12 +35,19 @@ class V1CompatibilityAdapter:
 
         Without a column ``date``, the date of ``timestamp`` is used. A column of the old format
         that is missing is logged as a warning.
+
+        Raises:
+            QueryError: The value is not a Polars frame.
         """
+        if not isinstance(v2_data, pl.DataFrame):
+            kind = f"{type(v2_data).__module__}.{type(v2_data).__qualname__}"
+            raise QueryError(f"expected a Polars frame of bars, not a {kind}")
         names = [name for name in v2_data.columns if v2_data.schema[name].is_decimal()]
         v2_data = v2_data.with_columns(pl.col(names).cast(pl.Float64)) if names else v2_data
         frame = pd.DataFrame({name: _values(v2_data[name]) for name in v2_data.columns})
-        if "date" not in frame and "timestamp" in frame:
-            frame["date"] = _values(v2_data["timestamp"].dt.date())
+        time = next((one for one in ("date", "timestamp") if one in frame), None)
+        if time is not None and isinstance(v2_data.schema[time], pl.Datetime):
+            frame["date"] = _values(v2_data[time].dt.date())
         for name in _COLUMNS:
             if name not in frame:
                 _log.warning("Missing required column %s for V1 compatibility", name)
