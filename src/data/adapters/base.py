@@ -172,7 +172,7 @@ def _with_gaps(
 
 
 def _files(path: str | PathLike[str]) -> list[tuple[str, str, int]]:
-    """Return the path, SHA256 and size of each Parquet file that was written."""
+    """Return the path, SHA256 digest and size of each written Parquet file."""
     root = Path(path)
     files = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
     contents = {file.relative_to(root.parent).as_posix(): file.read_bytes() for file in files}
@@ -413,7 +413,7 @@ class BaseDataAdapter(DataSource):
         place = called_from()
 
         def kept(frame: Any) -> R:
-            """Store the frame; warnings point at the line that started the task."""
+            """Store the frame. Warnings point to the line that started the task."""
             with working_for(place):
                 return store(frame)
 
@@ -428,7 +428,7 @@ class BaseDataAdapter(DataSource):
         return task
 
     async def _repeated(self, *question: Any) -> Any:
-        """Return the result of ``fetch``, calling it again after transient errors."""
+        """Return the result of ``fetch``, retrying after transient errors."""
         waits = exponential_backoff(self.initial_retry_delay, factor=self.backoff_factor)
         left = self.max_retries
         while True:

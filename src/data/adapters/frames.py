@@ -70,7 +70,7 @@ def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
 
 
 def findings_of(series: Mapping[str, CheckedSeries]) -> dict[str, tuple[QualityFinding, ...]]:
-    """Return the findings of the checks of single series: unusual values in valid bars.
+    """Return the findings for individual series: unusual values in valid bars.
 
     They include ``return_outlier`` (a move of more than three standard deviations) and
     ``volume_outlier`` (more than five), with severity ``info``. Symbols without findings are left
@@ -190,7 +190,7 @@ def _stamps(column: pl.Series) -> Stamps:
 
 
 def _usual(stamps: Stamps) -> Timeframe:
-    """Estimate the timeframe of ascending stamps from their median distance."""
+    """Estimate the timeframe of ascending timestamps from their median distance."""
     steps = np.diff(stamps)
     if not len(steps):  # a single bar is daily if its stamp is midnight
         return Timeframe(1, "d" if stamps[0] % DAY_MS == 0 else "m")

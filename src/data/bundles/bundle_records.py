@@ -239,12 +239,12 @@ class FileRecord:
     """The record of one partition.
 
     Attributes:
-        place: Path relative to the bundle, with ``/``.
+        place: Path relative to the bundle, separated by ``/``.
         sha256, size_bytes: Digest and size of the file.
         row_count, violations: Number of rows, and number of invalid rows (such as high below low).
-        sids: Number of rows, and first and last stamp, of each series in the file.
+        sids: Maps each series in the file to its number of rows and its first and last timestamp.
         state: State of the file (size, times and so on) when it was written, or None if unknown. A
-            copy of the file has another state.
+            copy of the file has a different state.
         validated_ms: Time at which ``validate`` last read the file and found this digest, in UTC
             milliseconds; None if it never did.
     """

@@ -45,7 +45,7 @@ def outside_of_the_cache(
     Args:
         path: The folder.
         about: Description of the folder, for messages.
-        cache_dir: Cache folder that must not contain it; None is the configured one.
+        cache_dir: Cache folder that must not contain ``path``; None means the configured one.
 
     Raises:
         ConfigError: The folder cannot be used, is in the cache folder or is a file.

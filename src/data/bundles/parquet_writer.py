@@ -293,7 +293,7 @@ class ParquetWriter:
         return found or rebuilt(self._files, commit)
 
     def _kept(self, anew: Collection[str], place: str) -> pl.DataFrame | None:
-        """Return the present rows of a partition, or None if it is new or is being replaced."""
+        """Return the existing rows of a partition, or None if it is new or is being replaced."""
         return None if place in anew else self._read(place)
 
     def _read(self, place: str) -> pl.DataFrame | None:

@@ -97,7 +97,7 @@ class OtherLog:
 
     @property
     def is_table(self) -> bool:
-        """Whether the log is that of a table."""
+        """Whether this log belongs to a table."""
         return self.data_type != FUNDAMENTALS
 
 

@@ -388,7 +388,7 @@ class _Entry:
             return otherwise
 
     def named(self) -> dict[str, Any]:
-        """Return symbol, timeframe and lane of the series."""
+        """Return the series' symbol, timeframe and lane."""
         key = self.key
         return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 

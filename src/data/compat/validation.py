@@ -172,7 +172,7 @@ def validate_price_consistency(
     min_price: float = 0.0001,
     max_price: float = 1e6,
 ) -> list[str]:
-    """Return the errors in prices: out of range, out of order within a row, or jumps of the close.
+    """Return the price errors: out of range, out of order within a row, or close-price jumps.
 
     Args:
         df: Bars; missing columns are not checked.

@@ -271,7 +271,7 @@ def items(item: Form) -> Form:
 
 
 def record(keys: Mapping[str, Form], *required: str) -> Form:
-    """Return a form that accepts a mapping with only these keys, and drops empty values in parsing."""
+    """Return a form that accepts mappings with only these keys; parsing drops empty values."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:

@@ -146,7 +146,7 @@ class FundamentalsService:
 
     @cached_property
     def cache(self) -> FundamentalsCache:
-        """The cached answers of the vendors."""
+        """The cache of vendor responses."""
         return FundamentalsCache(
             self._settings.cache_dir,
             self.combiner,

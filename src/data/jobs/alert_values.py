@@ -605,7 +605,7 @@ class Delivery:
 
     @property
     def until_ms(self) -> int:
-        """Time (UTC milliseconds) from which the process that makes this attempt counts as dead."""
+        """Time (UTC milliseconds) from which the process making this attempt is presumed dead."""
         return min(run.delivery.due_ms for run in self.runs)
 
     @property
@@ -706,9 +706,9 @@ class DueReport(NamedTuple):
     """A scheduled report that is due.
 
     Attributes:
-        id: Number of the schedule's record.
+        id: ID of the schedule record.
         recipient, channel: Recipient of the report, and channel for its delivery.
-        cron: Times of the schedule, in the form read by ``Cron.parse`` in ``jobs.cron``.
+        cron: Cron expression of the schedule, as accepted by ``Cron.parse`` in ``jobs.cron``.
         report: Content of the report, in the form that the channel's program expects.
         due_ms: First scheduled time for which nothing has been sent.
     """

@@ -316,7 +316,10 @@ def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterato
 def _files(
     catalogue: Catalogue, holdings: Holdings, clock: Clock, *, full: bool
 ) -> Iterator[Check]:
-    """Report damage and lost commits; read files for ``GLANCE_S`` seconds or, if ``full``, all files."""
+    """Report damage and lost commits.
+
+    Unless ``full``, reading of files stops after ``GLANCE_S`` seconds.
+    """
     parts = catalogue.store.parts
     upkeep = Maintenance(parts, catalogue, configured_instrument, clock)
     yield _integrity(holdings.size, upkeep.inspect(None if full else GLANCE_S, holdings))

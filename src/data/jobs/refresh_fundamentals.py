@@ -303,7 +303,7 @@ def _lacks_a_key(error: AllProvidersFailedError) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _SymbolTask(VendorTask):
-    """A task: the types of data for which one vendor is queried about one symbol."""
+    """A task: the data types to request from one vendor for one symbol."""
 
     types: Sequence[_Part]
 

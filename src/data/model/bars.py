@@ -186,7 +186,7 @@ def union(one: Stamps, other: Stamps) -> Stamps:
 
 
 def inside(stamps: Stamps, spans: Iterable[Span] | Edges) -> NDArray[np.bool_]:
-    """Return a mask of the ``stamps``, in any order, that are in one of ``spans``."""
+    """Return a mask of the stamps within any of ``spans``; ``stamps`` need not be sorted."""
     return holds(edges_of(spans), stamps)
 
 

@@ -546,7 +546,10 @@ class Coverage(Stretches[Covered]):
         return Coverage.of(parts.columns.take(slice(first, last)))
 
     def opened(self, span: Span | None = None) -> Coverage:
-        """Return the coverage, with the entries that overlap ``span`` unfolded; None unfolds all."""
+        """Return the coverage, with folded entries that overlap ``span`` split into their parts.
+
+        None splits all folded entries.
+        """
         if self._is_opened:
             return self
         if span is None or all(whole.span.overlaps(span) for whole in self if whole.parts):

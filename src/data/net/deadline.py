@@ -171,10 +171,10 @@ class Deadline:
         return _Part(self._clock, self)
 
     def without_waiting(self) -> Deadline:
-        """Return the deadline for the first part of the call, which is not allowed to wait.
+        """Return the deadline for the first part of the call, which must not wait.
 
-        If the call has no time limit of its own, only its waits are limited; the work done before
-        them is not interrupted.
+        If the call has no time limit of its own, the work in this part can take any time; only
+        waiting is ruled out.
         """
         return Deadline(self._clock, outer=self if self.is_fixed else None, may_wait=False)
 

@@ -164,7 +164,7 @@ class Sender:
     def send(
         self, request: HttpRequest, *, vendor: str, classify: Classify = error_of
     ) -> HttpResponse:
-        """Send a request until there is a response that is not an error; return that response.
+        """Send a request, retrying until it succeeds, and return the response.
 
         The response's ``requests`` is the total number of requests sent.
 
@@ -175,7 +175,7 @@ class Sender:
 
         Raises:
             CircuitOpenError: Earlier in this user's call, the vendor did not answer in time.
-            DatabaseError: The call runs in a database's unit of work.
+            DatabaseError: The call was made inside a database unit of work.
             DataError: The error of the last attempt, with its ``provider`` set.
         """
         refuse_inside_unit(f"{vendor} would be sent a request")

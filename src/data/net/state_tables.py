@@ -189,7 +189,7 @@ class StateTables:
     # --- requests in flight ----------------------------------------------------------------
 
     def take_off(self, ticket: str, account: str, units: float, until_s: float) -> None:
-        """Record that a request of ``units`` is in flight, and will have ended by ``until_s``."""
+        """Record a request in flight, which costs ``units`` and will have ended by ``until_s``."""
         self._rows.execute(
             "INSERT INTO flights VALUES (?, ?, ?, ?)", (ticket, account, units, until_s)
         )
@@ -205,7 +205,7 @@ class StateTables:
         return self._flying(account, "until_s > ?")
 
     def crashed(self, account: str) -> float:
-        """Remove the requests in flight that did not end in time, and return their units."""
+        """Remove the account's in-flight requests past their deadline, and return their cost."""
         units = self._flying(account, "until_s <= ?")
         if units:
             self._rows.execute(

@@ -226,7 +226,10 @@ def _forms(secret: str) -> tuple[str, ...]:
 
 
 class TextFormatter(_Masking):
-    """One line for people: level, logger, message, then the request in brackets."""
+    """Formats a record as one human-readable line.
+
+    The line has the level, the logger, the message and then the request in brackets.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, followed by a traceback, if any."""

@@ -226,7 +226,7 @@ class Metrics:
             self._vendors.setdefault(vendor, _Vendor()).score = score
 
     def troubled(self, gaps: int, flagged: int) -> None:
-        """Count one incomplete or flawed answer, its gaps, and its rows with a quality flag."""
+        """Record an incomplete or flawed response, with its numbers of gaps and of flagged rows."""
         with self._lock:
             self._troubles.update(incomplete=1, gaps=gaps, flagged=flagged)
 

@@ -578,7 +578,7 @@ class ReaderBars(PolarsBars):
 def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[None]:
     """Convert errors raised by user code to this library's errors.
 
-    Errors that are already of this library pass through unchanged.
+    This library's own errors pass through unchanged.
 
     Args:
         what: Description of the failure, for the message.

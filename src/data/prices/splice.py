@@ -190,9 +190,9 @@ def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
 
 
 def _jumps(stored: BarTable, step: SpliceStep) -> bool:
-    """Return whether closes jump on the split's day, in either direction, by about its ratio.
+    """Return whether the close jumps on the split date, in either direction, by about its ratio.
 
-    A jump of at least half the logarithm of the ratio is enough.
+    It is enough if the logarithm of the close changes by more than half the logarithm of the ratio.
     """
     place = int(np.searchsorted(stored.stamps, step.before_ms))
     if not step.is_split or not 0 < place < len(stored):

@@ -319,8 +319,9 @@ class FreshnessPolicyFactory:
             frequency: Timeframe of the bars.
             config: Settings: ``<source>.daily`` (``market_close``, ``ttl``, ``hybrid``,
                 ``never_stale``, ``always_stale``), ``<source>.daily_ttl``, ``.hourly_ttl``,
-                ``.minute_ttl``, or for one timeframe such as ``<source>.15m_ttl`` (seconds),
-                ``<source>.calendar``; None means those in ``./config/cache_freshness.yaml``.
+                ``.minute_ttl``, or for one timeframe, such as ``<source>.15m_ttl`` (each in
+                seconds); ``<source>.calendar``. None means the settings in
+                ``./config/cache_freshness.yaml``.
 
         Raises:
             ConfigError: A key or value is invalid, or the calendar does not exist.

@@ -78,7 +78,7 @@ class MultiProviderDataManager:
 
     @property
     def provider_priority(self) -> list[tuple[int, str]]:
-        """A new list of pairs of priority and name, in the order of the queries."""
+        """A new list of (priority, name) pairs, in query order."""
         return [(one.priority, one.name) for one in self._registered]
 
     def register_provider(self, name: str, provider: DataProvider, priority: int = 0) -> None:

@@ -49,7 +49,7 @@ class V1CompatibilityAdapter:
     async def run_v1_strategy_on_v2_data(
         self, v1_strategy: Any, symbol: str, timeframe: str, start: date, end: date
     ) -> Any:
-        """Return the trades of a strategy on a series.
+        """Run a v1 strategy on a series, and return its trades.
 
         The strategy runs in the event loop's thread.
 

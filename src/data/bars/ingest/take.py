@@ -548,7 +548,7 @@ def _commit(
 
 
 def _now_ms(series: SeriesStore, fetched: Fetched) -> int:
-    """Return the time of an answer: by the local clock or the vendor's, whichever is earlier."""
+    """Return the answer's time by the local or the vendor's clock, whichever is earlier."""
     return min(series.now_ms(), fetched.server_now_ms)
 
 
@@ -601,7 +601,7 @@ def _due(
     answer: ClassifiedAnswer,
     commit: Commit,
 ) -> int | None:
-    """Return the time at which fetching again could change the answer; None to keep the old time.
+    """Return the time from which refetching could change the answer; None to keep the old time.
 
     All provisional bars of the series are considered. A bar that an earlier request left
     provisional must not count as settled just because a later request reached up to now.

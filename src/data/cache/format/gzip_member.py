@@ -432,10 +432,10 @@ def checksum(text: bytes) -> int:
 
 
 def summing(size: int) -> Callable[..., int]:
-    """Return the best function for computing a CRC-32, or for continuing an earlier one.
+    """Return the fastest function for computing a CRC-32, or for continuing an earlier one.
 
     Args:
-        size: Number of bytes that the function will be used for, in any number of calls.
+        size: Total number of bytes to be checksummed, over all calls.
     """
     global summed_bytes
     # Once loaded, it is faster even for small inputs, so loading it is worthwhile for many of them.

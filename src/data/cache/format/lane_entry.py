@@ -221,7 +221,7 @@ class _Inner(msgspec.Struct, frozen=True):
 
 
 class OuterKeys(msgspec.Struct):
-    """The documented keys in a year's metadata that the summaries for other programs repeat."""
+    """The year-metadata keys that are also copied into the summaries for other programs."""
 
     data_source: Any = None
     last_updated: Any = None

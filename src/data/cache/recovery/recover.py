@@ -277,8 +277,8 @@ def _saved(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
 def examine(lane: SeriesFiles, year: int) -> Diagnosis:
     """Decide what is wrong with ``year`` and what a repair would leave; nothing is changed.
 
-    The document is read before the data: if a writer commits in between, the data is newer than
-    recorded, rather than damaged.
+    The year's metadata is read before its data. If a writer commits in between, the data then looks
+    newer than recorded, rather than damaged.
 
     Raises:
         FormatVersionError: The file is from a newer version.
@@ -351,7 +351,7 @@ def _of_recorded(
 
 
 def _recorded_state(lane: SeriesFiles, meta: YearMeta, scan: Scan) -> tuple[YearState, int] | None:
-    """Return the recorded state with which the data begins, and the number of its members.
+    """Return the recorded state that matches the start of the data, and its number of gzip members.
 
     While a rewrite is pending, the data must equal one of the two states to the last byte: the new
     file may begin like the old one, or vice versa.
@@ -475,7 +475,7 @@ def _is_readable(member: Member) -> bool:
 
 
 def _behind(content: bytes, start: int) -> Iterator[Member]:
-    """Yield all valid members at or after ``start``, whether chained or not."""
+    """Yield all valid gzip members at or after ``start``, whether or not they form a chain."""
     while start < len(content):
         member = verify(content, start)
         if member is None:

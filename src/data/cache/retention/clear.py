@@ -76,7 +76,7 @@ def clear_years(
     by: str,
     closed_by: int | None = None,
 ) -> int:
-    """Remove single years of a series; return how many of them had bars.
+    """Remove individual years of a series, and return the number of them that had bars.
 
     A year's coverage is removed with it, and so are its replaced files, its quarantine, older
     tools' original files, and the time of the next request. The log is kept, as in

@@ -403,7 +403,7 @@ def schedule_as_dict(row: Schedule) -> dict[str, Any]:
 
 
 def _check_shown(row: Schedule) -> None:
-    """Reject control characters in a schedule's name and target, because users see them."""
+    """Reject control characters in a schedule's name and target, which are shown to users."""
     for what, value in (("name", row.name), ("target", row.target)):
         if isinstance(value, str) and printable(value) != value:
             raise QueryError(f"the {what} {value[:40]!a} of a schedule has control characters")

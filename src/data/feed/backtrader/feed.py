@@ -301,7 +301,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return iter(self.stream)
 
     def __aiter__(self) -> AsyncIterator[LiveBar]:
-        """Do the same as iterating, without blocking the event loop."""
+        """Iterate asynchronously, without blocking the event loop."""
         return aiter(self.stream)
 
     # --- methods that Backtrader calls -----------------------------------------------------

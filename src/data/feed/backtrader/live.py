@@ -514,7 +514,7 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
         }
 
     def _ws_url(self) -> str:
-        """Return the stream's address according to the data manager's rules."""
+        """Return the WebSocket URL that the data manager's rules configure."""
         manager: Any = self.data_manager if is_manager(self.data_manager) else default_manager()
         rules: Rules = manager.provider_selector.parsed_rules
         return BinanceStream(rules.provider("binance").ws_url).address().shown

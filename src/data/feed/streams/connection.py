@@ -655,7 +655,7 @@ class Connection:
 
     @property
     def feeds(self) -> list[Named]:
-        """The feeds that listen, in the order in which they began to listen."""
+        """The listening feeds, in the order in which they subscribed."""
         with self._lock:
             return list(self._feeds.values())
 

@@ -340,7 +340,10 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -> Iterator[Defect]:
-    """Yield the runs that are off by a known split; ``size`` is the logarithm of its ratio."""
+    """Yield the runs of bars whose prices are off by the ratio of a known split.
+
+    ``size`` is the logarithm of that ratio.
+    """
     mixed = _mixed_levels(series, size)
     if mixed is not None:
         rows, volume = mixed != 0, series.table.volume

@@ -246,7 +246,9 @@ def check_status(status: Any) -> None:
 
 
 def rows_in(body: Mapping[str, Any]) -> list[Any]:
-    """Return the rows of a response; if there are none, the list is missing and the count is 0.
+    """Return the rows of a response.
+
+    A response without rows has no list of rows, only a count of 0.
 
     Raises:
         ResponseFormatError: The response contains neither rows nor a count of 0.
