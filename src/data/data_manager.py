@@ -124,7 +124,7 @@ class DataManager:
         timeout: float | None = None,
         session: AskedSession = "regular",
     ) -> pd.DataFrame:
-        """Return closed bars for ``symbol``, from the cache as far as they are stored there.
+        """Return closed bars for ``symbol``, from the cache as far as possible.
 
         The frame's index is the naive UTC open time (``timestamp``, ns); daily and longer bars are
         stamped 00:00 of the venue's session date. Columns: ``open high low close volume``
@@ -657,7 +657,7 @@ class DataManager:
         *,
         timeout: float | None = None,
     ) -> pd.DataFrame:
-        """Return the splits and dividends of a share, after fetching those that are missing or due.
+        """Return a share's splits and dividends, after fetching any that are missing or due.
 
         The frame has one row for each action that counts, in ascending order of ex-date. Index
         ``ex_date``: session dates of the venue at 00:00 (``datetime64[ns]``). Columns: ``type``
@@ -746,7 +746,7 @@ class DataManager:
         timeout: float | None = None,
         mark: bool = False,
     ) -> QualityReport:
-        """Check the stored bars of a series, and return a report on their faults.
+        """Check a series' stored bars, and return a report on their faults.
 
         ``intrinsic`` uses only the series itself, which is enough to detect prices that are off by
         a factor of 100, splits that are missing or partly applied, wrong dividends, unchanging

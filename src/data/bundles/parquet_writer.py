@@ -46,7 +46,7 @@ _DAILY = frozenset({"daily", "1d", "1w", "1mo", "1M"})
 
 
 class Written(NamedTuple):
-    """The result of one change.
+    """The result of one change to a bundle.
 
     Attributes:
         places: Paths of the partitions that were written, relative to the bundle.
@@ -413,7 +413,7 @@ def _frequency_of(resolution: str) -> tuple[Frequency, str]:
 
 
 def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataFrame:
-    """Check rows; return the time column, ``sid`` or ``symbol``, fields, and other columns."""
+    """Check rows, and return the time column, ``sid`` or ``symbol``, the fields, and any others."""
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, pl.DataFrame):
@@ -615,7 +615,7 @@ def _sids_of(rows: pl.DataFrame | None) -> NDArray[np.int64]:
 def _split(
     rows: pl.DataFrame | None, sids: NDArray[np.int64]
 ) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
-    """Split rows into those of the series ``sids`` (None if there are none) and the others."""
+    """Split rows in two: rows of the series ``sids`` (None if there are none), and all others."""
     if rows is None:
         return None, None
     is_mine = rows["sid"].is_in(sids.tolist())

@@ -115,7 +115,7 @@ def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
 
 
 def named(key: SeriesKey) -> dict[str, Any]:
-    """Return symbol, timeframe and lane of a series as plain values."""
+    """Return a series' symbol, timeframe and lane as plain values."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 

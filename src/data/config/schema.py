@@ -130,7 +130,7 @@ def attributes(keys: Mapping[str, Form], plain: Mapping[str, Any] | None) -> dic
 
 
 def first_of(problems: Iterable[Problem]) -> list[Problem]:
-    """Return the first problems, up to one more than the limit, which shows that there are more."""
+    """Return the first problems; one more than the limit, if there are more, to show that there are."""
     return list(islice(problems, MOST_PROBLEMS + 1))
 
 

@@ -219,7 +219,7 @@ class Member:
 
 
 def build(header: Header, text: bytes, total: int = 0) -> Member:
-    """Compress ``text`` into a member; ``total`` is the size of all texts that are compressed now.
+    """Compress ``text`` into a gzip member; ``total`` is the size of all texts to compress now.
 
     Raises:
         ValueError: The header is too long.
@@ -244,7 +244,7 @@ def _assemble(header: Header, body: bytes) -> Member:
 
 
 def peek_digest(start: bytes) -> str:
-    """Return the unverified digest that the first bytes of a member contain."""
+    """Return the unverified digest from the first bytes of a gzip member."""
     return start[_DIGEST_AT:_JSON_AT].hex()
 
 

@@ -338,7 +338,7 @@ def _of_data(
 def _of_recorded(
     lane: SeriesFiles, year: int, meta: YearMeta, recorded: tuple[YearState, int], scan: Scan
 ) -> Diagnosis:
-    """Return the diagnosis of a year whose data begins with a recorded state."""
+    """Return the diagnosis of a year whose data begins as recorded."""
     state, count = recorded
     fresh = scan.members[count:]
     if fresh:
@@ -378,7 +378,7 @@ def _recorded_state(lane: SeriesFiles, meta: YearMeta, scan: Scan) -> tuple[Year
 def _with_appended(
     lane: SeriesFiles, year: int, meta: YearMeta, state: YearState, fresh: list[Member]
 ) -> YearState:
-    """Return the recorded state extended by the members after it."""
+    """Return the recorded state, extended to include the members after it."""
     # A new generation: the marks of the lost commits are gone, and anything derived from them must
     # not be considered valid.
     generation = _next_generation(lane, year, meta, fresh)
@@ -390,7 +390,7 @@ def _with_appended(
 def _state_of_members(
     lane: SeriesFiles, year: int, meta: YearMeta | None, members: list[Member]
 ) -> YearState:
-    """Return the state formed by the members of a valid file."""
+    """Return the year state that a valid file's gzip members add up to."""
     generation = _next_generation(lane, year, meta, members)
     target = Target(lane.key, year, members[0].columns or BASE_COLUMNS, generation)
     coverage = carried(
@@ -450,7 +450,7 @@ class Scan:
         return [member for _, member in self.chain]
 
     def goes_on(self) -> bool:
-        """Return whether the invalid bytes are followed by a valid member of any file."""
+        """Return whether a valid gzip member, of any file, follows the invalid bytes."""
         return next(_behind(self.content, self.end), None) is not None
 
 

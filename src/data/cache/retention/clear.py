@@ -130,7 +130,7 @@ class YearHeld(NamedTuple):
 def holding(
     lane: SeriesFiles, year: int, old_files: Mapping[int, Path], old: OldYears
 ) -> YearHeld | None:
-    """Return the content of a year; None if it has no bars or cannot be examined.
+    """Return the number and age of a year's bars; None if it has no bars or cannot be examined.
 
     Nothing is repaired or written.
     """
@@ -290,7 +290,7 @@ def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
 
 
 def _without(lane: SeriesFiles, states: Sequence[YearState]) -> SeriesMeta:
-    """Return ``series.json`` for a series that loses a year, so that the year is requested again."""
+    """Return ``series.json`` for a series that loses a year, which can then be requested again."""
     series = read_series(lane) or SeriesMeta()
     kinds = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))
     newest = max(state.generation for state in states)

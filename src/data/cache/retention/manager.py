@@ -352,7 +352,7 @@ class RetentionManager(StoreListener):
 
 
 class LastUses:
-    """The last uses of the lanes in one cache folder. Thread-safe, and safe across processes.
+    """The times at which a cache folder's lanes were last used. Thread- and process-safe.
 
     Args:
         clock: Source of the time of a read.

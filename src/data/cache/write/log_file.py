@@ -88,12 +88,12 @@ def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[
 
 
 def entries_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the commits in the lines of a log; unreadable lines are omitted."""
+    """Yield the commits in a log's lines; unreadable lines are omitted."""
     return (entry for entry in _entries(lines) if isinstance(entry.get("generation"), int))
 
 
 def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, Any]]:
-    """Return one entry for the commits up to each kept version, and one for those after the last.
+    """Merge log entries: one entry for the commits up to each kept version, and one for later ones.
 
     An entry represents the generations from ``since`` up to its own.
     """

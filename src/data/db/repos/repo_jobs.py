@@ -279,7 +279,7 @@ class SchedulesRepo(Repository):
         ]
 
     def _ahead(self, moment: datetime) -> list[int]:
-        """Return the ids of report schedules whose next time was stored while the clock was wrong."""
+        """Return the IDs of report schedules whose next due time was stored while the clock was wrong."""
         columns = Schedule.id, Schedule.cron, Schedule.next_run_at, Schedule.updated_at
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
         rows = self.s.execute(select(*columns).where(*own, Schedule.next_run_at > moment))
@@ -413,7 +413,7 @@ class JobsRepository(Repository):
     """Stores and queries the schedules and runs of all job types except alerts."""
 
     def create_schedule(self, user_id: int, schedule_data: ScheduleCreate) -> Schedule:
-        """Add a schedule, due at the next time that its cron line gives.
+        """Add a schedule, due at the next time of its cron line.
 
         Raises:
             QueryError: The type is invalid or is the alert type, the name or target is empty or has

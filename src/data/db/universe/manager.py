@@ -213,7 +213,7 @@ def _day(value: date | str, name: str) -> date:
 
 
 def _instant(value: datetime | date | str, now: datetime) -> datetime:
-    """Return ``known_at`` as a UTC instant: for a date its end, but for today the current time."""
+    """Return ``known_at`` as a UTC instant: a date's end or, for today, the current time."""
     day: datetime | date | None = None
     if isinstance(value, str):
         day = read_day(value)

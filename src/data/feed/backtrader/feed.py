@@ -101,7 +101,7 @@ _hubs: WeakKeyDictionary[object, WakeHub] = WeakKeyDictionary()
 
 
 def hub_of(cerebro: object) -> WakeHub:
-    """Return the one hub of a Cerebro instance; it is dropped together with the instance."""
+    """Return a Cerebro instance's only hub, which is dropped together with the instance."""
     with _lock:
         return _hubs.setdefault(cerebro, WakeHub())
 
@@ -491,7 +491,7 @@ class _Clone(bt.feed.DataClone):  # type: ignore[misc]
 
 
 def run_live(cerebro: Any, **wanted: Any) -> Any:
-    """Run ``cerebro``, and stop its feeds afterwards in every case, even after errors and Ctrl-C.
+    """Run ``cerebro``, and always stop its feeds afterwards, even after errors and Ctrl-C.
 
     With ``cerebro.run`` alone, feeds keep running if a strategy raises.
 
