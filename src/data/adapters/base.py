@@ -200,7 +200,8 @@ class BaseDataAdapter(DataSource):
             rejected if the result, its ``valid`` or its ``is_valid`` is false. None means no
             validator.
         timeout: Seconds that fetching may take, including retries; None means no limit.
-        clock: Clock for waiting and for detecting stamps in the future; tests may pass their own.
+        clock: Clock for waiting and for detecting timestamps in the future; tests may pass their
+            own.
 
     Attributes:
         name, source_name: Name of the source.

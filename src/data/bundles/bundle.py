@@ -415,7 +415,7 @@ class Bundle:
     ) -> dict[str, SymbolSource] | None:
         """Return the symbols' records as they will be after the partitions ``old`` are removed.
 
-        The records are computed from the bundle's rows. Return None if the present rows do not
+        The records are computed from the bundle's rows. Return None if the existing rows do not
         match the recorded digests, because values were rounded when they were written.
         """
         try:
@@ -794,7 +794,7 @@ def _digest(rows: pl.DataFrame, time: str, names: Sequence[str]) -> str:
 class _Actions(NamedTuple):
     """A digest of the splits and dividends that apply to a symbol's prices, and the latest ex-date.
 
-    The latest ex-date may be that of a reported action that is not applied.
+    The latest ex-date may belong to a reported action that is not applied.
     """
 
     digest: str

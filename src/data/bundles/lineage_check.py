@@ -81,7 +81,7 @@ class CheckedRead:
         state: ``identical``, ``revised``, ``gone``, or ``unknown`` if today's bars could not be
             obtained.
         is_reproducible: Whether the check could read the original bars again, bit for bit.
-        cells: Values that differ now, in order of their stamps.
+        cells: Values that differ now, ordered by timestamp.
         bars: Number of bars that differ, if known.
         causes: Causes of the differences, from ``CAUSES``.
         detail: Reason why the original bars are gone, or another remark.

@@ -237,7 +237,7 @@ class ParquetWriter:
                 afterwards.
             frequency: Frequency of the rows.
             rows: Time, sid, fields and any further columns.
-            anew: Paths of files to write without merging in their present rows.
+            anew: Paths of files to write without merging in their existing rows.
             drop: Sids whose earlier rows are removed from all partitions of this frequency.
         """
         was_wide, now = records.origin.wide_volume, self._clock.now_ms()

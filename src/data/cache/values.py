@@ -231,9 +231,9 @@ class Commit(SeriesFacts):
 class SeriesView(SeriesFacts):
     """Summary of a stored series, available without opening a data file.
 
-    The other attributes are those of :class:`SeriesFacts`. If the series' document is lost,
-    ``kind`` is taken from the bars. ``next_due`` is None if the years have changed since the
-    document was written.
+    The other attributes are as in :class:`SeriesFacts`. If the series' document is lost, ``kind``
+    is taken from the bars. ``next_due`` is None if the years have changed since the document was
+    written.
 
     Attributes:
         key: Series that is summarised.

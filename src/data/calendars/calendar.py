@@ -63,9 +63,9 @@ class MarketCalendar(Protocol):
     closes during which the vendor may still change it.
 
     ``anchor`` matters only for intraday bars. ``session`` means that they are counted from the
-    session's open, and counted anew after a break. ``clock`` means that, if their length divides a
-    day, they begin at multiples of it after midnight at the venue; the bar that contains the open
-    may then begin before the open.
+    session's open, and counted again from the start after a break. ``clock`` means that, if their
+    length divides a day, they begin at multiples of it after midnight at the venue; the bar that
+    contains the open may then begin before the open.
     """
 
     def __hash__(self) -> int:

@@ -66,8 +66,8 @@ class Counts(NamedTuple):
     Attributes:
         given: Number of rows in the frame.
         drawn: Number of columns of bars, or points of lines, in the picture.
-        merged: Number of rows that share a column or point with a drawn row, and count for its high
-            and low.
+        merged: Number of rows that share a column or point with a drawn row, and count toward its
+            high and low.
         refused: Number of rows that cannot be drawn. ``drawn + merged + refused`` is ``given``.
     """
 
@@ -132,7 +132,7 @@ class Axis:
     Attributes:
         stamps: Opening time of each slot in UTC milliseconds, int64 of shape (slots,), ascending.
         zone: IANA name of the time zone of the labels.
-        is_daily: Whether the stamps are session dates at 00:00, which no time zone shifts.
+        is_daily: Whether the timestamps are session dates at 00:00, which no time zone shifts.
     """
 
     stamps: Stamps
@@ -174,12 +174,12 @@ class Series:
     Arrays have shape (bars,) unless stated otherwise.
 
     Attributes:
-        symbol: Symbol, as text for people.
+        symbol: Symbol, as human-readable text.
         slots: Slot of each bar on the axis.
         values: Open, high, low, close, volume; shape (5, bars).
         pale: Whether each bar may still change, because it is provisional, forming or suspect.
         vendors: Vendor of each bar, as an index into ``vendor_names``; -1 if not known.
-        vendor_names: Names of the vendors, as text for people.
+        vendor_names: Names of the vendors, as human-readable text.
         segments: Number of gaps before each bar; a line does not join bars from different segments.
         given: Number of rows in the frame.
         refused: Maps each reason to the number of rows that are not drawn because of it.

@@ -51,7 +51,7 @@ def page_of(
     """Return the HTML page of a report.
 
     Args:
-        data: Values of :class:`~.report.StoredReport`, or those of one page of several.
+        data: Values of a :class:`~.report.StoredReport`, or of one of its pages.
         drawings: Chart of each series; not used for a report on everything.
         file: Name and extension of the report's file, used for links to its other pages.
     """

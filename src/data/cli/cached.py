@@ -71,7 +71,7 @@ def chosen_with_others(
 ) -> tuple[list[SeriesKey], list[OtherPart]]:
     """Return the requested series, and the requested tables and fundamentals.
 
-    Errors are those of :func:`chosen`, but they are raised only if neither series nor other data is
+    Errors are as for :func:`chosen`, but they are raised only if neither series nor other data is
     stored for the symbol.
     """
     name = meant(manager, symbol) if symbol else None

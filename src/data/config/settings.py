@@ -47,7 +47,7 @@ def load_settings(
             the user's cache folder.
         config_path: The user's rules file; None for ``ONETAPE_RULES``, or
             ``./config/data/provider_rules.yaml`` if it exists.
-        environ: Environment to read; None for that of the process.
+        environ: Environment to read; None means the process's own.
         cwd: Folder for relative paths; None for the current one.
 
     Raises:

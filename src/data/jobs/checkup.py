@@ -285,7 +285,7 @@ def _perishable(
 
 
 def _vendor_days(network: Network) -> Iterator[Check]:
-    """Report the sessions that, according to recent jobs, vendors lack for most of their symbols."""
+    """Report sessions for which, according to recent jobs, a vendor lacks most of its symbols' bars."""
     for incident in incidents_of(network.vendor_days()):
         advice = f"{incident.remedy}; `onetape gaps --all` checks again"
         yield Check("health", "vendor day", None, str(incident), advice)
@@ -352,7 +352,7 @@ def _integrity(size: Size, inspection: Inspection) -> Check:
 
 
 def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
-    """Report year files whose bars and metadata do not match, as after a power loss; repair fixes this."""
+    """Report year files whose bars and metadata do not match, as after a power loss; a repair fixes them."""
     if years:
         (key, year), more = years[0], f" and {len(years) - 1:,} more" if len(years) > 1 else ""
         text = f"{key} {year}{more}: committed bars are missing from the metadata"
@@ -360,7 +360,7 @@ def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
 
 
 def _proof(holdings: Holdings) -> Iterator[Check]:
-    """Report the number of bars that second vendors have confirmed, and the bars that they contradict."""
+    """Report how many bars a second vendor has confirmed, and the bars that one contradicts."""
     bars, confirmed, contradicted = totals(
         lane.entry for lane in holdings.lanes if not lane.key.is_sample
     )
@@ -519,7 +519,7 @@ def _vendors(
 
 
 def _clock(reached: Mapping[str, Reached]) -> Check:
-    """Compare the local clock with the dates in vendors' responses, of which the closest is used."""
+    """Compare the local clock with the dates in vendors' responses; the closest date counts."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
         text = "no vendor was contacted, so this machine's clock could not be checked"

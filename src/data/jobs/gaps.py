@@ -72,7 +72,7 @@ class SeriesGaps:
 
 @dataclass(frozen=True, repr=False)
 class GapReport(InLines):
-    """The gaps in several series, and the sessions that vendors lack for most of their symbols.
+    """The gaps in several series, and the sessions for which a vendor has no data for most symbols.
 
     Attributes:
         incidents: Sessions that a vendor lacks for most of its symbols.

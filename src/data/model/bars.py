@@ -155,7 +155,7 @@ class BarTable:
         return self.take(slice(first, last))
 
     def counts(self, spans: Iterable[Span] | Edges) -> list[int]:
-        """Return the number of rows in each of ``spans``; the table must be in ascending order."""
+        """Return the row count for each of ``spans``; the table must be in ascending order."""
         places = self.stamps.searchsorted(edges_of(spans))
         counts: list[int] = (places[:, 1] - places[:, 0]).tolist()
         return counts
@@ -166,7 +166,7 @@ class BarTable:
 
 
 def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
-    """Return a mask of the ``stamps``, in any order, that are also in ``ascending``."""
+    """Return a mask of the stamps that are also in ``ascending``; ``stamps`` need not be sorted."""
     if not (len(stamps) and len(ascending)):
         return np.zeros(len(stamps), dtype=bool)
     # The usual case: an answer with every expected bar.

@@ -94,7 +94,7 @@ def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
 
 
 def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
-    """Return the value that an extra column has in each coverage entry."""
+    """Return an extra column's value for each coverage entry."""
     states = [FORMING if part.reason == FORMING else part.state for part in parts]
     if name == "source":
         return pd.Series([part.vendor for part in parts], dtype="str")
@@ -109,7 +109,7 @@ def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
 
 
 def empty_frame(extra: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the canonical frame without rows; its dtypes are those of a non-empty frame."""
+    """Return a canonical frame without rows, with the same dtypes as a non-empty frame."""
     return build_frame(BarTable.empty(), (), extra)
 
 
@@ -185,7 +185,7 @@ def filled_rows(frame: pd.DataFrame) -> int:
 
 
 def _stamps_of(frame: pd.DataFrame, named: dict[str, Any]) -> Any:
-    """Return the frame's stamps as int64 milliseconds UTC."""
+    """Return the frame's timestamps as int64 UTC milliseconds."""
     times: Any = frame.index if isinstance(frame.index, pd.DatetimeIndex) else None
     if times is None:
         name = next((n for n in _TIME_COLUMNS if n in named), None)

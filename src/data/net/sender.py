@@ -95,7 +95,7 @@ class Sender:
         return self._clock.now_ms()
 
     def over(self, transport: Transport | None, keys: Mapping[str, str] | None = None) -> Sender:
-        """Return a sender with the same policy and another transport.
+        """Return a sender with the same policy and a different transport.
 
         Args:
             transport: Transport to use; None for the same transport.
@@ -136,7 +136,7 @@ class Sender:
             endpoint: Endpoint that is called, such as ``bars/1d``.
             url: URL that is queried. Each URL has its own circuit, because a mirror may answer even
                 if the vendor's own host does not.
-            symbol: Requested symbol in the vendor's spelling; None if the call is not about a
+            symbol: The vendor's name for the requested symbol; None if the call is not about a
                 symbol.
             insist, is_trusted: See :class:`~.unknown_symbols.SymbolCheck`.
 

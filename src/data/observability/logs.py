@@ -113,7 +113,7 @@ _process = os.urandom(3).hex()
 
 
 def request_id(number: int) -> str:
-    """Return the id of a call in log records, which is unique even if processes share a log."""
+    """Return a call's ID for log records, which is unique even if processes share a log."""
     return f"{_process}-{number:x}"
 
 
@@ -153,7 +153,7 @@ def carried(function: Callable[[A], R]) -> Callable[[A], R]:
 
 
 def following(function: Callable[P, R]) -> Callable[P, R]:
-    """Return ``function`` such that its log records belong to the current request in any thread.
+    """Wrap ``function`` so that its log records belong to the current request in any thread.
 
     Its warnings point at the line of the user's program that made the current call. Use this for
     threads that outlive the call that starts them: the rest of the call's context is not copied.
@@ -221,7 +221,7 @@ class _Masking(logging.Formatter):
 
 @lru_cache(512)
 def _forms(secret: str) -> tuple[str, ...]:
-    """Return an API key as it is, and in each URL-encoded form that addresses may contain."""
+    """Return an API key unchanged, and in each URL-encoded form that addresses may contain."""
     return secret, quote(secret, safe=""), quote(secret), quote_plus(secret)
 
 

@@ -454,7 +454,7 @@ def _product(value: float, top: int, bottom: int) -> float:
 
 
 class LastSession(NamedTuple):
-    """The last daily bars before an ex-date, ending with that of the session before it."""
+    """The last daily bars before an ex-date, up to the session before it."""
 
     table: BarTable
     parts: Sequence[BasisPart]

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 @dataclass
 class ScriptedVendor:
-    """The changes that a vendor makes to its correct bars before it sends them.
+    """The changes that a simulated vendor makes to its correct bars before sending them.
 
     Attributes:
         scale: Factor for every price, because two venues never trade at the same price.

@@ -52,7 +52,7 @@ _NEAR = timedelta(days=16)
 
 
 class _Look(NamedTuple):
-    """The facts on which a policy bases its decision; times are UTC milliseconds."""
+    """The facts that a policy's decision is based on; times are UTC milliseconds."""
 
     fetched_ms: int
     now_ms: int
@@ -420,7 +420,7 @@ def source_name(source: Any) -> str:
 
 
 def _look(policy: CacheFreshnessPolicy, metadata: Any, frequency: Any, calendar: Any) -> _Look:
-    """Return the facts on which a policy bases its decision.
+    """Return the facts that a policy's decision is based on.
 
     Raises:
         QueryError: A time is invalid.

@@ -82,7 +82,7 @@ class BarQueue(asyncio.Queue[PipelineBar]):
 
 
 class LiveDataPipeline:
-    """Delivers each closed bar of some series to any number of queues.
+    """Delivers each closed bar of several series to any number of queues.
 
     Series of a :class:`.VendorProvider` come from the library's live feed of that vendor: history
     first, then bars as they close, each stored once. A program's own provider is queried just after
@@ -146,7 +146,7 @@ class LiveDataPipeline:
                 self._tasks[key] = asyncio.create_task(self._stream(symbol, parsed, key))
 
     async def subscribe(self, symbol: str, timeframe: str) -> BarQueue:
-        """Return a new queue for a series; it gets the bars that come from now on.
+        """Return a new queue for a series, which receives all bars from now on.
 
         The series may be started later. A full queue drops its oldest bar; ``dropped`` of the next
         bar that is read is the number of those that were lost.
@@ -164,7 +164,7 @@ class LiveDataPipeline:
                 queues.remove(queue)
 
     async def stop(self) -> None:
-        """End all tasks and feeds, and wait for their end. May be called several times."""
+        """End all tasks and feeds, and wait until they have ended. May be called several times."""
         tasks, self._tasks = list(self._tasks.values()), {}
         for task in tasks:
             task.cancel()
@@ -210,7 +210,7 @@ class LiveDataPipeline:
     async def _poll(
         self, provider: DataProvider, symbol: str, timeframe: Timeframe, key: str, last_ms: int
     ) -> int:
-        """Wait for the next close and deliver the bars since ``last_ms``; return the new one."""
+        """Wait for the next close, deliver the bars since ``last_ms``, and return the new ``last_ms``."""
         step_ms = timeframe.step_ms or 0
         now_ms = self._clock.now_ms()
         close_ms = (now_ms // step_ms + 1) * step_ms

@@ -75,5 +75,5 @@ class V1CompatibilityAdapter:
 
 
 def _values(column: pl.Series) -> Any:
-    """Return a column's values; dates as ``datetime.date``, whole numbers as whole numbers."""
+    """Return a column's values: dates as ``datetime.date``, integers as integers."""
     return column.to_list() if column.dtype == pl.Date else column.to_numpy(writable=True)

@@ -193,7 +193,7 @@ class BaseDataDownloader:
         return self.capabilities.dense
 
     def secret(self, name: str) -> str:
-        """Return the key that :attr:`secrets` declares with ``name`` as its first spelling.
+        """Return the key that :attr:`secrets` declares under the main name ``name``.
 
         The result is empty if the key is optional and not set. During one :meth:`fetch`, the result
         stays the same, even if the key is changed in the meantime.
@@ -238,7 +238,7 @@ class BaseDataDownloader:
         return fetched
 
     def blame(self, asked: FetchQuery, error: DataError) -> None:
-        """Count ``error`` as a failure of this vendor, because its answer to ``asked`` proved to be bad.
+        """Count ``error`` as a failure of this vendor, whose answer to ``asked`` proved to be bad.
 
         Call this from the thread that fetched the answer, before it fetches anything else from this
         vendor.

@@ -105,7 +105,7 @@ class TableAnswer:
 
 @dataclass(frozen=True)
 class Key:
-    """The way in which a vendor expects one of its keys.
+    """The way in which a vendor expects one of its API keys.
 
     Attributes:
         secret: Name of the key in the downloader's ``secrets``; if there are several, the first

@@ -43,7 +43,7 @@ _FIRST_DAY = date(1900, 1, 1)
 
 
 class NotServedError(QueryError, AttributeError):
-    """A yfinance name is not supported here; the message says what to use instead."""
+    """A yfinance name is not supported here; the message names a replacement."""
 
 
 class Bounds(NamedTuple):
@@ -117,7 +117,7 @@ class Asked:
         return self.timeframe[-1] in "mh"
 
     def market(self, ticker: str, instrument: Instrument) -> tuple[str, ...]:
-        """Return the properties of a ticker on which the result of :meth:`bounds` depends."""
+        """Return the ticker's properties that affect the result of :meth:`bounds`."""
         pair = "-" if "-" in ticker else ""
         return instrument.asset_class, instrument.calendar, instrument.timezone, pair
 
@@ -217,7 +217,7 @@ def _last_days(
 
 
 def _moment(value: Any, zone: ZoneInfo) -> datetime:
-    """Convert a start or end to an instant in the exchange's zone, which naive times are in."""
+    """Convert a start or end to an instant in the exchange's zone, which also applies to naive times."""
     try:
         if isinstance(value, int):
             return _local(value * SECOND_MS, zone)
@@ -255,7 +255,7 @@ def _in_utc(at: datetime) -> datetime:
 
 
 def zone_of(instrument: Instrument) -> str:
-    """Return the time zone for the index of an instrument's bars: that of its exchange."""
+    """Return the time zone for the index of an instrument's bars, which is its exchange's zone."""
     return _ZONES.get(instrument.asset_class, instrument.timezone)
 
 

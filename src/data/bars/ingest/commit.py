@@ -196,9 +196,9 @@ class _CommitBuilder:
     ) -> Stretches[Covered]:
         """Return the marks, in the order in which they are applied.
 
-        Each row of the table has the spans to mark, their state, the reason for it, and the rule for
-        when they are fetched again. If two marks overlap, the later one counts, but "empty" never
-        counts for a stored bar. The spans of the rows up to the equal bars are disjoint.
+        Each row of the table has the spans to mark, their state, the reason for it, and the rule
+        for when they are fetched again. If two marks overlap, the later one counts, but "empty"
+        never applies to a stored bar. The spans of the rows up to the equal bars are disjoint.
 
         Args:
             free: The answered spans, without the stored bars that the answer lacks but that stay.

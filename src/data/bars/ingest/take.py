@@ -158,7 +158,7 @@ def take(
     7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
        stored rows.
     8. :func:`_commit`: build the commit. Marks follow from step 7, and doubts near splits from step
-       5; the faults are those of the remaining rows.
+       5; the faults are the remaining rows' faults.
     9. Store the commit in the series, which keeps anything that the disk refuses.
 
     Args:

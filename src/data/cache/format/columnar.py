@@ -84,7 +84,7 @@ class Head:
 
     Attributes:
         id: Identifier of the series.
-        seq: Number of the header, higher than that of the previous header.
+        seq: Number of the header, higher than the previous header's number.
         capacity: Number of rows that a column has room for, a multiple of ``BLOCK``.
         years: Maps each year to the source of its rows, ascending; rows are stored in this order.
         tails: Maps each column to the checksum of its last, incomplete block.

@@ -102,7 +102,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         data_files, quarantined, without_metadata: Numbers of year files, files in quarantine, and
             year files without a document.
         rows, first, last: Number of bars, and the timestamps of the first and the last one.
-        updated_ms: Time of the last commit.
+        updated_ms: Time of the latest commit.
         answered_ms: Time of the newest answer, even one without bars.
         sources: Origins of the bars.
         newest: Maps each vendor to the end of its newest bars.

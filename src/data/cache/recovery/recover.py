@@ -494,8 +494,8 @@ def _behind(content: bytes, start: int) -> Iterator[Member]:
 def salvage(scan: Scan, identity: str) -> list[YearSegment]:
     """Return the valid members of this file as segments, ascending.
 
-    A member whose bars do not come after those of the members before it is omitted: the file is
-    then a mixture of two files, and it is unknown which of them is newer.
+    A member whose bars do not come after the preceding members' bars is omitted: the file is then a
+    mixture of two files, and it is unknown which of them is newer.
     """
     kept: list[YearSegment] = []
     for member in (*scan.members, *_behind(scan.content, scan.end)):

@@ -37,7 +37,7 @@ class AgedYear:
 
     Attributes:
         key, year: Series and year.
-        data_type: ``ohlcv``, or that of a table.
+        data_type: ``ohlcv``, or a table's data type.
         rows: Number of bars, or rows in the table.
         bytes: Size of the year's files, including replaced and quarantined ones.
     """

@@ -379,7 +379,7 @@ class LastUses:
     def merged(self, index: LaneIndex) -> dict[str, Use]:
         """Return a mapping from each lane to its last use.
 
-        It combines the stored uses of all processes with those of this process.
+        It combines all processes' stored uses with this process's uses.
         """
         with self._guard():
             self._take()

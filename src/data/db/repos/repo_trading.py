@@ -217,7 +217,7 @@ class PositionsRepo(Repository):
             action: ``buy`` or ``sell``.
             qty: Number of shares or coins.
             price: Price per share or coin.
-            ts: Time of execution, not before that of the last fill; by default the current time.
+            ts: Time of execution, not before the last fill's; by default the current time.
             close_when_flat: Whether to close a position that reaches 0.
             commission: Cost in the currency of the price; negative for a rebate. It lowers the
                 realized profit immediately; the mean price does not include it.

@@ -27,7 +27,7 @@ class BaseDBService:
     """The base class of the database services. Thread-safe.
 
     Args:
-        db_service: Database service; the default is that of this process.
+        db_service: Database service; the default is this process's own.
     """
 
     # Name of the repository in the unit that has the logic; set by each service.

@@ -104,7 +104,7 @@ class MembershipRecord:
     """The header of a record of a source's memberships at one time.
 
     Attributes:
-        number: Number of the record, which increases with time within a universe.
+        number: Record number, which increases with time within a universe.
         source: Name of the source.
         recorded_at: Time of recording, timezone-aware UTC.
         evidence: Name and digest of the file, or the origin of a list.

@@ -185,7 +185,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         stream: Underlying feed; it may already be running and have other listeners.
         closing: Function that maps a bar's opening time to its closing time (UTC milliseconds),
             such as :class:`~.close_time.Closing`; by default, a bar lasts as long as its timeframe.
-        backlog: Closed bars that are delivered before those of the stream.
+        backlog: Closed bars that are delivered before the stream's bars.
 
     Attributes:
         stream: Underlying feed.

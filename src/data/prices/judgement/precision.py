@@ -18,7 +18,7 @@ _Z = 1.959964
 
 
 class Precision(NamedTuple):
-    """How often the alarms with one cause were right.
+    """How often the alarms raised for one cause were right.
 
     Attributes:
         right, raised: Numbers of right alarms, and of all alarms. Alarms are findings with severity

@@ -215,7 +215,7 @@ class IBKRDataDownloader(BaseDataDownloader):
         return label if query.timeframe.is_intraday else day_ms(local_date(zone, label))
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the symbol of the contract."""
+        """Return the contract's symbol."""
         return contract_of(instrument, self.name).symbol
 
     def _request(self, instrument: Instrument, more: dict[str, str]) -> HttpRequest:

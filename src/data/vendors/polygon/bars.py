@@ -225,7 +225,7 @@ def requested_labels(query: FetchQuery) -> str:
 
 
 def adjusted_of(query: FetchQuery) -> bool:
-    """Return whether the query is for prices adjusted for splits rather than for raw ones.
+    """Return whether the query is for split-adjusted rather than raw prices.
 
     Raises:
         CapabilityError: The query is for prices adjusted for dividends.
