@@ -290,10 +290,11 @@ class BaseDataAdapter(DataSource):
         """Check that all rows are valid bars; unusual but valid values go into :attr:`findings`.
 
         Prices that are out of order or not above zero, negative volumes and missing values are
-        rejected, and so are stamps that are missing, in the future, or repeated for a symbol. Moves
-        of more than three and volumes of more than five standard deviations are unusual (``info``),
-        and so is anything else that ``onetape validate`` finds in a single series. Columns other
-        than prices may be missing. Naive stamps are UTC. The result is always True.
+        rejected, and so are timestamps that are missing, in the future, or repeated for a symbol.
+        Moves of more than three and volumes of more than five standard deviations are unusual
+        (``info``), and so is anything else that ``onetape validate`` finds in a single series.
+        Columns other than prices may be missing. Naive timestamps are UTC. The result is always
+        True.
 
         Raises:
             ValidationError: Some rows are not valid bars; the message contains the reason and the

@@ -27,8 +27,8 @@ _DAYS_OF = ((28, "M"), (7, "w"), (1, "d"))
 def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
     """Check that all rows of a frame are valid bars, and return the bars for each symbol, sorted.
 
-    Columns other than prices may be missing. Without stamps, each row is checked by itself; without
-    ``symbol``, all rows are one series.
+    Columns other than prices may be missing. Without timestamps, each row is checked by itself;
+    without ``symbol``, all rows are one series.
 
     Args:
         frame: Polars frame with ``timestamp`` or ``date``, ``symbol``, ``open high low close
@@ -90,7 +90,7 @@ def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
     and any others.
 
     Args:
-        frame: Frame that :func:`checked_series` accepts; naive stamps are UTC.
+        frame: Frame that :func:`checked_series` accepts; naive timestamps are UTC.
 
     Raises:
         QualityError: A column is missing.

@@ -95,7 +95,7 @@ class SeriesRead:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """Spans of stamps that were read."""
+        """Spans of timestamps that were read."""
         return tuple(piece.span for piece in self.pieces)
 
     def stored(self, *, of_then: bool) -> StoredRead:

@@ -299,7 +299,7 @@ def record(keys: Mapping[str, Form], *required: str) -> Form:
 def table(value_form: Form, key_form: Form | None = None) -> Form:
     """Return a form that accepts a mapping whose values match ``value_form``.
 
-    All keys are accepted or, if ``key_form`` is given, those that match it.
+    All keys are accepted or, if ``key_form`` is given, all keys that match it.
     """
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:

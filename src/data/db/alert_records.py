@@ -57,7 +57,7 @@ _STATUS = {
 class StoredAlerts:
     """Keeps alerts in a database; an ``AlertBook`` (see ``jobs.alert_values``). Thread-safe.
 
-    Each method runs in a unit of work of its own.
+    Each method runs in its own unit of work.
 
     Args:
         database: Database with the tables.

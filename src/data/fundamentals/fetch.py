@@ -184,7 +184,7 @@ def ask_foreign(
     Raises:
         NoDataError: The downloader has no data.
         ResponseFormatError: The returned value is neither a mapping nor a dataclass.
-        ForeignError: The downloader raised an error of its own.
+        ForeignError: The downloader raised one of its own errors.
         DataError: The downloader raised this error, or it failed recently and was not called.
     """
     spelled = question.instrument.spelling(vendor)

@@ -101,7 +101,7 @@ class BarTable:
     def of_columns(
         cls, stamps: Stamps, columns: Sequence[Floats], adj_close: Floats | None = None
     ) -> BarTable:
-        """Build a table from stamps and the columns open, high, low, close and volume."""
+        """Build a table from timestamps and the columns open, high, low, close and volume."""
         opens, highs, lows, closes, volumes = columns
         return cls(stamps, opens, highs, lows, closes, volumes, adj_close)
 
@@ -223,7 +223,7 @@ def fingerprint_of(
     """Return the digest of bars; :func:`~.proof.fingerprint` describes how it is computed.
 
     Args:
-        stamps: Stamps in UTC milliseconds.
+        stamps: Timestamps in UTC milliseconds.
         columns: Names and values of the columns, in the order in which they are hashed.
         line: First line that is hashed, which names the version of the format.
     """

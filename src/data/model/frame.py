@@ -116,13 +116,13 @@ def empty_frame(extra: Sequence[str] = ()) -> pd.DataFrame:
 def table_of(frame: pd.DataFrame) -> BarTable:
     """Read another program's frame of bars; rows keep their order, and nothing is checked.
 
-    The stamps are the index if it is a ``DatetimeIndex``, otherwise a column named ``timestamp`` or
-    one of its other common names. Aware stamps are converted to UTC, naive ones mean UTC. Column
-    names are case-insensitive; ``Adj Close`` is read as ``adj_close``.
+    The timestamps are the index if it is a ``DatetimeIndex``, otherwise a column named
+    ``timestamp`` or one of its other common names. Aware timestamps are converted to UTC; naive
+    timestamps are UTC. Column names are case-insensitive; ``Adj Close`` is read as ``adj_close``.
 
     Raises:
-        ResponseFormatError: A price column or the stamps are missing or cannot be read, a column
-            occurs twice or is not numeric, or the frame contains filled-in rows.
+        ResponseFormatError: A price column or the timestamps are missing or cannot be read, a
+            column occurs twice or is not numeric, or the frame contains filled-in rows.
     """
     if filled := filled_rows(frame):
         raise ResponseFormatError(f"{filled} rows are filled in, not bars", hint=WITHOUT_FILLED)

@@ -246,7 +246,7 @@ def call_left_s() -> float:
 def call_time(clock: Clock, timeout_s: float | None) -> Iterator[None]:
     """Make the block a call with its own time limit, or a part of the current call.
 
-    Use this if the context ends with the caller; :func:`run_call` creates a context of its own.
+    Use this if the context ends with the caller; :func:`run_call` creates its own context.
 
     Args:
         clock: Clock that measures the time.
@@ -379,7 +379,7 @@ class OneCall:
 
     Attributes:
         requests: Number of HTTP requests sent so far.
-        answered_ms: Time of the last response by the vendor's clock, in UTC milliseconds; None if
+        answered_ms: Time of the latest response by the vendor's clock, in UTC milliseconds; None if
             the vendor sent none.
         late: Vendors that did not answer in time, each with the host that was queried; they are not
             queried again in this call.

@@ -90,7 +90,7 @@ class PendingRecords:
             hook(record)
 
     def note_shape(self, change: ShapeChange) -> None:
-        """Record that the last response has a different structure than its parser knows."""
+        """Record that the latest response has a structure unknown to its parser."""
         if self._is_last_answered and self._pending:
             hook, record = self._pending[-1]
             self._pending[-1] = hook, replace(record, shape=change)

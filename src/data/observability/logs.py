@@ -145,7 +145,7 @@ def asking(vendor: str) -> Iterator[None]:
 def carried(function: Callable[[A], R]) -> Callable[[A], R]:
     """Return a function that runs ``function`` in the current context, even in another thread.
 
-    Warnings from ``function`` point at the line of the user's program that made the current call.
+    Warnings from ``function`` point to the line of the user's program that made the current call.
     """
     with working_for(called_from()):
         context = contextvars.copy_context()
@@ -155,7 +155,7 @@ def carried(function: Callable[[A], R]) -> Callable[[A], R]:
 def following(function: Callable[P, R]) -> Callable[P, R]:
     """Wrap ``function`` so that its log records belong to the current request in any thread.
 
-    Its warnings point at the line of the user's program that made the current call. Use this for
+    Its warnings point to the line of the user's program that made the current call. Use this for
     threads that outlive the call that starts them: the rest of the call's context is not copied.
     """
     subject, place = current.get(), called_from()

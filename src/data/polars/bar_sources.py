@@ -635,7 +635,7 @@ def bars_of(
         frame: Frame with ``timestamp`` or ``date``, with ``symbol`` or ``sid`` if there are several
             keys, and with ``open high low close``; a missing ``volume`` becomes NaN.
         keys: Symbols or sids of the requested assets, as in the frame.
-        timeframe: Timeframe of the bars; the stamps of daily bars are the dates in the column's
+        timeframe: Timeframe of the bars; the timestamps of daily bars are the dates in the column's
             time zone.
         span: Range of the requested timestamps.
         about: Name of the source of the frame, for messages.

@@ -113,7 +113,7 @@ class PanelGroup:
 
     Attributes:
         market: Market of the assets.
-        stamps: Stamps of the rows, ascending.
+        stamps: Timestamps of the rows, ascending.
         closes: Time at which each row has closed, ascending.
         values: Array of shape (fields, rows, assets); NaN if there is no value.
     """

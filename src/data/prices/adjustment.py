@@ -262,7 +262,7 @@ def needed(first: date, source: Basis, goal: Basis) -> Span:
 
 @dataclass(frozen=True)
 class BasisConversion:
-    """Conversion of the rows at ``stamps`` to the basis ``goal``."""
+    """Converts the rows at ``stamps`` to the basis ``goal``."""
 
     stamps: Stamps
     actions: tuple[Action, ...]

@@ -162,7 +162,7 @@ class JobProgress:
 
         Args:
             result: Result of the series that has waited longest.
-            running: Running tasks, those that have run longest first.
+            running: Running tasks, longest-running first.
             vendor: Vendor that the first task is querying; may be empty.
             wait: Last wait of the first task; None if there was none.
         """

@@ -100,7 +100,7 @@ class CacheFreshnessPolicy(ABC):
                 fetched, in UTC seconds or as a datetime; without it, the bars are not fresh.
                 ``current_timestamp``, if present, replaces the current time.
             frequency: Timeframe of the bars.
-            calendar: Calendar for this call, if the policy has none of its own.
+            calendar: Calendar for this call, if the policy has no calendar.
             cache_time, current_time: Fetch time and current time, instead of the first two
                 arguments; can also be passed by position. Naive times are UTC.
 

@@ -138,7 +138,7 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
 
     Raises:
         ResponseFormatError: The downloader returned something other than bars.
-        ForeignError: The downloader raised an error of its own.
+        ForeignError: The downloader raised one of its own errors.
         ProviderTimeoutError: The downloader did not return in time.
         DataError: The vendor refused or failed.
     """
@@ -349,7 +349,7 @@ def fetch_legacy(
     Raises:
         NoDataError: The downloader returned None or an empty frame.
         ResponseFormatError: The downloader returned something other than bars.
-        ForeignError: The downloader raised an error of its own.
+        ForeignError: The downloader raised one of its own errors.
         CircuitOpenError: The downloader failed recently and was not called.
         DataError: The downloader raised this error at every attempt.
     """

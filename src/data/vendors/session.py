@@ -140,7 +140,7 @@ class VendorAccounts:
         return self._sender is not None
 
     def current(self) -> VendorSession:
-        """Return the session of this thread's current call or, outside a call, a new one with the current keys.
+        """Return the session of this thread's current call, or else a new one with the current keys.
 
         Raises:
             MissingCredentialsError: A required key is not set.

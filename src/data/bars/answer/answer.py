@@ -538,7 +538,7 @@ def _nans(values: NDArray[np.float64]) -> int:
 def _spans(answer: Answer) -> list[dict[str, Any]]:
     """Describe where the returned rows come from, span by span.
 
-    If there are too many spans, those with the same vendor and state are merged.
+    If there are too many spans, spans with the same vendor and state are merged.
     """
     counts = np.array(answer.table.counts(answer.coverage.where(lambda _: True)), np.int64)
     with_rows = np.flatnonzero(counts)

@@ -131,7 +131,7 @@ class ActionFetcher:
 
         This concerns vendors whose prices can be combined with others' only if another vendor
         reports the actions. Bars without known actions would make the whole answer unusable; as a
-        fallback, such a vendor has a lane of its own.
+        fallback, such a vendor has its own lane.
 
         Raises:
             CapabilityError: The actions are not known, and no vendor serves them.

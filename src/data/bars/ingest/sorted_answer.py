@@ -380,7 +380,7 @@ def _stamp(row: BadRow) -> int:
 def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[FaultGroup]:
     """Yield the expected bars that were not received.
 
-    A bar whose row is bad is not missing: the bad row is a fault of its own.
+    A bar whose row is bad is not missing, because the bad row is itself a fault.
     """
     bad = np.array([row.bar.stamp_ms for row in answer.bad], dtype=np.int64)
     present = union(union(answer.closed.stamps, bad), stays)

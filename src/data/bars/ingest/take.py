@@ -259,7 +259,7 @@ def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: Check
     """Reject an answer that is not trusted if bars for its span are already stored.
 
     Raises:
-        QualityError: The answer is not trusted; the message says why.
+        QualityError: The answer is not trusted; the message gives the reason.
     """
     answer, received = checked.answer, checked.fitted.received
     if answer.is_believed or not len(series.read(received.question.span)[0]):

@@ -101,7 +101,7 @@ class Header:
     def same_source(self, other: Header) -> bool:
         """Return whether two members have the same vendor, kind, basis and state.
 
-        If so, they may be joined into one if their spans adjoin.
+        If so, they may be joined into one if their spans are adjacent.
         """
         mine = (self.vendor, self.kind, self.basis, self.state, self.extra)
         return mine == (other.vendor, other.kind, other.basis, other.state, other.extra)

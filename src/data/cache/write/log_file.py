@@ -76,7 +76,7 @@ def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[
     Args:
         disk, path: Location of the log.
         lines: Lines of the log, unparsed, because entries would take ten times the memory.
-        versions: Generations of older year files that are kept: each keeps an entry of its own.
+        versions: Generations of older year files that are kept: each keeps its own entry.
     """
     if len(lines) <= LATEST_ENTRIES:
         return 0

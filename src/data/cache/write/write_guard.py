@@ -106,7 +106,7 @@ class WriteGuard:
 class _Writing(AbstractContextManager[None]):
     """Context manager of :meth:`WriteGuard.writing`.
 
-    It is a class rather than a generator so that the warning points at the caller's line.
+    It is a class rather than a generator so that the warning points to the caller's line.
     """
 
     def __init__(self, guard: WriteGuard, folder: Path) -> None:

@@ -117,7 +117,7 @@ def writing(
 def left_out(name: str) -> Callable[..., NoReturn]:
     """Return a function that always raises an error, in place of a removed function.
 
-    The error's hint says what to use instead.
+    The error's hint names a replacement.
     """
 
     def refuse(*_: object, **__: object) -> NoReturn:
