@@ -242,7 +242,7 @@ class _Bins:
     def known_parts(
         self, rows: Stamps, places: Positions, answered: slice | None, step_ms: int
     ) -> Mask:
-        """Return a mask of the known parts: parts with a row and, if given, all parts in ``answered``.
+        """Return a mask of the known parts: all parts in ``answered`` if given, else parts with a row.
 
         An off-grid row makes the parts that it overlaps unknown.
         """
