@@ -110,7 +110,7 @@ class _BatchTwin(_Twin[P, R]):
         timeframe = str(others[0] if others else options.get("timeframe", ""))
 
         async def ask() -> None:
-            """Process one symbol after another until none is left."""
+            """Process the remaining symbols one after another."""
             nonlocal answers
             for symbol in left:
                 one = partial(method, [symbol], *others, **options)

@@ -108,7 +108,7 @@ class _Bench:
         self.shapes: dict[ShapeChange, None] = {}
 
     def ask(self, spoil: _Spoil = lambda response: response) -> pd.DataFrame:
-        """Return the bars that the provider makes of the recorded responses, each changed by ``spoil``.
+        """Return the provider's bars for the recorded responses, each modified by ``spoil``.
 
         Raises:
             DataError: The provider returned no bars.
@@ -144,7 +144,7 @@ class _Carrier:
         self._inner, self._spoil, self._requests = inner, spoil, requests
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the recorded response, changed by ``spoil``."""
+        """Return the recorded response, modified by ``spoil``."""
         self._requests.append(request)
         return self._spoil(self._inner.send(request))
 
@@ -188,7 +188,7 @@ def _half(answer: HttpResponse) -> HttpResponse:
 
 
 def _not_refused(bench: _Bench, name: str, spoil: _Spoil) -> Iterator[str]:
-    """Yield a sentence if the provider does not react to a damaged response with the right error."""
+    """Yield a sentence if the provider does not raise the right error for a damaged response."""
     try:
         bars = bench.ask(spoil)
     except AllProvidersFailedError as error:

@@ -88,7 +88,7 @@ class Threads:
 
 
 class LoopThread:
-    """An event loop in a thread of its own, in which other threads can run coroutines and wait for them.
+    """An event loop in its own thread; other threads can run coroutines in it and wait for them.
 
     All coroutines share the loop, so that a resource which one of them leaves open can be used by
     the next. The daemon thread starts with the first coroutine and ends when this object is
@@ -180,7 +180,7 @@ def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
 
 
 async def _settled(make: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """Call ``make`` and return its result (awaited if awaitable) and the exception it raised.
+    """Call ``make``, and return its result (awaited if awaitable) and any exception that it raised.
 
     The exception is returned rather than raised, so that not even a ``SystemExit`` ends the loop.
     """

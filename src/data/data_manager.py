@@ -124,7 +124,7 @@ class DataManager:
         timeout: float | None = None,
         session: AskedSession = "regular",
     ) -> pd.DataFrame:
-        """Return closed bars for ``symbol``, from the cache as far as they are stored there.
+        """Return closed bars for ``symbol``, from the cache as far as possible.
 
         The frame's index is the naive UTC open time (``timestamp``, ns); daily and longer bars are
         stamped 00:00 of the venue's session date. Columns: ``open high low close volume``
@@ -657,7 +657,7 @@ class DataManager:
         *,
         timeout: float | None = None,
     ) -> pd.DataFrame:
-        """Return the splits and dividends of a share, after fetching those that are missing or due.
+        """Return a share's splits and dividends, after fetching any that are missing or due.
 
         The frame has one row for each action that counts, in ascending order of ex-date. Index
         ``ex_date``: session dates of the venue at 00:00 (``datetime64[ns]``). Columns: ``type``
@@ -703,15 +703,22 @@ class DataManager:
     def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
         """Return the coverage of a series: its stored spans and their state; queries no vendor.
 
-        The frame has one row for each span, ascending; the lane (the folder for one kind of bars)
-        from which the rules answer comes first. Columns: ``lane`` (empty for the default lane,
-        otherwise the difference from it, such as ``raw``, or a pinned vendor); ``start``, ``end``
-        (bounds of the bars' opening times, naive UTC ``datetime64[ns]``, half-open; for daily and
-        longer bars, session dates at 00:00); ``state`` (``final``; ``provisional``: closed, may
-        change; ``suspect``: stored but doubtful; ``empty``: requested, but without bars);
-        ``vendor``; ``reason`` (why the span is empty or doubtful); ``next_due`` (naive UTC: time
-        from which fetching again can change the span; NaT if never). The ranges between the spans
-        have never been requested; if the series is not stored, the frame is empty. Thread-safe.
+        The frame has one row for each span, ascending; spans of the lane (the folder for one kind
+        of bars) that the rules select come first. Thread-safe. The columns:
+
+        - ``lane``: Empty for the default lane, otherwise the difference from it, such as ``raw``,
+          or a pinned vendor.
+        - ``start``, ``end``: Bounds of the bars' opening times, naive UTC ``datetime64[ns]``,
+          half-open; for daily and longer bars, session dates at 00:00.
+        - ``state``: ``final``, ``provisional`` (closed, may change), ``suspect`` (stored but
+          doubtful) or ``empty`` (requested, but without bars).
+        - ``vendor``: Vendor of the bars.
+        - ``reason``: Reason why the span is empty or doubtful.
+        - ``next_due``: Time (naive UTC) from which fetching again can change the span; NaT if it
+          never can.
+
+        Ranges between the spans have never been requested. If the series is not stored, the frame
+        is empty.
 
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`.
@@ -739,7 +746,7 @@ class DataManager:
         timeout: float | None = None,
         mark: bool = False,
     ) -> QualityReport:
-        """Check the stored bars of a series, and return a report on their faults.
+        """Check a series' stored bars, and return a report on their faults.
 
         ``intrinsic`` uses only the series itself, which is enough to detect prices that are off by
         a factor of 100, splits that are missing or partly applied, wrong dividends, unchanging

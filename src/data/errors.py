@@ -489,13 +489,13 @@ class QualityError(ProviderError):
 
 
 class KindMismatchError(ProviderError):
-    """The vendor's bars are of a different kind than the stored series and were not added to it."""
+    """The vendor's bars differ in kind from the stored series, and were not added to it."""
 
     because: ClassVar[Reason] = "other_kind"
 
 
 class SpliceConflictError(KindMismatchError):
-    """The vendor's prices do not match those of the vendor whose series they were to continue."""
+    """The vendor's prices do not match the series of another vendor that they were to continue."""
 
 
 class CircuitOpenError(ProviderError):
@@ -621,7 +621,7 @@ class DataPortalError(DataError, RuntimeError):
 
     @property
     def reason(self) -> Reason:
-        """The reason for the failure, taken from the source's own error if that has one."""
+        """The reason for the failure, taken from the source's own error if there is one."""
         return self.because_of or self.because
 
 
@@ -671,7 +671,7 @@ class FormatVersionError(CacheError):
 
 
 class LockTimeoutError(CacheError):
-    """Another thread or process has held a lock, such as that of a series, for too long."""
+    """Another thread or process has held a lock, such as a series' lock, for too long."""
 
 
 class StorageError(CacheError):

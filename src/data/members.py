@@ -106,7 +106,7 @@ def member_frames(
     members: Members,
     question: tuple[str, tuple[Any, Any, Any], Wishes],
 ) -> MemberFrames:
-    """Return the answer to a batch, with the universe's members and their days without bars.
+    """Return a batch's result, with the universe's members and their days without bars.
 
     Args:
         client: Client that answered the batch.

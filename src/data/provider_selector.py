@@ -56,7 +56,7 @@ MOST_ORDERS = 4_096
 
 
 class VendorOrder:
-    """The usable vendors for a series, in order, and everything the choice depends on. Immutable.
+    """The usable vendors for a series, in order, and everything that the choice depends on. Immutable.
 
     The selector returns the same object while the order is valid, so callers can use the object as
     a cache key.
@@ -565,7 +565,7 @@ _selector: Singleton[ProviderSelector] = Singleton("selector")
 def get_provider_selector(
     config_path: str | Path | None = None, cache_dir: str | Path | None = None
 ) -> ProviderSelector:
-    """Return the one selector of this process, creating it on the first call.
+    """Return this process's only selector, creating it on the first call.
 
     Thread-safe; a forked child creates its own selector. If later calls have different arguments,
     these are ignored, with a warning.

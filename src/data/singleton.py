@@ -61,7 +61,7 @@ class Singleton(Generic[T]):
             self._thing, self._made_of = None, ()
 
     def _start_anew(self) -> None:
-        """Start with a new lock and no instance in a forked child; the parent may use its own."""
+        """Start with a new lock and no instance in a forked child; the parent may be using its lock."""
         if self._thing is not None and self._alike is not None:
             self._made_of = self._alike(self._thing)
         self._lock, self._thing = threading.RLock(), None

@@ -35,8 +35,8 @@ repeats the run and compares it with this page.
 _SECOND = """
 ## The second floor
 
-None of the five requests uses the following files of the core. They are used after damage, by other
-commands and by other vendors, so skip them at first.
+None of the five requests uses the following files of the core. They are needed only for repairs,
+other commands and other vendors, so skip them at first.
 """
 
 

@@ -172,7 +172,7 @@ def _with_gaps(
 
 
 def _files(path: str | PathLike[str]) -> list[tuple[str, str, int]]:
-    """Return the path, SHA256 and size of each Parquet file that was written."""
+    """Return the path, SHA256 digest and size of each written Parquet file."""
     root = Path(path)
     files = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
     contents = {file.relative_to(root.parent).as_posix(): file.read_bytes() for file in files}
@@ -200,7 +200,8 @@ class BaseDataAdapter(DataSource):
             rejected if the result, its ``valid`` or its ``is_valid`` is false. None means no
             validator.
         timeout: Seconds that fetching may take, including retries; None means no limit.
-        clock: Clock for waiting and for detecting stamps in the future; tests may pass their own.
+        clock: Clock for waiting and for detecting timestamps in the future; tests may pass their
+            own.
 
     Attributes:
         name, source_name: Name of the source.
@@ -289,10 +290,11 @@ class BaseDataAdapter(DataSource):
         """Check that all rows are valid bars; unusual but valid values go into :attr:`findings`.
 
         Prices that are out of order or not above zero, negative volumes and missing values are
-        rejected, and so are stamps that are missing, in the future, or repeated for a symbol. Moves
-        of more than three and volumes of more than five standard deviations are unusual (``info``),
-        and so is anything else that ``onetape validate`` finds in a single series. Columns other
-        than prices may be missing. Naive stamps are UTC. The result is always True.
+        rejected, and so are timestamps that are missing, in the future, or repeated for a symbol.
+        Moves of more than three and volumes of more than five standard deviations are unusual
+        (``info``), and so is anything else that ``onetape validate`` finds in a single series.
+        Columns other than prices may be missing. Naive timestamps are UTC. The result is always
+        True.
 
         Raises:
             ValidationError: Some rows are not valid bars; the message contains the reason and the
@@ -413,7 +415,7 @@ class BaseDataAdapter(DataSource):
         place = called_from()
 
         def kept(frame: Any) -> R:
-            """Store the frame; warnings point at the line that started the task."""
+            """Store the frame. Warnings point to the line that started the task."""
             with working_for(place):
                 return store(frame)
 
@@ -428,7 +430,7 @@ class BaseDataAdapter(DataSource):
         return task
 
     async def _repeated(self, *question: Any) -> Any:
-        """Return the result of ``fetch``, calling it again after transient errors."""
+        """Return the result of ``fetch``, retrying after transient errors."""
         waits = exponential_backoff(self.initial_retry_delay, factor=self.backoff_factor)
         left = self.max_retries
         while True:

@@ -27,8 +27,8 @@ _DAYS_OF = ((28, "M"), (7, "w"), (1, "d"))
 def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
     """Check that all rows of a frame are valid bars, and return the bars for each symbol, sorted.
 
-    Columns other than prices may be missing. Without stamps, each row is checked by itself; without
-    ``symbol``, all rows are one series.
+    Columns other than prices may be missing. Without timestamps, each row is checked by itself;
+    without ``symbol``, all rows are one series.
 
     Args:
         frame: Polars frame with ``timestamp`` or ``date``, ``symbol``, ``open high low close
@@ -70,7 +70,7 @@ def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
 
 
 def findings_of(series: Mapping[str, CheckedSeries]) -> dict[str, tuple[QualityFinding, ...]]:
-    """Return the findings of the checks of single series: unusual values in valid bars.
+    """Return the findings for individual series: unusual values in valid bars.
 
     They include ``return_outlier`` (a move of more than three standard deviations) and
     ``volume_outlier`` (more than five), with severity ``info``. Symbols without findings are left
@@ -90,7 +90,7 @@ def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
     and any others.
 
     Args:
-        frame: Frame that :func:`checked_series` accepts; naive stamps are UTC.
+        frame: Frame that :func:`checked_series` accepts; naive timestamps are UTC.
 
     Raises:
         QualityError: A column is missing.
@@ -190,7 +190,7 @@ def _stamps(column: pl.Series) -> Stamps:
 
 
 def _usual(stamps: Stamps) -> Timeframe:
-    """Estimate the timeframe of ascending stamps from their median distance."""
+    """Estimate the timeframe of ascending timestamps from their median distance."""
     steps = np.diff(stamps)
     if not len(steps):  # a single bar is daily if its stamp is midnight
         return Timeframe(1, "d" if stamps[0] % DAY_MS == 0 else "m")

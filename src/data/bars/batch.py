@@ -144,7 +144,7 @@ def in_threads(
 ) -> list[R]:
     """Return the result of ``get`` for each item; no thread is started for a single item.
 
-    Each vendor has ``most`` threads of its own, so that a slow vendor does not delay the others.
+    Each vendor has its own ``most`` threads, so that a slow vendor does not delay the others.
 
     Args:
         get: Function to call with each item.

@@ -210,7 +210,7 @@ class BarsClient:
         return get_batch(self._service, queries)
 
     def get_missing(self, queries: Sequence[BarsQuery]) -> None:
-        """Fetch the bars that queries lack into the store, a few queries at a time.
+        """Fetch the missing bars of queries into the store, a few queries at a time.
 
         Bars that cannot be fetched are not an error here; :meth:`get` for the same query reports
         them.
@@ -254,7 +254,7 @@ class BarsClient:
         return get_by_symbol(self._parser, self._service, symbols, shared, listener)
 
     def lookup(self, query: BarsQuery) -> Lookup:
-        """Return the store's own answer to a query, or the missing spans; never queries a vendor.
+        """Return the answer from the store alone, or the missing spans; never queries a vendor.
 
         This performs only the first steps of :meth:`get`: it compares documents, reads bars without
         building a frame, and does not wait for another caller's fetch. There is no answer to a
@@ -389,7 +389,7 @@ class BarsClient:
         return self._service.lanes.sources.as_now(instrument, view, self._clock.now_ms())
 
     def series_of(self, query: BarsQuery) -> SeriesKey:
-        """Return the series from which ``query`` is answered.
+        """Return the series that answers ``query``.
 
         If the query pins a vendor, it is that vendor's series. Otherwise it is the series of the
         first vendor in the rules that serves the query, regardless of what is stored; it need not
@@ -431,7 +431,7 @@ class BarsClient:
         return None
 
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
-        """Return the stored series for a symbol and timeframe, in all their lanes.
+        """Return all stored series (one per lane) for a symbol and timeframe.
 
         The series that answers queries under the rules comes first, then the one in the default
         lane.
@@ -539,7 +539,7 @@ class BarsClient:
         ]
 
     def confirmations(self, series: SeriesKey) -> tuple[ComparedBars, ...]:
-        """Return the comparisons of a series with a second vendor that are still valid.
+        """Return a series' comparisons with a second vendor that are still valid.
 
         A comparison becomes invalid when the bars or splits change.
 
@@ -670,7 +670,7 @@ class BarsClient:
     # --- versions and changes --------------------------------------------------------------
 
     def pin(self, series: SeriesKey, generation: int) -> None:
-        """Keep everything needed to read a series as it was after commit ``generation``.
+        """Keep all files needed to read a series as it was after commit ``generation``.
 
         From then on, :meth:`get` for a query with that ``version`` returns those bars, even if they
         have been revised, compacted, or dropped because of the cache's size or age limit. A pin is
@@ -807,7 +807,7 @@ class BarsClient:
         return result
 
     def symbol_changes(self, symbol: str) -> tuple[SymbolChange, ...]:
-        """Return the recorded changes in a symbol's meaning, by date; no vendor is queried.
+        """Return the recorded changes of what a symbol stands for, by date; no vendor is queried.
 
         Raises:
             QueryError: The symbol is invalid.
@@ -818,7 +818,7 @@ class BarsClient:
     def record_symbol_changes(
         self, changes: Mapping[str, Sequence[SymbolChange]]
     ) -> tuple[str, ...]:
-        """Record when symbols changed their meaning, durably; bars stay unchanged.
+        """Durably record when symbols changed their meaning; bars stay unchanged.
 
         From then on, errors and gaps for a former name mention its successor, in all programs that
         use the folder. For a name that was never fetched, this creates the folder. Recording the
@@ -874,7 +874,7 @@ class BarsClient:
 
 
 def _spans(view: SeriesView, coverage: Coverage) -> Iterator[CoverageSpan]:
-    """Yield the spans of ``coverage``, each with the time when it is to be fetched again."""
+    """Yield the spans of ``coverage``, each with the time at which to fetch it again."""
     for part in coverage.opened():
         due = part.expires
         if part.state == "provisional" and due is None:

@@ -255,7 +255,7 @@ class FiguresService:
 def _not_sent_again(
     table: TableStore, key: SeriesKey, span: Span, fetched: FetchedFigures
 ) -> list[Span]:
-    """Return the parts of ``span`` whose rows are in a damaged file but not in any answer.
+    """Return the parts of ``span`` with rows in a damaged file that no response contains again.
 
     If the file did not have more rows than are stored now, none of its rows is missing.
     """

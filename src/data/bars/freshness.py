@@ -43,7 +43,7 @@ class Freshness:
 
 @dataclass(frozen=True)
 class Pace:
-    """The values for judging freshness that series with the same market and timeframe share.
+    """The values for judging freshness, shared by series with the same market and timeframe.
 
     Attributes:
         calendar, timeframe, anchor: Define the grid of the bars.

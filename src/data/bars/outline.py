@@ -20,7 +20,7 @@ class SeriesOutline(NamedTuple):
         coverage: Spans of the series, ascending and disjoint, with folded ones expanded.
         lifetime: Beginning and end of the series, if known.
         grid: Grid of the times at which its bars open.
-        generation: Number of the last commit.
+        generation: Number of the latest commit.
     """
 
     coverage: tuple[Covered, ...]

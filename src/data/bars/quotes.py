@@ -234,7 +234,7 @@ class QuoteService:
             raise copy.copy(failure[1])  # each thread needs its own traceback
 
     def _note_failure(self, instrument: Instrument, error: DataError) -> None:
-        """Keep a failure for waiting callers, unless a call merely ran out of its own time."""
+        """Keep a failure for waiting callers, unless the call merely hit its own time limit."""
         attempts = getattr(error, "attempts", ())
         if any(getattr(attempt.error, "by_caller", False) for attempt in attempts):
             return

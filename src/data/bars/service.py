@@ -258,5 +258,5 @@ class BarsService:
 
 
 def _counted(query: BarsQuery, call: Call, hit: Hit) -> Answer:
-    """Return the answer of a hit, after counting the call."""
+    """Count the call, and return the answer for a cache hit."""
     return call.answered(hit.answer)

@@ -184,7 +184,7 @@ class NameService:
         return is_answered
 
     def _listed(self, vendor: _Searched, text: str) -> list[Listing]:
-        """Query one vendor, and keep its listings.
+        """Query one vendor, cache its listings, and return them.
 
         Raises:
             ProviderError, ConfigError: The vendor did not answer.

@@ -26,7 +26,7 @@ class Turn(NamedTuple):
 
     Attributes:
         has_waited: Whether another call had the turn first.
-        vendor_days: Sessions that vendors lack for most of their symbols.
+        vendor_days: Sessions for which a vendor has no data for most of its symbols.
     """
 
     has_waited: bool = False
@@ -71,7 +71,7 @@ class Turns:
 
 
 class _Reporter:
-    """Reports the pages that a lease holder receives to other processes, at intervals."""
+    """Periodically tells other processes how many pages the lease holder has received."""
 
     def __init__(self, leases: Leases, lease: Lease, deadline: Deadline, clock: Clock) -> None:
         self._leases, self._lease = leases, lease

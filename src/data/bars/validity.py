@@ -205,7 +205,7 @@ _ADJUSTED = ("split", "all")
 
 @dataclass(frozen=True)
 class SplitWindow:
-    """The instants ``[start, end)`` at which a vendor's data is doubted because of a split."""
+    """The interval ``[start, end)`` in which a vendor's data is suspect because of a split."""
 
     span: Span
     split: Action

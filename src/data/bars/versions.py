@@ -37,10 +37,10 @@ _EVER = -(10**15)
 class Versions:
     """Returns bars as they were in an earlier version. Thread-safe; takes no lock.
 
-    The bars, their vendors and their states are those of the version. As in every answer, prices
-    are converted to the requested adjustment with the splits and dividends known today; only
-    ``raw`` prices are unaffected by later ones. Rows that could not be bars are not included. Bars
-    that cannot be adjusted for a later dividend are a gap.
+    The bars, their vendors and their states are as in that version. As in every answer, prices are
+    converted to the requested adjustment with the splits and dividends known today; only ``raw``
+    prices are unaffected by later ones. Rows that could not be bars are not included. Bars that
+    cannot be adjusted for a later dividend are a gap.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, clock: Clock) -> None:

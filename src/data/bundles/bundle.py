@@ -413,9 +413,9 @@ class Bundle:
         records: Records,
         old: Sequence[str],
     ) -> dict[str, SymbolSource] | None:
-        """Return the symbols' records as they will be when the partitions ``old`` are removed.
+        """Return the symbols' records as they will be after the partitions ``old`` are removed.
 
-        The records are computed from the bundle's rows. Return None if the present rows do not
+        The records are computed from the bundle's rows. Return None if the existing rows do not
         match the recorded digests, because values were rounded when they were written.
         """
         try:
@@ -555,7 +555,7 @@ class Bundle:
         )
 
     def validate(self) -> tuple[FileProblem, ...]:
-        """Read every file, and return those that are missing or differ from their recorded digest.
+        """Read every file, and return files that are missing or differ from their recorded digest.
 
         If the bundle is writable, the result is recorded. For a file that has the recorded digest,
         the current time is recorded as ``last_validated`` in ``metadata.db``. A file whose content
@@ -794,7 +794,7 @@ def _digest(rows: pl.DataFrame, time: str, names: Sequence[str]) -> str:
 class _Actions(NamedTuple):
     """A digest of the splits and dividends that apply to a symbol's prices, and the latest ex-date.
 
-    The latest ex-date may be that of a reported action that is not applied.
+    The latest ex-date may belong to a reported action that is not applied.
     """
 
     digest: str
@@ -889,7 +889,7 @@ def _unchanged(
     *,
     offline: bool,
 ) -> set[str]:
-    """Return the symbols whose rows still equal the current answer; no bar is read.
+    """Return the symbols whose rows still equal the current answer, without reading any bars.
 
     Unless ``offline`` is set, symbols for which a vendor would have to be queried are left out.
     """
@@ -910,7 +910,7 @@ def _unchanged(
 def _missing(
     client: BarsClient, symbol: str, request: Mapping[str, Any], stamps: NDArray[np.int64]
 ) -> int:
-    """Return the number of missing bars for a request, according to the calendar.
+    """Return the number of bars missing from a request, according to the calendar.
 
     The market of an invalid symbol is unknown. For such a symbol, return the largest number that
     results for any of the other requested symbols, assuming the same bars.

@@ -239,12 +239,12 @@ class FileRecord:
     """The record of one partition.
 
     Attributes:
-        place: Path relative to the bundle, with ``/``.
+        place: Path relative to the bundle, separated by ``/``.
         sha256, size_bytes: Digest and size of the file.
         row_count, violations: Number of rows, and number of invalid rows (such as high below low).
-        sids: Number of rows, and first and last stamp, of each series in the file.
+        sids: Maps each series in the file to its number of rows and its first and last timestamp.
         state: State of the file (size, times and so on) when it was written, or None if unknown. A
-            copy of the file has another state.
+            copy of the file has a different state.
         validated_ms: Time at which ``validate`` last read the file and found this digest, in UTC
             milliseconds; None if it never did.
     """
@@ -259,16 +259,16 @@ class FileRecord:
     validated_ms: int | None = figure("validated_ms", pl.Int64, default=None, compare=False)
 
     def is_unchanged(self, now: FileState | None) -> bool:
-        """Return whether the file's present state ``now`` shows that its content is unchanged."""
+        """Return whether the file's current state ``now`` shows that its content is unchanged."""
         return now is not None and self.state == _as_kept(now)
 
     def seen(self, now: FileState) -> FileRecord:
-        """Return this record with a new state; the file was found to have the recorded content."""
+        """Return this record with a new state, after the file's content was found to be as recorded."""
         return replace(self, state=_as_kept(now))
 
 
 def file_metadata(origin: BundleOrigin) -> dict[str, str]:
-    """Return the metadata that each Parquet file of a bundle contains."""
+    """Return the metadata to write into each Parquet file of a bundle."""
     return {_VERSION_KEY: str(SCHEMA_VERSION), _KEY: origin.text()}
 
 
@@ -595,7 +595,7 @@ def _of_text(texts: pl.Series) -> list[pl.Series]:
 
 
 def _can_be(frame: pl.DataFrame) -> bool:
-    """Return whether the counts and stamps in these records are plausible."""
+    """Return whether the counts and timestamps in these records are plausible."""
     rows, first, last = _LISTS[1:]
     counts = [frame[name].min() for name in ("size_bytes", "row_count", "violations")]
     entries = [frame[name].explode() for name in (rows, first, last)]

@@ -345,7 +345,7 @@ class DataCatalog:
         self._record(LINK, entry)
 
     def get_datasets_for_backtest(self, backtest_id: str) -> list[str]:
-        """Return the ids of the datasets linked to a backtest, and of the lanes that it read.
+        """Return the IDs of the datasets linked to a backtest, and of the lanes it read.
 
         A backtest's lanes are recorded only if it ran inside ``with lineage(backtest_id)``. The ids
         are read from the log itself, not from the index.
@@ -381,7 +381,7 @@ class DataCatalog:
         return [DatasetUse(own, n, pd.Timestamp(last, unit="s")) for own, n, last in rows]
 
     def predicted(self, symbols: Sequence[str], backtests: int = 20) -> list[str]:
-        """Return the ids of datasets that recent backtests of these symbols read, most used first.
+        """Return the IDs of datasets read by recent backtests of these symbols, most used first.
 
         The next backtest of these symbols is likely to read them, so they can be fetched before
         it starts.
@@ -565,7 +565,7 @@ class DataCatalog:
         return entry_of(content[0]) if content else {}
 
     def _truth(self, place: DatasetPlace) -> Dataset | None:
-        """Return a dataset as its authoritative source describes it, or None if the source lacks it.
+        """Return a dataset from its authoritative source, or None if it is not there.
 
         The source is the line of a registered dataset, or the records of a bundle.
         """
@@ -624,7 +624,7 @@ class DataCatalog:
         )
 
     def _is_recorded(self, dataset_id: str) -> bool:
-        """Return whether a dataset that the index lacks exists.
+        """Return whether a dataset that is missing from the index exists.
 
         The index may lack it because of damage, for example a flipped bit in the id.
         """

@@ -207,7 +207,7 @@ class CatalogIndex:
         """Call ``work`` to change rows in one transaction; raises the errors of :meth:`read`."""
 
         def change(db: sqlite3.Connection) -> None:
-            """Call ``work``, unless another process has just replaced the file."""
+            """Call ``work``, unless another process has just replaced the index file."""
             with self._file.alone():
                 if self._moment().inode == self._seen.inode:  # otherwise just recreated
                     transact(db, lambda: work(db))
@@ -511,7 +511,7 @@ class CatalogIndex:
         )
 
     def dataset_of_bundle(self, name: str, records: Records) -> Dataset:
-        """Return a bundle as a dataset; a copy next to its original gets an id of its own."""
+        """Return a bundle as a dataset. A copy of a bundle in the same folder gets its own ID."""
         origin = records.origin
         if origin.bundle_name != name and self._disk.stat(self._folder / origin.bundle_name):
             own = new_dataset_id(self._folder / name)
@@ -519,7 +519,7 @@ class CatalogIndex:
         return records.dataset(name)
 
     def _marked_names(self) -> set[str] | None:
-        """Return the names of the bundles changed since the last call, or None if all may have."""
+        """Return the names of bundles changed since the last call; None if any of them may have changed."""
         handle = self._disk.open_read(self._folder / CHANGES)
         if handle is None:
             self._marked = 0

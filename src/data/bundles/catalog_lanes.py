@@ -63,7 +63,7 @@ class LaneDatasets:
         return None
 
     def get(self, key: SeriesKey) -> Dataset | None:
-        """Return a lane as it is now, or None if it contains no bars.
+        """Return the current state of a lane, or None if it contains no bars.
 
         Raises the errors of :meth:`find`.
         """
@@ -76,7 +76,7 @@ class LaneDatasets:
         return known[1]
 
     def at(self, place: DatasetPlace) -> Dataset | None:
-        """Return the lane at a location, or None if it is not in this cache or cannot be read."""
+        """Return the lane at a location; None if the lane is not in this cache or cannot be read."""
         try:
             key = key_of(place.place.partition("\n")[2])
             return self.get(key) if self.place(key).place == place.place else None

@@ -59,7 +59,7 @@ class SymbolRow(NamedTuple):
 
 
 class RangeRow(NamedTuple):
-    """A symbol's bars: the first and last time, their number, and whether some are missing.
+    """A symbol's bars: the first and last time, the bar count, and whether bars are missing.
 
     ``has_gaps`` is None if the symbol's market is unknown, because no bar is expected then.
     """
@@ -195,7 +195,7 @@ def check_owner(application: int, version: int, name: str) -> bool:
 
 
 def header_of(data: bytes) -> tuple[bool, int, int]:
-    """Return whether bytes begin like an SQLite file, and its application id and user version."""
+    """Return whether bytes begin like an SQLite file, plus its application ID and user version."""
     version, application = (
         struct.unpack_from(">I", data, at)[0] if len(data) >= 100 else 0 for at in (60, 68)
     )

@@ -42,7 +42,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def checked_name(name: str) -> str:
-    """Return the name of a bundle, which is the name of its folder.
+    """Check a bundle's name (the name of its folder), and return it.
 
     Raises:
         QueryError: The name is not a string of letters, digits, ``.``, ``_`` and ``-``, but for
@@ -60,7 +60,7 @@ def checked_name(name: str) -> str:
 
 
 class FileChanges:
-    """A change to a bundle's files that is being prepared.
+    """A change to a bundle's files, while it is being prepared.
 
     Use from one thread only, inside :meth:`BundleFiles.writing`.
     """
@@ -241,7 +241,7 @@ class BundleFiles:
         return bool(self.disk.stat(self._staging) or self.disk.stat(self.path / _LOCK))
 
     def pending(self) -> dict[str, str | None]:
-        """Return the files of a change that is decided but not finished; usually there are none.
+        """Return the files of a decided but unfinished change; usually there are none.
 
         Maps the path of each file to its name in ``.staging``, or to None for a removal.
 
@@ -305,7 +305,7 @@ class BundleFiles:
         ) from failed
 
     def moment(self) -> tuple[FileState | None, ...]:
-        """Return the states of the journal and the records file; each change alters one of them."""
+        """Return the states of the journal and the records file; every change alters at least one of them."""
         return self.disk.stat(self._journal), self.disk.stat(self.path / METADATA)
 
 

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def _only(wanted: Any) -> Form:
-    """Return a form that accepts only one value, for settings that cannot be changed."""
+    """Return a form that accepts only one value, for a setting that cannot be changed."""
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
         if value != wanted or isinstance(value, bool):
@@ -76,7 +76,7 @@ def bundles_setting(
     environ: Mapping[str, str] | None = None,
     cwd: FilePath | None = None,
 ) -> tuple[FilePath, str]:
-    """Return the folder of bundles and the source of that setting; nothing is created.
+    """Return the bundles folder and the source of that setting; nothing is created.
 
     Args:
         given: Folder passed by the caller; None for ``catalog.parquet_dir`` in

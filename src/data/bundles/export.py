@@ -29,7 +29,7 @@ _BARS = re.compile(r"bars-\d{4,9}\.csv")
 
 
 def fingerprint_of_run(reads: Sequence[SeriesRead]) -> str:
-    """Return one digest for everything that a run read: the series, ranges and digests of its bars.
+    """Return one digest for everything that a run read: series, ranges and bar digests.
 
     The text is ``sha256:`` and 64 hex digits. It does not depend on generations or times: two runs
     that read the same bars have the same digest.
@@ -150,7 +150,7 @@ def exported(
 
 
 def _name_of(file: Any) -> str:
-    """Return the name of a bar file; only a file next to the record is accepted.
+    """Check and return the name of a bar file, which must be in the same folder as the record.
 
     Raises:
         ValueError: The value is not the name of a bar file.

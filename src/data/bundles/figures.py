@@ -121,6 +121,6 @@ TABLE = textwrap.fill(
 
 
 def row_of(records: Records) -> Mapping[str, Any]:
-    """Return the fields of a bundle's row that can be derived from its records."""
+    """Return the fields of a bundle's catalog row that can be derived from its records."""
     figures = Figures.of(records)
     return {name: one.value(records, figures) for name, one in ROW.items() if one.value}

@@ -19,7 +19,7 @@ def bundles_folder(
     given: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Return the absolute path of the folder of bundles; nothing is created.
+    """Return the absolute path of the bundles folder; nothing is created.
 
     Args:
         given: Folder to use, or None for ``catalog.parquet_dir`` in
@@ -45,7 +45,7 @@ def outside_of_the_cache(
     Args:
         path: The folder.
         about: Description of the folder, for messages.
-        cache_dir: Cache folder that must not contain it; None is the configured one.
+        cache_dir: Cache folder that must not contain ``path``; None means the configured one.
 
     Raises:
         ConfigError: The folder cannot be used, is in the cache folder or is a file.
@@ -84,7 +84,7 @@ def registered(folder: Path, name: str) -> Path | None:
 
 
 def registered_names(folder: Path) -> set[str]:
-    """Return the names of bundles registered in a folder of bundles but located outside it.
+    """Return the names of bundles that are registered in a bundles folder but located outside it.
 
     Raises the errors of :func:`registered`.
     """

@@ -240,7 +240,7 @@ class LineageRun:
             )
 
     def missed(self, query: BarsQuery) -> None:
-        """Note a call in a thread that is not part of the run; warn about the first such call."""
+        """Note a call from a thread outside the run, and warn about the first such call."""
         name = f"{query.instrument.symbol} {query.timeframe}"
         with self._lock:
             is_first = not self._outside
@@ -254,7 +254,7 @@ class LineageRun:
             )
 
     def _applied_of(self, read: BarsRead) -> tuple[AppliedActions, str]:
-        """Return the splits and dividends for a read, and their digest.
+        """Return the splits and dividends applied to a read, and their digest.
 
         Both are computed once for each book (a symbol's recorded splits and dividends).
         """
@@ -328,7 +328,7 @@ class LineageRun:
             self._write([kept for kept in self._kept.values() if kept.is_new])
 
     def _write(self, changed: list[_Kept], more: list[dict[str, Any]] | None = None) -> None:
-        """Write the lines of these reads, and pin their generations.
+        """Write the log lines for these reads, and pin their generations.
 
         An error is kept, and raised by :meth:`save` or :meth:`end`.
         """
@@ -389,7 +389,7 @@ def client_of(manager: DataManager | None) -> BarsClient:
 
 
 def end_of(age: Age, now_ms: int) -> int:
-    """Return the end, in UTC milliseconds, of a pin that starts now and lasts for ``age``."""
+    """Return the end (UTC milliseconds) of a pin that starts now and lasts for ``age``."""
     count, unit = split_length(str(age)) or (0, "d")
     if unit in UNIT_MS:
         return now_ms + count * UNIT_MS[unit]
@@ -398,7 +398,7 @@ def end_of(age: Age, now_ms: int) -> int:
 
 
 class _Stretch:
-    """A contiguous range of stamps that was read, with the digest of its bars; grows at its end."""
+    """A contiguous range of timestamps that was read, with its bars' digest; it grows at its end."""
 
     def __init__(self, span: Span) -> None:
         self.span, self.rows, self.digest = span, 0, RowsDigest()
@@ -429,7 +429,7 @@ class _Spans:
 
 
 class _Kept:
-    """The reads of one generation of a series; guarded by the run's lock.
+    """A run's reads from one generation of a series; guarded by the run's lock.
 
     Attributes:
         read: First answer from this generation.
@@ -481,7 +481,7 @@ class _Kept:
         self._unexpected.add(read.unexpected)
 
     def has(self, span: Span) -> bool:
-        """Return whether the whole span was already read."""
+        """Return whether the whole span has already been read."""
         return not gaps(span, [s.span for s in self._near(span)])
 
     def _near(self, span: Span) -> list[_Stretch]:
@@ -543,7 +543,7 @@ class _Kept:
 
 
 def release_expired(log: CatalogLog, now_ms: int, client: Any) -> None:
-    """Unpin generations that no run keeps any longer.
+    """Unpin generations that no run needs any longer.
 
     Pins in another cache stay until this is called with a client of that cache.
 
@@ -607,7 +607,7 @@ class Lineages:
     def check(
         self, run: str, *, as_today: bool = False, timeout: float | None = None
     ) -> CheckReport:
-        """Compare the bars that a run read with those stored now; see :func:`.lineage_check.check`.
+        """Compare a run's bars with the bars stored now; see :func:`.lineage_check.check`.
 
         Args:
             run: Id of the run.
@@ -650,7 +650,7 @@ class Lineages:
         return export(self.client, self.get(run), folder)
 
     def forget(self, run: str) -> None:
-        """Forget a run, and unpin the generations that only this run keeps.
+        """Forget a run, and unpin the generations that only this run needs.
 
         The lines of the run stay in the log.
 

@@ -81,7 +81,7 @@ class CheckedRead:
         state: ``identical``, ``revised``, ``gone``, or ``unknown`` if today's bars could not be
             obtained.
         is_reproducible: Whether the check could read the original bars again, bit for bit.
-        cells: Values that differ now, in order of their stamps.
+        cells: Values that differ now, ordered by timestamp.
         bars: Number of bars that differ, if known.
         causes: Causes of the differences, from ``CAUSES``.
         detail: Reason why the original bars are gone, or another remark.
@@ -132,7 +132,7 @@ class CheckReport:
 
     @property
     def is_identical(self) -> bool:
-        """Whether the run read bars, all of them are unchanged, and its record is complete."""
+        """Whether the run's record is complete, and it read bars, all of which are unchanged."""
         states = {one.state for one in self.series}
         return bool(self.record.ended) and states == {IDENTICAL}
 
@@ -274,7 +274,7 @@ def _newest(client: BarsClient, read: SeriesRead) -> _Now:
 
 
 def _requested_today(client: BarsClient, read: SeriesRead, *, timeout: float | None) -> _Now:
-    """Return the bars that the same calls return now; raises the errors of ``BarsClient.get``."""
+    """Repeat the calls now, and return their bars; raises the errors of ``BarsClient.get``."""
     wishes = Wishes(
         read.provider,
         read.adjustment,
@@ -342,13 +342,13 @@ def _differences(
 
 
 def _values(table: BarTable) -> list[NDArray[np.float64]]:
-    """Return the columns to compare, with NaN for the adjusted close prices if a table has no such column."""
+    """Return the columns to compare; a missing adjusted-close column is filled with NaN."""
     values = table.values()
     return values if len(values) == len(COMPARED) else [*values, np.full(len(table), _NAN)]
 
 
 def _different(one: BarTable, other: BarTable) -> NDArray[np.int64]:
-    """Return the stamps of bars that are in only one table, or that differ by even one bit."""
+    """Return the timestamps of bars that are in only one table, or that differ by even one bit."""
     stamps = union(one.stamps, other.stamps)
     common = among(stamps, one.stamps) & among(stamps, other.stamps)
     at, beside = (np.searchsorted(t.stamps, stamps[common]) for t in (one, other))
@@ -435,7 +435,7 @@ def _by_calendar(
 
 
 def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | None]:
-    """Return a function that returns whether today's calendar expects a bar at a stamp.
+    """Return a function that checks whether today's calendar expects a bar at a timestamp.
 
     It returns None if the bar had not closed at the time of the read.
     """
@@ -453,11 +453,11 @@ def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | No
 
 
 def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
-    """Return the actions that affect these prices and were known only at the read, or only now."""
+    """Return the actions that affect these prices and that were known at only one time, then or now."""
     first = date_of(read.pieces[0].span.start)
 
     def of(applied: AppliedActions) -> dict[tuple[Any, ...], Action]:
-        """Return the actions that affect these prices, by the values that identify them."""
+        """Return the actions that affect these prices, keyed by their identifying values."""
         rows = {*applied.rows, *(a for own in applied.own.values() for a in own)}
         kinds = {"split": ("split",), "all": ("split", "dividend")}.get(read.adjustment, ())
         return {

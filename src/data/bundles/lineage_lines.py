@@ -27,7 +27,7 @@ MOST_LISTED = 512
 
 
 class Piece(NamedTuple):
-    """A time range that was read, with the number and the digest of the stored bars in it."""
+    """A time range that was read, with the count and the digest of its stored bars."""
 
     span: Span
     rows: int
@@ -35,7 +35,7 @@ class Piece(NamedTuple):
 
 
 class Unstored(NamedTuple):
-    """A bar that was returned but is not stored: its stamp, its values, and the reason."""
+    """A bar that was returned but is not stored: its timestamp, its values, and the reason."""
 
     stamp_ms: int
     values: tuple[float | None, ...]
@@ -95,7 +95,7 @@ class SeriesRead:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """Spans of stamps that were read."""
+        """Spans of timestamps that were read."""
         return tuple(piece.span for piece in self.pieces)
 
     def stored(self, *, of_then: bool) -> StoredRead:
@@ -114,7 +114,7 @@ class SeriesRead:
         return replace(read, generation=self.generation, applied=self.applied) if of_then else read
 
     def relevant(self) -> AppliedActions:
-        """Return the actions that can affect these bars: those on or after the first bar's date."""
+        """Return the actions that can affect these bars, from the first bar's date on."""
         if not self.pieces:
             return replace(self.applied, rows=(), own={})
         first = date_of(self.pieces[0].span.start)
@@ -384,7 +384,7 @@ def let_go(
 
 
 def with_unstored(read: SeriesRead, table: BarTable) -> BarTable:
-    """Return the bars together with those that were returned but not stored."""
+    """Return the stored bars together with the bars that were returned but not stored."""
     rows: Sequence[Bar] = [
         Bar(u.stamp_ms, *(NAN if v is None else v for v in u.values)) for u in read.unstored
     ]

@@ -100,7 +100,7 @@ class BundleMetadata:
 
     @classmethod
     def set_db_path(cls, db_path: str | os.PathLike[str]) -> None:
-        """Use the parent folder of a path as the folder of bundles in the class methods below.
+        """Use a path's parent folder as the bundles folder in the class methods below.
 
         The setting applies to the whole process.
         """
@@ -133,7 +133,7 @@ class BundleMetadata:
 
     @classmethod
     def locate(cls, bundle_name: str, place: Path, source_type: str) -> None:
-        """Record the folder of a bundle outside the folder of bundles, as one durable line.
+        """Record the folder of a bundle that is outside the bundles folder, as one durable line.
 
         Args:
             bundle_name: Name for the bundle; a bundle with this name in the folder of bundles takes
@@ -222,7 +222,7 @@ class BundleMetadata:
 
     @classmethod
     def get_symbols(cls, bundle_name: str) -> list[dict[str, Any]]:
-        """Return one row per symbol, in order of the symbols' numbers.
+        """Return one row per symbol, ordered by the symbols' numbers.
 
         Each row has ``symbol_id``, ``symbol``, ``asset_type`` and ``exchange``.
         """

@@ -295,7 +295,7 @@ class ParquetReader:
         low: date | datetime | None,
         high: date | datetime | None,
     ) -> dict[str, pl.DataType]:
-        """Return the columns of an answer, using only the files in the range."""
+        """Return the result's columns, determined from only the files in the range."""
         wanted = get_schema_for_frequency(self.frequency)
         places = self._places(low and _day(low), high and _day(high), pending)
         if not places and not self._places(None, None, pending):
@@ -318,7 +318,7 @@ class ParquetReader:
         return {name: schema[name] for name in (self._time, "sid", *fields)}
 
     def _checked(self, read: Callable[[], T], path_of: _PathOf, places: Sequence[str]) -> T:
-        """Call ``read`` and return the result; turn damage into an error that names the file."""
+        """Return the result of ``read``; damage becomes an error that names the file."""
         try:
             return read()
         except DataError:
@@ -372,7 +372,7 @@ class ParquetReader:
         )
 
     def _of_place(self, place: str, sid: int) -> pl.DataFrame:
-        """Return all rows of a series in one file; they stay in memory until the file changes."""
+        """Return a series' rows from one file; they stay in memory until the file changes."""
 
         def read(path_of: _PathOf, _: _Pending) -> pl.DataFrame:
             """Return the rows of the series, from memory if the file is unchanged."""

@@ -46,7 +46,7 @@ _DAILY = frozenset({"daily", "1d", "1w", "1mo", "1M"})
 
 
 class Written(NamedTuple):
-    """The result of one change.
+    """The result of one change to a bundle.
 
     Attributes:
         places: Paths of the partitions that were written, relative to the bundle.
@@ -237,7 +237,7 @@ class ParquetWriter:
                 afterwards.
             frequency: Frequency of the rows.
             rows: Time, sid, fields and any further columns.
-            anew: Paths of files to write without merging in their present rows.
+            anew: Paths of files to write without merging in their existing rows.
             drop: Sids whose earlier rows are removed from all partitions of this frequency.
         """
         was_wide, now = records.origin.wide_volume, self._clock.now_ms()
@@ -293,7 +293,7 @@ class ParquetWriter:
         return found or rebuilt(self._files, commit)
 
     def _kept(self, anew: Collection[str], place: str) -> pl.DataFrame | None:
-        """Return the present rows of a partition, or None if it is new or is being replaced."""
+        """Return the existing rows of a partition, or None if it is new or is being replaced."""
         return None if place in anew else self._read(place)
 
     def _read(self, place: str) -> pl.DataFrame | None:
@@ -413,7 +413,7 @@ def _frequency_of(resolution: str) -> tuple[Frequency, str]:
 
 
 def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataFrame:
-    """Check rows; return the time column, ``sid`` or ``symbol``, fields, and other columns."""
+    """Check rows, and return the time column, ``sid`` or ``symbol``, the fields, and any others."""
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, pl.DataFrame):
@@ -615,7 +615,7 @@ def _sids_of(rows: pl.DataFrame | None) -> NDArray[np.int64]:
 def _split(
     rows: pl.DataFrame | None, sids: NDArray[np.int64]
 ) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
-    """Split rows into those of the series ``sids`` (None if there are none) and the others."""
+    """Split rows in two: rows of the series ``sids`` (None if there are none), and all others."""
     if rows is None:
         return None, None
     is_mine = rows["sid"].is_in(sids.tolist())

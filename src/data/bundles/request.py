@@ -91,7 +91,7 @@ def symbols_to_answer(
     wanted: Mapping[str, Any] | None,
     written_ms: int,
 ) -> Sequence[str]:
-    """Return the symbols to fetch so that a bundle answers a request.
+    """Return the symbols that must be fetched before a bundle can answer a request.
 
     Only the symbols in ``wanted`` are fetched if the bundle already covers the range, and the range
     had ended when the bundle was written (``written_ms``, UTC milliseconds).
@@ -109,7 +109,7 @@ def symbols_to_answer(
 
 
 def _outer(name: str, which: str, has: str | None, wanted: str | None) -> str | None:
-    """Return the outer one of two bounds: the earlier start or the later end.
+    """Return the outer of two bounds: the earlier start or the later end.
 
     Raises:
         BundleError: The bounds cannot be compared, such as ``-30d`` and a date.

@@ -137,7 +137,7 @@ class ActionBook:
         return tuple(sorted(e.action(vendor) for e in self.events if e.counts))
 
     def only(self, vendor: str) -> ActionBook:
-        """Return the book with only the reports from, and the queries to, ``vendor``."""
+        """Return the book limited to ``vendor``: its reports and the queries to it."""
         if is_sample(vendor) and self.samples is not None:
             return self.samples.only(vendor)
         named: tuple[Action | Asked, ...] = (*self.reports, *self.answers, *self.awaited)
@@ -178,7 +178,7 @@ class ActionBook:
         return gaps(span, [part.span for part in (*self.answers, *awaited)])
 
     def awaited_from(self, day: date, since_ms: int) -> date | None:
-        """Return the first ex-date, up to ``day``, that was requested but whose actions are still awaited.
+        """Return the first requested ex-date, up to ``day``, whose actions are not published yet.
 
         The result is None if the actions on ``day`` are known, or if ``day`` was not requested
         since ``since_ms``.
@@ -219,7 +219,7 @@ class ActionBook:
         return replace(self, answers=valid, awaited=awaited, samples=samples)
 
     def known_until(self, day: date) -> date:
-        """Return the last ex-date such that every date from ``day`` up to it was requested."""
+        """Return the last ex-date up to which every date from ``day`` on was requested."""
         edge = day_ms(day) + DAY_MS
         for span in sorted(a.span for a in self.answers):
             if span.start <= edge < span.end:
@@ -248,7 +248,7 @@ class ActionBook:
         return self._after(actions, answer)
 
     def without(self, source: str) -> ActionBook:
-        """Return the book without the reports from, and the queries to, the sample-data vendor ``source``."""
+        """Return the book without the sample-data vendor ``source``: its reports and the queries to it."""
         if self.samples is None:
             return self
         old = self.samples
@@ -292,7 +292,7 @@ class ActionBook:
         )
 
     def _queried(self, day: date) -> set[str]:
-        """Return the vendors whose settled dates include ``day`` and four days on each side of it.
+        """Return the vendors with settled answers for ``day`` and for four days on each side.
 
         Different vendors' dates for the same action can differ by that much. See
         :attr:`Asked.settled`.
@@ -306,7 +306,7 @@ class ActionBook:
 
 
 def _with_asked(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
-    """Return the list with ``new`` added and joined to adjoining spans from the same source.
+    """Add ``new`` to the list, joining it to adjacent spans from the same source.
 
     Joined settled spans get the latest of their query times. Joined fresh spans get the earliest,
     because no fresh span may appear to have been requested later than it was.
@@ -326,7 +326,7 @@ def _joined(answers: Sequence[Asked], time: Callable[[Iterable[int]], int]) -> l
 
 
 def _rejoined(answers: Iterable[Asked]) -> list[Asked]:
-    """Join adjoining ex-dates that came from the same answer."""
+    """Join adjacent ex-dates that came from the same response."""
     whole: list[Asked] = []
     for part in sorted(answers):
         last = whole[-1] if whole else None

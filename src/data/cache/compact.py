@@ -49,7 +49,7 @@ class Compacted:
 
 @dataclass(frozen=True)
 class _Year:
-    """One year before and after compaction: its current members, and the joined ones."""
+    """One year before and after compaction: its current gzip members, and the joined members."""
 
     meta: YearMeta
     file: YearFile
@@ -63,7 +63,7 @@ class _Year:
 
 
 def compact_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> Compacted:
-    """Compact the year files of a series whose members can be joined; return the figures.
+    """Compact a series' year files by joining gzip members; return the figures.
 
     Raises:
         LockTimeoutError: Another writer held the series for too long.
@@ -122,7 +122,7 @@ def _compacted(store: StoreParts, lane: SeriesFiles, *, dry_run: bool) -> Compac
 
 
 def _planned(lane: SeriesFiles, year: int, *, dry_run: bool) -> _Year | None:
-    """Return a year with its current members and the joined ones; None if nothing is stored.
+    """Return a year with its current and its joined gzip members; None if nothing is stored.
 
     Raises:
         MismatchError, DamagedError: The year must be repaired first.

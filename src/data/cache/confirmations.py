@@ -105,7 +105,7 @@ _FIELDS = frozenset(field.name for field in fields_of(Confirmation))
 
 
 def head_of(state: YearState) -> dict[str, Any]:
-    """Return the digest and offset of a year's last member, by which an entry recognizes the file."""
+    """Return the digest and offset of a year's last gzip member, which identify the file."""
     return {"head": (state.head or "")[:_DIGITS], "head_at": state.head_at}
 
 
@@ -184,7 +184,7 @@ def _write(lane: SeriesFiles, stretches: Iterable[Confirmation]) -> None:
 
 
 def tallied(standing: Iterable[Confirmation]) -> tuple[int, int, int]:
-    """Return the total numbers of confirmed and contradicted bars, and the last comparison's time."""
+    """Return the counts of confirmed and contradicted bars, and the last comparison's time."""
     confirmed = contradicted = at = 0
     for one in standing:
         confirmed, contradicted = confirmed + one.confirmed, contradicted + one.contradicted

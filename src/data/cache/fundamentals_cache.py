@@ -117,7 +117,7 @@ class FundamentalsCache(FundamentalsFolder):
         return files.payload(self._content(Path(file_path)))
 
     def latest(self, symbol: str, data_type: str | None = None) -> dict[str, Snapshot]:
-        """Return each vendor's latest answer of a data type (None: of any type), however old it is.
+        """Return each vendor's latest response for a data type (None: any type), however old.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.
@@ -132,7 +132,7 @@ class FundamentalsCache(FundamentalsFolder):
         return snapshots
 
     def announced(self, symbol: str) -> frozenset[str]:
-        """Return the dates that the vendors' cached answers give for the company's next report.
+        """Return the dates of the company's next report according to the vendors' cached responses.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.
@@ -144,7 +144,7 @@ class FundamentalsCache(FundamentalsFolder):
     def is_cache_valid(
         self, timestamp: datetime, max_age_days: float | None = None, data_type: str = "general"
     ) -> bool:
-        """Return whether an answer from ``timestamp`` (naive UTC, or aware) is still fresh."""
+        """Return whether a response from ``timestamp`` (naive UTC, or aware) is still fresh."""
         return self._is_fresh(to_ms(timestamp), max_age_days, data_type)
 
     # --- writing ---------------------------------------------------------------------------
@@ -158,7 +158,7 @@ class FundamentalsCache(FundamentalsFolder):
         *,
         data_type: str | None = None,
     ) -> str:
-        """Store an answer and return its path.
+        """Store a response, and return its path.
 
         Args:
             symbol: Symbol of the company.
@@ -178,7 +178,7 @@ class FundamentalsCache(FundamentalsFolder):
         return str(self._write(symbol, vendor, data, stamp_ms, quality(facts), types))
 
     def keep(self, snapshot: Snapshot) -> Path:
-        """Store a vendor's answer; for errors see :meth:`write_json`."""
+        """Store a vendor's response; for errors see :meth:`write_json`."""
         return self._write(
             snapshot.symbol,
             snapshot.vendor,

@@ -39,10 +39,10 @@ LOCK_TIMEOUT_S = 10.0
 
 
 class Ages(Protocol):
-    """The part of a combiner's interface that is used here: how long an answer is fresh."""
+    """The part of a combiner's interface that is used here: how long a response stays fresh."""
 
     def get_ttl_for_data_type(self, data_type: str) -> float:
-        """Return for how many days an answer of this type is fresh."""
+        """Return the number of days for which a response of this type stays fresh."""
 
 
 class FundamentalsFolder:
@@ -253,7 +253,7 @@ class FundamentalsFolder:
         self._log(symbol, entry)
 
     def _log(self, symbol: str, *entries: dict[str, Any]) -> None:
-        """Add lines to the log of the symbol; a failure is reported, not raised."""
+        """Add lines to the symbol's log; a failure is reported, not raised."""
         folder, _ = files.folders(self.cache_dir, symbol)
         try:
             self._disk.make_folders(folder)
@@ -382,7 +382,7 @@ def file_name(vendor: str, stamp: datetime) -> str:
 
 @lru_cache(4096)
 def _named(name: str) -> tuple[str, int] | None:
-    """Return the vendor and stamp in a file name; None if the name has another form.
+    """Parse the vendor and the timestamp from a file name; None if the name has another form.
 
     Raises:
         ValueError: The stamp in the name is not a valid time.
@@ -395,7 +395,7 @@ def _named(name: str) -> tuple[str, int] | None:
 
 
 def entries(disk: Disk, folder: Path, now_ms: int) -> Iterator[Entry]:
-    """Yield the files of a folder; names with impossible stamps are skipped with a warning."""
+    """Yield the files of a folder; a file name with an impossible time is skipped with a warning."""
     for name in disk.list(folder):
         try:
             named = _named(name)

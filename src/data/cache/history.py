@@ -285,7 +285,7 @@ class Past:
             return False
 
     def _then(self, year: int, generation: int) -> tuple[int | None, int]:
-        """Return the generation of a year's last commit up to ``generation``, and the bar count it left.
+        """Return the generation of a year's last commit up to ``generation``, and its bar count then.
 
         The first value is None if no commit up to then concerned the year.
         """

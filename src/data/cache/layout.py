@@ -142,23 +142,23 @@ class LanePaths:
         return self.folder / LEGACY
 
     def data(self, year: int) -> Path:
-        """Return the path of the bars for ``year``."""
+        """Return the path of the year's bars."""
         return self._of(year, ".csv.gz")
 
     def data_text(self, year: int) -> str:
-        """Return the path of the bars for ``year`` as text, for callers that only check the file."""
+        """Return the path of the year's bars as text, for callers that only check the file."""
         return f"{self.text}{os.sep}{year:04d}.csv.gz"
 
     def metadata(self, year: int) -> Path:
-        """Return the path of the metadata for ``year``."""
+        """Return the path of the year's metadata."""
         return self._of(year, METADATA)
 
     def log(self, year: int) -> Path:
-        """Return the path of the commit log for ``year``."""
+        """Return the path of the year's commit log."""
         return self._of(year, ".log")
 
     def rows(self, year: int) -> Path:
-        """Return the path of the rejected rows for ``year``."""
+        """Return the path of the year's rejected rows."""
         return self.quarantine / f"{year:04d}.rows.csv.gz"
 
     def _of(self, year: int, ending: str) -> Path:

@@ -91,7 +91,7 @@ class Maintenance:
     def series(
         self, symbol: str | None = None, timeframe: Timeframe | None = None
     ) -> list[SeriesKey]:
-        """Return the stored series of a symbol or timeframe, or all of them, in all lanes.
+        """Return the stored series of a symbol or timeframe, or all series, in all lanes.
 
         Series from older tools are included.
         """
@@ -132,7 +132,7 @@ class Maintenance:
     def others(
         self, symbol: str | None = None, timeframe: Timeframe | None = None
     ) -> list[OtherPart]:
-        """Return the stored tables and fundamentals, each of which can be checked and repaired."""
+        """Return the stored tables and fundamentals, which can be checked and repaired one by one."""
         return self._others.parts(symbol, timeframe)
 
     def inspect(self, seconds: float | None, holdings: Holdings | None = None) -> Inspection:
@@ -263,7 +263,7 @@ class Maintenance:
         return self._others.logs(symbol, timeframe)
 
     def growth(self, holdings: Holdings) -> list[dict[str, Any]]:
-        """Return the daily growth of the cache in bars and in bytes of their files, in order.
+        """Return the cache's daily growth, in bars and in file bytes, in order.
 
         Each entry has ``date`` (UTC), ``bars`` and ``bytes``, derived from the commit logs. Commits
         that a long log has merged into one entry count for the day of the last of them.
@@ -328,7 +328,7 @@ def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], 
 def repair_actions(
     store: StoreParts, clock: Clock, symbol: str
 ) -> tuple[list[Finding], list[Finding]]:
-    """Quarantine a folder or other object that takes the place of a symbol's actions file.
+    """Quarantine a folder or other object that is in the place of a symbol's actions file.
 
     A damaged file is left alone; it is set aside when the actions are fetched again. Return the
     findings before and after.

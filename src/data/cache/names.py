@@ -28,7 +28,7 @@ _LOCK_S = 5.0
 
 @dataclass(frozen=True)
 class VendorNames:
-    """The symbols that a vendor has listed.
+    """The symbols that a vendor has returned in searches and lists.
 
     Attributes:
         searches: Maps each normalized search text to the time of the answer (UTC ms) and the
@@ -120,7 +120,7 @@ class NameCache:
 
 
 def _added(before: VendorNames, text: str, listings: Iterable[Listing], now_ms: int) -> VendorNames:
-    """Return the names with one more answer added; the oldest answers beyond the limit are dropped."""
+    """Add one more response to the names; the oldest responses beyond the limit are dropped."""
     answer = {listing.symbol: listing for listing in listings}
     searches = {**before.searches, text: (now_ms, tuple(answer))}
     newest = sorted(searches, key=lambda one: searches[one][0])[-_MOST_SEARCHES:]

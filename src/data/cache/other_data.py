@@ -97,7 +97,7 @@ class OtherLog:
 
     @property
     def is_table(self) -> bool:
-        """Whether the log is that of a table."""
+        """Whether this log belongs to a table."""
         return self.data_type != FUNDAMENTALS
 
 
@@ -132,7 +132,7 @@ class OtherData:
         ]
 
     def logs(self, symbol: str, timeframe: Timeframe | None = None) -> list[OtherLog]:
-        """Return a symbol's logs, for one timeframe or for all, including those of deleted data.
+        """Return a symbol's logs, for one timeframe or for all, including logs of deleted data.
 
         Fundamentals have no timeframe: they are included if none is given.
 
@@ -207,7 +207,7 @@ def _unlisted(data_type: str, error: DataError) -> OtherPart:
     """Return a part for a folder that cannot be listed; checking it reports the error."""
 
     def refuse() -> list[Damage]:
-        """Raise the error that prevented listing the folder."""
+        """Raise the stored error: the folder could not be listed."""
         raise error
 
     return OtherPart("", "", data_type, 0, refuse, lambda: None)

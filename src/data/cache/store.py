@@ -521,7 +521,7 @@ class BarStore:
         return [key for key in self.held() if not key.is_outdated]
 
     def held(self) -> list[SeriesKey]:
-        """Return every stored series, including those that are no longer read."""
+        """Return every stored series, including series that are no longer read."""
         return self._layout.series(self._disk.list)
 
     def outdated(self, key: SeriesKey) -> list[Span]:
@@ -573,7 +573,7 @@ class BarStore:
         *,
         by: str = "clear",
     ) -> None:
-        """Remove bars permanently: those of a series in all its lanes, of a symbol, or all bars.
+        """Permanently remove the bars of a series in all its lanes, of a symbol, or of everything.
 
         Actions are removed only with the whole symbol. Lock files and logs are kept; ``by`` is the
         name of the deleting call, for the logs.
@@ -601,7 +601,7 @@ class BarStore:
         closed_by: int | None = None,
         wait_s: float | None = None,
     ) -> int:
-        """Remove single years of a series permanently; return how many of them had bars.
+        """Permanently remove individual years of a series; return the number of them that had bars.
 
         The log is kept.
 
@@ -682,7 +682,7 @@ class StoreListener:
         return LaneUse()
 
     def used(self, key: SeriesKey, span: Span) -> None:
-        """Receive the notice that ``span`` of a series is about to be needed."""
+        """Called when ``span`` of a series is about to be needed."""
 
     @contextmanager
     def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:

@@ -730,7 +730,7 @@ def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]
 
 
 def _is_of_another_tool(document: bytes) -> bool:
-    """Return whether a document has no digest, like those of older tools."""
+    """Return whether a document has no digest, as in older tools' files."""
     try:
         plain = json.loads(document)
     except (ValueError, RecursionError):
@@ -758,7 +758,7 @@ def _check_digest(record: dict[str, Any], digest: str) -> None:
 
 
 def _changes(before: pd.DataFrame | None, after: pd.DataFrame) -> dict[str, int]:
-    """Return the number of new rows, and the number of other rows whose values have changed."""
+    """Return the number of new rows, and the number of existing rows with changed values."""
     if before is None:
         return {"added": len(after), "changed": 0}
     one, other = before.align(after.loc[before.index], axis=None)

@@ -57,7 +57,7 @@ class CommitPiece:
     splices: tuple[Splice, ...] = ()
 
     def check(self) -> None:
-        """Check the contract described above.
+        """Check the class's contract, as described in its docstring.
 
         Raises:
             ValueError: The piece violates the contract, which is the caller's mistake.
@@ -98,7 +98,7 @@ def removal(part: Covered, now_ms: int) -> CommitPiece:
 
 
 def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
-    """Return the spans with bars from a user's files that are not in a lane for the files' folder.
+    """Return the spans with bars from a user's files that are not in a lane of their own folder.
 
     Earlier versions mixed bars from different folders; such bars are no longer read.
     """
@@ -231,9 +231,9 @@ class Commit(SeriesFacts):
 class SeriesView(SeriesFacts):
     """Summary of a stored series, available without opening a data file.
 
-    The other attributes are those of :class:`SeriesFacts`. If the series' document is lost,
-    ``kind`` is taken from the bars. ``next_due`` is None if the years have changed since the
-    document was written.
+    The other attributes are as in :class:`SeriesFacts`. If the series' document is lost, ``kind``
+    is taken from the bars. ``next_due`` is None if the years have changed since the document was
+    written.
 
     Attributes:
         key: Series that is summarised.
@@ -371,7 +371,7 @@ class FaultGroup(NamedTuple):
 
     @classmethod
     def of_bars(cls, kind: str, stamps: Stamps, texts: Sequence[str] = ("",)) -> FaultGroup:
-        """Return a group with one fault of ``kind`` for the bar at each timestamp."""
+        """Return a group of ``kind`` faults, one per bar."""
         return cls(kind, np.column_stack([stamps, stamps + 1]), np.ones(len(stamps), int), texts)
 
     def faults(self, total: int) -> Iterator[Fault]:
@@ -483,13 +483,13 @@ IN_USE_MS = 5 * MINUTE_MS
 
 
 class Use(NamedTuple):
-    """The last use of a lane: its time, and the timestamp of the first bar used, in UTC milliseconds."""
+    """A lane's last use: its time, and the timestamp of the first bar used (UTC milliseconds)."""
 
     last_ms: int = 0
     from_ms: int = 0
 
     def after(self, before: Use) -> Use:
-        """Return the later of two uses; if their times are close, with the earlier first bar."""
+        """Return the later of two uses; if they are close in time, it gets the earlier first bar."""
         first, then = sorted((self, before))
         is_soon = then.last_ms - first.last_ms < IN_USE_MS
         return Use(then.last_ms, min(first.from_ms, then.from_ms) if is_soon else then.from_ms)
@@ -500,7 +500,7 @@ class Use(NamedTuple):
 
 
 class LaneUse:
-    """Recorder of the uses of a lane.
+    """Records the uses of a lane.
 
     Thread-safe, although a use may be lost. To save time, reads do not query a clock; a read is
     dated to the time at which :meth:`take` is called.

@@ -69,7 +69,7 @@ class TradeBars:
         self._since_ms, self._unheard_ms = _NEVER, None
 
     def spoil(self, ms: int) -> None:
-        """Mark the bar that contains ``ms`` to be fetched from history: a trade in it was unusable."""
+        """Mark the bar at ``ms`` to be fetched from history, because one of its trades is unusable."""
         span = bar_span(self.grid, ms)
         if span is None or span.start < self._span.start or self._since_ms == _NEVER:
             return
@@ -193,7 +193,7 @@ class MinuteBars:
         self._span = None
 
     def spoil(self, ms: int) -> None:
-        """Mark the bar that contains ``ms`` to be fetched from history: one of its minutes was unusable."""
+        """Mark the bar at ``ms`` to be fetched from history, because one of its minutes is unusable."""
         span = bar_span(self.grid, ms)
         if span is not None and self._span is not None and span.start >= self._span.start:
             self._since_ms = max(self._since_ms, span.start + 1)
@@ -232,7 +232,7 @@ class MinuteBars:
         return bars
 
     def _finished(self, span: Span) -> list[LiveBar]:
-        """Close the forming bar and move on to the next; return the closed one if it is complete."""
+        """Close the forming bar and move on to the next one. Return the closed bar if it is complete."""
         minutes, is_whole = self._minutes, self._is_whole(span, span.end)
         self._move(self._from(span.end))
         if not is_whole:
@@ -273,7 +273,7 @@ class MinuteBars:
 
 
 def _folded(span: Span, minutes: dict[int, LiveBar], *, is_closed: bool = True) -> LiveBar:
-    """Combine minute bars, passed as a mapping from timestamp to bar, into the bar for ``span``."""
+    """Combine minute bars (a mapping from timestamp to bar) into the bar for ``span``."""
     parts = [minutes[stamp] for stamp in sorted(minutes)]
     return LiveBar(
         span.start,

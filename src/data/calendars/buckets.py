@@ -43,7 +43,7 @@ def bucket_at(timeframe: Timeframe, ms: int) -> int:
 
 
 def start_at(timeframe: Timeframe, bucket: int) -> int:
-    """Return the first timestamp of a single bucket."""
+    """Return the first timestamp of one bucket."""
     step = timeframe.step_ms
     if step is None:
         return int(start_of(timeframe, np.array([bucket], dtype=np.int64))[0])

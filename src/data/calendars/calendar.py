@@ -63,9 +63,9 @@ class MarketCalendar(Protocol):
     closes during which the vendor may still change it.
 
     ``anchor`` matters only for intraday bars. ``session`` means that they are counted from the
-    session's open, and counted anew after a break. ``clock`` means that, if their length divides a
-    day, they begin at multiples of it after midnight at the venue; the bar that contains the open
-    may then begin before the open.
+    session's open, and counted again from the start after a break. ``clock`` means that, if their
+    length divides a day, they begin at multiples of it after midnight at the venue; the bar that
+    contains the open may then begin before the open.
     """
 
     def __hash__(self) -> int:
@@ -93,7 +93,7 @@ class MarketCalendar(Protocol):
         """Return the timestamps of all expected bars in ``[start, end)``, ascending."""
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the timestamps of the expected bars that every vendor must have, ascending.
+        """Return the timestamps, ascending, of the expected bars that every vendor must have.
 
         Around Christmas and New Year, when currency dealers keep different hours, this returns
         fewer timestamps than ``opens``. If a vendor sends a bar at one of the omitted times, it
@@ -145,7 +145,7 @@ class MarketCalendar(Protocol):
 
 
 def calendar_for(instrument: Instrument) -> MarketCalendar:
-    """Return the calendar for an instrument; a process has one object per calendar.
+    """Return the calendar for an instrument; each process has one object per calendar.
 
     An unknown exchange raises ``ConfigError`` on first use, because checking the code earlier would
     require importing ``exchange_calendars``.
@@ -191,7 +191,7 @@ def named_calendar(calendar: Any) -> MarketCalendar | None:
 
 
 def day_span(instrument: Instrument, day: date) -> Span:
-    """Return the UTC span ``[start, end)`` that a date without a time means at the venue.
+    """Return the UTC span ``[start, end)`` of a date at the venue.
 
     For 24/7 markets this is the UTC day; for FX it is from 17:00 New York time on the previous day
     to 17:00, on any day of the week. For futures it is from the session's open to its close, or
@@ -246,7 +246,7 @@ def first_unclosed(
 
 
 def session_date(instrument: Instrument, now_ms: int) -> date:
-    """Return the session date that ``now_ms`` belongs to at the venue, even when the market is closed.
+    """Return the venue's session date at ``now_ms``, even when the market is closed.
 
     Raises:
         ConfigError: The instrument's time zone does not exist.

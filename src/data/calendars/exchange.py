@@ -125,7 +125,7 @@ class ExtendedCalendar(SessionCalendar):
         self._regular = ExchangeCalendar(name)
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the timestamps of the expected bars that every vendor has: those in regular hours.
+        """Return the timestamps of the expected bars in regular hours, which every vendor has.
 
         Before the open and after the close, minutes without a trade are common. All bars of an hour
         or longer are required.
@@ -147,7 +147,7 @@ def _widened(table: SessionTable) -> SessionTable:
 
 
 def trading_hours(name: str, day: date) -> Span:
-    """Return the trading hours of the session dated ``day``, up to the usual close if it closes early.
+    """Return the trading hours on ``day``; an early close is replaced by the usual one.
 
     The hours after an early close still belong to that date, because products that follow the
     exchange's calendar need not close as early. If there is no session, the result is the usual
@@ -191,7 +191,7 @@ class _Usual(NamedTuple):
                 yield self.session(day)
 
     def session(self, day: int) -> tuple[int, int, int, int, int]:
-        """Return the day, open, close, break start and break end of a session with regular hours."""
+        """Return day, open, close, break start and break end of a regular-hours session."""
         opened = self._utc(day, _in_force(self.opens, day) or 0)
         closed = self._utc(day, _in_force(self.closes, day) or 0)
         start, end = _in_force(self.break_starts, day), _in_force(self.break_ends, day)
@@ -212,7 +212,7 @@ def _in_force(times: _Times, day: int) -> int | None:
 
 @lru_cache(_MOST_TABLES)
 def _load(name: str, first_ms: int, last_ms: int) -> SessionTable:
-    """Return the sessions of an exchange dated ``[first, last]``."""
+    """Return an exchange's sessions dated ``[first, last]``."""
     eras = range(_era_of(first_ms), _era_of(last_ms) + 1)
     return SessionTable.joined(era_sessions(name, era) for era in eras).dated(first_ms, last_ms)
 
@@ -264,7 +264,7 @@ def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
 
 
 def table_of(name: str, dates: Span) -> SessionTable:
-    """Return the sessions of an exchange, as ``exchange_calendars`` records them.
+    """Return an exchange's sessions as recorded in ``exchange_calendars``.
 
     Args:
         name: Code of the exchange.

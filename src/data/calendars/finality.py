@@ -55,7 +55,7 @@ def first_unsettled(stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int) 
 
 
 class Finality(NamedTuple):
-    """The timestamps that separate the final bars of an answer from the others.
+    """The timestamps that separate an answer's final bars from its other bars.
 
     Attributes:
         settled_before: Bars before this timestamp have settled.

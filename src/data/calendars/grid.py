@@ -95,7 +95,7 @@ class BarGrid:
         return expected
 
     def no_bar(self, span: Span) -> str:
-        """Return the reason to record for a span without bars.
+        """Return the reason to be recorded for a span without bars.
 
         Either no bar exists in the span, or the calendar does not know the holidays in it.
         """
@@ -132,7 +132,7 @@ class BarGrid:
         return self.calendar.back(self.timeframe, end_ms, count, self.anchor)
 
     def first_open(self, cap: int, now_ms: int) -> int:
-        """Return the first timestamp whose bar, expected or not, may not have closed yet.
+        """Return the earliest timestamp whose bar, expected or not, may not have closed yet.
 
         While the market is closed, an off-calendar bar may open before ``cap`` and may not have
         closed either.
@@ -155,7 +155,7 @@ class BarGrid:
 def _of_at_most(spans: Iterable[Span], length: int) -> Iterator[list[Span]]:
     """Split ascending spans into groups, each at most ``length`` long from start to end.
 
-    A longer span is a group of its own.
+    A longer span forms its own group.
     """
     group: list[Span] = []
     for span in spans:

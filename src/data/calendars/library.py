@@ -114,7 +114,7 @@ def _mended(declared: Any) -> Any:
 
 
 def _corrected(declared: Any, code: str) -> Any:
-    """Return a subclass with an exchange's dates and times that ``exchange_calendars`` lacks."""
+    """Return a subclass that adds an exchange's dates and times missing from ``exchange_calendars``."""
     if not any(code in table for table in (CLOSED, LATE_OPENS, CLOSE_TIMES)):
         return declared
 
@@ -177,7 +177,7 @@ def _is_overridden(rule: Any) -> bool:
 
 
 def _applies_itself(offset: Any) -> bool:
-    """Return whether an offset's class, in ``exchange_calendars``, overrides how pandas applies it."""
+    """Return whether an offset's class in ``exchange_calendars`` overrides how pandas applies offsets."""
     return any(
         "_apply" in vars(one) and one.__module__.startswith("exchange_calendars")
         for one in type(offset).__mro__

@@ -28,7 +28,7 @@ def local_to_utc(zone: ZoneInfo, local_ms: int) -> int:
 
 @lru_cache(8192)  # every series uses the same days
 def offset_ms(zone: ZoneInfo, utc_ms: int) -> int:
-    """Return by how many milliseconds local time in ``zone`` is ahead of UTC at ``utc_ms``."""
+    """Return the UTC offset of ``zone`` at ``utc_ms``, in milliseconds."""
     local = zone.fromutc(_wall(utc_ms).replace(tzinfo=zone))
     return to_ms(local.replace(tzinfo=None)) - to_ms(_wall(utc_ms))
 

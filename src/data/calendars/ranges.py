@@ -271,7 +271,7 @@ def _last_bars(
 def _closed_by(
     instrument: Instrument, timeframe: Timeframe, span: Span, times: tuple[int, int]
 ) -> Span:
-    """Limit ``span`` to bars that had closed by the second of ``times``; the first is the current time.
+    """Limit ``span`` to bars that had closed by the second of ``times``. The first one is the current time.
 
     Some vendors align bars to the session's open and others to the clock, so every bar before the
     end of the result must have closed under either anchor.

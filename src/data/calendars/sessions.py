@@ -168,7 +168,7 @@ class SessionCalendar:
         return self._from_opens(stamps, local, step)
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
-        """Return when each bar closes: one step after it opens, or with its session if that is earlier."""
+        """Return each bar's closing time: one step after it opens, or with its session if that is earlier."""
         stamps = np.asarray(stamps, dtype=np.int64)
         if not len(stamps):
             return stamps
@@ -180,7 +180,7 @@ class SessionCalendar:
     def settles(
         self, timeframe: Timeframe, stamps: Stamps, settle_ms: int, anchor: str = "session"
     ) -> Stamps:
-        """Return when each bar becomes final.
+        """Return the time at which each bar becomes final.
 
         An intraday bar is final ``settle_ms`` after its close. A longer bar is final at the next
         session's open, but not before ``settle_ms`` after its close. The latter matters for FX,
@@ -267,7 +267,7 @@ class SessionCalendar:
         return stamps[fresh]
 
     def _offsets(self, instants: Stamps) -> Stamps:
-        """Return by how many milliseconds local time is ahead of UTC at each instant.
+        """Return the UTC offset of local time at each instant, in milliseconds.
 
         It is looked up once per day, and for each instant only on days when it changes.
         """

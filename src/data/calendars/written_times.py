@@ -25,7 +25,7 @@ FIRST_DAY = date(1900, 1, 1)
 
 
 class Days(NamedTuple):
-    """The first and the last date that a string means, both inclusive."""
+    """The first and last date that a string stands for, both inclusive."""
 
     first: date
     last: date

@@ -56,7 +56,7 @@ def attention_of(
 
 
 def _is_told(finding: Mapping[str, Any], holes: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether a finding is about missing bars that are already counted as gaps."""
+    """Return whether a finding only repeats missing bars that are already counted as gaps."""
     if finding["check"] != "calendar" or finding["rows"] > sum(gap["bars"] for gap in holes):
         return False
     ends = (finding["first"], finding["last"])

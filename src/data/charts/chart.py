@@ -61,13 +61,13 @@ _ACTIONS = (("split", "split"), ("dividend", "dividend"))
 
 
 class Counts(NamedTuple):
-    """Numbers of rows in a frame, by how they are drawn.
+    """A frame's row counts, by how the rows are drawn.
 
     Attributes:
         given: Number of rows in the frame.
         drawn: Number of columns of bars, or points of lines, in the picture.
-        merged: Number of rows that share a column or point with a drawn row, and count for its high
-            and low.
+        merged: Number of rows that share a column or point with a drawn row, and count toward its
+            high and low.
         refused: Number of rows that cannot be drawn. ``drawn + merged + refused`` is ``given``.
     """
 
@@ -114,7 +114,7 @@ class Mark(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Text of the mark, including its kind, for output without a column for the kind."""
+        """The mark's text, including its kind, for output that has no column for the kind."""
         return self.text if self.kind in ("doubt", "note") else f"{self.kind} {self.text}".strip()
 
 
@@ -132,7 +132,7 @@ class Axis:
     Attributes:
         stamps: Opening time of each slot in UTC milliseconds, int64 of shape (slots,), ascending.
         zone: IANA name of the time zone of the labels.
-        is_daily: Whether the stamps are session dates at 00:00, which no time zone shifts.
+        is_daily: Whether the timestamps are session dates at 00:00, which no time zone shifts.
     """
 
     stamps: Stamps
@@ -174,12 +174,12 @@ class Series:
     Arrays have shape (bars,) unless stated otherwise.
 
     Attributes:
-        symbol: Symbol, as text for people.
+        symbol: Symbol, as human-readable text.
         slots: Slot of each bar on the axis.
         values: Open, high, low, close, volume; shape (5, bars).
         pale: Whether each bar may still change, because it is provisional, forming or suspect.
         vendors: Vendor of each bar, as an index into ``vendor_names``; -1 if not known.
-        vendor_names: Names of the vendors, as text for people.
+        vendor_names: Names of the vendors, as human-readable text.
         segments: Number of gaps before each bar; a line does not join bars from different segments.
         given: Number of rows in the frame.
         refused: Maps each reason to the number of rows that are not drawn because of it.
@@ -205,7 +205,7 @@ class Series:
 
     @property
     def closes(self) -> Floats:
-        """The closes, multiplied by ``factor``."""
+        """The closing prices, multiplied by ``factor``."""
         closes: Floats = self.values[3] * self.factor
         return closes
 
@@ -405,7 +405,7 @@ class _Part:
 
     @cached_property
     def gap_spans(self) -> list[tuple[Span, str]]:
-        """The gaps in the frame, except one before the first bar that ever existed.
+        """The gaps in the frame, except a gap before the first bar that ever existed.
 
         A frame that was cut out of an answer still has all of the answer's gaps in its attributes;
         gaps outside the frame are left out.
@@ -431,7 +431,7 @@ class _Part:
 
     @cached_property
     def stamps(self) -> Stamps:
-        """The distinct stamps of the rows, ascending."""
+        """The rows' distinct timestamps, ascending."""
         return _distinct(self.table.stamps)
 
     def slots(self) -> Stamps:
@@ -446,7 +446,7 @@ class _Part:
         return _distinct(np.concatenate([own, self._expected(span)]))
 
     def _expected(self, span: Span) -> Stamps:
-        """Return the stamps at which bars are expected; without a calendar, only those in gaps."""
+        """Return the timestamps of expected bars; without a calendar, only the timestamps in gaps."""
         step = Timeframe.parse(self.timeframe).longest_ms if self.timeframe else DAY_MS
         is_short = (span.end - span.start) // step <= _MOST_SLOTS
         if self.timeframe and self.instrument is not None and is_short:
@@ -520,7 +520,7 @@ class _Part:
         return np.array([*(text in _UNSETTLED for text in texts), False])[codes]
 
     def _texts(self, column: str, entry: str, kept: Ints) -> tuple[Ints, list[str]]:
-        """Return the index of each row's text (-1 for no text), and the list of texts.
+        """Return each row's text as an index (-1 for no text) into a list of texts, and that list.
 
         The text is the row's value in ``column``. If the frame lacks that column, it is the value
         of ``entry`` in the span of the provenance that contains the row.
@@ -671,7 +671,7 @@ def _session(part: _Part) -> str:
 
 
 def _axis(parts: Sequence[_Part]) -> Axis:
-    """Return the common axis of all series; its time zone is theirs if they share one, else UTC."""
+    """Return the common axis of all series. It has their time zone if they share one, else UTC."""
     slots = [part.slots() for part in parts]
     stamps = slots[0] if len(slots) == 1 else _distinct(np.concatenate(slots))
     zones = {_zone(part.instrument) for part in parts}
@@ -680,7 +680,7 @@ def _axis(parts: Sequence[_Part]) -> Axis:
 
 
 def _distinct(stamps: Stamps) -> Stamps:
-    """Return stamps sorted and without duplicates; the same array if it already is.
+    """Return the timestamps sorted and unique; the same array if it already is.
 
     Sorted runs are merged in linear time, unlike with ``np.unique``.
     """

@@ -165,7 +165,7 @@ def by_year(first: str, cells: str) -> list[tuple[str, str]]:
 
 
 def _covered(spans: Sequence[Span], bounds: _Floats) -> _Floats:
-    """Return the number of milliseconds in each month that the spans cover."""
+    """Return the number of milliseconds that the spans cover in each month."""
     if not spans:
         return np.zeros(len(bounds) - 1)
     ends = np.array(spans, dtype=np.float64)
@@ -175,7 +175,7 @@ def _covered(spans: Sequence[Span], bounds: _Floats) -> _Floats:
 
 
 def _between(parts: Sequence[CoverageSpan], month: Span) -> Iterable[Span]:
-    """Yield the spans of a month that no part covers."""
+    """Yield the spans within a month that no part covers."""
     start = month.start
     for part in parts:
         if part.span.end <= start:

@@ -61,7 +61,7 @@ def chart_script(*others: str) -> str:
 
 
 def figure(picture: Html, data_id: str, place: str = "") -> Html:
-    """Return the element in which the script draws a chart, with a picture for other cases.
+    """Return the element in which the script draws a chart, with a picture for pages without script.
 
     Args:
         picture: Picture shown if scripts are disabled, or when the page is printed.
@@ -210,7 +210,7 @@ def _slots_each(slots: int) -> int:
 
 
 def _candle(timeframe: str, each: int) -> str:
-    """Return the time that a column's bars span together, as text; empty for a single bar."""
+    """Return the total time that a column's bars span, as text; empty for a single bar."""
     if each == 1:
         return ""
     length = Timeframe.parse(timeframe) if timeframe else None
@@ -266,7 +266,7 @@ def _counts(one: Series, data: dict[str, Any]) -> Counts:
 
 
 def _decimals(prices: Floats) -> int:
-    """Return the number of decimals to keep: those of the prices, up to nine digits in all."""
+    """Return the number of decimals to keep: as many as the prices have, up to nine digits in all."""
     largest = float(np.abs(prices).max()) if prices.size else 0.0
     if not 0 < largest < _LARGEST:
         return 0
@@ -290,7 +290,7 @@ def _differences(values: Ints) -> list[int]:
 
 
 def _repeated(values: Ints) -> list[list[int]]:
-    """Return run-length encoded values: pairs of a value and its number of repetitions."""
+    """Return run-length encoded values: (value, repetitions) pairs."""
     if not len(values):
         return []
     starts = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1])
@@ -300,7 +300,7 @@ def _repeated(values: Ints) -> list[list[int]]:
 
 
 def _runs(places: Ints) -> list[list[int]]:
-    """Return ascending integers as runs ``[first, end)`` of consecutive ones."""
+    """Return ascending integers as runs ``[first, end)`` of consecutive integers."""
     if not len(places):
         return []
     starts = np.concatenate([[0], np.flatnonzero(np.diff(places) > 1) + 1])

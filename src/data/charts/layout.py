@@ -132,7 +132,7 @@ class Columns:
 
     @property
     def mean_volumes(self) -> Floats:
-        """Mean volume of the bars in each column, ignoring bars without a volume.
+        """Mean bar volume in each column, ignoring bars without a volume.
 
         It is NaN if no bar in the column has a volume. The mean is drawn instead of the sum, which
         would depend on the number of bars in the column.
@@ -452,7 +452,7 @@ class _Drawing:
         return np.diff(empty[slots]) > 0
 
     def _marks(self) -> None:
-        """Draw splits as lines with their ratio, dividends as diamonds, doubts as signs at the top.
+        """Draw splits as lines with their ratio, dividends as diamonds, and doubts as signs at the top.
 
         User-supplied marks are triangles: a buy is below its bar and points up; a sale or a note is
         above it.
@@ -571,7 +571,7 @@ class _Drawing:
         return f"last {short_number(float(series.values[3][-1]))}"
 
     def _notes(self, *, has_volume: bool) -> list[list[tuple[str, str]]]:
-        """Return the lines of text below the picture, legend first, with the colour of each part."""
+        """Return the text lines below the picture, legend first, with the colour of each part."""
         chart, key = self.chart, []
         zone = "dates of sessions" if chart.axis.is_daily else f"time in {chart.axis.zone}"
         counts = [(f"{{counts}} · {zone}", "faint")]
@@ -676,7 +676,7 @@ class _Unit(NamedTuple):
     length: int = 0
 
     def of(self, local: Ints) -> Ints:
-        """Return the number of the unit that contains each wall-clock time."""
+        """Return the index of the time unit that contains each wall-clock time."""
         if self.length:
             return (local + _TO_MONDAY) // self.length
         months = local.astype("M8[ms]").astype("M8[M]").astype(np.int64)
@@ -778,7 +778,7 @@ def _begin(axis: Axis, unit: _Unit, before: int, inside: int) -> int:
     """Return the first slot after ``before`` that is in the same unit of time as ``inside``."""
 
     def number(slot: int) -> int:
-        """Return the number of the unit of time that contains a slot."""
+        """Return the index of the time unit that contains a slot."""
         return int(unit.of(np.array([axis.local(slot)], np.int64))[0])
 
     return before + 1 + bisect_left(range(before + 1, inside), number(inside), key=number)

@@ -89,7 +89,7 @@ def night_page(
 
 
 def nights_of(page_text: str, command: str) -> list[dict[str, Any]]:
-    """Return the numbers of past runs (nights) in an earlier page of the same job, oldest first.
+    """Return past runs' figures from an earlier page of the same job, oldest first.
 
     Return an empty list if the text is not such a page.
     """
@@ -114,7 +114,7 @@ def _is_night(one: Mapping[str, Any]) -> bool:
 
 
 def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> dict[str, Any]:
-    """Return the numbers that the page records for one run: bars, failures, requests and so on."""
+    """Return the figures that the page records for one run: bars, failures, requests and so on."""
     results = report.get("results") or []
     failed = sum(len(one["series"]) for one in report.get("reasons", ()) if one["failed"])
     sent = [
@@ -135,7 +135,7 @@ def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> di
 
 
 def _look(report: JobReport) -> dict[str, Any]:
-    """Return the summary of a job: outcome, number of incomplete series, and next step."""
+    """Return a job's summary: outcome, number of incomplete series, and next step."""
     reasons = list(report.get("reasons", ()))
     reasons.sort(key=lambda one: (not one["failed"], -len(one["series"])))
     found = report.get("found", 0)
@@ -155,7 +155,7 @@ _VERIFY = "`onetape report SYMBOL TIMEFRAME` of the series below"
 
 
 def _beside(nights: Values) -> Html:
-    """Return the latest run's numbers, each with the previous run's and a bar chart of all runs."""
+    """Return the latest run's figures, each next to the previous run's and a bar chart of all runs."""
     every = nights.data
     last = len(every) - 1
     cells = []

@@ -70,7 +70,7 @@ def _outside(count: int, what: str) -> list[str]:
 
 
 def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
-    """Return one line, and the number of its values whose time is not in any bar."""
+    """Return one line, and count its values whose time is not within any bar."""
     if (
         not hasattr(values, "index")
         or not hasattr(values, "to_numpy")
@@ -96,7 +96,7 @@ def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
 
 
 def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
-    """Return the marks whose time is in a bar, and the number of the other marks."""
+    """Return the marks whose time is within a bar, and count the other marks."""
     import pandas as pd
 
     if isinstance(marks, pd.Series) or not isinstance(marks, pd.DataFrame | Iterable):
@@ -182,7 +182,7 @@ def _slots(chart: Chart, stamps: Ints) -> Ints:
 
 
 def _session(axis: Axis, stamp: int) -> int:
-    """Return the stamp of the date at the venue at a given time.
+    """Return the venue's date at a given time, as a timestamp.
 
     A stamp at midnight UTC already is a date and is returned unchanged.
     """

@@ -32,8 +32,8 @@ def page(
     Args:
         title: Title of the browser window; the page itself shows it only if ``body`` contains it.
         body: Elements and text; anything that is not :class:`~src.data.model.html.Html` is escaped.
-        style: CSS rules to add after those of ``page.css``. They must be written by this package,
-            never taken from outside.
+        style: CSS rules to add after the rules in ``page.css``. They must be written by this
+            package, never taken from outside.
         script: Script that runs at the end of the page. It must be written by this package, never
             taken from outside. It reads ``data`` from the element :data:`DATA_ID`.
         data: Data of the page, as values that JSON can represent, without NaN; None for no data.

@@ -134,7 +134,7 @@ def records(
 
 
 def reasons_table(values: Values, *path: str | int) -> Html:
-    """Return a table of the mapping at a path, from names to reasons."""
+    """Return an HTML table of the mapping from names to reasons at ``path``."""
     part = values.of(*path)
     rows = (
         element("tr", element("th", name), element("td", part.show(name))) for name in part.data

@@ -83,7 +83,7 @@ def picture_ending(path: str | Path) -> str:
     """Return the extension of a picture file, in lowercase.
 
     Raises:
-        QueryError: The extension is not that of a supported picture format.
+        QueryError: The extension does not belong to a supported picture format.
     """
     ending = Path(path).suffix.lower()
     if ending not in _ENDINGS:

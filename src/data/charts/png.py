@@ -21,7 +21,7 @@ _NO_GLYPH = "□"
 
 
 class _Turn:
-    """A lock that lets one thread draw at a time: matplotlib's fonts are not thread-safe."""
+    """A lock that lets only one thread draw at a time, because matplotlib's fonts are not thread-safe."""
 
     def __init__(self) -> None:
         self.after_fork()

@@ -388,7 +388,7 @@ class _Entry:
             return otherwise
 
     def named(self) -> dict[str, Any]:
-        """Return symbol, timeframe and lane of the series."""
+        """Return the series' symbol, timeframe and lane."""
         key = self.key
         return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
@@ -417,7 +417,7 @@ class _Entry:
 
     @property
     def ends(self) -> tuple[int, int] | None:
-        """The stamps of the first and last bar, or None if the series has no bars."""
+        """The timestamps of the first and last bar, or None if the series has no bars."""
         from ..model.instant import parse_iso
 
         quality = self.quality
@@ -456,7 +456,7 @@ class _Entry:
 
     @cached_property
     def compared(self) -> dict[str, Any]:
-        """The numbers of bars that second vendors confirmed and contradicted."""
+        """The counts of bars that a second vendor confirmed and contradicted."""
         nothing: tuple[ComparedBars, ...] = ()
         compared = self.part("proof", lambda: self._client.confirmations(self.key), nothing)
         confirmed = sum(one.confirmed for one in compared)
@@ -521,7 +521,7 @@ class _Entry:
 
 
 def _line_of(frame: pd.DataFrame | None) -> dict[str, list[Any]]:
-    """Return times and close prices of at most 60 evenly spaced bars, including the last one."""
+    """Return the times and closing prices of up to 60 evenly spaced bars, including the last bar."""
     if frame is None or not len(frame):
         return {"times": [], "closes": []}
     count = len(frame)

@@ -51,7 +51,7 @@ def page_of(
     """Return the HTML page of a report.
 
     Args:
-        data: Values of :class:`~.report.StoredReport`, or those of one page of several.
+        data: Values of a :class:`~.report.StoredReport`, or of one of its pages.
         drawings: Chart of each series; not used for a report on everything.
         file: Name and extension of the report's file, used for links to its other pages.
     """
@@ -113,7 +113,7 @@ def _series(one: Values, chart: Html) -> Iterator[Html]:
 
 
 def _facts(one: Values, bars: Values | None) -> Html:
-    """Return the numbers for a series; ``bars`` contains the number, ends and score of its bars."""
+    """Return a series' figures; ``bars`` contains the count, first and last time, and score of its bars."""
     facts: list[tuple[str, object]] = []
     if bars is not None:
         facts = [
@@ -132,7 +132,7 @@ def _facts(one: Values, bars: Values | None) -> Html:
 
 
 def _beside(one: Values, counts: Sequence[str]) -> list[tuple[str, object]]:
-    """Return the counts of bars compared with second vendors; empty if none were compared."""
+    """Return the counts of bars compared with a second vendor; empty if none were compared."""
     if not any(one.data[name] for name in counts):
         return []
     return [(f"{name} by a second vendor", one.show(name)) for name in counts]

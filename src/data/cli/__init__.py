@@ -138,7 +138,7 @@ def _interrupted() -> int:
 
 
 def _of_the_system(error: OSError) -> str:
-    """Return the message for an error raised by the operating system."""
+    """Return the message for an operating-system error."""
     reason = error.strerror or str(error)
     if error.filename:
         return shortened(f"{reason}: {error.filename}")
@@ -174,7 +174,7 @@ def _note(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _drop_output() -> None:
-    """Close standard output if nobody reads it any more, so that no error is reported at exit."""
+    """Close standard output if its reader is gone, so that no error is reported at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -190,7 +190,7 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.ArgumentParser:
-    """Build the parser; import and configure only the command in use or, if ``every``, all commands."""
+    """Build the parser with only the requested command or, if ``every``, with all commands."""
     parser = Parser(
         prog="onetape",
         description="Market data behind one call: bars, quotes, fundamentals and live feeds, cached.",

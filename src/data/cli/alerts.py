@@ -207,7 +207,7 @@ def _added(alert: Alert, events: tuple[AlertEvent, ...]) -> Report:
 
 
 def _config(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the alert's configuration as given by the options."""
+    """Return the alert's configuration from the options."""
     options = {"ticker": args.symbol, "condition": args.condition, "expires": args.expires}
     if args.problem:
         if args.condition or args.value is not None or args.indicator:
@@ -231,7 +231,7 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _rearm(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Return the ``re_arm_config`` as given by the options, or None if no such option is given."""
+    """Return the ``re_arm_config`` from the options, or None if no such option is given."""
     config: dict[str, Any] = {}
     if args.hysteresis is not None:
         is_share = args.hysteresis.endswith("%")
@@ -351,7 +351,7 @@ def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Deliver
 
 
 def _ended(report: RunReport, args: argparse.Namespace) -> int:
-    """Print the failures in one run, after its JSON report if requested; return the exit code."""
+    """Print one run's failures (after its JSON report, if requested), and return the exit code."""
     if args.json:
         print(json.dumps({"run": report.to_json()}), flush=True)
     for series, reason in report.failed.items():

@@ -53,7 +53,7 @@ def headline(provenance: Provenance, seconds: float | None) -> Text:
 
 
 def bars_shown(frame: pd.DataFrame, most: int) -> Shown:
-    """Yield a chart of the closes, if there are enough of them, and a table of first and last bars."""
+    """Yield a closing-price chart, if there are enough bars, and a table of the first and last bars."""
     if len(frame) >= _FEWEST_CHARTED:
         yield _Chart(frame)
         yield ""
@@ -61,7 +61,7 @@ def bars_shown(frame: pd.DataFrame, most: int) -> Shown:
 
 
 class _Chart:
-    """A chart of a frame's closes in the screen's width, labelled with the first and last day."""
+    """A chart of a frame's closing prices, as wide as the screen, labelled with the first and last day."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
@@ -136,7 +136,7 @@ def _heading(name: str) -> str:
 
 
 def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
-    """Return the cells of one column; only prices and volume are formatted as numbers."""
+    """Return one column's cells; only prices and volumes are formatted as numbers."""
     if name == "fetched_at":
         return [t.strftime("%Y-%m-%d %H:%M:%S") if t == t else "-" for t in values]
     if name == "is_final":
@@ -267,7 +267,7 @@ def _farthest(groups: Iterable[Sequence[float]], mean: float) -> list[float | No
 
 
 def _grouped(values: Sequence[_T], most: int) -> list[Sequence[_T]]:
-    """Split values into one part for each column; the lengths differ by at most one."""
+    """Split values into one part per column; the parts differ in length by at most one."""
     count = min(len(values), most)
     edges = [i * len(values) // count for i in range(count + 1)]
     return [values[a:b] for a, b in itertools.pairwise(edges)]

@@ -65,7 +65,7 @@ def add_question(parser: argparse.ArgumentParser) -> None:
 
 
 def question(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options added by :func:`add_question` as arguments for ``DataManager.get_ohlcv``.
+    """Convert the options added by :func:`add_question` to arguments for ``DataManager.get_ohlcv``.
 
     The symbols are not included.
 

@@ -371,7 +371,7 @@ def _other_log_table(one: OtherLog, entries: Sequence[dict[str, Any]]) -> TextTa
 
 
 def _author(entry: dict[str, Any], unnamed: str = "written") -> str:
-    """Return the origin of a log entry: vendors, a recovery, or the call that deleted bars."""
+    """Return a log entry's origin: vendors, a recovery, or the call that deleted bars."""
     if entry["deleted"]:
         return f"deleted by {entry['deleted']}"
     if entry.get("quarantined"):

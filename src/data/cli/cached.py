@@ -71,7 +71,7 @@ def chosen_with_others(
 ) -> tuple[list[SeriesKey], list[OtherPart]]:
     """Return the requested series, and the requested tables and fundamentals.
 
-    Errors are those of :func:`chosen`, but they are raised only if neither series nor other data is
+    Errors are as for :func:`chosen`, but they are raised only if neither series nor other data is
     stored for the symbol.
     """
     name = meant(manager, symbol) if symbol else None
@@ -115,7 +115,7 @@ def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
 
 
 def named(key: SeriesKey) -> dict[str, Any]:
-    """Return symbol, timeframe and lane of a series as plain values."""
+    """Return a series' symbol, timeframe and lane as plain values."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 

@@ -71,7 +71,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _complete(action: argparse.Action, shtab: Any) -> None:
-    """Set the choices or files that a shell offers for an argument.
+    """Set the choices or files that a shell offers as completions for an argument.
 
     This changes the parser, which is used only to generate the script, never to parse.
     """

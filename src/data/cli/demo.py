@@ -199,7 +199,7 @@ def _bars_shown(answer: DemoAnswer) -> Shown:
 
 
 def _spans(provenance: dict[str, Any], *, is_sample: bool) -> TextTable:
-    """Return a table of the bars' origin, span by span, as recorded in every frame."""
+    """Return a table of the bars' origins, span by span, as recorded in every frame."""
     what = ": sample bars" if is_sample else ""
     rows = [
         [

@@ -122,7 +122,7 @@ def _probe(args: argparse.Namespace) -> Report:
 
 
 def family(name: str) -> Report:
-    """Return a report on a family of vendors, with each vendor and their number."""
+    """Return a report on a vendor family: its vendors and their number."""
     from ..jobs.vendors import describe_family
 
     members = describe_family(name)

@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> Report:
 def _cost(
     manager: DataManager, lanes: Iterable[ValidateQuestion]
 ) -> tuple[dict[str, VendorCost], dict[str, str]]:
-    """Return the cost for each vendor, and the reason for each check that cannot be made."""
+    """Return the cost per vendor, and the reason for each check that is impossible."""
     from ..jobs.validate import add_cost
 
     costs: dict[str, VendorCost] = {}

@@ -201,7 +201,7 @@ def _table(one: Comparison) -> TextTable:
 
 
 def _name(one: Comparison, difference: Difference) -> str:
-    """Return the name of a difference; for missing bars, it includes the side that lacks them."""
+    """Return the name of a difference; for missing bars, the name includes the side without them."""
     missing = {"missing here": one.ours, "missing there": one.theirs}
     return (
         f"not in {missing[difference.cause]}" if difference.cause in missing else difference.cause
@@ -215,7 +215,7 @@ def _moment(ms: int) -> str:
 
 
 def _closes(difference: Difference) -> list[str]:
-    """Return the first bar's first differing value (price or volume) on each side."""
+    """Return both sides' first differing value (price or volume) in the first bar."""
     if difference.ours is None or difference.theirs is None:
         return [_close(difference.ours), _close(difference.theirs)]
     names = ("close", "open", "high", "low", "volume")

@@ -125,7 +125,7 @@ def _stale(one: StaleSeries) -> list[Any]:
 
 
 def summary(health: SeriesHealth) -> str:
-    """Return the numbers of fresh, stale and other series in one line."""
+    """Return one line with the numbers of fresh, stale and other series."""
     parts = [
         (health.fresh, "fresh"),
         (health.stale, "behind"),

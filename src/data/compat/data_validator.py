@@ -228,7 +228,7 @@ class DataQualityScorer:
 
 
 class DataAwareStrategySelector:
-    """Chooses strategies by the quality of their data.
+    """Selects strategies by the quality of their symbols' data.
 
     Attributes:
         strategy_requirements: Maps each type of strategy to its ``min_quality`` and ``max_gaps``,

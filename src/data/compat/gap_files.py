@@ -353,7 +353,7 @@ def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator
     place = {gap: number for number, gap in enumerate(listed)}
 
     def run_of(numbered: tuple[int, _ListedGap]) -> tuple[int, int, bool]:
-        """Return the key that the gaps of a run have in common.
+        """Return the key shared by all gaps that are requested together.
 
         The key consists of the gap's number minus its number among the short gaps, its year, and
         whether the gap is a vendor's outage.

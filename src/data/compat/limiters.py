@@ -98,7 +98,7 @@ class RateLimiter:
         self._limiter.pause(min(longest, grown) if pause_s is None else float(pause_s))
 
     def get_stats(self) -> dict[str, Any]:
-        """Return the numbers of calls since the last reset, and the limits."""
+        """Return the call counts since the last reset, and the limits."""
         with self._lock:
             return {
                 **self._stats,
@@ -109,7 +109,7 @@ class RateLimiter:
             }
 
     def reset_stats(self) -> None:
-        """Set all counts to 0; earlier calls still count against the limits."""
+        """Reset all counts to 0; earlier calls still count toward the limits."""
         with self._lock:
             self._stats = {"requests": 0, "refused": 0, "failures": 0, "consecutive_failures": 0}
 

@@ -104,7 +104,7 @@ class MissingDataHandler:
         return back(self.strategies[strategy](frame, symbol, timeframe))
 
     def analyze_gaps(self, df: Any, symbol: str, timeframe: str) -> GapAnalysis:
-        """Return the numbers of expected and missing bars.
+        """Return the counts of expected and missing bars.
 
         See :meth:`handle_missing_data` for the arguments.
 

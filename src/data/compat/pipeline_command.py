@@ -57,7 +57,7 @@ def run_command(
         options: Functions that add the command's own options to the common ones.
         run: Function that does the work, with a result like that of
             ``DataPipelineRunner.run_pipeline``.
-        argv: Arguments; None means those of the process.
+        argv: Arguments; None means the process's own.
     """
     parser = Parser(prog=name, description=about)
     parser.add_argument(

@@ -10,7 +10,7 @@ Step = Callable[[], dict[str, Any]]
 
 
 def names(texts: Iterable[str] | str | None) -> list[str] | None:
-    """Return names as a list, given a list or a string with commas; None stays None."""
+    """Convert a list of names, or a comma-separated string, to a list; None stays None."""
     if texts is None:
         return None
     parts = texts.split(",") if isinstance(texts, str) else texts

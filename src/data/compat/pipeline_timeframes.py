@@ -149,7 +149,7 @@ class TimeframeCalculator:
 def _calculated(
     services: Services, ticker: str, steps: Sequence[Timeframe], *, anew: bool
 ) -> dict[str, Any]:
-    """Calculate all bars of one symbol; return the result, which gives only the first failure."""
+    """Calculate all bars of one symbol; the result reports only the first failure."""
     client, calculated, problems = services.client, list[Calculated](), list[str]()
     for step in steps:
         try:

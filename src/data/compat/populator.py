@@ -117,7 +117,7 @@ class CachePopulator:
         *,
         timeout: float | None = None,
     ) -> dict[str, dict[str, bool]]:
-        """Fetch missing bars for many symbols; return the success by symbol and timeframe.
+        """Fetch missing bars for many symbols; return whether this succeeded, by symbol and timeframe.
 
         For ``timeout``, see the function :func:`populate_cache`.
 

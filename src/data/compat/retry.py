@@ -73,7 +73,7 @@ def request_with_backoff(
     *,
     clock: Clock | None = None,
 ) -> T:
-    """Call ``func`` and return its result; call it again after errors that may be temporary.
+    """Call ``func``, retrying after errors that may be temporary, and return its result.
 
     After the last attempt, the error is raised. If an error has a ``retry_after`` (seconds) that
     exceeds the usual wait, it is used instead, up to ``max_delay``.

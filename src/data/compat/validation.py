@@ -142,7 +142,7 @@ def validate_timestamps(
     max_gap_hours: float = 24,
     timezone_aware: bool = False,
 ) -> list[str]:
-    """Return the errors in timestamps: invalid or missing values, wrong time zone, order and gaps.
+    """Return the timestamp errors: invalid or missing values, wrong time zone, order and gaps.
 
     Args:
         timestamps: ``datetime64`` values.
@@ -172,7 +172,7 @@ def validate_price_consistency(
     min_price: float = 0.0001,
     max_price: float = 1e6,
 ) -> list[str]:
-    """Return the errors in prices: out of range, out of order within a row, or jumps of the close.
+    """Return the price errors: out of range, out of order within a row, or close-price jumps.
 
     Args:
         df: Bars; missing columns are not checked.
@@ -201,7 +201,7 @@ def validate_price_consistency(
 
 
 def validate_volume_data(volumes: pd.Series[Any]) -> list[str]:
-    """Return the errors in volumes: values that are negative, absurdly large, or all zero."""
+    """Return the volume errors: negative or absurdly large values, or only zeros."""
     values = pd.to_numeric(volumes, errors="coerce").to_numpy(np.float64)
     errors = []
     if negative := int((values < 0).sum()):
@@ -362,7 +362,7 @@ def _latest_ms(stamps: pd.DatetimeIndex, interval: str | None) -> float:
 
 
 def _steps(stamps: pd.DatetimeIndex, *, whole: bool = False) -> Hours:
-    """Return the numbers of hours between successive timestamps.
+    """Return the number of hours between each two successive timestamps.
 
     If no timestamp is on a Saturday, weekends are not counted, unless ``whole`` is set.
     """

@@ -184,7 +184,7 @@ class KeyState:
 
 
 def spellings_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Return every usual name of some keys, given the main name of each."""
+    """Return all usual names of some keys, given each key's main name."""
     return tuple(dict.fromkeys(s for name in names for s in _GROUP.get(name, (name,))))
 
 
@@ -196,7 +196,7 @@ def is_placeholder(value: str) -> bool:
 def credentials_for(
     secrets: Sequence[str | Sequence[str]], environ: Mapping[str, str] | None = None
 ) -> Credentials:
-    """Return a mapping of the keys that a vendor's module declares; any spelling of a key is found.
+    """Return a mapping of the keys declared by a vendor's module; any spelling of a key's name is found.
 
     Args:
         secrets: Names of the keys; a nested sequence lists spellings of one key.

@@ -51,7 +51,7 @@ def private_setting(name: str) -> str:
 
 
 def private_values() -> object | None:
-    """Return an object that remains the same one until the private file's content changes."""
+    """Return an object that is replaced only when the private file's content changes."""
     path = private_path()
     return None if path is None else content_of(path)[0]
 

@@ -14,7 +14,7 @@ Verdict = tuple[bool, list[str]]
 
 
 class FundamentalsConfigValidator:
-    """Checker that reports whether a fundamentals configuration is correct, and all errors in it."""
+    """Checks a fundamentals configuration, and reports all errors in it."""
 
     def validate_config(self, config: Any) -> Verdict:
         """Return whether a mapping is correct, and its errors as strings."""

@@ -102,7 +102,7 @@ class FundamentalsRules:
     symbols: Mapping[str, str] = field(default_factory=dict)
 
     def ttl_of(self, data_type: str) -> int:
-        """Return the time in milliseconds for which an answer with a data type stays fresh."""
+        """Return how long (in milliseconds) a response with this data type stays fresh."""
         return self.ttl_ms.get(data_type, self.default_ttl_ms)
 
     def order(self, data_type: str, name: str = "") -> tuple[str, ...]:
@@ -138,7 +138,7 @@ def _fixed(wanted: bool, reason: str) -> Form:
 
 
 def _one_of(names: tuple[str, ...], what: str) -> Form:
-    """Return a form that accepts one of ``names``; messages call such a name ``what``."""
+    """Return a form that accepts one of ``names``, which messages describe as ``what``."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value not in names:

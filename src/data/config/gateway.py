@@ -12,7 +12,7 @@ from .schema import LOOPBACK
 
 
 class Gateway(NamedTuple):
-    """Host and port of a gateway, and the id by which it identifies this client."""
+    """A gateway's host and port, and the ID by which it identifies this client."""
 
     host: str = "127.0.0.1"
     port: int = 7497

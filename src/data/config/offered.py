@@ -126,7 +126,7 @@ def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
 
 
 def offer_of(group: str, vendor: str) -> Offer | None:
-    """Return another package's entry point for a vendor; None for our own and for unknown vendors."""
+    """Return another package's entry point for a vendor; None for built-in and unknown vendors."""
     return offers(group).get(vendor) if canonical_vendor(vendor) is None else None
 
 
@@ -140,7 +140,7 @@ def known_vendor(name: str) -> str | None:
 
 
 def install_hint(name: object) -> str:
-    """Return advice on how to add a vendor; empty if the name is one of onetape's own."""
+    """Return advice on how to add a vendor; empty for the name of an onetape vendor."""
     is_own = isinstance(name, str) and canonical_vendor(name) is not None
     return "" if is_own else _INSTALL_HINT
 

@@ -234,12 +234,12 @@ class CacheRules:
 
     @property
     def versions(self) -> Retention:
-        """How many replaced year files to keep, and for how long."""
+        """The number of replaced year files to keep, and for how long."""
         return Retention(int(self.keep_versions), self.keep_versions_days)
 
     @property
     def max_age(self) -> Age | None:
-        """The age of a year's latest bar from which the year is deleted; None if no year is."""
+        """A year is deleted once its latest bar reaches this age; None if no year is ever deleted."""
         return None if self.retention is None else Age.parse(self.retention)
 
 
@@ -358,7 +358,7 @@ class Rules:
 
 
 def _usual_rule(asset_class: str, timeframe: Timeframe) -> str:
-    """Return the name of the rule that applies unless a file says otherwise."""
+    """Return the name of the rule that applies unless a rules file changes it."""
     if asset_class != "stock":
         return asset_class
     return STOCK_RULES[0 if timeframe.is_intraday else 1 if timeframe.unit == "d" else 2]
@@ -446,7 +446,7 @@ def _overlaid(base: Any, user: Any) -> Any:
 
 
 def _canonical_keys(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the mapping, with vendor names that are used as keys replaced by canonical names."""
+    """Return the mapping, with vendor names used as keys replaced by canonical names."""
     plain = dict(mapping)
     for name in ("providers", "live_feeds"):
         if plain.get(name):

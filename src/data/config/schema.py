@@ -130,7 +130,7 @@ def attributes(keys: Mapping[str, Form], plain: Mapping[str, Any] | None) -> dic
 
 
 def first_of(problems: Iterable[Problem]) -> list[Problem]:
-    """Return the first problems, up to one more than the limit, which shows that there are more."""
+    """Return the first problems; one more than the limit, if there are more, to show that there are."""
     return list(islice(problems, MOST_PROBLEMS + 1))
 
 
@@ -271,7 +271,7 @@ def items(item: Form) -> Form:
 
 
 def record(keys: Mapping[str, Form], *required: str) -> Form:
-    """Return a form that accepts a mapping with only these keys, and drops empty values in parsing."""
+    """Return a form that accepts mappings with only these keys; parsing drops empty values."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
@@ -299,7 +299,7 @@ def record(keys: Mapping[str, Form], *required: str) -> Form:
 def table(value_form: Form, key_form: Form | None = None) -> Form:
     """Return a form that accepts a mapping whose values match ``value_form``.
 
-    All keys are accepted or, if ``key_form`` is given, those that match it.
+    All keys are accepted or, if ``key_form`` is given, all keys that match it.
     """
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:

@@ -47,7 +47,7 @@ def load_settings(
             the user's cache folder.
         config_path: The user's rules file; None for ``ONETAPE_RULES``, or
             ``./config/data/provider_rules.yaml`` if it exists.
-        environ: Environment to read; None for that of the process.
+        environ: Environment to read; None means the process's own.
         cwd: Folder for relative paths; None for the current one.
 
     Raises:
@@ -281,7 +281,7 @@ def _is_limit(key: str, value: Any) -> bool:
 
 
 def variable_of(name: str, environ: Mapping[str, str] | None) -> str:
-    """Return a variable's value, or else the private module's value; a blank one counts as not set."""
+    """Return a variable's value, or else the private module's value; a blank value counts as not set."""
     if environ is not None:
         return environ.get(name, "").strip()
     return os.environ.get(name, "").strip() or private_setting(name).strip()

@@ -21,7 +21,7 @@ Where = str | os.PathLike[str] | None
 
 @dataclass(frozen=True)
 class Survey:
-    """The parts of a configuration that could be resolved, and the errors in the others.
+    """The parts of a configuration that could be resolved, and the errors in the other parts.
 
     Attributes:
         settings: Usable settings. Their ``rules_path`` is None if the rules file has errors; in

@@ -57,7 +57,7 @@ _STATUS = {
 class StoredAlerts:
     """Keeps alerts in a database; an ``AlertBook`` (see ``jobs.alert_values``). Thread-safe.
 
-    Each method runs in a unit of work of its own.
+    Each method runs in its own unit of work.
 
     Args:
         database: Database with the tables.
@@ -270,7 +270,7 @@ class StoredAlerts:
 
     @once_more
     def beat(self, beat: Beat) -> None:
-        """Store the last run of the job.
+        """Store the job's latest run.
 
         A newer run that is already stored stays, unless its time is ahead of the clock.
         """
@@ -289,7 +289,7 @@ class StoredAlerts:
             SettingsRepo(session).update(_BEAT, newer)
 
     def last_beat(self) -> Beat | None:
-        """Return the last run of the job, or None if it has never run."""
+        """Return the job's latest run, or None if it has never run."""
         with self._database.reading() as session:
             row = SettingsRepo(session).get(_BEAT)
             return _beat(None if row is None else row.value)

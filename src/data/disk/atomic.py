@@ -75,7 +75,7 @@ def write_atomically(
     durable: bool = True,
     behind: Callable[[], None] | None = None,
 ) -> None:
-    """Replace the content of ``path`` with ``data``: readers see the old bytes or the new ones.
+    """Replace the content of ``path`` with ``data``; readers see either the old or the new bytes.
 
     Without ``durable`` a power loss may undo the change, or leave an empty file if the file system
     renames before it writes; this is for data that can be rebuilt. ``behind`` is called just before
@@ -160,7 +160,7 @@ _STAMPS = "%Y-%m-%d %H:%M:%S"
 
 
 def csv_text(frame: pd.DataFrame) -> str:
-    """Return ``frame`` as CSV; every float64 reads back bit for bit, missing values are empty.
+    """Return ``frame`` as CSV: every float64 reads back bit for bit, and missing values are empty.
 
     Timestamps are written as ``YYYY-MM-DD HH:MM:SS``, as in the cache's own files.
     """
@@ -197,7 +197,7 @@ def export_parquet(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def put(path: Path, data: bytes) -> Path:
-    """Replace the content of ``path`` with ``data``; if ``path`` is a link, that of its target."""
+    """Replace the content of ``path``, or of its target if it is a link, with ``data``."""
     target = check_target(path)
     try:
         write_atomically(Disk(), target, data)

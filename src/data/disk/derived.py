@@ -144,9 +144,9 @@ class DerivedFile:
         return db
 
     def head(self) -> bytes:
-        """Return the first bytes of the file; empty if the file does not exist.
+        """Return the file's first bytes; empty if the file does not exist.
 
-        Must not be called while this process has a transaction in the file.
+        Must not be called while this process has a transaction open on the file.
 
         Raises:
             StorageError: The path is not a regular file.

@@ -159,7 +159,7 @@ class Disk:
     def read_all(
         self, folder: str, names: Iterable[str]
     ) -> Sequence[tuple[bytes, FileState] | None]:
-        """Return content and state, as :meth:`read_with_state` does, for several files in a folder."""
+        """Read the content and state (see :meth:`read_with_state`) of several files in a folder."""
         start = folder + os.sep
         if self._is_watched:
             return [self._watched(Path(start + name)) for name in names]

@@ -83,7 +83,7 @@ class Locks:
 
 
 def _acquire(path: Path, left_s: float, timeout_s: float, mode: int) -> FileLock | BaseFileLock:
-    """Take the file lock with a new object, because one inherited through a fork is useless."""
+    """Take the file lock with a new object, because an object inherited through a fork is useless."""
     deadline, name = time.monotonic() + left_s, os.fspath(path)
     try:
         while (lock := take(name, mode)) is None:

@@ -41,7 +41,7 @@ class FeedSnapshot:
 
 @dataclass
 class Unread:
-    """The items of a feed's run that arrived before anything consumed its bars; bounded.
+    """A bounded list of the items of a feed's run that arrived before anything consumed its bars.
 
     Attributes:
         items: The latest bars, statuses and corrections, in order.
@@ -71,7 +71,7 @@ class Unread:
 
 @dataclass
 class _Shown:
-    """The values shown in a snapshot of the feed."""
+    """The values shown in a feed's snapshot."""
 
     bars: deque[LiveBar]
     forming: LiveBar | None = None
@@ -229,7 +229,7 @@ class Board:
         self.status(StreamStatus(state, reason, self._clock.now_ms()))
 
     def close(self, reason: str, error: DataError | None = None) -> None:
-        """Record that the run has ended; every listener ends after its remaining items."""
+        """Record the end of the run; every listener ends after its remaining items."""
         self.tell(StreamState.CLOSED, reason)
         with self._lock:
             boxes, self._boxes = self._boxes, ()

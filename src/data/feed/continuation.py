@@ -43,7 +43,7 @@ def slots_of(grid: BarGrid) -> BarGrid | EvenSlots:
 
 
 class Continuation:
-    """A queue that delivers bars in order, holding back those that follow a gap. Not thread-safe.
+    """A queue that delivers bars in order, holding back bars that follow a gap. Not thread-safe.
 
     Each bar is delivered once, in strictly ascending order. A bar is delivered only after all bars
     expected before it have been delivered or are known not to exist.
@@ -123,7 +123,7 @@ class Continuation:
 
     @property
     def waiting(self) -> int:
-        """The number of bars that wait for earlier ones."""
+        """The number of bars that are waiting for earlier bars."""
         return len(self._waiting)
 
     def _next_expected(self) -> int:
@@ -142,7 +142,7 @@ _DAY = timedelta(days=1)
 
 
 def open_ms(calendar: MarketCalendar, span: Span) -> int:
-    """Return for how many milliseconds of ``span`` the market was open.
+    """Return how long the market was open during ``span``, in milliseconds.
 
     Unless the market never closes, only the last four days of a longer span are counted, because no
     caller waits that long.

@@ -148,7 +148,7 @@ class FileDataFeed(BacktraderFeed):
 
 
 def _moment(value: Any) -> Any:
-    """Parse a bound of a range; a date without a time means the whole day, as start and as end."""
+    """Parse a range bound; a date without a time includes the whole day, as start or end."""
     if not isinstance(value, str):
         return value
     is_date = len(value) == len("YYYY-MM-DD")

@@ -193,7 +193,7 @@ class LiveFeed:
         return box
 
     def _add_consumer(self, box: Mailbox) -> None:
-        """Pass the run's items to ``box``: from the run's first bar on if this is its first consumer."""
+        """Pass the run's items to ``box``; the first consumer gets them from the run's first bar on."""
         older: list[LiveBar] = []
         lost_span: Span | None = None
         while not self._board.add_consumer(box, older, lost_span):
@@ -345,7 +345,7 @@ def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
 
 
 def _end_unheard(name: str, source: Source, run: Run) -> None:
-    """End a run whose feed was deleted, so that it cannot be stopped any more, unless it has a listener."""
+    """End a run whose feed was deleted and which therefore nobody can stop, unless it has a listener."""
     if run.is_over or run.board.has_listener:
         return
     log.warning("%s was deleted without stop(), and has been stopped now", name)
@@ -402,7 +402,7 @@ class Caller:
             self._thread.join(_JOIN_S)
 
     def call(self, item: Any) -> None:
-        """Call the function once; errors are logged and counted."""
+        """Call the function once, logging and counting errors."""
         try:
             self._callback(item)
         except (Exception, SystemExit) as error:  # the top of a thread: no caller would see it

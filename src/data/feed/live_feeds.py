@@ -307,7 +307,7 @@ class LiveFeeds:
         )
 
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
-        """Return a vendor's stream of the wanted bars, or the reason why it has none, which may be empty."""
+        """Return a vendor's stream of the wanted bars, or the (possibly empty) reason why there is none."""
         instrument, step, _ = wanted
         factory = stream_of(name)
         if factory is None:
@@ -479,7 +479,7 @@ MINUTE = Timeframe(1, "m")
 def hindrance(
     services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
 ) -> str:
-    """Return why bars cannot be built from the minute bars a vendor streams; empty if they can.
+    """Return why bars cannot be built from a vendor's streamed minute bars; empty if they can.
 
     There are two conditions. The vendor must also serve the longer bars, so that history contains
     the same ones. And both must be of one kind: with the same anchor, and with volume from the same

@@ -83,7 +83,7 @@ Pace = Callable[[int, int], float]
 
 
 def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
-    """Return the pace (the waits between bars) that is ``speed`` times as fast as the original.
+    """Return a pace (the waits between bars) ``speed`` times as fast as the original.
 
     A speed of 60 replays an hour per minute, and 0 does not wait at all. Nights and weekends are
     skipped: no wait is longer than that for a bar of ``longest_ms``.
@@ -106,12 +106,12 @@ def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
 
 
 def every(seconds: float) -> Pace:
-    """Return the pace (the waits between bars) that delivers one bar every ``seconds``."""
+    """Return a pace (the waits between bars) of one bar every ``seconds``."""
     return lambda before, stamp: seconds
 
 
 class ReplaySource(ThreadedSource):
-    """A source that replays bars which are already available; the first ones are delivered as history.
+    """A source that replays available bars, delivering the first ones as history.
 
     Args:
         name: Name of the series.

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class FundamentalsCombiner:
-    """Merges several vendors' answers into one record. Thread-safe: it keeps no state.
+    """Merges several vendors' responses into one record. Thread-safe: it keeps no state.
 
     Args:
         config_path: Fundamentals file that overrides the packaged one and must exist; by default
@@ -56,7 +56,7 @@ class FundamentalsCombiner:
         strategy: str = "priority_based",
         data_type: str = "general",
     ) -> dict[str, Any]:
-        """Return one record from a mapping of vendors to payloads, or an empty one if they have no data.
+        """Merge a mapping from vendors to payloads into one record; empty if the vendors have no data.
 
         Payloads are mappings (or dataclasses) of fields, from the cache or from any program. If a
         value has no unit, none is guessed. ``_metadata`` contains the vendor of each field,
@@ -114,7 +114,7 @@ class FundamentalsCombiner:
         return list(self.rules.order("profile", field_path.rpartition(".")[2]))
 
     def get_ttl_for_data_type(self, data_type: str) -> float:
-        """Return the number of days for which an answer of a type is fresh."""
+        """Return the number of days for which a response of this type stays fresh."""
         return self.rules.ttl_of(canonical_type(data_type) or data_type) / DAY_MS
 
 

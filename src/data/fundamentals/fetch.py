@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FundamentalsSupply:
-    """Queries the vendors of one data manager, and stores their answers.
+    """Queries one data manager's vendors, and stores their responses.
 
     Args:
         selector: Creates downloaders; duck-typed, because users patch its ``downloaders``.
@@ -53,7 +53,7 @@ class FundamentalsSupply:
     def ask(
         self, vendors: Iterable[str], question: TableQuestion, *, must_keep: bool = False
     ) -> Mapping[str, Outcome]:
-        """Query ``vendors`` in parallel; return the answer or the error of each.
+        """Query ``vendors`` in parallel; return each vendor's response or error.
 
         With ``must_keep``, an answer that cannot be stored is replaced by an error.
         """
@@ -179,12 +179,12 @@ def is_asked_by_table(downloader: Any) -> bool:
 def ask_foreign(
     downloader: Any, vendor: str, question: TableQuestion, make_sender: OwnSender | None = None
 ) -> Snapshot:
-    """Return the answer of ``downloader.get_fundamentals(symbol)``, a mapping or a dataclass.
+    """Return the result of ``downloader.get_fundamentals(symbol)``, a mapping or a dataclass.
 
     Raises:
         NoDataError: The downloader has no data.
         ResponseFormatError: The returned value is neither a mapping nor a dataclass.
-        ForeignError: The downloader raised an error of its own.
+        ForeignError: The downloader raised one of its own errors.
         DataError: The downloader raised this error, or it failed recently and was not called.
     """
     spelled = question.instrument.spelling(vendor)
@@ -205,7 +205,7 @@ def _endpoint(question: TableQuestion) -> str:
 
 
 def _read(payload: Any, vendor: str, symbol: str) -> Mapping[str, Any]:
-    """Return the payload of a user's downloader as a mapping; None becomes an empty mapping.
+    """Return a user's downloader's payload as a mapping; None becomes an empty mapping.
 
     Raises:
         ResponseFormatError: The payload is neither a mapping nor a dataclass.

@@ -71,7 +71,7 @@ def merge(
     strategy: str,
     order: Sequence[str] = (),
 ) -> Merged:
-    """Return one record from several answers; the order of ``snapshots`` does not matter.
+    """Merge several responses into one record; the order of ``snapshots`` does not matter.
 
     Args:
         snapshots: One snapshot per vendor.
@@ -134,7 +134,7 @@ def _ranks(snapshots: Iterable[Snapshot], order: Sequence[str]) -> dict[str, int
 
 
 def _believed(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[dict[str, str]]]:
-    """Drop values that cannot be true; return the remaining answers and the dropped values."""
+    """Drop values that cannot be true; return the remaining responses and the dropped values."""
     kept: list[Snapshot] = []
     dropped: list[dict[str, str]] = []
     for one in snapshots:
@@ -257,7 +257,7 @@ _COMMON = frozenset(
 
 
 def strangers(snapshots: Sequence[Snapshot]) -> dict[str, str]:
-    """Return the vendors whose answers are about a different company, with reasons.
+    """Return the vendors whose responses are about a different company, with reasons.
 
     An answer that contains the requested symbol is about the right company, whatever name it gives.
     If no answer contains the symbol, the first answer is the reference.

@@ -63,7 +63,7 @@ _AFTER_DAYS = (1, 4)
 
 
 def last_turn_ms(days: Iterable[str], now_ms: int) -> int:
-    """Return the latest time up to now at which reports made older answers outdated, or 0.
+    """Return the latest time up to now at which new reports made older responses outdated, or 0.
 
     Answers become outdated on the day after a report and three days later, because vendors take
     days to process one.

@@ -140,13 +140,13 @@ class FundamentalsService:
 
     @cached_property
     def combiner(self) -> FundamentalsCombiner:
-        """The combiner that merges answers; it reads the rules when it is first needed."""
+        """The combiner that merges responses; it reads the rules when it is first needed."""
         rules = load_fundamentals_rules(find_file(self._settings.rules_path))
         return FundamentalsCombiner(rules=rules, clock=self._clock)
 
     @cached_property
     def cache(self) -> FundamentalsCache:
-        """The cached answers of the vendors."""
+        """The cache of vendor responses."""
         return FundamentalsCache(
             self._settings.cache_dir,
             self.combiner,
@@ -160,7 +160,7 @@ class FundamentalsService:
 
     @cached_property
     def supply(self) -> FundamentalsSupply:
-        """Access to single vendors, for a job that queries each one separately."""
+        """Access to individual vendors, for a job that queries each one separately."""
         from .fetch import FundamentalsSupply
 
         return FundamentalsSupply(self._selector, self.cache, self.combiner.rules, self._clock)
@@ -351,7 +351,7 @@ class FundamentalsService:
         context: RecordContext,
         order: tuple[str, ...],
     ) -> dict[str, Any]:
-        """Return the merged record; repeated calls with the same answers merge them only once."""
+        """Return the merged record; repeated calls with the same responses merge them only once."""
         snapshots = tuple(answers.values())
         key = (context.symbol, context.data_type, str(strategy), order)
         combination = self._combinations.get(key)
@@ -367,7 +367,7 @@ class FundamentalsService:
         return {name: copied(value) for name, value in combination[2].items()}
 
     def _fill(self, answers: dict[str, Snapshot], lookup: _Lookup) -> None:
-        """Add values that screeners need but the answers lack, from copies of other data types."""
+        """Add values that screeners need but the responses lack, from copies of other data types."""
         lacking = [n for n in _FILLED if not any(n in one.facts for one in answers.values())]
         if not lacking or not answers:
             return
@@ -403,5 +403,5 @@ def _without_key(vendor: str, reason: str) -> Attempt:
 
 
 def _are_same(ones: tuple[Snapshot, ...], others: tuple[Snapshot, ...]) -> bool:
-    """Return whether both hold the same objects; an unchanged file is read into the same object."""
+    """Return whether both contain the same objects; an unchanged file always yields the same object."""
     return len(ones) == len(others) and all(a is b for a, b in zip(ones, others, strict=True))

@@ -175,7 +175,7 @@ class ClientBars:
                 yield from ((int(stamp), reason) for stamp in stamps[first:last])
 
     def _splits(self, query: BarsQuery, facts: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
-        """Return the splits for which the prices in an answer are adjusted."""
+        """Return the splits for which an answer's prices are adjusted."""
         if not facts["as_of"]:
             return ()
         actions = self._client.actions(query.instrument.symbol)
@@ -189,7 +189,7 @@ class ClientBars:
 
 
 def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]:
-    """Map every timestamp to the reason not to use the bar if the bars are a substitute.
+    """If the bars are a substitute, map every timestamp to the reason not to use its bar.
 
     The mapping is empty if they are not. A substitute's prices may differ from those requested.
     """
@@ -200,7 +200,7 @@ def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]
 def _problems(
     series: str, facts: Mapping[str, Any], grave: Mapping[int, str], last: int, behind: int
 ) -> Iterator[tuple[str, str]]:
-    """Yield the problems with the bars in an answer, each with a key that identifies it.
+    """Yield the problems with an answer's bars, each with an identifying key.
 
     Missing bars at the end are not a gap, because they may only be late; if there are more than a
     few, the series is stale.

@@ -279,7 +279,7 @@ def _moved(
 
 
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
-    """Return the common factor by which the closes of the bars already seen have changed.
+    """Return the common factor by which the closing prices of already seen bars have changed.
 
     The result is 1 if there is none, or if fewer than ``least`` bars show it, and None if none of
     these bars is available.
@@ -315,7 +315,7 @@ def _split_event(
 
 
 def _marks(bars: ClosedBars, state: AlertState) -> tuple[tuple[int, float], ...]:
-    """Return the timestamp and the close of each of the last usable bars that have been seen."""
+    """Return the timestamps and closes of the last usable bars that have been seen."""
     end = 0 if state.seen_ms is None else int(bars.stamps.searchsorted(state.seen_ms, "right"))
     marks: list[tuple[int, float]] = []
     for place in range(end - 1, -1, -1):
@@ -337,7 +337,7 @@ def _withheld(
     reason: str,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state after a bar that must not be used; of several in a row, report only the first."""
+    """Return the state after a bar that must not be used; only the first of several in a row is reported."""
     cause = reason.partition(":")[0]
     if state.withheld != cause:
         text = f"{alert.series}: the bar {_named(alert, at[0])} is not used for {alert}: {sentence(reason)}"
@@ -417,7 +417,7 @@ def evaluate_data(
     now_ms: int,
     newest_ms: int,
 ) -> Evaluation:
-    """Compare the current data problems with those already reported; new ones become events.
+    """Compare the current data problems with the ones already reported; new problems become events.
 
     A stale series and history that vendors will soon drop are reported again if the problem ends
     and recurs; single incidents are reported once.

@@ -122,7 +122,7 @@ class Alert:
     Its prices are adjusted for splits, like the bars.
 
     Attributes:
-        id: Number of the alert's record.
+        id: ID of the alert record.
         recipient: Person or account that receives the events, by the name that the channel uses.
         channel: How the alert is delivered: ``local`` by the command line, ``telegram`` by a bot.
         kind: ``price``; ``indicator``; ``custom`` (an indicator registered by user code); ``data``
@@ -330,7 +330,7 @@ _PHASES: tuple[Phase, ...] = get_args(Phase)
 
 @dataclass(frozen=True)
 class AlertState:
-    """State of an alert that is kept from bar to bar. Plain JSON.
+    """An alert's state, which is kept from bar to bar. Plain JSON.
 
     Attributes:
         serial: Number of evaluations stored so far, which prevents two processes from both storing
@@ -403,7 +403,7 @@ class AlertEvent:
     """An event to report to an alert's recipient. Plain JSON.
 
     Attributes:
-        alert_id: Number of the alert.
+        alert_id: ID of the alert.
         name: ``fired``; ``beyond``: the value is already beyond the threshold when the alert is
             created, which does not fire it; ``withheld``: a bar was not used; ``moved``: a split
             moved the threshold; ``rebased``: prices changed without a reported split; ``expired``;
@@ -546,7 +546,7 @@ class AlertRun:
 
     @property
     def key(self) -> str:
-        """The run's key as text: the alert's number and the bar's opening time."""
+        """The run's key as text: the alert's ID and the bar's opening time."""
         return f"{self.alert_id}-{self.bar_ms}"
 
     def is_due(self, now_ms: int) -> bool:
@@ -605,7 +605,7 @@ class Delivery:
 
     @property
     def until_ms(self) -> int:
-        """Time (UTC milliseconds) from which the process that makes this attempt counts as dead."""
+        """Time (UTC milliseconds) from which the process making this attempt is presumed dead."""
         return min(run.delivery.due_ms for run in self.runs)
 
     @property
@@ -688,7 +688,7 @@ class StoredAlert(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """The last run of the alert job: when it ended, and when the next one is due."""
+    """The alert job's latest run: when it ended, and when the next one is due."""
 
     at_ms: int
     due_ms: int
@@ -706,9 +706,9 @@ class DueReport(NamedTuple):
     """A scheduled report that is due.
 
     Attributes:
-        id: Number of the schedule's record.
+        id: ID of the schedule record.
         recipient, channel: Recipient of the report, and channel for its delivery.
-        cron: Times of the schedule, in the form read by ``Cron.parse`` in ``jobs.cron``.
+        cron: Cron expression of the schedule, as accepted by ``Cron.parse`` in ``jobs.cron``.
         report: Content of the report, in the form that the channel's program expects.
         due_ms: First scheduled time for which nothing has been sent.
     """
@@ -744,7 +744,7 @@ class AlertRecords(Protocol):
     """
 
     def active_alerts(self) -> Sequence[StoredAlert]:
-        """Return the enabled alerts, ordered by number."""
+        """Return the enabled alerts, ordered by ID."""
 
     def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
         """Store evaluations, each with the new state and the claimed runs; return whether each was stored.
@@ -786,14 +786,14 @@ class AlertRecords(Protocol):
         """Return the runs whose delivery has not ended, ordered by bar."""
 
     def beat(self, beat: Beat) -> None:
-        """Store the last run of the job.
+        """Store the job's latest run.
 
         A newer run that is already stored stays, unless its time is ahead of the clock; see
         :meth:`Beat.is_ahead`.
         """
 
     def last_beat(self) -> Beat | None:
-        """Return the last run of the job, or None if it has never run."""
+        """Return the job's latest run, or None if it has never run."""
 
 
 class ListedAlert(NamedTuple):
@@ -822,7 +822,7 @@ class AlertBook(AlertRecords, Protocol):
         """
 
     def list_alerts(self, recipient: str) -> Sequence[ListedAlert]:
-        """Return all of a recipient's alerts, ordered by number."""
+        """Return all of a recipient's alerts, ordered by ID."""
 
     def remove_alert(self, recipient: str, id: int) -> bool:
         """Remove an alert; return whether it existed.

@@ -77,7 +77,7 @@ _LONG_UNDELIVERED_S = 3600.0
 
 
 class WantedBars(NamedTuple):
-    """A request for a series' closed bars, with or without the problems of its data.
+    """A request for a series' closed bars, with or without its data problems.
 
     The number of bars is computed only when they are read, because the run may wait before that.
     """
@@ -102,7 +102,7 @@ class BarSource(Protocol):
         """Return, for each requested series in order, its bars or the reason why there are none."""
 
     def other_problems(self) -> Mapping[str, str]:
-        """Return data problems that do not concern the bars read, in the form of ``ClosedBars.problems``."""
+        """Return problems with data other than the bars read, in the form of ``ClosedBars.problems``."""
 
 
 @dataclass
@@ -131,7 +131,7 @@ class RunReport:
 
     @property
     def ok(self) -> bool:
-        """Whether all bars were available, and no delivery was refused, was postponed or is in doubt."""
+        """Whether all bars were available, and no delivery was refused, postponed or left in doubt."""
         return not self.failed and not {"refused", "unknown", "later"} & self.deliveries.keys()
 
     def to_json(self) -> dict[str, Any]:
@@ -432,7 +432,9 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
 
 
 def job_health_in_words(health: Mapping[str, Any]) -> tuple[bool | None, str, str]:
-    """Return whether the alert job runs properly (None: no alerts), its state as text, and advice.
+    """Return whether the alert job is running properly, its state as text, and advice.
+
+    The first value is None if there are no alerts.
 
     Args:
         health: Result of :func:`job_health`.

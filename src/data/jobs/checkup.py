@@ -285,7 +285,7 @@ def _perishable(
 
 
 def _vendor_days(network: Network) -> Iterator[Check]:
-    """Report the sessions that, according to recent jobs, vendors lack for most of their symbols."""
+    """Report sessions for which, according to recent jobs, a vendor lacks most of its symbols' bars."""
     for incident in incidents_of(network.vendor_days()):
         advice = f"{incident.remedy}; `onetape gaps --all` checks again"
         yield Check("health", "vendor day", None, str(incident), advice)
@@ -316,7 +316,10 @@ def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterato
 def _files(
     catalogue: Catalogue, holdings: Holdings, clock: Clock, *, full: bool
 ) -> Iterator[Check]:
-    """Report damage and lost commits; read files for ``GLANCE_S`` seconds or, if ``full``, all files."""
+    """Report damage and lost commits.
+
+    Unless ``full``, reading of files stops after ``GLANCE_S`` seconds.
+    """
     parts = catalogue.store.parts
     upkeep = Maintenance(parts, catalogue, configured_instrument, clock)
     yield _integrity(holdings.size, upkeep.inspect(None if full else GLANCE_S, holdings))
@@ -349,7 +352,7 @@ def _integrity(size: Size, inspection: Inspection) -> Check:
 
 
 def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
-    """Report year files whose bars and metadata do not match, as after a power loss; repair fixes this."""
+    """Report year files whose bars and metadata do not match, as after a power loss; a repair fixes them."""
     if years:
         (key, year), more = years[0], f" and {len(years) - 1:,} more" if len(years) > 1 else ""
         text = f"{key} {year}{more}: committed bars are missing from the metadata"
@@ -357,7 +360,7 @@ def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
 
 
 def _proof(holdings: Holdings) -> Iterator[Check]:
-    """Report the number of bars that second vendors have confirmed, and the bars that they contradict."""
+    """Report how many bars a second vendor has confirmed, and the bars that one contradicts."""
     bars, confirmed, contradicted = totals(
         lane.entry for lane in holdings.lanes if not lane.key.is_sample
     )
@@ -516,7 +519,7 @@ def _vendors(
 
 
 def _clock(reached: Mapping[str, Reached]) -> Check:
-    """Compare the local clock with the dates in vendors' responses, of which the closest is used."""
+    """Compare the local clock with the dates in vendors' responses; the closest date counts."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
         text = "no vendor was contacted, so this machine's clock could not be checked"

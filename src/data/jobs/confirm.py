@@ -87,7 +87,7 @@ def confirm_sample(
     progress: Listener | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> dict[str, Any]:
-    """Compare a fraction of the stored bars with second vendors, and keep the results.
+    """Compare a fraction of the stored bars with a second vendor's, and keep the results.
 
     The second vendor is a vendor in the rules that serves bars of the same kind and did not supply
     the stored bars. A failed request is not repeated, and its vendor is not queried again in this
@@ -309,7 +309,7 @@ class _Run:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the lock that prevents a second run; raise ``CacheError`` if another run holds it."""
+        """Hold the lock that prevents simultaneous runs; raise ``CacheError`` if another run holds it."""
         parts = self.services.cache.store.parts
         folder = parts.layout.ohlcv / FOLDER
         parts.disk.make_folders(folder)
@@ -423,7 +423,7 @@ class _Run:
         left: Sequence[Span],
         most: int,
     ) -> _Step | str:
-        """Return the comparison of the oldest remaining bars with one vendor, or why there is none."""
+        """Return the comparison of the oldest remaining bars with one vendor's, or why there is none."""
         if not left:
             return ""
         whole, key = Span(left[0].start, left[-1].end), turn.key
@@ -447,7 +447,7 @@ class _Run:
         )
 
     def _left(self, name: str, needed: int = 1) -> int:
-        """Return how many requests may still be sent to a vendor; those in progress count as sent."""
+        """Return how many requests may still be sent to a vendor; requests in progress count as sent."""
         sent = self.vendors[name].requests
         rest = self.most - sent - self.reserved[name]
         self.may_wait = self.may_wait or rest < needed <= self.most - sent

@@ -140,7 +140,7 @@ def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str
 
 
 def _final(frame: pd.DataFrame, coverage: Coverage) -> tuple[dict[str, int], pd.DataFrame]:
-    """Return the number of bars in each state other than final, and the final bars."""
+    """Return the bar count for each state other than final, and the final bars."""
     stamps = cast("pd.DatetimeIndex", frame.index).as_unit("ms").asi8
     keep, left_out = stamps != stamps, dict[str, int]()
     for part in (part for entry in coverage for part in entry.opened):

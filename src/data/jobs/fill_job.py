@@ -81,7 +81,7 @@ class Job:
         now_ms: int,
         session: AskedSession = "regular",
     ) -> Job:
-        """Return the job for all symbols, each in the timeframe of its row or else in all timeframes.
+        """Return the job for all symbols, each in its row's timeframe or else in all timeframes.
 
         ``session`` determines the trading hours for rows that do not. If two rows name the same
         series, the earlier start and the smaller priority are used.

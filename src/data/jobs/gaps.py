@@ -72,7 +72,7 @@ class SeriesGaps:
 
 @dataclass(frozen=True, repr=False)
 class GapReport(InLines):
-    """The gaps in several series, and the sessions that vendors lack for most of their symbols.
+    """The gaps in several series, and the sessions for which a vendor has no data for most symbols.
 
     Attributes:
         incidents: Sessions that a vendor lacks for most of its symbols.
@@ -312,14 +312,14 @@ def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
 
 
 def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[VendorDay]:
-    """Find the sessions that vendors lack for most of their symbols, according to these series.
+    """Find sessions for which a vendor lacks data for most of its symbols, judging by these series.
 
     The sessions are recorded for all processes. From then on, other vendors are queried first for
-    such a session, and its gaps are requested again within hours. A newly found session causes an
-    event (``VendorDayLacking``) and a warning in the log; if it is still pending, only once it is a
-    day old. A record is removed if these series now have the session's bars, or if the session has
-    not been found again for a week. Series are examined one at a time, without keeping them in
-    memory.
+    such a session, and its gaps are requested again within hours. A newly found session emits a
+    ``VendorDayLacking`` event and logs a warning. For a session that the vendor may simply not have
+    published yet (``pending``), both wait until it is a day old. A record is removed if these
+    series now have the session's bars, or if the session has not been found again for a week.
+    Series are examined one at a time, without keeping them in memory.
 
     Returns:
         All recorded sessions.

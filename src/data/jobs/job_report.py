@@ -70,7 +70,7 @@ def with_quotas(services: Services, report: Mapping[str, Any]) -> JobReport:
 
 
 def requests_by_vendor(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Return, for each vendor, its counts of requests, sent or planned, named as in the report."""
+    """Return each vendor's counts of sent or planned requests, named as in the report."""
     requests = report.get("requests")
     by_vendor = requests if isinstance(requests, Mapping) else report.get("vendors", {})
     return {

@@ -82,7 +82,7 @@ class ProbeResult:
 
 
 def prober_of(cache_dir: Where, config_path: Where) -> tuple[ProviderSelector, Clock]:
-    """Return a selector whose vendors remember refusals, and its clock, without opening a cache.
+    """Return a selector whose vendors remember refusals, and the selector's clock, without opening a cache.
 
     Raises:
         ConfigError: The configuration is invalid.

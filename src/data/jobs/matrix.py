@@ -44,7 +44,7 @@ _IN_EXTENDED_HOURS = Instrument("ANY", "stock").extended()
 
 @dataclass(frozen=True)
 class ServedRow:
-    """The data that one vendor serves for one timeframe.
+    """The data that a vendor serves for one timeframe.
 
     Attributes:
         vendor: Canonical name of the vendor.
@@ -116,7 +116,7 @@ def plain(entries: Iterable[ServedRow]) -> list[dict[str, Any]]:
 
 
 def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
-    """Return a table that describes the rows' limits in words; its columns are those of ``BOUNDS``.
+    """Return a table that describes the rows' limits in words, with the columns of ``BOUNDS``.
 
     Timeframes that differ in no other column share a line.
     """
@@ -136,7 +136,7 @@ def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
 
 
 def kinds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
-    """Return a table that describes each row's kind in words; its columns are those of ``KINDS``."""
+    """Return a table that describes each row's kind in words, with the columns of ``KINDS``."""
     lines: dict[tuple[str, str], Kind] = {}
     for entry in entries:
         for asset_class, kind in entry.kinds.items():

@@ -89,7 +89,7 @@ def perishable(
 
     Args:
         listing: Stored series with their entries in the index.
-        answering: Returns those of the given series from which the rules would answer a query.
+        answering: Function that returns the given series from which the rules would answer a query.
         selector: Selector that knows the vendors and the length of their history.
         now_ms: Current time, UTC milliseconds.
         cache_dir: Cache folder, which contains the figures for perpetual futures.

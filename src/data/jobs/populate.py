@@ -458,7 +458,7 @@ def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
 
 
 def _judged(result: SeriesResult) -> SeriesResult:
-    """Return the final result of a series, after all its parts have been answered."""
+    """Return the final result for a series, once all its parts have been requested."""
     if result.unanswered:
         return result.failed(result.unanswered)
     if not result.rows and not result.complete:

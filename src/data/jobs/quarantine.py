@@ -84,7 +84,7 @@ def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:
 
 
 def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[Bar, str]]]:
-    """Restore withdrawn bars for times without a stored bar; return them, and the remaining rows.
+    """Restore withdrawn bars at times without a stored bar; return them, and the remaining rows.
 
     Withdrawn bars were once valid, but their vendor stopped sending them. All other rows were never
     valid, even if they look like bars; an example is a row with ten times the prices of the stored

@@ -153,7 +153,7 @@ def refresh_symbol_fundamentals(
     *,
     timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Query a data manager for each type of data of one symbol, and return the results.
+    """Query a data manager for each data type of one symbol, and return the results.
 
     ``success`` in the result is true if a vendor has any of the types. ``timeout`` is in seconds
     and applies to each type; None means the data manager's default.
@@ -195,7 +195,7 @@ def cleanup_fundamentals(
     config_path: str | Path | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Delete cached fundamentals that newer, good answers have replaced, for all symbols.
+    """Delete cached fundamentals that newer, good responses have replaced, for all symbols.
 
     The latest good answer from each vendor for each type is kept, however old it is, because it is
     used if the vendor fails.
@@ -254,12 +254,12 @@ class _Part:
     is_fresh: bool = False
 
     def take(self, snapshot: Snapshot) -> None:
-        """Record that a fresh answer exists, and add the fields that it contains."""
+        """Record that a fresh response exists, and add its fields."""
         self.is_fresh = True
         self.fields |= with_reported(snapshot).facts.keys()
 
     def error(self) -> DataError | None:
-        """Return the error that explains why no answer is fresh, or None if one is."""
+        """Return the error that explains why no response is fresh, or None if one is fresh."""
         if self.is_fresh or self.problem is not None or not self.errors:
             return None if self.is_fresh else self.problem
         attempts = [
@@ -303,14 +303,14 @@ def _lacks_a_key(error: AllProvidersFailedError) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _SymbolTask(VendorTask):
-    """A task: the types of data for which one vendor is queried about one symbol."""
+    """A task: the data types to request from one vendor for one symbol."""
 
     types: Sequence[_Part]
 
 
 @dataclass(frozen=True)
 class _Answered(TaskState):
-    """A task state that means that one type of data has been answered or has failed."""
+    """A task state: one data type has received its response or has failed."""
 
     part: _Part = field(kw_only=True)
     outcome: Snapshot | DataError = field(kw_only=True)
@@ -401,7 +401,7 @@ class _Run:
         return priorities, mistaken
 
     def _plan(self, part: _Part) -> None:
-        """Determine which stored answers are fresh, and which vendors must be queried for the rest."""
+        """Determine which stored responses are fresh, and which vendors to query for the rest."""
         wish = Wish(force_refresh=self._is_forced(part), data_type=part.kind)
         with running(Subject(part.symbol)):
             try:
@@ -416,7 +416,7 @@ class _Run:
             self._end(part)
 
     def _is_forced(self, part: _Part) -> bool:
-        """Return whether to request a type of data even if the stored answer is fresh.
+        """Return whether to request a data type even if the stored response is fresh.
 
         This is the case if the run forces it, or if the data is older than the run allows.
         """
@@ -431,7 +431,7 @@ class _Run:
             return symbol
 
     def _age(self, symbol: str, kinds: Iterable[str]) -> float | None:
-        """Return the age in days of the latest stored answer for these types; None if there is none."""
+        """Return the age (days) of the latest stored response for these types; None if there is none."""
         with running(Subject(symbol)):
             try:
                 snapshots = [s for kind in kinds for s in self._cache.latest(symbol, kind).values()]

@@ -58,18 +58,18 @@ class Choice:
 
     @property
     def threshold_days(self) -> float | None:
-        """Age in days from which data is renewed; None if age does not matter."""
+        """Age in days from which data is refreshed; None if age does not matter."""
         if self.stale_min_days is None and self.stale_fraction is not None:
             return self.stale_fraction * self.stale_ttl_days
         return self.stale_min_days
 
     def is_due(self, age_days: float | None) -> bool:
-        """Return whether data of this age is due for renewal; missing data always is."""
+        """Return whether data of this age is due for a refresh; missing data always is."""
         threshold = self.threshold_days
         return threshold is None or age_days is None or age_days >= threshold
 
     def of(self, ages: Mapping[str, float | None], today: int) -> list[str]:
-        """Return the symbols to renew: first those without data, then those with the oldest data.
+        """Return the symbols to refresh: first symbols without data, then symbols with the oldest data.
 
         If ``shuffle`` is set, their order is random.
 

@@ -192,7 +192,7 @@ class Runner(Generic[K, R]):
                 raise
 
     def _step(self, until: float | None) -> bool:
-        """Handle the next message from a worker thread; return whether it is that the thread has ended.
+        """Handle a worker thread's next message; return whether it reports the thread's end.
 
         Any other message is a function, which is called here.
         """
@@ -233,7 +233,7 @@ class Runner(Generic[K, R]):
         self._keep_state(task, replace(self._state(task), wait=wait))
 
     def _state(self, task: K) -> TaskState:
-        """Return a task's last state, with 0 finished parts, because they have already been counted."""
+        """Return a task's last state, with 0 finished parts because these have already been counted."""
         last = self.states.get(task)
         return TaskState(task.result) if last is None else TaskState(last.result, wait=last.wait)
 

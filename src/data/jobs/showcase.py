@@ -107,7 +107,7 @@ class Showcase:
         return reach_all({name: url for name, url in urls.items() if url.startswith("http")})
 
     def live_questions(self) -> list[DemoQuestion]:
-        """Return the queries to send to vendors on the network, for the last 30 days."""
+        """Return the queries to send to real vendors, covering the last 30 days."""
         now = self._services.clock.now_ms()
         start, end = (date_of(ms).isoformat() for ms in (now - _DAYS * DAY_MS, now))
         return [DemoQuestion(symbol, timeframe, start, end) for symbol, timeframe in LIVE]

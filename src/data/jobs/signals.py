@@ -54,7 +54,7 @@ def hold_signals() -> None:
 
 @contextmanager
 def job_signals() -> Iterator[JobSignals]:
-    """Let a :class:`JobSignals` handle signals until the block ends.
+    """Handle signals with a :class:`JobSignals` until the block ends.
 
     Only signals that would raise ``KeyboardInterrupt`` are handled; the application's own handlers
     are kept. A nested block, such as a job inside a command, shares the outer block's object and

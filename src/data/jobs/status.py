@@ -404,7 +404,7 @@ class SeriesWatch:
 
 
 def _settle_ms(coverage: Coverage) -> int:
-    """Return for how long after a bar's close the series' latest vendor may still change the bar."""
+    """Return how long after a bar's close the series' latest vendor may still change the bar."""
     last = coverage[-1].vendor.partition(",")[0] if coverage else ""
     vendor = usable_class(last) if last else None
     return vendor.capabilities.settle_ms if vendor else _USUAL_SETTLE_MS

@@ -103,7 +103,7 @@ def validate_with(
 def _report(
     services: Services, question: ValidateQuestion, query: BarsQuery | None = None
 ) -> QualityReport:
-    """Validate like :func:`validate_with`, but without counting the report in the metrics."""
+    """Validate like :func:`validate_with`, but do not count the report in the metrics."""
     client, (query, key) = services.client, _stored(services, question, query)
     with running(subject_of(key.symbol, key.timeframe)):
         spans = () if _is_whole(question) else (query.span,)
@@ -347,7 +347,7 @@ def _beside_vendors(
 def _comparisons(
     services: Services, question: ValidateQuestion, key: SeriesKey, first_ms: int, last_ms: int
 ) -> Iterator[tuple[QualityCheck, VerifyQuestion | str]]:
-    """Yield the checks of this level that use vendors, each with its comparison or why there is none."""
+    """Yield this level's checks that use vendors, each with its comparison or the reason for none."""
     client = services.client
     # The last 500 of the validated bars, like `onetape verify`.
     texts = [iso(first_ms)[:-1], iso(last_ms)[:-1]]

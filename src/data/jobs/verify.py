@@ -792,7 +792,7 @@ class StoredBars:
         )
 
     def _provider(self, key: SeriesKey, span: Span) -> str | None:
-        """Return the vendor that a query must name to be answered from a lane; see ``Comparison``."""
+        """Return the vendor that a query must name to read from a lane; see ``Comparison``."""
         bounds = from_ms(span.start), from_ms(span.end - 1)
         question = self._services.client.question_for(key, *bounds)
         return None if question is None else question.provider or ""
@@ -800,7 +800,7 @@ class StoredBars:
     def _differing_actions(
         self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]
     ) -> Difference | None:
-        """Return the difference in splits and dividends, or None if some stored ones are missing."""
+        """Return the difference in splits and dividends; None if the stored ones do not cover all days."""
         # An action on the first day does not affect these bars, and need not be stored.
         first, last = date_of(spans[0].start), date_of(spans[-1].end - 1)
         days = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)
@@ -826,7 +826,7 @@ def _common(key: SeriesKey, parts: Iterable[Covered]) -> Adjustment:
 
 
 def _parts_of(coverage: Coverage, vendor: str) -> list[Covered]:
-    """Return the covered spans from one vendor, including those without bars."""
+    """Return the spans covered by one vendor, including spans without bars."""
     return [
         c
         for c in coverage

@@ -49,7 +49,7 @@ Make = Callable[[], Executor]
 
 @contextmanager
 def workers(wanted: str) -> Iterator[Make]:
-    """Yield a function that creates executors of the requested kind; the block's end shuts them down.
+    """Yield a function that creates executors of the requested kind, which are shut down after the block.
 
     Args:
         wanted: ``processes``, ``processes:4``, or the address of a scheduler, ``dask://host:port``.

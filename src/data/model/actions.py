@@ -15,7 +15,7 @@ ActionType = Literal["split", "dividend"]
 
 
 class ActionList(list["Action"]):
-    """Splits and dividends in a span of ex-dates, as returned by a vendor.
+    """Splits and dividends returned by a vendor for a span of ex-dates.
 
     Attributes:
         since: First day (UTC milliseconds) in an answer with one row per day, each of which can
@@ -88,7 +88,7 @@ class Action:
         return all(math.isfinite(part) and part > 0 for part in (self.numerator, self.denominator))
 
     def is_in(self, adjustment: str, as_of: date | None) -> bool:
-        """Return whether prices adjusted in this way as of the date ``as_of`` already reflect the action."""
+        """Return whether prices adjusted this way as of ``as_of`` already reflect the action."""
         concerns = adjustment == "all" or (adjustment == "split" and self.type == "split")
         return concerns and as_of is not None and self.ex_date <= as_of
 

@@ -101,7 +101,7 @@ class BarTable:
     def of_columns(
         cls, stamps: Stamps, columns: Sequence[Floats], adj_close: Floats | None = None
     ) -> BarTable:
-        """Build a table from stamps and the columns open, high, low, close and volume."""
+        """Build a table from timestamps and the columns open, high, low, close and volume."""
         opens, highs, lows, closes, volumes = columns
         return cls(stamps, opens, highs, lows, closes, volumes, adj_close)
 
@@ -155,7 +155,7 @@ class BarTable:
         return self.take(slice(first, last))
 
     def counts(self, spans: Iterable[Span] | Edges) -> list[int]:
-        """Return the number of rows in each of ``spans``; the table must be in ascending order."""
+        """Return the row count for each of ``spans``; the table must be in ascending order."""
         places = self.stamps.searchsorted(edges_of(spans))
         counts: list[int] = (places[:, 1] - places[:, 0]).tolist()
         return counts
@@ -166,7 +166,7 @@ class BarTable:
 
 
 def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
-    """Return a mask of the ``stamps``, in any order, that are also in ``ascending``."""
+    """Return a mask of the stamps that are also in ``ascending``; ``stamps`` need not be sorted."""
     if not (len(stamps) and len(ascending)):
         return np.zeros(len(stamps), dtype=bool)
     # The usual case: an answer with every expected bar.
@@ -186,7 +186,7 @@ def union(one: Stamps, other: Stamps) -> Stamps:
 
 
 def inside(stamps: Stamps, spans: Iterable[Span] | Edges) -> NDArray[np.bool_]:
-    """Return a mask of the ``stamps``, in any order, that are in one of ``spans``."""
+    """Return a mask of the stamps within any of ``spans``; ``stamps`` need not be sorted."""
     return holds(edges_of(spans), stamps)
 
 
@@ -223,7 +223,7 @@ def fingerprint_of(
     """Return the digest of bars; :func:`~.proof.fingerprint` describes how it is computed.
 
     Args:
-        stamps: Stamps in UTC milliseconds.
+        stamps: Timestamps in UTC milliseconds.
         columns: Names and values of the columns, in the order in which they are hashed.
         line: First line that is hashed, which names the version of the format.
     """

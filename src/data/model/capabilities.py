@@ -45,7 +45,7 @@ class Limits:
 
     @property
     def at_once(self) -> int:
-        """Number of calls that a job makes at the same time: 2 to 10, depending on the limits."""
+        """Number of simultaneous calls that a job makes: 2 to 10, depending on the limits."""
         if not self.per_second and not self.per_minute:
             return _UNDECLARED_AT_ONCE
         allowed: list[float] = [MOST_AT_ONCE]
@@ -199,7 +199,10 @@ class Supply(NamedTuple):
     depth_days: int | None
 
     def lost_ms(self, missing_ms: int) -> float:
-        """Return when the bar at ``missing_ms`` becomes unavailable, in UTC milliseconds; may be infinite."""
+        """Return the time (UTC milliseconds) when the bar at ``missing_ms`` becomes unavailable.
+
+        Infinite if the vendor keeps all of its history.
+        """
         return math.inf if self.depth_days is None else missing_ms + self.depth_days * DAY_MS
 
 
@@ -239,7 +242,7 @@ class Derivative(NamedTuple):
 
 @dataclass(frozen=True)
 class BarPage:
-    """One page of a vendor's answer, parsed.
+    """One parsed page of a vendor's response.
 
     Attributes:
         bars: Bars in any order, exactly as sent but with canonical timestamps; nothing is dropped.

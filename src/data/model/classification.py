@@ -57,7 +57,7 @@ class Classification:
 
     @cached_property
     def quotes(self) -> tuple[str, ...]:
-        """Quote assets with which a crypto pair can end, the longest first."""
+        """Quote assets that a crypto pair can end with, longest first."""
         return tuple(sorted(self.suffixes | self.stablecoins, key=lambda text: (-len(text), text)))
 
     @cached_property
@@ -68,5 +68,5 @@ class Classification:
 
     @cached_property
     def all_quotes(self) -> frozenset[str]:
-        """Everything with which a pair can end: the quote assets of crypto pairs, and currencies."""
+        """Everything that a pair can end with: crypto pairs' quote assets, and currencies."""
         return self.currencies.union(self.quotes)

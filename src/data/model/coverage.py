@@ -51,7 +51,7 @@ def less_grave(score: float, grave: int, rows: int) -> float:
 
 @dataclass(frozen=True)
 class Splice:
-    """Result of comparing two vendors' bars at the time where one takes over from the other.
+    """Result of comparing two vendors' bars at the point where one vendor takes over from the other.
 
     Attributes:
         at: That time, in UTC milliseconds.
@@ -84,7 +84,7 @@ class Splice:
 
 @dataclass(frozen=True)
 class Covered:
-    """An entry of a series: one span that was requested and answered.
+    """One coverage entry of a series: a span that was requested and answered.
 
     Attributes:
         span: Half-open span ``[start, end)`` that the answer covers.
@@ -149,7 +149,7 @@ class Covered:
         return self.expires is None or now_ms < self.expires
 
     def at(self, span: Span) -> Covered:
-        """Return the same entry with another span and without parts."""
+        """Return the same entry with a different span and without parts."""
         if span == self.span:
             return self
         values = self.__dict__.copy()
@@ -255,7 +255,7 @@ class Columns(NamedTuple):
         return Columns(starts, ends, codes, sources)
 
     def joined(self) -> Columns:
-        """Return the entries, with adjoining ones from the same source joined into one.
+        """Join adjacent entries from the same source, and return the resulting entries.
 
         A joined entry has the latest of its parts' fetch times.
         """
@@ -426,7 +426,7 @@ class Stretches(Sequence[T], Generic[T]):
         return self if passes.all() else self.of(self.columns.take(passes[self.columns.codes]))
 
     def where(self, test: Callable[[T], bool]) -> Edges:
-        """Return the spans of the entries whose source passes a test, as an array with a row for each."""
+        """Return the spans of the entries whose source passes a test, as an array of one row per span."""
         matches = self.only(test)
         if matches._items is not None:
             return edges_of(part.span for part in cast("tuple[Covered, ...]", matches._items))
@@ -546,7 +546,10 @@ class Coverage(Stretches[Covered]):
         return Coverage.of(parts.columns.take(slice(first, last)))
 
     def opened(self, span: Span | None = None) -> Coverage:
-        """Return the coverage, with the entries that overlap ``span`` unfolded; None unfolds all."""
+        """Return the coverage, with folded entries that overlap ``span`` split into their parts.
+
+        None splits all folded entries.
+        """
         if self._is_opened:
             return self
         if span is None or all(whole.span.overlaps(span) for whole in self if whole.parts):
@@ -749,7 +752,7 @@ class VendorDay:
 
 
 def _folded(columns: Columns) -> list[Covered]:
-    """Return the entries, with each run of small ones folded into one; runs are as long as possible.
+    """Fold each run of small entries into one; runs are as long as possible.
 
     The first and the last entry of a run come from the same source.
     """
@@ -832,7 +835,7 @@ def _may_fold(part: Covered) -> bool:
 
 
 def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
-    """Fold adjoining entries, of which the first and the last have the same source, into one.
+    """Fold adjacent entries into one; the first and the last entry have the same source.
 
     Entries with the same class number differ only in their fetch time.
     """
@@ -871,14 +874,14 @@ def _source_of(part: Covered) -> Covered:
 
 
 def _sourced(whole: Covered, source: Covered) -> Covered:
-    """Return a source from a folded entry, with the folded entry's kind and basis."""
+    """Convert a source in a folded entry to an entry with the folded entry's kind and basis."""
     if source.state == "empty":
         return source
     return source.having(kind=whole.kind, basis=whole.basis)
 
 
 def _joined(ascending: Iterable[Covered]) -> Iterable[Covered]:
-    """Join adjoining entries from the same source; the latest fetch time is kept."""
+    """Join adjacent entries from the same source; the latest fetch time is kept."""
     run: list[Covered] = []
     for item in ascending:
         if run and not (run[-1].span.end == item.span.start and run[-1].same_source(item)):

@@ -39,7 +39,7 @@ def spans_of(edges: Edges) -> list[Span]:
 
 
 def merged(edges: Edges) -> Edges:
-    """Merge spans into ascending, disjoint ones that cover the same time; see :func:`coalesce`."""
+    """Merge spans into ascending, disjoint spans that cover the same time; see :func:`coalesce`."""
     edges = edges[edges[:, 0] < edges[:, 1]]
     if len(edges) < 2:
         return edges

@@ -164,7 +164,7 @@ class Explanation(InLines):
     span: Span | None = None
 
     def with_days(self, days: Iterable[VendorDay]) -> Explanation:
-        """Return the explanation, with those of ``days`` that concern its market and vendors."""
+        """Add the entries of ``days`` that concern the explanation's market and vendors to it."""
         market = self.instrument.calendar, self.timeframe.label
         vendors = {way.vendor for way in self.ways}
         own = [day for day in days if (day.calendar, day.timeframe) == market]
@@ -208,7 +208,7 @@ class Explanation(InLines):
             yield "cached", "nothing yet"
 
     def _reach(self, way: Way) -> str:
-        """Describe the part of the span that is older than a vendor's history; empty if there is none."""
+        """Describe the part of the span that is older than a vendor's history; empty if no part is."""
         if self.span is None or way.depth_days is None:
             return ""
         since = self.now_ms - way.depth_days * DAY_MS

@@ -94,7 +94,7 @@ def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
 
 
 def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
-    """Return the value that an extra column has in each coverage entry."""
+    """Return an extra column's value for each coverage entry."""
     states = [FORMING if part.reason == FORMING else part.state for part in parts]
     if name == "source":
         return pd.Series([part.vendor for part in parts], dtype="str")
@@ -109,20 +109,20 @@ def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
 
 
 def empty_frame(extra: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the canonical frame without rows; its dtypes are those of a non-empty frame."""
+    """Return a canonical frame without rows, with the same dtypes as a non-empty frame."""
     return build_frame(BarTable.empty(), (), extra)
 
 
 def table_of(frame: pd.DataFrame) -> BarTable:
     """Read another program's frame of bars; rows keep their order, and nothing is checked.
 
-    The stamps are the index if it is a ``DatetimeIndex``, otherwise a column named ``timestamp`` or
-    one of its other common names. Aware stamps are converted to UTC, naive ones mean UTC. Column
-    names are case-insensitive; ``Adj Close`` is read as ``adj_close``.
+    The timestamps are the index if it is a ``DatetimeIndex``, otherwise a column named
+    ``timestamp`` or one of its other common names. Aware timestamps are converted to UTC; naive
+    timestamps are UTC. Column names are case-insensitive; ``Adj Close`` is read as ``adj_close``.
 
     Raises:
-        ResponseFormatError: A price column or the stamps are missing or cannot be read, a column
-            occurs twice or is not numeric, or the frame contains filled-in rows.
+        ResponseFormatError: A price column or the timestamps are missing or cannot be read, a
+            column occurs twice or is not numeric, or the frame contains filled-in rows.
     """
     if filled := filled_rows(frame):
         raise ResponseFormatError(f"{filled} rows are filled in, not bars", hint=WITHOUT_FILLED)
@@ -185,7 +185,7 @@ def filled_rows(frame: pd.DataFrame) -> int:
 
 
 def _stamps_of(frame: pd.DataFrame, named: dict[str, Any]) -> Any:
-    """Return the frame's stamps as int64 milliseconds UTC."""
+    """Return the frame's timestamps as int64 UTC milliseconds."""
     times: Any = frame.index if isinstance(frame.index, pd.DatetimeIndex) else None
     if times is None:
         name = next((n for n in _TIME_COLUMNS if n in named), None)

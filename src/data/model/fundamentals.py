@@ -145,7 +145,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One vendor's answer about one symbol.
+    """One vendor's response about one symbol.
 
     Attributes:
         vendor: Canonical name of the vendor.

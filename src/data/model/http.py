@@ -109,7 +109,7 @@ def check_parsed_size(body: bytes) -> None:
 
 
 def _text_growth(body: bytes) -> int:
-    """Return how many bytes of memory a decoded string and one copy take per byte of UTF-8.
+    """Return the memory (in bytes) that a decoded string and one copy take per byte of UTF-8.
 
     The widest character in a string determines the width of all of them: one, two or four bytes.
     """
@@ -119,7 +119,7 @@ def _text_growth(body: bytes) -> int:
 
 
 def path_and_query(address: str, base: str = "") -> str:
-    """Return the path and query of a URL from an answer, to be requested from the original host.
+    """Return the path and query of a URL in a response, to be requested from the original host.
 
     Requests carry keys, so scheme and host are never taken from an answer.
 
@@ -135,7 +135,7 @@ def path_and_query(address: str, base: str = "") -> str:
 
 
 def address_on(base: str, address: str) -> str:
-    """Return a URL from the answer to a request for ``base``, after checking its scheme and host.
+    """Check the scheme and host of a URL in the response for ``base``, and return it.
 
     Raises:
         ResponseFormatError: The URL has another scheme or host, or is not a URL.

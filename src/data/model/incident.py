@@ -10,7 +10,7 @@ from .coverage import VendorDay
 
 @dataclass(frozen=True)
 class Incident:
-    """Consecutive sessions with the same lack of bars at one vendor, for one market and timeframe.
+    """Consecutive sessions in which one vendor lacks the same bars, for one market and timeframe.
 
     Attributes:
         days: Sessions, ascending; at least one.

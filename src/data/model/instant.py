@@ -36,7 +36,7 @@ def to_ms(moment: datetime) -> int:
 
 
 def _offset_of(moment: datetime) -> timedelta:
-    """Return the datetime's offset from UTC; errors as for :func:`to_ms`."""
+    """Return the datetime's offset from UTC; raises as :func:`to_ms` does."""
     try:
         return moment.utcoffset() or timedelta(0)
     except _OF_ZONES as exc:

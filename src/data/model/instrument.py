@@ -53,7 +53,7 @@ class Instrument:
         return "extended" if self.is_extended else "regular"
 
     def in_session(self, session: AskedSession) -> Instrument:
-        """Return the same instrument with other trading hours, by their name in queries."""
+        """Return the same instrument with different trading hours, given by their name in queries."""
         return self.extended() if session == "extended" else self
 
     def extended(self) -> Instrument:

@@ -114,7 +114,7 @@ def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
 
 
 def _batch(frames: Mapping[str, pd.DataFrame]) -> Sequence[tuple[str, pd.DataFrame]]:
-    """Return the pairs of symbol and frame; for an empty batch, one empty frame with the bar columns."""
+    """Return (symbol, frame) pairs; for an empty batch, one empty frame with the bar columns."""
     return list(frames.items()) or [("", empty_frame())]
 
 

@@ -107,7 +107,7 @@ def _kind_of(values: tuple[Any, ...]) -> Kind:
 
 @dataclass(frozen=True)
 class Basis:
-    """The adjustment of prices, and the date as of which they are adjusted.
+    """The price adjustment, and the date as of which prices are adjusted.
 
     Attributes:
         adjustment: ``raw`` (as traded), ``split`` (adjusted for splits) or ``all`` (adjusted for

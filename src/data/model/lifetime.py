@@ -77,13 +77,13 @@ class Lifetime:
         return [span for span in around if not span.is_empty]
 
     def updated(self, learned: Lifetime | None) -> Lifetime:
-        """Return the lifetime, with its bounds replaced by those that ``learned`` contains."""
+        """Return the lifetime, with its bounds replaced by any in ``learned``."""
         if learned is None:
             return self
         return Lifetime(learned.listed or self.listed, learned.delisted or self.delisted)
 
     def without_disproved(self, first: int | None, last: int | None) -> Lifetime:
-        """Return the lifetime without the bounds that bars from ``first`` to ``last`` disprove."""
+        """Return the lifetime without bounds that are disproved by bars from ``first`` to ``last``."""
         lifetime = self
         if first is not None and self.listed is not None and first < self.listed.at:
             lifetime = replace(lifetime, listed=None)

@@ -16,7 +16,7 @@ _LONGEST = 200
 
 @dataclass(frozen=True)
 class Listing:
-    """One symbol on a vendor's list.
+    """One symbol in a vendor's list.
 
     Attributes:
         symbol: Canonical symbol, accepted by ``get_ohlcv``, such as ``BRK-B``, ``VOD.L``,

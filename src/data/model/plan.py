@@ -232,7 +232,7 @@ class Plan(InLines):
 
     @property
     def units(self) -> dict[str, int]:
-        """Maps each vendor to the units of its limits that would be used."""
+        """Maps each vendor to the number of rate-limit units that would be used."""
         units: dict[str, int] = {}
         for step in self.steps:
             if step.requests:

@@ -58,7 +58,7 @@ def _field(column: Any) -> Any:
 
 @dataclass(frozen=True)
 class Description(InLines):
-    """Description of where a frame came from, for people and for programs.
+    """A human- and machine-readable description of where a frame came from.
 
     Attributes:
         told: Provenance as plain dicts and lists; empty if the frame has none.
@@ -177,7 +177,7 @@ def _difference(df: pd.DataFrame, provenance: dict[str, Any]) -> str:
 
 
 def _difference_of_wide(df: pd.DataFrame, by_symbol: dict[str, dict[str, Any]]) -> str:
-    """Describe how a wide frame's symbols and numbers of closes differ from those of the answer."""
+    """Describe how a wide frame's symbols and close counts differ from the original answer's."""
     if df.columns.nlevels == 1 or "close" not in df:
         return "this frame is part of the wide one"
     closes: Any = df["close"]

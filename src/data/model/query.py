@@ -121,7 +121,7 @@ class BarsQuery:
 
     @property
     def home(self) -> tuple[str, ...]:
-        """The lane used if no vendor is pinned: the default lane (empty) or the one for extended hours."""
+        """The lane used if no vendor is pinned: the default lane (empty) or the extended-hours lane."""
         return EXTENDED_LANE if self.instrument.is_extended else ()
 
     @property
@@ -136,7 +136,7 @@ class BarsQuery:
 
     @property
     def key(self) -> SeriesKey:
-        """The series of the pinned vendor, or that of :attr:`home`."""
+        """The pinned vendor's series, or else the series in :attr:`home`."""
         return SeriesKey(self.instrument.symbol, self.timeframe, self.pinned or self.home)
 
     @property

@@ -19,7 +19,7 @@ QUOTE_STATES: tuple[QuoteState, ...] = get_args(QuoteState)
 
 @dataclass(frozen=True, repr=False)
 class Quote(InLines):
-    """The last price of a symbol.
+    """The latest price of a symbol.
 
     Attributes:
         symbol: Canonical symbol, such as ``BRK-B``.

@@ -99,7 +99,7 @@ class BarsRead(NamedTuple):
         generation: Number of the series' last commit at the time of the read; None if some of the
             bars could not be stored.
         query: Query that was answered.
-        table: Bars; the arrays are those of the caller's frame.
+        table: Bars; the arrays are the caller's frame's own.
         coverage: Origin of each part of the bars.
         lacking: Spans without bars in which bars are expected or possible.
         unexpected: Spans with bars in which none are expected.

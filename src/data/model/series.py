@@ -44,7 +44,7 @@ class SeriesKey:
 
     @property
     def lane_label(self) -> str:
-        """The lane (the part of the folder name that names the kind of bars); empty for the default one."""
+        """The lane (the part of the folder name that names the kind of bars); empty for the default lane."""
         return "@".join(self.lane)
 
     @property
@@ -98,7 +98,7 @@ class SeriesKey:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether an earlier version created the lane, for local files whose folder it does not name."""
+        """Whether an earlier version created the lane for local files without naming their folder."""
         return bool(self.lane) and is_of_files(self.lane[0])
 
     @property

@@ -53,7 +53,7 @@ _COLUMN = _Column()
 
 @dataclass(frozen=True)
 class KeyDifference:
-    """One key in an answer that differs from the parser's expectation; no value is included.
+    """One key in a response that differs from the parser's expectation; no value is included.
 
     Attributes:
         change: ``new``, ``missing`` or ``retyped``.
@@ -75,7 +75,7 @@ class KeyDifference:
 
 @dataclass(frozen=True)
 class ShapeChange:
-    """The differences between an answer and the most similar expected shape.
+    """The differences between a response and the most similar expected shape.
 
     Attributes:
         endpoint: Part of the URL, as declared with the shape, that identifies the endpoint.
@@ -90,7 +90,7 @@ class ShapeChange:
 
 
 def shape_change(shapes: Shapes, url: str, response: HttpResponse) -> ShapeChange | None:
-    """Return how an answer differs from all shapes for its address, or None if it matches one.
+    """Return how a response differs from all shapes for its address, or None if it matches one.
 
     If an answer's outermost object lacks more than half of the expected keys or has another type,
     it is a different document, such as an error, and is not compared. An answer that cannot be read
@@ -121,7 +121,7 @@ def shape_change(shapes: Shapes, url: str, response: HttpResponse) -> ShapeChang
 
 
 def _distance(change: ShapeChange) -> int:
-    """Return a number that measures how far an answer is from a shape.
+    """Return a number that measures how much a response differs from a shape.
 
     A new key counts twice, because a shape with more keys may include it.
     """
@@ -137,7 +137,7 @@ def _body(response: HttpResponse) -> Any:
 
 
 def _is_of(shape: Any, value: Any) -> bool:
-    """Return whether an answer is, despite differences, the document that a shape describes.
+    """Return whether a response is, despite differences, the document that a shape describes.
 
     This is so if it has at least half of the required keys.
     """
@@ -214,7 +214,7 @@ def _parted(keys: str) -> tuple[tuple[str, bool], ...]:
 
 
 def _under(value: Mapping[str, Any], key: str) -> Sequence[Any]:
-    """Return the values under a key; for a pattern, those of its first and last match."""
+    """Return the values under a key; for a pattern, the values of its first and last match."""
     if "*" not in key:
         return [value[key]] if key in value else []
     if key == "*":

@@ -22,7 +22,7 @@ class Span(NamedTuple):
         return self.end <= self.start
 
     def clip(self, other: Span) -> Span:
-        """Return the part that two spans have in common; it may be empty."""
+        """Return the overlap of two spans, which may be empty."""
         start, end = self
         first, last = other
         return Span(start if start > first else first, end if end < last else last)

@@ -191,7 +191,7 @@ class StoredColumns:
 
     Attributes:
         series: Identity of the series.
-        generation: Number of the last commit to the series.
+        generation: Number of the latest commit to the series.
         table: Bars in ascending order; their arrays are read-only.
         coverage: Vendor and basis of every part of the bars' range.
     """
@@ -316,7 +316,7 @@ class CommitNotice:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """Rejected bars and damaged files of a series, which are set aside.
+    """A series' rejected bars and damaged files, which have been set aside.
 
     Attributes:
         rows: Bars as received, each with its defect, and bars that their vendor withdrew
@@ -330,7 +330,7 @@ class Quarantined:
 
 
 def actions_frame(actions: Iterable[KnownAction]) -> pd.DataFrame:
-    """Return a frame with one row for each action that counts, in order of ex-date.
+    """Return a frame with one row per action that counts, ordered by ex-date.
 
     Index ``ex_date`` (session dates at 00:00); columns ``type``, ``ratio`` (new shares per old
     share; NaN for a dividend), ``amount`` and ``paid`` (NaN for a split), ``currency`` (empty for a

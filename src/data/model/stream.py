@@ -152,7 +152,7 @@ class BarRevised(NamedTuple):
 
 
 class TradeSeen(NamedTuple):
-    """A trade as received; the instrument is in the vendor's spelling."""
+    """A trade as received; the instrument has the vendor's name for it."""
 
     symbol: str
     trade: Trade

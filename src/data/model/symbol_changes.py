@@ -42,11 +42,11 @@ class SymbolChange:
     fetched_at: int = 0
 
     def ends(self, symbol: str) -> bool:
-        """Return whether, as of the date of this change, ``symbol`` no longer names its instrument."""
+        """Return whether ``symbol`` no longer names its instrument as of this change's date."""
         return self.symbol == symbol and self.type in ("rename", "merger", "delisting")
 
     def begins(self, symbol: str) -> bool:
-        """Return whether ``symbol`` names its present instrument only as of the date of this change."""
+        """Return whether ``symbol`` has named its present instrument only since this change's date."""
         return self.successor == symbol and self.type in ("rename", "spinoff")
 
     def concerns(self, symbol: str) -> bool:

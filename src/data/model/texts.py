@@ -57,7 +57,7 @@ def time_until(seconds: float, now_ms: int) -> str:
 
 
 def lacks_columns(names: Sequence[str]) -> str:
-    """Return the end of a message about missing columns: ``lacks the column close``."""
+    """Return the end of a message about missing columns, such as ``lacks the column close``."""
     return f"lacks the column{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
@@ -174,7 +174,7 @@ class InLines(ABC):
 
 
 def bounded(lines: Iterable[Line]) -> Iterator[Line]:
-    """Yield lines up to the size limit for notebooks, then a line with the number of those omitted.
+    """Yield lines up to the notebook size limit, then a line with the number of omitted lines.
 
     Long strings are cut.
     """

@@ -14,7 +14,7 @@ __all__ = ["Members", "Universes", "Unresolved"]
 
 @dataclass(frozen=True)
 class Unresolved:
-    """A membership about which the sources are contradictory or state something impossible.
+    """A membership for which the sources are contradictory or impossible.
 
     Attributes:
         symbol: Symbol whose membership is unresolved.

@@ -83,7 +83,7 @@ class Circuit:
         times: Number of times the circuit was opened in a row.
         until_s: Time before which no caller sends requests; 0 while the circuit is closed.
         trial_until_s: Time by which the trial in progress will have ended.
-        answered_s: Time of the last answer, accurate to an hour; 0 if there was none.
+        answered_s: Time of the latest response, accurate to an hour; 0 if there was none.
         reason: Description of the last failure.
     """
 

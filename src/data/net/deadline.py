@@ -52,7 +52,7 @@ class Wait(NamedTuple):
 
 
 class MustWait(BaseException):
-    """Raised when a call that may not wait would have to; see :attr:`Deadline.may_wait`.
+    """Raised when a call would have to wait but must not; see :attr:`Deadline.may_wait`.
 
     It is not an error: handlers for errors do not catch it, and it is neither counted nor reported.
     """
@@ -105,7 +105,7 @@ class Deadline:
         return self._timeout_s is not None
 
     def left_s(self) -> float:
-        """Return the seconds left, or 0 if none are."""
+        """Return the seconds left, or 0 if no time is left."""
         remaining = max(0.0, self._end - self._clock.monotonic())
         return remaining if self._outer is None else min(remaining, self._outer.left_s())
 
@@ -151,7 +151,7 @@ class Deadline:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Exclude the time that the block takes from the time of the call."""
+        """Exclude the block's duration from the call's time."""
         started = self._clock.monotonic()
         try:
             yield
@@ -171,15 +171,15 @@ class Deadline:
         return _Part(self._clock, self)
 
     def without_waiting(self) -> Deadline:
-        """Return the deadline for the first part of the call, which is not allowed to wait.
+        """Return the deadline for the first part of the call, which must not wait.
 
-        If the call has no time limit of its own, only its waits are limited; the work done before
-        them is not interrupted.
+        If the call has no time limit of its own, the work in this part can take any time; only
+        waiting is ruled out.
         """
         return Deadline(self._clock, outer=self if self.is_fixed else None, may_wait=False)
 
     def end(self, waited_for: str) -> None:
-        """End the call now, because it has waited in vain for ``waited_for``."""
+        """End the call now, after it has waited in vain for ``waited_for``."""
         self.waited_for, self._end = waited_for, self._clock.monotonic()
 
     def over(self, vendor: str) -> ProviderTimeoutError:
@@ -208,7 +208,7 @@ class _Part(Deadline):
         self._end = self._clock.monotonic() + _SHARE * self._whole.left_s()
 
     def over(self, vendor: str) -> ProviderTimeoutError:
-        """Return the error for the whole call, because its time limit is the one that the caller knows."""
+        """Return the error for the whole call, because the caller knows only the call's time limit."""
         return self._whole.over(vendor)
 
 
@@ -223,7 +223,7 @@ def current_deadline(clock: Clock) -> Deadline:
 
 
 def check_time(vendor: str) -> None:
-    """Check that the caller's time limit has not expired, during work that does not query a vendor.
+    """Check, during work that does not query a vendor, that the caller's time limit has not expired.
 
     Args:
         vendor: Vendor whose answer is being processed, for the error.
@@ -246,7 +246,7 @@ def call_left_s() -> float:
 def call_time(clock: Clock, timeout_s: float | None) -> Iterator[None]:
     """Make the block a call with its own time limit, or a part of the current call.
 
-    Use this if the context ends with the caller; :func:`run_call` creates a context of its own.
+    Use this if the context ends with the caller; :func:`run_call` creates its own context.
 
     Args:
         clock: Clock that measures the time.
@@ -379,7 +379,7 @@ class OneCall:
 
     Attributes:
         requests: Number of HTTP requests sent so far.
-        answered_ms: Time of the last response by the vendor's clock, in UTC milliseconds; None if
+        answered_ms: Time of the latest response by the vendor's clock, in UTC milliseconds; None if
             the vendor sent none.
         late: Vendors that did not answer in time, each with the host that was queried; they are not
             queried again in this call.
@@ -417,7 +417,7 @@ _down: ContextVar[dict[str, dict[str, Attempt]] | None] = ContextVar("down", def
 
 @contextmanager
 def querying_once() -> Iterator[None]:
-    """Make calls in the block skip a vendor that an earlier call in it found to be down for the symbol."""
+    """Make calls in the block skip vendors that its earlier calls found to be down for the symbol."""
     outer = _down.get()
     token = _down.set({} if outer is None else outer)
     try:
@@ -427,7 +427,7 @@ def querying_once() -> Iterator[None]:
 
 
 def down_for(symbol: str) -> dict[str, Attempt]:
-    """Return the failed attempts at vendors that are down for a symbol; see :func:`querying_once`.
+    """Return the failed attempts to query vendors that are down for a symbol; see :func:`querying_once`.
 
     The attempts are keyed by vendor, and calls in the block add to them. Outside of such a block,
     the result is empty.

@@ -63,7 +63,7 @@ def check_address(url: str) -> None:
 
 
 def worded(exc: Exception, url: str) -> DataError:
-    """Convert an error from the HTTP library to one of this library's, without quoting its text."""
+    """Convert an error from the HTTP library to one of this library's errors, without quoting its text."""
     error = _worded(exc, url)
     if isinstance(error, TransientError):
         causes = list(_causes(exc))
@@ -78,7 +78,7 @@ def worded(exc: Exception, url: str) -> DataError:
 
 
 def _causes(exc: BaseException) -> Iterator[object]:
-    """Yield an error and all errors that it wraps as arguments, as ``reason`` or as its context."""
+    """Yield an error and all errors that it wraps: as arguments, as ``reason`` or as context."""
     causes: list[object] = [exc]
     for cause in causes:  # the list grows during the loop
         yield cause
@@ -129,7 +129,7 @@ def _worded(exc: Exception, url: str) -> DataError:
 
 
 def worded_by_name(exc: Exception, url: str) -> DataError:
-    """Convert an error from another HTTP library to one of this library's, based on its class name."""
+    """Convert an error from another HTTP library to one of this library's errors, by its class name."""
     place, name = where(url), type(exc).__name__
     if "Timeout" in name:
         return ProviderTimeoutError(f"{place} did not answer in time")

@@ -57,7 +57,7 @@ CircuitHook = Callable[[CircuitChange], None]
 
 
 class JobCalls:
-    """The calls of one job, whose number per vendor is limited across all of the job's tasks.
+    """One job's calls, whose number per vendor is limited across all of the job's tasks.
 
     Thread-safe. It also remembers which open circuits the job has logged, because each of them may
     reject hundreds of the job's calls.
@@ -96,7 +96,7 @@ _has_place: ContextVar[bool] = ContextVar("has_place", default=False)
 
 @contextmanager
 def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
-    """Run the block as one of the few calls that its job may make to ``vendor`` at the same time.
+    """Run the block as one of the few simultaneous calls that its job may make to ``vendor``.
 
     Their number follows from ``limits``, which apply in any case. Time spent waiting for the job's
     other calls does not count as this call's time, and meanwhile another task may compute. A nested

@@ -149,7 +149,7 @@ class HttpTransport:
         return response
 
     def _unheard(self, session: Any, request: HttpRequest) -> HttpResponse:
-        """Make the exchange while the HTTP library's log records are filtered; runs in its own context."""
+        """Make the exchange, in its own context, with the HTTP library's log records filtered."""
         sending.set(True)
         return self._exchange(session, request)
 
@@ -225,7 +225,7 @@ def too_large(place: str, max_bytes: int) -> ResponseFormatError:
 
 
 class _TimedReader(io.RawIOBase):
-    """A reader of a socket in which each read is limited to the time left for the request.
+    """A socket reader that limits each read to the time left for the request.
 
     The HTTP library's own timeout applies to each single read. With an occasional byte, a server
     could therefore extend a request forever within the status line, the headers or the end of a

@@ -168,7 +168,7 @@ def _is_dead(lease: LeaseRow) -> bool:
 
 
 def process_space() -> str:
-    """Return a name for this process's PID namespace: that of the host, or of a container on it."""
+    """Return a name for this process's PID namespace, which belongs to the host or a container."""
     try:
         return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
@@ -176,7 +176,7 @@ def process_space() -> str:
 
 
 def is_gone(pid: int) -> bool:
-    """Return whether a process on this machine is known to be dead; a reused process id looks alive."""
+    """Return whether a process on this machine is known to be dead. A reused process ID looks alive."""
     if sys.platform == "win32":  # os.kill would end the process there
         return False
     try:

@@ -172,7 +172,7 @@ class Limiter:
             self._state.finish(partial(self._state.run, settle))
 
     def charge(self, cost: int) -> None:
-        """Count units that were spent without a ticket, such as by requests hidden inside an SDK."""
+        """Count units that were spent without a ticket, for example by requests hidden inside an SDK."""
         if self._is_limited:
             charge = partial(self._charge, cost=cost)
             self._state.finish(partial(self._state.run, charge))
@@ -328,10 +328,10 @@ class Limiter:
         return self._state.run(partial(self._wait, cost=cost), write=False)[0]
 
     def used(self) -> dict[str, float]:
-        """Return the units that currently count, by window length: the key ``60s`` is for one minute."""
+        """Return the units that currently count, by window length, such as ``60s`` for one minute."""
 
         def count(tables: StateTables) -> dict[str, float]:
-            """Sum up the spent units and those of requests in flight."""
+            """Sum up the spent units and the units of requests in flight."""
             name = self._name(tables)
             windows, flying = tables.windows(name, self._limits), tables.on_their_way(name)
             return {f"{w.length_s:g}s": w.used(tables.now_s) + flying for w in windows}
@@ -372,7 +372,7 @@ class Limiter:
     def _entered(
         self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool
     ) -> DataError | None:
-        """Begin ``call`` and, if the limits allow that now, reserve the units of its first request."""
+        """Begin ``call`` and, if the limits allow it now, reserve the units for its first request."""
         call.reserved, refusal = None, call.enter(tables, write=write)
         if call.is_entered and self._is_limited:
             ticket, cost = first

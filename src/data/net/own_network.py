@@ -24,7 +24,7 @@ _SOON_S = 120.0
 
 @dataclass(frozen=True)
 class Contacts:
-    """The times when connections to vendors failed and when a vendor answered, on one clock.
+    """The times at which connections to vendors failed and at which a vendor responded, on one clock.
 
     Attributes:
         failed_s: Maps each vendor that has not answered since its last failure to the time of that
@@ -51,7 +51,7 @@ class Contacts:
         return any(now_s - self.failed_s[other] <= _SOON_S for other in self._others(vendor))
 
     def lifted_by(self, vendor: str) -> list[str]:
-        """Return the vendors whose failed connections no longer count once ``vendor`` has answered.
+        """Return the vendors whose failed connections no longer count once ``vendor`` has responded.
 
         These are the vendor itself and any other vendors to which connections failed at the same
         time.
@@ -66,7 +66,7 @@ class Contacts:
         return all(at <= self.answered_s for at in self.failed_s.values())
 
     def _others(self, vendor: str) -> Iterator[str]:
-        """Yield the other vendors that failed since the last answer, except for other hosts of ``vendor``."""
+        """Yield other vendors that failed since the last response, except for other hosts of ``vendor``."""
         for other, at in self.failed_s.items():
             if at > self.answered_s and other.partition("-")[0] != vendor.partition("-")[0]:
                 yield other

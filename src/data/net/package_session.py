@@ -36,7 +36,7 @@ class PackageCarrier:
 
 
 class CarrierSession(requests.Session):
-    """A stand-in for the HTTP library's session that sends everything over ``transport``.
+    """Replaces the HTTP library's session, sending everything over ``transport``.
 
     The package's requests are then limited, timed and verified like this library's own, and fail
     with the same errors; the package's own timeouts, redirects and retries have no effect. For use

@@ -114,7 +114,7 @@ class Window:
             self.entries.append(Spent(now_s, now_s, cost))
 
     def unknown(self, lost_s: float | None, now_s: float) -> float:
-        """Return the number of units to hold back if the record of units spent before ``lost_s`` is lost."""
+        """Return the units to hold back if the record of units spent before ``lost_s`` has been lost."""
         forgotten = lost_s is not None and now_s < lost_s + self.length_s
         return self.capacity * _UNKNOWN_SHARE if forgotten else 0.0
 
@@ -200,7 +200,7 @@ class QuotaReport:
         return max(0.0, counted - window.used(now_s) - flying)
 
     def meant(self, windows: Iterable[Window]) -> Window | None:
-        """Return the window that the vendor's count refers to; by default, the one-minute window."""
+        """Return the window to which the vendor's count refers; by default, the one-minute window."""
         length = self.length_s or _MINUTE_S
         return next((window for window in windows if window.length_s == length), None)
 

@@ -165,7 +165,7 @@ def _question(request: HttpRequest) -> dict[str, Any]:
 
 
 def _digest(question: Mapping[str, Any]) -> str:
-    """Return the digest in the names of a request's files; the request's path does not affect it."""
+    """Return the digest used in the names of a request's files; the request's path does not affect it."""
     named = {name: value for name, value in question.items() if name != "path"}
     return sha256(json.dumps(named).encode()).hexdigest()[:24]
 

@@ -85,7 +85,7 @@ def body_without_keys(body: bytes, secrets: Iterable[str]) -> bytes:
 
 
 def _words(secrets: Iterable[str]) -> list[str]:
-    """Return the words to mask, longest first; a secret ``Bearer x`` also yields ``x``."""
+    """Return the words to mask, longest first; a secret ``Bearer x`` also adds ``x``."""
     words = {word for secret in secrets for word in (secret, *secret.split())}
     long = [word for word in words if len(word) >= _SHORTEST_SECRET]
     raw = [word.encode("utf-8", "replace") for word in long]
@@ -174,7 +174,7 @@ def _pattern(word: str) -> re.Pattern[bytes]:
 
 
 def _letters(word: str) -> list[bytes]:
-    """Return a pattern for each letter, which matches it plain and as escaped in URLs, JSON and HTML."""
+    """Return a pattern per letter that matches it both plain and escaped as in URLs, JSON and HTML."""
     return [b"(?:" + b"|".join(dict.fromkeys(_written(letter))) + b")" for letter in word]
 
 

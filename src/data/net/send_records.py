@@ -70,7 +70,7 @@ Hook = Callable[[SendRecord], None]
 
 @dataclass
 class PendingRecords:
-    """Records of the responses to one query, held back in the thread that makes the query.
+    """The records of one query's responses, held back in the thread that makes the query.
 
     Attributes:
         vendor: Canonical name of the vendor that was queried.
@@ -82,7 +82,7 @@ class PendingRecords:
     _counted: BaseException | None = None
 
     def add(self, hook: Hook, record: SendRecord) -> None:
-        """Hold back the record of a successful attempt; pass that of a failed one to its hook immediately."""
+        """Hold back a successful attempt's record; pass a failed attempt's record to its hook at once."""
         self._is_last_answered = record.outcome == "ok"
         if self._is_last_answered:
             self._pending.append((hook, record))
@@ -90,7 +90,7 @@ class PendingRecords:
             hook(record)
 
     def note_shape(self, change: ShapeChange) -> None:
-        """Record that the last response has a different structure than its parser knows."""
+        """Record that the latest response has a structure unknown to its parser."""
         if self._is_last_answered and self._pending:
             hook, record = self._pending[-1]
             self._pending[-1] = hook, replace(record, shape=change)
@@ -155,7 +155,7 @@ def report(hook: Hook, record: SendRecord) -> None:
 
 
 def note_shape(vendor: str, change: ShapeChange) -> None:
-    """Record in the current query, if any, that the vendor's last response had an unexpected structure."""
+    """Record in the current query, if any, that the vendor's latest response has an unexpected structure."""
     answers = _current.get()
     if answers is not None and answers.vendor == vendor:
         answers.note_shape(change)

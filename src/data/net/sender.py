@@ -95,7 +95,7 @@ class Sender:
         return self._clock.now_ms()
 
     def over(self, transport: Transport | None, keys: Mapping[str, str] | None = None) -> Sender:
-        """Return a sender with the same policy and another transport.
+        """Return a sender with the same policy and a different transport.
 
         Args:
             transport: Transport to use; None for the same transport.
@@ -136,7 +136,7 @@ class Sender:
             endpoint: Endpoint that is called, such as ``bars/1d``.
             url: URL that is queried. Each URL has its own circuit, because a mirror may answer even
                 if the vendor's own host does not.
-            symbol: Requested symbol in the vendor's spelling; None if the call is not about a
+            symbol: The vendor's name for the requested symbol; None if the call is not about a
                 symbol.
             insist, is_trusted: See :class:`~.unknown_symbols.SymbolCheck`.
 
@@ -164,7 +164,7 @@ class Sender:
     def send(
         self, request: HttpRequest, *, vendor: str, classify: Classify = error_of
     ) -> HttpResponse:
-        """Send a request until there is a response that is not an error; return that response.
+        """Send a request, retrying until it succeeds, and return the response.
 
         The response's ``requests`` is the total number of requests sent.
 
@@ -175,7 +175,7 @@ class Sender:
 
         Raises:
             CircuitOpenError: Earlier in this user's call, the vendor did not answer in time.
-            DatabaseError: The call runs in a database's unit of work.
+            DatabaseError: The call was made inside a database unit of work.
             DataError: The error of the last attempt, with its ``provider`` set.
         """
         refuse_inside_unit(f"{vendor} would be sent a request")

@@ -246,7 +246,7 @@ def senders_of(
     on_attempt: Hook | None = None,
     on_circuit: CircuitHook | None = None,
 ) -> Senders:
-    """Return the senders of an installation, as its settings and rules define them.
+    """Return an installation's senders, as its settings and rules define them.
 
     The disk is not accessed.
     """

@@ -52,7 +52,7 @@ def look_at(paths: Sequence[Path], reading: str, clock: Clock | None = None) -> 
 
     Args:
         paths: Paths in a fixed order.
-        reading: Text that identifies the other inputs on which the bars depend.
+        reading: Fingerprint of the other inputs on which the bars depend.
         clock: Source of the time of the check; None for the system clock, which also sets the
             files' times.
     """

@@ -215,7 +215,7 @@ class State:
         return result
 
     def _times(self, db: sqlite3.Connection, write: bool) -> tuple[float, float]:
-        """Return the remembered time and the monotonic time; a writing transaction also stores the former."""
+        """Return the remembered time and the monotonic time; a writing transaction also stores the first."""
         wall_s = self.clock.now_ms() / 1000
         reading = Reading(wall_s, self.clock.monotonic(), self._owner, self._boot)
         anchor = read_anchor(db)
@@ -238,7 +238,7 @@ class State:
         return self._db
 
     def _is_there(self) -> bool:
-        """Return whether the open file still exists under its name, because folders get cleaned up."""
+        """Return whether the open file still exists under its name; folders get cleaned up."""
         return self._inode is not None and self._inode_now() == self._inode
 
     def _inode_now(self) -> int | None:
@@ -301,7 +301,7 @@ class State:
         self._unsaid = self._unsaid or f"{reason}; starting cautiously"
 
     def _say(self) -> None:
-        """Log a warning about a problem, but only about the first one."""
+        """Log a warning about the first problem, and ignore later problems."""
         if self._unsaid and not self._has_warned:
             self._has_warned = True
             _log.warning("shared limits in %s: %s", self._path.parent, self._unsaid)

@@ -154,7 +154,7 @@ class StateTables:
     # --- spent units -----------------------------------------------------------------------
 
     def windows(self, account: str, limits: Limits) -> list[Window]:
-        """Return a window for each of ``limits``, with the units that ``account`` has spent in it."""
+        """Return a window per limit, with the units that ``account`` has spent in it."""
         windows = windows_of(limits)
         for window in windows:
             rows = self._rows.execute(
@@ -182,30 +182,30 @@ class StateTables:
         )
 
     def forget_spent(self, account: str) -> None:
-        """Delete the units that ``account`` has spent, its requests in flight, and its pause."""
+        """Delete the account's spent units, its requests in flight and its pause."""
         for table in ("spent", "flights", "pauses"):
             self._rows.execute(f"DELETE FROM {table} WHERE who = ?", (account,))  # noqa: S608 - constant names
 
     # --- requests in flight ----------------------------------------------------------------
 
     def take_off(self, ticket: str, account: str, units: float, until_s: float) -> None:
-        """Record that a request of ``units`` is in flight, and will have ended by ``until_s``."""
+        """Record a request in flight, which costs ``units`` and will have ended by ``until_s``."""
         self._rows.execute(
             "INSERT INTO flights VALUES (?, ?, ?, ?)", (ticket, account, units, until_s)
         )
 
     def land(self, ticket: str) -> float:
-        """Remove a finished request from those in flight; return its units, or 0 if it is unknown."""
+        """Remove a finished request from the requests in flight; return its units, or 0 if it is unknown."""
         row = self._rows.execute("SELECT units FROM flights WHERE ticket = ?", (ticket,)).fetchone()
         self._rows.execute("DELETE FROM flights WHERE ticket = ?", (ticket,))
         return float(row[0]) if row else 0.0
 
     def on_their_way(self, account: str) -> float:
-        """Return the units of all requests of ``account`` that are in flight."""
+        """Return the units of all of the account's requests in flight."""
         return self._flying(account, "until_s > ?")
 
     def crashed(self, account: str) -> float:
-        """Remove the requests in flight that did not end in time, and return their units."""
+        """Remove the account's in-flight requests past their deadline, and return their cost."""
         units = self._flying(account, "until_s <= ?")
         if units:
             self._rows.execute(
@@ -220,7 +220,7 @@ class StateTables:
     # --- pauses ----------------------------------------------------------------------------
 
     def pause(self, account: str) -> Pause:
-        """Return the current or last pause of ``account``."""
+        """Return the account's current or last pause."""
         sql = "SELECT until_s, strikes FROM pauses WHERE who = ?"
         row = self._rows.execute(sql, (account,)).fetchone()
         return Pause(*row) if row else Pause()
@@ -263,7 +263,7 @@ class StateTables:
     # --- vendors that could not be connected to ---------------------------------------------
 
     def contacts(self) -> Contacts:
-        """Return the vendors to which connections failed, and the time of the first answer after that."""
+        """Return the vendors to which connections failed, and the time of the first response after that."""
         failed = dict(self._rows.execute("SELECT vendor, failed_s FROM unconnected"))
         return (
             Contacts(failed, float(read_fact(self._rows, "answered_s") or 0)) if failed else _NONE
@@ -274,7 +274,7 @@ class StateTables:
         self._rows.execute("INSERT OR REPLACE INTO unconnected VALUES (?, ?)", (vendor, self.now_s))
 
     def keep_answer(self, vendor: str, lifted: Iterable[str]) -> list[tuple[str, str]]:
-        """Record that a vendor answered, and close circuits that a failed network had opened.
+        """Record that a vendor responded, and close circuits that a failed network had opened.
 
         Args:
             vendor: Vendor that answered.
@@ -376,7 +376,7 @@ class StateTables:
     # --- days missing at vendors -----------------------------------------------------------
 
     def vendor_days(self) -> list[VendorDay]:
-        """Return the sessions whose bars a vendor lacks for most of its symbols, by vendor and day."""
+        """Return the sessions for which a vendor lacks bars for most of its symbols, by vendor and day."""
         rows = self._rows.execute(
             "SELECT vendor, calendar, timeframe, day, start_ms, end_ms, condition, symbols, lacking"
             " FROM lacking_days WHERE until_s > ? ORDER BY vendor, day, timeframe",

@@ -24,7 +24,7 @@ class SymbolCheck(NamedTuple):
     """A symbol requested from a vendor, with facts that decide whether to query the vendor at all.
 
     Attributes:
-        symbol: Symbol in the vendor's spelling.
+        symbol: The vendor's name for the symbol.
         address: Host and path that are queried; a mirror may know a symbol that the vendor's own
             host does not.
         insist: Whether to query the vendor even if it recently did not know the symbol.
@@ -82,5 +82,5 @@ def reported_again(before: Unknown | None, now_s: float) -> Unknown:
 
 
 def forgotten_s(now_s: float) -> float:
-    """Return the time such that rejections which expired before it are forgotten at ``now_s``."""
+    """Return the time before which rejections must have expired to be forgotten at ``now_s``."""
     return now_s - _FORGOTTEN_S

@@ -45,7 +45,7 @@ class VendorStatus:
         pause: Pause that the vendor demanded.
         circuit: Circuit of the endpoint.
         lost_s: Time before which the record of spent units is lost; None if it is complete.
-        budget_s: Seconds that a single request may wait at most.
+        budget_s: Maximum number of seconds that a single request may wait.
         spent_s: Seconds that simulated requests have taken since ``now_s``, including waits.
     """
 

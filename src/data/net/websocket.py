@@ -161,7 +161,7 @@ def library() -> Any:
 
 
 def _bundle(url: str) -> dict[str, str]:
-    """Return the options for the certificates that are also used for HTTP requests."""
+    """Return the options for using the same certificates as for HTTP requests."""
     # The library's own variable takes precedence; the library reads it by itself.
     path = None if is_set("WEBSOCKET_CLIENT_CA_BUNDLE", None) else certificates(url)
     if path is None:
@@ -292,7 +292,7 @@ class _Socket:
             return _worded(error, self._library, f"the connection to {self._shown} was lost")
 
     def _closed(self, data: bytes) -> DataError:
-        """Return the error for a close frame, whose text is the vendor's and is therefore not quoted."""
+        """Return the error for a close frame. The frame's text is not quoted, because it is the vendor's."""
         code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
         return UnavailableError(f"{self._shown} closed the connection with code {code}")
 

@@ -69,7 +69,7 @@ class VendorPaused(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ShapeChanged(Event):
-    """An answer differs from its parser's expectation; reported once per vendor and day (UTC).
+    """A response differs from its parser's expectation; reported once per vendor and day (UTC).
 
     Attributes:
         vendor: Vendor that was queried.
@@ -84,7 +84,7 @@ class ShapeChanged(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitOpened(Event):
-    """One service of a vendor, ``door``, failed too often; no process uses it for a while.
+    """A vendor's service (``door``) failed too often; no process uses it for a while.
 
     ``seconds`` is the time until one caller may try again; ``reason`` is the last failure.
     """
@@ -97,7 +97,7 @@ class CircuitOpened(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitClosed(Event):
-    """One service of a vendor, ``door``, answers again after its circuit breaker was open."""
+    """A vendor's service (``door``) responds again after its circuit breaker was open."""
 
     vendor: str
     door: str
@@ -105,7 +105,7 @@ class CircuitClosed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class FellBack(Event):
-    """``rows`` bars came from ``vendor`` because the vendors before it, ``others``, lacked them."""
+    """``rows`` bars came from ``vendor`` because the preferred vendors (``others``) lacked them."""
 
     vendor: str
     others: tuple[str, ...]
@@ -114,7 +114,7 @@ class FellBack(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerIncomplete(Event):
-    """An answer is incomplete; ``trouble`` has one sentence for each thing that is missing."""
+    """An answer is incomplete; ``trouble`` contains one sentence per missing thing."""
 
     trouble: tuple[str, ...]
 
@@ -155,7 +155,7 @@ class SplitFound(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class VendorDayLacking(Event):
-    """A session was found to be missing for most symbols of a vendor.
+    """A session was found to be missing for most of a vendor's symbols.
 
     Attributes:
         vendor, bars, day: Vendor, timeframe of the bars, session date (ISO).

@@ -113,7 +113,7 @@ _process = os.urandom(3).hex()
 
 
 def request_id(number: int) -> str:
-    """Return the id of a call in log records, which is unique even if processes share a log."""
+    """Return a call's ID for log records, which is unique even if processes share a log."""
     return f"{_process}-{number:x}"
 
 
@@ -145,7 +145,7 @@ def asking(vendor: str) -> Iterator[None]:
 def carried(function: Callable[[A], R]) -> Callable[[A], R]:
     """Return a function that runs ``function`` in the current context, even in another thread.
 
-    Warnings from ``function`` point at the line of the user's program that made the current call.
+    Warnings from ``function`` point to the line of the user's program that made the current call.
     """
     with working_for(called_from()):
         context = contextvars.copy_context()
@@ -153,9 +153,9 @@ def carried(function: Callable[[A], R]) -> Callable[[A], R]:
 
 
 def following(function: Callable[P, R]) -> Callable[P, R]:
-    """Return ``function`` such that its log records belong to the current request in any thread.
+    """Wrap ``function`` so that its log records belong to the current request in any thread.
 
-    Its warnings point at the line of the user's program that made the current call. Use this for
+    Its warnings point to the line of the user's program that made the current call. Use this for
     threads that outlive the call that starts them: the rest of the call's context is not copied.
     """
     subject, place = current.get(), called_from()
@@ -221,12 +221,15 @@ class _Masking(logging.Formatter):
 
 @lru_cache(512)
 def _forms(secret: str) -> tuple[str, ...]:
-    """Return an API key as it is, and in each URL-encoded form that addresses may contain."""
+    """Return an API key unchanged, and in each URL-encoded form that addresses may contain."""
     return secret, quote(secret, safe=""), quote(secret), quote_plus(secret)
 
 
 class TextFormatter(_Masking):
-    """One line for people: level, logger, message, then the request in brackets."""
+    """Formats a record as one human-readable line.
+
+    The line has the level, the logger, the message and then the request in brackets.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, followed by a traceback, if any."""

@@ -54,7 +54,7 @@ class Timings:
         return sum(self._classes)
 
     def quantile(self, share: float) -> float | None:
-        """Return the duration that a fraction ``share`` of all durations do not exceed.
+        """Return the ``share`` quantile of the durations.
 
         None if no duration was counted.
         """
@@ -187,7 +187,7 @@ class Metrics:
             counts.wait("limit", waited_s)
 
     def reshaped(self, vendor: str, changes: Iterable[str], day: int) -> bool:
-        """Count one answer with an unexpected shape; return True if it is the first of the day.
+        """Count one response with an unexpected shape; return True if it is the first of the day.
 
         Args:
             vendor: Vendor that was queried.
@@ -221,12 +221,12 @@ class Metrics:
             self._failed[error] += 1
 
     def scored(self, vendor: str, score: float) -> None:
-        """Record the score of a vendor's last answer, 0 to 1."""
+        """Record the score (0 to 1) of a vendor's latest answer."""
         with self._lock:
             self._vendors.setdefault(vendor, _Vendor()).score = score
 
     def troubled(self, gaps: int, flagged: int) -> None:
-        """Count one incomplete or flawed answer, its gaps, and its rows with a quality flag."""
+        """Record an incomplete or flawed response, with its numbers of gaps and of flagged rows."""
         with self._lock:
             self._troubles.update(incomplete=1, gaps=gaps, flagged=flagged)
 

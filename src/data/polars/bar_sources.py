@@ -88,7 +88,7 @@ class Around(NamedTuple):
     """The limits for reading more bars than a query needs, because later queries will need them.
 
     Attributes:
-        span: Range of stamps of the query's bars and of the later bars that may be read ahead.
+        span: Range of timestamps of the query's bars and of later bars that may be read ahead.
         horizon_ms: Instant by which all of the query's bars have closed.
         until_ms: Instant by which a bar must have closed to be read ahead.
         back: Stamp of the earliest bar that may be read.
@@ -141,7 +141,7 @@ class PortalSource(ABC):
     def read(
         self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
     ) -> Read:
-        """Return the bars with stamps in a span; an asset in ``ends`` has only bars before its end.
+        """Return the bars with timestamps in a span; an asset in ``ends`` gets only bars before its end.
 
         Raises:
             DataPortalError: The bars cannot be obtained, or are invalid.
@@ -240,7 +240,7 @@ class ManagerBars(PortalSource):
         return wider if is_same else query
 
     def _since(self, name: str, timeframe: Timeframe, around: Around) -> int:
-        """Return the earliest stamp from which all bars up to the query's first bar are stored."""
+        """Return the earliest timestamp from which all bars up to the query's first bar are stored."""
         wider = self._further_back(self._query(name, timeframe, around.span), around.back)
         before = Span(wider.span.start, around.span.start)
         if before.is_empty:
@@ -343,7 +343,7 @@ def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _series_of(attrs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield the symbol and timeframe of each series in the answers and of the series behind it."""
+    """Yield the symbol and timeframe of each series in the answers, and of any series it is built from."""
     for facts in attrs:
         yield facts["symbol"], facts["timeframe"]
         if made_of := facts.get("derived_from"):
@@ -428,7 +428,7 @@ class PolarsBars(PortalSource):
     def _fetch(
         self, assets: Assets, timeframe: Timeframe, start: pd.Timestamp, end: pd.Timestamp
     ) -> Any:
-        """Return a frame of the bars from ``start`` to ``end``, both included."""
+        """Return a frame with the bars from ``start`` to ``end``, both inclusive."""
 
     def _from(self, method: Any, where: dict[str, Any]) -> Any:
         """Call a method of the user's cache manager; its errors become this library's."""
@@ -578,7 +578,7 @@ class ReaderBars(PolarsBars):
 def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[None]:
     """Convert errors raised by user code to this library's errors.
 
-    Errors that are already of this library pass through unchanged.
+    This library's own errors pass through unchanged.
 
     Args:
         what: Description of the failure, for the message.
@@ -635,9 +635,9 @@ def bars_of(
         frame: Frame with ``timestamp`` or ``date``, with ``symbol`` or ``sid`` if there are several
             keys, and with ``open high low close``; a missing ``volume`` becomes NaN.
         keys: Symbols or sids of the requested assets, as in the frame.
-        timeframe: Timeframe of the bars; the stamps of daily bars are the dates in the column's
+        timeframe: Timeframe of the bars; the timestamps of daily bars are the dates in the column's
             time zone.
-        span: Range of the requested stamps.
+        span: Range of the requested timestamps.
         about: Name of the source of the frame, for messages.
 
     Raises:
@@ -686,7 +686,7 @@ def _is_number(dtype: pl.DataType) -> bool:
 
 
 def _stamps(name: str, dtype: pl.DataType, timeframe: Timeframe) -> pl.Expr:
-    """Return the stamps of bars in UTC milliseconds; for daily bars, 00:00 UTC of the date."""
+    """Return the bars' timestamps in UTC milliseconds; for daily bars, 00:00 UTC on the date."""
     import polars as pl
 
     column = pl.col(name)

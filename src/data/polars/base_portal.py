@@ -75,7 +75,7 @@ _NOTHING_GIVEN = "a portal needs a data_source, or a daily_reader or minute_read
 
 
 class PortalQuestion(NamedTuple):
-    """The checked arguments of one call of a portal.
+    """The checked arguments of one portal call.
 
     Attributes:
         assets, timeframe: Assets and timeframe of the bars.
@@ -99,7 +99,7 @@ class PortalQuestion(NamedTuple):
 
 
 class VisiblePanel(NamedTuple):
-    """A panel, and the instant up to which the caller may see bars, for each group of the panel."""
+    """A panel and, for each of its groups, the instant up to which the caller may see bars."""
 
     panel: Panel
     horizons: tuple[int, ...]
@@ -280,7 +280,7 @@ class BasePortal(ABC, Generic[S, F]):
     # --- answers --------------------------------------------------------------------------------
 
     def get_spot_value(self, assets: Any, field: str, dt: Any, data_frequency: str) -> S:
-        """Return the value of the last closed bar for each asset, in the order of the assets.
+        """Return the value of each asset's last closed bar, in asset order.
 
         On a day without a session, the last closed bar is that of the last session. A value is null
         if the asset has no bar where its calendar expects the last one.
@@ -507,7 +507,7 @@ class BasePortal(ABC, Generic[S, F]):
         place = called_from()
 
         def load() -> VisiblePanel:
-            """Read the panel; warnings point at the line of user code that awaits it."""
+            """Read the panel; warnings point to the line of user code that awaits it."""
             with working_for(place):
                 return self._loaded(question)
 

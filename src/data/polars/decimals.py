@@ -107,7 +107,10 @@ def _sizes(frame: pl.DataFrame, names: list[str]) -> dict[str, float]:
 
 
 def _rounded(column: pl.Series) -> int:
-    """Return the number of values with more than eight decimals; no value may be large."""
+    """Return the number of values with more than eight decimals.
+
+    Values must be small enough to be multiplied by 10**8 without losing digits.
+    """
     values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     count, units = 0, np.empty(_BLOCK)
     # In numpy, because Polars divides by multiplying with the reciprocal; in blocks that stay in

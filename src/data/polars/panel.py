@@ -70,7 +70,7 @@ class Moment(NamedTuple):
 
     @property
     def last_ms(self) -> int:
-        """The instant itself or, for a date, the end of its UTC day."""
+        """The instant itself or, for a date, the end of the UTC day."""
         return self.ms if self.day is None else self.ms + DAY_MS
 
 
@@ -82,7 +82,7 @@ def _session_end(calendar: MarketCalendar, day: date) -> int:
 
 
 class AssetBars(NamedTuple):
-    """The bars for one asset, in ascending order and with unique stamps.
+    """The bars for one asset, in ascending order and with unique timestamps.
 
     ``values`` has a row for each of :data:`FIELDS`.
     """
@@ -109,11 +109,11 @@ class Market:
 
 @dataclass(frozen=True)
 class PanelGroup:
-    """The bars for one market's assets: a row for each bar that is expected or that exists.
+    """The bars for one market's assets, with a row for each expected or existing bar.
 
     Attributes:
         market: Market of the assets.
-        stamps: Stamps of the rows, ascending.
+        stamps: Timestamps of the rows, ascending.
         closes: Time at which each row has closed, ascending.
         values: Array of shape (fields, rows, assets); NaN if there is no value.
     """
@@ -129,7 +129,7 @@ class PanelGroup:
 
 
 class PanelWindow(NamedTuple):
-    """A part of a panel: the stamps of its rows, and an array of values of shape (rows, assets)."""
+    """A part of a panel: its rows' timestamps, and an array of values of shape (rows, assets)."""
 
     stamps: Stamps
     values: Floats
@@ -219,7 +219,7 @@ class Panel:
 
 
 def grid_of(market: Market, timeframe: Timeframe, stamps: Stamps) -> BarGrid:
-    """Return the time grid that fits a market's stamps; vendors align bars to different times."""
+    """Return the time grid that fits a market's timestamps; vendors align bars to different times."""
     grids = [BarGrid(market.calendar, timeframe, anchor) for anchor in _ANCHORS]
     if timeframe.is_intraday and len(stamps) and not grids[0].aligned(stamps).all():
         return max(grids, key=lambda grid: int(grid.aligned(stamps).sum()))
@@ -237,7 +237,7 @@ def group_of(
 
     Args:
         market, timeframe: Market and timeframe of the bars.
-        span: Range of stamps in which there is a row for each bar that the calendar expects.
+        span: Range of timestamps in which there is a row for each bar that the calendar expects.
         bars: Bars for each asset; None for an asset without bars.
         until_ms: Instant by which a bar must have closed to be included.
     """
@@ -268,7 +268,7 @@ def known_until(market: Market, group: PanelGroup, timeframe: Timeframe, until_m
 
 
 def start_of(market: Market, timeframe: Timeframe, horizon_ms: int, count: int) -> int:
-    """Return the stamp of the ``count``-th row before an instant, or an earlier stamp.
+    """Return the timestamp of the ``count``-th row before an instant, or an earlier one.
 
     If the calendar is unknown, the stamp is an estimate, which allows for a market that is closed
     at night and on five days in fourteen.
@@ -283,7 +283,7 @@ def start_of(market: Market, timeframe: Timeframe, horizon_ms: int, count: int) 
 
 
 def end_of(market: Market, timeframe: Timeframe, until_ms: int) -> int:
-    """Return the first stamp after the last bar that can have closed by an instant."""
+    """Return the first timestamp after the last bar that can have closed by an instant."""
     if market.is_known:
         return first_unclosed(market.calendar, timeframe, until_ms)
     return until_ms + 1

@@ -56,7 +56,7 @@ class ReadAhead:
 
     @property
     def nbytes(self) -> int:
-        """Number of bytes that the answers use in memory."""
+        """Memory used by the answers, in bytes."""
         return sum(8 * len(a.table) * (len(a.table.columns) + 1) for a, _ in self.answers)
 
 
@@ -77,7 +77,7 @@ class Shown:
 
     @property
     def nbytes(self) -> int:
-        """Number of bytes that the answers use in memory."""
+        """Memory used by the answers, in bytes."""
         return self._read.nbytes
 
     def add(self, horizons: tuple[int, ...], rows: int) -> None:

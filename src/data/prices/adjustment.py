@@ -262,7 +262,7 @@ def needed(first: date, source: Basis, goal: Basis) -> Span:
 
 @dataclass(frozen=True)
 class BasisConversion:
-    """Conversion of the rows at ``stamps`` to the basis ``goal``."""
+    """Converts the rows at ``stamps`` to the basis ``goal``."""
 
     stamps: Stamps
     actions: tuple[Action, ...]
@@ -454,7 +454,7 @@ def _product(value: float, top: int, bottom: int) -> float:
 
 
 class LastSession(NamedTuple):
-    """The last daily bars before an ex-date, ending with that of the session before it."""
+    """The last daily bars before an ex-date, up to the session before it."""
 
     table: BarTable
     parts: Sequence[BasisPart]

@@ -68,12 +68,12 @@ def is_price(value: float) -> bool:
 
 
 def is_trade(trade: Trade) -> bool:
-    """Return whether the values can be those of a trade; the size is required but may be 0."""
+    """Return whether the values can be a trade's; the size is required but may be 0."""
     return is_price(trade[1]) and 0 <= trade[2] <= HIGHEST_VOLUME
 
 
 def is_bar(bar: Bar | LiveBar) -> bool:
-    """Return whether the values can be those of a bar; the same as :func:`are_bars`, for one row."""
+    """Return whether the values can be a bar's, like :func:`are_bars` but for one row."""
     first, high, low, last, volume = bar[1:6]
     # Comparisons with NaN are false, so each of these rejects it; only the volume may be NaN.
     # Hardly any bar needs the tolerance.
@@ -165,5 +165,5 @@ def latest_live(timeframe: Timeframe, now_ms: int) -> int:
 
 
 def _early_ms(timeframe: Timeframe) -> int:
-    """Return how many milliseconds before its timestamp a bar can begin; 0 for intraday bars."""
+    """Return how early (in milliseconds) a bar can begin before its timestamp; 0 for intraday bars."""
     return 0 if timeframe.is_intraday else _EARLY_SESSION_MS

@@ -133,7 +133,7 @@ def obstacle(
 
 
 def has_known_hours(timeframe: Timeframe, session: str, calendar: MarketCalendar) -> bool:
-    """Return whether intraday bars have hours that the calendar knows, or can be cut to such."""
+    """Return whether intraday bars have hours that the calendar knows, or can be cut to such hours."""
     if session in ("", "regular") or calendar.name in (ALWAYS_OPEN, FOREX):
         return True
     return session == "extended" and timeframe.longest_ms <= _FINE_MS
@@ -195,7 +195,7 @@ def _place(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -
 
 
 def _coincide(source: Timeframe, calendar: MarketCalendar | None, span: Span | None) -> bool:
-    """Return whether most bars begin at the same times if counted on the clock or from the open."""
+    """Return whether most bars begin at the same times in both alignments: to the clock and to the open."""
     if calendar is None or span is None:
         return False
     recent = Span(max(span.start, span.end - _HOURS_SEEN_MS), span.end)

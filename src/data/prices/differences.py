@@ -146,7 +146,7 @@ def compare(
     """Compare two ascending tables over the same span and name the differences.
 
     Args:
-        ours: Stored bars, or those of the first of two vendors.
+        ours: Stored bars, or the first of two vendors' bars.
         theirs: Bars to compare with, in the same basis.
         terms: Terms of the comparison.
     """
@@ -306,7 +306,7 @@ def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
 
 
 def _ratio_of(factor: float, split: Action | None) -> Fraction | None:
-    """Return the split ratio that explains ``factor``: that of the known split, or a common one."""
+    """Return the split ratio that explains ``factor``: the known split's ratio, or a common one."""
     if split is not None:
         return split.ratio if abs(factor / split.ratio - 1) <= _NEAR_SPLIT else 1 / split.ratio
     small = Fraction(min(factor, 1 / factor)).limit_denominator(_LARGEST_TERM)

@@ -116,7 +116,7 @@ class ActionEvent:
         return len(self.silent) != reporters and all(self._votes(r) < votes for r in rivals)
 
     def action(self, vendor: str = "") -> Action:
-        """Return the report that counts; in a tie, that of ``vendor``, for use with its bars."""
+        """Return the report that counts; in a tie, the report from ``vendor``, whose bars it is for."""
         return self._word(vendor).action
 
     def dissent(self, used: Action) -> list[Action]:
@@ -138,7 +138,7 @@ class ActionEvent:
         return min(like, key=lambda w: (w.action.ex_date.weekday() >= _SATURDAY, _coarseness(w)))
 
     def _votes(self, word: _Word) -> tuple[int, int]:
-        """Return how many vendors report the same value, and how many the same date."""
+        """Return how many vendors report the same value, and how many report the same date."""
         sources = {w.action.source for w in self.words if w.is_value(word)}
         return len(sources), len({w.action.source for w in self.words if w.is_date(word)})
 

@@ -49,12 +49,12 @@ _EMA_PERIODS, _RSI_PERIODS = 10, 20
 
 
 def close(bars: Columns, period: int) -> float:
-    """Return the close of the last bar; NaN if there is no bar."""
+    """Return the last bar's close; NaN if there is no bar."""
     return float(bars["close"][-1]) if len(bars["close"]) else math.nan
 
 
 def change(bars: Columns, period: int) -> float:
-    """Return the change in percent from the close ``period`` bars ago to the last close.
+    """Return the percentage change from the close ``period`` bars ago to the latest close.
 
     ``100 * (close[0] / close[-period] - 1)``, the *rate of change* (J. J. Murphy, Technical
     Analysis of the Financial Markets, 1999, chapter 10). NaN if there are too few bars.

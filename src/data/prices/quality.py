@@ -58,7 +58,7 @@ class Checked:
             row, identical or not. The last good one is kept.
         outside: Number of rows dropped because they are outside the span.
         unsorted: Whether the rows were not in ascending order.
-        problems: Descriptions for people, at most ``MAX_PROBLEMS``.
+        problems: Human-readable descriptions, at most ``MAX_PROBLEMS``.
         score: From 0 to 1, the product of four fractions: good rows among good, bad and off-grid
             ones; received among expected bars, good or bad (1 if none was expected); timestamps
             without contradicting duplicates; good rows that do not lack a declared volume. Rows
@@ -162,7 +162,7 @@ def check(
 
 
 def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
-    """Return one row for each timestamp, ascending: the last good one, or else the last one.
+    """Return one row per timestamp, ascending: the last good row, or else the last row.
 
     The third value is the timestamps whose rows contradict each other.
     """
@@ -277,7 +277,7 @@ def _times(stamps: Stamps) -> list[str]:
 
 
 def _absent(wanted: Stamps, there: Stamps) -> int:
-    """Return the number of timestamps in ``wanted`` that are missing from the ascending ``there``."""
+    """Count the timestamps in ``wanted`` that are missing from the ascending ``there``."""
     return int(np.count_nonzero(~among(wanted, there)))
 
 

@@ -47,7 +47,7 @@ class Incomplete(NamedTuple):
 
 @dataclass(frozen=True)
 class Resampled:
-    """The target bars that were built, and those that could not be.
+    """The target bars that were built, and the target bars that could not be built.
 
     Attributes:
         table: Complete bars.
@@ -209,7 +209,7 @@ class _Sides(NamedTuple):
 
 @dataclass(frozen=True)
 class _Bins:
-    """The bars to build, and the parts that the calendar expects in them, all ascending.
+    """The bars to build, and the source bars (parts) that the calendar expects in them, all ascending.
 
     Attributes:
         stamps, closes, ends: Timestamp, close and end of each bar. The end is when its time has
@@ -242,7 +242,7 @@ class _Bins:
     def known_parts(
         self, rows: Stamps, places: Positions, answered: slice | None, step_ms: int
     ) -> Mask:
-        """Return a mask of the known parts: those with a row or, if given, all in ``answered``.
+        """Return a mask of the known parts: all parts in ``answered`` if given, else parts with a row.
 
         An off-grid row makes the parts that it overlaps unknown.
         """
@@ -305,7 +305,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
 
 
 def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
-    """Return when the time of each bar ends: at its close or, for days, after its last date."""
+    """Return the end of each bar's time: its close or, for daily or longer bars, its last date's end."""
     if target.is_intraday:
         return closes
     if target.step_ms is not None:

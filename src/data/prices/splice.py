@@ -72,7 +72,7 @@ _EVER = 2**62
 
 
 class SpliceStep(NamedTuple):
-    """Factor for the prices of bars before ``before_ms``; for a split, their volume is divided by it."""
+    """A factor for the prices of bars before ``before_ms``; for a split, it divides their volume."""
 
     before_ms: int
     factor: Fraction
@@ -120,7 +120,7 @@ class Verdict:
         ratio: Median ratio of new to stored close prices; NaN without a common bar.
         spread: Median absolute deviation from the ratio, relative to it.
         common: Number of bars compared.
-        summary: Description of the result for people.
+        summary: Human-readable description of the result.
         fix: Correction that would explain a constant factor, or None.
     """
 
@@ -171,7 +171,7 @@ def settle(
 
 
 def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
-    """Return whether the stored bars on one side prove that the new ones need ``fix``.
+    """Return whether the stored bars on one side prove that the new bars need ``fix``.
 
     This requires that the bars are equal with the correction, that some fit better than without it
     and none fits worse, and that the stored bars have no jump of their own, which they would have
@@ -190,9 +190,9 @@ def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
 
 
 def _jumps(stored: BarTable, step: SpliceStep) -> bool:
-    """Return whether closes jump on the split's day, in either direction, by about its ratio.
+    """Return whether the close jumps on the split date, in either direction, by about its ratio.
 
-    A jump of at least half the logarithm of the ratio is enough.
+    It is enough if the logarithm of the close changes by more than half the logarithm of the ratio.
     """
     place = int(np.searchsorted(stored.stamps, step.before_ms))
     if not step.is_split or not 0 < place < len(stored):
@@ -244,7 +244,7 @@ def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
 
 
 def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> Verdict:
-    """Return the verdict, adding the cause of its constant factor and the correction if one is found.
+    """Return the verdict; if a cause of its constant factor is found, add the cause and the correction.
 
     ``first_ms`` is the timestamp of the first bar that was compared.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def listening(listener: Listener | None) -> Iterator[Listener | None]:
-    """Yield the caller's ``progress=``; if that is None, a progress bar, if anyone can see it."""
+    """Yield the caller's ``progress=``; if it is None, yield a progress bar, if anyone can see it."""
     if listener is not None or not _is_seen():
         yield listener
         return

@@ -66,7 +66,7 @@ Listener = Callable[[Progress], object]
 
 @dataclass
 class _Pace:
-    """One vendor's pace: its start time, and how many parts of its work are done and how many left.
+    """One vendor's pace: its start time, and how many parts of its work are done and how many remain.
 
     ``planned_s``: Seconds planned for all parts; None if unknown.
     """
@@ -91,7 +91,7 @@ class _Pace:
 
 @dataclass(frozen=True)
 class Running(Generic[T]):
-    """An item that is being worked on, and for how many seconds it has been."""
+    """An item being worked on, and the number of seconds spent on it so far."""
 
     item: T
     seconds: float
@@ -131,7 +131,7 @@ class JobProgress:
         self._pace(vendor).planned_s = seconds
 
     def _pace(self, vendor: str) -> _Pace:
-        """Return the pace of a vendor; the first call starts its clock."""
+        """Return a vendor's pace; the first call starts its clock."""
         return self._paces.setdefault(vendor, _Pace(self._clock.monotonic()))
 
     def advance(self, vendor: str, parts: int) -> None:
@@ -140,7 +140,7 @@ class JobProgress:
         pace.done, pace.left = pace.done + parts, pace.left - parts
 
     def end_one(self, vendor: str) -> None:
-        """Count one item as finished, and with it one part of the vendor's work."""
+        """Count one item, and one part of the vendor's work, as finished."""
         self.done += 1
         self.parts_done += 1
         self.advance(vendor, 1)
@@ -162,7 +162,7 @@ class JobProgress:
 
         Args:
             result: Result of the series that has waited longest.
-            running: Running tasks, those that have run longest first.
+            running: Running tasks, longest-running first.
             vendor: Vendor that the first task is querying; may be empty.
             wait: Last wait of the first task; None if there was none.
         """

@@ -114,7 +114,7 @@ class SeriesResult:
 
 
 def _lacking(provenance: Mapping[str, Any]) -> str:
-    """Return why an answer is incomplete: its first gap, or the fact that a substitute answered."""
+    """Return why an answer is incomplete: its first gap, or that a substitute was used."""
     gaps = provenance.get("gaps") or ()
     if first := next((gap for gap in gaps if gap["reason"] != UNASKED), None):
         return f"no bars {first['start']}..{first['end']}: {sentence(first['reason'])}"
@@ -249,7 +249,7 @@ def _step(first: SeriesResult) -> str:
 def requests_between(
     before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]
 ) -> dict[str, dict[str, int]]:
-    """Return how many requests each vendor was sent and answered between two counts."""
+    """Return how many requests were sent to each vendor, and answered, between two counts."""
     counted: dict[str, dict[str, int]] = {}
     for vendor, (sent, good) in after.items():
         sent_before, good_before = before.get(vendor, (0, 0))

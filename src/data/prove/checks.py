@@ -49,7 +49,7 @@ class Proof(NamedTuple):
 
 
 def killed(stage: Stage) -> Observation:
-    """Kill processes at a dozen moments between a vendor's answer and the end of the call."""
+    """Kill processes at a dozen moments between a vendor's response and the end of the call."""
     kept: list[int] = []
     broken: list[str] = []
     old = new = in_time = 0
@@ -132,7 +132,7 @@ def two_writers(stage: Stage) -> Observation:
 
 
 def hole(stage: Stage) -> Observation:
-    """Let a vendor lack two hours that another vendor has at different prices; later, add them."""
+    """Let a vendor lack two hours that another vendor has at different prices, and add them later."""
     lacks = frozenset({_MONDAY + 5 * HOUR, _MONDAY + 6 * HOUR})
     binance, yahoo = stage.server.vendors["binance"], stage.server.vendors["yahoo"]
     if stage.is_broken("hole"):
@@ -191,7 +191,7 @@ def half_bar(stage: Stage) -> Observation:
 
 
 def split(stage: Stage) -> Observation:
-    """Fetch the daily bars before a split, and those after it once the split is known."""
+    """Fetch the daily bars before a split, and the bars after it once the split is known."""
     share, start = stage.server.vendors["share"], _MONDAY - 14 * DAY
     until, last = _EX_DAY - 4 * DAY, _EX_DAY + 11 * DAY
     stage.set_time(_EX_DAY - 3 * DAY)
@@ -391,12 +391,12 @@ def _damage(stage: Stage, do: str) -> list[str]:
 
 
 def _day(day: int) -> list[str]:
-    """Return the arguments that request the hourly bars of a day."""
+    """Return the arguments for requesting a day's hourly bars."""
     return [_COIN, _HOURS, _date(day), _date(day)]
 
 
 def _hours(day: int) -> list[Row]:
-    """Return the correct hourly bars of a day."""
+    """Return the correct hourly bars for a day."""
     return [ScriptedVendor().true(HOUR, day + n * HOUR, day + DAY) for n in range(24)]
 
 

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 @dataclass
 class ScriptedVendor:
-    """The changes that a vendor makes to its correct bars before it sends them.
+    """The changes that a simulated vendor makes to its correct bars before sending them.
 
     Attributes:
         scale: Factor for every price, because two venues never trade at the same price.
@@ -53,7 +53,7 @@ class ScriptedVendor:
     answered: threading.Event = field(default_factory=threading.Event)
 
     def true(self, step: int, at: int, now: int) -> Row:
-        """Return the correct bar that opens at ``at``, as it is at ``now``; ``step`` is its length."""
+        """Return the true bar that opens at ``at``, as of ``now``; ``step`` is its length."""
         lasts = LASTS if self.split is not None else step
         part = min(1.0, (now - at) / lasts)
         first, last = (round(_price(at + n * lasts * part) * self.scale, 2) for n in (0, 1))

@@ -48,7 +48,7 @@ _NO_SESSION = "no session by the market's calendar"
 
 @dataclass(frozen=True)
 class ClassifiedGap:
-    """A span of a series without bars, and the reason.
+    """A span without bars in a series, and the reason.
 
     Attributes:
         series: Series with the gap.
@@ -261,7 +261,7 @@ class _Classifier:
         return self._command(start, end)
 
     def _by_days(self, gap: ClassifiedGap, days: Sequence[VendorDay]) -> Iterator[ClassifiedGap]:
-        """Split a gap into the sessions that its vendor lacks for most symbols, and the rest."""
+        """Split a gap into sessions that its vendor lacks for most symbols, and the rest."""
         own = [day for day in days if day.vendor in gap.vendors] if gap.may_be_filled else []
         outages = [(span, day) for day in own for span in intersect([gap.span], [day.span])]
         if not outages:

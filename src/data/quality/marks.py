@@ -176,7 +176,7 @@ def refreshed(
     timeframe: str,
     wishes: Wishes,
 ) -> T:
-    """Fetch an answer again, then mark those of its bars that the series as a whole proves wrong.
+    """Refetch an answer, then mark those of its bars that the whole series proves wrong.
 
     Args:
         services: Services of the installation.

@@ -199,7 +199,7 @@ def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[Qualit
 
 
 def _quarantined(client: BarsClient, key: SeriesKey, span: Span, stored: Stamps) -> dict[int, str]:
-    """Return the invalid rows that no bar has replaced since: a reason for each timestamp."""
+    """Return the invalid rows that have not been replaced by a bar since: a reason per timestamp."""
     rows = {
         bar.stamp_ms: reason
         for bar, reason in client.quarantined(key).rows
@@ -306,7 +306,7 @@ def _expected(
     table: BarTable,
     coverage: Iterable[CoverageSpan],
 ) -> tuple[Stamps | None, Stamps]:
-    """Return the timestamps of the expected bars that were requested, and of those that never were.
+    """Return the timestamps of the requested expected bars, and of the never-requested ones.
 
     The first is None if the market has no calendar. Whether hourly bars begin on the hour or are
     counted from the open is inferred from the bars.

@@ -67,7 +67,7 @@ class _Sessions:
 
 
 class _Tally:
-    """Counts of a vendor's symbols, for each session, that have all bars, none, or only some."""
+    """Counts, per session, of a vendor's symbols with all bars, no bars, or only some bars."""
 
     def __init__(self, sessions: _Sessions) -> None:
         self.sessions = sessions

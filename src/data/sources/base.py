@@ -70,7 +70,7 @@ class DataSource(ABC):
     """Base class for sources of bars."""
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
-        """Create a source that records its arguments, by which its cached frames are identified."""
+        """Create a source that records its arguments, which identify its cached frames."""
         source = super().__new__(cls)
         vars(source)["_arguments"] = args, options
         return source

@@ -191,7 +191,7 @@ def _escaped(name: str) -> str:
 
 
 def _mapping(given: SchemaMapping | Mapping[str, str]) -> SchemaMapping:
-    """Return the column names; a mapping needs to contain only those that differ from the defaults.
+    """Return the column names; a mapping need only contain names that differ from the defaults.
 
     Raises:
         QueryError: The mapping names an unknown column.

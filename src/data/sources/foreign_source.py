@@ -76,7 +76,7 @@ def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
     place = called_from()
 
     def done() -> BundlePath:
-        """Do the work; warnings point at the line of user code that began it."""
+        """Do the work; warnings point to the line of user code that began it."""
         with working_for(place):
             return BundlePath(work())
 
@@ -365,7 +365,7 @@ async def ingested(
     frame = await fetched(source, question, INGESTION_S)
 
     def write() -> BundlePath:
-        """Write the bundle; warnings point at the line of user code that awaits it."""
+        """Write the bundle; warnings point to the line of user code that awaits it."""
         with working_for(place):
             converted, rounded = decimal_frame(frame)
             rounded += sum(

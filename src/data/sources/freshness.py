@@ -52,7 +52,7 @@ _NEAR = timedelta(days=16)
 
 
 class _Look(NamedTuple):
-    """The facts on which a policy bases its decision; times are UTC milliseconds."""
+    """The facts that a policy's decision is based on; times are UTC milliseconds."""
 
     fetched_ms: int
     now_ms: int
@@ -100,7 +100,7 @@ class CacheFreshnessPolicy(ABC):
                 fetched, in UTC seconds or as a datetime; without it, the bars are not fresh.
                 ``current_timestamp``, if present, replaces the current time.
             frequency: Timeframe of the bars.
-            calendar: Calendar for this call, if the policy has none of its own.
+            calendar: Calendar for this call, if the policy has no calendar.
             cache_time, current_time: Fetch time and current time, instead of the first two
                 arguments; can also be passed by position. Naive times are UTC.
 
@@ -319,8 +319,9 @@ class FreshnessPolicyFactory:
             frequency: Timeframe of the bars.
             config: Settings: ``<source>.daily`` (``market_close``, ``ttl``, ``hybrid``,
                 ``never_stale``, ``always_stale``), ``<source>.daily_ttl``, ``.hourly_ttl``,
-                ``.minute_ttl``, or for one timeframe such as ``<source>.15m_ttl`` (seconds),
-                ``<source>.calendar``; None means those in ``./config/cache_freshness.yaml``.
+                ``.minute_ttl``, or for one timeframe, such as ``<source>.15m_ttl`` (each in
+                seconds); ``<source>.calendar``. None means the settings in
+                ``./config/cache_freshness.yaml``.
 
         Raises:
             ConfigError: A key or value is invalid, or the calendar does not exist.
@@ -419,7 +420,7 @@ def source_name(source: Any) -> str:
 
 
 def _look(policy: CacheFreshnessPolicy, metadata: Any, frequency: Any, calendar: Any) -> _Look:
-    """Return the facts on which a policy bases its decision.
+    """Return the facts that a policy's decision is based on.
 
     Raises:
         QueryError: A time is invalid.

@@ -23,7 +23,7 @@ _KEYS |= {f"{name}{_TTL}": number(0) for name in ("daily", "hourly", "minute")}
 
 
 def _is_of_a_timeframe(key: object) -> bool:
-    """Return whether a key, such as ``15m_ttl``, applies to a single timeframe."""
+    """Return whether a key, such as ``15m_ttl``, applies to only one timeframe."""
     try:
         label = str(key).removesuffix(_TTL)
         return label != key and Timeframe.parse(label).label == label
@@ -32,7 +32,7 @@ def _is_of_a_timeframe(key: object) -> bool:
 
 
 def _check_source(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a mapping of settings for one source, including those for single timeframes."""
+    """Accept a mapping of settings for one source, including settings for individual timeframes."""
     names = value if isinstance(value, Mapping) else ()
     own = {name: number(0) for name in names if _is_of_a_timeframe(name)}
     return record(_KEYS | own).check(value, path)

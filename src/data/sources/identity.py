@@ -51,7 +51,7 @@ def identity_of(adapter: Any, name: str) -> str:
 
 
 def _arguments(adapter: Any) -> list[Any]:
-    """Return the arguments with which a source was created, by name, as JSON values."""
+    """Return a source's constructor arguments, by name, as JSON values."""
     kind = type(adapter)
     try:
         signature = inspect.signature(kind)

@@ -134,7 +134,7 @@ def first_due(
 
 
 def continued(frame: pl.DataFrame, newer: pl.DataFrame, due: pd.Timestamp) -> pl.DataFrame | None:
-    """Return a frame in which rows from a given time on are replaced by newer ones.
+    """Return a frame in which rows from a given time on are replaced by newer rows.
 
     The rows of a symbol without newer rows are kept. The result is None if the columns differ.
     """

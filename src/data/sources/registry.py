@@ -36,7 +36,7 @@ class DataSourceRegistry:
 
     @classmethod
     def get_source(cls, name: str, **config: Any) -> DataSource:
-        """Create the source with a name.
+        """Create a source, given its name.
 
         Args:
             name: Name from :meth:`list_sources`, an exchange such as ``ccxt:kraken``, or any vendor
@@ -138,6 +138,6 @@ class DataSourceRegistry:
 
 
 def _class_of(name: str) -> Any:
-    """Return the class of a source, or the general one for a vendor that has no class of its own."""
+    """Return a source's class, or the general class for a vendor without its own class."""
     module, _, attribute = _HOMES.get(name, "vendor_source:VendorDataSource").partition(":")
     return getattr(import_module(f".{module}", __package__), attribute)

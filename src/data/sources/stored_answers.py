@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class StoredAnswers:
-    """The answers of a packaged source, limited to the requests that a freshness policy allows.
+    """A packaged source's answers, limited to the requests that a freshness policy allows.
 
     Args:
         source: Packaged source that answers.
@@ -88,7 +88,7 @@ class StoredAnswers:
 
 
 def _for_caller(work: Callable[[], T]) -> Callable[[], T]:
-    """Wrap work for another thread, so that its warnings point at the line of code that awaits it."""
+    """Wrap work for another thread, so that its warnings point to the line of code that awaits it."""
     place = called_from()
 
     def run() -> T:

@@ -166,7 +166,7 @@ class VendorDataSource(DataSource):
 
     @property
     def _is_apart(self) -> bool:
-        """Whether the source needs a manager of its own."""
+        """Whether the source needs its own manager."""
         return bool(self._keys)
 
     def _apart(self, base: DataManager) -> DataManager:
@@ -176,7 +176,7 @@ class VendorDataSource(DataSource):
         return own
 
     def _use_keys(self, own: DataManager) -> None:
-        """Make a manager that is this source's alone use its keys, if it has any."""
+        """Make a manager used only by this source use the source's keys, if it has any."""
         if self._keys:
             use_keys(own.provider_selector, str(self.provider), self._keys)
 
@@ -294,7 +294,7 @@ class VendorDataSource(DataSource):
         place = called_from()
 
         def ask() -> SourceAnswer:
-            """Query the vendor; warnings point at the line of user code that awaits it."""
+            """Query the vendor; warnings point to the line of user code that awaits it."""
             with working_for(place):
                 return self.answer(*question, refresh=True)
 

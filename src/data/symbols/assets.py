@@ -47,7 +47,7 @@ class Listed(NamedTuple):
 
     @property
     def is_exchange(self) -> bool:
-        """Whether the vendor's list is that of a single venue."""
+        """Whether the vendor lists instruments of only one venue."""
         return self.kind.venue not in _NO_EXCHANGE
 
 

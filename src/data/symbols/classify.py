@@ -293,7 +293,7 @@ def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
 
 
 def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[str, str] | None:
-    """Return the only plausible split, or None.
+    """Return the only plausible (base, quote) split, or None.
 
     That is the only split with a known base. If no base is known, it is a symbol's only split,
     provided that the quote is a stablecoin. For example, BNBUSD is BNB in USD, even though BUSD is

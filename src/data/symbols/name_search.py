@@ -30,7 +30,7 @@ def normalized(text: str) -> str:
 
 
 def rank_of(text: str, listing: Listing) -> int | None:
-    """Return how well a listing matches a normalized text, with 0 as the best; None for no match.
+    """Return how well a listing matches a normalized text: 0 is best, None is no match.
 
     The text is 0 the listing's symbol, 1 its name, 2 a prefix of its symbol, 3 the first words of
     its name, 4 words of its name in any order, 5 prefixes of words in its name, or 6 a substring of
@@ -65,7 +65,7 @@ def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) ->
     Args:
         text: Normalized text.
         listings: Listings, each symbol once.
-        places: Maps each symbol to its position in the vendor's answer to this text.
+        places: Maps each symbol to its position in the vendor's response for this text.
     """
     beyond = len(places)
     keyed = []

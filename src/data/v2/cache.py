@@ -24,7 +24,7 @@ __all__ = ["DataCache"]
 
 
 class DataCache:
-    """The data manager's bars as Polars frames: from its cache, and what is missing from vendors.
+    """The data manager's bars as Polars frames, from its cache and, if missing there, from vendors.
 
     Constructing it neither opens a connection nor needs an event loop. Usable from several threads
     and event loops at once.
@@ -86,7 +86,7 @@ class DataCache:
         start: date | datetime,
         end: date | datetime,
     ) -> dict[str, pl.DataFrame | DataError]:
-        """Return the frame of each symbol, or the error of one that failed, in one call.
+        """Return each symbol's frame, or its error, in one call.
 
         Args:
             symbols: Symbols, each once in the result.
@@ -108,7 +108,7 @@ def _quiet(_: object) -> None:
 def _shaped(
     manager: DataManager, frames: dict[str, pd.DataFrame], timeframe: Timeframe
 ) -> dict[str, pl.DataFrame | DataError]:
-    """Return the frames of a batch as :func:`.prices_frame` does, or the errors in their place."""
+    """Return a batch's frames as :func:`.prices_frame` does, or errors in their place."""
     found: dict[str, pl.DataFrame | DataError] = {}
     for symbol, frame in frames.items():
         error = frame.attrs[ATTRS_KEY].get("error")

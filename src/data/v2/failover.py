@@ -40,7 +40,7 @@ _log = logging.getLogger("onetape.v2")
 
 
 class _Registered(NamedTuple):
-    """A provider with its place in the order."""
+    """A provider with its position in the query order."""
 
     priority: int
     place: int
@@ -49,7 +49,7 @@ class _Registered(NamedTuple):
 
 
 class MultiProviderDataManager:
-    """Queries a program's own providers in order until one has bars.
+    """Queries a program's own providers in order until one of them has bars.
 
     A provider that fails is skipped for 30 s, then one call tries it again; the time doubles with
     each failed trial, up to 300 s. A frame without rows is not a failure. The bars of one answer
@@ -75,16 +75,16 @@ class MultiProviderDataManager:
 
     @property
     def providers(self) -> dict[str, DataProvider]:
-        """A new dictionary of the providers by name, in the order of the queries."""
+        """A new dictionary of the providers by name, in query order."""
         return {one.name: one.provider for one in self._registered}
 
     @property
     def provider_priority(self) -> list[tuple[int, str]]:
-        """A new list of pairs of priority and name, in the order of the queries."""
+        """A new list of (priority, name) pairs, in query order."""
         return [(one.priority, one.name) for one in self._registered]
 
     def register_provider(self, name: str, provider: DataProvider, priority: int = 0) -> None:
-        """Add a provider, or replace the one of that name.
+        """Add a provider, replacing any with the same name.
 
         Args:
             name: Name of the provider, for results and errors.
@@ -112,7 +112,7 @@ class MultiProviderDataManager:
     async def fetch_with_fallback(
         self, symbol: str, timeframe: str, start: date | datetime, end: date | datetime
     ) -> tuple[pl.DataFrame, str]:
-        """Return the bars of the first provider that has any, and its name.
+        """Return the bars from the first provider that has any, and the provider's name.
 
         Args:
             symbol: Symbol in the providers' spelling.
@@ -161,7 +161,7 @@ class MultiProviderDataManager:
     async def _fetched(
         self, name: str, provider: DataProvider, symbol: str, timeframe: Timeframe, bounds: Any
     ) -> pl.DataFrame:
-        """Return a provider's bars, and note its health.
+        """Return a provider's bars, and record its health.
 
         Raises:
             DataError: The provider failed, in whatever way.
@@ -246,7 +246,7 @@ class ProviderHealthMonitor:
         self.metrics: dict[str, HealthStatus] = {}
 
     async def health_check(self, provider: DataProvider, provider_name: str) -> HealthStatus:
-        """Return a provider's health: request SPY's daily bars of the last five days.
+        """Check a provider's health by requesting SPY's daily bars for the last five days.
 
         Nothing is raised but a cancellation.
         """

@@ -60,7 +60,7 @@ def prices_frame(frame: pd.DataFrame, timeframe: Timeframe, *, is_share: bool) -
 def checked_prices(
     frame: Any, timeframe: Timeframe, bounds: tuple[Any, Any], source: str, now_ms: int
 ) -> pl.DataFrame:
-    """Return bars of a program's own provider in the same columns, if they can be bars.
+    """Check bars from a program's own provider, and return them in the same columns.
 
     Args:
         frame: Value that the provider returned: a Polars frame with ``date`` or ``timestamp``
@@ -120,7 +120,7 @@ def checked_prices(
 
 
 def bounds_ms(start: date, end: date) -> tuple[int, int]:
-    """Return the first and last millisecond of a range (UTC); a date as end includes its day.
+    """Return a range's first and last millisecond (UTC); an end date includes the whole day.
 
     Raises:
         QueryError: A bound is neither a date nor a datetime, or the start is after the end.
@@ -168,7 +168,7 @@ def _time(timeframe: Timeframe) -> str:
 
 
 def _standard(rows: pl.DataFrame, time: str, timeframe: Timeframe) -> pl.DataFrame:
-    """Return the columns in their order and types, sorted by time."""
+    """Return the rows sorted by time, with the columns in standard order and types."""
     stamps, dtype = pl.col(time), rows.schema[time]
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         stamps = stamps.dt.convert_time_zone("UTC") if timeframe.is_intraday else stamps

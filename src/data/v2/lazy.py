@@ -69,7 +69,7 @@ class LazyDataFrame:
         return self._data is not None
 
     def collect(self) -> pl.DataFrame:
-        """Return the frame, loading it on first use; several threads load it once."""
+        """Return the frame, loading it on first use (only once, even from several threads)."""
         data = self._data
         if data is None:
             with self._lock:
@@ -82,7 +82,7 @@ class LazyDataFrame:
         return data
 
     def slice(self, start: int, length: int | None = None) -> pl.DataFrame:
-        """Return rows ``start`` to ``start + length``; all from ``start`` on if length is None.
+        """Return rows ``start`` to ``start + length``; if length is None, all rows from ``start`` on.
 
         A negative start counts from the end. Before the frame is loaded, the loader's
         ``load_slice`` is called, if it has one; the frame is then still not loaded.

@@ -56,7 +56,7 @@ class SmartDataLoader:
         start: date | datetime,
         end: date | datetime,
     ) -> _Frames:
-        """Return the frame of each symbol and timeframe, as ``{symbol: {timeframe: frame}}``.
+        """Return a frame per symbol and timeframe, as ``{symbol: {timeframe: frame}}``.
 
         Each frame begins before ``start``, so that indicators have values there: 200 calendar days
         for 1d, 30 for 1h, 7 for 15m, 3 for 5m, 1 for 1m, and 30 for any other timeframe.
@@ -137,7 +137,7 @@ class SmartDataLoader:
         return self._slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_AT_ONCE))
 
     def _validate_data_quality(self, data: _Frames) -> None:
-        """Log one warning about everything that is wrong with the frames."""
+        """Log a single warning about all problems with the frames."""
         issues = [
             f"{symbol} {timeframe}: {issue}"
             for symbol, frames in data.items()
@@ -149,7 +149,7 @@ class SmartDataLoader:
 
 
 def _issues(frame: pl.DataFrame, symbol: str, timeframe: str) -> list[str]:
-    """Return the problems of a frame; outliers are prices beyond ten times the outer quantiles."""
+    """Return a frame's problems; outliers are prices beyond ten times the outer quantiles."""
     if frame.is_empty():
         return ["No data"]
     present = [name for name in PRICES if name in frame.columns]

@@ -108,7 +108,7 @@ class _Series:
 
 
 class LiveDataPipeline:
-    """Delivers each closed bar of some series to any number of queues.
+    """Delivers each closed bar of several series to any number of queues.
 
     Series of a :class:`.VendorProvider` come from the library's live feed of that vendor: history
     first, then bars as they close, each stored once. A program's own provider is queried just after
@@ -184,7 +184,7 @@ class LiveDataPipeline:
                 self._tasks[one.key] = asyncio.create_task(self._stream(one))
 
     async def subscribe(self, symbol: str, timeframe: str) -> BarQueue:
-        """Return a new queue for a series; it gets the bars that come from now on.
+        """Return a new queue for a series, which receives all bars from now on.
 
         The series may be started later. A full queue drops its oldest bar; ``dropped`` of the next
         bar that is read is the number of those that were lost.

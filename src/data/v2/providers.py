@@ -50,7 +50,7 @@ class DataProvider(ABC):
 
 
 class VendorProvider(DataProvider):
-    """One vendor, queried by a data manager each time; what it returns is stored.
+    """One vendor, queried through a data manager each time; its bars are stored.
 
     Constructing it neither opens a connection nor needs an event loop. Usable from several threads
     and event loops at once.
@@ -112,7 +112,7 @@ class VendorProvider(DataProvider):
         )  # fmt: skip
 
     async def live_feed(self, symbol: str, timeframe: str, lookback_bars: int = 200) -> AnyFeed:
-        """Return the vendor's live feed of a series, not started; see ``live_feed``.
+        """Return the vendor's live feed for a series, without starting it; see ``live_feed``.
 
         Raises:
             QueryError: The symbol or timeframe is invalid.
@@ -135,7 +135,7 @@ class VendorProvider(DataProvider):
         )
 
     async def fetch_universe(self, name: str) -> list[str]:
-        """Return today's members of a universe in the database, in its order.
+        """Return today's members of a universe in the database, in the universe's order.
 
         Raises:
             UniverseError: The universe does not exist.
@@ -152,7 +152,7 @@ class FMPProvider(VendorProvider):
 
 
 class AlphaVantageProvider(VendorProvider):
-    """Alpha Vantage, to replace or confirm another provider."""
+    """Alpha Vantage, for replacing or confirming another provider."""
 
     vendor = "alpha_vantage"
 
@@ -170,7 +170,7 @@ def provider_for(
     manager: DataManager | None = None,
     timeout: float | None = None,
 ) -> VendorProvider:
-    """Return a provider for any vendor of the library.
+    """Return a provider for any of the library's vendors.
 
     Args:
         vendor: Name or alias of the vendor, such as ``tiingo``; ``onetape providers`` lists them.

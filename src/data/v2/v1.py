@@ -56,7 +56,7 @@ class V1CompatibilityAdapter:
     async def run_v1_strategy_on_v2_data(
         self, v1_strategy: Any, symbol: str, timeframe: str, start: date, end: date
     ) -> Any:
-        """Return the trades of a strategy on a series.
+        """Run a v1 strategy on a series, and return its trades.
 
         The strategy runs in the event loop's thread.
 
@@ -82,5 +82,5 @@ class V1CompatibilityAdapter:
 
 
 def _values(column: pl.Series) -> Any:
-    """Return a column's values; dates as ``datetime.date``, whole numbers as whole numbers."""
+    """Return a column's values: dates as ``datetime.date``, integers as integers."""
     return column.to_list() if column.dtype == pl.Date else column.to_numpy(writable=True)

@@ -33,7 +33,7 @@ _Checks = Mapping[str, Callable[[Any], bool]]
 
 
 def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
-    """Describe the first field of an answer that has the wrong type or size; empty if none has.
+    """Describe the first field of an answer with a wrong type or size; empty if there is none.
 
     Types are compared exactly, because a subclass could behave arbitrarily when it is used later.
 

@@ -26,7 +26,7 @@ _SHORTEST_MONTH_MS = 28 * DAY_MS
 
 
 class ArchivePiece(NamedTuple):
-    """A span to fetch; ``is_archived`` if it is one whole month that the archive has."""
+    """A span to fetch; ``is_archived`` means that it is one whole month in the archive."""
 
     span: Span
     is_archived: bool
@@ -112,18 +112,18 @@ _ENCRYPTED, _PACKED = 1, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Archive(Protocol):
-    """The methods that a vendor needs so that months can be fetched from its archive."""
+    """The methods that a vendor must have so that months can be fetched from its archive."""
 
     name: str
 
     def month_url(self, query: FetchQuery) -> str:
-        """Return the address of a month's zip file; the same with ``.CHECKSUM`` has its SHA-256."""
+        """Return the address of a month's zip file; adding ``.CHECKSUM`` gives the address of its SHA-256."""
 
     def read_month(self, lines: Iterable[str], query: FetchQuery) -> BarTable:
         """Parse the lines of a month's unpacked file."""
 
     def send_aside(self, requests: Iterable[HttpRequest]) -> list[HttpResponse]:
-        """Send requests to the archive, which has rate limits of its own."""
+        """Send requests to the archive, which has its own rate limits."""
 
 
 def fetch_month(vendor: Archive, query: FetchQuery) -> tuple[BarTable, int]:

@@ -193,7 +193,7 @@ class BaseDataDownloader:
         return self.capabilities.dense
 
     def secret(self, name: str) -> str:
-        """Return the key that :attr:`secrets` declares with ``name`` as its first spelling.
+        """Return the key that :attr:`secrets` declares under the main name ``name``.
 
         The result is empty if the key is optional and not set. During one :meth:`fetch`, the result
         stays the same, even if the key is changed in the meantime.
@@ -238,7 +238,7 @@ class BaseDataDownloader:
         return fetched
 
     def blame(self, asked: FetchQuery, error: DataError) -> None:
-        """Count ``error`` as a failure of this vendor, because its answer to ``asked`` proved to be bad.
+        """Count ``error`` as a failure of this vendor, whose answer to ``asked`` proved to be bad.
 
         Call this from the thread that fetched the answer, before it fetches anything else from this
         vendor.
@@ -248,9 +248,9 @@ class BaseDataDownloader:
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span``, which is a span of session dates.
 
-        As for bars, all requests use the same keys, and none is sent if the endpoint failed
-        recently. If the vendor does not override :meth:`actions_of`, the result is empty. For the
-        arguments see that method.
+        As with bars, all requests use the same keys, and none is sent if the endpoint failed
+        recently. If the vendor does not override :meth:`actions_of`, the result is empty. See
+        :meth:`actions_of` for the arguments.
 
         Raises:
             MissingCredentialsError: A key is no longer set; no request was sent.
@@ -313,8 +313,7 @@ class BaseDataDownloader:
     def endpoint_call(self, endpoint: str) -> AbstractContextManager[object]:
         """Return a context manager for requests that are not about a symbol.
 
-        The outcome of requests that :meth:`send` makes in it counts for the endpoint's circuit
-        breaker.
+        Outcomes of requests sent inside the context count toward the endpoint's circuit breaker.
         """
         return self._accounts.call(endpoint, self.base_url)
 

@@ -64,7 +64,7 @@ def list_of(value: Any) -> list[Any]:
 
 
 def zone_named(name: Any) -> ZoneInfo:
-    """Return the time zone with the name that a response gives.
+    """Return the time zone that a response names.
 
     Raises:
         ValueError, TypeError: The name is not that of a time zone.

@@ -415,7 +415,7 @@ def apply_settling(downloader: Any, rules: ProviderRules) -> None:
 def downloader_for(selector: Any, name: str) -> Any | None:
     """Return a selector's downloader for a vendor, creating it if necessary; None if that fails.
 
-    A downloader for a folder is created anew if the vendor's name now leads to a different folder.
+    A downloader for a folder is created again if the vendor's name now leads to a different folder.
 
     Args:
         selector: This library's selector, or the user's own one, which may be unable to create

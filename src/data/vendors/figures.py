@@ -196,7 +196,7 @@ def fetch_figures_of(
     Raises:
         ResponseFormatError: The downloader returned something other than figures, or values that
             are not numbers.
-        ForeignError: The downloader raised an error of its own.
+        ForeignError: The downloader raised one of its own errors.
         CircuitOpenError: The downloader failed recently and was not called.
         DataError: See :meth:`FiguresDownloader.fetch_figures`.
     """

@@ -138,14 +138,14 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
 
     Raises:
         ResponseFormatError: The downloader returned something other than bars.
-        ForeignError: The downloader raised an error of its own.
+        ForeignError: The downloader raised one of its own errors.
         ProviderTimeoutError: The downloader did not return in time.
         DataError: The vendor refused or failed.
     """
     accounts, names = getattr(downloader, "_accounts", None), _names(downloader, name)
 
     def fetch() -> tuple[Any, object]:
-        """Return the bars and the record of the call, as only this thread can report faults in it."""
+        """Return the bars and the call's record, because only this thread can report faults in the call."""
         return downloader.fetch(query), getattr(accounts, "last", None)
 
     fetched: Fetched
@@ -182,7 +182,7 @@ def fetch_actions(
 
 
 def _names(downloader: object, name: str) -> tuple[str, ...]:
-    """Return the vendor names that an answer may contain.
+    """Return the vendor names that may appear in an answer.
 
     For a vendor from another package, this is only its registered name.
     """
@@ -349,7 +349,7 @@ def fetch_legacy(
     Raises:
         NoDataError: The downloader returned None or an empty frame.
         ResponseFormatError: The downloader returned something other than bars.
-        ForeignError: The downloader raised an error of its own.
+        ForeignError: The downloader raised one of its own errors.
         CircuitOpenError: The downloader failed recently and was not called.
         DataError: The downloader raised this error at every attempt.
     """
@@ -378,7 +378,7 @@ def fetch_legacy(
 
 
 def kind_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> Kind:
-    """Return the kind of a downloader's bars, of which nothing but a missing volume is known.
+    """Return the kind of a downloader's bars; only a missing volume is known about it.
 
     The volume is missing if the kind that ``capabilities`` declares has the volume ``none``.
     """

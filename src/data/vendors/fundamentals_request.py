@@ -323,7 +323,7 @@ def day_of(value: Any) -> str:
 
 
 def major(code: str) -> tuple[str, float]:
-    """Return the currency that a vendor's code means, and how many units of the code make one of it."""
+    """Return the currency behind a vendor's currency code, and how many of the code's units make up one."""
     if code in _MINOR:
         return _MINOR[code], 100.0
     upper = code.upper()

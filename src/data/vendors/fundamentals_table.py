@@ -105,7 +105,7 @@ class TableAnswer:
 
 @dataclass(frozen=True)
 class Key:
-    """The way in which a vendor expects one of its keys.
+    """The way in which a vendor expects one of its API keys.
 
     Attributes:
         secret: Name of the key in the downloader's ``secrets``; if there are several, the first
@@ -199,10 +199,10 @@ def request_of(
     """Build the request for one symbol.
 
     Args:
-        table: The vendor's table, with the keys to send.
+        table: The vendor's table, which lists the API keys to send.
         ask: Request in the table, with its path and parameters.
-        spelled: Symbol in the vendor's spelling.
-        downloader: Downloader that has the host and the keys.
+        spelled: The vendor's name for the symbol.
+        downloader: Supplies the host and the API keys.
         now_ms: Time of the request, UTC milliseconds.
     """
     now = str(now_ms // SECOND_MS)

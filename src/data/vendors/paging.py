@@ -87,7 +87,7 @@ class _Harvest:
 
     @property
     def way(self) -> str:
-        """A description of the months taken from the archive, and of why it was not used further."""
+        """Describes the months taken from the archive, and why the archive was not used further."""
         archive = f"months from its archive: {self.months}" if self.months else ""
         reason = f"not from its archive: {self.trouble}" if self.trouble else ""
         return "; ".join(filter(None, (archive, reason)))
@@ -178,7 +178,7 @@ def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> boo
 def _follow(
     vendor: PagedVendor, query: FetchQuery, harvest: _Harvest, *, until_rows: bool = False
 ) -> int:
-    """Add the pages of a span, or with ``until_rows`` only those up to the first rows.
+    """Add a span's pages or, with ``until_rows``, only the pages up to the first rows.
 
     The span is divided into windows of the length that the vendor allows, and the pages of each are
     followed by cursors or by timestamps. The result is the end of the last page.
@@ -291,7 +291,7 @@ def check_symbol(vendor: str, spelling: str, named: object) -> None:
 
     Args:
         vendor: Canonical name of the vendor.
-        spelling: Requested symbol in the vendor's spelling.
+        spelling: The vendor's name for the requested symbol.
         named: Symbol that the response names; None or empty if there is none.
 
     Raises:
@@ -364,7 +364,7 @@ def _fetched(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> Fetch
 
 
 def _seams(tables: Sequence[BarTable]) -> tuple[Span, ...]:
-    """Return the spans between the bars of consecutive pages, whatever the order of the pages."""
+    """Return the spans between consecutive pages' bars, regardless of the pages' order."""
     ends = sorted((int(t.stamps.min()), int(t.stamps.max())) for t in tables if len(t))
     between = (Span(last + 1, first) for (_, last), (first, _) in pairwise(ends))
     return tuple(span for span in between if not span.is_empty)

@@ -43,7 +43,7 @@ def raw_span(start: Any, end: Any) -> Span:
 
 
 def _bound(value: Any, which: str) -> tuple[int, int]:
-    """Return the first timestamp that a bound includes, and the first one after it."""
+    """Return the first timestamp that a bound includes, and the first timestamp after the bound."""
     if isinstance(value, str):
         value = _parsed(value, which)
     if isinstance(value, datetime):

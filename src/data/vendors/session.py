@@ -140,7 +140,7 @@ class VendorAccounts:
         return self._sender is not None
 
     def current(self) -> VendorSession:
-        """Return the session of this thread's current call or, outside of a call, one with the current keys.
+        """Return the session of this thread's current call, or else a new one with the current keys.
 
         Raises:
             MissingCredentialsError: A required key is not set.
@@ -154,13 +154,13 @@ class VendorAccounts:
     ) -> Iterator[GuardedCall | None]:
         """Run the block as one call that uses one account, and count its outcome.
 
-        The outcome counts for the circuit breaker of the endpoint, and for the symbol at this
+        The outcome counts toward the endpoint's circuit breaker, and toward the symbol at this
         endpoint: a symbol that is unknown at one endpoint may be known at another.
 
         Args:
             endpoint: Endpoint, named after the data that it serves, such as ``bars/1d``.
             url: Address under which unknown symbols are remembered.
-            symbol: Symbol in the vendor's spelling; None if the call is not about a symbol.
+            symbol: The vendor's name for the symbol; None if the call is not about a symbol.
             insist: Whether to query the vendor even if it recently did not know the symbol.
 
         Raises:

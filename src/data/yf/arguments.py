@@ -53,7 +53,7 @@ _FIRST_DAY = date(1900, 1, 1)
 
 
 class NotServedError(QueryError, AttributeError):
-    """A yfinance name is not supported here; the message says what to use instead."""
+    """A yfinance name is not supported here; the message names a replacement."""
 
 
 class Bounds(NamedTuple):
@@ -242,7 +242,7 @@ def _last_days(
 
 
 def _moment(value: Any, zone: ZoneInfo) -> datetime:
-    """Convert a start or end to an instant in the exchange's zone, which naive times are in."""
+    """Convert a start or end to an instant in the exchange's zone, which also applies to naive times."""
     try:
         if value is pd.NaT or isinstance(value, bool):
             raise TypeError
@@ -291,7 +291,7 @@ def provider_of(ticker: str, instrument: Instrument) -> str | None:
 
 
 def zone_of(instrument: Instrument) -> str:
-    """Return the time zone for the index of an instrument's bars: that of its exchange."""
+    """Return the time zone for the index of an instrument's bars, which is its exchange's zone."""
     return _ZONES.get(instrument.asset_class, instrument.timezone)
 
 

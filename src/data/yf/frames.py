@@ -51,7 +51,7 @@ class Table(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """The bars of tickers that have the same times and columns.
+    """The bars of several tickers with the same times and columns.
 
     Attributes:
         times: Dates or times in the zone of the exchange.
@@ -109,7 +109,7 @@ def tables_of(
     auto_adjust: bool,
     digits: int | None,
 ) -> dict[str, Table]:
-    """Convert the bars of tickers to yfinance's columns; return a table for each ticker.
+    """Convert tickers' bars to yfinance's columns, and return one table per ticker.
 
     Args:
         bars: Bars adjusted for splits.
@@ -279,7 +279,7 @@ def _aligned(tables: Mapping[str, Table], *, ignore_tz: bool) -> dict[str, pd.Da
 def _union(
     indexes: Mapping[str, pd.DatetimeIndex],
 ) -> tuple[pd.DatetimeIndex, dict[str, NDArray[np.intp] | None]]:
-    """Return the union of several indexes, and the rows of each in it (None if it has all rows)."""
+    """Return the union of several indexes, and each index's rows in it (None for all rows)."""
     if not indexes:
         return pd.DatetimeIndex([]), {}
     distinct = list({id(index): index for index in indexes.values()}.values())
@@ -309,7 +309,7 @@ def _block(
     index: pd.DatetimeIndex,
     dtype: Any,
 ) -> pd.DataFrame:
-    """Return a frame of columns of the same type; rows that a ticker lacks are NaN."""
+    """Return a frame whose columns share one type; rows that a ticker lacks are NaN."""
     pairs = list(pairs)
     values = np.empty((len(pairs), len(index)), dtype)
     for row, (ticker, name) in zip(values, pairs, strict=True):

@@ -49,7 +49,7 @@ OF_MODULE = {name: use for use, names in _OF_MODULE.items() for name in names.sp
 
 
 def not_served_of_ticker(name: str) -> str | None:
-    """Return what to use instead of an attribute of ``Ticker``; None if yfinance lacks it too."""
+    """Return the replacement for an attribute of ``Ticker``; None if yfinance itself lacks it."""
     return OF_TICKER.get(name.removeprefix("get_"))
 
 

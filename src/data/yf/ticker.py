@@ -199,7 +199,7 @@ class Ticker:
         return self.get_info()
 
     def get_info(self) -> dict[str, Any]:
-        """Return the company's figures under yfinance's names, omitting those that no vendor has.
+        """Return the company's figures under yfinance's names, omitting figures that no vendor has.
 
         Warns:
             IncompleteDataWarning: No vendor has any figures.
@@ -292,7 +292,7 @@ class FastInfo(Mapping[str, Any]):
 
     @cached_property
     def _year(self) -> pd.DataFrame:
-        """The daily bars of the last year: those after today's date one year ago."""
+        """The daily bars of the last year, that is, after today's date one year ago."""
         prices = self._ticker.history(period="1y", auto_adjust=False, actions=False)
         if prices.empty:
             return prices

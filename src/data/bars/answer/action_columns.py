@@ -93,7 +93,7 @@ def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndar
 
 
 def _days(query: BarsQuery, stamps: Sequence[int]) -> list[int]:
-    """Return the session dates of rows, as timestamps; those of intraday bars are their local dates."""
+    """Return the rows' session dates, as timestamps; for intraday bars, these are the local dates."""
     if not query.timeframe.is_intraday:
         return list(stamps)
     zone = ZoneInfo(query.instrument.timezone)

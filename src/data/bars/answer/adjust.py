@@ -214,7 +214,7 @@ class Rebaser:
     def _awaited_from(
         self, book: ActionBook, table: BarTable, parts: Sequence[BasisPart], own: date
     ) -> date | None:
-        """Return the first date whose actions the vendor will publish only with the bars of that date.
+        """Return the first date for which the vendor will publish actions only along with the bars.
 
         The result is None if no such date is known. If this machine's clock is behind, the bars may
         be from a later date than today. Only raw prices can be converted to a basis earlier than
@@ -273,7 +273,7 @@ class Rebaser:
         return with_answers(book, self.unstored)
 
     def _target(self, book: ActionBook, own: date) -> date:
-        """Return the date to adjust prices to: the latest for which the series or its actions are known."""
+        """Return the date to adjust prices to: the latest one with known bars or known actions."""
         last = self.view.last if self.view.last is not None else day_ms(own)
         return book.newest(max(own, _newest(basis_parts(self.view.coverage), last)))
 
@@ -290,7 +290,7 @@ class Rebaser:
         )
 
     def _session_of(self) -> SessionOf | None:
-        """Return a function that gives the session date of a bar; None if bars may be outside sessions."""
+        """Return a function from bar to session date; None if bars may be outside sessions."""
         kind = self.view.kind
         if not self._is_intraday or kind is None or kind.session != "regular":
             return None
@@ -325,10 +325,10 @@ class Rebaser:
     def _last_sessions(
         self, first: date, parts: Sequence[BasisPart], book: ActionBook, as_of: date
     ) -> Callable[[date], LastSession | None]:
-        """Return a function that finds the session before an ex-date after ``first``.
+        """Return a function that maps an ex-date, not before ``first``, to the preceding session.
 
-        If that session is not stored, the function raises an error that names the days to fetch,
-        unless only the column of adjusted close prices needs the session.
+        If that session is not stored, the function raises an error that names the days to fetch. It
+        returns None instead if only the adjusted-close column needs the session.
         """
         ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
         prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
@@ -382,7 +382,7 @@ def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
 
 
 def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
-    """Return the latest date that the prices in these parts reflect."""
+    """Return the latest date up to which these parts' prices are adjusted."""
     return max([date_of(last_stamp), *(p.basis.as_of for p in parts if p.basis.as_of)])
 
 

@@ -185,7 +185,7 @@ class Answer:
 
     @property
     def _hint(self) -> str:
-        """A hint about the adjustment that a substitute has and that needs no splits or dividends.
+        """A hint that names the substitute's own adjustment, which needs no splits or dividends.
 
         It is empty if there is no such adjustment.
         """
@@ -198,7 +198,7 @@ class Answer:
 
     @property
     def trouble(self) -> list[str]:
-        """Sentences about the faults of the answer; empty if it is complete."""
+        """Sentences that describe the answer's faults; empty if the answer is complete."""
         lacking = harmful(self.gaps)
         sentences = [
             f"{len(lacking)} gap{'s' if len(lacking) > 1 else ''}, first "
@@ -219,7 +219,7 @@ class Answer:
 
 
 def harmful(gaps: Sequence[Gap]) -> Sequence[Gap]:
-    """Return the gaps in which bars are missing, which are those that are not harmless."""
+    """Return the gaps in which bars are really missing, leaving out the harmless gaps."""
     return stretches(gaps).only(lambda gap: not gap.harmless)
 
 
@@ -257,12 +257,12 @@ def lacking_spans(
 
 
 def _reason(empty: Covered) -> str:
-    """Return the reason for the gap of a coverage entry without bars."""
+    """Return the reason why a coverage entry has no bars."""
     return UNASKED if is_unasked(empty) else empty.reason
 
 
 def _each(gap: Gap, edges: Edges) -> Stretches[Gap]:
-    """Return the same gap for each of many spans."""
+    """Return one gap per span, all with the same reason."""
     return Stretches.of(Columns.of_one(gap, edges))
 
 
@@ -502,7 +502,7 @@ def _from_cache(answer: Answer) -> float:
 
 
 def _quality(answer: Answer) -> dict[str, Any]:
-    """Return the score of the answer (see :func:`score_of`), and the numbers of its faults."""
+    """Return the answer's score (see :func:`score_of`) and its fault counts."""
     score = score_of(answer)
     return {
         "score": None if score is None else round(score, 4),
@@ -536,9 +536,9 @@ def _nans(values: NDArray[np.float64]) -> int:
 
 
 def _spans(answer: Answer) -> list[dict[str, Any]]:
-    """Describe the sources of the returned rows, span by span.
+    """Describe where the returned rows come from, span by span.
 
-    If there are too many spans, those with the same vendor and state are merged.
+    If there are too many spans, spans with the same vendor and state are merged.
     """
     counts = np.array(answer.table.counts(answer.coverage.where(lambda _: True)), np.int64)
     with_rows = np.flatnonzero(counts)
@@ -602,7 +602,7 @@ def splice_entry(part: Covered) -> dict[str, Any]:
 
 
 def left_out(part: Covered, own: Kind) -> str:
-    """Return why the volume in a span is left out of a series of kind ``own``.
+    """Return why a span's volume is left out of a series of kind ``own``.
 
     The result is empty if the volume is kept, or if one of the two kinds does not declare what its
     volume counts.

@@ -21,7 +21,7 @@ NO_PLACE = "no bar of this length opens in this range"
 def reason_of_empty(
     query: BarsQuery, kind: Kind, coverage: Coverage, reasons: Sequence[str]
 ) -> str:
-    """Return why there are no bars, in a few words.
+    """Return a short reason why there are no bars.
 
     It is the first of ``reasons``; ``market closed`` if a vendor confirmed it;
     ``market closed, not asked``; ``no bar of this length opens in this range``;

@@ -61,7 +61,7 @@ class HandedOn(NamedTuple):
         return Span(int(stamps[0]) if len(stamps) else end - 1, end)
 
     def can_be_cut(self) -> bool:
-        """Return whether :meth:`within` gives the same answer as a query for that part would.
+        """Return whether :meth:`within` gives the same answer as a separate query for that part.
 
         The result is False for bars built from shorter ones and for answers with unusual
         properties.

@@ -51,7 +51,7 @@ _OF_STORED_BARS = (DOUBTFUL, GRAVE, SETTLED, UNEXPECTED, AHEAD, LOST, SPOILT, UN
 
 @dataclass
 class FetchOutcome:
-    """Everything that a fetch adds to an answer beyond the stored data; almost empty for a hit.
+    """Everything that a fetch adds to the stored data of an answer; almost empty for a hit.
 
     If the stored documents alone were enough for the answer, ``book`` is the symbol's splits and
     dividends, ``view`` is the view of the series, and ``until`` is the time until which the answer
@@ -223,7 +223,7 @@ class Reader:
 def with_unadjusted(
     gaps: Sequence[Gap], coverage: Coverage, first: int, reason: str
 ) -> Sequence[Gap]:
-    """Return the gaps, plus those for the bars before ``first``, which cannot be adjusted."""
+    """Return the gaps, plus gaps for the bars before ``first``, which cannot be adjusted."""
     spans = coverage.spans(lambda part: part.state != "empty")
     early = (span.clip(Span(span.start, first)) for span in spans)
     return joined(gaps, [Gap(span, reason) for span in early if not span.is_empty])
@@ -266,7 +266,7 @@ def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
 
 
 def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -> list[Suspect]:
-    """Return the bad rows to report: those in a suspect span, unless a bar has the same timestamp.
+    """Return the bad rows to report: rows in a suspect span, unless a bar has the same timestamp.
 
     Rows off the grid are not included.
     """
@@ -444,7 +444,7 @@ def attempt_of(plain: Mapping[str, Any]) -> Attempt:
 
 
 def at_borders(coverage: Coverage) -> Coverage:
-    """Return the coverage, without comparisons that are no longer at the border of two vendors.
+    """Return the coverage without comparisons that are no longer at a border between two vendors.
 
     If a comparison led to a correction, it is kept on every part of a span.
     """
@@ -569,7 +569,7 @@ def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
 
 
 def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
-    """Return the actions that apply to the bars before the event, each with these bars' vendors."""
+    """Return the actions that apply to bars before the event, each with the vendors of those bars."""
     ex_date = day_ms(event.action().ex_date)
     older = [c.vendor for c in coverage if c.state != "empty" and c.span.start < ex_date]
     used: dict[Action, list[str]] = {}
@@ -579,6 +579,6 @@ def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
 
 
 def dissent_of(event: ActionEvent, action: Action) -> dict[str, str]:
-    """Return, for each vendor that disagrees with ``action``, its report of the event."""
+    """Return the reports of the event by all vendors that disagree with ``action``."""
     differing = {a.source: str(a) for a in event.dissent(action)}
     return differing | dict.fromkeys(event.silent, f"no {event.type} then")

@@ -15,8 +15,8 @@ def may_open(grid: BarGrid, span: Span, kind: Kind | None) -> bool:
     Args:
         grid: Grid of the series.
         span: Span to check.
-        kind: Kind of the series. If it is unknown or has no anchor, intraday bars may be counted
-            from the session's open or on the clock.
+        kind: Kind of the series. If it is unknown or has no anchor, both alignments of intraday
+            bars are considered: with the session's open and with the clock.
     """
     if grid.has_place(span):
         return True

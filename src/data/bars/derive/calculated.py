@@ -217,7 +217,7 @@ def _first_difference(answer: Answer, table: BarTable, coverage: Coverage) -> in
 
 
 def _other_sources(coverage: Coverage, stored_coverage: Coverage, table: BarTable) -> Iterator[int]:
-    """Yield the starts of spans with bars whose vendor or state differs from the stored one."""
+    """Yield the start of each span whose bars have a vendor or state other than the stored one."""
     for part in coverage:
         rows = table.within(part.span).stamps
         if len(rows) and part.state != "empty":

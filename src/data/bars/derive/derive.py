@@ -85,7 +85,7 @@ class Deriver:
     def instead(
         self, query: BarsQuery, error: DataError, alone: Callable[[BarsQuery, DataError], Answer]
     ) -> Answer:
-        """Answer a query for bars that no vendor supplied, from shorter bars or from stored ones.
+        """Answer a query that no vendor could answer, from shorter bars or from stored ones.
 
         Args:
             query: Requested bars.
@@ -159,7 +159,7 @@ def _lack_ms(answer: Answer) -> int:
 
 
 def _says_nothing(error: DataError) -> bool:
-    """Return whether an attempt failed because a vendor has no data, so no shorter bars either."""
+    """Return whether an attempt failed because the vendor has no data at all, not even shorter bars."""
     attempts: Sequence[Attempt] = getattr(error, "attempts", ())
     return any(isinstance(attempt.error, NoDataError) for attempt in attempts)
 
@@ -272,7 +272,7 @@ class _Derivation:
         return self._folded(below, needed, is_open=is_open)
 
     def start(self, factor: int) -> int:
-        """Return the start (UTC ms) of the range for ``factor`` times the requested number of bars."""
+        """Return the start (UTC ms) of a range with ``factor`` times the requested number of bars."""
         return self._wanted(factor).start
 
     def _wanted(self, factor: int) -> Span:
@@ -346,7 +346,7 @@ class _Derivation:
         return self.hours is None and self.source.is_intraday and is_longer
 
     def _beyond_calendar(self, below: Answer, span: Span) -> Iterator[Gap]:
-        """Yield the parts of ``span`` that were never requested, although the calendar is not complete.
+        """Yield the never-requested parts of ``span`` in which the calendar may be incomplete.
 
         Bars may exist there even if the calendar expects none.
         """

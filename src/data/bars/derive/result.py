@@ -121,7 +121,7 @@ class DerivedAnswer:
         )
 
     def fetched(self) -> list[Span]:
-        """Return the spans of bars that contain data fetched by this call."""
+        """Return the spans of the built bars that contain data fetched by this call."""
         stamps, ends = self.table.stamps, self.made.ends
         spans = np.array(self.below.fetched, dtype=np.int64).reshape(-1, 2)
         lows = np.searchsorted(ends, spans[:, 0], side="right")
@@ -182,7 +182,7 @@ class DerivedAnswer:
         return list(accumulate((hole.span.end for hole in self.holes), max))
 
     def facts(self) -> dict[str, Any]:
-        """Return the provenance entries for derived bars, with their problems and their source."""
+        """Return the provenance entries for derived bars, including their problems and their source."""
         source, facts = self.source, self.below.facts
         problems = list(facts.get("problems", ()))
         if self.made.strays:

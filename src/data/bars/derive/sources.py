@@ -48,7 +48,7 @@ class ShorterBars:
 
     @property
     def anchor(self) -> str:
-        """Origin of the grid of the bars: declared, or else the session's open."""
+        """Origin of the bars' grid: as declared, or else the session's open."""
         return self.kind.anchor or "session"
 
     def __str__(self) -> str:
@@ -138,7 +138,7 @@ class SourceTimeframes:
         return sorted(fit, key=lambda source: source.timeframe.longest_ms, reverse=True)
 
     def _timeframes(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
-        """Return the timeframes whose bars add up to the wanted bars and that vendors may serve."""
+        """Return the timeframes that vendors may serve and whose bars add up to the wanted bars."""
         wanted = query.timeframe
         vendors = {
             c.name: c

@@ -54,7 +54,7 @@ class _Rows:
 
     @classmethod
     def of(cls, table: BarTable) -> _Rows:
-        """Return the rows of ``table``, which is ascending and not empty."""
+        """Convert the rows of ``table``, which is ascending and not empty."""
         steps = np.diff(table.stamps)
         step = int(steps.min()) if len(steps) else 1
         firsts = np.append(0, np.flatnonzero(steps != step) + 1)
@@ -108,7 +108,7 @@ class _Rows:
 
 @dataclass
 class _Draft:
-    """The drafted commits to one series, with their bars and the views before and after them.
+    """The drafted commits to one series, with their bars and the series' views before and after.
 
     Attributes:
         base, view: View of the series before the commits, and after them.
@@ -161,7 +161,7 @@ class DraftStore:
         self._forgotten: dict[str, list[str]] = {}
 
     def view(self, key: SeriesKey) -> SeriesView:
-        """Return the view of a series as if its drafts had been stored."""
+        """Return the series' view as if its drafts had been stored."""
         base = self._preview.view(key)
         draft = self._drafts.get(key)
         if draft is not None and draft.base != base:  # damage was found meanwhile
@@ -258,7 +258,7 @@ class DraftStore:
         return with_answers(book, answers)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = 0.0) -> None:
-        """Omit a sample-data vendor's reports from the actions that are returned after this."""
+        """Omit a sample-data vendor's reports from the actions returned from now on."""
         self._forgotten.setdefault(symbol, []).append(source)
 
     def add_actions(
@@ -283,7 +283,7 @@ class DraftStore:
         self._preview.check(view, span)
 
     def lanes_beside(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
-        """Return the lanes with a folder of their own, apart from the default lane."""
+        """Return all lanes that have their own folder, except the default lane."""
         return self._preview.lanes_beside(symbol, timeframe)
 
     def symbols(self) -> list[str]:
@@ -291,18 +291,21 @@ class DraftStore:
         return self._preview.symbols()
 
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
-        """Return the actual commits to a series."""
+        """Return the real commits to a series, without this run's drafts."""
         return self._preview.log(key)
 
     def read_version(
         self, key: SeriesKey, span: Span, generation: int
     ) -> tuple[BarTable, Coverage]:
-        """Return bars and coverage as of an actual commit; raises the preview's errors."""
+        """Return bars and coverage as of a real commit, not one of this dry run.
+
+        Raises the preview's errors.
+        """
         return self._preview.read_version(key, span, generation)
 
 
 class OutlineStore:
-    """The store from which the answer of one dry run is read.
+    """The store from which a dry run's answer is read.
 
     It has the methods of a :class:`DraftStore`, but returns only some of the drafted bars, because
     years of minute bars would take gigabytes. All bars are returned if the query requests a number

@@ -89,7 +89,7 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
 
 
 def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Iterator[StoredSeries]:
-    """Yield all stored lanes, beginning with the one that answers."""
+    """Yield all stored lanes, starting with the one that answers the query."""
     keys = planner.store.lanes(query.instrument.symbol, query.timeframe)
     own = way.lane_name if way else ()
     for key in sorted(keys, key=lambda key: key.lane != own):

@@ -186,7 +186,7 @@ class _Composer:
         return len(answer.table) + store.left_out(key, self._span(), answer.table)
 
     def _plans_of_lane(self) -> list[tuple[LaneRequest, FetchPlan]]:
-        """Return the requests and plans of the lane that answers, or of the first lane if none does."""
+        """Return the requests and plans of the answering lane, or of the first lane if none answers."""
         plans = [pair for pair in self._run.plans if pair[0].key.timeframe == self._timeframe]
         keys = list(dict.fromkeys(request.key for request, _ in plans))
         if self._answer is None:
@@ -204,7 +204,7 @@ class _Composer:
         return [step.span for step in steps]
 
     def _others(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Return two mappings of vendors to reasons: why not a candidate, why only a substitute."""
+        """Return two vendor-to-reason mappings: why not a candidate, and why only a substitute."""
         if self._is_stored:
             return {}, {}
         rejected = unasked(self._planner.selector, self._query)
@@ -259,7 +259,7 @@ class _Composer:
         )
 
     def _offers(self, request: LaneRequest, span: Span) -> tuple[VendorOffer, ...]:
-        """Return the offer that each candidate would make if it were the only one queried."""
+        """Return the candidates' offers, each as if only that candidate were queried."""
         if self._query.offline:
             return ()
         return tuple(
@@ -307,7 +307,7 @@ def _reason(query: BarsQuery, error: DataError | None) -> str:
 
 
 def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
-    """Merge requests to one vendor if one begins where the other ends."""
+    """Merge adjacent requests to the same vendor."""
     joined: list[PlanStep] = []
     for step in steps:
         last = joined[-1] if joined else None

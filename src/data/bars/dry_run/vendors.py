@@ -55,7 +55,7 @@ def stand_in(name: str, real: Any, run: DryRun) -> FakeVendor | ForeignStandIn:
 
 
 class FakeVendor(BaseDataDownloader):
-    """Replaces one of this library's vendors in one dry run. Not thread-safe.
+    """Stands in for one of this library's vendors during a dry run. Not thread-safe.
 
     Args:
         name: Name as the rules spell it.
@@ -72,7 +72,7 @@ class FakeVendor(BaseDataDownloader):
 
     @property
     def folder_lane(self) -> str:
-        """The real downloader's ``folder_lane``."""
+        """The real downloader's folder lane; see ``folder_lane`` there."""
         return self._real.folder_lane
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
@@ -172,7 +172,7 @@ class FakeVendor(BaseDataDownloader):
         return status_for(self._real, self._run.query.instrument.asset_class, timeframe)
 
     def _send(self, query: FetchQuery, requests: int) -> None:
-        """Record the requests that the limits allow after those made so far in this run.
+        """Record the further requests that the limits allow after this run's earlier requests.
 
         Raises:
             SymbolNotFoundError, CircuitOpenError: No request would be sent.
@@ -213,7 +213,7 @@ class FakeVendor(BaseDataDownloader):
 
 
 class ForeignStandIn:
-    """Replaces a downloader from outside this library, and assumes that it sends one request."""
+    """Stands in for a downloader from outside this library, which is assumed to send one request."""
 
     def __init__(self, name: str, run: DryRun) -> None:
         self._name, self._run = name, run

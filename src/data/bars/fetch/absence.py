@@ -164,7 +164,7 @@ def _nothing(
 def _note_refused(
     series: SeriesStore, lacking: Sequence[Span], failures: Sequence[DataError]
 ) -> None:
-    """Record that other vendors' bars for a gap were fetched but did not fit the stored ones."""
+    """Record that other vendors' bars for a gap were fetched but do not fit the stored bars."""
     refused = [e for e in failures if isinstance(e, SpliceConflictError)]
     reasons = [str(e.args[0]) for e in refused]
     names = {e.provider or "" for e in refused} - {""}
@@ -294,7 +294,7 @@ def _without_bars_before(
 
 
 def _pages_before(request: LaneRequest, empty: Span, now_ms: int) -> list[FetchQuery]:
-    """Return the queries that look for earlier bars: the day before, and daily bars before that.
+    """Return the queries that look for earlier bars: the preceding day, then earlier daily bars.
 
     The first query uses the request's own timeframe, because daily bars of earlier days would not
     show an earlier bar on the same day.
@@ -346,7 +346,7 @@ def _agreeing(coverage: Coverage, empty: Span) -> set[str]:
 
 
 def _is_empty(candidate: Candidate, page: FetchQuery) -> bool:
-    """Return whether a vendor answers that it has no bars.
+    """Return whether a vendor responds that it has no bars.
 
     Raises:
         ProviderError, ConfigError: The vendor did not answer.

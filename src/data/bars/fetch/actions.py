@@ -33,7 +33,7 @@ _NEAR = timedelta(days=14)
 
 
 class ActionFetcher:
-    """Queries the vendors that report splits and dividends, one by one. Use from one thread only.
+    """Queries vendors for splits and dividends, one vendor at a time. Use from one thread only.
 
     Args:
         clock: Source of the current time.
@@ -131,7 +131,7 @@ class ActionFetcher:
 
         This concerns vendors whose prices can be combined with others' only if another vendor
         reports the actions. Bars without known actions would make the whole answer unusable; as a
-        fallback, such a vendor has a lane of its own.
+        fallback, such a vendor has its own lane.
 
         Raises:
             CapabilityError: The actions are not known, and no vendor serves them.
@@ -168,7 +168,7 @@ class ActionFetcher:
             raise refused  # the vendor rejects the key, so it would also reject this query
 
     def _is_shut_out(self, candidate: Candidate) -> bool:
-        """Return whether a vendor is not queried for actions because of its failure to supply bars.
+        """Return whether a vendor is skipped for actions because it failed to supply bars.
 
         These failures are a timeout, a rejected key and, if its actions come with bars, a refusal
         to send those bars.
@@ -192,7 +192,7 @@ def _is_locked_out(error: DataError | None) -> bool:
 
 
 def _lead(candidate: Candidate, span: Span) -> Span:
-    """Return the span to request so that the answer shows whether its start was cut off.
+    """Return a span to request that is long enough to reveal a truncated start of the answer.
 
     For a vendor that reports actions together with daily bars, this requires earlier days whose
     bars are known.

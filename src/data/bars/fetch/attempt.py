@@ -38,7 +38,7 @@ class VendorReply(Generic[R]):
     requests: int = 0
 
     def attempt(self, message: str = "", rows: int = 0, requests: int | None = None) -> Attempt:
-        """Return the entry for the list of attempts.
+        """Return this attempt's entry for the list of attempts.
 
         Args:
             message: Message for a successful attempt; an error has its own message.
@@ -59,7 +59,7 @@ class VendorReply(Generic[R]):
         )
 
     def log_failure(self, query: object, log: logging.Logger = _LOG) -> None:
-        """Log the error; at debug level if the vendor has no data or does not serve the query at all."""
+        """Log the error, at debug level if the vendor has no data or does not serve such queries."""
         assert self.error is not None
         is_impossible = isinstance(self.error, CapabilityError) and not self.requests
         is_news = not (is_impossible or isinstance(self.error, NoDataError))

@@ -47,7 +47,7 @@ _GROWTH = 8
 
 
 def _overdue(segment: _Segment) -> list[DataError]:
-    """Return the timeout error in a list if many spans remain to be recorded after the time limit.
+    """Return a list with the timeout error if too many spans are left to record when time is up.
 
     Otherwise the list is empty: if only a few spans remain, they are recorded anyway.
     """
@@ -105,7 +105,7 @@ class _Segment:
 
 @dataclass(frozen=True)
 class _Requests(_Segment):
-    """Spans of one candidate, in the order in which they are requested.
+    """The spans to request from one candidate, in request order.
 
     Attributes:
         groups: Spans that are requested together, ascending.
@@ -134,7 +134,7 @@ class _Requests(_Segment):
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
 
     def behind(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
-        """Return the requests that remain after ``chunk`` of the first group."""
+        """Return the remaining requests after ``chunk`` of the first group."""
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
         if not rest.spans:
@@ -260,7 +260,7 @@ class Fetcher:
             todo += reversed(following)
 
     def _split(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
-        """Split a segment into entries for a candidate and for the one after it.
+        """Split a segment into entries for this candidate and entries for the next one.
 
         The latter are spans too far back for the candidate, or that it reported as empty not long
         ago.
@@ -401,7 +401,7 @@ class Fetcher:
         reply.log_failure(self._request.query, self._request.log)
 
     def _too_deep(self, candidate: Candidate, span: Span) -> CapabilityError:
-        """Record once that a vendor was not queried because its history is not long enough."""
+        """Record once that a vendor was skipped because its history is too short."""
         depth = candidate.capabilities.depth_days if candidate.capabilities else {}
         timeframe = self._request.grid.timeframe
         error = CapabilityError(
@@ -415,7 +415,7 @@ class Fetcher:
 
 
 def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: int) -> bool:
-    """Return whether a candidate's report that it has no bars in ``segment`` is still valid.
+    """Return whether a candidate has reported no bars for ``segment``, and that is still valid.
 
     If it is valid, the segment is requested only because another vendor has not been queried for
     it.
@@ -433,7 +433,7 @@ def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: i
 
 
 def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
-    """Return the parts of an answer for which no row was received at all."""
+    """Return the parts of an answer's span for which no row was received at all."""
     stamps = answer.closed.stamps
     return [s for s in answer.spans if stamps.searchsorted(s.start) == stamps.searchsorted(s.end)]
 

@@ -39,7 +39,7 @@ _MOST_LOSSES = 3
 
 
 class LaneRunner:
-    """Starts requests, each of which is answered from one lane. Thread-safe: keeps no state.
+    """Starts runs, each of which answers a request from one lane. Thread-safe: keeps no state.
 
     Args:
         store: The store.
@@ -129,7 +129,7 @@ class LaneRun:
         return counted(answer, query.bars, wanted.start)
 
     def _late(self, answer: Answer) -> int:
-        """Return the number of bars at the end that have closed but are not published yet."""
+        """Return how many of the last bars have closed but are not published yet."""
         rows, gaps = closed_rows(answer), [gap for gap in answer.gaps if not gap.harmless]
         if not gaps or gaps[-1].reason != UNPUBLISHED:
             return 0
@@ -164,7 +164,7 @@ class LaneRun:
         return replace(answer, doubts=doubts)
 
     def _gaps(self, answer: Answer, plan: FetchPlan, lost: Sequence[Span]) -> Sequence[Gap]:
-        """Return the gaps in an answer: those in the store, lost bars, and spans not requested.
+        """Return the gaps in an answer: stored gaps, lost bars, and spans that were not requested.
 
         ``lost`` are spans whose bars were deleted before they were read.
         """
@@ -186,7 +186,7 @@ class LaneRun:
         return gaps
 
     def _lost(self, before: Coverage, plan: FetchPlan) -> list[Span]:
-        """Return the spans stored before planning, or by this request, that no longer exist.
+        """Return the spans that were stored before planning or by this request, but no longer exist.
 
         Either a repair could not preserve them, or another caller has deleted them.
         """
@@ -233,7 +233,7 @@ class LaneRun:
         return plan
 
     def _fill(self, segments: Sequence[Span]) -> None:
-        """Query the vendors in order; for days that a vendor lacks for most symbols, it comes last.
+        """Query the vendors in order. For days that a vendor lacks for most symbols, it comes last.
 
         This does not apply to a day that the vendor may not have published yet: if another vendor
         supplied the day first, this vendor would never be queried for it again.
@@ -252,7 +252,7 @@ class LaneRun:
                 self._fetcher.by(lane).fill(spans)
 
     def _fill_overdue(self, wanted: Span) -> None:
-        """Fetch again any bars that an answer has just made doubtful and that are already due."""
+        """Refetch bars that have just become doubtful and are already due."""
         overdue = self.journal.overdue
         if not overdue:
             return
@@ -269,7 +269,7 @@ class LaneRun:
             self._fetcher.ask_forming(Span(plan.cap, end))
 
     def _has_none_running(self, cap: int) -> bool:
-        """Return whether the next vendor has answered for the forming bar but did not have it."""
+        """Return whether the next vendor has responded but had no forming bar."""
         attempts, excluded = self.journal.attempts, self.journal.excluded
         names = (one.name for one in self.request.lane.candidates if one.name not in excluded)
         first = next(names, "")

@@ -66,7 +66,7 @@ class _TriedLane:
 
     @property
     def is_truth(self) -> bool:
-        """Whether there is an answer, even an empty one, and vendors have answered for all of it."""
+        """Whether there is an answer, even an empty one, that vendors have fully confirmed."""
         return self.answer is not None and not self.unfilled
 
 
@@ -223,7 +223,7 @@ class MissHandler:
         return replace(answer, substitute=f"{', '.join(_vendors(answer))} (made of {lane} bars)")
 
     def _ask(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
-        """Answer with bars of exactly the query's timeframe, without the ``excluded`` vendors."""
+        """Answer with bars of exactly the requested timeframe, without the ``excluded`` vendors."""
         result = self._lookup.find(query)
         if isinstance(result, Hit):
             return result.answer
@@ -353,7 +353,7 @@ class MissHandler:
 
     @staticmethod
     def _is_unknown(way: Route, tried: _TriedLanes) -> bool:
-        """Return whether the exchange that the pair's name belongs to does not list the pair.
+        """Return whether the pair is named after an exchange that does not list it.
 
         The search then ends without a substitute.
         """
@@ -531,17 +531,17 @@ class MissHandler:
 
 
 def _lane_of(result: LookupResult) -> AnsweringLane | None:
-    """Return the lane that an unsuccessful lookup examined; None if it found an answer."""
+    """Return the lane in which a lookup found no answer; None if it found one."""
     return result.lane if isinstance(result, Miss | PartialHit) else None
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
-    """Return whether a lane is neither its route's first nor the one for the wanted adjustment."""
+    """Return whether a lane is neither the route's first one nor the one for the wanted adjustment."""
     return lane is not way.lanes[0] and lane.lane_name != (*way.lane_name, query.adjustment)
 
 
 def _vendors(answer: Answer) -> list[str]:
-    """Return the vendors that an answer's bars are from."""
+    """Return the vendors of an answer's bars."""
     counts = answer.table.counts(answer.coverage.where(lambda _: True))
     parts = Stretches[Covered].of(answer.coverage.columns.take(np.array(counts, bool)))
     vendors = dict.fromkeys(part.vendor for part in parts.sources)

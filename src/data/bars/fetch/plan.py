@@ -140,7 +140,7 @@ def _doubt_changed(
 
 
 def _doubt_ahead(series: SeriesStore) -> None:
-    """Withdraw trust from data that was fetched at a time in the future."""
+    """Withdraw trust from data whose fetch time is in the future."""
     now = series.now_ms()
     marks = [
         replace(part, fetched_at=now, expires=now)
@@ -281,7 +281,7 @@ def _with_unsettled(
 
 
 def _room(segment: Span, request: LaneRequest) -> int:
-    """Return how many more bars fit into the requests for ``segment`` without another request."""
+    """Return how many more bars fit into the existing requests for ``segment``."""
     caps = request.lane.candidates[0].capabilities
     if caps is None or not caps.page_bars:
         return _FEW_UNSETTLED
@@ -394,7 +394,7 @@ def _copied(table: BarTable, part: Covered) -> Commit:
 def with_overlap(
     segments: Iterable[Span], coverage: Coverage, grid: BarGrid, cap: int
 ) -> list[Span]:
-    """Extend segments by a few bars into adjacent ranges of older tools' bars, for comparison."""
+    """Extend segments a few bars into adjacent older tools' bars, for comparison."""
     older = [part.span for part in coverage if is_older(part)]
     by_start, by_end = {span.start: span for span in older}, {span.end: span for span in older}
     widened = []

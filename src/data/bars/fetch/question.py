@@ -111,7 +111,7 @@ def _is_foreign(part: Covered, candidate: Candidate) -> bool:
 
 
 def _look(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
-    """Return the span on one side of ``edge`` in which to look for bars to compare."""
+    """Return the span next to ``edge``, on one side, in which to look for bars to compare."""
     step = grid.timeframe.longest_ms
     far = max(_SHORTEST_LOOK_MS, 2 * _FAR * step)
     if is_later:

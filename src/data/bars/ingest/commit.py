@@ -196,9 +196,9 @@ class _CommitBuilder:
     ) -> Stretches[Covered]:
         """Return the marks, in the order in which they are applied.
 
-        Each row of the table has the spans to mark, their state, the reason for it, and the rule for
-        when they are fetched again. If two marks overlap, the later one counts, but "empty" never
-        counts for a stored bar. The spans of the rows up to the equal bars are disjoint.
+        Each row of the table has the spans to mark, their state, the reason for it, and the rule
+        for when they are fetched again. If two marks overlap, the later one counts, but "empty"
+        never applies to a stored bar. The spans of the rows up to the equal bars are disjoint.
 
         Args:
             free: The answered spans, without the stored bars that the answer lacks but that stay.
@@ -247,7 +247,7 @@ class _CommitBuilder:
 
     @cached_property
     def _blank(self) -> Covered:
-        """Template for a mark, without span, state, reason and expiry."""
+        """Template for a mark: only the span, state, reason and expiry remain to be filled in."""
         one, basis = self.fetched, self.terms.basis
         return Covered(Span(0, 0), "final", one.vendor, one.kind, basis, one.server_now_ms)
 
@@ -340,7 +340,7 @@ class _CommitBuilder:
     # --- bars ------------------------------------------------------------------------------
 
     def _runs(self, span: Span) -> list[tuple[Span, bool]]:
-        """Split a span into runs of bars that do or do not equal the stored ones; True if they do."""
+        """Split a span into runs, each with a flag: True if its bars equal the stored ones."""
         rows = self.answer.closed.within(span)
         if not len(rows):
             return []
@@ -396,7 +396,7 @@ class _CommitBuilder:
 
     @cached_property
     def _of_unknown_basis(self) -> list[Span]:
-        """Spans of stored bars whose basis is unknown, or dated in the future."""
+        """Spans of stored bars whose price basis is unknown or dated in the future."""
         parts = [part for part in self.stored.coverage if part.state != "empty"]
         unknown = (part for part in parts if part.basis.adjustment == "unknown")
         return [part.span for part in (*unknown, *later_marks(parts, self.fetched, self.terms))]
@@ -443,7 +443,7 @@ class _CommitBuilder:
                 )
 
     def _basis_of(self, rows: BarTable) -> Basis:
-        """Return the basis for these rows only; the bars repeated before them may differ."""
+        """Return the price basis for these rows only; the bars resent before them may have another one."""
         session, intraday = self.fetched.kind.session, self.terms.grid.timeframe.is_intraday
         return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
 
@@ -496,7 +496,7 @@ class _CommitBuilder:
         return difference(edges_of(alone), self._unusable)
 
     def _doubted(self, pieces: Sequence[CommitPiece]) -> Edges:
-        """Return the settled parts of pieces if the whole answer is doubtful.
+        """Return the settled parts of the pieces, for an answer that is doubtful as a whole.
 
         The rest is fetched again anyway.
         """
@@ -608,7 +608,7 @@ class _CommitBuilder:
         return closed, lacking, slots
 
     def _beside(self, equal: Edges) -> Edges:
-        """Return the spans of expected bars that were missing among bars that came back equal.
+        """Return the spans of expected bars that were still missing when their neighbors came back equal.
 
         Equal bars are not written again, so nothing else would record that these were requested.
         """
@@ -681,7 +681,7 @@ def are_many(lost: int, stored: int) -> bool:
 
 
 def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
-    """Return a mask of the rows whose prices and volume agree."""
+    """Return a mask of the rows with equal prices and volume."""
     equal = np.ones(len(one), dtype=bool)
     for mine, theirs in zip(one.values()[:5], other.values()[:5], strict=True):
         equal &= np.isclose(mine, theirs, rtol=tolerance, atol=0.0, equal_nan=True)
@@ -737,7 +737,7 @@ class StoredRange:
         return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
 
     def is_doubted(self, stamp: int) -> bool:
-        """Return whether the stored bar is off-calendar or grave, or came in an answer that is doubtful."""
+        """Return whether the stored bar is off-calendar, grave, or from a doubtful answer."""
         part = self._at(stamp)
         return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
 
@@ -786,7 +786,7 @@ class CommitContext:
     last_ms: int | None = None
 
     def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
-        """Return when the doubtful bars in spans are fetched again: once settled, then less and less often.
+        """Return when to refetch doubtful bars: once they have settled, then less and less often.
 
         ``as_holes``: Whether to use the times for gaps. This is for bars that are doubtful because
         bars are missing between them although the vendor is dense (has a bar at every time).
@@ -796,7 +796,7 @@ class CommitContext:
         return self._settled(edges, after(edges[:, 1], self.now_ms, again))
 
     def empty_parts(self, holes: Edges, coverage: Coverage) -> tuple[Edges, Stamps]:
-        """Split gaps into new parts and parts reported before; return when each is fetched again.
+        """Split gaps into new and previously reported parts, and return when to refetch each.
 
         A report about one part does not prove anything about another.
         """

@@ -135,7 +135,7 @@ class _Judging:
         return self.context.vendor
 
     def _beside_each_other(self, grave: Sequence[Span]) -> BarTable:
-        """Return the new bars together with the stored ones that are not grave."""
+        """Return the new bars together with the stored bars that are not grave."""
         stored = self.context.surroundings.rebased
         if not len(stored):
             return self.answer.closed
@@ -166,7 +166,7 @@ class _Judging:
                 yield _Repeat(part, rows[otherwise], is_same=False)
 
     def _after(self, repeat: _Repeat) -> Iterator[Covered]:
-        """Yield the new coverage of stored bars for which the same or equally bad rows were sent."""
+        """Yield new coverage for stored bars for which the same or equally bad rows were sent."""
         part, now = repeat.part, self.context.now_ms
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
             overlap = span.clip(part.span)
@@ -234,7 +234,7 @@ class _Judging:
                 yield replace(mark, span=part.span)
 
     def _before(self, stamp: int) -> Iterator[Covered]:
-        """Yield the stored spans before a bar, as far back as they have its vendor and basis.
+        """Yield the stored spans before a bar, back to the first one with another vendor or basis.
 
         Spans that were already judged also end the search.
         """

@@ -224,7 +224,7 @@ class FittedAnswer(NamedTuple):
 
 @dataclass(frozen=True)
 class CommonBasis:
-    """The price basis in which bars are compared: the basis of the last session that had opened.
+    """The price basis in which bars are compared: as of the last session that had opened.
 
     Attributes:
         target: The adjustment.
@@ -308,7 +308,7 @@ def _fit_sides(
 def _verdicts(
     request: LaneRequest, series: SeriesStore, received: ReceivedAnswer, rows: BarTable
 ) -> tuple[list[Verdict], Fix | None]:
-    """Return verdicts on the adjacent bars on each side, and a correction that makes all bars fit, if any.
+    """Judge the adjacent bars on each side; also return a correction that makes all bars fit, if any.
 
     See :func:`..prices.splice.settle`.
     """
@@ -343,10 +343,10 @@ def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBoo
 
 
 def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> list[Fix] | None:
-    """Return the actions that a vendor may have missed; None if they cannot be determined.
+    """Return the splits and dividends that one side may lack; None if they cannot be determined.
 
-    If actions were never requested, a factor may also be a split that the stored bars do not
-    reflect.
+    If splits were never requested, a constant ratio between stored and new prices can also come
+    from a split that the stored bars do not reflect.
     """
     if basis.opened is None:
         return None
@@ -420,7 +420,7 @@ def _usable(table: BarTable) -> BarTable:
 
 
 def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> bool:
-    """Remove all bars that were read from an earlier state of the files just read again.
+    """Remove all bars that were read from an earlier state of the files just reread.
 
     The files are authoritative: a row that is no longer in them is not a gap. Bars from other
     vendors stay and are fetched again, unless the layout of the files has changed: then they
@@ -445,7 +445,7 @@ def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -
 
 
 def check_kind(kind: Kind | None, request: LaneRequest, fetched: Fetched) -> None:
-    """Reject bars whose kind differs from that of the stored bars.
+    """Reject bars that differ in kind from the stored bars.
 
     Raises:
         KindMismatchError: The kinds differ; the message names the attributes.

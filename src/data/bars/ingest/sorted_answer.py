@@ -67,8 +67,8 @@ class ClassifiedAnswer:
         contradicted: Timestamps of settled bars for which several differing rows were received.
         unpublished: Span of the closed bars at the end that the vendor does not have yet, or None.
         doubt: Reason why the answer as a whole is not trusted; empty if it is trusted.
-        is_believed: Whether the answer is usable, so that no other vendor must be queried for all
-            of its span.
+        is_believed: Whether the answer is usable, so that its full span need not be requested from
+            another vendor.
         stretches: The requested spans; empty unless only missing spans were requested.
         verdicts: Verdicts on individual bars, as coverage entries that are applied after all
             others.
@@ -100,7 +100,7 @@ class ClassifiedAnswer:
 
     @property
     def refusal(self) -> str:
-        """The reason why the answer is useless as a whole; empty if it is usable."""
+        """The reason why the whole answer is useless; empty if it is usable."""
         if not self.is_believed:
             return self.doubt
         return "" if len(self.closed) or not self.bad else f"all {len(self.bad)} rows are bad"
@@ -210,7 +210,7 @@ def sorted_answer(
 def _by_close(
     checked: Checked, span: Span, grid: BarGrid, now_ms: int
 ) -> tuple[BarTable, BarTable]:
-    """Return the good rows in ``span`` that have closed, and those that are still forming.
+    """Return the good closed rows in ``span``, and the rows that are still forming.
 
     Only bars that the calendar does not expect can still be forming.
     """
@@ -322,7 +322,7 @@ def _need_not_trade(grid: BarGrid) -> bool:
 
 
 def _holds_a_session(span: Span, grid: BarGrid) -> bool:
-    """Return whether the span contains a whole session; a lack of trades cannot explain such a gap."""
+    """Return whether the span contains a whole session, too long a gap for a mere lack of trades."""
     if not grid.timeframe.is_intraday:
         return True
     if span.end - span.start < _SHORTEST_SESSION_MS:
@@ -380,7 +380,7 @@ def _stamp(row: BadRow) -> int:
 def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[FaultGroup]:
     """Yield the expected bars that were not received.
 
-    A bar whose row is bad is not missing: the bad row is a fault of its own.
+    A bar whose row is bad is not missing, because the bad row is itself a fault.
     """
     bad = np.array([row.bar.stamp_ms for row in answer.bad], dtype=np.int64)
     present = union(union(answer.closed.stamps, bad), stays)

@@ -158,7 +158,7 @@ def take(
     7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
        stored rows.
     8. :func:`_commit`: build the commit. Marks follow from step 7, and doubts near splits from step
-       5; the faults are those of the remaining rows.
+       5; the faults are the remaining rows' faults.
     9. Store the commit in the series, which keeps anything that the disk refuses.
 
     Args:
@@ -259,7 +259,7 @@ def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: Check
     """Reject an answer that is not trusted if bars for its span are already stored.
 
     Raises:
-        QualityError: The answer is not trusted; the message says why.
+        QualityError: The answer is not trusted; the message gives the reason.
     """
     answer, received = checked.answer, checked.fitted.received
     if answer.is_believed or not len(series.read(received.question.span)[0]):
@@ -548,7 +548,7 @@ def _commit(
 
 
 def _now_ms(series: SeriesStore, fetched: Fetched) -> int:
-    """Return the time of an answer: by the local clock or the vendor's, whichever is earlier."""
+    """Return the answer's time by the local or the vendor's clock, whichever is earlier."""
     return min(series.now_ms(), fetched.server_now_ms)
 
 
@@ -601,7 +601,7 @@ def _due(
     answer: ClassifiedAnswer,
     commit: Commit,
 ) -> int | None:
-    """Return the time at which fetching again could change the answer; None to keep the old time.
+    """Return the time from which refetching could change the answer; None to keep the old time.
 
     All provisional bars of the series are considered. A bar that an earlier request left
     provisional must not count as settled just because a later request reached up to now.

@@ -159,7 +159,7 @@ class CacheFolder:
         return self._stats(holdings or self._catalogue.holdings())
 
     def overview(self) -> dict[str, Any]:
-        """Return :meth:`get_stats` with ``freeable`` (:meth:`freeable`) and daily ``growth``."""
+        """Return :meth:`get_stats`, plus ``freeable`` (see :meth:`freeable`) and the daily ``growth``."""
         holdings = self._retention_manager.inventory.look("growth")
         freeable = self._retention_manager.freeable(holdings).to_json()
         growth = self.maintenance.growth(holdings)
@@ -338,7 +338,7 @@ class CacheFolder:
         return self._retention_manager.tidy(dry_run=dry_run)
 
     def remove_outdated(self, *, dry_run: bool = False) -> list[SeriesKey]:
-        """Remove bars from a user's own files whose folder was not recorded by earlier versions.
+        """Remove bars that came from a user's own files, if earlier versions did not record the folder.
 
         Return the affected series. Such bars are no longer read. Other bars in the same series are
         kept.
@@ -461,7 +461,7 @@ def instrument_in(tables: Any, symbol: str) -> Instrument:
 def span_to_read(
     instrument: Instrument, timeframe: Timeframe, start: Any, end: Any, now_ms: int
 ) -> Span:
-    """Return the span that a caller means by ``start`` and ``end``, both inclusive.
+    """Convert the caller's ``start`` and ``end``, both inclusive, to a span.
 
     Dates are whole sessions at the venue. For intraday bars an end at midnight means the whole of
     that day, because programs write ``datetime(2024, 12, 31)`` for "until the end of the year". The

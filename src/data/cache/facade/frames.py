@@ -227,7 +227,7 @@ def _grid(present: Stamps, offer: FrameUpload, extent: Span) -> BarGrid | None:
 
 
 def _closed_beside(extent: Span, grid: BarGrid, now_ms: int) -> list[Span]:
-    """Return the spans right before and after ``extent`` in which no bar is expected.
+    """Return the spans directly before and after ``extent`` in which no bar is expected.
 
     A query that begins on a holiday can then be answered without a vendor or calendar.
     """
@@ -257,7 +257,7 @@ def _holes(present: Stamps, grid: BarGrid, extent: Span) -> list[Span]:
 
 
 def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
-    """Return the bars' basis; its date is left out if it is not after the first bar."""
+    """Return the bars' price basis; its date is omitted unless it is after the first bar."""
     if offer.adjustment == "unknown" or offer.instrument.asset_class != "stock":
         return Basis(offer.adjustment)
     as_of = offer.as_of or date_of(now_ms)

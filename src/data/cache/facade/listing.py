@@ -217,7 +217,7 @@ class Catalogue:
         return document | {"file_info": facts}
 
     def unproven(self, key: SeriesKey, span: Span) -> BarTable:
-        """Return all bars in ``span`` left by other tools, even those that count as missing.
+        """Return all other tools' bars in ``span``, even bars that count as missing.
 
         The last bar in each file is included, although it may not have closed when it was written.
         The result is meant for callers that read the cache directly, not for answers.
@@ -297,7 +297,7 @@ class Catalogue:
         return sorted({*self.symbols(), *filter(None, map(decode_symbol, folders))})
 
     def clear(self, symbol: str, frames: list[Timeframe] | None = None) -> None:
-        """Delete a symbol's series in all lanes; without ``frames``, everything stored for it."""
+        """Delete a symbol's series in all lanes or, without ``frames``, everything stored for it."""
         for frame in self.timeframes(symbol) if frames is None else frames:
             key = SeriesKey(symbol, frame)
             years = list(self.older_files(key))

@@ -52,7 +52,7 @@ _MOST_SEQ = 1 << 62
 
 
 class ColumnSource(NamedTuple):
-    """The committed state of a year file from which consecutive rows were read.
+    """The committed state of the year file from which consecutive rows were read.
 
     Attributes:
         rows: Number of rows.
@@ -72,7 +72,7 @@ class ColumnSource(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Rows of one year (all, or only the new ones), and the state of the year with those rows."""
+    """All rows, or only the new rows, of one year, and the year's state including them."""
 
     source: ColumnSource
     table: BarTable
@@ -84,7 +84,7 @@ class Head:
 
     Attributes:
         id: Identifier of the series.
-        seq: Number of the header, higher than that of the previous header.
+        seq: Number of the header, higher than the previous header's number.
         capacity: Number of rows that a column has room for, a multiple of ``BLOCK``.
         years: Maps each year to the source of its rows, ascending; rows are stored in this order.
         tails: Maps each column to the checksum of its last, incomplete block.
@@ -118,7 +118,7 @@ class Head:
         return dict(zip(self.years, accumulate(counts, initial=0), strict=False))
 
     def at(self, column: str, row: int) -> int:
-        """Return the offset of the value of ``column`` in row ``row``."""
+        """Return the file offset of a value, given its column and row."""
         return START + (self.columns.index(column) * self.capacity + row) * _ITEM
 
     def checksum_at(self, column: str, block: int) -> int:

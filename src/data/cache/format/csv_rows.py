@@ -204,7 +204,7 @@ Mask = NDArray[np.bool_]
 
 
 class _Field(NamedTuple):
-    """The characters of a column, with 0 for positions to skip, and a mask of rows not handled here."""
+    """A column's characters (0 means a position to skip), and a mask of rows not handled here."""
 
     chars: Chars
     odd: Mask
@@ -238,7 +238,7 @@ def block_text(
 
 
 def _replaced(text: bytes, odd: Mask, lines: bytes) -> bytes:
-    """Return the text with the lines of the rows in ``odd`` replaced."""
+    """Return the text after replacing the lines of the rows in ``odd``."""
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE) + 1
     parts, done = [], 0
     for row, line in zip(np.flatnonzero(odd).tolist(), lines.splitlines(True), strict=True):
@@ -286,7 +286,7 @@ def _drop_zeros(digits: Chars, mask: Mask) -> None:
 
 
 def _decimals(sizes: Floats) -> int | None:
-    """Return the number of decimals that nearly all of these numbers need at most, or None."""
+    """Return the number of decimals that is enough for nearly all of these numbers, or None."""
     few = _FEW * len(sizes)
     best = None
     for decimals in range(_MOST_DECIMALS + 1):

@@ -73,7 +73,7 @@ class SpliceDocument(msgspec.Struct, rename={"other": "with"}):
 
 
 class SourceDocument(msgspec.Struct, kw_only=True):
-    """A source of coverage: an entry without span, kind and basis, with the fields in ``SOURCE``."""
+    """A coverage entry without span, kind and basis; it has the fields in ``SOURCE``."""
 
     def covered(
         self,
@@ -117,7 +117,7 @@ _basis_of = lru_cache(msgspec.json.Decoder(Basis).decode)
 
 
 def coverage_of(text: bytes | str) -> Coverage:
-    """Return the coverage in a document, from the JSON of its list.
+    """Parse a document's coverage from the JSON of its list.
 
     Raises:
         DecodeError: The text is not a valid coverage (an error from ``msgspec``).
@@ -145,7 +145,7 @@ _NO_QUALITY: Mapping[str, Any] = {
 
 
 class YearState(Record, frozen=True, gc=False):
-    """A committed state of a year: the expected data file, and its coverage.
+    """A committed state of a year: its expected data file and its coverage.
 
     Attributes:
         generation: Number of the commit that created the state.
@@ -347,13 +347,13 @@ class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
 
 
 class _Shares(msgspec.Struct):
-    """The part of ``provider_info`` that is read."""
+    """The part of ``provider_info`` that this library reads."""
 
     bars: dict[str, int] | None = None
 
 
 class _YearDocument(msgspec.Struct):
-    """The part of the document that is read."""
+    """The part of the document that this library reads."""
 
     onetape: _Ours
     data_source: str
@@ -421,7 +421,7 @@ def _with_unknown_keys(text: bytes, identity: str, problem: msgspec.DecodeError)
 
 
 def _check_words(ours: Mapping[str, Any]) -> None:
-    """Reject content that only a newer version can have written.
+    """Reject content that can only be from a newer version.
 
     Raises:
         FormatVersionError: A coverage entry has an unknown state or adjustment.
@@ -519,7 +519,7 @@ class _SourceState(msgspec.Struct):
 
 
 class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The document ``series.json``, except for the facts stored exactly as declared.
+    """The document ``series.json``, except for facts that are stored exactly as declared.
 
     A key that is not listed here or in :class:`SeriesFacts` is kept unchanged.
     """
@@ -633,7 +633,7 @@ _decode_book = msgspec.json.Decoder(BookDocument).decode
 
 
 def load_book_document(data: bytes) -> tuple[BookDocument, dict[str, Any]]:
-    """Parse the bytes of the document; return it, and the keys that it does not list.
+    """Parse the document, and also return its unknown keys.
 
     Raises:
         DamagedError: The document is incomplete.

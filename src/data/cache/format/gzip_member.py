@@ -101,7 +101,7 @@ class Header:
     def same_source(self, other: Header) -> bool:
         """Return whether two members have the same vendor, kind, basis and state.
 
-        If so, they may be joined into one if their spans adjoin.
+        If so, they may be joined into one if their spans are adjacent.
         """
         mine = (self.vendor, self.kind, self.basis, self.state, self.extra)
         return mine == (other.vendor, other.kind, other.basis, other.state, other.extra)
@@ -219,7 +219,7 @@ class Member:
 
 
 def build(header: Header, text: bytes, total: int = 0) -> Member:
-    """Compress ``text`` into a member; ``total`` is the size of all texts that are compressed now.
+    """Compress ``text`` into a gzip member; ``total`` is the size of all texts to compress now.
 
     Raises:
         ValueError: The header is too long.
@@ -244,7 +244,7 @@ def _assemble(header: Header, body: bytes) -> Member:
 
 
 def peek_digest(start: bytes) -> str:
-    """Return the unverified digest that the first bytes of a member contain."""
+    """Return the unverified digest from the first bytes of a gzip member."""
     return start[_DIGEST_AT:_JSON_AT].hex()
 
 
@@ -432,10 +432,10 @@ def checksum(text: bytes) -> int:
 
 
 def summing(size: int) -> Callable[..., int]:
-    """Return the best function for computing a CRC-32, or for continuing an earlier one.
+    """Return the fastest function for computing a CRC-32, or for continuing an earlier one.
 
     Args:
-        size: Number of bytes that the function will be used for, in any number of calls.
+        size: Total number of bytes to be checksummed, over all calls.
     """
     global summed_bytes
     # Once loaded, it is faster even for small inputs, so loading it is worthwhile for many of them.

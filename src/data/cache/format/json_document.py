@@ -43,7 +43,7 @@ def seal(document: str) -> bytes:
 
 
 def dump_readable(content: Any) -> bytes:
-    """Return values as bytes for people and other programs: indented, keys sorted, no digest."""
+    """Return values as readable JSON bytes for other programs: indented, keys sorted, no digest."""
     text = msgspec.json.encode(content, enc_hook=str, order="sorted")
     return msgspec.json.format(text, indent=2) + b"\n"
 

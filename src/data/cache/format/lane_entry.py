@@ -27,7 +27,7 @@ _YEAR, _STRETCH = struct.Struct("<5q"), struct.Struct("<4q")
 
 
 class Growth(NamedTuple):
-    """The growth of a series on one day, from its logs: UTC date, number of bars, bytes of files."""
+    """A series' growth on one day, from its logs: UTC date, bar count and file bytes."""
 
     date: str
     bars: int
@@ -75,7 +75,7 @@ class YearEntry(NamedTuple):
 
 
 class StretchEntry(NamedTuple):
-    """The extent of one source's stretches (covered spans) with bars in one year.
+    """The extent of one source's stretches (covered spans) that have bars in one year.
 
     Attributes:
         year: Year of the stretches.
@@ -102,7 +102,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         data_files, quarantined, without_metadata: Numbers of year files, files in quarantine, and
             year files without a document.
         rows, first, last: Number of bars, and the timestamps of the first and the last one.
-        updated_ms: Time of the last commit.
+        updated_ms: Time of the latest commit.
         answered_ms: Time of the newest answer, even one without bars.
         sources: Origins of the bars.
         newest: Maps each vendor to the end of its newest bars.
@@ -140,7 +140,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
     @property
     def exists(self) -> bool:
-        """Whether anything is stored: either bars, or the fact that vendors have none."""
+        """Whether anything is stored: bars, or the fact that vendors have no bars."""
         return bool(self.packed_years) or self.has_series
 
     @property
@@ -221,7 +221,7 @@ class _Inner(msgspec.Struct, frozen=True):
 
 
 class OuterKeys(msgspec.Struct):
-    """The documented keys in a year's metadata that the summaries for other programs repeat."""
+    """The year-metadata keys that are also copied into the summaries for other programs."""
 
     data_source: Any = None
     last_updated: Any = None
@@ -265,7 +265,7 @@ class Sealed:
         return self._digest(lane, text) + text
 
     def load(self, lane: str, data: Any) -> Any | None:
-        """Return the value, or None if the bytes are not those written for the lane."""
+        """Return the value, or None if the bytes were not written for this lane."""
         if not isinstance(data, bytes) or len(data) <= _DIGEST_BYTES:
             return None
         text = data[_DIGEST_BYTES:]

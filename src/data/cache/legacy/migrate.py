@@ -70,7 +70,7 @@ class OldFile:
 
 
 def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[OldFile]:
-    """Import older tools' files for a series; return each file with its actual or planned outcome.
+    """Import older tools' files for a series; return the files with their actual or planned outcomes.
 
     Raises:
         CorruptEntryError: The bars read back differ from the originals; nothing was moved.
@@ -219,7 +219,7 @@ class Pruned:
 
 
 def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:
-    """Delete the originals whose bars are all stored in the series or have been replaced by vendors.
+    """Delete originals whose bars have all been stored in the series, or replaced by vendors' bars.
 
     Raises:
         LockTimeoutError: Another writer held the series for too long.
@@ -269,7 +269,7 @@ def _weigh(store: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Prune
 
 
 def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) -> Pruned:
-    """Return ``one`` completed with the numbers of bars in ``table`` that are stored, replaced or lost.
+    """Return ``one``, with counts of the bars in ``table`` that are stored, replaced or lost.
 
     Args:
         one: Original.
@@ -311,7 +311,7 @@ def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
 
 
 def _is_stored(table: BarTable, now: BarTable) -> NDArray[np.bool_]:
-    """Return a mask of the rows whose bar is stored, identical to the last bit."""
+    """Return a mask of the rows whose bar is stored bit for bit."""
     if not len(now):
         return np.zeros(len(table), dtype=bool)
     places = np.minimum(np.searchsorted(now.stamps, table.stamps), len(now) - 1)

@@ -71,7 +71,7 @@ class LegacyYear:
 
     @property
     def is_sample(self) -> bool:
-        """Whether the vendor's name is one of those for sample data, invented for tests."""
+        """Whether the vendor's name is one of the names for sample data, which is invented for tests."""
         return self.vendor.lower() in SAMPLE_VENDORS
 
 
@@ -296,7 +296,7 @@ _FRIDAY_NIGHT = 5 * DAY_MS
 
 
 def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
-    """Return the nominal close of each bar: one step later, or the end of the month."""
+    """Return each bar's nominal closing time: one step later, or the end of the month."""
     if timeframe.step_ms is not None:
         return stamps + timeframe.step_ms
     months = stamps.astype("M8[ms]").astype("M8[M]") + timeframe.count

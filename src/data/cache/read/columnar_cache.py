@@ -212,7 +212,7 @@ class Sidecars:
     def _extended(
         self, lane: SeriesFiles, file: ColumnarFile, wanted: States
     ) -> ColumnarFile | None:
-        """Return the file extended by new rows of its last year, if nothing else is missing."""
+        """Append the last year's new rows and return the file; None if anything else is missing."""
         last = max(file.head.years)
         lacking = [y for y, s in wanted.items() if not file.serves(_identities({y: s}))]
         if lacking != [last] or lane.previews is not None:
@@ -251,7 +251,7 @@ class Sidecars:
             log.debug("%s: the columnar file was not written: %s", key, exc)
 
     def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
-        """Return the most bytes that can be written: all existing content and the new rows."""
+        """Return the largest number of bytes that a write may need: existing content plus new rows."""
         rows = sum(len(part.table) for part in parts.values())
         try:
             before = self._disk.stat(path)
@@ -321,7 +321,7 @@ warned = threading.Event()
 
 
 def fitting(mode: Columnar, folder: Path) -> Columnar:
-    """Return ``mode``, but ``read`` instead of ``map`` over a network; a warning is issued once.
+    """Return ``mode``, but replace ``map`` by ``read`` on a network drive, with one warning.
 
     If another machine changes or removes a mapped file, the process is killed by a signal. A file
     that is read can at worst contain wrong data, which its checksums reveal.

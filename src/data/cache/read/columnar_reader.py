@@ -128,7 +128,7 @@ class ColumnarFile:
         return self.table(year_span(year), [year])
 
     def column(self, name: str) -> Column:
-        """Return all committed values of a column; not to be modified or handed out."""
+        """Return all committed values of a column, which must not be modified or passed to users."""
         if name == INDEX and name not in self._columns:
             return self._columns[STAMPS] * NS_IN_MS
         return self._columns[name]
@@ -153,7 +153,7 @@ class ColumnarFile:
         )
 
     def _private(self) -> dict[str, Column] | None:
-        """Map the file once more, for one caller; None if that is not possible."""
+        """Map the file into memory again, for one caller; None if that is impossible."""
         if len(open_maps) >= self._disk.most_open() // _SHARE:
             return None
         try:

@@ -32,7 +32,7 @@ Column = NDArray[Any]
 def write_new(
     disk: Disk, path: Path, identity: str, old: ColumnarFile | None, parts: Mapping[int, Part]
 ) -> None:
-    """Write a new file with ``parts`` and the other years of ``old``, replacing the old one.
+    """Write a new file with ``parts`` and any other years of ``old``, which it replaces.
 
     The file is not synced: if a power loss destroys it, it is rebuilt.
 

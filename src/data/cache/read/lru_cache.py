@@ -49,7 +49,7 @@ class DocumentCache:
         self._name = name
 
     def named(self, name: str) -> DocumentCache:
-        """Return a cache for another caller, which shares this one's files and memory."""
+        """Return a cache for another caller that shares this cache's files and memory."""
         return DocumentCache(self._disk, self._memory, name)
 
     def load(
@@ -127,7 +127,7 @@ class DocumentCache:
         return names
 
     def settled_state(self, path: Path | str) -> FileState | None:
-        """Return the state of ``path`` if any later change is certain to show in it, else None.
+        """Return the state of ``path`` if every later change is certain to alter it, else None.
 
         The state of a missing file is ``NO_FILE``.
         """
@@ -137,5 +137,5 @@ class DocumentCache:
         return state if self._disk.now_ns() - state.mtime_ns >= _YOUNG_NS else None
 
     def forget(self, path: Path) -> None:
-        """Discard a cached file, so that it is read again next time."""
+        """Drop a file from the cache, so that it is read again next time."""
         self._memory.drop((self._name, os.fspath(path)))

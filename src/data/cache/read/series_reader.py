@@ -75,7 +75,7 @@ def read_year(
         return open_year(lane, year, lane.meta(year))
 
     def content(file: YearFile | None) -> tuple[BarTable, YearState] | None:
-        """Return the bars in the span, and the state."""
+        """Return the year's bars in ``span`` and its state, or None if there is no file."""
         return None if file is None else (file.table(span), file.state)
 
     return _patiently(lane, year, look, content, lock_timeout_s)
@@ -233,7 +233,7 @@ class SeriesIndex:
         return entry
 
     def seal(self, lane: SeriesFiles, view: SeriesView) -> dict[str, FileState | None] | None:
-        """Return the folder state that, as long as it is unchanged, shows that ``view`` is current.
+        """Return a folder state that proves ``view`` to be current as long as the state is unchanged.
 
         The result is None if ``view`` is not the latest one, or if the state is not reliable yet.
         """
@@ -297,7 +297,7 @@ class SeriesIndex:
         return self._of_years(lane, readable, has_series), tuple(barred)
 
     def _of_years(self, lane: SeriesFiles, own: list[int], has_series: bool) -> _Documents:
-        """Return the years' states, the content of ``series.json``, and whether all files are ours.
+        """Return the years' states, the content of ``series.json``, and whether all files are this library's.
 
         The states are in ascending order, and include those of older tools' files.
         """

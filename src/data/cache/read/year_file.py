@@ -68,7 +68,7 @@ class YearFile:
 
 
 def _decode(members: Sequence[Member], columns: tuple[str, ...]) -> None:
-    """Decode all short members except the first one together; :func:`rows_of` handles damaged ones."""
+    """Decode all short members together, except the first; :func:`rows_of` handles damaged members."""
     short = [m for m in members if not m.decoded and m.header.rows < _SHORT]
     if len(short) < 2 or columns != BASE_COLUMNS:
         return

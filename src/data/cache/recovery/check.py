@@ -95,7 +95,7 @@ class Inspection:
     others: int = 0
 
     def plus(self, other: Inspection) -> Inspection:
-        """Return the combined result of two inspections."""
+        """Combine the results of two inspections."""
         return Inspection(
             self.findings + other.findings,
             self.problems + other.problems,
@@ -107,7 +107,7 @@ class Inspection:
 
     @property
     def ok(self) -> bool | None:
-        """Whether everything is intact; None if nothing was found but not everything was read."""
+        """Whether everything is intact; None if no damage was found but not everything was read."""
         if self.findings or self.problems:
             return False
         return True if self.is_whole else None
@@ -461,7 +461,7 @@ def _states(lane: SeriesFiles, year: int) -> tuple[FileState | None, FileState |
 
 
 def is_young(lane: SeriesFiles, year: int) -> bool:
-    """Return whether a file of the year changed so recently that a commit may still be in progress."""
+    """Return whether the year's files changed so recently that a commit may still be in progress."""
     now_ns = lane.disk.now_ns()
     states = [state for state in _states(lane, year) if state is not None]
     return any(now_ns - state.mtime_ns < IN_FLIGHT_MS * 1_000_000 for state in states)

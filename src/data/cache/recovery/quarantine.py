@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 
 def keep_file(lane: SeriesFiles, source: Path, content: bytes, reason: str) -> None:
-    """Link a file into the quarantine, durably; the original stays in place.
+    """Durably link a file into the quarantine; the original stays in place.
 
     Args:
         lane: Series of the file.
@@ -65,13 +65,13 @@ def keep_file(lane: SeriesFiles, source: Path, content: bytes, reason: str) -> N
 
 
 def keep_barring(lane: SeriesFiles, name: str, what: str) -> None:
-    """Move an object that is not a file, but has a file's name, into the quarantine, durably."""
+    """Durably move a non-file object that has a file's name into the quarantine."""
     _folder(lane).keep_barring(lane.paths.folder / name, what)
     lane.memory.forget(lane.paths.folder / name)
 
 
 def keep_bytes(lane: SeriesFiles, name: str, content: bytes, reason: str) -> None:
-    """Write bytes that are about to be cut off to the quarantine, durably."""
+    """Durably write bytes that are about to be cut off to the quarantine."""
     _folder(lane).keep_bytes(name, content, reason)
 
 
@@ -83,7 +83,7 @@ def _folder(lane: SeriesFiles) -> Quarantine:
 
 
 def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
-    """Add bad rows to the quarantined rows of ``year``, durably.
+    """Durably add bad rows to the quarantined rows of ``year``.
 
     Rows that are already in quarantine are not added again.
     """
@@ -325,13 +325,13 @@ class Damage(NamedTuple):
 
 
 def barred(paths: Iterable[Path]) -> list[Damage]:
-    """Return the paths that are something other than a file."""
+    """Return the paths that lead to something other than a file."""
     kinds = [(path, what_bars(os.fspath(path))) for path in paths]
     return [Damage(path, b"", barring(what), what) for path, what in kinds if what]
 
 
 def barring(what: str) -> str:
-    """Return the description of a defect: ``what``, such as a folder, is where a file should be."""
+    """Describe a defect: something else (``what``, such as a folder) is where a file should be."""
     return f"{what} is in the place of the file"
 
 

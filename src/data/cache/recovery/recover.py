@@ -277,8 +277,8 @@ def _saved(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
 def examine(lane: SeriesFiles, year: int) -> Diagnosis:
     """Decide what is wrong with ``year`` and what a repair would leave; nothing is changed.
 
-    The document is read before the data: if a writer commits in between, the data is newer than
-    recorded, rather than damaged.
+    The year's metadata is read before its data. If a writer commits in between, the data then looks
+    newer than recorded, rather than damaged.
 
     Raises:
         FormatVersionError: The file is from a newer version.
@@ -338,7 +338,7 @@ def _of_data(
 def _of_recorded(
     lane: SeriesFiles, year: int, meta: YearMeta, recorded: tuple[YearState, int], scan: Scan
 ) -> Diagnosis:
-    """Return the diagnosis of a year whose data begins with a recorded state."""
+    """Return the diagnosis of a year whose data begins as recorded."""
     state, count = recorded
     fresh = scan.members[count:]
     if fresh:
@@ -351,7 +351,7 @@ def _of_recorded(
 
 
 def _recorded_state(lane: SeriesFiles, meta: YearMeta, scan: Scan) -> tuple[YearState, int] | None:
-    """Return the recorded state with which the data begins, and the number of its members.
+    """Return the recorded state that matches the start of the data, and its number of gzip members.
 
     While a rewrite is pending, the data must equal one of the two states to the last byte: the new
     file may begin like the old one, or vice versa.
@@ -378,7 +378,7 @@ def _recorded_state(lane: SeriesFiles, meta: YearMeta, scan: Scan) -> tuple[Year
 def _with_appended(
     lane: SeriesFiles, year: int, meta: YearMeta, state: YearState, fresh: list[Member]
 ) -> YearState:
-    """Return the recorded state extended by the members after it."""
+    """Return the recorded state, extended to include the members after it."""
     # A new generation: the marks of the lost commits are gone, and anything derived from them must
     # not be considered valid.
     generation = _next_generation(lane, year, meta, fresh)
@@ -390,7 +390,7 @@ def _with_appended(
 def _state_of_members(
     lane: SeriesFiles, year: int, meta: YearMeta | None, members: list[Member]
 ) -> YearState:
-    """Return the state formed by the members of a valid file."""
+    """Return the year state that a valid file's gzip members add up to."""
     generation = _next_generation(lane, year, meta, members)
     target = Target(lane.key, year, members[0].columns or BASE_COLUMNS, generation)
     coverage = carried(
@@ -450,7 +450,7 @@ class Scan:
         return [member for _, member in self.chain]
 
     def goes_on(self) -> bool:
-        """Return whether the invalid bytes are followed by a valid member of any file."""
+        """Return whether a valid gzip member, of any file, follows the invalid bytes."""
         return next(_behind(self.content, self.end), None) is not None
 
 
@@ -475,7 +475,7 @@ def _is_readable(member: Member) -> bool:
 
 
 def _behind(content: bytes, start: int) -> Iterator[Member]:
-    """Yield all valid members at or after ``start``, whether chained or not."""
+    """Yield all valid gzip members at or after ``start``, whether or not they form a chain."""
     while start < len(content):
         member = verify(content, start)
         if member is None:
@@ -494,8 +494,8 @@ def _behind(content: bytes, start: int) -> Iterator[Member]:
 def salvage(scan: Scan, identity: str) -> list[YearSegment]:
     """Return the valid members of this file as segments, ascending.
 
-    A member whose bars do not come after those of the members before it is omitted: the file is
-    then a mixture of two files, and it is unknown which of them is newer.
+    A member whose bars do not come after the preceding members' bars is omitted: the file is then a
+    mixture of two files, and it is unknown which of them is newer.
     """
     kept: list[YearSegment] = []
     for member in (*scan.members, *_behind(scan.content, scan.end)):

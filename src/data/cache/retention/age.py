@@ -37,7 +37,7 @@ class AgedYear:
 
     Attributes:
         key, year: Series and year.
-        data_type: ``ohlcv``, or that of a table.
+        data_type: ``ohlcv``, or a table's data type.
         rows: Number of bars, or rows in the table.
         bytes: Size of the year's files, including replaced and quarantined ones.
     """
@@ -63,7 +63,7 @@ class AgedYear:
 
 @dataclass(frozen=True)
 class Aged:
-    """The years that are old enough to be deleted, or were deleted.
+    """The years that are old enough to be deleted or have been deleted.
 
     Attributes:
         before: Time in UTC milliseconds; bars that had closed by then are old enough.
@@ -169,7 +169,7 @@ class AgeRetention:
         return self._store.clear_years(one.key, years, by=BY, closed_by=before, wait_s=wait_s) > 0
 
     def unused(self, aged: Aged, now_ms: int) -> Aged:
-        """Return ``aged`` without bars that a request in progress may need or that a pin protects."""
+        """Return ``aged`` without bars that are pinned or that a request in progress may need."""
         last_use = self._last_uses()
         kept = (
             one
@@ -202,7 +202,7 @@ class AgeRetention:
         return max((answer for _, answer in commits), default=0)
 
     def _commits(self) -> Iterator[tuple[int, int]]:
-        """Yield, for each stored year, the times of its newest commit and of its newest answer."""
+        """Yield the times of each stored year's latest commit and latest answer."""
         for key in self._store.held():
             lane = self._parts.lane(key)
             for year in lane.years():

@@ -76,7 +76,7 @@ def clear_years(
     by: str,
     closed_by: int | None = None,
 ) -> int:
-    """Remove single years of a series; return how many of them had bars.
+    """Remove individual years of a series, and return the number of them that had bars.
 
     A year's coverage is removed with it, and so are its replaced files, its quarantine, older
     tools' original files, and the time of the next request. The log is kept, as in
@@ -130,7 +130,7 @@ class YearHeld(NamedTuple):
 def holding(
     lane: SeriesFiles, year: int, old_files: Mapping[int, Path], old: OldYears
 ) -> YearHeld | None:
-    """Return the content of a year; None if it has no bars or cannot be examined.
+    """Return the number and age of a year's bars; None if it has no bars or cannot be examined.
 
     Nothing is repaired or written.
     """
@@ -290,7 +290,7 @@ def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
 
 
 def _without(lane: SeriesFiles, states: Sequence[YearState]) -> SeriesMeta:
-    """Return ``series.json`` for a series that loses a year, so that the year is requested again."""
+    """Return ``series.json`` for a series that loses a year, which can then be requested again."""
     series = read_series(lane) or SeriesMeta()
     kinds = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))
     newest = max(state.generation for state in states)

@@ -70,7 +70,7 @@ class Fill:
 
 @dataclass
 class Measured:
-    """A year file that was measured up to the end of a member, with its index entry at that time."""
+    """A year file measured up to the end of a gzip member, with its index entry at that time."""
 
     entry: YearEntry
     inode: int

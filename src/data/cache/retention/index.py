@@ -150,7 +150,7 @@ class LaneIndex:
         self._write(work)
 
     def keep_uses(self, uses: Mapping[str, Use]) -> bool:
-        """Merge the last uses of lanes with those of other processes.
+        """Merge the last uses of lanes with the uses by other processes.
 
         Return whether they were stored.
         """

@@ -352,7 +352,7 @@ class RetentionManager(StoreListener):
 
 
 class LastUses:
-    """The last uses of the lanes in one cache folder. Thread-safe, and safe across processes.
+    """The times at which a cache folder's lanes were last used. Thread- and process-safe.
 
     Args:
         clock: Source of the time of a read.
@@ -379,7 +379,7 @@ class LastUses:
     def merged(self, index: LaneIndex) -> dict[str, Use]:
         """Return a mapping from each lane to its last use.
 
-        It combines the stored uses of all processes with those of this process.
+        It combines all processes' stored uses with this process's uses.
         """
         with self._guard():
             self._take()

@@ -41,7 +41,7 @@ class Trimmed:
     file_bytes: int = 0
 
     def plus(self, other: Trimmed) -> Trimmed:
-        """Return the sums of the amounts in both objects."""
+        """Return the sum of both amounts."""
         return Trimmed(
             self.log_bytes + other.log_bytes,
             self.files + other.files,

@@ -112,7 +112,7 @@ class CommitRun:
             self.generation = 1 + max(logged, default=0)
 
     def _leave_outdated(self) -> None:
-        """Remove data that is not read any more from the years that change.
+        """Remove data that is no longer read from the years being changed.
 
         Otherwise that data would never be removed.
         """
@@ -158,7 +158,7 @@ class CommitRun:
         return self.commit.kind or kind
 
     def _check_generation(self) -> None:
-        """Check that the series is in the state on which the commit was based.
+        """Check that the series is still in the state that the commit was based on.
 
         Raises:
             SeriesChangedError: The series is at a different generation.
@@ -177,7 +177,7 @@ class CommitRun:
             self.lane.disk.sync_folder(folder)
 
     def _long_empties(self) -> list[Covered]:
-        """Remove and return the marks for years that have no file and do not get one now."""
+        """Remove and return the marks for years that have no file and get none in this commit."""
         marks: list[Covered] = []
         for year, part in self.parts.items():
             has_doubts = any(mark.state == "suspect" for mark in part.marks.sources)
@@ -212,7 +212,7 @@ class CommitRun:
             self.old.forget(self.lane.key)
 
     def _commit_again(self, year: int, meta: YearMeta, part: YearPart) -> None:
-        """Commit to a year whose data was found to be damaged and has been repaired."""
+        """Repeat a commit to a year whose data turned out to be damaged and has been repaired."""
         self.generation = max(self.generation, meta.state.generation + 1)
         self.is_repaired = True
         part.marks = standing(part, meta.state.coverage if meta else Coverage())

@@ -34,7 +34,7 @@ _FAR = 1 << 62
 
 @dataclass
 class YearPart:
-    """The part of a commit that concerns one year."""
+    """One year's part of a commit."""
 
     pieces: list[CommitPiece] = field(default_factory=list)
     marks: Stretches[Covered] = field(default_factory=Stretches)
@@ -110,7 +110,7 @@ def _clipped(piece: CommitPiece, span: Span) -> CommitPiece:
 
 
 def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
-    """Return a piece, split into several if it has more gaps than one gzip member can list."""
+    """Split a piece if it has more gaps than one gzip member can list."""
     if len(piece.holes) <= MOST_HOLES:
         return [piece]
     cuts = [h.start for h in piece.holes[MOST_HOLES::MOST_HOLES]]
@@ -235,7 +235,7 @@ def _fetched_at(item: Covered, mark: Covered) -> int:
 
 
 def _basis_after(item: Covered, mark: Covered) -> Basis:
-    """Return the basis after a mark: the newer one of the two if they have the same adjustment."""
+    """Return the price basis after a mark: the newer basis if both have the same adjustment."""
     old, new = item.basis, mark.basis
     if mark.state == "suspect" or old.adjustment != new.adjustment or new.as_of is None:
         return old
@@ -243,7 +243,7 @@ def _basis_after(item: Covered, mark: Covered) -> Basis:
 
 
 def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
-    """Return ``rebuilt``, completed with the empty and suspect entries of ``old``.
+    """Return ``rebuilt``, with the empty and suspect entries of ``old`` added.
 
     Coverage that was rebuilt from the members of a file lacks these entries, because only the
     metadata contains them.
@@ -268,7 +268,7 @@ def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
 
 
 def takes_trust(before: Coverage, after: Coverage) -> bool:
-    """Return whether a change withdraws trust in bars, or must keep it withdrawn.
+    """Return whether a change withdraws trust in bars, or keeps trust withdrawn.
 
     The document with such a change must not be lost, because coverage that is rebuilt from the
     members of the file would trust these bars.

@@ -55,7 +55,7 @@ def _entries(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def logged_years(names: Iterable[str]) -> list[int]:
-    """Return the years whose logs have these names, ascending."""
+    """Return the years of the log files among ``names``, ascending."""
     stems = (name.removesuffix(".log") for name in names if name.endswith(".log"))
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
 
@@ -76,7 +76,7 @@ def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[
     Args:
         disk, path: Location of the log.
         lines: Lines of the log, unparsed, because entries would take ten times the memory.
-        versions: Generations of older year files that are kept: each keeps an entry of its own.
+        versions: Generations of older year files that are kept: each keeps its own entry.
     """
     if len(lines) <= LATEST_ENTRIES:
         return 0
@@ -88,12 +88,12 @@ def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[
 
 
 def entries_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the commits in the lines of a log; unreadable lines are omitted."""
+    """Yield the commits in a log's lines; unreadable lines are omitted."""
     return (entry for entry in _entries(lines) if isinstance(entry.get("generation"), int))
 
 
 def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, Any]]:
-    """Return one entry for the commits up to each kept version, and one for those after the last.
+    """Merge log entries: one entry for the commits up to each kept version, and one for later ones.
 
     An entry represents the generations from ``since`` up to its own.
     """

@@ -36,7 +36,7 @@ ROWS_WORTH_FINDING = 10_000
 
 @dataclass(frozen=True)
 class YearSegment:
-    """Bars of a year file that is to be written, from which one member of the file is made.
+    """Bars for a year file to be written; they become one gzip member of the file.
 
     Attributes:
         header: Header to write; the link to the previous member is added when it is written.
@@ -77,7 +77,7 @@ class YearSegment:
         )
 
     def _lines(self, whole: BarTable, table: BarTable) -> bytes | None:
-        """Return the stored text of ``table``, or None if writing it again is faster than finding it."""
+        """Return the stored text of ``table``, or None if formatting it again is faster than finding it."""
         if len(table) < ROWS_WORTH_FINDING:
             return None
         if self.lines is not None:
@@ -93,7 +93,7 @@ class YearSegment:
 
 
 def line_of(text: bytes, whole: BarTable, row: int) -> int:
-    """Return the offset in ``text`` of the line of a row, which must not be the first one.
+    """Return the offset in ``text`` of a row's line; the row must not be the first one.
 
     For the row after the last one, the result is the end of the text.
     """
@@ -229,7 +229,7 @@ def _differences(one: BarTable, other: BarTable) -> int:
 
 
 def settled(segments: Iterable[YearSegment], coverage: Coverage) -> list[YearSegment]:
-    """Return the segments, split where necessary, with the states that the coverage gives their bars."""
+    """Split segments where necessary, and set the states that the coverage gives their bars."""
     return [part for segment in segments for part in _settled(segment, coverage)]
 
 
@@ -254,7 +254,7 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
 
 
 def _state(part: Covered) -> str:
-    """Return the state for a member with this coverage: ``final``, or ``provisional`` for all others."""
+    """Return the state for a member with this coverage: ``final``, or else ``provisional``."""
     return "final" if part.state == "final" else "provisional"
 
 
@@ -410,7 +410,7 @@ class _Same:
         return header if basis == header.basis else replace(header, basis=basis)
 
     def of_bars(self, coverage: Coverage, headers: Iterable[Header]) -> list[Covered]:
-        """Return the coverage entries with a basis equivalent to their member's, with the latter."""
+        """Replace coverage entries' bases by those of their gzip members if they are equivalent."""
         return [
             replace(part, basis=header.basis)
             for header in headers

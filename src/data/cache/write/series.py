@@ -82,7 +82,7 @@ class SeriesFiles:
         return sorted({*years_in(names), *(int(year) for year in logged if year.isdecimal())})
 
     def barred(self, names: Iterable[str] | None = None) -> dict[str, str]:
-        """Return a description of each object that should be a regular file but is not, by name.
+        """Find objects that should be regular files but are not; maps each name to a description.
 
         ``names`` are the folder's contents, if already known.
         """
@@ -226,14 +226,14 @@ class SeriesFiles:
             log.warning("%s %s: the commit was not logged: %s", self.key, year, exc)
 
     def _versions_kept(self, year: int) -> list[int]:
-        """Return the generations of the older files kept for ``year``, and the pinned ones."""
+        """Return the generations of the year's kept older files, and its pinned generations."""
         names = (name.split(".") for name in self.disk.list(self.paths.versions))
         ours = (n[1] for n in names if n[0] == f"{year:04d}" and len(n) > 1)
         kept = [int(generation) for generation in ours if generation.isdecimal()]
         return [*kept, *pins_in(self.disk, self.paths.versions)]
 
     def logs(self) -> dict[int, list[dict[str, Any]]]:
-        """Return :meth:`log_entries` for each year in :meth:`logged_years`, read in one go."""
+        """Read the :meth:`log_entries` of every year in :meth:`logged_years` in one pass."""
         years = self.logged_years()
         contents = self.disk.read_all(self.paths.text, [f"{year:04d}.log" for year in years])
         return {

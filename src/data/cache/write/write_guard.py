@@ -71,7 +71,7 @@ class WriteGuard:
             raise self._error()
 
     def note(self, folder: Path, refusal: StorageError) -> None:
-        """Remember that a folder is read-only, if that is what the error ``refusal`` means.
+        """Remember that a folder is read-only, if the error ``refusal`` shows this.
 
         Raises:
             ReadOnlyError: The folder is read-only.
@@ -106,7 +106,7 @@ class WriteGuard:
 class _Writing(AbstractContextManager[None]):
     """Context manager of :meth:`WriteGuard.writing`.
 
-    It is a class rather than a generator so that the warning points at the caller's line.
+    It is a class rather than a generator so that the warning points to the caller's line.
     """
 
     def __init__(self, guard: WriteGuard, folder: Path) -> None:
@@ -227,7 +227,7 @@ class FreeSpaceGuard:
 
 
 def need_of(lane: SeriesFiles, commit: Commit) -> int:
-    """Return the most bytes that a commit can write, assuming that it rewrites whole years."""
+    """Return an upper limit for the bytes that a commit writes: it may rewrite whole years."""
     years = {year for p in commit.pieces if len(p.table) for year in years_of(p.span)}
     sizes = (lane.disk.stat(lane.paths.data_text(year)) for year in years)
     rows = sum(len(piece.table) for piece in commit.pieces) + len(commit.suspects)

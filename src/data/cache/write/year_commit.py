@@ -93,7 +93,7 @@ class YearCommit:
         return pieces if overlapping else ordered
 
     def _others(self, span: Span, before: list[CommitPiece]) -> Stamps:
-        """Return the ascending timestamps of bars in ``span`` that are stored or in earlier pieces."""
+        """Return the timestamps, ascending, of bars in ``span`` that are stored or in earlier pieces."""
         tables = [BarTable.empty(), *(piece.table.within(span) for piece in before)]
         if self._has_stored(span):
             tables.append(self._file.table(span))
@@ -125,7 +125,7 @@ class YearCommit:
         return (wide and state.columns != ALL_COLUMNS) or self._is_compaction_due()
 
     def _disturbs(self, piece: CommitPiece) -> bool:
-        """Return whether a piece may change something at or before the last stored bar."""
+        """Return whether a piece can affect anything up to and including the last stored bar."""
         state = self.meta.state
         if state.last is None or piece.span.start > state.last:
             return False
@@ -151,7 +151,7 @@ class YearCommit:
         return mask
 
     def _bars_in(self, spans: Edges) -> NDArray[np.intp]:
-        """Return the number of bars that will be stored in each span, new ones and existing ones."""
+        """Return the number of bars that each span will have: new bars and existing bars."""
         counts = _counts(self._new_stamps, spans)
         first, last = self.meta.state.first, self.meta.state.last
         if first is None or last is None:
@@ -292,7 +292,7 @@ class YearCommit:
         return shares
 
     def _facts(self, state: YearState) -> YearMeta:
-        """Return the document with the facts of this commit other than bars and coverage."""
+        """Return the document with this commit's facts, except bars and coverage."""
         # For a year without bars, the latest vendor that had none.
         vendors = [mark.vendor for mark in self.part.marks.sources]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
@@ -343,6 +343,6 @@ def _grave_in(coverage: Coverage) -> list[Covered]:
 
 
 def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a copy of the caller's figures, as they will be when they are read back."""
+    """Return a copy of the caller's figures, in the form in which they will be read back."""
     plain: dict[str, Any] = json.loads(canonical(dict(quality))) if quality else {}
     return plain

@@ -346,7 +346,7 @@ def expired(lane: SeriesFiles, year: int) -> list[Path]:
 
 
 def _pinned(lane: SeriesFiles, year: int) -> tuple[list[int], list[dict[str, Any]]]:
-    """Return the pins of a series, and the log of a year if there are any."""
+    """Return a series' pins and, if it has any, a year's log."""
     pins = pins_in(lane.disk, lane.paths.versions)
     return pins, lane.log_entries(year) if pins else []
 
@@ -366,7 +366,7 @@ def _drop(lane: SeriesFiles, paths: list[Path]) -> None:
 
 
 def versions(lane: SeriesFiles, year: int) -> list[tuple[int, Path]]:
-    """Return generation and path of the older files of ``year``, oldest first."""
+    """Return the generation and path of the year's older files, oldest first."""
     kept = []
     for name in lane.disk.list(lane.paths.versions):
         parts = name.split(".")

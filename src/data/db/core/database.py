@@ -80,7 +80,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """Provide a session whose changes are committed together at the end, or not at all.
+        """Provide a session whose changes are committed all together at the end, or not at all.
 
         On SQLite no other unit of work can write at the same time; on PostgreSQL use :func:`locked`
         to read rows that will be changed. An error inside the block rolls everything back. Do not
@@ -135,7 +135,7 @@ class Database:
 
 
 class _Units:
-    """Prevents forks during units of work: a fork waits for running units, and new units for the fork.
+    """Prevents forks during units of work: a fork waits for running units, and new units wait for the fork.
 
     Otherwise a child process would inherit the units' locks, and SQLite's in-memory locks would
     never be released. Thread-safe.
@@ -167,7 +167,7 @@ class _Units:
                 self._change.notify_all()
 
     def pause(self) -> None:
-        """Prevent new units of work, and wait, up to a time limit, for those of other threads to end."""
+        """Prevent new units of work, and wait, up to a time limit, for other threads' units to end."""
         own = getattr(self._own, "count", 0)
         with self._change:
             self._forks += 1

@@ -80,7 +80,7 @@ _alembic = _AlembicLock()
 
 
 class SchemaState(NamedTuple):
-    """The state of the tables of a database.
+    """The state of a database's tables.
 
     Attributes:
         name: Name of the state; the module's docstring lists what happens in each state on first
@@ -182,7 +182,7 @@ class Schema:
             self._migrate(by_itself=True)
 
     def init(self) -> bool:
-        """Create the tables, even next to other programs' tables; return False if they exist.
+        """Create the tables, even next to other programs' tables; return False if they already exist.
 
         Raises:
             SchemaError: This library's tables exist in another version, or other tables have the
@@ -326,7 +326,7 @@ class Schema:
                 )
 
     def drop_all_tables(self) -> None:
-        """Drop this library's tables with their content, and no others; requires ``ALLOW_DROP_TABLES=1``.
+        """Drop only this library's tables, with their content; requires ``ALLOW_DROP_TABLES=1``.
 
         Raises:
             SchemaError: The variable is not 1, or a newer version created the tables.
@@ -425,7 +425,7 @@ def _downgrade(config: Config, revision: str) -> None:
 
 
 def _faults(connection: Connection) -> list[str]:
-    """Return the damage that SQLite finds in its file, and the rows that refer to missing rows."""
+    """Return the damage that SQLite finds in its file, and rows that refer to missing rows."""
     damage = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(10)")]
     orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     return [line for line in damage if line != "ok"] + [

@@ -208,7 +208,7 @@ _ListPart = _reporting(
 
 
 class _Rows(WeakKeyDictionary[Any, Any]):
-    """The rows that contain a document; the document keeps them alive.
+    """The rows that contain a document, which keeps them alive.
 
     A session keeps only changed rows alive. Without this class, the row in ``session.get_one(Row,
     key).document["name"] = 1`` would be garbage-collected before the change is noticed.
@@ -220,7 +220,7 @@ class _Rows(WeakKeyDictionary[Any, Any]):
 
 
 class _Document(Mutable):
-    """A mapping or list that is the complete value of a column."""
+    """A mapping or list that is a column's complete value."""
 
     @cached_property
     def _parents(self) -> WeakKeyDictionary[Any, Any]:

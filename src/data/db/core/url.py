@@ -72,7 +72,7 @@ def database_url(
             all of ``POSTGRES_USER``, ``POSTGRES_PASSWORD``, ``POSTGRES_HOST``, ``POSTGRES_PORT``
             and ``POSTGRES_DATABASE``; ``DATABASE_URL``; else the file ``onetape.db`` in the user's
             data folder. Blank variables are ignored.
-        environ: Environment variables to read; None means those of the process.
+        environ: Environment variables to read; None means the process's own.
 
     Raises:
         DatabaseUrlError: The URL is invalid.

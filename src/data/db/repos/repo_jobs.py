@@ -298,7 +298,7 @@ class SchedulesRepo(Repository):
         ]
 
     def _ahead(self, moment: datetime) -> list[int]:
-        """Return the ids of report schedules whose next time was stored while the clock was wrong."""
+        """Return the IDs of report schedules whose next due time was stored while the clock was wrong."""
         columns = Schedule.id, Schedule.cron, Schedule.next_run_at, Schedule.updated_at
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
         rows = self.s.execute(select(*columns).where(*own, Schedule.next_run_at > moment))
@@ -430,7 +430,7 @@ def schedule_as_dict(row: Schedule) -> dict[str, Any]:
 
 
 def _check_shown(row: Schedule) -> None:
-    """Reject control characters in a schedule's name and target, because users see them."""
+    """Reject control characters in a schedule's name and target, which are shown to users."""
     for what, value in (("name", row.name), ("target", row.target)):
         if isinstance(value, str) and printable(value) != value:
             raise QueryError(f"the {what} {value[:40]!a} of a schedule has control characters")
@@ -440,7 +440,7 @@ class JobsRepository(Repository):
     """Stores and queries the schedules and runs of all job types except alerts."""
 
     def create_schedule(self, user_id: int, schedule_data: ScheduleCreate) -> Schedule:
-        """Add a schedule, due at the next time that its cron line gives.
+        """Add a schedule, due at the next time of its cron line.
 
         Raises:
             QueryError: The type is invalid or is the alert type, the name or target is empty or has

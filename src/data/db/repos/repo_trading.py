@@ -217,7 +217,7 @@ class PositionsRepo(Repository):
             action: ``buy`` or ``sell``.
             qty: Number of shares or coins.
             price: Price per share or coin.
-            ts: Time of execution, not before that of the last fill; by default the current time.
+            ts: Time of execution, not before the last fill's; by default the current time.
             close_when_flat: Whether to close a position that reaches 0.
             commission: Cost in the currency of the price; negative for a rebate. It lowers the
                 realized profit immediately; the mean price does not include it.
@@ -258,7 +258,7 @@ class PositionsRepo(Repository):
         return row
 
     def mark_closed(self, *, position_id: str | int, ts: datetime | None = None) -> Position:
-        """Close a position without a fill: discard the open quantity, keep the realized profit."""
+        """Close a position without a fill, discarding the open quantity and keeping the realized profit."""
         row = self._locked(position_id)
         if row.status != "closed":
             state = _state(row)
@@ -727,7 +727,7 @@ def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
 def _held(
     row: Position, name: str, by: Fraction | Decimal, begin: int, now: datetime
 ) -> tuple[Decimal, Fraction]:
-    """Return the quantity held when an ex-date began, and the fraction of its cost still held.
+    """Return the quantity held at the start of an ex-date, and the fraction of its cost still held.
 
     Raises:
         QueryError: The position is open, has had a fill since the ex-date began, and the action

@@ -275,7 +275,7 @@ class VerificationRepo(Repository):
         return row
 
     def _count(self, owners: Sequence[str], now: int) -> None:
-        """Count a code for each owner; refuse a sixth one within an hour.
+        """Count a code for each owner; refuse the sixth code within an hour.
 
         Owners are stored as digests, so that the counts can be kept after a user is removed. Times
         more than an hour ago are dropped, and so are times more than an hour ahead, which were
@@ -311,7 +311,7 @@ class VerificationRepo(Repository):
         return self.s.scalars(query.where(sent > now - _HOUR_S, sent <= now)).one()
 
     def use(self, user_id: int, code: str, expiry_seconds: int) -> VerificationCode | None:
-        """Return a user's code and make it void if it is valid and ``code`` matches it; else None.
+        """Void and return a user's code if it is valid and equals ``code``; otherwise return None.
 
         A wrong code counts as an attempt.
         """
@@ -335,7 +335,7 @@ class VerificationRepo(Repository):
 
 
 def lock_users(session: Session, user_ids: Iterable[int | None]) -> list[int]:
-    """Lock users until the unit of work ends, and return those that exist.
+    """Lock users until the unit of work ends, and return the existing ones.
 
     To avoid deadlocks, all units of work lock rows in this order: identity and user, schedules,
     alerts, runs; rows of the same table by id. Rows that refer to a locked user can still be added.

@@ -60,7 +60,7 @@ def assign(row: DeclarativeBase, values: Mapping[str, Any], *, fixed: Collection
 
 
 def exact(value: Any, what: str, *, is_above_0: bool = False) -> Decimal:
-    """Convert a number to a decimal with the same digits; for a float, those of its ``repr``.
+    """Convert a number to a decimal with the same digits; a float has the digits of its ``repr``.
 
     Raises:
         QueryError: The value is not a finite number of at most 1,000 digits, or it is not above 0

@@ -27,7 +27,7 @@ class BaseDBService:
     """The base class of the database services. Thread-safe.
 
     Args:
-        db_service: Database service; the default is that of this process.
+        db_service: Database service; the default is this process's own.
     """
 
     # Name of the repository in the unit that has the logic; set by each service.
@@ -117,7 +117,7 @@ def writing(
 def left_out(name: str) -> Callable[..., NoReturn]:
     """Return a function that always raises an error, in place of a removed function.
 
-    The error's hint says what to use instead.
+    The error's hint names a replacement.
     """
 
     def refuse(*_: object, **__: object) -> NoReturn:

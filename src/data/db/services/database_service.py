@@ -134,7 +134,7 @@ class DatabaseService:
 
     @property
     def database(self) -> Database:
-        """The database on which units of work are opened."""
+        """The database that units of work are opened on."""
         if self._database is None:
             self._database = get_database()
         return self._database

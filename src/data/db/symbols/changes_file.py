@@ -26,7 +26,7 @@ _LONGEST = 200
 def read_changes(
     text: str, name: str, canonical: Callable[[str], str]
 ) -> tuple[list[NameInterval], list[SymbolBoundary]]:
-    """Parse a file of dated symbol changes; return its intervals and boundaries.
+    """Parse a file with dated symbol changes, and return its intervals and boundaries.
 
     An interval is a range of dates on which a symbol means one instrument; a boundary is a rename,
     merger, spin-off or delisting.
@@ -86,7 +86,7 @@ def _header(cells: list[str], name: str) -> list[str]:
 
 
 class _Row:
-    """The cells of one line, by column; reading an invalid cell raises an error with the reason."""
+    """One line's cells by column; reading an invalid cell raises an error with the reason."""
 
     def __init__(
         self, cells: list[str], header: list[str], place: str, canonical: Callable[[str], str]

@@ -147,7 +147,7 @@ def _fundamentals(manager: DataManager, facts: SymbolFacts) -> None:
 
 
 def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]) -> None:
-    """Add to ``facts`` the values that follow from the stored series, or None if nothing is stored."""
+    """Add to ``facts`` the values from the stored series, or None if nothing is stored."""
     client = manager.client
     facts.values |= dict.fromkeys(_OF_BARS)
     coverage = {key: [p for p in client.coverage(key) if p.state != "empty"] for key in keys}
@@ -316,6 +316,6 @@ def exact(number: Fraction) -> Decimal:
 
 
 def ended(changes: Iterable[SymbolChange], symbol: str, today: date) -> SymbolChange | None:
-    """Return the change that ended a symbol's meaning, or None if the symbol is still in use."""
+    """Return the change that ended a symbol's use, or None if the symbol is still in use."""
     past = sorted(one for one in changes if one.concerns(symbol) and one.ex_date <= today)
     return past[-1] if past and past[-1].ends(symbol) else None

@@ -40,7 +40,7 @@ class NameInterval:
     is_closed: bool = False
 
     def as_imported(self) -> NameInterval:
-        """Return the interval as it is in its file, without an end that a boundary added."""
+        """Return the interval as it is in its file, without any end added by a boundary."""
         return replace(self, end=None, is_closed=False) if self.is_closed else self
 
     def holds(self, day: date) -> bool:
@@ -106,14 +106,14 @@ class Identity:
 
 
 def by_date(intervals: Iterable[NameInterval]) -> list[NameInterval]:
-    """Return intervals in ascending order, with unknown starts first."""
+    """Sort intervals by date, with unknown starts first."""
     return sorted(intervals, key=lambda one: (one.start or date.min, one.symbol))
 
 
 def derive(
     intervals: Sequence[NameInterval], events: Sequence[SymbolBoundary]
 ) -> tuple[list[NameInterval], list[SymbolBoundary]]:
-    """Return all intervals and boundaries: the imported ones, and those derived from them.
+    """Return all intervals and boundaries, imported or derived from the imported ones.
 
     A rename ends the old symbol's interval and begins one for the new symbol, with the same
     instrument. A merger or a delisting ends an interval, and a spin-off begins one. Two intervals
@@ -173,7 +173,7 @@ class _Names:
         self._of[new.symbol].append(new)
 
     def apply(self, events: Sequence[SymbolBoundary]) -> None:
-        """Apply the boundaries on one day: first those that end intervals, then the others."""
+        """Apply one day's boundaries: first boundaries that end intervals, then the others."""
         ends: dict[str, SymbolBoundary] = {}
         for event in (one for one in events if one.kind != "spinoff"):
             other = ends.setdefault(event.symbol, event)

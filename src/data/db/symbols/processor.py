@@ -131,7 +131,7 @@ class _Frame:
         parts, last = [BasisPart(whole, Basis("raw"))], date_of(int(self.stamps[-1]))
 
         def before(ex_date: date) -> LastSession | None:
-            """Return the rows before an ex-date that have a close; None if there are none."""
+            """Return the rows before an ex-date that have a closing price; None if there are none."""
             rows = table.take((table.stamps < day_ms(ex_date)) & np.isfinite(table.close))
             return LastSession(rows, parts) if len(rows) else None
 

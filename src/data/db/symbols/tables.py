@@ -266,7 +266,7 @@ def _boundaries(session: Session, names: set[str]) -> list[SymbolBoundary]:
 
 
 def _once(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
-    """Remove duplicate boundaries; of equal ones, the one whose source sorts first is kept."""
+    """Remove duplicate boundaries; the one whose source sorts first is kept."""
     first: dict[tuple[date, str, str, str], SymbolBoundary] = {}
     for one in sorted(events, key=lambda event: event.source):
         first.setdefault((one.day, one.kind, one.symbol, one.successor), one)

@@ -197,7 +197,7 @@ def _named(title: str, row: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]:
-    """Return the names of the columns that are skipped.
+    """Return the names of the skipped columns.
 
     Raises:
         UniverseError: At least half of the values in such a column are dates, not counting words
@@ -246,7 +246,7 @@ def _counted_day(text: str, is_of_time: bool) -> date | None:
 
 
 def read_day(text: str) -> date | None:
-    """Return the date that a string such as ``2025-7-8`` or ``July 9, 2025`` means, or None."""
+    """Parse a date such as ``2025-7-8`` or ``July 9, 2025``; return None for any other string."""
     if match := _ISO.fullmatch(text):
         year, month, day = map(int, match.groups())
     elif match := _WORDS.fullmatch(text):

@@ -52,7 +52,7 @@ class _Plans:
 
     Args:
         data_manager: Data manager that defines the spelling of symbols and reads cached close
-            prices; by default that of the process.
+            prices; by default the process's own.
         clock: Source of the current time.
     """
 
@@ -213,7 +213,7 @@ def _day(value: date | str, name: str) -> date:
 
 
 def _instant(value: datetime | date | str, now: datetime) -> datetime:
-    """Return ``known_at`` as a UTC instant: for a date its end, but for today the current time."""
+    """Return ``known_at`` as a UTC instant: a date's end or, for today, the current time."""
     day: datetime | date | None = None
     if isinstance(value, str):
         day = read_day(value)
@@ -245,7 +245,7 @@ class StoredUniverses:
     Args:
         database: Database; by default this process's.
         data_manager: Data manager that defines the spelling of symbols and reads cached close
-            prices; by default that of the process.
+            prices; by default the process's own.
         clock: Source of the current time.
     """
 
@@ -354,7 +354,7 @@ class UniverseManager:
     Args:
         db_session: SQLAlchemy ``Session`` or ``AsyncSession`` for a database with the tables.
         data_manager: Data manager that defines the spelling of symbols and reads cached close
-            prices; by default that of the process.
+            prices; by default the process's own.
         clock: Source of the current time.
     """
 

@@ -32,7 +32,7 @@ _MOST_NAMED = 5
 
 
 class Interval(NamedTuple):
-    """One membership of a symbol in a universe.
+    """One period of a symbol's membership in a universe.
 
     Attributes:
         symbol: Canonical symbol.
@@ -77,7 +77,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Memberships:
-    """All memberships that a source states.
+    """All memberships according to one source.
 
     Attributes:
         is_dated: Whether the source dates the memberships; if not, it is a roster (a plain list).
@@ -101,10 +101,10 @@ class Memberships:
 
 @dataclass(frozen=True)
 class MembershipRecord:
-    """The header of a record: what a source stated about memberships at one time.
+    """The header of a record of a source's memberships at one time.
 
     Attributes:
-        number: Number of the record, which increases with time within a universe.
+        number: Record number, which increases with time within a universe.
         source: Name of the source.
         recorded_at: Time of recording, timezone-aware UTC.
         evidence: Name and digest of the file, or the origin of a list.
@@ -176,7 +176,7 @@ def dated(intervals: Iterable[Interval]) -> Memberships:
 def walk_back(
     roster: Collection[str], changes: Iterable[MembershipChange], today: date
 ) -> Memberships:
-    """Return the memberships that follow from applying a change log backwards to today's list.
+    """Apply a change log backwards to today's list, and return the resulting memberships.
 
     Duplicate entries are used only once; a symbol that is added and removed on the same day does
     not change. Entries after ``today`` are ignored, because today's list does not reflect them yet.
@@ -232,7 +232,7 @@ def roster(symbols: Iterable[str], day: date) -> Memberships:
 
 
 def respelled(statement: Memberships, spelling: Callable[[str], str]) -> Memberships:
-    """Return a source's memberships with each symbol replaced by ``spelling(symbol)``."""
+    """Return a source's memberships, with each symbol replaced by ``spelling(symbol)``."""
     return replace(
         statement,
         intervals=tuple([row._replace(symbol=spelling(row.symbol)) for row in statement.intervals]),
@@ -260,7 +260,7 @@ def check_likeness(stated: Collection[str], today: Collection[str]) -> None:
 
 
 def habit(days: Iterable[date]) -> int | None:
-    """Return the longest time between changes in the last five years, in days; None if too few."""
+    """Return the longest time (days) between changes in the last five years; None if there are too few."""
     ordered = sorted(set(days))
     gaps = [
         (later - day).days
@@ -274,7 +274,7 @@ def habit(days: Iterable[date]) -> int | None:
 
 
 def difference(current: Iterable[StoredInterval], statement: Memberships) -> MembershipDiff:
-    """Return the changes that new content of a source makes to its current intervals.
+    """Return the changes that a source's new content makes to its current intervals.
 
     A roster (a list without dates) ends, on its day, the memberships of symbols that are no longer
     on it, and begins those of new symbols. A dated source replaces all intervals that differ from
@@ -590,6 +590,6 @@ def age(source: str, last: date | None, habit_days: int | None, day: date) -> It
 
 
 def some(texts: Sequence[str]) -> str:
-    """Join the first few strings, and append the number of the remaining ones."""
+    """Join the first few strings, and append how many more there are."""
     rest = len(texts) - _MOST_NAMED
     return ", ".join(texts[:_MOST_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -162,13 +162,13 @@ def _read(path: Path, canonical: Callable[[str], str]) -> tuple[IndexFile, str]:
 def cached_closes(
     manager: DataManager, today: date
 ) -> Callable[[Sequence[str]], Mapping[str, float]]:
-    """Return a function that reads each symbol's last close in the past seven days from the cache.
+    """Return a function that reads each symbol's latest close, at most seven days old, from the cache.
 
     The function sends no request.
     """
 
     def closes(symbols: Sequence[str]) -> Mapping[str, float]:
-        """Return the last close of each symbol that has cached bars."""
+        """Return the latest close of each symbol with cached bars."""
         if not symbols:
             return {}
         with warnings.catch_warnings():

@@ -94,7 +94,7 @@ _READ_SYMBOLS = (
 
 @dataclass(frozen=True)
 class UniverseSource:
-    """The memberships that a source currently states, ready to be recorded.
+    """A source's current memberships, ready to be recorded.
 
     Attributes:
         source: Name of the source.
@@ -115,7 +115,7 @@ class UniverseSource:
 
 @dataclass(frozen=True)
 class Refreshed:
-    """The result of recording a source: what changed, and what was noticed.
+    """The result of recording a source: the changes, and remarks on them.
 
     Attributes:
         universe, source: Names of the universe and the source.
@@ -224,7 +224,7 @@ def define(
 
 
 def record(session: Session, universe: Universe, state: UniverseSource, now: datetime) -> Refreshed:
-    """Record the memberships that a source states, if they differ from its latest record.
+    """Record a source's memberships, if they differ from its latest record.
 
     The row of the universe must be locked.
 
@@ -278,7 +278,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
 
 
 def _stated(one: Memberships | MembershipRecord) -> tuple[Any, ...]:
-    """Return the impossible entries and, for a dated source, the first date, to detect changes."""
+    """Return facts for detecting changes: the impossible entries and, for a dated source, the first date."""
     return one.steps, one.first if one.is_dated else None
 
 

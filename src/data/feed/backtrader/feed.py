@@ -101,7 +101,7 @@ _hubs: WeakKeyDictionary[object, WakeHub] = WeakKeyDictionary()
 
 
 def hub_of(cerebro: object) -> WakeHub:
-    """Return the one hub of a Cerebro instance; it is dropped together with the instance."""
+    """Return a Cerebro instance's only hub, which is dropped together with the instance."""
     with _lock:
         return _hubs.setdefault(cerebro, WakeHub())
 
@@ -185,7 +185,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         stream: Underlying feed; it may already be running and have other listeners.
         closing: Function that maps a bar's opening time to its closing time (UTC milliseconds),
             such as :class:`~.close_time.Closing`; by default, a bar lasts as long as its timeframe.
-        backlog: Closed bars that are delivered before those of the stream.
+        backlog: Closed bars that are delivered before the stream's bars.
 
     Attributes:
         stream: Underlying feed.
@@ -301,7 +301,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return iter(self.stream)
 
     def __aiter__(self) -> AsyncIterator[LiveBar]:
-        """Do the same as iterating, without blocking the event loop."""
+        """Iterate asynchronously, without blocking the event loop."""
         return aiter(self.stream)
 
     # --- methods that Backtrader calls -----------------------------------------------------
@@ -491,7 +491,7 @@ class _Clone(bt.feed.DataClone):  # type: ignore[misc]
 
 
 def run_live(cerebro: Any, **wanted: Any) -> Any:
-    """Run ``cerebro``, and stop its feeds afterwards in every case, even after errors and Ctrl-C.
+    """Run ``cerebro``, and always stop its feeds afterwards, even after errors and Ctrl-C.
 
     With ``cerebro.run`` alone, feeds keep running if a strategy raises.
 

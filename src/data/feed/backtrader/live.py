@@ -148,7 +148,7 @@ class BaseLiveDataFeed(BacktraderFeed):
     # --- for subclasses --------------------------------------------------------------------
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
-        """Return the stream of live bars, and those of ``past`` that the stream does not deliver itself."""
+        """Return the stream of live bars, and the bars of ``past`` that the stream does not deliver."""
         name = f"{self.symbol} {self.interval}"
         source = HookSource(name, self.live_timeframe, self, self.live_clock)
         return self._feed_of(source), past
@@ -186,7 +186,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         )
 
     def _wishes(self) -> dict[str, Any]:
-        """Return the keyword arguments of ``get_ohlcv`` with which history is requested."""
+        """Return the keyword arguments for requesting history with ``get_ohlcv``."""
         return {} if self.live_timeout_s is None else {"timeout": self.live_timeout_s}
 
     def _process_new_data(self, new_data: pd.DataFrame) -> None:
@@ -220,7 +220,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     @property
     def df(self) -> pd.DataFrame:
-        """The frame of all bars so far; only the latest if more have arrived than are kept."""
+        """The frame of all bars so far, or of the latest ones if more have arrived than are kept."""
         import pandas as pd
 
         snapshot = self.stream.snapshot()
@@ -320,7 +320,7 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
         self.stream.stop()
 
     def _get_latest_data(self) -> pd.DataFrame | None:
-        """Return the latest closed bar of the stream, or None."""
+        """Return the stream's latest closed bar, or None."""
         bars = self.stream.snapshot().bars
         return frame_of(bars[-1:]) if bars else None
 
@@ -514,7 +514,7 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
         }
 
     def _ws_url(self) -> str:
-        """Return the stream's address according to the data manager's rules."""
+        """Return the WebSocket URL that the data manager's rules configure."""
         manager: Any = self.data_manager if is_manager(self.data_manager) else default_manager()
         rules: Rules = manager.provider_selector.parsed_rules
         return BinanceStream(rules.provider("binance").ws_url).address().shown

@@ -29,7 +29,7 @@ class Sink(Protocol):
         """Accept the state of the source; it applies to the bars that follow."""
 
     def end(self, error: DataError | None = None) -> None:
-        """Accept the end of the source: everything was delivered, or ``error`` ended it."""
+        """Accept the source's end: everything was delivered, or ``error`` ended the source."""
 
 
 class Source(Protocol):
@@ -60,7 +60,7 @@ _JOIN_S = 0.4
 
 
 class Halt:
-    """A way to wait that another thread can cut short. Thread-safe."""
+    """A wait that another thread can cut short. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -76,7 +76,7 @@ class HookSource(ThreadedSource):
         super().start(sink)
 
     def push(self, bars: Iterable[LiveBar]) -> None:
-        """Push the bars that are newer than the last one pushed; does nothing before the start."""
+        """Push the bars newer than the last one pushed; do nothing before the start."""
         latest_ms = latest_live(self._timeframe, self.clock.now_ms())
         with self._pushing:
             for bar in bars:

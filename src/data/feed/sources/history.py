@@ -71,7 +71,7 @@ class Filled(NamedTuple):
 
 
 def hole_in_history(hole: Span, why: str) -> str:
-    """Return a message about the first gap in the history with which a feed began."""
+    """Return a message about the first gap in a feed's initial history."""
     return f"its history lacks bars from {iso(hole.start)} on: {why or 'they are being fetched'}"
 
 
@@ -168,7 +168,7 @@ class ManagerHistory:
     def _judged(
         self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]
     ) -> Filled:
-        """Return an answer that separates bars that do not exist from bars that are only missing so far."""
+        """Return an answer that tells nonexistent bars from bars that are only missing so far."""
         present = np.array([bar.stamp_ms for bar in bars], dtype=np.int64)
         missing = np.setdiff1d(expected, present)
         if not len(missing):

@@ -122,7 +122,7 @@ class PollSource(ThreadedSource):
         return poll
 
     def _fetch_lacking(self, poll: _Poll, sink: Sink, *, again: bool) -> bool:
-        """Request the missing bars and push those received; return whether all have been received."""
+        """Request the missing bars and push any that arrive; return whether all of them have arrived."""
         filled, frontier = Filled([], []), -1
         # Bars after a gap in the history are requested as soon as the gap is filled.
         while frontier < min(poll.line.frontier, poll.loaded_ms + 1):
@@ -240,7 +240,7 @@ class _Poll:
         return Span(min([lacking.start, *self._recent]), end)
 
     def revised(self, bars: Sequence[LiveBar]) -> list[LiveBar]:
-        """Return the bars in ``bars`` that have already been delivered, but with different values."""
+        """Return the already delivered ones among ``bars`` whose values have changed."""
         changed = [
             bar
             for bar in bars
@@ -250,7 +250,7 @@ class _Poll:
         return changed
 
     def take(self, filled: Filled, newest_ms: int) -> list[LiveBar]:
-        """Add an answer, and return the bars that are next in order, marked as live or backfilled."""
+        """Add an answer; return the bars that are next in order, marked as live or backfilled."""
         self.line.learn(filled.bars, filled.absent)
         bars_given = [
             bar

@@ -401,7 +401,7 @@ class StreamThread:
         return continuation
 
     def _judged(self, filled: Filled) -> tuple[Filled, bool]:
-        """Return the answer from history as it is to be used, and whether it can be used as final.
+        """Return the history's answer in the form to be used, and whether it can be used as final.
 
         A vendor's report that a bar does not exist may be a temporary error, so it must persist for
         a while. If the stream sends no bars without trades, such reports are normal and accepted
@@ -422,7 +422,7 @@ class StreamThread:
             self._sink.bar(bar)
 
     def _give_due(self, continuation: Continuation) -> None:
-        """Deliver the bars that are next in order; those from the stream are queued for storing."""
+        """Deliver the bars that are next in order; bars from the stream are queued for storing."""
         bars = continuation.take()
         for bar in bars:
             self._give(bar)
@@ -431,7 +431,7 @@ class StreamThread:
             self._unkept.extend(bar for bar in bars if bar.origin == "live")
 
     def _keep(self) -> None:
-        """Store the delivered bars that have closed by the local clock; the vendor's clock may be ahead."""
+        """Store the delivered bars that are closed by the local clock, as the vendor's may be ahead."""
         unkept = self._unkept
         if not unkept or self._is_stopped:
             return
@@ -449,7 +449,7 @@ class StreamThread:
         return continuation.gap(until)
 
     def _ask(self, continuation: Continuation, gap: Span) -> None:
-        """Request the bars of a gap from history."""
+        """Request a gap's bars from history."""
         if self._questions < self._patience.delayed_after:
             self._set_state(*self._missing(gap))
         try:
@@ -466,7 +466,7 @@ class StreamThread:
             self._silence.checked(missed=missed)
 
     def _failed(self, reason: str) -> None:
-        """Record a failed request; after it, reports that bars do not exist are doubted anew."""
+        """Record a failed request. After it, reports that bars do not exist are doubted again."""
         self._denied_since = None
         self._schedule(reason)
 
@@ -523,7 +523,7 @@ class StreamThread:
 
 
 def _is_market_sign(item: Item) -> bool:
-    """Return whether an item shows that market data arrive, not only that the connection works."""
+    """Return whether an item shows that market data is arriving, not just that the connection works."""
     return not isinstance(item, StreamStatus) or item.state is StreamState.LIVE
 
 
@@ -605,7 +605,7 @@ class SteadyNow:
         self._wall_ms, self._since = self._clock.now_ms(), self._clock.monotonic()
 
     def set_by(self, event_ms: int) -> bool:
-        """Reread the wall clock if, unlike the time kept here, it says that an event is happening now.
+        """Reread the wall clock if it, unlike the time kept here, shows that an event is happening now.
 
         In that case, the clock was wrong at the last reading and has since been corrected. Return
         whether the clock was reread.

@@ -335,7 +335,7 @@ class StreamSession:
             listener.refused(Span(start, max(now, start + step_ms)))
 
     def _refuse_trade(self, trade: Trade, topic: Topic, listeners: Sequence[Listener]) -> None:
-        """Drop an invalid trade; listeners receive the bar to which it belongs from history."""
+        """Drop an invalid trade; listeners receive its bar from history."""
         now = self._now.ms()
         is_due = self._is_due(trade.stamp_ms, topic)
         reason = "not the price or size of a trade" if is_due else _beside_time(trade.stamp_ms)
@@ -370,7 +370,7 @@ class StreamSession:
         self._owner.on_refused(topic, stamp_ms, why)
 
     def _note_unreadable(self, event: Unreadable) -> None:
-        """Count an unreadable message; listeners request bars from history that it may have contained.
+        """Count an unreadable message; listeners fetch any bars that it may have contained from history.
 
         They do so only if the vendor omits bars without trades, because a lost bar would not be
         noticed otherwise.
@@ -425,7 +425,7 @@ class StreamSession:
             self._confirm()
 
     def _confirm(self) -> None:
-        """Notify the listeners in the oldest unconfirmed batch that their data arrive from now on."""
+        """Notify the listeners in the oldest unconfirmed batch that their data will arrive from now on."""
         batch = self._due.popleft() if self._due else []
         self._due_since = self._owner.clock.monotonic() if self._due else None
         self._confirmed.update(batch)
@@ -655,7 +655,7 @@ class Connection:
 
     @property
     def feeds(self) -> list[Named]:
-        """The feeds that listen, in the order in which they began to listen."""
+        """The listening feeds, in the order in which they subscribed."""
         with self._lock:
             return list(self._feeds.values())
 
@@ -681,7 +681,7 @@ class Connection:
         return self._stopped.is_set()
 
     def taken_new(self) -> list[tuple[Topic, Listener]]:
-        """Return the listeners added since the last call."""
+        """Return the listeners that have been added since the last call."""
         if not self._new:
             return []
         with self._lock:
@@ -689,7 +689,7 @@ class Connection:
         return new
 
     def taken_doubt(self) -> tuple[str, float] | None:
-        """Return and forget the arguments of the last call of :meth:`doubt`; None if there are none."""
+        """Return and clear the arguments of the last :meth:`doubt` call; None if there was none."""
         doubt, self._doubt = self._doubt, None
         return doubt
 
@@ -792,7 +792,7 @@ class Connection:
 
 
 class _Feeds:
-    """The feeds that listen to a connection, as named in log records from the connection's thread."""
+    """The feeds listening to a connection, as named in log records from the connection's thread."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -800,7 +800,7 @@ class _Feeds:
 
     @property
     def number(self) -> int:
-        """The number of the feed that has listened longest."""
+        """The number of the feed that has been listening longest."""
         return next((feed.number for feed in self._connection.feeds), self._number)
 
     @property

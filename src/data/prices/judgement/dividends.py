@@ -48,7 +48,7 @@ _STEP, _STEPS = 1e-3, 8.0
 
 
 class _Payment(NamedTuple):
-    """One dividend, with its row, its yields, and the fall of the price.
+    """One dividend, with its row, its yields, and the price drop.
 
     ``paid`` and ``implied`` are the yields according to the amount and to ``adj_close`` (NaN if
     unknown). ``usual`` is how far prices usually move in the same time. ``drift`` is how far they
@@ -65,7 +65,7 @@ class _Payment(NamedTuple):
     drift: float
 
     def evidence(self, true: float, other: float) -> float:
-        """Return the log odds that one yield is true rather than another, given the fall of the price."""
+        """Return the log odds that one yield is true rather than another, given the price drop."""
         return _likelihood(self.fall - true, self.usual) - _likelihood(
             self.fall - other, self.usual
         )
@@ -174,7 +174,7 @@ def _is_hundred(ratio: float) -> bool:
 
 
 def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iterator[Defect]:
-    """Yield defects for payments that are all wrong in the same way, in the amount or ``adj_close``."""
+    """Yield defects for payments whose amounts, or whose ``adj_close``, are all wrong in the same way."""
     text = (
         f"adj_close follows {name} the dividend in {len(group)} of its ex-dates: on "
         f"{iso(group[0].event.at_ms)[:10]} {price_text(group[0].event.value)} were paid, "
@@ -269,7 +269,7 @@ def _doubt(payment: _Payment, median: float, neighbours: Sequence[_Payment] = ()
 
 
 def _together(payments: Sequence[_Payment]) -> list[_Payment]:
-    """Return the large amounts if together they prove to be a hundred times too large; otherwise none."""
+    """Return the large amounts if they jointly prove to be a hundred times too large; otherwise none."""
     large = [p for p in payments if _ALL_LARGE <= p.paid < 1]
     if len(large) < _FOR_ALL:
         return []

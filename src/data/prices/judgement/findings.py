@@ -80,7 +80,7 @@ class QualityFinding:
 
     @property
     def rows(self) -> Stamps:
-        """Timestamps of the rows that are wrong or, if these are not given, of those concerned."""
+        """Timestamps of the wrong rows or, if these are not given, of all rows concerned."""
         return self.stamps if self.wrong is None else self.wrong
 
     @property

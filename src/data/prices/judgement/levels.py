@@ -125,7 +125,7 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _off_by_unit(series: CheckedSeries, levels: Levels) -> Iterator[tuple[int, int]]:
-    """Yield the runs in a wrong unit, cut at any jump inside them that is not a unit change.
+    """Yield the runs of bars in a wrong unit, cut at any inner jump that is not a unit change.
 
     After such a jump, nothing shows which unit the rows are in.
     """
@@ -160,7 +160,7 @@ def _is_within(levels: Levels, first: int, end: int) -> bool:
 
 
 def _is_of_wicks(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
-    """Return whether only highs and lows are off, in bars where these may be real trades.
+    """Return whether only highs and lows are off, in bars in which they may be real trades.
 
     Coins have thin order books, and erroneous orders for shares occur on days of heavy trading.
     """
@@ -250,7 +250,7 @@ def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
 
 
 def _apart(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -> float | None:
-    """Return the distance of a row's repaired prices from the correct prices next to them.
+    """Return how far a row's repaired prices are from the correct prices next to them.
 
     It is a log ratio, or None if no correct prices are next to them.
     """
@@ -340,7 +340,10 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -> Iterator[Defect]:
-    """Yield the runs that are off by a known split; ``size`` is the logarithm of its ratio."""
+    """Yield the runs of bars whose prices are off by the ratio of a known split.
+
+    ``size`` is the logarithm of that ratio.
+    """
     mixed = _mixed_levels(series, size)
     if mixed is not None:
         rows, volume = mixed != 0, series.table.volume
@@ -504,10 +507,10 @@ def _split_finding(series: CheckedSeries, stretch: tuple[int, int, float], size:
 
 
 def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: float) -> Defect:
-    """Return the defect for rows that are off by a split; ``by`` is the level and the split's size.
+    """Return the defect for rows off by a split; ``by`` is the (level, split size) pair.
 
     Args:
-        change: Logarithm of the rows' volume relative to that of the other rows; NaN if unknown.
+        change: Logarithm of the rows' volume relative to the other rows' volume; NaN if unknown.
     """
     level, size = by
     stamps, close, first = series.table.stamps[rows], series.table.close, int(rows[0])
@@ -653,7 +656,7 @@ def _ratio_like(gap: float, usual: float) -> float:
 
 
 def _without_dividends(series: CheckedSeries) -> Floats:
-    """Return the price gaps less the part that dividends explain, which can be half the price."""
+    """Return the price gaps minus the part explained by dividends, which can be half the price."""
     gaps = series.gaps
     if not series.dividends:
         return gaps
@@ -713,14 +716,14 @@ def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
 
 
 def _wilder(series: CheckedSeries, row: int) -> float:
-    """Return the log ratio of the price moves in the weeks after a row to those before it."""
+    """Return the log ratio of the price moves in the weeks after a row to the moves before it."""
     moves = series.moves
     before, after = noise(moves[max(0, row - _WEEKS) : row]), noise(moves[row + 1 :][:_WEEKS])
     return float(np.log(after / before)) if before > 0 and after > 0 else 0.0
 
 
 def _step(before: Floats, after: Floats) -> tuple[float, float]:
-    """Return the rise of the mean and its standard error; single odd days get little weight.
+    """Return the rise of the mean and its standard error; individual odd days get little weight.
 
     Days that resemble their neighbours carry less information than independent ones.
     """

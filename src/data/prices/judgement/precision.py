@@ -18,7 +18,7 @@ _Z = 1.959964
 
 
 class Precision(NamedTuple):
-    """How often the alarms with one cause were right.
+    """How often the alarms raised for one cause were right.
 
     Attributes:
         right, raised: Numbers of right alarms, and of all alarms. Alarms are findings with severity
@@ -79,7 +79,10 @@ MEASURED: Mapping[str, Precision] = {
 
 
 def is_ground(cause: str) -> bool:
-    """Return whether a cause is right often enough to call bars wrong; False if it was never measured."""
+    """Return whether a suspected cause is reliable enough to call bars wrong.
+
+    False if the precision of the cause was never measured.
+    """
     measured = MEASURED.get(cause)
     return measured is not None and measured.lower >= LEAST
 

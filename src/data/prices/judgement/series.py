@@ -114,7 +114,7 @@ class CheckedSeries:
 
     @cached_property
     def from_days(self) -> Floats:
-        """Distance of each close above the day's high or (negative) below the day's low, as a logarithm.
+        """Each close's log distance above the day's high or (negative) below the day's low.
 
         It is 0 in between, and NaN for a bar without trades or without a stored daily bar.
         """
@@ -172,7 +172,7 @@ class CheckedSeries:
 
 
 def stretches(series: CheckedSeries) -> Iterator[CheckedSeries]:
-    """Yield the parts of a series between long gaps, each as a series of its own.
+    """Yield the parts of a series between long gaps, each as a separate series.
 
     Bars on either side of a long gap are not neighbours, because prices move, and dividends are
     paid, in between. Without such a gap, the series itself is yielded.

@@ -96,7 +96,7 @@ def _is_by_ratio(
 
 
 def _are_most(places: Rows, away: Floats, far: Mask) -> Mask:
-    """Return a mask of the rows that are off in the same way as most others in their session."""
+    """Return a mask of the rows that are off in the same way as most other rows in their session."""
     are_most = np.zeros(len(places), dtype=bool)
     size = int(places.max()) + 1
     bars = np.bincount(places, minlength=size)

@@ -312,7 +312,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
-    """Yield single highs and lows far beyond their bar and its neighbours, with ordinary volume."""
+    """Yield individual highs and lows far beyond their bar and its neighbours, with ordinary volume."""
     table = series.table
     before, after = np.append(table.open[:1], table.close[:-1]), np.append(table.open[1:], NAN)
     ends = np.array([table.open, table.close, before, after])
@@ -353,7 +353,7 @@ def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> boo
 
 @by_stretch
 def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
-    """Find close-to-close moves far beyond the usual ones; markets do make such moves."""
+    """Find close-to-close moves far beyond the usual size; markets do make such moves."""
     moves, usual = series.move_ratios, _EXTREME_NOISE * series.move_noise
     flagged = list(_return_outliers(series))
     least = 0.05 if series.timeframe.is_intraday else float(np.log1p(_EXTREME))
@@ -460,7 +460,7 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
 
 
 def beyond_days(series: CheckedSeries) -> list[Defect] | str:
-    """Find weekly and monthly bars with prices beyond those of all their daily bars.
+    """Find weekly and monthly bars whose prices are outside the range of their daily bars.
 
     The result is a string with the reason if the series cannot be checked.
     """
@@ -499,7 +499,7 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _ends(series: CheckedSeries) -> Stamps:
-    """Return when the week or month of each bar ends."""
+    """Return the end of each bar's week or month."""
     stamps, step = series.table.stamps, series.timeframe.step_ms
     if step is not None:
         return stamps + step

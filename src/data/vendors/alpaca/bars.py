@@ -153,7 +153,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         return self._request(path, params, cursor)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse rows by symbol; a symbol without bars is missing from the response.
+        """Parse rows grouped by symbol; a symbol without bars is missing from the response.
 
         ::
 
@@ -238,7 +238,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
 
 
 def requested_labels(query: FetchQuery) -> Span:
-    """Return the span of labels (the vendor's timestamps) to request.
+    """Return the span of labels (the vendor's own timestamps) to request.
 
     Raises:
         CapabilityError: The bars are too recent for a free plan, or are daily crypto bars, whose

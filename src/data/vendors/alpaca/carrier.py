@@ -31,7 +31,7 @@ class AlpacaCarrier(PackageCarrier):
     extra: ClassVar[str] = "alpaca"
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Send a request and return the response, whatever its status.
+        """Send a request and return the response, regardless of its status.
 
         Raises:
             MissingExtraError: alpaca-py cannot be imported.

@@ -186,7 +186,7 @@ class BinanceDataDownloader(FiguresDownloader):
     # --- whole months from the archive ------------------------------------------------------
 
     def month_url(self, query: FetchQuery) -> str:
-        """Return the address of the file for the month in which ``query`` begins."""
+        """Return the address of the archive file for the month in which ``query`` begins."""
         symbol, label = query.instrument.spelling(self.name).upper(), query.timeframe.label
         host = _ARCHIVE if is_own(self.base_url) else self.base_url
         month = f"{date_of(query.span.start):%Y-%m}"
@@ -315,7 +315,7 @@ def _code(response: HttpResponse) -> int:
 
 
 def is_own(base_url: str) -> bool:
-    """Return whether an address is a host of the vendor's own spot API; any other should serve everything."""
+    """Return whether an address is on the vendor's own spot API; any other host should serve everything."""
     return _SPOT.fullmatch(base_url) is not None
 
 

@@ -28,7 +28,7 @@ class BinanceCarrier(PackageCarrier):
     extra: ClassVar[str] = "binance"
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Send a request and return the response, whatever its status.
+        """Send a request and return the response, regardless of its status.
 
         The response's ``requests`` is the number of requests sent.
 

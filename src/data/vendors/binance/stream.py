@@ -154,7 +154,7 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
 
 @lru_cache(1024)
 def _named(symbol: str, label: str) -> tuple[Topic, str]:
-    """Return the topic of a symbol's klines, always the same object, and the name of their stream."""
+    """Return the topic (always the same object) and the stream name for a symbol's klines."""
     return Topic(symbol, label), f"{symbol.lower()}@kline_{label}"
 
 

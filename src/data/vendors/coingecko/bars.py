@@ -173,7 +173,7 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
 
 
 def coin_id(instrument: Instrument) -> str:
-    """Return CoinGecko's id for the coin that is priced.
+    """Return CoinGecko's ID for the priced coin.
 
     Raises:
         CapabilityError: The coin's id is not known to this library.

@@ -27,7 +27,7 @@ _MOST_REPORTS = 40
 
 
 def parts_of(body: Any) -> dict[str, Any]:
-    """Return the single values in a response, leaving out markers for missing values."""
+    """Return the scalar values in a response, leaving out markers for missing values."""
     parts = {
         name: {
             k: v

@@ -70,21 +70,21 @@ _HISTORY_SAYS: dict[str, type[DataError]] = {
 
 
 class IBKRDataDownloader(BaseDataDownloader):
-    """Bars from the trades of stocks in regular hours, adjusted for splits, or from currency midpoints.
+    """Split-adjusted regular-hours trade bars for stocks, and midpoint bars for currencies.
 
     One-hour and four-hour bars of stocks are not requested, because this vendor's bars start on the
     hour, except for the first one of a day. They are built from shorter bars instead, just as
     weekly and monthly bars are built from daily ones.
 
     Args:
-        ib_instance: An existing ``ib_async.IB``; by default one is created with the first request.
-        host, port, client_id: Address of the gateway, and the client number; by default the values
-            of IBKR_HOST, IBKR_PORT and IBKR_CLIENT_ID, or else 127.0.0.1, 7497 and 1.
+        ib_instance: An existing ``ib_async.IB``; by default one is created at the first request.
+        host, port, client_id: Address of the gateway, and the client ID; by default the values of
+            IBKR_HOST, IBKR_PORT and IBKR_CLIENT_ID, or else 127.0.0.1, 7497 and 1.
         **wired: See :class:`BaseDataDownloader`.
 
     Raises:
         MissingExtraError: ib_async is not installed.
-        ConfigError: The port or the client number is invalid.
+        ConfigError: The port or the client ID is invalid.
     """
 
     name = "ibkr"
@@ -189,11 +189,11 @@ class IBKRDataDownloader(BaseDataDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse the carrier's rows: timestamp, open, high, low, close, volume.
+        """Parse the rows from the gateway: timestamp, open, high, low, close, volume.
 
-        ``[["2024-03-01", 179.55, 180.53, 177.38, 179.66, 735630.0]]``; minute and hourly bars have
-        a timestamp in UTC milliseconds instead, and a volume of -1 means that it is missing. Rows
-        before the start of the span are dropped.
+        For example: ``[["2024-03-01", 179.55, 180.53, 177.38, 179.66, 735630.0]]``. Minute and
+        hourly bars have a timestamp in UTC milliseconds instead of a date, and a volume of -1 means
+        that it is missing. Rows before the start of the span are dropped.
         """
         zone = ZoneInfo(query.instrument.timezone)
         bars = []
@@ -215,7 +215,7 @@ class IBKRDataDownloader(BaseDataDownloader):
         return label if query.timeframe.is_intraday else day_ms(local_date(zone, label))
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the symbol of the contract."""
+        """Return the contract's symbol."""
         return contract_of(instrument, self.name).symbol
 
     def _request(self, instrument: Instrument, more: dict[str, str]) -> HttpRequest:

@@ -68,7 +68,7 @@ class GatewayClient(Protocol):
 
 
 class IbkrCarrier:
-    """Keeps a connection to one gateway, in a thread of its own. Thread-safe and fork-aware.
+    """Keeps a connection to one gateway, in its own thread. Thread-safe and fork-aware.
 
     Requests are sent one at a time. Each one ends after at most ``connect_s`` plus ``timeout_s``,
     whatever the gateway does and however many requests are waiting.
@@ -113,7 +113,7 @@ class IbkrCarrier:
         self._client = self._given
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Send a request; return bars, or the time of the first one, as JSON.
+        """Send a request; return bars, or the time of the first bar, as JSON.
 
         If the gateway rejects the request, the status is 400 and :data:`CODE_HEADER` has its error
         number.
@@ -189,7 +189,7 @@ class IbkrCarrier:
         warned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def heed(_id: int, code: int, message: str, *_: Any) -> None:
-            """Accept a warning that is in fact a rejection as the answer."""
+            """Treat a warning that is really a rejection as the answer."""
             if code in _REFUSED_AS_WARNING and not warned.done():
                 warned.set_exception(_WarnedError(code, message))
 

@@ -82,7 +82,9 @@ class FileCarrier:
         return True
 
     def files(self, request: HttpRequest, reading: str) -> SourceFiles:
-        """Return the current state of the requested file, with a single ``stat`` if it was found before.
+        """Return the current state of the requested file.
+
+        If its location is already known, this takes only one ``stat`` call.
 
         Args:
             request: Request for the file, as for :meth:`send`.

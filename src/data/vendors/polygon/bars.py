@@ -225,7 +225,7 @@ def requested_labels(query: FetchQuery) -> str:
 
 
 def adjusted_of(query: FetchQuery) -> bool:
-    """Return whether the query is for prices adjusted for splits rather than for raw ones.
+    """Return whether the query is for split-adjusted rather than raw prices.
 
     Raises:
         CapabilityError: The query is for prices adjusted for dividends.
@@ -246,7 +246,9 @@ def check_status(status: Any) -> None:
 
 
 def rows_in(body: Mapping[str, Any]) -> list[Any]:
-    """Return the rows of a response; if there are none, the list is missing and the count is 0.
+    """Return the rows of a response.
+
+    A response without rows has no list of rows, only a count of 0.
 
     Raises:
         ResponseFormatError: The response contains neither rows nor a count of 0.

@@ -211,7 +211,7 @@ def requested_dates(query: FetchQuery) -> tuple[date, date]:
 
 
 def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[Bar]:
-    """Parse rows, and drop those that were returned only because whole dates were requested.
+    """Parse rows, and drop rows that were returned only because whole dates were requested.
 
     Rows for dates that were not requested are kept, because they show that the response is wrong.
     """

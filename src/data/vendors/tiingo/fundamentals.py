@@ -22,7 +22,7 @@ def _newest(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _plain(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return each report as a row that maps the vendor's codes to values."""
+    """Convert each report to a row that maps the vendor's codes to values."""
     return [
         {
             "date": report["date"],

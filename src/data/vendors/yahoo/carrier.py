@@ -60,7 +60,7 @@ class YFinanceCarrier:
         return cls(through_sdk=False) if find_spec("curl_cffi") else None
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Send a request and return the response, whatever its status.
+        """Send a request and return the response, regardless of its status.
 
         The response's ``requests`` is the number of all requests sent.
 
@@ -215,7 +215,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
             self._carry = _Carry()
 
         def begin(self, request: HttpRequest) -> _Carry:
-            """Start counting the requests that this thread's request causes."""
+            """Start counting the HTTP requests caused by this thread's request."""
             self._carry.target, self._carry.requests = request.url, 0
             self._carry.answer = self._carry.refusal = None
             return self._carry
