@@ -434,7 +434,7 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
 def job_health_in_words(health: Mapping[str, Any]) -> tuple[bool | None, str, str]:
     """Return whether the alert job is running properly, its state as text, and advice.
 
-    The first value is None if there are no alerts.
+    The first value is None without alerts.
 
     Args:
         health: Result of :func:`job_health`.

@@ -75,7 +75,7 @@ def read_year(
         return open_year(lane, year, lane.meta(year))
 
     def content(file: YearFile | None) -> tuple[BarTable, YearState] | None:
-        """Return the year's bars in ``span`` and its state, or None if there is no file."""
+        """Return the year's bars in ``span`` and its state, or None without a file."""
         return None if file is None else (file.table(span), file.state)
 
     return _patiently(lane, year, look, content, lock_timeout_s)

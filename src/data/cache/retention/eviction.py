@@ -152,7 +152,7 @@ def holdings_of(
 
 
 def vouched_ms(lanes: Iterable[StoredLane]) -> int:
-    """Return the latest time that must have passed according to stored answers; 0 if there are no lanes.
+    """Return the latest time that must have passed according to stored answers; 0 without lanes.
 
     The time of an answer is from its vendor's clock, and the time of a commit is from the local
     clock. The earlier one is used, so that a clock that was once ahead does not make anything look
