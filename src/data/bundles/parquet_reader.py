@@ -36,7 +36,7 @@ from .parquet_footer import length_of
 from .parquet_writer import damaged
 from .partitions import FOLDERS, last_day, partitions
 
-__all__ = ["ParquetReader"]
+__all__ = ["ParquetReader", "bound_of"]
 
 T = TypeVar("T")
 
@@ -129,7 +129,11 @@ class ParquetReader:
     def _question(
         self, sids: Sequence[int], fields: Sequence[str], start: Any, end: Any
     ) -> _Question:
-        numbers, low, high = _sids(sids), self._bound(start), self._bound(end, is_last=True)
+        numbers, low, high = (
+            _sids(sids),
+            bound_of(start, self.frequency),
+            bound_of(end, self.frequency, is_last=True),
+        )
         if low is not None and high is not None and low > high:
             raise BadRangeError(f"the start is after the end: {start} to {end}")
         names = list(dict.fromkeys(fields))
@@ -168,7 +172,7 @@ class ParquetReader:
 
     def _daily(self, sids: Sequence[int], start: Any, end: Any) -> pl.DataFrame:
         """Return a bar for each series and file; a file of minute bars is one day."""
-        low, high = self._bound(start), self._bound(end)
+        low, high = bound_of(start, self.frequency), bound_of(end, self.frequency)
         days = low and _day(low), high and _day(high)
         numbers, _, first, last, schema = self._question(sids, FIELDS, *days)
 
@@ -208,7 +212,7 @@ class ParquetReader:
             QueryError, BundleError: See :meth:`load_raw_arrays`.
         """
         (number,) = _sids([sid])
-        at = self._bound(dt)
+        at = bound_of(dt, self.frequency)
         if at is None:
             raise BadRangeError("a single value needs a time, not None")
         row = self._of_sid(number, at, at).filter(pl.col(self._time) == at)
@@ -220,7 +224,7 @@ class ParquetReader:
         self, sids: Sequence[int], target_date: Any, field: str = "close"
     ) -> pl.DataFrame:
         """Return ``sid`` and the field at one time, omitting sids without a bar at that time."""
-        at = self._bound(target_date)
+        at = bound_of(target_date, self.frequency)
         return self._rows(self._question(sids, [field], at, at)).select("sid", field)
 
     def get_last_traded_dt(self, asset_sid: int, dt: Any) -> pd.Timestamp | None:
@@ -236,7 +240,7 @@ class ParquetReader:
             Naive UTC: midnight of the day, or the bar's opening time.
         """
         (number,) = _sids([asset_sid])
-        high = self._bound(dt, is_last=True)
+        high = bound_of(dt, self.frequency, is_last=True)
         return self._nearest(number, high, (pl.col("volume").is_null() | (pl.col("volume") > 0)))
 
     def _nearest(
@@ -405,27 +409,6 @@ class ParquetReader:
         chosen = chosen if low is None else chosen & (time >= low)
         return chosen if high is None else chosen & (time <= high)
 
-    def _bound(self, value: Any, *, is_last: bool = False) -> date | datetime | None:
-        """Return a bound with the type of the time column."""
-        if value is None:
-            return None
-        try:
-            stamp = pd.Timestamp(value)
-        except (ValueError, TypeError, OverflowError) as exc:
-            raise BadRangeError(f"not a time: {value!r}") from exc
-        if pd.isna(stamp):
-            raise BadRangeError("not a time: NaT")
-        if stamp.tzinfo is not None:
-            stamp = stamp.tz_convert("UTC").tz_localize(None)
-        if self.frequency == "daily":
-            return stamp.date()
-        is_day = (isinstance(value, date) and not isinstance(value, datetime)) or (
-            isinstance(value, str) and len(value.strip()) == 10
-        )
-        if is_last and is_day:
-            stamp += pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
-        return stamp.floor("us").to_pydatetime(warn=False)
-
     def _no_field(self, field: str) -> QueryError:
         return QueryError(
             f"the bundle {self._files.path.name} has no field {field!r}",
@@ -439,6 +422,37 @@ def _of_fields(schema: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
 
 def _day(value: date | datetime) -> date:
     return value.date() if isinstance(value, datetime) else value
+
+
+def bound_of(value: Any, frequency: Frequency, *, is_last: bool = False) -> date | datetime | None:
+    """Return a bound with the type of the time column: a date, or a naive time in UTC.
+
+    Args:
+        value: A date, or anything pandas accepts as one; None means no bound.
+        frequency: Frequency of the bars.
+        is_last: Whether a date means the end of the day for minute bars.
+
+    Raises:
+        BadRangeError: The value is not a time.
+    """
+    if value is None:
+        return None
+    try:
+        stamp = pd.Timestamp(value)
+    except (ValueError, TypeError, OverflowError) as exc:
+        raise BadRangeError(f"not a time: {value!r}") from exc
+    if pd.isna(stamp):
+        raise BadRangeError("not a time: NaT")
+    if stamp.tzinfo is not None:
+        stamp = stamp.tz_convert("UTC").tz_localize(None)
+    if frequency == "daily":
+        return stamp.date()
+    is_day = (isinstance(value, date) and not isinstance(value, datetime)) or (
+        isinstance(value, str) and len(value.strip()) == 10
+    )
+    if is_last and is_day:
+        stamp += pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
+    return stamp.floor("us").to_pydatetime(warn=False)
 
 
 def _sids(sids: Sequence[int]) -> list[int]:

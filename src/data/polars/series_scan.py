@@ -1,0 +1,208 @@
+"""A stored series as a lazy frame, which reads only the columns and times that a query needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from ..bars.client import Wishes
+from ..data_manager import DataManager, get_data_manager
+from ..errors import DataError, QueryError
+from ..model.bars import PRICES
+from ..model.instant import to_ms
+from ..model.interchange import to_polars
+from ..model.provenance import ATTRS_KEY
+from ..model.query import EXTRA_COLUMNS
+from ..model.span import Span
+from .predicate import ANY_TIME, TimeBounds, time_bounds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..bars.client import BarsClient
+    from ..model.query import BarsQuery
+    from ..model.series import SeriesKey
+
+__all__ = ["scan_series"]
+
+_TIME, _ADJUSTED = "timestamp", "adj_close"
+_STAMP = pl.Datetime("us")
+_TYPES: dict[str, pl.DataType] = {
+    _ADJUSTED: pl.Float64(),
+    "source": pl.String(),
+    "state": pl.String(),
+    "is_final": pl.Boolean(),
+    "fetched_at": _STAMP,
+    "dividend": pl.Float64(),
+    "split": pl.Float64(),
+}
+
+
+def scan_series(
+    symbol: str,
+    timeframe: str,
+    *,
+    manager: DataManager | None = None,
+    columns: Sequence[str] = (),
+    adjustment: str = "split",
+    provider: str | None = None,
+    session: str = "regular",
+) -> pl.LazyFrame:
+    """Return the stored bars of a series as a lazy frame; no vendor is queried.
+
+    Each ``collect`` reads the bars that are stored at that time: those that ``get_ohlcv`` with
+    ``offline=True`` returns from the first to the last stored bar. Only the selected columns are
+    converted, and a filter that compares ``timestamp`` with fixed times restricts which bars are
+    read. Bars that are built from shorter ones are all built before they are filtered.
+
+    Args:
+        symbol, timeframe: See ``get_ohlcv``.
+        manager: Data manager that reads the bars, or None for the one that ``get_data_manager``
+            returns.
+        columns: Further columns, as in ``get_ohlcv``: ``source``, ``state``, ``is_final``,
+            ``fetched_at``, ``dividend``, ``split``; also ``adj_close``. They are only determined if
+            a query selects them.
+        adjustment, provider, session: See ``get_ohlcv``.
+
+    Returns:
+        ``timestamp`` (``Datetime("us")``, naive UTC, the bar's opening time; for daily bars, 00:00
+        of the session date), ``open high low close volume`` (``Float64``, NaN if unknown) and the
+        further columns (``Float64``, ``String``, ``Boolean``, ``Datetime("us")``), ascending.
+
+    Raises:
+        QueryError: An argument is invalid.
+        UnknownProviderError: The vendor does not exist.
+        AllProvidersFailedError, NoProviderError: Nothing is stored for the series, now or when the
+            frame is collected; a typing error in the symbol is therefore not an empty frame.
+
+    Warns:
+        IncompleteDataWarning: At collection, if bars are missing between the stored ones.
+    """
+    if manager is not None and not isinstance(manager, DataManager):
+        raise QueryError(
+            f"manager must be a DataManager, not {type(manager).__name__}",
+            hint="omit it to use the one that get_data_manager() returns",
+        )
+    names = _checked(columns)
+    wishes = Wishes(provider, adjustment, offline=True, session=session)
+    client = (get_data_manager() if manager is None else manager).client
+    series = _StoredSeries(client, symbol, timeframe, wishes, names)
+    series.check()
+    return register_io_source(series.rows, schema=series.schema)
+
+
+def _checked(columns: Any) -> tuple[str, ...]:
+    """Return the names of the further columns.
+
+    Raises:
+        QueryError: They are not a list of such names.
+    """
+    if isinstance(columns, str) or not isinstance(columns, Sequence):
+        raise QueryError(f"columns must be a list of names, not {columns!r:.80}")
+    for name in columns:
+        if not isinstance(name, str) or name not in _TYPES:
+            raise QueryError(
+                f"unknown extra column {name!r:.80}", hint=f"use some of {', '.join(_TYPES)}"
+            )
+    return tuple(dict.fromkeys(columns))
+
+
+class _StoredSeries:
+    """A series to be read again for each query. Thread-safe."""
+
+    def __init__(
+        self, client: BarsClient, symbol: str, timeframe: str, wishes: Wishes, extra: Sequence[str]
+    ) -> None:
+        self._client, self._wishes = client, wishes
+        self._named = symbol, timeframe
+        self.schema: dict[str, pl.DataType] = {
+            _TIME: _STAMP,
+            **dict.fromkeys((*PRICES, "volume"), pl.Float64()),
+            **{name: _TYPES[name] for name in extra},
+        }
+
+    def check(self) -> None:
+        """Raise the error of ``get_ohlcv`` if an argument is invalid or nothing is stored."""
+        query = self._query(())
+        if self._stored(query)[1] is None:
+            self._client.get(query)
+
+    def rows(
+        self, columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: Any
+    ) -> Iterator[pl.DataFrame]:
+        """Yield the bars that a query needs, as they are stored now."""
+        wanted = list(self.schema) if columns is None else columns
+        frame = self._table(self._read(wanted, time_bounds(predicate, _TIME)), wanted)
+        frame = frame if predicate is None else frame.filter(predicate)
+        yield frame if n_rows is None else frame.head(n_rows)
+
+    def _query(self, columns: Sequence[str]) -> BarsQuery:
+        wishes = replace(self._wishes, columns=[n for n in EXTRA_COLUMNS if n in columns])
+        return self._client.query(*self._named, wishes=wishes)
+
+    def _stored(self, query: BarsQuery) -> tuple[SeriesKey, Span | None, bool]:
+        """Return the series that answers, the span of all stored bars, and whether they are its own.
+
+        If they are not, other stored bars answer in its place, or bars are built from shorter ones.
+        The span is None if nothing is stored.
+        """
+        key = self._client.series_of(query)
+        if span := self._extent([key]):
+            return key, span.clip(Span(span.start, query.span.end)), True
+        symbol = query.instrument.symbol
+        keys = self._client.lanes(symbol, query.timeframe)
+        keys = keys or [one for one in self._client.series() if one.symbol == symbol]
+        if span := self._extent(keys):
+            return key, span.clip(Span(span.start, query.span.end)), False
+        return key, None, False
+
+    def _extent(self, keys: Sequence[SeriesKey]) -> Span | None:
+        """Return the span from the first to the last known bar of some series."""
+        parts = [p.span for k in keys for p in self._client.coverage(k) if p.state != "empty"]
+        return Span(min(parts).start, max(p.end for p in parts)) if parts else None
+
+    def _read(self, columns: Sequence[str], bounds: TimeBounds) -> pd.DataFrame | None:
+        """Return the stored bars within the bounds, or more; None if there cannot be any."""
+        query = self._query(columns)
+        key, extent, is_own = self._stored(query)
+        if extent is None:  # raises the error of get_ohlcv
+            return self._client.get(query)
+        whole = replace(query, bars=None, span=extent)
+        span = _clipped(extent, bounds)
+        if span.is_empty:
+            return None
+        narrow = replace(whole, span=span)
+        if is_own and span != extent and self._client.series_of(narrow) == key:
+            try:
+                frame = self._client.get(narrow)
+            except DataError:
+                return self._client.get(whole)
+            # If other bars had to answer for a part, they might not answer for the whole.
+            if frame.attrs[ATTRS_KEY].get("lane") == key.folder:
+                return frame
+        return self._client.get(whole)
+
+    def _table(self, frame: pd.DataFrame | None, columns: Sequence[str]) -> pl.DataFrame:
+        schema = {name: self.schema[name] for name in columns}
+        if frame is None or not len(frame):
+            return pl.DataFrame(schema=schema)
+        there = [name for name in columns if name in frame.columns]
+        rows = to_polars(frame[there])
+        if _ADJUSTED in schema and _ADJUSTED not in there:
+            rows = rows.with_columns(pl.lit(float("nan")).alias(_ADJUSTED))
+        return rows.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+
+
+def _clipped(span: Span, bounds: TimeBounds) -> Span:
+    """Return the part of a span whose stamps are within the bounds."""
+    if bounds == ANY_TIME:
+        return span
+    low, high = (at and to_ms(at.replace(tzinfo=UTC)) for at in bounds)
+    start = span.start if low is None else max(span.start, low)
+    end = span.end if high is None else min(span.end, high + 1)
+    return Span(start, max(start, end))
