@@ -14,13 +14,20 @@ from polars.io.plugins import register_io_source
 from ..errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
 from ..model.query import check_no_string
 from ..polars.predicate import TimeBounds, selected_names, time_bounds
-from ..polars.schemas import FIELDS, Frequency, get_schema_for_frequency, time_column
+from ..polars.schemas import (
+    FIELDS,
+    PRICE,
+    WIDE_VOLUME,
+    Frequency,
+    get_schema_for_frequency,
+    time_column,
+)
 from .bundle import Bundle
 from .commit import BundleFiles
 from .parquet_daily_bars import PolarsParquetDailyReader
 from .parquet_minute_bars import PolarsParquetMinuteReader
 from .parquet_reader import bound_of
-from .partitions import frequency_of
+from .partitions import FOLDERS, frequency_of
 
 __all__ = ["scan"]
 
@@ -82,19 +89,21 @@ def scan(
         columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: Any
     ) -> Iterator[pl.DataFrame]:
         """Yield the rows of each bundle, as it is now."""
-        wanted = list(schema) if columns is None else columns
-        within = bounds.within(time_bounds(predicate, time_column(frequency)))
-        select = partial(selected_names, predicate, _SYMBOL)
-        yield pl.DataFrame(schema={name: schema[name] for name in wanted})
+        wanted = schema if columns is None else {name: schema[name] for name in columns}
+        yield pl.DataFrame(schema=wanted)
+        # Polars counts rows before it filters them, so a limit also counts rows to be left out.
+        used = predicate if n_rows is None else None
+        within = bounds.within(time_bounds(used, time_column(frequency)))
+        left = n_rows
         for one in opened:
-            if n_rows is not None and n_rows <= 0:
+            if left == 0:
                 return
-            frame = one.rows({name: schema[name] for name in wanted}, within, names, select)
-            frame = frame if predicate is None else frame.filter(predicate)
-            if n_rows is not None:
-                frame = frame.head(n_rows)
-                n_rows -= len(frame)
-            yield frame
+            select = partial(selected_names, used, _SYMBOL)
+            frame = one.rows(wanted, within, names, select)
+            if left is not None:
+                frame = frame.head(left)
+                left -= len(frame)
+            yield frame if predicate is None else frame.filter(predicate)
 
     return register_io_source(rows, schema=schema)
 
@@ -103,20 +112,27 @@ class _Opened:
     """One of the bundles, to be read again for each query. Thread-safe."""
 
     def __init__(self, bundle: Bundle, frequency: Frequency) -> None:
-        self._bundle, self._time = bundle, time_column(frequency)
+        self._bundle, self._frequency = bundle, frequency
         self._files = BundleFiles(bundle.path)
-        self._reader: PolarsParquetDailyReader | PolarsParquetMinuteReader
+        self._load: Callable[[list[int], Any, Any, Sequence[str]], pl.DataFrame]
         if frequency == "daily":
-            self._reader = reader = PolarsParquetDailyReader(bundle.path, enable_cache=False)
-            self._load = reader.load_daily_bars
+            self._load = PolarsParquetDailyReader(bundle.path, enable_cache=False).load_daily_bars
         else:
-            self._reader = minutes = PolarsParquetMinuteReader(bundle.path, enable_cache=False)
-            self._load = minutes.load_minute_bars
+            self._load = PolarsParquetMinuteReader(bundle.path, enable_cache=False).load_minute_bars
 
     def volume(self) -> pl.Decimal:
-        """Return the type of the volume, which is the same in all files of the bundle."""
-        lazy = self._reader.load_raw_arrays([], ["volume"], None, None)
-        return cast(pl.Decimal, lazy.collect_schema()["volume"])
+        """Return the type of the volume, which is the same in all files of the bundle.
+
+        Raises:
+            BundleNotFoundError: The bundle has no bars of the frequency.
+        """
+        records = self._bundle.records()
+        if self._frequency not in set(map(frequency_of, records.files)):
+            raise BundleNotFoundError(
+                f"bundle {self._bundle.name} has no {FOLDERS[self._frequency]}",
+                hint="`onetape bundle list` shows the bundles and their contents",
+            )
+        return WIDE_VOLUME if records.origin.wide_volume else PRICE
 
     def rows(
         self,
@@ -143,7 +159,7 @@ class _Opened:
                 bounds = TimeBounds(bounds.low, bounds.low)
                 names = {}
             fields = [name for name in schema if name in FIELDS]
-            frame = self._load(list(names), *bounds, fields)
+            frame = self._load(list(names), bounds.low, bounds.high, fields)
             if self._files.moment() == before:
                 return self._named(frame, names, schema)
         raise BundleError(
@@ -256,7 +272,7 @@ def _bounds(start: Any, end: Any, frequency: Frequency) -> TimeBounds:
         BadRangeError: One is not a time, or the start is after the end.
     """
     low, high = bound_of(start, frequency), bound_of(end, frequency, is_last=True)
-    bounds = TimeBounds(*(_as_time(one) for one in (low, high)))
+    bounds = TimeBounds(_as_time(low), _as_time(high))
     if bounds.is_empty:
         raise BadRangeError(f"the start is after the end: {start} to {end}")
     return bounds

@@ -159,9 +159,10 @@ class ParquetReader:
             if len(places) > 1:
                 frame = frame.sort("sid", self._time)  # each file is sorted
             frame = frame.cast(dict(schema))
+            # Polars counts rows before it filters them.
+            frame = frame if n_rows is None else frame.head(n_rows)
             frame = frame if predicate is None else frame.filter(predicate)
-            frame = frame if columns is None else frame.select(columns)
-            return (frame if n_rows is None else frame.head(n_rows)).collect()
+            return (frame if columns is None else frame.select(columns)).collect()
 
         def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
             """Return the rows; damage raises an error that names the file."""

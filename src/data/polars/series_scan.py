@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import replace
-from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
@@ -14,6 +15,7 @@ from ..bars.client import Wishes
 from ..data_manager import DataManager, get_data_manager
 from ..errors import DataError, QueryError
 from ..model.bars import PRICES
+from ..model.caller import called_from, working_for
 from ..model.instant import to_ms
 from ..model.interchange import to_polars
 from ..model.provenance import ATTRS_KEY
@@ -55,10 +57,11 @@ def scan_series(
 ) -> pl.LazyFrame:
     """Return the stored bars of a series as a lazy frame; no vendor is queried.
 
-    Each ``collect`` reads the bars that are stored at that time: those that ``get_ohlcv`` with
-    ``offline=True`` returns from the first to the last stored bar. Only the selected columns are
+    Each ``collect`` reads the bars that are stored at that time, from the first to the last one, as
+    ``get_ohlcv`` with ``offline=True`` returns them. Only the selected columns are
     converted, and a filter that compares ``timestamp`` with fixed times restricts which bars are
-    read. Bars that are built from shorter ones are all built before they are filtered.
+    read. Bars that are built from shorter ones are all built before they are filtered. The reads
+    belong to the ``lineage`` in which this function is called.
 
     Args:
         symbol, timeframe: See ``get_ohlcv``.
@@ -78,10 +81,11 @@ def scan_series(
         QueryError: An argument is invalid.
         UnknownProviderError: The vendor does not exist.
         AllProvidersFailedError, NoProviderError: Nothing is stored for the series, now or when the
-            frame is collected; a typing error in the symbol is therefore not an empty frame.
+            frame is collected. A misspelled symbol is therefore not an empty frame.
 
     Warns:
-        IncompleteDataWarning: At collection, if bars are missing between the stored ones.
+        IncompleteDataWarning: At collection, if bars are missing between the stored ones; it names
+            the line that calls this function.
     """
     if manager is not None and not isinstance(manager, DataManager):
         raise QueryError(
@@ -112,14 +116,25 @@ def _checked(columns: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(columns))
 
 
+class _Bars(NamedTuple):
+    """Bars that were read, or None for no bars; and whether all of them are within the bounds."""
+
+    frame: pd.DataFrame | None
+    is_within: bool = False
+
+
 class _StoredSeries:
-    """A series to be read again for each query. Thread-safe."""
+    """A series to be read again for each query. Thread-safe.
+
+    Warnings point at the line that created it, and a lineage that is open there records its reads.
+    """
 
     def __init__(
         self, client: BarsClient, symbol: str, timeframe: str, wishes: Wishes, extra: Sequence[str]
     ) -> None:
         self._client, self._wishes = client, wishes
         self._named = symbol, timeframe
+        self._place, self._context = called_from(), copy_context()
         self.schema: dict[str, pl.DataType] = {
             _TIME: _STAMP,
             **dict.fromkeys((*PRICES, "volume"), pl.Float64()),
@@ -137,11 +152,23 @@ class _StoredSeries:
     ) -> Iterator[pl.DataFrame]:
         """Yield the bars that a query needs, as they are stored now."""
         wanted = list(self.schema) if columns is None else columns
-        frame = self._table(self._read(wanted, time_bounds(predicate, _TIME)), wanted)
-        frame = frame if predicate is None else frame.filter(predicate)
-        yield frame if n_rows is None else frame.head(n_rows)
+        # Polars calls this in a thread of its own.
+        yield self._context.copy().run(self._selected, wanted, predicate, n_rows)
 
-    def _query(self, columns: Sequence[str]) -> BarsQuery:
+    def _selected(
+        self, columns: Sequence[str], predicate: pl.Expr | None, n_rows: int | None
+    ) -> pl.DataFrame:
+        """Return the selected ones of the first ``n_rows`` bars, or of all."""
+        bounds = time_bounds(predicate, _TIME) if n_rows is None else ANY_TIME
+        with working_for(self._place):
+            bars = self._read(columns, bounds)
+        frame = self._table(bars.frame, columns)
+        frame = frame if n_rows is None else frame.head(n_rows)
+        if predicate is None or (n_rows is None and bars.is_within and bounds.is_exact):
+            return frame
+        return frame.filter(predicate)
+
+    def _query(self, columns: Collection[str]) -> BarsQuery:
         wishes = replace(self._wishes, columns=[n for n in EXTRA_COLUMNS if n in columns])
         return self._client.query(*self._named, wishes=wishes)
 
@@ -166,43 +193,50 @@ class _StoredSeries:
         parts = [p.span for k in keys for p in self._client.coverage(k) if p.state != "empty"]
         return Span(min(parts).start, max(p.end for p in parts)) if parts else None
 
-    def _read(self, columns: Sequence[str], bounds: TimeBounds) -> pd.DataFrame | None:
-        """Return the stored bars within the bounds, or more; None if there cannot be any."""
+    def _read(self, columns: Collection[str], bounds: TimeBounds) -> _Bars:
+        """Return the stored bars within the bounds, or more."""
         query = self._query(columns)
         key, extent, is_own = self._stored(query)
         if extent is None:  # raises the error of get_ohlcv
-            return self._client.get(query)
+            return _Bars(self._client.get(query))
         whole = replace(query, bars=None, span=extent)
         span = _clipped(extent, bounds)
         if span.is_empty:
-            return None
+            return _Bars(None, True)
         narrow = replace(whole, span=span)
         if is_own and span != extent and self._client.series_of(narrow) == key:
             try:
                 frame = self._client.get(narrow)
             except DataError:
-                return self._client.get(whole)
+                return _Bars(self._client.get(whole))
             # If other bars had to answer for a part, they might not answer for the whole.
             if frame.attrs[ATTRS_KEY].get("lane") == key.folder:
-                return frame
-        return self._client.get(whole)
+                return _Bars(frame, True)
+        return _Bars(self._client.get(whole), span == extent)
 
-    def _table(self, frame: pd.DataFrame | None, columns: Sequence[str]) -> pl.DataFrame:
+    def _table(self, frame: pd.DataFrame | None, columns: Iterable[str]) -> pl.DataFrame:
         schema = {name: self.schema[name] for name in columns}
         if frame is None or not len(frame):
             return pl.DataFrame(schema=schema)
-        there = [name for name in columns if name in frame.columns]
-        rows = to_polars(frame[there])
-        if _ADJUSTED in schema and _ADJUSTED not in there:
-            rows = rows.with_columns(pl.lit(float("nan")).alias(_ADJUSTED))
-        return rows.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+        rows = to_polars(frame)  # copies no numbers, so selecting columns first would take longer
+        # One column at a time: a query of several would wait for the threads of the caller's query.
+        return pl.DataFrame(
+            [
+                rows[name].cast(dtype) if name in rows.columns else _nans(name, len(rows))
+                for name, dtype in schema.items()
+            ]
+        )
+
+
+def _nans(name: str, count: int) -> pl.Series:
+    return pl.Series(name, np.full(count, np.nan))
 
 
 def _clipped(span: Span, bounds: TimeBounds) -> Span:
     """Return the part of a span whose stamps are within the bounds."""
-    if bounds == ANY_TIME:
-        return span
-    low, high = (at and to_ms(at.replace(tzinfo=UTC)) for at in bounds)
-    start = span.start if low is None else max(span.start, low)
-    end = span.end if high is None else min(span.end, high + 1)
+    start, end = span
+    if bounds.low is not None:  # the first whole millisecond from there on
+        start = max(start, to_ms(bounds.low) + (bounds.low.microsecond % 1000 > 0))
+    if bounds.high is not None:
+        end = min(end, to_ms(bounds.high) + 1)
     return Span(start, max(start, end))
