@@ -73,6 +73,8 @@ DEEP_PATHS = [
     ("polars.parquet_daily_bars", "PolarsParquetDailyReader"),
     ("polars.parquet_minute_bars", "PolarsParquetMinuteReader"),
     ("polars.parquet_writer", "ParquetWriter"),
+    ("polars", "scan_series"),
+    ("bundles", "scan"),
     ("bundles.adapter_bundles", "yfinance_profiling_bundle csv_profiling_bundle"),
     ("bundles.adapter_bundles", "ccxt_hourly_profiling_bundle ccxt_minute_profiling_bundle"),
     ("ohlcv_contract", "REQUIRED_COLUMNS validate_normalized_ohlcv"),

@@ -36,7 +36,7 @@ from .parquet_footer import length_of
 from .parquet_writer import damaged
 from .partitions import FOLDERS, last_day, partitions
 
-__all__ = ["ParquetReader"]
+__all__ = ["ParquetReader", "bound_of"]
 
 T = TypeVar("T")
 
@@ -129,7 +129,11 @@ class ParquetReader:
     def _question(
         self, sids: Sequence[int], fields: Sequence[str], start: Any, end: Any
     ) -> _Question:
-        numbers, low, high = _sids(sids), self._bound(start), self._bound(end, is_last=True)
+        numbers, low, high = (
+            _sids(sids),
+            bound_of(start, self.frequency),
+            bound_of(end, self.frequency, is_last=True),
+        )
         if low is not None and high is not None and low > high:
             raise BadRangeError(f"the start is after the end: {start} to {end}")
         names = list(dict.fromkeys(fields))
@@ -155,9 +159,10 @@ class ParquetReader:
             if len(places) > 1:
                 frame = frame.sort("sid", self._time)  # each file is sorted
             frame = frame.cast(dict(schema))
+            # Polars counts rows before it filters them.
+            frame = frame if n_rows is None else frame.head(n_rows)
             frame = frame if predicate is None else frame.filter(predicate)
-            frame = frame if columns is None else frame.select(columns)
-            return (frame if n_rows is None else frame.head(n_rows)).collect()
+            return (frame if columns is None else frame.select(columns)).collect()
 
         def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
             """Return the rows; if a file is damaged, raise an error that names it."""
@@ -168,7 +173,7 @@ class ParquetReader:
 
     def _daily(self, sids: Sequence[int], start: Any, end: Any) -> pl.DataFrame:
         """Return a daily bar for each series and file of minute bars; a file contains one day."""
-        low, high = self._bound(start), self._bound(end)
+        low, high = bound_of(start, self.frequency), bound_of(end, self.frequency)
         days = low and _day(low), high and _day(high)
         numbers, _, first, last, schema = self._question(sids, FIELDS, *days)
 
@@ -208,7 +213,7 @@ class ParquetReader:
             QueryError, BundleError: See :meth:`load_raw_arrays`.
         """
         (number,) = _sids([sid])
-        at = self._bound(dt)
+        at = bound_of(dt, self.frequency)
         if at is None:
             raise BadRangeError("a single value needs a time, not None")
         row = self._of_sid(number, at, at).filter(pl.col(self._time) == at)
@@ -220,7 +225,7 @@ class ParquetReader:
         self, sids: Sequence[int], target_date: Any, field: str = "close"
     ) -> pl.DataFrame:
         """Return ``sid`` and the field at one time, omitting sids without a bar at that time."""
-        at = self._bound(target_date)
+        at = bound_of(target_date, self.frequency)
         return self._rows(self._question(sids, [field], at, at)).select("sid", field)
 
     def get_last_traded_dt(self, asset_sid: int, dt: Any) -> pd.Timestamp | None:
@@ -236,7 +241,7 @@ class ParquetReader:
             Midnight of the day, or the opening time of the minute bar, as naive UTC.
         """
         (number,) = _sids([asset_sid])
-        high = self._bound(dt, is_last=True)
+        high = bound_of(dt, self.frequency, is_last=True)
         return self._nearest(number, high, (pl.col("volume").is_null() | (pl.col("volume") > 0)))
 
     def _nearest(
@@ -405,27 +410,6 @@ class ParquetReader:
         chosen = chosen if low is None else chosen & (time >= low)
         return chosen if high is None else chosen & (time <= high)
 
-    def _bound(self, value: Any, *, is_last: bool = False) -> date | datetime | None:
-        """Convert a bound to the type of the time column."""
-        if value is None:
-            return None
-        try:
-            stamp = pd.Timestamp(value)
-        except (ValueError, TypeError, OverflowError) as exc:
-            raise BadRangeError(f"not a time: {value!r}") from exc
-        if pd.isna(stamp):
-            raise BadRangeError("not a time: NaT")
-        if stamp.tzinfo is not None:
-            stamp = stamp.tz_convert("UTC").tz_localize(None)
-        if self.frequency == "daily":
-            return stamp.date()
-        is_day = (isinstance(value, date) and not isinstance(value, datetime)) or (
-            isinstance(value, str) and len(value.strip()) == 10
-        )
-        if is_last and is_day:
-            stamp += pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
-        return stamp.floor("us").to_pydatetime(warn=False)
-
     def _no_field(self, field: str) -> QueryError:
         return QueryError(
             f"the bundle {self._files.path.name} has no field {field!r}",
@@ -439,6 +423,37 @@ def _of_fields(schema: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
 
 def _day(value: date | datetime) -> date:
     return value.date() if isinstance(value, datetime) else value
+
+
+def bound_of(value: Any, frequency: Frequency, *, is_last: bool = False) -> date | datetime | None:
+    """Return a bound with the type of the time column: a date, or a naive time in UTC.
+
+    Args:
+        value: A date, or anything pandas accepts as one; None means no bound.
+        frequency: Frequency of the bars.
+        is_last: Whether a date means the end of the day for minute bars.
+
+    Raises:
+        BadRangeError: The value is not a time.
+    """
+    if value is None:
+        return None
+    try:
+        stamp = pd.Timestamp(value)
+    except (ValueError, TypeError, OverflowError) as exc:
+        raise BadRangeError(f"not a time: {value!r}") from exc
+    if pd.isna(stamp):
+        raise BadRangeError("not a time: NaT")
+    if stamp.tzinfo is not None:
+        stamp = stamp.tz_convert("UTC").tz_localize(None)
+    if frequency == "daily":
+        return stamp.date()
+    is_day = (isinstance(value, date) and not isinstance(value, datetime)) or (
+        isinstance(value, str) and len(value.strip()) == 10
+    )
+    if is_last and is_day:
+        stamp += pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
+    return stamp.floor("us").to_pydatetime(warn=False)
 
 
 def _sids(sids: Sequence[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Bars in Polars: Decimal columns, the portal, and the Parquet files of bundles (extra ``polars``).
+"""Bars in Polars: Decimal columns, lazy frames of stored bars, the portal (extra ``polars``).
 
 ``DataPortal`` is :class:`PolarsDataPortal`, or :class:`PandasDataPortal` if
 ``RUSTYBT_USE_POLARS`` is 0; Polars then need not be installed.
@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from .data_portal import PolarsDataPortal
     from .data_portal import PolarsDataPortal as DataPortal
     from .pandas_portal import PandasDataPortal
+    from .series_scan import scan_series
 
 # Maps each public name to its module, which is imported on first use.
-_HOMES = {"PandasDataPortal": "pandas_portal", "PolarsDataPortal": "data_portal"}
+_HOMES = {
+    "PandasDataPortal": "pandas_portal",
+    "PolarsDataPortal": "data_portal",
+    "scan_series": "series_scan",
+}
 
-__all__ = ("DataPortal", "PandasDataPortal", "PolarsDataPortal", "pl")
+__all__ = ("DataPortal", "PandasDataPortal", "PolarsDataPortal", "pl", "scan_series")
 
 
 def _library() -> Any:

@@ -1,0 +1,288 @@
+"""Bundles as one lazy frame, which reads only the files, symbols and columns that a query needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, time
+from functools import partial
+from os import PathLike
+from typing import Any, cast
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from ..errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
+from ..model.query import check_no_string
+from ..polars.predicate import TimeBounds, selected_names, time_bounds
+from ..polars.schemas import (
+    FIELDS,
+    PRICE,
+    WIDE_VOLUME,
+    Frequency,
+    get_schema_for_frequency,
+    time_column,
+)
+from .bundle import Bundle
+from .commit import BundleFiles
+from .parquet_daily_bars import PolarsParquetDailyReader
+from .parquet_minute_bars import PolarsParquetMinuteReader
+from .parquet_reader import bound_of
+from .partitions import FOLDERS, frequency_of
+
+__all__ = ["scan"]
+
+_BUNDLE, _SYMBOL = "bundle", "symbol"
+_NAMES = {"sid": pl.Int64(), _SYMBOL: pl.String()}
+_TRIES = 20
+_NAMED = 5
+
+
+def scan(
+    bundles: str | Bundle | Sequence[str | Bundle],
+    symbols: Sequence[str] | None = None,
+    start: Any = None,
+    end: Any = None,
+    *,
+    frequency: Frequency | None = None,
+    folder: str | PathLike[str] | None = None,
+) -> pl.LazyFrame:
+    """Return the bars of one or several bundles as one lazy frame.
+
+    Each ``collect`` reads the bundles as they are at that time; a change by another process is seen
+    as a whole or not at all, in each bundle. Only files in the range are opened, and only with the
+    selected columns and symbols. A filter that compares the time with fixed times, or ``symbol``
+    with fixed names, restricts the range and the symbols further.
+
+    Args:
+        bundles: Names of bundles, or :class:`Bundle` objects; one or a list.
+        symbols: Symbols as the bundles contain them, or None for all. A bundle may lack some.
+        start, end: Bounds, inclusive: a date, or anything pandas accepts as one. For minute bars,
+            an instant (naive means UTC), or a date for the whole UTC day. None means no bound.
+        frequency: ``"daily"`` or ``"minute"``, for bundles that have both; otherwise not needed.
+        folder: Folder of bundles in which names are looked up, or None for the configured one.
+
+    Returns:
+        ``bundle`` and ``symbol`` (``String``), ``date`` (``Date``) or ``timestamp``
+        (``Datetime("us")``, naive UTC, the bar's opening time), and ``open high low close volume``
+        (Decimal; volume is ``Decimal(38, 8)`` if that of one bundle is). Rows are in the order of
+        the bundles, then of the symbols in the bundle, then of time. Rows that a program wrote
+        without a symbol have their number as symbol.
+
+    Raises:
+        QueryError: An argument is invalid, no bundle contains one of the symbols, or the bundles
+            have different frequencies.
+        BundleNotFoundError: A bundle does not exist, or has no bars of the frequency; also at
+            collection.
+        BundleError: A file is damaged; also at collection.
+        FormatVersionError: A newer version of this library wrote a bundle.
+    """
+    chosen = _bundles(bundles, folder)
+    frequency = _frequency(chosen, frequency)
+    names = _symbols(chosen, symbols)
+    bounds = _bounds(start, end, frequency)
+    opened = [_Opened(bundle, frequency) for bundle in chosen]
+    schema = {_BUNDLE: pl.String(), _SYMBOL: pl.String(), **get_schema_for_frequency(frequency)}
+    del schema["sid"]
+    schema["volume"] = max((one.volume() for one in opened), key=_digits)
+
+    def rows(
+        columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: Any
+    ) -> Iterator[pl.DataFrame]:
+        """Yield the rows of each bundle, as it is now."""
+        wanted = schema if columns is None else {name: schema[name] for name in columns}
+        yield pl.DataFrame(schema=wanted)
+        # Polars counts rows before it filters them, so a limit also counts rows to be left out.
+        used = predicate if n_rows is None else None
+        within = bounds.within(time_bounds(used, time_column(frequency)))
+        left = n_rows
+        for one in opened:
+            if left == 0:
+                return
+            select = partial(selected_names, used, _SYMBOL)
+            frame = one.rows(wanted, within, names, select)
+            if left is not None:
+                frame = frame.head(left)
+                left -= len(frame)
+            yield frame if predicate is None else frame.filter(predicate)
+
+    return register_io_source(rows, schema=schema)
+
+
+class _Opened:
+    """One of the bundles, to be read again for each query. Thread-safe."""
+
+    def __init__(self, bundle: Bundle, frequency: Frequency) -> None:
+        self._bundle, self._frequency = bundle, frequency
+        self._files = BundleFiles(bundle.path)
+        self._load: Callable[[list[int], Any, Any, Sequence[str]], pl.DataFrame]
+        if frequency == "daily":
+            self._load = PolarsParquetDailyReader(bundle.path, enable_cache=False).load_daily_bars
+        else:
+            self._load = PolarsParquetMinuteReader(bundle.path, enable_cache=False).load_minute_bars
+
+    def volume(self) -> pl.Decimal:
+        """Return the type of the volume, which is the same in all files of the bundle.
+
+        Raises:
+            BundleNotFoundError: The bundle has no bars of the frequency.
+        """
+        records = self._bundle.records()
+        if self._frequency not in set(map(frequency_of, records.files)):
+            raise BundleNotFoundError(
+                f"bundle {self._bundle.name} has no {FOLDERS[self._frequency]}",
+                hint="`onetape bundle list` shows the bundles and their contents",
+            )
+        return WIDE_VOLUME if records.origin.wide_volume else PRICE
+
+    def rows(
+        self,
+        schema: Mapping[str, pl.DataType],
+        bounds: TimeBounds,
+        symbols: set[str] | None,
+        select: Callable[[Sequence[str]], list[str]],
+    ) -> pl.DataFrame:
+        """Return the rows of some symbols, with the symbols that they had at the same moment.
+
+        Args:
+            schema: Columns to read, with their types.
+            bounds: Earliest and latest time.
+            symbols: Symbols to read; None means all.
+            select: Returns those of a list of symbols whose rows are needed.
+        """
+        for _ in range(_TRIES):
+            before = self._files.moment()
+            names = self._bundle.records().names()
+            wanted = {n for n in names.values() if symbols is None or n in symbols}
+            wanted = set(select(sorted(wanted)))
+            names = {sid: name for sid, name in names.items() if name in wanted}
+            if bounds.is_empty:
+                bounds = TimeBounds(bounds.low, bounds.low)
+                names = {}
+            fields = [name for name in schema if name in FIELDS]
+            frame = self._load(list(names), bounds.low, bounds.high, fields)
+            if self._files.moment() == before:
+                return self._named(frame, names, schema)
+        raise BundleError(
+            f"bundle {self._bundle.name} was rewritten during each of {_TRIES} attempts to read it",
+            hint="read it when its writer has finished",
+        )
+
+    def _named(
+        self, frame: pl.DataFrame, names: Mapping[int, str], schema: Mapping[str, pl.DataType]
+    ) -> pl.DataFrame:
+        """Return the columns in their order and types, with the bundle's name and the symbols.
+
+        Raises:
+            BundleError: Volumes have become larger than the type of the column.
+        """
+        if "volume" in schema and _digits(frame.schema["volume"]) > _digits(schema["volume"]):
+            raise BundleError(
+                f"the volumes of bundle {self._bundle.name} have become {frame.schema['volume']}",
+                hint="call scan again",
+            )
+        symbols = pl.DataFrame({"sid": list(names), _SYMBOL: list(names.values())}, _NAMES)
+        if _SYMBOL in schema:
+            frame = frame.join(symbols, on="sid", how="left", maintain_order="left")
+        frame = frame.with_columns(pl.lit(self._bundle.name).alias(_BUNDLE))
+        return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+
+
+def _bundles(bundles: Any, folder: str | PathLike[str] | None) -> list[Bundle]:
+    """Return the bundles, all of which exist.
+
+    Raises:
+        QueryError: They are not names or bundles, there are none, or one is named twice.
+        BundleNotFoundError: One does not exist.
+    """
+    one = isinstance(bundles, str | Bundle)
+    if not one and (not isinstance(bundles, Sequence) or isinstance(bundles, bytes)):
+        raise QueryError(
+            f"bundles must be names or Bundle objects, not {type(bundles).__name__}",
+            hint='such as scan("mine") or scan(["mine", Bundle("theirs")])',
+        )
+    found: list[Bundle] = []
+    for name in [bundles] if one else bundles:
+        bundle = name if isinstance(name, Bundle) else Bundle(name, folder)
+        if any(other.path == bundle.path for other in found):
+            raise QueryError(f"bundle {bundle.name} is named twice")
+        found.append(bundle)
+    if not found:
+        raise QueryError("scan needs at least one bundle", hint="`onetape bundle list` lists them")
+    return found
+
+
+def _frequency(bundles: Sequence[Bundle], frequency: Any) -> Frequency:
+    """Return the one frequency of all bundles.
+
+    Raises:
+        QueryError: The frequency is unknown, or bundles have others.
+    """
+    if frequency is not None:
+        get_schema_for_frequency(frequency)
+        return cast(Frequency, frequency)
+    found = {bundle.name: _frequencies(bundle) for bundle in bundles}
+    common = set[Frequency].union(*found.values())
+    if len(common) == 1:
+        return next(iter(common))
+    if not common:
+        raise BundleNotFoundError(f"bundle {bundles[0].name} has no bars")
+    raise QueryError(
+        "the bundles have daily and minute bars, which have different columns: "
+        + "; ".join(f"{name}: {', '.join(sorted(has))}" for name, has in found.items()),
+        hint='pass frequency="daily" or frequency="minute"',
+    )
+
+
+def _frequencies(bundle: Bundle) -> set[Frequency]:
+    places = bundle.records().files
+    return {one for place in places if (one := frequency_of(place)) is not None}
+
+
+def _symbols(bundles: Sequence[Bundle], symbols: Any) -> set[str] | None:
+    """Return the symbols as a set; None means all.
+
+    Raises:
+        QueryError: They are not a list of strings, or no bundle contains one of them.
+    """
+    if symbols is None:
+        return None
+    check_no_string(symbols, hint=f"[{symbols!r}]")
+    try:
+        wanted = list(symbols)
+    except TypeError:
+        raise QueryError(f"symbols must be a list, not {type(symbols).__name__}") from None
+    for symbol in wanted:
+        if not isinstance(symbol, str):
+            raise QueryError(f"not a symbol: {symbol!r:.80}", hint="symbols are strings")
+    known = {name for bundle in bundles for name in bundle.records().names().values()}
+    unknown = [symbol for symbol in dict.fromkeys(wanted) if symbol not in known]
+    if unknown:
+        raise QueryError(
+            f"no bundle contains {', '.join(ascii(one)[:40] for one in unknown[:_NAMED])}"
+            + (f" and {len(unknown) - _NAMED} more symbols" if len(unknown) > _NAMED else ""),
+            hint="`onetape bundle info NAME` lists the symbols of a bundle",
+        )
+    return set(wanted)
+
+
+def _bounds(start: Any, end: Any, frequency: Frequency) -> TimeBounds:
+    """Return the bounds as times.
+
+    Raises:
+        BadRangeError: One is not a time, or the start is after the end.
+    """
+    low, high = bound_of(start, frequency), bound_of(end, frequency, is_last=True)
+    bounds = TimeBounds(_as_time(low), _as_time(high))
+    if bounds.is_empty:
+        raise BadRangeError(f"the start is after the end: {start} to {end}")
+    return bounds
+
+
+def _as_time(bound: Any) -> datetime | None:
+    if bound is None or isinstance(bound, datetime):
+        return bound
+    return datetime.combine(bound, time())
+
+
+def _digits(dtype: pl.DataType) -> int:
+    return dtype.precision or 0 if isinstance(dtype, pl.Decimal) else 0

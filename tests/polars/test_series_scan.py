@@ -1,0 +1,380 @@
+"""A stored series as a lazy frame: the bars of get_ohlcv, and no more of them than a query needs."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import pytest
+
+from src.data.bars.client import BarsClient
+from src.data.bundles import lineage
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataWarning,
+    QueryError,
+    UnknownProviderError,
+)
+from src.data.model.actions import Action
+from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
+from src.data.model.interchange import to_polars
+from src.data.model.span import Span
+from src.data.polars import scan_series
+from src.data.polars.predicate import selected_names, time_bounds
+from tests.polars.portal_stage import (
+    COIN,
+    NOW,
+    manager_on,
+    put,
+    sessions,
+    stamp_of,
+    table,
+    value_of,
+)
+
+Engine = Literal["in-memory", "streaming"]
+ENGINES: tuple[Engine, ...] = ("in-memory", "streaming")
+FIRST = parse_iso("2024-01-01")
+HOURS = [FIRST + n * HOUR_MS for n in range(24 * 60)]
+stamp, close = pl.col("timestamp"), pl.col("close")
+JAN, FEB = datetime(2024, 1, 20), datetime(2024, 2, 1)
+SCHEMA = {"timestamp": pl.Datetime("us")} | dict.fromkeys(
+    ("open", "high", "low", "close", "volume"), pl.Float64()
+)
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> DataManager:
+    """Return a manager with 60 days of hours of BTCUSDT."""
+    manager = manager_on(tmp_path)
+    put(manager, "BTCUSDT", "1h", table(HOURS), kind=COIN)
+    return manager
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every query for bars that the client gets."""
+    seen: list[Any] = []
+    real = BarsClient.get
+
+    def get(self: BarsClient, query: Any) -> Any:
+        seen.append(query)
+        return real(self, query)
+
+    monkeypatch.setattr(BarsClient, "get", get)
+    return seen
+
+
+def answer(manager: DataManager, symbol: str, timeframe: str, **options: Any) -> pl.DataFrame:
+    """Return the answer to the same question as a Polars frame."""
+    bounds = date(2023, 1, 1), date(2024, 6, 14)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        frame = manager.get_ohlcv(symbol, timeframe, *bounds, offline=True, **options)
+    return to_polars(frame).with_columns(pl.col(pl.Datetime).cast(pl.Datetime("us")))
+
+
+def bits(frame: pl.DataFrame) -> list[bytes]:
+    return [frame[name].to_numpy().tobytes() for name in frame.columns]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_scan_has_the_bars_of_get_ohlcv_bit_by_bit(manager: DataManager, engine: Engine) -> None:
+    bars = table(HOURS)
+    bars.volume[3] = np.nan
+    put(manager, "ETHUSDT", "1h", bars, kind=COIN)
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        lazy = scan_series(symbol, "1h", manager=manager)
+        assert isinstance(lazy, pl.LazyFrame)
+        assert lazy.collect_schema() == SCHEMA
+        frame = lazy.collect(engine=engine)
+        assert frame.schema == SCHEMA and len(frame) == len(HOURS)
+        assert bits(frame) == bits(answer(manager, symbol, "1h"))
+        assert bits(lazy.collect(engine=engine)) == bits(frame)
+
+
+@pytest.mark.parametrize("adjustment", ["raw", "split"])
+def test_prices_have_the_adjustment_that_get_ohlcv_gives_them(
+    tmp_path: Path, adjustment: str
+) -> None:
+    manager = manager_on(tmp_path)
+    days = [stamp_of(day) for day in sessions("2024-01-02", "2024-06-14")]
+    put(manager, "AAPL", "1d", table(days))
+    split = Action(date(2024, 6, 10), "split", parse_iso("2024-06-10"), 4, 1)
+    manager.cache.store.add_actions("AAPL", [split], Span(days[0], NOW), "yahoo", NOW)
+    lazy = scan_series("AAPL", "1d", manager=manager, adjustment=adjustment)
+    whole = answer(manager, "AAPL", "1d", adjustment=adjustment)
+    assert bits(lazy.collect()) == bits(whole)
+    first = whole["close"][0] * (4 if adjustment == "split" else 1)
+    assert first == pytest.approx(value_of(days[0]))
+    since, until = stamp >= datetime(2024, 5, 1), stamp < date(2024, 6, 1)
+    for chosen in (stamp.dt.month() == 5, since & until):
+        assert bits(lazy.filter(chosen).collect()) == bits(whole.filter(chosen))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("chosen", "first", "last"),
+    [
+        (stamp >= JAN, JAN, None),
+        (stamp > JAN, JAN + timedelta(hours=1), None),
+        (pl.lit(JAN) <= stamp, JAN, None),
+        (stamp < FEB, None, FEB - timedelta(hours=1)),
+        (stamp <= FEB, None, FEB),
+        (pl.lit(FEB) > stamp, None, FEB - timedelta(hours=1)),
+        (stamp == JAN, JAN, JAN),
+        (stamp.is_between(JAN, FEB), JAN, FEB),
+        (
+            stamp.is_between(JAN, FEB, closed="none"),
+            JAN + timedelta(hours=1),
+            FEB - timedelta(hours=1),
+        ),
+        (stamp.is_between(JAN, FEB, closed="left"), JAN, FEB - timedelta(hours=1)),
+        ((stamp >= date(2024, 1, 20)) & (stamp <= date(2024, 2, 1)), JAN, FEB),
+        ((stamp >= JAN) & (close > 150) & (stamp <= FEB), JAN, FEB),
+        ((stamp > datetime(2024, 1, 5)) & (stamp >= JAN) & (stamp <= FEB), JAN, FEB),
+        (stamp >= JAN - timedelta(microseconds=1), JAN, None),
+        (stamp > JAN + timedelta(microseconds=1), JAN + timedelta(hours=1), None),
+    ],
+)
+def test_a_filter_on_the_time_restricts_what_is_read(
+    manager: DataManager,
+    spans: list[Any],
+    chosen: pl.Expr,
+    first: datetime | None,
+    last: datetime | None,
+    engine: Engine,
+) -> None:
+    whole = answer(manager, "BTCUSDT", "1h")
+    spans.clear()
+    frame = scan_series("BTCUSDT", "1h", manager=manager).filter(chosen).collect(engine=engine)
+    assert bits(frame) == bits(whole.filter(chosen))
+    (query,) = spans
+    stored = table(HOURS).within(query.span).stamps
+    times = whole["timestamp"]
+    low, high = first or times[0], last or times[-1]
+    assert [datetime(1970, 1, 1) + timedelta(milliseconds=int(stored[at])) for at in (0, -1)] == [
+        low,
+        high,
+    ]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        (stamp < JAN) | (stamp > FEB),
+        ~(stamp < FEB),
+        stamp.dt.date() == date(2024, 1, 20),
+        stamp.is_in([JAN, FEB]),
+        stamp != JAN,
+        stamp > stamp.shift(1),
+        stamp == stamp.max(),
+        stamp + timedelta(days=1) > FEB,
+        stamp.cast(pl.Date) == date(2024, 1, 20),
+        stamp >= pl.lit(None, pl.Datetime("us")),
+        stamp > pl.lit(JAN).cast(pl.Datetime("ns")),
+        stamp > pl.lit(JAN).cast(pl.Datetime("ms")),
+        stamp > datetime.max,
+        stamp < datetime.max,
+        stamp < datetime.min,
+        stamp >= datetime.min,
+        stamp.is_between(FEB, JAN),
+        (stamp > FEB) & (stamp < JAN),
+        stamp.is_between(pl.lit(None, pl.Datetime("us")), FEB),
+        close > 150,
+        (close > 150) & stamp.map_batches(lambda at: at.dt.hour() == 3, return_dtype=pl.Boolean),
+        pl.lit(False),
+        pl.lit(True),
+        close.is_null() | (stamp > FEB),
+    ],
+)
+def test_every_other_filter_selects_the_same_rows_as_after_reading(
+    manager: DataManager, chosen: pl.Expr, engine: Engine
+) -> None:
+    whole = answer(manager, "BTCUSDT", "1h")
+    lazy = scan_series("BTCUSDT", "1h", manager=manager)
+    frame = lazy.filter(chosen).collect(engine=engine)
+    assert bits(frame) == bits(whole.filter(chosen))
+    some = lazy.filter(chosen).select("close", "timestamp").collect(engine=engine)
+    assert bits(some) == bits(frame.select("close", "timestamp"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_limit_and_columns(manager: DataManager, engine: Engine) -> None:
+    lazy, whole = scan_series("BTCUSDT", "1h", manager=manager), answer(manager, "BTCUSDT", "1h")
+    queries: list[tuple[pl.LazyFrame, pl.DataFrame]] = [
+        (lazy.head(3), whole.head(3)),
+        (lazy.limit(0), whole.head(0)),
+        (lazy.tail(2), whole.tail(2)),
+        (lazy.filter(stamp > JAN).head(2), whole.filter(stamp > JAN).head(2)),
+        (lazy.head(400).filter(stamp > JAN), whole.head(400).filter(stamp > JAN)),
+        (lazy.select("volume"), whole.select("volume")),
+        (lazy.select(pl.len()), whole.select(pl.len())),
+        (lazy.select(close.max()), whole.select(close.max())),
+        (lazy.select("low", stamp), whole.select("low", stamp)),
+    ]
+    for query, expected in queries:
+        assert query.collect(engine=engine).equals(expected)
+
+
+def test_further_columns_are_determined_only_if_they_are_selected(
+    manager: DataManager, spans: list[Any]
+) -> None:
+    extra = ["source", "adj_close", "state", "is_final", "fetched_at", "dividend", "split"]
+    lazy = scan_series("BTCUSDT", "1h", manager=manager, columns=extra)
+    assert lazy.select("close").collect().columns == ["close"]
+    assert lazy.select("state", "close").head(1).collect().rows()[0][0] == "final"
+    assert [query.columns for query in spans] == [(), ("state",)]
+    frame = lazy.collect()
+    assert frame.columns == [*SCHEMA, *extra]
+    assert frame.schema == lazy.collect_schema()
+    others = [name for name in extra if name != "adj_close"]
+    expected = answer(manager, "BTCUSDT", "1h", columns=others)
+    assert frame.select(expected.columns).equals(expected)
+    assert frame["adj_close"].is_nan().all()
+    assert lazy.filter(pl.col("source") == "yahoo").collect().is_empty()
+
+
+def test_each_collect_reads_what_is_stored_then(manager: DataManager, tmp_path: Path) -> None:
+    lazy = scan_series("BTCUSDT", "1h", manager=manager)
+    month = lazy.filter(stamp >= FEB)
+    before = lazy.collect(), month.collect()
+    other = DataManager(tmp_path / "cache", clock=manager.client.clock)
+    more = [HOURS[-1] + n * HOUR_MS for n in range(5)]
+    put(other, "BTCUSDT", "1h", table(more, 7), kind=COIN)
+    after = lazy.collect(), month.collect()
+    assert [len(b) - len(a) for a, b in zip(before, after, strict=True)] == [4, 4]
+    last = table(more[:1], 7).close[0]  # the other writer has corrected it
+    assert after[0].filter(stamp == before[0]["timestamp"][-1])["close"].item() == last
+    assert before[0]["close"][-1] != last
+
+
+def test_bars_that_are_built_from_shorter_ones(manager: DataManager) -> None:
+    whole = answer(manager, "BTCUSDT", "4h")
+    assert len(whole) == len(HOURS) // 4
+    lazy = scan_series("BTCUSDT", "4h", manager=manager)
+    assert bits(lazy.collect()) == bits(whole)
+    chosen = stamp.is_between(JAN, FEB)
+    assert bits(lazy.filter(chosen).collect()) == bits(whole.filter(chosen))
+
+
+def test_nothing_stored_is_the_error_of_get_ohlcv_and_not_an_empty_frame(
+    manager: DataManager,
+) -> None:
+    for symbol in ("ETHUSDT", "AAPL"):
+        with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
+            manager.get_ohlcv(symbol, "1h", offline=True)
+        with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
+            scan_series(symbol, "1h", manager=manager)
+    lazy = scan_series("BTCUSDT", "1h", manager=manager)
+    manager.cache.clear("BTCUSDT")
+    for engine in ENGINES:
+        with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
+            lazy.collect(engine=engine)
+    put(manager, "BTCUSDT", "1h", table(HOURS[:5]), kind=COIN)
+    assert len(lazy.collect()) == 5
+
+
+def test_a_range_without_bars_is_empty_and_a_hole_is_warned_about_at_the_callers_line(
+    tmp_path: Path,
+) -> None:
+    manager = manager_on(tmp_path)
+    for part in (HOURS[:10], HOURS[30:40]):
+        put(manager, "BTCUSDT", "1h", table(part), kind=COIN, now=part[-1] + HOUR_MS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lazy = scan_series("BTCUSDT", "1h", manager=manager)
+        times = [datetime(2024, 1, 1, hour) for hour in range(24)]
+        assert len(lazy.filter(stamp <= times[9]).collect()) == 10
+        assert lazy.filter(stamp >= datetime(2025, 1, 1)).collect().schema == SCHEMA
+    with pytest.warns(IncompleteDataWarning, match="1 gap") as warned:
+        assert len(lazy.collect()) == 20
+    assert [Path(one.filename).name for one in warned] == [Path(__file__).name]
+    with pytest.warns(IncompleteDataWarning, match="1 gap"):
+        assert lazy.filter(stamp.is_between(times[15], times[20])).collect().is_empty()
+
+
+def test_a_scan_in_a_lineage_is_recorded(manager: DataManager, tmp_path: Path) -> None:
+    with lineage("scanned", folder=tmp_path / "bundles", manager=manager) as run:
+        scan_series("BTCUSDT", "1h", manager=manager).filter(stamp < JAN).collect()
+        assert "1 reads" in repr(run)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error"),
+    [
+        (("BTCUSDT", "7q"), {}, QueryError),
+        (("", "1h"), {}, QueryError),
+        ((None, "1h"), {}, QueryError),
+        ((["BTCUSDT"], "1h"), {}, QueryError),
+        (("BTCUSDT\0", "1h"), {}, QueryError),
+        (("../../etc", "1h"), {}, QueryError),
+        (("BTCUSDT", None), {}, QueryError),
+        (("BTCUSDT", "1h"), {"adjustment": "none"}, QueryError),
+        (("BTCUSDT", "1h"), {"session": "night"}, QueryError),
+        (("BTCUSDT", "1h"), {"provider": "nobody"}, UnknownProviderError),
+        (("BTCUSDT", "1h"), {"columns": "state"}, QueryError),
+        (("BTCUSDT", "1h"), {"columns": ["colour"]}, QueryError),
+        (("BTCUSDT", "1h"), {"columns": [["state"]]}, QueryError),
+        (("BTCUSDT", "1h"), {"columns": 5}, QueryError),
+        (("BTCUSDT", "1h"), {"manager": "cache"}, QueryError),
+    ],
+)
+def test_bad_input_is_an_error_of_the_call(
+    manager: DataManager, arguments: Any, options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        scan_series(*arguments, **{"manager": manager, **options})
+
+
+def test_a_filter_on_something_else_is_the_error_of_polars(manager: DataManager) -> None:
+    lazy = scan_series("BTCUSDT", "1h", manager=manager)
+    with pytest.raises(pl.exceptions.ColumnNotFoundError):
+        lazy.filter(pl.col("vwap") > 1).collect()
+    with pytest.raises(pl.exceptions.PolarsError):
+        lazy.filter(stamp > "2024-01-20").collect()
+    aware = pl.lit(JAN).dt.replace_time_zone("UTC")
+    with pytest.raises(pl.exceptions.PolarsError):
+        lazy.filter(stamp > aware).collect()
+
+
+def test_an_unknown_filter_bounds_nothing() -> None:
+    assert time_bounds(None, "timestamp") == (None, None, True)
+    for chosen in (close > 1, pl.col("other") > JAN, stamp.is_not_null(), stamp.min() > JAN):
+        assert time_bounds(chosen, "timestamp") == (None, None, False)
+    # A random time would be another one when the filter is applied.
+    chance = pl.lit(pl.Series([JAN, FEB])).sample(1).first()
+    assert time_bounds(stamp > chance, "timestamp") == (None, None, False)
+    assert time_bounds((stamp > JAN) & (close > 1), "timestamp").is_exact is False
+
+
+def test_names_that_a_filter_can_select() -> None:
+    name, names = pl.col("symbol"), ["B", "A", "C"]
+    for chosen, left in (
+        (None, names),
+        (name == "A", ["A"]),
+        (pl.lit("A") == name, ["A"]),
+        ((name == "A") | (name == "B"), ["B", "A"]),
+        (name.is_in(["C", "B"]) & (stamp > JAN), ["B", "C"]),
+        ((name == "A") & (name == "B"), []),
+        ((name == "A") | (stamp > JAN), names),
+        (name.is_first_distinct(), names),
+        (name.shift(1) == "A", names),
+        (name != "A", names),
+        (name == name.max(), names),
+    ):
+        assert selected_names(chosen, "symbol", names) == left
+
+
+def test_a_series_of_days_ends_with_the_day_of_its_last_bar(tmp_path: Path) -> None:
+    manager = manager_on(tmp_path)
+    days = [FIRST + n * DAY_MS for n in range(100)]
+    put(manager, "BTCUSDT", "1d", table(days), kind=COIN)
+    frame = scan_series("BTCUSDT", "1d", manager=manager).collect()
+    assert frame["timestamp"][-1] == datetime(2024, 1, 1) + timedelta(days=99)
