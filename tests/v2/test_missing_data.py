@@ -191,11 +191,11 @@ def test_the_cache_refuses_filled_rows(made: pd.DataFrame, form: str, tmp_path: 
         "cut": made["2024-06-06":"2024-06-10"],
     }
     cache = UnifiedCache(tmp_path / "cache")
-    with pytest.raises(QueryError, match="filled in; only bars can be stored") as refused:
+    with pytest.raises(QueryError, match="cannot be stored as bars") as refused:
         cache.put(forms[form], "AAPL", "1d")
     assert refused.value.hint == 'frame[~frame["filled"]] has only the bars'
     assert cache.get("AAPL", "1d", "2024-06-03", "2024-06-14") is None
-    with pytest.raises(ResponseFormatError, match="filled in, not bars"):
+    with pytest.raises(ResponseFormatError, match="are not bars"):
         table_of(forms[form])
 
 

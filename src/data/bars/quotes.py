@@ -234,7 +234,7 @@ class QuoteService:
             raise copy.copy(failure[1])  # each thread needs its own traceback
 
     def _note_failure(self, instrument: Instrument, error: DataError) -> None:
-        """Keep a failure for waiting callers, unless a call merely ran out of its own time."""
+        """Keep a failure for waiting callers, unless a call merely hit its own time limit."""
         attempts = getattr(error, "attempts", ())
         if any(getattr(attempt.error, "by_caller", False) for attempt in attempts):
             return
@@ -528,7 +528,7 @@ def _age_ms(max_age: Any, symbol: Any) -> int:
     # An integer may be too large for a float.
     if not is_number or not 0 <= max_age <= _LONGEST_AGE_S:
         raise QueryError(
-            f"max_age {max_age!r:.40} for {symbol!s:.40} is not a number of seconds from 0 to 86400",
+            f"invalid max_age {max_age!r:.40} for {symbol!s:.40}; use 0 to 86400 seconds",
             symbol=symbol if isinstance(symbol, str) else None,
         )
     return round(float(max_age) * SECOND_MS)
