@@ -165,7 +165,7 @@ def test_an_empty_frame_stays_empty() -> None:
         (days("2024-06-03", "2024-06-07")[::-1], "drop", "must be ascending"),
         (days("2024-06-03", "2024-06-07").drop(columns="high"), "drop", "lacks the column high"),
         (days("2024-06-03", "2024-06-07").reset_index(drop=True), "drop", "neither a time index"),
-        ([1, 2], "drop", "list is not a frame"),
+        ([1, 2], "drop", "expected a pandas or Polars frame, not list"),
     ],
 )
 def test_what_cannot_be_filled_is_refused(frame: Any, strategy: str, message: str) -> None:
