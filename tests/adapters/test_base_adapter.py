@@ -130,8 +130,8 @@ def changed(**columns: Callable[[Any], Any]) -> Any:
         (bars().with_columns(pl.col("close").cast(pl.String)), "close has the type String, not a number"),
         (bars().with_columns(pl.lit("now").alias("timestamp")), "timestamp has the type String"),
         (bars().with_columns(pl.lit(1).alias("symbol")), "symbol has the type Int"),
-        ({"close": [1.0]}, "dict is not a Polars frame"),
-        (None, "NoneType is not a Polars frame"),
+        ({"close": [1.0]}, "expected a Polars frame, not dict"),
+        (None, "expected a Polars frame, not NoneType"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_bars_is_refused(frame: Any, message: str) -> None:
@@ -693,7 +693,7 @@ def test_a_programs_own_takes_both_documented_sets_of_names(own: Any) -> None:
     assert fetched(["A"], resolution="1h", start_date=1, end_date=2) == question
     assert fetched(symbols=["A"], frequency="1h", start=1, end=2) == question
     assert fetched(["A"], 1, end=2, resolution="1h") == question
-    with pytest.raises(QueryError, match="given twice: end, end_date"):
+    with pytest.raises(QueryError, match="mean the same: end, end_date"):
         fetched(["A"], 1, end=2, end_date=2)
     with pytest.raises(TypeError, match="until"):
         fetched(["A"], 1, until=2, frequency="1h")

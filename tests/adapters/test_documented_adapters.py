@@ -212,5 +212,5 @@ def test_both_documented_sets_of_names_are_taken(
     assert len(frame) == 5
     assert asyncio.run(adapter.fetch(symbols=["AAPL"], **named)).equals(frame)
     twice = {**named, "start": "2024-06-03", "start_date": "2024-06-03"}
-    with pytest.raises(QueryError, match="given twice"):
+    with pytest.raises(QueryError, match="mean the same"):
         asyncio.run(adapter.fetch(["AAPL"], **twice))

@@ -341,7 +341,7 @@ def test_where_not_one_can_be_made_there_is_none(tape: Tape) -> None:
     query = FetchQuery(NEW_YORK, Timeframe.parse("1h"), hour, now)
     way = conversion_for(BarsQuery(NEW_YORK, query.timeframe, hour, now), vendor.capabilities, OPEN)
     assert way is not None
-    with pytest.raises(NoDataError, match="no complete set of 30m bars for any 1h bar"):
+    with pytest.raises(NoDataError, match="does not have enough 30m bars to build a single 1h bar"):
         way.fetch(query, vendor.fetch)
     # What is asked for in any other length is none of its business.
     days = replace(query, timeframe=Timeframe.parse("1d"))

@@ -74,7 +74,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"columns": ["is_fnal"]}, "did you mean 'is_final'"),
     ({"columns": ["state", "state"]}, "twice"),
     ({"columns": ["volume"]}, "the frame contains it anyway"),
-    ({"adjustment": "none"}, "is not one of raw, split, all"),
+    ({"adjustment": "none"}, "use one of raw, split, all"),
 ]
 
 

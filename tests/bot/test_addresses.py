@@ -47,7 +47,7 @@ def test_addresses_are_kept_in_lower_case(address: str) -> None:
 
 @pytest.mark.parametrize("address", BAD)
 def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(QueryError, match="not an e-mail address:"):
+    with pytest.raises(QueryError, match="invalid e-mail address"):
         checked_email(address)
 
 
@@ -84,7 +84,7 @@ def test_registration_refuses_and_sends_nothing(club: Club) -> None:
     before = dict(club.codes)
     for address in BAD:
         if address.strip() == address and address and " " not in address and address.isprintable():
-            assert "not an e-mail address:" in club.say(f"/register {address}", BOB).text, address
+            assert "invalid e-mail address" in club.say(f"/register {address}", BOB).text, address
     assert club.codes == before and club.db.get_user_status(str(BOB)) is None
     club.join(ANN, "ann@example.com")
     assert club.say("/register ANN@Example.COM", BOB).text.endswith("within an hour.")
@@ -123,7 +123,7 @@ def test_gnu_mail_runs_and_writes_nothing(
     place = tmp_path / "abuse"
     address = f"|tee${{IFS}}{place}&@y" if kind == "command" else f"{place}@y"
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(QueryError, match="not an e-mail address:"):
+    with pytest.raises(QueryError, match="invalid e-mail address"):
         load("members").mailer(f"{program} -s code")(address, "/verify 1")
     assert not [*tmp_path.glob("abuse*")]
     subprocess.run([program, "-s", "code", address], input="x", text=True, check=False, timeout=300)

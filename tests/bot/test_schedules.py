@@ -126,10 +126,10 @@ def test_several_processes_send_a_report_once(ann: Club, clock: ManualClock) -> 
 
 
 WRONG = [
-    ("price AAPL at 25:00", "'25:00' is not a time of day"),
+    ("price AAPL at 25:00", "invalid time of day '25:00'"),
     ("price AAPL at", "/schedule [price SYMBOL"),
     ("price AAPL at 09:30 Mars/Olympus", "unknown time zone 'Mars/Olympus'"),
-    ("price AAPL at moo 09:30", "in this cron line, weekday 'moo' is not from 0 to 7"),
+    ("price AAPL at moo 09:30", "in this cron line, weekday 'moo' must be from 0 to 7"),
     ("price NOPE at 09:30", "NOPE is not known at any of the available markets."),
     ("chart AAPL 1x at 09:30", "The length of the bars in this request is not valid"),
     ("chart AAPL 1h 9999 at 09:30", "A chart can show 2 to 500 bars."),

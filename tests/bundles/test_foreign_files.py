@@ -253,7 +253,7 @@ def test_any_value_of_an_export_that_is_changed_is_a_typed_error_and_no_file_els
     for file in ("/etc/passwd", "../out/bars-0000.csv", "bars-0000.csv/../bars-0000.csv"):
         wrong = changed(plain, ("reads", 0, "file"), file)
         (out / "lineage.json").write_text(json.dumps(wrong))
-        with pytest.raises(CorruptEntryError, match="not the name of a bar file:"):
+        with pytest.raises(CorruptEntryError, match="invalid name for a bar file:"):
             exported(out)
     (out / "lineage.json").write_text(json.dumps(plain))
     bars = (out / "bars-0000.csv").read_text()

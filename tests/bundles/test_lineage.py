@@ -148,7 +148,7 @@ def test_an_id_is_used_once_and_again_after_it_was_forgotten(
 ) -> None:
     for wrong in ("", " ", "a\nb", "x" * 300):
         with (
-            pytest.raises(QueryError, match="not a valid backtest id"),
+            pytest.raises(QueryError, match="invalid backtest id"),
             lineage(wrong, folder=bundles),
         ):
             pass

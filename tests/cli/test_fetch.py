@@ -226,7 +226,7 @@ def test_a_time_is_given_to_the_call(run: Run, vendors: VendorServer) -> None:
     for bad in ("0", "-1", "nan", "x"):
         ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--timeout", bad)
         assert ran.code == 2
-        assert "not a number of seconds" in ran.err
+        assert "use a number of seconds" in ran.err
     assert vendors.count() == 1
 
 

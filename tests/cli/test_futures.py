@@ -45,4 +45,4 @@ def test_what_could_not_be_had_is_said(run: Run, vendors: VendorServer) -> None:
 def test_a_period_that_nobody_serves_is_told_with_those_there_are(run: Run) -> None:
     failed = run("futures", "BTCUSDT", "7m", "--what", "open-interest")
     assert failed.code == 1
-    assert "binance serves open interest every 5m 15m" in failed.err
+    assert "binance has open interest every 5m 15m" in failed.err

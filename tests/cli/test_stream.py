@@ -89,7 +89,7 @@ def test_json_is_one_document_a_line(run: Run, vendors: VendorServer) -> None:
         (
             ("replay", "BTCUSDT", "1h", "--speed", "-1"),
             2,
-            "not a replay speed: -1; use a number from 0",
+            "invalid replay speed -1; use 0 or a positive number",
         ),
         (("replay", "BTCUSDT", "1h", *RANGE, "--offline"), 1, "BTCUSDT"),
         (("replay", "BTCUSDT", "1x"), 2, "unknown timeframe '1x'"),

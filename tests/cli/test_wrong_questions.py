@@ -63,7 +63,7 @@ def test_a_wrong_question_is_exit_2(
         (["fundamentals", ""], "symbol is empty"),
         (["fundamentals", "../x"], "'../x' is malformed"),
         (["fundamentals", "AAPL", "--type", "nope"], "unknown data type 'nope'"),
-        (["fundamentals", "AAPL", "--as-of", "soon"], "'soon', which is not a date"),
+        (["fundamentals", "AAPL", "--as-of", "soon"], "invalid as_of 'soon'"),
         (["fetch", "AAPL", "1d", "--offline", "--refresh"], "not allowed with"),
         (["replay", "AAPL", "1d", "--offline", "--refresh"], "not allowed with"),
         (["fetch", "AAPL", "1d", "--parquet", "-"], "Parquet cannot be written to standard output"),

@@ -119,7 +119,7 @@ def test_refresh_of_all_takes_what_is_stored_and_what_was_renamed(run: Run, chan
         (["refresh", "no such symbol!"], "symbol"),
         (["import", "/nowhere/none.csv"], "No such file"),
         (["show", "NOPE"], "nothing is recorded for NOPE"),
-        (["show", "AAPL", "--on", "09.06.2022"], "not a date: '09.06.2022'"),
+        (["show", "AAPL", "--on", "09.06.2022"], "invalid date '09.06.2022'"),
     ],
 )
 def test_a_wrong_question_is_one_line_and_exit_code_two(

@@ -79,8 +79,8 @@ def test_days_that_can_be_read_in_one_way(text: str, day: date | None) -> None:
 @pytest.mark.parametrize(
     "text, line, message",
     [
-        ("symbol,from,to\nA,2015-01-02,\nB,01/02/2015,\n", 3, "not a date: '01/02/2015'"),
-        ("symbol,from,to\nA,2015-01-02,2.1.2016\n", 2, "not a date: '2.1.2016'"),
+        ("symbol,from,to\nA,2015-01-02,\nB,01/02/2015,\n", 3, "invalid date '01/02/2015'"),
+        ("symbol,from,to\nA,2015-01-02,2.1.2016\n", 2, "invalid date '2.1.2016'"),
         ("symbol,from,to\nA,,\n", 2, "the date is missing"),
         ("symbol,from,to\nA,2015-01-02,2015-01-02\n", 2, "A ends on 2015-01-02, but begins on 2015-01-02"),
         ("symbol,from,to\nA,2015-01-02,2014-01-02\n", 2, "A ends on 2014-01-02"),
@@ -92,7 +92,7 @@ def test_days_that_can_be_read_in_one_way(text: str, day: date | None) -> None:
         ("symbol,from,to\nA,2015-01-02,,extra\n", 2, "has too many cells: 4; the header names 3 columns"),
         ("symbol,from,from\nA,2015-01-02,\n", 1, "two columns have the same name"),
         ('symbol,from,to\n"A,2015-01-02,\n', 2, "not valid CSV:"),
-        ("date,added,removed\n2015-01-02,A,\n2015-13-02,B,\n", 3, "not a date: '2015-13-02'"),
+        ("date,added,removed\n2015-01-02,A,\n2015-13-02,B,\n", 3, "invalid date '2015-13-02'"),
         ("symbol\nA\nB\na\n", 4, "A is already on line 2"),
         ("price,volume\n1,2\n", 1, "unexpected columns: price, volume"),
         (b"symbol,from,to\nA,2015-01-02,\n\xff\xfe,2015-01-02,\n", 3, "not UTF-8 text"),
@@ -254,9 +254,9 @@ def test_numbers_that_count_something_else_are_passed_over(
 
 @pytest.mark.parametrize("text", ["40238", "1267401600", "1267401600000", "1267434000123"])
 def test_a_day_that_is_counted_is_refused_with_the_day_that_it_counts_to(text: str) -> None:
-    with pytest.raises(UniverseError, match=r"line 2: not a date: '[0-9]+' \(.* 2010-03-01\)"):
+    with pytest.raises(UniverseError, match=r"line 2: invalid date '[0-9]+' \(.* 2010-03-01\)"):
         read(f"symbol,from,to\nAAA,{text},\n")
-    with pytest.raises(UniverseError, match=r"not a date: '99999' \(use a form"):
+    with pytest.raises(UniverseError, match=r"invalid date '99999' \(use a form"):
         read("symbol,added,removed\nAAA,99999,\n")
 
 

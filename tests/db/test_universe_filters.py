@@ -91,14 +91,14 @@ def test_closes_are_read_of_what_passes_all_else() -> None:
 @pytest.mark.parametrize(
     "definition, message",
     [
-        (UniverseDefinition("list", "", symbols=["A"]), "not a type of universe: 'list'"),
+        (UniverseDefinition("list", "", symbols=["A"]), "unknown universe type 'list'"),
         (UniverseDefinition("static", ""), "type static needs symbols"),
         (UniverseDefinition("static", "", symbols=[]), "type static needs symbols"),
         (UniverseDefinition("static", "", symbols="AAPL"), "not one string"),
         (UniverseDefinition("static", "", symbols=["A"], filters={"min_price": 1}), "not accept filters"),
         (UniverseDefinition("filter", "", filters={}), "type filter needs filters"),
         (UniverseDefinition("index", ""), "type index needs index_name"),
-        (UniverseDefinition("filter", "", filters={"min_pe": 1}), "not a filter: 'min_pe'"),
+        (UniverseDefinition("filter", "", filters={"min_pe": 1}), "unknown filter 'min_pe'"),
         (UniverseDefinition("filter", "", filters={"min_price": "5"}), "be a non-negative number, not"),
         (UniverseDefinition("filter", "", filters={"min_price": True}), "be a non-negative number"),
         (UniverseDefinition("filter", "", filters={"min_price": float("nan")}), "be a non-negative number"),
@@ -130,7 +130,7 @@ def test_a_definition_has_plain_values() -> None:
     "name", ["", " a", "a ", "a\nb", "a\x1b[0m", "x" * 101, None, "\ud800", "a\u202eb"]
 )
 def test_names_that_cannot_be(name: object) -> None:
-    with pytest.raises(UniverseError, match="not a valid name"):
+    with pytest.raises(UniverseError, match="invalid name"):
         check_name(name)
 
 

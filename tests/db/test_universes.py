@@ -237,7 +237,7 @@ def test_ten_thousand_members(universes: StoredUniverses) -> None:
 def test_what_is_wrong_makes_nothing(universes: StoredUniverses, database: Database) -> None:
     for name, definition, message in [
         ("u", static("AAPL", "A;B"), "entry 2 in the list: the symbol 'A;B' contains ';'"),
-        ("", static("AAPL"), "not a valid name"),
+        ("", static("AAPL"), "invalid name"),
         (
             "u",
             UniverseDefinition("index", index_name="SP500"),
@@ -248,7 +248,7 @@ def test_what_is_wrong_makes_nothing(universes: StoredUniverses, database: Datab
             UniverseDefinition("filter", filters={"min_price": 5}),
             "the database has no active symbols, so there is nothing to filter",
         ),
-        ("u", UniverseDefinition("filter", filters={"pe": 5}), "not a filter: 'pe'"),
+        ("u", UniverseDefinition("filter", filters={"pe": 5}), "unknown filter 'pe'"),
     ]:
         with pytest.raises(UniverseError, match=message):
             universes.create(name, definition)

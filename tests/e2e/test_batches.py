@@ -168,6 +168,6 @@ def test_a_wide_batch_has_the_values_of_the_frames(
 
 
 def test_an_unknown_layout_asks_no_vendor(manager: DataManager, vendors: VendorServer) -> None:
-    with pytest.raises(QueryError, match="layout 'long' is not one of dict, wide"):
+    with pytest.raises(QueryError, match="unknown layout 'long'; use one of dict, wide"):
         manager.get_ohlcv_batch(["BTCUSDT"], *DAYS, layout="long")  # type: ignore[call-overload]
     assert vendors.count() == 0

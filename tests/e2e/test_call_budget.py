@@ -427,7 +427,7 @@ def test_what_is_no_time_is_refused_before_anybody_is_asked(
         lambda: manager.get_funding_rate("BTCUSDT", timeout=bad),
         lambda: manager.get_actions("AAPL", timeout=bad),
     ):
-        with pytest.raises(QueryError, match="not a number of seconds above 0"):
+        with pytest.raises(QueryError, match="use a number of seconds above 0"):
             ask()
     assert manager.get_fundamentals("AAPL", timeout=bad) == {}, "it never raises"
     assert vendors.count("binance") == vendors.count("yahoo") == 0
@@ -462,7 +462,7 @@ def test_the_rules_say_how_long_jobs_go_on(
     assert populate.checked_job(services, ["BTCUSDT"], ["1h"], *RANGE).timeout_s == 7
     assert JobRules().timeout_s == 600
     for bad in (0, True, "x"):
-        with pytest.raises(QueryError, match="not a number of seconds above 0"):
+        with pytest.raises(QueryError, match="use a number of seconds above 0"):
             populate_cache(["BTCUSDT"], ["1h"], *RANGE, tmp_path / "cache", timeout=bad)  # type: ignore[arg-type]
 
 

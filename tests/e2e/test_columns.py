@@ -147,7 +147,7 @@ def test_the_caller_owns_them(manager: DataManager) -> None:
         (("source", "source"), "contain 'source' twice"),
         ("source", "a list of names, not 'source'"),
         (5, "a list of names, not 5"),
-        (("close",), "'close' is not an extra column for AAPL: the frame contains it anyway"),
+        (("close",), "'close' cannot be an extra column for AAPL: the frame contains it anyway"),
         (("adj_close",), "the frame contains it if the vendor supplies it"),
         ((None,), "unknown extra column None"),
     ],

@@ -184,7 +184,7 @@ def test_regular_bars_are_no_substitute(by: Make, vendors: VendorServer) -> None
         (("AAPL", "1w", "extended"), "1w bars for AAPL"),
         (("BTC-USD", "1m", "extended"), "BTCUSD has no extended hours here"),
         (("VOD.L", "1m", "extended"), "VOD.L has no extended hours here"),
-        (("AAPL", "1m", "overnight"), "session 'overnight' for AAPL is not one of regular, extended"),
+        (("AAPL", "1m", "overnight"), "unknown session 'overnight' for AAPL; use one of regular, extended"),
         (("AAPL", "1m", ""), "session '' for AAPL"),
         (("AAPL", "1m", None), "session None for AAPL"),
         (("AAPL", "1m", ["extended"]), "session \\['extended'\\] for AAPL"),

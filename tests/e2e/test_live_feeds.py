@@ -98,9 +98,9 @@ def test_an_adjustment_that_there_is_not_is_refused(
 ) -> None:  # fmt: skip
     if not backtrader:
         monkeypatch.setattr("src.data.feed.selection.find_spec", lambda name: None)
-    with pytest.warns(UserWarning, match="not an adjustment: 'none'"):
+    with pytest.warns(UserWarning, match="unknown adjustment 'none'"):
         assert manager.get_live_feed("AAPL", "1d", 20, adjustment="none") is None
-    assert "not an adjustment: 'none'" in caplog.text
+    assert "unknown adjustment 'none'" in caplog.text
 
 
 def test_any_other_stream_says_whose_it_is(
@@ -118,8 +118,8 @@ def test_any_other_stream_says_whose_it_is(
     [
         (("NOSUCHTHING123", "1h"), {}, NoProviderError, "NOSUCHTHING123"),
         (("BTCUSDT", "7 minutes"), {}, BadTimeframeError, "unknown timeframe"),
-        (("AAPL", "1d"), {"wrong": 1}, ConfigError, "not an option of a live feed: wrong"),
-        (("AAPL", "1d"), {"lookback_bars": 0}, ConfigError, "not a lookback_bars value: 0"),
+        (("AAPL", "1d"), {"wrong": 1}, ConfigError, "unknown live feed option: wrong"),
+        (("AAPL", "1d"), {"lookback_bars": 0}, ConfigError, "invalid lookback_bars 0"),
     ],
 )
 def test_what_cannot_be_is_raised_or_none_with_one_warning(

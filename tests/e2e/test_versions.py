@@ -154,9 +154,9 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     refused: list[tuple[dict[str, Any], str]] = [
         ({"version": 99}, "versions 1 to"),
-        ({"version": 0}, "not a commit number"),
-        ({"version": True}, "not a commit number"),
-        ({"version": "1"}, "not a commit number"),
+        ({"version": 0}, "use a commit number"),
+        ({"version": True}, "use a commit number"),
+        ({"version": "1"}, "use a commit number"),
         ({"version": 1, "force_refresh": True}, "force_refresh for BTCUSDT cannot"),
         ({"version": 1, "include_forming": True}, "include_forming for BTCUSDT cannot"),
     ]

@@ -180,9 +180,7 @@ def test_what_is_no_count_of_bars_is_refused(
 ) -> None:
     with pytest.warns(UserWarning, match="lookback_bars"):
         assert stage.manager.get_live_feed("BTCUSDT", "1m", lookback_bars=count) is None
-    assert (
-        f"not a lookback_bars value: {count!r} (use an integer from 1 to 10,000,000" in caplog.text
-    )
+    assert f"invalid lookback_bars {count!r} (use an integer from 1 to 10,000,000" in caplog.text
 
 
 @pytest.mark.parametrize("timeframe", ["1m", "1d"])

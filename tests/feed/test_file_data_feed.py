@@ -114,7 +114,7 @@ def test_rows_that_can_be_no_bars_are_left_out_and_told(
     "text, why",
     [
         ("", "cannot be read as CSV"),
-        ("datetime,open,high,low,close\n2024-01-02,1,1,1,1\n", "has no columns volume"),
+        ("datetime,open,high,low,close\n2024-01-02,1,1,1,1\n", "lacks the column volume"),
         ("a,open,high,low,close,volume\n1,1,1,1,1,1\n", "has no time column: neither"),
         ("datetime,open,high,low,close,volume\nsoon,1,1,1,1,1\n", "does not contain times:"),
         ("datetime,open,high,low,close,volume\n", "contains no valid bars"),

@@ -85,13 +85,13 @@ def test_a_preset_says_it_too(tmp_path: Path, manager: DataManager) -> None:
 
 
 @pytest.mark.parametrize("said, why", [
-    ({"market": "options"}, "not a live market: 'options'"),
-    ({"market": "futures", "provider": "yahoo"}, "'futures' of yahoo"),
+    ({"market": "options"}, "live feeds are not available for market 'options'"),
+    ({"market": "futures", "provider": "yahoo"}, "'futures' from yahoo"),
 ])  # fmt: skip
 def test_markets_there_are_not(
     manager: DataManager, caplog: pytest.LogCaptureFixture, said: dict[str, str], why: str
 ) -> None:
-    with pytest.warns(UserWarning, match="live market"):
+    with pytest.warns(UserWarning, match="live feeds"):
         assert live_feed_or_none(manager, "BTCUSDT", "1m", 3, **said) is None
     assert why in caplog.text
     config = {"data_source": "binance", "symbol": "BTCUSDT", "interval": "1m", "testnet": True}

@@ -73,7 +73,7 @@ def test_an_option_nobody_reads_is_refused(
     manager: DataManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert feeds_of(manager).find("BTCUSDT", "1m", on_bars=print) is None
-    assert "not an option of a live feed: on_bars" in caplog.text
+    assert "unknown live feed option: on_bars" in caplog.text
 
 
 def test_without_the_extra_there_is_none(

@@ -106,8 +106,8 @@ def test_a_data_manager_of_ones_own_is_given_it(clock: ManualClock) -> None:
 
 @pytest.mark.parametrize("bad", [0, -1, "x", True])
 def test_what_is_no_time_is_refused_before_any_vendor_is_asked(stage: Stage, bad: Any) -> None:
-    with pytest.raises(QueryError, match="not a number of seconds above 0"):
+    with pytest.raises(QueryError, match="use a number of seconds above 0"):
         stage.manager.live_feed("BTCUSDT", "1m", timeout=bad)
-    with pytest.raises(QueryError, match="not a number of seconds above 0"):
+    with pytest.raises(QueryError, match="use a number of seconds above 0"):
         Own("TEST", "1h", data_manager=Stub(hours(3)), timeout=bad)
     assert stage.vendors.count() == stage.streams.attempts == 0

@@ -287,6 +287,6 @@ def test_types_that_there_are_not_are_refused_before_anybody_is_asked(
 ) -> None:
     with pytest.raises(QueryError, match="data type"):
         run(Refresh(["AAPL"], kinds))
-    with pytest.raises(QueryError, match="not a delay: -1 s"):
+    with pytest.raises(QueryError, match="invalid delay -1 s"):
         Refresh(delay_s=-1)
     assert vendors.asked == []

@@ -85,7 +85,7 @@ def test_each_question_for_fundamentals_has_it(tmp_path: Path, times: Times) -> 
 def test_what_is_no_time_is_refused_before_any_vendor_is_asked(
     ask: Callable[[Path], object], tmp_path: Path, vendors: VendorServer
 ) -> None:
-    with pytest.raises(QueryError, match="not a number of seconds above 0"):
+    with pytest.raises(QueryError, match="use a number of seconds above 0"):
         ask(tmp_path / "cache")
     assert vendors.count() == 0
 

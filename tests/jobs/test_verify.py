@@ -419,7 +419,7 @@ def test_real_vendors_of_different_kinds_say_so(
     [
         ({"against": "yahoo"}, "needs a second vendor to compare with"),
         ({"provider": "yahoo", "against": "yahoo"}, "cannot compare yahoo with itself"),
-        ({"provider": "binance", "against": "yahoo", "whole": True}, "needs a start"),
+        ({"provider": "binance", "against": "yahoo", "whole": True}, "requires a start date"),
     ],
 )
 def test_wrong_questions(check: Verify, more: dict[str, Any], said: str) -> None:

@@ -92,7 +92,7 @@ def test_a_call_in_a_call_has_no_more_than_is_left(clock: ManualClock) -> None:
     "bad", [0, -1, 0.0, math.nan, math.inf, -math.inf, "x", "5", True, [3], 10**400]
 )
 def test_what_is_no_time_is_a_query_error(bad: Any) -> None:
-    with pytest.raises(QueryError, match="not a number of seconds above 0") as caught:
+    with pytest.raises(QueryError, match="use a number of seconds above 0") as caught:
         seconds_of(bad, "AAPL")
     assert caught.value.symbol == "AAPL"
 

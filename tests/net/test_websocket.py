@@ -276,7 +276,7 @@ def test_a_door_that_is_shut_is_said_in_words() -> None:
 
 @pytest.mark.parametrize("url", ["ws://example.test/x", "http://127.0.0.1/x", "x"])
 def test_only_tls_leaves_this_machine(url: str) -> None:
-    with pytest.raises(ConfigError, match="not a TLS address"):
+    with pytest.raises(ConfigError, match="does not use TLS"):
         Dialer(lambda: StreamAddress(url, url))()
 
 

@@ -212,7 +212,7 @@ def test_processes_make_the_same(folder: Path) -> None:
         TimeframeCalculator(folder).calculate_all_timeframes(
             ["AAPL"], ["7d"], executor="processes:1"
         )
-    with pytest.raises(QueryError, match="not an executor"):
+    with pytest.raises(QueryError, match="unknown executor"):
         TimeframeCalculator(folder).calculate_all_timeframes(executor="threads")
 
 

@@ -117,7 +117,7 @@ def test_custom_intervals() -> None:
     ]  # fmt: skip
     assert made["volume"].to_list() == [10, 25, 5]
     for interval in ("5x", "0m", "", None, "-1d"):
-        with pytest.raises(QueryError, match="not an interval:"):
+        with pytest.raises(QueryError, match="invalid interval"):
             resample_custom_interval(frame, interval)  # type: ignore[arg-type]
 
 

@@ -423,7 +423,7 @@ def test_without_a_cache_the_source_is_asked_each_time(
     ("changes", "kind", "text"),
     [
         ({"field": "clsoe"}, QueryError, "did you mean 'close'"),
-        ({"field": None}, QueryError, "not a field:"),
+        ({"field": None}, QueryError, "unknown field"),
         ({"assets": "AAPL"}, QueryError, "a list"),
         ({"assets": []}, QueryError, "a list"),
         ({"assets": [None]}, QueryError, "; use a string or an object with .symbol"),

@@ -353,7 +353,7 @@ class TestRefused:
     @pytest.mark.parametrize("value", [0.0, -1.0, INF])
     def test_not_one_usable_price(self, value: float) -> None:
         cells = dict.fromkeys(("open", "high", "low", "close"), value)
-        with pytest.raises(QualityError, match="none of 2 rows has a usable price"):
+        with pytest.raises(QualityError, match=r"no row \(2 in all\) has a usable price"):
             judged(bar(0, **cells), bar(1, **cells))
 
 

@@ -213,7 +213,7 @@ def test_a_wrong_question_says_what_is_wrong(
 
 
 def test_an_unknown_level_names_those_that_there_are(filled: DataManager) -> None:
-    with pytest.raises(QueryError, match="not a validation level") as caught:
+    with pytest.raises(QueryError, match="unknown validation level") as caught:
         filled.validate(BAD, "1d", level="sure")  # type: ignore[arg-type]
     assert "corroborated" in str(caught.value.hint)
 

@@ -353,7 +353,7 @@ def test_classes_of_two_scripts_share_no_frames_because_of_their_names(tmp_path:
 
 
 def test_a_symbol_that_is_not_a_text_is_an_error_of_the_question(folder: Path) -> None:
-    with pytest.raises(QueryError, match="not a symbol: 1; use a string"):
+    with pytest.raises(QueryError, match="invalid symbol 1; use a string"):
         got(cached(Own(), folder), ["AAPL", 1])  # type: ignore[list-item]
 
 
@@ -969,9 +969,9 @@ def test_where_frames_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (lambda: CachedDataSource(CachedDataSource(Own())), QueryError, "is cached already"),
         (lambda: CachedDataSource(Own(), freshness_policy=5), QueryError, "has no method is_fresh"),
         (lambda: CachedDataSource(Own(), config={"cache.size": 1}), ConfigError, "cache.size"),
-        (lambda: CachedDataSource(Own()).find_cached_bundle("../x"), QueryError, "not a valid cache key"),
+        (lambda: CachedDataSource(Own()).find_cached_bundle("../x"), QueryError, "invalid cache key"),
         (lambda: got(CachedDataSource(Own()), []), QueryError, "symbols must be a list"),
-        (lambda: got(CachedDataSource(Own()), ["A"], 5, "x", "1d"), QueryError, "not times"),
+        (lambda: got(CachedDataSource(Own()), ["A"], 5, "x", "1d"), QueryError, "invalid start or end"),
         (
             lambda: got(CachedDataSource(Own()), ["A"], YEAR[1], YEAR[0], "1d"),
             QueryError, "is not before",

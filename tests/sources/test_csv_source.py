@@ -133,7 +133,7 @@ def test_a_row_without_a_price(folder: Path, manager: DataManager, bundles: Path
     (folder / "AAPL_1d.csv").write_text(LACKING)
     strict = CSVAdapter(folder / "AAPL_1d.csv", manager=manager)
     with pytest.raises(
-        QualityError, match="1 rows have no price, the first for AAPL at 2024-06-05"
+        QualityError, match="1 row without a price, the first for AAPL at 2024-06-05"
     ):
         strict.answer(["AAPL"], *JUNE, refresh=False)
     with pytest.raises(QualityError):

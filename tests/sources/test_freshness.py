@@ -338,7 +338,7 @@ def test_files(here: Path) -> None:
         (lambda: HybridFreshnessPolicy(float("nan")), QueryError, "ttl_seconds nan"),
         (lambda: MarketCloseFreshnessPolicy("XNOWHERE"), ConfigError, "unknown calendar"),
         (lambda: MarketCloseFreshnessPolicy(7), QueryError, "has no calendar name"),
-        (lambda: TTLFreshnessPolicy().is_fresh(pd.NaT, pd.NaT), QueryError, "is not a time"),
+        (lambda: TTLFreshnessPolicy().is_fresh(pd.NaT, pd.NaT), QueryError, "invalid time"),
         (lambda: TTLFreshnessPolicy().is_fresh({"fetch_timestamp": "x"}, "1d"), QueryError, "'x'"),
         (lambda: FreshnessPolicyFactory.create(Source("a"), "7x"), BadTimeframeError, "7x"),
         (

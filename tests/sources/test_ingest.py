@@ -145,7 +145,7 @@ def test_a_symbol_that_failed_is_named_and_the_others_are_there(
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b"])
 def test_a_path_is_no_name(yahoo: VendorDataSource, bundles: Path, name: str) -> None:
-    with pytest.raises(QueryError, match="not a valid bundle name"):
+    with pytest.raises(QueryError, match="invalid bundle name"):
         yahoo.ingest_to_bundle(name, ["AAPL"], *JUNE, folder=bundles)
 
 

@@ -121,10 +121,10 @@ def test_an_unknown_source_names_those_there_are(name: Any) -> None:
 @pytest.mark.parametrize(
     "name, cls, why",
     [
-        ("yfinance", MyCustomDataSource, "is not a valid name for a source"),
-        ("tiingo", MyCustomDataSource, "is not a valid name for a source"),
-        ("a b", MyCustomDataSource, "is not a valid name for a source"),
-        (None, MyCustomDataSource, "is not a valid name for a source"),
+        ("yfinance", MyCustomDataSource, "invalid source name"),
+        ("tiingo", MyCustomDataSource, "invalid source name"),
+        ("a b", MyCustomDataSource, "invalid source name"),
+        (None, MyCustomDataSource, "invalid source name"),
         ("mine", object, "lacks fetch, ingest_to_bundle, get_metadata, supports_live"),
         ("mine", MyCustomDataSource(), "lacks a class"),
         ("mine", DataSource, "lacks fetch, get_metadata, ingest_to_bundle, supports_live"),

@@ -165,7 +165,7 @@ def test_an_empty_frame_stays_empty() -> None:
         (days("2024-06-03", "2024-06-07")[::-1], "drop", "must be ascending"),
         (days("2024-06-03", "2024-06-07").drop(columns="high"), "drop", "lacks the column high"),
         (days("2024-06-03", "2024-06-07").reset_index(drop=True), "drop", "neither a time index"),
-        ([1, 2], "drop", "list is not a frame"),
+        ([1, 2], "drop", "expected a pandas or Polars frame, not list"),
     ],
 )
 def test_what_cannot_be_filled_is_refused(frame: Any, strategy: str, message: str) -> None:
@@ -191,11 +191,11 @@ def test_the_cache_refuses_filled_rows(made: pd.DataFrame, form: str, tmp_path: 
         "cut": made["2024-06-06":"2024-06-10"],
     }
     cache = UnifiedCache(tmp_path / "cache")
-    with pytest.raises(QueryError, match="filled in; only bars can be stored") as refused:
+    with pytest.raises(QueryError, match="cannot be stored as bars") as refused:
         cache.put(forms[form], "AAPL", "1d")
     assert refused.value.hint == 'frame[~frame["filled"]] has only the bars'
     assert cache.get("AAPL", "1d", "2024-06-03", "2024-06-14") is None
-    with pytest.raises(ResponseFormatError, match="filled in, not bars"):
+    with pytest.raises(ResponseFormatError, match="are not bars"):
         table_of(forms[form])
 
 

@@ -70,7 +70,7 @@ def test_another_host_has_the_files_too() -> None:
 
 @pytest.mark.parametrize("packed, why", [
     (b"PK\x03\x04 no zip file", "cannot be unpacked"),
-    (zipped(rows(), rows()), "does not contain one file"), (zipped(), "does not contain one file"),
+    (zipped(rows(), rows()), "must contain exactly one file"), (zipped(), "must contain exactly one file"),
     (zipped("1,2\n"), "something other than bars"), (zipped("<html>"), "something other than bars"),
     (zipped(rows()[:-60]), "bars, not the 186 of its month"), (zipped(""), "contains 0 bars"),
     (zipped("".join(reversed(rows().splitlines(keepends=True)))), "contains 186 bars"),
@@ -98,5 +98,5 @@ def test_a_file_that_says_it_is_huge_is_not_opened(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("src.data.vendors.archives.LARGEST", 100)
     packed = zipped(rows())
     vendor, _ = binance(answer(checksum(packed)), answer(packed))
-    with pytest.raises(ResponseFormatError, match="normal size"):
+    with pytest.raises(ResponseFormatError, match="exactly one file of up to 100 bytes"):
         fetch_month(vendor, JANUARY)

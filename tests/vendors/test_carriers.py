@@ -377,7 +377,7 @@ class TestByRequests:
     )
     def test_an_address_that_the_package_cannot_ask(self, case: Case, url: str) -> None:
         below = ScriptedTransport()
-        with pytest.raises(ResponseFormatError, match="not an address"):
+        with pytest.raises(ResponseFormatError, match="cannot use the address"):
             case.carrier(below).send(HttpRequest(url))
         assert below.asked == []
 

@@ -280,7 +280,10 @@ def test_only_the_span_comes_back(tmp_path: Path) -> None:
         ("timestamp,open,high,low\n", "line 1 lacks the column close"),
         (HEADER + ROWS + "2024-01-04,x,1,1,1,1\n", "line 4: the column 'open' contains 'x'"),
         (HEADER + "2024-01-04,1,1\n", "AAPL_1d.csv line 2"),
-        (HEADER + "2024-01-04,1,3,1,2,5,10\n", "line 2: 7 fields in a row, but 6 columns"),
+        (
+            HEADER + "2024-01-04,1,3,1,2,5,10\n",
+            "line 2: a row has 7 fields, but there are 6 columns",
+        ),
         (HEADER + "4th of July,1,1,1,1,1\n", "line 2: Invalid isoformat string: '4th of July'"),
         (HEADER + f"{10**40},1,1,1,1,1\n", "line 2"),
         (HEADER + f"2024-01-04,{'1' * 131_073},1,1,1,1\n", "line 2: field larger than field limit"),

@@ -78,7 +78,7 @@ def test_a_name_that_yfinance_does_not_have_is_a_plain_error() -> None:
         ({"interval": "7m"}, BadTimeframeError, "intervals: 1m, 2m"),
         ({"interval": 5}, BadTimeframeError, "not supported"),
         ({"period": "13q"}, BadRangeError, "use 1d, 5d"),
-        ({"period": 5}, BadRangeError, "not a period"),
+        ({"period": 5}, BadRangeError, "invalid period"),
         ({"period": "1mo", **MAY}, BadRangeError, "omit one"),
         ({"period": "ytd", "start": "2024-05-01"}, BadRangeError, "omit start"),
         ({"start": "2024/05/01"}, BadRangeError, "YYYY-MM-DD"),
@@ -104,7 +104,7 @@ def test_a_mistake_is_refused_by_both_calls(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"group_by": "tickers"}, "column, ticker"), ({"threads": 0}, "from 1 on"),
+        ({"group_by": "tickers"}, "column or ticker"), ({"threads": 0}, "from 1 on"),
         ({"threads": "2"}, "from 1 on"), ({"tickers": ""}, "no tickers were passed"),
         ({"tickers": []}, "no tickers were passed"), ({"tickers": ["AAPL", 5]}, "must be strings"),
         ({"tickers": None}, "must be strings"),

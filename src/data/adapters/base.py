@@ -107,7 +107,7 @@ def _under_both_names(fetch: Callable[..., R]) -> Callable[..., R]:
         by_own = {name: _OTHER_NAMES[name] if name in wrong else name for name in named}
         if len({*by_own.values()}) < len(named):
             raise QueryError(
-                f"an argument is given twice: {', '.join(sorted(named))}",
+                f"some of these arguments mean the same: {', '.join(sorted(named))}",
                 hint="use either start, end, frequency or start_date, end_date, resolution",
             )
         return {by_own[name]: value for name, value in named.items()}

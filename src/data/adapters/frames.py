@@ -43,7 +43,7 @@ def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, pl.DataFrame):
-        raise QualityError(f"{type(frame).__name__} is not a Polars frame")
+        raise QualityError(f"expected a Polars frame, not {type(frame).__name__}")
     if problem := _of_columns(frame):
         raise QualityError(
             problem, hint="use the columns timestamp, symbol, open high low close, volume"

@@ -528,7 +528,7 @@ def _age_ms(max_age: Any, symbol: Any) -> int:
     # An integer may be too large for a float.
     if not is_number or not 0 <= max_age <= _LONGEST_AGE_S:
         raise QueryError(
-            f"max_age {max_age!r:.40} for {symbol!s:.40} is not a number of seconds from 0 to 86400",
+            f"invalid max_age {max_age!r:.40} for {symbol!s:.40}; use 0 to 86400 seconds",
             symbol=symbol if isinstance(symbol, str) else None,
         )
     return round(float(max_age) * SECOND_MS)

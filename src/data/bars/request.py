@@ -186,8 +186,7 @@ def in_session(instrument: Instrument, session: Any, timeframe: Timeframe) -> In
         )
     if not timeframe.is_intraday:
         raise QueryError(
-            f"{timeframe} bars for {symbol} have regular hours only; extended hours are for bars "
-            "shorter than a day",
+            f"{timeframe} bars for {symbol} have regular hours only; extended hours need intraday bars",
             symbol=symbol,
             hint="omit session, or request minutes or hours",
         )
@@ -211,7 +210,7 @@ def _check(wishes: Wishes, symbol: str) -> None:
     """
     if wishes.adjustment not in ADJUSTMENTS:
         raise QueryError(
-            f"adjustment {wishes.adjustment!r} for {symbol} is not one of {', '.join(ADJUSTMENTS)}",
+            f"unknown adjustment {wishes.adjustment!r} for {symbol}; use one of {', '.join(ADJUSTMENTS)}",
             symbol=symbol,
         )
     if wishes.include_forming and wishes.closed_by is not None:
@@ -231,7 +230,7 @@ def _check_version(wishes: Wishes, symbol: str) -> None:
     number = wishes.version
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise QueryError(
-            f"version {written(number)} for {symbol} is not a commit number, an integer from 1 on",
+            f"invalid version {written(number)} for {symbol}; use a commit number, which is at least 1",
             symbol=symbol,
             hint=f"`onetape cache log {symbol} TIMEFRAME` lists them",
         )
@@ -260,7 +259,7 @@ def _check_columns(columns: Any, symbol: str) -> None:
         if name in _ALWAYS_THERE:
             where = "if the vendor supplies it" if name == "adj_close" else "anyway"
             raise QueryError(
-                f"{name!r} is not an extra column for {symbol}: the frame contains it {where}",
+                f"{name!r} cannot be an extra column for {symbol}: the frame contains it {where}",
                 symbol=symbol,
                 hint=f"extra columns: {_EXTRA}",
             )

@@ -240,7 +240,7 @@ def _text_of(text: Any) -> str:
     wanted = normalized(text) if isinstance(text, str) else ""
     if not any(c.isalnum() for c in wanted) or len(wanted) > _LONGEST_TEXT:
         raise QueryError(
-            f"{text!r:.80} is not a valid search string",
+            f"invalid search string {text!r:.80}",
             hint=f"use part of a symbol or name, of at most {_LONGEST_TEXT} characters",
         )
     if not wanted.isprintable():
@@ -256,7 +256,7 @@ def _limit_of(limit: Any) -> int:
     """
     is_count = isinstance(limit, int) and not isinstance(limit, bool)
     if not is_count or not 1 <= limit <= _MOST_RESULTS:
-        raise QueryError(f"limit {limit!r:.40} is not an integer from 1 to {_MOST_RESULTS}")
+        raise QueryError(f"invalid limit {limit!r:.40}; use an integer from 1 to {_MOST_RESULTS}")
     return int(limit)
 
 

@@ -399,7 +399,7 @@ class Bundle:
             if answer.error and source is not None and source.fingerprint is not None:
                 raise BundleError(
                     (
-                        f"bundle {self.name} was not cleaned: its bars for {symbol} are not the cached "
+                        f"bundle {self.name} was not cleaned: its bars for {symbol} differ from the cached "
                         f"ones, and the cache has no answer: {answer.error}"
                     ),
                     hint="name the cache that the bundle was made from: --cache-dir",

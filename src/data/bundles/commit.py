@@ -50,7 +50,7 @@ def checked_name(name: str) -> str:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith("."):
         raise QueryError(
-            f"not a valid bundle name: {str(name)[:120]!r}",
+            f"invalid bundle name {str(name)[:120]!r}",
             hint=(
                 "use at most 100 letters, digits, '.', '_' and '-', without '.' at the "
                 "beginning or end"
@@ -254,10 +254,12 @@ class BundleFiles:
         try:
             places: dict[str, str | None] = json.loads(data)
             if not isinstance(places, dict) or not all(map(is_inside, places)):
-                raise ValueError("a path outside the bundle")
+                raise ValueError("it contains a path outside the bundle")
             for name in places.values():
                 if name is not None and not _STAGED.fullmatch(name):
-                    raise ValueError(f"not the name of a staged file: {name[:40]!r}")
+                    raise ValueError(
+                        f"it contains an invalid name for a staged file: {name[:40]!r}"
+                    )
         except (ValueError, AttributeError, TypeError, RecursionError) as exc:
             raise BundleError(
                 f"bundle {self.path.name}: {_STAGING}/{_JOURNAL} is not a valid journal: {exc}",

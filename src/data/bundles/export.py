@@ -156,7 +156,7 @@ def _name_of(file: Any) -> str:
         ValueError: The value is not the name of a bar file.
     """
     if not isinstance(file, str) or not _BARS.fullmatch(file):
-        raise ValueError(f"not the name of a bar file: {file!r:.40}")
+        raise ValueError(f"invalid name for a bar file: {file!r:.40}")
     return file
 
 

@@ -103,7 +103,7 @@ def _id_of(given: object) -> str:
     text = str(uuid.uuid4()) if given is None else str(given).strip()
     if not text or len(text) > _MOST_ID or not text.isprintable():
         raise QueryError(
-            f"not a valid backtest id: {text!r:.60}",
+            f"invalid backtest id {text!r:.60}",
             hint=f"use a printable string of up to {_MOST_ID} characters",
         )
     return text

@@ -153,7 +153,7 @@ class SeriesRead:
         """
         msgspec.convert(plain, _ReadLine)
         if b"\0" in os.fsencode(plain["cache"]):
-            raise ValueError("not a folder")
+            raise ValueError(f"invalid cache folder {plain['cache']!r:.80}")
         return cls(
             plain["n"],
             key_of(plain["series"]),
@@ -292,7 +292,7 @@ def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
     failed = (entry[n] for n in _FAILED if event == "failed")
     texts = [name, event, entry["time"], *failed, *outside]
     if not all(isinstance(text, str) and text.isprintable() for text in texts):
-        raise ValueError("a value is not printable text")
+        raise ValueError("a value contains unprintable characters or is not a string")
     if event == "begin":
         records.pop(name, None)  # an earlier run with this id was forgotten
         records[name] = RunRecord(name, entry["time"], entry["keep"])

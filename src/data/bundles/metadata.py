@@ -123,7 +123,8 @@ class BundleMetadata:
         """
         if unknown := sorted(set(fields) - ROW.keys()):
             raise QueryError(
-                f"not a bundle field: {', '.join(unknown)}", hint=f"use one of {', '.join(ROW)}"
+                f"unknown bundle field{'s' if len(unknown) > 1 else ''}: {', '.join(unknown)}",
+                hint=f"use one of {', '.join(ROW)}",
             )
         if "source_type" not in fields and cls.get(bundle_name) is None:
             raise QueryError(f"the new bundle {bundle_name!r} requires a source_type")
@@ -361,7 +362,7 @@ def _seconds(value: Any) -> int | None:
         return int((stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp).timestamp())
     except (ValueError, TypeError, OverflowError) as exc:
         raise QueryError(
-            f"not a time: {value!r}",
+            f"invalid time {value!r}",
             hint="use UTC seconds, a datetime or a string such as 2024-01-12",
         ) from exc
 

@@ -76,7 +76,7 @@ class PolarsParquetMinuteReader(ParquetReader):
         names = FIELDS if fields is None else tuple(dict.fromkeys(fields))
         if wrong := [name for name in names if name not in FIELDS]:
             raise QueryError(
-                f"{wrong[0]!r} is not a field of bars",
+                f"unknown bar field {wrong[0]!r}",
                 hint=f"use one of {', '.join(FIELDS)}",
             )
         return self._daily(sids, start_date, end_date).select("date", "sid", *names)

@@ -441,9 +441,9 @@ def bound_of(value: Any, frequency: Frequency, *, is_last: bool = False) -> date
     try:
         stamp = pd.Timestamp(value)
     except (ValueError, TypeError, OverflowError) as exc:
-        raise BadRangeError(f"not a time: {value!r}") from exc
+        raise BadRangeError(f"invalid time {value!r}") from exc
     if pd.isna(stamp):
-        raise BadRangeError("not a time: NaT")
+        raise BadRangeError("invalid time NaT")
     if stamp.tzinfo is not None:
         stamp = stamp.tz_convert("UTC").tz_localize(None)
     if frequency == "daily":
@@ -462,6 +462,6 @@ def _sids(sids: Sequence[int]) -> list[int]:
     for sid in numbers:
         if isinstance(sid, bool) or not hasattr(sid, "__index__"):
             raise QueryError(
-                f"not a series number: {sid!r}", hint="use an integer, as in the column sid"
+                f"invalid series number {sid!r}", hint="use an integer, as in the column sid"
             )
     return [int(sid) for sid in numbers]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..errors import BundleError, QueryError
+from ..model.texts import counted
 from ..polars.decimals import decimal_frame
 from ..polars.schemas import FIELDS, WIDE_VOLUME, Frequency, get_schema_for_frequency, time_column
 from .bundle_records import (
@@ -304,9 +305,7 @@ class ParquetWriter:
     @staticmethod
     def _check_compression(compression: str) -> None:
         if compression != "zstd":
-            raise QueryError(
-                f"not a compression for bundles: {compression!r}", hint="use zstd, level 3"
-            )
+            raise QueryError(f"unsupported compression {compression!r}", hint="use zstd, level 3")
 
 
 def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
@@ -429,7 +428,7 @@ def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataF
     taken = frame.select(column, number, *FIELDS, *others)
     nulls = sum(taken.select(time, key).null_count().row(0))
     if nulls:
-        raise QueryError(f"{nulls} rows have no {time} or no {key}; nothing was written")
+        raise QueryError(f"{counted(nulls, 'row')} without {time} or {key}; nothing was written")
     unique = taken.unique()  # one of several equal rows is kept
     if len(doubled := unique.filter(unique.select(time, key).is_duplicated())):
         row = doubled.row(0)

@@ -51,7 +51,7 @@ def encode_symbol(symbol: str) -> str:
     if name[0] == "_" or _RESERVED.fullmatch(name):
         name = f"%{ord(name[0]):02X}{name[1:]}"
     if len(name) > _MOST_BYTES:
-        raise BadSymbolError(f"the symbol {symbol[:20]!r}... is too long to name a folder")
+        raise BadSymbolError(f"the symbol {symbol[:20]!r}... is too long for a folder name")
     return name
 
 
@@ -78,7 +78,7 @@ def encode_lane(key: SeriesKey) -> str:
     if not _FRAME.fullmatch(key.timeframe.folder):
         raise BadTimeframeError(f"{key.timeframe!r} bars cannot be stored")
     if len(name) > _MOST_BYTES:
-        raise QueryError(f"the lane {name[:20]!r}... is too long to name a folder")
+        raise QueryError(f"the lane {name[:20]!r}... is too long for a folder name")
     return name
 
 

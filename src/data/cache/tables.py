@@ -123,7 +123,7 @@ class TableStore:
     ) -> None:
         if not _DATA_TYPE.fullmatch(str(data_type)) or data_type in _TAKEN:
             raise QueryError(
-                f"not a data type for tables: {data_type!r}",
+                f"invalid data type for tables: {data_type!r}",
                 hint="use lowercase letters, digits and _, but neither ohlcv nor fundamentals",
             )
         self.data_type = data_type
@@ -754,7 +754,7 @@ def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
 def _check_digest(record: dict[str, Any], digest: str) -> None:
     """Raise ``DamagedError`` if the data does not match the digest; old documents have none."""
     if "digest" in record and digest not in (record["digest"], record.get("pending")):
-        raise metadata.DamagedError("its digest is not the one in the document")
+        raise metadata.DamagedError("its digest differs from the one in the document")
 
 
 def _changes(before: pd.DataFrame | None, after: pd.DataFrame) -> dict[str, int]:

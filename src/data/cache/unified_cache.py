@@ -128,7 +128,7 @@ class UnifiedCache(CacheFolder):
             return False
         if data_type == BARS and (filled := filled_rows(df)):
             raise QueryError(
-                f"{symbol} {timeframe}: {filled} rows are filled in; only bars can be stored",
+                f"{symbol} {timeframe}: filled-in rows ({filled}) cannot be stored as bars",
                 symbol=str(symbol),
                 hint=WITHOUT_FILLED,
             )

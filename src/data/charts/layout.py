@@ -172,7 +172,7 @@ def layout_of(chart: Chart, width: int, height: int) -> ChartLayout:
     for name, size in (("width", width), ("height", height)):
         if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST <= size <= LARGEST:
             raise QueryError(
-                f"not a valid {name}: {size!r}",
+                f"invalid {name} {size!r}",
                 hint=f"use an integer number of pixels from {SMALLEST} to {LARGEST:,}",
             )
     return _Drawing(chart, width, height).layout()

@@ -133,7 +133,7 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
     kind = "note" if blank else _SIDES.get(str(side).strip().lower(), "")
     if not kind:
         raise QueryError(
-            f"not a valid side for a mark: {str(side)[:40]!r}", hint="use buy or sell, or omit it"
+            f"invalid side for a mark: {str(side)[:40]!r}", hint="use buy or sell, or omit it"
         )
     words = "" if pd.isna(text) else str(text).strip()
     if not pd.isna(price):
@@ -141,7 +141,7 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
             words = f"{words} at {float(price):g}".strip()
         except (TypeError, ValueError) as exc:
             raise QueryError(
-                f"not a valid price for a mark: {str(price)[:40]!r}", hint="use a number"
+                f"invalid price for a mark: {str(price)[:40]!r}", hint="use a number"
             ) from exc
     return Mark(slot, kind, printable(words))
 

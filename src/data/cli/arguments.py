@@ -335,7 +335,7 @@ def positive(text: str) -> int:
         argparse.ArgumentTypeError: The text is not a positive integer.
     """
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"not a positive integer: {text!r}")
+        raise argparse.ArgumentTypeError(f"invalid value {text!r}; use a positive integer")
     return int(text)
 
 
@@ -363,7 +363,7 @@ def seconds(text: str, least: float = 0.1) -> float:
         value = -1.0
     if not least <= value <= 86_400:
         raise argparse.ArgumentTypeError(
-            f"not a number of seconds from {least:g} to 86400: {text!r}"
+            f"invalid value {text!r}; use a number of seconds from {least:g} to 86400"
         )
     return value
 
@@ -380,6 +380,6 @@ def every(text: str) -> float:
         step_ms = 0
     if step_ms < 60_000:
         raise argparse.ArgumentTypeError(
-            f"not a duration: {text!r}; use a form such as 15m, 4h or 1d"
+            f"invalid duration {text!r}; use a form such as 15m, 4h or 1d"
         )
     return step_ms / 1000

@@ -281,7 +281,7 @@ def _before(text: str | None, manager: Any) -> date:
         return date.fromisoformat(text)
     except ValueError as exc:
         raise QueryError(
-            f"not a date: {text!r}", hint="use YYYY-MM-DD, such as 2020-01-31"
+            f"invalid date {text!r}", hint="use YYYY-MM-DD, such as 2020-01-31"
         ) from exc
 
 

@@ -262,7 +262,7 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
                 config["timeout"] = args.timeout
         source: DataSource = make(**config)
         if not callable(getattr(source, "ingest_to_bundle", None)):
-            raise TypeError("it has no ingest_to_bundle method; derive its class from DataSource")
+            raise TypeError("it has no ingest_to_bundle method; subclass DataSource")
         return source
 
 

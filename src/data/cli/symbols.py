@@ -136,7 +136,7 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as exc:
-        raise QueryError(f"not a date: {text!r:.40}; use YYYY-MM-DD") from exc
+        raise QueryError(f"invalid date {text!r:.40}; use YYYY-MM-DD") from exc
 
 
 def _shown(facts: dict[str, Any]) -> Iterator[Any]:

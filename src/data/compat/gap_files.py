@@ -219,8 +219,8 @@ def fill_gaps(
     is_number = isinstance(max_gap_hours, Real) and not isinstance(max_gap_hours, bool)
     if not is_number or not max_gap_hours >= 0:
         raise QueryError(
-            f"max_gap_hours is {max_gap_hours!r:.40}, but must be a number of hours",
-            hint="use 0 or more",
+            f"invalid max_gap_hours {max_gap_hours!r:.40}",
+            hint="use a number of hours, 0 or more",
         )
     services = build(cache_dir, config_path)
     path = services.settings.cache_dir / FILE
@@ -344,7 +344,7 @@ def _listed(gap: Mapping[str, Any]) -> _ListedGap:
     for moment in (start, start + length):
         from_ms(moment)  # raises for times beyond the supported years
     if length <= 0:
-        raise ValueError(f"a gap of {length / HOUR_MS:g} hours")
+        raise ValueError(f"the length of a gap must be above 0, not {length / HOUR_MS:g} hours")
     return _ListedGap(Span(start, start + length), str(gap.get("class", "")))
 
 

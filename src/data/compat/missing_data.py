@@ -228,4 +228,4 @@ def of_polars(df: Any) -> pd.DataFrame:
         return pd.DataFrame(df.to_dict(as_series=False))
     except (AttributeError, TypeError) as error:
         kind = type(df).__name__
-        raise QueryError(f"{kind} is not a frame of pandas or Polars") from error
+        raise QueryError(f"expected a pandas or Polars frame, not {kind}") from error

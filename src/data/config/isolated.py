@@ -48,5 +48,5 @@ def promise_to_break(known: tuple[str, ...], environ: Mapping[str, str] | None =
     """
     name = (os.environ if environ is None else environ).get(_BREAK, "").strip()
     if name and name not in known and name != "all":
-        raise QueryError(f"{_BREAK} is {name!r}", hint=f"one of: {', '.join(known)}, all")
+        raise QueryError(f"unknown {_BREAK} {name!r}", hint=f"use one of {', '.join(known)}, all")
     return name

@@ -232,7 +232,7 @@ def _max_size(environ: Mapping[str, str] | None, rules_path: Path | None) -> flo
         size = math.nan
     if not 0 <= size < math.inf:
         raise ConfigError(
-            f"CACHE_MAX_SIZE_GB is {variable!r}, but must be a number of gigabytes",
+            f"CACHE_MAX_SIZE_GB is {variable!r}, but must be 0 or more gigabytes",
             hint="0 means no limit",
         )
     return size

@@ -15,6 +15,7 @@ from ..disk.atomic import export_csv
 from ..model.bars import PRICES, BarTable
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms
 from ..model.stream import LiveBar
+from ..model.texts import lacks_columns
 from ..model.timeframe import Timeframe
 from ..prices.bar_rule import are_bars, faults_of
 from .backtrader.feed import BacktraderFeed
@@ -259,7 +260,7 @@ def _renamed(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> pd.Dat
 
     missing = [f"{column} ({name})" for name, column in columns.values() if column not in raw]
     if missing:
-        raise ValueError(f"{path} has no columns {', '.join(missing)}; it has {_names(raw)}")
+        raise ValueError(f"{path} {lacks_columns(missing)}; it has {_names(raw)}")
     values = {
         name: pd.to_numeric(raw[column], errors="coerce") for name, column in columns.values()
     }

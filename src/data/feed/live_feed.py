@@ -218,8 +218,8 @@ class LiveFeed:
             reason = f" ({filled.why})" if filled else ""
             raise FeedLagError(
                 (
-                    f"{self} delivered {self._capacity:,} items before anything consumed them, and "
-                    f"the first of them cannot be fetched again{reason}"
+                    f"{self} filled its buffer of {self._capacity:,} items before anything consumed "
+                    f"them, and the oldest items cannot be fetched again{reason}"
                 ),
                 hint="iterate over it or subscribe before starting it",
             )

@@ -425,7 +425,7 @@ def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
     """
     if unknown:
         raise ConfigError(
-            f"not an option of a live feed: {', '.join(sorted(unknown))}",
+            f"unknown live feed option{'s' if len(unknown) > 1 else ''}: {', '.join(sorted(unknown))}",
             hint=f"use one of {', '.join(options)}",
         )
 

@@ -93,7 +93,7 @@ def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
     """
     if not speed >= 0:
         raise QueryError(
-            f"not a replay speed: {speed:g}; use a number from 0",
+            f"invalid replay speed {speed:g}; use 0 or a positive number",
             hint="0 replays without waiting",
         )
 

@@ -140,7 +140,7 @@ def _for_backtrader(
 def _check_adjustment(adjustment: object) -> None:
     if adjustment not in ADJUSTMENTS:
         hint = f"use one of {', '.join(ADJUSTMENTS)}"
-        raise ConfigError(f"not an adjustment: {adjustment!r}", hint=hint)
+        raise ConfigError(f"unknown adjustment {adjustment!r}", hint=hint)
 
 
 def _plain(

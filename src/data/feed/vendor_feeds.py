@@ -65,9 +65,9 @@ def with_market(options: dict[str, Any]) -> dict[str, Any]:
         return others
     provider = others.get("provider")
     if market != "futures" or provider not in (None, "binance", FUTURES):
-        of = "" if provider is None else f" of {provider}"
+        of = "" if provider is None else f" from {provider}"
         raise ConfigError(
-            f"not a live market: {market!r}{of}",
+            f"live feeds are not available for market {market!r}{of}",
             hint="use spot, or futures with Binance",
         )
     return others | {"provider": FUTURES}

@@ -89,9 +89,7 @@ def age_of(max_age_days: Any) -> float | None:
         or not isinstance(max_age_days, int | float)
         or not 0 <= max_age_days < math.inf
     ):
-        raise QueryError(
-            f"max_age_days is {max_age_days!r:.40}, but must be a number of days, 0 or more"
-        )
+        raise QueryError(f"max_age_days is {max_age_days!r:.40}, but must be 0 or more days")
     return float(min(max_age_days, _OLDEST_DAYS))  # some integers are larger than any float
 
 
@@ -107,9 +105,7 @@ def day_of(as_of: When) -> date | None:
         moment = _moment(as_of)
         return last_day_of(to_ms(moment) if isinstance(moment, datetime) else moment)
     except (ValueError, OverflowError) as exc:
-        raise QueryError(
-            f"as_of is {as_of!r:.40}, which is not a date", hint="write it as 2024-06-30"
-        ) from exc
+        raise QueryError(f"invalid as_of {as_of!r:.40}", hint="write it as 2024-06-30") from exc
 
 
 def _moment(as_of: Any) -> date:

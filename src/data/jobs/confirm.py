@@ -123,7 +123,7 @@ def confirm_sample(
     share = _share(sample)
     if isinstance(requests, bool) or not isinstance(requests, int) or requests < 1:
         raise QueryError(
-            f"not a number of requests: {requests!r:.40}", hint="give a positive integer"
+            f"invalid number of requests {requests!r:.40}", hint="give a positive integer"
         )
     services = build(cache_dir, config_path, retry=RetryPolicy(attempts=1))
     if on_event is not None:
@@ -144,7 +144,7 @@ def _share(text: str) -> float:
         percent = math.nan
     if not sign or rest or not number.isascii() or not 0 < percent <= 100:
         raise QueryError(
-            f"not a percentage of the stored bars: {str(text)[:40]!r}",
+            f"invalid percentage of the stored bars {str(text)[:40]!r}",
             hint="give a percentage above 0 and up to 100, such as 1% or 0.1%",
         )
     return percent / 100
@@ -318,7 +318,7 @@ class _Run:
                 yield
         except LockTimeoutError as exc:
             raise LockTimeoutError(
-                "another run is already comparing the bars in this cache with second vendors",
+                "another run is already cross-checking this cache with a second vendor",
                 hint="wait until it has finished",
             ) from exc
 

@@ -63,7 +63,7 @@ class Cron:
         zone = _zone(parts.pop(0).removeprefix(_ZONE)) if has_zone else UTC
         if len(parts) != len(_FIELDS):
             hint = "minute, hour, day of the month, month, day of the week; such as 30 9 * * 1-5"
-            raise QueryError(f"{line!r:.80} is not a cron line", hint=hint)
+            raise QueryError(f"invalid cron line {line!r:.80}", hint=hint)
         values = [_values(part, *field) for part, field in zip(parts, _FIELDS, strict=True)]
         values[4] = frozenset(value % 7 for value in values[4])
         minute, hour, day, month, weekday = values
@@ -142,7 +142,7 @@ def _number(text: str, name: str, least: int, most: int) -> int:
     if text.lower() in names:
         return names.index(text.lower()) + (1 if name == "month" else 0)
     if not (text.isascii() and text.isdigit() and len(text) <= 2 and least <= int(text) <= most):
-        raise QueryError(f"in this cron line, {name} {text!r:.80} is not from {least} to {most}")
+        raise QueryError(f"in this cron line, {name} {text!r:.80} must be from {least} to {most}")
     return int(text)
 
 
@@ -170,7 +170,7 @@ def cron_line(times: str) -> str:
         case [_, _, _, _, _]:
             fields = " ".join(words)
         case _:
-            raise QueryError(f"{times!r:.80} is not a time of day", hint=_HINT)
+            raise QueryError(f"invalid time of day {times!r:.80}", hint=_HINT)
     line = fields if zone == "UTC" else f"{_ZONE}{zone} {fields}"
     Cron.parse(line)
     return line
@@ -182,5 +182,5 @@ def _of_day(text: str) -> str:
     is_time = bool(colon) and len(minute) == 2 and (hour + minute).isascii()
     is_time = is_time and hour.isdigit() and minute.isdigit() and len(hour) <= 2
     if not is_time or int(hour) > 23 or int(minute) > 59:
-        raise QueryError(f"{text!r:.80} is not a time of day", hint=_HINT)
+        raise QueryError(f"invalid time of day {text!r:.80}", hint=_HINT)
     return f"{int(minute)} {int(hour)}"

@@ -87,7 +87,7 @@ class Refresh:
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay_s < math.inf:
-            raise QueryError(f"not a delay: {self.delay_s:g} s; use a non-negative number")
+            raise QueryError(f"invalid delay {self.delay_s:g} s; use a non-negative number")
 
 
 def refresh_fundamentals(
@@ -328,7 +328,7 @@ class _Run:
     ) -> None:
         kinds = tuple(dict.fromkeys(data_type_of(kind) for kind in wanted.data_types))
         if not kinds:
-            raise QueryError("no data types are given", hint="such as ratios,profile")
+            raise QueryError("no data types specified", hint="such as ratios,profile")
         self._kinds, self._wanted, self._services = kinds, wanted, services
         self._service, self._cache = services.fundamentals, services.fundamentals.cache
         usual_s = services.selector.parsed_rules.jobs.timeout_s

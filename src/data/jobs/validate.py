@@ -135,7 +135,7 @@ def _stored(
         )
     if question.level not in LEVELS:
         raise QueryError(
-            f"not a validation level: {question.level!r}", hint=f"use one of {', '.join(LEVELS)}"
+            f"unknown validation level {question.level!r}", hint=f"use one of {', '.join(LEVELS)}"
         )
     query = query or services.client.query(question.symbol, question.timeframe, *question.bounds)
     symbol, timeframe = query.instrument.symbol, query.timeframe

@@ -119,7 +119,7 @@ def describe_family(name: str) -> list[dict[str, Any]]:
     family = name.strip().lower()
     if family not in FAMILIES:
         raise QueryError(
-            f"{name!r} is not a family of vendors", hint=f"use one of {', '.join(sorted(FAMILIES))}"
+            f"unknown vendor family {name!r}", hint=f"use one of {', '.join(sorted(FAMILIES))}"
         )
     members = downloader_class(family).members()  # type: ignore[attr-defined]
     return [

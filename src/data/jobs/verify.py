@@ -295,7 +295,7 @@ def _two_vendors(services: Services, question: VerifyQuestion) -> Verification:
             hint="name it as provider",
         )
     if question.whole:
-        raise QueryError("a comparison of two vendors needs a start", symbol=question.symbol)
+        raise QueryError("comparing two vendors requires a start date", symbol=question.symbol)
     bounds = (question.start, question.end, None)
     first, second = (
         _query(services, question, bounds, v) for v in (question.provider, question.against)

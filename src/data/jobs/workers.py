@@ -69,7 +69,7 @@ def workers(wanted: str) -> Iterator[Make]:
         make = client.get_executor
     else:
         raise QueryError(
-            f"not an executor: {wanted!r:.80}",
+            f"unknown executor {wanted!r:.80}",
             hint="use processes, processes:4 or dask://host:port",
         )
 

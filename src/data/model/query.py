@@ -52,7 +52,7 @@ def check_session(session: Any, symbol: str) -> None:
     """
     if session not in SESSIONS:
         raise QueryError(
-            f"session {session!r:.80} for {symbol} is not one of {', '.join(SESSIONS)}",
+            f"unknown session {session!r:.80} for {symbol}; use one of {', '.join(SESSIONS)}",
             symbol=symbol,
             hint="overnight sessions (20:00 to 04:00) are not served",
         )

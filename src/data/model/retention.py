@@ -49,7 +49,7 @@ class Age:
         count, unit = split_length(text) or (0, "")
         age = cls(count, unit) if unit in _ABOUT_DAYS else None
         if age is None or not 0 < age._about_days <= _MOST_YEARS * 366:
-            raise QueryError(f"{text!r:.40} is not an age", hint=_WANTED)
+            raise QueryError(f"invalid age {text!r:.40}", hint=_WANTED)
         return age
 
     def __str__(self) -> str:

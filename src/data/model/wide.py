@@ -49,7 +49,7 @@ def check_layout(layout: object) -> None:
         QueryError: The layout is unknown.
     """
     if layout not in LAYOUTS:
-        raise QueryError(f"layout {layout!r} is not one of {', '.join(LAYOUTS)}")
+        raise QueryError(f"unknown layout {layout!r}; use one of {', '.join(LAYOUTS)}")
 
 
 def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

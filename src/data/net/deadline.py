@@ -356,7 +356,7 @@ def seconds_of(timeout: object, symbol: object) -> float | None:
         seconds = math.inf
     if not 0 < seconds < math.inf:
         raise QueryError(
-            f"timeout {written(timeout):.40} for {symbol!s:.40} is not a number of seconds above 0",
+            f"invalid timeout {written(timeout):.40} for {symbol!s:.40}; use a number of seconds above 0",
             symbol=symbol if isinstance(symbol, str) else None,
             hint="omit it to wait as long as pages keep arriving",
         )

@@ -57,7 +57,7 @@ def check_address(url: str) -> None:
     if url.startswith("https://") or (url.startswith("http://") and is_loopback(url)):
         return
     raise ConfigError(
-        f"{where(url)} is not a TLS address",
+        f"{where(url)} does not use TLS",
         hint="base_url must begin with https://; http:// is for this machine only",
     )
 

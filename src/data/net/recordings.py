@@ -202,7 +202,7 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         headers.setdefault("date", format_datetime(requested_at, usegmt=True))
         status = answer["status"]
         if status not in range(100, 600):
-            raise ValueError(f"not an HTTP status: {status!r:.20}")
+            raise ValueError(f"invalid HTTP status {status!r:.20}")
         return HttpResponse(int(status), headers, body, url)
     except (
         OSError,

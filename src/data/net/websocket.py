@@ -99,7 +99,7 @@ class Dialer:
         url = address.url
         if not (url.startswith("wss://") or (url.startswith("ws://") and is_loopback(url))):
             raise ConfigError(
-                f"{where(url)} is not a TLS address",
+                f"{where(url)} does not use TLS",
                 hint="ws_url must begin with wss://; ws:// is for this machine only",
             )
         package = library()
@@ -221,7 +221,7 @@ def _capped(library: Any) -> Any:
         def recv_length(self) -> None:
             super().recv_length()
             if self.length > MAX_MESSAGE:
-                raise library.WebSocketPayloadException("too long")
+                raise library.WebSocketPayloadException("a message is too long")
 
     class Capped(library.WebSocket):  # type: ignore[misc]
         due = 0.0
@@ -241,7 +241,7 @@ def _capped(library: Any) -> Any:
             if frame.opcode < _CLOSE:  # control frames may come between the parts of a message
                 self.size = 0 if frame.fin else self.size + len(frame.data)
             if self.size > MAX_MESSAGE:
-                raise library.WebSocketPayloadException("too long")
+                raise library.WebSocketPayloadException("a message is too long")
             return frame
 
     return Capped

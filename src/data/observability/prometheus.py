@@ -192,7 +192,7 @@ def start_exporter(manager: HasMetrics, port: int, host: str = "127.0.0.1") -> C
     from prometheus_client.registry import CollectorRegistry
 
     if not 0 <= port <= _LAST_PORT:
-        raise ConfigError(f"not a port number: {port}", hint=f"0 to {_LAST_PORT}")
+        raise ConfigError(f"invalid port number {port}", hint=f"use 0 to {_LAST_PORT}")
     registry = CollectorRegistry()
     MetricsCollector(manager, registry)
     try:

@@ -94,7 +94,7 @@ def resample_custom_interval(df: Frame, interval: str, time_col: str = "timestam
     """
     if not isinstance(interval, str) or not _INTERVAL.fullmatch(interval):
         raise QueryError(
-            f"not an interval: {interval!r}", hint="use a form such as 5m, 4h, 1d, 1w or 1mo"
+            f"invalid interval {interval!r}", hint="use a form such as 5m, 4h, 1d, 1w or 1mo"
         )
     return _resampled(df, time_col, interval, time_col)
 

@@ -421,12 +421,12 @@ class BasePortal(ABC, Generic[S, F]):
     ) -> PortalQuestion:
         if field not in FIELDS:
             raise QueryError(
-                f"not a field: {field!r:.80}",
+                f"unknown field {field!r:.80}",
                 hint=f"{did_you_mean(str(field), FIELDS)}use one of {', '.join(FIELDS)}",
             )
         timeframe, is_daily = _timeframe(frequencies[0]), not _timeframe(frequencies[1]).is_intraday
         if type(count) is not int or count < 1:
-            raise QueryError(f"bar_count is not a positive integer: {count!r:.80}")
+            raise QueryError(f"bar_count must be a positive integer, not {count!r:.80}")
         moment = _moment("dt", _time_of("dt", dt), is_daily=is_daily)
         return PortalQuestion(self._assets(assets), timeframe, field, moment, is_daily, count)
 
@@ -457,7 +457,7 @@ class BasePortal(ABC, Generic[S, F]):
         symbol = asset if isinstance(asset, str) else getattr(asset, "symbol", None)
         if not isinstance(symbol, str) or not symbol:
             raise QueryError(
-                f"not an asset: {asset!r:.80}; use a string or an object with .symbol",
+                f"invalid asset {asset!r:.80}; use a string or an object with .symbol",
                 hint="a number can be used only with an asset_finder",
             )
         return symbol

@@ -61,7 +61,7 @@ def get_schema_for_frequency(frequency: str) -> dict[str, pl.DataType]:
         QueryError: The frequency is neither of these.
     """
     if frequency not in _SCHEMAS:
-        raise QueryError(f"not a bundle frequency: {frequency!r}", hint="use daily or minute")
+        raise QueryError(f"unknown bundle frequency {frequency!r}", hint="use daily or minute")
     return dict(_SCHEMAS[frequency])
 
 

@@ -232,7 +232,7 @@ def register(
     """
     if not _NAME.fullmatch(name) or name in _OURS:
         hint = f"use lowercase letters, digits and _, and none of {', '.join(sorted(_OURS))}"
-        raise QueryError(f"{name!r:.80} is not a valid name for an indicator", hint=hint)
+        raise QueryError(f"invalid indicator name {name!r:.80}", hint=hint)
     global _registered
     own = Indicator(function, period, window or (lambda period: max(period, 1)), split_power)
     _registered = {**_registered, name: own}
@@ -259,5 +259,5 @@ def parse_indicator(text: str) -> IndicatorUse:
     period = int(match[2]) if match[2] else indicator.period
     if match[2] and not (indicator.period and 1 <= period <= MOST_BARS):
         bound = f"it must be from 1 to {MOST_BARS}" if indicator.period else f"{name} has none"
-        raise QueryError(f"the period of {text!r} is not valid", hint=bound)
+        raise QueryError(f"invalid period in {text!r}", hint=bound)
     return IndicatorUse(name, indicator, period)

@@ -219,7 +219,9 @@ def _refuse_worthless(good: BarTable, bad: tuple[BadRow, ...]) -> None:
         return
     if not are_prices(np.array([row.bar[1:5] for row in bad])).any():
         at = _when(bad[0].bar.stamp_ms)
-        raise QualityError(f"none of {len(bad)} rows has a usable price: {bad[0].reason} at {at}")
+        raise QualityError(
+            f"no row ({len(bad)} in all) has a usable price: {bad[0].reason} at {at}"
+        )
 
 
 def _refuse_misplaced(

@@ -11,6 +11,7 @@ from typing import Any
 from ..bundles.bundle import Bundle, BundleChange
 from ..data_manager import DataManager
 from ..errors import QualityError, QueryError
+from ..model.texts import counted
 from ..polars import pl
 from .adapter_settings import adapter_settings
 from .vendor_source import SourceAnswer, VendorDataSource, manager_like
@@ -131,7 +132,7 @@ class CSVDataSource(VendorDataSource):
         if self._config.missing_data_strategy == "fail":
             first = rows.row(0, named=True)
             raise QualityError(
-                f"csv: {len(rows)} rows have no price, the first for {first['symbol']} at "
+                f"csv: {counted(len(rows), 'row')} without a price, the first for {first['symbol']} at "
                 f"{first['timestamp']}",
                 hint="missing_data_strategy='skip' leaves them out",
             )

@@ -119,11 +119,13 @@ class SourceQuestion(NamedTuple):
                 f"symbols must be a list, not {symbols!r:.80}", hint=f"[{symbols!r:.80}]"
             )
         if odd := [one for one in symbols if not isinstance(one, str)]:
-            raise QueryError(f"not a symbol: {odd[0]!r:.80}; use a string such as 'AAPL'")
+            raise QueryError(f"invalid symbol {odd[0]!r:.80}; use a string such as 'AAPL'")
         try:
             bounds = pd.Timestamp(start), pd.Timestamp(end)
         except (ValueError, TypeError, OverflowError) as error:
-            raise QueryError(f"not times: {start!r:.40} to {end!r:.40}: {error}") from error
+            raise QueryError(
+                f"invalid start or end, {start!r:.40} to {end!r:.40}: {error}"
+            ) from error
         if not _plain(bounds[0]) <= _plain(bounds[1]):  # also rejects values that are not times
             raise QueryError(f"the start {start} is not before the end {end}")
         return cls(tuple(dict.fromkeys(symbols)), *bounds, Timeframe.parse(frequency))

@@ -90,7 +90,7 @@ class FrameCache:
         """
         if not _KEY.fullmatch(key):
             raise QueryError(
-                f"not a valid cache key: {key!r:.80}",
+                f"invalid cache key {key!r:.80}",
                 hint="use the 16 or 64 digits from generate_cache_key",
             )
         path = self._path(key)

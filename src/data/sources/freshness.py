@@ -445,7 +445,7 @@ def _ms(value: Any) -> int:
     except (ValueError, OverflowError):
         pass
     raise QueryError(
-        f"{value!r:.80} is not a time", hint="use UTC seconds, a datetime or a pandas Timestamp"
+        f"invalid time {value!r:.80}", hint="use UTC seconds, a datetime or a pandas Timestamp"
     )
 
 
@@ -458,7 +458,7 @@ def _seconds(value: Any) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value < float("inf"):
         raise QueryError(
-            f"ttl_seconds {value!r:.80} is not a number of seconds", hint="such as 3600"
+            f"invalid ttl_seconds {value!r:.80}", hint="use a number of seconds such as 3600"
         )
     return float(value)
 

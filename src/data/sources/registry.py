@@ -83,7 +83,7 @@ class DataSourceRegistry:
         key = name.strip().lower() if isinstance(name, str) else ""
         if not _NAME.fullmatch(key) or key in _HOMES or vendor_of(key):
             raise QueryError(
-                f"{name!r:.80} is not a valid name for a source",
+                f"invalid source name {name!r:.80}",
                 hint="use letters, digits, _ . and -, but not the name of a vendor",
             )
         lacking = [one for one in _METHODS if not callable(getattr(source_class, one, None))]

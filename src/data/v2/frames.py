@@ -10,6 +10,7 @@ from ..errors import QualityError, QueryError, ResponseFormatError
 from ..model.bars import PRICES
 from ..model.instant import DAY_MS, day_ms, iso, to_ms
 from ..model.interchange import to_polars
+from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 
@@ -112,7 +113,7 @@ def checked_prices(
     outside = stamps.filter((stamps < first - begun) | (stamps > last))
     if len(outside):
         raise ResponseFormatError(
-            f"{source} returned {len(outside)} rows outside {iso(first)} to {iso(last)}, first "
+            f"{source} returned {counted(len(outside), 'row')} outside {iso(first)} to {iso(last)}, first "
             f"{iso(int(outside[0]))}",
             provider=source,
         )

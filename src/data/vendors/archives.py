@@ -157,7 +157,9 @@ def _lines(packed: bytes, url: str) -> list[str]:
         with zipfile.ZipFile(io.BytesIO(packed)) as opened:
             inside = opened.infolist()
             if len(inside) != 1 or inside[0].file_size > LARGEST:
-                raise ResponseFormatError(f"{_leaf(url)} does not contain one file of normal size")
+                raise ResponseFormatError(
+                    f"{_leaf(url)} must contain exactly one file of up to {LARGEST:,} bytes"
+                )
             if inside[0].flag_bits & _ENCRYPTED or inside[0].compress_type not in _PACKED:
                 raise ResponseFormatError(f"{_leaf(url)} is encrypted, or compressed unusually")
             if (named := inside[0].filename.rpartition(".")[0]) not in _leaf(url):

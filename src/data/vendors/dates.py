@@ -37,7 +37,7 @@ def amount(value: Any) -> float:
         ValueError, TypeError: The value is not numeric.
     """
     if isinstance(value, bool):
-        raise TypeError("a boolean instead of a number")
+        raise TypeError("expected a number, not a boolean")
     return float(value)
 
 
@@ -48,7 +48,7 @@ def label(value: Any) -> int:
         ValueError, TypeError: The value is not numeric.
     """
     if isinstance(value, bool):
-        raise TypeError("a boolean instead of a time")
+        raise TypeError("expected a time, not a boolean")
     return int(value)
 
 
@@ -59,7 +59,7 @@ def list_of(value: Any) -> list[Any]:
         TypeError: The value is not a list. Even an empty string or mapping does not mean "no rows".
     """
     if not isinstance(value, list):
-        raise TypeError(f"a {type(value).__name__}, not a list of rows")
+        raise TypeError(f"expected a list of rows, not {type(value).__name__}")
     return value
 
 

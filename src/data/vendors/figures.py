@@ -147,9 +147,7 @@ class FiguresDownloader(BaseDataDownloader):
             raise CapabilityError(f"{self.name} does not serve {query.measure} for {kind}")
         if served.periods and label not in served.periods:
             periods = " ".join(served.periods)
-            raise CapabilityError(
-                f"{self.name} serves {query.measure} every {periods}, not {label}"
-            )
+            raise CapabilityError(f"{self.name} has {query.measure} every {periods}, not {label}")
         if served.depth_days and query.span.start < query.now_ms - served.depth_days * DAY_MS:
             raise CapabilityError(
                 f"{self.name} serves {query.measure} only for the last {served.depth_days} days"

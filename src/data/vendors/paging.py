@@ -254,7 +254,7 @@ def read_page(
     with format_errors(vendor.name, "bars"):
         page = vendor.parse_bars(response, query)
         if not isinstance(page.cursor, str | None):
-            raise TypeError(f"the next page is a {type(page.cursor).__name__}")
+            raise TypeError(f"the page cursor is a {type(page.cursor).__name__}, not a string")
         return page, BarTable.from_bars(page.bars)
 
 

@@ -87,7 +87,7 @@ def raw_options(vendor: str, names: Iterable[str], options: Mapping[str, Any]) -
     if adjustment not in (None, *ADJUSTMENTS):
         raise QueryError(f"unknown adjustment {adjustment!r}", hint=f"use one of {ADJUSTMENTS}")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise QueryError(f"limit is not a number of bars: {limit!r}", hint="use an integer from 1")
+        raise QueryError(f"invalid limit {limit!r}", hint="use a positive number of bars")
     return RawOptions(adjustment, limit)
 
 

@@ -222,7 +222,7 @@ def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> L
     """
     numbers = tuple(values)
     if bool in map(type, numbers):
-        raise TypeError("the value is true or false, not a number")
+        raise TypeError("expected a number, not true or false")
     o, h, low, c, volume = map(float, numbers)
     if isnan(volume):
         raise ValueError("the bar has no volume")

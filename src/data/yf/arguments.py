@@ -110,7 +110,7 @@ class Asked:
         if not isinstance(period, str) or not (
             period in ("ytd", "max") or _PERIOD.fullmatch(period)
         ):
-            raise BadRangeError(f"not a period: {period!r}; use {_PERIODS}")
+            raise BadRangeError(f"invalid period {period!r}; use {_PERIODS}")
         if self.start and self.end:
             raise BadRangeError("period, start and end cannot be combined; omit one of them")
         if period == "ytd" and (self.start or self.end):
@@ -254,7 +254,7 @@ def _moment(value: Any, zone: ZoneInfo) -> datetime:
             value = datetime.combine(value, time())
     except (TypeError, ValueError, OverflowError) as error:
         raise BadRangeError(
-            f"not a start or end: {value!r:.80}; use YYYY-MM-DD, a date or a datetime"
+            f"invalid start or end {value!r:.80}; use YYYY-MM-DD, a date or a datetime"
         ) from error
     moment: datetime = value.to_pydatetime(warn=False) if isinstance(value, pd.Timestamp) else value
     return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)

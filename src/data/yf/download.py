@@ -107,7 +107,7 @@ def download(
     refuse("session", session is not None, SESSION)
     by_ticker = str(group_by).lower() == "ticker"  # any case is accepted by yfinance
     if not by_ticker and group_by != "column":
-        raise QueryError(f"group_by {group_by!r} is not one of column, ticker")
+        raise QueryError(f"unknown group_by {group_by!r}; use column or ticker")
     options = (bool(prepost), bool(actions), bool(auto_adjust), bool(repair), bool(keepna))
     asked = Asked(interval, period, start, end, *options, bool(rounding), timeout)
     names = symbols_of(tickers)

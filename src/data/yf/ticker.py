@@ -283,7 +283,7 @@ class FastInfo(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._KEYS and key not in map(_snake, self._KEYS):
-            raise KeyError(f"{key!r} is not one of {', '.join(self._KEYS)}")
+            raise KeyError(f"unknown key {key!r}; use one of {', '.join(self._KEYS)}")
         return getattr(self, _snake(key))
 
     def toJSON(self, indent: int = 4) -> str:  # noqa: N802 - the name in yfinance
@@ -536,7 +536,9 @@ class Tickers:
         """Return the bars for all tickers; for the arguments, see :func:`download`."""
         unknown = set(kwargs) - {"ignore_tz", "back_adjust", "keepna", "rounding", "session"}
         if unknown:
-            raise QueryError(f"unknown arguments: {', '.join(sorted(unknown))}")
+            raise QueryError(
+                f"unknown argument{'s' if len(unknown) > 1 else ''}: {', '.join(sorted(unknown))}"
+            )
         return download(
             self.symbols,
             start,

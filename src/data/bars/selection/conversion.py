@@ -168,8 +168,8 @@ class _Made:
         table = merge(bars.with_whole_volumes(), self._running(bars))
         if not len(table):
             raise NoDataError(
-                f"{self.fetched.vendor} has no complete set of {self.conversion.source} bars for "
-                f"any {self.conversion.target} bar",
+                f"{self.fetched.vendor} does not have enough {self.conversion.source} bars to build "
+                f"a single {self.conversion.target} bar",
                 provider=self.fetched.vendor,
                 symbol=self.query.instrument.symbol,
             )

@@ -254,7 +254,7 @@ class CacheFolder:
         """
         if not 0 <= max_age_days < math.inf:
             raise QueryError(
-                f"max_age_days is {max_age_days!r}, but must be a number of days",
+                f"max_age_days is {max_age_days!r}, but must be 0 or more days",
                 hint="0 means everything not updated just now",
             )
         oldest = self._clock.now_ms() - round(max_age_days * DAY_MS)
@@ -418,7 +418,7 @@ def _places(
     """Return the folder and its size limit; the configuration is read only for missing arguments."""
     if max_size_gb is not None and not 0 <= max_size_gb < math.inf:
         raise ConfigError(
-            f"max_size_gb is {max_size_gb!r}, but must be a number of gigabytes", hint="0: no limit"
+            f"max_size_gb is {max_size_gb!r}, but must be 0 or more gigabytes", hint="0: no limit"
         )
     if cache_dir and max_size_gb is not None:
         folder = named_path(cache_dir, "cache_dir", working_dir())

@@ -230,7 +230,7 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None 
     except (ResponseFormatError, ValueError, zlib.error) as exc:
         raise CorruptEntryError(f"{path}: not a readable year file: {exc}") from exc
     if not _plausible(table.stamps, timeframe):
-        raise CorruptEntryError(f"{path}: its bars are not {timeframe} bars")
+        raise CorruptEntryError(f"{path} does not contain {timeframe} bars")
     return _own_stamps(table, timeframe, int(path.name[:4]) if year is None else year)
 
 

@@ -193,7 +193,7 @@ class ColumnarFile:
             for block in unknown.tolist():
                 checksum = crc32(values[block * BLOCK : (block + 1) * BLOCK].data)
                 if checksum != self._checksums[place, block]:
-                    raise DamagedColumnsError(f"block {block} of {name}")
+                    raise DamagedColumnsError(f"wrong checksum for block {block} of {name}")
         self._sound[unknown] = True
 
     def verify_tail(self, first: int) -> None:
@@ -205,7 +205,7 @@ class ColumnarFile:
         crc32 = summing(8 * (self.head.rows - first) * len(self._columns))
         for name, values in self._columns.items():
             if crc32(values[first:].data) != self.head.tails.get(name):
-                raise DamagedColumnsError(f"the end of {name}")
+                raise DamagedColumnsError(f"wrong checksum for the end of {name}")
         self._sound_tail = True
 
 

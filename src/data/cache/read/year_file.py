@@ -125,7 +125,7 @@ def open_year(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearFile |
         return _without_data(meta)
     try:
         if meta is None:
-            raise MismatchError("there are data but no metadata")
+            raise MismatchError("there is data but no metadata")
         return _matching(lane, year, meta, handle)
     except FormatVersionError as exc:
         raise lane.newer(year, exc) from exc
@@ -174,7 +174,7 @@ def check_members(members: list[tuple[int, Member]], state: YearState, *, most_r
     """
     end = members[-1][0] + len(members[-1][1].raw) if members else 0
     if end != state.size:
-        raise MismatchError(f"it is intact up to byte {end} of {state.size}")
+        raise MismatchError(f"it is intact only up to byte {end} of {state.size}")
     at, head = members[-1]
     stamps = [
         stamp for _, m in members for stamp in (m.header.first, m.header.last) if stamp is not None
@@ -183,9 +183,9 @@ def check_members(members: list[tuple[int, Member]], state: YearState, *, most_r
     facts = (head.digest, at, rows, stamps[0] if stamps else None, stamps[-1] if stamps else None)
     recorded = (state.head, state.head_at, state.rows, state.first, state.last)
     if facts != recorded or members[0][1].columns != state.columns:
-        raise MismatchError("its members are not the recorded ones")
+        raise MismatchError("its members differ from the recorded ones")
     if rows > most_rows:
-        raise MismatchError(f"it claims {rows} bars")
+        raise MismatchError(f"it claims {rows} bars; at most {most_rows} are possible")
 
 
 def rows_behind(

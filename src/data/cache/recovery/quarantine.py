@@ -226,7 +226,7 @@ def _checked(table: Iterator[list[str]]) -> list[tuple[str, ...]]:
 def _check_width(rows: Sequence[Sequence[str]]) -> None:
     wrong = set(map(len, rows)) - {len(_HEADER)}
     if wrong:
-        raise ValueError(f"a row of {min(wrong)} cells")
+        raise ValueError(f"a row has {min(wrong)} cells; expected {len(_HEADER)}")
 
 
 def years_with_rows(lane: SeriesFiles) -> list[int]:

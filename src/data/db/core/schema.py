@@ -30,6 +30,7 @@ from ...disk.database import check_places, copy_whole, make_empty
 from ...disk.files import Disk
 from ...errors import DatabaseError, SchemaError
 from ...forks import renew_after_fork
+from ...model.texts import counted
 from .base import SCHEMA
 from .engine import for_work, typed_errors
 from .settings import may_drop_tables
@@ -321,8 +322,8 @@ class Schema:
             orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
             if orphans:
                 raise SchemaError(
-                    f"changing the tables of {self._url} would leave {len(orphans):,} rows that "
-                    f"refer to missing rows, the first in {orphans[0][0]}; nothing was changed"
+                    f"changing the tables of {self._url} would leave {counted(len(orphans), 'row')} with "
+                    f"references to missing rows, the first in {orphans[0][0]}; nothing was changed"
                 )
 
     def drop_all_tables(self) -> None:

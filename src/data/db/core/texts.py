@@ -43,7 +43,7 @@ def checked_text(value: Any, most: int = LONGEST, what: str = "a string") -> str
             surrogate.
     """
     if not isinstance(value, str):
-        raise QueryError(f"{what} is a {type(value).__name__}", hint="use a string")
+        raise QueryError(f"{what} must be a string, not {type(value).__name__}")
     if len(value) > most:
         raise QueryError(
             f"{what} is too long: {len(value):,} characters", hint=f"use at most {most:,}"
@@ -78,11 +78,11 @@ def key(value: Any) -> int | str:
         QueryError: The value is neither a string of 1 to 255 characters nor a non-negative integer.
     """
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise QueryError(f"not a record key: {value!r:.80}", hint="use a string or an integer")
+        raise QueryError(f"invalid record key {value!r:.80}", hint="use a string or an integer")
     text = checked_text(str(value), _LONGEST_KEY, "a key")
     if not text or (isinstance(value, int) and value < 0):
         raise QueryError(
-            f"not a record key: {value!r:.80}",
+            f"invalid record key {value!r:.80}",
             hint="use a non-empty string, or a non-negative integer",
         )
     is_number = text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")

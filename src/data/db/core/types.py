@@ -76,7 +76,7 @@ def exact_decimal(value: Any) -> Decimal:
     """
     if isinstance(value, bool) or not isinstance(value, Decimal | int):
         raise DatabaseError(
-            f"not an exact decimal: {value!r}",
+            f"expected an exact decimal, not {value!r}",
             hint="use a Decimal made from text; a float has already lost digits",
         )
     number = Decimal(value)
@@ -106,7 +106,7 @@ class UtcInstant(TypeDecorator[datetime]):
         if value is None:
             return None
         if not isinstance(value, datetime):
-            raise DatabaseError(f"not a datetime: {value!r}", hint="use a datetime")
+            raise DatabaseError(f"expected a datetime, not {value!r}")
         try:
             # Recreated, because the engines would drop the nanoseconds of a Timestamp
             # differently.
@@ -114,7 +114,7 @@ class UtcInstant(TypeDecorator[datetime]):
             return plain.replace(tzinfo=UTC) if plain.tzinfo is None else plain.astimezone(UTC)
         except (OverflowError, ValueError) as exc:
             raise DatabaseError(
-                f"not a datetime between the years 1 and 9999 in UTC: {value!r}"
+                f"the datetime {value!r} is outside the years 1 to 9999 in UTC"
             ) from exc
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:

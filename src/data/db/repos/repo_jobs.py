@@ -719,20 +719,20 @@ def _job_type(value: JobType | str) -> str:
             "an alert cannot be stored as a schedule", hint="use the functions for alerts"
         )
     if value not in allowed:
-        raise QueryError(f"not a job type: {value!r:.80}", hint=f"use one of {', '.join(allowed)}")
+        raise QueryError(f"unknown job type {value!r:.80}", hint=f"use one of {', '.join(allowed)}")
     return str(value)
 
 
 def _status(value: RunStatus | str) -> str:
     if value not in _STATUSES:
         hint = f"use one of {', '.join(_STATUSES)}"
-        raise QueryError(f"not a run status: {value!r:.80}", hint=hint)
+        raise QueryError(f"unknown run status {value!r:.80}", hint=hint)
     return str(value)
 
 
 def _days(days: int) -> int:
     if isinstance(days, bool) or not isinstance(days, int) or not 0 < days < 100_000:
-        raise QueryError(f"not a number of days: {days!r:.80}; use a positive integer")
+        raise QueryError(f"invalid number of days {days!r:.80}; use an integer from 1 to 99999")
     return days
 
 
@@ -755,4 +755,4 @@ def document(value: Any, what: str) -> dict[str, Any]:
 
 
 def _no_number(text: str) -> float:
-    raise ValueError(f"not a JSON number: {text}")
+    raise ValueError(f"{text} is not allowed in JSON")

@@ -82,7 +82,7 @@ class FeedbackRepo(Repository):
     def set_status(self, feedback_id: int, status: str) -> bool:
         """Set a status: ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
         if status not in _STATUSES:
-            raise QueryError(f"status {status!r:.80} is not one of {', '.join(_STATUSES)}")
+            raise QueryError(f"unknown status {status!r:.80}; use one of {', '.join(_STATUSES)}")
         own = TelegramFeedback.id == feedback_id
         row = locked(self.s, select(TelegramFeedback).where(own)).one_or_none()
         if row is not None:
@@ -191,6 +191,6 @@ def _moment(value: str | datetime, *, is_end: bool = False) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError) as exc:
-        raise QueryError(f"not an ISO date or time: {value!r:.80}") from exc
+        raise QueryError(f"invalid ISO date or time {value!r:.80}") from exc
     is_day = is_end and len(value) == 10
     return moment + timedelta(days=1, microseconds=-1) if is_day else moment

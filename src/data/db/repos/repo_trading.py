@@ -160,7 +160,7 @@ class PositionsRepo(Repository):
                 the other direction.
         """
         if direction not in DIRECTIONS:
-            raise QueryError(f"not a direction: {direction!r:.80}; use {' or '.join(DIRECTIONS)}")
+            raise QueryError(f"unknown direction {direction!r:.80}; use {' or '.join(DIRECTIONS)}")
         own = {"bot_id": key(bot_id), "trade_type": trade_type, "symbol": symbol}
         claim(
             self.s,
@@ -230,7 +230,7 @@ class PositionsRepo(Repository):
         """
         verb = action.lower() if isinstance(action, str) else action
         if verb not in ACTIONS:
-            raise QueryError(f"not an action: {action!r:.80}; use {' or '.join(ACTIONS)}")
+            raise QueryError(f"unknown action {action!r:.80}; use {' or '.join(ACTIONS)}")
         quantity = exact(qty, "quantity", is_above_0=True)
         paid = exact(price, "price", is_above_0=True)
         cost = exact(commission, "commission")
@@ -313,7 +313,7 @@ class PositionsRepo(Repository):
         elif action_type == "dividend":
             by = exact(amount, "amount", is_above_0=True)
         else:
-            raise QueryError(f"not a type of action: {action_type!r:.80}; use split or dividend")
+            raise QueryError(f"unknown type of action {action_type!r:.80}; use split or dividend")
         name, now = f"{ex_date} {action_type}", self.now()
         may_concern = or_(Position.status == "open", Position.closed_at >= from_ms(begin))
         query = select(Position).where(Position.symbol == symbol, may_concern)
@@ -849,7 +849,9 @@ def _ratio(ratio: Any) -> Fraction:
             hint="use a number such as 4, or a fraction such as 1/10",
         ) from exc
     if value <= 0 or len(str(value)) > 1_000:
-        raise QueryError(f"ratio {ratio!r:.80} is not above 0")
+        raise QueryError(
+            f"ratio must be above 0 and at most 1,000 characters long, not {ratio!r:.80}"
+        )
     return value
 
 

@@ -249,11 +249,13 @@ class VerificationRepo(Repository):
         checked_text(code, 64, "a code")
         if len(code) < 6 or not code.isprintable():
             raise QueryError(
-                "not a code of at least six printable characters",
+                "a code must consist of at least six printable characters",
                 hint="new_verification_code() creates one",
             )
         if isinstance(sent_time, bool) or not isinstance(sent_time, int):
-            raise QueryError(f"sent_time is not an integer number of seconds: {sent_time!r:.80}")
+            raise QueryError(
+                f"sent_time must be an integer number of seconds, not {sent_time!r:.80}"
+            )
         now = self.clock.now_ms() // 1000
         if not 0 <= sent_time <= now + _SKEW_S:
             raise QueryError(f"sent_time {sent_time} is in the future, or before 1970")
@@ -370,7 +372,7 @@ def checked_id(external_id: str | int) -> str:
     text = checked_text(str(external_id) if is_number else external_id, 255, "an identity")
     if not text or not text.isprintable():
         raise QueryError(
-            f"not a user's identity: {external_id!r:.80}",
+            f"invalid user identity {external_id!r:.80}",
             hint="use an integer or a printable string of 1 to 255 characters",
         )
     return text
@@ -387,7 +389,7 @@ def checked_email(email: str) -> str:
     """
     if not isinstance(email, str) or not _EMAIL.fullmatch(email) or ".." in email:
         raise QueryError(
-            f"not an e-mail address: {email!r:.80}", hint="use a form such as name@example.com"
+            f"invalid e-mail address {email!r:.80}", hint="use a form such as name@example.com"
         )
     return email.lower()
 
@@ -400,10 +402,10 @@ def _checked(name: str, value: Any) -> Any:
     if name in _COUNTS:
         is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
         if value is not None and not is_count:
-            raise QueryError(f"{name} is not an integer from 0 to {_MOST:,}: {value!r:.80}")
+            raise QueryError(f"{name} must be an integer from 0 to {_MOST:,}, not {value!r:.80}")
         return value
     if name == "language":
         if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
-            raise QueryError(f"not a language code: {value!r:.80}", hint="use a code such as en")
+            raise QueryError(f"invalid language code {value!r:.80}", hint="use a code such as en")
         return value
     return None if value is None else checked_email(value)

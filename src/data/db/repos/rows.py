@@ -73,7 +73,7 @@ def exact(value: Any, what: str, *, is_above_0: bool = False) -> Decimal:
     except (InvalidOperation, ValueError, DatabaseError) as exc:
         raise QueryError(f"{what} is not a number: {value!r:.80}", hint="use a Decimal") from exc
     if is_above_0 and number <= 0:
-        raise QueryError(f"{what} {value!r:.80} is not above 0")
+        raise QueryError(f"{what} must be above 0, not {value!r:.80}")
     return number
 
 
@@ -84,7 +84,7 @@ def flag(name: str, value: Any) -> bool:
         QueryError: The value is not a bool.
     """
     if not isinstance(value, bool):
-        raise QueryError(f"{name} {value!r:.80} is neither True nor False")
+        raise QueryError(f"{name} must be True or False, not {value!r:.80}")
     return value
 
 
@@ -112,5 +112,5 @@ def page(limit: int, offset: int = 0) -> tuple[int, int]:
     """
     for name, value in {"limit": limit, "offset": offset}.items():
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-            raise QueryError(f"{name} is not a non-negative integer: {value!r:.80}")
+            raise QueryError(f"{name} must be a non-negative integer, not {value!r:.80}")
     return limit, offset

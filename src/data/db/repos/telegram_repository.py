@@ -504,7 +504,7 @@ class TelegramRepository(Repository):
         """Remove logged commands and feedback older than the given days; return the number removed."""
         if not 0 < audit_days < 100_000 or not 0 < feedback_days < 100_000:
             days = f"audit_days {audit_days}, feedback_days {feedback_days}"
-            raise QueryError(f"not numbers of days: {days}; use 1 to 99999")
+            raise QueryError(f"invalid number of days ({days}); use 1 to 99999")
         now = self.now()
         audits = CommandAuditRepo(self.s).delete_before(now - timedelta(days=audit_days))
         return audits + FeedbackRepo(self.s).delete_before(now - timedelta(days=feedback_days))
@@ -516,5 +516,5 @@ def _status(profile: dict[str, Any]) -> dict[str, Any]:
 
 def _limit(key: str) -> str:
     if key not in LIMITS:
-        raise QueryError(f"unknown limit: {key!r:.80}", hint=f"use one of {', '.join(LIMITS)}")
+        raise QueryError(f"unknown limit {key!r:.80}", hint=f"use one of {', '.join(LIMITS)}")
     return key

@@ -145,9 +145,9 @@ def _event(row: _Row, name: str) -> SymbolBoundary:
     day, kind, symbol = row.day("date"), row.text("type").lower(), row.symbol("symbol")
     assert day is not None  # a required cell
     if kind not in CHANGE_TYPES:
-        raise QueryError(f"not a type: {kind!r:.40}; use one of {', '.join(CHANGE_TYPES)}")
+        raise QueryError(f"unknown type {kind!r:.40}; use one of {', '.join(CHANGE_TYPES)}")
     if (kind == "delisting") == bool(row.text("successor", needed=False)):
-        word = "has a" if kind == "delisting" else "needs a"
+        word = "cannot have a" if kind == "delisting" else "needs a"
         raise QueryError(f"a {kind} {word} successor")
     successor = "" if kind == "delisting" else row.symbol("successor")
     if successor == symbol:

@@ -115,7 +115,7 @@ class _Frame:
         wrong = [one for one in times if not isinstance(one, date) or one != one]
         if wrong or (name is None and self._is_polars):
             raise QueryError(
-                f"{len(wrong)} of {len(df)} rows have no valid time, such as {wrong[:1]!r:.60}",
+                f"rows without a valid time: {len(wrong)} of {len(df)}, such as {wrong[:1]!r:.60}",
                 hint=f"add a column {' or '.join(_TIMES[:2])} with dates or datetimes",
             )
         stamps: Stamps = np.array(times, dtype="M8[ms]").astype(np.int64)

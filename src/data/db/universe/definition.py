@@ -58,7 +58,7 @@ class UniverseDefinition:
         """
         if self.type not in TYPES:
             raise UniverseError(
-                f"not a type of universe: {self.type!r:.80}", hint=f"use one of {', '.join(TYPES)}"
+                f"unknown universe type {self.type!r:.80}", hint=f"use one of {', '.join(TYPES)}"
             )
         if not isinstance(self.description, str):
             raise UniverseError("the description of a universe must be a string")
@@ -83,7 +83,7 @@ def check_filters(filters: Mapping[str, Any]) -> None:
     for name, value in filters.items():
         if name not in FILTERS:
             raise UniverseError(
-                f"not a filter: {name!r:.80}", hint=f"use one of {', '.join(FILTERS)}"
+                f"unknown filter {name!r:.80}", hint=f"use one of {', '.join(FILTERS)}"
             )
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if name in _NUMBERS and not (is_number and math.isfinite(value) and value >= 0):
@@ -107,11 +107,11 @@ def check_name(name: object) -> str:
     """
     if not isinstance(name, str) or not name or name != name.strip() or len(name) > _LONGEST_NAME:
         raise UniverseError(
-            f"not a valid name: {name!r:.120}; use 1 to {_LONGEST_NAME} characters without "
+            f"invalid name {name!r:.120}; use 1 to {_LONGEST_NAME} characters without "
             "spaces around them"
         )
     if printable(name) != name or not name.isprintable():
         raise UniverseError(
-            f"not a valid name: {name!r:.120}; it contains characters that cannot be printed"
+            f"invalid name {name!r:.120}; it contains characters that cannot be printed"
         )
     return name

@@ -343,7 +343,7 @@ class _Reader:
         day = read_day(text)
         if day is None:
             counted = _counted_day(text, is_of_time=True)
-            what = f"not a date: {text!r:.80}" if text else "the date is missing"
+            what = f"invalid date {text!r:.80}" if text else "the date is missing"
             if counted is not None:
                 what += f" (as a number, it counts to {counted})"
             raise _error(self.title, line, what, "use a form such as 2025-07-08 or July 9, 2025")

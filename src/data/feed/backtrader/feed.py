@@ -156,7 +156,7 @@ def localizing(zone: str | tzinfo | None) -> tzinfo | None:
         return LocalizingZone(ZoneInfo(zone))
     except (ZoneInfoNotFoundError, ValueError) as exc:
         raise ConfigError(
-            f"not a time zone: {zone!r}", hint="use a name such as UTC or America/New_York"
+            f"unknown time zone {zone!r}", hint="use a name such as UTC or America/New_York"
         ) from exc
 
 

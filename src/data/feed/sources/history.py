@@ -304,7 +304,7 @@ def check_lookback(count: object) -> None:
     """
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST:
         raise ConfigError(
-            f"not a lookback_bars value: {count!r}", hint=f"use an integer from 1 to {_MOST:,}"
+            f"invalid lookback_bars {count!r}", hint=f"use an integer from 1 to {_MOST:,}"
         )
 
 

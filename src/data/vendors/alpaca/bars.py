@@ -164,7 +164,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         """
         body, symbol = response.json(), self.spelled(query.instrument)
         if body["bars"] and symbol not in body["bars"]:
-            raise ValueError(f"bars for {', '.join(body['bars'])[:40]}")
+            raise ValueError(f"the bars are for {', '.join(body['bars'])[:40]}")
         is_day = not query.timeframe.is_intraday
         rows = list_of(body["bars"].get(symbol, []))
         bars = [read_bar(row, is_day=is_day) for row in rows]

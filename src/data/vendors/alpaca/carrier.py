@@ -45,9 +45,7 @@ def _ask(session: CarrierSession, request: HttpRequest) -> None:
     """Send a request through a client; its errors are ignored, as this library checks the response."""
     parts = _ADDRESS.fullmatch(request.url)
     if parts is None:
-        raise ResponseFormatError(
-            f"{where(request.url)} is not an address that alpaca-py can reach"
-        )
+        raise ResponseFormatError(f"alpaca-py cannot use the address {where(request.url)}")
     base, version, path = parts.groups()
     keys = request.secret_headers
     # This is the only one of its modules that loads neither pandas nor the streams.

@@ -107,7 +107,7 @@ class AlpacaStream(KeyedStream):
 def _bar(m: dict[str, Any]) -> tuple[Topic, LiveBar]:
     time = m["t"]
     if time[19:].strip(".0123456789") != "Z":
-        raise ValueError("a time that is not in UTC")
+        raise ValueError("the time is not in UTC")
     stamp = to_ms(datetime.fromisoformat(time[:19]))  # cuts off the nanoseconds
     return topic_of(m["S"], "1m"), bar_of(stamp, (m[name] for name in "ohlcv"))
 

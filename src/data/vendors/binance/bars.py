@@ -292,7 +292,7 @@ class BinanceDataDownloader(FiguresDownloader):
         figures = []
         for row in rows:
             if row.get("symbol", row.get("pair")) not in names:
-                raise ResponseFormatError(f"{query.measure} for a future other than {contract}")
+                raise ResponseFormatError(f"{query.measure} are for a future other than {contract}")
             stamp = int(row["fundingTime" if query.measure is FUNDING else "timestamp"])
             values = tuple(float(row[column]) for column in query.measure.columns)
             figures.append(Figure(stamp - stamp % SECOND_MS, values))

@@ -60,5 +60,5 @@ def _split(url: str) -> tuple[str, str, str]:
     base, mark, rest = url.partition("/api/")
     version, slash, path = rest.partition("/")
     if not (mark and slash and urlsplit(base).hostname):
-        raise ResponseFormatError(f"{where(url)} is not an address that python-binance can reach")
+        raise ResponseFormatError(f"python-binance cannot use the address {where(url)}")
     return f"{base}/api", version, path

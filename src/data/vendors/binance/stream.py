@@ -134,7 +134,7 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
     if volume != volume:  # true for NaN, without a function call
         raise ValueError("the bar has no volume")
     if k["o"] is True or k["h"] is True or k["l"] is True or k["c"] is True:
-        raise TypeError("true instead of a number")
+        raise TypeError("expected a number, not true")
     # Same result as `LiveBar(...)`, at a third of the cost.
     bar = tuple.__new__(
         LiveBar,

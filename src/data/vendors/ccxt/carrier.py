@@ -199,7 +199,9 @@ class CcxtCarrier:
             if len(kinds) > 1 or (lengths and lengths != {usual}) or type(None) in kinds:
                 raise ResponseFormatError(f"{self._exchange} returned incomplete rows")
             if lengths and usual < _FEWEST_VALUES:
-                raise ResponseFormatError(f"{self._exchange} returned rows with {usual} values")
+                raise ResponseFormatError(
+                    f"{self._exchange} returned rows with too few values: {usual}"
+                )
 
     def _of(self, url: str) -> Any:
         """Return this thread's exchange object for the host of ``url``."""

@@ -147,7 +147,9 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
             later - one for one, later in pairwise(sorted({s for s in stamps if not s % step}))
         }
         if min(lengths, default=step) != step:
-            raise ResponseFormatError(f"bars of {min(lengths)} ms instead of {query.timeframe}")
+            raise ResponseFormatError(
+                f"bars are {min(lengths)} ms long instead of {query.timeframe}"
+            )
         bars = []
         for stamp, (_, *prices) in zip(stamps, rows, strict=True):
             opened, high, low, close = map(amount, prices)

@@ -119,7 +119,9 @@ class FinnhubDataDownloader(BaseDataDownloader):
         if body["s"] == "no_data":
             return BarPage(())
         if body["s"] != "ok":
-            raise ResponseFormatError(f"the status in the response is {str(body['s'])[:20]!r}")
+            raise ResponseFormatError(
+                f"the status in the response is {str(body['s'])[:20]!r}, not 'ok'"
+            )
         rows = zip(*(list_of(body[name]) for name in _COLUMNS), strict=True)
         bars = []
         for at, *values in rows:

@@ -103,6 +103,6 @@ class FinnhubStream(KeyedStream):
 def _trade(row: dict[str, Any]) -> list[StreamEvent]:
     price, size = row["p"], row["v"]
     if price is True or size is True:
-        raise TypeError("true instead of a number")
+        raise TypeError("expected a number, not true")
     symbol = topic_of(row["s"], "").symbol
     return [TradeSeen(symbol, Trade(int(row["t"]), float(price), float(size)))]

@@ -337,7 +337,9 @@ class LocalDataDownloader(BaseDataDownloader):
             try:
                 # Decimal commas in a comma-separated file would shift every value after the first.
                 if any(row[len(header) :]):
-                    raise ValueError(f"{len(row)} fields in a row, but {len(header)} columns")
+                    raise ValueError(
+                        f"a row has {len(row)} fields, but there are {len(header)} columns"
+                    )
                 bar = self._bar(row, places, query.timeframe, calendar)
             except (ValueError, IndexError, OverflowError) as exc:
                 raise ResponseFormatError(f"{name} line {number}: {str(exc)[:100]}") from exc
@@ -451,7 +453,7 @@ def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
     try:
         return float(text) if text else NAN
     except ValueError:
-        raise ValueError(f"the column {name!r} contains {text[:40]!r}") from None
+        raise ValueError(f"the column {name!r} contains {text[:40]!r}, not a number") from None
 
 
 def _name(response: HttpResponse) -> str:
