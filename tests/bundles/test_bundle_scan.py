@@ -283,8 +283,8 @@ def test_rows_without_a_symbol_have_their_number(tmp_path: Path) -> None:
         ("days", {"symbols": ["\ud800\x1b[2J"]}, QueryError, r"\\ud800\\x1b"),
         ("days", {"symbols": list(map(str, range(9)))}, QueryError, "and 4 more symbols"),
         ("days", {"start": "2023-02-01", "end": "2023-01-01"}, BadRangeError, "after the end"),
-        ("days", {"start": "yesterday-ish"}, BadRangeError, "not a time"),
-        ("days", {"end": object()}, BadRangeError, "not a time"),
+        ("days", {"start": "yesterday-ish"}, BadRangeError, "invalid time"),
+        ("days", {"end": object()}, BadRangeError, "invalid time"),
         ("days", {"frequency": "hourly"}, QueryError, "not a bundle frequency"),
     ],
 )
