@@ -345,7 +345,7 @@ class TestReading:
         freq = {"1M": "MS", "1m": "min", "1h": "h"}[frame]
         path = older_file(tmp_path / "x", bars("2025-01-01", count, freq), 2025)
         other = Timeframe.parse("1m") if frame == "1M" else DAYS
-        with pytest.raises(CorruptEntryError, match="are not"):
+        with pytest.raises(CorruptEntryError, match="does not contain"):
             read_legacy(Disk(), path, other)
 
     def test_times_of_two_offsets_are_of_one_clock(self, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_an_unknown_name_is_refused_with_the_list(name: str, capsys: Printed) ->
 def test_an_unknown_break_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
     monkeypatch.setenv("ONETAPE_PROVE_BREAK", "everything")
     assert main(["prove"]) == 2
-    assert "one of: killed" in capsys.readouterr().err
+    assert "use one of killed" in capsys.readouterr().err
 
 
 def test_without_a_port_it_says_so(

@@ -112,14 +112,14 @@ def test_the_bar_in_which_a_range_begins_is_part_of_it(
     timeframe: str, first: date, bounds: Any
 ) -> None:
     assert checked(stamped([first], "date"), timeframe, bounds)["date"].to_list() == [first]
-    with pytest.raises(DataError, match="1 rows outside"):
+    with pytest.raises(DataError, match="1 row outside"):
         checked(stamped([first - timedelta(days=32)], "date"), timeframe, bounds)
 
 
 def test_a_date_as_end_has_its_last_hour_and_a_time_as_end_does_not() -> None:
     frame = stamped([datetime(2024, 6, 7, 23)])
     assert len(checked(frame, "1h")) == 1
-    with pytest.raises(DataError, match="1 rows outside"):
+    with pytest.raises(DataError, match="1 row outside"):
         checked(frame, "1h", (WEEK[0], datetime(2024, 6, 7, 22)))
 
 
