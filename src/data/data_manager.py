@@ -375,7 +375,7 @@ class DataManager:
             QueryError: An argument that applies to all symbols is invalid.
             UniverseError: There is no such universe, it has no members on that date, or ``strict``
                 is set and its members are not point-in-time.
-            MissingExtraError: A universe was requested and the extra ``db`` is not installed.
+            MissingExtraError: A universe was requested and the ``db`` extra is not installed.
             DatabaseError: A universe was requested and its database cannot be used.
 
         Warns:

@@ -114,8 +114,7 @@ class ProviderSelector:
 
     Args:
         config_path: Rules file that overrides the packaged one; it must exist.
-        cache_dir: Folder to show as the attribute of this name; nothing is stored in it by the
-            selector.
+        cache_dir: Value of the attribute ``cache_dir``; the selector itself stores nothing there.
         settings: Resolved settings, used instead of ``config_path`` and ``cache_dir``.
         make_sender: Function that returns the object that sends a downloader's requests; by
             default, the one of this process.

@@ -171,8 +171,8 @@ class ActionService:
         """Return the actions with an ex-date from ``first`` to ``last``, fetching any that are due.
 
         With ``vendor``, only that vendor is queried and only its actions count. Ex-dates up to the
-        next session are requested once. The two weeks before the range are also requested, because
-        vendors report some actions days late.
+        next session are requested once. Each request covers at least two weeks, because vendors
+        report some actions days late.
 
         Raises:
             NoProviderError: No vendor in the rules reports actions, and none was ever queried.

@@ -434,6 +434,6 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
 
 
 def _is_of_unknown_basis(answer: Answer) -> bool:
-    """Return whether the adjustment of every bar is unknown, so that no split affects any bar."""
+    """Return whether the adjustment of every bar is unknown; no split is then applied to any bar."""
     bars = (part for part in answer.coverage if part.state != "empty")
     return all(part.basis.adjustment == "unknown" for part in bars)

@@ -323,7 +323,7 @@ class Call:
         return self
 
     def missed(self, books: Books) -> None:
-        """Record that the store had no answer, and a stock's known splits so as to notice new ones.
+        """Note a stock's known splits when the store has no answer, so that new ones are noticed.
 
         ``books`` returns the known splits and dividends of a symbol.
         """

@@ -331,7 +331,7 @@ class SeriesStore:
             self.snapshot = SeriesSnapshot()
 
     def add_actions(self, actions: Sequence[Action], answer: Asked) -> None:
-        """Store a vendor's answer about splits and dividends, or keep it if it cannot be stored.
+        """Store a vendor's answer about splits and dividends; if that fails, use it for this query only.
 
         Raises:
             CacheError: The query requires storage, and the answer cannot be stored.

@@ -62,10 +62,10 @@ class Expiry:
     old_ms: int = 90 * DAY_MS
 
     def of(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
-        """Return the times at which empty spans with these ends are fetched again.
+        """Return the times at which empty spans that end at ``ends`` are fetched again.
 
-        ``again`` is a mask of the spans that were reported as empty before; old spans among these
-        wait longer.
+        ``again`` is a mask of the spans that had already been reported as empty before. Of these,
+        spans that ended at least 30 days ago wait longer.
         """
         is_old = again & (now_ms - ends >= 30 * DAY_MS)
         return now_ms + np.where(is_old, self.old_ms, self.recent_ms)

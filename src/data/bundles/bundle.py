@@ -334,8 +334,8 @@ class Bundle:
         """Drop the partitions that end before a given day.
 
         A partition contains one month of daily bars, or one day of minute bars; the partition that
-        contains ``before`` stays. If the bundle answers a request, the dropped range is removed
-        from the request, so a refresh does not bring it back.
+        contains ``before`` stays. If the bundle was built from the store, the dropped range is also
+        removed from the bundle's recorded request, so that a refresh does not fetch it again.
 
         Args:
             manager: Data manager whose stored bars are used if the bundle's fingerprints cannot be
@@ -458,9 +458,9 @@ class Bundle:
         case the next change or removal of a bundle with this name finishes the work.
 
         Raises:
-            BundleNotFoundError: The bundle does not exist.
-            StorageError, LockTimeoutError: Some files could not be removed. If the bundle no longer
-                exists, call this again to remove them.
+            BundleNotFoundError: The bundle does not exist, and no files of it are left.
+            StorageError, LockTimeoutError: Some files could not be removed. To remove them, call
+                this again, even if the bundle itself is already gone.
         """
         if not self.exists() and not self._files.has_traces():
             raise self._absent()

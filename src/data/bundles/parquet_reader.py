@@ -247,7 +247,11 @@ class ParquetReader:
     def _nearest(
         self, sid: int, high: date | datetime | None, traded: pl.Expr, *, is_first: bool = False
     ) -> pd.Timestamp | None:
-        """Return the time of the last bar up to a bound (or of the first bar), file by file."""
+        """Return the time of the last bar up to ``high`` (the first bar if ``is_first``), or None.
+
+        Only bars that have a close and meet the condition ``traded`` are considered. Files are read
+        one at a time until such a bar is found.
+        """
         last = None if high is None else _day(high)
         places = self._files.read_whole(lambda _, pending: self._places(None, last, pending))
         for place in places if is_first else reversed(places):

@@ -23,7 +23,7 @@ def request_of(
     provider: str | None,
     session: Any,
 ) -> dict[str, Any]:
-    """Return the arguments of the query that a bundle answers, in their recorded form.
+    """Return the arguments of a bundle's query in the form in which the bundle records them.
 
     Raises:
         QueryError: The symbols are not a list or are empty, or the timeframe is invalid.
@@ -91,10 +91,16 @@ def symbols_to_answer(
     wanted: Mapping[str, Any] | None,
     written_ms: int,
 ) -> Sequence[str]:
-    """Return the symbols that must be fetched before a bundle can answer a request.
+    """Return the symbols that must be fetched before a bundle can answer ``request``.
 
-    Only the symbols in ``wanted`` are fetched if the bundle already covers the range, and the range
-    had ended when the bundle was written (``written_ms``, UTC milliseconds).
+    If the bundle has the same range as the request, and the range had ended when the bundle was
+    written, these are only the symbols in ``wanted``; otherwise, they are all symbols.
+
+    Args:
+        has: The bundle's recorded request; None if user code wrote the bundle.
+        request: The bundle's request, extended by ``wanted``.
+        wanted: Request by which the bundle is extended; None if it is only refreshed.
+        written_ms: Time at which the bundle was written, UTC milliseconds.
     """
     every: Sequence[str] = request["symbols"]
     if wanted is None or has is None:

@@ -98,18 +98,18 @@ class ActionBook:
 
     @cached_property
     def actions(self) -> tuple[Action, ...]:
-        """The actions that count, in order of ex-date; at most one per type and date."""
+        """The actions in effect, in order of ex-date; at most one per type and date."""
         return tuple(sorted(e.action() for e in self.events if e.counts))
 
     @cached_property
     def splits(self) -> tuple[Action, ...]:
-        """The splits that count, in order of ex-date; computed without grouping dividends."""
+        """The splits in effect, in order of ex-date; computed without grouping dividends."""
         events = split_events(self.reports, self._queried)
         return tuple(sorted(e.action() for e in events if e.counts))
 
     @cached_property
     def dividends(self) -> tuple[Action, ...]:
-        """The dividends that count, in order of ex-date."""
+        """The dividends in effect, in order of ex-date."""
         return tuple(a for a in self.actions if a.type == "dividend")
 
     @cached_property

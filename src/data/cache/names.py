@@ -143,7 +143,11 @@ def _document(names: VendorNames, vendor: str) -> dict[str, Any]:
 
 
 def _names_of(document: Mapping[str, Any], vendor: str) -> VendorNames:
-    """Parse a document; raises ``CacheError`` for another format or vendor."""
+    """Parse a document.
+
+    Raises:
+        CacheError: The document has a different format, or is from a different vendor.
+    """
     json_document.check_format(document, "the document has")
     json_document.check_about(document, {"vendor": vendor}, "vendor")
     searches = {

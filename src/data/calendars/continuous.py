@@ -66,7 +66,7 @@ class ContinuousCalendar:
         return self.closes(timeframe, stamps) + settle_ms
 
     def next_open(self, timeframe: Timeframe, stamp_ms: int, anchor: str = "session") -> int:
-        """Return the first timestamp at or after ``stamp_ms``.
+        """Return the first time at or after ``stamp_ms`` at which a bar opens.
 
         Raises:
             BadRangeError: No bar opens before the year 2262.

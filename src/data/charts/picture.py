@@ -171,8 +171,8 @@ def picture_of_several(
 
     Args:
         client: Client that returned the frames.
-        frames: Maps each symbol to its frame; the provenance of an empty frame has the reason.
-        timeframe, wishes: Timeframe and options of the frames.
+        frames: Maps each symbol to its frame; the provenance of an empty frame says why it is empty.
+        timeframe, wishes: Timeframe and options with which the frames were requested.
 
     Raises:
         QueryError: The symbols cannot share one chart.

@@ -84,7 +84,7 @@ class DataSyncManager:
         Raises:
             QueryError: The universe does not exist, or a timeframe is invalid; nothing was
                 requested.
-            ConfigError: The configuration is invalid, or the extra ``db`` is not installed.
+            ConfigError: The configuration is invalid, or the ``db`` extra is not installed.
             DatabaseError: The database cannot be used.
 
         Warns:

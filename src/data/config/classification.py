@@ -135,7 +135,7 @@ def check_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def check_symbols(tables: Classification) -> list[Problem]:
-    """Return a problem for each symbol in the user's table whose meaning is invalid."""
+    """Return a problem for each invalid definition in the user's table of symbols."""
     verdicts = ((text, classify(text, tables)) for text in tables.symbols)
     return first_of(
         Problem(("symbol_classification", "symbols", text), verdict.message)

@@ -391,7 +391,7 @@ def _of_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
-    """Return the settings in a correct mapping that are ignored, with the behavior that applies instead.
+    """Return the ignored settings of a valid mapping, each with the behavior that applies instead.
 
     Some older files turn off checks that keep wrong bars out of the store. These files are still
     accepted, but such settings are ignored.

@@ -1,6 +1,6 @@
 """The optional database: symbols with their history, corporate actions, universes.
 
-It needs the extra ``db`` and, for PostgreSQL, also ``postgres``. The bar store never reads it.
+It needs the ``db`` extra and, for PostgreSQL, also ``postgres``. The bar store never reads it.
 """
 
 from __future__ import annotations

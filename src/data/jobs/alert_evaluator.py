@@ -139,8 +139,8 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
             alert.
 
     Returns:
-        The next state, with ``serial`` increased by one, and the events. Without bars, the state
-        does not change.
+        The next state, with ``serial`` increased by one, and the events. If ``bars`` is empty, the
+        state does not change.
 
     Raises:
         QueryError: The alert's indicator is not registered in this program.

@@ -57,8 +57,9 @@ def job_signals() -> Iterator[JobSignals]:
     """Handle signals with a :class:`JobSignals` until the block ends.
 
     Only signals that would raise ``KeyboardInterrupt`` are handled; the application's own handlers
-    are kept. A nested block, such as a job inside a command, shares the outer block's object and
-    lets signals interrupt again. Outside the main thread, no signals are handled.
+    are kept. A nested block, such as a job inside a command, shares the outer block's object. When
+    it begins, signals raise ``KeyboardInterrupt`` again, even after :func:`hold_signals`. Outside
+    the main thread, no signals are handled.
     """
     if threading.current_thread() is not threading.main_thread():
         yield JobSignals()

@@ -133,7 +133,7 @@ class Explanation(InLines):
     """An explanation of where the bars for a series come from: vendors and stored bars.
 
     Attributes:
-        instrument: Meaning of the symbol.
+        instrument: Instrument that the symbol stands for.
         timeframe: Timeframe of the series.
         now_ms: Time of the explanation, UTC milliseconds.
         rule: Name of the rule that applies, or an empty string.

@@ -222,7 +222,7 @@ class Plan(InLines):
 
     @property
     def is_possible(self) -> bool:
-        """Whether the request would return an answer without missing parts."""
+        """Whether the request would return a complete answer."""
         return not self.lacking and not self.error
 
     @property

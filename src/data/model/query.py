@@ -63,7 +63,7 @@ class BarsQuery:
     """One request for bars, after its arguments have been normalized.
 
     Attributes:
-        instrument: Meaning of the symbol.
+        instrument: Instrument that the symbol stands for.
         timeframe: Length of the bars.
         span: Requested range, half-open: its end is one millisecond after an inclusive end that the
             caller gave. If ``bars`` is set, only the end is meaningful until the start has been
@@ -72,8 +72,8 @@ class BarsQuery:
         bars: Number of bars requested, counted back from the end; None if the whole span is
             requested.
         provider: Canonical name of the pinned vendor, or None.
-        folder_lane: Part of a lane (the folder for one kind of bars) that names the folder of the
-            files that a pinned vendor reads; empty for other vendors.
+        folder_lane: For a pinned vendor that reads files, the part of the lane (the folder for one
+            kind of bars) that identifies the folder of those files; otherwise empty.
         adjustment: ``raw``, ``split`` or ``all``.
         include_forming: Whether to include the forming bar.
         offline: Whether to answer only from the cache, without querying a vendor.
@@ -82,7 +82,7 @@ class BarsQuery:
         must_store: Whether it is an error if fetched bars cannot be stored; otherwise they are
             returned anyway.
         closed_by_ms: UTC milliseconds; bars that close later are left out, and ``span`` already
-            reflects this. None for no such limit.
+            reflects this. None means no limit.
         columns: Extra columns from ``EXTRA_COLUMNS``, in the order requested.
         version: Number of the commit as of which the series is read; None for the current state.
         timeout_s: Seconds after which the call ends; with None, it continues as long as pages

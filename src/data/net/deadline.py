@@ -179,7 +179,7 @@ class Deadline:
         return Deadline(self._clock, outer=self if self.is_fixed else None, may_wait=False)
 
     def end(self, waited_for: str) -> None:
-        """End the call now, after it has waited in vain for ``waited_for``."""
+        """Move the end of the call to the present; errors give ``waited_for`` as the reason."""
         self.waited_for, self._end = waited_for, self._clock.monotonic()
 
     def over(self, vendor: str) -> ProviderTimeoutError:

@@ -328,7 +328,7 @@ class Limiter:
         return self._state.run(partial(self._wait, cost=cost), write=False)[0]
 
     def used(self) -> dict[str, float]:
-        """Return the units that currently count, by window length, such as ``60s`` for one minute."""
+        """Return the units now counted against each limit, by window length (``60s`` for a minute)."""
 
         def count(tables: StateTables) -> dict[str, float]:
             """Sum up the spent units and the units of requests in flight."""

@@ -1,4 +1,4 @@
-"""A data manager's counters for Prometheus; needs the extra ``metrics``.
+"""A data manager's counters for Prometheus; needs the ``metrics`` extra.
 
 ::
 

@@ -47,8 +47,8 @@ def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalF
 
     Args:
         frame: Frame with any of these columns, as floats, integers or Decimals.
-        wide_volume: Whether to use ``Decimal(38, 8)`` for the volume in any case, as in a bundle in
-            which other volumes require it.
+        wide_volume: Whether to always use ``Decimal(38, 8)`` for the volume, for example because
+            other volumes in the same bundle require it.
 
     Raises:
         DecimalRangeError: A price is 10,000,000,000 or more, a volume is 1e30 or more, a value is

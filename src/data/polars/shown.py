@@ -81,7 +81,14 @@ class Shown:
         return self._read.nbytes
 
     def add(self, horizons: tuple[int, ...], rows: int) -> None:
-        """Add a read, which is passed on to the record later, or now if the record has ended."""
+        """Note that the caller has read the panel; the record of reads is updated later.
+
+        It is updated immediately if the recorded run has ended or many reads have been noted.
+
+        Args:
+            horizons: For each market, the instant by which the rows must have closed.
+            rows: Number of rows that the caller got.
+        """
         self._looks.add((rows, horizons))
         if len(self._looks) > _MOST_LOOKS or not self._read.record.is_open:
             self.hand_over()

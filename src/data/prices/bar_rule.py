@@ -68,12 +68,12 @@ def is_price(value: float) -> bool:
 
 
 def is_trade(trade: Trade) -> bool:
-    """Return whether the values can be a trade's; the size is required but may be 0."""
+    """Return whether the values could be those of a trade; the size is required but may be 0."""
     return is_price(trade[1]) and 0 <= trade[2] <= HIGHEST_VOLUME
 
 
 def is_bar(bar: Bar | LiveBar) -> bool:
-    """Return whether the values can be a bar's, like :func:`are_bars` but for one row."""
+    """Return whether the values could be those of a bar; :func:`are_bars` checks many rows."""
     first, high, low, last, volume = bar[1:6]
     # Comparisons with NaN are false, so each of these rejects it; only the volume may be NaN.
     # Hardly any bar needs the tolerance.

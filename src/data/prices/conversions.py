@@ -133,7 +133,7 @@ def obstacle(
 
 
 def has_known_hours(timeframe: Timeframe, session: str, calendar: MarketCalendar) -> bool:
-    """Return whether intraday bars have hours that the calendar knows, or can be cut to such hours."""
+    """Return whether intraday bars have the calendar's hours, or can be reduced to those hours."""
     if session in ("", "regular") or calendar.name in (ALWAYS_OPEN, FOREX):
         return True
     return session == "extended" and timeframe.longest_ms <= _FINE_MS

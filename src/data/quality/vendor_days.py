@@ -187,10 +187,11 @@ class VendorDays:
 def _has_lacked(
     vendor: str, sessions: _Sessions, place: int, commits: Sequence[LoggedCommit]
 ) -> bool:
-    """Return whether a vendor still lacked a session a day later, so that another one filled it.
+    """Return whether a vendor had no bars for a session even a day after the session closed.
 
-    Another vendor's bars alone do not prove this, because this vendor may since have been found to
-    have equal bars.
+    The log in ``commits`` must show that the vendor then answered for the whole session, and that
+    bars from another vendor were added later. It is not enough that the stored bars come from
+    another vendor, because equal bars that this vendor sent later are not stored again.
     """
     first, end = int(sessions.starts[place]), int(sessions.ends[place])
     has_answered = False

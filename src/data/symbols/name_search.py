@@ -32,9 +32,15 @@ def normalized(text: str) -> str:
 def rank_of(text: str, listing: Listing) -> int | None:
     """Return how well a listing matches a normalized text: 0 is best, None means no match.
 
-    The text is 0 the listing's symbol, 1 its name, 2 a prefix of its symbol, 3 the first words of
-    its name, 4 words of its name in any order, 5 prefixes of words in its name, or 6 a substring of
-    the symbol or name.
+    The result says what the text is:
+
+    - 0: the listing's symbol
+    - 1: its name
+    - 2: a prefix of its symbol
+    - 3: the first words of its name
+    - 4: words of its name, in any order
+    - 5: prefixes of words in its name
+    - 6: a substring of its symbol or name
     """
     symbol, name = listing.symbol.casefold(), normalized(listing.name)
     plain = symbol.partition(".")[0]

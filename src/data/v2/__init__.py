@@ -1,7 +1,7 @@
 """The second data layer (``v2``): awaitable classes with Polars frames, on the one data manager.
 
 Every name is loaded on first use; names that need an extra raise an error that names it, and
-``import *`` leaves those that need the extra ``db`` out.
+``import *`` leaves those that need the ``db`` extra out.
 """
 
 from __future__ import annotations

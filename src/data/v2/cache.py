@@ -68,8 +68,8 @@ class DataCache:
     ) -> pl.DataFrame:
         """Return bars from ``start`` to ``end``, both inclusive, as :func:`.prices_frame` does.
 
-        Any part of a range that was fetched before is answered from the cache. Without bars,
-        the frame has no rows.
+        Any part of a range that was fetched before is answered from the cache. If no bars
+        exist, the frame is empty.
 
         Raises:
             DataError: As for ``get_ohlcv``.

@@ -33,9 +33,10 @@ _Frames = dict[str, dict[str, "pl.DataFrame"]]
 
 
 class SmartDataLoader:
-    """Loads series for a strategy, at most 20 at once over all its calls.
+    """Loads series for a strategy, at most 20 at a time across all calls.
 
-    Constructing it needs no event loop. Usable from several event loops, each with 20 at once.
+    It can be constructed outside an event loop, and used from several event loops; each of these
+    has its own limit of 20.
 
     Args:
         cache: Object with ``get_prices(symbol, timeframe, start, end)``, a coroutine function that
@@ -149,7 +150,10 @@ class SmartDataLoader:
 
 
 def _issues(frame: pl.DataFrame, symbol: str, timeframe: str) -> list[str]:
-    """Return a frame's problems; outliers are prices beyond ten times the outer quantiles."""
+    """Return a frame's problems.
+
+    Outliers are prices above ten times the 99% quantile or below a tenth of the 1% quantile.
+    """
     if frame.is_empty():
         return ["No data"]
     present = [name for name in PRICES if name in frame.columns]

@@ -37,7 +37,8 @@ class DataProvider(ABC):
         """Return bars from ``start`` to ``end``, both inclusive, in ascending order.
 
         The columns are ``date`` (daily and longer bars) or ``timestamp``, ``open``, ``high``,
-        ``low``, ``close``, ``volume`` and ``adj_close``. Without bars, the frame has no rows.
+        ``low``, ``close``, ``volume`` and ``adj_close``. If no bars exist, the frame is
+        empty.
         """
 
     @abstractmethod

@@ -326,12 +326,12 @@ class FastInfo(Mapping[str, Any]):
 
     @property
     def exchange(self) -> str | None:
-        """Exchange, as named by the vendor that describes the company."""
+        """Exchange, as named by the vendor that supplied the fundamentals."""
         return self._facts.get("exchange")
 
     @property
     def quote_type(self) -> str | None:
-        """Type of instrument, as named by the vendor that describes it."""
+        """Type of instrument, as named by the vendor that supplied the fundamentals."""
         return self._facts.get("quote_type")
 
     @property

@@ -23,9 +23,13 @@ def reason_of_empty(
 ) -> str:
     """Return a short reason why there are no bars.
 
-    It is the first of ``reasons``; ``market closed`` if a vendor confirmed it;
-    ``market closed, not asked``; ``no bar of this length opens in this range``;
-    ``no bar has closed yet``; or ``no trade``, for a vendor that only has bars with trades.
+    If there are ``reasons``, it is the first of them. Otherwise, it is one of these:
+
+    - ``no bar of this length opens in this range``
+    - ``market closed``: the whole range is outside market hours, as confirmed by a vendor
+    - ``market closed, not asked``: the same, but no vendor has been queried
+    - ``no bar has closed yet``
+    - ``no trade``: the vendor only has bars with trades
 
     Args:
         query: The query.

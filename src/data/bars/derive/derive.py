@@ -208,12 +208,14 @@ def derived(
         anchor: Origin of the grid of the source bars, if known; the derived bars have the same
             origin.
         ask: Answers with the source bars, from the store and from vendors.
-        hours: Calendar that determines which bars belong together; None means the market's regular
-            hours, to which extended bars are cut.
+        hours: Calendar that determines which bars belong together; None means the calendar of the
+            instrument. Bars outside its regular hours are then dropped, unless extended hours were
+            requested.
 
     Raises:
         NoProviderError, AllProvidersFailedError: Raised by ``ask``.
-        KindMismatchError: The source bars are in hours that the calendar does not know.
+        KindMismatchError: The source bars include hours that are not in the calendar and cannot be
+            dropped.
     """
     making = _Derivation(query, source, anchor, ask, hours)
     answer = making.answer(1)
@@ -324,7 +326,7 @@ class _Derivation:
         )
 
     def _rows(self, below: Answer) -> BarTable:
-        """Return the rows to build bars from: those in the hours that the calendar knows."""
+        """Return the rows from which bars are built: those within the calendar's hours."""
         session = below.kind.session
         if self.hours is not None or self.query.instrument.is_extended:
             return below.table

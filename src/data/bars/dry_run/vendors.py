@@ -172,7 +172,7 @@ class FakeVendor(BaseDataDownloader):
         return status_for(self._real, self._run.query.instrument.asset_class, timeframe)
 
     def _send(self, query: FetchQuery, requests: int) -> None:
-        """Record the further requests that the limits allow after this run's earlier requests.
+        """Record requests as the next step of this dry run, as many as the limits still allow.
 
         Raises:
             SymbolNotFoundError, CircuitOpenError: No request would be sent.

@@ -355,11 +355,12 @@ class _CommitBuilder:
         return [(Span(a, b), bool(equal[cut])) for (a, b), cut in pairs]
 
     def _edge(self, rows: BarTable, equal: NDArray[np.bool_], cut: int) -> int:
-        """Return the start of row ``cut``'s span, which begins a new run after an equal or a new row.
+        """Return the time at which the run that begins with row ``cut`` starts (UTC milliseconds).
 
-        Time before the row that was not covered is answered now and belongs to the row's span. This
-        includes the nights and weekends before a bar, so that the bars of one night adjoin those of
-        the next.
+        In a run, either all rows equal stored bars or none does (``equal``). A run of equal rows
+        starts at its first row. A run of new rows starts where the stored answers before it end, so
+        it includes the night or weekend before its first bar. The bars that are added in one night
+        therefore adjoin those of the next.
         """
         before, stamp = int(rows.stamps[cut - 1]), int(rows.stamps[cut])
         if not equal[cut - 1]:

@@ -129,8 +129,8 @@ class LaneFinder:
     def _pinned(self, query: BarsQuery, view: SeriesView) -> AnsweringLane:
         """Return the lane of a pinned vendor.
 
-        If that vendor's bars include extended hours that were not requested, it is the lane for
-        their regular hours.
+        If the vendor's bars include extended hours that were not requested, return the lane for the
+        regular hours.
         """
         if view.kind is None or not is_too_long(view.kind, query):
             return AnsweringLane(view.key, view, view.kind, None)

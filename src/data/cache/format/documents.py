@@ -537,10 +537,10 @@ class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def lifetime(self) -> Lifetime:
-        """First and last time at which bars can exist: two keys of the document.
+        """First and last time at which bars can exist, from ``listing`` and ``delisting``.
 
-        An earlier version inferred listings without a proof from a single vendor's lack of bars,
-        which proves nothing. Such a listing is ignored, and vendors are queried for it again.
+        An earlier version inferred a listing merely because one vendor had no bars. Such a listing
+        has no proof; it is ignored, and vendors are queried for it again.
         """
         if self.listing is None and self.delisting is None:
             return _UNKNOWN

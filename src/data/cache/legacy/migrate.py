@@ -302,7 +302,7 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
 
 
 def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
-    """Return the trusted vendor that has since answered for a timestamp; empty if no vendor has."""
+    """Return the vendor whose trusted answer now covers a timestamp; empty if there is none."""
     part = next(iter(coverage.touching(Span(stamp, stamp + 1))), None)
     if part is None or (part.state != "empty" and part.basis.adjustment == "unknown"):
         return ""

@@ -232,7 +232,7 @@ class _Gone:
         return cls(years_gone, max(newest))
 
     def write(self, lane: SeriesFiles, by: str) -> None:
-        """Add an entry to the log of each year, and log a message."""
+        """Record in the log of each year that ``by`` deleted its bars, and log a message."""
         for year, (span, first, bars, bars_logged) in sorted(self.years.items()):
             entry = {
                 "generation": self.newest + 1,

@@ -42,9 +42,9 @@ class CommitRun:
         series: Content of ``series.json`` before the commit.
         metas: Documents of all years before the commit; None for a year that this library has not
             written.
-        taken: Files of older tools by year.
-        parts: Commit by year.
-        generation: Generation of the commit.
+        taken: Maps each year to the file of an older tool that this commit imports.
+        parts: Maps each year to the part of the commit that concerns it.
+        generation: Number of this commit in the history of the series.
         is_repaired: Whether a repair has changed years since ``series.json`` was written.
     """
 

@@ -490,7 +490,7 @@ class JobsRepository(Repository):
     def change(self, row: Schedule, update_data: ScheduleUpdate) -> None:
         """Change a schedule that is already locked.
 
-        If its cron line changes or it is enabled again, its next time is recalculated.
+        If its cron line changes or it is enabled again, the time of its next run is recalculated.
         """
         values = {name: one for name, one in vars(update_data).items() if one is not None}
         is_due_anew = "cron" in values or (

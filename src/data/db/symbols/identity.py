@@ -155,7 +155,7 @@ def _renames(intervals: Sequence[NameInterval]) -> list[SymbolBoundary]:
 
 
 class _Names:
-    """Holds the intervals by symbol, while boundaries are applied in date order."""
+    """Tracks the intervals of every symbol while boundaries, such as renames, are applied by date."""
 
     def __init__(self, intervals: Sequence[NameInterval]) -> None:
         self._of: dict[str, list[NameInterval]] = defaultdict(list)

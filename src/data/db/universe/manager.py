@@ -138,7 +138,10 @@ class _Plans:
         unit: Callable[[Session, datetime], list[Refreshed] | None],
         selection: Selection | None = None,
     ) -> Plan[list[Refreshed]]:
-        """Run a writing unit of work; return its results, to which excluded symbols are added."""
+        """Run a unit of work that writes, and return its results.
+
+        The symbols that ``selection`` excluded are added to each result.
+        """
         now = self.now()
         refreshed = yield _Work(lambda session: unit(session, now), writes=True)
         excluded = {} if selection is None else selection.excluded

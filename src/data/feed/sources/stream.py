@@ -212,7 +212,7 @@ class StreamThread:
         self._checked_stamp, self._is_expected = -1, False
 
     def stop(self) -> None:
-        """Make the thread end."""
+        """Tell the thread to stop."""
         self._is_stopped = True
         self.inbox.close()
 

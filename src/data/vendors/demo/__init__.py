@@ -1,1 +1,1 @@
-"""The sample bars of the extra ``demo`` as a vendor: real stocks of the past, without a network."""
+"""The sample bars of the ``demo`` extra as a vendor: real stocks of the past, without a network."""

@@ -261,7 +261,7 @@ def _stamp(text: str, timeframe: Timeframe) -> int:
 
 
 def _error(response: HttpResponse) -> tuple[int, str]:
-    """Return an error's code and its text in lowercase; the code is 0 without an error."""
+    """Return the code and the lowercase text of an error; if none occurred, the code is 0."""
     try:
         body = response.json() if b'"error"' in response.body else None
     except ResponseFormatError:  # a proxy answers HTML
