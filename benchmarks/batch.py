@@ -20,8 +20,8 @@ from .stage import crowd_stage
 
 _NOTE = (
     "The table shows the time in milliseconds to return five years of daily bars of each of "
-    "500 shares as frames, and to add up every value. The other columns show how many times "
-    "as long these ways to read the same bars take in the same round:\n\n"
+    "500 shares as frames, and to add up every value. The other columns are for other ways to "
+    "read the same bars; they show how many times as long each way takes in the same round:\n\n"
     "- *naive*: gzip and `read_csv`, a file for each year;\n"
     "- *Arrow*: a file for each symbol;\n"
     "- *ArcticDB*: its batch read, measured in its own process, with an older pandas."

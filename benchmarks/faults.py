@@ -24,7 +24,8 @@ _FIRST, _NOW = parse_iso("2024-03-04"), parse_iso("2024-06-03T12:00")
 _END = _FIRST + DAYS * DAY_MS - 1
 _NOTE = (
     f"The table shows the CPU time to store {DAYS} days of minute bars and return them as a "
-    "frame. *clean* is the time for the same minutes without a fault, in the same round:\n\n"
+    "frame. *clean* is the time for the same minute bars without an injected fault, measured "
+    "in the same round:\n\n"
     "- *own file*: read from your own file;\n"
     "- *ready*: passed as a frame that a custom downloader has ready;\n"
     "- *again*: the second answer, from the stored bars."

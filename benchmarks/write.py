@@ -33,10 +33,10 @@ from .peers import ARCTIC_PYTHON, Arctic, Naive
 from .stage import FETCHED, YEAR, made_up
 
 _NOTE = (
-    "The table shows the time in milliseconds until the bars are safe on the disk (synced). "
-    "The other columns show how many times as long other ways to store the same bars take. "
-    "*naive* is the usual kind of cache, which reads the gzip CSV of the year, merges the "
-    "bars and writes it again, unsynced:\n\n"
+    "The table shows the time in milliseconds until the bars have been written and synced to "
+    "disk. The other columns are for other ways to store the same bars; they show how many "
+    "times as long each way takes. *naive* is the usual kind of cache, which reads the year's "
+    "gzip CSV, merges the bars and writes the file again, without syncing it:\n\n"
     "- *put*: with `UnifiedCache.put`, like all lines but the second;\n"
     "- *fetched*: the whole `get_ohlcv`, with a downloader that has the frame ready;\n"
     "- *ArcticDB*: its `append`, measured in its own process, with an older pandas;\n"
