@@ -85,7 +85,7 @@ def raw_options(vendor: str, names: Iterable[str], options: Mapping[str, Any]) -
         raise TypeError(f"{vendor} has no option {', '.join(sorted(unknown))}")
     adjustment, limit = options.get("adjustment"), options.get("limit")
     if adjustment not in (None, *ADJUSTMENTS):
-        raise QueryError(f"unknown adjustment {adjustment!r}", hint=f"use one of {ADJUSTMENTS}")
+        raise QueryError(f"unknown adjustment {adjustment!r}", hint="use raw, split or all")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise QueryError(f"invalid limit {limit!r}", hint="use a positive number of bars")
     return RawOptions(adjustment, limit)

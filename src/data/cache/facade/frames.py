@@ -95,7 +95,7 @@ def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | 
     """
     basis_text = offer.adjustment
     if basis_text not in (*ADJUSTMENTS, "unknown"):
-        raise QueryError(f"unknown adjustment {basis_text!r}", hint=f"use one of {ADJUSTMENTS}")
+        raise QueryError(f"unknown adjustment {basis_text!r}", hint="use raw, split or all")
     rows = _closed(_stamped(frame, offer.timeframe), offer, now_ms)
     _, even = session_stamps(rows.stamps, offer.timeframe)
     table, stray = rows.take(even), off_grid_rows(rows.take(~even), offer.timeframe)
