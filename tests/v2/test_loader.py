@@ -244,3 +244,16 @@ def test_what_is_no_cache_is_refused(manager: DataManager) -> None:
         DataCache(manager="x")  # type: ignore[arg-type]
     with pytest.raises(UnsupportedError, match="no tiers"):
         DataCache(object(), None, manager=manager)  # type: ignore[arg-type]
+
+
+def test_an_error_of_a_batch_says_what_the_call_for_its_symbol_would_have_said(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    week = date(2024, 6, 3), date(2024, 6, 7)
+    with pytest.raises(DataError) as alone:
+        manager.get_ohlcv("APPL", "1d", *week)
+    found = asyncio.run(DataCache(manager=manager).get_prices_batch(["APPL", "AAPL"], "1d", *week))
+    error = found["APPL"]
+    assert isinstance(error, type(alone.value)) and len(found["AAPL"]) == 5
+    assert (error.reason, error.candidates) == (alone.value.reason, alone.value.candidates)
+    assert error.candidates

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
+import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -304,19 +304,17 @@ def test_the_quality_log_of_many_series_does_not_hold_up_the_event_loop(
 ) -> None:
     async def body() -> int:
         loader, going = SmartDataLoader(Fixed(None)), asyncio.Event()
-        loop, ticks = asyncio.get_running_loop(), 0
+        loop, ticked = asyncio.get_running_loop(), threading.Event()
 
         def slow(_: object) -> None:
             loop.call_soon_threadsafe(going.set)
-            end = time.monotonic() + 30
-            while not ticks and time.monotonic() < end:
-                time.sleep(0.001)
+            ticked.wait(30)
 
         monkeypatch.setattr(loader, "_validate_data_quality", slow)
         task = asyncio.ensure_future(loader.load_strategy_data(["A"], ["1d"], *WEEK))
         await going.wait()
         is_under_way = not task.done()
-        ticks = 1
+        ticked.set()
         await task
         return is_under_way
 

@@ -445,12 +445,23 @@ def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
         return
     symbol, entry = next(iter(failed.items()))
     more = f", and {len(failed) - 1} more symbols failed" if len(failed) > 1 else ""
+    raise recorded_error(entry, symbol, more)
+
+
+def recorded_error(entry: Mapping[str, Any], symbol: str, more: str = "") -> DataError:
+    """Return the error that ``attrs["onetape"]["error"]`` of a frame describes.
+
+    Args:
+        entry: Description of the error.
+        symbol: Symbol that failed.
+        more: Text to add to the message.
+    """
     kind: type[DataError] = getattr(errors, entry["type"], DataError)
     error = kind(f"{entry['message']}{more}", symbol=symbol)
     error.candidates = tuple(entry["candidates"])
     if error.reason != entry["reason"]:
         vars(error)["because"] = entry["reason"]
-    raise error
+    return error
 
 
 def _named(symbols: Mapping[str, Any]) -> str:

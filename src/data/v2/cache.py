@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import errors
 from ..data_manager import DataManager, get_data_manager
 from ..errors import DataError, QueryError, UnsupportedError
 from ..model.provenance import ATTRS_KEY
 from ..model.timeframe import Timeframe
+from ..sources.vendor_source import recorded_error
 from .asking import in_thread, prices
 from .frames import prices_frame
 
@@ -113,8 +113,7 @@ def _shaped(
     for symbol, frame in frames.items():
         error = frame.attrs[ATTRS_KEY].get("error")
         if error is not None and error["reason"] != "no_data":
-            kind = getattr(errors, error["type"], DataError)
-            found[symbol] = kind(error["message"], symbol=symbol)
+            found[symbol] = recorded_error(error, symbol)
         else:
             instrument = manager.provider_selector.instrument(symbol)
             is_share = instrument.asset_class == "stock"
