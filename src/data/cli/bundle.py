@@ -121,6 +121,7 @@ def _changed(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
     }
 
     def shown() -> Iterator[Any]:
+        """Yield the lines for a terminal."""
         text = counted(len(outcome.written), "partition")
         yield titled(bundle.name, f"{text} {verb}" if outcome.written else "nothing has changed")
         yield Line(str(bundle.path), "dim")
@@ -164,6 +165,7 @@ def _list(args: argparse.Namespace) -> Report:
     ]
 
     def shown() -> Iterator[Any]:
+        """Yield the lines for a terminal."""
         yield Line(str(folder), "dim")
         if not rows and not errors:
             yield Line(
@@ -195,6 +197,7 @@ def _info(args: argparse.Namespace) -> Report:
     }
 
     def shown() -> Shown:
+        """Yield the lines for a terminal."""
         text = f"{stored.frequency}  {stored.row_count:,} bars for {counted(len(stored.symbols), 'symbol')}"
         yield titled(stored.bundle_name, text)
         yield Line(str(bundle.path), "dim")
@@ -231,6 +234,7 @@ def _validate(args: argparse.Namespace) -> Report:
     plain = {"bundle": bundle.name, "state": state.state, "causes": list(state.causes)}
 
     def shown() -> Iterator[Any]:
+        """Yield the lines for a terminal."""
         yield titled(bundle.name, state.state, _STYLES[state.state])
         for cause in state.causes[:_MOST_LINES]:
             yield Line(f"  {cause}")

@@ -190,6 +190,7 @@ def _ingested(args: argparse.Namespace) -> Report:
     }
 
     def shown() -> Iterator[Any]:
+        """Yield the lines for a terminal."""
         bars = f"{stored.frequency}  {stored.row_count:,} bars for {counted(len(stored.symbols), 'symbol')}"
         yield titled(stored.bundle_name, bars)
         yield Line(str(bundle.path), "dim")

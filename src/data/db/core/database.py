@@ -237,6 +237,7 @@ class _Databases:
         renew_after_fork(self)
 
     def get(self, url: DatabaseUrl) -> Database:
+        """Return the database for a URL, creating it on first use."""
         with self._lock:
             if url not in self._made:
                 self._made[url] = Database(url)

@@ -23,6 +23,7 @@ async def run(session: Any, function: Callable[..., T], *arguments: Any) -> T:
     """
 
     def call(own: Session) -> T:
+        """Call the function with the adapted session."""
         return function(adapted(own), *arguments)
 
     run_sync = getattr(session, "run_sync", None)

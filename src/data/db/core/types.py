@@ -188,6 +188,7 @@ def _reporting(plain: type[Any], names: str) -> type[Any]:
         """Wrap a method of ``dict`` or ``list`` so that it reports the change."""
 
         def change(self: Any, *arguments: Any, **named: Any) -> Any:
+            """Call the method and report the change."""
             result = method(self, *arguments, **named)
             self._changed()
             return self[arguments[0]] if method is dict.setdefault else result

@@ -271,6 +271,7 @@ class _Reader:
     canonical: Canonical
 
     def intervals(self, rows: list[Row]) -> tuple[Interval, ...]:
+        """Return the membership intervals, one for each row."""
         lines_of: dict[str, list[tuple[int, Interval]]] = {}
         intervals = []
         for line, row in rows:
@@ -298,6 +299,7 @@ class _Reader:
         return tuple(intervals)
 
     def changes(self, rows: list[Row]) -> tuple[MembershipChange, ...]:
+        """Return the changes in the columns ``added`` and ``removed``."""
         return tuple(
             MembershipChange(day, self._symbol(line, text), column == "added", f"line {line}")
             for line, row in rows
@@ -307,6 +309,7 @@ class _Reader:
         )
 
     def vendor_changes(self, rows: list[Row]) -> tuple[MembershipChange, ...]:
+        """Return the changes in a vendor's file, with at most one addition and one removal per row."""
         changes = []
         for line, row in rows:
             day = self._day(line, row.get("dateadded") or row.get("date", ""))
@@ -325,6 +328,7 @@ class _Reader:
         return tuple(changes)
 
     def symbols(self, rows: list[Row]) -> tuple[str, ...]:
+        """Return the symbols, one for each row."""
         texts = [(line, self._symbol(line, row.get("symbol", ""))) for line, row in rows]
         lines: dict[str, int] = {}
         for line, symbol in texts:

@@ -64,11 +64,13 @@ class _Plans:
         return from_ms(self._clock.now_ms()).replace(tzinfo=UTC)
 
     def create(self, name: str, definition: UniverseDefinition) -> Plan[Refreshed]:
+        """Plan the creation or update of a universe."""
         check_name(name)
         definition.check()
         state, selection = yield from self._state(definition)
 
         def unit(session: Session, now: datetime) -> list[Refreshed]:
+            """Store the definition and the members."""
             return [
                 storage.record(session, storage.define(session, name, definition, now), state, now)
             ]
@@ -78,11 +80,13 @@ class _Plans:
     def import_file(
         self, name: str, file: str | Path, today: str | Path | None, source: str | None
     ) -> Plan[Refreshed]:
+        """Plan the import of a membership file into a universe."""
         check_name(name)
         state = state_of_file(file, self._rules(), today, source)
         definition = UniverseDefinition("index", index_name=state.files["file"])
 
         def unit(session: Session, now: datetime) -> list[Refreshed]:
+            """Store the definition and the members."""
             row = storage.define(session, name, definition, now, is_update=False)
             return [storage.record(session, row, state, now)]
 
