@@ -35,6 +35,7 @@ from src.data.v2 import (
     FMPProvider,
     LazyDataFrame,
     LiveDataPipeline,
+    MultiProviderDataManager,
     SmartDataLoader,
     V1CompatibilityAdapter,
     VendorProvider,
@@ -644,3 +645,27 @@ def test_a_warning_names_the_line_that_awaits() -> None:
     with pytest.warns(UserWarning, match="look here") as caught:
         asyncio.run(body())
     assert caught[0].filename == __file__
+
+
+# --- secrets ---------------------------------------------------------------------------------------
+
+
+def test_an_error_of_a_program_shows_neither_keys_nor_queries(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FMP_API_KEY", "k3y-canary-of-the-test")
+    error = OSError("GET https://own.example/bars?token=hidden-canary with k3y-canary-of-the-test")
+
+    class Telling:
+        """A provider whose error quotes its address."""
+
+        async def fetch_prices(self, *_: Any) -> Any:
+            raise error
+
+    manager = MultiProviderDataManager(clock=clock)
+    manager.register_provider("own", Telling())  # type: ignore[arg-type]
+    with caplog.at_level("DEBUG"), pytest.raises(DataError) as raised:
+        asyncio.run(manager.fetch_with_fallback("AAPL", "1d", *WEEK))
+    texts = [str(raised.value), caplog.text, str(manager.provider_health)]
+    assert "OSError" in texts[0]
+    assert not [text for text in texts if "canary" in text]

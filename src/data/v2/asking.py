@@ -12,6 +12,7 @@ from ..errors import DataError, ForeignError, NoDataAvailableError, ProviderTime
 from ..model.caller import called_from, working_for
 from ..model.timeframe import Timeframe
 from ..net.deadline import Deadline
+from ..vendors.foreign import masked, quoted
 from .frames import empty_prices, prices_frame
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ async def foreign(
     try:
         async with limit:
             return await ask()
-    except (DataError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except DataError as error:
+        error.args = tuple(masked(arg) if isinstance(arg, str) else arg for arg in error.args)
+        raise
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and task and task.cancelling() > cancels:
@@ -70,7 +74,7 @@ async def foreign(
             raise ProviderTimeoutError(
                 f"{name} did not answer in {limit_s:g} s", provider=name
             ) from error
-        text = f"{name}: {type(error).__name__}: {error}"
+        text = f"{name}: {type(error).__name__}: {quoted(error)}"
         raise ForeignError(text, provider=name) from error
 
 

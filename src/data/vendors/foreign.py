@@ -67,7 +67,7 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
         if not _is_fault(exc):
             raise
         raise ForeignError(
-            f"{name} raised {type(exc).__name__}: {_quote(exc)}", provider=name
+            f"{name} raised {type(exc).__name__}: {quoted(exc)}", provider=name
         ) from exc
 
 
@@ -189,7 +189,7 @@ def _names(downloader: object, name: str) -> tuple[str, ...]:
     return (name,) if name in offers() else (name, getattr(downloader, "name", name))
 
 
-def _quote(exc: BaseException) -> str:
+def quoted(exc: BaseException) -> str:
     """Return an error's text, shortened and without URL queries, which may contain keys."""
     return _QUERY.sub("?***", masked(str(exc)))[:_LONGEST_QUOTE]
 
