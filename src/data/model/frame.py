@@ -139,6 +139,8 @@ def table_of(frame: pd.DataFrame) -> BarTable:
         values = frame[named[name]]
         if not isinstance(values, pd.Series):
             raise ResponseFormatError(f"the frame has the column {name} twice")
+        if values.dtype == np.float64:
+            return values.to_numpy(copy=True)
         try:
             numbers = pd.to_numeric(values, errors="coerce")
             if values.dtype.kind not in _NO_NUMBERS and numbers.dtype.kind not in _NO_NUMBERS:
