@@ -105,29 +105,33 @@ def flipped_bit(stage: Stage) -> Observation:
 
 
 def two_writers(stage: Stage) -> Observation:
-    """Have two processes write overlapping days of a series at the same time."""
-    own = [[_MONDAY - (2 * n + one) * DAY for n in range(_DAYS_EACH)] for one in (2, 3)]
+    """Have two processes write the same days of a series, and four that share only the folder."""
     common = [_MONDAY + n * DAY for n in range(_DAYS_EACH)]
-    places = (None, stage.cache.with_name("other") if stage.is_broken("two-writers") else None)
+    own = [[_MONDAY - (2 * n + one) * DAY for n in range(_DAYS_EACH)] for one in (2, 3)]
+    work = [[day for both in zip(mine, common, strict=True) for day in both] for mine in own]
+    alone = [[_MONDAY - (20 + 4 * n + one) * DAY for n in range(_DAYS_EACH)] for one in range(4)]
+    calls: list[dict[str, Any]] = [{"asks": [*map(_day, days)]} for days in (*work, *alone)]
+    for number, call in enumerate(calls[len(work) :]):
+        # Without a common state folder they have no leases in common, only the lock of the series.
+        call["state"] = str(stage.cache.with_name(f"state{number}"))
+    other = stage.cache.with_name("other") if stage.is_broken("two-writers") else None
     writers = [
-        stage.start(
-            "ask_each", {"asks": [_day(day) for both in pairs for day in both]}, cache=place
-        )
-        for pairs, place in zip(
-            (zip(mine, common, strict=True) for mine in own), places, strict=True
-        )
+        stage.start("ask_each", call, cache=other if call is calls[-1] else None) for call in calls
     ]
     stage.wait(writers)
     broken = [report["text"] for one in writers for report in one.reports if "error" in report]
-    days = sorted({*own[0], *own[1], *common})
+    days = sorted({day for days in (*work, *alone) for day in days})
     for day in days:
         is_there = _is_true(stage.ask(*_day(day), offline=True), day, 24)
         broken += _unmet((is_there, f"bars of {_date(day)} are lost"))
     starts = [int(one.params["startTime"]) for one in stage.server.asked("binance", "api/v3")]
-    broken += _unmet(*((starts.count(d) == 1, f"{_date(d)} was requested twice") for d in common))
-    did = f"two processes wrote {len(days)} days of a series at the same time, {len(common)} of them both"
+    broken += _unmet(*((starts.count(d) == 1, f"{_date(d)} was requested twice") for d in days))
+    did = (
+        f"two processes wrote {3 * _DAYS_EACH} days of a series, {_DAYS_EACH} of them both, while "
+    )
+    did += f"{len(alone)} processes that share only the cache each wrote {_DAYS_EACH} other days"
     saw = f"all {len(days)} days are there, each was requested once, and no file is damaged"
-    brief = "2 writers", f"all {len(days)} days there, each fetched once"
+    brief = f"{len(writers)} writers", f"all {len(days)} days there, each fetched once"
     return Observation(brief, did, saw, broken + _damage(stage, "check"))
 
 
