@@ -79,6 +79,21 @@ def test_a_hole_is_a_missing_row_and_stands_in_the_attributes(
     assert (nan["Volume"] == 0).all() and len(filled) == len(frame) + 2
 
 
+def test_more_gaps_than_the_attributes_list_are_missing_rows_as_well(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    years = {"start": "2021-06-01", "end": "2024-06-01"}
+    whole = yf.download("AAPL", **years)
+    manager.cache.clear()
+    lost = [day_ms(day.date()) for day in whole.index[1:-1:10]]
+    vendors.fault("yahoo", Fault.drop_stamps(*lost))
+    filled = _quietly(lambda: yf.download("AAPL", keepna=True, **years))
+    facts = filled.attrs["onetape"]["symbols"]["AAPL"]
+    assert len(facts["gaps"]) < facts["gaps_total"] == len(lost)
+    assert list(filled.index) == list(whole.index)
+    assert int(filled["Close"]["AAPL"].isna().sum()) == len(lost)
+
+
 def _quietly(call):  # type: ignore[no-untyped-def] # any
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -78,7 +78,8 @@ class Asked:
     """Checked arguments of ``download`` and ``history``, apart from the tickers.
 
     Attributes:
-        interval, period, start, end: Range and length of the bars, as in yfinance.
+        interval, period, start, end: Range and length of the bars, as in yfinance. The first two
+            are kept in lower case.
         prepost, actions, auto_adjust, repair, keepna, rounding: Options as in yfinance.
         timeout: Seconds to wait for each ticker; None means no limit.
 
@@ -99,6 +100,9 @@ class Asked:
     timeout: float | None
 
     def __post_init__(self) -> None:
+        for name in ("interval", "period"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, value.lower())  # any case is accepted by yfinance
         if self.interval not in INTERVALS:
             hint = "use 1wk" if self.interval == "5d" else f"intervals: {', '.join(INTERVALS)}"
             raise BadTimeframeError(f"interval {self.interval!r} is not supported", hint=hint)
