@@ -145,6 +145,31 @@ def test_a_source_that_fails_is_one_error(source: Fake, text: str) -> None:
     assert spot(source) == values(date(2024, 1, 12))
 
 
+def test_an_error_of_a_source_or_a_reader_shows_neither_keys_nor_queries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FMP_API_KEY", "k3y-canary-of-the-test")
+    text = "GET https://own.example/bars?token=hidden-canary with k3y-canary-of-the-test"
+
+    class Telling:
+        """A reader that raises an error."""
+
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def load_raw_arrays(self, *_: Any) -> Any:
+            raise self.error
+
+    errors = (OSError(text), QueryError(text.partition(" with ")[2]))
+    with pytest.warns(DeprecationWarning, match="readers are deprecated"):
+        portals = [PolarsDataPortal(daily_reader=Telling(error)) for error in errors]
+    portals += [PolarsDataPortal(data_source=Fake(error=OSError(text)))]
+    for portal, asset in zip(portals, (24, 24, "AAPL"), strict=True):
+        with pytest.raises((DataPortalError, QueryError)) as caught:
+            portal.get_spot_value([asset], "close", "2024-01-12", "daily")
+        assert "canary" not in str(caught.value)
+
+
 def test_the_reason_of_an_error_of_ours_is_kept() -> None:
     with pytest.raises(DataPortalError) as caught:
         spot(Fake(error=UnavailableError("down")))

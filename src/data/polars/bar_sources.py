@@ -32,6 +32,7 @@ from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..prices.resample import resample_many, source_span
+from ..vendors.foreign import error_text, mask_keys, quoted
 from .panel import FIELDS, AssetBars, Market
 
 if TYPE_CHECKING:
@@ -475,8 +476,7 @@ class ForeignBars(PolarsBars):
         if error is None:
             return frame
         reason = error.reason if isinstance(error, DataError) else "outage"
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise DataPortalError(f"{what}: {text}", because_of=reason) from error
+        raise DataPortalError(f"{what}: {error_text(error)}", because_of=reason) from error
 
 
 class ReaderBars(PolarsBars):
@@ -578,7 +578,7 @@ class ReaderBars(PolarsBars):
 def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[None]:
     """Convert errors raised by user code to this library's errors.
 
-    This library's own errors pass through unchanged.
+    This library's own errors pass through, without keys.
 
     Args:
         what: Description of the failure, for the message.
@@ -589,10 +589,11 @@ def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[
     """
     try:
         yield
-    except DataError:
+    except DataError as error:
+        mask_keys(error)
         raise
     except Exception as error:
-        raise kind(f"{what}: {str(error) or type(error).__name__}") from error
+        raise kind(f"{what}: {quoted(error) or type(error).__name__}") from error
 
 
 # --- foreign frames -------------------------------------------------------------------------------
@@ -614,7 +615,9 @@ def _collected(frame: Any, about: str) -> pl.DataFrame:
     try:
         whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
     except pl.exceptions.PolarsError as error:
-        raise DataPortalError(f"{about} returned a frame that cannot be read: {error}") from error
+        raise DataPortalError(
+            f"{about} returned a frame that cannot be read: {quoted(error)}"
+        ) from error
     if not isinstance(whole, pl.DataFrame):
         raise DataPortalError(
             f"{about} returned {type(frame).__name__}, not a Polars frame",

@@ -12,7 +12,7 @@ from ..errors import DataError, ForeignError, NoDataAvailableError, ProviderTime
 from ..model.caller import called_from, working_for
 from ..model.timeframe import Timeframe
 from ..net.deadline import Deadline
-from ..vendors.foreign import masked, quoted
+from ..vendors.foreign import error_text, mask_keys
 from .frames import empty_prices, prices_frame
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ async def foreign(
         async with limit:
             return await ask()
     except DataError as error:
-        error.args = tuple(masked(arg) if isinstance(arg, str) else arg for arg in error.args)
+        mask_keys(error)
         raise
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
@@ -74,8 +74,7 @@ async def foreign(
             raise ProviderTimeoutError(
                 f"{name} did not answer in {limit_s:g} s", provider=name
             ) from error
-        text = f"{name}: {type(error).__name__}: {quoted(error)}"
-        raise ForeignError(text, provider=name) from error
+        raise ForeignError(f"{name}: {error_text(error)}", provider=name) from error
 
 
 async def prices(

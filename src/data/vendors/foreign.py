@@ -61,14 +61,12 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
         return call()
     except DataError as exc:
         exc.provider = exc.provider or name
-        exc.args = tuple(masked(arg) if isinstance(arg, str) else arg for arg in exc.args)
+        mask_keys(exc)
         raise
     except BaseException as exc:  # other packages' code may raise anything
         if not _is_fault(exc):
             raise
-        raise ForeignError(
-            f"{name} raised {type(exc).__name__}: {quoted(exc)}", provider=name
-        ) from exc
+        raise ForeignError(f"{name} raised {error_text(exc)}", provider=name) from exc
 
 
 def _is_fault(exc: BaseException) -> bool:
@@ -189,9 +187,20 @@ def _names(downloader: object, name: str) -> tuple[str, ...]:
     return (name,) if name in offers() else (name, getattr(downloader, "name", name))
 
 
+def error_text(exc: BaseException) -> str:
+    """Return the class of an error, and its text as :func:`quoted` returns it, if it has one."""
+    text, name = quoted(exc), type(exc).__name__
+    return f"{name}: {text}" if text else name
+
+
 def quoted(exc: BaseException) -> str:
     """Return an error's text, shortened and without URL queries, which may contain keys."""
     return _QUERY.sub("?***", masked(str(exc)))[:_LONGEST_QUOTE]
+
+
+def mask_keys(error: DataError) -> None:
+    """Mask this process's keys in the texts of an error that foreign code raised."""
+    error.args = tuple(masked(arg) if isinstance(arg, str) else arg for arg in error.args)
 
 
 def masked(text: str) -> str:
