@@ -117,7 +117,7 @@ MISS = Miss()
 
 
 class CacheLookup:
-    """Answers queries from the store if querying a vendor could not change the answer.
+    """Answers queries from the store, provided that no vendor could change the answer.
 
     Thread-safe without a lock. A calendar is read only if a number of bars is requested;
     otherwise stored documents are compared.

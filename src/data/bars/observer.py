@@ -323,7 +323,7 @@ class Call:
         return self
 
     def missed(self, books: Books) -> None:
-        """Note a stock's known splits when the store has no answer, so that new ones are noticed.
+        """Remember a stock's known splits after a cache miss, so that new ones can be reported.
 
         ``books`` returns the known splits and dividends of a symbol.
         """

@@ -73,7 +73,7 @@ class LaneRequest:
         lane: Vendors that may answer, in order.
         grid: Grid of the series.
         is_last_lane: Whether no other lane is tried after this one.
-        expiry: How long it remains valid that a vendor has no bars.
+        expiry: How long a vendor's report of no bars stays valid.
         checks: Rules for checking answers.
         log: Logger for the request.
     """

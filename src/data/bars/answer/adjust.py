@@ -367,7 +367,11 @@ class Rebaser:
 def used(
     disputed: Iterable[ActionEvent], needed: Sequence[Span], *, dividends: bool
 ) -> list[ActionEvent]:
-    """Return the disputed events that a conversion needs, based on the ex-dates of all vendors."""
+    """Return the disputed splits and, if ``dividends``, dividends that a conversion needs.
+
+    An event is needed if the ex-date in any vendor's report of it is in one of the ``needed``
+    spans.
+    """
     return [
         event
         for event in disputed
@@ -382,7 +386,7 @@ def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
 
 
 def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
-    """Return the latest date up to which these parts' prices are adjusted."""
+    """Return the latest date as of which any of the parts' prices are adjusted."""
     return max([date_of(last_stamp), *(p.basis.as_of for p in parts if p.basis.as_of)])
 
 

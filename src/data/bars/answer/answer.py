@@ -262,7 +262,7 @@ def _reason(empty: Covered) -> str:
 
 
 def _each(gap: Gap, edges: Edges) -> Stretches[Gap]:
-    """Return one gap per span, all with the same reason."""
+    """Return a copy of ``gap`` for each span in ``edges``."""
     return Stretches.of(Columns.of_one(gap, edges))
 
 

@@ -57,9 +57,9 @@ class FetchOutcome:
     dividends, ``view`` is the view of the series, and ``until`` is the time until which the answer
     is valid. Bars from ``closed_before`` on count as closed only if they are final. ``is_alone``
     means that the call names a vendor that does not report splits and dividends. ``snapshot`` is
-    that of the request's current phase; the read starts from its view, and replaces that view with
-    its own. With ``in_part``, bars that cannot be adjusted for a later dividend are a gap, not an
-    error.
+    the stored data on which the request's current phase is based; the read starts from the
+    snapshot's view, and replaces it with a newer one. With ``in_part``, bars that cannot be
+    adjusted for a later dividend are a gap, not an error.
     """
 
     unfilled: Sequence[Unfilled] = ()

@@ -250,7 +250,7 @@ class _Derivation:
     is_sure: bool = False
 
     def again(self) -> _Derivation:
-        """Return the same derivation for another attempt, without a second refresh."""
+        """Return the same derivation for another attempt, without requesting a refresh again."""
         return replace(self, query=replace(self.query, refresh=False))
 
     def answer(self, factor: int) -> Answer:

@@ -99,7 +99,7 @@ class _Segment:
         return _Segment(tuple(spans), self.position + 1, (*self.reasons, reason))
 
     def requested_alone(self, span: Span) -> _Segment:
-        """Return the entry for ``span`` with the same candidate, as if it had not been requested yet."""
+        """Return an entry for ``span`` only, with the same candidate and the same reasons."""
         return _Segment((span,), self.position, self.reasons)
 
 
@@ -134,7 +134,7 @@ class _Requests(_Segment):
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
 
     def behind(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
-        """Return the remaining requests after ``chunk`` of the first group."""
+        """Return the requests that are left once ``chunk``, a part of the first group, was requested."""
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
         if not rest.spans:

@@ -45,7 +45,7 @@ class LaneRunner:
         store: The store.
         clock: Source of the current time.
         reader: Reads the answers.
-        expiry: How long it remains valid that vendors have no bars for a span.
+        expiry: How long a vendor's report of no bars for a span stays valid.
         checks: Rules for checking answers.
         turns: Lets only one process at a time fetch a series.
         sources: Detects changes to files that bars were read from.
@@ -269,7 +269,10 @@ class LaneRun:
             self._fetcher.ask_forming(Span(plan.cap, end))
 
     def _has_none_running(self, cap: int) -> bool:
-        """Return whether the next vendor has responded but had no forming bar."""
+        """Return whether the first usable vendor has answered for the time after ``cap``.
+
+        That vendor then has no forming bar, and need not be queried for one.
+        """
         attempts, excluded = self.journal.attempts, self.journal.excluded
         names = (one.name for one in self.request.lane.candidates if one.name not in excluded)
         first = next(names, "")

@@ -203,7 +203,7 @@ class MissHandler:
         return replace(self._marked(query, derived), depends_on=None)
 
     def _with_changes(self, answer: Answer) -> Answer:
-        """Return an answer that names earlier or later symbols of the same instrument."""
+        """Return the answer with a note of the instrument's earlier and later symbols."""
         try:
             changes = self._store.actions(answer.query.instrument.symbol).changes
         except CacheError:
@@ -303,7 +303,9 @@ class MissHandler:
     def _through(
         self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute], tried: _TriedLanes
     ) -> Answer | None:
-        """Return the first answer that has rows or is correctly empty; record what was tried.
+        """Try ``lanes`` in order; return the first answer that has rows or is correctly empty.
+
+        Each lane that was tried is added to ``tried``.
 
         If an outage leaves an answer incomplete, a complete answer from a substitute replaces it.
         The result does not depend on which bars happen to be cached (decision 17). Stored bars that
@@ -353,7 +355,7 @@ class MissHandler:
 
     @staticmethod
     def _is_unknown(way: Route, tried: _TriedLanes) -> bool:
-        """Return whether the pair is named after an exchange that does not list it.
+        """Return whether the exchange whose spelling the symbol has does not know the symbol.
 
         The search then ends without a substitute.
         """

@@ -247,7 +247,7 @@ class _CommitBuilder:
 
     @cached_property
     def _blank(self) -> Covered:
-        """Template for a mark: only the span, state, reason and expiry remain to be filled in."""
+        """Template for a mark from this answer, without its span, state, reason and expiry."""
         one, basis = self.fetched, self.terms.basis
         return Covered(Span(0, 0), "final", one.vendor, one.kind, basis, one.server_now_ms)
 
@@ -370,7 +370,7 @@ class _CommitBuilder:
         return max(ends, default=stamp)
 
     def _is_answered(self, part: Covered) -> bool:
-        """Return whether a span needs no answer: it has bars, or "no bar" is still valid."""
+        """Return whether a span has bars, or a report of no bars that is still valid."""
         return part.state != "empty" or part.is_valid(self.terms.now_ms)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
@@ -518,7 +518,7 @@ class _CommitBuilder:
         return self.terms.doubt
 
     def _verdict(self, mark: Covered) -> Stretches[Covered]:
-        """Return a verdict on bars, without the spans that have no bars."""
+        """Return the mark of a verdict, split so that it leaves out spans without bars."""
         absent = difference(self._unusable, edges_of(span for span, _ in self._kept))
         return Stretches.of(Columns.of_one(mark, difference(edges_of([mark.span]), absent)))
 
@@ -589,7 +589,7 @@ class _CommitBuilder:
     # --- spans without a bar ----------------------------------------------------------------
 
     def _without_bars(self, free: Edges, with_bars: Edges) -> tuple[Edges, Edges, Edges]:
-        """Return the spans for which the vendor reports no bars: closed, gaps, and off-grid ones."""
+        """Return the spans without bars in three groups: closed hours, gaps, and off-grid rows."""
         grid, kept = self.terms.grid, edges_of(span for span, _ in self._kept)
         holes, slots = edges_of(self.answer.holes), edges_of(self.answer.off_slots)
         if len(kept):
@@ -682,7 +682,7 @@ def are_many(lost: int, stored: int) -> bool:
 
 
 def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
-    """Return a mask of the rows with equal prices and volume."""
+    """Return a mask of the rows whose prices and volume are equal in both tables."""
     equal = np.ones(len(one), dtype=bool)
     for mine, theirs in zip(one.values()[:5], other.values()[:5], strict=True):
         equal &= np.isclose(mine, theirs, rtol=tolerance, atol=0.0, equal_nan=True)

@@ -75,7 +75,7 @@ class Candidate:
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane's name for the folder that the vendor reads; empty without files."""
+        """The part of lane names for the folder that the vendor reads; empty if it reads none."""
         if not is_of_files(self.name):
             return ""
         own = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
@@ -512,7 +512,7 @@ class _Placement(NamedTuple):
         return (candidate,) if converted is None else (converted, candidate)
 
     def _reader(self) -> Candidate | None:
-        """Return the candidate whose files the answering lane is for, according to the rules.
+        """Return the candidate that reads files, if the wanted lane belongs to the folder it reads.
 
         The result is None if a vendor is pinned, or if the lane is not for a folder of files.
         """
@@ -522,9 +522,10 @@ class _Placement(NamedTuple):
         return next((one for one in readers if (one.folder_lane,) == self.home), None)
 
     def _usual(self) -> Kind:
-        """Return the kind of the default lane's present or future bars.
+        """Return the kind of the default lane's bars: of the stored ones or, if there are none, of new ones.
 
-        None of them are from files.
+        If the wanted lane belongs to a folder of files, vendors that do not read files determine
+        it.
         """
         if self.stored is not None:
             return self.stored
