@@ -174,7 +174,7 @@ def usual_close(name: str, day: date) -> int:
 
 
 class _Usual(NamedTuple):
-    """The regular trading hours of an exchange at different times, according to exchange_calendars."""
+    """The regular trading hours of an exchange in each period, according to exchange_calendars."""
 
     zone: ZoneInfo
     weekmask: str

@@ -54,8 +54,8 @@ class Splice:
     """Result of comparing two vendors' bars at the point where one vendor takes over from the other.
 
     Attributes:
-        at: That time, in UTC milliseconds.
-        other: Vendor on the other side of it.
+        at: Time of that point, in UTC milliseconds.
+        other: Vendor on the other side of that point.
         verdict: ``equal``; ``constant`` (an adjustment had been missed, and was corrected before
             the bars were stored); ``unchecked`` (there was too little to compare).
         ratio: Median ratio of the fetched closes to the other vendor's closes; 1 if unchecked.
@@ -228,7 +228,7 @@ class Columns(NamedTuple):
     Attributes:
         starts, ends: Starts and ends of their spans.
         codes: Index of each entry's source in ``sources``.
-        sources: Sources: entries without a span, which hold everything else.
+        sources: Distinct sources, that is, entries without a span, which hold all other fields.
     """
 
     starts: NDArray[np.int64]

@@ -122,7 +122,7 @@ class Deadline:
 
     @property
     def what(self) -> str:
-        """A description of the call's time limit, for its errors."""
+        """A description of the call's time limit, for error messages."""
         if self._timeout_s is not None:
             return f"the time for this call ({duration(self._timeout_s)})"
         return f"the time allowed without a page from a vendor ({duration(self._quiet_s)})"
@@ -179,7 +179,7 @@ class Deadline:
         return Deadline(self._clock, outer=self if self.is_fixed else None, may_wait=False)
 
     def end(self, waited_for: str) -> None:
-        """Move the end of the call to the present; errors give ``waited_for`` as the reason."""
+        """Let the call's time end now; errors name ``waited_for`` as the reason."""
         self.waited_for, self._end = waited_for, self._clock.monotonic()
 
     def over(self, vendor: str) -> ProviderTimeoutError:

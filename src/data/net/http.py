@@ -132,7 +132,7 @@ class HttpTransport:
     def _try(self, request: HttpRequest) -> HttpResponse | DataError:
         """Return the response, or this library's error for a failure.
 
-        The HTTP library's own error does not survive this frame.
+        The HTTP library's own error is not kept after this function returns.
         """
         session = self._take()
         started, allowed = _CLOCK.monotonic(), allowed_s(self._total_s)

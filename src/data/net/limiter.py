@@ -293,7 +293,7 @@ class Limiter:
             return None
 
         def look(tables: StateTables) -> SymbolNotFoundError | None:
-            """Return the remembered error while it is valid."""
+            """Return the error for the remembered rejection if that is still valid, else None."""
             unknown = tables.unknown(self._name(tables), symbol.address, symbol.symbol)
             if unknown is None or not unknown.holds(tables.now_s):
                 return None

@@ -215,7 +215,10 @@ class State:
         return result
 
     def _times(self, db: sqlite3.Connection, write: bool) -> tuple[float, float]:
-        """Return the remembered time and the monotonic time; a writing transaction also stores the first."""
+        """Return the remembered time (see :mod:`.steady`) and the monotonic time.
+
+        A writing transaction also stores the remembered time, if it is due to be stored again.
+        """
         wall_s = self.clock.now_ms() / 1000
         reading = Reading(wall_s, self.clock.monotonic(), self._owner, self._boot)
         anchor = read_anchor(db)

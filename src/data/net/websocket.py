@@ -119,7 +119,7 @@ class Dialer:
     def _opened(self, package: Any, url: str) -> websocket.WebSocket | DataError:
         """Return the library's socket, or this library's error if it could not be opened.
 
-        The socket library's own error does not survive this frame.
+        The socket library's own error is not kept after this function returns.
         """
         options = {"cert_reqs": ssl.CERT_REQUIRED, **_bundle(url)}
         opened = _capped(package)(enable_multithread=True, sslopt=options)
