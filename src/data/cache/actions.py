@@ -203,7 +203,7 @@ class ActionBook:
         return not any(day_ms(action.ex_date) in days for action in self.reports)
 
     def by(self, now_ms: int) -> ActionBook:
-        """Return the book without queries whose recorded time is after ``now_ms``.
+        """Return the book without the queries that were recorded as sent after ``now_ms``.
 
         They were recorded while the clock was ahead, so the actions between the real and the
         recorded time have not been requested.
@@ -464,7 +464,7 @@ class ActionStore:
 def _words(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
     """Return the pay date, currency and parts of each report.
 
-    They do not affect prices, and are compared only to detect changes.
+    These values do not affect prices; they are compared only to detect changed reports.
     """
     reports = (*book.reports, *(book.samples.reports if book.samples else ()))
     return [(action.pay_date, action.currency, action.parts) for action in reports]

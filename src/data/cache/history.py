@@ -164,7 +164,7 @@ class _File:
         self._stamps: list[int] | None = None
 
     def rows(self, members: Iterable[Member]) -> BarTable:
-        """Return the bars of ``members``, which must be the first members of the file."""
+        """Return the bars in ``members``, which must be the file's first gzip members, in order."""
         tables = [rows_of(m, self.columns, first=place == 0) for place, m in enumerate(members)]
         return concat(tables)
 
@@ -260,7 +260,7 @@ class Past:
         return rows, coverage if len(rows) else Coverage()
 
     def _end(self, year: int, own: int, file: _File, rows: BarTable) -> int:
-        """Return the end of the span answered as of generation ``own``, according to the log."""
+        """Return the end of the span that vendors had answered by generation ``own``, from the log."""
         spans = [e["span"] for e in self._log[year] if e["generation"] <= own and e.get("span")]
         last = int(rows.stamps[-1]) + 1
         later = file.stamps()[len(rows) :]

@@ -229,7 +229,7 @@ class Maintenance:
     def migrate(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[OldFile], list[Problem]]:
-        """Import older tools' files, verified bar by bar; the originals stay in ``_legacy``."""
+        """Import older tools' files, verified bar by bar; the files themselves are kept in ``_legacy``."""
         wanted_keys = dict.fromkeys(map(self._as_requested, (key for key in keys if not key.lane)))
         parts, problems = _each(
             wanted_keys, lambda key: migrate_series(self._parts, key, dry_run=dry_run)
@@ -247,7 +247,7 @@ class Maintenance:
     def prune(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[Pruned], list[Problem]]:
-        """Delete originals whose bars are all stored, or have since been replaced by a vendor."""
+        """Delete imported older files whose bars are all stored, or have been replaced by a vendor's."""
         plain = [key for key in keys if not key.lane]
         parts, problems = _each(plain, lambda key: prune_series(self._parts, key, dry_run=dry_run))
         return [file for part in parts for file in part], problems

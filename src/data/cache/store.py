@@ -654,8 +654,8 @@ class StoreParts:
     """The parts of a store that other modules in this package use.
 
     Attributes:
-        layout, disk, old, sidecars: Paths, file system, finder of older tools' files, and columnar
-            files of the store.
+        layout, disk, old, sidecars: The store's paths, file system, finder of older tools' files,
+            and columnar files.
         lane: Function that returns the files of a series.
         lock_timeout_s: Maximum wait for another writer, in seconds.
     """

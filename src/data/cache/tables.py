@@ -85,7 +85,7 @@ class _Stored:
     """The stored state of one year.
 
     Attributes:
-        rows: Rows of the year; None if no file has any.
+        rows: Rows of the year; None if no file contains rows.
         record: Content under ``onetape`` in this library's document; empty if another tool wrote
             it.
         answered: Spans that were requested and answered, within the year.

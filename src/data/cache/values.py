@@ -113,7 +113,7 @@ class Seal(NamedTuple):
     """A seal on stored bars, which shows whether they are unchanged without reading them.
 
     Attributes:
-        files: Maps each path to its state at the time: folders, data files, splits and dividends;
+        files: Maps the path of each folder and file that matters to its state when it was sealed;
             None if it did not exist.
         use: Recorder of reads of the series.
         span: Span that is sealed.

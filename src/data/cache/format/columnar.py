@@ -72,7 +72,7 @@ class ColumnSource(NamedTuple):
 
 
 class Part(NamedTuple):
-    """All rows, or only the new rows, of one year, and the year's state including them."""
+    """Rows of one year (all of them, or only new ones), and the state of the year with them."""
 
     source: ColumnSource
     table: BarTable

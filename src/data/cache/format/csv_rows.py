@@ -204,7 +204,7 @@ Mask = NDArray[np.bool_]
 
 
 class _Field(NamedTuple):
-    """A column's characters (0 means a position to skip), and a mask of rows not handled here."""
+    """A column's characters (0: skip the position), and a mask of rows that must be formatted singly."""
 
     chars: Chars
     odd: Mask
@@ -218,8 +218,8 @@ def block_text(
     Args:
         stamps: Milliseconds of full seconds in the years 1000 to 9999.
         columns: Values of each column, none infinite; None for an empty column.
-        lines_of: Function that returns the complete lines of the rows in a mask, which are those
-            not handled here.
+        lines_of: Function that returns the complete lines of the rows in a mask; called for the
+            rows with unusual numbers, which are not formatted here.
     """
     rows = len(stamps)
     comma, line = (np.full((rows, 1), sign, np.uint8) for sign in (_COMMA, _LINE))
@@ -238,7 +238,7 @@ def block_text(
 
 
 def _replaced(text: bytes, odd: Mask, lines: bytes) -> bytes:
-    """Return the text after replacing the lines of the rows in ``odd``."""
+    """Return ``text`` with the lines of the rows in the mask ``odd`` replaced by ``lines``."""
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE) + 1
     parts, done = [], 0
     for row, line in zip(np.flatnonzero(odd).tolist(), lines.splitlines(True), strict=True):

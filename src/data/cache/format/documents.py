@@ -335,7 +335,7 @@ class _State(msgspec.Struct):
 
 
 class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
-    """The content under the key ``onetape``. A key that is not listed here is kept unchanged."""
+    """The content under a year document's key ``onetape``; keys not listed here are kept unchanged."""
 
     format: Literal[1]
     created_at: int
@@ -353,7 +353,7 @@ class _Shares(msgspec.Struct):
 
 
 class _YearDocument(msgspec.Struct):
-    """The part of the document that this library reads."""
+    """The part of a year's metadata document that this library reads."""
 
     onetape: _Ours
     data_source: str
@@ -490,7 +490,7 @@ def about_series(key: SeriesKey) -> dict[str, str]:
 
 
 class _Bound(msgspec.Struct):
-    """A ``listing`` or ``delisting``; see :class:`~..model.lifetime.Bound`."""
+    """A ``listing`` or ``delisting`` in ``series.json``; see :class:`~..model.lifetime.Bound`."""
 
     at: int
     source: str
@@ -504,7 +504,7 @@ class _Bound(msgspec.Struct):
 
 
 class _SourceState(msgspec.Struct):
-    """The ``source``; see :class:`~..model.source.SourceState`."""
+    """The ``source`` in ``series.json``; see :class:`~..model.source.SourceState`."""
 
     reading: str
     stamps: str

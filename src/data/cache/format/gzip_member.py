@@ -368,7 +368,11 @@ summed_bytes = 0
 
 
 def deflated(text: bytes, total: int = 0) -> bytes:
-    """Compress bytes into a raw deflate stream; ``total`` is the size of everything to compress."""
+    """Compress bytes into a raw deflate stream.
+
+    A faster library is used if ``total``, the size of all texts to be compressed in one go, is
+    large.
+    """
     is_long = _is_worth_it(max(len(text), total), LONG_TO_WRITE)
     library, level = (_fast(), _FAST_LEVEL) if is_long else (zlib, LEVEL)
     deflater = library.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -432,7 +436,9 @@ def checksum(text: bytes) -> int:
 
 
 def summing(size: int) -> Callable[..., int]:
-    """Return the fastest function for computing a CRC-32, or for continuing an earlier one.
+    """Return the fastest function for computing a CRC-32 that is worth loading for this size.
+
+    The function can also continue an earlier checksum.
 
     Args:
         size: Total number of bytes to be checksummed, over all calls.

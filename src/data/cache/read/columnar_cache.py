@@ -125,7 +125,7 @@ class Sidecars:
             return None
 
     def lacking(self, lane: SeriesFiles, states: States) -> list[int]:
-        """Return the years that the columnar file lacks in their current state.
+        """Return the years whose current state is not in the columnar file.
 
         The file is the one that :meth:`read` has just opened.
         """

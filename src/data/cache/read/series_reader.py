@@ -329,7 +329,7 @@ class SeriesIndex:
         return [year for year, state in states.items() if state.rows]
 
     def long_empties(self, lane: SeriesFiles, own: list[int]) -> Coverage:
-        """Return the entries in ``series.json`` for spans without bars in years that have no file."""
+        """Return the empty spans recorded in ``series.json``, which are in years that have no file."""
         return _empties(read_series(lane), own)
 
 

@@ -83,7 +83,7 @@ def _folder(lane: SeriesFiles) -> Quarantine:
 
 
 def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
-    """Durably add bad rows to the quarantined rows of ``year``.
+    """Durably add bad rows to the quarantined rows for ``year``.
 
     Rows that are already in quarantine are not added again.
     """

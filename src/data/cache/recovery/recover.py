@@ -189,7 +189,7 @@ def _make_durable(lane: SeriesFiles, year: int) -> None:
 
 
 def _put_back(lane: SeriesFiles, year: int, diagnosis: Diagnosis) -> None:
-    """Remove this library's document of a year, and restore another tool's, if it replaced one."""
+    """Remove this library's document of a year; restore another tool's document that it replaced."""
     path = lane.paths.metadata(year)
     before = None
     if diagnosis.case == "half_adopted":
@@ -254,7 +254,7 @@ def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: Yea
 
 
 def _facts(lane: SeriesFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
-    """Return the old document, or a new one with the vendor and times taken from the members."""
+    """Return the year's old document or, if it is lost, a new one with vendor and times from members."""
     now = lane.clock.now_ms()
     shares = shares_of(member.header for member in members)
     if meta is not None:

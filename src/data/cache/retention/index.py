@@ -51,7 +51,7 @@ _KEEP = """
 
 
 class Learned(NamedTuple):
-    """The facts learned about a lane that may be stored.
+    """The facts learned about a lane, in the form in which the index can store them.
 
     Attributes:
         entry: Entry that summarises its documents.

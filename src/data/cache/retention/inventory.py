@@ -86,7 +86,7 @@ class Size:
     Attributes:
         bytes, files: Totals for all files.
         data_files: Number of files with bars or tables.
-        quarantined: Number of files of untrusted data and rows, without their reasons.
+        quarantined: Number of quarantined files, not counting the documents with the reasons.
         without_metadata: Number of data files without a document next to them.
         columns: Bytes of columnar files, which can be rebuilt.
     """

@@ -149,7 +149,7 @@ class RetentionManager(StoreListener):
             self.look()
 
     def _is_first(self) -> bool:
-        """Return whether no bar was ever stored here, and record that this has been checked."""
+        """Return whether no bar was ever stored in this folder; record that this has been checked."""
         self._has_begun = True
         try:
             return self._time.read() is None and not any(

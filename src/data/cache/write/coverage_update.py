@@ -34,7 +34,7 @@ _FAR = 1 << 62
 
 @dataclass
 class YearPart:
-    """One year's part of a commit."""
+    """The part of a commit that concerns one year: bars to store, and coverage changes (marks)."""
 
     pieces: list[CommitPiece] = field(default_factory=list)
     marks: Stretches[Covered] = field(default_factory=Stretches)

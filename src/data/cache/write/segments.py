@@ -179,7 +179,7 @@ def with_pieces(
 
 
 def _beside(segment: YearSegment, answered: Sequence[Span]) -> list[YearSegment]:
-    """Return the parts of a segment outside the spans in ``answered`` (ascending, disjoint)."""
+    """Return the parts of a segment that are outside all spans in ``answered`` (ascending, disjoint)."""
     parts = [segment]
     for span in touching(answered, segment.header.span):
         parts = [part for one in parts for part in _outside(one, span)]

@@ -125,7 +125,7 @@ class YearCommit:
         return (wide and state.columns != ALL_COLUMNS) or self._is_compaction_due()
 
     def _disturbs(self, piece: CommitPiece) -> bool:
-        """Return whether a piece can affect anything up to and including the last stored bar."""
+        """Return whether a piece can change or remove anything up to and including the last stored bar."""
         state = self.meta.state
         if state.last is None or piece.span.start > state.last:
             return False
@@ -343,6 +343,6 @@ def _grave_in(coverage: Coverage) -> list[Covered]:
 
 
 def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a copy of the caller's figures, in the form in which they will be read back."""
+    """Return a copy of ``quality`` in the form in which it will be read back; empty for None."""
     plain: dict[str, Any] = json.loads(canonical(dict(quality))) if quality else {}
     return plain
