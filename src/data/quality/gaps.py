@@ -212,7 +212,7 @@ class _Classifier:
         return self._gap(span, gap_class, part.vendor, evidence, _due(part, self._now))
 
     def _is_inside(self, span: Span, part: Covered) -> bool:
-        """Return whether a gap has bars on both sides, and no received bar in it was rejected."""
+        """Return whether a gap has bars on both sides, and no row for it was received and rejected."""
         return self._reach.start < span.start < self._reach.end and part.reason in PLAINLY_NONE
 
     def _ended(self) -> str:

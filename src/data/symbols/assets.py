@@ -102,7 +102,7 @@ def agree(first: BarTable, other: BarTable) -> bool:
 
 
 def _is_restated(instrument: Instrument, vendor: str) -> bool:
-    """Return whether the vendor's symbol is priced in dollars although the pair is quoted in a coin."""
+    """Return whether the vendor's spelling means dollar prices although the pair is quoted in a coin."""
     spelled = instrument.spelling(vendor).removesuffix(".CC")
     return (
         instrument.base is not None

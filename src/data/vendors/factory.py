@@ -95,14 +95,14 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
 
 
 def _class_faults(name: object, cls: Any) -> str:
-    """Return why a package's class cannot be used as a vendor of that name, or an empty string."""
+    """Return why a class from another package cannot be the vendor of that name; empty if it can."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
         return "it is not a subclass of BaseDataDownloader"
     return _faults(name, cls)
 
 
 def _faults(name: object, cls: Any) -> str:
-    """Return why a class cannot be used as a vendor of that name, or an empty string."""
+    """Return why a class cannot be the vendor of that name; empty if it can."""
     if reason := wrong_capabilities(cls.capabilities):
         return f"its `capabilities` {reason}"
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"

@@ -135,7 +135,7 @@ class VendorAnswers(NamedTuple):
 
 
 def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
-    """Parse the responses into a snapshot.
+    """Parse the responses to one question into a snapshot.
 
     Args:
         table: Table that describes how the vendor's responses are parsed.
@@ -171,7 +171,7 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
 
 
 class _Sheet:
-    """Collects facts and statements; if a field occurs several times, the first value is kept."""
+    """Collects facts and statements from responses; the first value of a repeated field is kept."""
 
     def __init__(self, vendor: str) -> None:
         self._vendor = vendor

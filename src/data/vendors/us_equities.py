@@ -157,5 +157,8 @@ def _read(
 
 
 def _ex_at(day: str) -> int:
-    """Return midnight in New York on the date, which is between two trading days even with extended hours."""
+    """Return the time from which an action with the ISO ex-date ``day`` applies: midnight in New York.
+
+    At that time there is no trading, even if extended hours are included.
+    """
     return midnight_ms(day_ms(date.fromisoformat(day)))

@@ -325,7 +325,7 @@ def milliseconds(stamp: int) -> int:
 
 
 def perpetual(instrument: Instrument) -> str:
-    """Return the vendor's name for a perpetual future; the name of a dated future is unchanged."""
+    """Return the vendor's name for a perpetual future; the name of a future that expires is unchanged."""
     name = instrument.spelling("binance").upper()
     return f"{name}_PERP" if instrument.quote == "USD" and "_" not in name else name
 

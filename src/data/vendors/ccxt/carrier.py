@@ -340,9 +340,9 @@ def _texts(body: Any) -> Iterator[str]:
 
 
 def _says_nothing(body: Any) -> bool:
-    """Return whether a response without bars has an empty list in their place.
+    """Return whether a response without bars contains an empty list where bars would be.
 
-    A list of errors is not a list of bars, and null proves nothing.
+    Only such a list shows that there are no bars: a list of errors does not, and neither does null.
     """
     if isinstance(body, Mapping):
         return any(_says_nothing(value) for name, value in body.items() if not _BESIDE.match(name))

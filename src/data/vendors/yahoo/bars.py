@@ -302,7 +302,7 @@ def _hours_of(meta: Mapping[str, Any], instrument: Instrument) -> Span | None:
 
 
 def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
-    """Return whether a row after the close only repeats the last price, without a new trade."""
+    """Return whether an intraday row after the close only repeats the last price, without a trade."""
     step = timeframe.step_ms
     if not timeframe.is_intraday or step is None or hours is None or bar.volume > 0:
         return False
