@@ -71,7 +71,7 @@ class Unread:
 
 @dataclass
 class _Shown:
-    """The values shown in a feed's snapshot."""
+    """The values from which a feed's snapshot is made."""
 
     bars: deque[LiveBar]
     forming: LiveBar | None = None
@@ -125,12 +125,12 @@ class Board:
             self._unread = None if self._consumers else Unread(capacity)
 
     def add(self, box: Mailbox) -> None:
-        """Add a listener: pass all future items to ``box``."""
+        """Add a listener, to whose mailbox ``box`` all future items are passed."""
         with self._lock:
             self._boxes = (*self._boxes, box)
 
     def lost(self) -> Span | None:
-        """Return the span of bars that are no longer kept for the first consumer, or None."""
+        """Return the span of bars that were dropped before a first consumer was added, or None."""
         with self._lock:
             return self._unread.lost if self._unread else None
 

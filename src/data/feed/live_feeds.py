@@ -71,7 +71,7 @@ class FeedTimings:
 
 @dataclass(frozen=True)
 class _Way:
-    """A vendor's stream of the requested bars, or of the minute bars from which to build them."""
+    """A vendor's stream that can supply the requested bars, either directly or built from minute bars."""
 
     name: str
     make: Callable[[], StreamProtocol]
@@ -307,7 +307,7 @@ class LiveFeeds:
         )
 
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
-        """Return a vendor's stream of the wanted bars, or the (possibly empty) reason why there is none."""
+        """Return a vendor's stream that can supply the wanted bars, or the reason (may be empty) for none."""
         instrument, step, _ = wanted
         factory = stream_of(name)
         if factory is None:
@@ -347,7 +347,7 @@ class LiveFeeds:
         clock = self._services.clock
 
         def listen(sink: Sink) -> Listener:
-            """Return a listener that passes bars on, or builds them from minute bars or trades."""
+            """Return a listener that passes bars to ``sink``, or builds them from minute bars or trades."""
             if way.sent is not None:
                 quiet_ms = round(way.protocol.traits.quiet_s * SECOND_MS)
                 return MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))

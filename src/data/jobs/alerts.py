@@ -232,7 +232,7 @@ class AlertJob:
         *,
         with_problems: bool,
     ) -> WantedBars:
-        """Return the request for the bars that all alerts on a series need."""
+        """Return one request for the bars that the alerts ``own`` on a series need together."""
         before, since_ms = 1, report.at_ms
         for one in own:
             try:

@@ -192,7 +192,10 @@ def _odd_name(folder: Path) -> Iterator[Check]:
 
 
 def _privacy(settings: Settings, *, is_wanted: bool) -> Iterator[Check]:
-    """Report files that other users of this machine can read; a fault only if ``cache.private`` is set."""
+    """Report files that other users of this machine can read.
+
+    This is a fault only if ``cache.private`` is set (``is_wanted``).
+    """
     folders = (settings.cache_dir, settings.state_dir)
     files = (path for folder in folders for path in readable_by_others(folder))
     readable = list(islice(files, _FILES_NAMED + 1 if is_wanted else 1))
@@ -285,7 +288,7 @@ def _perishable(
 
 
 def _vendor_days(network: Network) -> Iterator[Check]:
-    """Report sessions for which, according to recent jobs, a vendor lacks most of its symbols' bars."""
+    """Report sessions for which, as recent jobs found, a vendor lacks the bars of most of its symbols."""
     for incident in incidents_of(network.vendor_days()):
         advice = f"{incident.remedy}; `onetape gaps --all` checks again"
         yield Check("health", "vendor day", None, str(incident), advice)

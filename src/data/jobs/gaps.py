@@ -217,7 +217,7 @@ def gaps_of_all(
     answering = set(services.client.answering(keys))
 
     def look(key: SeriesKey, outline: SeriesOutline) -> None:
-        """Note a series' market, and count its sessions for the vendors that supplied it."""
+        """Record a series' market, and count its sessions with and without bars for each vendor."""
         markets[key] = _market(key, outline)
         if key in answering:
             _count(services, counted, key, outline)

@@ -49,7 +49,8 @@ class VendorTask:
     Attributes:
         vendor: Vendor that is queried first; empty if it is not known.
         result: Result of the series before the vendor is queried, for progress reports.
-        parts: Number of parts that the task has, from which the vendor's speed is estimated.
+        parts: Number of parts that the task consists of; the vendor's speed is estimated from the
+            finished parts.
     """
 
     vendor: str
@@ -247,7 +248,7 @@ class Runner(Generic[K, R]):
     # --- in threads ------------------------------------------------------------------------
 
     def _take(self, vendor: str) -> None:
-        """Run the vendor's tasks in this thread until none are left."""
+        """Run a vendor's queued tasks in this thread, one after another, until none are left."""
         with self._vendor_calls.shared():
             self._take_all(vendor)
         self._calls.put(None)

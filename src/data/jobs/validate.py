@@ -66,7 +66,7 @@ _SLIGHT = ("revision", "small difference", "missing there")
 
 @dataclass(frozen=True)
 class ValidateQuestion:
-    """The arguments of a validation; see ``DataManager.validate``."""
+    """The arguments of a validation, as passed to ``DataManager.validate``."""
 
     symbol: str
     timeframe: str

@@ -586,7 +586,7 @@ class StoredBars:
                 yield from self._in_hours_of(key)._of_lane(key)
 
     def _in_hours_of(self, key: SeriesKey) -> StoredBars:
-        """Return a copy of this object for the session hours of a lane's bars."""
+        """Return a copy of this object whose query has the session hours of a lane's bars."""
         if not key.is_extended:
             return self
         query = replace(self._query, instrument=self._query.instrument.extended())
@@ -737,8 +737,8 @@ class StoredBars:
     def _newer(self, view: SeriesView, vendor: str) -> Span:
         """Return the span after the stored bars in which the vendor may have newer bars.
 
-        It is empty unless the series has at some time been requested up to the present, because
-        only such a series is expected to be up to date.
+        It is empty unless some request for the series reached up to the time at which it was made,
+        because only such a series is expected to be up to date.
         """
         last = [c for c in view.coverage if c.state != "empty"][-1]
         end = last.span.end

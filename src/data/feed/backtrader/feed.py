@@ -330,7 +330,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return localizing(self.p.tz)
 
     def _timeoffset(self) -> timedelta:
-        """Return the last bar's offset from the wall clock, so that resamplers follow the bars' time."""
+        """Return how far the last bar's time is from the wall clock, so that resamplers follow the bars."""
         if self.live_seen_ms is None:
             return timedelta()
         return from_ms(self.live_seen_ms) - datetime.now(UTC).replace(tzinfo=None)

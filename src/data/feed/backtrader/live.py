@@ -148,7 +148,7 @@ class BaseLiveDataFeed(BacktraderFeed):
     # --- for subclasses --------------------------------------------------------------------
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
-        """Return the stream of live bars, and the bars of ``past`` that the stream does not deliver."""
+        """Return the stream of live bars, and those of the ``past`` bars that it will not deliver itself."""
         name = f"{self.symbol} {self.interval}"
         source = HookSource(name, self.live_timeframe, self, self.live_clock)
         return self._feed_of(source), past

@@ -65,7 +65,7 @@ class Filled(NamedTuple):
 
     @property
     def doubted(self) -> Filled:
-        """The same answer with absent bars treated as missing, that is, as if they could still arrive."""
+        """This answer with its absent bars counted as missing, that is, as if they could still arrive."""
         holes = [*self.absent[:1], *([] if self.hole_ms is None else [self.hole_ms])]
         return Filled(self.bars, [], self.why or NO_BAR, min(holes, default=None))
 

@@ -279,7 +279,7 @@ class StreamThread:
         self._questions, self._next_question = 0, 0.0
 
     def _take_bar(self, bar: LiveBar) -> None:
-        """Handle a bar from the stream: forming, closed, or a correction of a delivered one."""
+        """Handle a bar from the stream: a forming or closed one, or the correction of a delivered one."""
         continuation = self._continuation
         if bar.is_closed and (continuation is None or bar.stamp_ms > continuation.newest):
             close = int(self._source.grid.closes(np.array([bar.stamp_ms]))[0])
@@ -303,7 +303,7 @@ class StreamThread:
             self._revised(bar)
 
     def _leave_to_history(self, bar: LiveBar) -> None:
-        """Drop a bar from the stream; it is taken from history once all earlier bars have been delivered."""
+        """Drop a bar from the stream, to be fetched from history once all earlier bars were delivered."""
         if not self.passed_on:
             log.warning(
                 "%d bars are waiting for earlier ones; newer bars are fetched from history",
@@ -401,7 +401,7 @@ class StreamThread:
         return continuation
 
     def _judged(self, filled: Filled) -> tuple[Filled, bool]:
-        """Return the history's answer in the form to be used, and whether it can be used as final.
+        """Return an answer from history in the form to use, and whether its absent bars are accepted.
 
         A vendor's report that a bar does not exist may be a temporary error, so it must persist for
         a while. If the stream sends no bars without trades, such reports are normal and accepted
@@ -422,7 +422,7 @@ class StreamThread:
             self._sink.bar(bar)
 
     def _give_due(self, continuation: Continuation) -> None:
-        """Deliver the bars that are next in order; bars from the stream are queued for storing."""
+        """Deliver the bars that are next in order; those that came from the stream are queued for storing."""
         bars = continuation.take()
         for bar in bars:
             self._give(bar)
@@ -431,7 +431,7 @@ class StreamThread:
             self._unkept.extend(bar for bar in bars if bar.origin == "live")
 
     def _keep(self) -> None:
-        """Store the delivered bars that are closed by the local clock, as the vendor's may be ahead."""
+        """Store the delivered bars that have closed by the local clock, because the vendor's may be ahead."""
         unkept = self._unkept
         if not unkept or self._is_stopped:
             return
@@ -581,7 +581,7 @@ class SilenceWatch:
         self.restart()
 
     def take_missed_s(self) -> float:
-        """Return, once, the length in seconds of a silence that missed bars; otherwise 0."""
+        """Return the seconds of a silence in which bars were missed; 0 if none, or at the next call."""
         seconds, self._missed_s = self._missed_s, 0.0
         return seconds
 
@@ -605,7 +605,7 @@ class SteadyNow:
         self._wall_ms, self._since = self._clock.now_ms(), self._clock.monotonic()
 
     def set_by(self, event_ms: int) -> bool:
-        """Reread the wall clock if it, unlike the time kept here, shows that an event is happening now.
+        """Reread the wall clock if, unlike this object's time, it agrees with the time of a current event.
 
         In that case, the clock was wrong at the last reading and has since been corrected. Return
         whether the clock was reread.

@@ -264,7 +264,7 @@ class StreamSession:
     # --- items that cannot be bars or trades -------------------------------------------------
 
     def _is_due(self, stamp_ms: int, topic: Topic) -> bool:
-        """Return whether an item with this timestamp may have begun by now, after rereading the clocks.
+        """Reread the clocks; return whether a bar or trade with this timestamp may have begun by now.
 
         The current time is the wall clock's time when the socket was opened, advanced by a clock
         that never jumps, so that a wall clock that is set back or stops does not cause rejections.
@@ -282,7 +282,11 @@ class StreamSession:
         return sent_ms < self._late_ms
 
     def _is_early(self, event: BarSeen, listener: Listener) -> bool:
-        """Return whether a bar is marked as closed too early, by the local clock or the vendor's."""
+        """Return whether a bar is marked as closed although it is too early for that.
+
+        It is too early if the local clock shows that the bar's end has not been reached, or if the
+        vendor's time in the message is before it.
+        """
         topic, bar, sent_ms = event
         close_ms = listener.closes(bar.stamp_ms)
         if self._now.set_by(close_ms):
@@ -487,7 +491,7 @@ class StreamSession:
 
 
 def _beside_time(stamp_ms: int) -> str:
-    """Return why an item with an impossible timestamp is rejected: it is in the future or before 1970."""
+    """Return the reason to reject an item with this timestamp: it is in the future, or before 1970."""
     return AHEAD if stamp_ms > 0 else BEFORE_1970
 
 
@@ -792,7 +796,7 @@ class Connection:
 
 
 class _Feeds:
-    """The feeds listening to a connection, as named in log records from the connection's thread."""
+    """The feeds that listen to a connection; log records from the connection's thread name them."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -138,7 +138,7 @@ class BuildingListener(Listener):
             self._sink.status(StreamStatus(StreamState.DELAYED, reason, owed_ms))
 
     def _leave(self, bar: LiveBar) -> None:
-        """Leave a bar to history if its parts are valid but do not add up to a valid bar.
+        """Have a bar fetched from history, because its valid parts do not add up to a valid bar.
 
         For example, its total volume may exceed any possible one.
         """
