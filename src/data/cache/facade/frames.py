@@ -257,7 +257,7 @@ def _holes(present: Stamps, grid: BarGrid, extent: Span) -> list[Span]:
 
 
 def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
-    """Return the bars' price basis; its date is omitted unless it is after the first bar."""
+    """Return the bars' basis: the price adjustment, and its date if that is after the first bar."""
     if offer.adjustment == "unknown" or offer.instrument.asset_class != "stock":
         return Basis(offer.adjustment)
     as_of = offer.as_of or date_of(now_ms)

@@ -119,7 +119,7 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
 
 
 def _blocks(text: bytes, rows: int) -> Iterator[bytes]:
-    """Yield the text in blocks of whole lines, because its cells take ten times as much memory."""
+    """Yield the text in blocks of whole lines, because parsed cells take ten times the memory."""
     size = len(text) // (rows // BLOCK_ROWS + 1)
     start = 0
     while start < len(text):
@@ -278,7 +278,10 @@ def _field(values: Floats) -> _Field | None:
 
 
 def _drop_zeros(digits: Chars, mask: Mask) -> None:
-    """Set ``mask`` to False for leading zeros and to True after them; the last digit is not changed."""
+    """Set ``mask`` to False for each number's leading zeros and to True after them.
+
+    The mask of the last digit is not changed.
+    """
     for place in range(len(digits) - 1):
         np.not_equal(digits[place], _ZERO, out=mask[place])
         if place:
@@ -286,7 +289,7 @@ def _drop_zeros(digits: Chars, mask: Mask) -> None:
 
 
 def _decimals(sizes: Floats) -> int | None:
-    """Return the number of decimals that is enough for nearly all of these numbers, or None."""
+    """Return the number of decimals with which nearly all of the numbers are exact; None if none is."""
     few = _FEW * len(sizes)
     best = None
     for decimals in range(_MOST_DECIMALS + 1):

@@ -117,7 +117,7 @@ _basis_of = lru_cache(msgspec.json.Decoder(Basis).decode)
 
 
 def coverage_of(text: bytes | str) -> Coverage:
-    """Parse a document's coverage from the JSON of its list.
+    """Parse the coverage in a document, which is a JSON list of entries.
 
     Raises:
         DecodeError: The text is not a valid coverage (an error from ``msgspec``).
@@ -229,7 +229,7 @@ class YearMeta(Record, frozen=True, gc=False):
         return {self.vendor: self.state.rows} if self.state.rows else {}
 
     def of(self, shares: Mapping[str, int]) -> YearMeta:
-        """Return the document with new bar counts by vendor; ``shares`` has the latest vendor last."""
+        """Return the document with ``shares`` as its numbers of bars by vendor, the latest vendor last."""
         counts = {vendor: bars for vendor, bars in shares.items() if bars}
         if not counts:
             return self.replaced(shares={})
@@ -301,7 +301,7 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
 
 
 class _State(msgspec.Struct):
-    """A state of a year in its document; see :class:`YearState`."""
+    """A state of a year file, as stored in the year's document; see :class:`YearState`."""
 
     generation: int
     size: int
@@ -347,7 +347,7 @@ class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
 
 
 class _Shares(msgspec.Struct):
-    """The part of ``provider_info`` that this library reads."""
+    """The part of a year document's ``provider_info`` that this library reads."""
 
     bars: dict[str, int] | None = None
 
@@ -485,7 +485,7 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
 
 
 def about_series(key: SeriesKey) -> dict[str, str]:
-    """Return the keys with which a document identifies its series."""
+    """Return the entries with which a document identifies the series it is about."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 

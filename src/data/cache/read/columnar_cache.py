@@ -50,7 +50,7 @@ class WholeYear(NamedTuple):
     """All bars of a year, read and verified.
 
     Attributes:
-        state: Expected state of the file.
+        state: State of the year according to its metadata.
         table: Bars of the year.
         file: State of the data file before it was read.
     """
@@ -61,7 +61,7 @@ class WholeYear(NamedTuple):
 
     @property
     def part(self) -> Part:
-        """The rows, with the state of the file that they came from."""
+        """The year's bars in the form to write to a columnar file, with the state of their year file."""
         return Part(_source(self.state, self.file), self.table)
 
 

@@ -379,7 +379,7 @@ class LastUses:
     def merged(self, index: LaneIndex) -> dict[str, Use]:
         """Return a mapping from each lane to its last use.
 
-        It combines all processes' stored uses with this process's uses.
+        The result combines the stored uses by all processes with those by this process.
         """
         with self._guard():
             self._take()

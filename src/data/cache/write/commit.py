@@ -257,7 +257,7 @@ class CommitRun:
             log.warning("%s: series.json was not written: %s", self.lane.key, exc)
 
     def _undisproved(self, lifetime: Lifetime) -> Lifetime:
-        """Return a lifetime without the bounds that a bar in this commit disproves."""
+        """Return ``lifetime`` without a listing or delisting that a bar in this commit disproves."""
         for piece in self.commit.pieces:
             if len(piece.table):
                 lifetime = lifetime.without_disproved(
