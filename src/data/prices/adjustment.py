@@ -222,7 +222,7 @@ CloseBefore = Callable[[date], float | None]
 
 
 class Group(NamedTuple):
-    """Adjacent rows with the same basis and, if that matters, from the same vendor."""
+    """Adjacent rows with one basis (adjustment and its date) and, if that matters, from one vendor."""
 
     rows: slice
     basis: Basis
@@ -520,7 +520,7 @@ class ClosesBefore:
 
 
 def _part_of(row: BarTable, parts: Sequence[BasisPart]) -> BasisPart:
-    """Return the part that contains the table's last row; if several contain it, the last one counts.
+    """Return the last of the ``parts`` (spans with one adjustment) that contain the table's last row.
 
     If no part contains it, the result has an unknown basis.
     """

@@ -52,7 +52,7 @@ class ActionsMissingError(KindMismatchError):
 
 @dataclass(frozen=True)
 class Rebaser:
-    """Converts the rows of one answer to one basis.
+    """Converts the rows of one answer to one basis (price adjustment and its date).
 
     Prices are adjusted as of the last session that has opened, so any two answers for one symbol
     are consistent. This requires the actions since the rows were fetched.
@@ -133,7 +133,7 @@ class Rebaser:
 
         Args:
             table: Rows.
-            parts: Basis parts of the rows.
+            parts: Spans of the rows that share one basis (price adjustment and its date).
             own: Date of the newest row's basis.
             books: Actions in the order in which they are tried.
         """
@@ -202,7 +202,7 @@ class Rebaser:
         return Rebased(done, as_of, disputed, unknown_since=since, used=used_for)
 
     def _is_substitute(self, bases: Collection[Basis]) -> bool:
-        """Return whether rows that cannot be converted may be used unchanged: they share one basis.
+        """Return whether rows that cannot be converted may be used unchanged, because they share one basis.
 
         Raw prices always share one basis, no matter when they were fetched.
         """
@@ -318,7 +318,7 @@ class Rebaser:
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.
 
-        It does if the wanted adjustment, or a stored one, is ``all``.
+        It does if the wanted adjustment, or that of any part, is ``all`` (splits and dividends).
         """
         return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
 

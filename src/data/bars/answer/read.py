@@ -61,7 +61,7 @@ class HandedOn(NamedTuple):
         return Span(int(stamps[0]) if len(stamps) else end - 1, end)
 
     def can_be_cut(self) -> bool:
-        """Return whether :meth:`within` gives the same answer as a separate query for that part.
+        """Return whether :meth:`within` gives the same result as a separate query for the span.
 
         The result is False for bars built from shorter ones, and if :meth:`place` returns None.
         """

@@ -100,7 +100,7 @@ def _none(
 ) -> Iterator[Covered]:
     """Yield the coverage of a segment for which no vendor in ``names`` has bars.
 
-    ``vendor`` is the list of these names as text.
+    ``vendor`` contains the same names, joined as in coverage entries.
     """
     now, late = context.now_ms, None
     # An empty answer is not trusted for a span that has not settled.

@@ -39,7 +39,7 @@ _MOST_LOSSES = 3
 
 
 class LaneRunner:
-    """Starts runs, each of which answers a request from one lane. Thread-safe: keeps no state.
+    """Starts runs, each of which answers a request from one lane (bars of one kind). Thread-safe.
 
     Args:
         store: The store.
@@ -252,7 +252,7 @@ class LaneRun:
                 self._fetcher.by(lane).fill(spans)
 
     def _fill_overdue(self, wanted: Span) -> None:
-        """Refetch bars that have just become doubtful and are already due."""
+        """Fetch bars again that an answer has just made doubtful and that are due immediately."""
         overdue = self.journal.overdue
         if not overdue:
             return
@@ -303,7 +303,10 @@ class LaneRun:
             self.series.commit(Commit(marks=marks))
 
     def _read(self, plan: FetchPlan) -> Answer:
-        """Read the answer, after fetching the actions it needs; without them, accept an older basis."""
+        """Read the answer, after fetching the splits and dividends that its adjustment needs.
+
+        If they cannot be fetched, prices adjusted as of an earlier date are accepted.
+        """
         last: Span | None = None
         for _ in range(2):
             try:

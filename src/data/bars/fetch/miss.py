@@ -51,7 +51,7 @@ from .lane import LaneRunner, real_gaps
 
 @dataclass(frozen=True)
 class _TriedLane:
-    """The outcome of trying one lane; there is no answer if the lane's bars cannot be converted."""
+    """The outcome of trying one lane (bars of one kind); no answer if its bars cannot be converted."""
 
     answer: Answer | None
     attempts: Sequence[Attempt]
@@ -192,7 +192,7 @@ class MissHandler:
     def _completed(self, query: BarsQuery, answer: Answer, tried: _TriedLanes) -> Answer:
         """Return the vendors' answer or, if an outage cut it off, bars built from shorter ones.
 
-        The latter are used only if they are complete.
+        Built bars are used only if they are complete.
         """
         is_alone = sum(one.has_rows for one in tried.lanes) == 1
         if not (is_alone and _is_cut_off(answer)):
@@ -538,12 +538,12 @@ def _lane_of(result: LookupResult) -> AnsweringLane | None:
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
-    """Return whether a lane is neither the route's first one nor the one for the wanted adjustment."""
+    """Return whether bars from ``lane`` are a substitute: not of the wanted kind or adjustment."""
     return lane is not way.lanes[0] and lane.lane_name != (*way.lane_name, query.adjustment)
 
 
 def _vendors(answer: Answer) -> list[str]:
-    """Return the vendors of an answer's bars."""
+    """Return the names of the vendors that an answer's bars came from."""
     counts = answer.table.counts(answer.coverage.where(lambda _: True))
     parts = Stretches[Covered].of(answer.coverage.columns.take(np.array(counts, bool)))
     vendors = dict.fromkeys(part.vendor for part in parts.sources)
@@ -563,7 +563,7 @@ def _is_whole(answer: Answer, part: Answer) -> bool:
 
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
-    """Return the vendors that were not queried, and how to request each of them explicitly."""
+    """Map each vendor that was not queried to the reason, and to how it can be requested explicitly."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
     reason = f"{way.owner}, the exchange of this pair, does not list it"

@@ -52,8 +52,8 @@ class FetchPlan:
         wanted: Span that the answer is for.
         cap: Timestamp of the first bar that has not closed.
         segments: Spans to request.
-        closed: Spans that are not requested, because no bar is expected in them and none is known
-            at such hours.
+        closed: Spans that are not requested, because the market is closed and no bars are known at
+            such hours.
         stored: Coverage at the time of planning, if any bars were requested.
         generation: Generation of the series at the time of planning.
     """
@@ -223,7 +223,7 @@ def plan_lacking(
 
 
 def _with_closed_hours(reach: Span, request: LaneRequest) -> Span:
-    """Extend ``reach`` to whole closed hours at both ends, if there may be bars in closed hours.
+    """Extend ``reach`` to whole closed hours at both ends, if bars may exist in closed hours.
 
     Otherwise the bounds of the coverage would depend on the part of those hours that each query
     happens to request.

@@ -95,7 +95,7 @@ class _Judging:
     context: JudgementContext
 
     def judged(self) -> ClassifiedAnswer:
-        """Return the answer with its verdicts."""
+        """Return the answer with verdicts: new coverage for bars that are, or no longer seem, wrong."""
         ours, surroundings = self.stored, self.context.surroundings
         stored = surroundings.coverage
         grave = [part for part in stored if part.reason.startswith(GRAVE)]
@@ -135,7 +135,7 @@ class _Judging:
         return self.context.vendor
 
     def _beside_each_other(self, grave: Sequence[Span]) -> BarTable:
-        """Return the new bars together with the stored bars that are not grave."""
+        """Return the new bars together with the stored bars outside the ``grave`` spans."""
         stored = self.context.surroundings.rebased
         if not len(stored):
             return self.answer.closed
@@ -194,7 +194,7 @@ class _Judging:
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
     def _joined_again(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
-        """Yield coverage that ends the doubt about a change of unit if only one unit is left.
+        """Yield coverage that ends a doubt about a change of price unit, if only one unit is left.
 
         The state of the bars before the doubt is not known, so they are fetched once more.
         """

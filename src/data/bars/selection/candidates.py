@@ -40,7 +40,7 @@ _LOOK = "`onetape providers` lists the vendors and what each one lacks"
 
 
 class Selector(Protocol):
-    """The part of the provider selector that routes need. Users' tests replace these two members."""
+    """The two members of the provider selector that routing needs; users' tests may replace them."""
 
     downloaders: dict[str, Any]
 
@@ -129,7 +129,7 @@ class Candidate:
         return ask(query) if self.conversion is None else self.conversion.fetch(query, ask)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Fetch splits and dividends with an ex-date in ``span``, like :meth:`fetch`.
+        """Fetch splits and dividends with an ex-date in ``span``, a span of session dates.
 
         Raises:
             ProviderError, ConfigError: The vendor did not report them.
@@ -228,7 +228,7 @@ class LaneRoute:
             yield replace(self, candidates=tuple(order)), intersect(spans, [span])
 
     def named(self, attempt: Attempt) -> Attempt:
-        """Return an attempt, adding a note if its bars are converted to the kind of the lane."""
+        """Return ``attempt``, with a note added if the vendor's bars are converted to the lane's kind."""
         conversions = {c.name: c.conversion for c in self.candidates if c.conversion is not None}
         if attempt.error is not None or attempt.provider not in conversions:
             return attempt
@@ -478,7 +478,7 @@ class _Placement(NamedTuple):
     has_actions: bool
 
     def places(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
-        """Yield pairs of a lane and a candidate, in the form that the candidate's bars have there."""
+        """Yield each lane with a candidate that can fill it, in the form that its bars have there."""
         reader, usual = self._reader(), self._usual()
         for candidate in self.usable:
             for one in self._forms(candidate):
@@ -638,8 +638,8 @@ def unknown_symbol(
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
     """Return the kind with which a series starts.
 
-    If its bars can be cut to regular hours, these are its hours, even if the vendor sends extended
-    hours.
+    If its bars can be cut to regular hours, the kind has regular hours, even if the vendor sends
+    extended ones.
 
     If possible, the kind does not depend on whether the key is set for a vendor of extended hours.
     """
