@@ -248,7 +248,7 @@ def _dates_of(era: int) -> Span:
 def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
     """Return the dates in an era that ``exchange_calendars`` covers, and its sessions on these dates.
 
-    Both are empty if it cannot build the calendar.
+    Both are empty if the package cannot build the calendar.
     """
     empty = Span(0, 0), SessionTable.of([])
     bounds = _bounds(name)

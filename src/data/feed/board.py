@@ -53,7 +53,7 @@ class Unread:
     lost: Span | None = None
 
     def add(self, item: Item) -> None:
-        """Add an item; if it is a newer status or forming bar than the last item, replace that one.
+        """Add an item; a status or forming bar replaces the last item if that is an older one of its type.
 
         If the capacity is exceeded, the oldest item is dropped.
         """
@@ -157,7 +157,7 @@ class Board:
             return True
 
     def remove(self, box: Mailbox) -> None:
-        """Close a box and stop passing items to it."""
+        """Close a listener's mailbox, and pass no more items to it."""
         with self._lock:
             self._boxes = tuple(other for other in self._boxes if other is not box)
             self._consumers = tuple(other for other in self._consumers if other is not box)

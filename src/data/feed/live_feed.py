@@ -351,7 +351,7 @@ def _end_unheard(name: str, source: Source, run: Run) -> None:
     log.warning("%s was deleted without stop(), and has been stopped now", name)
 
     def end() -> None:
-        """Close the run's queues, then end the source's threads, which may take half a second."""
+        """Close the queues of the run, then stop the source's threads, which may take half a second."""
         run.retire("dropped")
         source.stop()
 

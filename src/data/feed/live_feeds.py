@@ -325,7 +325,7 @@ class LiveFeeds:
             return call_foreign(lambda: factory(rules.ws_url, keys), name)
 
         def account() -> str:
-            """Return the name under which request limits are counted for the account of these keys."""
+            """Return the name under which requests with the current keys are counted against limits."""
             own = [key for key in keys_declared(name) if key in keys]
             limiter = self._services.network.limiter(name)
             return limiter.acting_for(keys[key] for key in own).account()
@@ -380,7 +380,7 @@ class LiveFeeds:
 
 
 class _RoutedFeed(LiveFeed):
-    """A feed with a record of its instrument and its vendor."""
+    """A feed that records its instrument and its vendor, so that it can return their latest price."""
 
     def set_origin(
         self, instrument: Instrument, vendor: str, step: Timeframe, *, sends_trades: bool

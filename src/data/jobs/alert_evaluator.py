@@ -80,7 +80,7 @@ class ClosedBars:
 class BarsNeeded(NamedTuple):
     """The bars that an evaluation needs.
 
-    They are a number of bars before ``since_ms`` (UTC milliseconds), and all later bars.
+    These are all bars from ``since_ms`` (UTC milliseconds) on, and a number of bars before it.
     """
 
     before: int
@@ -93,7 +93,7 @@ class BarsNeeded(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """The result of an evaluation: the alert's next state, and the events for its recipient, in order."""
+    """The result of evaluating an alert: its next state, and the events for its recipient, in order."""
 
     state: AlertState
     events: tuple[AlertEvent, ...] = ()
@@ -207,7 +207,7 @@ def evaluate_failure(
 
 
 def apart(at_ms: int) -> int:
-    """Return a time that identifies an event that has no bar; it never equals the time of a bar."""
+    """Return a time that serves as the key of an event without a bar, and never equals a bar's time."""
     return at_ms + 1 if at_ms % SECOND_MS == 0 else at_ms
 
 
@@ -281,8 +281,8 @@ def _moved(
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
     """Return the common factor by which the closes of already evaluated bars have changed since.
 
-    The result is 1 if there is none, or if fewer than ``least`` bars show it, and None if none of
-    these bars is available.
+    The result is 1 if they have no common factor, or if fewer than ``least`` bars show it. It is
+    None if none of these bars is available.
     """
     ratios = []
     for stamp, close in state.marks:

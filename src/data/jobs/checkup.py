@@ -330,7 +330,7 @@ def _files(
 
 
 def _integrity(size: Size, inspection: Inspection) -> Check:
-    """Report the result of reading the files; it is good only if all were read without damage."""
+    """Report the result of reading the files, which is good only if all were read and none is damaged."""
     bars = inspection.total - inspection.others
     text = f"{bars:,} bar file{'' if bars == 1 else 's'}"
     text += f" and {inspection.others:,} with tables and fundamentals" if inspection.others else ""
@@ -404,7 +404,7 @@ def _memory(state: Memory) -> Check:
 
 
 def _is_under_keys(vendor: Mapping[str, Any]) -> bool:
-    """Return whether a vendor lacks only its keys, and so is already reported in the keys section."""
+    """Return whether a vendor lacks only its keys, so that the section on keys already reports it."""
     return bool(vendor["lacks_key"] and vendor["keys"])
 
 
@@ -436,7 +436,7 @@ def _configuration(
 
 
 def _mistakes(error: ConfigError) -> Iterator[Check]:
-    """Yield one finding for each error in the rules; until it is corrected, the packaged rules apply."""
+    """Yield a finding for each error in the rules file; the checks then use the packaged rules."""
     if not isinstance(error, RulesError):
         yield Check("configuration", "settings", False, *_words(error))
         return
@@ -522,7 +522,7 @@ def _vendors(
 
 
 def _clock(reached: Mapping[str, Reached]) -> Check:
-    """Compare the local clock with the dates in vendors' responses; the closest date counts."""
+    """Compare the local clock with the dates in vendors' responses, of which the closest one is used."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
         text = "no vendor was contacted, so this machine's clock could not be checked"

@@ -169,7 +169,7 @@ class _Turn:
 
 @dataclass(frozen=True, eq=False)
 class _Step(VendorTask):
-    """One planned comparison: a range of bars, the second vendor, and the number of requests it takes."""
+    """A planned comparison: a range of bars, the second vendor, and the number of requests it takes."""
 
     turn: _Turn
     query: BarsQuery
@@ -554,7 +554,7 @@ class _Run:
             return _Outcome(call.requests, bars, comparison, failure, is_same)
 
     def _on_done(self, step: _Step, outcome: _Outcome | None) -> None:
-        """Record the result of a comparison, and start the next ones."""
+        """Record the result of a comparison, and start the next comparisons."""
         self._free(step)
         sent = 0 if outcome is None else outcome.sent
         self._vendor(step.candidate).requests += sent
@@ -672,7 +672,7 @@ def _grave(comparison: Comparison | None) -> Sequence[Difference]:
 
 
 def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[Candidate]:
-    """Return the vendors that could confirm a series' bars.
+    """Return the candidate vendors that could confirm a series' bars.
 
     These are the vendors whose bars the series' lane can contain or, if a query pinned the vendor,
     all vendors that serve bars of the same kind.

@@ -348,7 +348,7 @@ class _Run:
         return BackfillReport(results, runner.is_interrupted, requests, symbols)
 
     def _plan(self, missing: Sequence[_SeriesTask]) -> None:
-        """Estimate the time needed for each vendor, by planning one of its series in each timeframe."""
+        """Estimate the time that each vendor's series take, by planning one of them in each timeframe."""
         if not self._progress.has_listener:
             return
         groups: dict[str, dict[str, list[_SeriesTask]]] = {}
@@ -447,8 +447,8 @@ class _Run:
 def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
     """Return the stored and missing parts for a query.
 
-    If the stored part cannot be read, everything counts as missing; requesting it repairs the
-    store.
+    If the stored part cannot be read, everything counts as missing; the request for it then repairs
+    the store.
     """
     try:
         stored = client.lookup(query)

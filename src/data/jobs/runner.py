@@ -193,7 +193,7 @@ class Runner(Generic[K, R]):
                 raise
 
     def _step(self, until: float | None) -> bool:
-        """Handle a worker thread's next message; return whether it reports the thread's end.
+        """Handle the next message from a worker thread; return whether the message is the thread's end.
 
         Any other message is a function, which is called here.
         """
@@ -234,7 +234,7 @@ class Runner(Generic[K, R]):
         self._keep_state(task, replace(self._state(task), wait=wait))
 
     def _state(self, task: K) -> TaskState:
-        """Return a task's last state, with 0 finished parts because these have already been counted."""
+        """Return a task's last state, but with 0 finished parts, as those have already been counted."""
         last = self.states.get(task)
         return TaskState(task.result) if last is None else TaskState(last.result, wait=last.wait)
 

@@ -263,7 +263,7 @@ def _unit_that_fits(stamps: Stamps, span: Span) -> str | None:
 
 
 def _when(ms: int) -> str:
-    """Return a time as text, even beyond the years that can be formatted."""
+    """Return a time as text, even if it is outside the years that Python can format."""
     return iso(int(ms)) if int(ms) in _CALENDAR else f"{ms} ms"
 
 

@@ -179,7 +179,7 @@ def _parts(stored: StoredColumns) -> list[BasisPart]:
 def _stored_actions(
     client: BarsClient, instrument: Instrument, key: SeriesKey
 ) -> Sequence[KnownAction]:
-    """Return the stored splits and dividends for these bars; none if they are damaged."""
+    """Return the stored splits and dividends that apply to a series' bars; none if they are damaged."""
     try:
         return client.actions(instrument.symbol, key.action_key)
     except CorruptEntryError:

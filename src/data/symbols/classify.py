@@ -194,7 +194,7 @@ def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRef
 
 
 def _decided(text: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Return the meaning that the user's rules define for ``text`` under ``symbols``."""
+    """Return the meaning of ``text`` according to the section ``symbols`` of the user's rules."""
     meaning = tables.symbols[text]
     if isinstance(meaning, str):
         return malformed(meaning) or _understood(meaning.strip(" ").upper(), tables)
@@ -309,7 +309,7 @@ def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[
 
 
 def _bare(text: str, tables: Classification) -> Verdict:
-    """Parse a plain ticker; one that is also the name of a coin is ambiguous."""
+    """Parse a plain ticker; a ticker that is also the name of a coin is ambiguous."""
     if text in tables.assets:
         pair = f"{text}USDC" if text == "USDT" else f"{text}USDT"
         return _ambiguous(text, (pair, f"{text}-USD", f"{text}.US"))

@@ -255,7 +255,7 @@ class _Calling(Generic[T]):
         self.results: list[T] = []
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Call the function, and keep its error so that the sender can obey a rate limit."""
+        """Call the function and store its result; an error is stored too, so that rate limits are obeyed."""
         self.error = None
         try:
             self.results.append(call_foreign(self._call, self._name))

@@ -93,7 +93,7 @@ class _Harvest:
         return "; ".join(filter(None, (archive, reason)))
 
     def add(self, response: HttpResponse, page: BarPage, table: BarTable) -> None:
-        """Add the rows of one page, and the facts that came with them."""
+        """Add one page: its rows, and the other facts in it, such as splits and the vendor's time."""
         self.tables.append(table)
         if self.actions is None or page.actions is None:
             self.actions = None  # no page may lack them

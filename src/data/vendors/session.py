@@ -201,7 +201,7 @@ class VendorAccounts:
         self._thread.last = call
 
     def note(self, query: FetchQuery, call: GuardedCall | None) -> None:
-        """Remember a finished call for bars, so that :meth:`blame` can find it."""
+        """Remember this thread's finished call for bars, so that :meth:`blame` can find the call."""
         self._thread.last = (query.instrument.asset_class, query.timeframe), call
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:

@@ -283,9 +283,9 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 
 
 def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
-    """Return a gap for each rejected row that is no longer readable.
+    """Return a gap for each rejected row that cannot be read any more.
 
-    Its file is damaged or gone.
+    The reason is that the row's file is damaged or gone.
     """
     parts = coverage.only(
         lambda c: c.state == "suspect" and not c.reason.startswith(_OF_STORED_BARS)

@@ -377,9 +377,10 @@ class _Derivation:
 
 
 def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
-    """Return the stored data that the derived bars depend on; None if they must not be reused.
+    """Return the stored data on which the derived bars depend; None if the bars must not be reused.
 
-    In an open range (``is_open``) they are valid only until the next bar is due.
+    In a range with bars that have not closed (``is_open``), they are valid only until the next bar
+    is due.
     """
     depends_on = below.depends_on
     if depends_on is None or not is_open:

@@ -342,9 +342,9 @@ class MissHandler:
     def _stored_substitute(
         self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute]
     ) -> Answer | None:
-        """Return a substitute's stored answer, if any.
+        """Return the answer from a substitute's stored bars; None if there are none.
 
-        It was stored when the wanted bars had been found missing.
+        They were stored when the wanted bars had been found missing.
         """
         stored = replace(query, offline=True)
         for lane in lanes:

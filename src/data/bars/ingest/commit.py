@@ -296,7 +296,7 @@ class _CommitBuilder:
 
     @cached_property
     def _kept(self) -> list[tuple[Span, str]]:
-        """The span of each stored bar that is kept although the answer lacks it, with the reason for doubt."""
+        """The span of each stored bar that is kept although the answer lacks it, with the reason to doubt."""
         if not self._lost:
             return []
         bad = {row.bar.stamp_ms for row in self.answer.bad}

@@ -184,7 +184,7 @@ class ManagerHistory:
         return Filled(bars, absent, reason or "not published yet", holes[0])
 
     def _ask(self, start: Any = None, end: Any = None, **wishes: Any) -> pd.DataFrame:
-        """Return the frame even if it has gaps, which the feed handles itself, without a warning."""
+        """Return the frame without a warning, even if it has gaps, because the feed handles gaps itself."""
         label = self._grid.timeframe.label
         try:
             return self._manager.get_ohlcv(

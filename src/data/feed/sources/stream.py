@@ -58,7 +58,7 @@ class Stream(Source, Protocol):
     """
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """Check the connection, because it was silent for ``silent_s`` although there was data to send."""
+        """Check the connection, which was silent for ``silent_s`` seconds although there was data to send."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class StreamThread:
             self._go_on()
 
     def _read(self, timeout: float) -> None:
-        """Wait for an item, then process all that have arrived."""
+        """Wait up to ``timeout`` seconds for an item from the stream, then process all that have arrived."""
         item = self.inbox.get(timeout=timeout)
         while item is not None and not self._is_stopped:
             if isinstance(item, StreamStatus):
@@ -247,7 +247,7 @@ class StreamThread:
             item = self.inbox.get()
 
     def _take_status(self, status: StreamStatus) -> None:
-        """Handle a status of the stream: connected, lost, or another state that it reports."""
+        """Handle a status that the stream reports: connected, lost, or another state."""
         if status.state is StreamState.LIVE:
             self._silence.market_spoke()
             return
@@ -366,7 +366,9 @@ class StreamThread:
             self._read(0.0)
 
     def _loaded(self, count: int) -> Continuation | None:
-        """Deliver the last ``count`` bars up to the first gap; return the queue that continues them.
+        """Load the last ``count`` bars and deliver those before the first gap.
+
+        Return the queue that delivers the bars after that.
 
         The result is None if loading failed.
 
@@ -466,7 +468,7 @@ class StreamThread:
             self._silence.checked(missed=missed)
 
     def _failed(self, reason: str) -> None:
-        """Record a failed request. After it, reports that bars do not exist are doubted again."""
+        """Record a failed request; later reports that bars do not exist are then doubted again."""
         self._denied_since = None
         self._schedule(reason)
 
@@ -508,7 +510,7 @@ class StreamThread:
         return self._silence.is_long and not any(map(_is_market_sign, self.inbox.waiting()))
 
     def _set_state(self, state: StreamState, reason: str) -> None:
-        """Report a state if it is new; without a connection it is always ``CONNECTING``."""
+        """Report ``state``, or ``CONNECTING`` if there is no connection, unless it was reported last."""
         if not self._is_connected:
             state, reason = StreamState.CONNECTING, self._lost_reason
         if (state, reason) != (self._state, self._reason):
@@ -570,7 +572,7 @@ class SilenceWatch:
         return open_ms(self._calendar, span) > self._limit_ms
 
     def is_after(self, stamp_ms: int) -> bool:
-        """Return whether a bar began after the last market data arrived, so that no part of it was sent."""
+        """Return whether a bar began after the last market data arrived, so that nothing of it was sent."""
         return stamp_ms >= self._market_ms - self._half_ms
 
     def checked(self, *, missed: bool) -> None:

@@ -403,7 +403,7 @@ class StreamSession:
     # --- subscriptions ---------------------------------------------------------------------
 
     def _subscribe(self) -> None:
-        """Send the next message that brings subscriptions in line with the listeners."""
+        """Send the next message that is needed to subscribe to exactly the topics that have listeners."""
         now = self._owner.clock.monotonic()
         spacing = self._traits.spacing_s * self._owner.pulse.scale
         if not self._is_ready or now - self._sent < spacing:
@@ -476,7 +476,7 @@ class StreamSession:
             raise UnavailableError(reason)
 
     def _replace_socket(self) -> None:
-        """Switch to a new socket; the old one is read to its end before it is closed."""
+        """Switch to a new socket; the messages left in the old one are read before it is closed."""
         old, now = self._wire, self._owner.clock.monotonic()
         self._is_leaving = self._is_ready = False
         self._wire = self._owner.open()
@@ -659,7 +659,7 @@ class Connection:
 
     @property
     def feeds(self) -> list[Named]:
-        """The listening feeds, in the order in which they subscribed."""
+        """The feeds that listen to this connection, in the order in which they subscribed."""
         with self._lock:
             return list(self._feeds.values())
 
@@ -698,7 +698,7 @@ class Connection:
         return doubt
 
     def open(self) -> Wire:
-        """Open a socket as soon as the limits allow it.
+        """Open and return a socket, as soon as the vendor's limits on connections allow it.
 
         Raises:
             DataError: The socket could not be opened, or the connection was closed in the meantime.

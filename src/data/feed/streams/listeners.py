@@ -117,7 +117,7 @@ class BuildingListener(Listener):
         super().lost(reason)
 
     def refused(self, span: Span) -> None:
-        """Handle a rejected item; see :class:`Listener`. The bar it belongs to is not delivered as closed."""
+        """Handle a rejected item; see :class:`Listener`. Its bar is not delivered as closed."""
         self._bars.spoil(span.start)
 
     def tick(self) -> None:

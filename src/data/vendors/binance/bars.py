@@ -320,7 +320,7 @@ def is_own(base_url: str) -> bool:
 
 
 def milliseconds(stamp: int) -> int:
-    """Return a timestamp from the vendor in milliseconds; it may be in microseconds."""
+    """Convert a timestamp from the vendor, in milliseconds or microseconds, to milliseconds."""
     return stamp // 1000 if stamp >= _MICROSECONDS else stamp
 
 

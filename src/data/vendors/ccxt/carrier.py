@@ -217,7 +217,7 @@ class CcxtCarrier:
         return exchanges[base]
 
     def _base(self, url: str) -> str:
-        """Return the part of a request's address before the exchange's name."""
+        """Return the part of a request's URL before the exchange's name: scheme and host."""
         return url.removesuffix(f"/{self._exchange}/bars")
 
     def _know_pairs(self, client: Any, url: str, symbol: str) -> None:
@@ -305,7 +305,7 @@ def _bare(name: Any) -> str:
 
 
 def _pairs_named(body: Any) -> Iterator[str]:
-    """Yield the values that a response has under keys for the name of its pair."""
+    """Yield the values of those keys in a response that can hold the name of a pair."""
     if isinstance(body, Mapping):
         for key, value in body.items():
             if isinstance(value, str) and value and _NAMES_A_PAIR.fullmatch(str(key)):

@@ -257,7 +257,7 @@ class IbkrCarrier:
 
 
 class _WarnedError(Exception):
-    """A rejection that arrived as a warning, with its number and text."""
+    """A rejection that the gateway sent as a warning, with its number and text."""
 
 
 def _refused(request: HttpRequest, code: int, message: str) -> HttpResponse:

@@ -145,7 +145,7 @@ class _Replayed(BaseDataDownloader):
 
 
 def _named(name: str) -> Path:
-    """Return the folder that is part of a replayed vendor's name."""
+    """Return the folder in a replayed vendor's name, such as ``replay:recordings``."""
     return Path(folder_of(name)).expanduser()
 
 

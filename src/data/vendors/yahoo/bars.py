@@ -186,7 +186,7 @@ def _had_session(instrument: Instrument, span: Span, now_ms: int) -> bool:
 
 
 def requested_labels(query: FetchQuery) -> Span:
-    """Return the span of labels to request so that the response includes every bar of ``query``."""
+    """Return the span of labels (the vendor's own timestamps) to request to get every bar of ``query``."""
     if query.timeframe.is_intraday:
         return query.span
     # The labels of the last requested date are included in full, even if the range ends within it.
