@@ -313,7 +313,7 @@ class QuoteService:
     ) -> list[Callable[[], _Price | None]]:
         """Return the queries that look for a price, in the order to try them.
 
-        They are for the current minute, or for the last close.
+        Each is for the current minute, or for the last close.
         """
         minute = partial(self._minute, instrument, now_ms)
         day = partial(self._day, instrument, now_ms)

@@ -116,7 +116,7 @@ class Covered:
 
     @property
     def opened(self) -> Sequence[Covered]:
-        """The entries folded into this one, in ascending order; just this entry if it is not folded."""
+        """The entries that were folded into this one, ascending; just this entry if it is not folded."""
         return Stretches.of(self.columns) if self.parts else (self,)
 
     @cached_property

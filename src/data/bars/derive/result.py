@@ -43,7 +43,7 @@ class DerivedAnswer:
 
     @cached_property
     def table(self) -> BarTable:
-        """The complete bars."""
+        """The built bars that are complete."""
         return self.made.with_whole_volumes()
 
     def with_running(self) -> tuple[BarTable, Coverage]:

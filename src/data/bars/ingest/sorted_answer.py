@@ -303,7 +303,7 @@ def _lacking(
 
 
 def _usual_distance(opens: Stamps, present: Stamps) -> float:
-    """Return the usual distance between bars, in expected bars; infinite if bars are too few."""
+    """Return the usual distance between bars as a number of expected bars; infinite if bars are too few."""
     places = np.flatnonzero(among(opens, present))
     return float(np.median(np.diff(places))) if len(places) > _FEWEST_FOR_HABIT else np.inf
 

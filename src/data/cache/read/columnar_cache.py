@@ -187,7 +187,7 @@ class Sidecars:
         return open_columns(self._disk, path_of(self._root, key), file_id(key, 0), may_map=may_map)
 
     def hold(self, key: SeriesKey, file: ColumnarFile) -> None:
-        """Keep a file in memory; others are evicted to make room."""
+        """Keep a columnar file in memory; other files are evicted to make room."""
         size = EACH_BYTES + file.bytes if file.bytes else self._map_size
         self._memory.put(("columns", key), file, size)
 

@@ -338,7 +338,7 @@ def _of_data(
 def _of_recorded(
     lane: SeriesFiles, year: int, meta: YearMeta, recorded: tuple[YearState, int], scan: Scan
 ) -> Diagnosis:
-    """Return the diagnosis of a year whose data begins as recorded."""
+    """Return the diagnosis of a year whose data file begins with the recorded state."""
     state, count = recorded
     fresh = scan.members[count:]
     if fresh:

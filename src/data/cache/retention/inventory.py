@@ -100,7 +100,7 @@ class Size:
     _seen: set[int] = field(default_factory=set, repr=False)
 
     def add_lane(self, entry: LaneEntry) -> None:
-        """Count the files of a lane."""
+        """Add the files of a lane to the counts."""
         self.bytes += entry.bytes
         self.files += entry.files
         self.data_files += entry.data_files

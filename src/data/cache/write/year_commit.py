@@ -292,7 +292,7 @@ class YearCommit:
         return shares
 
     def _facts(self, state: YearState) -> YearMeta:
-        """Return the document with this commit's facts, except bars and coverage."""
+        """Return the year's document with this commit's facts, but without its bars and coverage."""
         # For a year without bars, the latest vendor that had none.
         vendors = [mark.vendor for mark in self.part.marks.sources]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]

@@ -67,7 +67,7 @@ class Halt:
         self._is_set = threading.Event()
 
     def set(self) -> None:
-        """End the current wait, and all later waits immediately."""
+        """End the current wait; all later waits return immediately."""
         self._is_set.set()
 
     @property

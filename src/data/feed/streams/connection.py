@@ -277,7 +277,7 @@ class StreamSession:
         return stamp_ms <= latest_live(Timeframe.parse(topic.timeframe), now_ms)
 
     def _is_late(self, sent_ms: int) -> bool:
-        """Return whether an item was sent too long ago to be used, by whichever clock shows less."""
+        """Return whether an item was sent too long ago to be used, by the clock that shows less."""
         self._late_ms = min(self._now.ms(), self._owner.clock.now_ms()) - LATE_MS
         return sent_ms < self._late_ms
 

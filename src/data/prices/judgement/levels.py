@@ -305,7 +305,7 @@ def _unit_finding(
 
 
 def price_text(value: float) -> str:
-    """Return a price in the form used in evidence."""
+    """Return a price as text, in the form used in findings."""
     return f"{value:.6g}"
 
 
