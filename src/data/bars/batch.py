@@ -160,7 +160,7 @@ def in_threads(
     shared, pools = compute_slots(), dict[str, ThreadPoolExecutor]()
 
     def in_slot(item: A) -> R:
-        """Return the result for an item; shared slots limit how many are computed at once."""
+        """Return the result for an item, after waiting for one of the slots that limit the computing."""
         with computing(shared):
             return get(item)
 

@@ -381,7 +381,7 @@ class BarsClient:
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _view_of(self, series: SeriesKey) -> SeriesView:
-        """Return the view of a stored series; all of it is in doubt if its files have changed."""
+        """Return the view of a stored series; if its source files have changed, all its bars are doubtful."""
         view = self._store.view(series)
         if not series.of_folder:
             return view
@@ -807,7 +807,7 @@ class BarsClient:
         return result
 
     def symbol_changes(self, symbol: str) -> tuple[SymbolChange, ...]:
-        """Return the recorded changes of what a symbol stands for, by date; no vendor is queried.
+        """Return the recorded changes in the meaning of a symbol, by date; no vendor is queried.
 
         Raises:
             QueryError: The symbol is invalid.

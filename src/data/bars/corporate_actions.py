@@ -210,7 +210,10 @@ class ActionService:
         return FoundActions(instrument.symbol, inside, attempts, lacking, awaited, problems)
 
     def _book(self, instrument: Instrument) -> ActionBook:
-        """Return the stored actions; if they are damaged, return none, and the next fetch starts over."""
+        """Return the book of stored actions; if it is damaged, return an empty one.
+
+        The next fetch then starts over.
+        """
         try:
             return self._store.actions(instrument.symbol)
         except CorruptEntryError:
@@ -237,7 +240,7 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
     splits = [action for action in book.splits if action.is_sound]
 
     def entry(action: Action, event: ActionEvent) -> KnownAction:
-        """Return the action with its amount, both in terms of shares on ``day`` and as paid."""
+        """Return the action with its amount both in terms of the shares on ``day`` and as paid."""
         plain = KnownAction(
             action,
             counts=event.counts,

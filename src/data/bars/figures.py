@@ -232,6 +232,13 @@ class FiguresService:
         """Store the rows and the end of the settled part; an empty answer does not settle anything.
 
         Rows in a damaged file that the vendor did not send again count as a gap, not as settled.
+
+        Args:
+            query: The query.
+            reach: Span that was requested.
+            answer: Vendor, and its answer.
+            place: Table store, and the series in it.
+            done: Outcome of the query, to which rows and gaps are added.
         """
         (vendor, fetched), (table, key) = answer, place
         served = vendor.served

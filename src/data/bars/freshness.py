@@ -66,7 +66,7 @@ class Pace:
         settle_ms: int,
         anchor: str = "session",
     ) -> Pace:
-        """Return the pace at ``now_ms``; bars are final ``settle_ms`` or more after they close."""
+        """Return the pace at ``now_ms`` for a market; bars are final ``settle_ms`` after they close."""
         due = newest_settled(BarGrid(calendar, timeframe, anchor), settle_ms, now_ms)
         return cls(calendar, timeframe, anchor, now_ms, due)
 
@@ -97,7 +97,7 @@ class Pace:
     def _newest(self, coverage: Coverage, last: int | None) -> int | None:
         """Return the timestamp of the latest final bar.
 
-        Unless it is the last bar, the calendar determines it.
+        If the last bar is not final, the calendar shows where the last final one is.
         """
         finals = [c.span for c in coverage if c.state == "final"]
         if not finals or last is None:

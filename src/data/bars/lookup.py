@@ -76,7 +76,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class PartialHit:
-    """The series is stored, but bars for the query are missing or due.
+    """The series is stored, but bars for the query are missing or must be fetched again.
 
     Attributes:
         missing: Spans of the missing bars, ascending.
@@ -117,7 +117,7 @@ MISS = Miss()
 
 
 class CacheLookup:
-    """Answers queries from the store if querying a vendor could not change the answer.
+    """Answers queries from the store, provided that no vendor could change the answer.
 
     Thread-safe without a lock. A calendar is read only if a number of bars is requested;
     otherwise stored documents are compared.
@@ -150,7 +150,7 @@ class CacheLookup:
         return replace(result, lane=lane) if isinstance(result, Miss | PartialHit) else result
 
     def _of_count(self, query: BarsQuery, view: SeriesView, count: int) -> LookupResult:
-        """Look for the last ``count`` bars up to the end, however far back they go."""
+        """Look for the last ``count`` bars before the query's end, however far back they go."""
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, query.timeframe, (view.kind and view.kind.anchor) or "session")
         cap = first_unclosed(calendar, query.timeframe, self._clock.now_ms(), grid.anchor)
@@ -231,7 +231,7 @@ class CacheLookup:
 
 
 def _hit(answer: Answer, book: ActionBook | None) -> Hit:
-    """Return the hit; its answer names earlier or later symbols of the same instrument."""
+    """Return a hit with the answer, to which earlier or later symbols of the instrument are added."""
     if book is None or not book.changes:
         return Hit(answer)
     from .symbol_changes import with_changes  # few symbols ever change
@@ -308,7 +308,7 @@ class AnswerCache:
         return Hit(entry.answer, frame)
 
     def keep(self, query: BarsQuery, answer: Answer, frame: pd.DataFrame) -> None:
-        """Keep an answer if it can be returned again."""
+        """Keep an answer in memory if it can be returned for the same query again."""
         depends_on, place = answer.depends_on, place_of(query)
         if depends_on is None or place is None or not _is_final(query, answer):
             return
@@ -372,7 +372,7 @@ class AnswerCache:
             return False
 
     def _orders(self, query: BarsQuery, source: Timeframe) -> tuple[object, ...]:
-        """Return the vendor orders by which the lanes of an answer and of its source bars were selected.
+        """Return the orders of vendors that selected the lanes of an answer and of its source bars.
 
         A kept answer is valid only as long as these orders are the same.
         """

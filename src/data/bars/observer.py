@@ -142,7 +142,7 @@ class Observer:
 
     @contextmanager
     def call_beside(self, symbol: Any, timeframe: Any) -> Iterator[None]:
-        """Run the block as a call for something other than bars, and name its subject in logs.
+        """Run the block as a call for something other than bars, such as quotes; logs name its subject.
 
         An error raised in the block is also reported.
 
@@ -264,7 +264,7 @@ class Enrolled:
         self._has_failed = False
 
     def tell(self, event: Event | CommitNotice) -> None:
-        """Pass an event to the listener; an exception it raises is logged once."""
+        """Pass an event to the listener; an exception that the listener raises is logged once."""
         from ..vendors.foreign import call_foreign  # most programs have no listener
 
         try:
@@ -323,7 +323,7 @@ class Call:
         return self
 
     def missed(self, books: Books) -> None:
-        """Note a stock's known splits when the store has no answer, so that new ones are noticed.
+        """Remember a stock's known splits after a cache miss, so that new ones can be reported.
 
         ``books`` returns the known splits and dividends of a symbol.
         """

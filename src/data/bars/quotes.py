@@ -86,7 +86,7 @@ class _Market(NamedTuple):
 
 
 class _Price(NamedTuple):
-    """The last price in an answer, with its time (UTC milliseconds), its coverage and the answer."""
+    """The last price in an answer, with its time (UTC milliseconds), coverage entry and answer."""
 
     value: float
     time_ms: int
@@ -221,20 +221,23 @@ class QuoteService:
                 raise
 
     def _kept(self, instrument: Instrument, since_ms: int) -> Quote | None:
-        """Return the kept quote if it was requested since ``since_ms`` and is still current, else None."""
+        """Return the cached quote if it was requested since ``since_ms`` and is still current, else None."""
         cached, now = self._quotes.get(instrument), self._clock.now_ms()
         if cached is None or not since_ms <= cached.requested_ms <= now < cached.until_ms:
             return None
         return cached.quote
 
     def _raise_failure(self, instrument: Instrument, number: int) -> None:
-        """Raise the error of the call that this one waited for, if that call failed."""
+        """Raise the error of the call that this one waited for, if that call failed.
+
+        ``number`` is this call's number; a failure with a higher number occurred during the wait.
+        """
         failure = self._failures.get(instrument)
         if failure is not None and failure[0] > number:
             raise copy.copy(failure[1])  # each thread needs its own traceback
 
     def _note_failure(self, instrument: Instrument, error: DataError) -> None:
-        """Keep a failure for waiting callers, unless the call merely hit its own time limit."""
+        """Keep a call's failure for callers that wait for it, unless it merely hit its own time limit."""
         attempts = getattr(error, "attempts", ())
         if any(getattr(attempt.error, "by_caller", False) for attempt in attempts):
             return
@@ -310,7 +313,7 @@ class QuoteService:
     ) -> list[Callable[[], _Price | None]]:
         """Return the queries that look for a price, in the order to try them.
 
-        They are for the current minute, or for the last close.
+        Each is for the current minute, or for the last close.
         """
         minute = partial(self._minute, instrument, now_ms)
         day = partial(self._day, instrument, now_ms)

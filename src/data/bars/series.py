@@ -73,7 +73,7 @@ class LaneRequest:
         lane: Vendors that may answer, in order.
         grid: Grid of the series.
         is_last_lane: Whether no other lane is tried after this one.
-        expiry: How long it remains valid that a vendor has no bars.
+        expiry: How long a vendor's report of no bars stays valid.
         checks: Rules for checking answers.
         log: Logger for the request.
     """
@@ -207,7 +207,8 @@ class Journal:
 def is_down(error: DataError) -> bool:
     """Return whether a vendor failed for a reason other than the query or a lack of data.
 
-    Other queries to that vendor would then also fail. A timeout set by the caller does not count.
+    Other queries to that vendor would then fail, too. Hitting a time limit set by the caller does
+    not count.
     """
     if isinstance(error, RegionError):
         return True  # other queries from here are not served either
@@ -452,7 +453,7 @@ def _wait_s() -> float:
 
 
 def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarTable, Coverage]:
-    """Return bars and coverage as if ``commit`` had been stored."""
+    """Return the given bars and coverage, changed as if ``commit`` had been stored."""
     for piece in commit.pieces:
         outside = (table.stamps < piece.span.start) | (table.stamps >= piece.span.end)
         table = merge(table.take(outside), piece.table)

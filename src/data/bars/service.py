@@ -112,7 +112,7 @@ class BarsService:
             raise
 
     def answered(self, query: BarsQuery) -> Answer:
-        """Return the answer from which :meth:`get` builds its frame; the call is counted, without warnings.
+        """Return the answer from which :meth:`get` builds its frame; count the call, but do not warn.
 
         Raises:
             NoProviderError, AllProvidersFailedError: See :meth:`get`.

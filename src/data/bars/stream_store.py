@@ -223,7 +223,7 @@ def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
 
 
 def _is_known(coverage: Coverage, stamp_ms: int, corrects: str) -> bool:
-    """Return whether the stored state at ``stamp_ms`` must stay.
+    """Return whether a bar is stored at ``stamp_ms`` that must not be replaced.
 
     The vendor ``corrects`` may replace its own bar if the bar will be fetched again anyway and was
     not judged wrong.
@@ -243,7 +243,7 @@ def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:
 
 
 def _runs(bars: Sequence[Bar], grid: BarGrid) -> list[list[Bar]]:
-    """Split the bars wherever an expected bar is missing; nothing is stored about missing bars."""
+    """Split the bars into runs without a missing bar, because nothing is stored about missing ones."""
     runs = [[bars[0]]]
     for one, other in pairwise(bars):
         if grid.next_open(one.stamp_ms + 1) < other.stamp_ms:

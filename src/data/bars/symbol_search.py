@@ -195,7 +195,7 @@ class NameService:
         return listings
 
     def _understood(self, row: Listing, vendor: str) -> Listing | None:
-        """Return a listing under this library's symbol for it; None if there is no such symbol."""
+        """Return a vendor's listing with this library's symbol for it; None if this library has none."""
         wanted = _CLASSES.get(row.type)
         spellings = [row.symbol]
         if wanted in ("stock", None) and "." not in row.symbol:

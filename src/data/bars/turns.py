@@ -22,7 +22,7 @@ _REPORTED_EVERY_S = 1.0
 
 
 class Turn(NamedTuple):
-    """The circumstances in which this caller got its turn.
+    """The circumstances in which a caller got its turn to fetch a series.
 
     Attributes:
         has_waited: Whether another call had the turn first.

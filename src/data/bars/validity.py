@@ -101,7 +101,7 @@ def is_hole(part: Covered) -> bool:
 
 
 def is_unasked(part: Covered) -> bool:
-    """Return whether a span counts as empty only because of the calendar, without a query."""
+    """Return whether a span counts as empty only because of the calendar: no vendor was queried."""
     return part.state == "empty" and part.reason == CLOSED and not part.vendor
 
 
@@ -229,7 +229,7 @@ def may_concern(splits: Iterable[Action], coverage: Coverage) -> bool:
 def split_windows(
     splits: Iterable[Action], calendar: MarketCalendar, fetched: Sequence[int]
 ) -> list[SplitWindow]:
-    """Return the windows of splits that are near one of the fetch times ``fetched``."""
+    """Return the suspect interval around each split that is near one of the fetch times ``fetched``."""
     return [SplitWindow(_window(split, calendar), split) for split in _near(splits, fetched)]
 
 
@@ -250,7 +250,7 @@ def _window(split: Action, calendar: MarketCalendar) -> Span:
 
 
 def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
-    """Return the new coverage of bars that are doubted because they were fetched inside a window."""
+    """Return the new coverage of bars that are doubted because they were fetched close to a split."""
     marks: list[Covered] = []
     for window in near:
         doubt = window.doubt
@@ -263,7 +263,7 @@ def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
 
 
 def doubt_at(near: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
-    """Return the doubt (the longest one) about data fetched at ``fetched_at``, or None."""
+    """Return the longest-lasting doubt about data fetched at ``fetched_at``; None if there is none."""
     doubts = [window.doubt for window in near if fetched_at in window.span]
     return max(doubts, key=lambda doubt: doubt.expires, default=None)
 

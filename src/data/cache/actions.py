@@ -137,7 +137,7 @@ class ActionBook:
         return tuple(sorted(e.action(vendor) for e in self.events if e.counts))
 
     def only(self, vendor: str) -> ActionBook:
-        """Return the book limited to ``vendor``: its reports and the queries to it."""
+        """Return the book with only the reports from ``vendor``, and only the queries to it."""
         if is_sample(vendor) and self.samples is not None:
             return self.samples.only(vendor)
         named: tuple[Action | Asked, ...] = (*self.reports, *self.answers, *self.awaited)
@@ -167,8 +167,8 @@ class ActionBook:
     def covers(self, span: Span, since_ms: int | None = None) -> bool:
         """Return whether every ex-date in ``span`` was requested from some vendor.
 
-        With ``since_ms``, dates that were requested since then but whose actions vendors publish
-        only with the bars also count, because another query would not return anything new.
+        With ``since_ms``, a date also counts if it was requested since then but vendors publish its
+        actions only with the bars, because another query would not return anything new.
         """
         return not self.lacking(span, since_ms)
 
@@ -195,15 +195,15 @@ class ActionBook:
     def is_quiet(self, days: Span, *, settled: bool) -> bool:
         """Return whether all ex-dates in ``days`` were requested and no vendor reported an action.
 
-        With ``settled``, they must have been requested late enough that a late report would be
-        known.
+        With ``settled``, the dates must have been requested so long after them that even a late
+        report would be known.
         """
         if gaps(days, [part.settled if settled else part.span for part in self.answers]):
             return False
         return not any(day_ms(action.ex_date) in days for action in self.reports)
 
     def by(self, now_ms: int) -> ActionBook:
-        """Return the book without queries whose recorded time is after ``now_ms``.
+        """Return the book without the queries that were recorded as sent after ``now_ms``.
 
         They were recorded while the clock was ahead, so the actions between the real and the
         recorded time have not been requested.
@@ -248,7 +248,7 @@ class ActionBook:
         return self._after(actions, answer)
 
     def without(self, source: str) -> ActionBook:
-        """Return the book without the sample-data vendor ``source``: its reports and the queries to it."""
+        """Return the book without the reports from the sample-data vendor ``source`` and queries to it."""
         if self.samples is None:
             return self
         old = self.samples
@@ -292,7 +292,7 @@ class ActionBook:
         )
 
     def _queried(self, day: date) -> set[str]:
-        """Return the vendors with settled answers for ``day`` and for four days on each side.
+        """Return the vendors whose settled answers cover ``day`` and the four days before and after it.
 
         Different vendors' dates for the same action can differ by that much. See
         :attr:`Asked.settled`.
@@ -464,7 +464,7 @@ class ActionStore:
 def _words(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
     """Return the pay date, currency and parts of each report.
 
-    They do not affect prices, and are compared only to detect changes.
+    These values do not affect prices; they are compared only to detect changed reports.
     """
     reports = (*book.reports, *(book.samples.reports if book.samples else ()))
     return [(action.pay_date, action.currency, action.parts) for action in reports]

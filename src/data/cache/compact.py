@@ -33,7 +33,8 @@ class Compacted:
 
     Attributes:
         key: Series that was compacted.
-        members, bytes: Totals for the year files, before and after.
+        members, bytes: Number of gzip members and of bytes in the year files, each before and
+            after.
         stale: Bytes of derived or expired files that are removed.
         years: Years that are rewritten.
         damaged: Years that must be repaired first; they were left unchanged.

@@ -184,7 +184,7 @@ def _write(lane: SeriesFiles, stretches: Iterable[Confirmation]) -> None:
 
 
 def tallied(standing: Iterable[Confirmation]) -> tuple[int, int, int]:
-    """Return the counts of confirmed and contradicted bars, and the last comparison's time."""
+    """Return the numbers of confirmed and of contradicted bars, and the time of the last comparison."""
     confirmed = contradicted = at = 0
     for one in standing:
         confirmed, contradicted = confirmed + one.confirmed, contradicted + one.contradicted

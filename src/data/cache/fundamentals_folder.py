@@ -193,7 +193,7 @@ class FundamentalsFolder:
     # --- inside ----------------------------------------------------------------------------
 
     def _entries(self, symbol: str) -> list[Entry]:
-        """Return the files of ``symbol`` in both layouts."""
+        """Return the files of ``symbol`` in this library's folder and in that of older tools."""
         now_ms = self._clock.now_ms()
         places = files.folders(self.cache_dir, symbol)
         return [e for folder in places for e in files.entries(self._disk, folder, now_ms)]
@@ -338,7 +338,7 @@ _SETTLED_NS = 60 * 10**9
 
 
 class Entry(NamedTuple):
-    """One file, as identified by its name."""
+    """One stored response of a vendor, as described by its file name."""
 
     path: Path
     vendor: str
@@ -346,7 +346,7 @@ class Entry(NamedTuple):
 
 
 class FundamentalsDocument(NamedTuple):
-    """One file, parsed."""
+    """The parsed content of one file with fundamentals."""
 
     quality: float
     data_types: tuple[str, ...]
@@ -468,7 +468,7 @@ def is_settled(disk: Disk, state: FileState) -> bool:
 
 
 def payload(data: bytes | None) -> dict[str, Any] | None:
-    """Return the content of a file; None if there is none or it cannot be trusted."""
+    """Return the payload in a file's bytes; None if there are no bytes or they cannot be trusted."""
     try:
         document = json.loads(data or b"")
         if "sha256" in document:

@@ -152,7 +152,7 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 class _File:
-    """A current or former year file: its valid members and, when needed, their bars."""
+    """A current or former year file: its valid gzip members and, when needed, their bars."""
 
     def __init__(self, lane: SeriesFiles, year: int, path: Path, generation: int) -> None:
         self.generation = generation
@@ -164,7 +164,7 @@ class _File:
         self._stamps: list[int] | None = None
 
     def rows(self, members: Iterable[Member]) -> BarTable:
-        """Return the bars of ``members``, which must be the first members of the file."""
+        """Return the bars in ``members``, which must be the file's first gzip members, in order."""
         tables = [rows_of(m, self.columns, first=place == 0) for place, m in enumerate(members)]
         return concat(tables)
 
@@ -235,7 +235,7 @@ class Past:
         return max(logged, series.generation if series else 0)
 
     def year(self, year: int, generation: int) -> tuple[BarTable, Coverage] | None:
-        """Return the bars of one year as of a generation; None if they are no longer kept."""
+        """Return the bars and coverage of one year as of a generation; None if they are no longer kept."""
         if self._is_folded(year, generation):
             return None
         own, count = self._then(year, generation)
@@ -260,14 +260,14 @@ class Past:
         return rows, coverage if len(rows) else Coverage()
 
     def _end(self, year: int, own: int, file: _File, rows: BarTable) -> int:
-        """Return the end of the span answered as of generation ``own``, according to the log."""
+        """Return the end of the span that vendors had answered by generation ``own``, from the log."""
         spans = [e["span"] for e in self._log[year] if e["generation"] <= own and e.get("span")]
         last = int(rows.stamps[-1]) + 1
         later = file.stamps()[len(rows) :]
         return max(last, min([max((s[1] for s in spans), default=last), *later[:1]]))
 
     def _is_folded(self, year: int, generation: int) -> bool:
-        """Return whether the log has merged this generation's commit with later ones."""
+        """Return whether the year's log has merged the commit with this generation with later commits."""
         return any(
             e.get("since", e["generation"]) <= generation < e["generation"] for e in self._log[year]
         )
@@ -285,7 +285,7 @@ class Past:
             return False
 
     def _then(self, year: int, generation: int) -> tuple[int | None, int]:
-        """Return the generation of a year's last commit up to ``generation``, and its bar count then.
+        """Return the generation of a year's last commit up to ``generation``, and the year's bar count then.
 
         The first value is None if no commit up to then concerned the year.
         """
@@ -322,6 +322,6 @@ class Past:
 
 
 def _whole(file: _File, own: int, count: int) -> list[Member] | None:
-    """Return the file's members up to generation ``own``; None unless they have ``count`` bars."""
+    """Return the file's gzip members up to generation ``own``; None unless they have ``count`` bars."""
     members = [member for member in file.members if member.header.seq <= own]
     return members if sum(m.header.rows for m in members) == count else None

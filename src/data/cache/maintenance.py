@@ -156,11 +156,11 @@ class Maintenance:
             return until is None or clock.monotonic() < until
 
         def bars() -> Inspection:
-            """Read bars, beginning at the series whose turn it is."""
+            """Check files with bars, beginning at a series that depends on the time of the inspection."""
             return inspect(self._parts, [*keys[first:], *keys[:first]], has_time, files)
 
         def others() -> Inspection:
-            """Read tables and fundamentals."""
+            """Check files with tables and fundamentals."""
             return self._others.inspect(turn, has_time)
 
         one, other = (others, bars) if turn // SECOND_MS % 2 else (bars, others)
@@ -178,7 +178,7 @@ class Maintenance:
         return Repaired(tuple(findings), tuple(left), (*problems, *refused))
 
     def waiting(self) -> list[tuple[SeriesKey, int]]:
-        """Return the years with bars that no metadata records, judging only by file sizes."""
+        """Return the years whose file is longer than its metadata records, so that bars are not read."""
         return waiting(self._parts, self._catalogue.listing())
 
     # --- size reduction ------------------------------------------------------------------------
@@ -215,7 +215,7 @@ class Maintenance:
         return freed
 
     def _derived(self) -> Iterator[tuple[Path, SeriesKey]]:
-        """Yield the files derived from series, each with its series."""
+        """Yield each file that was derived from stored bars, with the series of these bars."""
         disk, root = self._parts.disk, self._parts.layout.root
         for name in disk.list(root / FOLDER):
             for file in disk.list(root / FOLDER / name):
@@ -229,7 +229,7 @@ class Maintenance:
     def migrate(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[OldFile], list[Problem]]:
-        """Import older tools' files, verified bar by bar; the originals stay in ``_legacy``."""
+        """Import older tools' files, verified bar by bar; the files themselves are kept in ``_legacy``."""
         wanted_keys = dict.fromkeys(map(self._as_requested, (key for key in keys if not key.lane)))
         parts, problems = _each(
             wanted_keys, lambda key: migrate_series(self._parts, key, dry_run=dry_run)
@@ -247,7 +247,7 @@ class Maintenance:
     def prune(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[Pruned], list[Problem]]:
-        """Delete originals whose bars are all stored, or have since been replaced by a vendor."""
+        """Delete imported older files whose bars are all stored, or have been replaced by a vendor's."""
         plain = [key for key in keys if not key.lane]
         parts, problems = _each(plain, lambda key: prune_series(self._parts, key, dry_run=dry_run))
         return [file for part in parts for file in part], problems

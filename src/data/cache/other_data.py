@@ -43,7 +43,7 @@ class OtherPart:
 
     @property
     def is_table(self) -> bool:
-        """Whether the part is a table."""
+        """Whether this is a table, rather than fundamentals."""
         return self.data_type != FUNDAMENTALS
 
     def check(self) -> list[Finding]:
@@ -204,7 +204,7 @@ class OtherData:
 
 
 def _unlisted(data_type: str, error: DataError) -> OtherPart:
-    """Return a part for a folder that cannot be listed; checking it reports the error."""
+    """Return an entry for a data type's folder that cannot be listed; checking it reports the error."""
 
     def refuse() -> list[Damage]:
         """Raise the stored error: the folder could not be listed."""

@@ -232,8 +232,8 @@ class BarStore:
     ) -> Seal | None:
         """Return a seal, which shows later whether ``view`` and ``book`` still apply to ``span``.
 
-        The result is None if file states cannot show this, or if the bars no longer match now.
-        ``absent`` is a series that must still not exist then.
+        The result is None if the states of files cannot show this, or if ``view`` or ``book`` is
+        already outdated. ``absent`` is a series that must not exist for the seal to stay valid.
         """
         lane = self._lane(view.key)
         files = self._index.seal(lane, view)
@@ -259,7 +259,7 @@ class BarStore:
         return Seal(files, lane.use, span)
 
     def holds(self, seal: Seal) -> bool:
-        """Return whether a seal is still valid; this check counts as a read."""
+        """Return whether a seal is still valid; checking it counts as a read of the sealed bars."""
         seal.use.read(seal.span.start)
         return self._disk.are_unchanged(seal.files)
 
@@ -387,7 +387,7 @@ class BarStore:
     # --- comparisons with second vendors -----------------------------------------------------
 
     def confirmations(self, key: SeriesKey) -> list[tuple[Confirmation, bool]]:
-        """Return the comparisons with a second vendor, each with a flag for whether it is still valid.
+        """Return the comparisons with a second vendor, each with whether it is still valid.
 
         Raises as :func:`.confirmations.load` and :meth:`view` do.
         """
@@ -532,7 +532,7 @@ class BarStore:
         return list(self._index.entry(lane).outdated)
 
     def remove_outdated(self, key: SeriesKey, *, by: str) -> None:
-        """Remove the parts of a series that are no longer read; raises as :meth:`commit` does."""
+        """Remove the outdated bars of a series, which are no longer read; raises as :meth:`commit` does."""
         lane = self._lane(key)
         if key.is_outdated:
             clear_lane(lane, self._old, self._lock_timeout_s, by)
@@ -654,8 +654,8 @@ class StoreParts:
     """The parts of a store that other modules in this package use.
 
     Attributes:
-        layout, disk, old, sidecars: Paths, file system, finder of older tools' files, and columnar
-            files of the store.
+        layout, disk, old, sidecars: The store's paths, file system, finder of older tools' files,
+            and columnar files.
         lane: Function that returns the files of a series.
         lock_timeout_s: Maximum wait for another writer, in seconds.
     """

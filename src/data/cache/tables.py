@@ -85,7 +85,7 @@ class _Stored:
     """The stored state of one year.
 
     Attributes:
-        rows: Rows of the year; None if no file has any.
+        rows: Rows of the year; None if no file contains rows.
         record: Content under ``onetape`` in this library's document; empty if another tool wrote
             it.
         answered: Spans that were requested and answered, within the year.
@@ -459,7 +459,7 @@ class TableStore:
             return _Stored()
 
     def _looked(self, key: SeriesKey, year: int) -> _Stored:
-        """Read a year without its lock, and read again if a commit may have happened in between."""
+        """Read a year without taking its lock; read it again if a commit may have happened meanwhile."""
         stored = self._stored(key, year)
         for _ in range(_LOOKS - 1):
             if not stored.damage:
@@ -502,7 +502,7 @@ class TableStore:
         return self._stored(key, year)
 
     def _keep(self, damage: Damage, loss: Mapping[str, Any]) -> None:
-        """Set a file aside and log it, together with what was lost."""
+        """Move a damaged file to the quarantine, and log this with a description of the lost rows."""
         lane = damage.path.parent
         place = self._quarantine(lane).keep(damage)
         entry = {"quarantined": place.name, "reason": damage.reason, "size": 0, **loss}
@@ -610,7 +610,7 @@ class TableStore:
             self._remove_years(lane, sorted({int(name[:4]) for name in (*names, *aside)}), by)
 
     def _remove_years(self, lane: Path, years: Iterable[int], by: str) -> None:
-        """Remove all files of the years and log it; requires the folder's lock."""
+        """Remove all files of the given years and log the removal; the caller holds the folder's lock."""
         for year in years:
             recorded = self._recorded(lane / f"{year:04d}.metadata.json")
             paths = _files_of(self._disk, lane, f"{year:04d}")

@@ -57,7 +57,7 @@ class CommitPiece:
     splices: tuple[Splice, ...] = ()
 
     def check(self) -> None:
-        """Check the class's contract, as described in its docstring.
+        """Check that the attributes satisfy the conditions in this class's docstring.
 
         Raises:
             ValueError: The piece violates the contract, which is the caller's mistake.
@@ -84,7 +84,7 @@ class CommitPiece:
 
 
 def removal(part: Covered, now_ms: int) -> CommitPiece:
-    """Return a piece that removes the bars of a coverage entry, as if they had never been requested."""
+    """Return a piece of a commit that removes a coverage entry's bars, as if never requested."""
     return CommitPiece(
         BarTable.empty(),
         part.span,
@@ -113,7 +113,7 @@ class Seal(NamedTuple):
     """A seal on stored bars, which shows whether they are unchanged without reading them.
 
     Attributes:
-        files: Maps each path to its state at the time: folders, data files, splits and dividends;
+        files: Maps the path of each folder and file that matters to its state when it was sealed;
             None if it did not exist.
         use: Recorder of reads of the series.
         span: Span that is sealed.
@@ -209,7 +209,7 @@ class Commit(SeriesFacts):
     at_generation: int | None = None
 
     def check(self) -> None:
-        """Check the contract of pieces and marks.
+        """Check that the commit's pieces and marks satisfy the conditions documented for them.
 
         Raises:
             ValueError: The commit violates the contract, which is the caller's mistake.
@@ -483,13 +483,13 @@ IN_USE_MS = 5 * MINUTE_MS
 
 
 class Use(NamedTuple):
-    """A lane's last use: its time, and the timestamp of the first bar used (UTC milliseconds)."""
+    """The last use of a lane: its time, and the timestamp of the first bar used (UTC milliseconds)."""
 
     last_ms: int = 0
     from_ms: int = 0
 
     def after(self, before: Use) -> Use:
-        """Return the later of two uses; if they are close in time, it gets the earlier first bar."""
+        """Return the later of two uses; if they are close in time, with the earlier of their first bars."""
         first, then = sorted((self, before))
         is_soon = then.last_ms - first.last_ms < IN_USE_MS
         return Use(then.last_ms, min(first.from_ms, then.from_ms) if is_soon else then.from_ms)

@@ -174,7 +174,7 @@ def usual_close(name: str, day: date) -> int:
 
 
 class _Usual(NamedTuple):
-    """The regular trading hours of an exchange at different times, according to exchange_calendars."""
+    """The regular trading hours of an exchange in each period, according to exchange_calendars."""
 
     zone: ZoneInfo
     weekmask: str
@@ -248,7 +248,7 @@ def _dates_of(era: int) -> Span:
 def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
     """Return the dates in an era that ``exchange_calendars`` covers, and its sessions on these dates.
 
-    Both are empty if it cannot build the calendar.
+    Both are empty if the package cannot build the calendar.
     """
     empty = Span(0, 0), SessionTable.of([])
     bounds = _bounds(name)

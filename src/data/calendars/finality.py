@@ -59,8 +59,8 @@ class Finality(NamedTuple):
 
     Attributes:
         settled_before: Bars before this timestamp have settled.
-        vouched_before: Bars before this timestamp have closed, as shown by more than the local
-            clock.
+        vouched_before: Bars before this timestamp have closed, as shown by something other than the
+            local clock.
     """
 
     settled_before: int

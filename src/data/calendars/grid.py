@@ -155,7 +155,7 @@ class BarGrid:
 def _of_at_most(spans: Iterable[Span], length: int) -> Iterator[list[Span]]:
     """Split ascending spans into groups, each at most ``length`` long from start to end.
 
-    A longer span forms its own group.
+    A span that is longer than that forms its own group.
     """
     group: list[Span] = []
     for span in spans:

@@ -164,7 +164,7 @@ def _index(days: Iterable[Any]) -> Any:
 def _working(days: Any) -> Any:
     """Return a holiday calendar whose rules work even if pandas would ignore their overrides.
 
-    Anything else is returned unchanged.
+    A value that is not such a calendar is returned unchanged.
     """
     rules = getattr(days, "rules", ())
     if not any(map(_is_overridden, rules)):

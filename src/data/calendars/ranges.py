@@ -313,7 +313,7 @@ def _end_of_now(instrument: Instrument, timeframe: Timeframe, now_ms: int) -> in
 def _begun(
     value: Period, high: _Bound | None, instrument: Instrument, now_ms: int
 ) -> date | datetime | None:
-    """Return the start of a period, counted back from the end or from now."""
+    """Return the start of the period ``value``, counted back from ``high`` or else from now."""
     end_ms = now_ms if high is None else min(now_ms, high.last_ms)
     day = high.day if high is not None and high.day else session_date(instrument, end_ms)
     day = min(day, session_date(instrument, now_ms))

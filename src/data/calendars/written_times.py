@@ -32,7 +32,7 @@ class Days(NamedTuple):
 
 
 class Length(NamedTuple):
-    """A length of time: months (a year has twelve), or a fixed duration."""
+    """A length of time: a number of months (twelve for a year), or a fixed duration."""
 
     months: int = 0
     time: timedelta = timedelta()

@@ -53,7 +53,7 @@ class Unread:
     lost: Span | None = None
 
     def add(self, item: Item) -> None:
-        """Add an item; if it is a newer status or forming bar than the last item, replace that one.
+        """Add an item; a status or forming bar replaces the last item if that is an older one of its type.
 
         If the capacity is exceeded, the oldest item is dropped.
         """
@@ -71,7 +71,7 @@ class Unread:
 
 @dataclass
 class _Shown:
-    """The values shown in a feed's snapshot."""
+    """The values from which a feed's snapshot is made."""
 
     bars: deque[LiveBar]
     forming: LiveBar | None = None
@@ -125,12 +125,12 @@ class Board:
             self._unread = None if self._consumers else Unread(capacity)
 
     def add(self, box: Mailbox) -> None:
-        """Add a listener: pass all future items to ``box``."""
+        """Add a listener, to whose mailbox ``box`` all future items are passed."""
         with self._lock:
             self._boxes = (*self._boxes, box)
 
     def lost(self) -> Span | None:
-        """Return the span of bars that are no longer kept for the first consumer, or None."""
+        """Return the span of bars that were dropped before a first consumer was added, or None."""
         with self._lock:
             return self._unread.lost if self._unread else None
 
@@ -157,7 +157,7 @@ class Board:
             return True
 
     def remove(self, box: Mailbox) -> None:
-        """Close a box and stop passing items to it."""
+        """Close a listener's mailbox, and pass no more items to it."""
         with self._lock:
             self._boxes = tuple(other for other in self._boxes if other is not box)
             self._consumers = tuple(other for other in self._consumers if other is not box)

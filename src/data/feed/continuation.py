@@ -73,7 +73,7 @@ class Continuation:
     def offer(self, bar: LiveBar) -> bool:
         """Take a closed bar; return False if it is not newer than the last bar delivered.
 
-        It replaces a waiting bar of the same time.
+        The bar replaces a waiting bar with the same timestamp.
         """
         if bar.stamp_ms <= self.last:
             self.doubled += 1
@@ -95,7 +95,7 @@ class Continuation:
         self._absent.update(stamp for stamp in absent if stamp >= self.frontier)
 
     def take(self) -> list[LiveBar]:
-        """Return the bars that are next in order; they then count as delivered."""
+        """Return the waiting bars that can be delivered now, in order; they count as delivered afterwards."""
         bars: list[LiveBar] = []
         while True:
             expected = self._next_expected()

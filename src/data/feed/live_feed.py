@@ -193,7 +193,7 @@ class LiveFeed:
         return box
 
     def _add_consumer(self, box: Mailbox) -> None:
-        """Pass the run's items to ``box``; the first consumer gets them from the run's first bar on."""
+        """Pass items of the run to ``box``; the first consumer gets all of them, from the first bar on."""
         older: list[LiveBar] = []
         lost_span: Span | None = None
         while not self._board.add_consumer(box, older, lost_span):
@@ -345,13 +345,13 @@ def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
 
 
 def _end_unheard(name: str, source: Source, run: Run) -> None:
-    """End a run whose feed was deleted and which therefore nobody can stop, unless it has a listener."""
+    """End a run whose feed object was deleted, so that nobody can stop it, unless it has a listener."""
     if run.is_over or run.board.has_listener:
         return
     log.warning("%s was deleted without stop(), and has been stopped now", name)
 
     def end() -> None:
-        """Close the run's queues, then end the source's threads, which may take half a second."""
+        """Close the queues of the run, then stop the source's threads, which may take half a second."""
         run.retire("dropped")
         source.stop()
 

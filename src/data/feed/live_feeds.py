@@ -71,7 +71,7 @@ class FeedTimings:
 
 @dataclass(frozen=True)
 class _Way:
-    """A vendor's stream of the requested bars, or of the minute bars from which to build them."""
+    """A vendor's stream that can supply the requested bars, either directly or built from minute bars."""
 
     name: str
     make: Callable[[], StreamProtocol]
@@ -307,7 +307,7 @@ class LiveFeeds:
         )
 
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
-        """Return a vendor's stream of the wanted bars, or the (possibly empty) reason why there is none."""
+        """Return a vendor's stream that can supply the wanted bars, or the reason (may be empty) for none."""
         instrument, step, _ = wanted
         factory = stream_of(name)
         if factory is None:
@@ -325,7 +325,7 @@ class LiveFeeds:
             return call_foreign(lambda: factory(rules.ws_url, keys), name)
 
         def account() -> str:
-            """Return the name under which request limits are counted for the account of these keys."""
+            """Return the name under which requests with the current keys are counted against limits."""
             own = [key for key in keys_declared(name) if key in keys]
             limiter = self._services.network.limiter(name)
             return limiter.acting_for(keys[key] for key in own).account()
@@ -347,7 +347,7 @@ class LiveFeeds:
         clock = self._services.clock
 
         def listen(sink: Sink) -> Listener:
-            """Return a listener that passes bars on, or builds them from minute bars or trades."""
+            """Return a listener that passes bars to ``sink``, or builds them from minute bars or trades."""
             if way.sent is not None:
                 quiet_ms = round(way.protocol.traits.quiet_s * SECOND_MS)
                 return MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))
@@ -380,7 +380,7 @@ class LiveFeeds:
 
 
 class _RoutedFeed(LiveFeed):
-    """A feed with a record of its instrument and its vendor."""
+    """A feed that records its instrument and its vendor, so that it can return their latest price."""
 
     def set_origin(
         self, instrument: Instrument, vendor: str, step: Timeframe, *, sends_trades: bool

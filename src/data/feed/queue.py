@@ -129,7 +129,7 @@ class Mailbox:
 
     @property
     def is_over(self) -> bool:
-        """Whether all items have been read, none will follow, and any error that ended it was raised."""
+        """Whether the mailbox has ended: all items were read, and an error that ended it was raised."""
         with self._lock:
             return self._is_over and not self._items and (self._is_reported or self._error is None)
 

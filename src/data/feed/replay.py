@@ -98,7 +98,7 @@ def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
         )
 
     def seconds(before: int, stamp: int) -> float:
-        """Return the wait between the closing times of two bars, in seconds; 0 at speed 0."""
+        """Return the seconds to wait between two bars, from the distance of their closes; 0 at speed 0."""
         gap = closing(stamp) - closing(before)
         return min(gap, longest_ms or gap) / 1000 / speed if speed else 0.0
 
@@ -148,7 +148,7 @@ class ReplaySource(ThreadedSource):
             sink.bar(bar._replace(origin="live"))
 
     def _pace_of(self, bars: Sequence[LiveBar]) -> str:
-        """Return a note about the wait between two bars, or an empty string if the wait is short."""
+        """Return a note on the usual wait between two bars; empty if the wait is short."""
         wait = self._pace(bars[0].stamp_ms, bars[1].stamp_ms) if len(bars) > 1 else 0.0
         return f", a bar in {duration(wait)}" if wait >= _LONG_S else ""
 

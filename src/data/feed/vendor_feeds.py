@@ -55,7 +55,7 @@ def own_feed(vendor: str, *, is_stream: bool) -> VendorFeed | None:
 
 
 def with_market(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options, with ``market`` replaced by ``provider``, the vendor for that market.
+    """Return the options, in which ``market`` is replaced by ``provider``: the vendor for that market.
 
     Raises:
         ConfigError: The market does not exist, or the given vendor does not serve it.

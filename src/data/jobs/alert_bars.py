@@ -189,9 +189,9 @@ class ClientBars:
 
 
 def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]:
-    """If the bars are a substitute, map every timestamp to the reason not to use its bar.
+    """Map every timestamp to the reason not to use its bar if all bars are a substitute.
 
-    The mapping is empty if they are not. A substitute's prices may differ from those requested.
+    Otherwise the mapping is empty. A substitute's prices may differ from those requested.
     """
     what = facts["substitute"]
     return dict.fromkeys(stamps.tolist(), f"substitute: {what}") if what else {}
@@ -200,7 +200,7 @@ def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]
 def _problems(
     series: str, facts: Mapping[str, Any], grave: Mapping[int, str], last: int, behind: int
 ) -> Iterator[tuple[str, str]]:
-    """Yield the problems with an answer's bars, each with an identifying key.
+    """Yield the problems with an answer's bars, each as an identifying key and a sentence.
 
     Missing bars at the end are not a gap, because they may only be late; if there are more than a
     few, the series is stale.

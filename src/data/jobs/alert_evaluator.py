@@ -80,7 +80,7 @@ class ClosedBars:
 class BarsNeeded(NamedTuple):
     """The bars that an evaluation needs.
 
-    They are a number of bars before ``since_ms`` (UTC milliseconds), and all later bars.
+    These are all bars from ``since_ms`` (UTC milliseconds) on, and a number of bars before it.
     """
 
     before: int
@@ -93,7 +93,7 @@ class BarsNeeded(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """The result of an evaluation: the alert's next state, and the events for its recipient, in order."""
+    """The result of evaluating an alert: its next state, and the events for its recipient, in order."""
 
     state: AlertState
     events: tuple[AlertEvent, ...] = ()
@@ -112,7 +112,7 @@ def check_alert(alert: Alert) -> IndicatorUse:
 
 
 def bars_needed(stored: StoredAlert) -> BarsNeeded:
-    """Return the bars that an evaluation needs: the indicator's window, and all bars not yet seen."""
+    """Return the bars that an evaluation needs: the indicator's window, and all bars not evaluated yet."""
     alert, state = stored
     if alert.kind == "data":
         return BarsNeeded(_MARKS, _NEVER_MS)
@@ -179,7 +179,7 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
 
 
 def _evaluation(before: AlertState, after: AlertState, events: list[AlertEvent]) -> Evaluation:
-    """Return the result of an evaluation, with the old state if nothing has changed."""
+    """Return the result of an evaluation; it contains the old state if nothing has changed."""
     if after == before and not events:
         return Evaluation(before)
     return Evaluation(replace(after, serial=before.serial + 1), tuple(events))
@@ -207,7 +207,7 @@ def evaluate_failure(
 
 
 def apart(at_ms: int) -> int:
-    """Return a time that identifies an event that has no bar; it never equals the time of a bar."""
+    """Return a time that serves as the key of an event without a bar, and never equals a bar's time."""
     return at_ms + 1 if at_ms % SECOND_MS == 0 else at_ms
 
 
@@ -245,10 +245,10 @@ def _moved(
 ) -> AlertState:
     """Return the state after adapting the threshold to the current adjustment of the bars.
 
-    A newly reported split moves the threshold if the closes of the bars already seen have changed
-    accordingly or, if those bars are unavailable, if its ex-date is after the last bar seen. If all
-    closes have changed by the same factor but no split explains this, their adjustment is unknown
-    and the recipient is informed.
+    A newly reported split moves the threshold if the closes of already evaluated bars have changed
+    accordingly or, if those bars are unavailable, if the split's ex-date is after the last
+    evaluated bar. If all closes have changed by the same factor but no split explains this, their
+    adjustment is unknown and the recipient is informed.
     """
     previous, now = set(state.splits), set(bars.splits)
     added, removed = now - previous, previous - now
@@ -279,10 +279,10 @@ def _moved(
 
 
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
-    """Return the common factor by which the closing prices of already seen bars have changed.
+    """Return the common factor by which the closes of already evaluated bars have changed since.
 
-    The result is 1 if there is none, or if fewer than ``least`` bars show it, and None if none of
-    these bars is available.
+    The result is 1 if they have no common factor, or if fewer than ``least`` bars show it. It is
+    None if none of these bars is available.
     """
     ratios = []
     for stamp, close in state.marks:
@@ -315,7 +315,7 @@ def _split_event(
 
 
 def _marks(bars: ClosedBars, state: AlertState) -> tuple[tuple[int, float], ...]:
-    """Return the timestamps and closes of the last usable bars that have been seen."""
+    """Return the timestamp and close of each of the last usable bars that the alert has evaluated."""
     end = 0 if state.seen_ms is None else int(bars.stamps.searchsorted(state.seen_ms, "right"))
     marks: list[tuple[int, float]] = []
     for place in range(end - 1, -1, -1):

@@ -299,7 +299,10 @@ def _text(config: Mapping[str, Any], name: str, usual: str | None = None) -> str
 def _number(
     config: Mapping[str, Any], name: str, usual: float | None, least: float, most: float
 ) -> float:
-    """Return a finite number from a configuration, checked against its bounds."""
+    """Return the number under ``name`` in a configuration, or ``usual`` if it is missing.
+
+    A value that is not a finite number from ``least`` to ``most`` raises ``QueryError``.
+    """
     value = config.get(name, usual)
     is_number = not isinstance(value, bool) and isinstance(value, int | float | str)
     try:
@@ -476,7 +479,7 @@ class DeliveryState:
         return self.status in ("pending", "running")
 
     def started(self, id: str, now_ms: int, lease_ms: int) -> DeliveryState:
-        """Return the state after starting an attempt, which must end before its lease expires."""
+        """Return the state after the start of an attempt, which must end within ``lease_ms``."""
         due_ms, attempts = now_ms + lease_ms, self.attempts + 1
         return replace(self, status="running", id=id, attempts=attempts, due_ms=due_ms)
 
@@ -484,7 +487,8 @@ class DeliveryState:
         """Return the state after an attempt.
 
         A message that was not accepted is sent again, without a limit on the number of attempts. If
-        the outcome is unknown, one copy is sent; if its outcome is also unknown, the delivery ends.
+        the outcome is unknown, one copy is sent; if the copy's outcome is also unknown, the
+        delivery ends.
         """
         reason = outcome.reason[:_MOST_REASON]
         if outcome.status == "sent" or outcome.status == "refused":
@@ -726,7 +730,7 @@ NextReport = Callable[[DueReport, int], tuple[AlertRun, int | None]]
 
 
 class EvaluatedAlert(NamedTuple):
-    """An evaluation to store: the alert, its states before and after, and the runs to claim."""
+    """An evaluation to store: the alert, its states before and after, and the runs to create for it."""
 
     alert: Alert
     before: AlertState | None

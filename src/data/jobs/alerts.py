@@ -79,7 +79,7 @@ _LONG_UNDELIVERED_S = 3600.0
 class WantedBars(NamedTuple):
     """A request for a series' closed bars, with or without its data problems.
 
-    The number of bars is computed only when they are read, because the run may wait before that.
+    The number of bars is computed only when the bars are read, because time may pass before that.
     """
 
     symbol: str
@@ -232,7 +232,7 @@ class AlertJob:
         *,
         with_problems: bool,
     ) -> WantedBars:
-        """Return the request for the bars that all alerts on a series need."""
+        """Return one request for the bars that the alerts ``own`` on a series need together."""
         before, since_ms = 1, report.at_ms
         for one in own:
             try:
@@ -288,7 +288,7 @@ class AlertJob:
         yield from _changed(one, evaluation)
 
     def _store(self, evaluated: Sequence[EvaluatedAlert], report: RunReport) -> list[bool]:
-        """Store evaluations in batches; return for each whether it was stored.
+        """Store evaluations in batches; return, for each evaluation, whether it was stored.
 
         An evaluation is not stored if another process has already stored one. Batches are used
         because separate transactions would take longer than the rest of the run.

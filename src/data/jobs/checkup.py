@@ -192,7 +192,10 @@ def _odd_name(folder: Path) -> Iterator[Check]:
 
 
 def _privacy(settings: Settings, *, is_wanted: bool) -> Iterator[Check]:
-    """Report files that other users of this machine can read; a fault only if ``cache.private`` is set."""
+    """Report files that other users of this machine can read.
+
+    This is a fault only if ``cache.private`` is set (``is_wanted``).
+    """
     folders = (settings.cache_dir, settings.state_dir)
     files = (path for folder in folders for path in readable_by_others(folder))
     readable = list(islice(files, _FILES_NAMED + 1 if is_wanted else 1))
@@ -285,7 +288,7 @@ def _perishable(
 
 
 def _vendor_days(network: Network) -> Iterator[Check]:
-    """Report sessions for which, according to recent jobs, a vendor lacks most of its symbols' bars."""
+    """Report sessions for which, as recent jobs found, a vendor lacks the bars of most of its symbols."""
     for incident in incidents_of(network.vendor_days()):
         advice = f"{incident.remedy}; `onetape gaps --all` checks again"
         yield Check("health", "vendor day", None, str(incident), advice)
@@ -327,7 +330,7 @@ def _files(
 
 
 def _integrity(size: Size, inspection: Inspection) -> Check:
-    """Report the result of reading the files; it is good only if all were read without damage."""
+    """Report the result of reading the files, which is good only if all were read and none is damaged."""
     bars = inspection.total - inspection.others
     text = f"{bars:,} bar file{'' if bars == 1 else 's'}"
     text += f" and {inspection.others:,} with tables and fundamentals" if inspection.others else ""
@@ -401,7 +404,7 @@ def _memory(state: Memory) -> Check:
 
 
 def _is_under_keys(vendor: Mapping[str, Any]) -> bool:
-    """Return whether a vendor lacks only its keys, and so is already reported in the keys section."""
+    """Return whether a vendor lacks only its keys, so that the section on keys already reports it."""
     return bool(vendor["lacks_key"] and vendor["keys"])
 
 
@@ -433,7 +436,7 @@ def _configuration(
 
 
 def _mistakes(error: ConfigError) -> Iterator[Check]:
-    """Yield one finding for each error in the rules; until it is corrected, the packaged rules apply."""
+    """Yield a finding for each error in the rules file; the checks then use the packaged rules."""
     if not isinstance(error, RulesError):
         yield Check("configuration", "settings", False, *_words(error))
         return
@@ -519,7 +522,7 @@ def _vendors(
 
 
 def _clock(reached: Mapping[str, Reached]) -> Check:
-    """Compare the local clock with the dates in vendors' responses; the closest date counts."""
+    """Compare the local clock with the dates in vendors' responses, of which the closest one is used."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
         text = "no vendor was contacted, so this machine's clock could not be checked"

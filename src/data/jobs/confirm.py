@@ -161,7 +161,7 @@ class _Vendor:
 
 @dataclass(frozen=True)
 class _Turn:
-    """A series that may have bars to compare, with the vendors that supplied its bars."""
+    """A series whose bars may be due for a comparison, and the vendors that supplied them."""
 
     key: SeriesKey
     own: list[str]
@@ -169,7 +169,7 @@ class _Turn:
 
 @dataclass(frozen=True, eq=False)
 class _Step(VendorTask):
-    """One planned comparison: a range of bars, the second vendor, and the number of requests it takes."""
+    """A planned comparison: a range of bars, the second vendor, and the number of requests it takes."""
 
     turn: _Turn
     query: BarsQuery
@@ -447,7 +447,7 @@ class _Run:
         )
 
     def _left(self, name: str, needed: int = 1) -> int:
-        """Return how many requests may still be sent to a vendor; requests in progress count as sent."""
+        """Return how many more requests this run may send to a vendor; those in progress count as sent."""
         sent = self.vendors[name].requests
         rest = self.most - sent - self.reserved[name]
         self.may_wait = self.may_wait or rest < needed <= self.most - sent
@@ -510,7 +510,7 @@ class _Run:
     def _taken(self, key: SeriesKey, now_ms: int) -> list[Span]:
         """Return the ranges that need not be compared now, because they have been compared before.
 
-        Results for a file that has been rewritten since remain valid if the compared bars are
+        A result stays valid even after the file was rewritten, provided that the compared bars are
         unchanged.
         """
         store, compared, same = self.services.cache.store, list[Span](), list[Confirmation]()
@@ -554,7 +554,7 @@ class _Run:
             return _Outcome(call.requests, bars, comparison, failure, is_same)
 
     def _on_done(self, step: _Step, outcome: _Outcome | None) -> None:
-        """Record the result of a comparison, and start the next ones."""
+        """Record the result of a comparison, and start the next comparisons."""
         self._free(step)
         sent = 0 if outcome is None else outcome.sent
         self._vendor(step.candidate).requests += sent
@@ -577,7 +577,7 @@ class _Run:
             self.runner.add(more)
 
     def _free(self, step: _Step) -> None:
-        """Stop counting a comparison as in progress."""
+        """Remove a comparison from those that count as in progress."""
         self.reserved[step.vendor] -= step.requests
         self.begun -= step.bars
 
@@ -672,7 +672,7 @@ def _grave(comparison: Comparison | None) -> Sequence[Difference]:
 
 
 def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[Candidate]:
-    """Return the vendors that could confirm a series' bars.
+    """Return the candidate vendors that could confirm a series' bars.
 
     These are the vendors whose bars the series' lane can contain or, if a query pinned the vendor,
     all vendors that serve bars of the same kind.

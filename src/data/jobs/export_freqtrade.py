@@ -122,7 +122,7 @@ def _write(
 
 
 def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str]:
-    """Return the file name for a series, or the reason why freqtrade has no file for it."""
+    """Return the file name for a series and "" or, if freqtrade has no such file, "" and the reason."""
     base, quote = instrument.base, instrument.quote
     if instrument.asset_class != "crypto" or not base or not quote:
         return "", "not a pair of coins"

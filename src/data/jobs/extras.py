@@ -99,7 +99,7 @@ def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
 def installed(extra: Extra) -> tuple[str, str]:
     """Return the version of an extra's package (empty if absent), and the file that shadows it.
 
-    A file of the user's that has the same name as the module is imported instead of the package.
+    Python imports a user's file that has the same name as the module instead of the package.
     """
     spec = find_spec(extra.module)
     origin = spec.origin if spec and spec.origin else ""

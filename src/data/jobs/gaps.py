@@ -210,14 +210,14 @@ def gaps_of_all(
 ) -> tuple[list[VendorDay], list[SeriesGaps]]:
     """Return the sessions that vendors lack, and the gaps in all series.
 
-    The sessions are found as in :func:`find_vendor_days`. Each series is read once; if a vendor
-    lacks a session of the series' market, it is read a second time.
+    The sessions are found as in :func:`find_vendor_days`. Each series is read once; a series is
+    read a second time if a vendor lacks a session of its market.
     """
     counted, markets = VendorDays(services.clock.now_ms()), dict[SeriesKey, tuple[str, str]]()
     answering = set(services.client.answering(keys))
 
     def look(key: SeriesKey, outline: SeriesOutline) -> None:
-        """Note a series' market, and count its sessions for the vendors that supplied it."""
+        """Record a series' market, and count its sessions with and without bars for each vendor."""
         markets[key] = _market(key, outline)
         if key in answering:
             _count(services, counted, key, outline)
@@ -341,7 +341,7 @@ def _count(services: Services, counted: VendorDays, key: SeriesKey, outline: Ser
 
 
 def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
-    """Record the missing sessions that were found, and report new ones; return all records."""
+    """Record the sessions that were found to be missing, and report new ones; return all recorded ones."""
     before = {_key(day): day for day in services.network.vendor_days()}
     new = [
         day

@@ -70,7 +70,7 @@ def with_quotas(services: Services, report: Mapping[str, Any]) -> JobReport:
 
 
 def requests_by_vendor(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Return each vendor's counts of sent or planned requests, named as in the report."""
+    """Map each vendor in a report to its counts, such as sent or planned requests, by their names there."""
     requests = report.get("requests")
     by_vendor = requests if isinstance(requests, Mapping) else report.get("vendors", {})
     return {

@@ -348,7 +348,7 @@ class _Run:
         return BackfillReport(results, runner.is_interrupted, requests, symbols)
 
     def _plan(self, missing: Sequence[_SeriesTask]) -> None:
-        """Estimate the time needed for each vendor, by planning one of its series in each timeframe."""
+        """Estimate the time that each vendor's series take, by planning one of them in each timeframe."""
         if not self._progress.has_listener:
             return
         groups: dict[str, dict[str, list[_SeriesTask]]] = {}
@@ -369,7 +369,7 @@ class _Run:
                 self._progress.plan(vendor, seconds)
 
     def _unasked(self, one: SeriesToFill, state: TaskState | None) -> SeriesResult:
-        """Return the result of a series that was not finished when the job ended."""
+        """Return the result for a series that was not started, or not finished, when the job ended."""
         result = SeriesResult(one.symbol, one.label) if state is None else state.result
         is_cut = state is not None and self._runner.is_interrupted
         reason = INTERRUPTED if is_cut else self._runner.unasked
@@ -447,8 +447,8 @@ class _Run:
 def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
     """Return the stored and missing parts for a query.
 
-    If the stored part cannot be read, everything counts as missing; requesting it repairs the
-    store.
+    If the stored part cannot be read, everything counts as missing; the request for it then repairs
+    the store.
     """
     try:
         stored = client.lookup(query)
@@ -458,7 +458,7 @@ def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
 
 
 def _judged(result: SeriesResult) -> SeriesResult:
-    """Return the final result for a series, once all its parts have been requested."""
+    """Return the final form of a series' result, once everything that was missing has been requested."""
     if result.unanswered:
         return result.failed(result.unanswered)
     if not result.rows and not result.complete:

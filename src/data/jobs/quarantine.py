@@ -198,7 +198,7 @@ class _Adjuster:
         return rebased, goal
 
     def _own(self, bar: Bar) -> Basis:
-        """Return the bar's basis (price adjustment) when it was last stored; ``unknown`` if unrecorded."""
+        """Return the basis (price adjustment) that the bar had when it was last stored, or ``unknown``."""
         for table, coverage in self._past:
             for row in _bars(table.within(Span(bar.stamp_ms, bar.stamp_ms + 1))):
                 part = next((part for part in coverage if bar.stamp_ms in part.span), None)

@@ -259,7 +259,7 @@ class _Part:
         self.fields |= with_reported(snapshot).facts.keys()
 
     def error(self) -> DataError | None:
-        """Return the error that explains why no response is fresh, or None if one is fresh."""
+        """Return the error that explains why there is no fresh response; None if there is one."""
         if self.is_fresh or self.problem is not None or not self.errors:
             return None if self.is_fresh else self.problem
         attempts = [
@@ -303,14 +303,14 @@ def _lacks_a_key(error: AllProvidersFailedError) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _SymbolTask(VendorTask):
-    """A task: the data types to request from one vendor for one symbol."""
+    """A task for one vendor: the data types to request for one symbol."""
 
     types: Sequence[_Part]
 
 
 @dataclass(frozen=True)
 class _Answered(TaskState):
-    """A task state: one data type has received its response or has failed."""
+    """The task state that is passed on after each data type has been answered or has failed."""
 
     part: _Part = field(kw_only=True)
     outcome: Snapshot | DataError = field(kw_only=True)

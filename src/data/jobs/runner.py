@@ -49,7 +49,8 @@ class VendorTask:
     Attributes:
         vendor: Vendor that is queried first; empty if it is not known.
         result: Result of the series before the vendor is queried, for progress reports.
-        parts: Number of parts that the task has, from which the vendor's speed is estimated.
+        parts: Number of parts that the task consists of; the vendor's speed is estimated from the
+            finished parts.
     """
 
     vendor: str
@@ -192,7 +193,7 @@ class Runner(Generic[K, R]):
                 raise
 
     def _step(self, until: float | None) -> bool:
-        """Handle a worker thread's next message; return whether it reports the thread's end.
+        """Handle the next message from a worker thread; return whether the message is the thread's end.
 
         Any other message is a function, which is called here.
         """
@@ -233,7 +234,7 @@ class Runner(Generic[K, R]):
         self._keep_state(task, replace(self._state(task), wait=wait))
 
     def _state(self, task: K) -> TaskState:
-        """Return a task's last state, with 0 finished parts because these have already been counted."""
+        """Return a task's last state, but with 0 finished parts, as those have already been counted."""
         last = self.states.get(task)
         return TaskState(task.result) if last is None else TaskState(last.result, wait=last.wait)
 
@@ -247,7 +248,7 @@ class Runner(Generic[K, R]):
     # --- in threads ------------------------------------------------------------------------
 
     def _take(self, vendor: str) -> None:
-        """Run the vendor's tasks in this thread until none are left."""
+        """Run a vendor's queued tasks in this thread, one after another, until none are left."""
         with self._vendor_calls.shared():
             self._take_all(vendor)
         self._calls.put(None)

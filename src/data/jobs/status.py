@@ -178,7 +178,7 @@ def is_above_limit(size: int, limit_gb: float) -> bool:
 
 
 def next_request(pause: VendorPause, now_ms: int) -> str:
-    """Return a line that states when a paused vendor may be queried again."""
+    """Return a text that states when a paused vendor may be queried again."""
     left_s = max(0.0, (pause.until_ms - now_ms) / SECOND_MS)
     return f"next request possible in {time_until(left_s, now_ms)}"
 
@@ -380,7 +380,7 @@ class SeriesWatch:
         return _summed(looked_at, now, len(changed) - len(followed), len(followed) - len(looked_at))
 
     def _changed_ms(self, key: SeriesKey) -> int:
-        """Return the time of the last write to the series; all of its bars are older."""
+        """Return the time of the last write to a series, which is later than all bars in it."""
         try:
             return self._layout.lane(key).folder.stat().st_mtime_ns // 1_000_000
         except (OSError, DataError):

@@ -66,7 +66,7 @@ _SLIGHT = ("revision", "small difference", "missing there")
 
 @dataclass(frozen=True)
 class ValidateQuestion:
-    """The arguments of a validation; see ``DataManager.validate``."""
+    """The arguments of a validation, as passed to ``DataManager.validate``."""
 
     symbol: str
     timeframe: str
@@ -227,7 +227,7 @@ def validate_all(
 
 
 def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
-    """Validate one series in any process that has access to the folder; metrics do not count it."""
+    """Validate one series, in any process that can access the folder; metrics do not count the report."""
     question, folder, rules = task
     return _report(services_of(folder, rules), question)
 
@@ -240,7 +240,7 @@ def add_cost(
     They are planned like any requests for these bars to the vendors used in the comparison.
 
     Returns:
-        Maps each check of the level that cannot query a vendor to the reason.
+        Maps each of the level's checks for which no vendor can be queried to the reason.
 
     Raises:
         QueryError, CacheError: See :func:`validate_with`.
@@ -270,7 +270,7 @@ def add_cost(
 def _add_vendor(
     services: Services, query: BarsQuery, vendor: str, costs: dict[str, VendorCost]
 ) -> None:
-    """Add the cost of querying one vendor again, including its splits and dividends."""
+    """Add to ``costs`` the requests for querying a vendor again, with its splits and dividends."""
     plan = services.client.plan(query)
     bars = [step for step in plan.steps if step.vendor == vendor and step.what == "bars"]
     requests = sum(step.requests for step in bars)
@@ -347,7 +347,7 @@ def _beside_vendors(
 def _comparisons(
     services: Services, question: ValidateQuestion, key: SeriesKey, first_ms: int, last_ms: int
 ) -> Iterator[tuple[QualityCheck, VerifyQuestion | str]]:
-    """Yield this level's checks that use vendors, each with its comparison or the reason for none."""
+    """Yield each check in the requested level that uses vendors, with its comparison or why there is none."""
     client = services.client
     # The last 500 of the validated bars, like `onetape verify`.
     texts = [iso(first_ms)[:-1], iso(last_ms)[:-1]]

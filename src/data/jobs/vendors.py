@@ -168,7 +168,7 @@ def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
 
 
 def vendor_part(find: Callable[[str], T | None], vendor: str) -> tuple[T | None, str]:
-    """Return a vendor's table or stream and ``""``, or None and the reason why it cannot be used.
+    """Return a vendor's table or stream, if any, and "" or the reason why it cannot be used.
 
     Args:
         find: ``table_of`` or ``stream_of``.

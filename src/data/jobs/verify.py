@@ -203,7 +203,7 @@ class Verification:
 
 
 def kind_remarks(kind: Kind, other_kind: Kind, one: str, other: str) -> Iterator[str]:
-    """Yield the differences in kind that prevent the bars on the two sides from ever being equal."""
+    """Yield a sentence for each difference in kind because of which the two sides' bars cannot be equal."""
     for name, (own_value, other_value) in kind.differences(other_kind).items():
         yield f"the bars are of different kinds: {name} {own_value} ({one}), {other_value} ({other})"
 
@@ -477,7 +477,7 @@ class Refetcher:
         return candidate
 
     def _fetch(self, candidate: Candidate, span: Span, now: int) -> Fetched:
-        """Return the vendor's answer, or an empty table if it has no data."""
+        """Return the vendor's answer; if the vendor has no data, return an answer with an empty table."""
         instrument, frame = self._query.instrument, self._query.timeframe
         try:
             return candidate.fetch(FetchQuery(instrument, frame, span, now, insist=True))
@@ -586,7 +586,7 @@ class StoredBars:
                 yield from self._in_hours_of(key)._of_lane(key)
 
     def _in_hours_of(self, key: SeriesKey) -> StoredBars:
-        """Return a copy of this object for the session hours of a lane's bars."""
+        """Return a copy of this object whose query has the session hours of a lane's bars."""
         if not key.is_extended:
             return self
         query = replace(self._query, instrument=self._query.instrument.extended())
@@ -686,7 +686,7 @@ class StoredBars:
         return BarGrid(calendar_for(self._query.instrument), view.key.timeframe, anchor)
 
     def _is_asked(self, key: SeriesKey) -> bool:
-        """Return whether a vendor can be queried for the bars in a lane.
+        """Return whether a vendor can be queried for the bars in a lane (bars from one source).
 
         Sample data is compared only if the query names its vendor. Synthetic bars have no vendor.
         Bars from files are compared only with the folder that the lane's name identifies.
@@ -737,8 +737,8 @@ class StoredBars:
     def _newer(self, view: SeriesView, vendor: str) -> Span:
         """Return the span after the stored bars in which the vendor may have newer bars.
 
-        It is empty unless the series has at some time been requested up to the present, because
-        only such a series is expected to be up to date.
+        It is empty unless some request for the series reached up to the time at which it was made,
+        because only such a series is expected to be up to date.
         """
         last = [c for c in view.coverage if c.state != "empty"][-1]
         end = last.span.end
@@ -800,7 +800,10 @@ class StoredBars:
     def _differing_actions(
         self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]
     ) -> Difference | None:
-        """Return the difference in splits and dividends; None if the stored ones do not cover all days."""
+        """Return the difference between stored and vendor's splits and dividends, or None.
+
+        It is also None if the stored ones do not cover all days in ``spans``.
+        """
         # An action on the first day does not affect these bars, and need not be stored.
         first, last = date_of(spans[0].start), date_of(spans[-1].end - 1)
         days = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)

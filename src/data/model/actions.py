@@ -88,7 +88,7 @@ class Action:
         return all(math.isfinite(part) and part > 0 for part in (self.numerator, self.denominator))
 
     def is_in(self, adjustment: str, as_of: date | None) -> bool:
-        """Return whether prices adjusted this way as of ``as_of`` already reflect the action."""
+        """Return whether prices with this adjustment, as of ``as_of``, already reflect the action."""
         concerns = adjustment == "all" or (adjustment == "split" and self.type == "split")
         return concerns and as_of is not None and self.ex_date <= as_of
 
@@ -151,7 +151,7 @@ def current(actions: Iterable[Action]) -> list[Action]:
 
 
 def _summed(group: list[Action]) -> Action:
-    """Merge several dividends with the same ex-date into one, which lists them as its parts."""
+    """Merge several dividends with the same ex-date into one whose parts are their amounts."""
     parts = tuple(part for action in group for part in action.parts or (action.amount,))
     return replace(group[-1], amount=sum(action.amount for action in group), parts=parts)
 

@@ -153,8 +153,8 @@ class Capabilities:
     def sends_forming(self, asset_class: AssetClass, timeframe: Timeframe) -> bool:
         """Return whether answers include the forming bar.
 
-        They do not for daily and longer stock bars if actions are attached to the bar of their
-        ex-date.
+        Answers with daily or longer stock bars do not include it if actions are attached to the bar
+        of their ex-date.
         """
         is_late = self.actions_by_bar and asset_class == "stock" and not timeframe.is_intraday
         return self.has_forming and not is_late
@@ -201,7 +201,7 @@ class Supply(NamedTuple):
     def lost_ms(self, missing_ms: int) -> float:
         """Return the time (UTC milliseconds) when the bar at ``missing_ms`` becomes unavailable.
 
-        Infinite if the vendor keeps all of its history.
+        The result is infinite if a vendor keeps all of its history.
         """
         return math.inf if self.depth_days is None else missing_ms + self.depth_days * DAY_MS
 

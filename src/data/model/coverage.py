@@ -54,8 +54,8 @@ class Splice:
     """Result of comparing two vendors' bars at the point where one vendor takes over from the other.
 
     Attributes:
-        at: That time, in UTC milliseconds.
-        other: Vendor on the other side of it.
+        at: Time of that point, in UTC milliseconds.
+        other: Vendor on the other side of that point.
         verdict: ``equal``; ``constant`` (an adjustment had been missed, and was corrected before
             the bars were stored); ``unchecked`` (there was too little to compare).
         ratio: Median ratio of the fetched closes to the other vendor's closes; 1 if unchecked.
@@ -116,7 +116,7 @@ class Covered:
 
     @property
     def opened(self) -> Sequence[Covered]:
-        """The entries folded into this one, in ascending order; just this entry if it is not folded."""
+        """The entries that were folded into this one, ascending; just this entry if it is not folded."""
         return Stretches.of(self.columns) if self.parts else (self,)
 
     @cached_property
@@ -149,7 +149,7 @@ class Covered:
         return self.expires is None or now_ms < self.expires
 
     def at(self, span: Span) -> Covered:
-        """Return the same entry with a different span and without parts."""
+        """Return the entry with ``span`` as its span, and without folded parts."""
         if span == self.span:
             return self
         values = self.__dict__.copy()
@@ -161,7 +161,7 @@ class Covered:
         return _with_values(self.__dict__ | changes)
 
     def clip(self, span: Span) -> Covered | None:
-        """Return the part of the entry inside ``span``; None if they do not overlap."""
+        """Return the part of the entry inside ``span``; None if the two do not overlap."""
         start, end = self.span
         first, last = span
         if first <= start and end <= last:
@@ -228,7 +228,7 @@ class Columns(NamedTuple):
     Attributes:
         starts, ends: Starts and ends of their spans.
         codes: Index of each entry's source in ``sources``.
-        sources: Sources: entries without a span, which hold everything else.
+        sources: Distinct sources, that is, entries without a span, which hold all other fields.
     """
 
     starts: NDArray[np.int64]
@@ -360,8 +360,8 @@ def _time(source: object) -> int:
 class Stretches(Sequence[T], Generic[T]):
     """Coverage entries in any order, held as objects or as columns.
 
-    Each form is built from the other on demand. A source, as used by the methods, is an entry
-    without its span.
+    Each form is built from the other on demand. The methods call an entry without its span a
+    source.
     """
 
     __slots__ = ("_columns", "_items")
@@ -584,7 +584,7 @@ class Coverage(Stretches[Covered]):
         return self.revised(Stretches(newer), lambda _before, fresh, _has_bars: fresh)
 
     def without(self, spans: Iterable[Span]) -> Coverage:
-        """Return the coverage without ``spans``, as if they had never been answered."""
+        """Return the coverage without ``spans``, as if they had never been requested."""
         forgotten = Stretches[Covered].of(Columns.of_one(FORGOTTEN, edges_of(coalesce(spans))))
         return self.revised(forgotten, lambda _before, _gone, _has_bars: None)
 
@@ -606,7 +606,7 @@ class Coverage(Stretches[Covered]):
         return coverage
 
     def _after(self, marks: Columns, after: After, has_bars: HasBars | None) -> Coverage:
-        """Return the coverage after applying ascending, disjoint marks; other entries are unchanged."""
+        """Return the coverage after applying ascending, disjoint marks; entries elsewhere are unchanged."""
         if self._items is None:
             return Coverage.of(_spliced(self.columns, marks, after, has_bars))
         first, last = _touched(self._items, Span(int(marks.starts[0]), int(marks.ends[-1])))
@@ -620,7 +620,10 @@ class Coverage(Stretches[Covered]):
 
 
 def _ascending(marks: Columns) -> Iterator[Columns]:
-    """Split marks into runs to be applied in turn, each ascending and disjoint; omit empty marks."""
+    """Split marks into groups to apply one after another, each ascending and disjoint.
+
+    Marks with an empty span are omitted.
+    """
     marks = marks.take(marks.starts < marks.ends)
     sorted_marks = marks.take(marks.starts.argsort(kind="stable"))
     if (sorted_marks.starts[1:] >= sorted_marks.ends[:-1]).all():  # their order makes no difference
@@ -632,7 +635,7 @@ def _ascending(marks: Columns) -> Iterator[Columns]:
 
 
 def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
-    """Return the entries after applying marks to them; both are ascending and disjoint.
+    """Return the entries ``before`` after applying ``marks``; both are ascending and disjoint.
 
     Only the part of ``before`` that the marks touch is recomputed.
     """
@@ -828,7 +831,7 @@ def _next_change(
 
 
 def _may_fold(part: Covered) -> bool:
-    """Return whether an entry with bars may ever be folded."""
+    """Return whether an entry with bars can be folded into a larger one at all."""
     return (part.state, part.expires) != ("provisional", None) and (
         part.basis.adjustment != "unknown"
     )

@@ -121,7 +121,7 @@ class BarsQuery:
 
     @property
     def home(self) -> tuple[str, ...]:
-        """The lane used if no vendor is pinned: the default lane (empty) or the extended-hours lane."""
+        """The lane used if no vendor is pinned: () for the default one, or the extended-hours lane."""
         return EXTENDED_LANE if self.instrument.is_extended else ()
 
     @property

@@ -111,7 +111,7 @@ class SeriesKey:
 
 
 def lane_of(kind: Kind, default: Kind) -> tuple[str, ...]:
-    """Return the lane for bars of a kind, named after its differences from ``default``."""
+    """Return the lane (parts of a folder name) for bars of a kind: its differences from ``default``."""
     return tuple(mine for mine, _ in kind.differences(default).values())
 
 

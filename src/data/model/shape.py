@@ -139,7 +139,7 @@ def _body(response: HttpResponse) -> Any:
 def _is_of(shape: Any, value: Any) -> bool:
     """Return whether a response is, despite differences, the document that a shape describes.
 
-    This is so if it has at least half of the required keys.
+    It is if it has at least half of the required keys.
     """
     while isinstance(shape, list):
         if not isinstance(value, list) or not value:

@@ -91,10 +91,9 @@ def plain_number(value: float) -> str:
 
 
 def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
-    """Return only the reasons for not querying vendors that are relevant to the user.
+    """Return those of the reasons for not querying vendors that matter to the user.
 
-    A missing key is relevant only if the answer is incomplete: most users have no key for most
-    vendors.
+    A missing key matters only if the answer is incomplete: most users have no key for most vendors.
     """
     return {n: why for n, why in reasons.items() if is_lacking or not why.startswith(NO_KEY)}
 

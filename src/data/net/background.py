@@ -39,7 +39,7 @@ class LeftBehind:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start with a new lock and no threads, because a forked child has none of its parent's."""
+        """Start with a new lock and zero counts, because a forked child has no abandoned calls."""
         self.lock = threading.Lock()
         self.counts = Counter()
 

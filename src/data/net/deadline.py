@@ -46,7 +46,7 @@ class Wait(NamedTuple):
     until_s: float
 
     def text(self, now_s: float) -> str:
-        """Describe the rest of the wait; the result is empty if it has ended."""
+        """Describe the remaining wait; the result is empty if the wait has ended."""
         left_s = self.until_s - now_s
         return f"waits {duration(left_s)} for {self.vendor}: {self.why}" if left_s > 0 else ""
 
@@ -122,7 +122,7 @@ class Deadline:
 
     @property
     def what(self) -> str:
-        """A description of the call's time limit, for its errors."""
+        """A description of the call's time limit, for error messages."""
         if self._timeout_s is not None:
             return f"the time for this call ({duration(self._timeout_s)})"
         return f"the time allowed without a page from a vendor ({duration(self._quiet_s)})"
@@ -164,7 +164,7 @@ class Deadline:
             self._outer._prolong(seconds)
 
     def part(self) -> Deadline:
-        """Return the deadline for one vendor, to be used if another one can still be queried after it.
+        """Return the deadline for querying one vendor, if another can still be queried after it.
 
         The vendor gets two thirds of the call's remaining time, recomputed after each page.
         """
@@ -179,7 +179,7 @@ class Deadline:
         return Deadline(self._clock, outer=self if self.is_fixed else None, may_wait=False)
 
     def end(self, waited_for: str) -> None:
-        """Move the end of the call to the present; errors give ``waited_for`` as the reason."""
+        """Let the call's time end now; errors name ``waited_for`` as the reason."""
         self.waited_for, self._end = waited_for, self._clock.monotonic()
 
     def over(self, vendor: str) -> ProviderTimeoutError:
@@ -196,7 +196,7 @@ class Deadline:
 
 
 class _Part(Deadline):
-    """The deadline for one vendor, which may use a share of the call's remaining time."""
+    """The deadline for one vendor, which may use only a share of the call's remaining time."""
 
     def __init__(self, clock: Clock, call: Deadline) -> None:
         super().__init__(clock, quiet_s=_SHARE * call.left_s(), outer=call)
@@ -417,7 +417,7 @@ _down: ContextVar[dict[str, dict[str, Attempt]] | None] = ContextVar("down", def
 
 @contextmanager
 def querying_once() -> Iterator[None]:
-    """Make calls in the block skip vendors that its earlier calls found to be down for the symbol."""
+    """Make calls in the block skip vendors that earlier calls in it found to be down for the symbol."""
     outer = _down.get()
     token = _down.set({} if outer is None else outer)
     try:
@@ -440,7 +440,7 @@ def down_for(symbol: str) -> dict[str, Attempt]:
 
 
 def within(seconds: float, function: Callable[..., R], *arguments: object) -> R:
-    """Run ``function`` within ``seconds``, or within an earlier enclosing limit; return its result."""
+    """Run ``function`` with a limit of ``seconds``, or an enclosing earlier limit; return its result."""
     due = min(_due.get(), _CLOCK.monotonic() + seconds)
     return copy_context().run(_limited, due, function, arguments)
 

@@ -57,7 +57,7 @@ class _Inflater:
             yield decoded
 
     def _inflated(self, piece: bytes) -> tuple[bytes, bytes]:
-        """Return the next decoded part of this member, and the rest of ``piece``."""
+        """Return the next decoded part of the current member, and the undecoded rest of ``piece``."""
         stream = self._stream or zlib.decompressobj(self._window_of(piece))
         try:
             decoded = stream.decompress(piece, STEP)

@@ -78,7 +78,7 @@ def worded(exc: Exception, url: str) -> DataError:
 
 
 def _causes(exc: BaseException) -> Iterator[object]:
-    """Yield an error and all errors that it wraps: as arguments, as ``reason`` or as context."""
+    """Yield an error and all errors that it contains as arguments, as ``reason`` or as its context."""
     causes: list[object] = [exc]
     for cause in causes:  # the list grows during the loop
         yield cause

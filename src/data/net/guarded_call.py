@@ -122,7 +122,7 @@ def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
 
 
 class EndedRequest(NamedTuple):
-    """A request that has ended: its ticket, the quotas in the response, and the time of arrival."""
+    """A request that has ended: its ticket, the quotas in its response, and when that arrived."""
 
     ticket: str
     reports: list[QuotaReport]
@@ -295,7 +295,7 @@ class GuardedCall:
         return error
 
     def _change(self, before: Circuit, after: Circuit, now_s: float) -> list[CircuitChange]:
-        """Return the change between two states of the circuit, if it was opened or closed."""
+        """Return a list with the change if the circuit was opened or closed; otherwise an empty list."""
         vendor = self._account.vendor
         if after.is_closed:
             return [] if before.is_closed else [CircuitChange(vendor, self.endpoint, is_open=False)]

@@ -132,7 +132,7 @@ class HttpTransport:
     def _try(self, request: HttpRequest) -> HttpResponse | DataError:
         """Return the response, or this library's error for a failure.
 
-        The HTTP library's own error does not survive this frame.
+        The HTTP library's own error is not kept after this function returns.
         """
         session = self._take()
         started, allowed = _CLOCK.monotonic(), allowed_s(self._total_s)
@@ -149,7 +149,7 @@ class HttpTransport:
         return response
 
     def _unheard(self, session: Any, request: HttpRequest) -> HttpResponse:
-        """Make the exchange, in its own context, with the HTTP library's log records filtered."""
+        """Run :meth:`_exchange` in its own context, with the HTTP library's log records filtered."""
         sending.set(True)
         return self._exchange(session, request)
 
@@ -266,7 +266,7 @@ def _timed(connection: type) -> type:
 
 
 class _TimedAdapter(HTTPAdapter):
-    """An adapter whose connections, including those through proxies, obey the request's time limit."""
+    """An HTTP adapter whose connections, even through proxies, obey the time limit of the request."""
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         return self._with_deadline(super().get_connection_with_tls_context(*args, **options))

@@ -93,7 +93,7 @@ class Leases:
                 raise
 
     def _give_back(self, name: str, holder: str, pid: int) -> None:
-        """End the lease, even if an interrupt left it unclear whether it had been taken."""
+        """Release the lease, even if an interrupt left it unclear whether the lease had been taken."""
         if os.getpid() == pid:  # a forked child does not hold it
             end = partial(self._state.run, lambda tables: tables.give_back(name, holder))
             self._state.finish(end)
@@ -140,8 +140,8 @@ class Leases:
         """Take the lease if it is free.
 
         Returns:
-            The known vendor days if the lease was taken; otherwise its holder, and the number of
-            pages that the holder has received.
+            If the lease was taken, the known vendor days (sessions that a vendor lacks); otherwise
+            the lease's holder, and the number of pages that the holder has received.
         """
         row = tables.lease(name)
         if row is not None and not _is_dead(row):
@@ -161,7 +161,7 @@ class Leases:
 
 
 def _is_dead(lease: LeaseRow) -> bool:
-    """Return whether the holder is known to be gone, because its process or its block has ended."""
+    """Return whether the lease's holder is known to be gone: its process or its block has ended."""
     if lease.machine != process_space():
         return False
     return lease.holder not in _running if lease.pid == os.getpid() else is_gone(lease.pid)

@@ -33,7 +33,7 @@ _SPANS = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a 
 
 
 class _Wait(NamedTuple):
-    """The length of a wait, its reason and, if a limit causes it, the setting for that limit."""
+    """A necessary wait: its length, its reason and, if a limit causes the wait, the limit's setting."""
 
     seconds: float
     why: str
@@ -272,7 +272,10 @@ class Limiter:
         call.report(changes)
 
     def reopen(self, endpoint: str) -> None:
-        """Allow the next call to try an endpoint whose circuit is open; its outcome decides."""
+        """Allow the next call to try an endpoint whose circuit is open.
+
+        The outcome of that call decides whether the circuit closes.
+        """
 
         def half_open(tables: StateTables) -> None:
             """End the cool-down of an open circuit, and any trial that another caller may be making."""
@@ -293,7 +296,7 @@ class Limiter:
             return None
 
         def look(tables: StateTables) -> SymbolNotFoundError | None:
-            """Return the remembered error while it is valid."""
+            """Return the error for the remembered rejection if that is still valid, else None."""
             unknown = tables.unknown(self._name(tables), symbol.address, symbol.symbol)
             if unknown is None or not unknown.holds(tables.now_s):
                 return None
@@ -396,7 +399,7 @@ class Limiter:
     def _try(
         self, tables: StateTables, cost: int, ticket: str, call: GuardedCall | None = None
     ) -> _Wait:
-        """Spend the units and return a wait of 0, or return the necessary wait and its reason."""
+        """Spend ``cost`` units and return a wait of length 0 or, if limits forbid it, the necessary wait."""
         if call is not None:
             self._catch_up(tables, call)
         self._count_crashed(tables)
@@ -418,7 +421,7 @@ class Limiter:
         return max(waits)
 
     def _count_crashed(self, tables: StateTables) -> None:
-        """Count the units of requests whose process died before it could settle them."""
+        """Count as spent the units of requests whose process died before it could settle them."""
         name = self._name(tables)
         if self._is_limited and (units := tables.crashed(name)):
             tables.spend(name, tables.windows(name, self._limits), units)

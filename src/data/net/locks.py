@@ -104,6 +104,6 @@ class SeriesLocks:
                 raise
 
     def after_fork(self) -> None:
-        """Discard the parent's locks; threads that do not exist in the child may hold them."""
+        """Discard the parent's locks in a forked child, where the threads that hold them do not exist."""
         self._guard = threading.Lock()
         self.locks = {}

@@ -62,7 +62,7 @@ class Contacts:
 
     @property
     def is_settled(self) -> bool:
-        """Whether a vendor has answered since the last failure."""
+        """Whether a vendor has answered since the last failed connection."""
         return all(at <= self.answered_s for at in self.failed_s.values())
 
     def _others(self, vendor: str) -> Iterator[str]:

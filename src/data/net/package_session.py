@@ -127,7 +127,7 @@ def not_importable(vendor: str, error: ImportError) -> MissingExtraError:
 def _prepared(
     method: str, url: str, options: dict[str, Any]
 ) -> requests.PreparedRequest | DataError:
-    """Return a request in the HTTP library's form, or this library's error if it cannot be sent."""
+    """Return a request in the HTTP library's form; if it cannot be sent, return this library's error."""
     arguments = {name: options.get(name) for name in ("params", "headers", "data")}
     try:
         return requests.Request(method, url, **arguments).prepare()

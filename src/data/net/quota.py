@@ -42,7 +42,7 @@ _LEFT = ("x-ratelimit-remaining", "ratelimit-remaining", "x-rate-limit-remaining
 
 @dataclass
 class Spent:
-    """Units spent between two points in time, given in seconds; they expire together."""
+    """Units that were spent between two times (in seconds) and expire together."""
 
     first_s: float
     last_s: float
@@ -114,7 +114,7 @@ class Window:
             self.entries.append(Spent(now_s, now_s, cost))
 
     def unknown(self, lost_s: float | None, now_s: float) -> float:
-        """Return the units to hold back if the record of units spent before ``lost_s`` has been lost."""
+        """Return the units to count as spent if the record of units spent before ``lost_s`` is lost."""
         forgotten = lost_s is not None and now_s < lost_s + self.length_s
         return self.capacity * _UNKNOWN_SHARE if forgotten else 0.0
 

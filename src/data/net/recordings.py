@@ -158,14 +158,14 @@ def _exchanges(folder: Path) -> Iterator[Path]:
 
 
 def _question(request: HttpRequest) -> dict[str, Any]:
-    """Return the parts of a request that identify it, without keys."""
+    """Return the parts of a request by which its recording is found; they contain no keys."""
     body = {"body_sha256": sha256(request.body).hexdigest()} if request.body else {}
     params = {name: str(value) for name, value in sorted(request.params.items())}
     return {"method": request.method, "path": urlsplit(request.url).path, "params": params, **body}
 
 
 def _digest(question: Mapping[str, Any]) -> str:
-    """Return the digest used in the names of a request's files; the request's path does not affect it."""
+    """Return the digest for the file names of a request's recordings; it does not cover the path."""
     named = {name: value for name, value in question.items() if name != "path"}
     return sha256(json.dumps(named).encode()).hexdigest()[:24]
 

@@ -152,7 +152,7 @@ def _may_hold(text: bytes, word: str) -> bool:
 
 
 def _without_cut(text: bytes, word: str) -> bytes:
-    """Return ``text`` with its end masked if it ends with the beginning of ``word``."""
+    """Return ``text`` with its end masked if that is the beginning of ``word``, as in a cut-off text."""
     letters = _letters(word)
     start = re.compile(b"".join(letters[:_SHORTEST_SECRET]))
     for beginning in start.finditer(text, max(0, len(text) - len(word) * _LONGEST_ESCAPE)):

@@ -146,7 +146,7 @@ def reporting(vendor: str) -> Iterator[PendingRecords]:
 
 
 def report(hook: Hook, record: SendRecord) -> None:
-    """Pass ``record`` to ``hook``, immediately or when the query that it belongs to ends."""
+    """Pass ``record`` to ``hook``: when its query ends, or immediately if it belongs to none."""
     answers = _current.get()
     if answers is None or answers.vendor != record.vendor:
         hook(record)

@@ -337,7 +337,7 @@ class Sender:
 
 @dataclass
 class _Call:
-    """The state of one call of ``send``, used only by the thread that makes it."""
+    """The state of one call of :meth:`Sender.send`, used only by the thread that makes the call."""
 
     request: HttpRequest
     vendor: str

@@ -204,7 +204,7 @@ class Senders:
 
 
 def wants_package(mode: str, declared: type[Declared]) -> bool:
-    """Return whether ``mode`` selects the vendor's own package for its requests, if that is installed."""
+    """Return whether ``mode`` selects the vendor's own package to send requests, if it is installed."""
     prefers = mode == "sdk" or (mode == "auto" and declared.prefers_sdk)
     return prefers and bool(declared.sdk_carrier)
 
@@ -246,7 +246,7 @@ def senders_of(
     on_attempt: Hook | None = None,
     on_circuit: CircuitHook | None = None,
 ) -> Senders:
-    """Return an installation's senders, as its settings and rules define them.
+    """Return the senders of an installation, as defined by its settings and rules.
 
     The disk is not accessed.
     """

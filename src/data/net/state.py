@@ -193,7 +193,7 @@ class State:
         return self._transact(self._ready(), work, write)
 
     def _is_stuck(self) -> bool:
-        """Return whether the file has been busy for as long as any call would wait for it."""
+        """Return whether the state file has been busy for at least as long as a call would wait for it."""
         now = self.clock.monotonic()
         self._busy_since = now if self._busy_since is None else self._busy_since
         return now - self._busy_since >= BUSY_S
@@ -215,7 +215,10 @@ class State:
         return result
 
     def _times(self, db: sqlite3.Connection, write: bool) -> tuple[float, float]:
-        """Return the remembered time and the monotonic time; a writing transaction also stores the first."""
+        """Return the remembered time (see :mod:`.steady`) and the monotonic time.
+
+        A writing transaction also stores the remembered time, if it is due to be stored again.
+        """
         wall_s = self.clock.now_ms() / 1000
         reading = Reading(wall_s, self.clock.monotonic(), self._owner, self._boot)
         anchor = read_anchor(db)
@@ -238,7 +241,7 @@ class State:
         return self._db
 
     def _is_there(self) -> bool:
-        """Return whether the open file still exists under its name; folders get cleaned up."""
+        """Return whether the open file still exists under its name; a cleanup may have removed it."""
         return self._inode is not None and self._inode_now() == self._inode
 
     def _inode_now(self) -> int | None:

@@ -226,7 +226,7 @@ class StateTables:
         return Pause(*row) if row else Pause()
 
     def pauses(self) -> list[tuple[str, Pause]]:
-        """Return the pauses in progress, each with its account."""
+        """Return the pauses in progress, each with the name of the account that is paused."""
         sql = "SELECT who, until_s, strikes FROM pauses WHERE until_s > ? ORDER BY who"
         return [
             (account, Pause(*rest)) for account, *rest in self._rows.execute(sql, (self.now_s,))
@@ -343,7 +343,7 @@ class StateTables:
     # --- unknown symbols -------------------------------------------------------------------
 
     def unknown(self, account: str, place: str, symbol: str) -> Unknown | None:
-        """Return the record that a vendor does not know a symbol, or None if it has not reported that."""
+        """Return the record that a vendor does not know a symbol; None if there is no such record."""
         row = self._rows.execute(
             "SELECT said_s, until_s, times FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
             (account, place, symbol),

@@ -37,7 +37,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Anchor:
-    """A reading of the clocks, and the remembered time at that moment."""
+    """A reading of the clocks, and the remembered time (wall time without jumps) at that moment."""
 
     reading: Reading
     steady_s: float

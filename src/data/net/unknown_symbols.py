@@ -82,5 +82,5 @@ def reported_again(before: Unknown | None, now_s: float) -> Unknown:
 
 
 def forgotten_s(now_s: float) -> float:
-    """Return the time before which rejections must have expired to be forgotten at ``now_s``."""
+    """Return the time such that rejections which expired before it are forgotten at ``now_s``."""
     return now_s - _FORGOTTEN_S

@@ -129,7 +129,7 @@ def vendor_pauses(state: State) -> list[VendorPause]:
 
 
 def unknown_symbols(state: State) -> dict[str, int]:
-    """Return, for each vendor, the number of symbols that it recently did not know."""
+    """Map each vendor to the number of symbols that it recently rejected as unknown."""
     counts: dict[str, int] = {}
     if state.exists:
         for account, count in state.run(lambda tables: tables.count_unknown(), write=False):

@@ -119,7 +119,7 @@ class Dialer:
     def _opened(self, package: Any, url: str) -> websocket.WebSocket | DataError:
         """Return the library's socket, or this library's error if it could not be opened.
 
-        The socket library's own error does not survive this frame.
+        The socket library's own error is not kept after this function returns.
         """
         options = {"cert_reqs": ssl.CERT_REQUIRED, **_bundle(url)}
         opened = _capped(package)(enable_multithread=True, sslopt=options)
@@ -193,7 +193,7 @@ def _worded(error: Exception, library: Any, what: str) -> DataError:
 
 
 def _how(error: Exception, library: Any) -> str:
-    """Describe the error: with a fixed phrase, or with the system's text for its error number."""
+    """Describe an error by a fixed phrase, or by the system's text for the error's number."""
     if isinstance(error, library.WebSocketAddressException | socket.gaierror):
         return "its address was not found"
     if isinstance(error, library.WebSocketProxyException):

@@ -140,7 +140,7 @@ def common_as_of(parts: Iterable[BasisPart]) -> date | None:
 
     The result is None if there are no parts.
 
-    A part without ``as_of`` counts with the last day of its span.
+    For a part without ``as_of``, the last day of its span is used.
     """
     return max((p.basis.as_of or date_of(p.span.end - 1) for p in parts), default=None)
 
@@ -191,7 +191,7 @@ def _groups(table: BarTable, parts: Sequence[BasisPart], *, by_vendor: bool) -> 
 
 
 def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
-    """Convert ``adj_close``, adjusted as ``all``, from each group's date to the target's date."""
+    """Convert ``adj_close`` (adjustment ``all``) from each group's date to the target's date."""
     with_values = [job for job in jobs if not np.isnan(adj[job.group.rows]).all()]
     only = with_values[0].group if len(with_values) == 1 else None
     alone = only is not None and (only.basis.as_of is not None or len(adj[only.rows]) == 1)
@@ -222,7 +222,7 @@ CloseBefore = Callable[[date], float | None]
 
 
 class Group(NamedTuple):
-    """Adjacent rows with the same basis and, if that matters, from the same vendor."""
+    """Adjacent rows with one basis (adjustment and its date) and, if that matters, from one vendor."""
 
     rows: slice
     basis: Basis
@@ -317,7 +317,7 @@ class BasisConversion:
         return action.ex_at if step is None else action.ex_at - step + 1
 
     def _moves(self, first_ms: int, source: Basis) -> list[tuple[Action, int]]:
-        """Yield the actions to apply (1) or undo (-1) for bars at or after ``first_ms``, latest first."""
+        """Return the actions to apply (1) or undo (-1) for bars at or after ``first_ms``, latest first."""
         last_ms = int(self.stamps[-1])
         moves = []
         for action in (a for a in self.actions if self._before(a) > first_ms):
@@ -520,7 +520,7 @@ class ClosesBefore:
 
 
 def _part_of(row: BarTable, parts: Sequence[BasisPart]) -> BasisPart:
-    """Return the part that contains the table's last row; if several contain it, the last one counts.
+    """Return the last of the ``parts`` (spans with one adjustment) that contain the table's last row.
 
     If no part contains it, the result has an unknown basis.
     """

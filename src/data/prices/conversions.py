@@ -186,7 +186,7 @@ def _obstacle_to_days(source: Timeframe, target: Timeframe, continuous: bool) ->
 
 
 def _place(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -> str:
-    """Return the origin from which bars are counted: ``epoch``, ``clock`` or ``session``."""
+    """Return the origin of the bars' grid: ``epoch``, ``clock`` (midnight) or ``session`` (the open)."""
     name = calendar.name if calendar is not None else ""
     if name == ALWAYS_OPEN or not timeframe.is_intraday:
         return "epoch"

@@ -396,7 +396,7 @@ def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: ComparisonTerms) 
 
 
 def _plain(bar: Bar | None) -> dict[str, float] | None:
-    """Return the bar's values as a dictionary, without its timestamp and NaNs."""
+    """Return a bar's values by column name, without the timestamp and NaNs; None for None."""
     if bar is None:
         return None
     return {n: v for n, v in bar._asdict().items() if n != "stamp_ms" and v == v}

@@ -45,7 +45,7 @@ Queried = Callable[[date], Iterable[str]]
 
 @dataclass(frozen=True)
 class _Word:
-    """One vendor's report of an event; for a dividend, with the splits that are applied."""
+    """One vendor's report of an event; for a dividend, with the splits that its amount may reflect."""
 
     action: Action
     splits: tuple[Action, ...] = ()

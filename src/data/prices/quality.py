@@ -164,7 +164,8 @@ def check(
 def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
     """Return one row per timestamp, ascending: the last good row, or else the last row.
 
-    The third value is the timestamps whose rows contradict each other.
+    The second value marks the good rows; the third is the timestamps whose rows contradict each
+    other.
     """
     none = no_stamps()
     # Most answers are sorted in one direction or the other.
@@ -263,7 +264,7 @@ def _unit_that_fits(stamps: Stamps, span: Span) -> str | None:
 
 
 def _when(ms: int) -> str:
-    """Return a time as text, even beyond the years that can be formatted."""
+    """Return a time as text, even if it is outside the years that Python can format."""
     return iso(int(ms)) if int(ms) in _CALENDAR else f"{ms} ms"
 
 

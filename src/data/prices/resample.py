@@ -394,7 +394,7 @@ def _folded(rows: BarTable, ranges: _Ranges, stamps: Stamps) -> tuple[BarTable, 
 
 
 def _summed(volume: Floats, firsts: Positions, lasts: Positions) -> tuple[Floats, Mask]:
-    """Return the sum of the known volumes in each bar, and a mask of the sums that lack some."""
+    """Return the sum of the known volumes in each bar, and a mask of bars with some unknown volumes."""
     sums = np.add.reduceat(volume, firsts)
     if not np.isnan(sums).any():
         return sums, np.zeros(len(firsts), dtype=bool)

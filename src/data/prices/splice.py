@@ -148,8 +148,9 @@ def settle(
 ) -> tuple[list[Verdict], Fix | None]:
     """Compare the new bars in a span with the stored bars on both sides of it.
 
-    A correction is made only if both sides prove it. New bars may be right if they have stored bars
-    on only one side, or fit on one side and not on the other.
+    A correction is made only if both sides prove it: if there are stored bars on only one side, or
+    the new bars fit on one side and not on the other, the new bars may be right and the stored ones
+    wrong.
 
     Args:
         overlaps: The sides; both tables of each have the same basis.

@@ -191,7 +191,7 @@ class _Classifier:
         return len(self._grid.required(span))
 
     def _empty(self, part: Covered, span: Span) -> ClassifiedGap:
-        """Return the gap for a span that vendors reported as empty."""
+        """Return the classified gap for a span that vendors reported as empty."""
         if part.reason == CLOSED:
             return self._gap(span, "closed", part.vendor, _NO_SESSION)
         if part.reason == BEFORE_FIRST or span.end <= self._traded.start:
@@ -212,14 +212,14 @@ class _Classifier:
         return self._gap(span, gap_class, part.vendor, evidence, _due(part, self._now))
 
     def _is_inside(self, span: Span, part: Covered) -> bool:
-        """Return whether a gap has bars on both sides, and no received bar in it was rejected."""
+        """Return whether a gap has bars on both sides, and no row for it was received and rejected."""
         return self._reach.start < span.start < self._reach.end and part.reason in PLAINLY_NONE
 
     def _ended(self) -> str:
         return f"no bar since {stamp(self._traded.end, self._grid.timeframe)}"
 
     def _unanswered(self, span: Span) -> Iterator[ClassifiedGap]:
-        """Yield the gaps in a span that no vendor has answered for."""
+        """Yield the gaps in a span for which no vendor has sent bars or reported that there are none."""
         traded = span.clip(self._traded)
         for part in gaps(span, [traded]):
             if part.start < self._traded.start:

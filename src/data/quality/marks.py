@@ -108,7 +108,7 @@ def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
 
 
 def _check_of(part: CoverageSpan) -> str:
-    """Return the name of the check that found a marked span."""
+    """Return the name of the check that found a marked span wrong, from the mark's reason."""
     return part.reason.removeprefix(IN_WHOLE).partition(":")[0]
 
 

@@ -179,7 +179,7 @@ def _parts(stored: StoredColumns) -> list[BasisPart]:
 def _stored_actions(
     client: BarsClient, instrument: Instrument, key: SeriesKey
 ) -> Sequence[KnownAction]:
-    """Return the stored splits and dividends for these bars; none if they are damaged."""
+    """Return the stored splits and dividends that apply to a series' bars; none if they are damaged."""
     try:
         return client.actions(instrument.symbol, key.action_key)
     except CorruptEntryError:
@@ -219,7 +219,10 @@ def _bad_row_findings(rows: dict[int, str]) -> Iterator[QualityFinding]:
 
 
 def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFinding:
-    """Downgrade a finding to ``info`` if all its rows have been confirmed as settled."""
+    """Return the finding, reduced to severity ``info`` if all its rows are in ``settled`` spans.
+
+    Bars in such spans were reported wrong before, but have since been confirmed.
+    """
     stamps = finding.rows
     if not settled or not len(stamps) or not inside(stamps, settled).all():
         return finding

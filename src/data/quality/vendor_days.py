@@ -67,7 +67,7 @@ class _Sessions:
 
 
 class _Tally:
-    """Counts, per session, of a vendor's symbols with all bars, no bars, or only some bars."""
+    """For one vendor and each session, the numbers of symbols with all bars, no bars, or only some bars."""
 
     def __init__(self, sessions: _Sessions) -> None:
         self.sessions = sessions

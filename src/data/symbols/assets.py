@@ -40,7 +40,7 @@ _LEVEL, _CORRELATION = 0.01, 0.8
 
 
 class Listed(NamedTuple):
-    """A vendor that lists an instrument, and the kind of its bars (venue, hours, volume unit)."""
+    """A vendor that lists an instrument, and the kind of the vendor's bars (venue, hours, volume unit)."""
 
     vendor: str
     kind: Kind
@@ -52,7 +52,7 @@ class Listed(NamedTuple):
 
 
 def names_an_exchange(instrument: Instrument) -> bool:
-    """Return whether a pair can only be listed on an exchange, because its prices are in a coin."""
+    """Return whether only an exchange can list a pair, because the pair is priced in another coin."""
     quote = instrument.quote or ""
     is_coin = quote in _DOLLAR_COINS or quote in ONE_MEANING or len(quote) != len("USD")
     return instrument.asset_class == "crypto" and bool(quote) and is_coin
@@ -102,7 +102,7 @@ def agree(first: BarTable, other: BarTable) -> bool:
 
 
 def _is_restated(instrument: Instrument, vendor: str) -> bool:
-    """Return whether the vendor's symbol is priced in dollars although the pair is quoted in a coin."""
+    """Return whether the vendor's spelling means dollar prices although the pair is quoted in a coin."""
     spelled = instrument.spelling(vendor).removesuffix(".CC")
     return (
         instrument.base is not None

@@ -124,7 +124,9 @@ def malformed(symbol: Any) -> SymbolRefusal | None:
 
 
 def _at_venue(head: str, body: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Parse a symbol that has a listing exchange as its prefix.
+    """Parse a symbol that begins with a prefix for an exchange, as in ``NASDAQ:AAPL``.
+
+    ``head`` is the prefix, and ``body`` is the rest.
 
     If the prefix is not an exchange, the refusal suggests the rest of the symbol.
     """
@@ -177,7 +179,7 @@ def _venues(name: str, tables: Classification) -> list[Exchange]:
 def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRefusal:
     """Parse the rest of a symbol that began with a dollar sign, as people write them in chats.
 
-    There, indices may also have one, so a name that could be either is ambiguous.
+    In chats, an index may also begin with one, so a name that could be either is ambiguous.
     """
     refusal = malformed(body)
     if refusal is not None:
@@ -192,7 +194,7 @@ def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRef
 
 
 def _decided(text: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Return the meaning that the user's rules define for ``text`` under ``symbols``."""
+    """Return the meaning of ``text`` according to the section ``symbols`` of the user's rules."""
     meaning = tables.symbols[text]
     if isinstance(meaning, str):
         return malformed(meaning) or _understood(meaning.strip(" ").upper(), tables)
@@ -307,7 +309,7 @@ def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[
 
 
 def _bare(text: str, tables: Classification) -> Verdict:
-    """Parse a plain ticker; one that is also the name of a coin is ambiguous."""
+    """Parse a plain ticker; a ticker that is also the name of a coin is ambiguous."""
     if text in tables.assets:
         pair = f"{text}USDC" if text == "USDT" else f"{text}USDT"
         return _ambiguous(text, (pair, f"{text}-USD", f"{text}.US"))
@@ -369,7 +371,7 @@ def _stock(body: str, venue: Exchange, tables: Classification) -> Instrument:
 
 
 def _crypto(base: str, quote: str, tables: Classification) -> Instrument:
-    """Build the instrument for a crypto pair, without a separator in its symbol if that is unambiguous."""
+    """Build the instrument for a crypto pair; its symbol has a separator only if needed to be unambiguous."""
     joined = base + quote
     meaning = None if joined in tables.symbols else _clear_pair(_splits(joined, tables), tables)
     return Instrument(

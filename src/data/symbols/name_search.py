@@ -98,7 +98,10 @@ def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Li
     matcher = SequenceMatcher(b=text, autojunk=False)
 
     def likeness_to(candidate: str) -> float:
-        """Return how similar a candidate is, reduced if its length differs; 0 if it is not similar enough."""
+        """Return how similar a candidate is to the symbol; 0 if it is not similar enough.
+
+        A difference in length reduces the result.
+        """
         distance = abs(len(candidate) - len(text))
         if distance > 2:
             return 0.0

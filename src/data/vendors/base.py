@@ -193,7 +193,7 @@ class BaseDataDownloader:
         return self.capabilities.dense
 
     def secret(self, name: str) -> str:
-        """Return the key that :attr:`secrets` declares under the main name ``name``.
+        """Return the API key that :attr:`secrets` declares under ``name``, the first of its names.
 
         The result is empty if the key is optional and not set. During one :meth:`fetch`, the result
         stays the same, even if the key is changed in the meantime.
@@ -305,8 +305,8 @@ class BaseDataDownloader:
     def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[object]:
         """Return a context manager for requests about a symbol that are sent outside of :meth:`fetch`.
 
-        The outcome of requests that :meth:`send` makes in it counts for the endpoint's circuit
-        breaker, and for the symbol.
+        The outcome of requests that :meth:`send` makes in the context counts toward the endpoint's
+        circuit breaker, and toward what is known about the symbol.
         """
         return self._accounts.call(endpoint, f"{self.base_url}/{endpoint}", symbol)
 
@@ -444,7 +444,7 @@ class BaseDataDownloader:
     # --- internals -------------------------------------------------------------------------
 
     def _direct(self, symbol: str) -> Instrument:
-        """Return an instrument for ``symbol``, in the vendor's spelling, with a class that it serves."""
+        """Return an instrument for ``symbol`` (the vendor's spelling), of an asset class that it serves."""
         classes = sorted(self.capabilities.asset_classes)
         if not classes:
             raise CapabilityError(f"{self.get_provider_name()} serves no bars")
@@ -452,7 +452,7 @@ class BaseDataDownloader:
 
 
 def keys_of(downloader: object) -> tuple[str, ...]:
-    """Return the keys that a downloader currently sends; empty if they are unknown."""
+    """Return the API keys that a downloader currently sends; empty if they are unknown."""
     if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_accounts"):
         return ()
     return () if downloader.lacking else tuple(downloader.session.keys.values())

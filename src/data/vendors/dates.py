@@ -167,7 +167,7 @@ class ActionReader:
     as_paid: bool = True
 
     def split(self, text: str, new: Any, old: Any) -> Action:
-        """Return a split of ``new`` shares for ``old`` ones, with the ex-date in ``text``."""
+        """Return a split that gives ``new`` shares for ``old`` ones, with the ex-date in ``text``."""
         action = self._action(text, "split")
         return replace(action, numerator=amount(new), denominator=amount(old))
 

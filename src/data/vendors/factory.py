@@ -95,14 +95,14 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
 
 
 def _class_faults(name: object, cls: Any) -> str:
-    """Return why a package's class cannot be used as a vendor of that name, or an empty string."""
+    """Return why a class from another package cannot be the vendor of that name; empty if it can."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
         return "it is not a subclass of BaseDataDownloader"
     return _faults(name, cls)
 
 
 def _faults(name: object, cls: Any) -> str:
-    """Return why a class cannot be used as a vendor of that name, or an empty string."""
+    """Return why a class cannot be the vendor of that name; empty if it can."""
     if reason := wrong_capabilities(cls.capabilities):
         return f"its `capabilities` {reason}"
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"
@@ -334,7 +334,7 @@ class DownloaderPool:
                 del downloaders[name]
 
     def is_out(self, downloader: object) -> bool:
-        """Return whether ``downloader`` was created by this pool and now lacks a key that it needs."""
+        """Return whether this pool created ``downloader``, and a key that it needs is no longer set."""
         return any(one is downloader and one.lacking for one in self._made)
 
     def _has_moved(self, downloader: Any) -> bool:
@@ -392,7 +392,7 @@ def constructor_arguments(rules: ProviderRules) -> dict[str, Any]:
 
 
 def own_secrets(vendor: str) -> tuple[str | tuple[str, ...], ...]:
-    """Return the names of the keys that a vendor declares, if the vendor comes from another package."""
+    """Return the names of the API keys that a vendor from another package declares; else none."""
     cls = None if key_names(vendor) else usable_class(vendor)
     return cls.secrets if cls is not None else ()
 
@@ -473,7 +473,7 @@ def creation_error(selector: Any, name: str) -> DataError | None:
 def vendor_summary(
     rules: ProviderRules, downloader: Any | None, vendor_class: Any | None = None
 ) -> dict[str, Any]:
-    """Return a summary of what the rules and a vendor's downloader, or else its class, declare."""
+    """Return a summary of a vendor's declarations: in the rules, and in its downloader or class."""
     declared = getattr(vendor_class if downloader is None else downloader, "capabilities", None)
     if not isinstance(declared, Capabilities):  # a downloader from elsewhere declares nothing
         declared = Capabilities(frozenset(), {})

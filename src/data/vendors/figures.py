@@ -61,7 +61,7 @@ class FiguresDownloader(BaseDataDownloader):
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
     def parse_figures(self, response: HttpResponse, query: FigureQuery) -> list[Figure]:
-        """Parse one page; rows stay exactly as received, in any order.
+        """Parse one page; return the rows exactly as received, in any order.
 
         Raises:
             DataError: The response does not match the request.
@@ -214,7 +214,7 @@ def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
     """Check the answer of a foreign downloader; return its rows in the span, ascending and unique.
 
     Raises:
-        ResponseFormatError: The answer is not one with figures.
+        ResponseFormatError: The answer does not consist of figures.
     """
     with format_errors(name, query.measure.title):
         if not isinstance(answer, FetchedFigures):

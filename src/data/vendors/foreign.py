@@ -70,7 +70,7 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
 
 
 def _is_fault(exc: BaseException) -> bool:
-    """Return whether an error is the called code's own, so that the process can continue.
+    """Return whether an error came from the called code, so that this process can continue.
 
     This includes the errors of code that calls ``sys.exit``, or whose own event loop was cancelled.
     """
@@ -225,7 +225,7 @@ logging.getLogger("onetape.feed").addFilter(_Tracebacks())
 class OwnSender(Protocol):
     """A function that creates the sender for one foreign downloader's calls.
 
-    The sender limits, retries and counts them.
+    The sender limits, retries and counts these calls.
     """
 
     def __call__(self, carrier: Transport) -> Sender:
@@ -264,7 +264,7 @@ class _Calling(Generic[T]):
         self.results: list[T] = []
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Call the function, and keep its error so that the sender can obey a rate limit."""
+        """Call the function and store its result; an error is stored too, so that rate limits are obeyed."""
         self.error = None
         try:
             self.results.append(call_foreign(self._call, self._name))
@@ -387,7 +387,7 @@ def fetch_legacy(
 
 
 def kind_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> Kind:
-    """Return the kind of a downloader's bars; only a missing volume is known about it.
+    """Return the kind of a downloader's bars, of which only a missing volume is known.
 
     The volume is missing if the kind that ``capabilities`` declares has the volume ``none``.
     """

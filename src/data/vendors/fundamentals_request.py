@@ -91,7 +91,7 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
 def _bodies(
     downloader: TableVendor, table: VendorTable, question: TableQuestion, spelled: str
 ) -> dict[Ask, Any]:
-    """Send the requests; return the response bodies by request, without optional ones that failed."""
+    """Send the table's requests; return the bodies by request, without optional requests that failed."""
     bodies: dict[Ask, Any] = {}
     named = table.naming(question.instrument) if table.naming else {}
     needed = {a.ask for a in table.types[question.data_type] if not a.is_optional}
@@ -135,7 +135,7 @@ class VendorAnswers(NamedTuple):
 
 
 def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
-    """Parse the responses into a snapshot.
+    """Parse the responses to one question into a snapshot.
 
     Args:
         table: Table that describes how the vendor's responses are parsed.
@@ -171,7 +171,7 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
 
 
 class _Sheet:
-    """Collects facts and statements; if a field occurs several times, the first value is kept."""
+    """Collects facts and statements from responses; the first value of a repeated field is kept."""
 
     def __init__(self, vendor: str) -> None:
         self._vendor = vendor
@@ -277,7 +277,7 @@ class _Sheet:
 
 
 def at(row: Any, path: str) -> Any:
-    """Return the value at ``path`` in a row, or None if it is missing."""
+    """Return the value to which ``path`` (keys joined by dots, alternatives by ``|``) leads, or None."""
     for way in path.split("|"):
         value = way[1:] if way.startswith("=") else _follow(row, way.split(".") if way else ())
         if value is not None and not (isinstance(value, str) and _is_nothing(value)):

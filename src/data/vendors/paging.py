@@ -67,9 +67,9 @@ class PagedVendor(Protocol):
 class _Harvest:
     """Rows collected so far, from the pages of one query and from the vendor's monthly archive.
 
-    ``is_out`` means that the archive is not queried again. ``dated`` means that every page had the
-    vendor's time; whole months from the archive need none. ``vendor_now_ms`` is the earliest of
-    these times.
+    ``is_out`` means that the archive is not queried again. ``dated`` means that every page came
+    with the vendor's time, of which ``vendor_now_ms`` is the earliest; whole months from the
+    archive need no time.
     """
 
     server_now_ms: int
@@ -93,7 +93,7 @@ class _Harvest:
         return "; ".join(filter(None, (archive, reason)))
 
     def add(self, response: HttpResponse, page: BarPage, table: BarTable) -> None:
-        """Add the rows of one page, and the facts that came with them."""
+        """Add one page: its rows, and the other facts in it, such as splits and the vendor's time."""
         self.tables.append(table)
         if self.actions is None or page.actions is None:
             self.actions = None  # no page may lack them
@@ -213,7 +213,7 @@ def _follow(
 
 
 class _Progress:
-    """Raises an error for a fetch whose pages go on without new bars in the range."""
+    """Detects a fetch that does not end, because its pages contain no new bars in the range."""
 
     def __init__(self, vendor: str, query: FetchQuery) -> None:
         self._vendor = vendor

@@ -242,7 +242,10 @@ _CANONICAL = {name: name for name in VENDORS} | {
 
 
 def row_of(name: str) -> VendorRow:
-    """Return the row for a canonical name; it is empty for a vendor from another package."""
+    """Return the registry's row about a vendor, given its canonical name.
+
+    The row is empty for a vendor from another package.
+    """
     return VENDORS.get(name) or MEMBERS.get(name) or _NO_ROW
 
 
@@ -286,7 +289,7 @@ def is_of_files(name: str) -> bool:
 
 
 def lies_apart(name: str) -> bool:
-    """Return whether a vendor's bars, under any of its names, are never mixed with other vendors' bars."""
+    """Return whether a vendor's bars are never mixed with other vendors'; ``name`` is any of its names."""
     code = family_of(canonical_vendor(name) or name)
     return code == "mock" or row_of(code).is_sample or row_of(code).of_files
 

@@ -191,8 +191,8 @@ class VendorAccounts:
     def last(self) -> object:
         """This thread's last call for bars.
 
-        It can be passed to another thread by assigning it there; that thread can then report faults
-        in the call.
+        Another thread can take the call over by assigning it to this property; faults that the
+        other thread reports then count for that call.
         """
         return getattr(self._thread, "last", None)
 
@@ -201,7 +201,7 @@ class VendorAccounts:
         self._thread.last = call
 
     def note(self, query: FetchQuery, call: GuardedCall | None) -> None:
-        """Remember a finished call for bars, so that :meth:`blame` can find it."""
+        """Remember this thread's finished call for bars, so that :meth:`blame` can find the call."""
         self._thread.last = (query.instrument.asset_class, query.timeframe), call
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:

@@ -162,7 +162,7 @@ def each(frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]) -> Se
 
 
 def made_of(message: Any, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` finds in one message, or one ``Unreadable`` event if it fails."""
+    """Return the events that ``read`` finds in a message, or one ``Unreadable`` event if it fails."""
     try:
         return read(message) or [Unreadable("a message of an unknown type")]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -82,7 +82,7 @@ def days_of(span: Span) -> Span:
 
 
 def split(day: str, new: Any, old: Any) -> Action:
-    """Return a split of ``new`` shares for ``old`` ones with the ISO ex-date ``day``."""
+    """Return a split that gives ``new`` shares for ``old`` ones, with the ISO ex-date ``day``."""
     return Action(date.fromisoformat(day), "split", _ex_at(day), amount(new), amount(old))
 
 
@@ -103,7 +103,7 @@ def dividend(day: str, cash: Any, pay_date: Any = None, currency: Any = None) ->
 
 
 def stamped(actions: Iterable[Action], vendor: str, now_ms: int) -> list[Action]:
-    """Return the actions with the vendor as their source and with the time of the request."""
+    """Return the actions with ``vendor`` set as their source, and ``now_ms`` as the time of the request."""
     return [replace(action, source=vendor, fetched_at=now_ms) for action in actions]
 
 
@@ -157,5 +157,8 @@ def _read(
 
 
 def _ex_at(day: str) -> int:
-    """Return midnight in New York on the date, which is between two trading days even with extended hours."""
+    """Return the time from which an action with the ISO ex-date ``day`` applies: midnight in New York.
+
+    At that time there is no trading, even if extended hours are included.
+    """
     return midnight_ms(day_ms(date.fromisoformat(day)))

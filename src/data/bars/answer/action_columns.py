@@ -80,7 +80,7 @@ def action_columns(
 
 
 def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndarray:
-    """Return, for each row, whether it overlaps one of the spans of session dates."""
+    """Return a mask of the rows that overlap one of ``spans``, which are spans of session dates."""
     is_inside = np.zeros(len(stamps), bool)
     spans = list(spans)
     if not spans:
@@ -93,7 +93,7 @@ def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndar
 
 
 def _days(query: BarsQuery, stamps: Sequence[int]) -> list[int]:
-    """Return the rows' session dates, as timestamps; for intraday bars, these are the local dates."""
+    """Return the session date of each row as a timestamp; for an intraday bar, its local date."""
     if not query.timeframe.is_intraday:
         return list(stamps)
     zone = ZoneInfo(query.instrument.timezone)

@@ -52,7 +52,7 @@ class ActionsMissingError(KindMismatchError):
 
 @dataclass(frozen=True)
 class Rebaser:
-    """Converts the rows of one answer to one basis.
+    """Converts the rows of one answer to one basis (price adjustment and its date).
 
     Prices are adjusted as of the last session that has opened, so any two answers for one symbol
     are consistent. This requires the actions since the rows were fetched.
@@ -133,7 +133,7 @@ class Rebaser:
 
         Args:
             table: Rows.
-            parts: Basis parts of the rows.
+            parts: Spans of the rows that share one basis (price adjustment and its date).
             own: Date of the newest row's basis.
             books: Actions in the order in which they are tried.
         """
@@ -202,7 +202,7 @@ class Rebaser:
         return Rebased(done, as_of, disputed, unknown_since=since, used=used_for)
 
     def _is_substitute(self, bases: Collection[Basis]) -> bool:
-        """Return whether rows that cannot be converted may be used unchanged: they share one basis.
+        """Return whether rows that cannot be converted may be used unchanged, because they share one basis.
 
         Raw prices always share one basis, no matter when they were fetched.
         """
@@ -318,7 +318,7 @@ class Rebaser:
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.
 
-        It does if the wanted adjustment, or a stored one, is ``all``.
+        It does if the wanted adjustment, or that of any part, is ``all`` (splits and dividends).
         """
         return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
 
@@ -367,7 +367,11 @@ class Rebaser:
 def used(
     disputed: Iterable[ActionEvent], needed: Sequence[Span], *, dividends: bool
 ) -> list[ActionEvent]:
-    """Return the disputed events that a conversion needs, based on the ex-dates of all vendors."""
+    """Return the disputed splits and, if ``dividends``, dividends that a conversion needs.
+
+    An event is needed if the ex-date in any vendor's report of it is in one of the ``needed``
+    spans.
+    """
     return [
         event
         for event in disputed
@@ -382,7 +386,7 @@ def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
 
 
 def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
-    """Return the latest date up to which these parts' prices are adjusted."""
+    """Return the latest date as of which any of the parts' prices are adjusted."""
     return max([date_of(last_stamp), *(p.basis.as_of for p in parts if p.basis.as_of)])
 
 

@@ -262,7 +262,7 @@ def _reason(empty: Covered) -> str:
 
 
 def _each(gap: Gap, edges: Edges) -> Stretches[Gap]:
-    """Return one gap per span, all with the same reason."""
+    """Return a copy of ``gap`` for each span in ``edges``."""
     return Stretches.of(Columns.of_one(gap, edges))
 
 
@@ -281,7 +281,7 @@ def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
 
 
 def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
-    """Return ascending, disjoint segments; if segments overlap, the first one counts."""
+    """Return the segments ascending and disjoint; if several overlap, the first in the list is used."""
     starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
     todo = sorted(starts, reverse=True)
     disjoint: list[Unfilled] = []
@@ -336,7 +336,7 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
 
 
 def is_at(table: BarTable, span: Span, basis: Basis, goal: Basis, *, intraday: bool) -> bool:
-    """Return whether the bars in a span already have the basis ``goal``.
+    """Return whether the bars in a span already have the basis (price adjustment and date) ``goal``.
 
     The stored basis of bars from the latest session has no date (:meth:`Basis.of_bars`), so it
     matches any date up to that session's.
@@ -425,8 +425,8 @@ def note_empty(answer: Answer) -> None:
 def as_known(answer: Answer) -> Answer:
     """Remove bars that close after ``closed_by``, even those off the calendar's grid.
 
-    The query's span ends with the last bar on the grid that has closed; this handles bars that are
-    off the grid.
+    The query's span already ends with the last bar on the grid that closes in time; this removes
+    later bars that are off the grid.
     """
     query, stamps = answer.query, answer.table.stamps
     if query.closed_by_ms is None:
@@ -593,7 +593,10 @@ def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
 
 
 def splice_entry(part: Covered) -> dict[str, Any]:
-    """Return the provenance entry ``splice`` for a coverage entry; empty if it has no comparisons."""
+    """Return the provenance entry ``splice``: a coverage entry's comparisons with other vendors' bars.
+
+    It is empty if there are none.
+    """
     entries = [splice.to_json() | {"at": iso(splice.at)} for splice in part.splices]
     return {"splice": entries} if entries else {}
 

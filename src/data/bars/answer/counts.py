@@ -22,7 +22,7 @@ def closed_rows(answer: Answer) -> int:
 
 
 def last_of(answer: Answer, count: int) -> Answer:
-    """Return the answer cut to its last ``count`` closed bars, plus a forming bar if present.
+    """Return the answer with only its last ``count`` closed bars, and the forming bar if there is one.
 
     Gaps before these bars are dropped.
     """

@@ -18,7 +18,7 @@ from .answer import Answer, Used, as_known
 
 
 class HandedOn(NamedTuple):
-    """A returned answer, as it is passed to a record of reads.
+    """An answer that was returned to a caller, in the form that a record of reads receives.
 
     The record calls :meth:`read` only for answers that it does not have yet.
 
@@ -33,9 +33,9 @@ class HandedOn(NamedTuple):
     def place(self) -> Hashable:
         """Return an identifier for the source of these bars and for their adjustment.
 
-        The result is None if some rows are not in any generation (the state after a commit), or if
-        the answer has unusual properties; then only :meth:`read` identifies the answer. The book of
-        splits and dividends is identified by the ``id`` of the object.
+        The result is None if the answer contains rows that cannot be bars, or if the query asks for
+        the forming bar or sets ``closed_by_ms``; then only :meth:`read` identifies the answer. The
+        book of splits and dividends is identified by the ``id`` of the object.
         """
         answer = self.answer
         query = answer.query
@@ -61,10 +61,9 @@ class HandedOn(NamedTuple):
         return Span(int(stamps[0]) if len(stamps) else end - 1, end)
 
     def can_be_cut(self) -> bool:
-        """Return whether :meth:`within` gives the same answer as a separate query for that part.
+        """Return whether :meth:`within` gives the same result as a separate query for the span.
 
-        The result is False for bars built from shorter ones and for answers with unusual
-        properties.
+        The result is False for bars built from shorter ones, and if :meth:`place` returns None.
         """
         return self.place() is not None and self.answer.used.source is None
 

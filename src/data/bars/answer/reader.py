@@ -57,9 +57,9 @@ class FetchOutcome:
     dividends, ``view`` is the view of the series, and ``until`` is the time until which the answer
     is valid. Bars from ``closed_before`` on count as closed only if they are final. ``is_alone``
     means that the call names a vendor that does not report splits and dividends. ``snapshot`` is
-    that of the request's current phase; the read starts from its view, and replaces that view with
-    its own. With ``in_part``, bars that cannot be adjusted for a later dividend are a gap, not an
-    error.
+    the stored data on which the request's current phase is based; the read starts from the
+    snapshot's view, and replaces it with a newer one. With ``in_part``, bars that cannot be
+    adjusted for a later dividend are a gap, not an error.
     """
 
     unfilled: Sequence[Unfilled] = ()
@@ -256,8 +256,8 @@ def _facts(
 def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
     """Return the bars before ``cap``, and later ones that are stored as final.
 
-    If the local clock is behind, the later ones do not seem to have closed yet; but they are final,
-    because their vendor already had newer bars.
+    If the local clock is behind, the later bars do not seem to have closed yet. But they are final,
+    because their vendor already had newer bars when it sent them.
     """
     closed = table.stamps < cap
     if not closed.all():
@@ -266,7 +266,7 @@ def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
 
 
 def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -> list[Suspect]:
-    """Return the bad rows to report: rows in a suspect span, unless a bar has the same timestamp.
+    """Return the rejected rows to report: those in a suspect span, unless a bar has the same timestamp.
 
     Rows off the grid are not included.
     """
@@ -283,9 +283,9 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 
 
 def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
-    """Return a gap for each rejected row that is no longer readable.
+    """Return a gap for each rejected row that cannot be read any more.
 
-    Its file is damaged or gone.
+    The reason is that the row's file is damaged or gone.
     """
     parts = coverage.only(
         lambda c: c.state == "suspect" and not c.reason.startswith(_OF_STORED_BARS)
@@ -301,8 +301,8 @@ def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
 def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
     """Return the reasons why whole answers are not trusted, without duplicates and at most a few.
 
-    Stock bars on days or at hours without a session are included. Those of currencies and futures
-    are not, because these do trade at hours that their calendars lack.
+    Stock bars on days or at hours without a session are such a reason. Bars of currencies and
+    futures are not, because these do trade at hours that their calendars lack.
     """
     texts = reasons(coverage, DOUBTFUL, GRAVE, UNEXPECTED)
     if UNEXPECTED in texts:
@@ -346,7 +346,7 @@ def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class:
 
 
 def _holds(table: BarTable, day: date | None) -> bool:
-    """Return whether there are bars on ``day`` or later."""
+    """Return whether the table has a bar on ``day`` or later."""
     return day is not None and bool(len(table)) and int(table.stamps[-1]) >= day_ms(day)
 
 
@@ -427,7 +427,7 @@ def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
 
 
 def attempt_of(plain: Mapping[str, Any]) -> Attempt:
-    """Return the attempt that :func:`attempt_entries` described, without its error."""
+    """Return an attempt, given its description by :func:`attempt_entries`; the error is not restored."""
     return Attempt(
         plain["provider"],
         plain["outcome"],
@@ -446,7 +446,7 @@ def attempt_of(plain: Mapping[str, Any]) -> Attempt:
 def at_borders(coverage: Coverage) -> Coverage:
     """Return the coverage without comparisons that are no longer at a border between two vendors.
 
-    If a comparison led to a correction, it is kept on every part of a span.
+    A comparison that led to a correction is kept on every part of the corrected span.
     """
     if not any(part.splices for part in coverage.sources):
         return coverage
@@ -527,7 +527,7 @@ def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> d
 
 
 def doubts_of(done: Rebased, coverage: Coverage) -> list[str]:
-    """Return doubts about the whole answer: splits that as many vendors dispute as report."""
+    """Return doubts about the whole answer, one for each split that as many vendors dispute as report."""
     open_splits = [e for e in done.disputed if e.type == "split" and not e.is_settled]
     return [
         f"{DOUBTFUL}{_what(event, coverage)}, and neither has more vendors"
@@ -569,7 +569,7 @@ def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
 
 
 def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
-    """Return the actions that apply to bars before the event, each with the vendors of those bars."""
+    """Map each version of the event that was used to the vendors of the bars it was applied to."""
     ex_date = day_ms(event.action().ex_date)
     older = [c.vendor for c in coverage if c.state != "empty" and c.span.start < ex_date]
     used: dict[Action, list[str]] = {}

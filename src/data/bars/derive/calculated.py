@@ -39,7 +39,7 @@ class Calculator:
 
     Args:
         store: Store for the source bars and for the calculated ones.
-        lanes: Finds the lane of the source bars.
+        lanes: Finder of the lane (bars of one kind) that has the source bars.
         ask: Function that returns the source bars.
     """
 
@@ -144,10 +144,10 @@ class Calculator:
         )
 
     def _basis(self, answer: Answer, part: Covered, table: BarTable) -> Basis:
-        """Return the basis of the prices in a part of an answer.
+        """Return the basis (adjustment and its date) of the prices in a part of an answer.
 
         For stocks it is the adjustment and date of the answer; for other instruments, and for raw
-        prices, it is the basis of ``part``.
+        prices, it is the one recorded in ``part``.
         """
         basis, query = part.basis, answer.query
         if query.instrument.asset_class == "stock" and query.adjustment != "raw":

@@ -124,8 +124,8 @@ class Deriver:
 
         Args:
             query: Requested bars.
-            attempts: Earlier queries for bars of exactly this length; a vendor that failed then is
-                not queried for shorter bars.
+            attempts: Earlier queries for bars of exactly this length; vendors that failed in them
+                are not queried for shorter bars.
         """
         source = self._shorter.best(query)
         if source is None:
@@ -149,7 +149,7 @@ class Deriver:
 
 
 def is_whole(answer: Answer) -> bool:
-    """Return whether an answer is complete and of the requested kind."""
+    """Return whether an answer has no missing bars and no bad rows, and is not a substitute."""
     lacking = any(not gap.harmless for gap in answer.gaps)
     return not (lacking or answer.flagged or answer.substitute)
 
@@ -165,7 +165,7 @@ def _says_nothing(error: DataError) -> bool:
 
 
 def _down(error: DataError) -> dict[str, DataError]:
-    """Return the vendors in the error's attempts that are down, with their errors.
+    """Map each vendor that was down in the error's attempts to its error.
 
     They need not be queried again now.
     """
@@ -250,7 +250,7 @@ class _Derivation:
     is_sure: bool = False
 
     def again(self) -> _Derivation:
-        """Return the same derivation for another attempt, without a second refresh."""
+        """Return the same derivation for another attempt, without requesting a refresh again."""
         return replace(self, query=replace(self.query, refresh=False))
 
     def answer(self, factor: int) -> Answer:
@@ -357,7 +357,7 @@ class _Derivation:
                 yield Gap(part, "never asked for")
 
     def _doubted(self, below: Answer, span: Span) -> Iterator[Gap]:
-        """Yield a gap for each bar missing from a doubtful answer, which does not list its gaps."""
+        """Yield a gap for each bar that a doubtful answer lacks, because such an answer lists no gaps."""
         anchor = below.kind.anchor or self.anchor
         for part in below.coverage.within(span):
             if part.reason.startswith(DOUBTFUL):
@@ -377,9 +377,10 @@ class _Derivation:
 
 
 def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
-    """Return the stored data that the derived bars depend on; None if they must not be reused.
+    """Return the stored data on which the derived bars depend; None if the bars must not be reused.
 
-    In an open range (``is_open``) they are valid only until the next bar is due.
+    In a range with bars that have not closed (``is_open``), they are valid only until the next bar
+    is due.
     """
     depends_on = below.depends_on
     if depends_on is None or not is_open:
@@ -389,7 +390,7 @@ def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
 
 
 def _holes(below: Answer) -> Iterator[Gap]:
-    """Yield the parts of an answer that lack bars, or whose rows cannot be bars."""
+    """Yield a gap for each span of an answer that lacks bars, or whose rows cannot be bars."""
     yield from (gap for gap in below.gaps if not gap.harmless)
     for stamp, reason in below.flagged:
         yield Gap(Span(stamp, stamp + 1), reason)

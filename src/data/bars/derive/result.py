@@ -43,7 +43,7 @@ class DerivedAnswer:
 
     @cached_property
     def table(self) -> BarTable:
-        """The complete bars."""
+        """The built bars that are complete."""
         return self.made.with_whole_volumes()
 
     def with_running(self) -> tuple[BarTable, Coverage]:
@@ -86,7 +86,7 @@ class DerivedAnswer:
     def _coverage(self) -> Coverage:
         """Return the coverage of the built bars, with the vendors of the shorter bars in them.
 
-        Each bar has the worst state of its parts.
+        The state of each built bar is the worst state of the shorter bars in it.
         """
         stamps, ends = self.table.stamps, self.made.ends
         if not len(stamps):
@@ -178,7 +178,7 @@ class DerivedAnswer:
 
     @cached_property
     def _hole_ends(self) -> list[int]:
-        """For each missing part, the latest end among that part and all earlier ones."""
+        """The end of each gap in ``holes`` or of an earlier gap, whichever is later; for binary search."""
         return list(accumulate((hole.span.end for hole in self.holes), max))
 
     def facts(self) -> dict[str, Any]:

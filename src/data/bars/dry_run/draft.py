@@ -161,7 +161,7 @@ class DraftStore:
         self._forgotten: dict[str, list[str]] = {}
 
     def view(self, key: SeriesKey) -> SeriesView:
-        """Return the series' view as if its drafts had been stored."""
+        """Return the view of a series as if the commits of this dry run had been stored."""
         base = self._preview.view(key)
         draft = self._drafts.get(key)
         if draft is not None and draft.base != base:  # damage was found meanwhile

@@ -178,7 +178,7 @@ class _Composer:
         )
 
     def _rows(self, answer: Answer) -> int:
-        """Return the number of bars in the answer, including those left out of the dry run."""
+        """Return the number of bars that the answer would have, including bars that the dry run omits."""
         if self._source or not self._plans:
             return len(answer.table)
         store = OutlineStore(self._run.store, self._query)
@@ -204,7 +204,7 @@ class _Composer:
         return [step.span for step in steps]
 
     def _others(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Return two vendor-to-reason mappings: why not a candidate, and why only a substitute."""
+        """Map vendors to reasons, in two mappings: those that are not candidates, and mere substitutes."""
         if self._is_stored:
             return {}, {}
         rejected = unasked(self._planner.selector, self._query)
@@ -369,7 +369,7 @@ def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> 
 
 
 def _place(gap: Span, coverage: Coverage) -> str:
-    """Describe where ``gap`` is relative to the stored bars: before, after, between, or none."""
+    """Describe where ``gap`` is: before, after or between the stored bars, or nothing is stored."""
     stored = [part.span for part in coverage if part.state != "empty"]
     if not stored:
         return "nothing cached yet"

@@ -72,7 +72,7 @@ class FakeVendor(BaseDataDownloader):
 
     @property
     def folder_lane(self) -> str:
-        """The real downloader's folder lane; see ``folder_lane`` there."""
+        """The part of a lane's name for the folder that the real downloader reads."""
         return self._real.folder_lane
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:

@@ -100,7 +100,7 @@ def _none(
 ) -> Iterator[Covered]:
     """Yield the coverage of a segment for which no vendor in ``names`` has bars.
 
-    ``vendor`` is the list of these names as text.
+    ``vendor`` contains the same names, joined as in coverage entries.
     """
     now, late = context.now_ms, None
     # An empty answer is not trusted for a span that has not settled.
@@ -139,9 +139,9 @@ def _nothing(
     vendor: str,
     context: CommitContext,
 ) -> Iterator[Covered]:
-    """Yield the coverage after an empty result.
+    """Yield the new coverage of ``span`` after a vendor returned no bars for it.
 
-    Stored bars stay but become doubtful; the rest is empty.
+    Stored bars are kept but become doubtful; the rest of the span is marked as empty.
     """
     now, grid = context.now_ms, request.grid
     spans = [part.span for part in coverage]
@@ -185,7 +185,10 @@ def _note_refused(
 
 
 def _unvouched(mark: Covered, now_ms: int) -> Covered:
-    """Shorten the validity of an empty span in the last day, which relies on the local clock."""
+    """Return ``mark`` with a shorter validity if its empty span reaches into the last day.
+
+    Only the local clock shows that bars of the last day should exist by now.
+    """
     if mark.expires is None or mark.span.end <= now_ms - DAY_MS:
         return mark
     return replace(mark, expires=min(mark.expires, now_ms + UNVOUCHED_MS))

@@ -111,7 +111,7 @@ class ActionFetcher:
         return Span(span.start, max(span.start, min(span.end, coming)))
 
     def _until(self, actions: Sequence[Action], span: Span) -> int | None:
-        """Return the first requested session that the vendor cannot report on yet."""
+        """Return the first requested session whose actions the vendor cannot know yet, or None."""
         until: int | None = getattr(actions, "until", None)
         if until is None:
             return None

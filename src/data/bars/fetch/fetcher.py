@@ -47,7 +47,7 @@ _GROWTH = 8
 
 
 def _overdue(segment: _Segment) -> list[DataError]:
-    """Return a list with the timeout error if too many spans are left to record when time is up.
+    """Return the timeout error in a list if the call's time is up and too many spans remain to record.
 
     Otherwise the list is empty: if only a few spans remain, they are recorded anyway.
     """
@@ -70,11 +70,11 @@ class _Stretches(NamedTuple):
 
     @property
     def whole(self) -> Span:
-        """The span from the first part to the end of the last one, including everything in between."""
+        """The span from the start of the first of these spans to the end of the last one."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
     def within(self, chunk: Span) -> _Stretches:
-        """Return the parts in ``chunk``; ``until`` is then the start of the next part after it."""
+        """Return the parts of these spans in ``chunk``; ``until`` becomes the start of the next part."""
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
         return _Stretches(spans, self.spans[later].start if later < len(self.spans) else self.until)
@@ -82,7 +82,7 @@ class _Stretches(NamedTuple):
 
 @dataclass(frozen=True)
 class _Segment:
-    """An entry in the work list: spans, and the candidate to query next.
+    """An entry in the work list: missing spans, and the candidate vendor to query for them next.
 
     Attributes:
         spans: Ascending spans that are missing.
@@ -99,7 +99,7 @@ class _Segment:
         return _Segment(tuple(spans), self.position + 1, (*self.reasons, reason))
 
     def requested_alone(self, span: Span) -> _Segment:
-        """Return the entry for ``span`` with the same candidate, as if it had not been requested yet."""
+        """Return an entry for ``span`` only, with the same candidate and the same reasons."""
         return _Segment((span,), self.position, self.reasons)
 
 
@@ -134,7 +134,7 @@ class _Requests(_Segment):
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
 
     def behind(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
-        """Return the remaining requests after ``chunk`` of the first group."""
+        """Return the requests that are left once ``chunk``, a part of the first group, was requested."""
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
         if not rest.spans:
@@ -262,8 +262,8 @@ class Fetcher:
     def _split(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
         """Split a segment into entries for this candidate and entries for the next one.
 
-        The latter are spans too far back for the candidate, or that it reported as empty not long
-        ago.
+        The next candidate gets spans that are too far back for this one, or that this one reported
+        as empty not long ago.
         """
         coverage = Coverage() if self._request.query.refresh else self._series.coverage()
         now, timeframe = self._series.now_ms(), self._request.grid.timeframe

@@ -39,13 +39,13 @@ _MOST_LOSSES = 3
 
 
 class LaneRunner:
-    """Starts runs, each of which answers a request from one lane. Thread-safe: keeps no state.
+    """Starts runs, each of which answers a request from one lane (bars of one kind). Thread-safe.
 
     Args:
         store: The store.
         clock: Source of the current time.
         reader: Reads the answers.
-        expiry: How long it remains valid that vendors have no bars for a span.
+        expiry: How long a vendor's report of no bars for a span stays valid.
         checks: Rules for checking answers.
         turns: Lets only one process at a time fetch a series.
         sources: Detects changes to files that bars were read from.
@@ -252,7 +252,7 @@ class LaneRun:
                 self._fetcher.by(lane).fill(spans)
 
     def _fill_overdue(self, wanted: Span) -> None:
-        """Refetch bars that have just become doubtful and are already due."""
+        """Fetch bars again that an answer has just made doubtful and that are due immediately."""
         overdue = self.journal.overdue
         if not overdue:
             return
@@ -269,7 +269,10 @@ class LaneRun:
             self._fetcher.ask_forming(Span(plan.cap, end))
 
     def _has_none_running(self, cap: int) -> bool:
-        """Return whether the next vendor has responded but had no forming bar."""
+        """Return whether the first usable vendor has answered for the time after ``cap``.
+
+        That vendor then has no forming bar, and need not be queried for one.
+        """
         attempts, excluded = self.journal.attempts, self.journal.excluded
         names = (one.name for one in self.request.lane.candidates if one.name not in excluded)
         first = next(names, "")
@@ -300,7 +303,10 @@ class LaneRun:
             self.series.commit(Commit(marks=marks))
 
     def _read(self, plan: FetchPlan) -> Answer:
-        """Read the answer, after fetching the actions it needs; without them, accept an older basis."""
+        """Read the answer, after fetching the splits and dividends that its adjustment needs.
+
+        If they cannot be fetched, prices adjusted as of an earlier date are accepted.
+        """
         last: Span | None = None
         for _ in range(2):
             try:

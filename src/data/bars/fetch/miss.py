@@ -51,7 +51,7 @@ from .lane import LaneRunner, real_gaps
 
 @dataclass(frozen=True)
 class _TriedLane:
-    """The outcome of trying one lane; there is no answer if the lane's bars cannot be converted."""
+    """The outcome of trying one lane (bars of one kind); no answer if its bars cannot be converted."""
 
     answer: Answer | None
     attempts: Sequence[Attempt]
@@ -192,7 +192,7 @@ class MissHandler:
     def _completed(self, query: BarsQuery, answer: Answer, tried: _TriedLanes) -> Answer:
         """Return the vendors' answer or, if an outage cut it off, bars built from shorter ones.
 
-        The latter are used only if they are complete.
+        Built bars are used only if they are complete.
         """
         is_alone = sum(one.has_rows for one in tried.lanes) == 1
         if not (is_alone and _is_cut_off(answer)):
@@ -203,7 +203,7 @@ class MissHandler:
         return replace(self._marked(query, derived), depends_on=None)
 
     def _with_changes(self, answer: Answer) -> Answer:
-        """Return an answer that names earlier or later symbols of the same instrument."""
+        """Return the answer with a note of the instrument's earlier and later symbols."""
         try:
             changes = self._store.actions(answer.query.instrument.symbol).changes
         except CacheError:
@@ -303,7 +303,9 @@ class MissHandler:
     def _through(
         self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute], tried: _TriedLanes
     ) -> Answer | None:
-        """Return the first answer that has rows or is correctly empty; record what was tried.
+        """Try ``lanes`` in order; return the first answer that has rows or is correctly empty.
+
+        Each lane that was tried is added to ``tried``.
 
         If an outage leaves an answer incomplete, a complete answer from a substitute replaces it.
         The result does not depend on which bars happen to be cached (decision 17). Stored bars that
@@ -340,9 +342,9 @@ class MissHandler:
     def _stored_substitute(
         self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute]
     ) -> Answer | None:
-        """Return a substitute's stored answer, if any.
+        """Return the answer from a substitute's stored bars; None if there are none.
 
-        It was stored when the wanted bars had been found missing.
+        They were stored when the wanted bars had been found missing.
         """
         stored = replace(query, offline=True)
         for lane in lanes:
@@ -353,7 +355,7 @@ class MissHandler:
 
     @staticmethod
     def _is_unknown(way: Route, tried: _TriedLanes) -> bool:
-        """Return whether the pair is named after an exchange that does not list it.
+        """Return whether the exchange whose spelling the symbol has does not know the symbol.
 
         The search then ends without a substitute.
         """
@@ -536,12 +538,12 @@ def _lane_of(result: LookupResult) -> AnsweringLane | None:
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
-    """Return whether a lane is neither the route's first one nor the one for the wanted adjustment."""
+    """Return whether bars from ``lane`` are a substitute: not of the wanted kind or adjustment."""
     return lane is not way.lanes[0] and lane.lane_name != (*way.lane_name, query.adjustment)
 
 
 def _vendors(answer: Answer) -> list[str]:
-    """Return the vendors of an answer's bars."""
+    """Return the names of the vendors that an answer's bars came from."""
     counts = answer.table.counts(answer.coverage.where(lambda _: True))
     parts = Stretches[Covered].of(answer.coverage.columns.take(np.array(counts, bool)))
     vendors = dict.fromkeys(part.vendor for part in parts.sources)
@@ -561,7 +563,7 @@ def _is_whole(answer: Answer, part: Answer) -> bool:
 
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
-    """Return the vendors that were not queried, and how to request each of them explicitly."""
+    """Map each vendor that was not queried to the reason, and to how it can be requested explicitly."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
     reason = f"{way.owner}, the exchange of this pair, does not list it"

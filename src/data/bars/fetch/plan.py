@@ -52,8 +52,8 @@ class FetchPlan:
         wanted: Span that the answer is for.
         cap: Timestamp of the first bar that has not closed.
         segments: Spans to request.
-        closed: Spans that are not requested, because no bar is expected in them and none is known
-            at such hours.
+        closed: Spans that are not requested, because the market is closed and no bars are known at
+            such hours.
         stored: Coverage at the time of planning, if any bars were requested.
         generation: Generation of the series at the time of planning.
     """
@@ -223,7 +223,7 @@ def plan_lacking(
 
 
 def _with_closed_hours(reach: Span, request: LaneRequest) -> Span:
-    """Extend ``reach`` to whole closed hours at both ends, if there may be bars in closed hours.
+    """Extend ``reach`` to whole closed hours at both ends, if bars may exist in closed hours.
 
     Otherwise the bounds of the coverage would depend on the part of those hours that each query
     happens to request.
@@ -281,7 +281,7 @@ def _with_unsettled(
 
 
 def _room(segment: Span, request: LaneRequest) -> int:
-    """Return how many more bars fit into the existing requests for ``segment``."""
+    """Return how many more bars, at most a few, fit into the last page for ``segment``."""
     caps = request.lane.candidates[0].capabilities
     if caps is None or not caps.page_bars:
         return _FEW_UNSETTLED
@@ -306,7 +306,7 @@ def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int)
 
 
 def _beyond(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int) -> list[Span]:
-    """Return the spans before a listing or after a delisting that all vendors of the lane confirm."""
+    """Return the spans before the listing, and after a delisting that all usable vendors report."""
     end = life.delisted
     if end is not None and not all(
         candidate.has_answered(Covered(Span(end.at, end.at + 1), "empty", end.source))
@@ -364,7 +364,10 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
 
 
 def _theirs(coverage: Coverage, span: Span, request: LaneRequest) -> list[Covered]:
-    """Return the coverage in ``span`` with final bars as the pinned vendor sent them, not converted."""
+    """Return the entries in ``span`` whose bars are exactly as the pinned vendor sent them.
+
+    The bars are final or off-calendar; rescaled and converted bars are left out.
+    """
     return [
         part
         for part in coverage.within(span)
@@ -394,7 +397,7 @@ def _copied(table: BarTable, part: Covered) -> Commit:
 def with_overlap(
     segments: Iterable[Span], coverage: Coverage, grid: BarGrid, cap: int
 ) -> list[Span]:
-    """Extend segments a few bars into adjacent older tools' bars, for comparison."""
+    """Extend segments by a few bars into adjacent bars from older tools, to compare those bars."""
     older = [part.span for part in coverage if is_older(part)]
     by_start, by_end = {span.start: span for span in older}, {span.end: span for span in older}
     widened = []
@@ -408,7 +411,7 @@ def with_overlap(
 
 
 def _behind(grid: BarGrid, stamp: int) -> int:
-    """Return the timestamp after the next few expected bars."""
+    """Return the timestamp of the expected bar after the first few at or after ``stamp``."""
     for _ in range(COMMON):
         stamp = grid.next_open(stamp) + 1
     return grid.next_open(stamp)

@@ -100,8 +100,8 @@ def _side(
 def _is_foreign(part: Covered, candidate: Candidate) -> bool:
     """Return whether a candidate's bars must be compared with the adjacent stored bars ``part``.
 
-    The candidate's own stored bars are also compared if they were rescaled. Bars from older tools
-    have a separate rule.
+    These are bars from another vendor. The candidate's own stored bars are also compared if they
+    were rescaled. Bars from older tools have a separate rule.
     """
     if is_older(part) and candidate.adjustment != "unknown":
         return False
@@ -111,7 +111,7 @@ def _is_foreign(part: Covered, candidate: Candidate) -> bool:
 
 
 def _look(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
-    """Return the span next to ``edge``, on one side, in which to look for bars to compare."""
+    """Return the span in which to look for bars to compare: before ``edge`` or, if ``is_later``, after it."""
     step = grid.timeframe.longest_ms
     far = max(_SHORTEST_LOOK_MS, 2 * _FAR * step)
     if is_later:
@@ -169,7 +169,10 @@ def _own_bars_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
 
 
 def _is_own(part: Covered, candidate: Candidate) -> bool:
-    """Return whether the candidate should resend these bars unchanged; True for closed hours."""
+    """Return whether ``part`` is final and from the candidate, so that it should be resent unchanged.
+
+    Spans in which the market was closed also count.
+    """
     if part.state == "empty":
         return part.reason == CLOSED
     is_own = part.state == "final" and part.vendor == candidate.downloader.name

@@ -194,7 +194,7 @@ class _CommitBuilder:
     def _marks(
         self, free: Edges, runs: Sequence[tuple[Span, bool]], pieces: Sequence[CommitPiece]
     ) -> Stretches[Covered]:
-        """Return the marks, in the order in which they are applied.
+        """Return the marks (coverage changes without new bars), in the order in which they are applied.
 
         Each row of the table has the spans to mark, their state, the reason for it, and the rule
         for when they are fetched again. If two marks overlap, the later one counts, but "empty"
@@ -234,7 +234,7 @@ class _CommitBuilder:
         return Stretches.chained(map(self._marked, rows))
 
     def _marked(self, row: _Row) -> Sequence[Covered]:
-        """Return the marks for a row of the table; finished marks are returned as they are."""
+        """Return the marks for a row of the table in :meth:`_marks`; finished ones are returned as given."""
         if not isinstance(row, tuple):
             return row
         edges, state, reason, until = row
@@ -247,7 +247,7 @@ class _CommitBuilder:
 
     @cached_property
     def _blank(self) -> Covered:
-        """Template for a mark: only the span, state, reason and expiry remain to be filled in."""
+        """Template for a mark from this answer, without its span, state, reason and expiry."""
         one, basis = self.fetched, self.terms.basis
         return Covered(Span(0, 0), "final", one.vendor, one.kind, basis, one.server_now_ms)
 
@@ -296,7 +296,7 @@ class _CommitBuilder:
 
     @cached_property
     def _kept(self) -> list[tuple[Span, str]]:
-        """The span of each stored bar that the answer lacks but that stays, with the reason for the doubt."""
+        """The span of each stored bar that is kept although the answer lacks it, with the reason to doubt."""
         if not self._lost:
             return []
         bad = {row.bar.stamp_ms for row in self.answer.bad}
@@ -370,7 +370,7 @@ class _CommitBuilder:
         return max(ends, default=stamp)
 
     def _is_answered(self, part: Covered) -> bool:
-        """Return whether a span needs no answer: it has bars, or "no bar" is still valid."""
+        """Return whether a span has bars, or a report of no bars that is still valid."""
         return part.state != "empty" or part.is_valid(self.terms.now_ms)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
@@ -397,7 +397,7 @@ class _CommitBuilder:
 
     @cached_property
     def _of_unknown_basis(self) -> list[Span]:
-        """Spans of stored bars whose price basis is unknown or dated in the future."""
+        """Spans of stored bars whose basis (price adjustment and its date) is unknown or in the future."""
         parts = [part for part in self.stored.coverage if part.state != "empty"]
         unknown = (part for part in parts if part.basis.adjustment == "unknown")
         return [part.span for part in (*unknown, *later_marks(parts, self.fetched, self.terms))]
@@ -444,13 +444,16 @@ class _CommitBuilder:
                 )
 
     def _basis_of(self, rows: BarTable) -> Basis:
-        """Return the price basis for these rows only; the bars resent before them may have another one."""
+        """Return the basis (price adjustment and its date) of these rows, judged by the first of them.
+
+        Bars that were resent before these rows do not affect the result.
+        """
         session, intraday = self.fetched.kind.session, self.terms.grid.timeframe.is_intraday
         return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
 
     @cached_property
     def _untrusted(self) -> list[Span]:
-        """The spans of received bars that are off the calendar, contradictory or grave."""
+        """The spans of received bars that are off the calendar, contradictory, or almost certainly wrong."""
         grave = (mark.span for mark in self.answer.verdicts if mark.state == "suspect")
         return coalesce([*self._off_calendar, *self.answer.contradicted, *grave])
 
@@ -471,7 +474,7 @@ class _CommitBuilder:
         return max(min(following, self.terms.grid.next_open(stamp + 1)), stamp + 1)
 
     def _trusted(self, pieces: Sequence[CommitPiece]) -> Edges:
-        """Return the settled, trusted parts of pieces that contain untrusted bars."""
+        """Return the settled, trusted spans of those pieces that contain untrusted bars."""
         spans: list[Span] = []
         if self._untrusted and not self._doubt:
             left_out = coalesce([*self._untrusted, *self._lacking])
@@ -497,7 +500,7 @@ class _CommitBuilder:
         return difference(edges_of(alone), self._unusable)
 
     def _doubted(self, pieces: Sequence[CommitPiece]) -> Edges:
-        """Return the settled parts of the pieces, for an answer that is doubtful as a whole.
+        """Return the settled parts of the pieces if the answer is doubtful as a whole; otherwise none.
 
         The rest is fetched again anyway.
         """
@@ -518,14 +521,14 @@ class _CommitBuilder:
         return self.terms.doubt
 
     def _verdict(self, mark: Covered) -> Stretches[Covered]:
-        """Return a verdict on bars, without the spans that have no bars."""
+        """Return the mark for a verdict on bars, split to leave out spans in which there are no bars."""
         absent = difference(self._unusable, edges_of(span for span, _ in self._kept))
         return Stretches.of(Columns.of_one(mark, difference(edges_of([mark.span]), absent)))
 
     # --- bars that came back equal ----------------------------------------------------------
 
     def _equal_marks(self, equal: Edges) -> list[Covered]:
-        """Return marks that renew trust in stored bars that came back equal; their source stays."""
+        """Return marks that renew the trust in stored bars that were resent unchanged; their source stays."""
         finality = self.answer.finality
         first, settled = min(finality), finality.settled_before
         zones: tuple[tuple[Span, Callable[[Covered], Covered]], ...] = (
@@ -549,7 +552,10 @@ class _CommitBuilder:
         return self._renewed(old, *(self._doubt or ("", None)))
 
     def _still_unvouched(self, old: Covered) -> Covered:
-        """Return the mark for equal bars that no newer bars confirm; they become final after a day."""
+        """Return the mark for resent, equal bars that only the local clock shows to have closed.
+
+        They become final after a day.
+        """
         if self._doubt or old.state == "final":
             return self._settled(old)
         if old.reason != UNVOUCHED:
@@ -589,7 +595,7 @@ class _CommitBuilder:
     # --- spans without a bar ----------------------------------------------------------------
 
     def _without_bars(self, free: Edges, with_bars: Edges) -> tuple[Edges, Edges, Edges]:
-        """Return the spans for which the vendor reports no bars: closed, gaps, and off-grid ones."""
+        """Return the spans without bars in three groups: closed hours, gaps, and off-grid rows."""
         grid, kept = self.terms.grid, edges_of(span for span, _ in self._kept)
         holes, slots = edges_of(self.answer.holes), edges_of(self.answer.off_slots)
         if len(kept):
@@ -609,7 +615,7 @@ class _CommitBuilder:
         return closed, lacking, slots
 
     def _beside(self, equal: Edges) -> Edges:
-        """Return the spans of expected bars that were still missing when their neighbors came back equal.
+        """Return the spans of bars that are still missing, although the bars around them were resent.
 
         Equal bars are not written again, so nothing else would record that these were requested.
         """
@@ -628,7 +634,7 @@ class _CommitBuilder:
 
     @cached_property
     def _new_bad_rows(self) -> tuple[Edges, list[str]]:
-        """The spans of bad rows for which no bar is stored, and their faults."""
+        """The spans of received bad rows for whose timestamps no bar is stored, and the rows' faults."""
         bad = self.answer.bad
         edges, faults = edges_of(self.answer.bad_spans), [row.reason for row in bad]
         if not self._stored_stamps:
@@ -643,7 +649,7 @@ class _CommitBuilder:
         return edges, self._vouched(edges, expires)
 
     def _until_next_bar(self, holes: Edges) -> tuple[Edges, Stamps]:
-        """Return the gaps, and when to fetch each again: no later than the next bar's close.
+        """Return the gaps ``holes``, and the time to fetch each again: at the next bar's close or earlier.
 
         If a later bar has arrived by then, there was no trade in the gap.
         """
@@ -682,7 +688,7 @@ def are_many(lost: int, stored: int) -> bool:
 
 
 def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
-    """Return a mask of the rows with equal prices and volume."""
+    """Return a mask of the rows whose prices and volume are equal in both tables."""
     equal = np.ones(len(one), dtype=bool)
     for mine, theirs in zip(one.values()[:5], other.values()[:5], strict=True):
         equal &= np.isclose(mine, theirs, rtol=tolerance, atol=0.0, equal_nan=True)
@@ -738,17 +744,23 @@ class StoredRange:
         return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
 
     def is_doubted(self, stamp: int) -> bool:
-        """Return whether the stored bar is off-calendar, grave, or from a doubtful answer."""
+        """Return whether the stored bar is off-calendar, marked as wrong, or from a doubtful answer."""
         part = self._at(stamp)
         return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
 
     def doubted(self, stamp: int) -> Covered | None:
-        """Return the coverage that marks a bar as grave or its answer as doubtful, or None."""
+        """Return the coverage entry that marks a bar as almost certainly wrong, or its answer as doubtful.
+
+        The result is None if there is no such entry.
+        """
         part = self._at(stamp)
         return part if part is not None and part.reason.startswith((DOUBTFUL, GRAVE)) else None
 
     def stays(self, stamps: Stamps) -> Stamps:
-        """Return the timestamps of stored bars that stay although an answer has bars only at ``stamps``."""
+        """Return the timestamps of stored bars that are kept although the answer lacks them.
+
+        ``stamps`` are the timestamps of the answer's bars. Bars that :meth:`may_go` are not kept.
+        """
         lost = self.rows.stamps[~among(self.rows.stamps, stamps)]
         return lost[[not self.may_go(stamp) for stamp in lost.tolist()]] if len(lost) else lost
 

@@ -95,7 +95,7 @@ class _Judging:
     context: JudgementContext
 
     def judged(self) -> ClassifiedAnswer:
-        """Return the answer with its verdicts."""
+        """Return the answer with verdicts: new coverage for bars that are, or no longer seem, wrong."""
         ours, surroundings = self.stored, self.context.surroundings
         stored = surroundings.coverage
         grave = [part for part in stored if part.reason.startswith(GRAVE)]
@@ -135,7 +135,7 @@ class _Judging:
         return self.context.vendor
 
     def _beside_each_other(self, grave: Sequence[Span]) -> BarTable:
-        """Return the new bars together with the stored bars that are not grave."""
+        """Return the new bars together with the stored bars outside the ``grave`` spans."""
         stored = self.context.surroundings.rebased
         if not len(stored):
             return self.answer.closed
@@ -166,7 +166,7 @@ class _Judging:
                 yield _Repeat(part, rows[otherwise], is_same=False)
 
     def _after(self, repeat: _Repeat) -> Iterator[Covered]:
-        """Yield new coverage for stored bars for which the same or equally bad rows were sent."""
+        """Yield the new coverage of grave stored bars after equal, or also grave, rows were sent."""
         part, now = repeat.part, self.context.now_ms
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
             overlap = span.clip(part.span)
@@ -194,7 +194,7 @@ class _Judging:
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
     def _joined_again(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
-        """Yield coverage that ends the doubt about a change of unit if only one unit is left.
+        """Yield coverage that ends a doubt about a change of price unit, if only one unit is left.
 
         The state of the bars before the doubt is not known, so they are fetched once more.
         """
@@ -276,13 +276,13 @@ def _agree(one: BarTable, other: BarTable, tolerance: float) -> Mask:
 
 
 def _waited(part: Covered) -> int:
-    """Return the waiting time that was set with a stored verdict."""
+    """Return the wait before the next fetch, in milliseconds, that a stored verdict has set."""
     waited = (part.expires or 0) - part.fetched_at
     return min(WAITS_MS, key=lambda wait: abs(wait - waited))
 
 
 def _next_wait(part: Covered) -> int | None:
-    """Return the next waiting time after a stored verdict's; None if there is none."""
+    """Return the wait (ms) that follows the one set by a stored verdict; None after the last."""
     at = WAITS_MS.index(_waited(part)) + 1
     return WAITS_MS[at] if at < len(WAITS_MS) else None
 

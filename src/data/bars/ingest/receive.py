@@ -215,7 +215,7 @@ def _ex_dates(
 
 
 class FittedAnswer(NamedTuple):
-    """An answer cut to the span to be stored, with its splices to other vendors' bars."""
+    """An answer cut to the span to be stored, with the results of comparing it with adjacent bars."""
 
     received: ReceivedAnswer
     fetched: Fetched
@@ -308,7 +308,7 @@ def _fit_sides(
 def _verdicts(
     request: LaneRequest, series: SeriesStore, received: ReceivedAnswer, rows: BarTable
 ) -> tuple[list[Verdict], Fix | None]:
-    """Judge the adjacent bars on each side; also return a correction that makes all bars fit, if any.
+    """Return a verdict on each side's adjacent bars, and a correction that makes all bars fit, if any.
 
     See :func:`..prices.splice.settle`.
     """
@@ -334,7 +334,7 @@ def _verdicts(
 
 
 def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBook) -> CommonBasis:
-    """Return the basis in which to compare an answer with stored bars: its own, or else ``split``."""
+    """Return the basis for comparing an answer with stored bars: the answer's own, or else ``split``."""
     adjustment = received.fetched.basis.adjustment
     target = "split" if adjustment == "unknown" else adjustment
     step = request.grid.timeframe
@@ -343,7 +343,7 @@ def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBoo
 
 
 def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> list[Fix] | None:
-    """Return the splits and dividends that one side may lack; None if they cannot be determined.
+    """Return corrections for actions that stored or new bars may lack; None if that is unknown.
 
     If splits were never requested, a constant ratio between stored and new prices can also come
     from a split that the stored bars do not reflect.
@@ -366,7 +366,7 @@ def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> li
 
 
 def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commit:
-    """Return the commit for ``span``, recording the splices to other vendors' bars.
+    """Return the commit for ``span`` with ``splices``: comparisons at its border to other vendors' bars.
 
     A splice is recorded at the outermost new bar: bars beyond that one may have been found
     equal to the stored ones, and keep their source.

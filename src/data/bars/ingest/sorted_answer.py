@@ -95,12 +95,12 @@ class ClassifiedAnswer:
 
     @property
     def spans(self) -> list[Span]:
-        """The spans to use: everything that the answer covers, or only the requested parts."""
+        """The spans to use: all that the answer covers, or only the requested parts if there are several."""
         return intersect([self.answered], self.stretches) if self.stretches else [self.answered]
 
     @property
     def refusal(self) -> str:
-        """The reason why the whole answer is useless; empty if it is usable."""
+        """The reason why the whole answer cannot be used; empty if it can."""
         if not self.is_believed:
             return self.doubt
         return "" if len(self.closed) or not self.bad else f"all {len(self.bad)} rows are bad"
@@ -222,7 +222,7 @@ def _by_close(
 
 
 def _stretches(stamps: Sequence[int], grid: BarGrid) -> tuple[Span, ...]:
-    """Return, for each timestamp, the span from it to the next expected bar."""
+    """Return, for each timestamp, the span from the timestamp to the next expected bar."""
     if not stamps:
         return ()
     last = max(stamps)
@@ -303,7 +303,7 @@ def _lacking(
 
 
 def _usual_distance(opens: Stamps, present: Stamps) -> float:
-    """Return the usual distance between bars, in expected bars; infinite if bars are too few."""
+    """Return the usual distance between bars as a number of expected bars; infinite if bars are too few."""
     places = np.flatnonzero(among(opens, present))
     return float(np.median(np.diff(places))) if len(places) > _FEWEST_FOR_HABIT else np.inf
 

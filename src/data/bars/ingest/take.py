@@ -256,7 +256,7 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
 
 
 def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> None:
-    """Reject an answer that is not trusted if bars for its span are already stored.
+    """Raise an error for an answer that is not trusted, if bars for its span are already stored.
 
     Raises:
         QualityError: The answer is not trusted; the message gives the reason.
@@ -366,7 +366,7 @@ def _stored(
 
 
 def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedAnswer) -> None:
-    """Reject an answer with many final bars off by a factor; a few such bars count as bad rows.
+    """Raise an error if many final bars came back off by a factor; a few such bars count as bad rows.
 
     Raises:
         QualityError: Many final bars came back with prices off by a factor.
@@ -385,7 +385,7 @@ def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedA
 
 
 def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) -> ClassifiedAnswer:
-    """Return the answer with its almost certainly wrong bars marked."""
+    """Return the answer with verdicts on bars that are almost certainly wrong."""
     fitted = compared.before.fitted
     fetched, opened = fitted.fetched, fitted.received.sessions.opened
     instrument, timeframe = request.query.instrument, request.grid.timeframe
@@ -638,7 +638,7 @@ def _is_of_days(timeframe: Timeframe) -> bool:
 
 
 def _with_sides(grid: BarGrid, span: Span) -> Span:
-    """Return a span extended on both sides by the bars that new bars are compared with."""
+    """Return ``span`` extended on both sides by those bars with which new bars are compared."""
     end = span.end
     try:
         start = grid.back(span.start, COMPARED)

@@ -40,7 +40,7 @@ _LOOK = "`onetape providers` lists the vendors and what each one lacks"
 
 
 class Selector(Protocol):
-    """The part of the provider selector that routes need. Users' tests replace these two members."""
+    """The two members of the provider selector that routing needs; users' tests may replace them."""
 
     downloaders: dict[str, Any]
 
@@ -75,7 +75,7 @@ class Candidate:
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane's name for the folder that the vendor reads; empty without files."""
+        """The part of lane names for the folder that the vendor reads; empty if it reads none."""
         if not is_of_files(self.name):
             return ""
         own = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
@@ -129,7 +129,7 @@ class Candidate:
         return ask(query) if self.conversion is None else self.conversion.fetch(query, ask)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Fetch splits and dividends with an ex-date in ``span``, like :meth:`fetch`.
+        """Fetch splits and dividends with an ex-date in ``span``, a span of session dates.
 
         Raises:
             ProviderError, ConfigError: The vendor did not report them.
@@ -228,7 +228,7 @@ class LaneRoute:
             yield replace(self, candidates=tuple(order)), intersect(spans, [span])
 
     def named(self, attempt: Attempt) -> Attempt:
-        """Return an attempt, adding a note if its bars are converted to the kind of the lane."""
+        """Return ``attempt``, with a note added if the vendor's bars are converted to the lane's kind."""
         conversions = {c.name: c.conversion for c in self.candidates if c.conversion is not None}
         if attempt.error is not None or attempt.provider not in conversions:
             return attempt
@@ -478,7 +478,7 @@ class _Placement(NamedTuple):
     has_actions: bool
 
     def places(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
-        """Yield pairs of a lane and a candidate, in the form that the candidate's bars have there."""
+        """Yield each lane with a candidate that can fill it, in the form that its bars have there."""
         reader, usual = self._reader(), self._usual()
         for candidate in self.usable:
             for one in self._forms(candidate):
@@ -512,7 +512,7 @@ class _Placement(NamedTuple):
         return (candidate,) if converted is None else (converted, candidate)
 
     def _reader(self) -> Candidate | None:
-        """Return the candidate whose files the answering lane is for, according to the rules.
+        """Return the candidate that reads files, if the wanted lane belongs to the folder it reads.
 
         The result is None if a vendor is pinned, or if the lane is not for a folder of files.
         """
@@ -522,9 +522,10 @@ class _Placement(NamedTuple):
         return next((one for one in readers if (one.folder_lane,) == self.home), None)
 
     def _usual(self) -> Kind:
-        """Return the kind of the default lane's present or future bars.
+        """Return the kind of the default lane's bars: of the stored ones or, if there are none, of new ones.
 
-        None of them are from files.
+        If the wanted lane belongs to a folder of files, vendors that do not read files determine
+        it.
         """
         if self.stored is not None:
             return self.stored
@@ -637,8 +638,8 @@ def unknown_symbol(
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
     """Return the kind with which a series starts.
 
-    If its bars can be cut to regular hours, these are its hours, even if the vendor sends extended
-    hours.
+    If its bars can be cut to regular hours, the kind has regular hours, even if the vendor sends
+    extended ones.
 
     If possible, the kind does not depend on whether the key is set for a vendor of extended hours.
     """

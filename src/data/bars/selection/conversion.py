@@ -86,7 +86,7 @@ class Conversion:
 
     @property
     def anchors(self) -> tuple[str, str]:
-        """The anchors of the vendor's bars and of the converted ones."""
+        """The anchor (origin of the time grid) of the vendor's bars, and that of the converted bars."""
         own = self.own.anchor or "session"
         return own, self.kind.anchor or own
 
@@ -150,7 +150,7 @@ class _Made:
 
     @classmethod
     def of(cls, conversion: Conversion, query: FetchQuery, fetched: Fetched) -> _Made:
-        """Return an answer together with its rows, after checking and classifying them like any others."""
+        """Check and classify the rows of an answer, as for any answer, and return them with it."""
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, conversion.source, conversion.anchors[0])
         source, now = conversion.source, fetched.server_now_ms

@@ -18,7 +18,7 @@ NOT_NEEDED = "not needed"
 def unasked(
     selector: ProviderSelector, query: BarsQuery, *, all_there: bool = False
 ) -> dict[str, str]:
-    """Return the reason why each vendor that is left out is not queried for ``query``.
+    """Return, for each vendor that is left out, the reason why it is not queried for ``query``.
 
     No vendor is queried to find out.
 
@@ -84,7 +84,7 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
 
 
 def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
-    """Yield possible candidates, each with the reason why it is not, or need not be, queried."""
+    """Yield each vendor in the route or rejected by it, with the reason why it is not queried."""
     for lane in reversed(way.lanes):  # the first lane's reason is used
         reason = "offline=True allows no request" if query.offline else NOT_NEEDED
         if lane is not way.lanes[0] and not query.offline:

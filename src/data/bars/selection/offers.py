@@ -34,7 +34,7 @@ class Offer(NamedTuple):
         return days is None or query.now_ms - days * DAY_MS < query.span.end
 
     def lane(self, stored: Kind | None) -> tuple[str, ...]:
-        """Return the lane of the vendor's bars if the default lane holds bars of the kind ``stored``."""
+        """Return the lane for the vendor's bars, given the kind of bars (``stored``) in the default lane."""
         return lane_beside(self.kind, stored) if self.lane_name is None else self.lane_name
 
 
@@ -71,6 +71,6 @@ def first_of(
 
 
 def is_too_long(kind: Kind, query: BarsQuery) -> bool:
-    """Return whether bars include extended hours although regular ones are requested."""
+    """Return whether bars of ``kind`` include extended hours although the query is for regular ones."""
     is_regular = not query.instrument.is_extended and query.timeframe.is_intraday
     return is_regular and kind.session == "extended"

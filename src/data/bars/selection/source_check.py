@@ -61,7 +61,7 @@ class SourceCheck:
         return is_same(view.source, state)
 
     def as_now(self, instrument: Instrument, view: SeriesView, now_ms: int) -> SeriesView:
-        """Return the view; all its bars are in doubt if their files have changed since."""
+        """Return the view; if the files that its bars came from have changed, all bars are doubtful in it."""
         if self.is_current(instrument, view):
             return view
         return replace(view, coverage=after_change(view.coverage, now_ms), next_due=now_ms)

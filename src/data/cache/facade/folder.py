@@ -144,7 +144,7 @@ class CacheFolder:
         return self._catalogue.years(self._lane(symbol, timeframe))
 
     def get_data_info(self, symbol: str, timeframe: str, year: int) -> dict[str, Any] | None:
-        """Return the metadata of one year, or None if it has no bars."""
+        """Return the metadata of one year of a series, or None if the year has no bars."""
         return self._catalogue.document(self._lane(symbol, timeframe), int(year))
 
     def get_stats(self, holdings: Holdings | None = None) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class CacheFolder:
             self.clear_all()
 
     def clear_symbol_timeframe(self, symbol: str, timeframe: str, data_type: str = BARS) -> None:
-        """Delete one series permanently, in all its lanes."""
+        """Delete one series permanently, in all its lanes (folders with different kinds of bars)."""
         key = SeriesKey(symbol, Timeframe.parse(timeframe))
         if data_type != BARS:
             self.tables(data_type).clear(key=key)
@@ -334,7 +334,7 @@ class CacheFolder:
         return self._retention_manager.look_after()
 
     def tidy(self, *, dry_run: bool = False) -> Trimmed:
-        """Remove old files from the quarantines; a dry run only returns them."""
+        """Remove old files from the quarantines, and return the amount; a dry run removes nothing."""
         return self._retention_manager.tidy(dry_run=dry_run)
 
     def remove_outdated(self, *, dry_run: bool = False) -> list[SeriesKey]:
@@ -415,7 +415,7 @@ class CacheFolder:
 def _places(
     cache_dir: str | os.PathLike[str] | None, max_size_gb: float | None
 ) -> tuple[Path, float]:
-    """Return the folder and its size limit; the configuration is read only for missing arguments."""
+    """Return the cache folder and its size limit; a missing argument is taken from the configuration."""
     if max_size_gb is not None and not 0 <= max_size_gb < math.inf:
         raise ConfigError(
             f"max_size_gb is {max_size_gb!r}, but must be 0 or more gigabytes", hint="0: no limit"

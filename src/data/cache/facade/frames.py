@@ -197,7 +197,7 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
 def _faults(
     checked: Checked, lacking: list[Span], offer: FrameUpload, extent: Span
 ) -> tuple[Fault, ...]:
-    """Return the defects of the frame, none of which extends across the end of a year."""
+    """Return the defects of the frame, split at the ends of years."""
     faults = [
         Fault(Span(row.bar.stamp_ms, row.bar.stamp_ms + 1), BAD, 1, row.reason)
         for row in checked.bad
@@ -243,8 +243,8 @@ def _closed_beside(extent: Span, grid: BarGrid, now_ms: int) -> list[Span]:
 def _holes(present: Stamps, grid: BarGrid, extent: Span) -> list[Span]:
     """Return the spans in ``extent`` that lack an expected bar.
 
-    They are left out of the coverage, because a gap in a caller's frame does not mean that a vendor
-    has no bar.
+    The spans are left out of the coverage, because a gap in a caller's frame does not mean that a
+    vendor has no bar.
     """
     gaps = holes(extent, present, grid)
     if len(gaps) <= _MOST_HOLES:
@@ -257,7 +257,7 @@ def _holes(present: Stamps, grid: BarGrid, extent: Span) -> list[Span]:
 
 
 def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
-    """Return the bars' price basis; its date is omitted unless it is after the first bar."""
+    """Return the bars' basis: the price adjustment, and its date if that is after the first bar."""
     if offer.adjustment == "unknown" or offer.instrument.asset_class != "stock":
         return Basis(offer.adjustment)
     as_of = offer.as_of or date_of(now_ms)

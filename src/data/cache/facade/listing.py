@@ -94,7 +94,7 @@ class Catalogue:
         return sample if self.store.view(sample).exists else key
 
     def years(self, key: SeriesKey) -> list[int]:
-        """Return the years for which bars are stored, ascending."""
+        """Return the years for which a series has stored bars, ascending."""
         return self.store.years(key)
 
     def _of_its_own(self) -> Inventory:
@@ -166,7 +166,7 @@ class Catalogue:
     # --- records -------------------------------------------------------------------------------
 
     def document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
-        """Return the metadata of one year, or None if it has no bars."""
+        """Return the metadata of one year of a series, or None if the year has no bars."""
         plain = self._json(self._layout.lane(key).metadata(year))
         if plain is None or "onetape" not in plain:
             plain = self._older_document(key, year)

@@ -27,7 +27,7 @@ LOCK_TIMEOUT_S = 5.0
 
 
 class YearInfo(NamedTuple):
-    """The document of one year, with its series and year."""
+    """The metadata document of one year of a series, with the series and the year."""
 
     symbol: str
     timeframe: str

@@ -72,7 +72,7 @@ class ColumnSource(NamedTuple):
 
 
 class Part(NamedTuple):
-    """All rows, or only the new rows, of one year, and the year's state including them."""
+    """Rows of one year (all of them, or only new ones), and the state of the year with them."""
 
     source: ColumnSource
     table: BarTable
@@ -118,7 +118,7 @@ class Head:
         return dict(zip(self.years, accumulate(counts, initial=0), strict=False))
 
     def at(self, column: str, row: int) -> int:
-        """Return the file offset of a value, given its column and row."""
+        """Return the offset in the file at which the value in a column and row is stored."""
         return START + (self.columns.index(column) * self.capacity + row) * _ITEM
 
     def checksum_at(self, column: str, block: int) -> int:
@@ -169,7 +169,7 @@ def read_head(start: bytes, identity: str) -> Head | None:
 
 
 class _Text(msgspec.Struct):
-    """The JSON part of a header, after its number."""
+    """The part of a header after its number, which is stored as JSON."""
 
     id: str
     capacity: int

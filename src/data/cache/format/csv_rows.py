@@ -119,7 +119,7 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
 
 
 def _blocks(text: bytes, rows: int) -> Iterator[bytes]:
-    """Yield the text in blocks of whole lines, because its cells take ten times as much memory."""
+    """Yield the text in blocks of whole lines, because parsed cells take ten times the memory."""
     size = len(text) // (rows // BLOCK_ROWS + 1)
     start = 0
     while start < len(text):
@@ -204,7 +204,7 @@ Mask = NDArray[np.bool_]
 
 
 class _Field(NamedTuple):
-    """A column's characters (0 means a position to skip), and a mask of rows not handled here."""
+    """A column's characters (0: skip the position), and a mask of rows that must be formatted singly."""
 
     chars: Chars
     odd: Mask
@@ -218,8 +218,8 @@ def block_text(
     Args:
         stamps: Milliseconds of full seconds in the years 1000 to 9999.
         columns: Values of each column, none infinite; None for an empty column.
-        lines_of: Function that returns the complete lines of the rows in a mask, which are those
-            not handled here.
+        lines_of: Function that returns the complete lines of the rows in a mask; called for the
+            rows with unusual numbers, which are not formatted here.
     """
     rows = len(stamps)
     comma, line = (np.full((rows, 1), sign, np.uint8) for sign in (_COMMA, _LINE))
@@ -238,7 +238,7 @@ def block_text(
 
 
 def _replaced(text: bytes, odd: Mask, lines: bytes) -> bytes:
-    """Return the text after replacing the lines of the rows in ``odd``."""
+    """Return ``text`` with the lines of the rows in the mask ``odd`` replaced by ``lines``."""
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE) + 1
     parts, done = [], 0
     for row, line in zip(np.flatnonzero(odd).tolist(), lines.splitlines(True), strict=True):
@@ -278,7 +278,10 @@ def _field(values: Floats) -> _Field | None:
 
 
 def _drop_zeros(digits: Chars, mask: Mask) -> None:
-    """Set ``mask`` to False for leading zeros and to True after them; the last digit is not changed."""
+    """Set ``mask`` to False for each number's leading zeros and to True after them.
+
+    The mask of the last digit is not changed.
+    """
     for place in range(len(digits) - 1):
         np.not_equal(digits[place], _ZERO, out=mask[place])
         if place:
@@ -286,7 +289,7 @@ def _drop_zeros(digits: Chars, mask: Mask) -> None:
 
 
 def _decimals(sizes: Floats) -> int | None:
-    """Return the number of decimals that is enough for nearly all of these numbers, or None."""
+    """Return the number of decimals with which nearly all of the numbers are exact; None if none is."""
     few = _FEW * len(sizes)
     best = None
     for decimals in range(_MOST_DECIMALS + 1):

@@ -117,7 +117,7 @@ _basis_of = lru_cache(msgspec.json.Decoder(Basis).decode)
 
 
 def coverage_of(text: bytes | str) -> Coverage:
-    """Parse a document's coverage from the JSON of its list.
+    """Parse the coverage in a document, which is a JSON list of entries.
 
     Raises:
         DecodeError: The text is not a valid coverage (an error from ``msgspec``).
@@ -229,7 +229,7 @@ class YearMeta(Record, frozen=True, gc=False):
         return {self.vendor: self.state.rows} if self.state.rows else {}
 
     def of(self, shares: Mapping[str, int]) -> YearMeta:
-        """Return the document with new bar counts by vendor; ``shares`` has the latest vendor last."""
+        """Return the document with ``shares`` as its numbers of bars by vendor, the latest vendor last."""
         counts = {vendor: bars for vendor, bars in shares.items() if bars}
         if not counts:
             return self.replaced(shares={})
@@ -301,7 +301,7 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
 
 
 class _State(msgspec.Struct):
-    """A state of a year in its document; see :class:`YearState`."""
+    """A state of a year file, as stored in the year's document; see :class:`YearState`."""
 
     generation: int
     size: int
@@ -335,7 +335,7 @@ class _State(msgspec.Struct):
 
 
 class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
-    """The content under the key ``onetape``. A key that is not listed here is kept unchanged."""
+    """The content under a year document's key ``onetape``; keys not listed here are kept unchanged."""
 
     format: Literal[1]
     created_at: int
@@ -347,13 +347,13 @@ class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
 
 
 class _Shares(msgspec.Struct):
-    """The part of ``provider_info`` that this library reads."""
+    """The part of a year document's ``provider_info`` that this library reads."""
 
     bars: dict[str, int] | None = None
 
 
 class _YearDocument(msgspec.Struct):
-    """The part of the document that this library reads."""
+    """The part of a year's metadata document that this library reads."""
 
     onetape: _Ours
     data_source: str
@@ -485,12 +485,12 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
 
 
 def about_series(key: SeriesKey) -> dict[str, str]:
-    """Return the keys with which a document identifies its series."""
+    """Return the entries with which a document identifies the series it is about."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 
 class _Bound(msgspec.Struct):
-    """A ``listing`` or ``delisting``; see :class:`~..model.lifetime.Bound`."""
+    """A ``listing`` or ``delisting`` in ``series.json``; see :class:`~..model.lifetime.Bound`."""
 
     at: int
     source: str
@@ -504,7 +504,7 @@ class _Bound(msgspec.Struct):
 
 
 class _SourceState(msgspec.Struct):
-    """The ``source``; see :class:`~..model.source.SourceState`."""
+    """The ``source`` in ``series.json``; see :class:`~..model.source.SourceState`."""
 
     reading: str
     stamps: str

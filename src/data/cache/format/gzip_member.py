@@ -197,7 +197,7 @@ class Member:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The value columns of the file, which only its first member names."""
+        """The value columns of the year file; only the file's first gzip member names them."""
         return tuple(self.header.spelled.get("columns", ()))
 
     def text(self) -> bytes:
@@ -252,7 +252,7 @@ PEEK_BYTES = _JSON_AT
 
 
 def verify(data: bytes, offset: int = 0) -> Member | None:
-    """Return the member at ``offset``, or None if it is missing or not intact.
+    """Return the gzip member that begins at ``offset``, or None if none does or it is not intact.
 
     Raises:
         FormatVersionError: The member is valid, and from a newer version.
@@ -275,13 +275,13 @@ def verify(data: bytes, offset: int = 0) -> Member | None:
 
 
 def claimed_end(data: bytes, offset: int) -> int | None:
-    """Return the unverified end of the member at ``offset``, if it is within the data."""
+    """Return the end that the gzip member at ``offset`` claims; None if that is not within the data."""
     size = _claimed_size(data, offset)
     return None if size is None else offset + size
 
 
 def _claimed_size(data: bytes, offset: int) -> int | None:
-    """Return the size in the header at ``offset``, or None if it is not a plausible header of ours."""
+    """Return the member size in the header at ``offset``; None if that is not a header of this library."""
     if data[offset : offset + 10] != _MAGIC or data[offset + 12 : offset + 14] != _ID:
         return None
     if len(data) < offset + _JSON_AT:
@@ -307,7 +307,7 @@ def walk(data: bytes, identity: str, prev: str | None = None) -> Iterator[tuple[
 
 
 def find(data: bytes, start: int, *, tries: int = 10_000) -> tuple[int, Member] | None:
-    """Search for the next valid member at or after ``start``.
+    """Search for the next valid gzip member at or after ``start``; return its offset and content.
 
     The search gives up after ``tries`` candidates, or after hashing four times the file size, so
     that a maliciously crafted file cannot stall it.
@@ -368,7 +368,11 @@ summed_bytes = 0
 
 
 def deflated(text: bytes, total: int = 0) -> bytes:
-    """Compress bytes into a raw deflate stream; ``total`` is the size of everything to compress."""
+    """Compress bytes into a raw deflate stream.
+
+    A faster library is used if ``total``, the size of all texts to be compressed in one go, is
+    large.
+    """
     is_long = _is_worth_it(max(len(text), total), LONG_TO_WRITE)
     library, level = (_fast(), _FAST_LEVEL) if is_long else (zlib, LEVEL)
     deflater = library.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -432,7 +436,9 @@ def checksum(text: bytes) -> int:
 
 
 def summing(size: int) -> Callable[..., int]:
-    """Return the fastest function for computing a CRC-32, or for continuing an earlier one.
+    """Return the fastest function for computing a CRC-32 that is worth loading for this size.
+
+    The function can also continue an earlier checksum.
 
     Args:
         size: Total number of bytes to be checksummed, over all calls.

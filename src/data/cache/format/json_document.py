@@ -31,12 +31,12 @@ class DamagedError(CorruptEntryError):
 
 
 def dump(document: Mapping[str, Any]) -> bytes:
-    """Return the bytes of ``document`` with its digest."""
+    """Return ``document`` as JSON bytes that include a digest of its content."""
     return seal(canonical({k: v for k, v in document.items() if k != _KEY}))
 
 
 def seal(document: str) -> bytes:
-    """Return the bytes of a canonical JSON document, with its digest added."""
+    """Return the bytes of a document, given its canonical JSON text, with a digest added."""
     text = document.encode("ascii")
     # The digest comes first; the rest is exactly the text from which it was computed.
     return b"".join((_OPENING, _digest(text).encode("ascii"), b'",', text[1:], b"\n"))

@@ -27,7 +27,7 @@ _YEAR, _STRETCH = struct.Struct("<5q"), struct.Struct("<4q")
 
 
 class Growth(NamedTuple):
-    """A series' growth on one day, from its logs: UTC date, bar count and file bytes."""
+    """How much a series grew on one day, from its logs: UTC date, number of bars, and bytes in files."""
 
     date: str
     bars: int
@@ -214,7 +214,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
 
 class _Inner(msgspec.Struct, frozen=True):
-    """The parts of ``provider_info`` and ``file_info`` that the summaries repeat."""
+    """The parts of a year document's ``provider_info`` and ``file_info`` that the summaries repeat."""
 
     rate_limit: Any = None
     rows: int = 0

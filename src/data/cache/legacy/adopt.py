@@ -47,7 +47,7 @@ class OldYear:
     damage: str = ""
 
     def pieces(self) -> tuple[CommitPiece, ...]:
-        """Return the bars as pieces of a commit; gaps between the bars stay missing."""
+        """Return the file's bars as pieces of a commit, split at gaps, which stay missing."""
         if not len(self.table):
             return ()
         one = self.coverage[0]

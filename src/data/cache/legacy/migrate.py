@@ -188,7 +188,7 @@ _ABOUT = re.compile(r"(?:[0-9a-f]{16}\.)?([12][0-9]{3})\.metadata\.json|metadata
 
 @dataclass(frozen=True)
 class Pruned:
-    """An original file, and whether it may be deleted.
+    """An imported file from an older tool, and whether it may be deleted.
 
     Attributes:
         key: Series of the bars.
@@ -219,7 +219,7 @@ class Pruned:
 
 
 def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:
-    """Delete originals whose bars have all been stored in the series, or replaced by vendors' bars.
+    """Delete imported older files whose bars are all stored in the series, or replaced by vendors'.
 
     Raises:
         LockTimeoutError: Another writer held the series for too long.
@@ -249,7 +249,7 @@ def _weighed(store: StoreParts, lane: SeriesFiles) -> list[Pruned]:
 
 
 def _weigh(store: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Pruned:
-    """Compare every bar in an original with the stored bars."""
+    """Compare every bar in an imported older file with the stored bars, and return the result."""
     about = store.disk.stat(path)
     place, size = path.relative_to(store.layout.root).as_posix(), about.size if about else 0
     if describe_legacy(store.disk, path).is_sample:
@@ -272,8 +272,8 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
     """Return ``one``, with counts of the bars in ``table`` that are stored, replaced or lost.
 
     Args:
-        one: Original.
-        table: Bars of the original.
+        one: Older tool's file that was imported.
+        table: Bars in that file.
         now, coverage: Bars stored for the same year, and their origin.
     """
     is_kept = _is_stored(table, now)
@@ -328,7 +328,7 @@ def _columns(table: BarTable) -> Sequence[NDArray[np.float64]]:
 
 
 def _drop_documents(lane: SeriesFiles) -> None:
-    """Remove the metadata of deleted originals."""
+    """Remove the metadata of older tools' files that have been deleted."""
     names = lane.disk.list(lane.paths.legacy)
     years = {match[1] for match in map(_DATA.fullmatch, names) if match is not None}
     for name in names:

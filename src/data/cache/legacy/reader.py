@@ -58,7 +58,7 @@ class Reads(Protocol):
 
 @dataclass(frozen=True)
 class LegacyYear:
-    """The metadata next to an older tool's year file.
+    """The values that are used from the metadata next to an older tool's year file.
 
     Attributes:
         vendor: Value of ``data_source``, or ``unknown``.
@@ -116,7 +116,7 @@ def legacy_files(
 
 
 def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
-    """Return the timeframe folders to search, best first."""
+    """Return the folders to search for older tools' files of a series, the preferred layout first."""
     symbols = dict.fromkeys((encoded, key.symbol, key.symbol.lower()))
     frames = dict.fromkeys((key.timeframe.folder, key.timeframe.label))
     # As strings, because every first access to a series comes through here and nearly always finds

@@ -50,7 +50,7 @@ class WholeYear(NamedTuple):
     """All bars of a year, read and verified.
 
     Attributes:
-        state: Expected state of the file.
+        state: State of the year according to its metadata.
         table: Bars of the year.
         file: State of the data file before it was read.
     """
@@ -61,7 +61,7 @@ class WholeYear(NamedTuple):
 
     @property
     def part(self) -> Part:
-        """The rows, with the state of the file that they came from."""
+        """The year's bars in the form to write to a columnar file, with the state of their year file."""
         return Part(_source(self.state, self.file), self.table)
 
 
@@ -125,7 +125,7 @@ class Sidecars:
             return None
 
     def lacking(self, lane: SeriesFiles, states: States) -> list[int]:
-        """Return the years that the columnar file lacks in their current state.
+        """Return the years whose current state is not in the columnar file.
 
         The file is the one that :meth:`read` has just opened.
         """
@@ -187,7 +187,7 @@ class Sidecars:
         return open_columns(self._disk, path_of(self._root, key), file_id(key, 0), may_map=may_map)
 
     def hold(self, key: SeriesKey, file: ColumnarFile) -> None:
-        """Keep a file in memory; others are evicted to make room."""
+        """Keep a columnar file in memory; other files are evicted to make room."""
         size = EACH_BYTES + file.bytes if file.bytes else self._map_size
         self._memory.put(("columns", key), file, size)
 

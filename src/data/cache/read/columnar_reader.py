@@ -45,7 +45,7 @@ Read = Callable[[int, int], bytes]
 
 
 class DamagedColumnsError(CorruptEntryError):
-    """A block does not match its checksum; this error never leaves the store."""
+    """A block of a columnar file does not match its checksum; this error never leaves the store."""
 
 
 class ColumnarFile:
@@ -81,7 +81,7 @@ class ColumnarFile:
         self._checksums = _checksums(read, head)
 
     def serves(self, sources: Mapping[int, tuple[int, int, str]]) -> bool:
-        """Return whether the file has the years in their current state.
+        """Return whether the file contains all of these years in their current state.
 
         The state of a year consists of its number of rows, its size and its head, which is the
         start of a digest.
@@ -185,7 +185,7 @@ class ColumnarFile:
         self._is_sound = self._sound_tail and bool(self._sound.all())
 
     def _verify_blocks(self, begin: int, end: int) -> None:
-        """Check full blocks; the partial one after them is not included."""
+        """Check the full blocks in the range, but not the partial block after the last full one."""
         unknown = np.flatnonzero(~self._sound[begin:end]) + begin
         crc32 = summing(8 * BLOCK * len(unknown) * len(self._columns))
         for name, values in self._columns.items():

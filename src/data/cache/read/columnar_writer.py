@@ -50,7 +50,7 @@ def write_new(
     head = Head(identity, 1, room_for(rows), years)
 
     def fill(handle: Handle) -> None:
-        """Write every column of every year, then the header that covers them."""
+        """Write every column of every year to the new file, then the header that describes them."""
         disk.truncate(handle, head.size)
         tails = {}
         for name in head.columns:

@@ -24,7 +24,7 @@ _NAME_BYTES = 80
 
 
 class _Parsed(NamedTuple):
-    """A parsed file, identified by its state, all its bytes, or both."""
+    """The value parsed from a file, with the file's state, its bytes, or both to recognize the file."""
 
     state: FileState | None
     content: bytes | None

@@ -75,7 +75,7 @@ def read_year(
         return open_year(lane, year, lane.meta(year))
 
     def content(file: YearFile | None) -> tuple[BarTable, YearState] | None:
-        """Return the year's bars in ``span`` and its state, or None without a file."""
+        """Return the year's bars in ``span`` and the year's state; None if there is no file."""
         return None if file is None else (file.table(span), file.state)
 
     return _patiently(lane, year, look, content, lock_timeout_s)
@@ -258,7 +258,7 @@ class SeriesIndex:
         return entry._replace(view=replace(entry.view, next_due=None))
 
     def _read(self, lane: SeriesFiles, most_years: int | None = None) -> IndexEntry:
-        """Return an entry from the documents of a series; damaged ones are repaired."""
+        """Return the index entry of a series, built from its documents; damaged documents are repaired."""
         if lane.key.is_outdated:
             return IndexEntry(SeriesView(lane.key), {}, has_quarantine=False)
         names = lane.disk.list(lane.paths.text)
@@ -329,7 +329,7 @@ class SeriesIndex:
         return [year for year, state in states.items() if state.rows]
 
     def long_empties(self, lane: SeriesFiles, own: list[int]) -> Coverage:
-        """Return the entries in ``series.json`` for spans without bars in years that have no file."""
+        """Return the empty spans recorded in ``series.json``, which are in years that have no file."""
         return _empties(read_series(lane), own)
 
 
@@ -402,7 +402,7 @@ def _empties(series: SeriesMeta | None, own: list[int]) -> Coverage:
 
 
 def kind_of(series: SeriesMeta | None, coverage: Iterable[Covered]) -> Kind | None:
-    """Return the kind of a series or, if its document is lost, the kind derived from its bars."""
+    """Return the kind of bars in a series: from its document or, if that is lost, from the coverage."""
     if series is not None and series.kind is not None:
         return series.kind
     kinds = [p.kind for p in coverage if p.state in ("final", "provisional") or p.parts]
@@ -494,7 +494,7 @@ class RangeReader:
     def seal(
         self, lane: SeriesFiles, span: Span, entry: IndexEntry
     ) -> dict[str, FileState | None] | None:
-        """Return the states of the files with the bars in ``span``, to detect later changes.
+        """Return the state of each file that contains bars in ``span``, to detect later changes.
 
         The result is None if the files are not the ones that were verified, or if there are bad
         rows.
@@ -546,7 +546,7 @@ class RangeReader:
         return None if content is None else WholeYear(content[1], content[0], file)
 
     def _keep(self, key: SeriesKey, year: int, whole: WholeYear) -> None:
-        """Cache a year in memory."""
+        """Keep a whole year's bars in memory, for reads without a columnar file."""
         arrays = [whole.table.stamps, *whole.table.values()]
         for values in arrays:
             values.flags.writeable = False  # shared by many answers

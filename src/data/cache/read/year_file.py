@@ -57,7 +57,7 @@ class YearFile:
 
     @cached_property
     def _extents(self) -> tuple[Stamps, Stamps]:
-        """The first and the last timestamp of each member.
+        """The first and the last timestamp of each gzip member, in two arrays.
 
         For a member without bars, the last one is before the first one.
         """
@@ -68,7 +68,10 @@ class YearFile:
 
 
 def _decode(members: Sequence[Member], columns: tuple[str, ...]) -> None:
-    """Decode all short members together, except the first; :func:`rows_of` handles damaged members."""
+    """Decode the bars of all short gzip members together, except those of the first member.
+
+    Damaged members are left to :func:`rows_of`.
+    """
     short = [m for m in members if not m.decoded and m.header.rows < _SHORT]
     if len(short) < 2 or columns != BASE_COLUMNS:
         return
@@ -85,7 +88,7 @@ def _decode(members: Sequence[Member], columns: tuple[str, ...]) -> None:
 
 
 def rows_of(member: Member, columns: tuple[str, ...], *, first: bool) -> BarTable:
-    """Return the bars of one member; the first in a file also contains the CSV header.
+    """Return the bars in one gzip member; the first member of a file also contains the CSV header.
 
     Raises:
         MismatchError: The member does not match its header.
@@ -167,7 +170,7 @@ def _verified(lane: SeriesFiles, year: int, state: YearState, data: bytes) -> Ye
 
 
 def check_members(members: list[tuple[int, Member]], state: YearState, *, most_rows: int) -> None:
-    """Check that valid, chained members match the recorded state.
+    """Check that a file's valid, chained gzip members match the year's recorded state.
 
     Raises:
         MismatchError: The members do not match the state, or have more bars than a year can have.

@@ -154,7 +154,7 @@ def inspect(
 def _inspected(
     store: StoreParts, keys: Sequence[SeriesKey], problems: list[tuple[SeriesKey, str]]
 ) -> Iterator[tuple[int, list[Finding]]]:
-    """Yield the number of files read and the defects found, for each part of each series."""
+    """Yield the number of files read and the defects found, for one piece of a series after another."""
     symbols: set[str] = set()
     for key in keys:
         try:
@@ -168,7 +168,7 @@ def _inspected(
 
 
 def file_count(lane: SeriesFiles) -> int:
-    """Return the number of years in a series; 0 if it cannot be listed."""
+    """Return the number of years for which a series has files; 0 if its folder cannot be listed."""
     try:
         return len(lane.years())
     except DataError:
@@ -199,7 +199,7 @@ def _findings(key: SeriesKey, ailments: Iterable[tuple[str, Ailment]]) -> list[F
 def _parts(
     store: StoreParts, lane: SeriesFiles, *, is_locked: bool
 ) -> Iterator[tuple[int, Iterable[tuple[str, Ailment]]]]:
-    """Yield the number of files and the defects, first for each year and then for the rest."""
+    """Yield numbers of files read, with their defects: misplaced objects, then each year, then the rest."""
     barred = lane.barred()
     yield 0, [(name, Ailment(barring(what), _SET_ASIDE, "move")) for name, what in barred.items()]
     years = [year for year in lane.years() if year not in years_in(barred)]
@@ -509,7 +509,7 @@ def _document(diagnosis: Diagnosis) -> str:
 
 
 def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
-    """Return a defect if a bar is outside the range of its member or of the metadata, else None."""
+    """Return a defect if a bar is outside the range of its gzip member or of the metadata, else None."""
     if diagnosis.state is None:
         return None
     last: int | None = None
@@ -535,7 +535,7 @@ def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
 
 
 def _misplaced(table: BarTable, span: Span, year: Span, last: int | None) -> str:
-    """Describe how a member's bars differ from its header; empty if they do not."""
+    """Describe how the bars of a gzip member contradict its header; empty if they do not."""
     stamps = table.stamps
     if not len(stamps):
         return ""

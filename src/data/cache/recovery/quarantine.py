@@ -65,7 +65,7 @@ def keep_file(lane: SeriesFiles, source: Path, content: bytes, reason: str) -> N
 
 
 def keep_barring(lane: SeriesFiles, name: str, what: str) -> None:
-    """Durably move a non-file object that has a file's name into the quarantine."""
+    """Durably move an object that is in the place of a file, such as a folder, into the quarantine."""
     _folder(lane).keep_barring(lane.paths.folder / name, what)
     lane.memory.forget(lane.paths.folder / name)
 
@@ -83,7 +83,7 @@ def _folder(lane: SeriesFiles) -> Quarantine:
 
 
 def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
-    """Durably add bad rows to the quarantined rows of ``year``.
+    """Durably add bad rows to the quarantined rows for ``year``.
 
     Rows that are already in quarantine are not added again.
     """
@@ -316,7 +316,7 @@ def standing_in(
 
 
 class Damage(NamedTuple):
-    """A damaged file, or something in place of a file, which ``barred`` then describes."""
+    """A damaged file, or an object in place of a file, such as a folder, which ``barred`` describes."""
 
     path: Path
     content: bytes

@@ -104,7 +104,7 @@ def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def matched_meta(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMeta | None:
-    """Return the given ``meta`` if it matches the data, otherwise the document after a repair.
+    """Return the year's document ``meta`` if it matches the data, otherwise the repaired document.
 
     The result is None if this library has stored nothing.
     """
@@ -176,7 +176,7 @@ def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def _make_durable(lane: SeriesFiles, year: int) -> None:
-    """Sync the data file and its folder."""
+    """Sync the year's data file and its folder to disk."""
     path = lane.paths.data(year)
     if lane.disk.stat(path) is None:
         return
@@ -189,7 +189,7 @@ def _make_durable(lane: SeriesFiles, year: int) -> None:
 
 
 def _put_back(lane: SeriesFiles, year: int, diagnosis: Diagnosis) -> None:
-    """Remove this library's document of a year, and restore another tool's, if it replaced one."""
+    """Remove this library's document of a year; restore another tool's document that it replaced."""
     path = lane.paths.metadata(year)
     before = None
     if diagnosis.case == "half_adopted":
@@ -238,7 +238,7 @@ def _cut(lane: SeriesFiles, year: int, size: int) -> None:
 
 
 def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: YearState) -> YearMeta:
-    """Write and return the document for the valid members; rewrite a file that has anything else."""
+    """Write and return the document for the valid gzip members; rewrite the file if it is damaged."""
     meta, members = diagnosis.meta, diagnosis.members
     facts = _facts(lane, meta, members)
     if diagnosis.case == "rebuild":
@@ -254,7 +254,7 @@ def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: Yea
 
 
 def _facts(lane: SeriesFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
-    """Return the old document, or a new one with the vendor and times taken from the members."""
+    """Return the year's old document or, if it is lost, a new one with vendor and times from members."""
     now = lane.clock.now_ms()
     shares = shares_of(member.header for member in members)
     if meta is not None:
@@ -338,7 +338,7 @@ def _of_data(
 def _of_recorded(
     lane: SeriesFiles, year: int, meta: YearMeta, recorded: tuple[YearState, int], scan: Scan
 ) -> Diagnosis:
-    """Return the diagnosis of a year whose data begins as recorded."""
+    """Return the diagnosis of a year whose data file begins with the recorded state."""
     state, count = recorded
     fresh = scan.members[count:]
     if fresh:
@@ -378,7 +378,7 @@ def _recorded_state(lane: SeriesFiles, meta: YearMeta, scan: Scan) -> tuple[Year
 def _with_appended(
     lane: SeriesFiles, year: int, meta: YearMeta, state: YearState, fresh: list[Member]
 ) -> YearState:
-    """Return the recorded state, extended to include the members after it."""
+    """Return the recorded state, extended to include the gzip members that were appended since."""
     # A new generation: the marks of the lost commits are gone, and anything derived from them must
     # not be considered valid.
     generation = _next_generation(lane, year, meta, fresh)
@@ -466,7 +466,7 @@ def scan(content: bytes, identity: str) -> Scan:
 
 
 def _is_readable(member: Member) -> bool:
-    """Return whether the text of a member has exactly the number of lines in its header."""
+    """Return whether a gzip member's text has exactly as many lines as its header says."""
     try:
         lines = member.text().count(b"\n")
     except ValueError:
@@ -492,7 +492,7 @@ def _behind(content: bytes, start: int) -> Iterator[Member]:
 
 
 def salvage(scan: Scan, identity: str) -> list[YearSegment]:
-    """Return the valid members of this file as segments, ascending.
+    """Return the file's valid gzip members as segments (bars from which to rewrite it), ascending.
 
     A member whose bars do not come after the preceding members' bars is omitted: the file is then a
     mixture of two files, and it is unknown which of them is newer.
@@ -512,7 +512,7 @@ def salvage(scan: Scan, identity: str) -> list[YearSegment]:
 
 
 def _segment(member: Member) -> YearSegment | None:
-    """Return the member as a segment; None if its text does not match its header."""
+    """Return a gzip member as a segment (bars to rewrite); None if its text does not match its header."""
     try:
         # The header line has as many commas as a row.
         width = member.text().partition(b"\n")[0].count(b",")

@@ -223,7 +223,7 @@ class AgeRetention:
 
 @dataclass
 class _Found:
-    """Years to delete, and the data types of the years that stay."""
+    """The years to delete, and the data types of the years that are kept."""
 
     go: list[AgedYear] = field(default_factory=list)
     stay: set[str] = field(default_factory=set)

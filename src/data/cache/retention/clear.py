@@ -121,7 +121,7 @@ def clear_years(
 
 
 class YearHeld(NamedTuple):
-    """A year's number of bars, and the time by which all of them have closed."""
+    """The number of bars in a year, and the time by which all of them have closed."""
 
     bars: int
     closed_ms: int
@@ -290,7 +290,7 @@ def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
 
 
 def _without(lane: SeriesFiles, states: Sequence[YearState]) -> SeriesMeta:
-    """Return ``series.json`` for a series that loses a year, which can then be requested again."""
+    """Return the content of ``series.json`` after a year was removed, so that it is requested again."""
     series = read_series(lane) or SeriesMeta()
     kinds = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))
     newest = max(state.generation for state in states)

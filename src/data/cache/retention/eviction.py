@@ -171,7 +171,7 @@ def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
 
 
 class Judge:
-    """Decides which years of one symbol must stay, and why."""
+    """Decides which years of one symbol must not be evicted, and why."""
 
     def __init__(
         self, must_keep: Keeps, newest: Mapping[str, int], now_ms: int, latest_ms: int | None

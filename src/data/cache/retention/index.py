@@ -51,7 +51,7 @@ _KEEP = """
 
 
 class Learned(NamedTuple):
-    """The facts learned about a lane that may be stored.
+    """The facts learned about a lane, in the form in which the index can store them.
 
     Attributes:
         entry: Entry that summarises its documents.
@@ -63,7 +63,7 @@ class Learned(NamedTuple):
 
 
 class LaneIndex:
-    """The entries and last uses of the lanes in one cache folder.
+    """The index of a cache folder: facts about each lane (stored bars of one kind), and its last use.
 
     Thread-safe, and safe across processes. No method raises an error: anything that cannot be read
     counts as missing, and anything that cannot be written is written later.
@@ -87,7 +87,7 @@ class LaneIndex:
     # --- reading ---------------------------------------------------------------------------
 
     def entries(self, column: str = "") -> dict[str, Learned]:
-        """Return a mapping from each lane's folder to the stored facts, which may be outdated.
+        """Return a mapping from each lane's folder to the facts in the index, which may be outdated.
 
         ``column`` names an additional part to read.
         """

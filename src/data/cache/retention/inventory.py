@@ -54,7 +54,7 @@ Part = Literal["", "outer_keys", "growth"]
 
 
 class StoredLane(NamedTuple):
-    """A lane with stored data.
+    """A lane (folder with one kind of a series' bars) that has stored data.
 
     Attributes:
         key: Series of the lane.
@@ -73,7 +73,7 @@ class StoredLane(NamedTuple):
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the lane has bars from a user's files in an unrecorded folder; they go unread."""
+        """Whether the lane has bars from a user's files whose folder was not recorded; they are not read."""
         if self.key.of_folder:
             return False
         return self.key.is_outdated or any(map(is_of_files, self.entry.vendors))
@@ -86,7 +86,7 @@ class Size:
     Attributes:
         bytes, files: Totals for all files.
         data_files: Number of files with bars or tables.
-        quarantined: Number of files of untrusted data and rows, without their reasons.
+        quarantined: Number of quarantined files, not counting the documents with the reasons.
         without_metadata: Number of data files without a document next to them.
         columns: Bytes of columnar files, which can be rebuilt.
     """
@@ -100,7 +100,7 @@ class Size:
     _seen: set[int] = field(default_factory=set, repr=False)
 
     def add_lane(self, entry: LaneEntry) -> None:
-        """Count the files of a lane."""
+        """Add the files of a lane to the counts."""
         self.bytes += entry.bytes
         self.files += entry.files
         self.data_files += entry.data_files
@@ -292,7 +292,7 @@ class Inventory:
             self._disk.list(entry.path)
 
     def _is_valid(self, entry: LaneEntry, path: str) -> bool:
-        """Return whether the folders of a lane match its entry."""
+        """Return whether a lane's folders are unchanged since its index entry was made."""
         return all(
             self._disk.stat(f"{path}{os.sep}{name}" if name else path) == state
             for name, state in entry.folders.items()
@@ -345,7 +345,7 @@ class Inventory:
         return Learned(entry, parts)
 
     def _entry(self, key: SeriesKey, path: str) -> tuple[LaneEntry, dict[str, bytes]]:
-        """Return the entry of a lane, and the documents it was built from, by name."""
+        """Return a new index entry for a lane, and the documents from which it was built, by name."""
         entry, state = LaneEntry({}), self._disk.stat(path)
         if state is not None:
             entry.folders[""] = state.inode, state.size, state.mtime_ns
@@ -430,7 +430,7 @@ class Inventory:
         entry.confirmed, entry.contradicted, entry.compared_ms = tallied(standing)
 
     def _add_series(self, entry: LaneEntry, key: SeriesKey, documents: Mapping[str, bytes]) -> bool:
-        """Add ``series.json``; return whether it is valid."""
+        """Add the facts in ``series.json`` to an index entry; return whether the document is valid."""
         content = documents.get(SERIES)
         try:
             if content is not None:

@@ -149,7 +149,7 @@ class RetentionManager(StoreListener):
             self.look()
 
     def _is_first(self) -> bool:
-        """Return whether no bar was ever stored here, and record that this has been checked."""
+        """Return whether no bar was ever stored in this folder; record that this has been checked."""
         self._has_begun = True
         try:
             return self._time.read() is None and not any(
@@ -379,7 +379,7 @@ class LastUses:
     def merged(self, index: LaneIndex) -> dict[str, Use]:
         """Return a mapping from each lane to its last use.
 
-        It combines all processes' stored uses with this process's uses.
+        The result combines the stored uses by all processes with those by this process.
         """
         with self._guard():
             self._take()

@@ -112,7 +112,7 @@ class CommitRun:
             self.generation = 1 + max(logged, default=0)
 
     def _leave_outdated(self) -> None:
-        """Remove data that is no longer read from the years being changed.
+        """Add the removal of outdated data, which is no longer read, to the years being changed.
 
         Otherwise that data would never be removed.
         """
@@ -177,7 +177,7 @@ class CommitRun:
             self.lane.disk.sync_folder(folder)
 
     def _long_empties(self) -> list[Covered]:
-        """Remove and return the marks for years that have no file and get none in this commit."""
+        """Remove and return the marks (coverage changes) for years without a file, even after this commit."""
         marks: list[Covered] = []
         for year, part in self.parts.items():
             has_doubts = any(mark.state == "suspect" for mark in part.marks.sources)
@@ -257,7 +257,7 @@ class CommitRun:
             log.warning("%s: series.json was not written: %s", self.lane.key, exc)
 
     def _undisproved(self, lifetime: Lifetime) -> Lifetime:
-        """Return a lifetime without the bounds that a bar in this commit disproves."""
+        """Return ``lifetime`` without a listing or delisting that a bar in this commit disproves."""
         for piece in self.commit.pieces:
             if len(piece.table):
                 lifetime = lifetime.without_disproved(

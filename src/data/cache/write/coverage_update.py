@@ -34,7 +34,7 @@ _FAR = 1 << 62
 
 @dataclass
 class YearPart:
-    """One year's part of a commit."""
+    """The part of a commit that concerns one year: bars to store, and coverage changes (marks)."""
 
     pieces: list[CommitPiece] = field(default_factory=list)
     marks: Stretches[Covered] = field(default_factory=Stretches)
@@ -110,7 +110,7 @@ def _clipped(piece: CommitPiece, span: Span) -> CommitPiece:
 
 
 def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
-    """Split a piece if it has more gaps than one gzip member can list."""
+    """Split a piece of a commit if it has more gaps than one gzip member can list."""
     if len(piece.holes) <= MOST_HOLES:
         return [piece]
     cuts = [h.start for h in piece.holes[MOST_HOLES::MOST_HOLES]]
@@ -119,7 +119,7 @@ def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
 
 
 def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
-    """Split a piece at the stored bars that it leaves unchanged; return the parts between them.
+    """Split a piece of a commit at the stored bars that it leaves unchanged; return the parts between.
 
     Stored bars with the timestamps of the piece's own bars are replaced and do not split it.
     """
@@ -134,7 +134,7 @@ def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
 def _after_answers(
     coverage: Coverage, answers: Iterable[tuple[Covered, Iterable[Span]]]
 ) -> Coverage:
-    """Return the coverage after new answers; gaps in them become missing."""
+    """Return the coverage after adding new answers; spans of gaps in an answer count as not requested."""
     marks = [
         Columns(
             edges[:-1], edges[1:], np.arange(len(edges) - 1) % 2, (whole.at(_NO_SPAN), FORGOTTEN)
@@ -150,7 +150,7 @@ def _after_answers(
 
 
 def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
-    """Return the coverage after the pieces of a commit; gaps in them become missing."""
+    """Return the coverage after storing a commit's pieces; spans of gaps in them count as not requested."""
     uncut = (
         (
             Covered(
@@ -170,7 +170,7 @@ def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
 
 
 def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
-    """Return the coverage extended by the members of a file, in file order."""
+    """Return the coverage extended by the gzip members of a year file, in file order."""
     uncut = (
         (
             Covered(
@@ -235,7 +235,7 @@ def _fetched_at(item: Covered, mark: Covered) -> int:
 
 
 def _basis_after(item: Covered, mark: Covered) -> Basis:
-    """Return the price basis after a mark: the newer basis if both have the same adjustment."""
+    """Return an entry's basis after a mark: the later-dated one if both have the same adjustment."""
     old, new = item.basis, mark.basis
     if mark.state == "suspect" or old.adjustment != new.adjustment or new.as_of is None:
         return old

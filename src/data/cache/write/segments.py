@@ -64,7 +64,7 @@ class YearSegment:
         return rows_of(self.member, self.columns, first=self.at_start)
 
     def part(self, span: Span) -> YearSegment | None:
-        """Return the part inside ``span`` as rows to be written, or None if it has no bars."""
+        """Return the part of the segment inside ``span`` as rows to be written; None if it has no bars."""
         whole = self.table()
         table = whole.within(span)
         if not len(table):
@@ -124,7 +124,7 @@ def of_file(file: YearFile) -> list[YearSegment]:
 
 
 def of_piece(piece: CommitPiece, identity: str, generation: int) -> YearSegment:
-    """Return the segment for a piece with bars."""
+    """Return a new segment with the bars in a piece of a commit."""
     blank = Header(
         id=identity,
         seq=generation,
@@ -179,7 +179,7 @@ def with_pieces(
 
 
 def _beside(segment: YearSegment, answered: Sequence[Span]) -> list[YearSegment]:
-    """Return the parts of a segment outside the spans in ``answered`` (ascending, disjoint)."""
+    """Return the parts of a segment that are outside all spans in ``answered`` (ascending, disjoint)."""
     parts = [segment]
     for span in touching(answered, segment.header.span):
         parts = [part for one in parts for part in _outside(one, span)]
@@ -254,7 +254,7 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
 
 
 def _state(part: Covered) -> str:
-    """Return the state for a member with this coverage: ``final``, or else ``provisional``."""
+    """Return the state to write for bars with this coverage: ``final``, or else ``provisional``."""
     return "final" if part.state == "final" else "provisional"
 
 
@@ -316,7 +316,7 @@ class _Group:
     def has_room(
         self, segment: YearSegment, gap: list[Span], most_rows: int | None, *, by_day: bool
     ) -> bool:
-        """Return whether ``segment`` fits within the limits of a member."""
+        """Return whether the group with ``segment`` added stays within the limits of one gzip member."""
         rows, header = self.rows + segment.header.rows, segment.header
         first = self.segments[0].header.first or 0
         if by_day and rows > FEW_ROWS and date_of(first) != date_of(header.last or 0):
@@ -332,7 +332,7 @@ class _Group:
         self.holes += [*gap, *segment.header.holes]
 
     def joined(self) -> YearSegment:
-        """Return all segments as one segment."""
+        """Return the group's segments joined into one."""
         if len(self.segments) == 1:
             return self.segments[0]
         headers = [segment.header for segment in self.segments]
@@ -359,7 +359,7 @@ def _is_bridged(gap: Span, coverage: Coverage, header: Header) -> bool:
 
 
 def _is_closed(gap: Span, coverage: Coverage) -> bool:
-    """Return whether the market was closed for all of the time between two members."""
+    """Return whether the market was closed during the whole gap between two gzip members."""
     closed = [c.span for c in coverage.within(gap) if c.state == "empty" and c.reason == CLOSED]
     return not subtract([gap], closed)
 
@@ -419,7 +419,7 @@ class _Same:
         ]
 
     def _says(self, part: Covered, header: Header) -> bool:
-        """Return whether a coverage entry's basis differs from its member's but is equivalent."""
+        """Return whether a coverage entry's basis differs from its gzip member's, but is equivalent."""
         mine, own = part.basis, header.basis
         if mine == own or mine.adjustment != own.adjustment or mine.as_of is None:
             return False

@@ -155,7 +155,7 @@ class SeriesFiles:
         return states, series if isinstance(series, SeriesMeta) else None
 
     def _parsed(self, name: str, data: bytes) -> YearMeta | SeriesMeta | None:
-        """Parse a document; return None if it is damaged."""
+        """Parse one of the lane's documents, given its name; return None if it is damaged."""
         try:
             if name == SERIES:
                 return load_series(data, self.key)
@@ -168,7 +168,7 @@ class SeriesFiles:
             return None
 
     def newer(self, year: int, error: FormatVersionError) -> FormatVersionError:
-        """Return ``error``, completed with the file that it concerns."""
+        """Return ``error`` with the file of ``year`` added, which it concerns."""
         return FormatVersionError(
             f"{self.key} {year}: {error.args[0]}",
             symbol=self.key.symbol,
@@ -226,7 +226,7 @@ class SeriesFiles:
             log.warning("%s %s: the commit was not logged: %s", self.key, year, exc)
 
     def _versions_kept(self, year: int) -> list[int]:
-        """Return the generations of the year's kept older files, and its pinned generations."""
+        """Return the generations of the year's older files that are kept, and the pinned generations."""
         names = (name.split(".") for name in self.disk.list(self.paths.versions))
         ours = (n[1] for n in names if n[0] == f"{year:04d}" and len(n) > 1)
         kept = [int(generation) for generation in ours if generation.isdecimal()]

@@ -104,7 +104,7 @@ class WriteGuard:
 
 
 class _Writing(AbstractContextManager[None]):
-    """Context manager of :meth:`WriteGuard.writing`.
+    """Context manager that :meth:`WriteGuard.writing` returns.
 
     It is a class rather than a generator so that the warning points to the caller's line.
     """
@@ -227,7 +227,7 @@ class FreeSpaceGuard:
 
 
 def need_of(lane: SeriesFiles, commit: Commit) -> int:
-    """Return an upper limit for the bytes that a commit writes: it may rewrite whole years."""
+    """Return an upper limit for the bytes that a commit writes, because it may rewrite whole years."""
     years = {year for p in commit.pieces if len(p.table) for year in years_of(p.span)}
     sizes = (lane.disk.stat(lane.paths.data_text(year)) for year in years)
     rows = sum(len(piece.table) for piece in commit.pieces) + len(commit.suspects)

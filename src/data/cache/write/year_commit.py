@@ -66,7 +66,7 @@ class YearCommit:
     check: Callable[[], object] = no_check
 
     def run(self) -> None:
-        """Write the new content and log it.
+        """Write the year's new content, and add the commit to the year's log.
 
         Raises:
             MismatchError: The content of the stored file is damaged; nothing was changed.
@@ -84,7 +84,7 @@ class YearCommit:
 
     @cached_property
     def pieces(self) -> list[CommitPiece]:
-        """The pieces to store, in ascending order, or in their original order if they overlap."""
+        """The pieces (bars with the span they answer) to store: ascending or, if they overlap, as given."""
         pieces: list[CommitPiece] = []
         for piece in self.part.pieces:
             pieces += around(piece, self._others(piece.span, pieces)) if piece.keeps else [piece]
@@ -125,7 +125,7 @@ class YearCommit:
         return (wide and state.columns != ALL_COLUMNS) or self._is_compaction_due()
 
     def _disturbs(self, piece: CommitPiece) -> bool:
-        """Return whether a piece can affect anything up to and including the last stored bar."""
+        """Return whether a piece can change or remove anything up to and including the last stored bar."""
         state = self.meta.state
         if state.last is None or piece.span.start > state.last:
             return False
@@ -165,13 +165,13 @@ class YearCommit:
 
     @cached_property
     def _new_stamps(self) -> Stamps:
-        """The timestamps of all bars in the pieces, ascending."""
+        """The timestamps of all bars that this commit stores in the year, ascending."""
         none = BarTable.empty().stamps
         return np.sort(np.concatenate([none, *(piece.table.stamps for piece in self._with_bars)]))
 
     @cached_property
     def _answered(self) -> list[Span]:
-        """The spans that the pieces answer, ascending and disjoint."""
+        """The spans for which this commit has answers, ascending and disjoint."""
         return coalesce(piece.span for piece in self.pieces)
 
     def _is_compaction_due(self) -> bool:
@@ -273,7 +273,7 @@ class YearCommit:
         return {**self.meta.quality, **judged, **_plain(self.commit.quality)}
 
     def _is_judged(self) -> bool:
-        """Return whether all bars of the year have been checked for almost certain errors.
+        """Return whether all of the year's bars have been checked for being almost certainly wrong.
 
         Provisional bars are checked when they are fetched again.
         """
@@ -292,7 +292,7 @@ class YearCommit:
         return shares
 
     def _facts(self, state: YearState) -> YearMeta:
-        """Return the document with this commit's facts, except bars and coverage."""
+        """Return the year's document with this commit's facts, but without its bars and coverage."""
         # For a year without bars, the latest vendor that had none.
         vendors = [mark.vendor for mark in self.part.marks.sources]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
@@ -343,6 +343,6 @@ def _grave_in(coverage: Coverage) -> list[Covered]:
 
 
 def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a copy of the caller's figures, in the form in which they will be read back."""
+    """Return a copy of ``quality`` in the form in which it will be read back; empty for None."""
     plain: dict[str, Any] = json.loads(canonical(dict(quality))) if quality else {}
     return plain

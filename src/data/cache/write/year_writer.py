@@ -80,7 +80,7 @@ def columns_for(segments: Iterable[YearSegment]) -> tuple[str, ...]:
 def compose(
     segments: Sequence[YearSegment], stored: Sequence[Member], target: Target
 ) -> list[Member]:
-    """Return the members of a new file.
+    """Return the gzip members of a new year file.
 
     Members before the first change are copied byte for byte; later ones keep their compressed body
     with a new header if possible.
@@ -118,7 +118,7 @@ def _with_lines(segments: Sequence[YearSegment], columns: tuple[str, ...]) -> It
 def _is_unchanged(
     segment: YearSegment, place: int, before: list[Member], stored: Sequence[Member]
 ) -> bool:
-    """Return whether the member for ``segment``, and all members before it, stay unchanged."""
+    """Return whether the gzip member for ``segment``, and all members before it, stay unchanged."""
     if place >= len(stored) or (before and before[-1] is not stored[place - 1]):
         return False
     return segment.member is stored[place] and segment.header == stored[place].header
@@ -159,7 +159,7 @@ def _without_bars(target: Target) -> Member:
 
 
 def appended(pieces: Iterable[CommitPiece], state: YearState, target: Target) -> list[Member]:
-    """Return the members to add to a file in ``state``, one for each piece with bars."""
+    """Return the gzip members to add to a file in ``state``, one for each piece that has bars."""
     assert state.head is not None
     prev, members = state.head[:16], []
     for piece in pieces:
@@ -196,7 +196,7 @@ def state_of(
 
 
 def _joinable(members: Sequence[Member], last: int | None, target: Target) -> int:
-    """Return the number of appended members that compaction may join with earlier ones.
+    """Return the number of appended gzip members that compaction may join with earlier ones.
 
     A long member of intraday bars that begins on a new date is not counted, because a whole day
     appended in one commit already has the form that compaction would give it.
@@ -346,7 +346,7 @@ def expired(lane: SeriesFiles, year: int) -> list[Path]:
 
 
 def _pinned(lane: SeriesFiles, year: int) -> tuple[list[int], list[dict[str, Any]]]:
-    """Return a series' pins and, if it has any, a year's log."""
+    """Return a series' pinned generations and, if there are any, the log of a year."""
     pins = pins_in(lane.disk, lane.paths.versions)
     return pins, lane.log_entries(year) if pins else []
 

@@ -323,14 +323,14 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return len(self.live_box) > 0 or self.should_stop or not self.stream.is_running
 
     def clone(self, **kwargs: Any) -> Any:
-        """Return a clone that follows this feed's clock, so that it can be resampled alongside it."""
+        """Return a clone that follows this feed's clock, so that both can be resampled together."""
         return _Clone(dataname=self, **kwargs)
 
     def _gettz(self) -> tzinfo | None:
         return localizing(self.p.tz)
 
     def _timeoffset(self) -> timedelta:
-        """Return the last bar's offset from the wall clock, so that resamplers follow the bars' time."""
+        """Return how far the last bar's time is from the wall clock, so that resamplers follow the bars."""
         if self.live_seen_ms is None:
             return timedelta()
         return from_ms(self.live_seen_ms) - datetime.now(UTC).replace(tzinfo=None)
@@ -392,7 +392,10 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     # --- bars ------------------------------------------------------------------------------
 
     def _load(self) -> bool | None:
-        """Write the next bar into the lines; return True, None if no bar is due yet, or False at the end."""
+        """Write the next bar into Backtrader's lines and return True.
+
+        Return None if no bar is due yet, or False at the end.
+        """
         for bar in self.live_waiting:
             if self._write(bar):
                 return True
@@ -461,7 +464,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
             self.put_notification(notification, state=str(status.state), reason=status.reason)
 
     def _write(self, bar: LiveBar) -> bool:
-        """Write a closed bar into the lines if it is newer than the last one."""
+        """Write a closed bar into Backtrader's lines, and return True, if it is newer than the last one."""
         close_ms = self.live_closing(bar.stamp_ms)
         if self.live_seen_ms is not None and close_ms <= self.live_seen_ms:
             self.dropped += 1

@@ -148,7 +148,7 @@ class BaseLiveDataFeed(BacktraderFeed):
     # --- for subclasses --------------------------------------------------------------------
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
-        """Return the stream of live bars, and the bars of ``past`` that the stream does not deliver."""
+        """Return the stream of live bars, and those of the ``past`` bars that it will not deliver itself."""
         name = f"{self.symbol} {self.interval}"
         source = HookSource(name, self.live_timeframe, self, self.live_clock)
         return self._feed_of(source), past
@@ -220,7 +220,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     @property
     def df(self) -> pd.DataFrame:
-        """The frame of all bars so far, or of the latest ones if more have arrived than are kept."""
+        """A frame of all bars so far or, if more have arrived than the feed keeps, of the latest ones."""
         import pandas as pd
 
         snapshot = self.stream.snapshot()
@@ -245,7 +245,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     @property
     def last_update(self) -> datetime | None:
-        """The closing time of the latest bar after the history (naive UTC); a subclass may set it."""
+        """The closing time (naive UTC) of the latest live bar, not of history; a subclass may set it."""
         bars = self.stream.snapshot().bars
         new = bars and bars[-1].stamp_ms > self.live_last_ms
         closed = from_ms(self.live_closing(bars[-1].stamp_ms)) if new else None
@@ -303,7 +303,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 class SourcedLiveDataFeed(BaseLiveDataFeed):
     """A feed whose bars, including its history, come from one of the library's own sources.
 
-    Older programs can control the feed through the three methods that custom feeds define.
+    Older programs can control the feed through the three methods that a custom feed has to define.
     """
 
     pinned: ClassVar[str | None] = None

@@ -26,7 +26,7 @@ class Sink(Protocol):
         """Accept the corrected version of a closed bar that has already been delivered."""
 
     def status(self, status: StreamStatus) -> None:
-        """Accept the state of the source; it applies to the bars that follow."""
+        """Accept a new state of the source, which applies to the bars that follow."""
 
     def end(self, error: DataError | None = None) -> None:
         """Accept the source's end: everything was delivered, or ``error`` ended the source."""
@@ -67,7 +67,7 @@ class Halt:
         self._is_set = threading.Event()
 
     def set(self) -> None:
-        """End the current wait, and all later waits immediately."""
+        """End the current wait; all later waits return immediately."""
         self._is_set.set()
 
     @property
@@ -130,7 +130,7 @@ class ThreadedSource(ABC):
 
     @abstractmethod
     def run(self, sink: Sink, halt: Halt) -> None:
-        """Push bars until all have been pushed or ``halt`` is set; runs in the source's own thread.
+        """Push all bars into ``sink``, or stop when ``halt`` is set; called in the source's own thread.
 
         Raises:
             DataError: An error that ends the source, and with it the feed.
@@ -150,7 +150,7 @@ class ThreadedSource(ABC):
 
 
 def run_logged(name: str, run: Callable[[], None]) -> None:
-    """Run the body of a feed's thread; an error that ends it is logged under ``name``.
+    """Call ``run``, the work of a feed's thread; an error that ends the work is logged under ``name``.
 
     Raises:
         DataError: The error that ended the work; any other exception becomes the cause of a

@@ -65,7 +65,7 @@ class Filled(NamedTuple):
 
     @property
     def doubted(self) -> Filled:
-        """The same answer with absent bars treated as missing, that is, as if they could still arrive."""
+        """This answer with its absent bars counted as missing, that is, as if they could still arrive."""
         holes = [*self.absent[:1], *([] if self.hole_ms is None else [self.hole_ms])]
         return Filled(self.bars, [], self.why or NO_BAR, min(holes, default=None))
 
@@ -184,7 +184,7 @@ class ManagerHistory:
         return Filled(bars, absent, reason or "not published yet", holes[0])
 
     def _ask(self, start: Any = None, end: Any = None, **wishes: Any) -> pd.DataFrame:
-        """Return the frame even if it has gaps, which the feed handles itself, without a warning."""
+        """Return the frame without a warning, even if it has gaps, because the feed handles gaps itself."""
         label = self._grid.timeframe.label
         try:
             return self._manager.get_ohlcv(

@@ -141,7 +141,7 @@ class PollSource(ThreadedSource):
         return self._judge(poll, coming, filled.why, sink)
 
     def _answered(self, sink: Sink) -> None:
-        """Report the first answer as a connection, although no connection is kept open."""
+        """Report the feed as connected after the first answer, although no connection is kept open."""
         if not self._is_up:
             self._is_up = True
             self._tell(sink, StreamState.BACKFILLING, "it answers")
@@ -215,7 +215,8 @@ class _Poll:
         given: Bars delivered immediately.
         loaded_ms: Time of the last bar in the history; a bar that is missing before it is missing
             from the history.
-        line: Queue that delivers later bars in order, after those that are missing.
+        line: Queue of the later bars, which holds a bar back until the missing bars before it
+            arrive.
     """
 
     def __init__(self, grid: BarGrid, history: Filled, start_ms: int) -> None:

@@ -58,7 +58,7 @@ class Stream(Source, Protocol):
     """
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """Check the connection, because it was silent for ``silent_s`` although there was data to send."""
+        """Check the connection, which was silent for ``silent_s`` seconds although there was data to send."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class StreamThread:
             self._go_on()
 
     def _read(self, timeout: float) -> None:
-        """Wait for an item, then process all that have arrived."""
+        """Wait up to ``timeout`` seconds for an item from the stream, then process all that have arrived."""
         item = self.inbox.get(timeout=timeout)
         while item is not None and not self._is_stopped:
             if isinstance(item, StreamStatus):
@@ -247,7 +247,7 @@ class StreamThread:
             item = self.inbox.get()
 
     def _take_status(self, status: StreamStatus) -> None:
-        """Handle a status of the stream: connected, lost, or another state that it reports."""
+        """Handle a status that the stream reports: connected, lost, or another state."""
         if status.state is StreamState.LIVE:
             self._silence.market_spoke()
             return
@@ -279,7 +279,7 @@ class StreamThread:
         self._questions, self._next_question = 0, 0.0
 
     def _take_bar(self, bar: LiveBar) -> None:
-        """Handle a bar from the stream: forming, closed, or a correction of a delivered one."""
+        """Handle a bar from the stream: a forming or closed one, or the correction of a delivered one."""
         continuation = self._continuation
         if bar.is_closed and (continuation is None or bar.stamp_ms > continuation.newest):
             close = int(self._source.grid.closes(np.array([bar.stamp_ms]))[0])
@@ -303,7 +303,7 @@ class StreamThread:
             self._revised(bar)
 
     def _leave_to_history(self, bar: LiveBar) -> None:
-        """Drop a bar from the stream; it is taken from history once all earlier bars have been delivered."""
+        """Drop a bar from the stream, to be fetched from history once all earlier bars were delivered."""
         if not self.passed_on:
             log.warning(
                 "%d bars are waiting for earlier ones; newer bars are fetched from history",
@@ -366,7 +366,9 @@ class StreamThread:
             self._read(0.0)
 
     def _loaded(self, count: int) -> Continuation | None:
-        """Deliver the last ``count`` bars up to the first gap; return the queue that continues them.
+        """Load the last ``count`` bars and deliver those before the first gap.
+
+        Return the queue that delivers the bars after that.
 
         The result is None if loading failed.
 
@@ -401,7 +403,7 @@ class StreamThread:
         return continuation
 
     def _judged(self, filled: Filled) -> tuple[Filled, bool]:
-        """Return the history's answer in the form to be used, and whether it can be used as final.
+        """Return an answer from history in the form to use, and whether its absent bars are accepted.
 
         A vendor's report that a bar does not exist may be a temporary error, so it must persist for
         a while. If the stream sends no bars without trades, such reports are normal and accepted
@@ -422,7 +424,7 @@ class StreamThread:
             self._sink.bar(bar)
 
     def _give_due(self, continuation: Continuation) -> None:
-        """Deliver the bars that are next in order; bars from the stream are queued for storing."""
+        """Deliver the bars that are next in order; those that came from the stream are queued for storing."""
         bars = continuation.take()
         for bar in bars:
             self._give(bar)
@@ -431,7 +433,7 @@ class StreamThread:
             self._unkept.extend(bar for bar in bars if bar.origin == "live")
 
     def _keep(self) -> None:
-        """Store the delivered bars that are closed by the local clock, as the vendor's may be ahead."""
+        """Store the delivered bars that have closed by the local clock, because the vendor's may be ahead."""
         unkept = self._unkept
         if not unkept or self._is_stopped:
             return
@@ -466,7 +468,7 @@ class StreamThread:
             self._silence.checked(missed=missed)
 
     def _failed(self, reason: str) -> None:
-        """Record a failed request. After it, reports that bars do not exist are doubted again."""
+        """Record a failed request; later reports that bars do not exist are then doubted again."""
         self._denied_since = None
         self._schedule(reason)
 
@@ -508,7 +510,7 @@ class StreamThread:
         return self._silence.is_long and not any(map(_is_market_sign, self.inbox.waiting()))
 
     def _set_state(self, state: StreamState, reason: str) -> None:
-        """Report a state if it is new; without a connection it is always ``CONNECTING``."""
+        """Report ``state``, or ``CONNECTING`` if there is no connection, unless it was reported last."""
         if not self._is_connected:
             state, reason = StreamState.CONNECTING, self._lost_reason
         if (state, reason) != (self._state, self._reason):
@@ -570,7 +572,7 @@ class SilenceWatch:
         return open_ms(self._calendar, span) > self._limit_ms
 
     def is_after(self, stamp_ms: int) -> bool:
-        """Return whether a bar began after the last market data arrived, so that no part of it was sent."""
+        """Return whether a bar began after the last market data arrived, so that nothing of it was sent."""
         return stamp_ms >= self._market_ms - self._half_ms
 
     def checked(self, *, missed: bool) -> None:
@@ -581,7 +583,7 @@ class SilenceWatch:
         self.restart()
 
     def take_missed_s(self) -> float:
-        """Return, once, the length in seconds of a silence that missed bars; otherwise 0."""
+        """Return the seconds of a silence in which bars were missed; 0 if none, or at the next call."""
         seconds, self._missed_s = self._missed_s, 0.0
         return seconds
 
@@ -605,7 +607,7 @@ class SteadyNow:
         self._wall_ms, self._since = self._clock.now_ms(), self._clock.monotonic()
 
     def set_by(self, event_ms: int) -> bool:
-        """Reread the wall clock if it, unlike the time kept here, shows that an event is happening now.
+        """Reread the wall clock if, unlike this object's time, it agrees with the time of a current event.
 
         In that case, the clock was wrong at the last reading and has since been corrected. Return
         whether the clock was reread.

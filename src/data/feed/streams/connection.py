@@ -264,7 +264,7 @@ class StreamSession:
     # --- items that cannot be bars or trades -------------------------------------------------
 
     def _is_due(self, stamp_ms: int, topic: Topic) -> bool:
-        """Return whether an item with this timestamp may have begun by now, after rereading the clocks.
+        """Reread the clocks; return whether a bar or trade with this timestamp may have begun by now.
 
         The current time is the wall clock's time when the socket was opened, advanced by a clock
         that never jumps, so that a wall clock that is set back or stops does not cause rejections.
@@ -277,12 +277,16 @@ class StreamSession:
         return stamp_ms <= latest_live(Timeframe.parse(topic.timeframe), now_ms)
 
     def _is_late(self, sent_ms: int) -> bool:
-        """Return whether an item was sent too long ago to be used, by whichever clock shows less."""
+        """Return whether an item was sent too long ago to be used, by the clock that shows less."""
         self._late_ms = min(self._now.ms(), self._owner.clock.now_ms()) - LATE_MS
         return sent_ms < self._late_ms
 
     def _is_early(self, event: BarSeen, listener: Listener) -> bool:
-        """Return whether a bar is marked as closed too early, by the local clock or the vendor's."""
+        """Return whether a bar is marked as closed although it is too early for that.
+
+        It is too early if the local clock shows that the bar's end has not been reached, or if the
+        vendor's time in the message is before it.
+        """
         topic, bar, sent_ms = event
         close_ms = listener.closes(bar.stamp_ms)
         if self._now.set_by(close_ms):
@@ -399,7 +403,7 @@ class StreamSession:
     # --- subscriptions ---------------------------------------------------------------------
 
     def _subscribe(self) -> None:
-        """Send the next message that brings subscriptions in line with the listeners."""
+        """Send the next message that is needed to subscribe to exactly the topics that have listeners."""
         now = self._owner.clock.monotonic()
         spacing = self._traits.spacing_s * self._owner.pulse.scale
         if not self._is_ready or now - self._sent < spacing:
@@ -472,7 +476,7 @@ class StreamSession:
             raise UnavailableError(reason)
 
     def _replace_socket(self) -> None:
-        """Switch to a new socket; the old one is read to its end before it is closed."""
+        """Switch to a new socket; the messages left in the old one are read before it is closed."""
         old, now = self._wire, self._owner.clock.monotonic()
         self._is_leaving = self._is_ready = False
         self._wire = self._owner.open()
@@ -487,7 +491,7 @@ class StreamSession:
 
 
 def _beside_time(stamp_ms: int) -> str:
-    """Return why an item with an impossible timestamp is rejected: it is in the future or before 1970."""
+    """Return the reason to reject an item with this timestamp: it is in the future, or before 1970."""
     return AHEAD if stamp_ms > 0 else BEFORE_1970
 
 
@@ -655,7 +659,7 @@ class Connection:
 
     @property
     def feeds(self) -> list[Named]:
-        """The listening feeds, in the order in which they subscribed."""
+        """The feeds that listen to this connection, in the order in which they subscribed."""
         with self._lock:
             return list(self._feeds.values())
 
@@ -694,7 +698,7 @@ class Connection:
         return doubt
 
     def open(self) -> Wire:
-        """Open a socket as soon as the limits allow it.
+        """Open and return a socket, as soon as the vendor's limits on connections allow it.
 
         Raises:
             DataError: The socket could not be opened, or the connection was closed in the meantime.
@@ -792,7 +796,7 @@ class Connection:
 
 
 class _Feeds:
-    """The feeds listening to a connection, as named in log records from the connection's thread."""
+    """The feeds that listen to a connection; log records from the connection's thread name them."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

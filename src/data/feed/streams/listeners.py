@@ -117,7 +117,7 @@ class BuildingListener(Listener):
         super().lost(reason)
 
     def refused(self, span: Span) -> None:
-        """Handle a rejected item; see :class:`Listener`. The bar it belongs to is not delivered as closed."""
+        """Handle a rejected item; see :class:`Listener`. Its bar is not delivered as closed."""
         self._bars.spoil(span.start)
 
     def tick(self) -> None:
@@ -138,7 +138,7 @@ class BuildingListener(Listener):
             self._sink.status(StreamStatus(StreamState.DELAYED, reason, owed_ms))
 
     def _leave(self, bar: LiveBar) -> None:
-        """Leave a bar to history if its parts are valid but do not add up to a valid bar.
+        """Have a bar fetched from history, because its valid parts do not add up to a valid bar.
 
         For example, its total volume may exceed any possible one.
         """

@@ -15,7 +15,7 @@ Open = Callable[[], Connection]
 
 
 class Hub:
-    """The open connections; each is closed when its last listener leaves. Thread-safe.
+    """The pool of open connections; each is closed when its last listener leaves. Thread-safe.
 
     A forked child inherits none of its parent's connections.
     """

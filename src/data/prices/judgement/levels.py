@@ -152,7 +152,7 @@ def unit_jumps(table: BarTable) -> Mask:
 
 
 def _is_within(levels: Levels, first: int, end: int) -> bool:
-    """Return whether a run starts inside a bar and never ends, as when a coin crashes.
+    """Return whether a run of off rows starts inside a bar and never ends, as when a coin crashes.
 
     A change of unit happens between bars.
     """
@@ -160,7 +160,7 @@ def _is_within(levels: Levels, first: int, end: int) -> bool:
 
 
 def _is_of_wicks(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
-    """Return whether only highs and lows are off, in bars in which they may be real trades.
+    """Return whether a run is off only in highs and lows, in bars in which these may be real trades.
 
     Coins have thin order books, and erroneous orders for shares occur on days of heavy trading.
     """
@@ -213,7 +213,7 @@ def _unit_levels(series: CheckedSeries, is_jump: Mask) -> Levels:
 
 
 def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
-    """Return the level of the correct unit, and whether it is certain."""
+    """Return the level (number of hundredfold jumps) of the correct unit, and whether it is certain."""
     # The level of most of a row's prices is the second of the four in ascending order.
     rows = np.sort(levels, axis=1)[:, 1] if len(levels) < _MANY else levels[:, 0]
     counted = rows[series.traded] if series.traded.any() else rows
@@ -236,7 +236,7 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
 
 
 def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
-    """Return whether a run, converted to the correct unit, fits the adjacent prices.
+    """Return whether the prices of a run, converted to the correct unit, fit the prices next to it.
 
     It only has to fit on one side, because the market may have moved on the other. A symbol taken
     over by another company fits on neither side.
@@ -305,7 +305,7 @@ def _unit_finding(
 
 
 def price_text(value: float) -> str:
-    """Return a price in the form used in evidence."""
+    """Return a price as text, in the form used in findings."""
     return f"{value:.6g}"
 
 
@@ -375,7 +375,9 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
 def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
     """Return the level of each row if rows all over a series are off by a split; otherwise None.
 
-    Because the series has many price jumps of that size, its usual noise is measured without them.
+    A row's level is 0 if its prices agree with the last row's, and 1 or -1 if they are off by the
+    split's ratio. Because the series has many price jumps of that size, its usual noise is measured
+    without them.
     """
     steps = np.rint(series.gaps / size)
     if np.count_nonzero(steps) < _MIXED or not np.array_equal(steps, np.rint(series.moves / size)):
@@ -445,7 +447,7 @@ def _is_coarse(series: CheckedSeries, row: int, size: float) -> bool:
 def _is_there_and_back(
     series: CheckedSeries, jumps: Floats, pair: tuple[int, int], size: float, has_date: bool
 ) -> bool:
-    """Return whether two jumps mean that the rows between them are at another level.
+    """Return whether two jumps mean that the rows between them are off by a split's ratio.
 
     Otherwise the jumps are due to news.
     """
@@ -507,9 +509,12 @@ def _split_finding(series: CheckedSeries, stretch: tuple[int, int, float], size:
 
 
 def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: float) -> Defect:
-    """Return the defect for rows off by a split; ``by`` is the (level, split size) pair.
+    """Return the defect for rows that are off by a split.
 
     Args:
+        series, rows: Series, and the indices of the rows.
+        by: Number of times that the rows' prices are off by the split's ratio (1 or -1), and the
+            logarithm of that ratio.
         change: Logarithm of the rows' volume relative to the other rows' volume; NaN if unknown.
     """
     level, size = by
@@ -671,7 +676,7 @@ def _without_dividends(series: CheckedSeries) -> Floats:
 
 
 def _stays(series: CheckedSeries, row: int, size: float) -> bool:
-    """Return whether prices stay at the level to which they jumped."""
+    """Return whether prices stay near the price to which they jumped at ``row``."""
     table, sign = series.table, np.sign(series.gaps[row])
     after = slice(row + 1, row + 1 + _NEW_UNIT)
     stay = np.log(np.median(table.close[after]) / np.median(table.close[max(0, row - 4) : row + 1]))

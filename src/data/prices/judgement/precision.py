@@ -21,8 +21,8 @@ class Precision(NamedTuple):
     """How often the alarms raised for one cause were right.
 
     Attributes:
-        right, raised: Numbers of right alarms, and of all alarms. Alarms are findings with severity
-            ``warning`` or above, before the severity is limited.
+        right, raised: Number of correct alarms, and number of all alarms. Alarms are findings with
+            severity ``warning`` or above, before the severity is limited.
         series: Number of series in which alarms were raised.
     """
 

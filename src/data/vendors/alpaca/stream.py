@@ -63,7 +63,7 @@ class AlpacaStream(KeyedStream):
     )
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind of the bars: regular hours, from the tape that the stream's address names."""
+        """Return the kind of the bars: regular hours, and the tape (data feed) named in the address."""
         tape = self._url.rpartition("/")[2].removeprefix("delayed_")
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares", tape)
 

@@ -273,7 +273,7 @@ def _plain(name: str) -> str:
 
 
 def _named(row: Row) -> Row:
-    """Return a row's values by their plain names; if there are two currencies, the first one counts."""
+    """Map the plain names of a row's values to the values, those in the first currency if there are two."""
     values: dict[str, Any] = {}
     for name, value in row.items():
         values.setdefault(_plain(name), value)
@@ -287,7 +287,10 @@ def _bar(label: str, row: Row, query: FetchQuery, zone: ZoneInfo) -> Bar:
 
 
 def error_of_sentence(sentence: str, is_error: bool) -> DataError:
-    """Return the error that a sentence describes; it is not quoted, because it may contain a key."""
+    """Return the error that a sentence from the vendor describes, without quoting the sentence.
+
+    It may contain a key.
+    """
     if "apikey" in sentence or "demo" in sentence:
         return AuthenticationError(
             "Alpha Vantage does not accept the key", hint="check that it is set and valid"

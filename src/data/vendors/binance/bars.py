@@ -320,12 +320,12 @@ def is_own(base_url: str) -> bool:
 
 
 def milliseconds(stamp: int) -> int:
-    """Return a timestamp from the vendor in milliseconds; it may be in microseconds."""
+    """Convert a timestamp from the vendor, in milliseconds or microseconds, to milliseconds."""
     return stamp // 1000 if stamp >= _MICROSECONDS else stamp
 
 
 def perpetual(instrument: Instrument) -> str:
-    """Return the vendor's name for a perpetual future; the name of a dated future is unchanged."""
+    """Return the vendor's name for a perpetual future; the name of a future that expires is unchanged."""
     name = instrument.spelling("binance").upper()
     return f"{name}_PERP" if instrument.quote == "USD" and "_" not in name else name
 

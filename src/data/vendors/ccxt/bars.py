@@ -214,9 +214,9 @@ def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
 
 
 def _step_ms(label: str) -> int | None:
-    """Return the length of a bar in milliseconds; None if it is not served.
+    """Return the length of bars with ccxt's ``label`` in milliseconds; None if they are not served.
 
-    Bars longer than a day, and timeframes that this library does not have, are not served.
+    Bars longer than a day, and bars of timeframes that this library does not have, are not served.
     """
     try:
         timeframe = Timeframe.parse(label)

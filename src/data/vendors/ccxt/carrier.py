@@ -217,7 +217,7 @@ class CcxtCarrier:
         return exchanges[base]
 
     def _base(self, url: str) -> str:
-        """Return the part of a request's address before the exchange's name."""
+        """Return the part of a request's URL before the exchange's name: scheme and host."""
         return url.removesuffix(f"/{self._exchange}/bars")
 
     def _know_pairs(self, client: Any, url: str, symbol: str) -> None:
@@ -305,7 +305,7 @@ def _bare(name: Any) -> str:
 
 
 def _pairs_named(body: Any) -> Iterator[str]:
-    """Yield the values that a response has under keys for the name of its pair."""
+    """Yield the values of those keys in a response that can hold the name of a pair."""
     if isinstance(body, Mapping):
         for key, value in body.items():
             if isinstance(value, str) and value and _NAMES_A_PAIR.fullmatch(str(key)):
@@ -340,9 +340,9 @@ def _texts(body: Any) -> Iterator[str]:
 
 
 def _says_nothing(body: Any) -> bool:
-    """Return whether a response without bars has an empty list in their place.
+    """Return whether a response without bars contains an empty list where bars would be.
 
-    A list of errors is not a list of bars, and null proves nothing.
+    Only such a list shows that there are no bars: a list of errors does not, and neither does null.
     """
     if isinstance(body, Mapping):
         return any(_says_nothing(value) for name, value in body.items() if not _BESIDE.match(name))

@@ -109,7 +109,7 @@ class DemoDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Return a request that names the stock."""
+        """Return a request for the table of the stock that ``query`` is about."""
         return HttpRequest(f"file:///{quote(query.instrument.spelling(self.name))}")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:

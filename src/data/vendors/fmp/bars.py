@@ -175,7 +175,7 @@ class FMPDataDownloader(BaseDataDownloader):
 
 
 def _rows(body: Any, instrument: Instrument) -> Any:
-    """Return the rows of a response, which older addresses nest; for an unknown symbol it has none.
+    """Return the rows of a response, which older endpoints nest; there are none for an unknown symbol.
 
     Raises:
         ResponseFormatError: The rows are for another symbol.

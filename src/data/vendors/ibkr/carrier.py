@@ -189,7 +189,7 @@ class IbkrCarrier:
         warned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def heed(_id: int, code: int, message: str, *_: Any) -> None:
-            """Treat a warning that is really a rejection as the answer."""
+            """End the wait with a :class:`_WarnedError` if a warning is really a rejection."""
             if code in _REFUSED_AS_WARNING and not warned.done():
                 warned.set_exception(_WarnedError(code, message))
 
@@ -257,7 +257,7 @@ class IbkrCarrier:
 
 
 class _WarnedError(Exception):
-    """A rejection that arrived as a warning, with its number and text."""
+    """A rejection that the gateway sent as a warning, with its number and text."""
 
 
 def _refused(request: HttpRequest, code: int, message: str) -> HttpResponse:

@@ -170,7 +170,7 @@ class LocalFiles:
 
     @property
     def has_volume(self) -> bool:
-        """Whether the bars should have a volume; they need not if the user declares that they have none."""
+        """Whether the bars should have a volume: True unless the user declares that they have none."""
         return self.columns.get("volume", "volume") is not None
 
     @cached_property
@@ -181,7 +181,7 @@ class LocalFiles:
         return sha256(canonical(plain).encode()).hexdigest()[:16]
 
     def labels(self) -> dict[str, str]:
-        """Return, for each supported timeframe, its text in file names."""
+        """Return a mapping from each supported timeframe to the text for it in file names."""
         return {label: label for label in _LABELS.split()} | dict(self.timeframes)
 
     def wall_time(self, text: str) -> datetime:

@@ -69,7 +69,7 @@ class FileCarrier:
     def is_there(self) -> bool:
         """Whether the folder's path still leads to the same folder.
 
-        It may not, if the path contains a symbolic link that now points elsewhere. The check takes
+        It does not if the path contains a symbolic link that now points elsewhere. The check takes
         one `stat`, unless the folder has changed.
         """
         identity = _identity(self._named)

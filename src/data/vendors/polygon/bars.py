@@ -113,7 +113,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request the bars from the first to the last label, both inclusive.
+        """Request the bars from the first to the last label (the vendor's own timestamp), both inclusive.
 
         Labels are dates for daily bars, and milliseconds for shorter ones.
         """

@@ -133,7 +133,7 @@ class _Replayed(BaseDataDownloader):
         return self._own(super().fetch_actions(self._as_requested(instrument), span, now_ms))
 
     def _own(self, actions: Sequence[Action]) -> Sequence[Action]:
-        """Return the actions with this vendor as their source, so that they apply only to its bars."""
+        """Return the actions with this replayed vendor as their source, so that only its bars use them."""
         own = ActionList(replace(action, source=self.name) for action in actions)
         if isinstance(actions, ActionList):
             own.since, own.until = actions.since, actions.until
@@ -145,7 +145,7 @@ class _Replayed(BaseDataDownloader):
 
 
 def _named(name: str) -> Path:
-    """Return the folder that is part of a replayed vendor's name."""
+    """Return the folder in a replayed vendor's name, such as ``replay:recordings``."""
     return Path(folder_of(name)).expanduser()
 
 

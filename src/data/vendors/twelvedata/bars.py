@@ -145,7 +145,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return Twelve Data's name for a pair, or for a stock without its exchange."""
+        """Return Twelve Data's name for a pair or stock; the name does not include the exchange."""
         return listing(instrument)["symbol"]
 
     def is_dense(self, timeframe: Timeframe) -> bool:

@@ -186,7 +186,7 @@ def _had_session(instrument: Instrument, span: Span, now_ms: int) -> bool:
 
 
 def requested_labels(query: FetchQuery) -> Span:
-    """Return the span of labels to request so that the response includes every bar of ``query``."""
+    """Return the span of labels (the vendor's own timestamps) to request to get every bar of ``query``."""
     if query.timeframe.is_intraday:
         return query.span
     # The labels of the last requested date are included in full, even if the range ends within it.
@@ -302,7 +302,7 @@ def _hours_of(meta: Mapping[str, Any], instrument: Instrument) -> Span | None:
 
 
 def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
-    """Return whether a row after the close only repeats the last price, without a new trade."""
+    """Return whether an intraday row after the close only repeats the last price, without a trade."""
     step = timeframe.step_ms
     if not timeframe.is_intraday or step is None or hours is None or bar.volume > 0:
         return False

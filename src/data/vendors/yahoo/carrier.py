@@ -124,7 +124,7 @@ class _Answered(Exception):  # noqa: N818 - not an error: the response has arriv
 
 
 class _Carry(threading.local):
-    """The state of one thread's request."""
+    """The state of the request that one thread is sending through yfinance's session."""
 
     target = ""
     requests = 0
@@ -153,7 +153,7 @@ class _Carry(threading.local):
 
 
 def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
-    """Send a request to ``url``, and follow redirects as long as they stay on the same host."""
+    """Send a request to ``url``, and follow redirects as long as they lead to the same host."""
     _check_host(url, target)
     answer = send(url)
     for _ in range(MAX_REDIRECTS):
@@ -185,7 +185,7 @@ class _Body:
 def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
     """Return a session of yfinance's HTTP library that connects only to the vendor's hosts.
 
-    It counts requests, and limits the duration of each one and the size of the response.
+    The session counts requests, and limits the duration of each and the size of its response.
     """
     library: Any = import_module("curl_cffi.requests")
     exceptions: Any = import_module("curl_cffi.requests.exceptions")
