@@ -141,7 +141,7 @@ class FrameCache:
         return self._disk.lock(locks / name, timeout_s)
 
     def metadata(self, key: str) -> dict[str, Any] | None:
-        """Return the metadata of the frame for a key or its first 16 digits; None if there is no frame.
+        """Return the metadata of the frame for a key or its first 16 digits, or None.
 
         Raises:
             QueryError: The string is not a key.
@@ -160,12 +160,24 @@ class FrameCache:
         return {"bundle_name": path.name, "bundle_path": str(path), "last_accessed": accessed_s}
 
     def state(self, key: str) -> FileState | None:
-        """Return the state of the file that a change to a key's frame replaces; None if there is no frame.
+        """Return the state of the file that a change to a key's frame replaces, or None.
 
         Raises:
             StorageError: The folder cannot be read.
         """
-        return self._disk.stat(self._path(key) / _METADATA)
+        return self._disk.stat(self.place(key))
+
+    def place(self, key: str) -> Path:
+        """Return the path of the file that a change to a key's frame replaces.
+
+        Raises:
+            QueryError: The string is not a key.
+        """
+        return self._path(key) / _METADATA
+
+    def note_use(self, key: str) -> None:
+        """Make a frame the most recently used one, without reading it."""
+        self._note_use(self._path(key))
 
     def is_settled(self, state: FileState) -> bool:
         """Return whether a file in this state is too old to be replaced without a change of the state."""
@@ -242,7 +254,7 @@ class FrameCache:
         return CachedFrame(frame, known.metadata | facts)
 
     def _lookup(self, key: str, path: Path) -> _Known | None:
-        """Return what is recorded about a frame, or None if there is none for this key.
+        """Return the recorded facts about the frame for a key, or None.
 
         Raises:
             _DamagedFrameError: The metadata do not match their digest, or are from another version.
@@ -266,13 +278,16 @@ class FrameCache:
         if all(map(self.is_settled, states)):
             self._known.put(path.name, known, known.state.size)
 
-    def put(self, key: str, frame: pl.DataFrame, metadata: Mapping[str, Any]) -> None:
+    def put(self, key: str, frame: pl.DataFrame, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         """Store a frame, replacing an earlier one with its key; then drop others if necessary.
 
         Args:
             key: Cache key, 64 or 16 hex digits; the first 16 are part of the folder's name.
             frame: Any frame that Parquet can hold.
             metadata: Further metadata to record, as JSON.
+
+        Returns:
+            All recorded metadata, such as ``sha256`` and ``size_bytes``.
 
         Raises:
             QueryError: The string is not a key.
@@ -309,9 +324,10 @@ class FrameCache:
         write_atomically(self._disk, path / _DATA, data, durable=False)
         write_atomically(self._disk, path / _METADATA, text, durable=False)
         self._account(len(data) + len(text) - before)
+        return whole
 
     def remove(self, key: str) -> None:
-        """Remove the frame for a key or its first 16 digits; does nothing if there is none.
+        """Remove the frame for a key or its first 16 digits; does nothing if it does not exist.
 
         Raises:
             QueryError: The string is not a key.
@@ -340,7 +356,7 @@ class FrameCache:
         Raises:
             StorageError: The folder cannot be read.
         """
-        return [name.removeprefix("cache_") for name in self._sizes()]
+        return [name.removeprefix("cache_") for name in self.sizes()]
 
     def _path(self, key: str) -> Path:
         """Return the folder for a key, which is always inside the folder of frames.
@@ -383,10 +399,14 @@ class FrameCache:
         Raises:
             StorageError: The folder cannot be read.
         """
-        return sum(self._sizes().values())
+        return sum(self.sizes().values())
 
-    def _sizes(self) -> dict[str, int]:
-        """Return the size of each frame in bytes, by folder name; other programs' folders are ignored."""
+    def sizes(self) -> dict[str, int]:
+        """Return the size of each frame in bytes, by folder name; other programs' folders are ignored.
+
+        Raises:
+            StorageError: The folder cannot be read.
+        """
         names = [name for name in self._disk.list(self.folder) if _FOLDER.fullmatch(name)]
         paths = {name: self.folder / name for name in names}
         return {
@@ -433,7 +453,7 @@ class FrameCache:
         return not 0 <= self._disk.now_ns() - last_ns < _HOUR_NS
 
     def _stored_total(self) -> tuple[int, int | None]:
-        """Return the running total and the time of the last sweep; None if there is no valid one."""
+        """Return the running total and the time of the last sweep, which is None if the file is not valid."""
         data = self._disk.read_if_exists(self.folder / _TOTAL) or b""
         numbers = data.split()
         if len(numbers) != 2 or not all(n.isdigit() and len(n) <= _MOST_DIGITS for n in numbers):
@@ -450,7 +470,7 @@ class FrameCache:
         The caller holds the lock of the total. A frame whose key is locked is not dropped; the
         latest frame's key is always locked.
         """
-        sizes, now = self._sizes(), self._disk.now_ns()
+        sizes, now = self.sizes(), self._disk.now_ns()
         total = sum(sizes.values())
         self._alert(total)
         if total > self._max_bytes:
