@@ -17,7 +17,7 @@ from os import PathLike
 from os.path import realpath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 import numpy as np
 
@@ -705,18 +705,20 @@ def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[
         raise kind(f"{what}: {str(error) or type(error).__name__}") from error
 
 
-# Identities by object, so that two portals over one source share frames.
-_identities: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+# Identities by the ids of living objects, so that two portals over one source share frames.
+_identities: dict[int, str] = {}
 
 
 def _identity_of(source: Any, name: str) -> str:
     """Return the identity of a source or reader, the same for each call with the same object."""
-    try:
-        if source not in _identities:
-            _identities[source] = identity_of(source, name)
-        return _identities[source]
-    except TypeError:  # it cannot be hashed, or not be referenced weakly
-        return identity_of(source, name)
+    if id(source) not in _identities:
+        identity = identity_of(source, name)
+        try:
+            finalize(source, _identities.pop, id(source), None).atexit = False
+        except TypeError:  # nothing would say when the object is gone
+            return identity
+        _identities[id(source)] = identity
+    return _identities[id(source)]
 
 
 def _takes_versions(*methods: Any) -> bool:
