@@ -779,8 +779,7 @@ for n in range(1, 151):
 def test_two_processes_on_one_folder(tmp_path: Path) -> None:
     """Each frame that is read is whole, and at least as new as what its writer has said it wrote."""
     program = [sys.executable, "-c", WRITER, str(tmp_path)]
-    root = Path(__file__).parents[2]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), PYTHONPATH])}
+    environment = os.environ | {"PYTHONPATH": PYTHONPATH}
     cache, said = CacheManager(tmp_path), 0.0
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environment) as writer:
         assert writer.stdout is not None
