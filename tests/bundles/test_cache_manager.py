@@ -22,7 +22,7 @@ import pytest
 
 from src.data.bundles import cache_manager
 from src.data.clock import ManualClock
-from src.data.disk.files import Disk
+from src.data.disk.files import Disk, FileState
 from src.data.errors import ConfigError, QueryError, StorageError
 from src.data.lru_cache import LruCache
 from src.data.polars import frame_cache
@@ -755,10 +755,33 @@ def test_once_an_hour_the_folder_is_swept_by_whoever_uses_it(tmp_path: Path) -> 
 # --- processes and threads ----------------------------------------------------------------------
 
 
-def test_what_another_object_changes_is_seen_at_the_next_call(tmp_path: Path) -> None:
-    """Even within the resolution of file times: a frame of the same size, in the same inode or not."""
-    writer, reader = CacheManager(tmp_path), CacheManager(tmp_path)
-    for n in range(200):
+class CoarseDisk(Disk):
+    """A disk with times in full seconds, and with one inode for all files."""
+
+    def now_ns(self) -> int:
+        return super().now_ns() // 10**9 * 10**9
+
+    def stat(self, path: Path | str) -> FileState | None:
+        return coarse(super().stat(path))
+
+    def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
+        found = super().read_with_state(path)
+        state = None if found is None else coarse(found[1])
+        return None if found is None or state is None else (found[0], state)
+
+
+def coarse(state: FileState | None) -> FileState | None:
+    return state and FileState(0, state.size, state.mtime_ns // 10**9 * 10**9)
+
+
+@pytest.mark.parametrize("hot_mb", [0, 10])
+@pytest.mark.parametrize("kind", [Disk, CoarseDisk])
+def test_what_another_object_changes_is_seen_at_the_next_call(
+    tmp_path: Path, kind: type[Disk], hot_mb: float
+) -> None:
+    """Even if it has the same size, and within the resolution of file times."""
+    writer, reader = (CacheManager(tmp_path, hot_mb, disk=kind()) for _ in range(2))
+    for n in range(30):
         put(writer, value=float(n))
         assert got(reader) == n
     writer.invalidate(writer.generate_cache_key(["AAPL"], *YEAR))

@@ -460,6 +460,8 @@ class CacheManager:
     def _drop(self, key: str, state: FileState | None) -> None:
         """Remove a stale frame, unless another process has replaced it in the meantime."""
         self._hot.drop(key[:SHORT])
+        if state is None:
+            return
         try:
             with self._frames.lock(key, 0.0):
                 if self._frames.state(key) == state:

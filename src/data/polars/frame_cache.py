@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -153,11 +154,15 @@ class FrameCache:
         except _DamagedFrameError as damage:
             _log.warning("%s", damage)
             return None
-        return None if known is None else known.metadata | self._facts(path)
+        return None if known is None else self._facts(known, path)
 
-    def _facts(self, path: Path) -> dict[str, Any]:
-        accessed_s = self._used_ns(path) // 1_000_000_000
-        return {"bundle_name": path.name, "bundle_path": str(path), "last_accessed": accessed_s}
+    def _facts(self, known: _Known, path: Path) -> dict[str, Any]:
+        """Return a frame's metadata as the caller's own."""
+        return deepcopy(known.metadata) | {
+            "bundle_name": path.name,
+            "bundle_path": str(path),
+            "last_accessed": self._used_ns(path) // 1_000_000_000,
+        }
 
     def state(self, key: str) -> FileState | None:
         """Return the state of the file that a change to a key's frame replaces, or None.
@@ -230,7 +235,7 @@ class FrameCache:
         """
         path = self._path(key)
         known = self._lookup(key, path)
-        if known is None or not known.metadata["cache_key"].startswith(key):
+        if known is None:
             return None
         content = self._disk.read_with_state(path / _DATA)
         if content is None:
@@ -248,10 +253,10 @@ class FrameCache:
             raise _DamagedFrameError(
                 f"{path.name}: {_DATA} cannot be read, so the frame is fetched again: {error}"
             ) from error
-        facts = self._facts(path)
+        facts = self._facts(known, path)
         self._note_use(path)
         self._sweep_if_due()
-        return CachedFrame(frame, known.metadata | facts)
+        return CachedFrame(frame, facts)
 
     def _lookup(self, key: str, path: Path) -> _Known | None:
         """Return the recorded facts about the frame for a key, or None.
