@@ -42,6 +42,7 @@ from src.data.errors import (
     ProviderTimeoutError,
     QueryError,
     RateLimitedError,
+    RulesError,
 )
 from src.data.polars.data_portal import PolarsDataPortal
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
@@ -180,6 +181,54 @@ def test_outliers_are_found_and_not_refused() -> None:
     causes = {f.cause: f.severity for f in adapter.findings["AAPL"]}
     assert causes["return_outlier"] == causes["volume_outlier"] == "info"
     assert adapter.validate(bars()) and "volume_outlier" not in str(adapter.findings)
+
+
+def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Write a section ``validation`` of the file that sets the checks."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir(exist_ok=True)
+    (tmp_path / "config" / "data_catalog.yaml").write_text(f"validation: {{{text}}}\n")
+
+
+def test_a_file_omits_checks_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one key omits is accepted; the other checks are made."""
+    crossed = bars(1, ["X"], high=[9.0])
+    later = bars(1, ["X"], timestamp=[datetime(2100, 1, 1)])
+    twice = pl.concat([bars(1, ["X"]), bars(1, ["X"], close=[10.0])])
+    half = bars(2, ["X"], volume=[1.0, None])
+    omitted = {"ohlcv_checks": [crossed, half], "temporal_consistency": [later, twice]}
+    for key, accepted in omitted.items():
+        checks(tmp_path, monkeypatch, f"{key}: false")
+        for frame in accepted:
+            assert Own().validate(frame)
+        rejected = [one for other in omitted if other != key for one in omitted[other]]
+        for frame in rejected:
+            with pytest.raises(ValidationError):
+                Own().validate(frame)
+
+
+def test_a_file_sets_which_returns_are_outliers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closes = [10.5 + n % 3 / 8 for n in range(80)]
+    closes[50] = 11.3
+    frame = bars(80, ["AAPL"], close=closes, high=[90.0] * 80)
+
+    def causes() -> dict[str, str]:
+        adapter = Own()
+        assert adapter.validate(frame)
+        return {f.cause: f.evidence for f in adapter.findings.get("AAPL", ())}
+
+    assert "return_outlier" in causes()
+    checks(tmp_path, monkeypatch, "outlier_std_threshold: 30")
+    assert "return_outlier" not in causes()
+    checks(tmp_path, monkeypatch, "outlier_std_threshold: 1")
+    assert "more than 1 standard" in causes()["return_outlier"]
+    checks(tmp_path, monkeypatch, "outlier_std_threshold: 1, outlier_detection: false")
+    assert "return_outlier" not in causes()
+    checks(tmp_path, monkeypatch, "outlier_threshold: 1")
+    with pytest.raises(RulesError, match="outlier_std_threshold"):
+        causes()
 
 
 def test_a_validator_of_the_program_is_called_besides() -> None:

@@ -6,6 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from src.data.bundles.data_catalog_settings import (
+    CacheSettings,
+    ValidationSettings,
+    cache_settings,
+    validation_settings,
+)
 from src.data.bundles.folder import bundles_folder
 from src.data.errors import ConfigError, RulesError
 
@@ -50,9 +56,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
             bundles_folder(wrong)
 
 
-def test_the_printed_file_is_read_and_what_has_no_effect_yet_is_named_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_printed_file_is_read(tmp_path: Path) -> None:
     write(
         """
 catalog:
@@ -77,27 +81,9 @@ validation:
   temporal_consistency: true
 """
     )
-    for _ in range(2):
-        assert bundles_folder() == tmp_path / "data/bundles"
-    (record,) = caplog.records
-    assert "cache: no effect yet" in record.getMessage()  # the checks are those that are made
-
-
-def test_checks_that_a_file_cannot_change_are_named_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write(
-        "validation:\n  ohlcv_checks: false\n  outlier_std_threshold: 5\n  outlier_detection: true\n"
-    )
-    for _ in range(2):
-        bundles_folder()
-    (record,) = caplog.records
-    told = record.getMessage()
-    assert (
-        "validation.ohlcv_checks is always True, validation.outlier_std_threshold is always 3.0"
-        in told
-    )
-    assert "outlier_detection" not in told
+    assert bundles_folder() == tmp_path / "data/bundles"
+    assert cache_settings() == CacheSettings(cache_dir=tmp_path / "data/cache")
+    assert validation_settings() == ValidationSettings()
 
 
 @pytest.mark.parametrize(
@@ -107,6 +93,9 @@ def test_checks_that_a_file_cannot_change_are_named_once(
         ("catalog:\n  parquet_dir:\n", "must be a string"),
         ("parquet:\n  compression: snappy\n", "must be 'zstd'"),
         ("parquet:\n  compression_level: 9\n", "must be 3"),
+        ("cache:\n  eviction_policy: fifo\n", "must be one of lru, size, hybrid"),
+        ("cache:\n  ttl_seconds: -1\n", "ttl_seconds"),
+        ("validation:\n  ohlcv_checks: 3\n", "ohlcv_checks"),
         ("- 1\n", "must contain keys"),
     ],
 )

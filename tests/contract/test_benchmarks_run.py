@@ -25,6 +25,7 @@ SHORTEST: dict[str, dict[str, Any]] = {
     "size": {"YEAR": Span(YEAR.start, YEAR.start + 3 * DAY_MS), "_MEMBERS": 2, "_SMALL": ""},
     "catalog": {"_COUNT": 20},
     "feed": {"_FRAMES": 50, "_BARS": 50, "_SENT": 5},
+    "frames": {"_MANY": 30},
 }
 # Of the others, one whose folder alone takes minutes.
 LONGER: dict[str, dict[str, Any]] = {"thousands": {"SERIES": 60}}

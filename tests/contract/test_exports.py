@@ -69,6 +69,7 @@ DEEP_PATHS = [
     ("data_downloader_factory", "DataDownloaderFactory"),
     ("logs", "configure_logging ContextFilter JsonFormatter TextFormatter"),
     ("metrics_prometheus", "start_exporter MetricsCollector"),
+    ("polars.cache_manager", "CacheManager LRUCache"),
     ("polars.catalog", "DataCatalog"),
     ("polars.parquet_daily_bars", "PolarsParquetDailyReader"),
     ("polars.parquet_minute_bars", "PolarsParquetMinuteReader"),

@@ -46,7 +46,8 @@ SHIMS = {m.name for m in modules()} & {
     "feed.base_live_data_feed", "feed.binance_live_feed", "feed.coingecko_live_feed",
     "feed.ibkr_live_feed", "feed.yahoo_live_feed",
     "jobs.verifying", "bundles.adapter_bundles",
-    "polars.catalog", "polars.parquet_daily_bars", "polars.parquet_minute_bars", "polars.parquet_writer",
+    "polars.cache_manager", "polars.catalog",
+    "polars.parquet_daily_bars", "polars.parquet_minute_bars", "polars.parquet_writer",
 }  # fmt: skip
 
 

@@ -50,6 +50,7 @@ PLACES = {
     "other-tools.md": "own_process",
     "own-files.md": "empty_folder",
     "pipeline.md": "empty_folder",
+    "portal.md": "empty_folder",
     "recording.md": "recorded",
     "reports.md": "empty_folder",
     "symbols.md": "empty_folder",

@@ -27,7 +27,7 @@ from src.data.errors import (
     QueryError,
 )
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, from_ms, parse_iso
-from src.data.polars import PandasDataPortal, PolarsDataPortal, base_portal
+from src.data.polars import PandasDataPortal, PolarsDataPortal
 from src.data.polars.panel import Moment
 
 from .portal_stage import (
@@ -544,17 +544,6 @@ def test_a_variable_chooses_the_portal(
     monkeypatch.setenv("RUSTYBT_USE_POLARS", "yes")
     with pytest.raises(ValueError, match="must be 0 or 1"):
         home.DataPortal  # noqa: B018 - the look-up is what fails
-
-
-def test_what_has_no_effect_yet_is_said_once(
-    stored: DataManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base_portal._warn_of_variables.cache_clear()
-    monkeypatch.setenv("RUSTYBT_HOT_CACHE_SIZE_MB", "1024")
-    monkeypatch.setenv("RUSTYBT_COLD_CACHE_SIZE_MB", "10240")
-    with pytest.warns(UserWarning, match="HOT_CACHE_SIZE_MB and RUSTYBT_COLD.*no effect") as caught:
-        portals = [PolarsDataPortal(data_source=stored) for _ in range(2)]
-    assert len(caught) == 1 < len(portals)
 
 
 def test_moments() -> None:

@@ -19,6 +19,7 @@ import pandas as pd
 from ..bundles.bundle import Bundle
 from ..bundles.catalog import DataCatalog
 from ..bundles.catalog_tables import RangeRow
+from ..bundles.data_catalog_settings import validation_settings
 from ..bundles.parquet_writer import ParquetWriter
 from ..calendars.calendar import calendar_for
 from ..call_threads import LoopThread, awaited
@@ -294,18 +295,20 @@ class BaseDataAdapter(DataSource):
         Moves of more than three and volumes of more than five standard deviations are unusual
         (``info``), and so is anything else that ``onetape validate`` finds in a single series.
         Columns other than prices may be missing. Naive timestamps are UTC. The result is always
-        True.
+        True. The section ``validation`` of ``./config/data_catalog.yaml`` can omit checks.
 
         Raises:
+            ConfigError: That file is invalid.
             ValidationError: Some rows are not valid bars; the message contains the reason and the
                 first such row.
         """
-        series = checked_series(df, self._clock.now_ms())
+        checks = validation_settings()
+        series = checked_series(df, self._clock.now_ms(), checks)
         if self._validator is not None:
             verdict = self._validator.validate(df)
             if not getattr(verdict, "valid", getattr(verdict, "is_valid", verdict)):
                 raise ValidationError(f"the validator of {self.name} rejected the bars: {verdict}")
-        self.findings = findings_of(series)
+        self.findings = findings_of(series, with_outliers=checks.outlier_detection)
         for symbol, findings in self.findings.items():
             for finding in findings:
                 level = logging.INFO if finding.severity == "info" else logging.WARNING

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bundles.data_catalog_settings import ValidationSettings
 from ..errors import QualityError
 from ..model.bars import BarTable, Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, iso
@@ -24,7 +25,14 @@ _MOST_NAMED = 5
 _DAYS_OF = ((28, "M"), (7, "w"), (1, "d"))
 
 
-def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
+# Causes of the findings that are about unusual but possible values.
+_OUTLIERS = ("return_outlier", "volume_outlier")
+ALL_CHECKS = ValidationSettings()
+
+
+def checked_series(
+    frame: Any, now_ms: int, checks: ValidationSettings = ALL_CHECKS
+) -> Mapping[str, CheckedSeries]:
     """Check that all rows of a frame are valid bars, and return the bars for each symbol, sorted.
 
     Columns other than prices may be missing. Without timestamps, each row is checked by itself;
@@ -34,6 +42,7 @@ def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
         frame: Polars frame with ``timestamp`` or ``date``, ``symbol``, ``open high low close
             volume``.
         now_ms: Current time, UTC milliseconds; a bar that opens much later is in the future.
+        checks: The checks to make; the columns and their types are always checked.
 
     Raises:
         QualityError: The value is not such a frame or has no rows, or rows are invalid: a missing
@@ -57,7 +66,7 @@ def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
     series: dict[str, CheckedSeries] = {}
     problems = []
     for symbol, part in parts.items():
-        judged = _series(part, symbol, now_ms)
+        judged = _series(part, symbol, now_ms, checks)
         if isinstance(judged, str):
             problems.append(judged)
         else:
@@ -69,14 +78,19 @@ def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
     return series
 
 
-def findings_of(series: Mapping[str, CheckedSeries]) -> dict[str, tuple[QualityFinding, ...]]:
+def findings_of(
+    series: Mapping[str, CheckedSeries], *, with_outliers: bool = True
+) -> dict[str, tuple[QualityFinding, ...]]:
     """Return the findings for individual series: unusual values in valid bars.
 
-    They include ``return_outlier`` (a move of more than three standard deviations) and
-    ``volume_outlier`` (more than five), with severity ``info``. Symbols without findings are left
-    out.
+    With outliers, they include ``return_outlier`` (a move of more than three standard deviations,
+    or of those in ``return_sds``) and ``volume_outlier`` (more than five), with severity ``info``.
+    Symbols without findings are left out.
     """
-    found = {symbol: tuple(run_checks(one)[0]) for symbol, one in series.items()}
+    found = {
+        symbol: tuple(f for f in run_checks(one)[0] if with_outliers or f.cause not in _OUTLIERS)
+        for symbol, one in series.items()
+    }
     return {symbol: findings for symbol, findings in found.items() if findings}
 
 
@@ -148,30 +162,37 @@ def _of_columns(frame: pl.DataFrame) -> str:
     return "; ".join(wrong)
 
 
-def _series(frame: pl.DataFrame, symbol: str, now_ms: int) -> CheckedSeries | str:
+def _series(
+    frame: pl.DataFrame, symbol: str, now_ms: int, checks: ValidationSettings
+) -> CheckedSeries | str:
     """Return the bars for one symbol, or the reason why they are invalid."""
     time = _time_column(frame)
     stamps = np.arange(len(frame)) - len(frame) if time is None else _stamps(frame[time])
     columns = [_floats(frame, name) for name in (*PRICES, "volume")]
     table = BarTable(stamps, *columns).take(np.argsort(stamps, kind="stable"))
     timeframe = _usual(table.stamps)
-    problem = "; ".join(_faults(table, timeframe, now_ms, is_dated=time is not None))
+    latest = latest_live(timeframe, now_ms) if checks.temporal_consistency else np.inf
+    problem = "; ".join(_faults(table, latest, checks, is_dated=time is not None))
     name = symbol or "the frame"
-    return f"{name}: {problem}" if problem else CheckedSeries(timeframe, table)
+    if problem:
+        return f"{name}: {problem}"
+    return CheckedSeries(timeframe, table, return_sds=checks.outlier_std_threshold)
 
 
-def _faults(table: BarTable, timeframe: Timeframe, now_ms: int, *, is_dated: bool) -> Iterator[str]:
-    latest = latest_live(timeframe, now_ms)
-    bad = np.flatnonzero(~are_bars(table, latest))
+def _faults(
+    table: BarTable, latest: float, checks: ValidationSettings, *, is_dated: bool
+) -> Iterator[str]:
+    are_good = are_bars(table, latest) if checks.ohlcv_checks else table.stamps <= latest
+    bad = np.flatnonzero(~are_good)
     if len(bad):
         first = table.take(bad[:1])
         at = f", the first at {iso(int(first.stamps[0]))}" if is_dated else ""
         yield f"{counted(len(bad), 'row')} cannot be bars{at}: {faults_of(first, latest)[0]}"
     twice = table.stamps[1:][table.stamps[1:] == table.stamps[:-1]]
-    if len(twice):
+    if len(twice) and checks.temporal_consistency:
         yield f"{counted(len(twice), 'duplicate stamp')}, the first {iso(int(twice[0]))}"
     lacking = np.isnan(table.volume)
-    if lacking.any() and not lacking.all():
+    if checks.ohlcv_checks and lacking.any() and not lacking.all():
         at = f", the first at {iso(int(table.stamps[lacking][0]))}" if is_dated else ""
         yield f"{counted(int(lacking.sum()), 'row')} without volume among others that have it{at}"
 

@@ -1,22 +1,30 @@
-"""The strictly checked file ``config/data_catalog.yaml``, which sets the location of bundles."""
+"""The strictly checked file ``config/data_catalog.yaml``: bundles, the frame cache, and checks."""
 
 from __future__ import annotations
 
-import logging
+import math
 import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..config.schema import Form, Path, Problem, number, record, switch, text
-from ..config.settings import APP, cache_folder_of, named_path, path_check, user_folder, working_dir
+from ..config.settings import (
+    APP,
+    cache_folder_of,
+    named_path,
+    path_check,
+    user_folder,
+    variable_of,
+    working_dir,
+)
 from ..config.yaml_text import MAX_BYTES, read_yaml
 from ..errors import ConfigError
 
 CATALOG_FILE = FilePath("config", "data_catalog.yaml")
 _BUNDLES = "bundles"
-_log = logging.getLogger(__name__)
+_HOT, _COLD = "RUSTYBT_HOT_CACHE_SIZE_MB", "RUSTYBT_COLD_CACHE_SIZE_MB"
 
 
 def _only(wanted: Any) -> Form:
@@ -38,7 +46,7 @@ _FORM = record(
                 "cold_cache_size_mb": number(0),
                 "cache_dir": text(),
                 "ttl_seconds": number(0),
-                "eviction_policy": text(),
+                "eviction_policy": text("lru", "size", "hybrid"),
             }
         ),
         "parquet": record(
@@ -62,13 +70,37 @@ _FORM = record(
 )
 
 
-# The fixed values of the checks of bars from a custom adapter; the file cannot change them.
-_VALIDATION = {
-    "ohlcv_checks": True,
-    "outlier_detection": True,
-    "outlier_std_threshold": 3.0,
-    "temporal_consistency": True,
-}
+class CacheSettings(NamedTuple):
+    """Settings of :class:`.CacheManager`; sizes are in MB.
+
+    Attributes:
+        cache_dir: Folder; None means the default.
+        hot_cache_size_mb, cold_cache_size_mb: Limits of the frames in memory and of the files.
+        ttl_seconds: Age from which a frame is stale.
+        eviction_policy: Which files are dropped first: ``lru``, ``size`` or ``hybrid``.
+    """
+
+    cache_dir: str | os.PathLike[str] | None = None
+    hot_cache_size_mb: float = 1024
+    cold_cache_size_mb: float = 51200
+    ttl_seconds: float = 7 * 24 * 3600
+    eviction_policy: str = "lru"
+
+
+class ValidationSettings(NamedTuple):
+    """The checks that an adapter makes on bars.
+
+    Attributes:
+        ohlcv_checks: Whether rows that cannot be bars are rejected.
+        outlier_detection: Whether unusual returns and volumes are reported.
+        outlier_std_threshold: Distance in standard deviations from which a return is unusual.
+        temporal_consistency: Whether repeated and future timestamps are rejected.
+    """
+
+    ohlcv_checks: bool = True
+    outlier_detection: bool = True
+    outlier_std_threshold: float = 3.0
+    temporal_consistency: bool = True
 
 
 def bundles_setting(
@@ -94,7 +126,7 @@ def bundles_setting(
     here = working_dir() if cwd is None else cwd
     if given is not None:
         return named_path(given, "the folder of bundles", here), "argument"
-    if (named := _of_file(here / CATALOG_FILE).get("parquet_dir")) is not None:
+    if (named := _section(here, "catalog").get("parquet_dir")) is not None:
         return named_path(named, str(CATALOG_FILE), here), str(CATALOG_FILE)
     return user_folder("data", environ) / APP / _BUNDLES, "user data folder"
 
@@ -110,8 +142,58 @@ def metadata_db_setting(cwd: FilePath | None = None) -> FilePath | None:
             file.
     """
     here = working_dir() if cwd is None else cwd
-    named = _of_file(here / CATALOG_FILE).get("metadata_db")
+    named = _section(here, "catalog").get("metadata_db")
     return None if named is None else named_path(named, str(CATALOG_FILE), here)
+
+
+def cache_settings(
+    environ: Mapping[str, str] | None = None, cwd: FilePath | None = None
+) -> CacheSettings:
+    """Return the settings of the frame cache from the environment, the file and the defaults.
+
+    Args:
+        environ: Environment to read; None means this process's. ``RUSTYBT_HOT_CACHE_SIZE_MB`` and
+            ``RUSTYBT_COLD_CACHE_SIZE_MB`` take precedence over the file.
+        cwd: Folder for relative paths; None means the current one.
+
+    Raises:
+        ConfigError: A variable is not a number, or a path cannot be used; a :class:`RulesError`
+            lists every error in the file.
+    """
+    here = working_dir() if cwd is None else cwd
+    settings = CacheSettings(**_section(here, "cache"))
+    if settings.cache_dir is not None:
+        path = named_path(settings.cache_dir, str(CATALOG_FILE), here)
+        settings = settings._replace(cache_dir=path)
+    return settings._replace(
+        hot_cache_size_mb=_size(_HOT, settings.hot_cache_size_mb, environ),
+        cold_cache_size_mb=_size(_COLD, settings.cold_cache_size_mb, environ),
+    )
+
+
+def _size(name: str, otherwise: float, environ: Mapping[str, str] | None) -> float:
+    value = variable_of(name, environ)
+    if not value:
+        return otherwise
+    try:
+        size = float(value)
+    except ValueError:
+        size = math.nan
+    if not 0 <= size < math.inf:
+        raise ConfigError(f"{name} is {value!r:.40}, but must be 0 or more megabytes")
+    return size
+
+
+def validation_settings(cwd: FilePath | None = None) -> ValidationSettings:
+    """Return the section ``validation`` of ``./config/data_catalog.yaml``, or the defaults.
+
+    Args:
+        cwd: Folder for relative paths; None means the current one.
+
+    Raises:
+        ConfigError: The file cannot be read; a :class:`RulesError` lists every error in it.
+    """
+    return ValidationSettings(**_section(working_dir() if cwd is None else cwd, "validation"))
 
 
 def cache_folder(
@@ -125,8 +207,9 @@ def cache_folder(
     return cache_folder_of(given, environ, working_dir())[0]
 
 
-def _of_file(path: FilePath) -> Mapping[str, str]:
-    """Return the ``catalog`` section of the file; empty if there is no file."""
+def _section(cwd: FilePath, name: str) -> Mapping[str, Any]:
+    """Return a section of the file in a folder; empty if there is no such section or file."""
+    path = cwd / CATALOG_FILE
     if not path_check(path.is_file, path):
         return {}
     try:
@@ -134,23 +217,14 @@ def _of_file(path: FilePath) -> Mapping[str, str]:
             data = file.read(MAX_BYTES + 1)
     except OSError as exc:
         raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
-    return _parsed(path, data)
+    return _parsed(path, data).get(name) or {}
 
 
 @lru_cache(4)
-def _parsed(path: FilePath, data: bytes) -> Mapping[str, str]:
-    """Parse the ``catalog`` section of the file, and warn about keys that have no effect.
-
-    The warning is issued once for each version of the file.
-    """
+def _parsed(path: FilePath, data: bytes) -> Mapping[str, Any]:
     document = read_yaml(data)
     problems = [*document.problems, *_FORM.check(document.value, ())]
     if problems:
         raise document.error(str(path), problems)
-    if document.value.get("cache"):
-        _log.warning("%s: cache: no effect yet", path)
-    given = document.value.get("validation") or {}
-    if other := [name for name, value in given.items() if value != _VALIDATION[name]]:
-        fixed = ", ".join(f"validation.{name} is always {_VALIDATION[name]}" for name in other)
-        _log.warning("%s: %s, whatever the file contains", path, fixed)
-    return document.value.get("catalog") or {}
+    sections: Mapping[str, Any] = document.value
+    return sections

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config.settings import APP, named_path, user_folder, working_dir
 from ..errors import ConfigError, QueryError
 from .catalog_log import CatalogLog
 from .commit import checked_name
@@ -33,6 +34,25 @@ def bundles_folder(
     """
     path, source = bundles_setting(given)
     return outside_of_the_cache(path, f"the bundle folder {path} ({source})", cache_dir)
+
+
+def frames_folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """Return the absolute path of the folder for cached frames; nothing is created.
+
+    Args:
+        given: Folder to use; None means one next to the user's bar cache on this machine.
+
+    Raises:
+        ConfigError: The path cannot be used, is in the cache folder or is a file, or the user has
+            no home folder.
+    """
+    if given is None:
+        path = user_folder("cache", None) / f"{APP}-foreign"
+    elif not os.fspath(given):
+        raise ConfigError("cache_dir is empty", hint="name a folder, or omit the argument")
+    else:
+        path = named_path(given, "cache_dir", working_dir())
+    return outside_of_the_cache(path, f"cache_dir {path}")
 
 
 def outside_of_the_cache(

@@ -5,6 +5,7 @@ All rows of an answer are read from the same state of the bundle.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
@@ -261,6 +262,18 @@ class ParquetReader:
             if len(rows):
                 return pd.Timestamp(rows[self._time].min() if is_first else rows[self._time].max())
         return None
+
+    @property
+    def generation(self) -> int:
+        """A number that changes with each change to the bundle.
+
+        A cache of this reader's frames uses it to notice that they are outdated.
+
+        Raises:
+            StorageError: The bundle's folder cannot be read.
+        """
+        state = repr(self._files.moment()).encode()
+        return int.from_bytes(hashlib.sha256(state).digest()[:6], "big")
 
     def clear_cache(self) -> None:
         """Drop the rows kept in memory for single values; they are read again when needed."""

@@ -310,7 +310,6 @@ def log_settings(environ: Mapping[str, str] | None = None) -> LogSettings:
 
 
 _PORTALS = "RUSTYBT_USE_POLARS"
-_LATER = ("RUSTYBT_HOT_CACHE_SIZE_MB", "RUSTYBT_COLD_CACHE_SIZE_MB")
 
 
 def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
@@ -325,8 +324,3 @@ def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
             f"{_PORTALS} is {value!r:.40}, but must be 0 or 1", hint="1: Polars; 0: pandas"
         )
     return value == "1"
-
-
-def without_effect(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return the variables for data portals that are set but do not have any effect yet."""
-    return tuple(name for name in _LATER if variable_of(name, environ))

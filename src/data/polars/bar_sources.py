@@ -6,14 +6,18 @@ which bars a backtest may see at its simulation time.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
+from os import PathLike
+from os.path import realpath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import finalize
 
 import numpy as np
 
@@ -33,6 +37,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..prices.resample import resample_many, source_span
 from ..vendors.foreign import error_text, mask_keys, quoted
+from .identity import identity_of
 from .panel import FIELDS, AssetBars, Market
 
 if TYPE_CHECKING:
@@ -51,6 +56,8 @@ _NAMED = 5
 _NO_ENDS: Mapping[str, int] = MappingProxyType({})
 # The reason of an error that is not a failure: the asset was not listed yet.
 _NOTHING = "no_data"
+# Kinds of datasets in a catalog that are in the data manager's store.
+_LANES = ("lane", "read")
 
 
 class Read(NamedTuple):
@@ -140,9 +147,20 @@ class PortalSource(ABC):
 
     @abstractmethod
     def read(
-        self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
+        self,
+        assets: Assets,
+        timeframe: Timeframe,
+        span: Span,
+        ends: Mapping[str, int] = _NO_ENDS,
+        horizon_ms: int | None = None,
     ) -> Read:
-        """Return the bars with timestamps in a span; an asset in ``ends`` gets only bars before its end.
+        """Return the bars with timestamps in a span.
+
+        Args:
+            assets, timeframe, span: Bars to read.
+            ends: Maps an asset to the stamp before which its bars end.
+            horizon_ms: Instant by which all bars of the query have closed, to find the dataset that
+                contains them; None means that no catalog is used.
 
         Raises:
             DataPortalError: The bars cannot be obtained, or are invalid.
@@ -292,7 +310,12 @@ class ManagerBars(PortalSource):
         return self.client.query(name, timeframe, *bounds, wishes=self._wishes)
 
     def read(
-        self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
+        self,
+        assets: Assets,
+        timeframe: Timeframe,
+        span: Span,
+        ends: Mapping[str, int] = _NO_ENDS,
+        horizon_ms: int | None = None,
     ) -> Read:
         """Return the bars that ``get_ohlcv_batch`` would return; stored bars cause no request."""
         names = list(dict.fromkeys(assets.names))
@@ -366,6 +389,9 @@ class PolarsBars(PortalSource):
         calendar: Calendar of all assets, or None if it is unknown which bars to expect.
         cache: User's cache, an object with ``get`` and ``put`` that is queried before the source,
             or None.
+        catalog: User's catalog of datasets, an object with ``find_dataset`` and
+            ``get_dataset_info``, or None. It is used only with a cache whose methods have the
+            argument ``checksum``.
         clock: Source of the current time; None is the system clock.
         validator: See :class:`PortalSource`.
     """
@@ -374,13 +400,15 @@ class PolarsBars(PortalSource):
         self,
         calendar: MarketCalendar | None,
         cache: Any = None,
+        catalog: Any = None,
         clock: Clock | None = None,
         validator: Any = None,
     ) -> None:
         super().__init__(validator)
         unknown = calendar_for(Instrument("", "crypto", ALWAYS_OPEN))
         self._calendar, self._is_known = calendar or unknown, calendar is not None
-        self._cache, self._clock = cache, clock or SystemClock()
+        self._cache, self._catalog, self._clock = cache, catalog, clock or SystemClock()
+        self._is_versioned = cache is not None and _takes_versions(cache.get, cache.put)
 
     def now_ms(self) -> int:
         """Return the current time."""
@@ -391,7 +419,12 @@ class PolarsBars(PortalSource):
         return (Market(self._calendar, tuple(range(len(assets.names))), self._is_known),)
 
     def read(
-        self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
+        self,
+        assets: Assets,
+        timeframe: Timeframe,
+        span: Span,
+        ends: Mapping[str, int] = _NO_ENDS,
+        horizon_ms: int | None = None,
     ) -> Read:
         """Return the bars from the cache or, if they are not cached, from the source."""
         import pandas as pd
@@ -405,6 +438,9 @@ class PolarsBars(PortalSource):
             "resolution": timeframe.label,
             "source": self._about,
         }
+        if self._is_versioned:
+            # Before the frame is read: if the data change meanwhile, the frame counts as stale.
+            where |= self._version(assets, timeframe, horizon_ms)
         frame = None if self._cache is None else self._from(self._cache.get, where)
         is_hit = frame is not None
         if frame is None:
@@ -415,6 +451,49 @@ class PolarsBars(PortalSource):
         if self._cache is not None and not is_hit:
             self._from(self._cache.put, where | {"data": whole.lazy()})
         return Read(bars, is_hit)
+
+    def _version(
+        self, assets: Assets, timeframe: Timeframe, horizon_ms: int | None
+    ) -> dict[str, Any]:
+        """Return the arguments that tell a cache which source a frame is from, and its version."""
+        version: dict[str, Any] = {"source": self._identity(timeframe)}
+        generation = self._generation(timeframe)
+        if generation is not None:
+            version["generation"] = generation
+        if self._catalog is not None and horizon_ms is not None:
+            with others_code("the catalog failed"):
+                checksum = self._checksum(assets, timeframe, horizon_ms)
+            if checksum is not None:
+                version["checksum"] = checksum
+        return version
+
+    def _checksum(self, assets: Assets, timeframe: Timeframe, horizon_ms: int) -> str | None:
+        """Return the checksum of the dataset with the assets' last bars before an instant, or None.
+
+        A lane of the store is not such a dataset: the data manager reads it, but this source does
+        not.
+        """
+        step = min(timeframe.longest_ms, DAY_MS)
+        last = from_ms((horizon_ms - 1) // step * step)
+        label, symbols = timeframe.label, list(assets.names)
+        found = self._catalog.find_dataset(symbols, last, last, label, self._catalog_source)
+        if found is None:
+            return None
+        info = self._catalog.get_dataset_info(found)
+        return None if info.get("kind") in _LANES else info["checksum"]
+
+    @property
+    def _catalog_source(self) -> str | None:
+        """The name under which the source's datasets are registered; None means any."""
+        return None
+
+    def _generation(self, timeframe: Timeframe) -> int | None:
+        """Return the version number of the source's data, or None if it has none."""
+        return None
+
+    @abstractmethod
+    def _identity(self, timeframe: Timeframe) -> str:
+        """Return a string that identifies the source in all processes."""
 
     @property
     @abstractmethod
@@ -444,7 +523,7 @@ class ForeignBars(PolarsBars):
 
     Args:
         source: User's source.
-        calendar, cache, clock, validator: See :class:`PolarsBars`.
+        calendar, cache, catalog, clock, validator: See :class:`PolarsBars`.
     """
 
     def __init__(self, source: Any, *options: Any) -> None:
@@ -454,6 +533,14 @@ class ForeignBars(PolarsBars):
     @property
     def _about(self) -> str:
         return type(self._source).__name__
+
+    @property
+    def _catalog_source(self) -> str | None:
+        name = getattr(self._source, "name", None)
+        return name if isinstance(name, str) and name else self._about
+
+    def _identity(self, timeframe: Timeframe) -> str:
+        return _identity_of(self._source, self._about)
 
     def _keys(self, assets: Assets) -> list[Any]:
         return list(assets.names)
@@ -486,7 +573,7 @@ class ReaderBars(PolarsBars):
         daily, minute: Readers of daily and minute bars, with ``load_raw_arrays(sids, fields, start,
             end)``, or else with ``load_daily_bars`` and ``load_minute_bars``; None if there is no
             such reader.
-        calendar, cache, clock, validator: See :class:`PolarsBars`.
+        calendar, cache, catalog, clock, validator: See :class:`PolarsBars`.
 
     Bars of other timeframes are built from daily bars if they are longer than a day and there is a
     daily reader, and from minute bars otherwise. A bar is built only if any asset has a bar in or
@@ -499,15 +586,18 @@ class ReaderBars(PolarsBars):
         self._readers = {"1d": (daily, "load_daily_bars"), "1m": (minute, "load_minute_bars")}
 
     def read(
-        self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
+        self,
+        assets: Assets,
+        timeframe: Timeframe,
+        span: Span,
+        ends: Mapping[str, int] = _NO_ENDS,
+        horizon_ms: int | None = None,
     ) -> Read:
         """Return the bars from the reader for this timeframe, or build them from shorter bars."""
         source = self._made_of(timeframe)
-        return (
-            super().read(assets, timeframe, span)
-            if source is None
-            else self._made(assets, timeframe, span, source)
-        )
+        if source is None:
+            return super().read(assets, timeframe, span, ends, horizon_ms)
+        return self._made(assets, timeframe, span, source, horizon_ms)
 
     def _made_of(self, timeframe: Timeframe) -> Timeframe | None:
         """Return the timeframe of the bars to build the requested bars from.
@@ -520,14 +610,21 @@ class ReaderBars(PolarsBars):
         shorter = [label for label in there if label == "1m" or not timeframe.is_intraday]
         return Timeframe.parse(shorter[0]) if shorter else None
 
-    def _made(self, assets: Assets, timeframe: Timeframe, span: Span, source: Timeframe) -> Read:
+    def _made(
+        self,
+        assets: Assets,
+        timeframe: Timeframe,
+        span: Span,
+        source: Timeframe,
+        horizon_ms: int | None,
+    ) -> Read:
         """Build bars from shorter ones, according to the calendar's sessions."""
         calendar, now = self._calendar, self.now_ms()
         needed = source_span(span, timeframe, calendar, source=source)
         if needed.is_empty:
             return Read([None] * len(assets.names), is_hit=True)
         behind = Span(needed.start, max(needed.end, min(now, needed.end + _BEHIND_MS)))
-        below = super().read(assets, source, behind)
+        below = super().read(assets, source, behind, horizon_ms=horizon_ms)
         tables = [_table_of(bars) for bars in below.bars]
         known = max((int(t.stamps[-1]) + source.longest_ms for t in tables if len(t)), default=0)
         unknown = [Span(max(known, needed.start), needed.end)] if known < needed.end else []
@@ -552,6 +649,19 @@ class ReaderBars(PolarsBars):
     @property
     def _about(self) -> str:
         return "the reader"
+
+    def _generation(self, timeframe: Timeframe) -> int | None:
+        reader, _ = self._readers.get(timeframe.label, (None, ""))
+        with others_code("the reader's generation cannot be read"):
+            generation = getattr(reader, "generation", None)
+        return generation if isinstance(generation, int) else None
+
+    def _identity(self, timeframe: Timeframe) -> str:
+        reader, _ = self._readers.get(timeframe.label, (None, ""))
+        folder = getattr(reader, "parquet_dir", None)
+        if isinstance(folder, str | PathLike):
+            return f"{type(reader).__qualname__} {realpath(folder)}"
+        return _identity_of(reader, self._about)
 
     def _keys(self, assets: Assets) -> list[Any]:
         return list(assets.sids)
@@ -594,6 +704,31 @@ def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[
         raise
     except Exception as error:
         raise kind(f"{what}: {quoted(error) or type(error).__name__}") from error
+
+
+# Identities by the ids of living objects, so that two portals over one source share frames.
+_identities: dict[int, str] = {}
+
+
+def _identity_of(source: Any, name: str) -> str:
+    """Return the identity of a source or reader, the same for each call with the same object."""
+    if id(source) not in _identities:
+        identity = identity_of(source, name)
+        try:
+            finalize(source, _identities.pop, id(source), None).atexit = False
+        except TypeError:  # nothing would say when the object is gone
+            return identity
+        _identities[id(source)] = identity
+    return _identities[id(source)]
+
+
+def _takes_versions(*methods: Any) -> bool:
+    """Return whether methods have the arguments ``checksum`` and ``generation``."""
+    try:
+        options = [inspect.signature(method).parameters for method in methods]
+    except (TypeError, ValueError):
+        return False
+    return all({"checksum", "generation"} <= set(names) for names in options)
 
 
 # --- foreign frames -------------------------------------------------------------------------------

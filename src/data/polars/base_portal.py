@@ -8,10 +8,11 @@ from __future__ import annotations
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,7 +21,6 @@ from ..bars.client import Wishes
 from ..calendars.calendar import named_calendar
 from ..calendars.ranges import moment_of
 from ..call_threads import awaited
-from ..config.settings import without_effect
 from ..data_manager import DataManager
 from ..errors import LookaheadError, NoDataAvailableError, QueryError
 from ..forks import renew_after_fork
@@ -37,11 +37,11 @@ from .bar_sources import (
     ForeignBars,
     ManagerBars,
     PortalSource,
-    Reach,
+    Read,
     ReaderBars,
     others_code,
 )
-from .panel import FIELDS, Moment, Panel, end_of, group_of, known_until, most_rows, start_of
+from .panel import FIELDS, Market, Moment, Panel, end_of, group_of, known_until, most_rows, start_of
 from .shown import ReadAhead, Shown, ShownTo
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ _RETRY_MS = 60_000
 _LOOKS_BACK = 4
 # In the east, a session begins up to this long before the UTC day of its date.
 _EAST_MS = 14 * HOUR_MS
+_NO_ENDS: Mapping[str, int] = MappingProxyType({})
 _FREQUENCIES = {"daily": "1d", "minute": "1m"}
 _NOTHING_GIVEN = "a portal needs a data_source, or a daily_reader or minute_reader"
 
@@ -117,6 +118,37 @@ class _Built(NamedTuple):
     is_hit: bool
 
 
+class _Terms(NamedTuple):
+    """The terms of reading a panel, which are the same for each of its reads.
+
+    Attributes:
+        markets: Assets grouped by market.
+        horizons: Instant by which bars must have closed to be visible, for each market.
+        now: Time of the call.
+        ahead_ms: How far beyond the horizons bars may be read; 0 means that none are.
+        is_back: Whether the caller moves back in time, so that earlier bars are read as well.
+    """
+
+    markets: tuple[Market, ...]
+    horizons: tuple[int, ...]
+    now: int
+    ahead_ms: int
+    is_back: bool
+
+
+class _Extent(NamedTuple):
+    """The range of bars to read for a panel.
+
+    ``until_ms`` is the instant by which a bar must have closed to be in the panel; ``ends`` and
+    ``is_hit`` are those of :class:`Reach`.
+    """
+
+    span: Span
+    until_ms: int
+    ends: Mapping[str, int] = _NO_ENDS
+    is_hit: bool = True
+
+
 class BasePortal(ABC, Generic[S, F]):
     """The values of bars as a backtest could have known them at a given time. Thread-safe.
 
@@ -148,9 +180,15 @@ class BasePortal(ABC, Generic[S, F]):
         validator: Object whose ``validate(frame)`` is called with each Polars frame that is read;
             the frame is rejected if the result, or its ``valid``, is false.
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
-            ``put(..., data)``, queried before a source or reader. It cannot be used with a data
-            manager, which has its own store.
-        data_catalog: Any object; it is only kept as an attribute, for user code.
+            ``put(..., data)``, queried before a source or reader, such as a
+            :class:`~src.data.polars.cache_manager.CacheManager`. If both methods also have the
+            arguments ``checksum`` and ``generation``, they get the version of the data as well, and
+            ``source`` also identifies the folder or the arguments of the source. It cannot be used
+            with a data manager, which has its own store.
+        data_catalog: Object with ``find_dataset`` and ``get_dataset_info``, such as a
+            :class:`~src.data.bundles.DataCatalog`: the checksum of the dataset with the requested
+            bars is passed to the cache manager, which then notices that a frame is stale. Any other
+            object is only kept as an attribute.
 
     Attributes:
         asset_finder, calendar, data_catalog: See the arguments.
@@ -196,8 +234,6 @@ class BasePortal(ABC, Generic[S, F]):
         self._hits = self._misses = 0
         self.after_fork()
         renew_after_fork(self)
-        if names := without_effect():
-            _warn_of_variables(names)
 
     def after_fork(self) -> None:
         """Create new locks in a forked child."""
@@ -240,7 +276,12 @@ class BasePortal(ABC, Generic[S, F]):
                 adjustment = getattr(source, "adjustment", wishes.adjustment)
                 wishes = replace(wishes, provider=source.provider, adjustment=adjustment)
             return ManagerBars(manager.client, wishes, validator)
-        options = named_calendar(self.calendar), cache, None, validator
+        catalog = self.data_catalog
+        if not all(
+            callable(getattr(catalog, n, None)) for n in ("find_dataset", "get_dataset_info")
+        ):
+            catalog = None
+        options = named_calendar(self.calendar), cache, catalog, None, validator
         if not has_readers:
             if not callable(getattr(source, "fetch", None)):
                 raise QueryError(
@@ -602,54 +643,58 @@ class BasePortal(ABC, Generic[S, F]):
     def _built(self, question: PortalQuestion, ahead_ms: int) -> _Built:
         """Read a panel that extends at most ``ahead_ms`` beyond the requested time.
 
-        If a kept panel covers the time but begins too late, the caller is moving back in time,
-        and earlier bars are read as well.
+        If the panel has too few rows, which can happen only if the calendar is unknown, earlier bars
+        are read as well, a few times.
         """
-        source, timeframe, now = self._source, question.timeframe, self._source.now_ms()
-        mark = 0 if self._panels is None else self._panels.commits
-        markets = source.markets(question.assets, timeframe)
-        horizons = self._horizons(question, [market.calendar for market in markets], now)
-        rows = question.rows + _SPARE_ROWS
-        is_hit = is_complete = True
-        panel = None if self._panels is None else self._panels.get(_key(question))
-        is_back = panel is not None and panel.until_ms >= max(horizons)
+        terms = self._terms(question, ahead_ms)
+        rows, is_hit = question.rows + _SPARE_ROWS, True
         for look in range(_LOOKS_BACK):
-            start = min(
-                start_of(market, timeframe, horizon, rows * 4**look)
-                for market, horizon in zip(markets, horizons, strict=True)
+            extent = self._extent(question, terms, rows * 4**look)
+            # Commits from now on may change the bars, which are read next.
+            mark = 0 if self._panels is None else self._panels.commits
+            last = max(terms.horizons)
+            read = self._source.read(
+                question.assets, question.timeframe, extent.span, extent.ends, last
             )
-            until = min(now, max(horizons) + ahead_ms)
-            span = Span(start, max(end_of(market, timeframe, until) for market in markets))
-            reach = Reach(start, until)
-            if ahead_ms:
-                behind_ms = min(ahead_ms, _BEHIND_ROWS * timeframe.longest_ms)
-                back = min(start, max(_FIRST_MS, start - behind_ms))
-                around = Around(span, max(horizons), until, back, is_back)
-                reach = source.reach(question.assets, timeframe, around)
-                until = reach.until_ms
-                end = max(end_of(market, timeframe, until) for market in markets)
-                span = Span(reach.start, end)
-                mark = 0 if self._panels is None else self._panels.commits
-            read = source.read(question.assets, timeframe, span, reach.ends)
-            is_hit = is_hit and read.is_hit and reach.is_hit
-            is_complete = read.is_complete
-            groups = tuple(
-                group_of(m, timeframe, span, [read.bars[place] for place in m.places], until)
-                for m in markets
-            )
-            ends = [known_until(g.market, g, timeframe, until) for g in groups]
-            panel = Panel(
-                question.assets.names,
-                read.series,
-                groups,
-                min(ends),
-                None if is_complete else now + _RETRY_MS,
-                whole_for=question.rows if look == _LOOKS_BACK - 1 else 0,
-            )
-            if panel.covers(horizons, question.rows):
+            is_hit = is_hit and read.is_hit and extent.is_hit
+            is_last = look == _LOOKS_BACK - 1
+            panel = _arranged(question, terms, extent, read, is_last=is_last)
+            if panel.covers(terms.horizons, question.rows):
                 break
-        assert panel is not None  # there is at least one pass
-        return _Built(VisiblePanel(panel, horizons), mark, is_hit=is_hit)
+        return _Built(VisiblePanel(panel, terms.horizons), mark, is_hit=is_hit)
+
+    def _terms(self, question: PortalQuestion, ahead_ms: int) -> _Terms:
+        """Return the terms of all reads of a panel.
+
+        If a kept panel covers the time but begins too late, the caller is moving back in time.
+
+        Raises:
+            LookaheadError: The requested time is after the simulation time, or after now.
+        """
+        now = self._source.now_ms()
+        markets = self._source.markets(question.assets, question.timeframe)
+        horizons = self._horizons(question, [market.calendar for market in markets], now)
+        kept = None if self._panels is None else self._panels.get(_key(question))
+        is_back = kept is not None and kept.until_ms >= max(horizons)
+        return _Terms(markets, horizons, now, ahead_ms, is_back)
+
+    def _extent(self, question: PortalQuestion, terms: _Terms, rows: int) -> _Extent:
+        """Return the range that contains so many rows before the horizons, and rows read ahead."""
+        timeframe, (markets, horizons, now, ahead_ms, is_back) = question.timeframe, terms
+        start = min(
+            start_of(market, timeframe, horizon, rows)
+            for market, horizon in zip(markets, horizons, strict=True)
+        )
+        until = min(now, max(horizons) + ahead_ms)
+        span = Span(start, max(end_of(market, timeframe, until) for market in markets))
+        if not ahead_ms:
+            return _Extent(span, until)
+        behind_ms = min(ahead_ms, _BEHIND_ROWS * timeframe.longest_ms)
+        back = min(start, max(_FIRST_MS, start - behind_ms))
+        around = Around(span, max(horizons), until, back, is_back)
+        reach = self._source.reach(question.assets, timeframe, around)
+        end = max(end_of(market, timeframe, reach.until_ms) for market in markets)
+        return _Extent(Span(reach.start, end), reach.until_ms, reach.ends, reach.is_hit)
 
     def _ahead_ms(self, question: PortalQuestion) -> int:
         """Return the number of milliseconds to read ahead for the caller's next steps in time."""
@@ -749,6 +794,25 @@ class _Panels:
         weakref.finalize(owner, subscribe(hear))
 
 
+def _arranged(
+    question: PortalQuestion, terms: _Terms, extent: _Extent, read: Read, *, is_last: bool
+) -> Panel:
+    """Arrange the bars that were read in rows; ``is_last``: no earlier bars will be read."""
+    timeframe, until = question.timeframe, extent.until_ms
+    groups = tuple(
+        group_of(market, timeframe, extent.span, [read.bars[n] for n in market.places], until)
+        for market in terms.markets
+    )
+    return Panel(
+        question.assets.names,
+        read.series,
+        groups,
+        min(known_until(group.market, group, timeframe, until) for group in groups),
+        None if read.is_complete else terms.now + _RETRY_MS,
+        whole_for=question.rows if is_last else 0,
+    )
+
+
 def _key(question: PortalQuestion) -> Any:
     """Return the key for a panel; a run whose reads are recorded has its own panels."""
     return question.assets, question.timeframe, reads.get()
@@ -813,8 +877,3 @@ def _moment(name: str, value: date | datetime, *, is_daily: bool) -> Moment:
 
 def _shown(moment: Moment) -> str:
     return iso(moment.ms) if moment.day is None else moment.day.isoformat()
-
-
-@lru_cache(1)
-def _warn_of_variables(names: tuple[str, ...]) -> None:
-    warn_user(f"{' and '.join(names)}: no effect yet; a portal limits its own memory")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from ..bundles.folder import outside_of_the_cache
+from ..bundles.folder import frames_folder
 from ..clock import Clock, SystemClock
 from ..data_manager import DataManager
 from ..errors import QueryError
@@ -19,7 +19,7 @@ from .base import DataSource, DataSourceMetadata
 from .foreign_frames import ForeignFrames
 from .foreign_source import BundlePath, SourceQuestion
 from .freshness import FreshnessPolicyFactory, source_name
-from .freshness_settings import MAX_SIZE, checked_settings, foreign_setting, freshness_settings
+from .freshness_settings import MAX_SIZE, checked_settings, freshness_settings
 from .stored_answers import StoredAnswers
 from .vendor_source import VendorDataSource
 
@@ -112,11 +112,10 @@ class CachedDataSource(DataSource):
                     f"{adapter.name} are stored by the data manager, which has its own limit"
                 )
         else:
-            path = foreign_setting(cache_dir)
             self._bars = ForeignFrames(
                 adapter,
                 self.name,
-                outside_of_the_cache(path, f"cache_dir {path}"),
+                frames_folder(cache_dir),
                 self.config,
                 self._policy,
                 clock or SystemClock(),

@@ -16,11 +16,11 @@ from ..errors import LockTimeoutError, NoDataAvailableError, StorageError
 from ..forks import renew_after_fork
 from ..model.caller import warn_user
 from ..model.timeframe import Timeframe
+from ..polars.frame_cache import CachedFrame, FrameCache, KeyTurn
+from ..polars.identity import identity_of
 from .base import DataSource
 from .foreign_source import PATIENCE_S, BundlePath, SourceQuestion, fetched, ingested
-from .frame_cache import CachedFrame, FrameCache, KeyTurn
 from .freshness_settings import MAX_SIZE
-from .identity import identity_of
 from .newest_bars import continued, first_due, frame_state
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from ..config.schema import Form, Path, Problem, number, record, table, text, whole
-from ..config.settings import APP, named_path, path_check, user_folder, working_dir
+from ..config.settings import named_path, path_check, working_dir
 from ..config.yaml_text import MAX_BYTES, read_yaml
 from ..errors import BadTimeframeError, ConfigError
 from ..model.timeframe import Timeframe
@@ -116,20 +116,3 @@ def checked_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
             hint=f"valid keys are, for example, {MAX_SIZE}, yfinance.daily and yfinance.hourly_ttl",
         )
     return dict(config or {})
-
-
-def foreign_setting(given: str | os.PathLike[str] | None = None) -> FilePath:
-    """Return the folder for frames from custom sources, without creating it.
-
-    Args:
-        given: Folder that the caller passed; None means a folder next to the user's bar cache on
-            this machine.
-
-    Raises:
-        ConfigError: The path cannot be used, or the user has no home folder.
-    """
-    if given is None:
-        return user_folder("cache", None) / f"{APP}-foreign"
-    if not os.fspath(given):
-        raise ConfigError("cache_dir is empty", hint="name a folder, or omit the argument")
-    return named_path(given, "cache_dir", working_dir())

@@ -72,6 +72,7 @@ class CheckedSeries:
         expected: Ascending timestamps at which the calendar expects bars; None if unknown.
         days: Stored daily bars for the same span, only for weekly and monthly bars.
         sessions: Stored daily bars for the same span, only for intraday bars.
+        return_sds: Standard deviations from which a close-to-close move counts as an outlier.
     """
 
     timeframe: Timeframe
@@ -83,6 +84,7 @@ class CheckedSeries:
     expected: Stamps | None = None
     days: BarTable | None = None
     sessions: DailySessions | None = None
+    return_sds: float = 3.0
 
     def __len__(self) -> int:
         return len(self.table)

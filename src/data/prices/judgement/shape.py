@@ -43,7 +43,7 @@ _NO_VOLUME_SHARE, _QUIET_RUN = 0.05, 5
 _VOLUME_SPIKE = 20.0
 # Fixed limits for flagging large moves and volumes, which occur in every market and are not
 # defects.
-_RETURN_SDS, _VOLUME_SDS = 3.0, 5.0
+_VOLUME_SDS = 5.0
 _OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
 
 
@@ -373,14 +373,14 @@ def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _return_outliers(series: CheckedSeries) -> Iterator[Defect]:
-    """Yield the close-to-close moves more than three standard deviations from their mean."""
+    """Yield the close-to-close moves too many standard deviations from their mean."""
     distances = _deviations(series.move_ratios - 1)
-    rows = np.flatnonzero(np.abs(distances) > _RETURN_SDS)
+    rows = np.flatnonzero(np.abs(distances) > series.return_sds)
     if len(rows):
         at = int(rows[np.argmax(np.abs(distances[rows]))])
         text = (
-            f"{counted(len(rows), 'move')} of more than {_RETURN_SDS:g} standard deviations; the farthest, "
-            f"{distances[at]:+.1f}, at {_when(series, series.table.stamps[at + 1])}"
+            f"{counted(len(rows), 'move')} of more than {series.return_sds:g} standard deviations; "
+            f"the farthest, {distances[at]:+.1f}, at {_when(series, series.table.stamps[at + 1])}"
         )
         yield Defect(series.table.stamps[rows + 1], text, "info", cause="return_outlier")
 

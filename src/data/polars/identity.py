@@ -20,8 +20,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from .base import DataSource
-
 __all__ = ["identity_of"]
 
 # Types whose ``repr`` shows the whole value.
@@ -55,13 +53,13 @@ def _arguments(adapter: Any) -> list[Any]:
     kind = type(adapter)
     try:
         signature = inspect.signature(kind)
-        if isinstance(adapter, DataSource):
-            args, options = vars(adapter)["_arguments"]
+        own = getattr(adapter, "__dict__", {})
+        if "_arguments" in own:  # each DataSource has them
+            args, options = own["_arguments"]
             bound = signature.bind(*args, **options)
             bound.apply_defaults()
             given = dict(bound.arguments)
         else:  # attributes with the names of the arguments, as in most classes
-            own = getattr(adapter, "__dict__", {})
             names = {n: n if n in own else f"_{n}" for n in signature.parameters}
             given = {name: own[attribute] for name, attribute in names.items()}
         return sorted([name, _plain(value)] for name, value in given.items())

@@ -1,0 +1,5 @@
+"""The documented path of the cache of query results."""
+
+from ..bundles.cache_manager import CacheManager, LRUCache
+
+__all__ = ["CacheManager", "LRUCache"]
