@@ -77,12 +77,53 @@ def rows_in(database: Database, table: str = "prices_v2") -> list[dict[str, Any]
 # --- memory ------------------------------------------------------------------------------------
 
 
+class Counting(redis.Redis):
+    """A client that notes its calls."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.calls: list[str] = []
+
+    def get(self, name: Any) -> Any:
+        self.calls.append("get")
+        return super().get(name)
+
+    def set(self, name: Any, value: Any, **options: Any) -> Any:
+        self.calls.append("set")
+        return super().set(name, value, **options)
+
+
 def test_the_second_question_is_answered_from_memory(manager: DataManager, running: Server) -> None:
-    cache = DataCache(running.client(), manager=manager)
+    client = Counting(port=running.port)
+    cache = DataCache(client, manager=manager)
     first = get(cache)
-    running.client().set(KEY, b"replaced")  # would be noticed if it were read
+    assert client.calls == ["get", "set"] and list(cache._memory._entries) == [KEY]
     assert get(cache).equals(first) and len(first) == 22
-    assert cache.max_memory_mb == 512
+    assert client.calls == ["get", "set"]
+
+
+def test_memory_has_512_mib(manager: DataManager, running: Server) -> None:
+    cache = DataCache(running.client(), manager=manager)
+    assert cache.max_memory_mb == 512 and cache._memory.most_bytes == 512 << 20
+
+
+def test_a_vendor_is_queried_last_and_its_answer_is_then_in_every_tier(
+    manager: DataManager, database: Database, session: Session, running: Server,
+    vendors: VendorServer,
+) -> None:  # fmt: skip
+    cache = DataCache(running.client(), session, manager=manager)
+    assert len(get(cache)) == 22 and vendors.count() > 0
+    assert cache.memory_cache_size and running.client().exists(KEY)
+    assert len(rows_in(database)) == len(rows_in(database, "data_freshness")) * 22 == 22
+
+
+def test_a_part_of_a_range_is_answered_without_a_vendor(
+    manager: DataManager, session: Session, running: Server, vendors: VendorServer
+) -> None:
+    cache = DataCache(running.client(), session, manager=manager)
+    whole, sent = get(cache), vendors.count()
+    assert get(cache, "AAPL", "1d", date(2024, 5, 6), date(2024, 5, 10)).equals(whole[3:8])
+    assert vendors.count() == sent
 
 
 def test_without_a_client_or_session_nothing_is_held(manager: DataManager) -> None:
@@ -97,6 +138,9 @@ def test_memory_drops_the_least_recently_used_frames_and_counts_exactly(
     cache = DataCache(running.client(), manager=manager)
     months = [(date(2024, n, 1), date(2024, n, 28)) for n in (2, 3, 4)]
     sizes = [get(cache, "AAPL", "1d", *month).estimated_size() for month in months]
+    assert cache.memory_cache_size * (1 << 20) == sum(sizes)
+    manager.get_ohlcv("AAPL", "1d", *months[2], force_refresh=True)
+    get(cache, "AAPL", "1d", *months[2])  # replaced, and counted once
     assert cache.memory_cache_size * (1 << 20) == sum(sizes)
     get(cache, "AAPL", "1d", *months[0])  # used: March is now the oldest
     cache._memory.most_bytes = sum(sizes)
