@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -193,10 +194,11 @@ def test_a_value_has_magic_key_and_digest_and_no_pickle_and_lives_an_hour(
     key = KEY.replace("AAPL", "BTCUSDT")
     value, left_ms = running.client().get(key), running.client().pttl(key)
     assert value.startswith(MAGIC) and 3_590_000 < left_ms <= 3_600_000
-    length = int.from_bytes(value[len(MAGIC) : len(MAGIC) + 4])
-    header = json.loads(value[len(MAGIC) + 4 :][:length])
+    begin = len(MAGIC) + 20
+    length = int.from_bytes(value[begin - 4 : begin])
+    header = json.loads(value[begin:][:length])
     assert header["key"] == key and len(header["digest"]) == 64 and header["rows"] == len(frame)
-    assert pl.read_parquet(value[len(MAGIC) + 4 + length :]).equals(frame)
+    assert pl.read_parquet(value[begin + length :]).equals(frame)
 
 
 def test_a_batch_is_read_from_the_server_too(
@@ -279,11 +281,15 @@ def test_what_the_store_holds_and_doubts_is_not_read_from_the_server(
 # --- values of others --------------------------------------------------------------------------
 
 
+def _summed(rest: bytes) -> bytes:
+    return MAGIC + hashlib.blake2b(rest, digest_size=16).digest() + rest
+
+
 def _changed(value: bytes, **header: Any) -> bytes:
-    begin = len(MAGIC) + 4
-    end = begin + int.from_bytes(value[len(MAGIC) : begin])
+    begin = len(MAGIC) + 20
+    end = begin + int.from_bytes(value[begin - 4 : begin])
     text_ = json.dumps(json.loads(value[begin:end]) | header).encode()
-    return MAGIC + len(text_).to_bytes(4) + text_ + value[end:]
+    return _summed(len(text_).to_bytes(4) + text_ + value[end:])
 
 
 POISONED: dict[str, Any] = {
@@ -296,8 +302,10 @@ POISONED: dict[str, Any] = {
     "one bit": lambda value: value[:-50] + bytes([value[-50] ^ 1]) + value[-49:],
     "another key": lambda value: _changed(value, key="prices:MSFT:1d:2024-05-01:2024-05-31"),
     "other rows": lambda value: _changed(value, rows=3),
-    "header is a list": lambda value: MAGIC + (2).to_bytes(4) + b"[]" + value,
-    "length of 4 GB": lambda value: MAGIC + b"\xff\xff\xff\xff" + value,
+    "a later time": lambda value: value.replace(b'"until": 1', b'"until": 9'),
+    "header is a list": lambda value: _summed((2).to_bytes(4) + b"[]" + value),
+    "length of 4 GB": lambda value: _summed(b"\xff\xff\xff\xff" + value),
+    "deep": lambda value: _summed((200_000).to_bytes(4) + b"[" * 200_000),
     "huge": lambda value: value + bytes(9 << 20),
 }
 

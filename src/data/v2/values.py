@@ -21,7 +21,7 @@ MAGIC = b"onetape-prices-1\n"
 TTL_MS = 3600 * SECOND_MS
 # Larger values are not written, and not read either.
 MOST_BYTES = 8 << 20
-_LENGTH = 4
+_LENGTH, _SUM = 4, 16
 
 
 class HeldPrices(NamedTuple):
@@ -52,14 +52,16 @@ class HeldPrices(NamedTuple):
 
 
 def packed(key: str, held: HeldPrices) -> bytes:
-    """Return the value to store under ``key``: magic, a header with the key and digests, Parquet."""
+    """Return the value to store under ``key``.
+
+    It is the magic, the checksum of the rest, a header with the key and the digest, and Parquet.
+    """
     body = BytesIO()
     held.frame.write_parquet(body, compression="zstd", statistics=False)
-    sent = body.getvalue()
     facts = {"series": held.series, "digest": held.digest, "until": held.until}
-    header = {"key": key, **facts, "rows": len(held.frame), "sum": _sum(sent)}
-    text = json.dumps(header).encode()
-    return b"".join((MAGIC, len(text).to_bytes(_LENGTH), text, sent))
+    text = json.dumps({"key": key, **facts, "rows": len(held.frame)}).encode()
+    rest = b"".join((len(text).to_bytes(_LENGTH), text, body.getvalue()))
+    return MAGIC + _sum(rest) + rest
 
 
 def is_ours(value: Any) -> bool:
@@ -86,13 +88,13 @@ def _unpacked(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
         raise CorruptEntryError("it is not one of this library's")
     if len(value) > MOST_BYTES:
         raise CorruptEntryError(f"it has {len(value):,} bytes")
-    begin = len(MAGIC) + _LENGTH
-    end = begin + int.from_bytes(value[len(MAGIC) : begin])
-    header, body = json.loads(value[begin:end]), value[end:]
+    begin = len(MAGIC) + _SUM
+    if value[len(MAGIC) : begin] != _sum(value[begin:]):
+        raise CorruptEntryError("it is damaged")
+    end = begin + _LENGTH + int.from_bytes(value[begin : begin + _LENGTH])
+    header, body = json.loads(value[begin + _LENGTH : end]), value[end:]
     if header["key"] != key:
         raise CorruptEntryError(f"it belongs to {str(header['key'])[:80]!r}")
-    if header["sum"] != _sum(body):
-        raise CorruptEntryError("it is damaged")
     frame = pl.read_parquet(BytesIO(body))
     if (frame.columns, frame.dtypes) not in _columns(timeframe):
         raise CorruptEntryError("it has other columns")
@@ -124,5 +126,5 @@ def _columns(timeframe: Timeframe) -> list[tuple[list[str], list[Any]]]:
     return [(one.columns, one.dtypes) for one in (empty, whole)]
 
 
-def _sum(body: bytes) -> str:
-    return hashlib.blake2b(body, digest_size=16).hexdigest()
+def _sum(rest: bytes) -> bytes:
+    return hashlib.blake2b(rest, digest_size=_SUM).digest()
