@@ -7,10 +7,11 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import polars as pl
 import pytest
 import redis
@@ -357,3 +358,44 @@ def test_an_asynchronous_session_serves_as_well(
     asyncio.run(main())
     assert count(database) == 22
     database.close()
+
+
+@pytest.mark.parametrize("symbol", [None, 5, ["AAPL"], "", "?" * 300, "A\nB", b"AAPL"])
+def test_bad_questions_are_refused_as_without_tiers(manager: DataManager, symbol: Any) -> None:
+    """The client is not reached, or has nothing."""
+    texts = set()
+    for cache in (DataCache(manager=manager), DataCache(redis.Redis(port=9), manager=manager)):
+        with pytest.raises(QueryError) as refused:
+            asyncio.run(cache.get_prices(symbol, "1d", *MAY))
+        texts.add(str(refused.value))
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+    "range_",
+    [
+        (MAY[1], MAY[0]), ("x", "y"), (pd.NaT, MAY[1]),
+        (datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))), MAY[1]),
+    ],
+)  # fmt: skip
+def test_bad_ranges_are_refused_as_without_tiers(manager: DataManager, range_: Any) -> None:
+    texts = set()
+    for cache in (DataCache(manager=manager), DataCache(redis.Redis(port=9), manager=manager)):
+        with pytest.raises(QueryError) as refused:
+            asyncio.run(cache.get_prices("AAPL", "1d", *range_))
+        texts.add(str(refused.value))
+    assert len(texts) == 1
+
+
+def test_instants_of_one_time_in_several_zones_are_one_key(
+    manager: DataManager, running: Server, patient: None
+) -> None:
+    cache = DataCache(running.client(), manager=manager)
+    first, last = datetime(2024, 5, 1), datetime(2024, 5, 3, 23)
+    east = timezone(timedelta(hours=5))
+    one = asyncio.run(cache.get_prices("BTCUSDT", "1h", first, last))
+    zoned = [day.replace(tzinfo=UTC).astimezone(east) for day in (first, last)]
+    assert asyncio.run(cache.get_prices("BTCUSDT", "1h", *zoned)).equals(one)
+    (key,) = running.client().keys()
+    assert key == b"prices:BTCUSDT:1h:2024-05-01T00:00:00Z:2024-05-03T23:00:00Z"
+    assert len(one) == 72

@@ -130,7 +130,7 @@ class DataCache:
             IncompleteDataWarning: Bars are missing.
         """
         found, others = await self._from_tiers([symbol], timeframe, start, end)
-        if symbol in found:
+        if found:
             return found[symbol]
         frame = await prices(self.manager, symbol, timeframe, start, end)
         await self._share(others, start, end)
@@ -151,7 +151,7 @@ class DataCache:
         """
         manager, names = self.manager, list(symbols)
         found, others = await self._from_tiers(names, timeframe, start, end)
-        lacking = [name for name in names if name not in found]
+        lacking = [name for name in names if name not in found] if found else names
 
         def ask() -> dict[str, pl.DataFrame | DataError]:
             frames = manager.get_ohlcv_batch(lacking, timeframe, start, end, progress=_quiet)
@@ -159,7 +159,7 @@ class DataCache:
 
         fetched = await in_thread(ask, looks=True) if lacking or not names else {}
         await self._share(others, start, end)
-        return {name: (found | fetched)[name] for name in names}
+        return {name: (found | fetched)[name] for name in names} if found else fetched
 
     async def clear(self, symbol: str | None = None) -> None:
         """Delete the answers in memory and on the server, for one symbol or for all.
@@ -178,9 +178,9 @@ class DataCache:
 
     async def _from_tiers(
         self, symbols: Sequence[str], timeframe: str, start: Any, end: Any
-    ) -> tuple[dict[str, pl.DataFrame | DataError], list[_Question]]:
+    ) -> tuple[dict[str, pl.DataFrame], list[_Question]]:
         """Return the frames that are in tiers, and the questions whose answers can be put there."""
-        found: dict[str, pl.DataFrame | DataError] = {}
+        found: dict[str, pl.DataFrame] = {}
         end_of_key = _range_text(timeframe, start, end)
         is_text = all(isinstance(symbol, str) for symbol in symbols)
         if not (self._has_tiers and is_text and end_of_key):
