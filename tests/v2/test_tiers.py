@@ -482,7 +482,7 @@ def test_copies_that_are_not_all_there_or_right_are_not_read(
 def test_bars_that_four_digits_cannot_hold_are_not_copied(
     manager: DataManager, database: Database, session: Session
 ) -> None:
-    from src.data.v2.copies import rows_of
+    from src.data.v2.copies import is_short, rows_of
 
     frame = manager.get_ohlcv("BTCUSDT", "1d", *MAY, columns=("source",))
     assert len(rows_of(frame)) == 31
@@ -492,6 +492,9 @@ def test_bars_that_four_digits_cannot_hold_are_not_copied(
         assert rows_of(wrong) == []
     assert rows_of(frame.assign(volume=float("nan"))) == []
     assert rows_of(frame.drop(columns="volume")) == []
+    client = manager.client
+    assert is_short(client.query("BTCUSDT", "1m", date(2024, 5, 1), date(2024, 6, 4)))
+    assert not is_short(client.query("BTCUSDT", "1m", date(2024, 5, 1), date(2024, 6, 5)))
 
 
 def test_bars_that_may_still_change_are_not_copied(

@@ -16,7 +16,7 @@ from ..model.provenance import ATTRS_KEY
 from ..model.timeframe import Timeframe
 from ..sources.vendor_source import recorded_error
 from .asking import in_thread, prices
-from .copies import COPIED_COLUMNS, copied_frame, copied_until, rows_of
+from .copies import COPIED_COLUMNS, copied_frame, copied_until, is_short, rows_of
 from .frames import prices_frame
 from .tiers import DatabaseTier, RedisTier
 from .values import MOST_BYTES, TTL_MS, HeldPrices, is_ours, packed, unpacked
@@ -253,7 +253,7 @@ class DataCache:
         It is read only if the store has nothing for the range.
         """
         query, standing = question.query, question.standing
-        if self._database is None or standing.is_stored or query.provider is not None:
+        if self._database is None or standing.is_stored or not _is_copied(query):
             return None
         first, last = (_utc(ms) for ms in (query.span.start, query.span.end - 1))
         series = query.instrument.symbol, query.timeframe.label
@@ -301,8 +301,7 @@ class DataCache:
         shaped = prices_frame(frame, question.query.timeframe, is_share=is_share)
         standing = after.standing
         until = min(standing.until, self._clock().now_ms() + TTL_MS)
-        is_copied = columns and question.query.provider is None
-        rows = rows_of(frame) if is_copied else []
+        rows = rows_of(frame) if columns and _is_copied(question.query) else []
         return HeldPrices(shaped, standing.series, standing.digest, until), rows
 
     async def _put(
@@ -319,6 +318,11 @@ class DataCache:
             first, last, now = (_utc(ms) for ms in (query.span.start, query.span.end - 1, now_ms))
             series = query.instrument.symbol, query.timeframe.label
             await self._database.store(*series, first, last, rows, now)
+
+
+def _is_copied(query: BarsQuery) -> bool:
+    """Return whether the answer to a query belongs into the database."""
+    return query.provider is None and is_short(query)
 
 
 def _utc(ms: int) -> datetime:

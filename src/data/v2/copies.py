@@ -23,13 +23,19 @@ if TYPE_CHECKING:
     from ..db.prices import PriceRow
     from ..model.query import BarsQuery, ExtraColumn
 
-__all__ = ["COPIED_COLUMNS", "copied_frame", "copied_until", "rows_of"]
+__all__ = ["COPIED_COLUMNS", "copied_frame", "copied_until", "is_short", "rows_of"]
 
 # Extra columns of ``get_ohlcv`` that the table has as well; the last two are for shares only.
 COPIED_COLUMNS: tuple[ExtraColumn, ...] = ("source", "dividend", "split")
-_DIGITS, _LARGEST = 4, 1e7
+_DIGITS, _LARGEST, _MOST_ROWS = 4, 1e7, 50_000
 # Bars are not copied if a price would change by more than this fraction.
 _MOST_ROUNDED = 1e-3
+
+
+def is_short(query: BarsQuery) -> bool:
+    """Return whether a range has few enough bars for the database, which has a time limit."""
+    length_ms = query.timeframe.step_ms or query.timeframe.longest_ms
+    return (query.span.end - query.span.start) // length_ms <= _MOST_ROWS
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
