@@ -110,6 +110,22 @@ def test_a_server_that_hangs_costs_its_time_once_and_is_used_again_when_it_is_ba
     asyncio.run(main())
 
 
+def test_many_questions_at_once_find_a_server_away_with_one_warning(
+    manager: DataManager, running: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    running.pause()
+    cache = DataCache(redis.asyncio.Redis(port=running.port), manager=manager)
+
+    async def main() -> list[pl.DataFrame]:
+        starts = [date(2024, 5, day) for day in range(1, 13)]
+        questions = (cache.get_prices("AAPL", "1d", start, MAY[1]) for start in starts)
+        return await asyncio.gather(*questions)
+
+    frames = asyncio.run(main())
+    assert [len(frame) for frame in frames] == [22, 21, 20, 19, 19, 19, 18, 17, 16, 15, 14, 14]
+    assert caplog.text.count("not used for the next") == 1
+
+
 def test_fifty_milliseconds_are_the_most_that_a_hanging_server_costs(
     manager: DataManager, running: Server
 ) -> None:

@@ -93,13 +93,14 @@ class _Tier:
         except DataError as failure:
             error, outcome = failure, "failing"
         finally:  # if it was cancelled, the next question may try
+            before = self._circuit
             self._circuit = SKIPS_FAILING.leave(
-                self._circuit, outcome, now_s(), trial=is_trial, reason=str(error or "")
+                before, outcome, now_s(), trial=is_trial, reason=str(error or "")
             )
-        if error is not None:
+        if error is not None and self._circuit is not before:
             wait_s = self._circuit.shut_for(now_s())
             _log.warning("%s; not used for the next %.0f s", error, wait_s)
-        elif is_trial:
+        elif error is None and is_trial:
             _log.info("%s answers again", self._name)
         return result
 
