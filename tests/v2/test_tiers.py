@@ -22,7 +22,9 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.db.core.database import Database
 from src.data.errors import IncompleteDataWarning
-from src.data.v2 import DataCache, SmartDataLoader, tiers
+from src.data.model.span import Span
+from src.data.v2 import DataCache, SmartDataLoader, tiers, values
+from src.data.v2 import cache as cache_module
 from src.data.v2.values import MAGIC
 from tests.v2.servers import KINDS, Server, server
 from tests.vendor_server import Fault, VendorServer
@@ -250,6 +252,21 @@ def test_incomplete_answers_are_in_no_tier(
     assert cache.memory_cache_size == 0
 
 
+def test_answers_with_bars_that_are_certainly_wrong_are_in_no_tier(
+    manager: DataManager, running: Server
+) -> None:
+    client, series = manager.client, manager.client.series_of(manager.client.query("AAPL", "1d"))
+    manager.get_ohlcv("AAPL", "1d", *MAY)
+    day = Span(1_715_299_200_000, 1_715_385_600_000)
+    assert client.mark(series, client.outline(series).generation, [(day, "grave: unit")], [])
+    cache = DataCache(running.client(), manager=manager)
+    for _ in range(2):
+        with pytest.warns(IncompleteDataWarning, match="almost certainly wrong"):
+            assert len(get(cache)) == 22
+    assert client.standing(client.query("AAPL", "1d", *MAY)).digest, "the store answers"
+    assert not running.client().keys() and not cache.memory_cache_size
+
+
 # --- nothing stale -----------------------------------------------------------------------------
 
 
@@ -324,6 +341,20 @@ def test_a_value_that_is_not_ours_is_refused_by_its_key(
     assert KEY in caplog.text
     is_replaced = running.client().get(KEY) != value
     assert is_replaced == value.startswith(MAGIC), "only our own damaged values are replaced"
+
+
+def test_a_value_above_the_limit_is_neither_sent_nor_read(
+    manager: DataManager, other: DataManager, running: Server, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    first = get(DataCache(running.client(), manager=manager))
+    size = len(running.client().get(KEY))
+    for module in (values, cache_module):
+        monkeypatch.setattr(module, "MOST_BYTES", size - 1)
+    get(DataCache(running.client(), manager=manager), "AAPL", "1d", date(2024, 1, 2), MAY[1])
+    assert running.client().keys() == [KEY.encode()]
+    assert get(DataCache(running.client(), manager=other)).equals(first)
+    assert f"{KEY} cannot be used: it has {size:,} bytes" in caplog.text
 
 
 @pytest.mark.parametrize(
