@@ -525,7 +525,7 @@ def test_bars_that_four_digits_cannot_hold_are_not_copied(
     assert rows_of(frame.assign(volume=float("nan"))) == []
     assert rows_of(frame.drop(columns="volume")) == []
     client = manager.client
-    assert is_short(client.query("BTCUSDT", "1m", date(2024, 5, 1), date(2024, 6, 4)))
+    assert is_short(client.query("BTCUSDT", "1m", date(2024, 5, 1), date(2024, 6, 3)))
     assert not is_short(client.query("BTCUSDT", "1m", date(2024, 5, 1), date(2024, 6, 5)))
 
 
