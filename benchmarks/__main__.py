@@ -46,6 +46,7 @@ from . import (
     size,
     start,
     thousands,
+    tiers,
     universe,
     validate,
     workload,
@@ -62,7 +63,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
         hit, route, start, covered, read, batch, fresh, write, faults, size, memory, library, nights,
         workload, company, feed, quote, awaited, resample, populate, thousands, validate,
         chart, report, universe, alerts, records, bot, bundle, portal, cached, catalog, lineage,
-        yf, scan, frames,
+        yf, scan, frames, tiers,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -31,7 +31,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "get_data_source": _MANAGER,
         "get_data_handler": _BARS,
         "DataHandler": _BARS,
-        "DataCache": _CACHE,
+        "DataCache": f"{_CACHE}, or src.data.v2.DataCache",
         "get_advanced_cache": _CACHE,
         "configure_advanced_cache": _CACHE,
         "LazyDataLoader": _FAST,

@@ -39,6 +39,8 @@ OWNERS = {
     "distributed": ("jobs.workers",),
     "matplotlib": ("charts.png",),
     "telegram": (),  # of an example alone
+    "redis": (),  # of programs alone, which give their clients
+    "valkey": (),
     "sqlalchemy": ("db.",),
     "alembic": ("db.",),
     "psycopg": ("db.",),

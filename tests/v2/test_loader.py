@@ -13,7 +13,7 @@ import pytest
 
 from onetape.aio import AsyncDataManager
 from src.data.data_manager import DataManager
-from src.data.errors import DataError, QueryError, UnsupportedError
+from src.data.errors import DataError, QueryError
 from src.data.v2 import DataCache, SmartDataLoader
 from tests.vendor_server import Fault, VendorServer
 
@@ -242,8 +242,6 @@ def test_what_is_no_cache_is_refused(manager: DataManager) -> None:
         SmartDataLoader(object())
     with pytest.raises(QueryError, match="manager is a str"):
         DataCache(manager="x")  # type: ignore[arg-type]
-    with pytest.raises(UnsupportedError, match="no tiers"):
-        DataCache(object(), None, manager=manager)  # type: ignore[arg-type]
 
 
 def test_an_error_of_a_batch_says_what_the_call_for_its_symbol_would_have_said(

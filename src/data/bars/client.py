@@ -97,6 +97,27 @@ class Lookup(NamedTuple):
         return self.provenance is not None
 
 
+class Standing(NamedTuple):
+    """What the store alone would answer to a query at this moment.
+
+    Attributes:
+        series: Series and kind that answer the query; the kind is empty if no vendor has declared
+            it.
+        digest: Digest of the commit, of the splits and dividends and of the range that the bars
+            come from, the same in every process. Equal digests mean equal bars. Empty if the store
+            cannot answer, or if the bars are built from others.
+        until: Time (UTC milliseconds) until which no vendor could change the answer.
+        is_whole: Whether the answer is complete.
+        is_stored: Whether any part of the range is stored, whatever its state.
+    """
+
+    series: str = ""
+    digest: str = ""
+    until: int = 0
+    is_whole: bool = False
+    is_stored: bool = True
+
+
 class BarsClient:
     """Client for the bars of an installation, with their coverage, actions and history. Thread-safe.
 
@@ -275,6 +296,26 @@ class BarsClient:
         if isinstance(result, Derived):
             return Lookup(None, (query.span,), result.source)
         return Lookup(None, result.missing if isinstance(result, PartialHit) else (query.span,))
+
+    def standing(self, query: BarsQuery) -> Standing:
+        """Return which bars the store would answer with, without building them; for caches above.
+
+        Like :meth:`lookup`, it never queries a vendor.
+
+        Raises:
+            CacheError: The store cannot be read.
+        """
+        from .lookup import Hit, Miss, PartialHit
+
+        result = self._service.lookup(query, with_frame=False)
+        if isinstance(result, Hit):
+            answer = result.answer
+            series = f"{answer.query.instrument.symbol} {answer.facts['lane']} {answer.kind}"
+            return Standing(series, answer.digest, result.until or 0, not answer.trouble)
+        if isinstance(result, Miss | PartialHit) and (lane := result.lane) is not None:
+            is_stored = bool(lane.view.coverage.touching(query.span))
+            return Standing(f"{lane.key} {lane.kind or ''}", is_stored=is_stored)
+        return Standing()
 
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
         """Build longer bars from all stored ``source`` bars and store them; no vendor is queried.

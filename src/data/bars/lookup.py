@@ -68,10 +68,12 @@ class Hit:
     Attributes:
         answer: Answer from which the frame is built.
         frame: Frame for the caller to own; None until it is built.
+        until: Time (UTC ms) until which no vendor could change it; None if it is not known yet.
     """
 
     answer: Answer
     frame: pd.DataFrame | None = None
+    until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -294,7 +296,7 @@ class AnswerCache:
         self._memory = store.memory
         self._days = days
 
-    def find(self, query: BarsQuery) -> Hit | Miss:
+    def find(self, query: BarsQuery, *, with_frame: bool = True) -> Hit | Miss:
         """Look for a kept answer to the same query; the result is a hit if it is still valid."""
         place = place_of(query)
         entry: _Entry | None = None if place is None else self._memory.get(place)
@@ -303,6 +305,8 @@ class AnswerCache:
         if not self._is_valid(entry, query):
             self._memory.drop(place)
             return MISS
+        if not with_frame:
+            return Hit(entry.answer, until=entry.until)
         frame = entry.frame.copy(deep=True)
         frame.attrs[ATTRS_KEY] = Provenance(entry.attrs | {"asked_at": iso(query.now_ms)})
         return Hit(entry.answer, frame)
@@ -326,7 +330,7 @@ class AnswerCache:
         seal = self._store.seal(depends_on.view, depends_on.span, book, absent)
         if seal is None:
             return
-        until = min(depends_on.until, self._actions_due(query, answer, book))
+        until = self.stands_until(query, Hit(answer))
         # Copied exactly once, because the rows may be in a mapped file.
         values = np.array(answer.table.values(), dtype=np.float64)
         table = BarTable(answer.table.stamps.copy(), *values)
@@ -347,6 +351,14 @@ class AnswerCache:
             dict(frame.attrs[ATTRS_KEY]),
         )
         self._memory.put(place, entry, entry.size)
+
+    def stands_until(self, query: BarsQuery, hit: Hit) -> int:
+        """Return the time (UTC ms) until which no vendor could change an answer from the store."""
+        answer, depends_on = hit.answer, hit.answer.depends_on
+        if hit.until is not None or depends_on is None:
+            return hit.until or query.now_ms
+        book = None if _is_of_unknown_basis(answer) else depends_on.book
+        return min(depends_on.until, self._actions_due(query, answer, book))
 
     def _actions_due(self, query: BarsQuery, answer: Answer, book: ActionBook | None) -> int:
         """Return the time (UTC ms) from which a session with unknown splits and dividends may begin."""

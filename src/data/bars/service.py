@@ -141,7 +141,7 @@ class BarsService:
             QueryError: This version of the series does not exist or is no longer kept.
         """
         with self._observer.call(query, self._checks.min_quality_score) as call:
-            result: LookupResult = self._answers.find(query)
+            result: LookupResult = self._answers.find(query, with_frame=with_frame)
             if not isinstance(result, Hit):
                 result = self.find_stored(query)
             if isinstance(result, Hit):
@@ -150,6 +150,8 @@ class BarsService:
                 if with_frame:
                     return Hit(result.answer, self._frame(query, call, result))
                 call.answered(result.answer)
+                until = self._answers.stands_until(query, result)
+                return Hit(result.answer, until=until)
             return result
 
     def find_stored(self, query: BarsQuery) -> LookupResult:

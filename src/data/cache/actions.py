@@ -127,6 +127,11 @@ class ActionBook:
         """The events that some vendor reports differently or omits, in order of ex-date."""
         return tuple(event for event in self.events if event.is_disputed)
 
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the reports and queries, the same in every process."""
+        return hashlib.sha256(repr((self.reports, self.answers)).encode()).hexdigest()
+
     def of(self, vendor: str) -> tuple[Action, ...]:
         """Return the actions that apply to bars from ``vendor``.
 

@@ -2,58 +2,102 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import logging
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..data_manager import DataManager, get_data_manager
-from ..errors import DataError, QueryError, UnsupportedError
+from ..errors import CorruptEntryError, DataError, QueryError
+from ..lru_cache import LruCache
+from ..model.caller import collecting_warnings
+from ..model.instant import from_ms, iso, to_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.timeframe import Timeframe
 from ..sources.vendor_source import recorded_error
 from .asking import in_thread, prices
+from .copies import COPIED_COLUMNS, copied_frame, copied_until, is_short, rows_of
 from .frames import prices_frame
+from .tiers import DatabaseTier, RedisTier
+from .values import MOST_BYTES, TTL_MS, HeldPrices, is_ours, packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date, datetime
 
     import pandas as pd
 
+    from ..bars.client import Standing
+    from ..clock import Clock
+    from ..model.query import BarsQuery
     from ..polars import pl
 
 __all__ = ["DataCache"]
+
+_log = logging.getLogger("onetape.v2")
+
+
+class _Question(NamedTuple):
+    """A question that tiers may answer.
+
+    Attributes:
+        symbol: Symbol as the caller typed it.
+        query: Its query.
+        key: Key of the answer in memory and on the server.
+        standing: What the manager's store would answer.
+    """
+
+    symbol: str
+    query: BarsQuery
+    key: str
+    standing: Standing
 
 
 class DataCache:
     """The data manager's bars as Polars frames, from its cache and, if missing there, from vendors.
 
+    With a Redis or Valkey client or a database session, complete answers are also kept in memory,
+    on the server and in the tables ``prices_v2`` and ``data_freshness``, and are looked up in this
+    order before the data manager is called. Each is compared with the manager's store first, so a
+    change to the store is visible in the next call, whichever process made it. If the store has
+    nothing for the range, an answer that another machine left is used, for at most an hour. Copies
+    in the database have fewer digits, so they are used only in that case.
+
     Constructing it neither opens a connection nor needs an event loop. Usable from several threads
-    and event loops at once.
+    and event loops at once, except for an asynchronous client or session: another event loop skips
+    it.
 
     Args:
-        redis_client, db_session: Must be None: bars are kept in the files of the data manager.
+        redis_client: Client of the packages ``redis`` or ``valkey``, asynchronous or not. It must
+            return bytes.
+        db_session: A ``Session`` or ``AsyncSession`` of SQLAlchemy for a database with this
+            library's tables, used by this object only: it is committed after each use.
         manager: Data manager to use; None means :func:`~src.data.get_data_manager`, called on
             first use.
 
+    Attributes:
+        max_memory_mb: Size limit of the frames in memory, in MiB.
+
     Raises:
-        UnsupportedError: A client or a session is given.
-        QueryError: The manager is not a data manager.
+        QueryError: The client, the session or the manager is something else.
+        MissingExtraError: A session is given, and the extra ``db`` is not installed.
     """
+
+    max_memory_mb = 512
 
     def __init__(
         self,
-        redis_client: None = None,
-        db_session: None = None,
+        redis_client: Any = None,
+        db_session: Any = None,
         *,
         manager: DataManager | None = None,
     ) -> None:
-        if redis_client is not None or db_session is not None:
-            raise UnsupportedError(
-                "DataCache has no tiers in Redis or a database; bars are in the manager's files",
-                hint="DataCache()",
-            )
         if manager is not None and not isinstance(manager, DataManager):
             raise QueryError(f"manager is a {type(manager).__name__}, not a data manager")
         self._given = manager
+        self._redis = None if redis_client is None else RedisTier(redis_client, self._clock)
+        self._database = None if db_session is None else DatabaseTier(db_session, self._clock)
+        self._has_tiers = redis_client is not None or db_session is not None
+        self._memory = LruCache(self.max_memory_mb << 20)
 
     def __repr__(self) -> str:
         return "<DataCache>" if self._given is None else f"<DataCache of {self._given!r}>"
@@ -63,13 +107,21 @@ class DataCache:
         """The data manager in use."""
         return self._given or get_data_manager()
 
+    @property
+    def memory_cache_size(self) -> float:
+        """Size of the frames in memory, in MiB."""
+        return self._memory.size / (1 << 20)
+
+    def _clock(self) -> Clock:
+        return self.manager.client.clock
+
     async def get_prices(
         self, symbol: str, timeframe: str, start: date | datetime, end: date | datetime
     ) -> pl.DataFrame:
         """Return bars from ``start`` to ``end``, both inclusive, as :func:`.prices_frame` does.
 
         Any part of a range that was fetched before is answered from the cache. If no bars
-        exist, the frame is empty.
+        exist, the frame is empty. A tier that fails is skipped, with a warning in the log.
 
         Raises:
             DataError: As for ``get_ohlcv``.
@@ -77,7 +129,12 @@ class DataCache:
         Warns:
             IncompleteDataWarning: Bars are missing.
         """
-        return await prices(self.manager, symbol, timeframe, start, end)
+        found, others = await self._from_tiers([symbol], timeframe, start, end)
+        if found:
+            return found[symbol]
+        frame = await prices(self.manager, symbol, timeframe, start, end)
+        await self._share(others, start, end)
+        return frame
 
     async def get_prices_batch(
         self,
@@ -92,13 +149,195 @@ class DataCache:
             symbols: Symbols, each once in the result.
             timeframe, start, end: See :meth:`get_prices`.
         """
-        manager = self.manager
+        manager, names = self.manager, list(symbols)
+        found, others = await self._from_tiers(names, timeframe, start, end)
+        lacking = [name for name in names if name not in found] if found else names
 
         def ask() -> dict[str, pl.DataFrame | DataError]:
-            frames = manager.get_ohlcv_batch(list(symbols), timeframe, start, end, progress=_quiet)
+            frames = manager.get_ohlcv_batch(lacking, timeframe, start, end, progress=_quiet)
             return _shaped(manager, frames, Timeframe.parse(timeframe))
 
-        return await in_thread(ask, looks=True)
+        fetched = await in_thread(ask, looks=True) if lacking or not names else {}
+        await self._share(others, start, end)
+        return {name: (found | fetched)[name] for name in names} if found else fetched
+
+    async def clear(self, symbol: str | None = None) -> None:
+        """Delete the answers in memory and on the server, for one symbol or for all.
+
+        The store of the data manager and the tables in the database are not changed.
+
+        Raises:
+            DataError: The server failed.
+        """
+        prefix = "prices:" if symbol is None else f"prices:{symbol}:"
+        self._memory.drop_where(lambda key, _: key.startswith(prefix))
+        if self._redis is not None:
+            await self._redis.clear(prefix)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    async def _from_tiers(
+        self, symbols: Sequence[str], timeframe: str, start: Any, end: Any
+    ) -> tuple[dict[str, pl.DataFrame], list[_Question]]:
+        """Return the frames that are in tiers, and the questions whose answers can be put there."""
+        found: dict[str, pl.DataFrame] = {}
+        end_of_key = _range_text(timeframe, start, end)
+        is_text = all(isinstance(symbol, str) for symbol in symbols)
+        if not (self._has_tiers and is_text and end_of_key):
+            return found, []
+        keys = {symbol: f"prices:{symbol}:{end_of_key}" for symbol in symbols}
+        ask = in_thread(
+            lambda: [self._asked(*one, timeframe, start, end) for one in keys.items()], looks=True
+        )
+        if self._redis is None or all(self._memory.get(key) for key in keys.values()):
+            questions, values = await ask, [None] * len(keys)
+        else:  # the store is looked at while the server is on its way
+            questions, *values = await asyncio.gather(ask, *map(self._value, keys.values()))
+        left = []
+        for question, value in zip(questions, values, strict=True):
+            if question is None:
+                continue  # the data manager raises the error
+            held = await self._held(question, value)
+            if held:
+                found[question.symbol] = held.frame.clone()
+            elif held is None:
+                left.append(question)
+        return found, left
+
+    def _asked(self, symbol: str, key: str, *range_: Any) -> _Question | None:
+        """Return a question and how its answer stands; None if it is invalid."""
+        client = self.manager.client
+        try:
+            query = client.query(symbol, *range_)
+            return _Question(symbol, query, key, client.standing(query))
+        except DataError:
+            return None
+
+    async def _value(self, key: str) -> Any:
+        """Return the server's value for a key that is not in memory."""
+        if self._redis is None or self._memory.get(key) is not None:
+            return None
+        return await self._redis.get(key)
+
+    async def _held(self, question: _Question, value: Any) -> HeldPrices | Literal[False] | None:
+        """Return the answer from the first tier that has the right one.
+
+        The result is False if the key belongs to another program, whose value is not replaced.
+        """
+        key, now_ms = question.key, self._clock().now_ms()
+        held: HeldPrices | None = self._memory.get(key)
+        if held is not None:
+            if held.is_right(question.standing, now_ms):
+                return held
+            self._memory.drop(key)
+            value = await self._value(key)
+        if value is not None:
+            try:
+                held = unpacked(key, value, question.query.timeframe)
+            except CorruptEntryError as error:
+                _log.warning("Redis: %s", error)
+                if not is_ours(value):
+                    return False
+            else:
+                if held.is_right(question.standing, now_ms):
+                    self._memory.put(key, held, held.frame.estimated_size())
+                    return held
+        held = await self._copied(question, now_ms)
+        if held is not None:
+            await self._put(question, held)
+        return held
+
+    async def _copied(self, question: _Question, now_ms: int) -> HeldPrices | None:
+        """Return the bars from the database if it has all of them and no split can have followed.
+
+        It is read only if the store has nothing for the range.
+        """
+        query, standing = question.query, question.standing
+        if self._database is None or standing.is_stored or not _is_copied(query):
+            return None
+        first, last = (_utc(ms) for ms in (query.span.start, query.span.end - 1))
+        series = query.instrument.symbol, query.timeframe.label
+        rows = await self._database.load(*series, first, last)
+        until = copied_until(query, rows, now_ms) if rows else 0
+        if now_ms >= until:
+            return None
+        try:
+            frame = await in_thread(lambda: copied_frame(query, rows, now_ms), looks=True)
+        except DataError as error:
+            _log.warning("Database: %s %s: %s", *series, error)
+            return None
+        return None if frame is None else HeldPrices(frame, standing.series, "", until)
+
+    # --- writing ---------------------------------------------------------------------------
+
+    async def _share(self, questions: Sequence[_Question], start: Any, end: Any) -> None:
+        """Put the answers that the store now has into all tiers."""
+        if not questions:
+            return
+        range_ = questions[0].query.timeframe.label, start, end
+        read = await in_thread(lambda: [self._read(q, *range_) for q in questions], looks=True)
+        answers = [(question, one) for question, one in zip(questions, read, strict=True) if one]
+        await asyncio.gather(*(self._put(question, *one) for question, one in answers))
+
+    def _read(
+        self, question: _Question, timeframe: str, start: Any, end: Any
+    ) -> tuple[HeldPrices, list[dict[str, Any]]] | None:
+        """Return the stored answer and the rows to copy; None unless it is complete."""
+        symbol, is_share = question.symbol, question.query.instrument.asset_class == "stock"
+        columns = COPIED_COLUMNS[: 3 if is_share else 1] if self._database is not None else ()
+        before = self._asked(symbol, question.key, timeframe, start, end)
+        if before is None or not (before.standing.digest and before.standing.is_whole):
+            return None
+        with collecting_warnings():
+            try:
+                frame = self.manager.get_ohlcv(
+                    symbol, timeframe, start, end, offline=True, columns=columns
+                )
+            except DataError:
+                return None
+        after = self._asked(symbol, question.key, timeframe, start, end)
+        if after is None or after.standing.digest != before.standing.digest:
+            return None  # another process has just changed the series
+        shaped = prices_frame(frame, question.query.timeframe, is_share=is_share)
+        standing = after.standing
+        until = min(standing.until, self._clock().now_ms() + TTL_MS)
+        rows = rows_of(frame) if columns and _is_copied(question.query) else []
+        return HeldPrices(shaped, standing.series, standing.digest, until), rows
+
+    async def _put(
+        self, question: _Question, held: HeldPrices, rows: Sequence[dict[str, Any]] = ()
+    ) -> None:
+        """Put an answer into memory and on the server, and copy its rows to the database."""
+        key, query, now_ms = question.key, question.query, self._clock().now_ms()
+        self._memory.put(key, held, held.frame.estimated_size())
+        if self._redis is not None and held.until > now_ms:
+            value = await in_thread(lambda: packed(key, held), looks=True)
+            if len(value) <= MOST_BYTES:
+                await self._redis.set(key, value, held.until - now_ms)
+        if self._database is not None and rows:
+            first, last, now = (_utc(ms) for ms in (query.span.start, query.span.end - 1, now_ms))
+            series = query.instrument.symbol, query.timeframe.label
+            await self._database.store(*series, first, last, rows, now)
+
+
+def _is_copied(query: BarsQuery) -> bool:
+    """Return whether the answer to a query belongs into the database."""
+    return query.provider is None and is_short(query)
+
+
+def _utc(ms: int) -> datetime:
+    return from_ms(ms).replace(tzinfo=UTC)
+
+
+def _range_text(timeframe: Any, *bounds: Any) -> str | None:
+    """Return the end of a key; None unless the bounds are dates or instants."""
+    try:
+        if not all(isinstance(one, date) and one == one for one in bounds):  # not a time
+            return None
+        texts = [iso(to_ms(one)) if isinstance(one, datetime) else str(one) for one in bounds]
+    except (OverflowError, ValueError):
+        return None
+    return ":".join((str(timeframe), *texts))
 
 
 def _quiet(_: object) -> None:

@@ -28,12 +28,18 @@ if TYPE_CHECKING:
     from ..polars import pl
     from .providers import DataProvider
 
-__all__ = ["HealthStatus", "MultiProviderDataManager", "ProviderHealthMonitor", "asked"]
+__all__ = [
+    "SKIPS_FAILING",
+    "HealthStatus",
+    "MultiProviderDataManager",
+    "ProviderHealthMonitor",
+    "asked",
+]
 
 _SLOW_S = 10.0
 _CHECKED = ("SPY", "1d", timedelta(days=5))
 _SKIPS = BreakerTimings(1, 30.0, 300.0)
-_POLICY = CircuitPolicy(failing=_SKIPS, unreadable=_SKIPS, refused=_SKIPS, locked_out=_SKIPS)
+SKIPS_FAILING = CircuitPolicy(failing=_SKIPS, unreadable=_SKIPS, refused=_SKIPS, locked_out=_SKIPS)
 # Errors that are about the question, not the provider.
 _OF_QUESTIONS = QueryError, CapabilityError, NoDataAvailableError
 _log = logging.getLogger("onetape.v2")
@@ -167,7 +173,7 @@ class MultiProviderDataManager:
             DataError: The provider failed, in whatever way.
         """
         is_trial = not self._circuits[name].is_closed
-        self._circuits[name] = _POLICY.enter(self._circuits[name], self._clock.monotonic())
+        self._circuits[name] = SKIPS_FAILING.enter(self._circuits[name], self._clock.monotonic())
         try:
             frame = await asked(name, provider, symbol, timeframe, bounds, self._timeout)
             checked = checked_prices(frame, timeframe, bounds, name, self._clock.now_ms())
@@ -175,7 +181,7 @@ class MultiProviderDataManager:
             self._note(name, error, is_trial=is_trial)
             raise
         except BaseException:  # cancelled: the next call may try
-            self._circuits[name] = _POLICY.leave(
+            self._circuits[name] = SKIPS_FAILING.leave(
                 self._circuits[name], "says nothing", self._clock.monotonic(), trial=is_trial
             )
             raise
@@ -184,7 +190,7 @@ class MultiProviderDataManager:
 
     def _note(self, name: str, error: DataError | None, *, is_trial: bool) -> None:
         outcome, now_s = _outcome(error), self._clock.monotonic()
-        self._circuits[name] = _POLICY.leave(
+        self._circuits[name] = SKIPS_FAILING.leave(
             self._circuits[name], outcome, now_s, trial=is_trial, reason=str(error or "")
         )
         checked = {"last_check": datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from heapq import heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -182,6 +183,18 @@ class Answer:
     facts: dict[str, Any] = field(default_factory=dict)
     depends_on: Dependency | None = None
     used: Used = Used()
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the stored data that the bars come from; empty if they are built from others."""
+        facts, used, stamps = self.facts, self.used, self.table.stamps
+        if "derived_from" in facts or used.source is not None:
+            return ""
+        fetched = max((part.fetched_at for part in self.coverage.sources), default=0)
+        parts = facts["lane"], facts["generation"], self.kind, fetched, self.as_of, self.substitute
+        actions = used.book and used.book.digest
+        edges = len(stamps), stamps[:1].tolist(), stamps[-1:].tolist()
+        return hashlib.sha256(repr((parts, actions, edges)).encode()).hexdigest()
 
     @property
     def _hint(self) -> str:

@@ -31,3 +31,21 @@ async def run(session: Any, function: Callable[..., T], *arguments: Any) -> T:
         return call(session)
     done: T = await run_sync(call)
     return done
+
+
+def committed(session: Session, function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function with the caller's synchronous session, and commit; if that fails, roll back.
+
+    Args:
+        session: The caller's session.
+        function: Called with the session, which can then access this library's tables, followed by
+            ``arguments``.
+        arguments: Further arguments for the function.
+    """
+    try:
+        result = function(adapted(session), *arguments)
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    return result

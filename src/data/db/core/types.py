@@ -91,6 +91,43 @@ def exact_decimal(value: Any) -> Decimal:
     return Decimal("0" if text == "-0" else text)
 
 
+class RoundedDecimal(TypeDecorator[float]):
+    """A float that is stored as a decimal with a fixed number of digits, rounded half to even.
+
+    Stored as text on SQLite, numeric on PostgreSQL. Numbers that do not fit are rejected.
+
+    Args:
+        precision: Number of all digits.
+        scale: Number of digits after the decimal point.
+    """
+
+    impl = Numeric
+    cache_ok = True
+
+    def __init__(self, precision: int, scale: int) -> None:
+        super().__init__(precision, scale)
+        self.precision, self.scale = precision, scale
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the engine's column type: text on SQLite, numeric on PostgreSQL."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String())
+        return dialect.type_descriptor(Numeric(self.precision, self.scale))
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Return the rounded value to store: text on SQLite, a ``Decimal`` on PostgreSQL."""
+        if value is None:
+            return None
+        if not abs(value) < 10.0 ** (self.precision - self.scale) - 1:
+            raise DatabaseError(f"{value!r} does not fit DECIMAL({self.precision}, {self.scale})")
+        rounded = f"{Decimal(repr(float(value))):.{self.scale}f}"
+        return rounded if dialect.name == "sqlite" else Decimal(rounded)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> float | None:
+        """Convert the engine's value to a float."""
+        return None if value is None else float(value)
+
+
 class UtcInstant(TypeDecorator[datetime]):
     """An instant, read as timezone-aware UTC; a naive datetime is written as UTC."""
 

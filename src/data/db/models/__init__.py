@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import prices
 from ..core.base import Base
 from ..symbols import models as symbols
 from ..universe import models as universe
@@ -27,6 +28,7 @@ __all__ = [
     "Trade",
     "User",
     "VerificationCode",
+    "prices",
     "symbols",
     "universe",
 ]

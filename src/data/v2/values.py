@@ -1,0 +1,130 @@
+"""Price frames as the bytes that a Redis or Valkey server keeps; never pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from io import BytesIO
+from typing import Any, NamedTuple
+
+from ..bars.client import Standing
+from ..errors import CorruptEntryError
+from ..model.instant import SECOND_MS
+from ..model.timeframe import Timeframe
+from ..polars import pl  # its error names the missing extra
+from .frames import empty_prices
+
+__all__ = ["MOST_BYTES", "TTL_MS", "HeldPrices", "is_ours", "packed", "unpacked"]
+
+MAGIC = b"onetape-prices-1\n"
+TTL_MS = 3600 * SECOND_MS
+# Larger values are not written, and not read either.
+MOST_BYTES = 8 << 20
+_LENGTH, _SUM = 4, 16
+
+
+class HeldPrices(NamedTuple):
+    """A frame in a tier, with what shows whether it is still right.
+
+    Attributes:
+        frame: Frame of :func:`.prices_frame`.
+        series: Series and kind of the bars; see :class:`.Standing`.
+        digest: Digest of the stored data that they come from; empty if it is unknown.
+        until: Time (UTC milliseconds) from which a vendor could change them.
+    """
+
+    frame: pl.DataFrame
+    series: str
+    digest: str
+    until: int
+
+    def is_right(self, standing: Standing, now_ms: int) -> bool:
+        """Return whether these are the bars that the data manager would return.
+
+        If its store can answer, they must come from the same data. If the store has nothing for the
+        range, they may come from another store, until they can have changed.
+        """
+        if standing.digest:
+            return self.digest == standing.digest
+        is_of_series = self.series.startswith(standing.series)
+        return not standing.is_stored and is_of_series and now_ms < self.until
+
+
+def packed(key: str, held: HeldPrices) -> bytes:
+    """Return the value to store under ``key``.
+
+    It is the magic, the checksum of the rest, a header with the key and the digest, and Parquet.
+    """
+    body = BytesIO()
+    held.frame.write_parquet(body, compression="zstd", statistics=False)
+    facts = {"series": held.series, "digest": held.digest, "until": held.until}
+    text = json.dumps({"key": key, **facts, "rows": len(held.frame)}).encode()
+    rest = b"".join((len(text).to_bytes(_LENGTH), text, body.getvalue()))
+    return MAGIC + _sum(rest) + rest
+
+
+def is_ours(value: Any) -> bool:
+    """Return whether a value begins like one of :func:`packed`, for whatever key."""
+    return isinstance(value, bytes) and value.startswith(MAGIC)
+
+
+def unpacked(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
+    """Return the content of a value from under ``key``.
+
+    Raises:
+        CorruptEntryError: The value is not one of :func:`packed` for this key; the message names
+            the key.
+    """
+    try:
+        return _unpacked(key, value, timeframe)
+    except _unreadable() as error:
+        text = str(error) if isinstance(error, CorruptEntryError) else type(error).__name__
+        raise CorruptEntryError(f"the value of {key} cannot be used: {text}") from error
+
+
+def _unpacked(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
+    if not is_ours(value):
+        raise CorruptEntryError("it is not one of this library's")
+    if len(value) > MOST_BYTES:
+        raise CorruptEntryError(f"it has {len(value):,} bytes")
+    begin = len(MAGIC) + _SUM
+    if value[len(MAGIC) : begin] != _sum(value[begin:]):
+        raise CorruptEntryError("it is damaged")
+    end = begin + _LENGTH + int.from_bytes(value[begin : begin + _LENGTH])
+    header, body = json.loads(value[begin + _LENGTH : end]), value[end:]
+    if header["key"] != key:
+        raise CorruptEntryError(f"it belongs to {str(header['key'])[:80]!r}")
+    frame = pl.read_parquet(BytesIO(body))
+    if (frame.columns, frame.dtypes) not in _columns(timeframe):
+        raise CorruptEntryError("it has other columns")
+    if len(frame) != header["rows"]:
+        raise CorruptEntryError("it has another number of rows")
+    return HeldPrices(frame, str(header["series"]), str(header["digest"]), int(header["until"]))
+
+
+def _unreadable() -> tuple[type[BaseException], ...]:
+    """Return the errors of reading arbitrary bytes; a panic of Polars is not an ``Exception``."""
+    of_polars = pl.exceptions.PolarsError, pl.exceptions.PanicException
+    return (
+        CorruptEntryError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        OSError,
+        *of_polars,
+    )
+
+
+@lru_cache(64)
+def _columns(timeframe: Timeframe) -> list[tuple[list[str], list[Any]]]:
+    """Return the names and types that a frame may have."""
+    empty = empty_prices(timeframe)
+    whole = empty.with_columns(pl.col("volume").cast(pl.Float64))
+    return [(one.columns, one.dtypes) for one in (empty, whole)]
+
+
+def _sum(rest: bytes) -> bytes:
+    return hashlib.blake2b(rest, digest_size=_SUM).digest()

@@ -1,0 +1,174 @@
+"""The tables of copied bars: their columns, defaults, keys and index, and their chunks."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+from sqlalchemy import inspect, text
+
+from src.data.db.core.base import SCHEMA
+from src.data.db.core.database import Database
+from src.data.db.core.types import RoundedDecimal
+from src.data.errors import DatabaseError
+from tests.db.conftest import execute
+from tests.db.revisions import at_revision
+
+REVISION = import_module("src.data.db.migrations.versions.0005_prices")
+# Name: (type on PostgreSQL, whether NULL is allowed)
+PRICES = {
+    "symbol": ("TEXT", False), "timestamp": ("TIMESTAMP", False), "timeframe": ("TEXT", False),
+    "open": ("NUMERIC(12, 4)", False), "high": ("NUMERIC(12, 4)", False),
+    "low": ("NUMERIC(12, 4)", False), "close": ("NUMERIC(12, 4)", False),
+    "volume": ("BIGINT", False), "adj_close": ("NUMERIC(12, 4)", True),
+    "split_factor": ("NUMERIC(8, 4)", True), "dividend": ("NUMERIC(8, 4)", True),
+    "data_source": ("TEXT", False), "quality_score": ("NUMERIC(4, 3)", True),
+    "is_interpolated": ("BOOLEAN", True), "created_at": ("TIMESTAMP", True),
+}  # fmt: skip
+FRESHNESS = {
+    "symbol": ("TEXT", False), "timeframe": ("TEXT", False), "last_update": ("TIMESTAMP", False),
+    "last_timestamp": ("TIMESTAMP", False), "data_source": ("TEXT", False),
+    "record_count": ("BIGINT", False),
+}  # fmt: skip
+
+
+def schema_of(database: Database) -> str | None:
+    return None if database.dialect == "sqlite" else SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "key"),
+    [
+        ("prices_v2", PRICES, ["symbol", "timeframe", "timestamp"]),
+        ("data_freshness", FRESHNESS, ["symbol", "timeframe"]),
+    ],
+)
+def test_the_tables_have_the_documented_columns_and_keys(
+    database: Database, name: str, columns: dict[str, Any], key: list[str]
+) -> None:
+    found = inspect(database.engine)
+    own = {one["name"]: one for one in found.get_columns(name, schema_of(database))}
+    assert list(own) == list(columns)
+    assert {n: one["nullable"] for n, one in own.items()} == {n: c[1] for n, c in columns.items()}
+    if database.dialect == "postgresql":
+        assert {n: str(one["type"]) for n, one in own.items()} == {
+            n: c[0] for n, c in columns.items()
+        }
+        times = [one["type"] for one in own.values() if str(one["type"]) == "TIMESTAMP"]
+        assert times and all(one.timezone for one in times)
+    assert found.get_pk_constraint(name, schema_of(database))["constrained_columns"] == key
+
+
+def test_what_is_left_out_has_its_documented_default(database: Database) -> None:
+    place = "" if database.dialect == "sqlite" else f"{SCHEMA}."
+    with database.writing() as session:
+        session.execute(
+            text(
+                f"INSERT INTO {place}prices_v2 (symbol, timestamp, timeframe, open, high, low, close, "
+                "volume, data_source) VALUES ('A', '2024-05-01', '1d', 1, 1, 1, 1, 1, 'fmp')"
+            )
+        )
+        row = session.execute(text(f"SELECT * FROM {place}prices_v2")).mappings().one()
+        assert float(row["split_factor"]) == float(row["quality_score"]) == 1.0
+        assert float(row["dividend"]) == 0.0 and not row["is_interpolated"]
+        assert str(row["created_at"]) > "2024" and row["adj_close"] is None
+
+
+def test_a_bar_is_there_once(database: Database) -> None:
+    place = "" if database.dialect == "sqlite" else f"{SCHEMA}."
+    insert = text(
+        f"INSERT INTO {place}prices_v2 (symbol, timestamp, timeframe, open, high, low, close, volume, "
+        "data_source) VALUES ('A', '2024-05-01', '1d', 1, 1, 1, 1, 1, 'fmp')"
+    )
+    with database.writing() as session:
+        session.execute(insert)
+    with pytest.raises(DatabaseError, match="rejected a row"), database.writing() as session:
+        session.execute(insert)
+
+
+def test_bars_are_found_by_series_newest_first(database: Database) -> None:
+    (index,) = inspect(database.engine).get_indexes("prices_v2", schema_of(database))
+    assert index["name"] == "ix_prices_v2_symbol_timeframe_timestamp" and not index["unique"]
+    sql = (
+        "SELECT sql FROM sqlite_master WHERE name = :name"
+        if database.dialect == "sqlite"
+        else "SELECT indexdef FROM pg_indexes WHERE indexname = :name"
+    )
+    with database.reading() as session:
+        made = session.scalar(text(sql), {"name": index["name"]})
+    assert (
+        made is not None and made.endswith('(symbol, timeframe, "timestamp" DESC)'.replace('"', ""))
+    ) or (made is not None and made.endswith('(symbol, timeframe, "timestamp" DESC)'))
+
+
+def test_the_revision_can_be_undone(database_url: str) -> None:
+    at_revision(database_url, "0005")
+    at_revision(database_url, "0004", down=True)
+    database = Database(database_url)
+    assert "prices_v2" not in inspect(database.engine).get_table_names(schema_of(database))
+    database.close()
+    at_revision(database_url, "0005")
+
+
+def test_numbers_that_do_not_fit_are_refused_and_others_rounded(database: Database) -> None:
+    kind = RoundedDecimal(12, 4)
+    dialect = database.engine.dialect
+    assert str(kind.process_bind_param(0.00005, dialect)) == "0.0000"
+    assert str(kind.process_bind_param(99999998.00005, dialect)) == "99999998.0000"
+    assert str(kind.process_bind_param(-2.5, dialect)) == "-2.5000"
+    assert kind.process_bind_param(None, dialect) is None
+    for wrong in (1e8, -1e8, float("nan"), float("inf")):
+        with pytest.raises(DatabaseError, match=r"DECIMAL\(12, 4\)"):
+            kind.process_bind_param(wrong, dialect)
+
+
+# --- TimescaleDB -------------------------------------------------------------------------------
+
+
+def test_chunks_are_those_of_the_documents() -> None:
+    assert REVISION.chunked("backtester.prices_v2") == [
+        "SELECT create_hypertable('backtester.prices_v2', 'timestamp', create_default_indexes => FALSE)",
+        "SELECT add_dimension('backtester.prices_v2', 'symbol', number_partitions => 8)",
+        (
+            "ALTER TABLE backtester.prices_v2 SET (timescaledb.compress, "
+            "timescaledb.compress_segmentby = 'symbol,timeframe', "
+            "timescaledb.compress_orderby = 'timestamp DESC')"
+        ),
+        "SELECT add_compression_policy('backtester.prices_v2', INTERVAL '7 days')",
+    ]
+
+
+_STANDS_IN = """
+SET allow_system_table_mods = on;
+INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+SELECT 99999, 'timescaledb', 10, oid, false, '2.0' FROM pg_namespace WHERE nspname = 'public';
+CREATE FUNCTION create_hypertable(regclass, name, create_default_indexes boolean) RETURNS text
+LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'made %', $1; RETURN ''; END $$;
+CREATE FUNCTION add_dimension(regclass, name, number_partitions integer) RETURNS text
+LANGUAGE plpgsql AS $$ BEGIN ASSERT $3 = 8; RETURN ''; END $$;
+"""
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_with_timescaledb_the_statements_are_run(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No server here has the extension: its row and functions stand in, up to its own options."""
+    execute(database_url, _STANDS_IN)
+    database = Database(database_url)
+    with pytest.raises(DatabaseError, match='unrecognized parameter namespace "timescaledb"'):
+        database.schema.init()
+    database.close()
+    assert "TimescaleDB is not installed" not in caplog.text
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_without_timescaledb_one_sentence_says_so(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        database = Database(database_url)
+        database.schema.prepare()
+        database.close()
+    assert caplog.text.count("TimescaleDB is not installed") == 1

@@ -1,0 +1,554 @@
+"""Tiers in front of the data manager: what they hold, when it is right, and what happens without."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import redis
+import redis.asyncio
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.db.core.database import Database
+from src.data.errors import IncompleteDataWarning
+from src.data.model.span import Span
+from src.data.v2 import DataCache, SmartDataLoader, tiers, values
+from src.data.v2 import cache as cache_module
+from src.data.v2.values import MAGIC
+from tests.v2.servers import KINDS, Server, server
+from tests.vendor_server import Fault, VendorServer
+
+MAY = date(2024, 5, 1), date(2024, 5, 31)
+KEY = "prices:AAPL:1d:2024-05-01:2024-05-31"
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def _server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with server(request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def running(_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Return a server without keys, whose answers are waited for on a busy machine as well."""
+    monkeypatch.setattr(tiers, "_AWAY_S", 10.0)
+    with _server.client() as client:
+        client.flushall()
+    return _server
+
+
+@pytest.fixture
+def other(manager: DataManager, tmp_path: Path, clock: ManualClock) -> DataManager:
+    """Return a manager of another machine: an empty cache, with the same rules and vendors."""
+    return DataManager(tmp_path / "other", manager.provider_selector.config_path, clock=clock)
+
+
+@pytest.fixture
+def session(database: Database) -> Iterator[Session]:
+    with database.writing():
+        pass  # creates the tables
+    with Session(database.engine, expire_on_commit=False) as made:
+        yield made
+
+
+def get(
+    cache: DataCache, symbol: str = "AAPL", timeframe: str = "1d", *range_: date
+) -> pl.DataFrame:
+    """Return what a cache returns, in an event loop of its own."""
+    return asyncio.run(cache.get_prices(symbol, timeframe, *(range_ or MAY)))
+
+
+def rows_in(database: Database, table: str = "prices_v2") -> list[dict[str, Any]]:
+    """Return a table's rows as mappings."""
+    with database.reading() as own:
+        name = table if database.dialect == "sqlite" else f"backtester.{table}"
+        return [dict(row) for row in own.execute(text(f"SELECT * FROM {name}")).mappings()]
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+class Counting(redis.Redis):
+    """A client that notes its calls."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.calls: list[str] = []
+
+    def get(self, name: Any) -> Any:
+        self.calls.append("get")
+        return super().get(name)
+
+    def set(self, name: Any, value: Any, **options: Any) -> Any:
+        self.calls.append("set")
+        return super().set(name, value, **options)
+
+
+def test_the_second_question_is_answered_from_memory(manager: DataManager, running: Server) -> None:
+    client = Counting(port=running.port)
+    cache = DataCache(client, manager=manager)
+    first = get(cache)
+    assert client.calls == ["get", "set"] and list(cache._memory._entries) == [KEY]
+    assert get(cache).equals(first) and len(first) == 22
+    assert client.calls == ["get", "set"]
+
+
+def test_memory_has_512_mib(manager: DataManager, running: Server) -> None:
+    cache = DataCache(running.client(), manager=manager)
+    assert cache.max_memory_mb == 512 and cache._memory.most_bytes == 512 << 20
+
+
+def test_a_vendor_is_queried_last_and_its_answer_is_then_in_every_tier(
+    manager: DataManager, database: Database, session: Session, running: Server,
+    vendors: VendorServer,
+) -> None:  # fmt: skip
+    cache = DataCache(running.client(), session, manager=manager)
+    assert len(get(cache)) == 22 and vendors.count() > 0
+    assert cache.memory_cache_size and running.client().exists(KEY)
+    assert len(rows_in(database)) == len(rows_in(database, "data_freshness")) * 22 == 22
+
+
+def test_a_part_of_a_range_is_answered_without_a_vendor(
+    manager: DataManager, session: Session, running: Server, vendors: VendorServer
+) -> None:
+    cache = DataCache(running.client(), session, manager=manager)
+    whole, sent = get(cache), vendors.count()
+    assert get(cache, "AAPL", "1d", date(2024, 5, 6), date(2024, 5, 10)).equals(whole[3:8])
+    assert vendors.count() == sent
+
+
+def test_without_a_client_or_session_nothing_is_held(manager: DataManager) -> None:
+    cache = DataCache(manager=manager)
+    get(cache)
+    assert cache.memory_cache_size == 0
+
+
+def test_memory_drops_the_least_recently_used_frames_and_counts_exactly(
+    manager: DataManager, running: Server
+) -> None:
+    cache = DataCache(running.client(), manager=manager)
+    months = [(date(2024, n, 1), date(2024, n, 28)) for n in (2, 3, 4)]
+    sizes = [get(cache, "AAPL", "1d", *month).estimated_size() for month in months]
+    assert cache.memory_cache_size * (1 << 20) == sum(sizes)
+    manager.get_ohlcv("AAPL", "1d", *months[2], force_refresh=True)
+    for month in months:
+        get(cache, "AAPL", "1d", *month)  # replaced, and counted once
+    assert cache.memory_cache_size * (1 << 20) == sum(sizes)
+    get(cache, "AAPL", "1d", *months[0])  # used: March is now the oldest
+    cache._memory.most_bytes = sum(sizes)
+    may = get(cache, "AAPL", "1d", *MAY)
+    assert len(may) > 20
+    held = dict(cache._memory._entries)
+    firsts = [key.split(":")[3] for key in held]
+    assert "2024-03-01" not in firsts and {"2024-02-01", "2024-05-01"} <= set(firsts)
+    every = [one.frame.estimated_size() for one in held.values()]
+    assert cache.memory_cache_size * (1 << 20) == sum(every) <= sum(sizes)
+
+
+def test_a_caller_cannot_change_what_memory_holds(manager: DataManager, running: Server) -> None:
+    cache = DataCache(running.client(), manager=manager)
+    first = get(cache)
+    first[0, "close"] = -1.0
+    second = get(cache)
+    second[1, "close"] = -2.0
+    second.drop_in_place("open")
+    third = get(cache)
+    assert third["close"].min() > 0 and third.width == 7
+
+
+# --- the server --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [redis.Redis, redis.asyncio.Redis])
+def test_another_machine_reads_from_the_server_and_keeps_it_in_memory(
+    manager: DataManager, other: DataManager, running: Server, vendors: VendorServer, kind: Any
+) -> None:
+    async def main() -> None:
+        mine, theirs = kind(port=running.port), kind(port=running.port)
+        first = await DataCache(mine, manager=manager).get_prices("AAPL", "1d", *MAY)
+        sent = vendors.count()
+        cache = DataCache(theirs, manager=other)
+        assert (await cache.get_prices("AAPL", "1d", *MAY)).equals(first)
+        running.client().delete(KEY)
+        assert (await cache.get_prices("AAPL", "1d", *MAY)).equals(first)
+        assert vendors.count() == sent and not list(other.client.series())
+        for client in (mine, theirs):
+            await client.aclose() if hasattr(client, "aclose") else client.close()
+
+    asyncio.run(main())
+
+
+def test_a_value_has_magic_key_and_digest_and_no_pickle_and_lives_an_hour(
+    manager: DataManager, running: Server
+) -> None:
+    frame = get(DataCache(running.client(), manager=manager), "BTCUSDT")
+    key = KEY.replace("AAPL", "BTCUSDT")
+    value, left_ms = running.client().get(key), running.client().pttl(key)
+    assert value.startswith(MAGIC) and 3_590_000 < left_ms <= 3_600_000
+    begin = len(MAGIC) + 20
+    length = int.from_bytes(value[begin - 4 : begin])
+    header = json.loads(value[begin:][:length])
+    assert header["key"] == key and len(header["digest"]) == 64 and header["rows"] == len(frame)
+    assert pl.read_parquet(value[begin + length :]).equals(frame)
+
+
+def test_a_batch_is_read_from_the_server_too(
+    manager: DataManager, other: DataManager, running: Server, vendors: VendorServer
+) -> None:
+    def load(of: DataManager) -> dict[str, dict[str, pl.DataFrame]]:
+        loader = SmartDataLoader(DataCache(running.client(), manager=of))
+        return asyncio.run(loader.load_strategy_data(["AAPL", "MSFT", "NOPE"], ["1d"], *MAY))
+
+    first = load(manager)
+    vendors.clear_log()
+    second = load(other)
+    assert {entry.path for entry in vendors.log() if "NOPE" not in str(entry)} == set()
+    for symbol, frames in first.items():
+        assert frames["1d"].equals(second[symbol]["1d"])
+    assert len(first["MSFT"]["1d"]) > 22
+
+
+def test_an_answer_that_a_split_could_follow_is_kept_until_the_next_session(
+    manager: DataManager,
+    other: DataManager,
+    running: Server,
+    clock: ManualClock,
+    vendors: VendorServer,
+) -> None:
+    clock.advance(14 * 3600 + 40 * 60)  # 05:40 UTC: New York's next date has begun
+    clock.advance(-105 * 60)  # 03:55 UTC, five minutes before it
+    get(DataCache(running.client(), manager=manager))
+    assert 0 < running.client().pttl(KEY) <= 300_000
+    cache, sent = DataCache(running.client(), manager=other), vendors.count()
+    get(cache)
+    assert vendors.count() == sent
+    clock.advance(301)
+    get(cache)
+    assert vendors.count() > sent, "the server had not dropped it, as its clock went on by less"
+
+
+def test_incomplete_answers_are_in_no_tier(
+    manager: DataManager, running: Server, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", MAY[0], date(2024, 5, 10))
+    vendors.fault("yahoo", Fault.status(503))
+    cache = DataCache(running.client(), manager=manager)
+    for _ in range(2):
+        with pytest.warns(IncompleteDataWarning):
+            assert 0 < len(get(cache)) < 22
+    assert not running.client().keys()
+    assert cache.memory_cache_size == 0
+
+
+def test_answers_with_bars_that_are_certainly_wrong_are_in_no_tier(
+    manager: DataManager, running: Server
+) -> None:
+    client, series = manager.client, manager.client.series_of(manager.client.query("AAPL", "1d"))
+    manager.get_ohlcv("AAPL", "1d", *MAY)
+    day = Span(1_715_299_200_000, 1_715_385_600_000)
+    assert client.mark(series, client.outline(series).generation, [(day, "grave: unit")], [])
+    cache = DataCache(running.client(), manager=manager)
+    for _ in range(2):
+        with pytest.warns(IncompleteDataWarning, match="almost certainly wrong"):
+            assert len(get(cache)) == 22
+    assert client.standing(client.query("AAPL", "1d", *MAY)).digest, "the store answers"
+    assert not running.client().keys() and not cache.memory_cache_size
+
+
+# --- nothing stale -----------------------------------------------------------------------------
+
+
+def test_a_change_by_another_process_is_seen_by_the_next_question(
+    manager: DataManager, running: Server, tmp_path: Path, clock: ManualClock, vendors: VendorServer
+) -> None:
+    cache = DataCache(running.client(), manager=manager)
+    first = get(cache)
+    vendors.revise("AAPL", "1d", 1_715_299_200_000, 1.5, clock.now_ms() + 10**9)
+    writer = DataManager(tmp_path / "cache", manager.provider_selector.config_path, clock=clock)
+    clock.advance(60)
+    writer.get_ohlcv("AAPL", "1d", *MAY, force_refresh=True)
+    second, closes = get(cache), writer.get_ohlcv("AAPL", "1d", *MAY)["close"].tolist()
+    assert second["close"].to_list() == closes != first["close"].to_list()
+    assert get(cache).equals(second)
+    fresh = DataCache(running.client(), manager=manager)
+    assert get(fresh).equals(second), "the server has the new answer"
+
+
+def test_what_the_store_holds_and_doubts_is_not_read_from_the_server(
+    manager: DataManager, other: DataManager, running: Server, vendors: VendorServer
+) -> None:
+    get(DataCache(running.client(), manager=manager))
+    other.get_ohlcv("AAPL", "1d", date(2024, 5, 20), date(2024, 5, 22))
+    sent = vendors.count()
+    get(DataCache(running.client(), manager=other))
+    assert vendors.count() > sent
+
+
+# --- values of others --------------------------------------------------------------------------
+
+
+def _summed(rest: bytes) -> bytes:
+    return MAGIC + hashlib.blake2b(rest, digest_size=16).digest() + rest
+
+
+def _changed(value: bytes, **header: Any) -> bytes:
+    begin = len(MAGIC) + 20
+    end = begin + int.from_bytes(value[begin - 4 : begin])
+    text_ = json.dumps(json.loads(value[begin:end]) | header).encode()
+    return _summed(len(text_).to_bytes(4) + text_ + value[end:])
+
+
+POISONED: dict[str, Any] = {
+    "another program's": lambda value: b"PAR1 something else",
+    "a pickle": lambda value: b"cos\nsystem\n(S'true'\ntR.",
+    "empty": lambda value: b"",
+    "magic alone": lambda value: MAGIC,
+    "truncated": lambda value: value[:-20],
+    "header cut": lambda value: value[: len(MAGIC) + 30],
+    "one bit": lambda value: value[:-50] + bytes([value[-50] ^ 1]) + value[-49:],
+    "another key": lambda value: _changed(value, key="prices:MSFT:1d:2024-05-01:2024-05-31"),
+    "other rows": lambda value: _changed(value, rows=3),
+    "a later time": lambda value: value.replace(b'"until": 1', b'"until": 9'),
+    "header is a list": lambda value: _summed((2).to_bytes(4) + b"[]" + value),
+    "length of 4 GB": lambda value: _summed(b"\xff\xff\xff\xff" + value),
+    "deep": lambda value: _summed((200_000).to_bytes(4) + b"[" * 200_000),
+    "huge": lambda value: value + bytes(9 << 20),
+}
+
+
+@pytest.mark.parametrize("poison", POISONED)
+def test_a_value_that_is_not_ours_is_refused_by_its_key(
+    manager: DataManager, other: DataManager, running: Server, poison: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    first = get(DataCache(running.client(), manager=manager))
+    value = POISONED[poison](running.client().get(KEY))
+    running.client().set(KEY, value)
+    with caplog.at_level(logging.WARNING, "onetape.v2"):
+        assert get(DataCache(running.client(), manager=other)).equals(first)
+    assert KEY in caplog.text
+    is_replaced = running.client().get(KEY) != value
+    assert is_replaced == value.startswith(MAGIC), "only our own damaged values are replaced"
+
+
+def test_a_value_above_the_limit_is_neither_sent_nor_read(
+    manager: DataManager, other: DataManager, running: Server, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    first = get(DataCache(running.client(), manager=manager))
+    size = len(running.client().get(KEY))
+    for module in (values, cache_module):
+        monkeypatch.setattr(module, "MOST_BYTES", size - 1)
+    get(DataCache(running.client(), manager=manager), "AAPL", "1d", date(2024, 1, 2), MAY[1])
+    assert running.client().keys() == [KEY.encode()]
+    assert get(DataCache(running.client(), manager=other)).equals(first)
+    assert f"{KEY} cannot be used: it has {size:,} bytes" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pl.DataFrame({"date": [date(2024, 5, 1)], "close": [1.0]}),
+        pl.DataFrame({"date": [None], "open": ["1"], "high": [None], "low": [None], "close": [None],
+                      "volume": [None], "adj_close": [None]}),
+    ],
+)  # fmt: skip
+def test_a_frame_of_other_columns_is_refused(
+    manager: DataManager, other: DataManager, running: Server, frame: pl.DataFrame,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    from src.data.v2.values import HeldPrices, packed
+
+    first = get(DataCache(running.client(), manager=manager))
+    running.client().set(KEY, packed(KEY, HeldPrices(frame, "AAPL 1d ", "", 1 << 60)))
+    assert get(DataCache(running.client(), manager=other)).equals(first)
+    assert "other columns" in caplog.text
+
+
+def test_values_are_deleted_for_one_symbol_or_all_and_others_stay(
+    manager: DataManager, running: Server
+) -> None:
+    client = running.client()
+    cache = DataCache(client, manager=manager)
+    get(cache)
+    get(cache, "MSFT")
+    client.set("prices:AAPL:other", b"theirs")
+    asyncio.run(cache.clear("AAPL"))
+    assert sorted(client.keys()) == [b"prices:AAPL:other", KEY.replace("AAPL", "MSFT").encode()]
+    assert [key.split(":")[1] for key in cache._memory._entries] == ["MSFT"]
+    asyncio.run(cache.clear())
+    assert client.keys() == [b"prices:AAPL:other"] and cache.memory_cache_size == 0
+
+
+def test_only_four_commands_are_sent(manager: DataManager, running: Server) -> None:
+    client = running.client()
+    client.config_resetstat()
+    cache = DataCache(running.client(), manager=manager)
+    get(cache)
+    asyncio.run(cache.clear())
+    sent = {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
+    assert {"get", "set", "scan", "del"} <= sent
+    assert sent - {"get", "set", "scan", "del"} <= {
+        "config|resetstat", "client|setinfo", "hello", "info", "command|docs", "select",
+        "client|maint_notifications",
+    }  # fmt: skip
+
+
+# --- the database ------------------------------------------------------------------------------
+
+
+def test_bars_are_copied_to_the_table_with_their_columns(
+    manager: DataManager, database: Database, session: Session, clock: ManualClock
+) -> None:
+    range_ = date(2020, 8, 3), date(2020, 9, 30)  # has a split and a dividend
+    frame = get(DataCache(None, session, manager=manager), "AAPL", "1d", *range_)
+    rows = sorted(rows_in(database), key=lambda row: str(row["timestamp"]))
+    assert len(rows) == len(frame) > 40
+    for row, bar in zip(rows, frame.iter_rows(named=True), strict=True):
+        assert (row["symbol"], row["timeframe"]) == ("AAPL", "1d")
+        assert str(row["timestamp"])[:19] == f"{bar['date']} 00:00:00"
+        for name in ("open", "high", "low", "close"):
+            assert float(row[name]) == pytest.approx(bar[name], abs=5.1e-5)
+            assert len(str(row[name]).partition(".")[2]) == 4
+        assert row["volume"] == bar["volume"] and row["data_source"] == "yahoo"
+        assert row["is_interpolated"] in (False, 0) and float(row["quality_score"]) == 1.0
+        assert str(row["created_at"])[:16] == "2024-06-12 15:00"
+    assert {float(row["split_factor"]) for row in rows} == {1.0, 4.0}
+    assert any(float(row["dividend"]) > 0 for row in rows)
+    (fresh,) = rows_in(database, "data_freshness")
+    assert (fresh["symbol"], fresh["timeframe"], fresh["data_source"]) == ("AAPL", "1d", "yahoo")
+    assert fresh["record_count"] == len(rows)
+    assert str(fresh["last_timestamp"])[:10] == "2020-09-30"
+    assert str(fresh["last_update"])[:16] == "2024-06-12 15:00"
+
+
+def test_freshness_is_that_of_all_copies_of_a_series(
+    manager: DataManager, database: Database, session: Session, clock: ManualClock
+) -> None:
+    cache = DataCache(None, session, manager=manager)
+    get(cache)
+    clock.advance(60)
+    get(cache, "AAPL", "1d", date(2024, 4, 1), date(2024, 4, 30))
+    (fresh,) = rows_in(database, "data_freshness")
+    assert fresh["record_count"] == len(rows_in(database)) == 44
+    assert str(fresh["last_timestamp"])[:10] == "2024-05-31", "the newest bar, not the newest copy"
+    assert str(fresh["last_update"])[:19] == "2024-06-12 15:01:30"
+
+
+def test_another_machine_reads_from_the_database_and_fills_server_and_memory(
+    manager: DataManager, other: DataManager, database: Database, session: Session,
+    running: Server, vendors: VendorServer,
+) -> None:  # fmt: skip
+    first = get(DataCache(None, session, manager=manager))
+    sent = vendors.count()
+    cache = DataCache(running.client(), session, manager=other)
+    second = get(cache)
+    assert second.schema == first.schema and second["date"].equals(first["date"])
+    assert (second["close"] - first["close"]).abs().max() <= 5.1e-5
+    assert 3_590_000 < running.client().pttl(KEY) <= 3_600_000
+    with database.writing() as own:
+        own.execute(
+            text(f"DELETE FROM {'' if database.dialect == 'sqlite' else 'backtester.'}prices_v2")
+        )
+    assert get(cache).equals(second), "from memory"
+    assert get(DataCache(running.client(), session, manager=other)).equals(second), "the server"
+    assert vendors.count() == sent
+
+
+def test_digits_lost_in_the_database_are_read_only_where_the_store_has_nothing(
+    manager: DataManager, other: DataManager, session: Session, running: Server
+) -> None:
+    exact = get(DataCache(None, session, manager=manager), "BTCUSDT")
+    lossy = get(DataCache(running.client(), session, manager=other), "BTCUSDT")
+    assert not lossy["volume"].equals(exact["volume"])
+    assert get(DataCache(running.client(), session, manager=manager), "BTCUSDT").equals(exact)
+    assert get(DataCache(None, session, manager=manager), "BTCUSDT").equals(exact)
+
+
+def test_get_ohlcv_never_reads_the_table(
+    manager: DataManager, other: DataManager, session: Session, vendors: VendorServer
+) -> None:
+    get(DataCache(None, session, manager=manager))
+    sent = vendors.count()
+    other.get_ohlcv("AAPL", "1d", *MAY)
+    assert vendors.count() > sent
+
+
+@pytest.mark.parametrize(
+    "lost", ["one bar", "created yesterday", "a price of zero", "a bar twice as high"]
+)
+def test_copies_that_are_not_all_there_or_right_are_not_read(
+    manager: DataManager, other: DataManager, database: Database, session: Session,
+    vendors: VendorServer, lost: str,
+) -> None:  # fmt: skip
+    first = get(DataCache(None, session, manager=manager))
+    place = "" if database.dialect == "sqlite" else "backtester."
+    change = {
+        "one bar": "DELETE FROM {} WHERE timestamp = '2024-05-08 00:00:00{}'",
+        "created yesterday": "UPDATE {} SET created_at = '2024-06-11 15:00:00{}'",
+        "a price of zero": "UPDATE {} SET low = '0', open = '0' WHERE timestamp = '2024-05-08 00:00:00{}'",
+        "a bar twice as high": "UPDATE {} SET low = '999' WHERE timestamp = '2024-05-08 00:00:00{}'",
+    }[lost]
+    with database.writing() as own:
+        zone = ".000000" if place == "" else "+00"
+        done = own.execute(text(change.format(f"{place}prices_v2", zone)))
+        assert done.rowcount  # type: ignore[attr-defined]
+    sent = vendors.count()
+    assert get(DataCache(None, session, manager=other)).equals(first)
+    assert vendors.count() > sent
+    assert len(rows_in(database)) == 22
+
+
+def test_bars_that_four_digits_cannot_hold_are_not_copied(
+    manager: DataManager, database: Database, session: Session
+) -> None:
+    from src.data.v2.copies import is_short, rows_of
+
+    frame = manager.get_ohlcv("BTCUSDT", "1d", *MAY, columns=("source",))
+    assert len(rows_of(frame)) == 31
+    for factor in (1e-8, 1e4):
+        wrong = frame.copy()
+        wrong[["open", "high", "low", "close"]] *= factor
+        assert rows_of(wrong) == []
+    assert rows_of(frame.assign(volume=float("nan"))) == []
+    assert rows_of(frame.drop(columns="volume")) == []
+    client = manager.client
+    assert is_short(client.query("BTCUSDT", "1m", date(2024, 5, 1), date(2024, 6, 3)))
+    assert not is_short(client.query("BTCUSDT", "1m", date(2024, 5, 1), date(2024, 6, 5)))
+
+
+def test_bars_that_may_still_change_are_not_copied(
+    manager: DataManager, database: Database, session: Session, clock: ManualClock
+) -> None:
+    clock.advance(1820)  # a bar has closed 50 s ago
+    cache = DataCache(None, session, manager=manager)
+    assert len(get(cache, "AAPL", "1h", date(2024, 6, 10), date(2024, 6, 12)))
+    assert cache.memory_cache_size and not rows_in(database)
+
+
+def test_a_revised_range_replaces_the_copies(
+    manager: DataManager, database: Database, session: Session, clock: ManualClock,
+    vendors: VendorServer,
+) -> None:  # fmt: skip
+    cache = DataCache(None, session, manager=manager)
+    first = get(cache)
+    vendors.revise("AAPL", "1d", 1_715_299_200_000, 1.5, clock.now_ms() + 10**9)
+    clock.advance(60)
+    manager.get_ohlcv("AAPL", "1d", *MAY, force_refresh=True)
+    second = get(cache)
+    assert not second.equals(first)
+    highest = max(float(row["close"]) for row in rows_in(database))
+    assert highest == pytest.approx(second["close"].max(), abs=5.1e-5)
+    assert len(rows_in(database)) == 22

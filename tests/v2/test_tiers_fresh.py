@@ -1,0 +1,89 @@
+"""A writer in another process, and a reader whose memory tier must never be behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import date
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import redis
+
+from src.data.cache.values import Commit, CommitPiece
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.model.bars import BarTable
+from src.data.model.instant import DAY_MS, parse_iso
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.v2 import DataCache
+from tests.conftest import WEDNESDAY
+
+# ONETAPE_READS=100000 takes minutes; made by hand after changes.
+READS = int(os.environ.get("ONETAPE_READS", "300"))
+_EACH = max(READS // 500, 10)
+_DAYS = Span(parse_iso("2024-05-01"), parse_iso("2024-05-03"))
+_KIND = Kind("24h", "clock", "binance", "USDT", "base")
+
+
+def _write(manager: DataManager, number: int) -> None:
+    """Commit two days whose closes are a number."""
+    stamps = np.arange(_DAYS.start, _DAYS.end, DAY_MS, dtype=np.int64)
+    table = BarTable.of_columns(stamps, [np.full(2, float(number))] * 5)
+    piece = CommitPiece(table, _DAYS, "binance", WEDNESDAY, _KIND, Basis("raw"), "final")
+    series = SeriesKey("BTCUSDT", Timeframe.parse("1d"))
+    manager.cache.store.commit(series, Commit((piece,), kind=_KIND))
+
+
+def _keep_writing(folder: Path, written: Any, is_due: Any, has_begun: Any, is_over: Any) -> None:
+    """Commit one number after the other, and show each once its commit has returned."""
+    manager = DataManager(folder, clock=ManualClock(WEDNESDAY))
+    while not is_over.is_set():
+        is_due.wait()
+        is_due.clear()
+        _write(manager, written.value + 1)
+        written.value += 1
+        has_begun.set()
+
+
+def test_no_answer_is_older_than_the_last_commit_before_the_question(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    manager = DataManager(folder, clock=ManualClock(WEDNESDAY))
+    _write(manager, 1)
+    cache = DataCache(redis.Redis(port=9), manager=manager)  # nothing listens there
+    spawn = get_context("spawn")
+    written, is_due, has_begun, is_over = spawn.Value("q", 1), *(spawn.Event() for _ in range(3))
+    writer = spawn.Process(
+        target=_keep_writing, args=(folder, written, is_due, has_begun, is_over), daemon=True
+    )
+    writer.start()
+    is_due.set()
+    assert has_begun.wait(120)  # it imports
+
+    async def main() -> tuple[int, int, int]:
+        stale = held = 0
+        last = None
+        for number in range(READS):
+            if number % _EACH == 0:
+                is_due.set()
+            before = written.value
+            frame = await cache.get_prices("BTCUSDT", "1d", date(2024, 5, 1), date(2024, 5, 2))
+            closes = frame["close"].to_list()
+            stale += closes[0] < before or closes[0] != closes[1]
+            held += closes == last
+            last = closes
+        return stale, held, int(closes[0])
+
+    try:
+        stale, held, newest = asyncio.run(main())
+    finally:
+        is_over.set()
+        is_due.set()
+        writer.join()
+    assert not stale and newest > 5 and held > READS // 3 and cache.memory_cache_size
+    print(f"{READS} reads, {newest} commits, {held} answers as before, {stale} stale")
