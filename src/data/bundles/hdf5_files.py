@@ -20,14 +20,15 @@ import polars as pl
 from ..disk.files import Disk, Handle
 from ..errors import BundleError, MissingExtraError, install_line
 from ..polars.schemas import FIELDS
-from .bundle_records import MOST_DAYS, most_values
+from .bundle_records import MOST_DAYS, UNREADABLE, most_values
 from .pickle_tokens import plain_value
 
 __all__ = ["Hdf5File", "Hdf5Frame", "is_hdf5_name", "read_hdf5"]
 
 _SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 _BLOCK = 1 << 20
-_UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError)
+# What the libraries, and code that expects another layout, raise.
+_UNREADABLE = (*UNREADABLE, RuntimeError, TypeError, AttributeError, LookupError, ArithmeticError)
 _UNIT = re.compile(r"datetime64(?:\[(s|ms|us|ns)\b.*\])?|datetime")
 _TIMES = frozenset({"date", "timestamp", "datetime", "time", "day"})
 _SYMBOLS = frozenset({"symbol", "ticker", "asset"})

@@ -22,11 +22,12 @@ from ..disk.files import Disk
 from ..errors import BundleError, QueryError
 from ..model.instant import DAY_MS, iso, parse_iso
 from ..polars import pl  # its error names the missing extra
-from ..polars.decimals import decimal_frame
+from ..polars.decimals import DecimalFrame, decimal_frame
 from ..polars.schemas import FIELDS, PRICES
 from .bundle import Bundle
 from .bundle_records import Records
 from .catalog import DataCatalog
+from .commit import BundleFiles
 from .folder import bundles_folder, registered
 from .hdf5_files import is_hdf5_name, read_hdf5
 from .parquet_writer import ParquetWriter, parsed
@@ -48,9 +49,6 @@ _ANOMALIES = {
     "volume missing": pl.col("volume").is_null(),
     "volume below zero": pl.col("volume") < 0,
 }
-# Names in a folder in which an earlier migration was killed.
-_LEFT_OVER = frozenset({".staging", ".lock", "daily_bars", "minute_bars"})
-
 _log = logging.getLogger(__name__)
 
 
@@ -59,6 +57,7 @@ class _Source(NamedTuple):
 
     Attributes:
         rows: All rows, sorted; equal rows occur once.
+        decimals: The same rows as they are stored, and the number of rounded values.
         timeframe: Timeframe of the bars.
         files: Maps the name of each file to its SHA256.
         size: Size of all files in bytes.
@@ -67,6 +66,7 @@ class _Source(NamedTuple):
     """
 
     rows: pl.DataFrame
+    decimals: DecimalFrame
     timeframe: str
     files: Mapping[str, str]
     size: int
@@ -163,7 +163,7 @@ class HDF5ToParquetMigrator:
         return self._result(source, records)
 
     def check(self) -> dict[str, Any]:
-        """Read the files and compare them with the bundle if it exists; nothing is written.
+        """Read the files and compare them with the bundle if it exists; no bar is written.
 
         Returns:
             ``bundle`` and ``path``; ``state``: ``new`` or ``migrated``; ``row_count``;
@@ -254,7 +254,8 @@ class HDF5ToParquetMigrator:
             raise BundleError(f"rows in {self.source} have no {key[0]} or no {key[1]}")
         rows = rows.select(*key, *FIELDS, *sorted({*rows.columns} - {*key, *FIELDS}))
         rows = rows.sort(key[::-1])
-        return _Source(rows, _timeframe(rows), files, size, len(every) - len(rows), skipped)
+        decimals, repeated = decimal_frame(rows), len(every) - len(rows)
+        return _Source(rows, decimals, _timeframe(rows), files, size, repeated, skipped)
 
     def _facts(self, records: Records) -> Mapping[str, Any]:
         """Return the facts about the migration that made the bundle.
@@ -287,7 +288,7 @@ class HDF5ToParquetMigrator:
 
     def _write(self, source: _Source) -> None:
         path = self.bundle.path
-        if path.exists() and {one.name for one in path.iterdir()} - _LEFT_OVER:
+        if path.exists() and any(path.iterdir()) and not BundleFiles(path).has_traces():
             raise BundleError(
                 f"the folder {path} is not empty, and is not a bundle",
                 hint="name a new folder; removing a bundle removes its folder",
@@ -314,7 +315,7 @@ class HDF5ToParquetMigrator:
         if len(found) != len(source.rows):
             raise self._differs(f"it has {len(found):,} bars, not {len(source.rows):,}")
         wide = records.origin.wide_volume
-        expected = decimal_frame(source.rows, wide_volume=wide).frame
+        expected = decimal_frame(source.decimals.frame, wide_volume=wide).frame
         if _digest(found) != _digest(expected):
             raise self._differs("its values have another SHA256")
         for at in random.sample(range(len(found)), min(_SAMPLES, len(found))):
@@ -341,7 +342,7 @@ class HDF5ToParquetMigrator:
         )
 
     def _result(self, source: _Source, records: Records | None) -> dict[str, Any]:
-        rows, rounded = decimal_frame(source.rows)
+        rows, rounded = source.decimals
         counts = {what: int(rows.select(odd.sum()).item()) for what, odd in _ANOMALIES.items()}
         anomalies = {what: count for what, count in counts.items() if count}
         for what, count in anomalies.items():
