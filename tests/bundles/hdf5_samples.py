@@ -56,5 +56,5 @@ def zipline(path: Path, prices: np.ndarray, sids: list[int], **attributes: Any) 
             )
             data.attrs["scaling_factor"] = attributes.get("scale", scale)
         group.create_dataset("lifetimes/start_date", data=np.zeros(len(sids), "int64"))
-        group.create_dataset("currency/code", data=np.array([b"XXX"] * len(sids)))
+        group.create_dataset("currency/code", data=np.array([3 * b"X"] * len(sids)))
     return path

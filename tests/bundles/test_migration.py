@@ -202,8 +202,8 @@ def test_the_timeframe_is_that_of_the_distances(tmp_path: Path, freq: str, timef
     ({"A": bars(), "B": bars(freq="min")}, "different kinds of bars"),
     ({"A": bars(freq="s")}, "neither whole minutes"),
     ({"A": bars().set_axis(bars().index + pd.Timedelta(hours=21))}, "neither whole minutes"),
-    ({"A": bars(0)}, "no bars in the HDF5 files"),
-    ({"A": bars()[["close"]]}, "no bars in the HDF5 files .*no column for open, high, low"),
+    ({"A": bars(0)}, "no bars were found in the HDF5 files"),
+    ({"A": bars()[["close"]]}, "no bars were found in the HDF5 files .*no column for open, high, low"),
 ])  # fmt: skip
 def test_other_files_are_refused_and_nothing_is_written(
     tmp_path: Path, frames: dict[str, pd.DataFrame], said: str
@@ -232,7 +232,7 @@ def test_arguments_without_a_meaning_are_refused(
         migrator.migrate(validate=False, keep_hdf5=False)
     with pytest.raises(QueryError, match="in the folder of the new bundle"):
         HDF5ToParquetMigrator(source, bundles)
-    with pytest.raises(BundleError, match=r"no HDF5 files .*hdf5"):
+    with pytest.raises(BundleError, match=r"no HDF5 files were found .*hdf5"):
         HDF5ToParquetMigrator(bundles, bundles.parent / "x" / "mine").migrate()
     assert bundle_names(bundles) == []
 
@@ -386,7 +386,7 @@ def test_a_migration_is_not_reverted_without_the_files(
     with pytest.raises(BundleError, match="other files"):
         migrator.revert()
     shutil.rmtree(source)
-    with pytest.raises(BundleError, match="no HDF5 files"):
+    with pytest.raises(BundleError, match="no HDF5 files were found"):
         migrator.revert()
     assert len(rows(migrator.bundle)) == 90
 

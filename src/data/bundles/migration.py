@@ -210,13 +210,13 @@ class HDF5ToParquetMigrator:
         """Return the HDF5 files.
 
         Raises:
-            BundleError: There are none.
+            BundleError: None were found.
         """
         found = [self.source] if self.source.is_file() else _hdf5_in(self.source)
         if not found:
             below = hdf5_bundles(self.source)
             raise BundleError(
-                f"there are no HDF5 files in {self.source}",
+                f"no HDF5 files were found in {self.source}",
                 hint=f"name one of its folders, such as {below[0].name}" if below else None,
             )
         return found
@@ -231,7 +231,7 @@ class HDF5ToParquetMigrator:
             files[path.name], size = content.sha256, size + content.size
         if not frames:
             raise BundleError(
-                f"there are no bars in the HDF5 files in {self.source}",
+                f"no bars were found in the HDF5 files in {self.source}",
                 hint="; ".join(f"{at} {why}" for at, why in [*skipped.items()][:3]) or None,
             )
         kinds = {tuple(frame.columns[:2]) for frame in frames}

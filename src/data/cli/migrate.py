@@ -112,7 +112,7 @@ def _places(
     """Return the source and the output folder of each bundle.
 
     Raises:
-        BundleError: There are no HDF5 bundles.
+        BundleError: No HDF5 bundles were found.
     """
     from ..bundles.migration import hdf5_bundles
 
