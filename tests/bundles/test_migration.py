@@ -420,7 +420,7 @@ def test_both_are_readable_wherever_it_is_killed_and_the_next_attempt_ends_it(
     after, found = rows(whole.bundle), []
     if change == "revert":
         HDF5ToParquetMigrator(source, bundles / "mine", folder=bundles).migrate()
-    for folder in killer.deaths(change, cache, bundles, tmp_path / "dead", every=4):
+    for folder in killer.deaths(change, cache, bundles, tmp_path / "dead", every=9):
         assert {name: data for name, (data, _) in content(folder / "hdf5").items()} == {
             name: data for name, (data, _) in files.items()
         }
@@ -445,7 +445,7 @@ def test_a_full_disk_leaves_nothing_and_the_next_attempt_succeeds(
     counting = Full(10**6)
     HDF5ToParquetMigrator(source, bundles / "whole", folder=bundles, disk=counting).migrate()
     calls, ends = 10**6 - counting.left, []
-    for step in some(range(1, calls + 1), 12):
+    for step in some(range(1, calls + 1), 7):
         folder = tmp_path / str(step)
         disk = Full(step)
         failed = ""
