@@ -67,7 +67,7 @@ core-tested: $(VENV)/.installed-test
 COUNTED = $(sort $(shell grep -rlE 'ONETAPE_FULL|tests\.cache\.counts' --include='test_*.py' tests; \
 	grep -oE 'tests/[a-z0-9_/]+\.py' tests/thinned.py; find tests/db tests/v2 -name 'test_*.py'))
 
-test-full: lint types  ## all tests, at least 90 % covered with branches, then the full fault counts (long)
+test-full: $(VENV)/.installed-full lint types  ## all tests, at least 90 % covered with branches, then the full fault counts (long)
 	$(RUN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-branch --cov-report=term --cov-fail-under=90
 	ONETAPE_FULL=1 $(RUN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 3000 $(COUNTED)
 

@@ -95,7 +95,23 @@ def record(bundle: Bundle, manager: DataManager) -> None:
             run.save()
 
 
-CHANGES = {one.__name__: one for one in (create, add, refresh, remove, record)}
+def migrate(bundle: Bundle, manager: DataManager) -> None:
+    """Migrate the HDF5 files beside the bundle."""
+    from src.data.bundles.migration import HDF5ToParquetMigrator
+
+    folder, disk = bundle.path.parent, bundle._disk
+    HDF5ToParquetMigrator(folder / "hdf5", bundle.path, folder=folder, disk=disk).migrate()
+
+
+def revert(bundle: Bundle, manager: DataManager) -> None:
+    """Revert the migration of the HDF5 files beside the bundle."""
+    from src.data.bundles.migration import HDF5ToParquetMigrator
+
+    folder, disk = bundle.path.parent, bundle._disk
+    HDF5ToParquetMigrator(folder / "hdf5", bundle.path, folder=folder, disk=disk).revert()
+
+
+CHANGES = {one.__name__: one for one in (create, add, refresh, remove, record, migrate, revert)}
 
 
 class Killer:

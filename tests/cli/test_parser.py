@@ -25,6 +25,8 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[Parser]:
     """Yield a parser and those of its commands."""
     assert isinstance(parser, Parser)
     yield parser
+    for nested in parser.nested.values():
+        yield from parsers(nested)
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():

@@ -120,6 +120,8 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
     found: dict[str, argparse.ArgumentParser] = {}
 
     def walk(parser: argparse.ArgumentParser) -> None:
+        for nested in getattr(parser, "nested", {}).values():
+            found[nested.prog] = nested
         for action in parser._actions:
             if isinstance(action, argparse._SubParsersAction):
                 for one in action.choices.values():

@@ -66,6 +66,8 @@ def _signature(value: object) -> str:
 
 def _commands(parser: argparse.ArgumentParser, words: str) -> Iterator[str]:
     """Yield a line for each argument of a command and of those below it."""
+    for name, nested in getattr(parser, "nested", {}).items():
+        yield from _commands(nested, f"{words} {name}")
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, below in sorted(action.choices.items()):

@@ -76,6 +76,7 @@ DEEP_PATHS = [
     ("polars.parquet_writer", "ParquetWriter"),
     ("polars", "scan_series"),
     ("bundles", "scan"),
+    ("bundles.migration", "HDF5ToParquetMigrator"),
     ("bundles.adapter_bundles", "yfinance_profiling_bundle csv_profiling_bundle"),
     ("bundles.adapter_bundles", "ccxt_hourly_profiling_bundle ccxt_minute_profiling_bundle"),
     ("ohlcv_contract", "REQUIRED_COLUMNS validate_normalized_ohlcv"),

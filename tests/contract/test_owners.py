@@ -28,6 +28,9 @@ OWNERS = {
     "polars": ("model.interchange", "polars.", "bundles.", "sources.", "adapters.", "v2."),
     "pyarrow": ("model.interchange", "cache.format.csv_rows", "vendors.local.carrier"),
     "websocket": ("net.websocket",),
+    "h5py": ("bundles.hdf5_files",),
+    "hdf5plugin": ("bundles.hdf5_files",),
+    "tables": (),  # unpickles attributes; only tests write files with it
     "backtrader": ("feed.backtrader.feed",),
     "yaml": ("config",),
     "filelock": ("disk.",),

@@ -323,13 +323,18 @@ def check_rows(end: bytes, name: str, size: int | None = None) -> None:
     """
     size = len(end) if size is None else size
     rows, values = declared(end)
-    most = max(FEW_ROWS, _ROWS_PER_BYTE * size)
-    if rows > most or values > _VALUES_PER_ROW * most:
-        what = f"{rows:,} rows" if rows > most else f"{values:,} values"
+    most = most_values(size)
+    if rows > most // _VALUES_PER_ROW or values > most:
+        what = f"{rows:,} rows" if rows > most // _VALUES_PER_ROW else f"{values:,} values"
         raise BundleError(
             f"{name} declares {what} in {size:,} bytes, which is too many for bars",
             hint="restore the file from a backup, or remove it; nothing was changed",
         )
+
+
+def most_values(size: int) -> int:
+    """Return the largest number of values that a file of bars of ``size`` bytes may declare."""
+    return _VALUES_PER_ROW * max(FEW_ROWS, _ROWS_PER_BYTE * size)
 
 
 def measured(

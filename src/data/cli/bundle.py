@@ -12,6 +12,7 @@ from ..errors import BundleError, DataError, QueryError
 from ..model.instant import date_of, iso
 from .arguments import add_adjustment, add_session, add_timeout, command
 from .cached import manager_of
+from .migrate import configure_bundle
 from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, styled, titled
 
@@ -53,6 +54,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     refresh = actions.add_parser("refresh", help="update a bundle to the current answer")
     refresh.add_argument(
         "--offline", action="store_true", help="use only the cache; send no request"
+    )
+    configure_bundle(
+        actions.add_parser(
+            "migrate", help="write the bars in HDF5 files to bundles, or undo that within 7 days"
+        )
     )
     clean = actions.add_parser("clean", help="drop old partitions of a bundle, or the whole bundle")
     clean.add_argument(

@@ -31,7 +31,9 @@ from ..sources.registry import DataSourceRegistry
 from ..vendors.foreign import masked
 from .arguments import add_timeout, command, listed
 from .cached import manager_of
+from .migrate import configure as configure_migration
 from .output import note
+from .parser import Parser
 from .report import Line, Report
 from .tables import TextTable, facts, titled
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 # Days between the default start and now.
 _DAYS_BACK, _DAYS_BACK_INTRADAY = 365, 30
+_MIGRATE = "migrate-hdf5-to-parquet"
 # Options that hold keys; and the constructor argument for each option.
 _KEYS = ("api_key", "api_secret")
 _ARGUMENTS = {
@@ -50,7 +53,7 @@ _ARGUMENTS = {
 }
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     """Add the command's options to its parser."""
     parser.add_argument(
         "source",
@@ -105,7 +108,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     either.add_argument(
         "--list-exchanges", action="store_true", help="list the exchanges whose bars ccxt can fetch"
     )
-    command(parser, run)
+    command(
+        parser,
+        run,
+        f"`onetape ingest {_MIGRATE} --help` explains how HDF5 files become bundles.",
+    )
+    configure_migration(parser.nest(_MIGRATE, "Write the bars in HDF5 files to bundles."))
 
 
 def _known(name: str) -> str:

@@ -107,10 +107,16 @@ EXAMPLES = {
     "bundle info": ("bundle info mine", "bundle info mine --json"),
     "bundle validate": ("bundle validate mine", "bundle validate mine --json"),
     "bundle refresh": ("bundle refresh mine", "bundle refresh mine --offline"),
+    "bundle migrate": ("bundle migrate --validate", "bundle migrate quandl --revert"),
     "bundle clean": ("bundle clean mine --before 2021-01-01", "bundle clean mine --all --dry-run"),
     "ingest": (
         "ingest yfinance --symbols AAPL --bundle my-data",
         "ingest --source ccxt:binance --symbols BTC/USDT,ETH/USDT --frequency 1h --start 2024-01-01",
+    ),
+    "ingest migrate-hdf5-to-parquet": (
+        "ingest migrate-hdf5-to-parquet --bundle quandl --source-dir data/bundles/quandl "
+        "--output-dir data/bundles/quandl_parquet --validate",
+        "ingest migrate-hdf5-to-parquet --all --validate --parallel 4",
     ),
     "universe": (
         "universe import my-index members.csv",
@@ -203,6 +209,15 @@ class Parser(argparse.ArgumentParser):
         # A minus sign and a digit start a value, as in Python 3.14 and later: no option starts with
         # a digit.
         self._negative_number_matcher = re.compile(r"-\.?\d")
+        self.nested: dict[str, Parser] = {}
+
+    def nest(self, name: str, description: str) -> Parser:
+        """Add and return a parser that takes over if its name is the first argument.
+
+        Unlike a sub-command, it does not replace the other values of the first argument.
+        """
+        self.nested[name] = Parser(prog=f"{self.prog} {name}", description=description)
+        return self.nested[name]
 
     def format_help(self) -> str:
         """Return the help text, with examples."""
@@ -215,6 +230,8 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse arguments; reject unknown ones immediately, because each command has its own options."""
+        if args and args[0] in self.nested:
+            return self.nested[args[0]].parse_known_args(args[1:], namespace)
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unknown: {' '.join(unknown)}{self.meant(unknown)}")

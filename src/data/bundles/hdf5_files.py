@@ -1,0 +1,491 @@
+"""Bars in HDF5 files, in the layouts of pandas (fixed and table format) and of Zipline (daily bars).
+
+Only h5py reads the files. pandas reads them with PyTables, which unpickles attributes, so that a
+file can run any code. .
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from ..disk.files import Disk, Handle
+from ..errors import BundleError, MissingExtraError, install_line
+from ..polars.schemas import FIELDS
+from .bundle_records import MOST_DAYS, UNREADABLE, most_values
+from .pickle_tokens import plain_value
+
+__all__ = ["Hdf5File", "Hdf5Frame", "is_hdf5_name", "read_hdf5"]
+
+_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
+_BLOCK = 1 << 20
+# What the libraries, and code that expects another layout, raise.
+_UNREADABLE = (*UNREADABLE, RuntimeError, TypeError, AttributeError, LookupError, ArithmeticError)
+_UNIT = re.compile(r"datetime64(?:\[(s|ms|us|ns)\b.*\])?|datetime")
+_TIMES = frozenset({"date", "timestamp", "datetime", "time", "day"})
+_SYMBOLS = frozenset({"symbol", "ticker", "asset"})
+# Keys that do not name a symbol. A lone frame with such a key is named after its file.
+_NO_SYMBOLS = frozenset("data df frame table bars prices ohlcv ohlc daily minute minutes".split())
+_MISSING = np.iinfo(np.int64).min
+_SCALE, _NO_CURRENCY = "scaling_factor", 3 * "X"
+
+
+class Hdf5Frame(NamedTuple):
+    """The bars of one frame.
+
+    Attributes:
+        rows: Time (``date`` or ``timestamp``), ``symbol`` or ``sid``, the fields, other columns.
+        key: Path of the frame in its file.
+    """
+
+    rows: pl.DataFrame
+    key: str
+
+
+class Hdf5File(NamedTuple):
+    """The content of one file.
+
+    Attributes:
+        frames: Frames of bars in the file.
+        skipped: Maps the path of everything else in the file to the reason that it is not bars.
+        sha256, size: Digest and size of the file in bytes.
+    """
+
+    frames: tuple[Hdf5Frame, ...]
+    skipped: Mapping[str, str]
+    sha256: str
+    size: int
+
+
+class _Column(NamedTuple):
+    """A column that has been checked, but not read.
+
+    Attributes:
+        name: Name in the file; empty for an index without a name.
+        dtype: Type of the stored values.
+        read: Function that returns the stored values.
+        unit: Unit of times (``s``, ``ms``, ``us``, ``ns``); empty if the values are not times.
+        zone: Name of the time zone; empty for none.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    read: Callable[[], Any]
+    unit: str = ""
+    zone: str = ""
+
+
+def is_hdf5_name(name: str) -> bool:
+    """Return whether a file name has a suffix of HDF5 files."""
+    return name.lower().endswith(_SUFFIXES)
+
+
+def read_hdf5(path: Path, disk: Disk | None = None) -> Hdf5File:
+    """Read all bars in an HDF5 file. Everything in the file is checked before any value is read.
+
+    Raises:
+        BundleError: The file is damaged, changes while it is read, is being written, has links, or
+            contains pickled objects or more values than its size allows.
+        MissingExtraError: h5py is not installed (extra ``hdf5``).
+        StorageError: The file cannot be opened.
+    """
+    h5py, disk = _library(), disk or Disk()
+    real = path.resolve()
+    handle = disk.open_read(real)
+    if handle is None:
+        raise BundleError(f"{path} does not exist")
+    try:
+        state = disk.fstat(handle)
+        with _typed(path.name), h5py.File(real, "r", locking="best-effort") as file:
+            scan = _Scan(h5py, file, path.name, state.size)
+            scan.walk()
+            frames = tuple(Hdf5Frame(read(), key) for key, read in scan.frames(path.stem))
+            sha256 = _digest(disk, handle, state.size)
+        if disk.fstat(handle) != state:
+            raise BundleError(f"{path.name} was changed while it was read", hint="read it again")
+    finally:
+        disk.close(handle)
+    return Hdf5File(frames, scan.skipped, sha256, state.size)
+
+
+def _library() -> Any:
+    try:
+        import h5py
+    except ImportError as missing:
+        raise MissingExtraError("HDF5 files need h5py", hint=install_line("hdf5")) from missing
+    return h5py
+
+
+def _digest(disk: Disk, handle: Handle, size: int) -> str:
+    whole = hashlib.sha256()
+    for at in range(0, size, _BLOCK):
+        whole.update(disk.read_at(handle, at, min(_BLOCK, size - at)))
+    return whole.hexdigest()
+
+
+@contextmanager
+def _typed(name: str) -> Iterator[None]:
+    """Turn errors of the libraries into a :class:`BundleError` that names the file."""
+    try:
+        yield
+    except BlockingIOError as exc:
+        raise BundleError(
+            f"{name} is open for writing in another program", hint="close it there, then repeat"
+        ) from exc
+    except _UNREADABLE as exc:
+        if isinstance(exc, BundleError):
+            raise
+        reason = str(exc.args[0] if exc.args else exc).splitlines()[0]
+        raise BundleError(f"{name} cannot be read as HDF5: {reason:.200}") from exc
+
+
+class _Scan:
+    """The checks on one open file. The values of a dataset are read only after all checks."""
+
+    def __init__(self, h5py: Any, file: Any, name: str, size: int) -> None:
+        self._h5py, self._file, self._name, self._size = h5py, file, name, size
+        self._found: list[tuple[str, bool, Callable[[str], pl.DataFrame]]] = []
+        self.skipped: dict[str, str] = {}
+
+    def frames(self, stem: str) -> Iterator[tuple[str, Callable[[], pl.DataFrame]]]:
+        """Yield the path of each frame and a function that reads it."""
+        nameless = sum(is_nameless for _, is_nameless, _ in self._found)
+        for key, _, read in self._found:
+            symbol = key.rpartition("/")[2]
+            if symbol.lower() in _NO_SYMBOLS and nameless == 1:
+                symbol = stem
+            yield key, lambda read=read, symbol=symbol: read(symbol)  # type: ignore[misc]
+
+    def walk(self) -> None:
+        """Find and check every frame in the file."""
+        groups, seen = [("", self._file)], set()
+        while groups:
+            key, group = groups.pop()
+            address = self._h5py.h5o.get_info(group.id).addr
+            if address in seen:  # a group may contain itself
+                continue
+            seen.add(address)
+            if kind := _text(group, "pandas_type"):
+                if kind not in ("frame", "frame_table"):
+                    self.skipped[key] = f"is a {kind} of pandas, not a frame"
+                    continue
+                columns = self._fixed(group) if kind == "frame" else self._table(group)
+                self._bars(key, list(columns))
+            elif {"data", "index"} <= {*group} and "sid" in self._child(group, "index"):
+                self._zipline(key, group)
+            else:
+                for name in sorted(group, reverse=True):
+                    place, child = f"{key}/{name}", self._child(group, name)
+                    if isinstance(child, self._h5py.Group):
+                        groups.append((place, child))
+                    else:
+                        self.skipped[place] = "is not in a layout of pandas or Zipline"
+
+    def _child(self, group: Any, name: str) -> Any:
+        """Return a group or a checked dataset; links are never followed."""
+        link = group.get(name, getlink=True)
+        if link is None:
+            raise ValueError(f"{group.name} has no {name}")
+        if not isinstance(link, self._h5py.HardLink):
+            raise self._refused(f"{group.name}/{name}", "is a link to another place")
+        child = group[name]
+        if isinstance(child, self._h5py.Dataset):
+            self._check(child)
+        return child
+
+    def _check(self, dataset: Any) -> None:
+        """Check a dataset without reading a value.
+
+        Raises:
+            BundleError: Its values are pickled, in other files, compressed in an unknown way, or
+                too many.
+        """
+        name, dtype, chunk = dataset.name, dataset.dtype, dataset.chunks or ()
+        if dtype.hasobject:
+            raise self._refused(name, "contains pickled Python objects, which could run any code")
+        if dataset.is_virtual or dataset.external:
+            raise self._refused(name, "has its values in other files")
+        count = max(dataset.size or 0, np.prod(chunk, dtype=float))
+        if count * dtype.itemsize > 8 * most_values(self._size):
+            what = f"declares {count:,.0f} values of {dtype.itemsize:,} bytes"
+            raise self._refused(name, f"{what} in a file of {self._size:,} bytes")
+        filters = dataset.id.get_create_plist()
+        for number in range(filters.get_nfilters()):
+            code, _, _, text = filters.get_filter(number)
+            if not self._h5py.h5z.filter_avail(code):
+                with suppress(ImportError):
+                    import hdf5plugin  # noqa: F401 - adds filters, which most files do not need
+                if not self._h5py.h5z.filter_avail(code):
+                    raise self._refused(name, f"is compressed with {text!r} (filter {code})")
+
+    def _refused(self, place: str, what: str) -> BundleError:
+        return BundleError(
+            f"{self._name}: {place} {what}",
+            hint="write the bars to a new file with pandas, without it; nothing was changed",
+        )
+
+    # --- pandas ----------------------------------------------------------------------------
+
+    def _fixed(self, group: Any) -> Iterator[_Column]:
+        """Yield the columns of a frame in the fixed format, the index first."""
+        if _text(group, "axis1_variety") == "multi":
+            for number in range(len(group)):
+                if f"axis1_level{number}" in group:
+                    yield self._level(group, number)
+        else:
+            index = self._child(group, "axis1")
+            yield _array(index, _text(index, "name"), "kind")
+        for number in range(len(group)):
+            if f"block{number}_values" not in group:
+                break
+            values = self._child(group, f"block{number}_values")
+            names = _texts(self._child(group, f"block{number}_items")[()])
+            whole = cache(lambda values=values: values[()])
+            if "shape" in values.attrs:  # pandas writes one row for a frame without rows
+                return
+            for place, name in enumerate(names):
+                column = _array(values, name, "value_type")
+                yield column._replace(read=lambda place=place, whole=whole: whole()[:, place])
+
+    def _level(self, group: Any, number: int) -> _Column:
+        """Return a level of the index as a column."""
+        level = self._child(group, f"axis1_level{number}")
+        labels = self._child(group, f"axis1_label{number}")
+        column = _array(level, _text(level, "name"), "kind")
+
+        def read() -> Any:
+            """Return the value of each row."""
+            at = labels[()]
+            if len(at) and at.min() < 0:
+                raise ValueError(f"rows of {group.name} have no {column.name}")
+            return level[()][at]
+
+        return column._replace(read=read)
+
+    def _table(self, group: Any) -> Iterator[_Column]:
+        """Yield the columns of a frame in the table format, the index first."""
+        table, info = self._child(group, "table"), _raw(group, "info")
+        facts = plain_value(info) if info else {}
+        whole = cache(lambda: table[()])
+        for field in table.dtype.names or ():
+            kind = _raw(table, f"{field}_kind")
+            dtype, shape = table.dtype[field].base, table.dtype[field].shape
+            if _text(table, f"{field}_meta") == "category":
+                raise self._refused(f"{group.name}/{field}", "is categorical")
+            is_index = field == "index"
+            names = [""] if is_index else _names(kind) if kind else [field]
+            unit = _unit(_text(table, f"{field}_kind" if is_index else f"{field}_dtype"))
+            zone = _zone(facts.get(field, {}).get("tz")) if unit else ""
+            for place, name in enumerate(names):
+
+                def read(field: str = field, at: int | None = place if shape else None) -> Any:
+                    """Return the values of a field, or of one of its columns."""
+                    values = whole()[field]
+                    return values if at is None else values[:, at]
+
+                yield _Column(name, dtype, read, unit, zone)
+
+    def _bars(self, key: str, columns: list[_Column]) -> None:
+        """Assign the columns of a frame to the columns of bars, or skip the frame."""
+        known: dict[str, _Column] = {}
+        others: dict[str, _Column] = {}
+        for column in columns:
+            role = _role(column)
+            if role is None:
+                continue  # an index of plain numbers
+            where = known if role in _KNOWN else others
+            if role in where:
+                raise ValueError(f"{key} has two columns for {role}")
+            if column.dtype.kind not in ("iuf" if role in FIELDS else "biufS"):
+                raise ValueError(f"{key}: the type {column.dtype} of {role} is not supported")
+            where[role] = column
+        lacking = [name for name in ("time", *FIELDS[:4]) if name not in known]
+        if lacking:
+            self.skipped[key] = f"has no column for {', '.join(lacking)}"
+            return
+        if "volume" not in known:
+            self.skipped[f"{key} (volume)"] = "does not exist; stored as null"
+        is_nameless = not {"symbol", "sid"} & known.keys()
+        self._found.append((key, is_nameless, lambda symbol: _frame(symbol, known, others)))
+
+    # --- Zipline ---------------------------------------------------------------------------
+
+    def _zipline(self, key: str, group: Any) -> None:
+        """Find the daily bars of one country: a row for each sid, a column for each day."""
+        version = self._file.attrs.get("version")
+        if version != 0:
+            raise ValueError(f"it has version {version} of Zipline's layout; only 0 is known")
+        index, data = self._child(group, "index"), self._child(group, "data")
+        sids, days = self._child(index, "sid"), self._child(index, "day")
+        fields = {name: self._child(data, name) for name in FIELDS}
+        scales = {name: float(one.attrs.get(_SCALE, "nan")) for name, one in fields.items()}
+        for name, one in fields.items():
+            if one.shape != (*sids.shape, *days.shape) or not 0 < scales[name] < np.inf:
+                raise ValueError(
+                    f"{key}/data/{name} has the shape {one.shape} and a {_SCALE} of {scales[name]}"
+                )
+        if sids.dtype.kind not in "iu" or days.dtype.kind not in "iu":
+            raise ValueError(f"{key}/index does not contain whole numbers")
+        if "currency" in group:
+            code = self._child(self._child(group, "currency"), "code")
+            if {*_texts(code[()])} - {_NO_CURRENCY}:
+                self.skipped[f"{key}/currency"] = "has no column in a bundle"
+
+        def read(_: str) -> pl.DataFrame:
+            """Return a row for each bar; a day without any value is not a bar."""
+            values = {name: one[()] for name, one in fields.items()}
+            at_sid, at_day = np.nonzero(np.logical_or.reduce([v != 0 for v in values.values()]))
+            columns = {"date": days[()][at_day], "sid": sids[()].astype(np.int64)[at_sid]}
+            for name, whole in values.items():
+                # Divided, not multiplied by 1/1000: the nearest float to the decimal number.
+                columns[name] = whole[at_sid, at_day] / scales[name]
+                if name != "volume":
+                    columns[name][columns[name] == 0] = np.nan
+            stamps = _stamps(columns.pop("date"), "ns", "")
+            return pl.DataFrame({"date": stamps.dt.date(), **columns})
+
+        self._found.append((key, False, read))
+
+
+_KNOWN = ("time", "symbol", "sid", *FIELDS)
+
+
+def _role(column: _Column) -> str | None:
+    """Return the name that a column has in a bundle; None for an index of plain numbers."""
+    name = column.name.lower()
+    if column.unit and (not name or name in _TIMES):
+        return "time"
+    if name in _SYMBOLS and column.dtype.kind == "S":
+        return "symbol"
+    if name == "sid" and column.dtype.kind in "iu":
+        return "sid"
+    if name in FIELDS:
+        return name
+    return column.name or None
+
+
+def _frame(
+    symbol: str, known: Mapping[str, _Column], others: Mapping[str, _Column]
+) -> pl.DataFrame:
+    """Read the columns of a frame of pandas."""
+    stamps = _stamps(known["time"].read(), known["time"].unit, known["time"].zone)
+    local = stamps.dt.replace_time_zone(None)
+    if (local == local.dt.truncate("1d")).all():
+        columns: dict[str, Any] = {"date": local.dt.date()}
+    elif stamps.dtype.time_zone is None:  # type: ignore[attr-defined] # a time
+        columns = {"timestamp": stamps}
+    else:
+        utc = stamps.dt.convert_time_zone("UTC")
+        columns = {"timestamp": utc.dt.replace_time_zone(None)}
+    if "sid" in known:
+        columns["sid"] = known["sid"].read().astype(np.int64)
+    elif "symbol" in known:
+        columns["symbol"] = _texts(known["symbol"].read(), null="nan")
+    else:
+        columns["symbol"] = pl.repeat(symbol, len(stamps), dtype=pl.String, eager=True)
+    for name in FIELDS:
+        columns[name] = (
+            np.ascontiguousarray(known[name].read())
+            if name in known
+            else pl.repeat(None, len(stamps), dtype=pl.Float64, eager=True)
+        )
+    for name, column in others.items():
+        values = column.read()
+        if column.unit:
+            columns[name] = _stamps(values, column.unit, column.zone)
+        else:
+            is_text = column.dtype.kind == "S"
+            columns[name] = _texts(values) if is_text else np.ascontiguousarray(values)
+    return pl.DataFrame(columns)
+
+
+def _stamps(values: Any, unit: str, zone: str) -> pl.Series:
+    """Convert stored times to microseconds, in their time zone if they have one.
+
+    Raises:
+        ValueError: A time is before 1680 or after 2259, or is not a whole number.
+    """
+    if values.dtype.kind not in "iu":
+        raise ValueError("the times are not whole numbers")
+    values = np.ascontiguousarray(values, dtype=np.int64)
+    per_day = 86_400 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    is_missing = values == _MISSING
+    if (np.abs(np.where(is_missing, 0, values) // per_day) >= MOST_DAYS).any():
+        raise ValueError("a time is before 1680 or after 2259")
+    in_us = values // 1000 if unit == "ns" else values * (86_400 * 10**6 // per_day)
+    stamps = pl.Series(np.where(is_missing, 0, in_us)).cast(pl.Datetime("us"))
+    stamps = stamps.set(pl.Series(is_missing), None) if is_missing.any() else stamps
+    if not zone:
+        return stamps
+    return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+
+
+def _array(dataset: Any, name: str, kind: str) -> _Column:
+    unit = _unit(_text(dataset, kind))
+    zone = _zone(_raw(dataset, "tz")) if unit else ""
+    return _Column(name, dataset.dtype, lambda: dataset[()], unit, zone)
+
+
+def _unit(kind: str) -> str:
+    found = _UNIT.fullmatch(kind)
+    return "" if found is None else found[1] or "ns"
+
+
+# --- attributes ----------------------------------------------------------------------------
+
+
+def _raw(item: Any, name: str) -> bytes:
+    """Return an attribute as bytes; empty if it does not exist or is not text."""
+    value = item.attrs.get(name, b"")
+    return value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else b""
+
+
+def _text(item: Any, name: str) -> str:
+    """Return an attribute as text; empty for none, which pandas writes as the pickle ``N.``."""
+    text = _raw(item, name).decode("utf-8", "replace")
+    return "" if text == "N." else text
+
+
+def _texts(values: Any, null: str | None = None) -> list[str | None]:
+    """Decode an array of byte strings, or of numbers as text; ``null`` becomes None."""
+    unique, at = np.unique(values, return_inverse=True)
+    texts = [one.decode() if isinstance(one, bytes) else str(one) for one in unique.tolist()]
+    return [None if texts[one] == null else texts[one] for one in at.tolist()]
+
+
+def _names(pickled: bytes) -> list[str]:
+    """Return the names of columns in a pickled list.
+
+    Raises:
+        ValueError: The pickle contains anything else.
+    """
+    names = plain_value(pickled)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("the names of columns are not a list of text")
+    return names
+
+
+def _zone(stored: Any) -> str:
+    """Return the name of a time zone, from a name or from its form in a pickle; empty for none.
+
+    Raises:
+        ValueError: The zone has no name, and is not UTC.
+    """
+    if isinstance(stored, bytes):
+        stored = plain_value(stored) if stored.endswith(b".") else stored.decode()
+    if not stored or isinstance(stored, str):
+        return stored or ""
+    make, values = stored
+    if values and isinstance(values[0], str):
+        return str(values[0])
+    if make == "pytz _UTC" or values in ((("datetime timedelta", (0, 0, 0)),), (None,)):
+        return "UTC"
+    raise ValueError("times have a time zone without a name")

@@ -1,0 +1,131 @@
+"""``onetape ingest migrate-hdf5-to-parquet`` and ``onetape bundle migrate``, as they are typed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.data.bundles.bundle import Bundle, bundle_names
+from src.data.clock import ManualClock
+from src.data.model.instant import DAY_MS
+from tests.bundles.hdf5_samples import WHY, bars, write
+from tests.cli.conftest import Run
+
+needs_hdf5 = pytest.mark.usefixtures("_needs_hdf5")
+
+
+@pytest.fixture
+def _needs_hdf5() -> None:
+    pytest.importorskip("h5py", reason=WHY)
+    pytest.importorskip("tables", reason=WHY)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, machine: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of bundles that the settings name, with two bundles of HDF5 files."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
+    place = tmp_path / "data" / "bundles"
+    for number, name in enumerate(("quandl", "csvdir"), 1):
+        write(place / name / "prices.h5", {f"S{number}": bars(first=number)}, format="table")
+    (tmp_path / "config").mkdir()
+    text = "catalog: {parquet_dir: data/bundles}\n"
+    (tmp_path / "config" / "data_catalog.yaml").write_text(text)
+    return place
+
+
+PRINTED = (
+    "ingest migrate-hdf5-to-parquet --bundle quandl --source-dir data/bundles/quandl "
+    "--output-dir data/bundles/quandl_parquet --validate"
+)
+
+
+@needs_hdf5
+def test_the_printed_command_migrates_one_bundle(bare: Run, folder: Path) -> None:
+    ran = bare(*PRINTED.split())
+    assert (ran.code, ran.err) == (0, "")
+    assert "quandl_parquet  migrated  5 1d bars for 1 symbol" in ran.out and "HDF5 " in ran.out
+    assert bundle_names(folder) == ["quandl_parquet"]
+    shown = bare("bundle", "info", "quandl_parquet", "--json").json
+    assert (shown["symbols"], shown["source_type"], shown["row_count"]) == (["S1"], "hdf5", 5)
+    assert (folder / "quandl" / "prices.h5").is_file()
+    assert bare(*PRINTED.split(), "--json").json["bundles"][0]["state"] == "migrated"
+
+
+@needs_hdf5
+def test_all_are_migrated_at_the_same_time_and_one_error_stops_no_other(
+    bare: Run, folder: Path
+) -> None:
+    (folder / "broken").mkdir()
+    (folder / "broken" / "x.h5").write_bytes(b"no HDF5")
+    ran = bare(*"ingest migrate-hdf5-to-parquet --all --validate --parallel 4 --json".split())
+    assert ran.code == 1 and "x.h5 cannot be read as HDF5" in ran.err
+    names = [one["bundle"] for one in ran.json["bundles"]]
+    assert names == bundle_names(folder) == ["csvdir_parquet", "quandl_parquet"]
+    assert all(one["row_count"] == 5 for one in ran.json["bundles"])
+
+
+@needs_hdf5
+def test_validate_apply_and_revert_within_seven_days(
+    bare: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = bare("bundle", "migrate", "--validate")
+    assert ran.code == 0 and ran.out.count("new  5 1d bars") == 2 and bundle_names(folder) == []
+    assert bare("bundle", "migrate", "--apply").code == 0
+    assert bundle_names(folder) == ["csvdir_parquet", "quandl_parquet"]
+    assert bare("bundle", "migrate", "--validate").out.count("migrated  5 1d bars") == 2
+    ran = bare("bundle", "migrate", "quandl", "--revert")
+    assert ran.code == 0 and "quandl_parquet  reverted" in ran.out
+    assert bundle_names(folder) == ["csvdir_parquet"]
+    migrated = Bundle("csvdir_parquet", folder).records().origin.ingested_at
+    later = ManualClock(migrated + 8 * DAY_MS)
+    monkeypatch.setattr("src.data.bundles.migration.SystemClock", lambda: later)
+    ran = bare("bundle", "migrate", "csvdir", "--revert")
+    assert ran.code == 1 and "more than 7 days ago" in ran.err
+    assert bundle_names(folder) == ["csvdir_parquet"]
+    assert len(list(folder.glob("*/*.h5"))) == 2
+
+
+def test_help_is_of_what_was_typed(bare: Run) -> None:
+    ran = bare("ingest", "migrate-hdf5-to-parquet", "--help")
+    assert ran.code == 0 and ran.out.startswith("usage: onetape ingest migrate-hdf5-to-parquet ")
+    for option in ("--bundle", "--source-dir", "--output-dir", "--all", "--validate", "--parallel"):
+        assert option in ran.out
+    assert "--api-key" not in ran.out
+    ran = bare("ingest", "migrate-hdf5", "--help")
+    assert ran.code == 2 and "Unknown data source 'migrate-hdf5'" in ran.err and ran.out == ""
+    assert "migrate-hdf5-to-parquet --help" in bare("ingest", "--help").out
+
+
+@pytest.mark.parametrize("words, said", [
+    ("ingest migrate-hdf5-to-parquet", "one of the arguments -b/--bundle --all is required"),
+    ("ingest migrate-hdf5-to-parquet --all --bundle x", "not allowed with"),
+    ("ingest migrate-hdf5-to-parquet --all --symbols A", "unknown: --symbols"),
+    ("ingest migrate-hdf5-to-parquet --all --parallel 0", "--parallel is 0"),
+    ("bundle migrate", "--validate --apply --revert is required"),
+    ("bundle migrate --apply --revert", "not allowed with"),
+])  # fmt: skip
+def test_wrong_options_are_named(bare: Run, tmp_path: Path, words: str, said: str) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "x.h5").write_bytes(b"")
+    source = ["--source-dir", str(tmp_path)] if "--parallel" in words else []
+    ran = bare(*words.split(), *source)
+    assert ran.code == 2 and said in ran.err
+
+
+def test_a_folder_without_hdf5_files_is_named(bare: Run, tmp_path: Path) -> None:
+    ran = bare("bundle", "migrate", "--apply", "--source-dir", str(tmp_path))
+    assert ran.code == 1 and "contains HDF5 files" in ran.err and "--source-dir" in ran.err
+
+
+def test_without_the_extra_it_is_named(
+    bare: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    (tmp_path / "x.h5").write_bytes(b"")
+    ran = bare(
+        *"ingest migrate-hdf5-to-parquet -b x --source-dir".split(), str(tmp_path),
+        "--output-dir", str(tmp_path / "out" / "x"),
+    )  # fmt: skip
+    assert ran.code == 2 and "HDF5 files need h5py" in ran.err and "hdf5]" in ran.err
