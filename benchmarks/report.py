@@ -6,10 +6,10 @@ from collections.abc import Callable
 from time import process_time
 
 from src.data.charts.heat import cells_of, heat_map, months_of
+from src.data.charts.heat_table import heat_shown
 from src.data.charts.html import chart_script
 from src.data.charts.page import page
 from src.data.charts.parts import Values
-from src.data.charts.report_page import heat_shown
 from src.data.data_manager import DataManager
 
 from .harness import Figure, Report, Row, sized

@@ -96,7 +96,7 @@ class StoredReport(InLines):
             QueryError: The name has a different extension.
             StorageError: The file cannot be written; no partial file is left.
         """
-        from .report_page import page_name
+        from .report_all import page_name
 
         path = Path(path)
         check_report_path(path)
