@@ -388,6 +388,14 @@ def test_a_cause_is_named_once_with_its_series_folded_below_it() -> None:
     assert dict(seen.values)["report/results/8/symbol"] == "S8"
 
 
+def test_the_text_of_one_series_is_an_example_of_the_cause_of_many() -> None:
+    why = "All providers failed for S0 1d: yahoo: HTTP 503"
+    for names, shown in ((["S0 1d", "S1 1d"], f"For example: {why}"), (["S0 1d"], f"failed{why}")):
+        night = NIGHT | {"reasons": [NIGHT["reasons"][0] | {"series": names, "why": why}]}
+        page = night_page(night, "sync", *["2024-06-12T00:00:00Z"] * 2)
+        assert shown in check_page(page).text
+
+
 def test_the_next_step_is_one_that_the_reader_can_take() -> None:
     """That vendors are queried again by themselves is a fact of the gap, and beside it."""
     gap = {"class": "vendor_hole", "bars": 2}
