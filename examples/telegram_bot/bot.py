@@ -9,9 +9,11 @@ import asyncio
 import inspect
 import logging
 import os
+import re
 import sys
 import time
 from collections import deque
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ except ImportError:
     records = None
 log = logging.getLogger("telegram_bot")
 REPORTS = frozenset({"price", "chart"})
+NAME = re.compile(r"\w{1,32}", re.ASCII)  # Telegram has no longer name of a command
 HINT = "Send just a symbol, such as AAPL, to get its price."
 
 
@@ -122,7 +125,7 @@ class Bot:
         """
         try:
             if name not in self.parts:
-                return await self.greeting(user), ""
+                return await self.greeting(user, name), ""
             if self.members and is_asked:
                 await self.members.admit(user, name)
             command = getattr(self.parts[name], name)
@@ -141,12 +144,18 @@ class Bot:
             failed = "Something went wrong here; the log has the reason."
             return Answer(failed), f"failed: {type(error).__name__}"
 
-    async def greeting(self, user: str) -> Answer:
-        """Return the commands that a user may send, and how to get access to the others."""
+    async def greeting(self, user: str, typed: str = "") -> Answer:
+        """Return the commands that a user may send, and how to get access to the others.
+
+        An unknown command (``typed``) is named first, with the command that is closest to it.
+        """
         why = await self.members.standing(user) if self.members else ""
         may_send = partial(self.members.may_send, user, why) if self.members else bool
         names = [name for name in self.usage if may_send(name)]
         lines = [f"/{name} {self.usage[name]}".rstrip() for name in names]
+        if not why and typed not in ("", "start", "help") and NAME.fullmatch(typed):
+            near = "".join(f"; did you mean /{one}?" for one in get_close_matches(typed, names, 1))
+            lines.insert(0, f"/{typed} is not a command{near or '.'}")
         return Answer("\n".join([why, *lines] if why else [*lines, HINT]))
 
 

@@ -138,7 +138,7 @@ MISTAKES = {
     "/chart AAPL 1d 0": "A chart can show 2 to 500 bars.",
     "/chart AAPL 1d 1e9": "A chart can show 2 to 500 bars.",
     "/start": COMMANDS,
-    "/explained": COMMANDS,
+    "/explained": f"/explained is not a command.\n{COMMANDS}",
     "/": COMMANDS,
     "no command": COMMANDS,
     "NOPE": "NOPE is not known at any of the available markets.",

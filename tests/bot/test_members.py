@@ -58,6 +58,24 @@ def test_the_greeting_names_what_a_user_may_send(club: Club) -> None:
     assert names(ANN) == for_all
 
 
+@pytest.mark.parametrize(
+    ("typed", "first"),
+    [
+        ("/alerts", "/alerts is not a command; did you mean /alert?"),
+        ("/CHARTS AAPL", "/charts is not a command; did you mean /chart?"),
+        ("/qqqq", "/qqqq is not a command."),
+        ("/help", "/price SYMBOL"),
+        ("hello there", "/price SYMBOL"),
+        ("/<b>x", "/price SYMBOL"),
+        (f"/{'a' * 65}", "/price SYMBOL"),
+    ],
+)
+def test_an_unknown_command_leads_to_the_closest_one(club: Club, typed: str, first: str) -> None:
+    lines = club.say(typed, ADMIN).text.splitlines()
+    assert lines[0] == first and "/price SYMBOL" in lines[:2]
+    assert lines[-1].startswith("Send just a symbol")
+
+
 def test_statistics_have_the_causes_of_failures(club: Club) -> None:
     club.join(ANN, "ann@example.com")
     for text in ("/price NOPE", "/price", "NOPE", "/chart AAPL 1x", "/price AAPL"):

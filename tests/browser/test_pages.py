@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from src.data.charts.heat import STATES, Months, heat_map
+from src.data.charts.heat_table import heat_shown
 from src.data.charts.html import chart_script
 from src.data.charts.night import night_page
 from src.data.charts.page import page
 from src.data.charts.parts import Values
-from src.data.charts.report_page import heat_shown
 from src.data.model.html import element
 from tests.browser.conftest import Open, Opened
 from tests.charts.pages import differing

@@ -9,9 +9,9 @@ import pytest
 
 from src.data.charts.files import packaged
 from src.data.charts.heat import STATES, Months, by_year, cells_of, heat_map, months_of
+from src.data.charts.heat_table import HEAT_ID, heat_shown
 from src.data.charts.page import page
 from src.data.charts.parts import Values
-from src.data.charts.report_page import HEAT_ID, heat_shown
 from src.data.model.instant import parse_iso
 from src.data.model.span import Span
 from src.data.model.stored import CoverageSpan

@@ -20,7 +20,7 @@ from src.data.jobs.gaps import GapReport, SeriesGaps
 from src.data.model.explanation import Explanation
 from src.data.model.instrument import Instrument
 from src.data.model.plan import Plan
-from src.data.model.proof import Description
+from src.data.model.proof import Description, describe
 from src.data.model.quote import Quote, Quotes
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
@@ -173,6 +173,11 @@ def test_an_explanation_with_dates_names_the_vendor_whose_history_is_too_short(
 
 
 def test_what_is_shown_has_a_repr_of_one_line(manager: DataManager) -> None:
-    shown = [manager.gaps(), manager.report(), manager.plan("AAPL", "1d", bars=3), _quote("a\nb")]
+    bars = manager.get_ohlcv_batch(
+        ["AAPL", "IBM"], "1d", "2012-01-03", "2012-01-09", provider="demo"
+    )
+    shown = [manager.gaps(), manager.report(), manager.plan("AAPL", "1d", bars=3), _quote("a\nb"),
+             describe(bars), describe(bars["AAPL"])]  # fmt: skip
+    assert repr(describe(bars["AAPL"])) == "<Description series: AAPL 1d, split prices>"
     for one in shown:
         assert "\n" not in repr(one) and repr(one).startswith("<") and len(repr(one)) < 700

@@ -6,6 +6,7 @@ import errno
 import html
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +388,14 @@ def test_a_cause_is_named_once_with_its_series_folded_below_it() -> None:
     assert dict(seen.values)["report/results/8/symbol"] == "S8"
 
 
+def test_the_text_of_one_series_is_an_example_of_the_cause_of_many() -> None:
+    why = "All providers failed for S0 1d: yahoo: HTTP 503"
+    for names, shown in ((["S0 1d", "S1 1d"], f"For example: {why}"), (["S0 1d"], f"failed{why}")):
+        night = NIGHT | {"reasons": [NIGHT["reasons"][0] | {"series": names, "why": why}]}
+        page = night_page(night, "sync", *["2024-06-12T00:00:00Z"] * 2)
+        assert shown in check_page(page).text
+
+
 def test_the_next_step_is_one_that_the_reader_can_take() -> None:
     """That vendors are queried again by themselves is a fact of the gap, and beside it."""
     gap = {"class": "vendor_hole", "bars": 2}
@@ -449,6 +458,41 @@ def test_the_first_look_names_the_worst_series_and_what_to_do(filled: Run, tmp_p
     )
     line = answer["series"][1]["line"]
     assert len(line["closes"]) == len(line["times"]) <= 60 and line["times"][-1] == "2024-06-11"
+
+
+@pytest.mark.parametrize("name", [("AAPL", "1d"), ("HALTUSDT", "1h")])
+def test_the_small_chart_of_a_series_has_the_closes_of_its_answers(
+    filled: Run, cache: Path, rules: Path, clock: ManualClock, name: tuple[str, str]
+) -> None:
+    data = filled("report", "--all", "--json").json
+    line = next(one for one in data["series"] if one["symbol"] == name[0])["line"]
+    manager = DataManager(cache, rules, clock=clock)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        bars = manager.get_ohlcv(*name, "2014-01-01", offline=True)
+    assert len(line["times"]) == len(set(line["times"])) > 20
+    closes = bars["close"].loc[[stamp.removesuffix("Z") for stamp in line["times"]]]
+    assert line["closes"] == [float(f"{close:.9g}") for close in closes]
+    assert line["times"][-1].removesuffix("Z") == bars.index[-1].isoformat().removesuffix(
+        "T00:00:00"
+    )
+
+
+def test_a_report_of_everything_protects_no_bars_and_warns_of_none(
+    filled: Run, cache: Path, rules: Path, clock: ManualClock
+) -> None:
+    """It reads all there is: what a user has read is what stays when the cache is full."""
+    clock.advance(30 * 86_400.0)
+    manager = DataManager(cache, rules, clock=clock)
+    folder, series = manager.cache, manager.client.series()
+    used = [folder.last_used_ms(key) for key in series]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IncompleteDataWarning)
+        report = manager.report()
+    assert all(one["line"]["closes"] for one in report.data["series"])
+    assert [folder.last_used_ms(key) for key in series] == used
+    assert manager.client.get(manager.client.query("AAPL", "1d")).shape[0]
+    assert [folder.last_used_ms(key) for key in series] != used, "what is read is protected"
 
 
 def test_many_series_are_pages_that_lead_to_each_other(

@@ -27,7 +27,7 @@ from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.progress.events import Progress
-from src.data.progress.results import SeriesResult
+from src.data.progress.results import SeriesResult, reason_groups
 
 NOW = parse_iso("2024-06-12T15:00:30")
 MAY = (date(2024, 5, 1), date(2024, 5, 31))
@@ -156,6 +156,16 @@ def test_results_add_up_over_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     )  # fmt: skip
     assert result.ok
     assert client.asked == [("A", "1d", "a", "b"), ("A", "1d", "c", "d"), ("A", "1d", "e", "f")]
+
+
+def test_what_is_not_certain_is_a_cause_with_its_own_advice() -> None:
+    """Every series that is not complete is among the causes, also if no bar is missing."""
+    client = Client(lambda *_: bars(5, complete=False))
+    report = fill(client, job(["A", "B"], ["1d"]))
+    (group,) = reason_groups(report.results)
+    assert group.series == ["A 1d", "B 1d"] and not group.is_failure
+    assert group.why.startswith("no bar is missing, but something is not certain")
+    assert group.next_step == "`onetape fetch A 1d` says what is not certain"
 
 
 def test_nothing_at_all_is_a_failure_with_its_reason() -> None:

@@ -70,20 +70,27 @@ def figure(picture: Html, data_id: str, place: str = "") -> Html:
     """
     return element(
         "div",
-        element("div", id=f"ranges{place}", class_="ranges", hidden=True),
-        element("p", id=f"readout{place}", class_="readout faint", aria_live="polite"),
-        element(
-            "div",
-            id=f"chart{place}",
-            class_="plot",
-            tabindex="0",
-            role="application",
-            aria_label="Chart: arrow keys move along the bars, plus and minus zoom",
-        ),
+        *chart_place(place),
         element("div", picture, class_="picture"),
         class_="figure",
         data_chart=data_id,
     )
+
+
+def chart_place(place: str | None = None) -> list[Html]:
+    """Return the elements that the script fills: the buttons, the values at the pointer, the chart.
+
+    Args:
+        place: Suffix for their ids; None for elements without an id.
+    """
+    ids = {name: None if place is None else name + place for name in ("ranges", "readout", "chart")}
+    label = "Chart: arrow keys move along the bars, plus and minus zoom"
+    plot = {"class_": "plot", "tabindex": "0", "role": "application", "aria_label": label}
+    return [
+        element("div", id=ids["ranges"], class_="ranges", hidden=True),
+        element("p", id=ids["readout"], class_="readout faint", aria_live="polite"),
+        element("div", id=ids["chart"], **plot),
+    ]
 
 
 def foot() -> Html:

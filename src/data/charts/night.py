@@ -208,13 +208,20 @@ def _causes(values: Values) -> Iterator[Html]:
                 " failed" if is_bad else " not complete",
                 class_="bad" if is_bad else "poor",
             ),
-            element("p", reason.show("why", as_text=step_text)),
+            element("p", *_example(reason.data), reason.show("why", as_text=step_text)),
             element("p", "Next: ", step),
             folded(
                 names_text(names[:5]) + (f" and {len(names) - 5:,} more" if names[5:] else ""),
                 *([_some(own, _columns_of(own))] if own else [element("p", names_text(names))]),
             ),
         )
+
+
+def _example(reason: Mapping[str, Any]) -> list[str]:
+    """Return a prefix for the text of a cause that several series share but that names one."""
+    names = reason["series"]
+    is_one = len(names) > 1 and names[0].partition(" ")[0] in reason["why"]
+    return ["For example: "] if is_one else []
 
 
 def _requests(values: Values) -> Iterator[Html]:

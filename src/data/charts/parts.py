@@ -160,6 +160,13 @@ def cards(facts: Iterable[tuple[str, object]]) -> Html:
     return element("div", *parts, class_="cards")
 
 
+def compared_facts(one: Values, counts: Sequence[str]) -> list[tuple[str, object]]:
+    """Return the counts of bars compared with a second vendor; empty if none were compared."""
+    if not any(one.data[name] for name in counts):
+        return []
+    return [(f"{name} by a second vendor", one.show(name)) for name in counts]
+
+
 def first_look(look: Values) -> Html:
     """Return the summary at the top of a report: one number, one sentence, one next step.
 

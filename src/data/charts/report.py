@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from .. import __version__
 from ..calendars.calendar import first_unclosed
 from ..disk.atomic import check_target, put
 from ..errors import DataError, QueryError
+from ..jobs.validate import examined
+from ..model.bars import BarTable
 from ..model.instant import SECOND_MS, date_of, iso
 from ..model.proof import fingerprint
 from ..model.span import Span
@@ -32,8 +34,6 @@ from .picture import answered
 from .svg import svg_drawn
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..bars.client import BarsClient
     from ..data_manager import DataManager
     from ..jobs.gaps import GapReport
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .report_page import Drawing
 
 T = TypeVar("T")
+_Examined: TypeAlias = tuple[dict[str, Any] | None, dict[str, list[Any]]]
 
 # Maximum number of entries of a list in a report; each list states its total.
 MOST_SPANS, MOST_COMMITS, MOST_OF_ALL = 400, 200, 200
@@ -96,7 +97,7 @@ class StoredReport(InLines):
             QueryError: The name has a different extension.
             StorageError: The file cannot be written; no partial file is left.
         """
-        from .report_page import page_name
+        from .report_all import page_name
 
         path = Path(path)
         check_report_path(path)
@@ -376,7 +377,7 @@ class _Entry:
     """
 
     def __init__(self, manager: DataManager, key: SeriesKey) -> None:
-        self._manager, self._client, self.key = manager, manager.client, key
+        self._services, self._client, self.key = manager._services, manager.client, key
         self.problems: dict[str, str] = {}
 
     def part(self, name: str, read: Callable[[], T], otherwise: T) -> T:
@@ -405,15 +406,26 @@ class _Entry:
         )
 
     @cached_property
+    def _examined(self) -> _Examined:
+        """The validation report as a dict, and a few of the bars; None and no bars if it failed."""
+
+        def read() -> _Examined:
+            """Validate the series. Only a few bars are kept, because there may be many series."""
+            report, bars = examined(self._services, self.key)
+            return report.as_dict(), _line_of(bars)
+
+        otherwise: _Examined = None, _line_of(BarTable.empty())
+        return self.part("validation", read, otherwise)
+
+    @property
     def quality(self) -> dict[str, Any] | None:
         """The validation report as a dict; None if the series cannot be validated."""
-        key, validate = self.key, self._manager.validate
+        return self._examined[0]
 
-        def read() -> dict[str, Any]:
-            """Return the validation report as a dict."""
-            return validate(key.symbol, key.timeframe.label, lane=key.lane_label).as_dict()
-
-        return self.part("validation", read, None)
+    @property
+    def line(self) -> dict[str, list[Any]]:
+        """The times and close prices of a few evenly spaced bars, adjusted for splits as of today."""
+        return self._examined[1]
 
     @property
     def ends(self) -> tuple[int, int] | None:
@@ -434,17 +446,6 @@ class _Entry:
         texts = [iso(ms)[:-1] if is_intraday else str(date_of(ms)) for ms in self.ends]
         query = self._client.question_for(self.key, *texts)
         return query and replace(query, offline=True)
-
-    @cached_property
-    def line(self) -> dict[str, list[Any]]:
-        """The times and close prices of a few evenly spaced bars, as a query returns them."""
-
-        def read() -> dict[str, list[Any]]:
-            """Query the bars and return a few of them."""
-            query = self.question
-            return _line_of(None if query is None else self._client.get(query))
-
-        return self.part("line", read, _line_of(None))
 
     def attention(self, gaps: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         """Return the reasons why the series needs attention, worst first."""
@@ -520,17 +521,16 @@ class _Entry:
         return self.part("heat map", read, cells_of((), months, 0))
 
 
-def _line_of(frame: pd.DataFrame | None) -> dict[str, list[Any]]:
+def _line_of(bars: BarTable) -> dict[str, list[Any]]:
     """Return the times and closing prices of up to 60 evenly spaced bars, including the last bar."""
-    if frame is None or not len(frame):
+    count = len(bars)
+    if not count:
         return {"times": [], "closes": []}
-    count = len(frame)
     each = -(-count // _CLOSES)
     few = slice((count - 1) % each, None, each)
-    # Uses the columns directly: each pandas operation costs more than sixty bars.
-    stamps = frame.index.to_numpy()[few].astype("M8[ms]").astype("int64").tolist()
-    closes = [float(f"{close:.9g}") for close in frame["close"].to_numpy()[few].tolist()]
-    return {"times": [iso(ms).removesuffix("T00:00:00Z") for ms in stamps], "closes": closes}
+    closes = [float(f"{close:.9g}") for close in bars.close[few].tolist()]
+    times = [iso(ms).removesuffix("T00:00:00Z") for ms in bars.stamps[few].tolist()]
+    return {"times": times, "closes": closes}
 
 
 # --- in words --------------------------------------------------------------------------------

@@ -39,12 +39,13 @@ from ..prices.judgement.findings import (
 )
 from ..progress.cost import VendorCost, cost_at
 from ..quality.marks import marked
-from ..quality.service import validate
+from ..quality.service import examine, validate
 from ..wiring import Services
 from .verify import USUAL_BARS, Refetcher, VerifyQuestion, verify_with
 from .workers import run_on, services_of, workers
 
 if TYPE_CHECKING:
+    from ..model.bars import BarTable
     from ..model.query import BarsQuery
     from .verify import Verification
 
@@ -98,6 +99,19 @@ def validate_with(
         CacheError: The store cannot be read.
     """
     return _recorded(services, _report(services, question, query))
+
+
+def examined(services: Services, key: SeriesKey) -> tuple[QualityReport, BarTable]:
+    """Validate a stored series; return the report and the bars, adjusted for splits as of today.
+
+    Raises:
+        QueryError: No rule recognizes the symbol.
+        CacheError: The store cannot be read.
+    """
+    client = services.client
+    with running(subject_of(key.symbol, key.timeframe)):
+        report, bars = examine(client, client.instrument(key), key)
+    return _recorded(services, report), bars
 
 
 def _report(

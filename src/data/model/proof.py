@@ -56,7 +56,7 @@ def _field(column: Any) -> Any:
     return column[0] if isinstance(column, tuple) else column
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Description(InLines):
     """A human- and machine-readable description of where a frame came from.
 

@@ -163,7 +163,9 @@ class InLines(ABC):
         """Yield the lines to display, each as a label and a text."""
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {' '.join(_within(self.title).split())}>"
+        # Without a title, the first line.
+        text = _within(self.title or ": ".join(next(iter(self.lines()))))
+        return f"<{type(self).__name__} {' '.join(text.split())}>"
 
     def __str__(self) -> str:
         return as_text(_within(self.title), bounded(self.lines()))

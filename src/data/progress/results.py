@@ -30,6 +30,10 @@ _ADVICE = {
     "no_data": "start later, or omit them: the vendor has no bars in this range",
 }
 _LACKS = "`onetape gaps {}` shows which bars are missing, and when vendors are queried again"
+_DOUBTS = "`onetape fetch {}` says what is not certain"
+_IN_DOUBT = (
+    "no bar is missing, but something is not certain, such as the latest splits and dividends"
+)
 # Parts in which similar failures may differ: numbers, dates and quoted text.
 _PARTICULAR = re.compile(r"\d[\d,.:TZ-]*|'[^']*'")
 
@@ -44,7 +48,8 @@ class SeriesResult:
         complete: Whether nothing is missing.
         vendors: Vendors that the bars are from.
         gaps: Number of spans without bars.
-        lacking: Reason why bars are missing: the first gap, or that a substitute answered.
+        lacking: Reason why the answer is incomplete: the first gap, that a substitute answered, or
+            that something about the bars is not certain.
         unanswered: Reason why vendors did not answer for a part of the series, even if a substitute
             did; empty if all parts were answered.
         score: Worst quality score of the bars fetched now; None if there were none.
@@ -114,13 +119,14 @@ class SeriesResult:
 
 
 def _lacking(provenance: Mapping[str, Any]) -> str:
-    """Return why an answer is incomplete: its first gap, or that a substitute was used."""
+    """Return why an answer is incomplete: its first gap, a substitute, or a doubt about its bars."""
     gaps = provenance.get("gaps") or ()
     if first := next((gap for gap in gaps if gap["reason"] != UNASKED), None):
         return f"no bars {first['start']}..{first['end']}: {sentence(first['reason'])}"
     if substitute := provenance.get("substitute"):
         return f"answered by a substitute of another kind: {substitute}"
-    return ""
+    is_sure = provenance.get("complete", True) or not provenance["rows"]
+    return "" if is_sure else _IN_DOUBT
 
 
 @dataclass
@@ -242,7 +248,7 @@ def _is_paused(result: SeriesResult) -> bool:
 def _step(first: SeriesResult) -> str:
     """Return the advice for a group; ``first`` is the result of the group's first series."""
     if first.ok:
-        return _LACKS.format(f"{first.symbol} {first.timeframe}")
+        return (_LACKS if first.gaps else _DOUBTS).format(f"{first.symbol} {first.timeframe}")
     return _ADVICE.get(first.reason) or first.next_step
 
 

@@ -38,7 +38,7 @@ from ..prices.judgement.levels import Defect
 from ..prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
 from ..prices.judgement.sessions import daily_sessions, proven
 
-__all__ = ["EVER", "validate"]
+__all__ = ["EVER", "examine", "validate"]
 
 _DAY = Timeframe.parse("1d")
 EVER = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
@@ -58,6 +58,19 @@ def validate(
     Raises:
         CacheError: The store cannot be read.
     """
+    return examine(client, instrument, key, span)[0]
+
+
+def examine(
+    client: BarsClient, instrument: Instrument, key: SeriesKey, span: Span = EVER
+) -> tuple[QualityReport, BarTable]:
+    """Check bars like :func:`validate`, and also return them, adjusted for splits as of today.
+
+    Bars that cannot be adjusted are returned as stored; ``not_checked`` then has the reason.
+
+    Raises:
+        CacheError: The store cannot be read.
+    """
     actions = _stored_actions(client, instrument, key)
     series, unasked, problem = _checked_series(client, instrument, key, span, actions)
     bad_rows = _quarantined(client, key, span, series.table.stamps)
@@ -73,7 +86,7 @@ def validate(
     findings += [*_bad_row_findings(bad_rows), *_never_requested(unasked)]
     findings += _disputed(actions, series.table.stamps)
     stamps = series.table.stamps
-    return QualityReport(
+    report = QualityReport(
         key.symbol,
         key.timeframe.label,
         key.lane_label,
@@ -85,6 +98,7 @@ def validate(
         tuple(ran),
         skipped | ({"adjustment": problem} if problem else {}),
     )
+    return report, series.table
 
 
 def _checked_series(

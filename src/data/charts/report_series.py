@@ -1,0 +1,213 @@
+"""The sections of a report on one series, in the order of the page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..model.html import Html, element
+from ..model.texts import counted, moment
+from .heat_table import coverage_by_year
+from .parts import (
+    Column,
+    Values,
+    cards,
+    compared_facts,
+    folded,
+    more_than,
+    name_of,
+    names_text,
+    problems,
+    reasons_table,
+    records,
+    spaced,
+    step_text,
+)
+
+
+def series_sections(one: Values, chart: Html) -> Iterator[Html]:
+    """Yield the sections for one series, that is, for one lane of the symbol.
+
+    Args:
+        one: Values of the series.
+        chart: Its chart; empty if it has none.
+    """
+    yield from _heading(one)
+    yield from problems(one)
+    yield series_facts(one, one.of("quality") if one.data["quality"] else None)
+    yield chart
+    if one.data["fingerprint"]:
+        yield element("p", "fingerprint of these bars ", element("code", one.show("fingerprint")))
+    yield from _findings(one)
+    yield from _gap_list(one)
+    yield from coverage_by_year(one.of("heat"))
+    yield from _coverage_spans(one)
+    yield from _comparisons(one)
+    yield from _commits(one)
+    yield from _set_aside(one)
+
+
+def _heading(one: Values) -> Iterator[Html]:
+    """Yield the name of a lane; none for a default lane from which queries are answered."""
+    other = ""
+    if not one.data["answers"]:
+        other = ", which is not the series that answers use under the present rules"
+    if one.data["lane"] or other:
+        yield element("h2", name_of(one), other)
+
+
+def series_facts(one: Values, bars: Values | None) -> Html:
+    """Return a series' figures as panels.
+
+    Args:
+        one: Values of the series.
+        bars: Values with the count, first and last time, and score of its bars; None if unknown.
+    """
+    facts: list[tuple[str, object]] = []
+    if bars is not None:
+        facts = [
+            ("bars", bars.show("rows")),
+            ("first", bars.show("first", as_text=moment)),
+            ("last", bars.show("last", as_text=moment)),
+            ("quality", bars.show("score")),
+        ]
+    facts.append(("vendors", one.show("vendors", as_text=names_text)))
+    return cards([*facts, *compared_facts(one, ("confirmed", "contradicted"))])
+
+
+def _findings(one: Values) -> Iterator[Html]:
+    if one.data["quality"] is None:
+        return
+    yield element("h3", "Findings")
+    findings = list(one.each("quality", "findings"))
+    yield records(findings, _FINDINGS) if findings else _none()
+    if count := len(one.data["quality"]["not_checked"]):
+        reasons = reasons_table(one, "quality", "not_checked")
+        yield folded(f"{counted(count, 'check')} did not run", reasons)
+
+
+def _gap_list(one: Values) -> Iterator[Html]:
+    yield element("h3", "Gaps")
+    total = sum(one.data["gaps"]["counts"].values())
+    if not total:
+        yield _none()
+        return
+    listed = list(one.each("gaps", "gaps"))
+    yield records(listed, GAP_COLUMNS)
+    yield more_than(total, len(listed))
+
+
+def _coverage_spans(one: Values) -> Iterator[Html]:
+    spans = list(one.each("coverage"))
+    total = len(spans) + one.data["coverage_more"]
+    yield folded(
+        f"Spans: {counted(total, 'span')}, newest first",
+        records(spans[::-1], _SPANS),
+        more_than(total, len(spans)),
+    )
+
+
+def _comparisons(one: Values) -> Iterator[Html]:
+    compared = list(one.each("comparisons"))
+    if not compared:
+        return
+    total = len(compared) + one.data["comparisons_more"]
+    yield element("h3", "Compared with second vendors: ", one.show("proof"))
+    yield records(compared, _COMPARISONS)
+    yield more_than(total, len(compared))
+
+
+def _commits(one: Values) -> Iterator[Html]:
+    commits = list(one.each("commits"))
+    total = len(commits) + one.data["commits_more"]
+    yield folded(
+        f"Log: {counted(total, 'commit')}, newest first",
+        records(commits, _COMMITS),
+        more_than(total, len(commits)),
+    )
+
+
+def _set_aside(one: Values) -> Iterator[Html]:
+    """Yield the count of rows, and the damaged files, in the quarantine."""
+    kept = one.data["quarantined"]
+    if not kept or not (kept["rows"] or kept["files"]):
+        return
+    aside = one.of("quarantined")
+    yield element("h3", "Kept aside")
+    yield element("p", aside.show("rows"), " rows that cannot be bars")
+    if kept["files"]:
+        yield records(list(aside.each("files")), _KEPT_FILES)
+
+
+def route_sections(sources: Values) -> Iterator[Html]:
+    """Yield the vendors in the rules for the series, and those that are not queried, with reasons."""
+    data = sources.data
+    yield element("h2", "Sources in the rules")
+    if data["route"]:
+        yield records(list(sources.each("route")), _ROUTE)
+    if data["why_not"]:
+        yield element("p", sources.show("why_not"), class_="poor")
+    if count := len(data["unasked"]):
+        yield folded(f"{counted(count, 'vendor')} not queried", reasons_table(sources, "unasked"))
+
+
+def _none() -> Html:
+    return element("p", "none", class_="good")
+
+
+def _due_text(due: Any) -> str:
+    return moment(due) if due else "never"
+
+
+# --- the columns of the tables -----------------------------------------------------------------
+
+_RANGE: Sequence[Column] = (Column("from", "start", moment), Column("up to", "end", moment))
+GAP_COLUMNS = (
+    *_RANGE,
+    Column("bars#", "bars"),
+    Column("class", "class", spaced),
+    Column("evidence_", "evidence"),
+    Column("what to do_", "next_step", step_text),
+)
+_FINDINGS = (
+    Column("severity", "severity"),
+    Column("check", "check"),
+    Column("bars#", "rows"),
+    Column("evidence_", "evidence"),
+    Column("what to do_", "next_step", step_text),
+)
+_SPANS = (
+    *_RANGE,
+    Column("state", "state"),
+    Column("vendor", "vendor"),
+    Column("due again", "next_due", _due_text),
+    Column("why_", "reason"),
+)
+_COMPARISONS = (
+    *_RANGE,
+    Column("beside", "vendor"),
+    Column("bars#", "bars"),
+    Column("confirmed#", "confirmed"),
+    Column("contradicted#", "contradicted"),
+    Column("when", "at", moment),
+    Column("remarks_", "said"),
+)
+_COMMITS = (
+    Column("version#", "generation"),
+    Column("when", "at", moment),
+    Column("vendor", "vendor"),
+    *_RANGE,
+    Column("added#", "added"),
+    Column("changed#", "changed"),
+    Column("removed#", "removed"),
+    Column("deleted by", "deleted"),
+)
+_KEPT_FILES = (Column("damaged file", "name"), Column("why_", "reason"))
+_ROUTE = (
+    Column("vendor", "vendor"),
+    Column("prices", "adjustment"),
+    Column("its symbol", "spelling"),
+    Column("days back#", "depth_days"),
+    Column("ready", "health/ready"),
+    Column("last failure_", "health/reason"),
+)
