@@ -43,6 +43,7 @@ from src.data.model.reasons import (
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.prices.quality import check
+from tests.cache.counts import examples
 
 from .answers import COIN, DAY, KIND, RAW, SHARE, table
 
@@ -248,7 +249,7 @@ def _goes(case: Case, stamp: int) -> bool:
     return case.stored.may_go(stamp) and not is_sent and stamp < max(closed, default=0)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.randoms(use_true_random=False))
 def test_of_several_marks_on_a_bar_the_strongest_counts(random: Random) -> None:
     case = random_case(random.choice)

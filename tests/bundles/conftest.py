@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from src.data.bundles.metadata import BundleMetadata
 from tests.e2e.conftest import make, manager, rules
 
 __all__ = ["make", "manager", "rules"]
+
+
+@pytest.fixture
+def of_a_folder() -> Iterator[type[BundleMetadata]]:
+    """Return the class whose methods by name are for no folder before a test and behind it."""
+    yield BundleMetadata
+    BundleMetadata._folder = None
 
 
 @pytest.fixture

@@ -33,7 +33,6 @@ from src.data.model.instant import DAY_MS
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.polars.panel import Market, grid_of
-from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.disks import CHANGING
 from tests.processes import ended, fork
@@ -127,7 +126,6 @@ class Killer:
         self, change: str, cache: Path, before: Path, folder: Path, every: int = 1
     ) -> Iterator[Path]:
         """Yield the folders of the children that were killed, in the order of their steps."""
-        every = 1 if FULL else every
         variables = {name: os.environ[name] for name in ("ONETAPE_STATE_DIR", "XDG_DATA_HOME")}
         assert self.process.stdin is not None and self.process.stdout is not None
         line = [change, *map(str, (cache, before, folder)), every, variables]

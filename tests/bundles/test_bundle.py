@@ -6,7 +6,6 @@ import errno
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import date, datetime
@@ -317,7 +316,9 @@ def test_metadata_as_a_value(bundle: Bundle) -> None:
     assert told.quality_score == 1.0 and told.missing_data_pct == 0.0
 
 
-def test_a_bundle_has_the_time_of_its_first_and_of_its_last_change(tmp_path: Path) -> None:
+def test_a_bundle_has_the_time_of_its_first_and_of_its_last_change(
+    tmp_path: Path, of_a_folder: type[BundleMetadata]
+) -> None:
     """As a value, by name, as a dataset and in both files that another program reads."""
     folder, clock = tmp_path / "bundles", ManualClock(978_307_200_000)  # 2001
     writer = ParquetWriter(folder / "mine", disk=Quick(), clock=clock)
@@ -339,21 +340,17 @@ def test_a_bundle_has_the_time_of_its_first_and_of_its_last_change(tmp_path: Pat
     assert (told.frequency, told.row_count) == ("1d,1m", 7)
     assert told.start_date == pd.Timestamp("2000-01-03")
     assert told.end_date == pd.Timestamp("2000-02-01 00:03")
-    BundleMetadata.set_db_path(folder / "metadata.db")
-    try:
-        BundleMetadata.update("mine", source_type="csv")  # now, long after
-        row = BundleMetadata.get("mine")
-        assert row is not None and row["created_at"] == times[0] < row["updated_at"]
-        assert row["fetch_timestamp"] == times[1] < row["updated_at"]
-    finally:
-        BundleMetadata._folder = None
+    of_a_folder.set_db_path(folder / "metadata.db")
+    of_a_folder.update("mine", source_type="csv")  # now, long after
+    row = of_a_folder.get("mine")
+    assert row is not None and row["created_at"] == times[0] < row["updated_at"]
+    assert row["fetch_timestamp"] == times[1] < row["updated_at"]
 
 
 @pytest.fixture
-def by_name(bundle: Bundle) -> Iterator[type[BundleMetadata]]:
-    BundleMetadata.set_db_path(bundle.path.parent / "metadata.db")
-    yield BundleMetadata
-    BundleMetadata._folder = None
+def by_name(bundle: Bundle, of_a_folder: type[BundleMetadata]) -> type[BundleMetadata]:
+    of_a_folder.set_db_path(bundle.path.parent / "metadata.db")
+    return of_a_folder
 
 
 def test_metadata_by_name(by_name: type[BundleMetadata]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
@@ -22,6 +23,7 @@ from src.data.polars.decimals import float_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.polars.schemas import FIELDS, PRICE, WIDE_VOLUME
+from tests.cache.counts import crossed
 from tests.cache.crash import Quick
 from tests.polars.bars import days, minutes
 from tests.polars.portal_stage import COIN, manager_on, put, table
@@ -32,18 +34,25 @@ DATE, SYMBOL = "date", "symbol"
 ORDER = ["bundle", "symbol", "date", *FIELDS]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with bundles of days, of minutes, of both, and with large volumes."""
-    put_days(tmp_path, "days", ["AAPL", "MSFT", "X"])
-    put_days(tmp_path, "others", ["MSFT", "NVDA"], price=20.0)
-    put_days(tmp_path, "coins", ["SHIB"], volume=3e10)
+    folder = tmp_path_factory.mktemp("made")
+    put_days(folder, "days", ["AAPL", "MSFT", "X"])
+    put_days(folder, "others", ["MSFT", "NVDA"], price=20.0)
+    put_days(folder, "coins", ["SHIB"], volume=3e10)
     for name in ("minutes", "both"):
-        writer(tmp_path, name).write(
+        writer(folder, name).write(
             named(minutes(datetime(2023, 1, 2, 23, 50), 20, [1]), ["Y"]), "1m"
         )
-    put_days(tmp_path, "both", ["Y"])
-    return tmp_path
+    put_days(folder, "both", ["Y"])
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """Return a copy of it, which a test may change."""
+    return shutil.copytree(made, tmp_path / "bundles")
 
 
 def writer(folder: Path, name: str) -> ParquetWriter:
@@ -109,18 +118,18 @@ def test_minutes_and_bundles_of_both_frequencies(folder: Path) -> None:
         scan(["both", "days"], folder=folder, frequency="minute")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    ("arguments", "chosen"),
-    [
-        ({"start": "2023-01-15", "end": "2023-02-15"}, pl.lit(True)),
-        ({}, pl.col("date").is_between(date(2023, 1, 15), date(2023, 2, 15))),
-        ({"start": "2023-01-15"}, pl.col("date") < date(2023, 2, 16)),
-    ],
-)
+RANGES: list[tuple[dict[str, Any], pl.Expr]] = [
+    ({"start": "2023-01-15", "end": "2023-02-15"}, pl.lit(True)),
+    ({}, pl.col("date").is_between(date(2023, 1, 15), date(2023, 2, 15))),
+    ({"start": "2023-01-15"}, pl.col("date") < date(2023, 2, 16)),
+]
+
+
+@pytest.mark.parametrize(("asked", "engine"), crossed(RANGES, ENGINES))
 def test_files_outside_of_the_range_are_never_opened(
-    folder: Path, arguments: dict[str, Any], chosen: pl.Expr, engine: Engine
+    folder: Path, asked: tuple[dict[str, Any], pl.Expr], engine: Engine
 ) -> None:
+    arguments, chosen = asked
     for month in ("year=2022/month=12", "year=2023/month=03", "year=2023/month=04"):
         (folder / "days/daily_bars" / month / "data.parquet").write_bytes(b"rubbish")
     lazy = scan("days", folder=folder, **arguments).filter(chosen)
@@ -158,26 +167,25 @@ def test_only_the_symbols_and_columns_that_are_needed_are_read(
     ]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    "chosen",
-    [
-        pl.col("symbol") == "MSFT",
-        pl.col("symbol").is_in(["NVDA", "X"]) & (pl.col("close") > 50),
-        (pl.col("symbol") == "X") | (pl.col("date") > date(2023, 3, 1)),
-        pl.col("symbol") != "MSFT",
-        pl.col("symbol") == pl.col("symbol").shift(1),
-        pl.col("symbol").is_first_distinct(),
-        pl.col("bundle") == "others",
-        pl.col("date").is_between(date(2023, 3, 1), date(2023, 1, 1)),
-        pl.col("date") > datetime(2023, 3, 1, 12),
-        pl.col("date") < datetime(2023, 3, 1, 12),
-        pl.col("date").dt.month() == 3,
-        pl.col("date") == pl.col("date").max(),
-        pl.col("close").cast(pl.Float64) > 60.5,
-        pl.lit(False),
-    ],
-)
+FILTERS = [
+    pl.col("symbol") == "MSFT",
+    pl.col("symbol").is_in(["NVDA", "X"]) & (pl.col("close") > 50),
+    (pl.col("symbol") == "X") | (pl.col("date") > date(2023, 3, 1)),
+    pl.col("symbol") != "MSFT",
+    pl.col("symbol") == pl.col("symbol").shift(1),
+    pl.col("symbol").is_first_distinct(),
+    pl.col("bundle") == "others",
+    pl.col("date").is_between(date(2023, 3, 1), date(2023, 1, 1)),
+    pl.col("date") > datetime(2023, 3, 1, 12),
+    pl.col("date") < datetime(2023, 3, 1, 12),
+    pl.col("date").dt.month() == 3,
+    pl.col("date") == pl.col("date").max(),
+    pl.col("close").cast(pl.Float64) > 60.5,
+    pl.lit(False),
+]
+
+
+@pytest.mark.parametrize(("chosen", "engine"), crossed(FILTERS, ENGINES))
 def test_every_filter_selects_the_same_rows_as_after_reading(
     folder: Path, chosen: pl.Expr, engine: Engine
 ) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
@@ -52,11 +51,10 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataManager:
 
 
 @pytest.fixture
-def bundles(tmp_path: Path) -> Iterator[Path]:
+def bundles(tmp_path: Path, of_a_folder: type[BundleMetadata]) -> Path:
     folder = tmp_path / "bundles"
-    BundleMetadata.set_db_path(folder / "metadata.db")
-    yield folder
-    BundleMetadata._folder = None
+    of_a_folder.set_db_path(folder / "metadata.db")
+    return folder
 
 
 def create(manager: DataManager, folder: Path, symbols: list[str], **options: Any) -> Bundle:

@@ -156,19 +156,18 @@ def test_more_rows_than_bytes_can_be_are_refused_before_they_are_read(
         {"bundle": "mine"},
     ],
 )
-def test_a_wrong_line_about_a_bundle_is_skipped(tmp_path: Path, line: dict[str, Any]) -> None:
-    BundleMetadata.set_db_path(tmp_path / "metadata.db")
-    try:
-        BundleMetadata.update("mine", source_type="csv", row_count=3)
-        head = {"type": "bundle", "format": 1, "time": "2024-01-01T00:00:00Z"}
-        with (tmp_path / "catalog.jsonl").open("a") as log:
-            log.write(json.dumps({**head, **line}) + "\n")
-        (row,) = BundleMetadata.list_bundles()
-        assert (row["bundle_name"], row["row_count"]) == ("mine", 3)
-        assert BundleMetadata.get_symbols("mine") == []
-        assert DataCatalog(tmp_path / "metadata.db").list_bundles()
-    finally:
-        BundleMetadata._folder = None
+def test_a_wrong_line_about_a_bundle_is_skipped(
+    tmp_path: Path, line: dict[str, Any], of_a_folder: type[BundleMetadata]
+) -> None:
+    of_a_folder.set_db_path(tmp_path / "metadata.db")
+    of_a_folder.update("mine", source_type="csv", row_count=3)
+    head = {"type": "bundle", "format": 1, "time": "2024-01-01T00:00:00Z"}
+    with (tmp_path / "catalog.jsonl").open("a") as log:
+        log.write(json.dumps({**head, **line}) + "\n")
+    (row,) = of_a_folder.list_bundles()
+    assert (row["bundle_name"], row["row_count"]) == ("mine", 3)
+    assert of_a_folder.get_symbols("mine") == []
+    assert DataCatalog(tmp_path / "metadata.db").list_bundles()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from src.data.disk.files import Disk, DiskStep, errno_of
 from src.data.errors import StorageError
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from tests.bundles.deaths import RANGE, SYMBOLS, add, create, refresh
-from tests.cache.counts import some
+from tests.cache.counts import crossed, some
 from tests.cache.crash import SYNCS, Quick
 from tests.cache.disks import CHANGING, FailingDisk
 from tests.processes import ended, fork
@@ -71,8 +71,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bundles"
 
 
-@pytest.mark.parametrize("change", [create, add, refresh])
-@pytest.mark.parametrize("kind", [Full, Failing])
+@pytest.mark.parametrize(("change", "kind"), crossed([create, add, refresh], [Full, Failing]))
 def test_a_change_on_a_full_disk_is_whole_or_none_of_it_and_the_next_succeeds(
     manager: DataManager, behind: Path, tmp_path: Path, change: Change, kind: type[Failing]
 ) -> None:
@@ -86,7 +85,7 @@ def test_a_change_on_a_full_disk_is_whole_or_none_of_it_and_the_next_succeeds(
     change(whole, manager)
     after, is_new, calls = rows(whole), [], _MOST - counting.left
     assert 4 < calls < _MOST
-    for step in some(range(1, calls + 1), 10):
+    for step in some(range(1, calls + 1), 6):
         folder = shutil.copytree(start, tmp_path / str(step))
         disk = kind(step)
         one = Bundle("mine", folder, disk=disk)

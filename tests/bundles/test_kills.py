@@ -19,6 +19,7 @@ from src.data.bundles.metadata import BundleMetadata
 from src.data.errors import BundleError, BundleNotFoundError
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from tests.bundles.deaths import RANGE, SYMBOLS, Killer, add, create, refresh
+from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 
 on_posix = pytest.mark.skipif(os.name == "nt", reason="no fork, no SIGKILL there")
@@ -77,7 +78,7 @@ def test_a_bundle_whose_removal_is_killed_is_whole_or_gone(
 ) -> None:
     """Each way of looking gives the same answer, and the next command finishes the work."""
     before, found = rows(Bundle("mine", made)), []
-    for folder in killer.deaths("remove", cache, made, tmp_path / "dead"):
+    for folder in killer.deaths("remove", cache, made, tmp_path / "dead", every=1 if FULL else 2):
         one = Bundle("mine", folder, disk=Quick())
         is_there = one.exists()
         found.append(is_there)
@@ -119,7 +120,9 @@ def test_a_bundle_whose_creation_is_killed_is_whole_or_not_there(
     create(whole, manager)
     after, found = rows(whole), []
     (tmp_path / "none").mkdir()
-    for folder in killer.deaths("create", cache, tmp_path / "none", tmp_path / "dead", every=5):
+    for folder in killer.deaths(
+        "create", cache, tmp_path / "none", tmp_path / "dead", every=1 if FULL else 8
+    ):
         one = Bundle("mine", folder, disk=Quick())
         found.append(one.exists())
         if found[-1]:
@@ -144,7 +147,7 @@ def test_a_bundle_whose_change_is_killed_has_all_of_it_or_none(
     add(whole, manager)
     after, found = rows(whole), []
     assert len(after) > len(before)
-    for folder in killer.deaths("add", cache, made, tmp_path / "dead", every=5):
+    for folder in killer.deaths("add", cache, made, tmp_path / "dead", every=1 if FULL else 8):
         one = Bundle("mine", folder, disk=Quick())
         found.append(len(rows(one)))
         assert rows(one).equals(before if found[-1] == len(before) else after)
@@ -175,7 +178,9 @@ def test_a_bundle_whose_refresh_is_killed_has_all_of_it_or_none(
     refresh(whole, manager)
     after, found = rows(whole), []
     assert len(after) > 2 * len(before) > 0
-    for folder in killer.deaths("refresh", cache, behind, tmp_path / "dead", every=3):
+    for folder in killer.deaths(
+        "refresh", cache, behind, tmp_path / "dead", every=1 if FULL else 5
+    ):
         one = Bundle("mine", folder, disk=Quick())
         is_new = len(rows(one)) == len(after)
         found.append(is_new)
@@ -222,7 +227,7 @@ def test_a_recording_that_is_killed_keeps_what_it_wrote_and_loses_no_other(
     before, found = tmp_path / "before", []
     with lineage("before", folder=before, manager=manager):
         manager.get_ohlcv(SYMBOLS[2], *RANGE, provider="mock")
-    for folder in killer.deaths("record", cache, before, tmp_path / "dead"):
+    for folder in killer.deaths("record", cache, before, tmp_path / "dead", every=1 if FULL else 2):
         lineages = Lineages(folder, manager)
         runs = {one.run: one for one in lineages.list()}
         assert lineages.check("before").is_identical

@@ -23,7 +23,7 @@ def run(code: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     places = {"DATA_CACHE_DIR": str(folder / "bars"), "ONETAPE_STATE_DIR": str(folder / "state")}
     return subprocess.run(
         [sys.executable, *code], cwd=folder, env=dict(os.environ, PYTHONPATH=path, **places),
-        capture_output=True, text=True, timeout=50,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
 

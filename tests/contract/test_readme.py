@@ -59,7 +59,7 @@ def test_its_blocks_run_after_its_own_line_that_installs(tmp_path: Path) -> None
     assert len(blocks) > 4
     script = "\n".join([f"BARRED = {sorted(barred)!r}", _BARRED, *blocks])
     ran = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=50,
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300,
         env={"PYTHONPATH": PYTHONPATH, "PATH": "", "HOME": str(tmp_path)},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
@@ -85,7 +85,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 def test_examples_without_a_network_run(example: str, tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, str(ROOT / "examples" / example)], cwd=tmp_path, capture_output=True,
-        text=True, timeout=50, env={"PYTHONPATH": PYTHONPATH, "PATH": "", "HOME": str(tmp_path)},
+        text=True, timeout=300, env={"PYTHONPATH": PYTHONPATH, "PATH": "", "HOME": str(tmp_path)},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "100% from the cache" in ran.stdout

@@ -153,7 +153,7 @@ def test_an_import_on_a_full_disk_is_whole_or_none_of_it_and_the_next_succeeds(
     file.write_text(lists[1])
     template.close()
     refused = 0
-    for pages in range(200):
+    for pages in range(0, 200, 1 if FULL else 4):
         path = shutil.copy(tmp_path / "records.db", tmp_path / f"{pages}.db")
         database = Database(f"sqlite:///{path}")
 
@@ -180,7 +180,7 @@ def test_an_import_on_a_full_disk_is_whole_or_none_of_it_and_the_next_succeeds(
             break
     else:
         raise AssertionError("it never fits")
-    assert refused > 3
+    assert refused > (3 if FULL else 1)
 
 
 # --- several processes -----------------------------------------------------------------------

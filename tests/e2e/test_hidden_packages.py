@@ -31,7 +31,17 @@ PROGRAM = """
 import importlib.abc, json, os, sys
 import numpy as np, pandas as pd
 
-# Each line is for a child, which knows of nothing of ours: the libraries alone are imported once.
+class Hider(importlib.abc.MetaPathFinder):
+    hidden = json.loads(sys.argv[1])
+
+    def find_spec(self, name, path=None, target=None):
+        if any(f"{name}.".startswith(f"src.data.{one}.") for one in self.hidden):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+# Imported once is what needs none of the packages; each line is for a child.
+sys.meta_path.insert(0, Hider())
+import src.data, src.data.data_manager
+assert not {f"src.data.{name}" for name in Hider.hidden} & {*sys.modules}
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
@@ -40,17 +50,9 @@ for line in sys.stdin:
 else:
     sys.exit()
 
-HIDDEN, folder, call, output, variables = json.loads(line)
+Hider.hidden, folder, call, output, variables = json.loads(line)
 os.environ.update(variables)
 sys.stdout = sys.stderr = open(output, "w")
-
-class Hider(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if any(f"{name}.".startswith(f"src.data.{one}.") for one in HIDDEN):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Hider())
-import src.data
 
 class Own:
     def get_ohlcv(self, symbol, interval, start, end):
@@ -79,7 +81,7 @@ Run = Callable[[list[str], str], str]
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[subprocess.Popen[str]]:
-    words = [sys.executable, "-c", PROGRAM]
+    words = [sys.executable, "-c", PROGRAM, json.dumps([*LOST, "fundamentals"])]
     with subprocess.Popen(words, stdin=PIPE, stdout=PIPE, text=True) as process:
         yield process
 

@@ -44,7 +44,7 @@ def in_a_fresh_process(
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
-        timeout=50,
+        timeout=300,
     )  # fmt: skip
     rows, heavy, vendors = json.loads(done.stdout)
     return rows, heavy, vendors

@@ -113,7 +113,7 @@ own = [n for n in sys.modules if n.startswith("src.data.vendors.")]
 print(plan.is_hit, heavy, [n for n in own if n.endswith((".base", ".bars"))])
 """
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
-                         timeout=50, check=True)  # fmt: skip
+                         timeout=300, check=True)  # fmt: skip
     assert ran.stdout.split("\n")[0] == "True [] []"
 
 

@@ -575,7 +575,7 @@ def test_older_metadata_are_read_and_say_nothing_of_splices(
     assert all("splices" not in part for part in parts if part["vendor"] == "one")
 
 
-@settings(max_examples=25 if FULL else 8, deadline=None, derandomize=True,
+@settings(max_examples=25 if FULL else 4, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(st.data())
 def test_whoever_fails_when_the_result_is_the_truth(

@@ -26,6 +26,7 @@ from src.data.model.interchange import to_polars
 from src.data.model.span import Span
 from src.data.polars import scan_series
 from src.data.polars.predicate import selected_names, time_bounds
+from tests.cache.counts import crossed
 from tests.polars.portal_stage import (
     COIN,
     NOW,
@@ -117,39 +118,37 @@ def test_prices_have_the_adjustment_that_get_ohlcv_gives_them(
         assert bits(lazy.filter(chosen).collect()) == bits(whole.filter(chosen))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    ("chosen", "first", "last"),
-    [
-        (stamp >= JAN, JAN, None),
-        (stamp > JAN, JAN + timedelta(hours=1), None),
-        (pl.lit(JAN) <= stamp, JAN, None),
-        (stamp < FEB, None, FEB - timedelta(hours=1)),
-        (stamp <= FEB, None, FEB),
-        (pl.lit(FEB) > stamp, None, FEB - timedelta(hours=1)),
-        (stamp == JAN, JAN, JAN),
-        (stamp.is_between(JAN, FEB), JAN, FEB),
-        (
-            stamp.is_between(JAN, FEB, closed="none"),
-            JAN + timedelta(hours=1),
-            FEB - timedelta(hours=1),
-        ),
-        (stamp.is_between(JAN, FEB, closed="left"), JAN, FEB - timedelta(hours=1)),
-        ((stamp >= date(2024, 1, 20)) & (stamp <= date(2024, 2, 1)), JAN, FEB),
-        ((stamp >= JAN) & (close > 150) & (stamp <= FEB), JAN, FEB),
-        ((stamp > datetime(2024, 1, 5)) & (stamp >= JAN) & (stamp <= FEB), JAN, FEB),
-        (stamp >= JAN - timedelta(microseconds=1), JAN, None),
-        (stamp > JAN + timedelta(microseconds=1), JAN + timedelta(hours=1), None),
-    ],
-)
+RESTRICTING: list[tuple[pl.Expr, datetime | None, datetime | None]] = [
+    (stamp >= JAN, JAN, None),
+    (stamp > JAN, JAN + timedelta(hours=1), None),
+    (pl.lit(JAN) <= stamp, JAN, None),
+    (stamp < FEB, None, FEB - timedelta(hours=1)),
+    (stamp <= FEB, None, FEB),
+    (pl.lit(FEB) > stamp, None, FEB - timedelta(hours=1)),
+    (stamp == JAN, JAN, JAN),
+    (stamp.is_between(JAN, FEB), JAN, FEB),
+    (
+        stamp.is_between(JAN, FEB, closed="none"),
+        JAN + timedelta(hours=1),
+        FEB - timedelta(hours=1),
+    ),
+    (stamp.is_between(JAN, FEB, closed="left"), JAN, FEB - timedelta(hours=1)),
+    ((stamp >= date(2024, 1, 20)) & (stamp <= date(2024, 2, 1)), JAN, FEB),
+    ((stamp >= JAN) & (close > 150) & (stamp <= FEB), JAN, FEB),
+    ((stamp > datetime(2024, 1, 5)) & (stamp >= JAN) & (stamp <= FEB), JAN, FEB),
+    (stamp >= JAN - timedelta(microseconds=1), JAN, None),
+    (stamp > JAN + timedelta(microseconds=1), JAN + timedelta(hours=1), None),
+]
+
+
+@pytest.mark.parametrize(("restricting", "engine"), crossed(RESTRICTING, ENGINES))
 def test_a_filter_on_the_time_restricts_what_is_read(
     manager: DataManager,
     spans: list[Any],
-    chosen: pl.Expr,
-    first: datetime | None,
-    last: datetime | None,
+    restricting: tuple[pl.Expr, datetime | None, datetime | None],
     engine: Engine,
 ) -> None:
+    chosen, first, last = restricting
     whole = answer(manager, "BTCUSDT", "1h")
     spans.clear()
     frame = scan_series("BTCUSDT", "1h", manager=manager).filter(chosen).collect(engine=engine)
@@ -164,36 +163,35 @@ def test_a_filter_on_the_time_restricts_what_is_read(
     ]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    "chosen",
-    [
-        (stamp < JAN) | (stamp > FEB),
-        ~(stamp < FEB),
-        stamp.dt.date() == date(2024, 1, 20),
-        stamp.is_in([JAN, FEB]),
-        stamp != JAN,
-        stamp > stamp.shift(1),
-        stamp == stamp.max(),
-        stamp + timedelta(days=1) > FEB,
-        stamp.cast(pl.Date) == date(2024, 1, 20),
-        stamp >= pl.lit(None, pl.Datetime("us")),
-        stamp > pl.lit(JAN).cast(pl.Datetime("ns")),
-        stamp > pl.lit(JAN).cast(pl.Datetime("ms")),
-        stamp > datetime.max,
-        stamp < datetime.max,
-        stamp < datetime.min,
-        stamp >= datetime.min,
-        stamp.is_between(FEB, JAN),
-        (stamp > FEB) & (stamp < JAN),
-        stamp.is_between(pl.lit(None, pl.Datetime("us")), FEB),
-        close > 150,
-        (close > 150) & stamp.map_batches(lambda at: at.dt.hour() == 3, return_dtype=pl.Boolean),
-        pl.lit(False),
-        pl.lit(True),
-        close.is_null() | (stamp > FEB),
-    ],
-)
+OTHERS = [
+    (stamp < JAN) | (stamp > FEB),
+    ~(stamp < FEB),
+    stamp.dt.date() == date(2024, 1, 20),
+    stamp.is_in([JAN, FEB]),
+    stamp != JAN,
+    stamp > stamp.shift(1),
+    stamp == stamp.max(),
+    stamp + timedelta(days=1) > FEB,
+    stamp.cast(pl.Date) == date(2024, 1, 20),
+    stamp >= pl.lit(None, pl.Datetime("us")),
+    stamp > pl.lit(JAN).cast(pl.Datetime("ns")),
+    stamp > pl.lit(JAN).cast(pl.Datetime("ms")),
+    stamp > datetime.max,
+    stamp < datetime.max,
+    stamp < datetime.min,
+    stamp >= datetime.min,
+    stamp.is_between(FEB, JAN),
+    (stamp > FEB) & (stamp < JAN),
+    stamp.is_between(pl.lit(None, pl.Datetime("us")), FEB),
+    close > 150,
+    (close > 150) & stamp.map_batches(lambda at: at.dt.hour() == 3, return_dtype=pl.Boolean),
+    pl.lit(False),
+    pl.lit(True),
+    close.is_null() | (stamp > FEB),
+]
+
+
+@pytest.mark.parametrize(("chosen", "engine"), crossed(OTHERS, ENGINES))
 def test_every_other_filter_selects_the_same_rows_as_after_reading(
     manager: DataManager, chosen: pl.Expr, engine: Engine
 ) -> None:

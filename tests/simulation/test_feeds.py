@@ -20,7 +20,7 @@ from tests.cache.counts import FULL
 from .feeds import DEFECTS, FAULTS, FEEDS, FeedWorld
 from .simulation import simulated
 
-RUNS = int(os.environ.get("ONETAPE_RUNS", 300 if FULL else 3))
+RUNS = int(os.environ.get("ONETAPE_RUNS", 300 if FULL else 2))
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
 # A feed begun a year ahead asks for the minutes of that year: that is tested beside its own module.
 CLOCKS = (0, 0, 1, -1, 15, -15, 60, -60, 86_400, -86_400)

@@ -36,7 +36,7 @@ PROFILES = (
 )  # fmt: skip
 # A profile is cut into shards, each with a seed of its own, so that all workers have some.
 SHARDS = 10 if FULL else 1
-RUNS = (20_020 if FULL else 22) // len(PROFILES) // SHARDS
+RUNS = (20_020 if FULL else 11) // len(PROFILES) // SHARDS
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
 
 

@@ -104,7 +104,7 @@ def built(
     code = _BUILD.format("editable" if editable else "wheel")
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, str(top)], cwd=folder,
-        capture_output=True, check=True, timeout=50,
+        capture_output=True, check=True, timeout=300,
     )  # fmt: skip
     (wheel,) = top.glob(f"onetape_{name}-*.whl")
     return wheel
@@ -208,7 +208,7 @@ def test_a_folder_and_a_row_are_a_vendor(tmp_path: Path) -> None:
         )
         ran = subprocess.run(
             [sys.executable, "-c", "\n".join((USE, known, told))],
-            cwd=tmp_path, capture_output=True, text=True, check=True, timeout=50,
+            cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300,
             env=os.environ | {
                 "ACME_API_KEY": KEY,
                 "DATA_CACHE_DIR": str(tmp_path / "cache"),

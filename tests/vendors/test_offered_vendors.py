@@ -166,7 +166,7 @@ def test_importing_the_package_and_loading_rules_looks_at_no_metadata() -> None:
     )
     root = Path(__file__).resolve().parents[2]
     ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=50,
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip
     assert ran.stdout.strip() == "0", ran.stderr
