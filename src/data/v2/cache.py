@@ -10,7 +10,7 @@ from ..model.provenance import ATTRS_KEY
 from ..model.timeframe import Timeframe
 from ..sources.vendor_source import recorded_error
 from .asking import in_thread, prices
-from .frames import prices_frame
+from .frames import has_inner_gap, prices_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 
     from ..polars import pl
 
-__all__ = ["DataCache"]
+__all__ = ["DataCache", "PriceFrames"]
+
+
+class PriceFrames(dict[str, "pl.DataFrame | DataError"]):
+    """The frames of a batch, or errors in their place.
+
+    Attributes:
+        without_gaps: Symbols whose answers have no gap between their first and last bar.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.without_gaps: set[str] = set()
 
 
 class DataCache:
@@ -85,7 +97,7 @@ class DataCache:
         timeframe: str,
         start: date | datetime,
         end: date | datetime,
-    ) -> dict[str, pl.DataFrame | DataError]:
+    ) -> PriceFrames:
         """Return each symbol's frame, or its error, in one call.
 
         Args:
@@ -94,7 +106,7 @@ class DataCache:
         """
         manager = self.manager
 
-        def ask() -> dict[str, pl.DataFrame | DataError]:
+        def ask() -> PriceFrames:
             frames = manager.get_ohlcv_batch(list(symbols), timeframe, start, end, progress=_quiet)
             return _shaped(manager, frames, Timeframe.parse(timeframe))
 
@@ -107,15 +119,18 @@ def _quiet(_: object) -> None:
 
 def _shaped(
     manager: DataManager, frames: dict[str, pd.DataFrame], timeframe: Timeframe
-) -> dict[str, pl.DataFrame | DataError]:
+) -> PriceFrames:
     """Return a batch's frames as :func:`.prices_frame` does, or errors in their place."""
-    found: dict[str, pl.DataFrame | DataError] = {}
+    found = PriceFrames()
     for symbol, frame in frames.items():
-        error = frame.attrs[ATTRS_KEY].get("error")
+        provenance = frame.attrs[ATTRS_KEY]
+        error = provenance.get("error")
         if error is not None and error["reason"] != "no_data":
             found[symbol] = recorded_error(error, symbol)
         else:
             instrument = manager.provider_selector.instrument(symbol)
             is_share = instrument.asset_class == "stock"
             found[symbol] = prices_frame(frame, timeframe, is_share=is_share)
+            if len(frame) and not has_inner_gap(provenance):
+                found.without_gaps.add(symbol)
     return found

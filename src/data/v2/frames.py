@@ -5,22 +5,30 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..adapters.frames import checked_series
 from ..errors import QualityError, QueryError, ResponseFormatError
 from ..model.bars import PRICES
 from ..model.instant import DAY_MS, day_ms, iso, to_ms
-from ..model.interchange import to_polars
+from ..model.reasons import UNASKED
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Mapping
 
-__all__ = ["bounds_ms", "checked_prices", "empty_prices", "prices_frame"]
+    import pandas as pd
+    from numpy.typing import NDArray
+
+__all__ = ["bounds_ms", "checked_prices", "empty_prices", "has_inner_gap", "prices_frame"]
 
 _ADJUSTED = "adj_close"
 _STAMP = pl.Datetime("us")
+_NUMBERS = (*PRICES, "volume", _ADJUSTED)
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_DAY_S = DAY_MS // 1000
 # Bounds of stamps that Python's datetimes can show, as UTC milliseconds.
 _FIRST_MS, _LAST_MS = to_ms(datetime.min), to_ms(datetime.max)
 
@@ -48,14 +56,50 @@ def prices_frame(frame: pd.DataFrame, timeframe: Timeframe, *, is_share: bool) -
     """
     if not len(frame):
         return empty_prices(timeframe)
-    names = [name for name in (*PRICES, "volume", _ADJUSTED) if name in frame]
-    rows = to_polars(frame[names])
-    if _ADJUSTED not in names:
-        close = pl.lit(None, pl.Float64) if is_share else pl.col("close")
-        rows = rows.with_columns(close.alias(_ADJUSTED))
-    if "volume" not in names:  # a market without one, such as currencies
-        rows = rows.with_columns(pl.lit(None, pl.Float64).alias("volume"))
-    return _standard(rows, "timestamp", timeframe)
+    # One array for all columns, and no Polars query: each of either would take longer than the copy.
+    names = [name for name in frame.columns if name in _NUMBERS]
+    values = (frame if len(names) == len(frame.columns) else frame[names]).to_numpy(np.float64)
+    columns = dict(zip(names, values.T, strict=True))
+    unknown = np.full(len(frame), np.nan)
+    if _ADJUSTED not in columns:
+        columns[_ADJUSTED] = unknown if is_share else columns["close"]
+    return pl.DataFrame([
+        _times(frame.index, timeframe),
+        *(pl.Series(name, np.ascontiguousarray(columns[name])) for name in PRICES),
+        _volumes(np.ascontiguousarray(columns.get("volume", unknown))),
+        pl.Series(_ADJUSTED, np.ascontiguousarray(columns[_ADJUSTED]), nan_to_null=True),
+    ])  # fmt: skip
+
+
+def _times(index: pd.DatetimeIndex, timeframe: Timeframe) -> pl.Series:
+    """Return the times of bars, which are ascending."""
+    unit = _PER_SECOND[index.unit]
+    if timeframe.is_intraday:
+        us = index.asi8 // (unit // 10**6) if unit > 10**6 else index.asi8 * (10**6 // unit)
+        return pl.Series("timestamp", us).cast(_STAMP).set_sorted()
+    days = index.asi8 // (unit * _DAY_S)
+    return pl.Series("date", days.astype(np.int32)).cast(pl.Date()).set_sorted()
+
+
+def _volumes(volumes: NDArray[np.float64]) -> pl.Series:
+    """Return volumes as integers if each of them is whole, otherwise as floats or null."""
+    with np.errstate(invalid="ignore"):
+        whole = volumes.astype(np.int64)
+    if np.array_equal(whole, volumes) and np.abs(whole).max() < 2**53:
+        return pl.Series("volume", whole)
+    return pl.Series("volume", volumes, nan_to_null=True)
+
+
+def has_inner_gap(provenance: Mapping[str, Any]) -> bool:
+    """Return whether bars may be missing between the first and last bar of an answer.
+
+    Args:
+        provenance: Attributes of the answer, of which at most the first 64 gaps are listed.
+    """
+    gaps, first, last = provenance["gaps"], provenance["first"], provenance["last"]
+    return len(gaps) < provenance["gaps_total"] or any(
+        first < gap["start"] < last for gap in gaps if gap["reason"] != UNASKED
+    )
 
 
 def checked_prices(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -87,17 +87,21 @@ class SmartDataLoader:
         parts = await asyncio.gather(
             *(self._loaded(names, label, starts[label], end) for label in labels)
         )
-        loaded = dict(zip(labels, parts, strict=True))
         results: _Frames = {name: {} for name in names}
-        for name in names:
-            for label in labels:
-                frame = loaded[label][name]
+        whole = {
+            (name, label)
+            for label, part in zip(labels, parts, strict=True)
+            for name in getattr(part, "without_gaps", ())
+        }
+        for label, part in zip(labels, parts, strict=True):
+            for name in names:
+                frame = part[name]
                 if isinstance(frame, Exception):
                     _log.error("Failed to load %s %s: %s", name, label, frame)
                     frame = empty_prices(parsed[label])
                 results[name][label] = frame
         # In a thread: for many series it takes seconds, in which the loop must go on.
-        await asyncio.to_thread(self._validate_data_quality, results)
+        await asyncio.to_thread(self._validate_data_quality, results, whole)
         return results
 
     def _compute_buffer_start(self, start: date | datetime, timeframe: str) -> date | datetime:
@@ -137,19 +141,26 @@ class SmartDataLoader:
     def _slot(self) -> asyncio.Semaphore:
         return self._slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_AT_ONCE))
 
-    def _validate_data_quality(self, data: _Frames) -> None:
-        """Log a single warning about all problems with the frames."""
+    def _validate_data_quality(
+        self, data: _Frames, whole: Collection[tuple[str, str]] = ()
+    ) -> None:
+        """Log a single warning about all problems with the frames.
+
+        Args:
+            data: Frames by symbol and timeframe.
+            whole: Symbols and timeframes of the series that are known to lack no bars.
+        """
         issues = [
             f"{symbol} {timeframe}: {issue}"
             for symbol, frames in data.items()
             for timeframe, frame in frames.items()
-            for issue in _issues(frame, symbol, timeframe)
+            for issue in _issues(frame, symbol, timeframe, (symbol, timeframe) in whole)
         ]
         if issues:
             _log.warning("Data quality issues found:\n%s", "\n".join(issues))
 
 
-def _issues(frame: pl.DataFrame, symbol: str, timeframe: str) -> list[str]:
+def _issues(frame: pl.DataFrame, symbol: str, timeframe: str, is_whole: bool) -> list[str]:
     """Return a frame's problems.
 
     Outliers are prices above ten times the 99% quantile or below a tenth of the 1% quantile.
@@ -160,22 +171,35 @@ def _issues(frame: pl.DataFrame, symbol: str, timeframe: str) -> list[str]:
     texts = [name for name in present if not frame.schema[name].is_numeric()]
     if texts:
         return [f"{name} has the type {frame.schema[name]}, not a number" for name in texts]
-    issues = []
-    prices = {name: frame[name].cast(pl.Float64).fill_nan(None) for name in present}
-    time = next((name for name in ("timestamp", "date") if name in frame.columns), None)
-    if time is not None and frame.schema[time].is_temporal() and len(present) == len(PRICES):
-        columns = {name: values.to_numpy() for name, values in prices.items()}
-        rows = pd.DataFrame(columns, index=pd.DatetimeIndex(frame[time].to_numpy()))
-        try:
-            gaps = MissingDataHandler().analyze_gaps(rows, symbol, timeframe)
-        except (DataError, ValueError):
-            pass  # no calendar applies: how many bars there should be is not known
-        else:
-            if gaps.gap_pct > _MANY_MISSING:
-                issues.append(f"{gaps.gap_pct:.1%} missing data")
+    prices = {name: _known(frame[name]) for name in present}
+    issues = [] if is_whole else _missing(frame, prices, symbol, timeframe)
     for name, values in prices.items():
+        lowest, highest = values.min(), values.max()
+        if lowest is None or 0 < highest <= 10 * lowest:  # type: ignore[operator]
+            continue  # the quantiles are between these
         low, high = values.quantile(0.01), values.quantile(0.99)
-        if low is not None and high is not None:
-            count = int(((values > high * 10) | (values < low / 10)).sum())
-            issues += [f"{count} price outliers in {name}"] if count else []
+        count = int(((values > high * 10) | (values < low / 10)).sum())  # type: ignore[operator]
+        issues += [f"{count} price outliers in {name}"] if count else []
     return issues
+
+
+def _known(values: pl.Series) -> pl.Series:
+    """Return prices as floats, with null for those that are unknown."""
+    values = values if values.dtype == pl.Float64 else values.cast(pl.Float64)
+    return values.fill_nan(None) if values.is_nan().any() else values
+
+
+def _missing(
+    frame: pl.DataFrame, prices: dict[str, pl.Series], symbol: str, timeframe: str
+) -> list[str]:
+    """Return whether a frame lacks many of the bars that the calendar expects, as a list."""
+    time = next((name for name in ("timestamp", "date") if name in frame.columns), None)
+    if time is None or not frame.schema[time].is_temporal() or len(prices) < len(PRICES):
+        return []
+    columns = {name: values.to_numpy() for name, values in prices.items()}
+    rows = pd.DataFrame(columns, index=pd.DatetimeIndex(frame[time].to_numpy()))
+    try:
+        gaps = MissingDataHandler().analyze_gaps(rows, symbol, timeframe)
+    except (DataError, ValueError):
+        return []  # no calendar applies: how many bars there should be is not known
+    return [f"{gaps.gap_pct:.1%} missing data"] if gaps.gap_pct > _MANY_MISSING else []
