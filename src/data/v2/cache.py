@@ -121,16 +121,16 @@ def _shaped(
     manager: DataManager, frames: dict[str, pd.DataFrame], timeframe: Timeframe
 ) -> PriceFrames:
     """Return a batch's frames as :func:`.prices_frame` does, or errors in their place."""
-    found = PriceFrames()
+    found, like = PriceFrames(), None
     for symbol, frame in frames.items():
         provenance = frame.attrs[ATTRS_KEY]
         error = provenance.get("error")
         if error is not None and error["reason"] != "no_data":
             found[symbol] = recorded_error(error, symbol)
-        else:
-            instrument = manager.provider_selector.instrument(symbol)
-            is_share = instrument.asset_class == "stock"
-            found[symbol] = prices_frame(frame, timeframe, is_share=is_share)
-            if len(frame) and not has_inner_gap(provenance):
-                found.without_gaps.add(symbol)
+            continue
+        is_share = manager.provider_selector.instrument(symbol).asset_class == "stock"
+        shaped = prices_frame(frame, timeframe, is_share=is_share, like=like)
+        found[symbol], like = shaped, (frame, shaped)
+        if len(frame) and not has_inner_gap(provenance):
+            found.without_gaps.add(symbol)
     return found

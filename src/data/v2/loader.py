@@ -167,36 +167,39 @@ def _issues(frame: pl.DataFrame, symbol: str, timeframe: str, is_whole: bool) ->
     """
     if frame.is_empty():
         return ["No data"]
-    present = [name for name in PRICES if name in frame.columns]
-    texts = [name for name in present if not frame.schema[name].is_numeric()]
+    prices = {one.name: one for one in frame.get_columns() if one.name in PRICES}
+    texts = {name: one.dtype for name, one in prices.items() if not one.dtype.is_numeric()}
     if texts:
-        return [f"{name} has the type {frame.schema[name]}, not a number" for name in texts]
-    prices = {name: _known(frame[name]) for name in present}
+        return [f"{name} has the type {dtype}, not a number" for name, dtype in texts.items()]
+    if is_whole and 0 < frame["high"].max() <= 10 * frame["low"].min():  # type: ignore[operator]
+        return []  # all prices and their quantiles are between these
     issues = [] if is_whole else _missing(frame, prices, symbol, timeframe)
-    for name, values in prices.items():
-        lowest, highest = values.min(), values.max()
+    for name, column in prices.items():
+        lowest, highest = column.min(), column.max()
+        # The quantiles are between these; computing them takes longer.
         if lowest is None or 0 < highest <= 10 * lowest:  # type: ignore[operator]
-            continue  # the quantiles are between these
+            continue
+        values = _known(column)
         low, high = values.quantile(0.01), values.quantile(0.99)
-        count = int(((values > high * 10) | (values < low / 10)).sum())  # type: ignore[operator]
-        issues += [f"{count} price outliers in {name}"] if count else []
+        if low is not None and high is not None:
+            count = int(((values > high * 10) | (values < low / 10)).sum())
+            issues += [f"{count} price outliers in {name}"] if count else []
     return issues
 
 
 def _known(values: pl.Series) -> pl.Series:
     """Return prices as floats, with null for those that are unknown."""
-    values = values if values.dtype == pl.Float64 else values.cast(pl.Float64)
-    return values.fill_nan(None) if values.is_nan().any() else values
+    return values.cast(pl.Float64).fill_nan(None)
 
 
 def _missing(
-    frame: pl.DataFrame, prices: dict[str, pl.Series], symbol: str, timeframe: str
+    frame: pl.DataFrame, prices: Mapping[str, pl.Series], symbol: str, timeframe: str
 ) -> list[str]:
     """Return whether a frame lacks many of the bars that the calendar expects, as a list."""
     time = next((name for name in ("timestamp", "date") if name in frame.columns), None)
     if time is None or not frame.schema[time].is_temporal() or len(prices) < len(PRICES):
         return []
-    columns = {name: values.to_numpy() for name, values in prices.items()}
+    columns = {name: _known(values).to_numpy() for name, values in prices.items()}
     rows = pd.DataFrame(columns, index=pd.DatetimeIndex(frame[time].to_numpy()))
     try:
         gaps = MissingDataHandler().analyze_gaps(rows, symbol, timeframe)
