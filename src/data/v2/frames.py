@@ -98,7 +98,7 @@ def prices_frame(
     return pl.DataFrame([times, *(columns[name] for name in (*_USUAL, _ADJUSTED))])
 
 
-def _times(index: pd.DatetimeIndex, timeframe: Timeframe) -> pl.Series:
+def _times(index: Any, timeframe: Timeframe) -> pl.Series:
     """Return times in ascending order, or their dates for daily and longer bars, as a column."""
     stamps, per_second = index.asi8, _PER_SECOND[index.unit]
     if not timeframe.is_intraday:

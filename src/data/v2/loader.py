@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import pandas as pd
@@ -20,6 +21,7 @@ from ..polars import pl  # its error names the missing extra
 from .asking import foreign
 from .cache import DataCache
 from .frames import bounds_ms, empty_prices
+from .prefetch import Prefetch
 
 __all__ = ["SmartDataLoader"]
 
@@ -42,12 +44,25 @@ class SmartDataLoader:
         cache: Object with ``get_prices(symbol, timeframe, start, end)``, a coroutine function that
             returns a Polars frame; None means :class:`.DataCache`, which answers all symbols of a
             timeframe in one call.
+        prefetch: Whether to fetch, while no call of this loader is running, the bars after the
+            requested range for series that were requested at least twice. See :class:`.Prefetch`.
+
+    Raises:
+        QueryError: The cache has no ``get_prices``, or ``prefetch`` is set and it is not a
+            :class:`.DataCache`, so that nothing is known about the quotas of its vendors.
     """
 
-    def __init__(self, cache: Any = None) -> None:
+    def __init__(self, cache: Any = None, *, prefetch: bool = False) -> None:
         if cache is not None and not callable(getattr(cache, "get_prices", None)):
             raise QueryError(f"{type(cache).__name__} has no get_prices")
         self.cache = DataCache() if cache is None else cache
+        if prefetch and not isinstance(self.cache, DataCache):
+            raise QueryError(
+                f"prefetch needs a DataCache, not {type(cache).__name__}: only its quotas are known",
+                hint="SmartDataLoader(DataCache(), prefetch=True)",
+            )
+        self._is_prefetching = bool(prefetch)
+        self._prefetches: WeakKeyDictionary[Any, Prefetch] = WeakKeyDictionary()
         self._slots: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()
 
     async def load_strategy_data(
@@ -84,9 +99,11 @@ class SmartDataLoader:
         labels = list(parsed)
         bounds_ms(start, end)
         starts = {label: self._compute_buffer_start(start, str(parsed[label])) for label in labels}
-        parts = await asyncio.gather(
-            *(self._loaded(names, label, starts[label], end) for label in labels)
-        )
+        prefetch = self._prefetch()
+        with prefetch.question() if prefetch else nullcontext():
+            parts = await asyncio.gather(
+                *(self._loaded(names, label, starts[label], end) for label in labels)
+            )
         results: _Frames = {name: {} for name in names}
         whole = {
             (name, label)
@@ -99,10 +116,43 @@ class SmartDataLoader:
                 if isinstance(frame, Exception):
                     _log.error("Failed to load %s %s: %s", name, label, frame)
                     frame = empty_prices(parsed[label])
+                elif prefetch is not None and self._is_prefetching:
+                    prefetch.note(name, str(parsed[label]), start, end)
                 results[name][label] = frame
         # In a thread: for many series it takes seconds, in which the loop must go on.
         await asyncio.to_thread(self._validate_data_quality, results, whole)
         return results
+
+    async def aclose(self) -> None:
+        """End prefetching, and wait at most 10 s for a series that is being fetched.
+
+        The loader can still be used, without prefetching. May be called several times.
+        """
+        self._is_prefetching = False
+        prefetch = self._prefetches.pop(asyncio.get_running_loop(), None)
+        for other in list(self._prefetches.values()):
+            other.clear()
+        if prefetch is not None:
+            await prefetch.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the loader; the end of the block calls :meth:`aclose`."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _prefetch(self) -> Prefetch | None:
+        """Return the prefetch of the running loop, or None if there is none."""
+        if not self._is_prefetching:
+            return None
+        loop = asyncio.get_running_loop()
+        found = self._prefetches.get(loop)
+        if found is None:
+            for ended in [one for one in self._prefetches if one.is_closed()]:
+                del self._prefetches[ended]
+            found = self._prefetches[loop] = Prefetch(self.cache.manager)
+        return found
 
     def _compute_buffer_start(self, start: date | datetime, timeframe: str) -> date | datetime:
         try:
@@ -171,13 +221,13 @@ def _issues(frame: pl.DataFrame, symbol: str, timeframe: str, is_whole: bool) ->
     texts = {name: one.dtype for name, one in prices.items() if not one.dtype.is_numeric()}
     if texts:
         return [f"{name} has the type {dtype}, not a number" for name, dtype in texts.items()]
-    if is_whole and 0 < frame["high"].max() <= 10 * frame["low"].min():  # type: ignore[operator]
+    if is_whole and 0 < frame["high"].max() <= 10 * frame["low"].min():
         return []  # all prices and their quantiles are between these
     issues = [] if is_whole else _missing(frame, prices, symbol, timeframe)
     for name, column in prices.items():
         lowest, highest = column.min(), column.max()
         # The quantiles are between these; computing them takes longer.
-        if lowest is None or 0 < highest <= 10 * lowest:  # type: ignore[operator]
+        if lowest is None or 0 < highest <= 10 * lowest:
             continue
         values = _known(column)
         low, high = values.quantile(0.01), values.quantile(0.99)
