@@ -10,7 +10,6 @@ from ..data_manager import DataManager, get_data_manager
 from ..errors import NoDataAvailableError, QueryError
 from ..model.bars import PRICES
 from ..model.instant import from_ms
-from ..model.query import check_no_string
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from ..polars.series_scan import scan_series
@@ -82,10 +81,7 @@ class ColumnarDataLoader:
         if self.db is None:
             numbers = _sources(names)[1:]
             rows = StoredRows(symbol, timeframe, start, end, numbers, self._manager)
-            try:
-                frame = await in_thread(rows, looks=True)
-            except NoDataAvailableError:
-                frame = pl.DataFrame(schema=rows.schema())
+            frame = await in_thread(rows, looks=True)
         else:
             from ..db.core.sessions import run
 
@@ -137,16 +133,17 @@ class StoredRows:
             return scan.head(0).collect()
         return scan.filter(pl.col(_TIME).is_between(times[0], times[-1])).collect()
 
-    def schema(self) -> dict[str, pl.DataType]:
-        """Return the columns with their types."""
-        return {_TIME: _STAMP, **dict.fromkeys(self._columns, pl.Float64())}
-
     def _scan(self) -> pl.LazyFrame:
         """Return the rows as a lazy frame, after fetching the bars that are missing."""
         manager = self._manager or get_data_manager()
         client = manager.client
         query = client.query(*self._series, *self._bounds)
-        client.get_provenance(query)
+        try:
+            is_empty = not client.get_provenance(query)["rows"]
+        except NoDataAvailableError:
+            is_empty = True
+        if is_empty:
+            return pl.LazyFrame(schema={_TIME: _STAMP, **dict.fromkeys(self._columns, pl.Float64)})
         extra = [_ADJUSTED] if _ADJUSTED in self._columns else []
         first, end = map(from_ms, query.span)
         scan = scan_series(*self._series, manager=manager, columns=extra)
@@ -162,8 +159,7 @@ def checked_columns(columns: Any, known: Sequence[str]) -> list[str]:
     Raises:
         QueryError: They are not a list of ``known`` names.
     """
-    check_no_string(columns, hint=f"[{columns!r}]")
-    if not isinstance(columns, Sequence) or not columns:
+    if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
         raise QueryError(f"the columns must be a list of names, not {columns!r:.80}")
     for name in columns:
         if name not in known:
