@@ -31,6 +31,7 @@ from . import (
     hit,
     library,
     lineage,
+    loader,
     memory,
     nights,
     populate,
@@ -61,7 +62,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
         hit, route, start, covered, read, batch, fresh, write, faults, size, memory, library, nights,
         workload, company, feed, quote, awaited, resample, populate, thousands, validate,
         chart, report, universe, alerts, records, bot, bundle, portal, cached, catalog, lineage,
-        yf, scan,
+        yf, scan, loader,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

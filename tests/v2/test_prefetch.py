@@ -154,9 +154,14 @@ def test_no_prefetch_begins_while_a_question_waits(
     run(body)
 
 
-@pytest.mark.parametrize(("per_minute", "requests"), [(12, 0), (40, 3)])
+@pytest.mark.parametrize(("per_minute", "least", "most"), [(9, 0, 0), (40, 1, 4)])
 def test_prefetches_take_at_most_a_tenth_of_what_a_vendor_has_left(
-    per_minute: int, requests: int, vendors: VendorServer, clock: ManualClock, tmp_path: Path
+    per_minute: int,
+    least: int,
+    most: int,
+    vendors: VendorServer,
+    clock: ManualClock,
+    tmp_path: Path,
 ) -> None:
     manager = limited(vendors, clock, tmp_path, per_minute)
     symbols = [f"{name}USDT" for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE")]
@@ -167,7 +172,7 @@ def test_prefetches_take_at_most_a_tenth_of_what_a_vendor_has_left(
             await idle(loader)
 
     run(body)
-    assert vendors.count("binance") - len(symbols) == requests
+    assert least <= vendors.count("binance") - len(symbols) <= most
 
 
 def test_a_vendor_that_is_paused_is_not_asked_by_a_prefetch(
