@@ -32,6 +32,7 @@ from . import (
     hit,
     library,
     lineage,
+    loader,
     memory,
     nights,
     populate,
@@ -63,7 +64,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
         hit, route, start, covered, read, batch, fresh, write, faults, size, memory, library, nights,
         workload, company, feed, quote, awaited, resample, populate, thousands, validate,
         chart, report, universe, alerts, records, bot, bundle, portal, cached, catalog, lineage,
-        yf, scan, frames, tiers,
+        yf, scan, frames, tiers, loader,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

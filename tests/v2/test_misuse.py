@@ -307,7 +307,7 @@ def test_the_quality_log_of_many_series_does_not_hold_up_the_event_loop(
         loader, going = SmartDataLoader(Fixed(None)), asyncio.Event()
         loop, ticked = asyncio.get_running_loop(), threading.Event()
 
-        def slow(_: object) -> None:
+        def slow(*_: object) -> None:
             loop.call_soon_threadsafe(going.set)
             ticked.wait(30)
 

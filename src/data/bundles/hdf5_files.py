@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -252,8 +252,8 @@ class _Scan:
             if "shape" in values.attrs:  # pandas writes one row for a frame without rows
                 return
             for place, name in enumerate(names):
-                column = _array(values, name, "value_type")
-                yield column._replace(read=lambda place=place, whole=whole: whole()[:, place])
+                column = _array(values, name or "", "value_type")
+                yield column._replace(read=partial(_column_of, whole, place))
 
     def _level(self, group: Any, number: int) -> _Column:
         """Return a level of the index as a column."""
@@ -380,7 +380,7 @@ def _frame(
     local = stamps.dt.replace_time_zone(None)
     if (local == local.dt.truncate("1d")).all():
         columns: dict[str, Any] = {"date": local.dt.date()}
-    elif stamps.dtype.time_zone is None:  # type: ignore[attr-defined] # a time
+    elif stamps.dtype.time_zone is None:  # a time
         columns = {"timestamp": stamps}
     else:
         utc = stamps.dt.convert_time_zone("UTC")
@@ -426,6 +426,10 @@ def _stamps(values: Any, unit: str, zone: str) -> pl.Series:
     if not zone:
         return stamps
     return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+
+
+def _column_of(whole: Callable[[], Any], place: int) -> Any:
+    return whole()[:, place]
 
 
 def _array(dataset: Any, name: str, kind: str) -> _Column:

@@ -263,9 +263,9 @@ class HDF5ToParquetMigrator:
         Raises:
             BundleError: The bundle was not made by a migration.
         """
-        facts = records.origin.source.get(_FACTS)
+        facts: Any = records.origin.source.get(_FACTS)
         try:
-            parse_iso(facts["time"])  # type: ignore[index]
+            parse_iso(facts["time"])
             return {"files": {}, **facts}
         except (TypeError, ValueError, KeyError, AttributeError):
             raise BundleError(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..db.universe.manager import UniverseManager as UniverseManager
     from ..errors import DataProviderError as DataProviderError
     from .cache import DataCache as DataCache
+    from .columnar import ColumnarDataLoader as ColumnarDataLoader
     from .failover import HealthStatus as HealthStatus
     from .failover import MultiProviderDataManager as MultiProviderDataManager
     from .failover import ProviderHealthMonitor as ProviderHealthMonitor
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AlphaVantageProvider": "v2.providers",
     "CheckResult": "compat.data_validator",
+    "ColumnarDataLoader": "v2.columnar",
     "CorporateActionsProcessor": "db.symbols.processor",
     "DataAwareStrategySelector": "compat.data_validator",
     "DataCache": "v2.cache",
@@ -74,6 +76,7 @@ _HOMES = {
 __all__ = [
     "AlphaVantageProvider",
     "CheckResult",
+    "ColumnarDataLoader",
     "DataAwareStrategySelector",
     "DataCache",
     "DataProvider",

@@ -17,7 +17,7 @@ from ..model.timeframe import Timeframe
 from ..sources.vendor_source import recorded_error
 from .asking import in_thread, prices
 from .copies import COPIED_COLUMNS, copied_frame, copied_until, is_short, rows_of
-from .frames import prices_frame
+from .frames import has_inner_gap, prices_frame
 from .tiers import DatabaseTier, RedisTier
 from .values import MOST_BYTES, TTL_MS, HeldPrices, is_ours, packed, unpacked
 
@@ -31,7 +31,20 @@ if TYPE_CHECKING:
     from ..model.query import BarsQuery
     from ..polars import pl
 
-__all__ = ["DataCache"]
+__all__ = ["DataCache", "PriceFrames"]
+
+
+class PriceFrames(dict[str, "pl.DataFrame | DataError"]):
+    """The frames of a batch, or errors in their place.
+
+    Attributes:
+        without_gaps: Symbols whose answers have no gap between their first and last bar.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.without_gaps: set[str] = set()
+
 
 _log = logging.getLogger("onetape.v2")
 
@@ -142,7 +155,7 @@ class DataCache:
         timeframe: str,
         start: date | datetime,
         end: date | datetime,
-    ) -> dict[str, pl.DataFrame | DataError]:
+    ) -> PriceFrames:
         """Return each symbol's frame, or its error, in one call.
 
         Args:
@@ -153,13 +166,18 @@ class DataCache:
         found, others = await self._from_tiers(names, timeframe, start, end)
         lacking = [name for name in names if name not in found] if found else names
 
-        def ask() -> dict[str, pl.DataFrame | DataError]:
+        def ask() -> PriceFrames:
             frames = manager.get_ohlcv_batch(lacking, timeframe, start, end, progress=_quiet)
             return _shaped(manager, frames, Timeframe.parse(timeframe))
 
-        fetched = await in_thread(ask, looks=True) if lacking or not names else {}
+        fetched = await in_thread(ask, looks=True) if lacking or not names else PriceFrames()
         await self._share(others, start, end)
-        return {name: (found | fetched)[name] for name in names} if found else fetched
+        if not found:
+            return fetched
+        frames = PriceFrames()
+        frames.update((name, found.get(name, fetched.get(name))) for name in names)
+        frames.without_gaps = fetched.without_gaps | found.keys()  # tiers have complete answers
+        return frames
 
     async def clear(self, symbol: str | None = None) -> None:
         """Delete the answers in memory and on the server, for one symbol or for all.
@@ -346,15 +364,18 @@ def _quiet(_: object) -> None:
 
 def _shaped(
     manager: DataManager, frames: dict[str, pd.DataFrame], timeframe: Timeframe
-) -> dict[str, pl.DataFrame | DataError]:
+) -> PriceFrames:
     """Return a batch's frames as :func:`.prices_frame` does, or errors in their place."""
-    found: dict[str, pl.DataFrame | DataError] = {}
+    found, like = PriceFrames(), None
     for symbol, frame in frames.items():
-        error = frame.attrs[ATTRS_KEY].get("error")
+        provenance = frame.attrs[ATTRS_KEY]
+        error = provenance.get("error")
         if error is not None and error["reason"] != "no_data":
             found[symbol] = recorded_error(error, symbol)
-        else:
-            instrument = manager.provider_selector.instrument(symbol)
-            is_share = instrument.asset_class == "stock"
-            found[symbol] = prices_frame(frame, timeframe, is_share=is_share)
+            continue
+        is_share = manager.provider_selector.instrument(symbol).asset_class == "stock"
+        shaped = prices_frame(frame, timeframe, is_share=is_share, like=like)
+        found[symbol], like = shaped, (frame, shaped)
+        if len(frame) and not has_inner_gap(provenance):
+            found.without_gaps.add(symbol)
     return found

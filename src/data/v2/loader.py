@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import pandas as pd
@@ -20,6 +21,7 @@ from ..polars import pl  # its error names the missing extra
 from .asking import foreign
 from .cache import DataCache
 from .frames import bounds_ms, empty_prices
+from .prefetch import Prefetch
 
 __all__ = ["SmartDataLoader"]
 
@@ -42,12 +44,25 @@ class SmartDataLoader:
         cache: Object with ``get_prices(symbol, timeframe, start, end)``, a coroutine function that
             returns a Polars frame; None means :class:`.DataCache`, which answers all symbols of a
             timeframe in one call.
+        prefetch: Whether to fetch, while no call of this loader is running, the bars after the
+            requested range for series that were requested at least twice. See :class:`.Prefetch`.
+
+    Raises:
+        QueryError: The cache has no ``get_prices``, or ``prefetch`` is set and it is not a
+            :class:`.DataCache`, so that nothing is known about the quotas of its vendors.
     """
 
-    def __init__(self, cache: Any = None) -> None:
+    def __init__(self, cache: Any = None, *, prefetch: bool = False) -> None:
         if cache is not None and not callable(getattr(cache, "get_prices", None)):
             raise QueryError(f"{type(cache).__name__} has no get_prices")
         self.cache = DataCache() if cache is None else cache
+        if prefetch and not isinstance(self.cache, DataCache):
+            raise QueryError(
+                f"prefetch needs a DataCache, not {type(cache).__name__}: only its quotas are known",
+                hint="SmartDataLoader(DataCache(), prefetch=True)",
+            )
+        self._is_prefetching = bool(prefetch)
+        self._prefetches: WeakKeyDictionary[Any, Prefetch] = WeakKeyDictionary()
         self._slots: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()
 
     async def load_strategy_data(
@@ -84,21 +99,60 @@ class SmartDataLoader:
         labels = list(parsed)
         bounds_ms(start, end)
         starts = {label: self._compute_buffer_start(start, str(parsed[label])) for label in labels}
-        parts = await asyncio.gather(
-            *(self._loaded(names, label, starts[label], end) for label in labels)
-        )
-        loaded = dict(zip(labels, parts, strict=True))
+        prefetch = self._prefetch()
+        with prefetch.question() if prefetch else nullcontext():
+            parts = await asyncio.gather(
+                *(self._loaded(names, label, starts[label], end) for label in labels)
+            )
         results: _Frames = {name: {} for name in names}
-        for name in names:
-            for label in labels:
-                frame = loaded[label][name]
+        whole = {
+            (name, label)
+            for label, part in zip(labels, parts, strict=True)
+            for name in getattr(part, "without_gaps", ())
+        }
+        for label, part in zip(labels, parts, strict=True):
+            for name in names:
+                frame = part[name]
                 if isinstance(frame, Exception):
                     _log.error("Failed to load %s %s: %s", name, label, frame)
                     frame = empty_prices(parsed[label])
+                elif prefetch is not None and self._is_prefetching:
+                    prefetch.note(name, str(parsed[label]), start, end)
                 results[name][label] = frame
         # In a thread: for many series it takes seconds, in which the loop must go on.
-        await asyncio.to_thread(self._validate_data_quality, results)
+        await asyncio.to_thread(self._validate_data_quality, results, whole)
         return results
+
+    async def aclose(self) -> None:
+        """End prefetching, and wait at most 10 s for a series that is being fetched.
+
+        The loader can still be used, without prefetching. May be called several times.
+        """
+        self._is_prefetching = False
+        prefetch = self._prefetches.pop(asyncio.get_running_loop(), None)
+        for other in list(self._prefetches.values()):
+            other.clear()
+        if prefetch is not None:
+            await prefetch.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the loader; the end of the block calls :meth:`aclose`."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _prefetch(self) -> Prefetch | None:
+        """Return the prefetch of the running loop, or None if there is none."""
+        if not self._is_prefetching:
+            return None
+        loop = asyncio.get_running_loop()
+        found = self._prefetches.get(loop)
+        if found is None:
+            for ended in [one for one in self._prefetches if one.is_closed()]:
+                del self._prefetches[ended]
+            found = self._prefetches[loop] = Prefetch(self.cache.manager)
+        return found
 
     def _compute_buffer_start(self, start: date | datetime, timeframe: str) -> date | datetime:
         try:
@@ -137,45 +191,68 @@ class SmartDataLoader:
     def _slot(self) -> asyncio.Semaphore:
         return self._slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_AT_ONCE))
 
-    def _validate_data_quality(self, data: _Frames) -> None:
-        """Log a single warning about all problems with the frames."""
+    def _validate_data_quality(
+        self, data: _Frames, whole: Collection[tuple[str, str]] = ()
+    ) -> None:
+        """Log a single warning about all problems with the frames.
+
+        Args:
+            data: Frames by symbol and timeframe.
+            whole: Symbols and timeframes of the series that are known to lack no bars.
+        """
         issues = [
             f"{symbol} {timeframe}: {issue}"
             for symbol, frames in data.items()
             for timeframe, frame in frames.items()
-            for issue in _issues(frame, symbol, timeframe)
+            for issue in _issues(frame, symbol, timeframe, (symbol, timeframe) in whole)
         ]
         if issues:
             _log.warning("Data quality issues found:\n%s", "\n".join(issues))
 
 
-def _issues(frame: pl.DataFrame, symbol: str, timeframe: str) -> list[str]:
+def _issues(frame: pl.DataFrame, symbol: str, timeframe: str, is_whole: bool) -> list[str]:
     """Return a frame's problems.
 
     Outliers are prices above ten times the 99% quantile or below a tenth of the 1% quantile.
     """
     if frame.is_empty():
         return ["No data"]
-    present = [name for name in PRICES if name in frame.columns]
-    texts = [name for name in present if not frame.schema[name].is_numeric()]
+    prices = {one.name: one for one in frame.get_columns() if one.name in PRICES}
+    texts = {name: one.dtype for name, one in prices.items() if not one.dtype.is_numeric()}
     if texts:
-        return [f"{name} has the type {frame.schema[name]}, not a number" for name in texts]
-    issues = []
-    prices = {name: frame[name].cast(pl.Float64).fill_nan(None) for name in present}
-    time = next((name for name in ("timestamp", "date") if name in frame.columns), None)
-    if time is not None and frame.schema[time].is_temporal() and len(present) == len(PRICES):
-        columns = {name: values.to_numpy() for name, values in prices.items()}
-        rows = pd.DataFrame(columns, index=pd.DatetimeIndex(frame[time].to_numpy()))
-        try:
-            gaps = MissingDataHandler().analyze_gaps(rows, symbol, timeframe)
-        except (DataError, ValueError):
-            pass  # no calendar applies: how many bars there should be is not known
-        else:
-            if gaps.gap_pct > _MANY_MISSING:
-                issues.append(f"{gaps.gap_pct:.1%} missing data")
-    for name, values in prices.items():
+        return [f"{name} has the type {dtype}, not a number" for name, dtype in texts.items()]
+    if is_whole and 0 < frame["high"].max() <= 10 * frame["low"].min():
+        return []  # all prices and their quantiles are between these
+    issues = [] if is_whole else _missing(frame, prices, symbol, timeframe)
+    for name, column in prices.items():
+        lowest, highest = column.min(), column.max()
+        # The quantiles are between these; computing them takes longer.
+        if lowest is None or 0 < highest <= 10 * lowest:
+            continue
+        values = _known(column)
         low, high = values.quantile(0.01), values.quantile(0.99)
         if low is not None and high is not None:
             count = int(((values > high * 10) | (values < low / 10)).sum())
             issues += [f"{count} price outliers in {name}"] if count else []
     return issues
+
+
+def _known(values: pl.Series) -> pl.Series:
+    """Return prices as floats, with null for those that are unknown."""
+    return values.cast(pl.Float64).fill_nan(None)
+
+
+def _missing(
+    frame: pl.DataFrame, prices: Mapping[str, pl.Series], symbol: str, timeframe: str
+) -> list[str]:
+    """Return whether a frame lacks many of the bars that the calendar expects, as a list."""
+    time = next((name for name in ("timestamp", "date") if name in frame.columns), None)
+    if time is None or not frame.schema[time].is_temporal() or len(prices) < len(PRICES):
+        return []
+    columns = {name: _known(values).to_numpy() for name, values in prices.items()}
+    rows = pd.DataFrame(columns, index=pd.DatetimeIndex(frame[time].to_numpy()))
+    try:
+        gaps = MissingDataHandler().analyze_gaps(rows, symbol, timeframe)
+    except (DataError, ValueError):
+        return []  # no calendar applies: how many bars there should be is not known
+    return [f"{gaps.gap_pct:.1%} missing data"] if gaps.gap_pct > _MANY_MISSING else []

@@ -1,0 +1,226 @@
+"""Frames with only the columns that a strategy needs, from the store or from ``prices_v2``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..data_manager import DataManager, get_data_manager
+from ..errors import NoDataAvailableError, QueryError
+from ..model.bars import PRICES
+from ..model.instant import from_ms
+from ..model.timeframe import Timeframe
+from ..polars import pl  # its error names the missing extra
+from ..polars.series_scan import scan_series
+from .asking import in_thread
+from .frames import bounds_ms
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+__all__ = ["NUMBERS", "ColumnarDataLoader", "StoredRows", "checked_columns"]
+
+_TIME, _DATE, _VOLUME, _ADJUSTED = "timestamp", "date", "volume", "adj_close"
+NUMBERS = (*PRICES, _VOLUME, _ADJUSTED)
+_COLUMNS = (_TIME, _DATE, *NUMBERS)
+_STAMP = pl.Datetime("us")
+
+
+class ColumnarDataLoader:
+    """Loads only the columns that a strategy needs, of one series at a time.
+
+    Args:
+        db_session: Session, asynchronous or not, of a database with the table ``prices_v2``, which
+            is then read; None means the bars of the data manager, fetched if they are missing.
+        manager: Data manager to use without a session; None means
+            :func:`~src.data.get_data_manager`, called on first use.
+
+    Raises:
+        QueryError: The manager is not a data manager, or a session is given as well.
+    """
+
+    def __init__(self, db_session: Any = None, *, manager: DataManager | None = None) -> None:
+        if manager is not None and not isinstance(manager, DataManager):
+            raise QueryError(f"manager is a {type(manager).__name__}, not a data manager")
+        if manager is not None and db_session is not None:
+            raise QueryError("bars come from a session or from a manager; pass only one of them")
+        self.db, self._manager = db_session, manager
+
+    async def load_minimal_data(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: date | datetime,
+        end: date | datetime,
+        required_columns: Sequence[str],
+    ) -> pl.DataFrame:
+        """Return these columns of the bars from ``start`` to ``end``, both inclusive.
+
+        Args:
+            symbol: Symbol; for a session, as it is in the table.
+            timeframe: Timeframe, such as ``1d``.
+            start, end: Dates or times; naive times are UTC.
+            required_columns: Some of ``timestamp`` (``Datetime("us")``, naive UTC, the bar's opening time),
+                ``date`` (``Date``, that of ``timestamp``), ``open``, ``high``, ``low``, ``close``,
+                ``adj_close`` (``Float64``) and ``volume`` (``Int64`` if every value is whole, otherwise
+                ``Float64``); repetitions count once.
+
+        Returns:
+            The columns in the order given, the bars in ascending order. Without bars, the frame has
+            no rows.
+
+        Raises:
+            QueryError: A column, the timeframe or the range is invalid; nothing was read.
+            DataError: As for ``get_ohlcv``, or the database cannot be read.
+        """
+        names = checked_columns(required_columns, _COLUMNS)
+        parsed = Timeframe.parse(timeframe)
+        bounds = bounds_ms(start, end)
+        first, last = map(from_ms, bounds)
+        if self.db is None:
+            numbers = _sources(names)[1:]
+            rows = StoredRows(symbol, timeframe, start, end, numbers, self._manager)
+            frame = await in_thread(rows, looks=True)
+        else:
+            from ..db.core.sessions import run
+
+            found = await run(
+                self.db, _selected, symbol, str(parsed), (first, last), _sources(names)
+            )
+            frame = _frame_of(found, _sources(names))
+        return _shaped(frame, names)
+
+
+class StoredRows:
+    """Loads the rows of a series, or some of them, from the store. Picklable without a manager.
+
+    Bars that are missing are fetched first. ``adj_close`` is the close if the vendor has none and
+    dividends cannot be paid.
+
+    Args:
+        symbol, timeframe, start, end: See ``get_ohlcv``; a date as end includes its day.
+        columns: Columns to read, other than times, in their order.
+        manager: Data manager; None means the one of ``get_data_manager``.
+    """
+
+    def __init__(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: date | datetime,
+        end: date | datetime,
+        columns: Sequence[str],
+        manager: DataManager | None = None,
+    ) -> None:
+        self._series, self._bounds = (symbol, timeframe), (start, end)
+        self._columns, self._manager = tuple(columns), manager
+        Timeframe.parse(timeframe)
+        bounds_ms(start, end)
+
+    def __call__(self) -> pl.DataFrame:
+        """Return all rows."""
+        return self._scan().collect()
+
+    def load_slice(self, start: int, length: int | None = None) -> pl.DataFrame:
+        """Return rows ``start`` to ``start + length``; a negative start counts from the end.
+
+        The times of all rows are read, and the other columns of these rows only.
+        """
+        scan = self._scan()
+        times = scan.select(_TIME).collect()[_TIME].slice(start, length)
+        if not len(times):
+            return scan.head(0).collect()
+        return scan.filter(pl.col(_TIME).is_between(times[0], times[-1])).collect()
+
+    def _scan(self) -> pl.LazyFrame:
+        """Return the rows as a lazy frame, after fetching the bars that are missing."""
+        manager = self._manager or get_data_manager()
+        client = manager.client
+        query = client.query(*self._series, *self._bounds)
+        try:
+            is_empty = not client.get_provenance(query)["rows"]
+        except NoDataAvailableError:
+            is_empty = True
+        if is_empty:
+            return pl.LazyFrame(schema={_TIME: _STAMP, **dict.fromkeys(self._columns, pl.Float64)})
+        extra = [_ADJUSTED] if _ADJUSTED in self._columns else []
+        first, end = map(from_ms, query.span)
+        scan = scan_series(*self._series, manager=manager, columns=extra)
+        scan = scan.filter(pl.col(_TIME).is_between(first, end, closed="left"))
+        if extra and query.instrument.asset_class != "stock":
+            scan = scan.with_columns(pl.col(_ADJUSTED).fill_nan(pl.col("close")))
+        return scan.select(_TIME, *self._columns)
+
+
+def checked_columns(columns: Any, known: Sequence[str]) -> list[str]:
+    """Return the names, each once.
+
+    Raises:
+        QueryError: They are not a list of ``known`` names.
+    """
+    if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
+        raise QueryError(f"the columns must be a list of names, not {columns!r:.80}")
+    for name in columns:
+        if name not in known:
+            raise QueryError(f"unknown column {name!r:.80}", hint=f"use {', '.join(known)}")
+    return list(dict.fromkeys(columns))
+
+
+def _sources(names: Sequence[str]) -> list[str]:
+    """Return the columns from which others are made, the time first."""
+    return [_TIME, *(name for name in names if name in NUMBERS)]
+
+
+def _selected(
+    session: Session,
+    symbol: str,
+    timeframe: str,
+    bounds: tuple[datetime, datetime],
+    names: Sequence[str],
+) -> list[Any]:
+    """Return the rows of ``prices_v2``, with these columns only."""
+    from sqlalchemy import Column, MetaData, Table, Text, select
+
+    from ..db.core.base import SCHEMA
+    from ..db.core.types import UtcInstant
+
+    series = Column("symbol", Text), Column("timeframe", Text), Column(_TIME, UtcInstant)
+    table = Table("prices_v2", MetaData(schema=SCHEMA), *series, *map(Column, NUMBERS))
+    statement = (
+        select(*(table.c[name] for name in names))
+        .where(table.c.symbol == symbol, table.c.timeframe == timeframe)
+        .where(table.c[_TIME].between(*bounds))
+        .order_by(table.c[_TIME])
+    )
+    return list(session.execute(statement))
+
+
+def _frame_of(rows: Sequence[Any], names: Sequence[str]) -> pl.DataFrame:
+    columns = zip(*rows, strict=True) if rows else ((),) * len(names)
+    return pl.DataFrame(
+        [
+            pl.Series(name, [one.replace(tzinfo=None) for one in values], _STAMP)
+            if name == _TIME
+            else pl.Series(
+                name, [None if one is None else float(one) for one in values], pl.Float64
+            )
+            for name, values in zip(names, columns, strict=True)
+        ]
+    )
+
+
+def _shaped(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Return these columns in their order and types."""
+    frame = frame.with_columns(pl.col(_TIME).dt.date().alias(_DATE))
+    rows = frame.select(
+        pl.col(name).fill_nan(None) if name in (_VOLUME, _ADJUSTED) else pl.col(name)
+        for name in names
+    )
+    if _VOLUME in names:
+        volume = rows[_VOLUME]
+        is_whole = (
+            not volume.null_count() and ((volume == volume.floor()) & (volume < 2.0**53)).all()
+        )
+        rows = rows.with_columns(volume.cast(pl.Int64)) if is_whole else rows
+    return rows

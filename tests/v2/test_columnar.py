@@ -1,0 +1,200 @@
+"""Frames with only the columns and rows that are needed: from the store, or from the table."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio.session import AsyncSession
+from sqlalchemy.orm import Session
+
+from src.data.bars.client import BarsClient
+from src.data.data_manager import DataManager
+from src.data.errors import QueryError
+from src.data.v2 import ColumnarDataLoader, LazyDataFrame
+from tests.vendor_server import VendorServer
+
+WEEK = date(2024, 6, 3), date(2024, 6, 7)
+
+
+def load(loader: ColumnarDataLoader, *question: Any) -> pl.DataFrame:
+    """Return what a loader loads."""
+    return asyncio.run(loader.load_minimal_data(*question))
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Any:
+    """Yield a session of a file with the table as the migration makes it, and three bars."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'prices.db'}")
+    with Session(engine) as session:
+        session.execute(
+            text(
+                "CREATE TABLE prices_v2 (symbol TEXT, timeframe TEXT, timestamp DATETIME, open TEXT,"
+                " high TEXT, low TEXT, close TEXT, volume BIGINT, adj_close TEXT)"
+            )
+        )
+        for day, symbol, label in ((4, "A", "1d"), (3, "A", "1d"), (7, "A", "1d"), (3, "B", "1d"),
+                                   (3, "A", "1h"), (8, "A", "1d")):  # fmt: skip
+            session.execute(
+                text("INSERT INTO prices_v2 VALUES (:s, :l, :t, '1.5', '2.0', '1.0', :c, 7, NULL)"),
+                {"s": symbol, "l": label, "t": f"2024-06-0{day} 00:00:00.000000", "c": f"{day}.25"},
+            )
+        session.commit()
+        yield session
+    engine.dispose()
+
+
+def test_only_the_columns_named_are_selected_and_typed(session: Session) -> None:
+    asked: list[str] = []
+    event.listen(session.get_bind(), "before_cursor_execute", lambda *a: asked.append(a[2]))
+    frame = load(ColumnarDataLoader(session), "A", "1d", *WEEK, ["close", "volume", "close"])
+    assert frame.to_dict(as_series=False) == {"close": [3.25, 4.25, 7.25], "volume": [7, 7, 7]}
+    assert frame.schema == {"close": pl.Float64, "volume": pl.Int64}
+    (statement,) = asked
+    assert "adj_close" not in statement and "high" not in statement
+
+
+def test_dates_are_those_of_the_timestamps(session: Session, manager: DataManager) -> None:
+    for loader, symbol in (
+        (ColumnarDataLoader(session), "A"),
+        (ColumnarDataLoader(manager=manager), "AAPL"),
+    ):
+        frame = load(loader, symbol, "1d", *WEEK, ["date", "close", "timestamp"])
+        assert frame.schema == {
+            "date": pl.Date, "close": pl.Float64, "timestamp": pl.Datetime("us")
+        }  # fmt: skip
+        assert frame["date"][0] == date(2024, 6, 3)
+        assert frame["timestamp"][0] == datetime(2024, 6, 3)
+
+
+def test_without_bars_the_frame_has_its_columns_and_no_rows(
+    session: Session, manager: DataManager
+) -> None:
+    long_ago = date(2001, 1, 6), date(2001, 1, 7)
+    for loader, symbol in (
+        (ColumnarDataLoader(session), "A"),
+        (ColumnarDataLoader(manager=manager), "AAPL"),
+    ):
+        frame = load(loader, symbol, "1d", *long_ago, ["date", "low"])
+        assert frame.schema == {"date": pl.Date, "low": pl.Float64} and not len(frame)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [["close; DROP TABLE prices_v2"], ["close", "data_source"], "close", [], [5], None],
+    ids=str,
+)
+def test_a_column_that_is_none_is_refused_before_anything_is_read(
+    columns: Any, session: Session, manager: DataManager, vendors: VendorServer
+) -> None:
+    asked: list[str] = []
+    event.listen(session.get_bind(), "before_cursor_execute", lambda *a: asked.append(a[2]))
+    for loader in (ColumnarDataLoader(session), ColumnarDataLoader(manager=manager)):
+        with pytest.raises(QueryError, match="column"):
+            load(loader, "A", "1d", *WEEK, columns)
+    assert not asked and not vendors.count()
+
+
+def test_symbols_are_values_and_never_statements(session: Session) -> None:
+    frame = load(ColumnarDataLoader(session), "A' OR '1'='1", "1d", *WEEK, ["close"])
+    assert not len(frame)
+
+
+def test_an_asynchronous_session_is_read_as_well(session: Session, tmp_path: Path) -> None:
+    pytest.importorskip("aiosqlite")
+
+    async def body() -> pl.DataFrame:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'prices.db'}")
+        async with AsyncSession(engine) as own:
+            frame = await ColumnarDataLoader(own).load_minimal_data("A", "1d", *WEEK, ["low"])
+        await engine.dispose()
+        return frame
+
+    assert asyncio.run(body())["low"].to_list() == [1.0] * 3
+
+
+def test_a_session_and_a_manager_are_one_too_many(session: Session, manager: DataManager) -> None:
+    with pytest.raises(QueryError, match="pass only one"):
+        ColumnarDataLoader(session, manager=manager)
+    with pytest.raises(QueryError, match="manager is a str"):
+        ColumnarDataLoader(manager="x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("symbol", "timeframe"), [("AAPL", "1d"), ("BTCUSDT", "1h")])
+def test_the_columns_of_the_store_are_those_of_get_ohlcv(
+    symbol: str, timeframe: str, manager: DataManager, vendors: VendorServer
+) -> None:
+    names = ["adj_close", "open", "volume"]
+    frame = load(ColumnarDataLoader(manager=manager), symbol, timeframe, *WEEK, names)
+    sent = vendors.count()
+    bars = manager.get_ohlcv(symbol, timeframe, *WEEK)
+    assert frame.columns == names and sent and vendors.count() == sent
+    adjusted = bars["adj_close"] if "adj_close" in bars else bars["close"]
+    assert frame["adj_close"].to_list() == adjusted.tolist()
+    assert frame["open"].to_list() == bars["open"].tolist()
+    assert frame["volume"].to_list() == bars["volume"].tolist()
+    assert (frame.schema["volume"] == pl.Int64) == (symbol == "AAPL")
+
+
+# --- LazyDataFrame.of -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of rows of each frame that is built."""
+    found: list[int] = []
+    get: Callable[..., Any] = BarsClient.get
+
+    def counted(client: BarsClient, query: Any) -> Any:
+        frame = get(client, query)
+        found.append(len(frame))
+        return frame
+
+    monkeypatch.setattr(BarsClient, "get", counted)
+    return found
+
+
+def test_a_slice_of_the_store_reads_its_rows_alone(
+    manager: DataManager, reads: list[int], vendors: VendorServer
+) -> None:
+    question = "BTCUSDT", "1h", date(2024, 5, 1), date(2024, 5, 31)
+    lazy = LazyDataFrame.of(*question, ["close"], manager=manager)
+    assert not vendors.count() and not reads
+    whole = LazyDataFrame.of(*question, ["close"], manager=manager).collect()
+    assert len(whole) == 31 * 24 and whole.columns == ["timestamp", "close"]
+    reads.clear()
+    for start, length in ((100, 5), (-3, 2), (740, None), (0, 1), (744, 3), (5, 0)):
+        assert lazy.slice(start, length).equals(whole.slice(start, length)), (start, length)
+        assert not lazy.is_loaded
+    assert reads[1] == 5 and reads[3] == 2 and reads[5] == 4
+    assert lazy.collect().equals(whole) and lazy.is_loaded
+
+
+def test_bars_that_are_missing_are_fetched_once(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    lazy = LazyDataFrame.of("AAPL", "1d", *WEEK, ["close", "adj_close"], manager=manager)
+    assert lazy.slice(1, 2)["timestamp"].to_list() == [datetime(2024, 6, 4), datetime(2024, 6, 5)]
+    assert len(lazy) == 5 and vendors.count("yahoo") == 1
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "bounds", "columns"),
+    [("7x", WEEK, ["close"]), ("1d", WEEK[::-1], ["close"]), ("1d", WEEK, ["timestamp"]), ("1d", WEEK, [])],
+)  # fmt: skip
+def test_a_wrong_question_is_refused_at_once(timeframe: str, bounds: Any, columns: Any) -> None:
+    with pytest.raises(QueryError):
+        LazyDataFrame.of("AAPL", timeframe, *bounds, columns)
+
+
+def test_a_frame_of_the_usual_manager_can_be_pickled() -> None:
+    lazy = pickle.loads(pickle.dumps(LazyDataFrame.of("AAPL", "1d", *WEEK)))
+    assert "AAPL:1d" in repr(lazy) and not lazy.is_loaded

@@ -1,0 +1,369 @@
+"""One strategy through every door, writers in other processes, and nothing that is left behind."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import src.data.v2
+from onetape.aio import AsyncDataManager
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import QueryError
+from src.data.v2 import DataCache, LiveDataPipeline, SmartDataLoader
+from tests.cache.counts import FULL
+from tests.v2.test_failover import Own, bars
+from tests.v2.test_pipeline import Time, Venue, turns
+from tests.vendor_server import Fault, VendorServer
+
+WEEK = date(2024, 6, 3), date(2024, 6, 7)
+READS, CYCLES = (100_000, 200) if FULL else (300, 10)
+V2 = Path(src.data.v2.__path__[0])
+# Everything that sends, limits, repeats or waits; the data manager alone does that.
+FORBIDDEN = ("net.http", "net.limiter", "net.retry", "net.quota", "net.sender", "net.websocket",
+             "http", "urllib", "socket", "requests", "aiohttp", "httpx", "websockets")  # fmt: skip
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Yield the modules that a file imports, and the names that it takes from them."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module or ''}.{one.name}".lstrip(".") for one in node.names)
+
+
+@pytest.mark.parametrize("path", sorted(V2.glob("*.py")), ids=lambda path: path.stem)
+def test_no_file_sends_limits_repeats_or_sleeps_by_itself(path: Path) -> None:
+    found = list(_imports(path))
+    begins = [one for one in found if any(f"{one}.".startswith(f"{no}.") for no in FORBIDDEN)]
+    assert not begins
+    assert not {"time", "time.sleep", "asyncio.sleep"} & set(found)
+    calls = [
+        node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)
+    ]
+    assert "sleep" not in {getattr(one.func, "attr", "") for one in calls}
+
+
+def test_one_strategy_through_three_doors_has_equal_bars_provenance_and_one_request(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    start, end = WEEK[0] - timedelta(days=200), WEEK[1]
+
+    async def doors() -> tuple[Any, Any]:
+        loader = SmartDataLoader(DataCache(manager=manager))
+        awaited = AsyncDataManager(manager).aget_ohlcv("AAPL", "1d", start, end)
+        return await asyncio.gather(loader.load_strategy_data(["AAPL"], ["1d"], *WEEK), awaited)
+
+    loaded, awaited = asyncio.run(doors())
+    plain = manager.get_ohlcv("AAPL", "1d", start, end)
+    again = asyncio.run(AsyncDataManager(manager).aget_ohlcv("AAPL", "1d", start, end))
+    assert vendors.count() == 1
+    assert plain.equals(awaited) and plain.equals(again)
+    assert json.dumps(plain.attrs["onetape"]) == json.dumps(again.attrs["onetape"])
+    same = {
+        "generation",
+        "spans",
+        "gaps",
+        "vendors",
+        "lane",
+        "kind",
+        "basis",
+        "rows",
+        "first",
+        "last",
+    }
+    for name in same & set(plain.attrs["onetape"]):
+        assert plain.attrs["onetape"][name] == awaited.attrs["onetape"][name], name
+    frame = loaded["AAPL"]["1d"]
+    assert frame["date"].to_list() == [stamp.date() for stamp in plain.index]
+    for name in ("open", "high", "low", "close", "volume", "adj_close"):
+        assert frame[name].to_list() == plain[name].tolist(), name
+
+
+# --- a writer in another process ------------------------------------------------------------------
+
+_WRITER = """
+import sys
+import numpy as np
+from pathlib import Path
+from src.data.cache.store import BarStore, Commit, CommitPiece
+from src.data.model.bars import BarTable
+from src.data.model.instant import DAY_MS, parse_iso
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+store = BarStore(Path(sys.argv[1]))
+span = Span(parse_iso("2024-05-01"), parse_iso("2024-05-11"))
+stamps = np.arange(span.start, span.end, DAY_MS, dtype=np.int64)
+coin, series = Kind("24h", "clock", "binance", "USDT", "base"), SeriesKey("BTCUSDT", Timeframe.parse("1d"))
+for line in sys.stdin:
+    prices = np.full(len(stamps), float(line))
+    table = BarTable.of_columns(stamps, [prices] * 5)
+    piece = CommitPiece(table, span, "binance", parse_iso("2024-06-12"), coin, Basis("raw"), "final")
+    store.commit(series, Commit((piece,), kind=coin))
+    print(line.strip(), flush=True)
+"""
+
+
+def test_a_commit_of_another_process_is_in_the_next_answer(manager: DataManager) -> None:
+    writer = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(manager.cache.store.root)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert writer.stdin and writer.stdout
+
+    async def stale() -> int:
+        count, cache = 0, DataCache(manager=manager)
+        for number in range(READS):
+            print(100 + number, file=writer.stdin, flush=True)
+            writer.stdout.readline()
+            asked = "BTCUSDT", "1d", date(2024, 5, 1), date(2024, 5, 10)
+            if number % 2:
+                frame = await cache.get_prices(*asked)
+            else:
+                frame = (await cache.get_prices_batch(["BTCUSDT"], *asked[1:]))["BTCUSDT"]
+            count += frame["close"].to_list() != [100.0 + number] * 10
+        return count
+
+    try:
+        assert asyncio.run(stale()) == 0
+    finally:
+        writer.stdin.close()
+        writer.wait(30)
+        writer.stdout.close()
+
+
+# --- starts and stops ------------------------------------------------------------------------------
+
+
+def _open_files() -> set[str]:
+    return {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+            if os.path.exists(f"/proc/self/fd/{fd}")}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_starts_and_stops_leave_no_thread_task_or_socket(
+    manager: DataManager, recwarn: pytest.WarningsRecorder
+) -> None:
+    clock = ManualClock(manager.client.clock.now_ms())
+
+    async def cycle() -> int:
+        async with SmartDataLoader(DataCache(manager=manager), prefetch=True) as loader:
+            await loader.load_strategy_data(["AAPL", "BTCUSDT"], ["1d"], *WEEK)
+        pipeline = LiveDataPipeline(
+            [Venue(clock)], clock=clock, pause=Time(clock, "2024-06-12T15:00:30").pause
+        )
+        await pipeline.start_streaming(["A", "B"], "1h")
+        await turns(3)
+        await pipeline.stop()
+        await AsyncDataManager(manager).aget_ohlcv("AAPL", "1d", *WEEK)
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(cycle()) == 1
+    asyncio.run(cycle())
+    gc.collect()
+    threads, sockets = threading.active_count(), {f for f in _open_files() if "socket" in f}
+    assert {asyncio.run(cycle()) for _ in range(CYCLES)} == {1}
+    gc.collect()
+    assert threading.active_count() <= threads
+    assert len({f for f in _open_files() if "socket" in f}) <= len(sockets)
+    assert not [one for one in recwarn if "never awaited" in str(one.message)]
+
+
+def test_a_loop_closed_with_questions_under_way_costs_the_next_loop_nothing(
+    manager: DataManager, vendors: VendorServer, recwarn: pytest.WarningsRecorder
+) -> None:
+    loader = SmartDataLoader(DataCache(manager=manager), prefetch=True)
+    vendors.fault("yahoo", Fault.hold(), times=None)
+
+    async def begun() -> None:
+        task = asyncio.ensure_future(loader.load_strategy_data(["AAPL"], ["1d"], *WEEK))
+        while not vendors.count():
+            await asyncio.sleep(0)
+        task.cancel()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begun())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    vendors.heal()
+    loaded = asyncio.run(loader.load_strategy_data(["AAPL"], ["1d"], *WEEK))
+    assert len(loaded["AAPL"]["1d"]) > 100
+    gc.collect()
+    assert not [one for one in recwarn if "never awaited" in str(one.message)]
+
+
+# --- cancellation ---------------------------------------------------------------------------------
+
+
+class Slow:
+    """A program's cache whose answers take several turns of the loop; counts those under way."""
+
+    def __init__(self) -> None:
+        self.running = 0
+
+    async def get_prices(self, *_: Any) -> pl.DataFrame:
+        self.running += 1
+        try:
+            for _ in range(3):
+                await asyncio.sleep(0)
+        finally:
+            self.running -= 1
+        return bars()
+
+
+def _cancelled_everywhere(make: Callable[[], Any], check: Callable[[], object]) -> int:
+    """Cancel a coroutine after each number of turns until it ends by itself; return how many."""
+
+    async def after(count: int) -> bool:
+        task = asyncio.ensure_future(make())
+        await turns(count)
+        task.cancel()
+        done = await asyncio.gather(task, return_exceptions=True)
+        assert len(asyncio.all_tasks()) == 1
+        return isinstance(done[0], asyncio.CancelledError)
+
+    for count in range(200):
+        was_cancelled = asyncio.run(after(count))
+        check()
+        if not was_cancelled and count > 2:
+            return count
+    raise AssertionError("it never ended by itself")
+
+
+def test_a_load_that_is_cancelled_at_any_await_leaves_no_slot_taken() -> None:
+    cache = Slow()
+    loader = SmartDataLoader(cache)
+    names = [f"S{n}" for n in range(30)]
+
+    def check() -> None:
+        assert not cache.running
+        loaded = asyncio.run(loader.load_strategy_data(names, ["1d"], *WEEK))
+        assert all(len(frames["1d"]) for frames in loaded.values())
+
+    assert _cancelled_everywhere(lambda: loader.load_strategy_data(names, ["1d"], *WEEK), check) > 3
+
+
+def test_a_question_that_is_cancelled_at_any_await_does_not_hold_up_the_prefetch(
+    manager: DataManager,
+) -> None:
+    loader = SmartDataLoader(DataCache(manager=manager), prefetch=True)
+    asyncio.run(loader.load_strategy_data(["AAPL"], ["1d"], *WEEK))
+
+    async def body() -> None:
+        for count in range(8):
+            task = asyncio.ensure_future(loader.load_strategy_data(["AAPL"], ["1d"], *WEEK))
+            await turns(count)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert all(one._is_idle.is_set() for one in loader._prefetches.values())
+        await loader.aclose()
+
+    asyncio.run(body())
+
+
+def test_a_pipeline_that_is_cancelled_at_any_await_stops_without_a_task() -> None:
+    clock = ManualClock(1_718_204_430_000)
+
+    async def body(count: int) -> None:
+        pipeline = LiveDataPipeline(
+            [Venue(clock)], clock=clock, pause=Time(clock, "2024-06-12T20:00").pause
+        )
+        await pipeline.start_streaming(["A"], "1h")
+        await turns(count)
+        stop = asyncio.ensure_future(pipeline.stop())
+        await asyncio.sleep(0)
+        stop.cancel()
+        await asyncio.gather(stop, return_exceptions=True)
+        await pipeline.stop()
+        await turns(3)
+        assert len(asyncio.all_tasks()) == 1
+
+    for count in range(30):
+        asyncio.run(body(count))
+
+
+# --- many, and several loops ----------------------------------------------------------------------
+
+
+def test_ten_thousand_symbols_are_one_result_each() -> None:
+    names = [f"S{n}" for n in range(10_000)]
+    answers = {"S17": ValueError("not this one")}
+
+    class Own:
+        async def get_prices(self, symbol: str, *_: Any) -> Any:
+            if symbol in answers:
+                raise answers[symbol]
+            return bars()
+
+    loaded = asyncio.run(SmartDataLoader(Own()).load_strategy_data(names, ["1d"], *WEEK))
+    assert list(loaded) == names
+    assert [name for name in names if not len(loaded[name]["1d"])] == ["S17"]
+
+
+def test_two_loops_cannot_use_one_pipeline_at_the_same_time() -> None:
+    clock = ManualClock(1_718_204_430_000)
+    pipeline = LiveDataPipeline(
+        [Venue(clock)], clock=clock, pause=Time(clock, "2024-06-12T15:30").pause
+    )
+
+    async def other() -> None:
+        for call in (
+            pipeline.subscribe("A", "1h"),
+            pipeline.start_streaming(["A"], "1h"),
+            pipeline.stop(),
+        ):
+            with pytest.raises(QueryError, match="another event loop"):
+                await call
+
+    async def body() -> None:
+        queue = await pipeline.subscribe("A", "1h")
+        await pipeline.start_streaming(["A"], "1h")
+        await asyncio.to_thread(asyncio.run, other())
+        await turns()
+        assert not queue.dropped
+        await pipeline.stop()
+
+    asyncio.run(body())
+
+
+def test_two_loops_load_with_one_loader_at_the_same_time() -> None:
+    loader = SmartDataLoader(Slow())
+    names = [f"S{n}" for n in range(30)]
+
+    def work() -> None:
+        found.append(asyncio.run(loader.load_strategy_data(names, ["1d"], *WEEK)))
+
+    found: list[Any] = []
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4 and all(len(one["S29"]["1d"]) for one in found)
+
+
+def test_an_own_provider_of_a_million_rows_costs_its_series_alone(clock: ManualClock) -> None:
+    many = bars().clear().vstack(pl.concat([bars()] * 500_000))
+    from tests.v2.test_failover import fetch, manager_of
+
+    manager = manager_of(clock, odd=Own(many), good=Own(bars(2.0)))
+    assert fetch(manager)[1] == "good"
+    assert "several rows" in manager.provider_health["odd"]["last_error"]
