@@ -23,6 +23,7 @@ from src.data.hosts.store import SharedStore, key_of
 from src.data.model.retention import Retention
 from src.data.model.series import SeriesKey
 from src.data.wiring import facts_of
+from tests.cache.bars import EVER
 from tests.simulation.machine import Machine
 from tests.simulation.simulation import Profile, Simulation
 
@@ -159,6 +160,8 @@ class Replayed:
         heads = sim.log.all_heads()
         keys = [key for name in heads if (key := key_of(name)) is not None]
         pairs = [(key.symbol, key.timeframe) for key in keys]
+        for key in keys:
+            mine.read(key, EVER)  # only a read notices a bit that was flipped in bars
         mine.pull(pairs)
         new.pull(pairs)
         self.sequences += 1

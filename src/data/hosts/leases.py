@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from ..clock import Clock
-from ..errors import CacheError, LogUnreachableError
+from ..errors import CacheError
 from ..net.compute_slots import waiting
 from ..net.deadline import QUIET_S, Deadline, current_deadline
 from ..net.leases import Lease, Leases, process_space
@@ -105,8 +105,8 @@ class SharedLeases(Leases):
         while True:
             try:
                 answer = _Answer(*self._run(_TAKE, arguments))
-            except LogUnreachableError:
-                return lease  # cut off: this host goes on by itself
+            except CacheError:
+                return lease  # cut off or refused: this host goes on by itself
             if answer.fence is not None:
                 return replace(lease, has_waited=lease.has_waited or previous is not None)
             is_same = previous is not None and previous.holder == answer.holder
