@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -91,10 +92,13 @@ def test_a_miss_takes_few_trips_and_a_batch_asks_for_all_series_at_once(
     assert asked[0] == 6, "three series and the splits of their symbols"
 
 
-def test_two_hosts_that_miss_at_once_send_one_request(host: Host, vendors: VendorServer) -> None:
+def test_two_hosts_that_miss_at_once_send_one_request(
+    host: Host, vendors: VendorServer, rules: Path, tmp_path: Path
+) -> None:
     def ask(name: str) -> Callable[[], None]:
         def work() -> None:
-            manager = host(name)
+            os.environ["ONETAPE_STATE_DIR"] = str(tmp_path / name / "state")
+            manager = DataManager(tmp_path / name / "cache", rules)  # waits in real time
             print("ready", flush=True)
             sys.stdin.readline()
             print(len(manager.get_ohlcv("BTCUSDT", "1h", *DAY)), flush=True)
