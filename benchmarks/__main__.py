@@ -29,6 +29,7 @@ from . import (
     feed,
     fresh,
     hit,
+    hosts,
     library,
     lineage,
     memory,
@@ -61,7 +62,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
         hit, route, start, covered, read, batch, fresh, write, faults, size, memory, library, nights,
         workload, company, feed, quote, awaited, resample, populate, thousands, validate,
         chart, report, universe, alerts, records, bot, bundle, portal, cached, catalog, lineage,
-        yf, scan,
+        yf, scan, hosts,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -51,8 +51,11 @@ def _run(folder: Path, *command: str) -> None:
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """Yield the URL of a server's database ``postgres``; skip, or fail with ``CI``, without a server."""
+def server(*, durable: bool = False) -> Iterator[str]:
+    """Yield the URL of a server's database ``postgres``; skip, or fail with ``CI``, without a server.
+
+    Only a ``durable`` one waits for the disk.
+    """
     if url := os.environ.get("TEST_DB_URL"):
         yield url
         return
@@ -71,7 +74,7 @@ def server() -> Iterator[str]:
         data, log = str(folder / "data"), str(folder / "log")
         initdb, pg_ctl = str(programs / "initdb"), str(programs / "pg_ctl")
         _run(folder, initdb, "-D", data, "-U", "onetape", "-A", "trust", "-E", "UTF8", "-N")
-        options = f"-k {folder} -c listen_addresses='' {_QUICK}"
+        options = f"-k {folder} -c listen_addresses='' {'' if durable else _QUICK}"
         _run(folder, pg_ctl, "start", "-w", "-D", data, "-l", log, "-o", options)
         try:
             yield f"postgresql://onetape@/postgres?host={folder}"

@@ -8,6 +8,7 @@ import zlib
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from src.data.cache.actions import ActionBook
@@ -70,3 +71,22 @@ def test_an_entry_has_every_field_of_a_commit() -> None:
     assert set(entry._Commit.__struct_fields__) == ours
     pieces = {one.name for one in fields(CommitPiece)} - {"table"} | {"stamps", "values"}
     assert set(entry._Piece.__struct_fields__) == pieces
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 500])
+@pytest.mark.parametrize("kind", ["cents", "wild", "whole", "large", "small", "missing", "zero"])
+def test_columns_are_packed_without_loss(rows: int, kind: str) -> None:
+    dice = np.random.default_rng(rows)
+    values = {
+        "cents": np.round(dice.normal(100, 5, rows), 2),
+        "wild": dice.normal(0, 1, rows) * 10.0 ** dice.integers(-300, 300, rows),
+        "whole": dice.integers(0, 2**51, rows).astype(np.float64),
+        "large": np.full(rows, 1.7976931348623157e308),
+        "small": np.round(dice.random(rows) / 1e6, 8),
+        "missing": np.where(dice.random(rows) > 0.5, np.nan, 1.5),
+        "zero": np.where(dice.random(rows) > 0.5, -0.0, 0.0),
+    }[kind]
+    again = entry._unpacked(entry._packed(values))
+    assert again.tobytes() == values.tobytes()
+    stamps = np.sort(dice.integers(-(2**62), 2**62, rows))
+    assert (entry._unpacked(entry._packed(stamps), is_integer=True) == stamps).all()

@@ -32,7 +32,8 @@ FORMAT = 1
 MOST_BYTES, MOST_ROWS = 256 << 20, 8_000_000
 _MOST_MARKS = 4_000_000
 _DIGEST = 32
-_LEVEL = 1
+# Shorter columns are not compressed.
+_LEVEL, _LEAST = 1, 8
 # Prices rarely have more decimals; other columns are stored as the bytes of their floats.
 _DECIMALS = (0, 2, 4, 8)
 _EXACT = 1 << 52
@@ -77,9 +78,13 @@ Value = Commit | Told | Forgotten | Changed | Cleared
 
 
 class _Column(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """One packed column: decimals of whole-number differences, or -1 for the bytes of floats."""
+    """One packed column: decimals of whole-number differences, or -1 for the bytes of floats.
+
+    ``width`` is the number of bytes of a value before compression.
+    """
 
     decimals: int
+    width: int
     rows: int
     data: bytes
 
@@ -281,41 +286,51 @@ def _marks_of(wire: _Marks) -> Stretches[Covered]:
 
 def _packed(values: NDArray[Any]) -> _Column:
     """Pack a column without loss: as differences of whole numbers if its floats have few decimals."""
-    rows = len(values)
     if values.dtype == np.int64:
-        return _Column(0, rows, _deflated(np.diff(values, prepend=np.int64(0))))
-    for decimals in _DECIMALS if rows > 7 else ():
+        return _differences(values, 0)
+    for decimals in _DECIMALS if len(values) >= _LEAST else ():
         scale = 10.0**decimals
         with np.errstate(invalid="ignore", over="ignore"):
             whole = np.rint(values * scale)
             is_exact = bool((np.abs(whole) < _EXACT).all() and (whole / scale == values).all())
         if is_exact and not (np.signbit(values) & (values == 0)).any():
-            whole = whole.astype(np.int64)
-            return _Column(decimals, rows, _deflated(np.diff(whole, prepend=np.int64(0))))
-    return _Column(-1, rows, _deflated(values))
+            return _differences(whole.astype(np.int64), decimals)
+    return _Column(-1, 8, len(values), _deflated(values))
+
+
+def _differences(whole: NDArray[np.int64], decimals: int) -> _Column:
+    """Pack whole numbers as differences, of which small ones of either sign have few bits."""
+    steps = np.diff(whole, prepend=np.int64(0))
+    folded = ((steps << 1) ^ (steps >> 63)).view(np.uint64)
+    if len(folded) and folded.max() >> 32 == 0:
+        folded = folded.astype(np.uint32)
+    return _Column(decimals, folded.dtype.itemsize, len(whole), _deflated(folded))
 
 
 def _deflated(values: NDArray[Any]) -> bytes:
-    """Compress values of eight bytes, with all first bytes first, then all second ones, and so on."""
-    planes = np.ascontiguousarray(values).view(np.uint8).reshape(-1, 8).T
-    return zlib.compress(planes.tobytes(), _LEVEL) if len(values) > 7 else values.tobytes()
+    """Compress values with all first bytes first, then all second ones, and so on."""
+    if len(values) < _LEAST:
+        return values.tobytes()
+    planes = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1).T
+    # Bytes of differences repeat one after the other; longer matches are rare and take time.
+    deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
+    return deflater.compress(planes.tobytes()) + deflater.flush()
 
 
 def _unpacked(column: _Column, *, is_integer: bool = False) -> NDArray[Any]:
-    if not 0 <= column.rows <= MOST_ROWS or column.decimals not in (-1, *_DECIMALS):
+    decimals, width, rows, data = column.decimals, column.width, column.rows, column.data
+    if not 0 <= rows <= MOST_ROWS or decimals not in (-1, *_DECIMALS) or width not in (4, 8):
         raise ValueError("a column declares an impossible size")
-    size = 8 * column.rows
-    if column.rows > 7:
-        inflater = zlib.decompressobj()
-        raw = inflater.decompress(column.data, size + 1)
-    else:
-        raw = column.data
+    size = width * rows
+    raw = zlib.decompressobj().decompress(data, size + 1) if rows >= _LEAST else data
     if len(raw) != size:
         raise ValueError("a column has another size than it declares")
     planes = np.frombuffer(raw, np.uint8)
-    if column.rows > 7:
-        planes = np.ascontiguousarray(planes.reshape(8, column.rows).T).reshape(-1)
-    if column.decimals < 0:
+    if rows >= _LEAST:
+        planes = np.ascontiguousarray(planes.reshape(width, rows).T).reshape(-1)
+    if decimals < 0:
         return planes.view(np.float64).copy()
-    whole = np.cumsum(planes.view(np.int64))
-    return whole if is_integer else whole / 10.0**column.decimals
+    folded = planes.view(np.uint32 if width == 4 else np.uint64).astype(np.uint64)
+    steps = (folded >> np.uint64(1)).view(np.int64) ^ -(folded & np.uint64(1)).view(np.int64)
+    whole = np.cumsum(steps)
+    return whole if is_integer else whole / 10.0**decimals

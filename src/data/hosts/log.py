@@ -328,6 +328,7 @@ class Log:
     def replication(self) -> Replication:
         """Return the server's standbys, as far as this user may see them."""
         row = self.run(lambda db, _: db.execute(_STANDBYS).fetchone())
+        assert row is not None
         return Replication(int(row[0]), bool(row[1]))
 
     # --- entries -----------------------------------------------------------------------------
