@@ -14,6 +14,7 @@ import psycopg
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from src.data.cache.format import json_document
 from src.data.cache.store import BarStore
 from src.data.config.rules_file import load_rules
 from src.data.data_manager import DataManager
@@ -187,11 +188,20 @@ def _files(store: BarStore, key: SeriesKey) -> dict[str, bytes]:
     kept = (p for p in names if p.suffix != ".log" and p.name != ".lock")
     files = {str(p.relative_to(folder)): p for p in kept}
     return {
-        name: path.read_bytes()
+        name: _of_every_host(path)
         for name, path in files.items()
         if not name.startswith("_") or name.endswith(".rows.csv.gz")
         if not name.startswith("confirm")
     }
+
+
+def _of_every_host(path: Path) -> bytes:
+    """Return a file's bytes, without what the rules of a host say about a vendor."""
+    if not path.name.endswith(".metadata.json"):
+        return path.read_bytes()
+    document = json_document.load(path.read_bytes())
+    document.pop("provider_info", None)
+    return json_document.dump(document)
 
 
 def _read(path: Path) -> bytes | None:
