@@ -645,6 +645,7 @@ def test_a_removal_is_compared_too(log: Log) -> None:
     assert log.append(name, first.position, Cleared("test")) is not None
 
 
+@pytest.mark.skipif("TEST_DB_URL" in os.environ, reason="stops a process of the tests' own server")
 def test_a_connection_that_hangs_is_left_and_the_append_is_made_once(
     host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
