@@ -560,7 +560,7 @@ def test_attach_offers_everything_and_detach_leaves_a_plain_cache(
     assert 30 in shown(plain)
 
 
-@pytest.mark.parametrize("calls", range(1, 90, 2) if FULL else (3, 9, 17, 25, 33, 41))
+@pytest.mark.parametrize("calls", range(1, 90, 2) if FULL else (3, 9, 17, 25, 33, 35, 41))
 def test_an_attach_that_is_killed_goes_on(log_url: str, tmp_path: Path, calls: int) -> None:
     from src.data.disk.files import Disk
 

@@ -109,6 +109,8 @@ class SharedStore(BarStore):
         nowhere = Layout(self.notes.folder / "none")
         self._no_old = OldYears(nowhere, self._disk, DocumentCache(self._disk, self.memory))
         self._has_joined = False
+        # Series whose files set aside are being offered by this process.
+        self._offering: set[SeriesKey] = set()
 
     def is_shared(self, key: SeriesKey) -> bool:
         """Return whether a series is in the log: it is not a sample and not from a folder of files."""
@@ -379,7 +381,8 @@ class SharedStore(BarStore):
             is_empty = not self._lane(key).years() and not self._aside_of(key)
             if note is None and head is None and is_empty:
                 continue
-            if note is not None and not self._is_astray(self._lane(key), note):
+            is_waiting = self._aside_of(key) and key not in self._offering
+            if note is not None and not is_waiting and not self._is_astray(self._lane(key), note):
                 if note.position != (head or Position()):
                     behind[name_of(key)] = key
                 continue
@@ -462,9 +465,10 @@ class SharedStore(BarStore):
         self._disk.make_folders(path.parent)
         with self._disk.lock(path.with_suffix(".lock"), self._lock_timeout_s):
             note = self.notes.read(path)
-            if not is_lost and note is not None and not self._is_astray(lane, note):
+            is_waiting = self._aside_of(key)
+            if not (is_lost or is_waiting or note is None or self._is_astray(lane, note)):
                 return 0  # another process has made it anew
-            is_offered = is_lost or note is None or self._aside_of(key)
+            is_offered = is_lost or is_waiting or note is None
             scratch = self.notes.folder / _ANEW / path.parent.name / path.stem
             self._disk.remove_whole(scratch)  # of a process that was killed
             made = self._built(key, scratch)
@@ -472,7 +476,11 @@ class SharedStore(BarStore):
             self._disk.remove_whole(scratch)
             self._sidecars.drop(key)
         log.warning("%s: made anew from the shared store", key)
-        offered = self._offer(key) if is_offered else 0
+        self._offering.add(key)
+        try:
+            offered = self._offer(key) if is_offered else 0
+        finally:
+            self._offering.discard(key)
         if offered and is_lost:
             log.warning(
                 "%s: the server had lost stored bars; %s spans were offered again", key, offered
