@@ -83,7 +83,8 @@ class HostSimulation(Simulation):
             os.environ["ONETAPE_STATE_DIR"] = state
 
     def hop(self) -> None:
-        """Go on at the other host."""
+        """Go on at the other host, whose disk is another one."""
+        self.disks.heal()
         self.host = 1 - self.host
         self.manager, self.other = self._manager(), None
 

@@ -40,6 +40,7 @@ def _quiet() -> Iterator[None]:
 def test_an_empty_host_has_the_same_bytes(profile: Profile, log_url: str) -> None:
     replayed = Replayed()
     _run(HostMachine, RUNS, profile=profile, url=log_url, replayed=replayed)
+    print(profile.name, vars(replayed))
     assert replayed.sequences
 
 
@@ -47,6 +48,7 @@ def test_an_empty_host_has_the_same_bytes(profile: Profile, log_url: str) -> Non
 def test_users_who_hop_between_two_hosts_see_one_store(profile: Profile, log_url: str) -> None:
     replayed, hops = Replayed(), Counter[str]()
     _run(HoppingMachine, HOPS, profile=profile, url=log_url, replayed=replayed, hops=hops)
+    print(profile.name, vars(replayed), dict(hops))
     assert replayed.sequences
 
 
