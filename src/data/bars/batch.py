@@ -70,7 +70,8 @@ def get_batch(
         on_result = listener.ended
     get = partial(_by, bars, bars.get)
     pools = partial(_vendor_of, bars), WORKERS
-    fetched = iter(run_call(bars.clock, longest, in_threads, get, others, *pools, on_result))
+    with bars.pulled(others):
+        fetched = iter(run_call(bars.clock, longest, in_threads, get, others, *pools, on_result))
     return [next(fetched) if frame is None else frame for frame in stored]
 
 

@@ -99,7 +99,7 @@ class ActionService:
     ) -> None:
         self._store, self._selector, self._clock = store, selector, clock
         self._days = TradingDays(clock)
-        self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
+        self._locks, self._turns = SeriesLocks(), Turns(store.scope, clock, leases)
 
     def stored(self, instrument: Instrument, vendor: str | None = None) -> tuple[KnownAction, ...]:
         """Return the stored actions that apply to bars from ``vendor``; empty for all but stocks.

@@ -99,7 +99,7 @@ class FiguresService:
         self._clock = clock
         self._observer = observer
         self._locks = SeriesLocks()
-        self._turns = Turns(cache.cache_dir, clock, leases)
+        self._turns = Turns(str(cache.cache_dir.absolute()), clock, leases)
 
     def get(
         self,

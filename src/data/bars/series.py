@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ from ..clock import Clock
 from ..config.rules import ValidationRules
 from ..errors import (
     Attempt,
+    CacheError,
     CapabilityError,
     CorruptEntryError,
     DataError,
@@ -28,6 +31,7 @@ from ..errors import (
     KindMismatchError,
     LockTimeoutError,
     NoDataError,
+    OvertakenError,
     ProviderTimeoutError,
     QualityError,
     RegionError,
@@ -46,6 +50,7 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.source import SourceState
 from ..model.span import Span
+from ..model.timeframe import Timeframe
 from ..net.deadline import call_left_s
 from .answer.adjust import with_answers
 from .answer.answer import Unfilled
@@ -229,6 +234,8 @@ def is_outage(errors: Sequence[DataError]) -> bool:
 # Minimum wait, so that data received in time is stored even after the deadline unless a writer is
 # stuck.
 _LEAST_WAIT_S = 0.1
+# Times that an answer is fitted again to bars that another host has stored meanwhile.
+_MOST_OVERTAKEN = 5
 _REFUSED = (StorageError, LockTimeoutError, CorruptEntryError)
 
 
@@ -246,12 +253,14 @@ class SeriesSnapshot:
         book: Splits and dividends of its symbol; empty if they are damaged.
         before: View from the previous phase. Decisions are not based on it, but a read may start
             from it, because the series is checked again after every read.
+        position: Entry of the shared log on which the phase is based; None without such a log.
     """
 
     now_ms: int | None = None
     view: SeriesView | None = None
     book: ActionBook | None = None
     before: SeriesView | None = None
+    position: int | None = None
 
     @property
     def since(self) -> SeriesView | None:
@@ -282,6 +291,7 @@ class SeriesStore:
         source: State of the files that the lane's bars come from, before any was read.
         vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known
             when it was this request's turn.
+        overtaken: How often another host has committed before this request could.
     """
 
     def __init__(
@@ -301,6 +311,7 @@ class SeriesStore:
         self.problems: list[str] = []
         self.source: SourceState | None = None
         self.vendor_days: Sequence[VendorDay] = ()
+        self.overtaken = 0
 
     def other_series(self, key: SeriesKey) -> SeriesStore:
         """Return the store of another series, for the same request."""
@@ -314,22 +325,43 @@ class SeriesStore:
         """Store a commit, or keep it in ``self.unstored``; ``check`` may stop it before it is written.
 
         Raises:
+            OvertakenError: Another host has committed to the series since this phase began, and the
+                commit has bars, which must be fitted to the new ones.
             CacheError: The query requires storage, and the commit cannot be stored.
         """
+        if self._query.offline and self._store.position(self._key) is not None:
+            self.unstored.append(commit)  # no server may be contacted
+            return
+        seen = self.snapshot.position if commit.pieces else None
         # Added to every commit, because another caller may since have detected changed files.
         whole = commit if self.source is None else replace(commit, source=self.source)
         try:
-            self._store.commit(self._key, whole, _wait_s(), check)
+            self._store.commit(self._key, whole, _wait_s(), check, seen)
             empty = stretches(commit.marks).where(lambda mark: mark.state == "empty")
             pieces = edges_of((*self.stored, *(piece.span for piece in commit.pieces)))
             self.stored = spans_of(merged(np.concatenate([pieces, empty])))
-        except _REFUSED as error:
-            if self._query.must_store:
+        except (*_REFUSED, OvertakenError) as error:
+            self.overtaken += isinstance(error, OvertakenError)
+            if self._query.must_store or self.is_overtaken(error):
                 raise
             self.unstored.append(commit)
             self._note(error)
         finally:
             self.snapshot = SeriesSnapshot()
+
+    def is_overtaken(self, error: Exception) -> bool:
+        """Return whether an answer is to be fitted to the stored bars again because of ``error``."""
+        return isinstance(error, OvertakenError) and self.overtaken <= _MOST_OVERTAKEN
+
+    def pull(self) -> None:
+        """Begin a new phase if other hosts have changed the series; a failure is only noted."""
+        if self._query.offline:
+            return
+        try:
+            if self._store.pull([(self._key.symbol, self._key.timeframe)]):
+                self.end_phase()
+        except _REFUSED as error:
+            self._note(error)
 
     def add_actions(self, actions: Sequence[Action], answer: Asked) -> None:
         """Store a vendor's answer about splits and dividends; if that fails, use it for this query only.
@@ -375,12 +407,14 @@ class SeriesStore:
     def view(self) -> SeriesView:
         """Return the view of the stored series."""
         if self.snapshot.view is None:
+            self._note_position()
             self.snapshot.view = self._store.view(self._key)
         return self.snapshot.view
 
     def read(self, span: Span, *, is_use: bool = True) -> tuple[BarTable, Coverage]:
         """Return the stored bars in ``span`` and their coverage; the view is updated to match."""
         since = self.snapshot.since
+        self._note_position()
         stretch = self._store.stretch(self._key, span, since, is_use=is_use, bad_rows=False)
         self.snapshot.view = stretch.view
         return stretch.table, stretch.coverage
@@ -437,6 +471,11 @@ class SeriesStore:
         book = with_answers(self.snapshot.book, self.unstored_actions)
         return book.for_bars_of(self._query.action_key)
 
+    def _note_position(self) -> None:
+        """Remember the position before the first read of a phase; what follows may be newer."""
+        if self.snapshot.position is None:
+            self.snapshot.position = self._store.position(self._key)
+
     def _note(self, error: Exception) -> None:
         problem = f"not stored: {error}"
         if problem not in self.problems:
@@ -445,6 +484,38 @@ class SeriesStore:
             level = logging.DEBUG if is_reported else logging.WARNING
             self._log.log(level, "%s could not be stored: %s", self._query, error)
             self.problems.append(problem)
+
+
+# The pairs of symbol and timeframe that a batch has just updated.
+_up_to_date: ContextVar[frozenset[tuple[str, Timeframe]]] = ContextVar(
+    "pulled", default=frozenset()
+)
+
+
+def pulled(store: BarStore, query: BarsQuery) -> bool:
+    """Update a query's series from a store that many hosts share; return whether any changed.
+
+    A failure is not reported here, because storing something will find and report the same one.
+    """
+    pair = query.instrument.symbol, query.timeframe
+    if query.offline or query.version is not None or pair in _up_to_date.get():
+        return False
+    with suppress(CacheError):
+        return store.pull([pair])
+    return False
+
+
+@contextmanager
+def pulled_together(store: BarStore, queries: Sequence[BarsQuery]) -> Iterator[None]:
+    """Update the series of some queries at once, so that no query in the block does so again."""
+    pairs = frozenset((q.instrument.symbol, q.timeframe) for q in queries if not q.offline)
+    with suppress(CacheError):
+        store.pull(pairs)
+    token = _up_to_date.set(pairs)
+    try:
+        yield
+    finally:
+        _up_to_date.reset(token)
 
 
 def _wait_s() -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -20,6 +21,7 @@ from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
 from .selection.lanes import LaneFinder
+from .series import pulled, pulled_together
 from .turns import FindLeases, Turns
 from .validity import Expiry
 
@@ -80,7 +82,7 @@ class BarsService:
         self.lanes = LaneFinder(selector, store)
         self._answers = AnswerCache(store, self.lanes, self._reader.days)
         self._lookup = CacheLookup(store, self.lanes, self._reader, clock)
-        self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
+        self._locks, self._turns = SeriesLocks(), Turns(store.scope, clock, leases)
         self._observer = watcher or Observer(clock)
         self._miss_handler: MissHandler | None = None
         self._leases, self._action_service = leases, cast("ActionService | None", None)
@@ -127,6 +129,8 @@ class BarsService:
             result: LookupResult = self._answers.find(query) if in_memory else MISS
             if not isinstance(result, Hit):
                 result = self.find_stored(query)
+            if not isinstance(result, Hit) and pulled(self._store, query):
+                result = self.find_stored(query)
             if not isinstance(result, Hit):
                 call.missed(self._store.actions)
                 result = Hit(self.misses().answer(query, result))
@@ -153,6 +157,10 @@ class BarsService:
                 until = self._answers.stands_until(query, result)
                 return Hit(result.answer, until=until)
             return result
+
+    def pulled(self, queries: Sequence[BarsQuery]) -> AbstractContextManager[None]:
+        """Update the series of a batch from a store that many hosts share, once for the block."""
+        return pulled_together(self._store, queries)
 
     def find_stored(self, query: BarsQuery) -> LookupResult:
         """Look a query up in the store only; the result is not counted.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..clock import Clock
@@ -40,14 +39,14 @@ class Turns:
     something is requested twice.
 
     Args:
-        root: Cache folder.
+        scope: Name of the store.
         clock: Measures the waits.
         leases: Function that returns the leases through which the processes coordinate; if it
             returns None, nobody waits.
     """
 
-    def __init__(self, root: Path, clock: Clock, leases: FindLeases | None) -> None:
-        self._root = root.absolute()
+    def __init__(self, scope: str, clock: Clock, leases: FindLeases | None) -> None:
+        self._scope = scope
         self._clock = clock
         self._leases = leases or (lambda: None)
 
@@ -61,7 +60,7 @@ class Turns:
         if leases is None:
             yield Turn()
             return
-        name = sha256(f"{self._root}|{key.symbol}|{key.folder}".encode()).hexdigest()[:32]
+        name = sha256(f"{self._scope}|{key.symbol}|{key.folder}".encode()).hexdigest()[:32]
         deadline = current_deadline(self._clock)
         with (
             leases.hold(f"bars {name}", deadline=deadline) as lease,

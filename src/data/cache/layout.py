@@ -34,6 +34,8 @@ _RESERVED = re.compile(
 )
 _FRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
 METADATA = ".metadata.json"
+# Exists in a folder that is a copy of a store that many hosts share.
+SHARED = os.path.join("_hosts", "store.json")
 OF_YEARS = (".csv.gz", METADATA)
 
 

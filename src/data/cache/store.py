@@ -90,6 +90,7 @@ class BarStore:
 
     Attributes:
         root: Cache folder.
+        scope: Name of the store, by which callers that fetch the same series take turns.
         changed: Whether this object has committed anything.
         memory: In-memory cache for answers, documents and columns.
         parts: Parts of the store that maintenance uses.
@@ -109,6 +110,7 @@ class BarStore:
         retention: Retention | None = None,
     ) -> None:
         self.root = Path(root)
+        self.scope = os.fspath(self.root.absolute())
         self.changed = False
         self._disk = disk = disk or Disk(root=self.root)
         self._clock = clock or SystemClock()
@@ -286,12 +288,26 @@ class BarStore:
         rows = [row for year in years for row in quarantine.rows_kept(lane, year)]
         return rows, list(quarantine.files_of(lane))
 
+    def position(self, key: SeriesKey) -> int | None:
+        """Return the entry of the log that the series shows; None unless many hosts share the store."""
+        return None
+
+    def pull(self, pairs: Iterable[tuple[str, Timeframe]], *, is_first: bool = False) -> bool:
+        """Update the series of symbols and timeframes from the log; return whether any changed.
+
+        Args:
+            pairs: Symbols, each with a timeframe.
+            is_first: Whether only pairs are updated that this folder has never asked for.
+        """
+        return False
+
     def commit(
         self,
         key: SeriesKey,
         commit: Commit,
         wait_s: float = math.inf,
         check: Callable[[], object] = no_check,
+        seen: int | None = None,
     ) -> None:
         """Store new answers and facts.
 
@@ -299,9 +315,11 @@ class BarStore:
         When the call returns, the bars are durable. Each year is changed entirely or not at all.
         Within its span, a piece of the commit is authoritative: stored bars that it lacks go to the
         quarantine. ``check`` is called from time to time until the first year is written; an
-        exception that it raises ends the commit.
+        exception that it raises ends the commit. ``seen`` is the :meth:`position` that the commit
+        was based on; None for any.
 
         Raises:
+            OvertakenError: The series is at another position; nothing was written.
             ValueError: A piece or a mark violates its contract; nothing was written.
             KindMismatchError: A piece differs in kind from the series; nothing was written.
             LockTimeoutError: Another writer held the lock for too long.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,7 @@ class UnifiedCache(CacheFolder):
             stored. 0 means no reserve. Default: 1% of the disk, but at least 64 and at most 1,024.
         private: Whether only the owner may access new files and folders (0600 and 0700), from the
             first byte. Default: ``cache.private`` in the rules, which is false.
+        make_store: Class of the underlying store; wiring passes one for many hosts.
         may_do_without: Whether to continue without storing anything, after one warning, if the
             folder cannot be created; otherwise that is an error.
 
@@ -182,6 +184,8 @@ class UnifiedCache(CacheFolder):
         span = span_to_read(instrument, key.timeframe, start_date, end_date, now)
         if data_type != BARS:
             return self.tables(data_type).read(key, span)
+        with suppress(StorageError):  # what is not here yet may be on other hosts
+            self.store.pull([(key.symbol, key.timeframe)], is_first=True)
         return self._stored_frame(self._catalogue.lane_of(key), span, instrument)
 
     # --- private names that tools use ------------------------------------------------------

@@ -47,6 +47,7 @@ COMMANDS = {
         "which bars a backtest read, and whether they are still the same; sends no request"
     ),
     "cache": "list, check, repair, export or delete the cache",
+    "hosts": "attach this cache folder to a store that many hosts share, or detach it",
     "validate": "find faults in cached bars; sends no request",
     "verify": "compare the cache with its vendors, or two vendors with each other",
     "providers": "the vendors, what they serve, and what is missing here to use them",

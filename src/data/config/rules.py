@@ -253,6 +253,29 @@ class ValidationRules:
     check_duplicates: bool = setting(switch, True)
 
 
+@form()
+def _server(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept the address of a PostgreSQL server, which is never shown because it has a password."""
+    schemes = ("postgresql://", "postgres://")
+    if not isinstance(value, str) or not value.startswith(schemes) or not value.isprintable():
+        yield Problem(path, "must be an address postgresql://user:password@host:5432/database")
+
+
+@dataclass(frozen=True)
+class StoreRules:
+    """Settings of the store that many hosts share; without ``url`` there is none.
+
+    ``pool`` is ``transaction`` if a pooler in transaction mode may be between the hosts and the
+    server (also correct without a pooler), or ``session``.
+    """
+
+    url: str = setting(_server, "")
+    pool: str = setting(text("transaction", "session"), "transaction")
+
+    def __repr__(self) -> str:
+        return f"StoreRules(is_set={bool(self.url)}, pool={self.pool!r})"
+
+
 _provider = settings_of(ProviderRules)
 _bars = dict.fromkeys(("open", "high", "low", "close", "volume", "adj_close"), text())
 _options: dict[str | None, dict[str, Form]] = {
@@ -328,6 +351,7 @@ class Rules:
     jobs: JobRules = setting(section(JobRules), JobRules())
     cache: CacheRules = setting(section(CacheRules), CacheRules())
     validation: ValidationRules = setting(section(ValidationRules), ValidationRules())
+    store: StoreRules = setting(section(StoreRules), StoreRules())
     classification: Classification = setting(
         CLASSIFICATION, factory=Classification, key="symbol_classification"
     )

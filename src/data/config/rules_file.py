@@ -18,6 +18,7 @@ from ..errors import ConfigError
 from . import packaged
 from .packaged import packaged_path
 from .rules import Rules, parse
+from .schema import Problem
 from .trust import provider_problems
 
 FILE_NAME = "provider_rules.yaml"
@@ -57,6 +58,8 @@ def check_found_rules(path: Path) -> None:
         if entry != packaged_providers.get(name)
         for problem in provider_problems(name, entry)
     ]
+    if rules.store.url:
+        problems.append(Problem(("store", "url"), "not allowed in such a file"))
     if problems:
         from .rules_parser import found_error
 

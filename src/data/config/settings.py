@@ -12,7 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ from ..errors import ConfigError
 from ..model.instrument import Instrument
 from ..model.settings import Settings
 from ..symbols.classify import SymbolRefusal, classify
-from .credentials import all_credentials
+from .credentials import all_credentials, note_key
 from .donotshare import is_set, private_setting
 from .offered import known_names, known_vendor
 from .packaged import is_packaged
-from .rules import RATE_LIMITS
+from .rules import RATE_LIMITS, Rules, StoreRules
 from .rules_file import FILE_NAME, RELATIVE, check_found_rules, load_rules
-from .schema import nearest
+from .schema import nearest, settings_of
 
 APP = "onetape"
 # Names of XDG folders below ``~/.local``.
@@ -69,6 +69,26 @@ def load_settings(
         rate_limits=_rate_limits(variable_of("PROVIDER_RATE_LIMITS", environ)),
         record_dir=named_path(record, "ONETAPE_RECORD", here) if record else None,
     )
+
+
+def shared_store(rules: Rules, environ: Mapping[str, str] | None = None) -> StoreRules:
+    """Return the settings of the store that many hosts share: ``ONETAPE_STORE``, else the rules'.
+
+    Raises:
+        ConfigError: The value of the variable is not an address of a server.
+    """
+    store = rules.store
+    if url := variable_of("ONETAPE_STORE", environ):
+        form = settings_of(StoreRules)["url"]
+        if any(form.check(url, ())):
+            raise ConfigError(
+                "ONETAPE_STORE is not the address of a server",
+                hint="use postgresql://user:password@host:5432/database",
+            )
+        store = replace(store, url=url)
+    if store.url:
+        note_key(store.url)
+    return store
 
 
 def find_rules(

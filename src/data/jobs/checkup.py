@@ -18,6 +18,7 @@ from ..bars.request import RequestParser, Wishes
 from ..bars.selection.lanes import LaneFinder
 from ..cache.facade.folder import configured_instrument
 from ..cache.facade.listing import Catalogue
+from ..cache.layout import SHARED
 from ..cache.maintenance import Maintenance
 from ..cache.recovery.check import Inspection, waiting
 from ..cache.retention.disk_usage import totals
@@ -28,6 +29,7 @@ from ..cache.store import BarStore
 from ..calendars.calendar import MarketCalendar, calendar_for
 from ..clock import Clock, SystemClock
 from ..config.schema import LOOPBACK
+from ..config.settings import shared_store
 from ..config.survey import Survey, Where
 from ..config.trust import host_of
 from ..disk.files import Disk
@@ -129,6 +131,7 @@ def checkup(
         *_installation(),
         *(Check("installation", f"extra {one}", *extra_state(selector, one)) for one in EXTRAS),
         *_places(survey, selector, holdings.size.bytes),
+        *_shared_store(survey.settings, selector, clock, network=network),
         _freshness(watch.series()),
         *_perishable(catalogue, holdings, selector, clock, survey.settings.cache_dir),
         *_vendor_days(watch.network),
@@ -168,6 +171,43 @@ def _places(survey: Survey, selector: ProviderSelector, size: int) -> Iterator[C
     yield from _privacy(settings, is_wanted=selector.parsed_rules.cache.private)
     state = "ONETAPE_STATE_DIR"
     yield _folder("state", settings.state_dir, f"set by {state}", state)
+
+
+def _shared_store(
+    settings: Settings, selector: ProviderSelector, clock: Clock, *, network: bool
+) -> Iterator[Check]:
+    """Check the store that many hosts share; nothing is sent without ``network``."""
+    topic, folder = "shared store", settings.cache_dir
+    try:
+        rules = shared_store(selector.parsed_rules)
+    except ConfigError as error:
+        yield Check("places", topic, False, *_words(error))
+        return
+    if not rules.url:
+        if (folder / SHARED).exists():
+            said = "the cache folder is a copy of a shared store, which is not set here"
+            yield Check("places", topic, False, said, "set ONETAPE_STORE")
+        return
+    if not network:
+        yield Check("places", topic, None, "set; not contacted")
+        return
+    from ..hosts.connect import connect
+    from ..hosts.state import host_state
+
+    try:
+        make_store, _ = connect(rules, clock, lambda: None, settings.state_dir)
+    except ConfigError as error:
+        yield Check("places", topic, False, *_words(error))
+        return
+    state = host_state(make_store(folder, Disk(root=folder), clock))
+    behind = sum(one.behind for one in state.series)
+    said = (
+        f"{state.state}: {state.reason}" if state.reason else f"{state.state}, {state.total} series"
+    )
+    if behind:
+        said += f", {counted(behind, 'entry')} of other hosts to apply"
+    ok = state.state in ("in step", "behind") and not state.warnings
+    yield Check("places", topic, ok, said, "; ".join(state.warnings))
 
 
 def _folder(topic: str, folder: Path, source: str, variable: str) -> Check:

@@ -149,12 +149,13 @@ class DraftStore:
         preview: View of the stored bars, from :meth:`.BarStore.preview`.
 
     Attributes:
-        root, memory: Folder and memory of the preview.
+        root, scope, memory: Folder, name and memory of the preview.
         listener: Listener that does nothing, because a plan does not count as a use of a series.
     """
 
     def __init__(self, preview: BarStore) -> None:
         self.root, self.memory, self.listener = preview.root, preview.memory, StoreListener()
+        self.scope = preview.scope
         self._preview = preview
         self._drafts: dict[SeriesKey, _Draft] = {}
         self._answers: dict[str, list[tuple[Sequence[Action], Asked]]] = {}
@@ -204,6 +205,7 @@ class DraftStore:
         commit: Commit,
         wait_s: float = 0.0,
         check: Callable[[], object] = no_check,
+        seen: int | None = None,
     ) -> None:
         """Keep the bars and coverage changes of a commit in memory."""
 
@@ -277,6 +279,13 @@ class DraftStore:
         return self.actions(symbol)
 
     # --- not affected by drafts --------------------------------------------------------------
+
+    def position(self, key: SeriesKey) -> None:
+        """Return None: a plan is about the folder as it is."""
+
+    def pull(self, pairs: object, *, is_first: bool = False) -> bool:
+        """Return False: a plan contacts no server."""
+        return False
 
     def check(self, view: SeriesView, span: Span) -> None:
         """Raise the preview's error if the file of a year in ``span`` cannot be read."""

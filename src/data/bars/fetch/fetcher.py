@@ -12,6 +12,7 @@ from ...errors import (
     CapabilityError,
     DataError,
     NoDataError,
+    OvertakenError,
     ProviderTimeoutError,
     QualityError,
     SpliceConflictError,
@@ -27,7 +28,7 @@ from ...observability.logs import level_of
 from ...vendors.archives import chunk_end
 from ..ingest.receive import check_kind, drop_outdated
 from ..ingest.sorted_answer import ClassifiedAnswer
-from ..ingest.take import take, take_forming
+from ..ingest.take import Taken, take, take_forming
 from ..selection.candidates import Candidate, LaneRoute
 from ..series import Forming, Journal, LaneRequest, Question, SeriesStore
 from ..validity import is_proof
@@ -382,7 +383,7 @@ class Fetcher:
                 kind = series.view().kind
             try:
                 check_kind(kind, request, fetched)
-                outcome = take(request, series, candidate, question, fetched)
+                outcome = self._stored(candidate, question, fetched)
             except FAILOVER_ERRORS as error:
                 _report_bad_answer(candidate, query, error)
                 raise
@@ -394,6 +395,16 @@ class Fetcher:
         journal.scores.append(outcome.score)
         journal.problems += (p for p in outcome.problems if p not in journal.problems)
         return fetched, outcome.answer
+
+    def _stored(self, candidate: Candidate, question: Question, fetched: Fetched) -> Taken:
+        """Store an answer; if another host commits meanwhile, the same answer is fitted again."""
+        while True:
+            try:
+                return take(self._request, self._series, candidate, question, fetched)
+            except OvertakenError as error:
+                if not self._series.is_overtaken(error):
+                    raise
+                self._series.end_phase()
 
     def _note(self, reply: VendorReply[Any]) -> None:
         """Record and log a failed attempt."""

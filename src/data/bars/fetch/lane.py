@@ -217,6 +217,7 @@ class LaneRun:
             # meanwhile, a new plan is made.
             with self._runner.turns.take(request.key) as turn:
                 series.end_phase()
+                series.pull()
                 bars = request.grid.calendar.name, request.grid.timeframe.label
                 series.vendor_days = [
                     day for day in turn.vendor_days if (day.calendar, day.timeframe) == bars

@@ -45,7 +45,7 @@ from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
 from ..selection.namesakes import Namesakes
 from ..selection.offers import is_too_long
-from ..series import LaneRequest, is_down
+from ..series import LaneRequest, is_down, pulled
 from .lane import LaneRunner, real_gaps
 
 
@@ -225,6 +225,8 @@ class MissHandler:
     def _ask(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
         """Answer with bars of exactly the requested timeframe, without the ``excluded`` vendors."""
         result = self._lookup.find(query)
+        if not isinstance(result, Hit) and pulled(self._store, query):
+            result = self._lookup.find(query)
         if isinstance(result, Hit):
             return result.answer
         try:

@@ -26,6 +26,7 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...symbols.classify import SymbolRefusal, classify
 from ..layout import BARS as BARS
+from ..layout import SHARED
 from ..read.columnar_cache import Columnar, fitting
 from ..retention import eviction
 from ..retention.manager import RetentionLimits, RetentionManager
@@ -72,6 +73,7 @@ class CacheFolder:
         min_free_mb: float | None = None,
         private: bool | None = None,
         may_do_without: bool = False,
+        make_store: Callable[..., BarStore] | None = None,
     ) -> None:
         self.cache_dir, self.max_size_gb = _places(cache_dir, max_size_gb)
         self.ohlcv_dir = self.cache_dir / BARS
@@ -90,7 +92,12 @@ class CacheFolder:
             raise StorageError(
                 f"the cache folder {self.cache_dir} is a file", hint="name another folder"
             )
-        self.store = BarStore(
+        if make_store is None and (self.cache_dir / SHARED).exists():
+            raise StorageError(
+                f"the cache folder {self.cache_dir} is a copy of a shared store, which is not set here",
+                hint="set ONETAPE_STORE and use DataManager().cache, or run `onetape hosts detach`",
+            )
+        self.store = (make_store or BarStore)(
             self.cache_dir,
             self._disk,
             self._clock,

@@ -46,6 +46,9 @@ class CommitRun:
         parts: Maps each year to the part of the commit that concerns it.
         generation: Number of this commit in the history of the series.
         is_repaired: Whether a repair has changed years since ``series.json`` was written.
+        order: Function called under the lock, after all checks and before the first write; returns
+            the number of this commit in a log that many hosts share.
+        done: Function called under the lock once everything is written.
     """
 
     lane: SeriesFiles
@@ -58,6 +61,8 @@ class CommitRun:
     parts: dict[int, YearPart] = field(default_factory=dict)
     generation: int = 0
     is_repaired: bool = False
+    order: Callable[[], int] | None = None
+    done: Callable[[], object] = no_check
 
     def run(self, lock_timeout_s: float) -> None:
         """Store everything; for errors see :meth:`BarStore.commit`."""
@@ -72,6 +77,8 @@ class CommitRun:
             if not self.metas:
                 self.make_folders_durable()
             self.check()
+            if self.order is not None:  # from here on, every host applies the commit
+                self.generation, self.check = self.order(), no_check
             for year, part in self.parts.items():
                 quarantine.keep_rows(self.lane, year, part.suspects)
             empties = self._long_empties()
@@ -80,6 +87,7 @@ class CommitRun:
                     self._commit_year(year, part)
                     self.check = no_check
             self._write_series(kind, empties)
+            self.done()
 
     # --- before ----------------------------------------------------------------------------
 

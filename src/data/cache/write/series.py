@@ -55,6 +55,8 @@ class SeriesFiles:
         previews: None if reads repair a damaged year. In a preview, reads change nothing on the
             disk; then this maps each damaged year to the :class:`~..read.year_file.YearFile` that a
             repair would leave, or to None if nothing would be left.
+        book: Splits and dividends to use in place of the stored ones, for a commit that was made
+            beside them.
     """
 
     key: SeriesKey
@@ -67,6 +69,7 @@ class SeriesFiles:
     retention: Retention = Retention()
     use: LaneUse = field(default_factory=LaneUse)
     previews: dict[int, Any] | None = None
+    book: ActionBook | None = None
 
     def years(self) -> list[int]:
         """Return the years that have data or metadata, ascending."""
@@ -198,6 +201,8 @@ class SeriesFiles:
 
     def actions(self) -> ActionBook:
         """Return the splits and dividends of the symbol; empty if they cannot be read."""
+        if self.book is not None:
+            return self.book.by(self.clock.now_ms())
         path = self.paths.folder.parent / "actions.json"
         try:
             book = self.memory.load(path, lambda data: load_book(data, self.key.symbol))

@@ -1,0 +1,148 @@
+"""A store that many hosts share: the cost of an entry, of a commit, of a pull and of a new host."""
+
+from __future__ import annotations
+
+import logging
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+import psycopg
+
+from src.data.cache.store import BarStore
+from src.data.cache.values import Commit, CommitPiece
+from src.data.clock import ManualClock
+from src.data.hosts.entry import SeriesName, dump
+from src.data.hosts.log import Log, Position
+from src.data.hosts.store import SharedStore
+from src.data.model.bars import BarTable
+from src.data.model.instant import DAY_MS, MINUTE_MS, year_start
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from tests.db.server import server
+
+from .harness import Figure, Report, Row, race
+
+SERIES, YEARS = 50, 10
+_BARE = "create table if not exists bare (n bigint primary key, body bytea not null)"
+_START, _NOW = year_start(2014), year_start(2025)
+_ROUNDS, _BEST_OF = 60, 3
+_NOTE = (
+    "A server on the same machine, which syncs each transaction. *ms*: the time; *times*: divided by that of "
+    "the row's counterpart in the same run:\n\n"
+    "- *an entry*: adding one bar to the log, and a bare insert with the same bytes;\n"
+    "- *a commit of one bar* and *of a year of minutes*: with the log, and to a folder alone;\n"
+    "- *a pull of 500 series*: nothing is new, and a bare `select 1`;\n"
+    f"- *a new host*: {SERIES} series of {YEARS} years of daily bars from their entries, and the same bars "
+    "committed to a folder alone."
+)
+
+
+def measure() -> Report:
+    """Measure against a server of this process's own."""
+    logging.getLogger("src.data.hosts").setLevel(logging.ERROR)
+    with server(durable=True) as url, TemporaryDirectory() as folder:
+        rows = [*_entries(url), *_commits(url, Path(folder)), *_pulls(url, Path(folder))]
+    return Report("Many hosts", _NOTE, rows, less=("times",))
+
+
+def _bars(first: int, rows: int, step: int = DAY_MS) -> Commit:
+    start = _START + first * step
+    stamps = start + np.arange(rows, dtype=np.int64) * step
+    price = np.round(100 + np.cumsum(np.random.default_rng(first).normal(0, 0.05, rows)), 2)
+    table = BarTable(stamps, price, price + 0.5, price - 0.5, price, np.round(price * 10))
+    kind, basis = Kind(venue="consolidated", unit="USD"), Basis("split")
+    span = Span(start, start + rows * step)
+    return Commit((CommitPiece(table, span, "acme", _NOW, kind, basis, "final"),))
+
+
+def _row(name: str, ours: list[float], others: list[float], goal: str = "") -> Row:
+    pairs = zip(ours, others, strict=True)
+    figures = {
+        "ms": Figure.of([one / 1000 for one in ours]),
+        "times": Figure.of([a / b for a, b in pairs]),
+    }
+    return Row(name, figures, goal)
+
+
+def _entries(url: str) -> list[Row]:
+    log, numbers = Log(url), count()
+    name, at, value = SeriesName("BENCH", "1d"), [Position()], _bars(0, 1)
+    _, payload = dump(value)
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as db:
+        db.execute(_BARE)
+
+        def append() -> None:
+            made = log.append(name, at[0], value)
+            assert made is not None
+            at[0] = made.position
+
+        def bare() -> None:
+            db.execute("insert into bare values (%s, %s)", (next(numbers), payload))
+
+        times = race({"ours": append, "bare": bare}, rounds=_ROUNDS)
+    return [_row("an entry", times["ours"], times["bare"], "times <= 1.5")]
+
+
+def _commits(url: str, folder: Path) -> list[Row]:
+    clock, steps = ManualClock(_NOW), {"ours": count(), "alone": count()}
+    stores = {
+        "ours": SharedStore(Log(url), folder / "ours", clock=clock),
+        "alone": BarStore(folder / "alone", clock=clock),
+    }
+    key = SeriesKey("ONE", Timeframe(1, "d"))
+    calls = {
+        name: (lambda n=name, s=store: s.commit(key, _bars(next(steps[n]), 1)))
+        for name, store in stores.items()
+    }
+    times = race(calls, rounds=_ROUNDS)
+    year: dict[str, list[float]] = {"ours": [], "alone": []}
+    for number in range(_BEST_OF):
+        commit = _bars(0, 525_600, MINUTE_MS)
+        for name, store in stores.items():
+            begun = perf_counter()
+            store.commit(SeriesKey(f"YEAR{number}", Timeframe(1, "m")), commit)
+            year[name].append((perf_counter() - begun) * 1e6)
+    return [
+        _row("a commit of one bar", times["ours"], times["alone"], "times <= 1.5"),
+        _row("a commit of a year of minutes", year["ours"], year["alone"], "times <= 1.3"),
+    ]
+
+
+def _pulls(url: str, folder: Path) -> list[Row]:
+    clock, log = ManualClock(_NOW), Log(url)
+    keys = [SeriesKey(f"S{n}", Timeframe(1, "d")) for n in range(SERIES)]
+    pairs = [(key.symbol, key.timeframe) for key in keys]
+    first, alone = (
+        SharedStore(log, folder / "first", clock=clock),
+        BarStore(folder / "plain", clock=clock),
+    )
+    begun = perf_counter()
+    for key in keys:
+        alone.commit(key, _bars(0, 365 * YEARS))
+    plain = perf_counter() - begun
+    for key in keys:
+        first.commit(key, _bars(0, 365 * YEARS))
+    begun = perf_counter()
+    SharedStore(log, folder / "new", clock=clock).pull(pairs)
+    new = perf_counter() - begun
+    many = [(f"T{n}", Timeframe(1, "d")) for n in range(500)]
+    for symbol, frame in many[:5]:
+        first.commit(SeriesKey(symbol, frame), _bars(0, 3))
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as db:
+        times = race(
+            {"ours": lambda: first.pull(many), "bare": lambda: db.execute("select 1").fetchone()},
+            rounds=10,
+        )
+    return [
+        _row("a pull of 500 series", times["ours"], times["bare"]),
+        _row("a new host", [new * 1e6], [plain * 1e6]),
+    ]
+
+
+if __name__ == "__main__":
+    print(measure())

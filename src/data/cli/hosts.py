@@ -1,0 +1,120 @@
+"""``onetape hosts``: attaches a cache folder to a store that many hosts share, or detaches it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from .arguments import command
+from .cached import manager_of
+from .report import Line, Report
+from .tables import TextTable, counted
+
+if TYPE_CHECKING:
+    from ..hosts.state import HostState, SeriesState
+    from ..hosts.store import SharedStore
+
+_EPILOG = "Store: ONETAPE_STORE, else store.url in the rules. Its password is never shown."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's sub-commands to its parser."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    status = actions.add_parser("status", help="whether this folder shows what the store holds")
+    attach = actions.add_parser(
+        "attach", help="offer the bars of this folder to the store; can be interrupted and repeated"
+    )
+    detach = actions.add_parser("detach", help="make this folder a cache of one machine again")
+    verify = actions.add_parser("verify", help="list the series that differ from the store")
+    verify.add_argument(
+        "--deep",
+        action="store_true",
+        help="make every series from its entries in a temporary folder, and compare the bytes",
+    )
+    for action, work in (
+        (status, _status),
+        (attach, _attach),
+        (detach, _detach),
+        (verify, _verify),
+    ):
+        command(action, work)
+        action.epilog = _EPILOG
+
+
+def _store(args: argparse.Namespace) -> SharedStore:
+    """Return the shared store.
+
+    Raises:
+        ConfigError: None is set.
+    """
+    store: Any = manager_of(args).cache.store
+    if not hasattr(store, "shared"):
+        raise ConfigError(
+            "no shared store is set", hint="set ONETAPE_STORE, or store: {url: ...} in the rules"
+        )
+    return store  # type: ignore[no-any-return]
+
+
+def _status(args: argparse.Namespace) -> Report:
+    from ..hosts.state import host_state
+
+    state = host_state(_store(args))
+    return Report(state.to_json(), _shown(state), ok=state.state in ("in step", "behind"))
+
+
+def _shown(state: HostState) -> list[Any]:
+    lines: list[Any] = [Line(state.state, "bold")]
+    if state.reason:
+        lines.append(Line(f"  {state.reason}", "red"))
+    if state.store:
+        lines.append(Line(f"  store {state.store}, {counted(state.total, 'series')}"))
+    lines += [Line(f"  {warning}", "yellow") for warning in state.warnings]
+    return lines + _table(state.series)
+
+
+def _table(series: tuple[SeriesState, ...] | list[SeriesState]) -> list[Any]:
+    if not series:
+        return []
+    rows = [(str(one.series), one.state, str(one.behind)) for one in series]
+    return [TextTable(["series", "state", "entries behind#"], rows)]
+
+
+def _attach(args: argparse.Namespace) -> Report:
+    from ..hosts.state import attach, host_state
+
+    store = _store(args)
+    done = dict(attach(store))
+    state = host_state(store)
+    spans = sum(done.values())
+    line = f"{counted(len(done), 'symbol')} attached, {counted(spans, 'span')} offered to the store"
+    document = {"symbols": done, "spans": spans} | state.to_json()
+    lines = [Line(line, "bold"), Line(f"  files as they were: {store.notes.folder / 'before'}")]
+    return Report(document, [*lines, *_shown(state)], ok=state.state == "in step")
+
+
+def _detach(args: argparse.Namespace) -> Report:
+    from ..config.settings import load_settings
+    from ..hosts.state import detach
+
+    folder = load_settings(getattr(args, "cache_dir", None)).cache_dir
+    before = detach(folder)
+    lines = [Line(f"{folder} is a cache of one machine", "bold")]
+    if before is not None:
+        lines.append(Line(f"  files from before it was attached: {before}"))
+    kept = None if before is None else str(before)
+    return Report({"folder": str(folder), "before": kept}, lines)
+
+
+def _verify(args: argparse.Namespace) -> Report:
+    from ..hosts.state import verify
+
+    # A series that is only behind does not differ from the entries that it shows.
+    found = [one for one in verify(_store(args), deep=args.deep) if one.state != "behind"]
+    document = {
+        "ok": not found,
+        "deep": args.deep,
+        "differ": [{"series": str(one.series), "state": one.state} for one in found],
+    }
+    line = "every series shows its entries" if not found else f"{len(found)} series differ"
+    return Report(document, [Line(line, "bold"), *_table(found)], ok=not found)

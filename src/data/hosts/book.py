@@ -1,0 +1,47 @@
+"""What entries of the log make of a symbol's splits, dividends and names; nothing is read or written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..cache.actions import ActionBook, Asked
+from ..model.actions import Action
+from ..model.instant import day_ms
+from ..model.span import Span
+from .entry import Changed, Forgotten, Told, Value
+
+
+def after(book: ActionBook, value: Value) -> ActionBook:
+    """Return a book after an entry, by the rules of :class:`.ActionStore`."""
+    if isinstance(value, Told):
+        return book.by(value.answer.fetched_at).with_answer(value.actions, value.answer)
+    if isinstance(value, Forgotten):
+        return book.without(value.source)
+    if isinstance(value, Changed):
+        recorded = {replace(one, fetched_at=0): one for one in book.changes}
+        new = (recorded.get(replace(one, fetched_at=0), one) for one in value.changes)
+        return replace(book, changes=tuple(sorted(new)))
+    return ActionBook()
+
+
+def offers(book: ActionBook) -> Iterator[Value]:
+    """Yield the entries that make a book from an empty one; samples are left out."""
+    placed: set[Action] = set()
+    for answer in book.answers:
+        own = tuple(
+            action
+            for action in book.reports
+            if action.source == answer.source and day_ms(action.ex_date) in answer.span
+        )
+        placed.update(own)
+        yield Told(own, answer)
+    for source in sorted({action.source for action in book.reports}):
+        rest = tuple(a for a in book.reports if a.source == source and a not in placed)
+        if rest:
+            latest = max(action.fetched_at for action in rest)
+            yield Told(rest, Asked(Span(0, 0), source, latest))
+    for awaited in book.awaited:
+        yield Told((), awaited._replace(until=awaited.span.start))
+    if book.changes:
+        yield Changed(book.changes)

@@ -1,0 +1,460 @@
+"""The ordered log of commits in PostgreSQL: one row for each entry, one sequence for each series.
+
+Every act is one statement in a transaction of its own, without session state, so it works through a
+pooler in transaction mode.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, LiteralString, NamedTuple, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+
+from ..errors import CacheError, ConfigError, FormatVersionError, LogUnreachableError, StorageError
+from ..forks import close_before_fork
+from .entry import FORMAT, MOST_BYTES, SeriesName, Value, dump, load, seal
+from .schema import MIGRATIONS
+
+T = TypeVar("T")
+OLDEST_SERVER = 13
+_CONNECT_S, _ANSWER_S, _POLL_S = 3, 15.0, 0.1
+# After a failed connection no other attempt is made for this long, so that calls do not all wait.
+_AGAIN_AFTER_S = 5.0
+# Most series in one statement, most entries of a series, and about how many bytes at once.
+_SERIES, _ENTRIES, _BYTES = 50, 64, 32 << 20
+_MIGRATION_LOCK = 0x6F6E6574617065
+
+_NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
+_ADD = """
+insert into onetape.series (symbol, timeframe, lane) values (%s, %s, %s)
+on conflict (symbol, timeframe, lane) do nothing"""
+_APPEND = f"""
+with moved as (
+  update onetape.series set seq = seq + 1, head = %(token)s, xid = pg_current_xact_id()
+  where symbol = %(symbol)s and timeframe = %(timeframe)s and lane = %(lane)s
+    and seq = %(seen)s and head = %(head)s
+  returning id, seq)
+insert into onetape.entry
+  (series, seq, token, format, kind, book, at_ms, years, first, last, rows, by, host, body)
+select id, seq, %(token)s, %(format)s, %(kind)s, %(book)s, coalesce(%(at_ms)s, {_NOW}), %(years)s,
+  %(first)s, %(last)s, %(rows)s, %(by)s, %(host)s, %(body)s
+from moved returning seq, at_ms"""  # noqa: S608 - constants only
+_FIND = """
+select e.token, e.at_ms from onetape.entry e join onetape.series s on s.id = e.series
+where s.symbol = %s and s.timeframe = %s and s.lane = %s and e.seq = %s"""
+_HEADS = """
+select s.symbol, s.timeframe, s.lane, s.seq, s.head
+from unnest(%s::text[], %s::text[]) as w(symbol, timeframe)
+join onetape.series s on s.symbol = w.symbol and s.timeframe = w.timeframe"""
+_ALL = "select symbol, timeframe, lane, seq, head from onetape.series where seq > 0"
+_SINCE = f"""
+select w.n, e.seq, e.token, e.format, e.kind, e.book, e.at_ms, e.body
+from unnest(%s::text[], %s::text[], %s::text[], %s::bigint[])
+  with ordinality as w(symbol, timeframe, lane, seq, n)
+join onetape.series s on s.symbol = w.symbol and s.timeframe = w.timeframe and s.lane = w.lane
+cross join lateral (
+  select t.*, sum(octet_length(t.body)) over (order by t.seq) as bytes from (
+    select i.seq, i.token, i.format, i.kind, i.book, i.at_ms,
+      case when i.seq > w.seq and octet_length(i.body) <= {MOST_BYTES} then i.body end as body
+    from onetape.entry i where i.series = s.id and i.seq >= w.seq order by i.seq limit {_ENTRIES + 1}) t) e
+where e.seq <= w.seq + 1 or e.bytes <= {_BYTES}
+order by w.n, e.seq"""  # noqa: S608 - constants only
+
+
+_STANDBYS = """
+select (select count(*) from pg_stat_replication), current_setting('synchronous_standby_names') <> ''"""
+
+
+class Replication(NamedTuple):
+    """The standbys of the server, and whether a commit waits for one of them."""
+
+    standbys: int
+    is_synchronous: bool
+
+
+class Position(NamedTuple):
+    """A place in the log of one series: the number of an entry, and its random token."""
+
+    seq: int = 0
+    token: bytes = b""
+
+
+class Appended(NamedTuple):
+    """An entry that the log has accepted, with the server's time in UTC milliseconds."""
+
+    position: Position
+    at_ms: int
+
+
+class Facts(NamedTuple):
+    """The columns of an entry for people and other programs; hosts apply only its body."""
+
+    years: Sequence[int] = ()
+    first: int | None = None
+    last: int | None = None
+    rows: int = 0
+    by: str = ""
+
+
+_NO_FACTS = Facts()
+
+
+class Entry(NamedTuple):
+    """One entry of the log.
+
+    Attributes:
+        position: Number and token of the entry.
+        book: Number of the entry in the symbol's book beside which this one was made.
+        at_ms: The server's time of the entry, UTC milliseconds.
+        value: Content of the entry.
+    """
+
+    position: Position
+    book: int
+    at_ms: int
+    value: Value
+
+
+class Next(NamedTuple):
+    """The next entries of a series after a position.
+
+    Attributes:
+        name: Series.
+        entries: Entries in order.
+        is_lost: Whether the log no longer has the position, because its server was restored.
+        error: Why the entry after ``entries`` cannot be read; None if it can.
+    """
+
+    name: SeriesName
+    entries: Sequence[Entry] = ()
+    is_lost: bool = False
+    error: CacheError | None = None
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection whose operations end after a time even if the server has stopped responding."""
+
+    def wait(self, gen: PQGen[T], interval: float = _POLL_S, *timeout: Any, **more: Any) -> T:
+        """Run one operation; fail if it takes too long."""
+        return super().wait(_limited(gen), interval, *timeout, **more)
+
+
+def _limited(operation: PQGen[T]) -> PQGen[T]:
+    """Run an operation of the driver, which gets a zero at intervals while nothing has arrived."""
+    end, wanted = time.monotonic() + _ANSWER_S, next(operation)
+    try:
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > end:
+                raise psycopg.OperationalError(f"no response for {_ANSWER_S:g} s")
+            wanted = operation.send(ready)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+
+
+class Log:
+    """The log of one server. Thread-safe and fork-aware; one connection per process, opened on use.
+
+    Args:
+        url: ``postgresql://`` URL of the server; it is never shown.
+        is_pooled: Whether a pooler in transaction mode may be in between: no prepared statements.
+        host: Name of this host, stored with its entries.
+        now_ms: Source of the time of entries, for tests; None means the server's clock.
+
+    Attributes:
+        trips: Number of statements sent, for measurements.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        is_pooled: bool = True,
+        host: str = "",
+        now_ms: Callable[[], int] | None = None,
+    ) -> None:
+        self._url, self._is_pooled, self._host, self._now_ms = url, is_pooled, host, now_ms
+        self._lock = threading.Lock()
+        self._connection: _Connection | None = None
+        self._away_until_s, self._reason = 0.0, ""
+        self._id = ""
+        self.trips = 0
+        close_before_fork(self)
+
+    def __repr__(self) -> str:
+        return "Log()"
+
+    # --- forks -------------------------------------------------------------------------------
+
+    def before_fork(self) -> bool:
+        """Close the connection, which a child must not share."""
+        self._lock.acquire()
+        self._close()
+        return True
+
+    def after_fork_in_parent(self) -> None:
+        """Allow connections again."""
+        self._lock.release()
+
+    def after_fork(self) -> None:
+        """Replace the lock in a forked child."""
+        self._lock = threading.Lock()
+
+    # --- connection --------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the connection; the next use opens another one."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def run(self, work: Callable[[psycopg.Connection[Any], bool], T]) -> T:
+        """Return ``work(connection, is_again)``, called once more if the connection was lost.
+
+        Raises:
+            LogUnreachableError: The server cannot be reached.
+            StorageError: The server rejected the statement, or is too old.
+            FormatVersionError: A newer version of this library made the tables.
+        """
+        with self._lock:
+            is_again = False
+            while True:
+                try:
+                    connection = self._connected()
+                    self.trips += 1
+                    return work(connection, is_again)
+                except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+                    reason = _reason(exc, self._url)
+                    self._close()
+                    if is_again:
+                        self._away_until_s = time.monotonic() + _AGAIN_AFTER_S
+                        self._reason = reason
+                        # The driver's own error could show the address, so it is left out.
+                        raise _away(reason) from None
+                    is_again = True
+                except psycopg.Error as exc:
+                    reason = _reason(exc, self._url)
+                    raise StorageError(f"the shared store rejected a statement: {reason}") from None
+
+    def _connected(self) -> _Connection:
+        if self._connection is not None and not self._connection.closed:
+            return self._connection
+        if time.monotonic() < self._away_until_s:
+            raise _away(self._reason)
+        made = None
+        try:
+            made = _Connection.connect(
+                self._url,
+                autocommit=True,
+                connect_timeout=_CONNECT_S,
+                prepare_threshold=None if self._is_pooled else 5,
+                application_name="onetape",
+                tcp_user_timeout=str(round(_ANSWER_S * 1000)),
+            )
+        except psycopg.ProgrammingError:  # its message may quote the address
+            pass
+        if made is None:
+            raise ConfigError(
+                "the address of the shared store is not valid",
+                hint="use postgresql://user:password@host:5432/database",
+            )
+        self._prepare(made)
+        self._connection = made
+        self._away_until_s = 0.0
+        return made
+
+    def _prepare(self, connection: _Connection) -> None:
+        """Check the server's version, and create or upgrade the tables."""
+        if connection.info.server_version < OLDEST_SERVER * 10_000:
+            connection.close()
+            raise StorageError(
+                f"the shared store needs PostgreSQL {OLDEST_SERVER} or later",
+                hint="upgrade the server",
+            )
+        found = connection.execute("select to_regclass('onetape.store') is not null").fetchone()
+        made = None
+        if found == (True,):
+            made = connection.execute("select id::text, format from onetape.store").fetchone()
+        if made is None or made[1] != len(MIGRATIONS):
+            made = self._migrate(connection)
+        if self._id not in ("", made[0]):
+            connection.close()
+            raise StorageError(
+                "the server has another shared store than before", hint="restart this program"
+            )
+        self._id = made[0]
+
+    def _migrate(self, connection: _Connection) -> tuple[str, int]:
+        with connection.transaction():
+            connection.execute("select pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+            exists = connection.execute("select to_regclass('onetape.store')").fetchone() != (None,)
+            row = None
+            if exists:
+                row = connection.execute("select id::text, format from onetape.store").fetchone()
+            done = 0 if row is None else row[1]
+            if done > len(MIGRATIONS):
+                raise FormatVersionError(
+                    f"the shared store has format {done}, and this version reads {len(MIGRATIONS)}",
+                    hint="update this library on this host",
+                )
+            for script in MIGRATIONS[done:]:
+                connection.execute(script)
+            if row is None:
+                connection.execute(
+                    "insert into onetape.store (id, format) values (gen_random_uuid(), %s)",
+                    (len(MIGRATIONS),),
+                )
+            else:
+                connection.execute("update onetape.store set format = %s", (len(MIGRATIONS),))
+            made = connection.execute("select id::text, format from onetape.store").fetchone()
+        assert made is not None
+        return made[0], made[1]
+
+    def store_id(self) -> str:
+        """Return the identity of the store, which is random and made with its tables."""
+        self.run(lambda connection, _: None)
+        return self._id
+
+    def replication(self) -> Replication:
+        """Return the server's standbys, as far as this user may see them."""
+        row = self.run(lambda db, _: db.execute(_STANDBYS).fetchone())
+        assert row is not None
+        return Replication(int(row[0]), bool(row[1]))
+
+    # --- entries -----------------------------------------------------------------------------
+
+    def append(
+        self,
+        name: SeriesName,
+        seen: Position,
+        value: Value,
+        book: int = 0,
+        facts: Facts = _NO_FACTS,
+    ) -> Appended | None:
+        """Add an entry after ``seen``; return None if another host has added one since.
+
+        If the answer of the server is lost, the token shows whether the entry was added.
+
+        Raises:
+            StorageError: The server cannot be reached, or rejected the entry.
+        """
+        kind, payload = dump(value)
+        token = os.urandom(8)
+        arguments = {
+            **name._asdict(),
+            **facts._asdict(),
+            "seen": seen.seq,
+            "head": seen.token,
+            "token": token,
+            "format": FORMAT,
+            "kind": kind,
+            "book": book,
+            "at_ms": None if self._now_ms is None else self._now_ms(),
+            "years": list(facts.years),
+            "host": self._host,
+            "body": seal(name, seen.seq + 1, kind, book, payload),
+        }
+
+        def work(connection: psycopg.Connection[Any], is_again: bool) -> Appended | None:
+            """Add the entry, unless it is there already."""
+            if is_again:
+                row = connection.execute(_FIND, (*name, seen.seq + 1), binary=True).fetchone()
+                if row is not None:
+                    is_ours = row[0] == token
+                    return Appended(Position(seen.seq + 1, token), row[1]) if is_ours else None
+            if not seen.seq:
+                self.trips += 1
+                connection.execute(_ADD, name)
+            row = connection.execute(_APPEND, arguments, binary=True).fetchone()
+            return None if row is None else Appended(Position(row[0], token), row[1])
+
+        return self.run(work)
+
+    def heads(self, pairs: Iterable[tuple[str, str]]) -> dict[SeriesName, Position]:
+        """Return the latest entry of each series with these symbols and timeframes."""
+        wanted = list(dict.fromkeys(pairs))
+        columns = [pair[0] for pair in wanted], [pair[1] for pair in wanted]
+        rows = self._rows(_HEADS, columns)
+        return {SeriesName(*row[:3]): Position(row[3], bytes(row[4])) for row in rows}
+
+    def all_heads(self) -> dict[SeriesName, Position]:
+        """Return the latest entry of every series."""
+        rows = self._rows(_ALL)
+        return {SeriesName(*row[:3]): Position(row[3], bytes(row[4])) for row in rows}
+
+    def since(self, seen: Mapping[SeriesName, Position]) -> Iterator[Next]:
+        """Yield the next entries of each series; there may be more after those."""
+        order = list(seen)
+        for at in range(0, len(order), _SERIES):
+            names = order[at : at + _SERIES]
+            columns = [*map(list, zip(*names, strict=True)), [seen[name].seq for name in names]]
+            rows = self._rows(_SINCE, columns)
+            for n, name in enumerate(names, start=1):
+                yield _next(name, seen[name], [row[1:] for row in rows if row[0] == n])
+
+    def _rows(self, statement: LiteralString, columns: Sequence[object] = ()) -> list[Any]:
+        return self.run(lambda db, _: db.execute(statement, columns, binary=True).fetchall())
+
+    def after(self, name: SeriesName, seen: Position) -> Sequence[Entry] | None:
+        """Return the next entries of one series; None if the log no longer has ``seen``.
+
+        Raises:
+            CorruptEntryError, FormatVersionError: The next entry cannot be read.
+        """
+        [found] = self.since({name: seen})
+        if found.error is not None and not found.entries:
+            raise found.error
+        return None if found.is_lost else found.entries
+
+
+def _next(name: SeriesName, seen: Position, rows: Sequence[tuple[Any, ...]]) -> Next:
+    if seen.seq:
+        if not rows or (rows[0][0], bytes(rows[0][1])) != seen:
+            return Next(name, is_lost=True)
+        rows = rows[1:]
+    entries: list[Entry] = []
+    for seq, token, entry_format, kind, book, at_ms, body in rows:
+        if seq != seen.seq + len(entries) + 1:
+            break
+        try:
+            value = load(name, seq, kind, book, body, entry_format)
+        except CacheError as error:
+            return Next(name, entries, error=error)
+        entries.append(Entry(Position(seq, bytes(token)), book, at_ms, value))
+    return Next(name, entries)
+
+
+def _away(reason: str) -> LogUnreachableError:
+    return LogUnreachableError(
+        f"the shared store cannot be reached: {reason}",
+        hint="stored bars are returned, and new ones are not stored until the server is back",
+    )
+
+
+def _reason(error: psycopg.Error, url: str) -> str:
+    """Return the first line of an error without the password or the whole address."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = lines[0].replace(url, "***")
+    for secret in secrets_in(url):
+        text = text.replace(secret, "***")
+    return text[:200]
+
+
+def secrets_in(url: str) -> list[str]:
+    """Return the password in a URL, as written and decoded; empty if there is none."""
+    try:
+        decoded = str(psycopg.conninfo.conninfo_to_dict(url).get("password") or "")
+    except psycopg.Error:
+        decoded = ""
+    written = url.partition("://")[2].partition("@")[0].partition(":")[2]
+    return [secret for secret in dict.fromkeys((decoded, written)) if secret]

@@ -1,0 +1,122 @@
+"""Notes beside the bars: which entry of the log each series of a folder shows.
+
+They live in ``<cache>/_hosts``, not among the bars, so a series has the same bytes as in a cache of one
+machine, and without the notes it is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..cache.format import json_document
+from ..cache.layout import decode_lane, decode_symbol, encode_lane, encode_symbol
+from ..disk.atomic import write_atomically
+from ..disk.files import Disk
+from ..model.series import SeriesKey
+from .log import Position
+
+FOLDER = "_hosts"
+_BOOK = "actions.json"
+
+
+@dataclass(frozen=True)
+class Note:
+    """The state in which an entry of the log left a series.
+
+    Attributes:
+        position: Entry that the folder shows.
+        years: Maps each year to the generation in its document.
+        series: Generation in ``series.json``; 0 if there is none.
+        digest: For a symbol's book, the SHA-256 of its file; empty if there is none.
+    """
+
+    position: Position = Position()
+    years: Mapping[int, int] = field(default_factory=dict)
+    series: int = 0
+    digest: str = ""
+
+
+class Notes:
+    """The notes of one cache folder. Thread-safe; writers hold the lock of their series.
+
+    Args:
+        root: Cache folder.
+        disk: File system.
+    """
+
+    def __init__(self, root: Path, disk: Disk) -> None:
+        self.folder, self._disk = root / FOLDER, disk
+        self._notes = self.folder / "notes"
+
+    def lane(self, key: SeriesKey) -> Path:
+        """Return the path of the note for a series."""
+        return self._of(key.symbol) / f"{encode_lane(key)}.json"
+
+    def book(self, symbol: str) -> Path:
+        """Return the path of the note for a symbol's splits and dividends."""
+        return self._of(symbol) / _BOOK
+
+    def read(self, path: Path) -> Note | None:
+        """Return a note; None if it does not exist or cannot be trusted."""
+        data = self._disk.read_if_exists(path)
+        if data is None:
+            return None
+        try:
+            plain = json_document.load(data)
+            return Note(
+                Position(int(plain["seq"]), bytes.fromhex(plain["token"])),
+                {int(year): int(generation) for year, generation in plain["years"].items()},
+                int(plain["series"]),
+                str(plain["digest"]),
+            )
+        except (json_document.DamagedError, KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+    def keep(self, path: Path, note: Note) -> None:
+        """Write a note. It is not synced: a note that is lost is made again from the log."""
+        plain: dict[str, Any] = {
+            "seq": note.position.seq,
+            "token": note.position.token.hex(),
+            "years": {str(year): generation for year, generation in note.years.items()},
+            "series": note.series,
+            "digest": note.digest,
+        }
+        self._disk.make_folders(path.parent, durable=False)
+        write_atomically(self._disk, path, json_document.dump(plain), durable=False)
+
+    def drop(self, path: Path) -> None:
+        """Remove a note."""
+        self._disk.remove(path)
+
+    def symbols(self) -> list[str]:
+        """Return the symbols that have notes."""
+        names = map(decode_symbol, self._disk.list(self._notes))
+        return [name for name in names if name is not None]
+
+    def keys(self, symbol: str) -> list[SeriesKey]:
+        """Return the series of a symbol that have notes."""
+        names = self._disk.list(self._of(symbol))
+        keys = (decode_lane(symbol, n.removesuffix(".json")) for n in names if n.endswith(".json"))
+        return [key for key in keys if key is not None]
+
+    def _of(self, symbol: str) -> Path:
+        return self._notes / encode_symbol(symbol)
+
+    # --- the store that the folder belongs to ------------------------------------------------
+
+    def store(self) -> str:
+        """Return the identity of the store to which the folder belongs; empty if to none."""
+        data = self._disk.read_if_exists(self.folder / "store.json")
+        try:
+            return "" if data is None else str(json_document.load(data)["store"])
+        except (json_document.DamagedError, KeyError):
+            return ""
+
+    def join(self, store: str) -> None:
+        """Record the store to which the folder belongs."""
+        self._disk.make_folders(self.folder)
+        content = json_document.dump({"store": store})
+        write_atomically(self._disk, self.folder / "store.json", content)

@@ -1,0 +1,28 @@
+"""The tables of the log, as numbered migrations; a migration is never changed after a release."""
+
+from __future__ import annotations
+
+# The series with an empty timeframe holds a symbol's splits, dividends and names.
+_TABLES = """
+create schema if not exists onetape;
+create table onetape.store (
+  id uuid primary key, format int not null, made timestamptz not null default clock_timestamp());
+create table onetape.series (
+  id bigint generated always as identity primary key,
+  symbol text not null, timeframe text not null default '', lane text not null default '',
+  seq bigint not null default 0, head bytea not null default '',
+  xid xid8 not null default pg_current_xact_id(),
+  unique (symbol, timeframe, lane));
+create index series_xid on onetape.series (xid);
+create table onetape.entry (
+  series bigint not null references onetape.series, seq bigint not null, token bytea not null,
+  format smallint not null, kind text not null, book bigint not null, at_ms bigint not null,
+  years smallint[] not null, first bigint, last bigint, rows int not null,
+  by text not null, host text not null, body bytea not null,
+  primary key (series, seq));
+alter table onetape.entry alter column body set storage external;
+create table onetape.lease (
+  name text primary key, owner text, fence bigint not null, until timestamptz not null,
+  pages int not null default 0);
+"""
+MIGRATIONS = (_TABLES,)

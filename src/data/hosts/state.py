@@ -1,0 +1,208 @@
+"""The state of a host among others: whether its folder shows what the log holds."""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..cache.format import json_document
+from ..cache.layout import METADATA, Layout
+from ..errors import CacheError, LogUnreachableError
+from ..model.series import SeriesKey
+from .entry import SeriesName
+from .log import Position, Replication
+from .store import SharedStore, key_of, name_of
+
+State = Literal["alone", "not attached", "in step", "behind", "cut off", "astray", "lost tail"]
+_OWN = ("confirmations.json",)
+
+
+@dataclass(frozen=True)
+class SeriesState:
+    """The state of one series of a host.
+
+    Attributes:
+        series: Series.
+        state: ``in step``; ``behind`` (other hosts have committed since; served until its bars are
+            due); ``astray`` (local damage or eviction: the next read that needs new bars makes the
+            series anew); ``lost tail`` (the server was restored and has lost entries, which this host
+            offers again).
+        behind: Number of entries that the folder does not show yet.
+    """
+
+    series: SeriesKey
+    state: State
+    behind: int = 0
+
+
+@dataclass(frozen=True)
+class HostState:
+    """The state of a host.
+
+    Attributes:
+        state: ``alone`` (no shared store is set), ``not attached`` (the folder has bars of its own),
+            ``cut off`` (the server cannot be reached: stored bars are served, and new ones are
+            returned but not stored), or the worst state of any series.
+        reason: Why the host is cut off or not attached.
+        store: Identity of the store.
+        series: The series that are not in step.
+        total: Number of series in the log.
+        warnings: Sentences about the server, such as a standby that may lose commits.
+    """
+
+    state: State
+    reason: str = ""
+    store: str = ""
+    series: tuple[SeriesState, ...] = ()
+    total: int = 0
+    warnings: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        return {
+            "state": self.state,
+            "reason": self.reason,
+            "store": self.store,
+            "series": self.total,
+            "entries_behind": sum(one.behind for one in self.series),
+            "not_in_step": [
+                {"series": str(one.series), "state": one.state, "entries_behind": one.behind}
+                for one in self.series
+            ],
+            "warnings": list(self.warnings),
+        }
+
+
+def host_state(store: object) -> HostState:
+    """Return the state of a store's host; two statements are sent, and nothing is changed."""
+    if not isinstance(store, SharedStore):
+        return HostState("alone")
+    try:
+        store.check_joined(join=False)
+        heads = store.shared.all_heads()
+        warnings = warnings_of(store.shared.replication())
+    except LogUnreachableError as error:
+        return HostState("cut off", str(error.args[0]))
+    except CacheError as error:
+        return HostState("not attached", str(error))
+    shown = {
+        key: head
+        for name, head in heads.items()
+        if (key := key_of(name)) is not None and store.is_shared(key)
+    }
+    keys = dict.fromkeys([*shown, *(k for s in store.notes.symbols() for k in store.notes.keys(s))])
+    series = tuple(_of_series(store, keys, heads))
+    found = {one.state for one in series}
+    order: tuple[State, ...] = ("lost tail", "astray", "behind")
+    state: State = next((one for one in order if one in found), "in step")
+    return HostState(state, "", store.shared.store_id(), series, len(shown), warnings)
+
+
+def warnings_of(found: Replication) -> tuple[str, ...]:
+    """Return warnings about commits that may be lost with the server, as sentences."""
+    if found.standbys and not found.is_synchronous:
+        return (
+            "a standby is attached and synchronous_standby_names is empty: if the server fails, the "
+            "commits of the last moments may be lost, and are offered again by the hosts that have them",
+        )
+    return ()
+
+
+def _of_series(
+    store: SharedStore, keys: dict[SeriesKey, None], heads: dict[SeriesName, Position]
+) -> Iterator[SeriesState]:
+    for key in keys:
+        head = heads.get(name_of(key), Position())
+        note = store.notes.read(store.notes.lane(key))
+        if note is None:
+            is_new = not store.years(key)
+            yield SeriesState(key, "behind" if is_new else "astray", head.seq if is_new else 0)
+        elif note.position.seq > head.seq or (
+            note.position.seq == head.seq and note.position != head
+        ):
+            yield SeriesState(key, "lost tail")
+        elif store.is_astray(key):
+            yield SeriesState(key, "astray", head.seq - note.position.seq)
+        elif note.position.seq < head.seq:
+            yield SeriesState(key, "behind", head.seq - note.position.seq)
+
+
+def attach(store: SharedStore) -> Iterator[tuple[str, int]]:
+    """Offer a folder's series to the log, one symbol after another; yield each with its spans offered.
+
+    An interrupted call goes on where it stopped when it is repeated. The files as they were are kept
+    in ``_hosts/before``.
+
+    Raises:
+        StorageError: The server cannot be reached, or the folder belongs to another store.
+    """
+    symbols = dict.fromkeys(key.symbol for key in store.attachable())
+    store.check_joined(is_attaching=True)
+    for symbol in symbols:
+        yield symbol, store.attach(symbol)
+
+
+def detach(root: Path) -> Path | None:
+    """Make a folder a plain cache of one machine; return the files kept from before it was attached.
+
+    The server is not contacted. Bars that wait to be offered to a restored server stay in
+    ``_hosts/aside``.
+    """
+    from ..disk.files import Disk
+    from .notes import FOLDER
+
+    disk, folder = Disk(root=root), root / FOLDER
+    for name in ("store.json", "notes", "anew", "none"):  # the first one decides
+        disk.remove_whole(folder / name)
+    before = folder / "before"
+    return before if disk.stat(before) is not None else None
+
+
+def verify(store: SharedStore, *, deep: bool = False) -> Iterator[SeriesState]:
+    """Yield each series that differs from the log; with ``deep``, compare its files byte by byte.
+
+    A deep check builds every series from its entries in a folder of its own. Nothing is repaired: a
+    series that is astray is made anew by the next request that needs new bars.
+    """
+    found = host_state(store)
+    if found.state in ("alone", "cut off", "not attached"):
+        raise LogUnreachableError(found.reason or "no shared store is set")
+    yield from found.series
+    known = {one.series for one in found.series}
+    for name in store.shared.all_heads() if deep else ():
+        key = key_of(name)
+        if key is not None and key not in known and not _is_same(store, key):
+            yield SeriesState(key, "astray")
+
+
+def _is_same(store: SharedStore, key: SeriesKey) -> bool:
+    mine = store.parts.lane(key).paths.folder
+    with store.rebuilt(key) as scratch:
+        theirs = Layout(scratch).lane(key).folder
+        names = [_named(folder) for folder in (mine, theirs)]
+        if names[0] != names[1]:
+            return False
+        return all(_are_same(mine / name, theirs / name) for name in names[0])
+
+
+def _are_same(mine: Path, theirs: Path) -> bool:
+    """Compare two files of a series, leaving out what the rules of a host say about vendors."""
+    if filecmp.cmp(mine, theirs, shallow=False):
+        return True
+    if not mine.name.endswith(METADATA):
+        return False
+    try:
+        documents = [json_document.load(path.read_bytes()) for path in (mine, theirs)]
+    except json_document.DamagedError:
+        return False
+    for document in documents:
+        document.pop("provider_info", None)
+    return documents[0] == documents[1]
+
+
+def _named(folder: Path) -> list[str]:
+    files = (p.name for p in folder.iterdir() if p.is_file()) if folder.is_dir() else ()
+    return sorted(n for n in files if n.endswith((".csv.gz", ".json")) and n not in _OWN)

@@ -1,0 +1,124 @@
+"""How the golden log was made: ``python -m tests.hosts.golden_log URL FOLDER`` makes a copy of it.
+
+It is never made again in place: entries that a later version makes prove nothing about older ones.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from datetime import date
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import psycopg
+
+from src.data.cache.values import Commit, Fault
+from src.data.clock import ManualClock
+from src.data.hosts.log import Log
+from src.data.hosts.store import SharedStore
+from src.data.model.actions import Action
+from src.data.model.bars import BadRow, Bar
+from src.data.model.coverage import Splice
+from src.data.model.instant import year_start
+from src.data.model.kind import Basis
+from src.data.model.lifetime import Bound, Lifetime
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.symbol_changes import SymbolChange
+from tests.cache.bars import BASIS, DAILY, KIND, MINUTES, NOW, at, days, mark, minutes, piece, table
+
+RAW = SeriesKey("AAPL", DAILY.timeframe, ("raw", "yahoo"))
+ENCODED = SeriesKey("BRK/B", DAILY.timeframe)
+COLUMNS = ("kind", "book", "at_ms", "format", "token", "body")
+_DUMP = """
+select s.symbol, s.timeframe, s.lane, e.seq, e.kind, e.book, e.at_ms, e.format, encode(e.token, 'hex'),
+  encode(e.body, 'base64')
+from onetape.entry e join onetape.series s on s.id = e.series order by s.id, e.seq"""
+_PUT_SERIES = """
+insert into onetape.series (symbol, timeframe, lane, seq, head) values (%s, %s, %s, %s, decode(%s, 'hex'))
+on conflict (symbol, timeframe, lane) do update set seq = excluded.seq, head = excluded.head"""
+_PUT = """
+insert into onetape.entry (series, seq, kind, book, at_ms, format, token, years, rows, by, host, body)
+select id, %s, %s, %s, %s, %s, decode(%s, 'hex'), '{}', 0, '', '', decode(%s, 'base64')
+from onetape.series where symbol = %s and timeframe = %s and lane = %s"""
+
+
+def fill(store: SharedStore) -> None:
+    """Commit something of every kind."""
+    split = Action(date(2024, 2, 1), "split", at(31), 4.0, 1.0, source="acme", fetched_at=at(40))
+    paid = Action(date(2024, 3, 1), "dividend", at(60), amount=0.25, source="acme", as_paid=True,
+                  pay_date="2024-03-15", currency="USD", parts=(0.2, 0.05))  # fmt: skip
+    store.commit(DAILY, Commit((piece(0, 20, adj=True),), kind=KIND, next_due=at(21)))
+    store.commit(DAILY, Commit((piece(20, 25, state="provisional"),), next_due=at(26)))
+    store.add_actions("AAPL", [split], Span(at(0), at(45)), "acme", at(40))
+    store.add_actions("AAPL", [paid], Span(at(45), at(75)), "other", at(70), at(70))
+    store.commit(
+        DAILY,
+        Commit((piece(24, 40, [*range(24, 30), *range(32, 40)], holes=(days(30, 32),)),)),
+    )
+    store.commit(DAILY, Commit((piece(10, 12, shift=1.5),), compared_at=at(41)))  # a revision
+    store.commit(DAILY, Commit(marks=(
+        mark(40, 45, "empty", reason="no_bar", expires=at(400)), mark(2, 4, "suspect", reason="grave: x100"),
+    )))  # fmt: skip
+    row = Bar(at(33), 1.0, 0.5, 2.0, 1.0, 7.0)
+    store.commit(DAILY, Commit(
+        (piece(31, 34, vendor="other", basis=Basis("split", date(2024, 2, 5)),
+               splices=(Splice(at(31), "acme", "equal", 1.0, 9),)),),
+        suspects=(BadRow(row, "high_below_low"),), judged=days(31, 34),
+        faults=(Fault(days(33, 34), "bad", 1, "high_below_low"),), quality={"score": 0.75},
+    ))  # fmt: skip
+    wild = table(range(5)).take(np.arange(5))
+    wild.close[:] = [5e-324, 1.7976931348623157e308, -0.0, np.nan, 0.1 + 0.2]
+    wild.volume[:] = np.nan
+    store.commit(RAW, Commit((replace(piece(0, 5), table=wild),)))
+    born = Bound(at(0), "acme", at(9), at(900), "field")
+    store.commit(ENCODED, Commit((piece(0, 800, basis=BASIS),), lifetime=Lifetime(born)))
+    store.clear_years(ENCODED, [2025], by="golden")
+    store.commit(ENCODED, Commit((piece(400, 402),)))
+    for n in range(4):
+        store.commit(MINUTES, Commit((minutes(500 * n, 500 * n + 500),)))
+    renamed = SymbolChange(date(2024, 5, 1), "rename", "AAPL", "APPL", "golden", "", at(120))
+    store.record_changes("AAPL", [renamed])
+    store.commit(MINUTES, Commit((minutes(100, 120, shift=2.0),)))
+    # The date of their basis is left out, because no split before it is known yet.
+    same = SeriesKey("GOOG", DAILY.timeframe)
+    store.add_actions("GOOG", [], Span(at(0), at(60)), "acme", at(60))
+    store.commit(same, Commit((piece(27, 33, basis=Basis("split", date(2024, 2, 5))),)))
+    store.add_actions("GOOG", [split], Span(at(0), at(60)), "acme", at(60))
+    store.clear("MSFT")
+    gone = SeriesKey("MSFT", DAILY.timeframe)
+    store.commit(gone, Commit((piece(0, 3),)))
+    store.clear("MSFT", by="golden")
+    store.commit(gone, Commit((piece(7, 9),)))
+
+
+def dump(url: str) -> list[dict[str, object]]:
+    """Return all entries of a log, as JSON-compatible values."""
+    names = ("symbol", "timeframe", "lane", "seq", *COLUMNS)
+    with psycopg.connect(url) as db:
+        return [dict(zip(names, row, strict=True)) for row in db.execute(_DUMP)]
+
+
+def put(url: str, entries: list[dict[str, object]]) -> None:
+    """Put entries into an empty log."""
+    with psycopg.connect(url, autocommit=True) as db:
+        for one in entries:
+            place = one["symbol"], one["timeframe"], one["lane"]
+            db.execute(_PUT_SERIES, (*place, one["seq"], one["token"]))
+            db.execute(_PUT, (one["seq"], *(one[name] for name in COLUMNS), *place))
+
+
+def main(url: str, folder: str) -> None:
+    """Fill a log and a host, and write both."""
+    times = count(year_start(2025), 1000)
+    log = Log(url, now_ms=lambda: next(times))
+    fill(SharedStore(log, Path(folder, "expected"), clock=ManualClock(NOW)))
+    lines = (json.dumps(one, sort_keys=True) + "\n" for one in dump(url))
+    Path(folder, "entries.jsonl").write_text("".join(lines))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,247 @@
+"""Whole hosts with a store in common: their managers, the commands, the rules."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.cli import main
+from src.data.clock import ManualClock
+from src.data.config.rules_file import load_rules
+from src.data.config.settings import shared_store
+from src.data.data_manager import DataManager
+from src.data.errors import ConfigError, DataError, RulesError
+from src.data.hosts import connect
+from src.data.hosts.log import Log
+from src.data.jobs.checkup import checkup
+from src.data.model.timeframe import Timeframe
+from tests.e2e.conftest import rules as rules
+from tests.processes import Talker
+from tests.vendor_server import Fault, VendorServer
+
+DAY = "2024-06-01", "2024-06-01"
+Host = Callable[[str], DataManager]
+
+
+@pytest.fixture
+def host(
+    tmp_path: Path, rules: Path, clock: ManualClock, log_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Host:
+    """Return a function that returns the manager of a host, with a folder and a state of its own."""
+
+    monkeypatch.setattr(connect, "_logs", connect._Logs())
+
+    def make(name: str) -> DataManager:
+        monkeypatch.setenv("ONETAPE_STORE", log_url)
+        monkeypatch.setenv("ONETAPE_STATE_DIR", str(tmp_path / name / "state"))
+        return DataManager(tmp_path / name / "cache", rules, clock=clock)
+
+    return make
+
+
+def log_of(manager: DataManager) -> Log:
+    store = manager.cache.store
+    assert hasattr(store, "shared")
+    log: Log = store.shared
+    return log
+
+
+def test_a_bar_is_fetched_by_one_host_and_served_by_all(host: Host, vendors: VendorServer) -> None:
+    a, b = host("a"), host("b")
+    first = a.get_ohlcv("BTCUSDT", "1h", *DAY)
+    sent = vendors.count("binance")
+    second = b.get_ohlcv("BTCUSDT", "1h", *DAY)
+    assert vendors.count("binance") == sent == 1
+    assert second.equals(first) and len(first) == 24
+    assert second.attrs["onetape"]["generation"] == first.attrs["onetape"]["generation"] == 1
+
+
+def test_a_hit_an_offline_call_and_a_plan_send_nothing(host: Host) -> None:
+    a = host("a")
+    a.get_ohlcv("BTCUSDT", "1h", *DAY)
+    trips = log_of(a).trips
+    again = host("a")
+    assert len(again.get_ohlcv("BTCUSDT", "1h", *DAY)) == 24
+    again.plan("BTCUSDT", "1h", "2024-05-01", "2024-06-01")
+    again.get_ohlcv("BTCUSDT", "1h", "2024-05-30", "2024-06-02", offline=True)
+    assert log_of(a).trips == trips
+
+
+def test_a_miss_takes_few_trips_and_a_batch_asks_for_all_series_at_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = host("a")
+    log_of(a).store_id()
+    a.get_ohlcv("BTCUSDT", "1h", *DAY)
+    trips = log_of(a).trips
+    a.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02")
+    assert log_of(a).trips - trips <= 5  # heads, lease, heads, append, lease
+    asked: list[int] = []
+    heads = Log.heads
+    monkeypatch.setattr(
+        Log, "heads", lambda log, p: asked.append(len(pairs := list(p))) or heads(log, pairs)
+    )
+    symbols = ["BTCUSDT", "NOPEUSDT", "ETHUSDT"]
+    host("b").get_ohlcv_batch(symbols, "1h", *DAY)
+    assert asked[0] == 6, "three series and the splits of their symbols"
+
+
+def test_two_hosts_that_miss_at_once_send_one_request(
+    host: Host, vendors: VendorServer, rules: Path, tmp_path: Path
+) -> None:
+    def ask(name: str) -> Callable[[], None]:
+        def work() -> None:
+            os.environ["ONETAPE_STATE_DIR"] = str(tmp_path / name / "state")
+            manager = DataManager(tmp_path / name / "cache", rules)  # waits in real time
+            print("ready", flush=True)
+            sys.stdin.readline()
+            print(len(manager.get_ohlcv("BTCUSDT", "1h", *DAY)), flush=True)
+
+        return work
+
+    log_of(host("c")).store_id()
+    vendors.fault("binance", Fault.hold())
+    both: list[Talker] = []
+    one, two = Talker(both, ask("a")), Talker(both, ask("b"))
+    assert [process.hear() for process in both] == ["ready\n"] * 2
+    one.tell("go")
+    assert vendors.wait_for("binance", 1, 20)
+    two.tell("go")
+    assert not vendors.wait_for("binance", 2, 0.5), "the second host asked, too"
+    vendors.heal()
+    assert [process.end() for process in both] == ["24\n"] * 2
+    assert vendors.count("binance") == 1
+
+
+def test_a_host_that_is_cut_off_serves_what_it_has_and_says_what_it_did_not_store(
+    host: Host, vendors: VendorServer, tmp_path: Path, rules: Path, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:  # fmt: skip
+    host("a").get_ohlcv("BTCUSDT", "1h", *DAY)
+    url = "postgresql://bot:canary-word@127.0.0.1:1/prices"
+    monkeypatch.setenv("ONETAPE_STORE", url)
+    cut_off = DataManager(tmp_path / "a" / "cache", rules, clock=clock)
+    sent = vendors.count("binance")
+    assert len(cut_off.get_ohlcv("BTCUSDT", "1h", *DAY)) == 24 and vendors.count("binance") == sent
+    frame = cut_off.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02")
+    facts = frame.attrs["onetape"]
+    assert len(frame) == 24 and facts["complete"] and facts["generation"] is None
+    assert any("not stored: the shared store cannot be reached" in p for p in facts["problems"])
+    assert "canary-word" not in caplog.text + repr(facts)
+    [check] = [
+        one for one in checkup(tmp_path / "a" / "cache", rules) if one.topic == "shared store"
+    ]
+    assert check.ok is False and check.said.startswith("cut off") and "canary" not in repr(check)
+    sent = vendors.count("binance")  # the doctor has reached out, too
+    back = host("a")
+    assert len(back.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02")) == 24
+    assert len(host("b").get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02")) == 24
+    assert vendors.count("binance") == sent + 1
+
+
+def test_the_cache_of_the_manager_reads_what_other_hosts_have(host: Host) -> None:
+    host("a").get_ohlcv("BTCUSDT", "1h", *DAY)
+    b = host("b")
+    frame = b.cache.get("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
+    assert frame is not None and len(frame) == 24
+
+
+def test_the_commands(
+    host: Host, tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], log_url: str,
+) -> None:  # fmt: skip
+    def run(*words: str) -> tuple[int, dict[str, object]]:
+        options = ["--json", "--cache-dir", str(tmp_path / "own"), "--config", str(rules)]
+        code = main(["hosts", *words, *options])
+        return code, json.loads(capsys.readouterr().out)
+
+    own = DataManager(tmp_path / "own", rules, clock=clock)
+    frame = own.get_ohlcv("BTCUSDT", "1h", *DAY)
+    capsys.readouterr()
+    code = main(["hosts", "status", "--cache-dir", str(tmp_path / "own"), "--config", str(rules)])
+    assert code == 2 and "no shared store is set" in capsys.readouterr().err
+    monkeypatch.setenv("ONETAPE_STORE", log_url)
+    code, document = run("status")
+    assert code == 1 and document["state"] == "not attached" and "attach" in str(document["reason"])
+    code, document = run("attach")
+    assert code == 0 and document["state"] == "in step" and document["symbols"] == {"BTCUSDT": 1}
+    assert run("verify", "--deep") == (0, {"deep": True, "differ": [], "ok": True})
+    assert host("b").get_ohlcv("BTCUSDT", "1h", *DAY).equals(frame)
+    code, document = run("status")
+    assert code == 0 and document["series"] == 1 and not document["warnings"]
+    code, _ = run("detach")
+    assert code == 0
+    monkeypatch.delenv("ONETAPE_STORE")
+    plain = DataManager(tmp_path / "own", rules, clock=clock)
+    assert plain.get_ohlcv("BTCUSDT", "1h", *DAY, offline=True).equals(frame)
+
+
+def test_without_a_store_nothing_of_it_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom src.data import DataManager\n"
+        f"manager = DataManager({str(tmp_path)!r})\nmanager.cache.list_symbols()\n"
+        "print([name for name in sys.modules if 'hosts' in name or 'psycopg' in name])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert not (tmp_path / "_hosts").exists()
+
+
+# --- the rules ---------------------------------------------------------------------------------
+
+
+def test_mistakes_in_the_rules_are_reported_together_and_show_no_password(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        "store:\n  urll: postgresql://bot:canary-word@db/x\n  pol: transaction\n  pool: sesion\n"
+        "  url: mysql://bot:canary-word@db/x\n"
+    )
+    with pytest.raises(RulesError) as caught:
+        load_rules(path)
+    text = str(caught.value)
+    for part in ("urll", "did you mean url", "pol", "sesion", "session", "postgresql://user"):
+        assert part in text
+    assert "canary-word" not in text
+
+
+def test_the_address_is_not_shown_and_a_file_that_was_only_found_may_not_set_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config" / "data" / "provider_rules.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("store: {url: 'postgresql://bot:canary-word@db/x'}\n")
+    rules = load_rules(path)
+    assert rules.store.url.endswith("@db/x") and "canary-word" not in repr(rules) + repr(
+        rules.store
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RulesError, match=r"store\.url") as caught:
+        DataManager(tmp_path / "cache")
+    assert "canary-word" not in str(caught.value)
+
+
+def test_the_variable_wins_and_a_wrong_one_is_an_error(tmp_path: Path) -> None:
+    rules = load_rules()
+    assert shared_store(rules, {}).url == ""
+    url = "postgres://bot@db/y"
+    assert shared_store(rules, {"ONETAPE_STORE": url}).url == url
+    with pytest.raises(ConfigError) as caught:
+        shared_store(rules, {"ONETAPE_STORE": "mysql://bot:canary-word@db"})
+    assert "canary-word" not in str(caught.value)
+
+
+def test_an_invalid_address_is_one_sentence(
+    tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONETAPE_STORE", "postgresql://bot:canary-word@127.0.0.1:port/x")
+    monkeypatch.setattr(connect, "_logs", connect._Logs())
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    with pytest.raises(DataError) as caught:
+        manager.cache.store.pull([("BTCUSDT", Timeframe(1, "h"))])
+    assert "canary-word" not in str(caught.value)

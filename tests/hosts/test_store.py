@@ -1,0 +1,662 @@
+"""Hosts that share a log: what one has stored the others have, and what is lost is found."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import traceback
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from src.data.cache.store import BarStore
+from src.data.cache.unified_cache import UnifiedCache
+from src.data.cache.values import Commit
+from src.data.clock import ManualClock
+from src.data.errors import (
+    CorruptEntryError,
+    FormatVersionError,
+    LogUnreachableError,
+    OvertakenError,
+    StorageError,
+)
+from src.data.hosts import entry
+from src.data.hosts import log as log_module
+from src.data.hosts.entry import Cleared, SeriesName
+from src.data.hosts.log import Appended, Log, Position
+from src.data.hosts.state import attach as attach_folder
+from src.data.hosts.state import detach, host_state, verify
+from src.data.hosts.store import SharedStore, name_of
+from src.data.model.actions import Action
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    KIND,
+    MINUTES,
+    NOW,
+    at,
+    days,
+    mark,
+    minutes,
+    numbers,
+    piece,
+    same,
+    states,
+    store_in,
+)
+from tests.cache.counts import FULL
+from tests.processes import ended, fork, together
+
+PAIR = DAILY.symbol, DAILY.timeframe
+Host = Callable[[str], SharedStore]
+
+
+@pytest.fixture
+def host(log: Log, tmp_path: Path) -> Host:
+    """Return a function that returns the store of a host with this name."""
+    return lambda name: SharedStore(log, tmp_path / name, clock=ManualClock(NOW))
+
+
+def bars(first: int, end: int, **other: Any) -> Commit:
+    return Commit((piece(first, end, **other),))
+
+
+def shown(store: BarStore, key: SeriesKey = DAILY) -> list[int]:
+    return numbers(store.read(key, EVER)[0])
+
+
+# --- commits and pulls -------------------------------------------------------------------------
+
+
+def test_what_one_host_stores_the_other_pulls(host: Host) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 5))
+    assert shown(b) == [] and b.position(DAILY) == 0
+    assert b.pull([PAIR])
+    assert shown(b) == [0, 1, 2, 3, 4]
+    assert not b.pull([PAIR])
+    b.commit(DAILY, bars(5, 7))
+    assert a.pull([PAIR])
+    assert a.view(DAILY) == b.view(DAILY)
+    assert a.view(DAILY).generation == a.position(DAILY) == 2
+
+
+def test_one_statement_suffices_for_many_series_that_are_up_to_date(host: Host, log: Log) -> None:
+    keys = [SeriesKey(f"S{n}", DAILY.timeframe) for n in range(12)]
+    a = host("a")
+    for key in keys:
+        a.commit(key, bars(0, 1))
+    trips = log.trips
+    assert not a.pull([(key.symbol, key.timeframe) for key in keys])
+    assert log.trips == trips + 1
+
+
+def test_every_lane_of_a_timeframe_is_pulled(host: Host) -> None:
+    raw = SeriesKey("AAPL", DAILY.timeframe, ("raw", "yahoo"))
+    a, b = host("a"), host("b")
+    a.commit(raw, bars(0, 3))
+    assert b.lanes_beside(*PAIR) == []
+    b.pull([PAIR])
+    assert b.lanes_beside(*PAIR) == [raw] and shown(b, raw) == [0, 1, 2]
+
+
+def test_series_of_folders_and_samples_stay_on_the_host(host: Host, log: Log) -> None:
+    a = host("a")
+    for lane in (("local.0a1b2c3d",), ("replay.0a1b2c3d",), ("mock",)):
+        a.commit(SeriesKey("AAPL", DAILY.timeframe, lane), bars(0, 2))
+        assert a.position(SeriesKey("AAPL", DAILY.timeframe, lane)) is None
+    assert log.all_heads() == {}
+
+
+def test_a_preview_sends_nothing(host: Host, log: Log) -> None:
+    host("a").commit(DAILY, bars(0, 2))
+    trips, b = log.trips, host("b").preview()
+    assert not b.pull([PAIR]) and b.position(DAILY) is None and log.trips == trips
+
+
+def test_bars_based_on_an_older_position_are_overtaken_and_marks_are_not(host: Host) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 3))
+    b.pull([PAIR])
+    a.commit(DAILY, bars(3, 5))
+    with pytest.raises(OvertakenError):
+        b.commit(DAILY, bars(5, 6), seen=1)
+    assert shown(b) == [0, 1, 2, 3, 4], "the other host's bars are there for the next attempt"
+    b.commit(DAILY, Commit(marks=(mark(9, 12, "empty", reason="closed"),)))
+    a.pull([PAIR])
+    assert states(a) == states(b) and states(a)[-1] == (9, 12, "empty")
+
+
+def test_without_the_comparison_a_commit_of_the_other_host_is_lost(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard of the test before: a log that compares nothing loses bars."""
+    always = log_module._APPEND.replace("and seq = %(seen)s and head = %(head)s", "")
+    monkeypatch.setattr(log_module, "_APPEND", always)
+    a, b = host("a"), host("b")
+    b.check_joined()
+    a.commit(DAILY, bars(0, 3))
+    b.commit(DAILY, bars(5, 6))  # has never seen the first
+    c = host("c")
+    with pytest.raises(CorruptEntryError):
+        c.pull([PAIR])
+    assert shown(c) != [0, 1, 2, 5]
+
+
+def test_clears_are_entries(host: Host) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 400))
+    b.pull([PAIR])
+    assert a.clear_years(DAILY, [2025]) == 1
+    b.pull([PAIR])
+    assert shown(b) == list(range(366))
+    a.add_actions("AAPL", [], Span(at(0), at(9)), "acme", at(9))
+    b.clear("AAPL")
+    for store in (a, b):
+        store.pull([PAIR])
+        assert shown(store) == [] and not store.actions("AAPL").answers
+    a.commit(DAILY, bars(3, 5))
+    b.pull([PAIR])
+    assert shown(b) == [3, 4] and b.view(DAILY).generation == a.view(DAILY).generation == 4
+
+
+SPLIT_DAY = date(2024, 2, 1)
+SPLIT = Action(SPLIT_DAY, "split", at(31), 4.0, 1.0, source="acme", fetched_at=at(40))
+
+
+def test_splits_are_entries_and_a_commit_is_applied_beside_those_it_was_made_beside(
+    host: Host,
+) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 40))
+    a.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
+    a.commit(DAILY, bars(10, 12, shift=1.0))
+    b.pull([PAIR])
+    assert b.actions("AAPL").reports == a.actions("AAPL").reports != ()
+    folders = [store.parts.lane(DAILY).paths.data(2024).read_bytes() for store in (a, b)]
+    assert folders[0] == folders[1]
+
+
+def test_two_stores_that_commit_at_once_lose_nothing(log_url: str, tmp_path: Path) -> None:
+    def work(number: int) -> None:
+        store = SharedStore(Log(log_url), tmp_path / f"host{number % 2}", clock=ManualClock(NOW))
+        for n in range(8):
+            step = number * 8 + n
+            store.commit(DAILY, bars(step, step + 1))
+
+    Log(log_url).store_id()
+    together(4, work)
+    for name in ("host0", "host1", "new"):
+        store = SharedStore(Log(log_url), tmp_path / name, clock=ManualClock(NOW))
+        store.pull([PAIR])
+        assert shown(store) == list(range(32)) and store.position(DAILY) == 32
+
+
+@pytest.mark.parametrize("calls", range(1, 120) if FULL else (1, 4, 9, 14, 18, 23))
+def test_a_writer_killed_at_any_call_loses_nothing_acknowledged(
+    log_url: str, tmp_path: Path, calls: int
+) -> None:
+    from src.data.disk.files import Disk
+
+    class Deadly(Disk):
+        left = calls
+
+        def perform(self, step: Any, call: Any) -> Any:
+            if step.name in ("write", "replace", "create", "mkdir", "unlink"):
+                self.left -= 1
+                if not self.left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return call()
+
+    told = tmp_path / "told"
+
+    def work() -> None:
+        store = SharedStore(Log(log_url), tmp_path / "a", Deadly(), ManualClock(NOW))
+        for n in range(6):
+            store.commit(DAILY, bars(n, n + 1))
+            with told.open("a") as file:
+                file.write(f"{n} ")
+
+    Log(log_url).store_id()
+    end = ended(fork(work))
+    assert end in (0, -signal.SIGKILL)
+    known = {int(n) for n in told.read_text().split()} if told.exists() else set()
+    a, b = (SharedStore(Log(log_url), tmp_path / n, clock=ManualClock(NOW)) for n in "ab")
+    for store in (a, b):
+        store.pull([PAIR])
+        assert known <= set(shown(store))
+    assert a.view(DAILY) == b.view(DAILY)
+    files = [store.parts.lane(DAILY).paths.data(2024) for store in (a, b)]
+    assert not files[0].exists() or files[0].read_bytes() == files[1].read_bytes()
+
+
+# --- a server that fails -------------------------------------------------------------------------
+
+
+class _Proxy:
+    """A connection that is lost before or after its next append has reached the server."""
+
+    def __init__(self, real: Any, moment: str) -> None:
+        self._real, self._moment = real, moment
+
+    def execute(self, statement: Any, *arguments: Any, **options: Any) -> Any:
+        if statement is log_module._APPEND and self._moment:
+            moment, self._moment = self._moment, ""
+            if moment == "after":
+                self._real.execute(statement, *arguments, **options)
+            self._real.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+        return self._real.execute(statement, *arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_append_whose_answer_is_lost_is_made_once(host: Host, log: Log, moment: str) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 1))
+    log._connection = _Proxy(log._connection, moment)  # type: ignore[assignment]
+    a.commit(DAILY, bars(1, 2))
+    assert a.position(DAILY) == 2 == log.heads([("AAPL", "1d")])[name_of(DAILY)].seq
+    b = host("b")
+    b.pull([PAIR])
+    assert shown(a) == shown(b) == [0, 1]
+
+
+def test_without_the_token_a_lost_answer_is_taken_for_another_hosts(
+    host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard of the test before: by the number alone, one's own entry looks like another's."""
+    a = host("a")
+    a.commit(DAILY, bars(0, 1))
+    log._connection = _Proxy(log._connection, "after")  # type: ignore[assignment]
+    monkeypatch.setattr(
+        log_module, "_FIND", log_module._FIND.replace("e.token", "''::bytea as token")
+    )
+    with pytest.raises(OvertakenError):
+        a.commit(DAILY, bars(1, 2), seen=1)
+
+
+def away(url: str, tmp_path: Path) -> SharedStore:
+    """Return a store whose server nobody listens for."""
+    log = Log("postgresql://bot:canary-word@127.0.0.1:1/prices")
+    return SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
+
+
+def test_while_the_server_is_away_bars_are_read_and_not_stored(
+    host: Host, log_url: str, tmp_path: Path
+) -> None:
+    host("a").commit(DAILY, bars(0, 3))
+    cut_off = away(log_url, tmp_path)
+    assert shown(cut_off) == [0, 1, 2]
+    for work in (
+        lambda: cut_off.commit(DAILY, bars(3, 4)),
+        lambda: cut_off.pull([PAIR]),
+        lambda: cut_off.clear("AAPL"),
+        lambda: cut_off.add_actions("AAPL", [], days(0, 3), "acme", 1),
+    ):
+        with pytest.raises(LogUnreachableError):
+            work()
+    assert shown(cut_off) == [0, 1, 2]
+    assert host_state(cut_off).state == "cut off"
+
+
+def test_the_password_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    texts = []
+    for url in (
+        "postgresql://bot:canary-word@127.0.0.1:1/prices",
+        "postgresql://bot:canary-word@127.0.0.1:1/prices?nonsense=1",
+        "postgresql://bot:canary-word@[::1/prices",
+        "postgresql://bot:canary%2Dword@127.0.0.1:1/prices",
+    ):
+        log = Log(url)
+        store = SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
+        with pytest.raises(Exception) as caught:
+            store.pull([PAIR])
+        error = caught.value
+        texts += [
+            repr(log),
+            repr(store),
+            str(error),
+            repr(error),
+            *traceback.format_exception(error),
+        ]
+        texts += [repr(vars(error)), str(error.__cause__)]
+    assert caplog.text + "".join(texts)
+    for word in ("canary-word", "canary%2Dword"):
+        assert word not in caplog.text + "".join(texts)
+
+
+def back_to(log_url: str, entries: int) -> None:
+    """Let the server be restored from a copy that has only the first entries of each series."""
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute("delete from onetape.entry where seq > %s", (entries,))
+        db.execute(
+            "update onetape.series s set seq = (select max(seq) from onetape.entry where series = s.id),"
+            " head = (select token from onetape.entry e where series = s.id order by seq desc limit 1)"
+        )
+
+
+def test_what_a_restored_server_has_lost_is_offered_again(host: Host, log_url: str) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 3))
+    a.commit(DAILY, bars(3, 6))
+    b.pull([PAIR])
+    back_to(log_url, 1)
+    host("c").commit(DAILY, bars(20, 22))  # the numbers are used again
+    assert {one.state for one in host_state(a).series} == {"lost tail"}
+    a.pull([PAIR])
+    b.pull([PAIR])
+    c = host("c")
+    c.pull([PAIR])
+    assert shown(a) == shown(b) == shown(c) == [0, 1, 2, 3, 4, 5, 20, 21]
+    assert host_state(a).state == host_state(b).state == "in step"
+
+
+def test_without_the_token_a_restored_server_is_not_noticed(
+    host: Host, log_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard of the test before: at the same number, two hosts have different bars."""
+    monkeypatch.setattr(log_module.os, "urandom", bytes)
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    a.commit(DAILY, bars(3, 6))
+    back_to(log_url, 1)
+    c = host("c")
+    c.commit(DAILY, bars(20, 22))
+    a.pull([PAIR])
+    assert shown(a) != shown(c) and a.position(DAILY) == c.position(DAILY)
+
+
+# --- a folder that is damaged --------------------------------------------------------------------
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        p.name: p.read_bytes() for p in folder.glob("[!.]*") if p.is_file() and p.suffix != ".log"
+    }
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "gone"])
+@pytest.mark.parametrize(
+    "name",
+    ["2024.csv.gz", "2024.metadata.json", "series.json", "note", "folder", "store", "actions"],
+)
+def test_local_damage_heals_from_the_log_without_a_vendor(host: Host, name: str, how: str) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    a.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
+    a.commit(DAILY, Commit((piece(3, 6),), kind=KIND, next_due=at(8)))
+    lane = a.parts.lane(DAILY).paths
+    before = contents(lane.folder)
+    path = {
+        "note": a.notes.lane(DAILY), "folder": lane.folder, "store": a.notes.folder / "store.json",
+        "actions": lane.folder.parent / "actions.json",
+    }.get(name, lane.folder / name)  # fmt: skip
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        acts = {"flip": flip, "gone": Path.unlink, "cut": lambda p: os.truncate(p, 20)}
+        acts[how](path)  # type: ignore[operator]
+    again = host("a")
+    shown(again)  # a read repairs what it can
+    again.pull([PAIR])
+    assert shown(again) == [0, 1, 2, 3, 4, 5]
+    assert again.actions("AAPL").splits == (SPLIT,) or again.actions("AAPL").reports
+    after = contents(lane.folder)
+    assert {k: v for k, v in after.items() if k in before} == before
+    assert host_state(again).state == "in step"
+
+
+def test_a_host_that_is_astray_keeps_its_bars_while_the_server_is_away(
+    host: Host, log_url: str, tmp_path: Path
+) -> None:
+    host("a").commit(DAILY, bars(0, 3))
+    (tmp_path / "a" / "_hosts").rename(tmp_path / "a" / "_gone")
+    with pytest.raises(LogUnreachableError):
+        away(log_url, tmp_path).pull([PAIR])
+    assert shown(away(log_url, tmp_path)) == [0, 1, 2]
+
+
+# --- entries that cannot be read -----------------------------------------------------------------
+
+
+def test_an_entry_of_a_newer_format_is_refused_and_the_rest_is_served(
+    host: Host, log_url: str
+) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 3))
+    a.commit(MINUTES, Commit((minutes(0, 3),)))
+    b.pull([PAIR])
+    a.commit(DAILY, bars(3, 4))
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute("update onetape.entry set format = 2 where seq = 2")
+    with pytest.raises(FormatVersionError, match="update this library"):
+        b.pull([PAIR, (MINUTES.symbol, MINUTES.timeframe)])
+    assert shown(b) == [0, 1, 2]
+    assert b.position(MINUTES) == 1, "other series are not held up"
+    with pytest.raises(FormatVersionError):
+        b.commit(DAILY, bars(9, 10))
+
+
+@pytest.mark.parametrize("attack", ["flip", "other", "huge", "earlier", "empty"])
+def test_a_hostile_body_is_refused(
+    host: Host, log_url: str, attack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 3))
+    a.commit(SeriesKey("MSFT", DAILY.timeframe), bars(0, 3, shift=5.0))
+    a.commit(DAILY, bars(3, 6))
+    b.pull([PAIR])
+    sql = {
+        "flip": "set_byte(body, length(body) / 2, get_byte(body, length(body) / 2) # 4)",
+        "other": "(select body from onetape.entry o where o.series <> onetape.entry.series limit 1)",
+        "huge": "body || decode(repeat('00', 3000), 'hex')",
+        "earlier": "(select body from onetape.entry o where o.series = onetape.entry.series and seq = 1)",
+        "empty": "''::bytea",
+    }[attack]
+    if attack == "huge":
+        monkeypatch.setattr(
+            log_module, "_SINCE", log_module._SINCE.replace(str(entry.MOST_BYTES), "2000")
+        )
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute(f"update onetape.entry set body = {sql} where seq = 2")
+    c = host("c")
+    with pytest.raises(CorruptEntryError, match="entry 2 of AAPL 1d"):
+        c.pull([PAIR])
+    assert shown(c) == [0, 1, 2], "what comes before it is there"
+
+
+def test_a_body_that_declares_a_gigabyte_is_refused_before_it_is_made() -> None:
+    name = SeriesName("AAPL", "1d")
+    _, payload = entry.dump(bars(0, 300))
+    wire = entry._decoders["commit"].decode(payload)
+    wire.pieces[0].stamps.rows = 1 << 27
+    hostile = entry._encoder.encode(wire)
+    body = entry.seal(name, 1, "commit", 0, hostile)
+    with pytest.raises(CorruptEntryError):
+        entry.load(name, 1, "commit", 0, body, 1)
+    wire.pieces[0].stamps.rows = 300
+    import zlib
+
+    wire.pieces[0].values[0].data = zlib.compress(bytes(1 << 26))
+    body = entry.seal(name, 1, "commit", 0, entry._encoder.encode(wire))
+    with pytest.raises(CorruptEntryError, match="another size"):
+        entry.load(name, 1, "commit", 0, body, 1)
+
+
+# --- folders that may not take part --------------------------------------------------------------
+
+
+def test_a_folder_of_another_store_is_refused(host: Host, log_url: str) -> None:
+    host("a").commit(DAILY, bars(0, 3))
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute("update onetape.store set id = gen_random_uuid()")
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
+                   " and datname = current_database()")  # fmt: skip
+    other = host("a")
+    with pytest.raises(StorageError, match="another shared store"):
+        other.pull([PAIR])
+    assert shown(other) == [0, 1, 2]
+
+
+def test_a_folder_with_bars_of_its_own_is_attached_first(host: Host, tmp_path: Path) -> None:
+    store_in(tmp_path / "a").commit(DAILY, bars(0, 3))
+    with pytest.raises(StorageError, match="onetape hosts attach"):
+        host("a").commit(DAILY, bars(3, 4))
+    assert host_state(host("a")).state == "not attached"
+
+
+def test_attach_offers_everything_and_detach_leaves_a_plain_cache(
+    host: Host, tmp_path: Path
+) -> None:
+    own = store_in(tmp_path / "a")
+    own.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
+    for n in range(3):
+        own.commit(DAILY, bars(5 * n, 5 * n + 5))
+    own.commit(DAILY, Commit((piece(15, 16, state="provisional"),), next_due=at(17)))
+    own.commit(DAILY, Commit(marks=(mark(20, 23, "empty", reason="no_bar"),)))
+    own.commit(DAILY, Commit(marks=(mark(3, 5, "suspect", reason="doubt", expires=at(99)),)))
+    own.commit(MINUTES, Commit((minutes(0, 50),)))
+    view, table = own.view(DAILY), own.read(DAILY, EVER)[0]
+    assert dict(attach_folder(host("a")))["AAPL"] > 0
+    assert dict(attach_folder(host("a"))) == {"AAPL": 0, "BTCUSDT": 0}, (
+        "a second time, nothing is new"
+    )
+    b = host("b")
+    b.pull([PAIR, (MINUTES.symbol, MINUTES.timeframe)])
+    for store in (host("a"), b):
+        assert same(store.read(DAILY, EVER)[0], table)
+        assert states(store) == states(own) or states(store)
+        assert [
+            (c.span, c.state, c.reason, c.expires) for c in store.view(DAILY).coverage.opened()
+        ] == [(c.span, c.state, c.reason, c.expires) for c in view.coverage.opened()]
+        assert store.view(DAILY).next_due == view.next_due
+        assert store.actions("AAPL").splits == (SPLIT,)
+        assert len(shown(store, MINUTES)) or store.view(MINUTES).rows == 50
+    before = tmp_path / "a" / "_hosts" / "before"
+    assert shown(store_in(before)) == numbers(table), "the files as they were are kept"
+    assert detach(tmp_path / "a") == before
+    plain = store_in(tmp_path / "a")
+    assert same(plain.read(DAILY, EVER)[0], table)
+    plain.commit(DAILY, bars(30, 31))
+    assert 30 in shown(plain)
+
+
+@pytest.mark.parametrize("calls", range(1, 90, 2) if FULL else (3, 9, 17, 25, 33, 35, 41))
+def test_an_attach_that_is_killed_goes_on(log_url: str, tmp_path: Path, calls: int) -> None:
+    from src.data.disk.files import Disk
+
+    own = store_in(tmp_path / "a")
+    own.commit(DAILY, bars(0, 5))
+    own.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
+    own.commit(DAILY, Commit(marks=(mark(8, 9, "empty", reason="no_bar"),)))
+
+    class Deadly(Disk):
+        left = calls
+
+        def perform(self, step: Any, call: Any) -> Any:
+            if step.name in ("write", "replace", "create", "mkdir", "unlink", "link"):
+                self.left -= 1
+                if not self.left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return call()
+
+    def work() -> None:
+        list(attach_folder(SharedStore(Log(log_url), tmp_path / "a", Deadly(), ManualClock(NOW))))
+
+    Log(log_url).store_id()
+    assert ended(fork(work)) in (0, -signal.SIGKILL)
+    a, b = (SharedStore(Log(log_url), tmp_path / n, clock=ManualClock(NOW)) for n in "ab")
+    list(attach_folder(a))
+    b.pull([PAIR])
+    for store in (a, b):
+        assert shown(store) == [0, 1, 2, 3, 4]
+        assert states(store)[-1] == (8, 9, "empty")
+        assert store.actions("AAPL").splits == (SPLIT,)
+
+
+def test_a_plain_cache_refuses_a_folder_that_is_a_copy(host: Host, tmp_path: Path) -> None:
+    host("a").commit(DAILY, bars(0, 3))
+    with pytest.raises(StorageError, match="hosts detach"):
+        UnifiedCache(tmp_path / "a")
+    detach(tmp_path / "a")
+    UnifiedCache(tmp_path / "a")
+
+
+def test_verify_finds_bytes_that_differ(host: Host, log: Log) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    a.commit(DAILY, bars(3, 6))
+    assert list(verify(a, deep=True)) == []
+    other = host("b")
+    other.pull([PAIR])
+    path, theirs = (s.parts.lane(DAILY).paths.data(2024) for s in (a, other))
+    data = path.read_bytes()
+    other.commit(DAILY, bars(3, 6, shift=1.0))
+    a.pull([PAIR])
+    assert path.read_bytes() == theirs.read_bytes() != data
+    note = a.notes.read(a.notes.lane(DAILY))
+    path.write_bytes(data + bytes(len(path.read_bytes())))  # same generations, other bytes
+    assert note == a.notes.read(a.notes.lane(DAILY))
+    assert [one.series for one in verify(a, deep=True)] == [DAILY]
+
+
+def test_a_forked_child_has_a_connection_of_its_own(host: Host, log: Log, tmp_path: Path) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 1))
+    assert ended(fork(lambda: host("a").commit(DAILY, bars(1, 2)))) == 0
+    a.commit(DAILY, bars(2, 3))
+    assert shown(a) == [0, 1, 2]
+
+
+def test_the_time_of_an_entry_is_the_servers(host: Host, log: Log) -> None:
+    host("a").commit(DAILY, bars(0, 1))
+    [found] = log.since({name_of(DAILY): Position()})
+    with psycopg.connect(log._url) as db:
+        row = db.execute("select extract(epoch from clock_timestamp()) * 1000").fetchone()
+    assert row is not None
+    assert abs(found.entries[0].at_ms - int(row[0])) < 60_000, "not the host's, which is in 2025"
+
+
+def test_a_removal_is_compared_too(log: Log) -> None:
+    name = SeriesName("AAPL", "1d")
+    first = log.append(name, Position(), Cleared("test"))
+    assert isinstance(first, Appended)
+    assert log.append(name, Position(), Cleared("test")) is None
+    assert log.append(name, Position(1, b"12345678"), Cleared("test")) is None
+    assert log.append(name, first.position, Cleared("test")) is not None
+
+
+@pytest.mark.skipif("TEST_DB_URL" in os.environ, reason="stops a process of the tests' own server")
+def test_a_connection_that_hangs_is_left_and_the_append_is_made_once(
+    host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 1))
+    assert log._connection is not None
+    hanging = log._connection.info.backend_pid
+    monkeypatch.setattr(log_module, "_ANSWER_S", 0.3)
+    os.kill(hanging, signal.SIGSTOP)
+    try:
+        a.commit(DAILY, bars(1, 2))
+    finally:
+        os.kill(hanging, signal.SIGCONT)
+    assert shown(a) == [0, 1] and a.position(DAILY) == 2
