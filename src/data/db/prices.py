@@ -1,6 +1,6 @@
 """The tables ``prices_v2`` and ``data_freshness``: copies of final bars for the second data layer.
 
-Only :class:`~src.data.v2.DataCache` writes and reads them; ``get_ohlcv`` never does. Prices have
+Only the classes of ``src.data.v2`` write and read them; ``get_ohlcv`` never does. Prices have
 four decimal places, and volumes none.
 """
 
@@ -17,7 +17,14 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from .core.base import Base
 from .core.types import RoundedDecimal
 
-__all__ = ["CopiedPrice", "DataFreshness", "PriceRow", "copied_prices", "copy_prices"]
+__all__ = [
+    "CopiedPrice",
+    "DataFreshness",
+    "PriceRow",
+    "copied_prices",
+    "copy_prices",
+    "price_columns",
+]
 
 _PRICE, _FACTOR = RoundedDecimal(12, 4), RoundedDecimal(8, 4)
 # Rows per statement: SQLite takes at most 32,766 parameters.
@@ -154,3 +161,28 @@ def _upsert(session: Session, model: type[Base], rows: Sequence[dict[str, Any]])
     keys = [column.name for column in model.__table__.primary_key]
     new = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     session.execute(statement.on_conflict_do_update(index_elements=keys, set_=new), list(rows))
+
+
+def price_columns(
+    session: Session,
+    symbol: str,
+    timeframe: str,
+    bounds: tuple[datetime, datetime],
+    names: Sequence[str],
+) -> list[Any]:
+    """Return a series' rows in ascending order, with these columns only.
+
+    Args:
+        session: Session that can access this library's tables.
+        symbol, timeframe: Values of the columns.
+        bounds: First and last timestamp, both inclusive; naive times are UTC.
+        names: ``timestamp``, or names of prices or volume, in the order of the values.
+    """
+    columns = CopiedPrice.__table__.c
+    statement = (
+        select(*(columns[name] for name in names))
+        .where(columns.symbol == symbol, columns.timeframe == timeframe)
+        .where(columns.timestamp.between(*bounds))
+        .order_by(columns.timestamp)
+    )
+    return list(session.execute(statement))

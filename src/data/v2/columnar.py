@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..data_manager import DataManager, get_data_manager
 from ..errors import NoDataAvailableError, QueryError
@@ -15,9 +15,6 @@ from ..polars import pl  # its error names the missing extra
 from ..polars.series_scan import scan_series
 from .asking import in_thread
 from .frames import bounds_ms
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
 
 __all__ = ["NUMBERS", "ColumnarDataLoader", "StoredRows", "checked_columns"]
 
@@ -84,9 +81,10 @@ class ColumnarDataLoader:
             frame = await in_thread(rows, looks=True)
         else:
             from ..db.core.sessions import run
+            from ..db.prices import price_columns
 
             found = await run(
-                self.db, _selected, symbol, str(parsed), (first, last), _sources(names)
+                self.db, price_columns, symbol, str(parsed), (first, last), _sources(names)
             )
             frame = _frame_of(found, _sources(names))
         return _shaped(frame, names)
@@ -170,30 +168,6 @@ def checked_columns(columns: Any, known: Sequence[str]) -> list[str]:
 def _sources(names: Sequence[str]) -> list[str]:
     """Return the columns from which others are made, the time first."""
     return [_TIME, *(name for name in names if name in NUMBERS)]
-
-
-def _selected(
-    session: Session,
-    symbol: str,
-    timeframe: str,
-    bounds: tuple[datetime, datetime],
-    names: Sequence[str],
-) -> list[Any]:
-    """Return the rows of ``prices_v2``, with these columns only."""
-    from sqlalchemy import Column, MetaData, Table, Text, select
-
-    from ..db.core.base import SCHEMA
-    from ..db.core.types import UtcInstant
-
-    series = Column("symbol", Text), Column("timeframe", Text), Column(_TIME, UtcInstant)
-    table = Table("prices_v2", MetaData(schema=SCHEMA), *series, *map(Column, NUMBERS))
-    statement = (
-        select(*(table.c[name] for name in names))
-        .where(table.c.symbol == symbol, table.c.timeframe == timeframe)
-        .where(table.c[_TIME].between(*bounds))
-        .order_by(table.c[_TIME])
-    )
-    return list(session.execute(statement))
 
 
 def _frame_of(rows: Sequence[Any], names: Sequence[str]) -> pl.DataFrame:
