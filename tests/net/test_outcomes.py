@@ -90,6 +90,8 @@ TABLE = {
     "CorruptEntryError":       (_NO,  _NO,  "says nothing",    0,  _KEEPER),
     "LockTimeoutError":        (_NO,  _NO,  "says nothing",    0,  _KEEPER),
     "StorageError":            (_NO,  _NO,  "says nothing",    0,  _KEEPER),
+    "LogUnreachableError":     (_NO,  _NO,  "says nothing",    0,  _KEEPER),
+    "OvertakenError":          (_NO,  _NO,  "says nothing",    0,  _KEEPER),
     # A file of a newer version is nobody's to go round.
     "FormatVersionError":      (_NO,  _NO,  "says nothing",    0,  _CALLER),
     # Bundles, which no request for bars reads.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -23,7 +21,6 @@ from ..clock import Clock
 from ..config.rules import ValidationRules
 from ..errors import (
     Attempt,
-    CacheError,
     CapabilityError,
     CorruptEntryError,
     DataError,
@@ -50,7 +47,6 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.source import SourceState
 from ..model.span import Span
-from ..model.timeframe import Timeframe
 from ..net.deadline import call_left_s
 from .answer.adjust import with_answers
 from .answer.answer import Unfilled
@@ -484,38 +480,6 @@ class SeriesStore:
             level = logging.DEBUG if is_reported else logging.WARNING
             self._log.log(level, "%s could not be stored: %s", self._query, error)
             self.problems.append(problem)
-
-
-# The pairs of symbol and timeframe that a batch has just updated.
-_up_to_date: ContextVar[frozenset[tuple[str, Timeframe]]] = ContextVar(
-    "pulled", default=frozenset()
-)
-
-
-def pulled(store: BarStore, query: BarsQuery) -> bool:
-    """Update a query's series from a store that many hosts share; return whether any changed.
-
-    A failure is not reported here, because storing something will find and report the same one.
-    """
-    pair = query.instrument.symbol, query.timeframe
-    if query.offline or query.version is not None or pair in _up_to_date.get():
-        return False
-    with suppress(CacheError):
-        return store.pull([pair])
-    return False
-
-
-@contextmanager
-def pulled_together(store: BarStore, queries: Sequence[BarsQuery]) -> Iterator[None]:
-    """Update the series of some queries at once, so that no query in the block does so again."""
-    pairs = frozenset((q.instrument.symbol, q.timeframe) for q in queries if not q.offline)
-    with suppress(CacheError):
-        store.pull(pairs)
-    token = _up_to_date.set(pairs)
-    try:
-        yield
-    finally:
-        _up_to_date.reset(token)
 
 
 def _wait_s() -> float:

@@ -20,8 +20,8 @@ from .answer.answer import Answer, frame_of, note_empty, note_unknown
 from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
+from .pulls import pulled, pulled_together
 from .selection.lanes import LaneFinder
-from .series import pulled, pulled_together
 from .turns import FindLeases, Turns
 from .validity import Expiry
 
@@ -129,8 +129,8 @@ class BarsService:
             result: LookupResult = self._answers.find(query) if in_memory else MISS
             if not isinstance(result, Hit):
                 result = self.find_stored(query)
-            if not isinstance(result, Hit) and pulled(self._store, query):
-                result = self.find_stored(query)
+                if not isinstance(result, Hit) and pulled(self._store, query):
+                    result = self.find_stored(query)
             if not isinstance(result, Hit):
                 call.missed(self._store.actions)
                 result = Hit(self.misses().answer(query, result))

@@ -36,7 +36,6 @@ from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..prices.resample import resample_many, source_span
-from ..vendors.foreign import error_text, mask_keys, quoted
 from .identity import identity_of
 from .panel import FIELDS, AssetBars, Market
 
@@ -563,7 +562,7 @@ class ForeignBars(PolarsBars):
         if error is None:
             return frame
         reason = error.reason if isinstance(error, DataError) else "outage"
-        raise DataPortalError(f"{what}: {error_text(error)}", because_of=reason) from error
+        raise DataPortalError(f"{what}: {_text_of(error)}", because_of=reason) from error
 
 
 class ReaderBars(PolarsBars):
@@ -700,10 +699,18 @@ def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[
     try:
         yield
     except DataError as error:
+        from ..vendors.foreign import mask_keys
+
         mask_keys(error)
         raise
     except Exception as error:
-        raise kind(f"{what}: {quoted(error) or type(error).__name__}") from error
+        raise kind(f"{what}: {_text_of(error)}") from error
+
+
+def _text_of(error: BaseException) -> str:
+    from ..vendors.foreign import error_text  # not needed unless something fails
+
+    return error_text(error)
 
 
 # Identities by the ids of living objects, so that two portals over one source share frames.
@@ -751,7 +758,7 @@ def _collected(frame: Any, about: str) -> pl.DataFrame:
         whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
     except pl.exceptions.PolarsError as error:
         raise DataPortalError(
-            f"{about} returned a frame that cannot be read: {quoted(error)}"
+            f"{about} returned a frame that cannot be read: {_text_of(error)}"
         ) from error
     if not isinstance(whole, pl.DataFrame):
         raise DataPortalError(

@@ -40,12 +40,13 @@ from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
 from ..lookup import CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
+from ..pulls import pulled
 from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
 from ..selection.namesakes import Namesakes
 from ..selection.offers import is_too_long
-from ..series import LaneRequest, is_down, pulled
+from ..series import LaneRequest, is_down
 from .lane import LaneRunner, real_gaps
 
 
