@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from src.data.cache.actions import Asked
 from src.data.cache.store import BarStore
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.cache.values import Commit
@@ -28,7 +29,7 @@ from src.data.errors import (
 )
 from src.data.hosts import entry
 from src.data.hosts import log as log_module
-from src.data.hosts.entry import Cleared, SeriesName
+from src.data.hosts.entry import Cleared, SeriesName, Told
 from src.data.hosts.log import Appended, Log, Position
 from src.data.hosts.state import attach as attach_folder
 from src.data.hosts.state import detach, host_state, verify
@@ -481,6 +482,44 @@ def test_a_hostile_body_is_refused(
     with pytest.raises(CorruptEntryError, match="entry 2 of AAPL 1d"):
         c.pull([PAIR])
     assert shown(c) == [0, 1, 2], "what comes before it is there"
+
+
+@pytest.mark.parametrize("attack", ["year", "nested", "told", "book"])
+def test_an_entry_that_no_host_can_apply_is_refused(host: Host, log: Log, attack: str) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 3))
+    _, payload = entry.dump(bars(3, 6))
+    wire = entry._decoders["commit"].decode(payload)
+    name, kind, seen = name_of(DAILY), "commit", log.all_heads()[name_of(DAILY)]
+    if attack == "year":
+        wire.pieces[0].span = Span(-(1 << 62), 1 << 62)
+    payload = entry._encoder.encode(wire)
+    if attack == "nested":
+        payload = b"\x81\xa7quality" + b"\x81\xa1a" * 100_000 + b"\xc0"
+    elif attack == "told":
+        kind, payload = entry.dump(Told((), Asked(Span(0, 1), "acme", NOW)))
+    elif attack == "book":
+        name, seen = SeriesName(DAILY.symbol), Position()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_module, "dump", lambda value: (kind, payload))
+        assert log.append(name, seen, Cleared("")) is not None
+    with pytest.raises(CorruptEntryError, match="in the log cannot be used"):
+        b.pull([PAIR])
+    assert shown(a) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("symbol", ["A\nB", "x" * 3000, "../../x", "/x"])
+def test_a_strange_name_in_the_log_stops_nothing(
+    host: Host, log: Log, tmp_path: Path, symbol: str
+) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    for name in (SeriesName(symbol), SeriesName(symbol, "1d"), SeriesName("AAPL", "1d", "../../y")):
+        assert log.append(name, Position(), Cleared("other")) is not None
+    assert host_state(a).state in ("in step", "behind")
+    assert list(verify(a, deep=True)) is not None
+    a.clear()
+    assert shown(a) == [] and {path.name for path in tmp_path.iterdir()} == {"a"}
 
 
 def test_a_body_that_declares_a_gigabyte_is_refused_before_it_is_made() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..cache.actions import ActionBook, Asked, dump_book, load_book
 from ..cache.format.json_document import DamagedError
-from ..cache.layout import QUARANTINE, LanePaths, Layout, decode_lane, encode_lane
+from ..cache.layout import QUARANTINE, LanePaths, Layout, decode_lane, encode_lane, encode_symbol
 from ..cache.legacy.adopt import OldYears
 from ..cache.read.lru_cache import DocumentCache
 from ..cache.retention.clear import clear_lane, clear_years, holding
@@ -37,6 +37,7 @@ from ..errors import (
     FormatVersionError,
     LogUnreachableError,
     OvertakenError,
+    QueryError,
     StorageError,
 )
 from ..model.actions import Action
@@ -46,7 +47,7 @@ from ..model.span import Span, subtract
 from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
 from . import book as books
-from .entry import Changed, Cleared, Forgotten, SeriesName, Told, Value
+from .entry import Changed, Cleared, Forgotten, SeriesName, Told, Value, applying
 from .log import Appended, Entry, Facts, Log, Position
 from .notes import Note, Notes
 
@@ -86,7 +87,15 @@ def name_of(key: SeriesKey) -> SeriesName:
 def key_of(name: SeriesName) -> SeriesKey | None:
     """Return the series with a name in the log; None for a symbol's book, or an unknown name."""
     lane = f"{name.timeframe}@{name.lane}" if name.lane else name.timeframe
-    return decode_lane(name.symbol, lane) if name.timeframe else None
+    return decode_lane(name.symbol, lane) if name.timeframe and _is_symbol(name.symbol) else None
+
+
+def _is_symbol(text: str) -> bool:
+    """Return whether a name in the log can be a symbol; another program may write anything there."""
+    try:
+        return bool(encode_symbol(text))
+    except QueryError:
+        return False
 
 
 class SharedStore(BarStore):
@@ -437,6 +446,7 @@ class SharedStore(BarStore):
         book = self._book_at(key.symbol, entry.book)
         try:
             with (
+                applying(name_of(key), entry.position.seq),
                 self._guard.writing(lane.paths.folder),
                 self.listener.committing(lane, entry.value),
             ):
@@ -515,19 +525,23 @@ class SharedStore(BarStore):
         lane, name, note = store.parts.lane(key), name_of(key), Note()
         while entries := self.shared.after(name, note.position):
             for entry in entries:
-                clock = _EntryClock(self._clock)
-                clock.at_ms = entry.at_ms
-                if isinstance(entry.value, Cleared):
-                    if self._disk.stat(lane.paths.folder) is not None:
-                        _clear(lane, clock, entry.value, self._no_old, self._lock_timeout_s)
-                else:
-                    assert isinstance(entry.value, Commit)
-                    book = self._book_at(key.symbol, entry.book)
-                    made = partial(Appended, entry.position, entry.at_ms)
-                    run = self._run(lane, entry.value, clock, book, made, is_noted=False)
-                    run.run(self._lock_timeout_s)
+                with applying(name, entry.position.seq):
+                    self._build(lane, entry)
                 note = Note(entry.position, *self._found(lane))
         return note
+
+    def _build(self, lane: SeriesFiles, entry: Entry) -> None:
+        """Apply an entry to a series that is built in a folder of its own."""
+        clock = _EntryClock(self._clock)
+        clock.at_ms = entry.at_ms
+        if isinstance(entry.value, Cleared):
+            if self._disk.stat(lane.paths.folder) is not None:
+                _clear(lane, clock, entry.value, self._no_old, self._lock_timeout_s)
+            return
+        assert isinstance(entry.value, Commit)
+        book = self._book_at(lane.key.symbol, entry.book)
+        made = partial(Appended, entry.position, entry.at_ms)
+        self._run(lane, entry.value, clock, book, made, is_noted=False).run(self._lock_timeout_s)
 
     def _swap(
         self, lane: SeriesFiles, scratch: Path, path: Path, note: Note, *, is_kept: bool
@@ -655,7 +669,8 @@ class SharedStore(BarStore):
                 )
             for entry in entries:
                 if entry.position.seq <= seq:
-                    book, position = books.after(book, entry.value), entry.position
+                    with applying(SeriesName(symbol), entry.position.seq):
+                        book, position = books.after(book, entry.value), entry.position
                 else:
                     return book
         return book
@@ -679,9 +694,12 @@ class SharedStore(BarStore):
                     book, position = ActionBook(), Position()
                     continue
                 for entry in entries:
-                    if isinstance(entry.value, Told):
-                        self._drop_confirmations(symbol, entry.value.actions, entry.value.answer)
-                    book, position = books.after(book, entry.value), entry.position
+                    with applying(name, entry.position.seq):
+                        if isinstance(entry.value, Told):
+                            self._drop_confirmations(
+                                symbol, entry.value.actions, entry.value.answer
+                            )
+                        book, position = books.after(book, entry.value), entry.position
                 if entries:
                     continue
                 if not offered:
@@ -763,7 +781,8 @@ class SharedStore(BarStore):
         """Remove bars on all hosts; see :meth:`.BarStore.clear`."""
         self.check_joined()
         heads = self.shared.all_heads()
-        names = {name.symbol for name in heads} | {key.symbol for key in self.held()}
+        names = {name.symbol for name in heads if _is_symbol(name.symbol)}
+        names |= {key.symbol for key in self.held()}
         for one in sorted(names if symbol is None else {symbol}):
             keys = [
                 key for name in heads if (key := key_of(name)) is not None and key.symbol == one
@@ -819,7 +838,7 @@ class SharedStore(BarStore):
         if note.position.seq != made.position.seq - 1 or self._is_astray(lane, note):
             return False
         clock.at_ms = made.at_ms
-        with self._guard.writing(lane.paths.folder):
+        with applying(name_of(key), made.position.seq), self._guard.writing(lane.paths.folder):
             self._disk.make_folders(lane.paths.folder)
             _clear(lane, clock, value, self._no_old, self._lock_timeout_s)
         self._sidecars.drop(key)
