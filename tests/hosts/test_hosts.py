@@ -236,6 +236,24 @@ def test_the_variable_wins_and_a_wrong_one_is_an_error(tmp_path: Path) -> None:
     assert "canary-word" not in str(caught.value)
 
 
+@pytest.mark.parametrize("password", ["pa@canary-word", "pa/canary-word"])
+def test_a_password_that_the_driver_would_take_for_a_host_is_refused(
+    tmp_path: Path, password: str
+) -> None:
+    url = f"postgresql://bot:{password}@127.0.0.1:1/x"
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"store: {{url: '{url}'}}\n")
+    for asked in (
+        lambda: shared_store(load_rules(), {"ONETAPE_STORE": url}),
+        lambda: load_rules(path),
+    ):
+        with pytest.raises(ConfigError, match="%40") as caught:
+            asked()
+        assert "canary-word" not in str(caught.value)
+    for good in ("postgresql://bot:p%40x@db/y?application_name=a@b", "postgresql:///x?host=/tmp"):
+        assert shared_store(load_rules(), {"ONETAPE_STORE": good}).url == good
+
+
 def test_an_invalid_address_is_one_sentence(
     tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
