@@ -6,6 +6,8 @@ import logging
 import os
 import shutil
 import signal
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from datetime import date
@@ -29,6 +31,7 @@ from src.data.errors import (
 )
 from src.data.hosts import entry
 from src.data.hosts import log as log_module
+from src.data.hosts import store as store_module
 from src.data.hosts.entry import Cleared, SeriesName, Told
 from src.data.hosts.log import Appended, Log, Position
 from src.data.hosts.state import attach as attach_folder
@@ -699,3 +702,56 @@ def test_a_connection_that_hangs_is_left_and_the_append_is_made_once(
     finally:
         os.kill(hanging, signal.SIGCONT)
     assert shown(a) == [0, 1] and a.position(DAILY) == 2
+
+
+@pytest.mark.skipif("TEST_DB_URL" in os.environ, reason="stops a process of the tests' own server")
+def test_ctrl_c_ends_a_statement_that_hangs_at_once(host: Host, log: Log) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 1))
+    assert log._connection is not None
+    hanging = log._connection.info.backend_pid
+    os.kill(hanging, signal.SIGSTOP)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            log.all_heads()
+        assert time.monotonic() - began < 3, "the server was asked to cancel, which takes 5 s"
+        a.commit(DAILY, bars(1, 2))  # by another connection
+    finally:
+        os.kill(hanging, signal.SIGCONT)
+    assert shown(a) == [0, 1]
+
+
+def test_notes_of_an_unknown_store_are_not_trusted(host: Host, tmp_path: Path) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    (tmp_path / "a" / "_hosts" / "store.json").write_bytes(b"{")
+    again = host("a")
+    with pytest.raises(StorageError, match="attach"):
+        again.commit(DAILY, bars(3, 4))
+    assert shown(again) == [0, 1, 2]
+    assert dict(attach_folder(again)) == {"AAPL": 0}
+    again.commit(DAILY, bars(3, 4))
+    assert host_state(again).state == "in step"
+
+
+def test_a_removal_does_not_set_back_what_another_process_noted(
+    host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, other = host("a"), host("a")
+    made = log.append(name_of(DAILY), Position(), Cleared("test"))
+    assert made is not None
+    clear = store_module._clear
+
+    def cleared(*args: Any) -> None:
+        """Let another process of the host go on before this one has written its note."""
+        clear(*args)
+        monkeypatch.setattr(store_module, "_clear", clear)
+        other.pull([PAIR])
+        other.commit(DAILY, bars(0, 3))
+
+    monkeypatch.setattr(store_module, "_clear", cleared)
+    assert a._apply_cleared(DAILY, Cleared("test"), made)
+    assert a.position(DAILY) == 2 and host_state(a).state == "in step"
+    assert shown(a) == [0, 1, 2]

@@ -148,8 +148,8 @@ class SharedStore(BarStore):
         if self._has_joined:
             return
         store, mine = self.shared.store_id(), self.notes.store()
-        is_attached = bool(mine or self.notes.symbols())
-        has_own = not is_attached and any(self.is_shared(key) for key in self.held())
+        # Notes without the store's name are those of an unknown one.
+        has_own = not mine and any(self.is_shared(key) for key in self.held())
         if has_own and not is_attaching:
             raise StorageError(
                 f"the cache folder {self.root} has bars that the shared store does not have",
@@ -841,8 +841,11 @@ class SharedStore(BarStore):
         with applying(name_of(key), made.position.seq), self._guard.writing(lane.paths.folder):
             self._disk.make_folders(lane.paths.folder)
             _clear(lane, clock, value, self._no_old, self._lock_timeout_s)
+            with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
+                # Another process may have applied this entry and later ones meanwhile.
+                if (self.notes.read(path) or Note()).position == note.position:
+                    self.notes.keep(path, Note(made.position, *self._found(lane)))
         self._sidecars.drop(key)
-        self.notes.keep(path, Note(made.position, *self._found(lane)))
         return True
 
 
