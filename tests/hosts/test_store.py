@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,23 @@ def test_splits_are_entries_and_a_commit_is_applied_beside_those_it_was_made_bes
     assert b.actions("AAPL").reports == a.actions("AAPL").reports != ()
     folders = [store.parts.lane(DAILY).paths.data(2024).read_bytes() for store in (a, b)]
     assert folders[0] == folders[1]
+
+
+def test_what_samples_say_about_splits_stays_on_the_host(host: Host, log: Log) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 40))
+    own = replace(SPLIT, source="replay")
+    a.add_actions("AAPL", [own], Span(at(0), at(60)), "replay", at(40))
+    assert log.all_heads().keys() == {name_of(DAILY)}
+    b.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
+    assert b.actions("AAPL").samples is None
+    a.pull([PAIR])
+    assert a.actions("AAPL").only("replay").reports == (own,)
+    assert a.actions("AAPL").reports == b.actions("AAPL").reports == (SPLIT,)
+    a.forget_actions("AAPL", "replay")
+    assert not a.actions("AAPL").only("replay").reports
+    assert log.all_heads()[SeriesName("AAPL")].seq == 1
+    assert host_state(a).state == "in step"
 
 
 def test_two_stores_that_commit_at_once_lose_nothing(log_url: str, tmp_path: Path) -> None:
@@ -721,19 +739,6 @@ def test_ctrl_c_ends_a_statement_that_hangs_at_once(host: Host, log: Log) -> Non
     finally:
         os.kill(hanging, signal.SIGCONT)
     assert shown(a) == [0, 1]
-
-
-def test_notes_of_an_unknown_store_are_not_trusted(host: Host, tmp_path: Path) -> None:
-    a = host("a")
-    a.commit(DAILY, bars(0, 3))
-    (tmp_path / "a" / "_hosts" / "store.json").write_bytes(b"{")
-    again = host("a")
-    with pytest.raises(StorageError, match="attach"):
-        again.commit(DAILY, bars(3, 4))
-    assert shown(again) == [0, 1, 2]
-    assert dict(attach_folder(again)) == {"AAPL": 0}
-    again.commit(DAILY, bars(3, 4))
-    assert host_state(again).state == "in step"
 
 
 def test_a_removal_does_not_set_back_what_another_process_noted(

@@ -46,6 +46,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
+from ..vendors.registry import is_sample
 from . import book as books
 from .entry import Changed, Cleared, Forgotten, SeriesName, Told, Value, applying
 from .log import Appended, Entry, Facts, Log, Position
@@ -148,8 +149,8 @@ class SharedStore(BarStore):
         if self._has_joined:
             return
         store, mine = self.shared.store_id(), self.notes.store()
-        # Notes without the store's name are those of an unknown one.
-        has_own = not mine and any(self.is_shared(key) for key in self.held())
+        is_attached = bool(mine or self.notes.symbols())
+        has_own = not is_attached and any(self.is_shared(key) for key in self.held())
         if has_own and not is_attaching:
             raise StorageError(
                 f"the cache folder {self.root} has bars that the shared store does not have",
@@ -684,14 +685,15 @@ class SharedStore(BarStore):
         self._disk.make_folders(folder)
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
             stored = self._stored_book(symbol)
-            note, book = stored or (Note(), ActionBook())
+            own = ActionBook() if stored else self._unattached_book(symbol)
+            note, book = stored or (Note(), ActionBook(samples=own.samples))
             position, offered = note.position, list[Value]()
             if stored is None and self.notes.read(self.notes.book(symbol)) is None:
-                offered = list(books.offers(self._unattached_book(symbol)))
+                offered = list(books.offers(own))
             while True:
                 entries = self.shared.after(name, position)
                 if entries is None:  # the server lost them; vendors are queried again
-                    book, position = ActionBook(), Position()
+                    book, position = ActionBook(samples=book.samples), Position()
                     continue
                 for entry in entries:
                     with applying(name, entry.position.seq):
@@ -752,12 +754,31 @@ class SharedStore(BarStore):
         until: int | None = None,
         wait_s: float = math.inf,
     ) -> ActionBook:
-        """Append a vendor's answer to the symbol's book; see :meth:`.BarStore.add_actions`."""
-        return self._tell(symbol, Told(tuple(actions), Asked(dates, source, fetched_at, until)))
+        """Append a vendor's answer to the symbol's book; see :meth:`.BarStore.add_actions`.
+
+        A sample vendor's answer stays on this host, as its bars do.
+        """
+        told = Told(tuple(actions), Asked(dates, source, fetched_at, until))
+        return self._keep_sample(symbol, told) if is_sample(source) else self._tell(symbol, told)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
         """Remove a sample vendor's reports; see :meth:`.BarStore.forget_actions`."""
-        self._tell(symbol, Forgotten(source))
+        self._keep_sample(symbol, Forgotten(source))
+
+    def _keep_sample(self, symbol: str, value: Told | Forgotten) -> ActionBook:
+        """Change what this host's copy of a symbol's book says about samples."""
+        self.check_joined()
+        folder = self._layout.symbol(symbol)
+        with self._guard.writing(folder):
+            for _ in range(_PULLS):
+                self._book(symbol)  # made anew if it is damaged
+                self._disk.make_folders(folder)
+                with self._disk.lock(folder / ".lock", self._lock_timeout_s):
+                    if (stored := self._stored_book(symbol)) is not None:
+                        book = books.after(stored[1], value)
+                        self._keep_book(symbol, book, stored[0].position)
+                        return book.by(self._clock.now_ms())
+        raise OvertakenError(f"the splits of {symbol} change all the time", symbol=symbol)
 
     def record_changes(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
         """Replace the recorded changes; see :meth:`.BarStore.record_changes`."""
