@@ -236,6 +236,24 @@ def test_the_variable_wins_and_a_wrong_one_is_an_error(tmp_path: Path) -> None:
     assert "canary-word" not in str(caught.value)
 
 
+@pytest.mark.parametrize("password", ["pa@canary-word", "pa/canary-word"])
+def test_a_password_that_the_driver_would_take_for_a_host_is_refused(
+    tmp_path: Path, password: str
+) -> None:
+    url = f"postgresql://bot:{password}@127.0.0.1:1/x"
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"store: {{url: '{url}'}}\n")
+    for asked in (
+        lambda: shared_store(load_rules(), {"ONETAPE_STORE": url}),
+        lambda: load_rules(path),
+    ):
+        with pytest.raises(ConfigError, match="%40") as caught:
+            asked()
+        assert "canary-word" not in str(caught.value)
+    for good in ("postgresql://bot:p%40x@db/y?application_name=a@b", "postgresql:///x?host=/tmp"):
+        assert shared_store(load_rules(), {"ONETAPE_STORE": good}).url == good
+
+
 def test_an_invalid_address_is_one_sentence(
     tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,3 +263,32 @@ def test_an_invalid_address_is_one_sentence(
     with pytest.raises(DataError) as caught:
         manager.cache.store.pull([("BTCUSDT", Timeframe(1, "h"))])
     assert "canary-word" not in str(caught.value)
+
+
+def test_without_the_extra_commands_say_so_and_detach_works(tmp_path: Path) -> None:
+    (tmp_path / "cache" / "_hosts").mkdir(parents=True)
+    (tmp_path / "cache" / "_hosts" / "store.json").write_text("{}")
+    script = """
+import sys
+sys.modules["psycopg"] = None
+from types import SimpleNamespace
+from src.data.cli import main
+from src.data.config.rules_file import load_rules
+from src.data.config.settings import load_settings
+from src.data.jobs.checkup import _shared_store
+rules = SimpleNamespace(parsed_rules=load_rules())
+print(*_shared_store(load_settings(), rules, None, network=True))
+for words in (["hosts", "status"], ["hosts", "verify"], ["hosts", "attach"], ["hosts", "detach"]):
+    print(words, main(words), flush=True)
+"""
+    env = os.environ | {
+        "ONETAPE_STORE": "postgresql://bot:canary-word@127.0.0.1:1/x",
+        "DATA_CACHE_DIR": str(tmp_path / "cache"),
+        "ONETAPE_STATE_DIR": str(tmp_path / "state"),
+    }
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 and "Traceback" not in said and "canary-word" not in said, said
+    assert said.count("needs the `postgres` extra") == 4
+    assert "['hosts', 'detach'] 0" in said
+    assert not (tmp_path / "cache" / "_hosts" / "store.json").exists()

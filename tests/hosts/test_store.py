@@ -6,8 +6,11 @@ import logging
 import os
 import shutil
 import signal
+import threading
+import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from src.data.cache.actions import Asked
 from src.data.cache.store import BarStore
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.cache.values import Commit
@@ -28,7 +32,8 @@ from src.data.errors import (
 )
 from src.data.hosts import entry
 from src.data.hosts import log as log_module
-from src.data.hosts.entry import Cleared, SeriesName
+from src.data.hosts import store as store_module
+from src.data.hosts.entry import Cleared, SeriesName, Told
 from src.data.hosts.log import Appended, Log, Position
 from src.data.hosts.state import attach as attach_folder
 from src.data.hosts.state import detach, host_state, verify
@@ -183,6 +188,23 @@ def test_splits_are_entries_and_a_commit_is_applied_beside_those_it_was_made_bes
     assert b.actions("AAPL").reports == a.actions("AAPL").reports != ()
     folders = [store.parts.lane(DAILY).paths.data(2024).read_bytes() for store in (a, b)]
     assert folders[0] == folders[1]
+
+
+def test_what_samples_say_about_splits_stays_on_the_host(host: Host, log: Log) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 40))
+    own = replace(SPLIT, source="replay")
+    a.add_actions("AAPL", [own], Span(at(0), at(60)), "replay", at(40))
+    assert log.all_heads().keys() == {name_of(DAILY)}
+    b.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
+    assert b.actions("AAPL").samples is None
+    a.pull([PAIR])
+    assert a.actions("AAPL").only("replay").reports == (own,)
+    assert a.actions("AAPL").reports == b.actions("AAPL").reports == (SPLIT,)
+    a.forget_actions("AAPL", "replay")
+    assert not a.actions("AAPL").only("replay").reports
+    assert log.all_heads()[SeriesName("AAPL")].seq == 1
+    assert host_state(a).state == "in step"
 
 
 def test_two_stores_that_commit_at_once_lose_nothing(log_url: str, tmp_path: Path) -> None:
@@ -483,6 +505,44 @@ def test_a_hostile_body_is_refused(
     assert shown(c) == [0, 1, 2], "what comes before it is there"
 
 
+@pytest.mark.parametrize("attack", ["year", "nested", "told", "book"])
+def test_an_entry_that_no_host_can_apply_is_refused(host: Host, log: Log, attack: str) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 3))
+    _, payload = entry.dump(bars(3, 6))
+    wire = entry._decoders["commit"].decode(payload)
+    name, kind, seen = name_of(DAILY), "commit", log.all_heads()[name_of(DAILY)]
+    if attack == "year":
+        wire.pieces[0].span = Span(-(1 << 62), 1 << 62)
+    payload = entry._encoder.encode(wire)
+    if attack == "nested":
+        payload = b"\x81\xa7quality" + b"\x81\xa1a" * 100_000 + b"\xc0"
+    elif attack == "told":
+        kind, payload = entry.dump(Told((), Asked(Span(0, 1), "acme", NOW)))
+    elif attack == "book":
+        name, seen = SeriesName(DAILY.symbol), Position()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_module, "dump", lambda value: (kind, payload))
+        assert log.append(name, seen, Cleared("")) is not None
+    with pytest.raises(CorruptEntryError, match="in the log cannot be used"):
+        b.pull([PAIR])
+    assert shown(a) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("symbol", ["A\nB", "x" * 3000, "../../x", "/x"])
+def test_a_strange_name_in_the_log_stops_nothing(
+    host: Host, log: Log, tmp_path: Path, symbol: str
+) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    for name in (SeriesName(symbol), SeriesName(symbol, "1d"), SeriesName("AAPL", "1d", "../../y")):
+        assert log.append(name, Position(), Cleared("other")) is not None
+    assert host_state(a).state in ("in step", "behind")
+    assert list(verify(a, deep=True)) is not None
+    a.clear()
+    assert shown(a) == [] and {path.name for path in tmp_path.iterdir()} == {"a"}
+
+
 def test_a_body_that_declares_a_gigabyte_is_refused_before_it_is_made() -> None:
     name = SeriesName("AAPL", "1d")
     _, payload = entry.dump(bars(0, 300))
@@ -660,3 +720,43 @@ def test_a_connection_that_hangs_is_left_and_the_append_is_made_once(
     finally:
         os.kill(hanging, signal.SIGCONT)
     assert shown(a) == [0, 1] and a.position(DAILY) == 2
+
+
+@pytest.mark.skipif("TEST_DB_URL" in os.environ, reason="stops a process of the tests' own server")
+def test_ctrl_c_ends_a_statement_that_hangs_at_once(host: Host, log: Log) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 1))
+    assert log._connection is not None
+    hanging = log._connection.info.backend_pid
+    os.kill(hanging, signal.SIGSTOP)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            log.all_heads()
+        assert time.monotonic() - began < 3, "the server was asked to cancel, which takes 5 s"
+        a.commit(DAILY, bars(1, 2))  # by another connection
+    finally:
+        os.kill(hanging, signal.SIGCONT)
+    assert shown(a) == [0, 1]
+
+
+def test_a_removal_does_not_set_back_what_another_process_noted(
+    host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, other = host("a"), host("a")
+    made = log.append(name_of(DAILY), Position(), Cleared("test"))
+    assert made is not None
+    clear = store_module._clear
+
+    def cleared(*args: Any) -> None:
+        """Let another process of the host go on before this one has written its note."""
+        clear(*args)
+        monkeypatch.setattr(store_module, "_clear", clear)
+        other.pull([PAIR])
+        other.commit(DAILY, bars(0, 3))
+
+    monkeypatch.setattr(store_module, "_clear", cleared)
+    assert a._apply_cleared(DAILY, Cleared("test"), made)
+    assert a.position(DAILY) == 2 and host_state(a).state == "in step"
+    assert shown(a) == [0, 1, 2]

@@ -57,9 +57,10 @@ def _store(args: argparse.Namespace) -> SharedStore:
 
 
 def _status(args: argparse.Namespace) -> Report:
+    store = _store(args)  # first, because it says so if the extra is missing
     from ..hosts.state import host_state
 
-    state = host_state(_store(args))
+    state = host_state(store)
     return Report(state.to_json(), _shown(state), ok=state.state in ("in step", "behind"))
 
 
@@ -81,9 +82,9 @@ def _table(series: tuple[SeriesState, ...] | list[SeriesState]) -> list[Any]:
 
 
 def _attach(args: argparse.Namespace) -> Report:
+    store = _store(args)
     from ..hosts.state import attach, host_state
 
-    store = _store(args)
     done = dict(attach(store))
     state = host_state(store)
     spans = sum(done.values())
@@ -95,7 +96,7 @@ def _attach(args: argparse.Namespace) -> Report:
 
 def _detach(args: argparse.Namespace) -> Report:
     from ..config.settings import load_settings
-    from ..hosts.state import detach
+    from ..hosts.detached import detach
 
     folder = load_settings(getattr(args, "cache_dir", None)).cache_dir
     before = detach(folder)
@@ -107,10 +108,11 @@ def _detach(args: argparse.Namespace) -> Report:
 
 
 def _verify(args: argparse.Namespace) -> Report:
+    store = _store(args)
     from ..hosts.state import verify
 
     # A series that is only behind does not differ from the entries that it shows.
-    found = [one for one in verify(_store(args), deep=args.deep) if one.state != "behind"]
+    found = [one for one in verify(store, deep=args.deep) if one.state != "behind"]
     document = {
         "ok": not found,
         "deep": args.deep,

@@ -80,11 +80,8 @@ def shared_store(rules: Rules, environ: Mapping[str, str] | None = None) -> Stor
     store = rules.store
     if url := variable_of("ONETAPE_STORE", environ):
         form = settings_of(StoreRules)["url"]
-        if any(form.check(url, ())):
-            raise ConfigError(
-                "ONETAPE_STORE is not the address of a server",
-                hint="use postgresql://user:password@host:5432/database",
-            )
+        if wrong := next(iter(form.check(url, ())), None):
+            raise ConfigError(f"ONETAPE_STORE {wrong.what}")
         store = replace(store, url=url)
     if store.url:
         note_key(store.url)

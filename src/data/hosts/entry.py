@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hmac
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..cache.actions import Asked
 from ..cache.values import Commit, CommitPiece, Fault
-from ..errors import CorruptEntryError, FormatVersionError, StorageError
+from ..errors import CorruptEntryError, DataError, FormatVersionError, StorageError
 from ..model.actions import Action
 from ..model.bars import BadRow, BarTable
 from ..model.coverage import Columns, Covered, Splice, Stretches, stretches
@@ -139,6 +140,9 @@ _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "changed": (Changed, Changed),
     "cleared": (Cleared, Cleared),
 }
+_OF_SERIES, _OF_BOOK = {"commit", "cleared"}, _KINDS.keys() - {"commit"}
+# What the values of a hostile entry can raise; nesting that is too deep raises RecursionError.
+_WRONG = (ValueError, TypeError, OverflowError, RecursionError)
 _NAMES = {value: name for name, (value, _) in _KINDS.items()}
 
 
@@ -188,10 +192,27 @@ def load(
     payload = bytes(body[_DIGEST:])
     if not hmac.compare_digest(bytes(body[:_DIGEST]), _digest(name, seq, kind, book, payload)):
         raise _corrupt(name, seq, "its digest does not match")
+    if kind not in (_OF_SERIES if name.timeframe else _OF_BOOK):
+        raise _corrupt(name, seq, f"a {kind} entry does not belong there")
     try:
         value = _decoders[kind].decode(payload)
         return _commit_of(value) if isinstance(value, _Commit) else value
-    except (msgspec.DecodeError, ValueError, IndexError, zlib.error) as exc:
+    except (*_WRONG, msgspec.DecodeError, IndexError, zlib.error) as exc:
+        raise _corrupt(name, seq, str(exc)[:200]) from exc
+
+
+@contextmanager
+def applying(name: SeriesName, seq: int) -> Iterator[None]:
+    """Report values of an entry that no host can apply, such as a date outside the calendar, as damage.
+
+    Raises:
+        CorruptEntryError: The block failed because of a value.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except _WRONG as exc:
         raise _corrupt(name, seq, str(exc)[:200]) from exc
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import psycopg
+from psycopg import waiting
 from psycopg.abc import PQGen
 
 from ..errors import CacheError, ConfigError, FormatVersionError, LogUnreachableError, StorageError
@@ -140,8 +141,11 @@ class _Connection(psycopg.Connection[Any]):
     """A connection whose operations end after a time even if the server has stopped responding."""
 
     def wait(self, gen: PQGen[T], interval: float = _POLL_S, *timeout: Any, **more: Any) -> T:
-        """Run one operation; fail if it takes too long."""
-        return super().wait(_limited(gen), interval, *timeout, **more)
+        """Run one operation; fail if it takes too long.
+
+        Unlike the driver, do not ask the server to cancel after Ctrl-C, because it may not respond.
+        """
+        return waiting.wait(_limited(gen), self.pgconn.socket, interval, *timeout, **more)
 
 
 def _limited(operation: PQGen[T]) -> PQGen[T]:
@@ -245,6 +249,9 @@ class Log:
                 except psycopg.Error as exc:
                     reason = _reason(exc, self._url)
                     raise StorageError(f"the shared store rejected a statement: {reason}") from None
+                except BaseException:  # such as Ctrl-C in the middle of a statement
+                    self._close()
+                    raise
 
     def _connected(self) -> _Connection:
         if self._connection is not None and not self._connection.closed:

@@ -12,6 +12,7 @@ from ..cache.format import json_document
 from ..cache.layout import METADATA, Layout
 from ..errors import CacheError, LogUnreachableError
 from ..model.series import SeriesKey
+from .detached import detach as detach
 from .entry import SeriesName
 from .log import Position, Replication
 from .store import SharedStore, key_of, name_of
@@ -143,22 +144,6 @@ def attach(store: SharedStore) -> Iterator[tuple[str, int]]:
     store.check_joined(is_attaching=True)
     for symbol in symbols:
         yield symbol, store.attach(symbol)
-
-
-def detach(root: Path) -> Path | None:
-    """Make a folder a plain cache of one machine; return the files kept from before it was attached.
-
-    The server is not contacted. Bars that wait to be offered to a restored server stay in
-    ``_hosts/aside``.
-    """
-    from ..disk.files import Disk
-    from .notes import FOLDER
-
-    disk, folder = Disk(root=root), root / FOLDER
-    for name in ("store.json", "notes", "anew", "none"):  # the first one decides
-        disk.remove_whole(folder / name)
-    before = folder / "before"
-    return before if disk.stat(before) is not None else None
 
 
 def verify(store: SharedStore, *, deep: bool = False) -> Iterator[SeriesState]:

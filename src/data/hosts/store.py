@@ -20,7 +20,7 @@ from typing import Any
 
 from ..cache.actions import ActionBook, Asked, dump_book, load_book
 from ..cache.format.json_document import DamagedError
-from ..cache.layout import QUARANTINE, LanePaths, Layout, decode_lane, encode_lane
+from ..cache.layout import QUARANTINE, LanePaths, Layout, decode_lane, encode_lane, encode_symbol
 from ..cache.legacy.adopt import OldYears
 from ..cache.read.lru_cache import DocumentCache
 from ..cache.retention.clear import clear_lane, clear_years, holding
@@ -37,6 +37,7 @@ from ..errors import (
     FormatVersionError,
     LogUnreachableError,
     OvertakenError,
+    QueryError,
     StorageError,
 )
 from ..model.actions import Action
@@ -45,8 +46,9 @@ from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
+from ..vendors.registry import is_sample
 from . import book as books
-from .entry import Changed, Cleared, Forgotten, SeriesName, Told, Value
+from .entry import Changed, Cleared, Forgotten, SeriesName, Told, Value, applying
 from .log import Appended, Entry, Facts, Log, Position
 from .notes import Note, Notes
 
@@ -86,7 +88,15 @@ def name_of(key: SeriesKey) -> SeriesName:
 def key_of(name: SeriesName) -> SeriesKey | None:
     """Return the series with a name in the log; None for a symbol's book, or an unknown name."""
     lane = f"{name.timeframe}@{name.lane}" if name.lane else name.timeframe
-    return decode_lane(name.symbol, lane) if name.timeframe else None
+    return decode_lane(name.symbol, lane) if name.timeframe and _is_symbol(name.symbol) else None
+
+
+def _is_symbol(text: str) -> bool:
+    """Return whether a name in the log can be a symbol; another program may write anything there."""
+    try:
+        return bool(encode_symbol(text))
+    except QueryError:
+        return False
 
 
 class SharedStore(BarStore):
@@ -437,6 +447,7 @@ class SharedStore(BarStore):
         book = self._book_at(key.symbol, entry.book)
         try:
             with (
+                applying(name_of(key), entry.position.seq),
                 self._guard.writing(lane.paths.folder),
                 self.listener.committing(lane, entry.value),
             ):
@@ -515,19 +526,23 @@ class SharedStore(BarStore):
         lane, name, note = store.parts.lane(key), name_of(key), Note()
         while entries := self.shared.after(name, note.position):
             for entry in entries:
-                clock = _EntryClock(self._clock)
-                clock.at_ms = entry.at_ms
-                if isinstance(entry.value, Cleared):
-                    if self._disk.stat(lane.paths.folder) is not None:
-                        _clear(lane, clock, entry.value, self._no_old, self._lock_timeout_s)
-                else:
-                    assert isinstance(entry.value, Commit)
-                    book = self._book_at(key.symbol, entry.book)
-                    made = partial(Appended, entry.position, entry.at_ms)
-                    run = self._run(lane, entry.value, clock, book, made, is_noted=False)
-                    run.run(self._lock_timeout_s)
+                with applying(name, entry.position.seq):
+                    self._build(lane, entry)
                 note = Note(entry.position, *self._found(lane))
         return note
+
+    def _build(self, lane: SeriesFiles, entry: Entry) -> None:
+        """Apply an entry to a series that is built in a folder of its own."""
+        clock = _EntryClock(self._clock)
+        clock.at_ms = entry.at_ms
+        if isinstance(entry.value, Cleared):
+            if self._disk.stat(lane.paths.folder) is not None:
+                _clear(lane, clock, entry.value, self._no_old, self._lock_timeout_s)
+            return
+        assert isinstance(entry.value, Commit)
+        book = self._book_at(lane.key.symbol, entry.book)
+        made = partial(Appended, entry.position, entry.at_ms)
+        self._run(lane, entry.value, clock, book, made, is_noted=False).run(self._lock_timeout_s)
 
     def _swap(
         self, lane: SeriesFiles, scratch: Path, path: Path, note: Note, *, is_kept: bool
@@ -655,7 +670,8 @@ class SharedStore(BarStore):
                 )
             for entry in entries:
                 if entry.position.seq <= seq:
-                    book, position = books.after(book, entry.value), entry.position
+                    with applying(SeriesName(symbol), entry.position.seq):
+                        book, position = books.after(book, entry.value), entry.position
                 else:
                     return book
         return book
@@ -669,19 +685,23 @@ class SharedStore(BarStore):
         self._disk.make_folders(folder)
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
             stored = self._stored_book(symbol)
-            note, book = stored or (Note(), ActionBook())
+            own = ActionBook() if stored else self._unattached_book(symbol)
+            note, book = stored or (Note(), ActionBook(samples=own.samples))
             position, offered = note.position, list[Value]()
             if stored is None and self.notes.read(self.notes.book(symbol)) is None:
-                offered = list(books.offers(self._unattached_book(symbol)))
+                offered = list(books.offers(own))
             while True:
                 entries = self.shared.after(name, position)
                 if entries is None:  # the server lost them; vendors are queried again
-                    book, position = ActionBook(), Position()
+                    book, position = ActionBook(samples=book.samples), Position()
                     continue
                 for entry in entries:
-                    if isinstance(entry.value, Told):
-                        self._drop_confirmations(symbol, entry.value.actions, entry.value.answer)
-                    book, position = books.after(book, entry.value), entry.position
+                    with applying(name, entry.position.seq):
+                        if isinstance(entry.value, Told):
+                            self._drop_confirmations(
+                                symbol, entry.value.actions, entry.value.answer
+                            )
+                        book, position = books.after(book, entry.value), entry.position
                 if entries:
                     continue
                 if not offered:
@@ -734,12 +754,31 @@ class SharedStore(BarStore):
         until: int | None = None,
         wait_s: float = math.inf,
     ) -> ActionBook:
-        """Append a vendor's answer to the symbol's book; see :meth:`.BarStore.add_actions`."""
-        return self._tell(symbol, Told(tuple(actions), Asked(dates, source, fetched_at, until)))
+        """Append a vendor's answer to the symbol's book; see :meth:`.BarStore.add_actions`.
+
+        A sample vendor's answer stays on this host, as its bars do.
+        """
+        told = Told(tuple(actions), Asked(dates, source, fetched_at, until))
+        return self._keep_sample(symbol, told) if is_sample(source) else self._tell(symbol, told)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
         """Remove a sample vendor's reports; see :meth:`.BarStore.forget_actions`."""
-        self._tell(symbol, Forgotten(source))
+        self._keep_sample(symbol, Forgotten(source))
+
+    def _keep_sample(self, symbol: str, value: Told | Forgotten) -> ActionBook:
+        """Change what this host's copy of a symbol's book says about samples."""
+        self.check_joined()
+        folder = self._layout.symbol(symbol)
+        with self._guard.writing(folder):
+            for _ in range(_PULLS):
+                self._book(symbol)  # made anew if it is damaged
+                self._disk.make_folders(folder)
+                with self._disk.lock(folder / ".lock", self._lock_timeout_s):
+                    if (stored := self._stored_book(symbol)) is not None:
+                        book = books.after(stored[1], value)
+                        self._keep_book(symbol, book, stored[0].position)
+                        return book.by(self._clock.now_ms())
+        raise OvertakenError(f"the splits of {symbol} change all the time", symbol=symbol)
 
     def record_changes(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
         """Replace the recorded changes; see :meth:`.BarStore.record_changes`."""
@@ -763,7 +802,8 @@ class SharedStore(BarStore):
         """Remove bars on all hosts; see :meth:`.BarStore.clear`."""
         self.check_joined()
         heads = self.shared.all_heads()
-        names = {name.symbol for name in heads} | {key.symbol for key in self.held()}
+        names = {name.symbol for name in heads if _is_symbol(name.symbol)}
+        names |= {key.symbol for key in self.held()}
         for one in sorted(names if symbol is None else {symbol}):
             keys = [
                 key for name in heads if (key := key_of(name)) is not None and key.symbol == one
@@ -819,11 +859,14 @@ class SharedStore(BarStore):
         if note.position.seq != made.position.seq - 1 or self._is_astray(lane, note):
             return False
         clock.at_ms = made.at_ms
-        with self._guard.writing(lane.paths.folder):
+        with applying(name_of(key), made.position.seq), self._guard.writing(lane.paths.folder):
             self._disk.make_folders(lane.paths.folder)
             _clear(lane, clock, value, self._no_old, self._lock_timeout_s)
+            with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
+                # Another process may have applied this entry and later ones meanwhile.
+                if (self.notes.read(path) or Note()).position == note.position:
+                    self.notes.keep(path, Note(made.position, *self._found(lane)))
         self._sidecars.drop(key)
-        self.notes.keep(path, Note(made.position, *self._found(lane)))
         return True
 
 

@@ -192,13 +192,14 @@ def _shared_store(
         yield Check("places", topic, None, "set; not contacted")
         return
     from ..hosts.connect import connect
-    from ..hosts.state import host_state
 
     try:
         make_store, _ = connect(rules, clock, lambda: None, settings.state_dir)
     except ConfigError as error:
         yield Check("places", topic, False, *_words(error))
         return
+    from ..hosts.state import host_state
+
     state = host_state(make_store(folder, Disk(root=folder), clock))
     behind = sum(one.behind for one in state.series)
     said = (
