@@ -1,7 +1,7 @@
 """Bars in HDF5 files, in the layouts of pandas (fixed and table format) and of Zipline (daily bars).
 
 Only h5py reads the files. pandas reads them with PyTables, which unpickles attributes, so that a
-file can run any code. .
+file can run any code.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ _TIMES = frozenset({"date", "timestamp", "datetime", "time", "day"})
 _SYMBOLS = frozenset({"symbol", "ticker", "asset"})
 # Keys that do not name a symbol. A lone frame with such a key is named after its file.
 _NO_SYMBOLS = frozenset("data df frame table bars prices ohlcv ohlc daily minute minutes".split())
+# What the path of a frame without volumes ends with in the list of what is skipped.
+VOLUME = " (volume)"
 _MISSING = np.iinfo(np.int64).min
 _SCALE, _NO_CURRENCY = "scaling_factor", 3 * "X"
 
@@ -98,7 +100,8 @@ def read_hdf5(path: Path, disk: Disk | None = None) -> Hdf5File:
         StorageError: The file cannot be opened.
     """
     h5py, disk = _library(), disk or Disk()
-    real = path.resolve()
+    with _typed(path.name):
+        real = path.resolve()
     handle = disk.open_read(real)
     if handle is None:
         raise BundleError(f"{path} does not exist")
@@ -312,7 +315,7 @@ class _Scan:
             self.skipped[key] = f"has no column for {', '.join(lacking)}"
             return
         if "volume" not in known:
-            self.skipped[f"{key} (volume)"] = "does not exist; stored as null"
+            self.skipped[f"{key}{VOLUME}"] = "does not exist; stored as null"
         is_nameless = not {"symbol", "sid"} & known.keys()
         self._found.append((key, is_nameless, lambda symbol: _frame(symbol, known, others)))
 
