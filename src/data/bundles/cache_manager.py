@@ -42,7 +42,7 @@ _COLD, _STATISTICS = "cold_cache", "statistics.json"
 # A frame that another process stored may be dated this long after now.
 _SKEW_S = 60.0
 _MINUTE_MS = 60_000
-# Seconds since 1970 that are no time of a frame.
+# A later time (UTC seconds) cannot be when a frame was stored.
 _MOST_S = 1e11
 # Memory for a frame in addition to its values.
 _ENTRY_BYTES = 2000
@@ -675,7 +675,7 @@ class CacheManager:
 
 
 def _stored_s(facts: Mapping[str, Any]) -> float:
-    """Return the UTC seconds at which a frame was stored; 0 if another program wrote no such time."""
+    """Return the UTC seconds at which a frame was stored; 0 if the value is not a valid time."""
     seconds = facts.get("stored_at")
     return seconds if isinstance(seconds, int | float) and 0 <= seconds < _MOST_S else 0
 
@@ -760,7 +760,7 @@ def _time(name: str, value: Any) -> pd.Timestamp:
         if isinstance(value, int | float):
             raise ValueError("a number has no unit")
         if isinstance(value, str) and not any(map(str.isdigit, value)):
-            raise ValueError("now is another time in each call")
+            raise ValueError("it has no date, and changes with each call")
         stamp = pd.Timestamp(value)
         if pd.isna(stamp):
             raise ValueError("the value is missing")
