@@ -156,6 +156,7 @@ class _Scan:
     def __init__(self, h5py: Any, file: Any, name: str, size: int) -> None:
         self._h5py, self._file, self._name, self._size = h5py, file, name, size
         self._found: list[tuple[str, bool, Callable[[str], pl.DataFrame]]] = []
+        self._bytes = 0.0
         self.skipped: dict[str, str] = {}
 
     def frames(self, stem: str) -> Iterator[tuple[str, Callable[[], pl.DataFrame]]]:
@@ -217,9 +218,12 @@ class _Scan:
         if dataset.is_virtual or dataset.external:
             raise self._refused(name, "has its values in other files")
         count = max(dataset.size or 0, np.prod(chunk, dtype=float))
-        if count * dtype.itemsize > 8 * most_values(self._size):
+        # The sum, because any number of frames may share one dataset.
+        self._bytes += count * dtype.itemsize
+        if self._bytes > 8 * most_values(self._size):
             what = f"declares {count:,.0f} values of {dtype.itemsize:,} bytes"
-            raise self._refused(name, f"{what} in a file of {self._size:,} bytes")
+            what = f"{what} in a file of {self._size:,} bytes"
+            raise self._refused(name, f"{what}, {self._bytes:,.0f} bytes with the values before it")
         filters = dataset.id.get_create_plist()
         for number in range(filters.get_nfilters()):
             code, _, _, text = filters.get_filter(number)
