@@ -384,7 +384,6 @@ def test_a_frame_of_other_columns_is_refused(
     manager: DataManager, other: DataManager, running: Server, frame: pl.DataFrame,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-
     first = get(DataCache(running.client(), manager=manager))
     running.client().set(KEY, packed(KEY, HeldPrices(frame, "AAPL 1d ", "", 1 << 60)))
     assert get(DataCache(running.client(), manager=other)).equals(first)
