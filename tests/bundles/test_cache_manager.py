@@ -311,6 +311,7 @@ def test_a_key_is_of_one_request() -> None:
         ("AAPL", *YEAR), ([], *YEAR), ([1], *YEAR), (["A"], "then", YEAR[1], "1d", "x"),
         (["A"], 5, YEAR[1], "1d", "x"), (["A"], None, YEAR[1], "1d", "x"),
         (["A"], [], YEAR[1], "1d", "x"), (["A"], *YEAR[:2], None, "x"), (None, *YEAR),
+        (["A"], YEAR[0], "now", *YEAR[2:]), (["A"], "today", *YEAR[1:]),
         (["A"], *YEAR[:3], 5), (["A"], "9999999-01-01", YEAR[1], "1d", "x"),
     ],
 )  # fmt: skip
@@ -611,6 +612,27 @@ def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sha256": None}, {"stored_at": "x"}, {"stored_at": None}, {"stored_at": 10**400},
+        {"stored_at": float("nan")}, {"stored_at": -float("inf")}, {"stored_at": [1]},
+    ],
+)  # fmt: skip
+def test_metadata_that_another_program_wrote_are_a_miss(
+    tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    """Their digest is right, but a value has a type that this library never writes."""
+    key = put(CacheManager(tmp_path))
+    (path,) = tmp_path.glob("cold_cache/cache_*/metadata.json")
+    facts = {n: v for n, v in json.loads(path.read_text()).items() if n != "checksum"} | wrong
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(facts | {"checksum": digest}))
+    found = CacheManager(tmp_path).lookup_cache(key)
+    assert found is None or found["created_at"] == 0
+    assert got(CacheManager(tmp_path)) is None
 
 
 @pytest.mark.parametrize("name", ["data.parquet", "metadata.json"])

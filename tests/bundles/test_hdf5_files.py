@@ -244,6 +244,24 @@ def test_a_compressed_bomb_is_refused_by_its_size(tmp_path: Path) -> None:
         read_hdf5(path)
 
 
+def test_a_bomb_of_frames_that_share_their_values_is_refused(tmp_path: Path) -> None:
+    """Each frame is small enough, but one dataset has a thousand names."""
+    rows, path = 100_000, tmp_path / "bomb.h5"
+    with h5py.File(path, "w") as file:
+        first = file.create_group("A0")
+        index = first.create_dataset("axis1", data=np.arange(rows) * 60_000_000_000)
+        index.attrs["kind"], index.attrs["name"] = "datetime64", "date"
+        first["block0_items"] = np.array([b"open", b"high", b"low", b"close", b"volume"])
+        first.create_dataset("block0_values", data=np.ones((rows, 5)), compression="gzip")
+        for number in range(1000):
+            group = first if not number else file.create_group(f"A{number}")
+            group.attrs["pandas_type"], group.attrs["axis1_variety"] = "frame", "regular"
+            for name in first if number else ():
+                group[name] = first[name]
+    with pytest.raises(BundleError, match=r"declares 500,000 values .* with the values before it"):
+        read_hdf5(path)
+
+
 def test_a_filter_that_nobody_has_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "x.h5", {"A": bars(2000)}, format="table", complib="zlib", complevel=5)
     content = path.read_bytes()

@@ -20,7 +20,7 @@ import pytest
 from src.data import DataManager
 from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.catalog import DataCatalog
-from src.data.bundles.migration import DAYS_TO_REVERT, HDF5ToParquetMigrator
+from src.data.bundles.migration import DAYS_TO_REVERT, HDF5ToParquetMigrator, hdf5_bundles
 from src.data.clock import ManualClock
 from src.data.errors import (
     BundleError,
@@ -262,6 +262,48 @@ def test_files_are_deleted_only_if_wanted_and_after_the_comparison(
     assert content(source) == {} and len(rows(migrator.bundle)) == 90
 
 
+def test_files_with_anything_else_and_files_added_later_are_not_deleted(
+    migrator: HDF5ToParquetMigrator, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = migrator._verify
+
+    def late(*args: Any) -> None:
+        """Compare, and have another program add a file."""
+        verify(*args)
+        shutil.copy(source / "b.hdf5", source / "late.h5")
+
+    with h5py.File(source / "a.h5", "a") as file:
+        file["notes"] = [1, 2]
+    with pytest.raises(BundleError, match=r"not deleted: a.h5:/notes is not in a layout"):
+        migrator.migrate(keep_hdf5=False)
+    assert sorted(content(source)) == ["a.h5", "b.hdf5"] and len(rows(migrator.bundle)) == 90
+    migrator.bundle.remove()
+    with h5py.File(source / "a.h5", "a") as file:
+        del file["notes"]
+    monkeypatch.setattr(migrator, "_verify", late)
+    migrator.migrate(keep_hdf5=False)
+    assert sorted(content(source)) == ["late.h5"]
+
+
+@on_posix
+def test_places_that_cannot_be_read_or_written_are_errors_of_this_library(
+    migrator: HDF5ToParquetMigrator, source: Path, bundles: Path
+) -> None:
+    """Links that lead to themselves, names that no file can have, and a file as the bundle."""
+    (bundles / "loop").symlink_to("loop")
+    for place in (bundles / "loop", bundles / ("a" * 300), Path("a\0")):
+        with pytest.raises(BundleError, match="cannot be read"):
+            HDF5ToParquetMigrator(place, bundles / "other", folder=bundles).migrate()
+    with pytest.raises(BundleError, match="cannot be read"):
+        hdf5_bundles("a" * 300)
+    (bundles / "file").write_text("notes")
+    with pytest.raises(BundleError, match="file is a file"):
+        HDF5ToParquetMigrator(source, bundles / "file", folder=bundles).migrate()
+    (source / "loop.h5").symlink_to("loop.h5")
+    with pytest.raises(BundleError, match=r"loop\.h5 cannot be read"):
+        migrator.migrate()
+
+
 # --- the comparison ----------------------------------------------------------------------------
 
 
@@ -388,6 +430,17 @@ def test_a_migration_is_not_reverted_without_the_files(
     shutil.rmtree(source)
     with pytest.raises(BundleError, match="no HDF5 files were found"):
         migrator.revert()
+    assert len(rows(migrator.bundle)) == 90
+
+
+@on_posix
+def test_a_link_to_another_bundle_is_not_reverted(
+    migrator: HDF5ToParquetMigrator, source: Path, bundles: Path
+) -> None:
+    migrator.migrate()
+    (bundles / "link").symlink_to(bundles / "mine")
+    with pytest.raises(QueryError, match="is a link"):
+        HDF5ToParquetMigrator(source, bundles / "link", folder=bundles).revert()
     assert len(rows(migrator.bundle)) == 90
 
 

@@ -103,6 +103,8 @@ def test_help_is_of_what_was_typed(bare: Run) -> None:
     ("ingest migrate-hdf5-to-parquet --all --bundle x", "not allowed with"),
     ("ingest migrate-hdf5-to-parquet --all --symbols A", "unknown: --symbols"),
     ("ingest migrate-hdf5-to-parquet --all --parallel 0", "--parallel is 0"),
+    ("ingest migrate-hdf5-to-parquet --bundle ../x", "'../x' is not the name of a bundle"),
+    ("bundle migrate --revert ok ../x", "'../x' is not the name of a bundle"),
     ("bundle migrate", "--validate --apply --revert is required"),
     ("bundle migrate --apply --revert", "not allowed with"),
 ])  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import polars as pl
 import pytest
 
 from src.data.bundles.catalog import DataCatalog
+from src.data.clock import ManualClock
 from src.data.errors import DataPortalError
+from src.data.model.instant import to_ms
 from src.data.polars import PandasDataPortal, PolarsDataPortal
 from src.data.polars.cache_manager import CacheManager
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
@@ -195,3 +197,52 @@ def test_a_source_is_read_again_if_its_data_change_while_they_are_read(tmp_path:
     for _ in range(3):
         spot(source, cache, catalog)
     assert len(source.asked) == 2
+
+
+@pytest.mark.filterwarnings("ignore:readers are deprecated")
+def test_assets_of_one_name_with_two_numbers_share_no_frame(tmp_path: Path) -> None:
+    """A ticker is reused: the frame of the earlier share has no bars for the later one."""
+    write(tmp_path / "b")
+    cache = CacheManager(tmp_path / "q")
+    closes = []
+    for sid in (1, 2, 1):
+        portal = PolarsDataPortal(
+            daily_bar_reader=PolarsParquetDailyReader(tmp_path / "b"),
+            trading_calendar="XNYS",
+            cache_manager=cache,
+        )
+        asset = Asset(sid, "XYZ")
+        window = portal.get_history_window([asset], "2024-01-12", 1, "1d", "close", "daily")
+        closes.append(window["XYZ"][0])
+    assert closes == [Decimal("173.4"), Decimal("1173.4"), Decimal("173.4")]
+    assert cache.session_stats["hit_count"] == 1
+
+
+def test_a_bar_that_the_source_gets_late_is_not_hidden_by_a_frame(tmp_path: Path) -> None:
+    """Just after the close the source has no bar of the day yet; a frame without it is not kept."""
+    cache, source = CacheManager(tmp_path / "q"), Late()
+
+    def closes(hour: int) -> list[Decimal | None]:
+        """Return two closes as a new portal shows them at this hour (UTC) of the last day."""
+        portal = PolarsDataPortal(data_source=source, calendar="XNYS", cache_manager=cache)
+        portal._source._clock = ManualClock(to_ms(datetime(2024, 1, 12, hour, 1)))  # type: ignore[attr-defined]
+        window = portal.get_history_window(["AAPL"], "2024-01-12", 2, "1d", "close", "daily")
+        return window["AAPL"].to_list()
+
+    assert closes(21) == [Decimal("173.3"), None]
+    source.last = date(2024, 1, 12)
+    assert closes(22) == [Decimal("173.3"), Decimal("173.4")]
+    assert closes(23) == [Decimal("173.3"), Decimal("173.4")]
+    assert (source.asked, cache.session_stats["hit_count"]) == (2, 1)
+
+
+class Late:
+    """A source whose last bar comes later than the close."""
+
+    name, last, asked = "late", date(2024, 1, 11), 0
+
+    async def fetch(self, symbols: list[str], start: Any, end: Any, frequency: str) -> pl.DataFrame:
+        """Return the bars until the last day."""
+        self.asked += 1
+        is_in = pl.col("symbol").is_in(symbols) & pl.col("timestamp").is_between(start, end)
+        return BARS.filter(is_in & (pl.col("timestamp").dt.date() <= self.last))

@@ -22,10 +22,12 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.db.core.database import Database
 from src.data.errors import IncompleteDataWarning
+from src.data.model.instant import DAY_MS
 from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
 from src.data.v2 import DataCache, SmartDataLoader, tiers, values
 from src.data.v2 import cache as cache_module
-from src.data.v2.values import MAGIC
+from src.data.v2.values import MAGIC, HeldPrices, packed, unpacked
 from tests.v2.servers import KINDS, Server, server
 from tests.vendor_server import Fault, VendorServer
 
@@ -204,6 +206,19 @@ def test_a_value_has_magic_key_and_digest_and_no_pickle_and_lives_an_hour(
     assert pl.read_parquet(value[begin + length :]).equals(frame)
 
 
+def test_no_value_is_used_for_more_than_an_hour_whatever_time_it_names(
+    manager: DataManager, other: DataManager, running: Server, vendors: VendorServer
+) -> None:
+    """The clock of the machine that wrote it is a year ahead."""
+    frame = get(DataCache(running.client(), manager=manager))
+    held = unpacked(KEY, running.client().get(KEY), Timeframe.parse("1d"))
+    ahead = held._replace(until=held.until + 365 * DAY_MS)
+    running.client().set(KEY, packed(KEY, ahead))
+    sent = vendors.count()
+    assert get(DataCache(running.client(), manager=other)).equals(frame)
+    assert vendors.count() > sent
+
+
 def test_a_batch_is_read_from_the_server_too(
     manager: DataManager, other: DataManager, running: Server, vendors: VendorServer
 ) -> None:
@@ -369,8 +384,6 @@ def test_a_frame_of_other_columns_is_refused(
     manager: DataManager, other: DataManager, running: Server, frame: pl.DataFrame,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    from src.data.v2.values import HeldPrices, packed
-
     first = get(DataCache(running.client(), manager=manager))
     running.client().set(KEY, packed(KEY, HeldPrices(frame, "AAPL 1d ", "", 1 << 60)))
     assert get(DataCache(running.client(), manager=other)).equals(first)
@@ -385,11 +398,13 @@ def test_values_are_deleted_for_one_symbol_or_all_and_others_stay(
     get(cache)
     get(cache, "MSFT")
     client.set("prices:AAPL:other", b"theirs")
+    client.rpush("prices:AAPL:list", b"theirs")  # GET is an error for it
     asyncio.run(cache.clear("AAPL"))
-    assert sorted(client.keys()) == [b"prices:AAPL:other", KEY.replace("AAPL", "MSFT").encode()]
+    theirs = [b"prices:AAPL:list", b"prices:AAPL:other"]
+    assert sorted(client.keys()) == [*theirs, KEY.replace("AAPL", "MSFT").encode()]
     assert [key.split(":")[1] for key in cache._memory._entries] == ["MSFT"]
     asyncio.run(cache.clear())
-    assert client.keys() == [b"prices:AAPL:other"] and cache.memory_cache_size == 0
+    assert sorted(client.keys()) == theirs and cache.memory_cache_size == 0
 
 
 def test_only_four_commands_are_sent(manager: DataManager, running: Server) -> None:

@@ -42,6 +42,8 @@ _COLD, _STATISTICS = "cold_cache", "statistics.json"
 # A frame that another process stored may be dated this long after now.
 _SKEW_S = 60.0
 _MINUTE_MS = 60_000
+# A later time (UTC seconds) cannot be when a frame was stored.
+_MOST_S = 1e11
 # Memory for a frame in addition to its values.
 _ENTRY_BYTES = 2000
 # The facts that distinguish one version of a frame from another.
@@ -450,7 +452,7 @@ class CacheManager:
     def _is_stale(
         self, facts: Mapping[str, Any], checksum: str | None, generation: int | None
     ) -> bool:
-        age_s = self._clock.now_ms() / 1000 - facts.get("stored_at", -math.inf)
+        age_s = self._clock.now_ms() / 1000 - _stored_s(facts)
         return (
             not -_SKEW_S <= age_s < self._ttl_s
             or (checksum is not None and facts.get("source_checksum") != checksum)
@@ -533,7 +535,7 @@ class CacheManager:
             "backtest_id": None,
             **facts,
             "checksum": facts["sha256"],
-            "created_at": int(facts.get("stored_at", 0)),
+            "created_at": int(_stored_s(facts)),
             "parquet_path": str(Path(facts["bundle_path"], "data.parquet")),
         }
 
@@ -672,6 +674,12 @@ class CacheManager:
         return dict(days)
 
 
+def _stored_s(facts: Mapping[str, Any]) -> float:
+    """Return the UTC seconds at which a frame was stored; 0 if the value is not a valid time."""
+    seconds = facts.get("stored_at")
+    return seconds if isinstance(seconds, int | float) and 0 <= seconds < _MOST_S else 0
+
+
 def _rated(hits: int, counts: Mapping[str, int]) -> dict[str, Any]:
     total = hits + counts["miss_count"]
     return {"hit_rate": hits / total if total else 0.0, "hit_count": hits, **counts}
@@ -751,6 +759,8 @@ def _time(name: str, value: Any) -> pd.Timestamp:
     try:
         if isinstance(value, int | float):
             raise ValueError("a number has no unit")
+        if isinstance(value, str) and not any(map(str.isdigit, value)):
+            raise ValueError("it has no date, and changes with each call")
         stamp = pd.Timestamp(value)
         if pd.isna(stamp):
             raise ValueError("the value is missing")

@@ -1,7 +1,7 @@
 """Bars in HDF5 files, in the layouts of pandas (fixed and table format) and of Zipline (daily bars).
 
 Only h5py reads the files. pandas reads them with PyTables, which unpickles attributes, so that a
-file can run any code. .
+file can run any code.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ _TIMES = frozenset({"date", "timestamp", "datetime", "time", "day"})
 _SYMBOLS = frozenset({"symbol", "ticker", "asset"})
 # Keys that do not name a symbol. A lone frame with such a key is named after its file.
 _NO_SYMBOLS = frozenset("data df frame table bars prices ohlcv ohlc daily minute minutes".split())
+# What the path of a frame without volumes ends with in the list of what is skipped.
+VOLUME = " (volume)"
 _MISSING = np.iinfo(np.int64).min
 _SCALE, _NO_CURRENCY = "scaling_factor", 3 * "X"
 
@@ -98,7 +100,8 @@ def read_hdf5(path: Path, disk: Disk | None = None) -> Hdf5File:
         StorageError: The file cannot be opened.
     """
     h5py, disk = _library(), disk or Disk()
-    real = path.resolve()
+    with _typed(path.name):
+        real = path.resolve()
     handle = disk.open_read(real)
     if handle is None:
         raise BundleError(f"{path} does not exist")
@@ -153,6 +156,7 @@ class _Scan:
     def __init__(self, h5py: Any, file: Any, name: str, size: int) -> None:
         self._h5py, self._file, self._name, self._size = h5py, file, name, size
         self._found: list[tuple[str, bool, Callable[[str], pl.DataFrame]]] = []
+        self._bytes = 0.0
         self.skipped: dict[str, str] = {}
 
     def frames(self, stem: str) -> Iterator[tuple[str, Callable[[], pl.DataFrame]]]:
@@ -214,9 +218,12 @@ class _Scan:
         if dataset.is_virtual or dataset.external:
             raise self._refused(name, "has its values in other files")
         count = max(dataset.size or 0, np.prod(chunk, dtype=float))
-        if count * dtype.itemsize > 8 * most_values(self._size):
+        # The sum, because any number of frames may share one dataset.
+        self._bytes += count * dtype.itemsize
+        if self._bytes > 8 * most_values(self._size):
             what = f"declares {count:,.0f} values of {dtype.itemsize:,} bytes"
-            raise self._refused(name, f"{what} in a file of {self._size:,} bytes")
+            what = f"{what} in a file of {self._size:,} bytes"
+            raise self._refused(name, f"{what}, {self._bytes:,.0f} bytes with the values before it")
         filters = dataset.id.get_create_plist()
         for number in range(filters.get_nfilters()):
             code, _, _, text = filters.get_filter(number)
@@ -312,7 +319,7 @@ class _Scan:
             self.skipped[key] = f"has no column for {', '.join(lacking)}"
             return
         if "volume" not in known:
-            self.skipped[f"{key} (volume)"] = "does not exist; stored as null"
+            self.skipped[f"{key}{VOLUME}"] = "does not exist; stored as null"
         is_nameless = not {"symbol", "sid"} & known.keys()
         self._found.append((key, is_nameless, lambda symbol: _frame(symbol, known, others)))
 

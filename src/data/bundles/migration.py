@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from os import PathLike
 from pathlib import Path
@@ -29,7 +30,7 @@ from .bundle_records import Records
 from .catalog import DataCatalog
 from .commit import BundleFiles
 from .folder import bundles_folder, registered
-from .hdf5_files import is_hdf5_name, read_hdf5
+from .hdf5_files import VOLUME, is_hdf5_name, read_hdf5
 from .parquet_writer import ParquetWriter, parsed
 
 __all__ = ["DAYS_TO_REVERT", "HDF5ToParquetMigrator", "hdf5_bundles"]
@@ -89,7 +90,9 @@ class HDF5ToParquetMigrator:
         clock: Source of the current time; None is the system clock.
 
     Raises:
-        QueryError: The name of the bundle is invalid, or the bundle's folder contains the files.
+        QueryError: The name of the bundle is invalid, or the bundle's folder is a link or contains
+            the files.
+        BundleError: The files cannot be read.
     """
 
     def __init__(
@@ -105,7 +108,13 @@ class HDF5ToParquetMigrator:
         self.source, output = Path(source_bundle_dir).absolute(), Path(output_bundle_dir).absolute()
         self._disk, self._clock = disk, clock or SystemClock()
         self.bundle = Bundle(output.name, output.parent, disk=disk, clock=clock)
-        if self.source.resolve().is_relative_to(self.bundle.path.resolve()):
+        if self.bundle.path.is_symlink():
+            raise QueryError(
+                f"{self.bundle.path} is a link", hint="name the folder that it leads to, or another"
+            )
+        with _readable(self.source):
+            is_inside = self.source.resolve().is_relative_to(self.bundle.path.resolve())
+        if is_inside:
             raise QueryError(
                 f"the HDF5 files in {self.source} are in the folder of the new bundle",
                 hint="name another folder for the bundle; removing a bundle removes its folder",
@@ -124,7 +133,8 @@ class HDF5ToParquetMigrator:
             validate: Whether to read all files and the bundle again, and compare the number of
                 rows, a SHA256 digest of all values, and 1,000 random bars. If they differ, the
                 new bundle is removed.
-            keep_hdf5: Whether the files are kept. If not, they are deleted after the comparison.
+            keep_hdf5: Whether the files are kept. If not, they are deleted after the comparison,
+                unless they contain anything that is not in the bundle.
             compression, compression_level: ``zstd`` and 3, as in every bundle.
 
         Returns:
@@ -132,8 +142,8 @@ class HDF5ToParquetMigrator:
             ``compression_ratio`` (Parquet divided by HDF5); and the keys of :meth:`check`.
 
         Raises:
-            BundleError: The files cannot be migrated, the bundle contains something else, or the
-                comparison failed.
+            BundleError: The files cannot be migrated or deleted, the bundle contains something
+                else, or the comparison failed.
             QueryError: An argument is invalid, or two different bars have one time.
             DecimalRangeError: A value does not fit into a Decimal column.
             StorageError, LockTimeoutError: The bundle cannot be written; it does not exist.
@@ -158,9 +168,24 @@ class HDF5ToParquetMigrator:
                     self.bundle.remove()
                 raise
         if not keep_hdf5:
-            for path in self._paths():
-                (self._disk or Disk()).remove(path)
+            self._delete(source)
         return self._result(source, records)
+
+    def _delete(self, source: _Source) -> None:
+        """Delete the files that were compared with the bundle, unless they contain anything else.
+
+        Raises:
+            BundleError: They do; nothing is deleted.
+        """
+        others = [one for one in source.skipped.items() if not one[0].endswith(VOLUME)]
+        if others:
+            raise BundleError(
+                f"the HDF5 files in {self.source} were not deleted: {others[0][0]} {others[0][1]}",
+                hint="the bundle is complete; save what is not in it, then delete the files by hand",
+            )
+        for path in self._paths():
+            if path.name in source.files:  # others were added after the comparison
+                (self._disk or Disk()).remove(path)
 
     def check(self) -> dict[str, Any]:
         """Read the files and compare them with the bundle if it exists; no bar is written.
@@ -212,7 +237,8 @@ class HDF5ToParquetMigrator:
         Raises:
             BundleError: None were found.
         """
-        found = [self.source] if self.source.is_file() else _hdf5_in(self.source)
+        with _readable(self.source):
+            found = [self.source] if self.source.is_file() else _hdf5_in(self.source)
         if not found:
             below = hdf5_bundles(self.source)
             raise BundleError(
@@ -288,6 +314,8 @@ class HDF5ToParquetMigrator:
 
     def _write(self, source: _Source) -> None:
         path = self.bundle.path
+        if path.exists() and not path.is_dir():
+            raise BundleError(f"{path} is a file", hint="name a new folder")
         if path.exists() and any(path.iterdir()) and not BundleFiles(path).has_traces():
             raise BundleError(
                 f"the folder {path} is not empty, and is not a bundle",
@@ -369,10 +397,24 @@ class HDF5ToParquetMigrator:
 
 
 def hdf5_bundles(folder: str | PathLike[str]) -> list[Path]:
-    """Return the sorted folders in a folder that contain HDF5 files."""
+    """Return the sorted folders in a folder that contain HDF5 files.
+
+    Raises:
+        BundleError: The folder cannot be read.
+    """
     root = Path(folder)
-    below = sorted(root.iterdir()) if root.is_dir() else []
-    return [one for one in below if one.is_dir() and not one.is_symlink() and _hdf5_in(one)]
+    with _readable(root):
+        below = sorted(root.iterdir()) if root.is_dir() else []
+        return [one for one in below if one.is_dir() and not one.is_symlink() and _hdf5_in(one)]
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise a :class:`BundleError` if the block cannot look at a path."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:  # such as a link that leads to itself
+        raise BundleError(f"{path!s:.200} cannot be read: {error!s:.200}") from error
 
 
 def _hdf5_in(folder: Path) -> list[Path]:

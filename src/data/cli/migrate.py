@@ -80,6 +80,7 @@ def _migrate(args: argparse.Namespace) -> Report:
     from ..bundles.folder import bundles_folder
 
     folder = bundles_folder(args.bundles)
+    _check_names([args.bundle] if args.bundle else ())
     if args.all:
         places = _places(args, folder, ())
     else:
@@ -106,6 +107,20 @@ def _bundle_migrate(args: argparse.Namespace) -> Report:
     return _report(args, _places(args, bundles_folder(args.bundles), args.names), work)
 
 
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse names that would lead out of the folders, such as ``../x``.
+
+    Raises:
+        QueryError: A name is a path.
+    """
+    for name in names:
+        if Path(name).name != name:
+            raise QueryError(
+                f"{name!r:.80} is not the name of a bundle",
+                hint="name the folders: --source-dir and --output-dir",
+            )
+
+
 def _places(
     args: argparse.Namespace, folder: Path, names: Sequence[str]
 ) -> list[tuple[Path, Path]]:
@@ -113,9 +128,11 @@ def _places(
 
     Raises:
         BundleError: No HDF5 bundles were found.
+        QueryError: A name is a path.
     """
     from ..bundles.migration import hdf5_bundles
 
+    _check_names(names)
     root, output = Path(args.source_dir or folder), Path(args.output_dir or folder)
     sources = [root / name for name in names] if names else hdf5_bundles(root)
     if not sources:

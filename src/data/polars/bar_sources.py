@@ -37,7 +37,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..prices.resample import resample_many, source_span
 from .identity import identity_of
-from .panel import FIELDS, AssetBars, Market
+from .panel import FIELDS, AssetBars, Market, start_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -447,15 +447,32 @@ class PolarsBars(PortalSource):
         whole = _collected(frame, self._about)
         bars = bars_of(whole, keys, timeframe, span, self._about)
         self.check(whole)
-        if self._cache is not None and not is_hit:
+        is_new = self._cache is not None and not is_hit
+        if is_new and ("generation" in where or not self._may_grow(assets, timeframe, span, bars)):
             self._from(self._cache.put, where | {"data": whole.lazy()})
         return Read(bars, is_hit)
+
+    def _may_grow(
+        self, assets: Assets, timeframe: Timeframe, span: Span, bars: Sequence[AssetBars | None]
+    ) -> bool:
+        """Return whether an asset lacks the last bar of a range that has just ended.
+
+        The source may get it later. A frame without it would hide it until the frame is stale.
+        """
+        if self.now_ms() - span.end > DAY_MS:
+            return False
+        (market,) = self.markets(assets, timeframe)
+        last = start_of(market, timeframe, span.end, 1)
+        return any(one is None or one.stamps[-1] < last for one in bars)
 
     def _version(
         self, assets: Assets, timeframe: Timeframe, horizon_ms: int | None
     ) -> dict[str, Any]:
         """Return the arguments that tell a cache which source a frame is from, and its version."""
-        version: dict[str, Any] = {"source": self._identity(timeframe)}
+        identity = self._identity(timeframe)
+        if assets.sids:  # a frame has numbers, which may belong to another asset of the same name
+            identity = f"{identity} {sorted(assets.sids)}"
+        version: dict[str, Any] = {"source": identity}
         generation = self._generation(timeframe)
         if generation is not None:
             version["generation"] = generation

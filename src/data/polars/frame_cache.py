@@ -528,7 +528,7 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
         checksum = metadata.pop(_CHECKSUM)
         if metadata["version"] != _VERSION or checksum != _checksum(metadata):
             return None
-        if not _KEY.fullmatch(metadata["cache_key"]):
+        if not _KEY.fullmatch(metadata["cache_key"]) or not isinstance(metadata["sha256"], str):
             return None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

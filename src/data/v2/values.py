@@ -48,7 +48,9 @@ class HeldPrices(NamedTuple):
         if standing.digest:
             return self.digest == standing.digest
         is_of_series = self.series.startswith(standing.series)
-        return not standing.is_stored and is_of_series and now_ms < self.until
+        # A writer whose clock is ahead, or another program, cannot extend the time.
+        is_current = now_ms < self.until <= now_ms + TTL_MS
+        return not standing.is_stored and is_of_series and is_current
 
 
 def packed(key: str, held: HeldPrices) -> bytes:
