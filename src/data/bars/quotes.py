@@ -95,7 +95,7 @@ class _Price(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """The unit of the price, from its coverage or else from the answer."""
+        """The unit of the price: the one in the price's coverage entry, or else the answer's unit."""
         return self.part.kind.unit or self.answer.kind.unit
 
 

@@ -567,7 +567,7 @@ class DataCatalog:
     def _truth(self, place: DatasetPlace) -> Dataset | None:
         """Return a dataset from its authoritative source, or None if it is not there.
 
-        The source is the line of a registered dataset, or the records of a bundle.
+        A registered dataset is read from its line in ``catalog.jsonl``, a bundle from its records.
         """
         try:
             if place.kind == "line":

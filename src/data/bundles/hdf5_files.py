@@ -466,7 +466,7 @@ def _text(item: Any, name: str) -> str:
 
 
 def _texts(values: Any, null: str | None = None) -> list[str | None]:
-    """Decode an array of byte strings, or of numbers as text; ``null`` becomes None."""
+    """Decode an array of byte strings, or format an array of numbers; the text ``null`` becomes None."""
     unique, at = np.unique(values, return_inverse=True)
     texts = [one.decode() if isinstance(one, bytes) else str(one) for one in unique.tolist()]
     return [None if texts[one] == null else texts[one] for one in at.tolist()]

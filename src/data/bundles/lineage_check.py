@@ -155,17 +155,17 @@ def check(
 ) -> CheckReport:
     """Compare the bars that a run read with the bars stored now.
 
-    The recorded generations are read again and adjusted by the recorded actions. They are compared
-    with the latest bars of the same series, adjusted by today's actions. No vendor is queried
-    unless ``as_today`` is set.
+    The recorded generations (versions of the stored bars) are read again and adjusted by the
+    recorded actions. They are compared with the latest bars of the same series, adjusted by today's
+    actions. No vendor is queried unless ``as_today`` is set.
 
     Args:
         client: Client that reads the stored bars.
         record: Record of the run.
         as_today: Whether to compare with the bars that the same calls return now, under today's
             rules. Vendors are then queried for bars that are missing or due.
-        timeout: Seconds to wait for vendors for each series; None means no limit as long as pages
-            keep arriving.
+        timeout: Seconds to wait for vendors for each series. With None, the wait continues as long
+            as pages keep arriving.
 
     Raises:
         StorageError, LockTimeoutError: The store cannot be read.
@@ -443,7 +443,7 @@ def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | No
     cap = first_unclosed(calendar, timeframe, read.asked_ms, "session")
 
     def is_expected(stamp: int) -> bool | None:
-        """Return whether the calendar expects a bar at a stamp; None if it had not closed yet."""
+        """Return whether the calendar expects a bar at a stamp; None if the bar closed after the read."""
         if stamp >= cap:
             return None
         day = Span(stamp, stamp + (timeframe.step_ms or 1))

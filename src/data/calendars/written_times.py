@@ -39,7 +39,7 @@ class Length(NamedTuple):
     is_of_days: bool = False
 
     def before(self, day: date, now_ms: int) -> date | datetime:
-        """Return the date or instant this long before ``day`` or ``now_ms``, at earliest in year 1."""
+        """Return the date or instant this length before ``day`` or ``now_ms``, but not before year 1."""
         try:
             if self.months:
                 return months_before(day, self.months)

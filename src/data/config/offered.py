@@ -56,7 +56,7 @@ class ProgramOffer:
         return f"{self.cls.__module__}:{self.cls.__qualname__}"
 
     def load(self) -> Any:
-        """Return the class."""
+        """Return the registered class."""
         return self.cls
 
 

@@ -413,7 +413,7 @@ class Log:
         return self.run(lambda db, _: db.execute(statement, columns, binary=True).fetchall())
 
     def after(self, name: SeriesName, seen: Position) -> Sequence[Entry] | None:
-        """Return the next entries of one series; None if the log no longer has ``seen``.
+        """Return a series' next entries after ``seen``; None if the log no longer has that position.
 
         Raises:
             CorruptEntryError, FormatVersionError: The next entry cannot be read.

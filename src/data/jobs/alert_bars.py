@@ -57,11 +57,11 @@ class ClientBars:
     Use ``read`` from one thread only; events can come from any thread.
 
     Args:
-        client: Client of the installation.
-        perishing: Returns the stored series with missing bars that vendors will soon stop serving.
-            None means that such series are not reported.
-        timeout_s: Seconds that a run waits for vendors; None means no limit as long as pages
-            arrive.
+        client: Client to read the bars with.
+        perishing: Function that returns the stored series with missing bars that vendors will soon
+            stop serving. With None, such series are not reported.
+        timeout_s: Seconds that a run waits for vendors. With None, it waits as long as pages keep
+            arriving.
     """
 
     def __init__(

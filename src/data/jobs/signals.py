@@ -47,7 +47,7 @@ _current: ContextVar[JobSignals | None] = ContextVar("job_signals", default=None
 
 
 def hold_signals() -> None:
-    """Inside :func:`job_signals`, only record the next signal, because the work has ended."""
+    """Make the enclosing :func:`job_signals`, if any, only record the next signal; the work has ended."""
     if (signals := _current.get()) is not None:
         signals.hold()
 

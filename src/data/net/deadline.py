@@ -375,7 +375,7 @@ def _with_listener(
 
 @dataclass
 class OneCall:
-    """Facts about one call by a user, which stay in the caller's thread.
+    """State of one call by a user, visible only in the caller's thread.
 
     Attributes:
         requests: Number of HTTP requests sent so far.

@@ -222,7 +222,7 @@ CloseBefore = Callable[[date], float | None]
 
 
 class Group(NamedTuple):
-    """Adjacent rows with one basis (adjustment and its date) and, if that matters, from one vendor."""
+    """Adjacent rows with the same basis (adjustment and its date) and, if it is given, the same vendor."""
 
     rows: slice
     basis: Basis
@@ -454,7 +454,7 @@ def _product(value: float, top: int, bottom: int) -> float:
 
 
 class LastSession(NamedTuple):
-    """The last daily bars before an ex-date, up to the session before it."""
+    """The last session before an ex-date, with the daily bars up to it and their bases."""
 
     table: BarTable
     parts: Sequence[BasisPart]

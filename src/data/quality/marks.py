@@ -130,7 +130,7 @@ def _rows(finding: QualityFinding, stamps: Stamps) -> Mask:
 
 
 def _spans(rows: Mask, stamps: Stamps, parts: Sequence[CoverageSpan]) -> list[Span]:
-    """Return the spans of the masked rows, each up to the next stored bar; neighbours are merged."""
+    """Return a span for each run of masked rows, up to the next stored bar or the end of the coverage."""
     if not rows.any():
         return []
     ends = np.append(stamps, max(parts[-1].span.end, int(stamps[-1]) + 1))

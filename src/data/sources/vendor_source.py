@@ -386,9 +386,9 @@ class VendorDataSource(DataSource):
 
 
 class OnetapeDataSource(VendorDataSource):
-    """A source of bars from all vendors in the rules, as from ``get_ohlcv``. Thread-safe.
+    """A source of the bars that ``get_ohlcv`` returns, from all vendors in the rules. Thread-safe.
 
-    For the arguments, see :class:`VendorDataSource`; keys are not accepted.
+    For the arguments, see :class:`VendorDataSource`; API keys are not accepted.
     """
 
     name = "onetape"

@@ -99,7 +99,7 @@ def prices_frame(
 
 
 def _times(index: Any, timeframe: Timeframe) -> pl.Series:
-    """Return times in ascending order, or their dates for daily and longer bars, as a column."""
+    """Convert an ascending time index to a column of times or, for daily and longer bars, dates."""
     stamps, per_second = index.asi8, _PER_SECOND[index.unit]
     if not timeframe.is_intraday:
         days = stamps // (per_second * _DAY_S)
@@ -109,7 +109,7 @@ def _times(index: Any, timeframe: Timeframe) -> pl.Series:
 
 
 def _volumes(volumes: NDArray[np.float64]) -> pl.Series:
-    """Return volumes as integers if each is whole and exact in a float, otherwise as floats."""
+    """Return volumes as integers if all are whole numbers below 2**53, otherwise as floats."""
     with np.errstate(invalid="ignore"):
         whole = volumes.astype(np.int64)
     if (whole == volumes).all() and np.abs(whole).max() < 2**53:

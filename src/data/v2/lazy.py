@@ -120,8 +120,8 @@ class LazyDataFrame:
     def slice(self, start: int, length: int | None = None) -> pl.DataFrame:
         """Return rows ``start`` to ``start + length``; if length is None, all rows from ``start`` on.
 
-        A negative start counts from the end. Before the frame is loaded, the loader's
-        ``load_slice`` is called, if it has one; the frame is then still not loaded.
+        A negative start counts from the end. Before the frame is loaded, ``load_slice`` is called
+        if the loader has this method, which leaves the frame unloaded.
         """
         load = getattr(self._loader, "load_slice", None)
         if self._data is None and load is not None:

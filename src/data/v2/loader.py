@@ -163,7 +163,7 @@ class SmartDataLoader:
     async def _loaded(
         self, symbols: Sequence[str], timeframe: str, start: Any, end: Any
     ) -> Mapping[str, pl.DataFrame | Exception]:
-        """Return the frames of a timeframe, or the errors in their place."""
+        """Return each symbol's frame, or the error that prevented loading it."""
         if getattr(type(self.cache), "get_prices", None) is DataCache.get_prices:
             async with self._slot():
                 return await self.cache.get_prices_batch(symbols, timeframe, start, end)

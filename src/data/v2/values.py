@@ -122,7 +122,7 @@ def _unreadable() -> tuple[type[BaseException], ...]:
 
 @lru_cache(64)
 def _columns(timeframe: Timeframe) -> list[tuple[list[str], list[Any]]]:
-    """Return the names and types that a frame may have."""
+    """Return the combinations of column names and column types that a frame may have."""
     empty = empty_prices(timeframe)
     whole = empty.with_columns(pl.col("volume").cast(pl.Float64))
     return [(one.columns, one.dtypes) for one in (empty, whole)]

@@ -334,7 +334,7 @@ class DownloaderPool:
                 del downloaders[name]
 
     def is_out(self, downloader: object) -> bool:
-        """Return whether this pool created ``downloader``, and a key that it needs is no longer set."""
+        """Return whether ``downloader`` was created by this pool and needs a key that is no longer set."""
         return any(one is downloader and one.lacking for one in self._made)
 
     def _has_moved(self, downloader: Any) -> bool:

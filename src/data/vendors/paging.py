@@ -68,8 +68,8 @@ class _Harvest:
     """Rows collected so far, from the pages of one query and from the vendor's monthly archive.
 
     ``is_out`` means that the archive is not queried again. ``dated`` means that every page came
-    with the vendor's time, of which ``vendor_now_ms`` is the earliest; whole months from the
-    archive need no time.
+    with a timestamp from the vendor; ``vendor_now_ms`` is the earliest of them. Whole months from
+    the archive do not need one.
     """
 
     server_now_ms: int

@@ -191,8 +191,8 @@ class VendorAccounts:
     def last(self) -> object:
         """This thread's last call for bars.
 
-        Another thread can take the call over by assigning it to this property; faults that the
-        other thread reports then count for that call.
+        Another thread can take over the call by assigning it to this property; faults that the
+        other thread reports are then attributed to that call.
         """
         return getattr(self._thread, "last", None)
 

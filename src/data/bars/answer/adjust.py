@@ -325,10 +325,10 @@ class Rebaser:
     def _last_sessions(
         self, first: date, parts: Sequence[BasisPart], book: ActionBook, as_of: date
     ) -> Callable[[date], LastSession | None]:
-        """Return a function that maps an ex-date, not before ``first``, to the preceding session.
+        """Return a function that maps an ex-date, ``first`` or later, to the preceding session.
 
-        If that session is not stored, the function raises an error that names the days to fetch. It
-        returns None instead if only the adjusted-close column needs the session.
+        If that session is not stored, the function raises an error that names the days to fetch, or
+        returns None if only the adjusted-close column needs the session.
         """
         ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
         prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)

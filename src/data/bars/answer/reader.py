@@ -427,7 +427,7 @@ def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
 
 
 def attempt_of(plain: Mapping[str, Any]) -> Attempt:
-    """Return an attempt, given its description by :func:`attempt_entries`; the error is not restored."""
+    """Rebuild an attempt from its entry made by :func:`attempt_entries`; its error is not restored."""
     return Attempt(
         plain["provider"],
         plain["outcome"],

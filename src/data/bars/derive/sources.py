@@ -183,7 +183,7 @@ def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tu
 
 
 def _lacking(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> list[Span]:
-    """Return the spans in which shorter bars are needed and not stored."""
+    """Return the spans in which shorter bars are needed but not stored."""
     grid = BarGrid(calendar, source.timeframe, source.anchor)
     needed = source_span(query.span, query.timeframe, calendar, anchor=grid.anchor)
     cap = first_unclosed(calendar, source.timeframe, query.now_ms, grid.anchor)

@@ -100,7 +100,7 @@ class _Segment:
         return _Segment(tuple(spans), self.position + 1, (*self.reasons, reason))
 
     def requested_alone(self, span: Span) -> _Segment:
-        """Return an entry for ``span`` only, with the same candidate and the same reasons."""
+        """Return an entry for only ``span``, with this entry's candidate and reasons."""
         return _Segment((span,), self.position, self.reasons)
 
 
@@ -261,10 +261,10 @@ class Fetcher:
             todo += reversed(following)
 
     def _split(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
-        """Split a segment into entries for this candidate and entries for the next one.
+        """Split an entry into entries for this candidate and entries for the next one.
 
-        The next candidate gets spans that are too far back for this one, or that this one reported
-        as empty not long ago.
+        The next candidate gets spans that are too far back for this one, or that this one recently
+        reported as empty.
         """
         coverage = Coverage() if self._request.query.refresh else self._series.coverage()
         now, timeframe = self._series.now_ms(), self._request.grid.timeframe

@@ -234,7 +234,7 @@ class LaneRun:
         return plan
 
     def _fill(self, segments: Sequence[Span]) -> None:
-        """Query the vendors in order. For days that a vendor lacks for most symbols, it comes last.
+        """Query the vendors in order; a vendor comes last for days that it lacks for most symbols.
 
         This does not apply to a day that the vendor may not have published yet: if another vendor
         supplied the day first, this vendor would never be queried for it again.

@@ -368,8 +368,8 @@ class MissHandler:
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
         """Answer with stored bars even though no vendor can supply the rest, or raise ``error``.
 
-        If nothing of the kind that the rules select is stored, bars of another kind in the default
-        lane are a substitute.
+        If no bars of the kind that the rules select are stored, bars of another kind in the default
+        lane are used instead, provided that they are of the same instrument.
         """
         if isinstance(error, NoProviderError):
             error = with_reasons(self._selector, query, error)
@@ -409,10 +409,10 @@ class MissHandler:
             raise error from mismatch
 
     def _is_same_thing(self, query: BarsQuery, way: Route | DataError, lane: AnsweringLane) -> bool:
-        """Return whether the default lane provably holds bars of the instrument in question.
+        """Return whether the default lane provably holds bars of the requested instrument.
 
-        This is the instrument that the owner lists or, for bars built from shorter ones, the
-        instrument that their vendor lists.
+        This is the instrument listed by the owner of the route ``way``. If no route was found, as
+        for bars built from shorter ones, it is the one listed by the vendor of ``lane``.
         """
         view = self._store.view(query.home_key)
         if lane.kind is None or view.kind is None or is_too_long(view.kind, query):

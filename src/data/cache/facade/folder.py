@@ -371,9 +371,9 @@ class CacheFolder:
     def _retain(self) -> None:
         """Delete data older than the rules' limit.
 
-        If the clock is doubtful or everything would be deleted, this is logged once and nothing is
-        deleted. The age counts from the latest answer in the store, so a clock that is ahead does
-        not cause deletions.
+        If the clock cannot be trusted or everything would be deleted, this is logged once and
+        nothing is deleted. Age is measured from the latest answer in the store, so a clock that is
+        ahead does not cause deletions.
         """
         if self.max_age is None:
             return

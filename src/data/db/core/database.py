@@ -195,8 +195,9 @@ def adapted(session: Session) -> Session:
 def locked(session: Session, statement: Select[T]) -> ScalarResult[T]:
     """Return the current rows that a statement selects, locked until the unit of work ends.
 
-    PostgreSQL uses FOR UPDATE; on SQLite a writing unit already holds the lock. Rows that do not
-    exist yet cannot be locked; a unique constraint must decide which unit inserts one.
+    PostgreSQL uses FOR UPDATE; on SQLite, a unit of work that writes already holds the database
+    lock. Rows that do not exist yet cannot be locked; a unique constraint must decide which unit
+    inserts one.
     """
     return locked_rows(session, statement).scalars()
 

@@ -143,7 +143,7 @@ class TelegramRepository(Repository):
         return True
 
     def reset_user_email_verification(self, telegram_user_id: str | int) -> bool:
-        """Mark the user's address as unverified, and void all codes; return whether the user exists."""
+        """Mark the user's address as unverified and invalidate all codes; return whether the user exists."""
         identity = self.users.lock_identity(telegram_user_id)
         if identity is None:
             return False

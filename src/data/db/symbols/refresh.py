@@ -122,8 +122,8 @@ def write(
     """Update the rows of a symbol to match the facts; return whether anything differed.
 
     Args:
-        session: Session of a writing unit.
-        facts: Facts that were gathered.
+        session: Session of a unit of work that may write.
+        facts: Facts gathered about the symbol.
         changes: Dated changes of the symbol, which determine whether it is active.
         now: Time of writing.
     """

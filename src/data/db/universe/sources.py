@@ -85,7 +85,7 @@ def state_of_file(
     today: str | Path | None = None,
     source: str | None = None,
 ) -> UniverseSource:
-    """Read a file about an index; if any line is invalid, the whole file is rejected.
+    """Read an index membership file; if any line is invalid, the whole file is rejected.
 
     Args:
         file: File with intervals, a change log or a list; see :mod:`src.data.db.universe.files`.
@@ -95,7 +95,8 @@ def state_of_file(
         source: Name of the source; by default the file's name.
 
     Raises:
-        UniverseError: A file cannot be read, a line is invalid, or the files do not fit together.
+        UniverseError: A file cannot be read, a line is invalid, today's list is missing for a
+            change log, or the two files cannot be used together.
     """
     path, canonical = Path(file).expanduser().absolute(), _Spelled(rules)
     listed, digest = _read(path, canonical)

@@ -58,7 +58,7 @@ class Stream(Source, Protocol):
     """
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """Check the connection, which was silent for ``silent_s`` seconds although there was data to send."""
+        """Check the connection: the vendor sent nothing for ``silent_s`` seconds although data were due."""
 
 
 @dataclass(frozen=True)

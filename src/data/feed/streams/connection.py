@@ -624,7 +624,7 @@ class Connection:
             return not self._listeners
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """Report that the stream was silent for ``silent_s`` seconds although there was data to send.
+        """Report that the vendor sent nothing for ``silent_s`` seconds although data were due.
 
         The connection is then reopened. If the vendor omits bars without trades, it is reopened
         only if nothing arrived for other listeners either.

@@ -153,8 +153,9 @@ def _taken(series: CheckedSeries, rows: Mask) -> CheckedSeries:
 def finding_of(check: QualityCheck, defect: Defect) -> QualityFinding:
     """Convert a check's defect to a finding, with the check's name, level and next step.
 
-    Its severity is limited by the measured precision of its cause (:mod:`.precision`). Checks that
-    need a vendor only report its data and do not judge, so their severity is not limited.
+    The finding's severity is limited by the measured precision of its cause (:mod:`.precision`).
+    Checks that need a vendor just report the vendor's data without judging it, so the severity of
+    their findings is not limited.
     """
     cause = defect.cause or check.name
     return QualityFinding(

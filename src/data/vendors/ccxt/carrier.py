@@ -131,10 +131,10 @@ class CcxtCarrier:
         renew_after_fork(self)
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the bars as JSON rows; an error from ccxt is in the header :data:`ERROR_HEADER`.
+        """Return the bars as JSON rows; a ccxt error is returned in the header :data:`ERROR_HEADER`.
 
         Raises:
-            DataError: No response was received, or ccxt could not read it.
+            DataError: No response arrived, or ccxt could not parse the response.
         """
         errors: Any = import_module("ccxt.base.errors")
         client = self._of(request.url)
