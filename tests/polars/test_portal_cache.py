@@ -172,7 +172,7 @@ def test_a_catalog_that_fails_is_one_error_and_one_of_another_kind_is_kept(tmp_p
             raise AssertionError
 
     source, cache = Named(BARS), CacheManager(tmp_path / "c")
-    with pytest.raises(DataPortalError, match="the catalog failed: gone"):
+    with pytest.raises(DataPortalError, match="the catalog failed: OSError: gone"):
         spot(source, cache, Failing())
     spot(source, cache, note := object())
     portal = PolarsDataPortal(data_source=source, data_catalog=note)

@@ -52,6 +52,7 @@ class _Tier:
         self._threads = Threads(f"onetape-{name.lower()}", at_once)
         self._slots: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()
         self._running = set[asyncio.Future[Any]]()
+        self._ending = set[asyncio.Future[Any]]()  # cancelled calls that have not ended yet
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def use(self, work: Callable[[], Any], limit_s: float | None = None) -> Any:
@@ -106,6 +107,8 @@ class _Tier:
 
     async def _within(self, work: Callable[[], Any], limit_s: float) -> Any:
         """Return the result of a call, and stop waiting for it after a time or if cancelled."""
+        if self._ending and self._at_once == 1:  # a session allows only one call at a time
+            await asyncio.wait(set(self._ending), timeout=limit_s)
         call: asyncio.Future[Any] = (
             asyncio.ensure_future(work())
             if self._is_async
@@ -117,6 +120,9 @@ class _Tier:
         finally:
             is_late = not call.done()
             call.cancel()
+            if is_late and self._is_async:
+                self._ending.add(call)
+                call.add_done_callback(self._ending.discard)
         if is_late:
             text = f"{self._name} did not answer in {limit_s:g} s"
             raise ProviderTimeoutError(text, provider=self._name)
