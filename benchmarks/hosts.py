@@ -35,10 +35,10 @@ _NOTE = (
     "A server on the same machine, which syncs each transaction. *ms*: the time; *times*: divided by that of "
     "the row's counterpart in the same run:\n\n"
     "- *an entry*: adding one bar to the log, and a bare insert with the same bytes;\n"
-    "- *a commit of one bar* and *of a year of minutes*: with the log, and to a folder alone;\n"
+    "- *a commit of one bar* and *of a year of minutes*: with the log, compared with a folder without it;\n"
     "- *a pull of 500 series*: nothing is new, and a bare `select 1`;\n"
     f"- *a new host*: {SERIES} series of {YEARS} years of daily bars from their entries, and the same bars "
-    "committed to a folder alone."
+    "committed to a folder without the log."
 )
 
 

@@ -42,7 +42,7 @@ from src.data.v2 import (
     YFinanceProvider,
     provider_for,
 )
-from src.data.v2.asking import in_thread
+from src.data.v2.calls import in_thread
 from src.data.v2.frames import checked_prices, prices_frame
 from tests.v2.test_failover import Own, bars, fetch, manager_of
 from tests.v2.test_pipeline import Time, Venue, read, run, turns

@@ -698,7 +698,9 @@ def _with_arguments(settings: CacheSettings, **given: Any) -> CacheSettings:
         if not is_number or not 0 <= value < math.inf:
             raise QueryError(
                 f"{name} is {value!r:.80}, but must be a number of at least 0",
-                hint="name the arguments, such as CacheManager(cache_directory=..., db_path=...)",
+                hint=None
+                if is_number
+                else "name the arguments, such as CacheManager(cache_dir=...)",
             )
     policy = named.get("eviction_policy", "lru")
     if policy not in POLICIES:

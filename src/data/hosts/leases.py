@@ -58,7 +58,7 @@ class SharedLeases(Leases):
         log: Log whose server stores the leases.
         clock: Clock for waits.
         local: Function that returns the host's own leases, or None.
-        folder: Folder of the host's own leases, which tells hosts apart.
+        folder: Folder of the host's own leases; its path distinguishes the hosts.
     """
 
     def __init__(

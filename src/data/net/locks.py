@@ -104,6 +104,6 @@ class SeriesLocks:
                 raise
 
     def after_fork(self) -> None:
-        """Discard the parent's locks in a forked child, where the threads that hold them do not exist."""
+        """Discard the parent's locks in a forked child, which has no thread that could release them."""
         self._guard = threading.Lock()
         self.locks = {}

@@ -15,7 +15,7 @@ from ..model.instant import from_ms, iso, to_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.timeframe import Timeframe
 from ..sources.vendor_source import recorded_error
-from .asking import in_thread, prices
+from .calls import in_thread, prices
 from .copies import COPIED_COLUMNS, copied_frame, copied_until, is_short, rows_of
 from .frames import has_inner_gap, prices_frame
 from .tiers import DatabaseTier, RedisTier

@@ -13,7 +13,7 @@ from ..model.instant import from_ms
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from ..polars.series_scan import scan_series
-from .asking import in_thread
+from .calls import in_thread
 from .frames import bounds_ms
 
 __all__ = ["NUMBERS", "ColumnarDataLoader", "StoredRows", "checked_columns"]

@@ -19,7 +19,7 @@ from ..errors import (
 from ..model.instant import date_of
 from ..model.timeframe import Timeframe
 from ..net.circuit_breaker import BreakerTimings, Circuit, CircuitPolicy, Outcome, outcome_of
-from .asking import foreign
+from .calls import foreign
 from .frames import bounds_ms, checked_prices
 
 if TYPE_CHECKING:

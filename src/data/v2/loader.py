@@ -18,8 +18,8 @@ from ..model.bars import PRICES
 from ..model.query import check_no_string, distinct_symbols
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
-from .asking import foreign
 from .cache import DataCache
+from .calls import foreign
 from .frames import bounds_ms, empty_prices
 from .prefetch import Prefetch
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import DataError
 from ..model.instant import from_ms
-from .asking import in_thread
+from .calls import in_thread
 from .frames import bounds_ms
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ..clock import Clock
 from ..config.credentials import note_key
 from ..errors import DataError, ProviderTimeoutError, QueryError
 from ..net.circuit_breaker import Circuit, Outcome
-from .asking import foreign
+from .calls import foreign
 from .failover import SKIPS_FAILING
 from .values import is_ours
 
