@@ -7,18 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 
 from ..clock import Clock
 from ..errors import CacheError
-from ..net.compute_slots import waiting
 from ..net.deadline import QUIET_S, Deadline, current_deadline
-from ..net.leases import Lease, Leases, process_space
+from ..net.leases import Holder, Lease, Leases, first_free, process_space
 from .log import Log
 
-_FIRST_POLL_S, _LONGEST_POLL_S, _GROWTH = 0.02, 0.5, 1.5
 _TTL = "clock_timestamp() + make_interval(secs => %(ttl_s)s)"
 # A lease is free if nobody holds it, if its time is over by the server's clock, or if its holder is a
 # process of this host: those take turns by the host's own leases, so that holder has ended.
@@ -38,14 +36,6 @@ _RENEW = f"""
 update onetape.lease set until = {_TTL}, pages = %(pages)s
 where name = %(name)s and owner = %(owner)s returning fence"""  # noqa: S608 - constants only
 _FREE = "update onetape.lease set owner = null where name = %(name)s and owner = %(owner)s"
-
-
-class _Answer(NamedTuple):
-    """The outcome of trying to take a lease: its fence if it was taken, and the holder before."""
-
-    fence: int | None
-    holder: str | None
-    pages: int
 
 
 class SharedLeases(Leases):
@@ -100,25 +90,19 @@ class SharedLeases(Leases):
         self, lease: Lease, ttl_s: float, deadline: Deadline, *, has_local: bool
     ) -> Lease:
         """Wait for the shared lease, and return what this call holds."""
-        poll, previous = _FIRST_POLL_S, None
         arguments = self._arguments(lease, ttl_s) | {"host": self._host if has_local else ""}
-        while True:
-            try:
-                answer = _Answer(*self._run(_TAKE, arguments))
-            except CacheError:
-                return lease  # cut off or refused: this host goes on by itself
-            if answer.fence is not None:
-                return replace(lease, has_waited=lease.has_waited or previous is not None)
-            is_same = previous is not None and previous.holder == answer.holder
-            if previous is not None and is_same and answer.pages > previous.pages:
-                deadline.progress()
-            previous = answer
-            if (left := deadline.left_s()) <= 0:
-                deadline.waited_for = "another host is fetching the series"
-                return replace(lease, is_held=False, has_waited=True)
-            with waiting():
-                self._clock.sleep(min(left, poll * (1 + self._clock.jitter())))
-            poll = min(_LONGEST_POLL_S, poll * _GROWTH)
+
+        def take() -> int | Holder:
+            """Take the lease if it is free, and return its fence; otherwise return its holder."""
+            fence, owner, pages = self._run(_TAKE, arguments)
+            return Holder(owner, pages) if fence is None else int(fence)
+
+        try:
+            fence, has_waited = first_free(take, self._clock, deadline, "host")
+        except CacheError:
+            return lease  # cut off or refused: this host goes on by itself
+        is_held = fence is not None
+        return replace(lease, is_held=is_held, has_waited=lease.has_waited or has_waited)
 
     def _arguments(self, lease: Lease, ttl_s: float) -> dict[str, Any]:
         owner = f"{self._host}:{lease.holder}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple, TypeVar
 
+from ..clock import Clock
 from ..errors import ProviderTimeoutError
 from ..model.coverage import VendorDay
 from .compute_slots import waiting
@@ -17,6 +19,7 @@ from .deadline import QUIET_S, Deadline, current_deadline
 from .state import State
 from .state_tables import LeaseRow, StateTables
 
+T = TypeVar("T")
 _FIRST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.5
 _GROWTH = 1.5
@@ -46,6 +49,47 @@ class Lease:
     has_waited: bool
     holder: str
     vendor_days: Sequence[VendorDay] = ()
+
+
+class Holder(NamedTuple):
+    """The call that holds a lease, by its name, and the number of pages that it has received."""
+
+    name: str | None
+    pages: int
+
+
+def first_free(
+    take: Callable[[], T | Holder], clock: Clock, deadline: Deadline, other: str
+) -> tuple[T | None, bool]:
+    """Call ``take`` at growing intervals until it takes a lease, and return its result.
+
+    Each page that the holder receives counts as progress of the waiting call.
+
+    Args:
+        take: Takes the lease if it is free; otherwise returns its holder.
+        clock: Clock for the waits.
+        deadline: Deadline of the waiting call.
+        other: What the holder is, for the error of a call whose time runs out.
+
+    Returns:
+        The result of ``take``, or None if the deadline passed first; and whether the lease had
+        another holder before.
+    """
+    poll, previous = _FIRST_POLL_S, None
+    while True:
+        taken = take()
+        if not isinstance(taken, Holder):
+            return taken, previous is not None
+        # A new holder has not made any progress yet during the wait.
+        if previous is not None and previous.name == taken.name and previous.pages < taken.pages:
+            deadline.progress()
+        previous = taken
+        if (left := deadline.left_s()) <= 0:
+            deadline.waited_for = f"another {other} is fetching the series"
+            return None, True
+        with waiting():
+            clock.sleep(min(left, poll * (1 + clock.jitter())))
+        poll = min(_LONGEST_POLL_S, poll * _GROWTH)
 
 
 class Leases:
@@ -112,40 +156,26 @@ class Leases:
             return False
 
     def _acquire(self, name: str, holder: str, ttl_s: float, deadline: Deadline) -> Lease:
-        clock, poll = self._state.clock, _FIRST_POLL_S
         take = partial(self._take, name=name, holder=holder, ttl_s=ttl_s)
-        previous: tuple[str, int] | None = None
-        while True:
-            try:
-                other = self._state.run(take)
-            except ProviderTimeoutError as error:
-                deadline.waited_for = str(error.args[0])
-                return Lease(name, False, True, holder)
-            if isinstance(other, list):
-                return Lease(name, True, previous is not None, holder, other)
-            # A new holder has not made any progress yet during the wait.
-            if previous is not None and previous[0] == other[0] and previous[1] < other[1]:
-                deadline.progress()
-            previous = other
-            if (left := deadline.left_s()) <= 0:
-                deadline.waited_for = "another process is fetching the series"
-                return Lease(name, False, True, holder)
-            with waiting():
-                clock.sleep(min(left, poll * (1 + clock.jitter())))
-            poll = min(_LONGEST_POLL_S, poll * _GROWTH)
+        try:
+            days, has_waited = first_free(
+                lambda: self._state.run(take), self._state.clock, deadline, "process"
+            )
+        except ProviderTimeoutError as error:
+            deadline.waited_for = str(error.args[0])
+            return Lease(name, False, True, holder)
+        return Lease(name, days is not None, has_waited, holder, days or ())
 
     def _take(
         self, tables: StateTables, name: str, holder: str, ttl_s: float
-    ) -> tuple[str, int] | list[VendorDay]:
-        """Take the lease if it is free.
+    ) -> Holder | list[VendorDay]:
+        """Take the lease if it is free; return its holder, or the known vendor days if it was taken.
 
-        Returns:
-            If the lease was taken, the known vendor days (sessions that a vendor lacks); otherwise
-            the lease's holder, and the number of pages that the holder has received.
+        Vendor days are sessions that a vendor lacks.
         """
         row = tables.lease(name)
         if row is not None and not _is_dead(row):
-            return row.holder, tables.pages(name, row.holder)
+            return Holder(row.holder, tables.pages(name, row.holder))
         tables.grant(name, LeaseRow(holder, process_space(), os.getpid(), tables.now_s + ttl_s))
         return tables.vendor_days()
 
