@@ -871,7 +871,7 @@ def test_lines_of_others_and_torn_ones_do_no_harm(
     assert catalog.find_dataset(["AAPL"], *YEAR, "1d") == own
     other = register(catalog, "X")
     assert catalog.find_dataset(["X"], *YEAR, "1d") == other
-    assert sum("cannot be understood" in record.getMessage() for record in caplog.records) == 2
+    assert sum("cannot be parsed" in record.getMessage() for record in caplog.records) == 2
 
 
 def test_readers_see_the_old_or_the_new_index(path: Path, catalog: DataCatalog) -> None:

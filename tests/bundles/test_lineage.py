@@ -339,7 +339,7 @@ def test_a_newer_or_a_damaged_line_is_a_typed_error(
     path = bundles / CATALOG
     whole = path.read_text()
     path.write_text(whole.replace('"adjustment":"split"', '"adjustments":"split"'))
-    with pytest.raises(CorruptEntryError, match="cannot be understood"):
+    with pytest.raises(CorruptEntryError, match="cannot parse"):
         lineages.get("mine")
     path.write_text(whole.replace('"format":1', '"format":2'))
     with pytest.raises(FormatVersionError, match="update onetape"):

@@ -173,7 +173,7 @@ def test_a_run_that_is_killed_keeps_what_it_wrote_and_its_id(
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "read\n"
-        with pytest.raises(QueryError, match="the lineage 'killed' already"), lineage(
+        with pytest.raises(QueryError, match="lineage 'killed' already"), lineage(
             "killed", folder=bundles, manager=manager
         ):  # fmt: skip
             pytest.fail("the block must not run")
@@ -206,7 +206,7 @@ def test_of_two_processes_that_begin_one_id_at_once_one_is_refused(
         return real(disk, path, *more, **options)
 
     monkeypatch.setattr(Disk, "lock", lock)
-    with pytest.raises(QueryError, match="the lineage 'same' already"), lineage(
+    with pytest.raises(QueryError, match="lineage 'same' already"), lineage(
         "same", folder=bundles, manager=manager
     ):  # fmt: skip
         pytest.fail("the block must not run")

@@ -234,7 +234,7 @@ def test_todays_list_for_a_past_day_is_not_point_in_time() -> None:
 def test_nothing_was_recorded_until_then() -> None:
     stored = kept(("list", roster(["A"], TODAY), "2026-01-05T12:00"))
     with pytest.raises(
-        UniverseError, match="nothing is recorded for the universe 'u' until 2026-01-05"
+        UniverseError, match="nothing is recorded for universe 'u' until 2026-01-05"
     ):
         members(stored, "2026-01-05", "2026-01-05T11:59")
 

@@ -36,9 +36,9 @@ def test_a_rename_ends_one_name_and_begins_the_other(events: list[SymbolBoundary
     assert named("FB", "2022-06-08", intervals) == ("META", "META")
     assert named("META", "2022-06-09", intervals) == ("META", "META")
     assert named("META", "2021-07-01", intervals) == ("METV", "METV")
-    with pytest.raises(QueryError, match="FB refers to nothing on 2022-06-09"):
+    with pytest.raises(QueryError, match="FB does not refer to any instrument on 2022-06-09"):
         identity_of("FB", DAY, intervals)
-    with pytest.raises(QueryError, match="META refers to nothing on 2022-03-01"):
+    with pytest.raises(QueryError, match="META does not refer to any instrument on 2022-03-01"):
         identity_of("META", date(2022, 3, 1), intervals)
     names = identity_of("META", DAY, intervals).names
     assert [(o.symbol, o.start, o.end) for o in names] == [("FB", None, DAY), ("META", DAY, None)]
@@ -80,7 +80,7 @@ def test_mergers_spinoffs_and_delistings_are_dated() -> None:
     assert named("TWX", "2018-06-14", intervals) == ("TWX", "TWX")
     assert named("GEV", "2024-04-02", intervals) == ("GEV", "GEV")
     for symbol, on in (("TWX", "2018-06-15"), ("GEV", "2024-04-01"), ("LEH", "2008-09-18")):
-        with pytest.raises(QueryError, match=f"{symbol} refers to nothing on {on}"):
+        with pytest.raises(QueryError, match=f"{symbol} does not refer to any instrument on {on}"):
             named(symbol, on, intervals)
     concerned = {s: [c.type for c in changes_of(s, boundaries, intervals)]
                  for s in ("TWX", "T", "GE", "GEV", "LEH")}  # fmt: skip
@@ -129,9 +129,13 @@ def test_mergers_spinoffs_and_delistings_are_dated() -> None:
         (
             [NameInterval("META", "ETF", DAY - DAYS, None, "s")],
             [FB],
-            "contradicts META as ETF from 2022-05-20 to now",
+            "contradicts this period: META as ETF from 2022-05-20 to now",
         ),
-        ([NameInterval("FB", "x", None, date(2023, 1, 1), "s")], [FB], "contradicts FB as x"),
+        (
+            [NameInterval("FB", "x", None, date(2023, 1, 1), "s")],
+            [FB],
+            "contradicts this period: FB as x",
+        ),
         (
             [],
             [
@@ -148,7 +152,7 @@ def test_mergers_spinoffs_and_delistings_are_dated() -> None:
         (
             [],
             [FB, SymbolBoundary(date(2022, 7, 1), "spinoff", "X", "META", "t")],
-            "contradicts META",
+            "contradicts this period: META",
         ),
     ],
 )

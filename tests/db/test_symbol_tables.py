@@ -49,7 +49,8 @@ def test_a_name_is_resolved_by_date_and_by_its_source(database: Database, tmp_pa
     assert resolved(database, "META", "2021-07-01") == ("METV", "METV", "Roundhill")
     for symbol, on in (("FB", "2022-06-09"), ("META", "2022-03-01")):
         with pytest.raises(
-            QueryError, match=f"{symbol} refers to nothing on {on}; the recorded periods are"
+            QueryError,
+            match=f"{symbol} does not refer to any instrument on {on}; recorded periods:",
         ):
             resolved(database, symbol, on)
     with pytest.raises(QueryError, match="nothing is recorded for NOPE"):
@@ -72,7 +73,7 @@ def test_intervals_say_the_same(database: Database, tmp_path: Path) -> None:
         changes = changes_by_name(session, "META")
     assert [change.type for change in changes["FB"]] == ["rename"]
     assert changes["META"][0].before == "META named Roundhill Ball Metaverse ETF until 2022-01-31"
-    with pytest.raises(QueryError, match="FB refers to nothing on 2012-05-17"):
+    with pytest.raises(QueryError, match="FB does not refer to any instrument on 2012-05-17"):
         resolved(database, "FB", "2012-05-17")
 
 
@@ -108,7 +109,7 @@ def test_a_boundary_ends_an_open_interval_of_another_file_and_gives_it_back(
     log = HEADER + "2024-05-01,rename,META,MTPL,made up\n"
     imported(database, tmp_path, log, "log.csv")
     assert resolved(database, "MTPL", "2024-05-01") == ("Meta Platforms", "MTPL", "made up")
-    with pytest.raises(QueryError, match="META refers to nothing on 2024-05-01"):
+    with pytest.raises(QueryError, match="META does not refer to any instrument on 2024-05-01"):
         resolved(database, "META", "2024-05-01")
     imported(database, tmp_path, log.replace("2024-05-01", "2024-05-02"), "log.csv")
     assert resolved(database, "META", "2024-05-01") == ("Meta Platforms", "MTPL", "list")

@@ -274,7 +274,7 @@ def test_what_is_wrong_makes_nothing(universes: StoredUniverses, database: Datab
         ({"known_at": "yesterday"}, "known_at is not a time: 'yesterday'"),
         ({"known_at": "2026-01-05T12:00:01"}, "known_at is in the future:"),
         ({"known_at": "2026-01-06"}, "known_at is in the future:"),
-        ({"known_at": "2026-01-04"}, "nothing is recorded for the universe 'u' until 2026-01-04 23:59:59"),
+        ({"known_at": "2026-01-04"}, "nothing is recorded for universe 'u' until 2026-01-04 23:59:59"),
     ],
 )  # fmt: skip
 def test_days_and_times_that_are_none(

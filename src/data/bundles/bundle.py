@@ -92,8 +92,8 @@ class BundleState(NamedTuple):
     """The result of comparing a bundle with the store.
 
     Attributes:
-        state: ``current``: the bundle holds what the store returns; ``stale``: the store now
-            returns different bars; ``foreign``: the bundle was not built from the store;
+        state: ``current``: the bundle contains the bars that the store returns; ``stale``: the
+            store now returns different bars; ``foreign``: the bundle was not built from the store;
             ``corrupt``: some files are missing, or were changed since they were written.
         causes: Differences that were found, each as a sentence.
     """
@@ -107,10 +107,10 @@ class BundleChange(NamedTuple):
 
     Attributes:
         written: Paths of the partitions that were written or removed.
-        failed: Maps each symbol for which no bars were returned to the reason; the bundle's bars
-            for it stay as they are.
+        failed: Maps each symbol for which no bars were returned to the reason; its bars in the
+            bundle stay unchanged.
         rounded: Number of values that were rounded because they had more than eight decimals.
-        widened: Whether volumes became ``Decimal(38, 8)``.
+        widened: Whether the type of the volumes was changed to ``Decimal(38, 8)``.
         quarantined: Damaged files that were set aside in the bundle's ``_quarantine`` folder.
     """
 
@@ -126,16 +126,16 @@ class Bundle:
 
     Args:
         name: Name of the bundle's folder, or the name under which ``DataCatalog.register_bundle``
-            registered it: letters, digits, ``.``, ``_`` and ``-``. A bundle in the folder of
-            bundles takes precedence.
-        folder: Folder of bundles, or None for the configured one.
+            registered it: letters, digits, ``.``, ``_`` and ``-``. A bundle in the bundles folder
+            takes precedence.
+        folder: Bundles folder, or None for the configured one.
         disk: File access; None is the file system, with permissions according to the umask.
         clock: Source of the time that :meth:`validate` records; None is the system clock.
 
     Attributes:
         name: Name as passed.
         path: Absolute path of the bundle's folder.
-        is_elsewhere: Whether the bundle was registered and is outside the folder of bundles.
+        is_elsewhere: Whether the bundle was registered and is outside the bundles folder.
 
     Raises:
         QueryError: The name is invalid.
@@ -158,7 +158,7 @@ class Bundle:
         self._disk = self._files.disk
 
     def exists(self) -> bool:
-        """Return whether the bundle exists, even if only in part."""
+        """Return whether the bundle exists, even if only partly."""
         if self._disk.stat(self.path) is None or self._files.is_removed():
             return False
         return bool(
@@ -233,7 +233,7 @@ class Bundle:
     def refresh(
         self, manager: DataManager, *, offline: bool = False, timeout: float | None = None
     ) -> BundleChange:
-        """Update the bundle to the current answer; unchanged partitions are not written.
+        """Update the bundle to the store's current answer; unchanged partitions are not written.
 
         A damaged partition is rebuilt. If part of it cannot be rebuilt, because a user's program
         wrote it, the file is set aside in the bundle's ``_quarantine`` folder.
@@ -267,10 +267,10 @@ class Bundle:
     ) -> BundleChange:
         """Add bars to the bundle, or create it if it does not exist (see :meth:`create`).
 
-        The bundle then contains the symbols of its former request and of this one, from the earlier
-        start to the later end. If it already covered that range, and the range had ended when the
-        bundle was written, only the symbols of this request are updated; the others stay unchanged
-        until :meth:`refresh`.
+        Afterwards, the bundle contains the symbols of its previous request and of this one, from
+        the earlier start to the later end. If it already covered that range, and the range had
+        ended when the bundle was written, only the symbols of this request are updated; the others
+        stay unchanged until :meth:`refresh`.
 
         Args:
             manager, symbols, timeframe, start_date, end_date: See :meth:`create`.
@@ -388,7 +388,7 @@ class Bundle:
     def _stored(
         self, manager: DataManager, request: Mapping[str, Any], records: Records
     ) -> dict[str, _Answer]:
-        """Return the store's answer to a shortened request.
+        """Return the store's answer for each symbol in a shortened request.
 
         Raises:
             BundleError: The store no longer has an answer for a symbol whose bars came from it.
@@ -458,9 +458,9 @@ class Bundle:
         case the next change or removal of a bundle with this name finishes the work.
 
         Raises:
-            BundleNotFoundError: The bundle does not exist, and no files of it are left.
-            StorageError, LockTimeoutError: Some files could not be removed. To remove them, call
-                this again, even if the bundle itself is already gone.
+            BundleNotFoundError: The bundle does not exist, and none of its files are left.
+            StorageError, LockTimeoutError: Some files could not be removed. Call this method again
+                to remove them, even if the bundle itself is already gone.
         """
         if not self.exists() and not self._files.has_traces():
             raise self._absent()
@@ -681,7 +681,7 @@ class Bundle:
 
 
 def bundle_names(folder: str | PathLike[str] | None = None) -> list[str]:
-    """Return the sorted names of the bundles in a folder, and of those registered in it."""
+    """Return the sorted names of the bundles in a folder, including those registered in it."""
     root, disk = bundles_folder(folder), Disk()
     names = []
     for name in sorted({*disk.list(root), *registered_names(root)}):
@@ -742,7 +742,7 @@ def _answer(
     request: Mapping[str, Any],
     before: _Actions | None,
 ) -> _Answer:
-    """Convert a frame to an answer.
+    """Convert the data manager's frame for a symbol to an answer.
 
     ``before`` is a digest of the splits and dividends that were stored before the frame was read.
     """
@@ -786,7 +786,7 @@ def _answer(
 
 
 def _digest(rows: pl.DataFrame, time: str, names: Sequence[str]) -> str:
-    """Return the digest that :func:`.fingerprint` would return for a frame with these rows."""
+    """Return the digest that :func:`.fingerprint` returns for a frame with these rows."""
     stamps = rows[time].cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy()
     return fingerprint_of(stamps, ((name, rows[name].to_numpy()) for name in names))
 
@@ -822,9 +822,9 @@ def _actions_of(client: BarsClient, symbol: str) -> _Actions | None:
 class _Seal(NamedTuple):
     """A digest of everything in the store that an answer depends on.
 
-    While it stays the same, so does the answer. ``folder`` is the lane (one vendor's series of one
-    kind of price) from which the answer came, and ``generation`` is the version of the stored bars
-    in it.
+    As long as the digest stays the same, so does the answer. ``folder`` is the lane (one vendor's
+    series of one kind of price) from which the answer came, and ``generation`` is the version of
+    the stored bars in it.
     """
 
     text: str
@@ -840,8 +840,9 @@ def _seal(
 ) -> _Seal | None:
     """Return a digest that changes whenever the store may return a different answer.
 
-    No bar is read. Return None if the answer depends on more than the digest covers: on the time, a
-    second series, the user's files, or bars that are not settled or were never requested.
+    No bar is read. Return None if the answer depends on anything that the digest does not cover:
+    the time, a second series, the user's files, or bars that are not settled or were never
+    requested.
     """
     if query is None or actions is None:
         return None
@@ -913,7 +914,7 @@ def _missing(
     """Return the number of bars missing from a request, according to the calendar.
 
     The market of an invalid symbol is unknown. For such a symbol, return the largest number that
-    results for any of the other requested symbols, assuming the same bars.
+    would result for another requested symbol with the same bars.
 
     Args:
         client, symbol, request: Client, symbol and request.

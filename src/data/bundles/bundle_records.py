@@ -69,9 +69,9 @@ class SymbolSource:
         actions: Digest of the splits and dividends that apply.
         asset_type, exchange: Type of the asset, such as ``stock``, and its market.
         quality: Score of the answer, 0 to 1, or None if the answer has no bars.
-        missing: Number of bars that the calendar expects and the answer lacks.
-        seal: Digest of everything in the store that the answer depends on. While it stays the same,
-            so does the answer. If None, the answers must be compared.
+        missing: Number of bars that the calendar expects but the answer lacks.
+        seal: Digest of everything in the store that the answer depends on. As long as it stays the
+            same, so does the answer. If it is None, the answers must be compared.
         others: Keys that this version does not use; they are written back as they were read.
     """
 
@@ -117,7 +117,7 @@ class _Request(TypedDict):
 
 @dataclass(frozen=True)
 class BundleOrigin:
-    """The facts about a bundle that its rows do not show.
+    """The facts about a bundle that cannot be derived from its rows.
 
     Each file of the bundle contains them, limited to its own symbols. A field that is declared with
     :func:`fact` is also a column of the bundle's row in the SQLite file, and may be set by user
@@ -203,7 +203,7 @@ def _from_json(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class SidRows:
-    """The series in one partition, as columns, because a bundle may contain a million entries.
+    """The series in one partition, stored as columns because a bundle may have a million entries.
 
     Attributes:
         sids: Series numbers, ascending.
@@ -228,8 +228,8 @@ class SidRows:
 def figure(column: str = "", dtype: Any = None, **default: Any) -> Any:
     """Declare a field of :class:`FileRecord` with its column in ``metadata.parquet``.
 
-    If a record is older than the field, its file lacks the column, and the field has its default. A
-    field without a column is stored in another form.
+    If a record was written before the field existed, its file lacks the column and the field has
+    its default. A field without a column is stored in a different way.
     """
     return field(metadata={"column": column, "dtype": dtype} if column else None, **default)
 
@@ -246,7 +246,7 @@ class FileRecord:
         state: State of the file (size, times and so on) when it was written, or None if unknown. A
             copy of the file has a different state.
         validated_ms: Time at which ``validate`` last read the file and found this digest, in UTC
-            milliseconds; None if it never did.
+            milliseconds; None if it never has.
     """
 
     place: str = figure("file_path", pl.String)
@@ -263,7 +263,7 @@ class FileRecord:
         return now is not None and self.state == _as_kept(now)
 
     def seen(self, now: FileState) -> FileRecord:
-        """Return this record with a new state, after the file's content was found to be as recorded."""
+        """Return this record with a new state, after a check has confirmed the file's content."""
         return replace(self, state=_as_kept(now))
 
 
@@ -450,7 +450,7 @@ class Records:
         return replace(self, files=dict(sorted(merged.items())))
 
     def spans(self, within: str = "") -> dict[int, tuple[int, int, int]]:
-        """Return the number of rows and the first and last stamp (UTC milliseconds) for each sid.
+        """Return each sid's number of rows and its first and last stamp (UTC milliseconds).
 
         Only files whose path begins with ``within`` are included.
         """
@@ -616,7 +616,7 @@ def new_dataset_id(path: Path) -> str:
 
 
 def check_database(files: BundleFiles) -> None:
-    """Refuse to replace a ``metadata.db`` from another version or program.
+    """Refuse to replace a ``metadata.db`` from a newer version or another program.
 
     A damaged file may be replaced.
 
@@ -648,9 +648,9 @@ def _full(given: str | None) -> str | None:
 
 
 def _bound(given: str | None, otherwise: int, *, is_end: bool = False) -> int:
-    """Return a request's bound in UTC milliseconds; for a date, its first or last millisecond.
+    """Return a request's bound in UTC milliseconds (for a date, its first or last one).
 
-    ``otherwise`` is returned if there is no bound, or if it is relative, such as ``90d``.
+    ``otherwise`` is returned if there is no bound, or if the bound is relative, such as ``90d``.
     """
     try:
         bound = parse_iso(given) if given else otherwise

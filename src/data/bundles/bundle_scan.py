@@ -48,8 +48,8 @@ def scan(
 ) -> pl.LazyFrame:
     """Return the bars of one or several bundles as one lazy frame.
 
-    Each ``collect`` reads the bundles as they are at that time; a change by another process is seen
-    as a whole or not at all, in each bundle. Only files in the range are opened, and only with the
+    Each ``collect`` reads the bundles as they are at that time. In each bundle, a change by another
+    process is seen completely or not at all. Only files in the range are opened, and only with the
     selected columns and symbols. A filter that compares the time with fixed times, or ``symbol``
     with fixed names, restricts the range and the symbols further.
 
@@ -64,16 +64,16 @@ def scan(
     Returns:
         ``bundle`` and ``symbol`` (``String``), ``date`` (``Date``) or ``timestamp``
         (``Datetime("us")``, naive UTC, the bar's opening time), and ``open high low close volume``
-        (Decimal; volume is ``Decimal(38, 8)`` if that of one bundle is). Rows are in the order of
-        the bundles, then of the symbols in the bundle, then of time. Rows that a program wrote
-        without a symbol have their number as symbol.
+        (Decimal; volume is ``Decimal(38, 8)`` if any bundle has this type). Rows are in the order
+        of the bundles, then of the symbols in the bundle, then of time. Rows that a program wrote
+        without a symbol have their series number as symbol.
 
     Raises:
         QueryError: An argument is invalid, no bundle contains one of the symbols, or the bundles
             have different frequencies.
-        BundleNotFoundError: A bundle does not exist, or has no bars of the frequency; also at
-            collection.
-        BundleError: A file is damaged; also at collection.
+        BundleNotFoundError: A bundle does not exist, or has no bars of the frequency (can also be
+            raised by ``collect``).
+        BundleError: A file is damaged (can also be raised by ``collect``).
         FormatVersionError: A newer version of this library wrote a bundle.
     """
     chosen = _bundles(bundles, folder)
@@ -141,13 +141,13 @@ class _Opened:
         symbols: set[str] | None,
         select: Callable[[Sequence[str]], list[str]],
     ) -> pl.DataFrame:
-        """Return the rows of some symbols, with the symbols that they had at the same moment.
+        """Return the rows of some symbols, with rows and symbols from the same state of the bundle.
 
         Args:
             schema: Columns to read, with their types.
             bounds: Earliest and latest time.
             symbols: Symbols to read; None means all.
-            select: Returns those of a list of symbols whose rows are needed.
+            select: Function that returns, from a list of symbols, those whose rows are needed.
         """
         for _ in range(_TRIES):
             before = self._files.moment()
@@ -191,8 +191,8 @@ def _bundles(bundles: Any, folder: str | PathLike[str] | None) -> list[Bundle]:
     """Return the bundles, all of which exist.
 
     Raises:
-        QueryError: They are not names or bundles, there are none, or one is named twice.
-        BundleNotFoundError: One does not exist.
+        QueryError: The values are not names or bundles, there are none, or a bundle is named twice.
+        BundleNotFoundError: A bundle does not exist.
     """
     one = isinstance(bundles, str | Bundle)
     if not one and (not isinstance(bundles, Sequence) or isinstance(bundles, bytes)):
@@ -212,10 +212,10 @@ def _bundles(bundles: Any, folder: str | PathLike[str] | None) -> list[Bundle]:
 
 
 def _frequency(bundles: Sequence[Bundle], frequency: Any) -> Frequency:
-    """Return the one frequency of all bundles.
+    """Return the frequency that all bundles share.
 
     Raises:
-        QueryError: The frequency is unknown, or bundles have others.
+        QueryError: The frequency is unknown, or the bundles have different frequencies.
     """
     if frequency is not None:
         get_schema_for_frequency(frequency)
@@ -242,7 +242,7 @@ def _symbols(bundles: Sequence[Bundle], symbols: Any) -> set[str] | None:
     """Return the symbols as a set; None means all.
 
     Raises:
-        QueryError: They are not a list of strings, or no bundle contains one of them.
+        QueryError: The symbols are not a list of strings, or one of them is in no bundle.
     """
     if symbols is None:
         return None
@@ -269,7 +269,7 @@ def _bounds(start: Any, end: Any, frequency: Frequency) -> TimeBounds:
     """Return the bounds as times.
 
     Raises:
-        BadRangeError: One is not a time, or the start is after the end.
+        BadRangeError: A bound is not a time, or the start is after the end.
     """
     low, high = bound_of(start, frequency), bound_of(end, frequency, is_last=True)
     bounds = TimeBounds(_as_time(low), _as_time(high))

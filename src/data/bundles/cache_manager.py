@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Entry:
-    """A frame, and the version of the stored frame that it is equal to.
+    """A frame in memory, and the version of the stored frame that it equals.
 
     Attributes:
         key: Cache key under which the frame was stored.
@@ -77,8 +77,8 @@ class _Entry:
 class LRUCache:
     """Frames in memory by key, limited by their total size; the least recently used go first.
 
-    Thread-safe. It is the memory of :class:`CacheManager` as a class of its own, for programs that
-    use it directly.
+    Thread-safe. It is the in-memory part of :class:`CacheManager`, as a separate class for programs
+    that use it directly.
 
     Args:
         max_size_bytes: Maximum total size of the frames, as Polars estimates it.
@@ -123,7 +123,7 @@ class CacheManager:
     file is reported in the log and removed. If frames cannot be stored, they are kept in memory
     only, with one warning.
 
-    Each setting is taken from the first of these that has it: the argument, the environment
+    Each setting is taken from the first of these sources that has it: the argument, the environment
     (``RUSTYBT_HOT_CACHE_SIZE_MB``, ``RUSTYBT_COLD_CACHE_SIZE_MB``), the section ``cache`` of
     ``./config/data_catalog.yaml``, the default.
 
@@ -226,9 +226,9 @@ class CacheManager:
             start_date, end_date: Bounds of the request: text, a date or a time; naive means UTC.
             resolution: Timeframe of the bars.
             source: Name of the source of the bars.
-            checksum: Present checksum of the source's data; a frame that was stored with another
-                one, or with none, is stale. None means unknown.
-            generation: Present version number of the source's data, as for ``checksum``.
+            checksum: Current checksum of the source's data; a frame that was stored with a
+                different checksum, or with none, is stale. None means unknown.
+            generation: Current version number of the source's data, used like ``checksum``.
 
         Returns:
             The frame that was passed to :meth:`put`, as a lazy frame. Changes to it do not affect
@@ -258,7 +258,8 @@ class CacheManager:
         Args:
             symbols, start_date, end_date, resolution, source: See :meth:`get`.
             data: Frame; a lazy one is collected.
-            checksum, generation: Those of the source's data before the frame was read from it.
+            checksum, generation: Checksum and version number of the source's data before the frame
+                was read from it.
 
         Raises:
             QueryError: An argument is invalid, or the frame cannot be collected.
@@ -328,10 +329,10 @@ class CacheManager:
             raise errors[0]
 
     def check_cache_validity(self, cache_key: str, dataset_id: str) -> bool:
-        """Return whether a frame is cached that the catalog's dataset has not outdated.
+        """Return whether a frame is cached that still matches a dataset in the catalog.
 
-        The frame is removed if it is older than the TTL, or if its checksum is not that of the
-        dataset.
+        The frame is removed if it is older than the TTL, or if its checksum differs from the
+        dataset's.
 
         Args:
             cache_key: Key of the frame, or its first 16 digits.
@@ -475,7 +476,7 @@ class CacheManager:
             _log.warning("%s: a stale frame cannot be removed: %s", self.cache_dir, error)
 
     def _outdate(self, key: str) -> FileState | None:
-        """Never return the stored frame for a key, which cannot be removed; return its state."""
+        """Mark a stored frame that cannot be removed as outdated, and return its state."""
         try:
             state = self._frames.state(key)
         except CacheError:
@@ -562,7 +563,7 @@ class CacheManager:
             cache_key: Key from :meth:`generate_cache_key`.
             df: Frame.
             dataset_id: Dataset that the frame is from, recorded with the frame. If it is in
-                ``data_catalog``, the frame gets the checksum of the dataset.
+                ``data_catalog``, its checksum is recorded with the frame.
             backtest_id: Backtest for which the frame is cached. If the dataset is in
                 ``data_catalog``, the backtest is linked to it.
 
@@ -604,7 +605,8 @@ class CacheManager:
     def record_daily_statistics(self) -> None:
         """Add this object's hits and misses since the last call to the figures for today (UTC).
 
-        The figures are in ``statistics.json`` next to the frames, for all processes together.
+        The file ``statistics.json`` next to the frames contains the figures of all processes
+        together.
 
         Raises:
             StorageError, LockTimeoutError: The figures cannot be stored.
@@ -630,7 +632,7 @@ class CacheManager:
                 raise
 
     def get_cache_statistics(self, start_date: Any = None, end_date: Any = None) -> dict[str, Any]:
-        """Return the recorded figures of a range of days, and the present size of the cache.
+        """Return the recorded figures for a range of days, and the current size of the cache.
 
         Args:
             start_date, end_date: First and last day, both included; None means no bound.
@@ -662,7 +664,7 @@ class CacheManager:
         }
 
     def _days(self) -> dict[str, Any]:
-        """Return the recorded figures by day; none if the file is damaged."""
+        """Return the recorded figures by day; empty if the file is damaged."""
         data = self._disk.read_if_exists(self.cache_dir / _STATISTICS) or b"{}"
         try:
             days = json.loads(data)
@@ -709,7 +711,7 @@ def _with_arguments(settings: CacheSettings, **given: Any) -> CacheSettings:
 
 
 def _hot_bytes(size_mb: float) -> int:
-    """Return the limit in memory in bytes, at most half of the machine's memory."""
+    """Return the limit for frames in memory in bytes, at most half of the machine's memory."""
     wanted, most = int(size_mb * _MB), all_memory() // 2
     if wanted > most:
         _log.warning(

@@ -60,12 +60,12 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class DatasetUse(NamedTuple):
-    """The number of backtests that use a dataset, and the time of the latest.
+    """The number of backtests that use a dataset, and the time of the latest use.
 
     Attributes:
         dataset_id: Id of the dataset.
         backtests: Number of different backtests linked to it.
-        last: Time of the latest link to it, naive UTC.
+        last: Time of the latest link to the dataset, naive UTC.
     """
 
     dataset_id: str
@@ -140,7 +140,7 @@ class DataCatalog:
         return f"DataCatalog({self.metadata_db_path!r})"
 
     def close(self) -> None:
-        """Close the SQLite file; the next call opens it again."""
+        """Close the SQLite file; the next method call reopens it."""
         self._index.close()
 
     # --- datasets --------------------------------------------------------------------------
@@ -168,7 +168,6 @@ class DataCatalog:
                 means UTC.
             resolution: Timeframe, such as ``1d``.
             checksum: Checksum of its files.
-            parquet_path: Path of its files.
             ranges: First bar, last bar and number of bars of each symbol; a symbol without an entry
                 covers the whole range.
             files: Path, SHA256 and size in bytes of each file.
@@ -272,10 +271,10 @@ class DataCatalog:
         return self._lanes.instrument(symbol, "1d")
 
     def register_bundle(self, name: str, path: str | os.PathLike[str]) -> str:
-        """Register a bundle in any folder under a name, and return the id of its dataset.
+        """Register a bundle from any folder under a name, and return the id of its dataset.
 
         A bundle in the folder of bundles is already known under its own name, so nothing is
-        recorded for it. Any other bundle is registered as a dataset in its present state.
+        recorded for it. Any other bundle is registered as a dataset in its current state.
         ``Bundle(name)``, the methods of ``BundleMetadata`` and ``onetape bundle`` then find it by
         its name.
 
@@ -366,9 +365,9 @@ class DataCatalog:
         return list(dict.fromkeys(ids))
 
     def popular_datasets(self, count: int = 10) -> list[DatasetUse]:
-        """Return the datasets that most backtests read, most popular first.
+        """Return the datasets that the most backtests read, most popular first.
 
-        Of equally popular datasets, the one read last comes first.
+        Among equally popular datasets, the most recently read comes first.
         """
         rows = self._read(
             lambda db: db.execute(
@@ -403,7 +402,7 @@ class DataCatalog:
         return [own for (own,) in rows]
 
     def warm(self, datasets: Iterable[str] | None = None, count: int = 10) -> dict[str, int]:
-        """Read datasets, so that the system has cached their files when a backtest starts.
+        """Read datasets, so that their files are in the system's cache when a backtest starts.
 
         Args:
             datasets: Dataset ids, or None for the ``count`` most popular ones.
@@ -443,7 +442,7 @@ class DataCatalog:
     def refresh(self) -> None:
         """Update the whole SQLite file, including all lanes, for programs that read it.
 
-        Other methods add only the lanes that they find.
+        Other methods only add the lanes that they find.
 
         Raises:
             CacheError: The store cannot be read.
@@ -532,7 +531,7 @@ class DataCatalog:
         bounds = (symbols[0], resolution, len(symbols), start, end, source, source)
 
         def best(db: sqlite3.Connection) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
-            """Return the rank and id of the first correct match, and whether no match was wrong."""
+            """Return the first correct match's rank and id, and whether all matches were correct."""
             is_sound = True
             for *rank, dataset_id, kind, place, size in db.execute(query, bounds):
                 where = DatasetPlace(kind, place, size)
@@ -549,7 +548,7 @@ class DataCatalog:
     ) -> set[str]:
         """Return the symbols for which a dataset covers a range, without trusting the index.
 
-        The dataset's line in the log is read, or the records of the bundle.
+        Instead, the dataset's line in the log or the bundle's records are read.
         """
         dataset = self._truth(place)
         if dataset is None or dataset.dataset_id != dataset_id:
@@ -626,7 +625,7 @@ class DataCatalog:
     def _is_recorded(self, dataset_id: str) -> bool:
         """Return whether a dataset that is missing from the index exists.
 
-        The index may lack it because of damage, for example a flipped bit in the id.
+        The index can lack a dataset because of damage, for example a flipped bit in the id.
         """
         if any(e.get("id") == dataset_id for e in self._log.entries(DATASET, holding=dataset_id)):
             return True
@@ -662,7 +661,7 @@ class DataCatalog:
             )
 
     def _publish(self) -> None:
-        """Update the SQLite file; in a single bundle, this is a change to the bundle."""
+        """Update the SQLite file; if it belongs to a bundle, this changes the bundle."""
         data = self._read(lambda db: db.serialize() if self._scope else b"")
         files = BundleFiles(self._folder / self._scope, self._disk)
         if self._scope and self._disk.read_if_exists(files.path / DATABASE) != data:
@@ -675,7 +674,7 @@ class DataCatalog:
     def _lane_for(
         self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
     ) -> tuple[SeriesKey, Dataset] | None:
-        """Return the lane that now covers the range; always None for several symbols."""
+        """Return the lane that now covers the range, or None; always None for several symbols."""
         if len(symbols) > 1 or self._scope:
             return None
         return self._lanes.find(symbols[0], resolution, start, end, source)
@@ -780,7 +779,7 @@ def _symbols(given: Any) -> list[str]:
 
 
 def _span(start: Any, end: Any) -> tuple[int, int]:
-    """Return a range as UTC seconds, ends included; integers already are UTC seconds."""
+    """Return a range as UTC seconds, ends included; integers are taken as UTC seconds."""
     first = start if type(start) is int else ceil(_instant("start_date", start).timestamp())
     last = end if type(end) is int else floor(_instant("end_date", end).timestamp())
     if first > last:
@@ -789,7 +788,7 @@ def _span(start: Any, end: Any) -> tuple[int, int]:
 
 
 def _instant(name: str, value: Any) -> pd.Timestamp:
-    """Return a timezone-aware time; an integer is UTC seconds."""
+    """Convert a value to a timezone-aware time; an integer is taken as UTC seconds."""
     try:
         stamp = pd.Timestamp(value, unit="s") if type(value) is int else pd.Timestamp(value)
         if pd.isna(stamp):

@@ -215,7 +215,7 @@ class CatalogIndex:
         self.read(change)
 
     def doubt(self) -> None:
-        """Make the next call rebuild the index; called when one of its rows has proved wrong."""
+        """Make the next call rebuild the index, because one of its rows has proved wrong."""
         with self._lock:
             self.close()
             self._file.is_damaged = True
@@ -293,7 +293,7 @@ class CatalogIndex:
         return self._db
 
     def _is_applied(self, db: sqlite3.Connection) -> bool:
-        """Apply the changes in the sources; return False if this index does not allow it."""
+        """Apply the changes in the sources; return False if the index must be rebuilt instead."""
         try:
             self._apply(db)
         except _MakeAnew:
@@ -385,7 +385,7 @@ class CatalogIndex:
         except _SENSELESS as exc:
             db.execute("ROLLBACK TO line")  # a part of the line may have been applied
             _log.warning(
-                "%s: the line at byte %d cannot be understood: %r", self._log.path, offset, exc
+                "%s: the line at byte %d cannot be parsed: %r", self._log.path, offset, exc
             )
         db.execute("RELEASE line")
 
@@ -511,7 +511,7 @@ class CatalogIndex:
         )
 
     def dataset_of_bundle(self, name: str, records: Records) -> Dataset:
-        """Return a bundle as a dataset. A copy of a bundle in the same folder gets its own ID."""
+        """Return a bundle as a dataset; a copy in the same bundles folder gets its own id."""
         origin = records.origin
         if origin.bundle_name != name and self._disk.stat(self._folder / origin.bundle_name):
             own = new_dataset_id(self._folder / name)

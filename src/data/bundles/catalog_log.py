@@ -61,7 +61,7 @@ class CatalogLog:
     ) -> None:
         """Add several lines with one write and one sync; raises the errors of :meth:`append`.
 
-        After a crash, or if the disk is full, possibly only the first lines were written. ``check``
+        After a crash, or if the disk is full, only the first lines may have been written. ``check``
         is called first, while no other writer can add a line; if it raises, nothing is added.
         """
         head = {"type": type_, "format": format_, "time": iso(self._clock.now_ms())}

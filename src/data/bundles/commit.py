@@ -45,8 +45,8 @@ def checked_name(name: str) -> str:
     """Check a bundle's name (the name of its folder), and return it.
 
     Raises:
-        QueryError: The name is not a string of letters, digits, ``.``, ``_`` and ``-``, but for
-            example a path or ``..``.
+        QueryError: The name is not a string of letters, digits, ``.``, ``_`` and ``-`` (it is, for
+            example, a path or ``..``).
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith("."):
         raise QueryError(
@@ -76,8 +76,7 @@ class FileChanges:
         ``place`` is the path relative to the bundle, with ``/``.
 
         Returns:
-            The state that the file will have, provided that it can be renamed and need not be
-            copied.
+            The state that the file will have if it is renamed into place (rather than copied).
 
         Raises:
             StorageError: The content could not be written.
@@ -125,8 +124,8 @@ class BundleFiles:
     def writing(self, *, make: bool = True) -> Iterator[FileChanges]:
         """Lock the bundle against other writers; commit when the block ends without an error.
 
-        If an earlier writer died, its change is dealt with first: it is finished if it was decided
-        (its journal exists), or else dropped.
+        If an earlier writer died, its change is dealt with first: the change is finished if it was
+        decided (its journal exists), or else dropped.
 
         Args:
             make: Whether to create a missing folder.
@@ -274,8 +273,8 @@ class BundleFiles:
 
         Args:
             read: Called with a function that maps a file's path in the bundle to the path where
-                the file is now, and with the result of :meth:`pending`. Called again if the
-                bundle changes meanwhile.
+                the file is now, and with the result of :meth:`pending`. Called again if the bundle
+                changes in the meantime.
 
         Raises:
             BundleError: The bundle changed during each of twenty attempts.
@@ -318,8 +317,8 @@ def _is_removal(places: dict[str, str | None]) -> bool:
 def note_change(disk: Disk, path: Path) -> None:
     """Append the name of a changed bundle to ``.changes`` in its parent folder, if that exists.
 
-    The catalog's index creates that file, and then checks only the bundles in it again. If a name
-    is lost, no data is lost: the index checks all bundles when it is opened.
+    The catalog's index creates that file, and later rechecks only the bundles named in it. Losing a
+    name loses no data, because the index checks all bundles when it is opened.
     """
     changes = path.with_name(CHANGES)
     with suppress(CacheError):

@@ -28,7 +28,7 @@ _HOT, _COLD = "RUSTYBT_HOT_CACHE_SIZE_MB", "RUSTYBT_COLD_CACHE_SIZE_MB"
 
 
 def _only(wanted: Any) -> Form:
-    """Return a form that accepts only one value, for a setting that cannot be changed."""
+    """Return a validator that accepts only one value, for a setting that cannot be changed."""
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
         if value != wanted or isinstance(value, bool):
@@ -76,7 +76,7 @@ class CacheSettings(NamedTuple):
     Attributes:
         cache_dir: Folder; None means the default.
         hot_cache_size_mb, cold_cache_size_mb: Limits of the frames in memory and of the files.
-        ttl_seconds: Age from which a frame is stale.
+        ttl_seconds: Age in seconds at which a frame becomes stale.
         eviction_policy: Which files are dropped first: ``lru``, ``size`` or ``hybrid``.
     """
 
@@ -91,9 +91,9 @@ class ValidationSettings(NamedTuple):
     """The checks that an adapter makes on bars.
 
     Attributes:
-        ohlcv_checks: Whether rows that cannot be bars are rejected.
+        ohlcv_checks: Whether rows that are not valid bars are rejected.
         outlier_detection: Whether unusual returns and volumes are reported.
-        outlier_std_threshold: Distance in standard deviations from which a return is unusual.
+        outlier_std_threshold: Number of standard deviations beyond which a return is unusual.
         temporal_consistency: Whether repeated and future timestamps are rejected.
     """
 

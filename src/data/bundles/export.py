@@ -31,8 +31,8 @@ _BARS = re.compile(r"bars-\d{4,9}\.csv")
 def fingerprint_of_run(reads: Sequence[SeriesRead]) -> str:
     """Return one digest for everything that a run read: series, ranges and bar digests.
 
-    The text is ``sha256:`` and 64 hex digits. It does not depend on generations or times: two runs
-    that read the same bars have the same digest.
+    The digest is ``sha256:`` and 64 hex digits. It does not depend on generations or times, so two
+    runs that read the same bars have the same digest.
     """
     lines = {
         f"{read.series}|{read.adjustment}|{piece.span.start}|{piece.span.end}|{piece.digest}"
@@ -136,7 +136,7 @@ def exported(
         ]
         fingerprint = fingerprint_of_run([read for read, _ in parts])
     except (*SENSELESS, RecursionError) as exc:
-        raise CorruptEntryError(f"{path / RECORD} cannot be understood: {exc!r:.200}") from exc
+        raise CorruptEntryError(f"{path / RECORD} cannot be parsed: {exc!r:.200}") from exc
     for read, table in parts:
         stored = table.take(~np.isin(table.stamps, [one.stamp_ms for one in read.unstored]))
         for piece, found in zip(read.pieces, _digests(read, stored), strict=True):

@@ -18,7 +18,7 @@ class Figures(NamedTuple):
 
     Attributes:
         rows, violations, size_bytes: Number of rows, number of invalid rows, and size in bytes.
-        missing: Number of bars that the calendar expects and the answers lack.
+        missing: Number of bars that the calendar expects but the answers lack.
         start_ms, end_ms: Stamps of the first and last bar, in UTC milliseconds; None if there are
             no bars.
         quality: Score from 0 to 1, see :class:`.BundleMetadata`.

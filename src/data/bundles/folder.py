@@ -26,7 +26,8 @@ def bundles_folder(
         given: Folder to use, or None for ``catalog.parquet_dir`` in
             ``./config/data_catalog.yaml``, or else for ``bundles`` in the user's data folder,
             next to the database.
-        cache_dir: Cache folder that must not contain it; None is the configured one.
+        cache_dir: Cache folder that must not contain the bundles folder; None means the configured
+            one.
 
     Raises:
         ConfigError: The path cannot be used, is in the cache folder or is a file, or the user has
@@ -60,7 +61,7 @@ def outside_of_the_cache(
 ) -> Path:
     """Return the absolute path of a folder that must be outside the cache; nothing is created.
 
-    The cache may delete any file in its own folder.
+    This is because the cache may delete any file in its own folder.
 
     Args:
         path: The folder.

@@ -57,8 +57,8 @@ class Hdf5File(NamedTuple):
 
     Attributes:
         frames: Frames of bars in the file.
-        skipped: Maps the path of everything else in the file to the reason that it is not bars.
-        sha256, size: Digest and size of the file in bytes.
+        skipped: Maps the path of each other object in the file to the reason why it is not bars.
+        sha256, size: Digest of the file, and its size in bytes.
     """
 
     frames: tuple[Hdf5Frame, ...]
@@ -68,7 +68,7 @@ class Hdf5File(NamedTuple):
 
 
 class _Column(NamedTuple):
-    """A column that has been checked, but not read.
+    """A column that has been checked but not read yet.
 
     Attributes:
         name: Name in the file; empty for an index without a name.
@@ -86,7 +86,7 @@ class _Column(NamedTuple):
 
 
 def is_hdf5_name(name: str) -> bool:
-    """Return whether a file name has a suffix of HDF5 files."""
+    """Return whether a file name has a suffix used for HDF5 files."""
     return name.lower().endswith(_SUFFIXES)
 
 
@@ -94,8 +94,8 @@ def read_hdf5(path: Path, disk: Disk | None = None) -> Hdf5File:
     """Read all bars in an HDF5 file. Everything in the file is checked before any value is read.
 
     Raises:
-        BundleError: The file is damaged, changes while it is read, is being written, has links, or
-            contains pickled objects or more values than its size allows.
+        BundleError: The file is damaged, changes while it is being read, is being written, contains
+            links or pickled objects, or has more values than its size allows.
         MissingExtraError: h5py is not installed (extra ``hdf5``).
         StorageError: The file cannot be opened.
     """
@@ -136,7 +136,7 @@ def _digest(disk: Disk, handle: Handle, size: int) -> str:
 
 @contextmanager
 def _typed(name: str) -> Iterator[None]:
-    """Turn errors of the libraries into a :class:`BundleError` that names the file."""
+    """Convert errors from the HDF5 libraries to a :class:`BundleError` that names the file."""
     try:
         yield
     except BlockingIOError as exc:
@@ -209,8 +209,8 @@ class _Scan:
         """Check a dataset without reading a value.
 
         Raises:
-            BundleError: Its values are pickled, in other files, compressed in an unknown way, or
-                too many.
+            BundleError: The values are pickled, stored in other files or compressed in an unknown
+                way, or there are too many.
         """
         name, dtype, chunk = dataset.name, dataset.dtype, dataset.chunks or ()
         if dtype.hasobject:
@@ -326,7 +326,7 @@ class _Scan:
     # --- Zipline ---------------------------------------------------------------------------
 
     def _zipline(self, key: str, group: Any) -> None:
-        """Find the daily bars of one country: a row for each sid, a column for each day."""
+        """Find the daily bars of one country, with a row for each sid and a column for each day."""
         version = self._file.attrs.get("version")
         if version != 0:
             raise ValueError(f"it has version {version} of Zipline's layout; only 0 is known")
@@ -366,7 +366,7 @@ _KNOWN = ("time", "symbol", "sid", *FIELDS)
 
 
 def _role(column: _Column) -> str | None:
-    """Return the name that a column has in a bundle; None for an index of plain numbers."""
+    """Return the name that a column gets in a bundle; None for an index of plain numbers."""
     name = column.name.lower()
     if column.unit and (not name or name in _TIMES):
         return "time"
@@ -382,7 +382,7 @@ def _role(column: _Column) -> str | None:
 def _frame(
     symbol: str, known: Mapping[str, _Column], others: Mapping[str, _Column]
 ) -> pl.DataFrame:
-    """Read the columns of a frame of pandas."""
+    """Read the columns of a pandas frame."""
     stamps = _stamps(known["time"].read(), known["time"].unit, known["time"].zone)
     local = stamps.dt.replace_time_zone(None)
     if (local == local.dt.truncate("1d")).all():
@@ -460,7 +460,7 @@ def _raw(item: Any, name: str) -> bytes:
 
 
 def _text(item: Any, name: str) -> str:
-    """Return an attribute as text; empty for none, which pandas writes as the pickle ``N.``."""
+    """Return an attribute as text; empty for None, which pandas writes as the pickle ``N.``."""
     text = _raw(item, name).decode("utf-8", "replace")
     return "" if text == "N." else text
 

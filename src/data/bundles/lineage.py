@@ -72,14 +72,14 @@ def lineage(
     The record includes every answer that a manager returns in this thread, in tasks of its event
     loop, and in threads that got a copy of the context; and every call that failed. There is one
     line in ``catalog.jsonl`` for each generation of a series, however often it is read, and another
-    one if more of it is read later. Runs may be nested: the outer run also records the reads of the
-    inner one.
+    line if more of that generation is read later. Runs may be nested: the outer run also records
+    the reads of the inner one.
 
     Args:
         backtest_id: Text, number or UUID by which the run can be found; None means a new UUID.
         keep: How long the store keeps the generations (versions of the stored bars) that are read,
-            even if bars are revised: a duration from now, such as ``180d`` or ``5y``, or True for
-            as long as the run is not forgotten. None means that they are not kept.
+            even if bars are revised: a duration from now, such as ``180d`` or ``5y``, or True to
+            keep them until the run is forgotten. None means that they are not kept.
         folder: Folder of bundles; if None, see :func:`.folder.bundles_folder`.
         manager: Data manager whose store keeps the generations; None means ``get_data_manager()``,
             called on first use.
@@ -162,7 +162,7 @@ class LineageRun:
         except DataError as second:
             if error is None:
                 raise
-            error.add_note(f"the lineage {self.id} is incomplete: {second}")
+            error.add_note(f"lineage {self.id} is incomplete: {second}")
 
     # --- called through `reads` ------------------------------------------------------------
 
@@ -201,8 +201,8 @@ class LineageRun:
     def before_writing(self, callback: Callable[..., object]) -> None:
         """Register ``callback(is_last=...)``, which :meth:`save` and :meth:`end` call first.
 
-        It is for objects that hold answers of which the caller has seen only a part; their callback
-        records that part. ``is_last`` is True at the end of the run.
+        It is meant for objects that hold answers of which the caller has seen only a part; the
+        callback records that part. ``is_last`` is True at the end of the run.
         """
         self._before_writing.append(callback)
 
@@ -229,7 +229,7 @@ class LineageRun:
         return kept
 
     def failed(self, query: BarsQuery, error: DataError) -> None:
-        """Record a call that ended with an error, once for each symbol, timeframe and error."""
+        """Record a failed call, but only once for each symbol, timeframe and error."""
         if self._outer is not None:
             self._outer.failed(query, error)
         symbol, timeframe = query.instrument.symbol, query.timeframe.label
@@ -248,7 +248,7 @@ class LineageRun:
                 self._outside[name] = None
         if is_first:
             warn_user(
-                f"{name} was read in a thread that is not part of the lineage {self.id}, so the "
+                f"{name} was read in a thread that is not part of lineage {self.id}, so the "
                 "read is not recorded; start the thread with contextvars.copy_context().run to "
                 "include it"
             )
@@ -284,7 +284,7 @@ class LineageRun:
         record = runs_in(self._log, self.id).get(self.id)
         if record is not None and not record.is_forgotten:
             raise QueryError(
-                f"the lineage {self.id!r} already exists, started {record.started}",
+                f"lineage {self.id!r} already exists, started {record.started}",
                 hint="choose another id, or remove that one first with `onetape lineage forget`",
             )
 
@@ -316,7 +316,7 @@ class LineageRun:
     def _hear(self, *, is_last: bool) -> None:
         """Call the registered callbacks.
 
-        They use other locks, so the run's lock must not be held.
+        The callbacks use other locks, so the run's lock must not be held.
         """
         for callback in list(self._before_writing):
             callback(is_last=is_last)
@@ -354,7 +354,8 @@ class LineageRun:
     def _pin_of(self, read: BarsRead) -> dict[str, Any]:
         """Return the pin for a read's generation.
 
-        ``until`` is its end, and ``own`` is whether only lineages have pinned the generation.
+        ``until`` is the end of the pin, and ``own`` is whether only lineages have pinned the
+        generation.
 
         Raises:
             QueryError: The bars come from a cache other than the manager's.
@@ -389,7 +390,7 @@ def client_of(manager: DataManager | None) -> BarsClient:
 
 
 def end_of(age: Age, now_ms: int) -> int:
-    """Return the end (UTC milliseconds) of a pin that starts now and lasts for ``age``."""
+    """Return the end (UTC milliseconds) of a pin, which keeps bars for ``age`` from now on."""
     count, unit = split_length(str(age)) or (0, "d")
     if unit in UNIT_MS:
         return now_ms + count * UNIT_MS[unit]
@@ -607,7 +608,7 @@ class Lineages:
     def check(
         self, run: str, *, as_today: bool = False, timeout: float | None = None
     ) -> CheckReport:
-        """Compare a run's bars with the bars stored now; see :func:`.lineage_check.check`.
+        """Compare a run's bars with the bars that are stored now; see :func:`.lineage_check.check`.
 
         Args:
             run: Id of the run.

@@ -53,7 +53,7 @@ class ChangedCell(NamedTuple):
     Attributes:
         stamp_ms: Stamp of the bar, UTC milliseconds.
         column: Name of the column.
-        before, now: Values; NaN if there is no bar, or no value in it.
+        before, now: Recorded and current value; NaN if there is no bar, or the bar has no value.
         causes: Causes of the difference, from ``CAUSES``.
         detail: Description of the actions, vendors or states involved.
     """
@@ -132,7 +132,7 @@ class CheckReport:
 
     @property
     def is_identical(self) -> bool:
-        """Whether the run's record is complete, and it read bars, all of which are unchanged."""
+        """Whether the run has ended, and all bars that it read (at least one) are unchanged."""
         states = {one.state for one in self.series}
         return bool(self.record.ended) and states == {IDENTICAL}
 
@@ -230,7 +230,7 @@ def _digests(read: SeriesRead, table: BarTable) -> list[str]:
 def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
     """Return the result for a read whose original bars are gone.
 
-    The latest bars may still be identical to them; their digests show this.
+    The latest bars may still be identical to the original ones; digests show this.
     """
     cause = LIBRARY if why.startswith(LIBRARY) else UNEXPLAINED
     newest: ReadAgain | None = None
@@ -348,7 +348,7 @@ def _values(table: BarTable) -> list[NDArray[np.float64]]:
 
 
 def _different(one: BarTable, other: BarTable) -> NDArray[np.int64]:
-    """Return the timestamps of bars that are in only one table, or that differ by even one bit."""
+    """Return the timestamps of bars that only one table has, or that differ by even one bit."""
     stamps = union(one.stamps, other.stamps)
     common = among(stamps, one.stamps) & among(stamps, other.stamps)
     at, beside = (np.searchsorted(t.stamps, stamps[common]) for t in (one, other))
@@ -453,7 +453,7 @@ def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | No
 
 
 def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
-    """Return the actions that affect these prices and that were known at only one time, then or now."""
+    """Return the actions affecting these prices that were known only then or are known only now."""
     first = date_of(read.pieces[0].span.start)
 
     def of(applied: AppliedActions) -> dict[tuple[Any, ...], Action]:

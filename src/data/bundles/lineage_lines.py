@@ -56,11 +56,11 @@ class SeriesRead:
         provider: Vendor that the calls named (``provider=``), if any.
         applied: Splits and dividends known at the time of the read.
         made: Timeframes built from these bars; empty if the bars themselves were read.
-        lacking: Ranges without bars in which the calendar, at the time of the read, expected some.
+        lacking: Ranges without bars in which the calendar expected some at the time of the read.
         unexpected: Ranges with bars for which the calendar expected none.
         unstored: Bars that were returned but are not stored; at most :data:`MOST_LISTED`.
         not_listed: Number of bars that were returned but are neither stored nor in ``unstored``.
-        more_lacking: Number of such ranges in addition to those in ``lacking``.
+        more_lacking: Number of ranges without expected bars, in addition to those in ``lacking``.
         substitute: Kind of the bars, if it differs from the requested one.
         asked_ms: Time of the last read, UTC milliseconds.
         cache: Cache folder from which the bars were read.
@@ -274,10 +274,7 @@ def runs_in(log: CatalogLog, run: str = "") -> dict[str, RunRecord]:
                 _take(records, entry)
             except SENSELESS as exc:
                 raise CorruptEntryError(
-                    (
-                        f"{log.path}: a line of the lineage {entry.get('run')!r} cannot be understood: "
-                        f"{exc!r}"
-                    ),
+                    (f"{log.path}: cannot parse a line of lineage {entry.get('run')!r}: {exc!r}"),
                     hint="another program may have changed it; `onetape lineage list` shows the others",
                 ) from exc
     return records
@@ -323,7 +320,7 @@ def record_of(log: CatalogLog, run: str) -> RunRecord:
     record = runs_in(log, run).get(run)
     if record is None or record.is_forgotten:
         hint = "`onetape lineage list` lists the recorded runs"
-        raise QueryError(f"the lineage {run!r} does not exist in {log.path}", hint=hint)
+        raise QueryError(f"lineage {run!r} does not exist in {log.path}", hint=hint)
     return record
 
 

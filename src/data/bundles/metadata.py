@@ -49,7 +49,7 @@ class BundleMetadata:
         missing_data_pct: Percentage (0 to 100) of the bars expected by the calendar that are
             missing, for all requested symbols, including symbols without an answer. For rows
             written by user code, no bar is expected.
-        schema_version: Schema version of its files.
+        schema_version: Schema version of the bundle's files.
     """
 
     bundle_name: str
@@ -134,10 +134,10 @@ class BundleMetadata:
 
     @classmethod
     def locate(cls, bundle_name: str, place: Path, source_type: str) -> None:
-        """Record the folder of a bundle that is outside the bundles folder, as one durable line.
+        """Record the folder of a bundle outside the bundles folder, as one durable line.
 
         Args:
-            bundle_name: Name for the bundle; a bundle with this name in the folder of bundles takes
+            bundle_name: Name for the bundle; a bundle with this name in the bundles folder takes
                 precedence.
             place: Absolute folder of the bundle.
             source_type: Source of its bars.
@@ -206,7 +206,7 @@ class BundleMetadata:
     def add_symbol(
         cls, bundle_name: str, symbol: str, asset_type: str, exchange: str | None = None
     ) -> int:
-        """Record a symbol of a bundle and return its number; the same symbol keeps its number.
+        """Record a symbol in a bundle and return its number; a known symbol keeps its number.
 
         Raises:
             QueryError: Nothing is recorded for this bundle.
@@ -316,14 +316,14 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
         is_right = False
     if not is_right:
         _log.warning(
-            "a line about the bundle %.40r cannot be understood and was skipped",
+            "skipped a line about bundle %.40r, which cannot be parsed",
             entry.get("bundle"),
         )
     return is_right
 
 
 def _is_value(name: str, value: Any) -> bool:
-    """Return whether a value is valid for a field; times are UTC seconds, integers have 64 bits."""
+    """Return whether a value is valid for a field (times in UTC seconds, integers of 64 bits)."""
     if name.endswith(("_date", "_timestamp")) and value is not None and type(value) is not int:
         return False
     return not isinstance(value, int) or _fits(value)

@@ -57,13 +57,14 @@ class _Source(NamedTuple):
     """The bars in the files of a folder.
 
     Attributes:
-        rows: All rows, sorted; equal rows occur once.
-        decimals: The same rows as they are stored, and the number of rounded values.
+        rows: All rows, sorted; of equal rows, only one is included.
+        decimals: The same rows in the form in which they are stored, and the number of rounded
+            values.
         timeframe: Timeframe of the bars.
         files: Maps the name of each file to its SHA256.
         size: Size of all files in bytes.
-        repeated: Number of rows that were equal to another.
-        skipped: Maps the path of everything that is not bars to the reason.
+        repeated: Number of rows that were dropped because they equal another.
+        skipped: Maps the path of each object that is not bars to the reason.
     """
 
     rows: pl.DataFrame
@@ -76,16 +77,16 @@ class _Source(NamedTuple):
 
 
 class HDF5ToParquetMigrator:
-    """Writes the bars in a folder of HDF5 files as a bundle. Thread-safe.
+    """Converts the bars in a folder of HDF5 files to a bundle. Thread-safe.
 
-    The files may be written by pandas (``to_hdf``, fixed or table format) or by Zipline (daily
-    bars). Files with pickled objects or with links are rejected; see :func:`.read_hdf5`.
+    The files can come from pandas (``to_hdf``, fixed or table format) or by Zipline (daily bars).
+    Files with pickled objects or with links are rejected; see :func:`.read_hdf5`.
 
     Args:
         source_bundle_dir: Folder with the HDF5 files, or a single file.
         output_bundle_dir: Folder of the new bundle; its last part is the bundle's name.
-        folder: Folder of bundles whose catalog lists the bundle if it is elsewhere; None is the
-            configured one.
+        folder: Bundles folder whose catalog lists the bundle if the bundle itself is elsewhere;
+            None means the configured one.
         disk: File access; None is the file system.
         clock: Source of the current time; None is the system clock.
 
@@ -144,7 +145,7 @@ class HDF5ToParquetMigrator:
         Raises:
             BundleError: The files cannot be migrated or deleted, the bundle contains something
                 else, or the comparison failed.
-            QueryError: An argument is invalid, or two different bars have one time.
+            QueryError: An argument is invalid, or two different bars have the same time.
             DecimalRangeError: A value does not fit into a Decimal column.
             StorageError, LockTimeoutError: The bundle cannot be written; it does not exist.
         """
@@ -175,7 +176,7 @@ class HDF5ToParquetMigrator:
         """Delete the files that were compared with the bundle, unless they contain anything else.
 
         Raises:
-            BundleError: They do; nothing is deleted.
+            BundleError: A file contains anything else; nothing is deleted.
         """
         others = [one for one in source.skipped.items() if not one[0].endswith(VOLUME)]
         if others:
@@ -192,8 +193,8 @@ class HDF5ToParquetMigrator:
 
         Returns:
             ``bundle`` and ``path``; ``state``: ``new`` or ``migrated``; ``row_count``;
-            ``symbols``, their number; ``timeframe``; ``rounded``, values with more than eight
-            decimals; ``repeated``, rows that are dropped because they equal another;
+            ``symbols``, the number of symbols; ``timeframe``; ``rounded``, values with more than
+            eight decimals; ``repeated``, rows that are dropped because they equal another;
             ``anomalies``, the number of bars with each problem; and ``skipped``, the reason for
             everything in the files that is not bars.
 
@@ -235,7 +236,7 @@ class HDF5ToParquetMigrator:
         """Return the HDF5 files.
 
         Raises:
-            BundleError: None were found.
+            BundleError: No HDF5 files were found.
         """
         with _readable(self.source):
             found = [self.source] if self.source.is_file() else _hdf5_in(self.source)
@@ -335,7 +336,7 @@ class HDF5ToParquetMigrator:
         """Compare the bundle with the files by the number of rows, a digest, and random bars.
 
         Raises:
-            BundleError: They differ.
+            BundleError: The bundle differs from the files.
         """
         if problems := self.bundle.validate():
             raise self._differs(f"{problems[0].place} {problems[0].what}")
@@ -353,7 +354,7 @@ class HDF5ToParquetMigrator:
                     raise self._differs(f"{name} of {found.row(at)[:2]} is {row[name]}")
 
     def _stored(self, columns: list[str], records: Records) -> pl.DataFrame:
-        """Return all rows of the bundle in the form of the source."""
+        """Return all rows of the bundle in the same form as the source's rows."""
         disk, path = self._disk or Disk(root=self.bundle.path), self.bundle.path
         parts = [parsed(disk.read(path / one), f"{path.name}/{one}") for one in records.files]
         whole = pl.concat(parts, how="diagonal_relaxed")
@@ -410,7 +411,7 @@ def hdf5_bundles(folder: str | PathLike[str]) -> list[Path]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Raise a :class:`BundleError` if the block cannot look at a path."""
+    """Raise a :class:`BundleError` if the block cannot access a path."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:  # such as a link that leads to itself
@@ -432,7 +433,7 @@ def _timeframe(rows: pl.DataFrame) -> str:
     longer bars, it depends on the shortest distance.
 
     Raises:
-        BundleError: Times have seconds, or daily bars have times other than midnight.
+        BundleError: Times include seconds, or daily bars have times other than midnight.
     """
     time, key = rows.columns[:2]
     stamps = rows[time].cast(pl.Datetime("us")).cast(pl.Int64).to_numpy() / 1e6
@@ -459,7 +460,7 @@ def _digest(rows: pl.DataFrame) -> str:
 
 
 def _is_same(original: Any, stored: Decimal | None) -> bool:
-    """Return whether a Decimal is the number in the file, rounded to eight decimals."""
+    """Return whether a Decimal equals the number in the file, rounded to eight decimals."""
     if original is None or original != original:
         return stored is None
     return stored is not None and abs(Decimal(repr(original)) - stored) <= _UNIT

@@ -41,8 +41,7 @@ def declared(end: bytes) -> ParquetCounts:
     """Return the counts declared in the footer of a Parquet file.
 
     Args:
-        end: Bytes of the whole file, or at least the last ones, as many as :func:`length_of`
-            returns.
+        end: Bytes of the whole file, or at least its last :func:`length_of` bytes.
 
     Raises:
         ValueError: The footer is invalid.
@@ -58,7 +57,7 @@ def declared(end: bytes) -> ParquetCounts:
             raise ValueError("a count is negative")
         return ParquetCounts(rows, sum(values))
     except (LookupError, TypeError) as exc:
-        raise ValueError("the footer cannot be understood") from exc
+        raise ValueError("the footer cannot be parsed") from exc
 
 
 class _Compact:

@@ -23,8 +23,8 @@ class PolarsParquetMinuteReader(ParquetReader):
 
     Args:
         parquet_dir: Folder of the bundle, or its ``minute_bars`` folder.
-        enable_cache: Whether to keep a series in memory after a single value was read from it,
-            until its file changes.
+        enable_cache: Whether to keep a series in memory, until its file changes, after a single
+            value was read from it.
         disk: File access; None is the file system.
     """
 

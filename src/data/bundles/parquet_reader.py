@@ -61,7 +61,7 @@ class _Question(NamedTuple):
 class ParquetReader:
     """Reads the bars of one frequency in a bundle. Thread-safe; writes nothing.
 
-    Only the range determines which files are opened: files of other months (or days, for minute
+    Only the range determines which files are opened: files for other months (or days, for minute
     bars) are ignored, whatever they contain. Each answer includes a change by another process
     either completely or not at all.
     """
@@ -166,7 +166,7 @@ class ParquetReader:
             return (frame if columns is None else frame.select(columns)).collect()
 
         def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
-            """Return the rows; if a file is damaged, raise an error that names it."""
+            """Return the rows; if a file is damaged, raise an error that names the file."""
             places = self._places(low and _day(low), high and _day(high), pending)
             return self._checked(lambda: read(path_of, places), path_of, places)
 
@@ -192,7 +192,7 @@ class ParquetReader:
             return whole.filter(pl.col("sid").is_in(numbers)).sort("sid", "date").collect()
 
         def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
-            """Return the bars; if a file is damaged, raise an error that names it."""
+            """Return the bars; if a file is damaged, raise an error that names the file."""
             places = self._places(first and _day(first), last and _day(last), pending)
             return self._checked(lambda: read(path_of, places), path_of, places)
 
@@ -340,7 +340,7 @@ class ParquetReader:
         return {name: schema[name] for name in (self._time, "sid", *fields)}
 
     def _checked(self, read: Callable[[], T], path_of: _PathOf, places: Sequence[str]) -> T:
-        """Return the result of ``read``; damage becomes an error that names the file."""
+        """Return the result of ``read``; if a file is damaged, the error names it."""
         try:
             return read()
         except DataError:

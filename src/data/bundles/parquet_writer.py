@@ -151,7 +151,7 @@ class ParquetWriter:
         """Write several frames as one change.
 
         If two rows have the same stamp and sid, the one in the later frame is kept. Raises the
-        errors of :meth:`write`; after an error, none of the frames has been written.
+        errors of :meth:`write`; after an error, no frame has been written.
         """
         frequency, timeframe = _frequency_of(resolution)
         self._write(list(frames), frequency, timeframe)
@@ -528,10 +528,10 @@ def _by_place(rows: pl.DataFrame, frequency: Frequency) -> dict[str, pl.DataFram
 class _PartitionChange:
     """The parts (files) of one partition while rows are merged into it.
 
-    New series go into a part of their own, which absorbs all smaller parts. The parts of a
-    partition thus differ in size by at least a factor of two. If series are added one after
-    another, each row is rewritten only log2(number of rows) times. Small parts are always merged,
-    so most partitions are a single file.
+    New series go into a new part, which absorbs all smaller parts. The parts of a partition
+    therefore differ in size by at least a factor of two. If series are added one by one, each row
+    is rewritten only log2(number of rows) times. Small parts are always merged, so most partitions
+    are a single file.
 
     Args:
         main: Path of the first part.
@@ -583,7 +583,7 @@ class _PartitionChange:
         rows: Mapping[str, int],
         read: Callable[[str], pl.DataFrame | None],
     ) -> None:
-        """Add the rows of series that are not in any part yet; merge smaller parts with them."""
+        """Add the rows of new series as a new part, which absorbs all smaller parts."""
         count, joined = 0 if new is None else len(new), list[str]()
         left = {place: waiting for place, waiting in rows.items() if waiting}
         for place, waiting in sorted(left.items(), key=lambda item: item[1]):

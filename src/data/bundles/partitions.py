@@ -53,7 +53,7 @@ def main_of(place: str) -> str:
 
 
 def new_part(main: str, places: Iterable[str]) -> str:
-    """Return the path for a new part of a partition whose other parts have these paths."""
+    """Return the path for a new part of a partition, given the paths of its other parts."""
     matches = [_PLACE.fullmatch(place) for place in places]
     number = 1 + max((int(m["part"] or 0) for m in matches if m), default=0)
     return f"{main.removesuffix(_DATA)}{number}/{_DATA}"

@@ -13,10 +13,10 @@ _CONSTANTS = frozenset({"GLOBAL", "UNICODE", "STRING", "INT", "LONG", "FLOAT", "
 def plain_value(pickled: bytes) -> Any:
     """Return the value of a pickle, with a tuple of name and arguments in place of each call.
 
-    Only protocol 0 is supported; PyTables writes its attributes in it.
+    Only protocol 0 is supported, which PyTables uses for its attributes.
 
     Raises:
-        ValueError: The pickle has a token of another protocol, or is damaged.
+        ValueError: The pickle contains a token from another protocol, or is damaged.
     """
     tokens = _Tokens()
     try:
@@ -82,7 +82,7 @@ class _Tokens:
         self.stack[-1][key] = item
 
     def reduce(self, _: Any) -> None:
-        """Replace a name and its arguments by a tuple of both; nothing is called."""
+        """Replace a name and its arguments with a tuple of both; nothing is called."""
         arguments, name = self.stack.pop(), self.stack.pop()
         self.stack.append((name, arguments))
 

@@ -94,7 +94,7 @@ def symbols_to_answer(
     """Return the symbols that must be fetched before a bundle can answer ``request``.
 
     If the bundle has the same range as the request, and the range had ended when the bundle was
-    written, these are only the symbols in ``wanted``; otherwise, they are all symbols.
+    written, only the symbols in ``wanted`` must be fetched; otherwise, all symbols.
 
     Args:
         has: The bundle's recorded request; None if user code wrote the bundle.

@@ -747,7 +747,7 @@ def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
     try:
         spans = [Span(*map(int, pair)) for pair in record.get("answered", ())]
     except (TypeError, ValueError) as exc:
-        raise metadata.DamagedError(f"its answered stamps are not spans: {exc}") from exc
+        raise metadata.DamagedError(f"its `answered` entry is not a list of spans: {exc}") from exc
     return tuple(coalesce(part.clip(year_span(year)) for part in spans))
 
 

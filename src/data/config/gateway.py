@@ -43,9 +43,10 @@ def ibkr_gateway(
             del settings[name]
         elif source == "IBKR_HOST" and value not in LOOPBACK and not is_set(source, environ):
             raise ConfigError(
-                "IBKR_HOST in config/donotshare/donotshare.py must be this machine, because the "
-                "file was only found in a folder, not named by you",
-                hint="set IBKR_HOST in the environment, or providers.ibkr.host in a named file",
+                "IBKR_HOST in config/donotshare/donotshare.py must be this machine: that file is found "
+                "automatically, so it may not name another host",
+                hint="set IBKR_HOST in the environment, or providers.ibkr.host in a rules file "
+                "that you name in config_path or ONETAPE_RULES",
             )
         elif name != "host":
             settings[name] = _number(value, source, 65_535 if name == "port" else 2**31 - 1)

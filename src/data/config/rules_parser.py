@@ -52,7 +52,7 @@ def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesEr
     document = read_yaml(data)
     listed = [document.describe(problem) for problem in problems]
     return RulesError(
-        f"{path} was only found in a folder, not named by you, so these entries are not allowed:\n  "
+        f"{path} was found automatically, so these entries are not allowed in it:\n  "
         + "\n  ".join(listed),
         problems=listed,
         hint=HINT,

@@ -55,7 +55,7 @@ _STATUS = {
 
 
 class StoredAlerts:
-    """Keeps alerts in a database; an ``AlertBook`` (see ``jobs.alert_values``). Thread-safe.
+    """Stores alerts in a database, as an ``AlertBook`` (see ``jobs.alert_values``). Thread-safe.
 
     Each method runs in its own unit of work.
 
@@ -99,7 +99,7 @@ class StoredAlerts:
             ]
 
     def remove_alert(self, recipient: str, id: int) -> bool:
-        """Remove an alert of a recipient; return whether it existed."""
+        """Remove a recipient's alert; return whether it existed."""
         with self._database.writing() as session:
             alerts = AlertsRepo(session)
             is_own = id in {row.id for row in alerts.of(recipient)}
@@ -232,7 +232,7 @@ class StoredAlerts:
     def settle_delivery(self, delivery: Delivery, outcome: Outcome, now_ms: int) -> None:
         """Store the outcome of an attempt.
 
-        If the recipient has blocked the bot, their alerts and open runs end as well.
+        If the recipient has blocked the bot, the recipient's alerts and open runs also end.
         """
         own = {run.key for run in delivery.runs}
         with self._database.writing() as session:
@@ -272,7 +272,7 @@ class StoredAlerts:
     def beat(self, beat: Beat) -> None:
         """Store the job's latest run.
 
-        A newer run that is already stored stays, unless its time is ahead of the clock.
+        A newer run that is already stored is kept, unless its time is ahead of the clock.
         """
 
         def newer(stored: str | None) -> str | None:
@@ -296,7 +296,7 @@ class StoredAlerts:
 
 
 def alert_records(*, make: bool = True) -> AlertBook | None:
-    """Return the alerts in the database that the environment variables name.
+    """Return an object for the alerts in the database that the environment variables name.
 
     Args:
         make: Whether to create missing tables; if False, None is returned if they are missing.

@@ -23,7 +23,7 @@ _NOTHING = Decimal(0)
 
 @dataclass(frozen=True)
 class PositionState:
-    """A position, with the total of its cash flows so far.
+    """The state of a position, with its total cash flow so far.
 
     Attributes:
         direction: ``long`` or ``short``.

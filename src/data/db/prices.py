@@ -70,7 +70,7 @@ Index(
 
 
 class DataFreshness(Base):
-    """When a series in ``prices_v2`` was last written, and what it then contained.
+    """The time of the last write to a series in ``prices_v2``, and its extent at that time.
 
     ``last_timestamp`` is the timestamp of its last bar, and ``record_count`` its number of bars.
     """
@@ -124,7 +124,7 @@ def copy_prices(
     """Make the bars from ``first`` to ``last`` equal to ``rows``, and update ``data_freshness``.
 
     Args:
-        session: Session whose transaction the change belongs to.
+        session: Session in whose transaction the change is made.
         symbol, timeframe: The series.
         first, last: Bounds of the timestamps, both inclusive.
         rows: Values of the other columns of ``prices_v2``, in ascending order; at least one.
@@ -176,7 +176,8 @@ def price_columns(
         session: Session that can access this library's tables.
         symbol, timeframe: Values of the columns.
         bounds: First and last timestamp, both inclusive; naive times are UTC.
-        names: ``timestamp``, or names of prices or volume, in the order of the values.
+        names: Names of columns (``timestamp``, prices or ``volume``), in the order of the returned
+            values.
     """
     columns = CopiedPrice.__table__.c
     statement = (

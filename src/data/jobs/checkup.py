@@ -82,9 +82,9 @@ class Check:
     Attributes:
         section: ``installation``, ``places``, ``health``, ``configuration``, ``keys`` or
             ``vendors``.
-        topic: Name of what is checked.
-        ok: True if all is well, False if there is a fault, None if neither applies.
-        said: The finding as text.
+        topic: Name of the thing that is checked.
+        ok: True if everything is in order, False if there is a fault, None if neither applies.
+        said: Finding as text.
         advice: Recommended action; empty if nothing needs to be done.
     """
 
@@ -95,7 +95,7 @@ class Check:
     advice: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the check as a dictionary of plain values."""
+        """Return the check as a JSON-serializable dictionary."""
         return asdict(self)
 
 
@@ -108,9 +108,8 @@ def checkup(
 ) -> list[Check]:
     """Check versions, extras, folders, rules, keys and vendors; nothing is changed.
 
-    The checks of ``doctor --watch`` (:class:`~.status.Watch`) are included; in addition, files are
-    read. A configuration that cannot be used is reported as a finding, and everything else is
-    checked without it.
+    This includes the checks of ``doctor --watch`` (:class:`~.status.Watch`), and also reads files.
+    An unusable configuration is reported as a finding, and everything else is checked without it.
 
     Args:
         cache_dir, config_path: See ``DataManager``.
@@ -176,7 +175,7 @@ def _places(survey: Survey, selector: ProviderSelector, size: int) -> Iterator[C
 def _shared_store(
     settings: Settings, selector: ProviderSelector, clock: Clock, *, network: bool
 ) -> Iterator[Check]:
-    """Check the store that many hosts share; nothing is sent without ``network``."""
+    """Check the store that many hosts share; no request is sent if ``network`` is False."""
     topic, folder = "shared store", settings.cache_dir
     try:
         rules = shared_store(selector.parsed_rules)
@@ -362,7 +361,7 @@ def _files(
 ) -> Iterator[Check]:
     """Report damage and lost commits.
 
-    Unless ``full``, reading of files stops after ``GLANCE_S`` seconds.
+    Unless ``full`` is set, no more files are read after ``GLANCE_S`` seconds.
     """
     parts = catalogue.store.parts
     upkeep = Maintenance(parts, catalogue, configured_instrument, clock)
@@ -371,7 +370,7 @@ def _files(
 
 
 def _integrity(size: Size, inspection: Inspection) -> Check:
-    """Report the result of reading the files, which is good only if all were read and none is damaged."""
+    """Report the result of reading the files; all is well only if every file was read and none is damaged."""
     bars = inspection.total - inspection.others
     text = f"{bars:,} bar file{'' if bars == 1 else 's'}"
     text += f" and {inspection.others:,} with tables and fundamentals" if inspection.others else ""
@@ -523,8 +522,8 @@ def _keys_to_this_machine(
         for address in addresses if variables else ():
             text = f"{variables} is sent to {place(address)}, as set in {survey.rules_path}"
             advice = (
-                "if that address is not yours, remove it there; the file was found "
-                "automatically, not named by you"
+                "if that address is not yours, remove it there; you did not pass this file, it was "
+                "found automatically"
             )
             yield Check("keys", name, None, text, advice)
 
@@ -563,7 +562,7 @@ def _vendors(
 
 
 def _clock(reached: Mapping[str, Reached]) -> Check:
-    """Compare the local clock with the dates in vendors' responses, of which the closest one is used."""
+    """Compare the local clock with the closest of the dates in vendors' responses."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
         text = "no vendor was contacted, so this machine's clock could not be checked"

@@ -173,7 +173,7 @@ class Header:
 def _number(value: Any) -> int:
     """Check that a value is an integer of plausible size for a count or time, and return it."""
     if not isinstance(value, int) or abs(value) >= 1 << 48:
-        raise ValueError(f"invalid number of bars or milliseconds {value!r}")
+        raise ValueError(f"invalid bar count or time in milliseconds: {value!r}")
     return value
 
 

@@ -42,7 +42,7 @@ class Database:
 
     Attributes:
         url: URL of the database, without the password.
-        schema: The database's tables: reports their state, and creates or upgrades them.
+        schema: Object that reports the state of the tables, and creates or upgrades them.
     """
 
     def __init__(self, url: str | DatabaseUrl | None = None) -> None:
@@ -135,7 +135,7 @@ class Database:
 
 
 class _Units:
-    """Prevents forks during units of work: a fork waits for running units, and new units wait for the fork.
+    """Keeps forks and units of work apart: each waits until the other has ended.
 
     Otherwise a child process would inherit the units' locks, and SQLite's in-memory locks would
     never be released. Thread-safe.
@@ -196,14 +196,14 @@ def locked(session: Session, statement: Select[T]) -> ScalarResult[T]:
     """Return the current rows that a statement selects, locked until the unit of work ends.
 
     PostgreSQL uses FOR UPDATE; on SQLite, a unit of work that writes already holds the database
-    lock. Rows that do not exist yet cannot be locked; a unique constraint must decide which unit
-    inserts one.
+    lock. Rows that do not exist yet cannot be locked; a unique constraint must decide which unit of
+    work inserts such a row.
     """
     return locked_rows(session, statement).scalars()
 
 
 def locked_rows(session: Session, statement: Select[Any]) -> Result[Any]:
-    """Return rows with several columns; they are locked as by :func:`locked`."""
+    """Return rows with several columns, and lock them as :func:`locked` does."""
     fresh = statement.with_for_update().execution_options(populate_existing=True)
     return session.execute(fresh)
 

@@ -95,10 +95,10 @@ def _set_sqlite(connection: Any, _: Any) -> None:
 def begin_sqlite(connection: Connection) -> None:
     """Begin a transaction explicitly.
 
-    The driver itself would not begin a transaction for a SELECT, and an update based on its result
-    could then be lost. A writing transaction takes the writers' lock immediately, because a
-    transaction that reads first would not wait for the lock later. The pragmas come first, because
-    they have no effect in a transaction.
+    The driver itself would not begin a transaction for a SELECT, so an update based on its result
+    could be lost. A writing transaction takes the writers' lock immediately, because a transaction
+    that reads first would not wait for the lock later. The pragmas come first, because they have no
+    effect in a transaction.
     """
     work = connection.get_execution_options().get(_WORK, "writing")
     if connection.info.get(_WORK) != work:

@@ -171,8 +171,8 @@ class Schema:
         """Create or upgrade the tables if necessary; called on first use of a database.
 
         Raises:
-            SchemaError: The tables belong to other programs or to a newer version; or they are from
-                an older version, and the database is PostgreSQL.
+            SchemaError: The tables belong to other programs or to a newer version, or they are from
+                an older version and the database is PostgreSQL.
         """
         with typed_errors(self._url):
             self._make_file()
@@ -435,7 +435,7 @@ def _faults(connection: Connection) -> list[str]:
 
 
 def _in_words(difference: Any) -> str:
-    """Describe a difference between the models and the tables in one line."""
+    """Describe, in one line, a difference between the models and the tables."""
     if isinstance(difference, list):
         return "; ".join(_in_words(one) for one in difference)
     kind, *parts = difference

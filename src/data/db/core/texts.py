@@ -20,7 +20,7 @@ _LONGEST_KEY = 255
 class BoundedText(TypeDecorator[str]):
     """A string of at most ``most`` characters, without NUL or lone surrogates.
 
-    SQLite would accept any length and NUL; PostgreSQL would accept neither.
+    SQLite would accept strings of any length and with NUL; PostgreSQL would reject both.
     """
 
     impl = Text

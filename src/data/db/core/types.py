@@ -97,7 +97,7 @@ class RoundedDecimal(TypeDecorator[float]):
     Stored as text on SQLite, numeric on PostgreSQL. Numbers that do not fit are rejected.
 
     Args:
-        precision: Number of all digits.
+        precision: Total number of digits.
         scale: Number of digits after the decimal point.
     """
 
@@ -187,7 +187,7 @@ class JsonDocument(TypeDecorator[Any]):
 
 
 class _Part:
-    """A mapping or list, at any level of a document, that reports its changes to the document."""
+    """A mapping or list at any level of a document, which reports its changes to the document."""
 
     _document: _Document
 
@@ -246,7 +246,7 @@ _ListPart = _reporting(
 
 
 class _Rows(WeakKeyDictionary[Any, Any]):
-    """The rows that contain a document, which keeps them alive.
+    """The rows that contain a document; the document keeps them alive.
 
     A session keeps only changed rows alive. Without this class, the row in ``session.get_one(Row,
     key).document["name"] = 1`` would be garbage-collected before the change is noticed.
@@ -258,7 +258,7 @@ class _Rows(WeakKeyDictionary[Any, Any]):
 
 
 class _Document(Mutable):
-    """A mapping or list that is a column's complete value."""
+    """A mapping or list that is the complete value of a column."""
 
     @cached_property
     def _parents(self) -> WeakKeyDictionary[Any, Any]:

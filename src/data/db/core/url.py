@@ -96,7 +96,7 @@ def database_url(
 
 
 def _of_parts(parts: Mapping[str, str]) -> DatabaseUrl:
-    """Return the database that ``POSTGRES_*`` values describe; they are used as is, without URL escapes."""
+    """Return the database that ``POSTGRES_*`` values describe, without decoding URL escapes."""
     source = "POSTGRES_*"
     if not parts["port"].isascii() or not parts["port"].isdigit():
         raise DatabaseUrlError(

@@ -92,7 +92,7 @@ class Alert(_Job):
 
 
 class Schedule(_Job):
-    """A job that is due at the times that its ``cron`` line describes, in UTC."""
+    """A job that is due at the times (UTC) given by its ``cron`` line."""
 
     __mapper_args__ = {"polymorphic_identity": "schedule"}  # noqa: RUF012 - as above
 

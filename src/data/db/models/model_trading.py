@@ -84,11 +84,11 @@ _OPEN = text("status = 'open'")
 class Position(Base):
     """A bot's position; at most one is open for each bot, trade type and symbol.
 
-    ``avg_price`` and ``realized_pnl`` are rounded; they follow from ``exact_price`` (a fraction)
-    and ``cash`` (cash received for fills and dividends so far, minus cash paid). ``held`` maps each
-    market day with a fill to two values: the quantity that was open when the day began, and the
-    fraction of that quantity's cost that is still in the mean price after the day's fills (in
-    hexadecimal). It is None in rows from older versions.
+    ``avg_price`` and ``realized_pnl`` are rounded; they are derived from ``exact_price`` (a
+    fraction) and ``cash`` (cash received for fills and dividends so far, minus cash paid). ``held``
+    maps each market day with a fill to two values: the quantity that was open when the day began,
+    and the fraction of that quantity's cost that is still in the mean price after the day's fills
+    (in hexadecimal). It is None in rows from older versions.
     """
 
     __tablename__ = "trading_positions"

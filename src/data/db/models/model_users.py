@@ -38,7 +38,7 @@ class User(Base):
 class AuthIdentity(Base):
     """A user's identity in a channel (``provider``).
 
-    ``metadata_json`` contains the user's rights and limits, and counts their uses.
+    ``metadata_json`` contains the user's rights and limits, and counts of their use.
     """
 
     __tablename__ = "usr_auth_identities"

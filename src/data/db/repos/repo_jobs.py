@@ -195,7 +195,7 @@ class AlertsRepo(Repository):
 
 
 def alert_as_dict(row: Alert) -> dict[str, Any]:
-    """Return an alert as a dictionary of plain values, for chat programs."""
+    """Return an alert as a dictionary of built-in types, for chat programs."""
     params = plain(row.task_params)
     config, state = params["config"], row.state_json or {}
     fired_ms = state.get("fired_ms")
@@ -236,8 +236,8 @@ class SchedulesRepo(Repository):
     def add(self, recipient: str | int, config: Any, *, schedule_config: Any = None) -> Schedule:
         """Add a schedule, due at the ``scheduled_time`` in its configuration.
 
-        The default is 09:00 UTC every day. If the configuration names a ``report``, the alert job
-        runs the schedule and delivers that report to the user's chat; otherwise the user's own
+        The default time is 09:00 UTC every day. If the configuration names a ``report``, the alert
+        job runs the schedule and delivers that report to the user's chat; otherwise the user's own
         program runs it.
 
         Raises:
@@ -298,7 +298,7 @@ class SchedulesRepo(Repository):
         ]
 
     def _ahead(self, moment: datetime) -> list[int]:
-        """Return the IDs of report schedules whose next due time was stored while the clock was wrong."""
+        """Return the ids of report schedules whose due time was stored while the clock was wrong."""
         columns = Schedule.id, Schedule.cron, Schedule.next_run_at, Schedule.updated_at
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
         rows = self.s.execute(select(*columns).where(*own, Schedule.next_run_at > moment))
@@ -365,9 +365,9 @@ class SchedulesRepo(Repository):
 def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) -> datetime | None:
     """Return the time at which a schedule is due next, as stored or as corrected.
 
-    A stored time after the next one that the cron line gives was stored while the clock was wrong.
-    It is replaced by the last time that the cron line gave or, if the schedule was changed since
-    then, by the next one.
+    A stored time that is later than the cron line's next time was stored while the clock was wrong.
+    It is replaced by the cron line's last time or, if the schedule was changed since then, by the
+    next one.
     """
     if row.next_run_at is None or row.next_run_at <= now:
         return row.next_run_at  # type: ignore[no-any-return]
@@ -398,7 +398,7 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def schedule_as_dict(row: Schedule) -> dict[str, Any]:
-    """Return a schedule as a dictionary of plain values, for chat programs."""
+    """Return a schedule as a dictionary of built-in types, for chat programs."""
     params = plain(row.task_params)
     config = params.get("config", {})
     minute, hour = row.cron.split()[:2]
@@ -440,7 +440,7 @@ class JobsRepository(Repository):
     """Stores and queries the schedules and runs of all job types except alerts."""
 
     def create_schedule(self, user_id: int, schedule_data: ScheduleCreate) -> Schedule:
-        """Add a schedule, due at the next time of its cron line.
+        """Add a schedule, due at the next time given by its cron line.
 
         Raises:
             QueryError: The type is invalid or is the alert type, the name or target is empty or has
@@ -737,7 +737,7 @@ def _days(days: int) -> int:
 
 
 def document(value: Any, what: str) -> dict[str, Any]:
-    """Return a JSON object, passed as text or as a mapping, as plain values.
+    """Return a JSON object, passed as text or as a mapping, as a dictionary of built-in types.
 
     Raises:
         QueryError: The value is not a JSON object, or has more than 10,000 characters.

@@ -46,7 +46,7 @@ class SettingsRepo(Repository):
     def update(self, key: str, change: Callable[[str | None], str | None]) -> str | None:
         """Replace a setting's value with ``change(value)``, and return the new value.
 
-        The row is locked, so that no change by another unit is lost.
+        The row is locked, so that no change by another unit of work is lost.
         """
         # Created if missing, so that there is a row to lock.
         claim(self.s, TelegramSetting, key=checked_text(key, 255, "a key"), value=None)

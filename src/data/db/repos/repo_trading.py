@@ -106,7 +106,7 @@ class TradesRepo(Repository):
     def close_trade(self, /, trade_id: str | int, **fields: Any) -> bool:
         """Close a trade, and set the given columns; return whether it exists.
 
-        Without ``status`` and ``exit_time``, the trade is closed now. If ``gross_pnl`` or
+        If ``status`` and ``exit_time`` are not given, the trade is closed now. If ``gross_pnl`` or
         ``commission`` is given without ``net_pnl``, the net profit is the gross profit minus the
         commission.
 
@@ -236,7 +236,7 @@ class PositionsRepo(Repository):
         cost = exact(commission, "commission")
         row = self._locked(position_id)
         if row.status != "open":
-            raise QueryError(f"cannot fill the position {position_id}: it is {row.status}")
+            raise QueryError(f"cannot fill position {position_id}: its status is {row.status}")
         moment = self._in_order(row, ts)
         state = _state(row).filled(verb, quantity, paid, cost)
         _note_held(row, moment, state.quantity)
@@ -323,7 +323,7 @@ class PositionsRepo(Repository):
                 if row.qty_open and row.opened_at > now:
                     raise QueryError(
                         (
-                            f"the position {row.id} of {row.symbol} was opened at {row.opened_at}, which is "
+                            f"position {row.id} in {row.symbol} was opened at {row.opened_at}, which is "
                             "in the future"
                         ),
                         hint="correct the clock, or close the position and open it again",
@@ -602,7 +602,7 @@ class TradeRepository(Repository):
 
 
 def bot_configuration_schema() -> dict[str, Any]:
-    """Return the JSON schema for a bot's ``config``; other keys are left to the bot's program."""
+    """Return the JSON schema for a bot's ``config``; other keys are up to the bot's program."""
     return {**_CONFIGURATION}
 
 
@@ -677,14 +677,14 @@ def _unrealized(state: PositionState, mark_price: Any) -> Fraction:
 
 
 def _net(row: Trade, values: Mapping[str, Any]) -> None:
-    """Compute a trade's net profit if it is not given, but the gross profit or commission is."""
+    """Compute a trade's net profit if its gross profit or commission is given, but not the net."""
     is_given = values.get("gross_pnl") is not None or values.get("commission") is not None
     if is_given and values.get("net_pnl") is None and row.gross_pnl is not None:
         row.net_pnl = rounded(Fraction(row.gross_pnl) - Fraction(row.commission or 0))
 
 
 def _begin(symbol: str, ex_date: date) -> int:
-    """Return the time at which a day begins in the symbol's market, in UTC milliseconds.
+    """Return the time (UTC milliseconds) at which a day begins in the symbol's market.
 
     Raises:
         QueryError: No market is known for the symbol.
@@ -701,7 +701,7 @@ def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
     """Record in ``held`` the effect of a fill on its market day; see :class:`Position`.
 
     Entries for days after the fill were recorded while the clock was wrong. They are removed, and
-    the fractions for the other days then count as unknown. If the symbol's market is unknown,
+    the fractions for the other days are then treated as unknown. If the symbol's market is unknown,
     nothing is recorded, because splits and dividends cannot be applied anyway.
 
     Args:
@@ -741,7 +741,7 @@ def _held(
     shares = [_fraction(fraction) for _, _, fraction in entries if fraction]
     if row.qty_open and (isinstance(by, Fraction) or not entries or len(shares) < len(entries)):
         raise QueryError(
-            f"the position {row.id} of {row.symbol} has had a fill since {name[:10]}",
+            f"position {row.id} in {row.symbol} has had a fill since {name[:10]}",
             hint="apply actions before the fills of their day",
         )
     fraction = math.prod(shares, start=Fraction(1))
@@ -790,7 +790,7 @@ def _is_applied(row: Position, name: str, by: Fraction | Decimal) -> bool:
         words = row.actions[name].removeprefix(f"{row.symbol}: {name} ").partition(":")[0]
         raise QueryError(
             (
-                f"the position {row.id} of {row.symbol} has already been split {words} on that "
+                f"position {row.id} in {row.symbol} has already been split {words} on that "
                 f"day, not by {by}"
             ),
             hint="for several splits on one day, use the product of their ratios",

@@ -189,7 +189,7 @@ class UsersRepo(Repository):
     def use_daily_limit(self, telegram_user_id: str | int) -> bool:
         """Count one use today (UTC); return whether it is within the user's ``daily_limit``.
 
-        Without a limit, the result is always True. A use beyond the limit is not counted.
+        If the user has no limit, the result is always True. Uses beyond the limit are not counted.
         """
         metadata = self.lock_or_make(telegram_user_id).metadata_json
         today = self.now().date().isoformat()
@@ -244,7 +244,7 @@ class VerificationRepo(Repository):
         Raises:
             QueryError: The user or the address has had five codes within an hour (including users
                 who have been removed since); the code is shorter than six characters; or
-                ``sent_time`` is not a time, or is in the future.
+                ``sent_time`` is invalid or in the future.
         """
         checked_text(code, 64, "a code")
         if len(code) < 6 or not code.isprintable():
@@ -280,8 +280,8 @@ class VerificationRepo(Repository):
         """Count a code for each owner; refuse the sixth code within an hour.
 
         Owners are stored as digests, so that the counts can be kept after a user is removed. Times
-        more than an hour ago are dropped, and so are times more than an hour ahead, which were
-        stored while the clock was wrong.
+        more than an hour in the past are dropped, as are times more than an hour in the future,
+        which were stored while the clock was wrong.
         """
         # Created if missing, so that there is a row to lock.
         claim(self.s, TelegramSetting, key=_ISSUED, value=None)
@@ -362,7 +362,7 @@ def _of(external_id: str | int, provider: str) -> Select[AuthIdentity]:
 
 
 def checked_id(external_id: str | int) -> str:
-    """Return a user's identity as text, after checking it.
+    """Check a user's identity (such as a chat id), and return it as text.
 
     Raises:
         QueryError: The identity is neither a printable string of 1 to 255 characters nor an
@@ -381,8 +381,8 @@ def checked_id(external_id: str | int) -> str:
 def checked_email(email: str) -> str:
     """Return an e-mail address in lowercase.
 
-    It has English letters, digits and ``._%+-`` before the @, and letters, digits, hyphens and
-    dots after it; each part begins with a letter or digit.
+    A valid address has English letters, digits and ``._%+-`` before the @, and letters, digits,
+    hyphens and dots after it; each part begins with a letter or digit.
 
     Raises:
         QueryError: The text is not such an address.
@@ -395,7 +395,7 @@ def checked_email(email: str) -> str:
 
 
 def _checked(name: str, value: Any) -> Any:
-    """Return a value for an identity's metadata, after checking it."""
+    """Check a value for an identity's metadata, and return it."""
     check_names([name], (*_FLAGS, *_COUNTS, "language", "email"), "a user")
     if name in _FLAGS:
         return flag(name, value)

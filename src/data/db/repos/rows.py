@@ -18,10 +18,10 @@ from ..core.types import ExactDecimal, exact_decimal
 
 
 class Repository:
-    """Reads and changes rows in the session of a unit of work; changes require a writing unit.
+    """Reads and, if the unit of work can write, changes rows in the unit's session.
 
     Args:
-        session: Session of the unit.
+        session: Session of the unit of work.
         clock: Source of the current time.
     """
 
@@ -37,7 +37,7 @@ class Repository:
 def claim(session: Session, model: type[DeclarativeBase], **values: Any) -> Any:
     """Insert a row and return its primary key, or return None if its unique key already exists.
 
-    If another unit of work is inserting the same key, the call waits until that unit ends.
+    If another unit of work is inserting the same key, the call waits until that unit has ended.
     """
     dialect = session.get_bind().dialect.name
     insert = (postgresql if dialect == "postgresql" else sqlite).insert(model).values(**values)
@@ -63,8 +63,8 @@ def exact(value: Any, what: str, *, is_above_0: bool = False) -> Decimal:
     """Convert a number to a decimal with the same digits; a float has the digits of its ``repr``.
 
     Raises:
-        QueryError: The value is not a finite number of at most 1,000 digits, or it is not above 0
-            although ``is_above_0`` requires it.
+        QueryError: The value is not a finite number of at most 1,000 digits, or ``is_above_0`` is
+            set and the value is 0 or less.
     """
     try:
         if isinstance(value, bool) or not isinstance(value, Decimal | int | float | str):
@@ -78,7 +78,7 @@ def exact(value: Any, what: str, *, is_above_0: bool = False) -> Decimal:
 
 
 def flag(name: str, value: Any) -> bool:
-    """Return a value, after checking that it is True or False.
+    """Check that a value is True or False, and return it.
 
     Raises:
         QueryError: The value is not a bool.
@@ -105,7 +105,7 @@ def plain(value: Any) -> Any:
 
 
 def page(limit: int, offset: int = 0) -> tuple[int, int]:
-    """Return the limit and offset of a query, after checking both.
+    """Check the limit and offset of a query, and return both.
 
     Raises:
         QueryError: ``limit`` or ``offset`` is not a non-negative integer.

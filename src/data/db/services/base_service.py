@@ -66,7 +66,7 @@ class BaseDBService:
 
 
 def with_uow(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Decorate a service's method so that it runs in a writing unit of work, current or new."""
+    """Decorate a service's method to run in a unit of work (current or new) that can write."""
 
     @wraps(function)
     def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -115,7 +115,7 @@ def writing(
 
 
 def left_out(name: str) -> Callable[..., NoReturn]:
-    """Return a function that always raises an error, in place of a removed function.
+    """Return a function that takes the place of a removed one and always raises an error.
 
     The error's hint names a replacement.
     """

@@ -165,19 +165,19 @@ class DatabaseService:
 
     @contextmanager
     def get_telegram_repo(self) -> Iterator[TelegramRepository]:
-        """Provide the repository of chat records in a unit of work."""
+        """Open a unit of work, and provide the repository of chat records."""
         with self.uow() as repos:
             yield repos.telegram
 
     @contextmanager
     def get_trading_repo(self) -> Iterator[TradeRepository]:
-        """Provide the repository of trading records in a unit of work."""
+        """Open a unit of work, and provide the repository of trading records."""
         with self.uow() as repos:
             yield repos.trading
 
     @contextmanager
     def unit(self, *, writes: bool) -> Iterator[ReposBundle]:
-        """Provide the repositories of a writing unit of work, or of a read-only one that takes no lock.
+        """Provide repositories in a unit of work: one that can write, or a read-only one without locks.
 
         If this thread already has a unit of work open, the block becomes part of it; after an
         error, only the writes of the block are rolled back.

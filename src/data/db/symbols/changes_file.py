@@ -33,9 +33,10 @@ def read_changes(
 
     Args:
         text: Content of the file.
-        name: Name of the file. For a row that names no source, the source is this name with the
-            line number.
-        canonical: Returns the canonical spelling of a symbol, or raises :class:`DataError`.
+        name: Name of the file. A row that does not name a source gets this name and its line number
+            as the source.
+        canonical: Function that returns the canonical spelling of a symbol, or raises
+            :class:`DataError`.
 
     Raises:
         QueryError: A column is missing or unknown, or rows are invalid; the message names the first

@@ -92,7 +92,7 @@ class SymbolFacts:
     problems: list[str] = field(default_factory=list)
 
     def note(self, column: str, value: Any, source: str, at: str, **more: Any) -> None:
-        """Record a value with its source and time; if the value is None, no source is kept."""
+        """Record a value with its source and time; if the value is None, no source is recorded."""
         self.values[column] = value
         if value is not None:
             self.sources[column] = {"source": source, "at": at, **more}
@@ -220,7 +220,7 @@ def _of_days(
 
 
 def volatility(closes: Sequence[float], sessions_a_year: int) -> float | None:
-    """Return the annualized volatility of the last 30 daily log returns; None if there are fewer.
+    """Return the annualized volatility of the last 30 daily log returns; None if fewer exist.
 
     Args:
         closes: Closes of daily bars, ascending, adjusted for splits.

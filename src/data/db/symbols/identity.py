@@ -24,7 +24,7 @@ class NameInterval:
     """A range of dates on which a symbol means one instrument.
 
     Attributes:
-        symbol, instrument: Name, and the instrument that it means.
+        symbol, instrument: Symbol, and the instrument that it means.
         start, end: First day of the interval, and first day after it.
         source: Source of this information.
         origin: Name of the imported file; empty if the interval was derived from a boundary.
@@ -40,7 +40,7 @@ class NameInterval:
     is_closed: bool = False
 
     def as_imported(self) -> NameInterval:
-        """Return the interval as it is in its file, without any end added by a boundary."""
+        """Return the interval as imported from its file, without any end added by a boundary."""
         return replace(self, end=None, is_closed=False) if self.is_closed else self
 
     def holds(self, day: date) -> bool:
@@ -208,7 +208,7 @@ class _Names:
         if old.end is None:
             own[own.index(old)] = replace(old, end=event.day, is_closed=bool(old.origin))
         elif old.end != event.day:
-            raise _conflict(f"the {event} contradicts {old}")
+            raise _conflict(f"the {event} contradicts this period: {old}")
         return old.instrument
 
     def _begin(self, event: SymbolBoundary, instrument: str) -> None:
@@ -220,7 +220,7 @@ class _Names:
             )
             self._add(new)
         elif there.start != event.day or (instrument and there.instrument != instrument):
-            raise _conflict(f"the {event} contradicts {there}")
+            raise _conflict(f"the {event} contradicts this period: {there}")
 
     def _new(self) -> str:
         """Return a placeholder for an instrument that no file names."""
@@ -271,7 +271,7 @@ def identity_of(symbol: str, on: date, intervals: Sequence[NameInterval]) -> Ide
         intervals: All intervals of the symbol and of its instruments.
 
     Raises:
-        QueryError: The symbol has intervals, but means nothing on that day.
+        QueryError: The symbol has intervals, but none of them includes that day.
     """
     own = by_date(one for one in intervals if one.symbol == symbol)
     if not own:
@@ -280,7 +280,8 @@ def identity_of(symbol: str, on: date, intervals: Sequence[NameInterval]) -> Ide
     if valid is None:
         periods = "; ".join(map(str, own))
         raise QueryError(
-            f"{symbol} refers to nothing on {on}; the recorded periods are {periods}", symbol=symbol
+            f"{symbol} does not refer to any instrument on {on}; recorded periods: {periods}",
+            symbol=symbol,
         )
     names = tuple(by_date(one for one in intervals if one.instrument == valid.instrument))
     last = max(names, key=lambda one: (one.end or date.max, one.start or date.min))
@@ -294,7 +295,7 @@ def changes_of(
 ) -> list[SymbolChange]:
     """Return the boundaries that concern a symbol, in the form that the bar store uses.
 
-    The boundary for a rename to the symbol states what the symbol meant before, if recorded.
+    For a rename to the symbol, the boundary includes what the symbol meant before, if recorded.
     """
     own = by_date(one for one in intervals if one.symbol == symbol)
     changes = []

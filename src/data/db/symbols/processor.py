@@ -46,8 +46,8 @@ class CorporateActionsProcessor:
         """Return the frame, sorted by date, with the prices before each ex-date adjusted.
 
         The input is not changed. A split divides prices before its ex-date by its ratio and
-        multiplies their volume by it. A dividend multiplies prices before it by ``1 - amount /
-        close before the ex-date``. Each price is rounded only once. If no split or dividend is
+        multiplies their volume by it. A dividend multiplies prices before its ex-date by ``1 -
+        amount / close before the ex-date``. Each price is rounded only once. If no ex-date is
         inside the frame, the input itself is returned.
 
         Args:

@@ -39,7 +39,7 @@ class RefreshedSymbol:
             no row was written; ``failed``.
         actions: Number of the symbol's splits and dividends in the table.
         recorded: Symbols whose dated changes, such as renames, this refresh recorded in the cache.
-        problems: Facts that could not be obtained and therefore stay as stored.
+        problems: Facts that could not be obtained; their stored values are kept.
     """
 
     symbol: str
@@ -52,7 +52,7 @@ class RefreshedSymbol:
 def refresh_symbols(
     database: Database, manager: DataManager, symbols: Sequence[str] | None = None
 ) -> Iterator[RefreshedSymbol]:
-    """Copy the known facts about symbols to the tables, and their renames, mergers etc. to the cache.
+    """Copy the known facts about symbols to the tables, and their renames and mergers to the cache.
 
     Vendors are queried only for fundamentals that are due, and not for former names; everything
     else is read from the cache. A refresh that finds nothing new writes nothing. The row of a
@@ -62,15 +62,16 @@ def refresh_symbols(
     Args:
         database: Database whose tables are filled.
         manager: Data manager whose cache and vendors are read.
-        symbols: Symbols as users type them; None means all that have stored bars, a row, or a dated
-            change.
+        symbols: Symbols as users type them; None means all symbols with stored bars, a row, or a
+            dated change.
 
     Yields:
         One result for each symbol, in order.
 
     Raises:
         QueryError: A symbol is invalid; nothing was written.
-        DatabaseError: The database cannot be used; the results yielded before are written.
+        DatabaseError: The database cannot be used; the results that were already yielded have been
+            written.
     """
     client = manager.client
     stored: dict[str, list[SeriesKey]] = {}
@@ -124,7 +125,7 @@ def write(
     Args:
         session: Session of a unit of work that may write.
         facts: Facts gathered about the symbol.
-        changes: Dated changes of the symbol, which determine whether it is active.
+        changes: Dated changes to the symbol, which determine whether it is active.
         now: Time of writing.
     """
     _add_activity(facts, changes, now.date())
@@ -148,8 +149,8 @@ def write(
 def _add_activity(facts: SymbolFacts, changes: Iterable[SymbolChange], today: date) -> None:
     """Determine whether the symbol is active, and add this to ``facts``.
 
-    A recorded change such as a delisting decides; without one, a symbol counts as inactive if
-    vendors have recently had no bars for it.
+    A recorded change such as a delisting decides. If there is none, a symbol counts as inactive if
+    vendors have had no recent bars for it.
     """
     end = ended(changes, facts.symbol, today)
     if end is not None:

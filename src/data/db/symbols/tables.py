@@ -40,7 +40,7 @@ class ImportReport:
 
     Attributes:
         origin: Name of the file; a later import of a file with this name replaces this one.
-        rows: Number of intervals and boundaries in it.
+        rows: Number of intervals and boundaries in the file.
         added, removed: Number of rows added to and removed from the two tables, including derived
             rows.
         symbols: Symbols that the changes concern.
@@ -64,7 +64,7 @@ def import_changes(
     Args:
         database: Database to import into.
         path: Path of the file.
-        canonical: Returns the canonical spelling of a symbol.
+        canonical: Function that returns the canonical spelling of a symbol.
         now: Time of the import.
 
     Raises:
@@ -129,8 +129,8 @@ def _text(path: Path) -> str:
 def lock(session: Session) -> None:
     """Block other writers of these tables until the unit of work ends; readers are not blocked.
 
-    On SQLite a writing unit already does so. On PostgreSQL the whole tables are locked, because
-    rows that do not exist yet cannot be locked individually.
+    On SQLite, a unit of work that writes already does so. On PostgreSQL the whole tables are
+    locked, because rows that do not exist yet cannot be locked individually.
     """
     if session.get_bind().dialect.name == "postgresql":
         names = (Symbol, SymbolAlias, Boundary)
@@ -201,12 +201,13 @@ def resolve(session: Session, symbol: str, on: date) -> Identity:
     """Return the instrument that a symbol means on a session date, according to the imports.
 
     Args:
-        session: Session of a reading unit.
+        session: Session of a read-only unit of work.
         symbol: Canonical symbol, such as ``FB``.
         on: Session date.
 
     Raises:
-        QueryError: Nothing is recorded for the symbol, or it means nothing on that day.
+        QueryError: Nothing is recorded for the symbol, or it does not refer to any instrument on
+            that day.
     """
     intervals = _near(session, symbol)
     if not intervals and session.get(Symbol, symbol) is None:
@@ -230,7 +231,7 @@ def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, li
     """Return the boundaries for each symbol, in the form that the bar store uses.
 
     Args:
-        session: Session of a reading unit.
+        session: Session of a read-only unit of work.
         symbol: Limits the result to this symbol and the other symbols in its boundaries; None means
             all symbols.
     """
@@ -253,7 +254,7 @@ def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, li
 
 
 def _around(session: Session, symbol: str) -> tuple[list[NameInterval], list[SymbolBoundary]]:
-    """Return the intervals and boundaries of a symbol and of the other names in its boundaries."""
+    """Return the intervals and boundaries of a symbol and of other symbols in its boundaries."""
     near = _boundaries(session, {symbol})
     names = {symbol, *(name for one in near for name in (one.symbol, one.successor))} - {""}
     query = select(SymbolAlias).where(SymbolAlias.symbol.in_(names))
@@ -274,10 +275,10 @@ def _once(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
 
 
 def described(session: Session, symbol: str, on: date | None = None) -> dict[str, Any]:
-    """Return everything recorded about a symbol, as plain values.
+    """Return everything recorded about a symbol, as a dictionary of built-in types.
 
     Args:
-        session: Session of a reading unit.
+        session: Session of a read-only unit of work.
         symbol: Canonical symbol.
         on: Date for which to resolve the symbol; if None, ``identity`` is None.
 
@@ -288,7 +289,8 @@ def described(session: Session, symbol: str, on: date | None = None) -> dict[str
         splits and dividends).
 
     Raises:
-        QueryError: Nothing is recorded for the symbol, or it means nothing on that day.
+        QueryError: Nothing is recorded for the symbol, or it does not refer to any instrument on
+            that day.
     """
     row = session.get(Symbol, symbol)
     intervals = _near(session, symbol)

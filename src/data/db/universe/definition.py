@@ -32,7 +32,7 @@ class UniverseDefinition:
         filters: ``min_market_cap``, ``max_market_cap`` and ``min_price`` in USD,
             ``min_avg_volume`` in shares per day, all inclusive; ``sectors``, ``exclude_sectors``:
             lists of names.
-        index_name: Path of a file that lists an index's members, or a name for files that are
+        index_name: Path of a file that lists the members of an index, or a name for files to be
             imported later.
     """
 

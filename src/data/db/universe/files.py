@@ -123,7 +123,8 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
     Args:
         data: Content of the file, UTF-8.
         title: Name of the file, for errors.
-        canonical: Returns the canonical spelling of a symbol, or raises ``QueryError``.
+        canonical: Function that returns the canonical spelling of a symbol, or raises
+            ``QueryError``.
 
     Raises:
         UniverseError: A line is invalid or contradicts another (the error's ``line`` is its
@@ -200,8 +201,8 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
     """Return the names of the skipped columns.
 
     Raises:
-        UniverseError: At least half of the values in such a column are dates, not counting words
-            that stand for a date.
+        UniverseError: At least half of the values in such a column (not counting words that stand
+            for a date) are dates.
     """
     names = [name for name in rows[0][1] if name not in read]
     for name in names:

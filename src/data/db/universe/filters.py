@@ -20,7 +20,7 @@ class SymbolFigures(NamedTuple):
         symbol: Canonical symbol.
         market_cap: Market capitalization in ``currency``.
         currency: Currency of ``market_cap``.
-        sector: Name of its sector.
+        sector: Name of the company's sector.
         avg_daily_volume: Average daily volume in shares.
     """
 
@@ -36,7 +36,7 @@ class Selection(NamedTuple):
 
     Attributes:
         symbols: Symbols that pass all filters.
-        excluded: Maps each other symbol to a text that names the first filter it did not pass.
+        excluded: Maps each other symbol to a text that names the first filter that it failed.
     """
 
     symbols: tuple[str, ...]
@@ -51,8 +51,8 @@ def select(
     Args:
         candidates: Active symbols.
         filters: Filters, already checked by ``check_filters``.
-        closes: Returns the last close of each symbol for which one is known. It is called at most
-            once, with the symbols that pass all other filters.
+        closes: Function that returns the last known close of each symbol, if any. It is called at
+            most once, with the symbols that pass all other filters.
     """
     excluded: dict[str, str] = {}
     passed = []

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class _Work:
-    """One unit of work: a function that is called with a session, and whether it writes."""
+    """A unit of work: a function to call with a session, and whether it writes."""
 
     def __init__(self, unit: Callable[[Session], Any], *, writes: bool = False) -> None:
         self.unit, self.writes = unit, writes
@@ -220,7 +220,7 @@ def _day(value: date | str, name: str) -> date:
 
 
 def _instant(value: datetime | date | str, now: datetime) -> datetime:
-    """Return ``known_at`` as a UTC instant: a date's end or, for today, the current time."""
+    """Return ``known_at`` as a UTC instant; a date stands for its end or, if it is today, for now."""
     day: datetime | date | None = None
     if isinstance(value, str):
         day = read_day(value)
@@ -283,7 +283,7 @@ class StoredUniverses:
         today: str | Path | None = None,
         source: str | None = None,
     ) -> Refreshed:
-        """Record the memberships in a file about an index, creating the universe if necessary.
+        """Record the memberships in an index membership file, creating the universe if necessary.
 
         Args:
             name: Name of the universe.
@@ -294,8 +294,8 @@ class StoredUniverses:
                 memberships recorded earlier from the source with this name.
 
         Raises:
-            UniverseError: A line is invalid, or the files do not fit together; nothing was
-                recorded.
+            UniverseError: A line is invalid, or the files are inconsistent with each other; nothing
+                was recorded.
         """
         return self._run(self._plans.import_file(name, file, today, source))
 

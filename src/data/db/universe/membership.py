@@ -39,7 +39,8 @@ class Interval(NamedTuple):
         start: First session date of the membership; None if it began before the period that the
             source covers.
         end: First session date after the membership; None if it continues.
-        evidence: Location in the source: line numbers in the file, or the number of a filing.
+        evidence: Location in the source: line numbers in a file, or the number of a regulatory
+            filing.
     """
 
     symbol: str
@@ -148,7 +149,7 @@ class StoredInterval(NamedTuple):
 
 
 class MembershipDiff(NamedTuple):
-    """The changes made by a refresh: the intervals that no longer hold, and the new ones."""
+    """The changes made by a refresh: the intervals that are no longer valid, and the new ones."""
 
     replaced: tuple[StoredInterval, ...]
     opened: tuple[Interval, ...]
@@ -260,7 +261,10 @@ def check_likeness(stated: Collection[str], today: Collection[str]) -> None:
 
 
 def habit(days: Iterable[date]) -> int | None:
-    """Return the longest time (days) between changes in the last five years; None if there are too few."""
+    """Return the longest time (days) between recent changes; None if there are too few.
+
+    Only changes in the five years before the latest one are considered.
+    """
     ordered = sorted(set(days))
     gaps = [
         (later - day).days
@@ -276,9 +280,9 @@ def habit(days: Iterable[date]) -> int | None:
 def difference(current: Iterable[StoredInterval], statement: Memberships) -> MembershipDiff:
     """Return the changes that a source's new content makes to its current intervals.
 
-    A roster (a list without dates) ends, on its day, the memberships of symbols that are no longer
-    on it, and begins those of new symbols. A dated source replaces all intervals that differ from
-    its new ones, even those in the past.
+    On its day, a roster (a list without dates) ends the memberships of symbols that are no longer
+    on it, and begins memberships for new symbols. A dated source replaces all intervals that differ
+    from its new ones, even intervals in the past.
     """
     stored = list(current)
     if statement.is_dated:
@@ -336,7 +340,7 @@ def view(
     if not visible:
         when = f" until {known_at:%Y-%m-%d %H:%M:%S} UTC" if known_at and records else ""
         raise UniverseError(
-            f"nothing is recorded for the universe {name!r}{when}",
+            f"nothing is recorded for universe {name!r}{when}",
             hint="`onetape universe list` shows the date from which each is recorded",
         )
     newest = {record.source: record for record in visible}
@@ -580,7 +584,7 @@ def _ages(view: View, last_check: date | None) -> Iterable[str]:
 
 
 def age(source: str, last: date | None, habit_days: int | None, day: date) -> Iterable[str]:
-    """Yield a sentence if a source's last change before ``day`` is longer ago than usual for it."""
+    """Yield a sentence if a source has not changed before ``day`` for longer than usual."""
     if last is not None and habit_days is not None and day - last > timedelta(days=habit_days):
         yield (
             f"{source} is older than usual: its last change was on {last}, "
@@ -590,6 +594,6 @@ def age(source: str, last: date | None, habit_days: int | None, day: date) -> It
 
 
 def some(texts: Sequence[str]) -> str:
-    """Join the first few strings, and append how many more there are."""
+    """Join the first few strings, and append the number of the others."""
     rest = len(texts) - _MOST_NAMED
     return ", ".join(texts[:_MOST_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")

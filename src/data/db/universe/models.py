@@ -26,7 +26,7 @@ class Universe(Base):
 
 
 class UniverseRecord(Base):
-    """A record of a source's memberships at one time, without the intervals; never changed once written.
+    """A record of a source's memberships at one time, without the intervals; it never changes.
 
     ``details`` contains the impossible entries in a change log, and the files that were read.
     """

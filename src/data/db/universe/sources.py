@@ -44,7 +44,7 @@ class SymbolRules(NamedTuple):
 
 
 class _Spelled:
-    """Returns a symbol's spelling in the source, in uppercase; the first one if there are several."""
+    """Returns the (first) spelling of a symbol in a source, in uppercase."""
 
     def __init__(self, rules: SymbolRules) -> None:
         self._rules = rules
@@ -163,9 +163,9 @@ def _read(path: Path, canonical: Callable[[str], str]) -> tuple[IndexFile, str]:
 def cached_closes(
     manager: DataManager, today: date
 ) -> Callable[[Sequence[str]], Mapping[str, float]]:
-    """Return a function that reads each symbol's latest close, at most seven days old, from the cache.
+    """Return a function that reads each symbol's latest close from the cache.
 
-    The function sends no request.
+    The function does not query vendors; closes more than seven days old are ignored.
     """
 
     def closes(symbols: Sequence[str]) -> Mapping[str, float]:

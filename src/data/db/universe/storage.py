@@ -102,7 +102,7 @@ class UniverseSource:
         evidence: Name and digest of the file, or the origin of a list.
         files: Maps ``file`` and ``roster`` to the paths that were read.
         notes: Further remarks, one sentence each.
-        canonical: Function that returns the spelling of a symbol that is used for comparisons.
+        canonical: Function that returns the spelling that is used to compare symbols.
     """
 
     source: str
@@ -120,7 +120,7 @@ class Refreshed:
     Attributes:
         universe, source: Names of the universe and the source.
         recorded_at: Time of recording, timezone-aware UTC; None if nothing changed.
-        opened, replaced: Number of new intervals, and of intervals that no longer hold.
+        opened, replaced: Number of new intervals, and of intervals that are no longer valid.
         members: Number of members according to this source, after its last change.
         unresolved: Impossible entries in its change log.
         notes: Further remarks, one sentence each.
@@ -190,7 +190,7 @@ def define(
     *,
     is_update: bool = True,
 ) -> Universe:
-    """Return the row of a universe, creating it if necessary, locked until the unit of work ends.
+    """Lock the row of a universe until the unit of work ends, creating it if necessary; return it.
 
     The definition of an existing universe is replaced if ``is_update`` is True.
 
@@ -212,7 +212,7 @@ def define(
     if row.type != definition.type and "index" in (row.type, definition.type):
         raise UniverseError(
             (
-                f"the universe {name!r} is of type {row.type} and cannot be changed to type "
+                f"universe {name!r} is of type {row.type} and cannot be changed to type "
                 f"{definition.type}"
             ),
             hint="choose another name",
@@ -229,8 +229,8 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
     The row of the universe must be locked.
 
     Raises:
-        UniverseError: The source's memberships are invalid, or the source had dates before and now
-            has none, or vice versa.
+        UniverseError: The source's memberships are invalid, or it had dates before and has none
+            now, or vice versa.
     """
     name = universe.name
     records = read_records(session, name)
@@ -243,7 +243,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
     if last is not None and last.is_dated != statement.is_dated:
         kind = "has dates, but had none" if statement.is_dated else "has no dates, but had some"
         raise UniverseError(
-            f"the source {state.source!r} of the universe {name!r} {kind} before",
+            f"source {state.source!r} of universe {name!r} {kind} before",
             hint="name another source",
         )
     spellings: dict[str, str] = {}  # the first of several sources decides the spelling of a symbol
@@ -278,7 +278,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
 
 
 def _stated(one: Memberships | MembershipRecord) -> tuple[Any, ...]:
-    """Return facts for detecting changes: the impossible entries and, for a dated source, the first date."""
+    """Return the facts that reveal changes: impossible entries and a dated source's first date."""
     return one.steps, one.first if one.is_dated else None
 
 
@@ -445,7 +445,7 @@ def _with_habits(records: list[MembershipRecord], type_: str) -> list[Membership
 
 
 def candidates(session: Session) -> list[SymbolFigures]:
-    """Return the values that filters use, for each active symbol in the symbols table, by symbol."""
+    """Return the values that filters use, for each active symbol, ordered by symbol."""
     statement = select(
         Symbol.symbol, Symbol.market_cap, Symbol.currency, Symbol.sector, Symbol.avg_daily_volume
     )

@@ -73,11 +73,12 @@ class IBKRDataDownloader(BaseDataDownloader):
     """Split-adjusted regular-hours trade bars for stocks, and midpoint bars for currencies.
 
     One-hour and four-hour bars of stocks are not requested, because this vendor's bars start on the
-    hour, except for the first one of a day. They are built from shorter bars instead, just as
+    hour, except for the first one of a day. These bars are built from shorter ones instead, just as
     weekly and monthly bars are built from daily ones.
 
     Args:
-        ib_instance: An existing ``ib_async.IB``; by default one is created at the first request.
+        ib_instance: Existing ``ib_async.IB`` object; by default, one is created on the first
+            request.
         host, port, client_id: Address of the gateway, and the client ID; by default the values of
             IBKR_HOST, IBKR_PORT and IBKR_CLIENT_ID, or else 127.0.0.1, 7497 and 1.
         **wired: See :class:`BaseDataDownloader`.
@@ -205,7 +206,7 @@ class IBKRDataDownloader(BaseDataDownloader):
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error for the gateway's error code in a response, or None without a code."""
+        """Return the error for the gateway's error code in a response, or None if there is no code."""
         return error_of_answer(response)
 
     @staticmethod

@@ -74,7 +74,7 @@ class IbkrCarrier:
     whatever the gateway does and however many requests are waiting.
 
     Args:
-        client_id: Number by which the gateway tells its clients apart.
+        client_id: Number by which the gateway distinguishes its clients.
         client: An existing connection; by default one is opened with the first request.
         timeout_s, connect_s: Seconds allowed for an answer, and for connecting.
         clock: Clock used to detect that a request is repeated too soon.
@@ -115,8 +115,8 @@ class IbkrCarrier:
     def send(self, request: HttpRequest) -> HttpResponse:
         """Send a request; return bars, or the time of the first bar, as JSON.
 
-        If the gateway rejects the request, the status is 400 and :data:`CODE_HEADER` has its error
-        number.
+        If the gateway rejects the request, the status is 400 and :data:`CODE_HEADER` contains the
+        error number.
 
         Raises:
             UnavailableError: No gateway answers at the address.
@@ -243,8 +243,8 @@ class IbkrCarrier:
             left = _SAME_AGAIN_S - (now - then)
             raise RateLimitedError(
                 (
-                    f"identical request: the gateway received it {duration(now - then)} ago, and "
-                    f"identical requests must be {_SAME_AGAIN_S:.0f} s apart"
+                    f"the gateway received an identical request {duration(now - then)} ago; "
+                    f"identical requests must be at least {_SAME_AGAIN_S:.0f} s apart"
                 ),
                 left,
             )
