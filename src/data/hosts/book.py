@@ -13,7 +13,7 @@ from .entry import Changed, Forgotten, Told, Value
 
 
 def after(book: ActionBook, value: Value) -> ActionBook:
-    """Return a book after an entry, by the rules of :class:`.ActionStore`."""
+    """Return a book with one entry applied, by the rules of :class:`.ActionStore`."""
     if isinstance(value, Told):
         return book.by(value.answer.fetched_at).with_answer(value.actions, value.answer)
     if isinstance(value, Forgotten):
@@ -26,7 +26,7 @@ def after(book: ActionBook, value: Value) -> ActionBook:
 
 
 def offers(book: ActionBook) -> Iterator[Value]:
-    """Yield the entries that make a book from an empty one; samples are left out."""
+    """Yield the entries that rebuild a book from an empty one; sample data is left out."""
     placed: set[Action] = set()
     for answer in book.answers:
         own = tuple(

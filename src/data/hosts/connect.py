@@ -27,7 +27,7 @@ FindLeases = Callable[[], Leases | None]
 def connect(
     rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path
 ) -> tuple[Callable[..., BarStore], Callable[[], SharedLeases]]:
-    """Return the class of store for a cache folder, and the leases that all hosts share.
+    """Return functions that open a store in a cache folder and return the shared leases.
 
     Nothing is sent; the first read that the folder cannot answer opens the connection.
 
@@ -62,7 +62,7 @@ class _Logs:
         renew_after_fork(self)
 
     def of(self, rules: StoreRules) -> Log:
-        """Return the log at an address."""
+        """Return the log of the server named in the rules."""
         from .log import Log
 
         with self._lock:

@@ -9,9 +9,11 @@ from ..disk.files import Disk
 
 
 def detach(root: Path) -> Path | None:
-    """Make a folder a plain cache of one machine; return the files kept from before it was attached.
+    """Turn a shared folder back into one machine's plain cache.
 
-    The server is not contacted. Bars that wait to be offered to a restored server stay in
+    Return the folder with the files from before it was attached, or None if there is none.
+
+    The server is not contacted. Bars that are waiting to be offered to a restored server stay in
     ``_hosts/aside``.
     """
     folder = (root / SHARED).parent

@@ -79,9 +79,10 @@ Value = Commit | Told | Forgotten | Changed | Cleared
 
 
 class _Column(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """One packed column: decimals of whole-number differences, or -1 for the bytes of floats.
+    """One packed column.
 
-    ``width`` is the number of bytes of a value before compression.
+    ``decimals`` is the number of decimal places of values stored as integer differences, or -1 if
+    the floats are stored as bytes. ``width`` is the number of bytes per value before compression.
     """
 
     decimals: int
@@ -147,7 +148,7 @@ _NAMES = {value: name for name, (value, _) in _KINDS.items()}
 
 
 def _plain(value: Any) -> Any:
-    """Convert a number of numpy; msgspec calls this for types that it does not know."""
+    """Convert a NumPy number; msgspec calls this for types that it does not know."""
     return value.item() if isinstance(value, np.generic) else dict(value)
 
 
@@ -168,7 +169,7 @@ def dump(value: Value) -> tuple[str, bytes]:
 
 
 def seal(name: SeriesName, seq: int, kind: str, book: int, payload: bytes) -> bytes:
-    """Return the body of an entry: a digest of its place and payload, then the payload."""
+    """Return the stored form of an entry: a digest of its place and payload, then the payload."""
     return _digest(name, seq, kind, book, payload) + payload
 
 
@@ -203,10 +204,10 @@ def load(
 
 @contextmanager
 def applying(name: SeriesName, seq: int) -> Iterator[None]:
-    """Report values of an entry that no host can apply, such as a date outside the calendar, as damage.
+    """Treat values that no host can apply, such as a date outside the calendar, as a damaged entry.
 
     Raises:
-        CorruptEntryError: The block failed because of a value.
+        CorruptEntryError: The block failed because of such a value.
     """
     try:
         yield
@@ -306,7 +307,7 @@ def _marks_of(wire: _Marks) -> Stretches[Covered]:
 
 
 def _packed(values: NDArray[Any]) -> _Column:
-    """Pack a column without loss: as differences of whole numbers if its floats have few decimals."""
+    """Pack a column without loss: as integer differences if its floats have few decimals."""
     if values.dtype == np.int64:
         return _differences(values, 0)
     for decimals in _DECIMALS if len(values) >= _LEAST else ():
@@ -320,7 +321,7 @@ def _packed(values: NDArray[Any]) -> _Column:
 
 
 def _differences(whole: NDArray[np.int64], decimals: int) -> _Column:
-    """Pack whole numbers as differences, of which small ones of either sign have few bits."""
+    """Pack integers as differences, encoded so that small ones of either sign need few bits."""
     steps = np.diff(whole, prepend=np.int64(0))
     folded = ((steps << 1) ^ (steps >> 63)).view(np.uint64)
     if len(folded) and folded.max() >> 32 == 0:
@@ -329,7 +330,7 @@ def _differences(whole: NDArray[np.int64], decimals: int) -> _Column:
 
 
 def _deflated(values: NDArray[Any]) -> bytes:
-    """Compress values with all first bytes first, then all second ones, and so on."""
+    """Compress the first bytes of all values, then all second bytes, and so on."""
     if len(values) < _LEAST:
         return values.tobytes()
     planes = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1).T

@@ -89,7 +89,7 @@ class SharedLeases(Leases):
     def _acquired(
         self, lease: Lease, ttl_s: float, deadline: Deadline, *, has_local: bool
     ) -> Lease:
-        """Wait for the shared lease, and return what this call holds."""
+        """Wait for the shared lease, and return the lease as this call holds it."""
         arguments = self._arguments(lease, ttl_s) | {"host": self._host if has_local else ""}
 
         def take() -> int | Holder:

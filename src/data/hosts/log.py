@@ -127,7 +127,7 @@ class Next(NamedTuple):
     Attributes:
         name: Series.
         entries: Entries in order.
-        is_lost: Whether the log no longer has the position, because its server was restored.
+        is_lost: Whether the log no longer contains the position, because its server was restored.
         error: Why the entry after ``entries`` cannot be read; None if it can.
     """
 
@@ -149,7 +149,10 @@ class _Connection(psycopg.Connection[Any]):
 
 
 def _limited(operation: PQGen[T]) -> PQGen[T]:
-    """Run an operation of the driver, which gets a zero at intervals while nothing has arrived."""
+    """Run a driver operation; fail if the server does not respond in time.
+
+    While nothing arrives, the driver resumes the operation with a zero at intervals.
+    """
     end, wanted = time.monotonic() + _ANSWER_S, next(operation)
     try:
         while True:
@@ -167,7 +170,8 @@ class Log:
 
     Args:
         url: ``postgresql://`` URL of the server; it is never shown.
-        is_pooled: Whether a pooler in transaction mode may be in between: no prepared statements.
+        is_pooled: Whether a connection pooler in transaction mode may be in front of the server;
+            prepared statements are then not used.
         host: Name of this host, stored with its entries.
         now_ms: Source of the time of entries, for tests; None means the server's clock.
 
@@ -328,7 +332,7 @@ class Log:
         return made[0], made[1]
 
     def store_id(self) -> str:
-        """Return the identity of the store, which is random and made with its tables."""
+        """Return the store's identity, a random value created together with its tables."""
         self.run(lambda connection, _: None)
         return self._id
 
@@ -350,7 +354,7 @@ class Log:
     ) -> Appended | None:
         """Add an entry after ``seen``; return None if another host has added one since.
 
-        If the answer of the server is lost, the token shows whether the entry was added.
+        If the server's answer is lost, the token shows whether the entry was added.
 
         Raises:
             StorageError: The server cannot be reached, or rejected the entry.
@@ -413,7 +417,7 @@ class Log:
         return self.run(lambda db, _: db.execute(statement, columns, binary=True).fetchall())
 
     def after(self, name: SeriesName, seen: Position) -> Sequence[Entry] | None:
-        """Return a series' next entries after ``seen``; None if the log no longer has that position.
+        """Return a series' next entries after ``seen``; None if the log has lost that position.
 
         Raises:
             CorruptEntryError, FormatVersionError: The next entry cannot be read.

@@ -76,7 +76,7 @@ class Notes:
             return None
 
     def keep(self, path: Path, note: Note) -> None:
-        """Write a note. It is not synced: a note that is lost is made again from the log."""
+        """Write a note. It is not synced, because a lost note is rebuilt from the log."""
         plain: dict[str, Any] = {
             "seq": note.position.seq,
             "token": note.position.token.hex(),
@@ -108,7 +108,7 @@ class Notes:
     # --- the store that the folder belongs to ------------------------------------------------
 
     def store(self) -> str:
-        """Return the identity of the store to which the folder belongs; empty if to none."""
+        """Return the identity of the folder's shared store; empty if it belongs to none."""
         data = self._disk.read_if_exists(self.folder / "store.json")
         try:
             return "" if data is None else str(json_document.load(data)["store"])

@@ -28,9 +28,9 @@ class SeriesState:
     Attributes:
         series: Series.
         state: ``in step``; ``behind`` (other hosts have committed since; served until its bars are
-            due); ``astray`` (local damage or eviction: the next read that needs new bars makes the
-            series anew); ``lost tail`` (the server was restored and has lost entries, which this host
-            offers again).
+            due); ``astray`` (local damage or eviction: the next read that needs new bars rebuilds
+            the series); ``lost tail`` (the server was restored and has lost entries, which this
+            host offers again).
         behind: Number of entries that the folder does not show yet.
     """
 
@@ -62,7 +62,7 @@ class HostState:
     warnings: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
-        """Return the state as plain values."""
+        """Return the state as JSON-serializable values."""
         return {
             "state": self.state,
             "reason": self.reason,
@@ -134,7 +134,7 @@ def _of_series(
 def attach(store: SharedStore) -> Iterator[tuple[str, int]]:
     """Offer a folder's series to the log, one symbol after another; yield each with its spans offered.
 
-    An interrupted call goes on where it stopped when it is repeated. The files as they were are kept
+    If the call is interrupted, the next one continues where it stopped. The original files are kept
     in ``_hosts/before``.
 
     Raises:
@@ -149,8 +149,8 @@ def attach(store: SharedStore) -> Iterator[tuple[str, int]]:
 def verify(store: SharedStore, *, deep: bool = False) -> Iterator[SeriesState]:
     """Yield each series that differs from the log; with ``deep``, compare its files byte by byte.
 
-    A deep check builds every series from its entries in a folder of its own. Nothing is repaired: a
-    series that is astray is made anew by the next request that needs new bars.
+    A deep check builds every series from its entries in a separate folder. Nothing is repaired: a
+    series that is astray is rebuilt by the next request that needs new bars.
     """
     found = host_state(store)
     if found.state in ("alone", "cut off", "not attached"):
@@ -174,7 +174,7 @@ def _is_same(store: SharedStore, key: SeriesKey) -> bool:
 
 
 def _are_same(mine: Path, theirs: Path) -> bool:
-    """Compare two files of a series, leaving out what the rules of a host say about vendors."""
+    """Return whether two files of a series are equal, apart from a host's vendor rules."""
     if filecmp.cmp(mine, theirs, shallow=False):
         return True
     if not mine.name.endswith(METADATA):

@@ -62,11 +62,11 @@ _ANEW, _ASIDE, _BEFORE = "anew", "aside", "before"
 
 
 class _MovedError(Exception):
-    """The log or the folder is at another position; nothing was written."""
+    """The log or the folder has moved to a different position; nothing was written."""
 
 
 class _EntryClock:
-    """A clock that shows the time of an entry once it is known, and before that the host's."""
+    """A clock that shows an entry's time once it is known, and the host's time before that."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock, self.at_ms = clock, 0
@@ -141,7 +141,7 @@ class SharedStore(BarStore):
 
         Args:
             join: Whether a folder that belongs to no store is recorded as part of this one.
-            is_attaching: Whether a folder may have bars that were never attached.
+            is_attaching: Whether the folder may contain bars that were never attached.
 
         Raises:
             StorageError: The folder has bars that were never attached, or belongs to another store.
@@ -168,7 +168,7 @@ class SharedStore(BarStore):
     def attach(self, symbol: str) -> int:
         """Offer the stored series of one symbol to the log; return how many spans were offered.
 
-        Series that the log already has are compared with it first. The files as they were are kept.
+        Series that are already in the log are compared with it first. The original files are kept.
         """
         self._pull_book(symbol, self.shared.heads([(symbol, "")]).get(SeriesName(symbol)))
         keys = [key for key in self.attachable() if key.symbol == symbol]
@@ -183,7 +183,7 @@ class SharedStore(BarStore):
 
     @contextmanager
     def rebuilt(self, key: SeriesKey) -> Iterator[Path]:
-        """Yield a temporary cache folder with a series made from its entries only."""
+        """Yield a temporary cache folder with a series that is rebuilt from its log entries."""
         scratch = self.notes.folder / _ANEW / f"check-{os.getpid()}"
         try:
             self._built(key, scratch)
@@ -194,7 +194,7 @@ class SharedStore(BarStore):
     # --- the state of a folder -----------------------------------------------------------------
 
     def _found(self, lane: SeriesFiles) -> tuple[dict[int, int], int]:
-        """Return the generations in the documents of a series; -1 for a year that is not whole."""
+        """Return the generations in a series' documents; -1 for incomplete or damaged ones."""
         years: dict[int, int] = {}
         for year in lane.years():
             try:
@@ -213,9 +213,9 @@ class SharedStore(BarStore):
         return years, 0 if series is None else series.generation
 
     def is_astray(self, key: SeriesKey) -> bool:
-        """Return whether a folder shows something other than its note says.
+        """Return whether a series' files differ from the state in its note.
 
-        A repair, an eviction, a deleted file and a commit that was interrupted do that.
+        Repairs, evictions, deleted files and interrupted commits cause this.
         """
         lane, note = self._lane(key), self.notes.read(self.notes.lane(key))
         return self._is_astray(lane, note or Note())
@@ -272,7 +272,7 @@ class SharedStore(BarStore):
         """Append and apply a commit.
 
         Raises:
-            _MovedError: Nothing was written, because the position is another one.
+            _MovedError: Nothing was written, because the position has changed.
         """
         lane, clock = self._lane(key), _EntryClock(self._clock)
         book_position, book = self._book(key.symbol)
@@ -307,7 +307,7 @@ class SharedStore(BarStore):
         *,
         is_noted: bool = True,
     ) -> CommitRun:
-        """Return the execution of an entry; its note is written once all else is."""
+        """Return the run that applies an entry; it writes the note last."""
         made = list[Appended]()
         lane = replace(lane, clock=clock, book=book)
         run = CommitRun(lane, commit, self._no_old, check)
@@ -318,7 +318,7 @@ class SharedStore(BarStore):
             return made[0].position.seq
 
         def done() -> None:
-            """Write the note, unless damage was found on the way: then the series is astray."""
+            """Write the note, unless damage was found, which leaves the series astray."""
             if is_noted and run.generation == made[0].position.seq:
                 note = Note(made[0].position, *self._found(lane))
                 self.notes.keep(self.notes.lane(lane.key), note)
@@ -462,15 +462,16 @@ class SharedStore(BarStore):
     # --- a series made anew ------------------------------------------------------------------
 
     def _make_anew(self, key: SeriesKey, *, is_lost: bool = False, keep: bool = False) -> int:
-        """Replace the files of a series by those that the log's entries make; return what was offered.
+        """Rebuild a series' files from the log's entries; return the number of spans offered.
 
-        The bars that the log lacks are offered to it again if the server lost them, or if the folder
-        was filled without the log.
+        Bars that the log lacks are offered to it if the server lost them, or if the folder was
+        filled without the log.
 
         Args:
             key: Series.
             is_lost: Whether the log has lost the entry that the folder shows.
-            keep: Whether the files are kept afterwards, because they are a user's own.
+            keep: Whether the old files are kept afterwards, because the user stored them without
+                the log.
         """
         lane, path = self._lane(key), self.notes.lane(key)
         self._disk.make_folders(path.parent)
@@ -511,7 +512,7 @@ class SharedStore(BarStore):
         return Layout(self.notes.folder / name).lane(key).folder
 
     def _aside_of(self, key: SeriesKey) -> bool:
-        """Return whether files of a series wait to be offered, because that was interrupted."""
+        """Return whether a series has files left to offer, because an offer was interrupted."""
         return self._disk.stat(self._place(_ASIDE, key)) is not None
 
     def _built(self, key: SeriesKey, scratch: Path) -> Note:
@@ -547,7 +548,7 @@ class SharedStore(BarStore):
     def _swap(
         self, lane: SeriesFiles, scratch: Path, path: Path, note: Note, *, is_kept: bool
     ) -> None:
-        """Put new files in place of a series' files; the old ones are set aside if they are kept."""
+        """Replace a series' files with new ones; if ``is_kept`` is set, set the old ones aside."""
         disk, paths, new = self._disk, lane.paths, Layout(scratch).lane(lane.key)
         aside = self._place(_ASIDE, lane.key)
         disk.make_folders(paths.folder)
@@ -589,7 +590,7 @@ class SharedStore(BarStore):
         disk.sync_folder(aside.parent)
 
     def _offer(self, key: SeriesKey) -> int:
-        """Commit the bars of set-aside files for spans that the log lacks; return how many spans."""
+        """Commit bars from set-aside files for spans that the log lacks; return their number."""
         offered, aside = 0, BarStore(self.notes.folder / _ASIDE, self._disk, self._clock)
         try:
             view = aside.view(key)
@@ -639,7 +640,7 @@ class SharedStore(BarStore):
         return self._disk.read_if_exists(self._layout.actions(symbol))
 
     def _stored_book(self, symbol: str) -> tuple[Note, ActionBook] | None:
-        """Return the note and content of a symbol's book; None if they do not belong together."""
+        """Return the note and content of a symbol's book; None if they do not match."""
         note, data = self.notes.read(self.notes.book(symbol)), self._book_file(symbol)
         if note is None:
             return None if data is not None else (Note(), ActionBook())
@@ -766,7 +767,7 @@ class SharedStore(BarStore):
         self._keep_sample(symbol, Forgotten(source))
 
     def _keep_sample(self, symbol: str, value: Told | Forgotten) -> ActionBook:
-        """Change what this host's copy of a symbol's book says about samples."""
+        """Change the sample data in this host's copy of a symbol's book."""
         self.check_joined()
         folder = self._layout.symbol(symbol)
         with self._guard.writing(folder):

@@ -35,7 +35,7 @@ __all__ = ["DataCache", "PriceFrames"]
 
 
 class PriceFrames(dict[str, "pl.DataFrame | DataError"]):
-    """The frames of a batch, or errors in their place.
+    """The frames of a batch by symbol; a symbol that failed has an error in place of a frame.
 
     Attributes:
         without_gaps: Symbols whose answers have no gap between their first and last bar.
@@ -56,7 +56,7 @@ class _Question(NamedTuple):
         symbol: Symbol as the caller typed it.
         query: Its query.
         key: Key of the answer in memory and on the server.
-        standing: What the manager's store would answer.
+        standing: State of the answer that the manager's store would give.
     """
 
     symbol: str
@@ -131,7 +131,7 @@ class DataCache:
     async def get_prices(
         self, symbol: str, timeframe: str, start: date | datetime, end: date | datetime
     ) -> pl.DataFrame:
-        """Return bars from ``start`` to ``end``, both inclusive, as :func:`.prices_frame` does.
+        """Return bars from ``start`` to ``end``, both inclusive, as a :func:`.prices_frame`.
 
         Any part of a range that was fetched before is answered from the cache. If no bars
         exist, the frame is empty. A tier that fails is skipped, with a warning in the log.
@@ -197,7 +197,7 @@ class DataCache:
     async def _from_tiers(
         self, symbols: Sequence[str], timeframe: str, start: Any, end: Any
     ) -> tuple[dict[str, pl.DataFrame], list[_Question]]:
-        """Return the frames that are in tiers, and the questions whose answers can be put there."""
+        """Return the frames found in tiers, and the questions whose answers can be put there."""
         found: dict[str, pl.DataFrame] = {}
         end_of_key = _range_text(timeframe, start, end)
         is_text = all(isinstance(symbol, str) for symbol in symbols)
@@ -223,7 +223,7 @@ class DataCache:
         return found, left
 
     def _asked(self, symbol: str, key: str, *range_: Any) -> _Question | None:
-        """Return a question and how its answer stands; None if it is invalid."""
+        """Return a question with the state of its answer in the store; None if it is invalid."""
         client = self.manager.client
         try:
             query = client.query(symbol, *range_)
@@ -232,7 +232,7 @@ class DataCache:
             return None
 
     async def _value(self, key: str) -> Any:
-        """Return the server's value for a key that is not in memory."""
+        """Return the server's value for a key, unless the key is in memory."""
         if self._redis is None or self._memory.get(key) is not None:
             return None
         return await self._redis.get(key)
@@ -268,7 +268,7 @@ class DataCache:
     async def _copied(self, question: _Question, now_ms: int) -> HeldPrices | None:
         """Return the bars from the database if it has all of them and no split can have followed.
 
-        It is read only if the store has nothing for the range.
+        The database is read only if the store has nothing for the range.
         """
         query, standing = question.query, question.standing
         if self._database is None or standing.is_stored or not _is_copied(query):
@@ -339,7 +339,7 @@ class DataCache:
 
 
 def _is_copied(query: BarsQuery) -> bool:
-    """Return whether the answer to a query belongs into the database."""
+    """Return whether the answer to a query is to be copied to the database."""
     return query.provider is None and is_short(query)
 
 
@@ -365,7 +365,7 @@ def _quiet(_: object) -> None:
 def _shaped(
     manager: DataManager, frames: dict[str, pd.DataFrame], timeframe: Timeframe
 ) -> PriceFrames:
-    """Return a batch's frames as :func:`.prices_frame` does, or errors in their place."""
+    """Return a batch's frames in the format of :func:`.prices_frame`, or errors in their place."""
     found, like = PriceFrames(), None
     for symbol, frame in frames.items():
         provenance = frame.attrs[ATTRS_KEY]

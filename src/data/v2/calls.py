@@ -27,7 +27,7 @@ async def in_thread(work: Callable[[], R], *, looks: bool, timeout: float | None
 
     Args:
         work: Call of the data manager.
-        looks: Whether the store alone may answer; otherwise, the call may wait for vendors.
+        looks: Whether the call only reads the store; otherwise, it may wait for vendors.
         timeout: Seconds for the call, including the wait for a thread.
     """
     place = called_from()
@@ -42,10 +42,10 @@ async def in_thread(work: Callable[[], R], *, looks: bool, timeout: float | None
 async def foreign(
     name: str, ask: Callable[[], Awaitable[Any]], limit_s: float | None = None
 ) -> Any:
-    """Await an object of the program; whatever it raises is an error of the library.
+    """Await a call to the program's own object; convert any error to one of this library's.
 
-    Also a ``CancelledError`` of its own: only one of the caller is passed on, as are
-    ``KeyboardInterrupt`` and ``SystemExit``.
+    Even a ``CancelledError`` is converted, unless the caller was cancelled. ``KeyboardInterrupt``
+    and ``SystemExit`` are passed on.
 
     Args:
         name: Name of the object, for errors.
@@ -53,7 +53,7 @@ async def foreign(
         limit_s: Seconds after which the call is cancelled; None means no limit.
 
     Raises:
-        ProviderTimeoutError: The time is over.
+        ProviderTimeoutError: The time limit has expired.
         DataError: The object failed, in whatever way.
     """
     task = asyncio.current_task()
@@ -80,7 +80,7 @@ async def foreign(
 async def prices(
     manager: DataManager, symbol: str, timeframe: str, start: Any, end: Any, **options: Any
 ) -> pl.DataFrame:
-    """Return bars as :func:`prices_frame` shapes them; a frame without rows if there are none.
+    """Return bars in the format of :func:`prices_frame`; a frame without rows if there are none.
 
     Args:
         manager: Data manager to call.

@@ -25,7 +25,7 @@ _STAMP = pl.Datetime("us")
 
 
 class ColumnarDataLoader:
-    """Loads only the columns that a strategy needs, of one series at a time.
+    """Loads only the columns that a strategy needs, for one series at a time.
 
     Args:
         db_session: Session, asynchronous or not, of a database with the table ``prices_v2``, which
@@ -55,7 +55,7 @@ class ColumnarDataLoader:
         """Return these columns of the bars from ``start`` to ``end``, both inclusive.
 
         Args:
-            symbol: Symbol; for a session, as it is in the table.
+            symbol: Symbol; if a session is set, in the spelling of the table.
             timeframe: Timeframe, such as ``1d``.
             start, end: Dates or times; naive times are UTC.
             required_columns: Some of ``timestamp`` (``Datetime("us")``, naive UTC, the bar's opening time),
@@ -64,8 +64,8 @@ class ColumnarDataLoader:
                 ``Float64``); repetitions count once.
 
         Returns:
-            The columns in the order given, the bars in ascending order. Without bars, the frame has
-            no rows.
+            The columns in the order given, the bars in ascending order. If there are no bars, the
+            frame has no rows.
 
         Raises:
             QueryError: A column, the timeframe or the range is invalid; nothing was read.
@@ -94,11 +94,11 @@ class StoredRows:
     """Loads the rows of a series, or some of them, from the store. Picklable without a manager.
 
     Bars that are missing are fetched first. ``adj_close`` is the close if the vendor has none and
-    dividends cannot be paid.
+    the instrument cannot pay dividends.
 
     Args:
         symbol, timeframe, start, end: See ``get_ohlcv``; a date as end includes its day.
-        columns: Columns to read, other than times, in their order.
+        columns: Columns to read in addition to the times, in this order.
         manager: Data manager; None means the one of ``get_data_manager``.
     """
 
@@ -123,7 +123,7 @@ class StoredRows:
     def load_slice(self, start: int, length: int | None = None) -> pl.DataFrame:
         """Return rows ``start`` to ``start + length``; a negative start counts from the end.
 
-        The times of all rows are read, and the other columns of these rows only.
+        The times of all rows are read, but the other columns only for these rows.
         """
         scan = self._scan()
         times = scan.select(_TIME).collect()[_TIME].slice(start, length)
@@ -152,10 +152,10 @@ class StoredRows:
 
 
 def checked_columns(columns: Any, known: Sequence[str]) -> list[str]:
-    """Return the names, each once.
+    """Check a list of column names, and return each name once.
 
     Raises:
-        QueryError: They are not a list of ``known`` names.
+        QueryError: The columns are not a list of ``known`` names.
     """
     if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
         raise QueryError(f"the columns must be a list of names, not {columns!r:.80}")
@@ -166,7 +166,7 @@ def checked_columns(columns: Any, known: Sequence[str]) -> list[str]:
 
 
 def _sources(names: Sequence[str]) -> list[str]:
-    """Return the columns from which others are made, the time first."""
+    """Return the columns to read: the time, then those numeric columns that are named."""
     return [_TIME, *(name for name in names if name in NUMBERS)]
 
 

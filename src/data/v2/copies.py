@@ -41,8 +41,8 @@ def is_short(query: BarsQuery) -> bool:
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows to copy, or none if the table cannot hold them.
 
-    It cannot if a bar may still change, if a volume is missing, or if four decimal places are too
-    few for a price.
+    The table cannot hold them if a bar may still change, if a volume is missing, or if four decimal
+    places are too few for a price.
 
     Args:
         frame: Frame of ``get_ohlcv`` with :data:`COPIED_COLUMNS`.
@@ -77,9 +77,10 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def copied_until(query: BarsQuery, rows: Sequence[PriceRow], now_ms: int) -> int:
-    """Return the time (UTC milliseconds) until which copied bars are right; 0 if they are not.
+    """Return the time (UTC milliseconds) until which copied bars are valid; 0 if they are not.
 
-    A share may have been split since an earlier date at the venue.
+    Copies of a stock's bars are valid only on the date at the venue on which they were made,
+    because the stock may have been split since then.
     """
     instrument = query.instrument
     if instrument.asset_class != "stock":
@@ -90,7 +91,7 @@ def copied_until(query: BarsQuery, rows: Sequence[PriceRow], now_ms: int) -> int
 
 
 def copied_frame(query: BarsQuery, rows: Sequence[PriceRow], now_ms: int) -> pl.DataFrame | None:
-    """Return copied bars as :func:`.prices_frame` does; None unless every expected bar is there.
+    """Return copied bars as a :func:`.prices_frame`; None unless every expected bar exists.
 
     Raises:
         QualityError, ResponseFormatError: The rows are not bars of this range.

@@ -58,8 +58,8 @@ class MultiProviderDataManager:
     """Queries a program's own providers in order until one of them has bars.
 
     A provider that fails is skipped for 30 s, then one call tries it again; the time doubles with
-    each failed trial, up to 300 s. A frame without rows is not a failure. The bars of one answer
-    are always those of a single provider. For use in one event loop at a time.
+    each further failure, up to 300 s. A frame without rows is not a failure. All bars of an answer
+    come from a single provider. For use in one event loop at a time.
 
     For the vendors of this library, ``get_ohlcv`` does all this, and checks that the prices are of
     the same kind.
@@ -95,8 +95,8 @@ class MultiProviderDataManager:
         Args:
             name: Name of the provider, for results and errors.
             provider: Object with ``fetch_prices``.
-            priority: Place in the order; 0 is queried first. With equal priorities, the one that
-                was added first is queried first.
+            priority: Place in the order; 0 is queried first. Among equal priorities, the provider
+                that was added first is queried first.
 
         Raises:
             QueryError: The name is empty, the priority is not an integer, or the provider has no
@@ -201,7 +201,7 @@ class MultiProviderDataManager:
 
 
 def _outcome(error: DataError | None) -> Outcome:
-    """Return the outcome of a call for its provider; an error about the question is not one."""
+    """Return the outcome of a call; an error in the query does not count against the provider."""
     outcome = outcome_of(error)
     is_ill = outcome == "says nothing" and not isinstance(error, _OF_QUESTIONS)
     return "failing" if is_ill and not getattr(error, "is_no_fault", False) else outcome
@@ -215,7 +215,7 @@ async def asked(
     bounds: Any,
     limit_s: float,
 ) -> Any:
-    """Call a provider; whatever it raises is an error of the library."""
+    """Call a provider; convert any error to one of this library's."""
     return await foreign(
         name, lambda: provider.fetch_prices(symbol, str(timeframe), *bounds), limit_s
     )
@@ -254,7 +254,7 @@ class ProviderHealthMonitor:
     async def health_check(self, provider: DataProvider, provider_name: str) -> HealthStatus:
         """Check a provider's health by requesting SPY's daily bars for the last five days.
 
-        Nothing is raised but a cancellation.
+        No exception is raised, except for a cancellation.
         """
         symbol, timeframe, length = _CHECKED
         now_ms = self._clock.now_ms()

@@ -67,8 +67,8 @@ def prices_frame(
         timeframe: Timeframe of its bars.
         is_share: Whether dividends can be paid. For anything else, ``adj_close`` is the close; for
             shares it is null if the vendor does not supply it.
-        like: Another frame of this timeframe and what this function returned for it. If it has the
-            same times, both results share them.
+        like: Another frame of this timeframe and what this function returned for it. If that frame
+            has the same times, both results share one column of times.
     """
     if not len(frame):
         return empty_prices(timeframe)
@@ -121,7 +121,7 @@ def has_inner_gap(provenance: Mapping[str, Any]) -> bool:
     """Return whether bars may be missing between the first and last bar of an answer.
 
     Args:
-        provenance: Attributes of the answer, of which at most the first 64 gaps are listed.
+        provenance: Attributes of the answer, which list at most the first 64 gaps.
     """
     gaps, first, last = provenance["gaps"], provenance["first"], provenance["last"]
     return len(gaps) < provenance["gaps_total"] or any(
@@ -147,7 +147,7 @@ def checked_prices(
 
     Raises:
         ResponseFormatError: The value is not such a frame, or has rows outside the bounds.
-        QualityError: A row cannot be a bar, or a stamp is repeated.
+        QualityError: A row is not a valid bar, or a timestamp is repeated.
     """
     if not isinstance(frame, pl.DataFrame):
         raise ResponseFormatError(
@@ -213,10 +213,10 @@ def bounds_ms(start: date, end: date) -> tuple[int, int]:
 
 
 def _check_columns(frame: pl.DataFrame, time: str, source: str) -> None:
-    """Check what no other check does: that stamps have a date, and that ``adj_close`` is a number.
+    """Check that the timestamps are valid dates and that ``adj_close`` contains finite numbers.
 
-    Raises:
-        ResponseFormatError: Neither is so.
+    Raises: ResponseFormatError: A timestamp is outside the years 1 to 9999, or ``adj_close`` is not
+    numeric. QualityError: An ``adj_close`` is infinite.
     """
     dtype = frame.schema[time]
     if isinstance(dtype, pl.Date | pl.Datetime):

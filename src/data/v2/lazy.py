@@ -51,8 +51,9 @@ class LazyDataFrame:
     ) -> LazyDataFrame:
         """Return a frame of the data manager's bars; nothing is read before it is used.
 
-        Bars that are missing in the store are fetched at first use. Before the frame is loaded,
-        :meth:`slice` reads the times of all rows, and the other columns only of the rows that it returns.
+        Bars that are missing from the store are fetched on first use. Before the frame is loaded,
+        :meth:`slice` reads the times of all rows, and the other columns only of the rows that it
+        returns.
 
         Args:
             symbol, timeframe: See ``get_ohlcv``.

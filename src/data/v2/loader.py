@@ -48,8 +48,8 @@ class SmartDataLoader:
             requested range for series that were requested at least twice. See :class:`.Prefetch`.
 
     Raises:
-        QueryError: The cache has no ``get_prices``, or ``prefetch`` is set and it is not a
-            :class:`.DataCache`, so that nothing is known about the quotas of its vendors.
+        QueryError: The cache has no ``get_prices``, or ``prefetch`` is set and the cache is not a
+            :class:`.DataCache`, so its vendors' quotas are unknown.
     """
 
     def __init__(self, cache: Any = None, *, prefetch: bool = False) -> None:
@@ -78,11 +78,11 @@ class SmartDataLoader:
         for 1d, 30 for 1h, 7 for 15m, 3 for 5m, 1 for 1m, and 30 for any other timeframe.
 
         A series that fails has a frame without rows; the reason is logged as an error. If series
-        are without bars, lack more than 5 % of their bars or have prices far outside their usual
-        range, one warning that lists them is logged.
+        have no bars, lack more than 5 % of their bars or have prices far outside their usual range,
+        one warning that lists them is logged.
 
         Args:
-            symbols, timeframes: Any number; repetitions count once.
+            symbols, timeframes: Any number of symbols and timeframes; repetitions count once.
             start, end: First and last date or time, both inclusive.
 
         Raises:
@@ -143,7 +143,7 @@ class SmartDataLoader:
         await self.aclose()
 
     def _prefetch(self) -> Prefetch | None:
-        """Return the prefetch of the running loop, or None if there is none."""
+        """Return the running event loop's prefetch, or None if there is none."""
         if not self._is_prefetching:
             return None
         loop = asyncio.get_running_loop()
@@ -245,7 +245,7 @@ def _known(values: pl.Series) -> pl.Series:
 def _missing(
     frame: pl.DataFrame, prices: Mapping[str, pl.Series], symbol: str, timeframe: str
 ) -> list[str]:
-    """Return whether a frame lacks many of the bars that the calendar expects, as a list."""
+    """Return the problem that a frame lacks many expected bars, as a list; empty if it does not."""
     time = next((name for name in ("timestamp", "date") if name in frame.columns), None)
     if time is None or not frame.schema[time].is_temporal() or len(prices) < len(PRICES):
         return []

@@ -59,7 +59,7 @@ class PipelineBar(NamedTuple):
 
 
 class BarQueue(asyncio.Queue[PipelineBar]):
-    """A queue of bars that drops its oldest bar instead of holding up the others when it is full.
+    """A queue of bars that, when full, drops its oldest bar instead of blocking other queues.
 
     Attributes:
         dropped: Number of bars dropped so far.
@@ -86,11 +86,12 @@ class BarQueue(asyncio.Queue[PipelineBar]):
 
 @dataclass
 class _Series:
-    """A series that is delivered.
+    """A series that is being delivered.
 
     Attributes:
         symbol, timeframe, key: Series, and its key among the subscribers.
-        closed_ms: Bars that had closed by then are not polled again.
+        closed_ms: Time by which delivered bars had closed; bars that closed earlier are not polled
+            again.
         newest: Opening time of the newest bar delivered.
         phase_ms: Remainder of the closes when divided by the length of a bar.
     """
@@ -114,12 +115,12 @@ class LiveDataPipeline:
     first, then bars as they close, each stored once. A program's own provider is queried just after
     each close, and its bars are not stored.
 
-    For use in one event loop. Constructing it needs none.
+    For use in one event loop; it can be constructed outside one.
 
     Args:
-        providers: Providers in order. If one fails, the next one is used after 60 s, and after the
-            last one the first; other series are not affected.
-        lookback_bars: Number of bars of history from the feed of a vendor.
+        providers: Providers in order. If one fails, the next one is used after 60 s (after the last
+            one, the first again); other series are not affected.
+        lookback_bars: Number of bars of history to request from a vendor's feed.
         clock: Clock of the closes.
         pause: Coroutine function that waits a number of seconds; None means ``asyncio.sleep``.
 
@@ -164,8 +165,8 @@ class LiveDataPipeline:
         """Start a task for each series that is not running yet.
 
         Raises:
-            QueryError: A symbol or the timeframe is invalid, or it is too long for a provider that
-                is queried at each close.
+            QueryError: A symbol or the timeframe is invalid, or bars of the timeframe have no fixed
+                length and the provider would have to be polled.
         """
         check_no_string(symbols, hint=f"[{symbols!r}]")
         self._enter()
@@ -186,8 +187,8 @@ class LiveDataPipeline:
     async def subscribe(self, symbol: str, timeframe: str) -> BarQueue:
         """Return a new queue for a series, which receives all bars from now on.
 
-        The series may be started later. A full queue drops its oldest bar; ``dropped`` of the next
-        bar that is read is the number of those that were lost.
+        The series may be started later. A full queue drops its oldest bar; the next bar that is
+        read has the number of lost bars in ``dropped``.
 
         Raises:
             QueryError: The symbol or the timeframe is invalid.
@@ -280,7 +281,7 @@ class LiveDataPipeline:
             await self._pause(step_ms / SECOND_MS / 20)
 
     def _deliver(self, series: _Series, bars: Iterable[PipelineBar]) -> None:
-        """Deliver bars that are newer than those delivered before, such as by another feed."""
+        """Deliver only bars that are newer than the last one delivered, even by another feed."""
         step_ms = series.timeframe.step_ms
         for bar in bars:
             if series.newest is not None and bar.timestamp <= series.newest:

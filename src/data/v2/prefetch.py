@@ -42,9 +42,9 @@ class _Range(NamedTuple):
 class Prefetch:
     """Fetches the range after the last one requested, for series that were requested twice.
 
-    The range has the length of the requested one, and ends now at the latest. Series are fetched
-    one at a time, and none while a question is waiting. Vendors, limits and the store are those of
-    the data manager; at most a tenth of what a vendor's limits leave is used. For one event loop.
+    The range is as long as the requested one, but ends no later than now. Series are fetched one at
+    a time, and none while a question is waiting. The data manager's vendors, limits and store are
+    used, but at most a tenth of what a vendor's limits still allow. For one event loop.
 
     Args:
         manager: Data manager that fetches.
@@ -63,7 +63,7 @@ class Prefetch:
 
     @contextmanager
     def question(self) -> Iterator[None]:
-        """Let no prefetch begin during the block."""
+        """Prevent prefetches from starting during the block."""
         self._questions += 1
         self._is_idle.clear()
         try:
@@ -74,7 +74,7 @@ class Prefetch:
                 self._is_idle.set()
 
     def note(self, symbol: str, timeframe: str, start: date, end: date) -> None:
-        """Note that a range was requested, and queue the next one if it is not the first question."""
+        """Note a requested range; from the second request on, queue the range that follows it."""
         series = symbol, timeframe
         is_first = series not in self._known
         last = self._known.pop(series, None)
@@ -148,7 +148,8 @@ class Prefetch:
     def _affordable(self, plan: Plan) -> dict[str, int]:
         """Return the units that a plan needs from each vendor; empty if it should not be executed.
 
-        That is also so if there is nothing to fetch, a vendor is paused, or a request would wait.
+        A plan is not executed if it exceeds the prefetch's share of the limits, if there is nothing
+        to fetch, a vendor is paused, or a request would wait.
         """
         if plan.is_hit or plan.error or plan.wait_s or not plan.requests:
             return {}

@@ -57,7 +57,7 @@ class VendorProvider(DataProvider):
     and event loops at once.
 
     Args:
-        api_key: Key to use instead of the one in the environment, for this object alone.
+        api_key: Key to use for this object only, instead of the one in the environment.
         manager: Data manager to use; None means :func:`~src.data.get_data_manager`, called on
             first use.
         timeout: Seconds to wait for the vendor in each call; None means until 60 s pass without
@@ -117,7 +117,7 @@ class VendorProvider(DataProvider):
 
         Raises:
             QueryError: The symbol or timeframe is invalid.
-            ConfigError: The vendor has no feed of this series, or a key or an extra is missing.
+            ConfigError: The vendor has no feed for this series, or a key or an extra is missing.
         """
         manager = self._source.manager
         return await in_thread(
@@ -197,7 +197,7 @@ def provider_for(
 
 
 class _LimitedSource(VendorDataSource):
-    """A source whose manager has its own key, and the account's limit if the rules set none."""
+    """A source with its own key and, unless the rules set a lower one, the account's rate limit."""
 
     def __init__(
         self,

@@ -31,11 +31,11 @@ _log = logging.getLogger("onetape.v2")
 
 
 class _Tier:
-    """A client of the program. After a failure, questions skip it without waiting, for 30 s.
+    """A client passed by the program. For 30 s after a failure, questions skip it without waiting.
 
-    Then it is tried in the background, and is used again once it answers; the time doubles with
-    each failed trial, up to 300 s. Thread-safe, except for asynchronous clients: these belong to
-    one event loop, and questions from another loop skip them.
+    The client is then tried in the background, and is used again once it answers; the time doubles
+    with each further failure, up to 300 s. Thread-safe, except for asynchronous clients: these
+    belong to one event loop, and questions from another loop skip them.
 
     Args:
         name: Name for errors and the log.
@@ -106,7 +106,7 @@ class _Tier:
         return result
 
     async def _within(self, work: Callable[[], Any], limit_s: float) -> Any:
-        """Return the result of a call, and stop waiting for it after a time or if cancelled."""
+        """Return the result of a call; stop waiting after ``limit_s`` seconds or if cancelled."""
         if self._ending and self._at_once == 1:  # a session allows only one call at a time
             await asyncio.wait(set(self._ending), timeout=limit_s)
         call: asyncio.Future[Any] = (
@@ -129,7 +129,7 @@ class _Tier:
         return call.result()
 
     def _keep(self, call: asyncio.Future[Any]) -> None:
-        """Keep a reference until a call has ended; its error is not reported a second time."""
+        """Keep a reference to a call until it ends; its error is not reported a second time."""
         self._running.add(call)
         call.add_done_callback(self._running.discard)
         call.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -153,7 +153,7 @@ class RedisTier(_Tier):
         clock: Returns the clock.
 
     Raises:
-        QueryError: The object is not such a client, or it decodes responses to text.
+        QueryError: The object is not such a client, or the client decodes responses to text.
     """
 
     def __init__(self, client: Any, clock: Callable[[], Clock]) -> None:
@@ -175,7 +175,7 @@ class RedisTier(_Tier):
         self._client = client
 
     async def get(self, key: str) -> Any:
-        """Return the value of a key; None if there is none or the server is away."""
+        """Return the value of a key; None if it is missing or the server is down."""
         return await self.use(lambda: self._client.get(key))
 
     async def set(self, key: str, value: bytes, ttl_ms: int) -> None:
@@ -225,7 +225,7 @@ class DatabaseTier(_Tier):
     async def load(
         self, symbol: str, timeframe: str, first: datetime, last: datetime
     ) -> Sequence[Any]:
-        """Return the copied bars from ``first`` to ``last``; none if the database is away."""
+        """Return the copied bars from ``first`` to ``last``; none if it is down."""
         work = self._tables.copied_prices, symbol, timeframe, first, last
         return await self._connected(*work) or ()
 
@@ -234,7 +234,7 @@ class DatabaseTier(_Tier):
         await self._connected(self._tables.copy_prices, *copy)
 
     async def _connected(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Connect, which must be quick, and then do the work as one transaction."""
+        """Connect, with a short time limit, and then do the work in one transaction."""
         if await self.use(lambda: self._run(lambda session: bool(session.connection()))):
             return await self.use(lambda: self._run(work, *arguments), _WORK_S)
         return None

@@ -33,8 +33,8 @@ class V1CompatibilityAdapter:
     def convert_to_v1_format(self, v2_data: pl.DataFrame) -> pd.DataFrame:
         """Return a new pandas frame with ``date`` (``datetime.date``) and the other columns.
 
-        Without a column ``date``, the date of ``timestamp`` is used. A column of the old format
-        that is missing is logged as a warning.
+        If there is no ``date`` column, the date of ``timestamp`` is used. Missing columns of the
+        old format are logged as a warning.
 
         Raises:
             QueryError: The value is not a Polars frame.

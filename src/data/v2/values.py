@@ -25,13 +25,13 @@ _LENGTH, _SUM = 4, 16
 
 
 class HeldPrices(NamedTuple):
-    """A frame in a tier, with what shows whether it is still right.
+    """A frame in a tier, with the data to decide whether it is still right.
 
     Attributes:
         frame: Frame of :func:`.prices_frame`.
         series: Series and kind of the bars; see :class:`.Standing`.
-        digest: Digest of the stored data that they come from; empty if it is unknown.
-        until: Time (UTC milliseconds) from which a vendor could change them.
+        digest: Digest of the stored data from which the bars come; empty if unknown.
+        until: Time (UTC milliseconds) from which a vendor could change the bars.
     """
 
     frame: pl.DataFrame
@@ -42,8 +42,9 @@ class HeldPrices(NamedTuple):
     def is_right(self, standing: Standing, now_ms: int) -> bool:
         """Return whether these are the bars that the data manager would return.
 
-        If its store can answer, they must come from the same data. If the store has nothing for the
-        range, they may come from another store, until they can have changed.
+        If the manager's store can answer, the bars must come from the same data. If the store has
+        nothing for the range, they may come from another store, as long as they cannot have
+        changed.
         """
         if standing.digest:
             return self.digest == standing.digest
@@ -56,7 +57,8 @@ class HeldPrices(NamedTuple):
 def packed(key: str, held: HeldPrices) -> bytes:
     """Return the value to store under ``key``.
 
-    It is the magic, the checksum of the rest, a header with the key and the digest, and Parquet.
+    The value consists of a magic number, the checksum of the rest, a header with the key and the
+    digest, and the frame as Parquet.
     """
     body = BytesIO()
     held.frame.write_parquet(body, compression="zstd", statistics=False)
@@ -67,15 +69,15 @@ def packed(key: str, held: HeldPrices) -> bytes:
 
 
 def is_ours(value: Any) -> bool:
-    """Return whether a value begins like one of :func:`packed`, for whatever key."""
+    """Return whether a value begins like the values from :func:`packed`, for any key."""
     return isinstance(value, bytes) and value.startswith(MAGIC)
 
 
 def unpacked(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
-    """Return the content of a value from under ``key``.
+    """Return the content of a value that was stored under ``key``.
 
     Raises:
-        CorruptEntryError: The value is not one of :func:`packed` for this key; the message names
+        CorruptEntryError: The value was not made by :func:`packed` for this key; the message names
             the key.
     """
     try:
@@ -106,7 +108,7 @@ def _unpacked(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
 
 
 def _unreadable() -> tuple[type[BaseException], ...]:
-    """Return the errors of reading arbitrary bytes; a panic of Polars is not an ``Exception``."""
+    """Return the errors from reading arbitrary bytes; a Polars panic is not an ``Exception``."""
     of_polars = pl.exceptions.PolarsError, pl.exceptions.PanicException
     return (
         CorruptEntryError,
