@@ -30,8 +30,8 @@ _INTERVAL = re.compile(r"[1-9]\d{0,4}(m|h|d|w|mo)")
 def bars_of_groups() -> list[pl.Expr]:
     """Return the Polars expressions that combine a group of ascending bars into one bar.
 
-    Nulls are ignored. The volume is null if every volume in the group is null. The type of a sum of
-    Decimals has as many digits as the sum needs.
+    Nulls are ignored. The volume is null if every volume in the group is null. The sum of Decimals
+    gets a type with as many digits as it needs.
     """
     volume = pl.col("volume")
     return [
@@ -52,8 +52,8 @@ def resample_minute_to_daily(df: Frame) -> Frame:
             order; a lazy frame stays lazy.
 
     Returns:
-        ``date``, the column of the series and the fields, with their original types, sorted by
-        series and date. Nulls are ignored; the volume of a day is null if all its volumes are null.
+        ``date``, the series column and the fields, with their original types, sorted by series and
+        date. Nulls are ignored; the volume of a day is null if all its volumes are null.
 
     Raises:
         QueryError: A column is missing, or the ``timestamp`` column does not contain times.
@@ -62,7 +62,7 @@ def resample_minute_to_daily(df: Frame) -> Frame:
 
 
 def resample_daily_to_weekly(df: Frame) -> Frame:
-    """Build one bar for each week, with the date of its Monday, from daily bars.
+    """Build weekly bars, dated on the week's Monday, from daily bars.
 
     ``df`` has ``date`` in place of ``timestamp``; otherwise, see :func:`resample_minute_to_daily`.
     """
@@ -70,7 +70,7 @@ def resample_daily_to_weekly(df: Frame) -> Frame:
 
 
 def resample_daily_to_monthly(df: Frame) -> Frame:
-    """Build one bar for each month, with the date of its first day, from daily bars.
+    """Build monthly bars, dated on the first day of the month, from daily bars.
 
     ``df`` has ``date`` in place of ``timestamp``; otherwise, see :func:`resample_minute_to_daily`.
     """
@@ -78,7 +78,7 @@ def resample_daily_to_monthly(df: Frame) -> Frame:
 
 
 def resample_custom_interval(df: Frame, interval: str, time_col: str = "timestamp") -> Frame:
-    """Build one bar for each interval, with the time at which the interval begins.
+    """Build one bar for each interval, stamped with the time at which the interval begins.
 
     See :func:`resample_minute_to_daily` for the frame and the result.
 
@@ -86,7 +86,7 @@ def resample_custom_interval(df: Frame, interval: str, time_col: str = "timestam
         df: Frame of bars.
         interval: Length such as ``5m``, ``4h``, ``1d``, ``1w``, ``3mo``. Intervals are counted from
             the beginning of 1970, weeks from a Monday.
-        time_col: Name of the column of times.
+        time_col: Name of the time column.
 
     Raises:
         QueryError: The interval is invalid, a column is missing, or ``time_col`` does not contain

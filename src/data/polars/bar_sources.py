@@ -76,12 +76,13 @@ class Read(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """The range of bars to read for a query, which is often wider than the query itself.
+    """The range of bars to read for a query, often wider than the range of the query itself.
 
     Attributes:
         start: Stamp of the first bar to read.
         until_ms: Instant by which a bar must have closed to be read.
-        ends: Maps an asset whose bars end earlier than the others' to the stamp after its last bar.
+        ends: Maps each asset whose bars end earlier than the others' to the stamp after its last
+            bar.
         is_hit: Whether the range was determined without querying a vendor.
     """
 
@@ -158,8 +159,8 @@ class PortalSource(ABC):
         Args:
             assets, timeframe, span: Bars to read.
             ends: Maps an asset to the stamp before which its bars end.
-            horizon_ms: Instant by which all bars of the query have closed, to find the dataset that
-                contains them; None means that no catalog is used.
+            horizon_ms: Instant by which all bars of the query have closed; it is used to find the
+                dataset that contains them. None means that no catalog is used.
 
         Raises:
             DataPortalError: The bars cannot be obtained, or are invalid.
@@ -219,9 +220,10 @@ class ManagerBars(PortalSource):
     def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
         """Return the range of stored bars; if the query's bars are missing, fetch a wider range.
 
-        A caller that steps through stored bars thus causes no requests; one that steps through
-        other bars, forward or back, causes one request for each series. Bars shorter than a day
-        require many requests, so earlier ones are fetched only if the caller moves back in time.
+        A caller that steps through stored bars therefore does not cause any requests; a caller that
+        steps through other bars, forward or back, causes one request for each series. Bars shorter
+        than a day require many requests, so earlier ones are fetched only if the caller moves back
+        in time.
         """
         span, horizon_ms = around.span, around.horizon_ms
         known = {n: self._known(n, timeframe, around) for n in assets.names}
@@ -272,7 +274,7 @@ class ManagerBars(PortalSource):
         return int(stamps[0]) if len(stamps) else before.end
 
     def _known(self, name: str, timeframe: Timeframe, around: Around) -> _Known:
-        """Determine how far beyond the query the bars for an asset are stored without a gap."""
+        """Determine how far beyond the query an asset's bars are stored without a gap."""
         query, missing = self._missing(name, timeframe, around.span)
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, query.timeframe)
@@ -335,11 +337,11 @@ class ManagerBars(PortalSource):
 
 
 class _Known(NamedTuple):
-    """The extent to which the bars for an asset are stored.
+    """The extent to which an asset's bars are stored.
 
     Attributes:
         query: Query for the bars, including those to be read ahead.
-        until_ms: Last instant for which every bar that had closed by then is stored.
+        until_ms: Last instant by which all closed bars are stored.
         end: Stamp at which the stored bars end (exclusive), or None for the end of the span.
         is_holed: Whether some bars that the caller requested are missing.
     """
@@ -366,7 +368,7 @@ def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _series_of(attrs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield the symbol and timeframe of each series in the answers, and of any series it is built from."""
+    """Yield symbol and timeframe of each series in the answers, and of those it is built from."""
     for facts in attrs:
         yield facts["symbol"], facts["timeframe"]
         if made_of := facts.get("derived_from"):
@@ -385,11 +387,11 @@ class PolarsBars(PortalSource):
     """The common base class of the two sources whose bars come in Polars frames.
 
     Args:
-        calendar: Calendar of all assets, or None if it is unknown which bars to expect.
-        cache: User's cache, an object with ``get`` and ``put`` that is queried before the source,
+        calendar: Calendar for all assets, or None if it is unknown which bars to expect.
+        cache: User's cache (an object with ``get`` and ``put``) that is queried before the source,
             or None.
         catalog: User's catalog of datasets, an object with ``find_dataset`` and
-            ``get_dataset_info``, or None. It is used only with a cache whose methods have the
+            ``get_dataset_info``, or None. The catalog is used only if the cache's methods have the
             argument ``checksum``.
         clock: Source of the current time; None is the system clock.
         validator: See :class:`PortalSource`.
@@ -457,7 +459,8 @@ class PolarsBars(PortalSource):
     ) -> bool:
         """Return whether an asset lacks the last bar of a range that has just ended.
 
-        The source may get it later. A frame without it would hide it until the frame is stale.
+        The source may get that bar later. A cached frame without it would hide it until the frame
+        is stale.
         """
         if self.now_ms() - span.end > DAY_MS:
             return False
@@ -468,7 +471,7 @@ class PolarsBars(PortalSource):
     def _version(
         self, assets: Assets, timeframe: Timeframe, horizon_ms: int | None
     ) -> dict[str, Any]:
-        """Return the arguments that tell a cache which source a frame is from, and its version."""
+        """Return the cache arguments that identify a frame's source and the version of its data."""
         identity = self._identity(timeframe)
         if assets.sids:  # a frame has numbers, which may belong to another asset of the same name
             identity = f"{identity} {sorted(assets.sids)}"
@@ -592,9 +595,8 @@ class ReaderBars(PolarsBars):
         calendar, cache, catalog, clock, validator: See :class:`PolarsBars`.
 
     Bars of other timeframes are built from daily bars if they are longer than a day and there is a
-    daily reader, and from minute bars otherwise. A bar is built only if any asset has a bar in or
-    after the last minute (or day) of the bar to build; otherwise, the bundle might end in the
-    middle of it.
+    daily reader, and from minute bars otherwise. A bar is built only if some asset has a bar in or
+    after its last minute (or day); otherwise, the bundle might end in the middle of the bar.
     """
 
     def __init__(self, daily: Any, minute: Any, *options: Any) -> None:
@@ -704,7 +706,7 @@ class ReaderBars(PolarsBars):
 def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[None]:
     """Convert errors raised by user code to this library's errors.
 
-    This library's own errors pass through, without keys.
+    This library's own errors pass through, with API keys removed from their text.
 
     Args:
         what: Description of the failure, for the message.
@@ -735,7 +737,7 @@ _identities: dict[int, str] = {}
 
 
 def _identity_of(source: Any, name: str) -> str:
-    """Return the identity of a source or reader, the same for each call with the same object."""
+    """Return an identity for a source or reader, which stays the same for the same object."""
     if id(source) not in _identities:
         identity = identity_of(source, name)
         try:

@@ -110,7 +110,7 @@ class _Built(NamedTuple):
     """A panel that was just read.
 
     ``mark`` is the number of commits to the store before the read; ``is_hit`` is whether the read
-    did without querying a vendor or source.
+    succeeded without querying a vendor or source.
     """
 
     found: VisiblePanel
@@ -125,7 +125,8 @@ class _Terms(NamedTuple):
         markets: Assets grouped by market.
         horizons: Instant by which bars must have closed to be visible, for each market.
         now: Time of the call.
-        ahead_ms: How far beyond the horizons bars may be read; 0 means that none are.
+        ahead_ms: Number of milliseconds beyond the horizons within which bars may be read; 0 means
+            none.
         is_back: Whether the caller moves back in time, so that earlier bars are read as well.
     """
 
@@ -139,8 +140,8 @@ class _Terms(NamedTuple):
 class _Extent(NamedTuple):
     """The range of bars to read for a panel.
 
-    ``until_ms`` is the instant by which a bar must have closed to be in the panel; ``ends`` and
-    ``is_hit`` are those of :class:`Reach`.
+    ``until_ms`` is the instant by which a bar must have closed to be in the panel; for ``ends`` and
+    ``is_hit``, see :class:`Reach`.
     """
 
     span: Span
@@ -170,8 +171,8 @@ class BasePortal(ABC, Generic[S, F]):
         use_cache: Whether to keep bars in memory. If False, every call queries the source; a data
             manager then queries its vendors again.
         asset_finder: Object that finds an asset by its number (``retrieve_asset``) or its symbol
-            (``lookup_symbol``). It is used if assets are passed as one of these and the source
-            needs the other.
+            (``lookup_symbol``). It is used if assets are passed in one of these forms and the
+            source needs the other.
         calendar: Name of an exchange's calendar, or an object with ``name``, for readers and
             sources. It determines which bars are expected, and when they close. None means that the
             bars from the source determine the rows, and that a daily bar closes at the end of its
@@ -182,9 +183,9 @@ class BasePortal(ABC, Generic[S, F]):
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
             ``put(..., data)``, queried before a source or reader, such as a
             :class:`~src.data.polars.cache_manager.CacheManager`. If both methods also have the
-            arguments ``checksum`` and ``generation``, they get the version of the data as well, and
-            ``source`` also identifies the folder or the arguments of the source. It cannot be used
-            with a data manager, which has its own store.
+            arguments ``checksum`` and ``generation``, they also receive the version of the data,
+            and ``source`` also identifies the folder or the arguments of the source. It cannot be
+            used with a data manager, which has its own store.
         data_catalog: Object with ``find_dataset`` and ``get_dataset_info``, such as a
             :class:`~src.data.bundles.DataCatalog`: the checksum of the dataset with the requested
             bars is passed to the cache manager, which then notices that a frame is stale. Any other
@@ -194,8 +195,8 @@ class BasePortal(ABC, Generic[S, F]):
         asset_finder, calendar, data_catalog: See the arguments.
 
     Raises:
-        QueryError: No source or reader is given, or more than one source, or one that cannot be
-            used (a ``ValueError``).
+        QueryError: No source or reader is given, more than one source is given, or a source cannot
+            be used (a ``ValueError``).
 
     Warns:
         DeprecationWarning: Readers are given instead of a ``data_source``.
@@ -323,8 +324,8 @@ class BasePortal(ABC, Generic[S, F]):
     def get_spot_value(self, assets: Any, field: str, dt: Any, data_frequency: str) -> S:
         """Return the value of each asset's last closed bar, in asset order.
 
-        On a day without a session, the last closed bar is that of the last session. A value is null
-        if the asset has no bar where its calendar expects the last one.
+        On a day without a session, the last closed bar is the one from the previous session. A
+        value is null if the asset has no bar where its calendar expects the last one.
 
         Args:
             assets: List of symbols, or of objects with ``symbol``.
@@ -337,7 +338,7 @@ class BasePortal(ABC, Generic[S, F]):
 
         Raises:
             LookaheadError: ``dt`` is after the simulation time.
-            NoDataAvailableError: No asset has a bar by then.
+            NoDataAvailableError: No asset has a bar that had closed by then.
             DataPortalError: The source failed, or returned invalid bars.
             QueryError: An argument is invalid (a ``ValueError``).
 
@@ -666,7 +667,7 @@ class BasePortal(ABC, Generic[S, F]):
     def _terms(self, question: PortalQuestion, ahead_ms: int) -> _Terms:
         """Return the terms of all reads of a panel.
 
-        If a kept panel covers the time but begins too late, the caller is moving back in time.
+        If a panel in memory covers the time but begins too late, the caller is moving back in time.
 
         Raises:
             LookaheadError: The requested time is after the simulation time, or after now.
@@ -679,7 +680,7 @@ class BasePortal(ABC, Generic[S, F]):
         return _Terms(markets, horizons, now, ahead_ms, is_back)
 
     def _extent(self, question: PortalQuestion, terms: _Terms, rows: int) -> _Extent:
-        """Return the range that contains so many rows before the horizons, and rows read ahead."""
+        """Return the range with ``rows`` rows before the horizons, and the rows to read ahead."""
         timeframe, (markets, horizons, now, ahead_ms, is_back) = question.timeframe, terms
         start = min(
             start_of(market, timeframe, horizon, rows)
@@ -797,7 +798,7 @@ class _Panels:
 def _arranged(
     question: PortalQuestion, terms: _Terms, extent: _Extent, read: Read, *, is_last: bool
 ) -> Panel:
-    """Arrange the bars that were read in rows; ``is_last``: no earlier bars will be read."""
+    """Arrange bars in rows; ``is_last`` means that no earlier bars will be read after these."""
     timeframe, until = question.timeframe, extent.until_ms
     groups = tuple(
         group_of(market, timeframe, extent.span, [read.bars[n] for n in market.places], until)
@@ -814,7 +815,7 @@ def _arranged(
 
 
 def _key(question: PortalQuestion) -> Any:
-    """Return the key for a panel; a run whose reads are recorded has its own panels."""
+    """Return the key for a panel; a recorded run (see ``lineage``) has its own panels."""
     return question.assets, question.timeframe, reads.get()
 
 

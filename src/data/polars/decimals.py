@@ -147,7 +147,7 @@ def _of_far(column: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 
 def _float(column: pl.Series) -> pl.Series:
-    """Convert a Decimal column to ``Float64``: the nearest float for each value, null for null."""
+    """Convert each value in a Decimal column to the nearest ``Float64``; nulls stay null."""
     plain = column.cast(pl.Float64)
     far = plain.abs() >= _FAR
     if not far.any():

@@ -74,7 +74,7 @@ class CachedFrame(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """What this process has read of a frame: its metadata, and the state of the checked data."""
+    """A frame's metadata as read by this process, and the state of the checked data file."""
 
     state: FileState
     metadata: dict[str, Any]
@@ -82,7 +82,7 @@ class _Known(NamedTuple):
 
 
 class _Use(NamedTuple):
-    """The times in nanoseconds at which a frame was last used, and at which its file says so."""
+    """The times (nanoseconds) of a frame's last use and of the last use noted in its file."""
 
     used: int
     noted: int
@@ -97,18 +97,19 @@ class FrameCache:
 
     Only the holder of a key's :meth:`lock` may call ``get``, ``put`` and ``remove`` for that key.
 
-    The digest of a file is checked once in each process, and again if the file changes. That a
-    frame was used is written down at most once a minute. The total size is a number that each
+    The digest of a file is checked once in each process, and again if the file changes. The use of
+    a frame is noted in its file at most once a minute. The total size is a stored number that each
     ``put`` updates; once an hour, all frames are listed to correct it.
 
     Args:
         folder: Folder of the frames; the first ``put`` creates it.
-        max_bytes: Maximum total size; above it, frames are dropped until 90% of it is left, but
-            never the latest.
+        max_bytes: Maximum total size; if it is exceeded, frames other than the latest are dropped
+            until the size is 90% of the maximum.
         disk: File access; None means ordinary files, with permissions according to the umask.
         policy: Which frames are dropped first: ``lru`` (the least recently used), ``size`` (the
             largest), or ``hybrid`` (by size times the time since the last use).
-        setting: Setting of the maximum size, for the message that it is nearly reached.
+        setting: Name of the setting for the maximum size, for the message that it is nearly
+            reached.
     """
 
     def __init__(
@@ -157,7 +158,7 @@ class FrameCache:
         return None if known is None else self._facts(known, path)
 
     def _facts(self, known: _Known, path: Path) -> dict[str, Any]:
-        """Return a frame's metadata as the caller's own."""
+        """Return a copy of a frame's metadata, which the caller may change."""
         return deepcopy(known.metadata) | {
             "bundle_name": path.name,
             "bundle_path": str(path),
@@ -185,7 +186,7 @@ class FrameCache:
         self._note_use(self._path(key))
 
     def is_settled(self, state: FileState) -> bool:
-        """Return whether a file in this state is too old to be replaced without a change of the state."""
+        """Return whether a file in this state is so old that replacing it must change the state."""
         return not 0 <= self._disk.now_ns() - state.mtime_ns < _YOUNG_NS
 
     def get(self, key: str) -> CachedFrame | None:
@@ -208,7 +209,7 @@ class FrameCache:
         return None
 
     def peek(self, key: str) -> CachedFrame | None:
-        """Return the frame as :meth:`get` does; for a caller that does not hold the key's lock.
+        """Return a frame as :meth:`get` does, but for callers that do not hold the key's lock.
 
         Raises:
             QueryError, StorageError: See :meth:`get`.
@@ -296,8 +297,8 @@ class FrameCache:
 
         Raises:
             QueryError: The string is not a key.
-            StorageError: The frame cannot be stored; either the earlier frame is still there, or
-                none.
+            StorageError: The frame cannot be stored; the earlier frame is either still stored or
+                gone.
         """
         path = self._path(key)
         buffer = io.BytesIO()
@@ -345,7 +346,7 @@ class FrameCache:
             self._account(-size)
 
     def _remove_folder(self, path: Path) -> None:
-        """Remove a frame's folder, again if a reader noted its use in it at the same moment."""
+        """Remove a frame's folder; try again if a reader noted a use in it at the same moment."""
         for is_last in (False, False, True):
             try:
                 self._disk.remove_whole(path)
@@ -379,9 +380,9 @@ class FrameCache:
     # --- use and size ----------------------------------------------------------------------
 
     def _note_use(self, path: Path, *, is_new: bool = False) -> None:
-        """Note that a frame was used just now; in its file only if a minute has passed.
+        """Note that a frame was used just now.
 
-        The file is not changed if the folder is read-only.
+        The use is noted in the frame's file only once a minute, and not if the folder is read-only.
         """
         now, last = self._disk.now_ns(), self._uses.get(path.name)
         noted = now if last is None else last.noted
@@ -399,7 +400,7 @@ class FrameCache:
         return int(data) if data.isdigit() and len(data) <= _MOST_DIGITS else 0
 
     def size_bytes(self) -> int:
-        """Return the total size of all frames, from a list of all of them.
+        """Return the total size of all frames, computed by listing all of them.
 
         Raises:
             StorageError: The folder cannot be read.
@@ -442,7 +443,7 @@ class FrameCache:
             _log.debug("%s: the total size was not updated: %s", self.folder.name, error)
 
     def _sweep_if_due(self) -> None:
-        """Sweep the folder if no process has done so for an hour; looked up once an hour."""
+        """Sweep the folder if no process has done so for an hour; this is checked once an hour."""
         if not self._is_due(self._looked_ns):
             return
         self._looked_ns = self._disk.now_ns()
@@ -458,7 +459,7 @@ class FrameCache:
         return not 0 <= self._disk.now_ns() - last_ns < _HOUR_NS
 
     def _stored_total(self) -> tuple[int, int | None]:
-        """Return the running total and the time of the last sweep, which is None if the file is not valid."""
+        """Return the running total and the time of the last sweep (None if the file is invalid)."""
         data = self._disk.read_if_exists(self.folder / _TOTAL) or b""
         numbers = data.split()
         if len(numbers) != 2 or not all(n.isdigit() and len(n) <= _MOST_DIGITS for n in numbers):
@@ -470,7 +471,7 @@ class FrameCache:
         write_atomically(self._disk, self.folder / _TOTAL, text, durable=False)
 
     def _sweep(self) -> None:
-        """List all frames, drop some if they are too large, and store the total.
+        """List all frames, drop some if their total size is too large, and store the total.
 
         The caller holds the lock of the total. A frame whose key is locked is not dropped; the
         latest frame's key is always locked.
@@ -579,7 +580,7 @@ class KeyTurn:
                 self._give_back()
 
     def end(self) -> None:
-        """Release the lock, immediately or as soon as the work that is running under it is done."""
+        """Release the lock immediately or, if work is running under it, once that is done."""
         with self._guard:
             self._is_over = True
             is_busy = self._is_busy

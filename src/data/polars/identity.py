@@ -70,8 +70,8 @@ def _arguments(adapter: Any) -> list[Any]:
 def _plain(value: Any) -> Any:
     """Return the JSON form of an argument's value; different values never have the same form.
 
-    A string from ``repr`` is used only for types whose ``repr`` is complete; for frames, arrays and
-    others, it omits values.
+    The ``repr`` is used only for types whose ``repr`` is complete; that of frames, arrays and other
+    types omits values.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -104,5 +104,5 @@ def _named(kind: Any) -> str:
 
 
 def _alone(value: Any) -> str:
-    """Return a unique string, so that an object that cannot be described does not share cached frames."""
+    """Return a unique string, so that an indescribable object does not share cached frames."""
     return f"{_named(type(value))} {next(_numbers)} {_PROCESS}"

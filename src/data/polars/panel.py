@@ -44,7 +44,7 @@ class Moment(NamedTuple):
 
     @classmethod
     def of(cls, moment: date | datetime, *, is_daily: bool) -> Moment:
-        """Convert a time to a moment.
+        """Convert a time to a :class:`Moment`.
 
         A naive midnight is taken as a session date if the simulation advances in days, because
         pandas represents dates that way.
@@ -114,7 +114,7 @@ class PanelGroup:
     Attributes:
         market: Market of the assets.
         stamps: Timestamps of the rows, ascending.
-        closes: Time at which each row has closed, ascending.
+        closes: Time at which each row's bar closes, ascending.
         values: Array of shape (fields, rows, assets); NaN if there is no value.
     """
 
@@ -129,7 +129,7 @@ class PanelGroup:
 
 
 class PanelWindow(NamedTuple):
-    """A part of a panel: its rows' timestamps, and an array of values of shape (rows, assets)."""
+    """A part of a panel: the rows' timestamps, and an array of values, shape (rows, assets)."""
 
     stamps: Stamps
     values: Floats
@@ -148,8 +148,8 @@ class Panel:
             are missing.
         whole_for: Largest number of rows that a caller may request although the panel has fewer,
             because there are no earlier bars; 0 if earlier bars may exist.
-        prepared: Output for a field, kept to be reused by later answers.
-        shown: Rows that the caller has seen, to be recorded by a lineage; None if the reads are not
+        prepared: Output for each field, kept so that later answers can reuse it.
+        shown: Rows that the caller has seen, which a lineage will record; None if reads are not
             recorded.
     """
 
@@ -198,7 +198,7 @@ class Panel:
         return slice(max(0, last - count), last)
 
     def window(self, name: str, horizons: Sequence[int], count: int) -> PanelWindow:
-        """Return the last ``count`` rows that had closed, from all markets together."""
+        """Return the last ``count`` rows that had closed by the horizons, across all markets."""
         place = FIELDS.index(name)
         if len(self.groups) == 1:
             (group,), rows = self.groups, self.rows(horizons[0], count)
@@ -219,7 +219,7 @@ class Panel:
 
 
 def grid_of(market: Market, timeframe: Timeframe, stamps: Stamps) -> BarGrid:
-    """Return the time grid that fits a market's timestamps; vendors align bars to different times."""
+    """Return the time grid that fits the timestamps; vendors align bars to different times."""
     grids = [BarGrid(market.calendar, timeframe, anchor) for anchor in _ANCHORS]
     if timeframe.is_intraday and len(stamps) and not grids[0].aligned(stamps).all():
         return max(grids, key=lambda grid: int(grid.aligned(stamps).sum()))
@@ -270,8 +270,8 @@ def known_until(market: Market, group: PanelGroup, timeframe: Timeframe, until_m
 def start_of(market: Market, timeframe: Timeframe, horizon_ms: int, count: int) -> int:
     """Return the timestamp of the ``count``-th row before an instant, or an earlier one.
 
-    If the calendar is unknown, the stamp is an estimate, which allows for a market that is closed
-    at night and on five days in fourteen.
+    If the calendar is unknown, the stamp is an estimate that allows for a market that is closed at
+    night and on five days out of fourteen.
 
     Raises:
         BadRangeError: The stamp would be before 1900.

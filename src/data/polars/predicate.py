@@ -27,7 +27,7 @@ class TimeBounds(NamedTuple):
 
     Attributes:
         low, high: Earliest and latest time, both inclusive; None for no bound.
-        is_exact: Whether a filter selects all times within the bounds, of times in microseconds.
+        is_exact: Whether the filter selects every time (in whole microseconds) within the bounds.
     """
 
     low: datetime | None = None
@@ -35,7 +35,7 @@ class TimeBounds(NamedTuple):
     is_exact: bool = True
 
     def within(self, other: TimeBounds) -> TimeBounds:
-        """Return the times in both."""
+        """Return the bounds of the times that are within both bounds."""
         lows = [one for one in (self.low, other.low) if one is not None]
         highs = [one for one in (self.high, other.high) if one is not None]
         exact = self.is_exact and other.is_exact
@@ -54,8 +54,8 @@ _UNKNOWN = TimeBounds(is_exact=False)
 def time_bounds(predicate: pl.Expr | None, column: str) -> TimeBounds:
     """Return bounds for the times that a filter on a column can select.
 
-    Comparisons with a fixed time and ``is_between``, joined by ``&``, give bounds. Everything else,
-    such as ``|`` or a function of the column, gives none.
+    Bounds come from comparisons with a fixed time and from ``is_between``, joined by ``&``.
+    Everything else, such as ``|`` or a function of the column, does not set any bounds.
 
     Args:
         predicate: Filter, or None for no filter.
@@ -70,7 +70,7 @@ def time_bounds(predicate: pl.Expr | None, column: str) -> TimeBounds:
 def selected_names(predicate: pl.Expr | None, column: str, names: Sequence[str]) -> list[str]:
     """Return the names that a filter on a column of names may select, in the order given.
 
-    Comparisons with fixed names and ``is_in`` leave names out.
+    Only comparisons with fixed names and ``is_in`` can exclude names.
 
     Args:
         predicate: Filter, or None for no filter.
@@ -89,7 +89,7 @@ def selected_names(predicate: pl.Expr | None, column: str, names: Sequence[str])
 
 
 def _parts(predicate: pl.Expr | None) -> Iterator[dict[str, Any] | None]:
-    """Yield the filters that all must hold, as Polars writes them in JSON; None for an unknown one."""
+    """Yield the conditions that must all hold, in Polars' JSON form; None for an unknown one."""
     if predicate is None:
         return
     try:
@@ -154,7 +154,7 @@ def _is_column(node: Any, column: str) -> bool:
 def _time(node: Any) -> tuple[datetime | None, bool]:
     """Return the fixed time that an expression stands for, and whether that is the exact time.
 
-    The time is None if the expression is anything else, or a time that Python does not have.
+    The time is None if the expression is anything else, or a time that Python cannot represent.
     """
     match node:
         case {"Literal": {"Scalar": {"Datetime": [int(value), "Microseconds", None]}}}:
@@ -205,7 +205,7 @@ def _columns(node: Any) -> set[str]:
 
 
 def _is_of_names(node: Any) -> bool:
-    """Return whether an expression compares a name with fixed names, each by itself."""
+    """Return whether an expression only compares each single name with fixed names."""
     match node:
         case {"Column": str()} | {"Literal": _}:
             return True

@@ -76,7 +76,7 @@ def time_column(frequency: str) -> str:
 def validate_schema(frame: pl.DataFrame | pl.LazyFrame, frequency: str) -> bool:
     """Check that a frame has all columns of ``"daily"`` or ``"minute"`` bars, with the right types.
 
-    Additional columns are allowed, and so is a volume of ``Decimal(38, 8)``. The result is always
+    Additional columns are allowed, as is a volume of type ``Decimal(38, 8)``. The result is always
     True.
 
     Raises:

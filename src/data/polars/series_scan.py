@@ -61,15 +61,15 @@ def scan_series(
     ``get_ohlcv`` with ``offline=True`` returns them. Only the selected columns are
     converted, and a filter that compares ``timestamp`` with fixed times restricts which bars are
     read. Bars that are built from shorter ones are all built before they are filtered. The reads
-    belong to the ``lineage`` in which this function is called.
+    are recorded in the ``lineage`` in which this function is called.
 
     Args:
         symbol, timeframe: See ``get_ohlcv``.
         manager: Data manager that reads the bars, or None for the one that ``get_data_manager``
             returns.
         columns: Further columns, as in ``get_ohlcv``: ``source``, ``state``, ``is_final``,
-            ``fetched_at``, ``dividend``, ``split``; also ``adj_close``. They are only determined if
-            a query selects them.
+            ``fetched_at``, ``dividend``, ``split``; also ``adj_close``. They are only computed if a
+            query selects them.
         adjustment, provider, session: See ``get_ohlcv``.
 
     Returns:
@@ -81,11 +81,11 @@ def scan_series(
         QueryError: An argument is invalid.
         UnknownProviderError: The vendor does not exist.
         AllProvidersFailedError, NoProviderError: Nothing is stored for the series, now or when the
-            frame is collected. A misspelled symbol is therefore not an empty frame.
+            frame is collected. A misspelled symbol therefore does not produce an empty frame.
 
     Warns:
-        IncompleteDataWarning: At collection, if bars are missing between the stored ones; it names
-            the line that calls this function.
+        IncompleteDataWarning: Bars are missing between the stored ones; issued when the frame is
+            collected, for the line that calls this function.
     """
     if manager is not None and not isinstance(manager, DataManager):
         raise QueryError(
@@ -104,7 +104,7 @@ def _checked(columns: Any) -> tuple[str, ...]:
     """Return the names of the further columns.
 
     Raises:
-        QueryError: They are not a list of such names.
+        QueryError: The columns are not a list of such names.
     """
     if isinstance(columns, str) or not isinstance(columns, Sequence):
         raise QueryError(f"columns must be a list of names, not {columns!r:.80}")
@@ -126,7 +126,8 @@ class _Bars(NamedTuple):
 class _StoredSeries:
     """A series to be read again for each query. Thread-safe.
 
-    Warnings point at the line that created it, and a lineage that is open there records its reads.
+    Warnings point to the line that created the object, and a lineage that is open there records its
+    reads.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class _StoredSeries:
     def rows(
         self, columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: Any
     ) -> Iterator[pl.DataFrame]:
-        """Yield the bars that a query needs, as they are stored now."""
+        """Yield the bars that a query needs, as currently stored."""
         wanted = list(self.schema) if columns is None else columns
         # Polars calls this in a thread of its own.
         yield self._context.copy().run(self._selected, wanted, predicate, n_rows)
@@ -158,7 +159,7 @@ class _StoredSeries:
     def _selected(
         self, columns: Sequence[str], predicate: pl.Expr | None, n_rows: int | None
     ) -> pl.DataFrame:
-        """Return the selected ones of the first ``n_rows`` bars, or of all."""
+        """Return the bars that the filter selects from the first ``n_rows`` bars, or from all."""
         bounds = time_bounds(predicate, _TIME) if n_rows is None else ANY_TIME
         with working_for(self._place):
             bars = self._read(columns, bounds)
@@ -175,7 +176,7 @@ class _StoredSeries:
     def _stored(self, query: BarsQuery) -> tuple[SeriesKey, Span | None, bool]:
         """Return the series that answers, the span of all stored bars, and whether they are its own.
 
-        If they are not, other stored bars answer in its place, or bars are built from shorter ones.
+        If they are not, other stored bars are used instead, or bars are built from shorter ones.
         The span is None if nothing is stored.
         """
         key = self._client.series_of(query)

@@ -51,7 +51,7 @@ class ReadAhead:
         self.record.failed(query, error)
 
     def can_be_cut(self) -> bool:
-        """Return whether any part of an answer equals the answer to a query for that part."""
+        """Return whether every part of an answer equals the answer to a query for that part."""
         return all(handed_on(answer).can_be_cut() for answer, handed_on in self.answers)
 
     @property
@@ -83,7 +83,8 @@ class Shown:
     def add(self, horizons: tuple[int, ...], rows: int) -> None:
         """Note that the caller has read the panel; the record of reads is updated later.
 
-        It is updated immediately if the recorded run has ended or many reads have been noted.
+        The record is updated immediately if the recorded run has ended or many reads have been
+        noted.
 
         Args:
             horizons: For each market, the instant by which the rows must have closed.
@@ -137,9 +138,9 @@ class ShownTo:
     """All panels from which one recorded run has read. Thread-safe.
 
     Args:
-        record: Record of the caller's reads. The reads of a panel are passed on to it when the
-            panel is dropped, and all reads before the record is written.
-        over: Function that is called when the record has ended.
+        record: Record of the caller's reads. A panel's reads are passed on to it when the panel is
+            dropped, and all remaining reads before the record is written.
+        over: Function that is called when the recording has ended.
 
     Attributes:
         uncut: Keys of the panels whose answers cannot be cut to the rows that the caller saw;
