@@ -52,16 +52,15 @@ _LASTING = {
 
 
 class ClientBars:
-    """Reads closed, split-adjusted bars for the alert job; missing bars are fetched.
+    """Reads closed, split-adjusted bars for the alert job, fetching missing ones.
 
     Use ``read`` from one thread only; events can come from any thread.
 
     Args:
-        client: Client to read the bars with.
+        client: Client to read bars through.
         perishing: Function that returns the stored series with missing bars that vendors will soon
             stop serving. With None, such series are not reported.
-        timeout_s: Seconds that a run waits for vendors. With None, it waits as long as pages keep
-            arriving.
+        timeout_s: Seconds that a run waits for vendors. None waits as long as pages keep arriving.
     """
 
     def __init__(
@@ -175,7 +174,7 @@ class ClientBars:
                 yield from ((int(stamp), reason) for stamp in stamps[first:last])
 
     def _splits(self, query: BarsQuery, facts: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
-        """Return the splits for which an answer's prices are adjusted."""
+        """Return the splits for which the prices in an answer are adjusted."""
         if not facts["as_of"]:
             return ()
         actions = self._client.actions(query.instrument.symbol)
@@ -189,9 +188,9 @@ class ClientBars:
 
 
 def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]:
-    """Map every timestamp to the reason not to use its bar if all bars are a substitute.
+    """Map every timestamp to a reason not to use its bar, if bars of a substitute kind were returned.
 
-    Otherwise the mapping is empty. A substitute's prices may differ from those requested.
+    Otherwise, the mapping is empty. A substitute's prices may differ from those requested.
     """
     what = facts["substitute"]
     return dict.fromkeys(stamps.tolist(), f"substitute: {what}") if what else {}
@@ -202,7 +201,7 @@ def _problems(
 ) -> Iterator[tuple[str, str]]:
     """Yield the problems with an answer's bars, each as an identifying key and a sentence.
 
-    Missing bars at the end are not a gap, because they may only be late; if there are more than a
+    Missing bars at the end are not a gap, because they may just be late; if there are more than a
     few, the series is stale.
     """
     if behind > _LATE_BARS:

@@ -80,7 +80,8 @@ class ClosedBars:
 class BarsNeeded(NamedTuple):
     """The bars that an evaluation needs.
 
-    These are all bars from ``since_ms`` (UTC milliseconds) on, and a number of bars before it.
+    These are all bars from ``since_ms`` (UTC milliseconds) on, and a number of bars before that
+    time.
     """
 
     before: int
@@ -100,7 +101,7 @@ class Evaluation(NamedTuple):
 
 
 def check_alert(alert: Alert) -> IndicatorUse:
-    """Return the indicator that an alert watches, after checking that it exists.
+    """Check that the indicator that an alert watches exists, and return it.
 
     Raises:
         QueryError: The indicator is not registered in this program, or the alert watches for data
@@ -123,8 +124,8 @@ def bars_needed(stored: StoredAlert) -> BarsNeeded:
 def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: int) -> Evaluation:
     """Evaluate an alert on the closed bars that it has not seen yet.
 
-    1. ``_begun``: without a state, evaluation starts at the last bar that had closed when the
-       alert was created. If that bar is beyond the threshold, the alert reports this and does not
+    1. ``_begun``: if there is no state, evaluation starts at the last bar that had closed when the
+    alert was created. If that bar is beyond the threshold, the alert reports this and does not
        fire.
     2. ``_moved``: applies new splits, and detects prices that changed without one.
     3. Each new bar, in order: ``_stepped``, or ``_withheld`` if the bar must not be used.
@@ -133,7 +134,7 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
     Args:
         alert, state: Alert and state as stored; the state is None if the alert was changed or never
             evaluated.
-        bars: At least the bars in :func:`bars_needed`, or all existing ones.
+        bars: At least the bars described by :func:`bars_needed`, or all that exist.
         now_ms: Current time, for events that are not about a bar. Whether the alert has expired
             depends on the latest closed bar, so a clock that is temporarily ahead does not end any
             alert.
@@ -212,7 +213,7 @@ def apart(at_ms: int) -> int:
 
 
 def threshold_of(alert: Alert, use: IndicatorUse, state: AlertState) -> float:
-    """Return an alert's threshold, adjusted for splits like the bars."""
+    """Return an alert's threshold, adjusted for the same splits as the bars."""
     return alert.value * state.scale**use.indicator.split_power
 
 
@@ -279,10 +280,10 @@ def _moved(
 
 
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
-    """Return the common factor by which the closes of already evaluated bars have changed since.
+    """Return the common factor by which closes have changed since their bars were evaluated.
 
-    The result is 1 if they have no common factor, or if fewer than ``least`` bars show it. It is
-    None if none of these bars is available.
+    The result is 1 if the closes have no common factor, or if fewer than ``least`` bars show it. It
+    is None if none of the evaluated bars are available.
     """
     ratios = []
     for stamp, close in state.marks:
@@ -315,7 +316,7 @@ def _split_event(
 
 
 def _marks(bars: ClosedBars, state: AlertState) -> tuple[tuple[int, float], ...]:
-    """Return the timestamp and close of each of the last usable bars that the alert has evaluated."""
+    """Return the timestamps and closes of the last usable bars that the alert has evaluated."""
     end = 0 if state.seen_ms is None else int(bars.stamps.searchsorted(state.seen_ms, "right"))
     marks: list[tuple[int, float]] = []
     for place in range(end - 1, -1, -1):
@@ -337,7 +338,7 @@ def _withheld(
     reason: str,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state after a bar that must not be used; only the first of several in a row is reported."""
+    """Return the state after a bar that must not be used; of consecutive ones, only the first is reported."""
     cause = reason.partition(":")[0]
     if state.withheld != cause:
         text = f"{alert.series}: the bar {_named(alert, at[0])} is not used for {alert}: {sentence(reason)}"
@@ -417,9 +418,9 @@ def evaluate_data(
     now_ms: int,
     newest_ms: int,
 ) -> Evaluation:
-    """Compare the current data problems with the ones already reported; new problems become events.
+    """Compare the current data problems with those already reported; new problems become events.
 
-    A stale series and history that vendors will soon drop are reported again if the problem ends
+    Stale series, and history that vendors will soon drop, are reported again if the problem ends
     and recurs; single incidents are reported once.
 
     Args:
@@ -431,7 +432,7 @@ def evaluate_data(
             has expired.
 
     Returns:
-        See :func:`evaluate`; the state is unchanged if nothing changed.
+        See :func:`evaluate`; the state stays the same if nothing has changed.
     """
     before = state or AlertState()
     if before.phase == "done":
@@ -483,6 +484,6 @@ def _kept(
 
 
 def events_by_bar(events: tuple[AlertEvent, ...]) -> Iterator[tuple[int, tuple[AlertEvent, ...]]]:
-    """Yield each bar with its events; all events on one bar are claimed together."""
+    """Yield each bar with its events, because all events on one bar are claimed together."""
     for bar_ms in dict.fromkeys(event.bar_ms for event in events):
         yield bar_ms, tuple(event for event in events if event.bar_ms == bar_ms)

@@ -117,14 +117,14 @@ class Rearm:
 
 @dataclass(frozen=True)
 class Alert:
-    """An alert: what it watches, its recipient, and the time from which it applies.
+    """An alert: the series to watch, the condition, the recipient, and the time from which it applies.
 
-    Its prices are adjusted for splits, like the bars.
+    Prices in the alert are adjusted for splits, like the bars.
 
     Attributes:
         id: ID of the alert record.
-        recipient: Person or account that receives the events, by the name that the channel uses.
-        channel: How the alert is delivered: ``local`` by the command line, ``telegram`` by a bot.
+        recipient: Person or account that receives the events, under the name that the channel uses.
+        channel: Means of delivery: ``local`` (command line) or ``telegram`` (a bot).
         kind: ``price``; ``indicator``; ``custom`` (an indicator registered by user code); ``data``
             (about the bars themselves).
         symbol, timeframe: Series to watch. For ``data``, ``*`` means every series for which the
@@ -136,7 +136,8 @@ class Alert:
         rearm: Conditions under which the alert fires again; None means that it fires once and ends.
         since_ms: Time at which the alert was created or last changed; a bar that had closed by then
             never makes it fire.
-        expires_ms: Time after which the alert no longer fires; the closing time of the bar decides.
+        expires_ms: Time after which the alert no longer fires, compared with the closing time of
+            the bar.
     """
 
     id: int
@@ -333,7 +334,7 @@ _PHASES: tuple[Phase, ...] = get_args(Phase)
 
 @dataclass(frozen=True)
 class AlertState:
-    """An alert's state, which is kept from bar to bar. Plain JSON.
+    """An alert's state, which is kept from bar to bar; it contains only JSON values.
 
     Attributes:
         serial: Number of evaluations stored so far, which prevents two processes from both storing
@@ -347,8 +348,8 @@ class AlertState:
         fired_ms: Closing time of the bar on which the alert last fired; None if it has never fired.
         scale: New shares per old share, over all splits since the threshold was set. Prices are
             compared with the threshold divided by this number.
-        rebased: Factor by which prices have changed since they were seen although no split was
-            reported; 1 if they have not changed.
+        rebased: Factor by which prices already seen have changed although no split was reported; 1
+            if they have not changed.
         marks: Opening times and close prices of the last bars seen, used to detect changed prices.
         splits: Ex-dates (00:00 UTC) and ratios of the splits that ``scale`` already includes, or
             that predate the threshold.
@@ -403,7 +404,7 @@ EventName = Literal[
 
 @dataclass(frozen=True)
 class AlertEvent:
-    """An event to report to an alert's recipient. Plain JSON.
+    """An event to report to an alert's recipient; it contains only JSON values.
 
     Attributes:
         alert_id: ID of the alert.
@@ -451,7 +452,7 @@ _MOST_REASON = 200
 
 @dataclass(frozen=True)
 class DeliveryState:
-    """The progress of a run's delivery. Plain JSON.
+    """The progress of a run's delivery; it contains only JSON values.
 
     Attributes:
         status: ``pending``: waiting for an attempt; ``running``: an attempt is in progress;
@@ -461,9 +462,9 @@ class DeliveryState:
         attempts: Number of attempts so far.
         is_copy: Whether the outcome of an earlier attempt is unknown. The next attempt then sends
             the only copy of the message, marked as such.
-        due_ms: For a pending run, the time of the next attempt; for a running one, the time from
-            which its process counts as dead.
-        reason: Reason why the delivery ended in this way, or why the last attempt failed.
+        due_ms: For a pending run, the time of the next attempt; for a running one, the time after
+            which its process is presumed dead.
+        reason: Reason for the final outcome, or for the failure of the last attempt.
     """
 
     status: Status = "pending"
@@ -588,10 +589,10 @@ class Delivery:
     """One message to one recipient.
 
     Attributes:
-        id: Identifier of the message; a copy has the same one.
+        id: Identifier of the message; a copy has the same identifier.
         recipient, channel: Recipient of the message, and channel for its delivery.
         topic, bar_ms: Series and bar of the message.
-        events: Events of all alerts on that bar, in the order of the alert numbers.
+        events: Events of all alerts on that bar, ordered by alert id.
         is_copy: Whether the message may already have arrived in an earlier attempt.
         attempt: Number of the attempt, from 1.
         runs: Rows that make up the message.
@@ -774,8 +775,8 @@ class AlertRecords(Protocol):
     ) -> Delivery | None:
         """Return the message to send now; see :func:`next_delivery`.
 
-        In one transaction, the open runs for the channels are locked, and the new states of the
-        runs in the result and of those that :func:`overdue` returns are stored.
+        In one transaction, this locks the open runs for the channels, and stores the new states of
+        the runs in the result and of those that :func:`overdue` returns.
         """
 
     def settle_delivery(self, delivery: Delivery, outcome: Outcome, now_ms: int) -> None:
@@ -792,7 +793,7 @@ class AlertRecords(Protocol):
     def beat(self, beat: Beat) -> None:
         """Store the job's latest run.
 
-        A newer run that is already stored stays, unless its time is ahead of the clock; see
+        A newer run that is already stored is kept, unless its time is ahead of the clock; see
         :meth:`Beat.is_ahead`.
         """
 
@@ -803,7 +804,7 @@ class AlertRecords(Protocol):
 class ListedAlert(NamedTuple):
     """An alert, active or not, with its state.
 
-    ``reason`` explains why the alert is inactive, if the reason is stored.
+    ``reason`` explains why the alert is inactive, if a reason is stored.
     """
 
     alert: Alert

@@ -79,7 +79,7 @@ _LONG_UNDELIVERED_S = 3600.0
 class WantedBars(NamedTuple):
     """A request for a series' closed bars, with or without its data problems.
 
-    The number of bars is computed only when the bars are read, because time may pass before that.
+    The number of bars is computed only when the bars are read, because time may pass until then.
     """
 
     symbol: str
@@ -102,7 +102,7 @@ class BarSource(Protocol):
         """Return, for each requested series in order, its bars or the reason why there are none."""
 
     def other_problems(self) -> Mapping[str, str]:
-        """Return problems with data other than the bars read, in the form of ``ClosedBars.problems``."""
+        """Return problems with data other than these bars, in the form of ``ClosedBars.problems``."""
 
 
 @dataclass
@@ -111,7 +111,7 @@ class RunReport:
 
     Attributes:
         at_ms: Start of the run, UTC milliseconds.
-        alerts, series: Number of evaluated alerts, and number of series that they use.
+        alerts, series: Number of evaluated alerts, and number of series that these alerts use.
         events: Maps each event name to the number of events stored by this process.
         elsewhere: Number of evaluations that were not stored because another process had already
             stored one.
@@ -135,7 +135,7 @@ class RunReport:
         return not self.failed and not {"refused", "unknown", "later"} & self.deliveries.keys()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as a dictionary of plain values."""
+        """Return the report as a JSON-serializable dictionary."""
         counts = {"events": dict(self.events), "deliveries": dict(self.deliveries)}
         named = {"at": iso(self.at_ms // SECOND_MS * SECOND_MS), "ok": self.ok}
         numbers = {
@@ -232,7 +232,7 @@ class AlertJob:
         *,
         with_problems: bool,
     ) -> WantedBars:
-        """Return one request for the bars that the alerts ``own`` on a series need together."""
+        """Return a single request for the bars that all alerts on a series (``own``) need."""
         before, since_ms = 1, report.at_ms
         for one in own:
             try:
@@ -307,7 +307,7 @@ class AlertJob:
     def _tell_silence(
         self, stored: Sequence[StoredAlert], report: RunReport
     ) -> Sequence[StoredAlert]:
-        """If runs were missed, store an event about this for each recipient; return the updated alerts."""
+        """If the job missed runs, store an event about this for each recipient; return the updated alerts."""
         last = self._records.last_beat()
         if last is None or report.at_ms <= last.due_ms:
             return stored
@@ -408,8 +408,8 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
         A mapping with ``alerts`` (number of active alerts), ``ran_s`` (seconds since the last run;
         None if the job has never run; negative if the time is unknown because the job's clock was
         ahead), ``late_s`` (seconds by which the next run is late; 0 if it is not), ``deliveries``
-        (number of undelivered runs, ``pending`` and ``running``) and ``oldest_s`` (seconds since
-        the oldest of their bars closed; 0 if no run is waiting).
+        (numbers of undelivered runs, ``pending`` and ``running``) and ``oldest_s`` (seconds since
+        the close of the oldest bar with an undelivered run; 0 if there is none).
 
     Raises:
         DataError: The records cannot be read.
@@ -434,7 +434,7 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
 def job_health_in_words(health: Mapping[str, Any]) -> tuple[bool | None, str, str]:
     """Return whether the alert job is running properly, its state as text, and advice.
 
-    The first value is None without alerts.
+    The first value is None if there are no alerts.
 
     Args:
         health: Result of :func:`job_health`.

@@ -87,7 +87,7 @@ def confirm_sample(
     progress: Listener | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> dict[str, Any]:
-    """Compare a fraction of the stored bars with a second vendor's, and keep the results.
+    """Compare a fraction of the stored bars with those from a second vendor, and store the results.
 
     The second vendor is a vendor in the rules that serves bars of the same kind and did not supply
     the stored bars. A failed request is not repeated, and its vendor is not queried again in this
@@ -109,10 +109,10 @@ def confirm_sample(
     Returns:
         For the whole cache afterwards: ``bars`` (stored), ``confirmed``, ``contradicted`` and
         ``proof`` (the same in words). For the bars of this run: ``compared``, ``found``
-        (contradicted) and ``unproven`` (equal, but with later splits and dividends that are not
-        confirmed). Also ``results`` (one for each comparison), ``vendors`` (requests, bars, and the
-        reason if a vendor is no longer queried), ``quotas`` (remaining limits), ``reasons`` (why
-        series were skipped), ``interrupted`` and ``dry_run``.
+        (contradicted) and ``unproven`` (equal, but later splits and dividends are not confirmed).
+        Also ``results`` (one for each comparison), ``vendors`` (requests, bars, and the reason if a
+        vendor is no longer queried), ``quotas`` (remaining limits), ``reasons`` (why series were
+        skipped), ``interrupted`` and ``dry_run``.
 
     Raises:
         QueryError: ``sample`` or ``requests`` is invalid, or no bars are stored; nothing was
@@ -169,7 +169,7 @@ class _Turn:
 
 @dataclass(frozen=True, eq=False)
 class _Step(VendorTask):
-    """A planned comparison: a range of bars, the second vendor, and the number of requests it takes."""
+    """A planned comparison: a range of bars, the second vendor, and the number of requests needed."""
 
     turn: _Turn
     query: BarsQuery
@@ -290,7 +290,7 @@ class _Run:
         }
 
     def _imagine(self) -> None:
-        """Count each planned comparison as if it had been made, for a dry run."""
+        """For a dry run, count each planned comparison as if it had been made."""
         try:
             for step in self._steps():
                 self._free(step)
@@ -365,7 +365,7 @@ class _Run:
         return self.vendors.setdefault(candidate.name, _Vendor())
 
     def _next(self, turn: _Turn, most: int) -> _Step | str:
-        """Return the comparison of a series' oldest bars, or the reason why there is none.
+        """Plan a comparison of a series' oldest bars, or return the reason why there is none.
 
         The reason is empty if all bars have been compared.
         """
@@ -423,7 +423,7 @@ class _Run:
         left: Sequence[Span],
         most: int,
     ) -> _Step | str:
-        """Return the comparison of the oldest remaining bars with one vendor's, or why there is none."""
+        """Plan a comparison of the oldest remaining bars with one vendor's, or return why there is none."""
         if not left:
             return ""
         whole, key = Span(left[0].start, left[-1].end), turn.key
@@ -462,7 +462,7 @@ class _Run:
     def _planned(
         self, turn: _Turn, query: BarsQuery, candidate: Candidate, span: Span, grid: BarGrid
     ) -> _Step | str:
-        """Return the comparison for a range, or the reason why the vendor is not queried."""
+        """Plan the comparison for a range, or return the reason why the vendor is not queried."""
         key, caps, now, instrument = (
             turn.key,
             candidate.capabilities,
@@ -502,7 +502,7 @@ class _Run:
     ) -> tuple[Action, ...] | None:
         """Return the splits and dividends that a vendor has already reported in this run, or None.
 
-        They must reach back to the start of ``span``; otherwise the result is None.
+        If they do not reach back to the start of ``span``, the result is also None.
         """
         since, actions = self.actions.get((candidate.name, key.symbol), (0, None))
         return actions if actions is not None and since <= span.start else None

@@ -31,7 +31,7 @@ class Cron:
     """A schedule: the times at which a job is due.
 
     Attributes:
-        minute, hour, day, month, weekday: Values that the field matches; Sunday is 0.
+        minute, hour, day, month, weekday: Values that each field matches; Sunday is 0.
         is_either: Whether both day and weekday are restricted; a date then needs to match only one
             of them, as in cron.
         zone: Time zone of the fields. If a clock change makes a time occur twice, its first
@@ -51,8 +51,8 @@ class Cron:
     def parse(cls, line: str) -> Cron:
         """Parse a line such as ``30 9 * * 1-5``.
 
-        Fields may contain ``*``, numbers, ranges, lists, steps and names. They are in UTC, or in
-        the zone that a prefix such as ``CRON_TZ=Europe/Paris`` names.
+        Fields may contain ``*``, numbers, ranges, lists, steps and names. Times are in UTC, or in
+        the zone named by a prefix such as ``CRON_TZ=Europe/Paris``.
 
         Raises:
             QueryError: The line is not a cron line, its time zone is unknown, or its days never

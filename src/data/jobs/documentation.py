@@ -66,9 +66,9 @@ def all_pages() -> tuple[Page, ...]:
 
 
 def find_page(name: str) -> Page | None:
-    """Return the page with this name, which may end in ``.md``, or None if there is none.
+    """Return the page with a name (with or without ``.md``), or None if there is none.
 
-    The name is only compared with the names of the pages; it is never used as a path.
+    The name is only compared with the pages' names; it is never used as a path.
 
     Raises:
         StorageError: The documentation is missing from the installation.

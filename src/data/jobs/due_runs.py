@@ -15,9 +15,9 @@ __all__ = ["next_report"]
 def next_report(due: DueReport, now_ms: int) -> tuple[AlertRun, int | None]:
     """Return the run for a report that is due, and the next due time in UTC milliseconds.
 
-    If several due times have passed, because the job did not run or could not deliver, only the
-    latest is run; its text states since when no reports were sent. If the schedule cannot be parsed
-    or has no further times, the run reports this, and the next due time is None.
+    If several due times have passed, because the job did not run or could not deliver, only the run
+    for the latest is made; its text states since when no reports have been sent. If the schedule
+    cannot be parsed or has no further times, the run reports this, and the next due time is None.
     """
     try:
         cron, now = Cron.parse(due.cron), from_ms(now_ms).replace(tzinfo=UTC)

@@ -49,7 +49,7 @@ class Wanted:
     Attributes:
         start, end: Range, as for ``get_ohlcv``; by default everything stored.
         adjustment: ``raw``, ``split`` or ``all``; None means prices as stored, whatever their
-            adjustment is.
+            adjustment.
         format: File format.
     """
 
@@ -79,7 +79,7 @@ class Exported:
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the export as a dictionary of plain values."""
+        """Return the export as a JSON-serializable dictionary."""
         names = ("path", "rows", "first", "last", "problem")
         plain = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
         plain |= {"lane": self.key.lane_label}
@@ -97,8 +97,8 @@ def export_series(
 ) -> Exported:
     """Write the stored bars of one series to ``path``.
 
-    Of several lanes (bars from different sources), the one from which the rules would answer is
-    written.
+    If there are several lanes (bars from different sources), the one from which the rules would
+    answer is written.
 
     Args:
         symbol, timeframe: Series to write.
@@ -137,7 +137,7 @@ class Exporter:
 
     @classmethod
     def of(cls, services: Services) -> Exporter:
-        """Return an exporter that uses these services."""
+        """Return an exporter that uses an installation's services."""
         return cls(services.cache.store, services.selector, services.clock)
 
     def write_all(self, keys: Iterable[SeriesKey], folder: Path, wanted: Wanted) -> list[Exported]:

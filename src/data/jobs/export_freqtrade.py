@@ -44,8 +44,8 @@ class BarFile(Exported):
 
     Attributes:
         is_failed: Whether the bars belong in a file that could not be written.
-        left_out: Maps each state other than final to the number of bars in this state, which were
-            left out.
+        left_out: Maps each state other than final to the number of bars in that state; these bars
+            were not written.
         missing: Number of bars missing from the cache between the first and the last bar written.
         first_gap: Time of the first missing bar, in ISO format; empty if none is missing.
     """
@@ -56,7 +56,7 @@ class BarFile(Exported):
     first_gap: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the export as a dictionary of plain values."""
+        """Return the export as a JSON-serializable dictionary."""
         more = {name: getattr(self, name) for name in ("left_out", "missing", "first_gap")}
         return super().to_json() | more
 
@@ -122,7 +122,7 @@ def _write(
 
 
 def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str]:
-    """Return the file name for a series and "" or, if freqtrade has no such file, "" and the reason."""
+    """Return a series' file name and ""; if freqtrade has no such file, "" and the reason."""
     base, quote = instrument.base, instrument.quote
     if instrument.asset_class != "crypto" or not base or not quote:
         return "", "not a pair of coins"
@@ -155,7 +155,7 @@ def _final(frame: pd.DataFrame, coverage: Coverage) -> tuple[dict[str, int], pd.
 
 
 def _missing(index: pd.DatetimeIndex, timeframe: Timeframe) -> tuple[int, str]:
-    """Return how many bars are missing between the first and last one, and the first missing time."""
+    """Return the number of bars missing between the first and the last one, and the first missing time."""
     import pandas as pd
 
     unit = "MS" if timeframe.unit == "M" else pd.Timedelta(milliseconds=timeframe.step_ms or 1)

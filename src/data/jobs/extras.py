@@ -101,7 +101,8 @@ def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
 def installed(extra: Extra) -> tuple[str, str]:
     """Return the version of an extra's package (empty if absent), and the file that shadows it.
 
-    Python imports a user's file that has the same name as the module instead of the package.
+    If a user's file has the same name as the module, Python imports that file instead of the
+    package.
     """
     spec = find_spec(extra.module)
     origin = spec.origin if spec and spec.origin else ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FillCost:
-    """The cost of a job: the requests that it would send, by vendor.
+    """The cost of a fill job: the requests that it would send, by vendor.
 
     Attributes:
         series: Number of series.
@@ -36,7 +36,7 @@ class FillCost:
     incidents: Sequence[VendorDay] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the cost as a dictionary of plain values."""
+        """Return the cost as a JSON-serializable dictionary."""
         return {
             "dry_run": True,
             "series": self.series,

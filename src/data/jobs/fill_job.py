@@ -31,8 +31,7 @@ class SeriesToFill(NamedTuple):
     """One series that a job fills.
 
     Attributes:
-        symbol, timeframe: Symbol and timeframe; if the row of the list is invalid, as written
-            there.
+        symbol, timeframe: Symbol and timeframe; for an invalid row of the list, as written there.
         start: First session date or instant; None for the job's start.
         priority: Priority; smaller numbers come first.
         problem: Reason why the series cannot be filled; empty if it can.
@@ -54,7 +53,7 @@ class SeriesToFill(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """The work to do, after all arguments have been checked.
+    """The work of a fill job, after all arguments have been checked.
 
     Attributes:
         series: Series in the order of the list, without duplicates.
@@ -83,8 +82,8 @@ class Job:
     ) -> Job:
         """Return the job for all symbols, each in its row's timeframe or else in all timeframes.
 
-        ``session`` determines the trading hours for rows that do not. If two rows name the same
-        series, the earlier start and the smaller priority are used.
+        ``session`` sets the trading hours for rows that do not specify any. If two rows name the
+        same series, the earlier start and the smaller priority are used.
 
         Raises:
             BadTimeframeError: Some of ``timeframes`` are invalid; the message names all of them. An
@@ -125,7 +124,7 @@ def _of_item(
     now_ms: int,
     session: AskedSession,
 ) -> Iterator[SeriesToFill]:
-    """Yield the series that one row of a list names; an invalid row yields one series with the problem."""
+    """Yield the series that a row of a list names; an invalid row yields one series with its problem."""
     wanted, problem = list(labels), item.problem
     try:
         if item.timeframe:

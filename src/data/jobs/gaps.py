@@ -58,7 +58,7 @@ class SeriesGaps:
     problem: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the gaps as a dictionary of plain values."""
+        """Return the gaps as a JSON-serializable dictionary."""
         return {
             "symbol": self.series.symbol,
             "timeframe": self.series.timeframe.label,
@@ -124,7 +124,7 @@ class GapReport(InLines):
             yield "", f"{counted(self.unlisted, 'gap')} more are not listed"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as a dictionary of plain values, as ``onetape gaps --json`` prints it."""
+        """Return the report as a JSON-serializable dictionary, as ``onetape gaps --json`` prints it."""
         incidents = [day.to_json() for day in self.incidents]
         absent = {"absent": list(self.absent)} if self.absent else {}
         return {"incidents": incidents, "series": [one.as_dict() for one in self.series]} | absent
@@ -155,10 +155,10 @@ def gap_report(
     start: Any = None,
     end: Any = None,
 ) -> GapReport:
-    """Return the gaps in one series, in some symbols' series, or in all; no vendor is queried.
+    """Return the gaps in one series, in the series of some symbols, or in all series; no vendor is queried.
 
-    Series from which the rules would answer a query come first. A report on everything also detects
-    and records the sessions that vendors lack for most of their symbols; other reports use these
+    Series from which the rules would answer a query come first. A report on all series also detects
+    and records sessions that vendors lack for most of their symbols; other reports use these
     records.
 
     Args:
@@ -312,14 +312,14 @@ def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
 
 
 def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[VendorDay]:
-    """Find sessions for which a vendor lacks data for most of its symbols, judging by these series.
+    """Find sessions for which a vendor lacks data for most of its symbols, based on these series.
 
     The sessions are recorded for all processes. From then on, other vendors are queried first for
     such a session, and its gaps are requested again within hours. A newly found session emits a
-    ``VendorDayLacking`` event and logs a warning. For a session that the vendor may simply not have
-    published yet (``pending``), both wait until it is a day old. A record is removed if these
-    series now have the session's bars, or if the session has not been found again for a week.
-    Series are examined one at a time, without keeping them in memory.
+    ``VendorDayLacking`` event and logs a warning. For a session that the vendor may just not have
+    published yet (``pending``), both are delayed until the session is a day old. A record is
+    removed if these series now have the session's bars, or if the session has not been found again
+    for a week. Series are examined one at a time, without keeping them in memory.
 
     Returns:
         All recorded sessions.

@@ -15,11 +15,11 @@ from .vendors import quotas_of
 
 
 class JobReport(InLines, dict[str, Any]):
-    """The report of a job: a dict, whose keys each job documents, that prints as lines of text."""
+    """The report of a job: a dict that prints as lines of text; each job documents its keys."""
 
     @property
     def title(self) -> str:
-        """The outcome in one line."""
+        """Outcome of the job in one line."""
         ended = "interrupted: " if self.get("interrupted") else ""
         return f"{ended}{self._verdict()}"
 
@@ -70,7 +70,7 @@ def with_quotas(services: Services, report: Mapping[str, Any]) -> JobReport:
 
 
 def requests_by_vendor(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Map each vendor in a report to its counts, such as sent or planned requests, by their names there."""
+    """Map each vendor in a report to its counts, such as sent or planned requests, by name."""
     requests = report.get("requests")
     by_vendor = requests if isinstance(requests, Mapping) else report.get("vendors", {})
     return {

@@ -61,7 +61,7 @@ _FINAL = (AuthenticationError, RateLimitedError)
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Whether a vendor's key allows one class of data.
+    """The result of testing whether a vendor's key allows one class of data.
 
     Attributes:
         vendor: Canonical name of the vendor.
@@ -77,12 +77,12 @@ class ProbeResult:
     why: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the result as a dictionary of plain values."""
+        """Return the result as a JSON-serializable dictionary."""
         return asdict(self)
 
 
 def prober_of(cache_dir: Where, config_path: Where) -> tuple[ProviderSelector, Clock]:
-    """Return a selector whose vendors remember refusals, and the selector's clock, without opening a cache.
+    """Return a selector whose vendors remember refusals, and its clock, without opening a cache.
 
     Raises:
         ConfigError: The configuration is invalid.
@@ -119,7 +119,8 @@ def probe(
     """Query a vendor for each class of data in turn; yield each result immediately.
 
     If the vendor rejects the key or reports too many requests, the remaining classes are skipped.
-    ``timeout`` is in seconds and applies to each query; None means 30 s without an answer.
+    ``timeout`` is in seconds and applies to each query; None means that each query ends after 30 s
+    without an answer.
 
     Raises:
         QueryError: ``timeout`` is not a valid time.

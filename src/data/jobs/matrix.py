@@ -111,7 +111,7 @@ def _served(vendor: str, caps: Capabilities, timeframe: Timeframe) -> ServedRow:
 
 
 def plain(entries: Iterable[ServedRow]) -> list[dict[str, Any]]:
-    """Return the rows as dictionaries of plain values, for JSON output."""
+    """Return the rows as JSON-serializable dictionaries."""
     return [asdict(entry) for entry in entries]
 
 
@@ -270,7 +270,7 @@ _ANCHORS = {"session": "with the open", "clock": "on the clock"}
 
 
 def _order() -> str:
-    """Return the page's section on the packaged rules' vendors, and on the call that lists them."""
+    """Return the page's section about the vendors in the packaged rules, and the call that lists them."""
     rules = packaged_rules().rules
     rows = [[name, ", ".join(rule.vendors)] for name, rule in rules.items()]
     share, coin = (rules[name].vendors for name in ("stock_intraday", "crypto"))

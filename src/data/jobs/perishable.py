@@ -63,7 +63,7 @@ class Perishable:
         return f"onetape futures {symbol} {label} --what {_OPTIONS[self.what]}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the series as a dictionary of plain values."""
+        """Return the series as a JSON-serializable dictionary."""
         return {
             "symbol": self.key.symbol,
             "timeframe": self.key.timeframe.label,
@@ -84,7 +84,7 @@ def perishable(
 ) -> list[Perishable]:
     """Return the series that will soon lose data, the most urgent first; no vendor is queried.
 
-    Series from which the rules answer no query, such as those fetched from a named vendor
+    Series from which the rules never answer a query, such as those fetched from a named vendor
     (``provider=``), are left out.
 
     Args:

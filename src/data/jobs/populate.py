@@ -85,9 +85,9 @@ def populate_cache(
             ``start`` and ``end`` are shorter names for these arguments.
         cache_dir: Folder of the cache; see ``DataManager``.
         config_path: Rules file; see ``DataManager``.
-        force_refresh: Whether to fetch bars again that are already stored.
-        dry_run: Whether to query no vendor, and only return the requests that would be sent to each
-            vendor and the time that they would take.
+        force_refresh: Whether to fetch bars again even if they are already stored.
+        dry_run: Whether to only return the requests that would be sent to each vendor, and the time
+            that they would take, without querying any vendor.
         progress: Listener called, in the caller's thread, with each part of a series that has
             arrived, and before longer waits. By default, a progress bar in a terminal or notebook,
             and nothing elsewhere.
@@ -104,8 +104,8 @@ def populate_cache(
         ``data_quality`` (score, gaps, rows and completeness of each series), ``errors`` (reason for
         each failed series), ``interrupted``, ``results`` (the outcome of each series), ``reasons``
         (failures, grouped by cause), ``requests`` by vendor, ``quotas`` (remaining limits of the
-        vendors), ``perishable`` (stored series that lack bars or figures which no vendor will serve
-        soon) and ``marked`` (for each series, the bars marked as certainly wrong). For a dry run:
+        vendors), ``perishable`` (stored series that lack bars or figures that soon no vendor will
+        serve) and ``marked`` (for each series, the bars marked as certainly wrong). For a dry run:
         ``series``, ``held`` (number of series that need no vendor), ``requests``, ``vendors``
         (requests, units of their limits, days), ``reasons`` (for bars that would be missing) and
         ``incidents`` (missing sessions that a vendor lacks for most of its symbols; other vendors
@@ -280,8 +280,8 @@ def fill(
 
     Stored bars are looked up first. All series that query the same vendor first then share
     ``at_work`` threads (None means the default number), so that series never wait for another
-    vendor. Of these series, the one with the smallest priority comes first; on a tie, the one whose
-    missing bars the vendor will drop soonest.
+    vendor. Among these series, the one with the smallest priority comes first; on a tie, the one
+    whose missing bars the vendor will drop soonest.
 
     A series that fails does not stop the others. Ctrl-C or a full disk ends the job; the report
     then lists the remaining series with the reason.
@@ -329,7 +329,7 @@ class _Run:
         runner, missing = self._runner, list[_SeriesTask]()
 
         def tasks() -> Iterator[_SeriesTask]:
-            """Look up every series, and yield those that vendors must be queried for."""
+            """Look up every series, and yield those for which vendors must be queried."""
             for place, one in enumerate(self._job.series):
                 with running(subject_of(one.symbol, one.timeframe)):
                     missing.extend(self._looked_up(place, one))
@@ -348,7 +348,7 @@ class _Run:
         return BackfillReport(results, runner.is_interrupted, requests, symbols)
 
     def _plan(self, missing: Sequence[_SeriesTask]) -> None:
-        """Estimate the time that each vendor's series take, by planning one of them in each timeframe."""
+        """Estimate the time needed for each vendor's series, by planning one series in each timeframe."""
         if not self._progress.has_listener:
             return
         groups: dict[str, dict[str, list[_SeriesTask]]] = {}
@@ -458,7 +458,7 @@ def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
 
 
 def _judged(result: SeriesResult) -> SeriesResult:
-    """Return the final form of a series' result, once everything that was missing has been requested."""
+    """Return a series' final result, once all missing bars have been requested."""
     if result.unanswered:
         return result.failed(result.unanswered)
     if not result.rows and not result.complete:

@@ -51,12 +51,12 @@ _OLD = "older copies are used"
 
 
 class Fundamentals(Protocol):
-    """The interface of a data manager that is needed to refresh a symbol's fundamentals."""
+    """The part of a data manager's interface that is needed to refresh a symbol's fundamentals."""
 
     def get_fundamentals(
         self, symbol: str, *, force_refresh: bool = False, data_type: str = "general", **more: Any
     ) -> dict[str, Any]:
-        """Return a symbol's record, empty if no vendor has data; ``timeout=`` is passed only if set."""
+        """Return a symbol's record (empty if no vendor has data); ``timeout=`` is passed only if set."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def refresh_fundamentals(
     Returns:
         ``selected`` (symbols in the order of the work), ``results`` (for each ``symbol``:
         ``age_days`` before the run, ``success``, ``data_types``, ``errors``), ``successful``,
-        ``failed`` (symbols without any fresh type), ``reasons`` (failures grouped by cause,
-        including those of vendors for which another answered), ``requests`` by vendor, ``quotas``
+        ``failed`` (symbols without any fresh data), ``reasons`` (failures grouped by cause,
+        including those after which another vendor answered), ``requests`` by vendor, ``quotas``
         (remaining limits), ``dry_run`` and ``interrupted``. A dry run has no results; instead,
         ``requests`` is the total, and ``vendors`` maps each vendor to its requests, units of its
         limits and days.
@@ -197,8 +197,8 @@ def cleanup_fundamentals(
 ) -> dict[str, Any]:
     """Delete cached fundamentals that newer, good responses have replaced, for all symbols.
 
-    The latest good answer from each vendor for each type is kept, however old it is, because it is
-    used if the vendor fails.
+    Each vendor's latest good answer for each type is kept, however old it is, because it is used if
+    the vendor fails.
 
     Returns:
         A dictionary with the keys ``removed`` (paths), ``total_removed_files`` and ``dry_run``.
@@ -277,7 +277,7 @@ class _Part:
         return SeriesResult(self.symbol, self.kind)
 
     def results(self) -> Iterator[SeriesResult]:
-        """Yield failures: the reason why no answer is fresh or, if one is, each vendor that failed."""
+        """Yield the failures: why there is no fresh answer or, if there is one, each vendor that failed."""
         plain = self.plain
         failures = {v: e for v, e in self.errors.items() if not isinstance(e, _HAS_NOTHING)}
         error = self.error()
@@ -310,7 +310,7 @@ class _SymbolTask(VendorTask):
 
 @dataclass(frozen=True)
 class _Answered(TaskState):
-    """The task state that is passed on after each data type has been answered or has failed."""
+    """The task state that is passed on whenever a data type has been answered or has failed."""
 
     part: _Part = field(kw_only=True)
     outcome: Snapshot | DataError = field(kw_only=True)
@@ -418,7 +418,7 @@ class _Run:
     def _is_forced(self, part: _Part) -> bool:
         """Return whether to request a data type even if the stored response is fresh.
 
-        This is the case if the run forces it, or if the data is older than the run allows.
+        This is the case if the run forces requests, or if the data is older than the run allows.
         """
         wanted, choice = self._wanted, self._wanted.choice
         is_limited = choice.threshold_days is not None

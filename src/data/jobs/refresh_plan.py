@@ -58,13 +58,13 @@ class Choice:
 
     @property
     def threshold_days(self) -> float | None:
-        """Age in days from which data is refreshed; None if age does not matter."""
+        """Minimum age (days) at which data is refreshed; None if age does not matter."""
         if self.stale_min_days is None and self.stale_fraction is not None:
             return self.stale_fraction * self.stale_ttl_days
         return self.stale_min_days
 
     def is_due(self, age_days: float | None) -> bool:
-        """Return whether data of this age is due for a refresh; missing data always is."""
+        """Return whether data of a given age is due for a refresh; missing data always is."""
         threshold = self.threshold_days
         return threshold is None or age_days is None or age_days >= threshold
 

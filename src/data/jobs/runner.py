@@ -65,7 +65,7 @@ class TaskState:
     Attributes:
         result: Result of the series so far.
         parts: Number of parts of the task finished since the previous state.
-        wait: Current wait for a limit or the like; None if the task waits for an answer.
+        wait: Current wait, for example for a rate limit; None if the task is waiting for an answer.
     """
 
     result: SeriesResult
@@ -80,7 +80,7 @@ class Runner(Generic[K, R]):
     """Runs the tasks of one job, with vendors in parallel, and reports progress. Usable only once.
 
     Args:
-        progress: Progress of the job; the job itself must count ``done``.
+        progress: Progress of the job; the job itself must update ``done``.
         work: Function that does a task. It is called in one of the threads, with the task and a
             function to which it passes the task's state.
         on_done: Function called with a task and its result, or None.
@@ -91,7 +91,7 @@ class Runner(Generic[K, R]):
         log: Logger for longer waits; None means that they are not logged.
 
     Attributes:
-        stopped: Reason why no more tasks are started; empty as long as tasks are started.
+        stopped: Reason why no more tasks are started; empty if tasks are still started.
         states: Last state passed on by each unfinished task.
     """
 
@@ -146,7 +146,7 @@ class Runner(Generic[K, R]):
             return [Running(task, now - since) for task, since in self._since.items()]
 
     def add(self, task: K) -> None:
-        """Queue a task after its vendor's other tasks, and start a thread if necessary.
+        """Queue a task behind its vendor's other tasks, and start a thread if necessary.
 
         Must be called in the thread that calls :meth:`run`, before or during the run.
         """
@@ -164,10 +164,10 @@ class Runner(Generic[K, R]):
     def run(self, tasks: Iterable[K]) -> None:
         """Run the tasks, each vendor's in order, and any tasks added during the run.
 
-        Returns when all tasks have ended or, after a stop, when the running ones have. Ctrl-C stops
-        the run, even while tasks are being collected; the method then returns within two seconds,
-        or immediately after a second Ctrl-C. Later signals are held until the report is made; see
-        :mod:`.signals`.
+        Returns when all tasks have ended or, after a stop, when the running tasks have ended.
+        Ctrl-C stops the run, even while tasks are being collected; the method then returns within
+        two seconds, or immediately after a second Ctrl-C. Later signals are held until the report
+        is made; see :mod:`.signals`.
 
         Raises:
             Exception: The work or a callback raised an error; no more tasks are started.
@@ -193,7 +193,7 @@ class Runner(Generic[K, R]):
                 raise
 
     def _step(self, until: float | None) -> bool:
-        """Handle the next message from a worker thread; return whether the message is the thread's end.
+        """Handle the next message from a worker thread; return whether it reports the thread's end.
 
         Any other message is a function, which is called here.
         """

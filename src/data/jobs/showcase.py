@@ -98,7 +98,7 @@ class Showcase:
         self.cache_dir = self._services.settings.cache_dir
 
     def reached(self) -> dict[str, Reached]:
-        """Return, for each usable vendor on the network, whether it can be reached."""
+        """Return whether each usable vendor with a network address can be reached."""
         selector = self._services.selector
         downloaders = {
             name: selector._initialize_downloader(name) for name in selector.provider_names()

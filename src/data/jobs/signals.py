@@ -13,8 +13,8 @@ from typing import Any
 class JobSignals:
     """Handles Ctrl-C and SIGTERM during a job: they end the job's work, but its report is still made.
 
-    While the job works, each signal raises ``KeyboardInterrupt``. After the work, the first signal
-    is only recorded, so that the report is made, printed and written; the second signal raises.
+    During the work, each signal raises ``KeyboardInterrupt``. After the work, the first signal is
+    only recorded, so that the report can be made, printed and written; the second signal raises.
 
     Attributes:
         is_noted: Whether a signal arrived after the work had ended.
@@ -25,7 +25,7 @@ class JobSignals:
         self._is_held = False
 
     def begin(self) -> None:
-        """Let signals interrupt from now on; called when the work begins."""
+        """Let signals interrupt the job from now on; called when the work begins."""
         self._is_held = False
 
     def hold(self) -> None:
@@ -47,7 +47,7 @@ _current: ContextVar[JobSignals | None] = ContextVar("job_signals", default=None
 
 
 def hold_signals() -> None:
-    """Make the enclosing :func:`job_signals`, if any, only record the next signal; the work has ended."""
+    """End the work phase of the enclosing :func:`job_signals`, if any: the next signal is only recorded."""
     if (signals := _current.get()) is not None:
         signals.hold()
 

@@ -50,7 +50,8 @@ class VendorState:
     Attributes:
         name: Canonical name of the vendor.
         lack: Reason why the vendor cannot be queried on this machine; empty if it can be.
-        pauses: Current pauses, each with the data for which the vendor is not queried, and its end.
+        pauses: Current pauses; each names the data for which the vendor is not queried, and the end
+            of the pause.
         quotas: Remaining quotas under the vendor's rate limits.
         reached: Result of the last attempt to reach the vendor, or None if none was made.
     """
@@ -67,7 +68,7 @@ class VendorState:
         return not self.lack and not self.pauses and (self.reached is None or self.reached.ok)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the state as a dictionary of plain values."""
+        """Return the state as a JSON-serializable dictionary."""
         return {
             "name": self.name,
             "ready": not self.lack,
@@ -88,9 +89,9 @@ class Places:
 
     Attributes:
         cache_dir, fill, limit_gb: Cache folder, its content, and its size limit (0 means none).
-        free: Free bytes on its disk; None if the system does not report them.
-        state_file, state_bytes: File with the state that processes share, and its size; None if the
-            file does not exist yet.
+        free: Free bytes on the disk of the cache; None if the system does not report them.
+        state_file, state_bytes: File with the state that processes share, and its size (None if the
+            file does not exist yet).
     """
 
     cache_dir: Path
@@ -101,7 +102,7 @@ class Places:
     state_bytes: int | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the facts about the folder as a dictionary of plain values."""
+        """Return the facts about the folder as a JSON-serializable dictionary."""
         limit = round(self.limit_gb * BYTES_IN_GB) or None
         return {
             "cache": {
@@ -147,7 +148,7 @@ class StatusSnapshot:
             yield f"this machine has only {self.memory.free / 1e6:,.0f} MB of memory left"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the snapshot as a dictionary of plain values."""
+        """Return the snapshot as a JSON-serializable dictionary."""
         return {
             "at": iso(self.at_ms),
             "vendors": [vendor.to_json() for vendor in self.vendors],
@@ -298,7 +299,7 @@ class StaleSeries:
     freshness: Freshness
 
     def to_json(self) -> dict[str, Any]:
-        """Return a dictionary of plain values; ``age_s`` counts only time when the market was open."""
+        """Return a JSON-serializable dictionary; ``age_s`` counts only time when the market was open."""
         freshness = self.freshness
         return {
             "symbol": self.key.symbol,
@@ -335,7 +336,7 @@ class SeriesHealth:
         return self.fresh + self.stale + self.at_rest + self.unread
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts as a dictionary of plain values."""
+        """Return the counts as a JSON-serializable dictionary."""
         counts = {name: getattr(self, name) for name in ("fresh", "stale", "at_rest", "unread")}
         return {"total": self.total, **counts, "stalest": [s.to_json() for s in self.stalest]}
 
@@ -404,7 +405,7 @@ class SeriesWatch:
 
 
 def _settle_ms(coverage: Coverage) -> int:
-    """Return how long after a bar's close the series' latest vendor may still change the bar."""
+    """Return the time after a bar's close during which the series' latest vendor may still change the bar."""
     last = coverage[-1].vendor.partition(",")[0] if coverage else ""
     vendor = usable_class(last) if last else None
     return vendor.capabilities.settle_ms if vendor else _USUAL_SETTLE_MS

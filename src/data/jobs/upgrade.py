@@ -20,7 +20,7 @@ _MOST_NAMED = 3
 def upgrade(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> tuple[str, str]:
-    """Return a description of stored data that this version does not use as it is, and advice.
+    """Return a description of stored data that this version cannot use unchanged, and advice.
 
     Both are empty if this version uses all stored data. No vendor is queried, and no bar is read.
 
@@ -83,7 +83,7 @@ def _is_read(lane: StoredLane) -> bool:
 def _of_another_kind(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> Iterator[StoredLane]:
-    """Yield the default lanes from which earlier versions answered queries but this one does not.
+    """Yield the default lanes from which earlier versions answered queries, but this version does not.
 
     Only the documents in ``holdings`` are used, because reading the store might repair it.
     """

@@ -18,10 +18,10 @@ _Outcome = tuple[list[Any], list[tuple[SeriesKey, str]]]
 
 
 class UpkeepTask(NamedTuple):
-    """The work on the series of one symbol.
+    """A maintenance task on the series of one symbol.
 
     Attributes:
-        folder, rules: Cache folder, and rules file.
+        folder, rules: Paths of the cache folder and the rules file.
         work: Name of the method of ``UnifiedCache.maintenance`` to call.
         keys: Series to process.
         options: Options for that method.
@@ -44,7 +44,8 @@ def run_upkeep(
     """Check, repair or compact stored series; return the results, and the series that failed.
 
     Args:
-        services: Services of the installation; workers get the paths of its folder and its rules.
+        services: Services of the installation; workers receive the paths of its cache folder and
+            its rules file.
         work: Name of the work, a method of ``UnifiedCache.maintenance``.
         keys: Series to process, grouped by symbol.
         executor: Worker processes to use, see :func:`~.workers.workers`; None means this process.

@@ -177,7 +177,9 @@ def validate_series(
     end: Any = None,
     config_path: str | None = None,
 ) -> dict[str, Any]:
-    """Validate one stored series and return the report as plain values; no vendor is queried.
+    """Validate one stored series and return the report as a JSON-serializable dictionary.
+
+    No vendor is queried.
 
     This function is meant for other processes or machines that share the folder: its arguments and
     report can be pickled and contain no secrets. A process keeps the folder's services between
@@ -251,7 +253,7 @@ def add_cost(
 ) -> dict[str, str]:
     """Add the requests that a validation would send to ``costs``; no vendor is queried.
 
-    They are planned like any requests for these bars to the vendors used in the comparison.
+    The requests are planned like any requests for these bars to the vendors used in the comparison.
 
     Returns:
         Maps each of the level's checks for which no vendor can be queried to the reason.
@@ -300,8 +302,8 @@ def _add_vendor(
 def _recorded(services: Services, report: QualityReport) -> QualityReport:
     """Count a report in the metrics and return it; report and log a score below the rules' minimum.
 
-    A process reports a low score only once for each state of a series, even if it was already
-    reported because of an answer.
+    A process reports a low score only once for each state of a series, whether for an answer or for
+    a validation.
     """
     least = services.selector.parsed_rules.validation.min_quality_score
     is_low = report.rows > 0 and report.score < least
@@ -361,7 +363,7 @@ def _beside_vendors(
 def _comparisons(
     services: Services, question: ValidateQuestion, key: SeriesKey, first_ms: int, last_ms: int
 ) -> Iterator[tuple[QualityCheck, VerifyQuestion | str]]:
-    """Yield each check in the requested level that uses vendors, with its comparison or why there is none."""
+    """Yield each check of this level that uses vendors, with its comparison or why there is none."""
     client = services.client
     # The last 500 of the validated bars, like `onetape verify`.
     texts = [iso(first_ms)[:-1], iso(last_ms)[:-1]]

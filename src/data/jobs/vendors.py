@@ -77,7 +77,7 @@ class VendorRole(NamedTuple):
 def selector_of(settings: Settings) -> ProviderSelector:
     """Return a selector for these settings, without opening or creating a cache.
 
-    Its requests follow the limits in the rules.
+    Its requests are subject to the limits in the rules.
 
     Raises:
         RulesError: The rules file is invalid.
@@ -103,7 +103,7 @@ def lack(selector: ProviderSelector, name: str) -> Lack:
 
 
 def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
-    """Describe each vendor as plain values: the data that it serves, and whether it is usable here."""
+    """Describe each vendor as a JSON-serializable dictionary: its data, and whether it is usable here."""
     return [describe_vendor(selector, name) for name in selector.provider_names()]
 
 
@@ -133,7 +133,7 @@ def describe_family(name: str) -> list[dict[str, Any]]:
 
 
 def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
-    """Describe a vendor as plain values; see :func:`describe_vendors`."""
+    """Describe a vendor as a JSON-serializable dictionary; see :func:`describe_vendors`."""
     cls, lacking = usable_class(name) or BaseDataDownloader, lack(selector, name)
     parts = () if offer_of(PROVIDERS, name) is None else _PARTS
     downloader = selector._initialize_downloader(name)
@@ -246,7 +246,7 @@ def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
 def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     """Return everything that is known about a vendor, without querying it.
 
-    The keys are those of :func:`describe_vendors` and: ``aliases``; ``stream`` and ``search``
+    The keys are those of :func:`describe_vendors`, and ``aliases``; ``stream`` and ``search``
     (whether the vendor has them); ``fundamentals`` (types of data); ``no_fundamentals`` and
     ``no_stream`` (reasons why there are none); ``package`` (state of the vendor's extra here);
     ``limits`` (per second, minute, day and month; 0 means none); ``health`` (remaining limits,
@@ -331,7 +331,7 @@ def quotas_of(selector: ProviderSelector, name: str, now_ms: int) -> tuple[Quota
 
 
 def routes(selector: ProviderSelector) -> list[dict[str, Any]]:
-    """Return each rule as plain values: name, timeframes, vendors in order, and usable vendors."""
+    """Return each rule as a dictionary: name, timeframes, vendors in order, and usable vendors."""
     return [_route(selector, rule) for rule in selector.parsed_rules.rules.values()]
 
 
@@ -349,7 +349,7 @@ def _route(selector: ProviderSelector, rule: Rule) -> dict[str, Any]:
 def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRole]:
     """Return the vendors for ``query`` in the order in which they are queried, then all others.
 
-    The others have the reasons why they are not queried. No vendor is queried now.
+    The others come with the reasons why they are not queried. This call does not query any vendor.
     """
     candidates, rejected = _candidates(selector, query)
     named = named_for(selector, query)

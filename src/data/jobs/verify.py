@@ -99,13 +99,13 @@ class Comparison:
         lane: Name of the series' folder in the cache; empty if two vendors are compared.
         span: Range of the compared bars, from the first timestamp to just after the last one.
         compared: Number of compared bars and their differences; None if nothing could be compared.
-        basis: Basis (price adjustment) on both sides, without a date if the instrument cannot have
+        basis: Basis (price adjustment) on both sides; it has no date if the instrument cannot have
             splits and dividends.
         error: Reason why nothing could be compared.
         remarks: Limitations of the comparison, one sentence each.
         requests: Number of requests sent.
-        provider: Vendor that a query must name to be answered from this lane; empty if it need not
-            name one. None if the current rules answer no query from this lane.
+        provider: Vendor that a query must name to be answered from this lane; empty if no vendor
+            need be named. None if the current rules never answer a query from this lane.
         confirmed: In a comparison with a second vendor, the number of bars that are equal on both
             sides and whose later splits and dividends, if any are possible, agree as well.
         actions: Splits and dividends that the vendor reported for the days since the first bar;
@@ -174,7 +174,7 @@ class Verification:
         return f"{series} {start} --end {self.subject.moment(last)} --refresh"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the verification as a dictionary of plain values."""
+        """Return the verification as a JSON-serializable dictionary."""
         return {
             "symbol": self.subject.instrument.symbol,
             "timeframe": self.subject.timeframe.label,
@@ -203,7 +203,7 @@ class Verification:
 
 
 def kind_remarks(kind: Kind, other_kind: Kind, one: str, other: str) -> Iterator[str]:
-    """Yield a sentence for each difference in kind because of which the two sides' bars cannot be equal."""
+    """Yield a sentence for each difference in kind that prevents the two sides' bars from being equal."""
     for name, (own_value, other_value) in kind.differences(other_kind).items():
         yield f"the bars are of different kinds: {name} {own_value} ({one}), {other_value} ({other})"
 
@@ -237,7 +237,7 @@ def verify(
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
 ) -> Verification:
-    """Compare cached bars with the bars that their vendors send now, or two vendors; store nothing.
+    """Compare cached bars with those that their vendors send now, or compare two vendors; store nothing.
 
     Args:
         symbol, timeframe: Series to verify; all its lanes in the cache (bars from different
@@ -352,7 +352,8 @@ class VendorAnswer:
         table: Closed bars, converted to the requested basis.
         kind: Kind of the bars.
         actions: Splits and dividends that the vendor sent.
-        tells_actions: Whether splits and dividends were requested, from a vendor that reports them.
+        tells_actions: Whether splits and dividends were requested, which requires a vendor that
+            reports them.
         requests: Number of requests sent.
         remarks: Remarks about omitted data, one sentence each.
     """
@@ -561,7 +562,7 @@ _MOST_NEWER = 500
 
 
 class StoredBars:
-    """Compares a series' stored bars with vendors, for each lane (bars from one source) and vendor.
+    """Compares a series' stored bars with vendors' bars, for each lane (bars from one source) and vendor.
 
     Args:
         services: Services of the installation.
@@ -737,8 +738,8 @@ class StoredBars:
     def _newer(self, view: SeriesView, vendor: str) -> Span:
         """Return the span after the stored bars in which the vendor may have newer bars.
 
-        It is empty unless some request for the series reached up to the time at which it was made,
-        because only such a series is expected to be up to date.
+        The span is empty unless a request for the series has reached up to the time of that
+        request, because only such a series is expected to be up to date.
         """
         last = [c for c in view.coverage if c.state != "empty"][-1]
         end = last.span.end
@@ -800,9 +801,9 @@ class StoredBars:
     def _differing_actions(
         self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]
     ) -> Difference | None:
-        """Return the difference between stored and vendor's splits and dividends, or None.
+        """Return the difference between the stored splits and dividends and the vendor's, or None.
 
-        It is also None if the stored ones do not cover all days in ``spans``.
+        The result is also None if the stored ones do not cover all days in ``spans``.
         """
         # An action on the first day does not affect these bars, and need not be stored.
         first, last = date_of(spans[0].start), date_of(spans[-1].end - 1)

@@ -28,12 +28,13 @@ class WorkItem:
     """One row of a work list.
 
     Attributes:
-        symbol: Symbol as written in the list; if the row names none, the row's position.
+        symbol: Symbol as written in the list; if the row has no symbol, the row's position.
         timeframe: Timeframe; empty means the job's timeframes.
         start: Start of the range; empty means the job's start.
         priority: Priority; smaller numbers come first.
         problem: Reason why the row cannot be processed; empty if it can.
-        session: Session hours of the bars; None means the job's hours. A list cannot specify them.
+        session: Session hours of the bars; None means the job's hours. A list cannot specify
+            session hours.
     """
 
     symbol: str

@@ -122,7 +122,7 @@ def _client(address: str) -> Any:
 
 
 async def _greet(address: str) -> None:
-    """Check within a time limit that a scheduler responds, because a client would wait forever."""
+    """Check, within a time limit, that a scheduler responds; a Dask client would wait forever."""
     from distributed.comm import connect
 
     greeting: Any = connect
@@ -141,8 +141,9 @@ def run_on(
     Args:
         make: Function that creates an executor; called again if all workers of an executor have
             died.
-        function: Function to call with each task; it must be picklable, so at a module's top level.
-        tasks: Picklable tasks, which are taken as workers become free.
+        function: Function to call with each task; it must be picklable, so it must be defined at a
+            module's top level.
+        tasks: Picklable tasks, which are submitted as workers become free.
     """
     executor, remaining, under_way = make(), iter(tasks), deque[tuple[T, Future[R] | None]]()
     room = _AHEAD * (os.cpu_count() or 1)
@@ -178,7 +179,7 @@ def described(error: Exception) -> str:
 
 @lru_cache(1)
 def services_of(folder: Path, rules: Path | None) -> Services:
-    """Return the services for a cache folder and rules file; a worker keeps them between tasks.
+    """Return the services for a cache folder and rules file, which a worker process keeps between tasks.
 
     Raises:
         ConfigError: The configuration is invalid.
