@@ -83,7 +83,7 @@ def rank_of(attention: Sequence[Mapping[str, str]]) -> tuple[int, int]:
 def look_at(
     names: Sequence[str], attention: Sequence[Sequence[Mapping[str, str]]]
 ) -> dict[str, Any]:
-    """Return a summary of several series: state, number, sentence and next step.
+    """Return a summary of several series: state, count, sentence and next step.
 
     Args:
         names: Names of the series, the worst first.

@@ -61,7 +61,7 @@ _ACTIONS = (("split", "split"), ("dividend", "dividend"))
 
 
 class Counts(NamedTuple):
-    """A frame's row counts, by how the rows are drawn.
+    """Counts of a frame's rows, by how they are drawn.
 
     Attributes:
         given: Number of rows in the frame.
@@ -119,7 +119,7 @@ class Mark(NamedTuple):
 
 
 class Overlay(NamedTuple):
-    """A user-supplied line over the bars: ``values`` has a number for each slot, or NaN for a break."""
+    """A user-supplied line over the bars; ``values`` contains a number for each slot (NaN for a break)."""
 
     name: str
     values: Floats
@@ -132,7 +132,8 @@ class Axis:
     Attributes:
         stamps: Opening time of each slot in UTC milliseconds, int64 of shape (slots,), ascending.
         zone: IANA name of the time zone of the labels.
-        is_daily: Whether the timestamps are session dates at 00:00, which no time zone shifts.
+        is_daily: Whether the timestamps are session dates at 00:00, which are not converted to a
+            time zone.
     """
 
     stamps: Stamps
@@ -169,7 +170,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """The bars of one symbol, as arrays in order of time; a slot of the axis has at most one bar.
+    """The bars of one symbol, as arrays in order of time; each slot of the axis has at most one bar.
 
     Arrays have shape (bars,) unless stated otherwise.
 
@@ -218,8 +219,8 @@ class Chart:
         title: Symbol and timeframe.
         about: Second line of the title: range, currency, trading hours and adjustment.
         axis: Time axis.
-        series: Series to draw: a single one as bars with volume, several as lines of close prices
-            that are 100 at their first common bar.
+        series: Series to draw: a single one as bars with volume, several series as lines of close
+            prices that are 100 at their first common bar.
         gaps: Ranges in which bars are missing, with the reason.
         marks: Splits, dividends, and bars that are almost certainly wrong.
         ribbon: Vendor of each run of consecutive bars; only for a single series.
@@ -407,8 +408,8 @@ class _Part:
     def gap_spans(self) -> list[tuple[Span, str]]:
         """The gaps in the frame, except a gap before the first bar that ever existed.
 
-        A frame that was cut out of an answer still has all of the answer's gaps in its attributes;
-        gaps outside the frame are left out.
+        A slice of an answer's frame still has all of the answer's gaps in its attributes; gaps
+        outside the slice are left out.
         """
         spans = [
             (Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"]))
@@ -547,7 +548,7 @@ class _Part:
         return tuple(spans)
 
     def actions(self, axis: Axis, currency: str) -> Sequence[Mark]:
-        """Return marks for the values in the frame's columns ``split`` and ``dividend``."""
+        """Return marks for the values in the frame's ``split`` and ``dividend`` columns."""
         marks = []
         for name, neutral in (("split", (0.0, 1.0)), ("dividend", (0.0,))):
             if name not in self.frame:
@@ -593,7 +594,7 @@ class _Part:
         return tuple(AxisSpan(*run) for run in runs if run[2])
 
     def notes(self, *, alone: bool) -> list[str]:
-        """Return notes about this answer, to be shown below the picture; each is one sentence."""
+        """Return notes about this answer to show below the picture, one sentence each."""
         facts: Mapping[str, Any] = self.facts
         sentences = []
         if facts.get("made_up"):
@@ -671,7 +672,7 @@ def _session(part: _Part) -> str:
 
 
 def _axis(parts: Sequence[_Part]) -> Axis:
-    """Return the common axis of all series. It has their time zone if they share one, else UTC."""
+    """Return the common axis of all series, in their time zone if they share one, otherwise in UTC."""
     slots = [part.slots() for part in parts]
     stamps = slots[0] if len(slots) == 1 else _distinct(np.concatenate(slots))
     zones = {_zone(part.instrument) for part in parts}
@@ -680,9 +681,9 @@ def _axis(parts: Sequence[_Part]) -> Axis:
 
 
 def _distinct(stamps: Stamps) -> Stamps:
-    """Return the timestamps sorted and unique; the same array if it already is.
+    """Return the timestamps sorted and unique (the array itself if it already is).
 
-    Sorted runs are merged in linear time, unlike with ``np.unique``.
+    Unlike ``np.unique``, this merges sorted runs in linear time.
     """
     if (np.diff(stamps) > 0).all():
         return stamps
@@ -762,7 +763,7 @@ def _joined(*texts: str | None) -> str:
 
 
 def ratio(value: float) -> str:
-    """Format a split as new shares for old ones: ``7:1``, ``1:10``."""
+    """Format a split as new shares to old shares, such as ``7:1`` or ``1:10``."""
     if value >= 1:
         return f"{value:g}:1"
     return f"1:{1 / value:g}" if value > 0 else f"{value:g}"

@@ -62,7 +62,7 @@ def documentation(
 
 
 def _name_headings(tokens: Sequence[Token], name: str) -> None:
-    """Set the ``id`` of each heading below the first level to the anchor that links to it use."""
+    """Set the ``id`` of each heading below the first level to the anchor used by links to it."""
     for token, content in pairwise(tokens):
         if token.type == "heading_open" and token.tag != "h1":
             token.attrSet("id", f"{name}--{_slug(content.content)}")

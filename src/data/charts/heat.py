@@ -16,7 +16,7 @@ _Floats = NDArray[np.float64]
 
 
 class CellState(NamedTuple):
-    """A state of a month in the heat map: its character in the data, its name and its meaning."""
+    """A month's state in the heat map: its character in the data, its name and its meaning."""
 
     sign: str
     name: str

@@ -15,7 +15,7 @@ _TITLE = "Coverage by month"
 
 
 def coverage_by_year(heat: Values) -> Iterator[Html]:
-    """Yield the heat map of one series as a table: a row for each year, a cell for each month."""
+    """Yield the heat map of one series as a table with a row for each year and a cell for each month."""
     states = {state.sign: state for state in STATES}
     head = element("thead", element("tr", *(element("th", m) for m in ("", *MONTHS_OF_YEAR))))
     yield element("h3", _TITLE)

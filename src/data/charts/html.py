@@ -78,7 +78,7 @@ def figure(picture: Html, data_id: str, place: str = "") -> Html:
 
 
 def chart_place(place: str | None = None) -> list[Html]:
-    """Return the elements that the script fills: the buttons, the values at the pointer, the chart.
+    """Return the elements that the script fills: buttons, values at the pointer, and chart.
 
     Args:
         place: Suffix for their ids; None for elements without an id.

@@ -134,8 +134,8 @@ class Columns:
     def mean_volumes(self) -> Floats:
         """Mean bar volume in each column, ignoring bars without a volume.
 
-        It is NaN if no bar in the column has a volume. The mean is drawn instead of the sum, which
-        would depend on the number of bars in the column.
+        The mean is NaN if no bar in the column has a volume. The mean is drawn instead of the sum,
+        which would depend on the number of bars in the column.
         """
         means: Floats = self.values[4] / np.maximum(self.with_volume, 1)
         return means
@@ -179,7 +179,7 @@ def layout_of(chart: Chart, width: int, height: int) -> ChartLayout:
 
 
 def thinned(series: Series, slots: int, most: int) -> Columns:
-    """Merge the bars of a series into at most ``most`` columns, or one per slot if these fit.
+    """Merge the bars of a series into at most ``most`` columns (one per slot if they fit).
 
     All columns except the last cover the same number of slots. No extreme is lost: a column's high
     and low are the highest and lowest of its bars.
@@ -656,7 +656,7 @@ def price_ticks(low: float, high: float, most: int) -> tuple[list[float], list[s
 
 
 def short_number(value: float) -> str:
-    """Format a price with as many digits as are useful, at most eight significant digits."""
+    """Format a price with as many digits as are useful, up to eight significant digits."""
     if value and not 1e-4 <= abs(value) < 1e12:
         return f"{value:.6g}"
     return f"{value:,.{max(2, min(8, 5 - int(math.log10(abs(value) or 1))))}f}".rstrip("0").rstrip(
@@ -741,7 +741,7 @@ def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
 
 
 def _dated_ticks(axis: Axis, slots: Ints, local: Ints, most: int) -> list[tuple[int, str]]:
-    """Return a labelled slot for each new day, and hours between; empty if dates do not fit."""
+    """Return a labelled slot for each new day, with hours in between; empty if dates do not fit."""
     day = _DAYS[-1]
     starts = np.flatnonzero(np.diff(day.of(local))) + 1
     if len(starts) >= most * _SHORT_DATES:
@@ -785,7 +785,7 @@ def _begin(axis: Axis, unit: _Unit, before: int, inside: int) -> int:
 
 
 def column_texts(axis: Axis, count: int) -> list[str]:
-    """Return a string for each of a picture's ``count`` columns: its first and last time."""
+    """Return, for each of a picture's ``count`` columns, its first and last time as a string."""
     each = slots_each(len(axis), count)
     ends = ((first, min(first + each, len(axis)) - 1) for first in range(0, len(axis), each))
     return [" to ".join(axis.text(at) for at in dict.fromkeys(both)) for both in ends]

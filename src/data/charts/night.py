@@ -50,8 +50,8 @@ def night_page(
         report: Result of ``populate_cache``, ``refresh_fundamentals`` or ``confirm_sample``.
         command: Job that was run, as typed.
         begun, made: Start and end of the job, ISO 8601 in UTC.
-        before: Text of the page that this one replaces; the numbers of the earlier runs in it are
-            shown next to those of this run. Any other text is ignored.
+        before: Text of the page that this one replaces; the figures of earlier runs in it are shown
+            next to this run's. Any other text is ignored.
     """
     plain = plain_values(report)
     outcome = JobReport(plain)
@@ -218,7 +218,7 @@ def _causes(values: Values) -> Iterator[Html]:
 
 
 def _example(reason: Mapping[str, Any]) -> list[str]:
-    """Return a prefix for the text of a cause that several series share but that names one."""
+    """Return a prefix for the text of a cause that is shared by several series but names only one."""
     names = reason["series"]
     is_one = len(names) > 1 and names[0].partition(" ")[0] in reason["why"]
     return ["For example: "] if is_one else []

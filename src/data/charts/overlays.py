@@ -184,7 +184,7 @@ def _slots(chart: Chart, stamps: Ints) -> Ints:
 def _session(axis: Axis, stamp: int) -> int:
     """Return the venue's date at a given time, as a timestamp.
 
-    A stamp at midnight UTC already is a date and is returned unchanged.
+    A stamp at midnight UTC is already a date and is returned unchanged.
     """
     if stamp % DAY_MS == 0:
         return stamp

@@ -64,7 +64,7 @@ def page(
 
 
 def plain_values(data: Any) -> Any:
-    """Convert values for use in a page's data: NaN becomes None, and types that JSON lacks text."""
+    """Convert values for use in a page's data: NaN becomes None, and types that JSON lacks become text."""
     text = json.dumps(data, default=str)
     return json.loads(text, parse_constant=lambda _: None)
 

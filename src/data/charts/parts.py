@@ -54,7 +54,7 @@ class Column(NamedTuple):
     """A column of a table; each row of the table is an entry in the page's data.
 
     Attributes:
-        name: Heading. A ``#`` at its end marks a column of numbers, a ``_`` text that may be
+        name: Heading; a final ``#`` marks a column of numbers, a final ``_`` text that may be
             wrapped.
         key: Path of the value in an entry, such as ``health/ready``.
         as_text: Function that formats the value.
@@ -155,7 +155,7 @@ def folded(summary: object, *parts: object) -> Html:
 
 
 def cards(facts: Iterable[tuple[str, object]]) -> Html:
-    """Return names and values as a row of small panels."""
+    """Return names and values as a row of small panels (cards)."""
     parts = (element("div", element("b", value), element("span", name)) for name, value in facts)
     return element("div", *parts, class_="cards")
 
@@ -221,7 +221,7 @@ def small_bars(values: Sequence[float], texts: Sequence[str], most: int, *, is_b
     Args:
         values: Heights, oldest first; 0 or more.
         texts: Text for each bar, shown when the pointer is on the bar.
-        most: Number of bars for which there is room; the latest value takes the last position.
+        most: Maximum number of bars; the latest value is always in the last position.
         is_bad: Whether a value above zero is bad.
     """
     values, texts = values[-most:], texts[-most:]

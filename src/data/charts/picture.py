@@ -105,10 +105,10 @@ def plot(
 
     One frame is drawn as bars with volume; several frames, by symbol, are drawn as lines of close
     prices that are 100 at the first common bar. Gaps, vendors and bars that may still change come
-    from ``attrs["onetape"]``; with the columns ``source``, ``state``, ``dividend`` and ``split`` of
-    ``get_ohlcv`` they come from each bar, and splits and dividends are marked. In a frame without
-    provenance, bars are drawn side by side and times are UTC. Symbols are interpreted as by this
-    process's data manager. Thread-safe.
+    from ``attrs["onetape"]``; if the frame has the columns ``source``, ``state``, ``dividend`` and
+    ``split`` of ``get_ohlcv``, they come from each bar, and splits and dividends are marked. If a
+    frame has no provenance, bars are drawn side by side and times are UTC. This process's data
+    manager determines what symbols mean. Thread-safe.
 
     Args:
         frames: Frame from ``get_ohlcv``; any frame with columns ``open high low close`` and a time
@@ -171,7 +171,7 @@ def picture_of_several(
 
     Args:
         client: Client that returned the frames.
-        frames: Maps each symbol to its frame; the provenance of an empty frame says why it is empty.
+        frames: Maps each symbol to its frame; the provenance of an empty frame contains the reason.
         timeframe, wishes: Timeframe and options with which the frames were requested.
 
     Raises:

@@ -59,7 +59,7 @@ class StoredReport(InLines):
     """The known facts about one series, from all vendors, or about everything stored.
 
     Attributes:
-        data: Values for JSON, as ``onetape report --json`` prints them; without NaN.
+        data: JSON-serializable values, as printed by ``onetape report --json``; without NaN.
         drawings: Chart of each entry in ``data["series"]``, or None for an entry without a chart;
             empty in a report on everything.
     """
@@ -369,10 +369,10 @@ def _frame(
 
 
 class _Entry:
-    """The known facts about one stored series; for a part that cannot be read, the reason.
+    """The known facts about one stored series; a part that cannot be read is replaced by the reason.
 
     Attributes:
-        key: Series that it is about.
+        key: Series that the facts are about.
         problems: Maps each part that could not be read to the reason.
     """
 
@@ -395,7 +395,7 @@ class _Entry:
 
     @cached_property
     def coverage(self) -> Sequence[CoverageSpan]:
-        """The covered spans of the series; none if they cannot be read."""
+        """The covered spans of the series; empty if they cannot be read."""
         return self.part("coverage", lambda: self._client.coverage(self.key), ())
 
     @cached_property
@@ -407,7 +407,7 @@ class _Entry:
 
     @cached_property
     def _examined(self) -> _Examined:
-        """The validation report as a dict, and a few of the bars; None and no bars if it failed."""
+        """The validation report as a dict, and a few of the bars; None and no bars if validation failed."""
 
         def read() -> _Examined:
             """Validate the series. Only a few bars are kept, because there may be many series."""

@@ -130,7 +130,7 @@ def _series_tables(every: Sequence[Values]) -> Iterator[Html]:
 
 
 def _filter() -> Html:
-    """Return the field that filters the tables; the page's script shows it."""
+    """Return the field that filters the tables; the page's script makes it visible."""
     label = "only series with these words"
     field = element(
         "input",

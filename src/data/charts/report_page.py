@@ -50,7 +50,7 @@ def page_of(
 
 
 def _page_of_series(values: Values, drawings: Sequence[Drawing | None]) -> str:
-    """Return the page for one symbol and timeframe: a part for each lane, then the vendors asked."""
+    """Return the page for one symbol and timeframe: a part for each lane, then the vendors queried."""
     ids = [f"chart-data-{place}" if drawn else "" for place, drawn in enumerate(drawings)]
     parts: list[Html] = []
     for place, drawn in enumerate(drawings):

@@ -30,7 +30,7 @@ def series_sections(one: Values, chart: Html) -> Iterator[Html]:
 
     Args:
         one: Values of the series.
-        chart: Its chart; empty if it has none.
+        chart: Chart of the series; empty if there is none.
     """
     yield from _heading(one)
     yield from problems(one)
@@ -61,7 +61,7 @@ def series_facts(one: Values, bars: Values | None) -> Html:
 
     Args:
         one: Values of the series.
-        bars: Values with the count, first and last time, and score of its bars; None if unknown.
+        bars: Values with the count, first and last time, and score of the bars; None if unknown.
     """
     facts: list[tuple[str, object]] = []
     if bars is not None:
@@ -128,7 +128,7 @@ def _commits(one: Values) -> Iterator[Html]:
 
 
 def _set_aside(one: Values) -> Iterator[Html]:
-    """Yield the count of rows, and the damaged files, in the quarantine."""
+    """Yield the number of rows in the quarantine, and the damaged files in it."""
     kept = one.data["quarantined"]
     if not kept or not (kept["rows"] or kept["files"]):
         return

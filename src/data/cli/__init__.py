@@ -69,7 +69,7 @@ _MODULES = {"lineage": "lineage_command", "report": "report_command"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    The code is 0 if the command is done, 1 if it failed or its result is incomplete, and 2 if the
+    The code is 0 if the command succeeded, 1 if it failed or its result is incomplete, and 2 if the
     arguments are invalid.
 
     Raises:
@@ -121,7 +121,7 @@ def guarded(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Make SIGTERM end a command like Ctrl-C: received data is kept, and the report is printed."""
+    """Make SIGTERM end a command as Ctrl-C does: received data is kept, and the report is printed."""
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ValueError:  # only the main thread of a program has signals
@@ -191,7 +191,7 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.ArgumentParser:
-    """Build the parser with only the requested command or, if ``every``, with all commands."""
+    """Build the parser with only the requested command or, if ``every`` is set, with all commands."""
     parser = Parser(
         prog="onetape",
         description="Market data behind one call: bars, quotes, fundamentals and live feeds, cached.",

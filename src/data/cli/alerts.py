@@ -111,7 +111,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def records(*, make: bool = True) -> AlertBook | None:
-    """Return the store of alerts, which is in the optional database.
+    """Return the store of alerts, which is kept in the optional database.
 
     No other function in this module refers to the database.
 
@@ -175,7 +175,7 @@ def _add(args: argparse.Namespace) -> Report:
 def _first(services: Services, alert: Alert, timeout_s: float | None) -> Any:
     """Evaluate a new alert and return the result.
 
-    The result is None for a data alert, and if the bars are currently unavailable.
+    The result is None for a data alert, or if the bars are currently unavailable.
 
     Raises:
         QueryError: The bars can never be fetched, or the indicator is unknown or can never cross

@@ -185,7 +185,7 @@ def gaps_shown(provenance: Provenance) -> Shown:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as dictionaries of plain values, with ISO times; a missing time is None."""
+    """Return the rows as JSON-serializable dictionaries, with ISO times (None if missing)."""
     plain = frame.reset_index()
     for name in plain.select_dtypes("datetime").columns:
         times = plain[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ").astype(object)
@@ -217,8 +217,8 @@ def chart(
         values: Values to draw; missing ones (NaN) are skipped.
         width: Maximum number of characters in a line, including the labels.
         height: Number of lines.
-        shaded: For each value, whether it is in a gap. If given, missing values keep their place:
-            in a gap they are shaded, elsewhere they are blank.
+        shaded: Whether each value is in a gap. If given, missing values keep their place: in a gap
+            they are shaded, elsewhere they are blank.
     """
     finite = [float(v) for v in values if math.isfinite(v)]
     if not finite:

@@ -95,7 +95,7 @@ def question(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def refuse_swapped(args: argparse.Namespace) -> None:
-    """Reject a timeframe or a date given in place of the symbol, in any command.
+    """Reject a timeframe or a date that was given in place of the symbol, in any command.
 
     Raises:
         QueryError: The first argument is a timeframe or a date.
@@ -177,8 +177,8 @@ def check_one(args: argparse.Namespace, example: str, *, with_timeframe: bool = 
     """Reject arguments unless they name exactly one of: a symbol, a universe, all stored series.
 
     Raises:
-        QueryError: None or several of these are named, or a symbol without the timeframe that is
-            required.
+        QueryError: None or several of these are named, or the timeframe that a symbol requires is
+            missing.
     """
     named = sum(map(bool, (args.symbol, args.all, args.universe is not None)))
     if named != 1 or (with_timeframe and bool(args.symbol) != bool(args.timeframe)):

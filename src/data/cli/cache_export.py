@@ -140,7 +140,7 @@ def _wanted(args: argparse.Namespace) -> Wanted:
 
 
 def _meant(services: Any, args: argparse.Namespace) -> SeriesKey:
-    """Return the requested series, with the lane (bars of one kind and source) that ``--lane`` names."""
+    """Return the requested series, in the lane (bars of one kind and source) named by ``--lane``."""
     keys = chosen(services, args.symbol, args.timeframe)
     own = keys if args.lane else services.client.answering(keys)
     lane = next((key for key in own if not args.lane or key.lane_label == args.lane), None)

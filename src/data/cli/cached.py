@@ -115,12 +115,12 @@ def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
 
 
 def named(key: SeriesKey) -> dict[str, Any]:
-    """Return a series' symbol, timeframe and lane as plain values."""
+    """Return a series' symbol, timeframe and lane as a JSON-serializable dictionary."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 
 def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]]:
-    """Describe each stored series as plain values.
+    """Describe each stored series as a JSON-serializable dictionary.
 
     The values come from the index or, if there is none, from each series' own document. If
     ``check`` is True, every file is read, and any damage is included.
@@ -139,7 +139,7 @@ def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]
 
 
 def entries(manager: Installation, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:
-    """Describe each series as plain values, with the reason if it cannot be read."""
+    """Describe each series as a JSON-serializable dictionary, with the reason if it cannot be read."""
     return [_entry(manager, key) for key in keys]
 
 
@@ -192,7 +192,7 @@ def _extent(
 
 
 def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, str]]:
-    """Return the series that could not be processed, and the reasons, as plain values."""
+    """Return the series that could not be processed, with the reasons, as JSON-serializable dictionaries."""
     return [named(key) | {"problem": faults} for key, faults in problems]
 
 

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 def _role_lines(
     roles: Sequence[VendorRole], *, is_lacking: bool
 ) -> Iterator[tuple[Cell, str, Sequence[Cell]]]:
-    """Yield a line for each vendor; vendors skipped for the same reason share a line.
+    """Yield a line for each vendor; vendors that are skipped for the same reason share a line.
 
     Args:
         roles: Each vendor with its role for the query.

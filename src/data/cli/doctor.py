@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> Report | int:
 
 
 def _alert_job() -> list[Check]:
-    """Check the alert job; the result is empty if this machine stores no alerts."""
+    """Check the alert job; the result is empty if no alerts are stored on this machine."""
     from ..clock import SystemClock
     from ..errors import ConfigError, DataError
     from ..jobs.alerts import job_health, job_health_in_words

@@ -132,7 +132,7 @@ def _unseen(_: object) -> None:
 
 
 def _plain(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:
-    """Return the answer for one symbol as plain values, for JSON output."""
+    """Return the answer for one symbol as a JSON-serializable dictionary."""
     provenance = frame.attrs["onetape"]
     return {"provenance": provenance, "bars": records(frame), "written": written}
 

@@ -46,7 +46,7 @@ def _store(args: argparse.Namespace) -> SharedStore:
     """Return the shared store.
 
     Raises:
-        ConfigError: None is set.
+        ConfigError: No shared store is set.
     """
     store: Any = manager_of(args).cache.store
     if not hasattr(store, "shared"):

@@ -117,7 +117,7 @@ def configure(parser: Parser) -> None:
 
 
 def _known(name: str) -> str:
-    """Return a source's name, after checking that the source exists.
+    """Check that a source exists, and return its name.
 
     A name of the form ``module:Class`` is checked later. Other names are checked here, because
     ``--help`` after a wrong name would hide the error.
@@ -249,7 +249,7 @@ def _warn_of_keys(args: argparse.Namespace) -> None:
 
 
 def _source(args: argparse.Namespace, name: str) -> DataSource:
-    """Return the source with a name, or an instance of the class that ``module:Class`` names.
+    """Return the source with a name, or an instance of the class named by ``module:Class``.
 
     Raises:
         QueryError: The source does not exist, or does not accept these options.
@@ -276,7 +276,7 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
 
 
 def _named_class(name: str) -> Any:
-    """Import the class that ``module:Class`` names; the working directory is searched, too."""
+    """Import the class named by ``module:Class``; the working directory is also searched."""
     module, _, attribute = name.partition(":")
     here = str(working_dir())
     if here not in sys.path:

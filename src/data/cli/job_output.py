@@ -101,7 +101,7 @@ def present_job(
 
 @contextmanager
 def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
-    """Yield a listener that shows progress on standard error: as a bar in a terminal, else as lines."""
+    """Yield a listener that shows progress on standard error: a bar in a terminal, otherwise lines."""
     from ..progress.bar import bar_on
 
     screen = console(stderr=True)
@@ -138,7 +138,7 @@ class _Lines:
 
 
 def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Shown:
-    """Yield one line for each reason why series are incomplete, with the series it applies to."""
+    """Yield one line for each reason why series are incomplete, with the affected series."""
     from ..progress.results import ReasonGroup
 
     for reason in reasons[:MOST_REASONS]:

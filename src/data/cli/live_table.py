@@ -32,7 +32,7 @@ _VALUES = ("open", "high", "low", "close", "volume")
 
 
 def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
-    """Show a feed's bars and states until it ends, ``args.count`` bars have arrived, or Ctrl-C.
+    """Show a feed's bars and states until the feed ends, ``args.count`` bars have arrived, or Ctrl-C.
 
     Bars go to standard output; bars that have not closed yet are shown only with ``args.forming``.
     If standard output is not a terminal, states go to standard error.
@@ -94,7 +94,7 @@ def _show(feed: LiveFeed, items: Iterator[Item], screen: Console, args: argparse
 
 
 def whole(snapshot: FeedSnapshot, rows: int, *, forming: bool) -> Group:
-    """Return the whole screen: the feed's state, its last bars and, if requested, the forming bar."""
+    """Return the screen's content: the feed's state, its last bars and, if requested, the forming bar."""
     from rich.console import Group
     from rich.text import Text
 

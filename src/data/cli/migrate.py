@@ -143,10 +143,9 @@ def _places(
 
 
 def _report(args: argparse.Namespace, places: Sequence[tuple[Path, Path]], work: Work) -> Report:
-    """Do the work for each bundle, some of them at the same time; one error does not stop the others.
+    """Do the work for each bundle, for several at the same time; an error in one does not stop the others.
 
-    Raises:
-        QueryError: The number of bundles at the same time is invalid.
+    Raises: QueryError: The number of simultaneous bundles is invalid.
     """
     from concurrent.futures import ThreadPoolExecutor
 

@@ -101,7 +101,7 @@ def _plain_sign(error: UnicodeError) -> tuple[str, int]:
 
 
 def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
-    """Show a status line with symbol and activity on standard error, if it is a terminal."""
+    """Show a status line with the symbol and the activity on standard error, if that is a terminal."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         return nullcontext()
@@ -177,7 +177,7 @@ def print_state(line: str) -> None:
 
 
 def _print_errors(*lines: Text) -> None:
-    """Print lines on standard error; if it is closed, drop them."""
+    """Print lines on standard error; if that is closed, discard the lines."""
     screen = console(stderr=True)
     try:
         for line in lines:
@@ -194,7 +194,7 @@ def complain_about(error: DataError, *, as_json: bool = False) -> None:
 
 
 def described(error: DataError) -> dict[str, Any]:
-    """Return a typed error as plain values."""
+    """Return a typed error as a JSON-serializable dictionary."""
     attempts = [
         {"provider": a.provider, "outcome": a.outcome, "message": a.message}
         for a in getattr(error, "attempts", ())

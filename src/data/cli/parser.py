@@ -219,7 +219,7 @@ class Parser(argparse.ArgumentParser):
     def nest(self, name: str, description: str) -> Parser:
         """Add and return a parser that takes over if its name is the first argument.
 
-        Unlike a sub-command, it does not replace the other values of the first argument.
+        Unlike a sub-command, the name does not rule out other values of the first argument.
         """
         self.nested[name] = Parser(prog=f"{self.prog} {name}", description=description)
         return self.nested[name]
@@ -279,7 +279,7 @@ class Parser(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, message)
 
     def error(self, message: str) -> NoReturn:
-        """Print the error and how to get help, and exit with code 2."""
+        """Print the error and a hint on how to get help; exit with code 2."""
         self.exit(
             2,
             f"{self.prog}: {shortened(printable(message))}\n  see `{self.prog} --help`\n",

@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _plain(chart: Chart, layout: ChartLayout, written: list[str]) -> dict[str, Any]:
-    """Return the chart as plain values: the elements of a picture of 800 by 500 pixels."""
+    """Return the chart as a JSON-serializable dictionary: the elements of a picture of 800 by 500 pixels."""
     from ..charts.html import picture_data
 
     return picture_data(chart, layout) | {"complete": chart.complete, "written": written}

@@ -124,7 +124,8 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
     """Fill the cache once or repeatedly, and print the report each time.
 
     Returns:
-        Exit code: 0 if no series failed and, unless ``may_lack``, none lacks bars; otherwise 1.
+        Exit code: 0 if no series failed and, unless ``may_lack`` is set, no series lacks bars;
+        otherwise 1.
     """
     while True:
         began_s = time.monotonic()

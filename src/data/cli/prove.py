@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Test the promises in the README; return 1 if one is broken, and 130 after Ctrl-C."""
+    """Test the promises in the README; return 1 if any is broken, and 130 after Ctrl-C."""
     from ..config.isolated import promise_to_break
     from ..prove.run import NAMES, verdicts
 

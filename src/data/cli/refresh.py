@@ -86,7 +86,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def configure_periodic(parser: argparse.ArgumentParser) -> None:
-    """Add the periodic job's few options; all others keep the command's defaults."""
+    """Add the few options of the periodic job; all other options keep the command's defaults."""
     from ..jobs import refresh_plan
 
     whole = argparse.ArgumentParser(add_help=False)

@@ -36,8 +36,9 @@ class Report(NamedTuple):
         notes: Messages, other than failures, for standard error.
         errors: Errors in parts of the answer, or their messages.
         ok: Whether the exit code is 0; otherwise it is 1.
-        is_check: Whether the report is only a verdict, or only confirms that something was fetched
-            or written. With ``-q``, such a report is printed only if the exit code is not 0.
+        is_check: Whether the report only states a verdict, or only confirms that something was
+            fetched or written. With ``-q``, such a report is printed only if the exit code is not
+            0.
         is_misuse: Whether the exit code is 2, because no part of the query was valid.
     """
 

@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show bars as they close. The exit code is 0, even after Ctrl-C, the normal way to stop."""
+    """Show bars as they close; the exit code is 0, even after Ctrl-C, which is the normal way to stop."""
     from ..feed.selection import plain_feed
 
     manager = manager_of(args, makes_folder=True)

@@ -24,14 +24,14 @@ _LONGEST = 300
 
 
 def styled(text: str, style: str) -> Text:
-    """Return a text as a table cell in the given style."""
+    """Return text as a table cell in the given style."""
     from rich.text import Text
 
     return Text(text, style=style)
 
 
 def titled(name: str, text: str, style: str = "") -> Text:
-    """Return a line with a name, followed by a text in the given style."""
+    """Return a line with a name, followed by text in the given style."""
     from rich.text import Text
 
     return Text.assemble((name, "bold"), "  ", (text, style))
@@ -146,7 +146,7 @@ def _text(cell: Cell) -> Text:
 
 
 def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int = 0) -> Table:
-    """Return a table whose lines have a mark, a name, and texts stacked and wrapped next to the name.
+    """Return a table whose lines have a mark, a name and, next to the name, stacked and wrapped texts.
 
     ``name_width`` is the minimum width of the names, used to align the texts of several tables.
     """

@@ -201,7 +201,7 @@ def _table(one: Comparison) -> TextTable:
 
 
 def _name(one: Comparison, difference: Difference) -> str:
-    """Return the name of a difference; for missing bars, the name includes the side without them."""
+    """Return the name of a difference; for missing bars, it includes the side that lacks them."""
     missing = {"missing here": one.ours, "missing there": one.theirs}
     return (
         f"not in {missing[difference.cause]}" if difference.cause in missing else difference.cause

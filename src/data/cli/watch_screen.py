@@ -63,7 +63,7 @@ def _forever(watch: Watch, every_s: float) -> None:
 
 
 def whole(snapshot: StatusSnapshot) -> Group:
-    """Return the whole screen, with all parts of the state."""
+    """Return the content of the screen, with all parts of the state."""
     from rich.console import Group
 
     worries = [styled(f"✗ {worry}", "bold red") for worry in snapshot.worries()]
