@@ -88,7 +88,7 @@ _data = find_src_data()
 
 
 def __getattr__(name: str) -> Any:
-    """Look up a public name in ``src.data``, each time, so that patches there take effect."""
+    """Look up a public name in ``src.data``; this is done every time, so that patches there take effect."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(_data, name)

@@ -45,8 +45,8 @@ class _Twin(Generic[P, R]):
     Args:
         method: Method to wrap. The manager's attribute of the same name is called, so subclasses
             can override the method.
-        looks: Whether to try the store first; if False, the call goes directly to the threads that
-            can wait for vendors.
+        looks: Whether to try the store first; if False, the call goes directly to a thread that can
+            wait for vendors.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class _Twin(Generic[P, R]):
 
 
 class _BatchTwin(_Twin[P, R]):
-    """The coroutine version of a batch, with one call per symbol, so that cached ones need not wait."""
+    """The coroutine version of a batch, with one call per symbol, so that cached symbols need not wait."""
 
     async def _answer(
         self, method: Callable[..., R], args: Any, kwargs: Any, deadline: Deadline
@@ -135,9 +135,9 @@ def _unheard(_: object) -> None:
 
 
 def _seconds(timeout: Any) -> float | None:
-    """Return a call's ``timeout`` in seconds; None if it is not set, or is invalid.
+    """Return a call's ``timeout`` in seconds; None if it is not set or is invalid.
 
-    An invalid one is reported by the method itself.
+    The method itself reports an invalid timeout.
     """
     try:
         return seconds_of(timeout, "a call")
@@ -148,17 +148,17 @@ def _seconds(timeout: Any) -> float | None:
 class AsyncDataManager:
     """The methods of a :class:`DataManager` as coroutines, with names that begin with ``a``.
 
-    Arguments, results, errors and warnings are those of the method. ``timeout`` starts with the
-    call, so it includes waiting for a thread. A cancelled call ends immediately; data that it has
-    already requested from a vendor is still stored when it arrives. Methods that are not listed
-    here never wait; call them on ``manager``. Feeds are iterated with ``async for``.
+    Arguments, results, errors and warnings are those of the original method. ``timeout`` starts
+    with the call, so it includes waiting for a thread. A cancelled call ends immediately; data that
+    it has already requested from a vendor is still stored when it arrives. Methods that are not
+    listed here never wait; call them on ``manager``. Feeds are iterated with ``async for``.
 
     All objects of this class share their threads: two that read the store, and up to 64 that wait
     for vendors. The threads do not keep a program from exiting. An object can be used from several
     event loops at the same time.
 
     Args:
-        manager: Data manager to use; by default that of the process.
+        manager: Data manager to use; by default the process-wide one.
 
     Attributes:
         manager: Data manager that the coroutines call.

@@ -65,7 +65,7 @@ def examine(
     - The recorded responses have the shape that it declares, if it declares one.
     - No key appears where it could be displayed.
     - Anything that is not a response of its vendor (an HTML page, a different document, half a
-      body) causes an error; it is never taken for bars, nor for the statement that none exist.
+      body) causes an error; it is never mistaken for bars, or for a statement that no bars exist.
     - HTTP 401, 403, 429, 500 and 503 cause errors, and 429 is recognized as a rate limit.
 
     Args:

@@ -78,5 +78,5 @@ def note_login(
 
 
 def fingerprint(name: str) -> str:
-    """Return the first characters of the digest in an account's name, enough to tell accounts apart."""
+    """Return the first characters of the digest in an account's name, which tell accounts apart."""
     return name.rpartition(":")[2][:_SHOWN]

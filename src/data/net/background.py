@@ -99,8 +99,8 @@ class BackgroundCall(Generic[T]):
     def result_within(self, deadline: Deadline) -> T:
         """Return the call's result or raise its error; abandon the call when its time runs out.
 
-        Each page that the call receives extends its time. After it has been abandoned, even by
-        Ctrl-C, it cannot send anything more.
+        Each page that the call receives extends its time. Once the call has been abandoned, even by
+        Ctrl-C, it cannot send any more requests.
 
         Raises:
             ProviderTimeoutError: The deadline passed first.

@@ -56,11 +56,12 @@ def outcome_of(error: BaseException | None) -> Outcome:
 
 @dataclass(frozen=True)
 class BreakerTimings:
-    """The number of failures of one kind that open the circuit, and the time it then stays open.
+    """The number of failures of one kind that opens a circuit, and the time for which it stays open.
 
     Attributes:
-        threshold: Number of failures in a row that open the circuit.
-        first_s: Seconds from opening to the first trial; the wait doubles with every failed trial.
+        threshold: Number of failures in a row that opens the circuit.
+        first_s: Seconds from the opening to the first trial; the wait doubles with every failed
+            trial.
         cap_s: Longest wait in seconds.
     """
 
@@ -81,7 +82,7 @@ class Circuit:
     Attributes:
         failures: Number of failures in a row.
         times: Number of times the circuit was opened in a row.
-        until_s: Time before which no caller sends requests; 0 while the circuit is closed.
+        until_s: Time until which no caller sends requests; 0 while the circuit is closed.
         trial_until_s: Time by which the trial in progress will have ended.
         answered_s: Time of the latest response, accurate to an hour; 0 if there was none.
         reason: Description of the last failure.
@@ -121,7 +122,7 @@ class CircuitPolicy:
             in a row are needed instead.
         locked_out: Tolerance for an invalid key. A different key belongs to another account, which
             has its own circuit.
-        refusals_in_doubt: Number of refusals in a row that open the circuit if the endpoint
+        refusals_in_doubt: Number of refusals in a row that opens the circuit if the endpoint
             answered recently.
         trial_s: Time after which a trial counts as ended and the next one may begin.
         proof_s: Time for which an answer proves that the endpoint is open to this account.
@@ -151,7 +152,7 @@ class CircuitPolicy:
             outcome: Outcome of the call.
             now_s: Time when the call ended.
             trial: Whether this call was the trial of a half-open endpoint.
-            reason: Description of the failure, if it failed.
+            reason: Description of the failure, if the call failed.
         """
         if not circuit.is_closed and not trial:
             return circuit  # it began before the circuit opened, so the trial decides
@@ -166,7 +167,7 @@ class CircuitPolicy:
     ) -> Circuit:
         """Return the circuit after an answer that seemed good has turned out to be bad.
 
-        The failures that the answer had erased count again, and so does the trial that it ended.
+        The failures that the answer had erased count again, as does the trial that it ended.
 
         Args:
             circuit: Current circuit, in which the answer counts as good.

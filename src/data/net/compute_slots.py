@@ -27,7 +27,7 @@ def compute_slots() -> threading.Semaphore:
 
 @contextmanager
 def computing(shared: threading.Semaphore) -> Iterator[None]:
-    """Run the block in one of the job's or batch's slots, after waiting for a free one.
+    """Run the block in one of the slots of a job or batch, after waiting for a free slot.
 
     Code in the block must use :func:`waiting` when it waits for anything other than the processor.
 

@@ -62,12 +62,12 @@ class Deadline:
     """The time at which a call ends. Thread-safe; all threads that work for the call share it.
 
     Args:
-        clock: Clock that measures the time, and with which requests, retries, limits and leases
+        clock: Clock that measures the time, and that requests, retries, limits and leases use to
             wait.
         timeout_s: Seconds from now after which the call ends in any case; None if it ends
             ``quiet_s`` seconds after its last page.
         quiet_s: Seconds without a page after which the call ends if ``timeout_s`` is None.
-        outer: Deadline of the enclosing call, which this one cannot exceed.
+        outer: Deadline of the enclosing call, which this deadline cannot exceed.
         hint: Advice on how to get more time, for errors.
         may_wait: Whether the call may wait for a vendor or another caller. If not,
             :class:`MustWait` is raised as soon as it would have to wait, so that it uses only
@@ -164,7 +164,7 @@ class Deadline:
             self._outer._prolong(seconds)
 
     def part(self) -> Deadline:
-        """Return the deadline for querying one vendor, if another can still be queried after it.
+        """Return the deadline for querying a vendor after which another one can still be queried.
 
         The vendor gets two thirds of the call's remaining time, recomputed after each page.
         """
@@ -251,7 +251,7 @@ def call_time(clock: Clock, timeout_s: float | None) -> Iterator[None]:
     Args:
         clock: Clock that measures the time.
         timeout_s: Time limit in seconds; None if the call ends after a certain time without a page.
-            Inside another call, the limit is at most the time that is left of that one.
+            Inside another call, the limit is at most the time that is left for that call.
     """
     outer = _call.get()
     if outer is not None and timeout_s is None:
@@ -267,7 +267,7 @@ def call_time(clock: Clock, timeout_s: float | None) -> Iterator[None]:
 def run_call(
     clock: Clock, timeout_s: float | None, function: Callable[..., R], *arguments: object
 ) -> R:
-    """Run ``function`` as a call, or as part of the current one, and return its result.
+    """Run ``function`` as a call, or as part of the current call, and return its result.
 
     Args:
         clock, timeout_s: See :func:`call_time`.
@@ -344,8 +344,7 @@ def _with_deadline(
 def seconds_of(timeout: object, symbol: object) -> float | None:
     """Check a caller's ``timeout=`` argument; return it in seconds, or None for no limit.
 
-    Raises:
-        QueryError: The value is not a number, or not a finite one above 0.
+    Raises: QueryError: The value is not a finite number above 0.
     """
     if timeout is None:
         return None
@@ -417,7 +416,7 @@ _down: ContextVar[dict[str, dict[str, Attempt]] | None] = ContextVar("down", def
 
 @contextmanager
 def querying_once() -> Iterator[None]:
-    """Make calls in the block skip vendors that earlier calls in it found to be down for the symbol."""
+    """Make calls in the block skip vendors that earlier calls in the block found down for the symbol."""
     outer = _down.get()
     token = _down.set({} if outer is None else outer)
     try:
@@ -440,7 +439,7 @@ def down_for(symbol: str) -> dict[str, Attempt]:
 
 
 def within(seconds: float, function: Callable[..., R], *arguments: object) -> R:
-    """Run ``function`` with a limit of ``seconds``, or an enclosing earlier limit; return its result."""
+    """Run ``function`` within ``seconds`` (or an earlier enclosing limit), and return its result."""
     due = min(_due.get(), _CLOCK.monotonic() + seconds)
     return copy_context().run(_limited, due, function, arguments)
 

@@ -36,7 +36,7 @@ def decoder_of(coding: str) -> Callable[[bytes], Iterator[bytes]] | None:
 
 
 class _Inflater:
-    """Decoder of a compressed body, which may consist of several compressed members in a row."""
+    """A decoder for a compressed body, which may consist of several compressed members in a row."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -73,7 +73,8 @@ class _Inflater:
     def _window_of(self, piece: bytes) -> int:
         """Return the ``zlib`` window size for a body.
 
-        It depends on the body because servers call two different formats deflate.
+        The size depends on the body, because servers use the name deflate for two different
+        formats.
         """
         is_wrapped = piece[0] & 0x0F == 8 and int.from_bytes(piece[:2], "big") % 31 == 0
         return _BARE if self._window == _ZLIB and not is_wrapped else self._window

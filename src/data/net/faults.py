@@ -42,7 +42,7 @@ _MOST_CAUSES = 30
 
 
 def check_address(url: str) -> None:
-    """Reject addresses with plain HTTP to another machine, or with a user name before the host.
+    """Reject addresses that use plain HTTP to another machine, or have a user name before the host.
 
     Raises:
         ConfigError: The address is neither ``https://`` nor on this machine, or contains a user
@@ -78,7 +78,7 @@ def worded(exc: Exception, url: str) -> DataError:
 
 
 def _causes(exc: BaseException) -> Iterator[object]:
-    """Yield an error and all errors that it contains as arguments, as ``reason`` or as its context."""
+    """Yield an error and all errors that it contains: as arguments, as ``reason`` or as context."""
     causes: list[object] = [exc]
     for cause in causes:  # the list grows during the loop
         yield cause
@@ -100,7 +100,8 @@ def _is_own(cause: object) -> bool:
 def _is_silence(cause: object) -> bool:
     """Return whether a host did not respond at all.
 
-    A refused connection does not count, although urllib3 up to 1.26 raises a subclass for it.
+    A refused connection does not count, although urllib3 up to 1.26 raises a subclass of the same
+    error for it.
     """
     late = (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
     return isinstance(cause, late) and not isinstance(cause, urllib3.exceptions.NewConnectionError)

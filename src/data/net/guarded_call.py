@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CircuitChange:
-    """A change to a circuit: a call in this process has opened, reopened or closed it.
+    """A change to a circuit that a call in this process has opened, reopened or closed.
 
     Attributes:
         vendor, endpoint: Vendor, and the endpoint to which the circuit belongs.
@@ -59,8 +59,8 @@ CircuitHook = Callable[[CircuitChange], None]
 class JobCalls:
     """One job's calls, whose number per vendor is limited across all of the job's tasks.
 
-    Thread-safe. It also remembers which open circuits the job has logged, because each of them may
-    reject hundreds of the job's calls.
+    Thread-safe. It also remembers which open circuits the job has logged, because each open circuit
+    may reject hundreds of the job's calls.
 
     Attributes:
         slots: Semaphore that limits how many of the job's tasks compute at the same time.
@@ -98,9 +98,9 @@ _has_place: ContextVar[bool] = ContextVar("has_place", default=False)
 def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
     """Run the block as one of the few simultaneous calls that its job may make to ``vendor``.
 
-    Their number follows from ``limits``, which apply in any case. Time spent waiting for the job's
-    other calls does not count as this call's time, and meanwhile another task may compute. A nested
-    call, such as by a custom downloader that uses another one, does not wait again.
+    Their number is derived from ``limits``, which apply in any case. Time spent waiting for the
+    job's other calls does not count as this call's time; in the meantime, another task may compute.
+    A nested call, such as by a custom downloader that uses another one, does not wait again.
     """
     if _has_place.get():
         yield
@@ -122,7 +122,7 @@ def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
 
 
 class EndedRequest(NamedTuple):
-    """A request that has ended: its ticket, the quotas in its response, and when that arrived."""
+    """A request that has ended: its ticket, the quotas in its response, and the response's arrival time."""
 
     ticket: str
     reports: list[QuotaReport]
@@ -141,7 +141,8 @@ class GuardedCall:
         is_entered: Whether the call was admitted, so that the vendor may be queried.
         is_over: Whether the call has ended.
         first_cost: Units of the call's first request; None before it is sent.
-        reserved: Ticket and number of the units that are reserved for the call's first request.
+        reserved: Ticket for the units that are reserved for the call's first request, and their
+            number.
         ended: Requests that have finished but are not settled yet.
         is_answered: Whether a host other than this machine has answered one of its requests.
     """
@@ -205,8 +206,8 @@ class GuardedCall:
         """End the call, and record what its error, if any, reveals about the vendor and the symbol.
 
         Returns:
-            Whether everything has been stored, and the changes to circuits. The first is False if
-            there is something to store but ``write`` is False.
+            Whether everything has been stored, and the changes to circuits. The first value is
+            False if there is something to store but ``write`` is False.
         """
         name, symbol = self._account.named(tables.salt), self._symbol
         contacts, vendor = tables.contacts(), self._account.vendor

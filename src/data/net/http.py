@@ -105,7 +105,7 @@ class HttpTransport:
 
         Raises:
             ProviderTimeoutError: There was no response in time.
-            UnavailableError: There was no connection, or it broke.
+            UnavailableError: No connection was made, or it broke.
             ResponseFormatError: The body is too large or has an encoding that was not requested, or
                 the response leads to another host.
             AuthenticationError: A key cannot be part of a request.
@@ -149,7 +149,7 @@ class HttpTransport:
         return response
 
     def _unheard(self, session: Any, request: HttpRequest) -> HttpResponse:
-        """Run :meth:`_exchange` in its own context, with the HTTP library's log records filtered."""
+        """Run :meth:`_exchange` in a separate context, with the HTTP library's log records filtered."""
         sending.set(True)
         return self._exchange(session, request)
 
@@ -227,9 +227,9 @@ def too_large(place: str, max_bytes: int) -> ResponseFormatError:
 class _TimedReader(io.RawIOBase):
     """A socket reader that limits each read to the time left for the request.
 
-    The HTTP library's own timeout applies to each single read. With an occasional byte, a server
-    could therefore extend a request forever within the status line, the headers or the end of a
-    chunked body, which only the HTTP library reads.
+    The HTTP library's own timeout applies to each single read. By sending a byte now and then, a
+    server could therefore extend a request forever within the status line, the headers or the end
+    of a chunked body, which only the HTTP library reads.
     """
 
     def __init__(self, raw: Any, sock: Any) -> None:
@@ -293,7 +293,7 @@ def new_session() -> requests.Session:
 
 
 class _Session(requests.Session):
-    """A session that does not follow redirects itself, because it would read their bodies without a limit."""
+    """A session that does not follow redirects, because it would read their bodies without a size limit."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None

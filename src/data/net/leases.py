@@ -35,8 +35,8 @@ class Lease:
 
     Attributes:
         name: Name of the lease.
-        is_held: Whether this call holds the lease. It does not if its time ran out before the lease
-            was free.
+        is_held: Whether this call holds the lease; False if the call's time ran out before the
+            lease was free.
         has_waited: Whether another call held the lease before, so that missing data may have been
             stored in the meantime.
         holder: Random name that identifies this call in the state.
@@ -52,7 +52,7 @@ class Lease:
 
 
 class Holder(NamedTuple):
-    """The call that holds a lease, by its name, and the number of pages that it has received."""
+    """The name of the call that holds a lease, and the number of pages that the call has received."""
 
     name: str | None
     pages: int
@@ -66,10 +66,10 @@ def first_free(
     Each page that the holder receives counts as progress of the waiting call.
 
     Args:
-        take: Takes the lease if it is free; otherwise returns its holder.
+        take: Function that takes the lease if it is free, and otherwise returns its holder.
         clock: Clock for the waits.
         deadline: Deadline of the waiting call.
-        other: What the holder is, for the error of a call whose time runs out.
+        other: Noun for the holder (such as ``host``), for the error if the call's time runs out.
 
     Returns:
         The result of ``take``, or None if the deadline passed first; and whether the lease had
@@ -95,9 +95,9 @@ def first_free(
 class Leases:
     """Takes and renews leases in the state that all processes share. Thread-safe and fork-aware.
 
-    Unlike a lock, a lease is advisory. If a caller takes longer than announced, another may take
-    over its lease; both then continue, and at worst something is fetched twice. Waiting ends with
-    the time limit of the waiting call, for which each page that the holder receives counts as
+    Unlike a lock, a lease is advisory. If a caller takes longer than announced, another caller may
+    take over its lease; both then continue, and at worst some data is fetched twice. Waiting ends
+    with the time limit of the waiting call, for which each page that the holder receives counts as
     progress.
 
     Args:
@@ -120,8 +120,8 @@ class Leases:
             name: Name of the data about to be fetched.
             ttl_s: Seconds after which others may take over the lease unless it is renewed with
                 :meth:`renew`; by default the time for which a call continues without a page.
-            deadline: Deadline of the wait, by default that of the current call. If it passes, the
-                block runs without the lease.
+            deadline: Deadline of the wait; by default, the current call's deadline. If it passes,
+                the block runs without the lease.
         """
         deadline = deadline or current_deadline(self._state.clock)
         holder, pid = os.urandom(8).hex(), os.getpid()

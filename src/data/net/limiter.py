@@ -53,8 +53,8 @@ class Limiter:
     memory and used by this process only.
 
     Units count from the moment a request is made until one window length after its response has
-    arrived, because only then is it certain that the vendor has counted them. However long requests
-    take, no window of the vendor therefore ever contains more than its limit.
+    arrived, because only then is it certain that the vendor has counted them. Therefore, however
+    long requests take, none of the vendor's windows ever contains more units than its limit.
 
     A guarded call needs only one transaction when it begins and one when it ends, even if its first
     and last requests are limited: at the beginning, the units of the first request are reserved,
@@ -65,8 +65,8 @@ class Limiter:
         limits: Request limits that the vendor imposes on one account.
         state: Store of spent units, pauses, circuits and unknown symbols; waits use its clock.
         account: Account to which the limits apply; by default, an account without keys.
-        on_circuit: Called with every circuit that a call opens or closes.
-        is_local: Whether the source is on this machine. If so, no circuit and no unknown symbol is
+        on_circuit: Function called for every circuit that a call opens or closes.
+        is_local: Whether the source is on this machine. If so, circuits and unknown symbols are not
             remembered, so that a newly added file is read immediately.
     """
 
@@ -178,7 +178,7 @@ class Limiter:
             self._state.finish(partial(self._state.run, charge))
 
     def pause(self, seconds: float | None) -> float:
-        """Pause all requests for ``seconds``, but at most for a week; a longer pause in progress continues.
+        """Pause all requests for ``seconds``, at most a week; if a longer pause is in progress, it continues.
 
         Returns:
             The length of the pause in seconds. If ``seconds`` is None, it is chosen here.
@@ -308,7 +308,7 @@ class Limiter:
         return None
 
     def account(self) -> str:
-        """Return the name under which the account is stored, which does not reveal any key."""
+        """Return the name under which the account is stored; the name does not reveal any key."""
         return self._state.run(self._name, write=False)
 
     def acting_for(self, secrets: Iterable[str]) -> Limiter:
@@ -331,7 +331,7 @@ class Limiter:
         return self._state.run(partial(self._wait, cost=cost), write=False)[0]
 
     def used(self) -> dict[str, float]:
-        """Return the units now counted against each limit, by window length (``60s`` for a minute)."""
+        """Return the units that now count against each limit, by window length (``60s`` for a minute)."""
 
         def count(tables: StateTables) -> dict[str, float]:
             """Sum up the spent units and the units of requests in flight."""

@@ -37,7 +37,7 @@ class Contacts:
     answered_s: float = 0.0
 
     def is_own(self, vendor: str, now_s: float, *, is_unresolved: bool) -> bool:
-        """Return whether this machine's network, not the vendor, is to blame for a failed connection.
+        """Return whether this machine's network, rather than the vendor, caused a failed connection.
 
         Args:
             vendor: Vendor to which the connection failed.
@@ -66,7 +66,7 @@ class Contacts:
         return all(at <= self.answered_s for at in self.failed_s.values())
 
     def _others(self, vendor: str) -> Iterator[str]:
-        """Yield other vendors that failed since the last response, except for other hosts of ``vendor``."""
+        """Yield other vendors that failed since the last response; other hosts of ``vendor`` are excluded."""
         for other, at in self.failed_s.items():
             if at > self.answered_s and other.partition("-")[0] != vendor.partition("-")[0]:
                 yield other

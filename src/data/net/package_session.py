@@ -36,7 +36,7 @@ class PackageCarrier:
 
 
 class CarrierSession(requests.Session):
-    """Replaces the HTTP library's session, sending everything over ``transport``.
+    """Replaces the HTTP library's session, and sends everything over ``transport``.
 
     The package's requests are then limited, timed and verified like this library's own, and fail
     with the same errors; the package's own timeouts, redirects and retries have no effect. For use

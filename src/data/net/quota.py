@@ -85,12 +85,13 @@ class Window:
     def wait(self, cost: float, now_s: float, flying: float = 0.0) -> float:
         """Return the seconds until ``cost`` units fit, or 0 if they fit now.
 
-        A cost above the whole capacity is reduced to the capacity, so that it can be sent at all.
+        A cost above the capacity is reduced to the capacity; otherwise such a request could never
+        be sent.
 
         Args:
             cost: Number of units to be spent.
             now_s: Time of the request, in seconds.
-            flying: Additional units that count but whose expiry is unknown, such as those of
+            flying: Additional units that count but whose expiry is unknown, such as the units of
                 requests in flight.
         """
         excess = self.used(now_s) + flying + min(cost, self.capacity) - self.capacity
@@ -122,8 +123,9 @@ class Window:
 def windows_of(limits: Limits) -> list[Window]:
     """Return the windows for ``limits``; a limit of 0 has no window.
 
-    A rate per second with a burst of ``b`` becomes a window of ``b`` units, as long as ``b`` units
-    take at that rate. A burst can then be sent at once, and the rate is still observed.
+    A rate per second with a burst of ``b`` becomes a window of ``b`` units, whose length is the
+    time that ``b`` units take at that rate. A burst can then be sent at once, and the rate is still
+    observed.
     """
     windows = []
     if limits.per_second > 0:
@@ -139,7 +141,7 @@ def windows_of(limits: Limits) -> list[Window]:
 
 @dataclass(frozen=True)
 class Pause:
-    """A pause that a vendor demanded, during which it is not queried; times in seconds.
+    """A pause demanded by a vendor, during which the vendor is not queried; times are in seconds.
 
     Attributes:
         until_s: End of the pause.
@@ -155,7 +157,7 @@ class Pause:
         return max(0.0, self.until_s - now_s)
 
     def after(self, seconds: float | None, now_s: float) -> Pause:
-        """Return the pause after the vendor demanded one of ``seconds``, or of unknown length (None).
+        """Return the pause after a demand by the vendor for ``seconds``, or of unknown length (None).
 
         A longer pause in progress continues. A demand in response to a request that was already in
         flight when the pause began is not counted as another strike.
@@ -218,7 +220,7 @@ def reports_of(response: HttpResponse) -> list[QuotaReport]:
 
 
 def _number(text: str) -> float:
-    """Parse a count; anything but digits gives NaN, because some vendors send lists."""
+    """Parse a count; anything other than digits gives NaN, because some vendors send lists."""
     return float(text) if text.isascii() and text.isdigit() else math.nan
 
 

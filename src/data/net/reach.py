@@ -45,8 +45,8 @@ def reach(url: str, timeout_s: float = 3.0) -> Reached:
     """Check whether the host of ``url`` can be reached, by sending it one small request.
 
     The request uses the same proxies and certificates as real requests. A response with any status
-    means that the host was reached. If ``url`` is not a web address, such as that of a gateway, a
-    connection is opened and closed instead.
+    means that the host was reached. If ``url`` is not a web address (but, for example, a gateway's
+    address), a connection is opened and closed instead.
     """
     if not url.startswith("http"):
         return _connected(url, timeout_s)
@@ -84,7 +84,7 @@ def _connected(url: str, timeout_s: float) -> Reached:
 def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reached]:
     """Run :func:`reach` for all URLs in parallel, and return the results by name.
 
-    Without a network, a name lookup may block a thread for minutes. The call therefore returns
+    If there is no network, a name lookup can block a thread for minutes. The call therefore returns
     after ``within_s`` seconds even if some hosts have not answered.
     """
     results: dict[str, Reached] = {}

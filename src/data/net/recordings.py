@@ -95,8 +95,8 @@ class Recording:
     """A transport that answers requests from the recorded exchanges of one vendor. Thread-safe.
 
     A request that was recorded several times gets the recorded responses in chronological order,
-    and after that the last one again and again. The scheme and host of a request are ignored, and
-    so is a mirror's prefix before the path.
+    and from then on the last one every time. The scheme and host of a request are ignored, as is a
+    mirror's prefix before the path.
 
     Args:
         folder: Folder with the vendor's recorded exchanges.
@@ -140,7 +140,7 @@ def recorded_vendors(folder: Path) -> dict[str, Path]:
     """Return the folders with recorded exchanges, by vendor.
 
     ``folder`` may contain a folder for each vendor, or may itself be the folder of one vendor.
-    Paths are resolved; vendors have the names under which they were recorded.
+    Paths are resolved; each vendor has the name under which it was recorded.
     """
     if not folder.is_dir():
         return {}
@@ -158,14 +158,14 @@ def _exchanges(folder: Path) -> Iterator[Path]:
 
 
 def _question(request: HttpRequest) -> dict[str, Any]:
-    """Return the parts of a request by which its recording is found; they contain no keys."""
+    """Return the parts of a request by which its recording is found, without any keys."""
     body = {"body_sha256": sha256(request.body).hexdigest()} if request.body else {}
     params = {name: str(value) for name, value in sorted(request.params.items())}
     return {"method": request.method, "path": urlsplit(request.url).path, "params": params, **body}
 
 
 def _digest(question: Mapping[str, Any]) -> str:
-    """Return the digest for the file names of a request's recordings; it does not cover the path."""
+    """Return the digest for the file names of a request's recordings; the path is not included."""
     named = {name: value for name, value in question.items() if name != "path"}
     return sha256(json.dumps(named).encode()).hexdigest()[:24]
 

@@ -141,7 +141,7 @@ def _masked_letters(text: bytes, words: Iterable[str]) -> bytes:
 
 
 def _may_hold(text: bytes, word: str) -> bool:
-    """Return whether it is worth searching ``text`` for ``word``; a cheap check for large responses."""
+    """Return whether ``text`` might contain ``word``; this is a cheap check for large responses."""
     # Escaping changes either all letters and digits, or none.
     start = max(re.findall(r"[a-zA-Z0-9]*", word[:_SHORTEST_SECRET]), key=len)
     if start.encode() in text or b"\\u00" in text or b"&#" in text:
@@ -152,7 +152,7 @@ def _may_hold(text: bytes, word: str) -> bool:
 
 
 def _without_cut(text: bytes, word: str) -> bytes:
-    """Return ``text`` with its end masked if that is the beginning of ``word``, as in a cut-off text."""
+    """Return ``text`` with its end masked if the text was cut off within ``word``."""
     letters = _letters(word)
     start = re.compile(b"".join(letters[:_SHORTEST_SECRET]))
     for beginning in start.finditer(text, max(0, len(text) - len(word) * _LONGEST_ESCAPE)):
@@ -196,9 +196,9 @@ def _written(letter: str) -> Iterator[bytes]:
 class QueryFilter(logging.Filter):
     """A log filter that removes the queries from URLs in the HTTP library's log records.
 
-    Its debug records contain the whole URL path with the query, keys included. The filter applies
-    only while this library sends, so records caused by other users of the HTTP library remain
-    unchanged.
+    The HTTP library's debug records contain the whole URL path with the query, including keys. The
+    filter applies only while this library sends, so records caused by other users of the HTTP
+    library remain unchanged.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -9,7 +9,7 @@ from ..config.rules import Failover
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Decides how often a request is attempted and how long to wait in between; it never sleeps itself.
+    """Decides how often to attempt a request and how long to wait in between; the policy itself never sleeps.
 
     The call's time limit (:class:`.Deadline`) limits the total time of all attempts.
 

@@ -41,14 +41,14 @@ class SendRecord:
         seconds: Time that the attempt took, including the wait for the rate limit.
         status: HTTP status, or 0 if no response arrived.
         size: Size of the decoded body in bytes.
-        wait_s: Seconds until the next attempt; None if it was the last.
+        wait_s: Seconds until the next attempt; None if this attempt was the last.
         waited_s: Part of ``seconds`` spent waiting for the rate limit.
         pause_s: Seconds for which the vendor will not be queried because it demanded a slower pace;
-            None if it did not.
+            None if it did not demand this.
         is_sent: False if this library's limiter blocked the request, so that the vendor was not
             queried.
-        shape: Difference between the structure of the response and the one that its parser expects;
-            None if they agree.
+        shape: Difference between the structure of the response and the structure that its parser
+            expects; None if they agree.
     """
 
     vendor: str
@@ -82,7 +82,7 @@ class PendingRecords:
     _counted: BaseException | None = None
 
     def add(self, hook: Hook, record: SendRecord) -> None:
-        """Hold back a successful attempt's record; pass a failed attempt's record to its hook at once."""
+        """Hold back a successful attempt's record; pass a failed attempt's record to its hook immediately."""
         self._is_last_answered = record.outcome == "ok"
         if self._is_last_answered:
             self._pending.append((hook, record))
@@ -98,8 +98,8 @@ class PendingRecords:
     def blame(self, error: BaseException) -> None:
         """Record ``error`` as the outcome of the responses that it concerns.
 
-        If rows were rejected, these are all responses, otherwise only the last one. An error that
-        ended an attempt is ignored, because it has already been reported.
+        If rows were rejected, the error concerns all responses, otherwise only the last one. An
+        error that ended an attempt is ignored, because it has already been reported.
         """
         if error is self._counted or not isinstance(error, ProviderError):
             return
@@ -146,7 +146,7 @@ def reporting(vendor: str) -> Iterator[PendingRecords]:
 
 
 def report(hook: Hook, record: SendRecord) -> None:
-    """Pass ``record`` to ``hook``: when its query ends, or immediately if it belongs to none."""
+    """Pass ``record`` to ``hook`` when its query ends, or immediately if it does not belong to a query."""
     answers = _current.get()
     if answers is None or answers.vendor != record.vendor:
         hook(record)

@@ -129,8 +129,8 @@ class Sender:
     ) -> AbstractContextManager[GuardedCall | None]:
         """Return a context manager for a call to an endpoint, which records the call's outcome.
 
-        It yields the call, to which a later error can be attributed, or None if nothing is
-        recorded.
+        The context manager yields the call, to which a later error can be attributed, or None if
+        nothing is recorded.
 
         Args:
             endpoint: Endpoint that is called, such as ``bars/1d``.
@@ -174,7 +174,7 @@ class Sender:
             classify: Function that returns the error that a response represents, if any.
 
         Raises:
-            CircuitOpenError: Earlier in this user's call, the vendor did not answer in time.
+            CircuitOpenError: The vendor did not answer in time earlier in this user's call.
             DatabaseError: The call was made inside a database unit of work.
             DataError: The error of the last attempt, with its ``provider`` set.
         """

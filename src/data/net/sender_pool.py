@@ -64,8 +64,8 @@ class Senders:
         retry: Number and timing of retries.
         modes: Maps each vendor to the kind of transport for its requests: ``http``, ``sdk`` or
             ``auto``.
-        on_attempt: Called for every HTTP attempt.
-        on_circuit: Called for every circuit that a call of this process opens or closes.
+        on_attempt: Function called for every HTTP attempt.
+        on_circuit: Function called for every circuit that a call in this process opens or closes.
         state_dir: Folder in which limits, circuits and leases are shared by all processes; created
             by the first request. If None, they apply only to this process.
         record_dir: Folder in which every vendor's responses are recorded; None to record nothing.
@@ -133,9 +133,9 @@ class Senders:
     ) -> Sender:
         """Return a sender for a downloader supplied by user code.
 
-        If the downloader's limits are known, they and the circuits apply in all processes to any
-        downloader with this name. Otherwise it is not limited, and its circuits apply only to this
-        object.
+        If the downloader's limits are known, the limits and circuits apply in all processes to any
+        downloader with this name. Otherwise, the downloader is not limited, and its circuits apply
+        only to this object.
 
         Args:
             name: Name under which the downloader is registered.
@@ -177,7 +177,7 @@ class Senders:
             vendor: Canonical name.
             declared: Class of the vendor; None if it has no class.
             own_limits: Limits to use instead of the vendor's and the configured ones; requests are
-                counted together with those of the account's other limiters.
+                counted together with the requests of the account's other limiters.
         """
         is_remote = declared is None or bool(declared.default_base_url)
         if own_limits is not None:

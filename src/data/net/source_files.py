@@ -53,8 +53,8 @@ def look_at(paths: Sequence[Path], reading: str, clock: Clock | None = None) -> 
     Args:
         paths: Paths in a fixed order.
         reading: Fingerprint of the other inputs on which the bars depend.
-        clock: Source of the time of the check; by default, the system clock, on which the files'
-            modification times are also based.
+        clock: Source of the time of the check; by default, the system clock, which also determines
+            the files' modification times.
     """
     # Taken before the check, so that a file that changes meanwhile does not seem unchanged for
     # long.

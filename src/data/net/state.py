@@ -138,7 +138,7 @@ class State:
             self._say()
 
     def finish(self, step: Callable[[], object]) -> None:
-        """Run a step that ends a call, such as a transaction that ends its leases.
+        """Run a step that ends a call, such as a transaction that ends the call's leases.
 
         If the call does not have enough time left, the step runs in a background thread, and the
         call does not wait for it.
@@ -282,7 +282,7 @@ class State:
         return file is not None and file.size == _SALT_BYTES
 
     def _set_up(self, db: sqlite3.Connection) -> None:
-        """Create the tables and the salt if both are missing; if only one is missing, data was lost."""
+        """Create the tables and the salt if both are missing; if only one of them is, data was lost."""
         if self._is_set_up(db):
             return
         db.execute("BEGIN IMMEDIATE")
@@ -316,7 +316,7 @@ class State:
 
     @property
     def _never(self) -> float | None:
-        """Value of ``_alone_until`` while the file can be used: None, or infinity without a file."""
+        """Value of ``_alone_until`` while the file can be used: None, or infinity if there is no file."""
         return None if self._has_file else math.inf
 
     def _open_in_memory(self) -> sqlite3.Connection:
@@ -335,7 +335,7 @@ class State:
             self._go_alone(exc)
 
     def _go_alone(self, exc: Exception) -> None:
-        """Continue with tables in memory for a while because of ``exc``; no other process sees them."""
+        """Because of ``exc``, continue for a while with tables in memory, which no other process sees."""
         self._close_quietly()
         db = self._open_in_memory()
         self._alone_until = self.clock.monotonic() + _RETRY_S

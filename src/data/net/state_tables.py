@@ -103,7 +103,7 @@ def _bound(column: str) -> float:
 
 @dataclass(frozen=True)
 class Account:
-    """A customer's account at a vendor, identified by its keys or, if it has none, by this machine's address.
+    """A customer's account with a vendor, identified by its keys or, without keys, by this machine's address.
 
     Attributes:
         vendor: Canonical name of the vendor.
@@ -114,7 +114,7 @@ class Account:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def named(self, salt: bytes) -> str:
-        """Return the name under which this account is stored, which does not reveal any key."""
+        """Return the name under which this account is stored; the name does not reveal any key."""
         if not self.secrets:
             return f"{self.vendor}:{_NOBODY}"
         text = "\0".join(sorted(self.secrets)).encode("utf-8", "surrogatepass")
@@ -413,7 +413,7 @@ class StateTables:
 
 
 def read_anchor(rows: Rows) -> Anchor | None:
-    """Return the stored anchor from which the remembered time is counted, or None if there is none.
+    """Return the stored anchor from which the remembered time is counted, or None if no anchor is stored.
 
     Raises:
         CorruptEntryError: A part of the anchor is missing or is not a number, so the file is

@@ -66,7 +66,8 @@ def retry_after_s(response: HttpResponse, now_ms: int | None = None) -> float | 
     """Return the seconds given by ``Retry-After``, or None if it is missing or unusable.
 
     If the header contains a date, the seconds are counted from the vendor's own ``Date`` header, so
-    that no two clocks are compared, or from ``now_ms`` if there is none.
+    that two different clocks are not compared; if there is no such header, they are counted from
+    ``now_ms``.
     """
     text = response.headers.get("retry-after", "").strip()
     # Only digits are accepted; `float` would also accept "nan", "inf" and "1_000".

@@ -50,8 +50,8 @@ class Anchor:
     def is_stale(self, reading: Reading) -> bool:
         """Return whether ``reading`` should become the next anchor.
 
-        It should if it is much later than this anchor, or if the wall time and the monotonic time
-        have advanced by different amounts.
+        This is the case if the reading is much later than this anchor, or if the wall time and the
+        monotonic time have advanced by different amounts.
         """
         wall, steady = self._passed(reading)
         agree = self._is_comparable(reading) and abs(wall - steady) <= _TOLERANCE_S

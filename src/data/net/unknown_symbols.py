@@ -69,7 +69,7 @@ class Unknown:
 
 
 def reported_again(before: Unknown | None, now_s: float) -> Unknown:
-    """Return the record of a symbol that a vendor has rejected at ``now_s``, perhaps again.
+    """Return the record of a symbol that a vendor has rejected at ``now_s``, for the first time or again.
 
     Args:
         before: Previous record for the symbol, if there is one.
@@ -82,5 +82,5 @@ def reported_again(before: Unknown | None, now_s: float) -> Unknown:
 
 
 def forgotten_s(now_s: float) -> float:
-    """Return the time such that rejections which expired before it are forgotten at ``now_s``."""
+    """Return the cutoff time: rejections that expired before it are forgotten at ``now_s``."""
     return now_s - _FORGOTTEN_S

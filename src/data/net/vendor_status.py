@@ -104,8 +104,8 @@ class VendorPause:
 
     Attributes:
         vendor: Vendor that is not queried.
-        door: Endpoint that is not queried, such as ``bars/1d at <host>``; empty if the whole vendor
-            is not.
+        door: Endpoint that is not queried, such as ``bars/1d at <host>``; empty if no endpoint of
+            the vendor is queried.
         until_ms: Time when queries are allowed again (UTC milliseconds).
         reason: Reason for the pause.
     """

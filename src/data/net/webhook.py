@@ -34,7 +34,7 @@ class Webhook:
 
     Args:
         url: Address with ``https://``, or ``http://`` on this machine.
-        clock: Source of the time, for a ``Retry-After`` that is a date.
+        clock: Source of the time, needed if ``Retry-After`` is a date.
         transport: Transport to use instead of plain HTTP.
 
     Raises:
@@ -59,8 +59,8 @@ class Webhook:
         """Post a message and return the outcome. This never raises.
 
         The outcome is ``sent`` for a status of 2xx; ``unknown`` for 504, or if the response did not
-        arrive or broke off; ``later`` for 429, 408, 425 and any other 5xx, or if no connection was
-        made; and ``refused`` for any other status, including redirects.
+        arrive or was cut off; ``later`` for 429, 408, 425 and any other 5xx, or if no connection
+        was made; and ``refused`` for any other status, including redirects.
         """
         body = json.dumps(message).encode()
         headers = {"Content-Type": "application/json"}

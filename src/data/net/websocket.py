@@ -48,16 +48,16 @@ _TEXT, _BINARY, _CLOSE = 1, 2, 8
 
 
 class Wire(Protocol):
-    """A connection that carries messages. Only one thread may receive; everything else is thread-safe."""
+    """A connection that carries messages. Only one thread may receive; all other methods are thread-safe."""
 
     def send(self, text: str) -> None:
-        """Send a message; raise :class:`~.errors.UnavailableError` if the connection is gone."""
+        """Send a message; raise :class:`~.errors.UnavailableError` if the connection is lost."""
 
     def receive(self, timeout: float) -> str | bytes | None:
         """Return the next message, ``""`` for a heartbeat, or None if none arrived in ``timeout`` seconds.
 
         Raises:
-            UnavailableError: The connection is gone; the message describes the reason.
+            UnavailableError: The connection is lost; the message gives the reason.
             ResponseFormatError: The other side violates the protocol.
         """
 
@@ -292,7 +292,7 @@ class _Socket:
             return _worded(error, self._library, f"the connection to {self._shown} was lost")
 
     def _closed(self, data: bytes) -> DataError:
-        """Return the error for a close frame. The frame's text is not quoted, because it is the vendor's."""
+        """Return the error for a close frame, without the frame's text, which comes from the vendor."""
         code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
         return UnavailableError(f"{self._shown} closed the connection with code {code}")
 
