@@ -35,10 +35,10 @@ _Checks = Mapping[str, Callable[[Any], bool]]
 def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
     """Describe the first field of an answer with a wrong type or size; empty if there is none.
 
-    Types are compared exactly, because a subclass could behave arbitrarily when it is used later.
+    Types are compared exactly, because a subclass could behave arbitrarily when used later.
 
     Args:
-        fetched: Answer of a downloader.
+        fetched: Answer from a downloader.
         names: Names that the vendor may use; an answer with any other name is wrong.
         now_ms: Time of the query, UTC milliseconds; the answer's own time must not be much later.
     """

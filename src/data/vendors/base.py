@@ -54,7 +54,7 @@ class BaseDataDownloader:
 
     A subclass declares the attributes below, builds requests and parses responses:
     :meth:`bars_request`, :meth:`parse_bars`, and :meth:`classify` if its errors require it. It does
-    not send, wait, count, cache or build frames, because the library does that.
+    not send requests, wait, count, cache or build frames, because the library does all that.
 
     A subclass that overrides :meth:`get_ohlcv` does not need any of these methods, because it is
     called only through that method.
@@ -65,7 +65,7 @@ class BaseDataDownloader:
         credentials: Maps the names of environment variables to keys; by default, keys are looked up
             in the environment.
         base_url: Another host with the same interface, such as a mirror or a proxy.
-        sender: Sender of the requests; by default the one that this process shares.
+        sender: Sender of the requests; by default, the sender that this process shares.
         carrier: Transport to use instead of the sender's.
 
     Attributes:
@@ -193,7 +193,7 @@ class BaseDataDownloader:
         return self.capabilities.dense
 
     def secret(self, name: str) -> str:
-        """Return the API key that :attr:`secrets` declares under ``name``, the first of its names.
+        """Return an API key by ``name``, the first of the key's names in :attr:`secrets`.
 
         The result is empty if the key is optional and not set. During one :meth:`fetch`, the result
         stays the same, even if the key is changed in the meantime.
@@ -265,7 +265,7 @@ class BaseDataDownloader:
             return call_foreign(lambda: self.actions_of(instrument, span, now_ms), self.name)
 
     def _actions_call(self, instrument: Instrument) -> AbstractContextManager[object]:
-        """Guard requests for actions; if actions come with daily bars, this is the guard for daily bars."""
+        """Guard requests for actions, as requests for daily bars if actions come with daily bars."""
         if not self.capabilities.actions_by_bar:
             return self._accounts.call(ACTIONS_ENDPOINT, self.base_url)
         endpoint = endpoint_of(self.capabilities, instrument.asset_class, _DAY)
@@ -378,7 +378,7 @@ class BaseDataDownloader:
     ) -> dict[str, pd.DataFrame]:
         """Return frames by symbol, from one call of :meth:`get_ohlcv` per symbol.
 
-        For the arguments see that method. A symbol for which the call failed or returned None is
+        For the arguments, see that method. A symbol for which the call failed or returned None is
         logged and left out.
         """
         frames = self.download_multiple_symbols(
@@ -488,7 +488,7 @@ def is_ours(downloader: object) -> bool:
 def status_for(
     downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe
 ) -> VendorStatus | None:
-    """Return the state of limits and circuit breaker for such bars, or None without a packaged sender.
+    """Return the state of limits and circuit breaker for bars of a class and timeframe; None if unknown.
 
     Raises:
         MissingCredentialsError: A key is no longer set.

@@ -109,7 +109,7 @@ def _faults(name: object, cls: Any) -> str:
 
 
 def _constructed(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) -> BaseDataDownloader:
-    """Return a new downloader, after checking that it still matches its class's declarations.
+    """Create a downloader, check that it still matches its class's declarations, and return it.
 
     Raises:
         ForeignError: A constructor from another package returned an unsuitable object.
@@ -132,7 +132,7 @@ def register(cls: type[DownloaderT]) -> type[DownloaderT]:
     Until the process ends, the class can be used by its ``name`` like a vendor from an installed
     package: in ``provider=``, in rules that are read afterwards, and in `get_provider_selector`.
     After changing the class, register it again: every manager uses the new class from its next call
-    on. Thread-safe; it can be used as a decorator.
+    onward. Thread-safe; it can be used as a decorator.
 
     Args:
         cls: Subclass of :class:`BaseDataDownloader` with a ``name`` that no other vendor has.
@@ -338,7 +338,7 @@ class DownloaderPool:
         return any(one is downloader and one.lacking for one in self._made)
 
     def _has_moved(self, downloader: Any) -> bool:
-        """Return whether this pool created the downloader for a folder whose path now leads elsewhere."""
+        """Return whether this pool created the downloader, and the path of its folder now leads elsewhere."""
         return any(one is downloader for one in self._made) and not downloader.is_there
 
     def _make(self, code: str) -> Any | None:
@@ -392,7 +392,7 @@ def constructor_arguments(rules: ProviderRules) -> dict[str, Any]:
 
 
 def own_secrets(vendor: str) -> tuple[str | tuple[str, ...], ...]:
-    """Return the names of the API keys that a vendor from another package declares; else none."""
+    """Return the names of the API keys that a vendor from another package declares; otherwise none."""
     cls = None if key_names(vendor) else usable_class(vendor)
     return cls.secrets if cls is not None else ()
 
@@ -418,7 +418,7 @@ def downloader_for(selector: Any, name: str) -> Any | None:
     A downloader for a folder is created again if the vendor's name now leads to a different folder.
 
     Args:
-        selector: This library's selector, or the user's own one, which may be unable to create
+        selector: This library's selector, or the user's own, which may be unable to create
             downloaders.
         name: Name of the vendor.
     """
@@ -435,7 +435,7 @@ def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
     requests already go through one of this library's senders.
 
     Args:
-        selector: This library's selector, or the user's own one, which may have no senders.
+        selector: This library's selector, or the user's own, which may have no senders.
         name: Name under which the downloader is registered.
         downloader: Foreign downloader.
     """
@@ -451,7 +451,7 @@ def creation_error(selector: Any, name: str) -> DataError | None:
     The result is None if the selector has a downloader for the vendor, or if the reason is unknown.
 
     Args:
-        selector: This library's selector, or the user's own one.
+        selector: This library's selector, or the user's own.
         name: Name of the vendor.
     """
     try:

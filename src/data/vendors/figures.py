@@ -69,7 +69,7 @@ class FiguresDownloader(BaseDataDownloader):
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
     def fetch_figures(self, query: FigureQuery) -> FetchedFigures:
-        """Return all rows for ``query``, of which there may be none, over as many pages as needed.
+        """Return all rows for ``query`` (possibly none), over as many pages as needed.
 
         Raises:
             CapabilityError: The vendor does not serve these figures; no request was sent.
@@ -111,7 +111,7 @@ class FiguresDownloader(BaseDataDownloader):
     ) -> pd.DataFrame:
         """Return ``sumOpenInterest`` and ``sumOpenInterestValue`` for every ``period``, such as ``1h``.
 
-        For the other arguments, the frame and the errors see :meth:`get_funding_rate`.
+        For the other arguments, the frame and the errors, see :meth:`get_funding_rate`.
         """
         return self._figures(OPEN_INTEREST, symbol, period, start_date, end_date)
 
@@ -120,7 +120,7 @@ class FiguresDownloader(BaseDataDownloader):
     ) -> pd.DataFrame:
         """Return ``longShortRatio``, ``longAccount`` and ``shortAccount``, counted over all accounts.
 
-        For the arguments see :meth:`get_open_interest`; for the frame and the errors see
+        For the arguments, see :meth:`get_open_interest`; for the frame and the errors, see
         :meth:`get_funding_rate`.
         """
         return self._figures(LONG_SHORT, symbol, period, start_date, end_date)
@@ -138,8 +138,8 @@ class FiguresDownloader(BaseDataDownloader):
         """Return the vendor's declaration for the measure of ``query``.
 
         Raises:
-            CapabilityError: The vendor does not serve the measure, this period, or data from so
-                long ago.
+            CapabilityError: The vendor does not serve the measure or the period, or its history is
+                too short.
         """
         served, label = self.figures.get(query.measure.name), query.period.label
         if served is None or query.instrument.asset_class != "crypto":

@@ -54,7 +54,7 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
 
     Raises:
         DataError: ``call`` raised this error; its ``provider`` is set to ``name`` unless it was
-            set.
+            already set.
         ForeignError: ``call`` raised any other error, which is kept as the cause.
     """
     try:
@@ -72,7 +72,7 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
 def _is_fault(exc: BaseException) -> bool:
     """Return whether an error came from the called code, so that this process can continue.
 
-    This includes the errors of code that calls ``sys.exit``, or whose own event loop was cancelled.
+    This includes errors from code that calls ``sys.exit``, or whose own event loop was cancelled.
     """
     ends_itself = isinstance(exc, Exception | SystemExit | GeneratorExit)
     return ends_itself or type(exc).__name__ == "CancelledError"
@@ -108,7 +108,7 @@ def is_packaged(downloader: object) -> bool:
 
 
 def construct(cls: type[T], arguments: Mapping[str, Any], name: str) -> T:
-    """Return a new downloader; a constructor in another package may use only a share of the time.
+    """Return a new downloader; a constructor in another package may use only part of the time.
 
     Args:
         cls: Class of the downloader.
@@ -188,7 +188,7 @@ def _names(downloader: object, name: str) -> tuple[str, ...]:
 
 
 def error_text(exc: BaseException) -> str:
-    """Return the class of an error, and its text as :func:`quoted` returns it, if it has one."""
+    """Return an error's class and, if it has any text, its text as returned by :func:`quoted`."""
     text, name = quoted(exc), type(exc).__name__
     return f"{name}: {text}" if text else name
 
@@ -233,7 +233,7 @@ class OwnSender(Protocol):
 
 
 def call_own(call: Callable[[], T], name: str, endpoint: str, make_sender: OwnSender | None) -> T:
-    """Call foreign code with limits, retries and a circuit breaker, as for a request to a vendor.
+    """Call foreign code with limits, retries and a circuit breaker, like a request to a vendor.
 
     Args:
         call: Function that calls the foreign downloader.
@@ -277,12 +277,13 @@ class _Calling(Generic[T]):
 
 
 def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> Any:
-    """Import, once, the object that another package offers for a vendor, and return it.
+    """Return the object that another package offers for a vendor; it is imported only once.
 
     Args:
         group: Entry-point group of the object.
         vendor: Vendor for which the group has an object.
-        faults: Function that describes what is wrong with the loaded object; empty if nothing is.
+        faults: Function that describes what is wrong with the loaded object; empty if nothing is
+            wrong.
 
     Raises:
         UnknownProviderError: The object cannot be imported or used; this is logged once.
@@ -301,7 +302,7 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
 
 @lru_cache(256)
 def import_offer(offer: Offer, faults: Callable[[str, Any], str]) -> Any:
-    """Import an object that another package offers, once, and return it.
+    """Return an object that another package offers; it is imported only once.
 
     If it cannot be used, the error is logged once, remembered, and returned instead.
 
@@ -345,8 +346,8 @@ def fetch_legacy(
     """Call ``downloader.get_ohlcv(symbol, timeframe, start, end)`` and return its bars.
 
     The method is called with naive UTC datetimes; both ends are inclusive. The kind of its bars
-    (except for the volume, see :func:`kind_of`) and their adjustment are unknown, and so is whether
-    a missing bar is a gap.
+    (except for the volume, see :func:`kind_of`) and their adjustment are unknown; it is also
+    unknown whether a missing bar is a gap.
 
     Args:
         downloader: Any object with a ``get_ohlcv`` method.
@@ -387,9 +388,9 @@ def fetch_legacy(
 
 
 def kind_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> Kind:
-    """Return the kind of a downloader's bars, of which only a missing volume is known.
+    """Return the kind of a downloader's bars; only a missing volume is known about it.
 
-    The volume is missing if the kind that ``capabilities`` declares has the volume ``none``.
+    The volume is missing if ``capabilities`` declares a kind with the volume ``none``.
     """
     capabilities = getattr(downloader, "capabilities", None)
     has_none = (

@@ -45,11 +45,11 @@ class TableQuestion:
 
 
 def ask_by_table(downloader: TableVendor, table: VendorTable, question: TableQuestion) -> Snapshot:
-    """Fetch one type of fundamentals, as the vendor's field table describes.
+    """Fetch one type of fundamentals, using the vendor's field table.
 
     Raises:
-        DataError: The vendor refused, failed, does not know the symbol, or returned data for
-            another one.
+        DataError: The vendor refused, failed, does not know the symbol, or returned data for a
+            different symbol.
     """
     spelled = table.spelled(question.instrument)
     with downloader.guarded_call(f"fundamentals/{question.data_type}", spelled):
@@ -91,7 +91,7 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
 def _bodies(
     downloader: TableVendor, table: VendorTable, question: TableQuestion, spelled: str
 ) -> dict[Ask, Any]:
-    """Send the table's requests; return the bodies by request, without optional requests that failed."""
+    """Send the table's requests; return the bodies by request, omitting optional requests that failed."""
     bodies: dict[Ask, Any] = {}
     named = table.naming(question.instrument) if table.naming else {}
     needed = {a.ask for a in table.types[question.data_type] if not a.is_optional}
@@ -139,7 +139,7 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
 
     Args:
         table: Table that describes how the vendor's responses are parsed.
-        answers: Question and responses; those to optional requests may be missing.
+        answers: Question and responses; responses to optional requests may be missing.
 
     Raises:
         SymbolNotFoundError: The responses contain no data.
@@ -317,13 +317,13 @@ def text_of(value: Any) -> str | None:
 
 
 def day_of(value: Any) -> str:
-    """Return the ISO date at the beginning of a text; empty if there is none."""
+    """Return the ISO date at the beginning of a text; empty if there is no date."""
     match = _DATE.match(value) if isinstance(value, str) else None
     return match[0] if match else ""
 
 
 def major(code: str) -> tuple[str, float]:
-    """Return the currency behind a vendor's currency code, and how many of the code's units make up one."""
+    """Return the currency for a vendor's code, and the number of the code's units in one currency unit."""
     if code in _MINOR:
         return _MINOR[code], 100.0
     upper = code.upper()

@@ -50,7 +50,7 @@ class Pick:
         at: Path of the field.
         scale: Factor that converts the vendor's number to this library's unit: 0.01 for a
             percentage, which is stored as a fraction, or 1e6 for millions.
-        currency: Path of the field's currency if it is not that of the row; empty if the field's
+        currency: Path of the field's currency if it differs from the row's; empty if the field's
             currency is unknown although the row has one.
         period: Path of the field's period; the same rules apply.
         zero_is_unknown: Whether the vendor writes 0 for an unknown value.
@@ -83,7 +83,7 @@ class TableAnswer:
             value.
         statement: Type of the statements if the rows are statements: ``income``, ``balance`` or
             ``cash_flow``.
-        is_optional: Whether the other responses are used even if this request fails or returns
+        is_optional: Whether the other responses are still used if this request fails or returns
             nothing.
     """
 
@@ -105,7 +105,7 @@ class TableAnswer:
 
 @dataclass(frozen=True)
 class Key:
-    """The way in which a vendor expects one of its API keys.
+    """Describes how a vendor expects one of its API keys.
 
     Attributes:
         secret: Name of the key in the downloader's ``secrets``; if there are several, the first
@@ -226,7 +226,7 @@ def secrets_of(
     """Return the query parameters and the headers for all keys that are set.
 
     Args:
-        keys: Keys that the vendor accepts, and the way in which it expects them.
+        keys: Keys that the vendor accepts, and how it expects them.
         secret_of: Function that returns a key by its name; empty if it is not set.
     """
     pairs = [

@@ -68,8 +68,8 @@ class _Harvest:
     """Rows collected so far, from the pages of one query and from the vendor's monthly archive.
 
     ``is_out`` means that the archive is not queried again. ``dated`` means that every page came
-    with a timestamp from the vendor; ``vendor_now_ms`` is the earliest of them. Whole months from
-    the archive do not need one.
+    with a timestamp from the vendor; ``vendor_now_ms`` is the earliest of these timestamps. Whole
+    months from the archive do not need one.
     """
 
     server_now_ms: int
@@ -180,8 +180,8 @@ def _follow(
 ) -> int:
     """Add a span's pages or, with ``until_rows``, only the pages up to the first rows.
 
-    The span is divided into windows of the length that the vendor allows, and the pages of each are
-    followed by cursors or by timestamps. The result is the end of the last page.
+    The span is divided into windows of the length that the vendor allows; within each window, pages
+    are followed by cursors or by timestamps. The result is the end of the last page.
 
     Raises:
         ResponseFormatError: The pages do not advance or do not end.
@@ -246,7 +246,7 @@ class _Progress:
 def read_page(
     vendor: PagedVendor, response: HttpResponse, query: FetchQuery
 ) -> tuple[BarPage, BarTable]:
-    """Parse one response; however malformed it is, no error other than ``DataError`` is raised.
+    """Parse one response; even if it is malformed, no error other than ``DataError`` is raised.
 
     Raises:
         DataError: The response is an error, or cannot be parsed.
@@ -302,7 +302,7 @@ def check_symbol(vendor: str, spelling: str, named: object) -> None:
 
 
 def check_interval(vendor: str, timeframe: Timeframe, named: object) -> None:
-    """Reject a response with bars of another timeframe; one that does not name a timeframe is accepted.
+    """Reject a response with bars of another timeframe; a response that names no timeframe is accepted.
 
     Args:
         vendor: Canonical name of the vendor.

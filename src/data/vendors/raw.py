@@ -97,7 +97,7 @@ def raw_frame(table: BarTable, span: Span, shape: RawShape) -> pd.DataFrame:
     Args:
         table: Rows as received.
         span: Requested span.
-        shape: Place of the timestamps: ``column`` for a ``timestamp`` column, ``index`` for the
+        shape: Location of the timestamps: ``column`` for a ``timestamp`` column, ``index`` for the
             index.
     """
     from ..model.frame import build_frame  # imports pandas, which only direct callers need

@@ -32,8 +32,8 @@ class VendorRow(NamedTuple):
             the usual name first.
         needs_keys: Whether every request needs the keys.
         domains: Domains of the vendor's hosts, including documented mirrors and test networks. A
-            configuration file that was found, rather than named by the user, may only point to
-            hosts in these domains.
+            configuration file that was found automatically, rather than named by the user, may only
+            point to hosts in these domains.
         fundamentals: Path of the vendor's field table for fundamentals.
         no_fundamentals: Reason why the vendor has no fundamentals, if known.
         stream: Path of the vendor's stream.
@@ -41,14 +41,14 @@ class VendorRow(NamedTuple):
         package: Module of the vendor's SDK, which is installed by the extra with the vendor's name.
         distribution: Name of that SDK in package indexes and messages.
         package_use: Purpose of that package, for messages.
-        no_volume: Asset classes whose bars have no volume, in addition to those that never have
-            any.
+        no_volume: Asset classes whose bars have no volume, in addition to the classes that never
+            have any.
         by_id: Whether requests use an identifier that means only one asset, rather than a ticker.
         is_family: Whether the row is for a family, each of whose members is a vendor.
         of_folders: Whether the members of this family are folders, each named by its path after a
             colon. The family itself is then not listed as a vendor.
-        is_sample: Whether the vendor is used only by calls that name it, with its bars and actions
-            kept apart.
+        is_sample: Whether the vendor is used only by calls that name it, and its bars and actions
+            are kept separate.
         of_files: Whether the vendor reads files on this machine; each folder then has a separate
             lane.
     """

@@ -100,8 +100,8 @@ def listing_of(
     Args:
         symbol: Symbol that a user can type.
         row: Row of the response.
-        name, venue, currency: Keys of these values in the row; of several keys separated by ``|``,
-            the first one that leads to a string is used.
+        name, venue, currency: Keys of these values in the row; if there are several keys, separated
+            by ``|``, the first one that leads to a string is used.
         kind: Type of the listing.
     """
     texts = [_first(row, keys) for keys in (name, venue, currency)]

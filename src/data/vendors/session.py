@@ -56,7 +56,7 @@ class Keys(dict[str, str]):
 class VendorSession:
     """One account of a vendor: its keys, and the sender that uses them.
 
-    If the sender is the user's own, it need not track the vendor's status, which is then unknown.
+    A sender supplied by the user may not track the vendor's status, which is then unknown.
 
     Attributes:
         keys: Maps each name to its key.
@@ -103,7 +103,7 @@ class VendorAccounts:
     """The accounts of one vendor, and the calls made with them. Thread-safe.
 
     Keys are looked up for every call. A replaced key therefore takes effect with the next call, and
-    has limits and circuit breakers of its own; a call in progress keeps the key that it began with.
+    has its own limits and circuit breakers; a call in progress keeps the key with which it began.
 
     Args:
         vendor: Vendor that declares the keys it accepts.
@@ -207,7 +207,8 @@ class VendorAccounts:
     def blame(self, query: FetchQuery, error: BaseException) -> None:
         """Count ``error`` as a failure of the endpoint that this thread's last call for bars used.
 
-        It is not counted if that call was for another asset class or timeframe than ``query``.
+        The error is not counted if that call was for an asset class or timeframe other than that of
+        ``query``.
         """
         identity, call = getattr(self._thread, "last", None) or (None, None)
         if identity == (query.instrument.asset_class, query.timeframe) and call is not None:
@@ -229,7 +230,7 @@ class VendorAccounts:
         return newest
 
     def _key(self, names: tuple[str, ...]) -> str:
-        """Return a key that is set under any of ``names``, or an empty string if none is set."""
+        """Return the key that is set under any of ``names``, or an empty string if no key is set."""
         values = (self._credentials.get(name) for name in names)
         key = next((key for key in values if key), "")
         if key:
@@ -240,7 +241,8 @@ class VendorAccounts:
 def endpoint_of(capabilities: Capabilities, asset_class: AssetClass, timeframe: Timeframe) -> str:
     """Return the name of the endpoint for bars.
 
-    Asset classes and timeframes have different endpoints if a vendor's plans differ by them.
+    Asset classes or timeframes have different endpoints if the vendor's plans distinguish between
+    them.
     """
     is_one_of_many = len(capabilities.asset_classes) > 1
     return f"bars/{asset_class}/{timeframe}" if is_one_of_many else f"bars/{timeframe}"

@@ -48,10 +48,12 @@ class StreamTraits:
         topics: Maximum number of subscriptions per connection.
         batch: Maximum number of subscriptions in one message.
         spacing_s: Minimum number of seconds between two messages sent to the vendor.
-        beat_s: Longest time in seconds that a healthy connection is silent, without even a ping.
+        beat_s: Longest time in seconds for which a healthy connection is silent, without even a
+            ping.
         quiet_s: Longest time in seconds without data for a healthy subscription while the market is
             open; at least the length of three bars.
-        lifetime_s: Age in seconds at which the vendor closes connections; 0 if it does not.
+        lifetime_s: Age in seconds at which the vendor closes connections; 0 if it does not close
+            them.
         dense: Whether the stream also sends bars for times without trades.
         answers: Whether the vendor confirms subscriptions; if not, they count as active as soon as
             they are sent.
@@ -203,7 +205,7 @@ def spelled(
 def topic_of(symbol: str, label: str) -> Topic:
     """Return the topic for a symbol and a timeframe label.
 
-    Topics are cached, because every message names one of a few.
+    Topics are cached, because messages name the same few topics again and again.
 
     Raises:
         TypeError: A message has a list or a mapping in place of a name.
@@ -290,7 +292,7 @@ class KeyedStream:
     def opened(self) -> Sequence[StreamEvent]:
         """Report that the connection is open; the login follows after the vendor's greeting.
 
-        It will use the keys that are set now.
+        The login will use the keys that are set now.
         """
         self._keys = self._set_keys()
         return [Heard("open")]

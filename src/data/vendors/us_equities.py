@@ -34,7 +34,7 @@ def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -
     """Return the vendor's spelling of an American stock.
 
     Args:
-        instrument: Stock to spell; a spelling that it has for this vendor is used unchanged.
+        instrument: Stock to spell; if it has a spelling for this vendor, that is used unchanged.
         vendor: Canonical name of the vendor.
         separator: Text between the name and the class of a share, such as the dot in ``BRK.B``.
         preferred: Text between the name and the letter of a preferred share, such as ``.PR`` in
@@ -159,6 +159,6 @@ def _read(
 def _ex_at(day: str) -> int:
     """Return the time from which an action with the ISO ex-date ``day`` applies: midnight in New York.
 
-    At that time there is no trading, even if extended hours are included.
+    There is no trading at that time, not even in extended hours.
     """
     return midnight_ms(day_ms(date.fromisoformat(day)))

@@ -77,8 +77,8 @@ class AlpacaDataDownloader(BaseDataDownloader):
     regardless of ``enable_chunking``.
 
     Args:
-        api_key, secret_key: Keys; by default those in the environment.
-        base_url: Another host for market data; a host of Alpaca's trading interface is ignored.
+        api_key, secret_key: Keys; by default, the keys in the environment.
+        base_url: Different host for market data; a host of Alpaca's trading interface is ignored.
         **wired: See :class:`BaseDataDownloader`.
     """
 
@@ -132,7 +132,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         super().__init__(base_url=None if is_trading else base_url, **wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Return True for daily bars, which are complete; minutes without a trade have no bar."""
+        """Return True for daily bars, which are complete; a minute without a trade has no bar."""
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
@@ -278,7 +278,7 @@ def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
 
 
 def read_unapplied(actions: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    """Yield the date, as a timestamp, and a description of each action that is not a split or dividend."""
+    """Yield date (as a timestamp) and description of each action that is not a split or dividend."""
 
     def pairs(day: str, text: str) -> tuple[int, str]:
         """Return the pair of an ISO date's timestamp and ``text``, to which the date is appended."""

@@ -21,7 +21,7 @@ class AlpacaCarrier(PackageCarrier):
     """Sends the requests of the package's ``RESTClient`` over this library's transport. Thread-safe.
 
     The client's own retries are switched off, because they ignore the waiting time that the server
-    asks for. This library's transport adds timeouts, which the client lacks. The client does not
+    demands. This library's transport adds timeouts, which the client lacks. The client does not
     fetch further pages by itself; this library requests each page separately. A client is created
     for every request, because keys may change and threads must not share a client; creating one
     costs next to nothing.

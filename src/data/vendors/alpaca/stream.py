@@ -40,7 +40,7 @@ class AlpacaStream(KeyedStream):
     A minute without trades has no bar.
 
     Args:
-        url: Address to connect to; its last part names the tape.
+        url: Address to connect to; its last part names the tape (data feed).
         credentials: Keys ``ALPACA_API_KEY`` and ``ALPACA_SECRET_KEY``.
 
     Raises:

@@ -121,7 +121,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request one month of minute bars, or all daily bars, because no other range can be requested."""
+        """Request one month of minute bars, or all daily bars; other ranges cannot be requested."""
         instrument, timeframe = query.instrument, query.timeframe
         interval = self.capabilities.timeframes[timeframe.label]
         params: dict[str, str] = {"function": f"{_FUNCTIONS[instrument.asset_class]}_{interval}"}
@@ -273,7 +273,7 @@ def _plain(name: str) -> str:
 
 
 def _named(row: Row) -> Row:
-    """Map the plain names of a row's values to the values, those in the first currency if there are two."""
+    """Map the plain names of a row's values to the values (in the first currency, if there are two)."""
     values: dict[str, Any] = {}
     for name, value in row.items():
         values.setdefault(_plain(name), value)
@@ -287,9 +287,9 @@ def _bar(label: str, row: Row, query: FetchQuery, zone: ZoneInfo) -> Bar:
 
 
 def error_of_sentence(sentence: str, is_error: bool) -> DataError:
-    """Return the error that a sentence from the vendor describes, without quoting the sentence.
+    """Return the error that a sentence from the vendor describes.
 
-    It may contain a key.
+    The sentence is not quoted, because it may contain a key.
     """
     if "apikey" in sentence or "demo" in sentence:
         return AuthenticationError(

@@ -74,12 +74,12 @@ _DATED = re.compile(r"_\d{6}$")
 
 
 class BinanceDataDownloader(FiguresDownloader):
-    """Bars from Binance's spot market, and figures of its perpetual futures.
+    """Bars from Binance's spot market, and figures for its perpetual futures.
 
     Whole months of bars come from the public archive if that takes fewer requests; its files
     contain exactly the bars that the API returns. With another ``base_url``, the files are expected
     on that host. Perpetual futures are settled in dollars (``BTCUSDT``) or in the coin
-    (``BTCUSD_PERP``); a pair quoted in ``USD`` means one settled in the coin.
+    (``BTCUSD_PERP``); a pair quoted in ``USD`` means a future settled in the coin.
 
     Args:
         api_key, api_secret: Accepted for older callers but not used, because public market data
@@ -193,7 +193,7 @@ class BinanceDataDownloader(FiguresDownloader):
         return f"{host}/data/spot/monthly/klines/{symbol}/{label}/{symbol}-{label}-{month}.zip"
 
     def read_month(self, lines: Iterable[str], query: FetchQuery) -> BarTable:
-        """Parse rows like those of the API, as CSV; newer files begin with a header.
+        """Parse CSV rows with the same values as the API's; newer files begin with a header.
 
         Timestamps are in milliseconds in files up to 2024, and in microseconds in later ones.
         """
@@ -206,7 +206,7 @@ class BinanceDataDownloader(FiguresDownloader):
         """Send requests to the archive, which has its own limits and its own circuit breaker.
 
         Raises:
-            DataError: A request failed; the ones after it were not sent.
+            DataError: A request failed; later requests were not sent.
         """
         files = list(requests)
         sender = self.session.sender
@@ -315,7 +315,7 @@ def _code(response: HttpResponse) -> int:
 
 
 def is_own(base_url: str) -> bool:
-    """Return whether an address is on the vendor's own spot API; any other host should serve everything."""
+    """Return whether an address is on the vendor's own spot API; other hosts should serve everything."""
     return _SPOT.fullmatch(base_url) is not None
 
 

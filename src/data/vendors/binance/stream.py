@@ -64,7 +64,7 @@ class BinanceStream:
         self._request_id = 0
 
     def address(self) -> StreamAddress:
-        """Return the address of a connection without topics, which are subscribed to afterwards."""
+        """Return the address of a connection without topics; subscriptions follow on the connection."""
         return StreamAddress(f"{self._url}/stream", f"{self._url}/stream")
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:

@@ -74,7 +74,7 @@ class CCXTDataDownloader(BaseDataDownloader):
         **wired: See :class:`BaseDataDownloader`; ``base_url`` is another host of this exchange.
 
     Raises:
-        ConfigError: No exchange was given; :meth:`member` returns the class of an exchange.
+        ConfigError: No exchange was given; to get the class of an exchange, call :meth:`member`.
     """
 
     name = "ccxt"

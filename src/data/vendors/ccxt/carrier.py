@@ -46,7 +46,7 @@ _HOST = re.compile(r"^https?://[^/]+")
 
 @dataclass(frozen=True)
 class ExchangeFacts:
-    """What ccxt declares about one exchange.
+    """The facts that ccxt declares about an exchange.
 
     Attributes:
         title: Display name.
@@ -305,7 +305,7 @@ def _bare(name: Any) -> str:
 
 
 def _pairs_named(body: Any) -> Iterator[str]:
-    """Yield the values of those keys in a response that can hold the name of a pair."""
+    """Yield the values of the keys in a response that can contain the name of a pair."""
     if isinstance(body, Mapping):
         for key, value in body.items():
             if isinstance(value, str) and value and _NAMES_A_PAIR.fullmatch(str(key)):
@@ -342,7 +342,7 @@ def _texts(body: Any) -> Iterator[str]:
 def _says_nothing(body: Any) -> bool:
     """Return whether a response without bars contains an empty list where bars would be.
 
-    Only such a list shows that there are no bars: a list of errors does not, and neither does null.
+    Only such a list shows that there are no bars; a list of errors or null does not.
     """
     if isinstance(body, Mapping):
         return any(_says_nothing(value) for name, value in body.items() if not _BESIDE.match(name))

@@ -80,8 +80,8 @@ _BY_CODE: dict[int, type[DataError]] = {
 class CoinGeckoDataDownloader(BaseDataDownloader):
     """Bars from CoinGecko, averaged over venues; no key is needed.
 
-    Hourly and daily bars need the key of a paid plan: a downloader created without such a key does
-    not declare them. With such a key, requests go to the address for paid plans.
+    Hourly and daily bars need the key of a paid plan; a downloader created without such a key does
+    not declare these bars. With such a key, requests go to the address for paid plans.
     """
 
     name = "coingecko"
@@ -120,7 +120,7 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         return coin_id(instrument)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request the bars that close in a range; without a paid plan, request those of the last days."""
+        """Request the bars that close in a range or, without a paid plan, the bars of the last days."""
         interval = self.capabilities.timeframes[query.timeframe.label]
         params: dict[str, str | int] = {"vs_currency": currency(query.instrument).lower()}
         if interval:
@@ -175,7 +175,7 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
 
 
 def coin_id(instrument: Instrument) -> str:
-    """Return CoinGecko's ID for the priced coin.
+    """Return CoinGecko's id for the coin whose price is requested.
 
     Raises:
         CapabilityError: The coin's id is not known to this library.

@@ -74,8 +74,8 @@ class DemoDataDownloader(BaseDataDownloader):
     """Real daily bars for AAPL, FB, GOOG, IBM and MSFT, from 2000-03-01 to 2013-03-01.
 
     This vendor needs no network and no key. It is used only by calls that name it
-    (``provider="demo"``). Rules cannot name it, its bars and actions are kept apart from those of
-    all other vendors, and each answer states that it is a sample.
+    (``provider="demo"``). Rules cannot name it, its bars and actions are kept separate from those
+    of all other vendors, and each answer states that it is a sample.
 
     Prices and volumes are raw. The splits and dividends of these years are known, so bars are
     available with every adjustment, as of the end of the sample: later splits are never applied.

@@ -210,13 +210,13 @@ def ratio_of(text: str) -> tuple[str, str]:
 
 
 def is_restated(table: BarTable) -> bool:
-    """Return whether some days may be before a split, because their adjusted close is different."""
+    """Return whether some days may precede a split, because their adjusted close is different."""
     adjusted = table.adj_close
     return adjusted is None or not np.allclose(adjusted, table.close, rtol=_ROUNDING, atol=0.0)
 
 
 def as_traded(table: BarTable, splits: Iterable[Action]) -> BarTable:
-    """Return daily bars with raw volumes, which are in terms of the shares on each day."""
+    """Return daily bars with raw volumes (in terms of the shares on each day)."""
     volume = table.volume.copy()
     for split in splits:
         volume[table.stamps < day_ms(split.ex_date)] *= split.denominator / split.numerator

@@ -134,7 +134,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error in ``{"error"}``, or for a plain text, even if the HTTP status is 200."""
+        """Return the error for ``{"error"}`` or plain text, even if the HTTP status is 200."""
         error, text = error_of(response), response.text[:300]
         if error is not None or not (text.startswith('{"error"') or text[:1] not in "{[<"):
             return error

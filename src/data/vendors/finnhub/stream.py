@@ -26,7 +26,7 @@ _CRYPTO_VENUE = "BINANCE:"
 
 
 class FinnhubStream(KeyedStream):
-    """Stream of trades of stocks and of Binance's pairs; prices that are not from a trade have size 0.
+    """Stream of trades in stocks and in Binance's pairs; prices that are not from a trade have size 0.
 
     Args:
         url: Address to connect to.

@@ -175,7 +175,7 @@ class FMPDataDownloader(BaseDataDownloader):
 
 
 def _rows(body: Any, instrument: Instrument) -> Any:
-    """Return the rows of a response, which older endpoints nest; there are none for an unknown symbol.
+    """Return the rows of a response, which older endpoints nest; an unknown symbol has no rows.
 
     Raises:
         ResponseFormatError: The rows are for another symbol.
@@ -191,7 +191,8 @@ def _actions(body: Any, instrument: Instrument) -> Any:
     """Return the rows of splits or dividends.
 
     Raises:
-        TypeError: The body is an empty mapping, which does not prove that there are none.
+        TypeError: The body is an empty mapping, which does not prove that there are no splits or
+            dividends.
         ResponseFormatError: The rows are for another symbol.
     """
     return _rows(body or list_of(body), instrument)

@@ -19,7 +19,7 @@ _PARAMS: dict[str, str | int] = {"query": TEXT, "limit": 25}
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Parse a list of instruments; a currency pair gets the suffix that tells it apart from a coin.
+    """Parse a list of instruments; a currency pair gets the suffix that distinguishes it from a coin.
 
     ::
 

@@ -82,8 +82,8 @@ class LocalFiles:
         symbol: Symbol to which all files belong, if there is only one.
         delimiter: Field separator of CSV files: ``,``, ``;``, ``|`` or a tab; not used for Parquet and
             Feather.
-        columns: Maps each of this library's column names to the name in the files if they differ;
-            ``volume`` maps to None if the bars have no volume.
+        columns: Maps each of this library's column names to the name used in the files, if
+            different; ``volume`` maps to None if the bars have no volume.
         time_column: Column with the timestamps.
         time_format: ``strptime`` format of the timestamps; not needed for ISO 8601 and epoch
             numbers.
@@ -92,8 +92,8 @@ class LocalFiles:
             closing times.
         anchor: Start of minute and hourly bars: ``clock`` if they begin at full minutes or hours,
             ``session`` if the first one begins at the session's open; empty if unknown.
-        timeframes: Maps each of this library's timeframe labels to the one in file names if they
-            differ.
+        timeframes: Maps each of this library's timeframe labels to the label used in file names, if
+            different.
         adjustment: Adjustment of the prices.
         unit: Currency or unit of the prices.
         dense: Whether a missing bar counts as a gap.
@@ -175,7 +175,7 @@ class LocalFiles:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of all settings except the folder, because other settings give a file other bars."""
+        """A digest of all settings except the folder; with other settings, a file yields different bars."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
         plain |= {name: dict(plain[name]) for name in ("columns", "timeframes")}
         return sha256(canonical(plain).encode()).hexdigest()[:16]
@@ -468,7 +468,7 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
     """Return the opening times of the minute or hourly bars that close at ``closes``.
 
     The last bar of a session may be shorter than the timeframe. If no expected bar closes at one of
-    the times, its opening time is one step earlier, and is checked like any other timestamp.
+    the times, the opening time is one step earlier, and is checked like any other timestamp.
     """
     step = grid.timeframe.step_ms or 0
     # Some exchanges write the end of a day as 23:59:59.999.
@@ -488,9 +488,9 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
 def date_of_close(close: datetime, timeframe: Timeframe, calendar: MarketCalendar) -> date:
     """Return the first date of the daily, weekly or monthly bar that closes at ``close``.
 
-    A ``close`` at midnight belongs to the day that ends then if the bar is weekly or monthly, or if
-    the market closes at midnight. Otherwise it is a session date, and means the day that begins
-    then.
+    A ``close`` at midnight belongs to the day that ends at that time if the bar is weekly or
+    monthly, or if the market closes at midnight. Otherwise, it is a session date and means the day
+    that begins at that time.
     """
     moment = close + timedelta(milliseconds=close.microsecond == 999_000)
     day = moment.date()

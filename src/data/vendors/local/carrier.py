@@ -69,8 +69,8 @@ class FileCarrier:
     def is_there(self) -> bool:
         """Whether the folder's path still leads to the same folder.
 
-        It does not if the path contains a symbolic link that now points elsewhere. The check takes
-        one `stat`, unless the folder has changed.
+        It leads elsewhere if, for example, it contains a symbolic link whose target has changed.
+        The check takes one `stat`, unless the folder has changed.
         """
         identity = _identity(self._named)
         if identity != self._identity:
@@ -189,7 +189,7 @@ def _spellings(name: str) -> list[str]:
 
 
 def _identity(folder: Path) -> tuple[int, ...]:
-    """Return values that change if the path leads to another folder, or if the folder changes."""
+    """Return values that change if the path leads to a different folder, or if the folder changes."""
     try:
         status = os.stat(folder)
     except OSError:

@@ -34,7 +34,7 @@ class MockDataDownloader(BaseDataDownloader):
     """Synthetic bars for any symbol, on its market's calendar. No requests are sent.
 
     The bars are the same on every machine and for every requested range. They are always stored in
-    a separate lane, so that no real series ever contains a synthetic bar.
+    a separate lane (one vendor's series), so that real series never contain synthetic bars.
     """
 
     name = "mock"

@@ -260,7 +260,7 @@ def rows_in(body: Mapping[str, Any]) -> list[Any]:
 
 
 def read_bar(row: Mapping[str, Any], *, is_local: bool) -> Bar:
-    """Parse one row; the label of a stock's daily bar is midnight in New York, any other is in UTC."""
+    """Parse one row; the label of a stock's daily bar is midnight in New York, other labels are in UTC."""
     at = label(row["t"])
     values = (number(row[name]) for name in "ohlcv")
     return Bar(session_ms(at) if is_local else at, *values)
@@ -282,7 +282,7 @@ def read_action(row: Mapping[str, Any]) -> Action:
 
 
 def cursor_of(body: Mapping[str, Any]) -> str | None:
-    """Return the path and query of the next page, without its host and without a key.
+    """Return the path and query of the next page's address, without the host and without a key.
 
     Raises:
         ResponseFormatError: The response does not contain a valid address.

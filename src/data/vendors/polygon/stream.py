@@ -59,7 +59,7 @@ class PolygonStream(KeyedStream):
     )
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind of the bars: regular hours, from the consolidated tape of all venues."""
+        """Return the kind of the bars: regular hours, consolidated tape of all venues."""
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares", "sip")
 
     def subscribe(self, topics: Sequence[Topic]) -> str:

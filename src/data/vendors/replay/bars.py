@@ -30,11 +30,12 @@ class ReplayDownloader(BaseDataDownloader):
     ``provider="replay:<folder>"`` queries the vendor whose answers were recorded in the folder,
     without a network and without keys: the vendor's class builds the requests, the files answer
     them, and the class parses the answers. This vendor is used only by calls that name it; its bars
-    and actions are kept apart from those of all other vendors. Requests that were made with an
+    and actions are kept separate from those of all other vendors. Requests that were made with an
     optional key, such as CoinGecko's, cannot be replayed.
 
     Raises:
-        ConfigError: The name does not contain a folder; :meth:`member` returns the class for one.
+        ConfigError: The name does not contain a folder; to get the class for a folder, call
+            :meth:`member`.
     """
 
     name = "replay"
@@ -53,8 +54,8 @@ class ReplayDownloader(BaseDataDownloader):
         """Return the class that replays a folder, given a name such as ``replay:recordings``.
 
         Raises:
-            UnknownProviderError: The folder contains recorded answers from no vendor, or from
-                several.
+            UnknownProviderError: The folder does not contain recorded answers, or contains answers
+                from several vendors.
             MissingExtraError: The vendor belongs to a family whose package is not installed.
         """
         folder = _named(name)
@@ -85,7 +86,7 @@ class ReplayDownloader(BaseDataDownloader):
 
 
 class _Replayed(BaseDataDownloader):
-    """Mix-in, placed before a vendor's own class, that answers the vendor's requests from files.
+    """A mixin, placed before a vendor's own class, that answers the vendor's requests from files.
 
     Attributes:
         recorded_vendor: Vendor that was queried.

@@ -110,7 +110,7 @@ class TiingoDataDownloader(BaseDataDownloader):
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Request the dates of the span, both inclusive.
 
-        A week or month is returned if its last day is among them.
+        A weekly or monthly bar is returned if its last day is in this range.
         """
         instrument, label = query.instrument, query.timeframe.label
         first, last = requested_dates(query)
@@ -228,7 +228,7 @@ def has_actions(rows: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
-    """Parse splits and cash dividends from daily bars, in which they are on their ex-dates."""
+    """Parse splits and cash dividends from daily bars, which list them on their ex-dates."""
     actions: list[Action] = []
     for row in rows:
         if (new := amount(row["splitFactor"])) != 1.0:
@@ -240,7 +240,7 @@ def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
 
 
 def _exact(factor: float) -> Fraction:
-    """Return a factor as an exact ratio of small integers if one is very near: 1/3 for 0.333333."""
+    """Return a factor as a ratio: of small integers if one is very close (1/3 for 0.333333), else exact."""
     exact = Fraction(str(factor))
     near = exact.limit_denominator(100)
     return near if abs(near / exact - 1) < Fraction(1, 10_000) else exact

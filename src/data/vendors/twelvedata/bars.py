@@ -153,7 +153,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request a window of bars, oldest first; an end date is exclusive, an end minute inclusive."""
+        """Request a window of bars, oldest first; end dates are exclusive, end minutes inclusive."""
         start, end = query.span.start, query.span.end
         params: dict[str, str | int] = {
             **listing(query.instrument),
@@ -261,7 +261,7 @@ def _stamp(text: str, timeframe: Timeframe) -> int:
 
 
 def _error(response: HttpResponse) -> tuple[int, str]:
-    """Return the code and the lowercase text of an error; if none occurred, the code is 0."""
+    """Return the code and the lowercase text of an error; if there is no error, the code is 0."""
     try:
         body = response.json() if b'"error"' in response.body else None
     except ResponseFormatError:  # a proxy answers HTML

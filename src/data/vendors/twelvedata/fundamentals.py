@@ -25,7 +25,7 @@ _BALANCE, _PAID = "financials.balance_sheet", "dividends_and_splits"
 
 
 def _flat(body: Any) -> Any:
-    """Return a response's statistics together with the listing they are for; None if it has none."""
+    """Return a response's statistics together with the listing they belong to; None if there are none."""
     return {**body["statistics"], "meta": body["meta"]} if body.get("statistics") else None
 
 

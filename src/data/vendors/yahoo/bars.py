@@ -167,7 +167,7 @@ class YahooDataDownloader(BaseDataDownloader):
         """Return splits and dividends with an ex-date in ``span``, from one chart of daily bars.
 
         At most the last 100 years of the range are requested; Yahoo reports no actions from before
-        1962. If the chart has no daily bar although a session has closed, it proves nothing about
+        1962. A chart without a daily bar, although a session has closed, proves nothing about
         actions.
         """
         span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
@@ -285,9 +285,9 @@ def _bars(
 
 
 def _hours_of(meta: Mapping[str, Any], instrument: Instrument) -> Span | None:
-    """Return the hours of the current or last session, or None if they are not given.
+    """Return the hours of the current or last session, or None if the response lacks them.
 
-    If extended hours were requested, they are included.
+    Extended hours are included if they were requested.
     """
     periods = meta.get("currentTradingPeriod", {})
     regular = periods.get("regular", {})
@@ -311,7 +311,7 @@ def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
 
 
 def _joined(rest: Bar, live: Bar) -> Bar:
-    """Return the bar of the current week or month, merged from two rows: past days, and the last day."""
+    """Return the bar for the current week or month, merged from two rows: the past days and the last day."""
     if math.isnan(rest.close) or math.isnan(live.close):
         return live if math.isnan(rest.close) else rest
     return live._replace(

@@ -185,7 +185,7 @@ class _Body:
 def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
     """Return a session of yfinance's HTTP library that connects only to the vendor's hosts.
 
-    The session counts requests, and limits the duration of each and the size of its response.
+    The session counts requests, and limits each request's duration and the size of its response.
     """
     library: Any = import_module("curl_cffi.requests")
     exceptions: Any = import_module("curl_cffi.requests.exceptions")
@@ -264,7 +264,7 @@ def _check_host(url: str, target: str) -> None:
 
 
 def _at(url: str, target: str) -> str:
-    """Return ``url``, moved to the host of ``target`` if that is a substitute for the vendor's hosts."""
+    """Return ``url``, moved to the host of ``target`` if that host is a substitute for the vendor's hosts."""
     here, there = urlsplit(url), urlsplit(target)
     stands_in = not f".{there.hostname}".endswith(_VENDOR_HOSTS)
     if not stands_in or not f".{here.hostname}".endswith(_VENDOR_HOSTS):

@@ -67,7 +67,7 @@ def _rows(result: Any, prefix: str, wanted: Iterable[str]) -> list[dict[str, Any
 
     In the response, each series is a separate list. Its name begins with ``prefix``, which is the
     period that its values cover, such as "annual". A row has a currency if all of its values are in
-    the same one.
+    the same currency.
     """
     rows: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     currencies: defaultdict[str, set[str]] = defaultdict(set)
