@@ -327,7 +327,7 @@ def test_a_bundle_with_another_number_of_bars_differs(migrator: HDF5ToParquetMig
 def test_a_bundle_with_another_value_has_another_digest(migrator: HDF5ToParquetMigrator) -> None:
     migrator.migrate()
     _changed(migrator, lambda row: row.with_columns(pl.col("volume") + Decimal("0.00000001")))
-    with pytest.raises(BundleError, match="its values have another SHA256"):
+    with pytest.raises(BundleError, match="its values have a different SHA256"):
         migrator.check()
 
 

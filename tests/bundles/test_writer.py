@@ -151,7 +151,7 @@ BAD = {
     "no date": (GOOD.drop("date"), QueryError, "date"),
     "no sid": (GOOD.drop("sid"), QueryError, "sid"),
     "text in date": (GOOD.cast({"date": pl.String}), QueryError, "does not contain times"),
-    "text in sid": (GOOD.cast({"sid": pl.String}), QueryError, "sid has the type String"),
+    "text in sid": (GOOD.cast({"sid": pl.String}), QueryError, "sid has type String"),
     "text in close": (
         GOOD.cast({"close": pl.String}),
         DecimalRangeError,

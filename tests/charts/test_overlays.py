@@ -91,7 +91,7 @@ def test_what_stands_on_no_bar_is_counted() -> None:
 @pytest.mark.parametrize(
     ("wishes", "words"),
     [
-        ({"lines": {"x": [1, 2, 3]}}, "the line 'x' is a list"),
+        ({"lines": {"x": [1, 2, 3]}}, "line 'x' is a list"),
         ({"lines": {"x": pd.Series(["a", "b"], pd.date_range("2024", periods=2))}}, "not numbers"),
         ({"lines": {"x": pd.Series([1.0, 2.0])}}, "times cannot be read"),
         ({"lines": {str(n): pd.Series(dtype=float, index=pd.DatetimeIndex([])) for n in range(9)}},

@@ -62,9 +62,7 @@ def test_bash_completes_commands_options_vendors_and_timeframes(bare: Run, tmp_p
 def test_a_shell_that_is_not_there_is_named(shell: str, bare: Run) -> None:
     ran = bare("completion", shell)
     assert (ran.code, ran.out) == (2, "")
-    assert (
-        "no completion script for the shell" in ran.err and "use one of bash, zsh, fish" in ran.err
-    )
+    assert "no completion script for shell" in ran.err and "use one of bash, zsh, fish" in ran.err
     assert "\x1b" not in ran.err
 
 

@@ -203,7 +203,7 @@ def test_nothing_is_overwritten(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "kind", "text"),
     [
-        (("gaps",), "QueryError", "the page gaps has no example"),
+        (("gaps",), "QueryError", "page gaps has no example"),
         ((), "QueryError", "no page is given"),
         (("telegramm",), "QueryError", "onetape docs telegram-bot --example DIR"),
     ],

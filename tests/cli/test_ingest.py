@@ -291,7 +291,7 @@ def test_what_an_adapter_flags_is_shown(run: Run, bundles: Path, own: None) -> N
     [
         ("Crooked", (), 1, "cannot be bars"),
         ("Hanging", ("--timeout", "0.2"), 1, "did not finish within 0.2 s"),
-        ("Lazy", (), 1, "did not write the bundle"),
+        ("Lazy", (), 1, "did not write bundle"),
         ("Own", ("--api-key", "wrong"), 2, "no entry with"),
         ("Own", ("--exchange", "x"), 2, "exchange_id"),
         ("Own", ("--start", "soon"), 2, "not valid times"),

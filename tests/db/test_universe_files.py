@@ -179,7 +179,7 @@ def test_members_of_which_none_ever_left_are_survivors(name: str) -> None:
     for text in (f"symbol,{name}\nAAA,2009-01-02\n", f"symbol,{name}\nAAA\nBBB,2009-01-02\n"):
         with pytest.raises(UniverseError, match="none on which any left"):
             read(text)
-    with pytest.raises(UniverseError, match="needs a column removed"):
+    with pytest.raises(UniverseError, match="has no column removed"):
         read("date,added\n2015-01-02,AAA\n")
     with pytest.raises(UniverseError, match="left"):
         read("symbol,until\nAAA,2009-01-02\n")

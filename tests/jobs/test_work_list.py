@@ -82,7 +82,7 @@ def test_a_row_with_a_mistake_is_a_problem_of_that_row_alone(
         ("- {symbol: AAPL, since: 2020}", "unknown column: 'since'"),
         ("- [AAPL", "cannot be read as YAML"),
         ("series: AAPL", "; only a list named `series` is accepted"),
-        ("symbols: [AAPL]\nfrom: 2020", "has the key 'from'"),
+        ("symbols: [AAPL]\nfrom: 2020", "has an unknown key 'from'"),
         ("", "contains no series"),
         ("# nothing\n\n", "contains no series"),
         (b"\xff\xfe\x00A", "is not UTF-8 text"),

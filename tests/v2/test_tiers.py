@@ -369,7 +369,7 @@ def test_a_value_above_the_limit_is_neither_sent_nor_read(
     get(DataCache(running.client(), manager=manager), "AAPL", "1d", date(2024, 1, 2), MAY[1])
     assert running.client().keys() == [KEY.encode()]
     assert get(DataCache(running.client(), manager=other)).equals(first)
-    assert f"{KEY} cannot be used: it has {size:,} bytes" in caplog.text
+    assert f"{KEY} cannot be used: it is too large: {size:,} bytes" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_fields_are_parted_by_the_declared_delimiter(tmp_path: Path, delimiter: 
 def test_decimal_commas_are_told_and_not_guessed(tmp_path: Path) -> None:
     text = HEADER.replace(",", ";") + "2024-01-02;1,5;2;0;1;10\n"
     (tmp_path / "AAPL_1d.csv").write_text(text)
-    with pytest.raises(ResponseFormatError, match="line 2: the column 'open' contains '1,5'"):
+    with pytest.raises(ResponseFormatError, match="line 2: column 'open' contains '1,5'"):
         fetch(local(tmp_path, delimiter=";"))
 
 
@@ -278,7 +278,7 @@ def test_only_the_span_comes_back(tmp_path: Path) -> None:
     [
         ("", "AAPL_1d.csv line 1 lacks the columns timestamp, open, high, low, close"),
         ("timestamp,open,high,low\n", "line 1 lacks the column close"),
-        (HEADER + ROWS + "2024-01-04,x,1,1,1,1\n", "line 4: the column 'open' contains 'x'"),
+        (HEADER + ROWS + "2024-01-04,x,1,1,1,1\n", "line 4: column 'open' contains 'x'"),
         (HEADER + "2024-01-04,1,1\n", "AAPL_1d.csv line 2"),
         (
             HEADER + "2024-01-04,1,3,1,2,5,10\n",

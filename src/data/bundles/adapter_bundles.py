@@ -1,4 +1,4 @@
-"""The documented path of four functions for older programs; each of them issues a warning."""
+"""The documented import path of four functions for older programs; each of them issues a warning."""
 
 from ..compat.adapter_bundles import (
     ccxt_hourly_profiling_bundle,

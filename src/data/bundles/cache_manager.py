@@ -1,7 +1,8 @@
 """A cache of query results: Polars frames in memory, above Parquet files in a folder.
 
-It is for frames that have no other stored form: those of a program's own sources, and the results
-of queries over bundles. Bars from vendors are in the data manager's store and need no second cache.
+It is meant for frames that are not stored in any other form: frames from a program's own sources,
+and the results of queries over bundles. Bars from vendors are in the data manager's store and do
+not need a second cache.
 """
 
 from __future__ import annotations
@@ -508,7 +509,7 @@ class CacheManager:
         resolution: str,
         data_source: str,
     ) -> str:
-        """Return the first 16 digits of a request's cache key; the arguments are those of :meth:`get`.
+        """Return the first 16 digits of a request's cache key; for the arguments, see :meth:`get`.
 
         Raises:
             QueryError: An argument is invalid.

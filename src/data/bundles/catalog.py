@@ -292,7 +292,7 @@ class DataCatalog:
         first, *others = sorted({cover.resolution for cover in dataset.covers}) or [""]
         if others or not first:
             raise BundleError(
-                f"the bundle {place} has bars in {dataset.resolution or 'no timeframe'}",
+                f"bundle {place} has bars in {dataset.resolution or 'no timeframe'}",
                 hint="only a bundle with exactly one timeframe can be registered",
             )
         self._rows.locate(name, place, dataset.source)

@@ -1,4 +1,4 @@
-"""Presents lanes of the store as datasets, derived from the store's present state."""
+"""Presents lanes of the store as datasets, based on the store's current state."""
 
 from __future__ import annotations
 

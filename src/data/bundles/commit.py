@@ -1,4 +1,4 @@
-"""Changes to several files of a bundle that are atomic even if the writer is killed at any moment.
+"""Atomic changes to several files of a bundle, even if the writer is killed at any moment.
 
 New files are first written and synced under ``.staging``. Then a journal is created atomically,
 which lists them with the paths that they will have. From that moment the change is *decided*: every

@@ -1,4 +1,4 @@
-"""Exports a run to a folder: its record and its bars, verifiable without the store or a network."""
+"""Exports the record and bars of a run to a folder, verifiable without the store or a network."""
 
 from __future__ import annotations
 

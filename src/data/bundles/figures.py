@@ -1,4 +1,4 @@
-"""The fields of a bundle's row, from which the SQLite table and all checks of rows are derived."""
+"""The fields of a bundle's row; the SQLite table and all checks of rows are derived from them."""
 
 from __future__ import annotations
 

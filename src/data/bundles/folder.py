@@ -61,7 +61,7 @@ def outside_of_the_cache(
 ) -> Path:
     """Return the absolute path of a folder that must be outside the cache; nothing is created.
 
-    This is because the cache may delete any file in its own folder.
+    The folder must be outside because the cache may delete any file in its own folder.
 
     Args:
         path: The folder.

@@ -1,7 +1,7 @@
-"""Bars in HDF5 files, in the layouts of pandas (fixed and table format) and of Zipline (daily bars).
+"""Reads bars from HDF5 files written by pandas (fixed and table format) or Zipline (daily bars).
 
-Only h5py reads the files. pandas reads them with PyTables, which unpickles attributes, so that a
-file can run any code.
+The files are read only with h5py. pandas reads them with PyTables, which unpickles attributes, so a
+file could run any code.
 """
 
 from __future__ import annotations
@@ -312,7 +312,7 @@ class _Scan:
             if role in where:
                 raise ValueError(f"{key} has two columns for {role}")
             if column.dtype.kind not in ("iuf" if role in FIELDS else "biufS"):
-                raise ValueError(f"{key}: the type {column.dtype} of {role} is not supported")
+                raise ValueError(f"{key}: type {column.dtype} is not supported for {role}")
             where[role] = column
         lacking = [name for name in ("time", *FIELDS[:4]) if name not in known]
         if lacking:

@@ -1,7 +1,7 @@
 """Migration of HDF5 files to a bundle: verified, and reverted within seven days.
 
-The original files are only read. The bundle is written as one change, so that a migration which is
-killed leaves the whole bundle or none.
+The original files are left unchanged. The bundle is written as one change, so a migration that is
+killed leaves either the whole bundle or none.
 """
 
 from __future__ import annotations
@@ -306,7 +306,7 @@ class HDF5ToParquetMigrator:
         before = self._facts(records)["files"]
         if before != dict(source.files):
             raise BundleError(
-                f"bundle {self.bundle.name} was migrated from other files than those in {self.source}",
+                f"bundle {self.bundle.name} was migrated from files other than those in {self.source}",
                 hint="name another folder for the new bundle, or the folder with the original files",
             )
         return records
@@ -346,7 +346,7 @@ class HDF5ToParquetMigrator:
         wide = records.origin.wide_volume
         expected = decimal_frame(source.decimals.frame, wide_volume=wide).frame
         if _digest(found) != _digest(expected):
-            raise self._differs("its values have another SHA256")
+            raise self._differs("its values have a different SHA256")
         for at in random.sample(range(len(found)), min(_SAMPLES, len(found))):
             row, original = found.row(at, named=True), source.rows.row(at, named=True)
             for name in FIELDS:

@@ -429,7 +429,7 @@ class ParquetReader:
 
     def _no_field(self, field: str) -> QueryError:
         return QueryError(
-            f"the bundle {self._files.path.name} has no field {field!r}",
+            f"bundle {self._files.path.name} has no field {field!r}",
             hint=f"use one of {', '.join(FIELDS)}, or another column that was written",
         )
 

@@ -370,9 +370,7 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
     wrong += [] if isinstance(types[time], pl.Date | pl.Datetime) else [time]
     wrong += [] if types["sid"].is_integer() else ["sid"]
     if wrong:
-        raise damaged(
-            name, ValueError(f"its column {wrong[0]} has the type {types[wrong[0]]!s:.40}")
-        )
+        raise damaged(name, ValueError(f"its column {wrong[0]} has type {types[wrong[0]]!s:.40}"))
     if sum(frame.select(time, "sid").null_count().row(0)):
         raise damaged(name, ValueError(f"rows have no {time} or no sid"))
     days = frame[time].cast(pl.Date).cast(pl.Int32).abs().max()
@@ -448,7 +446,7 @@ def _time(frame: pl.DataFrame, frequency: Frequency) -> pl.Expr:
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     elif not isinstance(dtype, pl.Datetime | pl.Date):
-        raise QueryError(f"the column {name} does not contain times: its type is {dtype}")
+        raise QueryError(f"column {name} does not contain times: its type is {dtype}")
     return column.cast(get_schema_for_frequency(frequency)[name])
 
 
@@ -463,7 +461,7 @@ def _number(frame: pl.DataFrame, key: str) -> pl.Expr:
     dtype = frame.schema[key]
     if not (dtype.is_integer() if key == "sid" else dtype == pl.String):
         raise QueryError(
-            f"the column {key} has the type {dtype}, not {'Int64' if key == 'sid' else 'String'}"
+            f"column {key} has type {dtype}, not {'Int64' if key == 'sid' else 'String'}"
         )
     return pl.col(key).cast(pl.Int64) if key == "sid" else pl.col(key)
 

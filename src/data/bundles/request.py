@@ -42,7 +42,7 @@ def request_of(
         raise QueryError("a bundle needs at least one symbol")
     for symbol in request["symbols"]:
         if isinstance(symbol, str) and not symbol.isascii() and cannot_be_written(symbol):
-            raise QueryError(f"the symbol {symbol[:40]!a} contains an unpaired surrogate")
+            raise QueryError(f"symbol {symbol[:40]!a} contains an unpaired surrogate")
     return request
 
 

@@ -1,10 +1,10 @@
 """The content of a chart of bars: a frozen value built from a frame and its provenance. Pure.
 
-Nothing is computed here that the answer does not contain already: gaps, states, vendors and doubts
-come from ``attrs["onetape"]`` and from the columns ``source``, ``state``, ``dividend`` and
-``split``. Instants are UTC milliseconds. A *slot* is a place on the time axis: there is one for
-each bar that the market's calendar expects and for each bar that exists, so nights, weekends and
-holidays take no room.
+This module does not determine any facts about the bars: gaps, states, vendors and doubts come from
+``attrs["onetape"]`` and from the columns ``source``, ``state``, ``dividend`` and ``split``.
+Instants are UTC milliseconds. A *slot* is a place on the time axis: there is one for each bar that
+the market's calendar expects and for each bar that exists, so nights, weekends and holidays take no
+room.
 """
 
 from __future__ import annotations

@@ -77,14 +77,14 @@ def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
         or hasattr(values, "columns")
     ):
         raise QueryError(
-            f"the line {name[:40]!r} is a {type(values).__name__}, not a Series",
+            f"line {name[:40]!r} is a {type(values).__name__}, not a Series",
             hint="use a pandas Series of numbers with a time index",
         )
     try:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as exc:
         raise QueryError(
-            f"the line {name[:40]!r} has values that are not numbers",
+            f"line {name[:40]!r} has values that are not numbers",
             hint="use a Series of numbers",
         ) from exc
     slots = _slots(chart, _stamps(values.index, f"line {name[:40]!r}"))

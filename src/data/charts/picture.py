@@ -89,7 +89,7 @@ def picture_ending(path: str | Path) -> str:
     if ending not in _ENDINGS:
         why = f"unknown extension {ending}" if ending else "no file extension"
         raise QueryError(
-            f"cannot determine the format of the picture {str(path)!r}: {why}",
+            f"cannot determine the format of picture {str(path)!r}: {why}",
             hint="use a name that ends in .png, .svg or .html",
         )
     return ending

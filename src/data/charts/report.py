@@ -207,7 +207,7 @@ def check_report_path(path: Path) -> None:
     if path.suffix.lower() not in (*_PAGES, *_DATA):
         why = f"unknown extension {path.suffix}" if path.suffix else "no file extension"
         raise QueryError(
-            f"cannot determine the format of the report {str(path)!r}: {why}",
+            f"cannot determine the format of report {str(path)!r}: {why}",
             hint="use a name that ends in .html (a page) or .json",
         )
     check_target(path)

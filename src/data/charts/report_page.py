@@ -2,7 +2,8 @@
 
 A page begins with its summary. The sections after it are in :mod:`.report_series` for a report on one
 series, in :mod:`.report_all` for a report on everything, and in :mod:`.heat_table` for the coverage
-by month, which both have. :mod:`.parts` has the tables, panels and small drawings that all of them use.
+by month, which both kinds contain. :mod:`.parts` contains the tables, panels and small drawings
+that all of them use.
 """
 
 from __future__ import annotations

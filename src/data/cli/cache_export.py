@@ -148,7 +148,7 @@ def _meant(services: Any, args: argparse.Namespace) -> SeriesKey:
         lanes = ", ".join(key.lane_label or "(none)" for key in keys)
         raise CacheError(
             f"{args.symbol} {args.timeframe} has no bars in "
-            + (f"the lane {args.lane!r}" if args.lane else "its usual lane"),
+            + (f"lane {args.lane!r}" if args.lane else "its usual lane"),
             symbol=args.symbol,
             hint=f"--lane accepts: {lanes}",
         )

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     shell = args.shell.strip().lower()
     if shell not in _LOADED:
         raise QueryError(
-            f"no completion script for the shell {args.shell!r}",
+            f"no completion script for shell {args.shell!r}",
             hint=f"use one of {', '.join(_LOADED)}",
         )
     try:

@@ -1,4 +1,4 @@
-"""``onetape doctor``: checks what works on this machine, and shows how to fix what does not."""
+"""``onetape doctor``: checks which parts work on this machine, and shows how to fix the others."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def _ingested(args: argparse.Namespace) -> Report:
         (errors if is_lacking else notes).append(masked(str(warning.message)))
     if not bundle.exists():
         raise BundleError(
-            f"{name} did not write the bundle {bundle.name} to {bundle.path.parent}",
+            f"{name} did not write bundle {bundle.name} to {bundle.path.parent}",
             hint=(
                 "its ingest_to_bundle must write the bundle, or return the result of "
                 "DataSource.ingest_to_bundle"
@@ -318,9 +318,7 @@ def _ingest(
     if is_ours:
         write(*question, **options)
         return
-    with others_code(
-        f"{type(source).__name__} did not write the bundle {bundle.name}", ForeignError
-    ):
+    with others_code(f"{type(source).__name__} did not write bundle {bundle.name}", ForeignError):
         try:
             asyncio.run(_awaited(partial(write, *question, **options), args.timeout))
         except TimeoutError as late:

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> Report:
     if args.vendor is not None:
         if args.matrix or args.probe is not None:
             raise QueryError(
-                f"the vendor {args.vendor} cannot be combined with --matrix or --probe",
+                f"vendor {args.vendor} cannot be combined with --matrix or --probe",
                 hint=f"omit one of them; --probe {args.vendor} probes only that vendor",
             )
         if args.vendor.strip().lower() in FAMILIES:

@@ -1,4 +1,4 @@
-"""Many hosts, one log: PostgreSQL holds the order of commits, and each cache folder is a copy.
+"""One log for many hosts: PostgreSQL stores the commits in order, and each cache folder is a copy.
 
-Nothing here is imported unless ``store:`` or ``ONETAPE_STORE`` names a server.
+This package is imported only if ``store:`` or ``ONETAPE_STORE`` names a server.
 """

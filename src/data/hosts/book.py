@@ -1,4 +1,4 @@
-"""What entries of the log make of a symbol's splits, dividends and names; nothing is read or written."""
+"""Applies log entries to a symbol's splits, dividends and names. Pure."""
 
 from __future__ import annotations
 

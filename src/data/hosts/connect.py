@@ -1,4 +1,4 @@
-"""Connects a host to the store that it shares with others, as the rules say."""
+"""Connects a host to the store that it shares with other hosts, as configured in the rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes a copy of a shared store a cache of one machine again, without the extra ``postgres``."""
+"""Turns a copy of a shared store back into one machine's cache; works without the extra ``postgres``."""
 
 from __future__ import annotations
 

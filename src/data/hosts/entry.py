@@ -1,6 +1,6 @@
-"""The bytes of a log entry.
+"""Converts log entries to bytes and back.
 
-A commit is a value; its bytes are what every host applies, so they decode to an equal value.
+A commit is a value. Every host applies the decoded bytes, so they must decode to an equal value.
 """
 
 from __future__ import annotations
@@ -346,7 +346,7 @@ def _unpacked(column: _Column, *, is_integer: bool = False) -> NDArray[Any]:
     size = width * rows
     raw = zlib.decompressobj().decompress(data, size + 1) if rows >= _LEAST else data
     if len(raw) != size:
-        raise ValueError("a column has another size than it declares")
+        raise ValueError("a column's size differs from the one that it declares")
     planes = np.frombuffer(raw, np.uint8)
     if rows >= _LEAST:
         planes = np.ascontiguousarray(planes.reshape(width, rows).T).reshape(-1)

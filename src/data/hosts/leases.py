@@ -1,4 +1,4 @@
-"""Leases in the shared server: one caller of all hosts fetches a series, the others wait."""
+"""Leases on the shared server: of all callers on all hosts, one fetches a series, and the others wait."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The ordered log of commits in PostgreSQL: one row for each entry, one sequence for each series.
 
-Every act is one statement in a transaction of its own, without session state, so it works through a
-pooler in transaction mode.
+Every operation is a single statement in its own transaction, without session state, so it works
+through a connection pooler in transaction mode.
 """
 
 from __future__ import annotations
@@ -301,7 +301,7 @@ class Log:
         if self._id not in ("", made[0]):
             connection.close()
             raise StorageError(
-                "the server has another shared store than before", hint="restart this program"
+                "the server now has a different shared store", hint="restart this program"
             )
         self._id = made[0]
 

@@ -1,7 +1,7 @@
-"""Notes beside the bars: which entry of the log each series of a folder shows.
+"""Notes next to the bars, which record the log entry that each series in a folder shows.
 
-They live in ``<cache>/_hosts``, not among the bars, so a series has the same bytes as in a cache of one
-machine, and without the notes it is one.
+The notes are in ``<cache>/_hosts`` and not among the bars. A series therefore has the same bytes as
+in the cache of a single machine, and without the notes, the folder is such a cache.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The state of a host among others: whether its folder shows what the log holds."""
+"""The state of a host: whether its folder matches the shared log."""
 
 from __future__ import annotations
 

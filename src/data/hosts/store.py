@@ -1,8 +1,8 @@
-"""A store whose truth is the shared log: its folder is a copy that may be deleted at any time.
+"""A store whose authoritative data is the shared log; its folder is a copy that can be deleted at any time.
 
-A commit is appended to the log first, under the lock of its series, and then applied to the folder by the
-code of a cache of one machine. Other hosts apply the same entries in the same order, so their files are
-the same to the byte.
+A commit is first appended to the log, while its series is locked, and then applied to the folder by
+the same code as in the cache of a single machine. Other hosts apply the same entries in the same
+order, so their files are identical, byte for byte.
 """
 
 from __future__ import annotations
@@ -632,7 +632,7 @@ class SharedStore(BarStore):
             except OvertakenError:
                 continue
             return len(pieces) + len(marks)
-        raise OvertakenError(f"other hosts commit to {key} all the time", symbol=key.symbol)
+        raise OvertakenError(f"other hosts keep committing to {key}", symbol=key.symbol)
 
     # --- splits, dividends, names ----------------------------------------------------------------
 
@@ -655,7 +655,7 @@ class SharedStore(BarStore):
             if stored is not None:
                 return stored[0].position, stored[1]
             self._pull_book(symbol, self.shared.heads([(symbol, "")]).get(SeriesName(symbol)))
-        raise OvertakenError(f"the splits of {symbol} change all the time", symbol=symbol)
+        raise OvertakenError(f"the splits and dividends of {symbol} keep changing", symbol=symbol)
 
     def _book_at(self, symbol: str, seq: int) -> ActionBook:
         """Return a symbol's book after one of its entries."""
@@ -743,7 +743,7 @@ class SharedStore(BarStore):
                 self._pull_book(symbol, head or self.shared.heads([(symbol, "")]).get(name))
                 if made is not None:
                     return self._book(symbol)[1].by(self._clock.now_ms())
-        raise OvertakenError(f"the splits of {symbol} change all the time", symbol=symbol)
+        raise OvertakenError(f"the splits and dividends of {symbol} keep changing", symbol=symbol)
 
     def add_actions(
         self,
@@ -779,7 +779,7 @@ class SharedStore(BarStore):
                         book = books.after(stored[1], value)
                         self._keep_book(symbol, book, stored[0].position)
                         return book.by(self._clock.now_ms())
-        raise OvertakenError(f"the splits of {symbol} change all the time", symbol=symbol)
+        raise OvertakenError(f"the splits and dividends of {symbol} keep changing", symbol=symbol)
 
     def record_changes(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
         """Replace the recorded changes; see :meth:`.BarStore.record_changes`."""
@@ -849,7 +849,7 @@ class SharedStore(BarStore):
                 if not self._apply_cleared(key, value, made):
                     self._pull_pair(key.symbol, key.timeframe)
                 return
-        raise OvertakenError(f"other hosts commit to {key} all the time", symbol=key.symbol)
+        raise OvertakenError(f"other hosts keep committing to {key}", symbol=key.symbol)
 
     def _apply_cleared(self, key: SeriesKey, value: Cleared, made: Appended | Entry) -> bool:
         """Apply a removal; return False if the folder has gone astray."""

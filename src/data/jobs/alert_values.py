@@ -565,7 +565,8 @@ class AlertRun:
     def message(self) -> tuple[object, ...]:
         """A key that is the same for all runs in one message.
 
-        It is the message's id or, before the first attempt, the channel, recipient, topic and bar.
+        The key is the message's id or, before the first attempt, the channel, recipient, topic and
+        bar.
         """
         if self.delivery.id:
             return (self.delivery.id,)

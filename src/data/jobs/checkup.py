@@ -1,4 +1,4 @@
-"""Checks once what works on this machine, including the files, and returns plain values."""
+"""Checks once which parts work on this machine, including the files."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def example_of(page: Page | None) -> dict[str, bytes]:
     """
     names = EXAMPLES.get(page.name if page else "", ())
     if not names:
-        what = f"the page {page.name} has no example" if page else "no page is given"
+        what = f"page {page.name} has no example" if page else "no page is given"
         commands = ", ".join(f"`onetape docs {name} --example DIR`" for name in EXAMPLES)
         raise QueryError(what, hint=f"pages with an example: {commands}")
     return {name: _bytes(example_path(name)) for name in names}

@@ -2,8 +2,8 @@
 
 The layout is that of freqtrade 2026.9: ``<exchange>/BTC_USDT-1h.feather`` for spot, and
 ``<exchange>/futures/BTC_USDT_USDT-1h-futures.feather`` for perpetual futures, with the columns
-``date open high low close volume``. freqtrade silently replaces missing bars by flat ones, so every
-bar that is left out is reported.
+``date open high low close volume``. freqtrade silently replaces missing bars with flat ones, so
+every bar that is left out is reported.
 """
 
 from __future__ import annotations

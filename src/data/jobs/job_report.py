@@ -1,4 +1,4 @@
-"""The result of a job: a dict of plain values that a notebook shows as a table."""
+"""The result of a job: a JSON-serializable dict, which a notebook shows as a table."""
 
 from __future__ import annotations
 

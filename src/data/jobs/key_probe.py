@@ -1,4 +1,4 @@
-"""Tests what this machine's keys allow, with one cheap query for each class of data of a vendor.
+"""Tests which data this machine's keys allow, with one cheap query per vendor and class of data.
 
 The result is remembered for all requests: if the plan does not include the data, requests for that
 class and timeframe on this account stop, but no others; an answer allows them again.

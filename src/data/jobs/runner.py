@@ -1,4 +1,4 @@
-"""Runs a job's tasks in threads, a few for each vendor, so that a slow vendor delays only its own.
+"""Runs a job's tasks in threads, a few for each vendor, so that a slow vendor delays only its own tasks.
 
 A vendor has more running tasks than simultaneous requests, because some tasks are preparing a
 request or storing an answer. Only the work itself runs in the threads; progress, results and Ctrl-C

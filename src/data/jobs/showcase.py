@@ -1,4 +1,4 @@
-"""The content of the demonstration as plain values: queries that are sent twice and timed."""
+"""The content of the demonstration: queries that are sent twice and timed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Determines the state of an installation, once or repeatedly, as plain values."""
+"""Determines the state of an installation, once or repeatedly."""
 
 from __future__ import annotations
 

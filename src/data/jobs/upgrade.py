@@ -1,4 +1,4 @@
-"""Finds data from earlier versions in the cache that this version does not use as it is."""
+"""Finds cached data from earlier versions that this version cannot use unchanged."""
 
 from __future__ import annotations
 

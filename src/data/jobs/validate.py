@@ -1,7 +1,7 @@
 """Validate the stored bars of one series or of all, by themselves or against a second vendor.
 
-Validating stored bars alone queries no vendor and writes nothing except requested marks, so any
-process may do it: see :func:`validate_series`. Against a vendor, bars are compared as ``onetape
+Validating stored bars by themselves queries no vendor and writes nothing except requested marks, so
+any process may do it: see :func:`validate_series`. Against a vendor, bars are compared as ``onetape
 verify`` compares them.
 """
 

@@ -121,7 +121,7 @@ def _of_yaml(text: str, title: str) -> Iterator[WorkItem]:
     for key, rows in document.value.items():
         if key not in ("series", "symbols") or not isinstance(rows, list):
             raise QueryError(
-                f"{title} has the key {key!r}; only a list named `series` is accepted",
+                f"{title} has an unknown key {key!r}; only a list named `series` is accepted",
                 hint=_HINT,
             )
         for place, row in enumerate(rows, 1):

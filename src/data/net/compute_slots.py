@@ -1,7 +1,7 @@
 """Lets only a few threads of a job or batch compute at the same time; the others wait for vendors.
 
-All threads share one interpreter. If dozens of them have something to compute, they take it from
-one another at every file that they open, and use almost twice the CPU time.
+All threads share one interpreter. If dozens of them have something to compute, they take the
+interpreter from one another whenever they open a file, and use almost twice the CPU time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Translates failures below the transport into this library's errors.
 
-The text, arguments and attributes of the HTTP library's errors contain the whole URL, key included.
-Only the errors' class is used here.
+The text, arguments and attributes of the HTTP library's errors contain the whole URL, including the
+key. Only the errors' class is used here.
 """
 
 from __future__ import annotations

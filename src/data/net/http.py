@@ -2,8 +2,8 @@
 
 The HTTP library's own errors contain the whole URL, including the key, in their text, arguments and
 attributes. They are converted to this library's errors, whose text is based on the request object.
-These are raised outside the ``except`` block, so that not even their context refers to the original
-error.
+These errors are raised outside the ``except`` block, so that not even their context refers to the
+original error.
 """
 
 from __future__ import annotations

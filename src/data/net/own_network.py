@@ -1,4 +1,4 @@
-"""Decides whether a failed connection is the vendor's fault or that of this machine's network.
+"""Decides whether a failed connection is the fault of the vendor or of this machine's network.
 
 A network that drops packets looks like a vendor that does not answer, and a host name that no
 longer exists looks like a network without a resolver. Connections to other vendors show which of

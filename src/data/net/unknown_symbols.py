@@ -2,7 +2,7 @@
 
 Misspelled and delisted symbols are requested again and again, with the same result each time. But a
 symbol that is unknown today may be listed tomorrow, so the first rejection counts only for a short
-time, and each further one for longer.
+time, and each further rejection for longer.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
             hint=f"the columns must be {time}, sid or symbol, {', '.join(FIELDS)}",
         )
     if not isinstance(schema[time], pl.Date | pl.Datetime):
-        raise QueryError(f"the column {time} does not contain times: its type is {schema[time]}")
+        raise QueryError(f"column {time} does not contain times: its type is {schema[time]}")
     series = [column for column in ("sid", "symbol") if column in schema][:1]
     start = pl.col(time).dt.truncate(interval)
     start = start.cast(pl.Date) if name == "date" else start

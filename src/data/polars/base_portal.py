@@ -416,7 +416,7 @@ class BasePortal(ABC, Generic[S, F]):
     def cache_hit_rate(self) -> float:
         """Percentage of the calls that were answered without querying a source or vendor.
 
-        It is 0.0 before the first call.
+        The percentage is 0.0 before the first call.
         """
         with self._guard:
             total = self._hits + self._misses

@@ -1,4 +1,4 @@
-"""The documented path of the cache of query results."""
+"""The documented import path of the cache of query results."""
 
 from ..bundles.cache_manager import CacheManager, LRUCache
 

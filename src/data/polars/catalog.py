@@ -1,4 +1,4 @@
-"""The documented path of the catalog of datasets."""
+"""The documented import path of the catalog of datasets."""
 
 from ..bundles.catalog import DataCatalog
 

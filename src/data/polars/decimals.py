@@ -97,7 +97,7 @@ def _sizes(frame: pl.DataFrame, names: list[str]) -> dict[str, float]:
     for name in names:
         if not frame[name].dtype.is_numeric() and frame[name].dtype != pl.Null:
             raise DecimalRangeError(
-                f"the column {name} does not contain numbers: its type is {frame[name].dtype}"
+                f"column {name} does not contain numbers: its type is {frame[name].dtype}"
             )
     # One column at a time: a Series returns its minimum and maximum faster than an expression.
     ends = {name: (frame[name].min(), frame[name].max()) for name in names}

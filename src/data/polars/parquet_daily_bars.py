@@ -1,4 +1,4 @@
-"""The documented path of the reader of a bundle's daily bars."""
+"""The documented import path of the reader of a bundle's daily bars."""
 
 from ..bundles.parquet_daily_bars import PolarsParquetDailyReader
 

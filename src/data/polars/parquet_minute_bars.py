@@ -1,4 +1,4 @@
-"""The documented path of the reader of a bundle's minute bars."""
+"""The documented import path of the reader of a bundle's minute bars."""
 
 from ..bundles.parquet_minute_bars import PolarsParquetMinuteReader
 

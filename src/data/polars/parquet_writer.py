@@ -1,4 +1,4 @@
-"""The documented path of the writer of a bundle's Parquet files."""
+"""The documented import path of the writer of a bundle's Parquet files."""
 
 from ..bundles.parquet_writer import ParquetWriter
 

@@ -1,7 +1,7 @@
-"""Which times and names a Polars filter can select, to read no more than that.
+"""Determines the times and names that a Polars filter can select, so that only these are read.
 
-The bounds are never narrower than the filter. Whatever cannot be understood has no bounds; the
-caller applies the whole filter to the rows that it has read.
+The bounds are never narrower than the filter. An expression that cannot be parsed sets no bounds;
+the caller applies the whole filter to the rows that it has read.
 """
 
 from __future__ import annotations

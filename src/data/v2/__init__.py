@@ -1,7 +1,7 @@
-"""The second data layer (``v2``): awaitable classes with Polars frames, on the one data manager.
+"""The second data layer (``v2``): awaitable classes with Polars frames, on top of the data manager.
 
-Every name is loaded on first use; names that need an extra raise an error that names it, and
-``import *`` leaves those that need the ``db`` extra out.
+Every name is loaded on first use. A name that needs a missing extra raises an error that names the
+extra; ``import *`` leaves out names that need the ``db`` extra.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Awaitable calls of the one data manager, for the classes of the second data layer."""
+"""Awaitable calls to the data manager, for the classes of the second data layer."""
 
 from __future__ import annotations
 

@@ -59,9 +59,9 @@ class ColumnarDataLoader:
             timeframe: Timeframe, such as ``1d``.
             start, end: Dates or times; naive times are UTC.
             required_columns: Some of ``timestamp`` (``Datetime("us")``, naive UTC, the bar's opening time),
-                ``date`` (``Date``, that of ``timestamp``), ``open``, ``high``, ``low``, ``close``,
-                ``adj_close`` (``Float64``) and ``volume`` (``Int64`` if every value is whole, otherwise
-                ``Float64``); repetitions count once.
+                ``date`` (``Date``, the date of ``timestamp``), ``open``, ``high``, ``low``,
+                ``close``, ``adj_close`` (``Float64``) and ``volume`` (``Int64`` if every value is
+                whole, otherwise ``Float64``); repetitions count once.
 
         Returns:
             The columns in the order given, the bars in ascending order. If there are no bars, the

@@ -1,4 +1,4 @@
-"""Bars as rows of the table ``prices_v2``, and back."""
+"""Converts bars to rows of the table ``prices_v2``, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The price frames of the second data layer: one shape, whoever supplies the bars."""
+"""The price frames of the second data layer, which have the same format whoever supplies the bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches the bars that the next question for a series will probably need, while nobody waits."""
+"""Fetches the bars that the next question about a series will probably need, while no caller waits."""
 
 from __future__ import annotations
 

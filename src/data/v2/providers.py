@@ -1,4 +1,4 @@
-"""Providers of the second data layer: one vendor each, by way of the data manager."""
+"""Providers of the second data layer: one for each vendor, which is queried through the data manager."""
 
 from __future__ import annotations
 

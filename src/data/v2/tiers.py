@@ -230,7 +230,7 @@ class DatabaseTier(_Tier):
         return await self._connected(*work) or ()
 
     async def store(self, *copy: Any) -> None:
-        """Copy bars; the arguments are those of :func:`.prices.copy_prices` after the session."""
+        """Copy bars; the arguments are those that follow the session in :func:`.prices.copy_prices`."""
         await self._connected(self._tables.copy_prices, *copy)
 
     async def _connected(self, work: Callable[..., Any], *arguments: Any) -> Any:

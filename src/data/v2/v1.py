@@ -1,4 +1,4 @@
-"""Runs strategies of the first data layer on bars of the second."""
+"""Runs strategies written for the first data layer on bars from the second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Price frames as the bytes that a Redis or Valkey server keeps; never pickled."""
+"""Converts price frames to the bytes stored on a Redis or Valkey server; pickle is never used."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _unpacked(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
     if not is_ours(value):
         raise CorruptEntryError("it is not one of this library's")
     if len(value) > MOST_BYTES:
-        raise CorruptEntryError(f"it has {len(value):,} bytes")
+        raise CorruptEntryError(f"it is too large: {len(value):,} bytes")
     begin = len(MAGIC) + _SUM
     if value[len(MAGIC) : begin] != _sum(value[begin:]):
         raise CorruptEntryError("it is damaged")
@@ -101,9 +101,9 @@ def _unpacked(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
         raise CorruptEntryError(f"it belongs to {str(header['key'])[:80]!r}")
     frame = pl.read_parquet(BytesIO(body))
     if (frame.columns, frame.dtypes) not in _columns(timeframe):
-        raise CorruptEntryError("it has other columns")
+        raise CorruptEntryError("it has unexpected columns")
     if len(frame) != header["rows"]:
-        raise CorruptEntryError("it has another number of rows")
+        raise CorruptEntryError("its number of rows differs from the one in its header")
     return HeldPrices(frame, str(header["series"]), str(header["digest"]), int(header["until"]))
 
 

@@ -1,4 +1,4 @@
-"""Loads and calls foreign code (downloaders in programs and other packages), and limits its calls."""
+"""Loads and calls foreign code (downloaders from programs and other packages), and limits these calls."""
 
 from __future__ import annotations
 

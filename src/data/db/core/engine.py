@@ -134,7 +134,7 @@ def typed_errors(url: DatabaseUrl) -> Iterator[None]:
 
 
 def _typed(exc: Exception, url: DatabaseUrl) -> DataError:
-    where = f"the database {url}"
+    where = f"database {url}"
     origin = getattr(exc, "orig", None) or exc
     if isinstance(exc, StatementError) and isinstance(origin, DataError):
         return type(origin)(str(origin.args[0]), hint=origin.hint)

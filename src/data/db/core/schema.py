@@ -139,7 +139,7 @@ class Schema:
         if (file is None or not file.size) and log is not None and log.size:
             raise DatabaseError(
                 (
-                    f"the database {self._url} is {'gone' if file is None else 'empty'}, but "
+                    f"database {self._url} is {'gone' if file is None else 'empty'}, but "
                     f"{path.name}-wal with its last changes is still there"
                 ),
                 hint="restore the database file or a backup, or move the -wal file away",
@@ -155,7 +155,7 @@ class Schema:
             named = len(recorded) if None not in recorded else "no"
             raise SchemaError(
                 (
-                    f"the database {self._url} has {named} revisions in {VERSION_TABLE}; exactly "
+                    f"database {self._url} has {named} revisions in {VERSION_TABLE}; exactly "
                     "one is allowed"
                 ),
                 hint="restore a backup in its place",
@@ -197,7 +197,7 @@ class Schema:
         if state.name in ("older", "newer"):
             self._check(state, by_itself=False)
             raise SchemaError(
-                f"the database {self._url} has tables from an earlier version ({state.revision or 'none'})",
+                f"database {self._url} has tables from an earlier version ({state.revision or 'none'})",
                 hint="run onetape db upgrade",
             )
         return self._migrate(by_itself=False)
@@ -213,7 +213,7 @@ class Schema:
         state = self.state()
         if state.name in ("empty", "foreign"):
             raise SchemaError(
-                f"the database {self._url} has no tables of this library",
+                f"database {self._url} has no tables of this library",
                 hint="run onetape db init",
             )
         self._check(state, by_itself=False)
@@ -235,7 +235,7 @@ class Schema:
         if state.name == "newer":
             return SchemaError(
                 (
-                    f"the database {self._url} was created by a newer version of this library "
+                    f"database {self._url} was created by a newer version of this library "
                     f"(revision {state.revision}; this version reads up to {revisions()[-1]})"
                 ),
                 hint="install the newer version, or restore a backup",
@@ -243,13 +243,13 @@ class Schema:
         if state.name == "foreign" and by_itself:
             names = ", ".join(state.others[:3]) + (", …" if len(state.others) > 3 else "")
             return SchemaError(
-                f"the database {self._url} contains tables from other programs: {names}",
+                f"database {self._url} contains tables from other programs: {names}",
                 hint="name another database, or add our tables to this one with onetape db init",
             )
         if state.name == "older" and by_itself and self._url.dialect == "postgresql":
             return SchemaError(
                 (
-                    f"the database {self._url} has the tables of revision "
+                    f"database {self._url} has the tables of revision "
                     f"{state.revision or 'none'}; this version needs {revisions()[-1]}"
                 ),
                 hint="make a backup, then run onetape db upgrade",
@@ -295,7 +295,7 @@ class Schema:
         if names:
             raise SchemaError(
                 (
-                    f"the database {self._url} contains tables from other programs under names that "
+                    f"database {self._url} contains tables from other programs under names that "
                     f"onetape uses: {', '.join(names)}"
                 ),
                 hint="rename those tables, or name another database",
@@ -365,7 +365,7 @@ class Schema:
             )
         state = self.state()
         if not state.revision:
-            raise DatabaseError(f"the database {self._url} has no tables of this library")
+            raise DatabaseError(f"database {self._url} has no tables of this library")
         if target is not None and target.exists():
             raise DatabaseError(f"{target} already exists", hint="name a new file")
         path = target or self._backup_path(state.revision)

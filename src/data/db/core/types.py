@@ -151,7 +151,7 @@ class UtcInstant(TypeDecorator[datetime]):
             return plain.replace(tzinfo=UTC) if plain.tzinfo is None else plain.astimezone(UTC)
         except (OverflowError, ValueError) as exc:
             raise DatabaseError(
-                f"the datetime {value!r} is outside the years 1 to 9999 in UTC"
+                f"datetime {value!r} is outside the years 1 to 9999 in UTC"
             ) from exc
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:

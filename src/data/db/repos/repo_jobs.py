@@ -1,6 +1,6 @@
 """Alerts, schedules, and the runs of jobs.
 
-A run is claimed by inserting its row, which has a unique key: of several units, only one succeeds.
+A run is claimed by inserting its row, which has a unique key, so only one unit of work succeeds.
 """
 
 from __future__ import annotations

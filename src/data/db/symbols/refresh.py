@@ -1,6 +1,6 @@
 """Fills the tables of symbols through the facade, one unit of work per symbol.
 
-No request is sent while a unit is open.
+No request is sent while a unit of work is open.
 """
 
 from __future__ import annotations

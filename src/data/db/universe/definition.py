@@ -87,12 +87,10 @@ def check_filters(filters: Mapping[str, Any]) -> None:
             )
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if name in _NUMBERS and not (is_number and math.isfinite(value) and value >= 0):
-            raise UniverseError(
-                f"the filter {name} must be a non-negative number, not {value!r:.80}"
-            )
+            raise UniverseError(f"filter {name} must be a non-negative number, not {value!r:.80}")
         is_list = isinstance(value, list | tuple | set | frozenset) and value
         if name in _LISTS and not (is_list and all(isinstance(one, str) and one for one in value)):
-            raise UniverseError(f"the filter {name} must be a list of names, not {value!r:.80}")
+            raise UniverseError(f"filter {name} must be a list of names, not {value!r:.80}")
     low, high = filters.get("min_market_cap", 0), filters.get("max_market_cap", math.inf)
     if low > high:
         raise UniverseError(f"min_market_cap {low:,} is above max_market_cap {high:,}")

@@ -5,7 +5,7 @@ skipped and reported. A file with dates in such a column is rejected, because it
 for a list without dates. The kinds are:
 
 - ``symbol,from,to`` (and ``filing``): intervals. ``to`` is the first day without membership, or
-  empty if the membership continues. :data:`_ALIASES` has other names for these columns; together
+  empty if the membership continues. :data:`_ALIASES` lists other names for these columns; together
   with ``symbol``, ``added`` and ``removed`` are also accepted.
 - ``date,added,removed``: a change log, effective from ``date``; a cell may have several symbols.
 - ``date,dateAdded,symbol,addedSecurity,removedTicker``: a vendor's change log. ``dateAdded`` is
@@ -156,7 +156,7 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
         if not {"added", "removed"} <= columns:
             (missing,) = {"added", "removed"} - columns
             raise UniverseError(
-                f"{title} needs a column {missing}", line=1, hint=f"use the columns {_SHAPES}"
+                f"{title} has no column {missing}", line=1, hint=f"use the columns {_SHAPES}"
             )
         passed_over = _passed_over(title, rows, {"date", "added", "removed"})
         return IndexFile(changes=reader.changes(rows), passed_over=passed_over)

@@ -2,8 +2,8 @@
 
 A *source* is a named file or list. Its *statement* is the memberships that it contains. A statement
 that was recorded at some time is a *record*: a header and intervals of session dates ``[start,
-end)``, one or more for each symbol. Nothing is ever overwritten: an interval that no longer holds
-is marked with the record that replaced it, so that every earlier answer can be given again.
+end)``, one or more for each symbol. Nothing is ever overwritten: an interval that is no longer
+valid is marked with the record that replaced it, so that every earlier answer can be given again.
 
 A *dated* source states when each membership began and ended (as intervals, or as a change log that
 is walked back from today's list). A *roster* is a list without dates; it is valid from the day on

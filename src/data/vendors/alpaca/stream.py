@@ -1,4 +1,4 @@
-"""Alpaca's stream of minute bars of American stocks: IEX tape on every plan, SIP on paid plans."""
+"""Alpaca's stream of minute bars for American stocks: the IEX tape on every plan, SIP on paid plans."""
 
 from __future__ import annotations
 

@@ -265,7 +265,7 @@ def _new_exchange(name: str) -> Any:
     if name not in library.exchanges:
         near = nearest(name, library.exchanges)
         raise UnknownProviderError(
-            f"ccxt does not have the exchange {name!r}",
+            f"ccxt has no exchange named {name!r}",
             provider=f"ccxt:{name}",
             hint=f"did you mean ccxt:{near}?" if near else "ccxt.exchanges lists them",
         )

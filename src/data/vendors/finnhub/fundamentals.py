@@ -1,7 +1,7 @@
 """Finnhub: a profile and a long list of metrics, limited to data that a free key may request.
 
-Only American companies are covered. Market capitalization, shares and volumes are sent in
-millions; yields, margins, returns, growth rates and the payout ratio as percentages.
+Only American companies are covered. Market capitalization, shares and volumes are sent in millions;
+yields, margins, returns, growth rates and the payout ratio are sent as percentages.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _PROFILE_ASK = Ask("/api/v1/stock/profile2", {"symbol": SYMBOL})
 def _domestic(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the row if it is for an American company, otherwise an empty mapping.
 
-    The row's currency is that of the company's reports. The market capitalization of foreign
-    companies was sometimes in that currency, sometimes in that of the listing, and sometimes in
-    neither (2021).
+    The row's currency is the currency of the company's reports. The market capitalization of
+    foreign companies was sometimes in that currency, sometimes in the listing's currency, and
+    sometimes in neither (2021).
     """
     return row if row.get("country") == "US" else {}
 

@@ -1,4 +1,4 @@
-"""Interactive Brokers: bars through a TWS or gateway that the user runs and is logged in to."""
+"""Interactive Brokers: bars through a TWS or gateway that the user runs and has logged in to."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Sends requests for bars to an Interactive Brokers gateway with ib_async.
 
 HTTP is not used: the user runs and logs in to a gateway, which uses its own protocol on a socket.
-Answers are converted to JSON; if the gateway rejects a request, its error number is in a header.
+Answers are converted to JSON; if the gateway rejects a request, a header contains its error number.
 """
 
 from __future__ import annotations

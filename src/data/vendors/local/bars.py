@@ -453,7 +453,7 @@ def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
     try:
         return float(text) if text else NAN
     except ValueError:
-        raise ValueError(f"the column {name!r} contains {text[:40]!r}, not a number") from None
+        raise ValueError(f"column {name!r} contains {text[:40]!r}, not a number") from None
 
 
 def _name(response: HttpResponse) -> str:

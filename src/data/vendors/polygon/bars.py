@@ -242,7 +242,7 @@ def check_status(status: Any) -> None:
         ResponseFormatError: The status is neither ``OK`` nor ``DELAYED``.
     """
     if status not in ("OK", "DELAYED"):
-        raise ResponseFormatError(f"Polygon returned the status {str(status)[:40]!r}")
+        raise ResponseFormatError(f"Polygon returned status {str(status)[:40]!r}")
 
 
 def rows_in(body: Mapping[str, Any]) -> list[Any]:
@@ -270,7 +270,7 @@ def read_action(row: Mapping[str, Any]) -> Action:
     """Parse a split or a cash dividend.
 
     Raises:
-        CapabilityError: The dividend is paid in a currency other than that of the prices.
+        CapabilityError: The dividend is paid in a currency other than the prices' currency.
     """
     if "execution_date" in row:
         return split(row["execution_date"], row["split_to"], row["split_from"])

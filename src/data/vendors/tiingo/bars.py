@@ -264,7 +264,7 @@ def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
 def _stamp(label: int, unit: str) -> int:
     """Convert a label (UTC milliseconds) to the bar's timestamp, which depends on ``unit``.
 
-    It is the label's time, its date, the Monday of its week, or the first of its month.
+    The timestamp is the label's time, its date, the Monday of its week, or the first of its month.
     """
     if unit in "mh":
         return label

@@ -1,11 +1,11 @@
 """Twelve Data: a quote in every plan, and statistics that cost fifty credits of a larger plan.
 
 Yields, margins and growth are fractions; debt to equity is a percentage. Reported values (revenue,
-cash, book value per share) are in a currency that is not stated and that, for a foreign company, is
-not that of the listing. The following are left out: values that combine the two (price to sales,
-price to book, enterprise values: for TSMC's receipts they divided dollars by Taiwan dollars); the
-trailing dividend and the float, which refer to the home market; and all values of shares listed in
-London, because it is not stated which of them are in pence.
+cash, book value per share) are in a currency that is not stated and that, for a foreign company,
+differs from the listing's currency. The following are left out: values that combine the two
+currencies (price to sales, price to book, enterprise values: for TSMC's receipts they divided
+dollars by Taiwan dollars); the trailing dividend and the float, which refer to the home market; and
+all values of shares listed in London, because it is not stated which of them are in pence.
 
 Statements are not requested: they have no filing dates, and cost a hundred credits each.
 """

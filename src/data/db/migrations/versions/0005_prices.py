@@ -1,4 +1,4 @@
-"""Copies of bars for the second data layer, and how fresh they are."""
+"""Copies of bars for the second data layer, and their freshness."""
 
 import logging
 from typing import Any
