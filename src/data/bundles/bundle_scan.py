@@ -59,7 +59,7 @@ def scan(
         start, end: Bounds, inclusive: a date, or anything pandas accepts as one. For minute bars,
             an instant (naive means UTC), or a date for the whole UTC day. None means no bound.
         frequency: ``"daily"`` or ``"minute"``, for bundles that have both; otherwise not needed.
-        folder: Folder of bundles in which names are looked up, or None for the configured one.
+        folder: Bundles folder in which names are looked up, or None for the configured one.
 
     Returns:
         ``bundle`` and ``symbol`` (``String``), ``date`` (``Date``) or ``timestamp``

@@ -74,7 +74,7 @@ class DatasetUse(NamedTuple):
 
 
 class DataCatalog:
-    """The datasets in a folder of bundles, or in one bundle, and the backtests that read them.
+    """The datasets in a bundles folder, or in one bundle, and the backtests that read them.
 
     Each registration and each link is recorded as a durable line in ``catalog.jsonl`` in that
     folder. The SQLite file is an index of these lines, of the bundles, and of the requested lanes
@@ -83,12 +83,12 @@ class DataCatalog:
     Thread-safe; several processes may use the same catalog.
 
     Args:
-        metadata_db_path: Path of the SQLite file; its folder is the folder of bundles. With the
+        metadata_db_path: Path of the SQLite file; its folder is the bundles folder. With the
             path of one bundle's file (``<bundles>/<name>/metadata.db``), the catalog covers only
             this bundle. None means ``catalog.metadata_db`` in ``./config/data_catalog.yaml``, or
-            else ``metadata.db`` in the folder of bundles.
+            else ``metadata.db`` in the bundles folder.
         db_path: Alias of ``metadata_db_path``, for programs that use this name.
-        folder: Folder of bundles, if it is not the folder that contains the SQLite file.
+        folder: Bundles folder, if it is not the folder that contains the SQLite file.
         manager: Data manager whose store contains the lanes; None means ``get_data_manager()``,
             called on first use.
 
@@ -273,7 +273,7 @@ class DataCatalog:
     def register_bundle(self, name: str, path: str | os.PathLike[str]) -> str:
         """Register a bundle from any folder under a name, and return the id of its dataset.
 
-        A bundle in the folder of bundles is already known under its own name, so nothing is
+        A bundle in the bundles folder is already known under its own name, so nothing is
         recorded for it. Any other bundle is registered as a dataset in its current state.
         ``Bundle(name)``, the methods of ``BundleMetadata`` and ``onetape bundle`` then find it by
         its name.

@@ -133,7 +133,7 @@ _NOTHING = _Moment(None, None, None, None)
 
 
 class CatalogIndex:
-    """The SQLite index of a folder of bundles, or of one bundle in it.
+    """The SQLite index of a bundles folder, or of one bundle in it.
 
     Thread-safe; several processes may use the same index.
 

@@ -25,12 +25,12 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class CatalogLog:
-    """The log ``catalog.jsonl`` in one folder of bundles.
+    """The log ``catalog.jsonl`` in one bundles folder.
 
     Thread-safe; several processes may use the same log.
 
     Args:
-        folder: Folder of bundles; it is created when the first line is written.
+        folder: Bundles folder; it is created when the first line is written.
         disk: File access; None is the file system, with permissions according to the umask.
         clock: Source of the times in lines; None is the system clock.
 

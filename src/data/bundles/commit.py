@@ -272,9 +272,9 @@ class BundleFiles:
         The state is the one before a change or the one after it, never a mixture.
 
         Args:
-            read: Called with a function that maps a file's path in the bundle to the path where
-                the file is now, and with the result of :meth:`pending`. Called again if the bundle
-                changes in the meantime.
+            read: Function that is called with a function that maps a file's path in the bundle to
+                the path where the file is now, and with the result of :meth:`pending`. Called again
+                if the bundle changes in the meantime.
 
         Raises:
             BundleError: The bundle changed during each of twenty attempts.

@@ -125,7 +125,7 @@ def bundles_setting(
         raise ConfigError("the path of the bundle folder is an empty string", hint="name a folder")
     here = working_dir() if cwd is None else cwd
     if given is not None:
-        return named_path(given, "the folder of bundles", here), "argument"
+        return named_path(given, "the bundles folder", here), "argument"
     if (named := _section(here, "catalog").get("parquet_dir")) is not None:
         return named_path(named, str(CATALOG_FILE), here), str(CATALOG_FILE)
     return user_folder("data", environ) / APP / _BUNDLES, "user data folder"

@@ -1,4 +1,4 @@
-"""The folder of bundles and ``catalog.jsonl``; it is never in the cache, which evicts files."""
+"""The bundles folder and ``catalog.jsonl``; it is never in the cache, which evicts files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def registered(folder: Path, name: str) -> Path | None:
     """Return the folder of the bundle registered under a name, or None if there is none.
 
     Args:
-        folder: Folder of bundles, in whose ``catalog.jsonl`` the bundle was registered.
+        folder: Bundles folder, in whose ``catalog.jsonl`` the bundle was registered.
         name: Name under which it was registered.
 
     Raises:

@@ -80,7 +80,7 @@ def lineage(
         keep: How long the store keeps the generations (versions of the stored bars) that are read,
             even if bars are revised: a duration from now, such as ``180d`` or ``5y``, or True to
             keep them until the run is forgotten. None means that they are not kept.
-        folder: Folder of bundles; if None, see :func:`.folder.bundles_folder`.
+        folder: Bundles folder; if None, see :func:`.folder.bundles_folder`.
         manager: Data manager whose store keeps the generations; None means ``get_data_manager()``,
             called on first use.
 
@@ -114,7 +114,7 @@ class LineageRun:
 
     Attributes:
         id: Id by which the run can be found.
-        folder: Folder of bundles.
+        folder: Bundles folder.
     """
 
     def __init__(
@@ -566,10 +566,10 @@ def _release(log: CatalogLog, claims: Any, over: list[PinClaim], client: BarsCli
 
 
 class Lineages:
-    """The recorded runs in one folder of bundles. Thread-safe.
+    """The recorded runs in one bundles folder. Thread-safe.
 
     Args:
-        folder: Folder of bundles; if None, see :func:`.folder.bundles_folder`.
+        folder: Bundles folder; if None, see :func:`.folder.bundles_folder`.
         manager: Data manager whose store is read; None means ``get_data_manager()``, called on
             first use.
     """

@@ -327,7 +327,7 @@ class HDF5ToParquetMigrator:
         writer.write(source.rows, source.timeframe, {"source_type": "hdf5", _FACTS: facts})
 
     def _register(self) -> None:
-        """Register the bundle if it is outside the folder of bundles."""
+        """Register the bundle if it is outside the bundles folder."""
         name, path = self.bundle.name, self.bundle.path
         if path.parent != self._folder and registered(self._folder, name) != path:
             DataCatalog(folder=self._folder).register_bundle(name, path)

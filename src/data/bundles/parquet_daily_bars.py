@@ -32,7 +32,7 @@ class PolarsParquetDailyReader(ParquetReader):
         end_date: Any,
         fields: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Return the result of :meth:`load_raw_arrays`, collected; no ``fields`` means all five."""
+        """Return the collected result of :meth:`load_raw_arrays`; by default, all five fields."""
         return self._load(sids, start_date, end_date, fields)
 
     def get_first_available_date(self, sid: int) -> pd.Timestamp | None:

@@ -37,7 +37,7 @@ class PolarsParquetMinuteReader(ParquetReader):
         end_dt: Any,
         fields: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Return the result of :meth:`load_raw_arrays`, collected; no ``fields`` means all five."""
+        """Return the collected result of :meth:`load_raw_arrays`; by default, all five fields."""
         return self._load(sids, start_dt, end_dt, fields)
 
     def load_trading_day(

@@ -23,7 +23,7 @@ class PackageCarrier:
     """Base class of carriers for packages that send requests with :class:`CarrierSession`. Thread-safe.
 
     Args:
-        transport: Carries the package's requests.
+        transport: Transport that carries the package's requests.
     """
 
     def __init__(self, transport: Transport | None = None) -> None:

@@ -107,7 +107,7 @@ def _masked(body: bytes, words: Sequence[str]) -> bytes:
 def _masked_text(text: bytes, words: Sequence[str]) -> bytes:
     """Return ``text`` with every word masked.
 
-    If a word is found in UTF-16 or UTF-32 text, the result lacks all null bytes.
+    If a word is found in UTF-16 or UTF-32 text, all null bytes are removed from the result.
     """
     text = _masked_letters(text, words)
     if b"\0" not in text:

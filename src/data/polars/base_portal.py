@@ -533,7 +533,7 @@ class BasePortal(ABC, Generic[S, F]):
     # --- panels ---------------------------------------------------------------------------------
 
     def _read(self, question: PortalQuestion) -> VisiblePanel:
-        """Return a panel that answers the question, reading it if none is in memory.
+        """Return a panel that answers the portal call, reading one if none is in memory.
 
         Raises:
             LookaheadError: The requested time is after the simulation time, or after now.
@@ -556,7 +556,7 @@ class BasePortal(ABC, Generic[S, F]):
         return await awaited(load)
 
     def _remembered(self, question: PortalQuestion) -> VisiblePanel | None:
-        """Return a panel from memory that answers the question, or None."""
+        """Return a panel from memory that answers the portal call, or None."""
         panel = None if self._panels is None else self._panels.get(_key(question))
         if panel is None:
             return None
@@ -584,7 +584,7 @@ class BasePortal(ABC, Generic[S, F]):
                     self._turns.pop(key, None)
 
     def _load(self, question: PortalQuestion) -> VisiblePanel:
-        """Read a panel for a question, and keep it in memory."""
+        """Read a panel for a portal call, and keep it in memory."""
         record = reads.get()
         with self._source.as_one_call():
             if (

@@ -50,11 +50,11 @@ _log = logging.getLogger("onetape.v2")
 
 
 class _Question(NamedTuple):
-    """A question that tiers may answer.
+    """A query that tiers may be able to answer.
 
     Attributes:
         symbol: Symbol as the caller typed it.
-        query: Its query.
+        query: Query for the data manager's client.
         key: Key of the answer in memory and on the server.
         standing: State of the answer that the manager's store would give.
     """
@@ -197,7 +197,7 @@ class DataCache:
     async def _from_tiers(
         self, symbols: Sequence[str], timeframe: str, start: Any, end: Any
     ) -> tuple[dict[str, pl.DataFrame], list[_Question]]:
-        """Return the frames found in tiers, and the questions whose answers can be put there."""
+        """Return the frames found in tiers, and the queries whose answers can be put there."""
         found: dict[str, pl.DataFrame] = {}
         end_of_key = _range_text(timeframe, start, end)
         is_text = all(isinstance(symbol, str) for symbol in symbols)
@@ -223,7 +223,7 @@ class DataCache:
         return found, left
 
     def _asked(self, symbol: str, key: str, *range_: Any) -> _Question | None:
-        """Return a question with the state of its answer in the store; None if it is invalid."""
+        """Return a query with the state of its answer in the store; None if it is invalid."""
         client = self.manager.client
         try:
             query = client.query(symbol, *range_)

@@ -49,7 +49,7 @@ async def foreign(
 
     Args:
         name: Name of the object, for errors.
-        ask: Calls it.
+        ask: Function that makes the call.
         limit_s: Seconds after which the call is cancelled; None means no limit.
 
     Raises:

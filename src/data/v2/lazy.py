@@ -26,8 +26,8 @@ class LazyDataFrame:
     tries again. A copy or pickle contains the loader, not the rows.
 
     Args:
-        loader_func: Returns the frame. If it has a method ``load_slice(start, length)``,
-            :meth:`slice` calls that before the frame is loaded.
+        loader_func: Function that returns the frame. If it has a method ``load_slice(start,
+            length)``, :meth:`slice` calls that before the frame is loaded.
         cache_key: Name of the frame, for :func:`repr`.
     """
 

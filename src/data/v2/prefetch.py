@@ -1,4 +1,4 @@
-"""Fetches the bars that the next question about a series will probably need, while no caller waits."""
+"""Fetches the bars that the next query for a series will probably need, while no caller waits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Prefetch:
     """Fetches the range after the last one requested, for series that were requested twice.
 
     The range is as long as the requested one, but ends no later than now. Series are fetched one at
-    a time, and none while a question is waiting. The data manager's vendors, limits and store are
+    a time, and none while a query is waiting. The data manager's vendors, limits and store are
     used, but at most a tenth of what a vendor's limits still allow. For one event loop.
 
     Args:

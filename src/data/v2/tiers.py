@@ -31,15 +31,15 @@ _log = logging.getLogger("onetape.v2")
 
 
 class _Tier:
-    """A client passed by the program. For 30 s after a failure, questions skip it without waiting.
+    """A client passed by the program. For 30 s after a failure, queries skip it without waiting.
 
     The client is then tried in the background, and is used again once it answers; the time doubles
     with each further failure, up to 300 s. Thread-safe, except for asynchronous clients: these
-    belong to one event loop, and questions from another loop skip them.
+    belong to one event loop, and queries from another loop skip them.
 
     Args:
         name: Name for errors and the log.
-        clock: Returns the clock.
+        clock: Function that returns the clock.
         is_async: Whether the client is asynchronous.
         at_once: Number of calls that may run at the same time.
     """
@@ -59,7 +59,8 @@ class _Tier:
         """Call the client and return the result; None if it is skipped or fails, which is logged.
 
         Args:
-            work: Calls the client; returns an awaitable if the client is asynchronous.
+            work: Function that calls the client; it returns an awaitable if the client is
+                asynchronous.
             limit_s: Seconds after which the call counts as failed; None means 0.05.
         """
         limit_s = _AWAY_S if limit_s is None else limit_s
@@ -150,7 +151,7 @@ class RedisTier(_Tier):
 
     Args:
         client: Client of the packages ``redis`` or ``valkey``, asynchronous or not.
-        clock: Returns the clock.
+        clock: Function that returns the clock.
 
     Raises:
         QueryError: The object is not such a client, or the client decodes responses to text.
@@ -204,7 +205,7 @@ class DatabaseTier(_Tier):
 
     Args:
         session: The session. It is committed after each use, and rolled back if that fails.
-        clock: Returns the clock.
+        clock: Function that returns the clock.
 
     Raises:
         QueryError: The object is not a session.

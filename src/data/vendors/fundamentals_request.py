@@ -125,7 +125,7 @@ _LONGEST_PERIOD = 40
 
 
 class VendorAnswers(NamedTuple):
-    """The responses for one question, by request; responses to optional requests may be missing."""
+    """The responses for one query, by request; responses to optional requests may be missing."""
 
     symbol: str
     spelled: str
@@ -135,11 +135,11 @@ class VendorAnswers(NamedTuple):
 
 
 def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
-    """Parse the responses to one question into a snapshot.
+    """Parse the responses for one query into a snapshot.
 
     Args:
         table: Table that describes how the vendor's responses are parsed.
-        answers: Question and responses; responses to optional requests may be missing.
+        answers: Query and responses; responses to optional requests may be missing.
 
     Raises:
         SymbolNotFoundError: The responses contain no data.

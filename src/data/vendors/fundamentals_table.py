@@ -177,7 +177,7 @@ class TableVendor(Protocol):
         """Send a request within the vendor's limits."""
 
     def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[object]:
-        """Return a context manager for the requests of one question, which all use the same account."""
+        """Return a context manager for the requests of one query, which all use the same account."""
 
 
 def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrument], str]:
@@ -202,7 +202,7 @@ def request_of(
         table: The vendor's table, which lists the API keys to send.
         ask: Request in the table, with its path and parameters.
         spelled: The vendor's name for the symbol.
-        downloader: Supplies the host and the API keys.
+        downloader: Downloader with the host and the API keys.
         now_ms: Time of the request, UTC milliseconds.
     """
     now = str(now_ms // SECOND_MS)

@@ -17,8 +17,8 @@ async def run(session: Any, function: Callable[..., T], *arguments: Any) -> T:
 
     Args:
         session: The caller's session; an asynchronous session runs the function with ``run_sync``.
-        function: Called with a synchronous session that can access this library's tables, followed
-            by ``arguments``.
+        function: Function that is called with a synchronous session that can access this library's
+            tables, followed by ``arguments``.
         arguments: Further arguments for the function.
     """
 
@@ -38,8 +38,8 @@ def committed(session: Session, function: Callable[..., T], *arguments: Any) -> 
 
     Args:
         session: The caller's session.
-        function: Called with the session, which can then access this library's tables, followed by
-            ``arguments``.
+        function: Function that is called with the session, which can then access this library's
+            tables, followed by ``arguments``.
         arguments: Further arguments for the function.
     """
     try:

@@ -35,8 +35,9 @@ class SymbolRules(NamedTuple):
     """The symbol-related functions of the rules.
 
     Attributes:
-        canonical: Returns the canonical spelling of a symbol, or raises ``QueryError``.
-        has_market: Returns whether a market is known for a symbol.
+        canonical: Function that returns the canonical spelling of a symbol, or raises
+            ``QueryError``.
+        has_market: Function that returns whether a market is known for a symbol.
     """
 
     canonical: Callable[[Any], str]
