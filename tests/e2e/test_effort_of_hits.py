@@ -85,13 +85,10 @@ def test_what_is_held_takes_a_tenth_of_what_is_fetched(make: Make, tmp_path: Pat
 
 def test_a_question_asked_before_is_not_answered_anew(held: Make) -> None:
     manager = held()
-    # A day of its own: bounds that another test asked for are remembered with its instrument,
-    # and comparing that with this one takes calls.
-    day = ("2024-02-06", "2024-02-06")
-    first = calls(manager, *day)
-    calls(manager, *day)
-    again = calls(manager, *day)
-    assert again <= 180, calls_by_name(lambda: manager.get_ohlcv("BTCUSDT", "1m", *day))
+    first = calls(manager, *DAY)
+    calls(manager, *DAY)
+    again = calls(manager, *DAY)
+    assert again <= 180, calls_by_name(lambda: manager.get_ohlcv("BTCUSDT", "1m", *DAY))
     assert again * 5 < first
 
 
