@@ -5,14 +5,35 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import sleep
+from types import FrameType
 
 
 def calls_of(work: Callable[[], object]) -> int:
     """Return how many functions are called, of Python and of C, while ``work`` is done."""
     return effort_of(work)[0]
+
+
+def calls_by_name(work: Callable[[], object]) -> str:
+    """Return the number of calls of each function while ``work`` is done, as text for a failure."""
+    names: Counter[str] = Counter()
+
+    def counted(frame: FrameType, event: str, function: object) -> None:
+        if event == "call":
+            names[frame.f_code.co_qualname] += 1
+        elif event == "c_call":
+            names[str(getattr(function, "__qualname__", function))] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(counted)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return ", ".join(f"{count} {name}" for name, count in sorted(names.items()))
 
 
 def effort_of(work: Callable[[], object]) -> tuple[int, int]:

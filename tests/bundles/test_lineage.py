@@ -26,6 +26,7 @@ from src.data.errors import (
     StorageError,
 )
 from src.data.model.instant import DAY_MS
+from src.data.observability.reads import open_records
 from tests.e2e.oracle import ms
 from tests.vendor_server import VendorServer, dividend, split
 
@@ -213,6 +214,7 @@ def test_what_a_killed_run_read_is_recorded_and_it_has_no_end(
         manager.get_ohlcv(*WEEK)
 
     copy_context().run(run)
+    open_records.remove(context)  # as in a new process
     report = lineages.check("killed")
     assert [one.state for one in report.series] == ["identical"]
     assert not report.is_identical and report.record.ended == ""

@@ -159,16 +159,23 @@ def test_a_second_call_sends_nothing(manager: DataManager, vendors: VendorServer
 
 def test_the_frame_is_the_callers(manager: DataManager) -> None:
     for make in (lambda: yf.download("AAPL MSFT", **MAY), lambda: yf.Ticker("AAPL").history()):
-        frame, again = make(), make()
+        frame, again = make(), make().copy()
+        names = list(again.index.names), list(again.columns.names)
         frame.iloc[:, :] = 0
-        pd.testing.assert_frame_equal(make(), again)
+        frame.index.name = "renamed"
+        frame.columns.names = ["renamed"] * frame.columns.nlevels
+        now = make()
+        pd.testing.assert_frame_equal(now, again)
+        assert (list(now.index.names), list(now.columns.names)) == names
 
 
 def test_local_times_that_occur_twice_are_refused(manager: DataManager) -> None:
-    from src.data.yf.frames import Table, wide_frame
+    from src.data.yf.frames import Converted, Table, Times, wide_frame
 
     hours = pd.date_range("2024-11-03 04:00", periods=4, freq="h", tz="UTC")
-    table = Table(hours.tz_convert("America/New_York"), {"Close": np.arange(4.0)}, {})
+    times, prices = Times(hours.tz_convert("America/New_York")), {"Close": np.arange(4.0)[None, :]}
+    bars = Converted(times, prices, np.zeros((1, 4), int), np.array([False]))
+    table = Table(bars, 0, {})
     with pytest.raises(ValueError, match="ignore_tz=False"):
         wide_frame({"X": table}, {}, ["X"], ignore_tz=True, by_ticker=False)
 

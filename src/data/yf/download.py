@@ -19,7 +19,7 @@ from ..model.provenance import ATTRS_KEY, freeze
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .arguments import Asked, Bounds, When, is_isin, refuse, symbols_of, zone_of
-from .frames import Table, Times, alike, tables_of, wide_frame
+from .frames import Table, alike, tables_of, wide_frame
 
 __all__ = ["BACK_ADJUST", "ISIN", "SESSION", "bars_of", "download"]
 
@@ -142,13 +142,13 @@ def bars_of(
             ticker failed.
     """
     manager = get_data_manager()
-    bars, times = Bars({}, {}, {}), Times(is_intraday=asked.is_intraday)
+    bars = Bars({}, {}, {})
     with collecting_warnings() as texts, np.errstate(invalid="ignore", divide="ignore"):
         for bounds, members in _groups(names, asked, manager, bars).items():
             tickers = list(members)
             for place in range(0, len(tickers), at_once):
                 part = {ticker: members[ticker] for ticker in tickers[place : place + at_once]}
-                _fetch(manager, part, asked, bounds, times, bars, is_shown=is_shown)
+                _fetch(manager, part, asked, bounds, bars, is_shown=is_shown)
         found = list(_examined(manager, asked, bars)) if asked.repair else []
     if is_told or not bars.failed:
         _report(bars, asked, len(names), texts, found)
@@ -190,7 +190,6 @@ def _fetch(
     members: Mapping[str, Instrument],
     asked: Asked,
     bounds: Bounds,
-    times: Times,
     bars: Bars,
     *,
     is_shown: bool,
@@ -230,7 +229,8 @@ def _fetch(
             frame.attrs[ATTRS_KEY] = freeze(lacking)
             warn_user(f"{facts['symbol']}: {text}", IncompleteDataWarning)
         kept[ticker] = frame
-    groups = alike(kept, {ticker: zone_of(members[ticker]) for ticker in kept}, times)
+    zones = {ticker: zone_of(members[ticker]) for ticker in kept}
+    groups = alike(kept, zones, is_intraday=asked.is_intraday)
     unadjusted = (
         []
         if asked.is_intraday
