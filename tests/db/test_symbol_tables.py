@@ -137,7 +137,7 @@ def test_files_that_agree_stand_beside_each_other(database: Database, tmp_path: 
         (HEADER + "2022-06-09,rename,A,B,s\n2022-06-10,rename,A,C,t\n", "has already ended"),
         (HEADER + "2022-06-09,rename,A,B,s\n2022-06-09,rename,A,B,t\n", "line 3: this row repeats line 2"),
         (HEADER + "2022-06-08,rename,FB,META,other\n", "names.csv|contradicts|already ended"),
-        ("symbol,instrument,from,to\nA,x,2022-01-03,2021-01-04\n", "line 2: to .2021-01-04. is not after"),
+        ("symbol,instrument,from,to\nA,x,2022-01-03,2021-01-04\n", "line 2: `to` .2021-01-04. is not after"),
         ("symbol,instrument,from,to\nA,x,,2022-01-03\nA,y,2022-01-02,\n", "overlaps"),
     ],
 )  # fmt: skip

@@ -45,8 +45,7 @@ def ibkr_gateway(
             raise ConfigError(
                 "IBKR_HOST in config/donotshare/donotshare.py must be this machine: that file is found "
                 "automatically, so it may not name another host",
-                hint="set IBKR_HOST in the environment, or providers.ibkr.host in a rules file "
-                "that you name in config_path or ONETAPE_RULES",
+                hint="set IBKR_HOST in the environment, or providers.ibkr.host in a rules file you name",
             )
         elif name != "host":
             settings[name] = _number(value, source, 65_535 if name == "port" else 2**31 - 1)

@@ -170,7 +170,7 @@ def price_columns(
     bounds: tuple[datetime, datetime],
     names: Sequence[str],
 ) -> list[Any]:
-    """Return a series' rows in ascending order, with these columns only.
+    """Return the named columns of a series' rows, in ascending order of time.
 
     Args:
         session: Session that can access this library's tables.

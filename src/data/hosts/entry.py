@@ -63,7 +63,7 @@ class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Changed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The changes in a symbol's meaning, which replace those recorded before."""
+    """The changes in a symbol's meaning, which replace all changes recorded earlier."""
 
     changes: tuple[SymbolChange, ...]
 

@@ -392,7 +392,7 @@ class Log:
         return self.run(work)
 
     def heads(self, pairs: Iterable[tuple[str, str]]) -> dict[SeriesName, Position]:
-        """Return the latest entry of each series with these symbols and timeframes."""
+        """Return the latest entry of each series, given pairs of symbol and timeframe."""
         wanted = list(dict.fromkeys(pairs))
         columns = [pair[0] for pair in wanted], [pair[1] for pair in wanted]
         rows = self._rows(_HEADS, columns)

@@ -132,7 +132,7 @@ def _of_series(
 
 
 def attach(store: SharedStore) -> Iterator[tuple[str, int]]:
-    """Offer a folder's series to the log, one symbol after another; yield each with its spans offered.
+    """Offer a folder's series to the log, symbol by symbol; yield each symbol and the number of its spans.
 
     If the call is interrupted, the next one continues where it stopped. The original files are kept
     in ``_hosts/before``.

@@ -148,7 +148,10 @@ class Sender:
         return self._limiter.guard(f"{endpoint} at {place(url)}", check)
 
     def reopen(self, endpoint: str, url: str) -> None:
-        """Allow the next call to try an endpoint that :meth:`guard` blocks; that call's outcome decides."""
+        """Allow the next call to try an endpoint that :meth:`guard` blocks.
+
+        The outcome of that call decides whether the endpoint is unblocked.
+        """
         self._limiter.reopen(f"{endpoint} at {place(url)}")
 
     def look(self, endpoint: str, url: str) -> VendorStatus:

@@ -368,7 +368,7 @@ def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _series_of(attrs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield symbol and timeframe of each series in the answers, and of those it is built from."""
+    """Yield symbol and timeframe of each series in the answers, and of the series it is built from."""
     for facts in attrs:
         yield facts["symbol"], facts["timeframe"]
         if made_of := facts.get("derived_from"):

@@ -52,7 +52,7 @@ class ColumnarDataLoader:
         end: date | datetime,
         required_columns: Sequence[str],
     ) -> pl.DataFrame:
-        """Return these columns of the bars from ``start`` to ``end``, both inclusive.
+        """Return the required columns of the bars from ``start`` to ``end``, both inclusive.
 
         Args:
             symbol: Symbol; if a session is set, in the spelling of the table.
@@ -185,7 +185,7 @@ def _frame_of(rows: Sequence[Any], names: Sequence[str]) -> pl.DataFrame:
 
 
 def _shaped(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Return these columns in their order and types."""
+    """Return the named columns of a frame, in this order and with their types."""
     frame = frame.with_columns(pl.col(_TIME).dt.date().alias(_DATE))
     rows = frame.select(
         pl.col(name).fill_nan(None) if name in (_VOLUME, _ADJUSTED) else pl.col(name)

@@ -160,7 +160,7 @@ def checked_prices(
     time = next((name for name in ("timestamp", "date") if name in frame.columns), "")
     if not time:
         raise ResponseFormatError(
-            f"{source} returned no column date or timestamp, only {', '.join(frame.columns)}",
+            f"{source} returned neither a date nor a timestamp column, only {', '.join(frame.columns)}",
             provider=source,
         )
     _check_columns(frame, time, source)

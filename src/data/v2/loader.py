@@ -238,7 +238,7 @@ def _issues(frame: pl.DataFrame, symbol: str, timeframe: str, is_whole: bool) ->
 
 
 def _known(values: pl.Series) -> pl.Series:
-    """Return prices as floats, with null for those that are unknown."""
+    """Return prices as floats, with null for unknown prices."""
     return values.cast(pl.Float64).fill_nan(None)
 
 

@@ -28,7 +28,7 @@ class HeldPrices(NamedTuple):
     """A frame in a tier, with the data to decide whether it is still right.
 
     Attributes:
-        frame: Frame of :func:`.prices_frame`.
+        frame: Frame in the format of :func:`.prices_frame`.
         series: Series and kind of the bars; see :class:`.Standing`.
         digest: Digest of the stored data from which the bars come; empty if unknown.
         until: Time (UTC milliseconds) from which a vendor could change the bars.
@@ -40,7 +40,7 @@ class HeldPrices(NamedTuple):
     until: int
 
     def is_right(self, standing: Standing, now_ms: int) -> bool:
-        """Return whether these are the bars that the data manager would return.
+        """Return whether the frame contains the bars that the data manager would return.
 
         If the manager's store can answer, the bars must come from the same data. If the store has
         nothing for the range, they may come from another store, as long as they cannot have

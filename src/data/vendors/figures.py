@@ -58,7 +58,7 @@ class FiguresDownloader(BaseDataDownloader):
         Raises:
             CapabilityError: The vendor does not serve these figures.
         """
-        raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
+        raise CapabilityError(f"{self.get_provider_name()} does not serve {query.measure}")
 
     def parse_figures(self, response: HttpResponse, query: FigureQuery) -> list[Figure]:
         """Parse one page; return the rows exactly as received, in any order.
@@ -66,7 +66,7 @@ class FiguresDownloader(BaseDataDownloader):
         Raises:
             DataError: The response does not match the request.
         """
-        raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
+        raise CapabilityError(f"{self.get_provider_name()} does not serve {query.measure}")
 
     def fetch_figures(self, query: FigureQuery) -> FetchedFigures:
         """Return all rows for ``query`` (possibly none), over as many pages as needed.

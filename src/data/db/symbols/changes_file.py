@@ -137,7 +137,7 @@ class _Row:
 def _interval(row: _Row, name: str) -> NameInterval:
     start, end = row.day("from", needed=False), row.day("to", needed=False)
     if start is not None and end is not None and start >= end:
-        raise QueryError(f"to ({end}) is not after from ({start})")
+        raise QueryError(f"`to` ({end}) is not after `from` ({start})")
     symbol, instrument = row.symbol("symbol"), row.text("instrument")
     return NameInterval(symbol, instrument, start, end, row.source(), name)
 

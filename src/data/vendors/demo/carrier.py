@@ -47,7 +47,7 @@ class SampleCarrier:
         body = text.getvalue().encode()
         if sha256(body).hexdigest() != DIGESTS[symbol]:
             raise MissingExtraError(
-                f"the installed sample bars for {symbol} are not the ones that were verified",
+                f"the installed sample bars for {symbol} differ from the verified ones",
                 hint=f'install them with pip install "{PACKAGE}=={RELEASE}"',
             )
         return HttpResponse(200, {"content-type": "text/csv"}, body, request.url)

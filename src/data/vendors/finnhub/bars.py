@@ -130,7 +130,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
                 stamp = day_ms(date_of(stamp))
             bars.append(Bar(stamp, *map(number, values)))
         if not bars:
-            raise ResponseFormatError("the status in the response is ok, but it has no rows")
+            raise ResponseFormatError("the status in the response is ok, but there are no rows")
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:

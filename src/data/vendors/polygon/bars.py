@@ -231,7 +231,9 @@ def adjusted_of(query: FetchQuery) -> bool:
         CapabilityError: The query is for prices adjusted for dividends.
     """
     if query.adjustment == "all":
-        raise CapabilityError("Polygon adjusts only for splits", hint="use raw or split")
+        raise CapabilityError(
+            "Polygon adjusts prices only for splits, not for dividends", hint="use raw or split"
+        )
     return query.adjustment == "split"
 
 
