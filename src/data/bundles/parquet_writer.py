@@ -581,7 +581,7 @@ class _PartitionChange:
         rows: Mapping[str, int],
         read: Callable[[str], pl.DataFrame | None],
     ) -> None:
-        """Add the rows of new series as a new part, which absorbs all smaller parts."""
+        """Add the rows of series that are not in any part yet, merged with all smaller parts."""
         count, joined = 0 if new is None else len(new), list[str]()
         left = {place: waiting for place, waiting in rows.items() if waiting}
         for place, waiting in sorted(left.items(), key=lambda item: item[1]):

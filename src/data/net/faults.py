@@ -100,8 +100,8 @@ def _is_own(cause: object) -> bool:
 def _is_silence(cause: object) -> bool:
     """Return whether a host did not respond at all.
 
-    A refused connection does not count, although urllib3 up to 1.26 raises a subclass of the same
-    error for it.
+    A refused connection does not count, although urllib3 up to 1.26 raises a subclass of its
+    timeout error for it.
     """
     late = (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
     return isinstance(cause, late) and not isinstance(cause, urllib3.exceptions.NewConnectionError)

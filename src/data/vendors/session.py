@@ -56,7 +56,7 @@ class Keys(dict[str, str]):
 class VendorSession:
     """One account of a vendor: its keys, and the sender that uses them.
 
-    A sender supplied by the user may not track the vendor's status, which is then unknown.
+    A sender supplied by the user need not track the vendor's status, which is then unknown.
 
     Attributes:
         keys: Maps each name to its key.
