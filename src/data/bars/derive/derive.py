@@ -167,7 +167,7 @@ def _says_nothing(error: DataError) -> bool:
 def _down(error: DataError) -> dict[str, DataError]:
     """Map each vendor that was down in the error's attempts to its error.
 
-    They need not be queried again now.
+    These vendors need not be queried again for now.
     """
     return _down_in(getattr(error, "attempts", ()))
 

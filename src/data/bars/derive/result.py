@@ -178,7 +178,7 @@ class DerivedAnswer:
 
     @cached_property
     def _hole_ends(self) -> list[int]:
-        """The end of each gap in ``holes`` or of an earlier gap, whichever is later; for binary search."""
+        """Running maximum of the ends of ``holes``, for binary search."""
         return list(accumulate((hole.span.end for hole in self.holes), max))
 
     def facts(self) -> dict[str, Any]:

@@ -198,7 +198,7 @@ class FakeVendor(BaseDataDownloader):
             self._note(query, requests, wait_s=wait_s)
 
     def _note(self, query: FetchQuery, requests: int, **terms: Any) -> None:
-        """Add a step to the run."""
+        """Add a step with the given requests to the dry run."""
         terms = {"cost": cost_of(self._real, query), **terms}
         self._run.steps.append(PlanStep(self._as, query.timeframe, query.span, requests, **terms))
 

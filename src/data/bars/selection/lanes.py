@@ -49,7 +49,7 @@ class AnsweringLane(NamedTuple):
         default: Kind of the bars in the default lane, as vendors declare it; None if the lane is
             empty.
         vendor: Vendor that determined the kind, if declarations were consulted.
-        home: The default lane; the default lane of extended hours has a name.
+        home: The default lane. For extended hours, the default lane has a name.
     """
 
     key: SeriesKey
@@ -61,7 +61,10 @@ class AnsweringLane(NamedTuple):
 
     @property
     def is_beside(self) -> bool:
-        """Whether this is not the default lane, and the default lane holds bars of another kind."""
+        """Whether the query is answered by a lane other than the default one.
+
+        The default lane then contains bars of a different kind.
+        """
         return self.default is not None and self.key.lane != self.home
 
 

@@ -22,7 +22,7 @@ _MOST = 4096
 
 
 class SourceCheck:
-    """Compares the present state of files with the state at which bars were read. Thread-safe.
+    """Compares the current state of files with their state when bars were read. Thread-safe.
 
     Args:
         selector: Provides the vendors that read files.
@@ -34,7 +34,7 @@ class SourceCheck:
         self._verified: dict[SourceState, SourceState] = {}
 
     def is_current(self, instrument: Instrument, view: SeriesView, lane: str = "") -> bool:
-        """Return whether a stored lane may answer; False only if its files have changed.
+        """Return whether a stored lane may answer queries; False only if its files have changed.
 
         Bars calculated by a job are not read from a file: they are updated when the job runs
         again.
@@ -97,7 +97,7 @@ class SourceCheck:
 
 
 def is_same(stored: SourceState | None, now: SourceState | None) -> bool:
-    """Return whether files are unchanged: same content, and they would be read in the same way."""
+    """Return whether files are unchanged: their content is the same, and so is the way to read it."""
     if stored is None or now is None:
         return stored is now
     return (stored.reading, stored.content) == (now.reading, now.content)
