@@ -17,8 +17,8 @@ Edges = NDArray[np.int64]
 def distinct(stamps: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the distinct timestamps in ascending order; the input may be in any order.
 
-    ``np.unique`` is not used because it hashes integers, which takes many times as long if they are
-    already sorted.
+    ``np.unique`` is not used because it hashes integers, which takes many times as long if the
+    timestamps are already sorted.
     """
     if (stamps[1:] > stamps[:-1]).all():
         return stamps
