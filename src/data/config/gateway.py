@@ -25,7 +25,7 @@ def ibkr_gateway(
     """Return the address of the Interactive Brokers gateway from ``options`` or the environment.
 
     Args:
-        options: Any of ``host``, ``port`` and ``client_id``; those absent are taken from the
+        options: Any of ``host``, ``port`` and ``client_id``; the others are read from the
             environment.
         environ: Variables to read; None for the process's environment, then the user's optional
             private module.

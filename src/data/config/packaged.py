@@ -37,7 +37,7 @@ def example_path(name: str) -> Path:
 
 
 def _path(package: str, folder: Path, name: str) -> Path:
-    """Return a file's path, in ``package`` if installed from a wheel, else in ``folder``."""
+    """Return a file's path: in ``package`` if installed from a wheel, otherwise in ``folder``."""
     try:
         # The package exists only in a wheel, where the folder is mapped onto it.
         importlib.import_module(f"{_ROOT}.{package}")
