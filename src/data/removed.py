@@ -118,7 +118,7 @@ def load_part(module: str) -> Any:
     """Import a module of an upper package (``jobs.gaps``) when one of its names is first used.
 
     Raises:
-        MissingExtraError: The package, or one that it needs, is not installed.
+        MissingExtraError: The package, or a package that it needs, is not installed.
     """
     name = f"{__package__}.{module}"
     try:
