@@ -231,7 +231,7 @@ class RulesError(ConfigError):
 
 
 class MissingCredentialsError(ConfigError):
-    """The key is missing for every vendor that could answer."""
+    """No API key is set for any vendor that could answer."""
 
     because: ClassVar[Reason] = "no_key"
 
@@ -436,11 +436,11 @@ class RefusedError(ProviderError):
 
 
 class AuthenticationError(RefusedError):
-    """The key is missing, wrong or expired."""
+    """The API key is missing, wrong or expired."""
 
 
 class EntitlementError(RefusedError):
-    """The plan or the region does not include the requested data."""
+    """The account's plan or region does not include the requested data."""
 
     because: ClassVar[Reason] = "plan"
 
@@ -679,7 +679,7 @@ class LockTimeoutError(CacheError):
 
 
 class StorageError(CacheError):
-    """The operating system refused to read or write (full disk, permissions, I/O error)."""
+    """The operating system could not read or write a file (full disk, permissions, I/O error)."""
 
     _quotes = True
 

@@ -199,7 +199,7 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
 def _runs(
     frame: pd.DataFrame, days: Stamps, low: Stamps, high: Stamps
 ) -> Iterator[DaysWithoutBars]:
-    """Yield the sessions without bars; consecutive sessions are grouped."""
+    """Yield the sessions without bars, with consecutive sessions grouped."""
     stamps = frame.index.to_numpy().astype("datetime64[ms]").astype(np.int64)
     lacking = np.searchsorted(stamps, low) == np.searchsorted(stamps, high)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], lacking, [False]]).astype(np.int8)))

@@ -433,7 +433,7 @@ class BaseDataAdapter(DataSource):
         return task
 
     async def _repeated(self, *question: Any) -> Any:
-        """Return the result of ``fetch``, retrying after transient errors."""
+        """Call ``fetch``, retrying after transient errors, and return its result."""
         waits = exponential_backoff(self.initial_retry_delay, factor=self.backoff_factor)
         left = self.max_retries
         while True:

@@ -76,7 +76,7 @@ def get_batch(
 
 
 def get_missing(bars: BarsService, queries: Sequence[BarsQuery]) -> None:
-    """Fetch the missing bars of some queries, without a result, an error or a warning."""
+    """Fetch the missing bars of some queries; nothing is returned, raised or warned about."""
 
     def fill(query: BarsQuery) -> None:
         """Fetch and store the bars that a query lacks."""

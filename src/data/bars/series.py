@@ -267,8 +267,8 @@ class SeriesSnapshot:
 class SeriesStore:
     """Reads one series and commits to it, for one request. Use from one thread only.
 
-    The series is read once in each phase; see :class:`SeriesSnapshot`. If the disk refuses a write,
-    or another writer holds the lock for longer than the call has time, no bar is lost: the data is
+    The series is read once in each phase; see :class:`SeriesSnapshot`. If a write to disk fails, or
+    another writer holds the lock for longer than the call can wait, no bar is lost: the data is
     kept here, is part of this request's answer, and is fetched again by the next request. A job
     must store its bars, so it ends with the error instead.
 

@@ -125,7 +125,7 @@ class BarsService:
     def _get(
         self, query: BarsQuery, finish: Callable[[BarsQuery, Call, Hit], T], *, in_memory: bool
     ) -> T:
-        """Look for the answer in memory (if wanted) and in the store; query vendors if needed."""
+        """Look for the answer in memory (with ``in_memory``) and in the store; query vendors if needed."""
         with self._observer.call(query, self._checks.min_quality_score) as call:
             result: LookupResult = self._answers.find(query) if in_memory else MISS
             if not isinstance(result, Hit):

@@ -77,7 +77,7 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
 
 
 def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:
-    """Return the pairs of differing values of the properties that both kinds declare."""
+    """Return the values, as pairs, of properties that both kinds declare differently."""
     pairs = zip(one.to_json().values(), other.to_json().values(), strict=True)
     return [(a, b) for a, b in pairs if a and b and a != b]
 

@@ -195,7 +195,7 @@ class Layout:
         return Path(self._checked(encode_symbol(symbol))[0])
 
     def actions(self, symbol: str) -> str:
-        """Return the path of the symbol's actions file as text; for errors see :meth:`symbol`."""
+        """Return the path of the symbol's actions file as text; for errors, see :meth:`symbol`."""
         cached = self._actions.get(symbol)
         if cached is not None:
             return cached
@@ -206,7 +206,7 @@ class Layout:
         return file
 
     def lane(self, key: SeriesKey) -> LanePaths:
-        """Return the paths of a series, whether or not they exist; for errors see :meth:`symbol`."""
+        """Return the paths of a series, whether or not they exist; for errors, see :meth:`symbol`."""
         cached = self._lane_paths.get(key)
         if cached is not None:
             return cached

@@ -43,7 +43,7 @@ class ContinuousCalendar:
         return start_of(timeframe, np.arange(first, max(first, last), dtype=np.int64))
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the same as :meth:`opens`."""
+        """Return the result of :meth:`opens`."""
         return self.opens(timeframe, span, anchor)
 
     def aligned(

@@ -102,7 +102,7 @@ class BarGrid:
         return HOLIDAYS_UNKNOWN if self.calendar.unrecorded(span) else NO_BAR
 
     def aligned(self, stamps: Stamps) -> NDArray[np.bool_]:
-        """Return, for each timestamp, whether a bar could open then if the market were open."""
+        """Return for each timestamp whether a bar could open then if the market were open."""
         return self.calendar.aligned(self.timeframe, stamps, self.anchor)
 
     def has_place(self, span: Span) -> bool:

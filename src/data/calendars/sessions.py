@@ -156,7 +156,7 @@ class SessionCalendar:
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
     ) -> NDArray[np.bool_]:
-        """Return, for each timestamp, whether a bar could open then if the market were open."""
+        """Return for each timestamp whether a bar could open then if the market were open."""
         stamps = np.asarray(stamps, dtype=np.int64)
         step = timeframe.step_ms
         if not timeframe.is_intraday or step is None:

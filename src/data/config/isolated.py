@@ -41,7 +41,7 @@ def use_state_folder(folder: str) -> None:
 
 
 def promise_to_break(known: tuple[str, ...], environ: Mapping[str, str] | None = None) -> str:
-    """Return the promise to break deliberately, from ``ONETAPE_PROVE_BREAK``; empty if not set.
+    """Return the promise to break deliberately, from ``ONETAPE_PROVE_BREAK``; empty if it is not set.
 
     Raises:
         QueryError: The variable's value is neither ``all`` nor one of ``known``.

@@ -32,7 +32,7 @@ def page_path(name: str) -> Path:
 
 
 def example_path(name: str) -> Path:
-    """Return the path of a packaged file of the example bot; ``name`` as in :func:`page_path`."""
+    """Return the path of a packaged file of the example bot; for ``name``, see :func:`page_path`."""
     return _path("example_bot", EXAMPLE, name)
 
 

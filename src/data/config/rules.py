@@ -84,7 +84,7 @@ _LONGEST_PATTERN = 200
 
 
 def pattern_fault(pattern: str) -> str:
-    """Return why a string is not a pattern for file names, or an empty string."""
+    """Return why a string is not a file name pattern; empty if it is one."""
     accepted = "only {symbol}, {timeframe}, {base} and {quote} are filled in"
     if len(pattern) > _LONGEST_PATTERN:
         return f"it has {len(pattern):,} characters; at most {_LONGEST_PATTERN} are allowed"
@@ -389,7 +389,7 @@ class Rules:
 
 
 def _usual_rule(asset_class: str, timeframe: Timeframe) -> str:
-    """Return the name of the rule that applies unless a rules file changes it."""
+    """Return the name of the rule that applies unless a rules file specifies another."""
     if asset_class != "stock":
         return asset_class
     return STOCK_RULES[0 if timeframe.is_intraday else 1 if timeframe.unit == "d" else 2]
@@ -466,7 +466,7 @@ def parse(mapping: Mapping[str, Any]) -> Rules:
 
 
 def _overlaid(base: Any, user: Any) -> Any:
-    """Merge two mappings key by key; any other value is replaced by the user's."""
+    """Merge two mappings key by key; values other than mappings are replaced by the user's."""
     if not isinstance(base, Mapping):
         return user
     if user is None:

@@ -60,7 +60,7 @@ def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesEr
 
 
 def _whole(mapping: Mapping[str, Any], document: YamlDocument, name: str) -> Rules:
-    """Run the checks that need the complete mapping, and convert it to rules."""
+    """Run the checks that need the complete mapping, and convert the mapping to rules."""
     _raise_for(check_whole(mapping), document, name)
     rules = parse(mapping)
     _raise_for(check_symbols(rules.classification), document, name)

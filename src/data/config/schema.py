@@ -271,7 +271,7 @@ def items(item: Form) -> Form:
 
 
 def record(keys: Mapping[str, Form], *required: str) -> Form:
-    """Return a form that accepts mappings with no other keys than these; parsing drops empty values."""
+    """Return a form that accepts mappings with only the given keys; parsing drops empty values."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:

@@ -95,7 +95,7 @@ class Continuation:
         self._absent.update(stamp for stamp in absent if stamp >= self.frontier)
 
     def take(self) -> list[LiveBar]:
-        """Return the waiting bars that can be delivered now, in order; they count as delivered afterwards."""
+        """Return the waiting bars that can be delivered now, in order, and count them as delivered."""
         bars: list[LiveBar] = []
         while True:
             expected = self._next_expected()

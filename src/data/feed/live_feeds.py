@@ -325,7 +325,7 @@ class LiveFeeds:
             return call_foreign(lambda: factory(rules.ws_url, keys), name)
 
         def account() -> str:
-            """Return the name under which requests with the current keys are counted against limits."""
+            """Return the account name under which requests with the current keys are counted."""
             own = [key for key in keys_declared(name) if key in keys]
             limiter = self._services.network.limiter(name)
             return limiter.acting_for(keys[key] for key in own).account()

@@ -129,7 +129,7 @@ class Mailbox:
 
     @property
     def is_over(self) -> bool:
-        """Whether the mailbox has ended, and all items were read and any final error was raised."""
+        """Whether the mailbox has ended, with all items read and any final error raised."""
         with self._lock:
             return self._is_over and not self._items and (self._is_reported or self._error is None)
 

@@ -98,7 +98,7 @@ def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
         )
 
     def seconds(before: int, stamp: int) -> float:
-        """Return the seconds to wait between two bars, from the distance of their closes; 0 at speed 0."""
+        """Return the seconds to wait between two bars, based on their closing times; 0 at speed 0."""
         gap = closing(stamp) - closing(before)
         return min(gap, longest_ms or gap) / 1000 / speed if speed else 0.0
 

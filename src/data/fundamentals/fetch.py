@@ -200,7 +200,7 @@ def ask_foreign(
 
 
 def _endpoint(question: TableQuestion) -> str:
-    """Return the endpoint name under which circuit breakers and rate limits count a question."""
+    """Return the endpoint name that circuit breakers and rate limits use for a question."""
     return f"fundamentals/{question.data_type}"
 
 

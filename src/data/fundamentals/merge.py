@@ -110,7 +110,7 @@ def merge(
 
 
 def with_reported(snapshot: Snapshot) -> Snapshot:
-    """Return ``snapshot`` with facts added that only its latest statements contain."""
+    """Return ``snapshot`` with additional facts taken from its latest statements."""
     from_reports: dict[str, Fact] = {}
     newest = sorted(snapshot.statements, key=lambda s: s.period_end, reverse=True)
     for report in sorted(newest, key=lambda s: s.period != "FY"):
@@ -159,7 +159,7 @@ def _in_order(
     ranks = _ranks((s for s, _ in facts), order)
 
     def rank(entry: tuple[Snapshot, Fact]) -> tuple[bool, float, int]:
-        """Sort by freshness, then (if ``how`` says so) by quality, then by the order of vendors."""
+        """Return a sort key: freshness, then (if ``how`` says so) quality, then the vendor's position."""
         one = entry[0]
         score = quality(one.facts) * rules.grades.get(one.vendor, 3.0) if how == _BY_WORTH else 0.0
         return one.is_stale, -score, ranks[one.vendor]

@@ -27,7 +27,7 @@ When = datetime | date | str | None
 
 @dataclass(frozen=True)
 class Wish:
-    """Options of a request for fundamentals: the arguments of the facade, unchecked."""
+    """Options of a request for fundamentals, which are the facade's unchecked arguments."""
 
     providers: Any = None
     force_refresh: bool = False

@@ -74,7 +74,7 @@ class FundamentalsPlan:
 
 @dataclass
 class _Lookup:
-    """The state of one call; only used by its thread."""
+    """The state of one call, used only by that call's thread."""
 
     about: CompanyQuery
     wish: Wish

@@ -372,7 +372,7 @@ class Stretches(Sequence[T], Generic[T]):
 
     @classmethod
     def of(cls, columns: Columns) -> Self:
-        """Return the entries in these columns."""
+        """Create the object from entries that are stored as columns."""
         instance = cls.__new__(cls)
         instance._items, instance._columns = None, columns
         return instance

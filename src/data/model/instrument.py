@@ -49,11 +49,11 @@ class Instrument:
 
     @property
     def session(self) -> AskedSession:
-        """The trading hours that are included, by the name that queries use for them."""
+        """The name that queries use for the trading hours included here."""
         return "extended" if self.is_extended else "regular"
 
     def in_session(self, session: AskedSession) -> Instrument:
-        """Return the same instrument with other trading hours, given by the name that queries use."""
+        """Return the same instrument with the trading hours that queries call ``session``."""
         return self.extended() if session == "extended" else self
 
     def extended(self) -> Instrument:

@@ -218,7 +218,7 @@ class Plan(InLines):
 
     @property
     def steps(self) -> tuple[PlanStep, ...]:
-        """All queries to vendors."""
+        """All planned queries to vendors."""
         return (*(s for segment in self.segments for s in segment.steps), *self.besides)
 
     @property

@@ -62,7 +62,7 @@ class Quote(InLines):
 
     @property
     def title(self) -> str:
-        """A line with the quote."""
+        """The quote as one line of text."""
         return str(self)
 
     def lines(self) -> Iterator[Line]:

@@ -54,7 +54,7 @@ class SeriesKey:
 
     @property
     def session(self) -> AskedSession:
-        """The trading hours of the series' bars, by the name that queries use for them."""
+        """The name that queries use for the trading hours of the series' bars."""
         return "extended" if self.is_extended else "regular"
 
     @property

@@ -152,7 +152,7 @@ class BarRevised(NamedTuple):
 
 
 class TradeSeen(NamedTuple):
-    """A trade as received; the instrument is named as the vendor names it."""
+    """A trade as received, with the vendor's name for the instrument."""
 
     symbol: str
     trade: Trade

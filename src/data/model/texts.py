@@ -156,7 +156,7 @@ class InLines(ABC):
     @property
     @abstractmethod
     def title(self) -> str:
-        """The subject, as one line."""
+        """The subject as one line of text."""
 
     @abstractmethod
     def lines(self) -> Iterable[Line]:

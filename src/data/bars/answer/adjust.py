@@ -391,7 +391,7 @@ def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
 
 
 def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:
-    """Return ``book`` with the given answers added, which could not be stored."""
+    """Return ``book`` with ``answers`` added, i.e. vendors' answers that could not be stored."""
     for actions, answer in answers:
         book = book.with_answer(actions, answer)
     return book

@@ -186,7 +186,7 @@ class Answer:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the stored data that the bars come from; empty if the bars are derived.."""
+        """Digest of the stored data that the bars come from; empty if the bars are derived."""
         facts, used, stamps = self.facts, self.used, self.table.stamps
         if "derived_from" in facts or used.source is not None:
             return ""
@@ -315,7 +315,7 @@ def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
 
 
 def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
-    """Return the gaps in ``span`` for which ``unfilled`` (ascending, disjoint) has a reason."""
+    """Return the gaps in ``span`` for which ``unfilled`` (ascending, disjoint) gives a reason."""
     first = bisect_right(unfilled, span.start, key=lambda segment: segment.span.end)
     cut: list[Gap] = []
     for segment in islice(unfilled, first, None):

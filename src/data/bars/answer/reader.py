@@ -410,7 +410,7 @@ def _with_forming(
 
 
 def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
-    """Return attempts as plain JSON values."""
+    """Return attempts as JSON-compatible dictionaries."""
     return [
         {
             "provider": a.provider,
@@ -427,7 +427,7 @@ def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
 
 
 def attempt_of(plain: Mapping[str, Any]) -> Attempt:
-    """Rebuild an attempt from its entry made by :func:`attempt_entries`; its error is not restored."""
+    """Rebuild an attempt from an entry made by :func:`attempt_entries`, but without its error."""
     return Attempt(
         plain["provider"],
         plain["outcome"],
@@ -527,7 +527,10 @@ def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> d
 
 
 def doubts_of(done: Rebased, coverage: Coverage) -> list[str]:
-    """Return doubts about the whole answer, one for each split that as many vendors dispute as report."""
+    """Return a doubt about the whole answer if vendors disagree evenly about a split.
+
+    Only the first such split is mentioned.
+    """
     open_splits = [e for e in done.disputed if e.type == "split" and not e.is_settled]
     return [
         f"{DOUBTFUL}{_what(event, coverage)}, and neither has more vendors"

@@ -54,7 +54,7 @@ class _Rows:
 
     @classmethod
     def of(cls, table: BarTable) -> _Rows:
-        """Convert the rows of ``table``, which is ascending and not empty."""
+        """Convert an ascending, non-empty table to runs of equally spaced rows."""
         steps = np.diff(table.stamps)
         step = int(steps.min()) if len(steps) else 1
         firsts = np.append(0, np.flatnonzero(steps != step) + 1)
@@ -381,7 +381,7 @@ class DryRun:
 
     @property
     def is_hit(self) -> bool:
-        """Whether the request needs no vendor."""
+        """Whether the request can be answered without a vendor."""
         if self.answer is None or self.steps:
             return False
         if all(gap.harmless for gap in self.answer.gaps):

@@ -229,11 +229,11 @@ class ForeignStandIn:
         return build_frame(_bars(self._run, self._name, span, grid, now_ms))
 
     def offer(self, request: LaneRequest, span: Span) -> VendorOffer:
-        """Return an offer of one request."""
+        """Return an offer that consists of a single request."""
         return VendorOffer(self._name, span, 1)
 
     def health(self, timeframe: Timeframe) -> Health:
-        """Return a health report that contains no information."""
+        """Return an empty health report, because nothing is known about such a downloader."""
         return Health(self._name)
 
 

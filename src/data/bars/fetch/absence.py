@@ -164,7 +164,7 @@ def _nothing(
 def _note_refused(
     series: SeriesStore, lacking: Sequence[Span], failures: Sequence[DataError]
 ) -> None:
-    """Record that other vendors' bars for a gap were fetched but do not fit the stored bars."""
+    """Record that other vendors' bars for a gap were fetched but do not match the stored bars."""
     refused = [e for e in failures if isinstance(e, SpliceConflictError)]
     reasons = [str(e.args[0]) for e in refused]
     names = {e.provider or "" for e in refused} - {""}

@@ -75,7 +75,10 @@ class _Stretches(NamedTuple):
         return Span(self.spans[0].start, self.spans[-1].end)
 
     def within(self, chunk: Span) -> _Stretches:
-        """Return the parts of these spans that are in ``chunk``, with ``until`` set to match."""
+        """Return the parts of these spans that are in ``chunk``.
+
+        ``until`` of the result is the start of the next span after ``chunk``, if any.
+        """
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
         return _Stretches(spans, self.spans[later].start if later < len(self.spans) else self.until)

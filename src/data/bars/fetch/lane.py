@@ -207,7 +207,7 @@ class LaneRun:
     # --- execution -------------------------------------------------------------------------
 
     def _done(self, plan: FetchPlan) -> FetchPlan:
-        """Fetch the segments of the plan, or record why this fails; return the plan carried out."""
+        """Fetch the plan's segments, or record why that failed; return the plan that was carried out."""
         request, series, journal = self.request, self.series, self.journal
         if request.query.offline:
             journal.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]

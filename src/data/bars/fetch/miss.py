@@ -570,7 +570,7 @@ def _is_whole(answer: Answer, part: Answer) -> bool:
 
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
-    """Map each vendor that was not queried to the reason, and to how it can be requested explicitly."""
+    """Map each vendor that was not queried to the reason, with advice on how to request it."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
     reason = f"{way.owner}, the exchange of this pair, does not list it"

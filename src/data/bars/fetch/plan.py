@@ -397,7 +397,7 @@ def _copied(table: BarTable, part: Covered) -> Commit:
 def with_overlap(
     segments: Iterable[Span], coverage: Coverage, grid: BarGrid, cap: int
 ) -> list[Span]:
-    """Extend segments by a few bars into adjacent bars from older tools, to compare those bars."""
+    """Extend segments by a few bars into adjacent bars from older tools, so that these are compared."""
     older = [part.span for part in coverage if is_older(part)]
     by_start, by_end = {span.start: span for span in older}, {span.end: span for span in older}
     widened = []
@@ -411,7 +411,7 @@ def with_overlap(
 
 
 def _behind(grid: BarGrid, stamp: int) -> int:
-    """Return the timestamp of the expected bar after the first few at or after ``stamp``."""
+    """Return the timestamp that is a few expected bars after ``stamp``."""
     for _ in range(COMMON):
         stamp = grid.next_open(stamp) + 1
     return grid.next_open(stamp)

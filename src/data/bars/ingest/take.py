@@ -310,7 +310,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
 
 
 def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
-    """Return the bars that have not closed, for this answer only; None if every bar has closed."""
+    """Return the answer's bars that have not closed and are never stored; None if all have closed."""
     if not len(rows):
         return None
     fetched, opened = received.fetched, received.sessions.opened

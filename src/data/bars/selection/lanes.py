@@ -207,7 +207,7 @@ class LaneFinder:
 
         Returns:
             An object that compares equal as long as the order is the same: a ``VendorOrder``, or
-                the names if user code takes the place of the rules.
+            the names if user code takes the place of the rules.
         """
         symbol, label = instrument.symbol, timeframe.label
         at_hand: Callable[[str, str], Any] | None = getattr(self._selector, "order_at_hand", None)

@@ -124,7 +124,7 @@ class CacheFolder:
 
     @property
     def maintenance(self) -> Maintenance:
-        """Checks, repairs, compacts and migrates the folder, and reports the history of series."""
+        """An object that checks, repairs, compacts and migrates the folder, and reports its history."""
         from ..maintenance import Maintenance
 
         return Maintenance(self.store.parts, self._catalogue, self._instrument_of, self._clock)
@@ -215,7 +215,7 @@ class CacheFolder:
     # --- removing --------------------------------------------------------------------------
 
     def clear(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete the bars of a series, of a symbol, or of a timeframe for all symbols; or all bars."""
+        """Delete the bars of a series, of a symbol, of a timeframe for all symbols, or all bars."""
         if timeframe is not None:
             for name in self.list_symbols() if symbol is None else [symbol]:
                 self.clear_symbol_timeframe(name, timeframe)

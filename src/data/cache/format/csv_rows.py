@@ -76,7 +76,7 @@ def _encoded(block: BarTable, columns: Sequence[str]) -> bytes:
 
 
 def _lines(table: BarTable, columns: Sequence[str]) -> bytes:
-    """Return the rows as text, one number at a time."""
+    """Return the rows as text, formatting one number at a time."""
     stamps = np.datetime_as_string(table.stamps.astype("M8[ms]"), unit="s").tolist()
     values = dict(zip(table.columns, table.values(), strict=True))
     cells = [_texts(values.get(name), len(table)) for name in columns]

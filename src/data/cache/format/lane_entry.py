@@ -27,7 +27,7 @@ _YEAR, _STRETCH = struct.Struct("<5q"), struct.Struct("<4q")
 
 
 class Growth(NamedTuple):
-    """How much a series grew on one day, from its logs: UTC date, number of bars, and bytes in files."""
+    """A series' growth on one day, according to its logs: UTC date, number of bars, and bytes in files."""
 
     date: str
     bars: int

@@ -171,7 +171,7 @@ class SeriesFiles:
             return None
 
     def newer(self, year: int, error: FormatVersionError) -> FormatVersionError:
-        """Return ``error`` with the file that it concerns, the file of ``year``, added."""
+        """Return ``error`` with the series and the year added to its message."""
         return FormatVersionError(
             f"{self.key} {year}: {error.args[0]}",
             symbol=self.key.symbol,

@@ -64,7 +64,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 
 class WakeHub:
-    """Lets Cerebro's thread wait until any of its feeds has something new. Thread-safe."""
+    """Lets Cerebro's thread wait until one of its feeds has a new item. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -330,7 +330,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return localizing(self.p.tz)
 
     def _timeoffset(self) -> timedelta:
-        """Return the last bar's distance from the wall clock, so that resamplers follow the bars."""
+        """Return the last bar's distance from the wall clock, which makes resamplers follow the bars."""
         if self.live_seen_ms is None:
             return timedelta()
         return from_ms(self.live_seen_ms) - datetime.now(UTC).replace(tzinfo=None)
@@ -487,7 +487,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
 
 class _Clone(bt.feed.DataClone):  # type: ignore[misc]
-    """A data feed resampled alongside its original; it follows the original's clock."""
+    """A data feed that is resampled alongside its original, and follows the original's clock."""
 
     def _timeoffset(self) -> Any:
         return self.data._timeoffset()

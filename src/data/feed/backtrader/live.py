@@ -209,7 +209,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         yield from (bar for bar in self.stream if self._is_next(bar))
 
     async def __aiter__(self) -> AsyncIterator[LiveBar]:
-        """Iterate asynchronously: the same bars, without blocking the event loop."""
+        """Iterate asynchronously over the same bars, without blocking the event loop."""
         for bar in self.live_backlog:
             yield bar
         async for bar in self.stream:

@@ -238,7 +238,7 @@ class _Gap(NamedTuple):
 
     @property
     def is_nothing(self) -> bool:
-        """Whether the vendors report that there are no bars in the gap."""
+        """Whether the vendors report that the gap contains no bars."""
         return self.reason.startswith(NO_BAR)
 
     @property

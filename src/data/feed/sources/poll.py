@@ -309,7 +309,7 @@ def polled(
     )
 
     def running() -> LiveBar | None:
-        """Return the forming bar, or None if there is none."""
+        """Request and return the forming bar, or None if it does not exist."""
         options: dict[str, Any] = {} if provider is None else {"provider": provider}
         if timeout_s is not None:
             options["timeout"] = timeout_s

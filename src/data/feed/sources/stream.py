@@ -352,7 +352,7 @@ class StreamThread:
         self._report(gap)
 
     def _begin(self) -> None:
-        """Load history if its next request is due."""
+        """Load the initial history if a request for it is due."""
         start = self._source.begin
         if start.after_ms is not None:
             self._continuation = Continuation(self._slots, start.after_ms + 1)
@@ -499,7 +499,7 @@ class StreamThread:
             self._set_state(*self._missing(gap))
 
     def _missing(self, gap: Span) -> tuple[StreamState, str]:
-        """Return the state for missing bars, with the reason."""
+        """Return the state to report while bars are missing, with the reason."""
         if gap.start < self._loaded_ms:
             return StreamState.INCOMPLETE, hole_in_history(gap, self._gap_reason)
         if self._questions >= self._patience.delayed_after:
@@ -511,7 +511,7 @@ class StreamThread:
         return self._silence.is_long and not any(map(_is_market_sign, self.inbox.waiting()))
 
     def _set_state(self, state: StreamState, reason: str) -> None:
-        """Report ``state``, or ``CONNECTING`` if there is no connection, unless it was reported last."""
+        """Report ``state``, or ``CONNECTING`` if disconnected, unless it was the last state reported."""
         if not self._is_connected:
             state, reason = StreamState.CONNECTING, self._lost_reason
         if (state, reason) != (self._state, self._reason):

@@ -247,7 +247,7 @@ class StreamSession:
             raise TypeError(f"a {type(event).__name__} is not a stream event")
 
     def _end_login(self, outcome: str) -> None:
-        """Record the outcome of a pending login, if there is one."""
+        """Record the outcome of the pending login, if any."""
         if self._is_login_due:
             self._is_login_due = False
             self._owner.note_login(outcome)
