@@ -20,8 +20,8 @@ again) and ``failover`` (the next one is queried; see :data:`FAILOVER_ERRORS`).
     │   ├── NoDataError                   the vendor reported that it has no data
     │   ├── ResponseFormatError           the vendor's response could not be read
     │   ├── QualityError                  the vendor returned rows that cannot be bars
-    │   ├── KindMismatchError             the vendor's bars are of another kind than the series
-    │   │   └── SpliceConflictError       (of the same kind, but the prices do not fit together)
+    │   ├── KindMismatchError             the vendor's bars are of a different kind than the series
+    │   │   └── SpliceConflictError       (of the same kind, but the prices do not match)
     │   └── CircuitOpenError              the vendor was not queried
     ├── AllProvidersFailedError (RuntimeError)
     │   ├── DataProviderError             (by a program's own providers)

@@ -1,4 +1,4 @@
-"""Determines the data that was public on a day, and the report dates that make answers old."""
+"""Determines the data that was public on a day, and the report dates that make answers outdated."""
 
 from __future__ import annotations
 

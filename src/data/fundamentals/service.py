@@ -1,4 +1,4 @@
-"""Answers a query about a company from the cache if it is fresh, else from all vendors in parallel."""
+"""Answers a query about a company from fresh cached data, or else from all vendors in parallel."""
 
 from __future__ import annotations
 

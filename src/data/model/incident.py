@@ -1,4 +1,4 @@
-"""Sessions for which a vendor is missing bars for most of its symbols, as one incident."""
+"""Incidents: consecutive sessions in which a vendor lacks bars for most of its symbols."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Decides whether bars from two vendors fit together, and which adjustment one of them has missed.
+"""Decides whether bars from two vendors can be joined, and which adjustment one of them lacks.
 
-Closes of common bars are compared, with both sides in the same basis. If they are *equal*, the
-bars may be joined into one series. A *constant* factor means a split or dividend that one side
-lacks or has applied twice. It is corrected exactly if the stored bars on both sides of the new ones
-prove it; if there are some on only one side, the stored bars may just as well be wrong. Anything
-else is a *conflict*, in which one of the two must be wrong. With fewer than ``COMMON`` common bars
-nothing is concluded, unless three or four are far apart, which does not happen by accident.
+Closes of common bars are compared, with both sides in the same basis. If they are *equal*, the bars
+may be joined into one series. A *constant* factor means a split or dividend that one side lacks or
+has applied twice. The factor is corrected exactly if the stored bars on both sides of the new ones
+prove it; if bars are stored on only one side, they may just as well be the wrong ones. Anything
+else is a *conflict*, in which one of the two must be wrong. With fewer than ``COMMON`` common bars,
+nothing is concluded, unless three or four of them are far apart, which does not happen by accident.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Decides whether two vendors mean the same asset by the same ticker.
 
-The ticker alone proves nothing: META-USD is the coin Metadium at Yahoo, and METAUSDT is a perpetual
-on a stock at Binance. Before bars from another vendor may replace the requested ones, both must be
-proved to belong to the same asset; see decision 14.
+The same ticker by itself does not prove anything: META-USD is the coin Metadium at Yahoo, and
+METAUSDT is a perpetual on a stock at Binance. Before bars from another vendor may replace the
+requested ones, both must be proved to belong to the same asset; see decision 14.
 """
 
 from __future__ import annotations

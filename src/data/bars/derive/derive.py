@@ -1,7 +1,7 @@
-"""Answers longer bars from an answer for shorter ones, without storing the result.
+"""Answers queries for longer bars with bars built from shorter ones, without storing the result.
 
-Only the shorter bars are stored. A split, a revision or a filled gap therefore shows in the longer
-ones immediately, and none of them is ever built from prices of two bases.
+Only the shorter bars are stored. A split, a revision or a filled gap therefore affects the longer
+bars immediately, and a longer bar is never built from prices in two bases.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fetches splits and dividends, and rejects bars that need unknown ones."""
+"""Fetches splits and dividends, and rejects bars whose conversion needs unknown ones."""
 
 from __future__ import annotations
 

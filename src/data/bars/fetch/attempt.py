@@ -1,4 +1,4 @@
-"""One query to one vendor and its outcome, alike for bars, actions and figures."""
+"""One query to one vendor, with its outcome; the same for bars, actions and figures."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Builds the query for a vendor: the missing bars, and adjacent bars to compare its answer with.
 
-A few stored bars from other vendors next to a span are also requested; they are compared and not
-stored again. Together with the latest bars, the vendor's own final bars before them are requested
+A few stored bars from other vendors next to a span are also requested; they are compared but not
+stored again. Along with the latest bars, the vendor's own final bars before them are requested
 again.
 
-Final bars do not expire, and no vendor is queried just for them. But if a vendor is queried for the
-end of a series anyway, the request occasionally reaches back over its own last bars, provided that
-this costs no additional request. Bars that differ replace the stored ones.
+Final bars do not expire, and no vendor is queried just for them. When a vendor is queried for the
+end of a series, however, the request occasionally reaches back over the vendor's own last bars,
+provided that this does not cost an additional request. Bars that differ replace the stored ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Judges new bars by their neighbors, and decides how long a grave fault is doubted. Pure.
+"""Judges new bars by their neighbors, and decides how long grave bars remain suspect. Pure.
 
 A grave bar, which is almost certainly wrong, stays stored, and its span is ``suspect`` with a
 reason that begins with ``grave:``. The next vendor is queried in the same call; its row replaces

@@ -1,7 +1,7 @@
 """Summaries of the cache for other programs: ``<cache>/ohlcv/_metadata/*.json``.
 
-They repeat the yearly metadata; this library never reads them. They are written by jobs, together
-with the statistics, and when a process that stored something exits.
+The summaries repeat the yearly metadata, and this library never reads them. They are written by
+jobs, together with the statistics, and whenever a process that stored something exits.
 """
 
 from __future__ import annotations

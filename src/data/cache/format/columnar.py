@@ -1,7 +1,7 @@
 """The byte layout of a columnar file; nothing here reads or writes files.
 
-One file has all years of a series, with one region per column, so that consecutive bars are
-contiguous in memory. It is derived from the year files: if anything is wrong with it, it is dropped
+One file contains all years of a series, with one region per column, so that consecutive bars are
+contiguous in memory. It is derived from the year files: if it is faulty in any way, it is dropped
 and rebuilt. Numbers are little-endian.
 
 ====================  ======================================================================

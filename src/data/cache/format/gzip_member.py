@@ -2,8 +2,7 @@
 
 gzip tools see a year file as one plain CSV. Each member carries its size, its digest and a
 description of its bars in an extra field of its gzip header. Readers can therefore skip members
-without inflating them, and if the metadata is lost, a file can still be understood from its
-members.
+without inflating them, and if the metadata is lost, the members still describe the file.
 """
 
 from __future__ import annotations
