@@ -86,7 +86,7 @@ def check_choice(symbols: Any, universe: Any, as_of: Any) -> str:
             a universe; or the universe is not a string.
     """
     if universe is None and as_of is not None:
-        raise QueryError(f"as_of needs a universe, and none is given: {as_of!s:.40}")
+        raise QueryError(f"as_of requires a universe, but none is given: {as_of!s:.40}")
     if universe is None or symbols is not None:
         what = (
             "neither symbols nor a universe" if universe is None else "both symbols and a universe"

@@ -462,7 +462,7 @@ def _note(state: QuoteState, market: _Market, price: _Price, reason: DataError |
         if reason is not None:
             notes.append(reason.brief)
     if price.answer.substitute:
-        notes.append(f"a substitute of another kind: {price.answer.substitute}")
+        notes.append(f"a substitute of a different kind: {price.answer.substitute}")
     notes += map(sentence, price.answer.doubts)
     if state == "closed" and price.part.state == "provisional":
         notes.append("this close may still be corrected")

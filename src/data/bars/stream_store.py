@@ -172,14 +172,14 @@ class StreamKeeper:
         lane = self._lanes.find(query)
         key, view = lane.key, lane.view
         if key.of_folder:
-            log.debug("%s: bars of %s are not kept among those of files", key, origin.vendor)
+            log.debug("%s: bars from %s are not stored among bars from files", key, origin.vendor)
             return 0
         kind = view.kind or lane.kind
         if kind is not None and differences(kind, origin.kind):
-            log.debug("%s: bars of %s are of another kind than those stored", key, origin.vendor)
+            log.debug("%s: bars from %s differ in kind from the stored bars", key, origin.vendor)
             return 0
         if not _fits(view.coverage, origin.vendor, bars[0].stamp_ms):
-            log.debug("%s: bars of %s would adjoin another vendor's", key, origin.vendor)
+            log.debug("%s: bars from %s would be next to another vendor's", key, origin.vendor)
             return 0
         corrects = origin.vendor if is_revision else ""
         unclosed = first_unclosed(grid.calendar, grid.timeframe, query.now_ms, grid.anchor)

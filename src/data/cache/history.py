@@ -209,7 +209,7 @@ class Past:
             raise QueryError(
                 f"{key} has no version {written(generation)}",
                 symbol=key.symbol,
-                hint=f"there are versions 1 to {newest}" if newest else "nothing is stored",
+                hint=f"versions 1 to {newest} exist" if newest else "nothing is stored",
             )
 
     def check(self, generation: int) -> None:

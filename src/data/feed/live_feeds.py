@@ -497,10 +497,10 @@ def hindrance(
     """
     instrument, step, pinned = wanted
     if reason := obstacle(MINUTE, step, calendar_for(instrument), anchor=kind.anchor or "session"):
-        return f"no {step} bars are built from its minutes: {reason}"
+        return f"no {step} bars are built from its minute bars: {reason}"
     own = declared_kind(services.selector, vendor, instrument, step)
     if own is None:
-        return f"it serves no {step} bars that its minutes could continue"
+        return f"it does not serve {step} bars that its minute bars could continue"
     query = services.client.query(
         instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
     )
@@ -510,5 +510,5 @@ def hindrance(
     for other, owner in ((as_stored, "its"), (series, "the series has")):
         if differing := differences(kind, other):
             kinds = ", ".join(f"of {ours}, {owner} {step} bars of {at}" for ours, at in differing)
-            return f"its minutes are {kinds}"
+            return f"its minute bars are {kinds}"
     return ""

@@ -38,7 +38,7 @@ from ..validity import TradingDay
 from .answer import Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
-_STORED_RAW = "these bars are stored as traded, so adjustment='raw' needs none"
+_STORED_RAW = "these bars are stored as traded, so adjustment='raw' does not need any"
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
 

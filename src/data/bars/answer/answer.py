@@ -204,7 +204,7 @@ class Answer:
         """
         instead = self.facts.get("adjustment")
         return (
-            f"; no vendor has splits and dividends, but adjustment={instead!r} needs none"
+            f"; no vendor has splits and dividends, but adjustment={instead!r} does not need any"
             if instead
             else ""
         )
@@ -226,7 +226,7 @@ class Answer:
         sentences += map(sentence, self.doubts)
         if self.substitute:
             sentences.append(
-                f"answered by a substitute of another kind: {self.substitute}{self._hint}"
+                f"answered by a substitute of a different kind: {self.substitute}{self._hint}"
             )
         return sentences
 
@@ -432,7 +432,7 @@ def note_empty(answer: Answer) -> None:
     if not (answer.table.stamps.size or answer.trouble):
         start, end = answer.query.span
         why = sentence(empty_because(answer))
-        log.warning("no bars of %s from %s to %s: %s", answer.query, iso(start), iso(end - 1), why)
+        log.warning("no bars for %s from %s to %s: %s", answer.query, iso(start), iso(end - 1), why)
 
 
 def as_known(answer: Answer) -> Answer:

@@ -191,7 +191,9 @@ class DerivedAnswer:
             )
         if self.made.part_volume:
             bars = len(self.made.part_volume)
-            problems.append(f"the volume of {bars} bars is unknown because that of some parts is")
+            problems.append(
+                f"the volume of {bars} bars is unknown, as is that of some of their parts"
+            )
         made_of = {
             "timeframe": source.label,
             "lane": facts.get("lane"),

@@ -87,7 +87,7 @@ class Candidate:
         if caps is None:
             return "does not declare extended hours" if instrument.is_extended else ""
         if instrument.is_extended and instrument.asset_class not in caps.asset_classes:
-            return "serves no extended hours"
+            return "does not serve extended hours"
         if instrument.asset_class not in caps.asset_classes:
             return f"serves no {instrument.asset_class if caps.timeframes else 'bars'}"
         if timeframe.label not in (labels := caps.labels(instrument.asset_class)):

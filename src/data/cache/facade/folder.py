@@ -262,7 +262,7 @@ class CacheFolder:
         if not 0 <= max_age_days < math.inf:
             raise QueryError(
                 f"max_age_days is {max_age_days!r}, but must be 0 or more days",
-                hint="0 means everything not updated just now",
+                hint="0 deletes everything that was not updated just now",
             )
         oldest = self._clock.now_ms() - round(max_age_days * DAY_MS)
         stale = list(self._catalogue.unchanged_since(oldest))

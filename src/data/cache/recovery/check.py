@@ -394,7 +394,7 @@ _WORDS = {
         "its own metadata are restored",
     ),
     "lost": ("{document}, and there are no bars", "the metadata are kept in quarantine"),
-    "unfinished": ("its first commit was not finished", "what it left is discarded"),
+    "unfinished": ("its first commit was not finished", "its remains are discarded"),
     "gone": (
         "the data file is gone, and {recorded} with it",
         "they count as missing and are fetched again",
@@ -502,7 +502,7 @@ def _document(diagnosis: Diagnosis) -> str:
     """Describe the state of a document that is damaged, missing, or does not match the data."""
     if diagnosis.flaw:
         return f"the metadata are damaged ({diagnosis.flaw})"
-    return "the metadata are not those of the data" if diagnosis.meta else "there are no metadata"
+    return "the metadata do not match the data" if diagnosis.meta else "there are no metadata"
 
 
 # --- bars compared with their metadata -------------------------------------------------------

@@ -27,7 +27,7 @@ _ANY_KIND = Kind(session="", anchor="")
 # A vendor that has supplied bars for a symbol this recently still has the symbol.
 ALIVE_MS = 30 * DAY_MS
 
-IN_USE = "in use at present"
+IN_USE = "currently in use"
 PINNED = "a version of the series is pinned"
 DOUBTED = "doubtful, or withdrawn by its vendor"
 UNKNOWN_BASIS = "the adjustment of its prices is unknown"

@@ -159,7 +159,9 @@ class PollSource(ThreadedSource):
             return False
         late = self.clock.now_ms() - int(self._grid.closes(np.array([lacking.start]))[0])
         if poll.line.waiting:
-            self._tell(sink, StreamState.DELAYED, reason or "a bar is missing; later ones wait")
+            self._tell(
+                sink, StreamState.DELAYED, reason or "a bar is missing; later bars are held back"
+            )
         elif late > _LATE_MS:
             self._tell(
                 sink,

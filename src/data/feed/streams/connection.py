@@ -84,7 +84,7 @@ _LEFT_S = 0.05
 # The topic of messages whose topic cannot be read.
 _NO_TOPIC = Topic("", "")
 # Outcomes of a message that is not accepted as received.
-_DROPPED, _AS_RUNNING = "it is dropped", "it counts as the running bar"
+_DROPPED, _AS_RUNNING = "it is dropped", "it counts as the forming bar"
 _NO_PRICE = "it counts only in its own bar"
 # The reason for rejecting a closed bar that arrives after its correction.
 OUTDATED = "older than the version that came before"

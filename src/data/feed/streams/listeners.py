@@ -47,7 +47,7 @@ class Listener:
 
         By default, all bars that close by the end of the span are fetched from history.
         """
-        reason = "what the stream sent could not be used"
+        reason = "data from the stream could not be used"
         self._sink.status(StreamStatus(StreamState.DELAYED, reason, span.end))
 
     def connected(self) -> None:

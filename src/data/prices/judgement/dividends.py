@@ -210,7 +210,7 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
         ]
         yield Defect(
             stamps,
-            f"{text}, and the price did not fall by it: the amount is wrong",
+            f"{text}, and the price did not fall by that much: the amount is wrong",
             "error",
             tuple(repairs),
             "dividend beside adj_close",
@@ -346,7 +346,7 @@ def _double_payments(payments: Sequence[_Payment]) -> Iterator[Defect]:
             text = (
                 f"dividends of {price_text(one.event.value)} and {price_text(other.event.value)} on "
                 f"{iso(one.event.at_ms)[:10]} and {iso(other.event.at_ms)[:10]}: one, reported twice? "
-                f"The price fits less well with that of {iso(less.event.at_ms)[:10]}"
+                f"The price is less consistent with that of {iso(less.event.at_ms)[:10]}"
             )
             yield Defect(stamps, text, "warning", cause="dividend twice")
 

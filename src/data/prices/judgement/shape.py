@@ -107,7 +107,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
         defects.append(
             Defect(
                 expected[~there],
-                f"{count} of {len(expected)} bars are missing, one here and there: no trade",
+                f"{count} of {len(expected)} bars are missing, here and there: nothing was traded",
                 "info",
             )
         )
