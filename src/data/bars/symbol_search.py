@@ -150,7 +150,7 @@ class NameService:
         Returns:
             Whether a vendor has answered for this string, now or recently, even if it found nothing.
             A vendor's full list counts as an answer only for its own entries, unless no vendor
-                accepts a search text.
+            accepts a search text.
         """
         oldest = self._clock.now_ms() - _FRESH_MS
         takes_text = any(not vendor.table.is_list for vendor in vendors)

@@ -192,7 +192,7 @@ class DerivedAnswer:
         if self.made.part_volume:
             bars = len(self.made.part_volume)
             problems.append(
-                f"the volume of {bars} bars is unknown, as is that of some of their parts"
+                f"the volume of {bars} bars is unknown, because some of their parts have none"
             )
         made_of = {
             "timeframe": source.label,

@@ -414,9 +414,9 @@ class MissHandler:
     def _is_same_thing(self, query: BarsQuery, way: Route | DataError, lane: AnsweringLane) -> bool:
         """Return whether the default lane is known to contain bars of the requested instrument.
 
-        The requested instrument is the one that the first vendor in the route ``way`` lists under
-        the symbol. If no route was found, as for bars built from shorter ones, it is the one that
-        the vendor of ``lane`` lists.
+        The requested instrument is the one listed by the owner of the route ``way`` (the vendor
+        whose listing the symbol names). If no route was found, as for bars built from shorter ones,
+        it is the one listed by the vendor of ``lane``.
         """
         view = self._store.view(query.home_key)
         if lane.kind is None or view.kind is None or is_too_long(view.kind, query):

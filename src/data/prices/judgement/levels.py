@@ -485,7 +485,7 @@ def _is_near(row: int, dates: list[int]) -> bool:
 def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
     """Return the log ratio of the median volumes inside and outside a run, near its edges.
 
-    The result is NaN if volume is known only inside or only outside the run.
+    The result is NaN if volume is unknown inside or outside the run.
     """
     volume = np.where(series.table.volume > 0, series.table.volume, NAN)
     inside = volume[first:end]
@@ -688,7 +688,7 @@ def _stays(series: CheckedSeries, row: int, size: float) -> bool:
 
 
 def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
-    """Return whether turnover at a jump was as low as before the jump.
+    """Return whether turnover at a jump did not exceed the turnover before the jump.
 
     If there is no volume data, the jump must instead match the size of the split exactly.
     """
