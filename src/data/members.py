@@ -52,7 +52,7 @@ def named_members(
         as_of: Day of the membership, in any form that ``get_ohlcv`` accepts as an end. None means
             today or, with ``bounds``, any day within them.
         now_ms: Current time, UTC milliseconds.
-        bounds: First and last day, both inclusive; A first day of None means the beginning of all
+        bounds: First and last day, both inclusive. A first day of None means the beginning of all
             records, and a last day of None means today. If ``as_of`` is None, every symbol that was
             a member on any of these days is included.
         strict: Whether to raise if the answer is not point-in-time.

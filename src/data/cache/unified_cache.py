@@ -109,8 +109,8 @@ class UnifiedCache(CacheFolder):
                 bars in this range are recorded as empty; all other spans count as never requested.
             provider: Vendor that supplied the frame. Sample data (``mock``) is kept separately and
                 never returned for a query to the data manager. ``local`` and ``replay`` stand for
-                files in a folder, from which a frame does not come, so it is stored under
-                ``unknown``.
+                files in a folder. Because a frame does not come from a folder, it is stored under
+                ``unknown`` instead.
             data_type: ``ohlcv``, or the name of another folder such as ``funding_rate``.
             kwargs: ``adjustment`` (``raw``, ``split``, ``all``), if known, and ``as_of``, the date
                 up to which the prices are adjusted.

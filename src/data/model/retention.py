@@ -60,7 +60,7 @@ class Age:
         return self.count * _ABOUT_DAYS[self.unit]
 
     def before(self, now_ms: int) -> int:
-        """Return the instant that lies this age before ``now_ms``, in UTC milliseconds.
+        """Return the instant that precedes ``now_ms`` by this age, in UTC milliseconds.
 
         Five years before 29 February is 28 February.
         """
