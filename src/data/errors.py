@@ -625,7 +625,7 @@ class DataPortalError(DataError, RuntimeError):
 
     @property
     def reason(self) -> Reason:
-        """The reason for the failure, taken from the source's own error if there is one."""
+        """The reason for the failure, taken from the source's own error, if any."""
         return self.because_of or self.because
 
 

@@ -423,7 +423,7 @@ class BarsClient:
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _view_of(self, series: SeriesKey) -> SeriesView:
-        """Return the view of a stored series; if its source files have changed, all its bars are doubtful."""
+        """Return the view of a stored series, with all bars doubtful if the source files have changed."""
         view = self._store.view(series)
         if not series.of_folder:
             return view

@@ -280,7 +280,7 @@ PROVING = 2
 
 
 def is_proof(part: Covered) -> bool:
-    """Return whether enough vendors report a span as empty to prove that it is before a listing."""
+    """Return whether enough vendors report a span as empty to prove that it precedes a listing."""
     return part.reason == BEFORE_FIRST and len(part.vendor.split(",")) >= PROVING
 
 

@@ -747,9 +747,7 @@ def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
     try:
         spans = [Span(*map(int, pair)) for pair in record.get("answered", ())]
     except (TypeError, ValueError) as exc:
-        raise metadata.DamagedError(
-            f"the timestamps listed as answered do not form valid spans: {exc}"
-        ) from exc
+        raise metadata.DamagedError(f"the answered timestamps do not form spans: {exc}") from exc
     return tuple(coalesce(part.clip(year_span(year)) for part in spans))
 
 

@@ -383,7 +383,7 @@ def _shown(name: str, value: Any) -> str:
 
 
 def moment_of(value: Any) -> date | datetime | None:
-    """Convert a time or an ISO string to a date or a datetime; None if it is neither."""
+    """Convert a time or an ISO string to a date or a datetime; None for any other value."""
     if isinstance(value, np.datetime64):
         return _of_numpy(value)
     if isinstance(value, str):

@@ -245,7 +245,7 @@ class SessionCalendar:
         return self._load(first, last) if first <= last else SessionTable.of([])
 
     def _around(self, span: Span) -> SessionTable:
-        """Return the sessions in and near ``span``, all those that can matter for an instant in it."""
+        """Return the sessions in and near ``span``, i.e. all that can matter for an instant in it."""
         return self._table(span.start - _REACH_MS, span.end + _REACH_MS)
 
     def _on_clock(self, step: int, anchor: str) -> bool:

@@ -12,7 +12,7 @@ from .schema import LOOPBACK
 
 
 class Gateway(NamedTuple):
-    """A gateway's host and port, and the ID by which it identifies this client."""
+    """A gateway's host and port, and the ID that identifies this client to the gateway."""
 
     host: str = "127.0.0.1"
     port: int = 7497

@@ -111,7 +111,7 @@ class _Reader:
         self._events: Iterator[Any] = iter(())
 
     def read(self, text: str) -> Any:
-        """Return the only document in ``text``, or None if ``text`` is empty."""
+        """Return the only document in ``text``, or None if that document is empty or absent."""
         self._events = yaml.parse(text, Loader=_LOADER)
         value: Any = None
         documents = 0

@@ -141,7 +141,7 @@ class FundamentalsService:
 
     @cached_property
     def combiner(self) -> FundamentalsCombiner:
-        """The combiner that merges responses; it reads the rules when first needed."""
+        """The combiner that merges responses; the rules are read when it is first needed."""
         rules = load_fundamentals_rules(find_file(self._settings.rules_path))
         return FundamentalsCombiner(rules=rules, clock=self._clock)
 

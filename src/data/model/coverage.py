@@ -116,7 +116,7 @@ class Covered:
 
     @property
     def opened(self) -> Sequence[Covered]:
-        """The entries that were folded into this one, ascending; just this entry if it is not folded."""
+        """The entries that were folded into this entry, ascending; just this entry if none were."""
         return Stretches.of(self.columns) if self.parts else (self,)
 
     @cached_property
@@ -149,7 +149,7 @@ class Covered:
         return self.expires is None or now_ms < self.expires
 
     def at(self, span: Span) -> Covered:
-        """Return the entry with ``span`` as its span, and without folded parts."""
+        """Return a copy of the entry that covers ``span``, without folded parts."""
         if span == self.span:
             return self
         values = self.__dict__.copy()

@@ -51,7 +51,7 @@ def merged(edges: Edges) -> Edges:
 
 
 def holds(edges: Edges, stamps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return a mask of the timestamps that are in one of the spans."""
+    """Return a mask of the timestamps inside the spans."""
     starts, ends = np.sort(edges[edges[:, 0] < edges[:, 1]], axis=0).T
     # A timestamp is inside if more spans have begun than ended at that point.
     started, ended = starts.searchsorted(stamps, "right"), ends.searchsorted(stamps, "right")

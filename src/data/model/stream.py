@@ -62,7 +62,7 @@ def _class_of(symbol: str) -> type[LiveBar]:
     """Return a class of bars that keep ``symbol`` when they are pickled, copied or replaced."""
 
     def reduce(bar: LiveBar) -> tuple[Any, ...]:
-        """Return the function that pickle calls to recreate a bar, and the arguments for it."""
+        """Return the function that pickle calls to recreate a bar, and its arguments."""
         return _bar_of, (symbol, tuple(bar))
 
     def show(bar: LiveBar) -> str:

@@ -42,7 +42,7 @@ class SymbolChange:
     fetched_at: int = 0
 
     def ends(self, symbol: str) -> bool:
-        """Return whether ``symbol`` no longer names its instrument as of this change's date."""
+        """Return whether ``symbol`` stops naming its instrument on this change's date."""
         return self.symbol == symbol and self.type in ("rename", "merger", "delisting")
 
     def begins(self, symbol: str) -> bool:

@@ -108,7 +108,7 @@ class ActionEvent:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the report that counts has more vendors behind it than any alternative."""
+        """Whether the report that counts is supported by more vendors than any alternative."""
         mine = self._word("")
         votes = self._votes(mine)
         rivals = [word for word in self.words if not (word.is_value(mine) and word.is_date(mine))]

@@ -141,7 +141,7 @@ class Deriver:
         return derived(query, source.timeframe, anchor, lambda below: self._ask(below, out))
 
     def _stored(self, query: BarsQuery) -> Answer | None:
-        """Return the stored bars of exactly the requested timeframe, or None if they are not enough."""
+        """Return the stored bars of exactly the requested timeframe; None if these do not suffice."""
         try:
             return self._ask(replace(query, offline=True, refresh=False), {})
         except DataError:

@@ -191,9 +191,7 @@ class DerivedAnswer:
             )
         if self.made.part_volume:
             bars = len(self.made.part_volume)
-            problems.append(
-                f"the volume of {bars} bars is unknown, because some of their parts have none"
-            )
+            problems.append(f"the volume of {bars} bars is unknown, because some parts lack volume")
         made_of = {
             "timeframe": source.label,
             "lane": facts.get("lane"),

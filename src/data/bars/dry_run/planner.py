@@ -204,7 +204,7 @@ class _Composer:
         return [step.span for step in steps]
 
     def _others(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Return, by vendor, why some are not candidates, and why others are only substitutes."""
+        """Return why vendors are not candidates, and why vendors are only substitutes, both by vendor."""
         if self._is_stored:
             return {}, {}
         rejected = unasked(self._planner.selector, self._query)

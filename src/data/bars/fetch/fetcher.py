@@ -1,4 +1,4 @@
-"""Queries the candidates for each missing span, one after another, until one of them has it."""
+"""Queries the candidates for each missing span, one after another, until one of them supplies it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _Stretches(NamedTuple):
 
     @property
     def whole(self) -> Span:
-        """The span from the start of the first of these spans to the end of the last one."""
+        """The span from the start of the first span to the end of the last span."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
     def within(self, chunk: Span) -> _Stretches:

@@ -249,7 +249,7 @@ class _CommitBuilder:
 
     @cached_property
     def _blank(self) -> Covered:
-        """Template for a mark from this answer, without its span, state, reason and expiry."""
+        """Template for this answer's marks, without span, state, reason and expiry."""
         one, basis = self.fetched, self.terms.basis
         return Covered(Span(0, 0), "final", one.vendor, one.kind, basis, one.server_now_ms)
 

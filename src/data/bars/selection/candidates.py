@@ -75,7 +75,7 @@ class Candidate:
 
     @property
     def folder_lane(self) -> str:
-        """The part of lane names for the folder that the vendor reads; empty if it reads none."""
+        """The part of lane names for the folder that the vendor reads; empty if it does not read files."""
         if not is_of_files(self.name):
             return ""
         own = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
@@ -101,7 +101,7 @@ class Candidate:
         return ""
 
     def is_among(self, vendors: Iterable[str]) -> bool:
-        """Return whether ``vendors`` contains the vendor's name, or that of its downloader."""
+        """Return whether ``vendors`` contains the name of the vendor or of its downloader."""
         return bool({self.name, getattr(self.downloader, "name", None)} & set(vendors))
 
     def has_answered(self, empty: Covered) -> bool:
@@ -654,7 +654,7 @@ def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candida
 
 
 def has_too_much(query: BarsQuery, candidate: Candidate) -> bool:
-    """Return whether a vendor sends extended hours although regular ones are requested."""
+    """Return whether a vendor sends extended hours although regular hours are requested."""
     return is_too_long(candidate.kind(query.instrument, query.timeframe), query)
 
 

@@ -72,6 +72,6 @@ def first_of(
 
 
 def is_too_long(kind: Kind, query: BarsQuery) -> bool:
-    """Return whether bars of ``kind`` include extended hours although the query is for regular ones."""
+    """Return whether bars of ``kind`` include extended hours although the query is for regular hours."""
     is_regular = not query.instrument.is_extended and query.timeframe.is_intraday
     return is_regular and kind.session == "extended"

@@ -61,7 +61,7 @@ class SourceCheck:
         return is_same(view.source, state)
 
     def as_now(self, instrument: Instrument, view: SeriesView, now_ms: int) -> SeriesView:
-        """Return the view; if the files that its bars came from have changed, all bars are doubtful in it."""
+        """Return the view, with all bars marked as doubtful if their source files have changed."""
         if self.is_current(instrument, view):
             return view
         return replace(view, coverage=after_change(view.coverage, now_ms), next_due=now_ms)
@@ -97,7 +97,7 @@ class SourceCheck:
 
 
 def is_same(stored: SourceState | None, now: SourceState | None) -> bool:
-    """Return whether files are unchanged: their content is the same, and so is the way to read it."""
+    """Return whether the content of files, and the way to read it, are unchanged."""
     if stored is None or now is None:
         return stored is now
     return (stored.reading, stored.content) == (now.reading, now.content)

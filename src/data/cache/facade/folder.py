@@ -225,7 +225,7 @@ class CacheFolder:
             self.clear_all()
 
     def clear_symbol_timeframe(self, symbol: str, timeframe: str, data_type: str = BARS) -> None:
-        """Delete one series permanently, in all its lanes (folders with different kinds of bars)."""
+        """Permanently delete one series in all lanes (folders for different kinds of bars)."""
         key = SeriesKey(symbol, Timeframe.parse(timeframe))
         if data_type != BARS:
             self.tables(data_type).clear(key=key)

@@ -71,7 +71,7 @@ class LegacyYear:
 
     @property
     def is_sample(self) -> bool:
-        """Whether the vendor's name is one of the names for sample data, which is invented for tests."""
+        """Whether the vendor's name stands for sample data, which is invented for tests."""
         return self.vendor.lower() in SAMPLE_VENDORS
 
 

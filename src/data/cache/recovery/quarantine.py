@@ -336,7 +336,7 @@ def barring(what: str) -> str:
 
 
 class KeptFile(NamedTuple):
-    """A file in quarantine, and the reason why it is there."""
+    """A quarantined file, and the reason for quarantining it."""
 
     path: Path
     reason: str

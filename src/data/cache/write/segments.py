@@ -200,7 +200,7 @@ def _outside(segment: YearSegment, span: Span) -> list[YearSegment]:
 
 
 def _rows_in(segments: Iterable[YearSegment], spans: Sequence[Span]) -> BarTable:
-    """Return the bars that are in one of the ascending, disjoint ``spans``."""
+    """Return the bars inside ``spans``, which are ascending and disjoint."""
     tables: list[BarTable] = []
     for segment in segments:
         header = segment.header

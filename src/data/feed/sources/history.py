@@ -268,7 +268,7 @@ def _reasons(gaps: Iterable[_Gap]) -> str:
 
 
 def _lie_in(stamps: Stamps, spans: Sequence[Span]) -> NDArray[np.bool_]:
-    """Return a mask of the timestamps that are in one of ``spans``, which are ascending and disjoint."""
+    """Return a mask of the timestamps inside ``spans``, which are ascending and disjoint."""
     starts = np.array([span.start for span in spans], dtype=np.int64)
     ends = np.array([0, *(span.end for span in spans)], dtype=np.int64)
     return stamps < ends[np.searchsorted(starts, stamps, side="right")]

@@ -430,7 +430,7 @@ class StreamSession:
             self._confirm()
 
     def _confirm(self) -> None:
-        """Notify listeners in the oldest unconfirmed batch that their data will arrive from now on."""
+        """Notify the oldest unconfirmed batch of listeners that their data will arrive from now on."""
         batch = self._due.popleft() if self._due else []
         self._due_since = self._owner.clock.monotonic() if self._due else None
         self._confirmed.update(batch)
@@ -797,7 +797,7 @@ class Connection:
 
 
 class _Feeds:
-    """The feeds that listen to a connection; they are named in log records from its thread."""
+    """The feeds that listen to a connection; log records from the connection's thread name the feeds."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -137,7 +137,7 @@ def _closed_days(series: CheckedSeries, expected: Stamps, extra: Stamps) -> Iter
 
 
 def _weekdays(stamps: Stamps) -> Stamps:
-    """Return the weekday of each timestamp, with 0 for Thursday, because 1970 began with one."""
+    """Return the weekday of each timestamp, with 0 for Thursday, because 1970 began on a Thursday."""
     return stamps // DAY_MS % 7
 
 
