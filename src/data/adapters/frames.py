@@ -41,7 +41,7 @@ def checked_series(
     Args:
         frame: Polars frame with ``timestamp`` or ``date``, ``symbol``, ``open high low close
             volume``.
-        now_ms: Current time, UTC milliseconds; a bar that opens much later is in the future.
+        now_ms: Current time, UTC milliseconds; a bar that opens much later counts as a future bar.
         checks: Checks to perform; the columns and their types are always checked.
 
     Raises:

@@ -1,8 +1,8 @@
 """Splits and dividends for one symbol, and its former names, stored in ``actions.json``.
 
-They are applied when bars are read, so a wrong or lost action changes prices. The document is
-therefore durable before it is used; a damaged document is an error and never treated as empty; and
-every vendor's report is kept, even if it does not count.
+Splits and dividends are applied when bars are read, so a wrong or lost action changes prices. The
+document is therefore durable before it is used; a damaged document is an error and never treated as
+empty; and every vendor's report is kept, even if it does not count.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The cache interface for older programs: ``put`` and ``get`` for frames, lists, statistics.
 
-It is a thin layer over the store of bars: a data manager on the same folder finds anything stored
-here, and vice versa.
+The interface is a thin layer over the store of bars: a data manager on the same folder finds
+anything stored here, and vice versa.
 """
 
 from __future__ import annotations

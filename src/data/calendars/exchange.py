@@ -249,7 +249,7 @@ def _dates_of(era: int) -> Span:
 def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
     """Return the dates in an era that ``exchange_calendars`` covers, and the sessions on these dates.
 
-    Both are empty if the package cannot build the calendar.
+    Dates and sessions are both empty if the package cannot build the calendar.
     """
     empty = Span(0, 0), SessionTable.of([])
     bounds = _bounds(name)

@@ -51,7 +51,7 @@ class Length(NamedTuple):
 class Period(NamedTuple):
     """The argument ``period``, which says how far a range goes back from its end.
 
-    It is passed to :func:`~.ranges.resolve_range` as the start.
+    The object is passed to :func:`~.ranges.resolve_range` as the start.
     """
 
     value: Any

@@ -64,9 +64,9 @@ def note_variables(*names: str | None) -> None:
 def known_keys() -> Mapping[str, str]:
     """Return all keys that must never be shown, as a mapping of names to keys.
 
-    These are the keys currently set under the usual names and under names from the rules file, and
-    all keys used so far. The keys are looked up again only if a key, a variable or the private file
-    has changed.
+    The result contains the keys currently set under the usual names and under names from the rules
+    file, and all keys used so far. The keys are looked up again only if a key, a variable or the
+    private file has changed.
     """
     global _cached
     inputs, state, keys = _cached

@@ -1,10 +1,10 @@
 """The optional file ``config/donotshare/donotshare.py`` of older installations.
 
-It is parsed and never executed, because it merely happens to be in the folder where a program was
-started. It may assign, at the top level, a literal, ``os.getenv("NAME")`` (possibly with a literal
-default), ``os.environ["NAME"]`` or ``os.environ.get("NAME")``. Any other value is ignored with one
-warning that names its line. Only names that this library knows are looked up, and the environment
-takes precedence.
+The file is parsed and never executed, because it merely happens to be in the folder where a program
+was started. The file may assign, at the top level, a literal, ``os.getenv("NAME")`` (possibly with
+a literal default), ``os.environ["NAME"]`` or ``os.environ.get("NAME")``. Any other value is ignored
+with one warning that names its line. Only names that this library knows are looked up, and the
+environment takes precedence.
 """
 
 from __future__ import annotations

@@ -179,9 +179,9 @@ class ReadAgain(NamedTuple):
 class RowsDigest:
     """An incremental digest of ascending bars; later bars can be added.
 
-    Its text form is ``sha256:`` and 64 hex digits. The hash covers the line ``onetape-rows-1``,
-    then for each bar its timestamp (UTC milliseconds), open, high, low, close and volume as
-    little-endian 64-bit numbers. ``-0.0`` and ``0.0`` differ; all NaNs are equal.
+    The text form of the digest is ``sha256:`` and 64 hex digits. The hash covers the line
+    ``onetape-rows-1``, then for each bar its timestamp (UTC milliseconds), open, high, low, close
+    and volume as little-endian 64-bit numbers. ``-0.0`` and ``0.0`` differ; all NaNs are equal.
     """
 
     def __init__(self) -> None:

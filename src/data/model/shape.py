@@ -139,7 +139,7 @@ def _body(response: HttpResponse) -> Any:
 def _is_of(shape: Any, value: Any) -> bool:
     """Return whether a response is the document that a shape describes, despite differences.
 
-    It must have at least half of the required keys.
+    Such a document has at least half of the required keys.
     """
     while isinstance(shape, list):
         if not isinstance(value, list) or not value:

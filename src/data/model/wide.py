@@ -55,8 +55,8 @@ def check_layout(layout: object) -> None:
 def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Combine the frames of a batch into one, with columns (field, symbol) and all timestamps.
 
-    Fields are in the order of a frame's columns, with ``adj_close`` if any symbol has it. Symbols
-    are in the order of ``frames``, and each symbol has every field. In a row for which a symbol has
+    Fields have the order of a frame's columns, with ``adj_close`` if any symbol has it. Symbols
+    have the order of ``frames``, and each symbol has every field. In a row for which a symbol has
     no bar, numbers are NaN, strings are missing, times are NaT, and ``is_final`` (then of dtype
     ``boolean``) is NA. ``attrs["onetape"]`` contains ``symbols`` (maps each symbol to the
     provenance of its frame), ``failed`` (symbols whose provenance has an ``error``), ``complete``

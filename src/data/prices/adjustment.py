@@ -159,7 +159,7 @@ def needed_actions(
 ) -> list[Span]:
     """Return the spans of ex-dates, as timestamps, for which actions must have been fetched.
 
-    Only the bars in ``table_span`` that are in a part are considered; the result may be empty.
+    Only the bars in ``table_span`` that belong to a part are considered; the result may be empty.
     ``session_of`` returns the session date of an intraday bar in regular hours. If it is given, no
     actions are needed for bars that are all from one day, except for bars before the open, which
     are traded on the previous day's basis.

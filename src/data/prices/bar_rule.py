@@ -1,7 +1,7 @@
 """The one rule for all incoming data: the values that a bar, a price and a volume may have.
 
-It applies to vendors' answers, streams, recordings, files, packages and programs, either to rows of
-columns at once (:func:`are_bars`), or to a single bar, trade or price (:func:`is_bar`,
+The rule applies to vendors' answers, streams, recordings, files, packages and programs, either to
+rows of columns at once (:func:`are_bars`), or to a single bar, trade or price (:func:`is_bar`,
 :func:`is_trade`, :func:`is_price`). A test keeps the two forms consistent. Nothing is repaired
 here, and spikes are not checked.
 
@@ -118,8 +118,9 @@ def ordered(table: BarTable) -> Mask:
 def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
     """Return a mask of the rows that can be bars.
 
-    Their prices are :func:`ordered`. Their volume is either NaN (unknown), or neither negative nor
-    impossibly large. Their timestamp is not after ``latest_ms`` (see :func:`latest_stamp`).
+    The prices of such a row are :func:`ordered`. The volume is either NaN (unknown), or neither
+    negative nor impossibly large. The timestamp is not after ``latest_ms`` (see
+    :func:`latest_stamp`).
     """
     ok = ordered(table)
     ok &= ~((table.volume < 0) | (table.volume > HIGHEST_VOLUME))

@@ -318,7 +318,8 @@ class Rebaser:
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.
 
-        It does if the wanted adjustment, or that of any part, is ``all`` (splits and dividends).
+        This is the case if the wanted adjustment, or the adjustment of any part, is ``all`` (splits
+        and dividends).
         """
         return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
 
@@ -369,8 +370,7 @@ def used(
 ) -> list[ActionEvent]:
     """Return the disputed splits and, if ``dividends``, dividends that a conversion needs.
 
-    An event is needed if any vendor reports an ex-date for it that is in one of the ``needed``
-    spans.
+    An event is needed if any vendor reports an ex-date inside the ``needed`` spans for it.
     """
     return [
         event

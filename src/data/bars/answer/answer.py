@@ -608,7 +608,7 @@ def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
 def splice_entry(part: Covered) -> dict[str, Any]:
     """Return the provenance entry ``splice``: a coverage entry's comparisons with other vendors' bars.
 
-    It is empty if there are none.
+    The entry is empty if nothing was compared.
     """
     entries = [splice.to_json() | {"at": iso(splice.at)} for splice in part.splices]
     return {"splice": entries} if entries else {}

@@ -142,8 +142,8 @@ class _Draft:
 class DraftStore:
     """The store of one dry run: commits stay in memory. Not thread-safe.
 
-    It has the methods of :class:`.BarStore` that a request calls; none of them writes to disk.
-    Everything that is not drafted is read from the preview.
+    The class has the methods of :class:`.BarStore` that a request calls, but none of these methods
+    writes to disk. Everything that is not drafted is read from the preview.
 
     Args:
         preview: View of the stored bars, from :meth:`.BarStore.preview`.
@@ -316,9 +316,9 @@ class DraftStore:
 class OutlineStore:
     """The store from which a dry run's answer is read.
 
-    It has the methods of a :class:`DraftStore`, but returns only some of the drafted bars, because
-    years of minute bars would take gigabytes. All bars are returned if the query requests a number
-    of bars or if longer bars are built from them.
+    The class has the methods of a :class:`DraftStore`, but returns only some of the drafted bars,
+    because years of minute bars would take gigabytes. All bars are returned if the query requests a
+    number of bars or if longer bars are built from them.
     """
 
     def __init__(self, store: DraftStore, query: BarsQuery) -> None:

@@ -463,7 +463,7 @@ class _CommitBuilder:
     def _off_calendar(self) -> list[Span]:
         """The spans of received bars that the calendar does not expect.
 
-        They are stored but never final. They alone would never be a reason for a request.
+        Such bars are stored but never final, and would never be the only reason for a request.
         """
         stamps = self.answer.unexpected.tolist()
         return coalesce(Span(stamp, self._end_of(stamp)) for stamp in stamps)
@@ -559,7 +559,7 @@ class _CommitBuilder:
     def _still_unvouched(self, old: Covered) -> Covered:
         """Return the mark for resent, equal bars that only the local clock shows to have closed.
 
-        They become final after a day.
+        Such bars become final after a day.
         """
         if self._doubt or old.state == "final":
             return self._settled(old)

@@ -1,9 +1,9 @@
 """Finds the lane (stored series of one kind of bar) that answers a query by the current rules.
 
 An answer has the kind of the *first* vendor: the first in the order of the rules that can be built,
-serves the series and has history in the range. Its bars are in the default lane, or in a lane of
-their kind if the default lane contains bars of a different kind; bars from files are in a lane for
-their folder. Answers, plans, commands, jobs and feeds all find the bars for a query with this
+serves the series and has history in the range. Its bars belong to the default lane, or to a lane of
+their kind if the default lane contains bars of a different kind; bars from files belong to a lane
+for their folder. Answers, plans, commands, jobs and feeds all find the bars for a query with this
 module.
 
 Vendor names are enough in most cases: if the first vendor has supplied bars in the range to the

@@ -5,10 +5,10 @@ Two layouts are known, both with one gzip CSV file per year::
     <cache>/ohlcv/<SYMBOL>/<timeframe>/<YYYY>.csv.gz      with or without <YYYY>.metadata.json
     <cache>/<SYMBOL>/<timeframe>/<YYYY>.csv.gz
 
-It is unknown how their prices were adjusted, whether the last bar had closed when it was written,
-and which spans were requested. Their basis is therefore ``unknown``, and their coverage consists
-only of uninterrupted runs of bars, without the last bar of a file. Sample data (``mock``) is never
-covered. Reading changes nothing; the first commit to a series converts it.
+It is unknown how the prices in these files were adjusted, whether the last bar had closed when it
+was written, and which spans were requested. The basis is therefore ``unknown``, and the coverage
+consists only of uninterrupted runs of bars, without the last bar of a file. Sample data (``mock``)
+is never covered. Reading changes nothing; the first commit to a series converts it.
 """
 
 from __future__ import annotations

@@ -304,8 +304,8 @@ class Inventory:
     ) -> tuple[Learned, bool]:
         """Read the facts in a lane's documents; return them, and whether the index may store them.
 
-        They may be stored if no writer was active in the lane while they were read, the lane is
-        undamaged, and any later change is certain to show in the modification time of the lane's
+        The facts may be stored if no writer was active in the lane while they were read, the lane
+        is undamaged, and any later change is certain to show in the modification time of the lane's
         folder. ``previous`` is the lane's entry if only ``part`` is missing.
         """
         try:

@@ -1,6 +1,6 @@
 """Deletes files that can be rebuilt or are not needed.
 
-These are columnar files, replaced year files, and old files in quarantine.
+The deleted files are columnar files, replaced year files, and old files in quarantine.
 """
 
 from __future__ import annotations

@@ -235,7 +235,8 @@ def append(
             longer trusted.
 
     Raises:
-        StorageError: A step failed; the bars are in the file, or have been cut off again.
+        StorageError: A step failed; the file contains the new bars, or they have been cut off
+            again.
     """
     handle = lane.disk.open_write(lane.paths.data(year))
     try:

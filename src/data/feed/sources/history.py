@@ -314,9 +314,9 @@ def lookback_range(
 ) -> dict[str, Any]:
     """Return the ``start_date`` and ``end_date``, both inclusive, of the last ``count`` closed bars.
 
-    These are dates for daily and longer bars, and naive UTC times for other bars. If the market is
-    unknown, or the calendar does not expect that many bars, the range is simply as long as
-    ``count`` bars.
+    Both bounds are dates for daily and longer bars, and naive UTC times for other bars. If the
+    market is unknown, or the calendar does not expect that many bars, the range is simply as long
+    as ``count`` bars.
     """
     start, end = _stamps(market, timeframe, count, now_ms)
     return {"start_date": _named(timeframe, start), "end_date": _named(timeframe, end)}

@@ -285,8 +285,8 @@ class StreamSession:
     def _is_early(self, event: BarSeen, listener: Listener) -> bool:
         """Return whether a bar is marked as closed although it is too early for that.
 
-        It is too early if the local clock, or the vendor's time in the message, is before the end
-        of the bar.
+        The bar is marked too early if the local clock, or the vendor's time in the message, is
+        before the end of the bar.
         """
         topic, bar, sent_ms = event
         close_ms = listener.closes(bar.stamp_ms)

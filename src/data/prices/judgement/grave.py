@@ -54,8 +54,8 @@ def graves(series: CheckedSeries) -> list[Grave]:
 def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
     """Return the rows that are wrong according to a grave finding.
 
-    These are the rows that the finding repairs or, without a repair, the rows that it lists as
-    wrong.
+    The result contains the rows that the finding repairs or, without a repair, the rows that it
+    lists as wrong.
     """
     text = f"{finding.check}: {finding.evidence}"
     prices = [repair.stamps for repair in finding.repairs if repair.what == "prices"]

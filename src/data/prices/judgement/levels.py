@@ -1,8 +1,8 @@
 """Finds bars at a different level from their neighbours: units off by 100, and partly applied splits.
 
-Both cause a jump of a known size where the wrong bars begin, and the inverse jump where they end. A
-single jump between two neighbours proves nothing. A pair of jumps around a run of bars does, and so
-does a jump next to a split's ex-date.
+Both errors cause a jump of a known size where the wrong bars begin, and the inverse jump where they
+end. A single jump between two neighbours is not enough as proof, but a pair of jumps around a run
+of bars is, and so is a jump next to a split's ex-date.
 """
 
 from __future__ import annotations
