@@ -102,7 +102,7 @@ __all__ = (
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name from its module; it is not cached here, so that a patched module is respected."""
+    """Return a public name from its module, without caching it, so that a patched module is respected."""
     from .removed import NAMES, load_part, refuse_name
 
     if name in _HOMES:

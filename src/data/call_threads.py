@@ -40,10 +40,10 @@ class Threads:
 
     Args:
         name: Name of the threads.
-        most: Maximum number of threads; another one is started only if all are busy.
+        most: Maximum number of threads; a new thread is started only if all others are busy.
 
     Attributes:
-        jobs: Queue of the jobs that no thread has started yet.
+        jobs: Queue of jobs that have not been started yet.
     """
 
     def __init__(self, name: str, most: int) -> None:
@@ -52,7 +52,7 @@ class Threads:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start without threads in a forked child, because a child does not inherit threads."""
+        """Start again without threads in a forked child, which does not inherit threads."""
         self._guard = threading.Lock()
         self.jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         # `_queued` is not the length of the queue: it changes together with `_idle`.
@@ -90,9 +90,9 @@ class Threads:
 class LoopThread:
     """An event loop in its own thread; other threads can run coroutines in it and wait for them.
 
-    All coroutines share the loop, so that a resource which one of them leaves open can be used by
-    the next. The daemon thread starts with the first coroutine and ends when this object is
-    deleted. Thread-safe; usable after a fork.
+    All coroutines share the loop, so that a resource left open by one of them can be used by the
+    next. The daemon thread starts with the first coroutine and ends when this object is deleted.
+    Thread-safe; usable after a fork.
 
     Args:
         name: Name of the thread.
@@ -104,7 +104,7 @@ class LoopThread:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start without a thread in a forked child, because a child does not inherit threads."""
+        """Start again without a thread in a forked child, which does not inherit threads."""
         self._guard = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -142,10 +142,10 @@ calls = Threads("onetape-call", MOST_CALLS)
 async def answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R:
     """Run ``work`` without blocking the event loop, and return its result.
 
-    With ``looks``, the work is first tried without any waiting, which suffices if the store has the
-    answer. Otherwise, it is run in a thread that may wait for vendors and other calls. If no such
-    thread is free within the time limit, the call is answered from the store, like a call that has
-    waited too long for a vendor.
+    With ``looks``, the work is first tried without waiting, which is sufficient if the store
+    contains the answer. Otherwise, the work runs in a thread that may wait for vendors and other
+    calls. If no such thread is free within the time limit, the call is answered from the store,
+    like a call that has waited too long for a vendor.
     """
     context = copy_context()
     if looks:
@@ -171,7 +171,7 @@ async def answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R
 def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
     """Run ``work`` without waiting; return None if it would have to wait for a vendor or another call.
 
-    The result is wrapped in a tuple, because it may itself be None.
+    The result is wrapped in a tuple, because the result itself may be None.
     """
     try:
         return (run_within(deadline.without_waiting(), work),)
@@ -203,7 +203,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 async def awaited(work: Callable[[], R]) -> R:
     """Run ``work`` in a thread that may wait, without a time limit, and return its result.
 
-    If the caller is cancelled, it ends immediately, but work that has already started continues.
+    A cancelled caller stops waiting immediately, but work that has already started continues.
     """
     return await answer(work, Deadline(SystemClock(), None), looks=False)
 

@@ -15,7 +15,7 @@ class Clock(Protocol):
         """Return the wall-clock time in UTC milliseconds."""
 
     def monotonic(self) -> float:
-        """Return a time in seconds that never jumps, for durations only."""
+        """Return a time in seconds that never jumps, for measuring durations only."""
 
     def sleep(self, seconds: float) -> None:
         """Wait for ``seconds``."""
@@ -37,7 +37,7 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Return a time in seconds that never jumps, for durations only."""
+        """Return a time in seconds that never jumps, for measuring durations only."""
         return time.monotonic() if _STEADY is None else time.clock_gettime(_STEADY)
 
     def sleep(self, seconds: float) -> None:
@@ -50,9 +50,9 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that only moves when it is advanced; sleeping advances it. Thread-safe.
+    """A clock that moves only when it is advanced, or when something sleeps. Thread-safe.
 
-    It is meant for tests and simulations; ``slept`` lists every wait.
+    The clock is meant for tests and simulations; ``slept`` lists all waits.
     """
 
     def __init__(self, now_ms: int) -> None:
@@ -67,7 +67,7 @@ class ManualClock:
         return self._now_ms
 
     def monotonic(self) -> float:
-        """Return a time in seconds that never jumps, for durations only."""
+        """Return a time in seconds that never jumps, for measuring durations only."""
         return self._elapsed
 
     def sleep(self, seconds: float) -> None:

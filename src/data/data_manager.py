@@ -132,15 +132,15 @@ class DataManager:
         state of every bar, and lists missing bars. ``final`` bars no longer change; ``provisional``
         bars have closed but may still change; ``suspect`` bars are doubtful and will be fetched
         again. ``rejected`` maps each vendor in the rules that was not queried to the reason; it is
-        empty for an answer that comes only from the cache. ``empty`` is the reason if there are no
-        bars at all. The caller may modify the frame.
+        empty for an answer that comes only from the cache. ``empty`` gives the reason if the answer
+        has no bars at all. The caller may modify the frame.
 
-        If no vendor has bars of the requested kind (hours, venue, units), bars of one other kind
-        are returned for the whole range. The same happens if bars are missing, all vendors that
-        serve them are down and bars of another kind are complete, no matter how much of the range
-        is cached. ``substitute`` names the other kind; with ``strict``, such an answer is rejected.
-        An ``offline`` call, or one with a ``provider``, never switches to another kind if part of
-        the range is cached.
+        If no vendor has bars of the requested kind (hours, venue, units), bars of a single
+        different kind are returned for the whole range. The same happens if bars are missing, all
+        vendors that serve them are down and bars of a different kind are complete, no matter how
+        much of the range is cached. ``substitute`` names the different kind; with ``strict``, such
+        an answer is rejected. An ``offline`` call, or a call with a ``provider``, never switches to
+        a different kind if part of the range is cached.
 
         Args:
             symbol: Symbol such as ``BTCUSDT``, ``AAPL``, ``BRK.B``, ``VOD.L``, ``EURUSD=X``,
@@ -151,8 +151,8 @@ class DataManager:
                 dates of the venue. ``"2024"`` and ``"2024-06"`` mean their first date as a start
                 and their last date as an end. ``"now"``, ``"-12h"``, ``"-90m"`` and timedeltas
                 (that long ago) are instants; ``"today"``, ``"yesterday"``, ``"-30d"``, ``"-2w"``,
-                ``"-6mo"`` and ``"-1y"`` are dates at the venue. Without an end, the range ends now.
-                If only a symbol and a timeframe are given, the last 500 bars are returned.
+                ``"-6mo"`` and ``"-1y"`` are dates at the venue. By default, the range ends now. If
+                only a symbol and a timeframe are given, the last 500 bars are returned.
             force_refresh: Fetch all bars again, even if they are cached.
             bars: Number of closed bars to return, counted back from the end.
             period: Length of the range before the end, given instead of a start: ``"1y"``,
@@ -163,9 +163,9 @@ class DataManager:
             adjustment: Adjustment of the prices: ``raw`` (none), ``split`` (default) or ``all``
                 (splits and dividends).
             closed_by: Return only bars that had closed by this instant, or by the end of this
-                session date, and so could be known at that time. It is also the end of the range if
-                no other end is given. A bar that was still forming at that time is left out, even
-                though it has closed since. Values and adjustment are those known today; only
+                session date, and so could be known at that time. This is also the end of the range
+                if no other end is given. A bar that was still forming at that time is left out,
+                even though it has closed since. Values and adjustment are those known today; only
                 ``raw`` prices are not affected by later splits.
             include_forming: Also return the bar that has not closed yet; this bar is never stored.
             offline: Use only the cache; no vendor is queried.
@@ -178,17 +178,17 @@ class DataManager:
                 ``is_final``, ``fetched_at`` (naive UTC: when the span around it was last fetched).
                 For shares, also ``dividend`` (cash per share for ex-dates in that bar, in terms of
                 the shares to which the bar's prices refer; several are added up) and ``split`` (new
-                shares per old share). Both are float64, 0.0 if there is none, and NaN if no vendor
-                could be queried; in that case the answer is not ``complete``.
+                shares per old share). Both are float64, 0.0 for a bar without any, and NaN if no
+                vendor could be queried; in that case, the answer is not ``complete``.
             timeout: Seconds after which the call stops waiting for vendors, limits and other
-                callers, and returns the bars that are cached by then. With None, it stops after 30
-                s without a page from any vendor. Reading the cache is not interrupted.
+                callers, and returns the bars that are cached by then. If None, the call stops after
+                30 s without a page from any vendor. Reading the cache is not interrupted.
             session: ``extended``: minute or hourly bars from 04:00 to 20:00 New York time (to 17:00
-                on half days) for US shares, from vendors that have them. They form a separate
+                on half days) for US shares, from vendors that have them. These bars form a separate
                 series (``1m@extended``), with gaps determined for these hours, and are never mixed
                 with bars of the ``regular`` session (default). If a vendor always sends extended
-                hours, they are cut off for ``regular``. Overnight sessions (20:00 to 04:00) are not
-                supported.
+                hours, these are cut off for ``regular``. Overnight sessions (20:00 to 04:00) are
+                not supported.
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
@@ -196,16 +196,17 @@ class DataManager:
                 ``RuntimeError``).
             AllProvidersFailedError: Bars were missing, no vendor could supply them and nothing is
                 cached (a ``RuntimeError``).
-            UnknownSymbolError: As above, because the symbol is unknown at its venue. The message
-                names the instruments that other venues list under the same ticker; their bars are
-                returned only if they are proven to be the same instrument.
+            UnknownSymbolError: The symbol is unknown at its venue (a subclass of
+                ``AllProvidersFailedError``). The message names the instruments that other venues
+                list under the same ticker; their bars are returned only if they are proven to be
+                the same instrument.
             IncompleteDataError: ``strict`` is set, and the answer has gaps, fewer bars than
-                ``bars``, flagged rows, or is of another kind; ``.frame`` contains the bars that
+                ``bars``, flagged rows, or is of a different kind; ``.frame`` contains the bars that
                 were available.
 
         Warns:
-            IncompleteDataWarning: As for ``IncompleteDataError``, but ``strict`` is not set; issued
-                once per call.
+            IncompleteDataWarning: The answer is incomplete in one of these ways, and ``strict`` is
+                not set; issued once per call.
         """
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, version, timeout, session=session)
@@ -248,26 +249,26 @@ class DataManager:
         timeout: float | None = None,
         session: AskedSession = "regular",
     ) -> Picture:
-        """Return a chart of the bars from :meth:`get_ohlcv`; arguments as there, except for ``symbol``.
+        """Return a chart of the bars from :meth:`get_ohlcv`, with the same arguments except ``symbol``.
 
         One symbol is drawn as bars with volume. Gaps are shaded; splits, dividends and doubtful
         bars are marked; bars that may still change are pale; the vendor of each span is shown below
-        the bars. Times are in the venue's time zone, without the hours in which it is closed.
-        Several symbols are drawn as lines of their closes, which are set to 100 at the first common
-        bar. The chart states how many bars it received, drew, merged and rejected. To draw a frame
-        that you already have, use ``onetape.plot``.
+        the bars. Times are in the venue's time zone, leaving out the hours when the venue is
+        closed. Several symbols are drawn as lines of their closes, which are set to 100 at the
+        first common bar. The chart states how many bars it received, drew, merged and rejected. To
+        draw a frame that you already have, use ``onetape.plot``.
 
         Args:
-            symbol: One symbol as for :meth:`get_ohlcv`, or several.
+            symbol: One symbol, as in :meth:`get_ohlcv`, or several symbols.
 
         Returns:
-            The chart: ``.png()``, ``.svg()``, ``.html()``, ``.save(path)``; a notebook shows it.
-            It is drawn when one of these is called. Thread-safe.
+            The chart: ``.png()``, ``.svg()``, ``.html()``, ``.save(path)``; notebooks display it.
+            The chart is drawn when one of these is called. Thread-safe.
 
         Raises:
             QueryError: An argument is invalid, or the symbols cannot share one chart.
             NoProviderError, AllProvidersFailedError, IncompleteDataError: As for :meth:`get_ohlcv`.
-                If there are several symbols, those that failed are named on the chart instead.
+                If several symbols are requested, the chart instead names those that failed.
 
         Warns:
             IncompleteDataWarning: As for :meth:`get_ohlcv`.
@@ -348,8 +349,8 @@ class DataManager:
 
         ``progress`` is called in the calling thread with a ``Progress`` (``result``, ``done`` of
         ``total`` symbols, ``share``, ``left_s``), once before vendors are queried and then after
-        each symbol that they answered. By default, a progress bar is shown in a terminal or
-        notebook, and nothing elsewhere.
+        each symbol for which vendors were queried. By default, a progress bar is shown in a
+        terminal or notebook, and nothing elsewhere.
 
         With ``layout="wide"``, the result is one frame with the columns (field, symbol) and a row
         for every timestamp that occurs for any symbol. ``wide["close"]`` has a column for each
@@ -358,22 +359,22 @@ class DataManager:
         ``attrs["onetape"]`` contains ``symbols`` (maps each symbol to the attributes that its own
         frame would have), ``failed`` and ``complete``.
 
-        Every symbol is in the answer. A symbol that failed has an empty frame, whose
+        The answer contains every symbol. A symbol that failed has an empty frame, whose
         ``attrs["onetape"]["error"]`` contains the error (``type``, ``message``, ``reason``,
         ``brief``, ``candidates``) in addition to the entries that every frame has;
         ``describe(frame)`` shows it.
 
         ``universe``, the name of a universe (a recorded list of symbols), may be given instead of
         ``symbols``. It stands for the universe's members in :attr:`universes` on the session date
-        ``as_of``, including delisted ones. Without ``as_of``, it stands for today's members, which
-        do not include companies that have failed since the first bar. The returned dict then has
-        the attributes ``members`` (with ``is_pit``, ``known_from``, ``unresolved``, ``reason``) and
-        ``without_bars`` (maps each member to the sessions in the range for which it has no bar);
-        for a wide frame, both are in ``attrs["onetape"]["universe"]``.
+        ``as_of``, including delisted ones. If ``as_of`` is None, the universe stands for today's
+        members, which do not include companies that have failed since the first bar. The returned
+        dict then has the attributes ``members`` (with ``is_pit``, ``known_from``, ``unresolved``,
+        ``reason``) and ``without_bars`` (maps each member to the sessions in the range for which it
+        has no bar); for a wide frame, both are in ``attrs["onetape"]["universe"]``.
 
         Raises:
             QueryError: An argument that applies to all symbols is invalid.
-            UniverseError: There is no such universe, it has no members on that date, or ``strict``
+            UniverseError: The universe does not exist or has no members on that date, or ``strict``
                 is set and its members are not point-in-time.
             MissingExtraError: A universe was requested and the ``db`` extra is not installed.
             DatabaseError: A universe was requested and its database cannot be used.
@@ -428,7 +429,7 @@ class DataManager:
         timeout: float | None = None,
         session: AskedSession = "regular",
     ) -> Quote:
-        """Return the last price of ``symbol``, with its time and its state (live, stale and so on).
+        """Return the last price of ``symbol``, with its time and state (live, stale and so on).
 
         The price comes from one of this manager's running streams if a vendor in the rules streams
         the symbol and its latest price is no older than ``max_age``. Otherwise the vendors used for
@@ -442,9 +443,9 @@ class DataManager:
             max_age: Seconds for which a fetched quote or a streamed price is reused; from 0
                 (always query) to a day.
             timeout: Seconds after which the call stops waiting, as for :meth:`get_ohlcv`.
-            session: ``regular``, or ``extended``: the market for a US share then counts as open
-                from 04:00 to 20:00 New York time, and the last price is from these hours;
-                ``change`` is relative to the close of the previous session.
+            session: ``regular`` or ``extended``. With ``extended``, the market for a US share
+                counts as open from 04:00 to 20:00 New York time, and the last price is from these
+                hours; ``change`` is relative to the close of the previous session.
 
         Returns:
             The quote. Its ``state`` is ``live`` or ``forming`` only for a price from this minute;
@@ -467,11 +468,11 @@ class DataManager:
         timeout: float | None = None,
         session: AskedSession = "regular",
     ) -> Quotes:
-        """Return a quote for each symbol, by the symbol as typed; arguments as for :meth:`get_quote`.
+        """Return a quote for each symbol, keyed as typed; for arguments, see :meth:`get_quote`.
 
         A few symbols are requested at a time; ``timeout`` is the limit for all symbols together. A
-        symbol that failed is not in the dict: its error is in ``.errors``, and looking up the
-        symbol raises the error.
+        symbol that failed is missing from the dict: ``.errors`` contains its error, and looking up
+        the symbol raises the error.
 
         Raises:
             QueryError: An argument that applies to all symbols is invalid.
@@ -515,7 +516,7 @@ class DataManager:
             return self._services.names.search(text, limit, offline, timeout)
 
     def _streamed(self, instrument: Instrument) -> LivePrice | None:
-        """Return the latest price from a running stream, or None if there is none."""
+        """Return the latest price from a running stream, or None if no stream has a price."""
         feeds: LiveFeeds | None = self.__dict__.get("_feeds")  # unset until a feed is made
         return feeds.live_price(instrument) if feeds is not None else None
 
@@ -558,15 +559,15 @@ class DataManager:
         offline: bool = False,
         session: AskedSession = "regular",
     ) -> Plan | Plans:
-        """Return what :meth:`get_ohlcv` would do with these arguments; no vendor is queried.
+        """Return a plan of what :meth:`get_ohlcv` would do with these arguments; no vendor is queried.
 
         The plan lists the stored bars, the bars that would be requested from each vendor, the
-        number of requests, how long they would currently wait because of the vendors' limits, and
-        the bars that no vendor could supply. Nothing is written. Damaged files are not repaired;
-        bars that a repair would recover count as stored. If the cache contains everything, no
-        vendor module is loaded. A plan can be printed, and notebooks show it as a table;
-        ``to_json()`` returns a JSON-compatible dict. For several symbols, the result is a dict of
-        plans by symbol, with the total number of requests in ``requests``.
+        number of requests, their current waiting time due to the vendors' limits, and the bars that
+        no vendor could supply. Nothing is written. Damaged files are not repaired; bars that a
+        repair would recover count as stored. If the cache contains everything, no vendor module is
+        loaded. A plan can be printed, and notebooks show it as a table; ``to_json()`` returns a
+        JSON-compatible dict. For several symbols, the result is a dict of plans by symbol, with the
+        total number of requests in ``requests``.
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
@@ -620,10 +621,10 @@ class DataManager:
     ) -> Explanation | Explanations:
         """Return an explanation of which vendors are queried for a series, and of its stored bars.
 
-        The explanation includes each vendor's limits and pauses. If a start is given, it also shows
-        which vendors' history is too short for these dates. No vendor is queried and nothing is
-        written. The explanation can be printed; ``to_json()`` returns a JSON-compatible dict. For
-        several symbols, the result is a dict of explanations by symbol.
+        The explanation includes each vendor's limits and pauses. If a start is given, the
+        explanation also shows which vendors' history is too short for these dates. No vendor is
+        queried and nothing is written. The explanation can be printed; ``to_json()`` returns a
+        JSON-compatible dict. For several symbols, the result is a dict of explanations by symbol.
 
         Raises:
             QueryError: The symbol is unknown or ambiguous, or the timeframe is invalid (a
@@ -664,14 +665,14 @@ class DataManager:
         (``split``, ``dividend``); ``ratio`` (new shares per old share; NaN for a dividend);
         ``amount`` (cash per share in terms of today's shares, which fits prices adjusted for
         splits; NaN for a split); ``paid`` (cash per share in terms of the shares on the ex-date);
-        ``currency`` (of both amounts: the one that the vendor reports, else that of the share's
-        prices; empty if neither is known, and for a split); ``pay_date`` (``datetime64[ns]``; NaT
-        if no vendor that reports the dividend gives one); ``source`` (the trusted vendor);
-        ``dispute`` (the differing reports of other vendors; empty if they agree).
-        ``attrs["onetape"]``: ``symbol``, ``attempts``, ``complete``, ``gaps`` (ex-dates that no
-        vendor could answer for), ``awaited`` (ex-dates whose actions will be known once the bar for
-        that day is available) and ``left_out`` (actions reported by too few vendors to count).
-        Crypto, currencies, indices and futures have none: the frame is empty, and no vendor is
+        ``currency`` (of both amounts, as reported by the vendor, or else the currency of the
+        share's prices; empty for a split, or if neither is known); ``pay_date``
+        (``datetime64[ns]``; NaT if no vendor that reports the dividend gives one); ``source`` (the
+        trusted vendor); ``dispute`` (the differing reports of other vendors; empty if they agree).
+        ``attrs["onetape"]``: ``symbol``, ``attempts``, ``complete``, ``gaps`` (ex-dates for which
+        no vendor answered), ``awaited`` (ex-dates whose actions will be known once that day's bar
+        is available) and ``left_out`` (actions reported by too few vendors to count). For crypto,
+        currencies, indices and futures, which have no actions, the frame is empty, and no vendor is
         queried.
 
         Fetched actions are stored next to the bars, and are due to be fetched again at the market's
@@ -679,9 +680,9 @@ class DataManager:
 
         Args:
             symbol: Symbol such as ``AAPL``, ``BRK.B``, ``VOD.L``.
-            start, end: Ex-dates, both inclusive; a datetime means its session date at the venue.
-                Without a start, all known actions are returned. Without an end, actions that have
-                been announced but not yet taken place are included.
+            start, end: Ex-dates, both inclusive; a datetime means its session date at the venue. If
+                ``start`` is None, all known actions are returned. If ``end`` is None, actions that
+                have been announced but have not taken place yet are included.
             timeout: Seconds after which the call stops waiting, as for :meth:`get_ohlcv`.
 
         Raises:
@@ -701,12 +702,12 @@ class DataManager:
         return self._services.client.get_actions(symbol, *days, timeout).frame()
 
     def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
-        """Return the coverage of a series: its stored spans and their state; queries no vendor.
+        """Return the coverage of a series: its stored spans and their states; no vendor is queried.
 
         The frame has one row for each span, ascending; spans of the lane (the folder for one kind
         of bars) that the rules select come first. Thread-safe. The columns:
 
-        - ``lane``: Empty for the default lane, otherwise the difference from it, such as ``raw``,
+        - ``lane``: Empty for the default lane; for others, the difference from it, such as ``raw``,
           or a pinned vendor.
         - ``start``, ``end``: Bounds of the bars' opening times, naive UTC ``datetime64[ns]``,
           half-open; for daily and longer bars, session dates at 00:00.
@@ -714,8 +715,8 @@ class DataManager:
           doubtful) or ``empty`` (requested, but without bars).
         - ``vendor``: Vendor of the bars.
         - ``reason``: Reason why the span is empty or doubtful.
-        - ``next_due``: Time (naive UTC) from which fetching again can change the span; NaT if it
-          never can.
+        - ``next_due``: Time (naive UTC) from which fetching again can change the span; NaT if this
+          is never possible.
 
         Ranges between the spans have never been requested. If the series is not stored, the frame
         is empty.
@@ -746,10 +747,10 @@ class DataManager:
         timeout: float | None = None,
         mark: bool = False,
     ) -> QualityReport:
-        """Check a series' stored bars, and return a report on their faults.
+        """Check a series' stored bars, and return a report on the faults found.
 
-        ``intrinsic`` uses only the series itself, which is enough to detect prices that are off by
-        a factor of 100, splits that are missing or partly applied, wrong dividends, unchanging
+        ``intrinsic`` uses only the series itself, which is sufficient to detect prices that are off
+        by a factor of 100, splits that are missing or partly applied, wrong dividends, unchanging
         prices, spikes, invalid rows and missing bars; no vendor is queried. ``corroborated`` also
         compares the range (by default the last 500 bars) with a second vendor, and
         ``authoritative`` with the exchange itself, as ``onetape verify`` does; these levels send
@@ -762,12 +763,12 @@ class DataManager:
             symbol, timeframe: As for :meth:`get_ohlcv`.
             start, end: As for :meth:`get_ohlcv`; by default, all stored bars are checked.
             level: Sources to compare with: ``intrinsic``, ``corroborated`` or ``authoritative``.
-            lane: Lane, as named by :meth:`coverage`. None means the lane from which the rules
-                answer, or else the first one that is stored.
+            lane: Lane, as named by :meth:`coverage`. None means the lane that answers under the
+                rules or, if that is not stored, the first stored lane.
             timeout: Seconds after which the call stops waiting for vendors; comparisons that are
                 not finished by then are listed in ``not_checked``.
             mark: Mark the bars that have ``intrinsic`` findings with a certain cause, in one
-                commit. In every later answer these bars are ``suspect``, with a reason that begins
+                commit. In every later answer, these bars are ``suspect``, with a reason that begins
                 with ``grave:``. Marks that are no longer proven are removed. The report counts the
                 bars in ``marked`` and ``unmarked``. The whole series is examined.
 
@@ -795,11 +796,11 @@ class DataManager:
         start: When = None,
         end: When = None,
     ) -> GapReport:
-        """Return every gap in stored series, with the class of its cause, the evidence and the next step.
+        """Return every gap in stored series, with its cause's class, the evidence and the next step.
 
-        No vendor is queried. ``report.gaps`` lists the gaps, ``report.to_frame()`` has a row for
-        each, ``report.incidents`` lists the sessions for which a vendor is missing bars for most of
-        its symbols, and ``report.series`` has the counts by series. Thread-safe.
+        No vendor is queried. ``report.gaps`` lists the gaps, ``report.to_frame()`` returns a frame
+        with a row for each, ``report.incidents`` lists the sessions in which a vendor lacks bars
+        for most of its symbols, and ``report.series`` gives the counts by series. Thread-safe.
 
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`. Several symbols can be given, such as the
@@ -809,8 +810,8 @@ class DataManager:
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
-            CacheError: Nothing is stored for the symbol, or the cache cannot be read. If there are
-                several symbols, ``report.absent`` names those without stored bars instead.
+            CacheError: Nothing is stored for the symbol, or the cache cannot be read. If several
+                symbols are given, ``report.absent`` instead names those without stored bars.
         """
         gaps = load_part("jobs.gaps").gap_report(self._services, symbol, timeframe, start, end)
         report: GapReport = gaps
@@ -831,7 +832,7 @@ class DataManager:
                 everything that is stored.
 
         Returns:
-            The report, with ``.html()``, ``.to_json()`` and ``.save(path)``; notebooks also show
+            The report, with ``.html()``, ``.to_json()`` and ``.save(path)``; notebooks also display
             it.
 
         Raises:
@@ -851,7 +852,7 @@ class DataManager:
         The frame has one row for each session with trading hours in the range, ascending, including
         future sessions. Index ``session``: session dates at 00:00 (``datetime64[ns]``). Columns:
         ``open``, ``close`` (naive UTC ``datetime64[ns]``, half-open; futures and currencies open on
-        the evening before); ``early_close`` (bool: the session closes earlier than usual);
+        the previous evening); ``early_close`` (bool: the session closes earlier than usual);
         ``next_due`` (naive UTC: time from which the session's daily bar no longer changes);
         ``holidays_known`` (bool: False if the calendar has no holidays on record, so that every
         weekday counts as a session). A market that never closes has one session for each UTC day.
@@ -864,7 +865,7 @@ class DataManager:
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
-            ConfigError: There is no calendar for this market.
+            ConfigError: This market has no calendar.
         """
         from .calendars.ranges import resolve_instants
         from .model.stored import sessions_frame
@@ -886,8 +887,8 @@ class DataManager:
 
         The frame, like those for open interest and long/short ratios, has an ascending naive UTC
         index (``timestamp``, ns) and float64 columns; spans that have been fetched before come from
-        the cache. ``BTCUSDT`` is the future settled in dollars, ``BTCUSD`` (or ``BTCUSD_PERP``) the
-        one settled in the coin.
+        the cache. ``BTCUSDT`` is the future settled in dollars, and ``BTCUSD`` (or ``BTCUSD_PERP``)
+        is the future settled in the coin.
 
         Args:
             symbol: Pair, such as ``BTCUSDT``.
@@ -903,7 +904,7 @@ class DataManager:
 
         Warns:
             IncompleteDataWarning: Part of the range could not be fetched; ``attrs["onetape"]``
-                says which.
+                shows which part.
         """
         from .model.figures import FUNDING, FUNDING_PERIOD
 
@@ -922,7 +923,7 @@ class DataManager:
         *,
         timeout: float | None = None,
     ) -> pd.DataFrame:
-        """Return open interest: columns ``sumOpenInterest``, ``sumOpenInterestValue``.
+        """Return open interest, in the columns ``sumOpenInterest`` and ``sumOpenInterestValue``.
 
         The exchange provides only the last 30 days; rows that have been fetched stay in the cache.
 
@@ -950,9 +951,9 @@ class DataManager:
         *,
         timeout: float | None = None,
     ) -> pd.DataFrame:
-        """Return long/short ratios: columns ``longShortRatio``, ``longAccount``, ``shortAccount``.
+        """Return long/short ratios, in the columns ``longShortRatio``, ``longAccount``, ``shortAccount``.
 
-        Arguments, length of the history and errors are as for :meth:`get_open_interest`.
+        Arguments, length of history and errors are the same as for :meth:`get_open_interest`.
         """
         from .model.figures import LONG_SHORT
 
@@ -973,7 +974,7 @@ class DataManager:
         as_of: datetime | date | str | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Return vendors' fundamentals for a company or coin as one record; {} if no vendor has any.
+        """Return vendors' fundamentals for a company or coin as one record; {} if no vendor has data.
 
         This method never raises an error; if the record is empty, a warning gives the reason.
         ``_metadata`` contains the vendor and time of each field, the disagreements between vendors,
@@ -988,7 +989,8 @@ class DataManager:
             combination_strategy: ``priority_based``, ``quality_based`` or ``consensus``.
             data_type: ``general``, ``profile``, ``ratios``, ``statements`` or one of their
                 aliases.
-            max_age_days: Maximum age of cached data in days; by default, the one for the data type.
+            max_age_days: Maximum age of cached data in days; by default, the maximum for the data
+                type.
             as_of: Return only data that was public by this date or, if an instant is given, by the
                 day before it.
             timeout: Seconds after which the call stops waiting for vendors and other callers,
@@ -1009,14 +1011,14 @@ class DataManager:
     ) -> AnyFeed:
         """Return a feed that delivers history first, then each bar as it closes.
 
-        The feed starts when it is iterated (also with ``async for``) or when Cerebro runs it.
+        The feed starts when it is iterated (with ``for`` or ``async for``) or run by Cerebro.
         ``timeout=`` limits each of its requests for bars; see :func:`~.feed.selection.live_feed`
         for all options.
 
         Raises:
             QueryError: The symbol, timeframe or timeout is invalid (a ``ValueError``).
             ConfigError: An option is unknown or invalid, or a key or an extra is missing.
-            DataError: There is no history with which the feed could begin.
+            DataError: The history with which the feed would begin is not available.
         """
         selection = load_part("feed.selection")
         feed: AnyFeed = selection.live_feed(self, symbol, timeframe, lookback_bars, **kwargs)
@@ -1054,12 +1056,12 @@ class DataManager:
         return self.cache.get_stats()
 
     def metrics(self) -> dict[str, Any]:
-        """Return this manager's counters since its creation, as a JSON-compatible dict (see the docs).
+        """Return this manager's counters since its creation, as a JSON-compatible dict.
 
         ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``, ``events``,
         ``cache`` (sizes as of the last minute), ``process`` (memory, CPU time). The counts are for
-        this process; only ``vendor_days`` (the number of sessions for which each vendor is missing
-        bars) covers all processes.
+        this process; only ``vendor_days`` (the number of sessions in which each vendor lacks bars)
+        covers all processes.
         """
         vendor_days = self._services.network.vendor_days()
         days = Counter(day.vendor for day in vendor_days if day.condition != "pending")
@@ -1075,13 +1077,13 @@ class DataManager:
         return self._services.observer.on_event(listener)
 
     def clear_cache(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete cached bars: all of them, or only those for a symbol, a timeframe, or both."""
+        """Delete all cached bars, or only the bars for a symbol, a timeframe, or both."""
         with running(subject_of(symbol, timeframe)):
             self.cache.clear(symbol, timeframe)
 
 
 def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:
-    """Return ``start``, or ``period`` if it is given instead."""
+    """Return ``start``, or ``period`` if that is given instead."""
     if period is None:
         return start
     if start is not None:
@@ -1098,7 +1100,7 @@ def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:
 def get_data_manager(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> DataManager:
-    """Return the one data manager of this process, creating it on the first call. Thread-safe.
+    """Return this process's only data manager, creating it on the first call. Thread-safe.
 
     A forked child creates its own manager, with the same folder and rules. If later calls have
     different arguments, these are ignored, with a warning.
@@ -1125,5 +1127,5 @@ def existing_data_manager() -> DataManager | None:
 
 
 def reset_data_manager() -> None:
-    """Forget this process's data manager; the next call creates a new one. For tests."""
+    """Forget this process's data manager, so that the next call creates a new one. For tests."""
     MANAGER.forget()

@@ -20,8 +20,8 @@ again) and ``failover`` (the next one is queried; see :data:`FAILOVER_ERRORS`).
     │   ├── NoDataError                   the vendor reported that it has no data
     │   ├── ResponseFormatError           the vendor's response could not be read
     │   ├── QualityError                  the vendor returned rows that cannot be bars
-    │   ├── KindMismatchError             the vendor's bars are of another kind than the series
-    │   │   └── SpliceConflictError       (of the same kind, but the prices do not fit together)
+    │   ├── KindMismatchError             the vendor's bars are of a different kind than the series
+    │   │   └── SpliceConflictError       (of the same kind, but the prices do not match)
     │   └── CircuitOpenError              the vendor was not queried
     ├── AllProvidersFailedError (RuntimeError)
     │   ├── DataProviderError             (by a program's own providers)
@@ -113,7 +113,7 @@ _HEAD, _TAIL = 40, 2
 
 
 def shortened(text: str) -> str:
-    """Return a message or hint, with the middle of overlong values left out."""
+    """Return a message or hint, leaving out the middle of overlong values."""
     if len(text) <= _LONGEST_LINE:
         return text
     return "\n".join(map(_shortened_line, text.splitlines()[:_MOST_LINES]))
@@ -148,13 +148,14 @@ class DataError(Exception):
         hint: Advice to the user, printed after the message.
 
     Attributes:
-        hidden_requests: Number of requests that a vendor's own package sent by itself before the
-            one that failed.
-        is_logged: Whether a job has already logged the cause, namely that a vendor is paused after
-            failures.
+        hidden_requests: Number of requests that a vendor's own package had sent on its own before
+            the failed one.
+        is_logged: Whether a job has already logged the cause, which is that a vendor is paused
+            after failures.
         reason: Reason for programs to act on; one of :data:`REASONS`.
-        brief: One sentence for the application's end users; the message itself is for its operator.
-        candidates: Symbols that may be meant, most likely first; each can be used as it is.
+        brief: One sentence for the application's end users; the message itself is for the operator.
+        candidates: Symbols that the user may have meant, most likely first; each can be used as it
+            is.
     """
 
     because: ClassVar[Reason] = "other"
@@ -210,7 +211,7 @@ class DataError(Exception):
 class ConfigError(DataError, ValueError):
     """A part of the configuration is invalid or missing.
 
-    If that part concerns only one vendor, the next vendor is queried.
+    If only one vendor is affected, the next vendor is queried.
     """
 
     because: ClassVar[Reason] = "configuration"
@@ -230,7 +231,7 @@ class RulesError(ConfigError):
 
 
 class MissingCredentialsError(ConfigError):
-    """The key is missing for every vendor that could answer."""
+    """No API key is set for any vendor that could answer."""
 
     because: ClassVar[Reason] = "no_key"
 
@@ -251,7 +252,7 @@ class UnknownProviderError(ConfigError):
 
     @property
     def reason(self) -> Reason:
-        """The reason why the vendor cannot be used: ``no_key`` if only its key is missing."""
+        """The reason why the vendor cannot be used; ``no_key`` if only its key is missing."""
         return self.lacking.reason if self.lacking is not None else self.because
 
 
@@ -299,7 +300,8 @@ class UniverseError(QueryError):
     """A universe, its definition or a file for it is invalid, or the universe is not point-in-time.
 
     Attributes:
-        line: Number of the faulty line in the file, counted from 1; None if there is none.
+        line: Number of the faulty line in the file, counted from 1; None if no particular line is
+            faulty.
     """
 
     _brief = "This list of symbols cannot be used as requested."
@@ -310,10 +312,11 @@ class UniverseError(QueryError):
 
 
 class NoProviderError(QueryError, RuntimeError):
-    """No vendor is configured for this symbol and timeframe, or keys are missing for all that are.
+    """No vendor is configured for this symbol and timeframe, or all configured vendors lack keys.
 
     Attributes:
-        lacking: Error that names the missing keys, if they are the only reason; otherwise None.
+        lacking: Error that names the missing keys, if missing keys are the only reason; otherwise
+            None.
     """
 
     because: ClassVar[Reason] = "no_vendor"
@@ -331,7 +334,7 @@ class NoProviderError(QueryError, RuntimeError):
 
     @property
     def reason(self) -> Reason:
-        """The reason why there is no vendor: ``no_key`` if only keys are missing."""
+        """The reason why no vendor can be used; ``no_key`` if only keys are missing."""
         return self.lacking.reason if self.lacking is not None else self.because
 
 
@@ -339,7 +342,7 @@ class NoProviderError(QueryError, RuntimeError):
 
 
 class ProviderError(DataError):
-    """A vendor did not return usable bars; another one may."""
+    """A vendor did not return usable bars; another vendor may have them."""
 
     because: ClassVar[Reason] = "outage"
 
@@ -351,8 +354,7 @@ class TransientError(ProviderError):
 
     Attributes:
         was_sent: False if it is certain that no part of the request reached the vendor.
-        is_unconnected: Whether no response at all came from the host, or its name could not be
-            resolved.
+        is_unconnected: Whether the host did not respond at all, or its name could not be resolved.
         is_own: Whether this machine's own network is down, so that the vendor is not at fault.
     """
 
@@ -365,7 +367,8 @@ class TransientError(ProviderError):
     def is_no_fault(self) -> bool:
         """Whether the vendor is not at fault.
 
-        This is so if the caller allowed too little time, or if this machine's own network is down.
+        The vendor is not at fault if the caller allowed too little time, or if this machine's
+        network is down.
         """
         return self.is_own or bool(getattr(self, "by_caller", False))
 
@@ -400,9 +403,9 @@ class RateLimitedError(TransientError):
     """The vendor asked us to slow down.
 
     Attributes:
-        retry_after: Seconds to wait, if the vendor stated them. ``reset_after`` is an alias.
-        until_ms: End of the wait in UTC milliseconds by the vendor's clock, if the vendor stated
-            it.
+        retry_after: Seconds to wait, if the vendor sent this. ``reset_after`` is an alias.
+        until_ms: End of the wait in UTC milliseconds by the vendor's clock, if the vendor sent
+            this.
     """
 
     because: ClassVar[Reason] = "quota"
@@ -433,17 +436,17 @@ class RefusedError(ProviderError):
 
 
 class AuthenticationError(RefusedError):
-    """The key is missing, wrong or expired."""
+    """The API key is missing, wrong or expired."""
 
 
 class EntitlementError(RefusedError):
-    """The plan or the region does not include the requested data."""
+    """The account's plan or region does not include the requested data."""
 
     because: ClassVar[Reason] = "plan"
 
 
 class RegionError(EntitlementError):
-    """The vendor does not serve any account in this country, regardless of plan and request."""
+    """The vendor does not serve any account in this country, regardless of the plan or request."""
 
     because: ClassVar[Reason] = "region"
 
@@ -496,15 +499,15 @@ class KindMismatchError(ProviderError):
 
 
 class SpliceConflictError(KindMismatchError):
-    """The vendor's prices do not match the series of another vendor that they were to continue."""
+    """The vendor's prices do not match the other vendor's series that they should continue."""
 
 
 class CircuitOpenError(ProviderError):
     """The vendor has failed recently and will not be queried before ``until_ms`` (UTC milliseconds).
 
     Attributes:
-        until_ms: Time from which the vendor can be queried again; None if it is not known.
-        is_locked_out: Whether the reason is that the vendor refused the key for all requests.
+        until_ms: Time from which the vendor can be queried again; None if unknown.
+        is_locked_out: Whether the reason is that the vendor rejected the key for all requests.
     """
 
     until_ms: int | None = None
@@ -520,8 +523,8 @@ class Attempt:
 
     Attributes:
         provider: Vendor that was queried.
-        outcome, message: ``"ok"``, ``"empty"`` or the name of the error's class; and the error's
-            message, which is empty for ``"ok"``.
+        outcome, message: Outcome (``"ok"``, ``"empty"`` or the name of the error's class), and the
+            error's message (empty for ``"ok"``).
         seconds: Time spent on the request.
         start_ms, end_ms: Requested segment of opening times, ``[start, end)``, in UTC milliseconds.
         rows, requests: Number of bars received, and number of HTTP requests sent.
@@ -560,7 +563,7 @@ class AllProvidersFailedError(DataError, RuntimeError):
 
     @property
     def reason(self) -> Reason:
-        """The reason why the vendors failed; if there are several, the one that is easiest to act on."""
+        """The reason why the vendors failed; out of several reasons, the one easiest to act on."""
         if self.because != "other":
             return self.because
         reasons = {a.error.reason for a in self.attempts if a.error is not None}
@@ -600,7 +603,7 @@ ANSWERS = (QueryError, AllProvidersFailedError, IncompleteDataError)
 
 
 class FeedLagError(DataError, RuntimeError):
-    """A feed's listener read too slowly and was cut off; it received all bars up to that point."""
+    """A feed's listener read too slowly and was cut off, after receiving all bars up to that point."""
 
     because: ClassVar[Reason] = "lag"
 
@@ -622,7 +625,7 @@ class DataPortalError(DataError, RuntimeError):
 
     @property
     def reason(self) -> Reason:
-        """The reason for the failure, taken from the source's own error if there is one."""
+        """The reason for the failure, taken from the source's own error, if any."""
         return self.because_of or self.because
 
 
@@ -676,7 +679,7 @@ class LockTimeoutError(CacheError):
 
 
 class StorageError(CacheError):
-    """The operating system refused to read or write (full disk, permissions, I/O error)."""
+    """The operating system could not read or write a file (full disk, permissions, I/O error)."""
 
     _quotes = True
 
@@ -693,11 +696,11 @@ class OvertakenError(CacheError):
 
 
 class BundleError(CacheError):
-    """A bundle cannot be used: it is damaged, written by other software, or not the one requested."""
+    """A bundle cannot be used: it is damaged, from other software, or not the one requested."""
 
 
 class BundleNotFoundError(BundleError, FileNotFoundError):
-    """There is no bundle with that name, or it does not contain bars of that frequency."""
+    """No bundle has that name, or the bundle does not contain bars of that frequency."""
 
 
 class DecimalRangeError(DataError, ValueError):
@@ -710,9 +713,9 @@ class DecimalRangeError(DataError, ValueError):
 
 
 class DatabaseError(DataError):
-    """The database cannot be used: unreachable, locked, full or damaged, or it rejected a value.
+    """The database is unreachable, locked, full or damaged, or it rejected a value.
 
-    The unit of work that raises this error has changed nothing.
+    The unit of work that raised this error has not changed anything.
     """
 
     because: ClassVar[Reason] = "database"
@@ -725,4 +728,4 @@ class DatabaseUrlError(DatabaseError, ConfigError):
 
 
 class SchemaError(DatabaseError):
-    """The tables do not match this version: another program's, modified, newer, or outdated on a server."""
+    """The tables belong to another program, are modified or newer, or are outdated on a server."""

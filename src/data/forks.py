@@ -42,7 +42,7 @@ def renew_after_fork(thing: Forkable) -> None:
 
 
 def close_before_fork(thing: Closable) -> None:
-    """Close ``thing`` before every fork during its lifetime, and reopen it in the child."""
+    """Close ``thing`` before every fork that happens while it is alive, and reopen it in the child."""
     _closable.add(thing)
     renew_after_fork(thing)
 

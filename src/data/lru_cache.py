@@ -17,11 +17,12 @@ _MOST_BYTES, _SHARE = 256 << 20, 16
 class LruCache:
     """A cache of values by key, limited by their total size in bytes. Thread-safe.
 
-    Several parts of a program can share one cache, if each key is a tuple that begins with the name
-    of the part that uses it.
+    Several parts of a program can share a cache, if each key is a tuple that begins with the name
+    of the part that owns it.
 
     Args:
-        most_bytes: Limit for all values together; by default a fraction of this machine's memory.
+        most_bytes: Limit for the total size of the values; by default, a fraction of this machine's
+            memory.
     """
 
     def __init__(self, most_bytes: int | None = None) -> None:
@@ -54,7 +55,7 @@ class LruCache:
         return value
 
     def put(self, key: Hashable, value: Any, size: int) -> None:
-        """Store a value of ``size`` bytes, replacing an older one and dropping others to make room.
+        """Store a value of ``size`` bytes, replacing the key's older value and dropping others for room.
 
         The value is not stored if it is larger than the whole cache, or if another thread is
         changing the cache at that moment.

@@ -44,7 +44,7 @@ def named_members(
     bounds: tuple[Any, Any] | None = None,
     strict: bool = False,
 ) -> Members:
-    """Return the members of a universe that a query names; there is always at least one.
+    """Return the members, at least one, of a universe that a query names.
 
     Args:
         universes: Store of the universes.
@@ -52,9 +52,9 @@ def named_members(
         as_of: Day of the membership, in any form that ``get_ohlcv`` accepts as an end. None means
             today or, with ``bounds``, any day within them.
         now_ms: Current time, UTC milliseconds.
-        bounds: First and last day, both inclusive; None instead of a day means the beginning of all
-            records, or today. Without ``as_of``, every symbol that was a member on any of these
-            days is included.
+        bounds: First and last day, both inclusive. A first day of None means the beginning of all
+            records, and a last day of None means today. If ``as_of`` is None, every symbol that was
+            a member on any of these days is included.
         strict: Whether to raise if the answer is not point-in-time.
 
     Raises:
@@ -82,11 +82,11 @@ def check_choice(symbols: Any, universe: Any, as_of: Any) -> str:
     """Return the universe that a query names, after checking that it does not also name symbols.
 
     Raises:
-        QueryError: The query names both symbols and a universe, or neither; or it gives a day
-            without a universe; or the universe is not a string.
+        QueryError: The query names both symbols and a universe, or neither; it gives a day without
+            a universe; or the universe is not a string.
     """
     if universe is None and as_of is not None:
-        raise QueryError(f"as_of needs a universe, and none is given: {as_of!s:.40}")
+        raise QueryError(f"as_of requires a universe, but none is given: {as_of!s:.40}")
     if universe is None or symbols is not None:
         what = (
             "neither symbols nor a universe" if universe is None else "both symbols and a universe"
@@ -106,7 +106,7 @@ def member_frames(
     members: Members,
     question: tuple[str, tuple[Any, Any, Any], Wishes],
 ) -> MemberFrames:
-    """Return a batch's result, with the universe's members and their days without bars.
+    """Return the result of a batch, with the universe's members and their days without bars.
 
     Args:
         client: Client that answered the batch.
@@ -148,7 +148,7 @@ def warn_of_past(universes: Universes, today: Members, frames: Mapping[str, pd.D
     """Warn if today's members, which a query used, differ from those on the first bar's date.
 
     Warns:
-        SurvivorshipWarning: The members differ, or the earlier ones are not point-in-time.
+        SurvivorshipWarning: The members differ, or the earlier members are not point-in-time.
     """
     starts = [frame.index[0] for frame in frames.values() if len(frame)]
     first = min(starts).date() if starts else today.as_of
@@ -199,7 +199,7 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
 def _runs(
     frame: pd.DataFrame, days: Stamps, low: Stamps, high: Stamps
 ) -> Iterator[DaysWithoutBars]:
-    """Yield the sessions without bars; consecutive sessions are grouped."""
+    """Yield the sessions without bars, with consecutive sessions grouped."""
     stamps = frame.index.to_numpy().astype("datetime64[ms]").astype(np.int64)
     lacking = np.searchsorted(stamps, low) == np.searchsorted(stamps, high)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], lacking, [False]]).astype(np.int8)))
@@ -210,7 +210,7 @@ def _runs(
 
 
 def _reason(facts: Mapping[str, Any], low: int, high: int) -> str:
-    """Return the reason, from an answer's provenance, why it has no bar in ``[low, high)``."""
+    """Return the reason that an answer's provenance gives for the lack of bars in ``[low, high)``."""
     if "error" in facts:
         return str(facts["error"]["message"])
     gaps = (g for g in facts["gaps"] if parse_iso(g["start"]) < high and low < parse_iso(g["end"]))
@@ -223,7 +223,7 @@ def _reason(facts: Mapping[str, Any], low: int, high: int) -> str:
 def series_of_symbols(
     services: Services, symbols: Iterable[str], keys: Iterable[SeriesKey]
 ) -> tuple[list[SeriesKey], list[str]]:
-    """Return the series in ``keys`` that belong to these symbols, and the symbols without any.
+    """Return the series in ``keys`` that belong to ``symbols``, and the symbols without any series.
 
     Raises:
         QueryError: The symbols are not a list of strings.

@@ -34,7 +34,7 @@ class Network:
         """Return a sender of requests to ``vendor`` that obeys its limits; senders share connections.
 
         Raises:
-            UnknownProviderError: There is no such vendor.
+            UnknownProviderError: The vendor does not exist.
             MissingExtraError: The rules require the vendor's own package, which is not installed.
         """
         from .vendors.factory import downloader_class
@@ -54,7 +54,7 @@ class Network:
 
     @property
     def leases(self) -> Leases | None:
-        """The leases that make processes take turns at fetching; None if no folder can hold them."""
+        """The leases that make processes take turns at fetching; None if no folder can store them."""
         return self._senders.leases
 
     def pauses(self) -> list[VendorPause]:
@@ -64,7 +64,7 @@ class Network:
         return vendor_pauses(self._senders.state) if self._senders.state else []
 
     def vendor_days(self) -> list[VendorDay]:
-        """Return the sessions for which vendors are known to be missing bars for most of their symbols."""
+        """Return the sessions in which vendors are known to lack bars for most of their symbols."""
         state = self._senders.state
         if state is None or not state.exists:
             return []
@@ -73,7 +73,7 @@ class Network:
     def keep_vendor_days(
         self, fresh: Sequence[VendorDay], is_over: Callable[[VendorDay], bool]
     ) -> list[VendorDay]:
-        """Record newly found vendor days (see :meth:`vendor_days`) for all processes; forget expired ones.
+        """Record new vendor days (see :meth:`vendor_days`) for all processes, and forget expired ones.
 
         Returns:
             All vendor days known afterwards.
@@ -84,7 +84,7 @@ class Network:
         return state.run(lambda tables: tables.keep_vendor_days(fresh, is_over))
 
     def unknown_symbols(self) -> dict[str, int]:
-        """Return, for each vendor, the number of symbols that it has reported as unknown.
+        """Return the number of symbols that each vendor has reported as unknown.
 
         A vendor is no longer queried for these symbols.
         """

@@ -14,8 +14,8 @@ class once(Generic[R]):  # noqa: N801 - a decorator, as functools.cache is one
     """A decorator that caches one result for each set of arguments, like ``functools.cache``.
 
     If several threads request the same result at the same time, one of them computes it and the
-    others wait, because CPU-bound work is not faster if four threads repeat it. Errors are not
-    cached. A forked child gets its own locks.
+    others wait, because repeating CPU-bound work in several threads would not be faster. Errors are
+    not cached. A forked child gets its own locks.
     """
 
     def __init__(self, function: Callable[..., R]) -> None:

@@ -56,10 +56,10 @@ MOST_ORDERS = 4_096
 
 
 class VendorOrder:
-    """The usable vendors for a series, in order, and everything that the choice depends on. Immutable.
+    """The usable vendors for a series, in order, and all data on which the choice depends. Immutable.
 
-    The selector returns the same object while the order is valid, so callers can use the object as
-    a cache key.
+    The selector returns the same object as long as the order is valid, so callers can use the
+    object as a cache key.
 
     Args:
         names: Usable vendors, in order.
@@ -84,7 +84,7 @@ class VendorOrder:
         self._registered = program_offers()
 
     def holds(self, downloaders: Mapping[str, Any]) -> bool:
-        """Return whether choosing the vendors again would give the same result."""
+        """Return whether the choice of vendors is still valid for ``downloaders``."""
         return (
             self._keys.holds()
             and self._factory is globals().get("DataDownloaderFactory")
@@ -98,8 +98,8 @@ class _Slot:
 
     Attributes:
         order: Order of the vendors whose downloaders can be built.
-        at_hand: The same, but determined without loading any vendor's module, so that it may
-            include a vendor whose downloader cannot be built.
+        at_hand: Order determined without loading any vendor's module, which may therefore include a
+            vendor whose downloader cannot be built.
     """
 
     __slots__ = ("at_hand", "order")
@@ -114,13 +114,14 @@ class ProviderSelector:
 
     Args:
         config_path: Rules file that overrides the packaged one; it must exist.
-        cache_dir: Value of the attribute ``cache_dir``; the selector itself stores nothing there.
+        cache_dir: Value of the attribute ``cache_dir``; the selector itself does not store anything
+            there.
         settings: Resolved settings, used instead of ``config_path`` and ``cache_dir``.
         make_sender: Function that returns the object that sends a downloader's requests; by
-            default, the one of this process.
+            default, this process's sender is used.
         own_sender: Function that takes the name, the downloader and the transport of a user's own
-            downloader, and returns the object that limits, retries and counts its calls. Without
-            it, the calls are made directly.
+            downloader, and returns the object that limits, retries and counts its calls. If None,
+            the calls are made directly.
 
     Attributes:
         downloaders: Maps each vendor name to its downloader; filled on demand, and may be patched.
@@ -175,7 +176,7 @@ class ProviderSelector:
 
     @property
     def rules(self) -> dict[str, Any]:
-        """The rules as a plain mapping. To change them, assign a new one; changes in place are ignored.
+        """The rules as a plain mapping. To change them, assign another; changes in place are ignored.
 
         Raises:
             RulesError: The assigned mapping is invalid.
@@ -193,7 +194,7 @@ class ProviderSelector:
 
     @property
     def parsed_rules(self) -> Rules:
-        """The rules in their parsed, immutable form."""
+        """The rules in parsed, immutable form."""
         return self._rules
 
     def _use(self, rules: Rules) -> None:
@@ -261,7 +262,7 @@ class ProviderSelector:
         raise unknown
 
     def spelling(self, symbol: Any) -> str:
-        """Return the canonical spelling of a symbol, or uppercase if it is ambiguous or no rule covers it.
+        """Return a symbol's canonical spelling, or the symbol in uppercase if ambiguous or not covered.
 
         Raises:
             BadSymbolError: The value cannot be a symbol.
@@ -274,10 +275,10 @@ class ProviderSelector:
         return self.instrument(symbol).symbol  # raises the error that describes the fault
 
     def split_vendor(self, symbol: Any, provider: str | None = None) -> tuple[Any, str | None]:
-        """Return a symbol without its vendor prefix, and the pinned vendor.
+        """Return a symbol without its vendor prefix, and the vendor pinned by prefix or ``provider``.
 
-        ``BINANCE:BTCUSDT`` is ``BTCUSDT`` with ``provider="binance"``. A prefix that names the
-        exchange of a listing does not pin a vendor and is kept.
+        ``BINANCE:BTCUSDT`` is the same as ``BTCUSDT`` with ``provider="binance"``. A prefix that
+        names the exchange of a listing does not pin a vendor and is kept.
 
         Raises:
             QueryError: ``provider`` names a different vendor.
@@ -303,7 +304,7 @@ class ProviderSelector:
     _classify_symbol = classify_symbol
 
     def get_ticker_info(self, symbol: Any) -> TickerInfo:
-        """Return a description of a ticker, which is both a dict and an object with attributes."""
+        """Return a description of a ticker, as a dict whose entries are also attributes."""
         instrument = self._instrument_of(symbol)
         first = self._named_first(instrument, "1d")
         return tickers.ticker_info(symbol, instrument, self._rules.classification, first)
@@ -347,7 +348,7 @@ class ProviderSelector:
         return known_vendor(provider) or (provider if provider in self.downloaders else None)
 
     def get_provider_with_failover(self, symbol: Any, timeframe: str) -> list[str]:
-        """Return the usable vendors for a series, in the order of the rule; [] if no rule matches.
+        """Return the usable vendors for a series, in the order of its rule; [] if no rule matches.
 
         A vendor is usable if its downloader can be built, which requires its key. Whether it serves
         the data, is available and has quota left is considered only in the fetch plan. The order is
@@ -436,8 +437,8 @@ class ProviderSelector:
     def get_best_provider(self, symbol: Any, timeframe: str) -> str | None:
         """Return the first vendor that can be queried, or None.
 
-        If no rule lists the timeframe, this is the vendor of the shorter bars from which it is
-        built.
+        If no rule lists the timeframe, this is the vendor of the shorter bars from which such bars
+        are built.
         """
         named = self.get_provider_with_failover(symbol, timeframe)
         instrument = self._instrument_of(symbol)
@@ -472,7 +473,7 @@ class ProviderSelector:
     def folder_lane(self, vendor: str) -> str:
         """Return the part of a lane's name that stands for the folder from which a vendor reads files.
 
-        It is empty for a vendor that does not read files. ``vendor`` is a canonical name.
+        The result is empty for a vendor that does not read files. ``vendor`` is a canonical name.
         """
         if not is_of_files(vendor):
             return ""
@@ -506,7 +507,7 @@ class ProviderSelector:
         return None if name is None else self._initialize_downloader(name)
 
     def get_data_provider_config(self, symbol: Any, interval: str | None = None) -> ProviderConfig:
-        """Return the vendor for ``symbol``, and the arguments with which to call it; by default for 1d."""
+        """Return the vendor for ``symbol``, and the arguments for calling it, by default for 1d bars."""
         timeframe = interval or "1d"
         instrument = self._instrument_of(symbol)
         first = self._named_first(instrument, timeframe)
@@ -527,7 +528,7 @@ class ProviderSelector:
             return self._shop().supply(name, self.downloaders)
 
     def _shop(self) -> DownloaderPool:
-        """Return the pool that builds downloaders according to the rules; the caller must hold the lock."""
+        """Return the pool that builds downloaders according to the rules; requires the lock."""
         if self._workshop is None:
             from .vendors.factory import DownloaderPool
 
@@ -536,7 +537,7 @@ class ProviderSelector:
         return self._workshop
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
-        """Return, for each vendor in the rules, whether it can be queried and which data it serves."""
+        """Return for each vendor in the rules whether it can be queried and which data it serves."""
         from .vendors.factory import usable_class, vendor_summary
 
         return {
@@ -549,7 +550,7 @@ _FAILOVER = ProviderSelector.get_provider_with_failover
 
 
 def __getattr__(name: str) -> Any:
-    """Import the downloader factory on first use, because answers from the cache do not need it."""
+    """Import the downloader factory on first use; answers from the cache do not need it."""
     if name != "DataDownloaderFactory":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .vendors.factory import DataDownloaderFactory
@@ -564,7 +565,7 @@ _selector: Singleton[ProviderSelector] = Singleton("selector")
 def get_provider_selector(
     config_path: str | Path | None = None, cache_dir: str | Path | None = None
 ) -> ProviderSelector:
-    """Return this process's only selector, creating it on the first call.
+    """Return the single selector of this process, creating it on the first call.
 
     Thread-safe; a forked child creates its own selector. If later calls have different arguments,
     these are ignored, with a warning.
@@ -573,5 +574,5 @@ def get_provider_selector(
 
 
 def reset_provider_selector() -> None:
-    """Forget this process's selector; the next call creates a new one. For tests."""
+    """Forget this process's selector, so that the next call creates a new one. For tests."""
     _selector.forget()

@@ -1,7 +1,7 @@
 """Names that older programs import and that no longer exist, with their successors.
 
-They stood for a second cache or router. Such a second one is not kept, because the two would
-disagree, and a program could not know which of them had answered.
+The names belonged to a second cache and a second router. These no longer exist, because the two
+caches or routers would disagree, and a program could not know which one had answered.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def load_part(module: str) -> Any:
     """Import a module of an upper package (``jobs.gaps``) when one of its names is first used.
 
     Raises:
-        MissingExtraError: The package, or one that it needs, is not installed.
+        MissingExtraError: The package, or a package that it needs, is not installed.
     """
     name = f"{__package__}.{module}"
     try:

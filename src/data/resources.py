@@ -39,7 +39,8 @@ def rare_collections() -> Iterator[None]:
     """Run the garbage collector less often while the ``with`` block runs.
 
     The documents of thousands of series consist of many small, long-lived values without cycles.
-    Scanning all of them again and again took three quarters of the time that 10,000 series needed.
+    Scanning all of these values again and again took three quarters of the time needed for 10,000
+    series.
     """
     before = gc.get_threshold()
     gc.set_threshold(100_000, 50, 50)
@@ -70,10 +71,10 @@ class CpuUse:
     def to_json(self) -> dict[str, Any]:
         """Return ``cpu_seconds`` and ``cpu_percent``.
 
-        Seconds cover all threads, in user and system mode, since the process began. Percent is the
-        average share of one core since this object was created, so four busy threads may reach
-        400; it is None while no time has passed. The values do not depend on how often they are
-        read.
+        The seconds cover all threads, in user and system mode, since the process began. The
+        percentage is the average share of one core since this object was created, so four busy
+        threads may reach 400; it is None if no time has passed. The values do not depend on how
+        often they are read.
         """
         started, before = self._began
         spent, elapsed = time.process_time(), self._monotonic() - started

@@ -20,7 +20,7 @@ class Singleton(Generic[T]):
 
     Args:
         name: Name of the instance, for the warning about different arguments.
-        alike: Function that converts the arguments to ones that create an equal instance even after
+        alike: Function that converts the arguments so that they create an equal instance even after
             the process has changed its working folder. By default, the original arguments are used.
     """
 
@@ -56,12 +56,12 @@ class Singleton(Generic[T]):
         return self._thing
 
     def forget(self) -> None:
-        """Forget the instance; the next call creates a new one."""
+        """Forget the instance, so that the next call creates a new one."""
         with self._lock:
             self._thing, self._made_of = None, ()
 
     def _start_anew(self) -> None:
-        """Start with a new lock and no instance in a forked child; the parent may be using its lock."""
+        """Start with a new lock and no instance in a forked child, as the parent may hold the old lock."""
         if self._thing is not None and self._alike is not None:
             self._made_of = self._alike(self._thing)
         self._lock, self._thing = threading.RLock(), None

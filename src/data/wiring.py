@@ -39,12 +39,12 @@ __all__ = ["Services", "build", "network_of"]
 
 
 class _Networks:
-    """The network of an installation, created when first needed. Thread-safe; usable after a fork.
+    """An installation's network, created when first needed. Thread-safe; usable after a fork.
 
     Answers from the cache do not need the network, and importing it is slow.
 
     Args:
-        make: Function that creates the network; called once.
+        make: Function that creates the network; it is called only once.
     """
 
     def __init__(self, make: Callable[[], Network]) -> None:
@@ -168,9 +168,9 @@ def build(
     """Create all services for one cache folder and one set of rules.
 
     Args:
-        cache_dir, config_path, clock: As for the data manager.
-        retry: Policy for how often and for how long requests are retried; by default, the one in
-            the rules.
+        cache_dir, config_path, clock: See the data manager.
+        retry: Policy for how often and for how long requests are retried; by default, the rules'
+            policy.
         observer: Observer that counts calls and forwards events; by default, a new observer.
 
     Raises:

@@ -56,7 +56,7 @@ def test_why_a_series_is_not_complete_is_said(bare: Run, tmp_path: Path) -> None
     ran = bare("populate", "--symbols", "AAPL", "--timeframes", "1d", "--start", "2024-05-01",
                "--end", "2024-05-01", "--config", str(path))  # fmt: skip
     assert ran.code == 1
-    assert "AAPL 1d: answered by a substitute of another kind: raw prices" in ran.out
+    assert "AAPL 1d: answered by a substitute of a different kind: raw prices" in ran.out
 
 
 def test_older_flags_mean_the_same(run: Run) -> None:

@@ -119,7 +119,7 @@ def test_what_a_hint_advises_a_replay_can_do(bare: Run, held: Path) -> None:
     words = ("replay", "AAPL", "1d", "--start", "2024-06-03", "--end", "2024-06-10", "--speed", "0",
              "--provider", "local", "--config", str(held))  # fmt: skip
     instead = bare(*words)
-    assert (instead.code, "adjustment='raw' needs none" in instead.err) == (0, True)
+    assert (instead.code, "adjustment='raw' does not need any" in instead.err) == (0, True)
     shown = bare(*words, "--adjustment", "raw")
     assert (shown.code, shown.out.count("close 10.5")) == (0, 6)
 
@@ -131,13 +131,13 @@ def test_what_a_hint_advises_a_stream_can_do(
 
     def show(_: str, item: Any) -> None:
         shown.append(item)
-        if isinstance(item, LiveBar) or "adjustment='raw' needs none" in item.reason:
+        if isinstance(item, LiveBar) or "adjustment='raw' does not need any" in item.reason:
             raise KeyboardInterrupt
 
     monkeypatch.setattr("src.data.cli.live_table.print_item", show)
     words = ("stream", "AAPL", "1d", "--rows", "3", "--provider", "local", "--config", str(held))
     bare(*words)
-    assert "adjustment='raw' needs none" in shown[-1].reason
+    assert "adjustment='raw' does not need any" in shown[-1].reason
     bare(*words, "--adjustment", "raw")
     assert shown[-1].close == 10.5
 

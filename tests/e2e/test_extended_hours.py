@@ -153,7 +153,7 @@ def test_the_second_vendor_that_has_them_is_asked(by: Make, vendors: VendorServe
     frame = by("tiingo", "yahoo", "polygon").get_ohlcv("AAPL", "15m", *DAY, session="extended")
     same_prices(frame, oracle(vendors, "15m"))
     assert told(frame)["vendors"] == ["polygon"]
-    assert told(frame)["rejected"] == {"tiingo": "serves no extended hours"}
+    assert told(frame)["rejected"] == {"tiingo": "does not serve extended hours"}
     asked_for = [entry.path for entry in vendors.log("tiingo")]
     assert not any("/iex/" in path for path in asked_for), "it is asked for actions alone"
 
@@ -162,9 +162,9 @@ def test_the_second_vendor_that_has_them_is_asked(by: Make, vendors: VendorServe
 def test_a_vendor_that_has_none_says_so_and_is_not_asked(
     by: Make, vendors: VendorServer, vendor: str
 ) -> None:
-    with pytest.raises(NoProviderError, match=f"{vendor}: serves no extended hours"):
+    with pytest.raises(NoProviderError, match=f"{vendor}: does not serve extended hours"):
         by(vendor).get_ohlcv("AAPL", "15m", *DAY, session="extended")
-    with pytest.raises(NoProviderError, match="serves no extended hours"):
+    with pytest.raises(NoProviderError, match="does not serve extended hours"):
         by("yahoo", vendor).get_ohlcv("AAPL", "15m", *DAY, session="extended", provider=vendor)
     assert vendors.count() == 0
 

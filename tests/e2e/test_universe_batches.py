@@ -202,7 +202,7 @@ def test_wrong_questions(mine: DataManager, vendors: VendorServer) -> None:
         mine.get_ohlcv_batch(["AAPL"], "1d", universe="mine")
     with pytest.raises(QueryError, match="names neither symbols nor a universe"):
         mine.get_ohlcv_batch(timeframe="1d")
-    with pytest.raises(QueryError, match="as_of needs a universe, and none is given:"):
+    with pytest.raises(QueryError, match="as_of requires a universe, but none is given:"):
         mine.get_ohlcv_batch(["AAPL"], "1d", as_of="2023-03-06")
     with pytest.raises(QueryError, match=r"name of a universe must be a string, not \['mine'\]"):
         mine.get_ohlcv_batch(None, "1d", universe=["mine"])

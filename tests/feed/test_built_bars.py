@@ -266,10 +266,10 @@ def test_they_are_stored_beside_the_vendors_own(exchange: Exchange, clock: Manua
 
 
 @pytest.mark.parametrize("wanted, why", [
-    (("alpaca", "/iex", "5m", None), "its minutes are of iex, its 5m bars of sip"),
+    (("alpaca", "/iex", "5m", None), "its minute bars are of iex, its 5m bars of sip"),
     (("alpaca", "/sip", "1d", None), "they lack the auctions"),
-    (("alpaca", "/sip", "2m", None), "it serves no 2m bars"),
-    (("polygon", "", "90m", None), "it serves no 90m bars"),
+    (("alpaca", "/sip", "2m", None), "it does not serve 2m bars"),
+    (("polygon", "", "90m", None), "it does not serve 90m bars"),
 ], ids=lambda wanted: "-".join(map(str, wanted)) if isinstance(wanted, tuple) else None)  # fmt: skip
 def test_bars_that_would_be_others_than_the_caches_are_asked_for(
     wanted: tuple[str, str, str, str | None], why: str, tmp_path: Path, clock: ManualClock,

@@ -55,7 +55,7 @@ def test_what_differs_or_lies_apart_is_another_incident() -> None:
         day("2024-06-06", "2024-06-07", vendor="tiingo"),
     ]
     assert [len(one.days) for one in incidents_of(days)] == [1] * 5
-    assert "perhaps" in incidents_of(days)[-1].text
+    assert "possibly" in incidents_of(days)[-1].text
 
 
 def test_a_day_comes_back_from_its_plain_values() -> None:

@@ -184,7 +184,7 @@ def test_a_substitute_for_all_there_is_is_reported(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.status(451))
-    with pytest.warns(IncompleteDataWarning, match="a substitute of another kind: yahoo"):
+    with pytest.warns(IncompleteDataWarning, match="a substitute of a different kind: yahoo"):
         frame = yf.Ticker("BTCUSDT").history(period="max", interval="1mo", timeout=None)
     assert frame.attrs["onetape"]["substitute"] and len(frame)
 

@@ -88,7 +88,7 @@ _OTHER_NAMES = {**_NAMES, **{other: name for name, other in _NAMES.items()}}
 
 
 class DatasetId(str):
-    """The id of a dataset; it can also be awaited, which returns the id itself."""
+    """The id of a dataset. Awaiting it returns the id itself."""
 
     def __await__(self) -> Generator[Any, None, DatasetId]:
         return _given(self).__await__()
@@ -99,11 +99,11 @@ async def _given(value: R) -> R:
 
 
 def _under_both_names(fetch: Callable[..., R]) -> Callable[..., R]:
-    """Return ``fetch``, wrapped to accept each argument under either documented name."""
+    """Wrap ``fetch`` so that it accepts each argument under either of its documented names."""
     own = inspect.signature(fetch).parameters
 
     def renamed(named: Mapping[str, Any]) -> dict[str, Any]:
-        """Return keyword arguments under the names that the wrapped ``fetch`` uses."""
+        """Rename keyword arguments to the names that the wrapped ``fetch`` uses."""
         wrong = {name for name in named if name not in own and _OTHER_NAMES.get(name) in own}
         by_own = {name: _OTHER_NAMES[name] if name in wrong else name for name in named}
         if len({*by_own.values()}) < len(named):
@@ -144,7 +144,7 @@ def calculate_checksum(path: str | PathLike[str]) -> str:
 
 
 def _ranges(rows: pl.DataFrame, question: SourceQuestion) -> dict[str, tuple[int, int, int]]:
-    """Return each symbol's first and last second (UTC) with bars, and its number of bars."""
+    """Return the first and last second (UTC) with bars, and the number of bars, for each symbol."""
     stamps = pl.col("timestamp").cast(pl.Datetime("ms")).cast(pl.Int64) // 1000
     found = rows.group_by("symbol").agg(
         stamps.min().alias("first"), stamps.max().alias("last"), pl.len()
@@ -158,9 +158,9 @@ def _ranges(rows: pl.DataFrame, question: SourceQuestion) -> dict[str, tuple[int
 def _with_gaps(
     rows: pl.DataFrame, instruments: Mapping[str, Instrument], timeframe: Timeframe
 ) -> dict[str, bool]:
-    """Return a mapping from each symbol to whether a bar that its calendar expects is missing.
+    """Return for each symbol whether any bar that its calendar expects is missing.
 
-    Only the time between the symbol's first bar and its last is considered.
+    Only the time between the symbol's first and last bar is considered.
     """
     found = {}
     for symbol, instrument in instruments.items():
@@ -195,12 +195,12 @@ class BaseDataAdapter(DataSource):
         max_retries: Maximum number of calls to ``fetch`` in case of transient errors: ``OSError``,
             :class:`NetworkError`, :class:`RateLimitError`.
         initial_retry_delay, backoff_factor: Seconds to wait before the second call, and the factor
-            by which each further wait grows. If the error has a ``retry_after`` that is longer, it
+            by which each further wait grows. If the error has a longer ``retry_after``, that wait
             is used instead.
         validator: Object whose ``validate(frame)`` is also called with each frame; the frame is
             rejected if the result, its ``valid`` or its ``is_valid`` is false. None means no
             validator.
-        timeout: Seconds that fetching may take, including retries; None means no limit.
+        timeout: Maximum number of seconds for fetching, including retries; None means no limit.
         clock: Clock for waiting and for detecting timestamps in the future; tests may pass their
             own.
 
@@ -208,8 +208,8 @@ class BaseDataAdapter(DataSource):
         name, source_name: Name of the source.
         rate_limiter: Rate limiter of ``fetch``. A ``fetch`` that sends several requests may call
             its ``acquire()`` before each.
-        findings: Maps each symbol to the unusual but valid values that the last call to
-            :meth:`validate` found.
+        findings: Maps each symbol to unusual but valid values found by the last call to
+            :meth:`validate`.
 
     Raises:
         QueryError: An argument is not a number in the accepted range (a ``ValueError``).
@@ -284,21 +284,21 @@ class BaseDataAdapter(DataSource):
 
         Returns:
             ``timestamp`` or ``date``, ``symbol`` and ``open high low close volume`` as numbers,
-            in any order; :meth:`standardize` converts them to Decimals.
+            in any order; :meth:`standardize` converts the numbers to Decimals.
         """
 
     def validate(self, df: pl.DataFrame) -> bool:
         """Check that all rows are valid bars; unusual but valid values go into :attr:`findings`.
 
         Prices that are out of order or not above zero, negative volumes and missing values are
-        rejected, and so are timestamps that are missing, in the future, or repeated for a symbol.
-        Moves of more than three and volumes of more than five standard deviations are unusual
-        (``info``), and so is anything else that ``onetape validate`` finds in a single series.
-        Columns other than prices may be missing. Naive timestamps are UTC. The result is always
-        True. The section ``validation`` of ``./config/data_catalog.yaml`` can omit checks.
+        rejected, as are timestamps that are missing, in the future, or repeated for a symbol. Moves
+        of more than three and volumes of more than five standard deviations are unusual (``info``),
+        as is anything else that ``onetape validate`` finds in a single series. Columns other than
+        prices may be missing. Naive timestamps are UTC. The result is always True. The section
+        ``validation`` of ``./config/data_catalog.yaml`` can omit checks.
 
         Raises:
-            ConfigError: That file is invalid.
+            ConfigError: The configuration file is invalid.
             ValidationError: Some rows are not valid bars; the message contains the reason and the
                 first such row.
         """
@@ -351,8 +351,8 @@ class BaseDataAdapter(DataSource):
                 of the files it wrote, such as a
                 :class:`~src.data.polars.parquet_writer.ParquetWriter`.
 
-        Only the bars that arrived are written and registered: the registered range is the bars'
-        range, and a warning names each symbol without bars.
+        Only the bars that arrived are written and registered: the range of these bars is
+        registered, and a warning names each symbol without bars.
 
         Raises:
             ValidationError, DecimalRangeError: The bars are invalid; nothing was written.
@@ -404,7 +404,7 @@ class BaseDataAdapter(DataSource):
     def _begun(self, question: SourceQuestion, store: Callable[[Any], R]) -> R | asyncio.Task[R]:
         """Fetch a frame, and return the result of calling ``store`` with it.
 
-        If an event loop is running in this thread, return a started task that does both.
+        If an event loop is running in this thread, the result is a started task that does both.
         """
         fetch = partial(answered, self._repeated, self.name, question, self.timeout)
         try:
@@ -418,7 +418,7 @@ class BaseDataAdapter(DataSource):
         place = called_from()
 
         def kept(frame: Any) -> R:
-            """Store the frame. Warnings point to the line that started the task."""
+            """Store the frame, with warnings that point to the line that started the task."""
             with working_for(place):
                 return store(frame)
 
@@ -433,7 +433,7 @@ class BaseDataAdapter(DataSource):
         return task
 
     async def _repeated(self, *question: Any) -> Any:
-        """Return the result of ``fetch``, retrying after transient errors."""
+        """Call ``fetch``, retrying after transient errors, and return its result."""
         waits = exponential_backoff(self.initial_retry_delay, factor=self.backoff_factor)
         left = self.max_retries
         while True:
@@ -500,7 +500,7 @@ class BaseDataAdapter(DataSource):
         return self._begun(question, store)
 
     def get_metadata(self) -> DataSourceMetadata:
-        """Return metadata that contains only the name; a custom adapter may return more."""
+        """Return metadata with only the name; a custom adapter may return more."""
         return DataSourceMetadata(source_type=self.name)
 
     def supports_live(self) -> bool:

@@ -35,19 +35,19 @@ def checked_series(
 ) -> Mapping[str, CheckedSeries]:
     """Check that all rows of a frame are valid bars, and return the bars for each symbol, sorted.
 
-    Columns other than prices may be missing. Without timestamps, each row is checked by itself;
-    without ``symbol``, all rows are one series.
+    Columns other than prices may be missing. Rows without timestamps are checked one by one;
+    without ``symbol``, all rows form one series.
 
     Args:
         frame: Polars frame with ``timestamp`` or ``date``, ``symbol``, ``open high low close
             volume``.
-        now_ms: Current time, UTC milliseconds; a bar that opens much later is in the future.
-        checks: The checks to make; the columns and their types are always checked.
+        now_ms: Current time, UTC milliseconds; a bar that opens much later counts as a future bar.
+        checks: Checks to perform; the columns and their types are always checked.
 
     Raises:
         QualityError: The value is not such a frame or has no rows, or rows are invalid: a missing
-            or impossible value, prices out of order, or a stamp that is repeated, null or in the
-            future.
+            or impossible value, prices out of order, or a timestamp that is repeated, null or in
+            the future.
     """
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
@@ -83,9 +83,9 @@ def findings_of(
 ) -> dict[str, tuple[QualityFinding, ...]]:
     """Return the findings for individual series: unusual values in valid bars.
 
-    With outliers, they include ``return_outlier`` (a move of more than three standard deviations,
-    or of those in ``return_sds``) and ``volume_outlier`` (more than five), with severity ``info``.
-    Symbols without findings are left out.
+    With outliers, the findings include ``return_outlier`` (a move of more than three standard
+    deviations, or of the number in ``return_sds``) and ``volume_outlier`` (more than five), with
+    severity ``info``. Symbols without findings are left out.
     """
     found = {
         symbol: tuple(f for f in run_checks(one)[0] if with_outliers or f.cause not in _OUTLIERS)
@@ -97,7 +97,7 @@ def findings_of(
 def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
     """Convert bars to the standard columns.
 
-    Symbols keep the order in which they first appear; the bars of each are in ascending order.
+    Symbols keep the order in which they first appear, each with its bars in ascending order.
 
     The columns are ``timestamp`` (``Datetime("us")``, naive UTC), ``symbol``, ``open high low
     close volume`` as ``Decimal(18, 8)`` (volume as ``Decimal(38, 8)`` if a value does not fit),
@@ -138,7 +138,7 @@ def _time_column(frame: pl.DataFrame) -> str | None:
 
 
 def _of_columns(frame: pl.DataFrame) -> str:
-    """Return a description of what is wrong with a frame's columns, or an empty string."""
+    """Return a description of the error in a frame's columns, or an empty string."""
     if lacking := [name for name in PRICES if name not in frame.columns]:
         return (
             f"the frame has no {', '.join(lacking)}; its columns are "

@@ -22,11 +22,11 @@ class AdapterRegistry:
 
     @classmethod
     def register(cls, name: str | type[Any], adapter_class: type[Any] | None = None) -> None:
-        """Register a class as a source, as :meth:`.DataSourceRegistry.register` does.
+        """Register a class as a source, like :meth:`.DataSourceRegistry.register`.
 
         Args:
-            name: Name of the source. If only the class is passed, it is registered under its own
-                name in lowercase.
+            name: Name of the source. If only the class is passed, the name is the class's own name
+                in lowercase.
             adapter_class: Class with the four methods of :class:`.DataSource`.
 
         Raises:

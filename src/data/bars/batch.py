@@ -76,7 +76,7 @@ def get_batch(
 
 
 def get_missing(bars: BarsService, queries: Sequence[BarsQuery]) -> None:
-    """Fetch the missing bars of some queries, without a result, an error or a warning."""
+    """Fetch the missing bars of some queries; nothing is returned, raised or warned about."""
 
     def fill(query: BarsQuery) -> None:
         """Fetch and store the bars that a query lacks."""
@@ -161,7 +161,7 @@ def in_threads(
     shared, pools = compute_slots(), dict[str, ThreadPoolExecutor]()
 
     def in_slot(item: A) -> R:
-        """Return the result for an item, after waiting for one of the slots that limit the computing."""
+        """Return the result for an item, after waiting for one of the slots that limit parallel work."""
         with computing(shared):
             return get(item)
 

@@ -98,13 +98,13 @@ class Lookup(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What the store alone would answer to a query at this moment.
+    """The answer that the store alone would give to a query at this moment.
 
     Attributes:
         series: Series and kind that answer the query; the kind is empty if no vendor has declared
             it.
-        digest: Digest of the commit, of the splits and dividends and of the range that the bars
-            come from, the same in every process. Equal digests mean equal bars. Empty if the store
+        digest: Digest of the commit, the splits and dividends, and the range that the bars come
+            from; it is the same in every process. Equal digests mean equal bars. Empty if the store
             cannot answer, or if the bars are built from others.
         until: Time (UTC milliseconds) until which no vendor could change the answer.
         is_whole: Whether the answer is complete.
@@ -298,9 +298,10 @@ class BarsClient:
         return Lookup(None, result.missing if isinstance(result, PartialHit) else (query.span,))
 
     def standing(self, query: BarsQuery) -> Standing:
-        """Return which bars the store would answer with, without building them; for caches above.
+        """Describe the stored bars that would answer ``query``, without building them.
 
-        Like :meth:`lookup`, it never queries a vendor.
+        This is meant for caches on top of this client. Like :meth:`lookup`, it never queries a
+        vendor.
 
         Raises:
             CacheError: The store cannot be read.
@@ -320,10 +321,10 @@ class BarsClient:
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
         """Build longer bars from all stored ``source`` bars and store them; no vendor is queried.
 
-        They are stored in a separate lane (``1h@from-1m``), from which queries are never answered,
-        with the vendors and states of their parts. For extended hours they are built from extended
-        minutes (``1h@extended@from-1m``). In a market with sessions, daily bars built this way lack
-        the auctions.
+        The built bars are stored in a separate lane (``1h@from-1m``), from which queries are never
+        answered, with the vendors and states of the bars they are made from. For extended hours,
+        they are built from extended-hours minute bars (``1h@extended@from-1m``). In a market with
+        sessions, daily bars built this way lack the auctions.
 
         Args:
             query: Symbol and timeframe of the longer bars; its span is ignored.
@@ -422,7 +423,7 @@ class BarsClient:
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _view_of(self, series: SeriesKey) -> SeriesView:
-        """Return the view of a stored series; if its source files have changed, all its bars are doubtful."""
+        """Return the view of a stored series, with all bars doubtful if the source files have changed."""
         view = self._store.view(series)
         if not series.of_folder:
             return view
@@ -432,9 +433,9 @@ class BarsClient:
     def series_of(self, query: BarsQuery) -> SeriesKey:
         """Return the series that answers ``query``.
 
-        If the query pins a vendor, it is that vendor's series. Otherwise it is the series of the
-        first vendor in the rules that serves the query, regardless of what is stored; it need not
-        be stored itself. No vendor is queried.
+        If the query pins (names) a vendor, the result is that vendor's series; otherwise, the
+        series of the first vendor in the rules that serves the query. Stored data does not affect
+        the choice, and the series need not be stored. No vendor is queried.
 
         Raises:
             CacheError: The store cannot be read.
@@ -444,9 +445,9 @@ class BarsClient:
     def question_for(self, series: SeriesKey, start: Any, end: Any) -> BarsQuery | None:
         """Return a query for a range that would be answered from a given series, or None.
 
-        The query names a vendor only if the rules do not lead to the series; this is the vendor
-        that owns the lane. The result is None if no query under the current rules would be answered
-        from the series. No vendor is queried.
+        The query names a vendor, the owner of the lane, only if the rules do not lead to the
+        series. The result is None if no query under the current rules would be answered from the
+        series. No vendor is queried.
 
         Args:
             series: A stored series.
@@ -610,7 +611,7 @@ class BarsClient:
         doubts: Sequence[tuple[Span, str]],
         ended: Sequence[Span],
     ) -> bool:
-        """Durably mark bars as wrong after a check of the whole series; later answers report this.
+        """Durably mark bars as wrong after a check of the whole series; later answers report it.
 
         The bars stay unchanged. They are fetched again after an hour, a day and a week, like bars
         that are found to be wrong when they arrive.
@@ -746,9 +747,10 @@ class BarsClient:
     def read_again(self, read: StoredRead) -> ReadAgain:
         """Read stored bars as of a given generation, with given splits and dividends.
 
-        If generation and actions come from a recorded read, the bars are bit-for-bit identical to
-        that read's. No vendor is queried. Bars that were never stored (forming bars, rows that
-        cannot be bars) are not included, nor are bars before a dividend that cannot be applied.
+        If the generation and the actions come from a recorded read, the bars are bit-for-bit
+        identical to the bars of that read. No vendor is queried. Bars that were never stored
+        (forming bars, rows that cannot be bars) are not included, nor are bars before a dividend
+        that cannot be applied.
 
         Raises:
             QueryError: The generation does not exist or is no longer kept.

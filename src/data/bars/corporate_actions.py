@@ -233,7 +233,7 @@ class ActionService:
 def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[KnownAction, ...]:
     """Return the actions in a book by ex-date, with amounts both as paid and as of ``day``.
 
-    The latter are in terms of the shares on ``day``.
+    Amounts as of ``day`` are in terms of the shares on that day.
 
     ``currency`` is the currency of the prices, if known.
     """

@@ -63,7 +63,7 @@ class _Done:
         frames: Fetched rows.
         attempts: Queries sent to vendors.
         gaps: Spans that could not be fetched, with reasons.
-        damaged: Files in quarantine that may have held the missing rows.
+        damaged: Quarantined files that may have contained the missing rows.
     """
 
     frames: list[pd.DataFrame] = field(default_factory=list)
@@ -72,7 +72,7 @@ class _Done:
     damaged: list[str] = field(default_factory=list)
 
     def miss(self, table: TableStore, key: SeriesKey, span: Span, why: str) -> None:
-        """Record a gap, with the damaged files that may have held its rows."""
+        """Record a gap, with the damaged files that may have contained its rows."""
         files = [one.file for one in table.quarantined(key, span)]
         self.damaged += files
         self.gaps.append((span, why + _in_quarantine(files)))
@@ -112,8 +112,8 @@ class FiguresService:
     ) -> pd.DataFrame:
         """Return the rows of ``measure`` in the bounds; the frame is empty if no rows exist.
 
-        The call takes at most ``timeout`` seconds or, without a timeout, continues as long as pages
-        arrive.
+        The call takes at most ``timeout`` seconds. If ``timeout`` is None, it continues as long as
+        pages arrive.
 
         Raises:
             QueryError: An argument is invalid, or the symbol is not a crypto pair.
@@ -262,9 +262,9 @@ class FiguresService:
 def _not_sent_again(
     table: TableStore, key: SeriesKey, span: Span, fetched: FetchedFigures
 ) -> list[Span]:
-    """Return the parts of ``span`` with rows in a damaged file that no response contains again.
+    """Return the parts of ``span`` whose rows were in a damaged file and were not received again.
 
-    If the file did not have more rows than are stored now, none of its rows is missing.
+    No row is missing if the file had no more rows than are stored now.
     """
     sent = np.array([row.stamp_ms for row in fetched.rows], dtype=np.int64)
     lacking = []

@@ -26,8 +26,8 @@ class Freshness:
         newest: Timestamp of the latest stored final bar; None if no final bar is stored.
         due: Timestamp of the latest bar that should be final.
         behind: Number of bars after ``newest`` up to ``due`` that should exist but are not known.
-        age_ms: Time for which the market has been open since the latest final bar closed; None
-            without such a bar.
+        age_ms: Time for which the market has been open since the latest final bar closed; None if
+            no such bar is stored.
     """
 
     newest: int | None
@@ -74,7 +74,7 @@ class Pace:
         """Return how fresh a series is.
 
         A span that is known to be empty, or is not trusted for the time being, does not count as
-        behind: fetching it again now would change nothing.
+        behind, because fetching it again now would not change anything.
 
         Args:
             coverage: Coverage of the series.

@@ -68,7 +68,7 @@ class Hit:
     Attributes:
         answer: Answer from which the frame is built.
         frame: Frame for the caller to own; None until it is built.
-        until: Time (UTC ms) until which no vendor could change it; None if it is not known yet.
+        until: Time (UTC ms) until which no vendor could change the answer; None if not known yet.
     """
 
     answer: Answer
@@ -91,7 +91,7 @@ class PartialHit:
 
 @dataclass(frozen=True)
 class Derived:
-    """The bars are to be built from shorter bars, although vendors supply this length, too.
+    """The bars are to be built from shorter bars, although vendors also supply this length.
 
     Attributes:
         source: Length of the shorter bars.
@@ -102,7 +102,7 @@ class Derived:
 
 @dataclass(frozen=True)
 class Miss:
-    """Nothing is stored, or the stored documents are not enough to decide.
+    """Nothing is stored, or the stored documents are not sufficient for a decision.
 
     Attributes:
         lane: Lane in which the bars would be stored; None if it was not determined.
@@ -119,7 +119,7 @@ MISS = Miss()
 
 
 class CacheLookup:
-    """Answers queries from the store, provided that no vendor could change the answer.
+    """Answers queries from the store if no vendor could change the answer.
 
     Thread-safe without a lock. A calendar is read only if a number of bars is requested;
     otherwise stored documents are compared.
@@ -134,7 +134,7 @@ class CacheLookup:
     def find(self, query: BarsQuery) -> LookupResult:
         """Look for an answer in the lane selected by the rules, or in the pinned vendor's lane.
 
-        A refresh is always a miss, and so is a request for the forming bar.
+        A refresh or a request for the forming bar is always a miss.
         """
         if query.refresh or query.include_forming:
             return MISS
@@ -256,7 +256,7 @@ class _Entry:
     The entry refers to the instrument because its cache key contains the instrument's ``id``: while
     the entry exists, no other object gets that ``id``. ``orders`` are the orders of vendors by
     which the lane was found: the one for the query's timeframe and, if different, the one for the
-    timeframe ``source`` from which the answer is built. It is empty for a pinned vendor.
+    timeframe ``source`` from which the answer is built. ``orders`` is empty for a pinned vendor.
     """
 
     instrument: Instrument
@@ -280,14 +280,14 @@ class _Entry:
 class AnswerCache:
     """Keeps complete, final answers from the store in memory, by query. Thread-safe.
 
-    An answer is kept when its query is answered for the second time, because most queries are
-    never repeated. Callers get copies of the kept frames. Each time, files on disk are checked
-    to see whether the answer is still valid.
+    An answer is kept when its query is answered for the second time, because most queries are never
+    repeated. Callers get copies of the kept frames. For each query, files on disk are checked to
+    see whether the kept answer is still valid.
 
     Args:
         store: Store that the answers were read from.
         lanes: Finds the lane of an answer's bars.
-        days: Trading days, to find out when the next session opens.
+        days: Trading days, which determine when the next session opens.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, days: TradingDays) -> None:

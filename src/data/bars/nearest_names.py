@@ -34,7 +34,7 @@ def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
 
 
 def _has_no_network(error: DataError) -> bool:
-    """Return whether this machine reached no vendor at all, which proves nothing about symbols."""
+    """Return whether this machine could not reach any vendor, which says nothing about the symbol."""
     attempts = () if isinstance(error, UnknownSymbolError) else getattr(error, "attempts", ())
     return any(getattr(one.error, "is_own", False) for one in attempts)
 

@@ -48,7 +48,7 @@ class Observer:
 
     Args:
         clock: Clock for the times of events and the durations of calls.
-        gauge: Function that measures the cache folder; without it, nothing is reported about the
+        gauge: Function that measures the cache folder; if None, nothing is reported about the
             cache.
         routing_log: Logger for the selection of vendors and the attempts to query them.
 
@@ -75,7 +75,7 @@ class Observer:
             renew_after_fork(gauge)
 
     def snapshot(self) -> dict[str, Any]:
-        """Return a dictionary of the counters and the resource use of cache and process."""
+        """Return the counters and the resource usage of the cache and the process as a dictionary."""
         cache = self._gauge.read().to_json() if self._gauge else {}
         process = self._cpu.to_json() | memory().to_json()
         return self.metrics.snapshot() | {"cache": cache, "process": process}
@@ -142,7 +142,7 @@ class Observer:
 
     @contextmanager
     def call_beside(self, symbol: Any, timeframe: Any) -> Iterator[None]:
-        """Run the block as a call for something other than bars, such as quotes; logs name its subject.
+        """Run the block as a call for something other than bars, such as quotes; logs name the subject.
 
         An error raised in the block is also reported.
 
@@ -257,7 +257,7 @@ class Observer:
 
 
 class Enrolled:
-    """A registered listener, and whether it has already failed."""
+    """A registered listener, with a flag for whether it has already failed."""
 
     def __init__(self, listener: Callable[[Any], object]) -> None:
         self._listener = listener

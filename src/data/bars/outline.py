@@ -30,7 +30,7 @@ class SeriesOutline(NamedTuple):
 
 
 def outline_of(view: SeriesView, instrument: Instrument) -> SeriesOutline:
-    """Return a series' coverage, lifetime, grid and generation, without its bars."""
+    """Return a series' coverage, lifetime, grid and generation, but not its bars."""
     anchor = (view.kind.anchor if view.kind else None) or "session"
     grid = BarGrid(calendar_for(instrument), view.key.timeframe, anchor)
     return SeriesOutline(tuple(view.coverage.opened()), lifetime_of(view), grid, view.generation)

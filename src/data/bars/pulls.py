@@ -21,9 +21,9 @@ _up_to_date: ContextVar[frozenset[tuple[str, Timeframe]]] = ContextVar(
 
 
 def pulled(store: BarStore, query: BarsQuery) -> bool:
-    """Update a query's series from a store that many hosts share; return whether any changed.
+    """Update a query's series from a store shared by many hosts; return whether any series changed.
 
-    A failure is not reported here, because storing something will find and report the same one.
+    A failure is not reported here, because the next attempt to store data will report it.
     """
     pair = query.instrument.symbol, query.timeframe
     if query.offline or query.version is not None or pair in _up_to_date.get():
@@ -35,7 +35,7 @@ def pulled(store: BarStore, query: BarsQuery) -> bool:
 
 @contextmanager
 def pulled_together(store: BarStore, queries: Sequence[BarsQuery]) -> Iterator[None]:
-    """Update the series of some queries at once, so that no query in the block does so again."""
+    """Update the series of all ``queries`` at once, so that no query in the block updates them again."""
     pairs = frozenset((q.instrument.symbol, q.timeframe) for q in queries if not q.offline)
     with suppress(CacheError):
         store.pull(pairs)

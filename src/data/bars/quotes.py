@@ -76,7 +76,7 @@ class _Market(NamedTuple):
         newest_ms: Latest time for which there can be a price: now, or the time when trading last
             ended.
         until_ms: Time of the next change of this state.
-        session: The running or most recent session; None if the calendar has no session nearby.
+        session: The current or most recent session; None if the calendar has no session nearby.
     """
 
     is_open: bool
@@ -95,7 +95,7 @@ class _Price(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """The unit of the price: the one in the price's coverage entry, or else the answer's unit."""
+        """The unit of the price, from the price's coverage entry or else from the answer."""
         return self.part.kind.unit or self.answer.kind.unit
 
 
@@ -115,11 +115,11 @@ class _Kept:
 
 
 class QuoteService:
-    """Service for last prices. Thread-safe; if several callers request a symbol, only one queries vendors.
+    """Supplies last prices. Thread-safe; if several callers request a symbol, only one queries vendors.
 
     Args:
         bars: Answers queries for minute and daily bars.
-        parser: Builds these queries.
+        parser: Builds the queries for these bars.
         selector: Resolves symbols and provides the downloaders.
         clock: Source of the current time.
         observer: Notified of calls that fail.
@@ -237,7 +237,7 @@ class QuoteService:
             raise copy.copy(failure[1])  # each thread needs its own traceback
 
     def _note_failure(self, instrument: Instrument, error: DataError) -> None:
-        """Keep a call's failure for callers that wait for it, unless it merely hit its own time limit."""
+        """Keep a call's failure for callers that wait for the call, unless its own time limit expired."""
         attempts = getattr(error, "attempts", ())
         if any(getattr(attempt.error, "by_caller", False) for attempt in attempts):
             return
@@ -313,7 +313,7 @@ class QuoteService:
     ) -> list[Callable[[], _Price | None]]:
         """Return the queries that look for a price, in the order to try them.
 
-        Each is for the current minute, or for the last close.
+        Each of them looks for the current minute, or for the last close.
         """
         minute = partial(self._minute, instrument, now_ms)
         day = partial(self._day, instrument, now_ms)
@@ -341,8 +341,8 @@ class QuoteService:
 
         Args:
             instrument, now_ms: Instrument and time of the quote.
-            start_ms, end_ms: Range to search. Without an end it extends to now and includes the
-                forming bar; without either, only the last closed bar is used.
+            start_ms, end_ms: Range to search. If ``end_ms`` is None, the range extends to now and
+                includes the forming bar; if both are None, only the last closed bar is used.
         """
         start = None if start_ms is None else aware(start_ms)
         end = None if end_ms is None else aware(end_ms - 1)
@@ -365,8 +365,8 @@ class QuoteService:
     def _last(self, answer: Answer, now_ms: int, day: date | None = None) -> _Price | None:
         """Return the last price in an answer, or that of a given session date.
 
-        Rows that cannot be bars are skipped. Bars without trades are skipped too if the vendor
-        sends a bar for every minute, because their price is older than the bar.
+        Rows that cannot be bars are skipped. If the vendor sends a bar for every minute, bars
+        without trades are also skipped, because their price is older than the bar.
         """
         instrument, step = answer.query.instrument, answer.query.timeframe
         table, bad = answer.table, {stamp for stamp, _ in answer.flagged}
@@ -453,7 +453,7 @@ def state_of(time_ms: int, market: _Market) -> QuoteState:
 
 
 def _note(state: QuoteState, market: _Market, price: _Price, reason: DataError | None) -> str:
-    """Return remarks for the user about the state of a price; empty if there are none."""
+    """Return remarks for the user about a price and its state; empty if there are none."""
     notes = []
     if not market.is_open:
         notes.append(f"the market is closed until {iso(market.until_ms)}")
@@ -462,7 +462,7 @@ def _note(state: QuoteState, market: _Market, price: _Price, reason: DataError |
         if reason is not None:
             notes.append(reason.brief)
     if price.answer.substitute:
-        notes.append(f"a substitute of another kind: {price.answer.substitute}")
+        notes.append(f"a substitute of a different kind: {price.answer.substitute}")
     notes += map(sentence, price.answer.doubts)
     if state == "closed" and price.part.state == "provisional":
         notes.append("this close may still be corrected")

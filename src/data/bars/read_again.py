@@ -47,7 +47,7 @@ def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead
 
 
 def _by(query: BarsQuery, table: BarTable, coverage: Coverage, applied: AppliedActions) -> BarTable:
-    """Apply the given splits and dividends to bars; without any, return the bars as stored.
+    """Apply the given splits and dividends to bars; if there are none, return the bars as stored.
 
     Bars before a dividend that cannot be applied are left out, as in the recorded answer.
     """
@@ -81,7 +81,7 @@ def _by_todays(
     table: BarTable,
     coverage: Coverage,
 ) -> tuple[BarTable, AppliedActions]:
-    """Apply the currently stored splits and dividends; return the bars and the applied actions."""
+    """Apply the splits and dividends stored now; return the bars and the applied actions."""
     if query.instrument.asset_class != "stock":
         return table, AppliedActions()
     today = TradingDays(clock).current(query.instrument)

@@ -38,8 +38,8 @@ class Refetchability:
     """Determines why stored bars could not be fetched again. Thread-safe if the selector is.
 
     A vendor is considered if the rules name it for the series or the lane is named after it, and
-    its keys are set. It can supply the bars that it declares, as far back as its declared history
-    will still reach in four weeks.
+    its keys are set. It is assumed to supply the bars that it declares, as far back as its declared
+    history will still reach in four weeks.
 
     Args:
         selector: Selects the vendors for a series.
@@ -60,7 +60,7 @@ class Refetchability:
         return self._refusal(instrument, key, part, downloader, now_ms)
 
     def _is_asked(self, key: SeriesKey, vendor: str) -> bool:
-        """Return whether ``vendor`` is usable and an ordinary request for the series queries it."""
+        """Return whether ``vendor`` is usable and is queried by an ordinary request for the series."""
         named = self._selector.get_provider_with_failover(key.symbol, key.timeframe.label)
         if vendor in named:
             return True

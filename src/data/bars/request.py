@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wishes:
-    """Options of a query other than the requested bars; the keyword arguments of the facade."""
+    """Options of a query, apart from the requested bars; they are keyword arguments of the facade."""
 
     provider: str | None = None
     adjustment: str = "split"
@@ -139,7 +139,7 @@ class RequestParser:
         )
 
     def check_shared(self, timeframe: Any, bounds: tuple[Any, Any, Any], wishes: Wishes) -> None:
-        """Check the arguments that the symbols of a batch share, without any symbol.
+        """Check the arguments shared by all symbols of a batch; no symbol is needed.
 
         Raises:
             QueryError, UnknownProviderError: The arguments would fail in :meth:`query` for every
@@ -226,7 +226,7 @@ def _check(wishes: Wishes, symbol: str) -> None:
 
 
 def _check_version(wishes: Wishes, symbol: str) -> None:
-    """Check the requested version, and that no other option requires a vendor."""
+    """Check that the requested version is valid and that no other option requires a vendor."""
     number = wishes.version
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise QueryError(

@@ -73,7 +73,7 @@ class LaneRequest:
         key: The series, which also identifies its folder in the store.
         lane: Vendors that may answer, in order.
         grid: Grid of the series.
-        is_last_lane: Whether no other lane is tried after this one.
+        is_last_lane: Whether this is the last lane to be tried.
         expiry: How long a vendor's report of no bars stays valid.
         checks: Rules for checking answers.
         log: Logger for the request.
@@ -105,7 +105,7 @@ class Side(NamedTuple):
 
     Attributes:
         vendor: Vendor of the adjacent bars.
-        span: Span of these bars to request as well; empty if none is final.
+        span: Span of these bars that is also requested; empty if none of them is final.
         rows, coverage: Bars to compare with, as stored, and their coverage.
         is_later: Whether the bars are after the span.
     """
@@ -138,7 +138,7 @@ class Question(NamedTuple):
 
     @property
     def stored(self) -> Span:
-        """The span that the answer is stored for."""
+        """The span for which the answer is stored."""
         return self.span if self.with_own_bars_before.is_empty else self.with_own_bars_before
 
     @property
@@ -162,19 +162,19 @@ class Forming(NamedTuple):
 
 @dataclass
 class Journal:
-    """Record of what a request tried, and the results. Use from one thread only.
+    """Record of a request's attempts and their results. Use from one thread only.
 
     Attributes:
-        attempts: Every query for bars to a vendor, in order.
+        attempts: All queries for bars sent to vendors, in order.
         side_attempts: Queries for the splits, dividends and daily close prices with which bars are
             adjusted.
         excluded: Vendors that this request must not query again, with the reason.
         without_actions: Vendors that failed to report splits and dividends, with the reason.
         unfilled: Spans that no vendor supplied.
-        fetched: Spans for which a vendor answered just now.
+        fetched: Spans that a vendor answered during this request.
         overdue: Spans of stored bars that an answer made doubtful and that can be fetched again
             immediately.
-        forming: The running bar, if it was received.
+        forming: Forming bar, if one was received.
         problems: Sentences for the provenance.
         scores: Scores of the answers, 0 to 1.
         outdated: Reason why data read from the user's files is doubtful although the files are not read
@@ -208,7 +208,7 @@ class Journal:
 def is_down(error: DataError) -> bool:
     """Return whether a vendor failed for a reason other than the query or a lack of data.
 
-    Other queries to that vendor would then fail, too. Hitting a time limit set by the caller does
+    Other queries to that vendor would then also fail. Hitting a time limit set by the caller does
     not count.
     """
     if isinstance(error, RegionError):
@@ -267,10 +267,10 @@ class SeriesSnapshot:
 class SeriesStore:
     """Reads one series and commits to it, for one request. Use from one thread only.
 
-    The series is read once in each phase; see :class:`SeriesSnapshot`. If the disk refuses a write,
-    or another writer holds the lock for longer than the call has time, no bar is lost: the data is
-    kept here, is part of this request's answer, and is fetched again by the next request. A job,
-    whose bars must be stored, ends with the error instead.
+    The series is read once in each phase; see :class:`SeriesSnapshot`. If a write to disk fails, or
+    another writer holds the lock for longer than the call can wait, no bar is lost: the data is
+    kept here, is part of this request's answer, and is fetched again by the next request. A job
+    must store its bars, so it ends with the error instead.
 
     Args:
         store: The store.
@@ -284,10 +284,10 @@ class SeriesStore:
         stored: Spans with bars, and empty spans, that the request has stored.
         unstored, unstored_actions: Data that could not be stored.
         problems: Sentences for the provenance about data that could not be stored.
-        source: State of the files that the lane's bars come from, before any was read.
+        source: State of the files that the lane's bars come from, before any of them was read.
         vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known
             when it was this request's turn.
-        overtaken: How often another host has committed before this request could.
+        overtaken: How many times another host has committed before this request was able to.
     """
 
     def __init__(
@@ -314,7 +314,7 @@ class SeriesStore:
         return SeriesStore(self._store, self._clock, key, self._query, self._log)
 
     def end_phase(self) -> None:
-        """Begin a new phase: clock, view and actions are read again for the next decision."""
+        """Begin a new phase: the next decision reads the clock, the view and the actions again."""
         self.snapshot = SeriesSnapshot(before=self.snapshot.since)
 
     def commit(self, commit: Commit, check: Callable[[], object] = no_check) -> None:
@@ -346,11 +346,11 @@ class SeriesStore:
             self.snapshot = SeriesSnapshot()
 
     def is_overtaken(self, error: Exception) -> bool:
-        """Return whether an answer is to be fitted to the stored bars again because of ``error``."""
+        """Return whether ``error`` means that an answer must be fitted to the stored bars again."""
         return isinstance(error, OvertakenError) and self.overtaken <= _MOST_OVERTAKEN
 
     def pull(self) -> None:
-        """Begin a new phase if other hosts have changed the series; a failure is only noted."""
+        """Begin a new phase if other hosts have changed the series; a failure to check is only noted."""
         if self._query.offline:
             return
         try:
@@ -380,10 +380,10 @@ class SeriesStore:
             self.snapshot.book = None
 
     def forget_actions(self) -> None:
-        """Remove the actions of a recording that has been replaced; a disk failure is reported.
+        """Remove the actions of a recording that has been replaced; a disk failure is noted.
 
         Raises:
-            CacheError: The query requires storage, and the disk refuses.
+            CacheError: The query requires storage, and the actions cannot be removed from disk.
         """
         try:
             self._store.forget_actions(self._key.symbol, self._query.action_key or "", _wait_s())
@@ -437,10 +437,10 @@ class SeriesStore:
         return life
 
     def behind_a_cut(self, days: Span, first_row_ms: int | None, calendar: MarketCalendar) -> Span:
-        """Return the ex-dates that an answer covers; if it was cut off, only those from its first row on.
+        """Return the ex-dates that an answer covers, starting at its first row if it was cut off.
 
-        It was cut off if a session has no row although bars from these days, or from the two weeks
-        before its first row, are known. A split on a day without a row would not be reported.
+        An answer was cut off if a session has no row although bars from these days, or from the two
+        weeks before the first row, are known. A split on a day without a row would not be reported.
         """
         if first_row_ms is None or first_row_ms <= days.start:
             return days
@@ -468,7 +468,7 @@ class SeriesStore:
         return book.for_bars_of(self._query.action_key)
 
     def _note_position(self) -> None:
-        """Remember the position before the first read of a phase; what follows may be newer."""
+        """Remember the log position before the first read of a phase; later reads may be newer."""
         if self.snapshot.position is None:
             self.snapshot.position = self._store.position(self._key)
 
@@ -488,7 +488,7 @@ def _wait_s() -> float:
 
 
 def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarTable, Coverage]:
-    """Return the given bars and coverage, changed as if ``commit`` had been stored."""
+    """Return bars and coverage, updated as if ``commit`` had been stored."""
     for piece in commit.pieces:
         outside = (table.stamps < piece.span.start) | (table.stamps >= piece.span.end)
         table = merge(table.take(outside), piece.table)

@@ -43,27 +43,28 @@ class BarsService:
 
     The steps of :meth:`get`:
 
-    1. ``AnswerCache.find``: the previous answer, as long as nothing in it has changed or is due
+    1. ``AnswerCache.find``: the previous answer, as long as no part of it has changed or is due
        (`Hit`).
     2. ``CacheLookup.find``: a hit, found by comparing the documents. Weekly and monthly bars of
        shares are `Derived` from daily ones if ``SourceTimeframes.preferred`` returns 1d.
-    3. ``MissHandler.answer``, for every other result: ``LaneRun.answer`` plans what is missing
-       against the calendar, ``Fetcher.fill`` queries the vendors in order for each segment,
-       ``take`` checks their answers, ``SeriesStore.commit`` stores them. Bars that no vendor
-       serves are built by ``Deriver`` from shorter ones that went through steps 2 and 3.
+    3. ``MissHandler.answer``, for every other result: ``LaneRun.answer`` plans requests for the
+       bars that are missing according to the calendar, ``Fetcher.fill`` queries the vendors in
+       order for each segment, ``take`` checks their answers, and ``SeriesStore.commit`` stores
+       them. Bars that no vendor serves are built by ``Deriver`` from shorter bars that went
+       through steps 2 and 3.
     4. ``Reader.answer`` reads everything and converts it to one basis; ``frame_of`` builds the
        frame.
-    5. ``AnswerCache.keep`` keeps the answer if the same query would get it again.
+    5. ``AnswerCache.keep`` keeps the answer if it can be returned for the same query again.
 
     A stored bar is returned until a better one replaces it; the state of its span shows how
     reliable it is. ``provisional``: it may change until it has settled; then it is fetched again.
     ``suspect``: it is fetched again when its doubt expires; until then it is the best bar
     available. A ``strict`` request accepts both. It rejects gaps, rows that cannot be bars, bars
-    that are almost certainly wrong (a reason that begins with ``grave:``), answers that lack much
-    of what they should hold, and bars that cannot be converted to the requested basis.
+    that are almost certainly wrong (a reason that begins with ``grave:``), answers that lack many
+    of the bars they should contain, and bars that cannot be converted to the requested basis.
 
     Attributes:
-        lanes: Finds the lane that holds a query's bars.
+        lanes: Finds the lane that contains a query's bars.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class BarsService:
     def _get(
         self, query: BarsQuery, finish: Callable[[BarsQuery, Call, Hit], T], *, in_memory: bool
     ) -> T:
-        """Look for the answer in memory (if wanted) and in the store; query vendors if needed."""
+        """Look for the answer in memory (with ``in_memory``) and in the store; query vendors if needed."""
         with self._observer.call(query, self._checks.min_quality_score) as call:
             result: LookupResult = self._answers.find(query) if in_memory else MISS
             if not isinstance(result, Hit):
@@ -159,7 +160,7 @@ class BarsService:
             return result
 
     def pulled(self, queries: Sequence[BarsQuery]) -> AbstractContextManager[None]:
-        """Update the series of a batch from a store that many hosts share, once for the block."""
+        """Update the series of a batch from a store shared by many hosts, once for the whole block."""
         return pulled_together(self._store, queries)
 
     def find_stored(self, query: BarsQuery) -> LookupResult:
@@ -193,7 +194,7 @@ class BarsService:
         return frame
 
     def _handed_on(self, answer: Answer) -> HandedOn:
-        """Return an answer in the form that the record of reads keeps."""
+        """Return an answer in the form kept in the record of reads."""
         from .answer.read import HandedOn  # few programs record what they read
 
         return HandedOn(self._store.root, answer)
@@ -225,7 +226,7 @@ class BarsService:
         """Fill the columns ``dividend`` and ``split``; unknown values count as missing.
 
         Raises:
-            IncompleteDataError: ``strict`` is set and something is unknown.
+            IncompleteDataError: ``strict`` is set and a value is unknown.
         """
         from ..model.frame import NS_IN_MS  # imports pandas, which is loaded by now
         from .answer.action_columns import action_columns, ex_dates

@@ -40,12 +40,12 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
 
 
 def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
-    """Return the vendors that may list something else under the symbol, each with the reason.
+    """Return the vendors that may list a different instrument under the symbol, with reasons.
 
     No vendor is queried. The result is empty if no vendor serves such bars.
 
     Raises:
-        UnknownSymbolError: No other vendor exists.
+        UnknownSymbolError: There are only such vendors.
     """
     try:
         return route(query, candidates_of(selector, query), None).namesakes
@@ -58,7 +58,7 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
 
     Args:
         selector, store, query: See :func:`kind_of_series`.
-        vendor: Canonical name of the streaming vendor, which has no other way of serving such bars.
+        vendor: Canonical name of the streaming vendor, which serves such bars only as a stream.
         kind: Kind of the vendor's bars.
 
     Raises:
@@ -77,7 +77,7 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
 
 
 def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:
-    """Return the pairs of differing values of the properties that both kinds declare."""
+    """Return the values, as pairs, of properties that both kinds declare differently."""
     pairs = zip(one.to_json().values(), other.to_json().values(), strict=True)
     return [(a, b) for a, b in pairs if a and b and a != b]
 
@@ -123,7 +123,7 @@ class StreamKeeper:
     machine's clock is not stored. Disk errors do not affect the feed: they are logged, not raised.
 
     Args:
-        selector: Applies the rules, which decide the lane.
+        selector: Applies the rules, which determine the lane.
         store: Store for the series.
         clock: Source of the time at which bars are received.
     """
@@ -172,14 +172,14 @@ class StreamKeeper:
         lane = self._lanes.find(query)
         key, view = lane.key, lane.view
         if key.of_folder:
-            log.debug("%s: bars of %s are not kept among those of files", key, origin.vendor)
+            log.debug("%s: bars from %s are not stored among bars from files", key, origin.vendor)
             return 0
         kind = view.kind or lane.kind
         if kind is not None and differences(kind, origin.kind):
-            log.debug("%s: bars of %s are of another kind than those stored", key, origin.vendor)
+            log.debug("%s: bars from %s differ in kind from the stored bars", key, origin.vendor)
             return 0
         if not _fits(view.coverage, origin.vendor, bars[0].stamp_ms):
-            log.debug("%s: bars of %s would adjoin another vendor's", key, origin.vendor)
+            log.debug("%s: bars from %s would be next to another vendor's", key, origin.vendor)
             return 0
         corrects = origin.vendor if is_revision else ""
         unclosed = first_unclosed(grid.calendar, grid.timeframe, query.now_ms, grid.anchor)
@@ -223,7 +223,7 @@ def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
 
 
 def _is_known(coverage: Coverage, stamp_ms: int, corrects: str) -> bool:
-    """Return whether a bar is stored at ``stamp_ms`` that must not be replaced.
+    """Return whether the bar stored at ``stamp_ms``, if any, must not be replaced.
 
     The vendor ``corrects`` may replace its own bar if the bar will be fetched again anyway and was
     not judged wrong.
@@ -243,7 +243,7 @@ def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:
 
 
 def _runs(bars: Sequence[Bar], grid: BarGrid) -> list[list[Bar]]:
-    """Split the bars into runs without a missing bar, because nothing is stored about missing ones."""
+    """Split the bars into runs without gaps, because nothing may be stored about missing bars."""
     runs = [[bars[0]]]
     for one, other in pairwise(bars):
         if grid.next_open(one.stamp_ms + 1) < other.stamp_ms:

@@ -74,7 +74,7 @@ class _Searched(NamedTuple):
 
 
 class NameService:
-    """Finds symbols by name. Thread-safe; of several searches for a text, only one queries vendors.
+    """Finds symbols by name. Thread-safe; only one of several searches for a text queries vendors.
 
     Args:
         cache: Cache of symbols and their names.
@@ -142,14 +142,15 @@ class NameService:
         return sorted(vendors, key=lambda vendor: vendor.table.is_list)
 
     def _ask(self, vendors: list[_Searched], text: str, attempts: list[Attempt]) -> bool:
-        """Query vendors for names that are missing from the store or are outdated there.
+        """Query vendors for names that are missing from the store or outdated.
 
-        Vendors that accept a search text are queried until one lists something; whole lists are
-        always requested.
+        Vendors that accept a search text are queried until one lists something; vendors that send
+        their full list are always queried.
 
         Returns:
             Whether a vendor has answered for this string, now or recently, even if it found nothing.
-            A whole list answers only for its own entries, unless there is no other kind of vendor.
+            A vendor's full list counts as an answer only for its own entries, unless no vendor
+            accepts a search text.
         """
         oldest = self._clock.now_ms() - _FRESH_MS
         takes_text = any(not vendor.table.is_list for vendor in vendors)
@@ -195,7 +196,7 @@ class NameService:
         return listings
 
     def _understood(self, row: Listing, vendor: str) -> Listing | None:
-        """Return a vendor's listing with this library's symbol for it; None if this library has none."""
+        """Return a vendor's listing with this library's symbol for it; None if there is no such symbol."""
         wanted = _CLASSES.get(row.type)
         spellings = [row.symbol]
         if wanted in ("stock", None) and "." not in row.symbol:

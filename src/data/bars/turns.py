@@ -21,7 +21,7 @@ _REPORTED_EVERY_S = 1.0
 
 
 class Turn(NamedTuple):
-    """The circumstances in which a caller got its turn to fetch a series.
+    """The state of a caller's turn to fetch a series.
 
     Attributes:
         has_waited: Whether another call had the turn first.
@@ -33,14 +33,14 @@ class Turn(NamedTuple):
 
 
 class Turns:
-    """Lets the processes that share a cache fetch a series one after another. Thread-safe.
+    """Lets processes that share a cache fetch a series one at a time. Thread-safe.
 
     The leases are advisory: after one has expired or been taken over, the worst outcome is that
     something is requested twice.
 
     Args:
         scope: Name of the store.
-        clock: Measures the waits.
+        clock: Clock that measures the waits.
         leases: Function that returns the leases through which the processes coordinate; if it
             returns None, nobody waits.
     """

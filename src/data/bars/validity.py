@@ -64,8 +64,8 @@ class Expiry:
     def of(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
         """Return the times at which empty spans that end at ``ends`` are fetched again.
 
-        ``again`` is a mask of the spans that had already been reported as empty before. Of these,
-        spans that ended at least 30 days ago wait longer.
+        ``again`` is a mask of the spans that had already been reported as empty. Those of them that
+        ended at least 30 days ago are fetched again later than others.
         """
         is_old = again & (now_ms - ends >= 30 * DAY_MS)
         return now_ms + np.where(is_old, self.old_ms, self.recent_ms)
@@ -80,7 +80,7 @@ class Expiry:
     def of_end(self, last_ms: int, now_ms: int) -> int:
         """Return the time at which the end of a series is checked again, since bars may resume.
 
-        The shorter the time since the last bar (``last_ms``), the sooner.
+        The more recent the last bar (``last_ms``), the sooner the check.
         """
         return now_ms + min((now_ms - last_ms) // _SHARE_OF_NOTHING, self.old_ms)
 
@@ -101,7 +101,7 @@ def is_hole(part: Covered) -> bool:
 
 
 def is_unasked(part: Covered) -> bool:
-    """Return whether a span counts as empty only because of the calendar: no vendor was queried."""
+    """Return whether a span counts as empty only by the calendar, without querying a vendor."""
     return part.state == "empty" and part.reason == CLOSED and not part.vendor
 
 
@@ -142,9 +142,9 @@ def _is_at_such_hours(bars: Span, closed: Span) -> bool:
 def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
     """Return the spans that were stored with a time in the future and must be fetched again.
 
-    Of final bars, only those of the last day are included: earlier bars had certainly closed,
-    because their vendor had newer ones. Bars from older tools are never returned, because their
-    time is that of a file.
+    Final bars are included only for the last day: earlier bars had certainly closed, because their
+    vendor had newer ones. Bars from older tools are never included, because their fetch time is the
+    time of a file.
     """
     latest = now_ms + SKEW_MS
     late = (part for whole in view.coverage if whole.fetched_at > latest for part in whole.opened)
@@ -174,7 +174,7 @@ def _is_of_a_file(part: Covered) -> bool:
 
 
 def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Coverage:
-    """Return the coverage of a series whose files have changed: everything is doubtful and due."""
+    """Return the coverage of a series whose files have changed: all bars are doubtful and due."""
     return Coverage(
         replace(part, expires=now_ms)
         if part.state == "empty"
@@ -187,7 +187,7 @@ def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Cove
 
 
 def is_older(part: Covered) -> bool:
-    """Return whether a part contains bars from older tools, whose properties are unknown."""
+    """Return whether ``part`` contains bars from older tools, whose properties are unknown."""
     return part.state == "final" and part.basis.adjustment == "unknown"
 
 
@@ -219,7 +219,7 @@ class SplitWindow:
 def may_concern(splits: Iterable[Action], coverage: Coverage) -> bool:
     """Return whether trusted, adjusted bars may have been fetched close to a split.
 
-    The answer errs on the safe side, because no calendar is used.
+    No calendar is used, so the result may be True unnecessarily, but is never False by mistake.
     """
     listed = list(splits)
     parts = coverage.opened() if listed else ()
@@ -280,7 +280,7 @@ PROVING = 2
 
 
 def is_proof(part: Covered) -> bool:
-    """Return whether enough vendors report a span as empty to prove that it is before a listing."""
+    """Return whether enough vendors report a span as empty to prove that it precedes a listing."""
     return part.reason == BEFORE_FIRST and len(part.vendor.split(",")) >= PROVING
 
 

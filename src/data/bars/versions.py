@@ -39,7 +39,7 @@ class Versions:
 
     The bars, their vendors and their states are as in that version. As in every answer, prices are
     converted to the requested adjustment with the splits and dividends known today; only ``raw``
-    prices are unaffected by later ones. Rows that could not be bars are not included. Bars that
+    prices are unaffected by later actions. Rows that could not be bars are not included. Bars that
     cannot be adjusted for a later dividend are a gap.
     """
 

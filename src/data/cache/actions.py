@@ -1,8 +1,8 @@
 """Splits and dividends for one symbol, and its former names, stored in ``actions.json``.
 
-They are applied when bars are read, so a wrong or lost action changes prices. The document is
-therefore durable before it is used; a damaged document is an error and never treated as empty; and
-every vendor's report is kept, even if it does not count.
+Splits and dividends are applied when bars are read, so a wrong or lost action changes prices. The
+document is therefore durable before it is used; a damaged document is an error and never treated as
+empty; and every vendor's report is kept, even if it does not count.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _MARGIN_MS = 4 * DAY_MS
 class Asked(NamedTuple):
     """A span of ex-dates (as timestamps) for which a vendor was queried and answered.
 
-    Every ex-date in it was requested at ``fetched_at`` or later, unless it is so old that the time
-    does not matter; see :attr:`settled`. A vendor that sends actions together with bars has
-    reported only the actions before ``until``.
+    Every ex-date in the span was requested at ``fetched_at`` or later, unless the ex-date is so old
+    that the time does not matter; see :attr:`settled`. A vendor that sends actions together with
+    bars has reported only the actions before ``until``.
     """
 
     span: Span
@@ -61,7 +61,7 @@ class Asked(NamedTuple):
 
     @property
     def settled(self) -> Span:
-        """The ex-dates at least seven days before the query; the vendor knew all their actions."""
+        """The ex-dates at least seven days before the query, for which the vendor knew all actions."""
         return self.span.clip(Span(self.span.start, self.fetched_at - _SETTLED_MS))
 
 
@@ -72,12 +72,12 @@ class ActionBook:
     Attributes:
         reports: Every vendor's latest report of every action, in order of ex-date.
         answers: Ex-dates for which vendors were queried and answered.
-        awaited: Ex-dates that were requested, but whose actions the vendor publishes only with the
-            bars; the latest query to each vendor.
-        samples: Reports from vendors of sample bars; each counts only for that vendor's own bars
-            (:meth:`only`).
+        awaited: Latest query to each vendor for ex-dates whose actions the vendor publishes only
+            with the bars.
+        samples: Reports from vendors of sample bars, each of which applies only to that vendor's
+            own bars (:meth:`only`).
         changes: Renames and other events after which the symbol means a different instrument or
-            none, in order of date.
+            none at all, in order of date.
         extra: Keys written by other versions of this library, preserved unchanged.
         has_unbelieved: Whether the document lists answers to queries that were never sent, as
             versions up to 0.1.0 did.
@@ -142,7 +142,7 @@ class ActionBook:
         return tuple(sorted(e.action(vendor) for e in self.events if e.counts))
 
     def only(self, vendor: str) -> ActionBook:
-        """Return the book with only the reports from ``vendor``, and only the queries to it."""
+        """Return the book reduced to the reports from ``vendor`` and the queries to that vendor."""
         if is_sample(vendor) and self.samples is not None:
             return self.samples.only(vendor)
         named: tuple[Action | Asked, ...] = (*self.reports, *self.answers, *self.awaited)
@@ -178,7 +178,7 @@ class ActionBook:
         return not self.lacking(span, since_ms)
 
     def lacking(self, span: Span, since_ms: int | None = None) -> list[Span]:
-        """Return the ex-dates in ``span`` that were not requested from any vendor; see :meth:`covers`."""
+        """Return the ex-dates in ``span`` that no vendor was queried for; see :meth:`covers`."""
         awaited = () if since_ms is None else self._awaited_since(since_ms)
         return gaps(span, [part.span for part in (*self.answers, *awaited)])
 
@@ -200,7 +200,7 @@ class ActionBook:
     def is_quiet(self, days: Span, *, settled: bool) -> bool:
         """Return whether all ex-dates in ``days`` were requested and no vendor reported an action.
 
-        With ``settled``, the dates must have been requested so long after them that even a late
+        With ``settled``, each date must have been requested so long afterwards that even a late
         report would be known.
         """
         if gaps(days, [part.settled if settled else part.span for part in self.answers]):
@@ -210,8 +210,8 @@ class ActionBook:
     def by(self, now_ms: int) -> ActionBook:
         """Return the book without the queries that were recorded as sent after ``now_ms``.
 
-        They were recorded while the clock was ahead, so the actions between the real and the
-        recorded time have not been requested.
+        Such queries were recorded while the clock was ahead, so the actions between their actual
+        and their recorded time have not been requested.
         """
         valid = tuple(a for a in self.answers if a.fetched_at <= now_ms + HOUR_MS)
         awaited = tuple(a for a in self.awaited if a.fetched_at <= now_ms)
@@ -244,7 +244,7 @@ class ActionBook:
     def with_answer(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
         """Return the book with a vendor's answer added.
 
-        A source's corrections of its own reports are accepted. An action that is missing from a new
+        A vendor's corrections of its own reports are accepted. An action that is missing from a new
         answer is kept, because vendors omit actions more often than companies cancel them. Several
         dividends on one day count as one.
         """
@@ -313,8 +313,9 @@ class ActionBook:
 def _with_asked(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
     """Add ``new`` to the list, joining it to adjacent spans from the same source.
 
-    Joined settled spans get the latest of their query times. Joined fresh spans get the earliest,
-    because no fresh span may appear to have been requested later than it was.
+    When settled spans are joined, the latest of their query times is kept. When fresh spans are
+    joined, the earliest is kept, because no fresh span may appear to have been requested later than
+    it was.
     """
     same = [a for a in (*old, new) if a.source == new.source]
     late = _joined([a._replace(span=a.settled) for a in same], max)
@@ -361,7 +362,7 @@ class ActionStore:
         self._lock_timeout_s = lock_timeout_s
 
     def load(self, symbol: str) -> ActionBook:
-        """Return the book for ``symbol``, an empty one if no vendor was ever queried.
+        """Return the book for ``symbol``; the book is empty if no vendor was ever queried.
 
         Raises:
             CorruptEntryError: The document is damaged; actions must be fetched again.

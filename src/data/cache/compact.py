@@ -29,7 +29,7 @@ MOST_ROWS = 16_384
 
 @dataclass(frozen=True)
 class Compacted:
-    """The actual or planned result of compacting one series.
+    """The result of compacting one series, either actual or planned.
 
     Attributes:
         key: Series that was compacted.

@@ -46,8 +46,9 @@ class Confirmation:
             member's offset.
         vendor: Vendor that was queried.
         at: Time of the comparison, UTC milliseconds.
-        confirmed, contradicted: Numbers of bars that the vendor's bars confirm, and contradict. The
-            other bars are missing from its answer, or differ for a known or minor reason.
+        confirmed, contradicted: Numbers of bars that the vendor's bars confirm and that they
+            contradict. Other bars are missing from the vendor's answer, or differ for a known or
+            minor reason.
         first: Timestamp of the first contradicted bar.
         said: Description of the differences, or the reason why nothing was compared.
     """
@@ -76,7 +77,7 @@ class Confirmation:
         return self.confirmed == self.rows
 
     def is_valid(self, disk: Disk, folder: str | Path, states: Mapping[int, YearState]) -> bool:
-        """Return whether the stored bars are still those that were compared; reads no bars.
+        """Return whether the stored bars are still those that were compared, without reading bars.
 
         Args:
             disk: File system.
@@ -146,7 +147,7 @@ def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
 
 
 def read(lane: SeriesFiles) -> list[Confirmation]:
-    """Return the entries of a lane, ascending; for errors see :func:`load`."""
+    """Return a lane's entries in ascending order; for errors, see :func:`load`."""
     data = lane.disk.read_if_exists(lane.paths.folder / CONFIRMED)
     return [] if data is None else load(data, lane.key)
 
@@ -167,7 +168,7 @@ def keep(lane: SeriesFiles, fresh: Sequence[Confirmation], lock_timeout_s: float
 
 
 def drop(lane: SeriesFiles, until_ms: int, lock_timeout_s: float) -> None:
-    """Drop the entries for bars before ``until_ms``, durably; for errors see :func:`keep`."""
+    """Durably drop the entries for bars before ``until_ms``; for errors, see :func:`keep`."""
     if lane.disk.stat(lane.paths.folder / CONFIRMED) is None:
         return
     with lane.disk.lock(lane.paths.lock, lock_timeout_s):

@@ -69,7 +69,7 @@ class FundamentalsCache(FundamentalsFolder):
 
     Args:
         cache_dir: Root of the cache. Default: the data manager's cache.
-        combiner: Defines how long each type is fresh. Default: 7 days for all types.
+        combiner: Defines how long each type stays fresh. Default: 7 days for all types.
         clock: Clock to use instead of the system clock.
         disk: File system to use instead, for tests.
 
@@ -90,10 +90,10 @@ class FundamentalsCache(FundamentalsFolder):
 
         Args:
             symbol: Symbol of the company.
-            provider: Vendor to which the search is limited, by any of its names. Without a vendor,
-                ``combined`` takes precedence over files of the same age.
-            data_type: Required type; files that were written for other types do not count.
-            max_age_days: Maximum age; default: the time for which the type is fresh.
+            provider: Vendor to which the search is limited, by any of its names. If None,
+                ``combined`` takes precedence over other files of the same age.
+            data_type: Required type; files written for other types are ignored.
+            max_age_days: Maximum age. Default: the time for which the type stays fresh.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.
@@ -165,7 +165,7 @@ class FundamentalsCache(FundamentalsFolder):
             provider: Vendor that gave the answer.
             data: JSON values; other values are stored as text.
             timestamp: Time of the answer, naive UTC or aware; default: now.
-            data_type: Type that was requested; without it, the file is used for every type.
+            data_type: Type that was requested; if None, the file is used for every type.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.
@@ -178,7 +178,7 @@ class FundamentalsCache(FundamentalsFolder):
         return str(self._write(symbol, vendor, data, stamp_ms, quality(facts), types))
 
     def keep(self, snapshot: Snapshot) -> Path:
-        """Store a vendor's response; for errors see :meth:`write_json`."""
+        """Store a vendor's response; for errors, see :meth:`write_json`."""
         return self._write(
             snapshot.symbol,
             snapshot.vendor,

@@ -50,7 +50,7 @@ class FundamentalsFolder:
 
     Args:
         cache_dir: Root of the cache. Default: the data manager's cache.
-        combiner: Source of the time for which each type is fresh. Default: 7 days for all.
+        combiner: Defines how long each type stays fresh. Default: 7 days for all types.
         clock: Clock to use instead of the system clock.
         disk: File system to use instead, for tests.
         private: Whether the files are readable only by their owner; None means the value of
@@ -92,8 +92,8 @@ class FundamentalsFolder:
     ) -> list[str]:
         """Delete copies that newer, good copies have replaced; return their paths.
 
-        For each vendor and type, the latest ``copies`` good copies are kept, and so is any copy
-        newer than these. A copy is good if its quality is at least ``min_quality`` times that of the best
+        For each vendor and type, the latest ``copies`` good copies are kept, as is any copy newer
+        than these. A copy is good if its quality is at least ``min_quality`` times that of the best
         copy. A dry run returns the paths without deleting anything.
         """
         groups: dict[tuple[str, tuple[str, ...]], list[tuple[Entry, FundamentalsDocument]]] = {}
@@ -128,7 +128,7 @@ class FundamentalsFolder:
     def get_cache_stats(self, symbol: str | None = None) -> dict[str, Any]:
         """Return cache statistics for one symbol, or for all of them.
 
-        They contain counts, and the size in bytes as ``total_size``.
+        The statistics contain counts, and the size in bytes as ``total_size``.
         """
         if symbol is not None:
             entries = list(self._entries(symbol))
@@ -193,7 +193,7 @@ class FundamentalsFolder:
     # --- inside ----------------------------------------------------------------------------
 
     def _entries(self, symbol: str) -> list[Entry]:
-        """Return the files of ``symbol`` in this library's folder and in that of older tools."""
+        """Return the files of ``symbol`` in this library's folder and in the one used by older tools."""
         now_ms = self._clock.now_ms()
         places = files.folders(self.cache_dir, symbol)
         return [e for folder in places for e in files.entries(self._disk, folder, now_ms)]
@@ -480,7 +480,7 @@ def payload(data: bytes | None) -> dict[str, Any] | None:
 
 
 def _stamp_of(inner: Mapping[str, Any], otherwise: int) -> int:
-    """Return when the vendor was queried, from the content or else from the file name."""
+    """Return the time of the query to the vendor, from the content or else from the file name."""
     metadata = inner.get(METADATA)
     fetched_at = metadata.get("fetched_at") if isinstance(metadata, Mapping) else None
     return parse_iso(fetched_at) if isinstance(fetched_at, str) else otherwise

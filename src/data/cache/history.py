@@ -33,10 +33,10 @@ def log_of(lane: SeriesFiles) -> list[dict[str, Any]]:
 def commits_of(lane: SeriesFiles) -> list[dict[str, Any]]:
     """Return the commits, oldest first; a commit to several years is merged into one entry.
 
-    Each has ``generation``, ``time``, ``vendor``, ``span``, ``added``, ``changed``, ``removed``,
-    ``size`` (bytes of the year files afterwards), ``years``, ``recovered``, ``deleted`` (the call
-    that deleted bars, or None) and ``kept`` (whether the series can still be read as of this
-    commit).
+    Each entry has ``generation``, ``time``, ``vendor``, ``span``, ``added``, ``changed``,
+    ``removed``, ``size`` (bytes of the year files afterwards), ``years``, ``recovered``,
+    ``deleted`` (the call that deleted bars, or None) and ``kept`` (whether the series can still be
+    read as of this commit).
     """
     past = Past(lane)
     kept = set(past.kept())
@@ -65,7 +65,7 @@ def _as_one(generation: int, entries: Sequence[Entry]) -> dict[str, Any]:
 def read_version(lane: SeriesFiles, span: Span, generation: int) -> tuple[BarTable, Coverage]:
     """Return the bars in ``span`` as they were right after commit ``generation``.
 
-    The coverage is derived from the bars themselves, because the metadata of that time is lost.
+    The coverage is derived from the bars themselves, because the metadata from that time is lost.
 
     Raises:
         QueryError: The generation never existed, or its bars are no longer kept.
@@ -152,7 +152,7 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 class _File:
-    """A current or former year file: its valid gzip members and, when needed, their bars."""
+    """A current or former year file: its valid gzip members and, once needed, their bars."""
 
     def __init__(self, lane: SeriesFiles, year: int, path: Path, generation: int) -> None:
         self.generation = generation
@@ -178,7 +178,7 @@ class _File:
 class Past:
     """The former states of a series that can still be read.
 
-    An object is for one use, in one thread; it takes no lock.
+    Use an object only once, in one thread; it does not take a lock.
 
     Args:
         lane: Series to read.
@@ -209,7 +209,7 @@ class Past:
             raise QueryError(
                 f"{key} has no version {written(generation)}",
                 symbol=key.symbol,
-                hint=f"there are versions 1 to {newest}" if newest else "nothing is stored",
+                hint=f"versions 1 to {newest} exist" if newest else "nothing is stored",
             )
 
     def check(self, generation: int) -> None:
@@ -267,7 +267,7 @@ class Past:
         return max(last, min([max((s[1] for s in spans), default=last), *later[:1]]))
 
     def _is_folded(self, year: int, generation: int) -> bool:
-        """Return whether the year's log has merged the commit with this generation with later commits."""
+        """Return whether the year's log has merged the commit of this generation into a later entry."""
         return any(
             e.get("since", e["generation"]) <= generation < e["generation"] for e in self._log[year]
         )
@@ -285,9 +285,10 @@ class Past:
             return False
 
     def _then(self, year: int, generation: int) -> tuple[int | None, int]:
-        """Return the generation of a year's last commit up to ``generation``, and the year's bar count then.
+        """Return a year's last commit up to ``generation``, and the year's bar count at that time.
 
-        The first value is None if no commit up to then concerned the year.
+        The first value is the commit's generation, or None if no commit up to then concerned the
+        year.
         """
         entries = [e for e in self._log[year] if e["generation"] <= generation]
         own = max((int(e["generation"]) for e in entries), default=None)
@@ -303,7 +304,7 @@ class Past:
         return self._files[path]
 
     def _only_grew(self, file: _File, year: int, own: int, count: int) -> bool:
-        """Return whether all changes since generation ``own`` only added bars after the first ``count``.
+        """Return whether all commits since generation ``own`` only added bars after the first ``count``.
 
         Compaction joins members permanently, so the log is needed to show where each commit began.
         """

@@ -105,7 +105,7 @@ class LanePaths:
     Attributes:
         text: Path of the lane folder as text, for scans over many series: creating a path object
             takes longer than checking a file.
-        is_there: Whether the folder existed, inside the cache, when this object was created.
+        is_there: Whether the folder existed inside the cache when this object was created.
     """
 
     def __init__(self, text: str, *, is_there: bool) -> None:
@@ -130,17 +130,17 @@ class LanePaths:
 
     @property
     def quarantine(self) -> Path:
-        """The folder for rejected files, tails and rows."""
+        """The folder for rejected files, file tails and rows."""
         return self.folder / QUARANTINE
 
     @property
     def versions(self) -> Path:
-        """The folder for year files that a rewrite replaced."""
+        """The folder for year files that a rewrite has replaced."""
         return self.folder / VERSIONS
 
     @property
     def legacy(self) -> Path:
-        """The folder for older tools' files whose bars were imported."""
+        """The folder for older tools' files whose bars have been imported."""
         return self.folder / LEGACY
 
     def data(self, year: int) -> Path:
@@ -195,7 +195,7 @@ class Layout:
         return Path(self._checked(encode_symbol(symbol))[0])
 
     def actions(self, symbol: str) -> str:
-        """Return the path of the symbol's actions file as text; for errors see :meth:`symbol`."""
+        """Return the path of the symbol's actions file as text; for errors, see :meth:`symbol`."""
         cached = self._actions.get(symbol)
         if cached is not None:
             return cached
@@ -206,7 +206,7 @@ class Layout:
         return file
 
     def lane(self, key: SeriesKey) -> LanePaths:
-        """Return the paths of a series, whether or not they exist; for errors see :meth:`symbol`."""
+        """Return the paths of a series, whether or not they exist; for errors, see :meth:`symbol`."""
         cached = self._lane_paths.get(key)
         if cached is not None:
             return cached
@@ -265,7 +265,7 @@ def years_in(names: Iterable[str]) -> list[int]:
 
 
 def _is_kept(text: object) -> bool:
-    """Return whether a symbol can name a folder without escaping, as nearly all symbols can."""
+    """Return whether a symbol can be a folder name without escaping; nearly all symbols can."""
     return isinstance(text, str) and 0 < len(text) <= _MOST_CHARACTERS and _KEPT.issuperset(text)
 
 

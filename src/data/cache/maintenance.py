@@ -139,8 +139,8 @@ class Maintenance:
         """Read as much as possible within ``seconds`` (None means everything) and report damage.
 
         ``holdings`` are the folder's contents, if already known. The starting point depends on the
-        time, so that repeated inspections eventually cover everything; every other second, it is
-        among the tables and fundamentals.
+        time, so that repeated inspections eventually cover everything. In every other second, an
+        inspection starts with the tables and fundamentals.
         """
         clock, turn, listed = self._clock, self._clock.now_ms(), self._catalogue.listing(holdings)
         keys = [key for key, _ in listed]
@@ -178,7 +178,7 @@ class Maintenance:
         return Repaired(tuple(findings), tuple(left), (*problems, *refused))
 
     def waiting(self) -> list[tuple[SeriesKey, int]]:
-        """Return the years whose file is longer than its metadata records, so that bars are not read."""
+        """Return the years whose file is longer than recorded, so that some bars are not read."""
         return waiting(self._parts, self._catalogue.listing())
 
     # --- size reduction ------------------------------------------------------------------------
@@ -237,7 +237,7 @@ class Maintenance:
         return [file for part in parts for file in part], problems
 
     def _as_requested(self, key: SeriesKey) -> SeriesKey:
-        """Return the series under its canonical symbol; older tools wrote, say, ``btcusdt``."""
+        """Return the series under its canonical symbol; older tools wrote, for example, ``btcusdt``."""
         try:
             symbol = self._instrument_of(key.symbol).symbol
         except QueryError:
@@ -266,7 +266,7 @@ class Maintenance:
         """Return the cache's daily growth, in bars and in file bytes, in order.
 
         Each entry has ``date`` (UTC), ``bars`` and ``bytes``, derived from the commit logs. Commits
-        that a long log has merged into one entry count for the day of the last of them.
+        that a long log has merged into one entry are counted on the day of the last one.
 
         Args:
             holdings: Contents of the folder, with the growth of its lanes.
@@ -284,7 +284,7 @@ class Maintenance:
 def _each(
     keys: Iterable[SeriesKey], work: Callable[[SeriesKey], T]
 ) -> tuple[list[T], list[Problem]]:
-    """Run ``work`` for each series; return the results, and the failures with their reasons."""
+    """Run ``work`` for each series; return the results, and the series that failed, with reasons."""
     done: list[T] = []
     problems: list[Problem] = []
     for key in keys:
@@ -328,7 +328,7 @@ def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], 
 def repair_actions(
     store: StoreParts, clock: Clock, symbol: str
 ) -> tuple[list[Finding], list[Finding]]:
-    """Quarantine a folder or other object that is in the place of a symbol's actions file.
+    """Quarantine a folder or other object found in place of a symbol's actions file.
 
     A damaged file is left alone; it is set aside when the actions are fetched again. Return the
     findings before and after.

@@ -26,8 +26,8 @@ class OtherPart:
     """One table, or the fundamentals for one symbol.
 
     Attributes:
-        symbol, timeframe: Series of the table; fundamentals, and folders that cannot be listed,
-            have no timeframe.
+        symbol, timeframe: Series of the table. Fundamentals and unlistable folders have no
+            timeframe.
         data_type: Name of the folder.
         files: Number of data files.
         damage: Function that reads the files and returns the damaged ones.
@@ -134,7 +134,7 @@ class OtherData:
     def logs(self, symbol: str, timeframe: Timeframe | None = None) -> list[OtherLog]:
         """Return a symbol's logs, for one timeframe or for all, including logs of deleted data.
 
-        Fundamentals have no timeframe: they are included if none is given.
+        Fundamentals have no timeframe, so they are included only if no timeframe is given.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.
@@ -161,7 +161,7 @@ class OtherData:
         """Check at least one part, and more of them while time is left; nothing is changed.
 
         Args:
-            turn: Any number, which selects the part to start with.
+            turn: Any number; it selects the part to start with.
             has_time: Function that returns whether to continue.
         """
         parts = self.parts()

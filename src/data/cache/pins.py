@@ -36,7 +36,7 @@ def pins_in(disk: Disk, folder: Path) -> list[int]:
 
 
 def needed(pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version]) -> set[Path]:
-    """Return the replaced files of a year from which pinned generations are read.
+    """Return the replaced year files that are needed to read pinned generations.
 
     Args:
         pins: Pinned generations of the series.
@@ -53,7 +53,7 @@ def needed(pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version
 def needs(
     pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version], generation: int
 ) -> bool:
-    """Return whether reading a pinned generation needs the current file (``generation``).
+    """Return whether any pinned generation must be read from the current file (``generation``).
 
     See :func:`needed` for the other arguments.
     """
@@ -62,7 +62,7 @@ def needs(
 
 
 def _own_generations(pins: Sequence[int], log: Sequence[Entry]) -> Iterator[int | None]:
-    """Yield, for each pin, the last commit to the year up to that generation; None if unknown."""
+    """Yield for each pin the year's last commit up to the pinned generation; None if unknown."""
     for pinned in pins:
         own = [int(entry["generation"]) for entry in log if entry["generation"] <= pinned]
         if own or not log:  # otherwise the first commit to the year is after the pin

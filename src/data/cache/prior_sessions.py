@@ -28,11 +28,12 @@ class PriorSessions:
 
     Attributes:
         store: Store of the bars.
-        key: Series that needs the closes; they are read from the daily series in the same lane.
+        key: Series that needs the close prices, which are read from the daily series in the same
+            lane.
         instrument: Instrument whose market determines the sessions.
         ex_dates: Days that may be looked up.
-        closed: Reason in the coverage of spans in which the market was closed; if such a span
-            reaches up to the day, no calendar is needed.
+        closed: Reason that the coverage gives for spans in which the market was closed. If such a
+            span extends up to the day, no calendar is needed.
     """
 
     store: BarStore

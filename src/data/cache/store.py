@@ -79,7 +79,7 @@ class BarStore:
 
     Args:
         root: Cache folder; it is created with the first commit.
-        disk: File system; tests pass one that fails on purpose or records the calls.
+        disk: File system. Tests pass one that fails on purpose or records calls.
         clock: Source of the time of commits.
         lock_timeout_s: Maximum wait for another writer to the same series, in seconds.
         vendor_facts: Maps each vendor to its ``reliability`` and ``rate_limit``, which are written
@@ -90,11 +90,12 @@ class BarStore:
 
     Attributes:
         root: Cache folder.
-        scope: Name of the store, by which callers that fetch the same series take turns.
+        scope: Name of the store, used by callers that fetch the same series to take turns.
         changed: Whether this object has committed anything.
         memory: In-memory cache for answers, documents and columns.
         parts: Parts of the store that maintenance uses.
-        listener: Retention manager of the folder; until one is set, a listener that does nothing.
+        listener: Retention manager of the folder; until a manager is set, a listener that does
+            nothing.
         commit_feed: Feed of the commits to this folder by any store in this process.
     """
 
@@ -137,7 +138,7 @@ class BarStore:
     def make_folder(self) -> None:
         """Create the cache folder.
 
-        If permissions prevent it, this is reported once, and nothing more is stored.
+        If permissions prevent this, it is reported once, and nothing is stored from then on.
 
         Raises:
             StorageError: The folder cannot be created for a reason other than permissions.
@@ -146,7 +147,7 @@ class BarStore:
             self._disk.make_folders(self.root)
 
     def preview(self) -> BarStore:
-        """Return a view of the store for planning: its reads change nothing on the disk.
+        """Return a view of the store for planning, whose reads do not change anything on disk.
 
         Reads do not repair anything; damaged years are read as a repair would leave them. Reads do
         not write derived files or count as use. The view is for one caller and a short time,
@@ -184,9 +185,9 @@ class BarStore:
     def tail(self, key: SeriesKey) -> SeriesView:
         """Return a view based on only the latest few years, to find out how far a series reaches.
 
-        ``last``, ``kind`` and, starting at the latest final bar, ``coverage`` are the same as in
-        :meth:`view`. Everything else covers only those years, and ``next_due`` is None. Raises as
-        :meth:`view` does.
+        ``last``, ``kind`` and, from the latest final bar on, ``coverage`` are the same as in
+        :meth:`view`. Everything else describes only those years, and ``next_due`` is None. Raises
+        the same errors as :meth:`view`.
         """
         return self._index.entry(self._lane(key), tail=True).view
 
@@ -194,8 +195,8 @@ class BarStore:
         """Return the bars in ``span``, and their coverage.
 
         For each year, the bars and the coverage are from the same commit. Damage found while
-        reading is repaired, and anything that cannot be kept is missing from both. Raises as
-        :meth:`view` does.
+        reading is repaired, and anything that cannot be kept is missing from both. Raises the same
+        errors as :meth:`view`.
         """
         lane = self._lane(key)
         lane.use.read(span.start)
@@ -213,9 +214,9 @@ class BarStore:
         """Return everything stored for ``span``, together with a consistent view of the series.
 
         If another writer changes the series during the read, it is read again, at most a few times.
-        Raises as :meth:`view` does. ``since`` is the view obtained last, which is used without a
-        check. If ``is_use`` is False, the read does not count as use, so the bars may be evicted as
-        if they had not been read. If ``bad_rows`` is False, the quarantine is not read.
+        Raises the same errors as :meth:`view`. ``since`` is the latest view obtained, which is used
+        without a check. If ``is_use`` is False, the read does not count as use, so the bars may be
+        evicted as if they had not been read. If ``bad_rows`` is False, the quarantine is not read.
         """
         lane = self._lane(key)
         if is_use:
@@ -261,14 +262,15 @@ class BarStore:
         return Seal(files, lane.use, span)
 
     def holds(self, seal: Seal) -> bool:
-        """Return whether a seal is still valid; checking it counts as a read of the sealed bars."""
+        """Return whether a seal is still valid; the check counts as a read of the sealed bars."""
         seal.use.read(seal.span.start)
         return self._disk.are_unchanged(seal.files)
 
     def suspects(self, key: SeriesKey, span: Span) -> tuple[Suspect, ...]:
         """Return the bad rows in ``span`` for timestamps without a good bar, in order.
 
-        If there are several rows for a timestamp, the last one counts. Raises as :meth:`view` does.
+        If there are several rows for a timestamp, the last one counts. Raises the same errors as
+        :meth:`view`.
         """
         lane = self._lane(key)
         return self._suspects(lane, span, self._index.entry(lane))
@@ -289,7 +291,7 @@ class BarStore:
         return rows, list(quarantine.files_of(lane))
 
     def position(self, key: SeriesKey) -> int | None:
-        """Return the entry of the log that the series shows; None unless many hosts share the store."""
+        """Return the log entry that the series reflects; None unless many hosts share the store."""
         return None
 
     def pull(self, pairs: Iterable[tuple[str, Timeframe]], *, is_first: bool = False) -> bool:
@@ -297,7 +299,8 @@ class BarStore:
 
         Args:
             pairs: Symbols, each with a timeframe.
-            is_first: Whether only pairs are updated that this folder has never asked for.
+            is_first: Whether to update only pairs that were never requested from this folder
+                before.
         """
         return False
 
@@ -311,12 +314,12 @@ class BarStore:
     ) -> None:
         """Store new answers and facts.
 
-        Waits for another writer to the series for ``wait_s`` seconds, at most ``lock_timeout_s``.
-        When the call returns, the bars are durable. Each year is changed entirely or not at all.
-        Within its span, a piece of the commit is authoritative: stored bars that it lacks go to the
-        quarantine. ``check`` is called from time to time until the first year is written; an
-        exception that it raises ends the commit. ``seen`` is the :meth:`position` that the commit
-        was based on; None for any.
+        The call waits for another writer to the series for ``wait_s`` seconds, at most
+        ``lock_timeout_s``. When it returns, the bars are durable. Each year is changed entirely or
+        not at all. Within its span, a piece of the commit is authoritative: stored bars that it
+        lacks are moved to the quarantine. ``check`` is called from time to time until the first
+        year is written; an exception that it raises ends the commit. ``seen`` is the
+        :meth:`position` that the commit was based on; None for any.
 
         Raises:
             OvertakenError: The series is at another position; nothing was written.
@@ -340,7 +343,8 @@ class BarStore:
     def repair(self, key: SeriesKey) -> SeriesView:
         """Check each year of a series under its lock, repair it if necessary, and return the view.
 
-        This also recovers data committed just before a power loss. Raises as :meth:`commit` does.
+        This also recovers data committed just before a power loss. Raises the same errors as
+        :meth:`commit`.
         """
         from .recovery.recover import recover
 
@@ -375,7 +379,7 @@ class BarStore:
         return pins_in(self._disk, self._lane(key).paths.versions)
 
     def pin(self, key: SeriesKey, generation: int) -> None:
-        """Keep a generation until it is unpinned; raises as :func:`.history.pin` does."""
+        """Keep a generation until it is unpinned; raises the same errors as :func:`.history.pin`."""
         from .history import pin
 
         lane = self._lane(key)
@@ -383,7 +387,7 @@ class BarStore:
             pin(lane, generation, self._lock_timeout_s)
 
     def unpin(self, key: SeriesKey, generation: int) -> None:
-        """Remove the pin of a generation; raises as :func:`.history.unpin` does."""
+        """Remove a generation's pin; raises the same errors as :func:`.history.unpin`."""
         from .history import unpin
 
         lane = self._lane(key)
@@ -407,7 +411,7 @@ class BarStore:
     def confirmations(self, key: SeriesKey) -> list[tuple[Confirmation, bool]]:
         """Return the comparisons with a second vendor, each with whether it is still valid.
 
-        Raises as :func:`.confirmations.load` and :meth:`view` do.
+        Raises the same errors as :func:`.confirmations.load` and :meth:`view`.
         """
         lane = self._lane(key)
         entries = read_confirmations(lane)
@@ -418,7 +422,7 @@ class BarStore:
         """Return a new entry for a comparison of the bars in ``span``, which is within one year.
 
         The result is None if there are no bars, or if a writer has changed them in the meantime.
-        Raises as :meth:`view` does.
+        Raises the same errors as :meth:`view`.
         """
         lane, year = self._lane(key), year_of(span.start)
         before = lane.documents([year])[0].get(year)
@@ -428,10 +432,10 @@ class BarStore:
         return Confirmation(*span, _fingerprint(table), len(table), **head_of(before))
 
     def renewed(self, key: SeriesKey, one: Confirmation) -> Confirmation | None:
-        """Return a comparison updated to the current file and fingerprint; None if the bars have changed.
+        """Return a comparison updated to the current file and fingerprint; None if its bars have changed.
 
-        An entry from an older version of this library is recognised by its version of the
-        fingerprint. Raises as :meth:`view` does.
+        An entry from an older version of this library is recognised by its fingerprint version.
+        Raises the same errors as :meth:`view`.
         """
         now = self.to_confirm(key, one.span)
         if now is None:
@@ -443,7 +447,7 @@ class BarStore:
         return replace(one, bars=now.bars, head=now.head, head_at=now.head_at)
 
     def confirm(self, key: SeriesKey, fresh: Sequence[Confirmation]) -> None:
-        """Store comparisons; raises as :func:`.confirmations.keep` does."""
+        """Store comparisons; raises the same errors as :func:`.confirmations.keep`."""
         lane = self._lane(key)
         with self._guard.writing(lane.paths.folder):
             keep_confirmations(lane, fresh, self._lock_timeout_s)
@@ -471,8 +475,8 @@ class BarStore:
     ) -> ActionBook:
         """Add the answer of ``source`` for the ex-dates in ``dates``, durably.
 
-        From ``until`` on, the vendor can report actions only together with bars. Waits for another
-        writer for ``wait_s`` seconds, at most ``lock_timeout_s``.
+        From ``until`` on, the vendor can report actions only together with bars. The call waits for
+        another writer for ``wait_s`` seconds, at most ``lock_timeout_s``.
 
         Raises:
             LockTimeoutError, StorageError: Nothing was changed.
@@ -503,7 +507,7 @@ class BarStore:
                     drop_confirmations(self._lane(key), until, self._lock_timeout_s)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
-        """Remove a sample vendor's reports of actions; raises as :meth:`add_actions` does."""
+        """Remove a sample-data vendor's reports of actions; for errors, see :meth:`add_actions`."""
         with self._guard.writing(self._layout.symbol(symbol)):
             self._actions.forget(symbol, source, wait_s)
 
@@ -523,7 +527,7 @@ class BarStore:
     def symbols(self) -> list[str]:
         """Return the symbols that have a folder, even an empty one.
 
-        Only one folder is listed to find them.
+        Finding them requires listing only one folder.
 
         Raises:
             StorageError: The folder cannot be listed.
@@ -550,7 +554,7 @@ class BarStore:
         return list(self._index.entry(lane).outdated)
 
     def remove_outdated(self, key: SeriesKey, *, by: str) -> None:
-        """Remove the outdated bars of a series, which are no longer read; raises as :meth:`commit` does."""
+        """Remove a series' outdated bars, which are no longer read; for errors, see :meth:`commit`."""
         lane = self._lane(key)
         if key.is_outdated:
             clear_lane(lane, self._old, self._lock_timeout_s, by)
@@ -564,8 +568,8 @@ class BarStore:
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
         """Return the stored series of a symbol and timeframe, the default lane first.
 
-        Data left by older tools is in the default lane, wherever it is stored. Raises as
-        :meth:`view` does.
+        Older tools' data belongs to the default lane, wherever it is stored. Raises the same errors
+        as :meth:`view`.
         """
         keys = (SeriesKey(symbol, timeframe), *self.lanes_beside(symbol, timeframe))
         return [key for key in keys if self.view(key).exists]
@@ -581,7 +585,7 @@ class BarStore:
         return sorted(own, key=lambda key: key.lane)
 
     def years(self, key: SeriesKey) -> list[int]:
-        """Return the years for which bars are stored, ascending; raises as :meth:`view` does."""
+        """Return the years for which bars are stored, ascending; for errors, see :meth:`view`."""
         return self._index.years(self._lane(key))
 
     def clear(
@@ -700,7 +704,7 @@ class StoreListener:
         return LaneUse()
 
     def used(self, key: SeriesKey, span: Span) -> None:
-        """Called when ``span`` of a series is about to be needed."""
+        """Called shortly before ``span`` of a series is needed."""
 
     @contextmanager
     def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
@@ -722,7 +726,7 @@ Sink = Callable[[CommitNotice], object]
 
 
 class CommitFeed:
-    """A feed that passes every commit to its subscribers.
+    """Passes every commit to its subscribers.
 
     Thread-safe, because the list of subscribers is replaced and never modified.
     """
@@ -744,7 +748,7 @@ class CommitFeed:
         return remove
 
     def announce(self, key: SeriesKey, commit: Commit, generation: int, at_ms: int) -> None:
-        """Announce a durable commit; without subscribers no notice is created."""
+        """Announce a durable commit; no notice is created without subscribers."""
         if not self._sinks:
             return
         marks = stretches(commit.marks)

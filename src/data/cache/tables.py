@@ -70,9 +70,9 @@ class LostYear(NamedTuple):
     """The former content of a data file in quarantine.
 
     Attributes:
-        span: Span that the file answered for; the whole year if unknown.
+        span: Span that the file covered; the whole year if unknown.
         rows: Number of rows in the file; None if unknown.
-        file: Path below the cache folder, and why the file was set aside.
+        file: Path below the cache folder, and the reason why the file was set aside.
     """
 
     span: Span
@@ -87,10 +87,10 @@ class _Stored:
     Attributes:
         rows: Rows of the year; None if no file contains rows.
         record: Content under ``onetape`` in this library's document; empty if another tool wrote
-            it.
+            the document.
         answered: Spans that were requested and answered, within the year.
         digest: Digest of the data file.
-        damage: Files that cannot be trusted; if there are any, the other attributes are empty.
+        damage: Files that cannot be trusted. If there are any, all other attributes are empty.
     """
 
     rows: pd.DataFrame | None = None
@@ -155,8 +155,8 @@ class TableStore:
             frame: Rows with a ``DatetimeIndex`` (aware times are converted, naive ones mean UTC).
             span: Span that was requested and answered; None if unknown.
             vendor: Vendor that answered.
-            lacking: Parts of ``span`` for which the answer lacks rows that are known to exist; they
-                count as not answered.
+            lacking: Parts of ``span`` for which rows are known to exist but missing from the
+                answer; these parts count as not answered.
 
         Raises:
             ResponseFormatError: The frame has no time index, or text instead of a number.
@@ -191,11 +191,11 @@ class TableStore:
         return inside if len(inside) else None
 
     def answered(self, key: SeriesKey, span: Span | None = None) -> list[Span]:
-        """Return the spans that were requested and answered, coalesced, without damaged years.
+        """Return the spans that were requested and answered, coalesced, leaving out damaged years.
 
         Args:
             key: Series of the table.
-            span: Only years that overlap this are read; None for all years.
+            span: Only years that overlap this span are read; None means all years.
         """
         years = self.years(key) if span is None else self._years(key, span)
         return coalesce(part for year in years for part in self._sound(key, year).answered)
@@ -285,7 +285,7 @@ class TableStore:
     def repair(self, key: SeriesKey) -> None:
         """Move damaged files to the quarantine, so that the spans they covered are requested again.
 
-        Raises as :meth:`put` does.
+        Raises the same errors as :meth:`put`.
         """
         folder = self._lane(key)
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
@@ -459,7 +459,7 @@ class TableStore:
             return _Stored()
 
     def _looked(self, key: SeriesKey, year: int) -> _Stored:
-        """Read a year without taking its lock; read it again if a commit may have happened meanwhile."""
+        """Read a year without its lock; read it again if there may have been a commit in the meantime."""
         stored = self._stored(key, year)
         for _ in range(_LOOKS - 1):
             if not stored.damage:
@@ -470,7 +470,7 @@ class TableStore:
     def _settled(
         self, key: SeriesKey, year: int, *, moves: bool = False, is_logged: bool = False
     ) -> _Stored:
-        """Read a year under its lock; set damaged files aside, whole and with the reason.
+        """Read a year under its lock; set damaged files aside, complete and with the reason.
 
         Args:
             key, year: Table and year of the files.
@@ -502,20 +502,20 @@ class TableStore:
         return self._stored(key, year)
 
     def _keep(self, damage: Damage, loss: Mapping[str, Any]) -> None:
-        """Move a damaged file to the quarantine, and log this with a description of the lost rows."""
+        """Move a damaged file to the quarantine, and log this, describing the lost rows."""
         lane = damage.path.parent
         place = self._quarantine(lane).keep(damage)
         entry = {"quarantined": place.name, "reason": damage.reason, "size": 0, **loss}
         append_entry(self._disk, lane / f"{damage.path.name[:4]}.log", self._clock, entry)
 
     def _refuse_barred(self, stored: _Stored) -> None:
-        """Raise a ``StorageError`` that names the folder, link or the like in place of a year's file."""
+        """Raise a ``StorageError`` that names the folder, link or other object in place of a file."""
         for damage in stored.damage:
             if damage.barred:
                 self._disk.read_if_exists(damage.path)
 
     def _stored(self, key: SeriesKey, year: int) -> _Stored:
-        """Read both files of a year once: first the document, so that it is never newer than the data."""
+        """Read both files of a year once, the document first, so that it is never newer than the data."""
         files = self._files(key, year)
         try:
             document = self._disk.read_if_exists(files.metadata)
@@ -752,7 +752,7 @@ def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
 
 
 def _check_digest(record: dict[str, Any], digest: str) -> None:
-    """Raise ``DamagedError`` if the data does not match the digest; old documents have none."""
+    """Raise ``DamagedError`` if the data does not match the digest; old documents have no digest."""
     if "digest" in record and digest not in (record["digest"], record.get("pending")):
         raise metadata.DamagedError("its digest differs from the one in the document")
 

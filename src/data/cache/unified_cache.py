@@ -1,7 +1,7 @@
 """The cache interface for older programs: ``put`` and ``get`` for frames, lists, statistics.
 
-It is a thin layer over the store of bars: a data manager on the same folder finds anything stored
-here, and vice versa.
+The interface is a thin layer over the store of bars: a data manager on the same folder finds
+anything stored here, and vice versa.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class UnifiedCache(CacheFolder):
         vendor_facts: Maps each vendor to its ``reliability`` (0 to 1) and ``rate_limit`` (text),
             which are written to the metadata for other tools.
         retention: Number of replaced year files to keep for ``version=``. Default: 8.
-        max_age: Maximum age of bars: a year is deleted once its latest bar is older, which is
-            checked from time to time; see :meth:`delete_older_than`. Default: nothing is deleted
-            because of its age.
+        max_age: Maximum age of bars: a year is deleted once its latest bar is older, as checked
+            from time to time; see :meth:`delete_older_than`. Default: nothing is deleted because of
+            its age.
         columnar: Whether bars are also kept in column files, for speed. ``map`` maps these files
             into memory, ``read`` reads them (if memory maps are unreliable, as on network disks),
             and ``off`` means that there are none.
@@ -95,22 +95,22 @@ class UnifiedCache(CacheFolder):
         data_type: str = BARS,
         **kwargs: Any,
     ) -> bool:
-        """Store a frame; its rows replace stored rows with the same timestamps, and other rows stay.
+        """Store a frame; its rows replace stored rows with the same timestamps, and other rows are kept.
 
         Timestamps are the ``DatetimeIndex`` or a column ``timestamp``. Aware timestamps are
         converted to UTC (for daily bars: to the date at the venue); naive ones mean UTC. Bars that
-        are still forming are left out. Rows that cannot be bars are kept separately and returned by
-        :meth:`get`.
+        are still forming are left out. Rows that cannot be bars are stored separately, and are
+        returned by :meth:`get`.
 
         Args:
             df: Bars, or for another ``data_type`` any dated table.
             symbol, timeframe: Series of the bars.
             start_date, end_date: Range requested from the vendor, both inclusive. Spans without
-                bars in this range are recorded as empty; all others count as never requested.
+                bars in this range are recorded as empty; all other spans count as never requested.
             provider: Vendor that supplied the frame. Sample data (``mock``) is kept separately and
                 never returned for a query to the data manager. ``local`` and ``replay`` stand for
-                files in a folder; a frame does not come from one, so it is stored under
-                ``unknown``.
+                files in a folder. Because a frame does not come from a folder, it is stored under
+                ``unknown`` instead.
             data_type: ``ohlcv``, or the name of another folder such as ``funding_rate``.
             kwargs: ``adjustment`` (``raw``, ``split``, ``all``), if known, and ``as_of``, the date
                 up to which the prices are adjusted.
@@ -172,7 +172,7 @@ class UnifiedCache(CacheFolder):
             symbol, timeframe: Series to read.
             start_date, end_date: Bounds: datetimes are UTC instants; dates, and an end at midnight,
                 mean the whole day. Default: the last 30 days.
-            format: Accepted for old callers but not used.
+            format: Accepted for the sake of old callers, but not used.
             data_type: See :meth:`put`.
 
         Raises:
@@ -271,7 +271,7 @@ def configure_unified_cache(
 
 
 def get_unified_cache() -> UnifiedCache:
-    """Return the cache that this process shares; its folder is the default if none was configured."""
+    """Return the cache that this process shares, in the default folder if none was configured."""
     with _lock:
         return _cache if _cache is not None else configure_unified_cache()
 

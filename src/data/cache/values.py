@@ -40,7 +40,7 @@ class CommitPiece:
         state: ``final`` or ``provisional``.
         holes: Parts of ``span`` for which the vendor had no bar although one was expected; they
             stay missing.
-        keeps: Whether stored bars in ``span`` that are not in ``table`` stay unchanged; used for
+        keeps: Whether stored bars in ``span`` that are not in ``table`` remain unchanged, as for
             answers that do not claim to be complete.
         splices: Results of comparing the bars with other vendors' bars where the two meet.
     """
@@ -110,10 +110,10 @@ def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
 
 
 class Seal(NamedTuple):
-    """A seal on stored bars, which shows whether they are unchanged without reading them.
+    """A seal on stored bars, which can show that the bars are unchanged without reading them.
 
     Attributes:
-        files: Maps the path of each folder and file that matters to its state when it was sealed;
+        files: Maps the path of each relevant folder and file to its state at the time of sealing;
             None if it did not exist.
         use: Recorder of reads of the series.
         span: Span that is sealed.
@@ -132,8 +132,8 @@ Suspect = BadRow
 class SeriesFacts:
     """The facts in ``series.json`` about a whole series; each field is declared only here.
 
-    A field with its default value is unknown. :class:`Commit` contains newly learned facts;
-    :class:`SeriesView` and the document itself contain the stored ones.
+    A fact is unknown if its field has the default value. :class:`Commit` contains newly learned
+    facts; :class:`SeriesView` and the document itself contain the stored ones.
 
     Attributes:
         kind: Kind of the bars.
@@ -141,8 +141,8 @@ class SeriesFacts:
         compared_at: Time (UTC milliseconds) at which the latest final bars were last compared with
             their vendor.
         lifetime: First and last time at which bars can exist.
-        source: State of the local files from which the bars were read, as it was before reading;
-            only for a lane with bars from a user's folder.
+        source: State of the local files, taken before the bars were read from them; only for a lane
+            with bars from a user's folder.
     """
 
     kind: Kind | None = None
@@ -182,21 +182,22 @@ class SeriesChangedError(CacheError):
 class Commit(SeriesFacts):
     """A change to a series, in which each year is changed entirely or not at all.
 
-    An inherited fact that is unknown here leaves the stored fact unchanged.
+    If a fact of the base class is unknown here, the stored fact stays unchanged.
 
     Attributes:
-        pieces: Bars; if pieces overlap, the later one counts.
+        pieces: Bars to store; where pieces overlap, the later piece wins.
         marks: Changes of coverage without bars: ``empty`` spans, ``final`` for stored bars that
             were fetched again and found equal, ``suspect`` for spans that are not to be trusted.
         suspects: Bad rows, for the quarantine.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, if the
             caller knows more than the answers' faults show.
         judged: Span whose faults are replaced; None if nothing was checked.
-        faults: Defects of the answer for that span, none of which extends across the end of a year.
+        faults: Defects of the answer for the ``judged`` span, none of which extends across the end
+            of a year.
         has_verdicts: Whether bars were checked together with their neighbours; the marks contain
             the findings.
-        at_generation: Generation that the series must still have, for marks that depend on it; None
-            for any.
+        at_generation: Generation that the series must still have, if marks depend on it; None for
+            any.
     """
 
     pieces: tuple[CommitPiece, ...] = ()
@@ -231,9 +232,9 @@ class Commit(SeriesFacts):
 class SeriesView(SeriesFacts):
     """Summary of a stored series, available without opening a data file.
 
-    The other attributes are as in :class:`SeriesFacts`. If the series' document is lost, ``kind``
-    is taken from the bars. ``next_due`` is None if the years have changed since the document was
-    written.
+    Attributes that are not listed here are documented in :class:`SeriesFacts`. If the series'
+    document is lost, ``kind`` is taken from the bars. ``next_due`` is None if the years have
+    changed since the document was written.
 
     Attributes:
         key: Series that is summarised.
@@ -242,8 +243,8 @@ class SeriesView(SeriesFacts):
         rows: Number of bars stored.
         first, last: Timestamps of the first and last bar, or None.
         faults: Defects in the responses that delivered the bars.
-        barred: Years that cannot be read because the path of their document is a folder, a link or
-            the like, not a regular file. The other attributes do not include these years.
+        barred: Years that cannot be read because a folder, link or other object is in place of
+            their document. The other attributes do not include these years.
     """
 
     key: SeriesKey
@@ -295,7 +296,7 @@ class Fault(NamedTuple):
     """A defect of an answer.
 
     Attributes:
-        span: Span concerned; for a fault that does not concern particular bars, the start of the
+        span: Affected span; for a fault that does not concern particular bars, the start of the
             answer.
         kind: ``missing`` (expected bars that did not arrive), ``missing_volume`` (bars without the
             volume that their vendor declares), ``bad`` (rows that cannot be bars), ``contradicted``
@@ -319,7 +320,7 @@ class Fault(NamedTuple):
         return self.kind in (MISSING_VOLUME, DUPLICATE, NOTE) or self.text == NO_TRADE
 
     def clip(self, span: Span) -> Fault | None:
-        """Return the part of the fault in ``span``, with its share of the number; None if it is outside."""
+        """Return the part of the fault in ``span``, with its share of the number; None if outside it."""
         part, whole = self.span.clip(span), self.span.end - self.span.start
         if part.is_empty:
             return None
@@ -427,9 +428,10 @@ def quality_of(
 ) -> Mapping[str, Any]:
     """Return the quality of ``rows`` stored bars: score, descriptions, gaps and duplicates.
 
-    The score is the product of four fractions: good rows among good and bad ones; existing among
-    expected bars, including bad rows; rows without contradictions; rows that do not lack a volume.
-    Rows that are almost certainly wrong reduce it by their fraction, as in the score of an answer.
+    The score is the product of four fractions: good rows among all rows, existing bars (including
+    bad rows) among expected ones, rows without contradictions, and rows that do not lack a volume.
+    Rows that are almost certainly wrong reduce the score by their fraction, as for an answer's
+    score.
 
     Args:
         faults: Faults of the answers.
@@ -489,7 +491,7 @@ class Use(NamedTuple):
     from_ms: int = 0
 
     def after(self, before: Use) -> Use:
-        """Return the later of two uses; if they are close in time, with the earlier of their first bars."""
+        """Return the later of two uses; if they are close in time, the earlier first bar is kept."""
         first, then = sorted((self, before))
         is_soon = then.last_ms - first.last_ms < IN_USE_MS
         return Use(then.last_ms, min(first.from_ms, then.from_ms) if is_soon else then.from_ms)
@@ -502,8 +504,8 @@ class Use(NamedTuple):
 class LaneUse:
     """Records the uses of a lane.
 
-    Thread-safe, although a use may be lost. To save time, reads do not query a clock; a read is
-    dated to the time at which :meth:`take` is called.
+    Thread-safe, although a use may occasionally be lost. To save time, reads do not query a clock;
+    instead, they are dated when :meth:`take` is called.
     """
 
     __slots__ = ("_committed_ms", "_from_ms", "_is_read")
@@ -522,7 +524,7 @@ class LaneUse:
         self._committed_ms, self._from_ms = now_ms, min(from_ms, self._from_ms)
 
     def take(self, now_ms: int) -> Use | None:
-        """Return the last use, or None if there was none, and reset."""
+        """Return the last use, or None if there was none, and forget it."""
         last, start = now_ms if self._is_read else self._committed_ms, self._from_ms
         self._is_read, self._committed_ms, self._from_ms = False, 0, _NEVER
         return Use(last, start) if last else None

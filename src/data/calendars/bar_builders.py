@@ -32,12 +32,12 @@ class TradeBars:
     its end, because trades arrive late. A bar whose beginning was missed is never reported as
     closed; once it has ended, it must be fetched from history. A price without a trade (size 0)
     updates the forming bar but does not start a new one. Trades that arrive after their bar was
-    closed, or at a time when no bar is expected, change nothing.
+    closed, or at a time when no bar is expected, are ignored.
 
     Args:
         grid: Grid of the bars to build.
-        late_ms: Maximum delay of a trade, plus the maximum lag of the local clock behind the
-            vendor's.
+        late_ms: Maximum delay of a trade, plus the maximum time by which the local clock can lag
+            behind the vendor's.
 
     Attributes:
         grid: Grid of the bars to build.
@@ -64,7 +64,7 @@ class TradeBars:
         self._unheard_ms = running and running.end
 
     def pause(self) -> None:
-        """Stop listening; the forming bar may lack a trade, and is discarded."""
+        """Stop listening; the forming bar is discarded, because it may lack a trade."""
         self._span, self._bar = Span(0, 0), None
         self._since_ms, self._unheard_ms = _NEVER, None
 
@@ -77,7 +77,7 @@ class TradeBars:
         self._unheard_ms = max(self._unheard_ms or 0, span.end)
 
     def take(self, trade: Trade, now_ms: int) -> list[LiveBar]:
-        """Add a trade; return the bar that it closes, if any, and the forming bar.
+        """Add a trade; return the bar that this closes, if any, and the forming bar.
 
         Args:
             trade: Trade that arrived.
@@ -103,7 +103,7 @@ class TradeBars:
         return [*closed, *self._moved(trade)]
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
-        """Close the forming bar if its time has ended, and return it."""
+        """Close the forming bar and return it, if its period is over."""
         if self._unheard_ms is not None and now_ms >= self._unheard_ms + self._late_ms:
             self.owed_ms, self._unheard_ms = self._unheard_ms, None
         if self._bar is None or now_ms < self._span.end + self._late_ms:
@@ -149,17 +149,17 @@ _REMEMBERED = 16
 class MinuteBars:
     """Builds bars of intraday timeframes from closed minute bars. Not thread-safe.
 
-    A bar is closed by its last minute bar, by the first one after it, or by the clock when
+    A bar is closed by its last minute bar, by the first minute bar after it, or by the clock when
     ``late_ms`` have passed since its end (correspondingly later if the stream is delayed). Streams
-    send no minute bar for a minute without trades. A bar is not emitted as closed, and must be
-    fetched from history, if its first minute was missed or if no minute bar arrived for longer than
-    ``quiet_ms``, because a lack of trades then cannot be distinguished from a broken stream. A
-    minute bar that arrives again, or late, replaces the earlier one; if the longer bar was already
-    closed, a corrected version of it is returned.
+    do not send a minute bar for a minute without trades. A bar is not emitted as closed, and must
+    be fetched from history, if its first minute was missed or if no minute bar arrived for longer
+    than ``quiet_ms``, because a lack of trades cannot be distinguished from a broken stream in that
+    case. A minute bar that arrives again, or late, replaces the earlier one; if the longer bar was
+    already closed, a corrected version of it is returned.
 
     Args:
         grid: Grid of the bars to build, whose length is a multiple of a minute.
-        quiet_ms: Longest silence of a healthy stream while shares are traded.
+        quiet_ms: Longest time for which a healthy stream can be silent while shares are traded.
         late_ms: Maximum delay of a minute bar, plus the maximum difference between the local clock
             and the vendor's.
 
@@ -183,13 +183,14 @@ class MinuteBars:
     def restart(self, now_ms: int) -> None:
         """Start listening; the forming bar is discarded.
 
-        The current minute counts, because the stream sends it as a complete bar when it closes.
+        The current minute is included, because the stream sends it as a complete bar when it
+        closes.
         """
         self._since_ms = now_ms + self._late_ms - MINUTE_MS
         self._move(bar_span(self.grid, now_ms) or self._from(now_ms))
 
     def pause(self) -> None:
-        """Stop listening; the forming bar may lack a minute, and is discarded."""
+        """Stop listening; the forming bar is discarded, because it may lack a minute."""
         self._span = None
 
     def spoil(self, ms: int) -> None:
@@ -199,7 +200,7 @@ class MinuteBars:
             self._since_ms = max(self._since_ms, span.start + 1)
 
     def take(self, minute: LiveBar, now_ms: int) -> list[LiveBar]:
-        """Add a minute bar; return the bars that it closes or corrects, and the forming bar.
+        """Add a minute bar; return the bars that this closes or corrects, and the forming bar.
 
         The forming bar is returned only if it is complete so far.
 
@@ -225,7 +226,7 @@ class MinuteBars:
         return bars
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
-        """Close the bars whose time has ended, and return them."""
+        """Close the bars whose period is over, and return them."""
         bars: list[LiveBar] = []
         while self._span and now_ms >= self._span.end + self._late_ms + self._lag_ms:
             bars += self._finished(self._span)

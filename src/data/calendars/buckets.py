@@ -17,7 +17,7 @@ _MONDAY_MS = -3 * DAY_MS  # 1970-01-01 was a Thursday
 
 
 def bucket_of(timeframe: Timeframe, stamps: Stamps) -> Stamps:
-    """Return the index of the bucket (the period of a daily or longer bar) that contains each timestamp."""
+    """Return the index of the bucket (period of a daily or longer bar) that contains each timestamp."""
     step = timeframe.step_ms
     if step is None:
         months = stamps.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)

@@ -56,20 +56,20 @@ _RULED_ZONES = {ALWAYS_OPEN: "UTC", FOREX: "America/New_York"}
 class MarketCalendar(Protocol):
     """The calendar of a market: when its bars open, close and settle.
 
-    Thread-safe. It does not read a clock; every time is an argument.
+    Thread-safe. No clock is read: every time is passed as an argument.
 
     ``stamps`` are int64 arrays of shape (n,) in UTC milliseconds, in any order; results for them
     have the same shape. ``span`` is half-open. ``settle_ms`` is the time after an intraday bar
     closes during which the vendor may still change it.
 
-    ``anchor`` matters only for intraday bars. ``session`` means that they are counted from the
-    session's open, and counted again from the start after a break. ``clock`` means that, if their
-    length divides a day, they begin at multiples of it after midnight at the venue; the bar that
-    contains the open may then begin before the open.
+    ``anchor`` matters only for intraday bars. ``session`` means that bars are counted from the
+    session's open, and again from the end of each break. ``clock`` means that bars whose length
+    divides a day begin at multiples of that length after midnight at the venue, so the bar that
+    contains the open may begin before the open.
     """
 
     def __hash__(self) -> int:
-        """Return a hash of the calendar's identity, because results are cached by calendar."""
+        """Return a hash of the object's identity, because results are cached by calendar."""
 
     @property
     def name(self) -> str:
@@ -85,7 +85,7 @@ class MarketCalendar(Protocol):
     def unrecorded(self, span: Span) -> list[Span]:
         """Return the parts of ``span`` whose holidays are unknown, ascending.
 
-        In these parts every weekday counts as a session, so a bar may be missing because of a
+        In these parts, every weekday counts as a session, so a bar may be missing because of a
         holiday.
         """
 
@@ -103,20 +103,21 @@ class MarketCalendar(Protocol):
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
     ) -> NDArray[np.bool_]:
-        """Return, for each timestamp, whether a bar could open then if the market were open.
+        """Return for each timestamp whether a bar could open then if the market were open.
 
         A daily or longer bar opens on the first date of its period. Under the ``clock`` anchor, an
-        intraday bar opens a whole number of steps after midnight. Otherwise it opens a whole number
-        of steps from the open of the trading period that contains the timestamp or, outside of
-        trading, of the period before or after it. Steps are counted in the venue's local time.
+        intraday bar opens a whole number of steps after midnight. Under the ``session`` anchor, it
+        opens a whole number of steps from the open of the trading period that contains the
+        timestamp or, outside trading hours, of the period before or after it. Steps are counted in
+        the venue's local time.
         """
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
         """Return the UTC instant at which each bar closes.
 
         An intraday bar closes one step after it opens, or with its session if that is earlier. A
-        week or month closes with its last session. For a timestamp without trading the result is
-        one step later or, for daily and longer bars, the end of the bar's last local day.
+        week or month closes with its last session. For a timestamp outside trading hours, the
+        result is one step later or, for daily and longer bars, the end of the bar's last local day.
         """
 
     def settles(
@@ -145,7 +146,7 @@ class MarketCalendar(Protocol):
 
 
 def calendar_for(instrument: Instrument) -> MarketCalendar:
-    """Return the calendar for an instrument; each process has one object per calendar.
+    """Return the calendar for an instrument; a process creates only one object per calendar.
 
     An unknown exchange raises ``ConfigError`` on first use, because checking the code earlier would
     require importing ``exchange_calendars``.
@@ -177,8 +178,8 @@ def named_calendar(calendar: Any) -> MarketCalendar | None:
     """Return the calendar for a name, or for an object that has a ``name``; None for None.
 
     Raises:
-        QueryError: The value is neither a name nor an object with one.
-        ConfigError: There is no calendar with that name.
+        QueryError: The value is neither a name nor an object that has a name.
+        ConfigError: No calendar has that name.
     """
     if calendar is None:
         return None
@@ -193,10 +194,10 @@ def named_calendar(calendar: Any) -> MarketCalendar | None:
 def day_span(instrument: Instrument, day: date) -> Span:
     """Return the UTC span ``[start, end)`` of a date at the venue.
 
-    For 24/7 markets this is the UTC day; for FX it is from 17:00 New York time on the previous day
-    to 17:00, on any day of the week. For futures it is from the session's open to its close, or
-    between the usual times if there is no session. For all other instruments it is the venue's
-    local day, which depends only on the time zone and not on the calendar.
+    For 24/7 markets, the span is the UTC day. For FX, it extends from 17:00 New York time on the
+    previous day to 17:00, on any day of the week. For futures, it extends from the session's open
+    to its close, or between the usual times on a day without a session. For all other instruments,
+    it is the venue's local day, which depends only on the time zone and not on the calendar.
 
     Raises:
         ConfigError: The instrument's time zone does not exist.
@@ -259,7 +260,7 @@ def closes_early(instrument: Instrument, session: Session) -> bool:
     """Return whether an exchange's session closes earlier than usual for that day.
 
     Raises:
-        ConfigError: There is no such calendar.
+        ConfigError: The instrument's calendar does not exist.
     """
     if instrument.calendar in _RULED_ZONES:
         return False

@@ -18,7 +18,7 @@ from .session import ALWAYS_OPEN, Session
 
 
 class ContinuousCalendar:
-    """The calendar of a 24/7 market in UTC; the anchor makes no difference.
+    """The calendar of a 24/7 market in UTC; the anchor does not matter.
 
     See :class:`~.calendar.MarketCalendar`.
     """
@@ -32,7 +32,7 @@ class ContinuousCalendar:
         return [Session(day, day_ms(day), day_ms(day) + DAY_MS) for day in days]
 
     def unrecorded(self, span: Span) -> list[Span]:
-        """Return an empty list, because there are no holidays."""
+        """Return an empty list, because a 24/7 market does not have holidays."""
         return []
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
@@ -43,13 +43,13 @@ class ContinuousCalendar:
         return start_of(timeframe, np.arange(first, max(first, last), dtype=np.int64))
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the same as :meth:`opens`."""
+        """Return the result of :meth:`opens`."""
         return self.opens(timeframe, span, anchor)
 
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
     ) -> NDArray[np.bool_]:
-        """Return, for each timestamp, whether it is on the UTC grid."""
+        """Return for each timestamp whether it is on the UTC grid."""
         return np.asarray(start_of(timeframe, bucket_of(timeframe, stamps)) == stamps, dtype=bool)
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:

@@ -79,7 +79,7 @@ CLOSE_TIMES: dict[str, tuple[tuple[str | None, time], ...]] = {
 
 
 class SessionPause(NamedTuple):
-    """A daily pause in the trading of some of an exchange's products, in local time.
+    """A daily trading pause for some of an exchange's products, in local time.
 
     Attributes:
         exchange: Code of the exchange whose sessions the products follow.

@@ -62,7 +62,8 @@ class ExchangeCalendar(SessionCalendar):
     def _end_of(self, day: int) -> int:
         """Return the end of a date without a session.
 
-        This is the usual close if sessions begin the evening before, and otherwise midnight.
+        The end is the usual close if sessions begin on the previous evening, and midnight
+        otherwise.
         """
         usual = _usual(self.name)
         begins_before = day >= _EVER and (_in_force(usual.opens, day) or 0) < 0
@@ -70,10 +71,10 @@ class ExchangeCalendar(SessionCalendar):
 
 
 class PausedCalendar(ExchangeCalendar):
-    """The calendar of products whose trading pauses within their exchange's sessions.
+    """The calendar of products whose trading pauses during their exchange's sessions.
 
-    The pause does not interrupt the counting of bars, because vendors count through it; only a bar
-    that is entirely within the pause is not expected.
+    Bars are counted through the pause, because vendors do the same; only a bar that is entirely
+    within the pause is not expected.
     """
 
     def __init__(self, name: str) -> None:
@@ -112,7 +113,7 @@ class ExtendedCalendar(SessionCalendar):
     """An exchange's calendar that includes the trading before its open and after its close.
 
     New York trades from 04:00 to 20:00, and until 17:00 on half days. Other exchanges are assumed
-    to trade for equally long before their open and after their close.
+    to trade for the same time before their open and after their close.
     """
 
     def __init__(self, name: str) -> None:
@@ -125,7 +126,7 @@ class ExtendedCalendar(SessionCalendar):
         self._regular = ExchangeCalendar(name)
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the timestamps of the expected bars in regular hours, which every vendor has.
+        """Return the timestamps of the expected bars in regular hours, which every vendor must have.
 
         Before the open and after the close, minutes without a trade are common. All bars of an hour
         or longer are required.
@@ -147,10 +148,10 @@ def _widened(table: SessionTable) -> SessionTable:
 
 
 def trading_hours(name: str, day: date) -> Span:
-    """Return the trading hours on ``day``; an early close is replaced by the usual one.
+    """Return the trading hours on ``day``, with the usual close in place of an early one.
 
     The hours after an early close still belong to that date, because products that follow the
-    exchange's calendar need not close as early. If there is no session, the result is the usual
+    exchange's calendar need not close as early. On a day without a session, the result is the usual
     hours.
 
     Raises:
@@ -165,7 +166,7 @@ def trading_hours(name: str, day: date) -> Span:
 
 
 def usual_close(name: str, day: date) -> int:
-    """Return the instant at which the exchange would close on ``day`` if that were an ordinary day.
+    """Return the instant at which the exchange would close on ``day`` if it were an ordinary day.
 
     Raises:
         ConfigError: ``exchange_calendars`` does not know the code.
@@ -191,7 +192,7 @@ class _Usual(NamedTuple):
                 yield self.session(day)
 
     def session(self, day: int) -> tuple[int, int, int, int, int]:
-        """Return day, open, close, break start and break end of a regular-hours session."""
+        """Return the day, open, close, break start and break end of a regular-hours session."""
         opened = self._utc(day, _in_force(self.opens, day) or 0)
         closed = self._utc(day, _in_force(self.closes, day) or 0)
         start, end = _in_force(self.break_starts, day), _in_force(self.break_ends, day)
@@ -246,9 +247,9 @@ def _dates_of(era: int) -> Span:
 
 @once
 def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
-    """Return the dates in an era that ``exchange_calendars`` covers, and its sessions on these dates.
+    """Return the dates in an era that ``exchange_calendars`` covers, and the sessions on these dates.
 
-    Both are empty if the package cannot build the calendar.
+    Dates and sessions are both empty if the package cannot build the calendar.
     """
     empty = Span(0, 0), SessionTable.of([])
     bounds = _bounds(name)
@@ -295,7 +296,7 @@ def _unrecorded(name: str, span: Span) -> list[Span]:
 def _usual(name: str) -> _Usual:
     """Return an exchange's regular hours as declared by ``exchange_calendars``.
 
-    They are read without building the calendar, which takes much longer.
+    The hours are read without building the calendar, which would take much longer.
     """
     declared = library_class(name).__new__(library_class(name))
     weekmasks = getattr(declared, "special_weekmasks", None) or ()

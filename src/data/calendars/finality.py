@@ -47,7 +47,7 @@ def newest_settled(grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:
 
 
 def first_unsettled(stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:
-    """Return the first of ascending timestamps whose bar is not final at ``now_ms``, or None."""
+    """Return the first of the ascending ``stamps`` whose bar is not final at ``now_ms``, or None."""
     if not len(stamps):
         return None
     final = int(np.count_nonzero(grid.settles(stamps, settle_ms) <= now_ms))
@@ -67,7 +67,7 @@ class Finality(NamedTuple):
     vouched_before: int
 
     def final_before(self, span: Span) -> int:
-        """Return the timestamp before which the bars in ``span`` are final, limited to ``span``."""
+        """Return the timestamp, limited to ``span``, before which the bars in ``span`` are final."""
         return min(max(span.start, min(self)), span.end)
 
     def is_vouched(self, span: Span) -> bool:
@@ -87,8 +87,8 @@ def finality_of(
         settle_ms: Time after its close during which an intraday bar may still change.
         now_ms: Time of the answer, UTC milliseconds.
         is_dated: Whether the vendor reported the time. If not, ``now_ms`` is from the local clock,
-            which might be wrong. It is then trusted only for bars at least a day older than the
-            latest one, and for bars from years ago.
+            which might be wrong. Such a time is trusted only for bars at least a day older than the
+            latest bar, and for bars from years ago.
     """
     late = first_unsettled(stamps, grid, settle_ms, now_ms)
     settled_before = answered.end if late is None else late
@@ -143,8 +143,8 @@ def next_due(
         grid: Calendar, timeframe and anchor of the series.
         now_ms: Current time in UTC milliseconds.
         settle_ms: Time after its close during which an intraday bar may still change.
-        last_stamp: Last timestamp for which the series has an answer, even if it is "no bar". None
-            if there is none; the next bar is then the one forming at ``now_ms``.
+        last_stamp: Last timestamp for which the series has an answer, even if the answer is "no
+            bar". If None, the next bar is the one forming at ``now_ms``.
         provisional_from: Timestamp of the first provisional bar, or None if all are final.
 
     Raises:

@@ -19,7 +19,7 @@ class Missing(NamedTuple):
 
     Attributes:
         segments: Spans to fetch; each contains an expected bar, or bars to fetch again.
-        closed: Spans that no answer covers and in which no bar is expected.
+        closed: Spans that no answer covers, but in which no bar is expected.
     """
 
     segments: list[Span]
@@ -31,8 +31,8 @@ def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: Ba
 
     The end of a segment is moved up to the next expected bar, so that coverage is not broken up
     while the market is closed. If the market is closed right before a segment, those hours become
-    part of it, even if some of them are covered, because vendors send bars then that no calendar
-    expects.
+    part of the segment, even if some of them are covered, because vendors send bars at such hours
+    that no calendar expects.
 
     Args:
         wanted: Requested span, already cut before the first bar that has not closed.

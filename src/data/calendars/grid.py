@@ -54,7 +54,7 @@ class BarGrid:
         return GridOutline(count, first, last)
 
     def outlines(self, spans: Iterable[Span]) -> Iterator[GridOutline]:
-        """Yield the outline of each span, as from :meth:`outline`; spans must be ascending and disjoint."""
+        """Yield the :meth:`outline` of each span; the spans must be ascending and disjoint."""
         for group in _of_at_most(spans, _PART_MS):
             if len(group) == 1:
                 yield self.outline(group[0])
@@ -71,7 +71,7 @@ class BarGrid:
     def expects(
         self, spans: Sequence[Span] | Edges, *, required: bool = False
     ) -> NDArray[np.bool_]:
-        """Return, for each span, whether a bar is expected in it.
+        """Return for each span whether a bar is expected in it.
 
         Args:
             spans: Spans to check. Short spans that closely follow one another are looked up
@@ -95,14 +95,14 @@ class BarGrid:
         return expected
 
     def no_bar(self, span: Span) -> str:
-        """Return the reason to be recorded for a span without bars.
+        """Return the reason to record for a span without bars.
 
         Either no bar exists in the span, or the calendar does not know the holidays in it.
         """
         return HOLIDAYS_UNKNOWN if self.calendar.unrecorded(span) else NO_BAR
 
     def aligned(self, stamps: Stamps) -> NDArray[np.bool_]:
-        """Return, for each timestamp, whether a bar could open then if the market were open."""
+        """Return for each timestamp whether a bar could open then if the market were open."""
         return self.calendar.aligned(self.timeframe, stamps, self.anchor)
 
     def has_place(self, span: Span) -> bool:
@@ -132,10 +132,9 @@ class BarGrid:
         return self.calendar.back(self.timeframe, end_ms, count, self.anchor)
 
     def first_open(self, cap: int, now_ms: int) -> int:
-        """Return the earliest timestamp whose bar, expected or not, may not have closed yet.
+        """Return the earliest timestamp at which a bar, expected or not, may not have closed yet.
 
-        While the market is closed, an off-calendar bar may open before ``cap`` and may not have
-        closed either.
+        While the market is closed, an off-calendar bar may open before ``cap`` and still be open.
 
         Args:
             cap: Timestamp of the first expected bar that has not closed.

@@ -27,7 +27,7 @@ def library_class(name: str) -> Any:
     """Return a corrected subclass of the ``exchange_calendars`` class for an exchange.
 
     The package's public ``get_calendar`` is not used because it builds a calendar immediately and
-    keeps one per name for the whole process. Subclassing does not affect a user's own calendars.
+    keeps one per name for the whole process. The subclass does not affect a user's own calendars.
 
     Raises:
         ConfigError: ``exchange_calendars`` does not know the code.
@@ -51,7 +51,7 @@ def days_of_trading(calendar: Any, dates: Span) -> NDArray[np.datetime64]:
     """Return the dates in ``[start, end)`` on which an exchange trades, as ``datetime64[D]``.
 
     Args:
-        calendar: Instance of an ``exchange_calendars`` class; it need not be built yet.
+        calendar: Instance of an ``exchange_calendars`` class, which need not have been built.
         dates: Half-open range of dates, in milliseconds.
     """
     days = np.arange(dates.start // DAY_MS, dates.end // DAY_MS).astype("M8[D]")
@@ -114,7 +114,7 @@ def _mended(declared: Any) -> Any:
 
 
 def _corrected(declared: Any, code: str) -> Any:
-    """Return a subclass that adds an exchange's dates and times missing from ``exchange_calendars``."""
+    """Return a subclass that adds dates and times of an exchange that ``exchange_calendars`` lacks."""
     if not any(code in table for table in (CLOSED, LATE_OPENS, CLOSE_TIMES)):
         return declared
 

@@ -39,5 +39,5 @@ def local_date(zone: ZoneInfo, utc_ms: int) -> date:
 
 
 def _wall(ms: int) -> datetime:
-    """Return a time in milliseconds as a naive datetime, limited to the supported years."""
+    """Convert milliseconds to a naive datetime, limited to the supported years."""
     return from_ms(min(max(ms, SUPPORTED.start - DAY_MS), SUPPORTED.end + DAY_MS))

@@ -66,7 +66,7 @@ def resolve_range(
     bars: Any = None,
     closed_by_ms: int | None = None,
 ) -> tuple[Span, int | None]:
-    """Convert bounds into a span of timestamps, and also return the number of bars if one is requested.
+    """Convert bounds to a span of timestamps; also return the number of bars, if one is requested.
 
     Args:
         instrument: Instrument of the bars; its venue defines what a date means.
@@ -82,8 +82,8 @@ def resolve_range(
             outside the other bounds, in which case the result may be empty.
 
     Returns:
-        The half-open span of timestamps, and the number of bars or None. If there is a number, the
-        span begins with the first bar that the calendar expects under the session anchor. It ends
+        The half-open span of timestamps, and the number of bars or None. With a number, the span
+        begins with the first bar that the calendar expects under the session anchor. The span ends
         before the first timestamp whose bar, under either anchor, has not closed by ``end`` or by
         now.
 
@@ -130,7 +130,7 @@ def closing_time(instrument: Instrument, closed_by: Any, now_ms: int) -> int | N
 def resolve_instants(instrument: Instrument, start: Any, end: Any, now_ms: int) -> Span:
     """Convert two bounds, both inclusive, into a span of instants, which may be in the future.
 
-    A date means its hours at the venue, as it does for every range.
+    As for every range, a date means its hours at the venue.
 
     Raises:
         BadRangeError: A bound is not a time, or is outside the years 1900 to 2261, or the end is
@@ -175,7 +175,7 @@ def resolve_day(subject: str, name: str, value: Any, now_ms: int) -> date | None
         subject: Subject of the request, for messages.
         name: Name of the argument, for messages.
         value: Bound in any form that :func:`resolve_range` accepts. An instant means its UTC date.
-            A month or year means its last date or, if ``name`` is ``start``, its first.
+            A month or year means its last date or, if ``name`` is ``start``, its first date.
         now_ms: Current time in UTC milliseconds.
 
     Raises:
@@ -190,7 +190,7 @@ class _Bound(NamedTuple):
 
     Attributes:
         text: The bound's name and value, for messages.
-        first_ms: First millisecond not before the bound; for a date, the start of its hours.
+        first_ms: First millisecond at or after the bound; for a date, the start of its hours.
         end_ms: First millisecond after the bound; for a date, the end of its hours.
         day: Session date, if the bound is a date.
     """
@@ -202,7 +202,7 @@ class _Bound(NamedTuple):
 
     @property
     def last_ms(self) -> int:
-        """The last instant at which a bar may close; for a date, this includes the end of its hours."""
+        """The last instant at which a bar may close; for a date, its hours' end is included."""
         return self.end_ms if self.day else self.end_ms - 1
 
     def first_stamp(self, timeframe: Timeframe) -> int:
@@ -271,7 +271,7 @@ def _last_bars(
 def _closed_by(
     instrument: Instrument, timeframe: Timeframe, span: Span, times: tuple[int, int]
 ) -> Span:
-    """Limit ``span`` to bars that had closed by the second of ``times``. The first one is the current time.
+    """Limit ``span`` to bars that had closed by ``times[1]``; ``times[0]`` is the current time.
 
     Some vendors align bars to the session's open and others to the clock, so every bar before the
     end of the result must have closed under either anchor.
@@ -289,8 +289,8 @@ def _closed_by(
 def _first_unknown(calendar: MarketCalendar, timeframe: Timeframe, known_ms: int) -> int:
     """Return the first timestamp whose bar may not have closed by ``known_ms``.
 
-    Every expected bar before it has closed, whatever the vendor's anchor. While the market is
-    closed, the next expected bar is far ahead; an off-calendar bar may come before that.
+    Every expected bar before that timestamp has closed, whatever the vendor's anchor. While the
+    market is closed, the next expected bar is far ahead, but an off-calendar bar may come earlier.
     """
     anchors = _ANCHORS if timeframe.is_intraday else _ANCHORS[:1]
     unclosed = (first_unclosed(calendar, timeframe, known_ms, anchor) for anchor in anchors)
@@ -298,9 +298,9 @@ def _first_unknown(calendar: MarketCalendar, timeframe: Timeframe, known_ms: int
 
 
 def _end_of_now(instrument: Instrument, timeframe: Timeframe, now_ms: int) -> int:
-    """Return the end of the span of timestamps whose bars can have begun by now.
+    """Return the first timestamp whose bar cannot have begun by now.
 
-    A session in Sydney, or an FX session, begins before the UTC day that it is named after.
+    A session in Sydney, or an FX session, begins before the UTC day of its date.
     """
     if timeframe.is_intraday:
         return now_ms + 1
@@ -354,7 +354,7 @@ def _bound(
 
 
 def _read(name: str, value: Any, instrument: Instrument) -> _Bound | None:
-    """Parse a bound whose meaning does not depend on the current time; return None for any other.
+    """Parse a bound whose meaning does not depend on the current time; return None for other bounds.
 
     Raises:
         BadRangeError: The value is outside the supported years.
@@ -383,7 +383,7 @@ def _shown(name: str, value: Any) -> str:
 
 
 def moment_of(value: Any) -> date | datetime | None:
-    """Convert a time or an ISO string to a date or a datetime; None if it is neither."""
+    """Convert a time or an ISO string to a date or a datetime; None for any other value."""
     if isinstance(value, np.datetime64):
         return _of_numpy(value)
     if isinstance(value, str):
@@ -405,7 +405,7 @@ def _of_text(text: str) -> date | datetime | None:
 
 
 def _of_numpy(value: np.datetime64) -> date | datetime | None:
-    """Convert to a date if the unit is days, or a datetime if it is finer; None for years and months."""
+    """Convert to a date if the unit is days, or a datetime if it is smaller; None if it is larger."""
     unit, _ = np.datetime_data(value.dtype)
     if np.isnat(value) or unit in _COARSE_UNITS:
         return None
@@ -424,7 +424,7 @@ def _is_finer(moment: datetime, value: Any) -> bool:
 
 
 def _count(bars: Any, instrument: Instrument) -> int:
-    """Check that ``bars`` is a positive integer of plausible size, and return it."""
+    """Return ``bars`` after checking that it is a positive integer of plausible size."""
     try:
         count = 0 if isinstance(bars, bool) else operator.index(bars)
     except TypeError:

@@ -15,9 +15,10 @@ class Session(NamedTuple):
     """One trading day.
 
     Attributes:
-        day: Session date, which is the date of the daily bar.
-        open_ms, close_ms: UTC instants ``[open, close)``; futures and FX open the evening before.
-        breaks: Pauses within the session, such as lunch; they are not gaps.
+        day: Session date, i.e. the date of the daily bar.
+        open_ms, close_ms: UTC instants ``[open, close)``; futures and FX open on the previous
+            evening.
+        breaks: Pauses within the session, such as lunch, which are not gaps.
     """
 
     day: date

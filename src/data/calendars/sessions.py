@@ -33,7 +33,8 @@ class SessionTable:
     Attributes:
         days: Session dates, as timestamps.
         opens, closes: Trading hours ``[open, close)``.
-        break_starts, break_ends: Start and end of the pause; both equal the close if there is none.
+        break_starts, break_ends: Start and end of the pause; both equal the close of a session
+            without a pause.
     """
 
     days: Stamps
@@ -86,8 +87,8 @@ class SessionCalendar:
         load: Function that returns all sessions dated from a first to a last timestamp, both
             inclusive.
         clock: Whether intraday bars follow the clock regardless of the requested anchor.
-        unrecorded: Function that returns the parts of a span whose holidays are unknown; by default
-            there are none.
+        unrecorded: Function that returns the parts of a span whose holidays are unknown; by
+            default, none are.
     """
 
     def __init__(
@@ -149,13 +150,13 @@ class SessionCalendar:
         return stamps[first:last]
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the same as :meth:`opens`, because an exchange has the same hours for everyone."""
+        """Return the result of :meth:`opens`, because an exchange has the same hours for all vendors."""
         return self.opens(timeframe, span, anchor)
 
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
     ) -> NDArray[np.bool_]:
-        """Return, for each timestamp, whether a bar could open then if the market were open."""
+        """Return for each timestamp whether a bar could open then if the market were open."""
         stamps = np.asarray(stamps, dtype=np.int64)
         step = timeframe.step_ms
         if not timeframe.is_intraday or step is None:
@@ -168,7 +169,7 @@ class SessionCalendar:
         return self._from_opens(stamps, local, step)
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
-        """Return each bar's closing time: one step after it opens, or with its session if that is earlier."""
+        """Return each bar's closing time: one step after its open, or its session's close if earlier."""
         stamps = np.asarray(stamps, dtype=np.int64)
         if not len(stamps):
             return stamps
@@ -244,7 +245,7 @@ class SessionCalendar:
         return self._load(first, last) if first <= last else SessionTable.of([])
 
     def _around(self, span: Span) -> SessionTable:
-        """Return the sessions in and near ``span``: all that can matter for an instant in the span."""
+        """Return the sessions in and near ``span``, i.e. all that can matter for an instant in it."""
         return self._table(span.start - _REACH_MS, span.end + _REACH_MS)
 
     def _on_clock(self, step: int, anchor: str) -> bool:
@@ -269,7 +270,7 @@ class SessionCalendar:
     def _offsets(self, instants: Stamps) -> Stamps:
         """Return the UTC offset of local time at each instant, in milliseconds.
 
-        It is looked up once per day, and for each instant only on days when it changes.
+        The offset is looked up once per day, and for each instant only on days when it changes.
         """
         zone = self._zone()
         days, at = np.unique(instants // DAY_MS, return_inverse=True)
@@ -287,10 +288,10 @@ class SessionCalendar:
         return start_of(timeframe, distinct(bucket_of(timeframe, days)))
 
     def _from_opens(self, stamps: Stamps, local: Stamps, step: int) -> NDArray[np.bool_]:
-        """Return, for each timestamp, whether it is a whole number of steps from the open.
+        """Return for each timestamp whether it is a whole number of steps from the open.
 
-        The open is that of the trading period that contains the timestamp or, outside of trading,
-        of the one before or after it.
+        The open is that of the trading period that contains the timestamp or, outside trading
+        hours, of the period before or after it.
         """
         begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()) + 1)).stretches
         if not len(begins):
@@ -352,10 +353,10 @@ _SUBSTITUTE = (-24, 17)
 class ForexCalendar(SessionCalendar):
     """Sessions from Monday to Friday, each from 17:00 New York time on the previous day to 17:00.
 
-    A session is dated by the day on which it closes. There are none on 1 January and 25 December.
+    A session is dated by the day on which it closes. 1 January and 25 December have no session.
     Intraday bars follow the New York clock, so a ``4h`` bar may extend across the end of a session.
-    Around these two holidays, currency dealers keep different hours. Sessions include the hours of
-    all dealers, but an intraday bar is required only at times when every dealer trades.
+    Around these two holidays, currency dealers keep different hours. Sessions include all dealers'
+    hours, but an intraday bar is required only at times when every dealer trades.
     """
 
     def __init__(self) -> None:
@@ -365,7 +366,7 @@ class ForexCalendar(SessionCalendar):
         return local_to_utc(_NEW_YORK, day + _ROLL_MS)
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the timestamps of the expected bars in ``[start, end)`` that every dealer has."""
+        """Return the timestamps of expected bars in ``[start, end)`` at which every dealer trades."""
         stamps = self.opens(timeframe, span, anchor)
         if not timeframe.is_intraday or not len(stamps):
             return stamps

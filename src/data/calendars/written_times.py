@@ -39,7 +39,7 @@ class Length(NamedTuple):
     is_of_days: bool = False
 
     def before(self, day: date, now_ms: int) -> date | datetime:
-        """Return the date or instant this length before ``day`` or ``now_ms``, but not before year 1."""
+        """Return the date or instant this long before ``day`` or ``now_ms``, but not before year 1."""
         try:
             if self.months:
                 return months_before(day, self.months)
@@ -49,9 +49,9 @@ class Length(NamedTuple):
 
 
 class Period(NamedTuple):
-    """The argument ``period``: how far a range goes back from its end.
+    """The argument ``period``, which says how far a range goes back from its end.
 
-    It is passed to :func:`~.ranges.resolve_range` as the start.
+    The object is passed to :func:`~.ranges.resolve_range` as the start.
     """
 
     value: Any
@@ -92,7 +92,7 @@ def days_of(text: str) -> Days | None:
 
 
 def relative(value: Any, today: date, now_ms: int) -> date | datetime | None:
-    """Resolve a time relative to now; return None if the value is not one.
+    """Resolve a time relative to now; return None if the value is not a relative time.
 
     Args:
         value: ``now``, ``today``, ``yesterday``, a duration after a minus sign (``-30d``), or a

@@ -17,10 +17,10 @@ class CertificateBundle(NamedTuple):
 
 
 def certificate_bundle(environ: Mapping[str, str] | None = None) -> CertificateBundle | None:
-    """Return the certificates named by the first variable in :data:`VARIABLES` that is set, or None.
+    """Return the CA certificates from the first variable in :data:`VARIABLES` that is set, or None.
 
     Args:
-        environ: Variables to read; None for the current environment of the process.
+        environ: Variables to read; None means the current environment of the process.
     """
     variables = os.environ if environ is None else environ
     paths = ((variables.get(name, "").strip(), name) for name in VARIABLES)

@@ -44,7 +44,7 @@ def _suffix(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def _exchanges(plain: Mapping[str, Any] | None) -> dict[str, Exchange]:
-    """Parse a mapping from symbol suffix to exchange; suffixes of the same venue get equal values."""
+    """Parse a mapping of symbol suffixes to exchanges; suffixes of the same venue get equal values."""
     entries = {
         k.upper(): {"name": v} if isinstance(v, str) else dict(v) for k, v in (plain or {}).items()
     }
@@ -120,7 +120,7 @@ CLASSIFICATION = record(
 
 
 def check_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield a problem for each reference to an unknown suffix; the section is otherwise correct."""
+    """Yield a problem for each reference to an unknown suffix in an otherwise correct section."""
     suffixes = (plain.get("stock") or {}).get("exchange_suffixes") or {}
     at = ("symbol_classification", "stock", "exchange_suffixes")
     for suffix, venue in suffixes.items():

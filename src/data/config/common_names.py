@@ -1,6 +1,6 @@
 """Names of well-known shares and coins, for recognizing misspellings without a network.
 
-They only serve as suggestions, and never decide what a symbol means. The data file names its
+The names only serve as suggestions, and never decide what a symbol means. The data file names its
 sources.
 """
 

@@ -47,7 +47,8 @@ _cached: tuple[object, KeyState | None, Mapping[str, str]] = (None, None, {})
 def note_key(key: str) -> None:
     """Register a key that is in use, so that it is masked in all text, whatever its source.
 
-    A key stays registered after it is replaced; if there are very many, only the latest are kept.
+    A key stays registered after it is replaced; if very many are registered, only the latest are
+    kept.
     """
     if key not in handed_out:
         handed_out[key] = None
@@ -56,16 +57,16 @@ def note_key(key: str) -> None:
 
 
 def note_variables(*names: str | None) -> None:
-    """Register environment variables that hold keys but have names chosen by the user."""
+    """Register environment variables with user-chosen names that contain keys."""
     noted_variables.update(dict.fromkeys(name for name in names if name))
 
 
 def known_keys() -> Mapping[str, str]:
-    """Return all keys that must never be shown; maps a name to each key.
+    """Return all keys that must never be shown, as a mapping of names to keys.
 
-    These are the keys currently set under the usual names and under names from the rules file, and
-    all keys used so far. They are looked up again only if a key, a variable or the private file has
-    changed.
+    The result contains the keys currently set under the usual names and under names from the rules
+    file, and all keys used so far. The keys are looked up again only if a key, a variable or the
+    private file has changed.
     """
     global _cached
     inputs, state, keys = _cached
@@ -83,7 +84,7 @@ def known_keys() -> Mapping[str, str]:
 
 
 class Credentials(Mapping[str, str]):
-    """A mapping of names to vendors' keys; keys are looked up on each access, and absent if not set.
+    """A mapping of names to vendors' keys. A key is looked up on each access, and is absent if not set.
 
     A value that is a placeholder from documentation counts as not set. Neither ``repr`` nor
     ``str`` shows a key. Thread-safe.
@@ -91,7 +92,7 @@ class Credentials(Mapping[str, str]):
     Args:
         variables: Maps each key name used in a vendor's module to the variables that can hold the
             key, in order of precedence.
-        environ: Variables to read; None for the process's environment, then the user's optional
+        environ: Variables to read; None means the process's environment, then the user's optional
             private module.
     """
 
@@ -133,7 +134,7 @@ class Credentials(Mapping[str, str]):
 
     @property
     def placeholders(self) -> tuple[str, ...]:
-        """Names for which a placeholder from documentation is set instead of a real key."""
+        """Names for which a placeholder from documentation is set in place of a real key."""
         return tuple(name for name in self.missing if any(self._values(name)))
 
     def _value_of(self, name: str) -> str:
@@ -155,10 +156,10 @@ class Credentials(Mapping[str, str]):
 class KeyState:
     """A snapshot of the values of environment variables, for detecting later changes.
 
-    Immutable. A comparison decodes nothing and takes a fraction of a microsecond.
+    Immutable. A comparison does not decode anything, so it takes only a fraction of a microsecond.
 
     Args:
-        variables: Names of the variables. If the user's private file takes one of these keys from
+        variables: Names of the variables. If the user's private file reads one of these keys from
             another variable, that variable is added.
     """
 
@@ -184,23 +185,23 @@ class KeyState:
 
 
 def spellings_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Return all usual names of some keys, given each key's main name."""
+    """Return all usual names of keys, given the main name of each key."""
     return tuple(dict.fromkeys(s for name in names for s in _GROUP.get(name, (name,))))
 
 
 def is_placeholder(value: str) -> bool:
-    """Return whether a value is a placeholder that documentation prints in place of a key."""
+    """Return whether a value is a placeholder for a key, as printed in documentation."""
     return value.strip().strip("\"'").lower() in _PLACEHOLDERS
 
 
 def credentials_for(
     secrets: Sequence[str | Sequence[str]], environ: Mapping[str, str] | None = None
 ) -> Credentials:
-    """Return a mapping of the keys declared by a vendor's module; any spelling of a key's name is found.
+    """Return a mapping of the keys declared by a vendor's module, found under any spelling of their names.
 
     Args:
         secrets: Names of the keys; a nested sequence lists spellings of one key.
-        environ: Variables to read; None for the process's environment, then the user's optional
+        environ: Variables to read; None means the process's environment, then the user's optional
             private module.
     """
     variables: dict[str, tuple[str, ...]] = {}
@@ -246,8 +247,8 @@ def lacks_key(vendor: str, credentials: Credentials) -> bool:
     The vendor's class is not loaded.
 
     Args:
-        vendor: Canonical name. For a vendor from another package, whose needs are not known, the
-            result is False.
+        vendor: Canonical name. For a vendor from another package, whose requirements are unknown,
+            the result is False.
         credentials: Keys of the vendor, as returned by :func:`vendor_credentials`.
     """
     if not row_of(vendor).needs_keys:

@@ -1,10 +1,10 @@
 """The optional file ``config/donotshare/donotshare.py`` of older installations.
 
-It is parsed and never executed, because it merely happens to be in the folder where a program was
-started. It may assign, at the top level, a literal, ``os.getenv("NAME")`` (possibly with a literal
-default), ``os.environ["NAME"]`` or ``os.environ.get("NAME")``. Any other value is ignored with one
-warning that names its line. Only names that this library knows are looked up, and the environment
-takes precedence.
+The file is parsed and never executed, because it merely happens to be in the folder where a program
+was started. The file may assign, at the top level, a literal, ``os.getenv("NAME")`` (possibly with
+a literal default), ``os.environ["NAME"]`` or ``os.environ.get("NAME")``. Any other value is ignored
+with one warning that names its line. Only names that this library knows are looked up, and the
+environment takes precedence.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class _Value:
     variable: str = ""
 
     def text(self) -> str:
-        """Return the current value, or an empty string if there is none."""
+        """Return the current value, or an empty string if it is not set."""
         set_now = os.environ.get(self.variable) if self.variable else None
         value = self.literal if set_now is None else set_now
         return "" if value is None else str(value)
 
 
 def private_setting(name: str) -> str:
-    """Return the file's value for ``name`` as text, or an empty string if there is none."""
+    """Return the private file's value for ``name`` as text; empty if the file does not set it."""
     path = private_path()
     if path is None:
         return ""
@@ -51,7 +51,7 @@ def private_setting(name: str) -> str:
 
 
 def private_values() -> object | None:
-    """Return an object that is replaced only when the private file's content changes."""
+    """Return an object that stays the same until the private file's content changes."""
     path = private_path()
     return None if path is None else content_of(path)[0]
 
@@ -70,9 +70,9 @@ def is_set(name: str, environ: Mapping[str, str] | None) -> bool:
 
 @lru_cache(maxsize=1)
 def private_path() -> Path | None:
-    """Return the private file under the first entry of the import path that contains one, or None.
+    """Return the private file from the first import-path entry that contains one, or None.
 
-    The search is done once per process, because keys are looked up for every request.
+    The search is performed only once per process, because keys are looked up for every request.
     """
     for entry in dict.fromkeys(["", *sys.path]):
         path = Path(entry) / _RELATIVE
@@ -86,7 +86,7 @@ def private_path() -> Path | None:
 
 @lru_cache(maxsize=4)
 def content_of(path: Path) -> tuple[Mapping[str, _Value], Mapping[str, int]]:
-    """Return a file's values by name, and the line of each name whose value is not supported."""
+    """Return a file's values by name, and the line number of each name with an unsupported value."""
     values: dict[str, _Value] = {}
     unreadable: dict[str, int] = {}
     for name, node in _assignments(path):
@@ -123,7 +123,7 @@ def _assignments(path: Path) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _value(node: ast.expr) -> _Value | None:
-    """Return the value of an expression, or None if it would have to be executed."""
+    """Return the value of an expression, or None if the expression would have to be executed."""
     if isinstance(node, ast.Constant):
         return _Value(node.value)
     if isinstance(node, ast.Subscript) and _dotted(node.value) in ("os.environ", "environ"):

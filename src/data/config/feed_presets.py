@@ -40,8 +40,8 @@ def load_preset(name: str | Path) -> dict[str, Any]:
         name: Name such as ``binance_btcusdt``, or the path of a file (``.json``).
 
     Raises:
-        ConfigError: There is no such preset, or it cannot be read; a :class:`RulesError` lists
-            every error in it with its line.
+        ConfigError: The preset does not exist or cannot be read; if it is invalid, a
+            :class:`RulesError` lists every error with its line number.
     """
     path, data, is_named = _find_preset(name)
     document = read_yaml(data)  # JSON is a subset of YAML, and is read as strictly
@@ -58,7 +58,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
 
 
 def _market(preset: dict[str, Any]) -> Iterator[Problem]:
-    """Yield a problem if a preset requests a market that is not supported here for its source."""
+    """Yield a problem if a preset requests a market that is not supported for its source."""
     if preset.get("market", "spot") == "spot":
         return
     source = preset["data_source"]

@@ -24,13 +24,13 @@ _log = logging.getLogger(__name__)
 
 
 def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path | None:
-    """Return the path of the user's fundamentals file: next to the rules file, else in the usual place.
+    """Return the path of the user's fundamentals file, next to the rules file or in the usual place.
 
     The result is None if neither exists. The packaged file does not count as the user's.
 
     Raises:
-        RulesError: The file in the usual place is invalid, or names a variable that does not hold
-            one of the vendor's own keys.
+        RulesError: The file in the usual place is invalid, or names a variable that does not
+            contain one of the vendor's own keys.
         ConfigError: The file cannot be read.
     """
     places = [rules_path.parent / FILE_NAME] if rules_path else []
@@ -45,7 +45,7 @@ def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path |
 
 
 def _check_found(path: Path) -> None:
-    """Reject a file that the user did not name if it names variables other than a vendor's own."""
+    """Reject a file not named by the user if it names variables other than a vendor's own."""
     data = _read(path)
     settings = checked(data, str(path)).get("provider_settings") or {}
     problems = [
@@ -62,7 +62,7 @@ def _check_found(path: Path) -> None:
 
 
 def load_fundamentals_rules(path: Path | None = None) -> FundamentalsRules:
-    """Return the packaged rules for fundamentals, overridden by the user's file if there is one.
+    """Return the packaged rules for fundamentals, overridden by the user's file if it exists.
 
     Raises:
         RulesError: A file is invalid; the message lists every error with its line number.
@@ -105,7 +105,7 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a fundamentals file; errors as for :func:`load_fundamentals_rules`."""
+    """Return the bytes of a fundamentals file; for errors, see :func:`load_fundamentals_rules`."""
     return _read(path)
 
 

@@ -63,23 +63,23 @@ class FundamentalsRules:
         ttl_ms: Maps each data type to the time in milliseconds for which an answer stays fresh.
         default_ttl_ms: Time in milliseconds for which an answer with any other data type stays
             fresh.
-        field_priorities: Maps each field to the vendors that are preferred to the usual sequence
-            for it.
-        grades: Maps each vendor to its quality, 1 to 5, which the strategy ``quality_based`` uses.
+        field_priorities: Maps each field to the vendors that take precedence over the usual
+            sequence for this field.
+        grades: Maps each vendor to its quality, 1 to 5, as used by the strategy ``quality_based``.
         tolerance: Relative difference from which values conflict.
         consensus_tolerance: Relative difference up to which values may be averaged.
         consensus_fallback: Strategy to use if the values differ too much to be averaged.
         reports_conflicts: Whether a record lists the conflicts between vendors.
-        required_fields: Fields that a record lists as missing if it has no value for them.
+        required_fields: Fields that a record lists as missing if they have no value.
         min_quality: Fraction of an older copy's quality that a newer copy needs to replace it.
         stale_ms: Maximum age in milliseconds of a stored copy that is returned because the vendor
             failed.
         serves_stale: Whether a stored copy may be returned if the vendor fails.
         asks_others: Whether a lookup queries the vendors after the first in a sequence.
-        budget_s: Seconds that a lookup may take, however many vendors are queried.
+        budget_s: Maximum number of seconds for a lookup, however many vendors are queried.
         cleans_up: Whether older copies are deleted.
-        copies: Number of copies to keep for each vendor and type if older ones are deleted.
-        symbols: Maps each symbol to the name under which vendors are queried for it.
+        copies: Number of copies to keep for each vendor and type if older copies are deleted.
+        symbols: Maps each symbol to the name that is used to query vendors for it.
     """
 
     sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class FundamentalsRules:
         return self.ttl_ms.get(data_type, self.default_ttl_ms)
 
     def order(self, data_type: str, name: str = "") -> tuple[str, ...]:
-        """Return the vendors for a data type or, if ``name`` is given, a field; the most trusted first."""
+        """Return the vendors for a data type or, if ``name`` is given, for a field, most trusted first."""
         usual = self.sequences.get(data_type, self.sequences.get("profile", ()))
         own = self.field_priorities.get(canonical_field(name), ()) if name else ()
         return tuple(dict.fromkeys((*own, *usual)))
@@ -119,7 +119,7 @@ def _length_ms(text: str) -> int:
 
 @form(_length_ms)
 def _length(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept days, hours or minutes such as ``14d``, ``6h``, ``30m``."""
+    """Accept a number of days, hours or minutes, such as ``14d``, ``6h`` or ``30m``."""
     count, unit = split_length(value) or (0, "")
     if unit not in _UNITS or not 0 < count <= _MOST:
         near = f'"{value}d"' if isinstance(value, int) and not isinstance(value, bool) else ""
@@ -127,7 +127,7 @@ def _length(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def _fixed(wanted: bool, reason: str) -> Form:
-    """Return a form that accepts only ``wanted`` for a switch, with ``reason`` as the error message."""
+    """Return a form that accepts only ``wanted`` for a switch, with the error message ``reason``."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         yield from switch.check(value, path)

@@ -12,7 +12,7 @@ from .schema import LOOPBACK
 
 
 class Gateway(NamedTuple):
-    """A gateway's host and port, and the ID by which it identifies this client."""
+    """A gateway's host and port, and the ID that identifies this client to the gateway."""
 
     host: str = "127.0.0.1"
     port: int = 7497
@@ -25,7 +25,7 @@ def ibkr_gateway(
     """Return the address of the Interactive Brokers gateway from ``options`` or the environment.
 
     Args:
-        options: Any of ``host``, ``port`` and ``client_id``; those absent are taken from the
+        options: Any of ``host``, ``port`` and ``client_id``; the others are read from the
             environment.
         environ: Variables to read; None for the process's environment, then the user's optional
             private module.

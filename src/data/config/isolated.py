@@ -17,8 +17,8 @@ def isolated_environment(home: Path, environ: Mapping[str, str] | None = None) -
     """Return environment variables for a process that uses ``home`` instead of this user's folders.
 
     Keys, proxies and this library's settings are left out. The user's private settings file is not
-    found either, provided that the process starts in ``home`` and an empty one has been placed
-    there.
+    found either, provided that the process starts in ``home`` and that folder contains an empty
+    one.
     """
     variables = os.environ if environ is None else environ
     folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("CACHE", "STATE", "DATA")}
@@ -36,12 +36,12 @@ def isolated_environment(home: Path, environ: Mapping[str, str] | None = None) -
 
 
 def use_state_folder(folder: str) -> None:
-    """Make this process and its child processes store request limits and leases in ``folder``."""
+    """Make this process and its child processes store rate limits and leases in ``folder``."""
     os.environ["ONETAPE_STATE_DIR"] = folder
 
 
 def promise_to_break(known: tuple[str, ...], environ: Mapping[str, str] | None = None) -> str:
-    """Return the promise to break on purpose, from ``ONETAPE_PROVE_BREAK``; empty if it is not set.
+    """Return the promise to break deliberately, from ``ONETAPE_PROVE_BREAK``; empty if it is not set.
 
     Raises:
         QueryError: The variable's value is neither ``all`` nor one of ``known``.

@@ -39,7 +39,7 @@ _INSTALL_HINT = (
 
 @dataclass(frozen=True)
 class ProgramOffer:
-    """A class registered by user code, with the interface of an entry point.
+    """A class registered by user code, in the form of an entry point.
 
     Attributes:
         name: Name of the vendor.
@@ -82,7 +82,7 @@ def add_offer(name: object, cls: type) -> None:
 
 
 def program_offer(vendor: str) -> ProgramOffer | None:
-    """Return the class that user code registered for a vendor, as an entry point, or None."""
+    """Return the class that user code registered for a vendor, in the form of an entry point, or None."""
     return _registered.get(vendor)
 
 
@@ -99,17 +99,17 @@ def forget_offers() -> None:
 
 
 def offers(group: str = PROVIDERS) -> Mapping[str, Offer]:
-    """Return the entry points that packages and user code offer in a group, by vendor; none is imported."""
+    """Return a group's entry points from packages and user code, by vendor, without importing them."""
     installed = _installed_offers()[group]
     return {**installed, **_registered} if group == PROVIDERS and _registered else installed
 
 
 @lru_cache(1)
 def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
-    """Return the entry points of other packages by group and vendor; none is imported.
+    """Return the entry points of other packages by group and vendor, without importing them.
 
     An entry point is left out with a warning if its name is invalid or already used by this library
-    or another package, or if it is a table or stream for a vendor that no package offers.
+    or another package, or if it is a table or stream for a vendor that no package provides.
     """
     offers: dict[str, dict[str, EntryPoint]] = {}
     for group in (PROVIDERS, FUNDAMENTALS, STREAMS):
@@ -140,13 +140,13 @@ def known_vendor(name: str) -> str | None:
 
 
 def install_hint(name: object) -> str:
-    """Return advice on how to add a vendor; empty for the name of an onetape vendor."""
+    """Return advice on how to add a vendor; empty if ``name`` is a vendor included in onetape."""
     is_own = isinstance(name, str) and canonical_vendor(name) is not None
     return "" if is_own else _INSTALL_HINT
 
 
 def known_hint(name: object, known: Iterable[str]) -> str:
-    """Return a hint for an error about a vendor's name: the known vendors, and how to add another."""
+    """Return a hint for an error about a vendor's name: the known vendors, and how to add one."""
     return "; ".join(filter(None, (f"known: {', '.join(known)}", install_hint(name))))
 
 

@@ -32,12 +32,12 @@ def page_path(name: str) -> Path:
 
 
 def example_path(name: str) -> Path:
-    """Return the path of a packaged file of the example bot; ``name`` as in :func:`page_path`."""
+    """Return the path of a packaged file of the example bot; for ``name``, see :func:`page_path`."""
     return _path("example_bot", EXAMPLE, name)
 
 
 def _path(package: str, folder: Path, name: str) -> Path:
-    """Return a file's path, in ``package`` if installed from a wheel, else in ``folder``."""
+    """Return a file's path: in ``package`` if installed from a wheel, otherwise in ``folder``."""
     try:
         # The package exists only in a wheel, where the folder is mapped onto it.
         importlib.import_module(f"{_ROOT}.{package}")

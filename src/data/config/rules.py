@@ -52,7 +52,7 @@ FACTS = ("type", "cost", "data_quality", "reliability", "coverage", "description
 
 @form(vendor_name)
 def _candidate(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a vendor that can be queried. A member of a vendor family is accepted, the family is not."""
+    """Accept a vendor that can be queried. A member of a vendor family is accepted, but not the family."""
     yield from vendor.check(value, path)
     if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
         yield Problem(path, f"{value} is a family of vendors; name one of them", f"{value}:kraken")
@@ -84,7 +84,7 @@ _LONGEST_PATTERN = 200
 
 
 def pattern_fault(pattern: str) -> str:
-    """Return why a string is not a pattern for file names, or an empty string."""
+    """Return why a string is not a file name pattern; empty if it is one."""
     accepted = "only {symbol}, {timeframe}, {base} and {quote} are filled in"
     if len(pattern) > _LONGEST_PATTERN:
         return f"it has {len(pattern):,} characters; at most {_LONGEST_PATTERN} are allowed"
@@ -131,7 +131,7 @@ class Rule:
         primary: Vendor queried first, by its canonical name.
         backup: Vendors queried next, in order.
         timeframes: Labels of the bars that the rule serves.
-        description: Description for human readers; it has no effect.
+        description: Description for people; it has no effect.
     """
 
     name: str
@@ -153,7 +153,7 @@ class ProviderRules:
     Attributes:
         name: Canonical name.
         title: Display name.
-        type, description, cost, data_quality, reliability, coverage: The :attr:`facts`.
+        type, description, cost, data_quality, reliability, coverage: See :attr:`facts`.
         rate_limits: Limits that the file sets.
         api_key_env, secret_key_env: Environment variables that contain the vendor's keys; None for
             the usual ones.
@@ -182,7 +182,7 @@ class ProviderRules:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The descriptive settings that the file gives, shown and stored with the bars; see :data:`FACTS`."""
+        """The descriptive settings in the file, shown and stored with the bars; see :data:`FACTS`."""
         facts = {name: getattr(self, name) for name in FACTS}
         return {name: value for name, value in facts.items() if value is not None}
 
@@ -239,13 +239,13 @@ class CacheRules:
 
     @property
     def max_age(self) -> Age | None:
-        """A year is deleted once its latest bar reaches this age; None if no year is ever deleted."""
+        """The age of its latest bar at which a year is deleted; None if no year is ever deleted."""
         return None if self.retention is None else Age.parse(self.retention)
 
 
 @dataclass(frozen=True)
 class ValidationRules:
-    """Settings for the checks of answers; the quality score ranges from 0 to 1."""
+    """Settings for checking answers; quality scores range from 0 to 1."""
 
     enabled: bool = setting(switch, True)
     min_quality_score: float = setting(number(0, 1), 0.8)
@@ -255,7 +255,7 @@ class ValidationRules:
 
 @form()
 def _server(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept the address of a PostgreSQL server, which is never shown because it has a password."""
+    """Accept the address of a PostgreSQL server; it is never shown, because it contains a password."""
     schemes = ("postgresql://", "postgres://")
     if not isinstance(value, str) or not value.startswith(schemes) or not value.isprintable():
         yield Problem(path, "must be an address postgresql://user:password@host:5432/database")
@@ -270,10 +270,10 @@ def _server(value: Any, path: Path) -> Iterator[Problem]:
 
 @dataclass(frozen=True)
 class StoreRules:
-    """Settings of the store that many hosts share; without ``url`` there is none.
+    """Settings of the store that many hosts share; there is such a store only if ``url`` is set.
 
-    ``pool`` is ``transaction`` if a pooler in transaction mode may be between the hosts and the
-    server (also correct without a pooler), or ``session``.
+    ``pool`` is ``transaction`` (for a pooler in transaction mode between the hosts and the server,
+    or for no pooler) or ``session``.
     """
 
     url: str = setting(_server, "")
@@ -367,7 +367,7 @@ class Rules:
     def rule_for(self, asset_class: str, timeframe: Timeframe) -> Rule | None:
         """Return the rule for an asset class and timeframe, or None.
 
-        If two stock rules list a timeframe, the one that is named after it applies.
+        If two stock rules list a timeframe, the rule named after the timeframe applies.
         """
         names = (
             _usual_rule(asset_class, timeframe),
@@ -377,7 +377,7 @@ class Rules:
         return next((rule for rule in rules if timeframe.label in rule.timeframes), None)
 
     def provider(self, name: str) -> ProviderRules:
-        """Return a vendor's settings, or else those of its vendor family, or else the defaults."""
+        """Return a vendor's settings, or else its vendor family's settings, or else the defaults."""
         rules = self.providers.get(name) or self.providers.get(family_of(name))
         return replace(rules, name=name) if rules else ProviderRules(name)
 
@@ -389,7 +389,7 @@ class Rules:
 
 
 def _usual_rule(asset_class: str, timeframe: Timeframe) -> str:
-    """Return the name of the rule that applies unless a rules file changes it."""
+    """Return the name of the rule that applies unless a rules file specifies another."""
     if asset_class != "stock":
         return asset_class
     return STOCK_RULES[0 if timeframe.is_intraday else 1 if timeframe.unit == "d" else 2]
@@ -422,10 +422,10 @@ def _of_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
-    """Return the ignored settings of a valid mapping, each with the behavior that applies instead.
+    """Return the settings in a valid mapping that are ignored, each with the actual behavior.
 
-    Some older files turn off checks that keep wrong bars out of the store. These files are still
-    accepted, but such settings are ignored.
+    Some older files turn off checks that keep wrong bars out of the store. Such files are still
+    accepted, but these settings are ignored.
     """
     cache, validation = (mapping.get(name) or {} for name in ("cache", "validation"))
     problems = []
@@ -442,9 +442,9 @@ def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
 def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
     """Return a base mapping overridden, key by key, by a user's checked one; neither is modified.
 
-    Lists are replaced as a whole, and an empty section changes nothing. If one of the user's rules
-    lists a timeframe, the timeframe is removed from the base rules that the user's file does not
-    override.
+    Lists are replaced as a whole, and an empty section does not change anything. If one of the
+    user's rules lists a timeframe, the timeframe is removed from the base rules that the user's
+    file does not override.
     """
     merged: dict[str, Any] = _overlaid(base, _canonical_keys(user))
     claimed = {name: _labels(user[name]) for name in RULES if _labels(user.get(name))}
@@ -466,7 +466,7 @@ def parse(mapping: Mapping[str, Any]) -> Rules:
 
 
 def _overlaid(base: Any, user: Any) -> Any:
-    """Merge two mappings key by key; any other value is replaced by the user's."""
+    """Merge two mappings key by key; values other than mappings are replaced by the user's."""
     if not isinstance(base, Mapping):
         return user
     if user is None:
@@ -477,7 +477,7 @@ def _overlaid(base: Any, user: Any) -> Any:
 
 
 def _canonical_keys(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the mapping, with vendor names used as keys replaced by canonical names."""
+    """Return the mapping, replacing keys that are vendor names with canonical names."""
     plain = dict(mapping)
     for name in ("providers", "live_feeds"):
         if plain.get(name):

@@ -29,7 +29,7 @@ AS_READ = Path(__file__).with_name("packaged_rules.json")
 
 
 def load_rules(path: Path | None = None) -> Rules:
-    """Return the packaged provider rules, overridden by the user's file if there is one.
+    """Return the packaged provider rules, overridden by the user's file if it exists.
 
     Raises:
         RulesError: A file is invalid; the message lists every error with its line number.
@@ -43,7 +43,7 @@ def load_rules(path: Path | None = None) -> Rules:
 
 
 def check_found_rules(path: Path) -> None:
-    """Reject a rules file that the user did not name if it names third-party hosts or variables.
+    """Reject a rules file not named by the user if it names third-party hosts or variables.
 
     Raises:
         RulesError: The file is invalid, or contains an entry that is allowed only in a file named
@@ -79,7 +79,7 @@ def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
 
 @lru_cache(maxsize=4)
 def _user_rules(path: Path, data: bytes) -> Rules:
-    """Parse a user's rules file; cached because several parts of the library load the same one."""
+    """Parse a user's rules file; cached, because several parts of the library load the same file."""
     from .rules_parser import read_rules
 
     return read_rules(data, str(path), packaged_rules().plain)
@@ -87,7 +87,7 @@ def _user_rules(path: Path, data: bytes) -> Rules:
 
 @lru_cache(maxsize=1)
 def packaged_rules() -> Rules:
-    """Return the rules that come with the library, read once per process."""
+    """Return the rules included in the library, which are read once per process."""
     data = packaged_bytes()
     plain = _as_read(data)
     if plain is not None:
@@ -103,7 +103,7 @@ def packaged_bytes() -> bytes:
 
 
 def written_as_read(data: bytes) -> str:
-    """Parse the packaged rules file, and return the result as JSON, to be loaded instead of the YAML.
+    """Parse the packaged rules file, and return it as JSON, which is loaded in place of the YAML.
 
     Raises:
         RulesError: The file is invalid.
@@ -116,7 +116,7 @@ def written_as_read(data: bytes) -> str:
 
 
 def _as_read(data: bytes) -> dict[str, Any] | None:
-    """Load the JSON form of the packaged rules; None if it was not made from the YAML in ``data``."""
+    """Load the packaged rules' JSON; None if the JSON was not made from the YAML in ``data``."""
     try:
         document = json.loads(AS_READ.read_bytes())
         fits = document["sha256"] == sha256(data).hexdigest()

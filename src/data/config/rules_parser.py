@@ -23,7 +23,7 @@ def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None)
     Args:
         data: Content of the file.
         name: Name of the file, for messages.
-        beneath: Checked mapping that the file overrides; None if the file is complete by itself.
+        beneath: Checked mapping that the file overrides; None if the file is complete on its own.
 
     Raises:
         RulesError: The file is invalid; the message lists every error with its line number.
@@ -48,7 +48,7 @@ def checked_rules(mapping: Mapping[str, Any], name: str) -> Rules:
 
 
 def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesError:
-    """Return the error for entries that are not allowed in a file that the user did not name."""
+    """Return the error for entries that are not allowed in a file not named explicitly by the user."""
     document = read_yaml(data)
     listed = [document.describe(problem) for problem in problems]
     return RulesError(
@@ -60,7 +60,7 @@ def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesEr
 
 
 def _whole(mapping: Mapping[str, Any], document: YamlDocument, name: str) -> Rules:
-    """Run the checks that need the complete mapping, and convert it to rules."""
+    """Run the checks that need the complete mapping, and convert the mapping to rules."""
     _raise_for(check_whole(mapping), document, name)
     rules = parse(mapping)
     _raise_for(check_symbols(rules.classification), document, name)

@@ -59,14 +59,14 @@ def _as_it_is(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Form:
-    """The values allowed at one place in a configuration file.
+    """The values allowed in one place of a configuration file.
 
     Attributes:
-        check: Function that takes a value and its path, and yields a problem for each error; never
-            raises.
+        check: Function that takes a value and its path, and yields a problem for each error; it
+            never raises.
         parse: Function that converts a valid value to its parsed form.
         keys: Maps each key of a record to the form of its value.
-        attribute: Name of the dataclass field that takes the parsed value; see :func:`attributes`.
+        attribute: Name of the dataclass field for the parsed value; see :func:`attributes`.
     """
 
     check: Check
@@ -79,7 +79,7 @@ class Form:
         return replace(self, parse=lambda value: convert(self.parse(value)))
 
     def named(self, attribute: str) -> Form:
-        """Return this form with the name of the dataclass field that takes its value."""
+        """Return this form with the name of the dataclass field for its value."""
         return replace(self, attribute=attribute)
 
     def into(self, cls: Callable[..., Any]) -> Form:
@@ -97,7 +97,7 @@ def setting(form: Form, default: Any = MISSING, *, factory: Any = MISSING, key: 
 
     Args:
         form: Form that describes the values allowed for the field.
-        default: Value if the file does not contain the key; ``factory`` creates a mutable one.
+        default: Value if the file does not contain the key; ``factory`` creates a mutable value.
         key: Name of the key in the file, if it differs from the name of the field.
     """
     return field(default=default, default_factory=factory, metadata={"form": form, "key": key})
@@ -130,7 +130,7 @@ def attributes(keys: Mapping[str, Form], plain: Mapping[str, Any] | None) -> dic
 
 
 def first_of(problems: Iterable[Problem]) -> list[Problem]:
-    """Return the first problems; one more than the limit, if there are more, to show that there are."""
+    """Return the first problems, up to one more than the limit, which shows that there are more."""
     return list(islice(problems, MOST_PROBLEMS + 1))
 
 
@@ -146,7 +146,7 @@ def as_switch(value: Any) -> bool | None:
 
 
 def vendor_name(name: str) -> str:
-    """Return the canonical name of a vendor whose name passed the check."""
+    """Return the canonical name of a vendor whose name was accepted."""
     # Vendors from other packages have no aliases.
     return canonical_vendor(name) or name.strip().lower()
 
@@ -227,7 +227,7 @@ def timeframe(value: Any, path: Path) -> Iterator[Problem]:
 def vendor(value: Any, path: Path) -> Iterator[Problem]:
     """Return a form that accepts a known vendor.
 
-    The vendor can be one of ours, one from another package, or one that other versions support.
+    The vendor can be part of onetape, from another package, or supported by other versions.
     """
     if not isinstance(value, str) or known_vendor(value) is None:
         near = nearest(str(value).lower(), known_names())
@@ -236,7 +236,7 @@ def vendor(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def url(scheme: str) -> Form:
-    """Return a form that accepts a URL with ``scheme`` over TLS, or without TLS if it is on this machine."""
+    """Return a form that accepts a URL with ``scheme`` and TLS, or without TLS if on this machine."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
@@ -271,7 +271,7 @@ def items(item: Form) -> Form:
 
 
 def record(keys: Mapping[str, Form], *required: str) -> Form:
-    """Return a form that accepts mappings with only these keys; parsing drops empty values."""
+    """Return a form that accepts mappings with only the given keys; parsing drops empty values."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
@@ -330,7 +330,7 @@ def text_or(other: Form) -> Form:
 
 
 def _as_list(value: Any) -> str:
-    """Return a single value in list notation, to be suggested to the user."""
+    """Return a single value in list notation, as a suggestion for the user."""
     return f"[{value}]" if isinstance(value, str | int | float) and value != "" else ""
 
 

@@ -72,10 +72,10 @@ def load_settings(
 
 
 def shared_store(rules: Rules, environ: Mapping[str, str] | None = None) -> StoreRules:
-    """Return the settings of the store that many hosts share: ``ONETAPE_STORE``, else the rules'.
+    """Return the settings of the store that many hosts share, from ``ONETAPE_STORE`` or the rules.
 
     Raises:
-        ConfigError: The value of the variable is not an address of a server.
+        ConfigError: The value of the variable is not a server address.
     """
     store = rules.store
     if url := variable_of("ONETAPE_STORE", environ):
@@ -143,7 +143,7 @@ def meaning_of(symbol: str) -> Instrument | SymbolRefusal:
 def cache_folder_of(
     argument: str | os.PathLike[str] | None, environ: Mapping[str, str] | None, cwd: Path
 ) -> tuple[Path, str]:
-    """Return the cache folder and the setting that it comes from, without creating the folder.
+    """Return the cache folder, and the setting that determined it, without creating the folder.
 
     Raises:
         ConfigError: The path cannot be used.
@@ -187,7 +187,7 @@ def path_check(look: Callable[[], bool], path: Path) -> bool:
     """Return the result of ``look``, a check on ``path`` such as ``Path.is_file``.
 
     Raises:
-        ConfigError: The user is not permitted to search the folder, or the disk fails.
+        ConfigError: The user does not have permission to search the folder, or the disk failed.
     """
     try:
         return look()
@@ -285,7 +285,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
 
 
 def _slip(name: str) -> str:
-    """Return a remark about a name that could be a misspelled vendor, or an empty string."""
+    """Return a remark if a name could be a misspelled vendor, or an empty string."""
     near = "" if known_vendor(name) else nearest(name, known_names())
     return near and (
         f"{name} is not a vendor (did you mean {near}?), unless it is a downloader of your own"
@@ -298,7 +298,7 @@ def _is_limit(key: str, value: Any) -> bool:
 
 
 def variable_of(name: str, environ: Mapping[str, str] | None) -> str:
-    """Return a variable's value, or else the private module's value; a blank value counts as not set."""
+    """Return a variable's value or else the private module's; a blank value counts as not set."""
     if environ is not None:
         return environ.get(name, "").strip()
     return os.environ.get(name, "").strip() or private_setting(name).strip()
@@ -319,7 +319,7 @@ class LogSettings:
 
 
 def log_settings(environ: Mapping[str, str] | None = None) -> LogSettings:
-    """Read the two logging variables; None means the environment of the process."""
+    """Read the two logging variables; ``environ=None`` means the environment of the process."""
     return LogSettings(
         variable_of("ONETAPE_LOG", environ).lower(),
         variable_of("ONETAPE_LOG_LEVEL", environ).lower(),
@@ -330,7 +330,7 @@ _PORTALS = "RUSTYBT_USE_POLARS"
 
 
 def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether data portals return Polars frames, as ``RUSTYBT_USE_POLARS`` sets; default: yes.
+    """Return whether data portals return Polars frames, as set by ``RUSTYBT_USE_POLARS`` (default: yes).
 
     Raises:
         ConfigError: The value is neither 0 nor 1.

@@ -26,8 +26,9 @@ class Survey:
     Attributes:
         settings: Usable settings. Their ``rules_path`` is None if the rules file has errors; in
             that case, only the packaged rules apply.
-        rules_path: Path of the user's rules file, usable or not; None if there is none.
-        errors: Reasons why parts of the configuration cannot be used, in the order of reading.
+        rules_path: Path of the user's rules file, whether usable or not; None if it does not exist.
+        errors: Reasons why parts of the configuration cannot be used, in the order in which they
+            were read.
         remarks: Warnings about ignored settings, as they were logged.
         is_found: Whether the rules file was merely found in the working directory, not named by the
             user.
@@ -46,7 +47,7 @@ def survey(
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Survey:
-    """Resolve as many settings as possible and collect all errors; arguments as for ``load_settings``.
+    """Resolve as many settings as possible, and collect all errors; for arguments, see ``load_settings``.
 
     Raises:
         ConfigError: The user has no home folder, so the other folders cannot be determined.

@@ -23,7 +23,7 @@ _VARIABLES = ("api_key_env", "secret_key_env")
 
 
 def provider_problems(vendor: str, entry: ProviderRules) -> Iterator[Problem]:
-    """Yield a problem for each host or variable that a vendor's entry in such a file may not name."""
+    """Yield a problem for each host or variable that a vendor's entry in a found file may not name."""
     for key in _ADDRESSES:
         address = getattr(entry, key)
         if address and not is_own_host(vendor, host_of(address)):
@@ -47,7 +47,7 @@ def variable_problems(vendor: str, name: Any, path: tuple[str, ...]) -> Iterator
 
 
 def host_of(address: str) -> str:
-    """Return the host of an address in lowercase, or an empty string if there is none."""
+    """Return the host of an address in lowercase, or an empty string if it has none."""
     try:
         return (urlsplit(address).hostname or "").rstrip(".")
     except ValueError:

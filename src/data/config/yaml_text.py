@@ -30,7 +30,7 @@ _REFUSED = object()
 
 
 class _TooDeepError(Exception):
-    """The nesting is too deep to read any further."""
+    """The nesting is too deep for further reading."""
 
 
 @dataclass
@@ -59,7 +59,7 @@ class YamlDocument:
         return f"{problem} (line {line})" if line and problem.path else str(problem)
 
     def error(self, name: str, problems: Sequence[Problem]) -> RulesError:
-        """Return an error that lists a file's errors in the order of its lines.
+        """Return an error that lists the problems in a file, ordered by line.
 
         Args:
             name: Name of the file.
@@ -111,7 +111,7 @@ class _Reader:
         self._events: Iterator[Any] = iter(())
 
     def read(self, text: str) -> Any:
-        """Return the only document of ``text``, or None if it is empty."""
+        """Return the only document in ``text``, or None if that document is empty or absent."""
         self._events = yaml.parse(text, Loader=_LOADER)
         value: Any = None
         documents = 0
@@ -170,7 +170,7 @@ class _Reader:
         return {key: value for key, value in values.items() if value is not _REFUSED}
 
     def _key(self, event: Any, path: Path) -> str | None:
-        """Return a key as written; keys are always strings."""
+        """Return a key as it is written, because keys are always strings."""
         if isinstance(event, yaml.ScalarEvent) and event.anchor is None:
             return str(event.value)
         self._refuse(path, f"a key must be plain text (line {event.start_mark.line + 1})")

@@ -22,9 +22,9 @@ class FeedSnapshot:
         symbol, timeframe: Symbol and timeframe of the feed.
         status: The feed's state, with the reason.
         bars: Last closed bars, oldest first.
-        forming: The forming bar, if the source sends it.
+        forming: The forming bar, if the source sends forming bars.
         given: Number of closed bars that have been delivered since the start.
-        revisions: Number of bars that were corrected after they had been delivered.
+        revisions: Number of bars corrected after their delivery.
         newest_ms: Arrival time of the last bar, forming or closed (UTC milliseconds); 0 if none
             has arrived.
     """
@@ -41,11 +41,11 @@ class FeedSnapshot:
 
 @dataclass
 class Unread:
-    """A bounded list of the items of a feed's run that arrived before anything consumed its bars.
+    """A bounded list of the items in a feed's run that arrived before its bars had a consumer.
 
     Attributes:
         items: The latest bars, statuses and corrections, in order.
-        lost: Span of the closed bars that were dropped because the capacity was exceeded, or None.
+        lost: Span of the closed bars dropped because the capacity was exceeded; None if none were.
     """
 
     capacity: int
@@ -53,7 +53,7 @@ class Unread:
     lost: Span | None = None
 
     def add(self, item: Item) -> None:
-        """Add an item; a status or forming bar replaces the last item if that is an older one of its type.
+        """Add an item, which replaces the last one if that is superseded (:func:`.is_superseded`).
 
         If the capacity is exceeded, the oldest item is dropped.
         """
@@ -71,7 +71,7 @@ class Unread:
 
 @dataclass
 class _Shown:
-    """The values from which a feed's snapshot is made."""
+    """The values from which a feed's snapshot is created."""
 
     bars: deque[LiveBar]
     forming: LiveBar | None = None
@@ -118,7 +118,8 @@ class Board:
         """Begin a new run of the feed: clear the snapshot, but keep the listeners.
 
         Args:
-            capacity: Number of items to keep for the first consumer of bars if none exists yet.
+            capacity: Number of items to keep for the first consumer of bars, if it has not been
+                added yet.
         """
         with self._lock:
             self._shown = _Shown(deque(maxlen=self._shown.bars.maxlen))
@@ -130,7 +131,7 @@ class Board:
             self._boxes = (*self._boxes, box)
 
     def lost(self) -> Span | None:
-        """Return the span of bars that were dropped before a first consumer was added, or None."""
+        """Return the span of the bars dropped before a consumer was added; None if none were."""
         with self._lock:
             return self._unread.lost if self._unread else None
 
@@ -157,7 +158,7 @@ class Board:
             return True
 
     def remove(self, box: Mailbox) -> None:
-        """Close a listener's mailbox, and pass no more items to it."""
+        """Close a listener's mailbox, and stop passing items to it."""
         with self._lock:
             self._boxes = tuple(other for other in self._boxes if other is not box)
             self._consumers = tuple(other for other in self._consumers if other is not box)
@@ -229,7 +230,7 @@ class Board:
         self.status(StreamStatus(state, reason, self._clock.now_ms()))
 
     def close(self, reason: str, error: DataError | None = None) -> None:
-        """Record the end of the run; every listener ends after its remaining items."""
+        """Record the end of the run; each listener ends after receiving its remaining items."""
         self.tell(StreamState.CLOSED, reason)
         with self._lock:
             boxes, self._boxes = self._boxes, ()
@@ -273,7 +274,7 @@ class Run:
                 self.board.close(str(error) if error else "it has ended", error)
 
     def retire(self, reason: str) -> None:
-        """End the run from outside; no more items are passed on after this method has returned."""
+        """End the run from outside; no items are passed on after this method has returned."""
         with self._lock:
             if not self.is_over:
                 self.is_over = True

@@ -19,9 +19,9 @@ from ..model.timeframe import Timeframe
 class Closing:
     """Maps bars' opening times to their closing times, in UTC milliseconds. Thread-safe.
 
-    When an intraday bar closes follows from the market's calendar: the last hourly bar of a session
-    may last only half an hour. A daily or longer bar closes at 23:59:59 on its last date, so that
-    it has the date of the session and follows the minute bars of that day.
+    An intraday bar closes according to the market's calendar: the last hourly bar of a session, for
+    example, may last only half an hour. A daily or longer bar closes at 23:59:59 on its last date,
+    so that its date is the session date and it follows the minute bars of that day.
 
     Args:
         timeframe: Timeframe of the bars.

@@ -53,10 +53,10 @@ class Continuation:
         start_ms: Time before which everything has already been delivered.
 
     Attributes:
-        frontier: Time before which every expected bar was delivered or is known not to exist.
+        frontier: Time before which every expected bar has been delivered or is known not to exist.
         last: Timestamp of the last delivered bar; at first, the millisecond before ``start_ms``.
         newest: Timestamp of the latest bar that was delivered or is waiting.
-        doubled: Number of bars that were offered again after their delivery.
+        doubled: Number of bars that were offered again after they had been delivered.
     """
 
     def __init__(self, slots: BarGrid | EvenSlots, start_ms: int) -> None:
@@ -71,7 +71,7 @@ class Continuation:
         self._expected: int | None = None
 
     def offer(self, bar: LiveBar) -> bool:
-        """Take a closed bar; return False if it is not newer than the last bar delivered.
+        """Accept a closed bar; return False if it is not newer than the last bar delivered.
 
         The bar replaces a waiting bar with the same timestamp.
         """
@@ -95,7 +95,7 @@ class Continuation:
         self._absent.update(stamp for stamp in absent if stamp >= self.frontier)
 
     def take(self) -> list[LiveBar]:
-        """Return the waiting bars that can be delivered now, in order; they count as delivered afterwards."""
+        """Return the waiting bars that can be delivered now, in order, and count them as delivered."""
         bars: list[LiveBar] = []
         while True:
             expected = self._next_expected()
@@ -111,7 +111,7 @@ class Continuation:
                 return bars
 
     def gap(self, until_ms: int) -> Span | None:
-        """Return the first missing span, or None if nothing is missing.
+        """Return the first span of missing bars, or None if no bars are missing.
 
         The span ends at the first waiting bar or, if no bar is waiting, at ``until_ms``, before
         which every expected bar should be available by now. Call this after :meth:`take`.
@@ -144,8 +144,8 @@ _DAY = timedelta(days=1)
 def open_ms(calendar: MarketCalendar, span: Span) -> int:
     """Return how long the market was open during ``span``, in milliseconds.
 
-    Unless the market never closes, only the last four days of a longer span are counted, because no
-    caller waits that long.
+    If the market has closing hours, only the last four days of a longer span are counted, because
+    no caller waits longer than that.
     """
     if calendar.name == ALWAYS_OPEN:
         return max(0, span.end - span.start)

@@ -40,8 +40,8 @@ class FileDataFeed(BacktraderFeed):
     Backtrader parameters: ``dataname`` (the path), ``symbol``, ``interval``, the layout
     (``datetime_col``, ``open_col`` ... ``reverse``), ``fromdate`` and ``todate`` (strings are
     accepted), ``simulate_realtime`` with ``realtime_interval`` seconds between two bars, and
-    ``on_new_bar``, a function called with symbol, timestamp and values for each of these bars, in a
-    separate thread.
+    ``on_new_bar``, a function called in a separate thread, for each of these bars, with the symbol,
+    the timestamp and the values.
 
     Attributes:
         df: Bars with a naive UTC index.
@@ -93,7 +93,7 @@ class FileDataFeed(BacktraderFeed):
             stream.on_bar(self._call_back)
 
     def islive(self) -> bool:
-        """Return whether bars arrive one at a time; otherwise all are loaded before the run."""
+        """Return whether bars arrive one at a time rather than all before the run."""
         return self.is_realtime
 
     def _begin(self) -> None:
@@ -110,7 +110,7 @@ class FileDataFeed(BacktraderFeed):
         return written
 
     def get_status(self) -> dict[str, Any]:
-        """Return the feed's progress as plain values."""
+        """Return the feed's progress as a dictionary."""
         last = from_ms(self.live_last_ms) if self.live_given else None
         return {
             "symbol": self.symbol,
@@ -149,7 +149,7 @@ class FileDataFeed(BacktraderFeed):
 
 
 def _moment(value: Any) -> Any:
-    """Parse a range bound; a date without a time includes the whole day, as start or end."""
+    """Parse a range bound; a date without a time includes the whole day, both as start and as end."""
     if not isinstance(value, str):
         return value
     is_date = len(value) == len("YYYY-MM-DD")
@@ -199,13 +199,13 @@ class CsvColumns:
     """The layout of a CSV file.
 
     Attributes:
-        datetime_col: Column of the timestamps; if the file does not have it, the usual names are
+        datetime_col: Column of the timestamps; if the file lacks this column, the usual names are
             tried.
         open_col, high_col, low_col, close_col, volume_col: Columns of the prices and the volume.
         openinterest_col: Column of the open interest, or None.
         separator: Separator between columns.
-        datetime_format: ``strptime`` format; not needed for ISO 8601 and epoch seconds or
-            milliseconds.
+        datetime_format: ``strptime`` format of the timestamps; not needed for ISO 8601, or for
+            epoch seconds or milliseconds.
         timezone: Time zone of naive timestamps; UTC by default.
         reverse: Whether the latest row comes first in the file. If several rows have the same
             timestamp, the latest one is used.
@@ -224,7 +224,7 @@ class CsvColumns:
     reverse: bool = False
 
     def values(self) -> Iterator[tuple[str, str]]:
-        """Yield the name of each value column in this library and in the file, as pairs."""
+        """Yield pairs of each value column's name in this library and its name in the file."""
         for name in (*PRICES, "volume"):
             yield name, getattr(self, f"{name}_col")
 
@@ -238,8 +238,8 @@ def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.Dat
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file is not CSV, lacks a column, has a timestamp that is not a time, or
-            contains no bars.
+        ValueError: The file is not CSV, lacks a column, contains an invalid timestamp, or does not
+            contain any bars.
     """
     import pandas as pd
 

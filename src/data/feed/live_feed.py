@@ -53,11 +53,11 @@ class LiveFeed:
 
     Every consumer of bars (an iteration, a queue from :meth:`subscribe`, a callback of
     :meth:`on_bar`) gets every closed bar once and in order; the feed does not wait for slow
-    consumers. The first consumer of a run gets all bars since the start of the run, however late it
-    joins: up to ``capacity`` items are kept for it, and earlier bars are read again from
-    ``history``. Any other consumer begins with the next bar. Forming bars are passed only to
-    listeners that request them (``forming=True``). A feed without references and listeners ends by
-    itself; in a forked child process, it is stopped.
+    consumers. The first consumer of a run gets all bars since the start of the run, no matter how
+    late it joins: up to ``capacity`` items are kept for this consumer, and earlier bars are read
+    again from ``history``. Any other consumer begins with the next bar. Forming bars are passed
+    only to listeners that request them (``forming=True``). A feed ends by itself once it has no
+    references and no listeners; in a forked child process, it is stopped.
 
     Args:
         symbol, timeframe: Symbol and timeframe of the bars.
@@ -65,8 +65,8 @@ class LiveFeed:
         keep: Number of closed bars kept for :meth:`snapshot`.
         capacity: Number of items that may wait for one listener.
         clock: Clock for the times of the feed's own statuses.
-        history: Source of bars that are no longer in memory. Without it, a first consumer that
-            joins too late gets a :class:`~.errors.FeedLagError`.
+        history: Source of bars that are no longer in memory. If None, a first consumer that joins
+            too late gets a :class:`~.errors.FeedLagError`.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class LiveFeed:
                 self.source.stop()
 
     def after_fork(self) -> None:
-        """Mark the feed as stopped in a forked child, where its threads do not run; it can be restarted."""
+        """Mark the feed as stopped, but restartable, in a forked child, where its threads do not run."""
         self._turning, self._run = threading.RLock(), None
         if self._dropped is not None:
             self._dropped.detach()
@@ -181,9 +181,9 @@ class LiveFeed:
         Args:
             forming, revisions: Whether to include forming bars, and corrections of bars that have
                 already been delivered.
-            capacity: Number of items that may wait in the queue; by default the capacity of the
+            capacity: Number of items that may wait in the queue; by default, the capacity of the
                 feed.
-            wake: Function called after an item was added; it must not block or raise.
+            wake: Function called after an item was added, which must not block or raise.
         """
         room = capacity or self._capacity
         box = Mailbox(
@@ -193,7 +193,7 @@ class LiveFeed:
         return box
 
     def _add_consumer(self, box: Mailbox) -> None:
-        """Pass items of the run to ``box``; the first consumer gets all of them, from the first bar on."""
+        """Pass the run's items to ``box``; the first consumer gets all of them, from the first bar on."""
         older: list[LiveBar] = []
         lost_span: Span | None = None
         while not self._board.add_consumer(box, older, lost_span):
@@ -280,7 +280,7 @@ class LiveFeed:
     async def __aiter__(self) -> AsyncIterator[LiveBar]:
         """Start the feed if necessary, and yield closed bars without blocking the event loop.
 
-        For errors see :meth:`__iter__`.
+        For errors, see :meth:`__iter__`.
         """
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
         box = await asyncio.to_thread(self.subscribe, wake=lambda: _wake(loop, woken))
@@ -322,7 +322,7 @@ class LiveFeed:
                 self._listen(caller, wants)
 
     def _listen(self, caller: Caller, wants: _Wants) -> None:
-        """Connect ``caller`` to a new queue; only a caller that wants bars counts as a consumer."""
+        """Connect ``caller`` to a new queue; only a caller that needs bars counts as a consumer."""
         box = Mailbox(
             f"a listener of {self}",
             self._capacity,
@@ -345,7 +345,7 @@ def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
 
 
 def _end_unheard(name: str, source: Source, run: Run) -> None:
-    """End a run whose feed object was deleted, so that nobody can stop it, unless it has a listener."""
+    """End a run without listeners whose feed object was deleted, because nothing else can stop it."""
     if run.is_over or run.board.has_listener:
         return
     log.warning("%s was deleted without stop(), and has been stopped now", name)
@@ -397,7 +397,7 @@ class Caller:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait briefly for a call in progress; a slow call is left to end by itself."""
+        """Wait briefly for a call in progress; a slow call is left to finish on its own."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_S)
 

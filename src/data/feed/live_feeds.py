@@ -63,7 +63,7 @@ log = logging.getLogger("onetape.feed")
 
 @dataclass(frozen=True)
 class FeedTimings:
-    """Durations used by feeds; tests use shorter ones."""
+    """Durations used by feeds; tests use shorter durations."""
 
     pulse: ConnectionTimings = ConnectionTimings()
     patience: StreamTimings = StreamTimings()
@@ -121,7 +121,7 @@ class LiveFeeds:
         on_new_bar: Callable[[LiveBar], object] | None = None,
         **unknown: object,
     ) -> LiveFeed | None:
-        """Return a feed that has not been started, or log the reason why there is none and return None.
+        """Return a feed that has not been started; if none is possible, log the reason and return None.
 
         Args:
             symbol, timeframe: Symbol and timeframe of the bars.
@@ -132,7 +132,7 @@ class LiveFeeds:
             adjustment: Adjustment of past prices.
             timeout: Seconds allowed for each request for past bars; see ``get_ohlcv``.
             on_new_bar: Function called with every closed bar.
-            unknown: Unknown options; if there are any, the result is None.
+            unknown: Unknown options; if any are passed, the result is None.
         """
         with running(subject_of(symbol, timeframe)):
             try:
@@ -174,7 +174,7 @@ class LiveFeeds:
         adjustment: str,
         timeout_s: float | None,
     ) -> LiveFeed:
-        """Return a feed for a symbol, from the vendor whose stream is selected.
+        """Return a feed for a symbol from the vendor whose stream was selected.
 
         Raises:
             DataError: No vendor that the rules name for the symbol streams such bars.
@@ -248,8 +248,8 @@ class LiveFeeds:
     def live_price(self, instrument: Instrument) -> LivePrice | None:
         """Return the latest price from the running feeds, or None if no feed has a price.
 
-        Feeds are ignored if the rules do not name their vendor for the instrument, as for a vendor
-        of futures.
+        Feeds whose vendor is not named in the instrument's rule, such as a futures vendor, are
+        ignored.
         """
         prices = [
             price
@@ -272,8 +272,8 @@ class LiveFeeds:
         Raises:
             NoProviderError: No vendor has such a stream.
             UnknownSymbolError: The symbol may mean a different instrument at every vendor.
-            UnknownProviderError, ForeignError: The pinned vendor comes from another package, and
-                the package is faulty.
+            UnknownProviderError, ForeignError: The pinned vendor comes from another package, which
+                is faulty.
         """
         selector = self._services.selector
         routed = selector.get_provider_with_failover(instrument.symbol, step.label)
@@ -307,7 +307,7 @@ class LiveFeeds:
         )
 
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
-        """Return a vendor's stream that can supply the wanted bars, or the reason (may be empty) for none."""
+        """Return a vendor's stream for the wanted bars, or the reason (may be empty) why none exists."""
         instrument, step, _ = wanted
         factory = stream_of(name)
         if factory is None:
@@ -318,14 +318,14 @@ class LiveFeeds:
         )
 
         def make() -> StreamProtocol:
-            """Create a protocol with the vendor's address and keys.
+            """Create a protocol object with the vendor's address and keys.
 
             Errors raised by other packages are converted to this library's errors.
             """
             return call_foreign(lambda: factory(rules.ws_url, keys), name)
 
         def account() -> str:
-            """Return the name under which requests with the current keys are counted against limits."""
+            """Return the account name under which requests with the current keys are counted."""
             own = [key for key in keys_declared(name) if key in keys]
             limiter = self._services.network.limiter(name)
             return limiter.acting_for(keys[key] for key in own).account()
@@ -380,7 +380,7 @@ class LiveFeeds:
 
 
 class _RoutedFeed(LiveFeed):
-    """A feed that records its instrument and its vendor, so that it can return their latest price."""
+    """A feed that records its instrument and vendor, so that it can return the latest price."""
 
     def set_origin(
         self, instrument: Instrument, vendor: str, step: Timeframe, *, sends_trades: bool
@@ -439,9 +439,9 @@ def strangeness(
     """Return why a stream's bars cannot continue the stored series; empty if they can.
 
     If the vendor also serves such bars outside the stream, it is treated like any candidate: its
-    bars must be of a kind that can be mixed with the bars that the rules select. Otherwise (a
-    vendor from another package) history is supplied by other vendors, so the streamed bars must be
-    of the same instrument and kind.
+    bars must be of a kind that can be mixed with the bars that the rules select. If it does not (as
+    for a vendor from another package), other vendors supply the history, so the streamed bars must
+    be of the same instrument and kind.
 
     Args:
         services: Shared services; routing and the store are used.
@@ -481,9 +481,10 @@ def hindrance(
 ) -> str:
     """Return why bars cannot be built from a vendor's streamed minute bars; empty if they can.
 
-    There are two conditions. The vendor must also serve the longer bars, so that history contains
-    the same ones. And both must be of one kind: with the same anchor, and with volume from the same
-    tape. Daily bars are not built, because the minute bars do not include the auctions.
+    Two conditions must be met. First, the vendor must also serve the longer bars, so that history
+    contains the same bars. Second, minute and longer bars must be of the same kind, with the same
+    anchor, and with volume from the same tape. Daily bars are not built, because the minute bars do
+    not include the auctions.
 
     Args:
         services: Shared services; routing and the store are used.
@@ -496,10 +497,10 @@ def hindrance(
     """
     instrument, step, pinned = wanted
     if reason := obstacle(MINUTE, step, calendar_for(instrument), anchor=kind.anchor or "session"):
-        return f"no {step} bars are built from its minutes: {reason}"
+        return f"no {step} bars are built from its minute bars: {reason}"
     own = declared_kind(services.selector, vendor, instrument, step)
     if own is None:
-        return f"it serves no {step} bars that its minutes could continue"
+        return f"it does not serve {step} bars that its minute bars could continue"
     query = services.client.query(
         instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
     )
@@ -509,5 +510,5 @@ def hindrance(
     for other, owner in ((as_stored, "its"), (series, "the series has")):
         if differing := differences(kind, other):
             kinds = ", ".join(f"of {ours}, {owner} {step} bars of {at}" for ours, at in differing)
-            return f"its minutes are {kinds}"
+            return f"its minute bars are {kinds}"
     return ""

@@ -27,7 +27,7 @@ class Mailbox:
         owner: Name of the owner, for messages.
         capacity: Number of items that may wait.
         forming, revisions: Whether to accept forming bars, and corrections of delivered bars.
-        wake: Function called after every :meth:`put`, in the same thread; it must not block or
+        wake: Function called after every :meth:`put`, in the same thread, which must not block or
             raise.
     """
 
@@ -72,7 +72,7 @@ class Mailbox:
             self._wake()
 
     def preload(self, items: Iterable[Item]) -> None:
-        """Add ``items`` before any others; they do not count against the capacity."""
+        """Add ``items`` before all others, without counting them against the capacity."""
         with self._lock:
             wanted = [i for i in items if self._revisions or not isinstance(i, Revision)]
             self._items.extendleft(reversed(wanted))
@@ -87,7 +87,7 @@ class Mailbox:
             return tuple(self._items)
 
     def close(self, error: DataError | None = None) -> None:
-        """Accept no further items; waiting ones can still be read."""
+        """Stop accepting items; waiting items can still be read."""
         with self._lock:
             if not self._is_over:
                 self._is_over, self._error = True, error
@@ -117,9 +117,9 @@ class Mailbox:
             return None
 
     def take(self, most: int, timeout: float | None = 0.0) -> list[Item]:
-        """Return up to ``most`` waiting items, in order; empty if :meth:`get` would return None.
+        """Return up to ``most`` waiting items in order; nothing if :meth:`get` would return None.
 
-        For errors see :meth:`get`.
+        For errors, see :meth:`get`.
         """
         with self._lock:
             self._await(timeout)
@@ -129,7 +129,7 @@ class Mailbox:
 
     @property
     def is_over(self) -> bool:
-        """Whether the mailbox has ended: all items were read, and an error that ended it was raised."""
+        """Whether the mailbox has ended, with all items read and any final error raised."""
         with self._lock:
             return self._is_over and not self._items and (self._is_reported or self._error is None)
 

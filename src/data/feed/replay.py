@@ -34,15 +34,15 @@ def replay_feed(
 ) -> LiveFeed:
     """Return a feed that replays past bars as if they were closing now.
 
-    The bars are requested once, by this call: stored bars do not cost a request, and missing bars
-    are fetched unless ``offline=True`` is passed.
+    This call requests all bars at once: stored bars do not cost a request, and missing bars are
+    fetched unless ``offline=True`` is passed.
 
     Args:
         manager: Data manager.
         symbol, timeframe, start_date, end_date: See ``get_ohlcv`` of the manager.
         speed: Speed factor: 1 is the original speed, 60 replays an hour per minute, 0 does not wait
-            at all. Nights and weekends are skipped. None replays one bar per second, whatever its
-            length.
+            at all. Nights and weekends are skipped. None replays one bar per second, whatever the
+            bars' length.
         history: Number of bars delivered without waiting, as history, before the first live bar.
         **wishes: Further keyword arguments of ``get_ohlcv``, such as ``bars``, ``provider`` or
             ``offline``.
@@ -83,10 +83,10 @@ Pace = Callable[[int, int], float]
 
 
 def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
-    """Return a pace (the waits between bars) ``speed`` times as fast as the original.
+    """Return a pace (a function for the waits between bars) ``speed`` times as fast as the original.
 
     A speed of 60 replays an hour per minute, and 0 does not wait at all. Nights and weekends are
-    skipped: no wait is longer than that for a bar of ``longest_ms``.
+    skipped: no wait is longer than the wait for a bar of length ``longest_ms``.
 
     Raises:
         QueryError: The speed is negative.
@@ -98,7 +98,7 @@ def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
         )
 
     def seconds(before: int, stamp: int) -> float:
-        """Return the seconds to wait between two bars, from the distance of their closes; 0 at speed 0."""
+        """Return the seconds to wait between two bars, based on their closing times; 0 at speed 0."""
         gap = closing(stamp) - closing(before)
         return min(gap, longest_ms or gap) / 1000 / speed if speed else 0.0
 
@@ -106,7 +106,7 @@ def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
 
 
 def every(seconds: float) -> Pace:
-    """Return a pace (the waits between bars) of one bar every ``seconds``."""
+    """Return a pace (a function for the waits between bars) of one bar every ``seconds``."""
     return lambda before, stamp: seconds
 
 
@@ -131,7 +131,7 @@ class ReplaySource(ThreadedSource):
         self._history = history
 
     def run(self, sink: Sink, halt: Halt) -> None:
-        """Push all bars; the feed ends after the last one."""
+        """Push all bars; the feed ends after the last bar."""
         sink.status(self._status(StreamState.BACKFILLING, "loading the bars to replay"))
         bars = self._load()
         past, coming = bars[: self._history], bars[self._history :]
@@ -148,7 +148,7 @@ class ReplaySource(ThreadedSource):
             sink.bar(bar._replace(origin="live"))
 
     def _pace_of(self, bars: Sequence[LiveBar]) -> str:
-        """Return a note on the usual wait between two bars; empty if the wait is short."""
+        """Return a note about the usual wait between two bars; empty if the wait is short."""
         wait = self._pace(bars[0].stamp_ms, bars[1].stamp_ms) if len(bars) > 1 else 0.0
         return f", a bar in {duration(wait)}" if wait >= _LONG_S else ""
 

@@ -50,9 +50,9 @@ def live_feed(
 ) -> AnyFeed:
     """Return a live feed that uses a data manager.
 
-    The feed uses the stream of the first vendor in the rules that streams such bars; without one,
-    bars are requested as they close. With Backtrader installed, the feed is also a Cerebro data
-    feed.
+    The feed uses the stream of the first vendor in the rules that streams such bars; if no vendor
+    does, bars are requested as they close. With Backtrader installed, the feed is also a Cerebro
+    data feed.
 
     Args:
         manager: Data manager.
@@ -78,7 +78,7 @@ def live_feed(
 def live_feed_or_none(
     manager: Manager, symbol: str, timeframe: str, lookback_bars: int = 1000, **options: Any
 ) -> AnyFeed | None:
-    """Return the result of :func:`live_feed`; if it raises an error, warn once and return None."""
+    """Return the result of :func:`live_feed` or, if that raises an error, warn once and return None."""
     with running(subject_of(symbol, timeframe)):
         try:
             return _feed(manager, (symbol, timeframe, lookback_bars), options)
@@ -92,7 +92,7 @@ def live_feed_or_none(
 def _feed(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
     """Return a live feed; report a failure as an event and raise the error.
 
-    For errors see :func:`live_feed`.
+    For errors, see :func:`live_feed`.
     """
     symbol, timeframe, lookback = wanted
     try:

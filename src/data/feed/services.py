@@ -29,7 +29,7 @@ class FeedBars:
     """Access to bars, configured by files and the environment like a data manager. Thread-safe.
 
     Args:
-        cache_dir, config_path, clock: Same as for the data manager.
+        cache_dir, config_path, clock: See the data manager.
         observer: Observer that counts calls and passes on events; by default, a new observer.
 
     Attributes:
@@ -66,7 +66,7 @@ class FeedBars:
 
 
 def default_manager() -> Any:
-    """Return the data manager of this process, or else a :class:`FeedBars` with its settings."""
+    """Return this process's data manager or, if none exists, a :class:`FeedBars` with its settings."""
     return MANAGER.look() or _default_bars()
 
 
@@ -77,7 +77,7 @@ def _default_bars() -> FeedBars:
 
 @lru_cache(1)
 def bars_of_testnets() -> FeedBars:
-    """Return access to bars from test networks; their fictitious prices have a separate cache."""
+    """Return access to bars from test networks, whose fictitious prices have a separate cache."""
     usual = load_settings().cache_dir
     return FeedBars(usual.with_name(f"{usual.name}-testnet"), rules_of_testnets())
 
@@ -88,11 +88,11 @@ _gateways_lock = threading.Lock()
 
 
 def manager_for_gateway(manager: Any, wanted: Gateway) -> Any:
-    """Return a source of bars that uses an IBKR gateway: ``manager`` itself if it uses this gateway.
+    """Return a source of bars that uses an IBKR gateway; ``manager`` itself, if it uses that gateway.
 
     Otherwise, the source shares the manager's cache, rules and clock, and is always the same object
     for a given gateway. If ``manager`` is a user's own object, it is returned unchanged, and
-    decides for itself which gateway to query.
+    chooses the gateway itself.
     """
     services = services_of(manager)
     if services is None:
@@ -143,7 +143,7 @@ def clock_of(manager: Any) -> Clock:
 
 
 def is_manager(manager: Any) -> bool:
-    """Return whether ``manager`` is a ``DataManager`` rather than an object with the same method."""
+    """Return whether ``manager`` is a ``DataManager`` rather than another object with ``get_ohlcv``."""
     return isinstance(getattr(manager, "provider_selector", None), ProviderSelector)
 
 

@@ -13,7 +13,7 @@ class VendorFeed(NamedTuple):
 
     Attributes:
         path: Location of the class, as ``module:class`` in this package.
-        is_stream: Whether its bars come from a stream; otherwise they are requested as they close.
+        is_stream: Whether the bars come from a stream, rather than being requested as they close.
         options: Options that only this class accepts.
     """
 
@@ -55,7 +55,7 @@ def own_feed(vendor: str, *, is_stream: bool) -> VendorFeed | None:
 
 
 def with_market(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options, in which ``market`` is replaced by ``provider``: the vendor for that market.
+    """Return the options with ``market`` replaced by ``provider``, the vendor for that market.
 
     Raises:
         ConfigError: The market does not exist, or the given vendor does not serve it.

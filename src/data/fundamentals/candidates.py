@@ -41,8 +41,8 @@ class Candidates:
     """Decides which vendors can be queried.
 
     Args:
-        selector: Selector with the rules and the downloaders; duck-typed, because users patch its
-            ``downloaders``.
+        selector: Selector with the rules and the downloaders. It is duck-typed, because users patch
+            its ``downloaders``.
         rules: Order of the vendors.
     """
 
@@ -50,10 +50,10 @@ class Candidates:
     rules: FundamentalsRules
 
     def usual(self, about: CompanyQuery) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Return the vendors that can be queried, in order, and the reasons why others cannot be.
+        """Return the vendors that can be queried, in order, and the reasons why others cannot.
 
-        The vendors are those in the rules and the downloaders of other packages. The second part
-        has a reason for each vendor in the rules that cannot be queried.
+        The vendors are those in the rules and other packages' downloaders. The second value gives a
+        reason for each vendor in the rules that cannot be queried.
         """
         ours = self.rules.order(about.data_type)
         # One of this library's vendors that the rules do not name is not a candidate, even if its

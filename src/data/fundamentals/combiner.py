@@ -29,13 +29,13 @@ class FundamentalsCombiner:
     """Merges several vendors' responses into one record. Thread-safe: it keeps no state.
 
     Args:
-        config_path: Fundamentals file that overrides the packaged one and must exist; by default
-            ``./config/data/fundamentals.json`` if it exists.
+        config_path: Fundamentals file that overrides the packaged one, and must exist. By default,
+            ``./config/data/fundamentals.json`` is used if it exists.
         rules: Rules to use instead of a file.
         clock: Clock to use instead of the system clock.
 
     Raises:
-        RulesError: The file is invalid; all errors are listed.
+        RulesError: The file is invalid; the message lists all errors.
         ConfigError: The file cannot be read.
     """
 
@@ -59,7 +59,7 @@ class FundamentalsCombiner:
         """Merge a mapping from vendors to payloads into one record; empty if the vendors have no data.
 
         Payloads are mappings (or dataclasses) of fields, from the cache or from any program. If a
-        value has no unit, none is guessed. ``_metadata`` contains the vendor of each field,
+        value has no unit, the unit is not guessed. ``_metadata`` contains the vendor of each field,
         the conflicts, and the dropped values.
         """
         now_ms = self._clock.now_ms()
@@ -90,13 +90,13 @@ class FundamentalsCombiner:
         context: RecordContext,
         order: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """Return one record from snapshots.
+        """Merge snapshots into one record.
 
         An unknown strategy is replaced by the default one, with a warning in the log.
 
         Args:
             snapshots, strategy, order: See :func:`.merge.merge`.
-            context: Information that ``_metadata`` reports in addition to the fields.
+            context: Additional information for ``_metadata``.
         """
         if strategy not in STRATEGIES:
             log.warning("unknown strategy %r: priority_based is used", strategy)
@@ -125,7 +125,7 @@ def _mapping(payload: Any) -> Mapping[str, Any]:
 
 
 class _Combiners:
-    """The combiners of this process, one per file."""
+    """This process's combiners, one per file."""
 
     def __init__(self) -> None:
         # Guards the table against threads that request the same file at the same time.
@@ -141,7 +141,7 @@ class _Combiners:
             return self._made[path]
 
     def after_fork(self) -> None:
-        """Start with a new lock."""
+        """Create a new lock in a forked child."""
         self._lock = threading.Lock()
 
 
@@ -151,5 +151,5 @@ _combiners = _Combiners()
 def get_fundamentals_combiner(
     config_path: str | os.PathLike[str] | None = None,
 ) -> FundamentalsCombiner:
-    """Return this process's combiner for a file; raises as :class:`FundamentalsCombiner` does."""
+    """Return this process's combiner for a file; for errors, see :class:`FundamentalsCombiner`."""
     return _combiners.of(os.path.abspath(config_path) if config_path else "")

@@ -39,7 +39,7 @@ class FundamentalsSupply:
     """Queries one data manager's vendors, and stores their responses.
 
     Args:
-        selector: Creates downloaders; duck-typed, because users patch its ``downloaders``.
+        selector: Creates downloaders. It is duck-typed, because users patch its ``downloaders``.
         cache: Stores the answers, including late ones.
         rules: Time limit of a lookup, and number of copies to keep.
         clock: Clock that measures the remaining time of the call.
@@ -71,7 +71,7 @@ class FundamentalsSupply:
         return len(requests), sum(ask.cost for ask in requests)
 
     def quotas(self, vendor: str, question: TableQuestion) -> tuple[Quota, ...]:
-        """Return the state of a vendor's limits; empty if its requests are not limited here."""
+        """Return the state of a vendor's limits; empty if this library does not limit its requests."""
         downloader = downloader_for(self.selector, vendor)
         if not isinstance(downloader, BaseDataDownloader):
             return ()
@@ -119,9 +119,9 @@ _CLOCK = SystemClock()
 def ask_all(jobs: Mapping[str, Job], clock: Clock, budget_s: float) -> dict[str, Outcome]:
     """Run all jobs in parallel and return their outcomes, within the time limit of the call.
 
-    The limit is the caller's ``timeout``, or ``budget_s`` seconds if there is none. A vendor that
-    takes longer counts as failed. Its thread continues, so that a late answer can be stored, but
-    does not keep the process from exiting.
+    The limit is the caller's ``timeout`` or, if the caller did not set one, ``budget_s`` seconds. A
+    vendor that takes longer counts as failed. Its thread continues, so that a late answer can be
+    stored, but does not prevent the process from exiting.
     """
     deadline = current_deadline(clock)
     if deadline.is_over:
@@ -170,7 +170,7 @@ def _late(vendor: str, seconds: float, is_fixed: bool) -> ProviderTimeoutError:
 
 
 def is_asked_by_table(downloader: Any) -> bool:
-    """Return whether a downloader is packaged, and its ``get_fundamentals`` is not replaced."""
+    """Return whether a downloader is packaged and its ``get_fundamentals`` has not been replaced."""
     method = getattr(type(downloader), "get_fundamentals", None)
     own = getattr(downloader, "__dict__", {})
     return method is BaseDataDownloader.get_fundamentals and "get_fundamentals" not in own
@@ -185,7 +185,7 @@ def ask_foreign(
         NoDataError: The downloader has no data.
         ResponseFormatError: The returned value is neither a mapping nor a dataclass.
         ForeignError: The downloader raised one of its own errors.
-        DataError: The downloader raised this error, or it failed recently and was not called.
+        DataError: The downloader raised this error, or was not called because it failed recently.
     """
     spelled = question.instrument.spelling(vendor)
     payload = call_own(
@@ -200,12 +200,12 @@ def ask_foreign(
 
 
 def _endpoint(question: TableQuestion) -> str:
-    """Return the endpoint name under which circuit breakers and rate limits count a question."""
+    """Return the endpoint name that circuit breakers and rate limits use for a question."""
     return f"fundamentals/{question.data_type}"
 
 
 def _read(payload: Any, vendor: str, symbol: str) -> Mapping[str, Any]:
-    """Return a user's downloader's payload as a mapping; None becomes an empty mapping.
+    """Return a custom downloader's payload as a mapping; None becomes an empty mapping.
 
     Raises:
         ResponseFormatError: The payload is neither a mapping nor a dataclass.

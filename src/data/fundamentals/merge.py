@@ -45,9 +45,9 @@ class Merged:
         statements: Financial statements from the most trusted vendor that has any.
         statements_from: Vendor of the statements.
         blocks: Vendor-specific data blocks by name; if two vendors have a block of the same name,
-            the block from the more trusted vendor.
-        conflicts: One mapping for each value that differs from the chosen one.
-        dropped: One mapping, with field, vendor and reason, for each value that cannot be true.
+            the more trusted vendor's block is used.
+        conflicts: A mapping for each value that differs from the chosen value.
+        dropped: A mapping with field, vendor and reason for each value that cannot be true.
         refused: Maps each rejected vendor to the reason.
         used: Vendors whose data was used, most trusted first.
         strategy: Strategy that chose the values.
@@ -77,9 +77,9 @@ def merge(
         snapshots: One snapshot per vendor.
         rules: Order of the vendors, and tolerances for differing values.
         data_type: Data type, which determines the order of vendors.
-        strategy: ``priority_based`` takes the first vendor that has a field, ``quality_based`` the
-            one that has the most important fields, ``consensus`` averages values that are close
-            together and comparable.
+        strategy: ``priority_based`` uses the first vendor that has a field, ``quality_based`` uses
+            the vendor that has the most important fields, and ``consensus`` averages values that
+            are close together and comparable.
         order: Vendors as named by the caller, most trusted first; overrides every order in the
             rules.
     """
@@ -110,7 +110,7 @@ def merge(
 
 
 def with_reported(snapshot: Snapshot) -> Snapshot:
-    """Return ``snapshot`` with additional facts that only its latest statements contain."""
+    """Return ``snapshot`` with additional facts taken from its latest statements."""
     from_reports: dict[str, Fact] = {}
     newest = sorted(snapshot.statements, key=lambda s: s.period_end, reverse=True)
     for report in sorted(newest, key=lambda s: s.period != "FY"):
@@ -159,7 +159,7 @@ def _in_order(
     ranks = _ranks((s for s, _ in facts), order)
 
     def rank(entry: tuple[Snapshot, Fact]) -> tuple[bool, float, int]:
-        """Sort by freshness, then (if ``how`` says so) by quality, then by the order of vendors."""
+        """Return a sort key: freshness, then (if ``how`` says so) quality, then the vendor's position."""
         one = entry[0]
         score = quality(one.facts) * rules.grades.get(one.vendor, 3.0) if how == _BY_WORTH else 0.0
         return one.is_stale, -score, ranks[one.vendor]
@@ -173,7 +173,7 @@ def _first(facts: Sequence[tuple[Snapshot, Fact]]) -> Chosen:
 
 
 def _chosen(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> Chosen:
-    """Return the mean of all values comparable with the first one, if they are close together."""
+    """Return the mean of the values that are comparable with the first, if they are close together."""
     first = facts[0][1]
     peers = [
         (s, f) for s, f in facts if _is_comparable(first, f) and s.is_stale == facts[0][0].is_stale
@@ -221,7 +221,7 @@ def _conflicts(
 
 
 def _difference(base: Fact, fact: Fact, here: float, there: float, tolerance: float) -> str:
-    """Return how a value differs from the chosen one, or an empty string."""
+    """Describe how a value differs from the chosen one; empty if it does not."""
     if base.currency and fact.currency and base.currency != fact.currency:
         return f"in {fact.currency}, not {base.currency}"
     largest = max(abs(here), abs(there))
@@ -257,10 +257,10 @@ _COMMON = frozenset(
 
 
 def strangers(snapshots: Sequence[Snapshot]) -> dict[str, str]:
-    """Return the vendors whose responses are about a different company, with reasons.
+    """Return the vendors whose responses describe a different company, with reasons.
 
-    An answer that contains the requested symbol is about the right company, whatever name it gives.
-    If no answer contains the symbol, the first answer is the reference.
+    An answer that contains the requested symbol describes the right company, whatever name it
+    gives. If no answer contains the symbol, the first answer is the reference.
     """
     named = [s for s in snapshots if _name(s)]
     reference = [s for s in named if s.names_symbol] or named[:1]

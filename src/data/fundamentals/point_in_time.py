@@ -1,4 +1,4 @@
-"""Determines the data that was public on a day, and the report dates that make answers old."""
+"""Determines the data that was public on a day, and the report dates that make answers outdated."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _NO_DATE = "{} does not report when it was filed"
 
 
 def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, str]]:
-    """Return the part of ``snapshot`` that was public by ``last_day``, and reasons for the rest.
+    """Return the part of ``snapshot`` that was public by ``last_day``, and why the rest was not.
 
     A report is public as of its filing date; a value without a period applies to the time of the
-    request. Only the day of a filing is known: for a time within a day, pass the day before.
+    request. Only the day of a filing is known, so for a point in time within a day, pass the day
+    before.
     """
     then = last_day.isoformat()
     was_fetched = date_of(snapshot.fetched_at_ms) <= last_day
@@ -63,10 +64,10 @@ _AFTER_DAYS = (1, 4)
 
 
 def last_turn_ms(days: Iterable[str], now_ms: int) -> int:
-    """Return the latest time up to now at which new reports made older responses outdated, or 0.
+    """Return the latest time up to now at which a report made older responses outdated, or 0.
 
-    Answers become outdated on the day after a report and three days later, because vendors take
-    days to process one.
+    Responses become outdated on the day after a report and again three days later, because vendors
+    take days to process a report.
 
     Args:
         days: ISO dates of reports, announced or past; strings that are not dates are ignored.

@@ -32,8 +32,8 @@ class RecordContext:
         listing: Market, exchange, country and currency, as derived from the symbol.
         from_cache: Vendors whose answers were read from the cache.
         as_of: Date by which data had to be public, ISO; empty for today.
-        withheld: Maps fields that were not public by ``as_of`` to the reason, by vendor.
-        required: Fields that are reported if missing.
+        withheld: Maps each vendor to its fields that were not public by ``as_of``, with reasons.
+        required: Fields whose absence is reported.
     """
 
     symbol: str

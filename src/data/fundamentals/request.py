@@ -27,7 +27,7 @@ When = datetime | date | str | None
 
 @dataclass(frozen=True)
 class Wish:
-    """Options of a request for fundamentals: the arguments of the facade, unchecked."""
+    """Options of a request for fundamentals, which are the facade's unchecked arguments."""
 
     providers: Any = None
     force_refresh: bool = False
@@ -39,7 +39,7 @@ class Wish:
 
 
 def normalized(symbol: Any) -> str:
-    """Return a symbol in uppercase with a dash before its share class; empty if it is invalid.
+    """Return a symbol in uppercase with a dash before its share class; empty if the symbol is invalid.
 
     Whether the symbol exists is not checked.
     """
@@ -63,7 +63,7 @@ def data_type_of(data_type: Any) -> str:
 
 
 def vendors_of(providers: Any) -> tuple[str, ...] | None:
-    """Return the vendors named by the caller, or None if none is named.
+    """Return the vendors named by the caller, or None if no vendor is named.
 
     Raises:
         QueryError: The value is not a list of names.
@@ -94,7 +94,7 @@ def age_of(max_age_days: Any) -> float | None:
 
 
 def day_of(as_of: When) -> date | None:
-    """Return the day by which data had to be public; for a point in time, this is the day before.
+    """Return the day by which data had to be public; for a point in time, the day before it.
 
     Raises:
         QueryError: The value is not a time.

@@ -1,4 +1,4 @@
-"""Answers a query about a company from the cache if it is fresh, else from all vendors in parallel."""
+"""Answers a query about a company from fresh cached data, or else from all vendors in parallel."""
 
 from __future__ import annotations
 
@@ -58,10 +58,11 @@ class FundamentalsPlan:
 
     Attributes:
         question: Question for the vendors.
-        fresh: Cached copies that are fresh.
+        fresh: Fresh cached copies.
         vendors: Vendors that would be queried, in order.
-        has_copies: Whether any copies are cached, fresh or not.
-        error: Error if no copy is fresh and no vendor can be queried; otherwise None.
+        has_copies: Whether any copies are cached, whether fresh or not.
+        error: Error that a lookup would raise, if no copy is fresh and no vendor can be queried;
+            else None.
     """
 
     question: TableQuestion
@@ -73,7 +74,7 @@ class FundamentalsPlan:
 
 @dataclass
 class _Lookup:
-    """The state of one call; only used by its thread."""
+    """The state of one call, used only by that call's thread."""
 
     about: CompanyQuery
     wish: Wish
@@ -109,11 +110,11 @@ class _Lookup:
 
 
 class FundamentalsService:
-    """Answers about companies and coins. Thread-safe and fork-aware.
+    """Answers questions about companies and coins. Thread-safe and fork-aware.
 
     Args:
         settings: Settings with the locations of the cache and the rules.
-        selector: Resolves symbols and creates downloaders; duck-typed.
+        selector: Resolves symbols and creates downloaders. It is duck-typed.
         clock: Source of the current time.
         on_failure: Function called with the error if a call has no result; it must not raise.
     """
@@ -140,7 +141,7 @@ class FundamentalsService:
 
     @cached_property
     def combiner(self) -> FundamentalsCombiner:
-        """The combiner that merges responses; it reads the rules when it is first needed."""
+        """The combiner that merges responses; the rules are read when it is first needed."""
         rules = load_fundamentals_rules(find_file(self._settings.rules_path))
         return FundamentalsCombiner(rules=rules, clock=self._clock)
 
@@ -192,7 +193,7 @@ class FundamentalsService:
                 raise
 
     def plan(self, symbol: Any, wish: Wish) -> FundamentalsPlan:
-        """Return the plan of :meth:`find`; no vendor is queried.
+        """Return the plan for :meth:`find`; no vendor is queried.
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
@@ -253,7 +254,7 @@ class FundamentalsService:
         self._choose_vendors(lookup)
 
     def _choose_vendors(self, lookup: _Lookup) -> None:
-        """Choose the vendors to query; if the caller named some, drop the copies of all others."""
+        """Choose the vendors to query; if the caller named vendors, drop the copies from all others."""
         about = lookup.about
         if lookup.named is None:
             usual, lookup.not_asked = self._candidates.usual(about)
@@ -294,7 +295,7 @@ class FundamentalsService:
         self._failures[key] = (self._clock.now_ms(), reason)
 
     def _recent_failure(self, vendor: str, lookup: _Lookup) -> str:
-        """Return why a vendor is not queried again so soon, or an empty string."""
+        """Return the reason why a vendor is not queried again so soon, or an empty string."""
         key = (vendor, lookup.symbol, lookup.about.data_type)
         failed_ms, reason = self._failures.get(key, (0, ""))
         # While this call waited for its turn; or recently, and others have answered.
@@ -403,5 +404,5 @@ def _without_key(vendor: str, reason: str) -> Attempt:
 
 
 def _are_same(ones: tuple[Snapshot, ...], others: tuple[Snapshot, ...]) -> bool:
-    """Return whether both contain the same objects; an unchanged file always yields the same object."""
+    """Return whether both contain identical objects; an unchanged file always yields the same object."""
     return len(ones) == len(others) and all(a is b for a, b in zip(ones, others, strict=True))

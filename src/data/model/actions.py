@@ -15,7 +15,7 @@ ActionType = Literal["split", "dividend"]
 
 
 class ActionList(list["Action"]):
-    """Splits and dividends returned by a vendor for a span of ex-dates.
+    """A vendor's splits and dividends for a span of ex-dates.
 
     Attributes:
         since: First day (UTC milliseconds) in an answer with one row per day, each of which can
@@ -48,12 +48,12 @@ class Action:
         fetched_at: Time of the request, UTC milliseconds.
         as_paid: Whether ``amount`` is per share as of the ex-date; otherwise it is per share as of
             ``fetched_at``, that is, adjusted for the splits between the two.
-        pay_date: Date on which a dividend is paid (ISO); empty if the source does not give it.
-        currency: Currency of ``amount``, as given by the source; empty if the source does not give
-            it.
+        pay_date: Date on which a dividend is paid (ISO); empty if the source does not give the
+            date.
+        currency: Currency of ``amount``, as given by the source; empty if the source gives none.
         parts: Amounts of the day's dividends, which add up to ``amount``; empty for a single
             dividend. ``pay_date``, ``currency`` and ``parts`` are ignored in comparisons: two
-            reports that differ only in them are the same dividend.
+            reports that differ only in these attributes are the same dividend.
     """
 
     ex_date: date
@@ -120,7 +120,7 @@ class Action:
 def vendor_date(value: Any) -> str:
     """Return a vendor's date as ISO text, or an empty string if it is not a date.
 
-    Vendors send ``None``, ``0000-00-00`` and the like for unknown dates.
+    For unknown dates, vendors send ``None``, ``0000-00-00`` and the like.
     """
     try:
         return date.fromisoformat(value[:10]).isoformat()
@@ -137,7 +137,7 @@ def vendor_currency(value: Any) -> str:
 def current(actions: Iterable[Action]) -> list[Action]:
     """Return the actions to use, in ascending order: one for each ex-date and type.
 
-    If there are several reports of an action, the one fetched last is used. Different dividends
+    If an action was reported several times, the report fetched last is used. Different dividends
     from one fetch (a regular and a special one) are added up.
     """
     events: dict[tuple[date, str], list[Action]] = {}

@@ -59,7 +59,7 @@ class BarTable:
         open, high, low, close, volume: float64, shape (n,); a missing value is NaN.
         adj_close: float64, or None if the vendor has none.
         index: Timestamps in nanoseconds. Set only if nothing else uses the table's arrays, so that
-            a frame may take them over without copying.
+            a frame may use them without copying.
     """
 
     stamps: Stamps
@@ -155,7 +155,7 @@ class BarTable:
         return self.take(slice(first, last))
 
     def counts(self, spans: Iterable[Span] | Edges) -> list[int]:
-        """Return the row count for each of ``spans``; the table must be in ascending order."""
+        """Return the number of rows in each of ``spans``; the table must be in ascending order."""
         places = self.stamps.searchsorted(edges_of(spans))
         counts: list[int] = (places[:, 1] - places[:, 0]).tolist()
         return counts
@@ -179,7 +179,7 @@ def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
 def union(one: Stamps, other: Stamps) -> Stamps:
     """Merge two ascending arrays of timestamps, without duplicates.
 
-    If ``other`` adds nothing to ``one``, the cost is one search per timestamp in ``other``.
+    If ``other`` adds nothing to ``one``, this takes only one search per timestamp in ``other``.
     """
     new = other[~among(other, one)]
     return np.insert(one, np.searchsorted(one, new), new) if len(new) else one
@@ -225,7 +225,7 @@ def fingerprint_of(
     Args:
         stamps: Timestamps in UTC milliseconds.
         columns: Names and values of the columns, in the order in which they are hashed.
-        line: First line that is hashed, which names the version of the format.
+        line: Line that is hashed first; it names the version of the format.
     """
     digest = hashlib.sha256(line)
     digest.update(b"timestamp\n" + stamps.astype("<i8").tobytes())

@@ -38,7 +38,7 @@ _collected: ContextVar[list[str] | None] = ContextVar("onetape_collected", defau
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Issue a warning that points to the user's line, from any call depth and any of our threads."""
+    """Issue a warning that points to the user's line, from any call depth or any of our threads."""
     texts = _collected.get()
     if texts is not None:
         texts.append(message)
@@ -74,7 +74,7 @@ def working_for(place: Place) -> Iterator[None]:
 
 @contextmanager
 def collecting_warnings() -> Iterator[list[str]]:
-    """Collect the texts of warnings in the ``with`` block for one report, instead of issuing them."""
+    """Collect the texts of warnings raised in the ``with`` block, instead of issuing the warnings."""
     texts: list[str] = []
     token = _collected.set(texts)
     try:

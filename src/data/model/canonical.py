@@ -20,9 +20,9 @@ def canonical(value: Any) -> str:
 
 
 def canonical_with(value: Mapping[str, Any], key: str, text: str) -> str:
-    """Return the canonical JSON text of ``value`` with ``key`` added, whose value ``text`` is JSON.
+    """Return the canonical JSON of ``value`` with ``key`` added; ``text`` is the key's value as JSON.
 
-    A long value that hardly ever changes can thus be encoded once and reused.
+    This allows a long value that hardly ever changes to be encoded once and reused.
     """
     before = {k: v for k, v in value.items() if k < key}
     after = {k: v for k, v in value.items() if k > key}

@@ -58,16 +58,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """The data that a vendor can serve; a vendor is never queried for more than it declares.
+    """The data that a vendor declares it can serve; it is never queried for anything else.
 
     Attributes:
         asset_classes: Asset classes that the vendor serves.
         timeframes: Maps each timeframe served, by this library's label, to the vendor's spelling.
         page_bars: Maximum number of bars in one answer; 0 if an answer can hold any number.
-        page_days: Maximum number of calendar days in one answer, by timeframe; unlimited for a
-            timeframe that is absent.
-        depth_days: How many days back the history goes, by timeframe; back to the listing for a
-            timeframe that is absent.
+        page_days: Maximum number of calendar days in one answer, by timeframe; a timeframe that is
+            absent has no such limit.
+        depth_days: How many days back the history goes, by timeframe; for a timeframe that is
+            absent, the history goes back to the listing.
         kinds: Maps each asset class to the kind of its bars; an empty ``unit`` is taken from the
             answer or the instrument.
         intraday_kinds: Kinds of intraday bars, for the asset classes in which they differ from
@@ -77,22 +77,22 @@ class Capabilities:
         settle_ms: Milliseconds after an intraday bar closes during which it may still change.
         dense: Whether the vendor sends a bar even if there was no trade, so that a missing bar is a
             gap.
-        actions: Whether bars come with the splits and dividends on their days.
+        actions: Whether bars come with the splits and dividends of their days.
         actions_only: Timeframes whose bars come with actions, if not all of them do.
         has_forming: Whether answers include the forming bar.
         actions_apart: Whether splits and dividends can be requested separately from bars.
-        action_requests: Number of separate requests that fetching actions takes, if each answer is
+        action_requests: Number of additional requests needed to fetch actions, if each answer is
             one page.
         actions_by_bar: Whether actions are attached to the bar of their ex-date, so that the
             actions of a session are unknown until its bar is published.
-        archive_days: Days from the end of a month until its bars, all of them final, are available
-            as a file in the vendor's archive; 0 if there is no archive.
-        only: Maps each asset class with only some of ``timeframes`` to those that are served for
-            it.
+        archive_days: Days from the end of a month until its bars, all final, are available as a
+            file in the vendor's archive; 0 means no archive.
+        only: Maps each asset class for which only some of ``timeframes`` are served to those
+            timeframes.
         made_up: Whether the bars are synthetic, and so are never combined with real ones.
         extended: Timeframes of the stock bars that are also served, on request, with pre-market and
-            after-hours trading. Bars that ``intraday_kinds`` declares to be of extended hours
-            include it anyway.
+            after-hours trading. Bars that ``intraday_kinds`` declares as extended-hours bars always
+            include it.
     """
 
     asset_classes: frozenset[AssetClass]
@@ -136,7 +136,7 @@ class Capabilities:
     def serving(self, instrument: Instrument) -> Capabilities:
         """Return the capabilities for bars of an instrument in its trading hours, regular or extended.
 
-        For extended hours, only stocks are served, in the timeframes declared for it.
+        For extended hours, only stocks are served, in the timeframes listed in ``extended``.
         """
         if not instrument.is_extended:
             return self
@@ -192,7 +192,8 @@ class Supply(NamedTuple):
 
     Attributes:
         vendor: Vendor that is queried first; empty if none is configured.
-        depth_days: How many days back the available vendors go; None if one has the whole history.
+        depth_days: How many days back the available vendors' history goes; None if one of them has
+            all of it.
     """
 
     vendor: str
@@ -213,10 +214,11 @@ class FetchQuery:
     Attributes:
         instrument, timeframe: Bars to fetch.
         span: Half-open span, in UTC milliseconds.
-        now_ms: Time of the request, UTC milliseconds, for vendors that need a range "up to now".
+        now_ms: Time of the request, UTC milliseconds, needed by vendors that take a range "up to
+            now".
         insist: Whether to query the vendor even if it recently did not recognize the symbol.
         adjustment: Price adjustment to request, set only by code that calls a vendor directly; None
-            for the one that the vendor declares.
+            for the adjustment that the vendor declares.
     """
 
     instrument: Instrument
@@ -233,7 +235,7 @@ class Derivative(NamedTuple):
     Attributes:
         hint: Text for users that describes the contract and how to request it; empty if there is no
             such contract.
-        requests: Number of HTTP requests that the search for it took.
+        requests: Number of HTTP requests that were sent to find it.
     """
 
     hint: str = ""
@@ -273,8 +275,9 @@ class Fetched:
         kind, basis: Kind and basis of the rows.
         actions: Splits and dividends on the days of the query; None if any page did not report
             them.
-        server_now_ms: Time of the request, by the local clock or the vendor's, whichever is
-            earlier; the vendor's is its ``Date`` header less the time that the answer took.
+        server_now_ms: Time of the request by the local clock or the vendor's, whichever is earlier.
+            The vendor's time is taken from the ``Date`` header, minus the time that the answer
+            took.
         requests: Number of HTTP requests sent.
         settle_ms, dense: Settling time and density that the vendor declares; see
             :class:`Capabilities`.
@@ -282,7 +285,7 @@ class Fetched:
             the archive was not used.
         listed_ms: Time of the first trade, in UTC milliseconds, if the vendor gives it.
         seams: Spans between the last bar of one page and the first of the next.
-        dated: Whether every answer carried the vendor's time. If not, the local clock alone decides
+        dated: Whether every answer carried the vendor's time. If not, only the local clock decides
             which bars have closed.
         vendor_now_ms: Time of the request by the vendor's clock; None if the vendor gave none.
     """
@@ -307,6 +310,6 @@ class Fetched:
         """The instant as of which prices are adjusted, in UTC milliseconds.
 
         This is the vendor's time if known, because the vendor adjusts the prices. If the local
-        clock were used while it is behind, a split between the two times would be applied twice.
+        clock were behind and used instead, a split between the two times would be applied twice.
         """
         return self.server_now_ms if self.vendor_now_ms is None else self.vendor_now_ms

@@ -14,12 +14,12 @@ class Exchange:
     """A stock exchange, identified by the suffix of its symbols.
 
     Attributes:
-        suffix: Canonical suffix of its symbols, such as ``.L``; ``code`` is the short name, such as
-            ``LSE``.
+        suffix: Canonical suffix of the exchange's symbols, such as ``.L``.
+        code: Short name, such as ``LSE``.
         quote: Currency or unit of prices; None if it varies from share to share.
         market: Region, such as ``UK``, ``EU`` or ``ASIA``, which decides which vendors are queried
             for fundamentals.
-        bare: Whether the canonical spelling of its symbols has no suffix.
+        bare: Whether the exchange's symbols have no suffix in their canonical spelling.
     """
 
     suffix: str
@@ -68,5 +68,5 @@ class Classification:
 
     @cached_property
     def all_quotes(self) -> frozenset[str]:
-        """Everything that a pair can end with: crypto pairs' quote assets, and currencies."""
+        """All assets that a pair can end with: crypto pairs' quote assets, and currencies."""
         return self.currencies.union(self.quotes)

@@ -43,8 +43,8 @@ _SMALL_MS = 6 * HOUR_MS
 def less_grave(score: float, grave: int, rows: int) -> float:
     """Return a quality score, lowered if ``grave`` of the ``rows`` bars are grave.
 
-    A grave bar is almost certainly wrong. The score drops by the fraction of grave bars, but by at
-    least a tenth.
+    A grave bar is almost certainly wrong. The score is reduced by the fraction of grave bars, but
+    by at least a tenth.
     """
     return score * (1 - max(_LEAST_GRAVE, grave / rows)) if grave else score
 
@@ -56,8 +56,8 @@ class Splice:
     Attributes:
         at: Time of that point, in UTC milliseconds.
         other: Vendor on the other side of that point.
-        verdict: ``equal``; ``constant`` (an adjustment had been missed, and was corrected before
-            the bars were stored); ``unchecked`` (there was too little to compare).
+        verdict: ``equal``; ``constant`` (a missed adjustment was corrected before the bars were
+            stored); ``unchecked`` (there was too little to compare).
         ratio: Median ratio of the fetched closes to the other vendor's closes; 1 if unchecked.
         common: Number of bars compared.
         because: Description of the correction, or the reason why nothing was compared.
@@ -93,8 +93,8 @@ class Covered:
             requested again before ``expires``).
         vendor, kind, basis, fetched_at: Where the answer came from.
         reason: Reason why the entry is empty or suspect.
-        expires: Time (UTC milliseconds) from which the entry is requested again if it is empty
-            or suspect, or provisional because nothing confirmed the clock; None for never.
+        expires: Time (UTC milliseconds) from which the entry is requested again if it is empty or
+            suspect, or provisional because nothing confirmed the clock; None means never.
         splices: Comparisons with other vendors' bars at the times where those take over. If an
             entry is cut, each part keeps all comparisons.
         parts: Contents of a folded entry, which stores many small entries as one; otherwise empty.
@@ -116,7 +116,7 @@ class Covered:
 
     @property
     def opened(self) -> Sequence[Covered]:
-        """The entries that were folded into this one, ascending; just this entry if it is not folded."""
+        """The entries that were folded into this entry, ascending; just this entry if none were."""
         return Stretches.of(self.columns) if self.parts else (self,)
 
     @cached_property
@@ -141,15 +141,15 @@ class Covered:
 
     @property
     def is_rescaled(self) -> bool:
-        """Whether the prices were rescaled because the vendor had failed to apply an adjustment."""
+        """Whether the prices were rescaled to apply an adjustment that the vendor had missed."""
         return any(splice.verdict == "constant" for splice in self.splices)
 
     def is_valid(self, now_ms: int) -> bool:
-        """Return whether the entry is still valid at ``now_ms``, that is, has not expired."""
+        """Return whether the entry is still valid at ``now_ms``, i.e. has not expired."""
         return self.expires is None or now_ms < self.expires
 
     def at(self, span: Span) -> Covered:
-        """Return the entry with ``span`` as its span, and without folded parts."""
+        """Return a copy of the entry that covers ``span``, without folded parts."""
         if span == self.span:
             return self
         values = self.__dict__.copy()
@@ -170,7 +170,7 @@ class Covered:
         return None if part.is_empty else self.at(part)
 
     def same_source(self, other: Covered) -> bool:
-        """Return whether two entries can be merged, that is, differ at most in span and fetch time."""
+        """Return whether two entries can be merged, i.e. differ at most in span and fetch time."""
         values, other_values = self.__dict__, other.__dict__
         for name in _OF_SOURCE:
             one, two = values[name], other_values[name]
@@ -226,9 +226,9 @@ class Columns(NamedTuple):
     """Coverage entries stored as columns, for thousands of small entries from a few sources.
 
     Attributes:
-        starts, ends: Starts and ends of their spans.
+        starts, ends: Starts and ends of the entries' spans.
         codes: Index of each entry's source in ``sources``.
-        sources: Distinct sources, that is, entries without a span, which hold all other fields.
+        sources: Distinct sources, i.e. entries without a span, which contain all other fields.
     """
 
     starts: NDArray[np.int64]
@@ -347,7 +347,7 @@ def _made(kind: type[T], values: dict[str, Any]) -> T:
 
 
 def _classes(sources: Sequence[Any]) -> NDArray[np.intp]:
-    """Return a class id for each source; sources that differ only in fetch time share one."""
+    """Return a class id for each source; sources that differ only in fetch time share an id."""
     index: dict[Any, int] = {}
     timeless = (one.having(fetched_at=0) if _time(one) else one for one in sources)
     return np.array([index.setdefault(one, len(index)) for one in timeless], np.intp)
@@ -360,8 +360,8 @@ def _time(source: object) -> int:
 class Stretches(Sequence[T], Generic[T]):
     """Coverage entries in any order, held as objects or as columns.
 
-    Each form is built from the other on demand. The methods call an entry without its span a
-    source.
+    Each form is built from the other on demand. In this class, an entry without its span is called
+    a source.
     """
 
     __slots__ = ("_columns", "_items")
@@ -372,7 +372,7 @@ class Stretches(Sequence[T], Generic[T]):
 
     @classmethod
     def of(cls, columns: Columns) -> Self:
-        """Return the entries in these columns."""
+        """Create the object from entries that are stored as columns."""
         instance = cls.__new__(cls)
         instance._items, instance._columns = None, columns
         return instance
@@ -468,7 +468,7 @@ FORGOTTEN = Covered(_NO_SPAN, "empty", "\0")
 
 
 class Coverage(Stretches[Covered]):
-    """Coverage of a series: ascending, disjoint entries. Everything outside them is missing.
+    """Coverage of a series, as ascending, disjoint entries. Bars outside the entries are missing.
 
     Many small entries that interrupt one source, as in an answer with bad rows, may be folded into
     one entry (:meth:`folded`). Iteration yields a folded entry as a single, suspect one; methods
@@ -481,7 +481,7 @@ class Coverage(Stretches[Covered]):
     def joined(cls, ascending: Iterable[Covered]) -> Coverage:
         """Build a coverage from ascending, disjoint entries.
 
-        Adjoining entries from the same source are joined.
+        Adjacent entries from the same source are joined.
         """
         return cls(_joined(ascending))
 
@@ -499,7 +499,7 @@ class Coverage(Stretches[Covered]):
         """Return the merged spans that do not have to be requested again at ``now_ms``.
 
         Provisional entries are included: the fetch plan decides whether they are due. A folded
-        entry outside ``span`` is included whole, even if parts of it have expired.
+        entry outside ``span`` is included as a whole, even if parts of it have expired.
         """
         if self._items is None:
             return self.spans(lambda source: source.is_valid(now_ms))
@@ -529,7 +529,7 @@ class Coverage(Stretches[Covered]):
         return Coverage(part for c in touching if (part := c.clip(span)) is not None)
 
     def touching(self, span: Span) -> Coverage:
-        """Return the entries that overlap ``span``: unfolded, but not clipped to the span."""
+        """Return the entries that overlap ``span``, unfolded but not clipped to the span."""
         if span.is_empty or not self:
             return Coverage()
         parts = self
@@ -563,8 +563,8 @@ class Coverage(Stretches[Covered]):
     def folded(self) -> Coverage:
         """Return the coverage, with many small entries that interrupt one source folded into one.
 
-        The size of the stored document, and the cost of reading other days, then do not depend on
-        the number of bad rows or gaps in an answer. No information is lost.
+        As a result, the size of the stored document, and the cost of reading other days, do not
+        depend on the number of bad rows or gaps in an answer. No information is lost.
         """
         if self._items is None:
             return Coverage(_folded(self.columns))
@@ -686,7 +686,7 @@ def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
 
 
 def _owners(columns: Columns, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return, for each timestamp, 1 plus the index of the source that covers it; 0 if none does."""
+    """Return for each timestamp 1 plus the index of the source that covers it, or 0 if none does."""
     if not len(columns.starts):
         return np.zeros(len(stamps), np.intp)
     places = columns.starts.searchsorted(stamps, "right") - 1
@@ -710,12 +710,13 @@ def _end(part: Covered) -> int:
 
 @dataclass(frozen=True)
 class VendorDay:
-    """A session for which a vendor is missing bars for most of its symbols.
+    """A session in which a vendor lacks bars for most of its symbols.
 
-    It belongs to an incident, and counts as one item regardless of how many gaps it causes.
+    The session is part of an incident, and counts as one item regardless of how many gaps it
+    causes.
 
     Attributes:
-        vendor, calendar, timeframe: Vendor, market calendar and bar length concerned.
+        vendor, calendar, timeframe: Affected vendor, market calendar and bar length.
         day: Session date, ISO.
         span: Half-open span of the session's bars, up to the next session.
         condition: ``pending`` (the session closed less than a day ago), ``missing`` (no bars at all
@@ -723,7 +724,7 @@ class VendorDay:
             ``available``.
         symbols: Number of symbols for which it is known whether the vendor has bars for the
             session.
-        lacking: Number of those symbols that have no bars for the session, or only some of them.
+        lacking: Number of those symbols for which some or all bars of the session are missing.
     """
 
     vendor: str
@@ -783,11 +784,11 @@ def _folded(columns: Columns) -> list[Covered]:
 
 
 def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
-    """Return, for each entry, the position of the next entry that must not be folded with it.
+    """Return for each entry the position of the next entry that must not be folded with it.
 
-    This is the entry's own position if nothing may be folded into it. Entries are not folded if
-    they are requested again as soon as they have settled, if their bars have a different kind or
-    basis or come from older tools with an unknown adjustment, or if they are long and from another
+    The position is the entry's own if nothing may be folded into it. Entries are not folded if they
+    are requested again as soon as they have settled, if their bars have a different kind or basis
+    or come from older tools with an unknown adjustment, or if they are long and from another
     source.
     """
     starts, ends, codes, sources = columns
@@ -820,9 +821,9 @@ def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
 def _next_change(
     places: NDArray[np.intp], values: NDArray[np.intp], after: NDArray[np.intp]
 ) -> NDArray[np.intp]:
-    """Return, for each position in ``after``, the next position at which the value changes.
+    """Return for each position in ``after`` the next position at which the value changes.
 
-    If there is no such position, the result is the number of values. Only the values at ``places``
+    If the value never changes, the result is the number of values. Only the values at ``places``
     are compared.
     """
     picked = values[places]

@@ -17,8 +17,8 @@ Edges = NDArray[np.int64]
 def distinct(stamps: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the distinct timestamps in ascending order; the input may be in any order.
 
-    ``np.unique`` is not used because it hashes integers, which takes many times as long if they are
-    already sorted.
+    ``np.unique`` is not used because it hashes integers, which takes many times as long if the
+    timestamps are already sorted.
     """
     if (stamps[1:] > stamps[:-1]).all():
         return stamps
@@ -51,7 +51,7 @@ def merged(edges: Edges) -> Edges:
 
 
 def holds(edges: Edges, stamps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return a mask of the timestamps that are in one of the spans."""
+    """Return a mask of the timestamps inside the spans."""
     starts, ends = np.sort(edges[edges[:, 0] < edges[:, 1]], axis=0).T
     # A timestamp is inside if more spans have begun than ended at that point.
     started, ended = starts.searchsorted(stamps, "right"), ends.searchsorted(stamps, "right")

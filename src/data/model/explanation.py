@@ -34,10 +34,11 @@ class Way:
         health: Whether the vendor can currently be queried for these bars.
         spelling: The vendor's spelling of the symbol.
         adjustment: Adjustment of the vendor's prices.
-        depth_days: How many days back the vendor's history goes; None if back to the listing.
+        depth_days: How many days back the vendor's history goes; None if it goes back to the
+            listing.
         substitute: Reason why the vendor's bars cannot be combined with other vendors' bars; empty
-            if they can. Such a vendor is queried for the whole range, and only if the vendors
-            before it have nothing, or are down while bars are missing.
+            if they can. Such a vendor is only queried for the whole range, and only if all vendors
+            before it have no bars, or are down while bars are missing.
     """
 
     vendor: str
@@ -49,7 +50,7 @@ class Way:
 
     @property
     def serves(self) -> str:
-        """The vendor's prices and depth of history, in words."""
+        """A description of the vendor's prices and depth of history."""
         depth = (
             "its whole history"
             if self.depth_days is None
@@ -75,12 +76,12 @@ class StoredSeries:
 
     Attributes:
         lane: Folder of the lane, such as ``1d`` or ``1d@yahoo``.
-        rows, first, last: Number of bars, and the open times of the first and last.
+        rows, first, last: Number of bars, and the open times of the first and last bar.
         states: Maps each state, such as ``final``, to the number of spans in that state.
         vendors: Vendors that supplied the bars.
         generation: Number of the latest commit to the lane.
-        next_due: Time (UTC milliseconds) from which a request could return more bars. None if
-            unknown; a request beyond the stored bars then always queries the vendor.
+        next_due: Time (UTC milliseconds) from which a request could return more bars. If None, the
+            time is unknown, and a request beyond the stored bars always queries the vendor.
         lifetime: Earliest and latest time at which bars can exist, if known.
     """
 
@@ -95,7 +96,7 @@ class StoredSeries:
     lifetime: Lifetime = Lifetime()
 
     def text(self, timeframe: Timeframe, now_ms: int) -> str:
-        """Describe the stored bars in words."""
+        """Describe the stored bars."""
         if self.first is None or self.last is None:
             bars = "no bars"
         else:
@@ -137,15 +138,15 @@ class Explanation(InLines):
         timeframe: Timeframe of the series.
         now_ms: Time of the explanation, UTC milliseconds.
         rule: Name of the rule that applies, or an empty string.
-        rule_from: File that contains the rule.
+        rule_from: File that contains this rule.
         named: Vendors that the rule names.
         ways: Vendors that are queried, in order.
         unasked: Maps each vendor that is not queried to the reason.
         stored: Stored bars, by lane.
-        source: Timeframe of the shorter bars from which the bars are or would be built, or an empty
-            string.
-        why_not: Reason why no vendor can be queried, or an empty string.
-        lacking: Sessions for which one of the vendors is missing bars for most of its symbols.
+        source: Timeframe of the shorter bars from which the bars are or would be built; may be
+            empty.
+        why_not: Reason why no vendor can be queried; empty if one can.
+        lacking: Sessions in which one of the vendors lacks bars for most of its symbols.
         span: Half-open span that the explanation is about; None for the series as a whole.
     """
 
@@ -164,7 +165,7 @@ class Explanation(InLines):
     span: Span | None = None
 
     def with_days(self, days: Iterable[VendorDay]) -> Explanation:
-        """Add the entries of ``days`` that concern the explanation's market and vendors to it."""
+        """Return a copy whose ``lacking`` contains those of ``days`` with the same market and vendors."""
         market = self.instrument.calendar, self.timeframe.label
         vendors = {way.vendor for way in self.ways}
         own = [day for day in days if (day.calendar, day.timeframe) == market]
@@ -177,7 +178,7 @@ class Explanation(InLines):
 
     @property
     def title(self) -> str:
-        """The series and the vendor that is queried first, in one line."""
+        """A line that names the series and the vendor that is queried first."""
         first = f"{self.ways[0].vendor} first" if self.ways else "no usable vendor"
         origin = f"built from {self.source} bars" if self.source else first
         return f"{self.instrument.symbol} {self.timeframe}: {origin}"
@@ -208,7 +209,7 @@ class Explanation(InLines):
             yield "cached", "nothing yet"
 
     def _reach(self, way: Way) -> str:
-        """Describe the part of the span that is older than a vendor's history; empty if no part is."""
+        """Describe the part of the span that precedes a vendor's history; empty if no part does."""
         if self.span is None or way.depth_days is None:
             return ""
         since = self.now_ms - way.depth_days * DAY_MS

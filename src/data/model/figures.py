@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measure:
-    """A quantity measured for perpetual futures, such as the funding rate.
+    """A quantity published for perpetual futures, such as the funding rate.
 
     Attributes:
         name: Name of the quantity's folder in the cache.
-        columns: Columns of the frame, named as the exchange names them.
+        columns: Columns of the frame, with the exchange's names.
         title: Name for display.
     """
 
@@ -59,8 +59,8 @@ class FigureQuery:
 
     Attributes:
         measure: Quantity to fetch, such as funding rates.
-        instrument: Pair that the future trades; one quoted in ``USD`` means the future that is
-            settled in the coin.
+        instrument: Pair that the future trades; a pair quoted in ``USD`` means the future settled
+            in the coin.
         period: Label of the time between two rows; funding rates have no fixed period.
         span: Half-open span, in UTC milliseconds.
         now_ms: Time of the request, UTC milliseconds.
@@ -85,7 +85,7 @@ class Served:
     Attributes:
         page_rows: Maximum number of rows in one answer.
         periods: Labels of the periods served; empty if rows have no fixed period.
-        depth_days: How many days back the history goes; 0 means back to the listing.
+        depth_days: How many days back the history goes; 0 means that it goes back to the listing.
         settle_ms: Milliseconds after the end of a row's period by which the row is certain to be
             available.
     """

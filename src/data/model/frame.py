@@ -38,11 +38,11 @@ def build_frame(
 ) -> pd.DataFrame:
     """Build the canonical frame: float64 columns, and a naive UTC index ``timestamp`` in nanoseconds.
 
-    The columns are ``open high low close volume``, then ``adj_close`` if the table has it, then
-    those in ``extra``, in that order, taken from ``coverage``: ``source`` (text, the vendor),
+    The columns are ``open high low close volume``, then ``adj_close`` if the table has it, then the
+    columns ``extra``, in their order, filled from ``coverage``: ``source`` (text, the vendor),
     ``state`` (text: ``final``, ``provisional``, ``suspect`` or ``forming``), ``is_final`` (bool),
     ``fetched_at`` (naive UTC in ns; NaT if unknown). ``dividend`` and ``split`` (float64) contain
-    zeros, for the caller to fill in. The frame owns its memory, so the caller may write to it.
+    zeros, which the caller replaces. The frame owns its memory, so the caller may write to it.
 
     Args:
         table: Bars; rows keep their order.
@@ -94,7 +94,7 @@ def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
 
 
 def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
-    """Return an extra column's value for each coverage entry."""
+    """Return the value of an extra column for each coverage entry."""
     states = [FORMING if part.reason == FORMING else part.state for part in parts]
     if name == "source":
         return pd.Series([part.vendor for part in parts], dtype="str")
@@ -224,8 +224,8 @@ def validate_normalized_ohlcv(frame: pd.DataFrame | None) -> None:
     """Check that ``frame`` is in canonical form; an empty canonical frame passes.
 
     Raises:
-        ValueError: The frame is None; or its index is not a ``DatetimeIndex`` or has a time zone;
-            or a column is missing, or ``timestamp`` is a column.
+        ValueError: The frame is None, the index is not a ``DatetimeIndex`` or has a time zone, a
+            column is missing, or ``timestamp`` is a column.
     """
     if frame is None:
         raise ValueError("the frame is None")

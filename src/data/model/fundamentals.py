@@ -86,7 +86,7 @@ _TYPE_ALIASES = {
 
 
 def canonical_type(data_type: str) -> str | None:
-    """Return the data type for a name or alias, or None if there is none."""
+    """Return the data type for a name or alias; None if the name is unknown."""
     name = data_type.strip().lower()
     if name in DATA_TYPES:
         return name
@@ -128,7 +128,8 @@ class Statement:
 
     Attributes:
         kind: ``income``, ``balance`` or ``cash_flow``.
-        period: ``FY`` or a quarter, ``Q1`` to ``Q4``, or ``Q`` if the vendor does not number it.
+        period: ``FY`` or a quarter, ``Q1`` to ``Q4``, or ``Q`` if the vendor does not give its
+            number.
         period_end: ISO date of the last day of the period.
         filed_at: ISO date on which the report became public; empty if the vendor does not give it.
         currency: Currency of all values.
@@ -153,11 +154,11 @@ class Snapshot:
         fetched_at_ms: Time of the request, UTC milliseconds.
         facts: Maps each field to its fact.
         statements: Reports, newest first.
-        blocks: Unparsed parts of the answers, by the vendor's own names for them.
+        blocks: Unparsed parts of the answers, keyed by the vendor's names for these parts.
         dropped: Maps each rejected field to the reason.
         data_types: Data types that were requested; empty if the snapshot is from a file that does
             not record them.
-        names_symbol: Whether the answers themselves named the symbol.
+        names_symbol: Whether the vendor's answers contained the symbol.
         is_stale: Whether the snapshot is older than its type allows, and was returned because a
             vendor failed.
     """
@@ -284,7 +285,7 @@ _NESTED = {
 
 
 def plain_of(snapshot: Snapshot) -> dict[str, Any]:
-    """Convert ``snapshot`` to a dictionary of JSON values, which :func:`snapshot_of` can read."""
+    """Convert ``snapshot`` to a dictionary of JSON values that :func:`snapshot_of` can read."""
     plain: dict[str, Any] = {
         name: block for name, block in snapshot.blocks.items() if name not in snapshot.facts
     }
@@ -306,10 +307,10 @@ def plain_of(snapshot: Snapshot) -> dict[str, Any]:
 def snapshot_of(
     vendor: str, symbol: str, data: Mapping[str, Any], fetched_at_ms: int = 0
 ) -> Snapshot:
-    """Build a snapshot from a payload: the output of :func:`plain_of`, or any mapping of fields.
+    """Build a snapshot from a payload, such as the output of :func:`plain_of`.
 
-    Finite numbers and strings become facts, mappings and lists become blocks, and other values are
-    ignored.
+    The payload can be any mapping of fields. Finite numbers and strings become facts, mappings and
+    lists become blocks, and other values are ignored.
 
     Args:
         vendor, symbol: Canonical names of the vendor and the symbol.

@@ -68,7 +68,7 @@ class Health:
 
     @property
     def state(self) -> str:
-        """Whether the vendor may be queried, as a phrase such as ``ready``."""
+        """A phrase, such as ``ready``, that describes whether the vendor may be queried."""
         if self.until_ms:
             until = time_until(self.wait_s, self.until_ms - round(self.wait_s * SECOND_MS))
             return f"paused after {self.reason}; next request possible in {until}"
@@ -77,7 +77,7 @@ class Health:
 
     @property
     def left(self) -> str:
-        """The remaining units of the vendor's limits, as a phrase."""
+        """A phrase that describes the remaining units of the vendor's limits."""
         texts = [str(q) for q in self.quotas if q.length_s > 1]
         return f"{', '.join(texts or map(str, self.quotas))} left" if self.quotas else "no limit"
 
@@ -94,5 +94,5 @@ class Health:
 
 
 def waiting(seconds: float) -> str:
-    """Return a waiting time in words: ``no wait``, ``about 3 minutes of waiting``."""
+    """Return a waiting time as a phrase: ``no wait``, ``about 3 minutes of waiting``."""
     return f"about {duration(seconds)} of waiting" if seconds >= 0.5 else "no wait"

@@ -21,7 +21,7 @@ class Html(str):
 
 
 def escaped(value: object) -> Html:
-    """Return a value as HTML: an :class:`Html` unchanged, anything else as escaped text.
+    """Return a value as HTML; an :class:`Html` is unchanged, and anything else is escaped text.
 
     Control characters are spelled out; see :func:`~src.data.model.printable.printable`.
     """
@@ -37,7 +37,7 @@ def joined(children: Iterable[object], separator: str = "") -> Html:
 
 
 def with_code(text: str) -> str:
-    """Return a string in which commands in backticks are ``<code>`` elements."""
+    """Return ``text`` as HTML, with commands in backticks as ``<code>`` elements."""
     parts = _COMMANDS.split(text)
     if len(parts) == 1:
         return text
@@ -50,8 +50,9 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
     Args:
         tag: Name of the element, from the caller; never external input.
         children: Content of the element; anything other than :class:`Html` is escaped.
-        attributes: Attributes by name; ``class_`` is ``class``, ``data_x`` is ``data-x``. An
-            attribute that is None or False is omitted; one that is True has no value.
+        attributes: Attributes by name; ``class_`` becomes ``class``, and ``data_x`` becomes
+            ``data-x``. An attribute that is None or False is omitted; an attribute that is True is
+            written without a value.
     """
     written = "".join(_attribute(name, value) for name, value in attributes.items())
     end = "" if tag in _VOID else f"{joined(children)}</{tag}>"
@@ -71,7 +72,8 @@ def table(
     """Return an HTML table.
 
     Args:
-        rows: Cells, left to right. Without ``columns`` the first cell in a row is its heading.
+        rows: Rows, each with its cells from left to right. Without ``columns``, the first cell of a
+            row is its heading.
         columns: Column headings; () for none.
         caption: Text above the table; "" for none.
     """

@@ -52,10 +52,10 @@ class HttpResponse:
     Attributes:
         status: HTTP status.
         headers: Headers with lowercase names.
-        body: Decoded bytes (content encoding undone).
+        body: Bytes of the body, with any content encoding decoded.
         url: URL of the request, without its query.
-        requests: Number of HTTP requests sent, including retries and those that a vendor's SDK
-            sends by itself.
+        requests: Number of HTTP requests sent, including retries and requests that a vendor's SDK
+            sends on its own.
         took_ms: Milliseconds from sending until the whole response had arrived.
     """
 
@@ -93,7 +93,7 @@ class HttpResponse:
 
 
 def check_parsed_size(body: bytes) -> None:
-    """Reject JSON that would take too much memory, before it is parsed.
+    """Reject JSON that would take too much memory when parsed.
 
     Raises:
         ResponseFormatError: The JSON would take too much memory.
@@ -109,7 +109,7 @@ def check_parsed_size(body: bytes) -> None:
 
 
 def _text_growth(body: bytes) -> int:
-    """Return the memory (in bytes) that a decoded string and one copy take per byte of UTF-8.
+    """Return the memory (in bytes) that a decoded string and one copy need per byte of UTF-8.
 
     The widest character in a string determines the width of all of them: one, two or four bytes.
     """
@@ -121,7 +121,7 @@ def _text_growth(body: bytes) -> int:
 def path_and_query(address: str, base: str = "") -> str:
     """Return the path and query of a URL in a response, to be requested from the original host.
 
-    Requests carry keys, so scheme and host are never taken from an answer.
+    The scheme and host are never taken from an answer, because requests contain keys.
 
     Args:
         address: URL from the answer; a relative one is resolved against ``base``.
@@ -138,7 +138,7 @@ def address_on(base: str, address: str) -> str:
     """Check the scheme and host of a URL in the response for ``base``, and return it.
 
     Raises:
-        ResponseFormatError: The URL has another scheme or host, or is not a URL.
+        ResponseFormatError: The URL has a different scheme or host, or is not a URL.
     """
     here, there = urlsplit(base), _joined(base, address)
     if _origin(there) != _origin(here):
@@ -150,7 +150,7 @@ def address_on(base: str, address: str) -> str:
 
 
 def _joined(base: str, address: str) -> SplitResult:
-    """Resolve a URL against ``base`` and split it; reject a URL that parsers could split differently."""
+    """Resolve a URL against ``base`` and split it; reject a URL that parsers might split differently."""
     # A backslash, a space or a user name makes some URL parsers choose a different host than
     # others.
     is_plain = address.isascii() and address.isprintable() and not set(address) & {" ", "\\"}

@@ -1,4 +1,4 @@
-"""Sessions for which a vendor is missing bars for most of its symbols, as one incident."""
+"""Incidents: consecutive sessions in which a vendor lacks bars for most of its symbols."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Incident:
     def text(self) -> str:
         """A description of the incident and its consequences."""
         if self.days[0].condition == "pending":
-            return f"{self}; perhaps not published yet"
+            return f"{self}; possibly not published yet"
         return f"{self}; {self.remedy}"
 
     @property

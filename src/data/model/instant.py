@@ -36,7 +36,7 @@ def to_ms(moment: datetime) -> int:
 
 
 def _offset_of(moment: datetime) -> timedelta:
-    """Return the datetime's offset from UTC; raises as :func:`to_ms` does."""
+    """Return the datetime's offset from UTC; for errors, see :func:`to_ms`."""
     try:
         return moment.utcoffset() or timedelta(0)
     except _OF_ZONES as exc:
@@ -49,7 +49,7 @@ def from_ms(ms: int) -> datetime:
 
 
 def day_ms(day: date) -> int:
-    """Return 00:00 UTC on ``day`` in milliseconds, which is the timestamp of a session date."""
+    """Return midnight UTC at the start of ``day`` in milliseconds, the timestamp of a session date."""
     return (day - _EPOCH_DATE).days * DAY_MS
 
 

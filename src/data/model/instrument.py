@@ -23,7 +23,7 @@ class Instrument:
         symbol: Canonical spelling, uppercase, such as ``BRK-B`` or ``BTCUSDT``.
         asset_class: One of :data:`AssetClass`.
         calendar: Name of the trading calendar: ``24/7``, ``FX``, or the code of an exchange
-            calendar such as ``XNYS``, which is ``XNYS@extended`` for extended hours.
+            calendar such as ``XNYS`` (``XNYS@extended`` for extended hours).
         timezone: IANA name of the venue's local time; session dates are in this zone.
         exchange: Usual name of the venue, if known (``NASDAQ``, ``LSE``).
         base, quote: Parts of a pair; ``quote`` is the currency of prices, if known.
@@ -44,16 +44,16 @@ class Instrument:
 
     @property
     def is_extended(self) -> bool:
-        """Whether pre-market and after-hours trading is included."""
+        """Whether pre-market and after-hours trading are included."""
         return self.calendar.endswith(EXTENDED)
 
     @property
     def session(self) -> AskedSession:
-        """The trading hours included, by their name in queries."""
+        """The name that queries use for the trading hours included here."""
         return "extended" if self.is_extended else "regular"
 
     def in_session(self, session: AskedSession) -> Instrument:
-        """Return the same instrument with different trading hours, given by their name in queries."""
+        """Return the same instrument with the trading hours that queries call ``session``."""
         return self.extended() if session == "extended" else self
 
     def extended(self) -> Instrument:

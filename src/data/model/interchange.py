@@ -114,7 +114,7 @@ def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
 
 
 def _batch(frames: Mapping[str, pd.DataFrame]) -> Sequence[tuple[str, pd.DataFrame]]:
-    """Return (symbol, frame) pairs; for an empty batch, one empty frame with the bar columns."""
+    """Return (symbol, frame) pairs; an empty batch gives one empty frame with the bar columns."""
     return list(frames.items()) or [("", empty_frame())]
 
 
@@ -153,7 +153,7 @@ class _Symbol(NamedTuple):
 class _Lent:
     """Array memory shared with a frame.
 
-    It keeps a second frame alive that refers to the same memory, so that pandas copies the data
+    A second frame that refers to the same memory is kept alive, so that pandas copies the data
     before writing to the user's frame.
     """
 
@@ -166,8 +166,8 @@ def _columns(frame: pd.DataFrame, symbol: str | None) -> list[_Column | _Symbol]
     """Return the columns of the Polars or Arrow table for a frame.
 
     Raises:
-        QueryError: The argument is not a frame, or a column has values of several types or a name
-            that is not unique.
+        QueryError: The argument is not a frame, or a column has values of several types or shares
+            its name with another column.
     """
     if not isinstance(frame, pd.DataFrame):
         raise QueryError(
@@ -217,7 +217,7 @@ def _column(name: str, source: pd.Series[Any] | pd.Index[Any], holder: pd.DataFr
 
 
 def _lent(values: NDArray[Any], holder: pd.DataFrame) -> NDArray[Any]:
-    """Return the values themselves if their memory can be shared, otherwise a copy."""
+    """Return ``values`` itself if the memory can be shared, otherwise a copy."""
     if not (_COPIES_ON_WRITE and values.flags.c_contiguous and values.dtype.isnative):
         return np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
     return np.asarray(_Lent(values, holder))

@@ -28,19 +28,19 @@ _HARD = ("session", "anchor", "venue", "unit")
 class Kind:
     """The properties that all bars of a series share, except price adjustment: see :class:`Basis`.
 
-    An empty string means that an attribute is unknown. It agrees with any value, and is replaced by
-    the value of the first stored bars that have one.
+    An empty string means that an attribute is unknown. An unknown attribute agrees with any value,
+    and is replaced by the value of the first stored bars that have one.
 
     Attributes:
         session: ``regular``, ``extended`` or ``24h``.
         anchor: Alignment of the bars: ``session`` (intraday bars start at the session's open) or
             ``clock`` (they start on the full minute or hour, regardless of the open); daily and
             longer bars are always ``session``.
-        venue: Exchange that a price belongs to, ``aggregate`` for averages over venues,
+        venue: Exchange where prices originate, ``aggregate`` for averages over venues, or
             ``consolidated`` for a national tape.
         unit: Currency or unit of prices; case-sensitive, because ``GBp`` is not ``GBP``.
         volume: Unit of the volume: ``shares``, ``base``, ``quote``, ``ticks`` or ``none``. A soft
-            attribute: bars that differ in it may share a series.
+            attribute, i.e. bars that differ in it may share a series.
         feed: Tape that the volume comes from, such as ``sip`` or ``iex``. A soft attribute, like
             ``volume``.
     """
@@ -55,16 +55,16 @@ class Kind:
     def needs_volume(self, asset_class: str, vendor: str) -> bool:
         """Return whether bars without a volume are incomplete.
 
-        They are complete if the kind declares that its bars have no volume. If the kind declares
-        nothing (custom downloaders, files, imported frames), the asset class and the declaration of
-        the vendor with this name decide.
+        Such bars are complete if the kind declares that its bars have no volume. If the kind does
+        not say (as for custom downloaders, files and imported frames), the asset class and the
+        declaration of ``vendor`` decide.
         """
         if self.volume:
             return self.volume != "none"
         return asset_class not in (*NO_VOLUME, *row_of(vendor).no_volume)
 
     def differences(self, other: Kind) -> dict[str, tuple[str, str]]:
-        """Return the attributes that differ; maps each name to the values in ``self`` and in ``other``.
+        """Return the differing attributes; maps each name to the values in ``self`` and in ``other``.
 
         Soft and unknown attributes are ignored.
         """
@@ -120,7 +120,7 @@ class Basis:
     as_of: date | None = None
 
     def of_bars(self, first_ms: int, session: str, *, intraday: bool) -> Basis:
-        """Return the basis for bars from ``first_ms`` on, without the date if it is redundant.
+        """Return the basis for bars from ``first_ms`` on, omitting a redundant date.
 
         A date that is not after the first bar's session adds no information. If bars include
         trading outside regular hours (see ``session``), prices before the open are still per share

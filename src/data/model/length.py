@@ -18,8 +18,8 @@ _LENGTH = re.compile(r"([0-9]{1,6})(\s*[A-Za-z]{1,3})")
 def split_length(text: object) -> tuple[int, str] | None:
     """Split a length such as ``90d`` into its count and its unit.
 
-    The unit includes any space before it. The result is None if the value is not a string of this
-    form. The unit is not checked: the caller decides which units are valid.
+    Any space before the unit is part of it. The result is None if ``text`` is not a string of this
+    form. The unit is not checked, because the caller decides which units are valid.
     """
     match = _LENGTH.fullmatch(text.strip()) if isinstance(text, str) else None
     return (int(match[1]), match[2]) if match else None

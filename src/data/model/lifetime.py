@@ -21,7 +21,7 @@ class Bound(NamedTuple):
     Attributes:
         at: For a beginning, the timestamp (UTC milliseconds) of the first possible bar; for an end,
             the first timestamp at which no bar is possible.
-        source: Vendors that reported the bound, or whose answers prove it; joined by commas.
+        source: Vendors that reported the bound or whose answers prove it, joined by commas.
         learned_at: Time at which the bound was learned, UTC milliseconds.
         expires: Time from which vendors are queried again, UTC milliseconds.
         proof: Evidence for a listing: ``field`` (a date in a vendor's answer) or ``pages`` (empty
@@ -37,14 +37,14 @@ class Bound(NamedTuple):
     def is_valid(self, now_ms: int) -> bool:
         """Return whether the bound is valid at ``now_ms``.
 
-        It is if it has not expired and was not learned in the future.
+        A valid bound has not expired, and was not learned in the future.
         """
         return self.learned_at - MINUTE_MS <= now_ms < self.expires
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """The listing and delisting of a series' instrument, as far as known.
+    """The listing and delisting of a series' instrument, as far as they are known.
 
     Attributes:
         listed: Nothing traded before this bound; None if unknown.
@@ -65,7 +65,7 @@ class Lifetime:
     def for_gaps(self, now_ms: int) -> Span:
         """Return the span in which bars are possible, for explaining gaps.
 
-        An expired listing still counts, unlike in :meth:`traded`.
+        Unlike in :meth:`traded`, an expired listing still counts.
         """
         listed = self.listed.at if self.listed is not None else -_EVER
         return Span(listed, self.traded(now_ms).end)
@@ -77,7 +77,7 @@ class Lifetime:
         return [span for span in around if not span.is_empty]
 
     def updated(self, learned: Lifetime | None) -> Lifetime:
-        """Return the lifetime, with its bounds replaced by any in ``learned``."""
+        """Return the lifetime with its bounds replaced by those in ``learned``, if any."""
         if learned is None:
             return self
         return Lifetime(learned.listed or self.listed, learned.delisted or self.delisted)
@@ -97,7 +97,7 @@ class Lifetime:
         return {name: iso(bound.at) for name, bound in bounds.items() if bound is not None}
 
     def ends(self, timeframe: Timeframe) -> Iterator[str]:
-        """Describe each known end of the lifetime."""
+        """Yield a description of each known end of the lifetime."""
         from .texts import stamp  # imported here because a complete answer needs no text
 
         for label, bound in (("listed", self.listed), ("no bars since", self.delisted)):

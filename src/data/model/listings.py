@@ -36,7 +36,7 @@ class Listing:
     vendor: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, keyed by attribute name."""
+        """Return the attributes as JSON-compatible values, keyed by name."""
         return asdict(self)
 
     def __str__(self) -> str:

@@ -23,7 +23,7 @@ class DaysWithoutBars(NamedTuple):
         first, last: Session dates at the venue, both inclusive.
         sessions: Number of market sessions in the range.
         reason: Reason why the first of these sessions has no bar; empty if the answer does not give
-            one.
+            a reason.
     """
 
     first: date
@@ -33,7 +33,7 @@ class DaysWithoutBars(NamedTuple):
 
 
 class Frames(InLines, dict[str, "pd.DataFrame"]):
-    """The result of a batch, which maps each symbol to its frame; displayed as one table."""
+    """The result of a batch; maps each symbol to its frame, and is displayed as one table."""
 
     def __repr__(self) -> str:
         return str(self)
@@ -68,10 +68,10 @@ def _facts(frame: pd.DataFrame) -> Mapping[str, Any]:
 
 
 class MemberFrames(Frames):
-    """The result of a batch for a universe, which maps each member to its frame, in order.
+    """The result of a batch for a universe; maps each member to its frame, in order.
 
     Attributes:
-        members: Members of the universe, with the date of membership and how reliable it is.
+        members: Members of the universe, with the date of the membership and its reliability.
         without_bars: Maps each member to the sessions in the range for which it has no bar,
             including those before its listing and after its delisting; a member without such
             sessions is omitted. Sessions that have not ended are not counted.
@@ -91,7 +91,7 @@ class MemberFrames(Frames):
         return type(self), (dict(self), self.members, self.without_bars)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the members and their sessions without bars as plain JSON values.
+        """Return the members and their sessions without bars as JSON-compatible values.
 
         The frames are not included.
         """

@@ -13,9 +13,10 @@ class Outcome:
     Attributes:
         status: ``sent``: accepted; ``refused``: will never be accepted in this form; ``unknown``:
             the answer was lost, so the message may have been accepted; ``later``: certainly not
-            accepted this time, but worth another attempt.
+            accepted this time, but another attempt may succeed.
         reason: Explanation of the status, without secrets.
-        wait_s: Seconds that the receiving service requires before the next attempt.
+        wait_s: Number of seconds to wait before the next attempt, as required by the receiving
+            service.
         is_blocked: Whether the recipient no longer accepts any messages from the sender, so that
             the recipient's alerts are paused.
     """

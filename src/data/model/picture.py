@@ -9,7 +9,7 @@ from typing import Protocol
 class Picture(Protocol):
     """A chart of bars. It is immutable; drawing it is thread-safe.
 
-    A notebook shows it as an SVG.
+    Notebooks display the chart as an SVG.
     """
 
     def png(self, width: int = 800, height: int = 500) -> bytes:
@@ -26,7 +26,7 @@ class Picture(Protocol):
     def svg(self, width: int = 800, height: int = 500) -> str:
         """Return the chart as SVG text, for light and dark backgrounds.
 
-        Arguments and errors are those of :meth:`png`.
+        For arguments and errors, see :meth:`png`.
         """
 
     def html(self) -> str:

@@ -52,7 +52,7 @@ class PlanStep:
         requests: Number of requests that would be sent.
         cost: Units of the vendor's limits that each request uses.
         wait_s: Seconds that the requests would wait because of these limits.
-        trouble: Reason why the query would get no answer; empty if the vendor may be queried.
+        trouble: Reason why the query would not be answered; empty if the vendor may be queried.
         what: Data requested: ``bars``, or ``splits and dividends``.
         is_archive: Whether the vendor's archive is queried, which has its own limits.
     """
@@ -158,7 +158,7 @@ class PlanSegment(PlanStretch):
 
 @dataclass(frozen=True)
 class Lacking(PlanStretch):
-    """A part of the range that would be missing from the answer, and the reason."""
+    """A part of the range that would be missing from the answer, with the reason."""
 
     reason: str = ""
 
@@ -176,8 +176,9 @@ _LONG_S = 60.0
 class Plan(InLines):
     """The plan for a request: the stored bars, the queries for the missing ones, and the cost.
 
-    It assumes that every vendor works, has every bar, and reports no new split or dividend. More
-    requests are needed if bars turn out to be missing, a split was unknown, or a query fails.
+    The plan assumes that every vendor works, has every bar, and reports no new split or dividend.
+    More requests are needed if bars turn out to be missing, if a split was unknown, or if a query
+    fails.
 
     Attributes:
         symbol, timeframe, adjustment: Requested series.
@@ -188,14 +189,14 @@ class Plan(InLines):
         besides: Additional queries, for example for splits and dividends.
         lacking: Parts of the range that would be missing from the answer.
         rejected: Maps each vendor in the rule that is not a candidate to the reason.
-        substitutes: Maps each vendor whose bars differ in kind to that difference. These vendors
-            are queried for the whole range if the others have nothing, or if they are down and
-            bars are missing.
+        substitutes: Maps each vendor whose bars differ in kind to a description of the difference.
+            These vendors are queried for the whole range if the others have no bars, or are down
+            while bars are missing.
         health: State of each vendor involved: its quota, and whether it is paused.
         source: Timeframe of the bars from which the answer is built, or None.
         is_hit: Whether the store can answer by itself, so that no vendor is queried.
         share: Fraction of the bars that is already stored, from 0 to 1.
-        error: Class of the error that would be raised instead of an answer, or an empty string.
+        error: Class of the error that would be raised instead of an answer; empty for none.
     """
 
     symbol: str
@@ -217,7 +218,7 @@ class Plan(InLines):
 
     @property
     def steps(self) -> tuple[PlanStep, ...]:
-        """All queries to vendors."""
+        """All planned queries to vendors."""
         return (*(s for segment in self.segments for s in segment.steps), *self.besides)
 
     @property
@@ -241,7 +242,7 @@ class Plan(InLines):
 
     @property
     def wait_s(self) -> float:
-        """Total seconds spent waiting for limits, not counting the vendors' response times."""
+        """Total seconds spent waiting because of limits, excluding the vendors' response times."""
         return sum(step.wait_s for step in self.steps)
 
     @property
@@ -253,13 +254,13 @@ class Plan(InLines):
 
     @property
     def title(self) -> str:
-        """The request and its cost, in one line."""
+        """A line that describes the request and its cost."""
         origin = f", built from {self.source} bars" if self.source else ""
         return f"{self.symbol} {self.timeframe}{origin}: {self.verdict}"
 
     @property
     def verdict(self) -> str:
-        """The cost of the request, in a few words."""
+        """A short phrase that describes the cost of the request."""
         if self.error and not self.requests:
             return "not available"
         count = len(self.lacking)

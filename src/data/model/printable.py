@@ -18,7 +18,7 @@ PLAIN = re.compile(r"[ !#$(-;=?-~]*").fullmatch
 
 
 def printable(text: str) -> str:
-    r"""Return ``text`` with control characters spelled out, such as ``\x1b`` for an escape.
+    r"""Return ``text`` with control characters spelled out, such as ``\x1b`` for Escape.
 
     Line feeds and tabs are kept. ``replay:rec%2Fyahoo`` becomes ``replay:rec/yahoo``.
     """

@@ -27,9 +27,9 @@ def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
     Two frames have the same digest if and only if they contain the same bars. The digest of a batch
     covers the symbol and the digest of each of its frames, regardless of their order. The digest
     does not depend on where and when the bars were fetched, so the columns that describe this
-    (``source``, ``state``, ``is_final``, ``fetched_at``) are left out. So is ``adj_close``: it is
-    computed from the closes and all later dividends, and its last digits depend on when those were
-    fetched. ``-0.0`` and ``0.0`` differ; all NaNs are equal.
+    (``source``, ``state``, ``is_final``, ``fetched_at``) are left out. ``adj_close`` is also left
+    out, because it is computed from the closes and all later dividends, and its last digits depend
+    on when the dividends were fetched. ``-0.0`` and ``0.0`` differ; all NaNs are equal.
 
     The result is ``sha256:`` and 64 hex digits. The hash covers the version line
     ``onetape-frame-2``, then for each column its name, a line feed, and its values as little-endian
@@ -58,12 +58,13 @@ def _field(column: Any) -> Any:
 
 @dataclass(frozen=True, repr=False)
 class Description(InLines):
-    """A human- and machine-readable description of where a frame came from.
+    """A description of where a frame came from, for people and programs.
 
     Attributes:
         told: Provenance as plain dicts and lists; empty if the frame has none.
-        changed: How the frame differs from the original answer; empty if it does not.
-        fingerprint: Fingerprint of the frame as it is now.
+        changed: Description of how the frame differs from the original answer; empty if it does
+            not.
+        fingerprint: Fingerprint of the frame in its current state.
     """
 
     told: dict[str, Any]
@@ -125,7 +126,7 @@ class Description(InLines):
 def describe(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Description:
     """Describe where ``df`` came from, and how it differs from the original answer.
 
-    The result describes the original answer; ``changed`` states how this frame differs from it,
+    The result describes the original answer, and ``changed`` describes how ``df`` differs from it,
     because pandas copies provenance to derived frames unchanged, or drops it. A batch is described
     symbol by symbol.
 

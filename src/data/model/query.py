@@ -35,7 +35,7 @@ def distinct_symbols(symbols: Any) -> list[Any]:
 
 
 def check_no_string(symbols: object, hint: str | None = None) -> None:
-    """Reject a string in place of a list of symbols.
+    """Reject a string passed in place of a list of symbols.
 
     Raises:
         QueryError: The argument is a string.
@@ -65,9 +65,9 @@ class BarsQuery:
     Attributes:
         instrument: Instrument that the symbol stands for.
         timeframe: Length of the bars.
-        span: Requested range, half-open: its end is one millisecond after an inclusive end that the
-            caller gave. If ``bars`` is set, only the end is meaningful until the start has been
-            found with the calendar.
+        span: Requested range, half-open; its end is one millisecond after the caller's inclusive
+            end. If ``bars`` is set, only the end is meaningful until the start has been found with
+            the calendar.
         now_ms: Time of the request, UTC milliseconds.
         bars: Number of bars requested, counted back from the end; None if the whole span is
             requested.
@@ -85,7 +85,7 @@ class BarsQuery:
             reflects this. None means no limit.
         columns: Extra columns from ``EXTRA_COLUMNS``, in the order requested.
         version: Number of the commit as of which the series is read; None for the current state.
-        timeout_s: Seconds after which the call ends; with None, it continues as long as pages
+        timeout_s: Seconds after which the call ends; if None, the call continues as long as pages
             arrive. Ignored when queries are compared.
     """
 
@@ -109,19 +109,19 @@ class BarsQuery:
 
     @property
     def is_of_whole_weeks(self) -> bool:
-        """Whether the query is for stock bars longer than a day, that is, weekly or monthly bars."""
+        """Whether the query is for weekly or monthly bars of a stock."""
         step = self.timeframe
         return self.instrument.asset_class == "stock" and not step.is_intraday and step != _DAY
 
     @property
     def wants_actions(self) -> bool:
-        """Whether splits or dividends are requested as columns, for a stock."""
+        """Whether splits or dividends of a stock are requested as columns."""
         is_share = self.instrument.asset_class == "stock"
         return is_share and not ACTION_COLUMNS.isdisjoint(self.columns)
 
     @property
     def home(self) -> tuple[str, ...]:
-        """The lane used if no vendor is pinned: () for the default one, or the extended-hours lane."""
+        """The lane used if no vendor is pinned: () for the default lane, or the extended-hours lane."""
         return EXTENDED_LANE if self.instrument.is_extended else ()
 
     @property
@@ -131,7 +131,7 @@ class BarsQuery:
 
     @property
     def pinned(self) -> tuple[str, ...]:
-        """The lane of the pinned vendor in the requested hours; empty if none is pinned."""
+        """The lane of the pinned vendor for the requested hours; empty if no vendor is pinned."""
         return (self.folder_lane or self.provider, *self.home) if self.provider else ()
 
     @property
@@ -143,7 +143,7 @@ class BarsQuery:
     def action_key(self) -> str | None:
         """The name under which the splits and dividends for a pinned vendor's bars are stored.
 
-        It is None if no vendor is pinned, in which case all vendors' actions are used.
+        The name is None if no vendor is pinned; all vendors' actions are used in that case.
         """
         return self.key.action_key
 

@@ -24,8 +24,9 @@ class Quote(InLines):
     Attributes:
         symbol: Canonical symbol, such as ``BRK-B``.
         price: Last price up to ``time``, adjusted for splits as of today.
-        time: Aware UTC time at or before which the price was traded: the arrival of a price from a
-            stream, the time of the query for a minute in progress, or the end of a closed bar.
+        time: Aware UTC time; the price was traded at this time or earlier. It is the arrival of a
+            price from a stream, the time of the query for a minute in progress, or the end of a
+            closed bar.
         state: ``live``: from a running stream in this process. ``forming``: the market is open, and
             the price is the close of the minute in progress, or of a minute that closed less than
             two minutes before ``asked_at``. ``closed``: the market is closed, and the price is the
@@ -39,7 +40,7 @@ class Quote(InLines):
             previous UTC day if the market never closes; None if unknown.
         asked_at: Aware UTC time of the request. A quote that is reused within ``max_age`` keeps the
             time of its original request.
-        note: One sentence that further explains the state; may be empty.
+        note: Sentence that explains the state further; may be empty.
     """
 
     symbol: str
@@ -55,13 +56,13 @@ class Quote(InLines):
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, keyed by attribute name; times are ISO strings with Z."""
+        """Return the attributes as JSON-compatible values, keyed by name; times are ISO strings with Z."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return values | {name: iso(to_ms(values[name])) for name in ("time", "asked_at")}
 
     @property
     def title(self) -> str:
-        """The quote in one line."""
+        """The quote as one line of text."""
         return str(self)
 
     def lines(self) -> Iterator[Line]:
@@ -79,7 +80,7 @@ class Quote(InLines):
 
 
 class Quotes(InLines, dict[str, Quote]):
-    """Maps symbols, as typed, to quotes; looking up a symbol that failed raises its error.
+    """A mapping of symbols, as typed, to quotes; looking up a symbol that failed raises its error.
 
     Attributes:
         errors: Maps each symbol without a quote to its error.

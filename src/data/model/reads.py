@@ -44,7 +44,7 @@ class AppliedActions:
     def of_book(
         cls, book: Any, as_of: date | None, closes: Mapping[date, float | None] | None
     ) -> AppliedActions:
-        """Return the actions to apply from a book of reported actions; none if ``book`` is None.
+        """Return the actions to apply from a book of reported actions; empty if ``book`` is None.
 
         A book is an object with ``actions``, ``disputed`` and ``of(vendor)``. If vendors disagree,
         each vendor that reported on the disputed actions gets its own rows; the common rows apply
@@ -73,7 +73,7 @@ class AppliedActions:
     def from_json(cls, plain: Mapping[str, Any]) -> AppliedActions:
         """Parse the output of :meth:`to_json`.
 
-        Invalid input raises ``KeyError``, ``TypeError`` or ``ValueError``.
+        Raises ``KeyError``, ``TypeError`` or ``ValueError`` if the input is invalid.
         """
         closes = plain.get("closes")
         return cls(
@@ -95,14 +95,14 @@ class BarsRead(NamedTuple):
 
     Attributes:
         root: Cache folder.
-        series: Series whose stored bars these are, or are built from.
+        series: Series that contains these bars, or the bars from which they are built.
         generation: Number of the series' last commit at the time of the read; None if some of the
             bars could not be stored.
         query: Query that was answered.
-        table: Bars; the arrays are the caller's frame's own.
+        table: Bars; their arrays are those of the caller's frame.
         coverage: Origin of each part of the bars.
         lacking: Spans without bars in which bars are expected or possible.
-        unexpected: Spans with bars in which none are expected.
+        unexpected: Spans with bars in which the calendar expects none.
         unstored: Timestamp and reason for each row that is never stored: forming bars, and rows
             that cannot be bars.
         as_of: Date as of which prices are adjusted.
@@ -110,7 +110,7 @@ class BarsRead(NamedTuple):
             ``of(vendor)``.
         closes: See :class:`AppliedActions`.
         span: Span that was read from the series.
-        is_made: Whether the bars were built from shorter bars, which are those of ``series``.
+        is_made: Whether the bars were built from shorter bars, namely the bars of ``series``.
         substitute: Description of the kind of bars returned in place of the requested kind; empty
             if it was not replaced.
     """
@@ -132,7 +132,7 @@ class BarsRead(NamedTuple):
     substitute: str
 
     def applied(self) -> AppliedActions:
-        """Return the splits and dividends known at the time of the read, as applied to the bars."""
+        """Return the splits and dividends, as known at the time of the read, that were applied."""
         return AppliedActions.of_book(self.book, self.as_of, self.closes)
 
 
@@ -177,11 +177,11 @@ class ReadAgain(NamedTuple):
 
 
 class RowsDigest:
-    """A digest of ascending bars to which later bars can be added.
+    """An incremental digest of ascending bars; later bars can be added.
 
-    Its text form is ``sha256:`` and 64 hex digits. The hash covers the line ``onetape-rows-1``,
-    then for each bar its timestamp (UTC milliseconds), open, high, low, close and volume as
-    little-endian 64-bit numbers. ``-0.0`` and ``0.0`` differ; all NaNs are equal.
+    The text form of the digest is ``sha256:`` and 64 hex digits. The hash covers the line
+    ``onetape-rows-1``, then for each bar its timestamp (UTC milliseconds), open, high, low, close
+    and volume as little-endian 64-bit numbers. ``-0.0`` and ``0.0`` differ; all NaNs are equal.
     """
 
     def __init__(self) -> None:

@@ -87,6 +87,6 @@ _CODE = re.compile(rf"((?:\d+ of \d+ \S+ bars: )*)({_ANY})(?:(?<= )|\Z|(?=[:;]))
 
 
 def sentence(reason: str) -> str:
-    """Return a reason in the wording that users see; text that contains no code is unchanged."""
+    """Return a reason in the wording that users see; text without a code is returned unchanged."""
     match = _CODE.match(reason)
     return f"{match[1]}{_SENTENCES[match[2]]}{reason[match.end() :]}" if match else reason

@@ -11,11 +11,11 @@ from .length import UNIT_MONTHS, UNIT_MS, months_before, split_length
 
 @dataclass(frozen=True)
 class Retention:
-    """Limits on the replaced year files that are kept so that ``version=`` can read them.
+    """Limits on the replaced year files that are kept for reading with ``version=``.
 
     Attributes:
         versions: Number of replaced files kept for each year; 0 keeps none.
-        days: Number of days for which they are kept; None for no such limit.
+        days: Number of days for which these files are kept; None for no such limit.
     """
 
     versions: int = 8
@@ -60,7 +60,7 @@ class Age:
         return self.count * _ABOUT_DAYS[self.unit]
 
     def before(self, now_ms: int) -> int:
-        """Return the instant this long before ``now_ms``, in UTC milliseconds.
+        """Return the instant that precedes ``now_ms`` by this age, in UTC milliseconds.
 
         Five years before 29 February is 28 February.
         """

@@ -54,7 +54,7 @@ class SeriesKey:
 
     @property
     def session(self) -> AskedSession:
-        """The trading hours of the series' bars, by their name in queries."""
+        """The name that queries use for the trading hours of the series' bars."""
         return "extended" if self.is_extended else "regular"
 
     @property
@@ -71,7 +71,7 @@ class SeriesKey:
 
     @property
     def of_folder(self) -> str:
-        """The part of the lane that names a folder of local files; empty for other lanes."""
+        """The part of the lane's name that stands for a folder of local files; empty for other lanes."""
         first = self.lane[0] if self.lane else ""
         return first if is_of_folder(first) else ""
 
@@ -127,22 +127,22 @@ def lane_beside(kind: Kind, stored: Kind | None) -> tuple[str, ...]:
 def calculated_lane(source: Timeframe, *, is_extended: bool) -> tuple[str, ...]:
     """Return the lane for bars that a job calculates from ``source`` bars.
 
-    It never contains bars from vendors.
+    That lane never contains bars from vendors.
     """
     return (*(EXTENDED_LANE if is_extended else ()), f"{_MADE_OF}{source.folder}")
 
 
 def folder_lane(family: str, path: str) -> str:
-    """Return the part of a lane that names a folder of files.
+    """Return the part of a lane's name that stands for a folder of files.
 
     Args:
         family: Vendor that reads the files, ``local`` or ``replay``.
-        path: Real path of the folder, so that each folder has only one name, however its path is
-            spelled.
+        path: Real path of the folder, so that each folder has only one name, no matter how its path
+            is spelled.
     """
     return f"{family}.{sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
 
 def is_of_folder(part: str) -> bool:
-    """Return whether a part of a lane names a folder of files."""
+    """Return whether a part of a lane's name stands for a folder of files."""
     return _OF_FOLDER.fullmatch(part) is not None

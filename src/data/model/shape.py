@@ -79,7 +79,7 @@ class ShapeChange:
 
     Attributes:
         endpoint: Part of the URL, as declared with the shape, that identifies the endpoint.
-        differences: The first eight differences, at least one.
+        differences: The first eight differences; there is at least one.
     """
 
     endpoint: str
@@ -93,8 +93,8 @@ def shape_change(shapes: Shapes, url: str, response: HttpResponse) -> ShapeChang
     """Return how a response differs from all shapes for its address, or None if it matches one.
 
     If an answer's outermost object lacks more than half of the expected keys or has another type,
-    it is a different document, such as an error, and is not compared. An answer that cannot be read
-    is not compared either.
+    it is a different document, such as an error, and is not compared. An unreadable answer is not
+    compared either.
 
     Args:
         shapes: Expected shapes, by endpoint.
@@ -121,7 +121,7 @@ def shape_change(shapes: Shapes, url: str, response: HttpResponse) -> ShapeChang
 
 
 def _distance(change: ShapeChange) -> int:
-    """Return a number that measures how much a response differs from a shape.
+    """Return a measure of how much a response differs from a shape.
 
     A new key counts twice, because a shape with more keys may include it.
     """
@@ -129,7 +129,7 @@ def _distance(change: ShapeChange) -> int:
 
 
 def _body(response: HttpResponse) -> Any:
-    """Return the parsed JSON, or a table's column names as a list with one object."""
+    """Return the parsed JSON, or the column names of a table as a list with one object."""
     if response.body[:_LONGEST_KEY].lstrip()[:1] in (b"{", b"["):
         return response.json()
     line = response.body[:_LONGEST_HEADER].partition(b"\n")[0].decode("utf-8", "replace")
@@ -137,9 +137,9 @@ def _body(response: HttpResponse) -> Any:
 
 
 def _is_of(shape: Any, value: Any) -> bool:
-    """Return whether a response is, despite differences, the document that a shape describes.
+    """Return whether a response is the document that a shape describes, despite differences.
 
-    It is if it has at least half of the required keys.
+    Such a document has at least half of the required keys.
     """
     while isinstance(shape, list):
         if not isinstance(value, list) or not value:

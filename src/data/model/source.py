@@ -15,8 +15,7 @@ class SourceState:
     """The state of local files, recorded before anything was read from them.
 
     Attributes:
-        reading: Everything other than the files on which the bars depend: the layout and the
-            symbol.
+        reading: Everything else on which the bars depend: the layout and the symbol.
         stamps: Digest of names, sizes and modification times; empty if there is no file.
         size: Total size of the files in bytes.
         changed_ms: Latest modification time, UTC milliseconds.
@@ -33,7 +32,7 @@ class SourceState:
 
     @property
     def has_rested(self) -> bool:
-        """Whether the files are old enough that any later change would alter their modification time."""
+        """Whether the files are old enough for any later change to alter their modification time."""
         return self.seen_ms - self.changed_ms >= _GRAIN_MS
 
     def is_of(self, now: SourceState, content: Callable[[], str]) -> bool:

@@ -52,7 +52,7 @@ def coalesce(spans: Iterable[Span]) -> list[Span]:
 
 
 def touching(ascending: Sequence[Span], span: Span) -> Sequence[Span]:
-    """Return the spans in ``ascending`` that overlap ``span``, unclipped; they must be disjoint."""
+    """Return the spans in ``ascending``, which must be disjoint, that overlap ``span``; unclipped."""
     if span.is_empty:
         return ()
     first = bisect_left(ascending, (span.start + 1,))
@@ -107,7 +107,7 @@ def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
 
 
 def intersect(ones: Iterable[Span], others: Iterable[Span]) -> list[Span]:
-    """Return the parts of ``ones`` that are also in ``others``, as merged spans."""
+    """Return the intersection of ``ones`` and ``others``, as merged spans."""
     merged = coalesce(ones)
     other_merged = coalesce(others) if merged else []
     common: list[Span] = []

@@ -75,10 +75,9 @@ class KnownAction:
     """A split or a dividend, with every vendor's report of it.
 
     Attributes:
-        action: Vendor's report that counts or, if the action is not applied, the report that would
-            count.
-        counts: Whether the action is applied to prices. It is not if, of the vendors that should
-            know it, more omit it than report it.
+        action: Report that counts or, if the action is not applied, the report that would count.
+        counts: Whether the action is applied to prices. It is not applied if, among the vendors
+            that should know about it, more omit it than report it.
         is_settled: Whether more vendors support the report that counts than any other report.
         amount: Cash per share of a dividend, in terms of today's shares; NaN for a split.
         paid: Cash per share of a dividend, in terms of the shares on its ex-date; NaN for a split.
@@ -87,7 +86,7 @@ class KnownAction:
         pay_date: Pay date of a dividend (ISO); empty if no vendor that reports the dividend gives
             one.
         others: Maps each disagreeing vendor to its report, or to ``no split then`` if it should
-            know the action and does not report it. Empty if the vendors agree.
+            know about the action but does not report it. Empty if the vendors agree.
     """
 
     action: Action
@@ -130,13 +129,14 @@ class CoverageSpan:
             bars.
         state: ``final``; ``provisional`` (closed, may change); ``suspect`` (stored but doubtful);
             ``empty`` (fetched, and the vendor had no bar).
-        vendor: Vendor that returned the bars, or that had none; several are joined by commas.
+        vendor: Vendor that returned the bars, or reported that it had none; several vendors are
+            joined by commas.
         reason: Reason why a span is ``empty`` or ``suspect``.
         basis: Adjustment of the stored prices, which are stored as fetched.
         fetched_at: Time of the request, UTC milliseconds; 0 if unknown.
-        expires: Time from which the span no longer counts as answered; None for never.
+        expires: Time from which the span no longer counts as answered; None means never.
         next_due: Time from which a new request can change the span, because it expires or its bars
-            have settled; None if, from today's view, no request can.
+            have settled; None if, as far as is known, no request can.
     """
 
     span: Span
@@ -167,13 +167,13 @@ class SessionHours:
     Attributes:
         day: Session date, which identifies daily bars.
         open_ms, close_ms: Times of the open and the close, UTC milliseconds; futures and currencies
-            open on the evening before.
+            open on the previous evening.
         breaks: Pauses within the session, such as lunch.
         is_early_close: Whether the session closes earlier than usual for that day.
         next_due: Time from which the session's daily bar no longer changes: the open of the next
             session on an exchange, or two minutes after the close in a market that never closes.
-        holidays_known: False if the calendar has no holidays on record: every weekday then counts
-            as a session, and this one may be a holiday.
+        holidays_known: Whether the calendar has holidays on record. If not, every weekday counts as
+            a session, and this one may be a holiday.
     """
 
     day: date
@@ -207,17 +207,17 @@ class LoggedCommit:
     """One commit to a series, from its log.
 
     Attributes:
-        generation: Number of the commit, which ``version=`` takes to read the series as of this
+        generation: Number of the commit; pass it as ``version=`` to read the series as of this
             commit.
         at_ms: Time of the commit, UTC milliseconds; None if the log does not contain it.
-        vendor: Source of the bars; several are joined by commas; empty for a deletion.
-        span: Span that the commit changed; None if it changed no bars.
+        vendor: Source of the bars, with several vendors joined by commas; empty for a deletion.
+        span: Span that the commit changed; None if it did not change any bars.
         added, changed, removed: Numbers of bars.
         years: Years of the bars that the commit changed.
         deleted: Call that deleted bars; empty if the commit did not delete any.
         is_recovered: Whether recovery restored the commit after a crash.
         is_kept: Whether the series can still be read as of this commit.
-        is_pinned: Whether this state of the series is pinned, that is, kept until it is unpinned.
+        is_pinned: Whether this state of the series is pinned, i.e. kept until it is unpinned.
     """
 
     generation: int
@@ -260,11 +260,11 @@ class ComparedBars:
         vendor: Vendor that was queried.
         at_ms: Time of the comparison, UTC milliseconds.
         bars: Number of stored bars in that span.
-        confirmed, contradicted: Number of bars with which the vendor agrees, and number with which
-            it disagrees. The remaining bars are missing from its answer, or differ for a known or
-            minor reason.
+        confirmed, contradicted: Numbers of bars with which the vendor agrees and disagrees. The
+            remaining bars are missing from the vendor's answer, or differ for a known or minor
+            reason.
         first: Open time of the first contradicted bar, UTC milliseconds.
-        said: Description of the differences, or why nothing was compared.
+        said: Description of the differences, or the reason why nothing was compared.
     """
 
     span: Span
@@ -299,7 +299,7 @@ class CommitNotice:
         series: Series that was changed.
         generation: Number of the commit.
         at_ms: Time of the commit, UTC milliseconds.
-        vendor: Source of the bars; several are joined by commas; empty if unknown.
+        vendor: Source of the bars, with several vendors joined by commas; empty if unknown.
         span: Span that the commit covers; None if only the series' metadata changed.
         bars: Number of bars handed to the store, including unchanged ones.
     """
@@ -316,13 +316,13 @@ class CommitNotice:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A series' rejected bars and damaged files, which have been set aside.
+    """A series' rejected bars and damaged files, which were set aside.
 
     Attributes:
         rows: Bars as received, each with its defect, and bars that their vendor withdrew
             (``withdrawn by ...``). If several have the same timestamp, the last one is the latest.
-        files: Damaged files, and damaged ends of files, in the series' folder ``_quarantine``: the
-            name of each, with the reason.
+        files: Damaged files, and damaged ends of files, in the series' folder ``_quarantine``, each
+            with its name and the reason.
     """
 
     rows: tuple[tuple[Bar, str], ...] = ()
@@ -362,7 +362,7 @@ def coverage_frame(parts: Iterable[tuple[SeriesKey, CoverageSpan]]) -> pd.DataFr
     """Return a frame with one row for each span, series by series.
 
     Columns ``lane`` (empty for the default one), ``start``, ``end``, ``state``, ``vendor``,
-    ``reason``, ``next_due`` (NaT for never).
+    ``reason``, ``next_due`` (NaT means never).
     """
     import pandas as pd
 
@@ -401,7 +401,7 @@ def sessions_frame(sessions: Iterable[SessionHours]) -> pd.DataFrame:
 
 
 def _times(values: list[int] | list[int | None]) -> np.ndarray[Any, np.dtype[np.datetime64]]:
-    """Return UTC milliseconds as ``datetime64[ns]``; None is NaT."""
+    """Return UTC milliseconds as ``datetime64[ns]``; None becomes NaT."""
     times = ["NaT" if value is None else np.datetime64(value, "ms") for value in values]
     return np.array(times, dtype="M8[ms]").astype("M8[ns]")
 
@@ -412,7 +412,7 @@ def _date_ms(text: str) -> int | None:
 
 
 def _texts(values: list[str]) -> Any:
-    """Return strings in the dtype of the bars' extra columns, even if there are none."""
+    """Return strings in the dtype of the bars' extra columns, even if the list is empty."""
     import pandas as pd
 
     return pd.Series(values, dtype="str").array

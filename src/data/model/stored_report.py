@@ -10,9 +10,9 @@ from .texts import Line
 
 
 class BarsReport(Protocol):
-    """A report on stored series as they are at one moment. Immutable.
+    """A report on the state of stored series at one moment. Immutable.
 
-    It can be printed, and displayed in notebooks.
+    The report can be printed, and displayed in notebooks.
 
     Attributes:
         title: Subject of the report, in one line.

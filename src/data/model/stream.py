@@ -20,7 +20,7 @@ class LiveBar(NamedTuple):
     Attributes:
         stamp_ms: Opening time of the bar in UTC milliseconds; for daily and longer bars, 00:00 UTC
             on the session date.
-        is_closed: False for the forming bar, which only listeners that request it receive.
+        is_closed: False for a forming bar, which is sent only to listeners that request it.
         origin: ``history``: the bar closed before the feed started; ``backfill``: it was fetched to
             fill a gap in the stream; ``live``: the stream sent it.
         symbol: Symbol of the feed that emitted the bar, or empty. Not a field of the tuple.
@@ -37,7 +37,7 @@ class LiveBar(NamedTuple):
 
     @property
     def symbol(self) -> str:
-        """The symbol of the feed that emitted the bar; empty if no feed did."""
+        """The symbol of the feed that emitted the bar; empty for a bar without a feed."""
         return ""
 
     @property
@@ -59,10 +59,10 @@ class LiveBar(NamedTuple):
 # unpack and compare, and an attribute on each bar would add 180 bytes to its 270.
 @lru_cache(4096)
 def _class_of(symbol: str) -> type[LiveBar]:
-    """Return the class of the bars for a symbol, which keep it when pickled, copied or replaced."""
+    """Return a class of bars that keep ``symbol`` when they are pickled, copied or replaced."""
 
     def reduce(bar: LiveBar) -> tuple[Any, ...]:
-        """Return the function that pickle calls to recreate a bar, and the arguments for it."""
+        """Return the function that pickle calls to recreate a bar, and its arguments."""
         return _bar_of, (symbol, tuple(bar))
 
     def show(bar: LiveBar) -> str:
@@ -98,9 +98,9 @@ class StreamState(StrEnum):
     bars that were missed. ``LIVE``: every bar from the first one up to now has been emitted; the
     next one follows when it closes. ``INCOMPLETE``: bars are missing from the initial history;
     later bars are held back until the missing ones arrive, or until a vendor reports that they do
-    not exist. ``DELAYED``: no vendor could supply some bars yet; later bars are held back.
-    ``STALE``: the market is open and nothing was received for too long. ``CLOSED``: ended
-    permanently.
+    not exist. ``DELAYED``: some bars could not be supplied by any vendor yet; later bars are held
+    back. ``STALE``: the market is open and nothing was received for too long. ``CLOSED``: the feed
+    has ended permanently.
     """
 
     CONNECTING = "CONNECTING"
@@ -134,9 +134,9 @@ class BarSeen(NamedTuple):
     """A forming or closed bar for a topic, as received.
 
     Attributes:
-        topic, bar: The topic, and the bar that belongs to it.
-        sent_ms: Time at which the vendor sent it, by the vendor's clock (UTC milliseconds); 0 if
-            the message has no time.
+        topic, bar: The topic, and its bar.
+        sent_ms: Time at which the vendor sent the bar, by the vendor's clock (UTC milliseconds); 0
+            if the message has no time.
     """
 
     topic: Topic
@@ -152,7 +152,7 @@ class BarRevised(NamedTuple):
 
 
 class TradeSeen(NamedTuple):
-    """A trade as received; the instrument has the vendor's name for it."""
+    """A trade as received, with the vendor's name for the instrument."""
 
     symbol: str
     trade: Trade
@@ -167,7 +167,7 @@ class Subscribed(NamedTuple):
 
 
 class StreamReply(NamedTuple):
-    """A frame that must be sent in reply. It may contain a key: never log it."""
+    """A frame that must be sent in reply. The frame may contain an API key, so it must never be logged."""
 
     frame: str
 

@@ -41,7 +41,7 @@ def check_names(names: Iterable[object], allowed: Collection[str], what: str) ->
     Args:
         names: Names as written.
         allowed: Known names, in the order in which they are listed.
-        what: Thing to which the names belong, such as ``an alert``; used in the message.
+        what: Subject of the error message, i.e. the thing that has the names, such as ``an alert``.
 
     Raises:
         QueryError: A name is unknown; the message gives the nearest allowed name, and all allowed

@@ -16,7 +16,7 @@ CHANGE_TYPES: tuple[ChangeType, ...] = get_args(ChangeType)
 
 @dataclass(frozen=True, order=True)
 class SymbolChange:
-    """A change after which, as of a session date, a symbol names a different instrument or none.
+    """A change after which a symbol names a different instrument, or none, from a session date on.
 
     Attributes:
         ex_date: First session date on which the change applies.
@@ -24,7 +24,7 @@ class SymbolChange:
         symbol: Former symbol; for a spin-off, the parent's symbol.
         successor: New symbol; for a merger, that of the remaining company; for a spin-off, that of
             the new company; empty for a delisting.
-        source: Where the change is documented.
+        source: Document that reports the change.
         before: For a rename, a description of what the new symbol meant before the rename; empty if
             not recorded.
         ex_at: Start of that session in UTC milliseconds, from which the change applies to intraday
@@ -42,11 +42,11 @@ class SymbolChange:
     fetched_at: int = 0
 
     def ends(self, symbol: str) -> bool:
-        """Return whether ``symbol`` no longer names its instrument as of this change's date."""
+        """Return whether ``symbol`` stops naming its instrument on this change's date."""
         return self.symbol == symbol and self.type in ("rename", "merger", "delisting")
 
     def begins(self, symbol: str) -> bool:
-        """Return whether ``symbol`` has named its present instrument only since this change's date."""
+        """Return whether ``symbol`` has named its current instrument only since this change's date."""
         return self.successor == symbol and self.type in ("rename", "spinoff")
 
     def concerns(self, symbol: str) -> bool:
@@ -58,7 +58,7 @@ class SymbolChange:
         return self.ex_at if intraday else day_ms(self.ex_date)
 
     def sentence(self, symbol: str) -> str:
-        """Describe the effect on bars for ``symbol``, and which symbol to use."""
+        """Describe the effect on bars for ``symbol``, and name the symbol to use."""
         day, source = self.ex_date, f" ({self.source})" if self.source else ""
         if self.begins(symbol):
             if self.type == "spinoff":
@@ -91,9 +91,9 @@ def concerning(
 ) -> list[SymbolChange]:
     """Return the changes that affect a query for bars of ``symbol`` in ``span``, by date.
 
-    If a name ends, this affects every query, even for earlier bars, because vendors keep an
-    instrument's bars under its latest name. It does not if the name was reused before ``span``. If
-    a name begins, this affects only queries for earlier bars.
+    The end of a name affects every query, even for earlier bars, because vendors keep an
+    instrument's bars under its latest name; the exception is a name that was reused before
+    ``span``. The beginning of a name affects only queries for earlier bars.
 
     Args:
         changes: All recorded changes, in any order.

@@ -29,7 +29,7 @@ Line = tuple[str, str]
 
 
 def duration(seconds: float) -> str:
-    """Return a duration with about two digits: ``0.25 seconds``, ``90 seconds``, ``2.5 hours``."""
+    """Return a duration as text with about two digits: ``0.25 seconds``, ``90 seconds``, ``2.5 hours``."""
     for length, unit in _UNITS:
         if seconds >= 2 * length or unit == "second":
             count = round(seconds / length, 1)
@@ -41,7 +41,7 @@ def duration(seconds: float) -> str:
 
 
 def time_until(seconds: float, now_ms: int) -> str:
-    """Return a waiting time as text and, if it is at least minutes long, the time at which it ends.
+    """Return a waiting time as text; if it takes minutes or longer, the text includes its end.
 
     ``30 seconds``, ``10 minutes (15:40 UTC)``, ``24 hours (tomorrow 07:00 UTC)``, ``5 days
     (2024-06-16 07:00 UTC)``: the time is rounded up to a full minute.
@@ -91,7 +91,7 @@ def plain_number(value: float) -> str:
 
 
 def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
-    """Return those of the reasons for not querying vendors that matter to the user.
+    """Return the reasons for not querying vendors, leaving out those that do not matter to the user.
 
     A missing key matters only if the answer is incomplete: most users have no key for most vendors.
     """
@@ -99,7 +99,7 @@ def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
 
 
 def by_reason(reasons: Mapping[str, str]) -> Iterator[str]:
-    """Yield ``name: reason`` strings; if more than two names have the same reason, they share one."""
+    """Yield ``name: reason`` strings; more than two names with the same reason share a string."""
     names_of: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         names_of.setdefault(reason, []).append(name)
@@ -156,7 +156,7 @@ class InLines(ABC):
     @property
     @abstractmethod
     def title(self) -> str:
-        """The subject, in one line."""
+        """The subject as one line of text."""
 
     @abstractmethod
     def lines(self) -> Iterable[Line]:
@@ -197,7 +197,7 @@ def _within(text: str, most: int = _LONGEST) -> str:
 
 
 def written(value: object) -> str:
-    """Return ``repr(value)``, or the size of an integer that is too long for Python to print."""
+    """Return ``repr(value)``, or the size of an integer if it is too long for Python to print."""
     try:
         return repr(value)
     except ValueError:

@@ -59,12 +59,12 @@ class Timeframe:
 
     @cached_property
     def label(self) -> str:
-        """The text form used in the API, such as ``1M``."""
+        """The spelling used in the API, such as ``1M``."""
         return f"{self.count}{self.unit}"
 
     @property
     def folder(self) -> str:
-        """The text form used on disk, where months are ``mo`` because some file systems ignore case."""
+        """The spelling used on disk, where months are ``mo`` because some file systems ignore case."""
         return f"{self.count}mo" if self.unit == "M" else self.label
 
     @cached_property
@@ -75,12 +75,12 @@ class Timeframe:
 
     @property
     def longest_ms(self) -> int:
-        """Maximum length of one bar in milliseconds: months count as 31 days."""
+        """Maximum length of one bar in milliseconds, counting a month as 31 days."""
         return self.step_ms or self.count * _LONGEST_MONTH_MS
 
     @cached_property
     def is_intraday(self) -> bool:
-        """Whether bars are stamped with instants rather than session dates."""
+        """Whether bars have instants rather than session dates as timestamps."""
         return self.unit in "mh"
 
     def __str__(self) -> str:
@@ -117,7 +117,7 @@ def _usual(text: str) -> str:
 
 
 def _meant(text: str) -> str:
-    """Return a question that suggests another spelling; empty if no known spelling is similar."""
+    """Return a question that suggests another spelling, or an empty string if none is similar."""
     if text in ("m", "M"):
         return "did you mean '1m' (a minute) or '1M' (a month)? "
     if text.isdigit() and text.isascii() and 0 < len(text) < 5:

@@ -18,7 +18,7 @@ def inside_unit(database: str, *, writes: bool) -> Iterator[None]:
 
     Raises:
         DatabaseError: This unit and an enclosing one both write, so the call would wait for itself.
-            Raised on entry.
+            The error is raised on entry.
     """
     around = _units.get()
     if writes and (database, True) in around:

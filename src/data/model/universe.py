@@ -18,7 +18,7 @@ class Unresolved:
 
     Attributes:
         symbol: Symbol whose membership is unresolved.
-        day: Session date concerned.
+        day: Session date in question.
         reason: Description of what is impossible or contradictory.
         evidence: Location of each source's statement: source, digest and line, or the number of a
             filing.
@@ -46,15 +46,15 @@ class Members(Sequence[str]):
         as_of: Session date for which the membership holds.
         known_at: Aware UTC time; records made after it are ignored. Repeating the query with this
             value always returns the same symbols.
-        is_pit: Whether the answer is point-in-time: each membership was dated by its source or
-            recorded by this library no later than ``as_of``, which is not in the future, and
-            nothing is unresolved.
+        is_pit: Whether the answer is point-in-time: ``as_of`` is not in the future, each membership
+            was dated by its source or recorded by this library no later than ``as_of``, and nothing
+            is unresolved.
         known_from: First session date for which answers are point-in-time; None if there is none.
         unresolved: Impossible or contradictory memberships that prevent a point-in-time answer.
         reason: One sentence about the answer: why it is not point-in-time, a later correction, or a
             list that is older than usual; may be empty.
-        since: First session date of a range whose last one is ``as_of``, for symbols that were
-            members on any of its days; None for a single date.
+        since: First session date of a range that ends with ``as_of``; ``symbols`` then contains the
+            members on any day of the range. None for a single date.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Members(Sequence[str]):
         return symbol in self.symbols
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, keyed by attribute name; dates and times are ISO strings."""
+        """Return the attributes as JSON-compatible values; dates and times are ISO strings."""
         return asdict(self) | {
             "symbols": list(self.symbols),
             "as_of": self.as_of.isoformat(),
@@ -124,14 +124,14 @@ class Universes(Protocol):
 
         Args:
             name: Name of the universe.
-            as_of: Session date, as a date or ``YYYY-MM-DD``; None is the UTC date of ``known_at``,
-                or of now.
+            as_of: Session date, as a date or ``YYYY-MM-DD``; None means the UTC date of
+                ``known_at`` or, if that is None, today's.
             known_at: Ignore records made after this instant: an aware or naive (UTC) datetime, a
                 date (its end, UTC) or an ISO string. None for all records.
             strict: Whether to raise if the answer is not point-in-time.
             since: Start of a range up to ``as_of``, both inclusive. The result contains each symbol
-                that was a member on any session date in the range. It is point-in-time if the
-                answer for each of these dates is.
+                that was a member on any session date in the range. The result is point-in-time if
+                the answer for each of these dates is.
 
         Warns:
             SurvivorshipWarning: The answer is not point-in-time, and ``strict`` is not set.

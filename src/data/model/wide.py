@@ -55,12 +55,13 @@ def check_layout(layout: object) -> None:
 def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Combine the frames of a batch into one, with columns (field, symbol) and all timestamps.
 
-    Fields are in the order of a frame's columns, with ``adj_close`` if any symbol has it. Symbols
-    are in the order of ``frames``, and each symbol has every field. In a row for which a symbol has
+    Fields have the order of a frame's columns, with ``adj_close`` if any symbol has it. Symbols
+    have the order of ``frames``, and each symbol has every field. In a row for which a symbol has
     no bar, numbers are NaN, strings are missing, times are NaT, and ``is_final`` (then of dtype
     ``boolean``) is NA. ``attrs["onetape"]`` contains ``symbols`` (maps each symbol to the
     provenance of its frame), ``failed`` (symbols whose provenance has an ``error``), ``complete``
-    (whether every frame is) and, if the symbols are the members of a universe, ``universe``.
+    (whether every frame is complete) and, if the symbols are the members of a universe,
+    ``universe``.
 
     Warns:
         IncompleteDataWarning: Symbols failed; issued once, naming all of them.
@@ -94,7 +95,7 @@ def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _extra(
     name: str, symbols: list[str], parts: list[pd.DataFrame], index: pd.DatetimeIndex
 ) -> pd.DataFrame:
-    """Return an extra column for each symbol; booleans get a dtype that allows missing values."""
+    """Return one extra column for all symbols; booleans get a dtype that allows missing values."""
     is_truth = name == "is_final"
     columns = (part[name].astype("boolean") if is_truth else part[name] for part in parts)
     columns_by_place = {place: column.reindex(index) for place, column in enumerate(columns)}

@@ -42,11 +42,12 @@ SessionOf = Callable[[int], date]
 
 
 class DividendError(KindMismatchError):
-    """Prices cannot be adjusted for a dividend; bars on or after its ex-date do not need it.
+    """Prices cannot be adjusted for a dividend; bars on or after its ex-date are not affected.
 
     Attributes:
         ex_date: Ex-date of the dividend.
-        days: Session dates, as timestamps, whose daily bars would help; empty if none would.
+        days: Session dates, as timestamps, whose daily bars would solve the problem; empty if none
+            would.
     """
 
     def __init__(
@@ -87,30 +88,32 @@ def rebase(
 
     The input itself is returned if nothing has to be converted. ``adj_close`` is converted to
     ``all`` as of ``as_of`` if the actions allow it, kept if all rows have the same basis, and
-    otherwise NaN; it never makes the call fail. Rows whose basis is ``unknown``, or that are in no
-    part, are left unchanged if no action comes after them, because all bases are then equal.
+    otherwise NaN; it never makes the call fail. Rows whose basis is ``unknown``, or that do not
+    belong to any part, are left unchanged if no action follows them, because all bases are equal in
+    that case.
 
     Args:
         table: Ascending bars.
-        parts: Basis of each span of rows; if two overlap, the later one counts.
-        actions: All known actions, in any order. Of those with the same type and ex-date, the ones
-            fetched last count; several dividends from one day and fetch are added up.
+        parts: Basis of each span of rows; where two parts overlap, the later one wins.
+        actions: All known actions, in any order. If several actions have the same type and ex-date,
+            only those fetched last are used; several dividends with one ex-date from the same fetch
+            are added up.
         target: ``raw``, ``split`` or ``all``.
-        as_of: Date as of which to adjust; None for :func:`common_as_of`. If it is before the last
-            bar, that bar's date is used instead, so that an answer never has a jump inside.
+        as_of: Date as of which to adjust; None for :func:`common_as_of`. If the date is before the
+            last bar, that bar's date is used instead, so that an answer never contains a jump.
         intraday: Whether the bars are intraday, so that actions apply from their ``ex_at``.
         close_before: Function that returns the close of the last session before a dividend's
             ex-date, split-adjusted as of the target's ``as_of``, or None if unknown. The dividend's
             amount (see :class:`Action`) is also converted to shares on that date.
         fetched_dates: Spans of ex-dates for which actions were fetched, which must include those
             that the conversion needs. None if the caller guarantees that ``actions`` are complete.
-        timeframe: If given, bars of several days with an ex-date inside are rejected.
+        timeframe: If given, bars that span several days and contain an ex-date are rejected.
         own: Function that returns the actions to apply to a vendor's bars instead of ``actions``,
             if vendors disagree.
 
     Raises:
-        KindMismatchError: A basis that matters is unknown, actions were not fetched, a close is
-            unknown, one split has two dates, or a bar straddles an ex-date.
+        KindMismatchError: A basis that is needed is unknown, actions were not fetched, a close is
+            unknown, a split has two dates, or a bar straddles an ex-date.
         ValueError: ``target`` is not ``raw``, ``split`` or ``all``.
     """
     if target not in ("raw", "split", "all"):
@@ -138,7 +141,7 @@ def rebase(
 def common_as_of(parts: Iterable[BasisPart]) -> date | None:
     """Return the date as of which to adjust an answer: the latest date of its parts.
 
-    The result is None if there are no parts.
+    The result is None if ``parts`` is empty.
 
     For a part without ``as_of``, the last day of its span is used.
     """
@@ -156,9 +159,9 @@ def needed_actions(
 ) -> list[Span]:
     """Return the spans of ex-dates, as timestamps, for which actions must have been fetched.
 
-    Only the bars in ``table_span`` that are in a part are considered; the result may be empty.
-    ``session_of`` returns the session date of an intraday bar in regular hours. If it is given,
-    bars that are all from one day do not need any actions; bars before the open do, because they
+    Only the bars in ``table_span`` that belong to a part are considered; the result may be empty.
+    ``session_of`` returns the session date of an intraday bar in regular hours. If it is given, no
+    actions are needed for bars that are all from one day, except for bars before the open, which
     are traded on the previous day's basis.
     """
     goal = Basis(target, as_of or common_as_of(parts))
@@ -241,13 +244,13 @@ class BasisPiece(NamedTuple):
 
 
 def earliest_session(stamp_ms: int, intraday: bool) -> date:
-    """Return the earliest possible session date of a bar; needs no calendar."""
+    """Return the earliest possible session date of a bar, without using a calendar."""
     # The session date of an intraday bar may be the day before its UTC date.
     return date_of(stamp_ms) - timedelta(days=int(intraday))
 
 
 def needed(first: date, source: Basis, goal: Basis) -> Span:
-    """Return the span of ex-dates that matter for converting bars of session ``first`` or later.
+    """Return the span of ex-dates relevant for converting bars of session ``first`` or later.
 
     A split whose ex-date is the first bar's own session date is already reflected in that bar.
     """
@@ -317,7 +320,7 @@ class BasisConversion:
         return action.ex_at if step is None else action.ex_at - step + 1
 
     def _moves(self, first_ms: int, source: Basis) -> list[tuple[Action, int]]:
-        """Return the actions to apply (1) or undo (-1) for bars at or after ``first_ms``, latest first."""
+        """Return the actions to apply (1) or to undo (-1) for bars from ``first_ms`` on, latest first."""
         last_ms = int(self.stamps[-1])
         moves = []
         for action in (a for a in self.actions if self._before(a) > first_ms):
@@ -342,7 +345,7 @@ class BasisConversion:
         return sorted(moves, key=lambda move: self._before(move[0]), reverse=True)
 
     def _factor(self, action: Action, lenient: bool) -> Fraction | None:
-        """Return the factor for prices before an action, or None if it is unknown and ``lenient``."""
+        """Return the factor for prices before an action; if unknown, None with ``lenient``, else raise."""
         if action.type == "split":
             return 1 / self._ratio(action)
         close = self.close_before(action.ex_date) if self.close_before else None
@@ -397,9 +400,9 @@ _EXACT = 2**53
 
 
 def scaled(values: Floats, factors: Sequence[tuple[slice, Fraction | None]]) -> Floats:
-    """Multiply rows of ``values`` by factors; a factor of None makes them NaN.
+    """Multiply rows of ``values`` by factors; rows with a factor of None become NaN.
 
-    The input is never modified; it is returned itself if all factors are 1.
+    The input is never modified; if all factors are 1, the input itself is returned.
     """
     todo = [(rows, factor) for rows, factor in factors if factor != 1]
     if not todo:
@@ -413,10 +416,10 @@ def scaled(values: Floats, factors: Sequence[tuple[slice, Fraction | None]]) -> 
 def times(values: Floats, factor: Fraction) -> Floats:
     """Return ``values`` times ``factor``, correctly rounded.
 
-    Multiplying or dividing by a power of two is exact. If one side of the fraction is a power of
-    two, as for nearly every split, two machine operations therefore round only once. For other
-    factors (dividends, 3 for 7) they would round twice, so the distinct values are computed as
-    integers, whose quotient Python rounds once.
+    Multiplying or dividing by a power of two is exact. So if one side of the fraction is a power of
+    two, as for nearly every split, two machine operations round only once. For other factors
+    (dividends, 3 for 7), they would round twice, so each distinct value is computed as a quotient
+    of integers, which Python rounds once.
     """
     top, bottom = factor.numerator, factor.denominator
     small = max(abs(top), bottom) <= _EXACT
@@ -464,12 +467,13 @@ class LastSession(NamedTuple):
 class ClosesBefore:
     """Split-adjusted close prices before ex-dates, for use as ``close_before`` in :func:`.adjust.rebase`.
 
-    Each close is computed once, so an object serves only one conversion. Not thread-safe.
+    Each close is computed only once, so an object can be used for only one conversion. Not
+    thread-safe.
 
     Attributes:
         actions: Actions that count.
         as_of: Date up to which splits are applied to the closes.
-        last_session: Function that reads the bars before an ex-date; it returns None if they are
+        last_session: Function that reads the bars before an ex-date, or returns None if they are
             unknown. Its exceptions propagate.
         own: See :func:`.adjust.rebase`.
         closes: Closes computed so far, by ex-date.
@@ -482,7 +486,7 @@ class ClosesBefore:
     closes: dict[date, float | None] = field(default_factory=dict, init=False)
 
     def __call__(self, ex_date: date) -> float | None:
-        """Return the close of the session before ``ex_date``, or None if it is not known.
+        """Return the close of the session before ``ex_date``, or None if the close is not known.
 
         Raises:
             KindMismatchError: The bar cannot be converted to split-adjusted prices.
@@ -522,7 +526,7 @@ class ClosesBefore:
 def _part_of(row: BarTable, parts: Sequence[BasisPart]) -> BasisPart:
     """Return the last of the ``parts`` (spans with one adjustment) that contain the table's last row.
 
-    If no part contains it, the result has an unknown basis.
+    If no part contains the row, the result has an unknown basis.
     """
     stamp = int(row.stamps[-1])
     unknown = BasisPart(Span(stamp, stamp + 1), _UNKNOWN)

@@ -1,7 +1,7 @@
 """The one rule for all incoming data: the values that a bar, a price and a volume may have.
 
-It applies to vendors' answers, streams, recordings, files, packages and programs, either to rows of
-columns at once (:func:`are_bars`), or to a single bar, trade or price (:func:`is_bar`,
+The rule applies to vendors' answers, streams, recordings, files, packages and programs, either to
+rows of columns at once (:func:`are_bars`), or to a single bar, trade or price (:func:`is_bar`,
 :func:`is_trade`, :func:`is_price`). A test keeps the two forms consistent. Nothing is repaired
 here, and spikes are not checked.
 
@@ -68,12 +68,12 @@ def is_price(value: float) -> bool:
 
 
 def is_trade(trade: Trade) -> bool:
-    """Return whether the values could be those of a trade; the size is required but may be 0."""
+    """Return whether the values could belong to a trade; the size is required but may be 0."""
     return is_price(trade[1]) and 0 <= trade[2] <= HIGHEST_VOLUME
 
 
 def is_bar(bar: Bar | LiveBar) -> bool:
-    """Return whether the values could be those of a bar; :func:`are_bars` checks many rows."""
+    """Return whether the values could form a bar; :func:`are_bars` checks many rows at once."""
     first, high, low, last, volume = bar[1:6]
     # Comparisons with NaN are false, so each of these rejects it; only the volume may be NaN.
     # Hardly any bar needs the tolerance.
@@ -104,8 +104,8 @@ def are_prices(values: Floats) -> Mask:
 def ordered(table: BarTable) -> Mask:
     """Return a mask of the rows whose prices are all possible and in order.
 
-    Prices are in order if ``high`` is not below, and ``low`` not above, ``open`` and ``close``,
-    within ``PRICE_TOLERANCE``. A row with a missing price is not in order.
+    Prices are in order if, within ``PRICE_TOLERANCE``, ``high`` is not below ``open`` or ``close``,
+    and ``low`` is not above them. A row with a missing price is not in order.
     """
     with np.errstate(over="ignore"):  # values that overflow are out of bounds anyway
         ok = table.low >= LOWEST_PRICE
@@ -118,8 +118,9 @@ def ordered(table: BarTable) -> Mask:
 def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
     """Return a mask of the rows that can be bars.
 
-    Their prices are :func:`ordered`. Their volume is NaN (unknown), or neither negative nor larger
-    than any market's. Their timestamp is not after ``latest_ms`` (see :func:`latest_stamp`).
+    The prices of such a row are :func:`ordered`. The volume is either NaN (unknown), or neither
+    negative nor impossibly large. The timestamp is not after ``latest_ms`` (see
+    :func:`latest_stamp`).
     """
     ok = ordered(table)
     ok &= ~((table.volume < 0) | (table.volume > HIGHEST_VOLUME))
@@ -128,7 +129,7 @@ def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
 
 
 def faults_of(table: BarTable, latest_ms: float = np.inf) -> Sequence[str]:
-    """Return, for each row, the first reason why it is not a bar; valid rows must not be passed."""
+    """Return the first reason why each row is not a bar; valid rows must not be passed."""
     prices = np.stack(table.values()[:4])
     with np.errstate(over="ignore"):
         top = np.maximum(table.open, table.close) * _BELOW
@@ -154,7 +155,7 @@ def faults_of(table: BarTable, latest_ms: float = np.inf) -> Sequence[str]:
 def latest_stamp(timeframe: Timeframe, now_ms: int) -> int:
     """Return the latest timestamp that a fetched row can have: one bar length from now.
 
-    For daily and longer bars it is later, because a session may begin before its date.
+    For daily and longer bars, the limit is later, because a session may begin before its date.
     """
     return now_ms + timeframe.longest_ms + _early_ms(timeframe)
 

@@ -51,11 +51,11 @@ def sources_for(
     Args:
         target: Length of the requested bars.
         available: Lengths that vendors serve, in any order.
-        calendar: Calendar of the market; None for only the rules that apply to every market.
-        anchor, source_anchor: Anchors of the requested bars and of those available.
+        calendar: Calendar of the market; if None, only rules that apply to every market are used.
+        anchor, source_anchor: Anchors of the requested and of the available bars.
         span: Requested span. Its last two months show whether the market opens on the grid of a
-            source that has the other anchor; without a span or a calendar, no such source is
-            returned.
+            source with the other anchor. If ``span`` or ``calendar`` is None, such sources are left
+            out.
     """
     fit = [
         source
@@ -78,13 +78,13 @@ def sources_of_kind(
     wanted: Kind,
     span: Span,
 ) -> list[Timeframe]:
-    """Return the timeframes in ``available`` from which bars of another kind can be built.
+    """Return the timeframes in ``available`` from which bars of a different kind can be built.
 
-    The longest comes first. The result is empty if the kinds agree, or differ in more than session
-    and anchor.
+    The longest comes first. The result is empty if the kinds agree, or differ in anything other
+    than session and anchor.
 
     Args:
-        target: Length of the requested bars; it may itself be among the sources.
+        target: Length of the requested bars, which may also be among the sources.
         available: Lengths that vendors serve, in any order.
         calendar: Calendar of the market.
         own, wanted: Kind of the available bars, and of the requested ones.
@@ -117,7 +117,7 @@ def obstacle(
 ) -> str:
     """Return why ``target`` bars are never built from ``source`` bars; empty if they can be.
 
-    Only the lengths and the market are considered. See :func:`sources_for` for the arguments;
+    Only the bar lengths and the market are considered. See :func:`sources_for` for the arguments;
     ``source`` is the length of the available bars.
     """
     if source.longest_ms >= target.longest_ms:
@@ -133,7 +133,7 @@ def obstacle(
 
 
 def has_known_hours(timeframe: Timeframe, session: str, calendar: MarketCalendar) -> bool:
-    """Return whether intraday bars have the calendar's hours, or can be reduced to those hours."""
+    """Return whether intraday bars cover the calendar's hours, or can be reduced to those hours."""
     if session in ("", "regular") or calendar.name in (ALWAYS_OPEN, FOREX):
         return True
     return session == "extended" and timeframe.longest_ms <= _FINE_MS
@@ -143,7 +143,7 @@ def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalenda
     """Return the rows that are entirely within regular trading hours.
 
     Half days, breaks and clock changes follow the calendar. A row that spans an open or a close
-    cannot be divided, so it is left out and counts as missing.
+    cannot be divided, so the row is left out and counts as missing.
 
     Args:
         table: Ascending intraday bars of extended hours.
@@ -195,7 +195,7 @@ def _place(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -
 
 
 def _coincide(source: Timeframe, calendar: MarketCalendar | None, span: Span | None) -> bool:
-    """Return whether most bars begin at the same times in both alignments: to the clock and to the open."""
+    """Return whether most bars begin at the same times, whether aligned to the clock or to the open."""
     if calendar is None or span is None:
         return False
     recent = Span(max(span.start, span.end - _HOURS_SEEN_MS), span.end)

@@ -66,15 +66,15 @@ class Difference:
 
     Attributes:
         cause: ``revision``: a few bars were corrected slightly. ``unit x100``: pounds and pence.
-            ``split``, ``dividend adjustment``: one side is adjusted for it, the other is not.
-            ``actions``: the sides report different splits or dividends. ``adjusted close``: only
-            that column differs. ``small difference``: two sources for one market agree overall,
-            but count different trades at the edges of bars. ``stale``: the first side has not
-            settled, or is behind. ``missing here``, ``missing there``: the first or the second
-            side lacks these bars. ``conflict``: anything else.
+            ``split``, ``dividend adjustment``: only one side is adjusted for it. ``actions``: the
+            sides report different splits or dividends. ``adjusted close``: only that column
+            differs. ``small difference``: two sources for one market agree overall, but count
+            different trades at the edges of bars. ``stale``: the first side has not settled, or is
+            behind. ``missing here``, ``missing there``: the first or the second side lacks these
+            bars. ``conflict``: anything else.
         rows: Number of bars; for ``actions``, number of splits and dividends.
         first_ms, last_ms: Timestamps of the first and the last of these bars.
-        ours, theirs: First of these bars on each side; None if a side lacks it.
+        ours, theirs: First of these bars on each side; None if a side lacks the bar.
         said: Description of the difference; may be empty.
     """
 
@@ -109,8 +109,8 @@ class Compared(NamedTuple):
     def with_actions(self, difference: Difference | None) -> Compared:
         """Return the result with a difference in splits and dividends added, unless it is None.
 
-        Nor is it added if bars differ by a split, because dividend amounts then refer to different
-        shares.
+        The difference is not added if bars differ by a split, because dividend amounts then refer
+        to different shares.
         """
         if difference is None or any(other.cause == "split" for other in self.differences):
             return self
@@ -124,12 +124,12 @@ class ComparisonTerms:
 
     Attributes:
         tolerance: Relative difference up to which values count as equal; 0 for none.
-        volume: Whether both sides count the same trades, so that volumes are compared.
+        volume: Whether both sides count the same trades, so that volumes can be compared.
         unsettled: Spans of the first table that are known to be provisional or doubtful.
         actions: Splits and dividends that either side knows.
         adj_close: Whether the adjusted close prices of both tables refer to the same date.
-        agreement: Maximum difference between close prices from two sources for one market. None if
-            both tables are from one source; then only a few bars may differ slightly.
+        agreement: Maximum difference between close prices from two sources for one market. None
+            means that both tables are from one source, so only a few bars may differ slightly.
     """
 
     tolerance: float = 0.0
@@ -196,8 +196,8 @@ def differing_actions(
     """Find the splits and dividends in ``span`` on which two sides disagree.
 
     Args:
-        ours, theirs: All reports from each side for ``span`` and the days around it.
-        names: Names of the sides, for the text.
+        ours, theirs: All reports from each side for ``span`` and the surrounding days.
+        names: Names of the sides, used in the description.
         span: Span of session dates, as timestamps.
     """
     sides = zip(names, (ours, theirs), strict=True)
@@ -260,7 +260,7 @@ def _agree(left: BarTable, right: BarTable, terms: ComparisonTerms) -> bool:
 
 
 def _ratios(left: BarTable, right: BarTable) -> tuple[Floats, Mask]:
-    """Return the ratio of ``right`` to ``left`` for each bar, and whether its four prices share it."""
+    """Return each bar's ratio of ``right`` to ``left``, and whether its four prices share that ratio."""
     if not len(left):
         return np.empty(0), np.empty(0, dtype=bool)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -306,7 +306,7 @@ def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
 
 
 def _ratio_of(factor: float, split: Action | None) -> Fraction | None:
-    """Return the split ratio that explains ``factor``: the known split's ratio, or a common one."""
+    """Return the split ratio that explains ``factor``: the ratio of a known split, or a common one."""
     if split is not None:
         return split.ratio if abs(factor / split.ratio - 1) <= _NEAR_SPLIT else 1 / split.ratio
     small = Fraction(min(factor, 1 / factor)).limit_denominator(_LARGEST_TERM)
@@ -317,7 +317,7 @@ def _ratio_of(factor: float, split: Action | None) -> Fraction | None:
 
 
 def _split_after(last_ms: int, factor: float, actions: Sequence[Action]) -> Action | None:
-    """Return the first known split after a timestamp with a fitting ratio, if only one side applied it."""
+    """Return the first known split after ``last_ms`` with that ratio, if only one side applied it."""
     for action in sorted(a for a in actions if a.type == "split" and a.ratio > 0):
         is_later = max(day_ms(action.ex_date), action.ex_at) > last_ms
         fits = any(abs(factor / x - 1) <= _NEAR_SPLIT for x in (action.ratio, 1 / action.ratio))
@@ -344,7 +344,7 @@ def _dividend_like(left: BarTable, ratio: Floats, terms: ComparisonTerms) -> Mas
 def _grouped(
     causes: NDArray[np.object_], left: BarTable, right: BarTable, terms: ComparisonTerms
 ) -> Iterator[Difference]:
-    """Yield one difference for each cause; for splits, one for each run with the same ratio."""
+    """Yield one difference per cause or, for splits, one per run with the same ratio."""
     ratio, _ = _ratios(left, right)
     for cause in CAUSES:
         rows = causes == cause
@@ -396,7 +396,7 @@ def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: ComparisonTerms) 
 
 
 def _plain(bar: Bar | None) -> dict[str, float] | None:
-    """Return a bar's values by column name, without the timestamp and NaNs; None for None."""
+    """Return a bar's values by column name, without the timestamp or NaNs; None for None."""
     if bar is None:
         return None
     return {n: v for n, v in bar._asdict().items() if n != "stamp_ms" and v == v}

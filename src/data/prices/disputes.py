@@ -76,11 +76,11 @@ class _Word:
 
 @dataclass(frozen=True)
 class ActionEvent:
-    """A split or dividend, with all reports of it.
+    """A split or dividend, with all vendors' reports of it.
 
     Attributes:
         words: One report for each vendor, the earliest first.
-        silent: Vendors that should have reported the event and did not.
+        silent: Vendors that should have reported the event but did not.
     """
 
     words: tuple[_Word, ...]
@@ -103,12 +103,12 @@ class ActionEvent:
 
     @property
     def is_disputed(self) -> bool:
-        """Whether a vendor reports something different, or nothing."""
+        """Whether any vendor reports the event differently or not at all."""
         return bool(self.silent) or bool(self.dissent(self.action()))
 
     @property
     def is_settled(self) -> bool:
-        """Whether the report that counts has more vendors behind it than any alternative."""
+        """Whether the report that counts is supported by more vendors than any alternative."""
         mine = self._word("")
         votes = self._votes(mine)
         rivals = [word for word in self.words if not (word.is_value(mine) and word.is_date(mine))]
@@ -116,7 +116,7 @@ class ActionEvent:
         return len(self.silent) != reporters and all(self._votes(r) < votes for r in rivals)
 
     def action(self, vendor: str = "") -> Action:
-        """Return the report that counts; in a tie, the report from ``vendor``, whose bars it is for."""
+        """Return the report that counts for the bars from ``vendor``, whose own report wins a tie."""
         return self._word(vendor).action
 
     def dissent(self, used: Action) -> list[Action]:
@@ -129,7 +129,7 @@ class ActionEvent:
             return self.words[0]
 
         def rank(place: int) -> tuple[tuple[int, int], bool, int]:
-            """Rank a report by votes, then by whether it is from the bars' vendor, then by position."""
+            """Rank a report by votes, then by whether the bars' vendor sent it, then by position."""
             word = self.words[place]
             return self._votes(word), word.action.source == vendor, -place
 
@@ -144,7 +144,7 @@ class ActionEvent:
 
 
 def split_events(actions: Iterable[Action], queried: Queried) -> list[ActionEvent]:
-    """Group the reports of splits into events, as :func:`events_of` does."""
+    """Group reports of splits into events in the same way as :func:`events_of`."""
     splits = [_Word(a) for a in sorted(actions, key=_REPORT_ORDER) if a.type == "split"]
     return [_event(group, queried, None) for group in _groups(splits)]
 
@@ -168,8 +168,9 @@ def events_of(actions: Collection[Action], queried: Queried) -> tuple[ActionEven
 def is_correction(old: Action, new: Action) -> bool:
     """Return whether ``new`` replaces an earlier report from the same vendor.
 
-    It does if both have the same ex-date. A split may also get a new date: two splits never have
-    the same ratio within a few days, while a fund may well pay the same amount twice.
+    A new report with the same ex-date replaces the old one. A split may even get a new date,
+    because two splits never have the same ratio within a few days, whereas a fund may well pay the
+    same amount twice.
     """
     if (old.source, old.type) != (new.source, new.type):
         return False
@@ -208,7 +209,7 @@ def _is_one(one: _Word, other: _Word) -> bool:
 
 
 def _event(words: Sequence[_Word], queried: Queried, reporters: set[str] | None) -> ActionEvent:
-    """Build an event. Only vendors in ``reporters`` (None for all) count as silent about it."""
+    """Build an event. Only vendors in ``reporters`` (None means all) can count as silent about it."""
     first_reported = sorted(words, key=lambda w: (w.action.fetched_at, w.action.source))
     vendors = set(queried(ActionEvent(tuple(first_reported)).action().ex_date))
     silent = vendors - {word.action.source for word in words}

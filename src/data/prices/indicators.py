@@ -88,10 +88,10 @@ def rsi(bars: Columns, period: int) -> float:
     """Return the relative strength index, 0 to 100.
 
     ``100 - 100 / (1 + gains / losses)`` of the average rises and falls from close to close,
-    smoothed by ``a += (x - a) / period`` and starting with the simple averages of the first
-    ``period`` changes in the window (J. W. Wilder, New Concepts in Technical Trading Systems, 1978,
-    section VI). It is 100 if there are no falls, and 50 if there is no change at all. NaN if there
-    are fewer than ``period + 1`` bars.
+    smoothed by ``a += (x - a) / period``, starting with the simple averages of the first ``period``
+    changes in the window (J. W. Wilder, New Concepts in Technical Trading Systems, 1978, section
+    VI). The index is 100 without any falls, and 50 without any change at all. NaN if there are
+    fewer than ``period + 1`` bars.
     """
     steps = np.diff(bars["close"])
     gains = _smoothed(np.maximum(steps, 0.0).tolist(), period, 1 / period)
@@ -108,7 +108,7 @@ def volume(bars: Columns, period: int) -> float:
 
 
 def _mean(values: NDArray[np.float64], period: int) -> float:
-    """Return the mean of the last ``period`` values; it is exact if they are all the same."""
+    """Return the mean of the last ``period`` values, which is exact if all of them are the same."""
     if len(values) < period:
         return math.nan
     first = float(values[-period])
@@ -116,9 +116,10 @@ def _mean(values: NDArray[np.float64], period: int) -> float:
 
 
 def _smoothed(values: list[float], period: int, weight: float) -> float:
-    """Return an average that moves towards each value by ``weight`` of the distance to it.
+    """Return an average that moves towards each value by ``weight`` times the remaining distance.
 
-    It starts with the mean of the first ``period`` values. NaN if there are fewer values.
+    The average starts with the mean of the first ``period`` values. It is NaN if there are fewer
+    values.
     """
     if len(values) < period:
         return math.nan
@@ -137,8 +138,8 @@ class Indicator:
             undefined. It receives the columns of at most ``window(period)`` bars, which it must not
             modify, and the period.
         period: Default period; 0 if the indicator has no period.
-        window: Function that returns the maximum number of bars that a value with a given period
-            needs.
+        window: Function that returns the maximum number of bars needed for a value with a given
+            period.
         least, most: Smallest and largest possible value.
         split_power: Effect of a split on the values. A split of ``ratio`` new shares per old share
             multiplies them by ``ratio ** split_power``: -1 for prices, 1 for volumes, 0 for
@@ -162,7 +163,7 @@ class IndicatorUse(NamedTuple):
 
     @property
     def window(self) -> int:
-        """The maximum number of bars that a value needs."""
+        """The maximum number of bars needed for a value."""
         return self.indicator.window(self.period)
 
     def value(self, bars: Columns) -> float:
@@ -220,15 +221,15 @@ def register(
     window: Callable[[int], int] | None = None,
     split_power: int = 0,
 ) -> None:
-    """Register a function as an indicator in this process, replacing any with the same name.
+    """Register a function as an indicator in this process, replacing any indicator with that name.
 
     Args:
         name: Lowercase letters, digits and underscores, starting with a letter.
-        function, period, window, split_power: See :class:`Indicator`. By default the window has as
-            many bars as the period, but at least one.
+        function, period, window, split_power: See :class:`Indicator`. By default, the window
+            contains as many bars as the period, but at least one.
 
     Raises:
-        QueryError: The name is invalid, or that of a built-in indicator.
+        QueryError: The name is invalid, or is the name of a built-in indicator.
     """
     if not _NAME.fullmatch(name) or name in _OURS:
         hint = f"use lowercase letters, digits and _, and none of {', '.join(sorted(_OURS))}"

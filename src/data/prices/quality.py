@@ -48,22 +48,22 @@ class Checked:
         bad: Rows inside the span that cannot be bars, ascending, one for each timestamp without a
             good row.
         off_grid: Rows inside the span with a timestamp at which no bar of this timeframe can open,
-            ascending. They are neither good nor bad; the reason contains the timestamp.
+            ascending. These rows are neither good nor bad; the reason contains the timestamp.
         unexpected: Timestamps of good rows at which the calendar expects no bar: they are on the
             grid, but the market is closed.
         without_volume: Timestamps of good rows that lack a volume although the vendor declares it.
         contradicted: Timestamps with several rows that differ, one of which is good or bad.
         nulls: Number of rows inside the span without any price, which are neither good nor bad.
-        duplicates: Number of additional rows inside the span for a timestamp that already has a
-            row, identical or not. The last good one is kept.
+        duplicates: Number of additional rows inside the span for timestamps that already have a
+            row, identical or not. The last good row is kept.
         outside: Number of rows dropped because they are outside the span.
         unsorted: Whether the rows were not in ascending order.
         problems: Human-readable descriptions, at most ``MAX_PROBLEMS``.
         score: From 0 to 1, the product of four fractions: good rows among good, bad and off-grid
-            ones; received among expected bars, good or bad (1 if none was expected); timestamps
-            without contradicting duplicates; good rows that do not lack a declared volume. Rows
-            outside the span, nulls, exact duplicates and the order do not reduce it. Without a good
-            row the score is 0, except that it is 1 if nothing was received and nothing was
+            ones; received bars, good or bad, among expected bars (1 if none was expected);
+            timestamps without contradicting duplicates; good rows that do not lack a declared
+            volume. Rows outside the span, nulls, exact duplicates and the row order do not reduce
+            it. Without any good row, the score is 0, or 1 if nothing was received and nothing was
             expected.
     """
 
@@ -94,7 +94,7 @@ def check(
     """Validate the rows that a vendor returned for ``span``.
 
     If the prices of every row are out of order, all rows are returned as bad rather than rejected,
-    because the caller may have no better ones.
+    because the caller may not have better ones.
 
     Args:
         table: Rows as received, in any order.
@@ -103,12 +103,12 @@ def check(
         now_ms: Time of the answer.
         expected: Ascending timestamps at which the calendar expects bars; None if they are unknown
             (sparse series), or if ``grid`` provides them.
-        grid: Grid of the series; without it, no row counts as off-grid or unexpected.
+        grid: Grid of the series; if None, no row counts as off-grid or unexpected.
         volume: Whether the vendor declares volume, so that a bar without it is a problem.
 
     Raises:
         QualityError: None of the rows can be used: all are outside the span or in the future, the
-            intervals between them do not fit the timeframe, or none has a usable price.
+            intervals between them do not match the timeframe, or no row has a usable price.
     """
     inside = (table.stamps >= span.start) & (table.stamps < span.end)
     rows = table if inside.all() else table.take(inside)
@@ -164,8 +164,8 @@ def check(
 def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
     """Return one row per timestamp, ascending: the last good row, or else the last row.
 
-    The second value marks the good rows; the third is the timestamps whose rows contradict each
-    other.
+    The second value is a mask of the good rows; the third contains the timestamps whose rows
+    contradict each other.
     """
     none = no_stamps()
     # Most answers are sorted in one direction or the other.
@@ -206,7 +206,7 @@ def _bad_rows(rows: BarTable, latest: int) -> tuple[BadRow, ...]:
 
 
 def _without_odd_adj_close(good: BarTable) -> tuple[BarTable, int]:
-    """Replace impossible values of ``adj_close`` by NaN, and return their number with the bars."""
+    """Replace impossible values of ``adj_close`` with NaN; return the bars and the number replaced."""
     adj = good.adj_close
     odd = np.zeros(0, dtype=bool) if adj is None else ~(are_prices(adj) | np.isnan(adj))
     if adj is None or not odd.any():
@@ -215,7 +215,7 @@ def _without_odd_adj_close(good: BarTable) -> tuple[BarTable, int]:
 
 
 def _refuse_worthless(good: BarTable, bad: tuple[BadRow, ...]) -> None:
-    """Raise an error if there are only bad rows and none of them has a usable price."""
+    """Raise an error if all rows are bad and none of them has a usable price."""
     if len(good) or not bad:
         return
     if not are_prices(np.array([row.bar[1:5] for row in bad])).any():
@@ -228,7 +228,7 @@ def _refuse_worthless(good: BarTable, bad: tuple[BadRow, ...]) -> None:
 def _refuse_misplaced(
     table: BarTable, rows: BarTable, span: Span, timeframe: Timeframe, now_ms: int
 ) -> None:
-    """Raise an error if the timestamps as a whole cannot be those of the requested bars."""
+    """Raise an error if the timestamps as a whole cannot belong to the requested bars."""
     if not len(table):
         return
     hint: str | None = None
@@ -269,7 +269,7 @@ def _when(ms: int) -> str:
 
 
 def _times(stamps: Stamps) -> list[str]:
-    """Return the text of each timestamp, as :func:`_when` does, in one pass."""
+    """Return the text of each timestamp in one pass, in the form that :func:`_when` uses."""
     is_far = (stamps < _CALENDAR.start) | (stamps >= _CALENDAR.end) | (stamps % SECOND_MS != 0)
     if is_far.any():
         return [_when(stamp) for stamp in stamps.tolist()]

@@ -52,14 +52,15 @@ class Resampled:
     Attributes:
         table: Complete bars.
         ends: End of each complete bar; all its parts have earlier timestamps.
-        incomplete: Other bars with an expected part in the span, ascending. A bar that is neither
-            here nor in the table had no trades, which is possible only if the source is not dense.
-        partial: Incomplete bars, built from the parts that exist. They are not final and must not
-            be stored. Straddled bars are left out.
+        incomplete: Other bars with an expected part in the span, ascending. An expected bar that is
+            missing from both ``incomplete`` and ``table`` had no trades, which is possible only if
+            the source is not dense.
+        partial: Incomplete bars, built from the parts that exist. Such bars are not final and must
+            not be stored. Straddled bars are left out.
         part_volume: Timestamps of complete bars whose volume is the sum of only some of their
             parts, because the volume of the others is unknown.
-        strays: Number of off-calendar rows, which do not belong to any bar. Intraday ones make the
-            parts that they overlap unknown, because their trades cannot be divided.
+        strays: Number of off-calendar rows, which do not belong to any bar. Intraday rows of this
+            type make the parts that they overlap unknown, because their trades cannot be divided.
     """
 
     table: BarTable
@@ -90,21 +91,21 @@ def resample(
 ) -> Resampled:
     """Build the ``target`` bars that have an expected ``source`` bar in ``span``.
 
-    Each has the open price of its first part, the highest high, the lowest low, and the close and
-    ``adj_close`` of its last part. Volume is the sum of the known volumes, or NaN if none is known.
-    If the two anchors differ, half-hour bars counted from the open become hourly bars on the clock,
-    for example, or vice versa.
+    Each bar has the open price of its first part, the highest high, the lowest low, and the close
+    and ``adj_close`` of its last part. Its volume is the sum of the known volumes, or NaN if none
+    is known. If the two anchors differ, half-hour bars aligned to the open become, for example,
+    hourly bars aligned to the clock, or vice versa.
 
     Args:
         table: Ascending, unique rows with one basis; those outside ``span`` are ignored.
         source, target: Length of the rows, and of the requested bars.
         calendar: Calendar of the market.
         anchor, source_anchor: Anchors of the requested bars, and of the rows.
-        span: Half-open span that the rows cover; :func:`source_span` returns the one needed. A bar
-            that extends beyond it is incomplete.
+        span: Half-open span that the rows cover; :func:`source_span` returns the required one. A
+            bar that extends beyond the span is incomplete.
         now_ms: Current time in UTC milliseconds; bars that close later are forming.
         dense: Whether an expected source bar that was not received counts as missing; if False, it
-            counts as having had no trades.
+            is assumed to have had no trades.
         unanswered: Parts of ``span`` in which nothing is known, or nothing can be trusted.
     """
     (resampled,) = resample_many(
@@ -139,7 +140,7 @@ def resample_many(
 
     Args:
         tables: One table for each symbol, as for :func:`resample`.
-        unanswered: Unanswered spans of each table; empty if everything is known for all of them.
+        unanswered: Unanswered spans of each table; empty if no table has any.
         source, target, calendar, anchor, source_anchor, span, now_ms, dense: See :func:`resample`.
 
     Returns:
@@ -181,7 +182,7 @@ def source_span(
 ) -> Span:
     """Return the span of source bars from which the ``target`` bars in ``wanted`` are built.
 
-    It is empty if no bar is expected. For daily and longer bars it consists of dates, unless
+    The span is empty if no bar is expected. For daily and longer bars, it consists of dates, unless
     ``source`` is intraday.
     """
     stamps = calendar.opens(target, wanted, anchor)
@@ -212,10 +213,10 @@ class _Bins:
     """The bars to build, and the source bars (parts) that the calendar expects in them, all ascending.
 
     Attributes:
-        stamps, closes, ends: Timestamp, close and end of each bar. The end is when its time has
-            passed, which may be after the close.
+        stamps, closes, ends: Timestamp, close and end of each bar. The end is the time at which its
+            period is over, which may be after the close.
         straddled: Mask of the bars that share a source bar with a neighbour.
-        parts, part_closes: Timestamps and closing times of all source bars; daily ones have no
+        parts, part_closes: Timestamps and closing times of all source bars; daily bars have no
             closing times.
         owners: Index of the bar that each part belongs to.
         by_date: Whether the timestamps of rows are session dates.
@@ -242,7 +243,7 @@ class _Bins:
     def known_parts(
         self, rows: Stamps, places: Positions, answered: slice | None, step_ms: int
     ) -> Mask:
-        """Return a mask of the known parts: all parts in ``answered`` if given, else parts with a row.
+        """Return a mask of the known parts: all parts in ``answered`` if given, or else those with a row.
 
         An off-grid row makes the parts that it overlaps unknown.
         """
@@ -255,7 +256,7 @@ class _Bins:
         return is_known
 
     def owners_of(self, rows: Stamps, places: Positions) -> Positions:
-        """Return the index of the bar that each row belongs to, or -1 if there is none.
+        """Return the index of the bar that each row belongs to, or -1 for a row without a bar.
 
         A daily row on a date without an expected session still belongs to its week.
         """
@@ -266,7 +267,7 @@ class _Bins:
 
 
 def _bins(sides: _Sides, span: Span) -> _Bins | None:
-    """Determine all bars with a part in ``span``, with all their parts; None if there are none."""
+    """Determine all bars with a part in ``span``, and all their parts; None if no bar has a part there."""
     source, target, calendar, source_anchor, anchor = sides
     # More than the length of a bar, so that the bars at the edges are complete and have neighbours.
     reach = target.longest_ms + source.longest_ms
@@ -305,7 +306,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
 
 
 def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
-    """Return the end of each bar's time: its close or, for daily or longer bars, its last date's end."""
+    """Return the end of each bar's period: its close, or the end of its last date if daily or longer."""
     if target.is_intraday:
         return closes
     if target.step_ms is not None:
@@ -328,7 +329,7 @@ class _Ranges(NamedTuple):
 
 
 def _ranges(owners: Positions, count: int) -> _Ranges:
-    """Return the row range of each bar; ``owners`` are the rows' bars, ascending."""
+    """Return the row range of each bar; ``owners`` contains the bar of each row, ascending."""
     edges = np.searchsorted(owners, np.arange(count + 1))
     bars = np.flatnonzero(np.diff(edges))
     return _Ranges(bars, edges[bars], edges[bars + 1] - 1)

@@ -1,11 +1,11 @@
-"""Decides whether bars from two vendors fit together, and which adjustment one of them has missed.
+"""Decides whether bars from two vendors can be joined, and which adjustment one of them lacks.
 
-Closes of common bars are compared, with both sides in the same basis. If they are *equal*, the
-bars may be joined into one series. A *constant* factor means a split or dividend that one side
-lacks or has applied twice. It is corrected exactly if the stored bars on both sides of the new ones
-prove it; if there are some on only one side, the stored bars may just as well be wrong. Anything
-else is a *conflict*, in which one of the two must be wrong. With fewer than ``COMMON`` common bars
-nothing is concluded, unless three or four are far apart, which does not happen by accident.
+Closes of common bars are compared, with both sides in the same basis. If they are *equal*, the bars
+may be joined into one series. A *constant* factor means a split or dividend that one side lacks or
+has applied twice. The factor is corrected exactly if the stored bars on both sides of the new ones
+prove it; if bars are stored on only one side, they may just as well be the wrong ones. Anything
+else is a *conflict*, in which one of the two must be wrong. With fewer than ``COMMON`` common bars,
+nothing is concluded, unless three or four of them are far apart, which does not happen by accident.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _WIDE_COMMON = 3
 class Tolerance(NamedTuple):
     """Tolerance within which closes count as equal.
 
-    It limits how far the median ratio of closes may be from 1, and the spread of these ratios. The
-    spread is the median of the absolute deviations, so it is not affected by outliers in fewer than
-    half of the bars, such as single bars off by 100 or 10,000 (London's pence, or splits applied to
-    one row).
+    The tolerance limits both the distance of the median ratio of closes from 1 and the spread of
+    these ratios. The spread is the median of the absolute deviations, so it is not affected by
+    outliers in fewer than half of the bars, such as single bars off by 100 or 10,000 (London's
+    pence, or splits applied to one row).
     """
 
     median: float
@@ -72,7 +72,7 @@ _EVER = 2**62
 
 
 class SpliceStep(NamedTuple):
-    """A factor for the prices of bars before ``before_ms``; for a split, it divides their volume."""
+    """A factor for the prices of bars before ``before_ms``; for a split, volume is divided by it."""
 
     before_ms: int
     factor: Fraction
@@ -117,11 +117,12 @@ class Verdict:
 
     Attributes:
         kind: ``equal``, ``constant``, ``unchecked`` or ``conflict``.
-        ratio: Median ratio of new to stored close prices; NaN without a common bar.
-        spread: Median absolute deviation from the ratio, relative to it.
+        ratio: Median ratio of new to stored close prices; NaN if the tables have no timestamp in
+            common.
+        spread: Median absolute deviation from ``ratio``, relative to ``ratio``.
         common: Number of bars compared.
         summary: Human-readable description of the result.
-        fix: Correction that would explain a constant factor, or None.
+        fix: Correction that would explain a constant factor; may be None.
     """
 
     kind: Outcome
@@ -148,17 +149,17 @@ def settle(
 ) -> tuple[list[Verdict], Fix | None]:
     """Compare the new bars in a span with the stored bars on both sides of it.
 
-    A correction is made only if both sides prove it: if there are stored bars on only one side, or
-    the new bars fit on one side and not on the other, the new bars may be right and the stored ones
+    A correction is made only if both sides prove it. Otherwise, if there are stored bars on only
+    one side, or the new bars match on only one side, the new bars may be right and the stored ones
     wrong.
 
     Args:
-        overlaps: The sides; both tables of each have the same basis.
+        overlaps: Sides of the span; both tables of a side have the same basis.
         fixes: Known adjustments that either side may have missed; None if no correction is allowed.
         tolerance: Tolerance for close prices in the market in question.
 
     Returns:
-        A verdict for each side, and the correction to apply, which is None if a side is a conflict.
+        A verdict for each side, and the correction to apply, which is None if one side conflicts.
     """
     first = [judge(m.stored, m.fetched, fixes, tolerance) for m in overlaps]
     proposed = [v.fix for v in first if v.fix is not None]
@@ -174,9 +175,9 @@ def settle(
 def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
     """Return whether the stored bars on one side prove that the new bars need ``fix``.
 
-    This requires that the bars are equal with the correction, that some fit better than without it
-    and none fits worse, and that the stored bars have no jump of their own, which they would have
-    if they were the ones that lack the split.
+    The proof requires that the bars are equal with the correction, that some match better than
+    without it and none match worse, and that the stored bars contain no jump, which they would if
+    they lacked the split themselves.
     """
     stored, fixed = overlap.stored, fix.applied(overlap.fetched)
     if judge(stored, fixed, None, tolerance).kind != "equal":
@@ -191,9 +192,9 @@ def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
 
 
 def _jumps(stored: BarTable, step: SpliceStep) -> bool:
-    """Return whether the close jumps on the split date, in either direction, by about its ratio.
+    """Return whether the close jumps on the split date by about the split's ratio, up or down.
 
-    It is enough if the logarithm of the close changes by more than half the logarithm of the ratio.
+    A jump is a change of the close's logarithm by more than half the logarithm of the ratio.
     """
     place = int(np.searchsorted(stored.stamps, step.before_ms))
     if not step.is_split or not 0 < place < len(stored):
@@ -211,9 +212,9 @@ def judge(
     """Compare the close prices at the timestamps that two ascending tables have in common.
 
     Args:
-        stored: Stored bars, which stay unchanged.
+        stored: Stored bars, which are not changed.
         fetched: Another vendor's bars, in the same basis.
-        fixes: Known adjustments that one of the two may lack; None if any constant factor is a
+        fixes: Known adjustments that one of the tables may lack; None if any constant factor is a
             conflict.
         tolerance: Tolerance for close prices in the market in question.
     """
@@ -245,7 +246,7 @@ def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
 
 
 def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> Verdict:
-    """Return the verdict; if a cause of its constant factor is found, add the cause and the correction.
+    """Return the verdict, adding the cause of its constant factor and the correction, if found.
 
     ``first_ms`` is the timestamp of the first bar that was compared.
     """
@@ -285,8 +286,8 @@ def known_fixes(
 ) -> list[Fix]:
     """Return the corrections for known actions that vendors may have missed or applied twice.
 
-    There is one for each action, and one for all splits together. A dividend is included only if
-    the close before it is among ``closes``.
+    The result contains one correction for each action, and one for all splits together. A dividend
+    is included only if ``closes`` contains the close before it.
 
     Args:
         actions: Actions that count, in any order.

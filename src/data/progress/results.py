@@ -124,7 +124,7 @@ def _lacking(provenance: Mapping[str, Any]) -> str:
     if first := next((gap for gap in gaps if gap["reason"] != UNASKED), None):
         return f"no bars {first['start']}..{first['end']}: {sentence(first['reason'])}"
     if substitute := provenance.get("substitute"):
-        return f"answered by a substitute of another kind: {substitute}"
+        return f"answered by a substitute of a different kind: {substitute}"
     is_sure = provenance.get("complete", True) or not provenance["rows"]
     return "" if is_sure else _IN_DOUBT
 

@@ -1,1 +1,1 @@
-"""Classifies symbols, and determines whether two vendors mean the same asset by one. Pure functions."""
+"""Classifies symbols, and determines whether vendors mean the same asset by one symbol. Pure."""

@@ -1,8 +1,8 @@
 """Decides whether two vendors mean the same asset by the same ticker.
 
-The ticker alone proves nothing: META-USD is the coin Metadium at Yahoo, and METAUSDT is a perpetual
-on a stock at Binance. Before bars from another vendor may replace the requested ones, both must be
-proved to belong to the same asset; see decision 14.
+The same ticker by itself does not prove anything: META-USD is the coin Metadium at Yahoo, and
+METAUSDT is a perpetual on a stock at Binance. Before bars from another vendor may replace the
+requested ones, both must be proved to belong to the same asset; see decision 14.
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ def names_an_exchange(instrument: Instrument) -> bool:
 
 
 def named_at(instrument: Instrument, vendor: str) -> str:
-    """Return the symbol with which users can request ``vendor``'s own listing of this ticker."""
+    """Return the symbol that users can type to request ``vendor``'s own listing of this ticker."""
     return f"{instrument.base}-USD" if _is_restated(instrument, vendor) else instrument.symbol
 
 
 def is_proved(instrument: Instrument, one: Listed, own: Listed) -> bool:
-    """Return whether ``one`` provably lists the same asset as ``own``, without comparing bars.
+    """Return whether ``one`` certainly lists the same asset as ``own``, without comparing bars.
 
     Shares are identified by their ticker and venue, which every request to a vendor contains, and
     currencies by ISO 4217. Two coins are the same asset if they are on the same venue, if the
-    user's rules give the vendor's name for the coin, or if the ticker means only one coin
-    everywhere. The last condition also suffices if a vendor quotes in dollars instead of a
+    user's rules give the vendor's name for the coin, or if the ticker means the same coin
+    everywhere. The last condition is also sufficient if a vendor quotes in dollars instead of a
     stablecoin.
     """
     if one.vendor in instrument.own_spellings:
@@ -84,10 +84,10 @@ def is_proved(instrument: Instrument, one: Listed, own: Listed) -> bool:
 
 
 def agree(first: BarTable, other: BarTable) -> bool:
-    """Return whether two tables show the same asset, judging by at least twenty common bars.
+    """Return whether two tables contain the same asset, judging by at least twenty common bars.
 
-    The closing prices must be at the same level and move together. The level alone proves nothing,
-    because it is the same for all coins that represent a dollar.
+    The closing prices must be at the same level and move together. The same level by itself does
+    not prove anything, because all coins that represent a dollar share it.
     """
     in_other, in_first = among(first.stamps, other.stamps), among(other.stamps, first.stamps)
     one, two = first.close[in_other], other.close[in_first]

@@ -64,7 +64,7 @@ _DOLLAR_INDICES = frozenset("^VIX ^SPX ^GSPC ^DJI ^NDX ^IXIC ^RUT".split())
 
 @dataclass(frozen=True)
 class SymbolRefusal:
-    """The reason why a string does not mean an instrument.
+    """The reason why a string does not identify an instrument.
 
     Attributes:
         reason: ``malformed`` (cannot be a symbol, whatever the rules), ``ambiguous`` (several
@@ -84,9 +84,9 @@ Verdict = Instrument | SymbolRefusal | None
 
 
 def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
-    """Return the instrument that ``symbol`` means according to ``tables``, or the reason why it has none.
+    """Return the instrument that ``symbol`` means according to ``tables``, or why it means none.
 
-    Case does not matter; surrounding spaces are ignored.
+    Case and surrounding spaces are ignored.
     """
     if isinstance(symbol, str) and len(symbol) <= MAX_LENGTH:
         head, colon, body = symbol.strip(" ").rpartition(":")
@@ -124,11 +124,11 @@ def malformed(symbol: Any) -> SymbolRefusal | None:
 
 
 def _at_venue(head: str, body: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Parse a symbol that begins with a prefix for an exchange, as in ``NASDAQ:AAPL``.
+    """Parse a symbol with an exchange prefix, as in ``NASDAQ:AAPL``.
 
     ``head`` is the prefix, and ``body`` is the rest.
 
-    If the prefix is not an exchange, the refusal suggests the rest of the symbol.
+    If the prefix does not name an exchange, the refusal suggests ``body``.
     """
     written = f"{head}:{body}"
     venues = _venues(head, tables)
@@ -155,7 +155,7 @@ def _at_venue(head: str, body: str, tables: Classification) -> Instrument | Symb
 
 
 def _is_ticker(body: str, venues: list[Exchange], tables: Classification) -> bool:
-    """Return whether these exchanges could list ``body``: not a pair, and no other exchange's suffix."""
+    """Return whether ``venues`` could list ``body``, which must not be a pair or listed elsewhere."""
     if "." in body and f".{body.rpartition('.')[2]}" in tables.exchanges:
         return False
     if any(venue.bare for venue in venues):
@@ -179,7 +179,8 @@ def _venues(name: str, tables: Classification) -> list[Exchange]:
 def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRefusal:
     """Parse the rest of a symbol that began with a dollar sign, as people write them in chats.
 
-    In chats, an index may also begin with one, so a name that could be either is ambiguous.
+    In chats, an index may also begin with a dollar sign, so a name that could be either is
+    ambiguous.
     """
     refusal = malformed(body)
     if refusal is not None:
@@ -221,7 +222,7 @@ def _understood(text: str, tables: Classification) -> Instrument | SymbolRefusal
 
 
 def _marked(text: str, tables: Classification) -> Verdict:
-    """Parse a symbol that has one of the marks ``^``, ``=X`` and ``=F``."""
+    """Parse a symbol that contains one of the marks ``^``, ``=X`` and ``=F``."""
     if text.startswith("^"):
         venue = tables.indices.get(text, _usa(tables))
         names = index_names(text)
@@ -297,9 +298,9 @@ def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
 def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[str, str] | None:
     """Return the only plausible (base, quote) split, or None.
 
-    That is the only split with a known base. If no base is known, it is a symbol's only split,
-    provided that the quote is a stablecoin. For example, BNBUSD is BNB in USD, even though BUSD is
-    also a stablecoin.
+    The plausible split is the only one with a known base. If no base is known, it is the only
+    possible split, provided that its quote is a stablecoin. For example, BNBUSD is BNB in USD, even
+    though BUSD is also a stablecoin.
     """
     listed = [pair for pair in splits if pair[0] in tables.assets]
     if len(listed) == 1:
@@ -371,7 +372,7 @@ def _stock(body: str, venue: Exchange, tables: Classification) -> Instrument:
 
 
 def _crypto(base: str, quote: str, tables: Classification) -> Instrument:
-    """Build the instrument for a crypto pair; its symbol has a separator only if needed to be unambiguous."""
+    """Build the instrument for a crypto pair, with a separator in its symbol only if needed."""
     joined = base + quote
     meaning = None if joined in tables.symbols else _clear_pair(_splits(joined, tables), tables)
     return Instrument(
@@ -384,7 +385,7 @@ def _crypto(base: str, quote: str, tables: Classification) -> Instrument:
 
 
 def _currencies(pair: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Build the instrument for a currency pair from six letters, or refuse unknown currencies."""
+    """Build the instrument for a currency pair from six letters, or reject unknown currencies."""
     if not _are_currencies(pair, tables) or pair[:3] == pair[3:]:
         return SymbolRefusal("unknown", f"{pair!r} is not a pair of two known currencies")
     return Instrument(
@@ -453,8 +454,8 @@ def stock_names(plain: str, suffix: str, own: str) -> Mapping[str, str]:
     Args:
         plain: Symbol without the venue, with its share class after a dash.
         suffix: Suffix of the venue; empty for the USA.
-        own: Suffix in this library's spelling. For a US stock it is ``.US`` if the plain symbol
-            would mean a coin.
+        own: Suffix in this library's spelling. For a US stock, it is ``.US`` if the plain symbol
+            would mean a coin, and empty otherwise.
     """
     others = {} if suffix == own else dict.fromkeys(VENDORS, plain)
     names = others | {

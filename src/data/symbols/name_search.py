@@ -32,7 +32,7 @@ def normalized(text: str) -> str:
 def rank_of(text: str, listing: Listing) -> int | None:
     """Return how well a listing matches a normalized text: 0 is best, None means no match.
 
-    The result says what the text is:
+    The result says what the text matches:
 
     - 0: the listing's symbol
     - 1: its name
@@ -63,14 +63,14 @@ def rank_of(text: str, listing: Listing) -> int | None:
 
 
 def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) -> list[Listing]:
-    """Sort the listings that match a normalized text, or that a vendor returned for it, best first.
+    """Return the listings that match a text, or that a vendor returned for it, best match first.
 
     Equally good matches are ordered by their position in the vendor's answer, then by the length of
     the symbol, then alphabetically.
 
     Args:
         text: Normalized text.
-        listings: Listings, each symbol once.
+        listings: Listings, at most one for each symbol.
         places: Maps each symbol to its position in the vendor's response for this text.
     """
     beyond = len(places)
@@ -89,7 +89,7 @@ def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) ->
 
 
 def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Listing]:
-    """Return the listings nearest to an unknown symbol: spelled similarly, or containing it in the name.
+    """Return listings that are spelled like an unknown symbol, or that contain it in their name.
 
     A name counts as similar if it, or its first word, is spelled similarly. If the symbol is the
     exact name of some listings, only these are returned.
@@ -100,7 +100,7 @@ def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Li
     def likeness_to(candidate: str) -> float:
         """Return how similar a candidate is to the symbol; 0 if it is not similar enough.
 
-        A difference in length reduces the result.
+        A difference in length reduces the similarity.
         """
         distance = abs(len(candidate) - len(text))
         if distance > 2:
@@ -132,7 +132,7 @@ def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Li
 
 
 def propose(error: DataError, listings: Iterable[Listing]) -> None:
-    """Add the listings that the user may have meant to an error, as candidates and in its hint."""
+    """Add to an error the listings that the user may have meant, as candidates and in the hint."""
     near = list(listings)
     if near:
         error.candidates = tuple(one.symbol for one in near)

@@ -20,14 +20,14 @@ def _entry(key: str, what: str) -> property:
 
 
 class TickerInfo(dict[str, Any]):
-    """Type, venue and assets of a ticker, as a dict and as attributes.
+    """A ticker's type, venue and assets, available as dict entries and as attributes.
 
     Args:
         symbol: Canonical spelling of the ticker; its key in the dict is ``formatted_ticker``.
         symbol_type: One of ``crypto``, ``stock`` or ``unknown``.
         exchange: Usual name of the venue, if known.
         base_asset, quote_asset: Asset that a pair prices, and the one in which it is priced.
-        original_provider: First vendor in the rules for its daily bars.
+        original_provider: First vendor in the rules for daily bars of the ticker.
         original_ticker: The ticker as it was passed in.
     """
 
@@ -60,7 +60,7 @@ class TickerInfo(dict[str, Any]):
 
 
 class ProviderConfig(dict[str, Any]):
-    """The vendor to query for a ticker, and the arguments to use, as a dict and as attributes.
+    """The vendor to query for a ticker, and the arguments, available as dict entries and as attributes.
 
     Args:
         symbol: The ticker as it was passed in; its key in the dict is ``ticker``.
@@ -125,7 +125,7 @@ def venue_of(instrument: Instrument, tables: Classification) -> Exchange | None:
 
 
 def exchange_name(instrument: Instrument | None, tables: Classification) -> str | None:
-    """Return the long name of a stock's venue; without a suffix, that is some US market."""
+    """Return the long name of a stock's venue; a stock without a suffix is in some US market."""
     venue = venue_of(instrument, tables) if instrument else None
     if instrument is None or venue is None:
         return None

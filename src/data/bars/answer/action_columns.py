@@ -25,7 +25,7 @@ class KnownActions(NamedTuple):
         actions: Actions by ex-date; actions that do not count are ignored.
         unknown: Ex-dates (as spans of session dates) for which nothing is known.
         problems: Reasons why actions are unknown although a vendor should have reported them; empty
-            if they will come with later bars.
+            if they will arrive with later bars.
     """
 
     actions: Sequence[KnownAction] = ()
@@ -34,7 +34,7 @@ class KnownActions(NamedTuple):
 
 
 def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
-    """Return the span of session dates that rows opening at ``stamps`` cover, ending by today."""
+    """Return the session dates covered by rows that open at ``stamps``, up to today."""
     if not len(stamps):
         return Span(0, 0)
     days = _days(query, [int(stamps[0]), int(stamps[-1])])
@@ -48,11 +48,11 @@ def action_columns(
 ) -> dict[str, Floats]:
     """Return the columns ``dividend`` and ``split`` for rows that open at ``stamps``.
 
-    Each action is in the row that contains its ex-date or, for bars shorter than a day, in the
-    first row of its session; if that bar is missing, in the next row. ``dividend`` is the sum of
-    cash per share, in terms of the shares that the frame's prices refer to; ``split`` is the
+    Each action is reported in the row that contains its ex-date or, for bars shorter than a day, in
+    the first row of its session; if that bar is missing, in the next row. ``dividend`` is the sum
+    of cash per share, in terms of the shares that the frame's prices refer to; ``split`` is the
     product of new shares per old share. Both are 0.0 without an action, and NaN if it is unknown
-    whether one exists.
+    whether there was an action.
     """
     dividends, splits = np.zeros(len(stamps)), np.zeros(len(stamps))
     length = query.timeframe.longest_ms
@@ -80,7 +80,7 @@ def action_columns(
 
 
 def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndarray:
-    """Return a mask of the rows that overlap one of ``spans``, which are spans of session dates."""
+    """Return a mask of the rows that overlap ``spans``, which consist of session dates."""
     is_inside = np.zeros(len(stamps), bool)
     spans = list(spans)
     if not spans:

@@ -38,7 +38,7 @@ from ..validity import TradingDay
 from .answer import Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
-_STORED_RAW = "these bars are stored as traded, so adjustment='raw' needs none"
+_STORED_RAW = "these bars are stored as traded, so adjustment='raw' does not need any"
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
 
@@ -55,7 +55,7 @@ class Rebaser:
     """Converts the rows of one answer to one basis (price adjustment and its date).
 
     Prices are adjusted as of the last session that has opened, so any two answers for one symbol
-    are consistent. This requires the actions since the rows were fetched.
+    are consistent. The conversion requires all actions since the rows were fetched.
 
     Attributes:
         store: Store of the actions and daily close prices.
@@ -83,7 +83,7 @@ class Rebaser:
     def rebased(self, table: BarTable, coverage: Coverage) -> Rebased:
         """Return the rows in the requested adjustment; with ``in_part``, as many as possible.
 
-        If rows must be left out, they are the earliest ones.
+        Only the earliest rows are ever left out.
 
         Raises:
             ActionsMissingError, DividendError, KindMismatchError: See :meth:`_whole`.
@@ -103,9 +103,9 @@ class Rebaser:
     def _whole(self, table: BarTable, coverage: Coverage) -> Rebased:
         """Return all rows in the requested adjustment; only rows of stocks are converted.
 
-        Bars of a lane that is named after its adjustment cannot be converted; the same is true for
-        some bars of pinned vendors. If such a lane is read for lack of better bars, its rows are
-        returned unchanged, provided that they share one basis.
+        Bars in a lane named after its adjustment (such as ``1d@raw``) cannot be converted, nor can
+        some bars from pinned vendors. If such a lane is read because better bars do not exist, its
+        rows are returned unchanged, provided that they share one basis.
 
         Raises:
             ActionsMissingError: Actions are needed that were never requested.
@@ -290,7 +290,7 @@ class Rebaser:
         )
 
     def _session_of(self) -> SessionOf | None:
-        """Return a function from bar to session date; None if bars may be outside sessions."""
+        """Return a function that maps bars to session dates; None if bars may be outside sessions."""
         kind = self.view.kind
         if not self._is_intraday or kind is None or kind.session != "regular":
             return None
@@ -318,7 +318,8 @@ class Rebaser:
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.
 
-        It does if the wanted adjustment, or that of any part, is ``all`` (splits and dividends).
+        This is the case if the wanted adjustment, or the adjustment of any part, is ``all`` (splits
+        and dividends).
         """
         return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
 
@@ -334,7 +335,7 @@ class Rebaser:
         prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
 
         def last_session(day: date) -> LastSession | None:
-            """Return the session before ``day``; raise an error if it is needed and not stored."""
+            """Return the session before ``day``; raise an error if it is needed but not stored."""
             session = prior.before(day)
             if session is None and self._takes_dividends(parts):
                 raise self._closes_missing(day, as_of, book)
@@ -369,8 +370,7 @@ def used(
 ) -> list[ActionEvent]:
     """Return the disputed splits and, if ``dividends``, dividends that a conversion needs.
 
-    An event is needed if the ex-date in any vendor's report of it is in one of the ``needed``
-    spans.
+    An event is needed if any vendor reports an ex-date inside the ``needed`` spans for it.
     """
     return [
         event
@@ -391,7 +391,7 @@ def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
 
 
 def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:
-    """Return the book, including the answers that could not be stored."""
+    """Return ``book`` with ``answers`` added, i.e. vendors' answers that could not be stored."""
     for actions, answer in answers:
         book = book.with_answer(actions, answer)
     return book

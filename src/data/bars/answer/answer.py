@@ -76,9 +76,9 @@ class Unfilled:
     """A segment that no vendor supplied, with the reason.
 
     ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is True if no
-    vendor that serves them answered or reported anything about them. ``is_noted`` is True if the
-    reason gives way to reasons in stored coverage, because it is about the failure of the whole
-    call and those are about particular bars.
+    vendor that serves them answered or reported anything about them. ``is_noted`` is True if
+    reasons in the stored coverage take precedence over this one, because it is about the failure of
+    the whole call, whereas they are about particular bars.
     """
 
     span: Span
@@ -111,8 +111,8 @@ class Rebased(NamedTuple):
         as_of: Date as of which they are adjusted; None for an instrument without actions.
         disputed: Actions, used or not, about which vendors disagree.
         instead: Adjustment that the rows have instead of the requested one, if any.
-        unknown_since: First ex-date that an adjustment as of today needs and that was never
-            requested; None if all are known.
+        unknown_since: First ex-date that is needed for an adjustment as of today but was never
+            requested; None if all needed ex-dates are known.
         is_awaited: Whether the unknown actions will be reported together with bars, so that
             fetching them now is useless.
         borrowed: Vendors whose splits and dividends were used because the pinned vendor's are
@@ -138,11 +138,11 @@ class Dependency(NamedTuple):
     View and book remain the same objects as long as none of their documents changes.
 
     Attributes:
-        view: View of the series that was read, which may have shorter bars than the answer.
+        view: View of the series that was read, which may contain shorter bars than the answer.
         book: Splits and dividends; None for an instrument without any.
         span: Span that was read from the series.
-        until: Time (UTC milliseconds) at which part of it is to be fetched again, or another bar
-            may close.
+        until: Time (UTC milliseconds) at which part of the span is to be fetched again, or another
+            bar may close.
     """
 
     view: SeriesView
@@ -161,8 +161,8 @@ class Answer:
         gaps: Missing spans.
         flagged: Timestamps and reasons of rows that cannot be bars.
         doubts: Warnings about the bars for the user.
-        fetched: Spans that a vendor answered just now.
-        scores: Quality scores of the answers for these spans, 0 to 1.
+        fetched: Spans that a vendor answered during this call.
+        scores: Quality scores of the vendors' answers for the ``fetched`` spans, 0 to 1.
         facts: Further JSON entries for the provenance.
         depends_on: Stored data on which the answer is based, if it is all from the store. The
             answer stays the same until that data changes.
@@ -186,7 +186,7 @@ class Answer:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the stored data that the bars come from; empty if they are built from others."""
+        """Digest of the stored data that the bars come from; empty if the bars are derived."""
         facts, used, stamps = self.facts, self.used, self.table.stamps
         if "derived_from" in facts or used.source is not None:
             return ""
@@ -200,11 +200,11 @@ class Answer:
     def _hint(self) -> str:
         """A hint that names the substitute's own adjustment, which needs no splits or dividends.
 
-        It is empty if there is no such adjustment.
+        The hint is empty if there is no such adjustment.
         """
         instead = self.facts.get("adjustment")
         return (
-            f"; no vendor has splits and dividends, but adjustment={instead!r} needs none"
+            f"; no vendor has splits and dividends, but adjustment={instead!r} does not need any"
             if instead
             else ""
         )
@@ -226,7 +226,7 @@ class Answer:
         sentences += map(sentence, self.doubts)
         if self.substitute:
             sentences.append(
-                f"answered by a substitute of another kind: {self.substitute}{self._hint}"
+                f"answered by a substitute of a different kind: {self.substitute}{self._hint}"
             )
         return sentences
 
@@ -294,7 +294,7 @@ def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
 
 
 def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
-    """Return the segments ascending and disjoint; if several overlap, the first in the list is used."""
+    """Return the segments, ascending and disjoint; where several overlap, the first in the list wins."""
     starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
     todo = sorted(starts, reverse=True)
     disjoint: list[Unfilled] = []
@@ -315,7 +315,7 @@ def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
 
 
 def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
-    """Return the gaps in ``span`` for which ``unfilled`` (ascending, disjoint) has a reason."""
+    """Return the gaps in ``span`` for which ``unfilled`` (ascending, disjoint) gives a reason."""
     first = bisect_right(unfilled, span.start, key=lambda segment: segment.span.end)
     cut: list[Gap] = []
     for segment in islice(unfilled, first, None):
@@ -329,8 +329,8 @@ def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
     """Return the gaps of a span without an answer, split by the reasons in ``unfilled``.
 
-    ``unfilled`` is ascending and disjoint. The rest is before or after the lifetime ``traded`` of
-    the series, or has not been published.
+    ``unfilled`` is ascending and disjoint. The rest of the span is outside ``traded``, the lifetime
+    of the series, or is not published yet.
     """
     cut = _cut(span, unfilled)
     for rest in gaps(span, [g.span for g in cut]):
@@ -432,7 +432,7 @@ def note_empty(answer: Answer) -> None:
     if not (answer.table.stamps.size or answer.trouble):
         start, end = answer.query.span
         why = sentence(empty_because(answer))
-        log.warning("no bars of %s from %s to %s: %s", answer.query, iso(start), iso(end - 1), why)
+        log.warning("no bars for %s from %s to %s: %s", answer.query, iso(start), iso(end - 1), why)
 
 
 def as_known(answer: Answer) -> Answer:
@@ -492,9 +492,9 @@ def provenance(answer: Answer) -> dict[str, Any]:
 
 
 def _flagged(answer: Answer) -> list[tuple[int, str]]:
-    """Return the earliest rows that cannot be bars and off-calendar bars, with the reasons.
+    """Return the first rows that cannot be bars, and the first off-calendar bars, with reasons.
 
-    Each is a timestamp and a reason.
+    Each entry is a timestamp and a reason.
     """
     unexpected = [
         (stamp, UNEXPECTED)
@@ -527,9 +527,9 @@ def _quality(answer: Answer) -> dict[str, Any]:
 def score_of(answer: Answer) -> float | None:
     """Return an answer's score, 0 to 1; None if nothing was fetched now and no bar is grave.
 
-    It is the worst score of the vendors' answers that were fetched. Grave bars (almost certainly
-    wrong) reduce it, even if they were stored earlier: by their fraction of the rows, but by at
-    least a tenth.
+    The score is the worst one among the fetched vendor answers. Grave bars (almost certainly wrong)
+    reduce it, even if they were stored earlier: by their fraction of the rows, but by at least a
+    tenth.
     """
     score = min(answer.scores, default=None)
     if not any(text.startswith(GRAVE) for text in answer.doubts):
@@ -542,7 +542,7 @@ def score_of(answer: Answer) -> float | None:
 
 
 def _nans(values: NDArray[np.float64]) -> int:
-    """Count the NaNs; if there are none, as usual, no array is allocated."""
+    """Count the NaNs, without allocating an array in the usual case that there are none."""
     if len(values) and not np.isnan(values.min()):  # the minimum of anything and NaN is NaN
         return 0
     return int(np.count_nonzero(np.isnan(values)))
@@ -608,7 +608,7 @@ def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
 def splice_entry(part: Covered) -> dict[str, Any]:
     """Return the provenance entry ``splice``: a coverage entry's comparisons with other vendors' bars.
 
-    It is empty if there are none.
+    The entry is empty if nothing was compared.
     """
     entries = [splice.to_json() | {"at": iso(splice.at)} for splice in part.splices]
     return {"splice": entries} if entries else {}
@@ -633,7 +633,7 @@ def left_out(part: Covered, own: Kind) -> str:
 def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:
     """Return ascending rows, with volume from other units and feeds replaced by NaN.
 
-    If there is no such volume, as usual, the same table is returned.
+    If there is no such volume, which is the usual case, ``table`` itself is returned.
     """
     foreign_parts = _foreign(coverage, own)
     if not foreign_parts or not len(table):

@@ -23,7 +23,7 @@ def reason_of_empty(
 ) -> str:
     """Return a short reason why there are no bars.
 
-    If there are ``reasons``, it is the first of them. Otherwise, it is one of these:
+    The first of ``reasons`` is returned if there are any. Otherwise, the result is one of these:
 
     - ``no bar of this length opens in this range``
     - ``market closed``: the whole range is outside market hours, as confirmed by a vendor

@@ -18,7 +18,7 @@ from .answer import Answer, Used, as_known
 
 
 class HandedOn(NamedTuple):
-    """An answer that was returned to a caller, in the form that a record of reads receives.
+    """An answer that was returned to a caller, in the form that is passed to a record of reads.
 
     The record calls :meth:`read` only for answers that it does not have yet.
 

@@ -256,8 +256,8 @@ def _facts(
 def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
     """Return the bars before ``cap``, and later ones that are stored as final.
 
-    If the local clock is behind, the later bars do not seem to have closed yet. But they are final,
-    because their vendor already had newer bars when it sent them.
+    If the local clock is behind, the later bars seem not to have closed yet. They are final
+    nevertheless, because their vendor already had newer bars when it sent them.
     """
     closed = table.stamps < cap
     if not closed.all():
@@ -301,8 +301,8 @@ def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
 def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
     """Return the reasons why whole answers are not trusted, without duplicates and at most a few.
 
-    Stock bars on days or at hours without a session are such a reason. Bars of currencies and
-    futures are not, because these do trade at hours that their calendars lack.
+    One such reason is stock bars on days or at hours without a session. For currencies and futures,
+    such bars are not a reason, because these do trade at hours that their calendars lack.
     """
     texts = reasons(coverage, DOUBTFUL, GRAVE, UNEXPECTED)
     if UNEXPECTED in texts:
@@ -317,7 +317,7 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
 
 
 def reasons(coverage: Coverage, *beginnings: str) -> list[str]:
-    """Return the distinct reasons of coverage entries that start with one of the prefixes."""
+    """Return the distinct reasons in the coverage that start with one of ``beginnings``."""
     texts = (source.reason for source in coverage.sources)
     return list(dict.fromkeys(text for text in texts if text.startswith(beginnings)))
 
@@ -351,7 +351,7 @@ def _holds(table: BarTable, day: date | None) -> bool:
 
 
 def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
-    """Return a sentence if prices are not adjusted as of today and a split since is possible."""
+    """Return a sentence if prices are not adjusted as of today and a split is possible since then."""
     if done.unknown_since is None:
         return []
     if done.is_awaited:
@@ -410,7 +410,7 @@ def _with_forming(
 
 
 def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
-    """Return attempts as plain JSON values."""
+    """Return attempts as JSON-compatible dictionaries."""
     return [
         {
             "provider": a.provider,
@@ -427,7 +427,7 @@ def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
 
 
 def attempt_of(plain: Mapping[str, Any]) -> Attempt:
-    """Rebuild an attempt from its entry made by :func:`attempt_entries`; its error is not restored."""
+    """Rebuild an attempt from an entry made by :func:`attempt_entries`, but without its error."""
     return Attempt(
         plain["provider"],
         plain["outcome"],
@@ -507,9 +507,9 @@ def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> d
 
     ``actions_disputed`` is present only if there are disputes. Each of its entries has ``action``
     (the one that was used), ``type``, ``ex_date``, ``source``, ``used`` (False if left out),
-    ``settled`` (False if as many vendors disagree) and ``others`` (maps each other vendor to its
-    report). If vendors' bars are adjusted with different actions, there is an entry for each
-    action, and ``bars_of`` names the vendors.
+    ``settled`` (False if at least as many vendors disagree as agree) and ``others`` (maps each
+    other vendor to its report). If vendors' bars are adjusted with different actions, there is an
+    entry for each action, and ``bars_of`` names the vendors.
 
     Args:
         facts: Entries of the answer.
@@ -527,7 +527,10 @@ def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> d
 
 
 def doubts_of(done: Rebased, coverage: Coverage) -> list[str]:
-    """Return doubts about the whole answer, one for each split that as many vendors dispute as report."""
+    """Return a doubt about the whole answer if vendors disagree evenly about a split.
+
+    Only the first such split is mentioned.
+    """
     open_splits = [e for e in done.disputed if e.type == "split" and not e.is_settled]
     return [
         f"{DOUBTFUL}{_what(event, coverage)}, and neither has more vendors"
@@ -569,7 +572,7 @@ def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
 
 
 def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
-    """Map each version of the event that was used to the vendors of the bars it was applied to."""
+    """Map each version of the event that was used to the vendors whose bars it was applied to."""
     ex_date = day_ms(event.action().ex_date)
     older = [c.vendor for c in coverage if c.state != "empty" and c.span.start < ex_date]
     used: dict[Action, list[str]] = {}

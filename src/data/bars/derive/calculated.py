@@ -39,7 +39,7 @@ class Calculator:
 
     Args:
         store: Store for the source bars and for the calculated ones.
-        lanes: Finder of the lane (bars of one kind) that has the source bars.
+        lanes: Finds the lane (bars of one kind) that contains the source bars.
         ask: Function that returns the source bars.
     """
 
@@ -63,8 +63,8 @@ class Calculator:
             QueryError: Such bars cannot be built from ``source`` bars.
             NoDataError: No ``source`` bars are stored, or not a single whole bar can be built from
                 them.
-            KindMismatchError: This market's days begin the evening before, or the source bars are
-                in hours that the calendar does not know.
+            KindMismatchError: This market's days begin the evening before, or the source bars cover
+                hours that are not in the calendar.
             CacheError: The store cannot be read or written.
         """
         symbol, target = query.instrument.symbol, query.timeframe
@@ -146,8 +146,8 @@ class Calculator:
     def _basis(self, answer: Answer, part: Covered, table: BarTable) -> Basis:
         """Return the basis (adjustment and its date) of the prices in a part of an answer.
 
-        For stocks it is the adjustment and date of the answer; for other instruments, and for raw
-        prices, it is the one recorded in ``part``.
+        For stocks, it consists of the adjustment and date of the answer; for other instruments, and
+        for raw prices, it is the basis recorded in ``part``.
         """
         basis, query = part.basis, answer.query
         if query.instrument.asset_class == "stock" and query.adjustment != "raw":
@@ -157,7 +157,7 @@ class Calculator:
 
 
 def _reach(query: BarsQuery, stored: SeriesView) -> Span:
-    """Return the span of the bars that can be built from the stored bars, or once could be."""
+    """Return the span of the bars that can be built, or once could be built, from stored bars."""
     bounds = stored.first or 0, min(stored.last or 0, query.now_ms)
     if not query.timeframe.is_intraday:
         first, last = (day_ms(session_date(query.instrument, bound)) for bound in bounds)

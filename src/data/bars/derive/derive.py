@@ -1,7 +1,7 @@
-"""Answers longer bars from an answer for shorter ones, without storing the result.
+"""Answers queries for longer bars with bars built from shorter ones, without storing the result.
 
-Only the shorter bars are stored. A split, a revision or a filled gap therefore shows in the longer
-ones immediately, and none of them is ever built from prices of two bases.
+Only the shorter bars are stored. A split, a revision or a filled gap therefore affects the longer
+bars immediately, and a longer bar is never built from prices in two bases.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Deriver:
     def of_days(self, query: BarsQuery, days: Timeframe) -> Answer:
         """Build the answer from daily bars; use a vendor's longer bars only if no daily bar exists.
 
-        Weekly bars from a vendor lack the same days that its daily bars lack, but do not show it.
+        Weekly bars from a vendor lack the same days that its daily bars lack, but do not show this.
 
         Raises:
             AllProvidersFailedError: No vendor supplied daily or longer bars, and nothing is stored.
@@ -141,7 +141,7 @@ class Deriver:
         return derived(query, source.timeframe, anchor, lambda below: self._ask(below, out))
 
     def _stored(self, query: BarsQuery) -> Answer | None:
-        """Return the stored bars of exactly the requested timeframe, or None if they do not suffice."""
+        """Return the stored bars of exactly the requested timeframe; None if these do not suffice."""
         try:
             return self._ask(replace(query, offline=True, refresh=False), {})
         except DataError:
@@ -167,7 +167,7 @@ def _says_nothing(error: DataError) -> bool:
 def _down(error: DataError) -> dict[str, DataError]:
     """Map each vendor that was down in the error's attempts to its error.
 
-    They need not be queried again now.
+    These vendors need not be queried again for now.
     """
     return _down_in(getattr(error, "attempts", ()))
 
@@ -326,7 +326,7 @@ class _Derivation:
         )
 
     def _rows(self, below: Answer) -> BarTable:
-        """Return the rows from which bars are built: those within the calendar's hours."""
+        """Return the rows within the calendar's hours, from which the bars are built."""
         session = below.kind.session
         if self.hours is not None or self.query.instrument.is_extended:
             return below.table

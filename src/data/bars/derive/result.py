@@ -178,7 +178,7 @@ class DerivedAnswer:
 
     @cached_property
     def _hole_ends(self) -> list[int]:
-        """The end of each gap in ``holes`` or of an earlier gap, whichever is later; for binary search."""
+        """Running maximum of the ends of ``holes``, for binary search."""
         return list(accumulate((hole.span.end for hole in self.holes), max))
 
     def facts(self) -> dict[str, Any]:
@@ -191,7 +191,7 @@ class DerivedAnswer:
             )
         if self.made.part_volume:
             bars = len(self.made.part_volume)
-            problems.append(f"the volume of {bars} bars is unknown because that of some parts is")
+            problems.append(f"the volume of {bars} bars is unknown, because some parts lack volume")
         made_of = {
             "timeframe": source.label,
             "lane": facts.get("lane"),

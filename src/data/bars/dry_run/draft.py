@@ -39,7 +39,7 @@ from ..series import LaneRequest
 class _Rows:
     """Bars drafted in a dry run, kept as runs of equally spaced timestamps.
 
-    A constant column is one value.
+    A column whose values are all equal is kept as a single value.
 
     Attributes:
         begins, counts: First timestamp and length of each run, ascending.
@@ -54,7 +54,7 @@ class _Rows:
 
     @classmethod
     def of(cls, table: BarTable) -> _Rows:
-        """Convert the rows of ``table``, which is ascending and not empty."""
+        """Convert an ascending, non-empty table to runs of equally spaced rows."""
         steps = np.diff(table.stamps)
         step = int(steps.min()) if len(steps) else 1
         firsts = np.append(0, np.flatnonzero(steps != step) + 1)
@@ -142,8 +142,8 @@ class _Draft:
 class DraftStore:
     """The store of one dry run: commits stay in memory. Not thread-safe.
 
-    It has the methods of :class:`.BarStore` that a request calls; none of them writes to disk.
-    Everything that is not drafted is read from the preview.
+    The class has the methods of :class:`.BarStore` that a request calls, but none of these methods
+    writes to disk. Everything that is not drafted is read from the preview.
 
     Args:
         preview: View of the stored bars, from :meth:`.BarStore.preview`.
@@ -175,7 +175,7 @@ class DraftStore:
         return base if draft is None else draft.view
 
     def read(self, key: SeriesKey, span: Span) -> tuple[BarTable, Coverage]:
-        """Return bars and coverage for ``span``, drafts included."""
+        """Return bars and coverage for ``span``, including drafts."""
         _, table, coverage, _ = self.stretch(key, span)
         return table, coverage
 
@@ -188,7 +188,7 @@ class DraftStore:
         is_use: bool = True,
         bad_rows: bool = True,
     ) -> Stretch:
-        """Return the view, bars, coverage and bad rows for ``span``, drafts included."""
+        """Return the view, bars, coverage and bad rows for ``span``, including drafts."""
         return self._stretch(key, span, in_outline=False)
 
     def _stretch(self, key: SeriesKey, span: Span, *, in_outline: bool) -> Stretch:
@@ -247,7 +247,7 @@ class DraftStore:
         return merge(rows, new) if len(rows) and len(new) else concat([rows, new])
 
     def actions(self, symbol: str) -> ActionBook:
-        """Return splits and dividends, drafts included."""
+        """Return splits and dividends, including drafts."""
         answers = self._answers.get(symbol, ())
         try:
             book = self._preview.actions(symbol)
@@ -281,10 +281,10 @@ class DraftStore:
     # --- not affected by drafts --------------------------------------------------------------
 
     def position(self, key: SeriesKey) -> None:
-        """Return None: a plan is about the folder as it is."""
+        """Return None, because a plan describes the folder in its current state."""
 
     def pull(self, pairs: object, *, is_first: bool = False) -> bool:
-        """Return False: a plan contacts no server."""
+        """Return False, because a plan does not contact a server."""
         return False
 
     def check(self, view: SeriesView, span: Span) -> None:
@@ -316,9 +316,9 @@ class DraftStore:
 class OutlineStore:
     """The store from which a dry run's answer is read.
 
-    It has the methods of a :class:`DraftStore`, but returns only some of the drafted bars, because
-    years of minute bars would take gigabytes. All bars are returned if the query requests a number
-    of bars or if longer bars are built from them.
+    The class has the methods of a :class:`DraftStore`, but returns only some of the drafted bars,
+    because years of minute bars would take gigabytes. All bars are returned if the query requests a
+    number of bars or if longer bars are built from them.
     """
 
     def __init__(self, store: DraftStore, query: BarsQuery) -> None:
@@ -381,7 +381,7 @@ class DryRun:
 
     @property
     def is_hit(self) -> bool:
-        """Whether the request needs no vendor."""
+        """Whether the request can be answered without a vendor."""
         if self.answer is None or self.steps:
             return False
         if all(gap.harmless for gap in self.answer.gaps):

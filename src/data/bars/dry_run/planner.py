@@ -115,7 +115,7 @@ class _FakeSelector:
         self.own_sender = None  # nothing is sent
 
     def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
-        """Return the names from the real selector."""
+        """Return the vendor names from the real selector."""
         self._run.is_routed = True
         names: list[str] = self._selector.get_provider_with_failover(symbol, timeframe)
         return names
@@ -149,7 +149,7 @@ class _Composer:
         self._is_stored = run.is_hit and not run.plans
 
     def plan(self) -> Plan:
-        """Return the plan."""
+        """Return the plan that results from the dry run."""
         query, answer = self._query, self._answer
         segments, besides = self._segments()
         stretches = _stored(answer, self._requested_spans()) if answer else ()
@@ -204,7 +204,7 @@ class _Composer:
         return [step.span for step in steps]
 
     def _others(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Map vendors to reasons, in two mappings: those that are not candidates, and mere substitutes."""
+        """Return why vendors are not candidates, and why vendors are only substitutes, both by vendor."""
         if self._is_stored:
             return {}, {}
         rejected = unasked(self._planner.selector, self._query)

@@ -198,7 +198,7 @@ class FakeVendor(BaseDataDownloader):
             self._note(query, requests, wait_s=wait_s)
 
     def _note(self, query: FetchQuery, requests: int, **terms: Any) -> None:
-        """Add a step to the run."""
+        """Add a step with the given requests to the dry run."""
         terms = {"cost": cost_of(self._real, query), **terms}
         self._run.steps.append(PlanStep(self._as, query.timeframe, query.span, requests, **terms))
 
@@ -229,11 +229,11 @@ class ForeignStandIn:
         return build_frame(_bars(self._run, self._name, span, grid, now_ms))
 
     def offer(self, request: LaneRequest, span: Span) -> VendorOffer:
-        """Return an offer of one request."""
+        """Return an offer that consists of a single request."""
         return VendorOffer(self._name, span, 1)
 
     def health(self, timeframe: Timeframe) -> Health:
-        """Return a health report that contains no information."""
+        """Return an empty health report, because nothing is known about such a downloader."""
         return Health(self._name)
 
 

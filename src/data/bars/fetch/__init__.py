@@ -1,1 +1,1 @@
-"""Fetches what a request lacks from vendors: the plan, the queries, and the comparisons."""
+"""Fetches the bars that a request lacks: the plan, the queries to vendors, and the comparisons."""

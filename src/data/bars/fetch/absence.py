@@ -122,7 +122,7 @@ def _is_valid(part: Covered, now_ms: int) -> bool:
 
 
 def _is_news(part: Covered, vendor: str, names: Set[str]) -> bool:
-    """Return whether more vendors than those recorded now report a span as empty.
+    """Return whether vendors beyond those already recorded report a span as empty.
 
     ``names`` are all vendors that report this now, and ``vendor`` is the list of their names as
     text.
@@ -164,7 +164,7 @@ def _nothing(
 def _note_refused(
     series: SeriesStore, lacking: Sequence[Span], failures: Sequence[DataError]
 ) -> None:
-    """Record that other vendors' bars for a gap were fetched but do not fit the stored bars."""
+    """Record that other vendors' bars for a gap were fetched but do not match the stored bars."""
     refused = [e for e in failures if isinstance(e, SpliceConflictError)]
     reasons = [str(e.args[0]) for e in refused]
     names = {e.provider or "" for e in refused} - {""}
@@ -187,7 +187,7 @@ def _note_refused(
 def _unvouched(mark: Covered, now_ms: int) -> Covered:
     """Return ``mark`` with a shorter validity if its empty span reaches into the last day.
 
-    Only the local clock shows that bars of the last day should exist by now.
+    The reason is that only the local clock indicates that bars of the last day should exist.
     """
     if mark.expires is None or mark.span.end <= now_ms - DAY_MS:
         return mark

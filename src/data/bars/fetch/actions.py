@@ -1,4 +1,4 @@
-"""Fetches splits and dividends, and rejects bars that need unknown ones."""
+"""Fetches splits and dividends, and rejects bars whose conversion needs unknown ones."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ class ActionFetcher:
     def _newest_basis(self) -> int:
         """Return the date, as a timestamp, of the newest basis of stored bars; 0 if there is none.
 
-        The date matters if the local clock is behind it: the splits in between would otherwise not
-        be requested.
+        If the local clock is behind this date, the splits in between would otherwise not be
+        requested.
         """
         dates = (part.basis.as_of for part in self._series.coverage())
         return max((day_ms(day) for day in dates if day is not None), default=0)

@@ -1,4 +1,4 @@
-"""One query to one vendor and its outcome, alike for bars, actions and figures."""
+"""One query to one vendor, with its outcome; the same for bars, actions and figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class VendorReply(Generic[R]):
         vendor: Vendor that was queried.
         span: Span that was requested.
         value: Answer of the vendor; None if there is an error.
-        error: Error that the vendor's query ended with; None if there is an answer.
+        error: Error with which the query failed; None if there is an answer.
         seconds, requests: Duration of the query, and number of requests sent.
     """
 

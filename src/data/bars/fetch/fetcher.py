@@ -1,4 +1,4 @@
-"""Queries the candidates for each missing span, one after another, until one of them has it."""
+"""Queries the candidates for each missing span, one after another, until one of them supplies it."""
 
 from __future__ import annotations
 
@@ -71,11 +71,14 @@ class _Stretches(NamedTuple):
 
     @property
     def whole(self) -> Span:
-        """The span from the start of the first of these spans to the end of the last one."""
+        """The span from the start of the first span to the end of the last span."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
     def within(self, chunk: Span) -> _Stretches:
-        """Return the parts of these spans in ``chunk``; ``until`` becomes the start of the next part."""
+        """Return the parts of these spans that are in ``chunk``.
+
+        ``until`` of the result is the start of the next span after ``chunk``, if any.
+        """
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
         return _Stretches(spans, self.spans[later].start if later < len(self.spans) else self.until)
@@ -135,7 +138,7 @@ class _Requests(_Segment):
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
 
     def behind(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
-        """Return the requests that are left once ``chunk``, a part of the first group, was requested."""
+        """Return the requests that remain after ``chunk``, a part of the first group, was requested."""
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
         if not rest.spans:
@@ -149,7 +152,7 @@ class Fetcher:
     Args:
         request: Request to the lane.
         series: Store of the series.
-        journal: Record of what was tried; the results are added to it.
+        journal: Record of the attempts, to which the results are added.
         action_fetcher: Fetcher of splits and dividends for the same request.
     """
 
@@ -235,8 +238,8 @@ class Fetcher:
 
         Bars that a candidate lacks are requested from the next candidate before any later bars are
         requested, because the length of the next chunk depends on the rows received, and adjacent
-        bars are compared with bars stored by then. Spans that no vendor has are recorded as empty,
-        or are listed as unfilled in the journal.
+        bars are compared with bars stored by then. Spans for which no vendor has bars are recorded
+        as empty, or listed as unfilled in the journal.
 
         Args:
             lacking: Ascending spans.
@@ -397,7 +400,7 @@ class Fetcher:
         return fetched, outcome.answer
 
     def _stored(self, candidate: Candidate, question: Question, fetched: Fetched) -> Taken:
-        """Store an answer; if another host commits meanwhile, the same answer is fitted again."""
+        """Store an answer; if another host commits in the meantime, fit the same answer again."""
         while True:
             try:
                 return take(self._request, self._series, candidate, question, fetched)
@@ -426,10 +429,9 @@ class Fetcher:
 
 
 def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: int) -> bool:
-    """Return whether a candidate has reported no bars for ``segment``, and that is still valid.
+    """Return whether a candidate's report that ``segment`` has no bars is still valid.
 
-    If it is valid, the segment is requested only because another vendor has not been queried for
-    it.
+    If it is, the segment is requested only because another vendor has not been queried yet.
     """
     parts = coverage.within(segment)
     empty = [
@@ -452,8 +454,8 @@ def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
 def _report_bad_answer(candidate: Candidate, question: FetchQuery, error: DataError) -> None:
     """Report to the vendor's circuit breaker that its answer failed this library's checks.
 
-    An answer that does not fit next to another vendor's bars is not reported, because either vendor
-    may be wrong.
+    An answer is not reported if it merely conflicts with another vendor's adjacent bars, because
+    either vendor may be wrong.
     """
     report = getattr(candidate.downloader, "blame", None)
     if candidate.capabilities is None or report is None:

@@ -47,7 +47,7 @@ class LaneRunner:
         reader: Reads the answers.
         expiry: How long a vendor's report of no bars for a span stays valid.
         checks: Rules for checking answers.
-        turns: Lets only one process at a time fetch a series.
+        turns: Ensures that only one process at a time fetches a series.
         sources: Detects changes to files that bars were read from.
         log: Logger for the requests.
 
@@ -86,7 +86,7 @@ class LaneRun:
     Attributes:
         request: The request.
         series: Store of the series.
-        journal: Record of what was tried, with the results.
+        journal: Record of the attempts, with their results.
     """
 
     def __init__(self, runner: LaneRunner, request: LaneRequest, journal: Journal) -> None:
@@ -186,7 +186,7 @@ class LaneRun:
         return gaps
 
     def _lost(self, before: Coverage, plan: FetchPlan) -> list[Span]:
-        """Return the spans that were stored before planning or by this request, but no longer exist.
+        """Return spans that were stored before planning or by this request but no longer exist.
 
         Either a repair could not preserve them, or another caller has deleted them.
         """
@@ -198,7 +198,7 @@ class LaneRun:
         return spans_of(difference(np.concatenate([spans, mine]), accounted))
 
     def _unrefreshed(self) -> list[str]:
-        """Return a sentence if a requested refresh could not fetch all bars again, else nothing."""
+        """Return a sentence if a requested refresh could not fetch all bars again; empty otherwise."""
         query, unfilled = self.request.query, self.journal.unfilled
         if not query.refresh or query.offline or not unfilled:
             return []
@@ -207,7 +207,7 @@ class LaneRun:
     # --- execution -------------------------------------------------------------------------
 
     def _done(self, plan: FetchPlan) -> FetchPlan:
-        """Fetch the segments of the plan, or record why this fails; return the plan carried out."""
+        """Fetch the plan's segments, or record why that failed; return the plan that was carried out."""
         request, series, journal = self.request, self.series, self.journal
         if request.query.offline:
             journal.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
@@ -234,10 +234,10 @@ class LaneRun:
         return plan
 
     def _fill(self, segments: Sequence[Span]) -> None:
-        """Query the vendors in order; a vendor comes last for days that it lacks for most symbols.
+        """Query the vendors in order, moving a vendor to the end for days when it lacks most symbols.
 
-        This does not apply to a day that the vendor may not have published yet: if another vendor
-        supplied the day first, this vendor would never be queried for it again.
+        A day that the vendor may not have published yet is an exception: if another vendor supplied
+        that day first, this vendor would never be queried for it again.
         """
         usual, grid = self.request.lane, self.request.grid
         late = [day for day in self.series.vendor_days if day.condition != "pending"]
@@ -281,7 +281,7 @@ class LaneRun:
         return any(answer.end_ms > cap for answer in answers)
 
     def _is_ahead(self, span: Span) -> bool:
-        """Return whether a span is after all stored coverage; cache hits ignore such spans, too."""
+        """Return whether a span is after all stored coverage; cache hits also ignore such spans."""
         coverage = self.series.view().coverage
         return bool(coverage) and span.start >= coverage[-1].span.end
 
@@ -334,7 +334,7 @@ class LaneRun:
         )
 
     def _ask_anew(self, wanted: Span) -> bool:
-        """Fetch all bars again in one basis, because no vendor reports the actions in between.
+        """Fetch all bars again in one basis, because no vendor reports the intervening actions.
 
         Return False if no vendor has prices in the wanted adjustment. Bars that are received
         unchanged count as fetched now; others are replaced.

@@ -52,7 +52,10 @@ from .lane import LaneRunner, real_gaps
 
 @dataclass(frozen=True)
 class _TriedLane:
-    """The outcome of trying one lane (bars of one kind); no answer if its bars cannot be converted."""
+    """The outcome of trying one lane (bars of one kind).
+
+    ``answer`` is None if the bars of the lane cannot be converted.
+    """
 
     answer: Answer | None
     attempts: Sequence[Attempt]
@@ -102,7 +105,7 @@ class _TriedLanes:
 
     @property
     def excluded(self) -> dict[str, DataError]:
-        """The vendors that no further lane queries: those excluded by the caller, or down."""
+        """The vendors not to query for further lanes: those excluded by the caller, or down."""
         failed = [pair for one in self.lanes for pair in one.excluded.items()]
         return {**self.of_caller, **{name: error for name, error in failed if is_down(error)}}
 
@@ -152,7 +155,7 @@ class MissHandler:
         self._deriver = Deriver(self.shorter, self._ask, runner.log)
 
     def answer(self, query: BarsQuery, result: LookupResult) -> Answer:
-        """Answer from daily bars if these are better, else from vendors, else with stored bars.
+        """Answer from daily bars if these are better, or else from vendors, or else from the store.
 
         Args:
             query: The query.
@@ -216,7 +219,7 @@ class MissHandler:
         return with_changes(answer, changes)
 
     def _marked(self, query: BarsQuery, answer: Answer) -> Answer:
-        """Return derived bars, marked as a substitute if the rules require a different kind."""
+        """Return the derived answer, marked as a substitute if the rules require a different kind."""
         way = self._way(query)
         if answer.substitute or isinstance(way, DataError) or answer.kind.agrees(way.kind):
             return answer
@@ -347,7 +350,7 @@ class MissHandler:
     ) -> Answer | None:
         """Return the answer from a substitute's stored bars; None if there are none.
 
-        They were stored when the wanted bars had been found missing.
+        The substitute was stored because the wanted bars were missing.
         """
         stored = replace(query, offline=True)
         for lane in lanes:
@@ -358,7 +361,7 @@ class MissHandler:
 
     @staticmethod
     def _is_unknown(way: Route, tried: _TriedLanes) -> bool:
-        """Return whether the exchange whose spelling the symbol has does not know the symbol.
+        """Return whether the exchange whose spelling the symbol uses does not list the symbol.
 
         The search then ends without a substitute.
         """
@@ -368,8 +371,8 @@ class MissHandler:
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
         """Answer with stored bars even though no vendor can supply the rest, or raise ``error``.
 
-        If no bars of the kind that the rules select are stored, bars of another kind in the default
-        lane are used instead, provided that they are of the same instrument.
+        If no bars of the kind that the rules select are stored, bars of a different kind in the
+        default lane are used instead, provided that they belong to the same instrument.
         """
         if isinstance(error, NoProviderError):
             error = with_reasons(self._selector, query, error)
@@ -409,10 +412,11 @@ class MissHandler:
             raise error from mismatch
 
     def _is_same_thing(self, query: BarsQuery, way: Route | DataError, lane: AnsweringLane) -> bool:
-        """Return whether the default lane provably holds bars of the requested instrument.
+        """Return whether the default lane is known to contain bars of the requested instrument.
 
-        This is the instrument listed by the owner of the route ``way``. If no route was found, as
-        for bars built from shorter ones, it is the one listed by the vendor of ``lane``.
+        The requested instrument is the one listed by the owner of the route ``way`` (the vendor
+        whose listing the symbol names). If no route was found, as for bars built from shorter ones,
+        it is the one listed by the vendor of ``lane``.
         """
         view = self._store.view(query.home_key)
         if lane.kind is None or view.kind is None or is_too_long(view.kind, query):
@@ -559,14 +563,14 @@ def _is_cut_off(answer: Answer) -> bool:
 
 
 def _is_whole(answer: Answer, part: Answer) -> bool:
-    """Return whether ``answer`` is complete and covers all bars of the incomplete ``part``."""
+    """Return whether ``answer`` is complete and contains all bars of the incomplete ``part``."""
     if answer.flagged or harmful(answer.gaps) or not len(answer.table):
         return False
     return not any(part.table.counts(stretches(answer.gaps).where(lambda _: True)))
 
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
-    """Map each vendor that was not queried to the reason, and to how it can be requested explicitly."""
+    """Map each vendor that was not queried to the reason, with advice on how to request it."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
     reason = f"{way.owner}, the exchange of this pair, does not list it"
@@ -577,9 +581,9 @@ def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[s
 
 
 def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str, str]) -> Answer:
-    """Add to each gap in an answer the vendors that could fill it if they listed the same symbol.
+    """Add to each gap the names of vendors that could fill it if they listed the same instrument.
 
-    These vendors were skipped because nothing proves that they do.
+    These vendors were skipped because nothing proves that they list it.
     """
     reasons = {part.reason for part in unfilled}
     if not namesakes or not reasons:

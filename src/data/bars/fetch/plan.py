@@ -96,7 +96,7 @@ def plan_fetch(
     Args:
         request: Request to the lane.
         series: Store of the series. Changes that the plan requires are made before any query.
-        journal: Record of what was tried.
+        journal: Record of the attempts.
         wanted: Requested span.
         sources: Checks whether files from which bars were read have changed.
     """
@@ -153,7 +153,7 @@ def _doubt_ahead(series: SeriesStore) -> None:
 
 
 def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journal) -> None:
-    """Withdraw trust from bars fetched close to a split, even if the split became known only later."""
+    """Withdraw trust from bars fetched close to a split, even if the split was reported later."""
     splits = series.book().splits
     if not splits:
         return
@@ -225,7 +225,7 @@ def plan_lacking(
 def _with_closed_hours(reach: Span, request: LaneRequest) -> Span:
     """Extend ``reach`` to whole closed hours at both ends, if bars may exist in closed hours.
 
-    Otherwise the bounds of the coverage would depend on the part of those hours that each query
+    Otherwise, the bounds of the coverage would depend on which part of those hours each query
     happens to request.
     """
     if not has_loose_hours(request.query.instrument):
@@ -290,7 +290,7 @@ def _room(segment: Span, request: LaneRequest) -> int:
 
 
 def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int) -> bool:
-    """Return whether a vendor of the lane has yet to be queried for bars that other vendors lack.
+    """Return whether a vendor in the lane is still to be queried for bars that other vendors lack.
 
     This is False for spans that two vendors prove to be before a listing, but not for spans for
     which an earlier version concluded this from a single vendor's lack of bars.
@@ -306,7 +306,7 @@ def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int)
 
 
 def _beyond(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int) -> list[Span]:
-    """Return the spans before the listing, and after a delisting that all usable vendors report."""
+    """Return the spans before the listing and after a delisting reported by all usable vendors."""
     end = life.delisted
     if end is not None and not all(
         candidate.has_answered(Covered(Span(end.at, end.at + 1), "empty", end.source))
@@ -318,7 +318,7 @@ def _beyond(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int)
 
 
 def _trusted(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int) -> Coverage:
-    """Leave out stock bars of unknown basis if new bars would have to be joined to them.
+    """Leave out stock bars with an unknown basis if new bars would have to be joined to them.
 
     Caches from older tools do not record the adjustment of their prices. Such bars may answer a
     query on their own. If anything has to be fetched next to them, or is already stored next to
@@ -364,7 +364,7 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
 
 
 def _theirs(coverage: Coverage, span: Span, request: LaneRequest) -> list[Covered]:
-    """Return the entries in ``span`` whose bars are exactly as the pinned vendor sent them.
+    """Return the entries in ``span`` whose bars are unchanged since the pinned vendor sent them.
 
     The bars are final or off-calendar; rescaled and converted bars are left out.
     """
@@ -397,7 +397,7 @@ def _copied(table: BarTable, part: Covered) -> Commit:
 def with_overlap(
     segments: Iterable[Span], coverage: Coverage, grid: BarGrid, cap: int
 ) -> list[Span]:
-    """Extend segments by a few bars into adjacent bars from older tools, to compare those bars."""
+    """Extend segments by a few bars into adjacent bars from older tools, so that these are compared."""
     older = [part.span for part in coverage if is_older(part)]
     by_start, by_end = {span.start: span for span in older}, {span.end: span for span in older}
     widened = []
@@ -411,7 +411,7 @@ def with_overlap(
 
 
 def _behind(grid: BarGrid, stamp: int) -> int:
-    """Return the timestamp of the expected bar after the first few at or after ``stamp``."""
+    """Return the timestamp that is a few expected bars after ``stamp``."""
     for _ in range(COMMON):
         stamp = grid.next_open(stamp) + 1
     return grid.next_open(stamp)
@@ -479,7 +479,7 @@ def archive_requests(
 
 
 def _pages(expected: GridOutline, end: int, most: int, step: int) -> int:
-    """Return the number of pages that the ``expected`` bars take.
+    """Return the number of pages needed for the ``expected`` bars.
 
     A page has at most ``most`` bars; 0 means no limit.
     """
@@ -491,7 +491,7 @@ def _pages(expected: GridOutline, end: int, most: int, step: int) -> int:
 
 
 def cost_of(downloader: Any, query: FetchQuery) -> int:
-    """Return the units of the vendor's limits that one request takes; 1 if the vendor declares none.
+    """Return how many units of the vendor's rate limits one request uses; 1 if none are declared.
 
     The request is built but not sent.
     """

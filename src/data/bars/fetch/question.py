@@ -1,12 +1,12 @@
 """Builds the query for a vendor: the missing bars, and adjacent bars to compare its answer with.
 
-A few stored bars from other vendors next to a span are also requested; they are compared and not
-stored again. Together with the latest bars, the vendor's own final bars before them are requested
+A few stored bars from other vendors next to a span are also requested; they are compared but not
+stored again. Along with the latest bars, the vendor's own final bars before them are requested
 again.
 
-Final bars do not expire, and no vendor is queried just for them. But if a vendor is queried for the
-end of a series anyway, the request occasionally reaches back over its own last bars, provided that
-this costs no additional request. Bars that differ replace the stored ones.
+Final bars do not expire, and no vendor is queried just for them. When a vendor is queried for the
+end of a series, however, the request occasionally reaches back over the vendor's own last bars,
+provided that this does not cost an additional request. Bars that differ replace the stored ones.
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ def _side(
 
 
 def _is_foreign(part: Covered, candidate: Candidate) -> bool:
-    """Return whether a candidate's bars must be compared with the adjacent stored bars ``part``.
+    """Return whether a candidate's bars must be compared with ``part``, the adjacent stored bars.
 
-    These are bars from another vendor. The candidate's own stored bars are also compared if they
-    were rescaled. Bars from older tools have a separate rule.
+    A comparison is needed with bars from another vendor, and with the candidate's own stored bars
+    if they were rescaled. Bars from older tools have a separate rule.
     """
     if is_older(part) and candidate.adjustment != "unknown":
         return False
@@ -133,7 +133,8 @@ def _compared_from(
 ) -> int:
     """Return the start of the vendor's own earlier bars that are requested again for comparison.
 
-    It is the start of ``span`` if no comparison is due, or if bars after ``span`` are stored.
+    The result is the start of ``span`` if no comparison is due, or if bars after ``span`` are
+    stored.
     """
     caps, compared_at = candidate.capabilities, series.view().compared_at
     if caps is None or request.query.refresh or not _is_due(request, series, compared_at):
@@ -169,7 +170,7 @@ def _own_bars_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
 
 
 def _is_own(part: Covered, candidate: Candidate) -> bool:
-    """Return whether ``part`` is final and from the candidate, so that it should be resent unchanged.
+    """Return whether ``part`` is final and from the candidate, so a new request should not change it.
 
     Spans in which the market was closed also count.
     """

@@ -62,8 +62,8 @@ _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext) -> list[Covered]:
     """Return marks that withdraw trust from stored bars whose basis is dated in the future.
 
-    The vendor's own time shows this. The local clock was ahead when the bars were fetched, so they
-    may lack splits that have happened since.
+    The vendor's own time reveals this: the local clock was ahead when the bars were fetched, so
+    their prices may not reflect splits that have happened since.
     """
     today, now = terms.basis.as_of if fetched.dated else None, terms.now_ms
     mark = partial(replace, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
@@ -73,13 +73,13 @@ def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext
 def build_commit(
     fetched: Fetched, answer: ClassifiedAnswer, stored: StoredRange, terms: CommitContext
 ) -> Commit:
-    """Return the commit for an answer: its new bars, and marks for equal bars and for gaps.
+    """Return the commit for an answer: its new bars, with marks for unchanged bars and for gaps.
 
-    Stored bars that came back equal are marked as settled, and gaps as empty.
+    Stored bars that were received again unchanged are marked as settled, and gaps as empty.
 
-    A stored bar that is missing from the answer, or invalid in it, stays but is marked as doubtful.
-    It is withdrawn only if it is provisional or not expected by the calendar, and the answer has
-    later bars.
+    A stored bar that is missing from the answer, or invalid in it, is kept but marked as doubtful.
+    It is withdrawn only if it is provisional or not expected by the calendar, and the answer
+    contains later bars.
 
     Raises:
         QualityError: The answer lacks many bars that are stored, so it is not trusted.
@@ -90,12 +90,12 @@ def build_commit(
 def without_rescaled(
     answer: ClassifiedAnswer, stored: StoredRange, vendor: str, *, splits: bool
 ) -> ClassifiedAnswer:
-    """Return the answer, counting rows whose prices are a multiple of a final bar's as invalid.
+    """Return the answer with rows counted as invalid if their prices are a multiple of a final bar's.
 
-    All four prices of such a row are the stored ones multiplied by the same factor of a split or
-    unit (pence, thousandths). This is not a revision; the vendor has changed its basis without
-    saying so. A unit factor by which volumes are divided is treated as a split factor, because two
-    splits of 10:1 make 100.
+    In such a row, all four prices are the stored ones multiplied by the same factor, as after a
+    split or a change of unit (pence, thousandths). This is not a revision; the vendor has changed
+    its basis without saying so. A unit factor by which volumes are divided is treated as a split
+    factor, because two splits of 10:1 make 100.
 
     Args:
         answer: Answer to examine.
@@ -141,8 +141,8 @@ def without_rescaled(
 def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -> ClassifiedAnswer:
     """Remove from a doubtful answer the rows for which another vendor's doubtful bars are stored.
 
-    If two vendors' bars are doubtful in the same way, the first vendor's bars stay, and the other's
-    are used only for times at which the first vendor has none.
+    If two vendors' bars are doubtful in the same way, the first vendor's bars are kept, and the
+    other vendor's are used only at times for which the first has none.
 
     Args:
         answer: Answer to examine.
@@ -197,11 +197,13 @@ class _CommitBuilder:
         """Return the marks (coverage changes without new bars), in the order in which they are applied.
 
         Each row of the table has the spans to mark, their state, the reason for it, and the rule
-        for when they are fetched again. If two marks overlap, the later one counts, but "empty"
-        never applies to a stored bar. The spans of the rows up to the equal bars are disjoint.
+        for when they are fetched again. If two marks overlap, the later one wins, but "empty" never
+        applies to a stored bar. The spans in the rows of the table up to the one for equal bars are
+        disjoint.
 
         Args:
-            free: The answered spans, without the stored bars that the answer lacks but that stay.
+            free: The answered spans, minus the stored bars that are kept although the answer lacks
+                them.
             runs: Runs of the answer's bars, and whether they equal the stored ones.
             pieces: The bars that are written.
         """
@@ -247,7 +249,7 @@ class _CommitBuilder:
 
     @cached_property
     def _blank(self) -> Covered:
-        """Template for a mark from this answer, without its span, state, reason and expiry."""
+        """Template for this answer's marks, without span, state, reason and expiry."""
         one, basis = self.fetched, self.terms.basis
         return Covered(Span(0, 0), "final", one.vendor, one.kind, basis, one.server_now_ms)
 
@@ -359,8 +361,8 @@ class _CommitBuilder:
 
         In a run, either all rows equal stored bars or none does (``equal``). A run of equal rows
         starts at its first row. A run of new rows starts where the stored answers before it end, so
-        it includes the night or weekend before its first bar. The bars that are added in one night
-        therefore adjoin those of the next.
+        it includes the night or weekend before its first bar. The spans of bars added on successive
+        nights are therefore adjacent.
         """
         before, stamp = int(rows.stamps[cut - 1]), int(rows.stamps[cut])
         if not equal[cut - 1]:
@@ -374,7 +376,7 @@ class _CommitBuilder:
         return part.state != "empty" or part.is_valid(self.terms.now_ms)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
-        """Return a mask of the rows that match the stored rows and need not be written again.
+        """Return a mask of the rows that match the stored rows, and so need not be written again.
 
         Rows do not match if the basis of the stored rows is unknown but theirs is known, or if a
         refresh changed their adjusted close.
@@ -406,7 +408,7 @@ class _CommitBuilder:
     def _readjusted(self) -> NDArray[np.int64]:
         """Timestamps of stored bars whose adjusted close is different in the answer.
 
-        This is due to a dividend since they were fetched, which is accounted for when bars are
+        The cause is a dividend since the bars were fetched, which is accounted for when they are
         read. Only a refresh writes such bars again.
         """
         rows, answered = self.stored.rows, self.answer.closed
@@ -461,7 +463,7 @@ class _CommitBuilder:
     def _off_calendar(self) -> list[Span]:
         """The spans of received bars that the calendar does not expect.
 
-        They are stored but never final. No request would be made only for them.
+        Such bars are stored but never final, and would never be the only reason for a request.
         """
         stamps = self.answer.unexpected.tolist()
         return coalesce(Span(stamp, self._end_of(stamp)) for stamp in stamps)
@@ -521,14 +523,17 @@ class _CommitBuilder:
         return self.terms.doubt
 
     def _verdict(self, mark: Covered) -> Stretches[Covered]:
-        """Return the mark for a verdict on bars, split to leave out spans in which there are no bars."""
+        """Return the mark for a verdict, split so that it leaves out spans without bars."""
         absent = difference(self._unusable, edges_of(span for span, _ in self._kept))
         return Stretches.of(Columns.of_one(mark, difference(edges_of([mark.span]), absent)))
 
     # --- bars that came back equal ----------------------------------------------------------
 
     def _equal_marks(self, equal: Edges) -> list[Covered]:
-        """Return marks that renew the trust in stored bars that were resent unchanged; their source stays."""
+        """Return marks that renew trust in stored bars that were resent unchanged.
+
+        The bars keep their source.
+        """
         finality = self.answer.finality
         first, settled = min(finality), finality.settled_before
         zones: tuple[tuple[Span, Callable[[Covered], Covered]], ...] = (
@@ -554,7 +559,7 @@ class _CommitBuilder:
     def _still_unvouched(self, old: Covered) -> Covered:
         """Return the mark for resent, equal bars that only the local clock shows to have closed.
 
-        They become final after a day.
+        Such bars become final after a day.
         """
         if self._doubt or old.state == "final":
             return self._settled(old)
@@ -580,9 +585,9 @@ class _CommitBuilder:
     def _later_basis(self, part: Covered) -> Basis:
         """Return the answer's basis if bars stored in an earlier, similar basis came back equal.
 
-        This means that there was no action between the two, even if no vendor was queried for
-        splits and dividends. If the adjusted close prices differ, there was a dividend, which the
-        bars' own basis accounts for.
+        Equal bars mean that there was no action between the two dates, even if no vendor was
+        queried for splits and dividends. If the adjusted close prices differ, there was a dividend,
+        which the bars' own basis accounts for.
         """
         old, new = part.basis, self.terms.basis
         first, last = np.searchsorted(self._readjusted, part.span)
@@ -634,7 +639,7 @@ class _CommitBuilder:
 
     @cached_property
     def _new_bad_rows(self) -> tuple[Edges, list[str]]:
-        """The spans of received bad rows for whose timestamps no bar is stored, and the rows' faults."""
+        """The spans of received bad rows at timestamps where no bar is stored, and the rows' faults."""
         bad = self.answer.bad
         edges, faults = edges_of(self.answer.bad_spans), [row.reason for row in bad]
         if not self._stored_stamps:
@@ -649,7 +654,7 @@ class _CommitBuilder:
         return edges, self._vouched(edges, expires)
 
     def _until_next_bar(self, holes: Edges) -> tuple[Edges, Stamps]:
-        """Return the gaps ``holes``, and the time to fetch each again: at the next bar's close or earlier.
+        """Return the gaps ``holes``, and when to fetch each again: by the close of the next bar.
 
         If a later bar has arrived by then, there was no trade in the gap.
         """
@@ -736,7 +741,7 @@ class StoredRange:
     tolerance: float = 0.0
 
     def may_go(self, stamp: int) -> bool:
-        """Return whether the stored bar is provisional or off-calendar.
+        """Return whether the stored bar at ``stamp`` is provisional or off-calendar.
 
         Such a bar is removed if a vendor does not send it again.
         """
@@ -744,7 +749,7 @@ class StoredRange:
         return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
 
     def is_doubted(self, stamp: int) -> bool:
-        """Return whether the stored bar is off-calendar, marked as wrong, or from a doubtful answer."""
+        """Return whether the bar stored at ``stamp`` is off-calendar, wrong, or from a doubtful answer."""
         part = self._at(stamp)
         return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
 
@@ -776,7 +781,7 @@ class CommitContext:
         grid: Grid of the series.
         basis: Basis of the fetched rows.
         now_ms: Time of the commit.
-        expiry: Time for which empty results remain valid.
+        expiry: Determines how long empty results remain valid.
         doubt: Reason to doubt everything just fetched, such as a nearby split.
         settle_ms: Time after an intraday bar closes during which it may still change, in
             milliseconds.
@@ -828,7 +833,7 @@ class CommitContext:
         return parts, self._settled(parts, expires)
 
     def _settled(self, edges: Edges, expires: Stamps) -> Stamps:
-        """Return ``expires``, replaced by the settling time for spans with bars that have not settled."""
+        """Return ``expires``, but with the settling time for spans whose bars have not all settled."""
         for at in np.flatnonzero(edges[:, 1] > self._settled_before).tolist():
             expires[at] = self._settling(Span(*edges[at].tolist())) or expires[at]
         return expires
@@ -839,19 +844,19 @@ class CommitContext:
 
     @cached_property
     def _settled_before(self) -> int:
-        """A timestamp before which every bar has settled; some later bars may have settled, too."""
+        """A timestamp before which every bar has settled; some later bars may also have settled."""
         newest = newest_settled(self.grid, self.settle_ms, self.now_ms)
         return 0 if newest is None else newest + 1
 
     def is_settled(self, span: Span) -> bool:
-        """Return whether all bars in ``span`` are certain to have settled.
+        """Return whether all bars in ``span`` have certainly settled.
 
-        If not, each bar must be checked.
+        If the result is False, each bar must be checked.
         """
         return span.end <= self._settled_before
 
     def _settling(self, span: Span) -> int:
-        """Return the time at which the last expected bar in ``span`` settles, or 0 if all have."""
+        """Return the time when the last expected bar in ``span`` settles, or 0 if it has settled."""
         stamps = no_stamps() if self.is_settled(span) else self.grid.opens(span)
         if not len(stamps):
             return 0

@@ -1,4 +1,4 @@
-"""Judges new bars by their neighbors, and decides how long a grave fault is doubted. Pure.
+"""Judges new bars by their neighbors, and decides how long grave bars remain suspect. Pure.
 
 A grave bar, which is almost certainly wrong, stays stored, and its span is ``suspect`` with a
 reason that begins with ``grave:``. The next vendor is queried in the same call; its row replaces
@@ -78,7 +78,7 @@ def judge(
 
 
 class _Repeat(NamedTuple):
-    """Positions of new rows at timestamps where the bars stored in ``part`` are grave.
+    """Positions of new rows whose timestamps have grave (almost certainly wrong) bars in ``part``.
 
     The new rows are the same as the stored ones (``is_same``), or also grave.
     """
@@ -166,7 +166,7 @@ class _Judging:
                 yield _Repeat(part, rows[otherwise], is_same=False)
 
     def _after(self, repeat: _Repeat) -> Iterator[Covered]:
-        """Yield the new coverage of grave stored bars after equal, or also grave, rows were sent."""
+        """Yield new coverage for grave stored bars after equal rows, or grave ones, were received."""
         part, now = repeat.part, self.context.now_ms
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
             overlap = span.clip(part.span)
@@ -186,7 +186,7 @@ class _Judging:
                 yield _settled(part, overlap, times, now)
 
     def _with_stored(self, repeats: Sequence[_Repeat]) -> BarTable:
-        """Return the new rows; stored rows from another vendor replace those that are no better."""
+        """Return the new rows, replacing those that are no better than another vendor's stored rows."""
         rows, old = self.answer.closed, self.stored.rebased
         if not repeats:
             return rows
@@ -194,9 +194,9 @@ class _Judging:
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
     def _joined_again(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
-        """Yield coverage that ends a doubt about a change of price unit, if only one unit is left.
+        """Yield coverage that clears the suspicion of a changed price unit if only one unit is left.
 
-        The state of the bars before the doubt is not known, so they are fetched once more.
+        The earlier state of these bars is not known, so they are fetched once more.
         """
         stamps, is_new = table.stamps, among(table.stamps, self.answer.closed.stamps)
         for edge in edges:
@@ -234,7 +234,7 @@ class _Judging:
                 yield replace(mark, span=part.span)
 
     def _before(self, stamp: int) -> Iterator[Covered]:
-        """Yield the stored spans before a bar, back to the first one with another vendor or basis.
+        """Yield the stored spans before a bar, back to the first with a different vendor or basis.
 
         Spans that were already judged also end the search.
         """
@@ -252,7 +252,7 @@ class _Judging:
                 yield replace(part, span=before)
 
     def _spans(self, stamps: Stamps, among_stamps: Stamps) -> list[Span]:
-        """Return the spans of rows, each up to the next bar or expected bar; neighbors are merged."""
+        """Return the rows' spans, each up to the next actual or expected bar, and merged if adjacent."""
         if not len(stamps):
             return []
         places = np.searchsorted(among_stamps, stamps)
@@ -276,7 +276,7 @@ def _agree(one: BarTable, other: BarTable, tolerance: float) -> Mask:
 
 
 def _waited(part: Covered) -> int:
-    """Return the wait before the next fetch, in milliseconds, that a stored verdict has set."""
+    """Return the wait before the next fetch that a stored verdict has set, in milliseconds."""
     waited = (part.expires or 0) - part.fetched_at
     return min(WAITS_MS, key=lambda wait: abs(wait - waited))
 

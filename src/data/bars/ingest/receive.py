@@ -66,7 +66,8 @@ class ReceivedAnswer:
         fetched: Everything that was received; its basis is unknown if ``behind`` is set.
         question: Request that was answered, reduced by earlier bars that were not sent again.
         sessions: Last session that had opened at the time of the answer, and the next one.
-        actions: Ex-dates for which the answer reports splits and dividends; None if it does not.
+        actions: Ex-dates for which the answer reports splits and dividends; None if it reports no
+            actions.
         behind: Reason why the date of the price adjustment is unknown; None if that date is known.
     """
 
@@ -272,7 +273,7 @@ def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> 
 
     Raises:
         NoDataError: The answer has no bars in the span.
-        SpliceConflictError: The prices of the answer do not fit the adjacent ones.
+        SpliceConflictError: The answer's prices do not match the adjacent ones.
     """
     fetched, question = received.fetched, received.question
     splices: tuple[Splice, ...] = ()
@@ -308,7 +309,7 @@ def _fit_sides(
 def _verdicts(
     request: LaneRequest, series: SeriesStore, received: ReceivedAnswer, rows: BarTable
 ) -> tuple[list[Verdict], Fix | None]:
-    """Return a verdict on each side's adjacent bars, and a correction that makes all bars fit, if any.
+    """Return a verdict on each side's adjacent bars, and a correction that reconciles them, if any.
 
     See :func:`..prices.splice.settle`.
     """
@@ -366,10 +367,10 @@ def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> li
 
 
 def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commit:
-    """Return the commit for ``span`` with ``splices``: comparisons at its border to other vendors' bars.
+    """Return the commit for ``span`` with ``splices``, the comparisons at its borders with other vendors.
 
-    A splice is recorded at the outermost new bar: bars beyond that one may have been found
-    equal to the stored ones, and keep their source.
+    A splice is recorded at the outermost new bar: bars beyond it may have been found equal to the
+    stored ones, and then keep their source.
     """
     pieces = commit.pieces if splices else ()
     spans = [s for piece in pieces for s in subtract([piece.span], piece.holes)]
@@ -392,7 +393,7 @@ def _splice(side: Side, verdict: Verdict, span: Span, fix: Fix | None) -> Splice
 def _refuse_conflicts(
     request: LaneRequest, received: ReceivedAnswer, judged: Sequence[tuple[Side, Verdict]]
 ) -> None:
-    """Raise an error if prices do not fit on one of the sides.
+    """Raise an error if the prices on one of the sides conflict.
 
     Raises:
         SpliceConflictError: The prices conflict; the message names the first such side.
@@ -423,8 +424,8 @@ def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -
     """Remove all bars that were read from an earlier state of the files just reread.
 
     The files are authoritative: a row that is no longer in them is not a gap. Bars from other
-    vendors stay and are fetched again, unless the layout of the files has changed: then they
-    may no longer fit the new bars. Older versions of the series keep the removed bars.
+    vendors stay and are fetched again, unless the layout of the files has changed: then they may no
+    longer match the new bars. Older versions of the series keep the removed bars.
 
     Returns:
         Whether any bars were removed.

@@ -55,9 +55,9 @@ class ClassifiedAnswer:
 
     Attributes:
         answered: Span that the answer covers.
-        closed: Its closed bars, ascending, checked.
+        closed: The answer's closed bars, ascending and checked.
         forming: Rows of bars that had not closed yet.
-        finality: Time up to which the bars are final; later ones are provisional.
+        finality: Time up to which bars are final; later bars are provisional.
         holes: Spans with an expected bar that was not received.
         bad: Closed rows that cannot be bars.
         bad_spans: Span of each row in ``bad``, up to the next expected bar.
@@ -95,12 +95,12 @@ class ClassifiedAnswer:
 
     @property
     def spans(self) -> list[Span]:
-        """The spans to use: all that the answer covers, or only the requested parts if there are several."""
+        """The spans to use: the whole answer, or only the requested parts if there are several."""
         return intersect([self.answered], self.stretches) if self.stretches else [self.answered]
 
     @property
     def refusal(self) -> str:
-        """The reason why the whole answer cannot be used; empty if it can."""
+        """The reason why the answer as a whole cannot be used; empty if it can be used."""
         if not self.is_believed:
             return self.doubt
         return "" if len(self.closed) or not self.bad else f"all {len(self.bad)} rows are bad"
@@ -115,7 +115,7 @@ class ClassifiedAnswer:
         """The spans that another vendor may still be queried for.
 
         If the answer lacks too much to be trusted, the result is its whole span: the missing bars
-        are then not listed, and another vendor should confirm the rest, too. Spans of bars with
+        are then not listed, and another vendor should also confirm the rest. Spans of bars with
         serious faults are included.
         """
         return coalesce([*self._within_parts(bool(self.doubt)), *self.grave])
@@ -232,7 +232,7 @@ def _stretches(stamps: Sequence[int], grid: BarGrid) -> tuple[Span, ...]:
 
 
 def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -> Stamps:
-    """Return the timestamps of missing bars during which an off-grid row was sent instead."""
+    """Return the timestamps of missing bars for which an off-grid row was sent instead."""
     if not rows:
         return no_stamps()
     opens = grid.opens(span)
@@ -248,8 +248,8 @@ def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -
 def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
     """Return why the rows as a whole are not trusted; empty if they are trusted.
 
-    Rows that cannot be bars are requested from another vendor anyway. If they outnumber the bars,
-    the bars are doubted as well. If all rows are bad, there is nothing to doubt.
+    Rows that cannot be bars are requested from another vendor in any case. If they outnumber the
+    bars, the bars are not trusted either. If all rows are bad, nothing is left to distrust.
     """
     rows = len(closed) + bad
     doubts = []
@@ -263,9 +263,9 @@ def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
 def _unpublished(
     span: Span, present: Stamps, grid: BarGrid, settle_ms: int, now_ms: int
 ) -> Span | None:
-    """Return the span of the expected bars at the end that were not received and may not be published yet.
+    """Return the span of expected bars missing at the end, which may not be published yet.
 
-    The result is None if all bars up to there have settled.
+    The result is None if all these bars should have settled.
     """
     after_last = Span(int(present[-1]) + 1 if len(present) else span.start, span.end)
     late = first_unsettled(grid.opens(after_last), grid, settle_ms, now_ms)
@@ -275,9 +275,9 @@ def _unpublished(
 def _lacking(
     answered: Span, present: Stamps, grid: BarGrid, density: Density, least_share: float
 ) -> tuple[list[Span], str]:
-    """Return the gaps, and why the answer is doubted: it has too many gaps to list, or too few bars.
+    """Return the gaps, and why the answer is not trusted: too many gaps to list, or too few bars.
 
-    The text is empty if it is not doubted.
+    The reason is empty if the answer is trusted.
     """
     if density == "unknown":
         return [], ""
@@ -322,7 +322,7 @@ def _need_not_trade(grid: BarGrid) -> bool:
 
 
 def _holds_a_session(span: Span, grid: BarGrid) -> bool:
-    """Return whether the span contains a whole session, too long a gap for a mere lack of trades."""
+    """Return whether the span contains a whole session, which is too long for a mere lack of trades."""
     if not grid.timeframe.is_intraday:
         return True
     if span.end - span.start < _SHORTEST_SESSION_MS:
@@ -346,8 +346,8 @@ def faults_of(
 ) -> tuple[Fault, ...]:
     """Return the faults of an answer; a fault that crosses the end of a year is split there.
 
-    A missing bar is not a fault if a stored bar stays in its place; ``stays`` are the timestamps of
-    such bars.
+    A missing bar is not a fault if a stored bar is kept in its place; ``stays`` contains the
+    timestamps of such bars.
     """
     answered = answer.answered
     if answered.is_empty:

@@ -95,7 +95,7 @@ class ComparedAnswer:
     Attributes:
         before: The checked answer.
         answer: Answer without rows whose prices came back multiplied by a factor, and without rows
-            for which another vendor's doubtful bars stay.
+            in whose place another vendor's doubtful bars are kept.
         stored: Bars stored for the span, as they are and in the answer's basis.
         surroundings: Stored bars with which new bars are compared: those in the span and a few on
             either side or, for daily bars, the whole series.
@@ -120,7 +120,7 @@ class Taken:
             immediately.
         forming: Bars that have not closed, or None.
         score: Score of the rows, 0 to 1.
-        problems: Descriptions of problems with the rows, if these were not stored with them.
+        problems: Descriptions of problems with the rows, unless they were stored with the rows.
     """
 
     answer: ClassifiedAnswer
@@ -142,8 +142,8 @@ def take(
 
     The steps, each of which uses the results of those before it:
 
-    1. :func:`receive`: determine the requested span, the date of the answer, and the ex-dates it
-       reports on.
+    1. :func:`receive`: determine the requested span, the date of the answer, and the ex-dates that
+       the answer reports on.
     2. :func:`fit`: compare the answer with adjacent bars from other vendors, using its own splits
        and dividends, which are not stored yet; then drop rows that were not missing.
     3. :func:`_check`: check the rows, and sort them by finality. This follows step 2, which may
@@ -152,14 +152,15 @@ def take(
        splits in such an answer must not be stored.
     5. :func:`_store_actions`: store splits and dividends. This is before step 6, which compares
        bars in the basis that they define.
-    6. :func:`_compare`: read the stored bars, once; the view from this read is used in all later
-       steps, so the kind is checked again. Rows whose prices came back multiplied by a factor are
+    6. :func:`_compare`: read the stored bars, once. All later steps use the view from this read,
+       so the kind is checked again. Rows whose prices came back multiplied by a factor are
        dropped; if there are many, the answer is rejected.
     7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
        stored rows.
-    8. :func:`_commit`: build the commit. Marks follow from step 7, and doubts near splits from step
-       5; the faults are the remaining rows' faults.
-    9. Store the commit in the series, which keeps anything that the disk refuses.
+    8. :func:`_commit`: build the commit. Its marks result from step 7, and its doubts near splits
+       from step 5; its faults are those of the remaining rows.
+    9. Store the commit in the series, which keeps in memory anything that cannot be written to
+       disk.
 
     Args:
         request: Request to the lane.
@@ -170,8 +171,7 @@ def take(
 
     Raises:
         NoDataError: The answer has nothing for the missing spans.
-        KindMismatchError: The answer differs in kind from the stored bars, or does not fit next to
-            them.
+        KindMismatchError: The answer differs in kind from the stored bars, or conflicts with them.
         QualityError: The answer is not trusted.
         ProviderTimeoutError: The caller's time limit expired while a long answer was being
             processed, of which nothing is stored.
@@ -214,8 +214,7 @@ def take_forming(
     """Return the forming bar from an answer that was requested only for it; nothing is stored.
 
     Raises:
-        KindMismatchError: The answer differs in kind from the stored bars, or does not fit next to
-            them.
+        KindMismatchError: The answer differs in kind from the stored bars, or conflicts with them.
         NoDataError: The answer has no bars in the span.
     """
     check_kind(series.view().kind, request, fetched)
@@ -311,7 +310,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
 
 
 def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
-    """Return the bars that have not closed, for this answer only; None if every bar has closed."""
+    """Return the answer's bars that have not closed and are never stored; None if all have closed."""
     if not len(rows):
         return None
     fetched, opened = received.fetched, received.sessions.opened
@@ -366,7 +365,7 @@ def _stored(
 
 
 def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedAnswer) -> None:
-    """Raise an error if many final bars came back off by a factor; a few such bars count as bad rows.
+    """Raise an error if many final bars were resent off by a factor; a few of them count as bad rows.
 
     Raises:
         QualityError: Many final bars came back with prices off by a factor.
@@ -450,8 +449,8 @@ def _sessions(
 ) -> DailySessions | None:
     """Return the stored daily bars for an answer's intraday bars, in the same adjustment.
 
-    The result is None if no daily bars are comparable. Those of regular hours prove nothing about
-    extended hours.
+    The result is None if no daily bars are comparable. Daily bars of regular hours prove nothing
+    about extended hours.
     """
     received, stamps = compared.before.fitted.received, compared.answer.closed.stamps
     adjustment = received.fetched.basis.adjustment
@@ -651,7 +650,7 @@ def _with_sides(grid: BarGrid, span: Span) -> Span:
 def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fault]:
     """Return the stored faults that remain although their span was judged again.
 
-    These are faults of existing bars; the answer itself reports on the bars that were missing.
+    Only faults of existing bars are returned; the answer itself reports on bars that were missing.
     """
     if not question.stretches:
         return []
@@ -662,8 +661,8 @@ def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fa
 def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched: Fetched) -> Kind:
     """Return the kind of the series after this commit.
 
-    Volume and feed are those of the lane's first vendor if it has supplied bars, and otherwise
-    those of the vendors that have.
+    The volume and feed are those of the lane's first vendor if it has supplied bars, or else those
+    of the vendors that have supplied bars.
     """
     stored = view.kind
     if stored is None:

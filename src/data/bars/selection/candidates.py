@@ -40,7 +40,7 @@ _LOOK = "`onetape providers` lists the vendors and what each one lacks"
 
 
 class Selector(Protocol):
-    """The two members of the provider selector that routing needs; users' tests may replace them."""
+    """The two members of the provider selector that routing needs; users may replace them in tests."""
 
     downloaders: dict[str, Any]
 
@@ -56,8 +56,8 @@ class Candidate:
         name: Vendor name, as the rules spell it.
         downloader: One of this library's downloaders, or any object with a ``get_ohlcv``.
         capabilities: Declared capabilities; None for a downloader from outside this library.
-        conversion: Conversion of the vendor's bars to the wanted kind, if they differ from it;
-            ``capabilities`` are then those after the conversion.
+        conversion: Conversion of the vendor's bars to the wanted kind, if theirs is different;
+            ``capabilities`` then describes the converted bars.
         own_sender: Sender that limits, retries and counts the calls of a downloader from outside
             this library.
     """
@@ -75,7 +75,7 @@ class Candidate:
 
     @property
     def folder_lane(self) -> str:
-        """The part of lane names for the folder that the vendor reads; empty if it reads none."""
+        """The part of lane names for the folder that the vendor reads; empty if it does not read files."""
         if not is_of_files(self.name):
             return ""
         own = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
@@ -87,7 +87,7 @@ class Candidate:
         if caps is None:
             return "does not declare extended hours" if instrument.is_extended else ""
         if instrument.is_extended and instrument.asset_class not in caps.asset_classes:
-            return "serves no extended hours"
+            return "does not serve extended hours"
         if instrument.asset_class not in caps.asset_classes:
             return f"serves no {instrument.asset_class if caps.timeframes else 'bars'}"
         if timeframe.label not in (labels := caps.labels(instrument.asset_class)):
@@ -101,7 +101,7 @@ class Candidate:
         return ""
 
     def is_among(self, vendors: Iterable[str]) -> bool:
-        """Return whether ``vendors`` contains the vendor's name, or that of its downloader."""
+        """Return whether ``vendors`` contains the name of the vendor or of its downloader."""
         return bool({self.name, getattr(self.downloader, "name", None)} & set(vendors))
 
     def has_answered(self, empty: Covered) -> bool:
@@ -184,7 +184,7 @@ class Candidate:
         return self.capabilities is not None and self.capabilities.tells_actions
 
     def leans_on_actions(self, query: BarsQuery) -> bool:
-        """Return whether the vendor's prices fit others' only if splits and dividends are already stored.
+        """Return whether the vendor's prices match others' only if splits and dividends are stored.
 
         This applies to fully adjusted prices, and to raw prices from a vendor that does not send
         actions. It is False for assets other than stocks and for a pinned vendor.
@@ -214,10 +214,10 @@ class LaneRoute:
     def by_days(
         self, lacking: Sequence[VendorDay], spans: Sequence[Span]
     ) -> Iterator[tuple[LaneRoute, list[Span]]]:
-        """Yield spans with this lane, in which vendors that lack a session come after the others.
+        """Yield spans, each with this lane reordered so that vendors lacking a session come last.
 
-        Spans that no vendor lacks come first, so that the bars next to such a session are already
-        stored.
+        Spans that no vendor lacks come first, so that the bars next to a lacking session are
+        already stored.
         """
         late: dict[Span, list[str]] = {}
         for day in lacking if len(self.candidates) > 1 else ():
@@ -241,8 +241,8 @@ class Route:
 
     Attributes:
         lanes: Lanes to try. The first has bars of the wanted kind; the others are substitutes.
-        lane_name: Lane of the wanted kind; the names of lanes for one of its adjustments begin with
-            it.
+        lane_name: Lane of the wanted kind. The names of lanes for specific adjustments of this kind
+            begin with this name.
         kind: Wanted kind.
         rejected: Maps each vendor that is not queried to the reason.
         owner: Vendor whose listing the symbol names. Other vendors' listings must be proved to be
@@ -351,8 +351,8 @@ def _sorted(
 def offers_of(query: BarsQuery, candidates: Sequence[Candidate]) -> list[Offer]:
     """Return the offers of the vendors that serve the series of ``query``, in the order of the rules.
 
-    Vendors of synthetic bars come last. If no vendor serves the series, the offers of vendors whose
-    shorter bars it can be built from are returned.
+    Vendors of synthetic bars come last. If no vendor serves the series, the result contains the
+    offers of vendors with shorter bars from which the series can be built.
     """
     offers = list(_offers(query, candidates, _sorted(query, candidates)))
     return offers or list(_offers_of_parts(query, candidates))
@@ -408,12 +408,12 @@ def route(
 
     The wanted kind is that of the first candidate that serves the series and a part of the range,
     regardless of what is stored. If that candidate sends extended hours and another one regular
-    hours, regular hours are wanted. The bars of a pinned vendor go into a lane with its name. Two
-    groups of vendors are in two lanes, the common one and one of their own: vendors whose prices
-    need splits and dividends from another vendor, in case these are unavailable, and vendors whose
-    bars must be converted, for ranges that the conversion does not cover. The bars from a folder of
-    files go into a lane with the folder's name; if they are the wanted ones, other vendors complete
-    them there.
+    hours, regular hours are wanted. The bars of a pinned vendor are stored in a lane with the
+    vendor's name. Two groups of vendors are placed in two lanes, the common one and their own:
+    vendors whose prices need splits and dividends from another vendor, in case these are
+    unavailable, and vendors whose bars must be converted, for ranges that the conversion does not
+    cover. Bars from a folder of files are stored in a lane with the folder's name; if they are the
+    wanted bars, other vendors fill their gaps there.
 
     Raises:
         NoProviderError: No vendor is left.
@@ -478,7 +478,7 @@ class _Placement(NamedTuple):
     has_actions: bool
 
     def places(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
-        """Yield each lane with a candidate that can fill it, in the form that its bars have there."""
+        """Yield each lane with a candidate that can fill it, with the conversion its bars need there."""
         reader, usual = self._reader(), self._usual()
         for candidate in self.usable:
             for one in self._forms(candidate):
@@ -522,10 +522,10 @@ class _Placement(NamedTuple):
         return next((one for one in readers if (one.folder_lane,) == self.home), None)
 
     def _usual(self) -> Kind:
-        """Return the kind of the default lane's bars: of the stored ones or, if there are none, of new ones.
+        """Return the kind of the default lane's stored bars or, if there are none, of new bars.
 
-        If the wanted lane belongs to a folder of files, vendors that do not read files determine
-        it.
+        If the wanted lane belongs to a folder of files, the kind is determined by vendors that do
+        not read files.
         """
         if self.stored is not None:
             return self.stored
@@ -535,9 +535,9 @@ class _Placement(NamedTuple):
         return _usual_kind(self.query, others[0], others) if others else self.wanted
 
     def _completes(self, candidate: Candidate, reader: Candidate) -> bool:
-        """Return whether a vendor's bars are of the kind declared for files, so that they may be combined.
+        """Return whether a vendor's bars are of the kind declared for files, so that both may be combined.
 
-        For stocks this also requires that the adjustment of the files' prices is declared.
+        For stocks, the adjustment of the files' prices must also be declared.
         """
         query = self.query
         if query.instrument.asset_class == "stock" and reader.adjustment == "unknown":
@@ -614,7 +614,7 @@ def _namesakes(
 def unknown_symbol(
     query: BarsQuery, attempts: Sequence[Attempt], namesakes: Mapping[str, str], hint: str = ""
 ) -> UnknownSymbolError:
-    """Return the error for a symbol that the vendor which would list it does not know.
+    """Return the error for a symbol that is unknown to the vendor that should list it.
 
     Args:
         query: The query.
@@ -638,10 +638,10 @@ def unknown_symbol(
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
     """Return the kind with which a series starts.
 
-    If its bars can be cut to regular hours, the kind has regular hours, even if the vendor sends
-    extended ones.
+    If the first vendor's bars can be cut to regular hours, the kind has regular hours, even if the
+    vendor sends extended hours.
 
-    If possible, the kind does not depend on whether the key is set for a vendor of extended hours.
+    If possible, the kind does not depend on whether a key is set for a vendor of extended hours.
     """
     instrument, timeframe = query.instrument, query.timeframe
     if not has_too_much(query, first):
@@ -654,7 +654,7 @@ def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candida
 
 
 def has_too_much(query: BarsQuery, candidate: Candidate) -> bool:
-    """Return whether a vendor sends extended hours although regular ones are requested."""
+    """Return whether a vendor sends extended hours although regular hours are requested."""
     return is_too_long(candidate.kind(query.instrument, query.timeframe), query)
 
 
@@ -692,10 +692,10 @@ def lane_parts(
 ) -> tuple[str, ...]:
     """Return the lane for a candidate's bars: ``parts`` for their kind, plus any adjustment.
 
-    Stock prices are stored in the lane of their kind if they can be converted exactly. These are
-    split-adjusted prices, raw prices from a vendor that also sends splits and dividends, and prices
-    with any adjustment if splits and dividends are available (``has_actions``). Other adjustments
-    get a lane of their own.
+    Stock prices are stored in the lane of their kind if they can be converted exactly. This applies
+    to split-adjusted prices, raw prices from a vendor that also sends splits and dividends, and
+    prices with any adjustment if splits and dividends are available (``has_actions``). Other
+    adjustments get a lane of their own.
     """
     plain = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
     if plain or has_actions or (candidate.adjustment == "raw" and candidate.tells_actions):

@@ -114,7 +114,7 @@ class Conversion:
 
         A query for bars of another length is passed through unchanged.
 
-        Bars that cannot be built completely are left out, so they are gaps.
+        Bars that cannot be built completely are left out, and so become gaps.
 
         Raises:
             NoDataError: Not a single whole bar can be built.
@@ -150,7 +150,7 @@ class _Made:
 
     @classmethod
     def of(cls, conversion: Conversion, query: FetchQuery, fetched: Fetched) -> _Made:
-        """Check and classify the rows of an answer, as for any answer, and return them with it."""
+        """Check and classify an answer's rows in the usual way, and return them with the answer."""
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, conversion.source, conversion.anchors[0])
         source, now = conversion.source, fetched.server_now_ms

@@ -18,7 +18,7 @@ NOT_NEEDED = "not needed"
 def unasked(
     selector: ProviderSelector, query: BarsQuery, *, all_there: bool = False
 ) -> dict[str, str]:
-    """Return, for each vendor that is left out, the reason why it is not queried for ``query``.
+    """Return the reason why each vendor that is left out is not queried for ``query``.
 
     No vendor is queried to find out.
 
@@ -42,10 +42,10 @@ def left_out(
     attempted: Container[str],
     out: Mapping[str, DataError],
 ) -> dict[str, str]:
-    """Return the reason for each vendor that an answer was built without. No vendor is queried.
+    """Return why each vendor did not contribute to an answer. No vendor is queried.
 
     Args:
-        selector: This library's selector, or a user's own one, which need not know any rules.
+        selector: This library's selector, or a user's own, which does not have to support rules.
         query: The query.
         way: Route of the query, or the error if no vendor can supply the bars.
         attempted: Vendors that were queried.
@@ -94,7 +94,7 @@ def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
 
 
 def differences(first: LaneRoute, other: LaneRoute) -> str:
-    """Return a text that explains why the bars of two lanes do not mix."""
+    """Return an explanation of why the bars of two lanes cannot be mixed."""
     pairs = first.kind.differences(other.kind).values()
     kind = ", ".join(f"{other_value} instead of {own_value}" for own_value, other_value in pairs)
     return kind or f"{'@'.join(other.lane_name)} prices"

@@ -1,9 +1,10 @@
 """Finds the lane (stored series of one kind of bar) that answers a query by the current rules.
 
 An answer has the kind of the *first* vendor: the first in the order of the rules that can be built,
-serves the series and has history in the range. Its bars are in the default lane, or in a lane of
-their kind if the default lane holds bars of another kind; bars from files are in a lane of their
-folder. Answers, plans, commands, jobs and feeds all find the bars for a query with this module.
+serves the series and has history in the range. Its bars belong to the default lane, or to a lane of
+their kind if the default lane contains bars of a different kind; bars from files belong to a lane
+for their folder. Answers, plans, commands, jobs and feeds all find the bars for a query with this
+module.
 
 Vendor names are enough in most cases: if the first vendor has supplied bars in the range to the
 default lane, or to a lane of its own kind, that lane answers, and no vendor is loaded. Otherwise
@@ -49,7 +50,7 @@ class AnsweringLane(NamedTuple):
         default: Kind of the bars in the default lane, as vendors declare it; None if the lane is
             empty.
         vendor: Vendor that determined the kind, if declarations were consulted.
-        home: The default lane; the default lane of extended hours has a name.
+        home: The default lane. For extended hours, the default lane has a name.
     """
 
     key: SeriesKey
@@ -61,7 +62,10 @@ class AnsweringLane(NamedTuple):
 
     @property
     def is_beside(self) -> bool:
-        """Whether this is not the default lane, and the default lane holds bars of another kind."""
+        """Whether the query is answered by a lane other than the default one.
+
+        The default lane then contains bars of a different kind.
+        """
         return self.default is not None and self.key.lane != self.home
 
 
@@ -204,7 +208,7 @@ class LaneFinder:
 
         Returns:
             An object that compares equal as long as the order is the same: a ``VendorOrder``, or
-                the names if user code takes the place of the rules.
+            the names if user code takes the place of the rules.
         """
         symbol, label = instrument.symbol, timeframe.label
         at_hand: Callable[[str, str], Any] | None = getattr(self._selector, "order_at_hand", None)

@@ -24,7 +24,7 @@ _COMPARED = 60
 
 
 class Namesakes:
-    """Queries vendors to find out what a symbol means to them. Thread-safe: it keeps no state.
+    """Queries vendors to find out what a symbol means to them. Thread-safe, because it has no state.
 
     Args:
         store: Stored bars.
@@ -101,7 +101,7 @@ class Namesakes:
         return checked.good, fetched.requests
 
     def derivative(self, query: BarsQuery, way: Route) -> tuple[str, list[Attempt]]:
-        """Return how to request the owner's derivative of this name, and the attempts made.
+        """Return how to request the owner's derivative with this name, and the attempts made.
 
         The text is empty if the owner has no such derivative.
         """

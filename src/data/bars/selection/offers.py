@@ -19,7 +19,7 @@ class Offer(NamedTuple):
     Attributes:
         name: Vendor name, as the rules spell it.
         kind: Kind of the answers if this vendor is the first that serves the range.
-        depth_days: How far back its history goes; None means unlimited.
+        depth_days: How far back the vendor's history goes; None means unlimited.
         lane_name: Lane in which the vendor's bars always are; None means the lane of their kind.
     """
 
@@ -41,8 +41,9 @@ class Offer(NamedTuple):
 def as_declared(stored: Kind, instrument: Instrument) -> Kind:
     """Return the kind of stored bars as their vendor declares it.
 
-    For crypto, a vendor declares the unit that is requested. Whether it prices a stablecoin pair in
-    dollars is only known from its bars, so their unit is not compared with the declaration.
+    For crypto, a vendor declares the unit that is requested. Only the bars themselves show whether
+    the vendor prices a stablecoin pair in dollars, so their unit is not compared with the
+    declaration.
     """
     is_as_requested = instrument.asset_class != "crypto" or stored.unit == instrument.quote
     return stored if is_as_requested else replace(stored, unit="")
@@ -71,6 +72,6 @@ def first_of(
 
 
 def is_too_long(kind: Kind, query: BarsQuery) -> bool:
-    """Return whether bars of ``kind`` include extended hours although the query is for regular ones."""
+    """Return whether bars of ``kind`` include extended hours although the query is for regular hours."""
     is_regular = not query.instrument.is_extended and query.timeframe.is_intraday
     return is_regular and kind.session == "extended"

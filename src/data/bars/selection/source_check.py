@@ -22,7 +22,7 @@ _MOST = 4096
 
 
 class SourceCheck:
-    """Compares the present state of files with the state at which bars were read. Thread-safe.
+    """Compares the current state of files with their state when bars were read. Thread-safe.
 
     Args:
         selector: Provides the vendors that read files.
@@ -34,7 +34,7 @@ class SourceCheck:
         self._verified: dict[SourceState, SourceState] = {}
 
     def is_current(self, instrument: Instrument, view: SeriesView, lane: str = "") -> bool:
-        """Return whether a stored lane may answer; False only if its files have changed.
+        """Return whether a stored lane may answer queries; False only if its files have changed.
 
         Bars calculated by a job are not read from a file: they are updated when the job runs
         again.
@@ -61,7 +61,7 @@ class SourceCheck:
         return is_same(view.source, state)
 
     def as_now(self, instrument: Instrument, view: SeriesView, now_ms: int) -> SeriesView:
-        """Return the view; if the files that its bars came from have changed, all bars are doubtful in it."""
+        """Return the view, with all bars marked as doubtful if their source files have changed."""
         if self.is_current(instrument, view):
             return view
         return replace(view, coverage=after_change(view.coverage, now_ms), next_due=now_ms)
@@ -97,7 +97,7 @@ class SourceCheck:
 
 
 def is_same(stored: SourceState | None, now: SourceState | None) -> bool:
-    """Return whether files are unchanged: same content, and they would be read in the same way."""
+    """Return whether the content of files, and the way to read it, are unchanged."""
     if stored is None or now is None:
         return stored is now
     return (stored.reading, stored.content) == (now.reading, now.content)

@@ -124,7 +124,7 @@ class CacheFolder:
 
     @property
     def maintenance(self) -> Maintenance:
-        """Checks, repairs, compacts and migrates the folder, and reports the history of series."""
+        """An object that checks, repairs, compacts and migrates the folder, and reports its history."""
         from ..maintenance import Maintenance
 
         return Maintenance(self.store.parts, self._catalogue, self._instrument_of, self._clock)
@@ -215,7 +215,7 @@ class CacheFolder:
     # --- removing --------------------------------------------------------------------------
 
     def clear(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete the bars of a series, of a symbol, or of a timeframe for all symbols; or all bars."""
+        """Delete the bars of a series, of a symbol, of a timeframe for all symbols, or all bars."""
         if timeframe is not None:
             for name in self.list_symbols() if symbol is None else [symbol]:
                 self.clear_symbol_timeframe(name, timeframe)
@@ -225,7 +225,7 @@ class CacheFolder:
             self.clear_all()
 
     def clear_symbol_timeframe(self, symbol: str, timeframe: str, data_type: str = BARS) -> None:
-        """Delete one series permanently, in all its lanes (folders with different kinds of bars)."""
+        """Permanently delete one series in all lanes (folders for different kinds of bars)."""
         key = SeriesKey(symbol, Timeframe.parse(timeframe))
         if data_type != BARS:
             self.tables(data_type).clear(key=key)
@@ -253,8 +253,8 @@ class CacheFolder:
     def cleanup_old_data(self, max_age_days: float = 365) -> int:
         """Delete years not updated for ``max_age_days`` days; return the number of deleted years.
 
-        The age counts from the last update in the metadata, so an old year that was checked
-        recently is kept. A deleted year is requested again by the next query for it.
+        The age is measured from the last update recorded in the metadata, so an old year that was
+        checked recently is kept. A deleted year is requested again by the next query for it.
 
         Raises:
             QueryError: The age is negative or not a number.
@@ -262,7 +262,7 @@ class CacheFolder:
         if not 0 <= max_age_days < math.inf:
             raise QueryError(
                 f"max_age_days is {max_age_days!r}, but must be 0 or more days",
-                hint="0 means everything not updated just now",
+                hint="0 deletes everything that was not updated just now",
             )
         oldest = self._clock.now_ms() - round(max_age_days * DAY_MS)
         stale = list(self._catalogue.unchanged_since(oldest))
@@ -279,8 +279,8 @@ class CacheFolder:
         Return the deleted years.
 
         Year files are deleted only as a whole; fundamentals, splits and dividends are never
-        deleted. Bars are deleted even if no vendor has them any more. Each deletion is recorded in
-        the log of its series.
+        deleted. Bars are deleted even if no vendor can supply them any more. Each deletion is
+        recorded in the log of its series.
 
         Args:
             age: Age such as ``5y``, ``18mo``, ``2w`` or ``90d``; None means ``cache.retention.age`` in
@@ -321,7 +321,7 @@ class CacheFolder:
         return self._retention_manager.enforce()
 
     def freeable(self) -> eviction.Freeable:
-        """Return how many bytes of the folder could be evicted, and why the rest must stay."""
+        """Return how many bytes of the folder could be evicted, and why the rest must be kept."""
         return self._retention_manager.freeable()
 
     def tables(self, data_type: str) -> TableStore:
@@ -341,7 +341,7 @@ class CacheFolder:
         return self._retention_manager.look_after()
 
     def tidy(self, *, dry_run: bool = False) -> Trimmed:
-        """Remove old files from the quarantines, and return the amount; a dry run removes nothing."""
+        """Remove old files from the quarantines and return their amount; a dry run removes nothing."""
         return self._retention_manager.tidy(dry_run=dry_run)
 
     def remove_outdated(self, *, dry_run: bool = False) -> list[SeriesKey]:
@@ -356,7 +356,7 @@ class CacheFolder:
         return keys
 
     def last_used_ms(self, key: SeriesKey) -> int:
-        """Return the time at which a series was last read or changed (UTC milliseconds); 0 if unknown."""
+        """Return when a series was last read or changed (UTC milliseconds); 0 if unknown."""
         return self._retention_manager.last_uses()(key).last_ms
 
     # --- inside ----------------------------------------------------------------------------
@@ -468,11 +468,11 @@ def instrument_in(tables: Any, symbol: str) -> Instrument:
 def span_to_read(
     instrument: Instrument, timeframe: Timeframe, start: Any, end: Any, now_ms: int
 ) -> Span:
-    """Convert the caller's ``start`` and ``end``, both inclusive, to a span.
+    """Convert the caller's inclusive ``start`` and ``end`` to a span.
 
-    Dates are whole sessions at the venue. For intraday bars an end at midnight means the whole of
-    that day, because programs write ``datetime(2024, 12, 31)`` for "until the end of the year". The
-    default end is now, and the default start is 30 days before the end.
+    Dates are whole sessions at the venue. For intraday bars, an end at midnight includes the whole
+    of that day, because programs write ``datetime(2024, 12, 31)`` for "until the end of the year".
+    The default end is now, and the default start is 30 days before the end.
 
     Raises:
         BadRangeError: A bound is not a time, or the end is before the start.

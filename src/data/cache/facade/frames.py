@@ -61,7 +61,7 @@ _SURELY_CLOSED_MS = 3 * DAY_MS
 
 @dataclass(frozen=True)
 class FrameUpload:
-    """Information from a caller about a frame of bars.
+    """A caller's information about a frame of bars.
 
     Attributes:
         instrument, timeframe: Series of the bars.
@@ -84,14 +84,14 @@ def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | 
     """Convert a frame to a commit of its closed bars and bad rows; None if it has neither.
 
     Closed bars count as final. Intraday rows that are not at a full minute are quarantined with
-    their original timestamp. Requested spans before and after the bars are remembered as empty for
-    a day; adjacent hours in which the market is closed are remembered for 90 days.
+    their original timestamp. Requested spans before and after the bars are recorded as empty for a
+    day; for adjacent hours in which the market is closed, this record lasts 90 days.
 
     Raises:
         QueryError: The adjustment is unknown.
         ResponseFormatError: The frame has no timestamps or lacks a price column.
         QualityError: None of the rows can be used.
-        ValueError: Daily or longer bars have timestamps that do not give a definite date.
+        ValueError: Daily or longer bars have timestamps that do not determine a date.
     """
     basis_text = offer.adjustment
     if basis_text not in (*ADJUSTMENTS, "unknown"):
@@ -110,7 +110,7 @@ def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | 
 
 
 def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
-    """Return the frame's bars; timezone-aware times of daily bars are taken as dates at the venue."""
+    """Return the frame's bars; timezone-aware times of daily bars are treated as dates at the venue."""
     import pandas as pd
 
     times = frame.index
@@ -241,9 +241,9 @@ def _closed_beside(extent: Span, grid: BarGrid, now_ms: int) -> list[Span]:
 
 
 def _holes(present: Stamps, grid: BarGrid, extent: Span) -> list[Span]:
-    """Return the spans in ``extent`` that lack an expected bar.
+    """Return the spans in ``extent`` in which an expected bar is missing.
 
-    The spans are left out of the coverage, because a gap in a caller's frame does not mean that a
+    These spans are left out of the coverage, because a gap in a caller's frame does not mean that a
     vendor has no bar.
     """
     gaps = holes(extent, present, grid)
@@ -267,7 +267,7 @@ def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
 def requested_span(offer: FrameUpload, now_ms: int) -> Span | None:
     """Return the requested span, up to now; None if the bounds do not define one.
 
-    A reversed range, or equal bounds around a single bar, claim nothing beyond the bars themselves.
+    A reversed range, or equal bounds around a single bar, say nothing about times beyond the bars.
     """
     if offer.start is None or offer.end is None:
         return None

@@ -107,7 +107,7 @@ class Catalogue:
         return self._inventory().look()
 
     def listing(self, holdings: Holdings | None = None) -> list[tuple[SeriesKey, LaneEntry | None]]:
-        """Return every series in every lane, even from older tools, with its index entry.
+        """Return every series in every lane, including older tools' series, with its index entry.
 
         The entry is None if the series' documents are damaged, or if the series may contain bars
         from older tools, which only the store can describe.
@@ -132,7 +132,7 @@ class Catalogue:
         return [key for key, _ in self.listing()]
 
     def all_years(self) -> Iterator[YearInfo]:
-        """Yield the record of every year in the series that are read when no lane is named."""
+        """Yield the metadata of every year in the series that are read if no lane is named."""
         holdings = self._inventory().look("outer_keys")
         lanes = {lane.key: lane for lane in holdings.lanes}
         listed = {key: entry for key, entry in self.listing(holdings) if key.lane in _ANSWERING}
@@ -152,7 +152,7 @@ class Catalogue:
                 yield YearInfo(key.symbol, key.timeframe.label, year, document)
 
     def data_types(self) -> list[str]:
-        """Return the folders of tables other than bars."""
+        """Return the folder names of tables other than bars."""
         names = [n for n in self._disk.list(self._root) if n == n.lower() and is_plain(n)]
         return [
             name
@@ -219,7 +219,7 @@ class Catalogue:
     def unproven(self, key: SeriesKey, span: Span) -> BarTable:
         """Return all other tools' bars in ``span``, even bars that count as missing.
 
-        The last bar in each file is included, although it may not have closed when it was written.
+        The last bar in each file is included, although it may have been written before it closed.
         The result is meant for callers that read the cache directly, not for answers.
         """
         lane = self._layout.lane(key)
@@ -232,7 +232,7 @@ class Catalogue:
         return bars
 
     def _is_foreign(self, path: Path) -> bool:
-        """Return whether ``path`` exists, and is neither this library's nor sample data."""
+        """Return whether ``path`` exists and contains neither this library's data nor sample data."""
         handle = self._disk.open_read(path)
         if handle is None:
             return False

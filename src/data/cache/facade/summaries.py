@@ -1,7 +1,7 @@
 """Summaries of the cache for other programs: ``<cache>/ohlcv/_metadata/*.json``.
 
-They repeat the yearly metadata; this library never reads them. They are written by jobs, together
-with the statistics, and when a process that stored something exits.
+The summaries repeat the yearly metadata, and this library never reads them. They are written by
+jobs, together with the statistics, and whenever a process that stored something exits.
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ def _add_provider(providers: dict[str, Any], info: YearInfo, entry: Mapping[str,
 
 
 def write_summaries(disk: Disk, ohlcv: Path, contents: Mapping[str, Any]) -> bool:
-    """Write the summary files under their lock; return whether that was possible.
+    """Write the summary files under their lock; return whether that succeeded.
 
     A read-only cache, or a lock that another process holds for a long time, is not an error: the
-    files are for other programs, and the next process that is able to writes them.
+    files are only for other programs, and the next process that is able to will write them.
     """
     folder = ohlcv / FOLDER
     try:

@@ -1,7 +1,7 @@
 """The byte layout of a columnar file; nothing here reads or writes files.
 
-One file has all years of a series, with one region per column, so that consecutive bars are
-contiguous in memory. It is derived from the year files: if anything is wrong with it, it is dropped
+One file contains all years of a series, with one region per column, so that consecutive bars are
+contiguous in memory. It is derived from the year files: if it is faulty in any way, it is dropped
 and rebuilt. Numbers are little-endian.
 
 ====================  ======================================================================
@@ -72,7 +72,7 @@ class ColumnSource(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Rows of one year (all of them, or only new ones), and the state of the year with them."""
+    """Rows of one year (all rows or only new ones), and the state of the year including them."""
 
     source: ColumnSource
     table: BarTable
@@ -85,7 +85,7 @@ class Head:
     Attributes:
         id: Identifier of the series.
         seq: Number of the header, higher than the previous header's number.
-        capacity: Number of rows that a column has room for, a multiple of ``BLOCK``.
+        capacity: Number of rows that fit into a column, a multiple of ``BLOCK``.
         years: Maps each year to the source of its rows, ascending; rows are stored in this order.
         tails: Maps each column to the checksum of its last, incomplete block.
     """
@@ -129,7 +129,7 @@ class Head:
 
     @property
     def slot_at(self) -> int:
-        """The offset of this header; successive headers alternate between two offsets."""
+        """The offset of this header in the file; successive headers alternate between two offsets."""
         return self.seq % 2 * SLOT
 
     def to_bytes(self) -> bytes:
@@ -152,7 +152,7 @@ class Head:
 
 
 def room_for(rows: int) -> int:
-    """Return a capacity with some spare room, so that appending does not need a new file."""
+    """Return a capacity with some spare room, so that rows can be appended without a new file."""
     return (rows + rows // 16 + BLOCK) // BLOCK * BLOCK
 
 
@@ -209,7 +209,7 @@ def _check(seq: int, text: bytes) -> int:
 
 
 def _fits(head: Head) -> bool:
-    """Return whether a header is plausible: years in order, each with bars, and room for all."""
+    """Return whether a header is plausible: its years are in order, each with bars, and all bars fit."""
     years, rows = list(head.years), [source.rows for source in head.years.values()]
     return (
         years == sorted(years)

@@ -76,7 +76,7 @@ def _encoded(block: BarTable, columns: Sequence[str]) -> bytes:
 
 
 def _lines(table: BarTable, columns: Sequence[str]) -> bytes:
-    """Return the rows as text, one number at a time."""
+    """Return the rows as text, formatting one number at a time."""
     stamps = np.datetime_as_string(table.stamps.astype("M8[ms]"), unit="s").tolist()
     values = dict(zip(table.columns, table.values(), strict=True))
     cells = [_texts(values.get(name), len(table)) for name in columns]
@@ -166,7 +166,7 @@ def _by_arrow(text: memoryview, columns: Sequence[str]) -> BarTable:
 
 
 def _filled(values: Floats) -> Floats:
-    """Return values in writable memory, copied if they are only a view of Arrow's memory."""
+    """Return values in writable memory; they are copied if they are only a view of Arrow's memory."""
     return values if values.flags.writeable else values.copy()
 
 
@@ -204,7 +204,7 @@ Mask = NDArray[np.bool_]
 
 
 class _Field(NamedTuple):
-    """A column's characters (0: skip the position), and a mask of rows that must be formatted singly."""
+    """A column's characters (0 means skip the position), and a mask of rows to format one by one."""
 
     chars: Chars
     odd: Mask
@@ -278,7 +278,7 @@ def _field(values: Floats) -> _Field | None:
 
 
 def _drop_zeros(digits: Chars, mask: Mask) -> None:
-    """Set ``mask`` to False for each number's leading zeros and to True after them.
+    """Set ``mask`` to False for the leading zeros of each number, and to True after them.
 
     The mask of the last digit is not changed.
     """
@@ -289,7 +289,7 @@ def _drop_zeros(digits: Chars, mask: Mask) -> None:
 
 
 def _decimals(sizes: Floats) -> int | None:
-    """Return the number of decimals with which nearly all of the numbers are exact; None if none is."""
+    """Return the number of decimals that represents nearly all numbers exactly, or None."""
     few = _FEW * len(sizes)
     best = None
     for decimals in range(_MOST_DECIMALS + 1):
@@ -305,7 +305,7 @@ def _decimals(sizes: Floats) -> int | None:
 
 
 def _put_digits(numbers: NDArray[np.int64], digits: Chars) -> None:
-    """Write the digits of non-negative numbers to ``digits``, which has one row per decimal place."""
+    """Write the digits of non-negative numbers into ``digits``, which has one row per digit position."""
     width = len(digits)
     left: NDArray[Any] = numbers.astype(np.uint32 if width <= _DIGITS_OF_32_BITS else np.uint64)
     for place in range(width - 1, -1, -1):
@@ -344,8 +344,8 @@ def _times(stamps: Stamps) -> Chars:
 def read_csv(text: bytes) -> pd.DataFrame:
     """Parse CSV into columns of integers or floats, or of strings if a cell is not a number.
 
-    Cells are read by Python's own ``float``, which rounds correctly; parsers in many pandas
-    versions do not. An empty cell is a missing value.
+    Cells are read by Python's own ``float``, which rounds correctly, unlike the parsers in many
+    pandas versions. An empty cell is a missing value.
 
     Raises:
         ValueError: The bytes are not a table, or not text.

@@ -73,7 +73,7 @@ class SpliceDocument(msgspec.Struct, rename={"other": "with"}):
 
 
 class SourceDocument(msgspec.Struct, kw_only=True):
-    """A coverage entry without span, kind and basis; it has the fields in ``SOURCE``."""
+    """A coverage entry without span, kind and basis; its fields are those in ``SOURCE``."""
 
     def covered(
         self,
@@ -153,8 +153,8 @@ class YearState(Record, frozen=True, gc=False):
         rows, first, last: Number of bars, and the timestamps of the first and the last one.
         head, head_at: Digest and offset of the file's last member.
         members: Number of members in the file.
-        open: Number of members appended since the last rewrite, which may be joined with those
-            before them.
+        open: Number of members appended since the last rewrite, which may be joined with the
+            preceding ones.
         columns: Names of the value columns.
         coverage: Coverage of the year.
         faults: Faults in the answers that the bars came from.
@@ -178,7 +178,7 @@ class YearState(Record, frozen=True, gc=False):
         return {**self.facts(), "coverage": [c.to_json() for c in self.coverage]}
 
     def facts(self) -> dict[str, Any]:
-        """Return the dictionary that is stored, without the coverage."""
+        """Return the stored dictionary without the coverage."""
         return {
             "generation": self.generation,
             "size": self.size,
@@ -200,13 +200,13 @@ class YearMeta(Record, frozen=True, gc=False):
     Attributes:
         state: Committed state.
         pending: State that a rewrite is about to commit, or None.
-        vendor: Vendor of most bars or, if the year has no bars, the vendor that reported this.
+        vendor: Vendor of most bars or, if the year has no bars, the vendor that reported none.
         shares: Maps each vendor to the number of its bars, if there are several.
-        is_judged: Whether all bars were checked, together with their neighbours, for almost certain
-            errors when they arrived.
+        is_judged: Whether all bars were checked on arrival, together with their neighbours, for
+            almost certain errors.
         created_ms, updated_ms: Times of creation and last update, UTC milliseconds.
         quality: Quality of all bars.
-        extra: Keys from other versions, kept as they are.
+        extra: Keys from other versions, kept unchanged.
     """
 
     state: YearState = YearState()
@@ -229,7 +229,7 @@ class YearMeta(Record, frozen=True, gc=False):
         return {self.vendor: self.state.rows} if self.state.rows else {}
 
     def of(self, shares: Mapping[str, int]) -> YearMeta:
-        """Return the document with ``shares`` as its numbers of bars by vendor, the latest vendor last."""
+        """Return the document with ``shares`` as its bar counts by vendor, the latest vendor last."""
         counts = {vendor: bars for vendor, bars in shares.items() if bars}
         if not counts:
             return self.replaced(shares={})
@@ -448,7 +448,7 @@ def _naive(ms: int | None) -> str | None:
 
 @dataclass(frozen=True)
 class SeriesMeta(SeriesFacts):
-    """The document ``series.json``. Losing it costs requests, never bars.
+    """The document ``series.json``. If it is lost, requests must be repeated, but no bars are lost.
 
     Attributes:
         generation: Generation of the commit that wrote the document.
@@ -456,7 +456,7 @@ class SeriesMeta(SeriesFacts):
             ``next_due`` is valid only as long as this has not changed, because after a power loss
             the document may be older than the years.
         empties: Coverage without bars in years that have no file.
-        extra: Keys from other versions, kept as they are.
+        extra: Keys from other versions, kept unchanged.
     """
 
     generation: int = 0
@@ -485,7 +485,7 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
 
 
 def about_series(key: SeriesKey) -> dict[str, str]:
-    """Return the entries with which a document identifies the series it is about."""
+    """Return the entries with which a document identifies its series."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 
@@ -539,8 +539,8 @@ class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def lifetime(self) -> Lifetime:
         """First and last time at which bars can exist, from ``listing`` and ``delisting``.
 
-        An earlier version inferred a listing merely because one vendor had no bars. Such a listing
-        has no proof; it is ignored, and vendors are queried for it again.
+        An earlier version inferred a listing date merely because one vendor had no bars. Such an
+        unproven date is ignored, and vendors are queried for it again.
         """
         if self.listing is None and self.delisting is None:
             return _UNKNOWN

@@ -2,8 +2,7 @@
 
 gzip tools see a year file as one plain CSV. Each member carries its size, its digest and a
 description of its bars in an extra field of its gzip header. Readers can therefore skip members
-without inflating them, and if the metadata is lost, a file can still be understood from its
-members.
+without inflating them, and if the metadata is lost, the members still describe the file.
 """
 
 from __future__ import annotations
@@ -171,7 +170,7 @@ class Header:
 
 
 def _number(value: Any) -> int:
-    """Check that a value is an integer of plausible size for a count or time, and return it."""
+    """Return a value after checking that it is an integer of plausible size for a count or a time."""
     if not isinstance(value, int) or abs(value) >= 1 << 48:
         raise ValueError(f"invalid bar count or time in milliseconds: {value!r}")
     return value
@@ -179,7 +178,7 @@ def _number(value: Any) -> int:
 
 @dataclass(frozen=True)
 class Member:
-    """A verified member, which is bit-for-bit as written.
+    """A member that has been verified to be bit-for-bit as it was written.
 
     Attributes:
         header: Description of the bars.
@@ -252,7 +251,7 @@ PEEK_BYTES = _JSON_AT
 
 
 def verify(data: bytes, offset: int = 0) -> Member | None:
-    """Return the gzip member that begins at ``offset``, or None if none does or it is not intact.
+    """Return the gzip member that begins at ``offset``, or None if no intact member does.
 
     Raises:
         FormatVersionError: The member is valid, and from a newer version.
@@ -275,7 +274,7 @@ def verify(data: bytes, offset: int = 0) -> Member | None:
 
 
 def claimed_end(data: bytes, offset: int) -> int | None:
-    """Return the end that the gzip member at ``offset`` claims; None if that is not within the data."""
+    """Return where the gzip member at ``offset`` claims to end; None if not within the data."""
     size = _claimed_size(data, offset)
     return None if size is None else offset + size
 
@@ -295,7 +294,7 @@ def _claimed_size(data: bytes, offset: int) -> int | None:
 def walk(data: bytes, identity: str, prev: str | None = None) -> Iterator[tuple[int, Member]]:
     """Yield the offset and content of each valid member in the chain, from the start of ``data``.
 
-    Members must belong to this file, and the first must be chained to ``prev``.
+    Members must belong to the file named ``identity``, and the first must be chained to ``prev``.
     """
     offset = 0
     while (member := verify(data, offset)) is not None:
@@ -431,12 +430,12 @@ def inflated_stream(stream: memoryview, size: int) -> bytes:
 
 
 def checksum(text: bytes) -> int:
-    """Return the CRC-32 of some bytes."""
+    """Return the CRC-32 checksum of ``text``."""
     return summing(len(text))(text)
 
 
 def summing(size: int) -> Callable[..., int]:
-    """Return the fastest function for computing a CRC-32 that is worth loading for this size.
+    """Return the fastest CRC-32 function that is worth loading for this size.
 
     The function can also continue an earlier checksum.
 

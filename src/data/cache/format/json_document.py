@@ -27,7 +27,7 @@ _SEALED = len(json.dumps({_KEY: hashlib.sha256().hexdigest()}))
 
 
 class DamagedError(CorruptEntryError):
-    """A document differs from what was written; this error never leaves the store."""
+    """A document differs from what was written; the error never leaves the store."""
 
 
 def dump(document: Mapping[str, Any]) -> bytes:
@@ -49,7 +49,7 @@ def dump_readable(content: Any) -> bytes:
 
 
 def load(data: bytes) -> dict[str, Any]:
-    """Return the values of a document, without its digest; for errors see :func:`text_of`."""
+    """Return the values of a document without its digest; for errors, see :func:`text_of`."""
     return plain(text_of(data))
 
 
@@ -80,8 +80,8 @@ def decoded(
 
     Args:
         data: Bytes of the document.
-        decode: Function that decodes the text; raises ``msgspec.DecodeError``, even for a key that
-            is merely unknown.
+        decode: Function that decodes the text; it raises ``msgspec.DecodeError``, even if the only
+            fault is an unknown key.
         fields: Keys that ``decode`` accepts.
         name: Name of the document, for errors.
 

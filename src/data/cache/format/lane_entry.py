@@ -27,7 +27,7 @@ _YEAR, _STRETCH = struct.Struct("<5q"), struct.Struct("<4q")
 
 
 class Growth(NamedTuple):
-    """How much a series grew on one day, from its logs: UTC date, number of bars, and bytes in files."""
+    """A series' growth on one day, according to its logs: UTC date, number of bars, and bytes in files."""
 
     date: str
     bars: int
@@ -60,8 +60,7 @@ class YearEntry(NamedTuple):
 
     Attributes:
         year: Year described.
-        is_sound: Whether the year's document is reliable, that is, neither damaged nor half
-            written.
+        is_sound: Whether the year's document is reliable, i.e. neither damaged nor half written.
         bytes: Total size of the year's data file and document, or 0 if it has no data file.
         size: Size of the data file according to the document.
         generation: Generation of the year's last commit.
@@ -75,7 +74,7 @@ class YearEntry(NamedTuple):
 
 
 class StretchEntry(NamedTuple):
-    """The extent of one source's stretches (covered spans) that have bars in one year.
+    """The extent of the stretches (covered spans) with bars from one source in one year.
 
     Attributes:
         year: Year of the stretches.
@@ -95,7 +94,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
     Years are kept packed, to save memory if there are many lanes.
 
     Attributes:
-        folders: Maps the names of the lane folder (empty) and its subfolders to inode, size and
+        folders: Maps the lane folder (under an empty name) and its subfolders to inode, size and
             time.
         bytes, files: Totals for the folder, without the files in ``links``.
         links: Inode and size of files that have several names (hard links).
@@ -103,15 +102,15 @@ class LaneEntry(msgspec.Struct, array_like=True):
             year files without a document.
         rows, first, last: Number of bars, and the timestamps of the first and the last one.
         updated_ms: Time of the latest commit.
-        answered_ms: Time of the newest answer, even one without bars.
+        answered_ms: Time of the newest answer, including answers without bars.
         sources: Origins of the bars.
         newest: Maps each vendor to the end of its newest bars.
         has_series: Whether a document for the series as a whole exists.
         is_pinned: Whether a version is pinned.
         is_sound: Whether all documents are reliable and no file is from another tool.
-        confirmed, contradicted: Numbers of bars that a second vendor confirmed, and contradicted.
+        confirmed, contradicted: Numbers of bars that a second vendor confirmed and contradicted.
         compared_ms: Time of the last comparison with a second vendor.
-        unjudged: Number of years whose bars were not all checked on arrival.
+        unjudged: Number of years in which some bars were not checked on arrival.
     """
 
     folders: dict[str, tuple[int, int, int]]
@@ -155,7 +154,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
     @property
     def stretches(self) -> list[StretchEntry]:
-        """The range of time that the bars from each source cover in each year."""
+        """The time range covered by each source's bars in each year."""
         return list(map(StretchEntry._make, _STRETCH.iter_unpack(self.packed_stretches)))
 
     @property
@@ -230,7 +229,7 @@ class OuterKeys(msgspec.Struct):
     provider_info: _Inner = _Inner()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the keys and their values as a dictionary."""
+        """Return the keys with their values as a dictionary."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 
@@ -265,7 +264,7 @@ class Sealed:
         return self._digest(lane, text) + text
 
     def load(self, lane: str, data: Any) -> Any | None:
-        """Return the value, or None if the bytes were not written for this lane."""
+        """Return the value in ``data``, or None if the bytes were not written for this lane."""
         if not isinstance(data, bytes) or len(data) <= _DIGEST_BYTES:
             return None
         text = data[_DIGEST_BYTES:]

@@ -36,7 +36,7 @@ class OldYear:
 
     Attributes:
         path: Path of the file.
-        table: Bars inside the coverage; other bars in the file are ignored.
+        table: Bars within the coverage; other bars in the file are ignored.
         coverage: Coverage of the file.
         damage: Reason why the file cannot be read, or an empty string.
     """
@@ -47,7 +47,7 @@ class OldYear:
     damage: str = ""
 
     def pieces(self) -> tuple[CommitPiece, ...]:
-        """Return the file's bars as pieces of a commit, split at gaps, which stay missing."""
+        """Return the file's bars as pieces of a commit, split at gaps, which remain missing."""
         if not len(self.table):
             return ()
         one = self.coverage[0]

@@ -49,9 +49,9 @@ class OldFile:
         year: Year of the bars.
         path: Path relative to the cache folder.
         rows: Number of bars in the file.
-        taken: Number of bars imported, which excludes the last one because it may not have closed.
+        taken: Number of bars imported; the last bar is excluded, because it may not have closed.
         said: Description of the outcome.
-        problem: Reason why its bars cannot be imported, or empty.
+        problem: Reason why the bars cannot be imported; empty if they can.
     """
 
     key: SeriesKey
@@ -70,7 +70,7 @@ class OldFile:
 
 
 def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[OldFile]:
-    """Import older tools' files for a series; return the files with their actual or planned outcomes.
+    """Import a series' files from older tools; return the files with actual or planned outcomes.
 
     Raises:
         CorruptEntryError: The bars read back differ from the originals; nothing was moved.
@@ -155,7 +155,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
 
 
 def _check_stored(lane: SeriesFiles, year: int, old: OldYear) -> None:
-    """Check that the series now has every bar of an imported original, or a vendor's newer bar."""
+    """Check that the series now has every bar of an imported file, or a vendor's newer bar instead."""
     file = open_year(lane, year, lane.meta(year))
     now = file.table() if file is not None else BarTable.empty()
     coverage = file.state.coverage if file is not None else Coverage()
@@ -211,7 +211,7 @@ class Pruned:
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-compatible dictionary, in which ``deleted`` says whether the file is deleted."""
+        """Return a JSON-compatible dictionary; ``deleted`` shows whether the file is deleted."""
         names = ("path", "bytes", "rows", "held", "superseded", "problem")
         plain = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
         plain |= {name: getattr(self, name) for name in names}
@@ -219,7 +219,7 @@ class Pruned:
 
 
 def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:
-    """Delete imported older files whose bars are all stored in the series, or replaced by vendors'.
+    """Delete imported older files whose bars are all stored in the series or replaced by a vendor's.
 
     Raises:
         LockTimeoutError: Another writer held the series for too long.
@@ -302,7 +302,7 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
 
 
 def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
-    """Return the vendor whose trusted answer now covers a timestamp; empty if there is none."""
+    """Return the vendor whose trusted answer now covers ``stamp``; empty if there is none."""
     part = next(iter(coverage.touching(Span(stamp, stamp + 1))), None)
     if part is None or (part.state != "empty" and part.basis.adjustment == "unknown"):
         return ""

@@ -5,10 +5,10 @@ Two layouts are known, both with one gzip CSV file per year::
     <cache>/ohlcv/<SYMBOL>/<timeframe>/<YYYY>.csv.gz      with or without <YYYY>.metadata.json
     <cache>/<SYMBOL>/<timeframe>/<YYYY>.csv.gz
 
-It is unknown how their prices were adjusted, whether the last bar had closed when it was written,
-and which spans were requested. Their basis is therefore ``unknown``, and their coverage consists
-only of uninterrupted runs of bars, without the last bar of a file. Sample data (``mock``) is never
-covered. Reading changes nothing; the first commit to a series converts it.
+It is unknown how the prices in these files were adjusted, whether the last bar had closed when it
+was written, and which spans were requested. The basis is therefore ``unknown``, and the coverage
+consists only of uninterrupted runs of bars, without the last bar of a file. Sample data (``mock``)
+is never covered. Reading changes nothing; the first commit to a series converts it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Reads(Protocol):
 
 @dataclass(frozen=True)
 class LegacyYear:
-    """The values that are used from the metadata next to an older tool's year file.
+    """The values used from the metadata next to an older tool's year file.
 
     Attributes:
         vendor: Value of ``data_source``, or ``unknown``.
@@ -71,7 +71,7 @@ class LegacyYear:
 
     @property
     def is_sample(self) -> bool:
-        """Whether the vendor's name is one of the names for sample data, which is invented for tests."""
+        """Whether the vendor's name stands for sample data, which is invented for tests."""
         return self.vendor.lower() in SAMPLE_VENDORS
 
 
@@ -81,13 +81,13 @@ class LegacyYear:
 def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
     """Return the year files that older tools may have left for ``key``, by year.
 
-    This includes files in the series' own lane folder, because only its header, which the caller
-    checks, shows whether this library wrote such a file. The ``ohlcv/`` layout takes precedence
+    Files in the series' own lane folder are included, because only a file's header, which the
+    caller checks, shows whether this library wrote the file. The ``ohlcv/`` layout takes precedence
     over the flat one.
 
     Args:
         root: Cache folder.
-        key: Series to look up; only default lanes have older files.
+        key: Series to look up; older files exist only for default lanes.
         encoded: The symbol's current folder name; older tools used the symbol as typed.
     """
     files: dict[int, Path] = {}
@@ -159,7 +159,7 @@ def _names(folder: str | Path) -> list[str]:
 def folder_timeframes(folder: Path) -> set[Timeframe]:
     """Return the timeframes for which ``folder`` has year files in its default lanes.
 
-    Sample data counts, because it is listed if a symbol has no other bars.
+    Sample data is included, because it is listed if a symbol has no other bars.
     """
     frames = {name: _timeframe(name.removesuffix(f"@{SAMPLE_LANE[0]}")) for name in _names(folder)}
     return {
@@ -253,9 +253,10 @@ def _parse(text: bytes) -> BarTable:
 
 
 def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
-    """Return whether the median distance between bars fits ``timeframe``.
+    """Return whether the median distance between bars matches ``timeframe``.
 
-    Fewer than three bars always fit. One tool wrote monthly bars to folders named ``1m``.
+    Fewer than three bars always match. The check is needed because one tool wrote monthly bars to
+    folders named ``1m``.
     """
     if len(stamps) < 3:
         return True
@@ -278,8 +279,8 @@ def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
 def legacy_coverage(table: BarTable, timeframe: Timeframe, about: LegacyYear) -> Coverage:
     """Return the coverage of an older year file: its uninterrupted runs of bars, without the last bar.
 
-    A night or a weekend ends a run, but this is harmless, because the calendar does not expect bars
-    in it.
+    A night or a weekend ends a run, which is harmless, because the calendar does not expect bars
+    then.
     """
     if about.is_sample:
         return Coverage()
@@ -304,7 +305,7 @@ def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
 
 
 def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
-    """Return the spans of uninterrupted runs, in which bars follow each other at exactly one step."""
+    """Return the spans of uninterrupted runs, in which consecutive bars are exactly one step apart."""
     if not len(stamps):
         return []
     nexts = next_stamps(stamps, timeframe)
@@ -317,10 +318,10 @@ def session_stamps(stamps: Stamps, timeframe: Timeframe) -> tuple[Stamps, NDArra
     """Convert other tools' timestamps to this library's, and return a mask of those that are certain.
 
     Intraday timestamps are kept, and are certain if they are full minutes. For daily bars, a time
-    up to noon is dropped, because midnight west of Greenwich is on the same date in UTC; after noon
-    the date may be the next one, so it is uncertain. For weekly bars, any working day means the
-    Monday of its week, but a weekend day could mean either week. For monthly bars, any day means
-    the 1st.
+    of day up to noon is dropped, because midnight west of Greenwich is on the same date in UTC;
+    after noon, the date is uncertain, because the next one may be meant. For weekly bars, any
+    working day means the Monday of its week, but a weekend day could mean either week. For monthly
+    bars, any day means the 1st.
     """
     if timeframe.is_intraday:
         return stamps, stamps % MINUTE_MS == 0

@@ -68,8 +68,8 @@ class WholeYear(NamedTuple):
 class Sidecars:
     """The columnar files (rebuildable copies of year files) of one cache.
 
-    Thread-safe, and safe across processes. A failure never loses bars; it only means that the year
-    file is read instead.
+    Thread-safe, and safe across processes. A failure never loses bars; the year file is simply read
+    instead.
 
     Args:
         root: Cache folder.
@@ -158,7 +158,7 @@ class Sidecars:
         return all(self.is_untouched(lane.paths.data_text(y), file.head.years[y]) for y in years)
 
     def is_untouched(self, path: str, source: ColumnSource) -> bool:
-        """Return whether a data file is the one that was verified, or has only grown since."""
+        """Return whether a data file is unchanged since it was verified, or has only grown."""
         now = self._disk.stat(path)
         if now is None or now.inode != source.inode or now.size < source.size:
             return False
@@ -196,8 +196,8 @@ class Sidecars:
     def keep(self, lane: SeriesFiles, years: Mapping[int, WholeYear]) -> None:
         """Store whole years that were read and verified.
 
-        Never raises; years that cannot be stored are read again next time. A preview does not store
-        any.
+        No error is raised; years that cannot be stored are read again next time. A preview does not
+        store years.
         """
         if lane.previews is not None:
             return
@@ -212,7 +212,7 @@ class Sidecars:
     def _extended(
         self, lane: SeriesFiles, file: ColumnarFile, wanted: States
     ) -> ColumnarFile | None:
-        """Append the last year's new rows and return the file; None if anything else is missing."""
+        """Append the last year's new rows and return the file; None if more than that is missing."""
         last = max(file.head.years)
         lacking = [y for y, s in wanted.items() if not file.serves(_identities({y: s}))]
         if lacking != [last] or lane.previews is not None:
@@ -251,7 +251,7 @@ class Sidecars:
             log.debug("%s: the columnar file was not written: %s", key, exc)
 
     def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
-        """Return the largest number of bytes that a write may need: existing content plus new rows."""
+        """Return the maximum number of bytes that a write can need: existing content plus new rows."""
         rows = sum(len(part.table) for part in parts.values())
         try:
             before = self._disk.stat(path)
@@ -260,7 +260,7 @@ class Sidecars:
         return _HEAD + rows * _A_ROW + (before.size if before else 0)
 
     def _put(self, key: SeriesKey, now: ColumnarFile | None, parts: Mapping[int, Part]) -> None:
-        """Add whole years: rewrite only the header if possible, else append, or write a new file."""
+        """Add whole years: rewrite only the header if possible, or else append, or write a new file."""
         from .columnar_writer import restamp, write_new  # not needed if the file is cached
 
         lacking = dict(parts)
@@ -321,10 +321,10 @@ warned = threading.Event()
 
 
 def fitting(mode: Columnar, folder: Path) -> Columnar:
-    """Return ``mode``, but replace ``map`` by ``read`` on a network drive, with one warning.
+    """Return ``mode``, with ``map`` replaced by ``read`` on a network drive, after one warning.
 
-    If another machine changes or removes a mapped file, the process is killed by a signal. A file
-    that is read can at worst contain wrong data, which its checksums reveal.
+    If another machine changes or removes a mapped file, the process is killed by a signal. If a
+    file is read instead, the worst outcome is wrong data, which the checksums reveal.
     """
     if mode != "map" or not (kind := network_file_system(folder)):
         return mode
@@ -357,7 +357,8 @@ def writing(disk: Disk, folder: Path) -> Iterator[None]:
     """Hold the lock of a folder for derived files; create the folder if necessary.
 
     Raises:
-        LockTimeoutError: Another writer holds the lock; derived files are not worth waiting for.
+        LockTimeoutError: Another writer holds the lock; the call does not wait, because derived
+            files can be rebuilt.
         StorageError: The folder or its lock file cannot be created.
     """
     disk.make_folders(folder, durable=False)

@@ -49,16 +49,16 @@ class DamagedColumnsError(CorruptEntryError):
 
 
 class ColumnarFile:
-    """The rows covered by one header of a columnar file. Thread-safe.
+    """The rows that one header of a columnar file describes. Thread-safe.
 
     A short span is returned as a read-only view, from which frames are copied. For a long span, the
-    file is mapped once more for the caller, whose writes do not affect others.
+    file is mapped once more for the caller, so that writes by the caller do not affect others.
 
     Attributes:
         path: Path of the file when it was opened.
         head: Header of the file.
         inode: Inode of the file.
-        bytes: Memory that the object itself holds; 0 if the file is mapped.
+        bytes: Memory used by the object itself; 0 if the file is mapped.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ColumnarFile:
         return self._table(first, last, has_adj_close=has_adj_close)
 
     def all_of(self, year: int) -> BarTable:
-        """Return all bars of a year; raises as :meth:`table` does."""
+        """Return all bars of a year; raises the same errors as :meth:`table`."""
         return self.table(year_span(year), [year])
 
     def column(self, name: str) -> Column:
@@ -174,7 +174,7 @@ class ColumnarFile:
     # --- verification --------------------------------------------------------------------------
 
     def _verify(self, first: int, last: int) -> None:
-        """Check the blocks that contain these rows, each once per process."""
+        """Check the blocks that contain these rows; each block is checked once per process."""
         if self._is_sound:
             return
         tail_at = self.head.rows // BLOCK * BLOCK
@@ -185,7 +185,7 @@ class ColumnarFile:
         self._is_sound = self._sound_tail and bool(self._sound.all())
 
     def _verify_blocks(self, begin: int, end: int) -> None:
-        """Check the full blocks in the range, but not the partial block after the last full one."""
+        """Check the full blocks in the range, ignoring the partial block after the last full one."""
         unknown = np.flatnonzero(~self._sound[begin:end]) + begin
         crc32 = summing(8 * BLOCK * len(unknown) * len(self._columns))
         for name, values in self._columns.items():
@@ -247,7 +247,7 @@ def _columns(memory: mmap, head: Head) -> dict[str, Column]:
 
 
 def _read(read: Read, head: Head, names: tuple[str, ...]) -> dict[str, Column]:
-    """Read the rows of the columns in ``names``, but not the spare room between columns."""
+    """Read the rows of the columns ``names``, skipping the spare room between columns."""
     size = head.at(STAMPS, head.rows) - head.at(STAMPS, 0)
     return {
         name: np.frombuffer(read(head.at(name, 0), size), _TYPES.get(name, np.float64), head.rows)

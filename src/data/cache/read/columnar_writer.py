@@ -69,8 +69,8 @@ def append_rows(disk: Disk, file: ColumnarFile, year: int, part: Part) -> bool:
     Args:
         disk: File system.
         file: Current file; only its writer may call this, under the file's lock.
-        year: Year of the rows: the last one in the file, or a later one.
-        part: Only the new rows, and the state of the year that includes them.
+        year: Year of the rows: the last year in the file, or a later one.
+        part: New rows only, and the state of the year including them.
 
     Returns:
         Whether the rows were written; False if the file lacks room or a column.

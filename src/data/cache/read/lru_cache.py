@@ -24,7 +24,7 @@ _NAME_BYTES = 80
 
 
 class _Parsed(NamedTuple):
-    """The value parsed from a file, with the file's state, its bytes, or both to recognize the file."""
+    """The value parsed from a file, with the file's state, its bytes or both, to recognize the file."""
 
     state: FileState | None
     content: bytes | None
@@ -34,13 +34,13 @@ class _Parsed(NamedTuple):
 class DocumentCache:
     """Parsed files by path, keyed by inode, size and modification time, or by all their bytes.
 
-    Thread-safe: entries are replaced as a whole, and two threads that read the same file at the
-    same time merely read it twice.
+    Thread-safe: entries are replaced as a whole, and if two threads read the same file at the same
+    time, it is merely read twice.
 
     Args:
         disk: File system.
         memory: Cache for the parsed files.
-        name: Name that keeps apart what different callers parse from the same files.
+        name: Name that distinguishes the values that different callers parse from the same files.
     """
 
     def __init__(self, disk: Disk, memory: LruCache, name: str = "document") -> None:
@@ -107,7 +107,7 @@ class DocumentCache:
         return [values[name] for name in names]
 
     def wrote(self, path: Path, content: bytes, value: Any, times: int = TIMES_ITS_BYTES) -> None:
-        """Cache the value of a file just written, as if ``content`` had been parsed."""
+        """Cache the value of a file that was just written, as if ``content`` had been parsed."""
         entry = _Parsed(None, content, value)
         size = EACH_BYTES + times * len(content)
         self._memory.put((self._name, os.fspath(path)), entry, size)
@@ -127,7 +127,7 @@ class DocumentCache:
         return names
 
     def settled_state(self, path: Path | str) -> FileState | None:
-        """Return the state of ``path`` if every later change is certain to alter it, else None.
+        """Return the state of ``path`` if any later change is certain to alter the state, else None.
 
         The state of a missing file is ``NO_FILE``.
         """

@@ -51,7 +51,7 @@ def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState
     """
 
     def look() -> YearFile | None:
-        """Return the year from only its metadata, unless a writer has begun to change it."""
+        """Return the year, from its metadata alone unless a writer has begun to change it."""
         meta = lane.meta(year)
         if meta is not None and meta.pending is None:
             return YearFile(meta.state)
@@ -67,11 +67,11 @@ def read_year(
 ) -> tuple[BarTable, YearState] | None:
     """Return the verified bars of ``year`` in ``span``, and the state of the year.
 
-    The result is None if nothing is stored. Raises as :func:`read_state` does.
+    The result is None if nothing is stored. Raises the same errors as :func:`read_state`.
     """
 
     def look() -> YearFile | None:
-        """Return the year as it is on disk."""
+        """Return the year in its state on disk."""
         return open_year(lane, year, lane.meta(year))
 
     def content(file: YearFile | None) -> tuple[BarTable, YearState] | None:
@@ -91,8 +91,8 @@ def _patiently(
     """Return ``content`` of the year file found by ``look``, retrying and repairing if necessary.
 
     A writer may commit between the reads of metadata and data, so both are read again before
-    anything is considered damaged. In a preview nothing is repaired; the state that a repair would
-    leave is used from then on.
+    anything is considered damaged. In a preview, nothing is repaired; instead, the state that a
+    repair would leave is used from then on.
     """
     problem: Exception | None = None
     is_previewed = lane.previews is not None and year in lane.previews
@@ -154,7 +154,7 @@ class IndexEntry(NamedTuple):
         states: State of each year, ascending.
         has_quarantine: Whether there may be rows in quarantine.
         is_ours: Whether every file was written by this library. Older tools modify files in place,
-            so their changes do not show in the folder's state.
+            so the folder's state does not reflect their changes.
         outdated: Stored spans that are no longer read; the view excludes them.
     """
 
@@ -165,7 +165,7 @@ class IndexEntry(NamedTuple):
     outdated: Sequence[Span] = ()
 
     def check(self, lane: SeriesFiles, span: Span) -> None:
-        """Raise a ``StorageError`` that names the file if ``span`` includes an unreadable year."""
+        """Raise a ``StorageError`` that names the file, if ``span`` includes an unreadable year."""
         check_barred(lane, span, self.view.barred)
 
     @property
@@ -209,13 +209,13 @@ class SeriesIndex:
     ) -> IndexEntry:
         """Return the index entry of a series; if nothing has changed, only its folder is checked.
 
-        Documents are changed only by renaming files, which changes the folder's modification time.
-        As long as that is unchanged, so are the documents.
+        Documents are changed only by renaming files, which updates the folder's modification time,
+        so the documents are unchanged as long as that time is.
 
         Args:
             lane: Series to look up.
-            since: View obtained just before; its entry is returned without a check.
-            tail: Whether the latest years are enough; see :meth:`BarStore.tail`.
+            since: View that was just obtained; its entry is returned without a check.
+            tail: Whether the latest years are sufficient; see :meth:`BarStore.tail`.
         """
         if lane.previews:  # a repair would leave documents other than those on disk
             return self._read(lane)
@@ -245,8 +245,8 @@ class SeriesIndex:
     def _read_tail(self, lane: SeriesFiles) -> IndexEntry | None:
         """Return an entry built from the documents of only the newest years.
 
-        The result is None if these are all the years, if some files are another tool's, or if no
-        bar is final.
+        The result is None if these are all the years, if some files were written by another tool,
+        or if no bar is final.
         """
         if len(years_in(lane.disk.list(lane.paths.text))) <= _TAIL_YEARS:
             return None
@@ -282,7 +282,7 @@ class SeriesIndex:
     def _documents(
         self, lane: SeriesFiles, own: list[int], has_series: bool = True
     ) -> tuple[_Documents, tuple[int, ...]]:
-        """Return the documents, and the years that cannot be read, which do not affect the others."""
+        """Return the documents, and the years that cannot be read; these do not affect other years."""
         try:
             return self._of_years(lane, own, has_series), ()
         except StorageError:
@@ -297,7 +297,7 @@ class SeriesIndex:
         return self._of_years(lane, readable, has_series), tuple(barred)
 
     def _of_years(self, lane: SeriesFiles, own: list[int], has_series: bool) -> _Documents:
-        """Return the years' states, the content of ``series.json``, and whether all files are this library's.
+        """Return the years' states, the content of ``series.json``, and whether all files are our own.
 
         The states are in ascending order, and include those of older tools' files.
         """
@@ -374,11 +374,10 @@ def _view(
 
 
 def check_barred(lane: SeriesFiles, span: Span, barred: Iterable[int]) -> None:
-    """Reject a span that includes an unreadable year.
+    """Raise an error if a span includes an unreadable year.
 
     Raises:
-        StorageError: The path of one of the year's files is not a regular file; the message names
-            it.
+        StorageError: One of the year's files is not a regular file; the message names it.
     """
     for year in barred:
         if year_span(year).overlaps(span):
@@ -418,7 +417,7 @@ class RangeReader:
     Args:
         disk: File system.
         old: Finder of files from older tools.
-        viewer: Source of the coverage in years without a file.
+        viewer: Supplies the coverage for years without a file.
         sidecars: Columnar files, used if they are valid.
         memory: Cache for years if columns cannot be stored on disk.
         lock_timeout_s: Maximum wait for the lock if a year needs repair, in seconds.
@@ -443,7 +442,7 @@ class RangeReader:
     def read(
         self, lane: SeriesFiles, span: Span, entry: IndexEntry | None = None
     ) -> tuple[BarTable, Coverage]:
-        """Return the bars in ``span`` and their coverage; raises as ``BarStore.view`` does.
+        """Return the bars in ``span`` and their coverage; raises the same errors as ``BarStore.view``.
 
         ``entry`` is a recent index entry; if the bars cannot be read with it, the metadata is read
         again.

@@ -23,7 +23,7 @@ _SHORT = 2_000
 
 
 class MismatchError(CorruptEntryError):
-    """Data and metadata do not match; this error never leaves the store."""
+    """Data and metadata do not match; the error never leaves the store."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class YearFile:
     def _extents(self) -> tuple[Stamps, Stamps]:
         """The first and the last timestamp of each gzip member, in two arrays.
 
-        For a member without bars, the last one is before the first one.
+        For a member without bars, the last timestamp is before the first one.
         """
         outermost = [(m.header.first, m.header.last) for m in self.members]
         extents = [(1, 0) if a is None or b is None else (a, b) for a, b in outermost]
@@ -70,7 +70,7 @@ class YearFile:
 def _decode(members: Sequence[Member], columns: tuple[str, ...]) -> None:
     """Decode the bars of all short gzip members together, except those of the first member.
 
-    Damaged members are left to :func:`rows_of`.
+    Damaged members are left for :func:`rows_of`.
     """
     short = [m for m in members if not m.decoded and m.header.rows < _SHORT]
     if len(short) < 2 or columns != BASE_COLUMNS:
@@ -107,7 +107,7 @@ def rows_of(member: Member, columns: tuple[str, ...], *, first: bool) -> BarTabl
 
 
 def open_year(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearFile | None:
-    """Read the data of ``year`` up to the recorded size and verify every bit of it.
+    """Read the data of ``year`` up to the recorded size, and verify every bit.
 
     While a rewrite is pending, both the old state and the new one are valid. Bytes after the
     recorded size belong to another writer and are ignored.

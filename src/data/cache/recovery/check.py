@@ -46,7 +46,7 @@ class Finding:
     """One defect in the stored data.
 
     Attributes:
-        symbol, timeframe, lane: Series concerned; for a symbol's other data the timeframe is empty.
+        symbol, timeframe, lane: Affected series; for a symbol's other data, the timeframe is empty.
         where: Location of the defect: year, ``series.json``, ``confirmed.json``, ``actions.json``
             or ``columns`` (the columnar file).
         what: Description of the defect.
@@ -107,7 +107,7 @@ class Inspection:
 
     @property
     def ok(self) -> bool | None:
-        """Whether everything is intact; None if no damage was found but not everything was read."""
+        """Whether everything is intact; None if only part of it was read, without finding damage."""
         if self.findings or self.problems:
             return False
         return True if self.is_whole else None
@@ -154,7 +154,7 @@ def inspect(
 def _inspected(
     store: StoreParts, keys: Sequence[SeriesKey], problems: list[tuple[SeriesKey, str]]
 ) -> Iterator[tuple[int, list[Finding]]]:
-    """Yield the number of files read and the defects found, for one piece of a series after another."""
+    """Yield the number of files read and the defects found, for each piece of each series in turn."""
     symbols: set[str] = set()
     for key in keys:
         try:
@@ -199,7 +199,7 @@ def _findings(key: SeriesKey, ailments: Iterable[tuple[str, Ailment]]) -> list[F
 def _parts(
     store: StoreParts, lane: SeriesFiles, *, is_locked: bool
 ) -> Iterator[tuple[int, Iterable[tuple[str, Ailment]]]]:
-    """Yield numbers of files read, with their defects: misplaced objects, then each year, then the rest."""
+    """Yield numbers of files read, with defects: misplaced objects, then each year, then the rest."""
     barred = lane.barred()
     yield 0, [(name, Ailment(barring(what), _SET_ASIDE, "move")) for name, what in barred.items()]
     years = [year for year in lane.years() if year not in years_in(barred)]
@@ -349,9 +349,9 @@ def check_actions(store: StoreParts, symbol: str) -> list[Finding]:
 def waiting(
     store: StoreParts, listed: Iterable[tuple[SeriesKey, LaneEntry | None]]
 ) -> list[tuple[SeriesKey, int]]:
-    """Return the years whose data file is longer than recorded; its last bars are not read.
+    """Return the years whose data file is longer than recorded, so that its last bars are not read.
 
-    Only sizes are compared. A power loss right after a commit can leave such a file.
+    Only file sizes are compared. A power loss right after a commit can leave such a file behind.
 
     Args:
         store: Parts of the store.
@@ -394,7 +394,7 @@ _WORDS = {
         "its own metadata are restored",
     ),
     "lost": ("{document}, and there are no bars", "the metadata are kept in quarantine"),
-    "unfinished": ("its first commit was not finished", "what it left is discarded"),
+    "unfinished": ("its first commit was not finished", "its remains are discarded"),
     "gone": (
         "the data file is gone, and {recorded} with it",
         "they count as missing and are fetched again",
@@ -502,14 +502,14 @@ def _document(diagnosis: Diagnosis) -> str:
     """Describe the state of a document that is damaged, missing, or does not match the data."""
     if diagnosis.flaw:
         return f"the metadata are damaged ({diagnosis.flaw})"
-    return "the metadata are not those of the data" if diagnosis.meta else "there are no metadata"
+    return "the metadata do not match the data" if diagnosis.meta else "there are no metadata"
 
 
 # --- bars compared with their metadata -------------------------------------------------------
 
 
 def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
-    """Return a defect if a bar is outside the range of its gzip member or of the metadata, else None."""
+    """Return a defect if a bar is outside the range of its gzip member or the metadata, else None."""
     if diagnosis.state is None:
         return None
     last: int | None = None

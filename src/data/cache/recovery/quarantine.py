@@ -65,13 +65,13 @@ def keep_file(lane: SeriesFiles, source: Path, content: bytes, reason: str) -> N
 
 
 def keep_barring(lane: SeriesFiles, name: str, what: str) -> None:
-    """Durably move an object that is in the place of a file, such as a folder, into the quarantine."""
+    """Durably move an object found in place of a file, such as a folder, into the quarantine."""
     _folder(lane).keep_barring(lane.paths.folder / name, what)
     lane.memory.forget(lane.paths.folder / name)
 
 
 def keep_bytes(lane: SeriesFiles, name: str, content: bytes, reason: str) -> None:
-    """Durably write bytes that are about to be cut off to the quarantine."""
+    """Durably copy bytes that are about to be cut off into the quarantine."""
     _folder(lane).keep_bytes(name, content, reason)
 
 
@@ -124,10 +124,10 @@ def _is_bar(row: Suspect) -> bool:
 
 
 def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the latest invalid rows for each timestamp, and all withdrawn bars, which were once real.
+    """Return the latest invalid rows for each timestamp, and all withdrawn bars, which were once valid.
 
-    Their number is limited, so that the file does not grow forever if a vendor sends new invalid
-    rows with each call.
+    The number of invalid rows is limited, so that the file does not grow forever if a vendor sends
+    new ones with each call.
     """
     counts = Counter([row[0] for row in cells])
     if len(cells) <= MOST_ROWS and max(counts.values()) <= _MOST_OF_A_STAMP:
@@ -239,7 +239,7 @@ def years_with_rows(lane: SeriesFiles) -> list[int]:
 def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
     """Return the bad rows that vendors sent in place of bars, for several years.
 
-    Withdrawn bars are excluded, and so are rows at timestamps at which no bar can open.
+    Withdrawn bars are excluded, as are rows at timestamps where no bar can open.
     """
     files = (lane.memory.load(lane.paths.rows(year), _sent_for_bars, _TIMES) for year in years)
     rows = [row for file in files for row in file or ()]
@@ -316,7 +316,7 @@ def standing_in(
 
 
 class Damage(NamedTuple):
-    """A damaged file, or an object in place of a file, such as a folder, which ``barred`` describes."""
+    """A damaged file, or an object in place of a file (such as a folder), described by ``barred``."""
 
     path: Path
     content: bytes
@@ -336,7 +336,7 @@ def barring(what: str) -> str:
 
 
 class KeptFile(NamedTuple):
-    """A file in quarantine, and the reason why it is there."""
+    """A quarantined file, and the reason for quarantining it."""
 
     path: Path
     reason: str
@@ -358,7 +358,7 @@ class Quarantine:
     owner: str
 
     def keep_file(self, source: Path, content: bytes, reason: str) -> Path:
-        """Link a file into this folder, durably, and return the new path; the original stays in place."""
+        """Durably link a file into this folder and return the new path; the original stays in place."""
         target = self._place(source.name, content)
         if self.disk.read_if_exists(target) != content:
             link_or_copy(self.disk, source, target)
@@ -366,14 +366,14 @@ class Quarantine:
         return target
 
     def keep_bytes(self, name: str, content: bytes, reason: str) -> None:
-        """Write bytes that are about to be cut off or replaced, durably."""
+        """Durably save bytes that are about to be cut off or replaced."""
         target = self._place(name, content)
         if self.disk.read_if_exists(target) != content:
             write_atomically(self.disk, target, content)
         self._write_reason(target, reason)
 
     def keep_barring(self, path: Path, what: str) -> Path:
-        """Move something other than a file into this folder, durably, without reading it.
+        """Durably move something other than a file into this folder, without reading it.
 
         Return its new path.
 
@@ -389,7 +389,7 @@ class Quarantine:
         return target
 
     def keep(self, damage: Damage) -> Path:
-        """Move a damaged file into this folder, durably, and return its new path."""
+        """Durably move a damaged file into this folder, and return its new path."""
         if damage.barred:
             return self.keep_barring(damage.path, damage.barred)
         place = self.keep_file(damage.path, damage.content, damage.reason)
@@ -414,7 +414,7 @@ class Quarantine:
         return self.folder / f"{stem}.{hashlib.sha256(content).hexdigest()[:16]}.{suffix}"
 
     def _write_reason(self, target: Path, reason: str) -> None:
-        """Write the reason next to the file; this also makes new entries in the folder durable."""
+        """Write the reason into a file next to ``target``; this also makes new folder entries durable."""
         log.warning("%s: kept %s in quarantine: %s", self.owner, target.name, reason)
         note = {"file": target.name, "reason": reason, "time": iso(self.clock.now_ms())}
         write_atomically(

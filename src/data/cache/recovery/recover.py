@@ -61,13 +61,13 @@ Case = Literal[
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The condition of a year's files, and what would remain of them after a repair.
+    """The condition of a year's files, and the state that a repair would leave.
 
     Attributes:
-        case: Name of the case. ``sound``: nothing is wrong. ``foreign``: the data is another
-            tool's. ``half_adopted``: the data is another tool's, but this library wrote the
-            document. Without data: ``lost`` (the document is damaged), ``unfinished`` (the
-            first file was never renamed into place) or ``gone`` (there was a file). The other cases
+        case: Name of the case. ``sound``: nothing is wrong. ``foreign``: another tool wrote the
+            data. ``half_adopted``: another tool wrote the data, but this library wrote the
+            document. Without data: ``lost`` (the document is damaged), ``unfinished`` (the first
+            file was never renamed into place) or ``gone`` (there was a file). The other cases
             concern data written by this library; the text at the top of the module lists them.
         meta: Document; None if it is missing or damaged.
         flaw: Defect of a damaged document; otherwise empty.
@@ -87,10 +87,10 @@ class Diagnosis:
 
 
 def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
-    """Return the document of ``year`` after making sure that it matches the data.
+    """Return the document of ``year`` after ensuring that it matches the data.
 
-    The check is cheap enough for an append: size and digest of the last member. For an empty year,
-    or one with another tool's file, the result is None.
+    Only the size and the digest of the last member are checked, which is cheap enough for an
+    append. For an empty year, or one with another tool's file, the result is None.
 
     Raises:
         FormatVersionError: The file is from a newer version; it is left as it is.
@@ -126,9 +126,9 @@ def matched_meta(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMet
 
 
 def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
-    """Repair ``year`` if necessary, and return its document; raises as :func:`sound_meta` does.
+    """Repair ``year`` if necessary, and return its document; raises the same errors as :func:`sound_meta`.
 
-    None means that this library has stored nothing.
+    The result is None if this library has not stored anything.
     """
     lane.sweep()
     sweep_versions(lane, year)
@@ -151,9 +151,9 @@ def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def preview(lane: SeriesFiles, year: int) -> YearFile | None:
-    """Return the year file that :func:`recover` would leave, without changes or a lock.
+    """Return the year file that :func:`recover` would leave, without changing anything or locking.
 
-    None means that nothing would be stored. Raises as :func:`examine` does.
+    The result is None if nothing would remain. Raises the same errors as :func:`examine`.
     """
     diagnosis = examine(lane, year)
     return None if diagnosis.state is None else YearFile(diagnosis.state, tuple(diagnosis.members))
@@ -222,7 +222,7 @@ def _settled(
 
 
 def _log(lane: SeriesFiles, year: int, state: YearState, more: int) -> None:
-    """Add a log entry for a recovery that found ``more`` bars, or lost some if ``more`` is negative."""
+    """Log a recovery that found ``more`` additional bars, or lost bars if ``more`` is negative."""
     entry = {"generation": state.generation, "vendor": "", "span": None, "recovered": True}
     entry |= {"added": max(0, more), "changed": 0, "removed": max(0, -more), "size": state.size}
     lane.append_log(year, entry)
@@ -254,7 +254,7 @@ def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: Yea
 
 
 def _facts(lane: SeriesFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
-    """Return the year's old document or, if it is lost, a new one with vendor and times from members."""
+    """Return the year's old document or, if that is lost, a new one based on the members."""
     now = lane.clock.now_ms()
     shares = shares_of(member.header for member in members)
     if meta is not None:
@@ -277,7 +277,7 @@ def _saved(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
 def examine(lane: SeriesFiles, year: int) -> Diagnosis:
     """Decide what is wrong with ``year`` and what a repair would leave; nothing is changed.
 
-    The year's metadata is read before its data. If a writer commits in between, the data then looks
+    The year's metadata is read before its data. If a writer commits in between, the data looks
     newer than recorded, rather than damaged.
 
     Raises:
@@ -390,7 +390,7 @@ def _with_appended(
 def _state_of_members(
     lane: SeriesFiles, year: int, meta: YearMeta | None, members: list[Member]
 ) -> YearState:
-    """Return the year state that a valid file's gzip members add up to."""
+    """Return the year state that results from a valid file's gzip members."""
     generation = _next_generation(lane, year, meta, members)
     target = Target(lane.key, year, members[0].columns or BASE_COLUMNS, generation)
     coverage = carried(
@@ -494,8 +494,8 @@ def _behind(content: bytes, start: int) -> Iterator[Member]:
 def salvage(scan: Scan, identity: str) -> list[YearSegment]:
     """Return the file's valid gzip members as segments (bars from which to rewrite it), ascending.
 
-    A member whose bars do not come after the preceding members' bars is omitted: the file is then a
-    mixture of two files, and it is unknown which of them is newer.
+    A member whose bars do not follow the preceding members' bars is omitted: in this case, the file
+    is a mixture of two files, and it is unknown which one is newer.
     """
     kept: list[YearSegment] = []
     for member in (*scan.members, *_behind(scan.content, scan.end)):
@@ -512,7 +512,7 @@ def salvage(scan: Scan, identity: str) -> list[YearSegment]:
 
 
 def _segment(member: Member) -> YearSegment | None:
-    """Return a gzip member as a segment (bars to rewrite); None if its text does not match its header."""
+    """Return a gzip member as a segment (bars to rewrite); None if text and header do not match."""
     try:
         # The header line has as many commas as a row.
         width = member.text().partition(b"\n")[0].count(b",")

@@ -38,7 +38,7 @@ class AgedYear:
     Attributes:
         key, year: Series and year.
         data_type: ``ohlcv``, or a table's data type.
-        rows: Number of bars, or rows in the table.
+        rows: Number of bars in the year, or of rows in the table.
         bytes: Size of the year's files, including replaced and quarantined ones.
     """
 
@@ -95,7 +95,7 @@ class AgeRetention:
         catalogue: Catalog of the folder's contents, including files of older tools.
         disk: File system.
         tables: Function that returns the tables of one data type.
-        last_uses: Function that returns another function, which looks up the last use of a series.
+        last_uses: Function that returns a function for looking up the last use of a series.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class AgeRetention:
 
 @dataclass
 class _Found:
-    """The years to delete, and the data types of the years that are kept."""
+    """The years to delete, and the data types of the years to keep."""
 
     go: list[AgedYear] = field(default_factory=list)
     stay: set[str] = field(default_factory=set)

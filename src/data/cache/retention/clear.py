@@ -78,12 +78,11 @@ def clear_years(
 ) -> int:
     """Remove individual years of a series, and return the number of them that had bars.
 
-    A year's coverage is removed with it, and so are its replaced files, its quarantine, older
-    tools' original files, and the time of the next request. The log is kept, as in
-    :func:`clear_lane`.
+    Along with a year, its coverage, its replaced files, its quarantine, older tools' original files
+    and the time of the next request are removed. The log is kept, as in :func:`clear_lane`.
 
     With ``closed_by``, a year is kept if its latest bar is unknown or may have closed after that
-    time. This is checked under the lock because a writer may have added bars.
+    time. The check is made under the lock, because a writer may have added bars.
     """
     disk, removed, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
@@ -121,7 +120,7 @@ def clear_years(
 
 
 class YearHeld(NamedTuple):
-    """The number of bars in a year, and the time by which all of them have closed."""
+    """The number of bars in a year, and the time by which all bars in it have closed."""
 
     bars: int
     closed_ms: int
@@ -172,7 +171,7 @@ class _Gone:
     Attributes:
         years: Maps each year to the span answered, the first bar, the number of bars, and the
             number of bars in the log.
-        newest: Highest known generation of the series; 0 if none is known.
+        newest: Highest known generation of the series; 0 if unknown.
     """
 
     years: Mapping[int, tuple[Span | None, int | None, int, int]]
@@ -257,18 +256,18 @@ def _count(entry: Mapping[str, Any], name: str) -> int:
 
 
 def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
-    """Remove a year whose bars can be fetched again, if still at generation ``generation``.
+    """Remove a year whose bars can be fetched again, if it is still at ``generation``.
 
-    The log is kept, because it shows that an earlier version is gone rather than empty. The remaining
-    state is valid even if the process dies midway: first ``next_due`` is removed, then the
-    document, which can be rebuilt from the bars.
+    The log is kept, because it shows that an earlier version is gone rather than empty. The
+    remaining state is valid even if the process dies midway, because ``next_due`` is removed first,
+    and then the document, which can be rebuilt from the bars.
 
     Returns:
         Whether the year was removed.
 
     Raises:
         LockTimeoutError: A writer is using the series.
-        StorageError: Anything not removed yet is intact.
+        StorageError: The removal failed; anything not removed yet is intact.
     """
     disk, paths = lane.disk, lane.paths
     with disk.lock(paths.lock, 0.0):

@@ -35,10 +35,10 @@ class Fill:
     """The contents of a cache folder.
 
     Attributes:
-        bytes, files: Totals for everything in it; hard links count once.
+        bytes, files: Totals for everything in the folder; hard links count once.
         data_files: Number of files with bars or tables.
         quarantined: Number of damaged files, and of files with rejected rows.
-        without_metadata: Number of files with bars but without metadata; these are from other
+        without_metadata: Number of files with bars but without metadata; such files are from other
             tools, or must be repaired.
         packed_bytes, plain_bytes: Compressed and uncompressed size of the year files measured so
             far.
@@ -70,7 +70,7 @@ class Fill:
 
 @dataclass
 class Measured:
-    """A year file measured up to the end of a gzip member, with its index entry at that time."""
+    """A year file measured up to the end of a gzip member, and its index entry at that time."""
 
     entry: YearEntry
     inode: int
@@ -185,7 +185,7 @@ def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured 
 
 
 def hop(file: IO[bytes], size: int, measured: Measured) -> None:
-    """Extend ``measured`` by the sizes of the later members, without decompressing any."""
+    """Extend ``measured`` by the sizes of later members, without decompressing them."""
     while measured.packed < size:
         file.seek(measured.packed)
         start = file.read(PEEK_BYTES)

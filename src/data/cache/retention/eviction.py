@@ -27,7 +27,7 @@ _ANY_KIND = Kind(session="", anchor="")
 # A vendor that has supplied bars for a symbol this recently still has the symbol.
 ALIVE_MS = 30 * DAY_MS
 
-IN_USE = "in use at present"
+IN_USE = "currently in use"
 PINNED = "a version of the series is pinned"
 DOUBTED = "doubtful, or withdrawn by its vendor"
 UNKNOWN_BASIS = "the adjustment of its prices is unknown"
@@ -48,12 +48,12 @@ class Keeps(Protocol):
         ``part`` extends from the first to the last bar of one source, in a year or in the whole
         series, without the results of comparisons. A vendor that can supply all of it can supply
         any part of it; a vendor that cannot supply the latest year cannot supply older ones.
-        ``now_ms`` is the latest time that stored answers prove.
+        ``now_ms`` is the latest time that stored answers prove to be past.
         """
 
 
 def keep_all(key: SeriesKey, part: Covered, now_ms: int) -> str:
-    """Return a reason to keep all bars, because it is unknown what vendors could supply."""
+    """Return a reason to keep all bars: it is unknown which bars vendors could supply again."""
     return NO_VENDOR
 
 
@@ -66,7 +66,7 @@ class Holding(NamedTuple):
         generation: Generation of the year's last commit; the year is removed only if this has not
             changed.
         last_ms: Time of the last use.
-        kept: Reason why the year must stay; empty if it may be removed.
+        kept: Reason why the year must be kept; empty if it may be removed.
     """
 
     key: SeriesKey
@@ -85,8 +85,7 @@ class Freeable:
         bytes: Size of the whole folder.
         derived: Bytes of files that can be rebuilt from the bars, and of replaced year files.
         bars: Bytes of years that a vendor could supply again.
-        kept: Maps each reason to the bytes of the years that must stay because of it, largest
-            first.
+        kept: Maps each reason for keeping years to the bytes of those years, largest first.
     """
 
     bytes: int
@@ -134,8 +133,9 @@ def holdings_of(
             counts as use.
         must_keep: Function that decides whether vendors could supply bars again.
         now_ms: Time by the local clock, which may be behind.
-        latest_ms: Latest time that any answer has ever proved to be past, including answers for
-            series that were dropped later; None if unknown, so that every year must stay.
+        latest_ms: Latest time that any answer has ever proved to be in the past, including answers
+            for series that were dropped later; None if unknown, in which case every year must be
+            kept.
     """
     by_symbol: dict[str, list[StoredLane]] = {}
     for lane in lanes:
@@ -152,7 +152,7 @@ def holdings_of(
 
 
 def vouched_ms(lanes: Iterable[StoredLane]) -> int:
-    """Return the latest time that must have passed according to stored answers; 0 without lanes.
+    """Return the latest time that must have passed according to stored answers; 0 if there are none.
 
     The time of an answer is from its vendor's clock, and the time of a commit is from the local
     clock. The earlier one is used, so that a clock that was once ahead does not make anything look

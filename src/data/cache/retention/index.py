@@ -54,7 +54,7 @@ class Learned(NamedTuple):
     """The facts learned about a lane, in the form in which the index can store them.
 
     Attributes:
-        entry: Entry that summarises its documents.
+        entry: Entry that summarises the lane's documents.
         parts: Maps each column of the index (``outer_keys``, ``growth``) to its value.
     """
 
@@ -127,7 +127,7 @@ class LaneIndex:
     # --- writing ---------------------------------------------------------------------------
 
     def keep(self, learned: Mapping[str, Learned], removed: Iterable[str] = ()) -> None:
-        """Store the facts about lanes; entries of lanes that are ``removed`` are dropped."""
+        """Store the facts about lanes; the entries of lanes in ``removed`` are dropped."""
         rows = [
             (
                 lane,
@@ -150,9 +150,9 @@ class LaneIndex:
         self._write(work)
 
     def keep_uses(self, uses: Mapping[str, Use]) -> bool:
-        """Merge the last uses of lanes with the uses by other processes.
+        """Store the last uses of lanes, merged with the uses by other processes.
 
-        Return whether they were stored.
+        Return whether the uses were stored.
         """
 
         def work(db: sqlite3.Connection) -> None:

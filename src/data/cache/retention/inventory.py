@@ -58,10 +58,9 @@ class StoredLane(NamedTuple):
 
     Attributes:
         key: Series of the lane.
-        entry: Index entry; it contains nothing from damaged documents.
+        entry: Index entry, which contains nothing from damaged documents.
         path: Path of its folder.
-        outer: Maps each year to those keys in its document that are for other programs, if
-            requested.
+        outer: Maps each year to the keys in its document that are for other programs, if requested.
         growth: Daily growth, if requested.
     """
 
@@ -100,7 +99,7 @@ class Size:
     _seen: set[int] = field(default_factory=set, repr=False)
 
     def add_lane(self, entry: LaneEntry) -> None:
-        """Add the files of a lane to the counts."""
+        """Add the files of a lane to the totals."""
         self.bytes += entry.bytes
         self.files += entry.files
         self.data_files += entry.data_files
@@ -180,7 +179,7 @@ class Holdings:
 
     @property
     def state(self) -> str:
-        """A digest that changes with every change to a lane; empty if this cannot be guaranteed."""
+        """A digest that changes whenever a lane changes; empty if this cannot be guaranteed."""
         if self.foreign or not self.is_settled:
             return ""
         digest = sha256()
@@ -287,7 +286,7 @@ class Inventory:
         return content
 
     def _refuse_link(self, entry: os.DirEntry[str]) -> None:
-        """Raise ``StorageError`` for a link in place of a folder, as the store does."""
+        """Raise ``StorageError`` for a link in place of a folder, just as the store does."""
         if entry.is_dir():
             self._disk.list(entry.path)
 
@@ -303,10 +302,10 @@ class Inventory:
     def _learn(
         self, key: SeriesKey, path: str, part: Part, previous: LaneEntry | None
     ) -> tuple[Learned, bool]:
-        """Read the facts in a lane's documents; also return whether they may be stored in the index.
+        """Read the facts in a lane's documents; return them, and whether the index may store them.
 
-        They may be stored if no writer was active in the lane while they were read, the lane is
-        undamaged, and any later change is certain to show in the modification time of the lane's
+        The facts may be stored if no writer was active in the lane while they were read, the lane
+        is undamaged, and any later change is certain to show in the modification time of the lane's
         folder. ``previous`` is the lane's entry if only ``part`` is missing.
         """
         try:
@@ -379,7 +378,7 @@ class Inventory:
         return True
 
     def _documents(self, path: str, files: Iterable[str]) -> dict[str, bytes]:
-        """Return a mapping from names to contents, without the documents that are unreadable."""
+        """Return the contents of the readable documents, by name."""
         names = [n for n in files if n.endswith(METADATA) or n in (SERIES, CONFIRMED)]
         try:
             contents = zip(names, self._disk.read_all(path, names), strict=True)

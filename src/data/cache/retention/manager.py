@@ -61,7 +61,7 @@ class RetentionLimits:
     Attributes:
         limit: Function that returns the number of bytes that the folder may use now; 0 for no
             limit.
-        min_free_mb: See :class:`FreeSpaceGuard`.
+        min_free_mb: Space to keep free; see :class:`FreeSpaceGuard`.
         must_keep: Function that decides which bars to keep because no vendor could supply them
             again.
         by_age: Function that deletes data older than the rules' limit.
@@ -81,7 +81,7 @@ class RetentionManager(StoreListener):
     Args:
         store: Store whose folder is managed.
         clock: Source of the current time.
-        limits: Limits to enforce, and the bars that they do not apply to.
+        limits: Limits to enforce, and the bars that are exempt from them.
         keeps: Whether the folder's index may be written.
     """
 
@@ -112,7 +112,7 @@ class RetentionManager(StoreListener):
 
     @cached_property
     def inventory(self) -> Inventory:
-        """The inventory that lists the folder's contents, with the help of an index."""
+        """The inventory, which lists the folder's contents with the help of an index."""
         from .inventory import Inventory
 
         return Inventory(self._parts, keeps=self._keeps)
@@ -184,7 +184,7 @@ class RetentionManager(StoreListener):
     def look(self) -> None:
         """Record the last uses, and enforce the size limit.
 
-        Only one thread does so at a time; the others return at once.
+        Only one thread does this at a time; others return at once.
         """
         if os.getpid() != self._pid:  # a thread of the parent may have held the lock at the fork
             self._pid, self._looking = os.getpid(), threading.Lock()
@@ -410,5 +410,5 @@ class LastUses:
 
 
 def lane_name(key: SeriesKey) -> str:
-    """Return a lane's name in the index, which consists of the names of its folders."""
+    """Return a lane's name in the index, which is made up of the names of its folders."""
     return f"{encode_symbol(key.symbol)}/{encode_lane(key)}"

@@ -16,10 +16,10 @@ _LATEST, _SINCE = "latest_ms", "lost_since_ms"
 
 
 class TimeMark:
-    """The file with the latest time that must have passed, according to a cache's answers.
+    """The file that records the latest time that must have passed according to a cache's answers.
 
-    The answer itself may have been deleted since. If the file is missing or damaged, the time is
-    unknown until an answer arrives that is newer than all stored ones.
+    The answer that proves the time may have been deleted since. If the file is missing or damaged,
+    the time is unknown until an answer arrives that is newer than all stored ones.
 
     Args:
         disk: Writer of the file.

@@ -1,6 +1,6 @@
 """Deletes files that can be rebuilt or are not needed.
 
-These are columnar files, replaced year files, and old files in quarantine.
+The deleted files are columnar files, replaced year files, and old files in quarantine.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ class Trimmed:
 def trim_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
     """Remove files that were quarantined long ago, oldest first, until the rest is small enough.
 
-    A file of bars is removed only if the whole past part of its year is covered again by trusted
-    data; otherwise it may be the only file with some of the bars. Rejected rows are kept.
+    A file with bars is removed only if the elapsed part of its year is completely covered by
+    trusted data again; otherwise, it may be the only file that contains some of the bars. Rejected
+    rows are kept.
     """
     disk, folder = lane.disk, lane.paths.quarantine
     sizes = {name: state.size for name in disk.list(folder) if (state := disk.stat(folder / name))}
@@ -87,7 +88,7 @@ def purge_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
 
 
 def _may_go(lane: SeriesFiles, names: Mapping[str, int]) -> Iterator[tuple[int, str]]:
-    """Yield the time of quarantining and the name of each file that :func:`trim_quarantine` may remove."""
+    """Yield each file that :func:`trim_quarantine` may remove: when it was quarantined, and its name."""
     now = lane.clock.now_ms()
     for name in names:
         match = _KEPT_FILE.fullmatch(name)
@@ -149,7 +150,7 @@ def drop_derived(
     Args:
         store: Parts of the store.
         lanes: Lanes of the cache.
-        last_used: Function that returns the time of last use of a lane, named by its folders.
+        last_used: Function that returns when a lane, named by its folders, was last used.
         excess: Number of bytes to free.
 
     Returns:
@@ -173,7 +174,7 @@ def derived_bytes(store: StoreParts, holdings: Holdings) -> int:
 
 
 def drop_file(store: StoreParts, path: Path) -> None:
-    """Remove one derived file, and anything cached from it.
+    """Remove one derived file, and everything cached from it.
 
     Raises:
         StorageError: The file cannot be removed.

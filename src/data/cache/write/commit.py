@@ -40,8 +40,8 @@ class CommitRun:
         check: Function called before the first year is written; an error that it raises ends the
             commit.
         series: Content of ``series.json`` before the commit.
-        metas: Documents of all years before the commit; None for a year that this library has not
-            written.
+        metas: Documents of all years before the commit; None for a year not written by this
+            library.
         taken: Maps each year to the file of an older tool that this commit imports.
         parts: Maps each year to the part of the commit that concerns it.
         generation: Number of this commit in the history of the series.
@@ -65,7 +65,7 @@ class CommitRun:
     done: Callable[[], object] = no_check
 
     def run(self, lock_timeout_s: float) -> None:
-        """Store everything; for errors see :meth:`BarStore.commit`."""
+        """Store the whole commit; for errors, see :meth:`BarStore.commit`."""
         disk, paths = self.lane.disk, self.lane.paths
         disk.make_folders(paths.folder.parents[2])
         disk.make_folders(paths.folder, durable=False)  # the first commit makes it durable
@@ -120,7 +120,7 @@ class CommitRun:
             self.generation = 1 + max(logged, default=0)
 
     def _leave_outdated(self) -> None:
-        """Add the removal of outdated data, which is no longer read, to the years being changed.
+        """Add the removal of outdated data, which is no longer read, to the changes of these years.
 
         Otherwise that data would never be removed.
         """
@@ -179,13 +179,13 @@ class CommitRun:
             )
 
     def make_folders_durable(self) -> None:
-        """Sync the folders above a new series, because another writer may just have created them."""
+        """Sync the folders above a new series, because another writer may have just created them."""
         symbol = self.lane.paths.folder.parent
         for folder in (symbol, symbol.parent, symbol.parent.parent):
             self.lane.disk.sync_folder(folder)
 
     def _long_empties(self) -> list[Covered]:
-        """Remove and return the marks (coverage changes) for years without a file, even after this commit."""
+        """Remove and return the marks (coverage changes) for years that will still have no file."""
         marks: list[Covered] = []
         for year, part in self.parts.items():
             has_doubts = any(mark.state == "suspect" for mark in part.marks.sources)
@@ -220,7 +220,7 @@ class CommitRun:
             self.old.forget(self.lane.key)
 
     def _commit_again(self, year: int, meta: YearMeta, part: YearPart) -> None:
-        """Repeat a commit to a year whose data turned out to be damaged and has been repaired."""
+        """Repeat the commit to a year whose data turned out to be damaged and was then repaired."""
         self.generation = max(self.generation, meta.state.generation + 1)
         self.is_repaired = True
         part.marks = standing(part, meta.state.coverage if meta else Coverage())
@@ -237,7 +237,7 @@ class CommitRun:
     # --- the series ------------------------------------------------------------------------
 
     def _write_series(self, kind: Kind | None, empties: list[Covered]) -> None:
-        """Write ``series.json`` if there is anything new."""
+        """Write ``series.json`` if its content has changed."""
         old = self.series.empties
         if old:
             old = old.without(year_span(year) for year in self.lane.years())

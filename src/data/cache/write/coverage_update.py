@@ -34,7 +34,7 @@ _FAR = 1 << 62
 
 @dataclass
 class YearPart:
-    """The part of a commit that concerns one year: bars to store, and coverage changes (marks)."""
+    """One year's part of a commit: bars to store, and coverage changes (marks)."""
 
     pieces: list[CommitPiece] = field(default_factory=list)
     marks: Stretches[Covered] = field(default_factory=Stretches)
@@ -85,7 +85,7 @@ def standing(part: YearPart, covered: Coverage) -> Stretches[Covered]:
     """Return a commit's marks (coverage changes) that are still valid after the year was repaired.
 
     The commit was prepared before the repair. A doubt about bars that no longer exist must be
-    dropped, because it would count as an answer.
+    dropped, because it would otherwise count as an answer.
     """
     spans = [item.span for item in covered if item.state in _WITH_BARS]
     spans += [piece.span for piece in part.pieces]
@@ -134,7 +134,7 @@ def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
 def _after_answers(
     coverage: Coverage, answers: Iterable[tuple[Covered, Iterable[Span]]]
 ) -> Coverage:
-    """Return the coverage after adding new answers; spans of gaps in an answer count as not requested."""
+    """Return the coverage after adding new answers; gaps in an answer count as not requested."""
     marks = [
         Columns(
             edges[:-1], edges[1:], np.arange(len(edges) - 1) % 2, (whole.at(_NO_SPAN), FORGOTTEN)
@@ -150,7 +150,7 @@ def _after_answers(
 
 
 def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
-    """Return the coverage after storing a commit's pieces; spans of gaps in them count as not requested."""
+    """Return the coverage after storing a commit's pieces; gaps in them count as not requested."""
     uncut = (
         (
             Covered(
@@ -235,7 +235,7 @@ def _fetched_at(item: Covered, mark: Covered) -> int:
 
 
 def _basis_after(item: Covered, mark: Covered) -> Basis:
-    """Return an entry's basis after a mark: the later-dated one if both have the same adjustment."""
+    """Return an entry's basis after a mark: the later one of the two if both have the same adjustment."""
     old, new = item.basis, mark.basis
     if mark.state == "suspect" or old.adjustment != new.adjustment or new.as_of is None:
         return old
@@ -270,8 +270,8 @@ def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
 def takes_trust(before: Coverage, after: Coverage) -> bool:
     """Return whether a change withdraws trust in bars, or keeps trust withdrawn.
 
-    The document with such a change must not be lost, because coverage that is rebuilt from the
-    members of the file would trust these bars.
+    A document with such a change must not be lost, because coverage rebuilt from the file's members
+    would trust these bars again.
     """
     if "suspect" in map(_STATE, chain(before, after)):
         return True

@@ -25,7 +25,7 @@ def line_of(clock: Clock, entry: Mapping[str, Any]) -> bytes:
 
 
 def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any]) -> None:
-    """Append an entry to a log that is not needed to read old versions; requires the folder's lock.
+    """Append an entry to a log that is not needed for reading old versions; requires the folder's lock.
 
     A log that has grown too long keeps only its latest entries. A failure is reported, not raised:
     the logged operation itself is already durable.
@@ -40,7 +40,7 @@ def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any])
 
 
 def entries_of_log(disk: Disk, path: Path) -> list[dict[str, Any]]:
-    """Return the entries written by :func:`append_entry`, oldest first, without unreadable lines."""
+    """Return the entries written by :func:`append_entry`, oldest first; unreadable lines are omitted."""
     return list(_entries((disk.read_if_exists(path) or b"").splitlines()))
 
 
@@ -76,7 +76,8 @@ def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[
     Args:
         disk, path: Location of the log.
         lines: Lines of the log, unparsed, because entries would take ten times the memory.
-        versions: Generations of older year files that are kept: each keeps its own entry.
+        versions: Generations of older year files that are kept; each of them keeps an entry of its
+            own.
     """
     if len(lines) <= LATEST_ENTRIES:
         return 0
@@ -95,7 +96,7 @@ def entries_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, Any]]:
     """Merge log entries: one entry for the commits up to each kept version, and one for later ones.
 
-    An entry represents the generations from ``since`` up to its own.
+    An entry represents the generations from its ``since`` up to its own generation.
     """
     groups: dict[int, Entry] = {}
     for entry in entries:

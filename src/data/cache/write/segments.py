@@ -36,7 +36,7 @@ ROWS_WORTH_FINDING = 10_000
 
 @dataclass(frozen=True)
 class YearSegment:
-    """Bars for a year file to be written; they become one gzip member of the file.
+    """Bars for a year file that is to be written, in which they become one gzip member.
 
     Attributes:
         header: Header to write; the link to the previous member is added when it is written.
@@ -163,7 +163,7 @@ class Change:
 def with_pieces(
     segments: list[YearSegment], pieces: Iterable[CommitPiece], identity: str, generation: int
 ) -> tuple[list[YearSegment], Change]:
-    """Apply new answers to segments: in each piece's span, only the piece's own bars remain."""
+    """Apply new answers to segments, so that only a piece's own bars remain in the piece's span."""
     new: list[YearSegment] = []
     end, pieces = 0, list(pieces)
     for piece in pieces:
@@ -200,7 +200,7 @@ def _outside(segment: YearSegment, span: Span) -> list[YearSegment]:
 
 
 def _rows_in(segments: Iterable[YearSegment], spans: Sequence[Span]) -> BarTable:
-    """Return the bars that are in one of the ascending, disjoint ``spans``."""
+    """Return the bars inside ``spans``, which are ascending and disjoint."""
     tables: list[BarTable] = []
     for segment in segments:
         header = segment.header
@@ -268,11 +268,11 @@ def compacted(
     by_day: bool,
     most_rows: int | None = None,
 ) -> list[YearSegment]:
-    """Return the segments with equal neighbours joined.
+    """Return the segments, with adjacent segments joined if they are equivalent.
 
     Args:
         segments: Segments, ascending.
-        coverage: Coverage of the year, which shows whether spans with no bar in between belong
+        coverage: Coverage of the year, which shows whether spans with no bar between them belong
             together.
         by_day: Whether to join bars on different UTC dates only up to about a thousand bars, so
             that a long year is not recompressed every day.
@@ -304,7 +304,7 @@ class _Group:
     holes: list[Span]
 
     def gap(self, segment: YearSegment, coverage: Coverage) -> list[Span] | None:
-        """Return a list with the gap before ``segment``, if any; None if that cannot be joined."""
+        """Return a list with the gap before ``segment``, if any; None if the segment cannot be joined."""
         one, other = self.segments[-1].header, segment.header
         if not one.same_source(other) or one.last is None or other.first is None:
             return None
@@ -401,7 +401,7 @@ class _Same:
     intraday: bool
 
     def without_date(self, header: Header) -> Header:
-        """Return the header, without the date of its basis if the date does not affect the bars."""
+        """Return the header, omitting the date of its basis if the date does not affect the bars."""
         first, session = header.first or 0, header.kind.session
         basis = header.basis.of_bars(first, session, intraday=self.intraday)
         previous = self._day_before(first)
@@ -410,7 +410,7 @@ class _Same:
         return header if basis == header.basis else replace(header, basis=basis)
 
     def of_bars(self, coverage: Coverage, headers: Iterable[Header]) -> list[Covered]:
-        """Replace coverage entries' bases by those of their gzip members if they are equivalent."""
+        """Replace coverage entries' bases with those of their gzip members if they are equivalent."""
         return [
             replace(part, basis=header.basis)
             for header in headers
@@ -419,7 +419,7 @@ class _Same:
         ]
 
     def _says(self, part: Covered, header: Header) -> bool:
-        """Return whether a coverage entry's basis differs from its gzip member's, but is equivalent."""
+        """Return whether a coverage entry's basis is equivalent, but not equal, to its gzip member's."""
         mine, own = part.basis, header.basis
         if mine == own or mine.adjustment != own.adjustment or mine.as_of is None:
             return False

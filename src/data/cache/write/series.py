@@ -52,11 +52,11 @@ class SeriesFiles:
             such a year is a rewrite.
         retention: Number of replaced year files to keep, and the time to keep them.
         use: Recorder of reads and commits.
-        previews: None if reads repair a damaged year. In a preview, reads change nothing on the
-            disk; then this maps each damaged year to the :class:`~..read.year_file.YearFile` that a
-            repair would leave, or to None if nothing would be left.
-        book: Splits and dividends to use in place of the stored ones, for a commit that was made
-            beside them.
+        previews: None if reads repair a damaged year. In a preview, where reads do not change
+            anything on disk, this maps each damaged year to the :class:`~..read.year_file.YearFile`
+            that a repair would leave, or to None if nothing would be left.
+        book: Splits and dividends to use instead of the stored ones, for a commit made separately
+            from them.
     """
 
     key: SeriesKey
@@ -76,7 +76,7 @@ class SeriesFiles:
         return years_in(self.memory.list(self.paths.text))
 
     def logged_years(self, names: Sequence[str] | None = None) -> list[int]:
-        """Return the years that have any file, even if only the log of deleted bars, ascending.
+        """Return the years that have any file, even if it is only the log of deleted bars, ascending.
 
         ``names`` are the folder's contents, if already known.
         """
@@ -171,7 +171,7 @@ class SeriesFiles:
             return None
 
     def newer(self, year: int, error: FormatVersionError) -> FormatVersionError:
-        """Return ``error`` with the file of ``year`` added, which it concerns."""
+        """Return ``error`` with the series and the year added to its message."""
         return FormatVersionError(
             f"{self.key} {year}: {error.args[0]}",
             symbol=self.key.symbol,
@@ -188,13 +188,13 @@ class SeriesFiles:
         self.memory.wrote(path, data, meta)
 
     def series(self) -> SeriesMeta | None:
-        """Return ``series.json``, or None if it does not exist; for errors see :meth:`meta`."""
+        """Return ``series.json``, or None if it does not exist; for errors, see :meth:`meta`."""
         if what := what_bars(os.fspath(self.paths.series)):
             raise DamagedError(f"{what} is in its place")
         return self.memory.load(self.paths.series, lambda data: load_series(data, self.key))
 
     def write_series(self, series: SeriesMeta, *, durable: bool = False) -> None:
-        """Replace ``series.json``, by default without waiting for it to be durable."""
+        """Replace ``series.json``, by default without waiting until it is durable."""
         data = dump_series(series, self.key)
         write_atomically(self.disk, self.paths.series, data, durable=durable)
         self.memory.wrote(self.paths.series, data, series)
@@ -215,7 +215,7 @@ class SeriesFiles:
     def append_log(self, year: int, entry: Mapping[str, Any]) -> None:
         """Append a line to the year's log.
 
-        A failure is reported, not raised: the bars are durable.
+        A failure is reported rather than raised, because the bars are already durable.
         """
         line = line_of(self.clock, entry)
         try:
@@ -231,7 +231,7 @@ class SeriesFiles:
             log.warning("%s %s: the commit was not logged: %s", self.key, year, exc)
 
     def _versions_kept(self, year: int) -> list[int]:
-        """Return the generations of the year's older files that are kept, and the pinned generations."""
+        """Return the generations of the year's kept older files, and the pinned generations."""
         names = (name.split(".") for name in self.disk.list(self.paths.versions))
         ours = (n[1] for n in names if n[0] == f"{year:04d}" and len(n) > 1)
         kept = [int(generation) for generation in ours if generation.isdecimal()]

@@ -36,7 +36,7 @@ _warned_read_only: set[Path] = set()
 
 
 class ReadOnlyError(StorageError):
-    """Nothing was stored because the folder is read-only; answers only get a note about this."""
+    """Nothing was stored because the folder is read-only; answers only contain a note about it."""
 
 
 class WriteGuard:
@@ -106,7 +106,7 @@ class WriteGuard:
 class _Writing(AbstractContextManager[None]):
     """Context manager that :meth:`WriteGuard.writing` returns.
 
-    It is a class rather than a generator so that the warning points to the caller's line.
+    This is a class rather than a generator, so that the warning points to the caller's line.
     """
 
     def __init__(self, guard: WriteGuard, folder: Path) -> None:
@@ -141,7 +141,7 @@ Makes = Callable[[int], int]  # frees about this many bytes; returns the number 
 
 
 class NoRoomError(StorageError):
-    """Nothing was stored, because a reserve must stay free; a warning is issued once."""
+    """Nothing was stored, because some disk space must stay free; a warning is issued once."""
 
 
 class FreeSpaceGuard:
@@ -153,8 +153,8 @@ class FreeSpaceGuard:
         min_free_mb: MiB that must stay free; None means 1% of the disk, but at least 64 MiB and at
             most 1 GiB. 0 means no reserve.
         make_room: Function that drops files that can be rebuilt from the bars.
-        clock: Clock that measures the time until the next search for such files after a search
-            without results.
+        clock: Clock that measures how long to wait before searching again after a search found no
+            such files.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class FreeSpaceGuard:
 
 
 def need_of(lane: SeriesFiles, commit: Commit) -> int:
-    """Return an upper limit for the bytes that a commit writes, because it may rewrite whole years."""
+    """Return an upper limit for the bytes that a commit writes; it may have to rewrite whole years."""
     years = {year for p in commit.pieces if len(p.table) for year in years_of(p.span)}
     sizes = (lane.disk.stat(lane.paths.data_text(year)) for year in years)
     rows = sum(len(piece.table) for piece in commit.pieces) + len(commit.suspects)

@@ -84,7 +84,7 @@ class YearCommit:
 
     @cached_property
     def pieces(self) -> list[CommitPiece]:
-        """The pieces (bars with the span they answer) to store: ascending or, if they overlap, as given."""
+        """The pieces (bars with the span they answer) to store, sorted or, if they overlap, as given."""
         pieces: list[CommitPiece] = []
         for piece in self.part.pieces:
             pieces += around(piece, self._others(piece.span, pieces)) if piece.keeps else [piece]
@@ -125,7 +125,7 @@ class YearCommit:
         return (wide and state.columns != ALL_COLUMNS) or self._is_compaction_due()
 
     def _disturbs(self, piece: CommitPiece) -> bool:
-        """Return whether a piece can change or remove anything up to and including the last stored bar."""
+        """Return whether a piece can change or remove any bar up to and including the last stored one."""
         state = self.meta.state
         if state.last is None or piece.span.start > state.last:
             return False
@@ -151,7 +151,7 @@ class YearCommit:
         return mask
 
     def _bars_in(self, spans: Edges) -> NDArray[np.intp]:
-        """Return the number of bars that each span will have: new bars and existing bars."""
+        """Return the number of bars that each span will contain, both new and existing."""
         counts = _counts(self._new_stamps, spans)
         first, last = self.meta.state.first, self.meta.state.last
         if first is None or last is None:
@@ -241,7 +241,7 @@ class YearCommit:
         return bool(change.changed or change.removed or (change.added and inserted))
 
     def _keep_withdrawn(self, removed: BarTable) -> None:
-        """Quarantine stored bars that the new answer lacks, with the vendor that withdrew them."""
+        """Quarantine stored bars that the new answer lacks, recording the vendor that withdrew them."""
         rows = [
             row
             for piece in self.pieces
@@ -292,7 +292,7 @@ class YearCommit:
         return shares
 
     def _facts(self, state: YearState) -> YearMeta:
-        """Return the year's document with this commit's facts, but without its bars and coverage."""
+        """Return the year's document with this commit's facts, but not its bars or coverage."""
         # For a year without bars, the latest vendor that had none.
         vendors = [mark.vendor for mark in self.part.marks.sources]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]

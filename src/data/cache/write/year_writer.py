@@ -82,8 +82,8 @@ def compose(
 ) -> list[Member]:
     """Return the gzip members of a new year file.
 
-    Members before the first change are copied byte for byte; later ones keep their compressed body
-    with a new header if possible.
+    Members before the first change are copied byte for byte; later members get a new header, but
+    keep their compressed body if possible.
 
     Args:
         segments: Segments, ascending; if empty, the file has a header line and no bars.
@@ -231,11 +231,12 @@ def append(
         before: Current state, which has been compared with the file.
         meta: Document to be valid afterwards.
         members: Members, chained to the last one in the file.
-        durable_meta: Whether the document must be durable too, because it marks stored bars as no
+        durable_meta: Whether the document must also be durable, because it marks stored bars as no
             longer trusted.
 
     Raises:
-        StorageError: A step failed; the bars are in the file, or have been cut off again.
+        StorageError: A step failed; the file contains the new bars, or they have been cut off
+            again.
     """
     handle = lane.disk.open_write(lane.paths.data(year))
     try:
@@ -272,7 +273,8 @@ def rewrite(
 
     Args:
         lane, year: Series and year of the file.
-        meta: Currently committed document; its facts (vendor, quality, times) go into the new one.
+        meta: Currently committed document; its facts (vendor, quality, times) are copied into the
+            new one.
         members: Members of the whole new file.
         state: State to record for the new file.
         keep_version: Whether to keep the old bars available in ``_versions``.
@@ -307,7 +309,7 @@ def rewrite(
 
 
 def keep(lane: SeriesFiles, year: int, generation: int, *, is_pinned: bool = False) -> None:
-    """Keep the current file of ``year`` as an old version, and remove expired versions."""
+    """Save the current file of ``year`` as an old version, and remove expired versions."""
     sweep_versions(lane, year)
     folder = lane.paths.versions
     if not (lane.retention.versions or is_pinned):
@@ -378,7 +380,7 @@ def versions(lane: SeriesFiles, year: int) -> list[tuple[int, Path]]:
 def sweep_versions(lane: SeriesFiles, year: int) -> None:
     """Remove old versions that are links to the current file.
 
-    A rewrite that was killed between linking and replacing leaves these behind.
+    A rewrite that is killed between linking and replacing leaves such links behind.
     """
     current = lane.disk.stat(lane.paths.data(year))
     for _, path in versions(lane, year):

@@ -27,13 +27,13 @@ class BacktestFeed(BacktraderFeed):
 
     Args:
         manager: Data manager.
-        symbol, timeframe, start_date, end_date: Same as for the manager's ``get_ohlcv``.
+        symbol, timeframe, start_date, end_date: See the manager's ``get_ohlcv``.
         **wishes: Further keyword arguments of ``get_ohlcv``, such as ``bars``, ``provider`` or
             ``offline``.
 
     Raises:
         QueryError: An argument is invalid.
-        NoDataError: There are no bars in the range.
+        NoDataError: The range does not contain any bars.
         AllProvidersFailedError: Bars are missing, and no vendor could supply any.
     """
 
@@ -59,7 +59,7 @@ class BacktestFeed(BacktraderFeed):
         super().__init__(_nothing(symbol, step.label), table.__getitem__, bars)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state, without locks, that an optimization sends to its worker processes.
+        """Return the state that an optimization sends to worker processes, without locks.
 
         Each process creates new locks.
         """
@@ -72,7 +72,7 @@ class BacktestFeed(BacktraderFeed):
         self.live_hub, self.live_box = WakeHub(), Mailbox()
 
     def islive(self) -> bool:
-        """Return False: all bars are available before the run."""
+        """Return False, because all bars are available before the run."""
         return False
 
     def _begin(self) -> None:
@@ -80,5 +80,5 @@ class BacktestFeed(BacktraderFeed):
 
 
 def _nothing(symbol: str, timeframe: str) -> LiveFeed:
-    """Return a feed that ends immediately, to stand in for the stream of a backtest."""
+    """Return a feed that ends immediately, used in place of a backtest's stream."""
     return LiveFeed(symbol, timeframe, ReplaySource(symbol, list, every(0.0)))

@@ -64,7 +64,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 
 class WakeHub:
-    """Lets Cerebro's thread wait until any of its feeds has something new. Thread-safe."""
+    """Lets Cerebro's thread wait until one of its feeds has a new item. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -80,8 +80,8 @@ class WakeHub:
     def wait(self, seconds: float, is_due: Callable[[], bool]) -> float:
         """Wait until ``is_due`` returns True or ``seconds`` have passed; return the seconds waited.
 
-        ``is_due`` is called at every wake-up, and ten times a second to notice events without a
-        wake-up.
+        ``is_due`` is called at every wake-up, and also ten times a second, to detect events that do
+        not cause a wake-up.
         """
         waited = 0.0
         with self._changed:
@@ -101,7 +101,7 @@ _hubs: WeakKeyDictionary[object, WakeHub] = WeakKeyDictionary()
 
 
 def hub_of(cerebro: object) -> WakeHub:
-    """Return a Cerebro instance's only hub, which is dropped together with the instance."""
+    """Return the hub of a Cerebro instance; it is unique, and is dropped together with the instance."""
     with _lock:
         return _hubs.setdefault(cerebro, WakeHub())
 
@@ -161,7 +161,7 @@ def localizing(zone: str | tzinfo | None) -> tzinfo | None:
 
 
 def day_number(at_ms: int) -> float:
-    """Return a time (UTC milliseconds) as a day number, exactly as Backtrader's ``date2num`` does."""
+    """Convert a time (UTC milliseconds) to a day number, exactly as Backtrader's ``date2num`` does."""
     days, left = divmod(at_ms, DAY_MS)
     hours, left = divmod(left, HOUR_MS)
     minutes, left = divmod(left, MINUTE_MS)
@@ -176,13 +176,13 @@ def day_number(at_ms: int) -> float:
 class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     """A :class:`~.live_feed.LiveFeed` as a Backtrader data feed.
 
-    It starts and stops with Cerebro; without Cerebro, it is used like the underlying feed. Daily
-    and longer bars are stamped 23:59:59 on their last date.
+    The feed starts and stops with Cerebro; without Cerebro, it is used like the underlying feed.
+    Daily and longer bars are stamped 23:59:59 on their last date.
 
     ``tz`` may be a name, a ``ZoneInfo`` or a pytz zone.
 
     Args:
-        stream: Underlying feed; it may already be running and have other listeners.
+        stream: Underlying feed, which may already be running and have other listeners.
         closing: Function that maps a bar's opening time to its closing time (UTC milliseconds),
             such as :class:`~.close_time.Closing`; by default, a bar lasts as long as its timeframe.
         backlog: Closed bars that are delivered before the stream's bars.
@@ -195,8 +195,8 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         failure: Error that ended the stream, or None.
 
     Backtrader's parameters are accepted as keywords, with two more in seconds: ``qcheck`` (the
-    longest wait when nothing arrives) and ``patience`` (how long other data feeds may have to wait
-    for this one's history).
+    maximum wait if nothing arrives) and ``patience`` (the maximum time that other data feeds wait
+    for this feed's history).
     """
 
     params: tuple[tuple[str, Any], ...] = (("qcheck", 1.0), ("patience", 60.0))
@@ -233,7 +233,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return f"<{type(self).__name__} {of_what}"
 
     def _name_by(self, symbol: str, timeframe: Timeframe) -> None:
-        """Use the stream's name and timeframe if the caller gave none."""
+        """Use the stream's name and timeframe unless the caller passed others."""
         self.p.name = self.p.name or symbol
         if (self.p.timeframe, self.p.compression) == (bt.TimeFrame.Days, 1):
             unit, factor = _UNITS[timeframe.unit]
@@ -315,7 +315,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return True
 
     def islive(self) -> bool:
-        """Return True: bars are delivered one at a time."""
+        """Return True, because bars are delivered one at a time."""
         return True
 
     def haslivedata(self) -> bool:
@@ -330,7 +330,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return localizing(self.p.tz)
 
     def _timeoffset(self) -> timedelta:
-        """Return how far the last bar's time is from the wall clock, so that resamplers follow the bars."""
+        """Return the last bar's distance from the wall clock, which makes resamplers follow the bars."""
         if self.live_seen_ms is None:
             return timedelta()
         return from_ms(self.live_seen_ms) - datetime.now(UTC).replace(tzinfo=None)
@@ -338,8 +338,8 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     def start(self) -> None:
         """Start the feed.
 
-        With Cerebro, whose thread calls it, this method first subscribes to the stream and then
-        starts it. Without Cerebro, it only starts the stream.
+        Called by Cerebro's thread, this method subscribes to the stream before starting it. Without
+        Cerebro, it only starts the stream.
 
         Raises:
             DataError: The stream cannot work with this configuration.
@@ -412,7 +412,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return False
 
     def _next(self) -> Item | None:
-        """Return the next item, waiting at most once per loop; None if none arrived or the feed failed."""
+        """Return the next item, waiting at most once per loop; None if none arrived or on failure."""
         try:
             item = self.live_box.get()
             if item is None and self._wait():
@@ -424,9 +424,9 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return item
 
     def _wait(self) -> bool:
-        """Wait at most once per Cerebro loop; while history is loading, wait as long as ``patience``.
+        """Wait at most once per Cerebro loop or, while history is loading, for up to ``patience``.
 
-        Return whether something is available now.
+        Return whether an item is available now.
         """
         wait, self._qcheck = self._qcheck, 0.0
         if self.live_patience > 0:
@@ -464,7 +464,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
             self.put_notification(notification, state=str(status.state), reason=status.reason)
 
     def _write(self, bar: LiveBar) -> bool:
-        """Write a closed bar into Backtrader's lines, and return True, if it is newer than the last one."""
+        """Write a closed bar to Backtrader's lines if newer than the last one; return whether it was."""
         close_ms = self.live_closing(bar.stamp_ms)
         if self.live_seen_ms is not None and close_ms <= self.live_seen_ms:
             self.dropped += 1
@@ -487,7 +487,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
 
 class _Clone(bt.feed.DataClone):  # type: ignore[misc]
-    """A data feed resampled alongside its original; it follows the original's clock."""
+    """A data feed that is resampled alongside its original, and follows the original's clock."""
 
     def _timeoffset(self) -> Any:
         return self.data._timeoffset()
@@ -506,7 +506,7 @@ def run_live(cerebro: Any, **wanted: Any) -> Any:
         The result of ``cerebro.run``.
 
     Raises:
-        DataError: The error that ended a stream; the first one if there are several.
+        DataError: The error that ended a stream; if several streams failed, the first error.
     """
     feeds = [data for data in cerebro.datas if isinstance(data, BacktraderFeed)]
     try:

@@ -57,7 +57,7 @@ _CONNECTED = frozenset(StreamState) - {StreamState.CONNECTING, StreamState.CLOSE
 class BaseLiveDataFeed(BacktraderFeed):
     """A Backtrader data feed for a symbol: history first, then every closed bar as it arrives.
 
-    Without Cerebro, the feed can be iterated, also with ``async for``, and inspected
+    Without Cerebro, the feed can be iterated (with ``for`` or ``async for``) and inspected
     (:meth:`snapshot`); ``stream`` is the underlying feed. The feed starts with Cerebro or with the
     first iteration, or immediately if ``on_new_bar`` is given. Your own subclasses implement
     ``_connect_realtime``, ``_disconnect_realtime`` and ``_get_latest_data``.
@@ -65,13 +65,14 @@ class BaseLiveDataFeed(BacktraderFeed):
     Args:
         symbol, interval: Symbol and timeframe of the bars.
         lookback_bars: Number of closed bars of history to deliver first.
-        retry_interval: Seconds before your own feed is reconnected; streams and polled feeds have
-            their own waits.
+        retry_interval: Seconds to wait before your own feed is reconnected; streams and polled
+            feeds have their own waits.
         on_new_bar: Function called, in a separate thread, for every bar that closes after the
             history, with the symbol, the bar's opening time (naive UTC) and its values.
         data_manager: Source of history; by default the installation's own manager.
-        timeout: Seconds allowed for each request for bars, as for ``get_ohlcv``; None allows as
-            long as pages keep arriving. Your own ``data_manager`` receives it under the same name.
+        timeout: Seconds allowed for each request for bars, as in ``get_ohlcv``; if None, a request
+            may take as long as pages keep arriving. The value is passed to your own
+            ``data_manager`` under the same name.
 
     Attributes:
         df: Frame of all bars so far, indexed by their opening times.
@@ -81,8 +82,8 @@ class BaseLiveDataFeed(BacktraderFeed):
     Raises:
         TypeError: The class does not define the three methods.
         QueryError: ``timeout`` is not a valid time (a ``ValueError``).
-        ValueError: There is no history, or only a substitute, whose prices are of a different kind
-            than those of the live bars; or ``lookback_bars`` is not a valid number of bars.
+        ValueError: History is unavailable, or only a substitute is available, with prices of a
+            different kind than the live bars; or ``lookback_bars`` is invalid.
     """
 
     # Older programs name columns as they do for frames.
@@ -134,10 +135,10 @@ class BaseLiveDataFeed(BacktraderFeed):
             stream.start()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Refuse to be sent to another process.
+        """Raise an error, because a live feed cannot be sent to another process.
 
         Raises:
-            TypeError: Always.
+            TypeError: Always raised.
         """
         raise TypeError(
             f"the live feed of {self.symbol} {self.interval} belongs to one process and "
@@ -148,7 +149,7 @@ class BaseLiveDataFeed(BacktraderFeed):
     # --- for subclasses --------------------------------------------------------------------
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
-        """Return the stream of live bars, and those of the ``past`` bars that it will not deliver itself."""
+        """Return the stream of live bars, and the ``past`` bars that this stream will not deliver."""
         name = f"{self.symbol} {self.interval}"
         source = HookSource(name, self.live_timeframe, self, self.live_clock)
         return self._feed_of(source), past
@@ -190,7 +191,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         return {} if self.live_timeout_s is None else {"timeout": self.live_timeout_s}
 
     def _process_new_data(self, new_data: pd.DataFrame) -> None:
-        """Deliver bars manually; bars that are not newer than the last one delivered are dropped.
+        """Deliver bars manually; bars not newer than the last delivered one are dropped.
 
         Raises:
             TypeError: This feed has its own source.
@@ -208,7 +209,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         yield from (bar for bar in self.stream if self._is_next(bar))
 
     async def __aiter__(self) -> AsyncIterator[LiveBar]:
-        """Iterate asynchronously: the same bars, without blocking the event loop."""
+        """Iterate asynchronously over the same bars, without blocking the event loop."""
         for bar in self.live_backlog:
             yield bar
         async for bar in self.stream:
@@ -220,7 +221,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     @property
     def df(self) -> pd.DataFrame:
-        """A frame of all bars so far or, if more have arrived than the feed keeps, of the latest ones."""
+        """A frame of all bars so far or, if the feed no longer keeps all of them, of the latest bars."""
         import pandas as pd
 
         snapshot = self.stream.snapshot()
@@ -245,7 +246,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     @property
     def last_update(self) -> datetime | None:
-        """The closing time (naive UTC) of the latest live bar, not of history; a subclass may set it."""
+        """The closing time (naive UTC) of the latest live bar, ignoring history; a subclass may set it."""
         bars = self.stream.snapshot().bars
         new = bars and bars[-1].stamp_ms > self.live_last_ms
         closed = from_ms(self.live_closing(bars[-1].stamp_ms)) if new else None
@@ -256,7 +257,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         self.live_overrides["last_update"] = value
 
     def get_status(self) -> dict[str, Any]:
-        """Return the feed's state as plain values; subclasses add their own keys."""
+        """Return the feed's state as a dictionary; subclasses add their own keys."""
         status = self.stream.status
         return {
             "symbol": self.symbol,
@@ -303,7 +304,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 class SourcedLiveDataFeed(BaseLiveDataFeed):
     """A feed whose bars, including its history, come from one of the library's own sources.
 
-    Older programs can control the feed through the three methods that a custom feed has to define.
+    Older programs can control the feed through the three methods that a custom feed must define.
     """
 
     pinned: ClassVar[str | None] = None
@@ -327,8 +328,8 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
     def _pin(self) -> str | None:
         """Return the only vendor that may be queried, or None.
 
-        None lets the rules decide. It is also returned if the given vendor is the one that the
-        rules would query first, because its bars then belong to the usual series.
+        None lets the rules decide. The result is also None if the requested vendor is the first one
+        in the rules, because its bars then belong to the usual series.
         """
         if self.provider is None or not is_manager(self.data_manager):
             return self.provider
@@ -351,7 +352,7 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
     Args:
         symbol, interval: Symbol and timeframe of the bars.
         provider: The only vendor to use; by default, the first vendor in the rules that streams
-            such bars.
+            such bars is used.
         adjustment: Adjustment of past prices: ``raw``, ``split`` or ``all``.
         **others: Same as for :class:`BaseLiveDataFeed`.
 
@@ -449,7 +450,7 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
         return None if polled_ms is None else from_ms(polled_ms)
 
     def get_status(self) -> dict[str, Any]:
-        """Return the feed's state, with ``polling_interval`` and ``last_poll_time``."""
+        """Return the feed's state, including ``polling_interval`` and ``last_poll_time``."""
         polling = {"polling_interval": self.polling_interval, "last_poll_time": self.last_poll_time}
         source = self.source_name or self.provider or "routed"
         return super().get_status() | polling | {"data_source": source}
@@ -463,10 +464,9 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
 
     Args:
         symbol, interval: Symbol and timeframe of the bars.
-        api_key, api_secret: Ignored, because bars need no key.
+        api_key, api_secret: Ignored, because bars do not require a key.
         testnet: Whether to use the history and stream of the exchange's test network, with a
-            separate cache. If a ``data_manager`` is given, its rules decide which network is
-            queried.
+            separate cache. If ``data_manager`` is given, its rules determine the network instead.
         **others: Same as for :class:`BaseLiveDataFeed`.
 
     Raises:
@@ -504,7 +504,7 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
         return downloader_class("binance").capabilities.timeframes.get(self.live_timeframe.label)
 
     def get_status(self) -> dict[str, Any]:
-        """Return the feed's state, with the stream's address."""
+        """Return the feed's state, including the stream's address."""
         status = super().get_status()
         return status | {
             "ws_connected": status["is_connected"],
@@ -532,7 +532,7 @@ class YahooLiveDataFeed(PolledLiveDataFeed):
         return downloader_class("yahoo").capabilities.timeframes.get(self.live_timeframe.label)
 
     def get_status(self) -> dict[str, Any]:
-        """Return the feed's state, with ``yahoo_interval`` and whether Yahoo recognizes the symbol."""
+        """Return the feed's state, ``yahoo_interval``, and whether Yahoo recognizes the symbol."""
         own = {"yahoo_interval": self.yahoo_interval, "ticker_valid": not self.df.empty}
         return super().get_status() | own
 
@@ -566,7 +566,7 @@ class CoinGeckoLiveDataFeed(PolledLiveDataFeed):
         self.call_times = [at for at in self.call_times if now - at < _MINUTE_S] + [now]
 
     def get_status(self) -> dict[str, Any]:
-        """Return the feed's state, with the number of requests in the last minute."""
+        """Return the feed's state, including the number of requests in the last minute."""
         own = {"calls": len(self.call_times), "max_calls_per_minute": self.max_calls_per_minute}
         return super().get_status() | own
 
@@ -610,7 +610,7 @@ class IBKRLiveDataFeed(PolledLiveDataFeed):
         super().__init__(symbol, interval, data_manager=manager, **others)
 
     def get_status(self) -> dict[str, Any]:
-        """Return the feed's state, with the gateway's address."""
+        """Return the feed's state, including the gateway's address."""
         status = super().get_status()
         return status | {
             "ibkr_connected": status["is_connected"],

@@ -20,34 +20,34 @@ class Sink(Protocol):
     """The receiving end of a source. No method blocks; only one thread calls it at a time."""
 
     def bar(self, bar: LiveBar) -> None:
-        """Accept the next bar. Closed bars arrive in strictly ascending order, a forming bar after them."""
+        """Accept the next bar. Closed bars arrive in strictly ascending order, before a forming bar."""
 
     def revised(self, bar: LiveBar) -> None:
         """Accept the corrected version of a closed bar that has already been delivered."""
 
     def status(self, status: StreamStatus) -> None:
-        """Accept a new state of the source, which applies to the bars that follow."""
+        """Accept a new state of the source; it applies to the bars that follow."""
 
     def end(self, error: DataError | None = None) -> None:
-        """Accept the source's end: everything was delivered, or ``error`` ended the source."""
+        """Accept the end of the source: all items were delivered, or ``error`` ended the source."""
 
 
 class Source(Protocol):
     """An object that pushes bars in order, each closed bar once.
 
-    A source is started at most once at a time. After :meth:`stop` it may be started again, with
+    A source is started at most once at a time. After :meth:`stop`, it may be started again, with
     completely new state.
     """
 
     def start(self, sink: Sink) -> None:
-        """Start pushing into ``sink`` from the source's own threads; return immediately.
+        """Start pushing bars into ``sink`` from the source's own threads; return immediately.
 
         Raises:
             DataError: The source can never work with this configuration; nothing was started.
         """
 
     def stop(self) -> None:
-        """Stop within half a second; nothing is pushed after the return. May be called twice."""
+        """Stop within half a second; nothing is pushed after this method returns. May be called twice."""
 
 
 # --- sources with one thread ------------------------------------------------------------------
@@ -72,11 +72,11 @@ class Halt:
 
     @property
     def is_set(self) -> bool:
-        """Whether waiting has been ended."""
+        """Whether :meth:`set` has been called."""
         return self._is_set.is_set()
 
     def until(self, due: float) -> bool:
-        """Wait until ``due`` on the monotonic clock (seconds); return whether to continue."""
+        """Wait until ``due``, in seconds of the monotonic clock; return whether to continue."""
         while not self.is_set and (left := due - self._clock.monotonic()) > 0:
             self._clock.sleep(min(left, _SLICE_S))
         return not self.is_set
@@ -89,14 +89,14 @@ class Halt:
 class ThreadedSource(ABC):
     """A source that pushes from its own thread.
 
-    If the thread is waiting for a vendor when it is stopped, it ends by itself once the vendor
-    answers; the answer is discarded.
+    If the thread is stopped while it is waiting for a vendor, it ends on its own once the vendor
+    answers, and discards the answer.
 
     Args:
         name: Name of the series, for the thread and for messages.
         clock: Clock used for waiting.
-        call: Returns a context manager that makes a run count as a call: it is named in logs, and
-            its final error is reported.
+        call: Returns a context manager that makes a run count as a call, i.e. the run is named in
+            logs and its final error is reported.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class ThreadedSource(ABC):
 
 
 def run_logged(name: str, run: Callable[[], None]) -> None:
-    """Call ``run``, the work of a feed's thread; an error that ends the work is logged under ``name``.
+    """Call ``run``, the work of a feed's thread; an error that ends it is logged under ``name``.
 
     Raises:
         DataError: The error that ended the work; any other exception becomes the cause of a

@@ -45,7 +45,7 @@ class HookSource(ThreadedSource):
     """Polls the methods (hooks) of a user's own feed, and also accepts bars pushed manually.
 
     Errors raised by a hook are logged, and the feed is reconnected after ``retry_interval``
-    seconds. A bar whose opening time is in the future by the system clock is dropped and logged.
+    seconds. A bar that opens in the future according to the system clock is dropped and logged.
 
     Args:
         name: Name of the series.
@@ -76,7 +76,7 @@ class HookSource(ThreadedSource):
         super().start(sink)
 
     def push(self, bars: Iterable[LiveBar]) -> None:
-        """Push the bars newer than the last one pushed; do nothing before the start."""
+        """Push the bars that are newer than the last one pushed; do nothing before the start."""
         latest_ms = latest_live(self._timeframe, self.clock.now_ms())
         with self._pushing:
             for bar in bars:

@@ -43,11 +43,11 @@ class Filled(NamedTuple):
 
     Attributes:
         bars: Closed bars in the requested span.
-        absent: Timestamps of expected bars that definitely do not exist, or for which there is only
-            an invalid row.
-        why: Reason why other bars are missing; empty if none are.
-        hole_ms: Timestamp of the first missing bar that may still become available; None if there
-            is none.
+        absent: Timestamps of expected bars that definitely do not exist, or for which only an
+            invalid row exists.
+        why: Reason why other bars are missing; empty if none are missing.
+        hole_ms: Timestamp of the first missing bar that may still become available; None if none
+            may.
     """
 
     bars: list[LiveBar]
@@ -65,7 +65,7 @@ class Filled(NamedTuple):
 
     @property
     def doubted(self) -> Filled:
-        """This answer with its absent bars counted as missing, that is, as if they could still arrive."""
+        """This answer with its absent bars counted as missing, i.e. as if they could still arrive."""
         holes = [*self.absent[:1], *([] if self.hole_ms is None else [self.hole_ms])]
         return Filled(self.bars, [], self.why or NO_BAR, min(holes, default=None))
 
@@ -76,7 +76,7 @@ def hole_in_history(hole: Span, why: str) -> str:
 
 
 class History(Protocol):
-    """A source of closed past bars. May raise any ``DataError``."""
+    """A source of closed past bars. Its methods may raise any ``DataError``."""
 
     def last(self, count: int, *, again: bool = False) -> Filled:
         """Return the last ``count`` closed bars, or all that exist, and the gaps between them.
@@ -100,8 +100,8 @@ class ManagerHistory:
             not exist is trusted; before that, the bar may just be late.
         pinned: The only vendor whose bars are used; None for all vendors.
         adjustment: Adjustment of the prices.
-        timeout_s: Seconds allowed for each request, like ``timeout=`` of ``get_ohlcv``; None
-            allows as long as pages keep arriving.
+        timeout_s: Seconds allowed for each request, like ``timeout=`` of ``get_ohlcv``; if None, a
+            request may take as long as pages keep arriving.
     """
 
     def __init__(
@@ -130,12 +130,12 @@ class ManagerHistory:
     def last(self, count: int, *, again: bool = False) -> Filled:
         """Return the last ``count`` closed bars, or all that exist, and the gaps between them.
 
-        If no vendor serves the beginning of the range, the bars begin after that part. An expected
-        bar that is missing from an answer which reports no gap there does not exist. If vendors
-        have no bars at all, ``why`` gives the reason why bars may still arrive.
+        If no vendor serves the beginning of the range, the bars begin after that part. If an
+        expected bar is missing from an answer that does not report a gap there, the bar does not
+        exist. If vendors have no bars at all, ``why`` explains why bars may still arrive.
 
         Raises:
-            UnavailableError: There are no bars because a vendor failed.
+            UnavailableError: No bars are available because a vendor failed.
         """
         frame = self._ask(bars=count, force_refresh=again)
         bars, gaps = bars_of(frame, "history"), _gaps(frame)
@@ -168,7 +168,7 @@ class ManagerHistory:
     def _judged(
         self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]
     ) -> Filled:
-        """Return an answer that tells nonexistent bars from bars that are only missing so far."""
+        """Return an answer that distinguishes nonexistent bars from bars that are only missing so far."""
         present = np.array([bar.stamp_ms for bar in bars], dtype=np.int64)
         missing = np.setdiff1d(expected, present)
         if not len(missing):
@@ -199,7 +199,8 @@ class ManagerHistory:
 def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
     """Return the valid rows of a frame as bars, in order.
 
-    If nothing better is available, a frame contains invalid rows, which are marked.
+    If nothing better is available, a frame contains invalid rows, which are marked and left out
+    here.
     """
     values = [
         frame[name].to_numpy(np.float64) for name in ("open", "high", "low", "close", "volume")
@@ -237,7 +238,7 @@ class _Gap(NamedTuple):
 
     @property
     def is_nothing(self) -> bool:
-        """Whether the vendors report that there are no bars in the gap."""
+        """Whether the vendors report that the gap contains no bars."""
         return self.reason.startswith(NO_BAR)
 
     @property
@@ -248,7 +249,7 @@ class _Gap(NamedTuple):
 
 
 def _gaps(frame: pd.DataFrame) -> list[_Gap]:
-    """Return a frame's gaps from its provenance, ascending, without spans in which the market is closed."""
+    """Return the gaps in a frame's provenance, ascending, leaving out spans with a closed market."""
     facts = frame.attrs.get(ATTRS_KEY, {})
     has_failed = facts.get("unanswered") is not None
     return [
@@ -267,7 +268,7 @@ def _reasons(gaps: Iterable[_Gap]) -> str:
 
 
 def _lie_in(stamps: Stamps, spans: Sequence[Span]) -> NDArray[np.bool_]:
-    """Return a mask of the timestamps that are in one of ``spans``, which are ascending and disjoint."""
+    """Return a mask of the timestamps inside ``spans``, which are ascending and disjoint."""
     starts = np.array([span.start for span in spans], dtype=np.int64)
     ends = np.array([0, *(span.end for span in spans)], dtype=np.int64)
     return stamps < ends[np.searchsorted(starts, stamps, side="right")]
@@ -313,8 +314,9 @@ def lookback_range(
 ) -> dict[str, Any]:
     """Return the ``start_date`` and ``end_date``, both inclusive, of the last ``count`` closed bars.
 
-    They are dates for daily and longer bars, and naive UTC times for other bars. If the market is
-    not known, or not that many bars are expected, the range is simply as long as ``count`` bars.
+    Both bounds are dates for daily and longer bars, and naive UTC times for other bars. If the
+    market is unknown, or the calendar does not expect that many bars, the range is simply as long
+    as ``count`` bars.
     """
     start, end = _stamps(market, timeframe, count, now_ms)
     return {"start_date": _named(timeframe, start), "end_date": _named(timeframe, end)}

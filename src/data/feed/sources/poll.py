@@ -43,16 +43,16 @@ class PollSource(ThreadedSource):
     """A source that requests each bar of a series when it closes.
 
     Missing bars are requested again after 2, 4, 8 ... seconds, up to ``interval_s``, and later bars
-    are held back until then; a bar is skipped only if a vendor reports that it does not exist.
-    Errors at vendors never end the source.
+    are held back until the missing ones arrive; a bar is skipped only if a vendor reports that it
+    does not exist. Errors at vendors never end the source.
 
     Args:
         name: Name of the series.
         history: Source of the bars; its requests are paced by the vendors' limits.
         grid: Grid of the expected bars.
         lookback: Number of closed bars of history to deliver first.
-        interval_s: Maximum seconds between two requests for missing bars, and seconds between two
-            requests for the forming bar.
+        interval_s: Maximum number of seconds between two requests for missing bars, and number of
+            seconds between two requests for the forming bar.
         running: Function that requests the forming bar; None if forming bars are not wanted, since
             each call costs a request.
         on_ask: Function called before every request.
@@ -63,7 +63,7 @@ class PollSource(ThreadedSource):
     Attributes:
         asked_ms: Time of the last request (UTC milliseconds), or None.
         history: Source of the bars; see above.
-        has_answered: Whether there has been an answer since the start.
+        has_answered: Whether any request has been answered since the start.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class PollSource(ThreadedSource):
         return self._judge(poll, coming, filled.why, sink)
 
     def _answered(self, sink: Sink) -> None:
-        """Report the feed as connected after the first answer, although no connection is kept open."""
+        """Report the feed as connected after the first answer, even though no connection is kept open."""
         if not self._is_up:
             self._is_up = True
             self._tell(sink, StreamState.BACKFILLING, "it answers")
@@ -159,7 +159,9 @@ class PollSource(ThreadedSource):
             return False
         late = self.clock.now_ms() - int(self._grid.closes(np.array([lacking.start]))[0])
         if poll.line.waiting:
-            self._tell(sink, StreamState.DELAYED, reason or "a bar is missing; later ones wait")
+            self._tell(
+                sink, StreamState.DELAYED, reason or "a bar is missing; later bars are held back"
+            )
         elif late > _LATE_MS:
             self._tell(
                 sink,
@@ -169,7 +171,7 @@ class PollSource(ThreadedSource):
         return False
 
     def _look_until_due(self, poll: _Poll, sink: Sink, halt: Halt) -> None:
-        """Wait for the next close, requesting the forming bar from time to time."""
+        """Wait until the next bar closes, requesting the forming bar from time to time."""
         stamp = self._grid.next_open(poll.line.frontier)
         close = int(self._grid.closes(np.array([stamp]))[0])
         while not halt.is_set and (left := self._left_s(close)) > 0:
@@ -204,16 +206,16 @@ class PollSource(ThreadedSource):
 
 
 class _Poll:
-    """The state of one run: the delivered bars, and the bars to request. For one thread.
+    """The state of one run: the delivered bars, and the bars to request. Use from one thread only.
 
     Args:
         grid: Grid of the series.
         history: History with which the run begins.
-        start_ms: Time before which all bars of the history are delivered immediately.
+        start_ms: Time before which all bars in ``history`` are delivered immediately.
 
     Attributes:
         given: Bars delivered immediately.
-        loaded_ms: Time of the last bar in the history; a bar that is missing before it is missing
+        loaded_ms: Time of the last bar in the history; any bar missing before this time is missing
             from the history.
         line: Queue of the later bars, which holds a bar back until the missing bars before it
             arrive.
@@ -241,7 +243,7 @@ class _Poll:
         return Span(min([lacking.start, *self._recent]), end)
 
     def revised(self, bars: Sequence[LiveBar]) -> list[LiveBar]:
-        """Return the already delivered ones among ``bars`` whose values have changed."""
+        """Return those of ``bars`` that were already delivered with different values."""
         changed = [
             bar
             for bar in bars
@@ -290,7 +292,8 @@ def polled(
         interval_s: See :class:`PollSource`.
         forming: Whether the forming bar is requested every ``interval_s``.
         adjustment: Adjustment of the prices.
-        timeout_s: Seconds allowed for each request. None means no limit as long as pages keep arriving.
+        timeout_s: Seconds allowed for each request; if None, a request may take as long as pages
+            keep arriving.
         on_ask: Function called before every request.
     """
     step, clock = Timeframe.parse(timeframe), clock_of(manager)
@@ -308,7 +311,7 @@ def polled(
     )
 
     def running() -> LiveBar | None:
-        """Return the forming bar, or None if there is none."""
+        """Request and return the forming bar, or None if it does not exist."""
         options: dict[str, Any] = {} if provider is None else {"provider": provider}
         if timeout_s is not None:
             options["timeout"] = timeout_s

@@ -52,13 +52,14 @@ _SILENT_BARS = 3
 class Stream(Source, Protocol):
     """A source that may lose, repeat and reorder bars, and that reports when it is connected.
 
-    Its statuses are ``CONNECTING`` (nothing arrives) and ``BACKFILLING`` (from now on, everything
-    arrives). While it is connected, it also reports ``DELAYED`` (bars that closed by the time of
-    the status come only from history) and ``LIVE`` (data arrive that do not make a bar yet).
+    The stream reports the states ``CONNECTING`` (nothing arrives) and ``BACKFILLING`` (from now on,
+    everything arrives). While it is connected, it also reports ``DELAYED`` (bars that have closed
+    by the time of the status are available only from history) and ``LIVE`` (data are arriving that
+    do not form a bar yet).
     """
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """Check the connection: the vendor sent nothing for ``silent_s`` seconds although data were due."""
+        """Check the connection, because expected data have not arrived for ``silent_s`` seconds."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,16 @@ class StreamTimings:
     """Durations used by a gap-free source, in seconds; tests make them short.
 
     Attributes:
-        tick: Interval between two looks at the clock.
+        tick: Interval between two checks of the clock.
         grace: Time after a bar's close during which the bar may still arrive from the stream.
-        quiet: Minimum silence in an open market before the connection is checked; the silence must
-            also last for at least three bars.
-        retry: Waits between requests for the same gap.
+        quiet: Minimum duration of a silence, in an open market, before the connection is checked;
+            the silence must also be at least three bars long.
+        retry: Successive waits between requests for the same gap.
         delayed_after: Number of requests for the same gap after which the feed counts as delayed.
         dense: Whether the stream sends a bar even if nothing was traded; otherwise history is
             checked for bars missed during silence.
         sent: Timeframe of the bars that the stream sends, if the delivered bars are built from
-            them.
+            those.
     """
 
     tick: float = 0.25
@@ -177,8 +178,8 @@ class StreamThread:
     Attributes:
         inbox: Sink into which the stream pushes its items.
         thread: Thread of the run; must be started once.
-        passed_on: Number of the stream's bars that were dropped because too many were waiting; they
-            are taken from history instead.
+        passed_on: Number of bars from the stream that were dropped because too many were waiting;
+            they are fetched from history instead.
     """
 
     def __init__(self, source: GapFreeSource, sink: Sink) -> None:
@@ -247,7 +248,7 @@ class StreamThread:
             item = self.inbox.get()
 
     def _take_status(self, status: StreamStatus) -> None:
-        """Handle a status that the stream reports: connected, lost, or another state."""
+        """Handle a status reported by the stream, such as connected or lost."""
         if status.state is StreamState.LIVE:
             self._silence.market_spoke()
             return
@@ -265,21 +266,21 @@ class StreamThread:
         self._set_time()
 
     def _set_time(self) -> None:
-        """Reread the wall clock, and take all bars that have closed by now from history."""
+        """Reread the wall clock, and fetch all bars that have closed by now from history."""
         self._now.set()
         self._silence.restart()
         self._backfill_until = 0  # the clock may have been set back meanwhile
         self._backfill_up_to(self._now.ms())
 
     def _backfill_up_to(self, closed_ms: int) -> None:
-        """Take all bars that closed by ``closed_ms`` from history, unless already delivered."""
+        """Fetch all bars that closed by ``closed_ms`` from history, unless they were already delivered."""
         grid = self._source.grid
         until = first_unclosed(grid.calendar, grid.timeframe, closed_ms, grid.anchor)
         self._backfill_until = max(self._backfill_until, until)
         self._questions, self._next_question = 0, 0.0
 
     def _take_bar(self, bar: LiveBar) -> None:
-        """Handle a bar from the stream: a forming or closed one, or the correction of a delivered one."""
+        """Handle a bar from the stream: forming, closed, or the correction of a delivered bar."""
         continuation = self._continuation
         if bar.is_closed and (continuation is None or bar.stamp_ms > continuation.newest):
             close = int(self._source.grid.closes(np.array([bar.stamp_ms]))[0])
@@ -303,7 +304,7 @@ class StreamThread:
             self._revised(bar)
 
     def _leave_to_history(self, bar: LiveBar) -> None:
-        """Drop a bar from the stream, to be fetched from history once all earlier bars were delivered."""
+        """Drop a bar from the stream; it is fetched from history once all earlier bars were delivered."""
         if not self.passed_on:
             log.warning(
                 "%d bars are waiting for earlier ones; newer bars are fetched from history",
@@ -351,7 +352,7 @@ class StreamThread:
         self._report(gap)
 
     def _begin(self) -> None:
-        """Load history if its next request is due."""
+        """Load the initial history if a request for it is due."""
         start = self._source.begin
         if start.after_ms is not None:
             self._continuation = Continuation(self._slots, start.after_ms + 1)
@@ -403,11 +404,11 @@ class StreamThread:
         return continuation
 
     def _judged(self, filled: Filled) -> tuple[Filled, bool]:
-        """Return an answer from history in the form to use, and whether its absent bars are accepted.
+        """Return an answer from history in the form to use, and whether bars are accepted as absent.
 
         A vendor's report that a bar does not exist may be a temporary error, so it must persist for
-        a while. If the stream sends no bars without trades, such reports are normal and accepted
-        immediately.
+        a while. If the stream does not send bars without trades, such reports are normal, and are
+        accepted immediately.
         """
         is_denied = filled.absent or not (filled.bars or self._continuation)
         if not (self._patience.dense and is_denied):
@@ -424,7 +425,7 @@ class StreamThread:
             self._sink.bar(bar)
 
     def _give_due(self, continuation: Continuation) -> None:
-        """Deliver the bars that are next in order; those that came from the stream are queued for storing."""
+        """Deliver the bars that are next in order; bars from the stream are queued for storage."""
         bars = continuation.take()
         for bar in bars:
             self._give(bar)
@@ -433,7 +434,7 @@ class StreamThread:
             self._unkept.extend(bar for bar in bars if bar.origin == "live")
 
     def _keep(self) -> None:
-        """Store the delivered bars that have closed by the local clock, because the vendor's may be ahead."""
+        """Store delivered bars once they have closed by the local clock; the vendor's may be ahead."""
         unkept = self._unkept
         if not unkept or self._is_stopped:
             return
@@ -468,7 +469,7 @@ class StreamThread:
             self._silence.checked(missed=missed)
 
     def _failed(self, reason: str) -> None:
-        """Record a failed request; later reports that bars do not exist are then doubted again."""
+        """Record a failed request, after which reports that bars do not exist are doubted again."""
         self._denied_since = None
         self._schedule(reason)
 
@@ -482,7 +483,7 @@ class StreamThread:
     # --- state -----------------------------------------------------------------------------
 
     def _report(self, gap: Span | None) -> None:
-        """Report the state that follows from the connection, silence and any gap."""
+        """Report the state that results from the connection, the silence and the gap, if any."""
         if not self._is_connected:
             self._set_state(StreamState.CONNECTING, self._lost_reason)
             return
@@ -498,7 +499,7 @@ class StreamThread:
             self._set_state(*self._missing(gap))
 
     def _missing(self, gap: Span) -> tuple[StreamState, str]:
-        """Return the state for missing bars, with the reason."""
+        """Return the state to report while bars are missing, with the reason."""
         if gap.start < self._loaded_ms:
             return StreamState.INCOMPLETE, hole_in_history(gap, self._gap_reason)
         if self._questions >= self._patience.delayed_after:
@@ -510,7 +511,7 @@ class StreamThread:
         return self._silence.is_long and not any(map(_is_market_sign, self.inbox.waiting()))
 
     def _set_state(self, state: StreamState, reason: str) -> None:
-        """Report ``state``, or ``CONNECTING`` if there is no connection, unless it was reported last."""
+        """Report ``state``, or ``CONNECTING`` if disconnected, unless it was the last state reported."""
         if not self._is_connected:
             state, reason = StreamState.CONNECTING, self._lost_reason
         if (state, reason) != (self._state, self._reason):
@@ -525,7 +526,7 @@ class StreamThread:
 
 
 def _is_market_sign(item: Item) -> bool:
-    """Return whether an item shows that market data is arriving, not just that the connection works."""
+    """Return whether an item proves that market data is arriving, not just that the connection works."""
     return not isinstance(item, StreamStatus) or item.state is StreamState.LIVE
 
 
@@ -533,7 +534,7 @@ def _is_market_sign(item: Item) -> bool:
 
 
 class SilenceWatch:
-    """Measures how long a subscription has been silent while its market is open. For one thread.
+    """Measures how long a subscription has been silent in an open market. Use from one thread only.
 
     Args:
         grid: Grid of the bars that the stream sends; only a silence of at least three bars counts.
@@ -541,7 +542,7 @@ class SilenceWatch:
         now: Source of the current time.
 
     Attributes:
-        is_stale: Whether bars were missed during the silence, which still lasts.
+        is_stale: Whether a silence is in progress in which bars were missed.
     """
 
     def __init__(self, grid: BarGrid, floor_s: float, now: SteadyNow) -> None:
@@ -560,7 +561,7 @@ class SilenceWatch:
         self.is_stale = False
 
     def restart(self) -> None:
-        """Restart the measurement without ending a silence, as a new connection by itself proves nothing."""
+        """Restart the measurement without ending a silence; a new connection is not enough for that."""
         self._since_ms = self._now.ms()
 
     @property
@@ -572,7 +573,7 @@ class SilenceWatch:
         return open_ms(self._calendar, span) > self._limit_ms
 
     def is_after(self, stamp_ms: int) -> bool:
-        """Return whether a bar began after the last market data arrived, so that nothing of it was sent."""
+        """Return whether a bar began after the last market data arrived, so no part of it was sent."""
         return stamp_ms >= self._market_ms - self._half_ms
 
     def checked(self, *, missed: bool) -> None:
@@ -583,7 +584,7 @@ class SilenceWatch:
         self.restart()
 
     def take_missed_s(self) -> float:
-        """Return the seconds of a silence in which bars were missed; 0 if none, or at the next call."""
+        """Return how many seconds a silence with missed bars lasted; 0 if none, or if called again."""
         seconds, self._missed_s = self._missed_s, 0.0
         return seconds
 
@@ -594,8 +595,8 @@ class SilenceWatch:
 class SteadyNow:
     """The wall time at the last :meth:`set`, advanced by a clock that never jumps.
 
-    Thus a bar does not move into the future or the past when an administrator sets the clock, or at
-    a leap second. For one thread.
+    This prevents a bar from moving into the future or the past when the clock is set, or at a leap
+    second. Use from one thread only.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -607,7 +608,7 @@ class SteadyNow:
         self._wall_ms, self._since = self._clock.now_ms(), self._clock.monotonic()
 
     def set_by(self, event_ms: int) -> bool:
-        """Reread the wall clock if, unlike this object's time, it agrees with the time of a current event.
+        """Reread the wall clock if it agrees with a current event's time and this object's time does not.
 
         In that case, the clock was wrong at the last reading and has since been corrected. Return
         whether the clock was reread.

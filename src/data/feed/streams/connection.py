@@ -84,14 +84,14 @@ _LEFT_S = 0.05
 # The topic of messages whose topic cannot be read.
 _NO_TOPIC = Topic("", "")
 # Outcomes of a message that is not accepted as received.
-_DROPPED, _AS_RUNNING = "it is dropped", "it counts as the running bar"
+_DROPPED, _AS_RUNNING = "it is dropped", "it counts as the forming bar"
 _NO_PRICE = "it counts only in its own bar"
 # The reason for rejecting a closed bar that arrives after its correction.
 OUTDATED = "older than the version that came before"
 
 
 class StreamSession:
-    """The use of one socket, from opening to end. Runs only in the connection's thread.
+    """The use of one socket from its opening to its end. Runs only in the connection's thread.
 
     Args:
         owner: Connection that the session serves.
@@ -247,7 +247,7 @@ class StreamSession:
             raise TypeError(f"a {type(event).__name__} is not a stream event")
 
     def _end_login(self, outcome: str) -> None:
-        """Record the outcome of a pending login, if there is one."""
+        """Record the outcome of the pending login, if any."""
         if self._is_login_due:
             self._is_login_due = False
             self._owner.note_login(outcome)
@@ -268,7 +268,8 @@ class StreamSession:
 
         The current time is the wall clock's time when the socket was opened, advanced by a clock
         that never jumps, so that a wall clock that is set back or stops does not cause rejections.
-        If the wall clock is ahead of that, as after the machine slept, the wall clock is trusted.
+        If the wall clock is ahead of this time, as after the machine was suspended, the wall clock
+        is trusted.
         """
         now_ms = max(self._now.ms(), self._owner.clock.now_ms())
         self._latest_ms = max(self._latest_ms, now_ms + AHEAD_MS)
@@ -277,15 +278,15 @@ class StreamSession:
         return stamp_ms <= latest_live(Timeframe.parse(topic.timeframe), now_ms)
 
     def _is_late(self, sent_ms: int) -> bool:
-        """Return whether an item was sent too long ago to be used, by the clock that shows less."""
+        """Return whether an item was sent too long ago to be used, by the earlier of the two clocks."""
         self._late_ms = min(self._now.ms(), self._owner.clock.now_ms()) - LATE_MS
         return sent_ms < self._late_ms
 
     def _is_early(self, event: BarSeen, listener: Listener) -> bool:
         """Return whether a bar is marked as closed although it is too early for that.
 
-        It is too early if the local clock shows that the bar's end has not been reached, or if the
-        vendor's time in the message is before it.
+        The bar is marked too early if the local clock, or the vendor's time in the message, is
+        before the end of the bar.
         """
         topic, bar, sent_ms = event
         close_ms = listener.closes(bar.stamp_ms)
@@ -314,7 +315,7 @@ class StreamSession:
         return False
 
     def _ask_for_early(self) -> None:
-        """Make listeners fetch from history the bars that were marked as closed too early.
+        """Make listeners fetch bars from history that were marked as closed too early.
 
         Only bars that have closed by now are fetched.
         """
@@ -351,7 +352,7 @@ class StreamSession:
     def _note_refused(
         self, topic: Topic, stamp_ms: int, why: str, is_closed: bool, outcome: str = _DROPPED
     ) -> None:
-        """Log and report an item that was not accepted as received.
+        """Log and report an item that was not accepted in the form received.
 
         The same fault is reported once per bar or, for trades, once per minute.
         """
@@ -376,11 +377,11 @@ class StreamSession:
     def _note_unreadable(self, event: Unreadable) -> None:
         """Count an unreadable message; listeners fetch any bars that it may have contained from history.
 
-        They do so only if the vendor omits bars without trades, because a lost bar would not be
-        noticed otherwise.
+        The bars are fetched only if the vendor omits bars without trades, because a lost bar would
+        otherwise go unnoticed.
 
         Raises:
-            UnavailableError: There were too many unreadable messages in a row.
+            UnavailableError: Too many messages in a row were unreadable.
         """
         self._unreadable += 1
         now = self._now.ms()
@@ -429,7 +430,7 @@ class StreamSession:
             self._confirm()
 
     def _confirm(self) -> None:
-        """Notify the listeners in the oldest unconfirmed batch that their data will arrive from now on."""
+        """Notify the oldest unconfirmed batch of listeners that their data will arrive from now on."""
         batch = self._due.popleft() if self._due else []
         self._due_since = self._owner.clock.monotonic() if self._due else None
         self._confirmed.update(batch)
@@ -476,7 +477,7 @@ class StreamSession:
             raise UnavailableError(reason)
 
     def _replace_socket(self) -> None:
-        """Switch to a new socket; the messages left in the old one are read before it is closed."""
+        """Switch to a new socket, after reading the messages left in the old one."""
         old, now = self._wire, self._owner.clock.monotonic()
         self._is_leaving = self._is_ready = False
         self._wire = self._owner.open()
@@ -491,7 +492,7 @@ class StreamSession:
 
 
 def _beside_time(stamp_ms: int) -> str:
-    """Return the reason to reject an item with this timestamp: it is in the future, or before 1970."""
+    """Return the reason for rejecting an item: its timestamp is in the future or before 1970."""
     return AHEAD if stamp_ms > 0 else BEFORE_1970
 
 
@@ -523,7 +524,7 @@ class ConnectionTimings:
     """Durations used by a connection, in seconds; tests make them short.
 
     Attributes:
-        tick: Maximum time that a read waits before the watchdogs run again.
+        tick: Maximum duration of a read, after which the watchdogs run again.
         backoff: Waits between attempts to connect.
         scale: Factor applied to the vendor's own durations.
     """
@@ -547,9 +548,9 @@ class Connection:
     """Keeps one vendor's connection open while it has listeners. Thread-safe.
 
     Connection attempts are paced by the limiter, which all processes share. The waits between
-    attempts grow until market data arrive: a connection that opens but sends nothing does not count
-    as a success. When the vendor announces that it will close the connection, a new one is opened
-    before the old one is closed.
+    attempts grow until market data arrive, because a connection that opens but sends nothing does
+    not count as a success. When the vendor announces that it will close the connection, a new one
+    is opened before the old one is closed.
 
     Args:
         protocol: Parses and creates the vendor's messages; used only by this connection.
@@ -624,10 +625,10 @@ class Connection:
             return not self._listeners
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """Report that the vendor sent nothing for ``silent_s`` seconds although data were due.
+        """Report that data were expected but nothing has arrived for ``silent_s`` seconds.
 
-        The connection is then reopened. If the vendor omits bars without trades, it is reopened
-        only if nothing arrived for other listeners either.
+        The connection is then reopened. If the vendor omits bars without trades, however, it is
+        reopened only if nothing has arrived for other listeners either.
         """
         self._doubt = (reason, silent_s)
 
@@ -693,7 +694,7 @@ class Connection:
         return new
 
     def taken_doubt(self) -> tuple[str, float] | None:
-        """Return and clear the arguments of the last :meth:`doubt` call; None if there was none."""
+        """Return and clear the arguments of the last :meth:`doubt` call; None if it was not called."""
         doubt, self._doubt = self._doubt, None
         return doubt
 
@@ -719,7 +720,7 @@ class Connection:
         note_login(self.protocol.name, self._shown, self.attempts + 1, outcome, self._account)
 
     def _dialled(self) -> Wire:
-        """Open a socket; if its address contains the key, this counts as a login.
+        """Open a socket; if its address contains a key, this counts as a login.
 
         Raises:
             DataError: The socket could not be opened.
@@ -796,7 +797,7 @@ class Connection:
 
 
 class _Feeds:
-    """The feeds that listen to a connection; log records from the connection's thread name them."""
+    """The feeds that listen to a connection; log records from the connection's thread name the feeds."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -804,7 +805,7 @@ class _Feeds:
 
     @property
     def number(self) -> int:
-        """The number of the feed that has been listening longest."""
+        """The log number of the feed that has been listening longest."""
         return next((feed.number for feed in self._connection.feeds), self._number)
 
     @property

@@ -45,13 +45,13 @@ class Listener:
     def refused(self, span: Span) -> None:
         """Handle a notice that an item in ``span`` could not be used.
 
-        By default, all bars that close by the end of the span are taken from history.
+        By default, all bars that close by the end of the span are fetched from history.
         """
-        reason = "what the stream sent could not be used"
+        reason = "data from the stream could not be used"
         self._sink.status(StreamStatus(StreamState.DELAYED, reason, span.end))
 
     def connected(self) -> None:
-        """Handle a notice that the connection works: everything will be received from now on."""
+        """Handle a notice that the connection works, so that everything will be received from now on."""
         self._tell(StreamState.BACKFILLING, "connected")
 
     def lost(self, reason: str) -> None:
@@ -91,11 +91,11 @@ class BarListener(Listener):
 
 
 class BuildingListener(Listener):
-    """Builds bars; a bar whose data were incomplete is never delivered as closed.
+    """Builds bars; a bar with incomplete data is never delivered as closed.
 
     Args:
         sink: Receives the bars.
-        clock: Clock that closes bars if nothing more arrives.
+        clock: Clock used to close bars if nothing more arrives.
         bars: Builder of the bars.
     """
 
@@ -121,7 +121,7 @@ class BuildingListener(Listener):
         self._bars.spoil(span.start)
 
     def tick(self) -> None:
-        """Close the bars that have ended, even if nothing more arrived, and check the clock."""
+        """Close the bars whose time is over, even if nothing more arrived, and check the clock."""
         if self._event_ms and self._now.set_by(self._event_ms):
             self.connected()
         self._give(self._bars.closed_by(self._now.ms()))
@@ -138,7 +138,7 @@ class BuildingListener(Listener):
             self._sink.status(StreamStatus(StreamState.DELAYED, reason, owed_ms))
 
     def _leave(self, bar: LiveBar) -> None:
-        """Have a bar fetched from history, because its valid parts do not add up to a valid bar.
+        """Leave a bar to be fetched from history, because its valid parts do not form a valid bar.
 
         For example, its total volume may exceed any possible one.
         """
@@ -172,7 +172,7 @@ class MinuteListener(BuildingListener):
         self._take = bars.take
 
     def bar(self, bar: LiveBar) -> None:
-        """Handle a minute bar; see :class:`Listener`. A forming one only shows that data arrive."""
+        """Handle a minute bar; see :class:`Listener`. A forming bar only shows that data are arriving."""
         bars = list[LiveBar]()
         if bar.is_closed:
             self._event_ms = bar[0] + MINUTE_MS

@@ -1,4 +1,4 @@
-"""Connections shared by all feeds of a process, one per vendor and account, as long as used."""
+"""Connections shared by all feeds of a process, one per vendor and account, open while in use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Open = Callable[[], Connection]
 class Hub:
     """The pool of open connections; each is closed when its last listener leaves. Thread-safe.
 
-    A forked child inherits none of its parent's connections.
+    A forked child does not inherit any of its parent's connections.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,8 @@ class Hub:
         """Add ``listener`` to a connection of ``account`` that has room for ``topic``.
 
         Args:
-            account: Key for vendor, address and account; feeds with the same key share connections.
+            account: Key that identifies the vendor, address and account; feeds with the same key
+                share connections.
             topic: Topic to listen to.
             listener: Listener for the topic's messages.
             make: Function that creates a connection if none has room.

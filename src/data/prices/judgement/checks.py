@@ -33,12 +33,12 @@ class QualityCheck:
         name: Name used in findings.
         about: Short description of the defects that the check finds.
         next_step: Advice on what to do about a finding.
-        find: Function that returns the defects, or the reason why the check could not run. None
-            for checks against a vendor: these compare bars, as ``onetape verify`` does, or stored
-            reports of splits and dividends, as price adjustment does.
+        find: Function that returns the defects, or the reason why the check could not run. None for
+            checks against a vendor, which compare bars (like ``onetape verify``) or stored reports
+            of splits and dividends (like price adjustment).
         level: Sources that the check needs.
-        requests: Description of the requests that it sends; empty if it sends none. For their
-            number, use ``onetape validate ... --dry-run``.
+        requests: Description of the requests that the check sends; empty if it does not send any.
+            For the number of requests, use ``onetape validate ... --dry-run``.
         takes_all: Whether the check also looks at rows that have no positive price.
     """
 
@@ -122,7 +122,7 @@ CHECKS: tuple[QualityCheck, ...] = (
 def run_checks(
     series: CheckedSeries, checks: Sequence[QualityCheck] = CHECKS
 ) -> tuple[list[QualityFinding], list[str], dict[str, str]]:
-    """Run the intrinsic checks; return the findings, the checks that ran, and why others could not."""
+    """Run the intrinsic checks; return the findings, the checks that ran, and why others did not."""
     findings: list[QualityFinding] = []
     ran: list[str] = []
     skipped: dict[str, str] = {}
@@ -154,8 +154,8 @@ def finding_of(check: QualityCheck, defect: Defect) -> QualityFinding:
     """Convert a check's defect to a finding, with the check's name, level and next step.
 
     The finding's severity is limited by the measured precision of its cause (:mod:`.precision`).
-    Checks that need a vendor just report the vendor's data without judging it, so the severity of
-    their findings is not limited.
+    Checks that query a vendor just report the vendor's data, so the severity of their findings is
+    not limited.
     """
     cause = defect.cause or check.name
     return QualityFinding(

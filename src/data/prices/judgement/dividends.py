@@ -51,9 +51,9 @@ class _Payment(NamedTuple):
     """One dividend, with its row, its yields, and the price drop.
 
     ``paid`` and ``implied`` are the yields according to the amount and to ``adj_close`` (NaN if
-    unknown). ``usual`` is how far prices usually move in the same time. ``drift`` is how far they
-    may have moved, relatively, between the previous bar and the actual last bar before the ex-date;
-    it is 0 if these are the same.
+    unknown). ``usual`` is the usual size of price moves in the same time. ``drift`` is the relative
+    size of a possible move between the previous bar and the actual last bar before the ex-date; it
+    is 0 if these are the same bar.
     """
 
     event: ShareEvent
@@ -77,13 +77,13 @@ def _likelihood(error: float, usual: float) -> float:
 
 
 def _plausible(yielded: float) -> float:
-    """Return the logarithm of how common a yield is, without constant terms."""
+    """Return the log density of a dividend yield, without constant terms."""
     return float(-((np.log(max(yielded, 1e-9) / _USUAL_YIELD) / _SCATTER) ** 2) / 2)
 
 
 @by_stretch
 def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find wrong amounts, amounts that ``adj_close`` does not follow, and duplicates.
+    """Find wrong amounts, amounts that ``adj_close`` does not reflect, and duplicates.
 
     The result is a string with the reason if the series cannot be checked.
     """
@@ -132,7 +132,7 @@ def _days_between(one: int, other: int) -> int:
 
 
 def _scale(moves: np.ndarray) -> float:
-    """Return the usual size of moves; robust even for rarely traded shares with constant prices."""
+    """Return the usual size of moves, robustly even for rarely traded shares with constant prices."""
     finite = moves[np.isfinite(moves)]
     if not len(finite):
         return 0.0
@@ -174,7 +174,7 @@ def _is_hundred(ratio: float) -> bool:
 
 
 def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iterator[Defect]:
-    """Yield defects for payments whose amounts, or whose ``adj_close``, are all wrong in the same way."""
+    """Yield defects for payments whose amounts, or ``adj_close`` values, are all wrong in the same way."""
     text = (
         f"adj_close follows {name} the dividend in {len(group)} of its ex-dates: on "
         f"{iso(group[0].event.at_ms)[:10]} {price_text(group[0].event.value)} were paid, "
@@ -210,7 +210,7 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
         ]
         yield Defect(
             stamps,
-            f"{text}, and the price did not fall by it: the amount is wrong",
+            f"{text}, and the price did not fall by that much: the amount is wrong",
             "error",
             tuple(repairs),
             "dividend beside adj_close",
@@ -225,7 +225,7 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
 
 
 def _is_of_split(series: CheckedSeries, payment: _Payment) -> bool:
-    """Return whether an amount is off by a nearby split's ratio, so it refers to other shares."""
+    """Return whether an amount is off by a nearby split's ratio, because it refers to other shares."""
     ratio = payment.paid / payment.implied
     near = [s.value for s in series.splits or () if abs(s.at_ms - payment.event.at_ms) <= _TWICE_MS]
     return any(abs(ratio / value - 1) < _SAME / 5 for value in near)
@@ -251,9 +251,9 @@ def _scaled(group: Sequence[_Payment], factor: float) -> Repair:
 
 
 def _doubt(payment: _Payment, median: float, neighbours: Sequence[_Payment] = ()) -> float:
-    """Return the log odds that an amount is right, rather than a hundred times too large.
+    """Return the log odds that an amount is correct rather than a hundred times too large.
 
-    ``neighbours`` are the payments before and after it.
+    ``neighbours`` are the payments before and after this one.
     """
     if payment.paid >= 1:
         return -np.inf
@@ -269,7 +269,7 @@ def _doubt(payment: _Payment, median: float, neighbours: Sequence[_Payment] = ()
 
 
 def _together(payments: Sequence[_Payment]) -> list[_Payment]:
-    """Return the large amounts if they jointly prove to be a hundred times too large; otherwise none."""
+    """Return the large amounts if together they prove to be a hundred times too large; else nothing."""
     large = [p for p in payments if _ALL_LARGE <= p.paid < 1]
     if len(large) < _FOR_ALL:
         return []
@@ -291,7 +291,7 @@ def _all_wrong(group: Sequence[_Payment]) -> Defect:
 
 
 def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
-    """Yield defects for amounts that the price did not follow; ``adj_close`` may be equally wrong."""
+    """Yield defects for amounts that do not match the price drop; ``adj_close`` may be equally wrong."""
     yields, together = np.array([p.paid for p in payments]), _together(payments)
     if together:
         yield _all_wrong(together)
@@ -346,7 +346,7 @@ def _double_payments(payments: Sequence[_Payment]) -> Iterator[Defect]:
             text = (
                 f"dividends of {price_text(one.event.value)} and {price_text(other.event.value)} on "
                 f"{iso(one.event.at_ms)[:10]} and {iso(other.event.at_ms)[:10]}: one, reported twice? "
-                f"The price fits less well with that of {iso(less.event.at_ms)[:10]}"
+                f"The price is less consistent with that of {iso(less.event.at_ms)[:10]}"
             )
             yield Defect(stamps, text, "warning", cause="dividend twice")
 

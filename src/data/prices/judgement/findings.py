@@ -28,8 +28,8 @@ class Repair:
     Attributes:
         what: ``prices``: in these rows, ``columns`` are multiplied by ``factor``, and volume by
             ``volume``. ``dividend``: the amounts for these ex-dates are multiplied by ``factor``.
-            ``adj_close``: the column is multiplied by ``factor`` in all rows before the ex-date in
-            ``stamps``, which has only one.
+            ``adj_close``: the column is multiplied by ``factor`` in all rows before the single
+            ex-date in ``stamps``.
         stamps: Timestamps of rows or ex-dates, int64, ascending.
         factor: Number to multiply by.
         columns, volume: Columns to multiply, and factor for the volume; only for ``prices``.
@@ -51,19 +51,19 @@ class Repair:
 
 @dataclass(frozen=True)
 class QualityFinding:
-    """A defect or oddity in a series.
+    """A defect or an oddity in a series.
 
     Attributes:
         check: Name of the check that found it.
         level: Sources that were used: ``intrinsic`` (only the series), ``corroborated`` (a second
             vendor), ``authoritative`` (the exchange).
-        severity: ``error``: bars are wrong. ``warning``: they probably are, or bars are missing.
+        severity: ``error``: bars are wrong. ``warning``: bars are probably wrong, or missing.
             ``info``: unusual, but not a defect by itself.
-        stamps: Timestamps of the rows, missing bars or ex-dates concerned, int64, ascending.
+        stamps: Timestamps of the affected rows, missing bars or ex-dates, int64, ascending.
         evidence: Description of the measurement, with figures.
         next_step: Advice on what to do about the finding.
         repairs: Changes that repair the defect; empty if the cause is not certain.
-        cause: Specific cause of the defect, one of those whose precision is published; the check's
+        cause: Specific cause of the defect, as listed with its published precision; the check's
             name if the check has only one cause.
         wrong: Timestamps of the rows that are wrong, if these are not the ones in ``stamps``.
     """
@@ -80,7 +80,7 @@ class QualityFinding:
 
     @property
     def rows(self) -> Stamps:
-        """Timestamps of the wrong rows or, if these are not given, of all rows concerned."""
+        """Timestamps of the wrong rows or, if these are not given, of all affected rows."""
         return self.stamps if self.wrong is None else self.wrong
 
     @property
@@ -92,8 +92,8 @@ class QualityFinding:
     def is_grave(self) -> bool:
         """Whether bars are almost certainly wrong.
 
-        An answer with such bars reports them, and ``strict`` rejects it. Rows that cannot be bars
-        are never in an answer.
+        An answer with such bars reports them, and ``strict`` rejects it. An answer never contains
+        rows that cannot be bars.
         """
         is_of_bars = self.level == "intrinsic" and self.check != "order"
         return self.severity == "error" and is_of_bars
@@ -127,7 +127,7 @@ class QualityReport(InLines):
     """The result of checking one series.
 
     Attributes:
-        symbol, timeframe, lane: Identity of the series; the lane is empty for the default one.
+        symbol, timeframe, lane: Identity of the series; ``lane`` is empty for the default lane.
         first_ms, last_ms: Timestamps of the first and the last bar, or None if the series has no
             bars.
         rows: Number of bars.
@@ -136,7 +136,7 @@ class QualityReport(InLines):
         checked: Names of the checks that ran.
         not_checked: Maps each check that could not run to the reason.
         requests: Number of requests sent to vendors.
-        marked, unmarked: Numbers of bars that this call marked as grave, and whose marks it
+        marked, unmarked: Numbers of bars that this call marked as grave, and of bars whose marks it
             removed.
     """
 
@@ -210,7 +210,7 @@ def ranked(findings: Iterable[QualityFinding]) -> tuple[QualityFinding, ...]:
 def score_of(findings: Iterable[QualityFinding], rows: int) -> float:
     """Return the quality of a series from 0 to 1; it is 0 if there are no rows.
 
-    Each finding reduces the score. An error reduces it by the fraction of rows concerned, but by at
+    Each finding reduces the score. An error reduces it by the fraction of affected rows, but by at
     least a tenth; a warning by half of that fraction, but by at least a twentieth. An ``info``
     finding has no effect.
     """

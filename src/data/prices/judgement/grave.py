@@ -23,13 +23,13 @@ GRAVE_CHECKS = tuple(
 
 
 class Grave(NamedTuple):
-    """Rows that are wrong, all from the same cause.
+    """Rows that are wrong, all for the same cause.
 
     Attributes:
         stamps: Timestamps of the rows, int64, ascending.
         cause: Description of the defect, with figures: a clause without a full stop.
-        from_start: Whether the rows begin with the first row of the series, and the cause is an
-            event after them. Earlier bars from the same source are then also wrong.
+        from_start: Whether the rows begin with the first row of the series and are wrong because of
+            a later event, so that earlier bars from the same source are also wrong.
     """
 
     stamps: Stamps
@@ -54,7 +54,8 @@ def graves(series: CheckedSeries) -> list[Grave]:
 def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
     """Return the rows that are wrong according to a grave finding.
 
-    These are the rows that it repairs or, if it has no repair, the rows that it lists as wrong.
+    The result contains the rows that the finding repairs or, without a repair, the rows that it
+    lists as wrong.
     """
     text = f"{finding.check}: {finding.evidence}"
     prices = [repair.stamps for repair in finding.repairs if repair.what == "prices"]

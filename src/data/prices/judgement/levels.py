@@ -1,8 +1,8 @@
 """Finds bars at a different level from their neighbours: units off by 100, and partly applied splits.
 
-Both cause a jump of a known size where the wrong bars begin, and the inverse jump where they end. A
-single jump between two neighbours proves nothing. A pair of jumps around a run of bars does, and so
-does a jump next to a split's ex-date.
+Both errors cause a jump of a known size where the wrong bars begin, and the inverse jump where they
+end. A single jump between two neighbours is not enough as proof, but a pair of jumps around a run
+of bars is, and so is a jump next to a split's ex-date.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ Levels = NDArray[np.int8]
 class Defect(NamedTuple):
     """A defect that a check found, before the check's name and next step are added.
 
-    ``cause`` is empty if the check has only one cause, which has the check's name. ``wrong`` are
-    the rows that are wrong, if these are not the rows in ``stamps``.
+    ``cause`` is empty if the check has only one cause, which is named after the check. ``wrong``
+    contains the timestamps of the wrong rows, if they differ from ``stamps``.
     """
 
     stamps: Stamps
@@ -101,7 +101,7 @@ class Defect(NamedTuple):
 
 @by_stretch
 def unit_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find prices a hundred times too large or too small, in rows, runs of rows and single cells."""
+    """Find prices that are a hundred times too large or too small, in rows, runs of rows and cells."""
     is_jump = unit_jumps(series.table)
     if not is_jump.any():
         return []
@@ -125,7 +125,7 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _off_by_unit(series: CheckedSeries, levels: Levels) -> Iterator[tuple[int, int]]:
-    """Yield the runs of bars in a wrong unit, cut at any inner jump that is not a unit change.
+    """Yield the runs of bars in a wrong unit, split at inner jumps that are not changes of unit.
 
     After such a jump, nothing shows which unit the rows are in.
     """
@@ -140,7 +140,7 @@ def _off_by_unit(series: CheckedSeries, levels: Levels) -> Iterator[tuple[int, i
 
 
 def unit_jumps(table: BarTable) -> Mask:
-    """Return a mask of rows that may contain, or follow, a jump to another unit."""
+    """Return a mask of the rows that may contain or follow a jump to another unit."""
     opened, high, low, close = table.open, table.high, table.low, table.close
     top, bottom = np.maximum(opened, close), np.minimum(opened, close)
     for column in (high, low):
@@ -152,7 +152,7 @@ def unit_jumps(table: BarTable) -> Mask:
 
 
 def _is_within(levels: Levels, first: int, end: int) -> bool:
-    """Return whether a run of off rows starts inside a bar and never ends, as when a coin crashes.
+    """Return whether a run of deviating rows starts within a bar and never ends, as in a coin's crash.
 
     A change of unit happens between bars.
     """
@@ -160,7 +160,7 @@ def _is_within(levels: Levels, first: int, end: int) -> bool:
 
 
 def _is_of_wicks(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
-    """Return whether a run is off only in highs and lows, in bars in which these may be real trades.
+    """Return whether a run deviates only in highs and lows that may be real trades.
 
     Coins have thin order books, and erroneous orders for shares occur on days of heavy trading.
     """
@@ -172,8 +172,8 @@ def _is_of_wicks(series: CheckedSeries, levels: Levels, first: int, end: int) ->
 def _may_be_of_another(series: CheckedSeries, first: int, end: int) -> bool:
     """Return whether a single jump between two long runs is nearly, but not exactly, a factor of 100.
 
-    Such a jump may be due to another company that has taken over the symbol. A change of unit by
-    the vendor would be exact.
+    Such a jump may mean that another company has taken over the symbol. If the vendor had changed
+    the unit, the factor would be exact.
     """
     edge = first or end
     if (first and end < len(series)) or min(edge, len(series) - edge) < _LONG:
@@ -193,9 +193,10 @@ def _other_half(series: CheckedSeries, first: int, end: int) -> Defect:
 
 
 def _unit_levels(series: CheckedSeries, is_jump: Mask) -> Levels:
-    """Return, for each price, the number of hundredfold jumps since the first; shape (n, 4).
+    """Return the number of hundredfold jumps from the first price to each price; shape (n, 4).
 
-    A jump is possible only in rows whose prices are far from each other or from the previous row's.
+    A jump is possible only in rows whose prices are far from each other or from those of the
+    previous row.
     """
     rows = np.flatnonzero(is_jump | np.append(is_jump[1:], False))
     cells = np.log(np.column_stack([column[rows] for column in series.prices]))
@@ -236,10 +237,10 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
 
 
 def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
-    """Return whether the prices of a run, converted to the correct unit, fit the prices next to it.
+    """Return whether a run's prices, converted to the correct unit, match the prices next to the run.
 
-    It only has to fit on one side, because the market may have moved on the other. A symbol taken
-    over by another company fits on neither side.
+    A match on one side is enough, because the market may have moved on the other side. If another
+    company has taken over the symbol, neither side matches.
     """
     usual = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
     begin = max(0, first - 2)
@@ -252,7 +253,7 @@ def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
 def _apart(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -> float | None:
     """Return how far a row's repaired prices are from the correct prices next to them.
 
-    It is a log ratio, or None if no correct prices are next to them.
+    The result is a log ratio, or None if there are only incorrect prices next to the row.
     """
     near = np.column_stack([column[outer] for column in series.prices])
     level = near[levels[outer] == 0]
@@ -375,9 +376,9 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
 def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
     """Return the level of each row if rows all over a series are off by a split; otherwise None.
 
-    A row's level is 0 if its prices agree with the last row's, and 1 or -1 if they are off by the
-    split's ratio. Because the series has many price jumps of that size, its usual noise is measured
-    without them.
+    A row's level is 0 if its prices agree with those of the last row, and 1 or -1 if they are off
+    by the split's ratio. The noise of the series is measured without jumps of that size, because
+    there are many of them.
     """
     steps = np.rint(series.gaps / size)
     if np.count_nonzero(steps) < _MIXED or not np.array_equal(steps, np.rint(series.moves / size)):
@@ -388,9 +389,9 @@ def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
 
 
 def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats:
-    """Return, for each row but the first, whether its price jumps up (1) or down (-1) by a split.
+    """Return for each row but the first whether its price jumps up (1) or down (-1) by a split.
 
-    A bar is at another level only if its close has jumped; an open that is far away is not enough.
+    A bar is at a different level only if its close has jumped; a distant open is not enough.
     """
     usual, gaps = series.gap_noise, _without_dividends(series)
     moves = series.moves - (series.gaps - gaps)
@@ -436,7 +437,7 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
 
 
 def _is_coarse(series: CheckedSeries, row: int, size: float) -> bool:
-    """Return whether prices near a jump are so coarse that they often move as far as a split does."""
+    """Return whether prices near a jump are so coarse that moves as large as the split are common."""
     near = slice(max(0, row - _NEAR_ROWS), row + _NEAR_ROWS + 1)
     if np.count_nonzero(np.abs(series.moves[near]) > size / 2) < 2:
         return False
@@ -449,7 +450,7 @@ def _is_there_and_back(
 ) -> bool:
     """Return whether two jumps mean that the rows between them are off by a split's ratio.
 
-    Otherwise the jumps are due to news.
+    If not, the jumps are due to news.
     """
     one, other = pair
     stretch = (one + 1, other + 1, float(jumps[one]))
@@ -482,7 +483,10 @@ def _is_near(row: int, dates: list[int]) -> bool:
 
 
 def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
-    """Return log(volume inside / outside a run), by medians near its edges; NaN if a side has none."""
+    """Return the log ratio of the median volumes inside and outside a run, near its edges.
+
+    The result is NaN if volume is unknown inside or outside the run.
+    """
     volume = np.where(series.table.volume > 0, series.table.volume, NAN)
     inside = volume[first:end]
     inside = (
@@ -498,7 +502,7 @@ def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
 
 
 def _volume_follows(series: CheckedSeries, stretch: tuple[int, int, float], size: float) -> bool:
-    """Return whether volume is off inversely to the price: half the shares at twice the price."""
+    """Return whether volume deviates inversely to price: half the shares at twice the price."""
     first, end, level = stretch
     return abs(_volume_ratio(series, first, end) + level * size) < size / 2
 
@@ -513,8 +517,8 @@ def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: flo
 
     Args:
         series, rows: Series, and the indices of the rows.
-        by: Number of times that the rows' prices are off by the split's ratio (1 or -1), and the
-            logarithm of that ratio.
+        by: Direction in which the rows' prices are off (1 or -1), and the logarithm of the split's
+            ratio.
         change: Logarithm of the rows' volume relative to the other rows' volume; NaN if unknown.
     """
     level, size = by
@@ -535,7 +539,7 @@ def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: flo
 
 
 def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect]:
-    """Yield runs and levels that look as if a vendor had failed to report a split."""
+    """Yield defects for runs and levels that suggest that no vendor reported a split."""
     usual, gaps = series.gap_noise, _without_dividends(series)
     least = max(_GAPS * usual, float(RATIOS[0]) - _RATIO_SLACK)
     rows = np.flatnonzero((np.abs(gaps) >= least) & free[1:] & free[:-1])
@@ -619,7 +623,7 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
 def _is_beyond_markets(series: CheckedSeries, row: int) -> bool:
     """Return whether a jump is too large for a market move.
 
-    The share must have traded before the jump, and with the usual volume on that day.
+    The share must have traded before the jump, and traded with the usual volume on that day.
     """
     gap = float(series.gaps[row])
     before = series.table.volume[max(0, row + 1 - _VOLUME_ROWS) : row + 1]
@@ -655,7 +659,7 @@ def _nearest_ratio(gap: float) -> float:
 
 
 def _ratio_like(gap: float, usual: float) -> float:
-    """Return the logarithm of the split ratio that matches a price gap; 0 if none does."""
+    """Return the logarithm of the split ratio that matches a price gap; 0 if no ratio does."""
     nearest = _nearest_ratio(gap)
     return nearest if abs(nearest - gap) <= min(max(3 * usual, _RATIO_SLACK), 0.1) else 0.0
 
@@ -684,7 +688,7 @@ def _stays(series: CheckedSeries, row: int, size: float) -> bool:
 
 
 def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
-    """Return whether turnover at a jump was no higher than before it.
+    """Return whether turnover at a jump did not exceed the turnover before the jump.
 
     If there is no volume data, the jump must instead match the size of the split exactly.
     """
@@ -694,11 +698,11 @@ def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
 
 
 def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
-    """Return the log odds that volume changes permanently at a price gap, as it does after a split.
+    """Return the log odds that volume changes permanently at a price gap, as after a split.
 
-    The change is compared with what it would be without a split, considering how uncertain the
-    volumes of these weeks are, and how far volumes of adjacent weeks differ elsewhere in the
-    series. A day on which no more money than usual changed hands is evidence for a split by itself.
+    The change is compared with the change expected without a split, considering the uncertainty of
+    the volumes in these weeks, and the differences between adjacent weeks elsewhere in the series.
+    In addition, ordinary turnover on the day is evidence for a split.
     """
     volume = series.table.volume
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -728,7 +732,7 @@ def _wilder(series: CheckedSeries, row: int) -> float:
 
 
 def _step(before: Floats, after: Floats) -> tuple[float, float]:
-    """Return the rise of the mean and its standard error; individual odd days get little weight.
+    """Return the rise of the mean and its standard error, giving little weight to single odd days.
 
     Days that resemble their neighbours carry less information than independent ones.
     """
@@ -748,7 +752,7 @@ def _step(before: Floats, after: Floats) -> tuple[float, float]:
 
 
 def _quiet_odds(series: CheckedSeries, row: int) -> float:
-    """Return the log odds of a split rather than news, judging by the turnover at a jump."""
+    """Return the log odds of a split rather than news, based on the turnover at a jump."""
     money = series.table.close * series.table.volume
     before = float(np.nanmedian(money[max(0, row + 1 - _VOLUME_ROWS) : row + 1]))
     most = float(np.nanmax(money[row + 1 : row + 3]))
@@ -790,7 +794,8 @@ def _is_busy(series: CheckedSeries, row: int) -> bool:
 def repaired_prices(table: BarTable, repairs: list[Repair]) -> BarTable:
     """Apply repairs to the prices of a table.
 
-    If only part of a row was repaired, high and low are extended to enclose open and close again.
+    If only part of a row was repaired, its high and low are extended to enclose its open and close
+    again.
     """
     if not repairs:
         return table
@@ -822,7 +827,7 @@ def repaired_prices(table: BarTable, repairs: list[Repair]) -> BarTable:
 def _also_adjusted(table: BarTable, rows: Mask, factor: float) -> Mask:
     """Return a mask of the rows whose ``adj_close`` is off by the same factor as the close.
 
-    This is judged at the edges of each run of rows.
+    The decision is based on the edges of each run of rows.
     """
     assert table.adj_close is not None
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -18,7 +18,7 @@ _Z = 1.959964
 
 
 class Precision(NamedTuple):
-    """How often the alarms raised for one cause were right.
+    """The measured precision of the alarms raised for one cause.
 
     Attributes:
         right, raised: Number of correct alarms, and number of all alarms. Alarms are findings with
@@ -81,7 +81,7 @@ MEASURED: Mapping[str, Precision] = {
 def is_ground(cause: str) -> bool:
     """Return whether a suspected cause is reliable enough to call bars wrong.
 
-    False if the precision of the cause was never measured.
+    The result is False if the cause's precision was never measured.
     """
     measured = MEASURED.get(cause)
     return measured is not None and measured.lower >= LEAST

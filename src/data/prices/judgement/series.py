@@ -37,8 +37,8 @@ class ShareEvent(NamedTuple):
     Attributes:
         at_ms: Timestamp of the ex-date (00:00) or, for intraday bars, the opening time of its
             session.
-        value: New shares per old share, or cash per share in terms of the shares that the prices
-            refer to.
+        value: New shares per old share, or cash per share, in terms of the same shares as the
+            prices.
     """
 
     at_ms: int
@@ -72,7 +72,8 @@ class CheckedSeries:
         expected: Ascending timestamps at which the calendar expects bars; None if unknown.
         days: Stored daily bars for the same span, only for weekly and monthly bars.
         sessions: Stored daily bars for the same span, only for intraday bars.
-        return_sds: Standard deviations from which a close-to-close move counts as an outlier.
+        return_sds: Number of standard deviations from which a close-to-close move counts as an
+            outlier.
     """
 
     timeframe: Timeframe
@@ -118,7 +119,8 @@ class CheckedSeries:
     def from_days(self) -> Floats:
         """Each close's log distance above the day's high or (negative) below the day's low.
 
-        It is 0 in between, and NaN for a bar without trades or without a stored daily bar.
+        The distance is 0 for a close within the range, and NaN for a bar without trades or without
+        a stored daily bar.
         """
         away, rows = np.full(len(self), NAN), self.session_rows
         mask = (rows >= 0) & self.traded
@@ -130,13 +132,13 @@ class CheckedSeries:
 
     @cached_property
     def gap_ratios(self) -> Floats:
-        """Each row's open divided by the previous close, without the first row; shape (n - 1,)."""
+        """Each row's open divided by the previous close, for all rows but the first; shape (n - 1,)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.table.open[1:] / self.table.close[:-1]
 
     @cached_property
     def move_ratios(self) -> Floats:
-        """Each row's close divided by the previous close, without the first row; shape (n - 1,)."""
+        """Each row's close divided by the previous close, for all rows but the first; shape (n - 1,)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.table.close[1:] / self.table.close[:-1]
 
@@ -161,9 +163,9 @@ class CheckedSeries:
         return noise(_log(_part(self.move_ratios)))
 
     def rows_of(self, events: Sequence[ShareEvent]) -> Rows:
-        """Return, for each event, the index of the first row at or after it, or ``len(self)``.
+        """Return for each event the index of the first row at or after it, or ``len(self)``.
 
-        A weekly or monthly bar that contains the ex-date is such a row.
+        A weekly or monthly bar that contains the ex-date counts as such a row.
         """
         stamps = np.array([event.at_ms for event in events], dtype=np.int64)
         step = self.timeframe.step_ms
@@ -176,8 +178,8 @@ class CheckedSeries:
 def stretches(series: CheckedSeries) -> Iterator[CheckedSeries]:
     """Yield the parts of a series between long gaps, each as a separate series.
 
-    Bars on either side of a long gap are not neighbours, because prices move, and dividends are
-    paid, in between. Without such a gap, the series itself is yielded.
+    Bars on either side of a long gap are not comparable, because prices move and dividends are paid
+    in between. If the series has no such gap, the series itself is yielded.
     """
     longest = max(_HOLE_MS, _HOLE_BARS * series.timeframe.longest_ms)
     ends = np.flatnonzero(np.diff(series.table.stamps) > longest) + 1
@@ -192,7 +194,7 @@ def stretches(series: CheckedSeries) -> Iterator[CheckedSeries]:
 def by_stretch(
     find: Callable[[CheckedSeries], list[Found] | str],
 ) -> Callable[[CheckedSeries], list[Found] | str]:
-    """Decorate a check that compares neighbours: run it separately on each part between long gaps.
+    """Decorate a check that compares adjacent bars: it then runs separately between long gaps.
 
     The check counts as not run only if it could not run on any part.
     """
@@ -225,8 +227,8 @@ def beyond(ratios: Floats, least: float) -> Rows:
 def local_noise(ratios: Floats, place: int, reach: int = 20) -> float:
     """Return the standard deviation of the log ratios around ``place``, excluding ``place`` itself.
 
-    It is the larger of two estimates from quantiles, so that it shows the usual size of moves even
-    if most of them are zero.
+    The result is the larger of two estimates from quantiles, so that it reflects the usual size of
+    moves even if most moves are zero.
     """
     around = ratios[max(0, place - reach) : place], ratios[place + 1 : place + 1 + reach]
     near = np.abs(_log(np.concatenate(around)))
@@ -242,7 +244,7 @@ def noise(values: Floats) -> float:
 def typical(values: Floats) -> float:
     """Return the median of the finite values, or 0 if no value is finite; large inputs are sampled.
 
-    With a sample of 20,000 values it is accurate to one percent, which is enough for a scale.
+    With a sample of 20,000 values, the median is accurate to one percent, which is sufficient here.
     """
     some = _part(values)
     finite = some[np.isfinite(some)]

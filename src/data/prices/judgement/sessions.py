@@ -84,7 +84,7 @@ def beside_days(series: CheckedSeries) -> list[Defect] | str:
 def _is_by_ratio(
     series: CheckedSeries, level: Floats, top: Floats, bottom: Floats, away: Floats
 ) -> Mask:
-    """Return a mask of closes that are within their day's range once a known ratio is removed."""
+    """Return a mask of closes that are within the day's range after division by a known ratio."""
     sizes = {HUNDRED}
     if series.asset_class == "stock":
         sizes |= {*RATIOS.tolist(), *(abs(float(np.log(one.value))) for one in series.splits or ())}
@@ -96,7 +96,7 @@ def _is_by_ratio(
 
 
 def _are_most(places: Rows, away: Floats, far: Mask) -> Mask:
-    """Return a mask of the rows that are off in the same way as most other rows in their session."""
+    """Return a mask of the rows that deviate in the same way as most other rows of their session."""
     are_most = np.zeros(len(places), dtype=bool)
     size = int(places.max()) + 1
     bars = np.bincount(places, minlength=size)

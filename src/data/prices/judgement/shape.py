@@ -48,7 +48,7 @@ _OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
 
 
 def order_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find rows that cannot be bars: prices missing, not positive or out of order, odd volumes."""
+    """Find rows that cannot be bars, with missing, impossible or unordered prices, or odd volumes."""
     rows = np.flatnonzero(~are_bars(series.table))
     if not len(rows):
         return []
@@ -107,7 +107,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
         defects.append(
             Defect(
                 expected[~there],
-                f"{count} of {len(expected)} bars are missing, one here and there: no trade",
+                f"{count} of {len(expected)} bars are missing, here and there: nothing was traded",
                 "info",
             )
         )
@@ -137,7 +137,7 @@ def _closed_days(series: CheckedSeries, expected: Stamps, extra: Stamps) -> Iter
 
 
 def _weekdays(stamps: Stamps) -> Stamps:
-    """Return the weekday of each timestamp, with 0 for Thursday, because 1970 began with one."""
+    """Return the weekday of each timestamp, with 0 for Thursday, because 1970 began on a Thursday."""
     return stamps // DAY_MS % 7
 
 
@@ -151,7 +151,7 @@ def _when(series: CheckedSeries, stamp: int) -> str:
 
 @by_stretch
 def stale_runs(series: CheckedSeries) -> list[Defect] | str:
-    """Find prices that stay the same for longer than chance explains in this series."""
+    """Find prices that stay the same for longer than chance can explain in this series."""
     table, days = series.table, list(_copied_days(series))
     same = np.ones(max(len(table) - 1, 0), dtype=bool)
     for column in series.prices:
@@ -176,7 +176,7 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[Defect]:
-    """Yield bars that equal the previous one, even in volume, although prices moved within them."""
+    """Yield defects for bars that equal the previous bar, even in volume, although their prices moved."""
     table = series.table
     copied = same_volume & (table.high[1:] > table.low[1:])
     if not copied.any():
@@ -199,7 +199,7 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
 
 
 def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
-    """Yield days whose intraday bars are the same as on the day before, including volume."""
+    """Yield defects for days whose intraday bars, including volume, are the same as on the day before."""
     table = series.table
     if not series.timeframe.is_intraday or not series.has_volume:
         return
@@ -226,7 +226,7 @@ def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
 
 
 def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Defect]:
-    """Yield runs of repeats that are too long for chance, given the frequency of shorter runs."""
+    """Yield defects for runs of repeats too long for chance, given the frequency of shorter runs."""
     repeats = sorted(runs(same), key=lambda run: run[0] - run[1])
     lengths = np.array([b - a for a, b in repeats])
     rows = len(same)
@@ -276,7 +276,7 @@ def _is_quiet(series: CheckedSeries, first: int, end: int) -> bool:
 
 @by_stretch
 def outliers(series: CheckedSeries) -> list[Defect] | str:
-    """Find single bars that are far from both neighbours, with no missing bars in between.
+    """Find single bars that are far from both adjacent bars, with no missing bars in between.
 
     The result is a string with the reason if the series cannot be checked.
     """
@@ -312,7 +312,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
-    """Yield individual highs and lows far beyond their bar and its neighbours, with ordinary volume."""
+    """Yield defects for single highs and lows far beyond the other prices nearby, with ordinary volume."""
     table = series.table
     before, after = np.append(table.open[:1], table.close[:-1]), np.append(table.open[1:], NAN)
     ends = np.array([table.open, table.close, before, after])
@@ -342,7 +342,7 @@ def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
 
 
 def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> bool:
-    """Return whether a bar moves away and back about equally, and farther than its neighbours."""
+    """Return whether prices move away and back about equally at a bar, and farther than nearby."""
     out, back = ways
     size = min(abs(out), abs(back))
     if not (size > least and out * back < 0 and abs(out + back) < _RETURN * size):
@@ -353,7 +353,7 @@ def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> boo
 
 @by_stretch
 def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
-    """Find close-to-close moves far beyond the usual size; markets do make such moves."""
+    """Find close-to-close moves far beyond the usual size, although such moves do occur in markets."""
     moves, usual = series.move_ratios, _EXTREME_NOISE * series.move_noise
     flagged = list(_return_outliers(series))
     least = 0.05 if series.timeframe.is_intraday else float(np.log1p(_EXTREME))
@@ -373,7 +373,7 @@ def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _return_outliers(series: CheckedSeries) -> Iterator[Defect]:
-    """Yield the close-to-close moves too many standard deviations from their mean."""
+    """Yield defects for close-to-close moves too many standard deviations from their mean."""
     distances = _deviations(series.move_ratios - 1)
     rows = np.flatnonzero(np.abs(distances) > series.return_sds)
     if len(rows):
@@ -386,7 +386,7 @@ def _return_outliers(series: CheckedSeries) -> Iterator[Defect]:
 
 
 def _volume_outliers(series: CheckedSeries) -> Iterator[Defect]:
-    """Yield the volumes more than five standard deviations above their mean."""
+    """Yield defects for volumes more than five standard deviations above their mean."""
     distances = _deviations(series.table.volume)
     rows = np.flatnonzero(distances > _VOLUME_SDS)
     if len(rows):
