@@ -136,8 +136,9 @@ def test_an_action_that_is_learned_makes_it_stale(bundle: Bundle, manager: DataM
     told = {
         s: replace(source, actions="sha256:other") for s, source in records.origin.symbols.items()
     }
-    with bundle._files.writing() as commit:
-        replace(records, origin=replace(records.origin, symbols=told)).put(commit, bundle._files)
+    files = BundleFiles(bundle.path)
+    with files.writing() as commit:
+        replace(records, origin=replace(records.origin, symbols=told)).put(commit, files)
     assert bundle.state(manager) == module.BundleState(
         "stale", ("MSFT: its splits and dividends differ", "AAPL: its splits and dividends differ")
     )
@@ -485,7 +486,8 @@ def test_a_bundle_that_cannot_be_written_is_compared_all_the_same(
 
 def test_records_of_a_strangers_file_are_none(bundle: Bundle) -> None:
     pl.DataFrame({"x": [1]}).write_parquet(bundle.path / "metadata.parquet")
-    assert Records.read(bundle._files, bundle._disk, bundle.path / "metadata.parquet") is None
+    files = BundleFiles(bundle.path)
+    assert Records.read(files, files.disk, bundle.path / "metadata.parquet") is None
     assert bundle.records().origin.symbols.keys() == {"MSFT", "AAPL"}
 
 
