@@ -354,7 +354,10 @@ def by_name(bundle: Bundle, of_a_folder: type[BundleMetadata]) -> type[BundleMet
     return of_a_folder
 
 
-def test_metadata_by_name(by_name: type[BundleMetadata]) -> None:
+def test_metadata_by_name(by_name: type[BundleMetadata], bundles: Path) -> None:
+    by_name.set_db_path(None)
+    assert by_name.get("mine") is None, "not in the configured folder"
+    by_name.set_db_path(bundles / "metadata.db")
     row = by_name.get("mine")
     assert row is not None and row["row_count"] == 94 and row["source_type"] == "mock"
     assert by_name.get("other") is None

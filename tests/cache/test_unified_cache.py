@@ -441,6 +441,9 @@ class TestTheOneCacheOfAProcess:
         monkeypatch.setenv("CACHE_MAX_SIZE_GB", "20.0")
         cache = get_unified_cache()
         assert (cache.cache_dir, cache.max_size_gb) == (tmp_path / "told", 20.0)
+        assert get_unified_cache() is cache
+        reset_unified_cache()
+        assert get_unified_cache() is not cache
 
     def test_threads_get_the_same(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path))

@@ -164,7 +164,8 @@ def test_a_callback_may_ask_for_history(stage: Stage) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_waits_for_no_lock_of_a_feed_and_may_start_it_afresh() -> None:
-    feed, locks = with_locks(lambda: feed_of(Scripted(3, endless=True)))
+    source = Scripted(3, endless=True)
+    feed, locks = with_locks(lambda: feed_of(source))
     box, more = with_locks(feed.subscribe)
     with feed:
         wait_until(lambda: feed.snapshot().given == 3)

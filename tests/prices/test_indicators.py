@@ -197,6 +197,13 @@ def test_a_program_registers_a_function(own: None) -> None:
     for name in ("rsi", "Spread", "", "a b", "x" * 40):
         with pytest.raises(QueryError):
             register(name, spread)
+    unregister("spread")
+    for name in ("spread", "rsi"):
+        with pytest.raises(QueryError, match=name):
+            unregister(name)
+    with pytest.raises(QueryError, match="spread"):
+        parse_indicator("spread")
+    assert parse_indicator("rsi").period == 14
 
 
 @needs_market
