@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 _US = 1e6
 # Shorter timings would measure the clock.
-_LEAST_S = 0.002
+LEAST_S = 0.002
 
 LARGE = "--large"
 
@@ -148,7 +148,7 @@ class Inside:
 def _repeats(call: Call) -> int:
     """Return how often to make a call for one timing; the first call is not counted."""
     call()
-    return max(1, round(_LEAST_S * _US / max(_timed(call, 3), 0.1)))
+    return max(1, round(LEAST_S * _US / max(_timed(call, 3), 0.1)))
 
 
 def _timed(call: Call, repeats: int) -> float:

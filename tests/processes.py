@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Collection
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
+from unittest import mock
+
+T = TypeVar("T")
 
 
 def fork(work: Callable[[], object]) -> int:
@@ -31,6 +35,20 @@ def fork(work: Callable[[], object]) -> int:
 def ended(child: int) -> int:
     """Return how a child has ended: its exit code, or the negative number of a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def with_locks(make: Callable[[], T]) -> tuple[T, list[Any]]:
+    """Return an object and the locks that it has made, to be held as other threads may hold them."""
+    made: list[Any] = []
+
+    def kept(lock: Callable[[], Any]) -> Callable[[], Any]:
+        return lambda: (made.append(lock()), made[-1])[1]
+
+    with (
+        mock.patch.object(threading, "Lock", kept(threading.Lock)),
+        mock.patch.object(threading, "RLock", kept(threading.RLock)),
+    ):
+        return make(), made
 
 
 def together(count: int, work: Callable[[int], object]) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -29,6 +30,7 @@ from src.data.provider_selector import (
 )
 from src.data.vendors.base import BaseDataDownloader
 from tests.contract.source import ROOT
+from tests.processes import with_locks
 
 ODD: list[Any] = [
     None,
@@ -517,11 +519,13 @@ class TestSingleton:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
     def test_a_forked_child_makes_its_own_though_a_lock_is_held(self, factory: Factory) -> None:
-        parent = get_provider_selector()
+        parent, locks = with_locks(get_provider_selector)
         held, done = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with parent._building:
+            with ExitStack() as stack:
+                for lock in locks:
+                    stack.enter_context(lock)
                 held.set()
                 done.wait(timeout=60)
 

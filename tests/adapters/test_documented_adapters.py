@@ -164,15 +164,27 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_what_a_program_leaves_out_is_taken_from_the_file(settings: Path) -> None:
+def test_what_a_program_leaves_out_is_taken_from_the_file(
+    settings: Path, manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert adapters.CCXTAdapter().name == "ccxt:kraken"
     assert adapters.CCXTAdapter(exchange_id="okx").name == "ccxt:okx"
     assert DataSourceRegistry.get_source("ccxt:binance").name == "ccxt:binance"  # type: ignore[attr-defined]
     assert adapters.YFinanceAdapter().adjustment == "all"
     assert adapters.YFinanceAdapter(adjustment="split").adjustment == "split"
-    assert adapters.YFinanceAdapter()._timeout == 30.0
-    assert adapters.YFinanceAdapter(timeout=3)._timeout == 3
     assert adapters.PolygonAdapter().adjustment == "split"
+    waited: list[float] = []
+
+    def refuse(*_: Any, timeout: float, **__: Any) -> None:
+        waited.append(timeout)
+        raise QueryError("not now")
+
+    monkeypatch.setattr(DataManager, "get_ohlcv_batch", refuse)
+    for more in ({}, {"timeout": 3}):
+        adapter = adapters.YFinanceAdapter(manager=manager, **more)
+        with pytest.raises(QueryError, match="not now"):
+            adapter.answer(["AAPL"], START, END, "1d", refresh=False)
+    assert waited == [30.0, 3]
 
 
 def test_own_files_are_read_as_the_file_says(

@@ -17,7 +17,7 @@ __all__ = ["make", "manager", "rules"]
 def of_a_folder() -> Iterator[type[BundleMetadata]]:
     """Return the class whose methods by name are for no folder before a test and behind it."""
     yield BundleMetadata
-    BundleMetadata._folder = None
+    BundleMetadata.set_db_path(None)
 
 
 @pytest.fixture

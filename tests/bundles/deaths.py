@@ -25,8 +25,7 @@ import numpy as np
 from src.data import DataManager
 from src.data.bars.client import Wishes
 from src.data.bundles.bundle import Bundle
-from src.data.bundles.catalog_log import CatalogLog
-from src.data.bundles.lineage import lineage
+from src.data.bundles.lineage import LineageRun
 from src.data.calendars.calendar import calendar_for
 from src.data.disk.files import DiskStep
 from src.data.model.instant import DAY_MS
@@ -86,9 +85,7 @@ def remove(bundle: Bundle, manager: DataManager) -> None:
 
 
 def record(bundle: Bundle, manager: DataManager) -> None:
-    run = lineage("mine", folder=bundle.path.parent, manager=manager)
-    run._log = CatalogLog(run.folder, bundle._disk)
-    with run:
+    with LineageRun("mine", None, bundle.path.parent, manager, disk=bundle.disk) as run:
         for symbol in SYMBOLS[:2]:
             manager.get_ohlcv(symbol, *RANGE, provider="mock")
             run.save()
@@ -98,7 +95,7 @@ def migrate(bundle: Bundle, manager: DataManager) -> None:
     """Migrate the HDF5 files beside the bundle."""
     from src.data.bundles.migration import HDF5ToParquetMigrator
 
-    folder, disk = bundle.path.parent, bundle._disk
+    folder, disk = bundle.path.parent, bundle.disk
     HDF5ToParquetMigrator(folder / "hdf5", bundle.path, folder=folder, disk=disk).migrate()
 
 
@@ -106,7 +103,7 @@ def revert(bundle: Bundle, manager: DataManager) -> None:
     """Revert the migration of the HDF5 files beside the bundle."""
     from src.data.bundles.migration import HDF5ToParquetMigrator
 
-    folder, disk = bundle.path.parent, bundle._disk
+    folder, disk = bundle.path.parent, bundle.disk
     HDF5ToParquetMigrator(folder / "hdf5", bundle.path, folder=folder, disk=disk).revert()
 
 

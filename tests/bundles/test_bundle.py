@@ -136,8 +136,9 @@ def test_an_action_that_is_learned_makes_it_stale(bundle: Bundle, manager: DataM
     told = {
         s: replace(source, actions="sha256:other") for s, source in records.origin.symbols.items()
     }
-    with bundle._files.writing() as commit:
-        replace(records, origin=replace(records.origin, symbols=told)).put(commit, bundle._files)
+    files = BundleFiles(bundle.path)
+    with files.writing() as commit:
+        replace(records, origin=replace(records.origin, symbols=told)).put(commit, files)
     assert bundle.state(manager) == module.BundleState(
         "stale", ("MSFT: its splits and dividends differ", "AAPL: its splits and dividends differ")
     )
@@ -353,7 +354,10 @@ def by_name(bundle: Bundle, of_a_folder: type[BundleMetadata]) -> type[BundleMet
     return of_a_folder
 
 
-def test_metadata_by_name(by_name: type[BundleMetadata]) -> None:
+def test_metadata_by_name(by_name: type[BundleMetadata], bundles: Path) -> None:
+    by_name.set_db_path(None)
+    assert by_name.get("mine") is None, "not in the configured folder"
+    by_name.set_db_path(bundles / "metadata.db")
     row = by_name.get("mine")
     assert row is not None and row["row_count"] == 94 and row["source_type"] == "mock"
     assert by_name.get("other") is None
@@ -485,7 +489,8 @@ def test_a_bundle_that_cannot_be_written_is_compared_all_the_same(
 
 def test_records_of_a_strangers_file_are_none(bundle: Bundle) -> None:
     pl.DataFrame({"x": [1]}).write_parquet(bundle.path / "metadata.parquet")
-    assert Records.read(bundle._files, bundle._disk, bundle.path / "metadata.parquet") is None
+    files = BundleFiles(bundle.path)
+    assert Records.read(files, files.disk, bundle.path / "metadata.parquet") is None
     assert bundle.records().origin.symbols.keys() == {"MSFT", "AAPL"}
 
 

@@ -25,12 +25,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data import DataManager
+from src.data.bars.client import BarsClient
 from src.data.bundles import DataCatalog, Lineages, lineage
 from src.data.bundles import catalog as module
 from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.catalog import cache_key
 from src.data.bundles.catalog_log import CATALOG, CatalogLog
 from src.data.bundles.catalog_tables import RangeRow
+from src.data.bundles.metadata import BundleMetadata
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import (
     BundleError,
@@ -62,6 +64,11 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bounds = "2024-01-02", "2024-03-08"
     DataManager(folder).get_ohlcv_batch(["AAPL", "MSFT"], "1d", *bounds, **MOCK)
     return folder
+
+
+@pytest.fixture(scope="module")
+def nothing(tmp_path_factory: pytest.TempPathFactory) -> DataManager:
+    return DataManager(tmp_path_factory.mktemp("nothing") / "cache")
 
 
 @pytest.fixture
@@ -497,8 +504,10 @@ def test_warming_reads_every_byte_and_every_column(
                 taken[step.path.parent.name] = taken.get(step.path.parent.name, 0) + len(value)
             return value
 
-    monkeypatch.setattr(catalog, "_disk", Counting())
-    assert catalog.warm([bundle])[bundle] == sum(taken.values())
+    warmer = DataCatalog(str(path), manager=manager, disk=Counting())
+    assert warmer.get_dataset_info(bundle)["kind"] == "bundle"
+    taken.clear()
+    assert warmer.warm([bundle])[bundle] == sum(taken.values())
     files = (path.parent / "mine").rglob("data.parquet")
     assert taken == {file.parent.name: file.stat().st_size for file in files} and len(taken) == 3
 
@@ -510,10 +519,8 @@ def test_warming_reads_every_byte_and_every_column(
             return 0.0
 
     table = SimpleNamespace(stamps=Column([1, 2]), values=lambda: [Column([1, 2])] * 5)
-    client = SimpleNamespace(columns=lambda *_: SimpleNamespace(table=table))
-    real = catalog._dataset(lane)
-    monkeypatch.setattr(module, "client_of", lambda _: client)
-    assert catalog._warm(*real) == 8 * 2 * 6 and len(summed) == 6
+    monkeypatch.setattr(BarsClient, "columns", lambda *_: SimpleNamespace(table=table))
+    assert catalog.warm([lane]) == {lane: 8 * 2 * 6} and len(summed) == 6
 
 
 def test_the_catalog_of_one_bundle(path: Path, catalog: DataCatalog, manager: DataManager) -> None:
@@ -593,11 +600,10 @@ def _datasets(draw: Any) -> tuple[list[str], int, int, str]:
 @settings(max_examples=200 if FULL else 12, deadline=None)
 @given(st.lists(_datasets(), min_size=1, max_size=8), st.lists(_datasets(), min_size=1, max_size=8))
 def test_what_is_found_is_what_a_search_by_hand_finds(
-    tmp_path_factory: pytest.TempPathFactory, registered: Any, asked: Any
+    tmp_path_factory: pytest.TempPathFactory, nothing: DataManager, registered: Any, asked: Any
 ) -> None:
     folder = tmp_path_factory.mktemp("found")
-    catalog = DataCatalog(folder / "metadata.db")
-    catalog._lane_for = lambda *_: None  # type: ignore[method-assign]
+    catalog = DataCatalog(folder / "metadata.db", manager=nothing)
     day = pd.Timestamp("2024-01-01")
 
     def span(start: int, end: int) -> tuple[pd.Timestamp, pd.Timestamp]:
@@ -641,7 +647,9 @@ def test_a_key_is_unique_and_knows_no_order(names: list[str], random: Any, a: in
     assert len(others) == 6 and key not in others
 
 
-def test_thousands_of_datasets(path: Path, catalog: DataCatalog) -> None:
+def test_thousands_of_datasets(
+    path: Path, catalog: DataCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     count, names = (20_000 if FULL else 400), [f"S{n}" for n in range(2000)]
     entries = [
         {"id": str(uuid.UUID(int=n, version=4)), "source": "s",
@@ -659,7 +667,17 @@ def test_thousands_of_datasets(path: Path, catalog: DataCatalog) -> None:
         steps += 1
         return 0
 
-    catalog._index.read(lambda db: db.set_progress_handler(count_step, 100))
+    connect = sqlite3.connect
+
+    def watched(*call: Any, **options: Any) -> sqlite3.Connection:
+        db = connect(*call, **options)
+        db.set_progress_handler(count_step, 100)
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    catalog.close()
+    assert catalog.find_dataset(["S31"], *bounds)  # opens it again
+    steps = 0
     assert catalog.find_dataset(["S30"], *bounds) in {e["id"] for e in entries}
     assert catalog.find_dataset(["X"], *bounds) is None
     assert steps < 20  # not one of all datasets is looked at
@@ -1005,13 +1023,15 @@ def test_bundles_by_the_names_of_older_programs(
 
 
 def test_a_bundle_outside_the_folder_is_loaded_by_the_name_that_registered_it(
-    path: Path, catalog: DataCatalog, manager: DataManager, tmp_path: Path
-) -> None:
+    path: Path, catalog: DataCatalog, manager: DataManager, tmp_path: Path,
+    of_a_folder: type[BundleMetadata],
+) -> None:  # fmt: skip
     create(manager, path.parent, "mine", "MSFT")
     outside = create(manager, tmp_path / "elsewhere", "far", "AAPL")
     for name in ("near", "mine"):
         catalog.register_bundle(name, outside.path)
-    rows_by_name = catalog._rows
+    rows_by_name = of_a_folder
+    rows_by_name.set_db_path(path)
     told = rows_by_name.load("near")
     assert (told.bundle_name, told.symbols) == ("far", ["AAPL"])
     assert [row["symbol"] for row in rows_by_name.get_symbols("near")] == ["AAPL"]
@@ -1020,7 +1040,8 @@ def test_a_bundle_outside_the_folder_is_loaded_by_the_name_that_registered_it(
     rows_by_name.update("near", outlier_count=2)
     assert rows_by_name.load("near") == told
     for wrong in (5, "far", "/no such name", "/", "/a\0/b"):
-        rows_by_name._append("near", {"fields": {}, "path": wrong})
+        line = {"bundle": "near", "fields": {}, "path": wrong}
+        CatalogLog(path.parent).append("bundle", line)
     assert rows_by_name.load("near") == told
     rows_by_name.delete("near")
     with pytest.raises(BundleError, match="near"):
@@ -1028,8 +1049,10 @@ def test_a_bundle_outside_the_folder_is_loaded_by_the_name_that_registered_it(
 
 
 def test_a_registered_bundle_is_a_bundle_by_that_name(
-    path: Path, catalog: DataCatalog, manager: DataManager, tmp_path: Path
-) -> None:
+    path: Path, catalog: DataCatalog, manager: DataManager, tmp_path: Path,
+    of_a_folder: type[BundleMetadata],
+) -> None:  # fmt: skip
+    of_a_folder.set_db_path(path)
     mine = create(manager, path.parent, "mine", "MSFT")
     outside = create(manager, tmp_path / "elsewhere", "far", "AAPL")
     for name in ("near", "mine"):
@@ -1044,7 +1067,7 @@ def test_a_registered_bundle_is_a_bundle_by_that_name(
         near.create(manager, ["AAPL"], "1d", **MOCK)
     found = catalog.find_dataset(["AAPL"], "2024-01-10", "2024-01-20", "1d", "mock")
     assert found is not None and catalog.get_dataset_info(found)["kind"] == "line"
-    catalog._rows.delete("near")
+    of_a_folder.delete("near")
     assert not Bundle("near", path.parent).exists()
     catalog.register_bundle("near", outside.path)
     outside.remove()

@@ -15,6 +15,8 @@ import pytest
 
 from src.data.bundles import parquet_writer
 from src.data.bundles.bundle import Bundle
+from src.data.bundles.commit import BundleFiles
+from src.data.bundles.parquet_writer import rebuilt
 from src.data.bundles.partitions import main_of
 from src.data.polars.decimals import decimal_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
@@ -131,8 +133,9 @@ def test_any_sequence_of_writes_and_replacements(tmp_path: Path, seed: int) -> N
         first = FIRST + timedelta(chance.choice((0, 0, 40)))
         rows = pl.concat(days(s, chance.randint(1, 59), step / 5, first) for s in sids)
         gone = chance.sample(sorted(model), min(len(model), 2)) if chance.random() < 0.3 else []
-        with writer._files.writing() as commit:
-            records = writer._records(commit)
+        files = BundleFiles(path, Quick())
+        with files.writing() as commit:
+            records = Bundle("b", tmp_path).records() if step else rebuilt(files, commit)
             writer.replace_rows(commit, records, "daily", rows, drop=gone)
         for sid in gone:
             model.pop(sid)
@@ -142,7 +145,7 @@ def test_any_sequence_of_writes_and_replacements(tmp_path: Path, seed: int) -> N
         whole = decimal_frame(pl.concat(model[sid] for sid in sorted(model))).frame
         assert read(path).equals(whole.cast({"sid": pl.Int64}))
         places = parts_of(path)
-        assert set(writer._records().files) == set(places)
+        assert set(Bundle("b", tmp_path).records().files) == set(places)
         assert {main_of(place) for place in places} <= set(places)
         for main in {main_of(place) for place in places}:
             held = Counter(s for p in places if main_of(p) == main for s in sids_in(path / p))

@@ -22,21 +22,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from src.data.cache.format.documents import SeriesMeta, YearMeta, YearState
+from src.data.cache.format.documents import YearMeta, YearState
 from src.data.cache.format.gzip_member import Member
-from src.data.cache.read import series_reader
-from src.data.cache.recovery import recover
-from src.data.cache.store import BarStore, Commit, SeriesView, Suspect
+from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.cache.write import commit as commit_run
 from src.data.cache.write import year_commit
 from src.data.cache.write.series import SeriesFiles
 from src.data.disk.atomic import write_atomically
-from src.data.disk.files import DiskStep
+from src.data.disk.files import Disk, DiskStep
 from src.data.errors import DataError
 from src.data.model.actions import Action
 from src.data.model.bars import Bar
-from src.data.model.coverage import Coverage
-from src.data.model.series import SeriesKey
 from tests.cache.bars import (
     DAILY,
     EVER,
@@ -775,19 +771,30 @@ def test_another_order_breaks_a_rewrite(
         survive(tmp_path, "revision and doubt")
 
 
-def _view_of_any_time(
-    key: SeriesKey, series: SeriesMeta | None, years: Any, coverage: Coverage,
-    barred: tuple[int, ...] = (), *, view: Callable[..., SeriesView] = series_reader._view,
-) -> SeriesView:  # fmt: skip
-    """Give a view whose ``next_due`` was written with other years, too."""
-    due = series.next_due if series else None
-    return replace(view(key, series, years, coverage, barred), next_due=due)
+class _AnyGeneration(int):
+    """A generation that is taken for any other."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = int.__hash__
+
+
+def _documents_of_any_time(
+    self: SeriesFiles, years: list[int], *, has_series: bool = True,
+    documents: Callable[..., Any] = SeriesFiles.documents,
+) -> Any:  # fmt: skip
+    """Give a ``next_due`` that was written with other years, too."""
+    states, series = documents(self, years, has_series=has_series)
+    if series is not None:
+        series = replace(series, years_generation=_AnyGeneration(series.years_generation))
+    return states, series
 
 
 @pytest.mark.parametrize("owner, name, worse, scenario", [
     (SeriesFiles, "sweep", lambda self: self.disk.list(self.paths.folder), "hole"),
-    (recover, "_cut", lambda lane, year, size: None, "append"),
-    (series_reader, "_view", _view_of_any_time, "nothings"),
+    (Disk, "truncate", lambda *_: None, "append"),
+    (SeriesFiles, "documents", _documents_of_any_time, "nothings"),
     (year_commit, "takes_trust", lambda before, after: False, "suspect"),
 ])  # fmt: skip
 def test_each_guard_guards(

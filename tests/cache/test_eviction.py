@@ -384,7 +384,7 @@ def test_the_time_is_written_before_anything_goes(
     def fail(*_: Any) -> None:
         raise StorageError("no room")
 
-    monkeypatch.setattr(time_mark.TimeMark, "_keep", fail)
+    monkeypatch.setattr(time_mark, "write_atomically", fail)
     assert cache.shrink(10**9) == 0
     monkeypatch.undo()
     assert cache.shrink(10**9) == 2

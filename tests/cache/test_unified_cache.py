@@ -20,6 +20,7 @@ from src.data.cache.unified_cache import (
     UnifiedCache,
     configure_unified_cache,
     get_unified_cache,
+    reset_unified_cache,
 )
 from src.data.clock import ManualClock
 from src.data.errors import (
@@ -410,9 +411,9 @@ class TestPrivateNames:
 class TestTheOneCacheOfAProcess:
     @pytest.fixture(autouse=True)
     def none_yet(self) -> Iterator[None]:
-        before, module._cache = module._cache, None
+        reset_unified_cache()
         yield
-        module._cache = before
+        reset_unified_cache()
 
     def test_the_calls_of_real_programs(self, tmp_path: Path) -> None:
         cache = configure_unified_cache(cache_dir=str(tmp_path))
@@ -440,6 +441,9 @@ class TestTheOneCacheOfAProcess:
         monkeypatch.setenv("CACHE_MAX_SIZE_GB", "20.0")
         cache = get_unified_cache()
         assert (cache.cache_dir, cache.max_size_gb) == (tmp_path / "told", 20.0)
+        assert get_unified_cache() is cache
+        reset_unified_cache()
+        assert get_unified_cache() is not cache
 
     def test_threads_get_the_same(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path))

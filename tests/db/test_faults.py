@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -140,11 +141,8 @@ def fork_refused(work: Callable[[], object]) -> bool:
     """Tell whether another process is refused with the error for locks."""
 
     def expect() -> None:
-        from src.data.model import unit_of_work
-
-        unit_of_work._units.set(())
         with pytest.raises(DatabaseError, match=r"locked|lock timeout") as caught:
-            work()
+            Context().run(work)  # outside the unit of work that was copied with the process
         assert (
             caught.value.hint is not None
             and "close the program that holds the lock, or try again" in caught.value.hint

@@ -25,9 +25,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.data.bars import quotes as quotes_module
 from src.data.bars.fetch import absence, fetcher
 from src.data.bars.ingest import take
-from src.data.bars.quotes import QuoteService
 from src.data.cache.write import commit, year_commit
 from src.data.clock import ManualClock, SystemClock
 from src.data.config.rules import JobRules
@@ -43,7 +43,6 @@ from src.data.jobs import populate
 from src.data.jobs.populate import Job, fill, populate_cache
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
-from src.data.model.quote import Quote
 from src.data.net import background
 from src.data.wiring import build
 from tests.net.misbehaving import BEHAVIOURS, endless
@@ -471,13 +470,13 @@ def test_quotes_whose_turn_comes_after_the_time_are_not_looked_for(
 ) -> None:
     """Each of many hundred takes work of its own, also where no vendor is asked any more."""
     begun: list[str] = []
-    real = QuoteService._fetch_quote
+    real = quotes_module.market_at
 
-    def fetch(self: QuoteService, instrument: Instrument) -> Quote:
+    def market_at(instrument: Instrument, now_ms: int) -> object:
         begun.append(instrument.symbol)
-        return real(self, instrument)
+        return real(instrument, now_ms)
 
-    monkeypatch.setattr(QuoteService, "_fetch_quote", fetch)
+    monkeypatch.setattr(quotes_module, "market_at", market_at)
     symbols = [f"{base}USDT" for base in ("BTC", "ETH", "SOL", "ADA", "XRP")] + [
         f"A{number}USDT" for number in range(40)
     ]
@@ -495,9 +494,9 @@ def test_quotes_whose_turn_comes_after_the_time_are_not_looked_for(
 @pytest.mark.parametrize(
     ("module", "step"),
     [
-        (take, "_check"),
-        (take, "_judge"),
-        (take, "_commit"),
+        (take, "sorted_answer"),
+        (take, "judge"),
+        (take, "build_commit"),
         (commit, "by_year"),
         (year_commit, "after_marks"),
         (year_commit, "compose"),
@@ -549,13 +548,13 @@ def test_what_no_vendor_has_is_not_noted_after_the_time_of_the_call(
 
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     ask = partial(manager.get_ohlcv, "BTCUSDT", "1m", "2024-05-01", "2024-05-04", provider="local")
-    noted, is_valid = list[object](), absence._is_valid
+    noted, gaps = list[object](), absence.gaps
 
     def counted(*arguments: Any) -> Any:
         noted.append(arguments)
-        return is_valid(*arguments)
+        return gaps(*arguments)
 
-    monkeypatch.setattr(absence, "_is_valid", counted)
+    monkeypatch.setattr(absence, "gaps", counted)
     monkeypatch.setattr(fetcher, "WORTH_STOPPING", 100)
     with monkeypatch.context() as patch:
         patch.setattr(fetcher, "take", slow)

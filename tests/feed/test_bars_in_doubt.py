@@ -14,7 +14,6 @@ from src.data.clock import ManualClock
 from src.data.feed.sources.stream import Inbox
 from src.data.feed.streams.connection import (
     OUTDATED,
-    Connection,
     ConnectionTimings,
     StreamSession,
 )
@@ -39,6 +38,7 @@ from tests.vendor_server.streams import framed
 from .conftest import BITCOIN, Stage, bars_in, emptied, wait_for_reader, wait_until
 from .hands import MONDAY, minute
 from .test_refused import GOOD, KEYS, NOW, STREAMS, Script, Told, heard, row
+from .threadless import Threadless
 
 OPEN = NOW - 2_000  # of the minute that runs, two seconds old
 KEY = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
@@ -212,17 +212,14 @@ def test_an_older_version_of_a_closed_bar_replaces_no_newer_one(
     assert [why for _, _, why in refused] == [OUTDATED] * (3 - len(volumes))
 
 
-def test_versions_of_a_few_closed_bars_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_of_a_few_closed_bars_are_remembered() -> None:
+    """An older version replaces none of the last sixteen; what came before them is forgotten."""
     stamps = [OPEN - n * MINUTE_MS for n in range(60, 0, -1)]
     frames = [kline(stamp, sent=stamp + MINUTE_MS) for stamp in stamps]
-    sessions = list[StreamSession]()
-    begin = StreamSession._begin
-    monkeypatch.setattr(
-        StreamSession, "_begin", lambda one: (sessions.append(one), begin(one))[1]
-    )  # fmt: skip
-    told, refused = heard(BinanceStream(), BITCOIN, *frames)
-    assert len(told.bars) == 60 and not refused
-    assert sum(map(len, sessions[0]._versions.values())) <= 16
+    older = [kline(stamp, sent=stamp + MINUTE_MS - 1) for stamp in stamps[::-1]]
+    told, refused = heard(BinanceStream(), BITCOIN, *frames, *older)
+    assert [bar.stamp_ms for bar in told.bars[:60]] == stamps
+    assert [at for _, at, _ in refused] == stamps[:-17:-1]
 
 
 # --- what contradicts itself, and what is late ---------------------------------------------------
@@ -322,15 +319,14 @@ def test_a_session_opened_by_a_clock_that_was_ahead_believes_no_early_close_afte
     wrong_s: int,
 ) -> None:
     clock, told = ManualClock(NOW + wrong_s * SECOND_MS), Told()
-    connection = Connection(
-        BinanceStream(), Script(), Limiter("x", Limits(), State(None, clock)), clock,
+    connection = Threadless(
+        BITCOIN, told, BinanceStream(), Script(), Limiter("x", Limits(), State(None, clock)), clock,
         ConnectionTimings(scale=1e6),
     )  # fmt: skip
-    connection._listeners[BITCOIN] = (told,)
     session = StreamSession(connection, Script())
     clock.set(NOW)
     for stamp in (OPEN - MINUTE_MS, OPEN):
-        session._take(kline(stamp))
+        session.take(kline(stamp))
     assert [bar.is_closed for bar in told.bars] == [True, False]
 
 

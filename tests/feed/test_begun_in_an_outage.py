@@ -19,7 +19,6 @@ from src.data.feed.sources.poll import PollSource
 from src.data.feed.sources.stream import (
     GapFreeSource,
     Start,
-    SteadyNow,
     StreamThread,
     StreamTimings,
 )
@@ -148,22 +147,25 @@ class Witness:
 class Times:
     """A feed in one thread, on a clock that the test moves: each of its steps is a call."""
 
-    def __init__(self, vendor: Vendor, witness: Witness, *, dense: bool = True) -> None:
-        self.stream, self.vendor, self.clock = HandStream(), vendor, vendor.clock
+    def __init__(
+        self, vendor: Vendor, witness: Witness, *, dense: bool = True,
+        clock: ManualClock | None = None,
+    ) -> None:  # fmt: skip
+        self.stream, self.vendor, self.clock = HandStream(), vendor, clock or vendor.clock
         retry = RetryPolicy(first_s=1.0, cap_s=60.0)
         source = GapFreeSource(
             self.stream, history_of(vendor), GRID, self.clock, start=Start(LOOKBACK),
             patience=StreamTimings(tick=0.0, dense=dense, retry=retry),
         )  # fmt: skip
         self.thread = StreamThread(source, witness)
+        self.pushed = list[LiveBar]()
         self.stream.start(self.thread.inbox)
         vendor.waits = self._tell
 
     def until(self, end_ms: int) -> None:
         """Let time pass second by second."""
         while self.clock.now_ms() < end_ms:
-            self.thread._read(0.0)
-            self.thread._go_on()
+            self.thread.step(0.0)
             before = self.clock.now_ms()
             self.clock.advance(1.0)
             self._tell(before)
@@ -173,7 +175,8 @@ class Times:
         now = self.clock.now_ms()
         for due in range(since // MINUTE_MS, now // MINUTE_MS + 1):
             if since < due * MINUTE_MS + 2 * SECOND_MS <= now:
-                self.stream.push(made((due - 1) * MINUTE_MS))
+                self.pushed.append(made((due - 1) * MINUTE_MS))
+                self.stream.push(self.pushed[-1])
 
 
 class _Until(Halt):
@@ -405,10 +408,9 @@ def test_what_waits_is_bounded_and_fetched_when_its_turn_comes(
         vendor.down = Span(MONDAY, at(60))
     times = Times(vendor, witness, dense=kind == "dense")
     times.until(at(59))
-    waiting = times.thread._continuation
-    assert len(times.thread._early) <= 10
-    assert waiting is None or waiting.waiting <= 10 + LOOKBACK
-    assert times.thread.passed_on > 30
+    streamed = sum(bar.stamp_ms >= MONDAY for bar in times.pushed)
+    delivered = sum(bar.stamp_ms >= MONDAY for bar in witness.bars)
+    assert streamed == 58 and streamed - delivered - times.thread.passed_on <= 10
     assert "LIVE" not in witness.named()
     times.until(at(64))
     assert witness.named()[-1] == "LIVE"
@@ -448,8 +450,7 @@ def test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar(
 
     def go_on(until_ms: int) -> None:
         while (before := true.now_ms()) < until_ms:
-            times.thread._read(0.0)
-            times.thread._go_on()
+            times.thread.step(0.0)
             clock.advance(1.0)
             true.advance(1.0)
             if (true.now_ms() - 2 * SECOND_MS) // MINUTE_MS > (before - 2 * SECOND_MS) // MINUTE_MS:
@@ -482,8 +483,7 @@ def test_a_feed_connected_by_a_wrong_clock_goes_by_the_right_one_from_the_next_b
 
     def go_on(until_ms: int, lost: int = 0) -> None:
         while (before := true.now_ms()) < until_ms:
-            times.thread._read(0.0)
-            times.thread._go_on()
+            times.thread.step(0.0)
             clock.advance(1.0)
             true.advance(1.0)
             closed = (true.now_ms() - 2 * SECOND_MS) // MINUTE_MS
@@ -515,11 +515,7 @@ def test_a_clock_that_is_set_while_history_is_loaded_loses_no_bar(
         vendor.down = Span(MONDAY, at(1))
     if what == "empty first":
         vendor.lacking = {at(n): (NO_BAR, at(1)) for n in range(-30, 0)}
-    times = Times(vendor, witness, dense=kind == "dense")
-    times.clock = clock  # of the machine
-    times.thread._now = SteadyNow(clock)
-    source = times.thread._source
-    source.clock = clock
+    times = Times(vendor, witness, dense=kind == "dense", clock=clock)  # of the machine
     vendor.waits, pushed, is_set = lambda since: None, set[int](), list[bool]()
 
     def second() -> None:
@@ -546,8 +542,7 @@ def test_a_clock_that_is_set_while_history_is_loaded_loses_no_bar(
 
     def go_on(until_ms: int) -> None:
         while true.now_ms() < until_ms:
-            times.thread._read(0.0)
-            times.thread._go_on()
+            times.thread.step(0.0)
             second()
 
     go_on(at(6))

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -14,15 +15,25 @@ import pytest
 from src.data.disk.files import Disk
 from src.data.errors import FeedLagError
 from src.data.feed import live_feeds
-from src.data.feed.live_feed import LiveFeed, _wake
+from src.data.feed.live_feed import LiveFeed
 from src.data.feed.queue import Mailbox
 from src.data.feed.services import feeds_of
-from src.data.feed.sources.stream import GapFreeSource
 from src.data.model.stream import LiveBar, StreamState
 from tests.cache.test_write_guard import RefusingDisk
+from tests.processes import with_locks
 from tests.vendor_server.faults import Fault
 
-from .conftest import PATIENCE, SOON_S, Stage, bars_in, emptied, ours, wait_until
+from .conftest import (
+    BITCOIN,
+    PATIENCE,
+    SOON_S,
+    Stage,
+    bars_in,
+    emptied,
+    ours,
+    wait_for_reader,
+    wait_until,
+)
 from .test_live_feed import Scripted, feed_of
 
 # --- left and dropped ----------------------------------------------------------------------------
@@ -68,15 +79,25 @@ def test_stopping_properly_is_not_complained_about(caplog: pytest.LogCaptureFixt
 
 def test_a_loop_that_is_closed_under_a_listener_costs_others_nothing() -> None:
     """It may be closed between any two lines of ours."""
-    loop = asyncio.new_event_loop()
-    box = Mailbox(wake=lambda: _wake(loop, asyncio.Event()))
+    source, loop = Scripted(0, endless=True), asyncio.new_event_loop()
+    feed = feed_of(source)
+    box, bars = feed.subscribe(), aiter(feed)
+    listening = loop.create_task(anext(bars))
+    wait_until(lambda: loop.run_until_complete(asyncio.sleep(0)) or source.sink)
+    loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
-    box.put(LiveBar(0, 1.0, 1.0, 1.0, 1.0, 1.0))
-    assert len(box) == 1
+    assert source.sink is not None and not listening.done()
+    source.sink.bar(LiveBar(0, 1.0, 1.0, 1.0, 1.0, 1.0))
+    assert len(bars_in(emptied(box))) == 1
+    feed.stop()
 
 
 @pytest.mark.parametrize("leaving", ["break", "cancel"])
-def test_an_async_loop_that_is_left_leaves_no_listener(stage: Stage, leaving: str) -> None:
+def test_an_async_loop_that_is_left_leaves_no_listener(
+    stage: Stage, leaving: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A listener would keep a feed that nobody else has from ending."""
+
     async def follow(feed: LiveFeed) -> None:
         async for _ in feed:
             came.set()
@@ -91,9 +112,10 @@ def test_an_async_loop_that_is_left_leaves_no_listener(stage: Stage, leaving: st
 
     feed, came = stage.feed(lookback=2), asyncio.Event()
     asyncio.run(leave(feed))
-    assert not feed._board.has_listener
     assert feed.is_running
-    feed.stop()
+    del feed
+    gc.collect()
+    wait_until(lambda: "was deleted without stop()" in caplog.text)
 
 
 def test_a_callback_that_exits_is_told_of_and_called_again(
@@ -142,12 +164,14 @@ def test_a_callback_may_ask_for_history(stage: Stage) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_waits_for_no_lock_of_a_feed_and_may_start_it_afresh() -> None:
-    feed = feed_of(Scripted(3, endless=True))
-    box = feed.subscribe()
+    source = Scripted(3, endless=True)
+    feed, locks = with_locks(lambda: feed_of(source))
+    box, more = with_locks(feed.subscribe)
     with feed:
         wait_until(lambda: feed.snapshot().given == 3)
-        # As if other threads held them just now.
-        with feed._turning, feed._board._lock, box._lock:
+        with ExitStack() as held:  # as if other threads held them just now
+            for lock in (*locks, *more):
+                held.enter_context(lock)
             child = os.fork()
             if child == 0:  # pragma: no cover - another process
                 signal.alarm(20)
@@ -218,10 +242,7 @@ def test_bars_that_wait_for_a_slow_vendor_of_history_are_no_silence(stage: Stage
         assert stage.vendors.wait_for("binance", asked + 1)
         for _ in range(6):  # minutes, of which three may be silent
             stage.minute()
-        assert isinstance(feed.source, GapFreeSource)
-        run = feed.source._run
-        assert run is not None
-        wait_until(lambda: len(run.inbox) == 6, "all of them waiting")
+        wait_for_reader(stage.streams, BITCOIN)  # all of them are waiting
         stage.vendors.heal()
         stage.live(feed)
         stage.minute()

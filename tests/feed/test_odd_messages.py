@@ -17,7 +17,7 @@ from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import AuthenticationError, RateLimitedError, UnavailableError
 from src.data.feed.sources.stream import Inbox
-from src.data.feed.streams.connection import Connection, ConnectionTimings, StreamSession
+from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.feed.streams.listeners import BarListener, Listener, MinuteListener, TradeListener
 from src.data.model.capabilities import Limits
 from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
@@ -32,10 +32,12 @@ from src.data.vendors.finnhub.stream import FinnhubStream
 from src.data.vendors.polygon.stream import PolygonStream
 from tests.cache.counts import examples
 from tests.calendars.market import ALWAYS
+from tests.reachable import reachable
 
 from .conftest import bars_in, emptied
 from .hands import MONDAY
 from .test_refused import KEYS
+from .threadless import Threadless
 
 NOW = MONDAY + 90 * MINUTE_MS + 2_000
 BITCOIN, APPLE, TRADES = Topic("BTCUSDT", "1m"), Topic("AAPL", "1m"), Topic("AAPL", "")
@@ -101,12 +103,12 @@ class Line:
             Inbox(),
             list[tuple[Topic, int, str]](),
         )
-        self.connection = Connection(
-            make(), Dead, Limiter("x", Limits(), State(None, self.clock)), self.clock,  # type: ignore[arg-type]
+        self.listener = self._listener(five)
+        self.connection = Threadless(
+            self.topic, self.listener, make(), Dead,
+            Limiter("x", Limits(), State(None, self.clock)), self.clock,
             ConnectionTimings(scale=1e6), on_refused=lambda *facts: self.refused.append(facts),
         )  # fmt: skip
-        self.listener = self._listener(five)
-        self.connection._listeners[self.topic] = (self.listener,)
         self.session = StreamSession(self.connection, Dead())  # type: ignore[arg-type]
         self.listener.connected()
 
@@ -119,14 +121,14 @@ class Line:
 
     def take(self, frame: str | bytes) -> list[LiveBar]:
         """Read a frame; return the bars that come of it."""
-        self.session._take(frame)
+        self.session.take(frame)
         return bars_in(emptied(self.box))
 
     def good(self) -> str:
         """Return a sound message about the minute that runs, or has closed where none runs."""
         now = self.clock.now_ms()
         stamp = now // MINUTE_MS * MINUTE_MS
-        if not self.session._traits.dense and self.topic.timeframe:
+        if not self.connection.protocol.traits.dense and self.topic.timeframe:
             stamp -= MINUTE_MS
         return json.dumps(self.write(stamp, now))
 
@@ -201,11 +203,12 @@ def check(vendor: str, five: bool, message: Any) -> None:
             assert type(bar.stamp_ms) is int and all(type(v) is float for v in bar[1:6])
             assert type(bar.is_closed) is bool
     assert len(set(line.refused)) == len(line.refused)
-    line.session._watchdog()
+    line.session.watchdog()
     emptied(line.box)
     line.clock.advance(60)
-    line.session._take(line.good())
-    assert line.session._unreadable == 0, "a sound message counts as ever"
+    line.connection.attempts = 3
+    line.session.take(line.good())
+    assert line.connection.attempts == 0, "a sound message counts as ever"
 
 
 STAMPS = [NOW // MINUTE_MS * MINUTE_MS + ahead for ahead in (-MINUTE_MS, 0)]
@@ -286,7 +289,8 @@ def test_what_is_sent_of_other_symbols_is_kept_nowhere(vendor: str) -> None:
         line.take(
             text.replace("AAPL", f"Y{number}").replace(": 3", ": -3").replace('"3.0"', '"-3.0"')
         )
-    assert (line.session._refused, line.session._early, line.refused) == ({}, {}, [])
+    kept = {one for one in reachable(line.session) if isinstance(one, Topic)}
+    assert (kept, line.refused) == ({line.topic}, [])
 
 
 JUMPS = [sign * far for far in (60, 86_400, 31_536_000) for sign in (-1, 1)]
@@ -308,12 +312,16 @@ def test_a_clock_that_is_set_while_it_streams_changes_no_bar(
                 line.clock.advance((true - before) / SECOND_MS)
                 if number == 2 and second == 35:
                     line.clock.set(line.clock.now_ms() + jump * SECOND_MS)
-                if second == 60 or line.session._traits.dense or not line.topic.timeframe:
+                if (
+                    second == 60
+                    or line.connection.protocol.traits.dense
+                    or not line.topic.timeframe
+                ):
                     stamp = MONDAY + number * MINUTE_MS
                     bars += line.take(
                         json.dumps(line.write(stamp, true - 250 if five else true - 100))
                     )
-                line.session._watchdog()
+                line.session.watchdog()
                 bars += bars_in(emptied(line.box))
         assert line.refused == []
         return [tuple(bar[:7]) for bar in bars if bar.is_closed]

@@ -295,7 +295,6 @@ def test_a_function_that_fails_or_is_not_registered_hurts_its_own_alert() -> Non
     def broken(bars: indicators.Columns, period: int) -> float:
         raise RuntimeError("oops")
 
-    before = indicators._registered
     alerts = [
         alert(1, kind="custom", quantity="broken"),
         alert(2, kind="custom", quantity="elsewhere"),
@@ -307,7 +306,7 @@ def test_a_function_that_fails_or_is_not_registered_hurts_its_own_alert() -> Non
         indicators.register("broken", broken)
         report = desk.run()
     finally:
-        indicators._registered = before
+        indicators.unregister("broken")
     assert (report.skipped, report.events) == (1, {"failed": 2})
     assert "raised RuntimeError: oops" in desk.sent[0].text
     assert desk.run(hours=2).events["fired"] == 1

@@ -16,6 +16,7 @@ from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, StorageError
+from src.data.feed.services import services_of
 from src.data.jobs.export import Exporter
 from src.data.jobs.export_freqtrade import BarFile, write_files
 from src.data.model.bars import BarTable
@@ -35,9 +36,22 @@ DAY = ("BTCUSDT", "1h", "2024-06-03", "2024-06-03")
 
 def exported(manager: DataManager, folder: Path) -> dict[str, BarFile]:
     """Export everything; return the files by series."""
-    services = manager._services
+    services = services_of(manager)
+    assert services is not None
     keys = services.cache.maintenance.series()
     return {str(one.key): one for one in write_files(Exporter.of(services), keys, folder)}
+
+
+def store_of_venue(manager: DataManager, symbol: str, venue: str) -> None:
+    """Store a day of hours as those of a venue."""
+    first = parse_iso("2024-06-03")
+    stamps = first + np.arange(24, dtype=np.int64) * HOUR_MS
+    table = BarTable.of_columns(stamps, [np.full(24, 100.0)] * 5)
+    kind = Kind("24h", "clock", venue, "USDT", "base")
+    span = Span(first, first + DAY_MS)
+    piece = CommitPiece(table, span, "binance", first + 2 * DAY_MS, kind, Basis("raw"), "final")
+    key = SeriesKey(symbol, Timeframe.parse("1h"))
+    manager.cache.store.commit(key, Commit((piece,), kind=kind))
 
 
 def test_a_file_is_named_and_built_as_freqtrade_does(manager: DataManager, tmp_path: Path) -> None:
@@ -157,22 +171,16 @@ def test_a_folder_of_freqtrade_is_read_as_own_files(
     assert again.attrs["onetape"]["vendors"] == ["local"]
 
 
-def test_perpetual_futures_have_a_folder_and_a_name_of_their_own() -> None:
-    from src.data.jobs.export_freqtrade import _place
-    from src.data.model.instrument import Instrument
-    from src.data.model.series import SeriesKey
-    from src.data.model.timeframe import Timeframe
-
-    def name(symbol: str, base: str, quote: str, venue: str) -> str:
-        key = SeriesKey(symbol, Timeframe.parse("1h"))
-        return _place(key, Instrument(symbol, "crypto", base=base, quote=quote), venue)[0]
-
-    assert name("BTCUSDT", "BTC", "USDT", "binanceusdm") == (
-        "binance/futures/BTC_USDT_USDT-1h-futures.feather"
-    )
-    assert name("BTCUSD", "BTC", "USD", "binancecoinm") == (
-        "binance/futures/BTC_USD_BTC-1h-futures.feather"
-    )
+@pytest.mark.parametrize("symbol, venue, name", [
+    ("BTCUSDT", "binanceusdm", "BTC_USDT_USDT-1h-futures.feather"),
+    ("BTCUSD", "binancecoinm", "BTC_USD_BTC-1h-futures.feather"),
+])  # fmt: skip
+def test_perpetual_futures_have_a_folder_and_a_name_of_their_own(
+    manager: DataManager, tmp_path: Path, symbol: str, venue: str, name: str
+) -> None:
+    store_of_venue(manager, symbol, venue)
+    one = exported(manager, tmp_path)[f"{symbol} 1h"]
+    assert (one.path, one.problem) == (str(tmp_path / "binance" / "futures" / name), "")
 
 
 @pytest.mark.parametrize("venue", ["../../evil", "{}/evil", "..", "a\0b"])
@@ -180,14 +188,7 @@ def test_a_stored_venue_does_not_lead_out_of_the_folder(
     manager: DataManager, tmp_path: Path, venue: str
 ) -> None:
     """A cache may come from somebody else."""
-    first = parse_iso("2024-06-03")
-    stamps = first + np.arange(24, dtype=np.int64) * HOUR_MS
-    table = BarTable.of_columns(stamps, [np.full(24, 100.0)] * 5)
-    kind = Kind("24h", "clock", venue.format(tmp_path), "USDT", "base")
-    span = Span(first, first + DAY_MS)
-    piece = CommitPiece(table, span, "binance", first + 2 * DAY_MS, kind, Basis("raw"), "final")
-    key = SeriesKey("BTCUSDT", Timeframe.parse("1h"))
-    manager._services.cache.store.commit(key, Commit((piece,), kind=kind))
+    store_of_venue(manager, "BTCUSDT", venue.format(tmp_path))
     one = exported(manager, tmp_path / "data" / "below")["BTCUSDT 1h"]
     assert (one.path, one.problem) == ("", "its bars are not from an exchange")
     assert not list(tmp_path.rglob("*.feather"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import sys
 import threading
@@ -145,7 +146,8 @@ def test_in_a_notebook_there_is_one_and_elsewhere_none(monkeypatch: pytest.Monke
     with listening(None) as listener:
         assert listener is None, "imported, and no notebook"
     monkeypatch.setattr(Console, "is_jupyter", True, raising=False)
-    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    shell = type("ZMQInteractiveShell", (), {})()  # the one of a notebook's kernel
+    monkeypatch.setattr(builtins, "get_ipython", lambda: shell, raising=False)
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace())
     with listening(None) as listener:
         assert listener is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -24,6 +23,7 @@ from src.data.vendors.ccxt.carrier import CcxtCarrier
 from src.data.vendors.yahoo.carrier import YFinanceCarrier
 from tests.net.authority import FAULTS, Authority, serving_tls
 from tests.net.scripted import Recorder, reply
+from tests.vendors.fresh_yfinance import forget_yfinance
 from tests.vendors.test_carriers import BAR, CHART
 
 KEY = "canary0123456789"
@@ -96,13 +96,7 @@ def _trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     """The authority is trusted by each library's own variable; proxies are not asked."""
     for name in (*VARIABLES, "WEBSOCKET_CLIENT_CA_BUNDLE"):
         monkeypatch.setenv(name, str(authority.bundle))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # yfinance keeps cookies there
-    if importlib.util.find_spec("yfinance"):
-        import yfinance
-        from yfinance.data import SingletonMeta
-
-        yfinance.set_tz_cache_location(str(tmp_path))
-        monkeypatch.setattr(SingletonMeta, "_instances", {})
+    forget_yfinance(monkeypatch, tmp_path)
 
 
 def needs_package_of(ask: Ask) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,9 @@ from src.data.vendors.ibkr.carrier import IbkrCarrier
 from src.data.vendors.yahoo.carrier import YFinanceCarrier
 from tests.cache.counts import crossed
 from tests.interrupts import interrupted
-from tests.net.gateway import Script, gateway
 from tests.net.misbehaving import BEHAVIOURS, certificate, endless
 from tests.net.scripted import reply, serving
+from tests.vendors.fresh_yfinance import forget_yfinance
 
 # Each of these servers goes on for ever, and no read alone takes so long: only the deadline of the
 # whole can end a request. Without one the test does not end, until it is ended itself.
@@ -58,15 +59,7 @@ KEYS = {"APCA-API-KEY-ID": "canary0123456789", "APCA-API-SECRET-KEY": "canary012
 
 @pytest.fixture(autouse=True)
 def _no_cookies_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """yfinance keeps cookies in the user's cache folder, and one object per process."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    if importlib.util.find_spec("yfinance"):
-        import yfinance
-
-        yfinance.set_tz_cache_location(str(tmp_path))
-        from yfinance.data import SingletonMeta
-
-        monkeypatch.setattr(SingletonMeta, "_instances", {})
+    forget_yfinance(monkeypatch, tmp_path)
 
 
 def ends_in_time(send: Callable[[], HttpResponse]) -> DataError:
@@ -204,30 +197,58 @@ def test_a_kept_connection_has_its_full_time_again(steady: ManualClock) -> None:
         transport.close()
 
 
-def test_a_gateway_that_is_busy_with_others_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+class Unheard:
+    """An event that never comes."""
+
+    def __iadd__(self, listener: object) -> Unheard:
+        return self
+
+    def __isub__(self, listener: object) -> Unheard:
+        return self
+
+
+class Connected:
+    """A client of a gateway that is connected, and tells of no error."""
+
+    RaiseRequestErrors = True
+    errorEvent: Any = Unheard()
+
+    def isConnected(self) -> bool:
+        return True
+
+    def disconnect(self) -> None: ...
+
+
+def test_a_gateway_that_is_busy_with_others_is_not_waited_for() -> None:
     """Questions go one after the other; the one before these does not end."""
     pytest.importorskip("ib_async")
-    carrier = IbkrCarrier(1, timeout_s=0.01, connect_s=0.01)
+    begun, over = list[str](), threading.Event()
+
+    class Busy(Connected):
+        """A gateway whose answers come once it is free."""
+
+        async def reqHistoricalDataAsync(self, contract: Any, *_: Any, **__: Any) -> list[Any]:
+            begun.append(contract.symbol)
+            over.wait(20.0)
+            return []
+
+    carrier = IbkrCarrier(1, timeout_s=0.01, connect_s=0.01, client=Busy())
     asked: dict[str, str | int] = {
         "sec_type": "STK", "symbol": "A", "exchange": "SMART", "primary": "", "currency": "USD",
         "hours": "regular", "what": "TRADES", "end": "", "bar_size": "1 day", "duration": "1 D",
     }  # fmt: skip
-    over, begun = threading.Event(), list[HttpRequest]()
-    monkeypatch.setattr(carrier, "_run", begun.append)
-    others = carrier._worker.submit(over.wait, 20.0)
-    with gateway(Script(is_mute=True)) as port, ThreadPoolExecutor(6) as callers:
-        url = f"tws://127.0.0.1:{port}/"
 
-        def ask(symbol: str) -> str:
-            with pytest.raises(ProviderTimeoutError) as caught:
-                carrier.send(HttpRequest(url, {**asked, "symbol": symbol}))
-            return str(caught.value)
+    def ask(symbol: str) -> str:
+        with pytest.raises(ProviderTimeoutError) as caught:
+            carrier.send(HttpRequest("tws://127.0.0.1:9/", {**asked, "symbol": symbol}))
+        return str(caught.value)
 
-        told = list(callers.map(ask, "ABCDEF"))
-        assert not others.done(), "they waited until it was free"
-        over.set()
-        carrier._worker.submit(int).result()
+    with ThreadPoolExecutor(6) as callers:
+        told = [ask("A"), *callers.map(ask, "BCDEFG")]
+    assert not over.is_set(), "they waited until it was free"
+    over.set()
+    while "Z" not in begun:  # all that was to come before it has come
+        with suppress(ProviderTimeoutError):
+            carrier.send(HttpRequest("tws://127.0.0.1:9/", {**asked, "symbol": "Z"}))
     assert all("was busy with other requests" in one for one in told)
-    assert not begun, "nobody waits for these answers any more"
+    assert begun == ["A", "Z"], "nobody waits for the other answers any more"

@@ -26,8 +26,9 @@ from src.data.errors import (
     NoDataAvailableError,
     QueryError,
 )
+from src.data.lru_cache import LruCache
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, from_ms, parse_iso
-from src.data.polars import PandasDataPortal, PolarsDataPortal
+from src.data.polars import PandasDataPortal, PolarsDataPortal, base_portal
 from src.data.polars.panel import Moment
 
 from .portal_stage import (
@@ -370,12 +371,12 @@ def test_a_commit_during_a_reading_is_seen(
     assert spot.to_list() == [price("2024-06-14", 7)]
 
 
-def test_memory_is_bounded(portal: PolarsDataPortal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(stored: DataManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """The least used answers go first; one that is too large is not kept."""
-    panels = portal._panels
-    assert panels is not None
+    memory = LruCache(base_portal.MOST_BYTES)
+    monkeypatch.setattr(base_portal, "LruCache", lambda most_bytes: memory)
+    portal = PolarsDataPortal(data_source=stored)
     portal.get_spot_value(["AAPL"], "close", "2024-03-12", "daily")
-    memory = panels._panels
     size = memory.size
     memory.most_bytes = int(size * 2.5)
     for symbols in (["MSFT"], ["AAPL"], ["BTCUSDT"], ["AAPL", "MSFT", "BTCUSDT"]):

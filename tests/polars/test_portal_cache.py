@@ -15,7 +15,7 @@ from src.data.bundles.catalog import DataCatalog
 from src.data.clock import ManualClock
 from src.data.errors import DataPortalError
 from src.data.model.instant import to_ms
-from src.data.polars import PandasDataPortal, PolarsDataPortal
+from src.data.polars import PandasDataPortal, PolarsDataPortal, bar_sources
 from src.data.polars.cache_manager import CacheManager
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
@@ -218,14 +218,17 @@ def test_assets_of_one_name_with_two_numbers_share_no_frame(tmp_path: Path) -> N
     assert cache.session_stats["hit_count"] == 1
 
 
-def test_a_bar_that_the_source_gets_late_is_not_hidden_by_a_frame(tmp_path: Path) -> None:
+def test_a_bar_that_the_source_gets_late_is_not_hidden_by_a_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Just after the close the source has no bar of the day yet; a frame without it is not kept."""
     cache, source = CacheManager(tmp_path / "q"), Late()
 
     def closes(hour: int) -> list[Decimal | None]:
         """Return two closes as a new portal shows them at this hour (UTC) of the last day."""
+        clock = ManualClock(to_ms(datetime(2024, 1, 12, hour, 1)))
+        monkeypatch.setattr(bar_sources, "SystemClock", lambda: clock)
         portal = PolarsDataPortal(data_source=source, calendar="XNYS", cache_manager=cache)
-        portal._source._clock = ManualClock(to_ms(datetime(2024, 1, 12, hour, 1)))  # type: ignore[attr-defined]
         window = portal.get_history_window(["AAPL"], "2024-01-12", 2, "1d", "close", "daily")
         return window["AAPL"].to_list()
 

@@ -23,6 +23,7 @@ from src.data.model.instant import DAY_MS, MINUTE_MS, day_ms, parse_iso
 from src.data.model.span import Span, coalesce
 from src.data.polars import PolarsDataPortal
 from src.data.polars.shown import Shown
+from tests.reachable import reachable
 
 from .portal_stage import COIN, NOW, manager_on, put, sessions, stamp_of, table
 
@@ -184,9 +185,7 @@ def test_what_was_shown_is_handed_over_when_it_is_dropped_saved_or_ended(
         look("2024-02-13")
         context = copy_context()
     assert ends() == [(1, "2024-02-07"), (2, "2024-02-14")]
-    keys: list[Any] = []
-    portal._panels._panels.drop_where(lambda key, _: bool(keys.append(key)))
-    assert not portal._shown and not [key for key in keys if key[-1] is run]
+    assert not any(one is run for one in reachable(portal))
     thread = threading.Thread(target=context.run, args=(look, "2024-02-20"))
     thread.start()
     thread.join()

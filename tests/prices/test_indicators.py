@@ -13,7 +13,7 @@ import pytest
 
 from src.data.errors import QueryError
 from src.data.prices import indicators
-from src.data.prices.indicators import parse_indicator, register
+from src.data.prices.indicators import indicator_names, parse_indicator, register, unregister
 from tests.prices.judgement.market import load, needs_market
 
 _NAMES = ("open", "high", "low", "close", "volume")
@@ -31,9 +31,10 @@ def walk(count: int, seed: int = 3) -> np.ndarray:
 
 @pytest.fixture
 def own() -> Iterator[None]:
-    before = indicators._registered
+    before = set(indicator_names())
     yield
-    indicators._registered = before
+    for name in set(indicator_names()) - before:
+        unregister(name)
 
 
 @pytest.mark.parametrize("period", [1, 2, 14, 50])
@@ -196,6 +197,13 @@ def test_a_program_registers_a_function(own: None) -> None:
     for name in ("rsi", "Spread", "", "a b", "x" * 40):
         with pytest.raises(QueryError):
             register(name, spread)
+    unregister("spread")
+    for name in ("spread", "rsi"):
+        with pytest.raises(QueryError, match=name):
+            unregister(name)
+    with pytest.raises(QueryError, match="spread"):
+        parse_indicator("spread")
+    assert parse_indicator("rsi").period == 14
 
 
 @needs_market

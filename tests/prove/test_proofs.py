@@ -8,6 +8,7 @@ import site
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,8 +82,11 @@ def test_the_folder_is_closed_to_others_and_the_server_to_other_machines(spoilt:
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads an environment")
 def test_packages_of_this_user_are_found(spoilt: Set) -> None:
-    assert spoilt.stage._program is not None
-    words = Path(f"/proc/{spoilt.stage._program.pid}/environ").read_text().split("\0")
+    process = spoilt.stage.start("ask_each", {"asks": [["BTCUSDT", "1h", "2024-06-01"]] * 9})
+    spoilt.stage.result(process)
+    words = Path(f"/proc/{process.pid}/environ").read_text().split("\0")
+    process.kill()
+    spoilt.stage.wait([process])
     assert f"PYTHONUSERBASE={site.getuserbase()}" in words
 
 
@@ -122,14 +126,20 @@ def test_an_error_in_place_of_bars_is_a_broken_promise(spoilt: Set, proof: Proof
     assert not verdict.is_kept and verdict.saw
 
 
-def test_a_stored_file_that_cannot_be_read_is_a_broken_promise(spoilt: Set) -> None:
-    def cut(stage: Stage) -> checks.Observation:
-        stage.ask("BTCUSDT", "1h", "2024-06-03", "2024-06-03")
-        checks._cut(checks._year_file(stage))
-        checks._stored(stage)
-        raise AssertionError("half a file was read")
+def test_a_stored_file_that_cannot_be_read_is_a_broken_promise(
+    spoilt: Set, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = spoilt.stage.ask
 
-    verdict = carried_out(spoilt.stage, Proof("half-bar", "", cut))
+    def then_cut(*query: str, **options: Any) -> dict[str, Any]:
+        answer = ask(*query, **options)
+        [path] = spoilt.stage.cache.rglob("2024.csv.gz")
+        os.truncate(path, path.stat().st_size // 2)
+        return answer
+
+    monkeypatch.setattr(spoilt.stage, "ask", then_cut)
+    [proof] = (one for one in PROOFS if one.name == "split")
+    verdict = carried_out(spoilt.stage, proof)
     assert not verdict.is_kept and "2024.csv.gz is not a readable file" in verdict.saw
 
 

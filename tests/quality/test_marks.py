@@ -17,6 +17,7 @@ from src.data.cache.write import year_commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, QueryError, StorageError
+from src.data.feed.services import clock_of, services_of
 from src.data.model.bars import BarTable
 from src.data.model.kind import Basis
 from src.data.model.reasons import GRAVE, IN_WHOLE, SETTLED
@@ -70,7 +71,7 @@ def test_a_certain_finding_is_committed_and_the_next_answer_carries_it(filled: D
     report = filled.validate(BAD, "1d", mark=True)
     assert (report.marked, report.unmarked) == (4, 0)
     assert "4 bars marked as grave" in report.title
-    for one in (filled, DataManager(filled.cache.cache_dir, clock=filled._services.clock)):
+    for one in (filled, DataManager(filled.cache.cache_dir, clock=clock_of(filled))):
         frame = ask(one)
         pd.testing.assert_frame_equal(frame, before)
         (span,) = grave(frame)
@@ -159,7 +160,9 @@ def test_a_series_that_changes_during_the_look_is_looked_at_again(
 
 
 def test_a_look_keeps_no_bar_from_being_evicted(filled: DataManager) -> None:
-    use = filled.cache.store._lane(SERIES).use
+    listener = filled.cache.store.listener
+    assert listener is not None
+    use = listener.use_of(SERIES)
     filled.validate(BAD, "1d", mark=True)
     use.take(1)  # the mark's commit counts
     filled.validate(BAD, "1d")
@@ -182,10 +185,12 @@ def test_a_disk_that_refuses_is_an_error_of_validate_and_costs_a_job_nothing(
     def refuse(*_: Any) -> None:
         raise StorageError("the disk is full")
 
+    services = services_of(filled)
+    assert services is not None
     monkeypatch.setattr(BarsClient, "mark", refuse)
     with pytest.raises(StorageError):
         filled.validate(BAD, "1d", mark=True)
-    assert mark_series(filled._services, [SERIES]) == {}
+    assert mark_series(services, [SERIES]) == {}
     assert "could not be marked: the disk is full" in caplog.text
 
 
@@ -195,6 +200,8 @@ def test_what_ends_between_two_series_leaves_the_first_marked_and_goes_on_with_t
     frame = ask(filled)
     other = replace(SERIES, symbol="BP.L")
     filled.cache.put(frame, "BP.L", "1d", provider="yahoo")
+    services = services_of(filled)
+    assert services is not None
     mark, done = BarsClient.mark, list[SeriesKey]()
 
     def killed(self: BarsClient, key: SeriesKey, *rest: Any) -> bool:
@@ -205,10 +212,10 @@ def test_what_ends_between_two_series_leaves_the_first_marked_and_goes_on_with_t
 
     monkeypatch.setattr(BarsClient, "mark", killed)
     with pytest.raises(KeyboardInterrupt):
-        mark_series(filled._services, [SERIES, other])
+        mark_series(services, [SERIES, other])
     monkeypatch.setattr(BarsClient, "mark", mark)
-    assert mark_series(filled._services, [SERIES, other]) == {"BP.L_1d": 4}
-    assert mark_series(filled._services, [SERIES, other], stop=lambda: True) == {}
+    assert mark_series(services, [SERIES, other]) == {"BP.L_1d": 4}
+    assert mark_series(services, [SERIES, other], stop=lambda: True) == {}
 
 
 def test_a_kill_at_any_place_of_the_commit_loses_no_bar_and_the_next_look_marks_all(

@@ -17,7 +17,7 @@ from src.data.calendars.grid import BarGrid
 from src.data.errors import DataError, IncompleteDataError
 from src.data.feed.sources.history import ManagerHistory
 from src.data.feed.sources.stream import GapFreeSource, Start, StreamThread, StreamTimings
-from src.data.feed.streams.connection import Connection, ConnectionTimings, StreamSession
+from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.feed.streams.listeners import BarListener
 from src.data.model.capabilities import Limits
 from src.data.model.frame import table_of
@@ -32,6 +32,7 @@ from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.state import State
 from src.data.vendors.binance.stream import BinanceStream
+from tests.feed.threadless import Threadless
 from tests.vendor_server import Fault, Row
 from tests.vendor_server.face import Page
 from tests.vendor_server.stream_faces import BinanceFace
@@ -252,12 +253,11 @@ class FeedWorld:
         )  # fmt: skip
         self.judges.append(judge)
         self.thread = StreamThread(source, judge)
-        self.connection = Connection(
-            BinanceStream(), Dead, Limiter("x", Limits(), State(None, clock)), clock,  # type: ignore[arg-type]
-            ConnectionTimings(scale=1e6),
-        )  # fmt: skip
         self.listener = BarListener(self.thread.inbox, clock, self.grid)
-        self.connection._listeners[TOPIC] = (self.listener,)
+        self.connection = Threadless(
+            TOPIC, self.listener, BinanceStream(), Dead,
+            Limiter("x", Limits(), State(None, clock)), clock, ConnectionTimings(scale=1e6),
+        )  # fmt: skip
         self.connect()
 
     def doubt(self, reason: str, silent_s: float) -> None:
@@ -282,7 +282,7 @@ class FeedWorld:
     def set_clock(self, wrong_s: float) -> None:
         """Set the clock of the machine."""
         if self.judges:
-            self.thread._read(0.0)  # a connection of just now has taken the time of then
+            self.thread.step(0.0)  # a connection of just now has taken the time of then
         self.sim.set_clock(wrong_s)
         # A bar that is read as late as the clock is behind seems to prove that clock right.
         behind_ms = -self.sim.clock.wrong_ms
@@ -326,7 +326,7 @@ class FeedWorld:
     def ask(self) -> None:
         """Let another process of the user ask for bars."""
         try:
-            self.sim._manager().get_ohlcv("BTCUSDT", "1m", bars=5)
+            self.sim.new_manager().get_ohlcv("BTCUSDT", "1m", bars=5)
         except DataError:
             pass
 
@@ -369,9 +369,8 @@ class FeedWorld:
         self._note_clock()
         self.deliver()
         if self.is_connected:
-            self.session._watchdog()
-        self.thread._read(0.0)
-        self.thread._go_on()
+            self.session.watchdog()
+        self.thread.step(0.0)
         self.judges[-1].check()
 
     def _note_clock(self) -> None:
@@ -382,7 +381,7 @@ class FeedWorld:
         for at, what, stamp in sorted(one for one in self.due if one[0] <= self.now):
             self.due.remove((at, what, stamp))
             if self.is_connected:
-                self.session._take(self._frame(what, stamp))
+                self.session.take(self._frame(what, stamp))
                 self._note_version(what, stamp)
 
     def _note_version(self, what: str, stamp: int) -> None:

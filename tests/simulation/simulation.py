@@ -215,7 +215,7 @@ class Simulation:
         self._patch(calls, "sync_folder", lambda *_: None)
         self._environ = {n: os.environ.get(n) for n in (*KEYS, "ONETAPE_STATE_DIR")}
         os.environ.update(KEYS, ONETAPE_STATE_DIR=str(self.folder / "state"))
-        self.manager = self._manager()
+        self.manager = self.new_manager()
         self.other: DataManager | None = None
 
     def set_project(self, number: int) -> None:
@@ -279,7 +279,7 @@ class Simulation:
         ]
         return "\n".join(lines) + "\n"
 
-    def _manager(self) -> DataManager:
+    def new_manager(self) -> DataManager:
         made = DataManager(self.folder / "cache", self.rules, clock=self.clock)
         if OWN in self.profile.vendors:
             selector: Any = made.provider_selector
@@ -329,11 +329,11 @@ class Simulation:
 
     def restart(self) -> None:
         """End the process and start it again."""
-        self.manager = self._manager()
+        self.manager = self.new_manager()
 
     def switch(self) -> None:
         """Go on in another process of the same installation, which has been there all along."""
-        self.manager, self.other = self.other or self._manager(), self.manager
+        self.manager, self.other = self.other or self.new_manager(), self.manager
 
     # --- vendors ---------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,13 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.sources import CachedDataSource, VendorDataSource
+from src.data.sources import (
+    CachedDataSource,
+    VendorDataSource,
+    foreign_frames,
+    foreign_source,
+    stored_answers,
+)
 from src.data.sources.foreign_source import SourceQuestion
 from src.data.sources.vendor_source import SourceAnswer
 from tests.cache.disks import CountingDisk
@@ -42,12 +48,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def kept(folder: Path, count: int) -> tuple[CachedDataSource, SourceQuestion]:
-    """Return a source that keeps a frame of so many minutes, and the question for it."""
-    stamps = minutes(FIRST, count)
-    own = CachedDataSource(Own(stamps), folder / str(count), clock=at("2024-06-14 12:00"))
-    got(own, ["AAPL"], stamps[0], stamps[-1], "1m")
-    return own, SourceQuestion.of(["AAPL"], stamps[0], stamps[-1], "1m")
+@pytest.fixture
+def in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do the work of a source in the thread that asks for it, where its calls are counted."""
+
+    async def here(work: Callable[[], object]) -> object:
+        return work()
+
+    for module in (foreign_frames, foreign_source, stored_answers):
+        monkeypatch.setattr(module, "awaited", here)
 
 
 def test_a_look_up_costs_the_same_among_one_frame_and_among_forty(tmp_path: Path) -> None:
@@ -122,18 +131,20 @@ def test_a_first_fetch_a_look_up_and_a_hit_do_nothing_twice(
     assert taken() == {"dumps": 1, "sha256": 1, "read_parquet": 1}
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_a_hit_and_a_miss_cost_no_more_calls_for_more_rows(tmp_path: Path) -> None:
+    """A miss is counted without what the source itself takes, and the check of its answer."""
     hits, misses = list[int](), list[int]()
     for count in (100, 4000):
-        own, question = kept(tmp_path, count)
-        frames: Any = own._bars
-        key = frames.key(question)
-        frame = asyncio.run(frames._fetched(question))
-        keep: Any = partial(frames._keep, key, question, frame, 1718366400000)
-        look: Any = partial(frames._look, key, question)
-        keep(), look()
-        misses.append(calls_of(keep))
-        hits.append(calls_of(look))
+        stamps = minutes(FIRST, count)
+        for symbol in ("AAPL", "MSFT"):  # the first one loads what every fetch takes
+            own = CachedDataSource(Own(stamps), tmp_path / str(count), clock=at("2024-06-14 12:00"))
+            ask = partial(got, own, [symbol], stamps[0], stamps[-1], "1m")
+            taken = [calls_of(ask), calls_of(ask)]
+        question = SourceQuestion.of(["AAPL"], stamps[0], stamps[-1], "1m")
+        fetch = foreign_source.fetched(Own(stamps), question)
+        misses.append(taken[0] - calls_of(partial(asyncio.run, fetch)))
+        hits.append(taken[1])
     assert hits[1] <= hits[0] + 20
     assert misses[1] <= misses[0] + 20
 
@@ -243,6 +254,7 @@ class Measured(VendorDataSource):
         return answers[0]
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_keeping_a_source_of_ours_takes_a_twentieth_of_the_calls_of_a_first_fetch(
     manager: DataManager, vendors: VendorServer
 ) -> None:
@@ -252,6 +264,6 @@ def test_keeping_a_source_of_ours_takes_a_twentieth_of_the_calls_of_a_first_fetc
     days = pd.Timestamp("2024-06-04"), pd.Timestamp("2024-06-05"), "1d"
     for symbol in ("BTCUSDT", "ETHUSDT"):  # the first one loads what every fetch takes
         source.taken.clear()
-        own = calls_of(partial(kept._bars._answer, [symbol], *days))
+        own = calls_of(partial(got, kept, [symbol], *days))
     (fetched,) = source.taken
     assert own * 20 <= fetched

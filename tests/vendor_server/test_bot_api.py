@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import struct
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from random import Random
+from socketserver import StreamRequestHandler
 from typing import Any
+from unittest import mock
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 
 from src.data.clock import ManualClock
 
-from . import wire
 from .bot_api import TOKEN, Sent, Telegram
 from .bot_markup import NotPlayedError
 from .faults import Fault
@@ -374,13 +376,19 @@ def test_head_and_body_are_one_write(
     vendors: VendorServer, bot: Bot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two writes would wait for each other's acknowledgement: 48 ms in place of 5."""
-    writes: list[int] = []
-    send = wire._Handler._send
-    monkeypatch.setattr(
-        wire._Handler, "_send", lambda self, data: (writes.append(len(data)), send(self, data))
-    )
+    handlers = list[Any]()
+    setup = StreamRequestHandler.setup
+
+    def watched(handler: Any) -> None:
+        setup(handler)
+        handler.wfile = mock.Mock(wraps=handler.wfile)
+        handlers.append(handler)
+
+    monkeypatch.setattr(StreamRequestHandler, "setup", watched)
     bot.call("getMe")
-    assert len(writes) == 1 and wire._Handler.disable_nagle_algorithm
+    (handler,) = handlers
+    assert handler.wfile.write.call_count == 1
+    assert handler.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_what_is_not_played_is_an_error_of_the_server(vendors: VendorServer, bot: Bot) -> None:

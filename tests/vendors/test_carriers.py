@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +56,9 @@ from tests.net.scripted import (
     sender_over,
     serving,
 )
+from tests.processes import with_locks
 from tests.vendors.acme import query
+from tests.vendors.fresh_yfinance import forget_yfinance
 
 HAS_YFINANCE = importlib.util.find_spec("yfinance") is not None
 needs_yfinance = pytest.mark.skipif(not HAS_YFINANCE, reason="yfinance is not installed")
@@ -94,15 +97,7 @@ def server() -> Iterator[Recorder]:
 
 @pytest.fixture(autouse=True)
 def _no_cookies_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """yfinance keeps cookies in the user's cache folder, and one object per process."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    if HAS_YFINANCE:
-        import yfinance
-
-        yfinance.set_tz_cache_location(str(tmp_path))
-        from yfinance.data import SingletonMeta
-
-        monkeypatch.setattr(SingletonMeta, "_instances", {})
+    forget_yfinance(monkeypatch, tmp_path)
 
 
 def paths(server: Recorder) -> list[str]:
@@ -461,16 +456,16 @@ class TestSocketsByRequests:
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
     def test_a_forked_child_opens_its_own_connection(self, case: Case) -> None:
         """On its parent's the answers of both would mix, and its parent's lock may be held."""
-        transport = HttpTransport()
+        transport, (lock,) = with_locks(HttpTransport)
         carrier = case.carrier(transport)
         with serving(klines_or_bars) as server:
             request = self.request(case, server.base)
             carrier.send(request)
-            transport._lock.acquire()
-            child = os.fork()
-            if child == 0:
-                os._exit(0 if carrier.send(request).status == 200 else 1)
-            transport._lock.release()
+            with lock:
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(20)
+                    os._exit(0 if carrier.send(request).status == 200 else 1)
             assert os.waitpid(child, 0)[1] == 0
             carrier.send(request)
             assert (server.connections, len(server.requests)) == (2, 3)

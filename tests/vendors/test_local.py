@@ -27,6 +27,7 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.net.deadline import run_call
+from src.data.vendors.local import bars as local_bars
 from src.data.vendors.local.bars import LocalDataDownloader, LocalFiles
 from tests.net.scripted import sender_over
 from tests.vendors.acme import query
@@ -317,14 +318,14 @@ def test_rows_are_read_only_while_the_call_has_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "AAPL_1d.csv").write_text(HEADER + ROWS * 5_000)
-    clock, rows, bar = ManualClock(0), list[object](), LocalDataDownloader._bar
+    clock, rows, bar = ManualClock(0), list[object](), local_bars.Bar
 
     def slow(*arguments: Any) -> Bar:
         clock.advance(0.01)
         rows.append(bar(*arguments))
         return rows[-1]  # type: ignore[return-value]
 
-    monkeypatch.setattr(LocalDataDownloader, "_bar", slow)
+    monkeypatch.setattr(local_bars, "Bar", slow)
     with pytest.raises(ProviderTimeoutError, match="the time for this call"):
         run_call(clock, 5.0, fetch, local(tmp_path))
     assert 500 <= len(rows) < 4_000

@@ -4,13 +4,13 @@ import gzip
 import os
 import sys
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.data.clock import ManualClock
+from src.data.disk.calls import open_file
 from src.data.errors import (
     MissingExtraError,
     ProviderTimeoutError,
@@ -90,17 +90,16 @@ def test_a_damaged_parquet_table_is_named_as_one(tmp_path: Path) -> None:
 def test_a_file_that_is_written_to_while_it_is_read_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of it would be other numbers: 11.5 without its end is 11."""
-    (path := tmp_path / "a.csv").write_text("close\n11.")
-    ends, whole = iter(["11.5", "11.52"]), carrier._blocks
+    """Parts of two versions would be numbers of neither."""
+    (path := tmp_path / "a.csv").write_text("close\n11.5")
+    ends = iter(["12.5", "13.5"])
 
-    def while_written(file: Path, raw: Any) -> Iterator[bytes]:
-        yield from whole(file, raw)
+    def then_written(*_: Any) -> None:
         if end := next(ends, ""):
             path.write_text(f"close\n{end}")
 
-    monkeypatch.setattr(carrier, "_blocks", while_written)
-    assert FileCarrier(tmp_path).send(HttpRequest("file:///a")).text == "close\n11.52"
+    monkeypatch.setattr(carrier, "check_time", then_written)  # after a block was read
+    assert FileCarrier(tmp_path).send(HttpRequest("file:///a")).text == "close\n13.5"
     ends = map(str, range(100, 999))
     with pytest.raises(UnavailableError, match=r"a\.csv changed while it was being read"):
         FileCarrier(tmp_path).send(HttpRequest("file:///a"))
@@ -112,15 +111,13 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (path := tmp_path / "a.csv").write_text("close\n1")
-    find = FileCarrier._find
 
-    def then_switched(own: FileCarrier, name: str) -> Path | None:
-        found = find(own, name)
+    def switched(*call: Any, **options: Any) -> int:
         path.unlink()
         os.mkfifo(path)
-        return found
+        return open_file(*call, **options)
 
-    monkeypatch.setattr(FileCarrier, "_find", then_switched)
+    monkeypatch.setattr(carrier, "open_file", switched)
     with pytest.raises(UnavailableError, match=r"a cannot be read: it is not a regular file"):
         FileCarrier(tmp_path).send(HttpRequest("file:///a"))
 
@@ -129,15 +126,15 @@ def test_a_file_is_read_only_while_the_call_has_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.csv").write_bytes(b"close\n" + b"11.5\n" * 2_000_000)
-    clock, blocks, whole = ManualClock(0), list[int](), carrier._blocks
+    clock, blocks, check = ManualClock(0), list[object](), carrier.check_time
 
-    def slow(file: Path, raw: Any) -> Iterator[bytes]:
-        for block in whole(file, raw):
-            clock.advance(1)
-            blocks.append(len(block))
-            yield block
+    def slow(*what: Any) -> None:
+        """Let a second pass for each block that is read."""
+        clock.advance(1)
+        blocks.append(what)
+        check(*what)
 
-    monkeypatch.setattr(carrier, "_blocks", slow)
+    monkeypatch.setattr(carrier, "check_time", slow)
     request = HttpRequest("file:///a")
     with pytest.raises(ProviderTimeoutError, match="the time for this call"):
         run_call(clock, 3.0, FileCarrier(tmp_path).send, request)
@@ -172,13 +169,12 @@ def test_parquet_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the list of files that are read, as it grows."""
     found: list[Path] = []
-    within = FileCarrier._read
 
-    def counted(self: FileCarrier, path: Path) -> bytes:
-        found.append(path)
-        return within(self, path)
+    def counted(name: str, *call: Any, **options: Any) -> int:
+        found.append(Path(name))
+        return open_file(name, *call, **options)
 
-    monkeypatch.setattr(FileCarrier, "_read", counted)
+    monkeypatch.setattr(carrier, "open_file", counted)
     return found
 
 

@@ -136,6 +136,7 @@ class Bundle:
         name: Name as passed.
         path: Absolute path of the bundle's folder.
         is_elsewhere: Whether the bundle was registered and is outside the bundles folder.
+        disk: File access.
 
     Raises:
         QueryError: The name is invalid.
@@ -155,15 +156,13 @@ class Bundle:
         elsewhere = None if own.exists() else registered(own.parent, name)
         self.path, self.is_elsewhere = elsewhere or own, elsewhere is not None
         self._files = BundleFiles(self.path, disk)
-        self._disk = self._files.disk
+        self.disk = self._files.disk
 
     def exists(self) -> bool:
         """Return whether the bundle exists, even if only partly."""
-        if self._disk.stat(self.path) is None or self._files.is_removed():
+        if self.disk.stat(self.path) is None or self._files.is_removed():
             return False
-        return bool(
-            self._disk.stat(self.path / METADATA) or self._places() or self._files.pending()
-        )
+        return bool(self.disk.stat(self.path / METADATA) or self._places() or self._files.pending())
 
     def create(
         self,
@@ -215,7 +214,7 @@ class Bundle:
                 hint="nothing was written",
             )
         with self._files.writing() as commit:
-            if Records.read(self._files, self._disk, self.path / METADATA) is not None:
+            if Records.read(self._files, self.disk, self.path / METADATA) is not None:
                 raise BundleError(
                     f"bundle {self.name} has just been created by another program",
                     hint="refresh it instead",
@@ -420,7 +419,7 @@ class Bundle:
         """
         try:
             frames = {
-                place: parsed(self._disk.read(self.path / place), f"{self.name}/{place}")
+                place: parsed(self.disk.read(self.path / place), f"{self.name}/{place}")
                 for place in records.files
             }
         except BundleError:
@@ -501,7 +500,7 @@ class Bundle:
         own = {symbols[symbol].sid for symbol, answer in answers.items() if not answer.error}
         quarantined = []
         for place in damaged:
-            data = self._disk.read_if_exists(self.path / place)
+            data = self.disk.read_if_exists(self.path / place)
             record = records.files.get(place)
             if data is not None and (record is None or not own >= set(record.sids.sids.tolist())):
                 quarantined.append(set_aside(commit, place, data))
@@ -512,7 +511,7 @@ class Bundle:
             pl.concat([p.select(columns) for p in parts]) if parts else pl.DataFrame(schema=schema)
         )
         records = replace(records, origin=replace(origin, symbols=symbols))
-        writer = ParquetWriter(self.path, disk=self._disk)
+        writer = ParquetWriter(self.path, disk=self.disk)
         done: Written = writer.replace_rows(
             commit, records, frequency, rows, anew=damaged, drop=drop
         )
@@ -533,14 +532,14 @@ class Bundle:
         if not self.exists():
             raise self._absent()
         found: Records | None = self._files.read_whole(
-            lambda path_of, _: Records.read(self._files, self._disk, path_of(METADATA))
+            lambda path_of, _: Records.read(self._files, self.disk, path_of(METADATA))
         )
         if found is not None:
             return found
         try:
             with self._files.writing(make=False) as commit:
                 # Another call may have rebuilt them in the meantime.
-                made = Records.read(self._files, self._disk, self.path / METADATA)
+                made = Records.read(self._files, self.disk, self.path / METADATA)
                 if made is None:
                     made = rebuilt(self._files, commit)
                     made.put(commit, self._files)
@@ -574,14 +573,14 @@ class Bundle:
         for place, record in records.files.items():
             if place not in wrong:
                 found.append(replace(record, validated_ms=now_ms))
-            elif record.is_unchanged(self._disk.stat(self.path / place)):
+            elif record.is_unchanged(self.disk.stat(self.path / place)):
                 found.append(replace(record, state=None))
         if found:
             with (
                 suppress(StorageError, LockTimeoutError),
                 self._files.writing(make=False) as commit,
             ):
-                if Records.read(self._files, self._disk, self.path / METADATA) == records:
+                if Records.read(self._files, self.disk, self.path / METADATA) == records:
                     marked = records.with_files(found)
                     marked.put(commit, self._files, with_database=has_database(self._files))
         return tuple(problems)
@@ -600,7 +599,7 @@ class Bundle:
         the recorded state (size, times and so on) is not read, unless ``thorough`` is set.
         """
         path_of = path_of or self.path.joinpath
-        records = Records.read(self._files, self._disk, path_of(METADATA))
+        records = Records.read(self._files, self.disk, path_of(METADATA))
         if records is None:
             return self._rebuilt_in_part(commit)
         gone = {place for place, name in pending.items() if name is None}
@@ -608,7 +607,7 @@ class Bundle:
         problems, seen = [], []
         for place in places:
             path, record = path_of(place), records.files.get(place)
-            now = self._disk.stat(path)
+            now = self.disk.stat(path)
             if record is not None and not thorough and record.is_unchanged(now):
                 continue
             if what := self._fault(path, record):
@@ -620,7 +619,7 @@ class Bundle:
         return records.with_files(seen) if seen else records, problems
 
     def _fault(self, path: Path, record: FileRecord | None) -> str | None:
-        data = self._disk.read_if_exists(path)
+        data = self.disk.read_if_exists(path)
         if data is None:
             return "is missing"
         if record is None:
@@ -638,7 +637,7 @@ class Bundle:
         problems = []
         for place in self._places():
             try:
-                parsed(self._disk.read(self.path / place), f"{self.name}/{place}")
+                parsed(self.disk.read(self.path / place), f"{self.name}/{place}")
             except BundleError as exc:
                 problems.append(FileProblem(place, str(exc)))
         if problems:
@@ -650,7 +649,7 @@ class Bundle:
 
     def _places(self) -> list[str]:
         root = str(self.path)
-        return [p for kind in ("daily", "minute") for p in partitions(self._disk, root, kind)]
+        return [p for kind in ("daily", "minute") for p in partitions(self.disk, root, kind)]
 
     def state(self, manager: DataManager) -> BundleState:
         """Compare the bundle with the store's current answer; no vendor is queried.

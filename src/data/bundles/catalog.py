@@ -91,6 +91,7 @@ class DataCatalog:
         folder: Bundles folder, if it is not the folder that contains the SQLite file.
         manager: Data manager whose store contains the lanes; None means ``get_data_manager()``,
             called on first use.
+        disk: File access; None is the file system, with permissions according to the umask.
 
     Attributes:
         metadata_db_path: Path of the SQLite file.
@@ -107,6 +108,7 @@ class DataCatalog:
         db_path: str | os.PathLike[str] | None = None,
         folder: str | os.PathLike[str] | None = None,
         manager: DataManager | None = None,
+        disk: Disk | None = None,
     ) -> None:
         if metadata_db_path is not None and db_path is not None:
             raise QueryError(
@@ -118,7 +120,7 @@ class DataCatalog:
         if scope:
             self._folder = self._folder.parent
         self.metadata_db_path = str(path)
-        self._manager, self._scope, self._disk = manager, scope, Disk()
+        self._manager, self._scope, self._disk = manager, scope, disk or Disk()
         self._log = CatalogLog(self._folder, self._disk)
         self._rows: type[BundleMetadata] = type(
             "BundleRows", (BundleMetadata,), {"_folder": self._folder}

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from ..bars.client import BarsClient
     from ..data_manager import DataManager
+    from ..disk.files import Disk
     from .lineage_check import CheckReport
 
 # New reads within this time after a write are not written immediately, but together with later
@@ -124,11 +125,12 @@ class LineageRun:
         folder: Path,
         manager: DataManager | None = None,
         clock: Clock | None = None,
+        disk: Disk | None = None,
     ) -> None:
         self.id, self.folder, self._keep = backtest_id, folder, keep or None
         self._clock = clock or (manager.client.clock if manager else SystemClock())
         self._age = Age.parse(keep) if keep and keep is not True else None
-        self._log, self._manager = CatalogLog(folder, clock=self._clock), manager
+        self._log, self._manager = CatalogLog(folder, disk, self._clock), manager
         self._outer: Any = None
         self._lock = threading.RLock()
         self._kept: dict[tuple[Any, ...], _Kept] = {}

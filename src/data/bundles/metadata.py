@@ -99,12 +99,12 @@ class BundleMetadata:
     # --- by name ---------------------------------------------------------------------------
 
     @classmethod
-    def set_db_path(cls, db_path: str | os.PathLike[str]) -> None:
+    def set_db_path(cls, db_path: str | os.PathLike[str] | None) -> None:
         """Use a path's parent folder as the bundles folder in the class methods below.
 
-        The setting applies to the whole process.
+        The setting applies to the whole process; None restores the configured folder.
         """
-        cls._folder = Path(db_path).absolute().parent
+        cls._folder = None if db_path is None else Path(db_path).absolute().parent
 
     @classmethod
     def update(cls, bundle_name: str, **fields: Any) -> None:

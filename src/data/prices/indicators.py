@@ -33,6 +33,7 @@ __all__ = [
     "register",
     "rsi",
     "sma",
+    "unregister",
     "volume",
 ]
 
@@ -237,6 +238,18 @@ def register(
     global _registered
     own = Indicator(function, period, window or (lambda period: max(period, 1)), split_power)
     _registered = {**_registered, name: own}
+
+
+def unregister(name: str) -> None:
+    """Remove an indicator that this process has registered; its alerts are left to other processes.
+
+    Raises:
+        QueryError: The indicator is not registered, or is built in.
+    """
+    global _registered
+    if name in _OURS or name not in _registered:
+        raise QueryError(f"not an indicator that this process registered: {name!r:.80}")
+    _registered = {other: own for other, own in _registered.items() if other != name}
 
 
 def indicator_names() -> list[str]:

@@ -234,8 +234,16 @@ class StreamThread:
             DataError: The stream has ended permanently, or no vendor will ever have such bars.
         """
         while not (self._is_stopped or self.inbox.is_over):
-            self._read(self._patience.tick)
-            self._go_on()
+            self.step(self._patience.tick)
+
+    def step(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds for items, process them, and deliver the bars that are due.
+
+        Raises:
+            DataError: The stream has ended permanently, or no vendor will ever have such bars.
+        """
+        self._read(timeout)
+        self._go_on()
 
     def _read(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds for an item from the stream, then process all that have arrived."""

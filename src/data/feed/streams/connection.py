@@ -144,10 +144,10 @@ class StreamSession:
         self._begin()
         while not self._owner.is_stopped:
             frame = self._wire.receive(self._owner.pulse.tick)
-            self._take(frame)
+            self.take(frame)
             # Frames are read as soon as they arrive: some vendors cut off slow readers.
             if frame is None or self._owner.clock.monotonic() - self._looked > _LOOK_S:
-                self._watchdog()
+                self.watchdog()
             if self._is_leaving:
                 self._replace_socket()
 
@@ -155,7 +155,12 @@ class StreamSession:
         for event in self._owner.protocol.opened():
             self._dispatch(event)
 
-    def _take(self, frame: str | bytes | None) -> None:
+    def take(self, frame: str | bytes | None) -> None:
+        """Pass the items in a frame to their listeners; None means that nothing arrived.
+
+        Raises:
+            DataError: The frame is a refusal, or one of too many that cannot be read.
+        """
         if frame is None:
             return
         self._received, self._is_pinged = self._monotonic(), False
@@ -440,7 +445,7 @@ class StreamSession:
 
     # --- watchdogs -------------------------------------------------------------------------
 
-    def _watchdog(self) -> None:
+    def watchdog(self) -> None:
         """Detect silence and missing replies, and let each listener check the clock.
 
         Raises:
@@ -487,7 +492,7 @@ class StreamSession:
         self._begin()
         self._subscribe()
         for frame in _left(old):
-            self._take(frame)
+            self.take(frame)
         old.abort()
 
 
