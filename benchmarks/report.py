@@ -1,12 +1,16 @@
-"""Reports: ten years of days as a page, everything for 500 series, only their coverage by month."""
+"""Reports: ten years of days as a page, everything for 300 series or more, only their coverage by month."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import process_time
+from unittest.mock import patch
 
 from src.data.charts.heat import cells_of, heat_map, months_of
 from src.data.charts.heat_table import heat_shown
@@ -16,28 +20,39 @@ from src.data.charts.parts import Values
 from src.data.data_manager import DataManager
 
 from .harness import Figure, Report, Row, sized
-from .stage import TEN_YEARS, crowd_stage
+from .stage import TEN_YEARS, YEAR, crowd_stage
 
 _NOTE = (
-    "The table shows the CPU seconds from the call to the finished page, and its size in kB. "
-    "The first call in a new process, which imports pandas and the vendors and reads the "
-    "calendars, is a line of its own. The report on a series validates and draws its bars and "
-    "classifies their gaps; the report on everything does the same without drawing. "
+    "The table shows the CPU seconds from the call to the finished page, and its size in kB. The "
+    "report on a series validates and draws its bars and classifies their gaps; the report on "
+    "everything does the same without drawing.\n\n"
+    "The lines on the first call of a process include its start, the imports and the calendars; "
+    "its bytecode is kept from one process to the next, and all pages are written to the disk. "
+    "Bars have columns next to their files once they have been fetched; *without columns* is the "
+    "report that reads the files of an older cache, and writes the columns for the next process.\n\n"
+    "- *pages*: the seconds to make and write all pages, of up to 500 series each;\n"
+    "- *MB*: the peak memory of the process;\n"
+    "- *import pandas*: how many times as long the first call takes as that, in the same round.\n\n"
     "*Map alone* is the coverage of all series, read from their metadata."
 )
 _FIRST = """
-import sys
+import json, resource, sys
 from pathlib import Path
 from time import process_time
 from benchmarks.stage import FETCHED
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-DataManager(Path(sys.argv[1]), clock=ManualClock(FETCHED)).report().html()
-print(process_time())
+report = DataManager(Path(sys.argv[1]), clock=ManualClock(FETCHED)).report()
+made = process_time()
+report.save(Path(sys.argv[2]) / "report.html")
+spent = process_time()
+print(json.dumps([spent, spent - made, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3]))
 """
+_PANDAS = "import time, pandas; print(time.process_time())"
 _ROUNDS, _FEW = sized(5, 9), sized(2, 3)
-# Series in the report on everything, and those of the map.
-_MANY, _SERIES, _MONTHS = 300, sized(150, 500), 120
+# Series in the report on everything, in the one on very many with a year of bars each, and in the
+# map.
+_MANY, _THOUSANDS, _SERIES, _MONTHS = 300, sized(1_000, 10_000), sized(150, 500), 120
 
 
 def measure() -> Report:
@@ -45,25 +60,57 @@ def measure() -> Report:
     with crowd_stage(1, span=TEN_YEARS) as (manager, (symbol,)):
         manager.report(symbol, "1d")  # calendars are loaded
         goal = "s <= 1, kB <= 500"
-        one = _row("10 years of 1d", lambda: manager.report(symbol, "1d").html(), _ROUNDS, goal)
-    with crowd_stage(_MANY) as (manager, _):
-        folder = manager.cache.store.root
-        figures = {"s": Figure.of([_first(folder) for _ in range(_FEW)])}
-        first = Row(f"{_MANY:,} series, the first call of a process", figures, "s <= 3")
-        manager.report()
-        several = _row(f"{_MANY:,} series", lambda: manager.report().html(), _FEW, "s <= 3")
+        rows = [_row("10 years of 1d", lambda: manager.report(symbol, "1d").html(), _ROUNDS, goal)]
+    with (
+        TemporaryDirectory() as bytecode,
+        patch.dict("os.environ", PYTHONPYCACHEPREFIX=bytecode, PYTHONDONTWRITEBYTECODE=""),
+    ):
+        first = "the first call of a process"
+        with crowd_stage(_MANY) as (manager, _):
+            lines = (f"{_MANY:,} series, {first}", f"... {first}, without columns")
+            rows += _first_calls(manager.cache.store.root, lines, _FEW, "s <= 3")
+            manager.report()
+            rows.insert(
+                1, _row(f"{_MANY:,} series", lambda: manager.report().html(), _FEW, "s <= 3")
+            )
+        with crowd_stage(_THOUSANDS, span=YEAR) as (manager, _):
+            lines = (f"{_THOUSANDS:,} series of a year, {first}",)
+            rows += _first_calls(manager.cache.store.root, lines, 1)
     with crowd_stage(_SERIES, every=20) as (manager, _):
         alone = _row(
             f"{_SERIES:,} series x {_MONTHS} months, map alone", lambda: _map(manager), _FEW,
             "s <= 2, kB <= 300",
         )  # fmt: skip
-    return Report("Reports", _NOTE, [one, several, first, alone], less=("kB",))
+    return Report("Reports", _NOTE, [*rows, alone], less=("kB", "import pandas"))
 
 
-def _first(folder: Path) -> float:
-    """Return the CPU seconds of a process that makes the page, with its start and all imports."""
-    command = [sys.executable, "-c", _FIRST, str(folder)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def _first_calls(root: Path, names: Sequence[str], rounds: int, goal: str = "") -> list[Row]:
+    """Report on everything in new processes, if bars have columns and, by a second name, if not."""
+    _first(root)  # writes the columns and the bytecode
+    rows = []
+    for place, name in enumerate(names):
+        found: list[list[float]] = []
+        for _ in range(rounds):
+            if place:
+                shutil.rmtree(root / "_columnar")
+            alone = float(_ran(_PANDAS))
+            whole = _first(root)
+            found.append([*whole, whole[0] / alone])
+        columns = zip(("s", "pages", "MB", "import pandas"), zip(*found, strict=True), strict=True)
+        rows.append(Row(name, {column: Figure.of(values) for column, values in columns}, goal))
+    return rows
+
+
+def _first(root: Path) -> list[float]:
+    """Return the CPU seconds of a process that writes the report, those for its pages, and its MB."""
+    with TemporaryDirectory() as folder:
+        figures: list[float] = json.loads(_ran(_FIRST, str(root), folder))
+    return figures
+
+
+def _ran(program: str, *arguments: str) -> str:
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def _map(manager: DataManager) -> str:

@@ -144,7 +144,7 @@ class Members:
     async def verify(self, user: str, code: str) -> Answer:
         if not await self.kept(self.db.verify_code, user, code):
             raise CommandError("That code is not valid; /register EMAIL sends a new one.")
-        rest = "" if user in self.admins() else "; an administrator will approve you"
+        rest = "; an administrator will approve you" if await self.standing(user) else ""
         return Answer(f"Your address is verified{rest}.")
 
     async def feedback(self, user: str, *words: str) -> Answer:
@@ -165,11 +165,12 @@ class Members:
     async def approve(self, admin: str, user: str = "") -> Answer:
         if user and not await self.kept(self.db.approve_user, user):
             raise CommandError("That user does not exist.")
+        lacks = "; their address is not verified yet" if user and await self.standing(user) else ""
         users = [u for u in await self.kept(self.db.get_all_users) if u["verified"]]
         waiting = [u["telegram_user_id"] for u in users if not u["approved"]]
         ids = [one for one in waiting if one not in self.admins()]
         return Answer(
-            (f"{user} is approved. " if user else "")
+            (f"{user} is approved{lacks}. " if user else "")
             + f"Waiting for approval: {', '.join(ids) or 'none'}",
             tuple(f"approve {one}" for one in ids[:20]),
         )

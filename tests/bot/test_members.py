@@ -37,6 +37,19 @@ def test_a_user_registers_is_approved_and_asks(club: Club) -> None:
     assert club.say("/approve 99", ADMIN).text == "That user does not exist."
 
 
+def test_a_user_may_be_approved_before_the_address_is_verified(club: Club) -> None:
+    club.say("/register ann@example.com")
+    asked = club.say(f"/approve {ANN}", ADMIN).text
+    assert (
+        asked == f"{ANN} is approved; their address is not verified yet. Waiting for approval: none"
+    )
+    assert club.say("/price AAPL").text.startswith("Please /register EMAIL")
+    assert club.say(club.codes["ann@example.com"]).text == "Your address is verified."
+    assert club.say("/price AAPL").text.startswith("AAPL 203.04 USD")
+    assert club.say(f"/reject {ANN}", ADMIN).text.startswith(f"{ANN} can no longer use the bot")
+    assert club.say("/price AAPL").text == "An administrator still has to approve you."
+
+
 def test_the_greeting_names_what_a_user_may_send(club: Club) -> None:
     def names(user: int) -> set[str]:
         lines = club.say("/start", user).text.splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from src.data.bars.outline import SeriesOutline
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
+from src.data.calendars.session import Session
+from src.data.calendars.sessions import SessionCalendar
 from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.instrument import Instrument
@@ -105,6 +108,40 @@ def test_what_lies_before_a_listing_is_not_counted() -> None:
         early = none("2024-05-01", "2024-05-08", "yahoo", BEFORE_FIRST)
         counted.add(SERIES, outline(early, bars("2024-05-08", "2024-06-01")))
     assert counted.days == []
+
+
+@pytest.mark.parametrize("is_oldest_first", [False, True])
+def test_sessions_begin_with_the_decade_of_the_oldest_series(
+    is_oldest_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions, asked = SessionCalendar.sessions, list[date]()
+
+    def recorded(calendar: SessionCalendar, first: date, last: date) -> list[Session]:
+        asked.append(first)
+        return sessions(calendar, first, last)
+
+    monkeypatch.setattr(SessionCalendar, "sessions", recorded)
+    missing = replace(none("2013-05-08", "2013-05-09"), vendor="yahoo")
+    old = outline(bars("2013-05-01", "2013-05-08"), missing, bars("2013-05-09", "2013-06-01"))
+    ancient = outline(none("1999-05-01", "1999-05-08", reason=BEFORE_FIRST), *old.coverage)
+    new = outline(AROUND[0], replace(HOLE, vendor="yahoo"), AROUND[1])
+    counted, series = VendorDays(NOW), [new, ancient] if not is_oldest_first else [ancient, new]
+    for one in [*series * 3, outline()]:
+        counted.add(SERIES, one)
+    assert [(day.day, day.symbols) for day in counted.days] == [
+        ("2013-05-08", 3),
+        ("2024-05-08", 3),
+    ]
+    # What was before a listing is not counted, so its sessions are not needed.
+    decades = [2010] if is_oldest_first else [2020, 2010]
+    assert asked == [date(year, 1, 1) for year in decades]
+    (first, _), now = counted.days, VendorDays(NOW)
+    for _ in range(5):
+        now.add(SERIES, outline(*AROUND))
+    assert not now.is_available(first)
+    for _ in range(5):
+        now.add(SERIES, outline(bars("2013-05-01", "2013-06-01")))
+    assert now.is_available(first)
 
 
 @pytest.mark.parametrize(

@@ -279,10 +279,8 @@ def _decimals(prices: Floats) -> int:
         return 0
     most = max(0, min(18, _DIGITS - 1 - math.floor(math.log10(largest))))
     # No more than the prices have.
-    for decimals in range(most):
-        if np.array_equal(np.round(prices, decimals), np.round(prices, most)):
-            return decimals
-    return most
+    whole = np.round(prices, most)
+    return next((one for one in range(most) if np.array_equal(np.round(prices, one), whole)), most)
 
 
 def _whole(prices: Floats, decimals: int) -> Ints:
@@ -368,9 +366,21 @@ def _last(values: Floats, starts: Ints) -> list[float | None]:
 
 
 def _plain(values: Floats, digits: int = _DIGITS) -> list[float | None]:
+    if _are_short(values, digits):
+        plain: list[float | None] = values.tolist()
+        return plain
     return [
         float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values.tolist()
     ]
+
+
+def _are_short(values: Floats, digits: int) -> bool:
+    """Return whether all values are finite and have no more than so many significant digits."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if not largest < 10.0**digits:
+        return False
+    decimals = digits - len(str(int(largest)))
+    return bool((np.round(values, decimals) == values).all())
 
 
 def _tables(chart: Chart, counts: Counts) -> list[Any]:

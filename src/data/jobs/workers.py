@@ -7,11 +7,10 @@ queries vendors stays in one process, because it is limited by their quotas, not
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
@@ -107,6 +106,9 @@ def _client(address: str) -> Any:
         raise MissingExtraError(
             "a Dask cluster needs the `dask` extra", hint=install_line("dask")
         ) from exc
+    import asyncio  # only a cluster needs a loop
+    from concurrent.futures import ThreadPoolExecutor
+
     try:
         with ThreadPoolExecutor(1) as own_loop:  # a notebook's thread already runs a loop
             own_loop.submit(asyncio.run, _greet(address)).result()
@@ -123,6 +125,8 @@ def _client(address: str) -> Any:
 
 async def _greet(address: str) -> None:
     """Check, within a time limit, that a scheduler responds; a Dask client would wait forever."""
+    import asyncio
+
     from distributed.comm import connect
 
     greeting: Any = connect

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.coverage import Condition, VendorDay
+from ..model.coverage import Condition, Covered, VendorDay
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.reasons import BEFORE_FIRST, CLOSED
 from ..model.span import Span
@@ -27,17 +27,21 @@ Mask = NDArray[np.bool_]
 _FEWEST = 3
 # A missing part shorter than this fraction of a session is only a gap in the series.
 _SHARE = 0.25
+# Sessions are counted from this day on, or from the decade of the first bar.
 _FIRST_DAY = date(2000, 1, 1)
+# Spans without bars for these reasons say nothing about a vendor.
+_NO_SESSION = (CLOSED, BEFORE_FIRST)
 _MOST, _LOGGED_MS = 1_000, 30 * DAY_MS
 
 
 class _Sessions:
-    """The sessions of a market up to now: dates for daily bars, trading hours for shorter ones."""
+    """A market's sessions from a date up to now: dates for daily bars, trading hours for shorter ones."""
 
-    def __init__(self, calendar: MarketCalendar, timeframe: Timeframe, now_ms: int) -> None:
-        sessions = [
-            s for s in calendar.sessions(_FIRST_DAY, date_of(now_ms)) if s.close_ms <= now_ms
-        ]
+    def __init__(
+        self, calendar: MarketCalendar, timeframe: Timeframe, first: date, now_ms: int
+    ) -> None:
+        self.first = first
+        sessions = [s for s in calendar.sessions(first, date_of(now_ms)) if s.close_ms <= now_ms]
         self.days = [session.day for session in sessions]
         self.closes = np.array([session.close_ms for session in sessions], dtype=np.int64)
         if timeframe.is_intraday:
@@ -72,6 +76,11 @@ class _Tally:
     def __init__(self, sessions: _Sessions) -> None:
         self.sessions = sessions
         self.counts = np.zeros((3, len(sessions.days)), dtype=np.int32)
+
+    def fit(self, sessions: _Sessions) -> None:
+        """Use ``sessions``, which may begin with earlier ones; nothing has been counted in those."""
+        earlier = len(sessions.days) - len(self.sessions.days)
+        self.sessions, self.counts = sessions, np.pad(self.counts, ((0, 0), (earlier, 0)))
 
 
 class VendorDays:
@@ -109,10 +118,13 @@ class VendorDays:
         if series.of_folder or step.step_ms is None or step.step_ms > DAY_MS:
             return
         market = calendar.name, step.is_intraday
-        if market not in self._sessions:
-            self._sessions[market] = _Sessions(calendar, step, self._now)
-        sessions = self._sessions[market]
-        present, whole, part = self._masks(sessions, outline)
+        parts = [one for one in outline.coverage if one.reason not in _NO_SESSION or _has_bars(one)]
+        if not parts:
+            return
+        sessions, first = self._sessions.get(market), _decade_of(parts[0].span.start)
+        if sessions is None or first < sessions.first:
+            sessions = self._sessions[market] = _Sessions(calendar, step, first, self._now)
+        present, whole, part = self._masks(sessions, parts)
         any_bar: Mask = np.logical_or.reduce([*present.values()] or [np.zeros(0, bool)])
         for vendor, has in present.items():
             none = whole.get(vendor, _no_sessions(sessions)) & ~has
@@ -126,21 +138,23 @@ class VendorDays:
             states = (has & ~half, is_lacking, half)
             key = vendor, calendar.name, step.label
             tally = self._tallies.setdefault(key, _Tally(sessions))
+            if tally.sessions is not sessions:
+                tally.fit(sessions)
             tally.counts += np.array(states, dtype=np.int32)
 
     def _masks(
-        self, sessions: _Sessions, outline: SeriesOutline
+        self, sessions: _Sessions, parts: Sequence[Covered]
     ) -> tuple[dict[str, Mask], dict[str, Mask], dict[str, Mask]]:
         """Return three masks by vendor: sessions with bars, empty ones, and partly empty ones."""
         present: dict[str, Mask] = {}
         whole: dict[str, Mask] = {}
         part: dict[str, Mask] = {}
-        for one in outline.coverage:
+        for one in parts:
             touched = sessions.touched(one.span)
-            if one.state != "empty":
+            if _has_bars(one):
                 for name in filter(None, one.vendor.split(",")):
                     present.setdefault(name, _no_sessions(sessions))[touched] = True
-            elif one.reason not in (CLOSED, BEFORE_FIRST):
+            else:
                 shares = sessions.shares(one.span, touched)
                 for name in filter(None, one.vendor.split(",")):
                     whole.setdefault(name, _no_sessions(sessions))[touched] |= shares >= 1
@@ -169,8 +183,9 @@ class VendorDays:
         tally = self._tallies.get((day.vendor, day.calendar, day.timeframe))
         if tally is None:
             return False
-        place = int(np.searchsorted(tally.sessions.starts, day.span.start))
-        if place == len(tally.sessions.days) or _is_lacking(tally)[place]:
+        starts = tally.sessions.starts
+        place = int(np.searchsorted(starts, day.span.start))
+        if place == len(starts) or day.span.start < starts[0] or _is_lacking(tally)[place]:
             return False
         return bool(tally.counts[:, place].sum() >= max(_FEWEST, day.symbols / 2))
 
@@ -203,6 +218,16 @@ def _has_lacked(
         elif has_answered and one.added and one.span.overlaps(Span(first, end)):
             return True
     return False
+
+
+def _has_bars(part: Covered) -> bool:
+    return part.state != "empty"
+
+
+def _decade_of(ms: int) -> date:
+    """Return the first day of a time's decade, but not before sessions are counted at all."""
+    day = date_of(max(ms, day_ms(_FIRST_DAY)))
+    return date(day.year // 10 * 10, 1, 1)
 
 
 def _is_lacking(tally: _Tally) -> Mask:

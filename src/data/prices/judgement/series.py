@@ -162,6 +162,13 @@ class CheckedSeries:
         """The typical size of close-to-close moves, measured like :attr:`gap_noise`."""
         return noise(_log(_part(self.move_ratios)))
 
+    @cached_property
+    def edges(self) -> list[int]:
+        """The index of the first row after each long gap, between 0 and the number of rows."""
+        longest = max(_HOLE_MS, _HOLE_BARS * self.timeframe.longest_ms)
+        ends = np.flatnonzero(np.diff(self.table.stamps) > longest) + 1
+        return [0, *ends.tolist(), len(self)]
+
     def rows_of(self, events: Sequence[ShareEvent]) -> Rows:
         """Return for each event the index of the first row at or after it, or ``len(self)``.
 
@@ -181,13 +188,10 @@ def stretches(series: CheckedSeries) -> Iterator[CheckedSeries]:
     Bars on either side of a long gap are not comparable, because prices move and dividends are paid
     in between. If the series has no such gap, the series itself is yielded.
     """
-    longest = max(_HOLE_MS, _HOLE_BARS * series.timeframe.longest_ms)
-    ends = np.flatnonzero(np.diff(series.table.stamps) > longest) + 1
-    if not len(ends):
+    if len(series.edges) == 2:
         yield series
         return
-    edges = [0, *ends.tolist(), len(series)]
-    for first, end in pairwise(edges):
+    for first, end in pairwise(series.edges):
         yield replace(series, table=series.table.take(slice(first, end)))
 
 
