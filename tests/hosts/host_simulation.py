@@ -20,8 +20,9 @@ from src.data.cache.store import BarStore
 from src.data.config.rules_file import load_rules
 from src.data.data_manager import DataManager
 from src.data.hosts import connect
+from src.data.hosts.decisions import key_of
 from src.data.hosts.log import Log
-from src.data.hosts.store import SharedStore, key_of
+from src.data.hosts.store import SharedStore
 from src.data.model.retention import Retention
 from src.data.model.series import SeriesKey
 from src.data.wiring import facts_of

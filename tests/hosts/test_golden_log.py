@@ -15,8 +15,10 @@ from src.data.cache.actions import ActionBook
 from src.data.cache.values import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.hosts import entry
+from src.data.hosts.decisions import key_of
 from src.data.hosts.log import Log
-from src.data.hosts.store import SharedStore, key_of
+from src.data.hosts.store import SharedStore
+from src.data.hosts.symbol_books import SymbolBooks
 from tests.cache.bars import NOW
 from tests.hosts import golden_log
 
@@ -54,12 +56,12 @@ def test_beside_the_splits_of_today_it_makes_others(
     log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard of the test before: an entry must be applied beside the splits that it names."""
-    at = SharedStore._book_at
+    at = SymbolBooks.at
 
-    def newest(store: SharedStore, symbol: str, seq: int) -> ActionBook:
-        return at(store, symbol, 2 if symbol == "GOOG" else seq)
+    def newest(books: SymbolBooks, symbol: str, seq: int) -> ActionBook:
+        return at(books, symbol, 2 if symbol == "GOOG" else seq)
 
-    monkeypatch.setattr(SharedStore, "_book_at", newest)
+    monkeypatch.setattr(SymbolBooks, "at", newest)
     replayed(log_url, tmp_path)
     name = Path("ohlcv", "GOOG", "1d", "2024.csv.gz")
     assert (tmp_path / name).read_bytes() != (EXPECTED / name).read_bytes()

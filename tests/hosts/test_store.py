@@ -32,12 +32,13 @@ from src.data.errors import (
 )
 from src.data.hosts import entry
 from src.data.hosts import log as log_module
-from src.data.hosts import store as store_module
+from src.data.hosts.decisions import name_of
 from src.data.hosts.entry import Cleared, SeriesName, Told
+from src.data.hosts.lanes import LaneCopies
 from src.data.hosts.log import Appended, Log, Position
 from src.data.hosts.state import attach as attach_folder
 from src.data.hosts.state import detach, host_state, verify
-from src.data.hosts.store import SharedStore, name_of
+from src.data.hosts.store import SharedStore
 from src.data.model.actions import Action
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
@@ -747,16 +748,16 @@ def test_a_removal_does_not_set_back_what_another_process_noted(
     a, other = host("a"), host("a")
     made = log.append(name_of(DAILY), Position(), Cleared("test"))
     assert made is not None
-    clear = store_module._clear
+    clear = LaneCopies.clear
 
     def cleared(*args: Any) -> None:
         """Let another process of the host go on before this one has written its note."""
         clear(*args)
-        monkeypatch.setattr(store_module, "_clear", clear)
+        monkeypatch.setattr(LaneCopies, "clear", clear)
         other.pull([PAIR])
         other.commit(DAILY, bars(0, 3))
 
-    monkeypatch.setattr(store_module, "_clear", cleared)
+    monkeypatch.setattr(LaneCopies, "clear", cleared)
     assert a._apply_cleared(DAILY, Cleared("test"), made)
     assert a.position(DAILY) == 2 and host_state(a).state == "in step"
     assert shown(a) == [0, 1, 2]

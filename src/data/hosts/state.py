@@ -12,10 +12,11 @@ from ..cache.format import json_document
 from ..cache.layout import METADATA, Layout
 from ..errors import CacheError, LogUnreachableError
 from ..model.series import SeriesKey
+from .decisions import key_of, name_of
 from .detached import detach as detach
 from .entry import SeriesName
 from .log import Position, Replication
-from .store import SharedStore, key_of, name_of
+from .store import SharedStore
 
 State = Literal["alone", "not attached", "in step", "behind", "cut off", "astray", "lost tail"]
 _OWN = ("confirmations.json",)
