@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import psycopg
@@ -23,7 +24,9 @@ from .schema import MIGRATIONS
 
 T = TypeVar("T")
 OLDEST_SERVER = 13
-_CONNECT_S, _ANSWER_S, _POLL_S = 3, 15.0, 0.1
+# A statement fails if nothing arrives for ANSWER_S, and a thread does not wait for the connection if
+# the statement of another one has been silent for TURN_S.
+_CONNECT_S, ANSWER_S, TURN_S, _POLL_S = 3, 5.0, 5.0, 0.1
 # After a failed connection no other attempt is made for this long, so that calls do not all wait.
 _AGAIN_AFTER_S = 5.0
 # Most series in one statement, most entries of a series, and about how many bytes at once.
@@ -138,24 +141,36 @@ class Next(NamedTuple):
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection whose operations end after a time even if the server has stopped responding."""
+    """A connection whose operations end after a time even if the server has stopped responding.
+
+    Attributes:
+        heard: Function called whenever something has arrived or could be sent.
+    """
+
+    heard: Callable[[], object] = staticmethod(lambda: None)
 
     def wait(self, gen: PQGen[T], interval: float = _POLL_S, *timeout: Any, **more: Any) -> T:
         """Run one operation; fail if it takes too long.
 
         Unlike the driver, do not ask the server to cancel after Ctrl-C, because it may not respond.
         """
-        return waiting.wait(_limited(gen), self.pgconn.socket, interval, *timeout, **more)
+        return waiting.wait(
+            _limited(gen, self.heard), self.pgconn.socket, interval, *timeout, **more
+        )
 
 
-def _limited(operation: PQGen[T]) -> PQGen[T]:
+def _limited(operation: PQGen[T], heard: Callable[[], object]) -> PQGen[T]:
     """Run an operation of the driver, which gets a zero at intervals while nothing has arrived."""
-    end, wanted = time.monotonic() + _ANSWER_S, next(operation)
+    end, wanted = time.monotonic() + ANSWER_S, next(operation)
     try:
         while True:
             ready = yield wanted
-            if not ready and time.monotonic() > end:
-                raise psycopg.OperationalError(f"no response for {_ANSWER_S:g} s")
+            now = time.monotonic()
+            if ready:
+                end = now + ANSWER_S
+                heard()
+            elif now > end:
+                raise psycopg.OperationalError(f"no response for {ANSWER_S:g} s")
             wanted = operation.send(ready)
     except StopIteration as done:
         result: T = done.value
@@ -187,6 +202,7 @@ class Log:
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
         self._away_until_s, self._reason = 0.0, ""
+        self._heard_s = 0.0
         self._id = ""
         self.trips = 0
         close_before_fork(self)
@@ -226,15 +242,16 @@ class Log:
         """Return ``work(connection, is_again)``, called once more if the connection was lost.
 
         Raises:
-            LogUnreachableError: The server cannot be reached.
+            LogUnreachableError: The server cannot be reached, or does not respond to another thread.
             StorageError: The server rejected the statement, or is too old.
             FormatVersionError: A newer version of this library made the tables.
         """
-        with self._lock:
+        with self._turn():
             is_again = False
             while True:
                 try:
                     connection = self._connected()
+                    self._hear()
                     self.trips += 1
                     return work(connection, is_again)
                 except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
@@ -253,6 +270,21 @@ class Log:
                     self._close()
                     raise
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold the connection while the block runs; wait for it while another thread makes progress."""
+        began, lock = time.monotonic(), self._lock
+        while not lock.acquire(timeout=_POLL_S):
+            if time.monotonic() > max(began, self._heard_s) + TURN_S:
+                raise _away(f"another statement has had no response for {TURN_S:g} s")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _hear(self) -> None:
+        self._heard_s = time.monotonic()
+
     def _connected(self) -> _Connection:
         if self._connection is not None and not self._connection.closed:
             return self._connection
@@ -266,8 +298,9 @@ class Log:
                 connect_timeout=_CONNECT_S,
                 prepare_threshold=None if self._is_pooled else 5,
                 application_name="onetape",
-                tcp_user_timeout=str(round(_ANSWER_S * 1000)),
+                tcp_user_timeout=str(round(ANSWER_S * 1000)),
             )
+            made.heard = self._hear
         except psycopg.ProgrammingError:  # its message may quote the address
             pass
         if made is None:

@@ -35,6 +35,7 @@ from ..model.span import Span
 from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
 from ..vendors.registry import is_sample
+from .claim import FolderClaim
 from .decisions import facts_of, is_symbol, key_of, lacking, name_of
 from .entry import Changed, Cleared, Forgotten, SeriesName, Told, applying
 from .lanes import EntryClock, LaneCopies
@@ -68,6 +69,7 @@ class SharedStore(BarStore):
         self.shared = shared
         self.scope = ""  # series are the same on all hosts
         self.notes = Notes(self.root, self._disk)
+        self._claim = FolderClaim(self.root, self.notes.folder, self._disk)
         self._books = SymbolBooks(
             shared, self.notes, self._layout, self._disk, self._memory, self._guard, self._clock,
             self._lock_timeout_s, self._drop_confirmations,
@@ -102,24 +104,31 @@ class SharedStore(BarStore):
             is_attaching: Whether a folder may have bars that were never attached.
 
         Raises:
-            StorageError: The folder has bars that were never attached, or belongs to another store.
+            StorageError: The folder has bars that were never attached, belongs to another store, or is
+                in use by another machine.
         """
+        self._claim.check(renew=join)
         if self._has_joined:
             return
         store, mine = self.shared.store_id(), self.notes.store()
-        is_attached = bool(mine or self.notes.symbols())
-        has_own = not is_attached and any(self.is_shared(key) for key in self.held())
+        noted = {mine} if mine else self.notes.stores_noted()
+        if noted - {store}:
+            raise StorageError(
+                f"the cache folder {self.root} belongs to another shared store",
+                hint="name another folder, or run `onetape hosts detach` for this one",
+            )
+        if not noted and self.notes.symbols():
+            raise StorageError(
+                f"the cache folder {self.root} belongs to a shared store, and which one was lost",
+                hint="run `onetape hosts detach`, then `onetape hosts attach`",
+            )
+        has_own = not noted and any(self.is_shared(key) for key in self.held())
         if has_own and not is_attaching:
             raise StorageError(
                 f"the cache folder {self.root} has bars that the shared store does not have",
                 hint="run `onetape hosts attach` once, or name an empty folder",
             )
-        if mine and mine != store:
-            raise StorageError(
-                f"the cache folder {self.root} belongs to another shared store",
-                hint="name another folder, or run `onetape hosts detach` for this one",
-            )
-        if not mine and join:
+        if join:
             self.notes.join(store)
         self._has_joined = join
 
