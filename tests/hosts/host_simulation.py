@@ -30,7 +30,7 @@ from tests.cache.bars import EVER
 from tests.simulation.machine import Machine
 from tests.simulation.simulation import Profile, Simulation
 
-_EMPTY = "truncate onetape.series, onetape.entry, onetape.lease"
+_EMPTY = "truncate onetape.series cascade; truncate onetape.lease"
 
 
 class _Logs:

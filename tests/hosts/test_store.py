@@ -597,7 +597,7 @@ def test_a_folder_whose_store_is_no_longer_named_does_not_join_another(
         for path in (tmp_path / "a" / "_hosts" / "notes").rglob("*.json"):
             path.write_text("{}")
     with psycopg.connect(log_url, autocommit=True) as db:
-        db.execute("truncate onetape.series, onetape.entry")
+        db.execute("truncate onetape.series cascade")
         db.execute("update onetape.store set id = gen_random_uuid()")
     other = SharedStore(Log(log_url), tmp_path / "a", clock=ManualClock(NOW))
     sentence = "belongs to another shared store" if notes == "notes" else "which one was lost"

@@ -5,16 +5,19 @@ Everything here concerns one series; its caller decides what happens, and holds 
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ..cache.actions import ActionBook
 from ..cache.format.json_document import DamagedError
-from ..cache.layout import QUARANTINE, LanePaths, Layout
+from ..cache.layout import QUARANTINE, VERSIONS, LanePaths, Layout
 from ..cache.legacy.adopt import OldYears
 from ..cache.read.lru_cache import DocumentCache
 from ..cache.retention.clear import clear_lane, clear_years
@@ -25,15 +28,26 @@ from ..cache.write.series import SeriesFiles
 from ..clock import Clock
 from ..disk.atomic import link_or_copy
 from ..disk.files import Disk
+from ..errors import CorruptEntryError, OvertakenError
 from ..model.retention import Retention
 from ..model.series import SeriesKey
+from . import snapshot
 from .decisions import name_of
-from .entry import Cleared, applying
-from .log import Appended, Entry, Log
+from .entry import Cleared, SeriesName, applying
+from .log import Appended, Entry, Log, Position
 from .notes import Note, Notes
+from .snapshot import Snapshot, is_long
+from .snapshot_files import ReplacedError, SnapshotFiles
+from .snapshot_log import Found, Snapshots
 from .symbol_books import SymbolBooks
 
+log = logging.getLogger(__name__)
+
 _ROWS = ".rows.csv.gz"
+# Comparisons of this host; each names the state of the file that it is about.
+_OWN = "confirmations.json"
+# Times that a series whose snapshot is replaced while it is built is built again.
+_TRIES = 5
 _ANEW, _ASIDE, _BEFORE = "anew", "aside", "before"
 
 
@@ -58,6 +72,7 @@ class LaneCopies:
         log: The log.
         notes: Notes of the folder.
         books: Splits and dividends of its symbols.
+        snapshots: Snapshots on the server.
         disk, memory, clock: Parts of its store.
         lock_timeout_s: Maximum wait for another writer, in seconds.
         vendor_facts, retention: As for :class:`.BarStore`.
@@ -73,6 +88,7 @@ class LaneCopies:
         log: Log,
         notes: Notes,
         books: SymbolBooks,
+        snapshots: Snapshots,
         disk: Disk,
         memory: DocumentCache,
         clock: Clock,
@@ -83,6 +99,8 @@ class LaneCopies:
         self._log, self._notes, self._books = log, notes, books
         self._disk, self._clock, self._lock_timeout_s = disk, clock, lock_timeout_s
         self._vendor_facts, self._retention = vendor_facts, retention
+        self._snapshots = snapshots
+        self._files = SnapshotFiles(snapshots, disk, lock_timeout_s)
         self.no_old = OldYears(Layout(notes.folder / "none"), disk, memory)
         self.aside = BarStore(notes.folder / _ASIDE, disk, clock)
 
@@ -162,8 +180,91 @@ class LaneCopies:
     def _place(self, name: str, key: SeriesKey) -> Path:
         return Layout(self._notes.folder / name).lane(key).folder
 
-    def built(self, key: SeriesKey, scratch: Path) -> Note:
-        """Apply all entries of a series in an empty folder; return its note."""
+    # --- snapshots ---------------------------------------------------------------------------
+
+    def take(self, lane: SeriesFiles, entries: int, size: int) -> bool:
+        """Make a snapshot of a series; return whether there is a new one.
+
+        Args:
+            lane: Series.
+            entries, size: Number and bytes of the entries applied since the last snapshot, as far as
+                this host knows. Fewer bytes than that snapshot has are not worth another one.
+        """
+        name, path = name_of(lane.key), self._notes.lane(lane.key)
+        before = self._snapshots.find({name: Position()}).get(name)
+        if before and before.snapshot and not is_long(entries, size, before.snapshot.size):
+            return False
+
+        def note() -> Note | None:
+            """Return the note of the series if its files are those that it describes."""
+            found = self._notes.read(path)
+            return None if found is None or self.is_astray(lane, found) else found
+
+        return self._files.take(lane, note, before) is not None
+
+    def restore(
+        self, lanes: Mapping[SeriesName, tuple[SeriesFiles, Snapshot]]
+    ) -> dict[SeriesName, CorruptEntryError]:
+        """Write the snapshots of series that the folder does not have yet; return those that are damaged.
+
+        Nothing is left of a damaged one.
+        """
+        damaged: dict[SeriesName, CorruptEntryError] = {}
+        wanted = [(name, part) for name, (_, made) in lanes.items() for part in made.parts.values()]
+        for name, bodies in groupby(self._snapshots.parts(wanted), lambda one: one[0]):
+            lane, made = lanes[name]
+            path, paths = self._notes.lane(lane.key), lane.paths
+            self._disk.make_folders(paths.folder, durable=False)
+            with self._disk.lock(paths.lock, self._lock_timeout_s):
+                if self._notes.read(path) is not None or lane.years():
+                    continue  # another process was faster
+                try:
+                    self._notes.keep(
+                        path, Note()
+                    )  # a process that is killed leaves the series astray
+                    self._files.lay_out(lane, made, bodies)
+                    found = self.found(lane)
+                    self._files.check(lane, made, found[0])
+                    self._notes.keep(path, Note(made.position, *found))
+                except BaseException as error:
+                    self._remove_files(paths, keep=())
+                    self._notes.drop(path)
+                    if isinstance(error, CorruptEntryError):
+                        damaged[name] = error
+                    elif not isinstance(error, ReplacedError):
+                        raise
+        return damaged
+
+    def _remove_files(self, paths: LanePaths, keep: Iterable[str]) -> None:
+        """Remove the files of a series but those named, its lock, and files that were damaged."""
+        kept = {paths.lock.name, QUARANTINE, *keep}
+        for name in self._disk.list(paths.folder):
+            if name not in kept:
+                self._disk.remove_whole(paths.folder / name)
+        for name in self._disk.list(paths.quarantine):
+            if name.endswith(_ROWS) and f"{QUARANTINE}/{name}" not in kept:
+                self._disk.remove(paths.quarantine / name)
+
+    # --- a series made anew ------------------------------------------------------------------
+
+    def built(
+        self,
+        key: SeriesKey,
+        scratch: Path,
+        like: SeriesFiles | None = None,
+        until: int | None = None,
+    ) -> Note:
+        """Make a series from its snapshot and the entries after it, in an empty folder; return its note.
+
+        Args:
+            key: Series.
+            scratch: Cache folder to build it in.
+            like: Series whose years are used if they are those of the snapshot, and not fetched.
+            until: Entry to stop at; None for the last one.
+
+        Raises:
+            CorruptEntryError: The snapshot is damaged, or entries after it are missing.
+        """
         store = BarStore(
             scratch,
             self._disk,
@@ -171,13 +272,58 @@ class LaneCopies:
             vendor_facts=self._vendor_facts,
             retention=self._retention,
         )
-        lane, name, note = store.parts.lane(key), name_of(key), Note()
-        while entries := self._log.after(name, note.position):
-            for entry in entries:
-                with applying(name, entry.position.seq):
-                    self._build(lane, entry)
-                note = Note(entry.position, *self.found(lane))
-        return note
+        lane, name, found = store.parts.lane(key), name_of(key), None
+        for _ in range(_TRIES):
+            before, found = found, self._snapshots.find({name: Position()}).get(name)
+            with suppress(ReplacedError):
+                if before is not None and before == found:  # nobody has replaced it
+                    raise snapshot.corrupt(name, "a part or an entry is missing")
+                note = self._laid_out(lane, found, like, until)
+                while until is None or note.position.seq < until:
+                    entries = self._log.after(name, note.position)
+                    if entries is None:
+                        raise ReplacedError
+                    for entry in entries:
+                        if until is None or entry.position.seq <= until:
+                            with applying(name, entry.position.seq):
+                                self._build(lane, entry)
+                            note = Note(entry.position, *self.found(lane))
+                    if not entries:
+                        break
+                return note
+            self._disk.remove_whole(scratch)
+        if found is None:
+            raise CorruptEntryError(f"the log has lost entries of {key}", symbol=key.symbol)
+        raise OvertakenError(f"the snapshot of {key} changes all the time", symbol=key.symbol)
+
+    def _laid_out(
+        self, lane: SeriesFiles, found: Found | None, like: SeriesFiles | None, until: int | None
+    ) -> Note:
+        """Write a snapshot, if there is one and it is not too late; return the note of the series."""
+        made = found and found.snapshot
+        if found is None or made is None or (until is not None and made.position.seq > until):
+            if found is not None and found.error is not None and found.pruned:
+                raise found.error
+            return Note()
+        name, parts = name_of(lane.key), list(made.parts.values())
+        if like is not None:
+            later = self._snapshots.years_after(name, made.position.seq)
+            parts = [
+                part
+                for part in parts
+                if not self._files.linked(like, lane, part, is_copied=part.year in later)
+            ]
+        try:
+            self._files.lay_out(lane, made, self._snapshots.parts([(name, part) for part in parts]))
+            years, series = self.found(lane)
+            self._files.check(lane, made, years)
+        except (CorruptEntryError, ReplacedError) as error:
+            if found.pruned:
+                raise
+            log.warning("%s: made from all entries: %s", lane.key, error)
+            self._disk.remove_whole(lane.paths.folder)
+            return Note()
+        return Note(made.position, years, series)
 
     def _build(self, lane: SeriesFiles, entry: Entry) -> None:
         """Apply an entry to a series that is built in a folder of its own."""
@@ -193,19 +339,20 @@ class LaneCopies:
         self.run(lane, entry.value, clock, book, made, is_noted=False).run(self._lock_timeout_s)
 
     def replace(self, lane: SeriesFiles, *, is_kept: bool) -> None:
-        """Replace the files of a series by those that the log's entries make.
+        """Replace the files of a series by those that the log's snapshot and entries make.
 
-        The caller holds the lock of its note. With ``is_kept``, the old files are set aside.
+        The caller holds the lock of its note. With ``is_kept``, the old files are set aside. Otherwise
+        years that are right stay, with their replaced versions.
         """
         path = self._notes.lane(lane.key)
         scratch = self._notes.folder / _ANEW / path.parent.name / path.stem
         self._disk.remove_whole(scratch)  # of a process that was killed
-        made = self.built(lane.key, scratch)
+        made = self.built(lane.key, scratch, None if is_kept else lane)
         self._swap(lane, scratch, path, made, is_kept=is_kept)
         self._disk.remove_whole(scratch)
 
     def _swap(
-        self, lane: SeriesFiles, scratch: Path, path: Path, note: Note, *, is_kept: bool
+        self, lane: SeriesFiles, scratch: Path, path: Path, made: Note, *, is_kept: bool
     ) -> None:
         """Put new files in place of a series' files; the old ones are set aside if they are kept."""
         disk, paths, new = self._disk, lane.paths, Layout(scratch).lane(lane.key)
@@ -214,25 +361,38 @@ class LaneCopies:
         with disk.lock(paths.lock, self._lock_timeout_s):
             if is_kept and disk.stat(aside) is None:
                 self._set_aside(paths, scratch / "kept", aside)
-            # If this is interrupted from here on, it begins again with the files set aside.
-            self._notes.drop(path)
-            for name in disk.list(paths.folder):
-                if name not in (paths.lock.name, QUARANTINE):
-                    disk.remove_whole(paths.folder / name)
-                    lane.memory.forget(paths.folder / name)
-            for name in disk.list(paths.quarantine):
-                if name.endswith(_ROWS):  # entries have these; damaged files are kept
-                    disk.remove(paths.quarantine / name)
-            for name in disk.list(new.folder):
-                if name not in (new.lock.name, QUARANTINE):
+            # If this is interrupted from here on, it begins again: with the files set aside, or as astray.
+            if is_kept:
+                self._notes.drop(path)
+            else:
+                self._notes.keep(path, Note())
+            same = (
+                set() if is_kept else {n for n in self._names(new) if self._is_one(new, paths, n)}
+            )
+            self._remove_files(paths, {*same, *(() if is_kept else (VERSIONS, _OWN))})
+            for name in disk.list(paths.versions):  # those of years that are replaced
+                if name[:4].isdecimal() and f"{name[:4]}.csv.gz" not in same:
+                    disk.remove(paths.versions / name)
+            for name in self._names(new):
+                if name not in same:
+                    disk.make_folders((paths.folder / name).parent)
                     disk.replace(new.folder / name, paths.folder / name)
-            if names := disk.list(new.quarantine):
-                disk.make_folders(paths.quarantine)
-                for name in names:
-                    disk.replace(new.quarantine / name, paths.quarantine / name)
+                    lane.memory.forget(paths.folder / name)
             disk.sync_folder(paths.folder)
             lane.tainted.difference_update([one for one in lane.tainted if one[0] == lane.key])
-            self._notes.keep(path, Note(note.position, *self.found(lane)))
+            self._notes.keep(path, Note(made.position, *self.found(lane)))
+
+    def _names(self, paths: LanePaths) -> list[str]:
+        """Return the files of a series, with the folders that they are in, without its lock."""
+        names = [name for name in self._disk.list(paths.folder) if name != paths.lock.name]
+        inner = [name for name in names if name in (QUARANTINE, VERSIONS)]
+        plain = [name for name in names if name not in inner]
+        return [*plain, *(f"{n}/{one}" for n in inner for one in self._disk.list(paths.folder / n))]
+
+    def _is_one(self, new: LanePaths, old: LanePaths, name: str) -> bool:
+        """Return whether a file of a series is the same file in two folders."""
+        states = [self._disk.stat(paths.folder / name) for paths in (new, old)]
+        return None not in states and states[0] == states[1]
 
     def _set_aside(self, paths: LanePaths, temp: Path, aside: Path) -> None:
         """Link all files of a series into another folder, which appears as a whole or not at all."""

@@ -33,7 +33,7 @@ _AGAIN_AFTER_S = 5.0
 _SERIES, _ENTRIES, _BYTES = 50, 64, 32 << 20
 _MIGRATION_LOCK = 0x6F6E6574617065
 
-_NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
+NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 _ADD = """
 insert into onetape.series (symbol, timeframe, lane) values (%s, %s, %s)
 on conflict (symbol, timeframe, lane) do nothing"""
@@ -45,7 +45,7 @@ with moved as (
   returning id, seq)
 insert into onetape.entry
   (series, seq, token, format, kind, book, at_ms, years, first, last, rows, by, host, body)
-select id, seq, %(token)s, %(format)s, %(kind)s, %(book)s, coalesce(%(at_ms)s, {_NOW}), %(years)s,
+select id, seq, %(token)s, %(format)s, %(kind)s, %(book)s, coalesce(%(at_ms)s, {NOW}), %(years)s,
   %(first)s, %(last)s, %(rows)s, %(by)s, %(host)s, %(body)s
 from moved returning seq, at_ms"""  # noqa: S608 - constants only
 _FIND = """
@@ -116,12 +116,14 @@ class Entry(NamedTuple):
         book: Number of the entry in the symbol's book beside which this one was made.
         at_ms: The server's time of the entry, UTC milliseconds.
         value: Content of the entry.
+        size: Bytes of its body.
     """
 
     position: Position
     book: int
     at_ms: int
     value: Value
+    size: int = 0
 
 
 class Next(NamedTuple):
@@ -130,7 +132,7 @@ class Next(NamedTuple):
     Attributes:
         name: Series.
         entries: Entries in order.
-        is_lost: Whether the log no longer has the position, because its server was restored.
+        is_lost: Whether the log does not have the position: its server was restored, or it was pruned.
         error: Why the entry after ``entries`` cannot be read; None if it can.
     """
 
@@ -187,6 +189,7 @@ class Log:
         now_ms: Source of the time of entries, for tests; None means the server's clock.
 
     Attributes:
+        now_ms: Source of the time; None means the server's clock.
         trips: Number of statements sent, for measurements.
     """
 
@@ -198,7 +201,7 @@ class Log:
         host: str = "",
         now_ms: Callable[[], int] | None = None,
     ) -> None:
-        self._url, self._is_pooled, self._host, self._now_ms = url, is_pooled, host, now_ms
+        self._url, self._is_pooled, self._host, self.now_ms = url, is_pooled, host, now_ms
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
         self._away_until_s, self._reason = 0.0, ""
@@ -399,7 +402,7 @@ class Log:
             "format": FORMAT,
             "kind": kind,
             "book": book,
-            "at_ms": None if self._now_ms is None else self._now_ms(),
+            "at_ms": None if self.now_ms is None else self.now_ms(),
             "years": list(facts.years),
             "host": self._host,
             "body": seal(name, seen.seq + 1, kind, book, payload),
@@ -462,6 +465,8 @@ def _next(name: SeriesName, seen: Position, rows: Sequence[tuple[Any, ...]]) -> 
         if not rows or (rows[0][0], bytes(rows[0][1])) != seen:
             return Next(name, is_lost=True)
         rows = rows[1:]
+    elif rows and rows[0][0] != 1:
+        return Next(name, is_lost=True)
     entries: list[Entry] = []
     for seq, token, entry_format, kind, book, at_ms, body in rows:
         if seq != seen.seq + len(entries) + 1:
@@ -470,7 +475,7 @@ def _next(name: SeriesName, seen: Position, rows: Sequence[tuple[Any, ...]]) -> 
             value = load(name, seq, kind, book, body, entry_format)
         except CacheError as error:
             return Next(name, entries, error=error)
-        entries.append(Entry(Position(seq, bytes(token)), book, at_ms, value))
+        entries.append(Entry(Position(seq, bytes(token)), book, at_ms, value, len(body)))
     return Next(name, entries)
 
 

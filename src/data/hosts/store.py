@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..cache.actions import ActionBook, Asked
 from ..cache.layout import encode_lane
@@ -30,6 +30,7 @@ from ..errors import (
     StorageError,
 )
 from ..model.actions import Action
+from ..model.retention import Age
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.symbol_changes import SymbolChange
@@ -41,12 +42,15 @@ from .entry import Changed, Cleared, Forgotten, SeriesName, Told, applying
 from .lanes import EntryClock, LaneCopies
 from .log import Appended, Entry, Log, Position
 from .notes import Note, Notes
+from .snapshot import EVERY, is_long
+from .snapshot_log import Snapshots
 from .symbol_books import SymbolBooks
 
 log = logging.getLogger(__name__)
 
 # Times that a series which other hosts change all the time is tried again.
 _TRIES = 20
+_KEEP = Age(30, "d")
 
 
 class _MovedError(Exception):
@@ -61,12 +65,18 @@ class SharedStore(BarStore):
 
     Args:
         shared: The log.
+        keep: Age from which entries that a snapshot covers are removed from the log.
         args, more: As for :class:`.BarStore`.
+
+    Attributes:
+        shared: The log.
+        snapshots: Snapshots that bound it.
+        notes: Notes of the folder.
     """
 
-    def __init__(self, shared: Log, *args: Any, **more: Any) -> None:
+    def __init__(self, shared: Log, *args: Any, keep: Age = _KEEP, **more: Any) -> None:
         super().__init__(*args, **more)
-        self.shared = shared
+        self.shared, self.snapshots, self._keep = shared, Snapshots(shared), keep
         self.scope = ""  # series are the same on all hosts
         self.notes = Notes(self.root, self._disk)
         self._claim = FolderClaim(self.root, self.notes.folder, self._disk)
@@ -75,7 +85,7 @@ class SharedStore(BarStore):
             self._lock_timeout_s, self._drop_confirmations,
         )  # fmt: skip
         self._copies = LaneCopies(
-            shared, self.notes, self._books, self._disk, self._memory, self._clock,
+            shared, self.notes, self._books, self.snapshots, self._disk, self._memory, self._clock,
             self._lock_timeout_s, self._vendor_facts, self._retention,
         )  # fmt: skip
         self._has_joined = False
@@ -192,12 +202,14 @@ class SharedStore(BarStore):
         commit = replace(commit, source=None)
         for _ in range(_TRIES):
             try:
-                self._commit(key, commit, wait_s, check, seen)
+                seq = self._commit(key, commit, wait_s, check, seen)
             except _MovedError:
                 self._pull_pair(key.symbol, key.timeframe)
                 if seen is not None:
                     break
             else:
+                if seq % EVERY == 0:
+                    self.snapshot(key)
                 return
         raise OvertakenError(
             f"another host has committed to {key}", symbol=key.symbol, hint="ask again"
@@ -210,8 +222,8 @@ class SharedStore(BarStore):
         wait_s: float,
         check: Callable[[], object],
         seen: int | None,
-    ) -> None:
-        """Append and apply a commit.
+    ) -> int:
+        """Append and apply a commit; return the number of the entry.
 
         Raises:
             _MovedError: Nothing was written, because the position is another one.
@@ -237,6 +249,23 @@ class SharedStore(BarStore):
             run = self._copies.run(lane, commit, clock, book, append, check)
             run.run(min(wait_s, self._lock_timeout_s))
         self.commit_feed.announce(key, commit, run.generation, clock.at_ms)
+        return run.generation
+
+    def snapshot(self, key: SeriesKey, entries: int = EVERY, size: int = 0) -> bool:
+        """Make a snapshot of a series, and prune the log; return whether there is a new one.
+
+        A failure is reported, not raised: without a snapshot, the log keeps its entries. See
+        :meth:`.LaneCopies.take` for the arguments.
+        """
+        try:
+            is_new = self._copies.take(self._lane(key), entries, size)
+            if is_new:
+                now = self._clock.now_ms()
+                self.snapshots.prune(now - self._keep.before(now))
+        except CacheError as error:
+            log.warning("%s: no snapshot was made: %s", key, error)
+            return False
+        return is_new
 
     # --- pulls -----------------------------------------------------------------------------------
 
@@ -298,52 +327,103 @@ class SharedStore(BarStore):
     ) -> bool:
         """Bring series to their latest entries; return whether any changed."""
         is_changed, behind = False, dict[SeriesName, SeriesKey]()
+        far: dict[SeriesName, Position] = {}
         for key, head in lanes.items():
             note = self.notes.read(self.notes.lane(key))
-            is_empty = not self._lane(key).years() and not self._copies.is_waiting(key)
-            if note is None and head is None and is_empty:
-                continue
-            is_waiting = self._copies.is_waiting(key) and key not in self._offering
-            if (
-                note is not None
-                and not is_waiting
-                and not self._copies.is_astray(self._lane(key), note)
-            ):
-                if note.position != (head or Position()):
+            match self._step(key, note, head):
+                case "behind":
+                    seen = Position() if note is None else note.position
                     behind[name_of(key)] = key
-                continue
-            if note is None and is_empty:
-                behind[name_of(key)] = (
-                    key  # never seen here: its entries are applied from the first
-                )
-                continue
-            with _collecting(errors):
-                self._make_anew(key)
-                is_changed = True
+                    if note is None or (head is not None and head.seq - seen.seq > EVERY):
+                        far[name_of(key)] = seen
+                case "anew":
+                    with _collecting(errors):
+                        self._make_anew(key)
+                        is_changed = True
+        if far:
+            self._use_snapshots(far, behind, errors)
+        applied = dict.fromkeys(behind.values(), (0, 0))
         for _ in range(1 + _TRIES * 100):
             if not behind:
                 break
             is_changed = True
-            behind = self._pull_behind(behind, errors)
+            behind = self._pull_behind(behind, applied, errors)
+        for key, (entries, size) in applied.items():
+            if is_long(entries // 2, size):
+                self.snapshot(key, entries, size)
         return is_changed
 
+    def _step(
+        self, key: SeriesKey, note: Note | None, head: Position | None
+    ) -> Literal["", "behind", "anew"]:
+        """Return what brings a series to its latest entry; empty if it is there."""
+        lane, is_waiting = self._lane(key), self._copies.is_waiting(key)
+        if note is None and not is_waiting and not lane.years():
+            return "behind" if head else ""  # never seen here
+        if note is None or (is_waiting and key not in self._offering):
+            return "anew"
+        if self._copies.is_astray(lane, note):
+            return "anew"
+        return "behind" if note.position != (head or Position()) else ""
+
+    def _use_snapshots(
+        self,
+        far: dict[SeriesName, Position],
+        behind: dict[SeriesName, SeriesKey],
+        errors: list[CacheError],
+    ) -> None:
+        """Bring series that are new here, or far behind, to their snapshots if they have one.
+
+        A series whose entry the log never had is left alone: its server was restored.
+        """
+        new, pruned = {}, dict[SeriesName, int]()
+        for name, found in self.snapshots.find(far).items():
+            key, seen, pruned[name] = behind[name], far[name], found.pruned
+            if found.snapshot is None:
+                if found.pruned > seen.seq and found.error is not None:
+                    errors.append(found.error)
+                    del behind[name]
+            elif not seen.seq and self.notes.read(self.notes.lane(key)) is None:
+                new[name] = self._lane(key), found.snapshot
+            elif found.is_known and found.snapshot.position.seq > seen.seq:
+                with _collecting(errors):
+                    self._make_anew(key, is_far=True)
+        for name, error in self._copies.restore(new).items():
+            if pruned[name]:
+                errors.append(error)
+                del behind[name]
+            else:
+                log.warning("%s: made from all entries: %s", behind[name], error)
+
     def _pull_behind(
-        self, behind: dict[SeriesName, SeriesKey], errors: list[CacheError]
+        self,
+        behind: dict[SeriesName, SeriesKey],
+        applied: dict[SeriesKey, tuple[int, int]],
+        errors: list[CacheError],
     ) -> dict[SeriesName, SeriesKey]:
-        """Apply the next entries of series; return those that may have more."""
+        """Apply the next entries of series, and count them; return those that may have more."""
         left: dict[SeriesName, SeriesKey] = {}
         for found in self.shared.since({name: self._position(key) for name, key in behind.items()}):
             key = behind[found.name]
             with _collecting(errors):
                 if found.is_lost:
-                    self._make_anew(key, is_lost=True)
+                    is_far = self._is_pruned(found.name, self._position(key))
+                    self._make_anew(key, is_lost=not is_far, is_far=is_far)
                 elif not all(self._apply(key, entry) for entry in found.entries):
                     self._make_anew(key)
+                entries, size = applied[key]
+                more = sum(entry.size for entry in found.entries)
+                applied[key] = entries + len(found.entries), size + more
                 if found.error is not None:
                     errors.append(found.error)
                 elif found.is_lost or found.entries:
                     left[found.name] = key
         return left
+
+    def _is_pruned(self, name: SeriesName, seen: Position) -> bool:
+        """Return whether the log had the entry that a series shows, and no longer has those after it."""
+        found = self.snapshots.find({name: seen}).get(name)
+        return found is not None and found.is_known and found.pruned >= seen.seq
 
     def _apply(self, key: SeriesKey, entry: Entry) -> bool:
         """Apply one entry to the folder; return False if the folder has gone astray."""
@@ -377,7 +457,9 @@ class SharedStore(BarStore):
 
     # --- a series made anew ------------------------------------------------------------------
 
-    def _make_anew(self, key: SeriesKey, *, is_lost: bool = False, keep: bool = False) -> int:
+    def _make_anew(
+        self, key: SeriesKey, *, is_lost: bool = False, is_far: bool = False, keep: bool = False
+    ) -> int:
         """Replace the files of a series by those that the log's entries make; return what was offered.
 
         The bars that the log lacks are offered to it again if the server lost them, or if the folder
@@ -386,6 +468,7 @@ class SharedStore(BarStore):
         Args:
             key: Series.
             is_lost: Whether the log has lost the entry that the folder shows.
+            is_far: Whether the folder shows an entry that is far behind the snapshot.
             keep: Whether the files are kept afterwards, because they are a user's own.
         """
         lane, path = self._lane(key), self.notes.lane(key)
@@ -393,9 +476,15 @@ class SharedStore(BarStore):
         with self._disk.lock(path.with_suffix(".lock"), self._lock_timeout_s):
             note = self.notes.read(path)
             is_waiting = self._copies.is_waiting(key)
-            if not (is_lost or is_waiting or note is None or self._copies.is_astray(lane, note)):
+            if not (
+                is_lost
+                or is_far
+                or is_waiting
+                or note is None
+                or self._copies.is_astray(lane, note)
+            ):
                 return 0  # another process has made it anew
-            is_offered = is_lost or is_waiting or note is None
+            is_offered = is_lost or is_waiting or (note is None and not is_far)
             self._copies.replace(lane, is_kept=is_offered)
             self._sidecars.drop(key)
         log.warning("%s: made anew from the shared store", key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError, OvertakenError
 from . import book as books
 from .entry import Changed, Forgotten, SeriesName, Told, Value, applying
-from .log import Log, Position
+from .log import Entry, Log, Position
 from .notes import Note, Notes
 
 _TRIES = 20
@@ -72,9 +72,7 @@ class SymbolBooks:
         while position.seq < seq:
             entries = self._log.after(SeriesName(symbol), position)
             if not entries:
-                raise CorruptEntryError(
-                    f"the log has lost the splits and dividends of {symbol}", symbol=symbol
-                )
+                raise _lost(symbol)
             for entry in entries:
                 if entry.position.seq <= seq:
                     with applying(SeriesName(symbol), entry.position.seq):
@@ -102,7 +100,7 @@ class SymbolBooks:
             if stored is None and self._notes.read(self._notes.book(symbol)) is None:
                 offered = list(books.offers(own))
             while True:
-                entries = self._log.after(name, position)
+                entries = self._after(name, position)
                 if entries is None:  # the server lost them; vendors are queried again
                     book, position = ActionBook(samples=book.samples), Position()
                     continue
@@ -120,6 +118,13 @@ class SymbolBooks:
                     del offered[0]
             self._keep(symbol, book, position)
         return True
+
+    def _after(self, name: SeriesName, position: Position) -> Sequence[Entry] | None:
+        """Return a book's next entries; None if the server has lost the one at ``position``."""
+        entries = self._log.after(name, position)
+        if entries is None and position == Position():
+            raise _lost(name.symbol)
+        return entries
 
     def tell(self, symbol: str, value: Value) -> ActionBook:
         """Append an entry to a symbol's book, and apply it."""
@@ -186,6 +191,12 @@ class SymbolBooks:
             write_atomically(self._disk, path, data)
         self._memory.forget(path)
         self._notes.keep(self._notes.book(symbol), Note(position, digest=_digest(data)))
+
+
+def _lost(symbol: str) -> CorruptEntryError:
+    return CorruptEntryError(
+        f"the log has lost the splits and dividends of {symbol}", symbol=symbol
+    )
 
 
 def _digest(data: bytes | None) -> str:
