@@ -28,6 +28,13 @@ SOME = PROFILES if FULL or "ONETAPE_RUNS" in os.environ else (COINS, PLUGINS, sh
 
 
 @pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let hosts make snapshots after few entries."""
+    for name in ("src.data.hosts.store.EVERY", "src.data.hosts.snapshot.EVERY"):
+        monkeypatch.setattr(name, 3)
+
+
+@pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     with warnings.catch_warnings():

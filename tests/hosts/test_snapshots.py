@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
 from src.data.cache.store import BarStore
 from src.data.cache.values import Commit
 from src.data.clock import ManualClock
-from src.data.errors import CorruptEntryError, FormatVersionError, LogUnreachableError
+from src.data.errors import CorruptEntryError, FormatVersionError, LogUnreachableError, QueryError
 from src.data.hosts import snapshot
 from src.data.hosts.decisions import name_of
 from src.data.hosts.log import Log, Position
@@ -504,3 +505,87 @@ def test_the_names_of_files_in_a_snapshot() -> None:
         "2024.rows.csv.gz",
     ):
         assert snapshot.year_of(name, is_quarantine=False) is None
+
+
+def steps(store: SharedStore, seed: int, commits: int) -> Iterator[dict[int, list[float]]]:
+    """Make random commits; yield after each the bars that the series then has."""
+    dice = np.random.default_rng(seed)
+    for _ in range(commits):
+        first = int(dice.integers(0, 700))
+        match int(dice.integers(0, 6)):
+            case 0 | 1:
+                table, _ = store.read(DAILY, EVER)
+                last = int(max(numbers(table), default=0))
+                store.commit(DAILY, bars(last + 1, last + 2 + int(dice.integers(0, 40))))
+            case 2 | 3:
+                end, shift = first + int(dice.integers(1, 90)), float(dice.integers(9))
+                store.commit(DAILY, bars(first, end, shift=shift))
+            case 4:
+                store.commit(
+                    DAILY, Commit(marks=(mark(first, first + 3, "empty", reason="closed"),))
+                )
+            case 5:
+                store.clear_years(DAILY, [2024 + first // 366])
+        table, _ = store.read(DAILY, EVER)
+        yield dict(zip(numbers(table), table.close.tolist(), strict=True))
+
+
+def answer(work: Callable[[], Any]) -> Any:
+    """Return the result, or the text of the error."""
+    try:
+        return work()
+    except QueryError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("seed", range(40 if FULL else 2))
+@pytest.mark.parametrize("pruned", [True, False])
+def test_a_version_is_what_a_folder_alone_returns_or_the_same_error(
+    log_url: str, tmp_path: Path, seed: int, pruned: bool
+) -> None:
+    """A host makes versions that it does not keep from entries; without those, it says so."""
+    store = {
+        name: SharedStore(Log(log_url), tmp_path / name, clock=ManualClock(NOW), keep=None)
+        for name in ("a", "b", "c")
+    }
+    a, truth = store["a"], {}
+    with every(5):
+        for bars_then in steps(a, seed, 18):
+            truth[a.position(DAILY)] = bars_then
+    if pruned:
+        a.snapshots.prune(-1)
+    store["b"].pull([PAIR])
+    kept = [0, 0]
+    for version, bars_then in truth.items():
+        alone = answer(lambda v=version: BarStore.read_version(a, DAILY, EVER, v))
+        for number, host in enumerate((a, store["b"])):
+            found = answer(lambda v=version, h=host: h.read_version(DAILY, EVER, v))
+            if isinstance(found, str):
+                assert pruned and "no longer kept" in found
+                assert host is not a or found == alone
+                continue
+            kept[number] += 1
+            assert dict(zip(numbers(found[0]), found[0].close.tolist(), strict=True)) == bars_then
+            assert isinstance(alone, str) or host is not a or found[1] == alone[1]
+    assert kept == [18, 18] or (pruned and kept[1] >= 1), "entries make every version"
+    for wrong in (0, 99):
+        with pytest.raises(QueryError, match="no version"):
+            store["b"].read_version(DAILY, EVER, wrong)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Log, "run", lambda *_: pytest.fail("the server was asked"))
+        with pytest.raises(QueryError):
+            store["c"].read_version(DAILY, EVER, 1, is_offline=True)
+
+
+def test_the_state_shows_the_size_of_the_log(host: Host) -> None:
+    a = host("a")
+    empty = host_state(a).to_json()["log"]
+    assert empty["entries"] == 0 and empty["oldest"] is None and empty["last_snapshot"] is None
+    filled(a)
+    a.snapshot(DAILY)
+    a.snapshots.prune(-1)
+    shown = host_state(a).to_json()["log"]
+    assert (shown["entries"], shown["pruned"], shown["snapshots"]) == (1, 8, 1)
+    assert (
+        shown["bytes"] > 0 < shown["snapshot_bytes"] and shown["oldest"] <= shown["last_snapshot"]
+    )

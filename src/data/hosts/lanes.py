@@ -260,7 +260,8 @@ class LaneCopies:
             key: Series.
             scratch: Cache folder to build it in.
             like: Series whose years are used if they are those of the snapshot, and not fetched.
-            until: Entry to stop at; None for the last one.
+            until: Entry to stop at; None for the last one. If it cannot be reached any more, the
+                result is an empty note.
 
         Raises:
             CorruptEntryError: The snapshot is damaged, or entries after it are missing.
@@ -279,6 +280,8 @@ class LaneCopies:
                 if before is not None and before == found:  # nobody has replaced it
                     raise snapshot.corrupt(name, "a part or an entry is missing")
                 note = self._laid_out(lane, found, like, until)
+                if note is None:
+                    return Note()
                 while until is None or note.position.seq < until:
                     entries = self._log.after(name, note.position)
                     if entries is None:
@@ -298,10 +301,15 @@ class LaneCopies:
 
     def _laid_out(
         self, lane: SeriesFiles, found: Found | None, like: SeriesFiles | None, until: int | None
-    ) -> Note:
-        """Write a snapshot, if there is one and it is not too late; return the note of the series."""
+    ) -> Note | None:
+        """Write a snapshot, if there is one and it is not too late; return the note of the series.
+
+        The result is None if the entries before a snapshot that is too late are gone.
+        """
         made = found and found.snapshot
         if found is None or made is None or (until is not None and made.position.seq > until):
+            if until is not None and found is not None and found.pruned:
+                return None
             if found is not None and found.error is not None and found.pruned:
                 raise found.error
             return Note()

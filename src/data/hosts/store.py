@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,9 +28,12 @@ from ..errors import (
     FormatVersionError,
     LogUnreachableError,
     OvertakenError,
+    QueryError,
     StorageError,
 )
 from ..model.actions import Action
+from ..model.bars import BarTable
+from ..model.coverage import Coverage
 from ..model.retention import Age
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -65,7 +69,7 @@ class SharedStore(BarStore):
 
     Args:
         shared: The log.
-        keep: Age from which entries that a snapshot covers are removed from the log.
+        keep: Age from which entries that a snapshot covers are removed from the log; None keeps all.
         args, more: As for :class:`.BarStore`.
 
     Attributes:
@@ -74,7 +78,7 @@ class SharedStore(BarStore):
         notes: Notes of the folder.
     """
 
-    def __init__(self, shared: Log, *args: Any, keep: Age = _KEEP, **more: Any) -> None:
+    def __init__(self, shared: Log, *args: Any, keep: Age | None = _KEEP, **more: Any) -> None:
         super().__init__(*args, **more)
         self.shared, self.snapshots, self._keep = shared, Snapshots(shared), keep
         self.scope = ""  # series are the same on all hosts
@@ -159,12 +163,18 @@ class SharedStore(BarStore):
         return [key for key in keys if self.is_shared(key)]
 
     @contextmanager
-    def rebuilt(self, key: SeriesKey) -> Iterator[Path]:
-        """Yield a temporary cache folder with a series made from its entries only."""
-        scratch = self.notes.folder / "anew" / f"check-{os.getpid()}"
+    def rebuilt(self, key: SeriesKey, until: int | None = None) -> Iterator[tuple[Path, int]]:
+        """Yield a temporary cache folder with a series made by the server only, and its latest entry.
+
+        With ``until``, the series is as after that entry; if that is no longer possible, the second
+        value is 0.
+        """
+        name = f"check-{os.getpid()}-{threading.get_ident()}"
+        scratch = self.notes.folder / "anew" / name
+        self._disk.remove_whole(scratch)  # of a process that was killed
         try:
-            self._copies.built(key, scratch)
-            yield scratch
+            made = self._copies.built(key, scratch, until=until)
+            yield scratch, made.position.seq
         finally:
             self._disk.remove_whole(scratch)
 
@@ -259,7 +269,7 @@ class SharedStore(BarStore):
         """
         try:
             is_new = self._copies.take(self._lane(key), entries, size)
-            if is_new:
+            if is_new and self._keep is not None:
                 now = self._clock.now_ms()
                 self.snapshots.prune(now - self._keep.before(now))
         except CacheError as error:
@@ -565,6 +575,27 @@ class SharedStore(BarStore):
         """Replace the recorded changes; see :meth:`.BarStore.record_changes`."""
         self.check_joined()
         return self._books.change_names(symbol, Changed(tuple(changes)))
+
+    # --- the past --------------------------------------------------------------------------------
+
+    def read_version(
+        self, key: SeriesKey, span: Span, generation: int, *, is_offline: bool = False
+    ) -> tuple[BarTable, Coverage]:
+        """Return bars as they were after an entry; see :meth:`.BarStore.read_version`.
+
+        What this folder does not keep is made again from the server's entries, if it has all of them
+        up to that one.
+        """
+        try:
+            return super().read_version(key, span, generation)
+        except QueryError:
+            if is_offline or not self.is_shared(key) or generation < 1:
+                raise
+            with suppress(CacheError), self.rebuilt(key, generation) as (folder, seq):
+                if seq == generation:
+                    made = BarStore(folder, self._disk, self._clock)
+                    return made.read_version(key, span, generation)
+            raise
 
     # --- removals --------------------------------------------------------------------------------
 
