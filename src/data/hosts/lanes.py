@@ -223,9 +223,8 @@ class LaneCopies:
                         path, Note()
                     )  # a process that is killed leaves the series astray
                     self._files.lay_out(lane, made, bodies)
-                    found = self.found(lane)
-                    self._files.check(lane, made, found[0])
-                    self._notes.keep(path, Note(made.position, *found))
+                    # As its maker has found them; if that is wrong, the series is astray.
+                    self._notes.keep(path, Note(made.position, *made.generations))
                 except BaseException as error:
                     self._remove_files(paths, keep=())
                     self._notes.drop(path)
@@ -324,7 +323,7 @@ class LaneCopies:
         try:
             self._files.lay_out(lane, made, self._snapshots.parts([(name, part) for part in parts]))
             years, series = self.found(lane)
-            self._files.check(lane, made, years)
+            self._files.check(lane, made, (years, series))
         except (CorruptEntryError, ReplacedError) as error:
             if found.pruned:
                 raise

@@ -34,7 +34,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         year: Year; 0 for the document of the series.
         digest: SHA-256 of place, names, sizes and bytes.
-        generation: Generation in the year's document; 0 if there is none.
+        generation: Generation in the document of the year or series; 0 if there is none.
         files: Maps each file to its size, in the order of the body.
     """
 
@@ -59,6 +59,13 @@ class Snapshot(NamedTuple):
 
     position: Position
     parts: Mapping[int, Part]
+
+    @property
+    def generations(self) -> tuple[dict[int, int], int]:
+        """The generations in the documents of the years, and in that of the series."""
+        found = {year: part.generation for year, part in self.parts.items() if part.generation}
+        series = found.pop(0, 0)
+        return found, series
 
     @property
     def size(self) -> int:

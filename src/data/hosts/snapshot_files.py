@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..cache.layout import QUARANTINE
 from ..cache.read.year_file import open_year
@@ -63,7 +62,7 @@ class SnapshotFiles:
         with self.disk.lock(lane.paths.lock, self.lock_timeout_s):
             if (now := note()) is None or not now.position.seq:
                 return None
-            at, generations = now.position, now.years
+            at, generations = now.position, {**now.years, 0: now.series}
             if old is not None and old.position.seq >= at.seq:
                 return None
             sizes = self._sizes(lane)
@@ -71,7 +70,7 @@ class SnapshotFiles:
             parts = {
                 year: part
                 for year, part in old.parts.items()
-                if _is_same(part, generations.get(year, 0), sizes.get(year))
+                if year and _is_same(part, generations.get(year, 0), sizes.get(year))
             }
             there = self.server.claim(name, at.seq, [*parts.values()])
             parts = {year: part for year, part in parts.items() if part.digest in there}
@@ -126,23 +125,22 @@ class SnapshotFiles:
         for name, part, body in bodies:
             if body is None:
                 raise ReplacedError
-            for file, data in snapshot.opened(name, part, body):
-                inner, _, _ = file.rpartition("/")
-                if inner and inner not in there:
-                    self.disk.make_folders(folder / inner, durable=False)
-                    there |= {inner, *(f"{inner}/{one}" for one in self.disk.list(folder / inner))}
-                if file in there:
+            files = snapshot.opened(name, part, body)
+            if QUARANTINE not in there and any("/" in file for file, _ in files):
+                self.disk.make_folders(lane.paths.quarantine, durable=False)
+                there.add(QUARANTINE)
+            for file, _ in files:
+                if file in there or "/" in file:
                     self.disk.remove(folder / file)
-                self._write(folder / file, data)
+            self.disk.create_all(lane.paths.text, files)
 
-    def check(self, lane: SeriesFiles, made: Snapshot, found: Mapping[int, int]) -> None:
+    def check(self, lane: SeriesFiles, made: Snapshot, found: tuple[dict[int, int], int]) -> None:
         """Check that a series shows the generations of a snapshot.
 
         Raises:
             CorruptEntryError: It does not, so the snapshot was not made from such a series.
         """
-        wanted = {year: part.generation for year, part in made.parts.items() if part.generation}
-        if wanted != found:
+        if made.generations != found:
             raise snapshot.corrupt(name_of(lane.key), "its files are not those that it lists")
 
     def linked(self, like: SeriesFiles, lane: SeriesFiles, part: Part, *, is_copied: bool) -> bool:
@@ -159,17 +157,10 @@ class SnapshotFiles:
             target = lane.paths.folder / file
             self.disk.make_folders(target.parent, durable=False)
             if is_copied:
-                self._write(target, data)
+                self.disk.create_all(str(target.parent), [(target.name, data)])
             else:
                 link_or_copy(self.disk, like.paths.folder / file, target)
         return True
-
-    def _write(self, path: Path, data: bytes | memoryview) -> None:
-        handle = self.disk.create(path)
-        try:
-            self.disk.write(handle, data, 0)
-        finally:
-            self.disk.close(handle)
 
 
 def _is_same(part: Part, generation: int, sizes: Mapping[str, int] | None) -> bool:
