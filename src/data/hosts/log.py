@@ -26,7 +26,7 @@ T = TypeVar("T")
 OLDEST_SERVER = 13
 # A statement fails if nothing arrives for ANSWER_S, and a thread does not wait for the connection if
 # the statement of another one has been silent for TURN_S.
-_CONNECT_S, ANSWER_S, TURN_S, _POLL_S = 3, 5.0, 5.0, 0.1
+_CONNECT_S, ANSWER_S, TURN_S, _POLL_S = 3, 8.0, 5.0, 0.1
 # After a failed connection no other attempt is made for this long, so that calls do not all wait.
 _AGAIN_AFTER_S = 5.0
 # Most series in one statement, most entries of a series, and about how many bytes at once.

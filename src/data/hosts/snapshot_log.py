@@ -121,7 +121,7 @@ class Found(NamedTuple):
     Attributes:
         snapshot: Snapshot; None if it cannot be read.
         pruned: Number of entries that are gone.
-        is_known: Whether the log has or had the position that was asked for.
+        is_known: Whether the log has or had the position of the folder.
         error: Why the snapshot cannot be read.
     """
 

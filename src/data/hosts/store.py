@@ -366,7 +366,7 @@ class SharedStore(BarStore):
     def _step(
         self, key: SeriesKey, note: Note | None, head: Position | None
     ) -> Literal["", "behind", "anew"]:
-        """Return what brings a series to its latest entry; empty if it is there."""
+        """Return the step that brings a series to its latest entry; empty if it is there."""
         lane, is_waiting = self._lane(key), self._copies.is_waiting(key)
         if note is None and not is_waiting and not lane.years():
             return "behind" if head else ""  # never seen here
