@@ -122,9 +122,10 @@ def put_snapshots(url: str, rows: list[dict[str, Any]]) -> None:
     """Put the rows of the golden snapshots into the tables of an empty log."""
     with psycopg.connect(url, autocommit=True) as db:
         for one in rows:
-            statement = "insert into onetape.{} overriding system value select * from json_populate_record(null::onetape.{}, %s)"  # noqa: E501
-            table = one["table"]
-            db.execute(statement.format(table, table), (json.dumps(one["row"]),))  # type: ignore[arg-type]
+            table = f"onetape.{one['table']}"
+            values = f"select * from json_populate_record(null::{table}, %s)"
+            statement = f"insert into {table} overriding system value {values}"
+            db.execute(statement, (json.dumps(one["row"]),))  # type: ignore[call-overload]
 
 
 def snapshots(url: str) -> Iterator[dict[str, Any]]:

@@ -37,7 +37,7 @@ from .entry import Cleared, SeriesName, applying
 from .log import Appended, Entry, Log, Position
 from .notes import Note, Notes
 from .snapshot import Snapshot, is_long
-from .snapshot_files import ReplacedError, SnapshotFiles
+from .snapshot_files import SnapshotFiles
 from .snapshot_log import Found, Snapshots
 from .symbol_books import SymbolBooks
 
@@ -218,20 +218,20 @@ class LaneCopies:
             with self._disk.lock(paths.lock, self._lock_timeout_s):
                 if self._notes.read(path) is not None or lane.years():
                     continue  # another process was faster
+                is_whole = False
                 try:
-                    self._notes.keep(
-                        path, Note()
-                    )  # a process that is killed leaves the series astray
-                    self._files.lay_out(lane, made, bodies)
-                    # As its maker has found them; if that is wrong, the series is astray.
-                    self._notes.keep(path, Note(made.position, *made.generations))
-                except BaseException as error:
-                    self._remove_files(paths, keep=())
-                    self._notes.drop(path)
-                    if isinstance(error, CorruptEntryError):
-                        damaged[name] = error
-                    elif not isinstance(error, ReplacedError):
-                        raise
+                    self._notes.keep(path, Note())  # if this process is killed, it is astray
+                    with suppress(OvertakenError):
+                        self._files.lay_out(lane, made, bodies)
+                        # As its maker has found them; if that is wrong, the series is astray.
+                        self._notes.keep(path, Note(made.position, *made.generations))
+                        is_whole = True
+                except CorruptEntryError as error:
+                    damaged[name] = error
+                finally:
+                    if not is_whole:
+                        self._remove_files(paths, keep=())
+                        self._notes.drop(path)
         return damaged
 
     def _remove_files(self, paths: LanePaths, keep: Iterable[str]) -> None:
@@ -275,7 +275,7 @@ class LaneCopies:
         lane, name, found = store.parts.lane(key), name_of(key), None
         for _ in range(_TRIES):
             before, found = found, self._snapshots.find({name: Position()}).get(name)
-            with suppress(ReplacedError):
+            with suppress(OvertakenError):
                 if before is not None and before == found:  # nobody has replaced it
                     raise snapshot.corrupt(name, "a part or an entry is missing")
                 note = self._laid_out(lane, found, like, until)
@@ -284,7 +284,7 @@ class LaneCopies:
                 while until is None or note.position.seq < until:
                     entries = self._log.after(name, note.position)
                     if entries is None:
-                        raise ReplacedError
+                        raise OvertakenError(f"entries of {key} were pruned", symbol=key.symbol)
                     for entry in entries:
                         if until is None or entry.position.seq <= until:
                             with applying(name, entry.position.seq):
@@ -324,7 +324,7 @@ class LaneCopies:
             self._files.lay_out(lane, made, self._snapshots.parts([(name, part) for part in parts]))
             years, series = self.found(lane)
             self._files.check(lane, made, (years, series))
-        except (CorruptEntryError, ReplacedError) as error:
+        except (CorruptEntryError, OvertakenError) as error:
             if found.pruned:
                 raise
             log.warning("%s: made from all entries: %s", lane.key, error)

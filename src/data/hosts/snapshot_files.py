@@ -10,6 +10,7 @@ from ..cache.read.year_file import open_year
 from ..cache.write.series import SeriesFiles
 from ..disk.atomic import link_or_copy
 from ..disk.files import Disk
+from ..errors import OvertakenError
 from . import snapshot
 from .decisions import name_of
 from .entry import SeriesName
@@ -19,10 +20,6 @@ from .snapshot import Part, Snapshot
 from .snapshot_log import Found, Snapshots
 
 _DATA, _ROWS = ".csv.gz", ".rows.csv.gz"
-
-
-class ReplacedError(Exception):
-    """Another host has replaced the snapshot meanwhile; nothing is wrong."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +114,16 @@ class SnapshotFiles:
 
         Raises:
             CorruptEntryError: A part is damaged.
-            ReplacedError: A part is no longer on the server.
+            OvertakenError: A part is no longer on the server.
         """
         folder = lane.paths.folder
         self.disk.make_folders(folder, durable=False)
         there = set(self.disk.list(folder))
         for name, part, body in bodies:
             if body is None:
-                raise ReplacedError
+                raise OvertakenError(
+                    f"another host has replaced the snapshot of {lane.key}", symbol=lane.key.symbol
+                )
             files = snapshot.opened(name, part, body)
             if QUARANTINE not in there and any("/" in file for file, _ in files):
                 self.disk.make_folders(lane.paths.quarantine, durable=False)
