@@ -365,8 +365,31 @@ def test_two_hosts_that_prune_at_once(log_url: str, tmp_path: Path) -> None:
     )
 
 
+def test_hosts_that_commit_snapshot_and_prune_at_once_lose_nothing(
+    log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Age, "before", lambda _, now_ms: now_ms + 1000)  # everything is old
+
+    def work(number: int) -> None:
+        store = SharedStore(Log(log_url), tmp_path / f"host{number % 3}", clock=ManualClock(NOW))
+        for n in range(30 if FULL else 8):
+            step = 100 * number + n
+            store.commit(DAILY, bars(step, step + 1))
+
+    Log(log_url).store_id()
+    with every(2):
+        together(4, work)
+    [(pruned, kept)] = rows(log_url, "select pruned, tokens from onetape.snapshot")
+    commits = 4 * (30 if FULL else 8)
+    assert entries(log_url) == list(range(pruned + 1, commits + 1)) and len(kept) == 8 * pruned > 0
+    a, b = (SharedStore(Log(log_url), tmp_path / n, clock=ManualClock(NOW)) for n in ("host0", "b"))
+    for store in (a, b):
+        store.pull([PAIR])
+    assert same(a, b) and len(shown(b)) == commits == b.position(DAILY)
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("statement", range(1, 9) if FULL else (2, 4, 6, 7))
+@pytest.mark.parametrize("statement", range(1, 9) if FULL else (4, 6))
 def test_a_host_killed_at_any_statement_of_a_snapshot_loses_nothing(
     log_url: str, tmp_path: Path, statement: int, moment: str
 ) -> None:
@@ -411,7 +434,7 @@ def test_a_host_killed_at_any_statement_of_a_snapshot_loses_nothing(
     assert parts == 4, "no part is left over"
 
 
-@pytest.mark.parametrize("calls", range(1, 60) if FULL else (2, 5, 9, 14, 20, 27))
+@pytest.mark.parametrize("calls", range(1, 60) if FULL else (5, 14, 27))
 @pytest.mark.parametrize("state", ["new", "old"])
 def test_a_host_killed_while_it_uses_a_snapshot_goes_on(
     log_url: str, tmp_path: Path, calls: int, state: str
@@ -538,7 +561,7 @@ def answer(work: Callable[[], Any]) -> Any:
         return str(error)
 
 
-@pytest.mark.parametrize("seed", range(40 if FULL else 2))
+@pytest.mark.parametrize("seed", range(40 if FULL else 1))
 @pytest.mark.parametrize("pruned", [True, False])
 def test_a_version_is_what_a_folder_alone_returns_or_the_same_error(
     log_url: str, tmp_path: Path, seed: int, pruned: bool
@@ -550,7 +573,7 @@ def test_a_version_is_what_a_folder_alone_returns_or_the_same_error(
     }
     a, truth = store["a"], {}
     with every(5):
-        for bars_then in steps(a, seed, 18):
+        for bars_then in steps(a, seed, 14):
             truth[a.position(DAILY)] = bars_then
     if pruned:
         a.snapshots.prune(-1)
@@ -567,7 +590,7 @@ def test_a_version_is_what_a_folder_alone_returns_or_the_same_error(
             kept[number] += 1
             assert dict(zip(numbers(found[0]), found[0].close.tolist(), strict=True)) == bars_then
             assert isinstance(alone, str) or host is not a or found[1] == alone[1]
-    assert kept == [18, 18] or (pruned and kept[1] >= 1), "entries make every version"
+    assert kept == [14, 14] or (pruned and kept[1] >= 1), "entries make every version"
     for wrong in (0, 99):
         with pytest.raises(QueryError, match="no version"):
             store["b"].read_version(DAILY, EVER, wrong)
