@@ -50,7 +50,7 @@ def connect(
         note_key(secret)
     log = _logs.of(rules)
     leases = SharedLeases(log, clock, local, str(state_dir))
-    return partial(SharedStore, log), lambda: leases
+    return partial(SharedStore, log, keep=rules.max_age), lambda: leases
 
 
 class _Logs:

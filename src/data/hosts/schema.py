@@ -25,4 +25,18 @@ create table onetape.lease (
   name text primary key, owner text, fence bigint not null, until timestamptz not null,
   pages int not null default 0);
 """
-MIGRATIONS = (_TABLES,)
+# What entries up to one of them have made, so that older ones are not needed.
+_SNAPSHOTS = """
+create table onetape.snapshot (
+  series bigint primary key references onetape.series, seq bigint not null, token bytea not null,
+  format smallint not null, at_ms bigint not null, bytes bigint not null, content bytea not null,
+  digest bytea not null, pruned bigint not null default 0, tokens bytea not null default '',
+  oldest_ms bigint not null);
+alter table onetape.snapshot alter column tokens set storage external;
+create index snapshot_oldest on onetape.snapshot (oldest_ms);
+create table onetape.part (
+  series bigint not null references onetape.series, year smallint not null, digest bytea not null,
+  seq bigint not null, body bytea not null, primary key (series, year, digest));
+alter table onetape.part alter column body set storage external;
+"""
+MIGRATIONS = (_TABLES, _SNAPSHOTS)
