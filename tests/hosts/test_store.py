@@ -146,6 +146,13 @@ def test_without_the_comparison_a_commit_of_the_other_host_is_lost(
     """The guard of the test before: a log that compares nothing loses bars."""
     always = log_module._APPEND.replace("and seq = %(seen)s and head = %(head)s", "")
     monkeypatch.setattr(log_module, "_APPEND", always)
+    monkeypatch.setattr(
+        log_module,
+        "_APPEND_FIRST",
+        log_module._APPEND_FIRST.replace("set seq = 1", "set seq = s.seq + 1").replace(
+            "where s.seq = %(seen)s and s.head = %(head)s", ""
+        ),
+    )
     a, b = host("a"), host("b")
     b.check_joined()
     a.commit(DAILY, bars(0, 3))
@@ -270,7 +277,7 @@ class _Proxy:
         self._real, self._moment = real, moment
 
     def execute(self, statement: Any, *arguments: Any, **options: Any) -> Any:
-        if statement is log_module._APPEND and self._moment:
+        if statement in (log_module._APPEND, log_module._APPEND_FIRST) and self._moment:
             moment, self._moment = self._moment, ""
             if moment == "after":
                 self._real.execute(statement, *arguments, **options)

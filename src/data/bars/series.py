@@ -347,7 +347,9 @@ class SeriesStore:
 
     def is_overtaken(self, error: Exception) -> bool:
         """Return whether an answer is to be fitted to the stored bars again because of ``error``."""
-        return isinstance(error, OvertakenError) and self.overtaken <= _MOST_OVERTAKEN
+        if not isinstance(error, OvertakenError) or error.is_final:
+            return False
+        return self.overtaken <= _MOST_OVERTAKEN
 
     def pull(self) -> None:
         """Begin a new phase if other hosts have changed the series; a failure is only noted."""

@@ -16,10 +16,19 @@ import psycopg
 from psycopg import waiting
 from psycopg.abc import PQGen
 
-from ..errors import CacheError, ConfigError, FormatVersionError, LogUnreachableError, StorageError
+from ..errors import (
+    CacheError,
+    ConfigError,
+    FormatVersionError,
+    LogUnreachableError,
+    OvertakenError,
+    StorageError,
+)
 from ..forks import close_before_fork
+from ..net.leases import is_last_commit
 from .entry import FORMAT, MOST_BYTES, SeriesName, Value, dump, load, seal
 from .schema import MIGRATIONS
+from .turn import current_turn
 
 T = TypeVar("T")
 OLDEST_SERVER = 13
@@ -31,20 +40,39 @@ _SERIES, _ENTRIES, _BYTES = 50, 64, 32 << 20
 _MIGRATION_LOCK = 0x6F6E6574617065
 
 _NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
-_ADD = """
-insert into onetape.series (symbol, timeframe, lane) values (%s, %s, %s)
-on conflict (symbol, timeframe, lane) do nothing"""
-_APPEND = f"""
-with moved as (
+# An append moves the head of its series. Under a lease, that needs the fence of the lease, which is locked,
+# so that nobody takes the lease over meanwhile; the last entry of a turn frees it.
+_HELD = """
+with held as (
+  select from onetape.lease where name = %(lease)s and fence = %(fence)s for share),
+moved as ("""
+_MOVE = """
   update onetape.series set seq = seq + 1, head = %(token)s, xid = pg_current_xact_id()
   where symbol = %(symbol)s and timeframe = %(timeframe)s and lane = %(lane)s
     and seq = %(seen)s and head = %(head)s
-  returning id, seq)
-insert into onetape.entry
-  (series, seq, token, format, kind, book, at_ms, years, first, last, rows, by, host, body)
-select id, seq, %(token)s, %(format)s, %(kind)s, %(book)s, coalesce(%(at_ms)s, {_NOW}), %(years)s,
-  %(first)s, %(last)s, %(rows)s, %(by)s, %(host)s, %(body)s
-from moved returning seq, at_ms"""  # noqa: S608 - constants only
+    and (%(lease)s::text is null or exists (select from held))
+  returning id, seq"""
+_MOVE_FIRST = """
+  insert into onetape.series as s (symbol, timeframe, lane, seq, head)
+  select %(symbol)s, %(timeframe)s, %(lane)s, 1, %(token)s
+  where %(lease)s::text is null or exists (select from held)
+  on conflict (symbol, timeframe, lane) do update
+    set seq = 1, head = excluded.head, xid = pg_current_xact_id()
+    where s.seq = %(seen)s and s.head = %(head)s
+  returning id, seq"""
+_ADD = f"""),
+freed as (
+  update onetape.lease set owner = null
+  where %(frees)s and name = %(lease)s and owner = %(owner)s and exists (select from moved)),
+added as (
+  insert into onetape.entry
+    (series, seq, token, format, kind, book, at_ms, years, first, last, rows, by, host, body)
+  select id, seq, %(token)s, %(format)s, %(kind)s, %(book)s, coalesce(%(at_ms)s, {_NOW}), %(years)s,
+    %(first)s, %(last)s, %(rows)s, %(by)s, %(host)s, %(body)s
+  from moved returning seq, at_ms)
+select a.seq, a.at_ms, %(lease)s::text is null or exists (select from held)
+from (select) one left join added a on true"""  # noqa: S608 - constants only
+_APPEND, _APPEND_FIRST = _HELD + _MOVE + _ADD, _HELD + _MOVE_FIRST + _ADD
 _FIND = """
 select e.token, e.at_ms from onetape.entry e join onetape.series s on s.id = e.series
 where s.symbol = %s and s.timeframe = %s and s.lane = %s and e.seq = %s"""
@@ -353,10 +381,14 @@ class Log:
         If the answer of the server is lost, the token shows whether the entry was added.
 
         Raises:
+            OvertakenError: The call's lease has been taken over; no entry was added.
             StorageError: The server cannot be reached, or rejected the entry.
         """
         kind, payload = dump(value)
-        token = os.urandom(8)
+        token, turn = os.urandom(8), current_turn.get()
+        frees = turn is not None and is_last_commit.get()
+        # What a call appends after its lease was freed is compared with the head only, as always.
+        is_fenced = turn is not None and not turn.is_freed
         arguments = {
             **name._asdict(),
             **facts._asdict(),
@@ -370,26 +402,53 @@ class Log:
             "years": list(facts.years),
             "host": self._host,
             "body": seal(name, seen.seq + 1, kind, book, payload),
+            "lease": turn.lease if turn and is_fenced else None,
+            "owner": turn.owner if turn else None,
+            "fence": turn.fence if turn else None,
+            "frees": frees,
         }
+        statement = _APPEND if seen.seq else _APPEND_FIRST
 
         def work(connection: psycopg.Connection[Any], is_again: bool) -> Appended | None:
-            """Add the entry, unless it is there already."""
+            """Add the entry, unless it is there already.
+
+            Raises:
+                OvertakenError: The lease has been taken over.
+            """
             if is_again:
                 row = connection.execute(_FIND, (*name, seen.seq + 1), binary=True).fetchone()
                 if row is not None:
                     is_ours = row[0] == token
                     return Appended(Position(seen.seq + 1, token), row[1]) if is_ours else None
-            if not seen.seq:
-                self.trips += 1
-                connection.execute(_ADD, name)
-            row = connection.execute(_APPEND, arguments, binary=True).fetchone()
-            return None if row is None else Appended(Position(row[0], token), row[1])
+            row = connection.execute(statement, arguments, binary=True).fetchone()
+            assert row is not None
+            if row[0] is not None:
+                return Appended(Position(row[0], token), row[1])
+            if row[2]:
+                return None
+            error = OvertakenError(
+                f"another host has taken over the fetch of {name.symbol}, because this one did not "
+                "report any progress for too long",
+                symbol=name.symbol,
+                hint="ask again",
+            )
+            error.is_final = True
+            raise error
 
-        return self.run(work)
+        made = self.run(work)
+        if turn is not None:
+            turn.heads = None
+            turn.is_freed |= frees and made is not None
+        return made
 
     def heads(self, pairs: Iterable[tuple[str, str]]) -> dict[SeriesName, Position]:
-        """Return the latest entry of each series with these symbols and timeframes."""
-        wanted = list(dict.fromkeys(pairs))
+        """Return the latest entry of each series with these symbols and timeframes.
+
+        Nothing is sent if they came with the call's lease.
+        """
+        wanted, turn = list(dict.fromkeys(pairs)), current_turn.get()
+        if turn is not None and (known := turn.use_heads(wanted)) is not None:
+            return {name: Position(*head) for name, head in known.items()}
         columns = [pair[0] for pair in wanted], [pair[1] for pair in wanted]
         rows = self._rows(_HEADS, columns)
         return {SeriesName(*row[:3]): Position(row[3], bytes(row[4])) for row in rows}

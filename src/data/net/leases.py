@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -14,6 +15,7 @@ from typing import NamedTuple, TypeVar
 from ..clock import Clock
 from ..errors import ProviderTimeoutError
 from ..model.coverage import VendorDay
+from ..model.series import SeriesKey
 from .compute_slots import waiting
 from .deadline import QUIET_S, Deadline, current_deadline
 from .state import State
@@ -27,6 +29,8 @@ _GROWTH = 1.5
 # being recorded, the state contains a lease for this process that is missing here; such a lease is
 # over.
 _running: set[str] = set()
+# Whether the current commit is the last act of its turn, so that a lease may end together with it.
+is_last_commit: ContextVar[bool] = ContextVar("is_last_commit", default=False)
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,11 @@ class Leases:
 
     @contextmanager
     def hold(
-        self, name: str, ttl_s: float = QUIET_S, deadline: Deadline | None = None
+        self,
+        name: str,
+        ttl_s: float = QUIET_S,
+        deadline: Deadline | None = None,
+        about: SeriesKey | None = None,
     ) -> Iterator[Lease]:
         """Hold ``name`` while the block runs, after waiting for its current holder.
 
@@ -122,6 +130,7 @@ class Leases:
                 :meth:`renew`; by default the time for which a call continues without a page.
             deadline: Deadline of the wait, by default that of the current call. If it passes, the
                 block runs without the lease.
+            about: Series about to be fetched, of which a server may say with the lease what it has.
         """
         deadline = deadline or current_deadline(self._state.clock)
         holder, pid = os.urandom(8).hex(), os.getpid()
