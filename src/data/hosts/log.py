@@ -25,7 +25,7 @@ from ..errors import (
     StorageError,
 )
 from ..forks import close_before_fork
-from ..net.leases import is_last_commit
+from ..net.deadline import ends_turn
 from .entry import FORMAT, MOST_BYTES, SeriesName, Value, dump, load, seal
 from .schema import MIGRATIONS
 from .turn import current_turn
@@ -386,7 +386,7 @@ class Log:
         """
         kind, payload = dump(value)
         token, turn = os.urandom(8), current_turn.get()
-        frees = turn is not None and is_last_commit.get()
+        frees = turn is not None and ends_turn.get()
         # What a call appends after its lease was freed is compared with the head only, as always.
         is_fenced = turn is not None and not turn.is_freed
         arguments = {

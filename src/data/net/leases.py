@@ -7,7 +7,6 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -29,8 +28,6 @@ _GROWTH = 1.5
 # being recorded, the state contains a lease for this process that is missing here; such a lease is
 # over.
 _running: set[str] = set()
-# Whether the current commit is the last act of its turn, so that a lease may end together with it.
-is_last_commit: ContextVar[bool] = ContextVar("is_last_commit", default=False)
 
 
 @dataclass(frozen=True)
