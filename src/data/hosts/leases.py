@@ -185,8 +185,9 @@ def _pairs(about: SeriesKey | None) -> list[Pair]:
 
 @contextmanager
 def _working_under(turn: Turn | None) -> Iterator[None]:
-    token = current_turn.set(turn)
+    outer = current_turn.get()
+    current_turn.set(turn)
     try:
         yield
     finally:
-        current_turn.reset(token)
+        current_turn.set(outer)
