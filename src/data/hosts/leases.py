@@ -19,6 +19,7 @@ from ..net.deadline import QUIET_S, Deadline, current_deadline
 from ..net.leases import Holder, Lease, Leases, first_free, process_space
 from .entry import SeriesName
 from .log import Log
+from .riders import RIDE
 from .turn import Pair, Turn, current_turn
 
 _TTL = "clock_timestamp() + make_interval(secs => %(ttl_s)s)"
@@ -67,7 +68,9 @@ with {_ME}
 update onetape.lease set until = {_TTL}, pages = %(pages)s,
   (pid, started) = (select (select pid from me), (select started from me))
 where name = %(name)s and owner = %(owner)s returning fence"""  # noqa: S608 - constants only
-_FREE = "update onetape.lease set owner = null where name = %(name)s and owner = %(owner)s"
+_FREE = f"""
+with {RIDE}
+update onetape.lease set owner = null where name = %(name)s and owner = %(owner)s"""  # noqa: S608 - constants only
 
 
 class SharedLeases(Leases):
@@ -120,9 +123,8 @@ class SharedLeases(Leases):
                 with _working_under(turn if is_held else None):
                     yield lease
             finally:
-                if turn is None or not turn.is_freed:
-                    with suppress(CacheError):
-                        self._run(_FREE, arguments)
+                with suppress(CacheError):
+                    self._free(arguments, turn)
 
     def renew(self, lease: Lease, ttl_s: float = QUIET_S, pages: int = 0) -> bool:
         """Extend a lease; return False if another host has taken it over. See :meth:`.Leases.renew`."""
@@ -132,6 +134,19 @@ class SharedLeases(Leases):
             arguments = self._arguments(lease, ttl_s) | {"pages": pages}
             return self._run(_RENEW, arguments) is not None and is_mine
         return is_mine
+
+    def _free(self, arguments: dict[str, Any], turn: Turn | None) -> None:
+        """Free a lease, unless its last entry has done so; send what waited for an entry."""
+        if turn is not None and turn.is_freed:
+            if self._log.riders:
+                self._log.tell()
+            return
+        riders, put_back = self._log.riders.take()
+        try:
+            self._run(_FREE, arguments | riders)
+        except BaseException:
+            put_back()
+            raise
 
     def _acquired(
         self, arguments: dict[str, Any], deadline: Deadline, about: SeriesKey | None

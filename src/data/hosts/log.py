@@ -26,7 +26,9 @@ from ..errors import (
 )
 from ..forks import close_before_fork
 from ..net.deadline import ends_turn
+from ..net.own_network import NO_CONNECTION
 from .entry import FORMAT, MOST_BYTES, SeriesName, Value, dump, load, seal
+from .riders import RIDE, TELL, FactChange, Riders, fact_arguments
 from .schema import MIGRATIONS
 from .turn import current_turn
 
@@ -42,8 +44,9 @@ _MIGRATION_LOCK = 0x6F6E6574617065
 _NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 # An append moves the head of its series. Under a lease, that needs the fence of the lease, which is locked,
 # so that nobody takes the lease over meanwhile; the last entry of a turn frees it.
-_HELD = """
-with held as (
+_HELD = f"""
+with {RIDE},
+held as (
   select from onetape.lease where name = %(lease)s and fence = %(fence)s for share),
 moved as ("""
 _MOVE = """
@@ -201,6 +204,7 @@ class Log:
 
     Attributes:
         trips: Number of statements sent, for measurements.
+        riders: What is sent together with the next entry or lease.
     """
 
     def __init__(
@@ -217,6 +221,7 @@ class Log:
         self._away_until_s, self._reason = 0.0, ""
         self._id = ""
         self.trips = 0
+        self.riders = Riders(time.monotonic)
         close_before_fork(self)
 
     def __repr__(self) -> str:
@@ -360,6 +365,34 @@ class Log:
         self.run(lambda connection, _: None)
         return self._id
 
+    @property
+    def salt(self) -> bytes:
+        """Secret with which the names of accounts are hashed in this store; empty before a connection."""
+        return self._id.encode()
+
+    def tell(
+        self, facts: Mapping[str, FactChange] | None = None, lifted: Sequence[str] = ()
+    ) -> list[str]:
+        """Send what waits for a statement, and new values of facts; return the facts that were accepted.
+
+        A fact is accepted if nobody else has changed it since it was seen.
+
+        Args:
+            facts: New values by name.
+            lifted: Vendors whose circuits no longer count if a failed connection had opened them.
+        """
+        arguments, put_back = self.riders.take()
+        new = fact_arguments(facts or {})
+        both = {name: [*arguments[name], *values] for name, values in new.items()}
+        arguments |= both | {"lifted": list(lifted), "reason": f"%{NO_CONNECTION}%"}
+        try:
+            row = self.run(lambda db, _: db.execute(TELL, arguments).fetchone())
+        except BaseException:
+            put_back()
+            raise
+        assert row is not None
+        return [name for name in row[0] or () if name in (facts or {})]
+
     def replication(self) -> Replication:
         """Return the server's standbys, as far as this user may see them."""
         row = self.run(lambda db, _: db.execute(_STANDBYS).fetchone())
@@ -408,6 +441,8 @@ class Log:
             "frees": frees,
         }
         statement = _APPEND if seen.seq else _APPEND_FIRST
+        riders, put_back = self.riders.take()
+        arguments |= riders
 
         def work(connection: psycopg.Connection[Any], is_again: bool) -> Appended | None:
             """Add the entry, unless it is there already.
@@ -435,7 +470,11 @@ class Log:
             error.is_final = True
             raise error
 
-        made = self.run(work)
+        try:
+            made = self.run(work)
+        except StorageError:
+            put_back()
+            raise
         if turn is not None:
             turn.heads = None
             turn.is_freed |= frees and made is not None

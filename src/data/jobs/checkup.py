@@ -194,7 +194,7 @@ def _shared_store(
     from ..hosts.connect import connect
 
     try:
-        make_store, _ = connect(rules, clock, lambda: None, settings.state_dir)
+        make_store = connect(rules, clock, lambda: None, settings.state_dir).make_store
     except ConfigError as error:
         yield Check("places", topic, False, *_words(error))
         return
