@@ -93,6 +93,35 @@ def test_a_miss_takes_few_trips_and_a_batch_asks_for_all_series_at_once(
     assert asked[0] == 6, "three series and the splits of their symbols"
 
 
+def test_a_vendor_that_one_host_found_down_is_asked_by_no_other(
+    host: Host, vendors: VendorServer
+) -> None:
+    a, b = host("a"), host("b")
+    vendors.fault("binance", Fault.status(503))
+    for day in range(1, 9):
+        with pytest.raises(DataError):
+            a.get_ohlcv("BTCUSDT", "1h", *[f"2024-06-0{day}"] * 2, provider="binance")
+    sent = vendors.count("binance")
+    with pytest.raises(DataError, match="binance is paused for bars/1h"):
+        b.get_ohlcv("ETHUSDT", "1h", *DAY, provider="binance")
+    assert vendors.count("binance") == sent, "the other host asked, too"
+    assert {one.vendor for one in b._services.network.pauses()} == {"binance"}, "doctor shows it"
+
+
+def test_a_failed_fetch_frees_its_series_and_a_second_host_asks_at_once(
+    host: Host, vendors: VendorServer
+) -> None:
+    a, b = host("a"), host("b")
+    vendors.fault("binance", Fault.status(503))
+    with pytest.raises(DataError):
+        a.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")
+    vendors.heal()
+    slept = list(b._services.clock.slept)  # type: ignore[attr-defined]
+    frame = b.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")
+    assert len(frame) == 24 and b._services.clock.slept == slept  # type: ignore[attr-defined]
+    assert [name.symbol for name in log_of(b).all_heads()] == ["BTCUSDT"]
+
+
 def test_two_hosts_that_miss_at_once_send_one_request(
     host: Host, vendors: VendorServer, rules: Path, tmp_path: Path
 ) -> None:

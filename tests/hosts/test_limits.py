@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.clock import ManualClock, SystemClock
 from src.data.errors import (
     CircuitOpenError,
     RateLimitedError,
@@ -21,11 +25,16 @@ from src.data.hosts.limits import SharedLimits
 from src.data.hosts.log import Log
 from src.data.hosts.turn import Turn, current_turn
 from src.data.model.capabilities import Limits
+from src.data.model.http import HttpRequest
+from src.data.net.http import HttpTransport
 from src.data.net.limiter import Limiter
+from src.data.net.sender import Sender
 from src.data.net.state import State
 from src.data.net.state_tables import Account
 from src.data.net.unknown_symbols import SymbolCheck
-from tests.net.scripted import NOW_MS, answer
+from tests.cache.counts import FULL
+from tests.net.scripted import NOW_MS, answer, reply, serving
+from tests.processes import ended, fork
 
 Host = Callable[..., Limiter]
 DOOR, CHECK = "bars/1d at acme.example", SymbolCheck("NOPE", "acme.example/bars")
@@ -35,7 +44,7 @@ class Server:
     """A server whose clock is set by the test: a function in a schema before the system's."""
 
     def __init__(self, url: str) -> None:
-        self._plain = url
+        self._db = psycopg.connect(url, autocommit=True)
         self.url = f"{url}&options={quote('-c search_path=testing,pg_catalog')}"
         self.run(
             "drop schema if exists testing cascade",
@@ -47,10 +56,14 @@ class Server:
 
     def run(self, *statements: str) -> list[tuple[object, ...]]:
         """Run statements, and return the rows of the last one."""
-        with psycopg.connect(self._plain, autocommit=True) as db:
-            for statement in statements:
-                cursor = db.execute(statement)  # type: ignore[arg-type]
-            return cursor.fetchall() if cursor.description else []
+        for statement in statements:
+            cursor = self._db.execute(statement)  # type: ignore[arg-type]
+        return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        """Remove the clock."""
+        self.run("drop schema testing cascade")
+        self._db.close()
 
     def advance(self, seconds: float) -> None:
         """Let time pass on the server."""
@@ -61,7 +74,7 @@ class Server:
 def server(log_url: str) -> Iterator[Server]:
     made = Server(log_url)
     yield made
-    made.run("drop schema testing cascade")
+    made.close()
 
 
 class Hosts:
@@ -181,7 +194,7 @@ def test_what_two_hosts_decide_is_what_two_processes_of_one_host_decide(
     model = Limiter("acme", Limits(**limits), State(tmp_path / "m", clock))  # type: ignore[arg-type]
     hosts = [host("a", **limits), host("b", 77, **limits)]
     tickets: list[tuple[str, str, Limiter]] = []
-    for _ in range(150):
+    for _ in range(300 if FULL else 90):
         one, step = rng.choice(hosts), rng.random()
         if step < 0.5:
             cost, made = rng.randint(1, 3), list[str]()
@@ -271,9 +284,11 @@ def test_failures_of_several_hosts_add_up(host: Hosts) -> None:
 
 def test_two_hosts_whose_changes_meet_lose_none(host: Hosts) -> None:
     a, b = host("a"), host("b")
-    with pytest.raises(UnavailableError), a.guard(DOOR):
-        fails(b, UnavailableError("HTTP 503"))
-        raise UnavailableError("HTTP 503")
+    call = a.guard(DOOR)
+    call.__enter__()
+    fails(b, UnavailableError("HTTP 503"))
+    error = UnavailableError("HTTP 503")
+    assert not call.__exit__(type(error), error, None)
     fails(b, UnavailableError("HTTP 503"), times=3)
     with pytest.raises(CircuitOpenError, match="failed 5 times"), a.guard(DOOR):
         pass
@@ -338,3 +353,56 @@ def test_while_the_server_is_away_this_hosts_limits_hold_as_last_seen(
     with b.guard(DOOR):  # it says what was spent meanwhile
         pass
     assert refused(a) == pytest.approx(60, abs=1)
+
+
+# --- a real vendor, real time ---------------------------------------------------------------------
+
+WINDOW_S, LIMIT, ENOUGH = 0.4, 20, 70
+
+
+class SkewedClock(SystemClock):
+    """A clock that is five minutes ahead."""
+
+    def now_ms(self) -> int:
+        return super().now_ms() + 300_000
+
+
+def test_a_vendor_never_sees_more_than_its_limit_from_two_hosts(
+    log_url: str, tmp_path: Path
+) -> None:
+    asked, enough = list[float](), threading.Event()
+
+    def vendor(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(time.monotonic())
+        if len(asked) >= ENOUGH:
+            enough.set()
+        reply(handler)
+
+    def work(number: int) -> None:
+        clock = SkewedClock() if number else SystemClock()
+        shared = SharedLimits(Log(log_url), State(tmp_path / str(number), clock))
+        limits = Limits(per_second=LIMIT / WINDOW_S, burst=LIMIT)
+        sender = Sender(HttpTransport(), Limiter("acme", limits, shared), clock)
+        request = HttpRequest(f"{base}/bars")
+
+        def loop() -> None:
+            while not done.exists():
+                sender.send(request, vendor="acme")
+
+        threads = [threading.Thread(target=loop) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    done = tmp_path / "done"
+    Log(log_url).store_id()
+    with serving(vendor) as server:
+        base = server.base
+        children = [fork(partial(work, number)) for number in range(2)]
+        assert enough.wait(60)
+        done.touch()
+        assert [ended(child) for child in children] == [0, 0]
+    at = sorted(asked)
+    closest = min(late - early for early, late in zip(at, at[LIMIT:], strict=False))
+    assert closest >= WINDOW_S

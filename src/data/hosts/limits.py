@@ -11,13 +11,13 @@ import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
 from typing import Any, TypeVar
 
 import psycopg
 
-from ..clock import Clock
+from ..clock import Clock, SystemClock
 from ..errors import CacheError
 from ..forks import renew_after_fork
 from ..model.capabilities import Limits
@@ -28,7 +28,7 @@ from ..net.state import Needs, State
 from ..net.state_tables import Account, StateTables
 from ..net.unknown_symbols import Unknown, forgotten_s
 from .log import Log
-from .riders import FactChange, Fold, enter_statement, look_statement
+from .riders import NOW_S, TABLES, FactChange, Fold, enter_statement, look_statement
 from .turn import current_turn
 
 T = TypeVar("T")
@@ -48,8 +48,18 @@ _TRIES = 5
 _MOST_UNSENT = 2_000
 # How long facts are kept: circuits of endpoints that nobody uses any more are of no use.
 _CIRCUIT_S, _PAUSE_S = 30 * _DAY_S, 8 * _DAY_S
-_ENTER = {table: enter_statement(table) for table in ("bucket", "quota")}
-_LOOK = {table: look_statement(table) for table in ("bucket", "quota")}
+_ENTER = {table: enter_statement(table) for table in TABLES}
+_LOOK = {table: look_statement(table) for table in TABLES}
+_LEDGERS = " union all ".join(
+    f"select 'ledger', name, {NOW_S}, base, log from onetape.{table}"  # noqa: S608 - constants only
+    for table in TABLES
+)
+_ALL = f"""
+{_LEDGERS}
+union all
+select split_part(name, ' ', 1), substr(name, strpos(name, ' ') + 1), {NOW_S}, value, null
+from onetape.fact where split_part(name, ' ', 1) in ('pause', 'circuit') and value <> 'null'
+order by 2, 1"""  # noqa: S608 - constants only
 
 
 class SharedLimits:
@@ -363,11 +373,7 @@ class SharedAccount:
     ) -> None:
         """Fill the tables in memory, and prepare a newer base if the log has become long."""
         name = self._name
-        load_ledger(tables, name, base)
-        for at_s, ops in log:
-            for op in ops:
-                tables.now_s = at_s - op[1]
-                repeat(tables, name, op)
+        replay(tables, name, base, log)
         tables.now_s = now
         if len(log) >= _FOLD_AT:
             content = json.dumps(dump_ledger(tables, name))
@@ -400,6 +406,62 @@ class SharedAccount:
         return result
 
 
+@dataclass(frozen=True)
+class SharedLimit:
+    """What all hosts know of a vendor's account, for reports.
+
+    Attributes:
+        vendor: Vendor, or one of its hosts that is counted separately.
+        used: Maps the length of each window to the units spent in it, such as ``{"60s": 3}``.
+        endpoint: Endpoint that is paused; empty if the whole vendor is, or none.
+        seconds: Seconds until it may be queried again; 0 if it is not paused.
+        reason: Why it is paused.
+    """
+
+    vendor: str
+    used: Mapping[str, float]
+    endpoint: str = ""
+    seconds: float = 0.0
+    reason: str = ""
+
+
+def shared_limits(log: Log) -> list[SharedLimit]:
+    """Return the units that all hosts have spent, and the pauses, by vendor; one statement is sent."""
+    rows = log.run(lambda db, _: db.execute(_ALL).fetchall())
+    found: list[SharedLimit] = []
+    for kind, name, now, value, more in rows:
+        vendor = name.rpartition(":")[0]
+        if kind == "ledger":
+            if any(used := _used(name, now, value, more)):
+                found.append(SharedLimit(vendor, used))
+            continue
+        account, _, endpoint = name.partition(" ")
+        vendor = account.rpartition(":")[0]
+        if kind == "pause":
+            left_s, reason = Pause(*value).left_s(now), "it asked us to pause"
+        else:
+            circuit = Circuit(*value)
+            left_s, reason = circuit.shut_for(now), circuit.reason
+        if left_s > 0:
+            found.append(SharedLimit(vendor, {}, endpoint, left_s, reason))
+    return found
+
+
+def _used(name: str, now: float, base: dict[str, Any], log: list[Any]) -> dict[str, float]:
+    """Return the units of an account by the length of the window, requests in flight included."""
+
+    def count(tables: StateTables) -> dict[str, float]:
+        """Repeat the ledger's operations."""
+        replay(tables, name, base, log)
+        tables.now_s = now
+        lengths = [row[0] for row in tables.rows.execute("select distinct length_s from spent")]
+        flying = tables.on_their_way(name)
+        windows = tables.filled(name, [Window(length, 0) for length in sorted(lengths)])
+        return {f"{w.length_s:g}s": used for w in windows if (used := w.used(now) + flying)}
+
+    return State(None, SystemClock()).run(count)
+
+
 def _in_server(account: str, fact: Fact) -> str:
     """Return the name of a fact in the server."""
     kind, *rest = fact
@@ -409,6 +471,15 @@ def _in_server(account: str, fact: Fact) -> str:
 
 
 # --- tables and what is sent ---------------------------------------------------------------------
+
+
+def replay(tables: StateTables, name: str, base: dict[str, Any], log: Iterable[Any]) -> None:
+    """Fill the tables with a ledger: its base, and the operations behind it."""
+    load_ledger(tables, name, base)
+    for at_s, ops in log:
+        for op in ops:
+            tables.now_s = at_s - op[1]
+            repeat(tables, name, op)
 
 
 def repeat(tables: StateTables, name: str, op: Sequence[Any]) -> None:

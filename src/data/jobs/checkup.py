@@ -207,6 +207,7 @@ def _shared_store(
     )
     if behind:
         said += f", {counted(behind, 'entry')} of other hosts to apply"
+    said += f"; vendors' limits count the requests of {state.limits}"
     ok = state.state in ("in step", "behind") and not state.warnings
     yield Check("places", topic, ok, said, "; ".join(state.warnings))
 
