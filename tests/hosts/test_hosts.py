@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from src.data.cli import main
@@ -122,31 +126,85 @@ def test_a_failed_fetch_frees_its_series_and_a_second_host_asks_at_once(
     assert [name.symbol for name in log_of(b).all_heads()] == ["BTCUSDT"]
 
 
-def test_two_hosts_that_miss_at_once_send_one_request(
-    host: Host, vendors: VendorServer, rules: Path, tmp_path: Path
-) -> None:
-    def ask(name: str) -> Callable[[], None]:
+@pytest.fixture
+def others(rules: Path, tmp_path: Path, host: Host) -> Callable[[str], Talker]:
+    """Return a function that starts the process of a host, which asks once when it is told to."""
+    log_of(host("c")).store_id()
+    started: list[Talker] = []
+
+    def start(name: str) -> Talker:
         def work() -> None:
             os.environ["ONETAPE_STATE_DIR"] = str(tmp_path / name / "state")
             manager = DataManager(tmp_path / name / "cache", rules)  # waits in real time
             print("ready", flush=True)
             sys.stdin.readline()
-            print(len(manager.get_ohlcv("BTCUSDT", "1h", *DAY)), flush=True)
+            frame = manager.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")
+            fetched = {one["fetched_at"] for one in frame.attrs["onetape"]["spans"]}
+            print(json.dumps([len(frame), *fetched]), flush=True)
 
-        return work
+        talker = Talker(started, work)
+        assert talker.hear() == "ready\n"
+        return talker
 
-    log_of(host("c")).store_id()
+    return start
+
+
+def test_two_hosts_that_miss_at_once_send_one_request_and_say_how_old_the_answer_is(
+    others: Callable[[str], Talker], vendors: VendorServer, clock: ManualClock
+) -> None:
     vendors.fault("binance", Fault.hold())
-    both: list[Talker] = []
-    one, two = Talker(both, ask("a")), Talker(both, ask("b"))
-    assert [process.hear() for process in both] == ["ready\n"] * 2
+    one, two = others("a"), others("b")
+    began_s = time.monotonic()
     one.tell("go")
     assert vendors.wait_for("binance", 1, 20)
     two.tell("go")
     assert not vendors.wait_for("binance", 2, 0.5), "the second host asked, too"
     vendors.heal()
-    assert [process.end() for process in both] == ["24\n"] * 2
+    answers = [json.loads(process.end()) for process in (one, two)]
+    assert answers[0] == answers[1] and answers[0][0] == 24
     assert vendors.count("binance") == 1
+    # The one that waited says when its bars were fetched, by the vendor's clock, which stands still: not
+    # before the one that fetched them was asked.
+    now, [fetched] = datetime.fromtimestamp(clock.now_ms() / 1000, UTC), answers[1][1:]
+    age_s = (now - datetime.fromisoformat(fetched)).total_seconds()
+    assert 0 <= age_s <= time.monotonic() - began_s
+
+
+def test_a_host_that_is_killed_while_it_fetches_holds_up_nobody(
+    others: Callable[[str], Talker], host: Host, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.hold())
+    dying = others("a")
+    dying.tell("go")
+    assert vendors.wait_for("binance", 1, 20)
+    os.kill(dying._child, signal.SIGKILL)
+    os.waitpid(dying._child, 0)
+    vendors.heal()
+    b = host("b")
+    assert len(b.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")) == 24
+    slept = sum(b._services.clock.slept)  # type: ignore[attr-defined]
+    assert slept < 5, "the lease stands for 30 s"
+    assert vendors.count("binance") == 2
+
+
+def test_what_the_server_refuses_to_store_is_returned_and_frees_its_series(
+    host: Host, vendors: VendorServer, log_url: str
+) -> None:
+    a, b = host("a"), host("b")
+    log_of(a).store_id()
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute("create function onetape.full() returns trigger language plpgsql as"
+                   " 'begin raise disk_full; end'")  # fmt: skip
+        db.execute("create trigger is_full before insert on onetape.entry"
+                   " execute function onetape.full()")  # fmt: skip
+        frame = a.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")
+        assert len(frame) == 24
+        assert any("not stored: the shared store" in p for p in frame.attrs["onetape"]["problems"])
+        db.execute("drop trigger is_full on onetape.entry")
+        assert db.execute("select owner from onetape.lease").fetchall() == [(None,)]
+    assert len(b.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")) == 24
+    assert b._services.clock.slept == []  # type: ignore[attr-defined]
+    assert vendors.count("binance") == 2
 
 
 def test_a_host_that_is_cut_off_serves_what_it_has_and_says_what_it_did_not_store(

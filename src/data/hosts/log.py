@@ -272,7 +272,12 @@ class Log:
                     return work(connection, is_again)
                 except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
                     reason = _reason(exc, self._url)
-                    self._close()
+                    # A full disk or a deadlock is an answer: the server is there.
+                    is_answer = exc.sqlstate is not None and _is_open(self._connection)
+                    if is_again and is_answer:
+                        raise _rejected(reason) from None
+                    if not is_answer:
+                        self._close()
                     if is_again:
                         self._away_until_s = time.monotonic() + _AGAIN_AFTER_S
                         self._reason = reason
@@ -281,7 +286,7 @@ class Log:
                     is_again = True
                 except psycopg.Error as exc:
                     reason = _reason(exc, self._url)
-                    raise StorageError(f"the shared store rejected a statement: {reason}") from None
+                    raise _rejected(reason) from None
                 except BaseException:  # such as Ctrl-C in the middle of a statement
                     self._close()
                     raise
@@ -537,6 +542,14 @@ def _next(name: SeriesName, seen: Position, rows: Sequence[tuple[Any, ...]]) -> 
             return Next(name, entries, error=error)
         entries.append(Entry(Position(seq, bytes(token)), book, at_ms, value))
     return Next(name, entries)
+
+
+def _is_open(connection: _Connection | None) -> bool:
+    return connection is not None and not connection.closed
+
+
+def _rejected(reason: str) -> StorageError:
+    return StorageError(f"the shared store rejected a statement: {reason}")
 
 
 def _away(reason: str) -> LogUnreachableError:
