@@ -1060,7 +1060,7 @@ class DataManager:
         ``cache`` (sizes as of the last minute), ``process`` (memory, CPU time). The counts are for
         this process; only ``vendor_days`` (the number of sessions for which each vendor is missing
         bars) covers all processes. With a store that many hosts share, ``hosts`` has this host's
-        state and its lag, for which the server is asked.
+        state and its lag, which are read from the server.
         """
         vendor_days = self._services.network.vendor_days()
         days = Counter(day.vendor for day in vendor_days if day.condition != "pending")

@@ -392,7 +392,7 @@ class SharedAccount:
     # --- without it ------------------------------------------------------------------------
 
     def _alone(self, work: Callable[[StateTables], T], write: bool) -> T:
-        """Run ``work`` on this host's state; units spent meanwhile are told when the server is back."""
+        """Run ``work`` on this host's state; units spent meanwhile are sent when the server is back."""
 
         def recorded(own: StateTables) -> tuple[T, list[list[Any]]]:
             """Run ``work``, and note what it does to units."""

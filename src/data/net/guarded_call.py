@@ -171,7 +171,7 @@ class GuardedCall:
         self._is_unresolved: bool | None = None
 
     def needs(self, ticket: str, units: float) -> Needs:
-        """Return what must be known to begin the call, whose first request costs ``units``."""
+        """Return the facts needed to begin the call, whose first request costs ``units``."""
         place, symbol = (self._symbol.address, self._symbol.symbol) if self._symbol else ("", "")
         return Needs(self.endpoint, place, symbol, ticket, units)
 
