@@ -19,7 +19,6 @@ from ..net.deadline import QUIET_S, Deadline, current_deadline
 from ..net.leases import Holder, Lease, Leases, first_free, process_space
 from .entry import SeriesName
 from .log import Log
-from .riders import RIDE
 from .turn import Pair, Turn, current_turn
 
 _TTL = "clock_timestamp() + make_interval(secs => %(ttl_s)s)"
@@ -68,9 +67,7 @@ with {_ME}
 update onetape.lease set until = {_TTL}, pages = %(pages)s,
   (pid, started) = (select (select pid from me), (select started from me))
 where name = %(name)s and owner = %(owner)s returning fence"""  # noqa: S608 - constants only
-_FREE = f"""
-with {RIDE}
-update onetape.lease set owner = null where name = %(name)s and owner = %(owner)s"""  # noqa: S608 - constants only
+_FREE = "update onetape.lease set owner = null where name = %(name)s and owner = %(owner)s"
 
 
 class SharedLeases(Leases):
@@ -141,11 +138,12 @@ class SharedLeases(Leases):
             if self._log.riders:
                 self._log.tell()
             return
-        riders, put_back = self._log.riders.take()
+        ride = self._log.riders.take()
+        carrying = f"with {', '.join(ride.parts)} " if ride.parts else ""
         try:
-            self._run(_FREE, arguments | riders)
+            self._run(carrying + _FREE, arguments | ride.arguments)
         except BaseException:
-            put_back()
+            ride.put_back()
             raise
 
     def _acquired(

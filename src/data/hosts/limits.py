@@ -281,7 +281,8 @@ class SharedAccount:
             if self._tell(made):
                 break
             self._load(Needs(), made.facts)
-        self._local.run(self._copy)
+        if needs is not None or made.facts:  # what a call has spent is copied with the next one
+            self._local.run(self._copy)
         return result
 
     def _worked(
@@ -517,12 +518,16 @@ def load_ledger(
     """Replace an account's spent units and requests in flight; times are moved by ``ahead_s``."""
     for table in ("spent", "flights"):
         tables.rows.execute(f"delete from {table} where who = ?", (name,))  # noqa: S608 - constant names
-    for length, first, last, units in content.get("spent", ()):
-        row = name, length, first + ahead_s, last + ahead_s, units
-        tables.rows.execute("insert or replace into spent values (?, ?, ?, ?, ?)", row)
-    for ticket, units, until in content.get("flights", ()):
-        flight = ticket, name, units, until + ahead_s
-        tables.rows.execute("insert or replace into flights values (?, ?, ?, ?)", flight)
+    spent = [
+        (name, length, first + ahead_s, last + ahead_s, units)
+        for length, first, last, units in content.get("spent", ())
+    ]
+    flights = [
+        (ticket, name, units, until + ahead_s)
+        for ticket, units, until in content.get("flights", ())
+    ]
+    tables.rows.executemany("insert or replace into spent values (?, ?, ?, ?, ?)", spent)
+    tables.rows.executemany("insert or replace into flights values (?, ?, ?, ?)", flights)
 
 
 def load_facts(

@@ -25,16 +25,18 @@ from ..errors import (
     StorageError,
 )
 from ..forks import close_before_fork
-from ..net.deadline import ends_turn
+from ..net.deadline import call_left_s, ends_turn
 from ..net.own_network import NO_CONNECTION
 from .entry import FORMAT, MOST_BYTES, SeriesName, Value, dump, load, seal
-from .riders import RIDE, TELL, FactChange, Riders, fact_arguments
+from .riders import FactChange, Riders, lifting
 from .schema import MIGRATIONS
 from .turn import current_turn
 
 T = TypeVar("T")
 OLDEST_SERVER = 13
 _CONNECT_S, _ANSWER_S, _POLL_S = 3, 15.0, 0.1
+# A call with less time than this waits for so long all the same, so that what it has is stored.
+_LEAST_ANSWER_S = 5.0
 # After a failed connection no other attempt is made for this long, so that calls do not all wait.
 _AGAIN_AFTER_S = 5.0
 # Most series in one statement, most entries of a series, and about how many bytes at once.
@@ -44,38 +46,42 @@ _MIGRATION_LOCK = 0x6F6E6574617065
 _NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 # An append moves the head of its series. Under a lease, that needs the fence of the lease, which is locked,
 # so that nobody takes the lease over meanwhile; the last entry of a turn frees it.
-_HELD = f"""
-with {RIDE},
-held as (
-  select from onetape.lease where name = %(lease)s and fence = %(fence)s for share),
-moved as ("""
-_MOVE = """
+_HELD = """held as (
+  select from onetape.lease where name = %(lease)s and fence = %(fence)s for share)"""
+_MOVED = """moved as (
   update onetape.series set seq = seq + 1, head = %(token)s, xid = pg_current_xact_id()
   where symbol = %(symbol)s and timeframe = %(timeframe)s and lane = %(lane)s
-    and seq = %(seen)s and head = %(head)s
-    and (%(lease)s::text is null or exists (select from held))
-  returning id, seq"""
-_MOVE_FIRST = """
+    and seq = %(seen)s and head = %(head)s and {is_held}
+  returning id, seq)"""
+_MOVED_FIRST = """moved as (
   insert into onetape.series as s (symbol, timeframe, lane, seq, head)
-  select %(symbol)s, %(timeframe)s, %(lane)s, 1, %(token)s
-  where %(lease)s::text is null or exists (select from held)
+  select %(symbol)s, %(timeframe)s, %(lane)s, 1, %(token)s where {is_held}
   on conflict (symbol, timeframe, lane) do update
     set seq = 1, head = excluded.head, xid = pg_current_xact_id()
     where s.seq = %(seen)s and s.head = %(head)s
-  returning id, seq"""
-_ADD = f"""),
-freed as (
+  returning id, seq)"""
+_FREED = """freed as (
   update onetape.lease set owner = null
-  where %(frees)s and name = %(lease)s and owner = %(owner)s and exists (select from moved)),
-added as (
+  where name = %(lease)s and owner = %(owner)s and exists (select from moved))"""
+_ADDED = f"""added as (
   insert into onetape.entry
     (series, seq, token, format, kind, book, at_ms, years, first, last, rows, by, host, body)
   select id, seq, %(token)s, %(format)s, %(kind)s, %(book)s, coalesce(%(at_ms)s, {_NOW}), %(years)s,
     %(first)s, %(last)s, %(rows)s, %(by)s, %(host)s, %(body)s
-  from moved returning seq, at_ms)
-select a.seq, a.at_ms, %(lease)s::text is null or exists (select from held)
-from (select) one left join added a on true"""  # noqa: S608 - constants only
-_APPEND, _APPEND_FIRST = _HELD + _MOVE + _ADD, _HELD + _MOVE_FIRST + _ADD
+  from moved returning seq, at_ms)"""  # noqa: S608 - constants only
+
+
+def _appending(parts: Sequence[str], *, is_first: bool, is_fenced: bool, frees: bool) -> str:
+    """Return the statement that adds an entry, beside other parts of the statement."""
+    is_held = "exists (select from held)" if is_fenced else "true"
+    moved = (_MOVED_FIRST if is_first else _MOVED).format(is_held=is_held)
+    all_parts = [*parts, *[_HELD] * is_fenced, moved, *[_FREED] * frees, _ADDED]
+    return (
+        f"with {', '.join(all_parts)}\n"
+        f"select a.seq, a.at_ms, {is_held} from (select) one left join added a on true"
+    )
+
+
 _FIND = """
 select e.token, e.at_ms from onetape.entry e join onetape.series s on s.id = e.series
 where s.symbol = %s and s.timeframe = %s and s.lane = %s and e.seq = %s"""
@@ -181,12 +187,13 @@ class _Connection(psycopg.Connection[Any]):
 
 def _limited(operation: PQGen[T]) -> PQGen[T]:
     """Run an operation of the driver, which gets a zero at intervals while nothing has arrived."""
-    end, wanted = time.monotonic() + _ANSWER_S, next(operation)
+    end = time.monotonic() + min(_ANSWER_S, max(_LEAST_ANSWER_S, call_left_s()))
+    wanted = next(operation)
     try:
         while True:
             ready = yield wanted
             if not ready and time.monotonic() > end:
-                raise psycopg.OperationalError(f"no response for {_ANSWER_S:g} s")
+                raise psycopg.OperationalError("no response for some time")
             wanted = operation.send(ready)
     except StopIteration as done:
         result: T = done.value
@@ -380,20 +387,23 @@ class Log:
     ) -> list[str]:
         """Send what waits for a statement, and new values of facts; return the facts that were accepted.
 
+        There must be something to send.
+
         A fact is accepted if nobody else has changed it since it was seen.
 
         Args:
             facts: New values by name.
             lifted: Vendors whose circuits no longer count if a failed connection had opened them.
         """
-        arguments, put_back = self.riders.take()
-        new = fact_arguments(facts or {})
-        both = {name: [*arguments[name], *values] for name, values in new.items()}
-        arguments |= both | {"lifted": list(lifted), "reason": f"%{NO_CONNECTION}%"}
+        ride = self.riders.take(facts)
+        more, arguments = lifting(lifted, list(facts or ()), NO_CONNECTION)
+        everything = arguments | ride.arguments
+        noted = "(select json_agg(name) from noted)" if "fact_names" in ride.arguments else "null"
+        statement = f"with {', '.join([*ride.parts, *more])} select {noted}"
         try:
-            row = self.run(lambda db, _: db.execute(TELL, arguments).fetchone())
+            row = self.run(lambda db, _: db.execute(statement, everything).fetchone())  # type: ignore[arg-type]
         except BaseException:
-            put_back()
+            ride.put_back()
             raise
         assert row is not None
         return [name for name in row[0] or () if name in (facts or {})]
@@ -440,14 +450,14 @@ class Log:
             "years": list(facts.years),
             "host": self._host,
             "body": seal(name, seen.seq + 1, kind, book, payload),
-            "lease": turn.lease if turn and is_fenced else None,
-            "owner": turn.owner if turn else None,
-            "fence": turn.fence if turn else None,
-            "frees": frees,
         }
-        statement = _APPEND if seen.seq else _APPEND_FIRST
-        riders, put_back = self.riders.take()
-        arguments |= riders
+        if turn is not None:
+            arguments |= {"lease": turn.lease, "owner": turn.owner, "fence": turn.fence}
+        ride = self.riders.take()
+        arguments |= ride.arguments
+        statement = _appending(
+            ride.parts, is_first=not seen.seq, is_fenced=is_fenced, frees=frees and is_fenced
+        )
 
         def work(connection: psycopg.Connection[Any], is_again: bool) -> Appended | None:
             """Add the entry, unless it is there already.
@@ -460,7 +470,7 @@ class Log:
                 if row is not None:
                     is_ours = row[0] == token
                     return Appended(Position(seen.seq + 1, token), row[1]) if is_ours else None
-            row = connection.execute(statement, arguments, binary=True).fetchone()
+            row = connection.execute(statement, arguments, binary=True).fetchone()  # type: ignore[arg-type]
             assert row is not None
             if row[0] is not None:
                 return Appended(Position(row[0], token), row[1])
@@ -478,7 +488,7 @@ class Log:
         try:
             made = self.run(work)
         except StorageError:
-            put_back()
+            ride.put_back()
             raise
         if turn is not None:
             turn.heads = None

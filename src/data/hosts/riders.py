@@ -29,8 +29,7 @@ _TAIL = "jsonb_path_query_array({log}, '$[$n to last]', jsonb_build_object('n', 
 
 def _settled(table: str) -> str:
     tail, logged = _TAIL.format(log="b.log", n="r.n"), _LOGGED.format(ops="r.ops")
-    return f"""
-settled_{table} as (
+    return f"""settled_{table} as (
   update onetape.{table} b
   set base = case when b.folded = r.seen then r.base::jsonb else b.base end,
     log = case when b.folded = r.seen then {tail} else b.log end || {logged},
@@ -40,8 +39,7 @@ settled_{table} as (
   where b.name = r.name)"""  # noqa: S608 - constants only
 
 
-_NOTED = f"""
-noted as (
+_NOTED = f"""noted as (
   insert into onetape.fact (name, value, version, expires)
   select r.name, r.value::jsonb, r.version, to_timestamp({NOW_S} + r.ttl)
   from unnest(%(fact_names)s::text[], %(fact_values)s::text[], %(fact_versions)s::bigint[],
@@ -50,8 +48,27 @@ noted as (
     set value = excluded.value, version = excluded.version, expires = excluded.expires
     where fact.version = excluded.version - 1
   returning name)"""  # noqa: S608 - constants only
-# Comes first in a statement; its arguments are those of `Riders.take`.
-RIDE = ",".join([*map(_settled, TABLES), _NOTED])
+_SETTLED = {table: _settled(table) for table in TABLES}
+_FORGOTTEN = """forgotten as (
+  delete from onetape.fact where expires < clock_timestamp() - interval '7 days')"""
+_LIFTED = """lifted as (
+  update onetape.fact set value = jsonb_build_array(0, 0, 0, 0, value -> 4, ''), version = version + 1
+  where not name = any(%(but)s::text[]) and value ->> 5 like %(reason)s
+    and exists (select from unnest(%(lifted)s::text[]) v where starts_with(name, 'circuit ' || v || ':')))"""
+
+
+class Ride(NamedTuple):
+    """Parts of a statement that carry what waits.
+
+    Attributes:
+        parts: Texts to be placed after ``with``.
+        arguments: Their arguments.
+        put_back: Function to be called if the statement was not sent.
+    """
+
+    parts: Sequence[str]
+    arguments: dict[str, Any]
+    put_back: Callable[[], None]
 
 
 class Fold(NamedTuple):
@@ -132,24 +149,34 @@ class Riders:
             fold = self._folds.pop(ledger, NO_FOLD)
         return self._as_json([*ops, *more]), fold, lambda: self._put_back({ledger: ops}, {})
 
-    def take(self) -> tuple[dict[str, Any], Callable[[], None]]:
-        """Return the arguments of ``RIDE``, and a function that puts them back if they were not sent."""
+    def take(self, also: Mapping[str, FactChange] | None = None) -> Ride:
+        """Return what waits, with ``also`` among the facts, as parts of a statement."""
         with self._lock:
             ops, self._ops = self._ops, {}
             folds = {ledger: self._folds.pop(ledger, NO_FOLD) for ledger in ops}
             facts, self._facts = self._facts, {}
-        arguments = fact_arguments(facts)
+        parts, arguments = list[str](), dict[str, Any]()
         for table in TABLES:
-            names = [ledger for ledger in sorted(ops) if ledger[0] == table]
+            # In one order, so that two hosts do not wait for each other.
+            ledgers = [ledger for ledger in sorted(ops) if ledger[0] == table]
+            if ledgers:
+                parts.append(_SETTLED[table])
+                arguments |= {
+                    f"{table}_names": [ledger[1] for ledger in ledgers],
+                    f"{table}_ops": [self._as_json(ops[ledger]) for ledger in ledgers],
+                    f"{table}_seen": [folds[ledger].seen for ledger in ledgers],
+                    f"{table}_n": [folds[ledger].n for ledger in ledgers],
+                    f"{table}_bases": [folds[ledger].base for ledger in ledgers],
+                }
+        if told := {**facts, **(also or {})}:
+            parts += [_NOTED, _FORGOTTEN]
             arguments |= {
-                f"{table}_names": [ledger[1] for ledger in names],
-                f"{table}_ops": [self._as_json(ops[ledger]) for ledger in names],
-                f"{table}_seen": [folds[ledger].seen for ledger in names],
-                f"{table}_n": [folds[ledger].n for ledger in names],
-                f"{table}_bases": [folds[ledger].base for ledger in names],
+                "fact_names": list(told),
+                "fact_values": [json.dumps(fact.value) for fact in told.values()],
+                "fact_versions": [fact.seen + 1 for fact in told.values()],
+                "fact_ttls": [fact.ttl_s for fact in told.values()],
             }
-
-        return arguments, lambda: self._put_back(ops, facts)
+        return Ride(parts, arguments, lambda: self._put_back(ops, facts))
 
     def _put_back(
         self, ops: Mapping[Ledger, Sequence[list[Any]]], facts: Mapping[str, FactChange]
@@ -166,14 +193,19 @@ class Riders:
         return json.dumps([[kind, max(0.0, now - at), *rest] for kind, at, *rest in ops])
 
 
-def fact_arguments(facts: Mapping[str, FactChange]) -> dict[str, Any]:
-    """Return the arguments of ``RIDE`` for facts."""
-    return {
-        "fact_names": list(facts),
-        "fact_values": [json.dumps(fact.value) for fact in facts.values()],
-        "fact_versions": [fact.seen + 1 for fact in facts.values()],
-        "fact_ttls": [fact.ttl_s for fact in facts.values()],
-    }
+def lifting(
+    vendors: Sequence[str], but: Sequence[str], reason: str
+) -> tuple[Sequence[str], dict[str, Any]]:
+    """Return a part of a statement that closes circuits of vendors which failed for a reason.
+
+    Args:
+        vendors: Vendors.
+        but: Names of facts that the same statement changes.
+        reason: Text that the reasons of their failures contain.
+    """
+    if not vendors:
+        return (), {}
+    return (_LIFTED,), {"lifted": list(vendors), "but": list(but), "reason": f"%{reason}%"}
 
 
 _tail, _logged = _TAIL.format(log="b.log", n="%(n)s::int"), _LOGGED.format(ops="%(ops)s")
@@ -211,14 +243,3 @@ def look_statement(table: str) -> str:
     return f"""
 select {NOW_S}, m.base, m.log, m.folded, m.lost, {FACTS}
 from (select) one left join onetape.{table} m on m.name = %(name)s"""  # noqa: S608 - constants only
-
-
-TELL = f"""
-with {RIDE},
-forgotten as (delete from onetape.fact where expires < clock_timestamp() - interval '7 days'),
-lifted as (
-  update onetape.fact set value = jsonb_build_array(0, 0, 0, 0, value -> 4, ''), version = version + 1
-  where %(lifted)s::text[] <> '{{}}' and not name = any(%(fact_names)s)
-    and value ->> 5 like %(reason)s
-    and exists (select from unnest(%(lifted)s::text[]) v where starts_with(name, 'circuit ' || v || ':')))
-select (select json_agg(name) from noted)"""  # noqa: S608 - constants only

@@ -75,10 +75,13 @@ _CIRCUIT = "failures, times, until_s, trial_until_s, answered_s, reason"
 
 
 class Rows(Protocol):
-    """The one method of a database connection that the tables need."""
+    """The methods of a database connection that the tables need."""
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Any:
         """Run one statement and return its rows."""
+
+    def executemany(self, sql: str, parameters: Any, /) -> Any:
+        """Run one statement with each of several rows."""
 
 
 def check_numbers(rows: Rows) -> None:
