@@ -150,7 +150,7 @@ class Riders:
         return self._as_json([*ops, *more]), fold, lambda: self._put_back({ledger: ops}, {})
 
     def take(self, also: Mapping[str, FactChange] | None = None) -> Ride:
-        """Return what waits, with ``also`` among the facts, as parts of a statement."""
+        """Return the waiting operations and facts, and ``also``, as parts of a statement."""
         with self._lock:
             ops, self._ops = self._ops, {}
             folds = {ledger: self._folds.pop(ledger, NO_FOLD) for ledger in ops}
