@@ -233,6 +233,60 @@ def test_a_host_that_is_cut_off_serves_what_it_has_and_says_what_it_did_not_stor
     assert vendors.count("binance") == sent + 1
 
 
+def test_a_new_host_and_a_share_need_few_more_statements(host: Host) -> None:
+    host("a").get_ohlcv("BTCUSDT", "1h", *DAY)
+    b = host("b")
+    log_of(b).store_id()
+    trips = log_of(b).trips
+    b.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02")
+    # Once: which store it is, the entries of the other host (two), and the true cost of a request.
+    assert log_of(b).trips - trips <= 4 + 4
+    b.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-05-10")
+    trips = log_of(b).trips
+    b.get_ohlcv("AAPL", "1d", "2024-05-13", "2024-05-17")
+    assert log_of(b).trips - trips <= 4 + 3, "splits and dividends are an entry of their own"
+
+
+def test_status_doctor_and_metrics_show_what_hosts_share(
+    host: Host, vendors: VendorServer, tmp_path: Path, rules: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    a, b = host("a"), host("b")
+    a.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")
+    vendors.fault("binance", Fault.ban(120))
+    with pytest.raises(DataError):
+        a.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02", provider="binance")
+    capsys.readouterr()
+    options = ["--cache-dir", str(tmp_path / "b" / "cache"), "--config", str(rules)]
+    assert main(["hosts", "status", "--json", *options]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["state"] == "behind" and document["limits"] == "all hosts"
+    found = {one["vendor"]: one for one in document["vendors"] if one["used"]}
+    assert found["binance"]["used"]["60s"] >= 2
+    [paused] = [one for one in document["vendors"] if one["paused_s"]]
+    assert paused["vendor"] == "binance" and 100 < paused["paused_s"] <= 120
+    assert main(["hosts", "status", *options]) == 0
+    text = capsys.readouterr().out
+    assert "the requests of all hosts" in text and "it asked us to pause" in text
+    [check] = [
+        one for one in checkup(tmp_path / "b" / "cache", rules) if one.topic == "shared store"
+    ]
+    assert "limits count the requests of all hosts" in check.said
+    figures = b.metrics()["hosts"]
+    assert figures["state"] == "behind" and figures["entries_behind"] == 1 and figures["statements"]
+    monkeypatch.delenv("ONETAPE_STORE")
+    assert "hosts" not in DataManager(tmp_path / "plain", rules).metrics()
+    from prometheus_client import CollectorRegistry
+
+    from src.data.observability.prometheus import MetricsCollector
+
+    registry = CollectorRegistry()
+    MetricsCollector(b, registry)
+    assert registry.get_sample_value("onetape_host_state", {"state": "behind"}) == 1
+    assert registry.get_sample_value("onetape_host_entries_behind") == 1
+    assert registry.get_sample_value("onetape_host_limits_shared") == 1
+
+
 def test_the_cache_of_the_manager_reads_what_other_hosts_have(host: Host) -> None:
     host("a").get_ohlcv("BTCUSDT", "1h", *DAY)
     b = host("b")

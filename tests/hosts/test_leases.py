@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -231,3 +232,29 @@ def test_the_hosts_path_is_not_in_the_server(host: Host, log_url: str, tmp_path:
     with a.hold("x", about=KEY), psycopg.connect(log_url, autocommit=True) as db:
         row = db.execute("select owner from onetape.lease").fetchone()
         assert row is not None and str(tmp_path) not in row[0]
+
+
+def test_series_that_stay_on_a_host_need_no_lease_of_the_server(host: Host) -> None:
+    log, a = host("a")
+    for lane in (("local.0a1b2c3d",), ("mock",)):
+        with a.hold("x", about=SeriesKey("AAPL", Timeframe(1, "d"), lane)) as lease:
+            assert lease.is_held and current_turn.get() is None
+    assert log.trips == 0
+
+
+def test_a_store_of_the_version_before_is_upgraded(
+    log_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(log_module, "MIGRATIONS", log_module.MIGRATIONS[:1])
+        with closing(Log(log_url)) as old:
+            identity = old.store_id()
+            with psycopg.connect(log_url, autocommit=True) as db:
+                db.execute("insert into onetape.lease values ('x', 'host:old', 7, 'epoch', 0)")
+            with closing(Log(log_url)) as new:
+                patch.undo()
+                assert new.store_id() == identity
+                call = Call(SharedLeases(new, ManualClock(NOW), lambda: None, "b"))
+                assert call.turn().fence == 8
+                assert call.run(add, new) == 1
+                call.end()

@@ -107,7 +107,7 @@ class SharedLeases(Leases):
         with own as mine:
             holder = os.urandom(8).hex() if mine is None else mine.holder
             lease = mine or Lease(name, True, False, holder)
-            if not lease.is_held:
+            if not lease.is_held or (about is not None and _is_own(about)):
                 yield lease
                 return
             arguments = self._arguments(lease, ttl_s)
@@ -186,6 +186,11 @@ class SharedLeases(Leases):
             return cursor.fetchone() if cursor.description else None
 
         return self._log.run(work)
+
+
+def _is_own(key: SeriesKey) -> bool:
+    """Return whether a series stays on its host, such as one from a folder of files."""
+    return bool(key.of_folder or key.is_sample)
 
 
 def _pairs(about: SeriesKey | None) -> list[Pair]:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from ..clock import Clock, SystemClock
-from ..errors import CacheError
+from ..errors import CacheError, ProviderTimeoutError
 from ..forks import renew_after_fork
 from ..model.capabilities import Limits
 from ..net.circuit_breaker import Circuit
@@ -282,7 +282,8 @@ class SharedAccount:
                 break
             self._load(Needs(), made.facts)
         if needs is not None or made.facts:  # what a call has spent is copied with the next one
-            self._local.run(self._copy)
+            with suppress(ProviderTimeoutError):  # the call's time is over
+                self._local.run(self._copy)
         return result
 
     def _worked(
