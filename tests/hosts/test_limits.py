@@ -221,6 +221,25 @@ def test_what_two_hosts_decide_is_what_two_processes_of_one_host_decide(
     ) == [(True, True)]
 
 
+def test_a_newer_base_of_a_ledger_keeps_what_other_hosts_added_meanwhile(
+    host: Hosts, server: Server
+) -> None:
+    a, b, c = (host(name, per_minute=100) for name in "abc")
+    spent = 0
+    while True:
+        ticket, spent = a.acquire(1, 0), spent + 1
+        if host.logs["a"].riders._folds:
+            break
+        a.settle(ticket, answer())
+    other = b.acquire(7, 0)
+    a.settle(ticket, answer())
+    [row] = server.run("select folded >= 16, jsonb_array_length(log) from onetape.bucket")
+    assert row == (True, 2), "what the other host took off, and the end of the first"
+    b.settle(other, answer())
+    ask(c)
+    assert c.used() == {"60s": spent + 7 + 1}
+
+
 def test_a_daily_quota_survives_a_crash_of_the_server_and_a_short_limit_starts_with_half(
     host: Hosts, server: Server
 ) -> None:
