@@ -25,7 +25,7 @@ from ..errors import (
     StorageError,
 )
 from ..forks import close_before_fork
-from ..net.deadline import call_left_s, ends_turn
+from ..net.deadline import ends_turn
 from ..net.own_network import NO_CONNECTION
 from .entry import FORMAT, MOST_BYTES, SeriesName, Value, dump, load, seal
 from .riders import FactChange, Riders, lifting
@@ -35,8 +35,6 @@ from .turn import current_turn
 T = TypeVar("T")
 OLDEST_SERVER = 13
 _CONNECT_S, _ANSWER_S, _POLL_S = 3, 15.0, 0.1
-# A call with less time than this waits for so long all the same, so that what it has is stored.
-_LEAST_ANSWER_S = 5.0
 # After a failed connection no other attempt is made for this long, so that calls do not all wait.
 _AGAIN_AFTER_S = 5.0
 # Most series in one statement, most entries of a series, and about how many bytes at once.
@@ -187,13 +185,12 @@ class _Connection(psycopg.Connection[Any]):
 
 def _limited(operation: PQGen[T]) -> PQGen[T]:
     """Run an operation of the driver, which gets a zero at intervals while nothing has arrived."""
-    end = time.monotonic() + min(_ANSWER_S, max(_LEAST_ANSWER_S, call_left_s()))
-    wanted = next(operation)
+    end, wanted = time.monotonic() + _ANSWER_S, next(operation)
     try:
         while True:
             ready = yield wanted
             if not ready and time.monotonic() > end:
-                raise psycopg.OperationalError("no response for some time")
+                raise psycopg.OperationalError(f"no response for {_ANSWER_S:g} s")
             wanted = operation.send(ready)
     except StopIteration as done:
         result: T = done.value
