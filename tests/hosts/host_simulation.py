@@ -30,11 +30,13 @@ from tests.simulation.machine import Machine
 from tests.simulation.simulation import Profile, Simulation
 
 _EMPTY = """
-truncate onetape.series, onetape.entry, onetape.lease, onetape.bucket, onetape.quota, onetape.fact;
+truncate onetape.series, onetape.entry, onetape.lease, onetape.bucket, onetape.quota, onetape.fact"""
+# A server's clock that each connection sets.
+CLOCK = """
 create schema if not exists testing;
 create or replace function testing.clock_timestamp() returns timestamptz language sql volatile
   as $$select to_timestamp(current_setting('testing.now')::float8)$$"""
-_OPTIONS = "options=-c%20search_path%3Dtesting,pg_catalog"
+OPTIONS = "options=-c%20search_path%3Dtesting,pg_catalog"
 
 
 class _SimulatedLog(Log):
@@ -78,7 +80,8 @@ class HostSimulation(Simulation):
             real.store_id()
         with psycopg.connect(self.url, autocommit=True) as db:
             db.execute(_EMPTY)
-        self.log = _SimulatedLog(f"{self.url}&{_OPTIONS}", now_ms=lambda: self.true.now_ms())
+            db.execute(CLOCK)
+        self.log = _SimulatedLog(f"{self.url}&{OPTIONS}", now_ms=lambda: self.true.now_ms())
         self._before = connect._logs
         connect._logs = _Logs(self.log)  # type: ignore[assignment]
         os.environ["ONETAPE_STORE"] = self.url

@@ -173,6 +173,15 @@ def test_a_refusal_spends_nothing(host: Hosts, server: Server) -> None:
     ask(b, 2)
 
 
+def test_what_a_vendor_told_one_host_that_it_has_counted_counts_for_all(host: Hosts) -> None:
+    a, b = host("a", per_minute=100), host("b", per_minute=100)
+    ask(a, 10)
+    b.settle(b.acquire(1, 0), answer(x_ratelimit_remaining="1"))
+    refused(a, 2)
+    ask(a)
+    refused(b)
+
+
 def test_the_units_of_a_process_that_died_count_for_a_while(host: Hosts, server: Server) -> None:
     host("a", per_minute=1).acquire(1, 0)
     b = host("b", per_minute=1)

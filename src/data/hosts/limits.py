@@ -281,7 +281,7 @@ class SharedAccount:
             if self._tell(made):
                 break
             self._load(Needs(), made.facts)
-        if needs is not None or made.facts:  # what a call has spent is copied with the next one
+        if needs is not None or made.ops or made.facts:
             with suppress(ProviderTimeoutError):  # the call's time is over
                 self._local.run(self._copy)
         return result
