@@ -32,7 +32,28 @@ from tests.cache.bars import EVER
 from tests.simulation.machine import Machine
 from tests.simulation.simulation import Profile, Simulation
 
-_EMPTY = "truncate onetape.series cascade; truncate onetape.lease"
+_EMPTY = """
+truncate onetape.series, onetape.lease, onetape.bucket, onetape.quota, onetape.fact cascade"""
+# A server's clock that each connection sets.
+CLOCK = """
+create schema if not exists testing;
+create or replace function testing.clock_timestamp() returns timestamptz language sql volatile
+  as $$select to_timestamp(current_setting('testing.now')::float8)$$"""
+OPTIONS = "options=-c%20search_path%3Dtesting,pg_catalog"
+
+
+class _SimulatedLog(Log):
+    """A log whose server's clock shows the simulation's true time."""
+
+    def run(self, work: Any) -> Any:
+        def timed(connection: psycopg.Connection[Any], is_again: bool) -> Any:
+            """Set the server's clock first."""
+            assert self.now_ms is not None
+            now_s = str(self.now_ms() / 1000)
+            connection.execute("select set_config('testing.now', %s, false)", (now_s,))
+            return work(connection, is_again)
+
+        return super().run(timed)
 
 
 class _Logs:
@@ -58,10 +79,12 @@ class HostSimulation(Simulation):
     host: int = 0
 
     def __post_init__(self) -> None:
-        self.log = Log(self.url, now_ms=lambda: self.true.now_ms())
-        self.log.store_id()
+        with contextlib.closing(Log(self.url)) as real:
+            real.store_id()
         with psycopg.connect(self.url, autocommit=True) as db:
             db.execute(_EMPTY)
+            db.execute(CLOCK)
+        self.log = _SimulatedLog(f"{self.url}&{OPTIONS}", now_ms=lambda: self.true.now_ms())
         self._before = connect._logs
         connect._logs = _Logs(self.log)  # type: ignore[assignment]
         os.environ["ONETAPE_STORE"] = self.url

@@ -145,8 +145,11 @@ def test_without_the_comparison_a_commit_of_the_other_host_is_lost(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard of the test before: a log that compares nothing loses bars."""
-    always = log_module._APPEND.replace("and seq = %(seen)s and head = %(head)s", "")
-    monkeypatch.setattr(log_module, "_APPEND", always)
+    always = log_module._MOVED.replace("and seq = %(seen)s and head = %(head)s", "")
+    monkeypatch.setattr(log_module, "_MOVED", always)
+    first = log_module._MOVED_FIRST.replace("set seq = 1", "set seq = s.seq + 1")
+    first = first.replace("where s.seq = %(seen)s and s.head = %(head)s", "")
+    monkeypatch.setattr(log_module, "_MOVED_FIRST", first)
     a, b = host("a"), host("b")
     b.check_joined()
     a.commit(DAILY, bars(0, 3))
@@ -271,7 +274,7 @@ class _Proxy:
         self._real, self._moment = real, moment
 
     def execute(self, statement: Any, *arguments: Any, **options: Any) -> Any:
-        if statement is log_module._APPEND and self._moment:
+        if log_module._ADDED in statement and self._moment:
             moment, self._moment = self._moment, ""
             if moment == "after":
                 self._real.execute(statement, *arguments, **options)

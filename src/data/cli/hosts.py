@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..model.instant import iso
+from ..model.texts import duration
 from .arguments import command
 from .cached import manager_of
 from .report import Line, Report
@@ -74,7 +75,19 @@ def _shown(state: HostState) -> list[Any]:
         lines.append(Line(f"  store {state.store}, {counted(state.total, 'series')}"))
     lines += [Line(f"  {line}") for line in _sizes(state.size)]
     lines += [Line(f"  {warning}", "yellow") for warning in state.warnings]
-    return lines + _table(state.series)
+    lines.append(Line(f"  vendors' limits count the requests of {state.limits}"))
+    return lines + _table(state.series) + _vendors(state)
+
+
+def _vendors(state: HostState) -> list[Any]:
+    """Return a table of what all hosts have spent at vendors, and of vendors that are paused."""
+    rows = []
+    for one in state.vendors:
+        windows = one.used.items()
+        used = ", ".join(f"{n:g} in {duration(float(w.rstrip('s')))}" for w, n in windows)
+        paused = f"{one.endpoint} paused for {duration(one.seconds)}: {one.reason}".strip()
+        rows.append((one.vendor, used or paused))
+    return [TextTable(["vendor", "used, or paused"], rows)] if rows else []
 
 
 def _sizes(log: Size) -> list[str]:

@@ -39,4 +39,17 @@ create table onetape.part (
   seq bigint not null, body bytea not null, primary key (series, year, digest));
 alter table onetape.part alter column body set storage external;
 """
-MIGRATIONS = (_TABLES, _SNAPSHOTS)
+# The process of a lease's holder, and the units that all hosts have spent at vendors.
+# A ledger is an account's spent units: those up to an entry of its log, and the log behind it. Those of an
+# account with a daily or monthly limit survive a crash of the server, the others do not.
+_LIMITS = """
+alter table onetape.lease add column pid int, add column started timestamptz;
+create unlogged table onetape.bucket (
+  name text primary key, base jsonb not null, log jsonb not null, folded bigint not null,
+  lost float8);
+create table onetape.quota (like onetape.bucket including all);
+create table onetape.fact (
+  name text primary key, value jsonb not null, version bigint not null, expires timestamptz);
+create index fact_expires on onetape.fact (expires);
+"""
+MIGRATIONS = (_TABLES, _SNAPSHOTS, _LIMITS)

@@ -16,6 +16,7 @@ from ..model.series import SeriesKey
 from .decisions import key_of, name_of
 from .detached import detach as detach
 from .entry import SeriesName
+from .limits import SharedLimit, shared_limits
 from .log import Position, Replication
 from .snapshot_log import Size
 from .store import SharedStore
@@ -56,6 +57,9 @@ class HostState:
         total: Number of series in the log.
         warnings: Sentences about the server, such as a standby that may lose commits.
         size: How large the log is.
+        limits: What the vendors' limits count: the requests of ``all hosts``, or those of ``this
+            host`` while it is alone or cut off.
+        vendors: What all hosts have spent at vendors, and vendors that are paused for all.
     """
 
     state: State
@@ -65,6 +69,8 @@ class HostState:
     total: int = 0
     warnings: tuple[str, ...] = field(default=())
     size: Size = Size()
+    limits: Literal["all hosts", "this host"] = "this host"
+    vendors: tuple[SharedLimit, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON-serializable values."""
@@ -88,6 +94,17 @@ class HostState:
                 "snapshot_bytes": self.size.snapshot_bytes,
                 "last_snapshot": _iso(self.size.snapshot_ms),
             },
+            "limits": self.limits,
+            "vendors": [
+                {
+                    "vendor": one.vendor,
+                    "used": dict(one.used),
+                    "endpoint": one.endpoint,
+                    "paused_s": round(one.seconds, 1),
+                    "reason": one.reason,
+                }
+                for one in self.vendors
+            ],
         }
 
 
@@ -104,10 +121,11 @@ def host_state(store: object) -> HostState:
         heads = store.shared.all_heads()
         warnings = warnings_of(store.shared.replication())
         size = store.snapshots.size()
+        vendors = tuple(shared_limits(store.shared))
     except LogUnreachableError as error:
         return HostState("cut off", str(error.args[0]))
     except CacheError as error:
-        return HostState("not attached", str(error))
+        return HostState("not attached", str(error), limits="all hosts")
     shown = {
         key: head
         for name, head in heads.items()
@@ -118,7 +136,29 @@ def host_state(store: object) -> HostState:
     found = {one.state for one in series}
     order: tuple[State, ...] = ("lost tail", "astray", "behind")
     state: State = next((one for one in order if one in found), "in step")
-    return HostState(state, "", store.shared.store_id(), series, len(shown), warnings, size)
+    return HostState(
+        state,
+        "",
+        store.shared.store_id(),
+        series,
+        len(shown),
+        warnings,
+        size,
+        "all hosts",
+        vendors,
+    )
+
+
+def host_metrics(store: object) -> dict[str, Any]:
+    """Return figures about a host for monitoring: its state, its lag, and the statements it has sent."""
+    state = host_state(store)
+    return {
+        "state": state.state,
+        "limits": state.limits,
+        "series_behind": sum(one.behind > 0 for one in state.series),
+        "entries_behind": sum(one.behind for one in state.series),
+        "statements": store.shared.trips if isinstance(store, SharedStore) else 0,
+    }
 
 
 def warnings_of(found: Replication) -> tuple[str, ...]:
