@@ -435,7 +435,7 @@ class Log:
         noted = "(select json_agg(name) from noted)" if "fact_names" in ride.arguments else "null"
         statement = f"with {', '.join([*ride.parts, *more])} select {noted}"
         try:
-            row = self.run(lambda db, _: db.execute(statement, everything).fetchone())  # type: ignore[arg-type]
+            row = self.run(lambda db, _: db.execute(statement, everything).fetchone())
         except BaseException:
             ride.put_back()
             raise
@@ -504,7 +504,7 @@ class Log:
                 if row is not None:
                     is_ours = row[0] == token
                     return Appended(Position(seen.seq + 1, token), row[1]) if is_ours else None
-            row = connection.execute(statement, arguments, binary=True).fetchone()  # type: ignore[arg-type]
+            row = connection.execute(statement, arguments, binary=True).fetchone()
             assert row is not None
             if row[0] is not None:
                 return Appended(Position(row[0], token), row[1])
