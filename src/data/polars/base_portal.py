@@ -183,7 +183,8 @@ class BasePortal(ABC, Generic[S, F]):
             ``put(..., data)``, queried before a source or reader, such as a
             :class:`~src.data.polars.cache_manager.CacheManager`. If both methods also have the
             arguments ``checksum`` and ``generation``, they get the version of the data as well, and
-            ``source`` also identifies the folder or the arguments of the source. It cannot be used
+            ``source`` also identifies the folder or the arguments of the source. Otherwise, the
+            version is part of ``source`` (``name@version``), if there is one. It cannot be used
             with a data manager, which has its own store.
         data_catalog: Object with ``find_dataset`` and ``get_dataset_info``, such as a
             :class:`~src.data.bundles.DataCatalog`: the checksum of the dataset with the requested
