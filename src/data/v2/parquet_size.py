@@ -71,16 +71,23 @@ def _positive(number: int) -> int:
 
 def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
     """Return the structure at a place, by the number of each field, and the place after it."""
+    # Most numbers have one byte: calls for them would take most of the time.
     fields, number = dict[int, Any](), 0
     while head := data[at]:
-        at += 1
-        kind = head & 15
+        kind, at = head & 15, at + 1
         if head > 15:
             number += head >> 4
         else:
             number, at = _integer(data, at)
         if kind in _INTEGERS:
-            fields[number], at = _integer(data, at)
+            if (byte := data[at]) > 127:
+                fields[number], at = _integer(data, at)
+            else:
+                fields[number], at = byte >> 1 ^ -(byte & 1), at + 1
+        elif kind == _STRUCT:
+            fields[number], at = _struct(data, at)
+        elif kind == _BINARY:
+            at = _after_text(data, at)
         elif kind not in (_TRUE, _FALSE):
             fields[number], at = _value(data, at, kind)
     return fields, at + 1
@@ -88,25 +95,32 @@ def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
 
 def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
     """Return a value, and the place after it; texts and floats are skipped."""
-    if kind in _INTEGERS:
-        return _integer(data, at)
-    if kind == _STRUCT:
-        return _struct(data, at)
     if kind in (_LIST, _SET):
         head, at, values = data[at], at + 1, list[Any]()
         count, at = (head >> 4, at) if head < 0xF0 else _varint(data, at)
+        kind = head & 15
+        read = _struct if kind == _STRUCT else _integer if kind in _INTEGERS else None
         for _ in range(count):
-            value, at = _value(data, at, head & 15)
-            values.append(value)
+            if read is not None:
+                value, at = read(data, at)
+                values.append(value)
+            elif kind == _BINARY:
+                at = _after_text(data, at)
+            else:
+                value, at = _value(data, at, kind)
         return values, at
-    if kind == _BINARY:
-        length, at = _varint(data, at)
-        return None, at + length
     if kind == _DOUBLE:
         return None, at + _VALUE_BYTES
     if kind in (_TRUE, _FALSE, _BYTE):
         return data[at], at + 1
     raise CorruptEntryError(f"its headers have a value of the unknown type {kind}")
+
+
+def _after_text(data: bytes, at: int) -> int:
+    if (byte := data[at]) > 127:
+        length, at = _varint(data, at)
+        return at + length
+    return at + 1 + byte
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
