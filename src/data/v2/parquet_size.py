@@ -19,7 +19,7 @@ _INTEGERS = 4, 5, 6
 _LONGEST_BITS = 63
 # Types of Parquet whose values have a fixed size, of at most 8 bytes: INT32, INT64, DOUBLE.
 _NUMBERS, _VALUE_BYTES = {1, 2, 5}, 8
-_MOST_PAGES = 100_000
+_MOST_PAGES = 10_000
 
 
 def unpacked_bytes(data: bytes) -> int:
