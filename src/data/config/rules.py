@@ -273,11 +273,18 @@ class StoreRules:
     """Settings of the store that many hosts share; without ``url`` there is none.
 
     ``pool`` is ``transaction`` if a pooler in transaction mode may be between the hosts and the
-    server (also correct without a pooler), or ``session``.
+    server (also correct without a pooler), or ``session``. ``keep`` is the age from which commits that a
+    snapshot covers are removed from the server.
     """
 
     url: str = setting(_server, "")
     pool: str = setting(text("transaction", "session"), "transaction")
+    keep: str | None = setting(_age, "30d")
+
+    @property
+    def max_age(self) -> Age | None:
+        """The age from which entries are removed; None keeps all of them."""
+        return None if self.keep is None else Age.parse(self.keep)
 
     def __repr__(self) -> str:
         return f"StoreRules(is_set={bool(self.url)}, pool={self.pool!r})"

@@ -65,7 +65,9 @@ def connect(rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path)
         note_key(secret)
     log = _logs.of(rules)
     leases = SharedLeases(log, clock, local, str(state_dir))
-    return Shared(partial(SharedStore, log), lambda: leases, partial(SharedLimits, log))
+    return Shared(
+        partial(SharedStore, log, keep=rules.max_age), lambda: leases, partial(SharedLimits, log)
+    )
 
 
 class _Logs:

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import psycopg
@@ -34,14 +35,16 @@ from .turn import current_turn
 
 T = TypeVar("T")
 OLDEST_SERVER = 13
-_CONNECT_S, _ANSWER_S, _POLL_S = 3, 15.0, 0.1
+# A statement fails if nothing arrives for ANSWER_S, and a thread does not wait for the connection if
+# the statement of another one has been silent for TURN_S.
+_CONNECT_S, ANSWER_S, TURN_S, _POLL_S = 3, 8.0, 5.0, 0.1
 # After a failed connection no other attempt is made for this long, so that calls do not all wait.
 _AGAIN_AFTER_S = 5.0
 # Most series in one statement, most entries of a series, and about how many bytes at once.
 _SERIES, _ENTRIES, _BYTES = 50, 64, 32 << 20
 _MIGRATION_LOCK = 0x6F6E6574617065
 
-_NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
+NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 # An append moves the head of its series. Under a lease, that needs the fence of the lease, which is locked,
 # so that nobody takes the lease over meanwhile; the last entry of a turn frees it.
 _HELD = """held as (
@@ -64,7 +67,7 @@ _FREED = """freed as (
 _ADDED = f"""added as (
   insert into onetape.entry
     (series, seq, token, format, kind, book, at_ms, years, first, last, rows, by, host, body)
-  select id, seq, %(token)s, %(format)s, %(kind)s, %(book)s, coalesce(%(at_ms)s, {_NOW}), %(years)s,
+  select id, seq, %(token)s, %(format)s, %(kind)s, %(book)s, coalesce(%(at_ms)s, {NOW}), %(years)s,
     %(first)s, %(last)s, %(rows)s, %(by)s, %(host)s, %(body)s
   from moved returning seq, at_ms)"""  # noqa: S608 - constants only
 
@@ -148,12 +151,14 @@ class Entry(NamedTuple):
         book: Number of the entry in the symbol's book beside which this one was made.
         at_ms: The server's time of the entry, UTC milliseconds.
         value: Content of the entry.
+        size: Bytes of its body.
     """
 
     position: Position
     book: int
     at_ms: int
     value: Value
+    size: int = 0
 
 
 class Next(NamedTuple):
@@ -162,7 +167,7 @@ class Next(NamedTuple):
     Attributes:
         name: Series.
         entries: Entries in order.
-        is_lost: Whether the log no longer has the position, because its server was restored.
+        is_lost: Whether the log does not have the position: its server was restored, or it was pruned.
         error: Why the entry after ``entries`` cannot be read; None if it can.
     """
 
@@ -173,24 +178,36 @@ class Next(NamedTuple):
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection whose operations end after a time even if the server has stopped responding."""
+    """A connection whose operations end after a time even if the server has stopped responding.
+
+    Attributes:
+        heard: Function called whenever something has arrived or could be sent.
+    """
+
+    heard: Callable[[], object] = staticmethod(lambda: None)
 
     def wait(self, gen: PQGen[T], interval: float = _POLL_S, *timeout: Any, **more: Any) -> T:
         """Run one operation; fail if it takes too long.
 
         Unlike the driver, do not ask the server to cancel after Ctrl-C, because it may not respond.
         """
-        return waiting.wait(_limited(gen), self.pgconn.socket, interval, *timeout, **more)
+        return waiting.wait(
+            _limited(gen, self.heard), self.pgconn.socket, interval, *timeout, **more
+        )
 
 
-def _limited(operation: PQGen[T]) -> PQGen[T]:
+def _limited(operation: PQGen[T], heard: Callable[[], object]) -> PQGen[T]:
     """Run an operation of the driver, which gets a zero at intervals while nothing has arrived."""
-    end, wanted = time.monotonic() + _ANSWER_S, next(operation)
+    end, wanted = time.monotonic() + ANSWER_S, next(operation)
     try:
         while True:
             ready = yield wanted
-            if not ready and time.monotonic() > end:
-                raise psycopg.OperationalError(f"no response for {_ANSWER_S:g} s")
+            now = time.monotonic()
+            if ready:
+                end = now + ANSWER_S
+                heard()
+            elif now > end:
+                raise psycopg.OperationalError(f"no response for {ANSWER_S:g} s")
             wanted = operation.send(ready)
     except StopIteration as done:
         result: T = done.value
@@ -207,6 +224,7 @@ class Log:
         now_ms: Source of the time of entries, for tests; None means the server's clock.
 
     Attributes:
+        now_ms: Source of the time; None means the server's clock.
         trips: Number of statements sent, for measurements.
         riders: What is sent together with the next entry or lease.
     """
@@ -219,10 +237,11 @@ class Log:
         host: str = "",
         now_ms: Callable[[], int] | None = None,
     ) -> None:
-        self._url, self._is_pooled, self._host, self._now_ms = url, is_pooled, host, now_ms
+        self._url, self._is_pooled, self._host, self.now_ms = url, is_pooled, host, now_ms
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
         self._away_until_s, self._reason = 0.0, ""
+        self._heard_s = 0.0
         self._id = ""
         self.trips = 0
         self.riders = Riders(time.monotonic)
@@ -263,15 +282,16 @@ class Log:
         """Return ``work(connection, is_again)``, called once more if the connection was lost.
 
         Raises:
-            LogUnreachableError: The server cannot be reached.
+            LogUnreachableError: The server cannot be reached, or does not respond to another thread.
             StorageError: The server rejected the statement, or is too old.
             FormatVersionError: A newer version of this library made the tables.
         """
-        with self._lock:
+        with self._turn():
             is_again = False
             while True:
                 try:
                     connection = self._connected()
+                    self._hear()
                     self.trips += 1
                     return work(connection, is_again)
                 except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
@@ -295,6 +315,21 @@ class Log:
                     self._close()
                     raise
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold the connection while the block runs; wait for it while another thread makes progress."""
+        began, lock = time.monotonic(), self._lock
+        while not lock.acquire(timeout=_POLL_S):
+            if time.monotonic() > max(began, self._heard_s) + TURN_S:
+                raise _away(f"another statement has had no response for {TURN_S:g} s")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _hear(self) -> None:
+        self._heard_s = time.monotonic()
+
     def _connected(self) -> _Connection:
         if self._connection is not None and not self._connection.closed:
             return self._connection
@@ -308,8 +343,9 @@ class Log:
                 connect_timeout=_CONNECT_S,
                 prepare_threshold=None if self._is_pooled else 5,
                 application_name="onetape",
-                tcp_user_timeout=str(round(_ANSWER_S * 1000)),
+                tcp_user_timeout=str(round(ANSWER_S * 1000)),
             )
+            made.heard = self._hear
         except psycopg.ProgrammingError:  # its message may quote the address
             pass
         if made is None:
@@ -443,7 +479,7 @@ class Log:
             "format": FORMAT,
             "kind": kind,
             "book": book,
-            "at_ms": None if self._now_ms is None else self._now_ms(),
+            "at_ms": None if self.now_ms is None else self.now_ms(),
             "years": list(facts.years),
             "host": self._host,
             "body": seal(name, seen.seq + 1, kind, book, payload),
@@ -539,6 +575,8 @@ def _next(name: SeriesName, seen: Position, rows: Sequence[tuple[Any, ...]]) -> 
         if not rows or (rows[0][0], bytes(rows[0][1])) != seen:
             return Next(name, is_lost=True)
         rows = rows[1:]
+    elif rows and rows[0][0] != 1:
+        return Next(name, is_lost=True)
     entries: list[Entry] = []
     for seq, token, entry_format, kind, book, at_ms, body in rows:
         if seq != seen.seq + len(entries) + 1:
@@ -547,7 +585,7 @@ def _next(name: SeriesName, seen: Position, rows: Sequence[tuple[Any, ...]]) -> 
             value = load(name, seq, kind, book, body, entry_format)
         except CacheError as error:
             return Next(name, entries, error=error)
-        entries.append(Entry(Position(seq, bytes(token)), book, at_ms, value))
+        entries.append(Entry(Position(seq, bytes(token)), book, at_ms, value, len(body)))
     return Next(name, entries)
 
 
