@@ -33,7 +33,8 @@ from tests.simulation.machine import Machine
 from tests.simulation.simulation import Profile, Simulation
 
 _EMPTY = """
-truncate onetape.series, onetape.lease, onetape.bucket, onetape.quota, onetape.fact cascade"""
+truncate onetape.series cascade;
+truncate onetape.lease, onetape.bucket, onetape.quota, onetape.fact"""
 # A server's clock that each connection sets.
 CLOCK = """
 create schema if not exists testing;

@@ -569,7 +569,7 @@ def test_a_body_that_declares_a_gigabyte_is_refused_before_it_is_made() -> None:
 
     wire.pieces[0].values[0].data = zlib.compress(bytes(1 << 26))
     body = entry.seal(name, 1, "commit", 0, entry._encoder.encode(wire))
-    with pytest.raises(CorruptEntryError, match="another size"):
+    with pytest.raises(CorruptEntryError, match="size differs from"):
         entry.load(name, 1, "commit", 0, body, 1)
 
 
@@ -584,7 +584,7 @@ def test_a_folder_of_another_store_is_refused(host: Host, log_url: str) -> None:
         db.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
                    " and datname = current_database()")  # fmt: skip
     other = host("a")
-    with pytest.raises(StorageError, match="another shared store"):
+    with pytest.raises(StorageError, match="different shared store"):
         other.pull([PAIR])
     assert shown(other) == [0, 1, 2]
 

@@ -338,7 +338,7 @@ class LaneCopies:
         clock.at_ms = entry.at_ms
         if isinstance(entry.value, Cleared):
             if self._disk.stat(lane.paths.folder) is not None:
-                self.clear(lane, clock, entry.value)
+                self.clear(lane, clock, entry.value, entry.position.seq)
             return
         assert isinstance(entry.value, Commit)
         book = self._books.at(lane.key.symbol, entry.book)
@@ -415,10 +415,10 @@ class LaneCopies:
         disk.replace(temp, aside)
         disk.sync_folder(aside.parent)
 
-    def clear(self, lane: SeriesFiles, clock: Clock, value: Cleared) -> None:
-        """Remove what an entry removes; ``clock`` shows the entry's time."""
-        lane = replace(lane, clock=clock)
+    def clear(self, lane: SeriesFiles, clock: Clock, value: Cleared, seq: int) -> None:
+        """Remove what an entry removes; ``clock`` shows the entry's time, and ``seq`` is its number."""
+        lane, old, wait_s = replace(lane, clock=clock), self.no_old, self._lock_timeout_s
         if value.years is None:
-            clear_lane(lane, self.no_old, self._lock_timeout_s, value.by)
+            clear_lane(lane, old, wait_s, value.by, seq)
         else:
-            clear_years(lane, value.years, self.no_old, self._lock_timeout_s, value.by)
+            clear_years(lane, value.years, old, wait_s, value.by, number=seq)

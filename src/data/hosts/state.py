@@ -113,7 +113,7 @@ def _iso(ms: int | None) -> str | None:
 
 
 def host_state(store: object) -> HostState:
-    """Return the state of a store's host; three statements are sent, and nothing is changed."""
+    """Return the state of a store's host; four statements are sent, and nothing is changed."""
     if not isinstance(store, SharedStore):
         return HostState("alone")
     try:

@@ -594,7 +594,11 @@ class SharedStore(BarStore):
             with suppress(CacheError), self.rebuilt(key, generation) as (folder, seq):
                 if seq == generation:
                     made = BarStore(folder, self._disk, self._clock)
-                    return made.read_version(key, span, generation)
+                    # An entry that changes nothing, such as the removal of no bars, leaves no trace.
+                    newest = made.view(key).generation
+                    if not newest:
+                        return BarTable.empty(), Coverage()
+                    return made.read_version(key, span, min(generation, newest))
             raise
 
     # --- removals --------------------------------------------------------------------------------
@@ -668,7 +672,7 @@ class SharedStore(BarStore):
         clock.at_ms = made.at_ms
         with applying(name_of(key), made.position.seq), self._guard.writing(lane.paths.folder):
             self._disk.make_folders(lane.paths.folder)
-            self._copies.clear(lane, clock, value)
+            self._copies.clear(lane, clock, value, made.position.seq)
             with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
                 # Another process may have applied this entry and later ones meanwhile.
                 if (self.notes.read(path) or Note()).position == note.position:
