@@ -97,15 +97,15 @@ class HostSimulation(Simulation):
         self.log.close()
         super().close()
 
-    def _manager(self) -> DataManager:
+    def new_manager(self) -> DataManager:
         if not self.host:
-            return super()._manager()
+            return super().new_manager()
         # The other host has a folder and a state of its own.
         home, state = self.folder, os.environ["ONETAPE_STATE_DIR"]
         self.folder = home / "other"
         os.environ["ONETAPE_STATE_DIR"] = str(self.folder / "state")
         try:
-            return super()._manager()
+            return super().new_manager()
         finally:
             self.folder = home
             os.environ["ONETAPE_STATE_DIR"] = state
@@ -114,7 +114,7 @@ class HostSimulation(Simulation):
         """Go on at the other host, whose disk is another one."""
         self.disks.heal()
         self.host = 1 - self.host
-        self.manager, self.other = self._manager(), None
+        self.manager, self.other = self.new_manager(), None
 
     def store(self, folder: str) -> SharedStore:
         """Return a store of the log in another folder."""
