@@ -889,7 +889,7 @@ def _unchanged(
     *,
     offline: bool,
 ) -> set[str]:
-    """Return the symbols whose rows still equal the current answer, without reading any bars.
+    """Return the symbols whose rows still match the current answer, without reading any bars.
 
     Unless ``offline`` is set, symbols for which a vendor would have to be queried are left out.
     """

@@ -109,7 +109,7 @@ def scan(
 
 
 class _Opened:
-    """One of the bundles, to be read again for each query. Thread-safe."""
+    """One of the scanned bundles, whose files are read again for each query. Thread-safe."""
 
     def __init__(self, bundle: Bundle, frequency: Frequency) -> None:
         self._bundle, self._frequency = bundle, frequency
@@ -141,7 +141,7 @@ class _Opened:
         symbols: set[str] | None,
         select: Callable[[Sequence[str]], list[str]],
     ) -> pl.DataFrame:
-        """Return the rows of some symbols, with rows and symbols from the same state of the bundle.
+        """Return the rows for some symbols; rows and symbols are from the same state of the bundle.
 
         Args:
             schema: Columns to read, with their types.
@@ -170,7 +170,7 @@ class _Opened:
     def _named(
         self, frame: pl.DataFrame, names: Mapping[int, str], schema: Mapping[str, pl.DataType]
     ) -> pl.DataFrame:
-        """Return the columns in their order and types, with the bundle's name and the symbols.
+        """Return the columns as in ``schema``, with the bundle's name and the symbols added.
 
         Raises:
             BundleError: Volumes have become larger than the type of the column.

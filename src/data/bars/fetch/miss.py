@@ -311,7 +311,8 @@ class MissHandler:
     ) -> Answer | None:
         """Try ``lanes`` in order; return the first answer that has rows or is correctly empty.
 
-        Each lane that was tried is added to ``tried``.
+        The result is None if no lane has such an answer. Each lane that was tried is added to
+        ``tried``.
 
         If an outage leaves an answer incomplete, a complete answer from a substitute replaces it.
         The result does not depend on which bars happen to be cached (decision 17). Stored bars that

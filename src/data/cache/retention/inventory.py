@@ -286,7 +286,7 @@ class Inventory:
         return content
 
     def _refuse_link(self, entry: os.DirEntry[str]) -> None:
-        """Raise ``StorageError`` for a link in place of a folder, just as the store does."""
+        """Raise ``StorageError`` if a folder is a link, which the store does not accept either."""
         if entry.is_dir():
             self._disk.list(entry.path)
 

@@ -92,11 +92,11 @@ class CommitRun:
     # --- before ----------------------------------------------------------------------------
 
     def _look(self, names: list[str], barred: list[int]) -> None:
-        """Read the current state, and repair the years that the commit concerns.
+        """Read the current state, and repair the years that the commit changes.
 
         Args:
             names: Names in the lane folder.
-            barred: Years that cannot be read; they are left alone unless the commit concerns them.
+            barred: Years that cannot be read; they are left alone unless the commit changes them.
         """
         self.series = (read_series(self.lane) if SERIES in names else None) or SeriesMeta()
         self.parts = by_year(self.commit)
@@ -120,7 +120,7 @@ class CommitRun:
             self.generation = 1 + max(logged, default=0)
 
     def _leave_outdated(self) -> None:
-        """Add the removal of outdated data, which is no longer read, to the changes of these years.
+        """Extend the commit so that it removes outdated data, which is no longer read.
 
         Otherwise that data would never be removed.
         """
@@ -147,7 +147,7 @@ class CommitRun:
         return meta
 
     def _checked_kind(self) -> Kind | None:
-        """Return the kind of the series after the commit.
+        """Return the kind of the series after the commit; None if it is still unknown.
 
         Raises:
             KindMismatchError: A piece is of a different kind.
