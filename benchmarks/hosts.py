@@ -38,7 +38,9 @@ _NOTE = (
     "- *a commit of one bar* and *of a year of minutes*: with the log, compared with a folder without it;\n"
     "- *a pull of 500 series*: nothing is new, and a bare `select 1`;\n"
     f"- *a new host*: {SERIES} series of {YEARS} years of daily bars from their entries, and the same bars "
-    "committed to a folder without the log."
+    "committed to a folder without the log;\n"
+    "- *from snapshots*: the same, and a year of minutes, when the entries are pruned; compared with writing "
+    "the same files and nothing else."
 )
 
 
@@ -130,6 +132,7 @@ def _pulls(url: str, folder: Path) -> list[Row]:
     begun = perf_counter()
     SharedStore(log, folder / "new", clock=clock).pull(pairs)
     new = perf_counter() - begun
+    rows = _from_snapshots(first, keys, folder)
     many = [(f"T{n}", Timeframe(1, "d")) for n in range(500)]
     for symbol, frame in many[:5]:
         first.commit(SeriesKey(symbol, frame), _bars(0, 3))
@@ -141,7 +144,44 @@ def _pulls(url: str, folder: Path) -> list[Row]:
     return [
         _row("a pull of 500 series", times["ours"], times["bare"]),
         _row("a new host", [new * 1e6], [plain * 1e6]),
+        *rows,
     ]
+
+
+def _from_snapshots(first: SharedStore, keys: list[SeriesKey], folder: Path) -> list[Row]:
+    """Measure new hosts that start from snapshots, after all entries that these cover were pruned."""
+    year = SeriesKey("YEAR", Timeframe(1, "m"))
+    first.commit(year, _bars(0, 525_600, MINUTE_MS))
+    for key in (*keys, year):
+        first.snapshot(key)
+    first.snapshots.prune(-1)
+    rows = []
+    for name, some, most_ms in (
+        (f"from snapshots: {len(keys)} series of {YEARS} years", keys, 4 * len(keys)),
+        ("from a snapshot: a year of minutes", [year], 200),
+    ):
+        ours, bare = [], []
+        for n in range(_BEST_OF):
+            new = SharedStore(
+                first.shared, folder / f"{some[0].symbol}-{n}", clock=ManualClock(_NOW)
+            )
+            begun = perf_counter()
+            new.pull([(key.symbol, key.timeframe) for key in some])
+            ours.append((perf_counter() - begun) * 1e6)
+            bare.append(_copied(new.root / "ohlcv", folder / f"{some[0].symbol}-bare-{n}"))
+        rows.append(_row(name, ours, bare, f"ms <= {most_ms}"))
+    return rows
+
+
+def _copied(source: Path, target: Path) -> float:
+    """Return the microseconds that writing the files of a folder takes."""
+    files = [(path.relative_to(source), path.read_bytes()) for path in source.rglob("*.*")]
+    for folder in {(target / name).parent for name, _ in files}:
+        folder.mkdir(parents=True)
+    begun = perf_counter()
+    for name, data in files:
+        (target / name).write_bytes(data)
+    return (perf_counter() - begun) * 1e6
 
 
 if __name__ == "__main__":

@@ -67,7 +67,10 @@ def measure() -> Report:
     ):
         first = "the first call of a process"
         with crowd_stage(_MANY) as (manager, _):
-            lines = (f"{_MANY:,} series, {first}", f"... {first}, without columns")
+            lines: tuple[str, ...] = (
+                f"{_MANY:,} series, {first}",
+                f"{_MANY:,} series without columns, {first}",
+            )
             rows += _first_calls(manager.cache.store.root, lines, _FEW, "s <= 3")
             manager.report()
             rows.insert(

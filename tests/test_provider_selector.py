@@ -30,7 +30,7 @@ from src.data.provider_selector import (
 )
 from src.data.vendors.base import BaseDataDownloader
 from tests.contract.source import ROOT
-from tests.processes import with_locks
+from tests.processes import ended, fork, with_locks
 
 ODD: list[Any] = [
     None,
@@ -532,14 +532,14 @@ class TestSingleton:
         holder = threading.Thread(target=hold)
         holder.start()
         assert held.wait(timeout=60)
-        child = os.fork()
-        if child == 0:
+
+        def make() -> None:
             # In the main thread: a new one might be taken for the lock's owner by its recycled id.
-            signal.alarm(5)
-            mine = get_provider_selector()
-            made = parent._initialize_downloader("yahoo")
-            os._exit(0 if mine is not parent and made is not None else 1)
-        status = os.waitpid(child, 0)[1]
+            signal.alarm(20)
+            assert get_provider_selector() is not parent
+            assert parent._initialize_downloader("yahoo") is not None
+
+        code = ended(fork(make))
         done.set()
         holder.join(timeout=60)
-        assert os.waitstatus_to_exitcode(status) == 0
+        assert code == 0

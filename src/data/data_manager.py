@@ -1061,11 +1061,17 @@ class DataManager:
         ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``, ``events``,
         ``cache`` (sizes as of the last minute), ``process`` (memory, CPU time). The counts are for
         this process; only ``vendor_days`` (the number of sessions in which each vendor lacks bars)
-        covers all processes.
+        covers all processes. With a store that many hosts share, ``hosts`` has this host's state and
+        its lag, which are read from the server.
         """
         vendor_days = self._services.network.vendor_days()
         days = Counter(day.vendor for day in vendor_days if day.condition != "pending")
-        return self._services.observer.snapshot() | {"vendor_days": dict(days)}
+        figures = self._services.observer.snapshot() | {"vendor_days": dict(days)}
+        if hasattr(store := self.cache.store, "shared"):
+            from .hosts.state import host_metrics
+
+            figures["hosts"] = host_metrics(store)
+        return figures
 
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Call ``listener`` with each :class:`~.observability.events.Event`: retries, fallbacks and so on.

@@ -689,7 +689,14 @@ class LogUnreachableError(StorageError):
 
 
 class OvertakenError(CacheError):
-    """Another host has committed to the series since it was read; nothing was stored."""
+    """Another host has committed to the series since it was read; nothing was stored.
+
+    Attributes:
+        is_final: Whether another host has taken over the fetch, so that it makes no sense to fit
+            the answer to the newer bars and to try again.
+    """
+
+    is_final = False
 
 
 # --- bundles and Decimal columns -----------------------------------------------------------

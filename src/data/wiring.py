@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .net.limiter import Limiter
     from .net.retry import RetryPolicy
     from .net.sender import Sender
+    from .net.sender_pool import ShareLimits
     from .network import Network
     from .provider_selector import ProviderSelector
 
@@ -197,16 +198,16 @@ def build(
             cache_dir_from="cache.enabled: false in the rules",
         )
     observer = observer or Observer(ticking, Gauge(lambda: cache.holdings(), ticking))
-    networks = _Networks(lambda: network_of(settings, rules, ticking, retry, observer))
+    networks = _Networks(lambda: network_of(settings, rules, ticking, retry, observer, limits))
     selector = ProviderSelector(
         settings=settings, make_sender=networks.sender, own_sender=networks.own_sender
     )
     shared = shared_store(rules)
-    leases, make_store = networks.leases, None
+    leases, make_store, limits = networks.leases, None, None
     if shared.url:
         from .hosts.connect import connect
 
-        make_store, leases = connect(shared, ticking, leases, settings.state_dir)
+        make_store, leases, limits = connect(shared, ticking, leases, settings.state_dir)
     cache = UnifiedCache(
         settings.cache_dir,
         settings.max_size_gb,
@@ -235,13 +236,16 @@ def network_of(
     clock: Clock,
     retry: RetryPolicy | None = None,
     observer: Observer | None = None,
+    shared_limits: ShareLimits | None = None,
 ) -> Network:
     """Return the connections and limits for these settings and rules; no connection is opened yet."""
     from .net.sender_pool import senders_of
     from .network import Network
 
-    hooks = (observer.attempted, observer.circuit_changed) if observer else ()
-    return Network(senders_of(settings, rules, clock, retry, *hooks))
+    attempted, changed = (
+        (observer.attempted, observer.circuit_changed) if observer else (None, None)
+    )
+    return Network(senders_of(settings, rules, clock, retry, attempted, changed, shared_limits))
 
 
 def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:

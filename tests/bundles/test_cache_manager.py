@@ -28,6 +28,7 @@ from src.data.lru_cache import LruCache
 from src.data.polars import frame_cache
 from src.data.polars.cache_manager import CacheManager, LRUCache
 from tests.cache.disks import CountingDisk, FailingDisk
+from tests.processes import ended, fork
 from tests.programs import PYTHONPATH
 
 MB = 1 << 20
@@ -570,6 +571,53 @@ def test_frames_that_cannot_be_stored_are_in_memory_with_one_warning(
     assert caught[0].filename == __file__
     assert [got(cache, "A"), got(cache, "B"), got(cache, "C")] == [1.0, 2.0, None]
     assert got(CacheManager(tmp_path), "A") is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to be another user takes root")
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_a_folder_that_cannot_be_used_is_one_warning_at_construction(
+    tmp_path: Path, is_hidden: bool
+) -> None:
+    folder = tmp_path / "shared" / "frames"
+    put(CacheManager(folder), value=5.0)
+    for one in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+        one.chmod(0o711)
+    if is_hidden:
+        (folder / "cold_cache").chmod(0o700)
+
+    def as_another() -> None:  # Polars cannot be used in a fork
+        os.setuid(65534)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            if not is_hidden:
+                CacheManager(folder)  # it may only be read: nothing is stored yet
+                assert not caught
+            CacheManager(folder if is_hidden else tmp_path / "new" / "frames")
+        (one,) = caught
+        assert one.filename == __file__
+        assert "memory only" in str(one.message) and "no permission" in str(one.message)
+
+    assert ended(fork(as_another)) == 0
+
+
+def test_the_warning_at_construction_is_the_only_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_manager, "can_be_used", lambda folder: False)
+    with pytest.warns(UserWarning, match="are kept in memory only") as caught:
+        cache = CacheManager(tmp_path, disk=refused(errno.EACCES))
+    put(cache, "A"), put(cache, "B", 2.0)
+    assert [got(cache, "A"), got(cache, "B"), got(cache, "C")] == [1.0, 2.0, None]
+    assert len(caught) == 1
+
+
+def test_a_read_only_folder_with_frames_is_no_warning_until_one_is_stored(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    put(CacheManager(tmp_path), value=1.0)
+    cache = CacheManager(tmp_path, disk=refused(errno.EROFS))
+    assert got(cache) == 1.0
+    assert not recwarn.list
 
 
 def test_a_frame_that_could_not_be_replaced_or_removed_is_not_returned(tmp_path: Path) -> None:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import inspect
 import json
+import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import src.data.cache as package
 from src.data.cache import unified_cache as module
 from src.data.cache.store import Commit
 from src.data.cache.unified_cache import (
     UnifiedCache,
     configure_unified_cache,
-    get_unified_cache,
-    reset_unified_cache,
 )
 from src.data.clock import ManualClock
 from src.data.errors import (
@@ -409,20 +410,21 @@ class TestPrivateNames:
 
 
 class TestTheOneCacheOfAProcess:
-    @pytest.fixture(autouse=True)
-    def none_yet(self) -> Iterator[None]:
-        reset_unified_cache()
-        yield
-        reset_unified_cache()
+    @pytest.fixture
+    def fresh(self, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+        """Return the module as a new process has it."""
+        monkeypatch.setattr(package, "unified_cache", module)  # until the test ends
+        monkeypatch.delitem(sys.modules, module.__name__)
+        return importlib.import_module(module.__name__)
 
-    def test_the_calls_of_real_programs(self, tmp_path: Path) -> None:
-        cache = configure_unified_cache(cache_dir=str(tmp_path))
+    def test_the_calls_of_real_programs(self, tmp_path: Path, fresh: ModuleType) -> None:
+        cache = fresh.configure_unified_cache(cache_dir=str(tmp_path))
         frame = bars("2024-03-04", 5, "1D")
         a, b = datetime(2024, 3, 4), datetime(2024, 3, 8)
         assert cache.put(frame, "AAPL", "1d", a, b, provider="yahoo")
-        same(get_unified_cache().get("AAPL", "1d", a, b), frame)
+        same(fresh.get_unified_cache().get("AAPL", "1d", a, b), frame)
         assert cache.list_years("AAPL", "1d") == [2024]
-        assert get_unified_cache() is cache
+        assert fresh.get_unified_cache() is cache
 
     def test_the_snippet_of_the_manual(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -435,23 +437,22 @@ class TestTheOneCacheOfAProcess:
         assert cache.metadata_dir == tmp_path / "my-cache" / "ohlcv" / "_metadata"
 
     def test_the_environment_names_the_folder(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: ModuleType
     ) -> None:
         monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "told"))
         monkeypatch.setenv("CACHE_MAX_SIZE_GB", "20.0")
-        cache = get_unified_cache()
+        cache = fresh.get_unified_cache()
         assert (cache.cache_dir, cache.max_size_gb) == (tmp_path / "told", 20.0)
-        assert get_unified_cache() is cache
-        reset_unified_cache()
-        assert get_unified_cache() is not cache
 
-    def test_threads_get_the_same(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_threads_get_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: ModuleType
+    ) -> None:
         monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path))
         barrier, found = threading.Barrier(8), []
 
         def ask() -> None:
             barrier.wait()
-            found.append(get_unified_cache())
+            found.append(fresh.get_unified_cache())
 
         threads = [threading.Thread(target=ask) for _ in range(8)]
         for thread in threads:

@@ -34,7 +34,13 @@ OWNERS = {
     "backtrader": ("feed.backtrader.feed",),
     "yaml": ("config",),
     "filelock": ("disk.",),
-    "msgspec": ("cache.format.", "hosts.entry", "bundles.lineage_lines", "bundles.bundle_records"),
+    "msgspec": (
+        "cache.format.",
+        "hosts.entry",
+        "hosts.snapshot",
+        "bundles.lineage_lines",
+        "bundles.bundle_records",
+    ),
     "exchange_calendars": ("calendars.library",),
     "markdown_it": ("charts.documentation",),
     "rich": ("cli", "progress.bar"),
@@ -77,7 +83,8 @@ PURE = {
     "fundamentals.point_in_time", "fundamentals.merge", "bars.freshness", "feed.continuation",
     "bars.answer.empty", "bars.answer.slots", "bars.ingest.judge",
     "db.universe.definition", "db.universe.files", "db.universe.filters", "db.universe.membership",
-    "quality.gaps", "quality.repair", "quality.vendor_days", "jobs.alert_evaluator",
+    "quality.gaps", "quality.repair", "quality.vendor_days", "jobs.alert_evaluator", "hosts.book",
+    "hosts.decisions", "hosts.snapshot",
 }  # fmt: skip
 
 

@@ -548,13 +548,13 @@ def test_what_no_vendor_has_is_not_noted_after_the_time_of_the_call(
 
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     ask = partial(manager.get_ohlcv, "BTCUSDT", "1m", "2024-05-01", "2024-05-04", provider="local")
-    noted, gaps = list[object](), absence.gaps
+    noted, subtract = list[object](), absence.subtract
 
     def counted(*arguments: Any) -> Any:
         noted.append(arguments)
-        return gaps(*arguments)
+        return subtract(*arguments)
 
-    monkeypatch.setattr(absence, "gaps", counted)
+    monkeypatch.setattr(absence, "subtract", counted)
     monkeypatch.setattr(fetcher, "WORTH_STOPPING", 100)
     with monkeypatch.context() as patch:
         patch.setattr(fetcher, "take", slow)

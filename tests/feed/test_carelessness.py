@@ -20,7 +20,7 @@ from src.data.feed.queue import Mailbox
 from src.data.feed.services import feeds_of
 from src.data.model.stream import LiveBar, StreamState
 from tests.cache.test_write_guard import RefusingDisk
-from tests.processes import with_locks
+from tests.processes import ended, fork, with_locks
 from tests.vendor_server.faults import Fault
 
 from .conftest import (
@@ -172,27 +172,20 @@ def test_a_forked_child_waits_for_no_lock_of_a_feed_and_may_start_it_afresh() ->
         with ExitStack() as held:  # as if other threads held them just now
             for lock in (*locks, *more):
                 held.enter_context(lock)
-            child = os.fork()
-            if child == 0:  # pragma: no cover - another process
-                signal.alarm(20)
-                os._exit(_as_a_child(feed, box))
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) == 0
+            child = fork(lambda: _use_as_a_child(feed, box))
+        assert ended(child) == 0
         assert feed.is_running
 
 
-def _as_a_child(feed: LiveFeed, box: Mailbox) -> int:
-    """Use a feed of the parent's; return 0 if all is as it should be."""
-    is_over = not feed.is_running and feed.status.state is StreamState.CLOSED
+def _use_as_a_child(feed: LiveFeed, box: Mailbox) -> None:
+    """Use a feed of the parent's."""
+    signal.alarm(20)
+    assert not feed.is_running and feed.status.state is StreamState.CLOSED
     feed.stop()
-    waiting = len(emptied(box))
-    is_over = is_over and box.is_over and waiting > 0
+    assert emptied(box) and box.is_over
     feed.start()
-    for _ in range(1000):
-        if feed.snapshot().given == 3:
-            return 0 if is_over else 2
+    while feed.snapshot().given < 3:
         signal.sigtimedwait([], 0.005)
-    return 3
 
 
 # --- counts --------------------------------------------------------------------------------------

@@ -1,22 +1,28 @@
 """How the golden log was made: ``python -m tests.hosts.golden_log URL FOLDER`` makes a copy of it.
 
-It is never made again in place: entries that a later version makes prove nothing about older ones.
+With ``snapshots`` as a third word, it makes the golden snapshots: of a host that has applied half of the
+log's entries, with the entries that are left when all that they cover are pruned. Neither is ever made
+again in place: entries that a later version makes prove nothing about older ones.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import psycopg
 
 from src.data.cache.values import Commit, Fault
 from src.data.clock import ManualClock
+from src.data.hosts.decisions import key_of
 from src.data.hosts.log import Log
 from src.data.hosts.store import SharedStore
 from src.data.model.actions import Action
@@ -30,6 +36,7 @@ from src.data.model.span import Span
 from src.data.model.symbol_changes import SymbolChange
 from tests.cache.bars import BASIS, DAILY, KIND, MINUTES, NOW, at, days, mark, minutes, piece, table
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "log-1"
 RAW = SeriesKey("AAPL", DAILY.timeframe, ("raw", "yahoo"))
 ENCODED = SeriesKey("BRK/B", DAILY.timeframe)
 COLUMNS = ("kind", "book", "at_ms", "format", "token", "body")
@@ -111,8 +118,48 @@ def put(url: str, entries: list[dict[str, object]]) -> None:
             db.execute(_PUT, (one["seq"], *(one[name] for name in COLUMNS), *place))
 
 
-def main(url: str, folder: str) -> None:
+def put_snapshots(url: str, rows: list[dict[str, Any]]) -> None:
+    """Put the rows of the golden snapshots into the tables of an empty log."""
+    with psycopg.connect(url, autocommit=True) as db:
+        for one in rows:
+            table = f"onetape.{one['table']}"
+            values = f"select * from json_populate_record(null::{table}, %s)"
+            statement = f"insert into {table} overriding system value {values}"
+            db.execute(statement, (json.dumps(one["row"]),))  # type: ignore[call-overload]
+
+
+def snapshots(url: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a log of which half was applied by a host that made snapshots, and then pruned."""
+    lines = (GOLDEN / "entries.jsonl").read_text().splitlines()
+    log, entries = Log(url), [json.loads(line) for line in lines]
+    log.store_id()
+    last = {(e["symbol"], e["timeframe"], e["lane"]): e["seq"] for e in entries}
+    put(url, [
+        e for e in entries
+        if not e["timeframe"] or e["seq"] <= (last[e["symbol"], e["timeframe"], e["lane"]] + 1) // 2
+    ])  # fmt: skip
+    with TemporaryDirectory() as folder:
+        store = SharedStore(log, Path(folder), clock=ManualClock(NOW), keep=None)
+        keys = [key for name in log.all_heads() if (key := key_of(name)) is not None]
+        store.pull([(key.symbol, key.timeframe) for key in keys])
+        assert all(store.snapshot(key) for key in keys)
+        with psycopg.connect(url, autocommit=True) as db:
+            db.execute("delete from onetape.entry")
+        put(url, entries)
+        store.snapshots.prune(-(10**15))
+    with psycopg.connect(url) as db:
+        for table in ("series", "snapshot", "part", "entry"):
+            statement = f"select row_to_json(t) from onetape.{table} t order by 1::text"
+            for [row] in db.execute(statement):  # type: ignore[call-overload]
+                yield {"table": table, "row": row}
+
+
+def main(url: str, folder: str, what: str = "") -> None:
     """Fill a log and a host, and write both."""
+    if what:
+        rows = (json.dumps(row, sort_keys=True) + "\n" for row in snapshots(url))
+        Path(folder, "rows.jsonl").write_text("".join(rows))
+        return
     times = count(year_start(2025), 1000)
     log = Log(url, now_ms=lambda: next(times))
     fill(SharedStore(log, Path(folder, "expected"), clock=ManualClock(NOW)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
@@ -20,8 +21,10 @@ from src.data.cache.store import BarStore
 from src.data.config.rules_file import load_rules
 from src.data.data_manager import DataManager
 from src.data.hosts import connect
+from src.data.hosts.decisions import key_of
 from src.data.hosts.log import Log
-from src.data.hosts.store import SharedStore, key_of
+from src.data.hosts.snapshot_log import Snapshots
+from src.data.hosts.store import SharedStore
 from src.data.model.retention import Retention
 from src.data.model.series import SeriesKey
 from src.data.wiring import facts_of
@@ -29,7 +32,29 @@ from tests.cache.bars import EVER
 from tests.simulation.machine import Machine
 from tests.simulation.simulation import Profile, Simulation
 
-_EMPTY = "truncate onetape.series, onetape.entry, onetape.lease"
+_EMPTY = """
+truncate onetape.series cascade;
+truncate onetape.lease, onetape.bucket, onetape.quota, onetape.fact"""
+# A server's clock that each connection sets.
+CLOCK = """
+create schema if not exists testing;
+create or replace function testing.clock_timestamp() returns timestamptz language sql volatile
+  as $$select to_timestamp(current_setting('testing.now')::float8)$$"""
+OPTIONS = "options=-c%20search_path%3Dtesting,pg_catalog"
+
+
+class _SimulatedLog(Log):
+    """A log whose server's clock shows the simulation's true time."""
+
+    def run(self, work: Any) -> Any:
+        def timed(connection: psycopg.Connection[Any], is_again: bool) -> Any:
+            """Set the server's clock first."""
+            assert self.now_ms is not None
+            now_s = str(self.now_ms() / 1000)
+            connection.execute("select set_config('testing.now', %s, false)", (now_s,))
+            return work(connection, is_again)
+
+        return super().run(timed)
 
 
 class _Logs:
@@ -55,10 +80,12 @@ class HostSimulation(Simulation):
     host: int = 0
 
     def __post_init__(self) -> None:
-        self.log = Log(self.url, now_ms=lambda: self.true.now_ms())
-        self.log.store_id()
+        with contextlib.closing(Log(self.url)) as real:
+            real.store_id()
         with psycopg.connect(self.url, autocommit=True) as db:
             db.execute(_EMPTY)
+            db.execute(CLOCK)
+        self.log = _SimulatedLog(f"{self.url}&{OPTIONS}", now_ms=lambda: self.true.now_ms())
         self._before = connect._logs
         connect._logs = _Logs(self.log)  # type: ignore[assignment]
         os.environ["ONETAPE_STORE"] = self.url
@@ -152,13 +179,18 @@ class Replayed:
 
     Attributes:
         sequences, entries, files, books: How much was compared.
+        snapshots, pruned: Series that a host started from a snapshot, and entries that it could not see.
     """
 
     def __init__(self) -> None:
         self.sequences = self.entries = self.files = self.books = 0
+        self.snapshots = self.pruned = 0
 
     def compare(self, sim: HostSimulation) -> None:
-        """Bring the simulation's host up to date, fill an empty one, and compare their bytes."""
+        """Bring the simulation's host up to date, fill empty ones, and compare their bytes.
+
+        One is filled from all entries; another one from snapshots, after what they cover was pruned.
+        """
         mine, new = sim.store("other/cache" if sim.host else "cache"), sim.store("replayed")
         heads = sim.log.all_heads()
         keys = [key for name in heads if (key := key_of(name)) is not None]
@@ -166,20 +198,29 @@ class Replayed:
         for key in keys:
             mine.read(key, EVER)  # only a read notices a bit that was flipped in bars
         mine.pull(pairs)
-        new.pull(pairs)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Snapshots, "find", lambda *_: {})
+            patch.setattr(SharedStore, "snapshot", lambda *_: False)
+            new.pull(pairs)
+        late = sim.store("from-snapshots")
+        self.snapshots += mine.snapshots.size().snapshots
+        self.pruned += mine.snapshots.prune(-1)
+        late.pull(pairs)
         self.sequences += 1
         self.entries += sum(head.seq for head in heads.values())
         for key in keys:
-            ours, theirs = _files(mine, key), _files(new, key)
-            assert ours.keys() == theirs.keys(), f"{key}: {sorted(ours.keys() ^ theirs.keys())}"
-            for name, content in ours.items():
-                assert content == theirs[name], f"{key}: {name} differs"
+            ours = _files(mine, key)
+            for other in (new, late):
+                theirs = _files(other, key)
+                assert ours.keys() == theirs.keys(), f"{key}: {sorted(ours.keys() ^ theirs.keys())}"
+                for name, content in ours.items():
+                    assert content == theirs[name], f"{key}: {name} differs"
+                assert mine.view(key) == other.view(key)
             self.files += sum(name.endswith(".csv.gz") for name in ours)
-            assert mine.view(key) == new.view(key)
         for symbol in {key.symbol for key in keys}:
             place = Path("ohlcv") / mine._layout.symbol(symbol).name / "actions.json"
-            ours, theirs = (_book(store.root / place, symbol) for store in (mine, new))
-            assert ours == theirs, f"the book of {symbol} differs"
+            ours, *others = (_book(store.root / place, symbol) for store in (mine, new, late))
+            assert others == [ours, ours], f"the book of {symbol} differs"
             self.books += ours is not None
 
 

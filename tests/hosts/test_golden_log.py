@@ -15,13 +15,16 @@ from src.data.cache.actions import ActionBook
 from src.data.cache.values import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.hosts import entry
-from src.data.hosts.log import Log
-from src.data.hosts.store import SharedStore, key_of
+from src.data.hosts.decisions import key_of, name_of
+from src.data.hosts.log import Log, Position
+from src.data.hosts.store import SharedStore
+from src.data.hosts.symbol_books import SymbolBooks
 from tests.cache.bars import NOW
 from tests.hosts import golden_log
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "log-1"
+GOLDEN = golden_log.GOLDEN
 EXPECTED = GOLDEN / "expected"
+SNAPSHOTS = GOLDEN.parent / "snapshot-1" / "rows.jsonl"
 _HAS_OTHER_ZLIB = "ng" in zlib.ZLIB_RUNTIME_VERSION
 
 
@@ -39,10 +42,30 @@ def replayed(url: str, folder: Path) -> SharedStore:
 
 def test_the_golden_log_makes_the_same_bytes(log_url: str, tmp_path: Path) -> None:
     replayed(log_url, tmp_path)
+    compare(tmp_path)
+
+
+def test_golden_snapshots_and_the_entries_after_them_make_the_same_bytes(
+    log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(log_url)
+    log.store_id()
+    golden_log.put_snapshots(
+        log_url, [json.loads(line) for line in SNAPSHOTS.read_text().splitlines()]
+    )
+    store = SharedStore(log, tmp_path, clock=ManualClock(NOW))
+    keys = [key for name in log.all_heads() if (key := key_of(name)) is not None]
+    assert len(store.snapshots.find({name: Position() for name in map(name_of, keys)})) == 6
+    store.pull([(key.symbol, key.timeframe) for key in keys])
+    compare(tmp_path)
+
+
+def compare(folder: Path) -> None:
+    """Compare the files of a host with those that the first version made."""
     files = sorted(p.relative_to(EXPECTED) for p in EXPECTED.rglob("*") if p.is_file())
     assert len(files) > 15
     for name in files:
-        made, wanted = (tmp_path / name).read_bytes(), (EXPECTED / name).read_bytes()
+        made, wanted = (folder / name).read_bytes(), (EXPECTED / name).read_bytes()
         if _HAS_OTHER_ZLIB and name.suffix == ".gz":
             made, wanted = gzip.decompress(made), gzip.decompress(wanted)
         elif _HAS_OTHER_ZLIB and name.name.endswith(".metadata.json"):
@@ -54,12 +77,12 @@ def test_beside_the_splits_of_today_it_makes_others(
     log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard of the test before: an entry must be applied beside the splits that it names."""
-    at = SharedStore._book_at
+    at = SymbolBooks.at
 
-    def newest(store: SharedStore, symbol: str, seq: int) -> ActionBook:
-        return at(store, symbol, 2 if symbol == "GOOG" else seq)
+    def newest(books: SymbolBooks, symbol: str, seq: int) -> ActionBook:
+        return at(books, symbol, 2 if symbol == "GOOG" else seq)
 
-    monkeypatch.setattr(SharedStore, "_book_at", newest)
+    monkeypatch.setattr(SymbolBooks, "at", newest)
     replayed(log_url, tmp_path)
     name = Path("ohlcv", "GOOG", "1d", "2024.csv.gz")
     assert (tmp_path / name).read_bytes() != (EXPECTED / name).read_bytes()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from src.data.cli import main
@@ -81,7 +85,8 @@ def test_a_miss_takes_few_trips_and_a_batch_asks_for_all_series_at_once(
     a.get_ohlcv("BTCUSDT", "1h", *DAY)
     trips = log_of(a).trips
     a.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02")
-    assert log_of(a).trips - trips <= 5  # heads, lease, heads, append, lease
+    # The newest entries; the lease with them; units, circuit and symbol; the entry, which frees the lease.
+    assert log_of(a).trips - trips == 4
     asked: list[int] = []
     heads = Log.heads
     monkeypatch.setattr(
@@ -92,31 +97,114 @@ def test_a_miss_takes_few_trips_and_a_batch_asks_for_all_series_at_once(
     assert asked[0] == 6, "three series and the splits of their symbols"
 
 
-def test_two_hosts_that_miss_at_once_send_one_request(
-    host: Host, vendors: VendorServer, rules: Path, tmp_path: Path
+def test_a_vendor_that_one_host_found_down_is_asked_by_no_other(
+    host: Host, vendors: VendorServer
 ) -> None:
-    def ask(name: str) -> Callable[[], None]:
+    a, b = host("a"), host("b")
+    vendors.fault("binance", Fault.status(503))
+    for day in range(1, 9):
+        with pytest.raises(DataError):
+            a.get_ohlcv("BTCUSDT", "1h", *[f"2024-06-0{day}"] * 2, provider="binance")
+    sent = vendors.count("binance")
+    with pytest.raises(DataError, match="binance is paused for bars/1h"):
+        b.get_ohlcv("ETHUSDT", "1h", *DAY, provider="binance")
+    assert vendors.count("binance") == sent, "the other host asked, too"
+    assert {one.vendor for one in b._services.network.pauses()} == {"binance"}, "doctor shows it"
+
+
+def test_a_failed_fetch_frees_its_series_and_a_second_host_asks_at_once(
+    host: Host, vendors: VendorServer
+) -> None:
+    a, b = host("a"), host("b")
+    vendors.fault("binance", Fault.status(503))
+    with pytest.raises(DataError):
+        a.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")
+    vendors.heal()
+    slept = list(b._services.clock.slept)  # type: ignore[attr-defined]
+    frame = b.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")
+    assert len(frame) == 24 and b._services.clock.slept == slept  # type: ignore[attr-defined]
+    assert [name.symbol for name in log_of(b).all_heads()] == ["BTCUSDT"]
+
+
+@pytest.fixture
+def others(rules: Path, tmp_path: Path, host: Host) -> Callable[[str], Talker]:
+    """Return a function that starts the process of a host, which asks once when it is told to."""
+    log_of(host("c")).store_id()
+    started: list[Talker] = []
+
+    def start(name: str) -> Talker:
         def work() -> None:
             os.environ["ONETAPE_STATE_DIR"] = str(tmp_path / name / "state")
             manager = DataManager(tmp_path / name / "cache", rules)  # waits in real time
             print("ready", flush=True)
             sys.stdin.readline()
-            print(len(manager.get_ohlcv("BTCUSDT", "1h", *DAY)), flush=True)
+            frame = manager.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")
+            fetched = {one["fetched_at"] for one in frame.attrs["onetape"]["spans"]}
+            print(json.dumps([len(frame), *fetched]), flush=True)
 
-        return work
+        talker = Talker(started, work)
+        assert talker.hear() == "ready\n"
+        return talker
 
-    log_of(host("c")).store_id()
+    return start
+
+
+def test_two_hosts_that_miss_at_once_send_one_request_and_say_how_old_the_answer_is(
+    others: Callable[[str], Talker], vendors: VendorServer, clock: ManualClock
+) -> None:
     vendors.fault("binance", Fault.hold())
-    both: list[Talker] = []
-    one, two = Talker(both, ask("a")), Talker(both, ask("b"))
-    assert [process.hear() for process in both] == ["ready\n"] * 2
+    one, two = others("a"), others("b")
+    began_s = time.monotonic()
     one.tell("go")
     assert vendors.wait_for("binance", 1, 20)
     two.tell("go")
     assert not vendors.wait_for("binance", 2, 0.5), "the second host asked, too"
     vendors.heal()
-    assert [process.end() for process in both] == ["24\n"] * 2
+    answers = [json.loads(process.end()) for process in (one, two)]
+    assert answers[0] == answers[1] and answers[0][0] == 24
     assert vendors.count("binance") == 1
+    # The one that waited says when its bars were fetched, by the vendor's clock, which stands still: not
+    # before the one that fetched them was asked.
+    now, [fetched] = datetime.fromtimestamp(clock.now_ms() / 1000, UTC), answers[1][1:]
+    age_s = (now - datetime.fromisoformat(fetched)).total_seconds()
+    assert 0 <= age_s <= time.monotonic() - began_s
+
+
+def test_a_host_that_is_killed_while_it_fetches_holds_up_nobody(
+    others: Callable[[str], Talker], host: Host, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.hold())
+    dying = others("a")
+    dying.tell("go")
+    assert vendors.wait_for("binance", 1, 20)
+    os.kill(dying._child, signal.SIGKILL)
+    os.waitpid(dying._child, 0)
+    vendors.heal()
+    b = host("b")
+    assert len(b.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")) == 24
+    slept = sum(b._services.clock.slept)  # type: ignore[attr-defined]
+    assert slept < 5, "the lease stands for 30 s"
+    assert vendors.count("binance") == 2
+
+
+def test_what_the_server_refuses_to_store_is_returned_and_frees_its_series(
+    host: Host, vendors: VendorServer, log_url: str
+) -> None:
+    a, b = host("a"), host("b")
+    log_of(a).store_id()
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute("create function onetape.full() returns trigger language plpgsql as"
+                   " 'begin raise disk_full; end'")  # fmt: skip
+        db.execute("create trigger is_full before insert on onetape.entry"
+                   " execute function onetape.full()")  # fmt: skip
+        frame = a.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")
+        assert len(frame) == 24
+        assert any("not stored: the shared store" in p for p in frame.attrs["onetape"]["problems"])
+        db.execute("drop trigger is_full on onetape.entry")
+        assert db.execute("select owner from onetape.lease").fetchall() == [(None,)]
+    assert len(b.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")) == 24
+    assert b._services.clock.slept == []  # type: ignore[attr-defined]
+    assert vendors.count("binance") == 2
 
 
 def test_a_host_that_is_cut_off_serves_what_it_has_and_says_what_it_did_not_store(
@@ -143,6 +231,61 @@ def test_a_host_that_is_cut_off_serves_what_it_has_and_says_what_it_did_not_stor
     assert len(back.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02")) == 24
     assert len(host("b").get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02")) == 24
     assert vendors.count("binance") == sent + 1
+
+
+def test_a_new_host_and_a_share_need_few_more_statements(host: Host) -> None:
+    host("a").get_ohlcv("BTCUSDT", "1h", *DAY)
+    b = host("b")
+    log_of(b).store_id()
+    trips = log_of(b).trips
+    b.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02")
+    # Once: which store it is, the snapshot and entries of the other host (three), and the true cost of
+    # a request.
+    assert log_of(b).trips - trips <= 4 + 5
+    b.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-05-10")
+    trips = log_of(b).trips
+    b.get_ohlcv("AAPL", "1d", "2024-05-13", "2024-05-17")
+    assert log_of(b).trips - trips <= 4 + 3, "splits and dividends are an entry of their own"
+
+
+def test_status_doctor_and_metrics_show_what_hosts_share(
+    host: Host, vendors: VendorServer, tmp_path: Path, rules: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    a, b = host("a"), host("b")
+    a.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")
+    vendors.fault("binance", Fault.ban(120))
+    with pytest.raises(DataError):
+        a.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02", provider="binance")
+    capsys.readouterr()
+    options = ["--cache-dir", str(tmp_path / "b" / "cache"), "--config", str(rules)]
+    assert main(["hosts", "status", "--json", *options]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["state"] == "behind" and document["limits"] == "all hosts"
+    found = {one["vendor"]: one for one in document["vendors"] if one["used"]}
+    assert found["binance"]["used"]["60s"] >= 2
+    [paused] = [one for one in document["vendors"] if one["paused_s"]]
+    assert paused["vendor"] == "binance" and 100 < paused["paused_s"] <= 120
+    assert main(["hosts", "status", *options]) == 0
+    text = capsys.readouterr().out
+    assert "the requests of all hosts" in text and "it asked us to pause" in text
+    [check] = [
+        one for one in checkup(tmp_path / "b" / "cache", rules) if one.topic == "shared store"
+    ]
+    assert "limits count the requests of all hosts" in check.said
+    figures = b.metrics()["hosts"]
+    assert figures["state"] == "behind" and figures["entries_behind"] == 1 and figures["statements"]
+    monkeypatch.delenv("ONETAPE_STORE")
+    assert "hosts" not in DataManager(tmp_path / "plain", rules).metrics()
+    from prometheus_client import CollectorRegistry
+
+    from src.data.observability.prometheus import MetricsCollector
+
+    registry = CollectorRegistry()
+    MetricsCollector(b, registry)
+    assert registry.get_sample_value("onetape_host_state", {"state": "behind"}) == 1
+    assert registry.get_sample_value("onetape_host_entries_behind") == 1
+    assert registry.get_sample_value("onetape_host_limits_shared") == 1
 
 
 def test_the_cache_of_the_manager_reads_what_other_hosts_have(host: Host) -> None:

@@ -20,11 +20,18 @@ from tests.simulation.test_simulation import PROFILES
 from .host_simulation import HoppingMachine, HostMachine, Replayed
 
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
-RUNS = int(os.environ.get("ONETAPE_RUNS", "28" if FULL else "3"))
-HOPS = int(os.environ.get("ONETAPE_RUNS", "82" if FULL else "3"))
+RUNS = int(os.environ.get("ONETAPE_RUNS", "28" if FULL else "2"))
+HOPS = int(os.environ.get("ONETAPE_RUNS", "82" if FULL else "2"))
 STEPS = 20
 # In a usual run: coins, sources of several projects, and shares with splits.
 SOME = PROFILES if FULL or "ONETAPE_RUNS" in os.environ else (COINS, PLUGINS, shares("tiingo"))
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let hosts make snapshots after few entries."""
+    for name in ("src.data.hosts.store.EVERY", "src.data.hosts.snapshot.EVERY"):
+        monkeypatch.setattr(name, 3)
 
 
 @pytest.fixture(autouse=True)

@@ -30,14 +30,15 @@ from src.data.errors import (
     OvertakenError,
     StorageError,
 )
-from src.data.hosts import entry
+from src.data.hosts import claim, entry
 from src.data.hosts import log as log_module
-from src.data.hosts import store as store_module
+from src.data.hosts.decisions import name_of
 from src.data.hosts.entry import Cleared, SeriesName, Told
+from src.data.hosts.lanes import LaneCopies
 from src.data.hosts.log import Appended, Log, Position
 from src.data.hosts.state import attach as attach_folder
 from src.data.hosts.state import detach, host_state, verify
-from src.data.hosts.store import SharedStore, name_of
+from src.data.hosts.store import SharedStore
 from src.data.model.actions import Action
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
@@ -144,8 +145,11 @@ def test_without_the_comparison_a_commit_of_the_other_host_is_lost(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard of the test before: a log that compares nothing loses bars."""
-    always = log_module._APPEND.replace("and seq = %(seen)s and head = %(head)s", "")
-    monkeypatch.setattr(log_module, "_APPEND", always)
+    always = log_module._MOVED.replace("and seq = %(seen)s and head = %(head)s", "")
+    monkeypatch.setattr(log_module, "_MOVED", always)
+    first = log_module._MOVED_FIRST.replace("set seq = 1", "set seq = s.seq + 1")
+    first = first.replace("where s.seq = %(seen)s and s.head = %(head)s", "")
+    monkeypatch.setattr(log_module, "_MOVED_FIRST", first)
     a, b = host("a"), host("b")
     b.check_joined()
     a.commit(DAILY, bars(0, 3))
@@ -270,7 +274,7 @@ class _Proxy:
         self._real, self._moment = real, moment
 
     def execute(self, statement: Any, *arguments: Any, **options: Any) -> Any:
-        if statement is log_module._APPEND and self._moment:
+        if log_module._ADDED in statement and self._moment:
             moment, self._moment = self._moment, ""
             if moment == "after":
                 self._real.execute(statement, *arguments, **options)
@@ -505,8 +509,10 @@ def test_a_hostile_body_is_refused(
     assert shown(c) == [0, 1, 2], "what comes before it is there"
 
 
-@pytest.mark.parametrize("attack", ["year", "nested", "told", "book"])
-def test_an_entry_that_no_host_can_apply_is_refused(host: Host, log: Log, attack: str) -> None:
+@pytest.mark.parametrize("attack", ["year", "nested", "told", "book", "fetched", "due"])
+def test_an_entry_that_no_host_can_apply_is_refused(
+    host: Host, log: Log, attack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 3))
     _, payload = entry.dump(bars(3, 6))
@@ -514,6 +520,10 @@ def test_an_entry_that_no_host_can_apply_is_refused(host: Host, log: Log, attack
     name, kind, seen = name_of(DAILY), "commit", log.all_heads()[name_of(DAILY)]
     if attack == "year":
         wire.pieces[0].span = Span(-(1 << 62), 1 << 62)
+    elif attack == "fetched":
+        wire.pieces[0].fetched_at = (1 << 64) - 1
+    elif attack == "due":
+        wire.next_due = (1 << 64) - 1
     payload = entry._encoder.encode(wire)
     if attack == "nested":
         payload = b"\x81\xa7quality" + b"\x81\xa1a" * 100_000 + b"\xc0"
@@ -524,9 +534,11 @@ def test_an_entry_that_no_host_can_apply_is_refused(host: Host, log: Log, attack
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_module, "dump", lambda value: (kind, payload))
         assert log.append(name, seen, Cleared("")) is not None
-    with pytest.raises(CorruptEntryError, match="in the log cannot be used"):
-        b.pull([PAIR])
-    assert shown(a) == [0, 1, 2]
+    monkeypatch.setattr(LaneCopies, "replace", lambda *_args, **_more: pytest.fail("made anew"))
+    for _ in range(2):
+        with pytest.raises(CorruptEntryError, match="in the log cannot be used"):
+            b.pull([PAIR])
+    assert shown(a) == shown(b) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("symbol", ["A\nB", "x" * 3000, "../../x", "/x"])
@@ -557,7 +569,7 @@ def test_a_body_that_declares_a_gigabyte_is_refused_before_it_is_made() -> None:
 
     wire.pieces[0].values[0].data = zlib.compress(bytes(1 << 26))
     body = entry.seal(name, 1, "commit", 0, entry._encoder.encode(wire))
-    with pytest.raises(CorruptEntryError, match="another size"):
+    with pytest.raises(CorruptEntryError, match="size differs from"):
         entry.load(name, 1, "commit", 0, body, 1)
 
 
@@ -572,9 +584,66 @@ def test_a_folder_of_another_store_is_refused(host: Host, log_url: str) -> None:
         db.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
                    " and datname = current_database()")  # fmt: skip
     other = host("a")
-    with pytest.raises(StorageError, match="another shared store"):
+    with pytest.raises(StorageError, match="different shared store"):
         other.pull([PAIR])
     assert shown(other) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("notes", ["notes", "no notes"])
+def test_a_folder_whose_store_is_no_longer_named_does_not_join_another(
+    host: Host, log: Log, log_url: str, tmp_path: Path, notes: str
+) -> None:
+    """Each note names the store, because ``store.json`` may be lost; bars are offered to no other."""
+    host("a").commit(DAILY, bars(0, 3))
+    (tmp_path / "a" / "_hosts" / "store.json").unlink()
+    if notes == "no notes":
+        for path in (tmp_path / "a" / "_hosts" / "notes").rglob("*.json"):
+            path.write_text("{}")
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute("truncate onetape.series cascade")
+        db.execute("update onetape.store set id = gen_random_uuid()")
+    other = SharedStore(Log(log_url), tmp_path / "a", clock=ManualClock(NOW))
+    sentence = "belongs to another shared store" if notes == "notes" else "which one was lost"
+    for act in (lambda: other.pull([PAIR]), lambda: list(attach_folder(other))):
+        with pytest.raises(StorageError, match=sentence):
+            act()
+    assert log.all_heads() == {} and shown(other) == [0, 1, 2]
+    assert host_state(other).state == "not attached"
+
+
+def test_a_folder_that_two_machines_mount_is_refused(
+    host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    machines = [("one", 0), ("two", 0)]
+    a, b = host("a"), host("a")
+    monkeypatch.setattr(claim, "this_machine", lambda: machines[0])
+    a.commit(DAILY, bars(0, 3))
+    monkeypatch.setattr(claim, "this_machine", lambda: machines[1])
+    for act in (
+        lambda: b.pull([PAIR]),
+        lambda: b.commit(DAILY, bars(3, 4)),
+        lambda: b.clear("AAPL"),
+    ):
+        with pytest.raises(StorageError, match="in use by another host"):
+            act()
+    assert host_state(b).state == "not attached" and shown(b) == [0, 1, 2]
+    machines[1] = ("two", round(now * 1000) + 60_000)  # started after that: it may be the same one
+    b.pull([PAIR])
+    monkeypatch.setattr(claim, "this_machine", lambda: machines[0])
+    later = host("a")
+    with pytest.raises(StorageError, match="in use by another host"):
+        later.commit(DAILY, bars(3, 4))
+    monkeypatch.setattr(claim.time, "time", lambda: now + 180)
+    later.commit(DAILY, bars(3, 4))
+    assert log.all_heads()[name_of(DAILY)].seq == 2
+
+
+def test_a_claim_of_a_clock_that_is_far_ahead_does_not_count_for_ever() -> None:
+    found = claim.Claim("one", "one", 1_000_000_000)
+    assert claim.is_elsewhere(found, "two", 1_000_000_000 - 300_000, 0)
+    assert not claim.is_elsewhere(found, "two", 1_000_000_000 - 3_600_000, 0)
+    assert not claim.is_elsewhere(found, "one", 1_000_000_000, 0)
 
 
 def test_a_folder_with_bars_of_its_own_is_attached_first(host: Host, tmp_path: Path) -> None:
@@ -713,13 +782,62 @@ def test_a_connection_that_hangs_is_left_and_the_append_is_made_once(
     a.commit(DAILY, bars(0, 1))
     assert log._connection is not None
     hanging = log._connection.info.backend_pid
-    monkeypatch.setattr(log_module, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(log_module, "ANSWER_S", 0.3)
     os.kill(hanging, signal.SIGSTOP)
     try:
         a.commit(DAILY, bars(1, 2))
     finally:
         os.kill(hanging, signal.SIGCONT)
     assert shown(a) == [0, 1] and a.position(DAILY) == 2
+
+
+@pytest.mark.skipif("TEST_DB_URL" in os.environ, reason="stops a process of the tests' own server")
+def test_a_statement_that_hangs_holds_up_no_other_thread_for_long(
+    host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are cut off after a bounded wait for the one connection, and at once after that."""
+    a = host("a")
+    a.commit(DAILY, bars(0, 1))
+    assert log._connection is not None
+    hanging = log._connection.info.backend_pid
+    monkeypatch.setattr(log_module, "TURN_S", 0.2)
+    os.kill(hanging, signal.SIGSTOP)
+    thread = threading.Thread(target=lambda: a.pull([PAIR]))
+    thread.start()
+    try:
+        while not log._lock.locked():
+            pass
+        began = time.monotonic()
+        with pytest.raises(LogUnreachableError, match="another statement"):
+            log.all_heads()
+        assert time.monotonic() - began < 2
+        assert shown(a) == [0], "stored bars are served"
+    finally:
+        os.kill(hanging, signal.SIGCONT)
+    thread.join()
+    log.all_heads()
+
+
+def test_a_response_that_arrives_slowly_is_not_taken_for_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bound is on silence, so a large entry through a slow network has all the time it needs."""
+    monkeypatch.setattr(log_module, "ANSWER_S", 1.0)
+    times = iter(range(100))
+    monkeypatch.setattr(log_module.time, "monotonic", lambda: next(times) * 0.6)
+
+    def operation() -> Any:
+        for _ in range(7):
+            yield 1
+        return "whole"
+
+    steps = log_module._limited(operation(), lambda: None)
+    next(steps)
+    for ready in (1, 0, 1, 0, 1, 0):
+        steps.send(ready)
+    with pytest.raises(StopIteration) as done:
+        steps.send(1)
+    assert done.value.value == "whole"
 
 
 @pytest.mark.skipif("TEST_DB_URL" in os.environ, reason="stops a process of the tests' own server")
@@ -747,16 +865,16 @@ def test_a_removal_does_not_set_back_what_another_process_noted(
     a, other = host("a"), host("a")
     made = log.append(name_of(DAILY), Position(), Cleared("test"))
     assert made is not None
-    clear = store_module._clear
+    clear = LaneCopies.clear
 
     def cleared(*args: Any) -> None:
         """Let another process of the host go on before this one has written its note."""
         clear(*args)
-        monkeypatch.setattr(store_module, "_clear", clear)
+        monkeypatch.setattr(LaneCopies, "clear", clear)
         other.pull([PAIR])
         other.commit(DAILY, bars(0, 3))
 
-    monkeypatch.setattr(store_module, "_clear", cleared)
+    monkeypatch.setattr(LaneCopies, "clear", cleared)
     assert a._apply_cleared(DAILY, Cleared("test"), made)
     assert a.position(DAILY) == 2 and host_state(a).state == "in step"
     assert shown(a) == [0, 1, 2]

@@ -29,7 +29,7 @@ from src.data.errors import (
 from src.data.model.http import HttpRequest
 from src.data.net.http import HttpTransport
 from tests.net.scripted import reply, serving
-from tests.processes import with_locks
+from tests.processes import ended, fork, with_locks
 
 Handler = Callable[[BaseHTTPRequestHandler], None]
 
@@ -355,12 +355,14 @@ def test_a_forked_child_opens_its_own_connection() -> None:
     with serving(reply) as server:
         transport, (lock,) = with_locks(quick)
         transport.send(HttpRequest(server.base))
+
+        def send_as_a_child() -> None:
+            signal.alarm(20)
+            assert transport.send(HttpRequest(server.base)).status == 200
+
         with lock:
-            child = os.fork()
-            if child == 0:
-                signal.alarm(20)
-                os._exit(0 if transport.send(HttpRequest(server.base)).status == 200 else 1)
-        assert os.waitpid(child, 0)[1] == 0
+            child = fork(send_as_a_child)
+        assert ended(child) == 0
         transport.send(HttpRequest(server.base))
         assert server.connections == 2
         transport.close()

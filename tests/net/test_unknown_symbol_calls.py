@@ -136,9 +136,9 @@ def test_a_call_that_changes_nothing_takes_no_turn_to_write(
     looks: list[bool] = []
     run = State.run
 
-    def counted(state: State, work: Any, *, write: bool = True) -> Any:
+    def counted(state: State, work: Any, *, write: bool = True, **more: Any) -> Any:
         looks.append(write)
-        return run(state, work, write=write)
+        return run(state, work, write=write, **more)
 
     ask(symbols)
     monkeypatch.setattr(State, "run", counted)

@@ -61,7 +61,7 @@ class Counted(PolarsParquetDailyReader):
 
 
 @pytest.mark.filterwarnings("ignore:readers are deprecated")
-def history(folder: Path, cache: CacheManager, catalog: Any = None) -> list[Decimal]:
+def history(folder: Path, cache: Any, catalog: Any = None) -> list[Decimal]:
     """Return closes of AAPL, through a new portal over a bundle."""
     portal = PolarsDataPortal(
         asset_finder=None,
@@ -142,6 +142,45 @@ def test_the_portal_asks_the_catalog_whether_a_frame_is_of_today_s_dataset(
     spot(source, CacheManager(tmp_path / "c"), catalog, kind)
     spot(source, cache, None, kind)  # without a catalog the age alone counts
     assert len(source.asked) == 2
+
+
+class Plain:
+    """A program's own cache, whose methods know of no versions."""
+
+    def __init__(self) -> None:
+        self.frames: dict[Any, pl.LazyFrame] = {}
+
+    def get(
+        self, symbols: Any, start_date: Any, end_date: Any, resolution: str, source: str
+    ) -> Any:
+        return self.frames.get((*symbols, start_date, end_date, resolution, source))
+
+    def put(
+        self, symbols: Any, start_date: Any, end_date: Any, resolution: str, source: str, data: Any
+    ) -> None:
+        self.frames[(*symbols, start_date, end_date, resolution, source)] = data
+
+
+def test_a_cache_of_five_arguments_gets_the_version_in_the_name_of_the_source(
+    tmp_path: Path,
+) -> None:
+    cache, folder = Plain(), tmp_path / "b"
+    write(folder)
+    first = history(folder, cache)
+    asked = Counted.asked
+    assert history(folder, cache) == first and Counted.asked == asked
+    write(folder, plus=1)
+    assert history(folder, cache) == [close + 1 for close in first]
+
+    catalog, source, cache = DataCatalog(tmp_path / "metadata.db"), Named(BARS), Plain()
+    for checksum, count in (("first", 1), ("second", 2), ("first", 2)):
+        catalog.register_dataset("mine", NAMES, "2023-06-01", "2024-01-12", "1d", checksum)
+        spot(source, cache, catalog)
+        spot(source, cache, catalog)
+        assert len(source.asked) == count
+    assert {key[-1] for key in cache.frames} == {"Named@first", "Named@second"}
+    spot(source, cache)
+    assert "Named" in {key[-1] for key in cache.frames}, "without a version, the name alone"
 
 
 def test_a_lane_of_the_store_is_not_the_dataset_of_a_source(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.timeout(7200 if FULL else 300)
 def test_a_commit_of_another_process_is_in_the_next_answer(manager: DataManager) -> None:
     writer = subprocess.Popen(
         [sys.executable, "-c", _WRITER, str(manager.cache.store.root)],
@@ -166,7 +167,8 @@ def test_starts_and_stops_leave_no_thread_task_or_socket(
 
     async def cycle() -> int:
         async with SmartDataLoader(DataCache(manager=manager), prefetch=True) as loader:
-            await loader.load_strategy_data(["AAPL", "BTCUSDT"], ["1d"], *WEEK)
+            for _ in range(2):  # the second time, both are prefetched
+                await loader.load_strategy_data(["AAPL", "BTCUSDT"], ["1d"], *WEEK)
         pipeline = LiveDataPipeline(
             [Venue(clock)], clock=clock, pause=Time(clock, "2024-06-12T15:00:30").pause
         )
@@ -187,25 +189,50 @@ def test_starts_and_stops_leave_no_thread_task_or_socket(
     assert not [one for one in recwarn if "never awaited" in str(one.message)]
 
 
+@pytest.mark.parametrize("is_cancelled", [True, False])
 def test_a_loop_closed_with_questions_under_way_costs_the_next_loop_nothing(
-    manager: DataManager, vendors: VendorServer, recwarn: pytest.WarningsRecorder
+    manager: DataManager,
+    vendors: VendorServer,
+    recwarn: pytest.WarningsRecorder,
+    is_cancelled: bool,
 ) -> None:
-    loader = SmartDataLoader(DataCache(manager=manager), prefetch=True)
-    vendors.fault("yahoo", Fault.hold(), times=None)
+    """A load and a prefetch are under way when the loop ends."""
+    loader, left = SmartDataLoader(DataCache(manager=manager), prefetch=True), list[Any]()
 
     async def begun() -> None:
-        task = asyncio.ensure_future(loader.load_strategy_data(["AAPL"], ["1d"], *WEEK))
-        while not vendors.count():
+        for _ in range(2):
+            await loader.load_strategy_data(["BTCUSDT"], ["1d"], *WEEK)
+        for vendor in ("binance", "yahoo"):
+            vendors.fault(vendor, Fault.hold(), times=None)
+        sent = vendors.count()
+        while vendors.count() == sent:  # the prefetch
             await asyncio.sleep(0)
-        task.cancel()
+        left.append(asyncio.ensure_future(loader.load_strategy_data(["AAPL"], ["1d"], *WEEK)))
+        while not vendors.count("yahoo"):
+            await asyncio.sleep(0)
+        if is_cancelled:
+            left[0].cancel()
 
     loop = asyncio.new_event_loop()
     loop.run_until_complete(begun())
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     vendors.heal()
-    loaded = asyncio.run(loader.load_strategy_data(["AAPL"], ["1d"], *WEEK))
-    assert len(loaded["AAPL"]["1d"]) > 100
+
+    async def again() -> None:
+        for _ in range(2):
+            loaded = await loader.load_strategy_data(["AAPL"], ["1d"], *WEEK)
+            assert len(loaded["AAPL"]["1d"]) > 100
+        (own,) = loader._prefetches.values()
+        assert own._task is not None
+        await asyncio.wait_for(asyncio.shield(own._task), 30)
+        assert not own._waiting
+        await loader.aclose()
+
+    asyncio.run(again())
+    last = manager.get_ohlcv("AAPL", "1d", date(2024, 6, 10), date(2024, 6, 11), offline=True)
+    assert len(last) == 2, "the prefetch of the new loop has run"
+    left.clear()
     gc.collect()
     assert not [one for one in recwarn if "never awaited" in str(one.message)]
 

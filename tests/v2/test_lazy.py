@@ -50,8 +50,17 @@ def test_nothing_is_loaded_before_the_first_use_and_then_once() -> None:
 
 
 def test_threads_that_look_at_once_load_it_once() -> None:
-    loader, frames = Loader(), []
-    frame = LazyDataFrame(loader, "x")
+    loader, frames, second = Loader(), [], threading.Event()
+
+    def load() -> pl.DataFrame:
+        """Load, once another call has begun or cannot begin."""
+        found = loader()
+        if loader.calls > 1:
+            second.set()
+        second.wait(0.2)
+        return found
+
+    frame = LazyDataFrame(load, "x")
     barrier = threading.Barrier(8)
 
     def look() -> None:

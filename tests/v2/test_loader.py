@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from datetime import date, timedelta
+import re
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -14,6 +15,7 @@ import pytest
 from onetape.aio import AsyncDataManager
 from src.data.data_manager import DataManager
 from src.data.errors import DataError, QueryError
+from src.data.provider_selector import get_provider_selector
 from src.data.v2 import DataCache, SmartDataLoader
 from tests.vendor_server import Fault, VendorServer
 
@@ -140,6 +142,71 @@ def test_the_quality_log_names_empty_sparse_and_outlying_series(
     assert "LOW 1d: 1 price outliers in close" in text
     assert "ETHUSDT" not in text
     assert "FINE 1d: 1 price outliers" not in text
+
+
+def missing(name: str, frame: pl.DataFrame, timeframe: str, caplog: Any) -> float:
+    """Return the percentage that the log says is missing; 0 if it says nothing."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "onetape.v2"):
+        load(SmartDataLoader(Recorded({name: frame})), [name], [timeframe], *WEEK)
+    found = re.findall(r"([\d.]+)% missing data", caplog.text)
+    return float(found[0]) if found else 0.0
+
+
+def test_missing_bars_are_counted_by_the_calendar_in_every_form_of_times_and_prices(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    flat = bars(date(2024, 1, 1), *[100.0] * 140)
+    days = flat.filter(pl.col("date").dt.weekday() <= 5, pl.col("date") <= date(2024, 5, 3))
+    # Of the 90 weekdays up to 3 May, the exchange is closed on 4; every third of the others stays.
+    closed = [date(2024, 1, 1), date(2024, 1, 15), date(2024, 2, 19), date(2024, 3, 29)]
+    days = days.filter(~pl.col("date").is_in(closed))
+    assert len(days) == 86
+    third = days.gather_every(3)
+    span = days.filter(pl.col("date").is_between(third["date"][0], third["date"][-1]))
+    expected = round((len(span) - len(third)) / len(span) * 100, 1)
+    forms = {
+        "dates": third,
+        "stamps": third.with_columns(pl.col("date").cast(pl.Datetime("ns"))),
+        "aware": third.with_columns(
+            pl.col("date").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
+        ),
+        "decimals": third.with_columns(pl.col("open", "close").cast(pl.Decimal(18, 4))),
+        "integers": third.with_columns(pl.col("high").cast(pl.Int64)),
+        "null": span.with_columns(
+            pl.when(pl.col("date").is_in(third["date"].implode())).then("low")
+        ),
+        "nan": span.with_columns(
+            close=pl.when(pl.col("date").is_in(third["date"].implode()))
+            .then("close")
+            .otherwise(float("nan"))
+        ),
+    }
+    for name, frame in forms.items():
+        assert missing("AAPL", frame, "1d", caplog) == expected, name
+    assert missing("AAPL", days, "1d", caplog) == 0.0
+    hours = pl.DataFrame(
+        {
+            "timestamp": pl.datetime_range(
+                datetime(2024, 6, 3), datetime(2024, 6, 7), "2h", eager=True
+            )
+        }
+    )
+    hours = hours.with_columns(pl.lit(1.0).alias(name) for name in ("open", "high", "low", "close"))
+    assert missing("BTCUSDT", hours, "1h", caplog) == round(48 / 97 * 100, 1)
+    assert missing("BTCUSDT", hours.reverse(), "1h", caplog) == 0.0  # not ascending: not counted
+
+
+def test_the_quality_log_searches_no_names_for_a_symbol_that_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nearest(*_: Any) -> Any:
+        raise AssertionError("searched")
+
+    monkeypatch.setattr("src.data.symbols.name_search.nearest", nearest)
+    with pytest.raises(AssertionError, match="searched"):
+        get_provider_selector().instrument("S17")
+    assert len(load(SmartDataLoader(Recorded()), ["S17"], ["1d"], *WEEK)["S17"]["1d"]) == 2
 
 
 def test_three_doors_give_the_same_values_with_one_request(

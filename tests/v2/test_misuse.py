@@ -141,6 +141,40 @@ def test_a_market_without_volume_has_null_volume() -> None:
     assert frame["volume"].to_list() == [None] and frame["adj_close"].to_list() == [1.0]
 
 
+def test_a_frame_like_another_has_its_own_values_and_types() -> None:
+    times = pd.DatetimeIndex(["2024-06-03", "2024-06-04"], name="timestamp")
+
+    def frame(last: str = "volume", at: Any = times, **columns: list[float]) -> pd.DataFrame:
+        names = ("open", "high", "low", "close", last)
+        return pd.DataFrame({n: columns.get(n, [1.0, 2.0]) for n in names}, index=at, dtype=float)
+
+    day, nan = Timeframe.parse("1d"), float("nan")
+    first = frame()
+    shaped = prices_frame(first, day, is_share=False)
+    before = shaped.clone()
+    adjusted = frame(adj_close=[3.0, nan]).assign(adj_close=[3.0, nan])
+    for other, is_share, volume, adj_close in (
+        (frame(open=[5.0, 6.0], volume=[7.0, 8.0]), False, [7, 8], [1.0, 2.0]),
+        (frame(volume=[7.0, 8.5]), True, [7.0, 8.5], [None, None]),
+        (frame(volume=[7.5, 8.0]), False, [7.5, 8.0], [1.0, 2.0]),
+        (frame(volume=[7.0, nan]), False, [7.0, None], [1.0, 2.0]),
+        (frame(volume=[2.0**53, 1.0]), False, [2.0**53, 1.0], [1.0, 2.0]),
+        (frame("adj_close"), True, [None, None], [1.0, 2.0]),
+        (adjusted, True, [1, 2], [3.0, None]),
+        (frame(at=times + pd.Timedelta(days=1)), False, [1, 2], [1.0, 2.0]),
+        (frame(at=times.as_unit("s")), False, [1, 2], [1.0, 2.0]),
+    ):
+        for like in (None, (first, shaped), (other, prices_frame(other, day, is_share=is_share))):
+            one = prices_frame(other, day, is_share=is_share, like=like)
+            assert one["date"].to_list() == [stamp.date() for stamp in other.index]
+            assert one["open"].to_list() == other["open"].tolist()
+            assert one["volume"].to_list() == volume and one["adj_close"].to_list() == adj_close
+            is_whole = all(isinstance(value, int) for value in volume)
+            assert one.schema["volume"] == (pl.Int64 if is_whole else pl.Float64)
+            assert one.columns == shaped.columns
+    assert shaped.equals(before) and shaped.schema == before.schema
+
+
 def test_a_range_that_no_time_can_hold_is_a_wrong_question(clock: ManualClock) -> None:
     east = datetime.min.replace(tzinfo=ZoneInfo("Asia/Tokyo"))
     with pytest.raises(QueryError, match="not a range of times"):

@@ -28,6 +28,7 @@ from src.data.model.timeframe import Timeframe
 from src.data.v2 import DataCache, SmartDataLoader, tiers, values
 from src.data.v2 import cache as cache_module
 from src.data.v2.values import MAGIC, HeldPrices, packed, unpacked
+from tests.cache.counts import FULL
 from tests.v2.servers import KINDS, Server, server
 from tests.vendor_server import Fault, VendorServer
 
@@ -370,6 +371,33 @@ def test_a_value_above_the_limit_is_neither_sent_nor_read(
     assert running.client().keys() == [KEY.encode()]
     assert get(DataCache(running.client(), manager=other)).equals(first)
     assert f"{KEY} cannot be used: it is too large: {size:,} bytes" in caplog.text
+
+
+def test_a_value_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
+    manager: DataManager, other: DataManager, running: Server, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """A few kilobytes of zeros; in a full run, of 280 MB."""
+    if not FULL:
+        monkeypatch.setattr(values, "MOST_UNPACKED", 1 << 20)
+    first = get(DataCache(running.client(), manager=manager))
+    frame = first.clear(5_000_000 if FULL else 20_000)
+    frame = frame.with_columns(pl.col(name).fill_null(0) for name in frame.columns[1:])
+    value = packed(KEY, HeldPrices(frame, "AAPL 1d ", "", 1 << 60))
+    assert len(value) < 200_000
+    running.client().set(KEY, value)
+
+    def read(*_: Any) -> pl.DataFrame:
+        raise AssertionError("unpacked")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, "onetape.v2"):
+        patched.setattr(values.pl, "read_parquet", read)
+        assert get(DataCache(running.client(), manager=other)).equals(first)
+    assert f"{KEY} cannot be used: it would take" in caplog.text
+    running.client().delete(KEY)
+    monkeypatch.setattr(cache_module, "MOST_UNPACKED", first.estimated_size())
+    get(DataCache(running.client(), manager=manager))
+    assert not running.client().keys(), "nor is such a frame sent"
 
 
 @pytest.mark.parametrize(

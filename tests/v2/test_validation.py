@@ -148,6 +148,15 @@ def test_a_score_has_its_weights() -> None:
     assert scorer.compute_score(frame, told) == 0.0, "never below zero"
 
 
+def test_the_bars_that_a_score_expects_are_those_of_the_timeframe() -> None:
+    hours = pd.date_range("2024-06-03", periods=48, freq="h", name="timestamp")
+    frame = pd.DataFrame(1.0, hours, ["open", "high", "low", "close", "volume"])
+    report = DataQualityReport("BTCUSDT", "1h", [], [], 1.0, 48)
+    assert DataQualityScorer().compute_score(frame, report) == pytest.approx(1.0)
+    gone = frame.drop(index=hours[6:18])
+    assert DataQualityScorer().compute_score(gone, report) == pytest.approx(1 - 0.4 * 0.25)
+
+
 def test_strategies_are_filtered_by_the_worst_of_their_data() -> None:
     selector = DataAwareStrategySelector()
     names = ["high_frequency_mm", "intraday_orb", "daily_trend", "robust_mean", "other"]

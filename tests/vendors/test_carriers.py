@@ -56,7 +56,7 @@ from tests.net.scripted import (
     sender_over,
     serving,
 )
-from tests.processes import with_locks
+from tests.processes import ended, fork, with_locks
 from tests.vendors.acme import query
 from tests.vendors.fresh_yfinance import forget_yfinance
 
@@ -461,12 +461,14 @@ class TestSocketsByRequests:
         with serving(klines_or_bars) as server:
             request = self.request(case, server.base)
             carrier.send(request)
+
+            def send_as_a_child() -> None:
+                signal.alarm(20)
+                assert carrier.send(request).status == 200
+
             with lock:
-                child = os.fork()
-                if child == 0:
-                    signal.alarm(20)
-                    os._exit(0 if carrier.send(request).status == 200 else 1)
-            assert os.waitpid(child, 0)[1] == 0
+                child = fork(send_as_a_child)
+            assert ended(child) == 0
             carrier.send(request)
             assert (server.connections, len(server.requests)) == (2, 3)
         transport.close()

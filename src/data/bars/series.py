@@ -47,7 +47,7 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.source import SourceState
 from ..model.span import Span
-from ..net.deadline import call_left_s
+from ..net.deadline import call_left_s, ends_turn
 from .answer.adjust import with_answers
 from .answer.answer import Unfilled
 from .selection.candidates import Candidate, LaneRoute
@@ -288,6 +288,7 @@ class SeriesStore:
         vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known
             when it was this request's turn.
         overtaken: How many times another host has committed before this request was able to.
+        asks_last: Whether nothing else is to be fetched after the present question.
     """
 
     def __init__(
@@ -308,6 +309,7 @@ class SeriesStore:
         self.source: SourceState | None = None
         self.vendor_days: Sequence[VendorDay] = ()
         self.overtaken = 0
+        self.asks_last = False
 
     def other_series(self, key: SeriesKey) -> SeriesStore:
         """Return the store of another series, for the same request."""
@@ -317,8 +319,12 @@ class SeriesStore:
         """Begin a new phase: the next decision reads the clock, the view and the actions again."""
         self.snapshot = SeriesSnapshot(before=self.snapshot.since)
 
-    def commit(self, commit: Commit, check: Callable[[], object] = no_check) -> None:
+    def commit(
+        self, commit: Commit, check: Callable[[], object] = no_check, *, is_last: bool = False
+    ) -> None:
         """Store a commit, or keep it in ``self.unstored``; ``check`` may stop it before it is written.
+
+        ``is_last`` says that nothing is left to fetch, so other hosts need not wait any longer.
 
         Raises:
             OvertakenError: Another host has committed to the series since this phase began, and the
@@ -331,6 +337,7 @@ class SeriesStore:
         seen = self.snapshot.position if commit.pieces else None
         # Added to every commit, because another caller may since have detected changed files.
         whole = commit if self.source is None else replace(commit, source=self.source)
+        token = ends_turn.set(is_last)
         try:
             self._store.commit(self._key, whole, _wait_s(), check, seen)
             empty = stretches(commit.marks).where(lambda mark: mark.state == "empty")
@@ -343,11 +350,14 @@ class SeriesStore:
             self.unstored.append(commit)
             self._note(error)
         finally:
+            ends_turn.reset(token)
             self.snapshot = SeriesSnapshot()
 
     def is_overtaken(self, error: Exception) -> bool:
         """Return whether ``error`` means that an answer must be fitted to the stored bars again."""
-        return isinstance(error, OvertakenError) and self.overtaken <= _MOST_OVERTAKEN
+        if not isinstance(error, OvertakenError) or error.is_final:
+            return False
+        return self.overtaken <= _MOST_OVERTAKEN
 
     def pull(self) -> None:
         """Begin a new phase if other hosts have changed the series; a failure to check is only noted."""

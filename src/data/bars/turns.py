@@ -63,7 +63,7 @@ class Turns:
         name = sha256(f"{self._scope}|{key.symbol}|{key.folder}".encode()).hexdigest()[:32]
         deadline = current_deadline(self._clock)
         with (
-            leases.hold(f"bars {name}", deadline=deadline) as lease,
+            leases.hold(f"bars {name}", deadline=deadline, about=key) as lease,
             deadline.telling(_Reporter(leases, lease, deadline, self._clock)),
         ):
             yield Turn(lease.has_waited, lease.vendor_days)

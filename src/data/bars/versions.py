@@ -59,7 +59,9 @@ class Versions:
         lane = self._lanes.find(query)
         key, span, view = lane.key, query.span, lane.view
         start = span.start if query.bars is None else _EVER
-        table, coverage = self._store.read_version(key, Span(start, span.end), query.version)
+        table, coverage = self._store.read_version(
+            key, Span(start, span.end), query.version, is_offline=query.offline
+        )
         if query.bars is not None:
             table = table.take(slice(max(0, len(table) - query.bars), None))
             span = Span(int(table.stamps[0]) if len(table) else span.end, span.end)

@@ -23,6 +23,7 @@ from ..polars.schemas import (
     time_column,
 )
 from .bundle import Bundle
+from .bundle_records import Records
 from .commit import BundleFiles
 from .parquet_daily_bars import PolarsParquetDailyReader
 from .parquet_minute_bars import PolarsParquetMinuteReader
@@ -32,7 +33,6 @@ from .partitions import FOLDERS, frequency_of
 __all__ = ["scan"]
 
 _BUNDLE, _SYMBOL = "bundle", "symbol"
-_NAMES = {"sid": pl.Int64(), _SYMBOL: pl.String()}
 _TRIES = 20
 _NAMED = 5
 
@@ -76,11 +76,11 @@ def scan(
         BundleError: A file is damaged (can also be raised by ``collect``).
         FormatVersionError: A newer version of this library wrote a bundle.
     """
-    chosen = _bundles(bundles, folder)
-    frequency = _frequency(chosen, frequency)
-    names = _symbols(chosen, symbols)
+    kept = [_Kept(bundle) for bundle in _bundles(bundles, folder)]
+    frequency = _frequency(kept, frequency)
+    names = _symbols(kept, symbols)
     bounds = _bounds(start, end, frequency)
-    opened = [_Opened(bundle, frequency) for bundle in chosen]
+    opened = [_Opened(one, frequency) for one in kept]
     schema = {_BUNDLE: pl.String(), _SYMBOL: pl.String(), **get_schema_for_frequency(frequency)}
     del schema["sid"]
     schema["volume"] = max((one.volume() for one in opened), key=_digits)
@@ -108,12 +108,32 @@ def scan(
     return register_io_source(rows, schema=schema)
 
 
+class _Kept:
+    """A bundle, and its records, which are read again if the bundle has changed. Thread-safe."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle, self.name = bundle, bundle.name
+        self._files = BundleFiles(bundle.path)
+        self._known: tuple[Any, Records] | None = None
+
+    def moment(self) -> Any:
+        """Return the state of the bundle, which each change alters."""
+        return self._files.moment()
+
+    def records(self) -> Records:
+        """Return the present records; see :meth:`.Bundle.records`."""
+        known, now = self._known, self.moment()
+        if known is None or known[0] != now:
+            known = self._known = now, self.bundle.records()
+        return known[1]
+
+
 class _Opened:
     """One of the scanned bundles, whose files are read again for each query. Thread-safe."""
 
-    def __init__(self, bundle: Bundle, frequency: Frequency) -> None:
-        self._bundle, self._frequency = bundle, frequency
-        self._files = BundleFiles(bundle.path)
+    def __init__(self, kept: _Kept, frequency: Frequency) -> None:
+        self._kept, self._frequency = kept, frequency
+        bundle = kept.bundle
         self._load: Callable[[list[int], Any, Any, Sequence[str]], pl.DataFrame]
         if frequency == "daily":
             self._load = PolarsParquetDailyReader(bundle.path, enable_cache=False).load_daily_bars
@@ -126,10 +146,10 @@ class _Opened:
         Raises:
             BundleNotFoundError: The bundle has no bars of the frequency.
         """
-        records = self._bundle.records()
+        records = self._kept.records()
         if self._frequency not in set(map(frequency_of, records.files)):
             raise BundleNotFoundError(
-                f"bundle {self._bundle.name} has no {FOLDERS[self._frequency]}",
+                f"bundle {self._kept.name} has no {FOLDERS[self._frequency]}",
                 hint="`onetape bundle list` shows the bundles and their contents",
             )
         return WIDE_VOLUME if records.origin.wide_volume else PRICE
@@ -150,8 +170,8 @@ class _Opened:
             select: Function that returns, from a list of symbols, those whose rows are needed.
         """
         for _ in range(_TRIES):
-            before = self._files.moment()
-            names = self._bundle.records().names()
+            before = self._kept.moment()
+            names = self._kept.records().names()
             wanted = {n for n in names.values() if symbols is None or n in symbols}
             wanted = set(select(sorted(wanted)))
             names = {sid: name for sid, name in names.items() if name in wanted}
@@ -160,10 +180,10 @@ class _Opened:
                 names = {}
             fields = [name for name in schema if name in FIELDS]
             frame = self._load(list(names), bounds.low, bounds.high, fields)
-            if self._files.moment() == before:
+            if self._kept.moment() == before:
                 return self._named(frame, names, schema)
         raise BundleError(
-            f"bundle {self._bundle.name} was rewritten during each of {_TRIES} attempts to read it",
+            f"bundle {self._kept.name} was rewritten during each of {_TRIES} attempts to read it",
             hint="read it when its writer has finished",
         )
 
@@ -177,14 +197,15 @@ class _Opened:
         """
         if "volume" in schema and _digits(frame.schema["volume"]) > _digits(schema["volume"]):
             raise BundleError(
-                f"the volumes of bundle {self._bundle.name} have become {frame.schema['volume']}",
+                f"the volumes of bundle {self._kept.name} have become {frame.schema['volume']}",
                 hint="call scan again",
             )
-        symbols = pl.DataFrame({"sid": list(names), _SYMBOL: list(names.values())}, _NAMES)
+        sids, texts = pl.Series(list(names), dtype=pl.Int64), list(names.values())
+        symbol = pl.col("sid").replace_strict(sids, texts, default=None, return_dtype=pl.String)
+        rows = frame.lazy().with_columns(pl.lit(self._kept.name).alias(_BUNDLE))
         if _SYMBOL in schema:
-            frame = frame.join(symbols, on="sid", how="left", maintain_order="left")
-        frame = frame.with_columns(pl.lit(self._bundle.name).alias(_BUNDLE))
-        return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+            rows = rows.with_columns(symbol.alias(_SYMBOL))
+        return rows.select(pl.col(name).cast(dtype) for name, dtype in schema.items()).collect()
 
 
 def _bundles(bundles: Any, folder: str | PathLike[str] | None) -> list[Bundle]:
@@ -211,8 +232,8 @@ def _bundles(bundles: Any, folder: str | PathLike[str] | None) -> list[Bundle]:
     return found
 
 
-def _frequency(bundles: Sequence[Bundle], frequency: Any) -> Frequency:
-    """Return the frequency that all bundles share.
+def _frequency(bundles: Sequence[_Kept], frequency: Any) -> Frequency:
+    """Return the one frequency of all bundles.
 
     Raises:
         QueryError: The frequency is unknown, or the bundles have different frequencies.
@@ -233,12 +254,12 @@ def _frequency(bundles: Sequence[Bundle], frequency: Any) -> Frequency:
     )
 
 
-def _frequencies(bundle: Bundle) -> set[Frequency]:
+def _frequencies(bundle: _Kept) -> set[Frequency]:
     places = bundle.records().files
     return {one for place in places if (one := frequency_of(place)) is not None}
 
 
-def _symbols(bundles: Sequence[Bundle], symbols: Any) -> set[str] | None:
+def _symbols(bundles: Sequence[_Kept], symbols: Any) -> set[str] | None:
     """Return the symbols as a set; None means all.
 
     Raises:

@@ -34,7 +34,7 @@ from ..model.caller import warn_user
 from ..polars.frame_cache import POLICIES, SHORT, FrameCache
 from .catalog import DataCatalog
 from .data_catalog_settings import CacheSettings, cache_settings
-from .folder import frames_folder
+from .folder import can_be_used, frames_folder
 
 __all__ = ["CacheManager", "LRUCache"]
 
@@ -122,7 +122,7 @@ class CacheManager:
     A frame is stale, and is removed, if it is older than ``ttl_seconds``, if its ``checksum`` or
     ``generation`` differs from the one passed to :meth:`get`, or after :meth:`invalidate`. A damaged
     file is reported in the log and removed. If frames cannot be stored, they are kept in memory
-    only, with one warning.
+    only, with one warning: at construction, if the folder can be neither read nor created.
 
     Each setting is taken from the first of these sources that has it: the argument, the environment
     (``RUSTYBT_HOT_CACHE_SIZE_MB``, ``RUSTYBT_COLD_CACHE_SIZE_MB``), the section ``cache`` of
@@ -152,6 +152,9 @@ class CacheManager:
         QueryError: An argument is invalid, or two names for one argument are used.
         ConfigError: A setting is invalid, or the folder is inside the bar cache, which could delete
             the frames.
+
+    Warns:
+        UserWarning: The folder can be neither read nor created.
     """
 
     def __init__(
@@ -199,6 +202,8 @@ class CacheManager:
         self._is_told = False
         self.after_fork()
         renew_after_fork(self)
+        if not can_be_used(self.cache_dir):
+            self._tell("no permission to read or create it")
 
     def after_fork(self) -> None:
         """Create a new lock in a forked child."""
@@ -437,10 +442,14 @@ class CacheManager:
             self._outdated.pop(key[:SHORT], None)
         except CacheError as error:
             facts, state = about, self._outdate(key)
-            if not self._is_told:
-                self._is_told = True
-                warn_user(f"frames are kept in memory only, not in {self.cache_dir}: {error}")
+            self._tell(error)
         self._remember(key, frame, facts, state)
+
+    def _tell(self, reason: object) -> None:
+        """Warn, once, that frames cannot be stored."""
+        if not self._is_told:
+            self._is_told = True
+            warn_user(f"frames are kept in memory only, not in {self.cache_dir}: {reason}")
 
     def _remember(
         self, key: str, frame: pl.DataFrame, facts: Mapping[str, Any], state: FileState | None

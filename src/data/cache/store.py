@@ -395,9 +395,11 @@ class BarStore:
             unpin(lane, generation, self._lock_timeout_s)
 
     def read_version(
-        self, key: SeriesKey, span: Span, generation: int
+        self, key: SeriesKey, span: Span, generation: int, *, is_offline: bool = False
     ) -> tuple[BarTable, Coverage]:
         """Return bars and coverage as they were right after commit ``generation``.
+
+        ``is_offline`` forbids a store that many hosts share to look on its server.
 
         Raises:
             QueryError: The generation never existed, or its bars are no longer kept.

@@ -276,13 +276,6 @@ def get_unified_cache() -> UnifiedCache:
         return _cache if _cache is not None else configure_unified_cache()
 
 
-def reset_unified_cache() -> None:
-    """Forget the shared cache; the next :func:`get_unified_cache` creates one with the defaults."""
-    global _cache
-    with _lock:
-        _cache = None
-
-
 def _after_fork() -> None:
     """Give a forked child its own lock, because a thread of the parent may hold the current one."""
     global _lock

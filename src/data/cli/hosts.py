@@ -6,12 +6,15 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+from ..model.instant import iso
+from ..model.texts import duration
 from .arguments import command
 from .cached import manager_of
 from .report import Line, Report
-from .tables import TextTable, counted
+from .tables import TextTable, counted, size
 
 if TYPE_CHECKING:
+    from ..hosts.snapshot_log import Size
     from ..hosts.state import HostState, SeriesState
     from ..hosts.store import SharedStore
 
@@ -70,8 +73,36 @@ def _shown(state: HostState) -> list[Any]:
         lines.append(Line(f"  {state.reason}", "red"))
     if state.store:
         lines.append(Line(f"  store {state.store}, {counted(state.total, 'series')}"))
+    lines += [Line(f"  {line}") for line in _sizes(state.size)]
     lines += [Line(f"  {warning}", "yellow") for warning in state.warnings]
-    return lines + _table(state.series)
+    lines.append(Line(f"  vendors' limits count the requests of {state.limits}"))
+    return lines + _table(state.series) + _vendors(state)
+
+
+def _vendors(state: HostState) -> list[Any]:
+    """Return a table of what all hosts have spent at vendors, and of vendors that are paused."""
+    rows = []
+    for one in state.vendors:
+        windows = one.used.items()
+        used = ", ".join(f"{n:g} in {duration(float(w.rstrip('s')))}" for w, n in windows)
+        paused = f"{one.endpoint} paused for {duration(one.seconds)}: {one.reason}".strip()
+        rows.append((one.vendor, used or paused))
+    return [TextTable(["vendor", "used, or paused"], rows)] if rows else []
+
+
+def _sizes(log: Size) -> list[str]:
+    """Return lines about the log and its snapshots; none for a store without any."""
+    if log.oldest_ms is None:
+        return []
+    since = f"the oldest from {iso(log.oldest_ms)[:19]}Z"
+    lines = [f"log {size(log.bytes)}, {counted(log.entries, 'entry')}, {since}"]
+    if log.snapshot_ms is not None:
+        last = f"the last at {iso(log.snapshot_ms)[:19]}Z"
+        of = f"snapshots of {counted(log.snapshots, 'series')}"
+        lines.append(
+            f"{of} {size(log.snapshot_bytes)}, {last}; {counted(log.pruned, 'entry')} pruned"
+        )
+    return lines
 
 
 def _table(series: tuple[SeriesState, ...] | list[SeriesState]) -> list[Any]:

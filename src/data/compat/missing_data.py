@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
 from ..errors import QueryError
-from ..model.bars import PRICES, among
+from ..model.bars import PRICES, Stamps, among
 from ..model.frame import NS_IN_MS, with_filled
 from ..model.instrument import Instrument
 from ..model.interchange import to_polars
@@ -24,7 +25,7 @@ from ..model.texts import lacks_columns
 from ..model.timeframe import Timeframe
 from ..provider_selector import get_provider_selector
 
-__all__ = ["GapAnalysis", "MissingDataHandler"]
+__all__ = ["GapAnalysis", "MissingDataHandler", "count_gaps"]
 
 TIMES = ("timestamp", "date", "datetime", "time")
 _NEW_YORK = Instrument("", "stock", "XNYS", "America/New_York")
@@ -145,9 +146,26 @@ def _instrument(symbol: str) -> Instrument:
 
 
 def _analysis(frame: pd.DataFrame, symbol: str, timeframe: str) -> GapAnalysis:
-    expected = expected_times(frame, _instrument(symbol), timeframe)
-    present = frame.index[~_lacks_price(frame)]
-    return GapAnalysis(len(expected), int((~expected.isin(present)).sum()))
+    stamps, part = np.divmod(pd.DatetimeIndex(frame.index).as_unit("ns").asi8, NS_IN_MS)
+    return count_gaps(stamps, ~_lacks_price(frame) & (part == 0), symbol, timeframe)
+
+
+def count_gaps(
+    stamps: Stamps, is_known: NDArray[np.bool_], symbol: str, timeframe: str
+) -> GapAnalysis:
+    """Return the counts of expected and missing bars for stamps (UTC milliseconds).
+
+    Args:
+        stamps: Times of the rows, ascending and unique.
+        is_known: Whether each row is a bar with all prices.
+        symbol, timeframe: See :meth:`MissingDataHandler.handle_missing_data`.
+
+    Raises:
+        QueryError: The symbol or the timeframe is invalid.
+        NoProviderError: Nothing is known about the symbol.
+    """
+    expected = _expected(stamps, _instrument(symbol), timeframe)
+    return GapAnalysis(len(expected), int((~among(expected, stamps[is_known])).sum()))
 
 
 def _lacks_price(frame: pd.DataFrame) -> Any:
@@ -159,16 +177,22 @@ def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) 
 
     The existing rows show whether bars are aligned to the clock or to the session's open.
     """
-    step = Timeframe.parse(timeframe)
     times = pd.DatetimeIndex(frame.index)
     if not len(times):
         return times
-    stamps = times.as_unit("ns").asi8 // NS_IN_MS
+    best = _expected(times.as_unit("ns").asi8 // NS_IN_MS, instrument, timeframe)
+    return pd.DatetimeIndex((best * NS_IN_MS).view("M8[ns]"), name=frame.index.name)
+
+
+def _expected(stamps: Stamps, instrument: Instrument, timeframe: str) -> Stamps:
+    """Return the stamps of the bars expected from the first of ``stamps`` to the last."""
+    step = Timeframe.parse(timeframe)
+    if not len(stamps):
+        return stamps
     span, calendar = Span(int(stamps[0]), int(stamps[-1]) + 1), calendar_for(instrument)
     anchors = ("session", "clock") if step.is_intraday else ("session",)
     grids = [BarGrid(calendar, step, anchor).opens(span) for anchor in anchors]
-    best = max(grids, key=lambda opens: int(np.count_nonzero(among(opens, stamps))))
-    return pd.DatetimeIndex((best * NS_IN_MS).view("M8[ns]"), name=frame.index.name)
+    return max(grids, key=lambda opens: int(np.count_nonzero(among(opens, stamps))))
 
 
 def _filled(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.DataFrame:

@@ -272,12 +272,19 @@ def _server(value: Any, path: Path) -> Iterator[Problem]:
 class StoreRules:
     """Settings of the store that many hosts share; there is such a store only if ``url`` is set.
 
-    ``pool`` is ``transaction`` (for a pooler in transaction mode between the hosts and the server,
-    or for no pooler) or ``session``.
+    ``pool`` is ``transaction`` if a pooler in transaction mode may be between the hosts and the
+    server (also correct without a pooler), or ``session``. ``keep`` is the age from which commits that a
+    snapshot covers are removed from the server.
     """
 
     url: str = setting(_server, "")
     pool: str = setting(text("transaction", "session"), "transaction")
+    keep: str | None = setting(_age, "30d")
+
+    @property
+    def max_age(self) -> Age | None:
+        """The age from which entries are removed; None keeps all of them."""
+        return None if self.keep is None else Age.parse(self.keep)
 
     def __repr__(self) -> str:
         return f"StoreRules(is_set={bool(self.url)}, pool={self.pool!r})"

@@ -220,6 +220,24 @@ class Disk:
             self._run("create", path, calls.open_file, path, _CREATE, self._file_mode), path
         )
 
+    def create_all(self, folder: str, files: Iterable[tuple[str, bytes | memoryview]]) -> None:
+        """Create several files in a folder, which must not have them; nothing is made durable."""
+        start, path = folder + os.sep, folder
+        try:
+            self._check(folder, is_folder=True)
+            for name, data in files:
+                path = start + name
+                if self._is_watched:
+                    handle = self.create(Path(path))
+                else:
+                    handle = Handle(calls.open_file(path, _CREATE, self._file_mode), path)
+                try:
+                    self.write(handle, data, 0)
+                finally:
+                    self.close(handle)
+        except OSError as exc:
+            raise refused("create", Path(path), exc) from exc
+
     def open_write(self, path: Path | str) -> Handle:
         """Open ``path``, which must exist, for writing."""
         return Handle(self._run("open", path, calls.open_file, path, _WRITE), path)

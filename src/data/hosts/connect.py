@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..cache.store import BarStore
 from ..clock import Clock
@@ -16,18 +16,32 @@ from ..config.rules import StoreRules
 from ..errors import MissingExtraError, install_line
 from ..forks import renew_after_fork
 from ..net.leases import Leases
+from ..net.state import State
 
 if TYPE_CHECKING:
     from .leases import SharedLeases
+    from .limits import SharedLimits
     from .log import Log
 
 FindLeases = Callable[[], Leases | None]
 
 
-def connect(
-    rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path
-) -> tuple[Callable[..., BarStore], Callable[[], SharedLeases]]:
-    """Return functions that open a store in a cache folder and return the shared leases.
+class Shared(NamedTuple):
+    """What a host uses of a store that many hosts share.
+
+    Attributes:
+        make_store: Class of store for a cache folder.
+        leases: Function that returns the leases that all hosts share.
+        limits: Function that makes the limits of all hosts from the state of this host.
+    """
+
+    make_store: Callable[..., BarStore]
+    leases: Callable[[], SharedLeases]
+    limits: Callable[[State], SharedLimits]
+
+
+def connect(rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path) -> Shared:
+    """Return the store, the leases and the limits that all hosts share.
 
     Nothing is sent; the first read that the folder cannot answer opens the connection.
 
@@ -44,13 +58,16 @@ def connect(
             hint=install_line("postgres"),
         ) from exc
     from .leases import SharedLeases
+    from .limits import SharedLimits
     from .store import SharedStore
 
     for secret in secrets_in(rules.url):
         note_key(secret)
     log = _logs.of(rules)
     leases = SharedLeases(log, clock, local, str(state_dir))
-    return partial(SharedStore, log), lambda: leases
+    return Shared(
+        partial(SharedStore, log, keep=rules.max_age), lambda: leases, partial(SharedLimits, log)
+    )
 
 
 class _Logs:

@@ -18,7 +18,7 @@ def detach(root: Path) -> Path | None:
     """
     folder = (root / SHARED).parent
     disk = Disk(root=root)
-    for name in ("store.json", "notes", "anew", "none"):  # the first one decides
+    for name in ("store.json", "host.json", "notes", "anew", "none"):  # the first one decides
         disk.remove_whole(folder / name)
     before = folder / "before"
     return before if disk.stat(before) is not None else None

@@ -141,6 +141,8 @@ _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "changed": (Changed, Changed),
     "cleared": (Cleared, Cleared),
 }
+# The last millisecond of the year 9999, and more than any other integer of an entry.
+_LAST_MS, _MOST = 253_402_300_799_999, 1 << 62
 _OF_SERIES, _OF_BOOK = {"commit", "cleared"}, _KINDS.keys() - {"commit"}
 # What the values of a hostile entry can raise; nesting that is too deep raises RecursionError.
 _WRONG = (ValueError, TypeError, OverflowError, RecursionError)
@@ -196,10 +198,39 @@ def load(
     if kind not in (_OF_SERIES if name.timeframe else _OF_BOOK):
         raise _corrupt(name, seq, f"a {kind} entry does not belong there")
     try:
-        value = _decoders[kind].decode(payload)
-        return _commit_of(value) if isinstance(value, _Commit) else value
+        wire = _decoders[kind].decode(payload)
+        _check_integers(msgspec.msgpack.decode(payload))
+        value = _commit_of(wire) if isinstance(wire, _Commit) else wire
+        if not all(0 <= fetched_at <= _LAST_MS for fetched_at in _times(value)):
+            raise ValueError("a time of fetching is outside the calendar")
+        return value
     except (*_WRONG, msgspec.DecodeError, IndexError, zlib.error) as exc:
         raise _corrupt(name, seq, str(exc)[:200]) from exc
+
+
+def _check_integers(plain: Any) -> None:
+    """Reject integers that no host can store, before anything is written."""
+    left = [plain]
+    while left:
+        one = left.pop()
+        if isinstance(one, int):
+            if abs(one) > _MOST:
+                raise ValueError("an integer is out of range")
+        elif isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+
+
+def _times(value: Value) -> Iterator[int]:
+    """Yield the times at which the parts of an entry were fetched."""
+    if isinstance(value, Commit):
+        yield from (piece.fetched_at for piece in value.pieces)
+        yield from (mark.fetched_at for mark in stretches(value.marks).sources)
+    elif isinstance(value, Told):
+        yield from (value.answer.fetched_at, *(action.fetched_at for action in value.actions))
+    elif isinstance(value, Changed):
+        yield from (change.fetched_at for change in value.changes)
 
 
 @contextmanager

@@ -11,29 +11,61 @@ from typing import Any
 
 import psycopg
 
+from ..cache.layout import encode_lane
 from ..clock import Clock
 from ..errors import CacheError
+from ..model.series import SeriesKey
 from ..net.deadline import QUIET_S, Deadline, current_deadline
 from ..net.leases import Holder, Lease, Leases, first_free, process_space
+from .entry import SeriesName
 from .log import Log
+from .turn import Pair, Turn, current_turn
 
 _TTL = "clock_timestamp() + make_interval(secs => %(ttl_s)s)"
-# A lease is free if nobody holds it, if its time is over by the server's clock, or if its holder is a
-# process of this host: those take turns by the host's own leases, so that holder has ended.
+# The server's process for this connection and its start, unless a pooler is in between: then the process
+# says nothing about the holder.
+_PROCESS = """
+(select pid from me), (select started from me)"""
+_ME = """
+me as (
+  select pid, backend_start as started from pg_stat_activity
+  where pid = pg_backend_pid() and pid = %(pid)s)"""
+# A lease is free if nobody holds it, if its time is over by the server's clock, if its holder's connection
+# has ended (such as that of a killed process), or if its holder is a process of this host: those take turns
+# by the host's own leases, so that holder has ended.
+# The latest entries are those of the start of the statement. If the lease changed since then, which may mean
+# that its holder has just added one, it is not taken: the next attempt sees both.
 _TAKE = f"""
-with taken as (
-  insert into onetape.lease as l (name, owner, fence, until, pages)
-  values (%(name)s, %(owner)s, 1, {_TTL}, 0)
-  on conflict (name) do update
-    set owner = excluded.owner, fence = l.fence + 1, until = excluded.until, pages = 0
-    where l.owner is null or l.until < clock_timestamp()
-      or (%(host)s <> '' and split_part(l.owner, ':', 1) = %(host)s)
-  returning fence)
-select t.fence, l.owner, coalesce(l.pages, 0)
-from (select 1) one left join taken t on true left join onetape.lease l on l.name = %(name)s
+with {_ME},
+made as (
+  insert into onetape.lease (name, owner, fence, until, pages, pid, started)
+  values (%(name)s, %(owner)s, 1, {_TTL}, 0, {_PROCESS})
+  on conflict (name) do nothing returning fence),
+taken as (
+  update onetape.lease l
+  set owner = %(owner)s, fence = l.fence + 1, until = {_TTL}, pages = 0,
+    (pid, started) = (select (select pid from me), (select started from me))
+  from onetape.lease s
+  where l.name = %(name)s and s.name = l.name
+    and (l.fence, l.until) = (s.fence, s.until) and l.owner is not distinct from s.owner
+    and (s.owner is null or s.until < clock_timestamp()
+      or (%(host)s <> '' and split_part(s.owner, ':', 1) = %(host)s)
+      or (s.pid is not null and not exists (
+        select from pg_stat_activity a
+        where a.pid = s.pid and coalesce(a.backend_start, s.started) = s.started)))
+  returning l.fence),
+got as (select fence from made union all select fence from taken)
+select (select fence from got), l.owner, coalesce(l.pages, 0), (
+  select json_agg(json_build_array(s.symbol, s.timeframe, s.lane, s.seq, encode(s.head, 'hex')))
+  from unnest(%(symbols)s::text[], %(timeframes)s::text[]) as w(symbol, timeframe)
+  join onetape.series s on s.symbol = w.symbol and s.timeframe = w.timeframe
+  where exists (select from got))
+from (select) one left join onetape.lease l on l.name = %(name)s
 """  # noqa: S608 - constants only
 _RENEW = f"""
-update onetape.lease set until = {_TTL}, pages = %(pages)s
+with {_ME}
+update onetape.lease set until = {_TTL}, pages = %(pages)s,
+  (pid, started) = (select (select pid from me), (select started from me))
 where name = %(name)s and owner = %(owner)s returning fence"""  # noqa: S608 - constants only
 _FREE = "update onetape.lease set owner = null where name = %(name)s and owner = %(owner)s"
 
@@ -59,23 +91,37 @@ class SharedLeases(Leases):
 
     @contextmanager
     def hold(
-        self, name: str, ttl_s: float = QUIET_S, deadline: Deadline | None = None
+        self,
+        name: str,
+        ttl_s: float = QUIET_S,
+        deadline: Deadline | None = None,
+        about: SeriesKey | None = None,
     ) -> Iterator[Lease]:
-        """Hold ``name`` while the block runs; see :meth:`.Leases.hold`."""
+        """Hold ``name`` while the block runs; see :meth:`.Leases.hold`.
+
+        Entries that the block adds to the log are rejected if another host has taken the lease over.
+        The last of them may free it; otherwise it is freed when the block ends, also by an error.
+        """
         deadline, local = deadline or current_deadline(self._clock), self._local()
         own = nullcontext() if local is None else local.hold(name, ttl_s, deadline)
         with own as mine:
             holder = os.urandom(8).hex() if mine is None else mine.holder
             lease = mine or Lease(name, True, False, holder)
-            if not lease.is_held:
+            if not lease.is_held or (about is not None and _is_own(about)):
                 yield lease
                 return
-            has_local = mine is not None
+            arguments = self._arguments(lease, ttl_s)
+            host = "" if mine is None else self._host
+            turn = None
             try:
-                yield self._acquired(lease, ttl_s, deadline, has_local=has_local)
+                has_waited, turn = self._acquired(arguments | {"host": host}, deadline, about)
+                is_held = turn is None or turn.fence > 0
+                lease = replace(lease, is_held=is_held, has_waited=lease.has_waited or has_waited)
+                with _working_under(turn if is_held else None):
+                    yield lease
             finally:
                 with suppress(CacheError):
-                    self._run(_FREE, self._arguments(lease, ttl_s))
+                    self._free(arguments, turn)
 
     def renew(self, lease: Lease, ttl_s: float = QUIET_S, pages: int = 0) -> bool:
         """Extend a lease; return False if another host has taken it over. See :meth:`.Leases.renew`."""
@@ -86,23 +132,47 @@ class SharedLeases(Leases):
             return self._run(_RENEW, arguments) is not None and is_mine
         return is_mine
 
-    def _acquired(
-        self, lease: Lease, ttl_s: float, deadline: Deadline, *, has_local: bool
-    ) -> Lease:
-        """Wait for the shared lease, and return the lease as this call holds it."""
-        arguments = self._arguments(lease, ttl_s) | {"host": self._host if has_local else ""}
+    def _free(self, arguments: dict[str, Any], turn: Turn | None) -> None:
+        """Free a lease, unless its last entry has done so; send what waited for an entry."""
+        if turn is not None and turn.is_freed:
+            if self._log.riders:
+                self._log.tell()
+            return
+        ride = self._log.riders.take()
+        carrying = f"with {', '.join(ride.parts)} " if ride.parts else ""
+        try:
+            self._run(carrying + _FREE, arguments | ride.arguments)
+        except BaseException:
+            ride.put_back()
+            raise
 
-        def take() -> int | Holder:
-            """Take the lease if it is free, and return its fence; otherwise return its holder."""
-            fence, owner, pages = self._run(_TAKE, arguments)
-            return Holder(owner, pages) if fence is None else int(fence)
+    def _acquired(
+        self, arguments: dict[str, Any], deadline: Deadline, about: SeriesKey | None
+    ) -> tuple[bool, Turn | None]:
+        """Wait for the shared lease; return whether another call had it, and what this call holds.
+
+        The fence is 0 if the time ran out. The turn is None if the server cannot be reached: this
+        host goes on by itself.
+        """
+        pairs = _pairs(about)
+        arguments = arguments | dict(
+            zip(("symbols", "timeframes"), map(list, zip(*pairs, strict=True)), strict=True)
+        )
+
+        def take() -> Turn | Holder:
+            """Take the lease if it is free; otherwise return its holder."""
+            fence, owner, pages, heads = self._run(_TAKE, arguments)
+            if fence is None:
+                return Holder(owner, pages)
+            known = {SeriesName(*row[:3]): (row[3], bytes.fromhex(row[4])) for row in heads or ()}
+            name, mine = arguments["name"], arguments["owner"]
+            return Turn(name, mine, int(fence), pairs, known)
 
         try:
-            fence, has_waited = first_free(take, self._clock, deadline, "host")
+            turn, has_waited = first_free(take, self._clock, deadline, "host")
         except CacheError:
-            return lease  # cut off or refused: this host goes on by itself
-        is_held = fence is not None
-        return replace(lease, is_held=is_held, has_waited=lease.has_waited or has_waited)
+            return False, None
+        return has_waited, turn or Turn(arguments["name"], arguments["owner"], 0)
 
     def _arguments(self, lease: Lease, ttl_s: float) -> dict[str, Any]:
         owner = f"{self._host}:{lease.holder}"
@@ -111,7 +181,31 @@ class SharedLeases(Leases):
     def _run(self, statement: str, arguments: dict[str, Any]) -> Any:
         def work(connection: psycopg.Connection[Any], _: bool) -> Any:
             """Run the statement and return its row, if it has any."""
-            cursor = connection.execute(statement, arguments)
+            process = {"pid": connection.info.backend_pid}
+            cursor = connection.execute(statement, arguments | process)
             return cursor.fetchone() if cursor.description else None
 
         return self._log.run(work)
+
+
+def _is_own(key: SeriesKey) -> bool:
+    """Return whether a series stays on its host, such as one from a folder of files."""
+    return bool(key.of_folder or key.is_sample)
+
+
+def _pairs(about: SeriesKey | None) -> list[Pair]:
+    """Return the symbol and timeframe of a series, and its symbol's book, as the log names them."""
+    if about is None:
+        return [("", "")]
+    timeframe = encode_lane(SeriesKey(about.symbol, about.timeframe))
+    return [(about.symbol, timeframe), (about.symbol, "")]
+
+
+@contextmanager
+def _working_under(turn: Turn | None) -> Iterator[None]:
+    outer = current_turn.get()
+    current_turn.set(turn)
+    try:
+        yield
+    finally:
+        current_turn.set(outer)

@@ -10,41 +10,79 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import waiting
 from psycopg.abc import PQGen
 
-from ..errors import CacheError, ConfigError, FormatVersionError, LogUnreachableError, StorageError
+from ..errors import (
+    CacheError,
+    ConfigError,
+    FormatVersionError,
+    LogUnreachableError,
+    OvertakenError,
+    StorageError,
+)
 from ..forks import close_before_fork
+from ..net.deadline import ends_turn
+from ..net.own_network import NO_CONNECTION
 from .entry import FORMAT, MOST_BYTES, SeriesName, Value, dump, load, seal
+from .riders import FactChange, Riders, lifting
 from .schema import MIGRATIONS
+from .turn import current_turn
 
 T = TypeVar("T")
 OLDEST_SERVER = 13
-_CONNECT_S, _ANSWER_S, _POLL_S = 3, 15.0, 0.1
+# A statement fails if nothing arrives for ANSWER_S, and a thread does not wait for the connection if
+# the statement of another one has been silent for TURN_S.
+_CONNECT_S, ANSWER_S, TURN_S, _POLL_S = 3, 8.0, 5.0, 0.1
 # After a failed connection no other attempt is made for this long, so that calls do not all wait.
 _AGAIN_AFTER_S = 5.0
 # Most series in one statement, most entries of a series, and about how many bytes at once.
 _SERIES, _ENTRIES, _BYTES = 50, 64, 32 << 20
 _MIGRATION_LOCK = 0x6F6E6574617065
 
-_NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
-_ADD = """
-insert into onetape.series (symbol, timeframe, lane) values (%s, %s, %s)
-on conflict (symbol, timeframe, lane) do nothing"""
-_APPEND = f"""
-with moved as (
+NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
+# An append moves the head of its series. Under a lease, that needs the fence of the lease, which is locked,
+# so that nobody takes the lease over meanwhile; the last entry of a turn frees it.
+_HELD = """held as (
+  select from onetape.lease where name = %(lease)s and fence = %(fence)s for share)"""
+_MOVED = """moved as (
   update onetape.series set seq = seq + 1, head = %(token)s, xid = pg_current_xact_id()
   where symbol = %(symbol)s and timeframe = %(timeframe)s and lane = %(lane)s
-    and seq = %(seen)s and head = %(head)s
-  returning id, seq)
-insert into onetape.entry
-  (series, seq, token, format, kind, book, at_ms, years, first, last, rows, by, host, body)
-select id, seq, %(token)s, %(format)s, %(kind)s, %(book)s, coalesce(%(at_ms)s, {_NOW}), %(years)s,
-  %(first)s, %(last)s, %(rows)s, %(by)s, %(host)s, %(body)s
-from moved returning seq, at_ms"""  # noqa: S608 - constants only
+    and seq = %(seen)s and head = %(head)s and {is_held}
+  returning id, seq)"""
+_MOVED_FIRST = """moved as (
+  insert into onetape.series as s (symbol, timeframe, lane, seq, head)
+  select %(symbol)s, %(timeframe)s, %(lane)s, 1, %(token)s where {is_held}
+  on conflict (symbol, timeframe, lane) do update
+    set seq = 1, head = excluded.head, xid = pg_current_xact_id()
+    where s.seq = %(seen)s and s.head = %(head)s
+  returning id, seq)"""
+_FREED = """freed as (
+  update onetape.lease set owner = null
+  where name = %(lease)s and owner = %(owner)s and exists (select from moved))"""
+_ADDED = f"""added as (
+  insert into onetape.entry
+    (series, seq, token, format, kind, book, at_ms, years, first, last, rows, by, host, body)
+  select id, seq, %(token)s, %(format)s, %(kind)s, %(book)s, coalesce(%(at_ms)s, {NOW}), %(years)s,
+    %(first)s, %(last)s, %(rows)s, %(by)s, %(host)s, %(body)s
+  from moved returning seq, at_ms)"""  # noqa: S608 - constants only
+
+
+def _appending(parts: Sequence[str], *, is_first: bool, is_fenced: bool, frees: bool) -> str:
+    """Return the statement that adds an entry, beside other parts of the statement."""
+    is_held = "exists (select from held)" if is_fenced else "true"
+    moved = (_MOVED_FIRST if is_first else _MOVED).format(is_held=is_held)
+    all_parts = [*parts, *[_HELD] * is_fenced, moved, *[_FREED] * frees, _ADDED]
+    return (
+        f"with {', '.join(all_parts)}\n"
+        f"select a.seq, a.at_ms, {is_held} from (select) one left join added a on true"
+    )
+
+
 _FIND = """
 select e.token, e.at_ms from onetape.entry e join onetape.series s on s.id = e.series
 where s.symbol = %s and s.timeframe = %s and s.lane = %s and e.seq = %s"""
@@ -113,12 +151,14 @@ class Entry(NamedTuple):
         book: Number of the entry in the symbol's book beside which this one was made.
         at_ms: The server's time of the entry, UTC milliseconds.
         value: Content of the entry.
+        size: Bytes of its body.
     """
 
     position: Position
     book: int
     at_ms: int
     value: Value
+    size: int = 0
 
 
 class Next(NamedTuple):
@@ -127,7 +167,7 @@ class Next(NamedTuple):
     Attributes:
         name: Series.
         entries: Entries in order.
-        is_lost: Whether the log no longer contains the position, because its server was restored.
+        is_lost: Whether the log does not have the position: its server was restored, or it was pruned.
         error: Why the entry after ``entries`` cannot be read; None if it can.
     """
 
@@ -138,27 +178,36 @@ class Next(NamedTuple):
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection whose operations end after a time even if the server has stopped responding."""
+    """A connection whose operations end after a time even if the server has stopped responding.
+
+    Attributes:
+        heard: Function called whenever something has arrived or could be sent.
+    """
+
+    heard: Callable[[], object] = staticmethod(lambda: None)
 
     def wait(self, gen: PQGen[T], interval: float = _POLL_S, *timeout: Any, **more: Any) -> T:
         """Run one operation; fail if it takes too long.
 
         Unlike the driver, do not ask the server to cancel after Ctrl-C, because it may not respond.
         """
-        return waiting.wait(_limited(gen), self.pgconn.socket, interval, *timeout, **more)
+        return waiting.wait(
+            _limited(gen, self.heard), self.pgconn.socket, interval, *timeout, **more
+        )
 
 
-def _limited(operation: PQGen[T]) -> PQGen[T]:
-    """Run a driver operation; fail if the server does not respond in time.
-
-    While nothing arrives, the driver resumes the operation with a zero at intervals.
-    """
-    end, wanted = time.monotonic() + _ANSWER_S, next(operation)
+def _limited(operation: PQGen[T], heard: Callable[[], object]) -> PQGen[T]:
+    """Run an operation of the driver, which gets a zero at intervals while nothing has arrived."""
+    end, wanted = time.monotonic() + ANSWER_S, next(operation)
     try:
         while True:
             ready = yield wanted
-            if not ready and time.monotonic() > end:
-                raise psycopg.OperationalError(f"no response for {_ANSWER_S:g} s")
+            now = time.monotonic()
+            if ready:
+                end = now + ANSWER_S
+                heard()
+            elif now > end:
+                raise psycopg.OperationalError(f"no response for {ANSWER_S:g} s")
             wanted = operation.send(ready)
     except StopIteration as done:
         result: T = done.value
@@ -176,7 +225,9 @@ class Log:
         now_ms: Source of the time of entries, for tests; None means the server's clock.
 
     Attributes:
+        now_ms: Source of the time; None means the server's clock.
         trips: Number of statements sent, for measurements.
+        riders: What is sent together with the next entry or lease.
     """
 
     def __init__(
@@ -187,12 +238,14 @@ class Log:
         host: str = "",
         now_ms: Callable[[], int] | None = None,
     ) -> None:
-        self._url, self._is_pooled, self._host, self._now_ms = url, is_pooled, host, now_ms
+        self._url, self._is_pooled, self._host, self.now_ms = url, is_pooled, host, now_ms
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
         self._away_until_s, self._reason = 0.0, ""
+        self._heard_s = 0.0
         self._id = ""
         self.trips = 0
+        self.riders = Riders(time.monotonic)
         close_before_fork(self)
 
     def __repr__(self) -> str:
@@ -230,20 +283,26 @@ class Log:
         """Return ``work(connection, is_again)``, called once more if the connection was lost.
 
         Raises:
-            LogUnreachableError: The server cannot be reached.
+            LogUnreachableError: The server cannot be reached, or does not respond to another thread.
             StorageError: The server rejected the statement, or is too old.
             FormatVersionError: A newer version of this library made the tables.
         """
-        with self._lock:
+        with self._turn():
             is_again = False
             while True:
                 try:
                     connection = self._connected()
+                    self._hear()
                     self.trips += 1
                     return work(connection, is_again)
                 except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
                     reason = _reason(exc, self._url)
-                    self._close()
+                    # A full disk or a deadlock is an answer: the server is there.
+                    is_answer = exc.sqlstate is not None and _is_open(self._connection)
+                    if is_again and is_answer:
+                        raise _rejected(reason) from None
+                    if not is_answer:
+                        self._close()
                     if is_again:
                         self._away_until_s = time.monotonic() + _AGAIN_AFTER_S
                         self._reason = reason
@@ -252,10 +311,25 @@ class Log:
                     is_again = True
                 except psycopg.Error as exc:
                     reason = _reason(exc, self._url)
-                    raise StorageError(f"the shared store rejected a statement: {reason}") from None
+                    raise _rejected(reason) from None
                 except BaseException:  # such as Ctrl-C in the middle of a statement
                     self._close()
                     raise
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold the connection while the block runs; wait for it while another thread makes progress."""
+        began, lock = time.monotonic(), self._lock
+        while not lock.acquire(timeout=_POLL_S):
+            if time.monotonic() > max(began, self._heard_s) + TURN_S:
+                raise _away(f"another statement has had no response for {TURN_S:g} s")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _hear(self) -> None:
+        self._heard_s = time.monotonic()
 
     def _connected(self) -> _Connection:
         if self._connection is not None and not self._connection.closed:
@@ -270,8 +344,9 @@ class Log:
                 connect_timeout=_CONNECT_S,
                 prepare_threshold=None if self._is_pooled else 5,
                 application_name="onetape",
-                tcp_user_timeout=str(round(_ANSWER_S * 1000)),
+                tcp_user_timeout=str(round(ANSWER_S * 1000)),
             )
+            made.heard = self._hear
         except psycopg.ProgrammingError:  # its message may quote the address
             pass
         if made is None:
@@ -336,6 +411,37 @@ class Log:
         self.run(lambda connection, _: None)
         return self._id
 
+    @property
+    def salt(self) -> bytes:
+        """Secret with which the names of accounts are hashed in this store; empty before a connection."""
+        return self._id.encode()
+
+    def tell(
+        self, facts: Mapping[str, FactChange] | None = None, lifted: Sequence[str] = ()
+    ) -> list[str]:
+        """Send what waits for a statement, and new values of facts; return the facts that were accepted.
+
+        There must be something to send.
+
+        A fact is accepted if nobody else has changed it since it was seen.
+
+        Args:
+            facts: New values by name.
+            lifted: Vendors whose circuits no longer count if a failed connection had opened them.
+        """
+        ride = self.riders.take(facts)
+        more, arguments = lifting(lifted, list(facts or ()), NO_CONNECTION)
+        everything = arguments | ride.arguments
+        noted = "(select json_agg(name) from noted)" if "fact_names" in ride.arguments else "null"
+        statement = f"with {', '.join([*ride.parts, *more])} select {noted}"
+        try:
+            row = self.run(lambda db, _: db.execute(statement, everything).fetchone())
+        except BaseException:
+            ride.put_back()
+            raise
+        assert row is not None
+        return [name for name in row[0] or () if name in (facts or {})]
+
     def replication(self) -> Replication:
         """Return the server's standbys, as far as this user may see them."""
         row = self.run(lambda db, _: db.execute(_STANDBYS).fetchone())
@@ -357,10 +463,14 @@ class Log:
         If the server's answer is lost, the token shows whether the entry was added.
 
         Raises:
+            OvertakenError: The call's lease has been taken over; no entry was added.
             StorageError: The server cannot be reached, or rejected the entry.
         """
         kind, payload = dump(value)
-        token = os.urandom(8)
+        token, turn = os.urandom(8), current_turn.get()
+        frees = turn is not None and ends_turn.get()
+        # What a call appends after its lease was freed is compared with the head only, as always.
+        is_fenced = turn is not None and not turn.is_freed
         arguments = {
             **name._asdict(),
             **facts._asdict(),
@@ -370,30 +480,63 @@ class Log:
             "format": FORMAT,
             "kind": kind,
             "book": book,
-            "at_ms": None if self._now_ms is None else self._now_ms(),
+            "at_ms": None if self.now_ms is None else self.now_ms(),
             "years": list(facts.years),
             "host": self._host,
             "body": seal(name, seen.seq + 1, kind, book, payload),
         }
+        if turn is not None:
+            arguments |= {"lease": turn.lease, "owner": turn.owner, "fence": turn.fence}
+        ride = self.riders.take()
+        arguments |= ride.arguments
+        statement = _appending(
+            ride.parts, is_first=not seen.seq, is_fenced=is_fenced, frees=frees and is_fenced
+        )
 
         def work(connection: psycopg.Connection[Any], is_again: bool) -> Appended | None:
-            """Add the entry, unless it is there already."""
+            """Add the entry, unless it is there already.
+
+            Raises:
+                OvertakenError: The lease has been taken over.
+            """
             if is_again:
                 row = connection.execute(_FIND, (*name, seen.seq + 1), binary=True).fetchone()
                 if row is not None:
                     is_ours = row[0] == token
                     return Appended(Position(seen.seq + 1, token), row[1]) if is_ours else None
-            if not seen.seq:
-                self.trips += 1
-                connection.execute(_ADD, name)
-            row = connection.execute(_APPEND, arguments, binary=True).fetchone()
-            return None if row is None else Appended(Position(row[0], token), row[1])
+            row = connection.execute(statement, arguments, binary=True).fetchone()
+            assert row is not None
+            if row[0] is not None:
+                return Appended(Position(row[0], token), row[1])
+            if row[2]:
+                return None
+            error = OvertakenError(
+                f"another host has taken over the fetch of {name.symbol}, because this one did not "
+                "report any progress for too long",
+                symbol=name.symbol,
+                hint="ask again",
+            )
+            error.is_final = True
+            raise error
 
-        return self.run(work)
+        try:
+            made = self.run(work)
+        except StorageError:
+            ride.put_back()
+            raise
+        if turn is not None:
+            turn.heads = None
+            turn.is_freed |= frees and made is not None
+        return made
 
     def heads(self, pairs: Iterable[tuple[str, str]]) -> dict[SeriesName, Position]:
-        """Return the latest entry of each series, given pairs of symbol and timeframe."""
-        wanted = list(dict.fromkeys(pairs))
+        """Return the latest entry of each series with these symbols and timeframes.
+
+        Nothing is sent if they came with the call's lease.
+        """
+        wanted, turn = list(dict.fromkeys(pairs)), current_turn.get()
+        if turn is not None and (known := turn.use_heads(wanted)) is not None:
+            return {name: Position(*head) for name, head in known.items()}
         columns = [pair[0] for pair in wanted], [pair[1] for pair in wanted]
         rows = self._rows(_HEADS, columns)
         return {SeriesName(*row[:3]): Position(row[3], bytes(row[4])) for row in rows}
@@ -433,6 +576,8 @@ def _next(name: SeriesName, seen: Position, rows: Sequence[tuple[Any, ...]]) -> 
         if not rows or (rows[0][0], bytes(rows[0][1])) != seen:
             return Next(name, is_lost=True)
         rows = rows[1:]
+    elif rows and rows[0][0] != 1:
+        return Next(name, is_lost=True)
     entries: list[Entry] = []
     for seq, token, entry_format, kind, book, at_ms, body in rows:
         if seq != seen.seq + len(entries) + 1:
@@ -441,8 +586,16 @@ def _next(name: SeriesName, seen: Position, rows: Sequence[tuple[Any, ...]]) -> 
             value = load(name, seq, kind, book, body, entry_format)
         except CacheError as error:
             return Next(name, entries, error=error)
-        entries.append(Entry(Position(seq, bytes(token)), book, at_ms, value))
+        entries.append(Entry(Position(seq, bytes(token)), book, at_ms, value, len(body)))
     return Next(name, entries)
+
+
+def _is_open(connection: _Connection | None) -> bool:
+    return connection is not None and not connection.closed
+
+
+def _rejected(reason: str) -> StorageError:
+    return StorageError(f"the shared store rejected a statement: {reason}")
 
 
 def _away(reason: str) -> LogUnreachableError:

@@ -50,6 +50,7 @@ class Notes:
     def __init__(self, root: Path, disk: Disk) -> None:
         self.folder, self._disk = root / FOLDER, disk
         self._notes = self.folder / "notes"
+        self._owner = ""
 
     def lane(self, key: SeriesKey) -> Path:
         """Return the path of the note for a series."""
@@ -83,6 +84,7 @@ class Notes:
             "years": {str(year): generation for year, generation in note.years.items()},
             "series": note.series,
             "digest": note.digest,
+            "store": self._owner,
         }
         self._disk.make_folders(path.parent, durable=False)
         write_atomically(self._disk, path, json_document.dump(plain), durable=False)
@@ -108,15 +110,30 @@ class Notes:
     # --- the store that the folder belongs to ------------------------------------------------
 
     def store(self) -> str:
-        """Return the identity of the folder's shared store; empty if it belongs to none."""
-        data = self._disk.read_if_exists(self.folder / "store.json")
+        """Return the identity of the store to which the folder belongs; empty if to none."""
+        return self._named(self.folder / "store.json")
+
+    def stores_noted(self) -> set[str]:
+        """Return the stores that the notes name; with ``store.json`` lost, they still tell."""
+        names = {
+            self._named(folder / name)
+            for folder in (self._of(symbol) for symbol in self.symbols())
+            for name in self._disk.list(folder)
+            if name.endswith(".json")
+        }
+        return names - {""}
+
+    def _named(self, path: Path) -> str:
+        data = self._disk.read_if_exists(path)
         try:
             return "" if data is None else str(json_document.load(data)["store"])
         except (json_document.DamagedError, KeyError):
             return ""
 
     def join(self, store: str) -> None:
-        """Record the store to which the folder belongs."""
-        self._disk.make_folders(self.folder)
-        content = json_document.dump({"store": store})
-        write_atomically(self._disk, self.folder / "store.json", content)
+        """Record the store to which the folder belongs, also in each note that is written from now on."""
+        self._owner = store
+        if self.store() != store:
+            self._disk.make_folders(self.folder)
+            content = json_document.dump({"store": store})
+            write_atomically(self._disk, self.folder / "store.json", content)

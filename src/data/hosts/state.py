@@ -11,11 +11,15 @@ from typing import Any, Literal
 from ..cache.format import json_document
 from ..cache.layout import METADATA, Layout
 from ..errors import CacheError, LogUnreachableError
+from ..model.instant import iso
 from ..model.series import SeriesKey
+from .decisions import key_of, name_of
 from .detached import detach as detach
 from .entry import SeriesName
+from .limits import SharedLimit, shared_limits
 from .log import Position, Replication
-from .store import SharedStore, key_of, name_of
+from .snapshot_log import Size
+from .store import SharedStore
 
 State = Literal["alone", "not attached", "in step", "behind", "cut off", "astray", "lost tail"]
 _OWN = ("confirmations.json",)
@@ -52,6 +56,10 @@ class HostState:
         series: The series that are not in step.
         total: Number of series in the log.
         warnings: Sentences about the server, such as a standby that may lose commits.
+        size: How large the log is.
+        limits: What the vendors' limits count: the requests of ``all hosts``, or those of ``this
+            host`` while it is alone or cut off.
+        vendors: What all hosts have spent at vendors, and vendors that are paused for all.
     """
 
     state: State
@@ -60,6 +68,9 @@ class HostState:
     series: tuple[SeriesState, ...] = ()
     total: int = 0
     warnings: tuple[str, ...] = field(default=())
+    size: Size = Size()
+    limits: Literal["all hosts", "this host"] = "this host"
+    vendors: tuple[SharedLimit, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON-serializable values."""
@@ -74,21 +85,47 @@ class HostState:
                 for one in self.series
             ],
             "warnings": list(self.warnings),
+            "log": {
+                "entries": self.size.entries,
+                "bytes": self.size.bytes,
+                "oldest": _iso(self.size.oldest_ms),
+                "pruned": self.size.pruned,
+                "snapshots": self.size.snapshots,
+                "snapshot_bytes": self.size.snapshot_bytes,
+                "last_snapshot": _iso(self.size.snapshot_ms),
+            },
+            "limits": self.limits,
+            "vendors": [
+                {
+                    "vendor": one.vendor,
+                    "used": dict(one.used),
+                    "endpoint": one.endpoint,
+                    "paused_s": round(one.seconds, 1),
+                    "reason": one.reason,
+                }
+                for one in self.vendors
+            ],
         }
 
 
+def _iso(ms: int | None) -> str | None:
+    return None if ms is None else iso(ms)
+
+
 def host_state(store: object) -> HostState:
-    """Return the state of a store's host; two statements are sent, and nothing is changed."""
+    """Return the state of a store's host; four statements are sent, and nothing is changed."""
     if not isinstance(store, SharedStore):
         return HostState("alone")
     try:
         store.check_joined(join=False)
         heads = store.shared.all_heads()
         warnings = warnings_of(store.shared.replication())
+        size = store.snapshots.size()
+        vendors = tuple(shared_limits(store.shared))
     except LogUnreachableError as error:
         return HostState("cut off", str(error.args[0]))
     except CacheError as error:
-        return HostState("not attached", str(error))
+        return HostState("not attached", str(error), limits="all hosts")
     shown = {
         key: head
         for name, head in heads.items()
@@ -99,7 +136,29 @@ def host_state(store: object) -> HostState:
     found = {one.state for one in series}
     order: tuple[State, ...] = ("lost tail", "astray", "behind")
     state: State = next((one for one in order if one in found), "in step")
-    return HostState(state, "", store.shared.store_id(), series, len(shown), warnings)
+    return HostState(
+        state,
+        "",
+        store.shared.store_id(),
+        series,
+        len(shown),
+        warnings,
+        size,
+        "all hosts",
+        vendors,
+    )
+
+
+def host_metrics(store: object) -> dict[str, Any]:
+    """Return figures about a host for monitoring: its state, its lag, and the statements it has sent."""
+    state = host_state(store)
+    return {
+        "state": state.state,
+        "limits": state.limits,
+        "series_behind": sum(one.behind > 0 for one in state.series),
+        "entries_behind": sum(one.behind for one in state.series),
+        "statements": store.shared.trips if isinstance(store, SharedStore) else 0,
+    }
 
 
 def warnings_of(found: Replication) -> tuple[str, ...]:
@@ -165,7 +224,7 @@ def verify(store: SharedStore, *, deep: bool = False) -> Iterator[SeriesState]:
 
 def _is_same(store: SharedStore, key: SeriesKey) -> bool:
     mine = store.parts.lane(key).paths.folder
-    with store.rebuilt(key) as scratch:
+    with store.rebuilt(key) as (scratch, _):
         theirs = Layout(scratch).lane(key).folder
         names = [_named(folder) for folder in (mine, theirs)]
         if names[0] != names[1]:

@@ -10,30 +10,21 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ..cache.actions import ActionBook, Asked, dump_book, load_book
-from ..cache.format.json_document import DamagedError
-from ..cache.layout import QUARANTINE, LanePaths, Layout, decode_lane, encode_lane, encode_symbol
-from ..cache.legacy.adopt import OldYears
-from ..cache.read.lru_cache import DocumentCache
-from ..cache.retention.clear import clear_lane, clear_years, holding
+from ..cache.actions import ActionBook, Asked
+from ..cache.layout import encode_lane
+from ..cache.retention.clear import holding
 from ..cache.store import BarStore
-from ..cache.values import Commit, CommitPiece, no_check
-from ..cache.write.commit import CommitRun
-from ..cache.write.coverage_update import by_year, year_span, years_of
-from ..cache.write.series import SeriesFiles
-from ..clock import Clock
-from ..disk.atomic import link_or_copy, write_atomically
+from ..cache.values import Commit, no_check
+from ..cache.write.coverage_update import year_span, years_of
 from ..errors import (
     CacheError,
-    CorruptEntryError,
     FormatVersionError,
     LogUnreachableError,
     OvertakenError,
@@ -41,62 +32,33 @@ from ..errors import (
     StorageError,
 )
 from ..model.actions import Action
-from ..model.coverage import Covered
+from ..model.bars import BarTable
+from ..model.coverage import Coverage
+from ..model.retention import Age
 from ..model.series import SeriesKey
-from ..model.span import Span, subtract
+from ..model.span import Span
 from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
 from ..vendors.registry import is_sample
-from . import book as books
-from .entry import Changed, Cleared, Forgotten, SeriesName, Told, Value, applying
-from .log import Appended, Entry, Facts, Log, Position
+from .claim import FolderClaim
+from .decisions import facts_of, is_symbol, key_of, lacking, name_of
+from .entry import Changed, Cleared, Forgotten, SeriesName, Told, applying
+from .lanes import EntryClock, LaneCopies
+from .log import Appended, Entry, Log, Position
 from .notes import Note, Notes
+from .snapshot import EVERY, is_long
+from .snapshot_log import Snapshots
+from .symbol_books import SymbolBooks
 
 log = logging.getLogger(__name__)
 
+# Times that a series which other hosts change all the time is tried again.
 _TRIES = 20
-# Times that a series which changes while it is pulled is tried again.
-_PULLS = 5
-_ROWS = ".rows.csv.gz"
-_ANEW, _ASIDE, _BEFORE = "anew", "aside", "before"
+_KEEP = Age(30, "d")
 
 
 class _MovedError(Exception):
     """The log or the folder has moved to a different position; nothing was written."""
-
-
-class _EntryClock:
-    """A clock that shows an entry's time once it is known, and the host's time before that."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock, self.at_ms = clock, 0
-
-    def now_ms(self) -> int:
-        """Return the time of the entry, UTC milliseconds."""
-        return self.at_ms or self._clock.now_ms()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._clock, name)
-
-
-def name_of(key: SeriesKey) -> SeriesName:
-    """Return the name of a series in the log."""
-    timeframe, _, lane = encode_lane(key).partition("@")
-    return SeriesName(key.symbol, timeframe, lane)
-
-
-def key_of(name: SeriesName) -> SeriesKey | None:
-    """Return the series with a name in the log; None for a symbol's book, or an unknown name."""
-    lane = f"{name.timeframe}@{name.lane}" if name.lane else name.timeframe
-    return decode_lane(name.symbol, lane) if name.timeframe and _is_symbol(name.symbol) else None
-
-
-def _is_symbol(text: str) -> bool:
-    """Return whether a name in the log can be a symbol; another program may write anything there."""
-    try:
-        return bool(encode_symbol(text))
-    except QueryError:
-        return False
 
 
 class SharedStore(BarStore):
@@ -107,17 +69,29 @@ class SharedStore(BarStore):
 
     Args:
         shared: The log.
+        keep: Age from which entries that a snapshot covers are removed from the log; None keeps all.
         args, more: As for :class:`.BarStore`.
+
+    Attributes:
+        shared: The log.
+        snapshots: Snapshots that bound it.
+        notes: Notes of the folder.
     """
 
-    def __init__(self, shared: Log, *args: Any, **more: Any) -> None:
+    def __init__(self, shared: Log, *args: Any, keep: Age | None = _KEEP, **more: Any) -> None:
         super().__init__(*args, **more)
-        self.shared = shared
+        self.shared, self.snapshots, self._keep = shared, Snapshots(shared), keep
         self.scope = ""  # series are the same on all hosts
         self.notes = Notes(self.root, self._disk)
-        # Older tools' files are taken in when a folder is attached, and never by a commit.
-        nowhere = Layout(self.notes.folder / "none")
-        self._no_old = OldYears(nowhere, self._disk, DocumentCache(self._disk, self.memory))
+        self._claim = FolderClaim(self.root, self.notes.folder, self._disk)
+        self._books = SymbolBooks(
+            shared, self.notes, self._layout, self._disk, self._memory, self._guard, self._clock,
+            self._lock_timeout_s, self._drop_confirmations,
+        )  # fmt: skip
+        self._copies = LaneCopies(
+            shared, self.notes, self._books, self.snapshots, self._disk, self._memory, self._clock,
+            self._lock_timeout_s, self._vendor_facts, self._retention,
+        )  # fmt: skip
         self._has_joined = False
         # Series whose files set aside are being offered by this process.
         self._offering: set[SeriesKey] = set()
@@ -144,24 +118,31 @@ class SharedStore(BarStore):
             is_attaching: Whether the folder may contain bars that were never attached.
 
         Raises:
-            StorageError: The folder has bars that were never attached, or belongs to another store.
+            StorageError: The folder has bars that were never attached, belongs to another store, or is
+                in use by another machine.
         """
+        self._claim.check(renew=join)
         if self._has_joined:
             return
         store, mine = self.shared.store_id(), self.notes.store()
-        is_attached = bool(mine or self.notes.symbols())
-        has_own = not is_attached and any(self.is_shared(key) for key in self.held())
+        noted = {mine} if mine else self.notes.stores_noted()
+        if noted - {store}:
+            raise StorageError(
+                f"the cache folder {self.root} belongs to another shared store",
+                hint="name another folder, or run `onetape hosts detach` for this one",
+            )
+        if not noted and self.notes.symbols():
+            raise StorageError(
+                f"the cache folder {self.root} belongs to a shared store, and which one was lost",
+                hint="run `onetape hosts detach`, then `onetape hosts attach`",
+            )
+        has_own = not noted and any(self.is_shared(key) for key in self.held())
         if has_own and not is_attaching:
             raise StorageError(
                 f"the cache folder {self.root} has bars that the shared store does not have",
                 hint="run `onetape hosts attach` once, or name an empty folder",
             )
-        if mine and mine != store:
-            raise StorageError(
-                f"the cache folder {self.root} belongs to another shared store",
-                hint="name another folder, or run `onetape hosts detach` for this one",
-            )
-        if not mine and join:
+        if join:
             self.notes.join(store)
         self._has_joined = join
 
@@ -170,7 +151,7 @@ class SharedStore(BarStore):
 
         Series that are already in the log are compared with it first. The original files are kept.
         """
-        self._pull_book(symbol, self.shared.heads([(symbol, "")]).get(SeriesName(symbol)))
+        self._books.update(symbol)
         keys = [key for key in self.attachable() if key.symbol == symbol]
         offered = sum([self._make_anew(key, keep=True) for key in keys])
         self.pull([(symbol, key.timeframe) for key in keys])
@@ -178,51 +159,32 @@ class SharedStore(BarStore):
 
     def attachable(self) -> list[SeriesKey]:
         """Return the folder's series that are in the log or may be, even if an attach was interrupted."""
-        aside = Layout(self.notes.folder / _ASIDE).series(self._disk.list)
-        return [key for key in dict.fromkeys((*self.held(), *aside)) if self.is_shared(key)]
+        keys = dict.fromkeys((*self.held(), *self._copies.set_aside()))
+        return [key for key in keys if self.is_shared(key)]
 
     @contextmanager
-    def rebuilt(self, key: SeriesKey) -> Iterator[Path]:
-        """Yield a temporary cache folder with a series that is rebuilt from its log entries."""
-        scratch = self.notes.folder / _ANEW / f"check-{os.getpid()}"
+    def rebuilt(self, key: SeriesKey, until: int | None = None) -> Iterator[tuple[Path, int]]:
+        """Yield a temporary cache folder with a series made by the server only, and its latest entry.
+
+        With ``until``, the series is as after that entry; if that is no longer possible, the second
+        value is 0.
+        """
+        name = f"check-{os.getpid()}-{threading.get_ident()}"
+        scratch = self.notes.folder / "anew" / name
+        self._disk.remove_whole(scratch)  # of a process that was killed
         try:
-            self._built(key, scratch)
-            yield scratch
+            made = self._copies.built(key, scratch, until=until)
+            yield scratch, made.position.seq
         finally:
             self._disk.remove_whole(scratch)
-
-    # --- the state of a folder -----------------------------------------------------------------
-
-    def _found(self, lane: SeriesFiles) -> tuple[dict[int, int], int]:
-        """Return the generations in a series' documents; -1 for incomplete or damaged ones."""
-        years: dict[int, int] = {}
-        for year in lane.years():
-            try:
-                meta = lane.meta(year)
-            except DamagedError:
-                meta = None
-            years[year] = -1
-            if meta is not None and meta.pending is None:
-                data = self._disk.stat(lane.paths.data_text(year))
-                if (0 if data is None else data.size) >= meta.state.size:
-                    years[year] = meta.state.generation
-        try:
-            series = lane.series()
-        except DamagedError:
-            return years, -1
-        return years, 0 if series is None else series.generation
 
     def is_astray(self, key: SeriesKey) -> bool:
         """Return whether a series' files differ from the state in its note.
 
         Repairs, evictions, deleted files and interrupted commits cause this.
         """
-        lane, note = self._lane(key), self.notes.read(self.notes.lane(key))
-        return self._is_astray(lane, note or Note())
-
-    def _is_astray(self, lane: SeriesFiles, note: Note) -> bool:
-        years, series = self._found(lane)
-        return (years, series) != (note.years, note.series) or -1 in (*years.values(), series)
+        note = self.notes.read(self.notes.lane(key)) or Note()
+        return self._copies.is_astray(self._lane(key), note)
 
     # --- commits -------------------------------------------------------------------------------
 
@@ -250,12 +212,14 @@ class SharedStore(BarStore):
         commit = replace(commit, source=None)
         for _ in range(_TRIES):
             try:
-                self._commit(key, commit, wait_s, check, seen)
+                seq = self._commit(key, commit, wait_s, check, seen)
             except _MovedError:
                 self._pull_pair(key.symbol, key.timeframe)
                 if seen is not None:
                     break
             else:
+                if seq % EVERY == 0:
+                    self.snapshot(key)
                 return
         raise OvertakenError(
             f"another host has committed to {key}", symbol=key.symbol, hint="ask again"
@@ -268,22 +232,22 @@ class SharedStore(BarStore):
         wait_s: float,
         check: Callable[[], object],
         seen: int | None,
-    ) -> None:
-        """Append and apply a commit.
+    ) -> int:
+        """Append and apply a commit; return the number of the entry.
 
         Raises:
             _MovedError: Nothing was written, because the position has changed.
         """
-        lane, clock = self._lane(key), _EntryClock(self._clock)
-        book_position, book = self._book(key.symbol)
+        lane, clock = self._lane(key), EntryClock(self._clock)
+        book_position, book = self._books.now(key.symbol)
 
         def append() -> Appended:
             """Append the commit to the log."""
             note = self.notes.read(self.notes.lane(key)) or Note()
-            if seen not in (None, note.position.seq) or self._is_astray(lane, note):
+            if seen not in (None, note.position.seq) or self._copies.is_astray(lane, note):
                 raise _MovedError
             made = self.shared.append(
-                name_of(key), note.position, commit, book_position.seq, _facts(commit)
+                name_of(key), note.position, commit, book_position.seq, facts_of(commit)
             )
             if made is None:
                 raise _MovedError
@@ -292,39 +256,26 @@ class SharedStore(BarStore):
 
         with self._guard.writing(lane.paths.folder), self.listener.committing(lane, commit):
             self.changed = True
-            run = self._run(lane, commit, clock, book, append, check)
+            run = self._copies.run(lane, commit, clock, book, append, check)
             run.run(min(wait_s, self._lock_timeout_s))
         self.commit_feed.announce(key, commit, run.generation, clock.at_ms)
+        return run.generation
 
-    def _run(
-        self,
-        lane: SeriesFiles,
-        commit: Commit,
-        clock: _EntryClock,
-        book: ActionBook,
-        append: Callable[[], Appended],
-        check: Callable[[], object] = no_check,
-        *,
-        is_noted: bool = True,
-    ) -> CommitRun:
-        """Return the run that applies an entry; it writes the note last."""
-        made = list[Appended]()
-        lane = replace(lane, clock=clock, book=book)
-        run = CommitRun(lane, commit, self._no_old, check)
+    def snapshot(self, key: SeriesKey, entries: int = EVERY, size: int = 0) -> bool:
+        """Make a snapshot of a series, and prune the log; return whether there is a new one.
 
-        def order() -> int:
-            """Append the entry and return its number."""
-            made.append(append())
-            return made[0].position.seq
-
-        def done() -> None:
-            """Write the note, unless damage was found, which leaves the series astray."""
-            if is_noted and run.generation == made[0].position.seq:
-                note = Note(made[0].position, *self._found(lane))
-                self.notes.keep(self.notes.lane(lane.key), note)
-
-        run.order, run.done = order, done
-        return run
+        A failure is reported, not raised: without a snapshot, the log keeps its entries. See
+        :meth:`.LaneCopies.take` for the arguments.
+        """
+        try:
+            is_new = self._copies.take(self._lane(key), entries, size)
+            if is_new and self._keep is not None:
+                now = self._clock.now_ms()
+                self.snapshots.prune(now - self._keep.before(now))
+        except CacheError as error:
+            log.warning("%s: no snapshot was made: %s", key, error)
+            return False
+        return is_new
 
     # --- pulls -----------------------------------------------------------------------------------
 
@@ -351,7 +302,7 @@ class SharedStore(BarStore):
         is_changed, errors = False, list[CacheError]()
         for symbol in symbols:
             with _collecting(errors):
-                is_changed |= self._pull_book(symbol, heads.get(SeriesName(symbol)))
+                is_changed |= self._books.pull(symbol, heads.get(SeriesName(symbol)))
         lanes: dict[SeriesKey, Position | None] = {}
         for symbol, frame in wanted:
             lanes |= dict.fromkeys(self._lanes_of(symbol, frame))
@@ -378,7 +329,7 @@ class SharedStore(BarStore):
             if key.timeframe != timeframe or not self.is_shared(key):
                 continue
             is_here = self.notes.read(self.notes.lane(key)) or self._lane(key).years()
-            if is_here or self._aside_of(key):
+            if is_here or self._copies.is_waiting(key):
                 yield key
 
     def _pull_lanes(
@@ -386,52 +337,107 @@ class SharedStore(BarStore):
     ) -> bool:
         """Bring series to their latest entries; return whether any changed."""
         is_changed, behind = False, dict[SeriesName, SeriesKey]()
+        far: dict[SeriesName, Position] = {}
         for key, head in lanes.items():
             note = self.notes.read(self.notes.lane(key))
-            is_empty = not self._lane(key).years() and not self._aside_of(key)
-            if note is None and head is None and is_empty:
-                continue
-            is_waiting = self._aside_of(key) and key not in self._offering
-            if note is not None and not is_waiting and not self._is_astray(self._lane(key), note):
-                if note.position != (head or Position()):
+            match self._step(key, note, head):
+                case "behind":
+                    seen = Position() if note is None else note.position
                     behind[name_of(key)] = key
-                continue
-            if note is None and is_empty:
-                behind[name_of(key)] = (
-                    key  # never seen here: its entries are applied from the first
-                )
-                continue
-            with _collecting(errors):
-                self._make_anew(key)
-                is_changed = True
+                    if note is None or (head is not None and head.seq - seen.seq > EVERY):
+                        far[name_of(key)] = seen
+                case "anew":
+                    with _collecting(errors):
+                        self._make_anew(key)
+                        is_changed = True
+        if far:
+            self._use_snapshots(far, behind, errors)
+        applied = dict.fromkeys(behind.values(), (0, 0))
         for _ in range(1 + _TRIES * 100):
             if not behind:
                 break
             is_changed = True
-            behind = self._pull_behind(behind, errors)
+            behind = self._pull_behind(behind, applied, errors)
+        for key, (entries, size) in applied.items():
+            if is_long(entries // 2, size):
+                self.snapshot(key, entries, size)
         return is_changed
 
+    def _step(
+        self, key: SeriesKey, note: Note | None, head: Position | None
+    ) -> Literal["", "behind", "anew"]:
+        """Return the step that brings a series to its latest entry; empty if it is there."""
+        lane, is_waiting = self._lane(key), self._copies.is_waiting(key)
+        if note is None and not is_waiting and not lane.years():
+            return "behind" if head else ""  # never seen here
+        if note is None or (is_waiting and key not in self._offering):
+            return "anew"
+        if self._copies.is_astray(lane, note):
+            return "anew"
+        return "behind" if note.position != (head or Position()) else ""
+
+    def _use_snapshots(
+        self,
+        far: dict[SeriesName, Position],
+        behind: dict[SeriesName, SeriesKey],
+        errors: list[CacheError],
+    ) -> None:
+        """Bring series that are new here, or far behind, to their snapshots if they have one.
+
+        A series whose entry the log never had is left alone: its server was restored.
+        """
+        new, pruned = {}, dict[SeriesName, int]()
+        for name, found in self.snapshots.find(far).items():
+            key, seen, pruned[name] = behind[name], far[name], found.pruned
+            if found.snapshot is None:
+                if found.pruned > seen.seq and found.error is not None:
+                    errors.append(found.error)
+                    del behind[name]
+            elif not seen.seq and self.notes.read(self.notes.lane(key)) is None:
+                new[name] = self._lane(key), found.snapshot
+            elif found.is_known and found.snapshot.position.seq > seen.seq:
+                with _collecting(errors):
+                    self._make_anew(key, is_far=True)
+        for name, error in self._copies.restore(new).items():
+            if pruned[name]:
+                errors.append(error)
+                del behind[name]
+            else:
+                log.warning("%s: made from all entries: %s", behind[name], error)
+
     def _pull_behind(
-        self, behind: dict[SeriesName, SeriesKey], errors: list[CacheError]
+        self,
+        behind: dict[SeriesName, SeriesKey],
+        applied: dict[SeriesKey, tuple[int, int]],
+        errors: list[CacheError],
     ) -> dict[SeriesName, SeriesKey]:
-        """Apply the next entries of series; return those that may have more."""
+        """Apply the next entries of series, and count them; return those that may have more."""
         left: dict[SeriesName, SeriesKey] = {}
         for found in self.shared.since({name: self._position(key) for name, key in behind.items()}):
             key = behind[found.name]
             with _collecting(errors):
                 if found.is_lost:
-                    self._make_anew(key, is_lost=True)
+                    is_far = self._is_pruned(found.name, self._position(key))
+                    self._make_anew(key, is_lost=not is_far, is_far=is_far)
                 elif not all(self._apply(key, entry) for entry in found.entries):
                     self._make_anew(key)
+                entries, size = applied[key]
+                more = sum(entry.size for entry in found.entries)
+                applied[key] = entries + len(found.entries), size + more
                 if found.error is not None:
                     errors.append(found.error)
                 elif found.is_lost or found.entries:
                     left[found.name] = key
         return left
 
+    def _is_pruned(self, name: SeriesName, seen: Position) -> bool:
+        """Return whether the log had the entry that a series shows, and no longer has those after it."""
+        found = self.snapshots.find({name: seen}).get(name)
+        return found is not None and found.is_known and found.pruned >= seen.seq
+
     def _apply(self, key: SeriesKey, entry: Entry) -> bool:
         """Apply one entry to the folder; return False if the folder has gone astray."""
-        lane, clock = self._lane(key), _EntryClock(self._clock)
+        lane, clock = self._lane(key), EntryClock(self._clock)
         if isinstance(entry.value, Cleared):
             return self._apply_cleared(key, entry.value, entry)
         assert isinstance(entry.value, Commit)
@@ -439,19 +445,19 @@ class SharedStore(BarStore):
         def append() -> Appended:
             """Check that the folder shows the entry before this one."""
             note = self.notes.read(self.notes.lane(key)) or Note()
-            if note.position.seq != entry.position.seq - 1 or self._is_astray(lane, note):
+            if note.position.seq != entry.position.seq - 1 or self._copies.is_astray(lane, note):
                 raise _MovedError
             clock.at_ms = entry.at_ms
             return Appended(entry.position, entry.at_ms)
 
-        book = self._book_at(key.symbol, entry.book)
+        book = self._books.at(key.symbol, entry.book)
         try:
             with (
                 applying(name_of(key), entry.position.seq),
                 self._guard.writing(lane.paths.folder),
                 self.listener.committing(lane, entry.value),
             ):
-                run = self._run(lane, entry.value, clock, book, append)
+                run = self._copies.run(lane, entry.value, clock, book, append)
                 run.run(self._lock_timeout_s)
         except _MovedError:
             # Another process may have applied it.
@@ -461,8 +467,10 @@ class SharedStore(BarStore):
 
     # --- a series made anew ------------------------------------------------------------------
 
-    def _make_anew(self, key: SeriesKey, *, is_lost: bool = False, keep: bool = False) -> int:
-        """Rebuild a series' files from the log's entries; return the number of spans offered.
+    def _make_anew(
+        self, key: SeriesKey, *, is_lost: bool = False, is_far: bool = False, keep: bool = False
+    ) -> int:
+        """Replace the files of a series by those that the log's entries make; return what was offered.
 
         Bars that the log lacks are offered to it if the server lost them, or if the folder was
         filled without the log.
@@ -470,22 +478,24 @@ class SharedStore(BarStore):
         Args:
             key: Series.
             is_lost: Whether the log has lost the entry that the folder shows.
-            keep: Whether the old files are kept afterwards, because the user stored them without
-                the log.
+            is_far: Whether the folder shows an entry that is far behind the snapshot.
+            keep: Whether the files are kept afterwards, because they are a user's own.
         """
         lane, path = self._lane(key), self.notes.lane(key)
         self._disk.make_folders(path.parent)
         with self._disk.lock(path.with_suffix(".lock"), self._lock_timeout_s):
             note = self.notes.read(path)
-            is_waiting = self._aside_of(key)
-            if not (is_lost or is_waiting or note is None or self._is_astray(lane, note)):
+            is_waiting = self._copies.is_waiting(key)
+            if not (
+                is_lost
+                or is_far
+                or is_waiting
+                or note is None
+                or self._copies.is_astray(lane, note)
+            ):
                 return 0  # another process has made it anew
-            is_offered = is_lost or is_waiting or note is None
-            scratch = self.notes.folder / _ANEW / path.parent.name / path.stem
-            self._disk.remove_whole(scratch)  # of a process that was killed
-            made = self._built(key, scratch)
-            self._swap(lane, scratch, path, made, is_kept=is_offered)
-            self._disk.remove_whole(scratch)
+            is_offered = is_lost or is_waiting or (note is None and not is_far)
+            self._copies.replace(lane, is_kept=is_offered)
             self._sidecars.drop(key)
         log.warning("%s: made anew from the shared store", key)
         self._offering.add(key)
@@ -498,102 +508,14 @@ class SharedStore(BarStore):
                 "%s: the server had lost stored bars; %s spans were offered again", key, offered
             )
         if is_offered:
-            aside = self._place(_ASIDE, key)
-            if keep and self._disk.stat(aside) is not None:
-                before = self._place(_BEFORE, key)
-                self._disk.make_folders(before.parent)
-                self._disk.remove_whole(before)
-                self._disk.replace(aside, before)
-            else:
-                self._disk.remove_whole(aside)
+            self._copies.forget_aside(key, keep=keep)
         return offered
 
-    def _place(self, name: str, key: SeriesKey) -> Path:
-        return Layout(self.notes.folder / name).lane(key).folder
-
-    def _aside_of(self, key: SeriesKey) -> bool:
-        """Return whether a series has files left to offer, because an offer was interrupted."""
-        return self._disk.stat(self._place(_ASIDE, key)) is not None
-
-    def _built(self, key: SeriesKey, scratch: Path) -> Note:
-        """Apply all entries of a series in an empty folder; return its note."""
-        store = BarStore(
-            scratch,
-            self._disk,
-            self._clock,
-            vendor_facts=self._vendor_facts,
-            retention=self._retention,
-        )
-        lane, name, note = store.parts.lane(key), name_of(key), Note()
-        while entries := self.shared.after(name, note.position):
-            for entry in entries:
-                with applying(name, entry.position.seq):
-                    self._build(lane, entry)
-                note = Note(entry.position, *self._found(lane))
-        return note
-
-    def _build(self, lane: SeriesFiles, entry: Entry) -> None:
-        """Apply an entry to a series that is built in a folder of its own."""
-        clock = _EntryClock(self._clock)
-        clock.at_ms = entry.at_ms
-        if isinstance(entry.value, Cleared):
-            if self._disk.stat(lane.paths.folder) is not None:
-                _clear(lane, clock, entry.value, self._no_old, self._lock_timeout_s)
-            return
-        assert isinstance(entry.value, Commit)
-        book = self._book_at(lane.key.symbol, entry.book)
-        made = partial(Appended, entry.position, entry.at_ms)
-        self._run(lane, entry.value, clock, book, made, is_noted=False).run(self._lock_timeout_s)
-
-    def _swap(
-        self, lane: SeriesFiles, scratch: Path, path: Path, note: Note, *, is_kept: bool
-    ) -> None:
-        """Replace a series' files with new ones; if ``is_kept`` is set, set the old ones aside."""
-        disk, paths, new = self._disk, lane.paths, Layout(scratch).lane(lane.key)
-        aside = self._place(_ASIDE, lane.key)
-        disk.make_folders(paths.folder)
-        with disk.lock(paths.lock, self._lock_timeout_s):
-            if is_kept and disk.stat(aside) is None:
-                self._set_aside(paths, scratch / "kept", aside)
-            # If this is interrupted from here on, it begins again with the files set aside.
-            self.notes.drop(path)
-            for name in disk.list(paths.folder):
-                if name not in (paths.lock.name, QUARANTINE):
-                    disk.remove_whole(paths.folder / name)
-                    lane.memory.forget(paths.folder / name)
-            for name in disk.list(paths.quarantine):
-                if name.endswith(_ROWS):  # entries have these; damaged files are kept
-                    disk.remove(paths.quarantine / name)
-            for name in disk.list(new.folder):
-                if name not in (new.lock.name, QUARANTINE):
-                    disk.replace(new.folder / name, paths.folder / name)
-            if names := disk.list(new.quarantine):
-                disk.make_folders(paths.quarantine)
-                for name in names:
-                    disk.replace(new.quarantine / name, paths.quarantine / name)
-            disk.sync_folder(paths.folder)
-            lane.tainted.difference_update([one for one in lane.tainted if one[0] == lane.key])
-            self.notes.keep(path, Note(note.position, *self._found(lane)))
-
-    def _set_aside(self, paths: LanePaths, temp: Path, aside: Path) -> None:
-        """Link all files of a series into another folder, which appears as a whole or not at all."""
-        disk = self._disk
-        for folder, _, names in os.walk(paths.folder):
-            place = temp / Path(folder).relative_to(paths.folder)
-            disk.make_folders(place)
-            for name in names:
-                if name != paths.lock.name:
-                    link_or_copy(disk, Path(folder, name), place / name)
-            disk.sync_folder(place)
-        disk.make_folders(aside.parent)
-        disk.replace(temp, aside)
-        disk.sync_folder(aside.parent)
-
     def _offer(self, key: SeriesKey) -> int:
-        """Commit bars from set-aside files for spans that the log lacks; return their number."""
-        offered, aside = 0, BarStore(self.notes.folder / _ASIDE, self._disk, self._clock)
+        """Commit the bars of set-aside files for spans that the log lacks; return how many spans."""
+        offered = 0
         try:
-            view = aside.view(key)
+            view = self._copies.aside.view(key)
         except FormatVersionError:
             raise
         except CacheError as error:
@@ -602,148 +524,28 @@ class SharedStore(BarStore):
         if view.coverage:
             first, last = view.coverage[0].span.start, view.coverage[-1].span.end
             for year in years_of(Span(first, last)):
-                offered += self._offer_year(key, aside, year_span(year))
+                offered += self._offer_year(key, year_span(year))
         facts = {name: fact for name, fact in view.known_facts().items() if name != "source"}
         now = self.view(key).known_facts()
-        if lacking := {name: fact for name, fact in facts.items() if name not in now}:
-            self.commit(key, Commit(**lacking))
+        if lost := {name: fact for name, fact in facts.items() if name not in now}:
+            self.commit(key, Commit(**lost))
         return offered
 
-    def _offer_year(self, key: SeriesKey, aside: BarStore, year: Span) -> int:
+    def _offer_year(self, key: SeriesKey, year: Span) -> int:
         for _ in range(_TRIES):
             seen = self.position(key)
             known = [part.span for part in self.view(key).coverage.within(year)]
-            table, coverage = aside.read(key, year)
-            pieces: list[CommitPiece] = []
-            marks: list[Covered] = []
-            for part in coverage.opened():
-                for span in subtract([part.span], known):
-                    rows = table.within(span)
-                    if part.state == "final" or part.state == "provisional":
-                        pieces.append(_piece(part, span, part.state, rows))
-                        continue
-                    if len(rows):
-                        pieces.append(_piece(part, span, "provisional", rows))
-                    marks.append(part.at(span))
-            if not pieces and not marks:
+            offer = lacking(*self._copies.aside.read(key, year), known)
+            if offer.is_empty:
                 return 0
             try:
-                self.commit(key, Commit(tuple(pieces), tuple(marks)), seen=seen)
+                self.commit(key, offer, seen=seen)
             except OvertakenError:
                 continue
-            return len(pieces) + len(marks)
-        raise OvertakenError(f"other hosts keep committing to {key}", symbol=key.symbol)
+            return len(offer.pieces) + len(offer.marks)
+        raise OvertakenError(f"other hosts commit to {key} all the time", symbol=key.symbol)
 
     # --- splits, dividends, names ----------------------------------------------------------------
-
-    def _book_file(self, symbol: str) -> bytes | None:
-        return self._disk.read_if_exists(self._layout.actions(symbol))
-
-    def _stored_book(self, symbol: str) -> tuple[Note, ActionBook] | None:
-        """Return the note and content of a symbol's book; None if they do not match."""
-        note, data = self.notes.read(self.notes.book(symbol)), self._book_file(symbol)
-        if note is None:
-            return None if data is not None else (Note(), ActionBook())
-        if note.digest != _digest(data):
-            return None
-        return note, ActionBook() if data is None else load_book(data, symbol)
-
-    def _book(self, symbol: str) -> tuple[Position, ActionBook]:
-        """Return a symbol's book, and its position in the log."""
-        for _ in range(_PULLS):
-            stored = self._stored_book(symbol)
-            if stored is not None:
-                return stored[0].position, stored[1]
-            self._pull_book(symbol, self.shared.heads([(symbol, "")]).get(SeriesName(symbol)))
-        raise OvertakenError(f"the splits and dividends of {symbol} keep changing", symbol=symbol)
-
-    def _book_at(self, symbol: str, seq: int) -> ActionBook:
-        """Return a symbol's book after one of its entries."""
-        stored = self._stored_book(symbol)
-        if stored is not None and stored[0].position.seq == seq:
-            return stored[1]
-        book, position = ActionBook(), Position()
-        while position.seq < seq:
-            entries = self.shared.after(SeriesName(symbol), position)
-            if not entries:
-                raise CorruptEntryError(
-                    f"the log has lost the splits and dividends of {symbol}", symbol=symbol
-                )
-            for entry in entries:
-                if entry.position.seq <= seq:
-                    with applying(SeriesName(symbol), entry.position.seq):
-                        book, position = books.after(book, entry.value), entry.position
-                else:
-                    return book
-        return book
-
-    def _pull_book(self, symbol: str, head: Position | None) -> bool:
-        """Bring a symbol's book to its latest entry; return whether it changed."""
-        stored = self._stored_book(symbol)
-        if stored is not None and stored[0].position == (head or Position()):
-            return False
-        name, folder = SeriesName(symbol), self._layout.symbol(symbol)
-        self._disk.make_folders(folder)
-        with self._disk.lock(folder / ".lock", self._lock_timeout_s):
-            stored = self._stored_book(symbol)
-            own = ActionBook() if stored else self._unattached_book(symbol)
-            note, book = stored or (Note(), ActionBook(samples=own.samples))
-            position, offered = note.position, list[Value]()
-            if stored is None and self.notes.read(self.notes.book(symbol)) is None:
-                offered = list(books.offers(own))
-            while True:
-                entries = self.shared.after(name, position)
-                if entries is None:  # the server lost them; vendors are queried again
-                    book, position = ActionBook(samples=book.samples), Position()
-                    continue
-                for entry in entries:
-                    with applying(name, entry.position.seq):
-                        if isinstance(entry.value, Told):
-                            self._drop_confirmations(
-                                symbol, entry.value.actions, entry.value.answer
-                            )
-                        book, position = books.after(book, entry.value), entry.position
-                if entries:
-                    continue
-                if not offered:
-                    break
-                # Repeated after an interruption: the same answer twice is one.
-                if self.shared.append(name, position, offered[0]) is not None:
-                    del offered[0]
-            self._keep_book(symbol, book, position)
-        return True
-
-    def _unattached_book(self, symbol: str) -> ActionBook:
-        """Return a book that was stored without the log; empty if there is none or it is damaged."""
-        data = self._book_file(symbol)
-        try:
-            return ActionBook() if data is None else load_book(data, symbol)
-        except DamagedError:
-            return ActionBook()
-
-    def _keep_book(self, symbol: str, book: ActionBook, position: Position) -> None:
-        path, data = Path(self._layout.actions(symbol)), None
-        if book == ActionBook():
-            self._disk.remove(path)
-        else:
-            data = dump_book(symbol, book)
-            write_atomically(self._disk, path, data)
-        self._memory.forget(path)
-        self.notes.keep(self.notes.book(symbol), Note(position, digest=_digest(data)))
-
-    def _tell(self, symbol: str, value: Value) -> ActionBook:
-        """Append an entry to a symbol's book, and apply it."""
-        self.check_joined()
-        name = SeriesName(symbol)
-        with self._guard.writing(self._layout.symbol(symbol)):
-            for _ in range(_TRIES):
-                position, _book = self._book(symbol)
-                made = self.shared.append(name, position, value)
-                head = made and made.position
-                self._pull_book(symbol, head or self.shared.heads([(symbol, "")]).get(name))
-                if made is not None:
-                    return self._book(symbol)[1].by(self._clock.now_ms())
-        raise OvertakenError(f"the splits and dividends of {symbol} keep changing", symbol=symbol)
 
     def add_actions(
         self,
@@ -759,37 +561,45 @@ class SharedStore(BarStore):
 
         A sample vendor's answer stays on this host, as its bars do.
         """
+        self.check_joined()
         told = Told(tuple(actions), Asked(dates, source, fetched_at, until))
-        return self._keep_sample(symbol, told) if is_sample(source) else self._tell(symbol, told)
+        keep = self._books.keep_sample if is_sample(source) else self._books.tell
+        return keep(symbol, told)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
         """Remove a sample vendor's reports; see :meth:`.BarStore.forget_actions`."""
-        self._keep_sample(symbol, Forgotten(source))
-
-    def _keep_sample(self, symbol: str, value: Told | Forgotten) -> ActionBook:
-        """Change the sample data in this host's copy of a symbol's book."""
         self.check_joined()
-        folder = self._layout.symbol(symbol)
-        with self._guard.writing(folder):
-            for _ in range(_PULLS):
-                self._book(symbol)  # made anew if it is damaged
-                self._disk.make_folders(folder)
-                with self._disk.lock(folder / ".lock", self._lock_timeout_s):
-                    if (stored := self._stored_book(symbol)) is not None:
-                        book = books.after(stored[1], value)
-                        self._keep_book(symbol, book, stored[0].position)
-                        return book.by(self._clock.now_ms())
-        raise OvertakenError(f"the splits and dividends of {symbol} keep changing", symbol=symbol)
+        self._books.keep_sample(symbol, Forgotten(source))
 
     def record_changes(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
         """Replace the recorded changes; see :meth:`.BarStore.record_changes`."""
         self.check_joined()
-        self._pull_book(symbol, self.shared.heads([(symbol, "")]).get(SeriesName(symbol)))
-        before = self._book(symbol)[1].changes
-        if books.after(ActionBook(changes=before), Changed(tuple(changes))).changes == before:
-            return False
-        self._tell(symbol, Changed(tuple(changes)))
-        return True
+        return self._books.change_names(symbol, Changed(tuple(changes)))
+
+    # --- the past --------------------------------------------------------------------------------
+
+    def read_version(
+        self, key: SeriesKey, span: Span, generation: int, *, is_offline: bool = False
+    ) -> tuple[BarTable, Coverage]:
+        """Return bars as they were after an entry; see :meth:`.BarStore.read_version`.
+
+        What this folder does not keep is made again from the server's entries, if it has all of them
+        up to that one.
+        """
+        try:
+            return super().read_version(key, span, generation)
+        except QueryError:
+            if is_offline or not self.is_shared(key) or generation < 1:
+                raise
+            with suppress(CacheError), self.rebuilt(key, generation) as (folder, seq):
+                if seq == generation:
+                    made = BarStore(folder, self._disk, self._clock)
+                    # An entry that changes nothing, such as the removal of no bars, leaves no trace.
+                    newest = made.view(key).generation
+                    if not newest:
+                        return BarTable.empty(), Coverage()
+                    return made.read_version(key, span, min(generation, newest))
+            raise
 
     # --- removals --------------------------------------------------------------------------------
 
@@ -803,7 +613,7 @@ class SharedStore(BarStore):
         """Remove bars on all hosts; see :meth:`.BarStore.clear`."""
         self.check_joined()
         heads = self.shared.all_heads()
-        names = {name.symbol for name in heads if _is_symbol(name.symbol)}
+        names = {name.symbol for name in heads if is_symbol(name.symbol)}
         names |= {key.symbol for key in self.held()}
         for one in sorted(names if symbol is None else {symbol}):
             keys = [
@@ -813,7 +623,7 @@ class SharedStore(BarStore):
                 if timeframe in (None, key.timeframe) and self.is_shared(key):
                     self._remove(key, Cleared(by))
             if timeframe is None and SeriesName(one) in heads:
-                self._tell(one, Cleared(by))
+                self._books.tell(one, Cleared(by))
         super().clear(symbol, timeframe, by=by)  # what is not shared
 
     def clear_years(
@@ -832,7 +642,7 @@ class SharedStore(BarStore):
         self.check_joined()
         self._pull_pair(key.symbol, key.timeframe)
         lane = self._lane(key)
-        held = {year: holding(lane, year, {}, self._no_old) for year in wanted}
+        held = {year: holding(lane, year, {}, self._copies.no_old) for year in wanted}
         if closed_by is not None:
             wanted = [y for y in wanted if (one := held[y]) and one.closed_ms <= closed_by]
         if not wanted:
@@ -853,20 +663,20 @@ class SharedStore(BarStore):
 
     def _apply_cleared(self, key: SeriesKey, value: Cleared, made: Appended | Entry) -> bool:
         """Apply a removal; return False if the folder has gone astray."""
-        lane, path, clock = self._lane(key), self.notes.lane(key), _EntryClock(self._clock)
+        lane, path, clock = self._lane(key), self.notes.lane(key), EntryClock(self._clock)
         note = self.notes.read(path) or Note()
         if note.position.seq >= made.position.seq:
             return True
-        if note.position.seq != made.position.seq - 1 or self._is_astray(lane, note):
+        if note.position.seq != made.position.seq - 1 or self._copies.is_astray(lane, note):
             return False
         clock.at_ms = made.at_ms
         with applying(name_of(key), made.position.seq), self._guard.writing(lane.paths.folder):
             self._disk.make_folders(lane.paths.folder)
-            _clear(lane, clock, value, self._no_old, self._lock_timeout_s)
+            self._copies.clear(lane, clock, value, made.position.seq)
             with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
                 # Another process may have applied this entry and later ones meanwhile.
                 if (self.notes.read(path) or Note()).position == note.position:
-                    self.notes.keep(path, Note(made.position, *self._found(lane)))
+                    self.notes.keep(path, Note(made.position, *self._copies.found(lane)))
         self._sidecars.drop(key)
         return True
 
@@ -880,34 +690,3 @@ def _collecting(errors: list[CacheError]) -> Iterator[None]:
         raise
     except CacheError as error:
         errors.append(error)
-
-
-def _clear(
-    lane: SeriesFiles, clock: Clock, value: Cleared, old: OldYears, lock_timeout_s: float
-) -> None:
-    lane = replace(lane, clock=clock)
-    if value.years is None:
-        clear_lane(lane, old, lock_timeout_s, value.by)
-    else:
-        clear_years(lane, value.years, old, lock_timeout_s, value.by)
-
-
-def _facts(commit: Commit) -> Facts:
-    spans = [piece.span for piece in commit.pieces]
-    return Facts(
-        tuple(by_year(commit)),
-        min((span.start for span in spans), default=None),
-        max((span.end for span in spans), default=None),
-        sum(len(piece.table) for piece in commit.pieces),
-        ",".join(dict.fromkeys(piece.vendor for piece in commit.pieces)),
-    )
-
-
-def _piece(part: Covered, span: Span, state: Any, rows: Any) -> CommitPiece:
-    return CommitPiece(
-        rows, span, part.vendor, part.fetched_at, part.kind, part.basis, state, splices=part.splices
-    )
-
-
-def _digest(data: bytes | None) -> str:
-    return "" if data is None else sha256(data).hexdigest()

@@ -193,7 +193,7 @@ def _shared_store(
     from ..hosts.connect import connect
 
     try:
-        make_store, _ = connect(rules, clock, lambda: None, settings.state_dir)
+        make_store = connect(rules, clock, lambda: None, settings.state_dir).make_store
     except ConfigError as error:
         yield Check("places", topic, False, *_words(error))
         return
@@ -206,6 +206,7 @@ def _shared_store(
     )
     if behind:
         said += f", {counted(behind, 'entry')} of other hosts to apply"
+    said += f"; vendors' limits count the requests of {state.limits}"
     ok = state.state in ("in step", "behind") and not state.warnings
     yield Check("places", topic, ok, said, "; ".join(state.warnings))
 

@@ -26,7 +26,7 @@ from .compute_slots import compute_slots, waiting
 from .deadline import current_deadline
 from .own_network import attribute
 from .quota import QuotaReport
-from .state import State
+from .state import AccountState, Needs
 from .state_tables import Account, StateTables
 from .unknown_symbols import SymbolCheck, Unknown, reported_again
 
@@ -149,7 +149,7 @@ class GuardedCall:
 
     def __init__(
         self,
-        state: State,
+        state: AccountState,
         account: Account,
         endpoint: str,
         symbol: SymbolCheck | None,
@@ -170,6 +170,11 @@ class GuardedCall:
         self._unknown: Unknown | None = None
         self._is_trial = False
         self._is_unresolved: bool | None = None
+
+    def needs(self, ticket: str, units: float) -> Needs:
+        """Return the facts needed to begin the call, whose first request costs ``units``."""
+        place, symbol = (self._symbol.address, self._symbol.symbol) if self._symbol else ("", "")
+        return Needs(self.endpoint, place, symbol, ticket, units)
 
     # --- inside one transaction ------------------------------------------------------------
 
@@ -261,7 +266,8 @@ class GuardedCall:
             tables.keep_circuit(name, self.endpoint, after)
             return self._change(circuit, after, tables.now_s)
 
-        self._state.finish(lambda: self.report(self._state.run(keep)))
+        needs = Needs(self.endpoint)
+        self._state.finish(lambda: self.report(self._state.run(keep, needs=needs)))
 
     def report(self, changes: list[CircuitChange]) -> None:
         """Log the circuits that were opened or closed, and call the hook for each of them."""

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 from ..clock import Clock
 from ..errors import ProviderTimeoutError
 from ..model.coverage import VendorDay
+from ..model.series import SeriesKey
 from .compute_slots import waiting
 from .deadline import QUIET_S, Deadline, current_deadline
 from .state import State
@@ -109,7 +110,11 @@ class Leases:
 
     @contextmanager
     def hold(
-        self, name: str, ttl_s: float = QUIET_S, deadline: Deadline | None = None
+        self,
+        name: str,
+        ttl_s: float = QUIET_S,
+        deadline: Deadline | None = None,
+        about: SeriesKey | None = None,
     ) -> Iterator[Lease]:
         """Hold ``name`` while the block runs, after waiting for its current holder.
 
@@ -122,6 +127,7 @@ class Leases:
                 :meth:`renew`; by default the time for which a call continues without a page.
             deadline: Deadline of the wait; by default, the current call's deadline. If it passes,
                 the block runs without the lease.
+            about: Series about to be fetched, of which a server may say with the lease what it has.
         """
         deadline = deadline or current_deadline(self._state.clock)
         holder, pid = os.urandom(8).hex(), os.getpid()

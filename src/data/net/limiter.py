@@ -18,7 +18,7 @@ from .deadline import note_wait
 from .guarded_call import CircuitChange, CircuitHook, EndedRequest, GuardedCall, place_of_job
 from .own_network import is_loopback
 from .quota import COOL_DOWNS_S, Window, reports_of, windows_of
-from .state import State
+from .state import AccountState, Needs
 from .state_tables import Account, StateTables
 from .unknown_symbols import SymbolCheck
 from .vendor_status import VendorStatus
@@ -74,7 +74,7 @@ class Limiter:
         self,
         vendor: str,
         limits: Limits,
-        state: State,
+        state: AccountState,
         account: Account | None = None,
         on_circuit: CircuitHook | None = None,
         *,
@@ -82,8 +82,8 @@ class Limiter:
     ) -> None:
         self._vendor = vendor
         self._limits = limits
-        self._state = state
         self._account = account or Account(vendor)
+        self._state = state.of(self._account, limits)
         self._on_circuit = on_circuit
         self._is_local = is_local
         self._is_limited = bool(windows_of(limits))
@@ -122,7 +122,9 @@ class Limiter:
         deadline = clock.monotonic() + budget_s
         while True:
             wait, reason, setting = self._state.run(
-                partial(self._try, cost=cost, ticket=ticket, call=call), write=self._is_limited
+                partial(self._try, cost=cost, ticket=ticket, call=call),
+                write=self._is_limited,
+                needs=Needs(ticket=ticket, units=cost) if self._is_limited else None,
             )
             if call is not None:
                 call.reserved, call.ended = None, []
@@ -245,10 +247,11 @@ class Limiter:
     def _enter(self, call: GuardedCall) -> None:
         others = next(reversed(self._first_costs.values()), 1)
         cost, ticket = self._first_costs.get(call.endpoint, others), os.urandom(8).hex()
+        needs = call.needs(ticket, cost if self._is_limited else 0)
         for write in (True,) if self._is_limited else (False, True):
             enter = partial(self._entered, call=call, first=(ticket, cost), write=write)
             try:
-                refusal = self._state.run(enter, write=write)
+                refusal = self._state.run(enter, write=write, needs=needs)
             except ProviderTimeoutError as error:
                 error.provider = self._vendor
                 raise
@@ -285,7 +288,7 @@ class Limiter:
                 tried = replace(circuit, until_s=tables.now_s, trial_until_s=0.0)
                 tables.keep_circuit(name, endpoint, tried)
 
-        self._state.finish(partial(self._state.run, half_open))
+        self._state.finish(partial(self._state.run, half_open, needs=Needs(endpoint)))
 
     def unknown_symbol(self, symbol: SymbolCheck) -> SymbolNotFoundError | None:
         """Return the error for ``symbol`` if the vendor recently did not know it, or None.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -24,7 +24,7 @@ from .leases import Leases
 from .limiter import UNKNOWN_VENDOR_LIMITS, Limiter
 from .quota import limits_of
 from .retry import RetryPolicy
-from .state import State
+from .state import AccountState, State
 from .state_tables import Account
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .sender import Sender
 
 
+ShareLimits = Callable[[State], AccountState]
 # Number of a custom downloaders whose circuits are remembered; a process has only a few.
 _MOST_OWN = 64
 
@@ -69,6 +70,7 @@ class Senders:
         state_dir: Folder in which limits, circuits and leases are shared by all processes; created
             by the first request. If None, they apply only to this process.
         record_dir: Folder in which every vendor's responses are recorded; None to record nothing.
+        share: Function that makes limits which several hosts share from the state of this host.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Senders:
         state_dir: Path | None = None,
         on_circuit: CircuitHook | None = None,
         record_dir: Path | None = None,
+        share: ShareLimits | None = None,
     ) -> None:
         self._record_dir = record_dir
         self._clock = clock
@@ -94,6 +97,8 @@ class Senders:
         self._configured = tuple(configured)
         self.state = State(state_dir, clock) if state_dir else None
         self._memory = State(None, clock)
+        own = self.state or self._memory
+        self._limits: AccountState = share(own) if share else own
         # Maps the name and id of a custom downloader to it and its limiter. The downloader
         # is kept alive so that no other object gets its id.
         self._own: dict[tuple[str, int], tuple[object, Limiter]] = {}
@@ -200,7 +205,7 @@ class Senders:
     def _new_limiter(self, vendor: str, limits: Limits, is_remote: bool) -> Limiter:
         if not is_remote:
             return Limiter(vendor, limits, self._memory, is_local=True)
-        return Limiter(vendor, limits, self.state or self._memory, on_circuit=self._on_circuit)
+        return Limiter(vendor, limits, self._limits, on_circuit=self._on_circuit)
 
 
 def wants_package(mode: str, declared: type[Declared]) -> bool:
@@ -245,6 +250,7 @@ def senders_of(
     retry: RetryPolicy | None = None,
     on_attempt: Hook | None = None,
     on_circuit: CircuitHook | None = None,
+    share: ShareLimits | None = None,
 ) -> Senders:
     """Return the senders of an installation, as defined by its settings and rules.
 
@@ -260,6 +266,7 @@ def senders_of(
         state_dir=settings.state_dir,
         record_dir=settings.record_dir,
         on_circuit=on_circuit,
+        share=share,
     )
 
 

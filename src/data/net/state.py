@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from ..clock import Clock, SystemClock
 from ..disk.atomic import write_atomically
@@ -49,6 +49,9 @@ from .steady import Anchor, Reading
 if TYPE_CHECKING:
     import sqlite3  # imported with the first request, because cache hits do not need it
 
+    from ..model.capabilities import Limits
+    from .state_tables import Account
+
 T = TypeVar("T")
 FILE: Final = "state.sqlite"
 SALT: Final = "salt"
@@ -58,6 +61,46 @@ BUSY_S = 5.0
 _LEAST_WAIT_S = 0.05  # the end of a call is written even after its time has run out
 _RETRY_S = 60.0
 _log = logging.getLogger(__name__)
+
+
+class Needs(NamedTuple):
+    """What a decision is about, so that an owner on another machine can send that in one message.
+
+    Attributes:
+        endpoint: Endpoint whose circuit is needed; empty if none is.
+        place, symbol: Address and symbol, if it is needed whether the vendor knows the symbol.
+        ticket, units: Ticket and number of units to be spent if the limits allow it.
+    """
+
+    endpoint: str = ""
+    place: str = ""
+    symbol: str = ""
+    ticket: str = ""
+    units: float = 0.0
+
+
+class AccountState(Protocol):
+    """The owner of an account's limits, pauses, circuits and unknown symbols.
+
+    By default that is the :class:`State` of this machine; of many hosts, it is their server.
+    """
+
+    clock: Clock
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything has been stored yet."""
+
+    def of(self, account: Account, limits: Limits) -> AccountState:
+        """Return the owner for another account."""
+
+    def run(
+        self, work: Callable[[StateTables], T], *, write: bool = True, needs: Needs | None = None
+    ) -> T:
+        """Run ``work`` isolated from all others that use the account; see :meth:`State.run`."""
+
+    def finish(self, step: Callable[[], object]) -> None:
+        """Run a step that ends a call; see :meth:`State.finish`."""
 
 
 class State:
@@ -110,7 +153,13 @@ class State:
         """Whether anything has been stored yet; the check itself does not create anything."""
         return self._path.exists() if self._has_file else self._db is not None
 
-    def run(self, work: Callable[[StateTables], T], *, write: bool = True) -> T:
+    def of(self, account: Account, limits: Limits) -> State:
+        """Return the owner for another account, which is this one for all of them."""
+        return self
+
+    def run(
+        self, work: Callable[[StateTables], T], *, write: bool = True, needs: Needs | None = None
+    ) -> T:
         """Run ``work`` in a transaction, isolated from all other processes, and return its result.
 
         Args:
@@ -118,6 +167,7 @@ class State:
                 may be run again from the start.
             write: Whether ``work`` changes anything; if not, it does not wait for writers in other
                 processes.
+            needs: What ``work`` is about; this state has all of it.
 
         Raises:
             ProviderTimeoutError: Another process or thread used the state until the call's time ran

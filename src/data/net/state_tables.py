@@ -75,10 +75,13 @@ _CIRCUIT = "failures, times, until_s, trial_until_s, answered_s, reason"
 
 
 class Rows(Protocol):
-    """The one method of a database connection that the tables need."""
+    """The methods of a database connection that the tables need."""
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Any:
         """Run one statement and return its rows."""
+
+    def executemany(self, sql: str, parameters: Any, /) -> Any:
+        """Run one statement with each of several rows."""
 
 
 def check_numbers(rows: Rows) -> None:
@@ -145,7 +148,7 @@ class StateTables:
     def __init__(
         self, rows: Rows, salt: bytes, now_s: float, monotonic_s: float, lost_s: float | None
     ) -> None:
-        self._rows = rows
+        self.rows = rows
         self.salt = salt
         self.now_s = now_s
         self.monotonic_s = monotonic_s
@@ -155,9 +158,12 @@ class StateTables:
 
     def windows(self, account: str, limits: Limits) -> list[Window]:
         """Return a window per limit, with the units that ``account`` has spent in it."""
-        windows = windows_of(limits)
+        return self.filled(account, windows_of(limits))
+
+    def filled(self, account: str, windows: list[Window]) -> list[Window]:
+        """Fill windows with the units that ``account`` has spent in them, and return them."""
         for window in windows:
-            rows = self._rows.execute(
+            rows = self.rows.execute(
                 "SELECT first_s, last_s, units FROM spent WHERE who = ? AND length_s = ?"
                 " AND last_s > ? ORDER BY first_s",
                 (account, window.length_s, self.now_s - window.length_s),
@@ -173,31 +179,31 @@ class StateTables:
             window.spend(units, self.now_s - ago_s)
             newest = window.newest
             assert newest is not None  # it has just been spent
-            self._rows.execute(
+            self.rows.execute(
                 "INSERT OR REPLACE INTO spent VALUES (?, ?, ?, ?, ?)",
                 (account, window.length_s, newest.first_s, newest.last_s, newest.units),
             )
-        self._rows.execute(
+        self.rows.execute(
             "DELETE FROM spent WHERE who = ? AND last_s + length_s <= ?", (account, self.now_s)
         )
 
     def forget_spent(self, account: str) -> None:
         """Delete the account's spent units, its requests in flight and its pause."""
         for table in ("spent", "flights", "pauses"):
-            self._rows.execute(f"DELETE FROM {table} WHERE who = ?", (account,))  # noqa: S608 - constant names
+            self.rows.execute(f"DELETE FROM {table} WHERE who = ?", (account,))  # noqa: S608 - constant names
 
     # --- requests in flight ----------------------------------------------------------------
 
     def take_off(self, ticket: str, account: str, units: float, until_s: float) -> None:
         """Record a request in flight, which costs ``units`` and will have ended by ``until_s``."""
-        self._rows.execute(
+        self.rows.execute(
             "INSERT INTO flights VALUES (?, ?, ?, ?)", (ticket, account, units, until_s)
         )
 
     def land(self, ticket: str) -> float:
         """Remove a finished request from the requests in flight; return its units, or 0 if it is unknown."""
-        row = self._rows.execute("SELECT units FROM flights WHERE ticket = ?", (ticket,)).fetchone()
-        self._rows.execute("DELETE FROM flights WHERE ticket = ?", (ticket,))
+        row = self.rows.execute("SELECT units FROM flights WHERE ticket = ?", (ticket,)).fetchone()
+        self.rows.execute("DELETE FROM flights WHERE ticket = ?", (ticket,))
         return float(row[0]) if row else 0.0
 
     def on_their_way(self, account: str) -> float:
@@ -208,41 +214,39 @@ class StateTables:
         """Remove the account's in-flight requests past their deadline, and return their cost."""
         units = self._flying(account, "until_s <= ?")
         if units:
-            self._rows.execute(
+            self.rows.execute(
                 "DELETE FROM flights WHERE who = ? AND until_s <= ?", (account, self.now_s)
             )
         return units
 
     def _flying(self, account: str, when: str) -> float:
         sql = f"SELECT total(units) FROM flights WHERE who = ? AND {when}"  # noqa: S608 - constant words
-        return float(self._rows.execute(sql, (account, self.now_s)).fetchone()[0])
+        return float(self.rows.execute(sql, (account, self.now_s)).fetchone()[0])
 
     # --- pauses ----------------------------------------------------------------------------
 
     def pause(self, account: str) -> Pause:
         """Return the account's current or last pause."""
         sql = "SELECT until_s, strikes FROM pauses WHERE who = ?"
-        row = self._rows.execute(sql, (account,)).fetchone()
+        row = self.rows.execute(sql, (account,)).fetchone()
         return Pause(*row) if row else Pause()
 
     def pauses(self) -> list[tuple[str, Pause]]:
         """Return the pauses in progress, each with the name of the account that is paused."""
         sql = "SELECT who, until_s, strikes FROM pauses WHERE until_s > ? ORDER BY who"
-        return [
-            (account, Pause(*rest)) for account, *rest in self._rows.execute(sql, (self.now_s,))
-        ]
+        return [(account, Pause(*rest)) for account, *rest in self.rows.execute(sql, (self.now_s,))]
 
     def keep_pause(self, account: str, pause: Pause) -> None:
         """Store a pause."""
         values = (account, *astuple(pause))
-        self._rows.execute("INSERT OR REPLACE INTO pauses VALUES (?, ?, ?)", values)
+        self.rows.execute("INSERT OR REPLACE INTO pauses VALUES (?, ?, ?)", values)
 
     # --- circuits --------------------------------------------------------------------------
 
     def circuit(self, account: str, endpoint: str) -> Circuit:
         """Return the circuit of an endpoint; it is closed if none is stored."""
         sql = f"SELECT {_CIRCUIT} FROM circuits WHERE who = ? AND door = ?"  # noqa: S608 - constant names
-        row = self._rows.execute(sql, (account, endpoint)).fetchone()
+        row = self.rows.execute(sql, (account, endpoint)).fetchone()
         return Circuit(*row) if row else Circuit()
 
     def open_circuits(self) -> list[tuple[str, str, Circuit]]:
@@ -250,28 +254,24 @@ class StateTables:
         sql = f"SELECT who, door, {_CIRCUIT} FROM circuits WHERE until_s > 0 ORDER BY who, door"  # noqa: S608 - constant names
         return [
             (account, endpoint, Circuit(*rest))
-            for account, endpoint, *rest in self._rows.execute(sql)
+            for account, endpoint, *rest in self.rows.execute(sql)
         ]
 
     def keep_circuit(self, account: str, endpoint: str, circuit: Circuit) -> None:
         """Store the circuit of an endpoint."""
         values = (account, endpoint, *astuple(circuit))
-        self._rows.execute(
-            "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
-        )
+        self.rows.execute("INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     # --- vendors that could not be connected to ---------------------------------------------
 
     def contacts(self) -> Contacts:
         """Return the vendors to which connections failed, and the time of the first response after that."""
-        failed = dict(self._rows.execute("SELECT vendor, failed_s FROM unconnected"))
-        return (
-            Contacts(failed, float(read_fact(self._rows, "answered_s") or 0)) if failed else _NONE
-        )
+        failed = dict(self.rows.execute("SELECT vendor, failed_s FROM unconnected"))
+        return Contacts(failed, float(read_fact(self.rows, "answered_s") or 0)) if failed else _NONE
 
     def keep_unconnected(self, vendor: str) -> None:
         """Record that no connection to a vendor could be made."""
-        self._rows.execute("INSERT OR REPLACE INTO unconnected VALUES (?, ?)", (vendor, self.now_s))
+        self.rows.execute("INSERT OR REPLACE INTO unconnected VALUES (?, ?)", (vendor, self.now_s))
 
     def keep_answer(self, vendor: str, lifted: Iterable[str]) -> list[tuple[str, str]]:
         """Record that a vendor responded, and close circuits that a failed network had opened.
@@ -284,17 +284,17 @@ class StateTables:
         Returns:
             The vendor and endpoint of each circuit that was closed.
         """
-        self._rows.execute("DELETE FROM unconnected WHERE vendor = ?", (vendor,))
-        keep_fact(self._rows, "answered_s", self.now_s)
+        self.rows.execute("DELETE FROM unconnected WHERE vendor = ?", (vendor,))
+        keep_fact(self.rows, "answered_s", self.now_s)
         opened = []
         for name in lifted:
             of_theirs = (f"{name}:", f"{name};", f"%{NO_CONNECTION}%")
-            doors = self._rows.execute(
+            doors = self.rows.execute(
                 "SELECT door FROM circuits WHERE who >= ? AND who < ? AND reason LIKE ? AND until_s > 0",
                 of_theirs,
             )
             opened += [(name, door) for (door,) in doors.fetchall()]
-            self._rows.execute(
+            self.rows.execute(
                 "UPDATE circuits SET failures = 0, times = 0, until_s = 0, trial_until_s = 0,"
                 " reason = '' WHERE who >= ? AND who < ? AND reason LIKE ?",
                 of_theirs,
@@ -305,7 +305,7 @@ class StateTables:
 
     def lease(self, name: str) -> LeaseRow | None:
         """Return the lease on ``name``, or None if there is none or it has expired."""
-        row = self._rows.execute(
+        row = self.rows.execute(
             "SELECT holder, machine, pid, until_s FROM leases WHERE name = ? AND until_s > ?",
             (name, self.now_s),
         ).fetchone()
@@ -313,17 +313,17 @@ class StateTables:
 
     def grant(self, name: str, lease: LeaseRow) -> None:
         """Store the lease on ``name``, and remove expired leases."""
-        self._rows.execute("DELETE FROM leases WHERE until_s <= ?", (self.now_s,))
+        self.rows.execute("DELETE FROM leases WHERE until_s <= ?", (self.now_s,))
         values = (name, *astuple(lease))
-        self._rows.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)", values)
-        self._rows.execute(
+        self.rows.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)", values)
+        self.rows.execute(
             "DELETE FROM progress WHERE name = ? AND holder <> ?", (name, lease.holder)
         )
 
     def give_back(self, name: str, holder: str) -> None:
         """End the lease on ``name`` if ``holder`` still holds it."""
         for table in ("leases", "progress"):
-            self._rows.execute(
+            self.rows.execute(
                 f"DELETE FROM {table} WHERE name = ? AND holder = ?",  # noqa: S608 - constant names
                 (name, holder),
             )
@@ -331,11 +331,11 @@ class StateTables:
     def keep_pages(self, name: str, holder: str, pages: int) -> None:
         """Store the number of pages that the holder of the lease on ``name`` has received."""
         values = (name, holder, pages)
-        self._rows.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?)", values)
+        self.rows.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?)", values)
 
     def pages(self, name: str, holder: str) -> int:
         """Return the number of pages that the holder of the lease on ``name`` has received."""
-        row = self._rows.execute(
+        row = self.rows.execute(
             "SELECT pages FROM progress WHERE name = ? AND holder = ?", (name, holder)
         ).fetchone()
         return int(row[0]) if row else 0
@@ -344,7 +344,7 @@ class StateTables:
 
     def unknown(self, account: str, place: str, symbol: str) -> Unknown | None:
         """Return the record that a vendor does not know a symbol; None if there is no such record."""
-        row = self._rows.execute(
+        row = self.rows.execute(
             "SELECT said_s, until_s, times FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
             (account, place, symbol),
         ).fetchone()
@@ -352,10 +352,10 @@ class StateTables:
 
     def keep_unknown(self, account: str, place: str, symbol: str, word: Unknown) -> None:
         """Record that a vendor does not know a symbol, and delete such records that expired long ago."""
-        self._rows.execute("DELETE FROM unknown WHERE until_s < ?", (forgotten_s(self.now_s),))
+        self.rows.execute("DELETE FROM unknown WHERE until_s < ?", (forgotten_s(self.now_s),))
         values = (account, place, symbol, *astuple(word))
-        self._rows.execute("INSERT OR REPLACE INTO unknown VALUES (?, ?, ?, ?, ?, ?)", values)
-        self._rows.execute(
+        self.rows.execute("INSERT OR REPLACE INTO unknown VALUES (?, ?, ?, ?, ?, ?)", values)
+        self.rows.execute(
             "DELETE FROM unknown WHERE (who, place, symbol) IN (SELECT who, place, symbol"
             " FROM unknown ORDER BY until_s DESC LIMIT -1 OFFSET ?)",
             (MOST_UNKNOWN,),
@@ -363,7 +363,7 @@ class StateTables:
 
     def forget_unknown(self, account: str, place: str, symbol: str) -> None:
         """Delete the record that a vendor does not know a symbol."""
-        self._rows.execute(
+        self.rows.execute(
             "DELETE FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
             (account, place, symbol),
         )
@@ -371,13 +371,13 @@ class StateTables:
     def count_unknown(self) -> list[tuple[str, int]]:
         """Return, for each account, the number of symbols for which its vendor is currently not queried."""
         sql = "SELECT who, count(*) FROM unknown WHERE until_s > ? GROUP BY who ORDER BY who"
-        return [(account, int(count)) for account, count in self._rows.execute(sql, (self.now_s,))]
+        return [(account, int(count)) for account, count in self.rows.execute(sql, (self.now_s,))]
 
     # --- days missing at vendors -----------------------------------------------------------
 
     def vendor_days(self) -> list[VendorDay]:
         """Return the sessions for which a vendor lacks bars for most of its symbols, by vendor and day."""
-        rows = self._rows.execute(
+        rows = self.rows.execute(
             "SELECT vendor, calendar, timeframe, day, start_ms, end_ms, condition, symbols, lacking"
             " FROM lacking_days WHERE until_s > ? ORDER BY vendor, day, timeframe",
             (self.now_s,),
@@ -394,15 +394,15 @@ class StateTables:
 
         Vendor days that have expired, or for which ``is_over`` returns True, are deleted.
         """
-        self._rows.execute("DELETE FROM lacking_days WHERE until_s <= ?", (self.now_s,))
+        self.rows.execute("DELETE FROM lacking_days WHERE until_s <= ?", (self.now_s,))
         for day in filter(is_over, self.vendor_days()):
-            self._rows.execute(
+            self.rows.execute(
                 "DELETE FROM lacking_days WHERE (vendor, calendar, timeframe, day) = (?, ?, ?, ?)",
                 (day.vendor, day.calendar, day.timeframe, day.day),
             )
         for day in fresh:
             values = (*astuple(day)[:4], *day.span, *astuple(day)[5:])
-            self._rows.execute(
+            self.rows.execute(
                 "INSERT OR REPLACE INTO lacking_days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*values, self.now_s + _DAY_STANDS_S),
             )

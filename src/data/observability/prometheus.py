@@ -71,7 +71,26 @@ class MetricsCollector:
         for name, count in figures.get("vendor_days", {}).items():
             lacking.add_metric([name], count)
         yield lacking
+        yield from self._of_hosts(figures.get("hosts"))
         yield from self._of_alert_job(figures.get("alert_job"))
+
+    def _of_hosts(self, host: Mapping[str, Any] | None) -> Iterator[Metric]:
+        """Yield the metrics of a host among others, if there is a store that they share."""
+        if host is None:
+            return
+        gauge = self._core.GaugeMetricFamily
+        state = gauge(f"{_PREFIX}_host_state", "1 for the present state", labels=["state"])
+        state.add_metric([host["state"]], 1)
+        yield state
+        text = "1 if vendors' limits count the requests of all hosts"
+        yield gauge(f"{_PREFIX}_host_limits_shared", text, value=host["limits"] == "all hosts")
+        for name in ("series_behind", "entries_behind"):
+            noun = name.partition("_")[0].capitalize()
+            text = f"{noun} of the shared store that this host does not show yet"
+            yield gauge(f"{_PREFIX}_host_{name}", text, value=host[name])
+        sent = self._counter("host_statements", "Statements sent to the shared store")
+        sent.add_metric([], host["statements"])
+        yield sent
 
     def _of_alert_job(self, health: Mapping[str, Any] | None) -> Iterator[Metric]:
         """Yield the alert job's metrics, if there is such a job (see ``jobs.alerts.WithAlertJob``)."""

@@ -391,8 +391,7 @@ class PolarsBars(PortalSource):
         cache: User's cache (an object with ``get`` and ``put``) that is queried before the source,
             or None.
         catalog: User's catalog of datasets, an object with ``find_dataset`` and
-            ``get_dataset_info``, or None. The catalog is used only if the cache's methods have the
-            argument ``checksum``.
+            ``get_dataset_info``, or None. It is used only with a cache.
         clock: Source of the current time; None is the system clock.
         validator: See :class:`PortalSource`.
     """
@@ -439,9 +438,12 @@ class PolarsBars(PortalSource):
             "resolution": timeframe.label,
             "source": self._about,
         }
+        # Before the frame is read: if the data change meanwhile, the frame counts as stale.
+        version = {} if self._cache is None else self._version(assets, timeframe, horizon_ms)
         if self._is_versioned:
-            # Before the frame is read: if the data change meanwhile, the frame counts as stale.
-            where |= self._version(assets, timeframe, horizon_ms)
+            where |= version | {"source": self._identity_for(assets, timeframe)}
+        elif version:  # the key of a frame of another version is another one
+            where["source"] = "@".join((self._about, *map(str, version.values())))
         frame = None if self._cache is None else self._from(self._cache.get, where)
         is_hit = frame is not None
         if frame is None:
@@ -450,7 +452,9 @@ class PolarsBars(PortalSource):
         bars = bars_of(whole, keys, timeframe, span, self._about)
         self.check(whole)
         is_new = self._cache is not None and not is_hit
-        if is_new and ("generation" in where or not self._may_grow(assets, timeframe, span, bars)):
+        if is_new and (
+            "generation" in version or not self._may_grow(assets, timeframe, span, bars)
+        ):
             self._from(self._cache.put, where | {"data": whole.lazy()})
         return Read(bars, is_hit)
 
@@ -468,14 +472,18 @@ class PolarsBars(PortalSource):
         last = start_of(market, timeframe, span.end, 1)
         return any(one is None or one.stamps[-1] < last for one in bars)
 
-    def _version(
-        self, assets: Assets, timeframe: Timeframe, horizon_ms: int | None
-    ) -> dict[str, Any]:
-        """Return the cache arguments that identify a frame's source and the version of its data."""
+    def _identity_for(self, assets: Assets, timeframe: Timeframe) -> str:
+        """Return which source a frame is from."""
         identity = self._identity(timeframe)
         if assets.sids:  # a frame has numbers, which may belong to another asset of the same name
             identity = f"{identity} {sorted(assets.sids)}"
-        version: dict[str, Any] = {"source": identity}
+        return identity
+
+    def _version(
+        self, assets: Assets, timeframe: Timeframe, horizon_ms: int | None
+    ) -> dict[str, Any]:
+        """Return the version of the source's data by the names of a cache's arguments."""
+        version: dict[str, Any] = {}
         generation = self._generation(timeframe)
         if generation is not None:
             version["generation"] = generation

@@ -183,9 +183,10 @@ class BasePortal(ABC, Generic[S, F]):
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
             ``put(..., data)``, queried before a source or reader, such as a
             :class:`~src.data.polars.cache_manager.CacheManager`. If both methods also have the
-            arguments ``checksum`` and ``generation``, they also receive the version of the data,
-            and ``source`` also identifies the folder or the arguments of the source. It cannot be
-            used with a data manager, which has its own store.
+            arguments ``checksum`` and ``generation``, they get the version of the data as well, and
+            ``source`` also identifies the folder or the arguments of the source. Otherwise, the
+            version is part of ``source`` (``name@version``), if there is one. It cannot be used
+            with a data manager, which has its own store.
         data_catalog: Object with ``find_dataset`` and ``get_dataset_info``, such as a
             :class:`~src.data.bundles.DataCatalog`: the checksum of the dataset with the requested
             bars is passed to the cache manager, which then notices that a frame is stale. Any other

@@ -19,7 +19,7 @@ from .calls import in_thread, prices
 from .copies import COPIED_COLUMNS, copied_frame, copied_until, is_short, rows_of
 from .frames import has_inner_gap, prices_frame
 from .tiers import DatabaseTier, RedisTier
-from .values import MOST_BYTES, TTL_MS, HeldPrices, is_ours, packed, unpacked
+from .values import MOST_BYTES, MOST_UNPACKED, TTL_MS, HeldPrices, is_ours, packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -328,7 +328,8 @@ class DataCache:
         """Put an answer into memory and on the server, and copy its rows to the database."""
         key, query, now_ms = question.key, question.query, self._clock().now_ms()
         self._memory.put(key, held, held.frame.estimated_size())
-        if self._redis is not None and held.until > now_ms:
+        is_sent = held.until > now_ms and held.frame.estimated_size() < MOST_UNPACKED // 2
+        if self._redis is not None and is_sent:
             value = await in_thread(lambda: packed(key, held), looks=True)
             if len(value) <= MOST_BYTES:
                 await self._redis.set(key, value, held.until - now_ms)

@@ -7,21 +7,25 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import date, datetime, timedelta
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
-import pandas as pd
+import numpy as np
 
-from ..compat.missing_data import MissingDataHandler
+from ..compat.missing_data import count_gaps
 from ..errors import DataError, QueryError
 from ..model.bars import PRICES
 from ..model.query import check_no_string, distinct_symbols
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
+from ..provider_selector import get_provider_selector
 from .cache import DataCache
 from .calls import foreign
 from .frames import bounds_ms, empty_prices
 from .prefetch import Prefetch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["SmartDataLoader"]
 
@@ -30,6 +34,10 @@ _AT_ONCE = 20
 _LOOK_BACK = {"1d": 200, "1h": 30, "15m": 7, "5m": 3, "1m": 1}
 _USUAL_LOOK_BACK = 30
 _MANY_MISSING = 0.05
+# Longer symbols are not tickers, but may be known.
+_LONGEST_TICKER = 15
+# First and last time that calendars know, as UTC microseconds.
+_FIRST_US, _LAST_US = -(2**63) // 1000, (2**63 - 1) // 1000
 _log = logging.getLogger("onetape.v2")
 _Frames = dict[str, dict[str, "pl.DataFrame"]]
 
@@ -247,12 +255,32 @@ def _missing(
 ) -> list[str]:
     """Return the problem that a frame lacks many expected bars, as a list; empty if it does not."""
     time = next((name for name in ("timestamp", "date") if name in frame.columns), None)
-    if time is None or not frame.schema[time].is_temporal() or len(prices) < len(PRICES):
+    if time is None or len(prices) < len(PRICES):
         return []
-    columns = {name: _known(values).to_numpy() for name, values in prices.items()}
-    rows = pd.DataFrame(columns, index=pd.DatetimeIndex(frame[time].to_numpy()))
+    stamps = _stamps_us(frame[time])
+    if stamps is None or not _may_be_known(symbol):
+        return []
+    is_known = stamps % 1000 == 0
+    for values in prices.values():
+        is_known &= ~np.isnan(values.cast(pl.Float64).to_numpy())
     try:
-        gaps = MissingDataHandler().analyze_gaps(rows, symbol, timeframe)
+        gaps = count_gaps(stamps // 1000, is_known, symbol, timeframe)
     except (DataError, ValueError):
         return []  # no calendar applies: how many bars there should be is not known
     return [f"{gaps.gap_pct:.1%} missing data"] if gaps.gap_pct > _MANY_MISSING else []
+
+
+def _may_be_known(symbol: str) -> bool:
+    """Return False if a symbol is unknown, without a search for the names that it resembles."""
+    is_ticker = get_provider_selector().validate_ticker(symbol)["valid"]
+    return is_ticker or len(symbol) > _LONGEST_TICKER
+
+
+def _stamps_us(times: pl.Series) -> NDArray[np.int64] | None:
+    """Return times as UTC microseconds; None if they cannot be those of bars."""
+    if not isinstance(times.dtype, pl.Date | pl.Datetime) or times.null_count():
+        return None
+    stamps = times.cast(pl.Datetime("us")).cast(pl.Int64).to_numpy()
+    is_ascending = (stamps[1:] > stamps[:-1]).all()
+    in_range = stamps[0] >= _FIRST_US and stamps[-1] <= _LAST_US
+    return stamps if is_ascending and in_range else None

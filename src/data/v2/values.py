@@ -14,13 +14,16 @@ from ..model.instant import SECOND_MS
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from .frames import empty_prices
+from .parquet_size import unpacked_bytes
 
-__all__ = ["MOST_BYTES", "TTL_MS", "HeldPrices", "is_ours", "packed", "unpacked"]
+__all__ = ["MOST_BYTES", "MOST_UNPACKED", "TTL_MS", "HeldPrices", "is_ours", "packed", "unpacked"]
 
 MAGIC = b"onetape-prices-1\n"
 TTL_MS = 3600 * SECOND_MS
 # Larger values are not written, and not read either.
 MOST_BYTES = 8 << 20
+# Larger frames are not written, and values that would be larger in memory are not unpacked.
+MOST_UNPACKED = 256 << 20
 _LENGTH, _SUM = 4, 16
 
 
@@ -99,6 +102,8 @@ def _unpacked(key: str, value: Any, timeframe: Timeframe) -> HeldPrices:
     header, body = json.loads(value[begin + _LENGTH : end]), value[end:]
     if header["key"] != key:
         raise CorruptEntryError(f"it belongs to {str(header['key'])[:80]!r}")
+    if (size := unpacked_bytes(body)) > MOST_UNPACKED:
+        raise CorruptEntryError(f"it would take {size:,} bytes of memory")
     frame = pl.read_parquet(BytesIO(body))
     if (frame.columns, frame.dtypes) not in _columns(timeframe):
         raise CorruptEntryError("it has unexpected columns")

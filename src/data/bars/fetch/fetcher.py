@@ -235,7 +235,7 @@ class Fetcher:
         finally:
             self._series.end_phase()
 
-    def fill(self, lacking: Sequence[Span]) -> None:
+    def fill(self, lacking: Sequence[Span], *, is_last: bool = False) -> None:
         """Query the candidates in order for the missing spans, and commit the answers.
 
         Bars that a candidate lacks are requested from the next candidate before any later bars are
@@ -245,6 +245,7 @@ class Fetcher:
 
         Args:
             lacking: Ascending spans.
+            is_last: Whether nothing else is fetched afterwards.
         """
         request, journal = self._request, self._journal
         todo = [_Segment(tuple(lacking))]
@@ -260,6 +261,7 @@ class Fetcher:
             if candidate.name in journal.excluded:
                 following = [segment.passed_on(segment.spans, journal.excluded[candidate.name])]
             elif isinstance(segment, _Requests):
+                self._series.asks_last = is_last and not todo and len(segment.groups) == 1
                 following = self._ask_next(candidate, segment)
             else:
                 following = self._split(candidate, segment)
@@ -295,6 +297,7 @@ class Fetcher:
         request, group = self._request, segment.groups[0]
         rows_before = self._journal.rows  # without the rows of this chunk
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows_before)
+        self._series.asks_last &= chunk.end >= group.whole.end
         reason, lacking, between = self._ask_vendor(candidate, group.within(chunk), segment.reasons)
         # The calendar does not expect bars and one vendor has none, so no other vendor is queried.
         is_none = isinstance(reason, NoDataError)

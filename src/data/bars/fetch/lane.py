@@ -245,7 +245,7 @@ class LaneRun:
             # The part cut off next to a session may contain only hours in which no bar is expected.
             spans = [s for s in parts if s in segments or grid.next_open(s.start) < s.end]
             if lane is usual:
-                self._fetcher.fill(spans)
+                self._fetcher.fill(spans, is_last=not late)
             elif spans:
                 names = ", ".join(candidate.name for candidate in lane.candidates)
                 text = "%s from %s: vendors are queried in the order %s, as one lacks the session"

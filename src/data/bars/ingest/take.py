@@ -191,7 +191,9 @@ def take(
     commit, overdue = _commit(request, series, compared, judged)
     if is_long:
         check_time(fetched.vendor)
-    series.commit(commit, partial(check_time, fetched.vendor) if is_long else no_check)
+    check = partial(check_time, fetched.vendor) if is_long else no_check
+    is_whole = not (overdue or judged.lacking or judged.holes or judged.stretches)
+    series.commit(commit, check, is_last=series.asks_last and is_whole)
     # Stored problems are read together with the bars.
     is_unstored = any(one is commit for one in series.unstored)
     return Taken(

@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 _LONGEST_MONTH_MS = 31 * DAY_MS
 
 
-def clear_lane(lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str) -> int:
+def clear_lane(
+    lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str, number: int | None = None
+) -> int:
     """Remove everything stored for a series, including older tools' files; return the number of bars.
 
     The log is kept, with an entry for the deletion, so that version numbers continue and are never
@@ -42,13 +44,14 @@ def clear_lane(lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str)
         old: Finder of files from older tools.
         lock_timeout_s: Seconds to wait for another writer.
         by: Name of the deleting call, for the log.
+        number: Generation of the deletion, if a log that many hosts share has given it one.
     """
     disk, folder = lane.disk, lane.paths.folder
     with disk.lock(lane.paths.lock, lock_timeout_s):
         for name in lane.barred():
             disk.remove_whole(folder / name)
         old_files = old.of(lane, lane.years())
-        cleared = _Gone.of(lane, {*lane.years(), *old_files}, old_files, old)
+        cleared = _Gone.of(lane, {*lane.years(), *old_files}, old_files, old, number)
         # Done first, because the log prevents the reuse of version numbers.
         cleared.write(lane, by)
         for year, path in old_files.items():
@@ -75,6 +78,7 @@ def clear_years(
     lock_timeout_s: float,
     by: str,
     closed_by: int | None = None,
+    number: int | None = None,
 ) -> int:
     """Remove individual years of a series, and return the number of them that had bars.
 
@@ -82,7 +86,8 @@ def clear_years(
     and the time of the next request are removed. The log is kept, as in :func:`clear_lane`.
 
     With ``closed_by``, a year is kept if its latest bar is unknown or may have closed after that
-    time. The check is made under the lock, because a writer may have added bars.
+    time. This is checked under the lock because a writer may have added bars. For ``number``, see
+    :func:`clear_lane`.
     """
     disk, removed, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
@@ -97,7 +102,7 @@ def clear_years(
             keep_barring(lane, SERIES, what)
         series = read_series(lane) or SeriesMeta()
         empties = series.empties.without(map(year_span, years))
-        cleared = _Gone.of(lane, years, others, old)
+        cleared = _Gone.of(lane, years, others, old, number)
         generation = cleared.newest + 1 if cleared.years else series.generation
         # Done first, so that after a crash a reader does not consider the removed data up to date.
         after = replace(
@@ -184,7 +189,12 @@ class _Gone:
 
     @classmethod
     def of(
-        cls, lane: SeriesFiles, years: Iterable[int], old_files: Mapping[int, Path], old: OldYears
+        cls,
+        lane: SeriesFiles,
+        years: Iterable[int],
+        old_files: Mapping[int, Path],
+        old: OldYears,
+        number: int | None,
     ) -> _Gone:
         """Return a description of the data to be deleted; damaged data can be deleted, too."""
         try:
@@ -228,7 +238,7 @@ class _Gone:
                     state.rows,
                     bars_logged if entries else state.rows,
                 )
-        return cls(years_gone, max(newest))
+        return cls(years_gone, max(newest) if number is None else number - 1)
 
     def write(self, lane: SeriesFiles, by: str) -> None:
         """Record in the log of each year that ``by`` deleted its bars, and log a message."""

@@ -1,0 +1,558 @@
+"""Limits, pauses, circuits and unknown symbols of vendors' accounts, shared by all hosts of a store.
+
+The decisions are those of one machine (:mod:`.net.limiter`, :mod:`.net.guarded_call`), made on the same
+tables, which are filled in memory from what the server returns. What the decisions change is sent as
+operations and facts; see :mod:`.riders`. All times are the server's.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass, replace
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import psycopg
+
+from ..clock import Clock, SystemClock
+from ..errors import CacheError, ProviderTimeoutError
+from ..forks import renew_after_fork
+from ..model.capabilities import Limits
+from ..net.circuit_breaker import Circuit
+from ..net.own_network import Contacts
+from ..net.quota import Pause, Window, windows_of
+from ..net.state import Needs, State
+from ..net.state_tables import Account, StateTables
+from ..net.unknown_symbols import Unknown, forgotten_s
+from .log import Log
+from .riders import NOW_S, TABLES, FactChange, Fold, enter_statement, look_statement
+from .turn import current_turn
+
+T = TypeVar("T")
+# A fact about an account: ("pause",), ("circuit", endpoint) or ("unknown", place, symbol).
+Fact = tuple[str, ...]
+# The version and value of facts, as last seen; the value is None if there is none.
+Known = dict[Fact, tuple[int, Any]]
+_PAUSE: Fact = ("pause",)
+_UNSEEN: tuple[int, Any] = (0, None)
+_NOTHING_LOST: float | None = None
+_DAY_S = 86_400.0
+_FLIGHT_S = 150.0
+# Entries of a ledger's log from which on a host replaces them by a newer base.
+_FOLD_AT = 16
+_TRIES = 5
+# Most operations that wait for a server that this process has not reached yet.
+_MOST_UNSENT = 2_000
+# How long facts are kept: circuits of endpoints that nobody uses any more are of no use.
+_CIRCUIT_S, _PAUSE_S = 30 * _DAY_S, 8 * _DAY_S
+_ENTER = {table: enter_statement(table) for table in TABLES}
+_LOOK = {table: look_statement(table) for table in TABLES}
+_LEDGERS = " union all ".join(
+    f"select 'ledger', name, {NOW_S}, base, log from onetape.{table}"  # noqa: S608 - constants only
+    for table in TABLES
+)
+_ALL = f"""
+{_LEDGERS}
+union all
+select split_part(name, ' ', 1), substr(name, strpos(name, ' ') + 1), {NOW_S}, value, null
+from onetape.fact where split_part(name, ' ', 1) in ('pause', 'circuit') and value <> 'null'
+order by 2, 1"""  # noqa: S608 - constants only
+
+
+class SharedLimits:
+    """The owner of accounts' limits when many hosts share a store. Thread-safe; usable after a fork.
+
+    While the server cannot be reached, the limits of this host apply, which are a copy of those last
+    seen.
+
+    Args:
+        log: Log whose server keeps them.
+        local: State of this host.
+    """
+
+    def __init__(self, log: Log, local: State) -> None:
+        self._log, self._local = log, local
+        self.clock: Clock = local.clock
+        self._accounts: dict[tuple[Account, Limits], SharedAccount] = {}
+        log.riders.monotonic = local.clock.monotonic
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything has been stored on this host yet."""
+        return self._local.exists
+
+    def of(self, account: Account, limits: Limits) -> SharedAccount:
+        """Return the owner for an account."""
+        key = account, limits
+        if key not in self._accounts:
+            self._accounts.setdefault(key, SharedAccount(self, self._log, self._local, *key))
+        return self._accounts[key]
+
+    def run(
+        self, work: Callable[[StateTables], T], *, write: bool = True, needs: Needs | None = None
+    ) -> T:
+        """Run ``work`` on the state of this host; see :meth:`.State.run`."""
+        return self._local.run(work, write=write)
+
+    def finish(self, step: Callable[[], object]) -> None:
+        """Run a step that ends a call; see :meth:`.State.finish`."""
+        self._local.finish(step)
+
+
+class _Tables(StateTables):
+    """Tables that record what changes them, for the server."""
+
+    def __init__(self, tables: StateTables, local: State | None, facts: Known) -> None:
+        super().__init__(tables.rows, tables.salt, tables.now_s, tables.monotonic_s, tables.lost_s)
+        self._local, self._known = local, facts
+        self.ops: list[list[Any]] = []
+        self.facts: dict[Fact, FactChange] = {}
+        self.lifted: list[str] = []
+        self.is_urgent = False
+
+    # --- units -----------------------------------------------------------------------------
+
+    def spend(
+        self, account: str, windows: Iterable[Window], units: float, *, ago_s: float = 0.0
+    ) -> None:
+        """Count units; see :meth:`.StateTables.spend`."""
+        windows = list(windows)
+        super().spend(account, windows, units, ago_s=ago_s)
+        lengths = [window.length_s for window in windows]
+        self.ops.append(["spend", self.monotonic_s - ago_s, units, lengths])
+
+    def take_off(self, ticket: str, account: str, units: float, until_s: float) -> None:
+        """Record a request in flight; see :meth:`.StateTables.take_off`."""
+        super().take_off(ticket, account, units, until_s)
+        self.ops.append(["take_off", self.monotonic_s, ticket, units])
+
+    def land(self, ticket: str) -> float:
+        """Remove a request in flight; see :meth:`.StateTables.land`."""
+        self.ops.append(["land", self.monotonic_s, ticket])
+        return super().land(ticket)
+
+    def crashed(self, account: str) -> float:
+        """Remove requests whose process died; see :meth:`.StateTables.crashed`."""
+        units = super().crashed(account)
+        if units:
+            self.ops.append(["crashed", self.monotonic_s])
+        return units
+
+    def forget_spent(self, account: str) -> None:
+        """Forget what was spent; see :meth:`.StateTables.forget_spent`."""
+        super().forget_spent(account)
+        self.ops.append(["forget", self.monotonic_s])
+        self._change(_PAUSE, [0, 0], _PAUSE_S)
+
+    # --- facts -----------------------------------------------------------------------------
+
+    def keep_pause(self, account: str, pause: Pause) -> None:
+        """Store a pause; see :meth:`.StateTables.keep_pause`."""
+        super().keep_pause(account, pause)
+        self._change(_PAUSE, astuple(pause), _PAUSE_S)
+
+    def keep_circuit(self, account: str, endpoint: str, circuit: Circuit) -> None:
+        """Store a circuit; see :meth:`.StateTables.keep_circuit`."""
+        before = self.circuit(account, endpoint)
+        super().keep_circuit(account, endpoint, circuit)
+        # That an endpoint still answers is noted once an hour, which can wait.
+        is_news = before.until_s or circuit.until_s or before.failures or circuit.failures
+        self._change(("circuit", endpoint), astuple(circuit), _CIRCUIT_S, bool(is_news))
+
+    def keep_unknown(self, account: str, place: str, symbol: str, word: Unknown) -> None:
+        """Record an unknown symbol; see :meth:`.StateTables.keep_unknown`."""
+        super().keep_unknown(account, place, symbol, word)
+        ttl_s = word.until_s - forgotten_s(self.now_s)
+        self._change(("unknown", place, symbol), astuple(word), ttl_s)
+
+    def forget_unknown(self, account: str, place: str, symbol: str) -> None:
+        """Forget that a symbol is unknown; see :meth:`.StateTables.forget_unknown`."""
+        super().forget_unknown(account, place, symbol)
+        self._change(("unknown", place, symbol), None, _DAY_S)
+
+    def _change(self, fact: Fact, value: Any, ttl_s: float, is_urgent: bool = True) -> None:
+        self.facts[fact] = FactChange(value, self._known.get(fact, _UNSEEN)[0], ttl_s)
+        self.is_urgent |= is_urgent
+
+    # --- this host's network ---------------------------------------------------------------
+
+    def contacts(self) -> Contacts:
+        """Return this host's failed connections, by the server's clock."""
+        if self._local is None:
+            return super().contacts()
+        found, now_s = self._local.run(lambda own: (own.contacts(), own.now_s), write=False)
+        ahead = self.now_s - now_s
+        failed = {vendor: at + ahead for vendor, at in found.failed_s.items()}
+        return Contacts(failed, found.answered_s and found.answered_s + ahead)
+
+    def keep_unconnected(self, vendor: str) -> None:
+        """Record that this host could not connect to a vendor."""
+        if self._local is None:
+            super().keep_unconnected(vendor)
+        else:
+            self._local.run(lambda own: own.keep_unconnected(vendor))
+
+    def keep_answer(self, vendor: str, lifted: Iterable[str]) -> list[tuple[str, str]]:
+        """Record that a vendor answered this host; close circuits that a failed network had opened."""
+        names = list(lifted)
+        if self._local is None:
+            return super().keep_answer(vendor, names)
+        self.lifted += names
+        self.is_urgent |= bool(names)
+        return self._local.run(lambda own: own.keep_answer(vendor, names))
+
+
+class SharedAccount:
+    """The owner of one account's limits; see :class:`SharedLimits`. Thread-safe; usable after a fork.
+
+    Args:
+        home: Owner of all accounts.
+        log, local: As for :class:`SharedLimits`.
+        account: Account.
+        limits: Its limits; without any, no units are counted.
+    """
+
+    def __init__(
+        self, home: SharedLimits, log: Log, local: State, account: Account, limits: Limits
+    ) -> None:
+        self._home, self._log, self._local, self._account = home, log, local, account
+        self.clock = local.clock
+        lengths = [window.length_s for window in windows_of(limits)]
+        self._is_counted = bool(lengths)
+        self._table = "quota" if max(lengths, default=0) >= _DAY_S else "bucket"
+        # Serialises the calls of this process to the account, with what they know of it.
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+        self._memory = State(None, local.clock)
+        self._known: Known = {}
+        # As of the server's last answer: its time beside this host's monotonic time, the name of the
+        # account in it, the time before which units were lost, and the facts that came with it.
+        self._now: tuple[float, float] | None = None
+        self._name, self._lost_s, self._fresh = "", _NOTHING_LOST, set[Fact]()
+        # Whether the last call was decided by this host's state, and what was done to units since.
+        self._is_alone, self._unsent = False, list[list[Any]]()
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything has been stored on this host yet."""
+        return self._local.exists
+
+    def of(self, account: Account, limits: Limits) -> SharedAccount:
+        """Return the owner for another account."""
+        return self._home.of(account, limits)
+
+    def finish(self, step: Callable[[], object]) -> None:
+        """Run a step that ends a call; see :meth:`.State.finish`."""
+        self._local.finish(step)
+
+    def after_fork(self) -> None:
+        """Start with a new lock, and without what the parent knew, in a forked child."""
+        self._lock, self._now, self._unsent = threading.Lock(), None, []
+
+    def run(
+        self, work: Callable[[StateTables], T], *, write: bool = True, needs: Needs | None = None
+    ) -> T:
+        """Run ``work`` on the account's state, and share what it changes; see :meth:`.State.run`.
+
+        Without ``needs``, ``work`` is about what the server returned last. What only looks is then
+        answered by the copy on this host, so reports and plans send nothing.
+        """
+        if needs is None and not write:
+            return self._local.run(work, write=False)
+        if needs is None and self._is_alone:
+            return self._alone(work, write)
+        try:
+            with self._lock:
+                return self._shared(work, needs)
+        except CacheError:
+            return self._alone(work, write)
+
+    # --- with the server -------------------------------------------------------------------
+
+    def _shared(self, work: Callable[[StateTables], T], needs: Needs | None) -> T:
+        if needs is not None or self._now is None:
+            self._load(needs or Needs())
+        ticket = "" if needs is None else needs.ticket
+        for _ in range(_TRIES):
+            result, made = self._memory.run(lambda tables: self._worked(tables, work, ticket))
+            if self._tell(made):
+                break
+            self._load(Needs(), made.facts)
+        if needs is not None or made.ops or made.facts:
+            with suppress(ProviderTimeoutError):  # the call's time is over
+                self._local.run(self._copy)
+        return result
+
+    def _worked(
+        self, tables: StateTables, work: Callable[[StateTables], T], ticket: str
+    ) -> tuple[T, _Tables]:
+        """Run ``work`` on the tables in memory, as they are at the server's present time.
+
+        The units of ``ticket`` are among the operations in the server already; if ``work`` does not
+        take them, they are given back.
+        """
+        assert self._now is not None
+        tables.now_s = self._now[0] + (tables.monotonic_s - self._now[1])
+        tables.salt, tables.lost_s = self._log.salt, self._lost_s
+        if ticket:
+            tables.land(ticket)
+        made = _Tables(tables, self._local, self._known)
+        result = work(made)
+        taken = [op for op in made.ops if op[0] == "take_off" and op[2] == ticket]
+        if taken:
+            made.ops.remove(taken[0])
+        elif ticket:
+            made.ops.append(["land", tables.monotonic_s, ticket])
+            made.is_urgent = True
+        return result, made
+
+    def _tell(self, made: _Tables) -> bool:
+        """Send what changed, or leave it to the next statement; return False if a fact has changed."""
+        ledger, log, turn = (self._table, self._name), self._log, current_turn.get()
+        facts = {_in_server(self._name, fact): change for fact, change in made.facts.items()}
+        log.riders.add(ledger, made.ops)
+        if made.is_urgent:
+            try:
+                noted = log.tell(facts, made.lifted)
+            except CacheError:  # the operations wait; this host's copy has the facts
+                noted = list(facts)
+            if set(noted) != set(facts):
+                return False
+        elif made.ops or facts:
+            log.riders.add(ledger, facts=facts)
+            if turn is None or turn.is_freed:  # otherwise the entry with the bars carries it
+                with suppress(CacheError):
+                    log.tell()
+        for fact, change in made.facts.items():
+            self._known[fact] = change.seen + 1, change.value
+        self._fresh.update(made.facts)
+        return True
+
+    def _load(self, needs: Needs, more: Iterable[Fact] = ()) -> None:
+        """Ask the server for the account, and take the units of a request if there is a ticket."""
+        if not self._log.salt:
+            self._log.store_id()
+        name = self._name = self._account.named(self._log.salt)
+        asked: list[Fact] = [_PAUSE, *more]
+        if needs.endpoint:
+            asked.append(("circuit", needs.endpoint))
+        if needs.symbol:
+            asked.append(("unknown", needs.place, needs.symbol))
+        keys = {fact: _in_server(name, fact) for fact in asked}
+        ledger, take_off = (self._table, name), list[list[Any]]()
+        waiting, self._unsent = self._unsent, []
+        self._log.riders.add(ledger, waiting)
+        if needs.ticket and self._is_counted:
+            take_off.append(["take_off", self.clock.monotonic(), needs.ticket, needs.units])
+        ops, fold, put_back = self._log.riders.of(ledger, take_off)
+        statement = _ENTER if ops else _LOOK
+        arguments = {
+            "name": name, "facts": list(keys.values()), "marker": f"ledger {name}", "ops": ops,
+            **fold._asdict(),
+        }  # fmt: skip
+
+        def work(connection: psycopg.Connection[Any], _: bool) -> Any:
+            """Send the operations, and return the account."""
+            return connection.execute(statement[self._table], arguments).fetchone()
+
+        try:
+            now, base, log, folded, lost_s, facts = self._log.run(work)
+        except BaseException:
+            put_back()
+            raise
+        self._now, self._lost_s, self._is_alone = (now, self.clock.monotonic()), lost_s, False
+        for fact, key in keys.items():
+            version, value = (facts or {}).get(key) or _UNSEEN
+            self._known[fact] = version, value
+        self._fresh = set(keys)
+        self._memory.run(lambda tables: self._fill(tables, now, base or {}, log or [], folded))
+
+    def _fill(
+        self, tables: StateTables, now: float, base: dict[str, Any], log: list[Any], folded: int
+    ) -> None:
+        """Fill the tables in memory, and prepare a newer base if the log has become long."""
+        name = self._name
+        replay(tables, name, base, log)
+        tables.now_s = now
+        if len(log) >= _FOLD_AT:
+            content = json.dumps(dump_ledger(tables, name))
+            self._log.riders.fold((self._table, name), Fold(folded, len(log), content))
+        load_facts(tables, name, self._known, self._fresh)
+
+    def _copy(self, own: StateTables) -> None:
+        """Copy the account to this host's state, by this host's clock."""
+        assert self._now is not None
+        shared = self._memory.run(lambda tables: dump_ledger(tables, self._name), write=False)
+        now = self._now[0] + (own.monotonic_s - self._now[1])
+        name, ahead_s = self._account.named(own.salt), own.now_s - now
+        load_ledger(own, name, shared, ahead_s)
+        load_facts(own, name, self._known, self._fresh, ahead_s)
+
+    # --- without it ------------------------------------------------------------------------
+
+    def _alone(self, work: Callable[[StateTables], T], write: bool) -> T:
+        """Run ``work`` on this host's state; units spent meanwhile are sent when the server is back."""
+
+        def recorded(own: StateTables) -> tuple[T, list[list[Any]]]:
+            """Run ``work``, and note what it does to units."""
+            tables = _Tables(own, None, {})
+            return work(tables), tables.ops
+
+        self._is_alone = True
+        result, ops = self._local.run(recorded, write=write)
+        if self._is_counted:
+            self._unsent = [*self._unsent, *ops][-_MOST_UNSENT:]
+        return result
+
+
+@dataclass(frozen=True)
+class SharedLimit:
+    """What all hosts know of a vendor's account, for reports.
+
+    Attributes:
+        vendor: Vendor, or one of its hosts that is counted separately.
+        used: Maps the length of each window to the units spent in it, such as ``{"60s": 3}``.
+        endpoint: Endpoint that is paused; empty if the whole vendor is, or none.
+        seconds: Seconds until it may be queried again; 0 if it is not paused.
+        reason: Why it is paused.
+    """
+
+    vendor: str
+    used: Mapping[str, float]
+    endpoint: str = ""
+    seconds: float = 0.0
+    reason: str = ""
+
+
+def shared_limits(log: Log) -> list[SharedLimit]:
+    """Return the units that all hosts have spent, and the pauses, by vendor; one statement is sent."""
+    rows = log.run(lambda db, _: db.execute(_ALL).fetchall())
+    found: list[SharedLimit] = []
+    for kind, name, now, value, more in rows:
+        vendor = name.rpartition(":")[0]
+        if kind == "ledger":
+            if any(used := _used(name, now, value, more)):
+                found.append(SharedLimit(vendor, used))
+            continue
+        account, _, endpoint = name.partition(" ")
+        vendor = account.rpartition(":")[0]
+        if kind == "pause":
+            left_s, reason = Pause(*value).left_s(now), "it asked us to pause"
+        else:
+            circuit = Circuit(*value)
+            left_s, reason = circuit.shut_for(now), circuit.reason
+        if left_s > 0:
+            found.append(SharedLimit(vendor, {}, endpoint, left_s, reason))
+    return found
+
+
+def _used(name: str, now: float, base: dict[str, Any], log: list[Any]) -> dict[str, float]:
+    """Return the units of an account by the length of the window, requests in flight included."""
+
+    def count(tables: StateTables) -> dict[str, float]:
+        """Repeat the ledger's operations."""
+        replay(tables, name, base, log)
+        tables.now_s = now
+        lengths = [row[0] for row in tables.rows.execute("select distinct length_s from spent")]
+        flying = tables.on_their_way(name)
+        windows = tables.filled(name, [Window(length, 0) for length in sorted(lengths)])
+        return {f"{w.length_s:g}s": used for w in windows if (used := w.used(now) + flying)}
+
+    return State(None, SystemClock()).run(count)
+
+
+def _in_server(account: str, fact: Fact) -> str:
+    """Return the name of a fact in the server."""
+    kind, *rest = fact
+    if kind == "unknown":  # a symbol may be any text
+        rest = [sha256("\0".join(rest).encode("utf-8", "surrogatepass")).hexdigest()[:24]]
+    return " ".join((kind, account, *rest))
+
+
+# --- tables and what is sent ---------------------------------------------------------------------
+
+
+def replay(tables: StateTables, name: str, base: dict[str, Any], log: Iterable[Any]) -> None:
+    """Fill the tables with a ledger: its base, and the operations behind it."""
+    load_ledger(tables, name, base)
+    for at_s, ops in log:
+        for op in ops:
+            tables.now_s = at_s - op[1]
+            repeat(tables, name, op)
+
+
+def repeat(tables: StateTables, name: str, op: Sequence[Any]) -> None:
+    """Repeat an operation of a ledger's log on tables whose time is that of the operation."""
+    kind, _, *rest = op
+    if kind == "spend":
+        units, lengths = rest
+        windows = tables.filled(name, [Window(length, 0) for length in lengths])
+        tables.spend(name, windows, units)
+    elif kind == "take_off":
+        ticket, units = rest
+        tables.land(ticket)  # a statement whose answer was lost may have been sent twice
+        tables.take_off(ticket, name, units, tables.now_s + _FLIGHT_S)
+    elif kind == "land":
+        tables.land(rest[0])
+    elif kind == "crashed":
+        tables.crashed(name)
+    elif kind == "forget":
+        tables.forget_spent(name)
+
+
+def dump_ledger(tables: StateTables, name: str) -> dict[str, Any]:
+    """Return an account's spent units and requests in flight as plain values."""
+    spent = "select length_s, first_s, last_s, units from spent where who = ? order by 1, 2"
+    flights = "select ticket, units, until_s from flights where who = ? order by 1"
+    return {
+        "spent": [list(row) for row in tables.rows.execute(spent, (name,))],
+        "flights": [list(row) for row in tables.rows.execute(flights, (name,))],
+    }
+
+
+def load_ledger(
+    tables: StateTables, name: str, content: dict[str, Any], ahead_s: float = 0.0
+) -> None:
+    """Replace an account's spent units and requests in flight; times are moved by ``ahead_s``."""
+    for table in ("spent", "flights"):
+        tables.rows.execute(f"delete from {table} where who = ?", (name,))  # noqa: S608 - constant names
+    spent = [
+        (name, length, first + ahead_s, last + ahead_s, units)
+        for length, first, last, units in content.get("spent", ())
+    ]
+    flights = [
+        (ticket, name, units, until + ahead_s)
+        for ticket, units, until in content.get("flights", ())
+    ]
+    tables.rows.executemany("insert or replace into spent values (?, ?, ?, ?, ?)", spent)
+    tables.rows.executemany("insert or replace into flights values (?, ?, ?, ?)", flights)
+
+
+def load_facts(
+    tables: StateTables,
+    name: str,
+    known: Mapping[Fact, tuple[int, Any]],
+    facts: Collection[Fact],
+    ahead_s: float = 0.0,
+) -> None:
+    """Replace an account's pause, circuits and unknown symbols; times are moved by ``ahead_s``."""
+    for fact in facts:
+        kind, *rest = fact
+        value = known[fact][1]
+        if kind == "pause":
+            until, strikes = value or (0, 0)
+            tables.keep_pause(name, Pause(until + ahead_s, strikes))
+        elif kind == "circuit":
+            circuit = Circuit(*value) if value else Circuit()
+            times = ("until_s", "trial_until_s", "answered_s")
+            moved = {at: getattr(circuit, at) and getattr(circuit, at) + ahead_s for at in times}
+            tables.keep_circuit(name, rest[0], replace(circuit, **moved))
+        elif value is None:
+            tables.forget_unknown(name, rest[0], rest[1])
+        else:
+            said, until, reports = value
+            word = Unknown(said + ahead_s, until + ahead_s, reports)
+            tables.keep_unknown(name, rest[0], rest[1], word)

@@ -1,0 +1,203 @@
+"""The splits, dividends and names of symbols in a folder that is a copy of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ..cache.actions import ActionBook, dump_book, load_book
+from ..cache.format.json_document import DamagedError
+from ..cache.layout import Layout
+from ..cache.read.lru_cache import DocumentCache
+from ..cache.write.write_guard import WriteGuard
+from ..clock import Clock
+from ..disk.atomic import write_atomically
+from ..disk.files import Disk
+from ..errors import CorruptEntryError, OvertakenError
+from . import book as books
+from .entry import Changed, Forgotten, SeriesName, Told, Value, applying
+from .log import Entry, Log, Position
+from .notes import Note, Notes
+
+_TRIES = 20
+# Times that a book which changes while it is read is read again.
+_READS = 5
+
+
+class SymbolBooks:
+    """Reads the books of symbols, and brings them to their latest entries. Thread-safe.
+
+    Args:
+        log: The log.
+        notes: Notes of the folder.
+        layout, disk, memory, guard, clock: Parts of its store.
+        lock_timeout_s: Maximum wait for another writer, in seconds.
+        before_told: Function called with the symbol, actions and answer of an entry before it is
+            applied.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        notes: Notes,
+        layout: Layout,
+        disk: Disk,
+        memory: DocumentCache,
+        guard: WriteGuard,
+        clock: Clock,
+        lock_timeout_s: float,
+        before_told: Callable[..., Any],
+    ) -> None:
+        self._log, self._notes, self._layout = log, notes, layout
+        self._disk, self._memory, self._guard, self._clock = disk, memory, guard, clock
+        self._lock_timeout_s, self._before_told = lock_timeout_s, before_told
+
+    def now(self, symbol: str) -> tuple[Position, ActionBook]:
+        """Return a symbol's book, and its position in the log."""
+        for _ in range(_READS):
+            stored = self._stored(symbol)
+            if stored is not None:
+                return stored[0].position, stored[1]
+            self.update(symbol)
+        raise OvertakenError(f"the splits of {symbol} change all the time", symbol=symbol)
+
+    def at(self, symbol: str, seq: int) -> ActionBook:
+        """Return a symbol's book after one of its entries."""
+        stored = self._stored(symbol)
+        if stored is not None and stored[0].position.seq == seq:
+            return stored[1]
+        book, position = ActionBook(), Position()
+        while position.seq < seq:
+            entries = self._log.after(SeriesName(symbol), position)
+            if not entries:
+                raise _lost(symbol)
+            for entry in entries:
+                if entry.position.seq <= seq:
+                    with applying(SeriesName(symbol), entry.position.seq):
+                        book, position = books.after(book, entry.value), entry.position
+                else:
+                    return book
+        return book
+
+    def update(self, symbol: str) -> bool:
+        """Bring a symbol's book to its latest entry; return whether it changed."""
+        return self.pull(symbol, self._log.heads([(symbol, "")]).get(SeriesName(symbol)))
+
+    def pull(self, symbol: str, head: Position | None) -> bool:
+        """Bring a symbol's book to its latest entry, which is ``head``; return whether it changed."""
+        stored = self._stored(symbol)
+        if stored is not None and stored[0].position == (head or Position()):
+            return False
+        name, folder = SeriesName(symbol), self._layout.symbol(symbol)
+        self._disk.make_folders(folder)
+        with self._disk.lock(folder / ".lock", self._lock_timeout_s):
+            stored = self._stored(symbol)
+            own = ActionBook() if stored else self._unattached(symbol)
+            note, book = stored or (Note(), ActionBook(samples=own.samples))
+            position, offered = note.position, list[Value]()
+            if stored is None and self._notes.read(self._notes.book(symbol)) is None:
+                offered = list(books.offers(own))
+            while True:
+                entries = self._after(name, position)
+                if entries is None:  # the server lost them; vendors are queried again
+                    book, position = ActionBook(samples=book.samples), Position()
+                    continue
+                for entry in entries:
+                    with applying(name, entry.position.seq):
+                        if isinstance(entry.value, Told):
+                            self._before_told(symbol, entry.value.actions, entry.value.answer)
+                        book, position = books.after(book, entry.value), entry.position
+                if entries:
+                    continue
+                if not offered:
+                    break
+                # Repeated after an interruption: the same answer twice is one.
+                if self._log.append(name, position, offered[0]) is not None:
+                    del offered[0]
+            self._keep(symbol, book, position)
+        return True
+
+    def _after(self, name: SeriesName, position: Position) -> Sequence[Entry] | None:
+        """Return a book's next entries; None if the server has lost the one at ``position``."""
+        entries = self._log.after(name, position)
+        if entries is None and position == Position():
+            raise _lost(name.symbol)
+        return entries
+
+    def tell(self, symbol: str, value: Value) -> ActionBook:
+        """Append an entry to a symbol's book, and apply it."""
+        name = SeriesName(symbol)
+        with self._guard.writing(self._layout.symbol(symbol)):
+            for _ in range(_TRIES):
+                position, _book = self.now(symbol)
+                made = self._log.append(name, position, value)
+                head = made and made.position
+                self.pull(symbol, head or self._log.heads([(symbol, "")]).get(name))
+                if made is not None:
+                    return self.now(symbol)[1].by(self._clock.now_ms())
+        raise OvertakenError(f"the splits of {symbol} change all the time", symbol=symbol)
+
+    def change_names(self, symbol: str, value: Changed) -> bool:
+        """Append the recorded changes of a symbol unless they are the same; return whether they differ."""
+        self.update(symbol)
+        before = self.now(symbol)[1].changes
+        if books.after(ActionBook(changes=before), value).changes == before:
+            return False
+        self.tell(symbol, value)
+        return True
+
+    def keep_sample(self, symbol: str, value: Told | Forgotten) -> ActionBook:
+        """Change what this host's copy of a symbol's book says about samples."""
+        folder = self._layout.symbol(symbol)
+        with self._guard.writing(folder):
+            for _ in range(_READS):
+                self.now(symbol)  # made anew if it is damaged
+                self._disk.make_folders(folder)
+                with self._disk.lock(folder / ".lock", self._lock_timeout_s):
+                    if (stored := self._stored(symbol)) is not None:
+                        book = books.after(stored[1], value)
+                        self._keep(symbol, book, stored[0].position)
+                        return book.by(self._clock.now_ms())
+        raise OvertakenError(f"the splits of {symbol} change all the time", symbol=symbol)
+
+    def _file(self, symbol: str) -> bytes | None:
+        return self._disk.read_if_exists(self._layout.actions(symbol))
+
+    def _stored(self, symbol: str) -> tuple[Note, ActionBook] | None:
+        """Return the note and content of a symbol's book; None if they do not belong together."""
+        note, data = self._notes.read(self._notes.book(symbol)), self._file(symbol)
+        if note is None:
+            return None if data is not None else (Note(), ActionBook())
+        if note.digest != _digest(data):
+            return None
+        return note, ActionBook() if data is None else load_book(data, symbol)
+
+    def _unattached(self, symbol: str) -> ActionBook:
+        """Return a book that was stored without the log; empty if there is none or it is damaged."""
+        data = self._file(symbol)
+        try:
+            return ActionBook() if data is None else load_book(data, symbol)
+        except DamagedError:
+            return ActionBook()
+
+    def _keep(self, symbol: str, book: ActionBook, position: Position) -> None:
+        path, data = Path(self._layout.actions(symbol)), None
+        if book == ActionBook():
+            self._disk.remove(path)
+        else:
+            data = dump_book(symbol, book)
+            write_atomically(self._disk, path, data)
+        self._memory.forget(path)
+        self._notes.keep(self._notes.book(symbol), Note(position, digest=_digest(data)))
+
+
+def _lost(symbol: str) -> CorruptEntryError:
+    return CorruptEntryError(
+        f"the log has lost the splits and dividends of {symbol}", symbol=symbol
+    )
+
+
+def _digest(data: bytes | None) -> str:
+    return "" if data is None else sha256(data).hexdigest()

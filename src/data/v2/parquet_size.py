@@ -1,0 +1,138 @@
+"""The memory that a Parquet file of numbers takes when it is read, before any of it is unpacked.
+
+A few bytes of a compressed or run-length encoded page can stand for gigabytes. The headers say how
+many, and Polars allocates what they say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import CorruptEntryError
+
+__all__ = ["unpacked_bytes"]
+
+_MAGIC = b"PAR1"
+# Types in Thrift's compact protocol.
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
+_INTEGERS = 4, 5, 6
+_LONGEST_BITS = 63
+# Types of Parquet whose values have a fixed size, of at most 8 bytes: INT32, INT64, DOUBLE.
+_NUMBERS, _VALUE_BYTES = {1, 2, 5}, 8
+_MOST_PAGES = 10_000
+
+
+def unpacked_bytes(data: bytes) -> int:
+    """Return an upper bound for the columns of a file, or for its pages if these are larger.
+
+    Args:
+        data: The file.
+
+    Raises:
+        CorruptEntryError: It is not a Parquet file, or has columns other than integers and floats.
+    """
+    length = int.from_bytes(data[-8:-4], "little")
+    if not data.startswith(_MAGIC) or not data.endswith(_MAGIC) or length > len(data) - 12:
+        raise CorruptEntryError("it is not a Parquet file")
+    try:
+        return _size(data, _struct(data, len(data) - 8 - length)[0])
+    except (LookupError, TypeError) as error:
+        raise CorruptEntryError("its headers are damaged") from error
+
+
+def _size(data: bytes, footer: dict[int, Any]) -> int:
+    """Return the result of :func:`unpacked_bytes`; fields have the numbers of Parquet's format."""
+    columns = [element for element in footer[2] if 1 in element]
+    if any(element[1] not in _NUMBERS for element in columns):
+        raise CorruptEntryError("it has other columns, not only numbers")
+    pages = values = in_pages = count = 0
+    for chunk in [chunk for group in footer[4] for chunk in group[1]]:
+        facts = chunk[3]
+        values += _positive(facts[5])
+        at = _positive(facts.get(11, facts[9]))  # the dictionary comes before the values
+        end = at + _positive(facts[7])
+        while at < end:
+            header, at = _struct(data, at)
+            at += _positive(header[3])
+            count += 1
+            if count > _MOST_PAGES:  # chunks of a crafted file may have the same pages
+                raise CorruptEntryError("it has too many pages")
+            pages += _positive(header[2])
+            in_pages += sum(_positive(header[kind][1]) for kind in (5, 7, 8) if kind in header)
+    rows = max(_positive(footer[3]), sum(_positive(group[3]) for group in footer[4]))
+    return max(pages, _VALUE_BYTES * max(values, in_pages, rows * len(columns)))
+
+
+def _positive(number: int) -> int:
+    if number < 0:
+        raise CorruptEntryError("its headers have negative sizes")
+    return number
+
+
+def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
+    """Return the structure at a place, by the number of each field, and the place after it."""
+    # Most numbers have one byte: calls for them would take most of the time.
+    fields, number = dict[int, Any](), 0
+    while head := data[at]:
+        kind, at = head & 15, at + 1
+        if head > 15:
+            number += head >> 4
+        else:
+            number, at = _integer(data, at)
+        if kind in _INTEGERS:
+            if (byte := data[at]) > 127:
+                fields[number], at = _integer(data, at)
+            else:
+                fields[number], at = byte >> 1 ^ -(byte & 1), at + 1
+        elif kind == _STRUCT:
+            fields[number], at = _struct(data, at)
+        elif kind == _BINARY:
+            at = _after_text(data, at)
+        elif kind not in (_TRUE, _FALSE):
+            fields[number], at = _value(data, at, kind)
+    return fields, at + 1
+
+
+def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
+    """Return a value, and the place after it; texts and floats are skipped."""
+    if kind in (_LIST, _SET):
+        head, at, values = data[at], at + 1, list[Any]()
+        count, at = (head >> 4, at) if head < 0xF0 else _varint(data, at)
+        kind = head & 15
+        read = _struct if kind == _STRUCT else _integer if kind in _INTEGERS else None
+        for _ in range(count):
+            if read is not None:
+                value, at = read(data, at)
+                values.append(value)
+            elif kind == _BINARY:
+                at = _after_text(data, at)
+            else:
+                value, at = _value(data, at, kind)
+        return values, at
+    if kind == _DOUBLE:
+        return None, at + _VALUE_BYTES
+    if kind in (_TRUE, _FALSE, _BYTE):
+        return data[at], at + 1
+    raise CorruptEntryError(f"its headers have a value of the unknown type {kind}")
+
+
+def _after_text(data: bytes, at: int) -> int:
+    if (byte := data[at]) > 127:
+        length, at = _varint(data, at)
+        return at + length
+    return at + 1 + byte
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = bits = 0
+    while (byte := data[at]) > 127:
+        value |= (byte & 127) << bits
+        bits, at = bits + 7, at + 1
+        if bits > _LONGEST_BITS:
+            raise CorruptEntryError("its headers have a number of too many digits")
+    return value | byte << bits, at + 1
+
+
+def _integer(data: bytes, at: int) -> tuple[int, int]:
+    number, at = _varint(data, at)
+    return number >> 1 ^ -(number & 1), at

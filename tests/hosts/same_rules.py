@@ -1,0 +1,59 @@
+"""Runs tests of limits, circuits and symbols of one machine on hosts: each state is another host's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import closing
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.hosts.limits import SharedLimits
+from src.data.hosts.log import Log
+from src.data.net.state import State
+from tests.hosts.host_simulation import CLOCK, OPTIONS
+from tests.net.scripted import NOW_MS
+
+
+class TimedLog(Log):
+    """A log whose server's clock goes on with a test's clock, but does not jump with it."""
+
+    def __init__(self, url: str, clock: ManualClock) -> None:
+        super().__init__(f"{url}&{OPTIONS}")
+        self._clock = clock
+
+    def run(self, work: Any) -> Any:
+        def timed(connection: psycopg.Connection[Any], is_again: bool) -> Any:
+            """Set the server's clock first."""
+            now_s = str(NOW_MS / 1000 + self._clock.monotonic())
+            connection.execute("select set_config('testing.now', %s, false)", (now_s,))
+            return work(connection, is_again)
+
+        return super().run(timed)
+
+
+@pytest.fixture(autouse=True)
+def _on_hosts(
+    request: pytest.FixtureRequest, log_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    logs: list[Log] = []
+    numbers = itertools.count()
+
+    def state(folder: Path | None, clock: ManualClock) -> SharedLimits:
+        logs.append(TimedLog(log_url, clock))
+        return SharedLimits(logs[-1], State(folder and folder / f"host{next(numbers)}", clock))
+
+    with closing(Log(log_url)) as plain:
+        plain.store_id()
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute(CLOCK)
+    source = "test_" + request.module.__name__.partition("test_same_")[2]
+    monkeypatch.setattr(import_module(f"tests.net.{source}"), "State", state)
+    yield
+    for log in logs:
+        log.close()

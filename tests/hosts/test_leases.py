@@ -1,0 +1,265 @@
+"""Leases of many hosts: fences, holders that die, and what frees a lease."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import OvertakenError
+from src.data.hosts import log as log_module
+from src.data.hosts.entry import Cleared, SeriesName
+from src.data.hosts.leases import SharedLeases
+from src.data.hosts.log import Log, Position
+from src.data.hosts.turn import Turn, current_turn
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
+from src.data.net.deadline import Deadline, ends_turn
+from tests.cache.bars import NOW
+from tests.processes import Talker
+
+KEY = SeriesKey("AAPL", Timeframe(1, "d"))
+NAME, BOOK = SeriesName("AAPL", "1d"), SeriesName("AAPL")
+T = TypeVar("T")
+Host = Callable[[str], tuple[Log, SharedLeases]]
+
+
+@pytest.fixture
+def host(log_url: str) -> Iterator[Host]:
+    """Return a function that returns the log and the leases of a host."""
+    logs: list[Log] = []
+
+    def make(name: str) -> tuple[Log, SharedLeases]:
+        logs.append(Log(log_url))
+        return logs[-1], SharedLeases(logs[-1], ManualClock(NOW), lambda: None, name)
+
+    yield make
+    for one in logs:
+        one.close()
+
+
+class Call:
+    """A call of its own, which holds a lease until it ends."""
+
+    def __init__(self, leases: SharedLeases, **how: Any) -> None:
+        self._context, self._hold = copy_context(), leases.hold("x", about=KEY, **how)
+        self.lease = self.run(self._hold.__enter__)
+
+    def run(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do something in this call."""
+        return self._context.run(work, *arguments)
+
+    def turn(self) -> Turn:
+        """Return what it holds."""
+        turn = self.run(current_turn.get)
+        assert turn is not None
+        return turn
+
+    def end(self) -> None:
+        """End the call."""
+        self.run(self._hold.__exit__, None, None, None)
+
+
+def late(clock: ManualClock | None = None) -> Deadline:
+    """Return the deadline of a call that has no time to wait."""
+    return Deadline(clock or ManualClock(NOW), 0)
+
+
+def add(log: Log, name: SeriesName = NAME) -> int:
+    """Add an entry behind the newest one, and return its number."""
+    made = log.append(name, log.all_heads().get(name, Position()), Cleared("test"))
+    assert made is not None
+    return made.position.seq
+
+
+def test_an_entry_of_a_holder_that_was_overtaken_is_rejected(host: Host) -> None:
+    (log_a, a), (log_b, b) = host("a"), host("b")
+    add(log_a)
+    paused = Call(a, ttl_s=0)  # it pauses for longer than its time
+    other = Call(b)
+    assert paused.lease.is_held and other.lease.is_held
+    for name in (NAME, BOOK):
+        with pytest.raises(OvertakenError) as caught:
+            paused.run(add, log_a, name)
+        assert caught.value.is_final and "taken over" in str(caught.value)
+    assert other.run(add, log_b) == 2
+    other.end()
+    with pytest.raises(OvertakenError):
+        paused.run(add, log_a)  # that the other one has ended makes the first no holder again
+    assert not a.renew(paused.lease)
+    paused.end()
+    assert add(log_a) == 3, "without a lease, the head alone is compared"
+
+
+def test_without_the_fence_a_paused_holder_stores_its_old_answer(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard of the test before."""
+    without = log_module._HELD.replace("and fence = %(fence)s", "")
+    monkeypatch.setattr(log_module, "_HELD", without)
+    (log_a, a), (_, b) = host("a"), host("b")
+    paused, _other = Call(a, ttl_s=0), Call(b)
+    assert paused.run(add, log_a) == 1
+
+
+def test_nobody_takes_over_while_an_entry_is_being_added(host: Host, log_url: str) -> None:
+    """An append that waits for another one of its series keeps its lease, although its time is over."""
+    (log_a, a), (_, b) = host("a"), host("b")
+    add(log_a)
+    adder = Call(a, ttl_s=0)
+    with psycopg.connect(log_url) as blocker, psycopg.connect(log_url, autocommit=True) as db:
+        blocker.execute("select from onetape.series for update")
+        thread = threading.Thread(target=adder.run, args=(add, log_a))
+        thread.start()
+
+        def waiting() -> int:
+            [(count,)] = db.execute("select count(*) from pg_locks where not granted").fetchall()
+            return int(count)
+
+        assert any(waiting() for _ in range(3000))
+        taker = threading.Thread(target=Call, args=(b,))
+        taker.start()
+        is_kept = any(waiting() > 1 for _ in range(1000))
+        blocker.rollback()
+        thread.join()
+        taker.join()
+    assert is_kept, "the lease was taken over"
+    assert log_a.all_heads()[NAME].seq == 2
+
+
+def test_fences_only_grow(host: Host) -> None:
+    (_, a), (_, b) = host("a"), host("b")
+    fences = []
+    for leases in (a, b, a, b):
+        with leases.hold("x", about=KEY):
+            turn = current_turn.get()
+            assert turn is not None
+            fences.append(turn.fence)
+        assert current_turn.get() is None
+    assert fences == [1, 2, 3, 4]
+
+
+def test_the_newest_entries_come_with_the_lease_once(host: Host) -> None:
+    (log_a, a), (log_b, _) = host("a"), host("b")
+    add(log_b)
+    add(log_b, BOOK)
+    call, pairs = Call(a), [("AAPL", "1d"), ("AAPL", "")]
+    trips = log_a.trips
+    assert call.run(log_a.heads, [("AAPL", "1d")])[NAME].seq == 1
+    assert log_a.trips == trips + 1, "another question is sent"
+    heads = call.run(log_a.heads, pairs)
+    assert {name: head.seq for name, head in heads.items()} == {NAME: 1, BOOK: 1}
+    assert heads == log_b.all_heads() and log_a.trips == trips + 1
+    add(log_b)
+    assert call.run(log_a.heads, pairs)[NAME].seq == 2 and log_a.trips == trips + 2
+    call.end()
+
+
+def test_the_last_entry_of_a_turn_frees_the_lease_with_it(host: Host) -> None:
+    (log_a, a), (_, b) = host("a"), host("b")
+    first = Call(a)
+    first.run(add, log_a)
+    assert not Call(b, deadline=late()).lease.is_held, "an entry that is not the last keeps it"
+    first.run(ends_turn.set, True)
+    first.run(add, log_a)
+    trips = log_a.trips
+    second = Call(b, deadline=late())
+    heads = second.turn().heads
+    assert second.lease.is_held and heads is not None
+    assert heads[NAME][0] == 2, "what was added is there"
+    assert first.run(add, log_a) == 3, "what follows is compared with the head, as without a lease"
+    first.end()
+    assert log_a.trips == trips + 2, "only the entry and the question for its head"
+
+
+def test_an_error_frees_the_lease_at_once(host: Host) -> None:
+    (_, a), (_, b) = host("a"), host("b")
+    with pytest.raises(ZeroDivisionError), a.hold("x", about=KEY):
+        raise ZeroDivisionError
+    with b.hold("x", deadline=late(), about=KEY) as lease:
+        assert lease.is_held and not lease.has_waited
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_killed_holder_frees_the_lease_at_once_unless_a_pooler_hides_it(
+    host: Host, log_url: str, pooled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work() -> None:
+        log = Log(log_url)
+        leases = SharedLeases(log, ManualClock(NOW), lambda: None, "a")
+        with leases.hold("x", about=KEY):
+            if pooled:  # the pooler's connections outlive those of its clients
+                with psycopg.connect(log_url, autocommit=True) as db:
+                    db.execute("update onetape.lease set pid = null")
+            print("held", flush=True)
+            sys.stdin.readline()
+
+    _, b = host("b")
+    holder = Talker([], work)
+    assert holder.hear() == "held\n"
+    with b.hold("x", deadline=late(), about=KEY) as lease:
+        assert not lease.is_held
+    os.kill(holder._child, signal.SIGKILL)
+    os.waitpid(holder._child, 0)
+    with psycopg.connect(log_url, autocommit=True) as db:  # the server notices within milliseconds
+        gone = "select count(*) from pg_stat_activity where application_name = 'onetape'"
+        for _ in range(1000):
+            if db.execute(gone).fetchone() == (1,):
+                break
+    with b.hold("x", deadline=late(), about=KEY) as lease:
+        assert lease.is_held is not pooled
+
+
+def test_a_claim_changes_no_freshness(host: Host, log_url: str) -> None:
+    log, a = host("a")
+    add(log)
+    before = log.all_heads()
+    with psycopg.connect(log_url, autocommit=True) as db:
+        xids = db.execute("select id, seq, xid::text from onetape.series").fetchall()
+        with pytest.raises(ZeroDivisionError), a.hold("x", about=KEY):
+            raise ZeroDivisionError
+        assert db.execute("select id, seq, xid::text from onetape.series").fetchall() == xids
+    assert log.all_heads() == before
+
+
+def test_the_hosts_path_is_not_in_the_server(host: Host, log_url: str, tmp_path: Path) -> None:
+    _, a = host(str(tmp_path))
+    with a.hold("x", about=KEY), psycopg.connect(log_url, autocommit=True) as db:
+        row = db.execute("select owner from onetape.lease").fetchone()
+        assert row is not None and str(tmp_path) not in row[0]
+
+
+def test_series_that_stay_on_a_host_need_no_lease_of_the_server(host: Host) -> None:
+    log, a = host("a")
+    for lane in (("local.0a1b2c3d",), ("mock",)):
+        with a.hold("x", about=SeriesKey("AAPL", Timeframe(1, "d"), lane)) as lease:
+            assert lease.is_held and current_turn.get() is None
+    assert log.trips == 0
+
+
+def test_a_store_of_the_version_before_is_upgraded(
+    log_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(log_module, "MIGRATIONS", log_module.MIGRATIONS[:1])
+        with closing(Log(log_url)) as old:
+            identity = old.store_id()
+            with psycopg.connect(log_url, autocommit=True) as db:
+                db.execute("insert into onetape.lease values ('x', 'host:old', 7, 'epoch', 0)")
+            with closing(Log(log_url)) as new:
+                patch.undo()
+                assert new.store_id() == identity
+                call = Call(SharedLeases(new, ManualClock(NOW), lambda: None, "b"))
+                assert call.turn().fence == 8
+                assert call.run(add, new) == 1
+                call.end()

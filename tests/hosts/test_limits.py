@@ -1,0 +1,436 @@
+"""Limits of vendors that all hosts of a store share, by the clock of its server."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from src.data.clock import ManualClock, SystemClock
+from src.data.errors import (
+    CircuitOpenError,
+    RateLimitedError,
+    SymbolNotFoundError,
+    UnavailableError,
+)
+from src.data.hosts.limits import SharedLimits
+from src.data.hosts.log import Log
+from src.data.hosts.turn import Turn, current_turn
+from src.data.model.capabilities import Limits
+from src.data.model.http import HttpRequest
+from src.data.net.http import HttpTransport
+from src.data.net.limiter import Limiter
+from src.data.net.sender import Sender
+from src.data.net.state import State
+from src.data.net.state_tables import Account
+from src.data.net.unknown_symbols import SymbolCheck
+from tests.cache.counts import FULL
+from tests.net.scripted import NOW_MS, answer, reply, serving
+from tests.processes import ended, fork
+
+Host = Callable[..., Limiter]
+DOOR, CHECK = "bars/1d at acme.example", SymbolCheck("NOPE", "acme.example/bars")
+
+
+class Server:
+    """A server whose clock is set by the test: a function in a schema before the system's."""
+
+    def __init__(self, url: str) -> None:
+        self._db = psycopg.connect(url, autocommit=True)
+        self.url = f"{url}&options={quote('-c search_path=testing,pg_catalog')}"
+        self.run(
+            "drop schema if exists testing cascade",
+            "create schema testing",
+            "create table testing.now as select to_timestamp(1.7e9) as at",
+            "create function testing.clock_timestamp() returns timestamptz language sql volatile"
+            " as 'select at from testing.now'",
+        )
+
+    def run(self, *statements: str) -> list[tuple[object, ...]]:
+        """Run statements, and return the rows of the last one."""
+        for statement in statements:
+            cursor = self._db.execute(statement)  # type: ignore[arg-type]
+        return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        """Remove the clock."""
+        self.run("drop schema testing cascade")
+        self._db.close()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass on the server."""
+        self.run(f"update testing.now set at = at + interval '{seconds} s'")
+
+
+@pytest.fixture
+def server(log_url: str) -> Iterator[Server]:
+    made = Server(log_url)
+    yield made
+    made.close()
+
+
+class Hosts:
+    """Hosts with a state and a clock each; a name stands for one."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._url, self._folder = url, folder
+        self.logs: dict[str, Log] = {}
+        self.clocks: dict[str, ManualClock] = {}
+
+    def __call__(self, name: str, off_s: float = 0, key: str = "", **limits: float) -> Limiter:
+        """Return the limiter of a process of a host, whose clock is off by some seconds."""
+        clock = self.clocks.setdefault(name, ManualClock(NOW_MS + round(off_s * 1000)))
+        log = self.logs[name] = Log(self._url)
+        shared = SharedLimits(log, State(self._folder / name, clock))
+        account = Account("acme", (key,) if key else ())
+        return Limiter("acme", Limits(**limits), shared, account)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def host(server: Server, tmp_path: Path) -> Iterator[Hosts]:
+    made = Hosts(server.url, tmp_path)
+    yield made
+    for log in made.logs.values():
+        log.close()
+
+
+def ask(one: Limiter, cost: int = 1, budget_s: float = 0) -> None:
+    """Make one whole request."""
+    one.settle(one.acquire(cost, budget_s), answer())
+
+
+def refused(one: Limiter, cost: int = 1) -> float:
+    """Return the seconds that a refusal names."""
+    with pytest.raises(RateLimitedError) as caught:
+        ask(one, cost)
+    assert caught.value.retry_after is not None
+    return caught.value.retry_after
+
+
+def fails(one: Limiter, error: Exception, times: int = 1) -> None:
+    for _ in range(times):
+        with pytest.raises(type(error)), one.guard(DOOR):
+            raise error
+
+
+# --- units -----------------------------------------------------------------------------------
+
+
+def test_what_one_host_spends_the_others_have_not(host: Hosts, server: Server) -> None:
+    a, b = host("a", per_minute=3), host("b", per_minute=3)
+    ask(a)
+    server.advance(20)
+    ask(b, 2)
+    for one in (a, b, host("c", per_minute=3)):
+        assert refused(one) == pytest.approx(40)
+    server.advance(40)
+    ask(a)
+    assert refused(b) == pytest.approx(20)
+
+
+@pytest.mark.parametrize("off_s", [300, -300])
+def test_a_host_whose_clock_is_five_minutes_off_changes_nothing(
+    host: Hosts, server: Server, off_s: float
+) -> None:
+    a, off = host("a", per_minute=2), host("off", off_s, per_minute=2)
+    ask(off)
+    server.advance(30)
+    ask(a)
+    assert refused(off) == refused(a) == pytest.approx(30)
+    host.clocks["off"].set(NOW_MS - round(2 * off_s * 1000))
+    assert refused(off) == pytest.approx(30)
+    server.advance(30)
+    ask(off)
+    off.pause(50)
+    assert refused(a) == pytest.approx(50)
+
+
+def test_accounts_are_limited_each_for_itself_and_no_key_reaches_the_server(
+    host: Hosts, server: Server
+) -> None:
+    ask(host("a", key="canary-key", per_minute=1))
+    ask(host("b", key="other-key", per_minute=1))
+    refused(host("b", key="canary-key", per_minute=1))
+    names = server.run("select name from onetape.bucket union all select name from onetape.fact")
+    assert len(names) == 4 and "key" not in repr(names)
+
+
+def test_a_refusal_spends_nothing(host: Hosts, server: Server) -> None:
+    a, b = host("a", per_minute=2), host("b", per_minute=2)
+    ask(a)
+    for _ in range(3):
+        refused(b, 2)
+    ask(b)
+    server.advance(60)
+    ask(b, 2)
+
+
+def test_what_a_vendor_told_one_host_that_it_has_counted_counts_for_all(host: Hosts) -> None:
+    a, b = host("a", per_minute=100), host("b", per_minute=100)
+    ask(a, 10)
+    b.settle(b.acquire(1, 0), answer(x_ratelimit_remaining="1"))
+    refused(a, 2)
+    ask(a)
+    refused(b)
+
+
+def test_the_units_of_a_process_that_died_count_for_a_while(host: Hosts, server: Server) -> None:
+    host("a", per_minute=1).acquire(1, 0)
+    b = host("b", per_minute=1)
+    refused(b)
+    server.advance(100)
+    refused(b)
+    server.advance(51)
+    assert refused(b) == pytest.approx(60), "it may have been sent at the last moment"
+    server.advance(60)
+    ask(b)
+
+
+def test_what_two_hosts_decide_is_what_two_processes_of_one_host_decide(
+    host: Hosts, server: Server, tmp_path: Path
+) -> None:
+    """The model is the state of one machine, on which the same calls are made at the same times."""
+    limits = {"per_second": 2, "burst": 4, "per_minute": 20, "per_day": 60}
+    rng, clock = random.Random(5), ManualClock(NOW_MS)
+    model = Limiter("acme", Limits(**limits), State(tmp_path / "m", clock))  # type: ignore[arg-type]
+    hosts = [host("a", **limits), host("b", 77, **limits)]
+    tickets: list[tuple[str, str, Limiter]] = []
+    for _ in range(300 if FULL else 90):
+        one, step = rng.choice(hosts), rng.random()
+        if step < 0.5:
+            cost, made = rng.randint(1, 3), list[str]()
+            for limiter in (model, one):
+                try:
+                    made.append(limiter.acquire(cost, 0))
+                except RateLimitedError as error:
+                    made.append(f"{error.retry_after:.3f}")
+            assert len(made[0]) == len(made[1]) == 16 or made[0] == made[1]
+            if len(made[0]) == 16:
+                tickets.append((*made, one))  # type: ignore[arg-type]
+        elif step < 0.8 and tickets:
+            mine, theirs, sender = tickets.pop(rng.randrange(len(tickets)))
+            model.settle(mine, answer())
+            sender.settle(theirs, answer())
+        else:
+            seconds = rng.choice([0.25, 1, 3, 20, 3000])
+            clock.advance(seconds)
+            for other in host.clocks.values():
+                other.advance(seconds)
+            server.advance(seconds)
+    assert server.run(
+        "select max(jsonb_array_length(log)) < 60, max(folded) > 0 from onetape.quota"
+    ) == [(True, True)]
+
+
+def test_a_newer_base_of_a_ledger_keeps_what_other_hosts_added_meanwhile(
+    host: Hosts, server: Server
+) -> None:
+    a, b, c = (host(name, per_minute=100) for name in "abc")
+    spent = 0
+    while True:
+        ticket, spent = a.acquire(1, 0), spent + 1
+        if host.logs["a"].riders._folds:
+            break
+        a.settle(ticket, answer())
+    other = b.acquire(7, 0)
+    a.settle(ticket, answer())
+    [row] = server.run("select folded >= 16, jsonb_array_length(log) from onetape.bucket")
+    assert row == (True, 2), "what the other host took off, and the end of the first"
+    b.settle(other, answer())
+    ask(c)
+    assert c.used() == {"60s": spent + 7 + 1}
+
+
+def test_a_daily_quota_survives_a_crash_of_the_server_and_a_short_limit_starts_with_half(
+    host: Hosts, server: Server
+) -> None:
+    daily, brief = {"per_day": 4}, {"per_minute": 10}
+    ask(host("a", key="one", **daily), 4)
+    ask(host("a", key="two", **brief), 9)
+    server.run("truncate onetape.bucket")  # as PostgreSQL does with unlogged tables
+    assert server.run(
+        "select relpersistence from pg_class where oid = 'onetape.bucket'::regclass"
+    ) == [("u",)]
+    assert refused(host("b", key="one", **daily)) == pytest.approx(86_400)
+    brief_b = host("b", key="two", **brief)
+    refused(brief_b, 6)
+    ask(brief_b, 5)
+    server.advance(61)
+    ask(brief_b, 10)
+
+
+# --- pauses, circuits, symbols -----------------------------------------------------------------
+
+
+def test_a_pause_that_one_host_was_told_holds_for_all(host: Hosts, server: Server) -> None:
+    a, b = host("a", per_minute=9), host("b", per_minute=9)
+    a.pause(100)
+    b.pause(30)
+    assert refused(b) == refused(a) == pytest.approx(100)
+    server.advance(100)
+    ask(b)
+
+
+def test_a_vendor_that_one_host_found_down_is_asked_by_no_other_until_one_tries(
+    host: Hosts, server: Server
+) -> None:
+    a, b, c = host("a"), host("b", 300), host("c")
+    with b.guard(DOOR):
+        pass
+    fails(a, UnavailableError("HTTP 503"), times=5)
+    for one in (a, b, c):
+        with (
+            pytest.raises(CircuitOpenError, match="next request possible in 30 s"),
+            one.guard(DOOR),
+        ):
+            pass
+    server.advance(31)
+    with b.guard(DOOR):
+        for one in (a, c):  # one trial for all hosts
+            with pytest.raises(CircuitOpenError), one.guard(DOOR):
+                pass
+    for one in (a, b, c):
+        with one.guard(DOOR):
+            pass
+
+
+def test_failures_of_several_hosts_add_up(host: Hosts) -> None:
+    a, b = host("a", per_minute=60), host("b", per_minute=60)
+    for one in (a, b, a, b, a):
+        fails(one, UnavailableError("HTTP 503"))
+    with pytest.raises(CircuitOpenError, match="failed 5 times"), b.guard(DOOR):
+        pass
+
+
+def test_two_hosts_whose_changes_meet_lose_none(host: Hosts) -> None:
+    a, b = host("a"), host("b")
+    call = a.guard(DOOR)
+    call.__enter__()
+    fails(b, UnavailableError("HTTP 503"))
+    error = UnavailableError("HTTP 503")
+    assert not call.__exit__(type(error), error, None)
+    fails(b, UnavailableError("HTTP 503"), times=3)
+    with pytest.raises(CircuitOpenError, match="failed 5 times"), a.guard(DOOR):
+        pass
+
+
+def test_a_symbol_that_is_unknown_to_a_vendor_is_asked_by_one_host(
+    host: Hosts, server: Server
+) -> None:
+    a, b = host("a"), host("b", -300)
+    with pytest.raises(SymbolNotFoundError), a.guard(DOOR, CHECK):
+        raise SymbolNotFoundError("no such symbol")
+    with pytest.raises(SymbolNotFoundError, match="does not know 'NOPE'"), b.guard(DOOR, CHECK):
+        pytest.fail("the vendor was asked again")
+    server.advance(901)
+    with b.guard(DOOR, CHECK):
+        pass
+    with a.guard(DOOR, CHECK):
+        pass
+
+
+# --- round trips, and a server that is away ------------------------------------------------------
+
+
+def test_a_call_takes_one_statement_and_what_it_spent_rides_on_the_next(
+    host: Hosts, server: Server
+) -> None:
+    a, b = host("a", per_minute=60), host("b", per_minute=60)
+    log = host.logs["a"]
+
+    def call() -> int:
+        before = log.trips
+        with a.guard(DOOR):
+            ask(a)
+        return log.trips - before
+
+    call()
+    assert call() == 2, "the units, and that the request has ended"
+    current_turn.set(Turn("bars x", "a:b", 1))
+    try:
+        assert call() == 1
+        assert call() == 1
+    finally:
+        current_turn.set(None)
+    assert b.used() == {"60s": 0}, "a report sends nothing"
+    assert host.logs["b"].trips == 0
+    ask(b)
+    assert b.used() == {"60s": 5}
+
+
+def test_while_the_server_is_away_this_hosts_limits_hold_as_last_seen(
+    host: Hosts, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = host("a", per_minute=5), host("b", 300, per_minute=5)
+    ask(a, 2)
+    ask(b)
+    log = host.logs["b"]
+    log.close()
+    real, log._url = log._url, "postgresql://bot:canary@127.0.0.1:1/x"
+    ask(b, 2)
+    assert refused(b) == pytest.approx(60, abs=1)
+    log._url, log._away_until_s = real, 0
+    with b.guard(DOOR):  # it says what was spent meanwhile
+        pass
+    assert refused(a) == pytest.approx(60, abs=1)
+
+
+# --- a real vendor, real time ---------------------------------------------------------------------
+
+WINDOW_S, LIMIT, ENOUGH = 0.4, 20, 70
+
+
+class SkewedClock(SystemClock):
+    """A clock that is five minutes ahead."""
+
+    def now_ms(self) -> int:
+        return super().now_ms() + 300_000
+
+
+def test_a_vendor_never_sees_more_than_its_limit_from_two_hosts(
+    log_url: str, tmp_path: Path
+) -> None:
+    asked, enough = list[float](), threading.Event()
+
+    def vendor(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(time.monotonic())
+        if len(asked) >= ENOUGH:
+            enough.set()
+        reply(handler)
+
+    def work(number: int) -> None:
+        clock = SkewedClock() if number else SystemClock()
+        shared = SharedLimits(Log(log_url), State(tmp_path / str(number), clock))
+        limits = Limits(per_second=LIMIT / WINDOW_S, burst=LIMIT)
+        sender = Sender(HttpTransport(), Limiter("acme", limits, shared), clock)
+        request = HttpRequest(f"{base}/bars")
+
+        def loop() -> None:
+            while not done.exists():
+                sender.send(request, vendor="acme")
+
+        threads = [threading.Thread(target=loop) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    done = tmp_path / "done"
+    Log(log_url).store_id()
+    with serving(vendor) as server:
+        base = server.base
+        children = [fork(partial(work, number)) for number in range(2)]
+        assert enough.wait(60)
+        done.touch()
+        assert [ended(child) for child in children] == [0, 0]
+    at = sorted(asked)
+    closest = min(late - early for early, late in zip(at, at[LIMIT:], strict=False))
+    assert closest >= WINDOW_S

@@ -1,0 +1,6 @@
+"""The tests of ``tests/net/test_own_network.py``; each state is another host's."""
+
+from __future__ import annotations
+
+from tests.hosts.same_rules import _on_hosts as _on_hosts
+from tests.net.test_own_network import *  # noqa: F403 - tests and their fixtures

@@ -1,0 +1,614 @@
+"""Snapshots bound the log: a host that starts from one has the same bytes, and nothing is pruned without."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from src.data.cache.store import BarStore
+from src.data.cache.values import Commit
+from src.data.clock import ManualClock
+from src.data.errors import CorruptEntryError, FormatVersionError, LogUnreachableError, QueryError
+from src.data.hosts import snapshot
+from src.data.hosts.decisions import name_of
+from src.data.hosts.log import Log, Position
+from src.data.hosts.snapshot_log import Snapshots
+from src.data.hosts.state import host_state, verify
+from src.data.hosts.store import SharedStore
+from src.data.model.bars import BadRow, Bar
+from src.data.model.retention import Age
+from src.data.model.series import SeriesKey
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    MINUTES,
+    NOW,
+    at,
+    mark,
+    minutes,
+    numbers,
+    piece,
+)
+from tests.cache.counts import FULL
+from tests.processes import ended, fork, together
+
+from .host_simulation import _files
+
+PAIR = DAILY.symbol, DAILY.timeframe
+Host = Callable[[str], SharedStore]
+
+
+@pytest.fixture
+def host(log: Log, tmp_path: Path) -> Host:
+    """Return a function that returns the store of a host with this name."""
+    return lambda name: SharedStore(log, tmp_path / name, clock=ManualClock(NOW))
+
+
+@contextmanager
+def every(entries: int) -> Iterator[None]:
+    """Let hosts make a snapshot after so many entries."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("src.data.hosts.store.EVERY", "src.data.hosts.snapshot.EVERY"):
+            patch.setattr(name, entries)
+        yield
+
+
+def bars(first: int, end: int, **other: Any) -> Commit:
+    return Commit((piece(first, end, **other),))
+
+
+def shown(store: BarStore, key: SeriesKey = DAILY) -> list[int]:
+    return numbers(store.read(key, EVER)[0])
+
+
+def rows(url: str, statement: str) -> list[Any]:
+    with psycopg.connect(url, autocommit=True) as db:
+        cursor = db.execute(statement)  # type: ignore[call-overload]
+        return cursor.fetchall() if cursor.description else []
+
+
+def entries(url: str) -> list[int]:
+    """Return the numbers of the entries of the series of a log that has one."""
+    return [row[0] for row in rows(url, "select seq from onetape.entry order by series, seq")]
+
+
+def same(one: SharedStore, other: SharedStore, key: SeriesKey = DAILY) -> bool:
+    return _files(one, key) == _files(other, key) and one.view(key) == other.view(key)
+
+
+def filled(store: SharedStore, commits: int = 9) -> None:
+    """Commit bars of three years, with a hole that is filled, a bad row and a doubt."""
+    for n in range(commits - 4):
+        store.commit(DAILY, bars(170 * n, 170 * n + 170))
+    row = Bar(at(33), 1.0, 0.5, 2.0, 1.0, 7.0)
+    store.commit(
+        DAILY, Commit((piece(31, 34, shift=1.0),), suspects=(BadRow(row, "high_below_low"),))
+    )
+    store.commit(DAILY, Commit(marks=(mark(2, 4, "suspect", reason="grave: x100"),)))
+    store.commit(DAILY, bars(900, 902))
+    store.commit(DAILY, Commit((piece(902, 904),), next_due=at(905)))
+
+
+def test_a_host_that_starts_from_a_snapshot_has_the_same_bytes(host: Host, log_url: str) -> None:
+    a = host("a")
+    filled(a)
+    assert a.snapshot(DAILY)
+    a.commit(DAILY, bars(904, 906))
+    assert a.snapshots.prune(-1) == 8
+    assert entries(log_url) == [9, 10], "the entry of the snapshot and those after it stay"
+    b = host("b")
+    assert b.pull([PAIR])
+    assert same(a, b) and b.position(DAILY) == 10 and host_state(b).state == "in step"
+    assert [one["generation"] for one in b.log(DAILY)] == [
+        one["generation"] for one in a.log(DAILY)
+    ]
+    b.commit(DAILY, bars(906, 908))
+    a.pull([PAIR])
+    assert same(a, b) and list(verify(a, deep=True)) == []
+
+
+def test_the_committer_of_a_round_number_makes_a_snapshot_of_changed_years_only(
+    host: Host, log_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    add = Snapshots.add
+    monkeypatch.setattr(Snapshots, "add", lambda *a: sent.append(a[3].year) or add(*a))
+    a = host("a")
+    with every(4):
+        for n in range(4):
+            a.commit(DAILY, bars(200 * n, 200 * n + 200))
+        assert sent == [0, 2024, 2025, 2026]
+        for n in range(4, 8):
+            a.commit(DAILY, bars(200 + 150 * n, 201 + 150 * n))
+    assert sent[4:] == [0, 2026, 2027]
+    [(count, total)] = rows(log_url, "select count(*), count(distinct year) from onetape.part")
+    assert count == total == 5, "older parts are gone"
+    b = host("b")
+    b.pull([PAIR])
+    assert same(a, b)
+
+
+def test_a_host_that_applied_many_bytes_makes_the_snapshot_for_the_next(
+    host: Host, log: Log
+) -> None:
+    a, b, c = host("a"), host("b"), host("c")
+    a.commit(MINUTES, Commit((minutes(0, 8000),)))
+    pair = MINUTES.symbol, MINUTES.timeframe
+    b.pull([pair])
+    assert b.snapshots.find({name_of(MINUTES): Position()})[name_of(MINUTES)].snapshot is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Log, "after", lambda *_: pytest.fail("an entry was read"))
+        patch.setattr(SharedStore, "_apply", lambda *_: pytest.fail("an entry was applied"))
+        c.pull([pair])
+    assert same(a, c, MINUTES)
+
+
+def test_an_old_host_heals_a_year_and_not_the_lane(
+    host: Host, log_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its entry was pruned, but its token is still known, so nothing is offered."""
+    a, b = host("a"), host("b")
+    for n in range(3):
+        a.commit(DAILY, bars(366 * n, 366 * n + 300))
+    b.pull([PAIR])
+    a.clear_years(DAILY, [2025])
+    for n in range(5):
+        a.commit(DAILY, bars(1050 + n, 1051 + n))
+    assert a.snapshot(DAILY) and a.snapshots.prune(-1) == 8
+    fetched: list[int] = []
+    parts = Snapshots.parts
+    monkeypatch.setattr(
+        Snapshots,
+        "parts",
+        lambda s, wanted: fetched.extend(p.year for _, p in wanted) or parts(s, wanted),
+    )
+    inode = b.parts.lane(DAILY).paths.data(2024).stat().st_ino
+    assert b.pull([PAIR])
+    assert fetched == [0, 2025, 2026], "the log of the year that was deleted, and the changed year"
+    assert b.parts.lane(DAILY).paths.data(2024).stat().st_ino == inode
+    assert same(a, b) and b.years(DAILY) == [2024, 2026]
+    assert a.position(DAILY) == b.position(DAILY) == 9, "nothing was offered"
+
+
+def test_without_the_tokens_of_pruned_entries_deleted_bars_come_back(
+    host: Host, log_url: str
+) -> None:
+    """The guard of the test before: an unknown entry looks like one that the server has lost."""
+    a, b = host("a"), host("b")
+    for n in range(3):
+        a.commit(DAILY, bars(366 * n, 366 * n + 300))
+    b.pull([PAIR])
+    a.clear_years(DAILY, [2025])
+    a.commit(DAILY, bars(1050, 1051))
+    assert a.snapshot(DAILY) and a.snapshots.prune(-1)
+    rows(log_url, "update onetape.snapshot set tokens = ''")
+    b.pull([PAIR])
+    assert b.years(DAILY) == [2024, 2025, 2026]
+
+
+def test_a_lost_tail_is_offered_even_if_the_log_is_pruned(
+    host: Host, log_url: str, log: Log
+) -> None:
+    a, b, c = host("a"), host("b"), host("c")
+    a.commit(DAILY, bars(0, 3))
+    c.pull([PAIR])
+    a.commit(DAILY, bars(3, 6))
+    b.pull([PAIR])
+    with psycopg.connect(log_url, autocommit=True) as db:  # restored from a copy
+        db.execute("delete from onetape.entry where seq > 1")
+        db.execute("update onetape.series set seq = 1, head = (select token from onetape.entry)")
+    for n in range(5):
+        c.commit(DAILY, bars(20 + n, 21 + n))
+    assert c.snapshot(DAILY) and c.snapshots.prune(-1) == 5
+    with every(2):
+        b.pull([PAIR])
+    a.pull([PAIR])
+    c.pull([PAIR])
+    assert shown(a) == shown(b) == shown(c) == [0, 1, 2, 3, 4, 5, 20, 21, 22, 23, 24]
+
+
+@pytest.mark.parametrize(
+    "name", ["2024.csv.gz", "2025.metadata.json", "series.json", "folder", "note"]
+)
+def test_damage_behind_pruned_entries_heals(host: Host, log_url: str, name: str) -> None:
+    import shutil
+
+    a = host("a")
+    filled(a)
+    a.snapshot(DAILY)
+    a.snapshots.prune(-1)
+    a.commit(DAILY, bars(910, 911))
+    before, lane = _files(a, DAILY), a.parts.lane(DAILY).paths
+    if name == "folder":
+        shutil.rmtree(lane.folder)
+    elif name == "note":
+        a.notes.lane(DAILY).unlink()
+    else:
+        data = bytearray((lane.folder / name).read_bytes())
+        data[len(data) // 2] ^= 4
+        (lane.folder / name).write_bytes(data)
+    again = host("a")
+    shown(again)
+    again.pull([PAIR])
+    assert _files(again, DAILY) == before and host_state(again).state == "in step"
+    assert again.position(DAILY) == 10, "what was stored is in the log, and nothing is offered"
+
+
+def test_nothing_is_pruned_that_is_young_or_that_no_snapshot_covers(
+    log_url: str, tmp_path: Path
+) -> None:
+    day = 86_400_000
+    now = [NOW]
+    log = Log(log_url, now_ms=lambda: now[0])
+    a = SharedStore(log, tmp_path / "a", clock=ManualClock(NOW), keep=Age(30, "d"))
+    for n in range(6):
+        a.commit(DAILY, bars(n, n + 1))
+        now[0] += 10 * day
+    assert a.snapshots.prune(30 * day) == 0, "there is no snapshot"
+    assert a.snapshot(DAILY)  # prunes with the age of this store
+    assert entries(log_url) == [4, 5, 6]
+    a.commit(DAILY, bars(6, 7))
+    now[0] += 1000 * day
+    assert a.snapshots.prune(30 * day) == 2 and entries(log_url) == [6, 7]
+    assert a.snapshots.prune(30 * day) == 0
+
+
+def test_a_snapshot_of_a_year_that_is_damaged_is_not_made(host: Host, log_url: str) -> None:
+    a = host("a")
+    filled(a)
+    path = a.parts.lane(DAILY).paths.data(2025)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)  # the documents do not show it
+    assert not host("a").snapshot(DAILY)
+    assert rows(log_url, "select from onetape.snapshot") == []
+    again = host("a")
+    shown(again)
+    again.pull([PAIR])
+    assert again.snapshot(DAILY)
+
+
+def test_a_snapshot_of_lost_entries_is_not_stored(host: Host, log_url: str) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    a.commit(DAILY, bars(3, 4))
+    rows(log_url, "delete from onetape.entry where seq = 2")
+    assert not a.snapshot(DAILY)
+
+
+@pytest.mark.parametrize("attack", ["body", "content", "name", "swapped", "gone", "format"])
+@pytest.mark.parametrize("pruned", [True, False])
+def test_a_hostile_snapshot_is_refused(
+    host: Host, log_url: str, attack: str, pruned: bool, tmp_path: Path
+) -> None:
+    """While all entries are there it is not needed; after that the error is typed, and nothing is written."""
+    a = host("a")
+    filled(a)
+    a.snapshot(DAILY)
+    if pruned:
+        a.snapshots.prune(-1)
+    flip = "{0} = set_byte({0}, length({0}) / 2, get_byte({0}, length({0}) / 2) # 4)"
+    if attack == "name":
+        name, evil = name_of(DAILY), b"#!/bin/sh"
+        found = a.snapshots.find({name: Position()})[name].snapshot
+        assert found is not None
+        part, body = snapshot.sealed(name, 2024, 9, [("../../../evil", evil)])
+        a.snapshots.add(name, 9, part, body)
+        rows(
+            log_url,
+            "delete from onetape.snapshot" if not pruned else "update onetape.snapshot set seq = 8",
+        )
+        assert a.snapshots.put(name, found._replace(parts={2024: part}))
+    else:
+        rows(log_url, {
+            "body": "update onetape.part set " + flip.format("body") + " where year = 2025",
+            "content": "update onetape.snapshot set " + flip.format("content"),
+            "swapped": "update onetape.part p set body = (select body from onetape.part where year = 2025)"
+                       " where year = 2026",
+            "gone": "delete from onetape.part where year = 2025",
+            "format": "update onetape.snapshot set format = 2",
+        }[attack])  # fmt: skip
+    b = host("b")
+    wanted: Any = FormatVersionError if attack == "format" else CorruptEntryError
+    for _ in range(2):
+        if pruned:
+            with pytest.raises(wanted):
+                b.pull([PAIR])
+            assert shown(b) == []
+        else:
+            b.pull([PAIR])
+            assert same(a, b)
+    assert not list(tmp_path.rglob("evil"))
+    if attack != "format":  # a newer version may rely on its own
+        a.commit(DAILY, bars(920, 921))
+        assert a.snapshot(DAILY), "the next snapshot replaces damaged parts"
+        a.snapshots.prune(-1)
+        c = host("c")
+        c.pull([PAIR])
+        assert same(a, c)
+
+
+def test_two_hosts_that_prune_at_once(log_url: str, tmp_path: Path) -> None:
+    symbols = [f"S{n}" for n in range(6 if FULL else 3)]
+    store = SharedStore(Log(log_url), tmp_path / "a", clock=ManualClock(NOW))
+    for symbol in symbols:
+        key = SeriesKey(symbol, DAILY.timeframe)
+        for n in range(12):
+            store.commit(key, bars(n, n + 1))
+        store.snapshot(key)
+    tokens = dict(rows(
+        log_url, "select series, string_agg(token, ''::bytea order by seq) from onetape.entry group by series"
+    ))  # fmt: skip
+
+    def work(number: int) -> None:
+        Snapshots(Log(log_url)).prune(-1)
+
+    together(4, work)
+    for series, pruned, kept, oldest, first in rows(
+        log_url,
+        "select p.series, pruned, tokens, oldest_ms, (select min(e.seq) from onetape.entry e where"
+        " e.series = p.series) from onetape.snapshot p",
+    ):
+        assert first == 12 == pruned + 1 and tokens[series][: 8 * 11] == kept and oldest
+    b = SharedStore(Log(log_url), tmp_path / "b", clock=ManualClock(NOW))
+    b.pull([(symbol, DAILY.timeframe) for symbol in symbols])
+    assert all(
+        shown(b, SeriesKey(symbol, DAILY.timeframe)) == list(range(12)) for symbol in symbols
+    )
+
+
+def test_hosts_that_commit_snapshot_and_prune_at_once_lose_nothing(
+    log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Age, "before", lambda _, now_ms: now_ms + 1000)  # everything is old
+
+    def work(number: int) -> None:
+        store = SharedStore(Log(log_url), tmp_path / f"host{number % 3}", clock=ManualClock(NOW))
+        for n in range(30 if FULL else 8):
+            step = 100 * number + n
+            store.commit(DAILY, bars(step, step + 1))
+
+    Log(log_url).store_id()
+    with every(2):
+        together(4, work)
+    [(pruned, kept)] = rows(log_url, "select pruned, tokens from onetape.snapshot")
+    commits = 4 * (30 if FULL else 8)
+    assert entries(log_url) == list(range(pruned + 1, commits + 1)) and len(kept) == 8 * pruned > 0
+    a, b = (SharedStore(Log(log_url), tmp_path / n, clock=ManualClock(NOW)) for n in ("host0", "b"))
+    for store in (a, b):
+        store.pull([PAIR])
+    assert same(a, b) and len(shown(b)) == commits == b.position(DAILY)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("statement", range(1, 9) if FULL else (4, 6))
+def test_a_host_killed_at_any_statement_of_a_snapshot_loses_nothing(
+    log_url: str, tmp_path: Path, statement: int, moment: str
+) -> None:
+    a = SharedStore(Log(log_url), tmp_path / "a", clock=ManualClock(NOW))
+    filled(a)
+    a.snapshot(DAILY)
+    for n in range(3):
+        a.commit(DAILY, bars(910 + n, 911 + n))
+    a.shared.close()
+
+    def work() -> None:
+        left, run = [statement], Log.run
+
+        def deadly(log: Log, act: Any) -> Any:
+            left[0] -= 1
+            if not left[0] and moment == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = run(log, act)
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        store = SharedStore(Log(log_url), tmp_path / "a", clock=ManualClock(NOW), keep=Age(1, "d"))
+        Log.run = deadly  # type: ignore[method-assign]
+        store.snapshot(DAILY)
+        store.snapshots.prune(-1)
+
+    assert ended(fork(work)) in (0, -signal.SIGKILL)
+    [(pruned, kept, seq)] = rows(log_url, "select pruned, tokens, seq from onetape.snapshot")
+    left = entries(log_url)
+    assert left == list(range(left[0], 13)) and left[0] == pruned + 1 <= seq
+    assert len(kept) == 8 * pruned
+    for name in ("b", "a"):
+        other = SharedStore(Log(log_url), tmp_path / name, clock=ManualClock(NOW))
+        other.pull([PAIR])
+        assert same(a, other)
+    other.commit(DAILY, bars(920, 921))
+    assert other.snapshot(DAILY) and entries(log_url)[-1] == 13
+    other.snapshots.prune(-1)
+    assert entries(log_url) == [13]
+    [(parts,)] = rows(log_url, "select count(*) from onetape.part")
+    assert parts == 4, "no part is left over"
+
+
+@pytest.mark.parametrize("calls", range(1, 60) if FULL else (5, 14, 27))
+@pytest.mark.parametrize("state", ["new", "old"])
+def test_a_host_killed_while_it_uses_a_snapshot_goes_on(
+    log_url: str, tmp_path: Path, calls: int, state: str
+) -> None:
+    from src.data.disk.files import Disk
+
+    class Deadly(Disk):
+        left = calls
+
+        def perform(self, step: Any, call: Any) -> Any:
+            if step.name in ("write", "replace", "create", "mkdir", "unlink", "link"):
+                self.left -= 1
+                if not self.left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return call()
+
+    a, b = (SharedStore(Log(log_url), tmp_path / n, clock=ManualClock(NOW)) for n in "ab")
+    if state == "old":
+        a.commit(DAILY, bars(0, 366, shift=3.0))
+        b.pull([PAIR])
+        a.clear_years(DAILY, [2024])
+    filled(a)
+    a.snapshot(DAILY)
+    a.snapshots.prune(-1)
+    for store in (a, b):
+        store.shared.close()
+
+    def work() -> None:
+        SharedStore(Log(log_url), tmp_path / "b", Deadly(), ManualClock(NOW)).pull([PAIR])
+
+    assert ended(fork(work)) in (0, -signal.SIGKILL)
+    b = SharedStore(Log(log_url), tmp_path / "b", clock=ManualClock(NOW))
+    b.pull([PAIR])
+    assert same(a, b) and a.position(DAILY) == b.position(DAILY), "nothing was offered"
+
+
+def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again(
+    host: Host, log_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = host("a"), host("b")
+    filled(a)
+    a.snapshot(DAILY)
+    parts, done = Snapshots.parts, list[int]()
+
+    def replaced(self: Snapshots, wanted: Any) -> Any:
+        """Let another host replace the snapshot, and prune."""
+        if not done:
+            done.append(1)
+            a.commit(DAILY, bars(400, 402, shift=1.0))
+            a.snapshot(DAILY)
+            a.snapshots.prune(-1)
+        return parts(self, wanted)
+
+    monkeypatch.setattr(Snapshots, "parts", replaced)
+    b.pull([PAIR])
+    assert done and same(a, b)
+
+
+def test_an_unreachable_server_leaves_a_host_in_the_middle_of_a_snapshot_whole(
+    host: Host, log: Log
+) -> None:
+    a = host("a")
+    filled(a)
+    a.snapshot(DAILY)
+    a.snapshots.prune(-1)
+    b = host("b")
+    with pytest.MonkeyPatch.context() as patch:
+
+        def away(*_: Any) -> Any:
+            raise LogUnreachableError("away")
+
+        patch.setattr(Snapshots, "parts", away)
+        with pytest.raises(LogUnreachableError):
+            b.pull([PAIR])
+    b.pull([PAIR])
+    assert same(a, b)
+
+
+def test_the_names_of_files_in_a_snapshot() -> None:
+    good = {"2024.csv.gz": 2024, "2024.metadata.json": 2024, "2024.log": 2024, "series.json": 0}
+    for name, year in good.items():
+        assert snapshot.year_of(name, is_quarantine=False) == year
+        assert snapshot.year_of(name, is_quarantine=True) is None
+    assert snapshot.year_of("2024.rows.csv.gz", is_quarantine=True) == 2024
+    for name in (
+        ".lock",
+        "confirmations.json",
+        "2024.csv.gz.1",
+        "../2024.csv.gz",
+        "x",
+        "2024.rows.csv.gz",
+    ):
+        assert snapshot.year_of(name, is_quarantine=False) is None
+
+
+def steps(store: SharedStore, seed: int, commits: int) -> Iterator[dict[int, list[float]]]:
+    """Make random commits; yield after each the bars that the series then has."""
+    dice = np.random.default_rng(seed)
+    for _ in range(commits):
+        first = int(dice.integers(0, 700))
+        match int(dice.integers(0, 6)):
+            case 0 | 1:
+                table, _ = store.read(DAILY, EVER)
+                last = int(max(numbers(table), default=0))
+                store.commit(DAILY, bars(last + 1, last + 2 + int(dice.integers(0, 40))))
+            case 2 | 3:
+                end, shift = first + int(dice.integers(1, 90)), float(dice.integers(9))
+                store.commit(DAILY, bars(first, end, shift=shift))
+            case 4:
+                store.commit(
+                    DAILY, Commit(marks=(mark(first, first + 3, "empty", reason="closed"),))
+                )
+            case 5:
+                store.clear_years(DAILY, [2024 + first // 366])
+        table, _ = store.read(DAILY, EVER)
+        yield dict(zip(numbers(table), table.close.tolist(), strict=True))
+
+
+def answer(work: Callable[[], Any]) -> Any:
+    """Return the result, or the text of the error."""
+    try:
+        return work()
+    except QueryError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("seed", range(40) if FULL else (2,))
+@pytest.mark.parametrize("pruned", [True, False])
+def test_a_version_is_what_a_folder_alone_returns_or_the_same_error(
+    log_url: str, tmp_path: Path, seed: int, pruned: bool
+) -> None:
+    """A host makes versions that it does not keep from entries; without those, it says so."""
+    store = {
+        name: SharedStore(Log(log_url), tmp_path / name, clock=ManualClock(NOW), keep=None)
+        for name in ("a", "b", "c")
+    }
+    a, truth = store["a"], {}
+    with every(5):
+        for bars_then in steps(a, seed, 14):
+            truth[a.position(DAILY)] = bars_then
+    if pruned:
+        a.snapshots.prune(-1)
+    store["b"].pull([PAIR])
+    kept = [0, 0]
+    for version, bars_then in truth.items():
+        alone = answer(lambda v=version: BarStore.read_version(a, DAILY, EVER, v))
+        for number, host in enumerate((a, store["b"])):
+            found = answer(lambda v=version, h=host: h.read_version(DAILY, EVER, v))
+            if isinstance(found, str):
+                assert pruned and "no longer kept" in found
+                assert host is not a or found == alone
+                continue
+            kept[number] += 1
+            assert dict(zip(numbers(found[0]), found[0].close.tolist(), strict=True)) == bars_then
+            assert isinstance(alone, str) or host is not a or found[1] == alone[1]
+    assert kept == [14, 14] or (pruned and kept[1] >= 1), "entries make every version"
+    for wrong in (0, 99):
+        with pytest.raises(QueryError, match="no version"):
+            store["b"].read_version(DAILY, EVER, wrong)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Log, "run", lambda *_: pytest.fail("the server was asked"))
+        with pytest.raises(QueryError):
+            store["c"].read_version(DAILY, EVER, 1, is_offline=True)
+
+
+def test_the_state_shows_the_size_of_the_log(host: Host) -> None:
+    a = host("a")
+    empty = host_state(a).to_json()["log"]
+    assert empty["entries"] == 0 and empty["oldest"] is None and empty["last_snapshot"] is None
+    filled(a)
+    a.snapshot(DAILY)
+    a.snapshots.prune(-1)
+    shown = host_state(a).to_json()["log"]
+    assert (shown["entries"], shown["pruned"], shown["snapshots"]) == (1, 8, 1)
+    assert (
+        shown["bytes"] > 0 < shown["snapshot_bytes"] and shown["oldest"] <= shown["last_snapshot"]
+    )
