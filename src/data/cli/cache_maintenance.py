@@ -371,7 +371,7 @@ def _other_log_table(one: OtherLog, entries: Sequence[dict[str, Any]]) -> TextTa
 
 
 def _author(entry: dict[str, Any], unnamed: str = "written") -> str:
-    """Return what wrote a log entry: a vendor, a recovery, or the call that deleted bars.
+    """Return the author of a log entry: a vendor, a recovery, or the call that deleted bars.
 
     The result is ``unnamed`` if the entry does not say.
     """

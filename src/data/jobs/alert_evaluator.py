@@ -282,7 +282,7 @@ def _moved(
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
     """Return the common factor by which closes have changed since their bars were evaluated.
 
-    The result is 1 if there is no common factor, or if fewer than ``least`` bars show it; None if
+    The result is 1 without a common factor, or if fewer than ``least`` bars show it; None if
     none of the evaluated bars are available.
     """
     ratios = []

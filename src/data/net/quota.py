@@ -73,7 +73,7 @@ class Window:
 
     @property
     def newest(self) -> Spent | None:
-        """The entry that :meth:`spend` changed last; None if there are no entries."""
+        """The entry that :meth:`spend` changed last; None before the first one."""
         return self.entries[-1] if self.entries else None
 
     def used(self, now_s: float) -> float:
