@@ -629,7 +629,7 @@ class Bundle:
         return None
 
     def _rebuilt_in_part(self, commit: FileChanges | None) -> tuple[Records, list[FileProblem]]:
-        """Return records rebuilt from the partitions, all of which must be readable.
+        """Return records rebuilt from the partitions, which must all be readable, and an empty list.
 
         Raises:
             BundleError: A partition cannot be read.

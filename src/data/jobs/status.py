@@ -117,7 +117,7 @@ class Places:
 
 @dataclass(frozen=True)
 class StatusSnapshot:
-    """The state of a whole installation at one moment.
+    """A snapshot of a whole installation's state.
 
     Attributes:
         vendor_days: Sessions that vendors lack for most of their symbols.

@@ -389,7 +389,7 @@ def _with_forming(
     wanted: Span,
     now: int,
 ) -> tuple[BarTable, Coverage]:
-    """Add the forming bar, marked as such, if it was requested."""
+    """Return the bars and their coverage, with the forming bar added if it was requested."""
     if not query.include_forming or outcome.forming is None:
         return table, coverage
     rows = outcome.forming.table.within(wanted)
@@ -444,7 +444,7 @@ def attempt_of(plain: Mapping[str, Any]) -> Attempt:
 
 
 def at_borders(coverage: Coverage) -> Coverage:
-    """Return the coverage without comparisons that are no longer at a border between two vendors.
+    """Return the coverage without comparisons that are no longer at a boundary between two vendors.
 
     A comparison that led to a correction is kept on every part of the corrected span.
     """

@@ -244,7 +244,7 @@ class MissHandler:
         excluded: Mapping[str, DataError],
         lane: AnsweringLane | None = None,
     ) -> tuple[Answer, _TriedLanes]:
-        """Answer from the requested kind's lane or a complete substitute; also return what was tried."""
+        """Answer from the requested kind's lane or a complete substitute; also return the lanes tried."""
         down = down_for(query.instrument.symbol)
         earlier = [attempt for name, attempt in down.items() if name not in excluded]
         out = {a.provider: a.error for a in earlier if a.error is not None} | dict(excluded)

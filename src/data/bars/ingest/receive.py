@@ -372,7 +372,7 @@ def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> li
 
 
 def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commit:
-    """Return the commit for ``span`` with ``splices``, the comparisons at its borders with other vendors.
+    """Return the commit for ``span`` with ``splices``, the comparisons at the edges with other vendors.
 
     A splice is recorded at the outermost new bar: bars beyond it may have been found equal to the
     stored ones, and then keep their source.

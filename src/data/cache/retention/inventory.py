@@ -279,7 +279,7 @@ class Inventory:
     def _listed_surely(
         self, folder: str
     ) -> tuple[list[os.DirEntry[str]], dict[str, os.stat_result]]:
-        """List a folder like :func:`listed`, but raise ``StorageError`` if it is unreadable."""
+        """Return the entries of a folder, like :func:`listed`; raise ``StorageError`` if unreadable."""
         content = listed(folder, self._refuse_link)
         if not any(content):
             self._disk.list(folder)

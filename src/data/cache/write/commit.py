@@ -43,7 +43,7 @@ class CommitRun:
         metas: Documents of all years before the commit; None for a year not written by this
             library.
         taken: Maps each year to the file of an older tool that this commit imports.
-        parts: Maps each year to the part of the commit that concerns it.
+        parts: Maps each year to its part of the commit.
         generation: Number of this commit in the history of the series.
         is_repaired: Whether a repair has changed years since ``series.json`` was written.
         order: Function called under the lock, after all checks and before the first write; returns
