@@ -32,8 +32,8 @@ _BARE = "create table if not exists bare (n bigint primary key, body bytea not n
 _START, _NOW = year_start(2014), year_start(2025)
 _ROUNDS, _BEST_OF = 60, 3
 _NOTE = (
-    "A server on the same machine, which syncs each transaction. *ms*: the time; *times*: divided by that of "
-    "the row's counterpart in the same run:\n\n"
+    "A server on the same machine, which syncs each transaction. *ms* is the time; *times* is its "
+    "ratio to the time of the row's counterpart in the same run:\n\n"
     "- *an entry*: adding one bar to the log, and a bare insert with the same bytes;\n"
     "- *a commit of one bar* and *of a year of minutes*: with the log, compared with a folder without it;\n"
     "- *a pull of 500 series*: nothing is new, and a bare `select 1`;\n"

@@ -297,7 +297,7 @@ def test_places_that_cannot_be_read_or_written_are_errors_of_this_library(
     with pytest.raises(BundleError, match="cannot be read"):
         hdf5_bundles("a" * 300)
     (bundles / "file").write_text("notes")
-    with pytest.raises(BundleError, match="file is a file"):
+    with pytest.raises(BundleError, match="file is a file, not a folder"):
         HDF5ToParquetMigrator(source, bundles / "file", folder=bundles).migrate()
     (source / "loop.h5").symlink_to("loop.h5")
     with pytest.raises(BundleError, match=r"loop\.h5 cannot be read"):

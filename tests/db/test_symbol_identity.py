@@ -129,12 +129,12 @@ def test_mergers_spinoffs_and_delistings_are_dated() -> None:
         (
             [NameInterval("META", "ETF", DAY - DAYS, None, "s")],
             [FB],
-            "contradicts this period: META as ETF from 2022-05-20 to now",
+            "conflicts with the period META as ETF from 2022-05-20 to now",
         ),
         (
             [NameInterval("FB", "x", None, date(2023, 1, 1), "s")],
             [FB],
-            "contradicts this period: FB as x",
+            "conflicts with the period FB as x",
         ),
         (
             [],
@@ -152,7 +152,7 @@ def test_mergers_spinoffs_and_delistings_are_dated() -> None:
         (
             [],
             [FB, SymbolBoundary(date(2022, 7, 1), "spinoff", "X", "META", "t")],
-            "contradicts this period: META",
+            "conflicts with the period META",
         ),
     ],
 )

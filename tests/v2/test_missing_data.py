@@ -195,7 +195,7 @@ def test_the_cache_refuses_filled_rows(made: pd.DataFrame, form: str, tmp_path: 
         cache.put(forms[form], "AAPL", "1d")
     assert refused.value.hint == 'frame[~frame["filled"]] has only the bars'
     assert cache.get("AAPL", "1d", "2024-06-03", "2024-06-14") is None
-    with pytest.raises(ResponseFormatError, match="are not bars"):
+    with pytest.raises(ResponseFormatError, match="filled-in rows"):
         table_of(forms[form])
 
 

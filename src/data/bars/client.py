@@ -404,7 +404,7 @@ class BarsClient:
         return tuple(_spans(view, view.coverage))
 
     def outline(self, series: SeriesKey) -> SeriesOutline:
-        """Return the coverage, lifetime and calendar of a series, all read at one moment.
+        """Return the coverage, lifetime and calendar of a series, all from one consistent state.
 
         Raises:
             CacheError: The store cannot be read.
@@ -869,7 +869,7 @@ class BarsClient:
         symbols have their changes.
 
         Args:
-            changes: Maps each symbol to all changes that concern it, in any order. They replace any
+            changes: Maps each symbol to all changes that involve it, in any order. They replace any
                 changes recorded before; an empty list removes those.
 
         Returns:

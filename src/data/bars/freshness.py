@@ -95,9 +95,9 @@ class Pace:
         return Freshness(newest, self.due, behind, self._age(newest))
 
     def _newest(self, coverage: Coverage, last: int | None) -> int | None:
-        """Return the timestamp of the latest final bar.
+        """Return the timestamp of the latest final bar; None if there is none.
 
-        If the last bar is not final, the calendar shows where the last final one is.
+        If the last bar (``last``) is not final, the calendar shows where the last final one is.
         """
         finals = [c.span for c in coverage if c.state == "final"]
         if not finals or last is None:

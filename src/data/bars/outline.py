@@ -14,10 +14,11 @@ from .validity import lifetime_of
 
 
 class SeriesOutline(NamedTuple):
-    """A description of a series at one moment, without its bars.
+    """A snapshot of a series' metadata, without its bars.
 
     Attributes:
-        coverage: Spans of the series, ascending and disjoint, with folded ones expanded.
+        coverage: Spans of the series, ascending and disjoint; spans that are stored as one are
+            listed individually.
         lifetime: Beginning and end of the series, if known.
         grid: Grid of the times at which its bars open.
         generation: Number of the latest commit.

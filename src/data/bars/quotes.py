@@ -69,7 +69,7 @@ _MOST = 10_000
 
 
 class _Market(NamedTuple):
-    """The state of a market at one moment.
+    """A snapshot of a market's state.
 
     Attributes:
         is_open: Whether it is trading.
@@ -282,7 +282,7 @@ class QuoteService:
     def _price(
         self, instrument: Instrument, market: _Market, now_ms: int
     ) -> tuple[_Price, DataError | None]:
-        """Return the latest available price, and the error that prevented finding a newer one.
+        """Return the latest available price, and any error that prevented finding a newer one.
 
         Raises:
             DataError: No price could be found; this is the error of the first query.
@@ -313,7 +313,8 @@ class QuoteService:
     ) -> list[Callable[[], _Price | None]]:
         """Return the queries that look for a price, in the order to try them.
 
-        Each of them looks for the current minute, or for the last close.
+        Each of them looks for the current minute or for the last close, and returns None if it has
+        no price.
         """
         minute = partial(self._minute, instrument, now_ms)
         day = partial(self._day, instrument, now_ms)
@@ -355,7 +356,7 @@ class QuoteService:
         return self._last(self._bars.answered(query), now_ms)
 
     def _day(self, instrument: Instrument, now_ms: int) -> _Price | None:
-        """Return the close price of the last session that has a bar."""
+        """Return the close price of the last session that has a bar; None if there is none."""
         return self._last(self._days(instrument), now_ms)
 
     def _days(self, instrument: Instrument) -> Answer:
@@ -363,7 +364,7 @@ class QuoteService:
         return self._bars.answered(query)
 
     def _last(self, answer: Answer, now_ms: int, day: date | None = None) -> _Price | None:
-        """Return the last price in an answer, or that of a given session date.
+        """Return the last price in an answer, or on a given session date; None if there is none.
 
         Rows that cannot be bars are skipped. If the vendor sends a bar for every minute, bars
         without trades are also skipped, because their price is older than the bar.

@@ -260,7 +260,7 @@ class SeriesSnapshot:
 
     @property
     def since(self) -> SeriesView | None:
-        """The view of this phase, or else of the previous one, from which a read may start."""
+        """The view from which a read may start: this phase's or else the previous one's, if any."""
         return self.view or self.before
 
 
@@ -478,7 +478,7 @@ class SeriesStore:
         return book.for_bars_of(self._query.action_key)
 
     def _note_position(self) -> None:
-        """Remember the log position before the first read of a phase; later reads may be newer."""
+        """Remember the log position of a phase's first read; its later reads may be newer."""
         if self.snapshot.position is None:
             self.snapshot.position = self._store.position(self._key)
 
@@ -493,7 +493,7 @@ class SeriesStore:
 
 
 def _wait_s() -> float:
-    """Return the seconds for which this call may wait for another writer to the series."""
+    """Return how many seconds this call may wait for another writer to finish with the series."""
     return max(_LEAST_WAIT_S, call_left_s())
 
 

@@ -177,7 +177,7 @@ class BarsService:
         return self._lookup.find(query) if days is None else Derived(days)
 
     def _frame(self, query: BarsQuery, call: Call, hit: Hit) -> pd.DataFrame:
-        """Return the frame of a hit, after counting the call and keeping the answer."""
+        """Return a hit's frame, after counting the call and keeping the answer for reuse."""
         call.answered(hit.answer)
         frame = hit.frame
         if frame is not None:

@@ -72,7 +72,7 @@ def checked(
 
 
 def _check(change: SymbolChange, symbol: str) -> None:
-    """Raise QueryError if a change is impossible or does not concern ``symbol``."""
+    """Raise ``QueryError`` if a change is impossible or does not involve ``symbol``."""
     problem = ""
     if change.type not in CHANGE_TYPES:
         problem = f"has the type {change.type!r:.40}, which is not one of {', '.join(CHANGE_TYPES)}"

@@ -62,7 +62,7 @@ _NO_SPAN = Span(0, 0)
 
 
 class _Searched(NamedTuple):
-    """A vendor that can be searched, with its search table and its downloader."""
+    """A vendor that can be searched, with its search functions and its downloader."""
 
     name: str
     table: SearchTable

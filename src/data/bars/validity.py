@@ -250,7 +250,7 @@ def _window(split: Action, calendar: MarketCalendar) -> Span:
 
 
 def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
-    """Return the new coverage of bars that are doubted because they were fetched close to a split."""
+    """Return new coverage that marks as suspect the bars that were fetched close to a split."""
     marks: list[Covered] = []
     for window in near:
         doubt = window.doubt
@@ -386,5 +386,5 @@ def first_session(calendar: MarketCalendar, stamp_ms: int, latest: date) -> int 
 
 
 def _with_news(day: TradingDay, published_ms: int, now_ms: int) -> TradingDay:
-    """Return the day with its ``news_ms`` set if the bar of the day has been published."""
+    """Return the day, with its ``news_ms`` set if the day's bar has been published."""
     return day._replace(news_ms=published_ms) if now_ms >= published_ms else day

@@ -629,7 +629,7 @@ class Bundle:
         return None
 
     def _rebuilt_in_part(self, commit: FileChanges | None) -> tuple[Records, list[FileProblem]]:
-        """Return records rebuilt from the partitions, all of which must be readable.
+        """Return records rebuilt from the partitions, which must all be readable, and an empty list.
 
         Raises:
             BundleError: A partition cannot be read.
@@ -889,7 +889,7 @@ def _unchanged(
     *,
     offline: bool,
 ) -> set[str]:
-    """Return the symbols whose rows still equal the current answer, without reading any bars.
+    """Return the symbols whose rows still match the current answer, without reading any bars.
 
     Unless ``offline`` is set, symbols for which a vendor would have to be queried are left out.
     """

@@ -600,7 +600,7 @@ def _of_text(texts: pl.Series) -> list[pl.Series]:
 
 
 def _can_be(frame: pl.DataFrame) -> bool:
-    """Return whether the counts and timestamps in these records are plausible."""
+    """Return whether the counts and timestamps in a frame of records are plausible."""
     rows, first, last = _LISTS[1:]
     counts = [frame[name].min() for name in ("size_bytes", "row_count", "violations")]
     entries = [frame[name].explode() for name in (rows, first, last)]
@@ -640,7 +640,7 @@ def has_database(files: BundleFiles) -> bool:
 
 
 def _full(given: str | None) -> str | None:
-    """Return a request's bound as a full ISO time, or unchanged if it cannot be parsed."""
+    """Return the start or end of a request as a full ISO time; unchanged if it cannot be parsed."""
     try:
         return given and iso(parse_iso(given))
     except ValueError:
@@ -648,9 +648,10 @@ def _full(given: str | None) -> str | None:
 
 
 def _bound(given: str | None, otherwise: int, *, is_end: bool = False) -> int:
-    """Return a request's bound in UTC milliseconds (for a date, its first or last one).
+    """Return the start or end of a request (``given``) in UTC milliseconds.
 
-    ``otherwise`` is returned if there is no bound, or if the bound is relative, such as ``90d``.
+    A date gives its first or last millisecond. The result is ``otherwise`` if nothing is given, or
+    if the value is relative, such as ``90d``.
     """
     try:
         bound = parse_iso(given) if given else otherwise

@@ -129,7 +129,7 @@ class _Kept:
 
 
 class _Opened:
-    """One of the bundles, to be read again for each query. Thread-safe."""
+    """One of the scanned bundles, whose files are read again for each query. Thread-safe."""
 
     def __init__(self, kept: _Kept, frequency: Frequency) -> None:
         self._kept, self._frequency = kept, frequency
@@ -161,7 +161,7 @@ class _Opened:
         symbols: set[str] | None,
         select: Callable[[Sequence[str]], list[str]],
     ) -> pl.DataFrame:
-        """Return the rows of some symbols, with rows and symbols from the same state of the bundle.
+        """Return the rows for some symbols; rows and symbols are from the same state of the bundle.
 
         Args:
             schema: Columns to read, with their types.
@@ -190,7 +190,7 @@ class _Opened:
     def _named(
         self, frame: pl.DataFrame, names: Mapping[int, str], schema: Mapping[str, pl.DataType]
     ) -> pl.DataFrame:
-        """Return the columns in their order and types, with the bundle's name and the symbols.
+        """Return the columns as in ``schema``, with the bundle's name and the symbols added.
 
         Raises:
             BundleError: Volumes have become larger than the type of the column.

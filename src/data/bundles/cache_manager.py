@@ -54,11 +54,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Entry:
-    """A frame in memory, and the version of the stored frame that it equals.
+    """A frame in memory, and the version of the stored frame of which it is a copy.
 
     Attributes:
         key: Cache key under which the frame was stored.
-        frame: The frame; never handed out itself.
+        frame: The frame; callers only get copies of it.
         facts: Recorded facts about the frame.
         place: Path of the file that a change to the stored frame replaces.
         state: State of that file; None if the frame could not be stored.
@@ -293,7 +293,7 @@ class CacheManager:
         resolution: str,
         source: str,
     ) -> str:
-        """Return the cache key of a request: the SHA-256 of its canonical JSON, as 64 hex digits."""
+        """Return a request's cache key: the SHA-256 of its canonical JSON, as 64 hex digits."""
         if isinstance(symbols, str) or not isinstance(symbols, Iterable):
             raise QueryError(f"symbols must be a list, not {symbols!r:.80}", hint="['AAPL']")
         try:
@@ -384,7 +384,7 @@ class CacheManager:
     # --- the two tiers ---------------------------------------------------------------------
 
     def _entry(self, key: str, checksum: str | None, generation: int | None) -> _Entry | None:
-        """Return the frame for a key from memory, or else from its file, unless it is stale."""
+        """Return a key's frame, from memory or else from its file; None if missing or stale."""
         tier, entry = "hot_hits", self._current(key)
         if entry is None:
             tier, entry = "cold_hits", self._loaded(key)
@@ -396,7 +396,7 @@ class CacheManager:
         return entry
 
     def _current(self, key: str) -> _Entry | None:
-        """Return the frame in memory, unless the stored frame has been replaced or removed."""
+        """Return the frame in memory; None if there is none or the stored one has changed."""
         entry: _Entry | None = self._hot.get(key[:SHORT])
         if entry is None or not entry.key.startswith(key):
             return None
@@ -418,7 +418,7 @@ class CacheManager:
         return entry
 
     def _loaded(self, key: str) -> _Entry | None:
-        """Return the stored frame, and keep it in memory."""
+        """Load the stored frame and keep it in memory; None if missing, outdated or unreadable."""
         try:
             state = self._frames.state(key)
             if state is None or state == self._outdated.get(key[:SHORT]):
@@ -486,7 +486,7 @@ class CacheManager:
             _log.warning("%s: a stale frame cannot be removed: %s", self.cache_dir, error)
 
     def _outdate(self, key: str) -> FileState | None:
-        """Mark a stored frame that cannot be removed as outdated, and return its state."""
+        """Mark a stored frame that cannot be removed as outdated; return its state, if known."""
         try:
             state = self._frames.state(key)
         except CacheError:
@@ -674,7 +674,7 @@ class CacheManager:
         }
 
     def _days(self) -> dict[str, Any]:
-        """Return the recorded figures by day; empty if the file is damaged."""
+        """Return the recorded statistics by day; empty if the file is damaged."""
         data = self._disk.read_if_exists(self.cache_dir / _STATISTICS) or b"{}"
         try:
             days = json.loads(data)
@@ -733,7 +733,7 @@ def _hot_bytes(size_mb: float) -> int:
 
 
 def _collected(data: Any) -> pl.DataFrame:
-    """Return a frame that a later change to ``data`` does not affect.
+    """Return ``data`` as a frame of its own, which later changes to ``data`` do not affect.
 
     Raises:
         QueryError: The value is not a Polars frame, or cannot be collected.

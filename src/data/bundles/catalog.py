@@ -520,7 +520,9 @@ class DataCatalog:
     def _indexed(
         self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
     ) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
-        """Return the rank and id of the best matching dataset, and whether the index was correct.
+        """Return the rank and id of the best matching dataset (None if none matches).
+
+        The second value is whether the index was correct.
 
         Each match in the index is checked against the log or the records of the bundle.
         """
@@ -533,7 +535,7 @@ class DataCatalog:
         bounds = (symbols[0], resolution, len(symbols), start, end, source, source)
 
         def best(db: sqlite3.Connection) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
-            """Return the first correct match's rank and id, and whether all matches were correct."""
+            """Return the first correct match (rank and id) or None, and whether all were correct."""
             is_sound = True
             for *rank, dataset_id, kind, place, size in db.execute(query, bounds):
                 where = DatasetPlace(kind, place, size)
@@ -676,13 +678,16 @@ class DataCatalog:
     def _lane_for(
         self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
     ) -> tuple[SeriesKey, Dataset] | None:
-        """Return the lane that now covers the range, or None; always None for several symbols."""
+        """Return the lane (stored series) that now covers the range, or None.
+
+        The result is always None for several symbols.
+        """
         if len(symbols) > 1 or self._scope:
             return None
         return self._lanes.find(symbols[0], resolution, start, end, source)
 
     def _keep(self, lanes: Iterable[tuple[SeriesKey, Dataset]]) -> None:
-        """Add the rows of lanes to the SQLite file, unless it has them already."""
+        """Add rows for lanes (stored series) to the SQLite file, unless it already has them."""
         new = [(k, lane) for k, lane in lanes if self._kept.get(lane.dataset_id) != lane]
         if not new:
             return
@@ -781,7 +786,7 @@ def _symbols(given: Any) -> list[str]:
 
 
 def _span(start: Any, end: Any) -> tuple[int, int]:
-    """Return a range as UTC seconds, ends included; integers are taken as UTC seconds."""
+    """Return a range in UTC seconds, both ends inclusive; integers are taken as UTC seconds."""
     first = start if type(start) is int else ceil(_instant("start_date", start).timestamp())
     last = end if type(end) is int else floor(_instant("end_date", end).timestamp())
     if first > last:

@@ -117,11 +117,11 @@ class DatasetPlace(NamedTuple):
 
 
 class _MakeAnew(Exception):  # noqa: N818 - not an error of a call
-    """The index must be rebuilt, because it was built from a different log."""
+    """Raised if the index must be rebuilt, because it was built from a different log."""
 
 
 class _Moment(NamedTuple):
-    """The inode of the index file and the states of its sources; equal values mean no change."""
+    """The inode of the index file and the states of its sources, compared to notice changes."""
 
     inode: int | None
     log: FileState | None
@@ -313,7 +313,7 @@ class CatalogIndex:
         self._db.execute(_PAGES)
 
     def _check_replaceable(self) -> None:
-        """Refuse to replace another program's file; a damaged file may be replaced."""
+        """Raise an error if the file belongs to another program; a damaged file may be replaced."""
         path, data = self._file.path, self._file.head()
         is_database, application, version = header_of(data)
         if is_database and len(data) >= 100:

@@ -174,7 +174,7 @@ class BundleFiles:
         write_atomically(self.disk, self._journal, json.dumps(places).encode())
 
     def _finish(self) -> None:
-        """Rename the files of a decided change to their final paths; drop any other change."""
+        """Move the files of a committed change to their final paths; drop any other change."""
         folders: set[Path] = set()
         pending = self.pending()
         if _is_removal(pending):
@@ -306,7 +306,10 @@ class BundleFiles:
         ) from failed
 
     def moment(self) -> tuple[FileState | None, ...]:
-        """Return the states of the journal and the records file; every change alters at least one of them."""
+        """Return the states of the journal and the records file; None for a missing file.
+
+        Every change alters at least one of the two.
+        """
         return self.disk.stat(self._journal), self.disk.stat(self.path / METADATA)
 
 

@@ -208,7 +208,7 @@ def cache_folder(
 
 
 def _section(cwd: FilePath, name: str) -> Mapping[str, Any]:
-    """Return a section of the file in a folder; empty if there is no such section or file."""
+    """Return a section of the settings file in folder ``cwd``; empty if either does not exist."""
     path = cwd / CATALOG_FILE
     if not path_check(path.is_file, path):
         return {}

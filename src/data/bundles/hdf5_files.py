@@ -301,7 +301,7 @@ class _Scan:
                 yield _Column(name, dtype, read, unit, zone)
 
     def _bars(self, key: str, columns: list[_Column]) -> None:
-        """Assign the columns of a frame to the columns of bars, or skip the frame."""
+        """Map a frame's columns to those of bars, or skip the frame if that is impossible."""
         known: dict[str, _Column] = {}
         others: dict[str, _Column] = {}
         for column in columns:
@@ -337,7 +337,7 @@ class _Scan:
         for name, one in fields.items():
             if one.shape != (*sids.shape, *days.shape) or not 0 < scales[name] < np.inf:
                 raise ValueError(
-                    f"{key}/data/{name} has the shape {one.shape} and a {_SCALE} of {scales[name]}"
+                    f"wrong shape {one.shape} or {_SCALE} {scales[name]} of {key}/data/{name}"
                 )
         if sids.dtype.kind not in "iu" or days.dtype.kind not in "iu":
             raise ValueError(f"{key}/index does not contain whole numbers")
@@ -347,7 +347,7 @@ class _Scan:
                 self.skipped[f"{key}/currency"] = "has no column in a bundle"
 
         def read(_: str) -> pl.DataFrame:
-            """Return a row for each bar; a day without any value is not a bar."""
+            """Return a row for each bar; days without any value are left out."""
             values = {name: one[()] for name, one in fields.items()}
             at_sid, at_day = np.nonzero(np.logical_or.reduce([v != 0 for v in values.values()]))
             columns = {"date": days[()][at_day], "sid": sids[()].astype(np.int64)[at_sid]}
@@ -366,7 +366,7 @@ _KNOWN = ("time", "symbol", "sid", *FIELDS)
 
 
 def _role(column: _Column) -> str | None:
-    """Return the name that a column gets in a bundle; None for an index of plain numbers."""
+    """Return the name of a column in the bundle; None for an index of plain numbers."""
     name = column.name.lower()
     if column.unit and (not name or name in _TIMES):
         return "time"

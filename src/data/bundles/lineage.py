@@ -209,7 +209,7 @@ class LineageRun:
         self._before_writing.append(callback)
 
     def _note(self, read: BarsRead) -> _Kept:
-        """Record the bars of an answer that have not been recorded yet."""
+        """Record the bars of an answer that are not recorded yet; return the updated reads."""
         applied, digest = self._applied_of(read)
         query = read.query
         key = (
@@ -401,7 +401,7 @@ def end_of(age: Age, now_ms: int) -> int:
 
 
 class _Stretch:
-    """A contiguous range of timestamps that was read, with its bars' digest; it grows at its end."""
+    """A contiguous range of timestamps that was read, with a digest of its bars."""
 
     def __init__(self, span: Span) -> None:
         self.span, self.rows, self.digest = span, 0, RowsDigest()
@@ -413,7 +413,7 @@ class _Stretch:
 
 
 class _Spans:
-    """A set of timestamps to which many spans are added one by one."""
+    """A set of timestamps, to which spans are added one at a time."""
 
     def __init__(self) -> None:
         self._spans: list[Span] = []
@@ -493,7 +493,7 @@ class _Kept:
         return self._stretches[first : bisect_left(self._starts, span.end, lo=first)]
 
     def _stored(self, read: BarsRead) -> BarTable:
-        """Set aside the rows of an answer that are not in the store; return the other rows."""
+        """Return the rows of an answer that are in the store; set the others aside."""
         table, reasons = read.table, dict(read.unstored)
         aside = np.isin(table.stamps, list(reasons))
         rows = table.take(aside)

@@ -230,7 +230,7 @@ def _digests(read: SeriesRead, table: BarTable) -> list[str]:
 def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
     """Return the result for a read whose original bars are gone.
 
-    The latest bars may still be identical to the original ones; digests show this.
+    Digests show whether the latest bars are nevertheless identical to the original ones.
     """
     cause = LIBRARY if why.startswith(LIBRARY) else UNEXPLAINED
     newest: ReadAgain | None = None
@@ -252,7 +252,7 @@ def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
 
 
 class _Now(NamedTuple):
-    """The bars to compare with the original ones.
+    """Today's bars, to compare with those of the original read.
 
     Attributes:
         table, coverage: Bars to compare with, and the source and state of each.
@@ -453,7 +453,7 @@ def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | No
 
 
 def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
-    """Return the actions affecting these prices that were known only then or are known only now."""
+    """Return the actions affecting these prices that were known only at the read, or only now."""
     first = date_of(read.pieces[0].span.start)
 
     def of(applied: AppliedActions) -> dict[tuple[Any, ...], Action]:

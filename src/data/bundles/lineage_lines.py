@@ -177,7 +177,7 @@ class SeriesRead:
 
 
 class _ReadLine(TypedDict):
-    """The value types in a log line about a read; times and series are checked on parsing."""
+    """The types of the values in a log line about a read; times and series are checked later."""
 
     n: int
     series: str

@@ -299,7 +299,7 @@ class BundleMetadata:
 
 
 def _makes_sense(entry: Mapping[str, Any]) -> bool:
-    """Return whether a log entry is valid; another program may have changed it."""
+    """Return whether a log entry, which another program may have changed, is valid."""
     try:
         checked_name(entry["bundle"])
         _seconds(str(entry["time"]))
@@ -350,7 +350,7 @@ def _stamp(ms: int | None) -> pd.Timestamp | None:
 
 
 def _seconds(value: Any) -> int | None:
-    """Return a time as UTC seconds.
+    """Return a time as UTC seconds; None remains None.
 
     Raises:
         QueryError: The value is not a time.

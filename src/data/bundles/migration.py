@@ -173,10 +173,10 @@ class HDF5ToParquetMigrator:
         return self._result(source, records)
 
     def _delete(self, source: _Source) -> None:
-        """Delete the files that were compared with the bundle, unless they contain anything else.
+        """Delete the migrated files, provided that they contain nothing but bars.
 
         Raises:
-            BundleError: A file contains anything else; nothing is deleted.
+            BundleError: A file contains something else; nothing is deleted.
         """
         others = [one for one in source.skipped.items() if not one[0].endswith(VOLUME)]
         if others:
@@ -316,7 +316,7 @@ class HDF5ToParquetMigrator:
     def _write(self, source: _Source) -> None:
         path = self.bundle.path
         if path.exists() and not path.is_dir():
-            raise BundleError(f"{path} is a file", hint="name a new folder")
+            raise BundleError(f"{path} is a file, not a folder", hint="name a new folder")
         if path.exists() and any(path.iterdir()) and not BundleFiles(path).has_traces():
             raise BundleError(
                 f"the folder {path} is not empty, and is not a bundle",
@@ -411,7 +411,7 @@ def hdf5_bundles(folder: str | PathLike[str]) -> list[Path]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Raise a :class:`BundleError` if the block cannot access a path."""
+    """Return a context manager that raises a :class:`BundleError` if ``path`` is inaccessible."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:  # such as a link that leads to itself

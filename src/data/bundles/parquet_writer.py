@@ -410,7 +410,10 @@ def _frequency_of(resolution: str) -> tuple[Frequency, str]:
 
 
 def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataFrame:
-    """Check rows, and return the time column, ``sid`` or ``symbol``, the fields, and any others."""
+    """Validate rows, and return them with their columns in order, without duplicates.
+
+    The order is: time, ``sid`` or ``symbol``, prices and volume, any additional columns.
+    """
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, pl.DataFrame):
@@ -620,7 +623,10 @@ def _split(
 
 
 def _merged(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:
-    """Merge two frames, sorted by sid and time; a new row replaces an old one with the same key."""
+    """Merge two frames, sorted by sid and time; a new row replaces an old one with the same key.
+
+    The result is None if both are None.
+    """
     parts = [part for part in (old, new) if part is not None]
     if not parts:
         return None

@@ -57,7 +57,9 @@ def widened(
     wanted: Mapping[str, Any] | None,
     canonical: Callable[[Any], str | None],
 ) -> Mapping[str, Any] | None:
-    """Return a request that covers both the bundle's request and the wanted one.
+    """Return a request that covers both the bundle's (``has``) and the wanted one.
+
+    If no request is wanted, return the bundle's, which is None for rows from user code.
 
     Raises:
         BundleError: User code wrote the bundle, the requests differ in more than their symbols and
@@ -115,7 +117,7 @@ def symbols_to_answer(
 
 
 def _outer(name: str, which: str, has: str | None, wanted: str | None) -> str | None:
-    """Return the outer of two bounds: the earlier start or the later end.
+    """Return the wider of two bounds: the earlier start or the later end (None for no end).
 
     Raises:
         BundleError: The bounds cannot be compared, such as ``-30d`` and a date.
@@ -149,7 +151,7 @@ def _moment(bound: str | None, *, is_end: bool) -> datetime | None:
 
 
 def _text(value: Any) -> str | None:
-    """Convert a bound of a request to text with the same meaning."""
+    """Convert the start or end of a request to an equivalent string; None remains None."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, date) and not isinstance(value, datetime):

@@ -468,9 +468,9 @@ class ActionStore:
 
 
 def _words(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
-    """Return the pay date, currency and parts of each report.
+    """Return the values of each report that do not affect prices: pay date, currency and parts.
 
-    These values do not affect prices; they are compared only to detect changed reports.
+    They are compared only to detect changed reports.
     """
     reports = (*book.reports, *(book.samples.reports if book.samples else ()))
     return [(action.pay_date, action.currency, action.parts) for action in reports]

@@ -50,7 +50,7 @@ class Compacted:
 
 @dataclass(frozen=True)
 class _Year:
-    """One year before and after compaction: its current gzip members, and the joined members."""
+    """One year before and after compaction: its current gzip members, and the joined ones."""
 
     meta: YearMeta
     file: YearFile

@@ -221,7 +221,7 @@ class FundamentalsCache(FundamentalsFolder):
 
 
 def _serves(document: FundamentalsDocument, data_type: str) -> bool:
-    """Return whether a file was written for a type; a file without types is valid for all."""
+    """Return whether a file was written for ``data_type``; a file without types suits all."""
     canonical = canonical_type(data_type) or data_type
     return not document.data_types or canonical in document.data_types
 

@@ -199,7 +199,7 @@ class FundamentalsFolder:
         return [e for folder in places for e in files.entries(self._disk, folder, now_ms)]
 
     def _document(self, entry: Entry, symbol: str) -> FundamentalsDocument | None:
-        """Return a file's content; a file that cannot be trusted is set aside."""
+        """Return a file's content; None if it is missing, or cannot be trusted and is set aside."""
         state = self._disk.stat(entry.path)
         cached = self._read.get(entry.path)
         if cached is not None and cached[0] == state:
@@ -480,7 +480,7 @@ def payload(data: bytes | None) -> dict[str, Any] | None:
 
 
 def _stamp_of(inner: Mapping[str, Any], otherwise: int) -> int:
-    """Return the time of the query to the vendor, from the content or else from the file name."""
+    """Return the time when the vendor was queried: from the content or else ``otherwise``."""
     metadata = inner.get(METADATA)
     fetched_at = metadata.get("fetched_at") if isinstance(metadata, Mapping) else None
     return parse_iso(fetched_at) if isinstance(fetched_at, str) else otherwise

@@ -222,7 +222,8 @@ class Past:
     def _newest(self) -> int:
         """Return the latest generation, even if its commit did not change any year.
 
-        If the log lacks a commit to a year, the result is the latest generation in the log.
+        If the log lacks the latest commit to a year, the result is the latest generation in the
+        log.
         """
         logged = max(self.generations, default=0)
         try:

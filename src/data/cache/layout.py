@@ -100,7 +100,7 @@ def decode_lane(symbol: str, name: str) -> SeriesKey | None:
 
 
 class LanePaths:
-    """Every path of one series.
+    """All paths that belong to one series.
 
     Attributes:
         text: Path of the lane folder as text, for scans over many series: creating a path object

@@ -120,7 +120,7 @@ class NameCache:
 
 
 def _added(before: VendorNames, text: str, listings: Iterable[Listing], now_ms: int) -> VendorNames:
-    """Return the names with a response added; the oldest responses beyond the limit are dropped."""
+    """Return the names with a response added; beyond the limit, the oldest ones are dropped."""
     answer = {listing.symbol: listing for listing in listings}
     searches = {**before.searches, text: (now_ms, tuple(answer))}
     newest = sorted(searches, key=lambda one: searches[one][0])[-_MOST_SEARCHES:]

@@ -204,7 +204,7 @@ class OtherData:
 
 
 def _unlisted(data_type: str, error: DataError) -> OtherPart:
-    """Return an entry for a data type's folder that cannot be listed; checking it reports the error."""
+    """Return the entry for a data type whose folder cannot be listed; a check raises ``error``."""
 
     def refuse() -> list[Damage]:
         """Raise the stored error: the folder could not be listed."""

@@ -710,7 +710,7 @@ class StoreListener:
 
     @contextmanager
     def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
-        """Wrap a block that stores a commit.
+        """Return a context manager within which a commit is stored.
 
         Raises:
             StorageError: On entry, if there is no room for the commit.

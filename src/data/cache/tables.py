@@ -470,12 +470,12 @@ class TableStore:
     def _settled(
         self, key: SeriesKey, year: int, *, moves: bool = False, is_logged: bool = False
     ) -> _Stored:
-        """Read a year under its lock; set damaged files aside, complete and with the reason.
+        """Read a year under its lock; set damaged files aside whole, along with the reason.
 
         Args:
             key, year: Table and year of the files.
-            moves: Whether to set aside a folder, link or the like in place of a file; such an
-                object may be the user's.
+            moves: Whether to set aside a folder, link or the like that is in place of a file. It
+                may belong to the user.
             is_logged: Whether the log already records what was lost with the data file.
 
         Raises:
@@ -502,14 +502,14 @@ class TableStore:
         return self._stored(key, year)
 
     def _keep(self, damage: Damage, loss: Mapping[str, Any]) -> None:
-        """Move a damaged file to the quarantine, and log this, describing the lost rows."""
+        """Move a damaged file to the quarantine; log the move and the rows that were lost."""
         lane = damage.path.parent
         place = self._quarantine(lane).keep(damage)
         entry = {"quarantined": place.name, "reason": damage.reason, "size": 0, **loss}
         append_entry(self._disk, lane / f"{damage.path.name[:4]}.log", self._clock, entry)
 
     def _refuse_barred(self, stored: _Stored) -> None:
-        """Raise a ``StorageError`` that names the folder, link or other object in place of a file."""
+        """Raise a ``StorageError`` if a folder, link or other object is in place of a file."""
         for damage in stored.damage:
             if damage.barred:
                 self._disk.read_if_exists(damage.path)

@@ -238,7 +238,7 @@ class UnifiedCache(CacheFolder):
         return self.tables(data_type).put(key, df, span, offer.vendor) > 0
 
     def _after_put(self) -> None:
-        """Check the limit from time to time, because measuring a folder takes longer than a put."""
+        """Check the size limit after some puts only, because measuring a folder takes longer."""
         if next(self._puts) % PUTS_BETWEEN_LOOKS == 0:
             self.enforce_limit()
 

@@ -64,7 +64,7 @@ class CommitPiece:
         """
         wrong = self._wrong()
         if wrong:
-            raise ValueError(f"piece from {self.vendor} {list(self.span)}: {wrong}")
+            raise ValueError(f"invalid piece from {self.vendor} for {list(self.span)}: {wrong}")
 
     def _wrong(self) -> str:
         stamps = self.table.stamps

@@ -213,7 +213,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """The content of a picture of bars.
+    """The content of a chart, before it is drawn.
 
     Attributes:
         title: Symbol and timeframe.
@@ -226,7 +226,7 @@ class Chart:
         ribbon: Vendor of each run of consecutive bars; only for a single series.
         notes: Sentences shown below the picture.
         timeframe: Label of the timeframe; empty if not known.
-        complete: Whether no answer reports that anything is missing.
+        complete: Whether every answer is complete, i.e. reports nothing as missing.
         lines: User-supplied lines over the bars of one symbol.
     """
 

@@ -155,10 +155,10 @@ def _stamps(index: Any, what: str) -> Ints:
         times = None if pd.api.types.is_numeric_dtype(index) else pd.DatetimeIndex(index)
     except (TypeError, ValueError) as exc:
         raise QueryError(
-            f"{what}: the times cannot be read", hint="use dates or timestamps"
+            f"{what}: the times cannot be parsed", hint="use dates or timestamps"
         ) from exc
     if times is None or times.hasnans:
-        raise QueryError(f"{what}: the times cannot be read", hint="use dates or timestamps")
+        raise QueryError(f"{what}: the times cannot be parsed", hint="use dates or timestamps")
     if times.tz is not None:
         times = times.tz_convert("UTC").tz_localize(None)
     stamps: Ints = times.as_unit("ms").asi8

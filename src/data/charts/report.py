@@ -410,7 +410,10 @@ class _Entry:
         """The validation report as a dict, and a few of the bars; None and no bars if validation failed."""
 
         def read() -> _Examined:
-            """Validate the series. Only a few bars are kept, because there may be many series."""
+            """Validate the series; return its report and the bars to draw.
+
+            Only these few bars are kept, because there may be many series.
+            """
             report, bars = examined(self._services, self.key)
             return report.as_dict(), _line_of(bars)
 

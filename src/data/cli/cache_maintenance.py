@@ -371,7 +371,10 @@ def _other_log_table(one: OtherLog, entries: Sequence[dict[str, Any]]) -> TextTa
 
 
 def _author(entry: dict[str, Any], unnamed: str = "written") -> str:
-    """Return a log entry's origin: vendors, a recovery, or the call that deleted bars."""
+    """Return the author of a log entry: a vendor, a recovery, or the call that deleted bars.
+
+    The result is ``unnamed`` if the entry does not say.
+    """
     if entry["deleted"]:
         return f"deleted by {entry['deleted']}"
     if entry.get("quarantined"):

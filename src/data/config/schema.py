@@ -79,7 +79,7 @@ class Form:
         return replace(self, parse=lambda value: convert(self.parse(value)))
 
     def named(self, attribute: str) -> Form:
-        """Return this form with the name of the dataclass field for its value."""
+        """Return a copy of this form that stores its value in the dataclass field ``attribute``."""
         return replace(self, attribute=attribute)
 
     def into(self, cls: Callable[..., Any]) -> Form:
@@ -146,7 +146,7 @@ def as_switch(value: Any) -> bool | None:
 
 
 def vendor_name(name: str) -> str:
-    """Return the canonical name of a vendor whose name was accepted."""
+    """Return the canonical form of a valid vendor name."""
     # Vendors from other packages have no aliases.
     return canonical_vendor(name) or name.strip().lower()
 

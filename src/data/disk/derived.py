@@ -162,7 +162,7 @@ class DerivedFile:
             self._disk.close(handle)
 
     def keep_in_memory(self) -> None:
-        """Use a database in memory from now on."""
+        """Switch to an in-memory database."""
         self.path, self.is_damaged = None, True
 
     def _image(self, db: sqlite3.Connection, path: Path) -> bytes:

@@ -16,7 +16,7 @@ from .queue import Item, Mailbox, is_superseded
 
 @dataclass(frozen=True)
 class FeedSnapshot:
-    """The state of a feed at one moment.
+    """A snapshot of a feed's state.
 
     Attributes:
         symbol, timeframe: Symbol and timeframe of the feed.
@@ -165,7 +165,7 @@ class Board:
         box.close()
 
     def snapshot(self, symbol: str, timeframe: str) -> FeedSnapshot:
-        """Return the feed's state at one moment."""
+        """Return a snapshot of the feed's state."""
         with self._lock:
             current = self._shown
             return FeedSnapshot(

@@ -193,7 +193,7 @@ class LiveFeed:
         return box
 
     def _add_consumer(self, box: Mailbox) -> None:
-        """Pass the run's items to ``box``; the first consumer gets all of them, from the first bar on."""
+        """Pass the run's items to the queue ``box``; the first consumer gets them from the first bar on."""
         older: list[LiveBar] = []
         lost_span: Span | None = None
         while not self._board.add_consumer(box, older, lost_span):
@@ -322,7 +322,7 @@ class LiveFeed:
                 self._listen(caller, wants)
 
     def _listen(self, caller: Caller, wants: _Wants) -> None:
-        """Connect ``caller`` to a new queue; only a caller that needs bars counts as a consumer."""
+        """Connect ``caller`` to a new queue; it counts as a consumer only if it needs bars."""
         box = Mailbox(
             f"a listener of {self}",
             self._capacity,

@@ -145,7 +145,7 @@ class Mailbox:
         return not self._is_awaited
 
     def _raise(self) -> None:
-        """Raise the error that ended the feed, if any."""
+        """Raise the error that ended the feed, if there was one."""
         if self._error is not None:
             self._is_reported = True
             raise self._error

@@ -148,7 +148,7 @@ class ReplaySource(ThreadedSource):
             sink.bar(bar._replace(origin="live"))
 
     def _pace_of(self, bars: Sequence[LiveBar]) -> str:
-        """Return a note about the usual wait between two bars; empty if the wait is short."""
+        """Return a note on the usual wait between two bars; empty if the wait is short."""
         wait = self._pace(bars[0].stamp_ms, bars[1].stamp_ms) if len(bars) > 1 else 0.0
         return f", a bar in {duration(wait)}" if wait >= _LONG_S else ""
 

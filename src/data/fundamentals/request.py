@@ -27,7 +27,7 @@ When = datetime | date | str | None
 
 @dataclass(frozen=True)
 class Wish:
-    """Options of a request for fundamentals, which are the facade's unchecked arguments."""
+    """The facade's arguments for a request for fundamentals, before they are validated."""
 
     providers: Any = None
     force_refresh: bool = False
@@ -113,5 +113,5 @@ def _moment(as_of: Any) -> date:
         text = as_of.strip()
         return date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text)
     if not isinstance(as_of, date):
-        raise ValueError("it is neither a date nor a string")
+        raise ValueError("it must be a date or a string")
     return as_of

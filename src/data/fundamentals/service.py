@@ -219,7 +219,7 @@ class FundamentalsService:
         instrument = self._selector.instrument(rules.symbols.get(text, symbol))
         if instrument.asset_class not in _SUPPORTED:
             raise QueryError(
-                f"{instrument.symbol} is of class {instrument.asset_class}, which has no fundamentals",
+                f"asset class {instrument.asset_class} of {instrument.symbol} has no fundamentals",
                 symbol=instrument.symbol,
             )
         kind, days = data_type_of(wish.data_type), age_of(wish.max_age_days)

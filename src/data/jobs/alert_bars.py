@@ -174,7 +174,7 @@ class ClientBars:
                 yield from ((int(stamp), reason) for stamp in stamps[first:last])
 
     def _splits(self, query: BarsQuery, facts: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
-        """Return the splits for which the prices in an answer are adjusted."""
+        """Return the splits that the prices in an answer are adjusted for."""
         if not facts["as_of"]:
             return ()
         actions = self._client.actions(query.instrument.symbol)
@@ -199,7 +199,7 @@ def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]
 def _problems(
     series: str, facts: Mapping[str, Any], grave: Mapping[int, str], last: int, behind: int
 ) -> Iterator[tuple[str, str]]:
-    """Yield the problems with an answer's bars, each as an identifying key and a sentence.
+    """Yield the problems with an answer's bars, each with a key that identifies it and a sentence.
 
     Missing bars at the end are not a gap, because they may just be late; if there are more than a
     few, the series is stale.

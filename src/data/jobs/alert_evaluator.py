@@ -180,7 +180,7 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
 
 
 def _evaluation(before: AlertState, after: AlertState, events: list[AlertEvent]) -> Evaluation:
-    """Return the result of an evaluation; it contains the old state if nothing has changed."""
+    """Return the result of an evaluation, with the old state if nothing has changed."""
     if after == before and not events:
         return Evaluation(before)
     return Evaluation(replace(after, serial=before.serial + 1), tuple(events))
@@ -282,8 +282,8 @@ def _moved(
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
     """Return the common factor by which closes have changed since their bars were evaluated.
 
-    The result is 1 if the closes have no common factor, or if fewer than ``least`` bars show it. It
-    is None if none of the evaluated bars are available.
+    The result is 1 without a common factor, or if fewer than ``least`` bars show it; None if
+    none of the evaluated bars are available.
     """
     ratios = []
     for stamp, close in state.marks:
@@ -338,7 +338,7 @@ def _withheld(
     reason: str,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state after a bar that must not be used; of consecutive ones, only the first is reported."""
+    """Return the state after a bar that must not be used; only the first of a run is reported."""
     cause = reason.partition(":")[0]
     if state.withheld != cause:
         text = f"{alert.series}: the bar {_named(alert, at[0])} is not used for {alert}: {sentence(reason)}"

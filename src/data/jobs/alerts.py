@@ -245,7 +245,7 @@ class AlertJob:
     def _evaluate(
         self, one: StoredAlert, bars: ClosedBars | NoBars, report: RunReport, newest_ms: int
     ) -> Iterator[EvaluatedAlert]:
-        """Yield an alert's evaluation to store, if any.
+        """Yield an alert's evaluation if it must be stored.
 
         ``newest_ms`` is the closing time of the latest bar in any series.
         """
@@ -307,7 +307,10 @@ class AlertJob:
     def _tell_silence(
         self, stored: Sequence[StoredAlert], report: RunReport
     ) -> Sequence[StoredAlert]:
-        """If the job missed runs, store an event about this for each recipient; return the updated alerts."""
+        """If the job missed runs, store an event about that for each recipient.
+
+        Return the alerts with their updated states.
+        """
         last = self._records.last_beat()
         if last is None or report.at_ms <= last.due_ms:
             return stored
@@ -358,7 +361,7 @@ class AlertJob:
 
 
 def _changed(one: StoredAlert, evaluation: Evaluation) -> Iterator[EvaluatedAlert]:
-    """Yield the evaluation in the form to be stored, if it changed the state or has events."""
+    """Yield the evaluation in the form to be stored if it changed the state or has events."""
     if one.state is None or evaluation.state != one.state:
         bars = events_by_bar(evaluation.events)
         runs = [_run(one.alert, one.alert.series, bar_ms, events) for bar_ms, events in bars]

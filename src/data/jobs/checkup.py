@@ -175,7 +175,7 @@ def _places(survey: Survey, selector: ProviderSelector, size: int) -> Iterator[C
 def _shared_store(
     settings: Settings, selector: ProviderSelector, clock: Clock, *, network: bool
 ) -> Iterator[Check]:
-    """Check the store that many hosts share; no request is sent if ``network`` is False."""
+    """Check the store that several hosts share; no request is sent if ``network`` is False."""
     topic, folder = "shared store", settings.cache_dir
     try:
         rules = shared_store(selector.parsed_rules)
@@ -371,7 +371,7 @@ def _files(
 
 
 def _integrity(size: Size, inspection: Inspection) -> Check:
-    """Report the result of reading the files; all is well only if every file was read and none is damaged."""
+    """Report the result of reading the files: good only if all were read and none is damaged."""
     bars = inspection.total - inspection.others
     text = f"{bars:,} bar file{'' if bars == 1 else 's'}"
     text += f" and {inspection.others:,} with tables and fundamentals" if inspection.others else ""

@@ -152,7 +152,7 @@ def _share(text: str) -> float:
 
 @dataclass
 class _Vendor:
-    """One vendor's requests in this run, and the reason if the vendor is no longer queried."""
+    """One vendor's requests in this run, and the reason why it is no longer queried, if any."""
 
     requests: int = 0
     bars: int = 0
@@ -161,7 +161,7 @@ class _Vendor:
 
 @dataclass(frozen=True)
 class _Turn:
-    """A series whose bars may be due for a comparison, and the vendors that supplied them."""
+    """A series whose bars may be due for a comparison, with the vendors that supplied the bars."""
 
     key: SeriesKey
     own: list[str]
@@ -169,7 +169,7 @@ class _Turn:
 
 @dataclass(frozen=True, eq=False)
 class _Step(VendorTask):
-    """A planned comparison: a range of bars, the second vendor, and the number of requests needed."""
+    """A planned comparison: a range of bars, the second vendor, and the number of requests."""
 
     turn: _Turn
     query: BarsQuery
@@ -197,7 +197,7 @@ class _Outcome:
     Attributes:
         sent: Number of requests sent.
         bars: Record of the compared bars, or None if they are no longer stored.
-        comparison: Comparison with the second vendor, or None.
+        comparison: Comparison with the second vendor; None if nothing was compared.
         error: Reason why nothing was compared.
         is_same: Whether the same bars are still stored afterwards.
     """
@@ -290,7 +290,7 @@ class _Run:
         }
 
     def _imagine(self) -> None:
-        """For a dry run, count each planned comparison as if it had been made."""
+        """In a dry run, count each planned comparison as if it had been made."""
         try:
             for step in self._steps():
                 self._free(step)
@@ -423,7 +423,10 @@ class _Run:
         left: Sequence[Span],
         most: int,
     ) -> _Step | str:
-        """Plan a comparison of the oldest remaining bars with one vendor's, or return why there is none."""
+        """Plan a comparison of the oldest remaining bars with one vendor's.
+
+        If none is possible, return the reason.
+        """
         if not left:
             return ""
         whole, key = Span(left[0].start, left[-1].end), turn.key
@@ -703,7 +706,7 @@ def _page(candidate: Candidate) -> int:
 def _first_stretch(grid: BarGrid, spans: Sequence[Span], most: int) -> Span | None:
     """Return the first range within ``spans``, limited to one year and ``most`` expected bars.
 
-    The spans must be in ascending order.
+    The spans must be in ascending order. The result is None if no bar is expected in them.
     """
     for span in spans:
         start, reach = grid.next_open(span.start), most * grid.timeframe.longest_ms

@@ -122,7 +122,10 @@ def _write(
 
 
 def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str]:
-    """Return a series' file name and ""; if freqtrade has no such file, "" and the reason."""
+    """Return a series' file name, or else the reason why it has none in freqtrade.
+
+    The other of the two strings is empty.
+    """
     base, quote = instrument.base, instrument.quote
     if instrument.asset_class != "crypto" or not base or not quote:
         return "", "not a pair of coins"
@@ -164,7 +167,7 @@ def _missing(index: pd.DatetimeIndex, timeframe: Timeframe) -> tuple[int, str]:
 
 
 def _refusal(path: Path, index: pd.DatetimeIndex) -> str:
-    """Return the reason not to replace an existing file; empty if no bar in it would be lost."""
+    """Return why an existing file must not be replaced; empty if no bar in it would be lost."""
     import pandas as pd
 
     if not path.exists():

@@ -138,7 +138,7 @@ def _of_item(
 
 
 def _both(one: SeriesToFill, other: SeriesToFill, now_ms: int) -> SeriesToFill:
-    """Merge two rows for the same series, using the earlier start and the smaller priority."""
+    """Merge two rows for the same series; the earlier start and the smaller priority apply."""
     starts = [row.start for row in (one, other)]
     start = None if None in starts else min(starts, key=partial(_first_ms, one.timeframe, now_ms))
     return one._replace(start=start, priority=min(one.priority, other.priority))

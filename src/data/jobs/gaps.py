@@ -301,7 +301,7 @@ def _classified(
 
 
 def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
-    """Return the command that fills a gap in a series, or a sentence saying that no request can."""
+    """Return the command that fills a gap in a series, or a sentence that says that none can."""
     question = client.question_for(key, start, end)
     if question is None:
         by_rules = client.series_of(client.query(key.symbol, key.timeframe, start, end))
@@ -341,7 +341,7 @@ def _count(services: Services, counted: VendorDays, key: SeriesKey, outline: Ser
 
 
 def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
-    """Record the sessions that were found to be missing, and report new ones; return all recorded ones."""
+    """Record the missing sessions that were found, and report new ones; return all recorded ones."""
     before = {_key(day): day for day in services.network.vendor_days()}
     new = [
         day

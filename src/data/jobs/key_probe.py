@@ -149,7 +149,7 @@ def _has_key(selector: ProviderSelector, name: str) -> bool:
 def _questions(
     selector: ProviderSelector, downloader: BaseDataDownloader
 ) -> Iterator[tuple[list[Instrument], Timeframe]]:
-    """Yield the queries: for each asset class, daily bars and the shortest bars served."""
+    """Yield instruments and timeframes to try: for each asset class, daily and the shortest bars."""
     caps = downloader.capabilities
     for asset_class in sorted(caps.asset_classes):
         frames = [Timeframe.parse(label) for label in caps.labels(asset_class)]
@@ -165,7 +165,7 @@ def _ask(
     timeframe: Timeframe,
     now_ms: int,
 ) -> DataError | None:
-    """Query for one bar; return the vendor's refusal, if any."""
+    """Request one bar with a key; return the vendor's refusal, or None if it accepted the key."""
     error: DataError | None = None
     for one in instruments:
         endpoint = endpoint_of(downloader.capabilities, one.asset_class, timeframe)

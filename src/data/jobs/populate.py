@@ -369,7 +369,7 @@ class _Run:
                 self._progress.plan(vendor, seconds)
 
     def _unasked(self, one: SeriesToFill, state: TaskState | None) -> SeriesResult:
-        """Return the result for a series that was not started, or not finished, when the job ended."""
+        """Return the result for a series that was not finished or even started when the job ended."""
         result = SeriesResult(one.symbol, one.label) if state is None else state.result
         is_cut = state is not None and self._runner.is_interrupted
         reason = INTERRUPTED if is_cut else self._runner.unasked
@@ -458,7 +458,7 @@ def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
 
 
 def _judged(result: SeriesResult) -> SeriesResult:
-    """Return a series' final result, once all missing bars have been requested."""
+    """Return a series' final result, after all missing bars have been requested."""
     if result.unanswered:
         return result.failed(result.unanswered)
     if not result.rows and not result.complete:

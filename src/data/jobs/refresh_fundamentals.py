@@ -254,7 +254,7 @@ class _Part:
     is_fresh: bool = False
 
     def take(self, snapshot: Snapshot) -> None:
-        """Record that a fresh response exists, and add its fields."""
+        """Record a fresh response, and add its fields."""
         self.is_fresh = True
         self.fields |= with_reported(snapshot).facts.keys()
 
@@ -310,7 +310,7 @@ class _SymbolTask(VendorTask):
 
 @dataclass(frozen=True)
 class _Answered(TaskState):
-    """The task state that is passed on whenever a data type has been answered or has failed."""
+    """The task state that is reported when a data type has been answered or has failed."""
 
     part: _Part = field(kw_only=True)
     outcome: Snapshot | DataError = field(kw_only=True)
@@ -387,7 +387,7 @@ class _Run:
     # --- stored data ---------------------------------------------------------------------------
 
     def _items(self) -> tuple[dict[str, int], list[WorkItem]]:
-        """Return each symbol's priority (the smallest, if listed more than once) and the invalid rows."""
+        """Return each symbol's priority (the smallest if listed repeatedly) and the invalid rows."""
         if self._wanted.symbols is None:
             return dict.fromkeys(self._cache.symbols(), NO_PRIORITY), []
         priorities, mistaken = dict[str, int](), list[WorkItem]()

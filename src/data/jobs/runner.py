@@ -195,7 +195,7 @@ class Runner(Generic[K, R]):
     def _step(self, until: float | None) -> bool:
         """Handle the next message from a worker thread; return whether it reports the thread's end.
 
-        Any other message is a function, which is called here.
+        Messages other than that are functions, which are called here.
         """
         try:
             call = self._calls.get(
@@ -234,12 +234,12 @@ class Runner(Generic[K, R]):
         self._keep_state(task, replace(self._state(task), wait=wait))
 
     def _state(self, task: K) -> TaskState:
-        """Return a task's last state, but with 0 finished parts, as those have already been counted."""
+        """Return a task's last state with 0 finished parts, since those have already been counted."""
         last = self.states.get(task)
         return TaskState(task.result) if last is None else TaskState(last.result, wait=last.wait)
 
     def _tell_quiet(self) -> None:
-        """Report the longest-running task, after some time without events."""
+        """Report the longest-running task if there have been no events for some time."""
         if running := self.running():
             task = running[0].item
             state = self._state(task)

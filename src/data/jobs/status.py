@@ -117,7 +117,7 @@ class Places:
 
 @dataclass(frozen=True)
 class StatusSnapshot:
-    """The state of a whole installation at one moment.
+    """A snapshot of a whole installation's state.
 
     Attributes:
         vendor_days: Sessions that vendors lack for most of their symbols.
@@ -381,7 +381,7 @@ class SeriesWatch:
         return _summed(looked_at, now, len(changed) - len(followed), len(followed) - len(looked_at))
 
     def _changed_ms(self, key: SeriesKey) -> int:
-        """Return the time of the last write to a series, which is later than all bars in it."""
+        """Return the time of the last write to a series; all bars in it are older."""
         try:
             return self._layout.lane(key).folder.stat().st_mtime_ns // 1_000_000
         except (OSError, DataError):

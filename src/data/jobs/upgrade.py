@@ -83,7 +83,7 @@ def _is_read(lane: StoredLane) -> bool:
 def _of_another_kind(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> Iterator[StoredLane]:
-    """Yield the default lanes from which earlier versions answered queries, but this version does not.
+    """Yield the default lanes with which earlier versions, but not this one, answered queries.
 
     Only the documents in ``holdings`` are used, because reading the store might repair it.
     """

@@ -363,7 +363,7 @@ def _beside_vendors(
 def _comparisons(
     services: Services, question: ValidateQuestion, key: SeriesKey, first_ms: int, last_ms: int
 ) -> Iterator[tuple[QualityCheck, VerifyQuestion | str]]:
-    """Yield each check of this level that uses vendors, with its comparison or why there is none."""
+    """Yield each check of this level that needs vendors, and its comparison or why it has none."""
     client = services.client
     # The last 500 of the validated bars, like `onetape verify`.
     texts = [iso(first_ms)[:-1], iso(last_ms)[:-1]]

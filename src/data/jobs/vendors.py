@@ -168,7 +168,10 @@ def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
 
 
 def vendor_part(find: Callable[[str], T | None], vendor: str) -> tuple[T | None, str]:
-    """Return a vendor's table or stream, if any, and "" or the reason why it cannot be used.
+    """Return a vendor's table or stream, and the reason why it is unavailable.
+
+    The first value is None if the vendor has none or it is unavailable. The reason is empty
+    unless it is unavailable.
 
     Args:
         find: ``table_of`` or ``stream_of``.

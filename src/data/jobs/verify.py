@@ -489,7 +489,7 @@ class Refetcher:
     def _actions(
         self, candidate: Candidate, fetched: Fetched, span: Span, goal: Basis
     ) -> tuple[Action, ...]:
-        """Return the vendor's splits and dividends, up to now if they affect the price adjustment."""
+        """Return the vendor's splits and dividends: up to now if they affect the adjustment."""
         stamp = fetched.server_now_ms
         actions = list(fetched.actions or ())
         caps, instrument = candidate.capabilities, self._query.instrument
@@ -506,7 +506,7 @@ class Refetcher:
     def _rebased(
         self, table: BarTable, fetched: Fetched, goal: Basis, actions: Sequence[Action]
     ) -> BarTable:
-        """Convert a stock's rows to the price adjustment ``goal``; other instruments have only one."""
+        """Convert a stock's rows to the price adjustment ``goal``; other rows stay as they are."""
         if goal.as_of is None or not len(table) or fetched.basis.adjustment == "unknown":
             return table
         stamps, opened = table.stamps, self._opened(fetched.adjusted_at_ms)
@@ -793,7 +793,10 @@ class StoredBars:
         )
 
     def _provider(self, key: SeriesKey, span: Span) -> str | None:
-        """Return the vendor that a query must name to read from a lane; see ``Comparison``."""
+        """Return the vendor that a query must name to read from a lane; empty if none need be named.
+
+        The result is None if no query would be answered from the lane.
+        """
         bounds = from_ms(span.start), from_ms(span.end - 1)
         question = self._services.client.question_for(key, *bounds)
         return None if question is None else question.provider or ""
@@ -813,7 +816,7 @@ class StoredBars:
         return differing_actions(ours, theirs, (CACHE, vendor), days)
 
     def _book(self) -> ActionBook:
-        """Return the stored splits and dividends, or none if their file is damaged."""
+        """Return the stored splits and dividends; empty if their file is damaged."""
         if self._query.instrument.asset_class != "stock":
             return ActionBook()
         try:

@@ -143,7 +143,7 @@ def _check_names(names: tuple[str, ...], title: str) -> None:
 
 
 def _item(row: Mapping[str, Any], where: str) -> WorkItem:
-    """Convert a row of a list; numbers from YAML become strings again."""
+    """Convert a row of a list to an item; numbers parsed from YAML become strings again."""
     plain = {name: "" if value is None else str(value).strip() for name, value in row.items()}
     symbol, priority = plain.get("symbol", ""), plain.get("priority", "")
     problem, number = "", NO_PRIORITY

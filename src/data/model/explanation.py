@@ -37,8 +37,8 @@ class Way:
         depth_days: How many days back the vendor's history goes; None if it goes back to the
             listing.
         substitute: Reason why the vendor's bars cannot be combined with other vendors' bars; empty
-            if they can. Such a vendor is only queried for the whole range, and only if all vendors
-            before it have no bars, or are down while bars are missing.
+            if they can. Such a vendor is only queried for the whole range, and only if each vendor
+            before it has no bars, or cannot be reached and the store is incomplete.
     """
 
     vendor: str

@@ -125,7 +125,7 @@ def table_of(frame: pd.DataFrame) -> BarTable:
             column occurs twice or is not numeric, or the frame contains filled-in rows.
     """
     if filled := filled_rows(frame):
-        raise ResponseFormatError(f"filled-in rows ({filled}) are not bars", hint=WITHOUT_FILLED)
+        raise ResponseFormatError(f"the frame has filled-in rows ({filled})", hint=WITHOUT_FILLED)
     named = {str(c).strip().lower().replace(" ", "_"): c for c in frame.columns}
     missing = [name for name in PRICES if name not in named]
     if missing:

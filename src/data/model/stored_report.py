@@ -10,7 +10,7 @@ from .texts import Line
 
 
 class BarsReport(Protocol):
-    """A report on the state of stored series at one moment. Immutable.
+    """A snapshot of the state of stored series, as a report. Immutable.
 
     The report can be printed, and displayed in notebooks.
 

@@ -46,7 +46,7 @@ class LiveBar(NamedTuple):
         return from_ms(self.stamp_ms).replace(tzinfo=UTC)
 
     def of(self, symbol: str) -> LiveBar:
-        """Return the same bar with ``symbol`` set; the two compare as equal."""
+        """Return the same bar with ``symbol`` set; the two compare equal."""
         return tuple.__new__(_class_of(symbol), self)
 
     @property

@@ -141,7 +141,7 @@ class BackgroundCall(Generic[T]):
         return self._result  # type: ignore[return-value]
 
     def _leave(self) -> None:
-        """Count the call as abandoned if it is still running."""
+        """Count the call as abandoned if it is still running when its caller stops waiting."""
         with self._left_behind.lock:
             if not self._ended.is_set():
                 self._is_left = True

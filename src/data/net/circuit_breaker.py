@@ -46,7 +46,10 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
 
 
 def outcome_of(error: BaseException | None) -> Outcome:
-    """Return the outcome of a call for its circuit, or ``says nothing`` if the vendor is not at fault."""
+    """Return how a call counts toward its circuit breaker.
+
+    An error that is not the vendor's fault does not count; its outcome is ``says nothing``.
+    """
     if error is None:
         return "answered"
     if getattr(error, "is_no_fault", False):

@@ -198,7 +198,7 @@ class Deadline:
 
 
 class _Part(Deadline):
-    """The deadline for one vendor, which may use only a share of the call's remaining time."""
+    """A deadline for one vendor, which may use only part of the call's remaining time."""
 
     def __init__(self, clock: Clock, call: Deadline) -> None:
         super().__init__(clock, quiet_s=_SHARE * call.left_s(), outer=call)
@@ -210,7 +210,7 @@ class _Part(Deadline):
         self._end = self._clock.monotonic() + _SHARE * self._whole.left_s()
 
     def over(self, vendor: str) -> ProviderTimeoutError:
-        """Return the error for the whole call, because the caller knows only the call's time limit."""
+        """Return a timeout error that names the whole call's limit, the only one that callers know."""
         return self._whole.over(vendor)
 
 
@@ -409,7 +409,7 @@ def one_call() -> Iterator[OneCall]:
 
 
 def current_call() -> OneCall:
-    """Return the current call, or a new one outside of a call."""
+    """Return the current call, or a new one if no call is active."""
     return _one_call.get() or OneCall()
 
 

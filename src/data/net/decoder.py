@@ -71,10 +71,9 @@ class _Inflater:
         return decoded, stream.unused_data if stream.eof else stream.unconsumed_tail
 
     def _window_of(self, piece: bytes) -> int:
-        """Return the ``zlib`` window size for a body.
+        """Return the ``zlib`` window size for a body that begins with ``piece``.
 
-        The size depends on the body, because servers use the name deflate for two different
-        formats.
+        Servers use the name deflate for two formats, which only the content distinguishes.
         """
         is_wrapped = piece[0] & 0x0F == 8 and int.from_bytes(piece[:2], "big") % 31 == 0
         return _BARE if self._window == _ZLIB and not is_wrapped else self._window

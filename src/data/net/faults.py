@@ -88,7 +88,7 @@ def _causes(exc: BaseException) -> Iterator[object]:
 
 
 def _is_own(cause: object) -> bool:
-    """Return whether a system error suggests that this machine has no network.
+    """Return whether a system error suggests that this machine has no network connection.
 
     A failed name lookup may mean that, but it fails just as quickly for a name that does not exist.
     """

@@ -149,7 +149,7 @@ class HttpTransport:
         return response
 
     def _unheard(self, session: Any, request: HttpRequest) -> HttpResponse:
-        """Run :meth:`_exchange` in a separate context, with the HTTP library's log records filtered."""
+        """Run :meth:`_exchange` in a context of its own, in which the HTTP library's logs are filtered."""
         sending.set(True)
         return self._exchange(session, request)
 
@@ -304,7 +304,7 @@ def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _prepare(session: requests.Session, request: HttpRequest) -> requests.PreparedRequest:
-    """Convert ``request`` to the HTTP library's form, into which its keys are merged."""
+    """Convert ``request``, including its keys, to the HTTP library's form."""
     return session.prepare_request(
         requests.Request(
             request.method,

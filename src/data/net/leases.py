@@ -197,7 +197,7 @@ class Leases:
 
 
 def _is_dead(lease: LeaseRow) -> bool:
-    """Return whether the lease's holder is known to be gone: its process or its block has ended."""
+    """Return whether the lease's holder is known to be gone, since its process or block has ended."""
     if lease.machine != process_space():
         return False
     return lease.holder not in _running if lease.pid == os.getpid() else is_gone(lease.pid)

@@ -33,7 +33,7 @@ _SPANS = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a 
 
 
 class _Wait(NamedTuple):
-    """A necessary wait: its length, its reason and, if a limit causes the wait, the limit's setting."""
+    """A wait before a request: its length, its reason and, for a limit, the name of the setting."""
 
     seconds: float
     why: str
@@ -41,7 +41,7 @@ class _Wait(NamedTuple):
 
 
 class _Running(threading.local):
-    """Holds the guarded call that the current thread is making, if there is one."""
+    """Holds the current thread's guarded call, if there is one."""
 
     call: GuardedCall | None = None
 
@@ -378,7 +378,11 @@ class Limiter:
     def _entered(
         self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool
     ) -> DataError | None:
-        """Begin ``call`` and, if the limits allow it now, reserve the units for its first request."""
+        """Begin ``call`` and, if the limits allow it now, reserve the units for its first request.
+
+        Returns:
+            The error that explains why the vendor must not be queried now; None if it may be queried.
+        """
         call.reserved, refusal = None, call.enter(tables, write=write)
         if call.is_entered and self._is_limited:
             ticket, cost = first

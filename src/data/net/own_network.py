@@ -66,7 +66,7 @@ class Contacts:
         return all(at <= self.answered_s for at in self.failed_s.values())
 
     def _others(self, vendor: str) -> Iterator[str]:
-        """Yield other vendors that failed since the last response; other hosts of ``vendor`` are excluded."""
+        """Yield other vendors that failed since the last response, without other hosts of ``vendor``."""
         for other, at in self.failed_s.items():
             if at > self.answered_s and other.partition("-")[0] != vendor.partition("-")[0]:
                 yield other

@@ -73,7 +73,7 @@ class Window:
 
     @property
     def newest(self) -> Spent | None:
-        """The entry that :meth:`spend` changed last."""
+        """The entry that :meth:`spend` changed last; None before the first one."""
         return self.entries[-1] if self.entries else None
 
     def used(self, now_s: float) -> float:
@@ -202,7 +202,7 @@ class QuotaReport:
         return max(0.0, counted - window.used(now_s) - flying)
 
     def meant(self, windows: Iterable[Window]) -> Window | None:
-        """Return the window to which the vendor's count refers; by default, the one-minute window."""
+        """Return the window to which the vendor's count refers, by default one minute; None if absent."""
         length = self.length_s or _MINUTE_S
         return next((window for window in windows if window.length_s == length), None)
 

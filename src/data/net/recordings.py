@@ -158,7 +158,7 @@ def _exchanges(folder: Path) -> Iterator[Path]:
 
 
 def _question(request: HttpRequest) -> dict[str, Any]:
-    """Return the parts of a request by which its recording is found, without any keys."""
+    """Return the parts of a request that identify its recording, which never include a key."""
     body = {"body_sha256": sha256(request.body).hexdigest()} if request.body else {}
     params = {name: str(value) for name, value in sorted(request.params.items())}
     return {"method": request.method, "path": urlsplit(request.url).path, "params": params, **body}

@@ -275,7 +275,7 @@ class Sender:
             raise
 
     def _slow_down(self, error: RateLimitedError, response: HttpResponse) -> float:
-        """Pause all requests to this vendor, not only this one; return the length of the pause."""
+        """Pause all requests to this vendor, not just this one; return the pause in seconds."""
         seconds = error.retry_after
         now_ms = self._clock.now_ms()
         if seconds is None:
@@ -292,7 +292,7 @@ class Sender:
         return paused_s
 
     def _after_error(self, error: DataError, call: _Call) -> None:
-        """Set the vendor of ``error``, record the attempt, and decide whether and when to try again.
+        """Set the vendor of ``error``, record the attempt, and decide whether and when to retry.
 
         The wait before the next attempt, if there is one, is stored in ``call.wait_s``.
         """

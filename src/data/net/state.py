@@ -280,7 +280,7 @@ class State:
     # --- the file --------------------------------------------------------------------------
 
     def _ready(self) -> sqlite3.Connection:
-        """Return a connection to the state file or, while the file cannot be used, to tables in memory."""
+        """Return a connection to the state file or, while that is unusable, to in-memory tables."""
         if self._alone_until is not None and self.clock.monotonic() >= self._alone_until:
             self._close()
         if self._db is not None and self._alone_until is None and not self._is_there():
@@ -366,7 +366,7 @@ class State:
 
     @property
     def _never(self) -> float | None:
-        """Value of ``_alone_until`` while the file can be used: None, or infinity if there is no file."""
+        """The ``_alone_until`` of a state without problems: None, or infinity if there is no file."""
         return None if self._has_file else math.inf
 
     def _open_in_memory(self) -> sqlite3.Connection:
@@ -385,7 +385,7 @@ class State:
             self._go_alone(exc)
 
     def _go_alone(self, exc: Exception) -> None:
-        """Because of ``exc``, continue for a while with tables in memory, which no other process sees."""
+        """After ``exc``, continue for a while with in-memory tables, which other processes do not see."""
         self._close_quietly()
         db = self._open_in_memory()
         self._alone_until = self.clock.monotonic() + _RETRY_S

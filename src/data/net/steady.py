@@ -18,7 +18,7 @@ REFRESH_S = 60.0
 
 @dataclass(frozen=True)
 class Reading:
-    """The wall time and the monotonic time at one moment.
+    """The wall time and the monotonic time, read together.
 
     Attributes:
         wall_s: Wall time, UTC seconds.

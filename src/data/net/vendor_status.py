@@ -33,7 +33,7 @@ class Passing(NamedTuple):
 
 @dataclass
 class VendorStatus:
-    """The known status of a vendor's endpoint at one moment.
+    """A snapshot of the known status of a vendor's endpoint.
 
     Not thread-safe; each caller has its own object.
 

@@ -193,7 +193,7 @@ def _worded(error: Exception, library: Any, what: str) -> DataError:
 
 
 def _how(error: Exception, library: Any) -> str:
-    """Describe an error by a fixed phrase, or by the system's text for the error's number."""
+    """Return a fixed phrase for an error, or the operating system's text for its number."""
     if isinstance(error, library.WebSocketAddressException | socket.gaierror):
         return "its address was not found"
     if isinstance(error, library.WebSocketProxyException):

@@ -103,7 +103,7 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
     schema = df.collect_schema()
     if lacking := [column for column in (time, *FIELDS) if column not in schema]:
         raise QueryError(
-            f"cannot resample: columns are missing: {', '.join(lacking)}",
+            f"cannot resample without columns {', '.join(lacking)}",
             hint=f"the columns must be {time}, sid or symbol, {', '.join(FIELDS)}",
         )
     if not isinstance(schema[time], pl.Date | pl.Datetime):

@@ -873,7 +873,8 @@ def _checked(rows: pl.DataFrame | None, key: str, about: str) -> AssetBars | Non
     """Return the bars for one asset, ascending and without duplicates.
 
     Raises:
-        DataPortalError: Two different bars have the same stamp, or a bar contains an infinity.
+        DataPortalError: Two different bars have the same timestamp, or a bar contains an infinite
+            value.
     """
     if rows is None or not rows.height:
         return None

@@ -345,7 +345,10 @@ class BasisConversion:
         return sorted(moves, key=lambda move: self._before(move[0]), reverse=True)
 
     def _factor(self, action: Action, lenient: bool) -> Fraction | None:
-        """Return the factor for prices before an action; if unknown, None with ``lenient``, else raise."""
+        """Return the factor for prices before an action.
+
+        If it is unknown, return None with ``lenient``, or raise an error without.
+        """
         if action.type == "split":
             return 1 / self._ratio(action)
         close = self.close_before(action.ex_date) if self.close_before else None

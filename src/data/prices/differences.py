@@ -193,7 +193,7 @@ def _readjusted(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask
 def differing_actions(
     ours: Sequence[Action], theirs: Sequence[Action], names: tuple[str, str], span: Span
 ) -> Difference | None:
-    """Find the splits and dividends in ``span`` on which two sides disagree.
+    """Find the splits and dividends in ``span`` on which two sides disagree; None if they agree.
 
     Args:
         ours, theirs: All reports from each side for ``span`` and the surrounding days.
@@ -306,7 +306,7 @@ def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
 
 
 def _ratio_of(factor: float, split: Action | None) -> Fraction | None:
-    """Return the split ratio that explains ``factor``: the ratio of a known split, or a common one."""
+    """Return the split ratio (known or common) that explains ``factor``; None if none does."""
     if split is not None:
         return split.ratio if abs(factor / split.ratio - 1) <= _NEAR_SPLIT else 1 / split.ratio
     small = Fraction(min(factor, 1 / factor)).limit_denominator(_LARGEST_TERM)
@@ -317,7 +317,10 @@ def _ratio_of(factor: float, split: Action | None) -> Fraction | None:
 
 
 def _split_after(last_ms: int, factor: float, actions: Sequence[Action]) -> Action | None:
-    """Return the first known split after ``last_ms`` with that ratio, if only one side applied it."""
+    """Return the first known split after ``last_ms`` whose ratio is ``factor``, or None.
+
+    Such a factor means that only one side applied the split.
+    """
     for action in sorted(a for a in actions if a.type == "split" and a.ratio > 0):
         is_later = max(day_ms(action.ex_date), action.ex_at) > last_ms
         fits = any(abs(factor / x - 1) <= _NEAR_SPLIT for x in (action.ratio, 1 / action.ratio))

@@ -209,7 +209,10 @@ def _is_one(one: _Word, other: _Word) -> bool:
 
 
 def _event(words: Sequence[_Word], queried: Queried, reporters: set[str] | None) -> ActionEvent:
-    """Build an event. Only vendors in ``reporters`` (None means all) can count as silent about it."""
+    """Return the event that ``words`` report.
+
+    Only vendors in ``reporters`` (None means all) can count as not reporting it.
+    """
     first_reported = sorted(words, key=lambda w: (w.action.fetched_at, w.action.source))
     vendors = set(queried(ActionEvent(tuple(first_reported)).action().ex_date))
     silent = vendors - {word.action.source for word in words}
@@ -240,7 +243,7 @@ def _rounded(amount: float) -> Decimal:
 
 
 def _coarseness(word: _Word) -> tuple[bool, Fraction]:
-    """Return a sort key that puts the more precise report first.
+    """Return a sort key that puts more precise reports first.
 
     Ratios of whole numbers come before decimals, and more digits before fewer.
     """

@@ -287,7 +287,7 @@ def _absent(wanted: Stamps, there: Stamps) -> int:
 def _score(
     good: int, stray: int, sent: Stamps, odd: Stamps, expected: Stamps | None, rows: int
 ) -> float:
-    """Return the score defined in :class:`Checked`; ``sent`` are the timestamps of good and bad rows."""
+    """Return the score defined in :class:`Checked`; ``sent`` has the timestamps of all rows."""
     if not good:
         return 0.0 if rows or (expected is not None and len(expected)) else 1.0
     stamps = len(sent) + stray

@@ -267,7 +267,7 @@ class _Bins:
 
 
 def _bins(sides: _Sides, span: Span) -> _Bins | None:
-    """Determine all bars with a part in ``span``, and all their parts; None if no bar has a part there."""
+    """Return all bars with a part in ``span``, with all their parts; None if there are none."""
     source, target, calendar, source_anchor, anchor = sides
     # More than the length of a bar, so that the bars at the edges are complete and have neighbours.
     reach = target.longest_ms + source.longest_ms

@@ -173,7 +173,7 @@ def settle(
 
 
 def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
-    """Return whether the stored bars on one side prove that the new bars need ``fix``.
+    """Return whether one side's stored bars prove that the new bars need the correction ``fix``.
 
     The proof requires that the bars are equal with the correction, that some match better than
     without it and none match worse, and that the stored bars contain no jump, which they would if

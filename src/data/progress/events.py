@@ -123,7 +123,7 @@ class JobProgress:
 
     @property
     def has_listener(self) -> bool:
-        """Whether there is a listener; without one, it is not worth planning."""
+        """Whether there is a listener; without one, planning the job's steps would be wasted."""
         return self._listener is not None
 
     def plan(self, vendor: str, seconds: float) -> None:

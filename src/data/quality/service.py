@@ -246,11 +246,10 @@ def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFind
 def _doubted(
     coverage: Iterable[CoverageSpan], stamps: Stamps, findings: Sequence[QualityFinding]
 ) -> Iterator[QualityFinding]:
-    """Yield an error for bars that were stored as grave and that no finding covers.
+    """Yield an error for bars that were marked as grave when they were stored and have no finding.
 
     The data that proved them wrong may be damaged or evicted by now. Marks made by
-    :func:`~.marks.marked` are not reported, because its next call removes those that are no longer
-    proven.
+    :func:`~.marks.marked` are not reported: its next call removes any that are no longer proven.
     """
     stamps_of_findings = [grave_of(stamps, one).stamps for one in findings if one.is_grave]
     rest = stamps[~among(stamps, distinct(np.concatenate([no_rows(), *stamps_of_findings])))]

@@ -37,19 +37,23 @@ _SHORT = 16
 class CachedDataSource(DataSource):
     """A source whose bars are cached, so that final bars are requested only once. Thread-safe.
 
-    If the source is a packaged one, the four methods call the data manager, whose store holds the
-    bars; no other files are created. The freshness policy decides whether bars that are not final
-    yet may be requested again. Final bars are fetched if they are missing; once stored, they are
-    never fetched again, regardless of the policy. If neither an argument nor the configuration
-    names a policy, the data manager's own rule applies: a bar is requested when it is due.
+    Packaged sources:
 
-    If the source is a custom one, its frames are cached in a folder, one file for each frame. Only
-    one caller, across all threads and processes, requests a frame, while the others wait for it. If
-    the calendar is known (``<source>.calendar`` in the configuration, or the policy's), a frame
-    whose bars were all final when it arrived is kept permanently. For other frames, bars are
-    requested again from the first one that was missing or not final. If the calendar is unknown,
-    the policy decides whether the whole frame is requested again. Without a policy,
-    :class:`.FreshnessPolicyFactory` chooses one.
+    - The bars come from the data manager and its store; no other files are created.
+    - Final bars are fetched if they are missing. Once stored, they are never fetched again,
+      regardless of the policy.
+    - The freshness policy decides whether bars that are not final yet may be requested again.
+      Without a policy, the data manager's rule applies: a bar is requested when it is due.
+
+    Custom sources:
+
+    - Their frames are cached in a folder, one file for each frame. Only one caller, across all
+      threads and processes, requests a frame, while the others wait for it.
+    - If the calendar is known (from ``<source>.calendar`` in the configuration, or from the
+      policy), a frame whose bars were all final when it arrived is kept permanently. For other
+      frames, bars are requested again from the first one that was missing or not final.
+    - If the calendar is unknown, the policy decides whether the whole frame is requested again.
+    - Without a policy, :class:`.FreshnessPolicyFactory` chooses one.
 
     Args:
         adapter: A packaged source, or an object with ``fetch(symbols, start, end,

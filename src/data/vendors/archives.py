@@ -78,7 +78,7 @@ def chunk_end(
 
 
 def _pays(caps: Capabilities, timeframe: Timeframe) -> bool:
-    """Return whether the vendor's archive takes fewer requests for a month of bars than paging.
+    """Return whether a month of bars takes fewer requests from the vendor's archive than by paging.
 
     The result is False if the vendor has no archive.
     """
@@ -100,7 +100,7 @@ def _months(span: Span, until_ms: int) -> list[Span]:
 
 
 def _following(first: date) -> date:
-    """Return the first day of the month after the one that begins with ``first``."""
+    """Return the first day of the month that follows the month starting on ``first``."""
     return date(first.year + first.month // 12, first.month % 12 + 1, 1)
 
 

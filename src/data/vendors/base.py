@@ -265,7 +265,7 @@ class BaseDataDownloader:
             return call_foreign(lambda: self.actions_of(instrument, span, now_ms), self.name)
 
     def _actions_call(self, instrument: Instrument) -> AbstractContextManager[object]:
-        """Guard requests for actions, as requests for daily bars if actions come with daily bars."""
+        """Guard requests for actions, in the same way as for daily bars if actions come with these."""
         if not self.capabilities.actions_by_bar:
             return self._accounts.call(ACTIONS_ENDPOINT, self.base_url)
         endpoint = endpoint_of(self.capabilities, instrument.asset_class, _DAY)
@@ -295,7 +295,7 @@ class BaseDataDownloader:
         return response
 
     def _classified(self, response: HttpResponse) -> DataError | None:
-        """Return the error that a response represents, or None.
+        """Return the error that a response represents, or None if it is not an error.
 
         A response that :meth:`classify` cannot handle is also an error.
         """

@@ -95,14 +95,14 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
 
 
 def _class_faults(name: object, cls: Any) -> str:
-    """Return why a class from another package cannot be the vendor of that name; empty if it can."""
+    """Return why another package's class cannot be the vendor called ``name``; empty if it can."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
         return "it is not a subclass of BaseDataDownloader"
     return _faults(name, cls)
 
 
 def _faults(name: object, cls: Any) -> str:
-    """Return why a class cannot be the vendor of that name; empty if it can."""
+    """Return why a class cannot be the vendor called ``name``; empty if it can."""
     if reason := wrong_capabilities(cls.capabilities):
         return f"its `capabilities` {reason}"
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"
@@ -338,7 +338,7 @@ class DownloaderPool:
         return any(one is downloader and one.lacking for one in self._made)
 
     def _has_moved(self, downloader: Any) -> bool:
-        """Return whether this pool created the downloader, and the path of its folder now leads elsewhere."""
+        """Return whether this pool created the downloader and its folder's path now leads elsewhere."""
         return any(one is downloader for one in self._made) and not downloader.is_there
 
     def _make(self, code: str) -> Any | None:
@@ -429,15 +429,15 @@ def downloader_for(selector: Any, name: str) -> Any | None:
 
 
 def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
-    """Return a function that creates the sender for calls to a user's or another package's downloader.
+    """Return a function that creates the sender for the calls to a third-party downloader.
 
-    That sender limits, retries and counts the calls. The result is None if the downloader's
-    requests already go through one of this library's senders.
+    The sender limits, retries and counts these calls. The result is None if the downloader's
+    requests already go through one of this library's senders, or if ``selector`` has no senders.
 
     Args:
-        selector: This library's selector, or the user's own, which may have no senders.
-        name: Name under which the downloader is registered.
-        downloader: Foreign downloader.
+            selector: This library's provider selector, or one that the user wrote.
+            name: Name under which the downloader is registered.
+            downloader: Downloader from the user or from another package.
     """
     make = getattr(selector, "own_sender", None)
     if make is None or sends_by_machinery(downloader):

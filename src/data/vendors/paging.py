@@ -87,7 +87,7 @@ class _Harvest:
 
     @property
     def way(self) -> str:
-        """Describes the months taken from the archive, and why the archive was not used further."""
+        """A description of the months taken from the archive, and of why it was not used further."""
         archive = f"months from its archive: {self.months}" if self.months else ""
         reason = f"not from its archive: {self.trouble}" if self.trouble else ""
         return "; ".join(filter(None, (archive, reason)))
@@ -213,7 +213,7 @@ def _follow(
 
 
 class _Progress:
-    """Detects a fetch that does not end, because its pages contain no new bars in the range."""
+    """Detects a fetch that would never end, because its pages contain no new bars in the range."""
 
     def __init__(self, vendor: str, query: FetchQuery) -> None:
         self._vendor = vendor
@@ -224,7 +224,7 @@ class _Progress:
         self._idle = 0
 
     def check(self, page: BarPage, table: BarTable) -> None:
-        """Raise an error if the pages seem to go on forever.
+        """Raise an error if the pages seem to be endless.
 
         Raises:
             ResponseFormatError: The pages have far more rows than the range has bars, or the vendor

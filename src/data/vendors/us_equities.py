@@ -157,7 +157,7 @@ def _read(
 
 
 def _ex_at(day: str) -> int:
-    """Return the time from which an action with the ISO ex-date ``day`` applies: midnight in New York.
+    """Return the time from which an action with the ex-date ``day`` applies: midnight in New York.
 
     There is no trading at that time, not even in extended hours.
     """

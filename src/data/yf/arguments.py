@@ -170,9 +170,10 @@ class Asked:
         return Bounds(start, end, provider, session, is_running)
 
     def _is_late(self, end: date, today: date) -> bool:
-        """Return whether a range that ends in the past reaches into the running week or months.
+        """Return whether a range that ends in the past overlaps the current week, month or quarter.
 
-        A running day or hour is dropped by yfinance if it ends after the range.
+        Shorter timeframes need no such check: yfinance drops the current day or hour if it ends
+        after the range.
         """
         if self.timeframe == "1w":
             return end >= today - timedelta(days=today.weekday())

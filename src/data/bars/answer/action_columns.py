@@ -80,7 +80,7 @@ def action_columns(
 
 
 def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndarray:
-    """Return a mask of the rows that overlap ``spans``, which consist of session dates."""
+    """Return a mask of the rows that overlap ``spans``, which are ranges of session dates."""
     is_inside = np.zeros(len(stamps), bool)
     spans = list(spans)
     if not spans:

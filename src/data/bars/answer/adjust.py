@@ -335,7 +335,7 @@ class Rebaser:
         prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
 
         def last_session(day: date) -> LastSession | None:
-            """Return the session before ``day``; raise an error if it is needed but not stored."""
+            """Return the session before ``day``; if it is not stored, raise an error if needed, else None."""
             session = prior.before(day)
             if session is None and self._takes_dividends(parts):
                 raise self._closes_missing(day, as_of, book)
@@ -381,7 +381,7 @@ def used(
 
 
 def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
-    """Return the first of the ``needed`` spans of ex-dates for which no vendor was queried."""
+    """Return the first of the ``needed`` spans of ex-dates that was never requested, or None."""
     return next((span for span in needed if not book.covers(span)), None)
 
 

@@ -89,7 +89,7 @@ class Unfilled:
 
 
 class Used(NamedTuple):
-    """The data with which bars were converted to their adjustment.
+    """The splits, dividends and closes used to convert bars to their adjustment.
 
     Attributes:
         book: Splits and dividends; None for an instrument without any.
@@ -164,9 +164,9 @@ class Answer:
         fetched: Spans that a vendor answered during this call.
         scores: Quality scores of the vendors' answers for the ``fetched`` spans, 0 to 1.
         facts: Further JSON entries for the provenance.
-        depends_on: Stored data on which the answer is based, if it is all from the store. The
-            answer stays the same until that data changes.
-        used: Data with which the bars were converted to their adjustment.
+        depends_on: Stored data on which the answer is based; the answer stays the same until that
+            data changes. None if the answer is not entirely from the store.
+        used: Splits, dividends and closes used to convert the bars to their adjustment.
     """
 
     query: BarsQuery

@@ -283,9 +283,9 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 
 
 def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
-    """Return a gap for each rejected row that cannot be read any more.
+    """Return a gap for each rejected row that cannot be read, since its file is damaged or gone.
 
-    The reason is that the row's file is damaged or gone.
+    The gap has the reason why the row was rejected.
     """
     parts = coverage.only(
         lambda c: c.state == "suspect" and not c.reason.startswith(_OF_STORED_BARS)
@@ -351,7 +351,7 @@ def _holds(table: BarTable, day: date | None) -> bool:
 
 
 def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
-    """Return a sentence if prices are not adjusted as of today and a split is possible since then."""
+    """Return a warning if recent splits and dividends are unknown; otherwise an empty list."""
     if done.unknown_since is None:
         return []
     if done.is_awaited:
@@ -389,7 +389,7 @@ def _with_forming(
     wanted: Span,
     now: int,
 ) -> tuple[BarTable, Coverage]:
-    """Add the forming bar, marked as such, if it was requested."""
+    """Return the bars and their coverage, with the forming bar added if it was requested."""
     if not query.include_forming or outcome.forming is None:
         return table, coverage
     rows = outcome.forming.table.within(wanted)
@@ -444,7 +444,7 @@ def attempt_of(plain: Mapping[str, Any]) -> Attempt:
 
 
 def at_borders(coverage: Coverage) -> Coverage:
-    """Return the coverage without comparisons that are no longer at a border between two vendors.
+    """Return the coverage without comparisons that are no longer at a boundary between two vendors.
 
     A comparison that led to a correction is kept on every part of the corrected span.
     """

@@ -68,10 +68,10 @@ class SourceTimeframes:
     def preferred(self, query: BarsQuery) -> Timeframe | None:
         """Return 1d if a stock's weekly or monthly bars are better built from daily ones, else None.
 
-        A vendor's own weekly or monthly bars have a break at every split, and its forming bar has a
-        different timestamp; its daily bars have neither problem. If the rules name different
-        vendors for weekly and daily bars, the vendor for weekly bars is queried. No calendar is
-        needed to decide this.
+        A vendor's own weekly or monthly bars have a break at every split, and the timestamp of
+        their forming bar is different; daily bars have neither problem. If the rules name different
+        vendors for weekly and daily bars, the result is None, so that the vendor for weekly bars is
+        queried. No calendar is needed to decide this.
 
         Raises:
             UnknownProviderError: The pinned vendor does not exist.

@@ -130,7 +130,7 @@ class _Draft:
         return slice(first, max(first, last))
 
     def add(self, rows: _Rows) -> None:
-        """Add rows; they replace rows with the same timestamps."""
+        """Add rows; they replace existing rows with the same timestamps."""
         place = self.near(rows.span)
         if older := self.rows[place]:
             rows = _Rows.of(
@@ -288,7 +288,7 @@ class DraftStore:
         return False
 
     def check(self, view: SeriesView, span: Span) -> None:
-        """Raise the preview's error if the file of a year in ``span`` cannot be read."""
+        """Raise the error that the preview reports if a year file in ``span`` cannot be read."""
         self._preview.check(view, span)
 
     def lanes_beside(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:

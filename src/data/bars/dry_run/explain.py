@@ -59,7 +59,7 @@ def _rule(planner: RequestPlanner, query: BarsQuery) -> tuple[Rule | None, str]:
 
 
 def _origin(planner: RequestPlanner, rule: Rule) -> str:
-    """Return where a rule comes from: the packaged rules, or the path of the user's rules file."""
+    """Return the source of a rule: the packaged rules, or the path of the user's rules file."""
     if packaged_rules().rules.get(rule.name) == rule:
         return "the packaged rules"
     return str(planner.selector.config_path)

@@ -369,7 +369,10 @@ def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> 
 
 
 def _place(gap: Span, coverage: Coverage) -> str:
-    """Describe where ``gap`` is: before, after or between the stored bars, or nothing is stored."""
+    """Describe where ``gap`` is relative to the stored bars: before, after or between them.
+
+    If no bars are stored, the text says so.
+    """
     stored = [part.span for part in coverage if part.state != "empty"]
     if not stored:
         return "nothing cached yet"

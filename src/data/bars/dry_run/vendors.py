@@ -76,7 +76,7 @@ class FakeVendor(BaseDataDownloader):
         return self._real.folder_lane
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
-        """Return the vendor's files for a series, in their current state."""
+        """Return the real vendor's files for a series; None if it does not read files."""
         return self._real.source_files(instrument, timeframe)
 
     def is_dense(self, timeframe: Timeframe) -> bool:

@@ -201,6 +201,8 @@ class Fetcher:
     def _forming(self, candidate: Candidate, question: Question) -> tuple[Fetched, Forming | None]:
         """Query one candidate for the forming bar.
 
+        Return the answer, and the forming bar in it; None if the bar has closed.
+
         Raises:
             ProviderError, ConfigError: The candidate did not answer, or its answer does not match
                 the question.
@@ -377,6 +379,8 @@ class Fetcher:
     ) -> tuple[Fetched, ClassifiedAnswer]:
         """Query one candidate for one chunk, and store the good part of its answer.
 
+        Return the answer as it was received, and as it was classified.
+
         Raises:
             ProviderError, ConfigError: The candidate did not answer, or its answer is not trusted.
         """
@@ -418,7 +422,7 @@ class Fetcher:
         reply.log_failure(self._request.query, self._request.log)
 
     def _too_deep(self, candidate: Candidate, span: Span) -> CapabilityError:
-        """Record once that a vendor was skipped because its history is too short."""
+        """Return the error for a vendor whose history is too short; record the skip once."""
         depth = candidate.capabilities.depth_days if candidate.capabilities else {}
         timeframe = self._request.grid.timeframe
         error = CapabilityError(

@@ -281,7 +281,7 @@ class LaneRun:
         return any(answer.end_ms > cap for answer in answers)
 
     def _is_ahead(self, span: Span) -> bool:
-        """Return whether a span is after all stored coverage; cache hits also ignore such spans."""
+        """Return whether a span is after all stored coverage; cache hits ignore such spans, too."""
         coverage = self.series.view().coverage
         return bool(coverage) and span.start >= coverage[-1].span.end
 

@@ -244,7 +244,7 @@ class MissHandler:
         excluded: Mapping[str, DataError],
         lane: AnsweringLane | None = None,
     ) -> tuple[Answer, _TriedLanes]:
-        """Answer from the requested kind's lane or a complete substitute; also return what was tried."""
+        """Answer from the requested kind's lane or a complete substitute; also return the lanes tried."""
         down = down_for(query.instrument.symbol)
         earlier = [attempt for name, attempt in down.items() if name not in excluded]
         out = {a.provider: a.error for a in earlier if a.error is not None} | dict(excluded)
@@ -311,7 +311,8 @@ class MissHandler:
     ) -> Answer | None:
         """Try ``lanes`` in order; return the first answer that has rows or is correctly empty.
 
-        Each lane that was tried is added to ``tried``.
+        The result is None if no lane has such an answer. Each lane that was tried is added to
+        ``tried``.
 
         If an outage leaves an answer incomplete, a complete answer from a substitute replaces it.
         The result does not depend on which bars happen to be cached (decision 17). Stored bars that

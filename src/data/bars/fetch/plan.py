@@ -318,7 +318,7 @@ def _beyond(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int)
 
 
 def _trusted(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int) -> Coverage:
-    """Leave out stock bars with an unknown basis if new bars would have to be joined to them.
+    """Return ``coverage`` without stock bars of unknown basis that new bars would have to join.
 
     Caches from older tools do not record the adjustment of their prices. Such bars may answer a
     query on their own. If anything has to be fetched next to them, or is already stored next to

@@ -469,7 +469,7 @@ class _CommitBuilder:
         return coalesce(Span(stamp, self._end_of(stamp)) for stamp in stamps)
 
     def _end_of(self, stamp: int) -> int:
-        """Return the end of a bar's span: the next bar, expected or not."""
+        """Return the end of a bar's span: the timestamp of the next bar, expected or not."""
         stamps = self.answer.closed.stamps
         at = int(np.searchsorted(stamps, stamp, side="right"))
         following = int(stamps[at]) if at < len(stamps) else self.answer.answered.end
@@ -693,7 +693,7 @@ def are_many(lost: int, stored: int) -> bool:
 
 
 def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
-    """Return a mask of the rows whose prices and volume are equal in both tables."""
+    """Return a mask of the rows that have equal prices and volumes, within ``tolerance``."""
     equal = np.ones(len(one), dtype=bool)
     for mine, theirs in zip(one.values()[:5], other.values()[:5], strict=True):
         equal &= np.isclose(mine, theirs, rtol=tolerance, atol=0.0, equal_nan=True)
@@ -710,11 +710,12 @@ def suspects_table(suspects: Sequence[Suspect]) -> BarTable:
 
 
 def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: int | None) -> Basis:
-    """Return the basis of rows beginning at ``first_ms``.
+    """Return the basis (adjustment and its date) of rows whose first bar opens at ``first_ms``.
 
-    ``opened`` is the timestamp of the last session that had opened at the fetch. The date is
-    omitted if that session is not after the first bar's date, so that bars appended daily share one
-    basis. The basis of instruments without corporate actions has no date.
+    ``opened`` is the timestamp of the latest session that had opened when the bars were fetched;
+    None if there was none. The date is omitted if that session is not after the first bar's date,
+    so that bars appended daily share one basis. The basis of instruments without corporate actions
+    has no date.
     """
     adjustment = fetched.basis.adjustment
     if instrument.asset_class != "stock":
@@ -806,8 +807,8 @@ class CommitContext:
     def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
         """Return when to refetch doubtful bars: once they have settled, then less and less often.
 
-        ``as_holes``: Whether to use the times for gaps. This is for bars that are doubtful because
-        bars are missing between them although the vendor is dense (has a bar at every time).
+        With ``as_holes``, the times are those for gaps: the bars are doubtful because others are
+        missing between them, although their vendor normally has a bar at every time.
         """
         again = meets(edges, merged(coverage.where(lambda c: not c.is_valid(self.now_ms))))
         after = self.expiry.of_holes if as_holes else self.expiry.of

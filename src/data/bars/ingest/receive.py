@@ -181,7 +181,7 @@ def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
 def _ex_dates(
     request: LaneRequest, candidate: Candidate, fetched: Fetched, span: Span, near: Sessions
 ) -> Asked | None:
-    """Return the ex-dates for which an answer reports splits and dividends, if any.
+    """Return the ex-dates for which an answer reports splits and dividends; None if for no dates.
 
     A vendor's declaration is not enough: an answer that does not mention actions has not reported
     that there are none. Nothing is known yet about a session that has not opened, and minute bars
@@ -309,7 +309,9 @@ def _fit_sides(
 def _verdicts(
     request: LaneRequest, series: SeriesStore, received: ReceivedAnswer, rows: BarTable
 ) -> tuple[list[Verdict], Fix | None]:
-    """Return a verdict on each side's adjacent bars, and a correction that reconciles them, if any.
+    """Return a verdict on each side's adjacent bars, and a correction that reconciles them.
+
+    The correction is None if there is none.
 
     See :func:`..prices.splice.settle`.
     """
@@ -335,7 +337,10 @@ def _verdicts(
 
 
 def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBook) -> CommonBasis:
-    """Return the basis for comparing an answer with stored bars: the answer's own, or else ``split``."""
+    """Return the basis in which an answer is compared with stored bars.
+
+    It is the answer's own adjustment, or ``split`` if that is unknown.
+    """
     adjustment = received.fetched.basis.adjustment
     target = "split" if adjustment == "unknown" else adjustment
     step = request.grid.timeframe
@@ -367,7 +372,7 @@ def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> li
 
 
 def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commit:
-    """Return the commit for ``span`` with ``splices``, the comparisons at its borders with other vendors.
+    """Return the commit for ``span`` with ``splices``, the comparisons at the edges with other vendors.
 
     A splice is recorded at the outermost new bar: bars beyond it may have been found equal to the
     stored ones, and then keep their source.

@@ -263,9 +263,10 @@ def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
 def _unpublished(
     span: Span, present: Stamps, grid: BarGrid, settle_ms: int, now_ms: int
 ) -> Span | None:
-    """Return the span of expected bars missing at the end, which may not be published yet.
+    """Return the part of ``span`` after the last bar present that may not be published yet.
 
-    The result is None if all these bars should have settled.
+    The part begins with the first expected bar that has not settled; the result is None if all
+    expected bars should have settled.
     """
     after_last = Span(int(present[-1]) + 1 if len(present) else span.start, span.end)
     late = first_unsettled(grid.opens(after_last), grid, settle_ms, now_ms)

@@ -213,7 +213,9 @@ def take_forming(
     question: Question,
     fetched: Fetched,
 ) -> Forming | None:
-    """Return the forming bar from an answer that was requested only for it; nothing is stored.
+    """Return the forming bar from an answer that was requested only for it; None if it has closed.
+
+    Nothing is stored.
 
     Raises:
         KindMismatchError: The answer differs in kind from the stored bars, or conflicts with them.
@@ -293,7 +295,7 @@ def _store_actions(request: LaneRequest, series: SeriesStore, checked: CheckedAn
 
 
 def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> ComparedAnswer:
-    """Read the bars stored for the answered span, and drop rows whose prices are off by a factor.
+    """Read the bars stored for the answered span; drop new rows with prices off by a factor.
 
     Raises:
         KindMismatchError: In the meantime, another writer stored bars of a different kind.
@@ -580,7 +582,7 @@ def _older_marks(
 
 
 def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Lifetime:
-    """Return the listing date that the vendor reports, if it is new.
+    """Return a lifetime that begins with the vendor's listing date; empty without a new listing date.
 
     The lifetime begins with the start of that day. For weekly and monthly bars it begins earlier,
     because the first bar opens before the listing.
@@ -650,9 +652,9 @@ def _with_sides(grid: BarGrid, span: Span) -> Span:
 
 
 def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fault]:
-    """Return the stored faults that remain although their span was judged again.
+    """Return the stored faults that still stand after the bars in ``judged`` were checked again.
 
-    Only faults of existing bars are returned; the answer itself reports on bars that were missing.
+    Faults of missing bars are left out, because the new answer itself shows whether they exist.
     """
     if not question.stretches:
         return []

@@ -91,7 +91,11 @@ class Conversion:
         return own, self.kind.anchor or own
 
     def capabilities(self, caps: Capabilities) -> Capabilities:
-        """Return a vendor's capabilities after conversion, with page size and depth of the source bars."""
+        """Return a vendor's capabilities for converted bars.
+
+        The page size, which is converted to the number of longer bars, and the depth are those of
+        the source bars.
+        """
         parts = max(1, (self.target.step_ms or 1) // (self.source.step_ms or 1))
         terms = {"session": self.kind.session, "anchor": self.kind.anchor}
         kinds = {**caps.kinds, **caps.intraday_kinds}

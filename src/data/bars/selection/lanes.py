@@ -194,7 +194,9 @@ class LaneFinder:
         return own if own in lanes else usual
 
     def first(self, query: BarsQuery, vendors: Collection[str]) -> Offer | None:
-        """Return the declaration of the first vendor that serves a query; ignores stored bars.
+        """Return the first vendor's declaration for a query, without reading stored bars.
+
+        The result is None if no vendor serves the query.
 
         Args:
             query: The query.

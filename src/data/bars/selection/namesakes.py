@@ -73,7 +73,7 @@ class Namesakes:
         return frozenset(proved), attempts
 
     def _stored(self, query: BarsQuery, way: Route) -> BarTable:
-        """Return the latest stored final bars from the owner; empty if there are none."""
+        """Return the latest stored final bars from the route's owner; empty if there are none."""
         listed = (one for one in way.lanes if any(c.name == way.owner for c in one.candidates))
         lane = next(listed, way.lanes[0])
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)

@@ -34,7 +34,10 @@ class Offer(NamedTuple):
         return days is None or query.now_ms - days * DAY_MS < query.span.end
 
     def lane(self, stored: Kind | None) -> tuple[str, ...]:
-        """Return the lane for the vendor's bars, given the kind of bars (``stored``) in the default lane."""
+        """Return the lane (the folder for one kind of bars) in which the vendor's bars are stored.
+
+        ``stored`` is the kind of bars in the default lane; None means that the lane has no bars.
+        """
         return lane_beside(self.kind, stored) if self.lane_name is None else self.lane_name
 
 

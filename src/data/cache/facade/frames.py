@@ -127,7 +127,7 @@ def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
 
 
 def _closed(table: BarTable, offer: FrameUpload, now_ms: int) -> BarTable:
-    """Remove bars that are still forming, which must not be stored as closed."""
+    """Return the bars without those that are still forming, which must not be stored as closed."""
     ends = next_stamps(table.stamps, offer.timeframe)
     recent = np.flatnonzero(ends > now_ms - _SURELY_CLOSED_MS)
     if len(recent):

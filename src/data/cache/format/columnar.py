@@ -72,7 +72,7 @@ class ColumnSource(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Rows of one year (all rows or only new ones), and the state of the year including them."""
+    """Rows of one year (all or only the new ones), and the year's state after they are added."""
 
     source: ColumnSource
     table: BarTable
@@ -209,7 +209,7 @@ def _check(seq: int, text: bytes) -> int:
 
 
 def _fits(head: Head) -> bool:
-    """Return whether a header is plausible: its years are in order, each with bars, and all bars fit."""
+    """Return whether a header is plausible: ordered years, none empty, and room for all bars."""
     years, rows = list(head.years), [source.rows for source in head.years.values()]
     return (
         years == sorted(years)

@@ -119,7 +119,7 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
 
 
 def _blocks(text: bytes, rows: int) -> Iterator[bytes]:
-    """Yield the text in blocks of whole lines, because parsed cells take ten times the memory."""
+    """Yield the text in blocks of whole lines, since parsed cells take ten times the memory."""
     size = len(text) // (rows // BLOCK_ROWS + 1)
     start = 0
     while start < len(text):
@@ -204,7 +204,7 @@ Mask = NDArray[np.bool_]
 
 
 class _Field(NamedTuple):
-    """A column's characters (0 means skip the position), and a mask of rows to format one by one."""
+    """A column's characters (0 means an unused position), and the rows to format one by one."""
 
     chars: Chars
     odd: Mask
@@ -289,7 +289,7 @@ def _drop_zeros(digits: Chars, mask: Mask) -> None:
 
 
 def _decimals(sizes: Floats) -> int | None:
-    """Return the number of decimals that represents nearly all numbers exactly, or None."""
+    """Return how many decimals represent nearly all numbers exactly; None if that is impossible."""
     few = _FEW * len(sizes)
     best = None
     for decimals in range(_MOST_DECIMALS + 1):

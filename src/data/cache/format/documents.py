@@ -50,7 +50,7 @@ def _as_declared(
 ) -> list[tuple[str, Any] | tuple[str, Any, Any]]:
     """Return a dataclass's fields in the form that ``msgspec`` needs.
 
-    ``stored`` gives the types that differ in the document.
+    ``stored`` overrides the types of fields that have a different type in the stored document.
     """
     types = get_type_hints(record) | stored
     return [
@@ -421,7 +421,7 @@ def _with_unknown_keys(text: bytes, identity: str, problem: msgspec.DecodeError)
 
 
 def _check_words(ours: Mapping[str, Any]) -> None:
-    """Reject content that can only be from a newer version.
+    """Reject coverage entries that only a newer version of this library can have written.
 
     Raises:
         FormatVersionError: A coverage entry has an unknown state or adjustment.

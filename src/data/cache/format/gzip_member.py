@@ -178,7 +178,7 @@ def _number(value: Any) -> int:
 
 @dataclass(frozen=True)
 class Member:
-    """A member that has been verified to be bit-for-bit as it was written.
+    """A gzip member whose digest has been verified.
 
     Attributes:
         header: Description of the bars.
@@ -401,7 +401,7 @@ def inflated(packed: bytes) -> bytes:
             left -= len(parts[-1])
             packed = member.unconsumed_tail
             if left < 0 or not (member.eof or packed or parts[-1]):
-                raise ValueError("truncated, or larger than any year of bars")
+                raise ValueError("the gzip data is truncated, or too large for a year of bars")
         packed = member.unused_data
     if not any(parts):
         raise ValueError("it is empty")

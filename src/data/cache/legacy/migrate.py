@@ -139,7 +139,7 @@ def _as_hidden(file: OldFile) -> OldFile:
 
 
 def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
-    """Encode the bars in memory and decode them again, before anything on disk is touched.
+    """Check that bars survive encoding and decoding in memory, before anything on disk changes.
 
     Raises:
         CorruptEntryError: The decoded bars differ from the originals in at least one bit.
@@ -311,7 +311,7 @@ def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
 
 
 def _is_stored(table: BarTable, now: BarTable) -> NDArray[np.bool_]:
-    """Return a mask of the rows whose bar is stored bit for bit."""
+    """Return a mask of the rows of ``table`` that the stored bars ``now`` contain bit for bit."""
     if not len(now):
         return np.zeros(len(table), dtype=bool)
     places = np.minimum(np.searchsorted(now.stamps, table.stamps), len(now) - 1)

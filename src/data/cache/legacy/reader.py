@@ -170,7 +170,10 @@ def folder_timeframes(folder: Path) -> set[Timeframe]:
 
 
 def _timeframe(name: str) -> Timeframe | None:
-    """Parse a folder's name, as written by this library or older tools, as a timeframe."""
+    """Return the timeframe that a folder's name means, or None.
+
+    The name may be from this library or from older tools.
+    """
     match = _FRAME_FOLDER.fullmatch(name)
     frame = Timeframe.parse(match[1] + match[2].replace("mo", "M")) if match else None
     return frame if frame is not None and name in (frame.folder, frame.label) else None
@@ -266,7 +269,7 @@ def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
 
 
 def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
-    """Return the rows in ``year`` with timestamps that can be converted with certainty."""
+    """Return the rows in ``year`` with timestamps that can be converted to ours with certainty."""
     stamps, are_certain = session_stamps(table.stamps, timeframe)
     years = stamps.astype("M8[ms]").astype("M8[Y]").astype(np.int64) + 1970
     stamped = replace(table, stamps=stamps).take(are_certain & (years == year))

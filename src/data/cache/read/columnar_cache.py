@@ -142,7 +142,7 @@ class Sidecars:
         ]
 
     def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
-        """Return a cached or stored file that has the wanted years in their current state, or None."""
+        """Return the file from memory or disk if the wanted years in it are current, else None."""
         identities = _identities(wanted)
         file = self.opened(lane.key)
         if file is None or file.serves(identities):
@@ -173,7 +173,7 @@ class Sidecars:
         return [(lane.paths.data_text(year), file.head.years[year]) for year in wanted]
 
     def opened(self, key: SeriesKey) -> ColumnarFile | None:
-        """Return the cached columnar file; if none is cached, open and cache the file on disk."""
+        """Return the columnar file, from memory or else from disk; None if there is none."""
         file: ColumnarFile | None = self._memory.get(("columns", key))
         if file is None:
             file = self.on_disk(key)
@@ -212,7 +212,7 @@ class Sidecars:
     def _extended(
         self, lane: SeriesFiles, file: ColumnarFile, wanted: States
     ) -> ColumnarFile | None:
-        """Append the last year's new rows and return the file; None if more than that is missing."""
+        """Append the last year's new rows and return the file; None if it lacks more than these."""
         last = max(file.head.years)
         lacking = [y for y, s in wanted.items() if not file.serves(_identities({y: s}))]
         if lacking != [last] or lane.previews is not None:

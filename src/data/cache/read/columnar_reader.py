@@ -205,7 +205,7 @@ class ColumnarFile:
         crc32 = summing(8 * (self.head.rows - first) * len(self._columns))
         for name, values in self._columns.items():
             if crc32(values[first:].data) != self.head.tails.get(name):
-                raise DamagedColumnsError(f"wrong checksum for the end of {name}")
+                raise DamagedColumnsError(f"checksum mismatch at the end of {name}")
         self._sound_tail = True
 
 

@@ -24,7 +24,7 @@ _NAME_BYTES = 80
 
 
 class _Parsed(NamedTuple):
-    """The value parsed from a file, with the file's state, its bytes or both, to recognize the file."""
+    """A value parsed from a file, with the file's state or bytes (or both), to notice changes."""
 
     state: FileState | None
     content: bytes | None

@@ -40,7 +40,7 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState | None:
-    """Return the state of ``year``, usually without reading the data.
+    """Return the state of ``year``, usually without reading the data; None if nothing is stored.
 
     If a rewrite is pending, the data decides which state is valid. If the file has no document, or
     a damaged one, it is first recovered under the lock.
@@ -51,7 +51,7 @@ def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState
     """
 
     def look() -> YearFile | None:
-        """Return the year, from its metadata alone unless a writer has begun to change it."""
+        """Return the year, usually without reading its data; None if nothing is stored."""
         meta = lane.meta(year)
         if meta is not None and meta.pending is None:
             return YearFile(meta.state)
@@ -71,7 +71,7 @@ def read_year(
     """
 
     def look() -> YearFile | None:
-        """Return the year in its state on disk."""
+        """Return the year in its state on disk; None if nothing is stored."""
         return open_year(lane, year, lane.meta(year))
 
     def content(file: YearFile | None) -> tuple[BarTable, YearState] | None:
@@ -243,7 +243,7 @@ class SeriesIndex:
         return {lane.paths.text: look[0]}
 
     def _read_tail(self, lane: SeriesFiles) -> IndexEntry | None:
-        """Return an entry built from the documents of only the newest years.
+        """Return an index entry built from only the newest years' documents.
 
         The result is None if these are all the years, if some files were written by another tool,
         or if no bar is final.
@@ -386,7 +386,10 @@ def check_barred(lane: SeriesFiles, span: Span, barred: Iterable[int]) -> None:
 
 
 def read_series(lane: SeriesFiles) -> SeriesMeta | None:
-    """Return ``series.json``; a damaged file counts as missing, because it only saves requests."""
+    """Return the content of ``series.json``; None if it is missing or damaged.
+
+    A damaged file counts as missing, because its content only saves requests.
+    """
     try:
         return lane.series()
     except DamagedError as exc:
@@ -401,7 +404,10 @@ def _empties(series: SeriesMeta | None, own: list[int]) -> Coverage:
 
 
 def kind_of(series: SeriesMeta | None, coverage: Iterable[Covered]) -> Kind | None:
-    """Return the kind of bars in a series: from its document or, if that is lost, from the coverage."""
+    """Return the kind of bars in a series; None if it has no bars.
+
+    The kind is from the series' document or, if that is lost, from the coverage.
+    """
     if series is not None and series.kind is not None:
         return series.kind
     kinds = [p.kind for p in coverage if p.state in ("final", "provisional") or p.parts]
@@ -508,7 +514,7 @@ class RangeReader:
     def _with_columns(
         self, lane: SeriesFiles, span: Span, states: Mapping[int, YearState]
     ) -> tuple[BarTable, dict[int, YearState]]:
-        """Read the years of ``states``, and store columns for the years that lack them.
+        """Read the years in ``states``, and write a columnar file for each year that lacks one.
 
         The second value contains the states of the years as they were read.
         """

@@ -154,7 +154,7 @@ def inspect(
 def _inspected(
     store: StoreParts, keys: Sequence[SeriesKey], problems: list[tuple[SeriesKey, str]]
 ) -> Iterator[tuple[int, list[Finding]]]:
-    """Yield the number of files read and the defects found, for each piece of each series in turn."""
+    """Yield the number of files read and the defects found, one part of a series at a time."""
     symbols: set[str] = set()
     for key in keys:
         try:
@@ -258,9 +258,9 @@ def _older(store: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[t
 
 
 def columns_ailment(store: StoreParts, lane: SeriesFiles) -> Ailment | None:
-    """Compare the columnar file, bit by bit, with the bars it was made from.
+    """Compare the columnar file, bit by bit, with the bars it was made from; return any defect.
 
-    An outdated file is not damage, because the next reader rebuilds it.
+    An outdated file is not a defect, because the next reader rebuilds it.
     """
     path = store.sidecars.path(lane.key)
     if store.disk.stat(path) is None:
@@ -499,7 +499,7 @@ def _ailment(diagnosis: Diagnosis) -> Ailment | None:
 
 
 def _document(diagnosis: Diagnosis) -> str:
-    """Describe the state of a document that is damaged, missing, or does not match the data."""
+    """Describe what is wrong with a year's document: damaged, missing, or not matching the data."""
     if diagnosis.flaw:
         return f"the metadata are damaged ({diagnosis.flaw})"
     return "the metadata do not match the data" if diagnosis.meta else "there are no metadata"

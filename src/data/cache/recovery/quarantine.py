@@ -124,7 +124,7 @@ def _is_bar(row: Suspect) -> bool:
 
 
 def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the latest invalid rows for each timestamp, and all withdrawn bars, which were once valid.
+    """Return the latest invalid rows for each timestamp, and all withdrawn (once valid) bars.
 
     The number of invalid rows is limited, so that the file does not grow forever if a vendor sends
     new ones with each call.

@@ -222,7 +222,7 @@ def _settled(
 
 
 def _log(lane: SeriesFiles, year: int, state: YearState, more: int) -> None:
-    """Log a recovery that found ``more`` additional bars, or lost bars if ``more`` is negative."""
+    """Log a recovery that added ``more`` bars; a negative number means that bars were lost."""
     entry = {"generation": state.generation, "vendor": "", "span": None, "recovered": True}
     entry |= {"added": max(0, more), "changed": 0, "removed": max(0, -more), "size": state.size}
     lane.append_log(year, entry)
@@ -301,7 +301,7 @@ def examine(lane: SeriesFiles, year: int) -> Diagnosis:
 
 
 def _of_document(lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str) -> Diagnosis:
-    """Return the diagnosis of a year that has no data file."""
+    """Return the diagnosis of a year whose data file is missing."""
     if meta is None:
         return Diagnosis("lost" if flaw else "sound", flaw=flaw)
     state = meta.state
@@ -352,6 +352,8 @@ def _of_recorded(
 
 def _recorded_state(lane: SeriesFiles, meta: YearMeta, scan: Scan) -> tuple[YearState, int] | None:
     """Return the recorded state that matches the start of the data, and its number of gzip members.
+
+    The result is None if no recorded state matches.
 
     While a rewrite is pending, the data must equal one of the two states to the last byte: the new
     file may begin like the old one, or vice versa.

@@ -230,7 +230,7 @@ class _Found:
 
     @property
     def is_all(self) -> bool:
-        """Whether all bars are deleted, or all tables if no bars are."""
+        """Whether all stored bars would be deleted or, if only tables would be, all tables."""
         if any(one.data_type == BARS for one in self.go):
             return BARS not in self.stay
         return bool(self.go) and not self.stay

@@ -171,7 +171,7 @@ def files_aside(lane: SeriesFiles, year: int) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Gone:
-    """The data removed by a deletion, for the log.
+    """A description of the data that a deletion removes, for the log.
 
     Attributes:
         years: Maps each year to the span answered, the first bar, the number of bars, and the
@@ -196,7 +196,7 @@ class _Gone:
         old: OldYears,
         number: int | None,
     ) -> _Gone:
-        """Examine the data to be deleted; damage does not prevent a deletion."""
+        """Return a description of the data to be deleted; damaged data can be deleted, too."""
         try:
             series = read_series(lane) or SeriesMeta()
         except FormatVersionError:
@@ -299,7 +299,7 @@ def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
 
 
 def _without(lane: SeriesFiles, states: Sequence[YearState]) -> SeriesMeta:
-    """Return the content of ``series.json`` after a year was removed, so that it is requested again."""
+    """Return ``series.json`` after the removal of a year, so that the year is requested again."""
     series = read_series(lane) or SeriesMeta()
     kinds = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))
     newest = max(state.generation for state in states)

@@ -197,7 +197,7 @@ class LaneIndex:
 
 
 def _is_current(application: int, version: int) -> bool:
-    """Return whether a file has this version's tables; raise an error if they are newer."""
+    """Return whether a file has this version's tables; raise an error if its tables are newer."""
     if version > VERSION:
         raise FormatVersionError(f"{FILE} was written by a newer version of this library")
     return version == VERSION

@@ -279,14 +279,14 @@ class Inventory:
     def _listed_surely(
         self, folder: str
     ) -> tuple[list[os.DirEntry[str]], dict[str, os.stat_result]]:
-        """List a folder like :func:`listed`, but raise ``StorageError`` if it is unreadable."""
+        """Return the entries of a folder, like :func:`listed`; raise ``StorageError`` if unreadable."""
         content = listed(folder, self._refuse_link)
         if not any(content):
             self._disk.list(folder)
         return content
 
     def _refuse_link(self, entry: os.DirEntry[str]) -> None:
-        """Raise ``StorageError`` for a link in place of a folder, just as the store does."""
+        """Raise ``StorageError`` if a folder is a link, which the store does not accept either."""
         if entry.is_dir():
             self._disk.list(entry.path)
 

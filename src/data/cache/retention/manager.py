@@ -129,7 +129,10 @@ class RetentionManager(StoreListener):
 
     @contextmanager
     def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
-        """Wrap a block that stores a commit, and check the whole folder from time to time.
+        """Return a context manager within which a commit is stored.
+
+        On entry, it checks that there is room for the commit; on exit, it checks the whole folder
+        from time to time.
 
         Raises:
             NoRoomError: On entry, if the commit would leave too little room on the disk.
@@ -149,7 +152,7 @@ class RetentionManager(StoreListener):
             self.look()
 
     def _is_first(self) -> bool:
-        """Return whether no bar was ever stored in this folder; record that this has been checked."""
+        """Return whether this folder has never had a bar; record that this has been checked."""
         self._has_begun = True
         try:
             return self._time.read() is None and not any(

@@ -57,7 +57,7 @@ class TimeMark:
             self._keep({_LATEST: vouched_ms})
 
     def _load(self) -> dict[str, int] | None:
-        """Return the content of the file, which maps one name to the time; None if it cannot be read."""
+        """Return the file's content, which maps a name to a time; None if it cannot be read."""
         try:
             content = self._disk.read_if_exists(self._path)
             plain = {} if content is None else json_document.load(content)

@@ -43,7 +43,7 @@ class CommitRun:
         metas: Documents of all years before the commit; None for a year not written by this
             library.
         taken: Maps each year to the file of an older tool that this commit imports.
-        parts: Maps each year to the part of the commit that concerns it.
+        parts: Maps each year to its part of the commit.
         generation: Number of this commit in the history of the series.
         is_repaired: Whether a repair has changed years since ``series.json`` was written.
         order: Function called under the lock, after all checks and before the first write; returns
@@ -92,11 +92,11 @@ class CommitRun:
     # --- before ----------------------------------------------------------------------------
 
     def _look(self, names: list[str], barred: list[int]) -> None:
-        """Read the current state, and repair the years that the commit concerns.
+        """Read the current state, and repair the years that the commit changes.
 
         Args:
             names: Names in the lane folder.
-            barred: Years that cannot be read; they are left alone unless the commit concerns them.
+            barred: Years that cannot be read; they are left alone unless the commit changes them.
         """
         self.series = (read_series(self.lane) if SERIES in names else None) or SeriesMeta()
         self.parts = by_year(self.commit)
@@ -120,7 +120,7 @@ class CommitRun:
             self.generation = 1 + max(logged, default=0)
 
     def _leave_outdated(self) -> None:
-        """Add the removal of outdated data, which is no longer read, to the changes of these years.
+        """Extend the commit so that it removes outdated data, which is no longer read.
 
         Otherwise that data would never be removed.
         """
@@ -147,7 +147,7 @@ class CommitRun:
         return meta
 
     def _checked_kind(self) -> Kind | None:
-        """Return the kind of the series after the commit.
+        """Return the kind of the series after the commit; None if it is still unknown.
 
         Raises:
             KindMismatchError: A piece is of a different kind.

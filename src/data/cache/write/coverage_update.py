@@ -207,7 +207,7 @@ def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars)
 
 
 def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covered | None:
-    """Return the coverage entry that results from applying a mark (coverage without new bars).
+    """Return the coverage entry that results from a mark (coverage without new bars), if any.
 
     A mark for an empty span leaves existing bars as they are; others change the bars' state.
     """
@@ -229,7 +229,7 @@ def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covere
 
 
 def _fetched_at(item: Covered, mark: Covered) -> int:
-    """Return the later of two fetch times, except that the time of a ``suspect`` mark takes precedence."""
+    """Return the later of the two fetch times; the time of a ``suspect`` mark takes precedence."""
     is_doubt = mark.state == "suspect" and mark.fetched_at
     return mark.fetched_at if is_doubt else max(item.fetched_at, mark.fetched_at)
 

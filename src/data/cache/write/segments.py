@@ -163,7 +163,7 @@ class Change:
 def with_pieces(
     segments: list[YearSegment], pieces: Iterable[CommitPiece], identity: str, generation: int
 ) -> tuple[list[YearSegment], Change]:
-    """Apply new answers to segments, so that only a piece's own bars remain in the piece's span."""
+    """Apply new answers to segments: each piece's bars replace all others in the piece's span."""
     new: list[YearSegment] = []
     end, pieces = 0, list(pieces)
     for piece in pieces:
@@ -348,7 +348,10 @@ class _Group:
 
 
 def _is_bridged(gap: Span, coverage: Coverage, header: Header) -> bool:
-    """Return whether one coverage entry with the vendor, kind, basis and state of ``header`` spans a gap."""
+    """Return whether a single coverage entry that agrees with ``header`` spans a gap.
+
+    The two agree if vendor, kind, basis and state are the same.
+    """
     mine = (header.state, header.vendor, header.kind, header.basis)
     return any(
         item.span.start <= gap.start

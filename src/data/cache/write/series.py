@@ -231,7 +231,7 @@ class SeriesFiles:
             log.warning("%s %s: the commit was not logged: %s", self.key, year, exc)
 
     def _versions_kept(self, year: int) -> list[int]:
-        """Return the generations of the year's kept older files, and the pinned generations."""
+        """Return the generations of the year's older files that are kept, and all pinned ones."""
         names = (name.split(".") for name in self.disk.list(self.paths.versions))
         ours = (n[1] for n in names if n[0] == f"{year:04d}" and len(n) > 1)
         kept = [int(generation) for generation in ours if generation.isdecimal()]

@@ -46,13 +46,13 @@ _MOST_OPEN_INTRADAY = 512
 
 @dataclass
 class YearCommit:
-    """The part of a commit that concerns one year; used once, under the lane's lock.
+    """The part of a commit for one year; used once, under the lane's lock.
 
     Attributes:
         lane, year: Series and year of the file.
         meta: Document of the year, known to be valid.
         part: New content for the year.
-        commit: Whole commit, for the facts that concern all years.
+        commit: The whole commit, for data that all its years share.
         generation: Generation of the commit.
         check: Function called before anything is written.
     """
@@ -125,7 +125,7 @@ class YearCommit:
         return (wide and state.columns != ALL_COLUMNS) or self._is_compaction_due()
 
     def _disturbs(self, piece: CommitPiece) -> bool:
-        """Return whether a piece can change or remove any bar up to and including the last stored one."""
+        """Return whether a piece can affect the bars up to and including the last stored one."""
         state = self.meta.state
         if state.last is None or piece.span.start > state.last:
             return False
@@ -292,7 +292,7 @@ class YearCommit:
         return shares
 
     def _facts(self, state: YearState) -> YearMeta:
-        """Return the year's document with this commit's facts, but not its bars or coverage."""
+        """Return the year's document, updated for this commit except for bars and coverage."""
         # For a year without bars, the latest vendor that had none.
         vendors = [mark.vendor for mark in self.part.marks.sources]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
@@ -306,7 +306,7 @@ class YearCommit:
         )
 
     def _touched(self, change: Change) -> int | None:
-        """Return the timestamp of the first bar that was written or removed, or None."""
+        """Return the timestamp of the first bar written or removed; None if there was none."""
         tables = [piece.table for piece in self._with_bars] + [change.withdrawn]
         return min((int(table.stamps[0]) for table in tables if len(table)), default=None)
 
@@ -343,6 +343,6 @@ def _grave_in(coverage: Coverage) -> list[Covered]:
 
 
 def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a copy of ``quality`` in the form in which it will be read back; empty for None."""
+    """Return a copy of ``quality`` as it will be when it is read back; empty for None."""
     plain: dict[str, Any] = json.loads(canonical(dict(quality))) if quality else {}
     return plain

@@ -348,7 +348,7 @@ def expired(lane: SeriesFiles, year: int) -> list[Path]:
 
 
 def _pinned(lane: SeriesFiles, year: int) -> tuple[list[int], list[dict[str, Any]]]:
-    """Return a series' pinned generations and, if there are any, the log of a year."""
+    """Return a series' pinned generations, and the log of a year (empty if no generation is pinned)."""
     pins = pins_in(lane.disk, lane.paths.versions)
     return pins, lane.log_entries(year) if pins else []
 

@@ -312,7 +312,7 @@ def create_all_tables(*bases: type[DeclarativeBase]) -> None:
 
 
 def drop_all_tables(*bases: type[DeclarativeBase]) -> None:
-    """Drop this library's tables or, if given, the tables of ``bases``, with their content.
+    """Drop this library's tables or, if given, the tables of ``bases``, and all their contents.
 
     Raises:
         SchemaError: ``ALLOW_DROP_TABLES`` is not 1, or a newer version created the tables.

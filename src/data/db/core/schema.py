@@ -327,7 +327,7 @@ class Schema:
                 )
 
     def drop_all_tables(self) -> None:
-        """Drop only this library's tables, with their content; requires ``ALLOW_DROP_TABLES=1``.
+        """Drop only this library's tables and their contents; requires ``ALLOW_DROP_TABLES=1``.
 
         Raises:
             SchemaError: The variable is not 1, or a newer version created the tables.

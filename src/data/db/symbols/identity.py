@@ -185,14 +185,14 @@ class _Names:
                 self._begin(event, ended.get(event) or event.instrument)
 
     def _end(self, event: SymbolBoundary) -> str:
-        """End the symbol's interval at a boundary, and return its instrument."""
+        """End the symbol's interval at a boundary; return the instrument it refers to."""
         own, last_day = self._of[event.symbol], event.day - timedelta(days=1)
         old = next((one for one in own if one.holds(last_day)), None)
         if old is None:
             if earlier := [one for one in own if one.end is None or one.end <= event.day]:
                 # An unknown interval in between is not guessed.
                 raise _conflict(
-                    f"the {event} ends a name that has already ended or begins on that day: "
+                    f"the {event} ends a name that has already ended, or only begins that day: "
                     f"{earlier[-1]}"
                 )
             instrument = event.instrument or self._new()
@@ -208,7 +208,7 @@ class _Names:
         if old.end is None:
             own[own.index(old)] = replace(old, end=event.day, is_closed=bool(old.origin))
         elif old.end != event.day:
-            raise _conflict(f"the {event} contradicts this period: {old}")
+            raise _conflict(f"the {event} conflicts with the period {old}")
         return old.instrument
 
     def _begin(self, event: SymbolBoundary, instrument: str) -> None:
@@ -220,7 +220,7 @@ class _Names:
             )
             self._add(new)
         elif there.start != event.day or (instrument and there.instrument != instrument):
-            raise _conflict(f"the {event} contradicts this period: {there}")
+            raise _conflict(f"the {event} conflicts with the period {there}")
 
     def _new(self) -> str:
         """Return a placeholder for an instrument that no file names."""

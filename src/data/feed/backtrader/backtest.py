@@ -80,5 +80,5 @@ class BacktestFeed(BacktraderFeed):
 
 
 def _nothing(symbol: str, timeframe: str) -> LiveFeed:
-    """Return a feed that ends immediately, used in place of a backtest's stream."""
+    """Return a feed that ends immediately, for use in place of a stream in a backtest."""
     return LiveFeed(symbol, timeframe, ReplaySource(symbol, list, every(0.0)))

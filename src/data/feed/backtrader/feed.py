@@ -121,7 +121,7 @@ class LocalizingZone(tzinfo):
         return moment.replace(tzinfo=self)
 
     def utcoffset(self, moment: datetime | None) -> timedelta | None:
-        """Return the offset from UTC at a local time."""
+        """Return the offset from UTC at a local time; None if ``moment`` is None and the offset varies."""
         return self._zone.utcoffset(moment and moment.replace(tzinfo=self._zone))
 
     def dst(self, moment: datetime | None) -> timedelta | None:
@@ -330,7 +330,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return localizing(self.p.tz)
 
     def _timeoffset(self) -> timedelta:
-        """Return the last bar's distance from the wall clock, which makes resamplers follow the bars."""
+        """Return how far the last bar is from the wall clock; this makes resamplers follow the bars."""
         if self.live_seen_ms is None:
             return timedelta()
         return from_ms(self.live_seen_ms) - datetime.now(UTC).replace(tzinfo=None)
@@ -412,7 +412,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return False
 
     def _next(self) -> Item | None:
-        """Return the next item, waiting at most once per loop; None if none arrived or on failure."""
+        """Return the next item, waiting at most once per loop; None if none arrived or the feed failed."""
         try:
             item = self.live_box.get()
             if item is None and self._wait():
@@ -464,7 +464,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
             self.put_notification(notification, state=str(status.state), reason=status.reason)
 
     def _write(self, bar: LiveBar) -> bool:
-        """Write a closed bar to Backtrader's lines if newer than the last one; return whether it was."""
+        """Write a closed bar to Backtrader's lines; return False if it is not newer than the last one."""
         close_ms = self.live_closing(bar.stamp_ms)
         if self.live_seen_ms is not None and close_ms <= self.live_seen_ms:
             self.dropped += 1

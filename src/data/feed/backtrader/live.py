@@ -149,7 +149,7 @@ class BaseLiveDataFeed(BacktraderFeed):
     # --- for subclasses --------------------------------------------------------------------
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
-        """Return the stream of live bars, and the ``past`` bars that this stream will not deliver."""
+        """Return the stream of live bars, and those ``past`` bars that it will not deliver."""
         name = f"{self.symbol} {self.interval}"
         source = HookSource(name, self.live_timeframe, self, self.live_clock)
         return self._feed_of(source), past
@@ -171,7 +171,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         """Disconnect from the source."""
 
     def _get_latest_data(self) -> pd.DataFrame | None:
-        """Return the latest available bars, or None."""
+        """Return the latest available bars, or None if there are none."""
         return None
 
     def _get_update_interval(self) -> float:
@@ -321,15 +321,15 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
         self.stream.stop()
 
     def _get_latest_data(self) -> pd.DataFrame | None:
-        """Return the stream's latest closed bar, or None."""
+        """Return the stream's latest closed bar, or None if there is none."""
         bars = self.stream.snapshot().bars
         return frame_of(bars[-1:]) if bars else None
 
     def _pin(self) -> str | None:
-        """Return the only vendor that may be queried, or None.
+        """Return the only vendor that may be queried; None lets the rules decide.
 
-        None lets the rules decide. The result is also None if the requested vendor is the first one
-        in the rules, because its bars then belong to the usual series.
+        The result is also None if the requested vendor is the first one in the rules, because its
+        bars then belong to the usual series.
         """
         if self.provider is None or not is_manager(self.data_manager):
             return self.provider

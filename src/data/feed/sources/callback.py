@@ -35,7 +35,7 @@ class Hooks(Protocol):
         """Disconnect from the source."""
 
     def _get_latest_data(self) -> pd.DataFrame | None:
-        """Return the latest available bars, or None."""
+        """Return the latest available bars, or None if there are none."""
 
     def _get_update_interval(self) -> float:
         """Return the number of seconds between two requests."""
@@ -107,7 +107,7 @@ class HookSource(ThreadedSource):
             self._hooks._disconnect_realtime()
 
     def _follow(self, sink: Sink, halt: Halt) -> None:
-        """Poll while connected."""
+        """Poll the source for bars while it is connected."""
         if not self._hooks._connect_realtime():
             return
         self._tell(sink, StreamState.LIVE, "connected")

@@ -57,7 +57,7 @@ class Filled(NamedTuple):
 
     @property
     def until_ms(self) -> int:
-        """The time from which a feed continues after delivering the bars before the first gap.
+        """The time from which a feed resumes: the first gap or, without one, the end of ``bars``.
 
         ``bars`` must not be empty.
         """
@@ -76,7 +76,7 @@ def hole_in_history(hole: Span, why: str) -> str:
 
 
 class History(Protocol):
-    """A source of closed past bars. Its methods may raise any ``DataError``."""
+    """A source of historical (closed) bars. Its methods may raise any ``DataError``."""
 
     def last(self, count: int, *, again: bool = False) -> Filled:
         """Return the last ``count`` closed bars, or all that exist, and the gaps between them.
@@ -168,7 +168,7 @@ class ManagerHistory:
     def _judged(
         self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]
     ) -> Filled:
-        """Return an answer that distinguishes nonexistent bars from bars that are only missing so far."""
+        """Return an answer that distinguishes bars that do not exist from bars that are still missing."""
         present = np.array([bar.stamp_ms for bar in bars], dtype=np.int64)
         missing = np.setdiff1d(expected, present)
         if not len(missing):
@@ -184,7 +184,7 @@ class ManagerHistory:
         return Filled(bars, absent, reason or "not published yet", holes[0])
 
     def _ask(self, start: Any = None, end: Any = None, **wishes: Any) -> pd.DataFrame:
-        """Return the frame without a warning, even if it has gaps, because the feed handles gaps itself."""
+        """Return the requested frame, without a warning about gaps, because the feed handles gaps itself."""
         label = self._grid.timeframe.label
         try:
             return self._manager.get_ohlcv(

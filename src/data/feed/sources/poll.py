@@ -141,7 +141,7 @@ class PollSource(ThreadedSource):
         return self._judge(poll, coming, filled.why, sink)
 
     def _answered(self, sink: Sink) -> None:
-        """Report the feed as connected after the first answer, even though no connection is kept open."""
+        """After the first answer, report the feed as connected, although no connection stays open."""
         if not self._is_up:
             self._is_up = True
             self._tell(sink, StreamState.BACKFILLING, "it answers")
@@ -243,7 +243,7 @@ class _Poll:
         return Span(min([lacking.start, *self._recent]), end)
 
     def revised(self, bars: Sequence[LiveBar]) -> list[LiveBar]:
-        """Return those of ``bars`` that were already delivered with different values."""
+        """Return those of ``bars`` whose earlier delivery had different values."""
         changed = [
             bar
             for bar in bars

@@ -274,7 +274,7 @@ class StreamThread:
         self._set_time()
 
     def _set_time(self) -> None:
-        """Reread the wall clock, and fetch all bars that have closed by now from history."""
+        """Reread the wall clock, and fetch from history all bars that have closed by now."""
         self._now.set()
         self._silence.restart()
         self._backfill_until = 0  # the clock may have been set back meanwhile
@@ -312,7 +312,7 @@ class StreamThread:
             self._revised(bar)
 
     def _leave_to_history(self, bar: LiveBar) -> None:
-        """Drop a bar from the stream; it is fetched from history once all earlier bars were delivered."""
+        """Drop a bar from the stream; history supplies it after all earlier bars have been delivered."""
         if not self.passed_on:
             log.warning(
                 "%d bars are waiting for earlier ones; newer bars are fetched from history",
@@ -433,7 +433,7 @@ class StreamThread:
             self._sink.bar(bar)
 
     def _give_due(self, continuation: Continuation) -> None:
-        """Deliver the bars that are next in order; bars from the stream are queued for storage."""
+        """Deliver the bars that are next in order, and queue those from the stream for storage."""
         bars = continuation.take()
         for bar in bars:
             self._give(bar)
@@ -442,7 +442,7 @@ class StreamThread:
             self._unkept.extend(bar for bar in bars if bar.origin == "live")
 
     def _keep(self) -> None:
-        """Store delivered bars once they have closed by the local clock; the vendor's may be ahead."""
+        """Store delivered bars that have closed by the local clock, as the vendor's clock may be ahead."""
         unkept = self._unkept
         if not unkept or self._is_stopped:
             return
@@ -453,7 +453,7 @@ class StreamThread:
             self._source.keep(closed)
 
     def _gap(self, continuation: Continuation) -> Span | None:
-        """Return the first span in which bars are overdue, or None."""
+        """Return the first span in which bars are overdue, or None if none are."""
         until = self._backfill_until
         if self._patience.dense or not self._is_connected or self._is_silent():
             until = max(until, self._first_unclosed(self._patience.grace))
@@ -477,7 +477,7 @@ class StreamThread:
             self._silence.checked(missed=missed)
 
     def _failed(self, reason: str) -> None:
-        """Record a failed request, after which reports that bars do not exist are doubted again."""
+        """Record a failed request; from now on, reports that bars do not exist are doubted again."""
         self._denied_since = None
         self._schedule(reason)
 
@@ -491,7 +491,7 @@ class StreamThread:
     # --- state -----------------------------------------------------------------------------
 
     def _report(self, gap: Span | None) -> None:
-        """Report the state that results from the connection, the silence and the gap, if any."""
+        """Report the feed's state, based on the connection, any silence of the stream, and any gap."""
         if not self._is_connected:
             self._set_state(StreamState.CONNECTING, self._lost_reason)
             return

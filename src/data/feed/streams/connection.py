@@ -252,7 +252,7 @@ class StreamSession:
             raise TypeError(f"a {type(event).__name__} is not a stream event")
 
     def _end_login(self, outcome: str) -> None:
-        """Record the outcome of the pending login, if any."""
+        """Record the outcome of the login in progress, if there is one."""
         if self._is_login_due:
             self._is_login_due = False
             self._owner.note_login(outcome)
@@ -331,7 +331,7 @@ class StreamSession:
                     listener.refused(span)
 
     def _refuse_bar(self, topic: Topic, bar: LiveBar, listeners: Sequence[Listener]) -> None:
-        """Drop an invalid bar; if it is marked as closed, listeners receive it from history."""
+        """Drop an invalid bar; if it was marked as closed, listeners replace it from history."""
         now = self._now.ms()
         is_due = self._is_due(bar.stamp_ms, topic)
         reason = fault_of(bar) if is_due else _beside_time(bar.stamp_ms)
@@ -435,7 +435,7 @@ class StreamSession:
             self._confirm()
 
     def _confirm(self) -> None:
-        """Notify the oldest unconfirmed batch of listeners that their data will arrive from now on."""
+        """Notify the oldest unconfirmed group of listeners that their data will arrive from now on."""
         batch = self._due.popleft() if self._due else []
         self._due_since = self._owner.clock.monotonic() if self._due else None
         self._confirmed.update(batch)
@@ -755,7 +755,7 @@ class Connection:
             self._live_once()
 
     def _live_once(self) -> None:
-        """Connect and serve until the connection breaks, then wait for the next attempt."""
+        """Connect, process messages until the connection breaks, then wait for the next attempt."""
         self._doubt = None
         try:
             StreamSession(self, self.open()).serve()

@@ -63,7 +63,7 @@ class Listener:
         self._sink.end(error)
 
     def tick(self) -> None:
-        """Check the clock; called regularly, even if nothing arrives."""
+        """Called regularly, even if nothing arrives, so that subclasses can close overdue bars."""
 
     def _tell(self, state: StreamState, reason: str) -> None:
         self._sink.status(StreamStatus(state, reason, self._clock.now_ms()))
@@ -121,7 +121,7 @@ class BuildingListener(Listener):
         self._bars.spoil(span.start)
 
     def tick(self) -> None:
-        """Close the bars whose time is over, even if nothing more arrived, and check the clock."""
+        """Close the bars whose time is over, even if nothing more arrived; adjust the clock."""
         if self._event_ms and self._now.set_by(self._event_ms):
             self.connected()
         self._give(self._bars.closed_by(self._now.ms()))
@@ -138,7 +138,7 @@ class BuildingListener(Listener):
             self._sink.status(StreamStatus(StreamState.DELAYED, reason, owed_ms))
 
     def _leave(self, bar: LiveBar) -> None:
-        """Leave a bar to be fetched from history, because its valid parts do not form a valid bar.
+        """Let history supply a bar whose parts are valid, but do not form a valid bar.
 
         For example, its total volume may exceed any possible one.
         """

@@ -132,7 +132,7 @@ def _days_between(one: int, other: int) -> int:
 
 
 def _scale(moves: np.ndarray) -> float:
-    """Return the usual size of moves, robustly even for rarely traded shares with constant prices."""
+    """Return the usual size of moves; works even for rarely traded shares with constant prices."""
     finite = moves[np.isfinite(moves)]
     if not len(finite):
         return 0.0
@@ -174,7 +174,7 @@ def _is_hundred(ratio: float) -> bool:
 
 
 def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iterator[Defect]:
-    """Yield defects for payments whose amounts, or ``adj_close`` values, are all wrong in the same way."""
+    """Yield defects for payments that are all wrong in the same way, in amount or ``adj_close``."""
     text = (
         f"adj_close follows {name} the dividend in {len(group)} of its ex-dates: on "
         f"{iso(group[0].event.at_ms)[:10]} {price_text(group[0].event.value)} were paid, "
@@ -269,7 +269,10 @@ def _doubt(payment: _Payment, median: float, neighbours: Sequence[_Payment] = ()
 
 
 def _together(payments: Sequence[_Payment]) -> list[_Payment]:
-    """Return the large amounts if together they prove to be a hundred times too large; else nothing."""
+    """Return the large amounts if, taken together, they prove to be a hundred times too large.
+
+    Otherwise, the list is empty.
+    """
     large = [p for p in payments if _ALL_LARGE <= p.paid < 1]
     if len(large) < _FOR_ALL:
         return []

@@ -84,8 +84,8 @@ Levels = NDArray[np.int8]
 class Defect(NamedTuple):
     """A defect that a check found, before the check's name and next step are added.
 
-    ``cause`` is empty if the check has only one cause, which is named after the check. ``wrong``
-    contains the timestamps of the wrong rows, if they differ from ``stamps``.
+    ``cause`` is empty if the check has a single cause, which then has the check's name. ``wrong``
+    contains the timestamps of the wrong rows; None means that they are ``stamps``.
     """
 
     stamps: Stamps
@@ -448,9 +448,9 @@ def _is_coarse(series: CheckedSeries, row: int, size: float) -> bool:
 def _is_there_and_back(
     series: CheckedSeries, jumps: Floats, pair: tuple[int, int], size: float, has_date: bool
 ) -> bool:
-    """Return whether two jumps mean that the rows between them are off by a split's ratio.
+    """Return whether the rows between two jumps are off by a split's ratio.
 
-    If not, the jumps are due to news.
+    If they are not, the jumps are due to news.
     """
     one, other = pair
     stretch = (one + 1, other + 1, float(jumps[one]))

@@ -331,7 +331,7 @@ def perpetual(instrument: Instrument) -> str:
 
 
 def _contract(query: FigureQuery) -> str:
-    """Return the vendor's name for a perpetual future.
+    """Return the vendor's name for the perpetual future in ``query``.
 
     Raises:
         CapabilityError: The future has an expiry date.

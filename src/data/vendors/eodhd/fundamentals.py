@@ -48,7 +48,7 @@ def parts_of(body: Any) -> dict[str, Any]:
 
 
 def _next_report(earnings: Any) -> str:
-    """Return the date of the next report: the first date after all reports that have earnings."""
+    """Return the date of the next report: the first one after all reports that contain earnings."""
     history = earnings.get("History") if isinstance(earnings, Mapping) else None
     rows = [row for row in (history or {}).values() if row.get("reportDate")]
     last = max((r["reportDate"] for r in rows if r.get("epsActual") is not None), default="")

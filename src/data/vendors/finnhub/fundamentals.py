@@ -18,7 +18,7 @@ _PROFILE_ASK = Ask("/api/v1/stock/profile2", {"symbol": SYMBOL})
 
 
 def _domestic(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the row if it is for an American company, otherwise an empty mapping.
+    """Return the row if it describes an American company, otherwise an empty mapping.
 
     The row's currency is the currency of the company's reports. The market capitalization of
     foreign companies was sometimes in that currency, sometimes in the listing's currency, and

@@ -265,7 +265,7 @@ def _refused(request: HttpRequest, code: int, message: str) -> HttpResponse:
 
 
 def _stamp(moment: date) -> int | str:
-    """Return a time as UTC milliseconds, or a date as text."""
+    """Convert a datetime to UTC milliseconds, or a date to a string."""
     if not isinstance(moment, datetime):
         return moment.isoformat()
     return to_ms(moment)

@@ -291,7 +291,7 @@ class LocalDataDownloader(BaseDataDownloader):
         return BarPage(bars[first:end])
 
     def _kind(self, asset_class: str) -> Kind:
-        """Return the kind that the user declares for bars of an asset class."""
+        """Return the kind of an asset class's bars, with the declared anchor, unit and volume."""
         anchor = self.files.anchor
         if anchor and asset_class in _BY_CLOCK:
             anchor = "clock"
@@ -410,7 +410,7 @@ class LocalDataDownloader(BaseDataDownloader):
 
 
 def _name_part(text: str) -> str:
-    """Return text as a part of a file name that cannot lead to another folder."""
+    """Convert ``text`` to a part of a file name that cannot lead to another folder."""
     return quote(text, safe="^=")
 
 

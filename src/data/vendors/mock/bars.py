@@ -128,7 +128,7 @@ def _opened(grid: BarGrid, stamps: Stamps, closes: Stamps) -> Stamps:
 
 
 def _price(symbol: str, instants: Stamps) -> Floats:
-    """Return the made-up price of a symbol at each instant."""
+    """Return a symbol's synthetic price at each instant."""
     base = _seed(symbol)
     logs = np.full(len(instants), np.log(20.0 + base % 480))
     length = _LONGEST_MS

@@ -311,7 +311,7 @@ def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
 
 
 def _joined(rest: Bar, live: Bar) -> Bar:
-    """Return the bar for the current week or month, merged from two rows: the past days and the last day."""
+    """Return the current week's or month's bar, merged from two rows: the past days and the last day."""
     if math.isnan(rest.close) or math.isnan(live.close):
         return live if math.isnan(rest.close) else rest
     return live._replace(
@@ -323,9 +323,9 @@ def _joined(rest: Bar, live: Bar) -> Bar:
 
 
 def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
-    """Drop bars that were returned only because labels were requested with a margin.
+    """Return the bars without those that are only due to the margin around the requested labels.
 
-    Rows outside the requested labels are kept, because they show that the response is wrong.
+    Rows outside even that margin are kept, because they show that the response is wrong.
     """
     labels, days = requested_labels(query), _LONGEST_DAYS.get(query.timeframe.unit, 0)
     margin = Span(labels.start - days * DAY_MS, labels.end + SECOND_MS)

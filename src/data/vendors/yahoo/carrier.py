@@ -221,7 +221,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
             return self._carry
 
         def request(self, method: Any, url: Any, *args: Any, **options: Any) -> Any:
-            """Send one request, and follow redirects on the same host."""
+            """Send one request, and follow any redirects on the same host."""
             options.pop("allow_redirects", None)
 
             def send(there: str, **changed: Any) -> Any:

@@ -65,9 +65,8 @@ def _series(names: Mapping[str, str], *lengths: str) -> Ask:
 def _rows(result: Any, prefix: str, wanted: Iterable[str]) -> list[dict[str, Any]]:
     """Return a row of values for each day, newest first.
 
-    In the response, each series is a separate list. Its name begins with ``prefix``, which is the
-    period that its values cover, such as "annual". A row has a currency if all of its values are in
-    the same currency.
+    In the response, each series is a separate list, whose name begins with ``prefix``: the period
+    that its values cover, such as "annual". A row has a currency if all its values share it.
     """
     rows: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     currencies: defaultdict[str, set[str]] = defaultdict(set)

@@ -110,7 +110,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop these tables with their content."""
+    """Drop these tables and their contents."""
     schema = op.get_context().version_table_schema
     for name in ("symbol_boundaries", "symbol_aliases", "corporate_actions", "symbols_v2"):
         op.drop_table(name, schema=schema)

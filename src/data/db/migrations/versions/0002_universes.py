@@ -78,7 +78,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop these tables with their content."""
+    """Drop these tables and their contents."""
     schema = op.get_context().version_table_schema
     for name in ("universe_members", "universe_records", "universes"):
         op.drop_table(name, schema=schema)

@@ -313,7 +313,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop these tables with their content."""
+    """Drop these tables and their contents."""
     schema = op.get_context().version_table_schema
     for name in _TABLES:
         op.drop_table(name, schema=schema)

@@ -80,7 +80,7 @@ def chunked(table: str) -> list[str]:
 
 
 def downgrade() -> None:
-    """Drop the two tables with their content."""
+    """Drop the two tables and their contents."""
     schema = op.get_context().version_table_schema
     op.drop_table("data_freshness", schema=schema)
     op.drop_table("prices_v2", schema=schema)
