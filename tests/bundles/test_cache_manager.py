@@ -580,8 +580,9 @@ def test_a_folder_that_cannot_be_used_is_one_warning_at_construction(
 ) -> None:
     folder = tmp_path / "shared" / "frames"
     put(CacheManager(folder), value=5.0)
-    for one in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-        one.chmod(0o711)
+    for one in (tmp_path, *tmp_path.parents):
+        if not one.stat().st_mode & 0o001:
+            one.chmod(0o711)
     if is_hidden:
         (folder / "cold_cache").chmod(0o700)
 

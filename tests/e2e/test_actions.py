@@ -190,7 +190,7 @@ def test_a_vendor_of_fully_adjusted_prices_alone_never_passes_for_another(
     share: dict[str, ShareVendor], ask: Ask
 ) -> None:
     alone = {"a": share["a"]}
-    with pytest.warns(IncompleteDataWarning, match=r"substitute of another kind: all prices"):
+    with pytest.warns(IncompleteDataWarning, match=r"substitute of a different kind: all prices"):
         frame = ask(alone, "split")
     assert told(frame)["adjustment"] == "all"
     assert ask(alone, "all", strict=True) is not None
@@ -206,7 +206,7 @@ def test_a_pinned_vendor_that_tells_no_actions_answers_as_a_marked_substitute(
     alone = {"x": ShareVendor("x", adjustment, truth, clock)}
     bounds = {"end_date": date(2020, 6, 30), "provider": "x"}
     for wishes in (bounds, {"provider": "x"}, {"provider": "x", "offline": True}):
-        with pytest.warns(IncompleteDataWarning, match=rf"another kind: {adjustment} prices"):
+        with pytest.warns(IncompleteDataWarning, match=rf"a different kind: {adjustment} prices"):
             frame = ask(alone, "split", **wishes)
         said = told(frame)
         assert (said["adjustment"], said["complete"]) == (adjustment, False)

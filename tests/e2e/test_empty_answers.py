@@ -29,7 +29,7 @@ def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the log records of empty answers, and forget them."""
-    records = [r for r in caplog.records if r.getMessage().startswith("no bars of ")]
+    records = [r for r in caplog.records if r.getMessage().startswith("no bars for ")]
     caplog.clear()
     assert {record.levelno for record in records} <= {logging.WARNING}
     return [record.getMessage() for record in records]

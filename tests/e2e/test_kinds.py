@@ -62,7 +62,7 @@ def test_a_substitute_is_not_spliced_to_the_venues_own_bars(
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1d", "2024-06-01", "2024-06-03")
     vendors.fault("binance", Fault.status(503))
-    with pytest.warns(IncompleteDataWarning, match="substitute of another kind: yahoo"):
+    with pytest.warns(IncompleteDataWarning, match="substitute of a different kind: yahoo"):
         frame = manager.get_ohlcv(*BOUNDS)
     assert frame.attrs["onetape"]["vendors"] == ["yahoo"], "in whole, as with an empty cache"
     assert len(frame) == 5
@@ -109,8 +109,10 @@ def test_raw_files_without_actions_say_that_raw_prices_can_be_had(
     rules.write_text(f"providers:\n  local: {{folder: '{folder}', adjustment: raw}}\n")
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     question = ("AAPL", "1d", "2024-05-06", "2024-05-08")
-    with pytest.warns(IncompleteDataWarning, match="raw prices .* but adjustment='raw' needs none"):
+    with pytest.warns(
+        IncompleteDataWarning, match="raw prices .* but adjustment='raw' does not need any"
+    ):
         assert told(manager.get_ohlcv(*question, provider="local"))["adjustment"] == "raw"
-    with pytest.raises(IncompleteDataError, match="but adjustment='raw' needs none"):
+    with pytest.raises(IncompleteDataError, match="but adjustment='raw' does not need any"):
         manager.get_ohlcv(*question, provider="local", strict=True)
     assert len(manager.get_ohlcv(*question, provider="local", adjustment="raw")) == 3

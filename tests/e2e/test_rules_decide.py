@@ -126,7 +126,7 @@ def test_what_is_cached_of_another_kind_stands_in_marked_while_the_first_is_down
 ) -> None:
     vendors.fault("yahoo", Fault.status(503))
     for manager in (by(*names), by(*names)):
-        with pytest.warns(IncompleteDataWarning, match="substitute of another kind: binance"):
+        with pytest.warns(IncompleteDataWarning, match="substitute of a different kind: binance"):
             frame = manager.get_ohlcv(*HELD)
         pd.testing.assert_frame_equal(frame, held)
         assert whose(frame) == (["binance"], "binance (BTCUSDT 1h)")
@@ -142,7 +142,7 @@ def test_what_is_cached_of_another_kind_stands_in_marked_while_the_first_is_down
 def test_offline_answers_what_is_stored_and_marks_it(
     by: Make, held: pd.DataFrame, vendors: VendorServer, names: tuple[str, ...]
 ) -> None:
-    with pytest.warns(IncompleteDataWarning, match="substitute of another kind: binance"):
+    with pytest.warns(IncompleteDataWarning, match="substitute of a different kind: binance"):
         frame = by(*names).get_ohlcv(*HELD, offline=True)
     pd.testing.assert_frame_equal(frame, held)
     assert vendors.count() == 0
@@ -187,7 +187,7 @@ def test_what_is_stored_stands_in_for_bars_that_cannot_be_made(
     stored = by("binance", "yahoo").get_ohlcv(*asked, strict=True)
     vendors.fault("yahoo", Fault.status(503))
     for wishes in ({"offline": True}, {}):
-        with pytest.warns(IncompleteDataWarning, match="substitute of another kind: binance"):
+        with pytest.warns(IncompleteDataWarning, match="substitute of a different kind: binance"):
             frame = by("yahoo").get_ohlcv(*asked, **wishes)
         pd.testing.assert_frame_equal(frame, stored)
 

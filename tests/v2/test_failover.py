@@ -166,7 +166,7 @@ def _with(**columns: Any) -> pl.DataFrame:
         (bars().to_dict(), "builtins.dict"),
         (pd.DataFrame({"close": [1.0]}), "DataFrame, not a Polars frame"),
         (bars().drop("close"), "no close"),
-        (bars().drop("date"), "no column date or timestamp"),
+        (bars().drop("date"), "neither a date nor a timestamp column"),
         (_with(open=pl.lit("x")), "not a number"),
         (_with(high=pl.lit(0.5)), "2 rows cannot be bars, the first at 2024-06-03"),
         (_with(close=pl.lit(None, pl.Float64)), "price missing"),

@@ -415,7 +415,7 @@ def test_a_frame_of_other_columns_is_refused(
     first = get(DataCache(running.client(), manager=manager))
     running.client().set(KEY, packed(KEY, HeldPrices(frame, "AAPL 1d ", "", 1 << 60)))
     assert get(DataCache(running.client(), manager=other)).equals(first)
-    assert "unexpected columns" in caplog.text
+    assert "it has unexpected columns" in caplog.text
 
 
 def test_values_are_deleted_for_one_symbol_or_all_and_others_stay(
