@@ -16,8 +16,11 @@ import polars as pl
 import pytest
 import redis
 import redis.asyncio
+import redis.asyncio.retry
+import redis.retry
 import valkey
 import valkey.asyncio
+from redis.backoff import NoBackoff
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
@@ -148,8 +151,14 @@ def test_a_server_that_refuses_connections_is_skipped(
     patient: None,
 ) -> None:  # fmt: skip
     running.stop()
-    kind = redis.asyncio.Redis if is_async else redis.Redis
-    cache = DataCache(kind(port=running.port, password=SECRET), manager=manager)
+    port = {"port": running.port, "password": SECRET}
+    # By itself, a client tries again for seconds.
+    client = (
+        redis.asyncio.Redis(**port, retry=redis.asyncio.retry.Retry(NoBackoff(), 0))
+        if is_async
+        else redis.Redis(**port, retry=redis.retry.Retry(NoBackoff(), 0))
+    )
+    cache = DataCache(client, manager=manager)
     assert len(timed(cache)[0]) == 22
     assert "not used for the next 30 s" in caplog.text and "Redis: " in caplog.text
     with pytest.raises(DataError, match="Redis: "):
