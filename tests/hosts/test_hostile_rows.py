@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from src.data.cli.hosts import _shown
 from src.data.clock import ManualClock
 from src.data.errors import (
     CircuitOpenError,
@@ -24,6 +26,7 @@ from src.data.hosts.limits import shared_limits
 from src.data.hosts.log import Log, Position
 from src.data.hosts.riders import FactChange, Fold
 from src.data.hosts.snapshot import Part
+from src.data.hosts.state import host_state
 from src.data.hosts.store import SharedStore
 from src.data.model.series import SeriesKey
 from tests.cache.bars import DAILY, NOW
@@ -235,3 +238,37 @@ def test_a_hostile_lease_holds_up_nobody(log: Log, log_url: str, change: str) ->
         fences.add(call.turn().fence)
         call.end()
     assert len(fences) == 4 and min(fences) > 0
+
+
+# --- reports and pruning ---------------------------------------------------------------------------
+
+
+def test_a_snapshot_without_entries_stops_no_pruning(
+    log: Log, log_url: str, tmp_path: Path
+) -> None:
+    a = SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
+    for symbol in ("A", "B"):
+        for n in range(3):
+            a.commit(SeriesKey(symbol, DAILY.timeframe), bars(n, n + 1))
+        a.snapshot(SeriesKey(symbol, DAILY.timeframe))
+    put(log_url, "delete from onetape.entry where series = (select min(series) from onetape.entry)")
+    assert a.snapshots.prune(-1) == 2
+    assert a.snapshots.prune(-1) == 0
+
+
+@pytest.mark.parametrize("at_ms", [LARGEST, -LARGEST])
+def test_times_outside_the_calendar_stop_no_report(
+    log: Log, log_url: str, tmp_path: Path, at_ms: int
+) -> None:
+    a = SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
+    a.commit(DAILY, bars(0, 3))
+    a.snapshot(DAILY)
+    put(log_url, f"update onetape.entry set at_ms = {at_ms}")
+    put(log_url, f"update onetape.snapshot set at_ms = {at_ms}")
+    put(
+        log_url,
+        "insert into onetape.bucket values (E'a\x1b]0;x\x07\n', '{\"spent\": [[60, 9e9, 9e9, 3]]}', '[]', 0)",
+    )
+    state = host_state(a)
+    assert state.state == "in step"
+    assert json.dumps(state.to_json()) and _shown(state)

@@ -376,10 +376,16 @@ class SharedAccount:
             return connection.execute(statement[self._table], arguments).fetchone()
 
         try:
-            now, base, log, folded, lost_s, facts = self._log.run(work)
+            now, base, log, folded, lost_s, has_quota, facts = self._log.run(work)
         except BaseException:
             put_back()
             raise
+        if (
+            has_quota and self._table == "bucket"
+        ):  # by the rules of another host, it has a daily limit
+            self._table = "quota"
+            self._load(needs, more)
+            return
         self._now, self._lost_s, self._is_alone = (now, self.clock.monotonic()), lost_s, False
         for fact, key in keys.items():
             version, value = (facts or {}).get(key) or _UNSEEN

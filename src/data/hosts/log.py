@@ -451,10 +451,10 @@ class Log:
         return [name for name in row[0] or () if name in (facts or {})]
 
     def carry(self, send: Callable[[Ride], T], facts: Mapping[str, FactChange] | None = None) -> T:
-        """Return what ``send`` returns, called with what waits for a statement.
+        """Return the result of ``send``, called with the operations and facts that wait for a statement.
 
-        If the server rejects that, such as because of a damaged row about a vendor, it is dropped with a
-        warning and ``send`` is called without it: bars and leases do not depend on it.
+        If the server rejects them, such as because of a damaged row about a vendor, they are dropped with
+        a warning and ``send`` is called without any: bars and leases do not depend on them.
         """
         ride = self.riders.take(facts)
         try:
@@ -474,7 +474,7 @@ class Log:
         except BaseException:
             ride.put_back()
             raise
-        log.warning("what was to be told about vendors is dropped: %s", reason)
+        log.warning("changes of vendors' limits and pauses are dropped: %s", reason)
         return made
 
     def replication(self) -> Replication:

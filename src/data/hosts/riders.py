@@ -221,7 +221,8 @@ def bounded(column: str) -> str:
     return f"case when octet_length({column}::text) <= {_MOST_BYTES} then {column}::text end"
 
 
-_LEDGER = f"{NOW_S}, {bounded('m.base')}, {bounded('m.log')}, m.folded, m.lost"
+_HAS_QUOTA = "exists (select from onetape.quota q where q.name = %(name)s)"
+_LEDGER = f"{NOW_S}, {bounded('m.base')}, {bounded('m.log')}, m.folded, m.lost, {_HAS_QUOTA}"
 
 
 def enter_statement(table: str) -> str:

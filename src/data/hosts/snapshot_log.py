@@ -11,7 +11,7 @@ from typing import Any, LiteralString, NamedTuple
 
 from ..errors import CacheError
 from . import snapshot
-from .entry import MOST_BYTES, SeriesName
+from .entry import LAST_MS, MOST_BYTES, SeriesName
 from .log import NOW, Log, Position
 from .snapshot import Part, Snapshot
 
@@ -88,17 +88,20 @@ tokens as (
   select series, count(*) as n, string_agg(token, ''::bytea order by seq) as all_of from gone group by series)
 update onetape.snapshot p set pruned = p.pruned + coalesce(t.n, 0),
   tokens = p.tokens || coalesce(t.all_of, ''::bytea),
-  oldest_ms = (select e.at_ms from onetape.entry e where e.series = p.series and e.seq = k.first)
+  oldest_ms = coalesce(
+    (select e.at_ms from onetape.entry e where e.series = p.series and e.seq = k.first), %(before)s)
 from kept k left join tokens t on t.series = k.series
 where p.series = k.series returning coalesce(t.n, 0)"""  # noqa: S608 - constants only
 _YEARS = f"""
 select distinct unnest(years) from onetape.entry where series = ({_OF}) and seq > %(seq)s"""  # noqa: S608 - constants only
-_SIZE = """
+# Times are kept inside the calendar, and sums inside their type, whatever is in the rows.
+_SIZE = f"""
 select (select count(*) from onetape.entry), pg_total_relation_size('onetape.entry'),
-  (select min(at_ms) from onetape.entry), (select sum(pruned)::bigint from onetape.snapshot),
+  (select least(greatest(min(at_ms), 0), {LAST_MS}) from onetape.entry),
+  (select least(sum(pruned), {LAST_MS})::bigint from onetape.snapshot),
   (select count(*) from onetape.snapshot),
   pg_total_relation_size('onetape.snapshot') + pg_total_relation_size('onetape.part'),
-  (select max(at_ms) from onetape.snapshot)"""
+  (select least(greatest(max(at_ms), 0), {LAST_MS}) from onetape.snapshot)"""  # noqa: S608 - constants only
 
 
 class Size(NamedTuple):
