@@ -267,6 +267,21 @@ def test_a_daily_quota_survives_a_crash_of_the_server_and_a_short_limit_starts_w
     ask(brief_b, 10)
 
 
+def test_hosts_whose_rules_differ_in_a_daily_limit_share_the_others(
+    host: Hosts, server: Server
+) -> None:
+    """The first ledger ends when the second one begins, in which half of the limit counts as used."""
+    a, b = host("a", per_minute=4), host("b", per_minute=4, per_day=100)
+    ask(a)
+    ask(b)
+    ask(a)
+    refused(a), refused(b)
+    server.advance(61)
+    ask(a, 2)
+    ask(b, 2)
+    assert refused(b) == refused(a) == refused(host("c", per_minute=4)) == pytest.approx(60)
+
+
 # --- pauses, circuits, symbols -----------------------------------------------------------------
 
 

@@ -878,3 +878,19 @@ def test_a_removal_does_not_set_back_what_another_process_noted(
     assert a._apply_cleared(DAILY, Cleared("test"), made)
     assert a.position(DAILY) == 2 and host_state(a).state == "in step"
     assert shown(a) == [0, 1, 2]
+
+
+def test_a_process_that_goes_on_after_a_detach_takes_no_bars_of_the_plain_cache(
+    host: Host, tmp_path: Path
+) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    detach(tmp_path / "a")
+    plain = BarStore(tmp_path / "a", clock=ManualClock(NOW))
+    plain.commit(DAILY, bars(3, 5))
+    for act in (lambda: a.pull([PAIR]), lambda: a.commit(DAILY, bars(7, 8))):
+        with pytest.raises(StorageError, match="hosts attach"):
+            act()
+    plain.commit(DAILY, bars(5, 6))
+    assert shown(plain) == shown(a) == [0, 1, 2, 3, 4, 5]
+    assert host("b").position(DAILY) == 0 and not (tmp_path / "a" / "_hosts" / "store.json").exists()

@@ -142,7 +142,7 @@ _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "cleared": (Cleared, Cleared),
 }
 # The last millisecond of the year 9999, and more than any other integer of an entry.
-_LAST_MS, _MOST = 253_402_300_799_999, 1 << 62
+LAST_MS, _MOST = 253_402_300_799_999, 1 << 62
 _OF_SERIES, _OF_BOOK = {"commit", "cleared"}, _KINDS.keys() - {"commit"}
 # What the values of a hostile entry can raise; nesting that is too deep raises RecursionError.
 _WRONG = (ValueError, TypeError, OverflowError, RecursionError)
@@ -201,7 +201,7 @@ def load(
         wire = _decoders[kind].decode(payload)
         _check_integers(msgspec.msgpack.decode(payload))
         value = _commit_of(wire) if isinstance(wire, _Commit) else wire
-        if not all(0 <= fetched_at <= _LAST_MS for fetched_at in _times(value)):
+        if not all(0 <= fetched_at <= LAST_MS for fetched_at in _times(value)):
             raise ValueError("a time of fetching is outside the calendar")
         return value
     except (*_WRONG, msgspec.DecodeError, IndexError, zlib.error) as exc:

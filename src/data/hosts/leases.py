@@ -19,8 +19,10 @@ from ..net.deadline import QUIET_S, Deadline, current_deadline
 from ..net.leases import Holder, Lease, Leases, first_free, process_space
 from .entry import SeriesName
 from .log import Log
+from .riders import Ride
 from .turn import Pair, Turn, current_turn
 
+_LARGEST = (1 << 63) - 1
 _TTL = "clock_timestamp() + make_interval(secs => %(ttl_s)s)"
 # The server's process for this connection and its start, unless a pooler is in between: then the process
 # says nothing about the holder.
@@ -30,7 +32,8 @@ _ME = """
 me as (
   select pid, backend_start as started from pg_stat_activity
   where pid = pg_backend_pid() and pid = %(pid)s)"""
-# A lease is free if nobody holds it, if its time is over by the server's clock, if its holder's connection
+# A lease is free if nobody holds it, if its time is over by the server's clock or so long that no host can
+# have taken it, if its holder's connection
 # has ended (such as that of a killed process), or if its holder is a process of this host: those take turns
 # by the host's own leases, so that holder has ended.
 # The latest entries are those of the start of the statement. If the lease changed since then, which may mean
@@ -43,12 +46,12 @@ made as (
   on conflict (name) do nothing returning fence),
 taken as (
   update onetape.lease l
-  set owner = %(owner)s, fence = l.fence + 1, until = {_TTL}, pages = 0,
+  set owner = %(owner)s, fence = greatest(l.fence, 0) %% {_LARGEST} + 1, until = {_TTL}, pages = 0,
     (pid, started) = (select (select pid from me), (select started from me))
   from onetape.lease s
   where l.name = %(name)s and s.name = l.name
     and (l.fence, l.until) = (s.fence, s.until) and l.owner is not distinct from s.owner
-    and (s.owner is null or s.until < clock_timestamp()
+    and (s.owner is null or s.until < clock_timestamp() or s.until > clock_timestamp() + interval '1 day'
       or (%(host)s <> '' and split_part(s.owner, ':', 1) = %(host)s)
       or (s.pid is not null and not exists (
         select from pg_stat_activity a
@@ -138,13 +141,13 @@ class SharedLeases(Leases):
             if self._log.riders:
                 self._log.tell()
             return
-        ride = self._log.riders.take()
-        carrying = f"with {', '.join(ride.parts)} " if ride.parts else ""
-        try:
+
+        def free(ride: Ride) -> None:
+            """Free the lease in the statement that carries what waits."""
+            carrying = f"with {', '.join(ride.parts)} " if ride.parts else ""
             self._run(carrying + _FREE, arguments | ride.arguments)
-        except BaseException:
-            ride.put_back()
-            raise
+
+        self._log.carry(free)
 
     def _acquired(
         self, arguments: dict[str, Any], deadline: Deadline, about: SeriesKey | None

@@ -8,6 +8,7 @@ operations and facts; see :mod:`.riders`. All times are the server's.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from ..clock import Clock, SystemClock
-from ..errors import CacheError, ProviderTimeoutError
+from ..errors import CacheError, CorruptEntryError, ProviderTimeoutError
 from ..forks import renew_after_fork
 from ..model.capabilities import Limits
 from ..net.circuit_breaker import Circuit
@@ -27,8 +28,18 @@ from ..net.quota import Pause, Window, windows_of
 from ..net.state import Needs, State
 from ..net.state_tables import Account, StateTables
 from ..net.unknown_symbols import Unknown, forgotten_s
+from . import told
 from .log import Log
-from .riders import NOW_S, TABLES, FactChange, Fold, enter_statement, look_statement
+from .riders import (
+    MOST_VERSION,
+    NOW_S,
+    TABLES,
+    FactChange,
+    Fold,
+    bounded,
+    enter_statement,
+    look_statement,
+)
 from .turn import current_turn
 
 T = TypeVar("T")
@@ -49,15 +60,21 @@ _MOST_UNSENT = 2_000
 # How long facts are kept: circuits of endpoints that nobody uses any more are of no use.
 _CIRCUIT_S, _PAUSE_S = 30 * _DAY_S, 8 * _DAY_S
 _ENTER = {table: enter_statement(table) for table in TABLES}
+_ANEW = {
+    table: f"update onetape.{table} set base = '{{}}', log = '[]', folded = 0, lost = {NOW_S} where name = %s"  # noqa: S608 - constants only
+    for table in TABLES
+}
 _LOOK = {table: look_statement(table) for table in TABLES}
+_BOTH = f"{bounded('base')}, {bounded('log')}"
 _LEDGERS = " union all ".join(
-    f"select 'ledger', name, {NOW_S}, base, log from onetape.{table}"  # noqa: S608 - constants only
+    f"select 'ledger', left(name, 200), {NOW_S}, {_BOTH}, folded from onetape.{table}"  # noqa: S608 - constants only
     for table in TABLES
 )
 _ALL = f"""
 {_LEDGERS}
 union all
-select split_part(name, ' ', 1), substr(name, strpos(name, ' ') + 1), {NOW_S}, value, null
+select split_part(name, ' ', 1), left(substr(name, strpos(name, ' ') + 1), 200), {NOW_S},
+  left(value::text, 1000), null, null
 from onetape.fact where split_part(name, ' ', 1) in ('pause', 'circuit') and value <> 'null'
 order by 2, 1"""  # noqa: S608 - constants only
 
@@ -359,16 +376,30 @@ class SharedAccount:
             return connection.execute(statement[self._table], arguments).fetchone()
 
         try:
-            now, base, log, folded, lost_s, facts = self._log.run(work)
+            now, base, log, folded, lost_s, has_quota, facts = self._log.run(work)
         except BaseException:
             put_back()
             raise
+        if (
+            has_quota and self._table == "bucket"
+        ):  # by the rules of another host, it has a daily limit
+            self._table = "quota"
+            self._load(needs, more)
+            return
         self._now, self._lost_s, self._is_alone = (now, self.clock.monotonic()), lost_s, False
         for fact, key in keys.items():
             version, value = (facts or {}).get(key) or _UNSEEN
-            self._known[fact] = version, value
+            is_one = 0 <= version <= MOST_VERSION
+            self._known[fact] = version if is_one else 0, told.fact(fact[0], value, now)
         self._fresh = set(keys)
-        self._memory.run(lambda tables: self._fill(tables, now, base or {}, log or [], folded))
+        try:
+            found = told.ledger(base, log, folded)
+        except CorruptEntryError as error:
+            # As after a crash of the server: half of each limit counts as used.
+            logging.getLogger(__name__).warning("%s; it begins anew", error)
+            self._log.run(lambda db, _: db.execute(_ANEW[self._table], (name,)) and None)
+            raise
+        self._memory.run(lambda tables: self._fill(tables, now, *found, folded or 0))
 
     def _fill(
         self, tables: StateTables, now: float, base: dict[str, Any], log: list[Any], folded: int
@@ -431,18 +462,21 @@ def shared_limits(log: Log) -> list[SharedLimit]:
     """Return the units that all hosts have spent, and the pauses, by vendor; one statement is sent."""
     rows = log.run(lambda db, _: db.execute(_ALL).fetchall())
     found: list[SharedLimit] = []
-    for kind, name, now, value, more in rows:
+    for kind, name, now, value, more, folded in rows:
         vendor = name.rpartition(":")[0]
         if kind == "ledger":
-            if any(used := _used(name, now, value, more)):
-                found.append(SharedLimit(vendor, used))
+            with suppress(CorruptEntryError):  # it begins anew with the next request
+                if any(used := _used(name, now, *told.ledger(value, more, folded))):
+                    found.append(SharedLimit(vendor, used))
+            continue
+        if (known := told.fact(kind, value, now)) is None:
             continue
         account, _, endpoint = name.partition(" ")
         vendor = account.rpartition(":")[0]
         if kind == "pause":
-            left_s, reason = Pause(*value).left_s(now), "it asked us to pause"
+            left_s, reason = Pause(*known).left_s(now), "it asked us to pause"
         else:
-            circuit = Circuit(*value)
+            circuit = Circuit(*known)
             left_s, reason = circuit.shut_for(now), circuit.reason
         if left_s > 0:
             found.append(SharedLimit(vendor, {}, endpoint, left_s, reason))

@@ -6,11 +6,13 @@ through a connection pooler in transaction mode.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import psycopg
@@ -29,9 +31,11 @@ from ..forks import close_before_fork
 from ..net.deadline import ends_turn
 from ..net.own_network import NO_CONNECTION
 from .entry import FORMAT, MOST_BYTES, SeriesName, Value, dump, load, seal
-from .riders import FactChange, Riders, lifting
+from .riders import NO_RIDE, FactChange, Ride, Riders, lifting
 from .schema import MIGRATIONS
 from .turn import current_turn
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 OLDEST_SERVER = 13
@@ -429,18 +433,49 @@ class Log:
             facts: New values by name.
             lifted: Vendors whose circuits no longer count if a failed connection had opened them.
         """
-        ride = self.riders.take(facts)
         more, arguments = lifting(lifted, list(facts or ()), NO_CONNECTION)
-        everything = arguments | ride.arguments
-        noted = "(select json_agg(name) from noted)" if "fact_names" in ride.arguments else "null"
-        statement = f"with {', '.join([*ride.parts, *more])} select {noted}"
+
+        def send(ride: Ride) -> Any:
+            """Send everything, or nothing if the server has rejected it."""
+            noted = (
+                "(select json_agg(name) from noted)" if "fact_names" in ride.arguments else "null"
+            )
+            parts = [*ride.parts, *more]
+            if not parts:
+                return (None,)
+            statement = f"with {', '.join(parts)} select {noted}"
+            everything = arguments | ride.arguments
+            return self.run(lambda db, _: db.execute(statement, everything).fetchone())
+
+        row = self.carry(send, facts)
+        return [name for name in row[0] or () if name in (facts or {})]
+
+    def carry(self, send: Callable[[Ride], T], facts: Mapping[str, FactChange] | None = None) -> T:
+        """Return the result of ``send``, called with the operations and facts that wait for a statement.
+
+        If the server rejects them, such as because of a damaged row about a vendor, they are dropped with
+        a warning and ``send`` is called without any: bars and leases do not depend on them.
+        """
+        ride = self.riders.take(facts)
         try:
-            row = self.run(lambda db, _: db.execute(statement, everything).fetchone())
+            return send(ride)
+        except StorageError as error:
+            if not ride.parts or isinstance(error, LogUnreachableError):
+                ride.put_back()
+                raise
+            reason = str(error.args[0])
+        except OvertakenError:
+            raise  # the statement was carried out
         except BaseException:
             ride.put_back()
             raise
-        assert row is not None
-        return [name for name in row[0] or () if name in (facts or {})]
+        try:
+            made = send(NO_RIDE)
+        except BaseException:
+            ride.put_back()
+            raise
+        log.warning("changes of vendors' limits and pauses are dropped: %s", reason)
+        return made
 
     def replication(self) -> Replication:
         """Return the server's standbys, as far as this user may see them."""
@@ -487,13 +522,18 @@ class Log:
         }
         if turn is not None:
             arguments |= {"lease": turn.lease, "owner": turn.owner, "fence": turn.fence}
-        ride = self.riders.take()
-        arguments |= ride.arguments
-        statement = _appending(
-            ride.parts, is_first=not seen.seq, is_fenced=is_fenced, frees=frees and is_fenced
-        )
 
-        def work(connection: psycopg.Connection[Any], is_again: bool) -> Appended | None:
+        def send(ride: Ride) -> Appended | None:
+            """Add the entry, with what waits."""
+            statement = _appending(
+                ride.parts, is_first=not seen.seq, is_fenced=is_fenced, frees=frees and is_fenced
+            )
+            everything = arguments | ride.arguments
+            return self.run(partial(work, statement=statement, everything=everything))
+
+        def work(
+            connection: psycopg.Connection[Any], is_again: bool, statement: str, everything: Any
+        ) -> Appended | None:
             """Add the entry, unless it is there already.
 
             Raises:
@@ -504,7 +544,7 @@ class Log:
                 if row is not None:
                     is_ours = row[0] == token
                     return Appended(Position(seen.seq + 1, token), row[1]) if is_ours else None
-            row = connection.execute(statement, arguments, binary=True).fetchone()
+            row = connection.execute(statement, everything, binary=True).fetchone()
             assert row is not None
             if row[0] is not None:
                 return Appended(Position(row[0], token), row[1])
@@ -519,11 +559,7 @@ class Log:
             error.is_final = True
             raise error
 
-        try:
-            made = self.run(work)
-        except StorageError:
-            ride.put_back()
-            raise
+        made = self.carry(send)
         if turn is not None:
             turn.heads = None
             turn.is_freed |= frees and made is not None

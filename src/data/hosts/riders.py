@@ -21,6 +21,8 @@ NOW_S = "extract(epoch from clock_timestamp())::float8"
 TABLES = ("bucket", "quota")
 # Most operations of a ledger that wait for a server that is away; the oldest are dropped.
 _MOST_OPERATIONS = 2_000
+# Largest version of a fact, and most bytes of a ledger and of a fact, that a host takes from the server.
+MOST_VERSION, _MOST_BYTES, _MOST_FACT = 1 << 62, 4 << 20, 1 << 16
 # An operation of the log is `[kind, seconds ago, ...]`; an entry is the server's time with operations.
 _LOGGED = f"jsonb_build_array(jsonb_build_array({NOW_S}, {{ops}}::jsonb))"
 # After a base up to an entry, only the later entries are kept.
@@ -46,7 +48,7 @@ _NOTED = f"""noted as (
     %(fact_ttls)s::float8[]) as r(name, value, version, ttl)
   on conflict (name) do update
     set value = excluded.value, version = excluded.version, expires = excluded.expires
-    where fact.version = excluded.version - 1
+    where fact.version = excluded.version - 1 or fact.version not between 0 and {MOST_VERSION}
   returning name)"""  # noqa: S608 - constants only
 _SETTLED = {table: _settled(table) for table in TABLES}
 _FORGOTTEN = """forgotten as (
@@ -69,6 +71,9 @@ class Ride(NamedTuple):
     parts: Sequence[str]
     arguments: dict[str, Any]
     put_back: Callable[[], None]
+
+
+NO_RIDE = Ride((), {}, lambda: None)
 
 
 class Fold(NamedTuple):
@@ -211,6 +216,15 @@ def lifting(
 _tail, _logged = _TAIL.format(log="b.log", n="%(n)s::int"), _LOGGED.format(ops="%(ops)s")
 
 
+def bounded(column: str) -> str:
+    """Return a column of JSON as text, which is empty if it is too large."""
+    return f"case when octet_length({column}::text) <= {_MOST_BYTES} then {column}::text end"
+
+
+_HAS_QUOTA = "exists (select from onetape.quota q where q.name = %(name)s)"
+_LEDGER = f"{NOW_S}, {bounded('m.base')}, {bounded('m.log')}, m.folded, m.lost, {_HAS_QUOTA}"
+
+
 def enter_statement(table: str) -> str:
     """Return the statement that adds operations to a ledger, and returns all of it with some facts.
 
@@ -229,17 +243,18 @@ moved as (
       log = case when b.folded = %(seen)s then {_tail} else b.log end || {_logged},
       folded = b.folded + case when b.folded = %(seen)s then %(n)s::int else 0 end
   returning base, log, folded, lost)
-select {NOW_S}, m.base, m.log, m.folded, m.lost, {FACTS} from moved m"""  # noqa: S608 - constants only
+select {_LEDGER}, {FACTS} from moved m"""  # noqa: S608 - constants only
 
 
 FACTS = f"""(
   select json_object_agg(f.name, json_build_array(f.version,
-    case when f.expires is null or f.expires > to_timestamp({NOW_S}) then f.value end))
+    case when (f.expires is null or f.expires > to_timestamp({NOW_S}))
+      and octet_length(f.value::text) <= {_MOST_FACT} then f.value::text end))
   from onetape.fact f where f.name = any(%(facts)s))"""  # noqa: S608 - constants only
 
 
 def look_statement(table: str) -> str:
     """Return the statement that returns a ledger with some facts."""
     return f"""
-select {NOW_S}, m.base, m.log, m.folded, m.lost, {FACTS}
+select {_LEDGER}, {FACTS}
 from (select) one left join onetape.{table} m on m.name = %(name)s"""  # noqa: S608 - constants only

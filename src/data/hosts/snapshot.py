@@ -16,7 +16,8 @@ import msgspec
 
 from ..cache.layout import QUARANTINE, SERIES
 from ..errors import CorruptEntryError, FormatVersionError
-from .entry import MOST_BYTES, SeriesName
+from . import entry
+from .entry import SeriesName
 from .log import Position
 
 FORMAT = 1
@@ -24,6 +25,8 @@ FORMAT = 1
 # as it does; small series wait for the number.
 EVERY, LEAST_BYTES = 64, 32 << 10
 _MOST_YEARS = 2_000
+# Longest list of parts, and largest generation.
+MOST_BYTES, _MOST = 1 << 20, 1 << 62
 _NAME = re.compile(r"([0-9]{4})\.(?:csv\.gz|metadata\.json|log|rows\.csv\.gz)")
 _ROWS = ".rows.csv.gz"
 
@@ -120,7 +123,7 @@ def dump(name: SeriesName, snapshot: Snapshot) -> tuple[bytes, bytes]:
 
 
 def load(
-    name: SeriesName, position: Position, snapshot_format: int, content: bytes, digest: bytes
+    name: SeriesName, position: Position, snapshot_format: int, content: bytes | None, digest: bytes
 ) -> Snapshot:
     """Return a snapshot.
 
@@ -134,6 +137,8 @@ def load(
             symbol=name.symbol,
             hint="update this library on this host",
         )
+    if content is None:
+        raise corrupt(name, "its list of parts is too long")
     if not hmac.compare_digest(digest, _seal(name, position, content)):
         raise corrupt(name, "its digest does not match")
     try:
@@ -143,7 +148,9 @@ def load(
     for part in parts:
         if not all(_belongs(part.year, file) for file in part.files):
             raise corrupt(name, "it has a file that no series has")
-        if not (min(part.files.values(), default=0) >= 0 and part.size <= MOST_BYTES):
+        if not (0 <= part.year <= 9999 and 0 <= part.generation <= _MOST):
+            raise corrupt(name, "a part has an impossible year or generation")
+        if not (min(part.files.values(), default=0) >= 0 and part.size <= entry.MOST_BYTES):
             raise corrupt(name, "a part declares an impossible size")
     if len(parts) > _MOST_YEARS or len({part.year for part in parts}) != len(parts):
         raise corrupt(name, "it has a year twice, or too many")

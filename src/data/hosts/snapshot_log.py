@@ -11,21 +11,27 @@ from typing import Any, LiteralString, NamedTuple
 
 from ..errors import CacheError
 from . import snapshot
-from .entry import MOST_BYTES, SeriesName
+from .entry import LAST_MS, MOST_BYTES, SeriesName
 from .log import NOW, Log, Position
 from .snapshot import Part, Snapshot
 
 # Bytes of the parts that are fetched at once, series in one statement, and series pruned at once.
 _BATCH_BYTES, _SERIES, _PRUNED = 8 << 20, 500, 50
-_FIND = """
-select w.n, p.seq, p.token, p.format, p.content, p.digest, p.pruned,
-  w.seq = 0 or w.token = substring(p.tokens from (8 * (w.seq - 1) + 1)::int for 8)
-    or exists (select from onetape.entry e where e.series = s.id and e.seq = w.seq and e.token = w.token)
+# More tokens of pruned entries do not fit into a row.
+_MOST_TOKENS = 1 << 27
+_FIND = f"""
+select w.n, p.seq, substring(p.token for 9), p.format,
+  case when octet_length(p.content) <= {snapshot.MOST_BYTES} then p.content end, p.digest, p.pruned,
+  w.seq = 0
+    or case when w.seq <= {_MOST_TOKENS}
+      then w.token = substring(p.tokens from (8 * (w.seq - 1) + 1)::int for 8) else false end
+    or exists (select from onetape.entry e where e.series = s.id and e.seq = w.seq and e.token = w.token),
+  exists (select from onetape.entry e where e.series = s.id and e.seq = p.seq and e.token = p.token)
 from unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bytea[])
   with ordinality as w(symbol, timeframe, lane, seq, token, n)
 join onetape.series s on s.symbol = w.symbol and s.timeframe = w.timeframe and s.lane = w.lane
 join onetape.snapshot p on p.series = s.id
-order by w.n"""
+order by w.n"""  # noqa: S608 - constants only
 _PARTS = f"""
 select w.n, case when octet_length(p.body) <= {MOST_BYTES} then p.body end
 from unnest(%s::text[], %s::text[], %s::text[], %s::smallint[], %s::bytea[])
@@ -82,17 +88,20 @@ tokens as (
   select series, count(*) as n, string_agg(token, ''::bytea order by seq) as all_of from gone group by series)
 update onetape.snapshot p set pruned = p.pruned + coalesce(t.n, 0),
   tokens = p.tokens || coalesce(t.all_of, ''::bytea),
-  oldest_ms = (select e.at_ms from onetape.entry e where e.series = p.series and e.seq = k.first)
+  oldest_ms = coalesce(
+    (select e.at_ms from onetape.entry e where e.series = p.series and e.seq = k.first), %(before)s)
 from kept k left join tokens t on t.series = k.series
 where p.series = k.series returning coalesce(t.n, 0)"""  # noqa: S608 - constants only
 _YEARS = f"""
 select distinct unnest(years) from onetape.entry where series = ({_OF}) and seq > %(seq)s"""  # noqa: S608 - constants only
-_SIZE = """
+# Times are kept inside the calendar, and sums inside their type, whatever is in the rows.
+_SIZE = f"""
 select (select count(*) from onetape.entry), pg_total_relation_size('onetape.entry'),
-  (select min(at_ms) from onetape.entry), (select sum(pruned)::bigint from onetape.snapshot),
+  (select least(greatest(min(at_ms), 0), {LAST_MS}) from onetape.entry),
+  (select least(sum(pruned), {LAST_MS})::bigint from onetape.snapshot),
   (select count(*) from onetape.snapshot),
   pg_total_relation_size('onetape.snapshot') + pg_total_relation_size('onetape.part'),
-  (select max(at_ms) from onetape.snapshot)"""
+  (select least(greatest(max(at_ms), 0), {LAST_MS}) from onetape.snapshot)"""  # noqa: S608 - constants only
 
 
 class Size(NamedTuple):
@@ -152,12 +161,14 @@ class Snapshots:
                 [seen[name].seq for name in names],
                 [seen[name].token for name in names],
             ]
-            for n, seq, token, form, content, digest, pruned, is_known in self._rows(
+            for n, seq, token, form, content, digest, pruned, is_known, is_there in self._rows(
                 _FIND, columns
             ):
                 name, position = names[n - 1], Position(seq, bytes(token))
                 try:
-                    one = snapshot.load(name, position, form, bytes(content), bytes(digest))
+                    one = snapshot.load(name, position, form, content, bytes(digest))
+                    if not is_there:
+                        raise snapshot.corrupt(name, "the log does not have its entry")
                 except CacheError as error:
                     found[name] = Found(None, pruned, bool(is_known), error)
                 else:

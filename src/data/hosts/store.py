@@ -122,7 +122,7 @@ class SharedStore(BarStore):
                 in use by another machine.
         """
         self._claim.check(renew=join)
-        if self._has_joined:
+        if self._has_joined and self.notes.store():  # it is not if the folder was detached meanwhile
             return
         store, mine = self.shared.store_id(), self.notes.store()
         noted = {mine} if mine else self.notes.stores_noted()

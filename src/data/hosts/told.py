@@ -1,0 +1,104 @@
+"""Reads what the shared server says about vendors; another program may have written anything there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from ..errors import CorruptEntryError
+from ..net.circuit_breaker import Circuit, CircuitPolicy
+from ..net.quota import LONGEST_PAUSE_S, Pause
+from ..net.unknown_symbols import LONGEST_S, Unknown
+from .riders import MOST_VERSION
+
+# More operations are not repeated, because every call would wait for that.
+MOST_OPERATIONS = 5_000
+_MOST_WINDOWS = 8
+# A fact may say this much more than a host does, because the server's clock may have been set back.
+_TOLERANCE_S = 3600.0
+_Number = Annotated[float, Meta(ge=0, le=1e11)]
+_Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+_Length = Annotated[float, Meta(gt=0, le=1e9)]
+_Ticket = Annotated[str, Meta(max_length=64)]
+_Lengths = Annotated[list[_Length], Meta(max_length=_MOST_WINDOWS)]
+_Spent = Annotated[
+    list[tuple[_Length, _Number, _Number, _Number]], Meta(max_length=4 * MOST_OPERATIONS)
+]
+_Flights = Annotated[list[tuple[_Ticket, _Number, _Number]], Meta(max_length=MOST_OPERATIONS)]
+_Log = Annotated[list[tuple[_Number, list[list[Any]]]], Meta(max_length=MOST_OPERATIONS)]
+# What an operation says after its kind and its age; other kinds are of a newer version, and are skipped.
+_OPERATIONS: dict[str, Any] = {
+    "spend": tuple[_Number, _Number, _Lengths],
+    "take_off": tuple[_Number, _Ticket, _Number],
+    "land": tuple[_Number, _Ticket],
+    "crashed": tuple[_Number],
+    "forget": tuple[_Number],
+}
+_PAUSE = tuple[_Number, _Count]
+_CIRCUIT = tuple[_Count, _Count, _Number, _Number, _Number, str]
+_UNKNOWN = tuple[_Number, _Number, _Count]
+_WRONG = (msgspec.DecodeError, RecursionError, ValueError, TypeError, LookupError, OverflowError)
+
+
+class _Base(msgspec.Struct):
+    spent: _Spent = []
+    flights: _Flights = []
+
+
+class Told(NamedTuple):
+    """A ledger: its base, and the operations behind it."""
+
+    base: dict[str, Any]
+    log: list[tuple[float, list[list[Any]]]]
+
+
+def ledger(base: str | None, log: str | None, folded: int | None) -> Told:
+    """Return a ledger as the server has it; None for all three is one that does not exist.
+
+    Raises:
+        CorruptEntryError: No host has written it.
+    """
+    if folded is None:
+        return Told({}, [])
+    try:
+        if base is None or log is None or not 0 <= folded <= MOST_VERSION:
+            raise ValueError("it is too large")
+        plain = msgspec.structs.asdict(msgspec.json.decode(base, type=_Base))
+        entries = msgspec.json.decode(log, type=_Log)
+        if sum(len(ops) for _, ops in entries) > MOST_OPERATIONS:
+            raise ValueError("it has too many operations")
+        for _, ops in entries:
+            for kind, *rest in ops:
+                if kind in _OPERATIONS:
+                    msgspec.convert(rest, _OPERATIONS[kind])
+    except _WRONG as exc:
+        raise CorruptEntryError(
+            f"the shared store's record of a vendor's units cannot be used: {str(exc)[:200]}"
+        ) from exc
+    return Told(plain, entries)
+
+
+def fact(kind: str, value: str | None, now_s: float) -> Sequence[Any] | None:
+    """Return the value of a fact; None if there is none, or if no host can have written it at ``now_s``."""
+    if value is None:
+        return None
+    try:
+        shape = {"pause": _PAUSE, "circuit": _CIRCUIT}.get(kind, _UNKNOWN)
+        found: Sequence[Any] | None = msgspec.json.decode(value, type=shape | None)
+    except _WRONG:
+        return None
+    if found is None:
+        return None
+    if kind == "pause":
+        until_s, longest_s = Pause(*found).until_s, LONGEST_PAUSE_S
+    elif kind == "circuit":
+        circuit = Circuit(*found)
+        until_s = max(circuit.until_s, circuit.trial_until_s, circuit.answered_s)
+        longest_s = CircuitPolicy().refused.cap_s
+    else:
+        unknown = Unknown(*found)
+        until_s, longest_s = max(unknown.until_s, unknown.said_s), LONGEST_S
+    return found if until_s <= now_s + longest_s + _TOLERANCE_S else None
