@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
@@ -21,6 +23,7 @@ from src.data.errors import (
 )
 from src.data.hosts import snapshot
 from src.data.hosts.decisions import name_of
+from src.data.hosts.entry import load, seal
 from src.data.hosts.leases import SharedLeases
 from src.data.hosts.limits import shared_limits
 from src.data.hosts.log import Log, Position
@@ -272,3 +275,27 @@ def test_times_outside_the_calendar_stop_no_report(
     state = host_state(a)
     assert state.state == "in step"
     assert json.dumps(state.to_json()) and _shown(state)
+
+
+# --- entries -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("commit", {"quality": {"x": [0] * (20 << 20)}}),
+        ("commit", {"pieces": [0] * (20 << 20)}),
+        ("cleared", {"by": "x", "years": [0] * (20 << 20)}),
+    ],
+    ids=["quality", "pieces", "years"],
+)
+def test_an_entry_of_many_objects_is_refused_before_it_is_decoded(kind: str, payload: Any) -> None:
+    body = seal(name_of(DAILY), 1, kind, 0, msgspec.msgpack.encode(payload))
+    del payload
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptEntryError, match=r"beside its bars|Expected"):
+            load(name_of(DAILY), 1, kind, 0, body, 1)
+        assert tracemalloc.get_traced_memory()[1] < 60 << 20
+    finally:
+        tracemalloc.stop()

@@ -893,4 +893,6 @@ def test_a_process_that_goes_on_after_a_detach_takes_no_bars_of_the_plain_cache(
             act()
     plain.commit(DAILY, bars(5, 6))
     assert shown(plain) == shown(a) == [0, 1, 2, 3, 4, 5]
-    assert host("b").position(DAILY) == 0 and not (tmp_path / "a" / "_hosts" / "store.json").exists()
+    assert (
+        host("b").position(DAILY) == 0 and not (tmp_path / "a" / "_hosts" / "store.json").exists()
+    )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from hashlib import sha256
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -32,6 +32,8 @@ FORMAT = 1
 # Limits that protect a host from a hostile or damaged body: stored bytes, and bars after unpacking.
 MOST_BYTES, MOST_ROWS = 256 << 20, 8_000_000
 _MOST_MARKS = 4_000_000
+# Most pieces of an entry, and most bytes outside its columns, each of which may become an object.
+_MOST_PIECES, _MOST_PLAIN = 10_000, 8 << 20
 _DIGEST = 32
 # Shorter columns are not compressed.
 _LEVEL, _LEAST = 1, 8
@@ -126,6 +128,31 @@ class _Commit(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     lifetime: Lifetime = Lifetime()
 
 
+class _Packed(msgspec.Struct):
+    stamps: _Column
+    values: tuple[
+        _Column | None,
+        _Column | None,
+        _Column | None,
+        _Column | None,
+        _Column | None,
+        _Column | None,
+    ]
+
+
+class _PackedMarks(msgspec.Struct, array_like=True):
+    starts: _Column
+    ends: _Column
+    codes: _Column
+
+
+class _Bulk(msgspec.Struct):
+    """The columns of a commit; everything else is skipped."""
+
+    pieces: Annotated[list[_Packed], msgspec.Meta(max_length=_MOST_PIECES)] = []
+    marks: _PackedMarks | None = None
+
+
 # Fields that do not leave the host: the state of its own files, and a check made before the commit.
 LOCAL_FIELDS = frozenset({"source", "at_generation"})
 _PLAIN = tuple(
@@ -155,6 +182,7 @@ def _plain(value: Any) -> Any:
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
+_bulk = msgspec.msgpack.Decoder(_Bulk)
 _decoders = {name: msgspec.msgpack.Decoder(wire) for name, (_, wire) in _KINDS.items()}
 
 
@@ -167,7 +195,25 @@ def dump(value: Value) -> tuple[str, bytes]:
     payload = _encoder.encode(_wire(value) if isinstance(value, Commit) else value)
     if len(payload) > MOST_BYTES - _DIGEST:
         raise StorageError("the commit is too large for one entry of the log; store fewer bars")
-    return _NAMES[type(value)], payload
+    kind = _NAMES[type(value)]
+    try:
+        _check_size(kind, payload)
+    except (ValueError, msgspec.DecodeError) as exc:
+        raise StorageError(f"the commit does not fit into one entry of the log: {exc}") from exc
+    return kind, payload
+
+
+def _check_size(kind: str, payload: bytes) -> None:
+    """Reject a payload that becomes many objects, before it is decoded."""
+    plain = len(payload)
+    if kind == "commit" and plain > _MOST_PLAIN:
+        bulk = _bulk.decode(payload)
+        columns = [column for piece in bulk.pieces for column in (piece.stamps, *piece.values)]
+        if bulk.marks is not None:
+            columns += [bulk.marks.starts, bulk.marks.ends, bulk.marks.codes]
+        plain -= sum(len(column.data) for column in columns if column is not None)
+    if plain > _MOST_PLAIN:
+        raise ValueError(f"it has more than {_MOST_PLAIN >> 20} MiB beside its bars")
 
 
 def seal(name: SeriesName, seq: int, kind: str, book: int, payload: bytes) -> bytes:
@@ -198,6 +244,7 @@ def load(
     if kind not in (_OF_SERIES if name.timeframe else _OF_BOOK):
         raise _corrupt(name, seq, f"a {kind} entry does not belong there")
     try:
+        _check_size(kind, payload)
         wire = _decoders[kind].decode(payload)
         _check_integers(msgspec.msgpack.decode(payload))
         value = _commit_of(wire) if isinstance(wire, _Commit) else wire

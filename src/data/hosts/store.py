@@ -122,7 +122,9 @@ class SharedStore(BarStore):
                 in use by another machine.
         """
         self._claim.check(renew=join)
-        if self._has_joined and self.notes.store():  # it is not if the folder was detached meanwhile
+        if (
+            self._has_joined and self.notes.store()
+        ):  # it is not if the folder was detached meanwhile
             return
         store, mine = self.shared.store_id(), self.notes.store()
         noted = {mine} if mine else self.notes.stores_noted()
