@@ -380,9 +380,8 @@ class SharedAccount:
         except BaseException:
             put_back()
             raise
-        if (
-            has_quota and self._table == "bucket"
-        ):  # by the rules of another host, it has a daily limit
+        if has_quota and self._table == "bucket":
+            # By the rules of another host, the account has a daily limit.
             self._table = "quota"
             self._load(needs, more)
             return
