@@ -38,6 +38,7 @@ OWNERS = {
         "cache.format.",
         "hosts.entry",
         "hosts.snapshot",
+        "hosts.told",
         "bundles.lineage_lines",
         "bundles.bundle_records",
     ),
@@ -84,7 +85,7 @@ PURE = {
     "bars.answer.empty", "bars.answer.slots", "bars.ingest.judge",
     "db.universe.definition", "db.universe.files", "db.universe.filters", "db.universe.membership",
     "quality.gaps", "quality.repair", "quality.vendor_days", "jobs.alert_evaluator", "hosts.book",
-    "hosts.decisions", "hosts.snapshot",
+    "hosts.decisions", "hosts.snapshot", "hosts.told",
 }  # fmt: skip
 
 
