@@ -282,7 +282,7 @@ class TestReading:
         monkeypatch.setattr("src.data.cache.format.gzip_member.MOST_TEXT", 10_000)
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(gzip.compress(b"0" * 1_000_000))
-        with pytest.raises(CorruptEntryError, match="larger"):
+        with pytest.raises(CorruptEntryError, match="too large"):
             read_legacy(Disk(), path, HOURS)
 
     def test_a_bomb_costs_no_more_than_a_year_may(
@@ -294,7 +294,7 @@ class TestReading:
         path.write_bytes(gzip.compress(b"0" * 50_000_000))
         tracemalloc.start()
         try:
-            with pytest.raises(CorruptEntryError, match="larger"):
+            with pytest.raises(CorruptEntryError, match="too large"):
                 read_legacy(Disk(), path, HOURS)
             assert tracemalloc.get_traced_memory()[1] < 1.5 * most
         finally:
@@ -306,7 +306,7 @@ class TestReading:
         monkeypatch.setattr("src.data.cache.format.gzip_member.MOST_TEXT", 10_000)
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(gzip.compress(b"0" * 10_000) + gzip.compress(b"0" * 1_000_000))
-        with pytest.raises(CorruptEntryError, match="larger"):
+        with pytest.raises(CorruptEntryError, match="too large"):
             read_legacy(Disk(), path, HOURS)
 
     def test_a_bomb_in_many_pieces_is_refused(
@@ -315,7 +315,7 @@ class TestReading:
         monkeypatch.setattr("src.data.cache.format.gzip_member.MOST_TEXT", 10_000)
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(b"".join(gzip.compress(b"0" * size) for size in (100, 6_000, 6_000)))
-        with pytest.raises(CorruptEntryError, match="larger"):
+        with pytest.raises(CorruptEntryError, match="too large"):
             read_legacy(Disk(), path, HOURS)
 
     def test_all_members_of_a_file_are_read(self, tmp_path: Path) -> None:

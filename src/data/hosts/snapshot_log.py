@@ -97,11 +97,11 @@ select distinct unnest(years) from onetape.entry where series = ({_OF}) and seq 
 # Times are kept inside the calendar, and sums inside their type, whatever is in the rows.
 _SIZE = f"""
 select (select count(*) from onetape.entry), pg_total_relation_size('onetape.entry'),
-  (select least(greatest(min(at_ms), 0), {LAST_MS}) from onetape.entry),
+  (select min(least(greatest(at_ms, 0), {LAST_MS})) from onetape.entry),
   (select least(sum(pruned), {LAST_MS})::bigint from onetape.snapshot),
   (select count(*) from onetape.snapshot),
   pg_total_relation_size('onetape.snapshot') + pg_total_relation_size('onetape.part'),
-  (select least(greatest(max(at_ms), 0), {LAST_MS}) from onetape.snapshot)"""  # noqa: S608 - constants only
+  (select max(least(greatest(at_ms, 0), {LAST_MS})) from onetape.snapshot)"""  # noqa: S608 - constants only
 
 
 class Size(NamedTuple):
