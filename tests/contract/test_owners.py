@@ -38,7 +38,7 @@ OWNERS = {
         "cache.format.",
         "hosts.entry",
         "hosts.snapshot",
-        "hosts.told",
+        "hosts.vendor_records",
         "bundles.lineage_lines",
         "bundles.bundle_records",
     ),
@@ -85,7 +85,7 @@ PURE = {
     "bars.answer.empty", "bars.answer.slots", "bars.ingest.judge",
     "db.universe.definition", "db.universe.files", "db.universe.filters", "db.universe.membership",
     "quality.gaps", "quality.repair", "quality.vendor_days", "jobs.alert_evaluator", "hosts.book",
-    "hosts.decisions", "hosts.snapshot", "hosts.told",
+    "hosts.decisions", "hosts.snapshot", "hosts.vendor_records",
 }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from ..net.quota import Pause, Window, windows_of
 from ..net.state import Needs, State
 from ..net.state_tables import Account, StateTables
 from ..net.unknown_symbols import Unknown, forgotten_s
-from . import told
+from . import vendor_records
 from .log import Log
 from .riders import (
     MOST_VERSION,
@@ -389,10 +389,10 @@ class SharedAccount:
         for fact, key in keys.items():
             version, value = (facts or {}).get(key) or _UNSEEN
             is_one = 0 <= version <= MOST_VERSION
-            self._known[fact] = version if is_one else 0, told.fact(fact[0], value, now)
+            self._known[fact] = version if is_one else 0, vendor_records.fact(fact[0], value, now)
         self._fresh = set(keys)
         try:
-            found = told.ledger(base, log, folded)
+            found = vendor_records.ledger(base, log, folded)
         except CorruptEntryError as error:
             # As after a crash of the server: half of each limit counts as used.
             logging.getLogger(__name__).warning("%s; it begins anew", error)
@@ -465,10 +465,10 @@ def shared_limits(log: Log) -> list[SharedLimit]:
         vendor = name.rpartition(":")[0]
         if kind == "ledger":
             with suppress(CorruptEntryError):  # it begins anew with the next request
-                if any(used := _used(name, now, *told.ledger(value, more, folded))):
+                if any(used := _used(name, now, *vendor_records.ledger(value, more, folded))):
                     found.append(SharedLimit(vendor, used))
             continue
-        if (known := told.fact(kind, value, now)) is None:
+        if (known := vendor_records.fact(kind, value, now)) is None:
             continue
         account, _, endpoint = name.partition(" ")
         vendor = account.rpartition(":")[0]

@@ -1,4 +1,4 @@
-"""Reads what the shared server says about vendors; another program may have written anything there."""
+"""Reads the shared server's records about vendors, in which another program may have written anything."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ class _Base(msgspec.Struct):
     flights: _Flights = []
 
 
-class Told(NamedTuple):
+class LedgerContent(NamedTuple):
     """A ledger: its base, and the operations behind it."""
 
     base: dict[str, Any]
     log: list[tuple[float, list[list[Any]]]]
 
 
-def ledger(base: str | None, log: str | None, folded: int | None) -> Told:
+def ledger(base: str | None, log: str | None, folded: int | None) -> LedgerContent:
     """Return a ledger as the server has it; None for all three is one that does not exist.
 
     Raises:
         CorruptEntryError: No host has written it.
     """
     if folded is None:
-        return Told({}, [])
+        return LedgerContent({}, [])
     try:
         if base is None or log is None or not 0 <= folded <= MOST_VERSION:
             raise ValueError("it is too large")
@@ -78,7 +78,7 @@ def ledger(base: str | None, log: str | None, folded: int | None) -> Told:
         raise CorruptEntryError(
             f"the shared store's record of a vendor's units cannot be used: {str(exc)[:200]}"
         ) from exc
-    return Told(plain, entries)
+    return LedgerContent(plain, entries)
 
 
 def fact(kind: str, value: str | None, now_s: float) -> Sequence[Any] | None:
