@@ -33,9 +33,8 @@ me as (
   select pid, backend_start as started from pg_stat_activity
   where pid = pg_backend_pid() and pid = %(pid)s)"""
 # A lease is free if nobody holds it, if its time is over by the server's clock or so long that no host can
-# have taken it, if its holder's connection
-# has ended (such as that of a killed process), or if its holder is a process of this host: those take turns
-# by the host's own leases, so that holder has ended.
+# have taken it, if its holder's connection has ended (such as that of a killed process), or if its holder
+# is a process of this host: those take turns by the host's own leases, so that holder has ended.
 # The latest entries are those of the start of the statement. If the lease changed since then, which may mean
 # that its holder has just added one, it is not taken: the next attempt sees both.
 _TAKE = f"""

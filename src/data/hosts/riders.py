@@ -29,16 +29,21 @@ _LOGGED = f"jsonb_build_array(jsonb_build_array({NOW_S}, {{ops}}::jsonb))"
 _TAIL = "jsonb_path_query_array({log}, '$[$n to last]', jsonb_build_object('n', {n}))"
 
 
+def _moved(seen: str, n: str, base: str, ops: str) -> str:
+    """Return the part of an update that appends operations, and replaces the base if nobody else has."""
+    tail, logged = _TAIL.format(log="b.log", n=n), _LOGGED.format(ops=ops)
+    return f"""
+  set base = case when b.folded = {seen} then {base}::jsonb else b.base end,
+    log = case when b.folded = {seen} then {tail} else b.log end || {logged},
+    folded = b.folded + case when b.folded = {seen} then {n} else 0 end"""
+
+
 def _settled(table: str) -> str:
-    tail, logged = _TAIL.format(log="b.log", n="r.n"), _LOGGED.format(ops="r.ops")
     return f"""settled_{table} as (
-  update onetape.{table} b
-  set base = case when b.folded = r.seen then r.base::jsonb else b.base end,
-    log = case when b.folded = r.seen then {tail} else b.log end || {logged},
-    folded = b.folded + case when b.folded = r.seen then r.n else 0 end
+  update onetape.{table} b{_moved("r.seen", "r.n", "r.base", "r.ops")}
   from unnest(%({table}_names)s::text[], %({table}_ops)s::text[], %({table}_seen)s::bigint[],
     %({table}_n)s::int[], %({table}_bases)s::text[]) as r(name, ops, seen, n, base)
-  where b.name = r.name)"""  # noqa: S608 - constants only
+  where b.name = r.name)"""
 
 
 _NOTED = f"""noted as (
@@ -173,13 +178,13 @@ class Riders:
                     f"{table}_n": [folds[ledger].n for ledger in ledgers],
                     f"{table}_bases": [folds[ledger].base for ledger in ledgers],
                 }
-        if told := {**facts, **(also or {})}:
+        if changes := {**facts, **(also or {})}:
             parts += [_NOTED, _FORGOTTEN]
             arguments |= {
-                "fact_names": list(told),
-                "fact_values": [json.dumps(fact.value) for fact in told.values()],
-                "fact_versions": [fact.seen + 1 for fact in told.values()],
-                "fact_ttls": [fact.ttl_s for fact in told.values()],
+                "fact_names": list(changes),
+                "fact_values": [json.dumps(fact.value) for fact in changes.values()],
+                "fact_versions": [fact.seen + 1 for fact in changes.values()],
+                "fact_ttls": [fact.ttl_s for fact in changes.values()],
             }
         return Ride(parts, arguments, lambda: self._put_back(ops, facts))
 
@@ -213,9 +218,6 @@ def lifting(
     return (_LIFTED,), {"lifted": list(vendors), "but": list(but), "reason": f"%{reason}%"}
 
 
-_tail, _logged = _TAIL.format(log="b.log", n="%(n)s::int"), _LOGGED.format(ops="%(ops)s")
-
-
 def bounded(column: str) -> str:
     """Return a column of JSON as text, which is empty if it is too large."""
     return f"case when octet_length({column}::text) <= {_MOST_BYTES} then {column}::text end"
@@ -236,12 +238,9 @@ with marked as (
   on conflict (name) do nothing),
 moved as (
   insert into onetape.{table} as b (name, base, log, folded, lost)
-  values (%(name)s, '{{}}', {_logged}, 0,
+  values (%(name)s, '{{}}', {_LOGGED.format(ops="%(ops)s")}, 0,
     (select {NOW_S} from onetape.fact where name = %(marker)s))
-  on conflict (name) do update
-    set base = case when b.folded = %(seen)s then %(base)s::jsonb else b.base end,
-      log = case when b.folded = %(seen)s then {_tail} else b.log end || {_logged},
-      folded = b.folded + case when b.folded = %(seen)s then %(n)s::int else 0 end
+  on conflict (name) do update{_moved("%(seen)s", "%(n)s::int", "%(base)s", "%(ops)s")}
   returning base, log, folded, lost)
 select {_LEDGER}, {FACTS} from moved m"""  # noqa: S608 - constants only
 

@@ -93,6 +93,7 @@ class _Plans:
         return (yield from self._written(unit))[0]
 
     def refresh(self, name: str) -> Plan[list[Refreshed]]:
+        """Plan the refresh of a universe: read an index's files again, or determine the members anew."""
         universe: Summary = yield _Work(lambda session: storage.existing(session, name))
         definition = UniverseDefinition(**universe.definition)
         selection = None
@@ -107,6 +108,7 @@ class _Plans:
             ]
 
         def unit(session: Session, now: datetime) -> list[Refreshed] | None:
+            """Store the members; return None if the definition was changed in the meantime."""
             row = storage.checked(session, name)
             if row.definition != universe.definition:
                 return None
@@ -158,6 +160,11 @@ class _Plans:
         known_at: datetime | date | str | None,
         since: date | str | None,
     ) -> Plan[Members]:
+        """Plan the query for a universe's members on a date, as known at a time.
+
+        Raises:
+            UniverseError: ``since`` is after the date.
+        """
         now = self.now()
         known_until = None if known_at is None else _instant(known_at, now)
         day = (known_until or now).date() if as_of is None else _day(as_of, "as_of")
