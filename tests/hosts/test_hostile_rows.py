@@ -232,7 +232,7 @@ def test_a_forged_snapshot_stops_no_other_series(
 )
 def test_a_hostile_lease_holds_up_nobody(log: Log, log_url: str, change: str) -> None:
     hosts = [SharedLeases(log, ManualClock(NOW), lambda: None, name) for name in "ab"]
-    Call(hosts[0])
+    holder = Call(hosts[0])  # which would end if nothing referred to it
     rows(log_url, f"update onetape.lease set {change}")
     fences = set()
     for one in hosts * 2:
@@ -241,6 +241,7 @@ def test_a_hostile_lease_holds_up_nobody(log: Log, log_url: str, change: str) ->
         fences.add(call.turn().fence)
         call.end()
     assert len(fences) == 4 and min(fences) > 0
+    holder.end()
 
 
 # --- reports and pruning ---------------------------------------------------------------------------
