@@ -24,18 +24,12 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .bundle import Bundle, bundle_names
 from .bundle_records import DATABASE, Records, check_database
-from .catalog_index import (
-    DATASET,
-    LINK,
-    CatalogIndex,
-    DatasetPlace,
-    dataset_of,
-    lane_id,
-    lane_place,
-    put,
-)
+from .catalog_bundles import BundleSource
+from .catalog_index import CatalogIndex
 from .catalog_lanes import LaneDatasets
+from .catalog_lines import DATASET, LINK, LineSource, dataset_of
 from .catalog_log import CatalogLog, entry_of
+from .catalog_rows import DatasetPlace, lane_id, lane_place, put
 from .catalog_tables import Dataset, RangeRow, SymbolRow, request_key
 from .commit import BundleFiles, checked_name
 from .data_catalog_settings import metadata_db_setting
@@ -125,13 +119,19 @@ class DataCatalog:
         self._rows: type[BundleMetadata] = type(
             "BundleRows", (BundleMetadata,), {"_folder": self._folder}
         )
-        self._index = CatalogIndex(
-            None if scope else path,
-            self._log,
+        self._bundle_source = BundleSource(
+            self._folder,
             self._records_of,
             lambda name: (self._rows.get(name), self._rows.get_symbols(name)),
             self._disk,
             scope,
+            index="" if scope else path.name,
+        )
+        self._index = CatalogIndex(
+            None if scope else path,
+            LineSource(self._log, scope),
+            self._bundle_source,
+            self._disk,
         )
         self._bundles: dict[str, tuple[object, Dataset]] = {}
         self._lanes = LaneDatasets(lambda: client_of(self._manager))
@@ -584,7 +584,7 @@ class DataCatalog:
             records = self._records_of(name)
             if records is None:
                 return None
-            known = self._bundles[name] = state, self._index.dataset_of_bundle(name, records)
+            known = self._bundles[name] = state, self._bundle_source.dataset_of(name, records)
         return known[1]
 
     def _dataset(self, dataset_id: str) -> tuple[DatasetPlace, Dataset]:

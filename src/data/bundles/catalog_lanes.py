@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import DataError, NoProviderError, QueryError
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
-from .catalog_index import DatasetPlace, lane_id, lane_place, lane_source
+from .catalog_rows import DatasetPlace, lane_id, lane_place, lane_source
 from .catalog_tables import Cover, Dataset, RangeRow, SymbolRow
 from .lineage_lines import key_of
 
