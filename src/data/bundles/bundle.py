@@ -46,6 +46,7 @@ from ..model.interchange import to_polars
 from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
 from ..model.span import gaps
+from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import float_frame
@@ -480,20 +481,25 @@ class Bundle:
         Only files that the answers cannot rebuild are set aside.
         """
         origin = records.origin
-        symbols = dict(origin.symbols)
+        frequency: Frequency = _frequency(origin.request) if origin.request else "daily"
+        symbols, counts = dict(origin.symbols), _counts(records, frequency)
         parts, drop = [], []
+        numbers = {source.sid for source in symbols.values()} | records.spans().keys()
+        last_sid = max(numbers, default=0)
         for symbol, answer in answers.items():
-            taken = {source.sid for source in symbols.values()} | set(records.spans())
             before = symbols.get(symbol)
-            sid = before.sid if before else 1 + max(taken, default=0)
+            if before is None:
+                last_sid += 1
+            sid = before.sid if before else last_sid
+            count = counts.get(sid, 0)
             if answer.error:  # the bundle keeps the bars that it has
-                stored = records.spans().get(sid, (0,))[0]
-                missing = max(0, answer.source.missing - stored)
+                missing = max(0, answer.source.missing - count)
                 symbols[symbol] = replace(before or SymbolSource(sid), missing=missing)
                 continue
             others = before.others if before else {}
             symbols[symbol] = replace(answer.source, sid=sid, others=others)
-            if before and before.fingerprint == answer.source.fingerprint and not damaged:
+            is_same = before is not None and before.fingerprint == answer.source.fingerprint
+            if is_same and count == len(answer.rows) and not damaged:
                 continue  # its bars exist
             drop.append(sid)
             parts.append(answer.rows.with_columns(pl.lit(sid, pl.Int64).alias("sid")))
@@ -504,7 +510,6 @@ class Bundle:
             record = records.files.get(place)
             if data is not None and (record is None or not own >= set(record.sids.sids.tolist())):
                 quarantined.append(set_aside(commit, place, data))
-        frequency: Frequency = _frequency(origin.request) if origin.request else "daily"
         schema = get_schema_for_frequency(frequency)
         columns = [next(iter(schema)), "sid", *FIELDS]
         rows = (
@@ -601,7 +606,7 @@ class Bundle:
         path_of = path_of or self.path.joinpath
         records = Records.read(self._files, self.disk, path_of(METADATA))
         if records is None:
-            return self._rebuilt_in_part(commit)
+            return rebuilt(self._files, commit), []
         gone = {place for place, name in pending.items() if name is None}
         places = sorted({*self._places(), *records.files} - gone)
         problems, seen = [], []
@@ -628,25 +633,6 @@ class Bundle:
             return f"does not have the recorded SHA256 ({record.sha256[:12]}…)"
         return None
 
-    def _rebuilt_in_part(self, commit: FileChanges | None) -> tuple[Records, list[FileProblem]]:
-        """Return records rebuilt from the partitions, which must all be readable, and an empty list.
-
-        Raises:
-            BundleError: A partition cannot be read.
-        """
-        problems = []
-        for place in self._places():
-            try:
-                parsed(self.disk.read(self.path / place), f"{self.name}/{place}")
-            except BundleError as exc:
-                problems.append(FileProblem(place, str(exc)))
-        if problems:
-            raise BundleError(
-                f"bundle {self.name}: {problems[0].what}, and {METADATA} is missing",
-                hint=f"remove {problems[0].place}, then refresh the bundle",
-            )
-        return rebuilt(self._files, commit), problems
-
     def _places(self) -> list[str]:
         root = str(self.path)
         return [p for kind in ("daily", "minute") for p in partitions(self.disk, root, kind)]
@@ -665,16 +651,18 @@ class Bundle:
         problems = self._files.read_whole(self._examined)[1]
         if problems:
             return BundleState("corrupt", tuple(f"{p.place} {p.what}" for p in problems))
-        origin = self.records().origin
+        records = self.records()
+        origin = records.origin
         if origin.request is None:
             return BundleState("foreign", ("its rows were written by user code",))
         same = _unchanged(manager.client, origin.request, origin.symbols, offline=True)
         symbols = [symbol for symbol in origin.request["symbols"] if symbol not in same]
         answers = _answers(manager, origin.request, symbols, offline=True)
+        counts = _counts(records, _frequency(origin.request))
         causes = [
             cause
             for symbol, answer in answers.items()
-            for cause in _differences(symbol, origin.symbols.get(symbol), answer)
+            for cause in _differences(symbol, origin.symbols.get(symbol), answer, counts)
         ]
         return BundleState("stale" if causes else "current", tuple(causes))
 
@@ -932,8 +920,13 @@ def _missing(
     return int((~np.isin(expected, stamps)).sum())
 
 
-def _differences(symbol: str, before: SymbolSource | None, now: _Answer) -> Iterable[str]:
-    """Yield the differences between an answer and the one from which the bundle was built."""
+def _differences(
+    symbol: str, before: SymbolSource | None, now: _Answer, counts: Mapping[int, int]
+) -> Iterable[str]:
+    """Yield the differences between an answer and the one from which the bundle was built.
+
+    ``counts`` maps each series number to its number of rows in the bundle.
+    """
     if now.error:
         had = before is not None and before.fingerprint is not None
         what = "the cache no longer has an answer" if had else "there has never been an answer"
@@ -950,8 +943,16 @@ def _differences(symbol: str, before: SymbolSource | None, now: _Answer) -> Iter
         yield (
             f"{symbol}: its bars differ (generation {before.generation}, now {now.source.generation})"
         )
+    elif (count := counts.get(before.sid, 0)) != len(now.rows):
+        # A partition can be lost unnoticed only together with the records.
+        yield f"{symbol}: the bundle has {count:,} of its {counted(len(now.rows), 'bar')}"
     if before.actions != now.source.actions:
         yield f"{symbol}: its splits and dividends differ"
+
+
+def _counts(records: Records, frequency: Frequency) -> dict[int, int]:
+    """Return the number of rows of each series, by its number, in partitions of one frequency."""
+    return {sid: count for sid, (count, _, _) in records.spans(f"{frequency}_bars/").items()}
 
 
 def _frequency(request: Mapping[str, Any]) -> Frequency:

@@ -335,7 +335,14 @@ def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
             state = files.disk.stat(files.path / place)
             data = files.disk.read(files.path / place)
             name = f"{files.path.name}/{place}"
-            frame = parsed(data, name)
+            try:
+                frame = parsed(data, name)
+            except BundleError as exc:
+                exc.hint = (
+                    f"the records in {METADATA} are lost too; move {place} out of the bundle's folder, "
+                    f"then run `onetape bundle refresh {files.path.name}`"
+                )
+                raise
             measures.append(measured(place, data, frame, state))
             wide = frame.schema.get("volume") == WIDE_VOLUME
             facts = origin_of(pl.read_parquet_metadata(io.BytesIO(data)), name)
@@ -346,7 +353,8 @@ def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
                     if symbols.get(symbol, (0, source))[0] <= facts.commit:
                         symbols[symbol] = facts.commit, source
             origin = replace(origin, wide_volume=origin.wide_volume or wide)
-    newest = {symbol: source for symbol, (_, source) in symbols.items()}
+    # Nothing records which partitions there were, so the rows must be compared with the answers.
+    newest = {symbol: replace(source, seal=None) for symbol, (_, source) in symbols.items()}
     return Records(replace(origin, symbols=newest), {}).with_files(measures)
 
 
