@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.bars.answer.answer import Answer, Gap
+from src.data.bars.answer.answer import Answer, Gap, Rows
 from src.data.bars.answer.reader import Reader
+from src.data.bars.client import Wishes
 from src.data.bars.lookup import (
     EACH_BYTES,
     MISS,
@@ -729,6 +730,32 @@ def test_nothing_that_is_held_lies_in_a_file(manager: DataManager) -> None:
     for name in frame.columns:
         assert not np.shares_memory(held.frame[name].to_numpy(), frame[name].to_numpy())
     assert not np.shares_memory(held.frame.index.asi8, frame.index.asi8)
+
+
+def test_kept_rows_are_shared_and_nobody_can_write_to_them(manager: DataManager) -> None:
+    def given() -> Rows:
+        symbol, timeframe, *ends = ASKED
+        bounds, wishes = (*ends, None), Wishes(offline=True)
+        return manager.client.get_rows_by_symbol([symbol], timeframe, bounds, wishes)[symbol]
+
+    before, one, other = asked(manager), given(), given()
+    assert np.shares_memory(one.arrays().values, other.frame.to_numpy())
+    assert one.arrays().columns == tuple(before) and one.facts == before.attrs["onetape"]
+    for write in (
+        lambda: one.arrays().values.fill(0),
+        lambda: one.arrays().stamps.fill(0),
+        lambda: one.frame["close"].to_numpy().fill(0),
+        lambda: one.frame.iloc.__setitem__((0, 0), 0.0),
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            write()
+    mine = one.owned()
+    pd.testing.assert_frame_equal(mine, before)
+    mine.iloc[:, :] = 0
+    mine.attrs["onetape"] = {}
+    mine.index.name = "renamed"
+    pd.testing.assert_frame_equal(other.owned(), before)
+    pd.testing.assert_frame_equal(asked(manager), before)
 
 
 def test_who_names_a_place_lives_as_long_as_it_does(manager: DataManager) -> None:

@@ -135,7 +135,7 @@ def test_a_lookup_of_the_service_has_one_of_four_results(
         return service.lookup(client.query(*asked))
 
     hit = result("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
-    assert isinstance(hit, Hit) and hit.frame is not None
+    assert isinstance(hit, Hit) and hit.rows is not None
     late = result("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
     assert late == PartialHit((Span(DAY.end, DAY.end + DAY_MS),))
     # Yahoo serves weeks too; they break at splits.
@@ -153,6 +153,23 @@ def test_a_batch_has_a_frame_for_each_question_in_order(client: BarsClient, vend
     assert error["type"] == "AllProvidersFailedError"
     assert frames[2] is not frames[3]
     assert vendor.asked
+
+
+def test_rows_are_those_of_the_frames(client: BarsClient) -> None:
+    names, bounds = ["BTCUSDT", "NOPE!"], ("2024-06-01", "2024-06-01", None)
+    for columns in ((), ("state", "dividend"), ()):
+        wishes = Wishes(columns=columns)
+        frames = client.get_by_symbol(names, "1h", bounds, wishes)
+        rows = client.get_rows_by_symbol(names, "1h", bounds, wishes)
+        assert list(rows) == names
+        for name, frame in frames.items():
+            one = rows[name]
+            held, stamps, values = one.arrays()
+            assert held == tuple(frame.columns) and stamps.tolist() == frame.index.asi8.tolist()
+            assert np.array_equal(values.T, frame.to_numpy())
+            assert one.facts == frame.attrs["onetape"] == one.owned().attrs["onetape"]
+            pd.testing.assert_frame_equal(one.owned(), frame)
+    assert "error" in rows["NOPE!"].facts
 
 
 def test_plans_and_reasons_ask_no_vendor(client: BarsClient, vendor: Shelf) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from onetape import yf
+from src.data.bars.answer.answer import Rows
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from src.data.model.instant import day_ms
@@ -37,7 +38,7 @@ def test_of_many_some_fail_and_one_warning_says_so(
     known, unknown = list_many(vendors, many), [f"Z{chr(65 + n)}Z" for n in range(few)]
     with pytest.warns(IncompleteDataWarning) as caught:
         frame = yf.download([*unknown, *known], interval="1d", **MAY)
-    (warning,) = caught
+    (warning,) = (one for one in caught if one.category is IncompleteDataWarning)
     assert f"{few} of {many + few} have no bars: ZAZ, ZBZ" in str(warning.message)
     assert "ZAZ is not known at any of the available markets" in str(warning.message)
     assert warning.filename == __file__
@@ -100,18 +101,22 @@ def _quietly(call):  # type: ignore[no-untyped-def] # any
         return call()
 
 
+def _unadjusted(rows: Rows) -> Rows:
+    """Return rows as if their vendor had no adjusted closes."""
+    return Rows(rows.owned().drop(columns="adj_close"), rows.facts)
+
+
 def test_a_vendor_without_adjusted_closes_is_helped_by_the_dividends(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = yf.download("AAPL", auto_adjust=False, **MAY)
     adjusted = yf.download("AAPL", **MAY)
-    real = manager.get_ohlcv_batch
+    real = manager.client.get_rows_by_symbol
 
     def without(*args, **kwargs):  # type: ignore[no-untyped-def] # any
-        frames = real(*args, **kwargs)
-        return {name: frame.drop(columns="adj_close") for name, frame in frames.items()}
+        return {name: _unadjusted(rows) for name, rows in real(*args, **kwargs).items()}
 
-    monkeypatch.setattr(manager, "get_ohlcv_batch", without)
+    monkeypatch.setattr(manager.client, "get_rows_by_symbol", without)
     pd.testing.assert_frame_equal(yf.download("AAPL", auto_adjust=False, **MAY), wanted)
     pd.testing.assert_frame_equal(yf.download("AAPL", **MAY), adjusted)
     assert (wanted["Adj Close"] < wanted["Close"]).any().any(), "a dividend is in the range"
@@ -169,6 +174,41 @@ def test_the_frame_is_the_callers(manager: DataManager) -> None:
         assert (list(now.index.names), list(now.columns.names)) == names
 
 
+@pytest.mark.parametrize("group_by", ["column", "ticker"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"auto_adjust": False}, {"rounding": True}, {"keepna": True}, {"ignore_tz": False}],
+)
+def test_what_is_kept_in_memory_is_never_changed(
+    manager: DataManager, options: dict[str, bool], group_by: str
+) -> None:
+    names, bounds = ["MSFT", "AAPL", "VOD.L"], ("1d", date(2024, 5, 1), date(2024, 5, 31))
+
+    def make() -> pd.DataFrame:
+        return _quietly(lambda: yf.download(names, group_by=group_by, **options, **MAY))
+
+    frames = [make() for _ in range(3)]
+    stored = manager.get_ohlcv_batch(names, *bounds)
+    again = make()
+    assert manager.client.get_rows_by_symbol(names, "1d", (*bounds[1:], None))["AAPL"].kept
+    for frame in frames:
+        frame.iloc[:, :] = 0
+    pd.testing.assert_frame_equal(make(), again)
+    for name, frame in manager.get_ohlcv_batch(names, *bounds).items():
+        pd.testing.assert_frame_equal(frame, stored[name])
+
+
+def test_cached_bars_are_converted_without_a_copy_of_their_frames(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        wanted = yf.download("AAPL MSFT", **MAY)
+    monkeypatch.setattr(pd.DataFrame, "copy", None)
+    frame = yf.download("AAPL MSFT", **MAY)
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(frame, wanted)
+
+
 def test_local_times_that_occur_twice_are_refused(manager: DataManager) -> None:
     from src.data.yf.frames import Converted, Table, Times, wide_frame
 
@@ -210,15 +250,15 @@ def test_volumes_with_fractions_are_not_cut_off(manager: DataManager) -> None:
 def test_prices_that_cannot_be_adjusted_are_a_failure_and_not_nan(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = manager.get_ohlcv_batch
+    real = manager.client.get_rows_by_symbol
 
-    def without(names, *args, **more):  # type: ignore[no-untyped-def] # any
-        if "adjustment" not in more:
-            frames = real(names, *args, **more)
-            return {name: frame.drop(columns="adj_close") for name, frame in frames.items()}
-        return {name: real(["NOPE"], *args, **more)["NOPE"] for name in names}
+    def without(names, timeframe, bounds, wishes, *more):  # type: ignore[no-untyped-def] # any
+        if wishes.adjustment == "all":
+            return {n: real(["NOPE"], timeframe, bounds, wishes, *more)["NOPE"] for n in names}
+        found = real(names, timeframe, bounds, wishes, *more)
+        return {name: _unadjusted(rows) for name, rows in found.items()}
 
-    monkeypatch.setattr(manager, "get_ohlcv_batch", without)
+    monkeypatch.setattr(manager.client, "get_rows_by_symbol", without)
     with pytest.warns(IncompleteDataWarning, match="AAPL: prices adjusted for dividends are not"):
         frame = yf.download("AAPL", **MAY)
     assert list(frame.attrs["onetape"]["failed"]) == ["AAPL"]

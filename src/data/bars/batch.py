@@ -8,8 +8,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-import pandas as pd
-
 from ..errors import DataError
 from ..model.bars import BarTable
 from ..model.capabilities import MOST_AT_ONCE
@@ -22,7 +20,7 @@ from ..model.series import SeriesKey
 from ..net.compute_slots import compute_slots, computing
 from ..net.deadline import current_deadline, run_call
 from ..observability.logs import carried, running, subject_of
-from .answer.answer import Answer, Gap, provenance
+from .answer.answer import Answer, Gap, Rows, provenance
 from .answer.reader import attempt_entries
 from .lookup import Hit
 from .request import RequestParser, Wishes
@@ -33,7 +31,7 @@ log = logging.getLogger("onetape.routing")
 # Threads per vendor. Rate limits apply across threads, so with a tight limit fewer of them run at
 # once.
 WORKERS = MOST_AT_ONCE
-_Get = Callable[[BarsQuery], pd.DataFrame | None]
+_Get = Callable[[BarsQuery], Rows | None]
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -44,21 +42,21 @@ class BatchListener(Protocol):
     def begin(self, total: int, missing: Sequence[BarsQuery]) -> None:
         """Called with the total number of queries, and with the queries that need vendors (at least one)."""
 
-    def ended(self, query: BarsQuery, frame: pd.DataFrame) -> None:
+    def ended(self, query: BarsQuery, rows: Rows) -> None:
         """Called once per query, in query order, after it has been answered or has failed."""
 
 
 def get_batch(
     bars: BarsService, queries: Sequence[BarsQuery], listener: BatchListener | None = None
-) -> list[pd.DataFrame]:
-    """Return one frame for each query, in the order given; see :meth:`.BarsClient.get_batch`.
+) -> list[Rows]:
+    """Return the rows for each query, in the order given; see :meth:`.BarsClient.get_batch`.
 
     Stored bars are read in the caller's thread, one query after another: reading them in several
     threads would take longer, because the threads wait for each other. Missing bars are fetched by
     a few threads per vendor.
     """
     stored = [_by(bars, partial(_stored, bars), query) for query in queries]
-    others = [query for query, frame in zip(queries, stored, strict=True) if frame is None]
+    others = [query for query, rows in zip(queries, stored, strict=True) if rows is None]
     # All queries form one call; a query with its own time limit must also meet that limit.
     times = [query.timeout_s for query in others]
     longest = None if None in times else max(filter(None, times), default=None)
@@ -68,11 +66,11 @@ def get_batch(
     if listener is not None and others and current_deadline(bars.clock).may_wait:
         listener.begin(len(queries), others)
         on_result = listener.ended
-    get = partial(_by, bars, bars.get)
+    get = partial(_by, bars, bars.rows)
     pools = partial(_vendor_of, bars), WORKERS
     with bars.pulled(others):
         fetched = iter(run_call(bars.clock, longest, in_threads, get, others, *pools, on_result))
-    return [next(fetched) if frame is None else frame for frame in stored]
+    return [next(fetched) if rows is None else rows for rows in stored]
 
 
 def get_missing(bars: BarsService, queries: Sequence[BarsQuery]) -> None:
@@ -92,14 +90,14 @@ def get_by_symbol(
     symbols: Sequence[str],
     shared: tuple[Any, tuple[Any, Any, Any], Wishes],
     listener: BatchListener | None = None,
-) -> dict[str, pd.DataFrame]:
-    """Return a frame for each symbol, keyed by the symbol as typed.
+) -> dict[str, Rows]:
+    """Return the rows for each symbol, keyed by the symbol as typed.
 
     ``shared`` holds the checked timeframe, bounds and options.
     """
     wanted = distinct_symbols(symbols)
     queries: dict[str, BarsQuery] = {}
-    failed: dict[str, pd.DataFrame] = {}
+    failed: dict[str, Rows] = {}
     with running(subject_of("", shared[0])):
         for symbol in wanted:
             try:
@@ -108,17 +106,17 @@ def get_by_symbol(
                 query = parser.for_nothing(symbol, shared[0], shared[-1])
                 failed[symbol] = _failed(query, error, query.key)
         answers = get_batch(bars, list(queries.values()), listener)
-    frames = dict(zip(queries, answers, strict=True))
-    return {symbol: failed[symbol] if symbol in failed else frames[symbol] for symbol in wanted}
+    rows = dict(zip(queries, answers, strict=True)) | failed
+    return {symbol: rows[symbol] for symbol in wanted}
 
 
-def _stored(bars: BarsService, query: BarsQuery) -> pd.DataFrame | None:
-    """Return the frame for a query, or None if not all of its bars are stored."""
+def _stored(bars: BarsService, query: BarsQuery) -> Rows | None:
+    """Return the rows for a query, or None if not all of its bars are stored."""
     result = bars.lookup(query)
-    return result.frame if isinstance(result, Hit) else None
+    return result.rows if isinstance(result, Hit) else None
 
 
-def _by(bars: BarsService, get: _Get, query: BarsQuery) -> pd.DataFrame | None:
+def _by(bars: BarsService, get: _Get, query: BarsQuery) -> Rows | None:
     try:
         return get(query)
     except DataError as error:
@@ -190,8 +188,8 @@ def _reporting(
         yield result
 
 
-def _failed(query: BarsQuery, error: DataError, key: SeriesKey) -> pd.DataFrame:
-    """Return an empty frame whose provenance has the usual entries of an answer, and the error.
+def _failed(query: BarsQuery, error: DataError, key: SeriesKey) -> Rows:
+    """Return no rows, with a provenance that has the usual entries of an answer, and the error.
 
     ``key`` is the series that would have answered the query.
     """
@@ -220,4 +218,4 @@ def _failed(query: BarsQuery, error: DataError, key: SeriesKey) -> pd.DataFrame:
     frame = empty_frame(query.columns)
     attrs = provenance(answer) | {"complete": False, "unanswered": failed.reason}
     frame.attrs[ATTRS_KEY] = freeze(attrs)
-    return frame
+    return Rows(frame, frame.attrs[ATTRS_KEY])

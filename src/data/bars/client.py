@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from ..model.reads import ReadAgain, StoredRead
     from ..model.symbol_changes import SymbolChange
     from ..provider_selector import ProviderSelector
+    from .answer.answer import Rows as Rows
     from .batch import BatchListener
     from .corporate_actions import ActionService, FoundActions
     from .dry_run.planner import RequestPlanner
@@ -228,7 +229,7 @@ class BarsClient:
         """
         from .batch import get_batch
 
-        return get_batch(self._service, queries)
+        return [rows.owned() for rows in get_batch(self._service, queries)]
 
     def get_missing(self, queries: Sequence[BarsQuery]) -> None:
         """Fetch the missing bars of queries into the store, a few queries at a time.
@@ -269,6 +270,28 @@ class BarsClient:
         Raises:
             QueryError: An argument that applies to all symbols is invalid.
         """
+        rows = self.get_rows_by_symbol(symbols, timeframe, bounds, wishes, listener)
+        return {symbol: one.owned() for symbol, one in rows.items()}
+
+    def get_rows_by_symbol(
+        self,
+        symbols: Sequence[str],
+        timeframe: Any,
+        bounds: tuple[Any, Any, Any],
+        wishes: Wishes = _USUAL,
+        listener: BatchListener | None = None,
+    ) -> dict[str, Rows]:
+        """Return the rows for each symbol, for callers that convert them without changing them.
+
+        Half of the time of :meth:`get_by_symbol` is for copies of frames that are kept in memory;
+        here they are shared, so the caller must not change them. Their values are read-only.
+
+        Args:
+            symbols, timeframe, bounds, wishes, listener: See :meth:`get_by_symbol`.
+
+        Raises:
+            QueryError: An argument that applies to all symbols is invalid.
+        """
         from .batch import get_by_symbol
 
         self._parser.check_shared(*(shared := (timeframe, bounds, wishes)))
@@ -290,7 +313,7 @@ class BarsClient:
         from .answer.answer import as_known, provenance
         from .lookup import Derived, Hit, PartialHit
 
-        result = self._service.lookup(query, with_frame=False)
+        result = self._service.lookup(query, with_rows=False)
         if isinstance(result, Hit):
             return Lookup(provenance(as_known(result.answer)))
         if isinstance(result, Derived):
@@ -308,7 +331,7 @@ class BarsClient:
         """
         from .lookup import Hit, Miss, PartialHit
 
-        result = self._service.lookup(query, with_frame=False)
+        result = self._service.lookup(query, with_rows=False)
         if isinstance(result, Hit):
             answer = result.answer
             series = f"{answer.query.instrument.symbol} {answer.facts['lane']} {answer.kind}"

@@ -30,7 +30,7 @@ from ..model.query import BarsQuery
 from ..model.reasons import AFTER_LAST, UNASKED
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps, subtract
-from .answer.answer import Answer, Gap, as_known, is_at
+from .answer.answer import Answer, Arrays, Gap, Rows, as_known, is_at
 from .answer.counts import LOOKBACKS, closed_rows, counted
 from .answer.reader import FetchOutcome, Reader
 from .answer.slots import back, may_open
@@ -67,12 +67,12 @@ class Hit:
 
     Attributes:
         answer: Answer from which the frame is built.
-        frame: Frame for the caller to own; None until it is built.
+        rows: Rows for the caller; None until their frame is built.
         until: Time (UTC ms) until which no vendor could change the answer; None if not known yet.
     """
 
     answer: Answer
-    frame: pd.DataFrame | None = None
+    rows: Rows | None = None
     until: int | None = None
 
 
@@ -268,6 +268,7 @@ class _Entry:
     until: int
     answer: Answer
     frame: pd.DataFrame
+    arrays: Arrays
     attrs: dict[str, Any]
 
     @property
@@ -281,8 +282,8 @@ class AnswerCache:
     """Keeps complete, final answers from the store in memory, by query. Thread-safe.
 
     An answer is kept when its query is answered for the second time, because most queries are never
-    repeated. Callers get copies of the kept frames. For each query, files on disk are checked to
-    see whether the kept answer is still valid.
+    repeated. Callers share the kept frames, whose values are read-only. For each query, files on
+    disk are checked to see whether the kept answer is still valid.
 
     Args:
         store: Store that the answers were read from.
@@ -296,7 +297,7 @@ class AnswerCache:
         self._memory = store.memory
         self._days = days
 
-    def find(self, query: BarsQuery, *, with_frame: bool = True) -> Hit | Miss:
+    def find(self, query: BarsQuery, *, with_rows: bool = True) -> Hit | Miss:
         """Look for a kept answer to the same query; the result is a hit if it is still valid."""
         place = place_of(query)
         entry: _Entry | None = None if place is None else self._memory.get(place)
@@ -305,11 +306,10 @@ class AnswerCache:
         if not self._is_valid(entry, query):
             self._memory.drop(place)
             return MISS
-        if not with_frame:
+        if not with_rows:
             return Hit(entry.answer, until=entry.until)
-        frame = entry.frame.copy(deep=True)
-        frame.attrs[ATTRS_KEY] = Provenance(entry.attrs | {"asked_at": iso(query.now_ms)})
-        return Hit(entry.answer, frame)
+        facts = Provenance(entry.attrs | {"asked_at": iso(query.now_ms)})
+        return Hit(entry.answer, Rows(entry.frame, facts, entry.arrays))
 
     def keep(self, query: BarsQuery, answer: Answer, frame: pd.DataFrame) -> None:
         """Keep an answer in memory if it can be returned for the same query again."""
@@ -337,7 +337,8 @@ class AnswerCache:
         from ..model.frame import NS_IN_MS, frame_on  # imports pandas, which is loaded by now
 
         stamps = table.stamps * NS_IN_MS
-        stamps.flags.writeable = False  # all copies share this index
+        # All copies share this index, and all callers this frame.
+        stamps.flags.writeable = values.flags.writeable = False
         entry = _Entry(
             query.instrument,
             depends_on.view,
@@ -348,6 +349,7 @@ class AnswerCache:
             until,
             filled(Answer, **(vars(answer) | {"table": table})),
             frame_on(values, stamps, table.columns),
+            Arrays(table.columns, stamps, values),
             dict(frame.attrs[ATTRS_KEY]),
         )
         self._memory.put(place, entry, entry.size)

@@ -12,11 +12,12 @@ from ..cache.store import BarStore
 from ..clock import Clock
 from ..config.rules import ValidationRules
 from ..errors import ANSWERS, DataError
+from ..model.provenance import ATTRS_KEY
 from ..model.query import BarsQuery
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
 from ..observability.reads import missed, open_records, reads
-from .answer.answer import Answer, frame_of, note_empty, note_unknown
+from .answer.answer import Answer, Rows, frame_of, note_empty, note_unknown
 from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
@@ -103,9 +104,17 @@ class BarsService:
             IncompleteDataError: ``strict`` is set and the answer is incomplete.
             QueryError: This version of the series does not exist or is no longer kept.
         """
+        return self.rows(query).owned()
+
+    def rows(self, query: BarsQuery) -> Rows:
+        """Return the rows of :meth:`get`, whose frame may be shared.
+
+        Raises:
+            DataError: As for :meth:`get`.
+        """
         # Run in its own context, so that anything Ctrl-C leaves set disappears with it.
         try:
-            return copy_context().run(self._get, query, self._frame, in_memory=True)
+            return copy_context().run(self._get, query, self._rows, in_memory=True)
         except DataError as error:
             if (record := reads.get()) is not None:
                 record.failed(query, error)
@@ -137,8 +146,8 @@ class BarsService:
                 result = Hit(self.misses().answer(query, result))
             return finish(query, call, result)
 
-    def lookup(self, query: BarsQuery, *, with_frame: bool = True) -> LookupResult:
-        """Look a query up in memory and in the store; with ``with_frame``, hits include a frame.
+    def lookup(self, query: BarsQuery, *, with_rows: bool = True) -> LookupResult:
+        """Look a query up in memory and in the store; with ``with_rows``, hits include their rows.
 
         Raises:
             IncompleteDataError: ``strict`` is set and the answer is incomplete in a way that its
@@ -146,14 +155,14 @@ class BarsService:
             QueryError: This version of the series does not exist or is no longer kept.
         """
         with self._observer.call(query, self._checks.min_quality_score) as call:
-            result: LookupResult = self._answers.find(query, with_frame=with_frame)
+            result: LookupResult = self._answers.find(query, with_rows=with_rows)
             if not isinstance(result, Hit):
                 result = self.find_stored(query)
             if isinstance(result, Hit):
                 if query.wants_actions and not self._knows_actions(query, result.answer):
                     return MISS
-                if with_frame:
-                    return Hit(result.answer, self._frame(query, call, result))
+                if with_rows:
+                    return Hit(result.answer, self._rows(query, call, result))
                 call.answered(result.answer)
                 until = self._answers.stands_until(query, result)
                 return Hit(result.answer, until=until)
@@ -176,22 +185,23 @@ class BarsService:
         days = self.misses().shorter.preferred(query) if query.is_of_whole_weeks else None
         return self._lookup.find(query) if days is None else Derived(days)
 
-    def _frame(self, query: BarsQuery, call: Call, hit: Hit) -> pd.DataFrame:
-        """Return a hit's frame, after counting the call and keeping the answer for reuse."""
+    def _rows(self, query: BarsQuery, call: Call, hit: Hit) -> Rows:
+        """Return a hit's rows, after counting the call and keeping the answer for reuse."""
         call.answered(hit.answer)
-        frame = hit.frame
-        if frame is not None:
+        rows = hit.rows
+        if rows is not None:
             note_empty(hit.answer)
         else:
             frame = frame_of(hit.answer)
             if query.wants_actions:
                 self._add_actions(frame, hit.answer)
             self._answers.keep(query, hit.answer, frame)
+            rows = Rows(frame, frame.attrs[ATTRS_KEY])
         if (record := reads.get()) is not None:
             record.answered(hit.answer, self._handed_on)
         elif open_records:
             missed(query)
-        return frame
+        return rows
 
     def _handed_on(self, answer: Answer) -> HandedOn:
         """Return an answer in the form kept in the record of reads."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -15,7 +15,7 @@ from .results import SeriesResult
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..bars.client import BarsClient
+    from ..bars.client import BarsClient, Rows
     from ..clock import Clock
     from ..model.query import BarsQuery
     from ..net.deadline import Wait
@@ -211,11 +211,11 @@ class BatchProgress:
         self._progress = progress
         progress.tell(_result(missing[0], None))
 
-    def ended(self, query: BarsQuery, frame: pd.DataFrame) -> None:
+    def ended(self, query: BarsQuery, rows: Rows) -> None:
         """Report that a query was answered or failed."""
         assert self._progress is not None
         self._progress.end_one(_ALL)
-        self._progress.tell(_result(query, frame), is_over=True)
+        self._progress.tell(_result(query, rows), is_over=True)
 
     def _planned_s(self, missing: Sequence[BarsQuery]) -> float | None:
         few = missing[:_PLANNED]
@@ -225,14 +225,17 @@ class BatchProgress:
             return None
 
 
-def _result(query: BarsQuery, frame: pd.DataFrame | None) -> SeriesResult:
+def _result(query: BarsQuery, rows: Rows | None) -> SeriesResult:
     symbol, timeframe = query.instrument.symbol, query.timeframe.label
-    return SeriesResult(symbol, timeframe) if frame is None else result_of(symbol, timeframe, frame)
+    if rows is None:
+        return SeriesResult(symbol, timeframe)
+    return _result_of(symbol, timeframe, rows.frame, rows.facts)
 
 
-def result_of(symbol: str, timeframe: str, frame: pd.DataFrame) -> SeriesResult:
-    """Return the result for one symbol in a batch, according to its frame."""
-    facts = frame.attrs[ATTRS_KEY]
+def _result_of(
+    symbol: str, timeframe: str, frame: pd.DataFrame, facts: Mapping[str, Any]
+) -> SeriesResult:
+    """Return the result for one symbol in a batch, according to its frame and provenance."""
     error = facts.get("error", {})
     message, reason = error.get("message", ""), error.get("reason", "")
     done = SeriesResult(symbol, timeframe, len(frame), complete=facts["complete"])
@@ -256,4 +259,5 @@ class SymbolsProgress:
         """Count a symbol as finished, and report it unless the store alone has answered."""
         self._progress.end_one(_ALL)
         if frame.attrs.get(ATTRS_KEY, {}).get("from_cache", 1.0) < 1:
-            self._progress.tell(result_of(symbol, timeframe, frame), is_over=True)
+            facts = frame.attrs[ATTRS_KEY]
+            self._progress.tell(_result_of(symbol, timeframe, frame, facts), is_over=True)

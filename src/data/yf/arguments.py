@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -254,7 +255,7 @@ def _moment(value: Any, zone: ZoneInfo) -> datetime:
         if isinstance(value, int):
             return _local(value * SECOND_MS, zone)
         if isinstance(value, str):
-            value = datetime.strptime(value, "%Y-%m-%d")
+            value = _written_date(value)
         if not isinstance(value, datetime):
             value = datetime.combine(value, time())
     except (TypeError, ValueError, OverflowError) as error:
@@ -263,6 +264,12 @@ def _moment(value: Any, zone: ZoneInfo) -> datetime:
         ) from error
     moment: datetime = value.to_pydatetime(warn=False) if isinstance(value, pd.Timestamp) else value
     return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
+
+
+# One date is parsed for the check of the arguments, and again for each market.
+@lru_cache(maxsize=64)
+def _written_date(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%d")
 
 
 def _shifted(at: datetime, period: str, sign: int) -> datetime:

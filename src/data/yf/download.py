@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from ..bars.client import BarsClient, Wishes
 from ..calendars.calendar import calendar_for
 from ..data_manager import DataManager, get_data_manager
 from ..errors import DataError, IncompleteDataWarning, QueryError
 from ..model.caller import collecting_warnings, warn_user
 from ..model.instant import DAY_MS, parse_iso
 from ..model.instrument import Instrument
-from ..model.provenance import ATTRS_KEY, freeze
+from ..model.provenance import freeze
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..progress.bar import listening
+from ..progress.events import BatchProgress
 from .arguments import Asked, Bounds, When, is_isin, refuse, symbols_of, zone_of
 from .frames import Table, alike, tables_of, wide_frame
+
+if TYPE_CHECKING:
+    from ..bars.client import Rows
 
 __all__ = ["BACK_ADJUST", "ISIN", "SESSION", "bars_of", "download"]
 
@@ -148,7 +155,7 @@ def bars_of(
             tickers = list(members)
             for place in range(0, len(tickers), at_once):
                 part = {ticker: members[ticker] for ticker in tickers[place : place + at_once]}
-                _fetch(manager, part, asked, bounds, bars, is_shown=is_shown)
+                _fetch(manager.client, part, asked, bounds, bars, is_shown=is_shown)
         found = list(_examined(manager, asked, bars)) if asked.repair else []
     if is_told or not bars.failed:
         _report(bars, asked, len(names), texts, found)
@@ -186,7 +193,7 @@ def _fail(bars: Bars, name: str, reason: str, facts: Mapping[str, Any] | None = 
 
 
 def _fetch(
-    manager: DataManager,
+    client: BarsClient,
     members: Mapping[str, Instrument],
     asked: Asked,
     bounds: Bounds,
@@ -195,40 +202,39 @@ def _fetch(
     is_shown: bool,
 ) -> None:
     """Fetch tickers that have the same range; add their bars, or the reasons for their absence."""
-    quiet = None if is_shown else _nothing
 
-    def ask(names: list[str], **more: Any) -> dict[str, pd.DataFrame]:
-        """Request the frames for some of the tickers."""
-        frames: dict[str, pd.DataFrame] = manager.get_ohlcv_batch(
-            names,
-            asked.timeframe,
-            bounds.start,
-            bounds.end,
+    def ask(names: list[str], **more: Any) -> dict[str, Rows]:
+        """Request the bars for some of the tickers."""
+        timeout = None if asked.timeout is None else asked.timeout * len(names)
+        wishes = Wishes(
             provider=bounds.provider,
             session=bounds.session,
             include_forming=bounds.is_running,
-            timeout=None if asked.timeout is None else asked.timeout * len(names),
-            progress=quiet,
+            timeout=timeout,
             **more,
         )
-        return frames
+        ends = (bounds.start, bounds.end, None)
+        with listening(None) if is_shown else nullcontext() as reporter:
+            listener = None if reporter is None else BatchProgress(client, reporter)
+            return client.get_rows_by_symbol(names, asked.timeframe, ends, wishes, listener)
 
-    frames = ask(list(members), columns=("dividend", "split") if asked.actions else ())
-    kept = {}
-    for ticker, frame in frames.items():
-        facts = frame.attrs[ATTRS_KEY]
-        if not len(frame):
+    rows = ask(list(members), columns=("dividend", "split") if asked.actions else ())
+    kept: dict[str, Rows] = {}
+    for ticker, one in rows.items():
+        facts = one.facts
+        if not len(one.arrays().stamps):
             _fail(bars, ticker, _why(facts), facts)
             continue
+        kept[ticker] = one
         if asked.keepna:
-            frames[ticker] = frame = _with_missing(frame, facts, members[ticker], asked)
-        attempts = facts.get("attempts") or ()
-        if bounds.is_running and attempts and all(one["outcome"] != "ok" for one in attempts):
+            filled = _with_missing(one.frame, facts, members[ticker], asked)
+            kept[ticker] = one._replace(frame=filled, kept=None)
+        attempts = bounds.is_running and facts.get("attempts")
+        if attempts and all(attempt["outcome"] != "ok" for attempt in attempts):
             text = f"the running bar is missing: {attempts[-1]['message']}"
             lacking = {**facts, "complete": False, "problems": [*facts["problems"], text]}
-            frame.attrs[ATTRS_KEY] = freeze(lacking)
+            kept[ticker] = kept[ticker]._replace(facts=freeze(lacking))
             warn_user(f"{facts['symbol']}: {text}", IncompleteDataWarning)
-        kept[ticker] = frame
     zones = {ticker: zone_of(members[ticker]) for ticker in kept}
     groups = alike(kept, zones, is_intraday=asked.is_intraday)
     unadjusted = (
@@ -243,24 +249,20 @@ def _fetch(
     )
     whole = ask(unadjusted, adjustment="all") if unadjusted else {}
     digits = _DIGITS if asked.rounding else None
+    tables: dict[str, Table] = {}
+    for group in groups:
+        tables |= tables_of(group, kept, whole, auto_adjust=asked.auto_adjust, digits=digits)
     for ticker, adjusted in whole.items():
-        if len(adjusted):
+        if len(adjusted.frame):
             continue
-        facts = adjusted.attrs[ATTRS_KEY]
+        facts = adjusted.facts
         reason = f"prices adjusted for dividends are not known: {_why(facts)}"
         if asked.auto_adjust:
             _fail(bars, ticker, reason, facts)
-            del kept[ticker]
+            del tables[ticker]
         else:
             warn_user(f"{facts['symbol']}: {reason}", IncompleteDataWarning)
-    tables: dict[str, Table] = {}
-    for group in groups:
-        tables |= tables_of(group, frames, whole, auto_adjust=asked.auto_adjust, digits=digits)
-    bars.tables.update((ticker, tables[ticker]) for ticker in kept)
-
-
-def _nothing(_: object) -> None:
-    """Show no progress."""
+    bars.tables.update((ticker, tables[ticker]) for ticker in kept if ticker in tables)
 
 
 def _why(facts: Mapping[str, Any]) -> str:
@@ -288,9 +290,7 @@ def _with_missing(
     if not stamps:
         return frame
     missing = pd.DatetimeIndex(np.concatenate(stamps).astype("M8[ms]").astype("M8[ns]"))
-    filled = frame.reindex(frame.index.union(missing))
-    filled.attrs[ATTRS_KEY] = facts
-    return filled
+    return frame.reindex(frame.index.union(missing))
 
 
 def _examined(manager: DataManager, asked: Asked, bars: Bars) -> Iterator[str]:

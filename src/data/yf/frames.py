@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import cached_property, lru_cache, reduce
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from ..errors import QueryError
 from ..model.provenance import ATTRS_KEY, freeze
+
+if TYPE_CHECKING:
+    from ..bars.client import Rows
 
 __all__ = [
     "Alike",
@@ -35,6 +38,8 @@ TIME_UNIT: Any = pd.DatetimeIndex(pd.to_datetime([0], unit="s")).unit
 _PRICES = ("Open", "High", "Low", "Close")
 _EMPTY = (*_PRICES, "Adj Close", "Volume")
 _ACTIONS = {"dividend": "Dividends", "split": "Stock Splits"}
+# The order of one ticker's columns.
+_ORDER = (*_EMPTY, *_ACTIONS.values())
 
 
 class Times:
@@ -62,10 +67,10 @@ class Times:
 
 # One range is often requested for one ticker after another, and most calendars are alike.
 @lru_cache(maxsize=64)
-def _times(stamps: bytes, unit: str, zone: str, *, is_intraday: bool) -> Times:
-    """Return the times of bars, given their stamps (of the data manager's frames) as bytes."""
+def _times(stamps: bytes, zone: str, *, is_intraday: bool) -> Times:
+    """Return the times of bars, given their stamps in UTC nanoseconds as bytes."""
     index = pd.DatetimeIndex(
-        np.frombuffer(stamps, f"M8[{unit}]"), name="Datetime" if is_intraday else "Date"
+        np.frombuffer(stamps, "M8[ns]"), name="Datetime" if is_intraday else "Date"
     )
     if is_intraday:
         return Times(index.as_unit(TIME_UNIT).tz_localize("UTC").tz_convert(zone))
@@ -139,44 +144,39 @@ class Alike(NamedTuple):
         adjusted = self.columns.get("adj_close")
         if adjusted is None:
             return self.tickers
-        lacks = (np.isnan(adjusted) & ~np.isnan(self.columns["close"])).any(axis=1)
-        return [ticker for ticker, one in zip(self.tickers, lacks, strict=True) if one]
+        unknown = np.isnan(adjusted)
+        if not unknown.any():
+            return []
+        lacks = (unknown > np.isnan(self.columns["close"])).any(axis=1)
+        return [self.tickers[row] for row in np.flatnonzero(lacks)]
 
 
-def alike(
-    frames: Mapping[str, pd.DataFrame], zones: Mapping[str, str], *, is_intraday: bool
-) -> list[Alike]:
-    """Group frames with the same times and columns, so that they can be computed together.
+def alike(rows: Mapping[str, Rows], zones: Mapping[str, str], *, is_intraday: bool) -> list[Alike]:
+    """Group tickers with the same times and columns, so that they can be computed together.
 
     Args:
-        frames: Maps tickers to the data manager's frames.
+        rows: Maps tickers to their rows; their frames are only read.
         zones: Maps tickers to the time zones of their exchanges.
         is_intraday: Whether bars are shorter than a day.
     """
-    heads: list[tuple[pd.Index, list[str]]] = []
-    members: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
-    found_times: dict[int, Times] = {}
-    for ticker, frame in frames.items():
-        columns = frame.columns
-        head = next((at for at, one in enumerate(heads) if one[0].equals(columns)), len(heads))
-        if head == len(heads):
-            heads.append((columns, list(columns)))
-        index: Any = frame.index
-        times = _times(index.asi8.tobytes(), index.unit, zones[ticker], is_intraday=is_intraday)
-        found_times[id(times)] = times
-        members[id(times), head].append(ticker)
+    groups: dict[tuple[Times, tuple[str, ...]], dict[str, NDArray[Any]]] = {}
+    for ticker, one in rows.items():
+        columns, stamps, values = one.arrays()
+        times = _times(stamps.tobytes(), zones[ticker], is_intraday=is_intraday)
+        groups.setdefault((times, columns), {})[ticker] = values
     found = []
-    for (times_id, head), tickers in members.items():
-        values = np.array([frames[ticker].to_numpy().T for ticker in tickers]).swapaxes(0, 1)
-        named = dict(zip(heads[head][1], values, strict=True))
-        found.append(Alike(found_times[times_id], tickers, named))
+    for (times, columns), each in groups.items():
+        joined = np.empty((len(columns), len(each), len(times.local)))
+        for row, values in enumerate(each.values()):
+            joined[:, row] = values
+        found.append(Alike(times, list(each), dict(zip(columns, joined, strict=True))))
     return found
 
 
 def tables_of(
     bars: Alike,
-    frames: Mapping[str, pd.DataFrame],
-    whole: Mapping[str, pd.DataFrame],
+    rows: Mapping[str, Rows],
+    whole: Mapping[str, Rows],
     *,
     auto_adjust: bool,
     digits: int | None,
@@ -185,8 +185,8 @@ def tables_of(
 
     Args:
         bars: Bars adjusted for splits.
-        frames: Maps each ticker to the frame that contains its bars.
-        whole: Maps each ticker whose frame lacks adjusted closes to the same bars, adjusted for
+        rows: Maps each ticker to the rows that contain its bars.
+        whole: Maps each ticker whose rows lack adjusted closes to the same bars, adjusted for
             dividends.
         auto_adjust: Whether to adjust prices for dividends as well.
         digits: Number of decimals to round to; None means no rounding.
@@ -197,7 +197,8 @@ def tables_of(
         adjusted = adjusted.copy()
     for row, ticker in enumerate(bars.tickers):
         if ticker in whole:
-            adjusted[row] = whole[ticker]["close"].reindex(frames[ticker].index).to_numpy()
+            index = rows[ticker].frame.index
+            adjusted[row] = whole[ticker].frame["close"].reindex(index).to_numpy()
     if auto_adjust:
         ratio = adjusted / values["close"]
         columns = {name: values[name.lower()] * ratio for name in _PRICES[:3]}
@@ -214,8 +215,7 @@ def tables_of(
     counts = volume.astype(np.int64)
     converted = Converted(bars.times, columns, counts, (counts == volume).all(axis=1))
     return {
-        ticker: Table(converted, row, frames[ticker].attrs[ATTRS_KEY])
-        for row, ticker in enumerate(bars.tickers)
+        ticker: Table(converted, row, rows[ticker].facts) for row, ticker in enumerate(bars.tickers)
     }
 
 
@@ -249,45 +249,17 @@ def wide_frame(
         ignore_tz: Whether to leave out the index's time zone.
         by_ticker: Whether the upper level of the columns is the tickers rather than the prices.
     """
-    index, places = _union(_aligned(tables, ignore_tz=ignore_tz))
-    named = {
-        ticker: tables[ticker].bars.columns if ticker in tables else _EMPTY for ticker in tickers
-    }
-    names = sorted({name for own in named.values() for name in own})
-    if by_ticker:
-        pairs = [(ticker, name) for ticker in tickers for name in named[ticker]]
-    else:
-        ordered = sorted(tickers)
-        pairs = [(ticker, name) for name in names for ticker in ordered if name in named[ticker]]
-    whole = {
-        ticker
-        for ticker, table in tables.items()
-        if table.bars.are_whole[table.row] and places[id(table.bars.times)] is None
-    }
-    floats = [pair for pair in pairs if pair[1] != "Volume" or pair[0] not in whole]
-    counts = [pair for pair in pairs if pair[1] == "Volume" and pair[0] in whole]
-    blocks = []
-    if floats or not counts:
-        blocks.append(_block(floats, tables, places, index))
-    if counts:
-        rows = [tables[ticker].bars.counts[tables[ticker].row] for ticker, _ in counts]
-        blocks.append(pd.DataFrame(np.array(rows).T, index=index, copy=False))
-    frame = blocks[0] if len(blocks) == 1 else pd.concat(blocks, axis=1, ignore_index=True)
-    joined = [*floats, *counts]
-    if joined != pairs:
-        place_of = {pair: place for place, pair in enumerate(joined)}
-        frame = frame.iloc[:, [place_of[pair] for pair in pairs]]
-    # Built from its parts, which takes a tenth of the time needed to find them again in 250 pairs.
-    levels = [tuple(tickers), tuple(names)]
-    found = [{value: code for code, value in enumerate(level)} for level in levels]
-    codes: list[Any] = [np.array([found[level][pair[level]] for pair in pairs]) for level in (0, 1)]
-    order = (0, 1) if by_ticker else (1, 0)
-    frame.columns = pd.MultiIndex(
-        [_level(levels[at]) for at in order],
-        [codes[at] for at in order],
-        names=[("Ticker", "Price")[at] for at in order],
-        verify_integrity=False,
-    )
+    members: dict[int, _Members] = {}
+    for place, ticker in enumerate(tickers):
+        if ticker in tables:
+            bars, row, _ = tables[ticker]
+            if id(bars) not in members:
+                members[id(bars)] = _Members(bars, [], [])
+            members[id(bars)].places.append(place)
+            members[id(bars)].rows.append(row)
+    groups = list(members.values())
+    index, rows_of = _union(_aligned(groups, ignore_tz=ignore_tz))
+    frame = _joined(groups, rows_of, tickers, index, by_ticker=by_ticker)
     facts = {
         ticker: tables[ticker].facts if ticker in tables else failed[ticker] for ticker in tickers
     }
@@ -298,21 +270,40 @@ def wide_frame(
     return frame
 
 
+class _Members(NamedTuple):
+    """The tickers of a result whose bars were converted together.
+
+    Attributes:
+        bars: Bars of these tickers and, possibly, of others.
+        places: The tickers' places in the list that the caller passed, ascending.
+        rows: The tickers' rows in each array of ``bars``.
+    """
+
+    bars: Converted
+    places: list[int]
+    rows: list[int]
+
+    def of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return these tickers' rows of an array, without a copy if they are all of its rows."""
+        return values if len(self.rows) == len(values) else values[self.rows]
+
+
 @lru_cache(maxsize=16)
 def _level(labels: tuple[str, ...]) -> Any:
     """Return a level of the columns; scripts request the same tickers again and again."""
     return pd.Index(labels)
 
 
-def _aligned(tables: Mapping[str, Table], *, ignore_tz: bool) -> dict[int, pd.DatetimeIndex]:
+def _aligned(groups: Sequence[_Members], *, ignore_tz: bool) -> dict[int, pd.DatetimeIndex]:
     """Convert the distinct indexes to the most frequent time zone, or each to naive local time.
 
-    The keys of the result are the ``id`` of each table's :class:`Times`.
+    The keys of the result are the ``id`` of each group's :class:`Times`.
     """
-    distinct = {id(table.bars.times): table.bars.times for table in tables.values()}
-    zones = Counter(table.bars.times.zone for table in tables.values())
+    zones: Counter[str] = Counter()
+    for bars, places, _ in groups:
+        zones[bars.times.zone] += len(places)
     common = None if ignore_tz else min(zones, key=lambda zone: (-zones[zone], zone), default="UTC")
-    return {key: times.within(common) for key, times in distinct.items()}
+    return {id(bars.times): bars.times.within(common) for bars, _, _ in groups}
 
 
 def _union(
@@ -340,24 +331,76 @@ def _union(
     }
 
 
-def _block(
-    pairs: Sequence[tuple[str, str]],
-    tables: Mapping[str, Table],
-    places: Mapping[int, NDArray[np.intp] | None],
+def _joined(
+    groups: Sequence[_Members],
+    rows_of: Mapping[int, NDArray[np.intp] | None],
+    tickers: Sequence[str],
     index: pd.DatetimeIndex,
+    *,
+    by_ticker: bool,
 ) -> pd.DataFrame:
-    """Return a frame of floats with a column for each pair; rows that a ticker lacks are NaN."""
-    values = np.full((len(pairs), len(index)), np.nan)
-    alike: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
-    for at, (ticker, name) in enumerate(pairs):
-        if ticker in tables:
-            alike[id(tables[ticker].bars), name].append(at)
-    for (_, name), targets in alike.items():
-        own = [tables[pairs[at][0]] for at in targets]
-        column = own[0].bars.columns[name][[table.row for table in own]]
-        place = places[id(own[0].bars.times)]
-        if place is None:
-            values[targets] = column
-        else:
-            values[np.ix_(np.array(targets), place)] = column
-    return pd.DataFrame(values.T, index=index, copy=False)
+    """Return the columns of all tickers in one frame; rows that a ticker lacks are NaN.
+
+    Volumes stay whole numbers if a ticker has every row.
+    """
+    names, has = _shown(groups, len(tickers))
+    of_ticker, of_name = _in_order(names, has, tickers, by_ticker=by_ticker)
+    is_whole = np.zeros(len(tickers), bool)
+    for one in groups:
+        if rows_of[id(one.bars.times)] is None:
+            is_whole[one.places] = one.of(one.bars.are_whole)
+    are_counts = is_whole[of_ticker] & np.array([name == "Volume" for name in names])[of_name]
+    # Columns of floats are stored first, then those of whole numbers.
+    stored = are_counts.argsort(kind="stable")
+    first = len(stored) - int(np.count_nonzero(are_counts))
+    prices = np.full((first, len(index)), np.nan)
+    counts = np.empty((len(stored) - first, len(index)), np.int64)
+    targets = np.empty(has.shape, np.intp)
+    targets[of_name[stored], of_ticker[stored]] = np.arange(len(stored))
+    for one in groups:
+        rows, own = rows_of[id(one.bars.times)], targets[:, one.places]
+        for name, values in one.bars.columns.items():
+            at, values = own[names.index(name)], one.of(values)
+            if name == "Volume" and (whole := is_whole[one.places]).any():
+                counts[at[whole] - first] = one.of(one.bars.counts)[whole]
+                at, values = at[~whole], values[~whole]
+            if rows is None:
+                prices[at] = values
+            else:
+                prices[np.ix_(at, rows)] = values
+    blocks = [pd.DataFrame(block.T, index=index, copy=False) for block in (prices, counts)]
+    frame = blocks[0] if not len(counts) else pd.concat(blocks, axis=1, ignore_index=True)
+    if are_counts[:first].any():
+        frame = frame.iloc[:, stored.argsort()]
+    # Built from its parts, which takes a tenth of the time needed to find them in 250 pairs.
+    parts = [("Ticker", tuple(tickers), of_ticker), ("Price", tuple(names), of_name)]
+    heads, labels, codes = zip(*(parts if by_ticker else parts[::-1]), strict=True)
+    levels = [_level(each) for each in labels]
+    frame.columns = pd.MultiIndex(levels, codes, names=heads, verify_integrity=False)
+    return frame
+
+
+def _shown(groups: Sequence[_Members], count: int) -> tuple[list[str], NDArray[np.bool_]]:
+    """Return the names of all columns, and whether each of ``count`` tickers has each of them."""
+    shown: list[tuple[Iterable[str], Sequence[int]]]
+    shown = [(one.bars.columns, one.places) for one in groups]
+    if failed := set(range(count)).difference(*(places for _, places in shown)):
+        shown.append((_EMPTY, sorted(failed)))
+    names = sorted({name for own, _ in shown for name in own})
+    has = np.zeros((len(names), count), bool)
+    for own, places in shown:
+        has[np.ix_([names.index(name) for name in own], places)] = True
+    return names, has
+
+
+def _in_order(
+    names: Sequence[str], has: NDArray[np.bool_], tickers: Sequence[str], *, by_ticker: bool
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the places of each column's ticker and of its name, in yfinance's order of columns."""
+    if by_ticker:
+        ordered = np.array([names.index(name) for name in _ORDER if name in names])
+        of_ticker, found = has.T[:, ordered].nonzero()
+        return of_ticker, ordered[found]
+    ordered = np.array(sorted(range(len(tickers)), key=tickers.__getitem__))
+    of_name, found = has[:, ordered].nonzero()
+    return ordered[found], of_name

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...cache.legacy.reader import SAMPLE_VENDORS
 from ...errors import IncompleteDataError, IncompleteDataWarning
-from ...model.bars import NAN, BarTable
+from ...model.bars import NAN, BarTable, Stamps
 from ...model.coverage import Columns, Coverage, Covered, Stretches, less_grave, stretches
 from ...model.edges import Edges, edges_of, spans_of
 from ...model.instant import DAY_MS, iso
@@ -366,6 +366,50 @@ def is_at(table: BarTable, span: Span, basis: Basis, goal: Basis, *, intraday: b
     # The session is unknown, so bars before the opening time count as belonging to the previous
     # day.
     return bool(first) and goal.of_bars(first[0], "", intraday=intraday) == basis
+
+
+class Arrays(NamedTuple):
+    """The rows of an answer as arrays, which must not be written to.
+
+    Attributes:
+        columns: Names of the columns.
+        stamps: int64, timestamps in UTC nanoseconds, shape (n,).
+        values: Values of the columns, shape (columns, n).
+    """
+
+    columns: tuple[str, ...]
+    stamps: Stamps
+    values: NDArray[Any]
+
+
+class Rows(NamedTuple):
+    """The rows of an answer, and its provenance.
+
+    Attributes:
+        frame: Frame with the rows. If ``kept`` is set, it is shared: it must not be changed, and its
+            ``attrs`` do not belong to this answer.
+        facts: Provenance of the answer.
+        kept: The rows as arrays, if the frame is kept in memory for later answers.
+    """
+
+    frame: pd.DataFrame
+    facts: Mapping[str, Any]
+    kept: Arrays | None = None
+
+    def owned(self) -> pd.DataFrame:
+        """Return a frame that the caller may change; it is a copy if the frame is shared."""
+        if self.kept is None:
+            return self.frame
+        frame = self.frame.copy(deep=True)
+        frame.attrs[ATTRS_KEY] = self.facts
+        return frame
+
+    def arrays(self) -> Arrays:
+        """Return the rows as arrays; only text and times in extra columns are copied."""
+        if self.kept is not None:
+            return self.kept
+        index: Any = self.frame.index
+        return Arrays(tuple(self.frame.columns), index.asi8, self.frame.to_numpy().T)
 
 
 def frame_of(answer: Answer) -> pd.DataFrame:
