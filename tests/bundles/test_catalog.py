@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -571,8 +572,15 @@ def test_without_its_views_it_answers_the_same(
             of.popular_datasets(),
             of.predicted(["X"]),
             of.list_bundles(),
-            *(sorted(map(str, rows(path, f"SELECT * FROM {name}"))) for name in (*tables, *more)),
+            *(
+                sorted(map(unsealed, rows(path, f"SELECT * FROM {name}")))
+                for name in (*tables, *more)
+            ),
         ]
+
+    def unsealed(row: tuple[Any, ...]) -> str:
+        """Leave out seals, which are lost with the records, so that rows are compared once."""
+        return re.sub(r', "seal": [^,}]*', "", str(row))
 
     expected = answers(catalog)
     for views in (
