@@ -735,4 +735,8 @@ class DatabaseUrlError(DatabaseError, ConfigError):
 
 
 class SchemaError(DatabaseError):
-    """The tables belong to another program, are modified or newer, or are outdated on a server."""
+    """The tables cannot be used or changed as they are.
+
+    They are missing, belong to another program, have been modified, or were created by a newer
+    version. Tables from an earlier version that are on a server must be upgraded with a command.
+    """

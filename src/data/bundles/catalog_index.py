@@ -325,7 +325,7 @@ class CatalogIndex:
 
     def _apply(self, db: sqlite3.Connection) -> None:
         def work() -> None:
-            """Apply new log lines and changed bundles; rewrite the rows of these bundles."""
+            """Read new log lines and changed bundles, and rewrite the rows of all bundles concerned."""
             self._touched.clear()
             self._take_lines(db)
             self._take_bundles(db)

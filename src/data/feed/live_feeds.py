@@ -481,10 +481,10 @@ def hindrance(
 ) -> str:
     """Return why bars cannot be built from a vendor's streamed minute bars; empty if they can.
 
-    Two conditions must be met. First, the vendor must also serve the longer bars, so that history
-    contains the same bars. Second, minute and longer bars must be of the same kind, with the same
-    anchor, and with volume from the same tape. Daily bars are not built, because the minute bars do
-    not include the auctions.
+    Two conditions must be met. First, the vendor must also serve the longer bars themselves, so
+    that bars built from the stream match those in its history. Second, minute and longer bars must
+    be of the same kind, with the same anchor, and with volume from the same tape. Daily bars are
+    not built, because the minute bars do not include the auctions.
 
     Args:
         services: Shared services; routing and the store are used.

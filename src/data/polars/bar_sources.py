@@ -525,7 +525,7 @@ class PolarsBars(PortalSource):
     @property
     @abstractmethod
     def _about(self) -> str:
-        """The name of the source of the frames, for messages and for the user's cache."""
+        """The name of the frames' source, used in messages and as part of the key in the user's cache."""
 
     @abstractmethod
     def _keys(self, assets: Assets) -> list[Any]:

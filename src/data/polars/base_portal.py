@@ -681,7 +681,11 @@ class BasePortal(ABC, Generic[S, F]):
         return _Terms(markets, horizons, now, ahead_ms, is_back)
 
     def _extent(self, question: PortalQuestion, terms: _Terms, rows: int) -> _Extent:
-        """Return the range with ``rows`` rows before the horizons, and the rows to read ahead."""
+        """Return the range of bars to read for a panel.
+
+        The range contains ``rows`` bars that are visible at the requested time in every market, and
+        the bars to read ahead for later requests.
+        """
         timeframe, (markets, horizons, now, ahead_ms, is_back) = question.timeframe, terms
         start = min(
             start_of(market, timeframe, horizon, rows)

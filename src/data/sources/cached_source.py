@@ -271,10 +271,10 @@ class CachedDataSource(DataSource):
     def _generate_cache_key(
         self, symbols: Sequence[str], start: Any, end: Any, frequency: str
     ) -> str:
-        """Return the cache key of a request, 64 hex digits.
+        """Return the cache key for a request, as 64 hex digits.
 
-        The key is the SHA-256 of the source and its arguments, the symbols regardless of their
-        order, the exact times and the timeframe.
+        The key is the SHA-256 of the source with its arguments, the sorted symbols, the exact times
+        and the timeframe.
         """
         return self._bars.key(SourceQuestion.of(symbols, start, end, frequency))
 

@@ -200,7 +200,7 @@ def request_of(
 
     Args:
         table: The vendor's table, which lists the API keys to send.
-        ask: Request in the table, with its path and parameters.
+        ask: The table's definition of the request: its path and parameters.
         spelled: The vendor's name for the symbol.
         downloader: Downloader with the host and the API keys.
         now_ms: Time of the request, UTC milliseconds.

@@ -250,7 +250,10 @@ def row_of(name: str) -> VendorRow:
 
 
 def key_names(name: str) -> tuple[str, ...]:
-    """Return the usual names of a vendor's API keys, given its canonical name."""
+    """Return the environment variables in which a vendor's API keys are usually set.
+
+    ``name`` is the vendor's canonical name.
+    """
     return tuple(key if isinstance(key, str) else key[0] for key in row_of(name).keys)
 
 

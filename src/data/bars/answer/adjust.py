@@ -81,9 +81,10 @@ class Rebaser:
     in_part: bool = False
 
     def rebased(self, table: BarTable, coverage: Coverage) -> Rebased:
-        """Return the rows in the requested adjustment; with ``in_part``, as many as possible.
+        """Return the rows with the requested adjustment applied.
 
-        Only the earliest rows are ever left out.
+        If ``in_part`` is set, rows that cannot be adjusted are left out; these are always the
+        earliest.
 
         Raises:
             ActionsMissingError, DividendError, KindMismatchError: See :meth:`_whole`.

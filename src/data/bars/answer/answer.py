@@ -631,7 +631,7 @@ def left_out(part: Covered, own: Kind) -> str:
 
 
 def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:
-    """Return ascending rows, with volume from other units and feeds replaced by NaN.
+    """Return ``table`` (ascending) with NaN for volume in another unit or from another feed.
 
     If there is no such volume, which is the usual case, ``table`` itself is returned.
     """

@@ -463,7 +463,7 @@ class _CommitBuilder:
     def _off_calendar(self) -> list[Span]:
         """The spans of received bars that the calendar does not expect.
 
-        Such bars are stored but never final, and would never be the only reason for a request.
+        Such bars are stored but never become final; they alone never cause another request.
         """
         stamps = self.answer.unexpected.tolist()
         return coalesce(Span(stamp, self._end_of(stamp)) for stamp in stamps)
@@ -727,11 +727,12 @@ def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: in
 
 @dataclass(frozen=True)
 class StoredRange:
-    """The bars stored for the answered span.
+    """The bars that were already stored for the span of a vendor's new answer.
 
     Attributes:
         rows: Bars as stored.
-        rebased: Bars converted to the answer's basis; empty if they cannot be compared.
+        rebased: Stored bars converted to the new answer's basis, for comparison; empty if they
+            cannot be converted.
         coverage: Coverage of the span.
         tolerance: Maximum relative difference between values that count as equal.
     """

@@ -211,7 +211,7 @@ class _Judging:
     # --- bars that are grave now ------------------------------------------------------------
 
     def _fresh(self, table: BarTable, grave: Grave, done: Sequence[Span]) -> Iterator[Covered]:
-        """Yield suspect coverage for grave rows that are not in the ``done`` spans.
+        """Yield coverage that marks almost certainly wrong rows as ``suspect``, except in ``done`` spans.
 
         If the fault begins with the first row, adjacent stored rows are included.
         """

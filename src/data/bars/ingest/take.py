@@ -558,7 +558,10 @@ def _now_ms(series: SeriesStore, fetched: Fetched) -> int:
 def _split_doubts(
     request: LaneRequest, series: SeriesStore, fetched: Fetched
 ) -> tuple[list[Covered], Suspicion | None]:
-    """Return marks for stored bars fetched close to a split, and the doubt about the new bars, if any."""
+    """Return coverage that marks stored bars fetched close to a split as doubtful.
+
+    The second value is the suspicion about the new bars, if they were fetched close to a split.
+    """
     splits = series.book().splits
     if not splits or fetched.basis.adjustment not in ("split", "all"):
         return [], None

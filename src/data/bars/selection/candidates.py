@@ -161,9 +161,10 @@ class Candidate:
         return self.capabilities.kind(instrument, timeframe)
 
     def converted(self, query: BarsQuery, wanted: Kind) -> Candidate | None:
-        """Return the same vendor with its bars converted to the wanted kind.
+        """Return this candidate with its bars converted to the requested kind.
 
-        The result is None if they already have that kind, or cannot be converted to it exactly.
+        The result is None if the bars are already of that kind, or cannot be converted to it
+        exactly.
         """
         if self.capabilities is None:
             return None

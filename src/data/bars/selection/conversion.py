@@ -137,13 +137,13 @@ class Conversion:
 
 @dataclass(frozen=True)
 class _Made:
-    """One answer during its conversion to the wanted kind.
+    """One answer while it is being converted to the requested kind.
 
     Attributes:
         conversion: Conversion to apply.
         query, fetched: The query and the answer.
-        rows: Good rows of the answer within the wanted hours.
-        classified: Classification of its present and missing bars.
+        rows: Valid rows of the answer within the requested trading hours.
+        classified: The answer's rows, with the spans in which bars are missing.
     """
 
     conversion: Conversion

@@ -95,7 +95,7 @@ class SeriesFiles:
         return {name: what for name, what in kinds.items() if what}
 
     def barred_years(self) -> list[int]:
-        """Return the years that are unreadable because of files in :meth:`barred`, ascending."""
+        """Return the years, ascending, that are unreadable because of a file that :meth:`barred` lists."""
         return years_in(self.barred())
 
     def readable_years(self) -> list[int]:
