@@ -64,7 +64,7 @@ class TestMistakes:
             "  primary: yahoo\n"
         )
         assert mistakes(user_file, text) == (
-            "crypto: given twice: in line 1 and again in line 7 (line 1)",
+            "crypto: given twice: on line 1 and again on line 7 (line 1)",
             "crypto.primry: unknown key: did you mean primary? (line 2)",
             "crypto.backup[0]: it is 'yaho', which is not a vendor: did you mean yahoo? (line 3)",
             "stock_daily.timeframes[1]: unknown timeframe '1x' (did you mean '1w'? usual ones: "

@@ -1,4 +1,4 @@
-"""The last price of a symbol: from a running stream, the running minute, or the last close.
+"""The last price of a symbol: from a running stream, the current minute, or the last close.
 
 Bars are requested in the usual way (:class:`~.service.BarsService`: vendors in the order of the
 rules, limits, circuits, the call's deadline). Quotes are kept only in memory, for as long as

@@ -198,4 +198,4 @@ def _lines(result: dict[str, Any]) -> Iterator[Any]:
     for place, why in list(result["skipped"].items())[:_MOST_LINES]:
         yield Line(f"  not migrated: {place} {why}")
     if len(result["skipped"]) > _MOST_LINES:
-        yield f"  and {len(result['skipped']) - _MOST_LINES:,} more (--json has all)"
+        yield f"  and {len(result['skipped']) - _MOST_LINES:,} more (--json lists all)"

@@ -189,7 +189,7 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         if version != FORMAT:
             raise _unreadable(path, f"has version {version}, but this release reads only {FORMAT}")
         if _digest(entry["request"]) != path.name.partition("-")[0]:
-            raise _unreadable(path, "contains a different request than its name says")
+            raise _unreadable(path, "contains a different request than its name indicates")
         if not entry["request"]["path"].endswith(question_path):
             return None
         answer = entry["response"]

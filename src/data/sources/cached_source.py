@@ -279,7 +279,9 @@ class CachedDataSource(DataSource):
         return self._bars.key(SourceQuestion.of(symbols, start, end, frequency))
 
     def find_cached_bundle(self, cache_key: str) -> dict[str, Any] | None:
-        """Return the metadata of a cached frame by its key (64 digits or the first 16), or None.
+        """Return the metadata of the cached frame with this key, or None.
+
+        The key may be given in full (64 digits) or as its first 16 digits.
 
         Returns:
             A mapping with ``cache_key``, ``bundle_name``, ``bundle_path``, ``source``, ``symbols``,

@@ -137,7 +137,7 @@ class SourceQuestion(NamedTuple):
         return start, end
 
     def key(self, identity: str) -> str:
-        """Return the cache key of the request to a source with this identity, 64 hex digits."""
+        """Return the cache key for this request to a source with the given identity, as 64 hex digits."""
         return request_key(identity, self.symbols, *self.bounds, self.timeframe.label)
 
     def __str__(self) -> str:

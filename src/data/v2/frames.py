@@ -201,8 +201,8 @@ def checked_prices(
     outside = stamps.filter((stamps < first - begun) | (stamps > last))
     if len(outside):
         raise ResponseFormatError(
-            f"{source} returned {counted(len(outside), 'row')} outside {iso(first)} to {iso(last)}, first "
-            f"{iso(int(outside[0]))}",
+            f"{source} returned {counted(len(outside), 'row')} outside the range {iso(first)} to "
+            f"{iso(last)}, the first at {iso(int(outside[0]))}",
             provider=source,
         )
     return rows

@@ -145,7 +145,7 @@ class BaseDataDownloader:
         Raises:
             CapabilityError: The vendor does not serve these bars.
         """
-        raise CapabilityError(f"{self.get_provider_name()} serves no bars")
+        raise CapabilityError(f"{self.get_provider_name()} does not serve bars")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Parse one page of bars.
@@ -158,7 +158,7 @@ class BaseDataDownloader:
         Raises:
             DataError: The response reports that no data exists, or does not match the request.
         """
-        raise CapabilityError(f"{self.get_provider_name()} serves no bars")
+        raise CapabilityError(f"{self.get_provider_name()} does not serve bars")
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Return the error that a response represents, or None; by default the HTTP status decides."""
@@ -447,7 +447,7 @@ class BaseDataDownloader:
         """Return an instrument for ``symbol`` (the vendor's spelling), of an asset class that it serves."""
         classes = sorted(self.capabilities.asset_classes)
         if not classes:
-            raise CapabilityError(f"{self.get_provider_name()} serves no bars")
+            raise CapabilityError(f"{self.get_provider_name()} does not serve bars")
         return Instrument(symbol, classes[-1])
 
 

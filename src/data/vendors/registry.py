@@ -292,7 +292,7 @@ def is_of_files(name: str) -> bool:
 
 
 def lies_apart(name: str) -> bool:
-    """Return whether a vendor's bars are never mixed with other vendors'; ``name`` is any of its names."""
+    """Return whether a vendor's bars are never mixed with other vendors' bars; ``name`` may be an alias."""
     code = family_of(canonical_vendor(name) or name)
     return code == "mock" or row_of(code).is_sample or row_of(code).of_files
 

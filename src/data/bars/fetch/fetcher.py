@@ -194,7 +194,7 @@ class Fetcher:
             fetched, forming = reply.value
             journal.forming = forming or journal.forming
             if fetched.requests:
-                attempt = reply.attempt("the running bar", requests=fetched.requests)
+                attempt = reply.attempt("the forming bar", requests=fetched.requests)
                 journal.side_attempts.append(attempt)
             return
 

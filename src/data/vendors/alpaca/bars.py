@@ -72,7 +72,7 @@ _TRADING = ("://paper-api.alpaca.markets", "://api.alpaca.markets")
 class AlpacaDataDownloader(BaseDataDownloader):
     """Bars, splits and dividends from Alpaca's market data.
 
-    Stock bars of the latest 16 minutes are not requested. ``get_ohlcv`` accepts ``adjustment``
+    Stock bars from the last 16 minutes are not requested. ``get_ohlcv`` accepts ``adjustment``
     (``raw``, which is the default, ``split`` or ``all``) and ``limit``; it fetches all pages,
     regardless of ``enable_chunking``.
 
