@@ -120,7 +120,7 @@ def test_equal_rows_count_once_and_rows_that_can_be_no_bars_are_kept_with_a_warn
     assert checked_frame(pl.concat([DAYS, DAYS[:1]]), "Mine", TWO).height == 3
     odd = DAYS.with_columns(high=pl.Series([1.0, 1.0, 5.0]))
     with pytest.warns(
-        UserWarning, match="1 rows that cannot be bars, the first for AA at 2024-06-04"
+        UserWarning, match="1 rows that are not valid bars, the first for AA at 2024-06-04"
     ):
         assert checked_frame(odd, "Mine", TWO).height == 3
 

@@ -749,8 +749,8 @@ class BarsClient:
 
         If the generation and the actions come from a recorded read, the bars are bit-for-bit
         identical to the bars of that read. No vendor is queried. Bars that were never stored
-        (forming bars, rows that cannot be bars) are not included, nor are bars before a dividend
-        that cannot be applied.
+        (forming bars, rows that are not valid bars) are not included, nor are bars before a
+        dividend that cannot be applied.
 
         Raises:
             QueryError: The generation does not exist or is no longer kept.

@@ -307,7 +307,7 @@ class LiveFeeds:
         )
 
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
-        """Return a vendor's stream for the wanted bars, or the reason (possibly empty) why it has none."""
+        """Return a vendor's stream for the requested bars, or the reason (possibly empty) why it has none."""
         instrument, step, _ = wanted
         factory = stream_of(name)
         if factory is None:

@@ -62,7 +62,7 @@ class Recorder:
         Args:
             vendor: Canonical name of the vendor that was queried.
             request, response: Request and its response, in which the request's keys are masked.
-            now_ms: Time of the request, UTC milliseconds.
+            now_ms: Time of the request, in UTC milliseconds.
         """
         question, keys = _question(request), list(known_keys().values())
         headers = {k: v for k, v in response.headers.items() if not _PRIVATE.search(k)}

@@ -255,7 +255,7 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
     if len(impossible):
         row = impossible.row(0, named=True)
         warn_user(
-            f"{about} returned {len(impossible)} rows that cannot be bars, the first for "
+            f"{about} returned {len(impossible)} rows that are not valid bars, the first for "
             f"{row['symbol']} at {row['timestamp']}; they are kept"
         )
     places = {symbol: place for place, symbol in enumerate(question.symbols)}

@@ -160,7 +160,7 @@ def checked_prices(
         bounds: Requested dates or times, both inclusive. A daily or longer bar may begin before
             them if it ends after the start.
         source: Name of the provider, for errors.
-        now_ms: Current time, UTC milliseconds.
+        now_ms: Current time, in UTC milliseconds.
 
     Raises:
         ResponseFormatError: The value is not such a frame, or has rows outside the bounds.

@@ -42,8 +42,8 @@ def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) ->
         timeframe: Timeframe of the bars.
         caps: Capabilities of the vendor, with its page size and the delay after which a month is
             archived.
-        now_ms: Time of the request, UTC milliseconds, which determines the months that are already
-            archived.
+        now_ms: Time of the request, in UTC milliseconds, which determines the months that are
+            already archived.
     """
     parts: list[ArchivePiece] = []
     cursor = span.start

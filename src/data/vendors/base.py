@@ -172,8 +172,8 @@ class BaseDataDownloader:
 
         Args:
             instrument: Stock whose actions are requested.
-            span: Span ``[start, end)`` of session dates, UTC milliseconds.
-            now_ms: Time of the request, UTC milliseconds; it becomes ``Action.fetched_at``.
+            span: Span ``[start, end)`` of session dates, in UTC milliseconds.
+            now_ms: Time of the request, in UTC milliseconds; it becomes ``Action.fetched_at``.
 
         Raises:
             DataError: The vendor refused, failed or returned an unexpected response.

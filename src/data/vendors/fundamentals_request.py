@@ -71,7 +71,7 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
     Args:
         downloader: Downloader for one of this library's vendors; others have no field table.
         symbol: Symbol in the vendor's own spelling.
-        now_ms: Time of the request, UTC milliseconds.
+        now_ms: Time of the request, in UTC milliseconds.
 
     Raises:
         DataError: The vendor refused or failed.

@@ -203,7 +203,7 @@ def request_of(
         ask: The table's definition of the request: its path and parameters.
         spelled: The vendor's name for the symbol.
         downloader: Downloader with the host and the API keys.
-        now_ms: Time of the request, UTC milliseconds.
+        now_ms: Time of the request, in UTC milliseconds.
     """
     now = str(now_ms // SECOND_MS)
     params = {

@@ -118,7 +118,7 @@ def ask_actions(
         read: Function that parses a response into its actions and the request for the next page, if
             any.
         span: Span of session dates.
-        now_ms: Time of the request, UTC milliseconds.
+        now_ms: Time of the request, in UTC milliseconds.
 
     Raises:
         ResponseFormatError: A response cannot be parsed, or there are too many pages.

@@ -159,7 +159,7 @@ class Answer:
         table: Bars in the requested basis, ascending.
         coverage: Origin of each span; forming rows have a span of their own.
         gaps: Missing spans.
-        flagged: Timestamps and reasons of rows that cannot be bars.
+        flagged: Timestamps and reasons of rows that are not valid bars.
         doubts: Warnings about the bars for the user.
         fetched: Spans that a vendor answered during this call.
         scores: Quality scores of the vendors' answers for the ``fetched`` spans, 0 to 1.
@@ -492,7 +492,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
 
 
 def _flagged(answer: Answer) -> list[tuple[int, str]]:
-    """Return the first rows that cannot be bars, and the first off-calendar bars, with reasons.
+    """Return the first rows that are not valid bars, and the first off-calendar bars, with reasons.
 
     Each entry is a timestamp and a reason.
     """

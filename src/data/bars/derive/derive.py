@@ -390,7 +390,7 @@ def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
 
 
 def _holes(below: Answer) -> Iterator[Gap]:
-    """Yield a gap for each span of an answer that lacks bars, or whose rows cannot be bars."""
+    """Yield a gap for each span of an answer that lacks bars or contains only invalid rows."""
     yield from (gap for gap in below.gaps if not gap.harmless)
     for stamp, reason in below.flagged:
         yield Gap(Span(stamp, stamp + 1), reason)

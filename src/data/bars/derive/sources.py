@@ -138,7 +138,7 @@ class SourceTimeframes:
         return sorted(fit, key=lambda source: source.timeframe.longest_ms, reverse=True)
 
     def _timeframes(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
-        """Return the timeframes that vendors may serve and whose bars add up to the wanted bars."""
+        """Return the timeframes that vendors may serve and whose bars add up to the requested bars."""
         wanted = query.timeframe
         vendors = {
             c.name: c

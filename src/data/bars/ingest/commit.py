@@ -259,7 +259,7 @@ class _CommitBuilder:
 
     @cached_property
     def _unusable(self) -> Edges:
-        """Spans for which the answer has no bar, or only rows that cannot be bars."""
+        """Spans for which the answer has no bar, or only rows that are not valid bars."""
         answer = self.answer
         return merged(edges_of((*answer.holes, *answer.bad_spans, *answer.off_slots)))
 

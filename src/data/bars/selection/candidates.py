@@ -56,7 +56,7 @@ class Candidate:
         name: Vendor name, as the rules spell it.
         downloader: One of this library's downloaders, or any object with a ``get_ohlcv``.
         capabilities: Declared capabilities; None for a downloader from outside this library.
-        conversion: Conversion of the vendor's bars to the wanted kind, if theirs is different;
+        conversion: Conversion of the vendor's bars to the requested kind, if theirs is different;
             ``capabilities`` then describes the converted bars.
         own_sender: Sender that limits, retries and counts the calls of a downloader from outside
             this library.
@@ -241,10 +241,10 @@ class Route:
     """The lanes to try for a query's bars, in order, and the vendors that will not be queried.
 
     Attributes:
-        lanes: Lanes to try. The first has bars of the wanted kind; the others are substitutes.
-        lane_name: Lane of the wanted kind. The names of lanes for specific adjustments of this kind
-            begin with this name.
-        kind: Wanted kind.
+        lanes: Lanes to try. The first has bars of the requested kind; the others are substitutes.
+        lane_name: Lane of the requested kind. The names of lanes for specific adjustments of this
+            kind begin with this name.
+        kind: Requested kind.
         rejected: Maps each vendor that is not queried to the reason.
         owner: Vendor whose listing the symbol names. Other vendors' listings must be proved to be
             the same instrument.
@@ -401,7 +401,7 @@ def route(
         candidates: Candidates, in rule order.
         stored: Kind of the bars in the default lane, if there are any; the other lanes are named by
             their differences from it.
-        kind: Wanted kind, if it has already been decided (``selection.lanes``).
+        kind: Requested kind, if it has already been decided (``selection.lanes``).
         folder: The part of a lane's name that stands for the folder of files from which bars are
             wanted, if this has already been decided.
         has_actions: Whether the splits and dividends since the start of the range are stored.
@@ -414,7 +414,7 @@ def route(
     vendors whose prices need splits and dividends from another vendor, in case these are
     unavailable, and vendors whose bars must be converted, for ranges that the conversion does not
     cover. Bars from a folder of files are stored in a lane with the folder's name; if they are the
-    wanted bars, other vendors fill their gaps there.
+    requested bars, other vendors fill their gaps there.
 
     Raises:
         NoProviderError: No vendor is left.
@@ -465,8 +465,8 @@ class _Placement(NamedTuple):
     Attributes:
         query: The query.
         stored: Kind of the bars in the default lane.
-        wanted: Wanted kind.
-        home: Lane of the wanted kind.
+        wanted: Requested kind.
+        home: Lane of the requested kind.
         usable: Candidates that may be queried.
         has_actions: Whether splits and dividends are stored or can be fetched.
     """
@@ -499,7 +499,7 @@ class _Placement(NamedTuple):
                     yield adjusted, one
 
     def _forms(self, candidate: Candidate) -> Sequence[Candidate]:
-        """Return the usable forms of a candidate's bars: converted to the wanted kind, or unchanged.
+        """Return the usable forms of a candidate's bars: converted to the requested kind, or unchanged.
 
         Bars of extended hours are never used unchanged if regular hours are wanted.
         """
@@ -513,7 +513,7 @@ class _Placement(NamedTuple):
         return (candidate,) if converted is None else (converted, candidate)
 
     def _reader(self) -> Candidate | None:
-        """Return the candidate that reads files, if the wanted lane belongs to the folder it reads.
+        """Return the candidate that reads files, if the requested lane belongs to the folder it reads.
 
         The result is None if a vendor is pinned, or if the lane is not for a folder of files.
         """
@@ -525,8 +525,8 @@ class _Placement(NamedTuple):
     def _usual(self) -> Kind:
         """Return the kind of the default lane's stored bars or, if there are none, of new bars.
 
-        If the wanted lane belongs to a folder of files, the kind is determined by vendors that do
-        not read files.
+        If the requested lane belongs to a folder of files, the kind is determined by vendors that
+        do not read files.
         """
         if self.stored is not None:
             return self.stored
@@ -707,7 +707,7 @@ def lane_parts(
 def _ordered(
     lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery, home: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], list[Candidate]]]:
-    """Sort the lanes: first the wanted kind, then its lane for the requested adjustment, then others."""
+    """Sort the lanes: first the requested kind, then its lane for the requested adjustment, then others."""
 
     def rank(parts: tuple[str, ...]) -> int:
         """Return the sort position of a lane; the lowest comes first."""

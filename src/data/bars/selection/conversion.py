@@ -32,7 +32,7 @@ _LEAST_SHARE = ValidationRules().min_quality_score
 
 
 def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conversion | None:
-    """Return the conversion of a vendor's bars to the wanted kind; None if not needed or possible.
+    """Return the conversion of a vendor's bars to the requested kind; None if not needed or possible.
 
     If several source timeframes are suitable, the longest one that covers the range is used.
 
@@ -64,7 +64,7 @@ def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conver
 
 @dataclass(frozen=True)
 class Conversion:
-    """A conversion of a vendor's bars to the wanted kind.
+    """A conversion of a vendor's bars to the requested kind.
 
     Attributes:
         target: Length of the requested bars.
