@@ -423,7 +423,7 @@ class BarsClient:
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _view_of(self, series: SeriesKey) -> SeriesView:
-        """Return the view of a stored series, with all bars doubtful if the source files have changed."""
+        """Return the view of a stored series; all bars are doubtful if their source files have changed."""
         view = self._store.view(series)
         if not series.of_folder:
             return view
@@ -480,7 +480,7 @@ class BarsClient:
 
         Args:
             symbol: Canonical symbol, as in ``query().instrument.symbol``.
-            timeframe: Length of the bars.
+            timeframe: Timeframe of the bars.
 
         Raises:
             CacheError: The store cannot be read.

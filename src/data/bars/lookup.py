@@ -233,7 +233,7 @@ class CacheLookup:
 
 
 def _hit(answer: Answer, book: ActionBook | None) -> Hit:
-    """Return a hit with the answer, to which earlier or later symbols of the instrument are added."""
+    """Return a hit with the answer, after adding the instrument's earlier and later symbols to it."""
     if book is None or not book.changes:
         return Hit(answer)
     from .symbol_changes import with_changes  # few symbols ever change

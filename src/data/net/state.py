@@ -105,7 +105,7 @@ class AccountState(Protocol):
 
 
 class State:
-    """The state that all processes share, accessed in one transaction at a time.
+    """The limits, pauses, circuits and leases that all processes share, in one transaction at a time.
 
     Thread-safe and fork-aware.
 

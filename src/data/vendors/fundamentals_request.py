@@ -323,7 +323,10 @@ def day_of(value: Any) -> str:
 
 
 def major(code: str) -> tuple[str, float]:
-    """Return the currency for a vendor's code, and the number of the code's units in one currency unit."""
+    """Return the currency for a vendor's code, and the units per currency unit: 100 for pence, else 1.
+
+    An unknown code gives an empty currency.
+    """
     if code in _MINOR:
         return _MINOR[code], 100.0
     upper = code.upper()

@@ -117,7 +117,7 @@ class Rebased(NamedTuple):
             fetching them now is useless.
         borrowed: Vendors whose splits and dividends were used because the pinned vendor's are
             missing.
-        used: Data with which the rows were converted.
+        used: Splits, dividends and closes used to convert the rows.
         begins: Timestamp before which rows are left out, and the reason; None if none are.
     """
 
@@ -294,7 +294,7 @@ def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
 
 
 def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
-    """Return the segments, ascending and disjoint; where several overlap, the first in the list wins."""
+    """Return the segments, ascending and disjoint; if several overlap, the first in the list is kept."""
     starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
     todo = sorted(starts, reverse=True)
     disjoint: list[Unfilled] = []

@@ -476,7 +476,7 @@ class _CommitBuilder:
         return max(min(following, self.terms.grid.next_open(stamp + 1)), stamp + 1)
 
     def _trusted(self, pieces: Sequence[CommitPiece]) -> Edges:
-        """Return the settled, trusted spans of those pieces that contain untrusted bars."""
+        """Return the settled spans of pieces that contain untrusted bars, without those bars."""
         spans: list[Span] = []
         if self._untrusted and not self._doubt:
             left_out = coalesce([*self._untrusted, *self._lacking])

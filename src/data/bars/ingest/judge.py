@@ -43,7 +43,7 @@ Places = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class JudgementContext:
-    """The data by which new bars are judged.
+    """The data used to judge whether new bars are almost certainly wrong.
 
     Attributes:
         vendor, kind, basis: Properties of the answer.

@@ -157,8 +157,8 @@ def sorted_answer(
         least_share: Minimum fraction of the expected bars that must have been received, gaps aside,
             and minimum fraction of bars that no other row contradicts. With 0, every answer is
             trusted.
-        stretches: Ascending spans, if only these are wanted. Rows and missing bars outside them are
-            then ignored.
+        stretches: Ascending spans, if only these were requested. Rows and missing bars outside them
+            are then ignored.
     """
     density = density or ("dense" if fetched.dense else "sparse")
     now = min(now_ms, fetched.server_now_ms)

@@ -75,7 +75,7 @@ class Candidate:
 
     @property
     def folder_lane(self) -> str:
-        """The part of lane names for the folder that the vendor reads; empty if it does not read files."""
+        """The part of a lane's name that identifies the folder that the vendor reads; empty if none."""
         if not is_of_files(self.name):
             return ""
         own = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
@@ -402,16 +402,16 @@ def route(
         stored: Kind of the bars in the default lane, if there are any; the other lanes are named by
             their differences from it.
         kind: Requested kind, if it has already been decided (``selection.lanes``).
-        folder: The part of a lane's name that stands for the folder of files from which bars are
-            wanted, if this has already been decided.
+        folder: The part of a lane's name that identifies the folder of files to read, if this has
+            already been decided.
         has_actions: Whether the splits and dividends since the start of the range are stored.
         proved: Vendors whose bars agree with the stored ones.
 
-    The wanted kind is that of the first candidate that serves the series and a part of the range,
-    regardless of what is stored. If that candidate sends extended hours and another one regular
-    hours, regular hours are wanted. The bars of a pinned vendor are stored in a lane with the
-    vendor's name. Two groups of vendors are placed in two lanes, the common one and their own:
-    vendors whose prices need splits and dividends from another vendor, in case these are
+    The requested kind is that of the first candidate that serves the series and a part of the
+    range, regardless of what is stored. If that candidate sends extended hours and another one
+    regular hours, the requested kind has regular hours. The bars of a pinned vendor are stored in a
+    lane with the vendor's name. Two groups of vendors are placed in two lanes, the common one and
+    their own: vendors whose prices need splits and dividends from another vendor, in case these are
     unavailable, and vendors whose bars must be converted, for ranges that the conversion does not
     cover. Bars from a folder of files are stored in a lane with the folder's name; if they are the
     requested bars, other vendors fill their gaps there.
@@ -501,7 +501,7 @@ class _Placement(NamedTuple):
     def _forms(self, candidate: Candidate) -> Sequence[Candidate]:
         """Return the usable forms of a candidate's bars: converted to the requested kind, or unchanged.
 
-        Bars of extended hours are never used unchanged if regular hours are wanted.
+        Bars of extended hours are never used unchanged if regular hours are requested.
         """
         if has_too_much(self.query, candidate):
             converted = candidate.converted(self.query, self.wanted)
@@ -637,7 +637,7 @@ def unknown_symbol(
 
 
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
-    """Return the kind with which a series starts.
+    """Return the kind of a new series' bars.
 
     If the first vendor's bars can be cut to regular hours, the kind has regular hours, even if the
     vendor sends extended hours.

@@ -67,8 +67,8 @@ class Conversion:
     """A conversion of a vendor's bars to the requested kind.
 
     Attributes:
-        target: Length of the requested bars.
-        source: Length of the bars to fetch; may equal ``target``.
+        target: Timeframe of the requested bars.
+        source: Timeframe of the bars to fetch; may equal ``target``.
         own: Kind of the fetched bars.
         kind: Kind of the converted bars.
     """
@@ -114,9 +114,9 @@ class Conversion:
         return others if own is None else {**others, self.target.label: own}
 
     def fetch(self, query: FetchQuery, ask: Callable[[FetchQuery], Fetched]) -> Fetched:
-        """Return the requested bars, built from the answer of ``ask``.
+        """Return the requested bars, built from the bars that ``ask`` returns.
 
-        A query for bars of another length is passed through unchanged.
+        A query for bars of another timeframe is passed on unchanged.
 
         Bars that cannot be built completely are left out, and so become gaps.
 

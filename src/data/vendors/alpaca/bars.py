@@ -281,7 +281,7 @@ def read_unapplied(actions: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
     """Yield date (as a timestamp) and description of each action that is not a split or dividend."""
 
     def pairs(day: str, text: str) -> tuple[int, str]:
-        """Return the pair of an ISO date's timestamp and ``text``, to which the date is appended."""
+        """Return ``(timestamp, text)`` for an ISO date; the date is appended to ``text``."""
         return day_ms(date.fromisoformat(day)), f"{text} on {day}"
 
     for row in actions.get("unit_splits", ()):
