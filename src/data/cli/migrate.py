@@ -145,7 +145,8 @@ def _places(
 def _report(args: argparse.Namespace, places: Sequence[tuple[Path, Path]], work: Work) -> Report:
     """Do the work for each bundle, for several at the same time; an error in one does not stop the others.
 
-    Raises: QueryError: The number of simultaneous bundles is invalid.
+    Raises:
+        QueryError: The number of simultaneous bundles is invalid.
     """
     from concurrent.futures import ThreadPoolExecutor
 

@@ -232,8 +232,10 @@ def bounds_ms(start: date, end: date) -> tuple[int, int]:
 def _check_columns(frame: pl.DataFrame, time: str, source: str) -> None:
     """Check that the timestamps are valid dates and that ``adj_close`` contains finite numbers.
 
-    Raises: ResponseFormatError: A timestamp is outside the years 1 to 9999, or ``adj_close`` is not
-    numeric. QualityError: An ``adj_close`` is infinite.
+    Raises:
+        ResponseFormatError: A timestamp is outside the years 1 to 9999, or ``adj_close`` is not
+            numeric.
+        QualityError: An ``adj_close`` is infinite.
     """
     dtype = frame.schema[time]
     if isinstance(dtype, pl.Date | pl.Datetime):

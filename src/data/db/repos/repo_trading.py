@@ -731,9 +731,10 @@ def _held(
 
     The part is a fraction from 0 to 1.
 
-    Raises: QueryError: The position is open, and has had a fill since the ex-date began after which
-    the action can no longer be applied. This is the case for a split, for a fill that an older
-    version applied, and if the clock was wrong.
+    Raises:
+        QueryError: The position is open, and has had a fill since the ex-date began after which the
+            action can no longer be applied. This is the case for a split, for a fill that an older
+            version applied, and if the clock was wrong.
     """
     if row.filled_at is None or to_ms(row.filled_at) < begin:
         return row.qty_open, Fraction(1)
