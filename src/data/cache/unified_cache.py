@@ -64,7 +64,8 @@ class UnifiedCache(CacheFolder):
             stored. 0 means no reserve. Default: 1% of the disk, but at least 64 and at most 1,024.
         private: Whether only the owner may access new files and folders (0600 and 0700), from the
             first byte. Default: ``cache.private`` in the rules, which is false.
-        make_store: Class of the underlying store; wiring passes one for many hosts.
+        make_store: Class of the underlying store; it is a different one if many hosts share a
+            store.
         may_do_without: Whether to continue without storing anything, after one warning, if the
             folder cannot be created; otherwise that is an error.
 

@@ -810,7 +810,7 @@ def bars_of(
         timeframe: Timeframe of the bars; the timestamps of daily bars are the dates in the column's
             time zone.
         span: Range of the requested timestamps.
-        about: Name of the source of the frame, for messages.
+        about: Name of the frame's source, for messages.
 
     Raises:
         DataPortalError: The frame lacks a column; contains a non-number, a non-time or an

@@ -125,8 +125,8 @@ class _Terms(NamedTuple):
         markets: Assets grouped by market.
         horizons: Instant by which bars must have closed to be visible, for each market.
         now: Time of the call.
-        ahead_ms: Number of milliseconds beyond the horizons within which bars may be read; 0 means
-            none.
+        ahead_ms: Number of milliseconds after the horizons up to which bars may be read ahead; 0
+            means that no bars are read ahead.
         is_back: Whether the caller moves back in time, so that earlier bars are read as well.
     """
 

@@ -200,7 +200,7 @@ def rows_behind(
         lane, year: Series and year of the file.
         state: Current state.
         size: End of the known bytes.
-        head: First 16 hex digits of the digest of the last member before that.
+        head: First 16 hex digits of the digest of the member that ends there.
 
     Returns:
         The bars, or None if the following bytes are not a valid continuation up to ``state``.
