@@ -46,8 +46,8 @@ class Filled(NamedTuple):
         absent: Timestamps of expected bars that definitely do not exist, or for which only an
             invalid row exists.
         why: Reason why other bars are missing; empty if none are missing.
-        hole_ms: Timestamp of the first missing bar that may still become available; None if there
-            is no such bar.
+        hole_ms: Timestamp of the first missing bar that may still become available; None if none
+            of them can.
     """
 
     bars: list[LiveBar]
