@@ -229,7 +229,7 @@ class TestMistakes:
 
     def test_a_file_that_is_no_yaml(self, user_file: Path) -> None:
         (problem,) = mistakes(user_file, "crypto: [")
-        assert "invalid YAML in line" in problem
+        assert "invalid YAML on line" in problem
 
     def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"absent\.yaml cannot be read"):

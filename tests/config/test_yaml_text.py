@@ -84,7 +84,7 @@ def test_every_duplicate_is_told_and_the_first_value_stays() -> None:
         ("a: 1\n---\nb: 2\n", "2 documents"),
         ("- a\n- b\n", "must contain keys"),
         ("just text\n", "must contain keys"),
-        ("a: [1, 2\n", "invalid YAML in line"),
+        ("a: [1, 2\n", "invalid YAML on line"),
         ("a: b: c\n", "invalid YAML on line 1"),
         ("a:\n\t- b\n", "invalid YAML on line 2"),
     ],

@@ -266,7 +266,7 @@ def test_more_bars_widen_the_bundle_and_newer_values_replace(bundles: Path) -> N
 
 
 def test_rows_that_can_be_no_bars_are_counted_in_the_metadata(bundles: Path) -> None:
-    with pytest.warns(UserWarning, match="cannot be bars"):
+    with pytest.warns(UserWarning, match="are not valid bars"):
         ingest(Mine(DAYS.with_columns(high=pl.Series([1.0, 1.0, 5.0]))))
     assert BundleMetadata.load("own").quality_score == pytest.approx(2 / 3)
     row = BundleMetadata.get("own")

@@ -189,7 +189,7 @@ def test_a_stream_alone_goes_on_from_bars_of_its_kind_and_thing(
     )
     assert [record.message for record in caplog.records] == lines
     manager = make("crypto: {primary: relay, backup: []}")
-    with pytest.raises(NoProviderError, match="does not serve bars"):
+    with pytest.raises(NoProviderError, match="serves no bars"):
         manager.live_feed(symbol, "1m")
     assert f"{symbol} 1m is polled as bars close" in caplog.text
 
