@@ -183,8 +183,8 @@ def decisions() -> str:
     """Return the list of the decisions."""
     rows = [f"{number}. [{title}](adr/{path.name})\n" for number, title, path in _adrs()]
     head = (
-        "Find out why onetape is built as it is: each page has the context, the decision and its cost. "
-        "For terms such as *lane* and *kind*, see the [glossary](glossary.md). "
+        "Find out why onetape is built the way it is: each page gives the context, the decision and its "
+        "cost. For terms such as *lane* and *kind*, see the [glossary](glossary.md). "
         "`make docs` generates this page."
     )
     return f"# Decisions\n\n{head}\n\n{''.join(rows)}"

@@ -19,7 +19,7 @@ again) and ``failover`` (the next one is queried; see :data:`FAILOVER_ERRORS`).
     │   ├── UnsupportedError              SymbolNotFoundError · CapabilityError
     │   ├── NoDataError                   the vendor reported that it has no data
     │   ├── ResponseFormatError           the vendor's response could not be read
-    │   ├── QualityError                  the vendor returned rows that cannot be bars
+    │   ├── QualityError                  the vendor returned rows that are not valid bars
     │   ├── KindMismatchError             the vendor's bars are of a different kind than the series
     │   │   └── SpliceConflictError       (of the same kind, but the prices do not match)
     │   └── CircuitOpenError              the vendor was not queried
@@ -735,4 +735,8 @@ class DatabaseUrlError(DatabaseError, ConfigError):
 
 
 class SchemaError(DatabaseError):
-    """The tables belong to another program, are modified or newer, or are outdated on a server."""
+    """The tables cannot be used or changed as they are.
+
+    They are missing, belong to another program, have been modified, or were created by a newer
+    version. Tables from an earlier version that are on a server must be upgraded with a command.
+    """

@@ -40,7 +40,7 @@ def test_every_wish_is_passed_on(run: Run) -> None:
     told = run("plan", "BTCUSDT", "1h", "--bars", "5", "--forming", "--provider", "binance",
                "--adjustment", "raw", "--json").json  # fmt: skip
     assert told["segments"][0]["bars"] == 5
-    assert told["segments"][0]["reasons"][-1] == "with the running bar"
+    assert told["segments"][0]["reasons"][-1] == "with the forming bar"
     assert told["adjustment"] == "raw"
     assert told["substitutes"] == {}
     run("fetch", *WHAT)

@@ -142,4 +142,4 @@ def test_help_says_whose_members_are_meant(bare: Run) -> None:
     for command in ("populate", "sync", "validate", "gaps"):
         shown = " ".join(bare(command, "--help").out.split())
         assert "the members of a universe (extra db" in shown, command
-        assert "including delisted ones: each symbol that was one on any day" in shown, command
+        assert "including delisted ones: each symbol that was a member on any day" in shown, command

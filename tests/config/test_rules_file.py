@@ -64,7 +64,7 @@ class TestMistakes:
             "  primary: yahoo\n"
         )
         assert mistakes(user_file, text) == (
-            "crypto: given twice: in line 1 and again in line 7 (line 1)",
+            "crypto: given twice: on line 1 and again on line 7 (line 1)",
             "crypto.primry: unknown key: did you mean primary? (line 2)",
             "crypto.backup[0]: it is 'yaho', which is not a vendor: did you mean yahoo? (line 3)",
             "stock_daily.timeframes[1]: unknown timeframe '1x' (did you mean '1w'? usual ones: "
@@ -229,7 +229,7 @@ class TestMistakes:
 
     def test_a_file_that_is_no_yaml(self, user_file: Path) -> None:
         (problem,) = mistakes(user_file, "crypto: [")
-        assert "invalid YAML in line" in problem
+        assert "invalid YAML on line" in problem
 
     def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"absent\.yaml cannot be read"):

@@ -66,8 +66,8 @@ def test_lines_are_counted_from_one() -> None:
 def test_every_duplicate_is_told_and_the_first_value_stays() -> None:
     document = read("a: 1\nb:\n  c: 1\n  c: 2\na: 3\n")
     assert [str(p) for p in document.problems] == [
-        "b.c: given twice: in line 3 and again in line 4",
-        "a: given twice: in line 1 and again in line 5",
+        "b.c: given twice: on line 3 and again on line 4",
+        "a: given twice: on line 1 and again on line 5",
     ]
     assert document.value == {"a": 1, "b": {"c": 1}}
 
@@ -84,9 +84,9 @@ def test_every_duplicate_is_told_and_the_first_value_stays() -> None:
         ("a: 1\n---\nb: 2\n", "2 documents"),
         ("- a\n- b\n", "must contain keys"),
         ("just text\n", "must contain keys"),
-        ("a: [1, 2\n", "invalid YAML in line"),
-        ("a: b: c\n", "invalid YAML in line 1"),
-        ("a:\n\t- b\n", "invalid YAML in line 2"),
+        ("a: [1, 2\n", "invalid YAML on line"),
+        ("a: b: c\n", "invalid YAML on line 1"),
+        ("a:\n\t- b\n", "invalid YAML on line 2"),
     ],
 )
 def test_what_is_refused(text: str, word: str) -> None:

@@ -296,9 +296,9 @@ def test_the_running_bar_is_counted_when_it_does_not_come_along(
 ) -> None:
     request = ("BTCUSDT", "1h", "2024-06-10")
     plan = agree(manager, vendors, *request, include_forming=True)
-    assert plan.segments[0].reasons == ("nothing cached yet", "with the running bar")
+    assert plan.segments[0].reasons == ("nothing cached yet", "with the forming bar")
     plan = agree(manager, vendors, *request, include_forming=True)
-    assert "the running bar: binance 1 request" in str(plan)
+    assert "the forming bar: binance 1 request" in str(plan)
 
 
 def test_bars_made_of_shorter_ones_say_so(manager: DataManager, vendors: VendorServer) -> None:

@@ -308,7 +308,7 @@ def test_the_commands(
     frame = own.get_ohlcv("BTCUSDT", "1h", *DAY)
     capsys.readouterr()
     code = main(["hosts", "status", "--cache-dir", str(tmp_path / "own"), "--config", str(rules)])
-    assert code == 2 and "no shared store is set" in capsys.readouterr().err
+    assert code == 2 and "no shared store is configured" in capsys.readouterr().err
     monkeypatch.setenv("ONETAPE_STORE", log_url)
     code, document = run("status")
     assert code == 1 and document["state"] == "not attached" and "attach" in str(document["reason"])

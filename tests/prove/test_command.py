@@ -102,7 +102,7 @@ def test_without_a_port_it_says_so(
 
     monkeypatch.setattr(Server, "server_bind", none_left)
     assert main(["prove"]) == 2
-    assert "no port of 127.0.0.1 can be used: Address already in use" in capsys.readouterr().err
+    assert "no port on 127.0.0.1 can be used: Address already in use" in capsys.readouterr().err
     assert not any(temporary.iterdir())
 
 

@@ -120,7 +120,7 @@ def test_equal_rows_count_once_and_rows_that_can_be_no_bars_are_kept_with_a_warn
     assert checked_frame(pl.concat([DAYS, DAYS[:1]]), "Mine", TWO).height == 3
     odd = DAYS.with_columns(high=pl.Series([1.0, 1.0, 5.0]))
     with pytest.warns(
-        UserWarning, match="1 rows that cannot be bars, the first for AA at 2024-06-04"
+        UserWarning, match="1 rows that are not valid bars, the first for AA at 2024-06-04"
     ):
         assert checked_frame(odd, "Mine", TWO).height == 3
 
@@ -266,7 +266,7 @@ def test_more_bars_widen_the_bundle_and_newer_values_replace(bundles: Path) -> N
 
 
 def test_rows_that_can_be_no_bars_are_counted_in_the_metadata(bundles: Path) -> None:
-    with pytest.warns(UserWarning, match="cannot be bars"):
+    with pytest.warns(UserWarning, match="are not valid bars"):
         ingest(Mine(DAYS.with_columns(high=pl.Series([1.0, 1.0, 5.0]))))
     assert BundleMetadata.load("own").quality_score == pytest.approx(2 / 3)
     row = BundleMetadata.get("own")

@@ -171,7 +171,7 @@ def _with(**columns: Any) -> pl.DataFrame:
         (_with(high=pl.lit(0.5)), "2 rows cannot be bars, the first at 2024-06-03"),
         (_with(close=pl.lit(None, pl.Float64)), "price missing"),
         (pl.concat([bars(), bars()]), "2024-06-03"),
-        (bars(1.0, 3, 10), "1 row outside 2024-06-03"),
+        (bars(1.0, 3, 10), "1 row outside the range 2024-06-03"),
     ],
 )
 def test_what_is_no_frame_of_bars_of_the_range_is_an_error_and_the_next_is_asked(

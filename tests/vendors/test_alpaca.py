@@ -324,7 +324,7 @@ def test_actions_of_another_shape_are_unreadable(body: Any) -> None:
 
 def test_actions_without_end_are_given_up() -> None:
     for_ever = answer({"corporate_actions": {}, "next_page_token": "again"})
-    with pytest.raises(ResponseFormatError, match="repeats its splits and dividends"):
+    with pytest.raises(ResponseFormatError, match="sends the same splits and dividends again"):
         alpaca(*[for_ever] * 100)[0].fetch_actions(AAPL, Span(0, DAY_MS), NOW_MS)
 
 

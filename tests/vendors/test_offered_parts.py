@@ -72,12 +72,12 @@ TABLES = {
     "no such name": (CLASS, "AttributeError"),
     "no table": (CLASS + "TABLE = Ledger", "it is not a VendorTable"),
     "another vendor": (LEDGER.replace('vendor="ledger"', 'vendor="yahoo"'), "'yahoo', not 'ledger'"),
-    "no answers": (LEDGER.replace("(_RATIOS,)", "()"), "lead to no TableAnswer"),
-    "no answer": (LEDGER.replace("(_RATIOS,)", "('pe',)"), "lead to no TableAnswer"),
+    "no answers": (LEDGER.replace("(_RATIOS,)", "()"), "do not map to TableAnswer objects"),
+    "no answer": (LEDGER.replace("(_RATIOS,)", "('pe',)"), "do not map to TableAnswer objects"),
     "no such field": (LEDGER.replace('"pe_ratio"', '"pe"'), "data type or field: pe"),
     "no such type": (LEDGER.replace('"ratios": (', '"ratio": ('), "data type or field: ratio"),
     "no such class": (LEDGER.replace('{"stock"}', '{"bond"}'), "asset class, data type or field: bond"),
-    "no class": (LEDGER.replace('frozenset({"stock"})', "frozenset()"), "serves no asset class"),
+    "no class": (LEDGER.replace('frozenset({"stock"})', "frozenset()"), "does not serve any asset class"),
 }  # fmt: skip
 STREAM = RELAY[: RELAY.index("class RelayStream")]
 STREAMS_AT_FAULT = {

@@ -446,7 +446,7 @@ class BarsClient:
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _view_of(self, series: SeriesKey) -> SeriesView:
-        """Return the view of a stored series, with all bars doubtful if the source files have changed."""
+        """Return the view of a stored series; all bars are doubtful if their source files have changed."""
         view = self._store.view(series)
         if not series.of_folder:
             return view
@@ -503,7 +503,7 @@ class BarsClient:
 
         Args:
             symbol: Canonical symbol, as in ``query().instrument.symbol``.
-            timeframe: Length of the bars.
+            timeframe: Timeframe of the bars.
 
         Raises:
             CacheError: The store cannot be read.
@@ -772,8 +772,8 @@ class BarsClient:
 
         If the generation and the actions come from a recorded read, the bars are bit-for-bit
         identical to the bars of that read. No vendor is queried. Bars that were never stored
-        (forming bars, rows that cannot be bars) are not included, nor are bars before a dividend
-        that cannot be applied.
+        (forming bars, rows that are not valid bars) are not included, nor are bars before a
+        dividend that cannot be applied.
 
         Raises:
             QueryError: The generation does not exist or is no longer kept.

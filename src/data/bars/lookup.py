@@ -63,7 +63,7 @@ _SEEN = 512
 
 @dataclass(frozen=True)
 class Hit:
-    """The complete answer, found in the store.
+    """Result of a lookup: the store contains the complete answer.
 
     Attributes:
         answer: Answer from which the frame is built.
@@ -78,7 +78,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class PartialHit:
-    """The series is stored, but bars for the query are missing or must be fetched again.
+    """Result of a lookup: the series is stored, but some bars are missing or must be fetched again.
 
     Attributes:
         missing: Spans of the missing bars, ascending.
@@ -91,10 +91,10 @@ class PartialHit:
 
 @dataclass(frozen=True)
 class Derived:
-    """The bars are to be built from shorter bars, although vendors also supply this length.
+    """Result of a lookup: build the bars from shorter ones, even though vendors supply them too.
 
     Attributes:
-        source: Length of the shorter bars.
+        source: Timeframe of the shorter bars.
     """
 
     source: Timeframe
@@ -102,7 +102,7 @@ class Derived:
 
 @dataclass(frozen=True)
 class Miss:
-    """Nothing is stored, or the stored documents are not sufficient for a decision.
+    """Result of a lookup: nothing is stored, or the stored documents are not enough to decide.
 
     Attributes:
         lane: Lane in which the bars would be stored; None if it was not determined.
@@ -233,7 +233,7 @@ class CacheLookup:
 
 
 def _hit(answer: Answer, book: ActionBook | None) -> Hit:
-    """Return a hit with the answer, to which earlier or later symbols of the instrument are added."""
+    """Return a hit with the answer, after adding the instrument's earlier and later symbols to it."""
     if book is None or not book.changes:
         return Hit(answer)
     from .symbol_changes import with_changes  # few symbols ever change

@@ -40,10 +40,10 @@ def _has_no_network(error: DataError) -> bool:
 
 
 def suggest(error: DataError, store: BarStore) -> None:
-    """Add the nearest symbols to ``error``, from stored, searched and well-known ones.
+    """Add similar symbols to ``error``, taken from stored, searched and well-known symbols.
 
-    If the error says nothing about the symbol, as in an outage, they are added only if the symbol
-    itself is not among the nearest ones.
+    If the error is not about the symbol itself (for example, an outage), they are added only if the
+    symbol is not itself a known one.
     """
     if error.candidates or not error.symbol or _has_no_network(error):
         return

@@ -1,4 +1,4 @@
-"""The last price of a symbol: from a running stream, the running minute, or the last close.
+"""The last price of a symbol: from a running stream, the current minute, or the last close.
 
 Bars are requested in the usual way (:class:`~.service.BarsService`: vendors in the order of the
 rules, limits, circuits, the call's deadline). Quotes are kept only in memory, for as long as
@@ -366,8 +366,8 @@ class QuoteService:
     def _last(self, answer: Answer, now_ms: int, day: date | None = None) -> _Price | None:
         """Return the last price in an answer, or on a given session date; None if there is none.
 
-        Rows that cannot be bars are skipped. If the vendor sends a bar for every minute, bars
-        without trades are also skipped, because their price is older than the bar.
+        Invalid rows are skipped. If the vendor sends a bar for every minute, bars without trades
+        are also skipped, because their price is older than the bar.
         """
         instrument, step = answer.query.instrument, answer.query.timeframe
         table, bad = answer.table, {stamp for stamp, _ in answer.flagged}

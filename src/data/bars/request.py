@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wishes:
-    """Options of a query, apart from the requested bars; they are keyword arguments of the facade."""
+    """Options of a query other than the requested bars, as passed by keyword to the facade."""
 
     provider: str | None = None
     adjustment: str = "split"
@@ -172,7 +172,7 @@ def in_session(instrument: Instrument, session: Any, timeframe: Timeframe) -> In
         timeframe: Length of the bars.
 
     Raises:
-        QueryError: The session does not exist, or is not available for this market or bar length.
+        QueryError: The session does not exist, or is not available for this market or timeframe.
     """
     symbol = instrument.symbol
     check_session(session, symbol)

@@ -166,8 +166,8 @@ class Journal:
 
     Attributes:
         attempts: All queries for bars sent to vendors, in order.
-        side_attempts: Queries for the splits, dividends and daily close prices with which bars are
-            adjusted.
+        side_attempts: Queries for the splits, dividends and daily close prices needed to adjust
+            bars.
         excluded: Vendors that this request must not query again, with the reason.
         without_actions: Vendors that failed to report splits and dividends, with the reason.
         unfilled: Spans that no vendor supplied.
@@ -288,7 +288,7 @@ class SeriesStore:
         vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known
             when it was this request's turn.
         overtaken: How many times another host has committed before this request was able to.
-        asks_last: Whether nothing else is to be fetched after the present question.
+        asks_last: Whether the current question is the last thing to be fetched.
     """
 
     def __init__(
@@ -324,7 +324,7 @@ class SeriesStore:
     ) -> None:
         """Store a commit, or keep it in ``self.unstored``; ``check`` may stop it before it is written.
 
-        ``is_last`` says that nothing is left to fetch, so other hosts need not wait any longer.
+        ``is_last`` means that nothing is left to fetch, so other hosts need not wait any longer.
 
         Raises:
             OvertakenError: Another host has committed to the series since this phase began, and the

@@ -60,9 +60,9 @@ class BarsService:
     A stored bar is returned until a better one replaces it; the state of its span shows how
     reliable it is. ``provisional``: it may change until it has settled; then it is fetched again.
     ``suspect``: it is fetched again when its doubt expires; until then it is the best bar
-    available. A ``strict`` request accepts both. It rejects gaps, rows that cannot be bars, bars
-    that are almost certainly wrong (a reason that begins with ``grave:``), answers that lack many
-    of the bars they should contain, and bars that cannot be converted to the requested basis.
+    available. A ``strict`` request accepts both. It rejects gaps, rows that are not valid bars,
+    bars that are almost certainly wrong (a reason that begins with ``grave:``), answers that lack
+    many of the bars they should contain, and bars that cannot be converted to the requested basis.
 
     Attributes:
         lanes: Finds the lane that contains a query's bars.

@@ -225,8 +225,8 @@ def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
 def _is_known(coverage: Coverage, stamp_ms: int, corrects: str) -> bool:
     """Return whether the bar stored at ``stamp_ms``, if any, must not be replaced.
 
-    The vendor ``corrects`` may replace its own bar if the bar will be fetched again anyway and was
-    not judged wrong.
+    A bar may be replaced only by its own vendor, named by ``corrects``, and only if it is due to be
+    fetched again and has not been judged wrong.
     """
     here = coverage.touching(Span(stamp_ms, stamp_ms + 1))
     return any(part.state != "empty" and not _yields(part, corrects) for part in here)

@@ -39,8 +39,8 @@ class Versions:
 
     The bars, their vendors and their states are as in that version. As in every answer, prices are
     converted to the requested adjustment with the splits and dividends known today; only ``raw``
-    prices are unaffected by later actions. Rows that could not be bars are not included. Bars that
-    cannot be adjusted for a later dividend are a gap.
+    prices are unaffected by later actions. Invalid rows are not included. Bars that cannot be
+    adjusted for a later dividend are a gap.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, clock: Clock) -> None:

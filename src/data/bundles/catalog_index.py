@@ -227,7 +227,7 @@ class CatalogIndex:
 
     def _apply(self, db: sqlite3.Connection) -> None:
         def work() -> None:
-            """Apply new log lines and changed bundles; rewrite the rows of these bundles."""
+            """Read new log lines and changed bundles, and rewrite the rows of all bundles concerned."""
             for name in sorted(self._lines.apply(db) | self._bundles.apply(db)):
                 self._bundles.describe(db, name)
 

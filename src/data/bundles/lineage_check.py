@@ -411,7 +411,7 @@ def _cause_of_bar(
     """Return the cause of a change in a bar's values, and an explanation to print."""
     (vendor, state), (vendor_now, state_now) = then, now
     if aside is not None and aside.reason == FORMING:
-        return BECAME_FINAL, f"the bar was running and is now {state_now}"
+        return BECAME_FINAL, f"the bar was forming and is now {state_now}"
     if aside is not None:
         return CORRECTION, f"it was not a valid bar: {sentence(aside.reason)}"
     if vendor != vendor_now:

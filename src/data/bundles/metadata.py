@@ -150,7 +150,7 @@ class BundleMetadata:
 
     @classmethod
     def get(cls, bundle_name: str) -> dict[str, Any] | None:
-        """Return the row of a bundle, or None if there is none; times are UTC seconds."""
+        """Return a bundle's row, or None if it has none. Times are Unix timestamps in seconds."""
         checked_name(bundle_name)
         added, created, updated, _ = cls._added(bundle_name)
         bundle = Bundle(bundle_name, cls._folder)

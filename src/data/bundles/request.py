@@ -57,9 +57,9 @@ def widened(
     wanted: Mapping[str, Any] | None,
     canonical: Callable[[Any], str | None],
 ) -> Mapping[str, Any] | None:
-    """Return a request that covers both the bundle's (``has``) and the wanted one.
+    """Return a request that covers both the bundle's request (``has``) and the wanted one.
 
-    If no request is wanted, return the bundle's, which is None for rows from user code.
+    If ``wanted`` is None, return the bundle's request, which is None for rows from user code.
 
     Raises:
         BundleError: User code wrote the bundle, the requests differ in more than their symbols and
@@ -101,7 +101,7 @@ def symbols_to_answer(
     Args:
         has: The bundle's recorded request; None if user code wrote the bundle.
         request: The bundle's request, extended by ``wanted``.
-        wanted: Request by which the bundle is extended; None if it is only refreshed.
+        wanted: Request that extends the bundle; None if the bundle is only refreshed.
         written_ms: Time at which the bundle was written, UTC milliseconds.
     """
     every: Sequence[str] = request["symbols"]

@@ -42,8 +42,8 @@ class Confirmation:
         start, end: Bounds of the half-open span, within one year.
         bars: Fingerprint of the bars (timestamps, prices, volume).
         rows: Number of bars.
-        head, head_at: First characters of the digest of the year file's last member, and that
-            member's offset.
+        head, head_at: First characters of the digest of the last gzip member in the year file, and
+            that member's offset.
         vendor: Vendor that was queried.
         at: Time of the comparison, UTC milliseconds.
         confirmed, contradicted: Numbers of bars that the vendor's bars confirm and that they

@@ -399,7 +399,7 @@ class BarStore:
     ) -> tuple[BarTable, Coverage]:
         """Return bars and coverage as they were right after commit ``generation``.
 
-        ``is_offline`` forbids a store that many hosts share to look on its server.
+        If ``is_offline`` is set, a store that many hosts share does not contact its server.
 
         Raises:
             QueryError: The generation never existed, or its bars are no longer kept.

@@ -64,7 +64,8 @@ class UnifiedCache(CacheFolder):
             stored. 0 means no reserve. Default: 1% of the disk, but at least 64 and at most 1,024.
         private: Whether only the owner may access new files and folders (0600 and 0700), from the
             first byte. Default: ``cache.private`` in the rules, which is false.
-        make_store: Class of the underlying store; wiring passes one for many hosts.
+        make_store: Class of the underlying store; it is a different one if many hosts share a
+            store.
         may_do_without: Whether to continue without storing anything, after one warning, if the
             folder cannot be created; otherwise that is an error.
 
@@ -99,8 +100,8 @@ class UnifiedCache(CacheFolder):
 
         Timestamps are the ``DatetimeIndex`` or a column ``timestamp``. Aware timestamps are
         converted to UTC (for daily bars: to the date at the venue); naive ones mean UTC. Bars that
-        are still forming are left out. Rows that cannot be bars are stored separately, and are
-        returned by :meth:`get`.
+        are still forming are left out. Invalid rows are stored separately, and are returned by
+        :meth:`get`.
 
         Args:
             df: Bars, or for another ``data_type`` any dated table.
@@ -165,8 +166,7 @@ class UnifiedCache(CacheFolder):
         """Return the stored bars in a range, both ends inclusive, or None if none are stored.
 
         Bars have the form that the data manager returns: naive UTC index ``timestamp``, float64
-        columns, adjusted for splits if that is exact. Rows that cannot be bars are included and
-        logged.
+        columns, adjusted for splits if that is exact. Invalid rows are included and logged.
 
         Args:
             symbol, timeframe: Series to read.

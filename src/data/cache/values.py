@@ -299,8 +299,8 @@ class Fault(NamedTuple):
         span: Affected span; for a fault that does not concern particular bars, the start of the
             answer.
         kind: ``missing`` (expected bars that did not arrive), ``missing_volume`` (bars without the
-            volume that their vendor declares), ``bad`` (rows that cannot be bars), ``contradicted``
-            (bars whose rows differed), ``duplicate`` or ``note``.
+            volume that their vendor declares), ``bad`` (rows that are not valid bars),
+            ``contradicted`` (bars whose rows differed), ``duplicate`` or ``note``.
         number: Number of bars or rows.
         text: Reason for a bad row, or the text of a note.
     """

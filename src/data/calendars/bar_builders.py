@@ -176,7 +176,7 @@ class MinuteBars:
         self._silence_ms, self._late_ms = quiet_ms - MINUTE_MS, late_ms
         self._since_ms = 0
         self._newest_ms = self._lag_ms = 0
-        self._span: Span | None = None  # span of the running bar, or of the next one
+        self._span: Span | None = None  # span of the forming bar, or of the next one
         self._minutes: dict[int, LiveBar] = {}
         self._closed: dict[Span, dict[int, LiveBar]] = {}
 

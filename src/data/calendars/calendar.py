@@ -226,7 +226,7 @@ def first_unclosed(
 
     Args:
         calendar: Calendar of the market.
-        timeframe: Length of the bars.
+        timeframe: Timeframe of the bars.
         now_ms: Current time in UTC milliseconds.
         anchor: Anchor of the bars, ``session`` or ``clock``; see :class:`MarketCalendar`.
 

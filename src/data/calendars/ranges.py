@@ -281,7 +281,7 @@ def _closed_by(
     # A session may end on the UTC day after its date.
     reach = longest if timeframe.is_intraday else longest + DAY_MS
     if known_ms == now_ms or span.end - 1 + reach <= known_ms:
-        return span  # running bars are never in the answer, so no calendar is needed
+        return span  # forming bars are never in the answer, so no calendar is needed
     unknown = _first_unknown(calendar_for(instrument), timeframe, known_ms)
     return Span(span.start, max(span.start, min(span.end, unknown)))
 

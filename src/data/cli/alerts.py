@@ -69,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--cooldown",
         type=float,
         metavar="MINUTES",
-        help="re-arm, and fire again after this time at the earliest",
+        help="re-arm, but do not fire again before this time has passed",
     )
     add.add_argument(
         "--persistence",

@@ -165,7 +165,7 @@ def add_universe(parser: argparse.ArgumentParser, usual: str) -> None:
         metavar="NAME",
         help=(
             "the members of a universe (extra db; `onetape universe`), including delisted "
-            f"ones: each symbol that was one {usual}"
+            f"ones: each symbol that was a member {usual}"
         ),
     )
     parser.add_argument(

@@ -245,7 +245,7 @@ def _validate(args: argparse.Namespace) -> Report:
         for cause in state.causes[:_MOST_LINES]:
             yield Line(f"  {cause}")
         if len(state.causes) > _MOST_LINES:
-            yield f"  and {len(state.causes) - _MOST_LINES:,} more (--json has all)"
+            yield f"  and {len(state.causes) - _MOST_LINES:,} more (--json lists all)"
 
     return Report(plain, shown, ok=state.state in ("current", "foreign"))
 

@@ -19,11 +19,11 @@ _ABOUT = (
     "Evict bars that can be fetched again until the cache is within its limit, and "
     "delete old files from quarantine. --older-than deletes by age, even bars that "
     "no vendor has any more: whole years of a series, and of tables such as "
-    "funding_rate, whose newest row is older. A year file that still has younger "
-    "bars is kept whole; so are fundamentals, splits and dividends. Bars from own "
-    "files and recordings that earlier versions stored without their folder, and "
-    "which are never read again, are deleted too. Each deletion stays in `onetape "
-    "cache log`."
+    "funding_rate, if their newest row is older. A year file that also contains "
+    "newer bars is kept whole; so are fundamentals, splits and dividends. Bars from "
+    "your own files and recordings that earlier versions stored without their "
+    "folder are never read again, and are deleted too. `onetape cache log` lists "
+    "each deletion."
 )
 
 

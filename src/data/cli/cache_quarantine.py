@@ -88,7 +88,7 @@ def _details(reports: Sequence[QuarantineReport]) -> Shown:
         title = f"{name_of(one.key)} · {counted(len(one.rows), 'row')}, {counted(len(one.files), 'file')}"
         yield TextTable(names, rows, title) if rows else styled(title, "bold")
         if len(one.rows) > len(rows):
-            yield styled(f"the newest {len(rows)} are shown; --json has all", "dim")
+            yield styled(f"the newest {len(rows)} are shown; --json lists all", "dim")
         for name, reason in one.files:
             yield Line(f"  {name}: {reason}")
 

@@ -24,7 +24,9 @@ _EPILOG = "Store: ONETAPE_STORE, else store.url in the rules. Its password is ne
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's sub-commands to its parser."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    status = actions.add_parser("status", help="whether this folder shows what the store holds")
+    status = actions.add_parser(
+        "status", help="show whether this folder is up to date with the store"
+    )
     attach = actions.add_parser(
         "attach", help="offer the bars of this folder to the store; can be interrupted and repeated"
     )
@@ -33,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verify.add_argument(
         "--deep",
         action="store_true",
-        help="make every series from its entries in a temporary folder, and compare the bytes",
+        help="rebuild every series from its entries in a temporary folder, and compare the bytes",
     )
     for action, work in (
         (status, _status),
@@ -49,12 +51,13 @@ def _store(args: argparse.Namespace) -> SharedStore:
     """Return the shared store.
 
     Raises:
-        ConfigError: No shared store is set.
+        ConfigError: No shared store is configured.
     """
     store: Any = manager_of(args).cache.store
     if not hasattr(store, "shared"):
         raise ConfigError(
-            "no shared store is set", hint="set ONETAPE_STORE, or store: {url: ...} in the rules"
+            "no shared store is configured",
+            hint="set ONETAPE_STORE, or store: {url: ...} in the rules",
         )
     return store  # type: ignore[no-any-return]
 
@@ -80,7 +83,7 @@ def _shown(state: HostState) -> list[Any]:
 
 
 def _vendors(state: HostState) -> list[Any]:
-    """Return a table of what all hosts have spent at vendors, and of vendors that are paused."""
+    """Return a table of vendors: the limits that all hosts together have used, or the pause."""
     rows = []
     for one in state.vendors:
         windows = one.used.items()
@@ -91,13 +94,13 @@ def _vendors(state: HostState) -> list[Any]:
 
 
 def _sizes(log: Size) -> list[str]:
-    """Return lines about the log and its snapshots; none for a store without any."""
+    """Return lines about the log and its snapshots; empty if the log is empty."""
     if log.oldest_ms is None:
         return []
-    since = f"the oldest from {iso(log.oldest_ms)[:19]}Z"
+    since = f"oldest from {iso(log.oldest_ms)[:19]}Z"
     lines = [f"log {size(log.bytes)}, {counted(log.entries, 'entry')}, {since}"]
     if log.snapshot_ms is not None:
-        last = f"the last at {iso(log.snapshot_ms)[:19]}Z"
+        last = f"latest at {iso(log.snapshot_ms)[:19]}Z"
         of = f"snapshots of {counted(log.snapshots, 'series')}"
         lines.append(
             f"{of} {size(log.snapshot_bytes)}, {last}; {counted(log.pruned, 'entry')} pruned"
@@ -121,7 +124,7 @@ def _attach(args: argparse.Namespace) -> Report:
     spans = sum(done.values())
     line = f"{counted(len(done), 'symbol')} attached, {counted(spans, 'span')} offered to the store"
     document = {"symbols": done, "spans": spans} | state.to_json()
-    lines = [Line(line, "bold"), Line(f"  files as they were: {store.notes.folder / 'before'}")]
+    lines = [Line(line, "bold"), Line(f"  original files: {store.notes.folder / 'before'}")]
     return Report(document, [*lines, *_shown(state)], ok=state.state == "in step")
 
 
@@ -149,5 +152,9 @@ def _verify(args: argparse.Namespace) -> Report:
         "deep": args.deep,
         "differ": [{"series": str(one.series), "state": one.state} for one in found],
     }
-    line = "every series shows its entries" if not found else f"{len(found)} series differ"
+    line = (
+        "every series matches its entries in the store"
+        if not found
+        else f"{len(found)} series differ"
+    )
     return Report(document, [Line(line, "bold"), *_table(found)], ok=not found)

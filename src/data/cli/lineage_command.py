@@ -166,7 +166,7 @@ def _checked(report: CheckReport) -> Shown:
             yield TextTable(["time", "column", "then#", "now#", "cause", "detail?"], rows)
         if len(one.cells) > _SHOWN:
             yield styled(
-                f"the first {_SHOWN} of {len(one.cells)} differing values; --json has all", "dim"
+                f"the first {_SHOWN} of {len(one.cells)} differing values; --json lists all", "dim"
             )
     for failed in report.failed:
         yield Line(f"failed then: {failed.symbol} {failed.timeframe}: {failed.error}")

@@ -145,7 +145,8 @@ def _places(
 def _report(args: argparse.Namespace, places: Sequence[tuple[Path, Path]], work: Work) -> Report:
     """Do the work for each bundle, for several at the same time; an error in one does not stop the others.
 
-    Raises: QueryError: The number of simultaneous bundles is invalid.
+    Raises:
+        QueryError: The number of simultaneous bundles is invalid.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -198,4 +199,4 @@ def _lines(result: dict[str, Any]) -> Iterator[Any]:
     for place, why in list(result["skipped"].items())[:_MOST_LINES]:
         yield Line(f"  not migrated: {place} {why}")
     if len(result["skipped"]) > _MOST_LINES:
-        yield f"  and {len(result['skipped']) - _MOST_LINES:,} more (--json has all)"
+        yield f"  and {len(result['skipped']) - _MOST_LINES:,} more (--json lists all)"

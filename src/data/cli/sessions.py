@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> Report:
     title = f"{args.symbol} · {counted(len(rows), 'session')}"
     blocks: list[Any] = [TextTable(["session", "open", "close", "", "final?"], cells, title)]
     if unknown:
-        text = "in a time whose holidays are unknown; every weekday counts"
+        text = "at a time whose holidays are unknown; every weekday counts as a session"
         blocks.append(f"{counted(unknown, 'session')} {text}")
     return Report(rows, blocks)
 

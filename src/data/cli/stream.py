@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="history bars to start with and to show (default 10)",
     )
     parser.add_argument(
-        "--forming", action="store_true", help="also print the running bar whenever it changes"
+        "--forming", action="store_true", help="also print the forming bar whenever it changes"
     )
     parser.add_argument("--count", type=positive, metavar="N", help="stop after N new bars")
     parser.add_argument(
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=(
             "for a vendor without a stream: longest time between two requests for a late bar "
-            "or, with --forming, for the running bar (default 60)"
+            "or, with --forming, for the forming bar (default 60)"
         ),
     )
     add_timeout(

@@ -205,7 +205,7 @@ def _some(texts: Sequence[str], style: str) -> Iterable[Any]:
     for text in texts[:_MOST_LINES]:
         yield styled(f"  {text}", style)
     if len(texts) > _MOST_LINES:
-        yield styled(f"  and {len(texts) - _MOST_LINES:,} more (--json has all)", style)
+        yield styled(f"  and {len(texts) - _MOST_LINES:,} more (--json lists all)", style)
 
 
 # --- show, diff, list ------------------------------------------------------------------------

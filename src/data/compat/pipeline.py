@@ -41,7 +41,7 @@ class DataPipelineRunner:
         config_path: str | Path | None = None,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
-        """Run one or both steps. If the first one can do none of its work, the second is not started.
+        """Run one or both steps. If the first cannot do any of its work, the second is not started.
 
         Args:
             steps: 1, 2 or both; they run in this order.

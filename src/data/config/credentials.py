@@ -185,7 +185,7 @@ class KeyState:
 
 
 def spellings_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Return all usual names of keys, given the main name of each key."""
+    """Return all variables that can hold the given keys, each named by its main variable."""
     return tuple(dict.fromkeys(s for name in names for s in _GROUP.get(name, (name,))))
 
 

@@ -39,7 +39,7 @@ class _Value:
 
 
 def private_setting(name: str) -> str:
-    """Return the private file's value for ``name`` as text; empty if the file does not set it."""
+    """Return the value of ``name`` in the user's private settings file, or an empty string."""
     path = private_path()
     if path is None:
         return ""

@@ -41,7 +41,9 @@ def use_state_folder(folder: str) -> None:
 
 
 def promise_to_break(known: tuple[str, ...], environ: Mapping[str, str] | None = None) -> str:
-    """Return the promise to break deliberately, from ``ONETAPE_PROVE_BREAK``; empty if it is not set.
+    """Return which promise to break on purpose, to test the proofs; empty if none.
+
+    The name is the value of the environment variable ``ONETAPE_PROVE_BREAK``.
 
     Raises:
         QueryError: The variable's value is neither ``all`` nor one of ``known``.

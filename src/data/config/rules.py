@@ -52,7 +52,7 @@ FACTS = ("type", "cost", "data_quality", "reliability", "coverage", "description
 
 @form(vendor_name)
 def _candidate(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a vendor that can be queried. A member of a vendor family is accepted, but not the family."""
+    """Accept a vendor that can be queried, including a member of a vendor family, but not a family."""
     yield from vendor.check(value, path)
     if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
         yield Problem(path, f"{value} is a family of vendors; name one of them", f"{value}:kraken")
@@ -239,7 +239,7 @@ class CacheRules:
 
     @property
     def max_age(self) -> Age | None:
-        """The age of its latest bar at which a year is deleted; None if no year is ever deleted."""
+        """The age of a year's latest bar at which the year is deleted; None to keep all years."""
         return None if self.retention is None else Age.parse(self.retention)
 
 

@@ -59,7 +59,9 @@ def check_found_rules(path: Path) -> None:
         for problem in provider_problems(name, entry)
     ]
     if rules.store.url:
-        problems.append(Problem(("store", "url"), "not allowed in such a file"))
+        problems.append(
+            Problem(("store", "url"), "not allowed in a file that was found automatically")
+        )
     if problems:
         from .rules_parser import found_error
 

@@ -88,7 +88,7 @@ def read_yaml(data: bytes) -> YamlDocument:
         document.problems.append(Problem((), f"not UTF-8 (byte {exc.start})"))
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
-        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        where = f" on line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         document.problems.append(Problem((), f"invalid YAML{where}: {exc.problem or exc.context}"))
     except yaml.YAMLError as exc:
         document.problems.append(Problem((), f"invalid YAML: {str(exc).splitlines()[0]}"))
@@ -162,7 +162,7 @@ class _Reader:
                 self._node(next(self._events), (*path, "?"))
             elif key in values:
                 first = self._lines[(*path, key)]
-                self._refuse((*path, key), f"given twice: in line {first} and again in line {line}")
+                self._refuse((*path, key), f"given twice: on line {first} and again on line {line}")
                 self._node(next(self._events), (*path, key, "again"))
             else:
                 self._lines[(*path, key)] = line

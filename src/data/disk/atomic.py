@@ -77,10 +77,10 @@ def write_atomically(
 ) -> None:
     """Replace the content of ``path`` with ``data``; readers see either the old or the new bytes.
 
-    Without ``durable`` a power loss may undo the change, or leave an empty file if the file system
-    renames before it writes; this is for data that can be rebuilt. ``behind`` is called just before
-    the new file is renamed into place. It can make another change in the same folder, which the
-    same sync then makes durable.
+    If ``durable`` is False, a power loss may undo the change, or leave an empty file on file
+    systems that rename before they write; use this only for data that can be rebuilt. ``behind`` is
+    called just before the new file is renamed into place. It can make another change in the same
+    folder, which the same sync then makes durable.
     """
     temp = stage(disk, path, data, durable=durable)
     with or_discarded(disk, temp):
@@ -92,7 +92,7 @@ def write_atomically(
 
 
 def append_line(disk: Disk, path: Path, line: bytes, *, durable: bool = False) -> int:
-    """Append a line and return the size of the file; requires a lock shared by all its writers.
+    """Append a line and return the file's new size; the caller must hold a lock that all writers use.
 
     Args:
         disk, path: Location of the file, which is created if it does not exist.
@@ -119,7 +119,7 @@ def append_line(disk: Disk, path: Path, line: bytes, *, durable: bool = False) -
 
 
 def link_or_copy(disk: Disk, source: Path, target: Path) -> None:
-    """Give ``source`` the second name ``target``, or copy it if the file system has no links.
+    """Give ``source`` the second name ``target``, or copy it if the file system does not support links.
 
     The new name may still be lost in a power loss; the bytes of a copy are already safe.
     """

@@ -39,7 +39,7 @@ class FileState(NamedTuple):
 
 
 class Space(NamedTuple):
-    """Free space for this user and total space on the disk of a folder, in bytes."""
+    """Free space available to this user, and total space, on a folder's disk, in bytes."""
 
     free: int
     total: int
@@ -245,7 +245,7 @@ def pread(fd: int, count: int, offset: int) -> bytes:
 
 
 def pwrite(fd: int, data: memoryview, offset: int) -> int:
-    """Write some of ``data`` at ``offset``; return the number of bytes written."""
+    """Write at least a part of ``data`` at ``offset``; return the number of bytes written."""
     if hasattr(os, "pwrite"):
         return os.pwrite(fd, data, offset)
     os.lseek(fd, offset, os.SEEK_SET)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def check_places(path: Path) -> None:
     """Reject a path that should hold a regular file but is, for example, a folder or a device.
 
-    SQLite would block on it or follow it.
+    SQLite would block on such a path, or follow it to another file.
 
     Raises:
         StorageError: The path, or one of the paths next to it where SQLite keeps its own files, is
@@ -45,8 +45,9 @@ def check_places(path: Path) -> None:
 def make_empty(disk: Disk, path: Path, *, with_log: bool = False) -> None:
     """Create an empty database file with the right mode if it does not exist.
 
-    SQLite would leave the mode to the umask; it gives its own files next to this one the same mode.
-    The file gets its name only after it is closed, so that nothing can hold a lock on it.
+    On its own, SQLite would let the umask decide the mode. The files that SQLite creates next to
+    this one get the same mode. The file gets its name only after it is closed, so that nothing can
+    hold a lock on it.
 
     Args:
         disk, path: Location of the file.
@@ -109,7 +110,7 @@ def connect(
 
 
 def connect_read_only(path: Path, wait_s: float) -> sqlite3.Connection:
-    """Open a file read-only, without creating or changing it; raises as :func:`connect` does."""
+    """Open a file read-only, without creating or changing it; raises the same errors as :func:`connect`."""
     import sqlite3
 
     return sqlite3.connect(_uri(path, "ro"), timeout=wait_s, uri=True)

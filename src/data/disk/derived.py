@@ -32,9 +32,10 @@ def _leave_empty(db: sqlite3.Connection) -> None:
 
 
 class DerivedFile:
-    """An SQLite file that can be rebuilt from other data; in memory if it cannot be written.
+    """An SQLite file that can be rebuilt from other data; kept in memory if it cannot be written.
 
-    Callers keep the connections; this class does not hold any. Writers must hold :meth:`alone`.
+    Connections belong to the callers; this class does not keep any. Writers must hold
+    :meth:`alone`.
 
     Args:
         path: Path of the file, or None for a database in memory.

@@ -37,9 +37,10 @@ class DiskStep(NamedTuple):
     """One system call about to be made.
 
     Attributes:
-        name: ``open`` ``create`` ``write`` ``truncate`` ``fsync`` ``fdatasync`` ``fsync_dir``
-            ``close`` ``replace`` ``link`` ``unlink`` ``mkdir`` change something; ``read`` ``fstat``
-            ``stat`` ``list`` ``map`` ``space`` do not.
+        name: Name of the call. Calls that change something: ``open`` ``create`` ``write``
+            ``truncate`` ``fsync`` ``fdatasync`` ``fsync_dir`` ``close`` ``replace`` ``link``
+            ``unlink`` ``mkdir``. Calls that only read: ``read`` ``fstat`` ``stat`` ``list`` ``map``
+            ``space``.
         path: File or folder.
         target: New name, for ``replace`` and ``link``.
         data: Bytes, for ``write``.
@@ -63,8 +64,8 @@ class Handle(NamedTuple):
 class Disk:
     """The file operations that the store needs.
 
-    Thread-safe, because it contains only settings and locks. A path that should be a regular file
-    but is a pipe, a device, a link or a huge file raises an error; it never blocks.
+    Thread-safe, because it contains only settings and locks. If a path should be a regular file but
+    is a pipe, a device, a link or a huge file, an error is raised; the call never blocks.
 
     Args:
         private: Whether new files and folders are accessible only to their owner, with modes 0600
@@ -113,7 +114,7 @@ class Disk:
         return self._run("stat", path, calls.state_at, path)
 
     def are_unchanged(self, states: Mapping[str, FileState | None]) -> bool:
-        """Return whether every path is still in its given state; None means nonexistent."""
+        """Return whether every path is still in the given state; None means that it does not exist."""
         for path, state in states.items():  # noqa: SIM110 - no generator in each answer from the cache
             if self.stat(path) != state:
                 return False
@@ -221,7 +222,7 @@ class Disk:
         )
 
     def create_all(self, folder: str, files: Iterable[tuple[str, bytes | memoryview]]) -> None:
-        """Create several files in a folder, which must not have them; nothing is made durable."""
+        """Create several files in a folder, none of which may exist yet; nothing is made durable."""
         start, path = folder + os.sep, folder
         try:
             self._check(folder, is_folder=True)

@@ -21,8 +21,8 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 def network_file_system(folder: Path) -> str:
     """Return the kind of network file system that ``folder`` is on, such as ``nfs4``.
 
-    The result is empty for a local disk. It is also empty if the system does not report the kind,
-    which means anywhere but on Linux, except for Windows share names. The folder need not exist.
+    The result is empty for a local disk, and if the kind cannot be determined. It can be determined
+    on Linux and, from the share name, on Windows. The folder need not exist.
     """
     if str(folder).startswith("\\\\"):
         return "smb"

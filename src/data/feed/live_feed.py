@@ -207,7 +207,7 @@ class LiveFeed:
                 return
 
     def _again(self, lost_span: Span) -> list[LiveBar]:
-        """Return bars of this run that are no longer in memory.
+        """Return bars from this run that are no longer in memory.
 
         Raises:
             FeedLagError: The bars are not available.

@@ -307,7 +307,7 @@ class LiveFeeds:
         )
 
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
-        """Return a vendor's stream for the wanted bars, or the reason (possibly empty) why it has none."""
+        """Return a vendor's stream for the requested bars, or the reason (possibly empty) why it has none."""
         instrument, step, _ = wanted
         factory = stream_of(name)
         if factory is None:
@@ -481,10 +481,10 @@ def hindrance(
 ) -> str:
     """Return why bars cannot be built from a vendor's streamed minute bars; empty if they can.
 
-    Two conditions must be met. First, the vendor must also serve the longer bars, so that history
-    contains the same bars. Second, minute and longer bars must be of the same kind, with the same
-    anchor, and with volume from the same tape. Daily bars are not built, because the minute bars do
-    not include the auctions.
+    Two conditions must be met. First, the vendor must also serve the longer bars themselves, so
+    that bars built from the stream match those in its history. Second, minute and longer bars must
+    be of the same kind, with the same anchor, and with volume from the same tape. Daily bars are
+    not built, because the minute bars do not include the auctions.
 
     Args:
         services: Shared services; routing and the store are used.

@@ -218,7 +218,10 @@ def _calling(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBa
     """Return a listener that passes each new bar's symbol, opening time and values to ``on_new_bar``."""
 
     def call(bar: LiveBar) -> None:
-        """Pass on the symbol, the opening time (naive UTC datetime), and prices and volume by name."""
+        """Call ``on_new_bar`` with the symbol, the opening time (naive UTC) and a dict of values.
+
+        The values are the prices and the volume, by name.
+        """
         if bar.origin != "history":
             values = dict(zip((*PRICES, "volume"), bar[1:6], strict=True))
             on_new_bar(symbol, from_ms(bar.stamp_ms), values)

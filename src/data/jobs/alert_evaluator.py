@@ -125,7 +125,7 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
     """Evaluate an alert on the closed bars that it has not seen yet.
 
     1. ``_begun``: if there is no state, evaluation starts at the last bar that had closed when the
-    alert was created. If that bar is beyond the threshold, the alert reports this and does not
+       alert was created. If that bar is beyond the threshold, the alert reports this and does not
        fire.
     2. ``_moved``: applies new splits, and detects prices that changed without one.
     3. Each new bar, in order: ``_stepped``, or ``_withheld`` if the bar must not be used.

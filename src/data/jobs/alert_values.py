@@ -348,8 +348,8 @@ class AlertState:
         fired_ms: Closing time of the bar on which the alert last fired; None if it has never fired.
         scale: New shares per old share, over all splits since the threshold was set. Prices are
             compared with the threshold divided by this number.
-        rebased: Factor by which prices already seen have changed although no split was reported; 1
-            if they have not changed.
+        rebased: Factor by which a vendor has restated prices already seen, without reporting a
+            split; 1 if it has not restated any.
         marks: Opening times and close prices of the last bars seen, used to detect changed prices.
         splits: Ex-dates (00:00 UTC) and ratios of the splits that ``scale`` already includes, or
             that predate the threshold.

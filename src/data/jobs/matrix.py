@@ -33,10 +33,10 @@ Look up what each vendor serves, by timeframe. For your installation, with its k
 vendors of [other packages](adding-a-provider.md), run `onetape providers --matrix`. `make docs` generates
 this page from what the vendors' files declare.
 
-In the table, a *page* is the largest number of bars that one request returns, and *depth* is how far back
-the bars reach. A closed bar that may still change is *provisional* until it has settled; it is then fetched
-again. The *running bar* is the bar that is still forming; it is never cached, whether or not the vendor
-sends it. The last column shows whether `session="extended"` is available.
+In the table, a *page* is the largest number of bars that one request returns, and *depth* is how
+far back the bars reach. A closed bar that may still change is *provisional* until it has settled;
+it is then fetched again. The *forming bar* is the bar that has not closed yet; it is never cached,
+whether or not the vendor sends it. The last column shows whether `session="extended"` is available.
 """
 # Any stock, with the hours before the open and after the close.
 _IN_EXTENDED_HOURS = Instrument("ANY", "stock").extended()
@@ -262,7 +262,7 @@ BOUNDS = (
     "depth",
     "settles after",
     "prices",
-    "running bar",
+    "forming bar",
     "extended hours",
 )
 KINDS = ("vendor", "asset class", "session", "hours begin", "venue", "volume counts")

@@ -87,12 +87,12 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
     """Restore withdrawn bars at times without a stored bar; return them, and the remaining rows.
 
     Withdrawn bars were once valid, but their vendor stopped sending them. All other quarantined
-    rows were never valid, even if they look like bars; an example is a row with ten times the
-    prices of the stored bar. A restored bar counts as final, and its prices are adjusted like the
-    bars around it: a stock's bar from before a split is converted with the stored splits and
-    dividends, and stays quarantined if these are incomplete. A restored bar is requested again only
-    by a refresh. Rows that are not restored are returned with the reason. Nothing is removed from
-    the quarantine.
+    rows were never valid, even if they look like bars (a row with ten times the stored bar's
+    prices, for example). A restored bar counts as final, and its prices are adjusted like the bars
+    around it: a stock's bar from before a split is converted with the stored splits and dividends,
+    and stays quarantined if these are incomplete. A restored bar is requested again only by a
+    refresh. Rows that are not restored are returned with the reason. Nothing is removed from the
+    quarantine.
 
     Raises:
         CacheError: The store cannot be read or written.

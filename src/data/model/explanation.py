@@ -209,7 +209,7 @@ class Explanation(InLines):
             yield "cached", "nothing yet"
 
     def _reach(self, way: Way) -> str:
-        """Describe the part of the span that precedes a vendor's history; empty if no part does."""
+        """Return a note if a vendor's history begins only after the start of the span, else ""."""
         if self.span is None or way.depth_days is None:
             return ""
         since = self.now_ms - way.depth_days * DAY_MS

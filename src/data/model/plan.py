@@ -308,7 +308,7 @@ class Plan(InLines):
             return step.what
         is_same = step.timeframe == (self.source or self.timeframe)
         is_running = is_same and step.span.start >= self.span.end
-        return "the running bar" if is_running else f"{step.timeframe} bars"
+        return "the forming bar" if is_running else f"{step.timeframe} bars"
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary; times are ISO 8601 in UTC, ends are exclusive."""

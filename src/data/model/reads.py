@@ -104,7 +104,7 @@ class BarsRead(NamedTuple):
         lacking: Spans without bars in which bars are expected or possible.
         unexpected: Spans with bars in which the calendar expects none.
         unstored: Timestamp and reason for each row that is never stored: forming bars, and rows
-            that cannot be bars.
+            that are not valid bars.
         as_of: Date as of which prices are adjusted.
         book: Splits and dividends known at the time of the read, with ``actions``, ``disputed`` and
             ``of(vendor)``.

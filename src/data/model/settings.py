@@ -15,7 +15,8 @@ class Settings:
         cache_dir: Root of the cache.
         cache_dir_from: Setting that determined ``cache_dir``, shown by ``doctor``: ``argument``,
             ``DATA_CACHE_DIR``, ``./data-cache`` or ``user cache folder``.
-        state_dir: Folder for the usage of vendors' limits and for leases, which processes share.
+        state_dir: Folder in which processes share their leases and their usage of vendors' rate
+            limits.
         record_dir: Folder in which each answer from a vendor is recorded, or None.
         rules_path: Path of the user's rules file, or None if only the packaged one is used.
         max_size_gb: Size limit of the cache in gigabytes; 0 means no limit.

@@ -346,7 +346,8 @@ def _with_deadline(
 def seconds_of(timeout: object, symbol: object) -> float | None:
     """Check a caller's ``timeout=`` argument; return it in seconds, or None for no limit.
 
-    Raises: QueryError: The value is not a finite number above 0.
+    Raises:
+        QueryError: The value is not a finite number above 0.
     """
     if timeout is None:
         return None

@@ -126,7 +126,7 @@ def _worded(exc: Exception, url: str) -> DataError:
         return UnavailableError(f"the certificate of {place} could not be verified")
     if isinstance(exc, requests.ConnectionError):
         return UnavailableError(f"{NO_CONNECTION}{place}")
-    return UnavailableError(f"the answer from {place} broke off ({type(exc).__name__})")
+    return UnavailableError(f"the response from {place} was cut off ({type(exc).__name__})")
 
 
 def worded_by_name(exc: Exception, url: str) -> DataError:

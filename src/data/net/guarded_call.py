@@ -85,7 +85,10 @@ class JobCalls:
         return self._places.setdefault(vendor, threading.Semaphore(most))
 
     def is_news(self, vendor: str, endpoint: str, until_s: float) -> bool:
-        """Return whether the job encounters a circuit that is open until ``until_s`` for the first time."""
+        """Return whether this is the first time that the job encounters this open circuit.
+
+        ``until_s`` is the time until which the circuit stays open.
+        """
         first = object()
         return self._logged.setdefault((vendor, endpoint, until_s), first) is first
 

@@ -127,7 +127,8 @@ class Leases:
                 :meth:`renew`; by default the time for which a call continues without a page.
             deadline: Deadline of the wait; by default, the current call's deadline. If it passes,
                 the block runs without the lease.
-            about: Series about to be fetched, of which a server may say with the lease what it has.
+            about: Series about to be fetched. A server that grants the lease can report with it
+                what the server already stores for the series.
         """
         deadline = deadline or current_deadline(self._state.clock)
         holder, pid = os.urandom(8).hex(), os.getpid()
@@ -197,7 +198,7 @@ class Leases:
 
 
 def _is_dead(lease: LeaseRow) -> bool:
-    """Return whether the lease's holder is known to be gone, since its process or block has ended."""
+    """Return whether the lease's holder is known to be gone because its process or block has ended."""
     if lease.machine != process_space():
         return False
     return lease.holder not in _running if lease.pid == os.getpid() else is_gone(lease.pid)

@@ -142,7 +142,7 @@ class Limiter:
             clock.sleep(wait)
 
     def _reserved(self, call: GuardedCall, cost: int) -> str:
-        """Return the ticket of the units reserved for a call's first request.
+        """Return the ticket for the units that were reserved for a call's first request.
 
         The ticket is empty if nothing was reserved, or if the cost is different.
         """

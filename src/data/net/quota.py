@@ -202,7 +202,10 @@ class QuotaReport:
         return max(0.0, counted - window.used(now_s) - flying)
 
     def meant(self, windows: Iterable[Window]) -> Window | None:
-        """Return the window to which the vendor's count refers, by default one minute; None if absent."""
+        """Return the window to which the vendor's count refers, or None if that window is not limited.
+
+        If the vendor does not name the window's length, it is one minute.
+        """
         length = self.length_s or _MINUTE_S
         return next((window for window in windows if window.length_s == length), None)
 

@@ -62,7 +62,7 @@ class Recorder:
         Args:
             vendor: Canonical name of the vendor that was queried.
             request, response: Request and its response, in which the request's keys are masked.
-            now_ms: Time of the request, UTC milliseconds.
+            now_ms: Time of the request, in UTC milliseconds.
         """
         question, keys = _question(request), list(known_keys().values())
         headers = {k: v for k, v in response.headers.items() if not _PRIVATE.search(k)}
@@ -189,7 +189,7 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         if version != FORMAT:
             raise _unreadable(path, f"has version {version}, but this release reads only {FORMAT}")
         if _digest(entry["request"]) != path.name.partition("-")[0]:
-            raise _unreadable(path, "contains a different request than its name says")
+            raise _unreadable(path, "contains a different request than its name indicates")
         if not entry["request"]["path"].endswith(question_path):
             return None
         answer = entry["response"]

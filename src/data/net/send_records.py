@@ -126,9 +126,10 @@ _current: ContextVar[PendingRecords | None] = ContextVar("answers", default=None
 
 @contextmanager
 def reporting(vendor: str) -> Iterator[PendingRecords]:
-    """When the block ends, report the responses received in it; an error in the block is their outcome.
+    """Hold back the records of responses received in the block, and report them when it ends.
 
-    A block nested in another one for the same vendor is part of the outer one.
+    An error raised in the block becomes the outcome of the responses that it concerns. A block
+    nested in another one for the same vendor is part of the outer one.
     """
     outer = _current.get()
     if outer is not None and outer.vendor == vendor:

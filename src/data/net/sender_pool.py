@@ -70,7 +70,8 @@ class Senders:
         state_dir: Folder in which limits, circuits and leases are shared by all processes; created
             by the first request. If None, they apply only to this process.
         record_dir: Folder in which every vendor's responses are recorded; None to record nothing.
-        share: Function that makes limits which several hosts share from the state of this host.
+        share: Function that takes this host's state and returns the state that several hosts share;
+            None if this host does not share its limits.
     """
 
     def __init__(

@@ -64,7 +64,7 @@ _log = logging.getLogger(__name__)
 
 
 class Needs(NamedTuple):
-    """What a decision is about, so that an owner on another machine can send that in one message.
+    """The facts that a decision needs, so that a server can send them all in one message.
 
     Attributes:
         endpoint: Endpoint whose circuit is needed; empty if none is.
@@ -80,9 +80,10 @@ class Needs(NamedTuple):
 
 
 class AccountState(Protocol):
-    """The owner of an account's limits, pauses, circuits and unknown symbols.
+    """The object that keeps an account's limits, pauses, circuits and unknown symbols.
 
-    By default that is the :class:`State` of this machine; of many hosts, it is their server.
+    By default, this is the :class:`State` of this machine. If many hosts share a store, it is a
+    client of their server.
     """
 
     clock: Clock
@@ -92,7 +93,7 @@ class AccountState(Protocol):
         """Whether anything has been stored yet."""
 
     def of(self, account: Account, limits: Limits) -> AccountState:
-        """Return the owner for another account."""
+        """Return the object that keeps another account's state."""
 
     def run(
         self, work: Callable[[StateTables], T], *, write: bool = True, needs: Needs | None = None
@@ -104,7 +105,7 @@ class AccountState(Protocol):
 
 
 class State:
-    """The state that all processes share, accessed in one transaction at a time.
+    """The limits, pauses, circuits and leases that all processes share, in one transaction at a time.
 
     Thread-safe and fork-aware.
 
@@ -154,7 +155,7 @@ class State:
         return self._path.exists() if self._has_file else self._db is not None
 
     def of(self, account: Account, limits: Limits) -> State:
-        """Return the owner for another account, which is this one for all of them."""
+        """Return this object, which keeps the state of all accounts."""
         return self
 
     def run(
@@ -167,7 +168,7 @@ class State:
                 may be run again from the start.
             write: Whether ``work`` changes anything; if not, it does not wait for writers in other
                 processes.
-            needs: What ``work`` is about; this state has all of it.
+            needs: Facts that ``work`` needs; not used, because all facts are on this machine.
 
         Raises:
             ProviderTimeoutError: Another process or thread used the state until the call's time ran

@@ -16,7 +16,7 @@ class Event:
     """Something that happened while a request was in progress.
 
     Attributes:
-        at_ms: Time of the event, UTC milliseconds.
+        at_ms: Time of the event, in UTC milliseconds.
         request: Id of the call, as in log records; empty outside of calls.
         symbol, timeframe: Subject of the call; empty if the call is not about a single series.
     """

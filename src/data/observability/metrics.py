@@ -56,7 +56,7 @@ class Timings:
     def quantile(self, share: float) -> float | None:
         """Return the ``share`` quantile of the durations.
 
-        None if no duration was counted.
+        The result is None if no duration was counted.
         """
         count = self.count
         if not count:

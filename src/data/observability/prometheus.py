@@ -75,7 +75,7 @@ class MetricsCollector:
         yield from self._of_alert_job(figures.get("alert_job"))
 
     def _of_hosts(self, host: Mapping[str, Any] | None) -> Iterator[Metric]:
-        """Yield the metrics of a host among others, if there is a store that they share."""
+        """Yield this host's metrics as one of several hosts; nothing if they do not share a store."""
         if host is None:
             return
         gauge = self._core.GaugeMetricFamily

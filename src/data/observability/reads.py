@@ -21,6 +21,6 @@ open_records: list[Any] = []
 
 
 def missed(query: Any) -> None:
-    """Tell all open records about a query whose own context has no record of reads."""
+    """Report a query to all open records of reads, because its own context has no record."""
     for record in tuple(open_records):
         record.missed(query)

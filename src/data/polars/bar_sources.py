@@ -525,7 +525,7 @@ class PolarsBars(PortalSource):
     @property
     @abstractmethod
     def _about(self) -> str:
-        """The name of the source of the frames, for messages and for the user's cache."""
+        """The name of the frames' source, used in messages and as part of the key in the user's cache."""
 
     @abstractmethod
     def _keys(self, assets: Assets) -> list[Any]:
@@ -810,7 +810,7 @@ def bars_of(
         timeframe: Timeframe of the bars; the timestamps of daily bars are the dates in the column's
             time zone.
         span: Range of the requested timestamps.
-        about: Name of the source of the frame, for messages.
+        about: Name of the frame's source, for messages.
 
     Raises:
         DataPortalError: The frame lacks a column; contains a non-number, a non-time or an

@@ -125,8 +125,8 @@ class _Terms(NamedTuple):
         markets: Assets grouped by market.
         horizons: Instant by which bars must have closed to be visible, for each market.
         now: Time of the call.
-        ahead_ms: Number of milliseconds beyond the horizons within which bars may be read; 0 means
-            none.
+        ahead_ms: Number of milliseconds after the horizons up to which bars may be read ahead; 0
+            means that no bars are read ahead.
         is_back: Whether the caller moves back in time, so that earlier bars are read as well.
     """
 
@@ -681,7 +681,11 @@ class BasePortal(ABC, Generic[S, F]):
         return _Terms(markets, horizons, now, ahead_ms, is_back)
 
     def _extent(self, question: PortalQuestion, terms: _Terms, rows: int) -> _Extent:
-        """Return the range with ``rows`` rows before the horizons, and the rows to read ahead."""
+        """Return the range of bars to read for a panel.
+
+        The range contains ``rows`` bars that are visible at the requested time in every market, and
+        the bars to read ahead for later requests.
+        """
         timeframe, (markets, horizons, now, ahead_ms, is_back) = question.timeframe, terms
         start = min(
             start_of(market, timeframe, horizon, rows)

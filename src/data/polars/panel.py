@@ -170,7 +170,10 @@ class Panel:
         return cells * _CELL_BYTES + sum(16 * len(group.stamps) for group in self.groups) + answers
 
     def covers(self, horizons: Sequence[int], count: int) -> bool:
-        """Return whether the panel contains the last ``count`` rows up to each market's horizon."""
+        """Return whether the panel contains the last ``count`` rows up to each market's horizon.
+
+        A horizon is the instant by which a bar must have closed to be visible.
+        """
         if max(horizons) > self.until_ms:
             return False
         if count <= self.whole_for:

@@ -49,8 +49,8 @@ def sources_for(
     The longest comes first.
 
     Args:
-        target: Length of the requested bars.
-        available: Lengths that vendors serve, in any order.
+        target: Timeframe of the requested bars.
+        available: Timeframes that vendors serve, in any order.
         calendar: Calendar of the market; if None, only rules that apply to every market are used.
         anchor, source_anchor: Anchors of the requested and of the available bars.
         span: Requested span. Its last two months show whether the market opens on the grid of a
@@ -84,8 +84,8 @@ def sources_of_kind(
     than session and anchor.
 
     Args:
-        target: Length of the requested bars, which may also be among the sources.
-        available: Lengths that vendors serve, in any order.
+        target: Timeframe of the requested bars, which may also be among the sources.
+        available: Timeframes that vendors serve, in any order.
         calendar: Calendar of the market.
         own, wanted: Kind of the available bars, and of the requested ones.
         span: Requested span; see :func:`sources_for`.
@@ -117,8 +117,8 @@ def obstacle(
 ) -> str:
     """Return why ``target`` bars are never built from ``source`` bars; empty if they can be.
 
-    Only the bar lengths and the market are considered. See :func:`sources_for` for the arguments;
-    ``source`` is the length of the available bars.
+    Only the timeframes and the market are considered. See :func:`sources_for` for the arguments;
+    ``source`` is the timeframe of the available bars.
     """
     if source.longest_ms >= target.longest_ms:
         return "they are not shorter"

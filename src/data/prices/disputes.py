@@ -116,7 +116,7 @@ class ActionEvent:
         return len(self.silent) != reporters and all(self._votes(r) < votes for r in rivals)
 
     def action(self, vendor: str = "") -> Action:
-        """Return the report that counts for the bars from ``vendor``, whose own report wins a tie."""
+        """Return the report to use for bars from ``vendor``; its own report is preferred in a tie."""
         return self._word(vendor).action
 
     def dissent(self, used: Action) -> list[Action]:

@@ -45,8 +45,7 @@ class Checked:
 
     Attributes:
         good: Bars inside the span, ascending and unique.
-        bad: Rows inside the span that cannot be bars, ascending, one for each timestamp without a
-            good row.
+        bad: Invalid rows inside the span, ascending, one for each timestamp without a good row.
         off_grid: Rows inside the span with a timestamp at which no bar of this timeframe can open,
             ascending. These rows are neither good nor bad; the reason contains the timestamp.
         unexpected: Timestamps of good rows at which the calendar expects no bar: they are on the

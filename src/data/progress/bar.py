@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def listening(listener: Listener | None) -> Iterator[Listener | None]:
-    """Yield the caller's ``progress=``; if it is None, yield a progress bar, if anyone can see it."""
+    """Yield the listener to report to: ``listener`` or, if it is None, a progress bar.
+
+    ``listener`` is the caller's ``progress=`` argument. If it is None and nobody could see a bar,
+    None is yielded.
+    """
     if listener is not None or not _is_seen():
         yield listener
         return

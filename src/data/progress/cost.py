@@ -22,7 +22,7 @@ class VendorCost:
 
     Attributes:
         requests: Number of requests.
-        units: Units of the vendor's limits that these requests use up.
+        units: Part of the vendor's rate limits that these requests use, in the vendor's units.
         series: Number of series that the requests are for.
         quotas: Current state of each of the vendor's limits.
     """

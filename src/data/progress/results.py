@@ -43,15 +43,15 @@ class SeriesResult:
     """The result of one series.
 
     Attributes:
-        rows: Number of bars now stored in the range.
+        rows: Number of bars that are now stored for the range.
         fetched: Number of those bars that were fetched in this run.
         complete: Whether nothing is missing.
         vendors: Vendors that the bars are from.
         gaps: Number of spans without bars.
-        lacking: Reason why the answer is incomplete: the first gap, that a substitute answered, or
-            that something about the bars is not certain.
-        unanswered: Reason why vendors did not answer for a part of the series, even if a substitute
-            did; empty if all parts were answered.
+        lacking: Reason why the answer is incomplete: its first gap, a note that a substitute
+            answered, or a doubt about its bars.
+        unanswered: Reason why the vendors did not answer for a part of the series, even if a
+            substitute (another kind of bars) filled in; empty if they answered for all parts.
         score: Worst quality score of the bars fetched now; None if there were none.
         error: Message of the error that ended work on the series; empty if there was none.
         reason: One-word reason for the error, from ``onetape.REASONS``.
@@ -144,9 +144,9 @@ class BackfillReport:
     symbols: frozenset[str] = frozenset()
 
     def statistics(self, cache_stats: dict[str, Any]) -> dict[str, Any]:
-        """Return the report as a JSON-compatible dictionary.
+        """Return the report as a JSON-compatible dictionary, with ``cache_stats`` included unchanged.
 
-        Its first four keys are for older callers.
+        The first four keys are for older callers.
         """
         good = [r for r in self.results if r.ok]
         failed = [r for r in self.results if not r.ok]
@@ -228,7 +228,7 @@ def reason_groups(results: Iterable[SeriesResult]) -> list[ReasonGroup]:
 def _without_pauses(
     groups: list[tuple[SeriesResult, list[str]]],
 ) -> Iterator[tuple[SeriesResult, list[str]]]:
-    """Yield the groups; series of a paused vendor join the group of the failure that paused it."""
+    """Yield the groups, moving a paused vendor's series to the group of the failure that paused it."""
     causes = {
         first.failed_at: names
         for first, names in reversed(groups)
@@ -255,7 +255,7 @@ def _step(first: SeriesResult) -> str:
 def requests_between(
     before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]
 ) -> dict[str, dict[str, int]]:
-    """Return how many requests were sent to each vendor, and answered, between two counts."""
+    """Return, for each vendor, how many requests were sent and answered between two counts."""
     counted: dict[str, dict[str, int]] = {}
     for vendor, (sent, good) in after.items():
         sent_before, good_before = before.get(vendor, (0, 0))

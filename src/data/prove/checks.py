@@ -105,7 +105,7 @@ def flipped_bit(stage: Stage) -> Observation:
 
 
 def two_writers(stage: Stage) -> Observation:
-    """Have two processes write the same days of a series, and four that share only the folder."""
+    """Have two processes write the same days of a series while four others share only the folder."""
     common = [_MONDAY + n * DAY for n in range(_DAYS_EACH)]
     own = [[_MONDAY - (2 * n + one) * DAY for n in range(_DAYS_EACH)] for one in (2, 3)]
     work = [[day for both in zip(mine, common, strict=True) for day in both] for mine in own]
@@ -180,17 +180,19 @@ def half_bar(stage: Stage) -> Observation:
         binance.twist = lambda row: half if row.at == hour else row
     later = {row.at: row for row in _bars(stage.ask(*today))}
     broken = _unmet(
-        (running[-1:] != [] and running[-1].at == hour, "the vendor did not send the running hour"),
-        (hour not in {row.at for row in _bars(first)}, "the running hour was in the answer"),
-        (_text(hour) not in stored, "the running hour was stored"),
+        (running[-1:] != [] and running[-1].at == hour, "the vendor did not send the forming bar"),
+        (hour not in {row.at for row in _bars(first)}, "the forming bar was in the answer"),
+        (_text(hour) not in stored, "the forming bar was stored"),
         (later.get(hour) == closed, "the closed hour is not the true one"),
         (_text(hour) in _stored(stage), "the closed hour was not stored"),
     )
-    did = "a vendor sent the running hour 20 minutes after its open, and the whole one after its close"
-    saw = "the running hour was in an answer only on request (include_forming=True), and never in the "
-    saw += "file; after its close it was fetched "
-    saw += f"whole (volume {closed.volume:g}, not {half.volume:g}) and stored"
-    brief = "an hour sent before its close", "stored only afterwards, and whole"
+    did = "a vendor sent the bar of an hour 20 minutes after its open, and again after its close"
+    saw = (
+        "the forming bar was in an answer only on request (include_forming=True), and never in the "
+    )
+    saw += "file; after its close the complete bar was fetched "
+    saw += f"(volume {closed.volume:g}, not {half.volume:g}) and stored"
+    brief = "a bar sent before its close", "stored only afterwards, and complete"
     return Observation(brief, did, saw, broken)
 
 
@@ -225,7 +227,7 @@ def split(stage: Stage) -> Observation:
 
 
 def retry_after(stage: Stage) -> Observation:
-    """Answer a process with 429 and ``Retry-After``, and start a second process meanwhile."""
+    """Answer a process with 429 and ``Retry-After``, and start a second process while it waits."""
     seconds, days = round(min(10.0, max(3.0, 3 * stage.pace))), (_MONDAY, _MONDAY + DAY)
     told = "0" if stage.is_broken("retry-after") else str(seconds)
     stage.server.vendors["binance"].refusals = [(429, {"Retry-After": told})]

@@ -77,7 +77,7 @@ class Stage:
         except OSError as exc:
             reason = exc.strerror or str(exc)
             hint = "free some ports, or allow this process to listen on 127.0.0.1"
-            raise ConfigError(f"no port of 127.0.0.1 can be used: {reason}", hint=hint) from exc
+            raise ConfigError(f"no port on 127.0.0.1 can be used: {reason}", hint=hint) from exc
 
     def time_ms(self) -> int:
         """Return the simulated time, which runs as fast as the system clock."""
@@ -106,7 +106,7 @@ class Stage:
 
     @contextmanager
     def cast(self) -> Iterator[None]:
-        """Run the parent of the users' processes; at the end, end it and all of them."""
+        """Run the process that starts the users' processes, and end all of them after the block."""
         disk = Disk()
         private = self.folder / "config" / "donotshare"
         disk.make_folders(private, durable=False)
@@ -140,7 +140,7 @@ class Stage:
                 self._end(self._program)
 
     def _pipes(self) -> list[IO[bytes]]:
-        """Return the pipes to the parent of the users' processes: input, output and errors."""
+        """Return the pipes to the process that starts the users' processes: input, output and errors."""
         assert self._program is not None
         ends = (self._program.stdin, self._program.stdout, self._program.stderr)
         return [pipe for pipe in ends if pipe is not None]
@@ -214,7 +214,7 @@ class Stage:
                     self._selector.unregister(key.fileobj)
                 continue
             if not data:
-                raise UnfinishedError(f"the processes of the users have ended{self._last_error()}")
+                raise UnfinishedError(f"the users' processes have ended{self._last_error()}")
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
                 report = json.loads(line)

@@ -61,7 +61,7 @@ class ClassifiedGap:
             (the bars closed only a short time ago); ``never_asked`` (no vendor has answered for
             it).
         bars: Number of bars expected in the gap.
-        vendors: Vendors that have no bars for it.
+        vendors: Vendors that have no bars for the gap.
         evidence: Observations on which the class is based.
         next_step: Advice on how to fill the gap; empty if nothing can be done.
     """
@@ -121,8 +121,9 @@ def classify_gaps(
         series, outline: The series, with its coverage, grid and lifetime.
         now_ms: Current time in UTC milliseconds; bars that have not closed by then are not gaps.
         within: Span to examine; None for everything from the first bar ever requested up to now.
-        present: Function that returns the timestamps of the stored bars in a span. It serves to
-            find gaps in spans that are doubtful as a whole; without it, these are not examined.
+        present: Function that returns the timestamps of the stored bars in a span. It is needed to
+            find gaps in spans that are doubtful as a whole; without it, such spans are not
+            examined.
         days: Sessions that vendors lack for most of their symbols.
         fetch: Function that returns the command for fetching the bars between two bounds, which are
             written like those of a query.
@@ -212,7 +213,7 @@ class _Classifier:
         return self._gap(span, gap_class, part.vendor, evidence, _due(part, self._now))
 
     def _is_inside(self, span: Span, part: Covered) -> bool:
-        """Return whether a gap has bars on both sides, and no row for it was received and rejected."""
+        """Return whether a gap has bars on both sides and no row in it was received but rejected."""
         return self._reach.start < span.start < self._reach.end and part.reason in PLAINLY_NONE
 
     def _ended(self) -> str:

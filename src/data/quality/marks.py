@@ -38,7 +38,9 @@ _MOST_TRIES = 5
 
 
 class Marks(NamedTuple):
-    """Marks to add and to remove according to a report.
+    """Marks to add to a series and to remove from it, according to a report.
+
+    A mark is a coverage entry that calls bars almost certainly wrong.
 
     Attributes:
         doubts: Spans of final bars that are certainly wrong, each with the reason.
@@ -81,7 +83,7 @@ def marked(client: BarsClient, instrument: Instrument, key: SeriesKey) -> Qualit
 
 
 def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
-    """Derive the marks to add and remove from a report on a whole series.
+    """Return the marks to add and to remove, derived from a report on a whole series.
 
     Pure. Nothing is marked if the prices could not be converted to one adjustment.
     """
@@ -108,7 +110,7 @@ def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
 
 
 def _check_of(part: CoverageSpan) -> str:
-    """Return the name of the check that found a marked span wrong, from the mark's reason."""
+    """Return the name of the check that caused a mark, taken from the mark's reason."""
     return part.reason.removeprefix(IN_WHOLE).partition(":")[0]
 
 

@@ -66,7 +66,7 @@ def examine(
 ) -> tuple[QualityReport, BarTable]:
     """Check bars like :func:`validate`, and also return them, adjusted for splits as of today.
 
-    Bars that cannot be adjusted are returned as stored; ``not_checked`` then has the reason.
+    Bars that cannot be adjusted are returned as stored; ``not_checked`` then gives the reason.
 
     Raises:
         CacheError: The store cannot be read.
@@ -166,7 +166,7 @@ def _sessions(
 def _may_differ(
     client: BarsClient, instrument: Instrument, stored: StoredColumns, daily: StoredColumns
 ) -> bool:
-    """Return whether the adjustments of two series may differ by a split that was never requested."""
+    """Return whether two series' adjustments may differ because a split was never requested."""
     if instrument.asset_class != "stock":
         return False
     both = [_parts(one) for one in (stored, daily)]
@@ -213,7 +213,7 @@ def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[Qualit
 
 
 def _quarantined(client: BarsClient, key: SeriesKey, span: Span, stored: Stamps) -> dict[int, str]:
-    """Return the invalid rows that have not been replaced by a bar since: a reason per timestamp."""
+    """Return the invalid rows that no bar has since replaced, as a mapping from timestamp to reason."""
     rows = {
         bar.stamp_ms: reason
         for bar, reason in client.quarantined(key).rows
@@ -227,7 +227,7 @@ def _bad_row_findings(rows: dict[int, str]) -> Iterator[QualityFinding]:
     if rows:
         reasons = Counter(reason.partition(":")[0] for reason in rows.values())
         why = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
-        text = f"{counted(len(rows), 'row')} that cannot be bars, set aside: {why}"
+        text = f"{counted(len(rows), 'row')} that are not valid bars, quarantined: {why}"
         order = next(check for check in CHECKS if check.name == "order")
         yield finding_of(order, Defect(np.array(list(rows), dtype=np.int64), text))
 

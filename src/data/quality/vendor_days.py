@@ -52,7 +52,10 @@ class _Sessions:
             self.ends = self.starts + DAY_MS
 
     def span(self, place: int) -> Span:
-        """Return a session's span up to the start of the next one, because gaps also extend that far."""
+        """Return the span of the session at index ``place``, up to the start of the next session.
+
+        Gaps also extend that far.
+        """
         is_last = place + 1 == len(self.days)
         end = self.ends[place] if is_last else self.starts[place + 1]
         return Span(int(self.starts[place]), int(end))
@@ -71,14 +74,14 @@ class _Sessions:
 
 
 class _Tally:
-    """For one vendor and each session, the numbers of symbols with all bars, no bars, or only some bars."""
+    """One vendor's counts for each session: symbols with all bars, with no bars, and with only some bars."""
 
     def __init__(self, sessions: _Sessions) -> None:
         self.sessions = sessions
         self.counts = np.zeros((3, len(sessions.days)), dtype=np.int32)
 
     def fit(self, sessions: _Sessions) -> None:
-        """Use ``sessions``, which may begin with earlier ones; nothing has been counted in those."""
+        """Switch to ``sessions``, which may begin earlier; counts for the additional sessions start at 0."""
         earlier = len(sessions.days) - len(self.sessions.days)
         self.sessions, self.counts = sessions, np.pad(self.counts, ((0, 0), (earlier, 0)))
 
@@ -204,9 +207,10 @@ def _has_lacked(
 ) -> bool:
     """Return whether a vendor had no bars for a session even a day after the session closed.
 
-    The log in ``commits`` must show that the vendor then answered for the whole session, and that
-    bars from another vendor were added later. It is not enough that the stored bars come from
-    another vendor, because equal bars that this vendor sent later are not stored again.
+    ``place`` is the index of the session. The log in ``commits`` must show that the vendor then
+    answered for the whole session, and that bars from another vendor were added later. It is not
+    enough that the stored bars come from another vendor, because equal bars that this vendor sent
+    later are not stored again.
     """
     first, end = int(sessions.starts[place]), int(sessions.ends[place])
     has_answered = False
@@ -225,7 +229,7 @@ def _has_bars(part: Covered) -> bool:
 
 
 def _decade_of(ms: int) -> date:
-    """Return the first day of a time's decade, but not before sessions are counted at all."""
+    """Return the first day of the decade that contains a time, or of the first decade counted."""
     day = date_of(max(ms, day_ms(_FIRST_DAY)))
     return date(day.year // 10 * 10, 1, 1)
 

@@ -271,15 +271,17 @@ class CachedDataSource(DataSource):
     def _generate_cache_key(
         self, symbols: Sequence[str], start: Any, end: Any, frequency: str
     ) -> str:
-        """Return the cache key of a request, 64 hex digits.
+        """Return the cache key for a request, as 64 hex digits.
 
-        The key is the SHA-256 of the source and its arguments, the symbols regardless of their
-        order, the exact times and the timeframe.
+        The key is the SHA-256 of the source with its arguments, the sorted symbols, the exact times
+        and the timeframe.
         """
         return self._bars.key(SourceQuestion.of(symbols, start, end, frequency))
 
     def find_cached_bundle(self, cache_key: str) -> dict[str, Any] | None:
-        """Return the metadata of a cached frame by its key (64 digits or the first 16), or None.
+        """Return the metadata of the cached frame with this key, or None.
+
+        The key may be given in full (64 digits) or as its first 16 digits.
 
         Returns:
             A mapping with ``cache_key``, ``bundle_name``, ``bundle_path``, ``source``, ``symbols``,

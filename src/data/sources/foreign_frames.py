@@ -75,7 +75,7 @@ class ForeignFrames:
         self._tasks = set[asyncio.Task[Any]]()
 
     def key(self, question: SourceQuestion) -> str:
-        """Return the cache key of a request, 64 hex digits."""
+        """Return the cache key for a request, as 64 hex digits."""
         return question.key(self._identity)
 
     def metadata(self, key: str) -> dict[str, Any] | None:

@@ -137,7 +137,7 @@ class SourceQuestion(NamedTuple):
         return start, end
 
     def key(self, identity: str) -> str:
-        """Return the cache key of the request to a source with this identity, 64 hex digits."""
+        """Return the cache key for this request to a source with the given identity, as 64 hex digits."""
         return request_key(identity, self.symbols, *self.bounds, self.timeframe.label)
 
     def __str__(self) -> str:
@@ -255,7 +255,7 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
     if len(impossible):
         row = impossible.row(0, named=True)
         warn_user(
-            f"{about} returned {len(impossible)} rows that cannot be bars, the first for "
+            f"{about} returned {len(impossible)} rows that are not valid bars, the first for "
             f"{row['symbol']} at {row['timestamp']}; they are kept"
         )
     places = {symbol: place for place, symbol in enumerate(question.symbols)}

@@ -52,7 +52,7 @@ _NEAR = timedelta(days=16)
 
 
 class _Look(NamedTuple):
-    """The facts that a policy's decision is based on; times are UTC milliseconds."""
+    """The facts on which a policy's decision is based; times are in UTC milliseconds."""
 
     fetched_ms: int
     now_ms: int

@@ -52,7 +52,7 @@ def frame_state(
         frame: Frame as returned by :func:`.foreign_source.checked_frame`.
         question: Request that the frame answers.
         calendar: Calendar, as a name or object; None if it is unknown.
-        now_ms: Time at which the frame was requested, UTC milliseconds.
+        now_ms: Time at which the frame was requested, in UTC milliseconds.
 
     Returns:
         ``final_before``: the timestamp of the first bar that was not final, or None if no calendar
@@ -111,7 +111,7 @@ def first_due(
         question: Request that the frame answers.
         policy: Freshness policy, which decides about bars that are not final.
         calendar: See :func:`frame_state`.
-        now_ms: Current time, UTC milliseconds.
+        now_ms: Current time, in UTC milliseconds.
     """
     if metadata[FETCHED] * 1000 > now_ms:
         return question.start  # the clock was wrong at the fetch, or is wrong now
@@ -176,7 +176,7 @@ class KeptBack(NamedTuple):
     """The state of a symbol whose latest bars are not requested again.
 
     Attributes:
-        place: Timestamp of the first bar that is not final, UTC milliseconds.
+        place: Timestamp of the first bar that is not final, in UTC milliseconds.
         is_whole: True if no bar is missing before ``place``.
     """
 

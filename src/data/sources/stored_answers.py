@@ -57,7 +57,7 @@ class StoredAnswers:
         return str(self._source.adjustment)
 
     def key(self, question: SourceQuestion) -> str:
-        """Return the cache key of a request, 64 hex digits."""
+        """Return the cache key for a request, as 64 hex digits."""
         return question.key(self._source.name)
 
     def metadata(self, key: str) -> dict[str, Any] | None:

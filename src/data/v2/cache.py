@@ -56,7 +56,7 @@ class _Question(NamedTuple):
         symbol: Symbol as the caller typed it.
         query: Query for the data manager's client.
         key: Key of the answer in memory and on the server.
-        standing: State of the answer that the manager's store would give.
+        standing: State of the answer in the manager's store, with which copies are compared.
     """
 
     symbol: str
@@ -66,22 +66,24 @@ class _Question(NamedTuple):
 
 
 class DataCache:
-    """The data manager's bars as Polars frames, from its cache and, if missing there, from vendors.
+    """The data manager's bars as Polars frames, from its cache or, if missing there, from vendors.
 
-    With a Redis or Valkey client or a database session, complete answers are also kept in memory,
-    on the server and in the tables ``prices_v2`` and ``data_freshness``, and are looked up in this
-    order before the data manager is called. Each is compared with the manager's store first, so a
-    change to the store is visible in the next call, whichever process made it. If the store has
-    nothing for the range, an answer that another machine left is used, for at most an hour. Copies
-    in the database have fewer digits, so they are used only in that case.
+    Given a Redis or Valkey client or a database session, the cache also keeps complete answers in
+    further tiers: in memory, on the server, and in the database tables ``prices_v2`` and
+    ``data_freshness``. The tiers are searched in this order, before the data manager is called.
 
-    Constructing it neither opens a connection nor needs an event loop. Usable from several threads
-    and event loops at once, except for an asynchronous client or session: another event loop skips
-    it.
+    An answer from a tier is used only if it matches the manager's store, so a change to the store,
+    by any process, is visible in the next call. If the store contains nothing for the range, an
+    answer from another machine is used, for at most an hour. Copies in the database have fewer
+    digits, and are used only in that case.
+
+    The constructor does not open a connection and does not need an event loop. The object can be
+    used from several threads and event loops at once. An asynchronous client or session is used
+    only in one event loop; the other loops skip it.
 
     Args:
-        redis_client: Client of the packages ``redis`` or ``valkey``, asynchronous or not. It must
-            return bytes.
+        redis_client: Client from the package ``redis`` or ``valkey``, synchronous or asynchronous.
+            It must return bytes.
         db_session: A ``Session`` or ``AsyncSession`` of SQLAlchemy for a database with this
             library's tables, used by this object only: it is committed after each use.
         manager: Data manager to use; None means :func:`~src.data.get_data_manager`, called on
@@ -91,7 +93,7 @@ class DataCache:
         max_memory_mb: Size limit of the frames in memory, in MiB.
 
     Raises:
-        QueryError: The client, the session or the manager is something else.
+        QueryError: The client, session or manager has an unsupported type.
         MissingExtraError: A session is given, and the extra ``db`` is not installed.
     """
 
@@ -197,7 +199,7 @@ class DataCache:
     async def _from_tiers(
         self, symbols: Sequence[str], timeframe: str, start: Any, end: Any
     ) -> tuple[dict[str, pl.DataFrame], list[_Question]]:
-        """Return the frames found in tiers, and the queries whose answers can be put there."""
+        """Return the frames found in the tiers, and the queries whose answers can be stored there."""
         found: dict[str, pl.DataFrame] = {}
         end_of_key = _range_text(timeframe, start, end)
         is_text = all(isinstance(symbol, str) for symbol in symbols)
@@ -266,7 +268,7 @@ class DataCache:
         return held
 
     async def _copied(self, question: _Question, now_ms: int) -> HeldPrices | None:
-        """Return the bars from the database if it has all of them and no split can have followed.
+        """Return the bars from the database if they are complete and no split can have followed; else None.
 
         The database is read only if the store has nothing for the range.
         """
@@ -300,7 +302,7 @@ class DataCache:
     def _read(
         self, question: _Question, timeframe: str, start: Any, end: Any
     ) -> tuple[HeldPrices, list[dict[str, Any]]] | None:
-        """Return the stored answer and the rows to copy; None unless it is complete."""
+        """Return the stored answer and its rows to copy to the database; None unless it is complete."""
         symbol, is_share = question.symbol, question.query.instrument.asset_class == "stock"
         columns = COPIED_COLUMNS[: 3 if is_share else 1] if self._database is not None else ()
         before = self._asked(symbol, question.key, timeframe, start, end)
@@ -349,7 +351,7 @@ def _utc(ms: int) -> datetime:
 
 
 def _range_text(timeframe: Any, *bounds: Any) -> str | None:
-    """Return the end of a key; None unless the bounds are dates or instants."""
+    """Return the last part of a key, which names the range; None if a bound is not a date or an instant."""
     try:
         if not all(isinstance(one, date) and one == one for one in bounds):  # not a time
             return None

@@ -80,11 +80,12 @@ async def foreign(
 async def prices(
     manager: DataManager, symbol: str, timeframe: str, start: Any, end: Any, **options: Any
 ) -> pl.DataFrame:
-    """Return bars in the format of :func:`prices_frame`; a frame without rows if there are none.
+    """Return bars in the format of :func:`prices_frame`; an empty frame if there are none.
 
     Args:
         manager: Data manager to call.
-        symbol, timeframe, start, end: See ``get_ohlcv``; a date as end includes its day.
+        symbol, timeframe, start, end: See ``get_ohlcv``; if ``end`` is a date, that day is
+            included.
         **options: Further arguments of ``get_ohlcv``.
 
     Raises:

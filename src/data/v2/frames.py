@@ -160,7 +160,7 @@ def checked_prices(
         bounds: Requested dates or times, both inclusive. A daily or longer bar may begin before
             them if it ends after the start.
         source: Name of the provider, for errors.
-        now_ms: Current time, UTC milliseconds.
+        now_ms: Current time, in UTC milliseconds.
 
     Raises:
         ResponseFormatError: The value is not such a frame, or has rows outside the bounds.
@@ -201,8 +201,8 @@ def checked_prices(
     outside = stamps.filter((stamps < first - begun) | (stamps > last))
     if len(outside):
         raise ResponseFormatError(
-            f"{source} returned {counted(len(outside), 'row')} outside {iso(first)} to {iso(last)}, first "
-            f"{iso(int(outside[0]))}",
+            f"{source} returned {counted(len(outside), 'row')} outside the range {iso(first)} to "
+            f"{iso(last)}, the first at {iso(int(outside[0]))}",
             provider=source,
         )
     return rows
@@ -232,8 +232,10 @@ def bounds_ms(start: date, end: date) -> tuple[int, int]:
 def _check_columns(frame: pl.DataFrame, time: str, source: str) -> None:
     """Check that the timestamps are valid dates and that ``adj_close`` contains finite numbers.
 
-    Raises: ResponseFormatError: A timestamp is outside the years 1 to 9999, or ``adj_close`` is not
-    numeric. QualityError: An ``adj_close`` is infinite.
+    Raises:
+        ResponseFormatError: A timestamp is outside the years 1 to 9999, or ``adj_close`` is not
+            numeric.
+        QualityError: An ``adj_close`` is infinite.
     """
     dtype = frame.schema[time]
     if isinstance(dtype, pl.Date | pl.Datetime):

@@ -40,7 +40,8 @@ def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
     Args:
         fetched: Answer from a downloader.
         names: Names that the vendor may use; an answer with any other name is wrong.
-        now_ms: Time of the query, UTC milliseconds; the answer's own time must not be much later.
+        now_ms: Time of the query, in UTC milliseconds; the answer's own time must not be much
+            later.
     """
     # An object created without its constructor lacks fields.
     table = getattr(fetched, "table", None) if type(fetched) is Fetched else fetched

@@ -42,8 +42,8 @@ def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) ->
         timeframe: Timeframe of the bars.
         caps: Capabilities of the vendor, with its page size and the delay after which a month is
             archived.
-        now_ms: Time of the request, UTC milliseconds, which determines the months that are already
-            archived.
+        now_ms: Time of the request, in UTC milliseconds, which determines the months that are
+            already archived.
     """
     parts: list[ArchivePiece] = []
     cursor = span.start
@@ -60,7 +60,7 @@ def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) ->
 def chunk_end(
     span: Span, most_ms: int, timeframe: Timeframe, caps: Capabilities, now_ms: int
 ) -> int:
-    """Return the end of the first chunk of ``span``, chosen so that no archived month is cut.
+    """Return the end of the first chunk of ``span``, chosen so that no archived month is split.
 
     The chunk is at most ``most_ms`` long, except that it may be one whole archived month. For the
     other arguments see :func:`pieces`.
@@ -162,7 +162,9 @@ def _lines(packed: bytes, url: str) -> list[str]:
                     f"{_leaf(url)} must contain exactly one file of up to {LARGEST:,} bytes"
                 )
             if inside[0].flag_bits & _ENCRYPTED or inside[0].compress_type not in _PACKED:
-                raise ResponseFormatError(f"{_leaf(url)} is encrypted, or compressed unusually")
+                raise ResponseFormatError(
+                    f"{_leaf(url)} is encrypted, or uses an unsupported compression"
+                )
             if (named := inside[0].filename.rpartition(".")[0]) not in _leaf(url):
                 raise ResponseFormatError(f"{_leaf(url)} contains a file named {named[:40]!r}")
             return opened.read(inside[0]).decode("ascii").splitlines()

@@ -125,7 +125,10 @@ class BaseDataDownloader:
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane's name that identifies a folder; empty if the vendor does not read files."""
+        """The part of a lane's name that identifies the folder read; empty if the vendor reads no files.
+
+        A lane is a cache folder with one kind of bars.
+        """
         return ""
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
@@ -145,7 +148,7 @@ class BaseDataDownloader:
         Raises:
             CapabilityError: The vendor does not serve these bars.
         """
-        raise CapabilityError(f"{self.get_provider_name()} serves no bars")
+        raise CapabilityError(f"{self.get_provider_name()} does not serve bars")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Parse one page of bars.
@@ -158,7 +161,7 @@ class BaseDataDownloader:
         Raises:
             DataError: The response reports that no data exists, or does not match the request.
         """
-        raise CapabilityError(f"{self.get_provider_name()} serves no bars")
+        raise CapabilityError(f"{self.get_provider_name()} does not serve bars")
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Return the error that a response represents, or None; by default the HTTP status decides."""
@@ -172,8 +175,8 @@ class BaseDataDownloader:
 
         Args:
             instrument: Stock whose actions are requested.
-            span: Span ``[start, end)`` of session dates, UTC milliseconds.
-            now_ms: Time of the request, UTC milliseconds; it becomes ``Action.fetched_at``.
+            span: Span ``[start, end)`` of session dates, in UTC milliseconds.
+            now_ms: Time of the request, in UTC milliseconds; it becomes ``Action.fetched_at``.
 
         Raises:
             DataError: The vendor refused, failed or returned an unexpected response.
@@ -265,7 +268,7 @@ class BaseDataDownloader:
             return call_foreign(lambda: self.actions_of(instrument, span, now_ms), self.name)
 
     def _actions_call(self, instrument: Instrument) -> AbstractContextManager[object]:
-        """Guard requests for actions, in the same way as for daily bars if actions come with these."""
+        """Guard requests for splits and dividends, as requests for daily bars if these include them."""
         if not self.capabilities.actions_by_bar:
             return self._accounts.call(ACTIONS_ENDPOINT, self.base_url)
         endpoint = endpoint_of(self.capabilities, instrument.asset_class, _DAY)
@@ -447,7 +450,7 @@ class BaseDataDownloader:
         """Return an instrument for ``symbol`` (the vendor's spelling), of an asset class that it serves."""
         classes = sorted(self.capabilities.asset_classes)
         if not classes:
-            raise CapabilityError(f"{self.get_provider_name()} serves no bars")
+            raise CapabilityError(f"{self.get_provider_name()} does not serve bars")
         return Instrument(symbol, classes[-1])
 
 
@@ -488,7 +491,7 @@ def is_ours(downloader: object) -> bool:
 def status_for(
     downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe
 ) -> VendorStatus | None:
-    """Return the state of limits and circuit breaker for bars of a class and timeframe; None if unknown.
+    """Return the state of the vendor's limits and circuit breaker for such bars; None if unknown.
 
     Raises:
         MissingCredentialsError: A key is no longer set.

@@ -156,7 +156,7 @@ class ActionReader:
     Attributes:
         instrument: Stock to which the rows belong.
         source: Canonical name of the vendor.
-        now_ms: Time of the request, UTC milliseconds.
+        now_ms: Time of the request, in UTC milliseconds.
         as_paid: Whether dividends are in terms of the shares on their ex-date, that is, not
             adjusted for later splits.
     """

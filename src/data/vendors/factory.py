@@ -435,9 +435,9 @@ def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
     requests already go through one of this library's senders, or if ``selector`` has no senders.
 
     Args:
-            selector: This library's provider selector, or one that the user wrote.
-            name: Name under which the downloader is registered.
-            downloader: Downloader from the user or from another package.
+        selector: This library's provider selector, or one that the user wrote.
+        name: Name under which the downloader is registered.
+        downloader: Downloader from the user or from another package.
     """
     make = getattr(selector, "own_sender", None)
     if make is None or sends_by_machinery(downloader):

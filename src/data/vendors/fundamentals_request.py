@@ -71,7 +71,7 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
     Args:
         downloader: Downloader for one of this library's vendors; others have no field table.
         symbol: Symbol in the vendor's own spelling.
-        now_ms: Time of the request, UTC milliseconds.
+        now_ms: Time of the request, in UTC milliseconds.
 
     Raises:
         DataError: The vendor refused or failed.
@@ -323,7 +323,10 @@ def day_of(value: Any) -> str:
 
 
 def major(code: str) -> tuple[str, float]:
-    """Return the currency for a vendor's code, and the number of the code's units in one currency unit."""
+    """Return the currency for a vendor's code, and the units per currency unit: 100 for pence, else 1.
+
+    An unknown code gives an empty currency.
+    """
     if code in _MINOR:
         return _MINOR[code], 100.0
     upper = code.upper()

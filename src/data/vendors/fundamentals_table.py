@@ -200,10 +200,10 @@ def request_of(
 
     Args:
         table: The vendor's table, which lists the API keys to send.
-        ask: Request in the table, with its path and parameters.
+        ask: The table's definition of the request: its path and parameters.
         spelled: The vendor's name for the symbol.
         downloader: Downloader with the host and the API keys.
-        now_ms: Time of the request, UTC milliseconds.
+        now_ms: Time of the request, in UTC milliseconds.
     """
     now = str(now_ms // SECOND_MS)
     params = {
@@ -263,9 +263,9 @@ def _faults(vendor: str, table: Any) -> str:
         return f"its `vendor` is {table.vendor!r}, not {vendor!r}"
     answers = [answer for served in table.types.values() for answer in served]
     if not answers or not all(isinstance(answer, TableAnswer) for answer in answers):
-        return "its `types` lead to no TableAnswer"
+        return "its `types` do not map to TableAnswer objects"
     names = {*table.asset_classes, *table.types, *(name for a in answers for name in a.fields)}
     unknown = names - {"stock", "crypto", *DATA_TYPES, *FIELDS}
     if unknown:
         return f"no such asset class, data type or field: {', '.join(sorted(map(str, unknown)))}"
-    return "" if table.asset_classes else "it serves no asset class"
+    return "" if table.asset_classes else "it does not serve any asset class"

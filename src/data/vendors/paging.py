@@ -364,7 +364,7 @@ def _fetched(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> Fetch
 
 
 def _seams(tables: Sequence[BarTable]) -> tuple[Span, ...]:
-    """Return the spans between consecutive pages' bars, regardless of the pages' order."""
+    """Return the spans between the bars of consecutive pages, in whatever order the pages came."""
     ends = sorted((int(t.stamps.min()), int(t.stamps.max())) for t in tables if len(t))
     between = (Span(last + 1, first) for (_, last), (first, _) in pairwise(ends))
     return tuple(span for span in between if not span.is_empty)

@@ -250,7 +250,10 @@ def row_of(name: str) -> VendorRow:
 
 
 def key_names(name: str) -> tuple[str, ...]:
-    """Return the usual names of a vendor's API keys, given its canonical name."""
+    """Return the environment variables in which a vendor's API keys are usually set.
+
+    ``name`` is the vendor's canonical name.
+    """
     return tuple(key if isinstance(key, str) else key[0] for key in row_of(name).keys)
 
 
@@ -289,7 +292,7 @@ def is_of_files(name: str) -> bool:
 
 
 def lies_apart(name: str) -> bool:
-    """Return whether a vendor's bars are never mixed with other vendors'; ``name`` is any of its names."""
+    """Return whether a vendor's bars are never mixed with other vendors' bars; ``name`` may be an alias."""
     code = family_of(canonical_vendor(name) or name)
     return code == "mock" or row_of(code).is_sample or row_of(code).of_files
 

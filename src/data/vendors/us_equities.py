@@ -118,7 +118,7 @@ def ask_actions(
         read: Function that parses a response into its actions and the request for the next page, if
             any.
         span: Span of session dates.
-        now_ms: Time of the request, UTC milliseconds.
+        now_ms: Time of the request, in UTC milliseconds.
 
     Raises:
         ResponseFormatError: A response cannot be parsed, or there are too many pages.
@@ -136,7 +136,9 @@ def ask_actions(
         actions.update(dict.fromkeys(page))
         idle = 0 if len(actions) > before else idle + 1
         if request is not None and (idle > IDLE_PAGES or len(actions) > _MOST_ACTIONS):
-            raise ResponseFormatError(f"{vendor.name} repeats its splits and dividends")
+            raise ResponseFormatError(
+                f"{vendor.name} sends the same splits and dividends again and again"
+            )
     raise ResponseFormatError(f"{vendor.name} has more than {_PAGE_CAP} pages of actions")
 
 

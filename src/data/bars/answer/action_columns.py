@@ -22,10 +22,10 @@ class KnownActions(NamedTuple):
     """The known splits and dividends for the rows of an answer.
 
     Attributes:
-        actions: Actions by ex-date; actions that do not count are ignored.
+        actions: Actions in order of ex-date; those whose ``counts`` is False are ignored.
         unknown: Ex-dates (as spans of session dates) for which nothing is known.
         problems: Reasons why actions are unknown although a vendor should have reported them; empty
-            if they will arrive with later bars.
+            if they are not due yet.
     """
 
     actions: Sequence[KnownAction] = ()

@@ -81,9 +81,10 @@ class Rebaser:
     in_part: bool = False
 
     def rebased(self, table: BarTable, coverage: Coverage) -> Rebased:
-        """Return the rows in the requested adjustment; with ``in_part``, as many as possible.
+        """Return the rows with the requested adjustment applied.
 
-        Only the earliest rows are ever left out.
+        If ``in_part`` is set, rows that cannot be adjusted are left out; these are always the
+        earliest.
 
         Raises:
             ActionsMissingError, DividendError, KindMismatchError: See :meth:`_whole`.
@@ -238,7 +239,7 @@ class Rebaser:
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
         """Return the first ex-date after ``as_of``, up to today, that was never requested.
 
-        The result is None if every ex-date was requested, or if raw prices are wanted.
+        The result is None if every ex-date was requested, or if raw prices were requested.
         """
         if self.today is None or self.query.adjustment == "raw" or self.today.day <= as_of:
             return None
@@ -318,8 +319,8 @@ class Rebaser:
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.
 
-        This is the case if the wanted adjustment, or the adjustment of any part, is ``all`` (splits
-        and dividends).
+        This is the case if the requested adjustment, or the adjustment of any part, is ``all``
+        (splits and dividends).
         """
         return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
 
@@ -368,7 +369,7 @@ class Rebaser:
 def used(
     disputed: Iterable[ActionEvent], needed: Sequence[Span], *, dividends: bool
 ) -> list[ActionEvent]:
-    """Return the disputed splits and, if ``dividends``, dividends that a conversion needs.
+    """Return the disputed splits that a conversion needs and, if ``dividends`` is set, the dividends.
 
     An event is needed if any vendor reports an ex-date inside the ``needed`` spans for it.
     """

@@ -117,7 +117,7 @@ class Rebased(NamedTuple):
             fetching them now is useless.
         borrowed: Vendors whose splits and dividends were used because the pinned vendor's are
             missing.
-        used: Data with which the rows were converted.
+        used: Splits, dividends and closes used to convert the rows.
         begins: Timestamp before which rows are left out, and the reason; None if none are.
     """
 
@@ -159,7 +159,7 @@ class Answer:
         table: Bars in the requested basis, ascending.
         coverage: Origin of each span; forming rows have a span of their own.
         gaps: Missing spans.
-        flagged: Timestamps and reasons of rows that cannot be bars.
+        flagged: Timestamps and reasons of rows that are not valid bars.
         doubts: Warnings about the bars for the user.
         fetched: Spans that a vendor answered during this call.
         scores: Quality scores of the vendors' answers for the ``fetched`` spans, 0 to 1.
@@ -294,7 +294,7 @@ def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
 
 
 def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
-    """Return the segments, ascending and disjoint; where several overlap, the first in the list wins."""
+    """Return the segments, ascending and disjoint; if several overlap, the first in the list is kept."""
     starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
     todo = sorted(starts, reverse=True)
     disjoint: list[Unfilled] = []
@@ -536,7 +536,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
 
 
 def _flagged(answer: Answer) -> list[tuple[int, str]]:
-    """Return the first rows that cannot be bars, and the first off-calendar bars, with reasons.
+    """Return the first rows that are not valid bars, and the first off-calendar bars, with reasons.
 
     Each entry is a timestamp and a reason.
     """
@@ -675,7 +675,7 @@ def left_out(part: Covered, own: Kind) -> str:
 
 
 def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:
-    """Return ascending rows, with volume from other units and feeds replaced by NaN.
+    """Return ``table`` (ascending) with NaN for volume in another unit or from another feed.
 
     If there is no such volume, which is the usual case, ``table`` itself is returned.
     """

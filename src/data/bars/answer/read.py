@@ -31,11 +31,12 @@ class HandedOn(NamedTuple):
     answer: Answer
 
     def place(self) -> Hashable:
-        """Return an identifier for the source of these bars and for their adjustment.
+        """Return a key for where these bars come from and how they are adjusted.
 
-        The result is None if the answer contains rows that cannot be bars, or if the query asks for
-        the forming bar or sets ``closed_by_ms``; then only :meth:`read` identifies the answer. The
-        book of splits and dividends is identified by the ``id`` of the object.
+        The result is None if the answer contains invalid rows, or if the query requests the forming
+        bar or sets ``closed_by_ms``; such an answer can be identified only by :meth:`read`. In the
+        key, the splits and dividends are represented by the ``id`` of the object that contains
+        them.
         """
         answer = self.answer
         query = answer.query

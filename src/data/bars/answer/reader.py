@@ -285,7 +285,7 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
     """Return a gap for each rejected row that cannot be read, since its file is damaged or gone.
 
-    The gap has the reason why the row was rejected.
+    The gap's reason is the one for which the row was rejected.
     """
     parts = coverage.only(
         lambda c: c.state == "suspect" and not c.reason.startswith(_OF_STORED_BARS)

@@ -50,7 +50,8 @@ class Deriver:
 
     Args:
         shorter: Chooses the shorter bars.
-        ask: Function that returns bars of exactly the requested length, skipping excluded vendors.
+        ask: Function that returns bars of exactly the requested timeframe, skipping excluded
+            vendors.
         log: Logger for this class.
     """
 
@@ -204,8 +205,8 @@ def derived(
 
     Args:
         query: Requested bars.
-        source: Length of the shorter bars; ``prices.conversions`` must allow the conversion.
-        anchor: Origin of the grid of the source bars, if known; the derived bars have the same
+        source: Timeframe of the shorter bars; ``prices.conversions`` must allow the conversion.
+        anchor: Origin of the source bars' time grid, if known; the derived bars have the same
             origin.
         ask: Answers with the source bars, from the store and from vendors.
         hours: Calendar that determines which bars belong together; None means the calendar of the
@@ -390,7 +391,7 @@ def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
 
 
 def _holes(below: Answer) -> Iterator[Gap]:
-    """Yield a gap for each span of an answer that lacks bars, or whose rows cannot be bars."""
+    """Yield a gap for each span of an answer that lacks bars or contains only invalid rows."""
     yield from (gap for gap in below.gaps if not gap.harmless)
     for stamp, reason in below.flagged:
         yield Gap(Span(stamp, stamp + 1), reason)

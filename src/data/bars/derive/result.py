@@ -29,7 +29,7 @@ class DerivedAnswer:
 
     Attributes:
         query: Query that is answered.
-        source: Length of the shorter bars.
+        source: Timeframe of the shorter bars.
         below: Answer with the shorter bars.
         made: The built bars.
         holes: Gaps in the shorter bars, ascending.

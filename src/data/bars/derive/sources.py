@@ -35,7 +35,7 @@ class ShorterBars:
     """Shorter bars from which an answer may be built: their vendors, and the bars already stored.
 
     Attributes:
-        timeframe: Length of the bars.
+        timeframe: Timeframe of the shorter bars.
         vendors: Vendors that serve the bars, in the order of the rule for this timeframe.
         view: View of the stored series.
         kind: Kind of the bars, with the parts that the store and the vendors report.
@@ -138,7 +138,7 @@ class SourceTimeframes:
         return sorted(fit, key=lambda source: source.timeframe.longest_ms, reverse=True)
 
     def _timeframes(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
-        """Return the timeframes that vendors may serve and whose bars add up to the wanted bars."""
+        """Return the timeframes that vendors may serve and whose bars add up to the requested bars."""
         wanted = query.timeframe
         vendors = {
             c.name: c

@@ -361,7 +361,7 @@ def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> 
         ),
         "doubtful, fetched again": any(p.state == "suspect" for p in parts),
         **{_place(gap, coverage): True for gap in lacking},
-        "with the running bar": span.end > cap,
+        "with the forming bar": span.end > cap,
     }
     if not any(reasons.values()):
         yield "cached, fetched again for comparison"

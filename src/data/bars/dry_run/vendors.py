@@ -72,7 +72,7 @@ class FakeVendor(BaseDataDownloader):
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane's name for the folder that the real downloader reads."""
+        """The part of a lane's name that identifies the folder read by the real downloader."""
         return self._real.folder_lane
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
@@ -127,7 +127,7 @@ class FakeVendor(BaseDataDownloader):
         )
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return no actions, but count the requests that the vendor declares for them.
+        """Return no actions, but count the requests that fetching them from the vendor would take.
 
         Raises:
             CircuitOpenError: The vendor would not be queried for actions now.

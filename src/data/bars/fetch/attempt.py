@@ -26,7 +26,7 @@ class VendorReply(Generic[R]):
         vendor: Vendor that was queried.
         span: Span that was requested.
         value: Answer of the vendor; None if there is an error.
-        error: Error with which the query failed; None if there is an answer.
+        error: Error that made the query fail; None if there is an answer.
         seconds, requests: Duration of the query, and number of requests sent.
     """
 

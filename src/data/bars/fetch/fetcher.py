@@ -194,7 +194,7 @@ class Fetcher:
             fetched, forming = reply.value
             journal.forming = forming or journal.forming
             if fetched.requests:
-                attempt = reply.attempt("the running bar", requests=fetched.requests)
+                attempt = reply.attempt("the forming bar", requests=fetched.requests)
                 journal.side_attempts.append(attempt)
             return
 
@@ -322,7 +322,7 @@ class Fetcher:
     def _ask_vendor(
         self, candidate: Candidate, stretches: _Stretches, before: Sequence[DataError]
     ) -> tuple[DataError, list[Span], list[Span]]:
-        """Query one candidate for one chunk, of which ``stretches`` are missing.
+        """Query one candidate for the missing parts (``stretches``) of one chunk.
 
         If the answer has rows, :func:`take` has already marked its gaps in the store. For an answer
         without rows, :func:`record_absence` does so later, once all vendors agree.

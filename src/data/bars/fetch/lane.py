@@ -263,7 +263,7 @@ class LaneRun:
         self._fetcher.fill(spans)
 
     def _ask_forming(self, plan: FetchPlan) -> None:
-        """Request the forming bar if it is wanted and has not been received already."""
+        """Request the forming bar if the query includes it and it has not been received already."""
         is_wanted = self.request.query.include_forming and plan.wanted.end > plan.cap
         if is_wanted and self.journal.forming is None and not self._has_none_running(plan.cap):
             end = max(plan.wanted.end, plan.cap + MINUTE_MS)
@@ -281,7 +281,7 @@ class LaneRun:
         return any(answer.end_ms > cap for answer in answers)
 
     def _is_ahead(self, span: Span) -> bool:
-        """Return whether a span is after all stored coverage; cache hits ignore such spans, too."""
+        """Return whether a span is after all stored coverage; cache hits also ignore such spans."""
         coverage = self.series.view().coverage
         return bool(coverage) and span.start >= coverage[-1].span.end
 
@@ -336,7 +336,7 @@ class LaneRun:
     def _ask_anew(self, wanted: Span) -> bool:
         """Fetch all bars again in one basis, because no vendor reports the intervening actions.
 
-        Return False if no vendor has prices in the wanted adjustment. Bars that are received
+        Return False if no vendor has prices in the requested adjustment. Bars that are received
         unchanged count as fetched now; others are replaced.
         """
         request = self.request

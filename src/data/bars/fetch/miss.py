@@ -351,7 +351,7 @@ class MissHandler:
     ) -> Answer | None:
         """Return the answer from a substitute's stored bars; None if there are none.
 
-        The substitute was stored because the wanted bars were missing.
+        The substitute was stored because the requested bars were missing.
         """
         stored = replace(query, offline=True)
         for lane in lanes:
@@ -546,7 +546,7 @@ def _lane_of(result: LookupResult) -> AnsweringLane | None:
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
-    """Return whether bars from ``lane`` are a substitute: not of the wanted kind or adjustment."""
+    """Return whether bars from ``lane`` are a substitute: not of the requested kind or adjustment."""
     return lane is not way.lanes[0] and lane.lane_name != (*way.lane_name, query.adjustment)
 
 

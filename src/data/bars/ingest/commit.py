@@ -259,7 +259,7 @@ class _CommitBuilder:
 
     @cached_property
     def _unusable(self) -> Edges:
-        """Spans for which the answer has no bar, or only rows that cannot be bars."""
+        """Spans for which the answer has no bar, or only rows that are not valid bars."""
         answer = self.answer
         return merged(edges_of((*answer.holes, *answer.bad_spans, *answer.off_slots)))
 
@@ -463,7 +463,7 @@ class _CommitBuilder:
     def _off_calendar(self) -> list[Span]:
         """The spans of received bars that the calendar does not expect.
 
-        Such bars are stored but never final, and would never be the only reason for a request.
+        Such bars are stored but never become final; they alone never cause another request.
         """
         stamps = self.answer.unexpected.tolist()
         return coalesce(Span(stamp, self._end_of(stamp)) for stamp in stamps)
@@ -476,7 +476,7 @@ class _CommitBuilder:
         return max(min(following, self.terms.grid.next_open(stamp + 1)), stamp + 1)
 
     def _trusted(self, pieces: Sequence[CommitPiece]) -> Edges:
-        """Return the settled, trusted spans of those pieces that contain untrusted bars."""
+        """Return the settled spans of pieces that contain untrusted bars, without those bars."""
         spans: list[Span] = []
         if self._untrusted and not self._doubt:
             left_out = coalesce([*self._untrusted, *self._lacking])
@@ -727,11 +727,12 @@ def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: in
 
 @dataclass(frozen=True)
 class StoredRange:
-    """The bars stored for the answered span.
+    """The bars that were already stored for the span of a vendor's new answer.
 
     Attributes:
         rows: Bars as stored.
-        rebased: Bars converted to the answer's basis; empty if they cannot be compared.
+        rebased: Stored bars converted to the new answer's basis, for comparison; empty if they
+            cannot be converted.
         coverage: Coverage of the span.
         tolerance: Maximum relative difference between values that count as equal.
     """

@@ -43,7 +43,7 @@ Places = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class JudgementContext:
-    """The data by which new bars are judged.
+    """The data used to judge whether new bars are almost certainly wrong.
 
     Attributes:
         vendor, kind, basis: Properties of the answer.
@@ -211,7 +211,7 @@ class _Judging:
     # --- bars that are grave now ------------------------------------------------------------
 
     def _fresh(self, table: BarTable, grave: Grave, done: Sequence[Span]) -> Iterator[Covered]:
-        """Yield suspect coverage for grave rows that are not in the ``done`` spans.
+        """Yield coverage that marks almost certainly wrong rows as ``suspect``, except in ``done`` spans.
 
         If the fault begins with the first row, adjacent stored rows are included.
         """

@@ -418,7 +418,7 @@ def _refuse_conflicts(
 
 
 def _usable(table: BarTable) -> BarTable:
-    """Return the rows that can be bars, ascending; if timestamps are equal, the last row counts."""
+    """Return the valid rows, ascending; of rows with equal timestamps, the last one is kept."""
     return merge(BarTable.empty(), table.take(ordered(table)))
 
 

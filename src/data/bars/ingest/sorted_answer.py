@@ -59,7 +59,7 @@ class ClassifiedAnswer:
         forming: Rows of bars that had not closed yet.
         finality: Time up to which bars are final; later bars are provisional.
         holes: Spans with an expected bar that was not received.
-        bad: Closed rows that cannot be bars.
+        bad: Closed rows that are not valid bars.
         bad_spans: Span of each row in ``bad``, up to the next expected bar.
         off_grid: Closed rows with a timestamp at which no bar can open.
         off_slots: Spans for which off-grid rows were received instead of the expected bar.
@@ -157,8 +157,8 @@ def sorted_answer(
         least_share: Minimum fraction of the expected bars that must have been received, gaps aside,
             and minimum fraction of bars that no other row contradicts. With 0, every answer is
             trusted.
-        stretches: Ascending spans, if only these are wanted. Rows and missing bars outside them are
-            then ignored.
+        stretches: Ascending spans, if only these were requested. Rows and missing bars outside them
+            are then ignored.
     """
     density = density or ("dense" if fetched.dense else "sparse")
     now = min(now_ms, fetched.server_now_ms)
@@ -248,8 +248,8 @@ def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -
 def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
     """Return why the rows as a whole are not trusted; empty if they are trusted.
 
-    Rows that cannot be bars are requested from another vendor in any case. If they outnumber the
-    bars, the bars are not trusted either. If all rows are bad, nothing is left to distrust.
+    Invalid rows are requested from another vendor in any case. If they outnumber the bars, the bars
+    are not trusted either. If all rows are bad, nothing is left to distrust.
     """
     rows = len(closed) + bad
     doubts = []

@@ -97,8 +97,8 @@ class ComparedAnswer:
         answer: Answer without rows whose prices came back multiplied by a factor, and without rows
             in whose place another vendor's doubtful bars are kept.
         stored: Bars stored for the span, as they are and in the answer's basis.
-        surroundings: Stored bars with which new bars are compared: those in the span and a few on
-            either side or, for daily bars, the whole series.
+        surroundings: Stored bars to compare new bars with: those in the span and a few on either
+            side or, for daily bars, the whole series.
         view: View of the series from the same read.
     """
 
@@ -174,7 +174,7 @@ def take(
         KindMismatchError: The answer differs in kind from the stored bars, or conflicts with them.
         QualityError: The answer is not trusted.
         ProviderTimeoutError: The caller's time limit expired while a long answer was being
-            processed, of which nothing is stored.
+            processed; none of it is stored.
     """
     received = receive(request, series, candidate, question, fetched)
     fitted = fit(request, series, received)
@@ -327,9 +327,9 @@ def _stored(
 ) -> tuple[StoredRange, StoredRange]:
     """Read the bars stored for the answered span, as they are and in the answer's basis.
 
-    The second value is the bars with which new bars are compared: those in the span and a few on
-    either side or, for daily bars, the whole series. It is empty if there may be an unknown split
-    between two fetches.
+    The second value contains the stored bars to compare new bars with, which are the bars in the
+    span and a few on either side or, for daily bars, the whole series. It is empty if there may be
+    an unknown split between two fetches.
     """
     answer, received = checked.answer, checked.fitted.received
     answered = answer.answered
@@ -558,7 +558,10 @@ def _now_ms(series: SeriesStore, fetched: Fetched) -> int:
 def _split_doubts(
     request: LaneRequest, series: SeriesStore, fetched: Fetched
 ) -> tuple[list[Covered], Suspicion | None]:
-    """Return marks for stored bars fetched close to a split, and the doubt about the new bars, if any."""
+    """Return coverage that marks stored bars fetched close to a split as doubtful.
+
+    The second value is the suspicion about the new bars, if they were fetched close to a split.
+    """
     splits = series.book().splits
     if not splits or fetched.basis.adjustment not in ("split", "all"):
         return [], None
@@ -641,7 +644,7 @@ def _is_of_days(timeframe: Timeframe) -> bool:
 
 
 def _with_sides(grid: BarGrid, span: Span) -> Span:
-    """Return ``span`` extended on both sides by those bars with which new bars are compared."""
+    """Return ``span`` extended on both sides to include the bars to compare new bars with."""
     end = span.end
     try:
         start = grid.back(span.start, COMPARED)

@@ -32,7 +32,7 @@ _LEAST_SHARE = ValidationRules().min_quality_score
 
 
 def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conversion | None:
-    """Return the conversion of a vendor's bars to the wanted kind; None if not needed or possible.
+    """Return the conversion of a vendor's bars to the requested kind; None if not needed or possible.
 
     If several source timeframes are suitable, the longest one that covers the range is used.
 
@@ -64,11 +64,11 @@ def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conver
 
 @dataclass(frozen=True)
 class Conversion:
-    """A conversion of a vendor's bars to the wanted kind.
+    """A conversion of a vendor's bars to the requested kind.
 
     Attributes:
-        target: Length of the requested bars.
-        source: Length of the bars to fetch; may equal ``target``.
+        target: Timeframe of the requested bars.
+        source: Timeframe of the bars to fetch; may equal ``target``.
         own: Kind of the fetched bars.
         kind: Kind of the converted bars.
     """
@@ -114,9 +114,9 @@ class Conversion:
         return others if own is None else {**others, self.target.label: own}
 
     def fetch(self, query: FetchQuery, ask: Callable[[FetchQuery], Fetched]) -> Fetched:
-        """Return the requested bars, built from the answer of ``ask``.
+        """Return the requested bars, built from the bars that ``ask`` returns.
 
-        A query for bars of another length is passed through unchanged.
+        A query for bars of another timeframe is passed on unchanged.
 
         Bars that cannot be built completely are left out, and so become gaps.
 
@@ -137,13 +137,13 @@ class Conversion:
 
 @dataclass(frozen=True)
 class _Made:
-    """One answer during its conversion to the wanted kind.
+    """One answer while it is being converted to the requested kind.
 
     Attributes:
         conversion: Conversion to apply.
         query, fetched: The query and the answer.
-        rows: Good rows of the answer within the wanted hours.
-        classified: Classification of its present and missing bars.
+        rows: Valid rows of the answer within the requested trading hours.
+        classified: The answer's rows, with the spans in which bars are missing.
     """
 
     conversion: Conversion

@@ -14,13 +14,13 @@ from ...model.series import lane_beside
 
 
 class Offer(NamedTuple):
-    """A vendor's declaration for a series that it serves.
+    """What a vendor declares about a series that it serves.
 
     Attributes:
         name: Vendor name, as the rules spell it.
-        kind: Kind of the answers if this vendor is the first that serves the range.
+        kind: Kind of bars in the answer if this vendor is the first one that serves the range.
         depth_days: How far back the vendor's history goes; None means unlimited.
-        lane_name: Lane in which the vendor's bars always are; None means the lane of their kind.
+        lane_name: Lane that always contains this vendor's bars; None means the lane for their kind.
     """
 
     name: str

@@ -56,8 +56,8 @@ class ColumnSource(NamedTuple):
 
     Attributes:
         rows: Number of rows.
-        size, head: Size of the data file in bytes, and first characters of the digest of its last
-            member.
+        size, head: Size of the data file in bytes, and the first characters of its last member's
+            digest.
         inode, mtime_ns: State of the data file when it was verified; if it differs, the file is
             verified again.
         has_adj_close: Whether the year has the column ``adj_close``.
@@ -122,7 +122,7 @@ class Head:
         return START + (self.columns.index(column) * self.capacity + row) * _ITEM
 
     def checksum_at(self, column: str, block: int) -> int:
-        """Return the offset of the checksum of a full block of a column."""
+        """Return the offset at which the checksum of a column's full block is stored."""
         blocks = self.capacity // BLOCK
         first = START + len(self.columns) * self.capacity * _ITEM
         return first + (self.columns.index(column) * blocks + block) * 4

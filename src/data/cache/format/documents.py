@@ -485,7 +485,7 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
 
 
 def about_series(key: SeriesKey) -> dict[str, str]:
-    """Return the entries with which a document identifies its series."""
+    """Return the entries that identify a series in its documents."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 

@@ -45,7 +45,7 @@ class BarsOrigin(msgspec.Struct, array_like=True, frozen=True):
 
     @classmethod
     def of(cls, part: Covered) -> BarsOrigin:
-        """Return the origin of the bars of a coverage entry."""
+        """Return the origin of a coverage entry's bars."""
         suspect, adjustment = part.state == "suspect", part.basis.adjustment
         return cls(suspect, part.vendor, part.kind, adjustment, part.is_rescaled)
 

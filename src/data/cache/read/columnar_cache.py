@@ -142,7 +142,7 @@ class Sidecars:
         ]
 
     def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
-        """Return the file from memory or disk if the wanted years in it are current, else None."""
+        """Return the file from memory or disk if its ``wanted`` years are current, else None."""
         identities = _identities(wanted)
         file = self.opened(lane.key)
         if file is None or file.serves(identities):

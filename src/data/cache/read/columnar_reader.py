@@ -247,7 +247,7 @@ def _columns(memory: mmap, head: Head) -> dict[str, Column]:
 
 
 def _read(read: Read, head: Head, names: tuple[str, ...]) -> dict[str, Column]:
-    """Read the rows of the columns ``names``, skipping the spare room between columns."""
+    """Read the columns ``names``, skipping the unused space between columns."""
     size = head.at(STAMPS, head.rows) - head.at(STAMPS, 0)
     return {
         name: np.frombuffer(read(head.at(name, 0), size), _TYPES.get(name, np.float64), head.rows)

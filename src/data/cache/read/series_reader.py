@@ -388,7 +388,7 @@ def check_barred(lane: SeriesFiles, span: Span, barred: Iterable[int]) -> None:
 def read_series(lane: SeriesFiles) -> SeriesMeta | None:
     """Return the content of ``series.json``; None if it is missing or damaged.
 
-    A damaged file counts as missing, because its content only saves requests.
+    A damaged file counts as missing, because its content is needed only to avoid requests.
     """
     try:
         return lane.series()

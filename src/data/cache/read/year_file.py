@@ -170,7 +170,7 @@ def _verified(lane: SeriesFiles, year: int, state: YearState, data: bytes) -> Ye
 
 
 def check_members(members: list[tuple[int, Member]], state: YearState, *, most_rows: int) -> None:
-    """Check that a file's valid, chained gzip members match the year's recorded state.
+    """Check that a file's gzip members, already verified one by one, match the recorded state.
 
     Raises:
         MismatchError: The members do not match the state, or have more bars than a year can have.
@@ -200,7 +200,7 @@ def rows_behind(
         lane, year: Series and year of the file.
         state: Current state.
         size: End of the known bytes.
-        head: First 16 hex digits of the digest of the last member before that.
+        head: First 16 hex digits of the digest of the member that ends there.
 
     Returns:
         The bars, or None if the following bytes are not a valid continuation up to ``state``.

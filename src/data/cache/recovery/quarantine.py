@@ -274,10 +274,10 @@ def _stamp_text(stamp: int) -> str:
 
 
 def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
-    """Parse the strings of bad rows.
+    """Parse bad rows that are stored as strings.
 
     Raises:
-        ValueError: A string is not a time or a number.
+        ValueError: A cell is neither a time nor a number.
     """
     if not rows:
         return []

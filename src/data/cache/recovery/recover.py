@@ -429,7 +429,7 @@ class Scan:
         content: All bytes of the file.
         chain: Offset and content of each valid member from the start of the file, as long as each
             is linked to the one before it.
-        end: Offset of the end of the last member in ``chain``.
+        end: Offset at which the last member in ``chain`` ends.
     """
 
     content: bytes

@@ -358,7 +358,7 @@ class LastUses:
     """The times at which a cache folder's lanes were last used. Thread- and process-safe.
 
     Args:
-        clock: Source of the time of a read.
+        clock: Source of the current time, when a read is recorded.
         is_stored: Function that returns whether a series has a folder; uses of other series are
             discarded.
     """
@@ -413,5 +413,5 @@ class LastUses:
 
 
 def lane_name(key: SeriesKey) -> str:
-    """Return a lane's name in the index, which is made up of the names of its folders."""
+    """Return a lane's name in the index, which consists of its folder names."""
     return f"{encode_symbol(key.symbol)}/{encode_lane(key)}"

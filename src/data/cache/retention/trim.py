@@ -169,7 +169,7 @@ def drop_derived(
 
 
 def derived_bytes(store: StoreParts, holdings: Holdings) -> int:
-    """Return how many bytes :func:`drop_derived` could free."""
+    """Return the number of bytes that :func:`drop_derived` could free."""
     return holdings.size.columns + sum(f.bytes for f in _versions(store, holdings.lanes))
 
 

@@ -95,7 +95,7 @@ class SeriesFiles:
         return {name: what for name, what in kinds.items() if what}
 
     def barred_years(self) -> list[int]:
-        """Return the years that are unreadable because of files in :meth:`barred`, ascending."""
+        """Return the years, ascending, that are unreadable because of a file that :meth:`barred` lists."""
         return years_in(self.barred())
 
     def readable_years(self) -> list[int]:
@@ -251,7 +251,7 @@ class SeriesFiles:
         return list(entries_of(self.log_lines(year)))
 
     def log_lines(self, year: int) -> list[bytes]:
-        """Return the lines of the log of ``year``, as they were written."""
+        """Return the log lines of ``year``, as they were written."""
         return (self.disk.read_if_exists(self.paths.log(year)) or b"").splitlines()
 
     def logged_generation(self, year: int) -> int:

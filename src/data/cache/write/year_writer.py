@@ -275,7 +275,7 @@ def rewrite(
         lane, year: Series and year of the file.
         meta: Currently committed document; its facts (vendor, quality, times) are copied into the
             new one.
-        members: Members of the whole new file.
+        members: All gzip members of the new file.
         state: State to record for the new file.
         keep_version: Whether to keep the old bars available in ``_versions``.
 

@@ -155,7 +155,7 @@ class UtcInstant(TypeDecorator[datetime]):
             ) from exc
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Return the instant, timezone-aware in UTC."""
+        """Return the value as a timezone-aware UTC datetime; None if it is not a datetime."""
         if not isinstance(value, datetime):
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -246,7 +246,7 @@ _ListPart = _reporting(
 
 
 class _Rows(WeakKeyDictionary[Any, Any]):
-    """The rows that contain a document; the document keeps them alive.
+    """References from a document to its rows, which keep the rows alive as long as the document.
 
     A session keeps only changed rows alive. Without this class, the row in ``session.get_one(Row,
     key).document["name"] = 1`` would be garbage-collected before the change is noticed.

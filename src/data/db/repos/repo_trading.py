@@ -283,21 +283,21 @@ class PositionsRepo(Repository):
         has had fills since then, or has been reduced to 0. Several dividends on one day are
         distinguished by their amounts, so equal amounts must be added up and passed as one. A split
         multiplies the quantity by ``ratio`` (new shares for each old one) and divides prices by it.
-        A dividend lowers prices by ``amount`` per share, and is added to the position's cash. These
-        prices are the mean price, and ``stop``, ``stop_loss``, ``take_profit`` and ``threshold`` in
-        the metadata. Trades are not changed.
+        A dividend lowers prices by ``amount`` per share, and is added to the position's cash.
+        "Prices" means the mean price, plus ``stop``, ``stop_loss``, ``take_profit`` and
+        ``threshold`` in the metadata. Trades are not changed.
 
         Returns:
             For each position that changed, a mapping with ``position_id``, ``text`` (a sentence),
             and the changed values ``before`` and ``after`` the action.
 
         Raises:
-            QueryError: The action is neither a split nor a dividend, a number is invalid or not
-                above 0, no market is known for the symbol, ``ex_date`` is in the future, a price
-                would fall to 0, or a different split on that day, or a later split, has been
-                applied to a position. For a split, also if a position has a later dividend or has
-                had a fill since ``ex_date``; for a dividend, also if an older version applied such
-                a fill. In these cases, no position is changed.
+            QueryError: The action is neither a split nor a dividend, or a number is invalid or not
+                above 0. No market is known for the symbol, or ``ex_date`` is in the future. A price
+                would fall to 0. A later split, or a different split on that day, has been applied
+                to a position. The action is a split, and a position has a later dividend or has had
+                a fill since ``ex_date``. The action is a dividend, and an older version applied
+                such a fill. After any of these errors, no position has changed.
         """
         if isinstance(ex_date, datetime) or not isinstance(ex_date, date):
             raise QueryError(f"ex_date is not a date: {ex_date!r:.80}", hint="use a datetime.date")
@@ -727,12 +727,14 @@ def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
 def _held(
     row: Position, name: str, by: Fraction | Decimal, begin: int, now: datetime
 ) -> tuple[Decimal, Fraction]:
-    """Return the quantity held at the start of an ex-date, and the fraction of its cost still held.
+    """Return the quantity held at the start of an ex-date, and the part of its cost that remains.
+
+    The part is a fraction from 0 to 1.
 
     Raises:
-        QueryError: The position is open, has had a fill since the ex-date began, and the action
-            cannot be applied after it: the action is a split, the fill was applied by an older
-            version, or the clock was wrong.
+        QueryError: The position is open, and has had a fill since the ex-date began after which the
+            action can no longer be applied. This is the case for a split, for a fill that an older
+            version applied, and if the clock was wrong.
     """
     if row.filled_at is None or to_ms(row.filled_at) < begin:
         return row.qty_open, Fraction(1)

@@ -40,7 +40,7 @@ class NameInterval:
     is_closed: bool = False
 
     def as_imported(self) -> NameInterval:
-        """Return the interval as imported from its file, without any end added by a boundary."""
+        """Return the interval exactly as imported, without an end that was derived from a boundary."""
         return replace(self, end=None, is_closed=False) if self.is_closed else self
 
     def holds(self, day: date) -> bool:

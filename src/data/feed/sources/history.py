@@ -47,7 +47,7 @@ class Filled(NamedTuple):
             invalid row exists.
         why: Reason why other bars are missing; empty if none are missing.
         hole_ms: Timestamp of the first missing bar that may still become available; None if none
-            may.
+            of them can.
     """
 
     bars: list[LiveBar]

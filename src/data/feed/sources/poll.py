@@ -53,8 +53,8 @@ class PollSource(ThreadedSource):
         lookback: Number of closed bars of history to deliver first.
         interval_s: Maximum number of seconds between two requests for missing bars, and number of
             seconds between two requests for the forming bar.
-        running: Function that requests the forming bar; None if forming bars are not wanted, since
-            each call costs a request.
+        running: Function that requests the forming bar; None if the forming bar is not needed,
+            which saves requests.
         on_ask: Function called before every request.
         clock: Clock used for waiting.
         call: Returns a context manager that makes a run count as a call: it is named in logs, and

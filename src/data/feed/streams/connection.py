@@ -114,7 +114,7 @@ class StreamSession:
         self._unreadable = 0
         self._spoilt_ms = 0  # minute of the last unreadable message
         self._now, self._latest_ms = SteadyNow(owner.clock), 0
-        self._late_ms = 0  # running bars and trades sent before this are outdated
+        self._late_ms = 0  # forming bars and trades sent before this are outdated
         self._is_late(0)
         # Maps each topic to its last bar that was marked closed too early, if no more may follow.
         self._early: dict[Topic, Span] = {}

@@ -51,7 +51,7 @@ class Listener:
         self._sink.status(StreamStatus(StreamState.DELAYED, reason, span.end))
 
     def connected(self) -> None:
-        """Handle a notice that the connection works, so that everything will be received from now on."""
+        """Handle a notice that the connection works; nothing is missed from this point on."""
         self._tell(StreamState.BACKFILLING, "connected")
 
     def lost(self, reason: str) -> None:

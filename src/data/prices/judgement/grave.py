@@ -1,8 +1,7 @@
 """Finds bars that are almost certainly wrong, called *grave*, when an answer arrives.
 
 Pure. Bars are grave if the checks in :mod:`.checks` report an ``error`` about them; this module
-runs the same checks. Rows that cannot be bars are not included, because they have been rejected
-before.
+runs the same checks. Invalid rows are not included, because they have been rejected before.
 """
 
 from __future__ import annotations

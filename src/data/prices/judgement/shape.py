@@ -48,7 +48,7 @@ _OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
 
 
 def order_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find rows that cannot be bars, with missing, impossible or unordered prices, or odd volumes."""
+    """Find rows that are not valid bars, with missing, impossible or unordered prices, or odd volumes."""
     rows = np.flatnonzero(~are_bars(series.table))
     if not len(rows):
         return []

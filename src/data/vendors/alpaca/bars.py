@@ -72,7 +72,7 @@ _TRADING = ("://paper-api.alpaca.markets", "://api.alpaca.markets")
 class AlpacaDataDownloader(BaseDataDownloader):
     """Bars, splits and dividends from Alpaca's market data.
 
-    Stock bars of the latest 16 minutes are not requested. ``get_ohlcv`` accepts ``adjustment``
+    Stock bars from the last 16 minutes are not requested. ``get_ohlcv`` accepts ``adjustment``
     (``raw``, which is the default, ``split`` or ``all``) and ``limit``; it fetches all pages,
     regardless of ``enable_chunking``.
 
@@ -281,7 +281,7 @@ def read_unapplied(actions: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
     """Yield date (as a timestamp) and description of each action that is not a split or dividend."""
 
     def pairs(day: str, text: str) -> tuple[int, str]:
-        """Return the pair of an ISO date's timestamp and ``text``, to which the date is appended."""
+        """Return ``(timestamp, text)`` for an ISO date; the date is appended to ``text``."""
         return day_ms(date.fromisoformat(day)), f"{text} on {day}"
 
     for row in actions.get("unit_splits", ()):

@@ -210,7 +210,7 @@ class BinanceDataDownloader(FiguresDownloader):
         """
         files = list(requests)
         sender = self.session.sender
-        assert sender is not None, "a downloader without a sender fetches no bars"
+        assert sender is not None, "a downloader without a sender cannot fetch bars"
         aside = sender.aside("archive", _ARCHIVE_LIMITS)
         with aside.guard("months", files[0].url):
             return [aside.send(request, vendor=self.name) for request in files]

@@ -210,7 +210,7 @@ def ratio_of(text: str) -> tuple[str, str]:
 
 
 def is_restated(table: BarTable) -> bool:
-    """Return whether some days may precede a split, because their adjusted close is different."""
+    """Return whether some days may precede a split, because their close and adjusted close differ."""
     adjusted = table.adj_close
     return adjusted is None or not np.allclose(adjusted, table.close, rtol=_ROUNDING, atol=0.0)
 

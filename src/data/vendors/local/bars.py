@@ -488,9 +488,9 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
 def date_of_close(close: datetime, timeframe: Timeframe, calendar: MarketCalendar) -> date:
     """Return the first date of the daily, weekly or monthly bar that closes at ``close``.
 
-    A ``close`` at midnight belongs to the day that ends at that time if the bar is weekly or
-    monthly, or if the market closes at midnight. Otherwise, it is a session date and means the day
-    that begins at that time.
+    For weekly and monthly bars, and in markets that close at midnight, a ``close`` at midnight
+    belongs to the day that has just ended. In all other cases, midnight stands for a plain date:
+    the day that begins then.
     """
     moment = close + timedelta(milliseconds=close.microsecond == 999_000)
     day = moment.date()

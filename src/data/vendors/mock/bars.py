@@ -95,8 +95,8 @@ def made_up(
 
     Args:
         instrument, timeframe, anchor: Instrument, timeframe and anchor of the bars.
-        span: Span ``[start, end)``, UTC milliseconds.
-        now_ms: Current time, UTC milliseconds.
+        span: Span ``[start, end)``, in UTC milliseconds.
+        now_ms: Current time, in UTC milliseconds.
     """
     grid = BarGrid(calendar_for(instrument), timeframe, anchor)
     stamps = grid.opens(span)

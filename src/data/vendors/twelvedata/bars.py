@@ -153,7 +153,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request a window of bars, oldest first; end dates are exclusive, end minutes inclusive."""
+        """Request a window of bars, oldest first; an end date is exclusive, an end time inclusive."""
         start, end = query.span.start, query.span.end
         params: dict[str, str | int] = {
             **listing(query.instrument),

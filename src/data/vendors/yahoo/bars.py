@@ -174,7 +174,9 @@ class YahooDataDownloader(BaseDataDownloader):
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
         if not page.bars and not page.actions and _had_session(instrument, span, now_ms):
-            raise NoDataError("its chart has no day in this range, and so no split or dividend")
+            raise NoDataError(
+                "its chart has no daily bar in this range, and therefore no splits or dividends"
+            )
         return [action for action in page.actions or () if day_ms(action.ex_date) in span]
 
 
@@ -323,7 +325,7 @@ def _joined(rest: Bar, live: Bar) -> Bar:
 
 
 def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
-    """Return the bars without those that are only due to the margin around the requested labels.
+    """Drop the bars that were returned only because a margin around the range was requested.
 
     Rows outside even that margin are kept, because they show that the response is wrong.
     """
