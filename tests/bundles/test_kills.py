@@ -179,7 +179,7 @@ def test_a_bundle_whose_refresh_is_killed_has_all_of_it_or_none(
     after, found = rows(whole), []
     assert len(after) > 2 * len(before) > 0
     for folder in killer.deaths(
-        "refresh", cache, behind, tmp_path / "dead", every=1 if FULL else 13
+        "refresh", cache, behind, tmp_path / "dead", every=1 if FULL else 5
     ):
         one = Bundle("mine", folder, disk=Quick())
         is_new = len(rows(one)) == len(after)
