@@ -207,7 +207,7 @@ def _outage(vendors: VendorServer) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_outage")
-@pytest.mark.parametrize("seed", range(5 if FULL else 2))
+@pytest.mark.parametrize("seed", range(5 if FULL else 3))
 def test_whatever_is_asked_in_whatever_order_the_answer_is_true_or_says_what_it_lacks(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, seed: int
 ) -> None:

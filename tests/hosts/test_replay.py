@@ -20,8 +20,8 @@ from tests.simulation.test_simulation import PROFILES
 from .host_simulation import HoppingMachine, HostMachine, Replayed
 
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
-RUNS = int(os.environ.get("ONETAPE_RUNS", "28" if FULL else "1"))
-HOPS = int(os.environ.get("ONETAPE_RUNS", "82" if FULL else "1"))
+RUNS = int(os.environ.get("ONETAPE_RUNS", "28" if FULL else "2"))
+HOPS = int(os.environ.get("ONETAPE_RUNS", "82" if FULL else "2"))
 STEPS = 20
 # In a usual run: coins, sources of several projects, and shares with splits.
 SOME = PROFILES if FULL or "ONETAPE_RUNS" in os.environ else (COINS, PLUGINS, shares("tiingo"))
