@@ -22,7 +22,7 @@ from src.data.clock import ManualClock
 from src.data.model.instant import parse_iso
 from tests.cache.counts import FULL
 from tests.programs import keep_programs_offline
-from tests.thinned import left_out
+from tests.thinned import chosen, is_left_out
 
 if TYPE_CHECKING:
     from tests.vendor_server import VendorServer
@@ -79,13 +79,26 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+def _is_thinned(config: pytest.Config) -> bool:
+    return not FULL and not any("[" in argument for argument in config.args)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
+    """Make no case that only repeats others, unless all or single ones are requested."""
+    yield
+    if (calls := metafunc._calls) and _is_thinned(metafunc.config):
+        numbers = chosen(metafunc.definition.nodeid, [call.params for call in calls])
+        calls[:] = [calls[n] for n in numbers]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the cases that only repeat others, unless all or single ones are requested."""
-    if FULL or any("[" in argument for argument in config.args):
+    """Leave out the tests that are left to full runs, unless all or single cases are requested."""
+    if not _is_thinned(config):
         return
-    gone = set(left_out(items))
-    config.hook.pytest_deselected(items=[item for item in items if item in gone])
-    items[:] = [item for item in items if item not in gone]
+    gone = [item for item in items if is_left_out(item.nodeid)]
+    config.hook.pytest_deselected(items=gone)
+    items[:] = [item for item in items if not is_left_out(item.nodeid)]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,11 +7,8 @@ each test begins at another place, so that every vendor occurs in some tests.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from zlib import crc32
-
-import pytest
 
 # These tests differ between the engines: locks, types, isolation, and the tables themselves.
 # All others of a database run on one engine, in turns.
@@ -200,6 +197,9 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/bot/test_senders.py": {
         "test_no_wrong_spelling_leaves_a_code_in_the_audit": 1,
+    },
+    "tests/bundles/test_attacks.py": {
+        "test_changed_bytes_are_typed_errors": 3,
     },
     "tests/bundles/test_effort.py": {
         "test_a_range_that_goes_on_is_answered_whole": 1,
@@ -853,33 +853,28 @@ def taken(count: int, kept: int, name: str) -> set[int]:
     return chosen
 
 
-def left_out(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Return the items that only repeat others."""
-    tests = defaultdict[str, list[pytest.Item]](list)
-    for item in items:
-        tests[item.nodeid.partition("[")[0]].append(item)
-    return [case for name, cases in tests.items() for case in _repeated(name, cases)]
-
-
-def _repeated(name: str, cases: list[pytest.Item]) -> list[pytest.Item]:
+def chosen(name: str, params: Sequence[Mapping[str, object]]) -> list[int]:
+    """Return the numbers of the cases of a test that `make test` runs, by the parameters of each."""
+    if is_left_out(name):
+        return []
     file, _, test = name.partition("::")
-    if test in FULL_ONLY.get(file, ()):
-        return cases
     if kept := VENDORS.get(file, {}).get(test) or VALUES.get(file, {}).get(test):
-        chosen = taken(len(cases), kept, name)
-        return [case for n, case in enumerate(cases) if n not in chosen]
+        return sorted(taken(len(params), kept, name))
     if file.startswith(("tests/db/", "tests/v2/")) and file not in BOTH_ENGINES:
-        engines = [engine_of(case) for case in cases]
+        engines = [engine_of(one) for one in params]
         if {"sqlite", "postgresql"} <= set(engines):
             other = ("sqlite", "postgresql")[crc32(name.encode()) % 2]
-            return [case for case, engine in zip(cases, engines, strict=True) if engine == other]
-    return []
+            return [n for n, engine in enumerate(engines) if engine != other]
+    return list(range(len(params)))
 
 
-def engine_of(case: pytest.Item) -> str | None:
+def is_left_out(nodeid: str) -> bool:
+    """Return whether all cases of a test are left to a full run."""
+    file, _, test = nodeid.partition("[")[0].partition("::")
+    return test in FULL_ONLY.get(file, ())
+
+
+def engine_of(params: Mapping[str, object]) -> str | None:
     """Return the engine of a case whose database is a parameter."""
-    if not isinstance(case, pytest.Function) or not hasattr(case, "callspec"):
-        return None
-    params = case.callspec.params
     engine = params.get("database", params.get("database_url"))
     return engine if isinstance(engine, str) else None

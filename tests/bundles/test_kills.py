@@ -78,7 +78,7 @@ def test_a_bundle_whose_removal_is_killed_is_whole_or_gone(
 ) -> None:
     """Each way of looking gives the same answer, and the next command finishes the work."""
     before, found = rows(Bundle("mine", made)), []
-    for folder in killer.deaths("remove", cache, made, tmp_path / "dead", every=1 if FULL else 2):
+    for folder in killer.deaths("remove", cache, made, tmp_path / "dead", every=1 if FULL else 5):
         one = Bundle("mine", folder, disk=Quick())
         is_there = one.exists()
         found.append(is_there)
@@ -121,7 +121,7 @@ def test_a_bundle_whose_creation_is_killed_is_whole_or_not_there(
     after, found = rows(whole), []
     (tmp_path / "none").mkdir()
     for folder in killer.deaths(
-        "create", cache, tmp_path / "none", tmp_path / "dead", every=1 if FULL else 8
+        "create", cache, tmp_path / "none", tmp_path / "dead", every=1 if FULL else 13
     ):
         one = Bundle("mine", folder, disk=Quick())
         found.append(one.exists())
@@ -147,7 +147,7 @@ def test_a_bundle_whose_change_is_killed_has_all_of_it_or_none(
     add(whole, manager)
     after, found = rows(whole), []
     assert len(after) > len(before)
-    for folder in killer.deaths("add", cache, made, tmp_path / "dead", every=1 if FULL else 8):
+    for folder in killer.deaths("add", cache, made, tmp_path / "dead", every=1 if FULL else 13):
         one = Bundle("mine", folder, disk=Quick())
         found.append(len(rows(one)))
         assert rows(one).equals(before if found[-1] == len(before) else after)

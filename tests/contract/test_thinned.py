@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import subprocess
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from tests import thinned
+from tests.cache.counts import FULL
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,18 +60,59 @@ def test_the_cases_taken_are_spread_over_both_axes_and_differ_between_tests() ->
 def test_a_new_case_of_another_test_is_never_left_out() -> None:
     file, tests = next(iter(thinned.VENDORS.items()))
     test, kept = next(iter(tests.items()))
-    listed: list[Any] = [SimpleNamespace(nodeid=f"{file}::{test}[{n}]") for n in range(kept + 5)]
-    other: list[Any] = [SimpleNamespace(nodeid=f"{file}::test_other[{n}]") for n in range(9)]
-    left = thinned.left_out([*other, *listed])
-    assert len(left) == 5 and all(case in listed for case in left)
+    chosen = thinned.chosen(f"{file}::{test}", [{"vendor": f"{n}"} for n in range(kept + 5)])
+    assert len(chosen) == kept and set(chosen) < set(range(kept + 5)) and chosen == sorted(chosen)
+    assert thinned.chosen(f"{file}::test_other", [{"n": n} for n in range(9)]) == list(range(9))
 
 
 def test_all_cases_of_a_test_for_full_runs_are_left_out() -> None:
     file, tests = next(iter(thinned.FULL_ONLY.items()))
-    cases: list[Any] = [
-        SimpleNamespace(nodeid=f"{file}::{next(iter(tests))}[{n}]") for n in range(3)
+    name = f"{file}::{next(iter(tests))}"
+    assert thinned.chosen(name, [{"n": n} for n in range(3)]) == []
+    assert thinned.is_left_out(name) and thinned.is_left_out(f"{name}[2-every]")
+    assert not thinned.is_left_out(f"{file}::test_other[0]")
+
+
+def test_a_test_of_the_database_takes_one_engine_with_all_its_other_cases() -> None:
+    engines = ("sqlite", "postgresql")
+    cases = [{"database": engine, "n": n} for engine in engines for n in range(3)]
+    halves = {tuple(thinned.chosen(f"tests/db/test_it.py::test_{n}", cases)) for n in range(20)}
+    assert halves == {(0, 1, 2), (3, 4, 5)}
+    both = sorted(thinned.BOTH_ENGINES)[0]
+    assert thinned.chosen(f"{both}::test_it", cases) == list(range(6))
+    assert thinned.chosen("tests/cache/test_it.py::test_it", cases) == list(range(6))
+
+
+@pytest.mark.parametrize(("argument", "is_full"), [("", False), ("", True), ("[1]", False)])
+def test_only_the_cases_taken_are_made_unless_all_or_one_is_requested(
+    argument: str, is_full: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, tests = next(iter(thinned.VALUES.items()))
+    test, kept = next(iter(tests.items()))
+    [suite] = [
+        plugin
+        for plugin in request.config.pluginmanager.get_plugins()
+        if getattr(plugin, "__file__", None) == str(ROOT / "tests" / "conftest.py")
     ]
-    assert thinned.left_out(cases) == cases
+    monkeypatch.setattr(suite, "FULL", is_full)
+    of_test = SimpleNamespace(
+        _calls=[SimpleNamespace(params={"n": n}) for n in range(kept + 5)],
+        definition=SimpleNamespace(nodeid=f"{file}::{test}"),
+        config=SimpleNamespace(args=[f"{file}::{test}{argument}"]),
+    )
+    assert len(list(suite.pytest_generate_tests(of_test))) == 1
+    assert len(of_test._calls) == (kept + 5 if argument or is_full else kept)
+
+
+def test_this_run_has_no_other_cases_than_those_taken(request: pytest.FixtureRequest) -> None:
+    if FULL or any("[" in argument for argument in request.config.args):
+        pytest.skip("all cases are requested")
+    counts = Counter(item.nodeid.partition("[")[0] for item in request.session.items)
+    for table in (thinned.VENDORS, thinned.VALUES):
+        for file, tests in table.items():
+            for test, kept in tests.items():
+                assert counts[f"{file}::{test}"] <= kept, f"{file}::{test}"
+    assert not any(thinned.is_left_out(name) for name in counts)
 
 
 def test_a_full_run_takes_every_file_that_is_thinned() -> None:
