@@ -161,7 +161,7 @@ def in_threads(
     shared, pools = compute_slots(), dict[str, ThreadPoolExecutor]()
 
     def in_slot(item: A) -> R:
-        """Return the result for an item, after waiting for one of the slots that limit parallel work."""
+        """Return the result for an item, after waiting for a free slot of its vendor."""
         with computing(shared):
             return get(item)
 

@@ -86,7 +86,7 @@ class _Market(NamedTuple):
 
 
 class _Price(NamedTuple):
-    """The last price in an answer, with its time (UTC milliseconds), coverage entry and answer."""
+    """The last price in an answer, with its time (UTC ms), its coverage entry and the answer."""
 
     value: float
     time_ms: int
@@ -366,8 +366,8 @@ class QuoteService:
     def _last(self, answer: Answer, now_ms: int, day: date | None = None) -> _Price | None:
         """Return the last price in an answer, or on a given session date; None if there is none.
 
-        Rows that cannot be bars are skipped. If the vendor sends a bar for every minute, bars
-        without trades are also skipped, because their price is older than the bar.
+        Invalid rows are skipped. If the vendor sends a bar for every minute, bars without trades
+        are also skipped, because their price is older than the bar.
         """
         instrument, step = answer.query.instrument, answer.query.timeframe
         table, bad = answer.table, {stamp for stamp, _ in answer.flagged}
@@ -434,9 +434,9 @@ def market_at(instrument: Instrument, now_ms: int) -> _Market:
 
 
 def session_before(instrument: Instrument, time_ms: int) -> date | None:
-    """Return the date of the session before the one with a price at ``time_ms``, or None.
+    """Return the date of the session before the one that a price at ``time_ms`` belongs to, or None.
 
-    ``time_ms`` may be the end of that session.
+    A price at the very end of a session still belongs to that session.
     """
     day = session_date(instrument, time_ms - 1)
     earlier = calendar_for(instrument).sessions(day - _NEAR, day - timedelta(days=1))

@@ -54,7 +54,7 @@ def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
 
 
 def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, kind: Kind) -> str:
-    """Return why streamed bars cannot answer ``query``; empty if they can.
+    """Return the reason why streamed bars cannot answer ``query``; empty if they can.
 
     Args:
         selector, store, query: See :func:`kind_of_series`.
@@ -243,7 +243,7 @@ def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:
 
 
 def _runs(bars: Sequence[Bar], grid: BarGrid) -> list[list[Bar]]:
-    """Split the bars into runs without gaps, because nothing may be stored about missing bars."""
+    """Split the bars into runs without gaps, so that nothing is recorded about missing bars."""
     runs = [[bars[0]]]
     for one, other in pairwise(bars):
         if grid.next_open(one.stamp_ms + 1) < other.stamp_ms:

@@ -78,7 +78,7 @@ class Expiry:
         )
 
     def of_end(self, last_ms: int, now_ms: int) -> int:
-        """Return the time at which the end of a series is checked again, since bars may resume.
+        """Return the time at which to check again whether a series has really ended.
 
         The more recent the last bar (``last_ms``), the sooner the check.
         """
@@ -314,10 +314,10 @@ _PUBLISHED_MS = 2 * HOUR_MS
 class TradingDay(NamedTuple):
     """The latest session date that has opened, and the next one.
 
-    Ex-dates up to ``day`` have arrived; the next possible one is ``coming``. Some vendors report an
-    action with the bar for its day: such a vendor, if queried at ``news_ms`` or later, need not be
-    queried again for ``day``. Before that time, it knows the actions up to the previous session,
-    ``previous``.
+    Ex-dates up to ``day`` have been reached; the next possible one is ``coming``. Some vendors
+    report an action with the bar for its day: such a vendor, if queried at ``news_ms`` or later,
+    need not be queried again for ``day``. Before that time, it knows the actions up to the previous
+    session, ``previous``.
     """
 
     day: date
@@ -386,5 +386,5 @@ def first_session(calendar: MarketCalendar, stamp_ms: int, latest: date) -> int 
 
 
 def _with_news(day: TradingDay, published_ms: int, now_ms: int) -> TradingDay:
-    """Return the day, with its ``news_ms`` set if the day's bar has been published."""
+    """Return ``day``, with its ``news_ms`` set if the bar for that day has been published."""
     return day._replace(news_ms=published_ms) if now_ms >= published_ms else day

@@ -39,8 +39,8 @@ class Versions:
 
     The bars, their vendors and their states are as in that version. As in every answer, prices are
     converted to the requested adjustment with the splits and dividends known today; only ``raw``
-    prices are unaffected by later actions. Rows that could not be bars are not included. Bars that
-    cannot be adjusted for a later dividend are a gap.
+    prices are unaffected by later actions. Invalid rows are not included. Bars that cannot be
+    adjusted for a later dividend are a gap.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, clock: Clock) -> None:
@@ -113,7 +113,7 @@ class Versions:
     def _gaps(
         self, query: BarsQuery, span: Span, coverage: Coverage, kind: Kind, committed: int
     ) -> Sequence[Gap]:
-        """Return the spans without bars, up to the last bar closed before the version was made."""
+        """Return the spans without bars, up to the last bar that closed before the version was committed."""
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         cap = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)
         lacking = [Unfilled(span, f"version {query.version} has no bars there")]

@@ -35,7 +35,7 @@ def reason_of_empty(
         query: The query.
         kind: Kind of the bars.
         coverage: Coverage of the query's span.
-        reasons: Reasons of the gaps in the answer.
+        reasons: Reasons for the gaps in the answer.
     """
     if reasons:
         return next((reason for reason in reasons if reason != UNASKED), UNASKED)

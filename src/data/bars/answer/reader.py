@@ -283,9 +283,9 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 
 
 def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
-    """Return a gap for each rejected row that cannot be read, since its file is damaged or gone.
+    """Return a gap for each rejected row whose file is damaged or gone.
 
-    The gap has the reason why the row was rejected.
+    Each gap gives the reason for which the row was rejected.
     """
     parts = coverage.only(
         lambda c: c.state == "suspect" and not c.reason.startswith(_OF_STORED_BARS)
@@ -301,8 +301,8 @@ def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
 def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
     """Return the reasons why whole answers are not trusted, without duplicates and at most a few.
 
-    One such reason is stock bars on days or at hours without a session. For currencies and futures,
-    such bars are not a reason, because these do trade at hours that their calendars lack.
+    One such reason is stock bars outside the sessions. For currencies and futures, such bars are
+    not a reason, because these do trade at hours that are not in their calendars.
     """
     texts = reasons(coverage, DOUBTFUL, GRAVE, UNEXPECTED)
     if UNEXPECTED in texts:
@@ -323,7 +323,7 @@ def reasons(coverage: Coverage, *beginnings: str) -> list[str]:
 
 
 def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class: str) -> list[str]:
-    """Return a sentence about bars that lack a volume they should have; empty if there are none.
+    """Return a sentence, in a list, about bars whose volume is missing; empty if none is.
 
     Volume that the answer leaves out on purpose is not counted.
     """
@@ -444,7 +444,7 @@ def attempt_of(plain: Mapping[str, Any]) -> Attempt:
 
 
 def at_borders(coverage: Coverage) -> Coverage:
-    """Return the coverage without comparisons that are no longer at a boundary between two vendors.
+    """Return the coverage, dropping comparisons that are no longer at a boundary between two vendors.
 
     A comparison that led to a correction is kept on every part of the corrected span.
     """
@@ -527,7 +527,7 @@ def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> d
 
 
 def doubts_of(done: Rebased, coverage: Coverage) -> list[str]:
-    """Return a doubt about the whole answer if vendors disagree evenly about a split.
+    """Return, in a list, a reason to doubt the answer if vendors are evenly divided over a split.
 
     Only the first such split is mentioned.
     """
@@ -572,7 +572,7 @@ def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
 
 
 def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
-    """Map each version of the event that was used to the vendors whose bars it was applied to."""
+    """Map each version of an event to the vendors whose bars it was applied to."""
     ex_date = day_ms(event.action().ex_date)
     older = [c.vendor for c in coverage if c.state != "empty" and c.span.start < ex_date]
     used: dict[Action, list[str]] = {}

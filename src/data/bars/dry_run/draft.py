@@ -124,7 +124,7 @@ class _Draft:
     gone: list[Span] = field(default_factory=list)
 
     def near(self, span: Span) -> slice:
-        """Return the positions of the drafted blocks of rows that may overlap ``span``."""
+        """Return the positions of the drafted blocks that may overlap ``span``."""
         first = bisect_left(self.rows, span.start + 1, key=lambda rows: rows.span.end)
         last = bisect_left(self.rows, max(span), key=lambda rows: rows.span.start)
         return slice(first, max(first, last))
@@ -140,7 +140,7 @@ class _Draft:
 
 
 class DraftStore:
-    """The store of one dry run: commits stay in memory. Not thread-safe.
+    """The store of one dry run, which keeps commits in memory. Not thread-safe.
 
     The class has the methods of :class:`.BarStore` that a request calls, but none of these methods
     writes to disk. Everything that is not drafted is read from the preview.

@@ -52,7 +52,7 @@ from .lane import LaneRunner, real_gaps
 
 @dataclass(frozen=True)
 class _TriedLane:
-    """The outcome of trying one lane (bars of one kind).
+    """The outcome of trying to answer from one lane (bars of one kind).
 
     ``answer`` is None if the bars of the lane cannot be converted.
     """
@@ -351,7 +351,7 @@ class MissHandler:
     ) -> Answer | None:
         """Return the answer from a substitute's stored bars; None if there are none.
 
-        The substitute was stored because the wanted bars were missing.
+        The substitute was stored because the requested bars were missing.
         """
         stored = replace(query, offline=True)
         for lane in lanes:
@@ -362,9 +362,9 @@ class MissHandler:
 
     @staticmethod
     def _is_unknown(way: Route, tried: _TriedLanes) -> bool:
-        """Return whether the exchange whose spelling the symbol uses does not list the symbol.
+        """Return whether the symbol is unknown to the exchange whose notation it uses.
 
-        The search then ends without a substitute.
+        If so, the search ends without a substitute.
         """
         errors = (one.excluded.get(way.owner) for one in tried.lanes)
         return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
@@ -546,7 +546,7 @@ def _lane_of(result: LookupResult) -> AnsweringLane | None:
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
-    """Return whether bars from ``lane`` are a substitute: not of the wanted kind or adjustment."""
+    """Return whether bars from ``lane`` are a substitute: not of the requested kind or adjustment."""
     return lane is not way.lanes[0] and lane.lane_name != (*way.lane_name, query.adjustment)
 
 

@@ -60,7 +60,7 @@ _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 
 
 def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext) -> list[Covered]:
-    """Return marks that withdraw trust from stored bars whose basis is dated in the future.
+    """Return coverage that marks stored bars as suspect if their basis is dated in the future.
 
     The vendor's own time reveals this: the local clock was ahead when the bars were fetched, so
     their prices may not reflect splits that have happened since.
@@ -73,7 +73,7 @@ def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext
 def build_commit(
     fetched: Fetched, answer: ClassifiedAnswer, stored: StoredRange, terms: CommitContext
 ) -> Commit:
-    """Return the commit for an answer: its new bars, with marks for unchanged bars and for gaps.
+    """Return the commit for an answer: its new bars, with new coverage for unchanged bars and for gaps.
 
     Stored bars that were received again unchanged are marked as settled, and gaps as empty.
 
@@ -178,7 +178,7 @@ class _CommitBuilder:
     terms: CommitContext
 
     def commit(self) -> Commit:
-        """Return the commit that stores the answer."""
+        """Return the commit with which to store the answer."""
         free = subtract(self.answer.spans, (span for span, _ in self._kept))
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
@@ -196,10 +196,10 @@ class _CommitBuilder:
     ) -> Stretches[Covered]:
         """Return the marks (coverage changes without new bars), in the order in which they are applied.
 
-        Each row of the table has the spans to mark, their state, the reason for it, and the rule
-        for when they are fetched again. If two marks overlap, the later one wins, but "empty" never
-        applies to a stored bar. The spans in the rows of the table up to the one for equal bars are
-        disjoint.
+        Each row of the table built here has the spans to mark, their state, the reason for it, and
+        the rule for when they are fetched again. If two marks overlap, the later one wins, but
+        "empty" never applies to a stored bar. In the rows up to the one for equal bars, the spans
+        are disjoint.
 
         Args:
             free: The answered spans, minus the stored bars that are kept although the answer lacks
@@ -259,7 +259,7 @@ class _CommitBuilder:
 
     @cached_property
     def _unusable(self) -> Edges:
-        """Spans for which the answer has no bar, or only rows that cannot be bars."""
+        """Spans for which the answer has no bars, or only invalid rows."""
         answer = self.answer
         return merged(edges_of((*answer.holes, *answer.bad_spans, *answer.off_slots)))
 
@@ -284,9 +284,10 @@ class _CommitBuilder:
 
     @cached_property
     def _withdrawn(self) -> list[int]:
-        """Timestamps of provisional or off-calendar stored bars that the vendor no longer sends, ascending.
+        """Timestamps, ascending, of provisional or off-calendar bars that the vendor no longer sends.
 
-        Bars at or after the last one received, and those sent as bad rows, are not included.
+        Stored bars at or after the last one received, and those now sent as bad rows, are not
+        included.
         """
         last = int(self.answer.closed.stamps[-1]) if len(self.answer.closed) else 0
         bad = {row.bar.stamp_ms for row in self.answer.bad}
@@ -446,9 +447,9 @@ class _CommitBuilder:
                 )
 
     def _basis_of(self, rows: BarTable) -> Basis:
-        """Return the basis (price adjustment and its date) of these rows, judged by the first of them.
+        """Return the basis (price adjustment and its date) of new rows, judged by the first of them.
 
-        Bars that were resent before these rows do not affect the result.
+        Bars before these rows that were merely resent do not affect the result.
         """
         session, intraday = self.fetched.kind.session, self.terms.grid.timeframe.is_intraday
         return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
@@ -488,7 +489,7 @@ class _CommitBuilder:
         return edges_of(spans)
 
     def _unvouched(self, pieces: Sequence[CommitPiece]) -> Edges:
-        """Return the spans of new bars that only the local clock shows to be closed."""
+        """Return the spans of new bars for which only the local clock shows that they have closed."""
         first = self.answer.finality.vouched_before
         if first >= self.answer.answered.end:
             return edges_of(())
@@ -502,9 +503,9 @@ class _CommitBuilder:
         return difference(edges_of(alone), self._unusable)
 
     def _doubted(self, pieces: Sequence[CommitPiece]) -> Edges:
-        """Return the settled parts of the pieces if the answer is doubtful as a whole; otherwise none.
+        """Return the settled parts of the pieces if the answer as a whole is doubtful; otherwise none.
 
-        The rest is fetched again anyway.
+        Parts that have not settled are fetched again anyway.
         """
         if self._doubt is None:
             return edges_of(())
@@ -523,16 +524,16 @@ class _CommitBuilder:
         return self.terms.doubt
 
     def _verdict(self, mark: Covered) -> Stretches[Covered]:
-        """Return the mark for a verdict, split so that it leaves out spans without bars."""
+        """Return a verdict's coverage entry, split into parts that leave out spans without bars."""
         absent = difference(self._unusable, edges_of(span for span, _ in self._kept))
         return Stretches.of(Columns.of_one(mark, difference(edges_of([mark.span]), absent)))
 
     # --- bars that came back equal ----------------------------------------------------------
 
     def _equal_marks(self, equal: Edges) -> list[Covered]:
-        """Return marks that renew trust in stored bars that were resent unchanged.
+        """Return coverage that makes stored bars trusted again if they were resent unchanged.
 
-        The bars keep their source.
+        The bars keep their vendor.
         """
         finality = self.answer.finality
         first, settled = min(finality), finality.settled_before
@@ -557,7 +558,7 @@ class _CommitBuilder:
         return self._renewed(old, *(self._doubt or ("", None)))
 
     def _still_unvouched(self, old: Covered) -> Covered:
-        """Return the mark for resent, equal bars that only the local clock shows to have closed.
+        """Return coverage for bars resent unchanged of which only the local clock shows that they closed.
 
         Such bars become final after a day.
         """
@@ -583,7 +584,7 @@ class _CommitBuilder:
         )
 
     def _later_basis(self, part: Covered) -> Basis:
-        """Return the answer's basis if bars stored in an earlier, similar basis came back equal.
+        """Return the answer's basis if bars with an earlier but similar basis were resent unchanged.
 
         Equal bars mean that there was no action between the two dates, even if no vendor was
         queried for splits and dividends. If the adjusted close prices differ, there was a dividend,
@@ -622,14 +623,15 @@ class _CommitBuilder:
     def _beside(self, equal: Edges) -> Edges:
         """Return the spans of bars that are still missing, although the bars around them were resent.
 
-        Equal bars are not written again, so nothing else would record that these were requested.
+        Unchanged bars are not written again, so nothing else would record that the missing bars
+        were requested.
         """
         answered = self.stored.coverage.where(self._is_answered)
         spans = difference(equal, np.concatenate([answered, self._unusable]))
         return spans[self.terms.grid.expects(spans, required=True)]
 
     def _no_bar(self, spans: Edges) -> Iterable[tuple[str, Edges]]:
-        """Split spans by whether their holidays are known; return each group with its reason."""
+        """Split spans without bars by whether the holidays there are known; add a reason to each group."""
         if not len(spans):
             return ()
         calendar = self.terms.grid.calendar
@@ -654,7 +656,7 @@ class _CommitBuilder:
         return edges, self._vouched(edges, expires)
 
     def _until_next_bar(self, holes: Edges) -> tuple[Edges, Stamps]:
-        """Return the gaps ``holes``, and when to fetch each again: by the close of the next bar.
+        """Return the gaps ``holes``, and when to fetch each again: when the next bar closes, or earlier.
 
         If a later bar has arrived by then, there was no trade in the gap.
         """
@@ -701,7 +703,7 @@ def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]
 
 
 def suspects_table(suspects: Sequence[Suspect]) -> BarTable:
-    """Return quarantined rows as a table, ascending and unique (the last row for each timestamp)."""
+    """Return quarantined rows as an ascending table with only the last row for each timestamp."""
     rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
     return BarTable.from_bars([rows[stamp] for stamp in sorted(rows)])
 
@@ -763,7 +765,7 @@ class StoredRange:
         return part if part is not None and part.reason.startswith((DOUBTFUL, GRAVE)) else None
 
     def stays(self, stamps: Stamps) -> Stamps:
-        """Return the timestamps of stored bars that are kept although the answer lacks them.
+        """Return the timestamps of stored bars to keep although the answer lacks them.
 
         ``stamps`` are the timestamps of the answer's bars. Bars that :meth:`may_go` are not kept.
         """
@@ -787,7 +789,7 @@ class CommitContext:
         settle_ms: Time after an intraday bar closes during which it may still change, in
             milliseconds.
         is_refresh: Whether the purpose of the fetch was to replace stored bars.
-        vendor_days: Sessions that a vendor lacks for most of its symbols, in which gaps are never
+        vendor_days: Sessions for which a vendor lacks most of its symbols; gaps in them are never
             trusted.
         last_ms: Timestamp of the last bar in the series, including this answer; None if the series
             has no bars. An empty span after it is not a gap between bars, even if several vendors report it
@@ -805,7 +807,7 @@ class CommitContext:
     last_ms: int | None = None
 
     def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
-        """Return when to refetch doubtful bars: once they have settled, then less and less often.
+        """Return the times at which to refetch doubtful bars: once they settle, then less and less often.
 
         With ``as_holes``, the times are those for gaps: the bars are doubtful because others are
         missing between them, although their vendor normally has a bar at every time.
@@ -834,7 +836,7 @@ class CommitContext:
         return parts, self._settled(parts, expires)
 
     def _settled(self, edges: Edges, expires: Stamps) -> Stamps:
-        """Return ``expires``, but with the settling time for spans whose bars have not all settled."""
+        """Return ``expires``, replaced by the time of settling for spans whose bars have not all settled."""
         for at in np.flatnonzero(edges[:, 1] > self._settled_before).tolist():
             expires[at] = self._settling(Span(*edges[at].tolist())) or expires[at]
         return expires

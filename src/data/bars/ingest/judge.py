@@ -43,7 +43,7 @@ Places = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class JudgementContext:
-    """The data by which new bars are judged.
+    """The data with which to judge new bars.
 
     Attributes:
         vendor, kind, basis: Properties of the answer.
@@ -78,9 +78,10 @@ def judge(
 
 
 class _Repeat(NamedTuple):
-    """Positions of new rows whose timestamps have grave (almost certainly wrong) bars in ``part``.
+    """Positions of new rows at timestamps of stored grave (almost certainly wrong) bars.
 
-    The new rows are the same as the stored ones (``is_same``), or also grave.
+    The stored bars are in the coverage entry ``part``. The new rows either equal them (``is_same``)
+    or are also grave.
     """
 
     part: Covered
@@ -95,7 +96,7 @@ class _Judging:
     context: JudgementContext
 
     def judged(self) -> ClassifiedAnswer:
-        """Return the answer with verdicts: new coverage for bars that are, or no longer seem, wrong."""
+        """Return the answer with verdicts: new coverage for bars that are, or are no longer, found wrong."""
         ours, surroundings = self.stored, self.context.surroundings
         stored = surroundings.coverage
         grave = [part for part in stored if part.reason.startswith(GRAVE)]
@@ -145,7 +146,7 @@ class _Judging:
     # --- bars stored as grave ---------------------------------------------------------------
 
     def _repeats(self, parts: Sequence[Covered], new_graves: Sequence[Grave]) -> Iterator[_Repeat]:
-        """Yield, for each stored span of grave rows, the new rows that are the same or also grave."""
+        """Yield, for each span of stored grave bars, the new rows that are the same or also grave."""
         new, old = self.answer.closed, self.stored.rebased
         stamps = [np.empty(0, np.int64), *(one.stamps for one in new_graves)]
         is_grave = among(new.stamps, distinct(np.concatenate(stamps)))
@@ -166,7 +167,7 @@ class _Judging:
                 yield _Repeat(part, rows[otherwise], is_same=False)
 
     def _after(self, repeat: _Repeat) -> Iterator[Covered]:
-        """Yield new coverage for grave stored bars after equal rows, or grave ones, were received."""
+        """Yield new coverage for grave stored bars for which equal or also grave rows were received."""
         part, now = repeat.part, self.context.now_ms
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
             overlap = span.clip(part.span)
@@ -234,9 +235,10 @@ class _Judging:
                 yield replace(mark, span=part.span)
 
     def _before(self, stamp: int) -> Iterator[Covered]:
-        """Yield the stored spans before a bar, back to the first with a different vendor or basis.
+        """Yield the coverage entries before a bar that have the same vendor and basis as the bar.
 
-        Spans that were already judged also end the search.
+        The search goes back in time and ends at the first entry with a different vendor or basis, or
+        with a verdict.
         """
         parts = [part for part in self.context.coverage.opened() if part.span.start <= stamp]
         own = parts[-1] if parts and stamp in parts[-1].span else None
@@ -252,7 +254,7 @@ class _Judging:
                 yield replace(part, span=before)
 
     def _spans(self, stamps: Stamps, among_stamps: Stamps) -> list[Span]:
-        """Return the rows' spans, each up to the next actual or expected bar, and merged if adjacent."""
+        """Return the rows' spans, merged if adjacent; each ends at the next actual or expected bar."""
         if not len(stamps):
             return []
         places = np.searchsorted(among_stamps, stamps)
@@ -276,13 +278,13 @@ def _agree(one: BarTable, other: BarTable, tolerance: float) -> Mask:
 
 
 def _waited(part: Covered) -> int:
-    """Return the wait before the next fetch that a stored verdict has set, in milliseconds."""
+    """Return how long a stored verdict delays the next fetch, in milliseconds."""
     waited = (part.expires or 0) - part.fetched_at
     return min(WAITS_MS, key=lambda wait: abs(wait - waited))
 
 
 def _next_wait(part: Covered) -> int | None:
-    """Return the wait (ms) that follows the one set by a stored verdict; None after the last."""
+    """Return the delay (ms) to use after that of a stored verdict; None if that was the longest."""
     at = WAITS_MS.index(_waited(part)) + 1
     return WAITS_MS[at] if at < len(WAITS_MS) else None
 

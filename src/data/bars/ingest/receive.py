@@ -181,7 +181,7 @@ def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
 def _ex_dates(
     request: LaneRequest, candidate: Candidate, fetched: Fetched, span: Span, near: Sessions
 ) -> Asked | None:
-    """Return the ex-dates for which an answer reports splits and dividends; None if for no dates.
+    """Return the ex-dates for which an answer reports splits and dividends; None if there are none.
 
     A vendor's declaration is not enough: an answer that does not mention actions has not reported
     that there are none. Nothing is known yet about a session that has not opened, and minute bars
@@ -246,7 +246,7 @@ class CommonBasis:
     def of(self, rows: BarTable, parts: Coverage, *, surely: bool = False) -> BarTable:
         """Return stored rows converted to this basis.
 
-        With ``surely``, rows whose splits and dividends were never requested raise an error.
+        If ``surely`` is set, rows whose splits and dividends were never requested raise an error.
 
         Raises:
             KindMismatchError: The rows cannot be converted exactly.
@@ -290,7 +290,8 @@ def _fit_sides(
 ) -> tuple[Fetched, tuple[Splice, ...]]:
     """Compare an answer with the adjacent bars from other vendors.
 
-    Return the answer without those bars, corrected if an action was missed, and the comparisons.
+    Return the comparisons, and the answer without the bars requested for them, corrected if a split
+    or dividend was missed.
     """
     fetched, span, sides = received.fetched, received.span, received.question.sides
     rows = fetched.table
@@ -311,9 +312,7 @@ def _verdicts(
 ) -> tuple[list[Verdict], Fix | None]:
     """Return a verdict on each side's adjacent bars, and a correction that reconciles them.
 
-    The correction is None if there is none.
-
-    See :func:`..prices.splice.settle`.
+    The correction is None if none is known. See :func:`..prices.splice.settle`.
     """
     fetched, sides = received.fetched, received.question.sides
     book = series.book()
@@ -372,10 +371,10 @@ def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> li
 
 
 def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commit:
-    """Return the commit for ``span`` with ``splices``, the comparisons at the edges with other vendors.
+    """Return the commit for ``span``, with the comparisons with other vendors at its edges added.
 
-    A splice is recorded at the outermost new bar: bars beyond it may have been found equal to the
-    stored ones, and then keep their source.
+    Such a comparison (``splices``) is recorded at the outermost new bar: bars beyond that bar may
+    equal the stored ones, and then keep their vendor.
     """
     pieces = commit.pieces if splices else ()
     spans = [s for piece in pieces for s in subtract([piece.span], piece.holes)]
@@ -418,7 +417,7 @@ def _refuse_conflicts(
 
 
 def _usable(table: BarTable) -> BarTable:
-    """Return the rows that can be bars, ascending; if timestamps are equal, the last row counts."""
+    """Return the valid rows, ascending, with only the last row for each timestamp."""
     return merge(BarTable.empty(), table.take(ordered(table)))
 
 

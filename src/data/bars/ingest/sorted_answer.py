@@ -59,13 +59,14 @@ class ClassifiedAnswer:
         forming: Rows of bars that had not closed yet.
         finality: Time up to which bars are final; later bars are provisional.
         holes: Spans with an expected bar that was not received.
-        bad: Closed rows that cannot be bars.
+        bad: Closed rows that are not valid bars.
         bad_spans: Span of each row in ``bad``, up to the next expected bar.
         off_grid: Closed rows with a timestamp at which no bar can open.
         off_slots: Spans for which off-grid rows were received instead of the expected bar.
         unexpected: Timestamps of closed bars that the calendar does not expect.
         contradicted: Timestamps of settled bars for which several differing rows were received.
-        unpublished: Span of the closed bars at the end that the vendor does not have yet, or None.
+        unpublished: Span at the end whose bars have closed but that the vendor has not published
+            yet, or None.
         doubt: Reason why the answer as a whole is not trusted; empty if it is trusted.
         is_believed: Whether the answer is usable, so that its full span need not be requested from
             another vendor.
@@ -107,16 +108,16 @@ class ClassifiedAnswer:
 
     @property
     def unanswered(self) -> list[Span]:
-        """The spans for which the answer has nothing usable."""
+        """The spans for which the answer has no usable bars."""
         return self._within_parts(not self.is_believed)
 
     @property
     def lacking(self) -> list[Span]:
         """The spans that another vendor may still be queried for.
 
-        If the answer lacks too much to be trusted, the result is its whole span: the missing bars
-        are then not listed, and another vendor should also confirm the rest. Spans of bars with
-        serious faults are included.
+        If the answer lacks too many bars to be trusted, the result is its whole span: the missing
+        bars are then not listed, and another vendor should also confirm the others. Spans of bars
+        with serious faults are included.
         """
         return coalesce([*self._within_parts(bool(self.doubt)), *self.grave])
 
@@ -246,10 +247,10 @@ def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -
 
 
 def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
-    """Return why the rows as a whole are not trusted; empty if they are trusted.
+    """Return the reason not to trust the rows as a whole; empty if they are trusted.
 
-    Rows that cannot be bars are requested from another vendor in any case. If they outnumber the
-    bars, the bars are not trusted either. If all rows are bad, nothing is left to distrust.
+    Invalid rows are requested from another vendor in any case. If they outnumber the valid bars,
+    these are not trusted either. If all rows are invalid, nothing is left to distrust.
     """
     rows = len(closed) + bad
     doubts = []
@@ -276,9 +277,9 @@ def _unpublished(
 def _lacking(
     answered: Span, present: Stamps, grid: BarGrid, density: Density, least_share: float
 ) -> tuple[list[Span], str]:
-    """Return the gaps, and why the answer is not trusted: too many gaps to list, or too few bars.
+    """Return the gaps, and the reason not to trust the answer; the reason is empty if it is trusted.
 
-    The reason is empty if the answer is trusted.
+    An answer is not trusted if it has too many gaps to list, or too few bars.
     """
     if density == "unknown":
         return [], ""
@@ -304,7 +305,7 @@ def _lacking(
 
 
 def _usual_distance(opens: Stamps, present: Stamps) -> float:
-    """Return the usual distance between bars as a number of expected bars; infinite if bars are too few."""
+    """Return the usual distance between bars, in expected bars; infinite if there are too few bars."""
     places = np.flatnonzero(among(opens, present))
     return float(np.median(np.diff(places))) if len(places) > _FEWEST_FOR_HABIT else np.inf
 
@@ -323,7 +324,7 @@ def _need_not_trade(grid: BarGrid) -> bool:
 
 
 def _holds_a_session(span: Span, grid: BarGrid) -> bool:
-    """Return whether the span contains a whole session, which is too long for a mere lack of trades."""
+    """Return whether a span contains a whole session, which a mere lack of trades cannot explain."""
     if not grid.timeframe.is_intraday:
         return True
     if span.end - span.start < _SHORTEST_SESSION_MS:

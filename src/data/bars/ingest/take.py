@@ -94,8 +94,8 @@ class ComparedAnswer:
 
     Attributes:
         before: The checked answer.
-        answer: Answer without rows whose prices came back multiplied by a factor, and without rows
-            in whose place another vendor's doubtful bars are kept.
+        answer: Answer, except for rows whose prices came back multiplied by a factor, and rows that
+            another vendor's doubtful bars take precedence over.
         stored: Bars stored for the span, as they are and in the answer's basis.
         surroundings: Stored bars with which new bars are compared: those in the span and a few on
             either side or, for daily bars, the whole series.
@@ -476,10 +476,10 @@ def _sessions(
 def _dividends(
     book: ActionBook, stamps: Stamps, timeframe: Timeframe, day: date | None
 ) -> tuple[ShareEvent, ...]:
-    """Return the dividends that count in a span, in cash per share in terms of shares on ``day``.
+    """Return the dividends in the span of ``stamps``, as cash per share in terms of shares on ``day``.
 
-    Only dividends in that span are grouped into events, because grouping decades of dividends would
-    take longer than judging the bars.
+    Only these dividends are grouped into events, because grouping decades of dividends would take
+    longer than judging the bars.
     """
     near = Span(int(stamps[0]) - _BESIDE_MS, int(stamps[-1]) + _BESIDE_MS)
     reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in near)
@@ -574,7 +574,7 @@ def _older_marks(
     answer: ClassifiedAnswer,
     stored: StoredRange,
 ) -> list[Covered]:
-    """Return marks that withdraw trust from older tools' bars that this answer contradicts."""
+    """Return coverage that marks older tools' bars as suspect if this answer contradicts them."""
     if fetched.basis.adjustment == "unknown" or not any(map(is_older, stored.coverage)):
         return []
     coverage, now = series.coverage(), series.now_ms()
@@ -582,9 +582,9 @@ def _older_marks(
 
 
 def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Lifetime:
-    """Return a lifetime that begins with the vendor's listing date; empty without a new listing date.
+    """Return a lifetime that begins on the listing date, if the vendor sent a new one; else empty.
 
-    The lifetime begins with the start of that day. For weekly and monthly bars it begins earlier,
+    The lifetime begins at the start of that day. For weekly and monthly bars it begins earlier,
     because the first bar opens before the listing.
     """
     if fetched.listed_ms is None:
@@ -641,7 +641,7 @@ def _is_of_days(timeframe: Timeframe) -> bool:
 
 
 def _with_sides(grid: BarGrid, span: Span) -> Span:
-    """Return ``span`` extended on both sides by those bars with which new bars are compared."""
+    """Return ``span``, extended on both sides by the bars with which new bars are compared."""
     end = span.end
     try:
         start = grid.back(span.start, COMPARED)
@@ -679,7 +679,7 @@ def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched:
 def _provisional(
     coverage: Coverage, answer: ClassifiedAnswer, commit: Commit, grid: BarGrid
 ) -> list[int]:
-    """Return the timestamps at which provisional spans begin after ``commit`` is stored."""
+    """Return the timestamps at which provisional spans begin once ``commit`` has been stored."""
     # Marks with their own expiry wait for that.
     marks = stretches(commit.marks)
     doubts = marks.where(lambda m: m.state in ("suspect", "final") or m.expires is not None)
@@ -709,7 +709,7 @@ def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:
 def contradicted(
     stored: StoredRange, rows: BarTable, coverage: Coverage, vendor: str, now_ms: int
 ) -> list[Covered]:
-    """Return marks that withdraw all trust from older tools' bars if a vendor contradicts them.
+    """Return coverage that marks all bars from older tools as suspect if a vendor contradicts them.
 
     Args:
         stored: Bars stored for the answered span.

@@ -40,7 +40,7 @@ _LOOK = "`onetape providers` lists the vendors and what each one lacks"
 
 
 class Selector(Protocol):
-    """The two members of the provider selector that routing needs; users may replace them in tests."""
+    """The members of the provider selector that routing needs; users may replace them in tests."""
 
     downloaders: dict[str, Any]
 
@@ -56,7 +56,7 @@ class Candidate:
         name: Vendor name, as the rules spell it.
         downloader: One of this library's downloaders, or any object with a ``get_ohlcv``.
         capabilities: Declared capabilities; None for a downloader from outside this library.
-        conversion: Conversion of the vendor's bars to the wanted kind, if theirs is different;
+        conversion: Conversion of the vendor's bars to the requested kind, if theirs is different;
             ``capabilities`` then describes the converted bars.
         own_sender: Sender that limits, retries and counts the calls of a downloader from outside
             this library.
@@ -82,7 +82,7 @@ class Candidate:
         return own or folder_lane(family_of(self.name), "")
 
     def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
-        """Return why the vendor cannot serve this series at all; empty if it can."""
+        """Return the reason why the vendor cannot serve this series at all; empty if it can."""
         caps = self.capabilities
         if caps is None:
             return "does not declare extended hours" if instrument.is_extended else ""
@@ -240,10 +240,10 @@ class Route:
     """The lanes to try for a query's bars, in order, and the vendors that will not be queried.
 
     Attributes:
-        lanes: Lanes to try. The first has bars of the wanted kind; the others are substitutes.
-        lane_name: Lane of the wanted kind. The names of lanes for specific adjustments of this kind
-            begin with this name.
-        kind: Wanted kind.
+        lanes: Lanes to try. The first has bars of the requested kind; the others are substitutes.
+        lane_name: Lane of the requested kind. The names of lanes for specific adjustments of this
+            kind begin with this name.
+        kind: Requested kind.
         rejected: Maps each vendor that is not queried to the reason.
         owner: Vendor whose listing the symbol names. Other vendors' listings must be proved to be
             the same instrument.
@@ -400,20 +400,20 @@ def route(
         candidates: Candidates, in rule order.
         stored: Kind of the bars in the default lane, if there are any; the other lanes are named by
             their differences from it.
-        kind: Wanted kind, if it has already been decided (``selection.lanes``).
-        folder: The part of a lane's name that stands for the folder of files from which bars are
-            wanted, if this has already been decided.
+        kind: Requested kind, if it has already been decided (``selection.lanes``).
+        folder: The part of a lane's name that identifies the folder whose files are to be read, if
+            that has already been decided.
         has_actions: Whether the splits and dividends since the start of the range are stored.
         proved: Vendors whose bars agree with the stored ones.
 
-    The wanted kind is that of the first candidate that serves the series and a part of the range,
-    regardless of what is stored. If that candidate sends extended hours and another one regular
-    hours, regular hours are wanted. The bars of a pinned vendor are stored in a lane with the
-    vendor's name. Two groups of vendors are placed in two lanes, the common one and their own:
-    vendors whose prices need splits and dividends from another vendor, in case these are
+    The requested kind is that of the first candidate that serves the series and a part of the
+    range, regardless of what is stored. If that candidate sends extended hours and another one
+    regular hours, it is the kind with regular hours. The bars of a pinned vendor are stored in a
+    lane with the vendor's name. Two groups of vendors are placed in two lanes, the common one and
+    their own: vendors whose prices need splits and dividends from another vendor, in case these are
     unavailable, and vendors whose bars must be converted, for ranges that the conversion does not
     cover. Bars from a folder of files are stored in a lane with the folder's name; if they are the
-    wanted bars, other vendors fill their gaps there.
+    requested bars, other vendors fill their gaps there.
 
     Raises:
         NoProviderError: No vendor is left.
@@ -464,8 +464,8 @@ class _Placement(NamedTuple):
     Attributes:
         query: The query.
         stored: Kind of the bars in the default lane.
-        wanted: Wanted kind.
-        home: Lane of the wanted kind.
+        wanted: Requested kind.
+        home: Lane of the requested kind.
         usable: Candidates that may be queried.
         has_actions: Whether splits and dividends are stored or can be fetched.
     """
@@ -478,7 +478,7 @@ class _Placement(NamedTuple):
     has_actions: bool
 
     def places(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
-        """Yield each lane with a candidate that can fill it, with the conversion its bars need there."""
+        """Yield pairs of a lane and a candidate that can fill it, converted as that lane requires."""
         reader, usual = self._reader(), self._usual()
         for candidate in self.usable:
             for one in self._forms(candidate):
@@ -498,9 +498,9 @@ class _Placement(NamedTuple):
                     yield adjusted, one
 
     def _forms(self, candidate: Candidate) -> Sequence[Candidate]:
-        """Return the usable forms of a candidate's bars: converted to the wanted kind, or unchanged.
+        """Return the candidate in each usable form: with bars converted to the requested kind, or not.
 
-        Bars of extended hours are never used unchanged if regular hours are wanted.
+        Bars of extended hours are never used unconverted if regular hours are requested.
         """
         if has_too_much(self.query, candidate):
             converted = candidate.converted(self.query, self.wanted)
@@ -512,7 +512,7 @@ class _Placement(NamedTuple):
         return (candidate,) if converted is None else (converted, candidate)
 
     def _reader(self) -> Candidate | None:
-        """Return the candidate that reads files, if the wanted lane belongs to the folder it reads.
+        """Return the candidate that reads files, if the requested lane belongs to the folder it reads.
 
         The result is None if a vendor is pinned, or if the lane is not for a folder of files.
         """
@@ -524,8 +524,8 @@ class _Placement(NamedTuple):
     def _usual(self) -> Kind:
         """Return the kind of the default lane's stored bars or, if there are none, of new bars.
 
-        If the wanted lane belongs to a folder of files, the kind is determined by vendors that do
-        not read files.
+        If the requested lane belongs to a folder of files, vendors that do not read files determine
+        the kind.
         """
         if self.stored is not None:
             return self.stored
@@ -636,12 +636,12 @@ def unknown_symbol(
 
 
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
-    """Return the kind with which a series starts.
+    """Return the kind of a series that has no bars yet.
 
-    If the first vendor's bars can be cut to regular hours, the kind has regular hours, even if the
-    vendor sends extended hours.
+    If the first vendor's bars can be cut to regular hours, the kind is one of regular hours, even
+    if the vendor sends extended hours.
 
-    If possible, the kind does not depend on whether a key is set for a vendor of extended hours.
+    If possible, the kind is the same whether or not a key is set for a vendor of extended hours.
     """
     instrument, timeframe = query.instrument, query.timeframe
     if not has_too_much(query, first):
@@ -706,7 +706,7 @@ def lane_parts(
 def _ordered(
     lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery, home: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], list[Candidate]]]:
-    """Sort the lanes: first the wanted kind, then its lane for the requested adjustment, then others."""
+    """Sort the lanes: the requested kind, then its lane for the requested adjustment, then the others."""
 
     def rank(parts: tuple[str, ...]) -> int:
         """Return the sort position of a lane; the lowest comes first."""

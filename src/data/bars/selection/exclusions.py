@@ -84,7 +84,7 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
 
 
 def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
-    """Yield each vendor in the route or rejected by it, with the reason why it is not queried."""
+    """Yield each vendor that the route contains or rejects, with the reason for not querying it."""
     for lane in reversed(way.lanes):  # the first lane's reason is used
         reason = "offline=True allows no request" if query.offline else NOT_NEEDED
         if lane is not way.lanes[0] and not query.offline:
