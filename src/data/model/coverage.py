@@ -620,7 +620,9 @@ class Coverage(Stretches[Covered]):
 
 
 def _ascending(marks: Columns) -> Iterator[Columns]:
-    """Split marks into groups to apply one after another, each ascending and disjoint.
+    """Split marks (entries that change the coverage) into groups to apply one after another.
+
+    Each group is ascending and disjoint.
 
     Marks with an empty span are omitted.
     """
@@ -635,7 +637,7 @@ def _ascending(marks: Columns) -> Iterator[Columns]:
 
 
 def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
-    """Return the entries ``before`` after applying ``marks``; both are ascending and disjoint.
+    """Return the entries of ``before`` once ``marks`` are applied; both are ascending and disjoint.
 
     Only the part of ``before`` that the marks touch is recomputed.
     """
@@ -786,7 +788,7 @@ def _folded(columns: Columns) -> list[Covered]:
 def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
     """Return for each entry the position of the next entry that must not be folded with it.
 
-    The position is the entry's own if nothing may be folded into it. Entries are not folded if they
+    If nothing may be folded into an entry, the position is its own. Entries are not folded if they
     are requested again as soon as they have settled, if their bars have a different kind or basis
     or come from older tools with an unknown adjustment, or if they are long and from another
     source.
@@ -832,7 +834,7 @@ def _next_change(
 
 
 def _may_fold(part: Covered) -> bool:
-    """Return whether an entry with bars can be folded into a larger one at all."""
+    """Return whether an entry with bars can ever be folded into a larger one."""
     return (part.state, part.expires) != ("provisional", None) and (
         part.basis.adjustment != "unknown"
     )

@@ -165,7 +165,7 @@ class Explanation(InLines):
     span: Span | None = None
 
     def with_days(self, days: Iterable[VendorDay]) -> Explanation:
-        """Return a copy whose ``lacking`` contains those of ``days`` with the same market and vendors."""
+        """Return a copy with ``lacking`` set to those ``days`` that concern the same market and vendors."""
         market = self.instrument.calendar, self.timeframe.label
         vendors = {way.vendor for way in self.ways}
         own = [day for day in days if (day.calendar, day.timeframe) == market]

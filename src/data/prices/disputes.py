@@ -180,7 +180,7 @@ def is_correction(old: Action, new: Action) -> bool:
 
 
 def is_repeated(old: Action, new: Action) -> bool:
-    """Return whether two reports are equal; amounts are rounded to their meaningful digits."""
+    """Return whether two reports are equal; amounts are first rounded to their significant digits."""
     if (old.ex_date, old.type, old.as_paid) != (new.ex_date, new.type, new.as_paid):
         return False
     if old.type == "split":

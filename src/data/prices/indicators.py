@@ -104,7 +104,7 @@ def rsi(bars: Columns, period: int) -> float:
 
 
 def volume(bars: Columns, period: int) -> float:
-    """Return the average of the last ``period`` volumes; for a period of 1, the bar's volume."""
+    """Return the average of the last ``period`` volumes; for a period of 1, the last bar's volume."""
     return _mean(bars["volume"], period)
 
 

@@ -45,12 +45,12 @@ class Checked:
 
     Attributes:
         good: Bars inside the span, ascending and unique.
-        bad: Rows inside the span that cannot be bars, ascending, one for each timestamp without a
-            good row.
+        bad: Rows inside the span that are not valid bars, ascending, one for each timestamp without
+            a good row.
         off_grid: Rows inside the span with a timestamp at which no bar of this timeframe can open,
             ascending. These rows are neither good nor bad; the reason contains the timestamp.
-        unexpected: Timestamps of good rows at which the calendar expects no bar: they are on the
-            grid, but the market is closed.
+        unexpected: Timestamps of good rows at which the calendar does not expect a bar: they are on
+            the grid, but the market is closed.
         without_volume: Timestamps of good rows that lack a volume although the vendor declares it.
         contradicted: Timestamps with several rows that differ, one of which is good or bad.
         nulls: Number of rows inside the span without any price, which are neither good nor bad.

@@ -59,8 +59,9 @@ class Resampled:
             not be stored. Straddled bars are left out.
         part_volume: Timestamps of complete bars whose volume is the sum of only some of their
             parts, because the volume of the others is unknown.
-        strays: Number of off-calendar rows, which do not belong to any bar. Intraday rows of this
-            type make the parts that they overlap unknown, because their trades cannot be divided.
+        strays: Number of off-calendar rows, which do not belong to any bar. If such a row is
+            intraday, the parts that it overlaps become unknown, because its trades cannot be
+            divided.
     """
 
     table: BarTable

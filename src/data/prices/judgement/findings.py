@@ -93,7 +93,7 @@ class QualityFinding:
         """Whether bars are almost certainly wrong.
 
         An answer with such bars reports them, and ``strict`` rejects it. An answer never contains
-        rows that cannot be bars.
+        invalid rows.
         """
         is_of_bars = self.level == "intrinsic" and self.check != "order"
         return self.severity == "error" and is_of_bars

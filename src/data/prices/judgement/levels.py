@@ -101,7 +101,7 @@ class Defect(NamedTuple):
 
 @by_stretch
 def unit_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find prices that are a hundred times too large or too small, in rows, runs of rows and cells."""
+    """Find prices that are a hundred times too large or small, in runs of rows, single rows or cells."""
     is_jump = unit_jumps(series.table)
     if not is_jump.any():
         return []
@@ -374,7 +374,7 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
 
 
 def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
-    """Return the level of each row if rows all over a series are off by a split; otherwise None.
+    """Return the level of each row if rows throughout a series are off by a split; otherwise None.
 
     A row's level is 0 if its prices agree with those of the last row, and 1 or -1 if they are off
     by the split's ratio. The noise of the series is measured without jumps of that size, because
@@ -732,9 +732,10 @@ def _wilder(series: CheckedSeries, row: int) -> float:
 
 
 def _step(before: Floats, after: Floats) -> tuple[float, float]:
-    """Return the rise of the mean and its standard error, giving little weight to single odd days.
+    """Return the rise in the mean from ``before`` to ``after``, and its standard error.
 
-    Days that resemble their neighbours carry less information than independent ones.
+    Single odd days have little weight. Days that resemble their neighbours carry less information
+    than independent ones.
     """
     weights = np.ones(len(before) + len(after))
     for _ in range(3):

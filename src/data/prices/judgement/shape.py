@@ -48,7 +48,7 @@ _OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
 
 
 def order_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find rows that cannot be bars, with missing, impossible or unordered prices, or odd volumes."""
+    """Find invalid rows: those with missing, impossible or unordered prices, or impossible volumes."""
     rows = np.flatnonzero(~are_bars(series.table))
     if not len(rows):
         return []
@@ -137,7 +137,7 @@ def _closed_days(series: CheckedSeries, expected: Stamps, extra: Stamps) -> Iter
 
 
 def _weekdays(stamps: Stamps) -> Stamps:
-    """Return the weekday of each timestamp, with 0 for Thursday, because 1970 began on a Thursday."""
+    """Return the weekday of each timestamp; 0 is Thursday, because 1970 began on a Thursday."""
     return stamps // DAY_MS % 7
 
 
