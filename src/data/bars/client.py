@@ -891,7 +891,7 @@ class BarsClient:
         return self._service.actions()
 
     def sessions(self, instrument: Instrument, span: Span) -> tuple[SessionHours, ...]:
-        """Return the sessions that overlap ``span`` (UTC milliseconds), ascending.
+        """Return the sessions that overlap ``span`` (UTC milliseconds), in ascending order.
 
         Only the market's calendar is used, and ``span`` may be in the future. A market that never
         closes has one session for each UTC day.

@@ -121,7 +121,7 @@ class _Kept:
         return self._files.moment()
 
     def records(self) -> Records:
-        """Return the present records; see :meth:`.Bundle.records`."""
+        """Return the current records; see :meth:`.Bundle.records`."""
         known, now = self._known, self.moment()
         if known is None or known[0] != now:
             known = self._known = now, self.bundle.records()

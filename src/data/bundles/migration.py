@@ -79,7 +79,7 @@ class _Source(NamedTuple):
 class HDF5ToParquetMigrator:
     """Converts the bars in a folder of HDF5 files to a bundle. Thread-safe.
 
-    The files can come from pandas (``to_hdf``, fixed or table format) or by Zipline (daily bars).
+    The files can come from pandas (``to_hdf``, fixed or table format) or from Zipline (daily bars).
     Files with pickled objects or with links are rejected; see :func:`.read_hdf5`.
 
     Args:
@@ -249,7 +249,7 @@ class HDF5ToParquetMigrator:
         return found
 
     def _read(self) -> _Source:
-        """Read all files, and check that they are bars of one kind."""
+        """Read all files, and check that they contain bars of only one kind."""
         frames, files, skipped, size = [], {}, {}, 0
         for path in self._paths():
             content = read_hdf5(path, self._disk)

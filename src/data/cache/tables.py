@@ -191,7 +191,7 @@ class TableStore:
         return inside if len(inside) else None
 
     def answered(self, key: SeriesKey, span: Span | None = None) -> list[Span]:
-        """Return the spans that were requested and answered, coalesced, leaving out damaged years.
+        """Return the spans that were requested and answered, merged where adjacent, without damaged years.
 
         Args:
             key: Series of the table.
@@ -237,7 +237,7 @@ class TableStore:
         return years_lost
 
     def years(self, key: SeriesKey) -> list[int]:
-        """Return the years with stored rows, ascending."""
+        """Return the years with stored rows, in ascending order."""
         names = self._disk.list(self._lane(key))
         return sorted({y for n in names if n.endswith(".gz") and (y := year_of_name(n))})
 

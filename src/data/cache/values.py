@@ -110,7 +110,7 @@ def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
 
 
 class Seal(NamedTuple):
-    """A seal on stored bars, which can show that the bars are unchanged without reading them.
+    """A seal on stored bars, which shows whether the bars are unchanged without reading them.
 
     Attributes:
         files: Maps the path of each relevant folder and file to its state at the time of sealing;
@@ -188,7 +188,7 @@ class Commit(SeriesFacts):
         pieces: Bars to store; where pieces overlap, the later piece wins.
         marks: Changes of coverage without bars: ``empty`` spans, ``final`` for stored bars that
             were fetched again and found equal, ``suspect`` for spans that are not to be trusted.
-        suspects: Bad rows, for the quarantine.
+        suspects: Invalid rows, for the quarantine.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, if the
             caller knows more than the answers' faults show.
         judged: Span whose faults are replaced; None if nothing was checked.
@@ -299,8 +299,8 @@ class Fault(NamedTuple):
         span: Affected span; for a fault that does not concern particular bars, the start of the
             answer.
         kind: ``missing`` (expected bars that did not arrive), ``missing_volume`` (bars without the
-            volume that their vendor declares), ``bad`` (rows that cannot be bars), ``contradicted``
-            (bars whose rows differed), ``duplicate`` or ``note``.
+            volume that their vendor declares), ``bad`` (invalid rows), ``contradicted`` (bars whose
+            rows differed), ``duplicate`` or ``note``.
         number: Number of bars or rows.
         text: Reason for a bad row, or the text of a note.
     """

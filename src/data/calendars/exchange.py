@@ -87,7 +87,7 @@ class PausedCalendar(ExchangeCalendar):
         return [session._replace(breaks=self._breaks(session)) for session in sessions]
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the timestamps of all expected bars in ``[start, end)``, ascending."""
+        """Return the timestamps of all expected bars in ``[start, end)``, in ascending order."""
         stamps = super().opens(timeframe, span, anchor)
         step = timeframe.step_ms
         if not timeframe.is_intraday or step is None or not len(stamps):

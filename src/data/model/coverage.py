@@ -116,7 +116,7 @@ class Covered:
 
     @property
     def opened(self) -> Sequence[Covered]:
-        """The entries that were folded into this entry, ascending; just this entry if none were."""
+        """The entries that were folded into this entry, in ascending order; just this entry if none were."""
         return Stretches.of(self.columns) if self.parts else (self,)
 
     @cached_property

@@ -82,7 +82,7 @@ class _Known(NamedTuple):
 
 
 class _Use(NamedTuple):
-    """The times (nanoseconds) of a frame's last use and of the last use noted in its file."""
+    """The time of a frame's last use, and that of the last use noted in its file, in nanoseconds."""
 
     used: int
     noted: int
@@ -186,7 +186,7 @@ class FrameCache:
         self._note_use(self._path(key))
 
     def is_settled(self, state: FileState) -> bool:
-        """Return whether a file in this state is so old that replacing it must change the state."""
+        """Return whether a file is so old that replacing it is certain to change its state."""
         return not 0 <= self._disk.now_ns() - state.mtime_ns < _YOUNG_NS
 
     def get(self, key: str) -> CachedFrame | None:

@@ -152,7 +152,7 @@ def _is_column(node: Any, column: str) -> bool:
 
 
 def _time(node: Any) -> tuple[datetime | None, bool]:
-    """Return the fixed time that an expression stands for, and whether that is the exact time.
+    """Return the fixed time that an expression stands for, and whether it is that time exactly.
 
     The time is None if the expression is anything else, or a time that Python cannot represent.
     """

@@ -252,5 +252,5 @@ def _coarseness(word: _Word) -> tuple[bool, Fraction]:
 
 
 def _weekday(day: date) -> date:
-    """Return ``day`` or, for a weekend, the Monday after it."""
+    """Return ``day`` itself or, if it is on a weekend, the following Monday."""
     return day + timedelta(days=max(0, 7 - day.weekday())) if day.weekday() >= _SATURDAY else day

@@ -330,7 +330,7 @@ class _Ranges(NamedTuple):
 
 
 def _ranges(owners: Positions, count: int) -> _Ranges:
-    """Return the row range of each bar; ``owners`` contains the bar of each row, ascending."""
+    """Return the row range of each bar; ``owners`` contains the bar of each row, in ascending order."""
     edges = np.searchsorted(owners, np.arange(count + 1))
     bars = np.flatnonzero(np.diff(edges))
     return _Ranges(bars, edges[bars], edges[bars + 1] - 1)

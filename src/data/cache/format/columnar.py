@@ -152,7 +152,7 @@ class Head:
 
 
 def room_for(rows: int) -> int:
-    """Return a capacity with some spare room, so that rows can be appended without a new file."""
+    """Return a capacity that leaves spare room, so that rows can be appended without a new file."""
     return (rows + rows // 16 + BLOCK) // BLOCK * BLOCK
 
 

@@ -274,7 +274,7 @@ def verify(data: bytes, offset: int = 0) -> Member | None:
 
 
 def claimed_end(data: bytes, offset: int) -> int | None:
-    """Return where the gzip member at ``offset`` claims to end; None if not within the data."""
+    """Return the offset at which a gzip member claims to end; None if that is outside the data."""
     size = _claimed_size(data, offset)
     return None if size is None else offset + size
 

@@ -220,8 +220,8 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None 
     """Read one year file from an older tool; return its ``timeframe`` bars, ascending and unique.
 
     The time column is ``timestamp``, ``datetime`` or else the first; naive times mean UTC. Rows
-    that cannot be bars, belong to another year, or have an uncertain timestamp are omitted, so that
-    they become gaps. Unless given, the year is the one at the beginning of the file name.
+    that are not valid bars, belong to another year, or have an uncertain timestamp are omitted, so
+    that they become gaps. Unless given, the year is the one at the beginning of the file name.
 
     Raises:
         CorruptEntryError: The file is damaged, is not a table of bars, or has another timeframe.

@@ -43,7 +43,7 @@ class Keeps(Protocol):
     """A function that decides whether stored bars must be kept."""
 
     def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
-        """Return why no vendor could supply ``part`` again; empty if a configured one can.
+        """Return the reason why no vendor could supply ``part`` again; empty if a configured one could.
 
         ``part`` extends from the first to the last bar of one source, in a year or in the whole
         series, without the results of comparisons. A vendor that can supply all of it can supply
@@ -107,7 +107,7 @@ class Freeable:
 
 
 def choose(holdings: Iterable[Holding], excess: int) -> list[Holding]:
-    """Return the least recently used years that may be dropped, until ``excess`` bytes are freed."""
+    """Return the least recently used removable years, as many as are needed to free ``excess`` bytes."""
     chosen: list[Holding] = []
     may_go = [one for one in holdings if not one.kept]
     for one in sorted(may_go, key=lambda h: (h.last_ms, str(h.key), h.year)):

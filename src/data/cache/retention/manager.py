@@ -131,8 +131,8 @@ class RetentionManager(StoreListener):
     def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
         """Return a context manager within which a commit is stored.
 
-        On entry, it checks that there is room for the commit; on exit, it checks the whole folder
-        from time to time.
+        On entry, it checks that there is room for the commit. On some exits, it checks the whole
+        folder.
 
         Raises:
             NoRoomError: On entry, if the commit would leave too little room on the disk.

@@ -55,7 +55,7 @@ def _entries(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def logged_years(names: Iterable[str]) -> list[int]:
-    """Return the years of the log files among ``names``, ascending."""
+    """Return the years of the log files among ``names``, in ascending order."""
     stems = (name.removesuffix(".log") for name in names if name.endswith(".log"))
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
 
