@@ -71,7 +71,7 @@ class Pace:
         return cls(calendar, timeframe, anchor, now_ms, due)
 
     def of(self, coverage: Coverage, last: int | None) -> Freshness:
-        """Return how fresh a series is.
+        """Return the freshness of a series.
 
         A span that is known to be empty, or is not trusted for the time being, does not count as
         behind, because fetching it again now would not change anything.

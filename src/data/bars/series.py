@@ -324,7 +324,7 @@ class SeriesStore:
     ) -> None:
         """Store a commit, or keep it in ``self.unstored``; ``check`` may stop it before it is written.
 
-        ``is_last`` says that nothing is left to fetch, so other hosts need not wait any longer.
+        ``is_last`` means that nothing is left to fetch, so other hosts need not wait any longer.
 
         Raises:
             OvertakenError: Another host has committed to the series since this phase began, and the
@@ -440,7 +440,7 @@ class SeriesStore:
         return coverage
 
     def lifetime(self) -> Lifetime:
-        """Return when the series begins and ends, including data that could not be stored."""
+        """Return the beginning and end of the series, including data that could not be stored."""
         life = self.view().lifetime
         for commit in self.unstored:
             life = life.updated(commit.lifetime)

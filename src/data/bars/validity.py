@@ -71,7 +71,7 @@ class Expiry:
         return now_ms + np.where(is_old, self.old_ms, self.recent_ms)
 
     def of_holes(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
-        """Return when gaps are fetched again; a gap that was reported only once is due soon."""
+        """Return the times at which gaps are fetched again; a gap that was reported only once is due soon."""
         soon = np.where(now_ms - ends < DAY_MS, _YOUNG_HOLE_MS, _OLD_HOLE_MS)
         return np.where(
             again, self.of(ends, now_ms, again), now_ms + np.minimum(soon, self.recent_ms)
@@ -212,7 +212,7 @@ class SplitWindow:
 
     @property
     def doubt(self) -> Suspicion:
-        """The reason and the end of the doubt, as stored with the bars."""
+        """The reason to doubt the bars, and the time when the doubt ends, as stored with the bars."""
         return Suspicion(f"fetched within {SESSIONS} sessions of the {self.split}", self.span.end)
 
 
@@ -263,7 +263,7 @@ def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
 
 
 def doubt_at(near: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
-    """Return the longest-lasting doubt about data fetched at ``fetched_at``; None if there is none."""
+    """Return the reason to doubt data fetched at ``fetched_at``, or None; of several, the longest-lasting."""
     doubts = [window.doubt for window in near if fetched_at in window.span]
     return max(doubts, key=lambda doubt: doubt.expires, default=None)
 

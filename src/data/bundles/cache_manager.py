@@ -76,7 +76,7 @@ class _Entry:
 
 
 class LRUCache:
-    """Frames in memory by key, limited by their total size; the least recently used go first.
+    """Frames kept in memory by key, up to a total size; the least recently used are dropped first.
 
     Thread-safe. It is the in-memory part of :class:`CacheManager`, as a separate class for programs
     that use it directly.
@@ -674,7 +674,7 @@ class CacheManager:
         }
 
     def _days(self) -> dict[str, Any]:
-        """Return the recorded statistics by day; empty if the file is damaged."""
+        """Return the recorded statistics, keyed by day; empty if the file is damaged."""
         data = self._disk.read_if_exists(self.cache_dir / _STATISTICS) or b"{}"
         try:
             days = json.loads(data)

@@ -242,7 +242,7 @@ class TableStore:
         return sorted({y for n in names if n.endswith(".gz") and (y := year_of_name(n))})
 
     def keys(self) -> list[SeriesKey]:
-        """Return every table that has files, by symbol."""
+        """Return every table that has files, ordered by symbol."""
         lanes = ((s, n) for s in self.symbols() for n in self._disk.list(self._symbol(s)))
         keys = (decode_lane(symbol, name) for symbol, name in lanes)
         return [key for key in keys if key and years_in(self._disk.list(self._lane(key)))]

@@ -152,7 +152,7 @@ class SeriesFacts:
     source: SourceState | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Return the fields of this class by name."""
+        """Return the fields of this class, keyed by name."""
         return dict(zip(FACTS, _facts_of(self), strict=True))
 
     def known_facts(self) -> dict[str, Any]:
@@ -186,8 +186,8 @@ class Commit(SeriesFacts):
 
     Attributes:
         pieces: Bars to store; where pieces overlap, the later piece wins.
-        marks: Changes of coverage without bars: ``empty`` spans, ``final`` for stored bars that
-            were fetched again and found equal, ``suspect`` for spans that are not to be trusted.
+        marks: Coverage changes without bars: ``empty`` spans, ``final`` for stored bars that were
+            fetched again and found equal, ``suspect`` for spans that are not to be trusted.
         suspects: Invalid rows, for the quarantine.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, if the
             caller knows more than the answers' faults show.

@@ -239,7 +239,7 @@ def era_sessions(name: str, era: int) -> SessionTable:
 
 
 def _dates_of(era: int) -> Span:
-    """Return the dates of an era within the supported years, as a half-open span."""
+    """Return the dates of an era (twenty years), within the supported years, as a half-open span."""
     year = _AN_ERA_BEGINS + era * _ERA_YEARS
     first = day_ms(date(max(year, FIRST_YEAR), 1, 1))
     return Span(first, day_ms(date(min(year + _ERA_YEARS - 1, LAST_YEAR), 12, 31)) + DAY_MS)
@@ -247,7 +247,7 @@ def _dates_of(era: int) -> Span:
 
 @once
 def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
-    """Return the dates in an era that ``exchange_calendars`` covers, and the sessions on these dates.
+    """Return the dates in an era (twenty years) that ``exchange_calendars`` covers, and their sessions.
 
     Dates and sessions are both empty if the package cannot build the calendar.
     """

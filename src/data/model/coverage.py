@@ -470,9 +470,9 @@ FORGOTTEN = Covered(_NO_SPAN, "empty", "\0")
 class Coverage(Stretches[Covered]):
     """Coverage of a series, as ascending, disjoint entries. Bars outside the entries are missing.
 
-    Many small entries that interrupt one source, as in an answer with bad rows, may be folded into
-    one entry (:meth:`folded`). Iteration yields a folded entry as a single, suspect one; methods
-    that take a span (:meth:`within`, :meth:`held`, ...) return its parts.
+    Many small entries between entries from one source, as in an answer with bad rows, may be folded
+    into one entry (:meth:`folded`). Iteration yields a folded entry as a single, suspect one;
+    methods that take a span (:meth:`within`, :meth:`held`, ...) return its parts.
     """
 
     __slots__ = ()
@@ -561,7 +561,7 @@ class Coverage(Stretches[Covered]):
         )
 
     def folded(self) -> Coverage:
-        """Return the coverage, with many small entries that interrupt one source folded into one.
+        """Return the coverage, with runs of many small entries between entries from one source folded.
 
         As a result, the size of the stored document, and the cost of reading other days, do not
         depend on the number of bad rows or gaps in an answer. No information is lost.
@@ -908,7 +908,7 @@ def _as_one(run: list[Covered]) -> Covered:
 def spread(
     mark: Covered, edges: Edges, expires: NDArray[Any], reasons: Sequence[str]
 ) -> Stretches[Covered]:
-    """Return a copy of ``mark`` for each span, with the expiry and reason given for that span."""
+    """Return a copy of the entry ``mark`` for each span, with the expiry and reason for that span."""
     index: dict[tuple[str, int | None], int] = {}
     keys = zip(reasons, expires.tolist(), strict=True)
     codes = np.array([index.setdefault(key, len(index)) for key in keys], np.intp)

@@ -142,7 +142,7 @@ class Explanation(InLines):
         named: Vendors that the rule names.
         ways: Vendors that are queried, in order.
         unasked: Maps each vendor that is not queried to the reason.
-        stored: Stored bars, by lane.
+        stored: Stored bars, one entry per lane.
         source: Timeframe of the shorter bars from which the bars are or would be built; may be
             empty.
         why_not: Reason why no vendor can be queried; empty if one can.

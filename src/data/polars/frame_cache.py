@@ -408,7 +408,7 @@ class FrameCache:
         return sum(self.sizes().values())
 
     def sizes(self) -> dict[str, int]:
-        """Return the size of each frame in bytes, by folder name; other programs' folders are ignored.
+        """Return each frame's size in bytes, keyed by folder name; other programs' folders are ignored.
 
         Raises:
             StorageError: The folder cannot be read.

@@ -128,7 +128,7 @@ def _bounds_of(part: dict[str, Any], column: str) -> TimeBounds:
 
 
 def _low(how: str, node: Any) -> TimeBounds:
-    """Return the bounds of a comparison with a fixed time that is, or may be, the earliest."""
+    """Return the lower bound, if any, that a comparison with a fixed time sets."""
     if how not in ("Gt", "GtEq", "Eq"):
         return ANY_TIME
     at, is_exact = _time(node)
@@ -138,7 +138,7 @@ def _low(how: str, node: Any) -> TimeBounds:
 
 
 def _high(how: str, node: Any) -> TimeBounds:
-    """Return the bounds of a comparison with a fixed time that is, or may be, the latest."""
+    """Return the upper bound, if any, that a comparison with a fixed time sets."""
     if how not in ("Lt", "LtEq", "Eq"):
         return ANY_TIME
     at, is_exact = _time(node)

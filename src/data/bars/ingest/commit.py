@@ -249,7 +249,7 @@ class _CommitBuilder:
 
     @cached_property
     def _blank(self) -> Covered:
-        """Template for this answer's marks, without span, state, reason and expiry."""
+        """Template for this answer's coverage changes, without span, state, reason and expiry."""
         one, basis = self.fetched, self.terms.basis
         return Covered(Span(0, 0), "final", one.vendor, one.kind, basis, one.server_now_ms)
 
@@ -425,8 +425,8 @@ class _CommitBuilder:
     def _pieces(self, span: Span) -> Iterator[CommitPiece]:
         """Yield the rows in ``span`` as up to two pieces, one final and one provisional.
 
-        If some bars of the final piece are not trusted, it is written as provisional, and a mark
-        makes its good bars final (:meth:`_trusted_marks`).
+        If some bars of the final piece are not trusted, it is written as provisional, and a
+        separate coverage change makes its good bars final (:meth:`_trusted`).
         """
         middle = self.answer.finality.final_before(span)
         if not len(self.answer.closed.within(Span(span.start, middle))):
@@ -524,7 +524,7 @@ class _CommitBuilder:
         return self.terms.doubt
 
     def _verdict(self, mark: Covered) -> Stretches[Covered]:
-        """Return a verdict's coverage entry, split into parts that leave out spans without bars."""
+        """Return a verdict (that bars are wrong) as coverage entries that leave out spans without bars."""
         absent = difference(self._unusable, edges_of(span for span, _ in self._kept))
         return Stretches.of(Columns.of_one(mark, difference(edges_of([mark.span]), absent)))
 

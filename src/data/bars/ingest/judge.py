@@ -68,7 +68,7 @@ class JudgementContext:
 def judge(
     answer: ClassifiedAnswer, stored: StoredRange, context: JudgementContext
 ) -> ClassifiedAnswer:
-    """Return the answer with verdicts on its bars and on the stored bars next to it.
+    """Return the answer with verdicts: which of its bars, and of the stored bars next to it, are wrong.
 
     If grave rows (almost certainly wrong) from another vendor are stored, and the rows of this
     answer are the same or also grave, the result contains the stored rows, so that the first
@@ -136,7 +136,7 @@ class _Judging:
         return self.context.vendor
 
     def _beside_each_other(self, grave: Sequence[Span]) -> BarTable:
-        """Return the new bars together with the stored bars outside the ``grave`` spans."""
+        """Return the new bars together with the stored bars outside the ``grave`` (wrong) spans."""
         stored = self.context.surroundings.rebased
         if not len(stored):
             return self.answer.closed
@@ -146,7 +146,7 @@ class _Judging:
     # --- bars stored as grave ---------------------------------------------------------------
 
     def _repeats(self, parts: Sequence[Covered], new_graves: Sequence[Grave]) -> Iterator[_Repeat]:
-        """Yield, for each span of stored grave bars, the new rows that are the same or also grave."""
+        """Yield, for each span of wrong stored bars, the new rows that are the same or are also wrong."""
         new, old = self.answer.closed, self.stored.rebased
         stamps = [np.empty(0, np.int64), *(one.stamps for one in new_graves)]
         is_grave = among(new.stamps, distinct(np.concatenate(stamps)))
@@ -167,7 +167,7 @@ class _Judging:
                 yield _Repeat(part, rows[otherwise], is_same=False)
 
     def _after(self, repeat: _Repeat) -> Iterator[Covered]:
-        """Yield new coverage for grave stored bars for which equal or also grave rows were received."""
+        """Yield new coverage for wrong stored bars for which the same or other wrong rows were received."""
         part, now = repeat.part, self.context.now_ms
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
             overlap = span.clip(part.span)
@@ -237,8 +237,8 @@ class _Judging:
     def _before(self, stamp: int) -> Iterator[Covered]:
         """Yield the coverage entries before a bar that have the same vendor and basis as the bar.
 
-        The search goes back in time and ends at the first entry with a different vendor or basis, or
-        with a verdict.
+        The search goes back in time and ends at the first entry with a different vendor or basis,
+        or one that was already judged wrong.
         """
         parts = [part for part in self.context.coverage.opened() if part.span.start <= stamp]
         own = parts[-1] if parts and stamp in parts[-1].span else None
@@ -278,13 +278,13 @@ def _agree(one: BarTable, other: BarTable, tolerance: float) -> Mask:
 
 
 def _waited(part: Covered) -> int:
-    """Return how long a stored verdict delays the next fetch, in milliseconds."""
+    """Return how long the next fetch of bars that were judged wrong is delayed, in milliseconds."""
     waited = (part.expires or 0) - part.fetched_at
     return min(WAITS_MS, key=lambda wait: abs(wait - waited))
 
 
 def _next_wait(part: Covered) -> int | None:
-    """Return the delay (ms) to use after that of a stored verdict; None if that was the longest."""
+    """Return the next longer delay (ms) for bars that were judged wrong; None after the longest."""
     at = WAITS_MS.index(_waited(part)) + 1
     return WAITS_MS[at] if at < len(WAITS_MS) else None
 

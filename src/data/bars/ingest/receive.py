@@ -310,7 +310,7 @@ def _fit_sides(
 def _verdicts(
     request: LaneRequest, series: SeriesStore, received: ReceivedAnswer, rows: BarTable
 ) -> tuple[list[Verdict], Fix | None]:
-    """Return a verdict on each side's adjacent bars, and a correction that reconciles them.
+    """Return the result of comparing each side's adjacent bars, and a correction that reconciles them.
 
     The correction is None if none is known. See :func:`..prices.splice.settle`.
     """

@@ -71,8 +71,8 @@ class ClassifiedAnswer:
         is_believed: Whether the answer is usable, so that its full span need not be requested from
             another vendor.
         stretches: The requested spans; empty unless only missing spans were requested.
-        verdicts: Verdicts on individual bars, as coverage entries that are applied after all
-            others.
+        verdicts: Verdicts on whether individual bars are wrong, as coverage entries that are
+            applied after all others.
         grave: Spans of bars just found to have a serious fault, including adjacent stored bars.
     """
 

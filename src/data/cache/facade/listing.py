@@ -308,7 +308,7 @@ class Catalogue:
             self.store.clear(symbol)
 
     def older_files(self, key: SeriesKey) -> Mapping[int, Path]:
-        """Return the year files that may be from another tool, by year."""
+        """Return the year files that may be from another tool, keyed by year."""
         return legacy_years(self._root, key, encode_symbol(key.symbol))
 
     def unchanged_since(self, oldest_ms: int) -> Iterator[tuple[SeriesKey, list[int]]]:

@@ -171,7 +171,7 @@ def _filled(values: Floats) -> Floats:
 
 
 def table_of_columns(stamps: Stamps, values: dict[str, Floats]) -> BarTable:
-    """Build a table from columns by name."""
+    """Build a table from timestamps and named columns of values."""
     return BarTable(
         stamps,
         values["open"],

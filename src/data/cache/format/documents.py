@@ -220,7 +220,7 @@ class YearMeta(Record, frozen=True, gc=False):
     is_judged: bool = False
 
     def bars_of(self) -> dict[str, int]:
-        """Return the number of bars by vendor.
+        """Return the number of bars from each vendor.
 
         If the recorded numbers do not add up, all bars are attributed to the main vendor.
         """
@@ -229,7 +229,7 @@ class YearMeta(Record, frozen=True, gc=False):
         return {self.vendor: self.state.rows} if self.state.rows else {}
 
     def of(self, shares: Mapping[str, int]) -> YearMeta:
-        """Return the document with ``shares`` as its bar counts by vendor, the latest vendor last."""
+        """Return the document with ``shares`` as its bar counts, keyed by vendor, the latest vendor last."""
         counts = {vendor: bars for vendor, bars in shares.items() if bars}
         if not counts:
             return self.replaced(shares={})

@@ -335,7 +335,7 @@ def is_ours(data: bytes) -> bool:
 
 
 def shares_of(headers: Iterable[Header]) -> dict[str, int]:
-    """Return the number of bars by vendor, with the most recent vendor at the end."""
+    """Return the number of bars from each vendor, with the most recent vendor at the end."""
     shares: dict[str, int] = {}
     for header in sorted(headers, key=lambda header: header.seq):
         shares[header.vendor] = shares.pop(header.vendor, 0) + header.rows

@@ -79,7 +79,7 @@ class LegacyYear:
 
 
 def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
-    """Return the year files that older tools may have left for ``key``, by year.
+    """Return the year files that older tools may have left for ``key``, keyed by year.
 
     Files in the series' own lane folder are included, because only a file's header, which the
     caller checks, shows whether this library wrote the file. The ``ohlcv/`` layout takes precedence

@@ -162,7 +162,7 @@ def vouched_ms(lanes: Iterable[StoredLane]) -> int:
 
 
 def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
-    """Return the end of each vendor's latest bars in any series, by vendor."""
+    """Map each vendor to the end of its latest bars in any series."""
     newest: dict[str, int] = {}
     for lane in lanes:
         for vendor, end in lane.entry.newest.items():
@@ -199,7 +199,7 @@ class Judge:
             yield Holding(key, year, size, generation, last_ms, kept or in_use)
 
     def _reasons(self, key: SeriesKey, entry: LaneEntry) -> dict[int, str]:
-        """Return the reason to keep each year, by year.
+        """Map each year to the reason to keep it.
 
         The reason is empty if vendors can supply the year again.
         """

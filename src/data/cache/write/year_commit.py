@@ -285,7 +285,7 @@ class YearCommit:
         return self.meta.is_judged or not subtract(bars, self._answered)
 
     def _shares_after(self) -> dict[str, int]:
-        """Return bar counts by vendor, including the bars in this commit."""
+        """Return the number of bars from each vendor, including the bars in this commit."""
         shares = self.meta.bars_of()
         for piece in self._with_bars:
             shares[piece.vendor] = shares.pop(piece.vendor, 0) + len(piece.table)

@@ -136,8 +136,8 @@ class QualityReport(InLines):
         checked: Names of the checks that ran.
         not_checked: Maps each check that could not run to the reason.
         requests: Number of requests sent to vendors.
-        marked, unmarked: Numbers of bars that this call marked as grave, and of bars whose marks it
-            removed.
+        marked, unmarked: Number of bars that this call marked as almost certainly wrong, and number
+            of bars whose mark it removed.
     """
 
     symbol: str

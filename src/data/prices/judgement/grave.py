@@ -38,7 +38,7 @@ class Grave(NamedTuple):
 
 
 def graves(series: CheckedSeries) -> list[Grave]:
-    """Return the rows that are almost certainly wrong, by cause.
+    """Return the rows that are almost certainly wrong, grouped by cause.
 
     Args:
         series: Bars to judge, with a few bars on either side. All prices must be above zero, and
