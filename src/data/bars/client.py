@@ -203,7 +203,8 @@ class BarsClient:
             QueryError: This version of the series does not exist or is no longer kept.
 
         Warns:
-            IncompleteDataWarning: The answer is incomplete, without ``strict``; once per call.
+            IncompleteDataWarning: The answer is incomplete, and ``strict`` is not set; issued once
+                per call.
         """
         return self._service.get(query)
 

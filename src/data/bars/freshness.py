@@ -66,7 +66,7 @@ class Pace:
         settle_ms: int,
         anchor: str = "session",
     ) -> Pace:
-        """Return the pace for a market at ``now_ms``; bars become final ``settle_ms`` after they close."""
+        """Return the reference for a market at ``now_ms``; bars are final ``settle_ms`` after they close."""
         due = newest_settled(BarGrid(calendar, timeframe, anchor), settle_ms, now_ms)
         return cls(calendar, timeframe, anchor, now_ms, due)
 

@@ -285,10 +285,10 @@ class SeriesStore:
         unstored, unstored_actions: Commits and actions that could not be stored.
         problems: Sentences for the provenance about storage failures.
         source: State of the files that the lane's bars come from, before any of them was read.
-        vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known
-            when it was this request's turn.
+        vendor_days: Sessions for which a vendor lacks bars for most of its symbols, as known when
+            this request got its turn.
         overtaken: How many times another host has committed before this request was able to.
-        asks_last: Whether nothing else is to be fetched after the present question.
+        asks_last: Whether nothing else is left to fetch after the current question.
     """
 
     def __init__(

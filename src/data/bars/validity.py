@@ -101,7 +101,7 @@ def is_hole(part: Covered) -> bool:
 
 
 def is_unasked(part: Covered) -> bool:
-    """Return whether a span counts as empty only by the calendar, without querying a vendor."""
+    """Return whether a span is considered empty only because of the calendar; no vendor was queried."""
     return part.state == "empty" and part.reason == CLOSED and not part.vendor
 
 

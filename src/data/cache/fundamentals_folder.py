@@ -46,7 +46,7 @@ class Ages(Protocol):
 
 
 class FundamentalsFolder:
-    """The files of all symbols. Thread-safe, and safe across processes.
+    """The fundamentals files of all symbols. Thread-safe, and safe across processes.
 
     Args:
         cache_dir: Root of the cache. Default: the data manager's cache.

@@ -320,7 +320,7 @@ class Fault(NamedTuple):
         return self.kind in (MISSING_VOLUME, DUPLICATE, NOTE) or self.text == NO_TRADE
 
     def clip(self, span: Span) -> Fault | None:
-        """Return the part of the fault in ``span``, with its share of the number; None if outside it."""
+        """Return the part of the fault in ``span``, with its share of the bars or rows, or None."""
         part, whole = self.span.clip(span), self.span.end - self.span.start
         if part.is_empty:
             return None
@@ -329,7 +329,7 @@ class Fault(NamedTuple):
         )
 
     def outside(self, span: Span) -> list[Fault]:
-        """Return the parts of the fault outside ``span``, with their share of the number."""
+        """Return the parts of the fault outside ``span``, each with its share of the bars or rows."""
         if not self.span.overlaps(span):
             return [self]
         whole = self.span.end - self.span.start

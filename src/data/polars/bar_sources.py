@@ -318,7 +318,7 @@ class ManagerBars(PortalSource):
         ends: Mapping[str, int] = _NO_ENDS,
         horizon_ms: int | None = None,
     ) -> Read:
-        """Return the bars that ``get_ohlcv_batch`` would return; stored bars cause no request."""
+        """Return the bars that ``get_ohlcv_batch`` would return; no request is made for stored bars."""
         names = list(dict.fromkeys(assets.names))
         spans = [Span(span.start, min(span.end, ends.get(name, span.end))) for name in names]
         queries = [self._query(*one) for one in zip(names, repeat(timeframe), spans, strict=False)]

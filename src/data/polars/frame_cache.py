@@ -166,7 +166,7 @@ class FrameCache:
         }
 
     def state(self, key: str) -> FileState | None:
-        """Return the state of the file that a change to a key's frame replaces, or None.
+        """Return the state of the file that is replaced whenever a key's frame changes, or None.
 
         Raises:
             StorageError: The folder cannot be read.
@@ -174,7 +174,7 @@ class FrameCache:
         return self._disk.stat(self.place(key))
 
     def place(self, key: str) -> Path:
-        """Return the path of the file that a change to a key's frame replaces.
+        """Return the path of the file that is replaced whenever a key's frame changes.
 
         Raises:
             QueryError: The string is not a key.

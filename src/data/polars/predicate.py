@@ -35,7 +35,7 @@ class TimeBounds(NamedTuple):
     is_exact: bool = True
 
     def within(self, other: TimeBounds) -> TimeBounds:
-        """Return the bounds of the times that are within both bounds."""
+        """Return the intersection of these bounds and ``other``."""
         lows = [one for one in (self.low, other.low) if one is not None]
         highs = [one for one in (self.high, other.high) if one is not None]
         exact = self.is_exact and other.is_exact

@@ -70,7 +70,7 @@ class _Word:
         return abs(value - other_value) <= max(slack, their_slack)
 
     def is_date(self, other: _Word) -> bool:
-        """Return whether two reports have the same date; a weekend counts as the next Monday."""
+        """Return whether two reports have the same date; a date on a weekend counts as the next Monday."""
         return _weekday(self.action.ex_date) == _weekday(other.action.ex_date)
 
 

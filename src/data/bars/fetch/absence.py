@@ -312,7 +312,7 @@ def _pages_before(request: LaneRequest, empty: Span, now_ms: int) -> list[FetchQ
 
 
 def _before_first_bar(coverage: Coverage) -> Span | None:
-    """Return the empty span directly before the first bars that is not yet proven, or None."""
+    """Return the empty span directly before the first bars, or None if there is none without proof."""
     place = next((i for i, part in enumerate(coverage) if part.state != "empty"), 0)
     start = end = coverage[place].span.start if coverage else 0
     for part in reversed(coverage[:place]):

@@ -336,7 +336,7 @@ class LaneRun:
     def _ask_anew(self, wanted: Span) -> bool:
         """Fetch all bars again in one basis, because no vendor reports the intervening actions.
 
-        Return False if no vendor has prices in the wanted adjustment. Bars that are received
+        Return False if no vendor has prices in the requested adjustment. Bars that are received
         unchanged count as fetched now; others are replaced.
         """
         request = self.request

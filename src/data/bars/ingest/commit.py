@@ -236,7 +236,7 @@ class _CommitBuilder:
         return Stretches.chained(map(self._marked, rows))
 
     def _marked(self, row: _Row) -> Sequence[Covered]:
-        """Return the marks for a row of the table in :meth:`_marks`; finished ones are returned as given."""
+        """Return the coverage changes for a row in :meth:`_marks`; a list of changes is returned as given."""
         if not isinstance(row, tuple):
             return row
         edges, state, reason, until = row
@@ -687,7 +687,7 @@ class _CommitBuilder:
 
 
 def are_many(lost: int, stored: int) -> bool:
-    """Return whether more than 1 % of the stored bars, and more than two, are missing from an answer.
+    """Return whether more than two stored bars, and more than 1% of them, are missing from an answer.
 
     Such an answer is not trusted.
     """
@@ -789,8 +789,8 @@ class CommitContext:
         settle_ms: Time after an intraday bar closes during which it may still change, in
             milliseconds.
         is_refresh: Whether the purpose of the fetch was to replace stored bars.
-        vendor_days: Sessions for which a vendor lacks most of its symbols; gaps in them are never
-            trusted.
+        vendor_days: Sessions for which a vendor lacks bars for most of its symbols; gaps in them
+            are never trusted.
         last_ms: Timestamp of the last bar in the series, including this answer; None if the series
             has no bars. An empty span after it is not a gap between bars, even if several vendors report it
             repeatedly.

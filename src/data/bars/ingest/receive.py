@@ -64,7 +64,7 @@ class ReceivedAnswer:
     Attributes:
         candidate: Vendor that answered.
         fetched: Everything that was received; its basis is unknown if ``behind`` is set.
-        question: Request that was answered, reduced by earlier bars that were not sent again.
+        question: Request that was answered, without the earlier bars that were not sent again.
         sessions: Last session that had opened at the time of the answer, and the next one.
         actions: Ex-dates for which the answer reports splits and dividends; None if it reports no
             actions.
@@ -425,7 +425,7 @@ def _usable(table: BarTable) -> BarTable:
 
 
 def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> bool:
-    """Remove all bars that were read from an earlier state of the files just reread.
+    """Remove all bars that were read from an earlier state of the files that were just read again.
 
     The files are authoritative: a row that is no longer in them is not a gap. Bars from other
     vendors stay and are fetched again, unless the layout of the files has changed: then they may no

@@ -200,7 +200,7 @@ class Member:
         return tuple(self.header.spelled.get("columns", ()))
 
     def text(self) -> bytes:
-        """Return the member's text, inflated.
+        """Return the member's decompressed text.
 
         Raises:
             ValueError: The text is too long for its number of rows, or is damaged despite the
@@ -294,7 +294,8 @@ def _claimed_size(data: bytes, offset: int) -> int | None:
 def walk(data: bytes, identity: str, prev: str | None = None) -> Iterator[tuple[int, Member]]:
     """Yield the offset and content of each valid member in the chain, from the start of ``data``.
 
-    Members must belong to the file named ``identity``, and the first must be chained to ``prev``.
+    Members must belong to the file named ``identity``, and the first must link to ``prev``, the
+    digest of the member before it.
     """
     offset = 0
     while (member := verify(data, offset)) is not None:

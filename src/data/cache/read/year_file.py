@@ -199,7 +199,7 @@ def rows_behind(
     Args:
         lane, year: Series and year of the file.
         state: Current state.
-        size: End of the known bytes.
+        size: Number of bytes, from the start of the file, that are already known.
         head: First 16 hex digits of the digest of the last member before that.
 
     Returns:

@@ -54,7 +54,7 @@ Part = Literal["", "outer_keys", "growth"]
 
 
 class StoredLane(NamedTuple):
-    """A lane (folder with one kind of a series' bars) that has stored data.
+    """A lane (the folder for one kind of bars of a series) that has stored data.
 
     Attributes:
         key: Series of the lane.

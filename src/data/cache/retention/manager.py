@@ -220,7 +220,7 @@ class RetentionManager(StoreListener):
             self.enforce()
 
     def look_after(self) -> Holdings:
-        """Record the last uses, enforce the age and size limits, and tidy; return the contents afterwards.
+        """Record the last uses, enforce the age and size limits, and tidy up; return the remaining contents.
 
         Raises:
             StorageError: A folder is a link, or cannot be listed.

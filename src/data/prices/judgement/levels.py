@@ -84,8 +84,8 @@ Levels = NDArray[np.int8]
 class Defect(NamedTuple):
     """A defect that a check found, before the check's name and next step are added.
 
-    ``cause`` is empty if the check has a single cause, which then has the check's name. ``wrong``
-    contains the timestamps of the wrong rows; None means that they are ``stamps``.
+    If the check has only one cause, ``cause`` is empty, and the check's name is used instead.
+    ``wrong`` contains the timestamps of the wrong rows; None means that they are ``stamps``.
     """
 
     stamps: Stamps
@@ -725,7 +725,7 @@ def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
 
 
 def _wilder(series: CheckedSeries, row: int) -> float:
-    """Return the log ratio of the price moves in the weeks after a row to the moves before it."""
+    """Return how much larger price moves are in the weeks after a row than before, as a log ratio."""
     moves = series.moves
     before, after = noise(moves[max(0, row - _WEEKS) : row]), noise(moves[row + 1 :][:_WEEKS])
     return float(np.log(after / before)) if before > 0 and after > 0 else 0.0
