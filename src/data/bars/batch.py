@@ -95,7 +95,7 @@ def get_by_symbol(
 ) -> dict[str, pd.DataFrame]:
     """Return a frame for each symbol, keyed by the symbol as typed.
 
-    ``shared`` holds the checked timeframe, bounds and options.
+    ``shared`` contains the checked timeframe, bounds and options.
     """
     wanted = distinct_symbols(symbols)
     queries: dict[str, BarsQuery] = {}

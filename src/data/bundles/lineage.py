@@ -628,7 +628,7 @@ class Lineages:
         return check(self.client, self.get(run), as_today=as_today, timeout=timeout)
 
     def read(self, run: str) -> dict[str, BarTable]:
-        """Return the bars exactly as a run read them, by series, generation and adjustment.
+        """Return the bars exactly as a run read them, keyed by series, generation and adjustment.
 
         Raises:
             QueryError: The run does not exist, or some of its bars no longer exist.

@@ -717,7 +717,7 @@ def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]
     plain = metadata.load(document)
     ours = plain.get("onetape")
     if not isinstance(ours, dict):
-        raise metadata.DamagedError("it lacks the answered spans")
+        raise metadata.DamagedError("the document lacks the answered spans")
     metadata.check_format(
         ours,
         f"{key} {year}: the table has",
@@ -747,14 +747,14 @@ def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
     try:
         spans = [Span(*map(int, pair)) for pair in record.get("answered", ())]
     except (TypeError, ValueError) as exc:
-        raise metadata.DamagedError(f"its `answered` entry is not a list of spans: {exc}") from exc
+        raise metadata.DamagedError(f"the `answered` entry is not a list of spans: {exc}") from exc
     return tuple(coalesce(part.clip(year_span(year)) for part in spans))
 
 
 def _check_digest(record: dict[str, Any], digest: str) -> None:
     """Raise ``DamagedError`` if the data does not match the digest; old documents have no digest."""
     if "digest" in record and digest not in (record["digest"], record.get("pending")):
-        raise metadata.DamagedError("its digest differs from the one in the document")
+        raise metadata.DamagedError("the digest of the data differs from the one in the document")
 
 
 def _changes(before: pd.DataFrame | None, after: pd.DataFrame) -> dict[str, int]:

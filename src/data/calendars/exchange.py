@@ -312,7 +312,7 @@ def _usual(name: str) -> _Usual:
 
 
 def _times(declared: Any, days: int) -> _Times:
-    """Convert the times of day in ``declared`` to minutes after midnight, shifted by ``days``."""
+    """Convert the times of day in ``declared`` to minutes after midnight, shifted by ``days`` days."""
     shift = days * DAY_MS // MINUTE_MS
     return tuple(
         (_since(since), None if at is None else shift + at.hour * 60 + at.minute)

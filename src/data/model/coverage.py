@@ -622,9 +622,7 @@ class Coverage(Stretches[Covered]):
 def _ascending(marks: Columns) -> Iterator[Columns]:
     """Split marks (entries that change the coverage) into groups to apply one after another.
 
-    Each group is ascending and disjoint.
-
-    Marks with an empty span are omitted.
+    Each group is ascending and disjoint. Marks with an empty span are omitted.
     """
     marks = marks.take(marks.starts < marks.ends)
     sorted_marks = marks.take(marks.starts.argsort(kind="stable"))

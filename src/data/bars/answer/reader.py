@@ -108,7 +108,7 @@ class Reader:
     """Reads the stored data of a series into an answer. Thread-safe; does not take a lock.
 
     Attributes:
-        days: Trading days that determine the basis of answers.
+        days: Source of the current trading day, which determines the basis of answers.
     """
 
     def __init__(self, store: BarStore, clock: Clock) -> None:

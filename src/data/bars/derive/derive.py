@@ -379,8 +379,8 @@ class _Derivation:
 def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
     """Return the stored data on which the derived bars depend; None if the bars must not be reused.
 
-    In a range with bars that have not closed (``is_open``), they are valid only until the next bar
-    is due.
+    If the range contains bars that have not closed (``is_open``), the derived bars are valid only
+    until the next bar is due.
     """
     depends_on = below.depends_on
     if depends_on is None or not is_open:

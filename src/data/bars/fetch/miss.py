@@ -207,7 +207,7 @@ class MissHandler:
         return replace(self._marked(query, derived), depends_on=None)
 
     def _with_changes(self, answer: Answer) -> Answer:
-        """Return the answer with a note of the instrument's earlier and later symbols."""
+        """Return the answer with a note on the instrument's earlier and later symbols."""
         try:
             changes = self._store.actions(answer.query.instrument.symbol).changes
         except CacheError:
@@ -559,7 +559,7 @@ def _vendors(answer: Answer) -> list[str]:
 
 
 def _is_cut_off(answer: Answer) -> bool:
-    """Return whether an answer has a gap because all vendors that serve it are down."""
+    """Return whether an answer has a gap because all vendors that serve such bars are down."""
     return any(gap.is_outage for gap in stretches(answer.gaps).sources)
 
 

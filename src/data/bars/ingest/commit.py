@@ -558,7 +558,7 @@ class _CommitBuilder:
         return self._renewed(old, *(self._doubt or ("", None)))
 
     def _still_unvouched(self, old: Covered) -> Covered:
-        """Return coverage for bars resent unchanged of which only the local clock shows that they closed.
+        """Return coverage for bars that were resent unchanged but that only the local clock shows as closed.
 
         Such bars become final after a day.
         """

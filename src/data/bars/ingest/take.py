@@ -157,8 +157,8 @@ def take(
        dropped; if there are many, the answer is rejected.
     7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
        stored rows.
-    8. :func:`_commit`: build the commit. Its marks result from step 7, and its doubts near splits
-       from step 5; its faults are those of the remaining rows.
+    8. :func:`_commit`: build the commit. Its coverage changes come from step 7 and, for bars near
+      splits, from step 5; its faults are those of the remaining rows.
     9. Store the commit in the series, which keeps in memory anything that cannot be written to
        disk.
 
@@ -369,7 +369,9 @@ def _stored(
 
 
 def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedAnswer) -> None:
-    """Raise an error if many final bars were resent off by a factor; a few of them count as bad rows.
+    """Raise an error if many final bars were resent with prices off by a factor.
+
+    If only a few were, these count as bad rows.
 
     Raises:
         QualityError: Many final bars came back with prices off by a factor.

@@ -216,8 +216,8 @@ class LaneRoute:
     ) -> Iterator[tuple[LaneRoute, list[Span]]]:
         """Yield spans, each with this lane reordered so that vendors lacking a session come last.
 
-        Spans that no vendor lacks come first, so that the bars next to a lacking session are
-        already stored.
+        Spans that no vendor lacks come first, so that the bars next to such a session are already
+        stored.
         """
         late: dict[Span, list[str]] = {}
         for day in lacking if len(self.candidates) > 1 else ():
@@ -578,7 +578,7 @@ def _is_made_up(candidate: Candidate) -> bool:
 
 
 def _is_users_own(query: BarsQuery, candidate: Candidate) -> bool:
-    """Return whether a candidate is a user's downloader, or reads files without declared hours or venue."""
+    """Return whether a candidate is a user's downloader, or reads files of undeclared hours or venue."""
     kind = candidate.kind(query.instrument, query.timeframe)
     is_file = not getattr(candidate.downloader, "default_base_url", "")
     return candidate.capabilities is None or (is_file and not (kind.session or kind.venue))

@@ -410,7 +410,7 @@ def inflated(packed: bytes) -> bytes:
 
 
 def inflated_stream(stream: memoryview, size: int) -> bytes:
-    """Return the text in a raw deflate stream, without inflating more than the expected size.
+    """Return the text in a raw deflate stream, without decompressing more than the expected size.
 
     Args:
         stream: Complete stream.

@@ -269,7 +269,7 @@ def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
 
 
 def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
-    """Return the rows in ``year`` with timestamps that can be converted to ours with certainty."""
+    """Return the rows in ``year`` whose timestamps can be converted to this library's with certainty."""
     stamps, are_certain = session_stamps(table.stamps, timeframe)
     years = stamps.astype("M8[ms]").astype("M8[Y]").astype(np.int64) + 1970
     stamped = replace(table, stamps=stamps).take(are_certain & (years == year))

@@ -212,7 +212,7 @@ class Sidecars:
     def _extended(
         self, lane: SeriesFiles, file: ColumnarFile, wanted: States
     ) -> ColumnarFile | None:
-        """Append the last year's new rows and return the file; None if it lacks more than these."""
+        """Append the last year's new rows and return the file; None if it also lacks other rows."""
         last = max(file.head.years)
         lacking = [y for y, s in wanted.items() if not file.serves(_identities({y: s}))]
         if lacking != [last] or lane.previews is not None:

@@ -385,7 +385,7 @@ def unified(
 
     The date of a segment's basis is omitted if it is not after the first bar, or if it is known
     that there was no split or dividend between that bar and the date. The basis in a coverage entry
-    may have a later date than its bars' basis, because the bars were later found to be equal; the
+    may have a later date than its bars' basis, because the bars were later resent unchanged; the
     entry gets the bars' basis if there was no split or dividend between the two dates.
     """
     dated = [c.basis.as_of for c in coverage.sources] + [s.header.basis.as_of for s in segments]
