@@ -237,7 +237,7 @@ class QuoteService:
             raise copy.copy(failure[1])  # each thread needs its own traceback
 
     def _note_failure(self, instrument: Instrument, error: DataError) -> None:
-        """Keep a call's failure for callers that wait for the call, unless its own time limit expired."""
+        """Keep a call's failure for callers that wait for the call, unless the call just ran out of time."""
         attempts = getattr(error, "attempts", ())
         if any(getattr(attempt.error, "by_caller", False) for attempt in attempts):
             return

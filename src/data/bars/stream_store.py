@@ -45,7 +45,7 @@ def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
     No vendor is queried. The result is empty if no vendor serves such bars.
 
     Raises:
-        UnknownSymbolError: There are only such vendors.
+        UnknownSymbolError: Only vendors that may list a different instrument serve such bars.
     """
     try:
         return route(query, candidates_of(selector, query), None).namesakes

@@ -64,8 +64,8 @@ class Expiry:
     def of(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
         """Return the times at which empty spans that end at ``ends`` are fetched again.
 
-        ``again`` is a mask of the spans that had already been reported as empty. Those of them that
-        ended at least 30 days ago are fetched again later than others.
+        ``again`` is a mask of the spans that had already been reported as empty. Of these, spans
+        that ended at least 30 days ago are fetched again later than the others.
         """
         is_old = again & (now_ms - ends >= 30 * DAY_MS)
         return now_ms + np.where(is_old, self.old_ms, self.recent_ms)

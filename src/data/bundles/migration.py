@@ -58,8 +58,7 @@ class _Source(NamedTuple):
 
     Attributes:
         rows: All rows, sorted; of equal rows, only one is included.
-        decimals: The same rows in the form in which they are stored, and the number of rounded
-            values.
+        decimals: The same rows in their stored form, and the number of rounded values.
         timeframe: Timeframe of the bars.
         files: Maps the name of each file to its SHA256.
         size: Size of all files in bytes.

@@ -205,7 +205,7 @@ def _columns(node: Any) -> set[str]:
 
 
 def _is_of_names(node: Any) -> bool:
-    """Return whether an expression only compares each single name with fixed names."""
+    """Return whether an expression only compares names, one at a time, with fixed names."""
     match node:
         case {"Column": str()} | {"Literal": _}:
             return True

@@ -214,7 +214,7 @@ class Rebaser:
     def _awaited_from(
         self, book: ActionBook, table: BarTable, parts: Sequence[BasisPart], own: date
     ) -> date | None:
-        """Return the first date for which the vendor will publish actions only along with the bars.
+        """Return the first date whose actions the vendor will publish only along with that day's bar.
 
         The result is None if no such date is known. If this machine's clock is behind, the bars may
         be later than its current date. Only raw prices can be adjusted as of a date before they

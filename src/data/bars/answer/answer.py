@@ -198,7 +198,7 @@ class Answer:
 
     @property
     def _hint(self) -> str:
-        """A hint that names the substitute's own adjustment, which needs no splits or dividends.
+        """A hint that names the substitute's own adjustment, which does not need splits or dividends.
 
         The hint is empty if there is no such adjustment.
         """

@@ -94,8 +94,8 @@ def without_rescaled(
 
     In such a row, all four prices are the stored ones multiplied by the same factor, as after a
     split or a change of unit (pence, thousandths). This is not a revision; the vendor has changed
-    its basis without saying so. A unit factor by which volumes are divided is treated as a split
-    factor, because two splits of 10:1 make 100.
+    its basis without saying so. If volumes are divided by a factor that could be a change of unit,
+    it is treated as a split factor, because two splits of 10:1 also make 100.
 
     Args:
         answer: Answer to examine.

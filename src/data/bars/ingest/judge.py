@@ -195,7 +195,7 @@ class _Judging:
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
     def _joined_again(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
-        """Yield coverage that clears the suspicion of a changed price unit if only one unit is left.
+        """Yield coverage that clears stored bars of suspected unit changes if they match new neighbours.
 
         The earlier state of these bars is not known, so they are fetched once more.
         """

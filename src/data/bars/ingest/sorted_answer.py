@@ -152,14 +152,14 @@ def sorted_answer(
         grid: Grid of the times at which bars are expected.
         now_ms: Local time; the vendor's time is used instead if it is earlier.
         density: ``dense`` if every missing bar is a gap; ``sparse`` if bars without trades are not
-            sent, so that a span is a gap only if it is far longer than the usual distance of its
-            bars or contains a whole session; ``unknown`` if nothing can be concluded. By default,
-            the answer's own declaration.
-        least_share: Minimum fraction of the expected bars that must have been received, gaps aside,
-            and minimum fraction of bars that no other row contradicts. With 0, every answer is
-            trusted.
-        stretches: Ascending spans, if only these are wanted. Rows and missing bars outside them are
-            then ignored.
+            sent, so that a span is a gap only if it is far longer than the usual distance between
+            its bars or contains a whole session; ``unknown`` if nothing can be concluded. By
+            default, the answer's own declaration.
+        least_share: Minimum fraction of the expected bars (not counting gaps) that must have been
+            received, and minimum fraction of bars that no other row contradicts. With 0, every
+            answer is trusted.
+        stretches: Ascending spans, if only these are requested. Rows and missing bars outside them
+            are then ignored.
     """
     density = density or ("dense" if fetched.dense else "sparse")
     now = min(now_ms, fetched.server_now_ms)

@@ -638,8 +638,8 @@ def unknown_symbol(
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
     """Return the kind of a series that has no bars yet.
 
-    If the first vendor's bars can be cut to regular hours, the kind is one of regular hours, even
-    if the vendor sends extended hours.
+    If the first vendor's bars can be cut to regular hours, the kind is the one for regular hours,
+    even if the vendor sends extended hours.
 
     If possible, the kind is the same whether or not a key is set for a vendor of extended hours.
     """

@@ -151,7 +151,7 @@ def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def preview(lane: SeriesFiles, year: int) -> YearFile | None:
-    """Return the year file that :func:`recover` would leave, without changing anything or locking.
+    """Return the year file that :func:`recover` would leave; nothing is changed, and no lock is taken.
 
     The result is None if nothing would remain. Raises the same errors as :func:`examine`.
     """

@@ -52,7 +52,7 @@ def graves(series: CheckedSeries) -> list[Grave]:
 
 
 def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
-    """Return the rows that are wrong according to a grave finding.
+    """Return the rows that are almost certainly wrong according to a finding.
 
     The result contains the rows that the finding repairs or, without a repair, the rows that it
     lists as wrong.
