@@ -144,7 +144,7 @@ class StreamKeeper:
         *,
         is_revision: bool = False,
     ) -> int:
-        """Store closed bars, ascending; return how many were stored.
+        """Store closed bars, given in ascending order; return how many were stored.
 
         Args:
             instrument, grid, origin: Series of the bars, and their vendor.

@@ -60,7 +60,7 @@ class _Entry:
         key: Cache key under which the frame was stored.
         frame: The frame; callers only get copies of it.
         facts: Recorded facts about the frame.
-        place: Path of the file that a change to the stored frame replaces.
+        place: Path of the file that is replaced whenever the stored frame changes.
         state: State of that file; None if the frame could not be stored.
         is_settled: Whether the state alone shows that the stored frame is still the same.
         noted_ms: Time at which the use of the stored frame was last noted.

@@ -463,8 +463,8 @@ class PolarsBars(PortalSource):
     ) -> bool:
         """Return whether an asset lacks the last bar of a range that has just ended.
 
-        The source may get that bar later. A cached frame without it would hide it until the frame
-        is stale.
+        The source may get that bar later. If a frame without that bar were cached, the bar would
+        stay hidden until the frame is stale.
         """
         if self.now_ms() - span.end > DAY_MS:
             return False

@@ -344,7 +344,7 @@ class Rebaser:
         return last_session
 
     def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> DividendError:
-        """Return the error for an unstored close before ``day``, with the span of days to fetch."""
+        """Return the error for a close before ``day`` that is not stored, with the span of days to fetch."""
         why = f"the close for {self.key.symbol} before {day} is not stored"
         return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 

@@ -114,7 +114,7 @@ class Rebased(NamedTuple):
         unknown_since: First ex-date that is needed for an adjustment as of today but was never
             requested; None if all needed ex-dates are known.
         is_awaited: Whether the unknown actions will be reported together with bars, so that
-            fetching them now is useless.
+            fetching them now is pointless.
         borrowed: Vendors whose splits and dividends were used because the pinned vendor's are
             missing.
         used: Data with which the rows were converted.
@@ -329,8 +329,8 @@ def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
     """Return the gaps of a span without an answer, split by the reasons in ``unfilled``.
 
-    ``unfilled`` is ascending and disjoint. The rest of the span is outside ``traded``, the lifetime
-    of the series, or is not published yet.
+    ``unfilled`` is ascending and disjoint. The rest of the span is either outside ``traded``, the
+    lifetime of the series, or not published yet.
     """
     cut = _cut(span, unfilled)
     for rest in gaps(span, [g.span for g in cut]):

@@ -53,13 +53,14 @@ _OF_STORED_BARS = (DOUBTFUL, GRAVE, SETTLED, UNEXPECTED, AHEAD, LOST, SPOILT, UN
 class FetchOutcome:
     """Everything that a fetch adds to the stored data of an answer; almost empty for a hit.
 
-    If the stored documents alone were enough for the answer, ``book`` is the symbol's splits and
-    dividends, ``view`` is the view of the series, and ``until`` is the time until which the answer
-    is valid. Bars from ``closed_before`` on count as closed only if they are final. ``is_alone``
-    means that the call names a vendor that does not report splits and dividends. ``snapshot`` is
-    the stored data on which the request's current phase is based; the read starts from the
-    snapshot's view, and replaces it with a newer one. With ``in_part``, bars that cannot be
-    adjusted for a later dividend are a gap, not an error.
+    Attributes:
+        book, view, until: Splits and dividends, view of the series, and time until which the answer
+            is valid; only if the stored documents alone were enough for the answer.
+        closed_before: Timestamp from which bars count as closed only if they are final.
+        is_alone: Whether the call names a vendor that does not report splits and dividends.
+        in_part: Whether bars that cannot be adjusted for a later dividend are a gap, not an error.
+        snapshot: Stored data on which the request's current phase is based; the read starts from
+            its view, and replaces that view with a newer one.
     """
 
     unfilled: Sequence[Unfilled] = ()

@@ -379,8 +379,8 @@ class _CommitBuilder:
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
         """Return a mask of the rows that match the stored rows, and so need not be written again.
 
-        Rows do not match if the basis of the stored rows is unknown but theirs is known, or if a
-        refresh changed their adjusted close.
+        Rows do not match if only the basis of the stored rows is unknown, or if a refresh changed
+        the adjusted close.
         """
         old_rows = self.stored.rebased
         equal = np.zeros(len(rows), dtype=bool)

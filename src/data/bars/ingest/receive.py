@@ -128,8 +128,8 @@ def _clock_is_behind(
     """Return the reason why the date of the price adjustment is unknown; None if it is known.
 
     The date is unknown if the vendor sent no time and the stored data shows that the local clock is
-    behind: the prices may or may not include a recent split. The bars are fetched again at the time
-    that the stored data shows.
+    behind: the prices may or may not include a recent split. The bars are fetched again once the
+    local clock has reached the latest time in the stored data.
     """
     is_adjusted = fetched.basis.adjustment in ("split", "all")
     if fetched.dated or not is_adjusted or request.query.instrument.asset_class != "stock":
