@@ -41,7 +41,7 @@ def no_stamps() -> Stamps:
 
 @dataclass(frozen=True)
 class Checked:
-    """A validated answer: its rows, sorted by whether they are bars.
+    """A validated answer: its rows, sorted by whether they are valid bars.
 
     Attributes:
         good: Bars inside the span, ascending and unique.
@@ -280,14 +280,14 @@ def _times(stamps: Stamps) -> list[str]:
 
 
 def _absent(wanted: Stamps, there: Stamps) -> int:
-    """Count the timestamps in ``wanted`` that are missing from the ascending ``there``."""
+    """Count the timestamps in ``wanted`` that are missing from ``there``, which is ascending."""
     return int(np.count_nonzero(~among(wanted, there)))
 
 
 def _score(
     good: int, stray: int, sent: Stamps, odd: Stamps, expected: Stamps | None, rows: int
 ) -> float:
-    """Return the score defined in :class:`Checked`; ``sent`` has the timestamps of all rows."""
+    """Return the score defined in :class:`Checked`; ``sent`` contains the timestamps of all rows."""
     if not good:
         return 0.0 if rows or (expected is not None and len(expected)) else 1.0
     stamps = len(sent) + stray

@@ -349,7 +349,9 @@ class Rebaser:
         return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 
     def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:
-        """Return the days with the close prices before all dividends since the start of the range.
+        """Return the days to fetch for the closes before ``day`` and before each dividend.
+
+        The dividends are those after the start of the range, up to ``as_of``.
 
         Days that a request for daily bars has already fetched are not requested again.
         """

@@ -325,7 +325,7 @@ class OutlineStore:
         self._store, self._query = store, query
 
     def is_outlined(self, key: SeriesKey) -> bool:
-        """Return whether only the first and last bar of each drafted run are returned for a series.
+        """Return whether each drafted run of a series is returned as only its first and last bar.
 
         This is the case for intraday bars requested for a range, which may be too many to expand.
         """

@@ -235,7 +235,7 @@ def _fetched_at(item: Covered, mark: Covered) -> int:
 
 
 def _basis_after(item: Covered, mark: Covered) -> Basis:
-    """Return an entry's basis after a mark (coverage change): the later basis if both have one adjustment."""
+    """Return an entry's basis after a mark (coverage change): the later one if the adjustments agree."""
     old, new = item.basis, mark.basis
     if mark.state == "suspect" or old.adjustment != new.adjustment or new.as_of is None:
         return old
