@@ -93,7 +93,7 @@ def get_by_symbol(
 ) -> dict[str, Rows]:
     """Return the rows for each symbol, keyed by the symbol as typed.
 
-    ``shared`` holds the checked timeframe, bounds and options.
+    ``shared`` contains the checked timeframe, bounds and options.
     """
     wanted = distinct_symbols(symbols)
     queries: dict[str, BarsQuery] = {}
@@ -159,7 +159,7 @@ def in_threads(
     shared, pools = compute_slots(), dict[str, ThreadPoolExecutor]()
 
     def in_slot(item: A) -> R:
-        """Return the result for an item, after waiting for one of the slots that limit parallel work."""
+        """Return the result for an item, after waiting for a free slot of its vendor."""
         with computing(shared):
             return get(item)
 

@@ -204,7 +204,8 @@ class BarsClient:
             QueryError: This version of the series does not exist or is no longer kept.
 
         Warns:
-            IncompleteDataWarning: The answer is incomplete, without ``strict``; once per call.
+            IncompleteDataWarning: The answer is incomplete, and ``strict`` is not set; issued once
+                per call.
         """
         return self._service.get(query)
 
@@ -242,10 +243,10 @@ class BarsClient:
         get_missing(self._service, queries)
 
     def as_one_call(self) -> AbstractContextManager[None]:
-        """Return a context manager in which a vendor that was down for a symbol is not queried again.
+        """Return a context manager that remembers which vendors are down.
 
-        A later query in the ``with`` block is answered without that vendor, and reports its
-        failure.
+        If a vendor was down for one symbol, later queries in the ``with`` block are answered
+        without it and report its failure.
         """
         return querying_once()
 
@@ -394,7 +395,7 @@ class BarsClient:
         return explain(self._planner(), query)
 
     def supply(self, query: BarsQuery) -> Supply:
-        """Return the vendor queried first for a series, and how far back its vendors' history goes.
+        """Return the vendor to query first for a series, and how far back the vendors' histories go.
 
         No vendor is queried. Health and quota are not considered; use :meth:`plan` for that.
         """
@@ -518,8 +519,8 @@ class BarsClient:
         """Return the series in ``keys`` from which queries are answered, one per symbol and timeframe.
 
         This is the series in the lane that the rules select. If that series is not in ``keys``, or
-        if ``keys`` contains only the default lane, the default one is returned regardless of its
-        kind.
+        if ``keys`` contains only the default lane, the series in the default lane is returned
+        regardless of its kind.
 
         Args:
             keys: Stored series.
@@ -772,8 +773,8 @@ class BarsClient:
 
         If the generation and the actions come from a recorded read, the bars are bit-for-bit
         identical to the bars of that read. No vendor is queried. Bars that were never stored
-        (forming bars, rows that are not valid bars) are not included, nor are bars before a
-        dividend that cannot be applied.
+        (forming bars, invalid rows) are not included, nor are bars before a dividend that cannot be
+        applied.
 
         Raises:
             QueryError: The generation does not exist or is no longer kept.
@@ -811,7 +812,7 @@ class BarsClient:
     # --- splits and dividends, sessions ----------------------------------------------------
 
     def actions(self, symbol: str, vendor: str | None = None) -> tuple[KnownAction, ...]:
-        """Return the stored splits and dividends of a symbol, by ex-date; no vendor is queried.
+        """Return a symbol's stored splits and dividends, ordered by ex-date; no vendor is queried.
 
         Actions that do not count are included (see ``counts``). The result is empty for anything
         but stocks. For bars from a vendor of sample data, only that vendor's own actions count.
@@ -873,7 +874,7 @@ class BarsClient:
         return result
 
     def symbol_changes(self, symbol: str) -> tuple[SymbolChange, ...]:
-        """Return the recorded changes in the meaning of a symbol, by date; no vendor is queried.
+        """Return the recorded changes in a symbol's meaning, ordered by date; no vendor is queried.
 
         Raises:
             QueryError: The symbol is invalid.
@@ -914,7 +915,7 @@ class BarsClient:
         return self._service.actions()
 
     def sessions(self, instrument: Instrument, span: Span) -> tuple[SessionHours, ...]:
-        """Return the sessions that overlap ``span`` (UTC milliseconds), ascending.
+        """Return the sessions that overlap ``span`` (UTC milliseconds), in ascending order.
 
         Only the market's calendar is used, and ``span`` may be in the future. A market that never
         closes has one session for each UTC day.

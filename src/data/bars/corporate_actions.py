@@ -51,7 +51,7 @@ class FoundActions(NamedTuple):
 
     Attributes:
         symbol: Canonical symbol.
-        actions: Actions with an ex-date in the requested range, by ex-date.
+        actions: Actions with an ex-date in the requested range, ordered by ex-date.
         attempts: Queries sent to vendors by this call, in order.
         lacking: Ex-dates that no vendor was queried for, as spans of session dates.
         awaited: Requested ex-dates whose actions the vendor will report together with that day's
@@ -130,9 +130,9 @@ class ActionService:
     def of_rows(self, query: BarsQuery, dates: Span, as_of: date | None) -> KnownActions:
         """Return the actions for an answer's rows, fetching missing ones; see ``action_columns``.
 
-        If a pinned vendor reports its own actions, only those are fetched and used; otherwise the
-        actions from all vendors are used, as for its prices. Actions that cannot be fetched are
-        unknown.
+        If a pinned vendor reports its own actions, only those are fetched and used. Otherwise the
+        actions from all vendors are used, as they are when its prices are converted. Actions that
+        cannot be fetched are unknown.
 
         Args:
             query: Query for bars; if it is offline or for a version, no vendor is queried.
@@ -231,11 +231,10 @@ class ActionService:
 
 
 def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[KnownAction, ...]:
-    """Return the actions in a book by ex-date, with amounts both as paid and as of ``day``.
+    """Return a book's actions ordered by ex-date, with amounts both as paid and as of ``day``.
 
-    Amounts as of ``day`` are in terms of the shares on that day.
-
-    ``currency`` is the currency of the prices, if known.
+    Amounts as of ``day`` are in terms of the shares on that day. ``currency`` is the currency of
+    the prices, if known.
     """
     splits = [action for action in book.splits if action.is_sound]
 

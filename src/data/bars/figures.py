@@ -264,7 +264,7 @@ def _not_sent_again(
 ) -> list[Span]:
     """Return the parts of ``span`` whose rows were in a damaged file and were not received again.
 
-    No row is missing if the file had no more rows than are stored now.
+    The result is empty if the file had no more rows than are stored now.
     """
     sent = np.array([row.stamp_ms for row in fetched.rows], dtype=np.int64)
     lacking = []

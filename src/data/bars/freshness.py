@@ -43,7 +43,7 @@ class Freshness:
 
 @dataclass(frozen=True)
 class Pace:
-    """The values for judging freshness, shared by series with the same market and timeframe.
+    """The reference for judging freshness, shared by series with the same market and timeframe.
 
     Attributes:
         calendar, timeframe, anchor: Define the grid of the bars.
@@ -66,12 +66,12 @@ class Pace:
         settle_ms: int,
         anchor: str = "session",
     ) -> Pace:
-        """Return the pace at ``now_ms`` for a market; bars are final ``settle_ms`` after they close."""
+        """Return the reference for a market at ``now_ms``; bars are final ``settle_ms`` after they close."""
         due = newest_settled(BarGrid(calendar, timeframe, anchor), settle_ms, now_ms)
         return cls(calendar, timeframe, anchor, now_ms, due)
 
     def of(self, coverage: Coverage, last: int | None) -> Freshness:
-        """Return how fresh a series is.
+        """Return the freshness of a series.
 
         A span that is known to be empty, or is not trusted for the time being, does not count as
         behind, because fetching it again now would not change anything.
@@ -97,7 +97,7 @@ class Pace:
     def _newest(self, coverage: Coverage, last: int | None) -> int | None:
         """Return the timestamp of the latest final bar; None if there is none.
 
-        If the last bar (``last``) is not final, the calendar shows where the last final one is.
+        If the last bar (``last``) is not final, the calendar shows when the last final one opened.
         """
         finals = [c.span for c in coverage if c.state == "final"]
         if not finals or last is None:

@@ -254,8 +254,8 @@ class _Entry:
     """One answer, with the data needed to check whether it is still valid.
 
     The entry refers to the instrument because its cache key contains the instrument's ``id``: while
-    the entry exists, no other object gets that ``id``. ``orders`` are the orders of vendors by
-    which the lane was found: the one for the query's timeframe and, if different, the one for the
+    the entry exists, no other object gets that ``id``. ``orders`` are the vendor orders by which
+    the lane was found: the one for the query's timeframe and, if different, the one for the
     timeframe ``source`` from which the answer is built. ``orders`` is empty for a pinned vendor.
     """
 
@@ -386,7 +386,7 @@ class AnswerCache:
             return False
 
     def _orders(self, query: BarsQuery, source: Timeframe) -> tuple[object, ...]:
-        """Return the orders of vendors that selected the lanes of an answer and of its source bars.
+        """Return the vendor orders by which the lanes of an answer and of its source bars were chosen.
 
         A kept answer is valid only as long as these orders are the same.
         """

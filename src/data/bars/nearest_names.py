@@ -34,7 +34,7 @@ def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
 
 
 def _has_no_network(error: DataError) -> bool:
-    """Return whether this machine could not reach any vendor, which says nothing about the symbol."""
+    """Return whether no vendor could be reached, in which case the error is not about the symbol."""
     attempts = () if isinstance(error, UnknownSymbolError) else getattr(error, "attempts", ())
     return any(getattr(one.error, "is_own", False) for one in attempts)
 

@@ -402,7 +402,7 @@ def _splits(books: Books, symbol: str) -> tuple[Action, ...] | None:
 def _scores(
     attempts: Sequence[Mapping[str, Any]], scores: Sequence[float]
 ) -> Iterable[tuple[str, float]]:
-    """Pair each score with its vendor; the scores belong to the last successful attempts."""
+    """Pair each score with its vendor; scores belong to the most recent successful attempts."""
     well = [attempt["provider"] for attempt in attempts if attempt["outcome"] == "ok"]
     count = min(len(well), len(scores))
     return zip(well[len(well) - count :], scores[len(scores) - count :], strict=True)

@@ -35,7 +35,7 @@ def pulled(store: BarStore, query: BarsQuery) -> bool:
 
 @contextmanager
 def pulled_together(store: BarStore, queries: Sequence[BarsQuery]) -> Iterator[None]:
-    """Update the series of all ``queries`` at once, so that no query in the block updates them again."""
+    """Update the series of all ``queries`` at once; queries in the block do not update them again."""
     pairs = frozenset((q.instrument.symbol, q.timeframe) for q in queries if not q.offline)
     with suppress(CacheError):
         store.pull(pairs)

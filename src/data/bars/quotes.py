@@ -86,7 +86,7 @@ class _Market(NamedTuple):
 
 
 class _Price(NamedTuple):
-    """The last price in an answer, with its time (UTC milliseconds), coverage entry and answer."""
+    """The last price in an answer, with its time (UTC ms), its coverage entry and the answer."""
 
     value: float
     time_ms: int
@@ -237,7 +237,7 @@ class QuoteService:
             raise copy.copy(failure[1])  # each thread needs its own traceback
 
     def _note_failure(self, instrument: Instrument, error: DataError) -> None:
-        """Keep a call's failure for callers that wait for the call, unless its own time limit expired."""
+        """Keep a call's failure for callers that wait for the call, unless the call just ran out of time."""
         attempts = getattr(error, "attempts", ())
         if any(getattr(attempt.error, "by_caller", False) for attempt in attempts):
             return
@@ -434,9 +434,9 @@ def market_at(instrument: Instrument, now_ms: int) -> _Market:
 
 
 def session_before(instrument: Instrument, time_ms: int) -> date | None:
-    """Return the date of the session before the one with a price at ``time_ms``, or None.
+    """Return the date of the session before the one that a price at ``time_ms`` belongs to, or None.
 
-    ``time_ms`` may be the end of that session.
+    A price at the very end of a session still belongs to that session.
     """
     day = session_date(instrument, time_ms - 1)
     earlier = calendar_for(instrument).sessions(day - _NEAR, day - timedelta(days=1))

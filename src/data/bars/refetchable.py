@@ -39,7 +39,7 @@ class Refetchability:
 
     A vendor is considered if the rules name it for the series or the lane is named after it, and
     its keys are set. It is assumed to supply the bars that it declares, as far back as its declared
-    history will still reach in four weeks.
+    history will reach four weeks from now.
 
     Args:
         selector: Selects the vendors for a series.
@@ -49,7 +49,7 @@ class Refetchability:
         self._selector = selector
 
     def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
-        """Return why ``part`` cannot be fetched again from its vendor; empty if it can be."""
+        """Return the reason why ``part`` cannot be fetched again from its vendor; empty if it can be."""
         try:
             instrument = self._selector.instrument(key.symbol).in_session(key.session)
         except QueryError:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wishes:
-    """Options of a query other than the requested bars, as passed by keyword to the facade."""
+    """Options of a query, other than which bars to return; they are keyword arguments of the facade."""
 
     provider: str | None = None
     adjustment: str = "split"
@@ -122,7 +122,7 @@ class RequestParser:
         )
 
     def for_nothing(self, symbol: Any, timeframe: Any, wishes: Wishes) -> BarsQuery:
-        """Return a query for an empty span, used instead of a query whose symbol is invalid.
+        """Return a query for an empty span, to use in place of a query whose symbol is invalid.
 
         Raises:
             QueryError, UnknownProviderError: See :meth:`check_shared`.

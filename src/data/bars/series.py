@@ -282,13 +282,13 @@ class SeriesStore:
     Attributes:
         snapshot: Snapshot of the request's current phase.
         stored: Spans with bars, and empty spans, that the request has stored.
-        unstored, unstored_actions: Data that could not be stored.
-        problems: Sentences for the provenance about data that could not be stored.
+        unstored, unstored_actions: Commits and actions that could not be stored.
+        problems: Sentences for the provenance about storage failures.
         source: State of the files that the lane's bars come from, before any of them was read.
-        vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known
-            when it was this request's turn.
+        vendor_days: Sessions for which a vendor lacks bars for most of its symbols, as known when
+            this request got its turn.
         overtaken: How many times another host has committed before this request was able to.
-        asks_last: Whether the current question is the last thing to be fetched.
+        asks_last: Whether nothing else is left to fetch after the current question.
     """
 
     def __init__(
@@ -370,7 +370,7 @@ class SeriesStore:
             self._note(error)
 
     def add_actions(self, actions: Sequence[Action], answer: Asked) -> None:
-        """Store a vendor's answer about splits and dividends; if that fails, use it for this query only.
+        """Store the splits and dividends from a vendor; if that fails, use them only for this query.
 
         Raises:
             CacheError: The query requires storage, and the answer cannot be stored.
@@ -440,14 +440,14 @@ class SeriesStore:
         return coverage
 
     def lifetime(self) -> Lifetime:
-        """Return when the series begins and ends, including data that could not be stored."""
+        """Return the beginning and end of the series, including data that could not be stored."""
         life = self.view().lifetime
         for commit in self.unstored:
             life = life.updated(commit.lifetime)
         return life
 
     def behind_a_cut(self, days: Span, first_row_ms: int | None, calendar: MarketCalendar) -> Span:
-        """Return the ex-dates that an answer covers, starting at its first row if it was cut off.
+        """Return the ex-dates that an answer covers: from its first row on if its beginning was cut off.
 
         An answer was cut off if a session has no row although bars from these days, or from the two
         weeks before the first row, are known. A split on a day without a row would not be reported.

@@ -60,9 +60,9 @@ class BarsService:
     A stored bar is returned until a better one replaces it; the state of its span shows how
     reliable it is. ``provisional``: it may change until it has settled; then it is fetched again.
     ``suspect``: it is fetched again when its doubt expires; until then it is the best bar
-    available. A ``strict`` request accepts both. It rejects gaps, rows that are not valid bars,
-    bars that are almost certainly wrong (a reason that begins with ``grave:``), answers that lack
-    many of the bars they should contain, and bars that cannot be converted to the requested basis.
+    available. A ``strict`` request accepts both. It rejects gaps, invalid rows, bars that are
+    almost certainly wrong (a reason that begins with ``grave:``), answers that lack many of the
+    bars they should contain, and bars that cannot be converted to the requested basis.
 
     Attributes:
         lanes: Finds the lane that contains a query's bars.
@@ -134,7 +134,7 @@ class BarsService:
     def _get(
         self, query: BarsQuery, finish: Callable[[BarsQuery, Call, Hit], T], *, in_memory: bool
     ) -> T:
-        """Look for the answer in memory (with ``in_memory``) and in the store; query vendors if needed."""
+        """Look for the answer in memory (if ``in_memory``) and in the store; query vendors if needed."""
         with self._observer.call(query, self._checks.min_quality_score) as call:
             result: LookupResult = self._answers.find(query) if in_memory else MISS
             if not isinstance(result, Hit):
@@ -224,7 +224,7 @@ class BarsService:
         return self._action_service
 
     def _knows_actions(self, query: BarsQuery, answer: Answer) -> bool:
-        """Return whether the rows' splits and dividends are known without querying a vendor."""
+        """Return whether the splits and dividends of the rows are known without querying a vendor."""
         from .answer.action_columns import ex_dates
 
         row_actions = self.actions().of_rows(

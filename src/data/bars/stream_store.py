@@ -45,7 +45,7 @@ def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
     No vendor is queried. The result is empty if no vendor serves such bars.
 
     Raises:
-        UnknownSymbolError: There are only such vendors.
+        UnknownSymbolError: Only vendors that may list a different instrument serve such bars.
     """
     try:
         return route(query, candidates_of(selector, query), None).namesakes
@@ -54,7 +54,7 @@ def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
 
 
 def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, kind: Kind) -> str:
-    """Return why streamed bars cannot answer ``query``; empty if they can.
+    """Return the reason why streamed bars cannot answer ``query``; empty if they can.
 
     Args:
         selector, store, query: See :func:`kind_of_series`.
@@ -144,7 +144,7 @@ class StreamKeeper:
         *,
         is_revision: bool = False,
     ) -> int:
-        """Store closed bars, ascending; return how many were stored.
+        """Store closed bars, given in ascending order; return how many were stored.
 
         Args:
             instrument, grid, origin: Series of the bars, and their vendor.
@@ -243,7 +243,7 @@ def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:
 
 
 def _runs(bars: Sequence[Bar], grid: BarGrid) -> list[list[Bar]]:
-    """Split the bars into runs without gaps, because nothing may be stored about missing bars."""
+    """Split the bars into runs without gaps, so that nothing is recorded about missing bars."""
     runs = [[bars[0]]]
     for one, other in pairwise(bars):
         if grid.next_open(one.stamp_ms + 1) < other.stamp_ms:

@@ -18,8 +18,8 @@ FACT = "symbol_changes"
 def with_changes(answer: Answer, changes: Sequence[SymbolChange]) -> Answer:
     """Return the answer with the relevant symbol changes mentioned in its facts and gaps.
 
-    The facts name the changes only for stocks. Bars and gaps stay the same, but the reason of a gap begins
-    with the symbol under which the bars are listed.
+    The changes are listed in the answer's facts only for stocks. Bars and gaps stay the same, but
+    the reason for a gap begins with the symbol under which the bars are listed.
     """
     if not changes:
         return answer

@@ -74,7 +74,7 @@ class _Searched(NamedTuple):
 
 
 class NameService:
-    """Finds symbols by name. Thread-safe; only one of several searches for a text queries vendors.
+    """Finds symbols by name. Thread-safe; of concurrent searches for one text, only one queries vendors.
 
     Args:
         cache: Cache of symbols and their names.

@@ -70,7 +70,7 @@ class Turns:
 
 
 class _Reporter:
-    """Periodically tells other processes how many pages the lease holder has received."""
+    """Periodically reports to other processes how many pages the lease holder has received."""
 
     def __init__(self, leases: Leases, lease: Lease, deadline: Deadline, clock: Clock) -> None:
         self._leases, self._lease = leases, lease

@@ -64,21 +64,21 @@ class Expiry:
     def of(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
         """Return the times at which empty spans that end at ``ends`` are fetched again.
 
-        ``again`` is a mask of the spans that had already been reported as empty. Those of them that
-        ended at least 30 days ago are fetched again later than others.
+        ``again`` is a mask of the spans that had already been reported as empty. Of these, spans
+        that ended at least 30 days ago are fetched again later than the others.
         """
         is_old = again & (now_ms - ends >= 30 * DAY_MS)
         return now_ms + np.where(is_old, self.old_ms, self.recent_ms)
 
     def of_holes(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
-        """Return when gaps are fetched again; a gap that was reported only once is due soon."""
+        """Return the times at which gaps are fetched again; a gap that was reported only once is due soon."""
         soon = np.where(now_ms - ends < DAY_MS, _YOUNG_HOLE_MS, _OLD_HOLE_MS)
         return np.where(
             again, self.of(ends, now_ms, again), now_ms + np.minimum(soon, self.recent_ms)
         )
 
     def of_end(self, last_ms: int, now_ms: int) -> int:
-        """Return the time at which the end of a series is checked again, since bars may resume.
+        """Return the time at which to check again whether a series has really ended.
 
         The more recent the last bar (``last_ms``), the sooner the check.
         """
@@ -101,7 +101,7 @@ def is_hole(part: Covered) -> bool:
 
 
 def is_unasked(part: Covered) -> bool:
-    """Return whether a span counts as empty only by the calendar, without querying a vendor."""
+    """Return whether a span is considered empty only because of the calendar; no vendor was queried."""
     return part.state == "empty" and part.reason == CLOSED and not part.vendor
 
 
@@ -212,7 +212,7 @@ class SplitWindow:
 
     @property
     def doubt(self) -> Suspicion:
-        """The reason and the end of the doubt, as stored with the bars."""
+        """The reason to doubt the bars, and the time when the doubt ends, as stored with the bars."""
         return Suspicion(f"fetched within {SESSIONS} sessions of the {self.split}", self.span.end)
 
 
@@ -263,7 +263,7 @@ def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
 
 
 def doubt_at(near: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
-    """Return the longest-lasting doubt about data fetched at ``fetched_at``; None if there is none."""
+    """Return the reason to doubt data fetched at ``fetched_at``, or None; of several, the longest-lasting."""
     doubts = [window.doubt for window in near if fetched_at in window.span]
     return max(doubts, key=lambda doubt: doubt.expires, default=None)
 
@@ -314,10 +314,10 @@ _PUBLISHED_MS = 2 * HOUR_MS
 class TradingDay(NamedTuple):
     """The latest session date that has opened, and the next one.
 
-    Ex-dates up to ``day`` have arrived; the next possible one is ``coming``. Some vendors report an
-    action with the bar for its day: such a vendor, if queried at ``news_ms`` or later, need not be
-    queried again for ``day``. Before that time, it knows the actions up to the previous session,
-    ``previous``.
+    Ex-dates up to ``day`` have been reached; the next possible one is ``coming``. Some vendors
+    report an action with the bar for its day: such a vendor, if queried at ``news_ms`` or later,
+    need not be queried again for ``day``. Before that time, it knows the actions up to the previous
+    session, ``previous``.
     """
 
     day: date
@@ -386,5 +386,5 @@ def first_session(calendar: MarketCalendar, stamp_ms: int, latest: date) -> int 
 
 
 def _with_news(day: TradingDay, published_ms: int, now_ms: int) -> TradingDay:
-    """Return the day, with its ``news_ms`` set if the day's bar has been published."""
+    """Return ``day``, with its ``news_ms`` set if the bar for that day has been published."""
     return day._replace(news_ms=published_ms) if now_ms >= published_ms else day

@@ -113,7 +113,7 @@ class Versions:
     def _gaps(
         self, query: BarsQuery, span: Span, coverage: Coverage, kind: Kind, committed: int
     ) -> Sequence[Gap]:
-        """Return the spans without bars, up to the last bar closed before the version was made."""
+        """Return the spans without bars, up to the last bar that closed before the version was committed."""
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         cap = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)
         lacking = [Unfilled(span, f"version {query.version} has no bars there")]

@@ -827,7 +827,7 @@ def _seal(
 ) -> _Seal | None:
     """Return a digest that changes whenever the store may return a different answer.
 
-    No bar is read. Return None if the answer depends on anything that the digest does not cover:
+    No bars are read. Return None if the answer depends on anything that the digest does not cover:
     the time, a second series, the user's files, or bars that are not settled or were never
     requested.
     """

@@ -431,7 +431,7 @@ class Records:
         return cls(origin, {record.place: record for record in records})
 
     def put(self, commit: FileChanges, files: BundleFiles, *, with_database: bool = True) -> None:
-        """Add the records to a change, as ``metadata.parquet`` and, if wanted, ``metadata.db``.
+        """Add the records to a change, as ``metadata.parquet`` and, if requested, ``metadata.db``.
 
         Raises:
             BundleError: ``metadata.db`` is a database of another program.

@@ -55,7 +55,8 @@ def scan(
 
     Args:
         bundles: Names of bundles, or :class:`Bundle` objects; one or a list.
-        symbols: Symbols as the bundles contain them, or None for all. A bundle may lack some.
+        symbols: Symbols as the bundles contain them, or None for all. A bundle need not contain all
+            of them.
         start, end: Bounds, inclusive: a date, or anything pandas accepts as one. For minute bars,
             an instant (naive means UTC), or a date for the whole UTC day. None means no bound.
         frequency: ``"daily"`` or ``"minute"``, for bundles that have both; otherwise not needed.
@@ -121,7 +122,7 @@ class _Kept:
         return self._files.moment()
 
     def records(self) -> Records:
-        """Return the present records; see :meth:`.Bundle.records`."""
+        """Return the current records; see :meth:`.Bundle.records`."""
         known, now = self._known, self.moment()
         if known is None or known[0] != now:
             known = self._known = now, self.bundle.records()

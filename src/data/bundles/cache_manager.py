@@ -60,7 +60,7 @@ class _Entry:
         key: Cache key under which the frame was stored.
         frame: The frame; callers only get copies of it.
         facts: Recorded facts about the frame.
-        place: Path of the file that a change to the stored frame replaces.
+        place: Path of the file that is replaced whenever the stored frame changes.
         state: State of that file; None if the frame could not be stored.
         is_settled: Whether the state alone shows that the stored frame is still the same.
         noted_ms: Time at which the use of the stored frame was last noted.
@@ -76,7 +76,7 @@ class _Entry:
 
 
 class LRUCache:
-    """Frames in memory by key, limited by their total size; the least recently used go first.
+    """Frames kept in memory by key, up to a total size; the least recently used are dropped first.
 
     Thread-safe. It is the in-memory part of :class:`CacheManager`, as a separate class for programs
     that use it directly.
@@ -674,7 +674,7 @@ class CacheManager:
         }
 
     def _days(self) -> dict[str, Any]:
-        """Return the recorded statistics by day; empty if the file is damaged."""
+        """Return the recorded statistics, keyed by day; empty if the file is damaged."""
         data = self._disk.read_if_exists(self.cache_dir / _STATISTICS) or b"{}"
         try:
             days = json.loads(data)

@@ -472,7 +472,7 @@ class DataCatalog:
     store_quality_metrics = store_metadata
 
     def get_bundle_metadata(self, bundle_name: str) -> dict[str, Any] | None:
-        """Return the row of a bundle, or None if there is none; see ``BundleMetadata.get``."""
+        """Return a bundle's metadata row, or None if it has none; see ``BundleMetadata.get``."""
         return self._rows.get(bundle_name)
 
     def list_bundles(
@@ -482,7 +482,7 @@ class DataCatalog:
         return self._rows.list_bundles(source_type, start_date, end_date)
 
     def get_quality_metrics(self, bundle_name: str) -> dict[str, Any] | None:
-        """Return the quality fields in a bundle's row, or None if there is no row."""
+        """Return the quality fields in a bundle's metadata row, or None if it has no row."""
         return self._rows.get_quality_metrics(bundle_name)
 
     def find_cached_bundle(self, cache_key: str) -> dict[str, Any] | None:
@@ -522,9 +522,8 @@ class DataCatalog:
     ) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
         """Return the rank and id of the best matching dataset (None if none matches).
 
-        The second value is whether the index was correct.
-
-        Each match in the index is checked against the log or the records of the bundle.
+        The second value is whether the index was correct: each match in it is checked against the
+        log or the bundle's records.
         """
         query = (
             "SELECT catalog_search.size, newness, tie, dataset_id, kind, place, catalog_places.size "

@@ -89,8 +89,8 @@ class Dataset:
         files: Path and SHA256 of each file.
         covers: Ranges in which the dataset has all bars; searches use them.
         validated: Maps the path of a file to the time (UTC seconds) at which its digest was last
-            verified. For a file without an entry, or with one before the last update, the time of
-            that update counts.
+            verified. If a file has no entry, or one from before the last update, the time of that
+            update counts.
     """
 
     dataset_id: str

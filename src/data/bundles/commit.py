@@ -229,7 +229,7 @@ class BundleFiles:
     # --- reading ---------------------------------------------------------------------------
 
     def is_removed(self) -> bool:
-        """Return whether the bundle's removal is decided (see the module) but not finished."""
+        """Return whether the bundle's removal has been decided (see the module) but not finished."""
         try:
             return _is_removal(self.pending())
         except BundleError:

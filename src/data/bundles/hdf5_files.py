@@ -44,7 +44,8 @@ class Hdf5Frame(NamedTuple):
     """The bars of one frame.
 
     Attributes:
-        rows: Time (``date`` or ``timestamp``), ``symbol`` or ``sid``, the fields, other columns.
+        rows: Time (``date`` or ``timestamp``), ``symbol`` or ``sid``, the fields, and any other
+            columns.
         key: Path of the frame in its file.
     """
 

@@ -515,7 +515,7 @@ class _Kept:
             stretch.rows, stretch.digest = one.rows, one.digest
 
     def value(self, made: tuple[str, ...]) -> SeriesRead:
-        """Return the reads in the form in which they are logged."""
+        """Return the reads in the form that is logged."""
         read, unstored = self.read, sorted(self._unstored.values())
         closes = None if self._closes is None else dict(self._closes)
         applied = AppliedActions(self.applied.as_of, self.applied.rows, self.applied.own, closes)
@@ -628,7 +628,7 @@ class Lineages:
         return check(self.client, self.get(run), as_today=as_today, timeout=timeout)
 
     def read(self, run: str) -> dict[str, BarTable]:
-        """Return the bars exactly as a run read them, by series, generation and adjustment.
+        """Return the bars exactly as a run read them, keyed by series, generation and adjustment.
 
         Raises:
             QueryError: The run does not exist, or some of its bars no longer exist.

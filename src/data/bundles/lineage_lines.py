@@ -51,7 +51,7 @@ class SeriesRead:
             one is valid.
         series: Series whose stored bars were read.
         generation: Generation of the series; None if some of the bars could not be stored.
-        pieces: Ranges that were read, by start.
+        pieces: Ranges that were read, ordered by start.
         adjustment: Adjustment of the prices.
         provider: Vendor that the calls named (``provider=``), if any.
         applied: Splits and dividends known at the time of the read.
@@ -260,7 +260,7 @@ class RunRecord:
 
 
 def runs_in(log: CatalogLog, run: str = "") -> dict[str, RunRecord]:
-    """Return the records of all runs, or only of ``run``, by id, oldest first.
+    """Return the records of all runs, or only of ``run``, keyed by id, oldest first.
 
     Raises:
         FormatVersionError: A newer version of this library wrote a line about a run.

@@ -58,8 +58,7 @@ class _Source(NamedTuple):
 
     Attributes:
         rows: All rows, sorted; of equal rows, only one is included.
-        decimals: The same rows in the form in which they are stored, and the number of rounded
-            values.
+        decimals: The same rows in their stored form, and the number of rounded values.
         timeframe: Timeframe of the bars.
         files: Maps the name of each file to its SHA256.
         size: Size of all files in bytes.
@@ -79,7 +78,7 @@ class _Source(NamedTuple):
 class HDF5ToParquetMigrator:
     """Converts the bars in a folder of HDF5 files to a bundle. Thread-safe.
 
-    The files can come from pandas (``to_hdf``, fixed or table format) or by Zipline (daily bars).
+    The files can come from pandas (``to_hdf``, fixed or table format) or from Zipline (daily bars).
     Files with pickled objects or with links are rejected; see :func:`.read_hdf5`.
 
     Args:
@@ -249,7 +248,7 @@ class HDF5ToParquetMigrator:
         return found
 
     def _read(self) -> _Source:
-        """Read all files, and check that they are bars of one kind."""
+        """Read all files, and check that they contain bars of only one kind."""
         frames, files, skipped, size = [], {}, {}, 0
         for path in self._paths():
             content = read_hdf5(path, self._disk)

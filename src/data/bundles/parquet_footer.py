@@ -19,7 +19,7 @@ class ParquetCounts(NamedTuple):
 
     Attributes:
         rows: Number of rows.
-        values: Number of values in all columns, including those in lists.
+        values: Number of values in all columns, counting each value in a list.
     """
 
     rows: int

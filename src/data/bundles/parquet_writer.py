@@ -623,7 +623,7 @@ def _sids_of(rows: pl.DataFrame | None) -> NDArray[np.int64]:
 def _split(
     rows: pl.DataFrame | None, sids: NDArray[np.int64]
 ) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
-    """Split rows in two: rows of the series ``sids`` (None if there are none), and all others."""
+    """Split rows in two: those of the series ``sids``, and all others; a part is None if it is empty."""
     if rows is None:
         return None, None
     is_mine = rows["sid"].is_in(sids.tolist())

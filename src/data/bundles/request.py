@@ -23,7 +23,7 @@ def request_of(
     provider: str | None,
     session: Any,
 ) -> dict[str, Any]:
-    """Return the arguments of a bundle's query in the form in which the bundle records them.
+    """Return the arguments of a bundle's query, in the form that the bundle records.
 
     Raises:
         QueryError: The symbols are not a list or are empty, or the timeframe is invalid.

@@ -253,7 +253,7 @@ class ActionBook:
         return self._after(actions, answer)
 
     def without(self, source: str) -> ActionBook:
-        """Return the book without the reports from the sample-data vendor ``source`` and queries to it."""
+        """Return the book without reports from, and queries to, the sample-data vendor ``source``."""
         if self.samples is None:
             return self
         old = self.samples
@@ -468,7 +468,7 @@ class ActionStore:
 
 
 def _words(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
-    """Return the values of each report that do not affect prices: pay date, currency and parts.
+    """Return each report's values that do not affect prices: pay date, currency and parts.
 
     They are compared only to detect changed reports.
     """

@@ -46,7 +46,7 @@ class Confirmation:
             that member's offset.
         vendor: Vendor that was queried.
         at: Time of the comparison, UTC milliseconds.
-        confirmed, contradicted: Numbers of bars that the vendor's bars confirm and that they
+        confirmed, contradicted: Number of bars that the vendor's bars confirm, and number that they
             contradict. Other bars are missing from the vendor's answer, or differ for a known or
             minor reason.
         first: Timestamp of the first contradicted bar.
@@ -141,7 +141,7 @@ def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
         entries = [{n: one[n] for n in _FIELDS & one.keys()} for one in plain["stretches"]]
         stretches = [Confirmation(**entry) for entry in entries]
     except (KeyError, TypeError, AttributeError) as exc:
-        raise json_document.DamagedError("its stretches cannot be read") from exc
+        raise json_document.DamagedError("the compared stretches cannot be read") from exc
     json_document.check_about(plain, about_series(key), "series")
     return stretches
 

@@ -46,7 +46,7 @@ class Ages(Protocol):
 
 
 class FundamentalsFolder:
-    """The files of all symbols. Thread-safe, and safe across processes.
+    """The fundamentals files of all symbols. Thread-safe, and safe across processes.
 
     Args:
         cache_dir: Root of the cache. Default: the data manager's cache.
@@ -302,7 +302,7 @@ def _log_entry(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _objection(entry: Entry, data: bytes, symbol: str) -> str:
-    """Return why a file cannot be trusted, or an empty string."""
+    """Return the reason why a file cannot be trusted; empty if it can."""
     try:
         files.load(entry, data, symbol)
     except CorruptEntryError as exc:
@@ -468,7 +468,7 @@ def is_settled(disk: Disk, state: FileState) -> bool:
 
 
 def payload(data: bytes | None) -> dict[str, Any] | None:
-    """Return the payload in a file's bytes; None if there are no bytes or they cannot be trusted."""
+    """Return the payload in a file's bytes; None if there are no bytes, or if they are not trusted."""
     try:
         document = json.loads(data or b"")
         if "sha256" in document:

@@ -198,7 +198,7 @@ class Past:
         self._files: dict[Path, _File] = {}
 
     def kept(self) -> list[int]:
-        """Return the generations that can still be read, ascending."""
+        """Return the generations that can still be read, in ascending order."""
         return [g for g in self.generations if all(self._is_kept(y, g) for y in self.years)]
 
     def check_number(self, generation: int) -> None:
@@ -261,7 +261,7 @@ class Past:
         return rows, coverage if len(rows) else Coverage()
 
     def _end(self, year: int, own: int, file: _File, rows: BarTable) -> int:
-        """Return the end of the span that vendors had answered by generation ``own``, from the log."""
+        """Return, from the log, the end of the span that vendors had answered by generation ``own``."""
         spans = [e["span"] for e in self._log[year] if e["generation"] <= own and e.get("span")]
         last = int(rows.stamps[-1]) + 1
         later = file.stamps()[len(rows) :]
@@ -324,6 +324,6 @@ class Past:
 
 
 def _whole(file: _File, own: int, count: int) -> list[Member] | None:
-    """Return the file's gzip members up to generation ``own``; None unless they have ``count`` bars."""
+    """Return the file's gzip members up to generation ``own``; None if they do not have ``count`` bars."""
     members = [member for member in file.members if member.header.seq <= own]
     return members if sum(m.header.rows for m in members) == count else None

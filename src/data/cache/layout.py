@@ -259,7 +259,7 @@ def year_of_name(name: str) -> int | None:
 
 
 def years_in(names: Iterable[str]) -> list[int]:
-    """Return the years whose data or metadata are in files with these names, ascending."""
+    """Return the years whose data or metadata are in files with these names, in ascending order."""
     stems = {name[:4] for name in names if name[4:] in OF_YEARS}
     return sorted(int(s) for s in stems if s.isascii() and s.isdigit() and int(s))
 

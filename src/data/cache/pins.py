@@ -30,7 +30,7 @@ def pin_file(folder: Path, generation: int) -> Path:
 
 
 def pins_in(disk: Disk, folder: Path) -> list[int]:
-    """Return the pinned generations, ascending; ``folder`` contains the replaced year files."""
+    """Return the pinned generations, in ascending order; ``folder`` contains the replaced year files."""
     texts = (name.removeprefix(_PIN) for name in disk.list(folder) if name.startswith(_PIN))
     return sorted(int(text) for text in texts if text.isascii() and text.isdecimal())
 
@@ -53,7 +53,9 @@ def needed(pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version
 def needs(
     pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version], generation: int
 ) -> bool:
-    """Return whether any pinned generation must be read from the current file (``generation``).
+    """Return whether any pinned generation must be read from the current file.
+
+    ``generation`` is the generation of that file.
 
     See :func:`needed` for the other arguments.
     """

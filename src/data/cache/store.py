@@ -291,7 +291,10 @@ class BarStore:
         return rows, list(quarantine.files_of(lane))
 
     def position(self, key: SeriesKey) -> int | None:
-        """Return the log entry that the series reflects; None unless many hosts share the store."""
+        """Return the position in the shared log that the series reflects; None if the store is not shared.
+
+        A shared store is one that many hosts use.
+        """
         return None
 
     def pull(self, pairs: Iterable[tuple[str, Timeframe]], *, is_first: bool = False) -> bool:
@@ -373,7 +376,7 @@ class BarStore:
         return commits_of(self._lane(key))
 
     def pins(self, key: SeriesKey) -> list[int]:
-        """Return the pinned generations of a series, ascending; see :mod:`.pins`."""
+        """Return the pinned generations of a series, in ascending order; see :mod:`.pins`."""
         from .pins import pins_in
 
         return pins_in(self._disk, self._lane(key).paths.versions)
@@ -587,7 +590,7 @@ class BarStore:
         return sorted(own, key=lambda key: key.lane)
 
     def years(self, key: SeriesKey) -> list[int]:
-        """Return the years for which bars are stored, ascending; for errors, see :meth:`view`."""
+        """Return the years for which bars are stored, in ascending order; for errors, see :meth:`view`."""
         return self._index.years(self._lane(key))
 
     def clear(

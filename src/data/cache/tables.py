@@ -191,7 +191,7 @@ class TableStore:
         return inside if len(inside) else None
 
     def answered(self, key: SeriesKey, span: Span | None = None) -> list[Span]:
-        """Return the spans that were requested and answered, coalesced, leaving out damaged years.
+        """Return the spans that were requested and answered, merged where adjacent, without damaged years.
 
         Args:
             key: Series of the table.
@@ -237,12 +237,12 @@ class TableStore:
         return years_lost
 
     def years(self, key: SeriesKey) -> list[int]:
-        """Return the years with stored rows, ascending."""
+        """Return the years with stored rows, in ascending order."""
         names = self._disk.list(self._lane(key))
         return sorted({y for n in names if n.endswith(".gz") and (y := year_of_name(n))})
 
     def keys(self) -> list[SeriesKey]:
-        """Return every table that has files, by symbol."""
+        """Return every table that has files, ordered by symbol."""
         lanes = ((s, n) for s in self.symbols() for n in self._disk.list(self._symbol(s)))
         keys = (decode_lane(symbol, name) for symbol, name in lanes)
         return [key for key in keys if key and years_in(self._disk.list(self._lane(key)))]
@@ -717,7 +717,7 @@ def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]
     plain = metadata.load(document)
     ours = plain.get("onetape")
     if not isinstance(ours, dict):
-        raise metadata.DamagedError("it lacks the answered spans")
+        raise metadata.DamagedError("the document lacks the answered spans")
     metadata.check_format(
         ours,
         f"{key} {year}: the table has",
@@ -747,14 +747,14 @@ def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
     try:
         spans = [Span(*map(int, pair)) for pair in record.get("answered", ())]
     except (TypeError, ValueError) as exc:
-        raise metadata.DamagedError(f"its `answered` entry is not a list of spans: {exc}") from exc
+        raise metadata.DamagedError(f"the `answered` entry is not a list of spans: {exc}") from exc
     return tuple(coalesce(part.clip(year_span(year)) for part in spans))
 
 
 def _check_digest(record: dict[str, Any], digest: str) -> None:
     """Raise ``DamagedError`` if the data does not match the digest; old documents have no digest."""
     if "digest" in record and digest not in (record["digest"], record.get("pending")):
-        raise metadata.DamagedError("its digest differs from the one in the document")
+        raise metadata.DamagedError("the digest of the data differs from the one in the document")
 
 
 def _changes(before: pd.DataFrame | None, after: pd.DataFrame) -> dict[str, int]:

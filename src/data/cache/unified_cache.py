@@ -100,8 +100,8 @@ class UnifiedCache(CacheFolder):
 
         Timestamps are the ``DatetimeIndex`` or a column ``timestamp``. Aware timestamps are
         converted to UTC (for daily bars: to the date at the venue); naive ones mean UTC. Bars that
-        are still forming are left out. Invalid rows are stored separately, and are returned by
-        :meth:`get`.
+        are still forming are left out. Rows that are not valid bars are stored separately, and are
+        returned by :meth:`get`.
 
         Args:
             df: Bars, or for another ``data_type`` any dated table.
@@ -166,7 +166,8 @@ class UnifiedCache(CacheFolder):
         """Return the stored bars in a range, both ends inclusive, or None if none are stored.
 
         Bars have the form that the data manager returns: naive UTC index ``timestamp``, float64
-        columns, adjusted for splits if that is exact. Invalid rows are included and logged.
+        columns, adjusted for splits if that is exact. Rows that are not valid bars are included and
+        logged.
 
         Args:
             symbol, timeframe: Series to read.

@@ -110,7 +110,7 @@ def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
 
 
 class Seal(NamedTuple):
-    """A seal on stored bars, which can show that the bars are unchanged without reading them.
+    """A seal on stored bars, which shows whether the bars are unchanged without reading them.
 
     Attributes:
         files: Maps the path of each relevant folder and file to its state at the time of sealing;
@@ -152,7 +152,7 @@ class SeriesFacts:
     source: SourceState | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Return the fields of this class by name."""
+        """Return the fields of this class, keyed by name."""
         return dict(zip(FACTS, _facts_of(self), strict=True))
 
     def known_facts(self) -> dict[str, Any]:
@@ -186,9 +186,9 @@ class Commit(SeriesFacts):
 
     Attributes:
         pieces: Bars to store; where pieces overlap, the later piece wins.
-        marks: Changes of coverage without bars: ``empty`` spans, ``final`` for stored bars that
-            were fetched again and found equal, ``suspect`` for spans that are not to be trusted.
-        suspects: Bad rows, for the quarantine.
+        marks: Coverage changes without bars: ``empty`` spans, ``final`` for stored bars that were
+            fetched again and found equal, ``suspect`` for spans that are not to be trusted.
+        suspects: Invalid rows, for the quarantine.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, if the
             caller knows more than the answers' faults show.
         judged: Span whose faults are replaced; None if nothing was checked.
@@ -299,8 +299,8 @@ class Fault(NamedTuple):
         span: Affected span; for a fault that does not concern particular bars, the start of the
             answer.
         kind: ``missing`` (expected bars that did not arrive), ``missing_volume`` (bars without the
-            volume that their vendor declares), ``bad`` (rows that are not valid bars),
-            ``contradicted`` (bars whose rows differed), ``duplicate`` or ``note``.
+            volume that their vendor declares), ``bad`` (invalid rows), ``contradicted`` (bars whose
+            rows differed), ``duplicate`` or ``note``.
         number: Number of bars or rows.
         text: Reason for a bad row, or the text of a note.
     """
@@ -320,7 +320,7 @@ class Fault(NamedTuple):
         return self.kind in (MISSING_VOLUME, DUPLICATE, NOTE) or self.text == NO_TRADE
 
     def clip(self, span: Span) -> Fault | None:
-        """Return the part of the fault in ``span``, with its share of the number; None if outside it."""
+        """Return the part of the fault in ``span``, with its share of the bars or rows, or None."""
         part, whole = self.span.clip(span), self.span.end - self.span.start
         if part.is_empty:
             return None
@@ -329,7 +329,7 @@ class Fault(NamedTuple):
         )
 
     def outside(self, span: Span) -> list[Fault]:
-        """Return the parts of the fault outside ``span``, with their share of the number."""
+        """Return the parts of the fault outside ``span``, each with its share of the bars or rows."""
         if not self.span.overlaps(span):
             return [self]
         whole = self.span.end - self.span.start

@@ -83,14 +83,14 @@ class MarketCalendar(Protocol):
         """Return the sessions dated ``first`` to ``last``, both inclusive."""
 
     def unrecorded(self, span: Span) -> list[Span]:
-        """Return the parts of ``span`` whose holidays are unknown, ascending.
+        """Return the parts of ``span`` whose holidays are unknown, in ascending order.
 
         In these parts, every weekday counts as a session, so a bar may be missing because of a
         holiday.
         """
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the timestamps of all expected bars in ``[start, end)``, ascending."""
+        """Return the timestamps of all expected bars in ``[start, end)``, in ascending order."""
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the timestamps, ascending, of the expected bars that every vendor must have.

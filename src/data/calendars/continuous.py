@@ -36,7 +36,7 @@ class ContinuousCalendar:
         return []
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the timestamps of all bars in ``[start, end)``, ascending."""
+        """Return the timestamps of all bars in ``[start, end)``, in ascending order."""
         supported = span.clip(SUPPORTED)
         first = first_bucket_from(timeframe, supported.start)
         last = first_bucket_from(timeframe, supported.end)

@@ -87,7 +87,7 @@ class PausedCalendar(ExchangeCalendar):
         return [session._replace(breaks=self._breaks(session)) for session in sessions]
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the timestamps of all expected bars in ``[start, end)``, ascending."""
+        """Return the timestamps of all expected bars in ``[start, end)``, in ascending order."""
         stamps = super().opens(timeframe, span, anchor)
         step = timeframe.step_ms
         if not timeframe.is_intraday or step is None or not len(stamps):
@@ -239,7 +239,7 @@ def era_sessions(name: str, era: int) -> SessionTable:
 
 
 def _dates_of(era: int) -> Span:
-    """Return the dates of an era within the supported years, as a half-open span."""
+    """Return the dates of an era (twenty years), within the supported years, as a half-open span."""
     year = _AN_ERA_BEGINS + era * _ERA_YEARS
     first = day_ms(date(max(year, FIRST_YEAR), 1, 1))
     return Span(first, day_ms(date(min(year + _ERA_YEARS - 1, LAST_YEAR), 12, 31)) + DAY_MS)
@@ -247,7 +247,7 @@ def _dates_of(era: int) -> Span:
 
 @once
 def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
-    """Return the dates in an era that ``exchange_calendars`` covers, and the sessions on these dates.
+    """Return the dates in an era (twenty years) that ``exchange_calendars`` covers, and their sessions.
 
     Dates and sessions are both empty if the package cannot build the calendar.
     """
@@ -312,7 +312,7 @@ def _usual(name: str) -> _Usual:
 
 
 def _times(declared: Any, days: int) -> _Times:
-    """Convert the times of day in ``declared`` to minutes after midnight, shifted by ``days``."""
+    """Convert the times of day in ``declared`` to minutes after midnight, shifted by ``days`` days."""
     shift = days * DAY_MS // MINUTE_MS
     return tuple(
         (_since(since), None if at is None else shift + at.hour * 60 + at.minute)

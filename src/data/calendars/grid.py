@@ -134,7 +134,8 @@ class BarGrid:
     def first_open(self, cap: int, now_ms: int) -> int:
         """Return the earliest timestamp at which a bar, expected or not, may not have closed yet.
 
-        While the market is closed, an off-calendar bar may open before ``cap`` and still be open.
+        While the market is closed, an off-calendar bar may have opened before ``cap`` and still be
+        open.
 
         Args:
             cap: Timestamp of the first expected bar that has not closed.

@@ -114,7 +114,7 @@ def _mended(declared: Any) -> Any:
 
 
 def _corrected(declared: Any, code: str) -> Any:
-    """Return a subclass that adds dates and times of an exchange that ``exchange_calendars`` lacks."""
+    """Return a subclass that adds an exchange's dates and times missing in ``exchange_calendars``."""
     if not any(code in table for table in (CLOSED, LATE_OPENS, CLOSE_TIMES)):
         return declared
 

@@ -202,7 +202,7 @@ class _Bound(NamedTuple):
 
     @property
     def last_ms(self) -> int:
-        """The last instant at which a bar may close; for a date, its hours' end is included."""
+        """The last instant at which a bar may close; for a date, the end of its hours."""
         return self.end_ms if self.day else self.end_ms - 1
 
     def first_stamp(self, timeframe: Timeframe) -> int:

@@ -71,7 +71,7 @@ class SessionTable:
 
     @cached_property
     def stretches(self) -> tuple[Stamps, Stamps]:
-        """The start and end of every uninterrupted trading period, ascending."""
+        """The start and end of every uninterrupted trading period, in ascending order."""
         begins = np.stack([self.opens, self.break_ends], axis=1).ravel()
         ends = np.stack([self.break_starts, self.closes], axis=1).ravel()
         traded = begins < ends
@@ -137,7 +137,7 @@ class SessionCalendar:
         return self._unrecorded(supported)
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the timestamps of all expected bars in ``[start, end)``, ascending."""
+        """Return the timestamps of all expected bars in ``[start, end)``, in ascending order."""
         supported = span.clip(SUPPORTED)
         if supported.is_empty:
             return np.empty(0, dtype=np.int64)

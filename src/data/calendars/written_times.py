@@ -49,7 +49,7 @@ class Length(NamedTuple):
 
 
 class Period(NamedTuple):
-    """The argument ``period``, which says how far a range goes back from its end.
+    """The argument ``period``, which determines how far a range goes back from its end.
 
     The object is passed to :func:`~.ranges.resolve_range` as the start.
     """

@@ -42,7 +42,7 @@ class Action:
             before or after the action.
         numerator, denominator: Terms of a split; 4-for-1 is 4 and 1, so older prices are divided by
             four.
-        amount: Cash per share of a dividend, in the source's unit; ``as_paid`` says whether later
+        amount: Cash per share of a dividend, in the source's unit; ``as_paid`` shows whether later
             splits have been applied to it.
         source: Vendor that reported the action.
         fetched_at: Time of the request, UTC milliseconds.

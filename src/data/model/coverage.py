@@ -116,7 +116,7 @@ class Covered:
 
     @property
     def opened(self) -> Sequence[Covered]:
-        """The entries that were folded into this entry, ascending; just this entry if none were."""
+        """The entries that were folded into this entry, in ascending order; just this entry if none were."""
         return Stretches.of(self.columns) if self.parts else (self,)
 
     @cached_property
@@ -470,9 +470,9 @@ FORGOTTEN = Covered(_NO_SPAN, "empty", "\0")
 class Coverage(Stretches[Covered]):
     """Coverage of a series, as ascending, disjoint entries. Bars outside the entries are missing.
 
-    Many small entries that interrupt one source, as in an answer with bad rows, may be folded into
-    one entry (:meth:`folded`). Iteration yields a folded entry as a single, suspect one; methods
-    that take a span (:meth:`within`, :meth:`held`, ...) return its parts.
+    Many small entries between entries from one source, as in an answer with bad rows, may be folded
+    into one entry (:meth:`folded`). Iteration yields a folded entry as a single, suspect one;
+    methods that take a span (:meth:`within`, :meth:`held`, ...) return its parts.
     """
 
     __slots__ = ()
@@ -561,7 +561,7 @@ class Coverage(Stretches[Covered]):
         )
 
     def folded(self) -> Coverage:
-        """Return the coverage, with many small entries that interrupt one source folded into one.
+        """Return the coverage, with runs of many small entries between entries from one source folded.
 
         As a result, the size of the stored document, and the cost of reading other days, do not
         depend on the number of bad rows or gaps in an answer. No information is lost.
@@ -620,9 +620,9 @@ class Coverage(Stretches[Covered]):
 
 
 def _ascending(marks: Columns) -> Iterator[Columns]:
-    """Split marks into groups to apply one after another, each ascending and disjoint.
+    """Split marks (entries that change the coverage) into groups to apply one after another.
 
-    Marks with an empty span are omitted.
+    Each group is ascending and disjoint. Marks with an empty span are omitted.
     """
     marks = marks.take(marks.starts < marks.ends)
     sorted_marks = marks.take(marks.starts.argsort(kind="stable"))
@@ -635,7 +635,7 @@ def _ascending(marks: Columns) -> Iterator[Columns]:
 
 
 def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
-    """Return the entries ``before`` after applying ``marks``; both are ascending and disjoint.
+    """Return the entries of ``before`` once ``marks`` are applied; both are ascending and disjoint.
 
     Only the part of ``before`` that the marks touch is recomputed.
     """
@@ -786,7 +786,7 @@ def _folded(columns: Columns) -> list[Covered]:
 def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
     """Return for each entry the position of the next entry that must not be folded with it.
 
-    The position is the entry's own if nothing may be folded into it. Entries are not folded if they
+    If nothing may be folded into an entry, the position is its own. Entries are not folded if they
     are requested again as soon as they have settled, if their bars have a different kind or basis
     or come from older tools with an unknown adjustment, or if they are long and from another
     source.
@@ -832,7 +832,7 @@ def _next_change(
 
 
 def _may_fold(part: Covered) -> bool:
-    """Return whether an entry with bars can be folded into a larger one at all."""
+    """Return whether an entry with bars can ever be folded into a larger one."""
     return (part.state, part.expires) != ("provisional", None) and (
         part.basis.adjustment != "unknown"
     )
@@ -906,7 +906,7 @@ def _as_one(run: list[Covered]) -> Covered:
 def spread(
     mark: Covered, edges: Edges, expires: NDArray[Any], reasons: Sequence[str]
 ) -> Stretches[Covered]:
-    """Return a copy of ``mark`` for each span, with the expiry and reason given for that span."""
+    """Return a copy of the entry ``mark`` for each span, with the expiry and reason for that span."""
     index: dict[tuple[str, int | None], int] = {}
     keys = zip(reasons, expires.tolist(), strict=True)
     codes = np.array([index.setdefault(key, len(index)) for key in keys], np.intp)

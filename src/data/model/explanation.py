@@ -142,7 +142,7 @@ class Explanation(InLines):
         named: Vendors that the rule names.
         ways: Vendors that are queried, in order.
         unasked: Maps each vendor that is not queried to the reason.
-        stored: Stored bars, by lane.
+        stored: Stored bars, one entry per lane.
         source: Timeframe of the shorter bars from which the bars are or would be built; may be
             empty.
         why_not: Reason why no vendor can be queried; empty if one can.
@@ -165,7 +165,7 @@ class Explanation(InLines):
     span: Span | None = None
 
     def with_days(self, days: Iterable[VendorDay]) -> Explanation:
-        """Return a copy whose ``lacking`` contains those of ``days`` with the same market and vendors."""
+        """Return a copy with ``lacking`` set to those ``days`` that concern the same market and vendors."""
         market = self.instrument.calendar, self.timeframe.label
         vendors = {way.vendor for way in self.ways}
         own = [day for day in days if (day.calendar, day.timeframe) == market]

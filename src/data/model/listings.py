@@ -25,7 +25,7 @@ class Listing:
         venue: Place of listing, in the vendor's words; empty if unknown.
         type: Type of instrument, one of :data:`ListingType`.
         currency: Currency of prices; empty if unknown.
-        vendor: Vendor whose list contains the symbol.
+        vendor: Vendor in whose list the symbol appears.
     """
 
     symbol: str

@@ -102,9 +102,9 @@ class BarsRead(NamedTuple):
         table: Bars; their arrays are those of the caller's frame.
         coverage: Origin of each part of the bars.
         lacking: Spans without bars in which bars are expected or possible.
-        unexpected: Spans with bars in which the calendar expects none.
-        unstored: Timestamp and reason for each row that is never stored: forming bars, and rows
-            that are not valid bars.
+        unexpected: Spans in which there are bars although the calendar expects none.
+        unstored: Timestamp and reason for each row that is never stored: forming bars and invalid
+            rows.
         as_of: Date as of which prices are adjusted.
         book: Splits and dividends known at the time of the read, with ``actions``, ``disputed`` and
             ``of(vendor)``.

@@ -89,7 +89,7 @@ class SymbolChange:
 def concerning(
     changes: Iterable[SymbolChange], symbol: str, span: Span, *, intraday: bool
 ) -> list[SymbolChange]:
-    """Return the changes that affect a query for bars of ``symbol`` in ``span``, by date.
+    """Return the changes that affect a query for bars of ``symbol`` in ``span``, ordered by date.
 
     The end of a name affects every query, even for earlier bars, because vendors keep an
     instrument's bars under its latest name; the exception is a name that was reused before

@@ -99,7 +99,7 @@ def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
 
 
 def by_reason(reasons: Mapping[str, str]) -> Iterator[str]:
-    """Yield ``name: reason`` strings; more than two names with the same reason share a string."""
+    """Yield ``name: reason`` strings; three or more names with the same reason share one string."""
     names_of: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         names_of.setdefault(reason, []).append(name)

@@ -65,7 +65,7 @@ class Read(NamedTuple):
     Attributes:
         bars: Bars for each asset, in the order of the assets; None for an asset without bars.
         is_hit: Whether the bars were read without querying a vendor or a source.
-        is_complete: Whether all bars that are expected to arrive have arrived.
+        is_complete: Whether all bars that were expected have arrived.
         series: Symbol and timeframe of each stored series from which the bars were built.
     """
 
@@ -167,7 +167,7 @@ class PortalSource(ABC):
         """
 
     def as_one_call(self) -> AbstractContextManager[None]:
-        """Return a context in which a failed vendor is not queried again for the same asset."""
+        """Return a context manager within which a failed vendor is not queried again for the same asset."""
         return nullcontext()
 
     def check(self, frame: pl.DataFrame) -> None:
@@ -203,7 +203,7 @@ class ManagerBars(PortalSource):
         return self.client.clock.now_ms()
 
     def as_one_call(self) -> AbstractContextManager[None]:
-        """Return a context in which a failed vendor is not queried again for the same asset."""
+        """Return a context manager within which a failed vendor is not queried again for the same asset."""
         return self.client.as_one_call()
 
     def _instruments(self, assets: Assets, timeframe: Timeframe) -> list[Instrument]:
@@ -318,7 +318,7 @@ class ManagerBars(PortalSource):
         ends: Mapping[str, int] = _NO_ENDS,
         horizon_ms: int | None = None,
     ) -> Read:
-        """Return the bars that ``get_ohlcv_batch`` would return; stored bars cause no request."""
+        """Return the bars that ``get_ohlcv_batch`` would return; no request is made for stored bars."""
         names = list(dict.fromkeys(assets.names))
         spans = [Span(span.start, min(span.end, ends.get(name, span.end))) for name in names]
         queries = [self._query(*one) for one in zip(names, repeat(timeframe), spans, strict=False)]
@@ -463,8 +463,8 @@ class PolarsBars(PortalSource):
     ) -> bool:
         """Return whether an asset lacks the last bar of a range that has just ended.
 
-        The source may get that bar later. A cached frame without it would hide it until the frame
-        is stale.
+        The source may get that bar later. If a frame without that bar were cached, the bar would
+        stay hidden until the frame is stale.
         """
         if self.now_ms() - span.end > DAY_MS:
             return False
@@ -473,7 +473,7 @@ class PolarsBars(PortalSource):
         return any(one is None or one.stamps[-1] < last for one in bars)
 
     def _identity_for(self, assets: Assets, timeframe: Timeframe) -> str:
-        """Return which source a frame is from."""
+        """Return the identity of the source that frames come from."""
         identity = self._identity(timeframe)
         if assets.sids:  # a frame has numbers, which may belong to another asset of the same name
             identity = f"{identity} {sorted(assets.sids)}"
@@ -482,7 +482,7 @@ class PolarsBars(PortalSource):
     def _version(
         self, assets: Assets, timeframe: Timeframe, horizon_ms: int | None
     ) -> dict[str, Any]:
-        """Return the version of the source's data by the names of a cache's arguments."""
+        """Return the version of the source's data, keyed by the names of the cache's arguments."""
         version: dict[str, Any] = {}
         generation = self._generation(timeframe)
         if generation is not None:

@@ -82,7 +82,7 @@ class _Known(NamedTuple):
 
 
 class _Use(NamedTuple):
-    """The times (nanoseconds) of a frame's last use and of the last use noted in its file."""
+    """The time of a frame's last use, and that of the last use noted in its file, in nanoseconds."""
 
     used: int
     noted: int
@@ -166,7 +166,7 @@ class FrameCache:
         }
 
     def state(self, key: str) -> FileState | None:
-        """Return the state of the file that a change to a key's frame replaces, or None.
+        """Return the state of the file that is replaced whenever a key's frame changes, or None.
 
         Raises:
             StorageError: The folder cannot be read.
@@ -174,7 +174,7 @@ class FrameCache:
         return self._disk.stat(self.place(key))
 
     def place(self, key: str) -> Path:
-        """Return the path of the file that a change to a key's frame replaces.
+        """Return the path of the file that is replaced whenever a key's frame changes.
 
         Raises:
             QueryError: The string is not a key.
@@ -186,7 +186,7 @@ class FrameCache:
         self._note_use(self._path(key))
 
     def is_settled(self, state: FileState) -> bool:
-        """Return whether a file in this state is so old that replacing it must change the state."""
+        """Return whether a file is so old that replacing it is certain to change its state."""
         return not 0 <= self._disk.now_ns() - state.mtime_ns < _YOUNG_NS
 
     def get(self, key: str) -> CachedFrame | None:
@@ -408,7 +408,7 @@ class FrameCache:
         return sum(self.sizes().values())
 
     def sizes(self) -> dict[str, int]:
-        """Return the size of each frame in bytes, by folder name; other programs' folders are ignored.
+        """Return each frame's size in bytes, keyed by folder name; other programs' folders are ignored.
 
         Raises:
             StorageError: The folder cannot be read.

@@ -49,7 +49,7 @@ def identity_of(adapter: Any, name: str) -> str:
 
 
 def _arguments(adapter: Any) -> list[Any]:
-    """Return a source's constructor arguments, by name, as JSON values."""
+    """Return a source's constructor arguments as JSON values, ordered by name."""
     kind = type(adapter)
     try:
         signature = inspect.signature(kind)

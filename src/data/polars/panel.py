@@ -146,7 +146,7 @@ class Panel:
         until_ms: Last instant for which the panel can answer.
         expires_ms: Time at which to read the panel again because bars are missing; None if no bars
             are missing.
-        whole_for: Largest number of rows that a caller may request although the panel has fewer,
+        whole_for: Largest number of rows that the panel can answer for although it has fewer,
             because there are no earlier bars; 0 if earlier bars may exist.
         prepared: Output for each field, kept so that later answers can reuse it.
         shown: Rows that the caller has seen, which a lineage will record; None if reads are not
@@ -222,7 +222,7 @@ class Panel:
 
 
 def grid_of(market: Market, timeframe: Timeframe, stamps: Stamps) -> BarGrid:
-    """Return the time grid that fits the timestamps; vendors align bars to different times."""
+    """Return the time grid that fits the timestamps; vendors align bars differently."""
     grids = [BarGrid(market.calendar, timeframe, anchor) for anchor in _ANCHORS]
     if timeframe.is_intraday and len(stamps) and not grids[0].aligned(stamps).all():
         return max(grids, key=lambda grid: int(grid.aligned(stamps).sum()))
@@ -261,7 +261,7 @@ def group_of(
 
 
 def known_until(market: Market, group: PanelGroup, timeframe: Timeframe, until_ms: int) -> int:
-    """Return the last instant before the close of the next expected bar after ``until_ms``."""
+    """Return the last instant, at or after ``until_ms``, before the next expected bar closes."""
     if not market.is_known:
         return until_ms
     grid = grid_of(market, timeframe, group.stamps)

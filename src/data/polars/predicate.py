@@ -35,7 +35,7 @@ class TimeBounds(NamedTuple):
     is_exact: bool = True
 
     def within(self, other: TimeBounds) -> TimeBounds:
-        """Return the bounds of the times that are within both bounds."""
+        """Return the intersection of these bounds and ``other``."""
         lows = [one for one in (self.low, other.low) if one is not None]
         highs = [one for one in (self.high, other.high) if one is not None]
         exact = self.is_exact and other.is_exact
@@ -128,7 +128,7 @@ def _bounds_of(part: dict[str, Any], column: str) -> TimeBounds:
 
 
 def _low(how: str, node: Any) -> TimeBounds:
-    """Return the bounds of a comparison with a fixed time that is, or may be, the earliest."""
+    """Return the lower bound, if any, that a comparison with a fixed time sets."""
     if how not in ("Gt", "GtEq", "Eq"):
         return ANY_TIME
     at, is_exact = _time(node)
@@ -138,7 +138,7 @@ def _low(how: str, node: Any) -> TimeBounds:
 
 
 def _high(how: str, node: Any) -> TimeBounds:
-    """Return the bounds of a comparison with a fixed time that is, or may be, the latest."""
+    """Return the upper bound, if any, that a comparison with a fixed time sets."""
     if how not in ("Lt", "LtEq", "Eq"):
         return ANY_TIME
     at, is_exact = _time(node)
@@ -152,7 +152,7 @@ def _is_column(node: Any, column: str) -> bool:
 
 
 def _time(node: Any) -> tuple[datetime | None, bool]:
-    """Return the fixed time that an expression stands for, and whether that is the exact time.
+    """Return the fixed time that an expression stands for, and whether it is that time exactly.
 
     The time is None if the expression is anything else, or a time that Python cannot represent.
     """
@@ -205,7 +205,7 @@ def _columns(node: Any) -> set[str]:
 
 
 def _is_of_names(node: Any) -> bool:
-    """Return whether an expression only compares each single name with fixed names."""
+    """Return whether an expression only compares names, one at a time, with fixed names."""
     match node:
         case {"Column": str()} | {"Literal": _}:
             return True

@@ -117,7 +117,7 @@ def _checked(columns: Any) -> tuple[str, ...]:
 
 
 class _Bars(NamedTuple):
-    """Bars that were read, or None for no bars; and whether all of them are within the bounds."""
+    """The bars that were read (None if there are none), and whether all are within the bounds."""
 
     frame: pd.DataFrame | None
     is_within: bool = False
@@ -174,7 +174,7 @@ class _StoredSeries:
         return self._client.query(*self._named, wishes=wishes)
 
     def _stored(self, query: BarsQuery) -> tuple[SeriesKey, Span | None, bool]:
-        """Return the series that answers, the span of all stored bars, and whether they are its own.
+        """Return the answering series, the span of its stored bars, and whether the bars are its own.
 
         If they are not, other stored bars are used instead, or bars are built from shorter ones.
         The span is None if nothing is stored.
@@ -195,7 +195,7 @@ class _StoredSeries:
         return Span(min(parts).start, max(p.end for p in parts)) if parts else None
 
     def _read(self, columns: Collection[str], bounds: TimeBounds) -> _Bars:
-        """Return the stored bars within the bounds, or more."""
+        """Return at least the stored bars within the bounds."""
         query = self._query(columns)
         key, extent, is_own = self._stored(query)
         if extent is None:  # raises the error of get_ohlcv

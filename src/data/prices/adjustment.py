@@ -46,8 +46,8 @@ class DividendError(KindMismatchError):
 
     Attributes:
         ex_date: Ex-date of the dividend.
-        days: Session dates, as timestamps, whose daily bars would solve the problem; empty if none
-            would.
+        days: Span of session dates, as timestamps, whose daily bars would solve the problem; empty
+            if none would.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ CloseBefore = Callable[[date], float | None]
 
 
 class Group(NamedTuple):
-    """Adjacent rows with the same basis (adjustment and its date) and, if it is given, the same vendor."""
+    """Adjacent rows with the same basis (adjustment and its date) and, if given, the same vendor."""
 
     rows: slice
     basis: Basis
@@ -320,7 +320,7 @@ class BasisConversion:
         return action.ex_at if step is None else action.ex_at - step + 1
 
     def _moves(self, first_ms: int, source: Basis) -> list[tuple[Action, int]]:
-        """Return the actions to apply (1) or to undo (-1) for bars from ``first_ms`` on, latest first."""
+        """Return the actions to apply (1) or undo (-1) for bars from ``first_ms`` on, latest first."""
         last_ms = int(self.stamps[-1])
         moves = []
         for action in (a for a in self.actions if self._before(a) > first_ms):
@@ -347,7 +347,7 @@ class BasisConversion:
     def _factor(self, action: Action, lenient: bool) -> Fraction | None:
         """Return the factor for prices before an action.
 
-        If it is unknown, return None with ``lenient``, or raise an error without.
+        If the factor is unknown, return None if ``lenient``; otherwise raise an error.
         """
         if action.type == "split":
             return 1 / self._ratio(action)

@@ -89,7 +89,7 @@ def is_bar(bar: Bar | LiveBar) -> bool:
 
 
 def fault_of(bar: Bar | LiveBar) -> str:
-    """Return why the values are not a bar, worded as in :func:`faults_of`."""
+    """Return the reason why the values are not a bar, worded as in :func:`faults_of`."""
     return faults_of(BarTable.from_bars([Bar(*bar[:6])]))[0]
 
 
@@ -116,7 +116,7 @@ def ordered(table: BarTable) -> Mask:
 
 
 def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
-    """Return a mask of the rows that can be bars.
+    """Return a mask of the rows that are valid bars.
 
     The prices of such a row are :func:`ordered`. The volume is either NaN (unknown), or neither
     negative nor impossibly large. The timestamp is not after ``latest_ms`` (see
@@ -129,7 +129,7 @@ def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
 
 
 def faults_of(table: BarTable, latest_ms: float = np.inf) -> Sequence[str]:
-    """Return the first reason why each row is not a bar; valid rows must not be passed."""
+    """Return the first fault of each row; all rows must be invalid."""
     prices = np.stack(table.values()[:4])
     with np.errstate(over="ignore"):
         top = np.maximum(table.open, table.close) * _BELOW

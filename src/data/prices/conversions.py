@@ -115,7 +115,7 @@ def obstacle(
     anchor: str = "session",
     source_anchor: str = "session",
 ) -> str:
-    """Return why ``target`` bars are never built from ``source`` bars; empty if they can be.
+    """Return the reason why ``target`` bars cannot be built from ``source`` bars; empty if they can.
 
     Only the timeframes and the market are considered. See :func:`sources_for` for the arguments;
     ``source`` is the timeframe of the available bars.
@@ -195,7 +195,7 @@ def _place(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -
 
 
 def _coincide(source: Timeframe, calendar: MarketCalendar | None, span: Span | None) -> bool:
-    """Return whether most bars begin at the same times, whether aligned to the clock or to the open."""
+    """Return whether most bars begin at the same times under both alignments, to the clock and the open."""
     if calendar is None or span is None:
         return False
     recent = Span(max(span.start, span.end - _HOURS_SEEN_MS), span.end)

@@ -298,7 +298,7 @@ def _split_like(stamps: Stamps, ratio: Floats, rows: Mask, terms: ComparisonTerm
 
 
 def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
-    """Yield runs of adjacent ``rows`` that have the same ratio."""
+    """Yield runs of adjacent bars, among those in the mask ``rows``, that have the same ratio."""
     step = np.ones(len(ratio), dtype=bool)
     step[1:] = ~rows[1:] | ~rows[:-1] | ~(np.abs(ratio[1:] / ratio[:-1] - 1) <= 2 * _NEAR_SPLIT)
     begins = [*np.flatnonzero(step).tolist(), len(ratio)]
@@ -306,7 +306,7 @@ def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
 
 
 def _ratio_of(factor: float, split: Action | None) -> Fraction | None:
-    """Return the split ratio (known or common) that explains ``factor``; None if none does."""
+    """Return the split ratio, of a known split or a common one, that explains ``factor``, or None."""
     if split is not None:
         return split.ratio if abs(factor / split.ratio - 1) <= _NEAR_SPLIT else 1 / split.ratio
     small = Fraction(min(factor, 1 / factor)).limit_denominator(_LARGEST_TERM)
@@ -399,7 +399,7 @@ def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: ComparisonTerms) 
 
 
 def _plain(bar: Bar | None) -> dict[str, float] | None:
-    """Return a bar's values by column name, without the timestamp or NaNs; None for None."""
+    """Return a bar's values by column name, leaving out the timestamp and NaNs; None for None."""
     if bar is None:
         return None
     return {n: v for n, v in bar._asdict().items() if n != "stamp_ms" and v == v}

@@ -70,7 +70,7 @@ class _Word:
         return abs(value - other_value) <= max(slack, their_slack)
 
     def is_date(self, other: _Word) -> bool:
-        """Return whether two reports have the same date; a weekend counts as the next Monday."""
+        """Return whether two reports have the same date; a date on a weekend counts as the next Monday."""
         return _weekday(self.action.ex_date) == _weekday(other.action.ex_date)
 
 
@@ -180,7 +180,7 @@ def is_correction(old: Action, new: Action) -> bool:
 
 
 def is_repeated(old: Action, new: Action) -> bool:
-    """Return whether two reports are equal; amounts are rounded to their meaningful digits."""
+    """Return whether two reports are equal; amounts are first rounded to their significant digits."""
     if (old.ex_date, old.type, old.as_paid) != (new.ex_date, new.type, new.as_paid):
         return False
     if old.type == "split":
@@ -252,5 +252,5 @@ def _coarseness(word: _Word) -> tuple[bool, Fraction]:
 
 
 def _weekday(day: date) -> date:
-    """Return ``day`` or, for a weekend, the Monday after it."""
+    """Return ``day`` itself or, if it is on a weekend, the following Monday."""
     return day + timedelta(days=max(0, 7 - day.weekday())) if day.weekday() >= _SATURDAY else day

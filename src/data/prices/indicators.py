@@ -91,8 +91,8 @@ def rsi(bars: Columns, period: int) -> float:
     ``100 - 100 / (1 + gains / losses)`` of the average rises and falls from close to close,
     smoothed by ``a += (x - a) / period``, starting with the simple averages of the first ``period``
     changes in the window (J. W. Wilder, New Concepts in Technical Trading Systems, 1978, section
-    VI). The index is 100 without any falls, and 50 without any change at all. NaN if there are
-    fewer than ``period + 1`` bars.
+    VI). The index is 100 if there are no falls, and 50 if there are no changes at all. NaN if there
+    are fewer than ``period + 1`` bars.
     """
     steps = np.diff(bars["close"])
     gains = _smoothed(np.maximum(steps, 0.0).tolist(), period, 1 / period)
@@ -104,7 +104,7 @@ def rsi(bars: Columns, period: int) -> float:
 
 
 def volume(bars: Columns, period: int) -> float:
-    """Return the average of the last ``period`` volumes; for a period of 1, the bar's volume."""
+    """Return the average of the last ``period`` volumes; for a period of 1, the last bar's volume."""
     return _mean(bars["volume"], period)
 
 

@@ -41,15 +41,16 @@ def no_stamps() -> Stamps:
 
 @dataclass(frozen=True)
 class Checked:
-    """A validated answer: its rows, sorted by whether they are bars.
+    """A validated answer: its rows, sorted by whether they are valid bars.
 
     Attributes:
         good: Bars inside the span, ascending and unique.
-        bad: Invalid rows inside the span, ascending, one for each timestamp without a good row.
+        bad: Rows inside the span that are not valid bars, ascending, one for each timestamp without
+            a good row.
         off_grid: Rows inside the span with a timestamp at which no bar of this timeframe can open,
             ascending. These rows are neither good nor bad; the reason contains the timestamp.
-        unexpected: Timestamps of good rows at which the calendar expects no bar: they are on the
-            grid, but the market is closed.
+        unexpected: Timestamps of good rows at which the calendar does not expect a bar: they are on
+            the grid, but the market is closed.
         without_volume: Timestamps of good rows that lack a volume although the vendor declares it.
         contradicted: Timestamps with several rows that differ, one of which is good or bad.
         nulls: Number of rows inside the span without any price, which are neither good nor bad.
@@ -279,14 +280,14 @@ def _times(stamps: Stamps) -> list[str]:
 
 
 def _absent(wanted: Stamps, there: Stamps) -> int:
-    """Count the timestamps in ``wanted`` that are missing from the ascending ``there``."""
+    """Count the timestamps in ``wanted`` that are missing from ``there``, which is ascending."""
     return int(np.count_nonzero(~among(wanted, there)))
 
 
 def _score(
     good: int, stray: int, sent: Stamps, odd: Stamps, expected: Stamps | None, rows: int
 ) -> float:
-    """Return the score defined in :class:`Checked`; ``sent`` has the timestamps of all rows."""
+    """Return the score defined in :class:`Checked`; ``sent`` contains the timestamps of all rows."""
     if not good:
         return 0.0 if rows or (expected is not None and len(expected)) else 1.0
     stamps = len(sent) + stray

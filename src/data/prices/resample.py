@@ -59,8 +59,9 @@ class Resampled:
             not be stored. Straddled bars are left out.
         part_volume: Timestamps of complete bars whose volume is the sum of only some of their
             parts, because the volume of the others is unknown.
-        strays: Number of off-calendar rows, which do not belong to any bar. Intraday rows of this
-            type make the parts that they overlap unknown, because their trades cannot be divided.
+        strays: Number of off-calendar rows, which do not belong to any bar. If such a row is
+            intraday, the parts that it overlaps become unknown, because its trades cannot be
+            divided.
     """
 
     table: BarTable
@@ -329,7 +330,7 @@ class _Ranges(NamedTuple):
 
 
 def _ranges(owners: Positions, count: int) -> _Ranges:
-    """Return the row range of each bar; ``owners`` contains the bar of each row, ascending."""
+    """Return the row range of each bar; ``owners`` contains the bar of each row, in ascending order."""
     edges = np.searchsorted(owners, np.arange(count + 1))
     bars = np.flatnonzero(np.diff(edges))
     return _Ranges(bars, edges[bars], edges[bars + 1] - 1)

@@ -102,7 +102,7 @@ class Rebaser:
             return done if done.begins else done._replace(begins=(ex_at, str(error)))
 
     def _whole(self, table: BarTable, coverage: Coverage) -> Rebased:
-        """Return all rows in the requested adjustment; only rows of stocks are converted.
+        """Return all rows with the requested adjustment applied; only stock bars are converted.
 
         Bars in a lane named after its adjustment (such as ``1d@raw``) cannot be converted, nor can
         some bars from pinned vendors. If such a lane is read because better bars do not exist, its
@@ -153,7 +153,7 @@ class Rebaser:
     def _brought(
         self, table: BarTable, parts: Sequence[BasisPart], own: date, book: ActionBook
     ) -> Rebased:
-        """Return the rows in the requested adjustment, using the actions in ``book``."""
+        """Return the rows with the requested adjustment applied, using the actions in ``book``."""
         awaited = self._awaited_from(book, table, parts, own)
         if self.today is not None and awaited is not None:
             as_of = self.today.previous if awaited == self.today.day else awaited - _A_DAY
@@ -203,7 +203,7 @@ class Rebaser:
         return Rebased(done, as_of, disputed, unknown_since=since, used=used_for)
 
     def _is_substitute(self, bases: Collection[Basis]) -> bool:
-        """Return whether rows that cannot be converted may be used unchanged, because they share one basis.
+        """Return whether rows that cannot be converted may be used as they are, because they share one basis.
 
         Raw prices always share one basis, no matter when they were fetched.
         """
@@ -215,11 +215,11 @@ class Rebaser:
     def _awaited_from(
         self, book: ActionBook, table: BarTable, parts: Sequence[BasisPart], own: date
     ) -> date | None:
-        """Return the first date for which the vendor will publish actions only along with the bars.
+        """Return the first date whose actions the vendor will publish only along with that day's bar.
 
         The result is None if no such date is known. If this machine's clock is behind, the bars may
-        be from a later date than today. Only raw prices can be converted to a basis earlier than
-        their fetch.
+        be later than its current date. Only raw prices can be adjusted as of a date before they
+        were fetched.
         """
         if self.today is None or self.query.adjustment == "raw" or not book.awaited:
             return None
@@ -239,7 +239,7 @@ class Rebaser:
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
         """Return the first ex-date after ``as_of``, up to today, that was never requested.
 
-        The result is None if every ex-date was requested, or if raw prices were requested.
+        The result is None if every ex-date was requested, or if raw prices are requested.
         """
         if self.today is None or self.query.adjustment == "raw" or self.today.day <= as_of:
             return None
@@ -319,8 +319,8 @@ class Rebaser:
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.
 
-        This is the case if the requested adjustment, or the adjustment of any part, is ``all``
-        (splits and dividends).
+        This is the case if the requested adjustment, or that of any part, is ``all`` (splits and
+        dividends).
         """
         return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
 
@@ -345,12 +345,14 @@ class Rebaser:
         return last_session
 
     def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> DividendError:
-        """Return the error for an unstored close before ``day``, with the span of days to fetch."""
+        """Return the error for a close before ``day`` that is not stored, with the span of days to fetch."""
         why = f"the close for {self.key.symbol} before {day} is not stored"
         return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 
     def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:
-        """Return the days with the close prices before all dividends since the start of the range.
+        """Return the days to fetch for the closes before ``day`` and before each dividend.
+
+        The dividends are those after the start of the range, up to ``as_of``.
 
         Days that a request for daily bars has already fetched are not requested again.
         """
@@ -371,7 +373,7 @@ def used(
 ) -> list[ActionEvent]:
     """Return the disputed splits that a conversion needs and, if ``dividends`` is set, the dividends.
 
-    An event is needed if any vendor reports an ex-date inside the ``needed`` spans for it.
+    An event is needed if any vendor's ex-date for it is inside one of the ``needed`` spans.
     """
     return [
         event
@@ -387,7 +389,7 @@ def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
 
 
 def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
-    """Return the latest date as of which any of the parts' prices are adjusted."""
+    """Return the latest adjustment date of the parts' prices."""
     return max([date_of(last_stamp), *(p.basis.as_of for p in parts if p.basis.as_of)])
 
 

@@ -77,8 +77,8 @@ class Unfilled:
 
     ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is True if no
     vendor that serves them answered or reported anything about them. ``is_noted`` is True if
-    reasons in the stored coverage take precedence over this one, because it is about the failure of
-    the whole call, whereas they are about particular bars.
+    reasons in the stored coverage take precedence over this one, because this reason is that the
+    whole call failed, whereas the stored ones are about particular bars.
     """
 
     span: Span
@@ -104,7 +104,7 @@ class Used(NamedTuple):
 
 
 class Rebased(NamedTuple):
-    """Rows in the requested adjustment.
+    """Rows with the requested adjustment applied.
 
     Attributes:
         table: Converted rows.
@@ -114,7 +114,7 @@ class Rebased(NamedTuple):
         unknown_since: First ex-date that is needed for an adjustment as of today but was never
             requested; None if all needed ex-dates are known.
         is_awaited: Whether the unknown actions will be reported together with bars, so that
-            fetching them now is useless.
+            fetching them now is pointless.
         borrowed: Vendors whose splits and dividends were used because the pinned vendor's are
             missing.
         used: Splits, dividends and closes used to convert the rows.
@@ -159,7 +159,7 @@ class Answer:
         table: Bars in the requested basis, ascending.
         coverage: Origin of each span; forming rows have a span of their own.
         gaps: Missing spans.
-        flagged: Timestamps and reasons of rows that are not valid bars.
+        flagged: Timestamps of invalid rows, with the reasons.
         doubts: Warnings about the bars for the user.
         fetched: Spans that a vendor answered during this call.
         scores: Quality scores of the vendors' answers for the ``fetched`` spans, 0 to 1.
@@ -198,7 +198,7 @@ class Answer:
 
     @property
     def _hint(self) -> str:
-        """A hint that names the substitute's own adjustment, which needs no splits or dividends.
+        """A hint that names the substitute's own adjustment, which does not need splits or dividends.
 
         The hint is empty if there is no such adjustment.
         """
@@ -232,7 +232,7 @@ class Answer:
 
 
 def harmful(gaps: Sequence[Gap]) -> Sequence[Gap]:
-    """Return the gaps in which bars are really missing, leaving out the harmless gaps."""
+    """Return the gaps in which bars really are missing, leaving out the harmless ones."""
     return stretches(gaps).only(lambda gap: not gap.harmless)
 
 
@@ -329,8 +329,8 @@ def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
     """Return the gaps of a span without an answer, split by the reasons in ``unfilled``.
 
-    ``unfilled`` is ascending and disjoint. The rest of the span is outside ``traded``, the lifetime
-    of the series, or is not published yet.
+    ``unfilled`` is ascending and disjoint. The rest of the span is either outside ``traded``, the
+    lifetime of the series, or not published yet.
     """
     cut = _cut(span, unfilled)
     for rest in gaps(span, [g.span for g in cut]):
@@ -480,10 +480,10 @@ def note_empty(answer: Answer) -> None:
 
 
 def as_known(answer: Answer) -> Answer:
-    """Remove bars that close after ``closed_by``, even those off the calendar's grid.
+    """Remove the bars that close after ``closed_by``.
 
-    The query's span already ends with the last bar on the grid that closes in time; this removes
-    later bars that are off the grid.
+    The query's span already ends with the last expected bar that closes in time, so this removes
+    only bars at unexpected times.
     """
     query, stamps = answer.query, answer.table.stamps
     if query.closed_by_ms is None:
@@ -536,10 +536,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
 
 
 def _flagged(answer: Answer) -> list[tuple[int, str]]:
-    """Return the first rows that are not valid bars, and the first off-calendar bars, with reasons.
-
-    Each entry is a timestamp and a reason.
-    """
+    """Return the first few invalid rows and off-calendar bars, as pairs of a timestamp and a reason."""
     unexpected = [
         (stamp, UNEXPECTED)
         for span in spans_of(answer.coverage.where(lambda part: part.reason == UNEXPECTED))
@@ -549,7 +546,7 @@ def _flagged(answer: Answer) -> list[tuple[int, str]]:
 
 
 def _from_cache(answer: Answer) -> float:
-    """Return the fraction of the rows that no vendor sent for this request."""
+    """Return the fraction of the rows that were stored before this request."""
     rows = len(answer.table)
     if rows and not answer.fetched and not answer.query.include_forming:
         return 1.0
@@ -662,7 +659,7 @@ def splice_entry(part: Covered) -> dict[str, Any]:
 
 
 def left_out(part: Covered, own: Kind) -> str:
-    """Return why a span's volume is left out of a series of kind ``own``.
+    """Return the reason for leaving a span's volume out of a series of kind ``own``.
 
     The result is empty if the volume is kept, or if one of the two kinds does not declare what its
     volume counts.

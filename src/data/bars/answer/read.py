@@ -18,9 +18,9 @@ from .answer import Answer, Used, as_known
 
 
 class HandedOn(NamedTuple):
-    """An answer that was returned to a caller, in the form that is passed to a record of reads.
+    """An answer that was returned to a caller, as passed to the recorder of reads.
 
-    The record calls :meth:`read` only for answers that it does not have yet.
+    The recorder calls :meth:`read` only for answers that it does not have yet.
 
     Attributes:
         root: Cache folder.

@@ -53,13 +53,14 @@ _OF_STORED_BARS = (DOUBTFUL, GRAVE, SETTLED, UNEXPECTED, AHEAD, LOST, SPOILT, UN
 class FetchOutcome:
     """Everything that a fetch adds to the stored data of an answer; almost empty for a hit.
 
-    If the stored documents alone were enough for the answer, ``book`` is the symbol's splits and
-    dividends, ``view`` is the view of the series, and ``until`` is the time until which the answer
-    is valid. Bars from ``closed_before`` on count as closed only if they are final. ``is_alone``
-    means that the call names a vendor that does not report splits and dividends. ``snapshot`` is
-    the stored data on which the request's current phase is based; the read starts from the
-    snapshot's view, and replaces it with a newer one. With ``in_part``, bars that cannot be
-    adjusted for a later dividend are a gap, not an error.
+    Attributes:
+        book, view, until: Splits and dividends, view of the series, and time until which the answer
+            is valid; only if the stored documents alone were enough for the answer.
+        closed_before: Timestamp from which bars count as closed only if they are final.
+        is_alone: Whether the call names a vendor that does not report splits and dividends.
+        in_part: Whether bars that cannot be adjusted for a later dividend are a gap, not an error.
+        snapshot: Stored data on which the request's current phase is based; the read starts from
+            its view, and replaces that view with a newer one.
     """
 
     unfilled: Sequence[Unfilled] = ()
@@ -108,7 +109,7 @@ class Reader:
     """Reads the stored data of a series into an answer. Thread-safe; does not take a lock.
 
     Attributes:
-        days: Trading days that determine the basis of answers.
+        days: Source of the current trading day, which determines the basis of answers.
     """
 
     def __init__(self, store: BarStore, clock: Clock) -> None:
@@ -283,9 +284,9 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 
 
 def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
-    """Return a gap for each rejected row that cannot be read, since its file is damaged or gone.
+    """Return a gap for each rejected row whose file is damaged or gone.
 
-    The gap's reason is the one for which the row was rejected.
+    Each gap gives the reason for which the row was rejected.
     """
     parts = coverage.only(
         lambda c: c.state == "suspect" and not c.reason.startswith(_OF_STORED_BARS)
@@ -301,8 +302,8 @@ def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
 def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
     """Return the reasons why whole answers are not trusted, without duplicates and at most a few.
 
-    One such reason is stock bars on days or at hours without a session. For currencies and futures,
-    such bars are not a reason, because these do trade at hours that their calendars lack.
+    One such reason is stock bars outside the sessions. For currencies and futures, such bars are
+    not a reason, because these do trade at hours that are not in their calendars.
     """
     texts = reasons(coverage, DOUBTFUL, GRAVE, UNEXPECTED)
     if UNEXPECTED in texts:
@@ -323,7 +324,7 @@ def reasons(coverage: Coverage, *beginnings: str) -> list[str]:
 
 
 def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class: str) -> list[str]:
-    """Return a sentence about bars that lack a volume they should have; empty if there are none.
+    """Return a sentence, in a list, about bars whose volume is missing; empty if none is.
 
     Volume that the answer leaves out on purpose is not counted.
     """
@@ -444,7 +445,7 @@ def attempt_of(plain: Mapping[str, Any]) -> Attempt:
 
 
 def at_borders(coverage: Coverage) -> Coverage:
-    """Return the coverage without comparisons that are no longer at a boundary between two vendors.
+    """Return the coverage, dropping comparisons that are no longer at a boundary between two vendors.
 
     A comparison that led to a correction is kept on every part of the corrected span.
     """
@@ -527,7 +528,7 @@ def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> d
 
 
 def doubts_of(done: Rebased, coverage: Coverage) -> list[str]:
-    """Return a doubt about the whole answer if vendors disagree evenly about a split.
+    """Return, in a list, a reason to doubt the answer if vendors are evenly divided over a split.
 
     Only the first such split is mentioned.
     """
@@ -572,7 +573,7 @@ def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
 
 
 def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
-    """Map each version of the event that was used to the vendors whose bars it was applied to."""
+    """Map each version of an event to the vendors whose bars it was applied to."""
     ex_date = day_ms(event.action().ex_date)
     older = [c.vendor for c in coverage if c.state != "empty" and c.span.start < ex_date]
     used: dict[Action, list[str]] = {}

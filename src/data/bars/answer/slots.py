@@ -26,8 +26,8 @@ def may_open(grid: BarGrid, span: Span, kind: Kind | None) -> bool:
 def back(grid: BarGrid, end_ms: int, count: int, kind: Kind | None) -> int:
     """Return the timestamp from which to look for ``count`` bars before ``end_ms``.
 
-    The timestamp is one bar earlier if it is unknown whether bars are counted from the session's
-    open or on the clock, because a bar may then open before its slot in the grid.
+    The timestamp is one bar earlier if it is unknown whether bars are aligned with the session's
+    open or with the clock, because a bar may then open before its slot in the grid.
 
     Raises:
         BadRangeError: Calendars do not reach back that far.

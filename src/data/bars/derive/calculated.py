@@ -35,7 +35,7 @@ _FIRST_MS = year_start(1900)
 
 
 class Calculator:
-    """Calculates bars from stored ones; no vendor is queried. Thread-safe.
+    """Builds longer bars from stored shorter bars; no vendor is queried. Thread-safe.
 
     Args:
         store: Store for the source bars and for the calculated ones.
@@ -157,7 +157,7 @@ class Calculator:
 
 
 def _reach(query: BarsQuery, stored: SeriesView) -> Span:
-    """Return the span of the bars that can be built, or once could be built, from stored bars."""
+    """Return the span for which bars can be, or once could be, built from stored bars."""
     bounds = stored.first or 0, min(stored.last or 0, query.now_ms)
     if not query.timeframe.is_intraday:
         first, last = (day_ms(session_date(query.instrument, bound)) for bound in bounds)

@@ -160,13 +160,13 @@ def _lack_ms(answer: Answer) -> int:
 
 
 def _says_nothing(error: DataError) -> bool:
-    """Return whether an attempt failed because the vendor has no data at all, not even shorter bars."""
+    """Return whether the error shows that a vendor has no data at all, not even shorter bars."""
     attempts: Sequence[Attempt] = getattr(error, "attempts", ())
     return any(isinstance(attempt.error, NoDataError) for attempt in attempts)
 
 
 def _down(error: DataError) -> dict[str, DataError]:
-    """Map each vendor that was down in the error's attempts to its error.
+    """Map each vendor that was down, according to the error's attempts, to its own error.
 
     These vendors need not be queried again for now.
     """
@@ -240,7 +240,7 @@ class _Derivation:
     """One answer in progress; see :func:`derived`.
 
     Attributes:
-        is_sure: Whether the anchor comes from an answer rather than a guess.
+        is_sure: Whether the anchor is known from an answer rather than guessed.
     """
 
     query: BarsQuery
@@ -380,8 +380,8 @@ class _Derivation:
 def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
     """Return the stored data on which the derived bars depend; None if the bars must not be reused.
 
-    In a range with bars that have not closed (``is_open``), they are valid only until the next bar
-    is due.
+    If the range contains bars that have not closed (``is_open``), the derived bars are valid only
+    until the next bar is due.
     """
     depends_on = below.depends_on
     if depends_on is None or not is_open:
@@ -391,7 +391,7 @@ def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
 
 
 def _holes(below: Answer) -> Iterator[Gap]:
-    """Yield a gap for each span of an answer that lacks bars or contains only invalid rows."""
+    """Yield a gap for each span of an answer that has no bars or only invalid rows."""
     yield from (gap for gap in below.gaps if not gap.harmless)
     for stamp, reason in below.flagged:
         yield Gap(Span(stamp, stamp + 1), reason)

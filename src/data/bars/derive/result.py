@@ -168,7 +168,7 @@ class DerivedAnswer:
         )
 
     def _reason(self, bar: Incomplete) -> str:
-        """Return why a bar could not be built."""
+        """Return the reason why a bar could not be built."""
         if bar.reason == "straddled":
             return "one of them extends into the next bar"
         place = bisect_right(self._hole_ends, bar.span.start)

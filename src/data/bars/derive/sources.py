@@ -38,7 +38,7 @@ class ShorterBars:
         timeframe: Timeframe of the shorter bars.
         vendors: Vendors that serve the bars, in the order of the rule for this timeframe.
         view: View of the stored series.
-        kind: Kind of the bars, with the parts that the store and the vendors report.
+        kind: Kind of the stored bars, completed with what the vendors declare.
     """
 
     timeframe: Timeframe
@@ -102,7 +102,7 @@ class SourceTimeframes:
         return sorted(fit, key=lambda source: _cost(query, source, calendar))
 
     def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
-        """Return the sources of ``timeframe`` bars to build longer bars from: vendors and the store."""
+        """Return the ``timeframe`` bars, from vendors and from the store, for building longer bars."""
         serving = self._serving(query, timeframe)
         vendors = [c for c in serving if _has_files(c, query.instrument, timeframe)]
         lane = self._lanes.find(replace(query, timeframe=timeframe))
@@ -138,7 +138,7 @@ class SourceTimeframes:
         return sorted(fit, key=lambda source: source.timeframe.longest_ms, reverse=True)
 
     def _timeframes(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
-        """Return the timeframes that vendors may serve and whose bars add up to the requested bars."""
+        """Return the timeframes that vendors may serve and whose bars add up to the requested ones."""
         wanted = query.timeframe
         vendors = {
             c.name: c
@@ -173,7 +173,7 @@ def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timefram
 
 
 def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tuple[int, int]:
-    """Return how much of the range (ms) cannot be covered, and how many bars would be fetched."""
+    """Return how many ms of the range cannot be covered, and how many bars must be fetched."""
     lacking = _lacking(query, source, calendar)
     if query.offline:
         return _total(lacking), 0

@@ -124,7 +124,7 @@ class _Draft:
     gone: list[Span] = field(default_factory=list)
 
     def near(self, span: Span) -> slice:
-        """Return the positions of the drafted blocks of rows that may overlap ``span``."""
+        """Return the positions of the drafted blocks that may overlap ``span``."""
         first = bisect_left(self.rows, span.start + 1, key=lambda rows: rows.span.end)
         last = bisect_left(self.rows, max(span), key=lambda rows: rows.span.start)
         return slice(first, max(first, last))
@@ -140,7 +140,7 @@ class _Draft:
 
 
 class DraftStore:
-    """The store of one dry run: commits stay in memory. Not thread-safe.
+    """The store of one dry run, which keeps commits in memory. Not thread-safe.
 
     The class has the methods of :class:`.BarStore` that a request calls, but none of these methods
     writes to disk. Everything that is not drafted is read from the preview.
@@ -325,7 +325,7 @@ class OutlineStore:
         self._store, self._query = store, query
 
     def is_outlined(self, key: SeriesKey) -> bool:
-        """Return whether only the first and last bar of each drafted run are returned for a series.
+        """Return whether each drafted run of a series is returned as only its first and last bar.
 
         This is the case for intraday bars requested for a range, which may be too many to expand.
         """

@@ -204,7 +204,7 @@ class _Composer:
         return [step.span for step in steps]
 
     def _others(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Return why vendors are not candidates, and why vendors are only substitutes, both by vendor."""
+        """Return, keyed by vendor, why vendors are not candidates and why they are only substitutes."""
         if self._is_stored:
             return {}, {}
         rejected = unasked(self._planner.selector, self._query)

@@ -172,7 +172,7 @@ class FakeVendor(BaseDataDownloader):
         return status_for(self._real, self._run.query.instrument.asset_class, timeframe)
 
     def _send(self, query: FetchQuery, requests: int) -> None:
-        """Record requests as the next step of this dry run, as many as the limits still allow.
+        """Record the next step of this dry run, with as many requests as the limits still allow.
 
         Raises:
             SymbolNotFoundError, CircuitOpenError: No request would be sent.
@@ -240,7 +240,7 @@ class ForeignStandIn:
 def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
     """Return the series that a vendor's bars would be stored in or compared with.
 
-    The result is None for bars whose length differs from that in the latest plan.
+    The result is None if the bars' length differs from that in the latest plan.
     """
     request = run.plans[-1][0]
     if request.key.timeframe != timeframe:

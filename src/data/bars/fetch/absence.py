@@ -122,7 +122,7 @@ def _is_valid(part: Covered, now_ms: int) -> bool:
 
 
 def _is_news(part: Covered, vendor: str, names: Set[str]) -> bool:
-    """Return whether vendors beyond those already recorded report a span as empty.
+    """Return whether more vendors than recorded so far report a span as empty.
 
     ``names`` are all vendors that report this now, and ``vendor`` is the list of their names as
     text.
@@ -185,9 +185,9 @@ def _note_refused(
 
 
 def _unvouched(mark: Covered, now_ms: int) -> Covered:
-    """Return ``mark`` with a shorter validity if its empty span reaches into the last day.
+    """Return an empty span's coverage entry, valid for less time if it reaches into the last day.
 
-    The reason is that only the local clock indicates that bars of the last day should exist.
+    Only the local clock, which may be wrong, indicates that the last day's bars should exist.
     """
     if mark.expires is None or mark.span.end <= now_ms - DAY_MS:
         return mark
@@ -312,7 +312,7 @@ def _pages_before(request: LaneRequest, empty: Span, now_ms: int) -> list[FetchQ
 
 
 def _before_first_bar(coverage: Coverage) -> Span | None:
-    """Return the empty span directly before the first bars that is not yet proven, or None."""
+    """Return the empty span directly before the first bars, or None if there is none without proof."""
     place = next((i for i, part in enumerate(coverage) if part.state != "empty"), 0)
     start = end = coverage[place].span.start if coverage else 0
     for part in reversed(coverage[:place]):

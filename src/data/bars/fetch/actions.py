@@ -168,10 +168,10 @@ class ActionFetcher:
             raise refused  # the vendor rejects the key, so it would also reject this query
 
     def _is_shut_out(self, candidate: Candidate) -> bool:
-        """Return whether a vendor is skipped for actions because it failed to supply bars.
+        """Return whether a vendor is not queried for actions because it failed to supply bars.
 
-        These failures are a timeout, a rejected key and, if its actions come with bars, a refusal
-        to send those bars.
+        The failures that count are a timeout, a rejected key and, if the vendor's actions come with
+        bars, a refusal to send those bars.
         """
         out = self._journal.excluded.get(candidate.name)
         if isinstance(out, ProviderTimeoutError) or _is_locked_out(out):

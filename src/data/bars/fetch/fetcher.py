@@ -48,9 +48,9 @@ _GROWTH = 8
 
 
 def _overdue(segment: _Segment) -> list[DataError]:
-    """Return the timeout error in a list if the call's time is up and too many spans remain to record.
+    """Return the timeout error, in a list, if the call's time is up and many spans are left to record.
 
-    Otherwise the list is empty: if only a few spans remain, they are recorded anyway.
+    Otherwise the list is empty: if only a few spans are left, they are recorded anyway.
     """
     try:
         if len(segment.spans) > WORTH_STOPPING:

@@ -198,7 +198,7 @@ class LaneRun:
         return spans_of(difference(np.concatenate([spans, mine]), accounted))
 
     def _unrefreshed(self) -> list[str]:
-        """Return a sentence if a requested refresh could not fetch all bars again; empty otherwise."""
+        """Return a sentence, in a list, if a refresh was requested but could not fetch all bars again."""
         query, unfilled = self.request.query, self.journal.unfilled
         if not query.refresh or query.offline or not unfilled:
             return []
@@ -272,7 +272,7 @@ class LaneRun:
     def _has_none_running(self, cap: int) -> bool:
         """Return whether the first usable vendor has answered for the time after ``cap``.
 
-        That vendor then has no forming bar, and need not be queried for one.
+        If so, it has no forming bar and need not be queried for one.
         """
         attempts, excluded = self.journal.attempts, self.journal.excluded
         names = (one.name for one in self.request.lane.candidates if one.name not in excluded)
@@ -281,7 +281,7 @@ class LaneRun:
         return any(answer.end_ms > cap for answer in answers)
 
     def _is_ahead(self, span: Span) -> bool:
-        """Return whether a span is after all stored coverage; cache hits also ignore such spans."""
+        """Return whether a span begins after the stored coverage ends; cache hits also ignore such spans."""
         coverage = self.series.view().coverage
         return bool(coverage) and span.start >= coverage[-1].span.end
 

@@ -52,7 +52,7 @@ from .lane import LaneRunner, real_gaps
 
 @dataclass(frozen=True)
 class _TriedLane:
-    """The outcome of trying one lane (bars of one kind).
+    """The outcome of trying to answer from one lane (bars of one kind).
 
     ``answer`` is None if the bars of the lane cannot be converted.
     """
@@ -207,7 +207,7 @@ class MissHandler:
         return replace(self._marked(query, derived), depends_on=None)
 
     def _with_changes(self, answer: Answer) -> Answer:
-        """Return the answer with a note of the instrument's earlier and later symbols."""
+        """Return the answer with a note on the instrument's earlier and later symbols."""
         try:
             changes = self._store.actions(answer.query.instrument.symbol).changes
         except CacheError:
@@ -362,9 +362,9 @@ class MissHandler:
 
     @staticmethod
     def _is_unknown(way: Route, tried: _TriedLanes) -> bool:
-        """Return whether the exchange whose spelling the symbol uses does not list the symbol.
+        """Return whether the symbol is unknown to the exchange whose notation it uses.
 
-        The search then ends without a substitute.
+        If so, the search ends without a substitute.
         """
         errors = (one.excluded.get(way.owner) for one in tried.lanes)
         return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
@@ -559,7 +559,7 @@ def _vendors(answer: Answer) -> list[str]:
 
 
 def _is_cut_off(answer: Answer) -> bool:
-    """Return whether an answer has a gap because all vendors that serve it are down."""
+    """Return whether an answer has a gap because all vendors that serve such bars are down."""
     return any(gap.is_outage for gap in stretches(answer.gaps).sources)
 
 

@@ -112,7 +112,7 @@ def plan_fetch(
 def _doubt_changed(
     request: LaneRequest, series: SeriesStore, journal: Journal, sources: SourceCheck
 ) -> None:
-    """Withdraw trust from bars whose files have changed since they were read.
+    """Mark bars as doubtful if their files have changed since they were read.
 
     An offline call does not read files; its answer reports that they have changed.
     """
@@ -140,7 +140,7 @@ def _doubt_changed(
 
 
 def _doubt_ahead(series: SeriesStore) -> None:
-    """Withdraw trust from data whose fetch time is in the future."""
+    """Mark data with a fetch time in the future as doubtful and due to be fetched again."""
     now = series.now_ms()
     marks = [
         replace(part, fetched_at=now, expires=now)
@@ -153,7 +153,7 @@ def _doubt_ahead(series: SeriesStore) -> None:
 
 
 def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journal) -> None:
-    """Withdraw trust from bars fetched close to a split, even if the split was reported later."""
+    """Mark bars that were fetched close to a split as doubtful, even if it was reported later."""
     splits = series.book().splits
     if not splits:
         return
@@ -250,7 +250,7 @@ def _is_worth_requesting(
 ) -> bool:
     """Return whether to query a vendor for a span in which no bar is expected.
 
-    A span is not requested again if this request has already queried it in vain (``unfilled``,
+    A span is not requested again if this request has already tried in vain (``unfilled``,
     ascending).
     """
     if touching(unfilled, closed):
@@ -341,9 +341,9 @@ def _trusted(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int)
 def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
     """Copy the pinned vendor's bars from the default lane into its own lane if they are missing there.
 
-    Only final bars are copied, and off-calendar bars, which would never be requested by themselves.
-    They keep their basis and fetch time. Bars that were corrected to fit another vendor's are not
-    copied, because they are not what the vendor sent.
+    Only final and off-calendar bars are copied; the latter would never be requested for their own
+    sake. All keep their basis and fetch time. Bars that were corrected to fit another vendor's are
+    not copied, because they are not what the vendor sent.
     """
     default = request.query.home_key
     wanted = _with_closed_hours(wanted, request)

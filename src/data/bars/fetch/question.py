@@ -149,7 +149,7 @@ def _compared_from(
 
 
 def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) -> bool:
-    """Return whether to compare again: the last comparison is old enough, and no split is near."""
+    """Return whether a comparison is due: the last one is old enough, and no split is near."""
     now = series.now_ms()
     if compared_at is not None and abs(now - compared_at) < request.expiry.recent_ms:
         return False

@@ -60,7 +60,7 @@ _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 
 
 def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext) -> list[Covered]:
-    """Return marks that withdraw trust from stored bars whose basis is dated in the future.
+    """Return coverage that marks stored bars as suspect if their basis is dated in the future.
 
     The vendor's own time reveals this: the local clock was ahead when the bars were fetched, so
     their prices may not reflect splits that have happened since.
@@ -73,7 +73,7 @@ def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext
 def build_commit(
     fetched: Fetched, answer: ClassifiedAnswer, stored: StoredRange, terms: CommitContext
 ) -> Commit:
-    """Return the commit for an answer: its new bars, with marks for unchanged bars and for gaps.
+    """Return the commit for an answer: its new bars, with new coverage for unchanged bars and for gaps.
 
     Stored bars that were received again unchanged are marked as settled, and gaps as empty.
 
@@ -94,8 +94,8 @@ def without_rescaled(
 
     In such a row, all four prices are the stored ones multiplied by the same factor, as after a
     split or a change of unit (pence, thousandths). This is not a revision; the vendor has changed
-    its basis without saying so. A unit factor by which volumes are divided is treated as a split
-    factor, because two splits of 10:1 make 100.
+    its basis without saying so. If volumes are divided by a factor that could be a change of unit,
+    it is treated as a split factor, because two splits of 10:1 also make 100.
 
     Args:
         answer: Answer to examine.
@@ -178,7 +178,7 @@ class _CommitBuilder:
     terms: CommitContext
 
     def commit(self) -> Commit:
-        """Return the commit that stores the answer."""
+        """Return the commit with which to store the answer."""
         free = subtract(self.answer.spans, (span for span, _ in self._kept))
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
@@ -196,10 +196,10 @@ class _CommitBuilder:
     ) -> Stretches[Covered]:
         """Return the marks (coverage changes without new bars), in the order in which they are applied.
 
-        Each row of the table has the spans to mark, their state, the reason for it, and the rule
-        for when they are fetched again. If two marks overlap, the later one wins, but "empty" never
-        applies to a stored bar. The spans in the rows of the table up to the one for equal bars are
-        disjoint.
+        Each row of the table built here has the spans to mark, their state, the reason for it, and
+        the rule for when they are fetched again. If two marks overlap, the later one wins, but
+        "empty" never applies to a stored bar. In the rows up to the one for equal bars, the spans
+        are disjoint.
 
         Args:
             free: The answered spans, minus the stored bars that are kept although the answer lacks
@@ -236,7 +236,7 @@ class _CommitBuilder:
         return Stretches.chained(map(self._marked, rows))
 
     def _marked(self, row: _Row) -> Sequence[Covered]:
-        """Return the marks for a row of the table in :meth:`_marks`; finished ones are returned as given."""
+        """Return the coverage changes for a row in :meth:`_marks`; a list of changes is returned as given."""
         if not isinstance(row, tuple):
             return row
         edges, state, reason, until = row
@@ -249,7 +249,7 @@ class _CommitBuilder:
 
     @cached_property
     def _blank(self) -> Covered:
-        """Template for this answer's marks, without span, state, reason and expiry."""
+        """Template for this answer's coverage changes, without span, state, reason and expiry."""
         one, basis = self.fetched, self.terms.basis
         return Covered(Span(0, 0), "final", one.vendor, one.kind, basis, one.server_now_ms)
 
@@ -259,7 +259,7 @@ class _CommitBuilder:
 
     @cached_property
     def _unusable(self) -> Edges:
-        """Spans for which the answer has no bar, or only rows that are not valid bars."""
+        """Spans for which the answer has no bars, or only invalid rows."""
         answer = self.answer
         return merged(edges_of((*answer.holes, *answer.bad_spans, *answer.off_slots)))
 
@@ -284,9 +284,10 @@ class _CommitBuilder:
 
     @cached_property
     def _withdrawn(self) -> list[int]:
-        """Timestamps of provisional or off-calendar stored bars that the vendor no longer sends, ascending.
+        """Timestamps, ascending, of provisional or off-calendar bars that the vendor no longer sends.
 
-        Bars at or after the last one received, and those sent as bad rows, are not included.
+        Stored bars at or after the last one received, and those now sent as bad rows, are not
+        included.
         """
         last = int(self.answer.closed.stamps[-1]) if len(self.answer.closed) else 0
         bad = {row.bar.stamp_ms for row in self.answer.bad}
@@ -378,8 +379,8 @@ class _CommitBuilder:
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
         """Return a mask of the rows that match the stored rows, and so need not be written again.
 
-        Rows do not match if the basis of the stored rows is unknown but theirs is known, or if a
-        refresh changed their adjusted close.
+        Rows do not match if only the basis of the stored rows is unknown, or if a refresh changed
+        the adjusted close.
         """
         old_rows = self.stored.rebased
         equal = np.zeros(len(rows), dtype=bool)
@@ -424,8 +425,8 @@ class _CommitBuilder:
     def _pieces(self, span: Span) -> Iterator[CommitPiece]:
         """Yield the rows in ``span`` as up to two pieces, one final and one provisional.
 
-        If some bars of the final piece are not trusted, it is written as provisional, and a mark
-        makes its good bars final (:meth:`_trusted_marks`).
+        If some bars of the final piece are not trusted, it is written as provisional, and a
+        separate coverage change makes its good bars final (:meth:`_trusted`).
         """
         middle = self.answer.finality.final_before(span)
         if not len(self.answer.closed.within(Span(span.start, middle))):
@@ -446,9 +447,9 @@ class _CommitBuilder:
                 )
 
     def _basis_of(self, rows: BarTable) -> Basis:
-        """Return the basis (price adjustment and its date) of these rows, judged by the first of them.
+        """Return the basis (price adjustment and its date) of new rows, judged by the first of them.
 
-        Bars that were resent before these rows do not affect the result.
+        Bars before these rows that were merely resent do not affect the result.
         """
         session, intraday = self.fetched.kind.session, self.terms.grid.timeframe.is_intraday
         return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
@@ -488,7 +489,7 @@ class _CommitBuilder:
         return edges_of(spans)
 
     def _unvouched(self, pieces: Sequence[CommitPiece]) -> Edges:
-        """Return the spans of new bars that only the local clock shows to be closed."""
+        """Return the spans of new bars for which only the local clock shows that they have closed."""
         first = self.answer.finality.vouched_before
         if first >= self.answer.answered.end:
             return edges_of(())
@@ -502,9 +503,9 @@ class _CommitBuilder:
         return difference(edges_of(alone), self._unusable)
 
     def _doubted(self, pieces: Sequence[CommitPiece]) -> Edges:
-        """Return the settled parts of the pieces if the answer is doubtful as a whole; otherwise none.
+        """Return the settled parts of the pieces if the answer as a whole is doubtful; otherwise none.
 
-        The rest is fetched again anyway.
+        Parts that have not settled are fetched again anyway.
         """
         if self._doubt is None:
             return edges_of(())
@@ -523,16 +524,16 @@ class _CommitBuilder:
         return self.terms.doubt
 
     def _verdict(self, mark: Covered) -> Stretches[Covered]:
-        """Return the mark for a verdict, split so that it leaves out spans without bars."""
+        """Return a verdict (that bars are wrong) as coverage entries that leave out spans without bars."""
         absent = difference(self._unusable, edges_of(span for span, _ in self._kept))
         return Stretches.of(Columns.of_one(mark, difference(edges_of([mark.span]), absent)))
 
     # --- bars that came back equal ----------------------------------------------------------
 
     def _equal_marks(self, equal: Edges) -> list[Covered]:
-        """Return marks that renew trust in stored bars that were resent unchanged.
+        """Return coverage that makes stored bars trusted again if they were resent unchanged.
 
-        The bars keep their source.
+        The bars keep their vendor.
         """
         finality = self.answer.finality
         first, settled = min(finality), finality.settled_before
@@ -557,7 +558,7 @@ class _CommitBuilder:
         return self._renewed(old, *(self._doubt or ("", None)))
 
     def _still_unvouched(self, old: Covered) -> Covered:
-        """Return the mark for resent, equal bars that only the local clock shows to have closed.
+        """Return coverage for bars that were resent unchanged but that only the local clock shows as closed.
 
         Such bars become final after a day.
         """
@@ -583,7 +584,7 @@ class _CommitBuilder:
         )
 
     def _later_basis(self, part: Covered) -> Basis:
-        """Return the answer's basis if bars stored in an earlier, similar basis came back equal.
+        """Return the answer's basis if bars with an earlier but similar basis were resent unchanged.
 
         Equal bars mean that there was no action between the two dates, even if no vendor was
         queried for splits and dividends. If the adjusted close prices differ, there was a dividend,
@@ -622,14 +623,15 @@ class _CommitBuilder:
     def _beside(self, equal: Edges) -> Edges:
         """Return the spans of bars that are still missing, although the bars around them were resent.
 
-        Equal bars are not written again, so nothing else would record that these were requested.
+        Unchanged bars are not written again, so nothing else would record that the missing bars
+        were requested.
         """
         answered = self.stored.coverage.where(self._is_answered)
         spans = difference(equal, np.concatenate([answered, self._unusable]))
         return spans[self.terms.grid.expects(spans, required=True)]
 
     def _no_bar(self, spans: Edges) -> Iterable[tuple[str, Edges]]:
-        """Split spans by whether their holidays are known; return each group with its reason."""
+        """Split spans without bars by whether the holidays there are known; add a reason to each group."""
         if not len(spans):
             return ()
         calendar = self.terms.grid.calendar
@@ -654,7 +656,7 @@ class _CommitBuilder:
         return edges, self._vouched(edges, expires)
 
     def _until_next_bar(self, holes: Edges) -> tuple[Edges, Stamps]:
-        """Return the gaps ``holes``, and when to fetch each again: by the close of the next bar.
+        """Return the gaps ``holes``, and when to fetch each again: when the next bar closes, or earlier.
 
         If a later bar has arrived by then, there was no trade in the gap.
         """
@@ -685,7 +687,7 @@ class _CommitBuilder:
 
 
 def are_many(lost: int, stored: int) -> bool:
-    """Return whether more than 1 % of the stored bars, and more than two, are missing from an answer.
+    """Return whether more than two stored bars, and more than 1% of them, are missing from an answer.
 
     Such an answer is not trusted.
     """
@@ -701,7 +703,7 @@ def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]
 
 
 def suspects_table(suspects: Sequence[Suspect]) -> BarTable:
-    """Return quarantined rows as a table, ascending and unique (the last row for each timestamp)."""
+    """Return quarantined rows as an ascending table with only the last row for each timestamp."""
     rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
     return BarTable.from_bars([rows[stamp] for stamp in sorted(rows)])
 
@@ -764,7 +766,7 @@ class StoredRange:
         return part if part is not None and part.reason.startswith((DOUBTFUL, GRAVE)) else None
 
     def stays(self, stamps: Stamps) -> Stamps:
-        """Return the timestamps of stored bars that are kept although the answer lacks them.
+        """Return the timestamps of stored bars to keep although the answer lacks them.
 
         ``stamps`` are the timestamps of the answer's bars. Bars that :meth:`may_go` are not kept.
         """
@@ -788,8 +790,8 @@ class CommitContext:
         settle_ms: Time after an intraday bar closes during which it may still change, in
             milliseconds.
         is_refresh: Whether the purpose of the fetch was to replace stored bars.
-        vendor_days: Sessions that a vendor lacks for most of its symbols, in which gaps are never
-            trusted.
+        vendor_days: Sessions for which a vendor lacks bars for most of its symbols; gaps in them
+            are never trusted.
         last_ms: Timestamp of the last bar in the series, including this answer; None if the series
             has no bars. An empty span after it is not a gap between bars, even if several vendors report it
             repeatedly.
@@ -806,7 +808,7 @@ class CommitContext:
     last_ms: int | None = None
 
     def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
-        """Return when to refetch doubtful bars: once they have settled, then less and less often.
+        """Return the times at which to refetch doubtful bars: once they settle, then less and less often.
 
         With ``as_holes``, the times are those for gaps: the bars are doubtful because others are
         missing between them, although their vendor normally has a bar at every time.
@@ -835,7 +837,7 @@ class CommitContext:
         return parts, self._settled(parts, expires)
 
     def _settled(self, edges: Edges, expires: Stamps) -> Stamps:
-        """Return ``expires``, but with the settling time for spans whose bars have not all settled."""
+        """Return ``expires``, replaced by the time of settling for spans whose bars have not all settled."""
         for at in np.flatnonzero(edges[:, 1] > self._settled_before).tolist():
             expires[at] = self._settling(Span(*edges[at].tolist())) or expires[at]
         return expires

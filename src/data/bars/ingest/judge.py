@@ -43,7 +43,7 @@ Places = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class JudgementContext:
-    """The data used to judge whether new bars are almost certainly wrong.
+    """The data with which to judge new bars.
 
     Attributes:
         vendor, kind, basis: Properties of the answer.
@@ -68,7 +68,7 @@ class JudgementContext:
 def judge(
     answer: ClassifiedAnswer, stored: StoredRange, context: JudgementContext
 ) -> ClassifiedAnswer:
-    """Return the answer with verdicts on its bars and on the stored bars next to it.
+    """Return the answer with verdicts: which of its bars, and of the stored bars next to it, are wrong.
 
     If grave rows (almost certainly wrong) from another vendor are stored, and the rows of this
     answer are the same or also grave, the result contains the stored rows, so that the first
@@ -78,9 +78,10 @@ def judge(
 
 
 class _Repeat(NamedTuple):
-    """Positions of new rows whose timestamps have grave (almost certainly wrong) bars in ``part``.
+    """Positions of new rows at timestamps of stored grave (almost certainly wrong) bars.
 
-    The new rows are the same as the stored ones (``is_same``), or also grave.
+    The stored bars are in the coverage entry ``part``. The new rows either equal them (``is_same``)
+    or are also grave.
     """
 
     part: Covered
@@ -95,7 +96,7 @@ class _Judging:
     context: JudgementContext
 
     def judged(self) -> ClassifiedAnswer:
-        """Return the answer with verdicts: new coverage for bars that are, or no longer seem, wrong."""
+        """Return the answer with verdicts: new coverage for bars that are, or are no longer, found wrong."""
         ours, surroundings = self.stored, self.context.surroundings
         stored = surroundings.coverage
         grave = [part for part in stored if part.reason.startswith(GRAVE)]
@@ -135,7 +136,7 @@ class _Judging:
         return self.context.vendor
 
     def _beside_each_other(self, grave: Sequence[Span]) -> BarTable:
-        """Return the new bars together with the stored bars outside the ``grave`` spans."""
+        """Return the new bars together with the stored bars outside the ``grave`` (wrong) spans."""
         stored = self.context.surroundings.rebased
         if not len(stored):
             return self.answer.closed
@@ -145,7 +146,7 @@ class _Judging:
     # --- bars stored as grave ---------------------------------------------------------------
 
     def _repeats(self, parts: Sequence[Covered], new_graves: Sequence[Grave]) -> Iterator[_Repeat]:
-        """Yield, for each stored span of grave rows, the new rows that are the same or also grave."""
+        """Yield, for each span of wrong stored bars, the new rows that are the same or are also wrong."""
         new, old = self.answer.closed, self.stored.rebased
         stamps = [np.empty(0, np.int64), *(one.stamps for one in new_graves)]
         is_grave = among(new.stamps, distinct(np.concatenate(stamps)))
@@ -166,7 +167,7 @@ class _Judging:
                 yield _Repeat(part, rows[otherwise], is_same=False)
 
     def _after(self, repeat: _Repeat) -> Iterator[Covered]:
-        """Yield new coverage for grave stored bars after equal rows, or grave ones, were received."""
+        """Yield new coverage for wrong stored bars for which the same or other wrong rows were received."""
         part, now = repeat.part, self.context.now_ms
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
             overlap = span.clip(part.span)
@@ -194,7 +195,7 @@ class _Judging:
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
     def _joined_again(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
-        """Yield coverage that clears the suspicion of a changed price unit if only one unit is left.
+        """Yield coverage that clears stored bars of suspected unit changes if they match new neighbours.
 
         The earlier state of these bars is not known, so they are fetched once more.
         """
@@ -234,9 +235,10 @@ class _Judging:
                 yield replace(mark, span=part.span)
 
     def _before(self, stamp: int) -> Iterator[Covered]:
-        """Yield the stored spans before a bar, back to the first with a different vendor or basis.
+        """Yield the coverage entries before a bar that have the same vendor and basis as the bar.
 
-        Spans that were already judged also end the search.
+        The search goes back in time and ends at the first entry with a different vendor or basis,
+        or one that was already judged wrong.
         """
         parts = [part for part in self.context.coverage.opened() if part.span.start <= stamp]
         own = parts[-1] if parts and stamp in parts[-1].span else None
@@ -252,7 +254,7 @@ class _Judging:
                 yield replace(part, span=before)
 
     def _spans(self, stamps: Stamps, among_stamps: Stamps) -> list[Span]:
-        """Return the rows' spans, each up to the next actual or expected bar, and merged if adjacent."""
+        """Return the rows' spans, merged if adjacent; each ends at the next actual or expected bar."""
         if not len(stamps):
             return []
         places = np.searchsorted(among_stamps, stamps)
@@ -276,13 +278,13 @@ def _agree(one: BarTable, other: BarTable, tolerance: float) -> Mask:
 
 
 def _waited(part: Covered) -> int:
-    """Return the wait before the next fetch that a stored verdict has set, in milliseconds."""
+    """Return how long the next fetch of bars that were judged wrong is delayed, in milliseconds."""
     waited = (part.expires or 0) - part.fetched_at
     return min(WAITS_MS, key=lambda wait: abs(wait - waited))
 
 
 def _next_wait(part: Covered) -> int | None:
-    """Return the wait (ms) that follows the one set by a stored verdict; None after the last."""
+    """Return the next longer delay (ms) for bars that were judged wrong; None after the longest."""
     at = WAITS_MS.index(_waited(part)) + 1
     return WAITS_MS[at] if at < len(WAITS_MS) else None
 

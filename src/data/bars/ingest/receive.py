@@ -64,7 +64,7 @@ class ReceivedAnswer:
     Attributes:
         candidate: Vendor that answered.
         fetched: Everything that was received; its basis is unknown if ``behind`` is set.
-        question: Request that was answered, reduced by earlier bars that were not sent again.
+        question: Request that was answered, without the earlier bars that were not sent again.
         sessions: Last session that had opened at the time of the answer, and the next one.
         actions: Ex-dates for which the answer reports splits and dividends; None if it reports no
             actions.
@@ -128,8 +128,8 @@ def _clock_is_behind(
     """Return the reason why the date of the price adjustment is unknown; None if it is known.
 
     The date is unknown if the vendor sent no time and the stored data shows that the local clock is
-    behind: the prices may or may not include a recent split. The bars are fetched again at the time
-    that the stored data shows.
+    behind: the prices may or may not include a recent split. The bars are fetched again once the
+    local clock has reached the latest time in the stored data.
     """
     is_adjusted = fetched.basis.adjustment in ("split", "all")
     if fetched.dated or not is_adjusted or request.query.instrument.asset_class != "stock":
@@ -181,7 +181,7 @@ def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
 def _ex_dates(
     request: LaneRequest, candidate: Candidate, fetched: Fetched, span: Span, near: Sessions
 ) -> Asked | None:
-    """Return the ex-dates for which an answer reports splits and dividends; None if for no dates.
+    """Return the ex-dates for which an answer reports splits and dividends; None if there are none.
 
     A vendor's declaration is not enough: an answer that does not mention actions has not reported
     that there are none. Nothing is known yet about a session that has not opened, and minute bars
@@ -246,7 +246,7 @@ class CommonBasis:
     def of(self, rows: BarTable, parts: Coverage, *, surely: bool = False) -> BarTable:
         """Return stored rows converted to this basis.
 
-        With ``surely``, rows whose splits and dividends were never requested raise an error.
+        If ``surely`` is set, rows whose splits and dividends were never requested raise an error.
 
         Raises:
             KindMismatchError: The rows cannot be converted exactly.
@@ -290,7 +290,8 @@ def _fit_sides(
 ) -> tuple[Fetched, tuple[Splice, ...]]:
     """Compare an answer with the adjacent bars from other vendors.
 
-    Return the answer without those bars, corrected if an action was missed, and the comparisons.
+    Return the comparisons, and the answer without the bars requested for them, corrected if a split
+    or dividend was missed.
     """
     fetched, span, sides = received.fetched, received.span, received.question.sides
     rows = fetched.table
@@ -309,11 +310,9 @@ def _fit_sides(
 def _verdicts(
     request: LaneRequest, series: SeriesStore, received: ReceivedAnswer, rows: BarTable
 ) -> tuple[list[Verdict], Fix | None]:
-    """Return a verdict on each side's adjacent bars, and a correction that reconciles them.
+    """Return the result of comparing each side's adjacent bars, and a correction that reconciles them.
 
-    The correction is None if there is none.
-
-    See :func:`..prices.splice.settle`.
+    The correction is None if none is known. See :func:`..prices.splice.settle`.
     """
     fetched, sides = received.fetched, received.question.sides
     book = series.book()
@@ -372,10 +371,10 @@ def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> li
 
 
 def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commit:
-    """Return the commit for ``span`` with ``splices``, the comparisons at the edges with other vendors.
+    """Return the commit for ``span``, with the comparisons with other vendors at its edges added.
 
-    A splice is recorded at the outermost new bar: bars beyond it may have been found equal to the
-    stored ones, and then keep their source.
+    Such a comparison (``splices``) is recorded at the outermost new bar: bars beyond that bar may
+    equal the stored ones, and then keep their vendor.
     """
     pieces = commit.pieces if splices else ()
     spans = [s for piece in pieces for s in subtract([piece.span], piece.holes)]
@@ -418,7 +417,7 @@ def _refuse_conflicts(
 
 
 def _usable(table: BarTable) -> BarTable:
-    """Return the valid rows, ascending; of rows with equal timestamps, the last one is kept."""
+    """Return the valid rows, ascending, with only the last row for each timestamp."""
     return merge(BarTable.empty(), table.take(ordered(table)))
 
 
@@ -426,7 +425,7 @@ def _usable(table: BarTable) -> BarTable:
 
 
 def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> bool:
-    """Remove all bars that were read from an earlier state of the files just reread.
+    """Remove all bars that were read from an earlier state of the files that were just read again.
 
     The files are authoritative: a row that is no longer in them is not a gap. Bars from other
     vendors stay and are fetched again, unless the layout of the files has changed: then they may no

@@ -65,13 +65,14 @@ class ClassifiedAnswer:
         off_slots: Spans for which off-grid rows were received instead of the expected bar.
         unexpected: Timestamps of closed bars that the calendar does not expect.
         contradicted: Timestamps of settled bars for which several differing rows were received.
-        unpublished: Span of the closed bars at the end that the vendor does not have yet, or None.
+        unpublished: Span at the end whose bars have closed but that the vendor has not published
+            yet, or None.
         doubt: Reason why the answer as a whole is not trusted; empty if it is trusted.
         is_believed: Whether the answer is usable, so that its full span need not be requested from
             another vendor.
         stretches: The requested spans; empty unless only missing spans were requested.
-        verdicts: Verdicts on individual bars, as coverage entries that are applied after all
-            others.
+        verdicts: Verdicts on whether individual bars are wrong, as coverage entries that are
+            applied after all others.
         grave: Spans of bars just found to have a serious fault, including adjacent stored bars.
     """
 
@@ -107,16 +108,16 @@ class ClassifiedAnswer:
 
     @property
     def unanswered(self) -> list[Span]:
-        """The spans for which the answer has nothing usable."""
+        """The spans for which the answer has no usable bars."""
         return self._within_parts(not self.is_believed)
 
     @property
     def lacking(self) -> list[Span]:
         """The spans that another vendor may still be queried for.
 
-        If the answer lacks too much to be trusted, the result is its whole span: the missing bars
-        are then not listed, and another vendor should also confirm the rest. Spans of bars with
-        serious faults are included.
+        If the answer lacks too many bars to be trusted, the result is its whole span: the missing
+        bars are then not listed, and another vendor should also confirm the others. Spans of bars
+        with serious faults are included.
         """
         return coalesce([*self._within_parts(bool(self.doubt)), *self.grave])
 
@@ -151,13 +152,13 @@ def sorted_answer(
         grid: Grid of the times at which bars are expected.
         now_ms: Local time; the vendor's time is used instead if it is earlier.
         density: ``dense`` if every missing bar is a gap; ``sparse`` if bars without trades are not
-            sent, so that a span is a gap only if it is far longer than the usual distance of its
-            bars or contains a whole session; ``unknown`` if nothing can be concluded. By default,
-            the answer's own declaration.
-        least_share: Minimum fraction of the expected bars that must have been received, gaps aside,
-            and minimum fraction of bars that no other row contradicts. With 0, every answer is
-            trusted.
-        stretches: Ascending spans, if only these were requested. Rows and missing bars outside them
+            sent, so that a span is a gap only if it is far longer than the usual distance between
+            its bars or contains a whole session; ``unknown`` if nothing can be concluded. By
+            default, the answer's own declaration.
+        least_share: Minimum fraction of the expected bars (not counting gaps) that must have been
+            received, and minimum fraction of bars that no other row contradicts. With 0, every
+            answer is trusted.
+        stretches: Ascending spans, if only these are requested. Rows and missing bars outside them
             are then ignored.
     """
     density = density or ("dense" if fetched.dense else "sparse")
@@ -246,10 +247,10 @@ def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -
 
 
 def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
-    """Return why the rows as a whole are not trusted; empty if they are trusted.
+    """Return the reason not to trust the rows as a whole; empty if they are trusted.
 
-    Invalid rows are requested from another vendor in any case. If they outnumber the bars, the bars
-    are not trusted either. If all rows are bad, nothing is left to distrust.
+    Invalid rows are requested from another vendor in any case. If they outnumber the valid bars,
+    these are not trusted either. If all rows are invalid, nothing is left to distrust.
     """
     rows = len(closed) + bad
     doubts = []
@@ -276,9 +277,9 @@ def _unpublished(
 def _lacking(
     answered: Span, present: Stamps, grid: BarGrid, density: Density, least_share: float
 ) -> tuple[list[Span], str]:
-    """Return the gaps, and why the answer is not trusted: too many gaps to list, or too few bars.
+    """Return the gaps, and the reason not to trust the answer; the reason is empty if it is trusted.
 
-    The reason is empty if the answer is trusted.
+    An answer is not trusted if it has too many gaps to list, or too few bars.
     """
     if density == "unknown":
         return [], ""
@@ -304,7 +305,7 @@ def _lacking(
 
 
 def _usual_distance(opens: Stamps, present: Stamps) -> float:
-    """Return the usual distance between bars as a number of expected bars; infinite if bars are too few."""
+    """Return the usual distance between bars, in expected bars; infinite if there are too few bars."""
     places = np.flatnonzero(among(opens, present))
     return float(np.median(np.diff(places))) if len(places) > _FEWEST_FOR_HABIT else np.inf
 
@@ -323,7 +324,7 @@ def _need_not_trade(grid: BarGrid) -> bool:
 
 
 def _holds_a_session(span: Span, grid: BarGrid) -> bool:
-    """Return whether the span contains a whole session, which is too long for a mere lack of trades."""
+    """Return whether a span contains a whole session, which a mere lack of trades cannot explain."""
     if not grid.timeframe.is_intraday:
         return True
     if span.end - span.start < _SHORTEST_SESSION_MS:

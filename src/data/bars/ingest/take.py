@@ -94,8 +94,8 @@ class ComparedAnswer:
 
     Attributes:
         before: The checked answer.
-        answer: Answer without rows whose prices came back multiplied by a factor, and without rows
-            in whose place another vendor's doubtful bars are kept.
+        answer: Answer, except for rows whose prices came back multiplied by a factor, and rows that
+            another vendor's doubtful bars take precedence over.
         stored: Bars stored for the span, as they are and in the answer's basis.
         surroundings: Stored bars to compare new bars with: those in the span and a few on either
             side or, for daily bars, the whole series.
@@ -157,8 +157,8 @@ def take(
        dropped; if there are many, the answer is rejected.
     7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
        stored rows.
-    8. :func:`_commit`: build the commit. Its marks result from step 7, and its doubts near splits
-       from step 5; its faults are those of the remaining rows.
+    8. :func:`_commit`: build the commit. Its coverage changes come from step 7 and, for bars near
+      splits, from step 5; its faults are those of the remaining rows.
     9. Store the commit in the series, which keeps in memory anything that cannot be written to
        disk.
 
@@ -369,7 +369,9 @@ def _stored(
 
 
 def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedAnswer) -> None:
-    """Raise an error if many final bars were resent off by a factor; a few of them count as bad rows.
+    """Raise an error if many final bars were resent with prices off by a factor.
+
+    If only a few were, these count as bad rows.
 
     Raises:
         QualityError: Many final bars came back with prices off by a factor.
@@ -476,10 +478,10 @@ def _sessions(
 def _dividends(
     book: ActionBook, stamps: Stamps, timeframe: Timeframe, day: date | None
 ) -> tuple[ShareEvent, ...]:
-    """Return the dividends that count in a span, in cash per share in terms of shares on ``day``.
+    """Return the dividends in the span of ``stamps``, as cash per share in terms of shares on ``day``.
 
-    Only dividends in that span are grouped into events, because grouping decades of dividends would
-    take longer than judging the bars.
+    Only these dividends are grouped into events, because grouping decades of dividends would take
+    longer than judging the bars.
     """
     near = Span(int(stamps[0]) - _BESIDE_MS, int(stamps[-1]) + _BESIDE_MS)
     reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in near)
@@ -577,7 +579,7 @@ def _older_marks(
     answer: ClassifiedAnswer,
     stored: StoredRange,
 ) -> list[Covered]:
-    """Return marks that withdraw trust from older tools' bars that this answer contradicts."""
+    """Return coverage that marks older tools' bars as suspect if this answer contradicts them."""
     if fetched.basis.adjustment == "unknown" or not any(map(is_older, stored.coverage)):
         return []
     coverage, now = series.coverage(), series.now_ms()
@@ -585,9 +587,9 @@ def _older_marks(
 
 
 def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Lifetime:
-    """Return a lifetime that begins with the vendor's listing date; empty without a new listing date.
+    """Return a lifetime that begins on the listing date, if the vendor sent a new one; else empty.
 
-    The lifetime begins with the start of that day. For weekly and monthly bars it begins earlier,
+    The lifetime begins at the start of that day. For weekly and monthly bars it begins earlier,
     because the first bar opens before the listing.
     """
     if fetched.listed_ms is None:
@@ -644,7 +646,7 @@ def _is_of_days(timeframe: Timeframe) -> bool:
 
 
 def _with_sides(grid: BarGrid, span: Span) -> Span:
-    """Return ``span`` extended on both sides to include the bars to compare new bars with."""
+    """Return ``span``, extended on both sides by the bars with which new bars are compared."""
     end = span.end
     try:
         start = grid.back(span.start, COMPARED)
@@ -682,7 +684,7 @@ def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched:
 def _provisional(
     coverage: Coverage, answer: ClassifiedAnswer, commit: Commit, grid: BarGrid
 ) -> list[int]:
-    """Return the timestamps at which provisional spans begin after ``commit`` is stored."""
+    """Return the timestamps at which provisional spans begin once ``commit`` has been stored."""
     # Marks with their own expiry wait for that.
     marks = stretches(commit.marks)
     doubts = marks.where(lambda m: m.state in ("suspect", "final") or m.expires is not None)
@@ -712,7 +714,7 @@ def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:
 def contradicted(
     stored: StoredRange, rows: BarTable, coverage: Coverage, vendor: str, now_ms: int
 ) -> list[Covered]:
-    """Return marks that withdraw all trust from older tools' bars if a vendor contradicts them.
+    """Return coverage that marks all bars from older tools as suspect if a vendor contradicts them.
 
     Args:
         stored: Bars stored for the answered span.

@@ -40,7 +40,7 @@ _LOOK = "`onetape providers` lists the vendors and what each one lacks"
 
 
 class Selector(Protocol):
-    """The two members of the provider selector that routing needs; users may replace them in tests."""
+    """The members of the provider selector that routing needs; users may replace them in tests."""
 
     downloaders: dict[str, Any]
 
@@ -82,7 +82,7 @@ class Candidate:
         return own or folder_lane(family_of(self.name), "")
 
     def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
-        """Return why the vendor cannot serve this series at all; empty if it can."""
+        """Return the reason why the vendor cannot serve this series at all; empty if it can."""
         caps = self.capabilities
         if caps is None:
             return "does not declare extended hours" if instrument.is_extended else ""
@@ -217,8 +217,8 @@ class LaneRoute:
     ) -> Iterator[tuple[LaneRoute, list[Span]]]:
         """Yield spans, each with this lane reordered so that vendors lacking a session come last.
 
-        Spans that no vendor lacks come first, so that the bars next to a lacking session are
-        already stored.
+        Spans that no vendor lacks come first, so that the bars next to such a session are already
+        stored.
         """
         late: dict[Span, list[str]] = {}
         for day in lacking if len(self.candidates) > 1 else ():
@@ -402,14 +402,14 @@ def route(
         stored: Kind of the bars in the default lane, if there are any; the other lanes are named by
             their differences from it.
         kind: Requested kind, if it has already been decided (``selection.lanes``).
-        folder: The part of a lane's name that identifies the folder of files to read, if this has
-            already been decided.
+        folder: The part of a lane's name that identifies the folder whose files are to be read, if
+            that has already been decided.
         has_actions: Whether the splits and dividends since the start of the range are stored.
         proved: Vendors whose bars agree with the stored ones.
 
     The requested kind is that of the first candidate that serves the series and a part of the
     range, regardless of what is stored. If that candidate sends extended hours and another one
-    regular hours, the requested kind has regular hours. The bars of a pinned vendor are stored in a
+    regular hours, it is the kind with regular hours. The bars of a pinned vendor are stored in a
     lane with the vendor's name. Two groups of vendors are placed in two lanes, the common one and
     their own: vendors whose prices need splits and dividends from another vendor, in case these are
     unavailable, and vendors whose bars must be converted, for ranges that the conversion does not
@@ -479,7 +479,7 @@ class _Placement(NamedTuple):
     has_actions: bool
 
     def places(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
-        """Yield each lane with a candidate that can fill it, with the conversion its bars need there."""
+        """Yield pairs of a lane and a candidate that can fill it, converted as that lane requires."""
         reader, usual = self._reader(), self._usual()
         for candidate in self.usable:
             for one in self._forms(candidate):
@@ -499,9 +499,9 @@ class _Placement(NamedTuple):
                     yield adjusted, one
 
     def _forms(self, candidate: Candidate) -> Sequence[Candidate]:
-        """Return the usable forms of a candidate's bars: converted to the requested kind, or unchanged.
+        """Return the candidate in each usable form: with bars converted to the requested kind, or not.
 
-        Bars of extended hours are never used unchanged if regular hours are requested.
+        Bars of extended hours are never used unconverted if regular hours are requested.
         """
         if has_too_much(self.query, candidate):
             converted = candidate.converted(self.query, self.wanted)
@@ -525,8 +525,8 @@ class _Placement(NamedTuple):
     def _usual(self) -> Kind:
         """Return the kind of the default lane's stored bars or, if there are none, of new bars.
 
-        If the requested lane belongs to a folder of files, the kind is determined by vendors that
-        do not read files.
+        If the requested lane belongs to a folder of files, vendors that do not read files determine
+        the kind.
         """
         if self.stored is not None:
             return self.stored
@@ -579,7 +579,7 @@ def _is_made_up(candidate: Candidate) -> bool:
 
 
 def _is_users_own(query: BarsQuery, candidate: Candidate) -> bool:
-    """Return whether a candidate is a user's downloader, or reads files without declared hours or venue."""
+    """Return whether a candidate is a user's downloader, or reads files of undeclared hours or venue."""
     kind = candidate.kind(query.instrument, query.timeframe)
     is_file = not getattr(candidate.downloader, "default_base_url", "")
     return candidate.capabilities is None or (is_file and not (kind.session or kind.venue))
@@ -637,12 +637,12 @@ def unknown_symbol(
 
 
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
-    """Return the kind of a new series' bars.
+    """Return the kind of a series that has no bars yet.
 
-    If the first vendor's bars can be cut to regular hours, the kind has regular hours, even if the
-    vendor sends extended hours.
+    If the first vendor's bars can be cut to regular hours, the kind is the one for regular hours,
+    even if the vendor sends extended hours.
 
-    If possible, the kind does not depend on whether a key is set for a vendor of extended hours.
+    If possible, the kind is the same whether or not a key is set for a vendor of extended hours.
     """
     instrument, timeframe = query.instrument, query.timeframe
     if not has_too_much(query, first):
@@ -707,7 +707,7 @@ def lane_parts(
 def _ordered(
     lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery, home: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], list[Candidate]]]:
-    """Sort the lanes: first the requested kind, then its lane for the requested adjustment, then others."""
+    """Sort the lanes: the requested kind, then its lane for the requested adjustment, then the others."""
 
     def rank(parts: tuple[str, ...]) -> int:
         """Return the sort position of a lane; the lowest comes first."""

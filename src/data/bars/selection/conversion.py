@@ -32,7 +32,7 @@ _LEAST_SHARE = ValidationRules().min_quality_score
 
 
 def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conversion | None:
-    """Return the conversion of a vendor's bars to the requested kind; None if not needed or possible.
+    """Return the conversion of a vendor's bars to the requested kind; None if unneeded or impossible.
 
     If several source timeframes are suitable, the longest one that covers the range is used.
 
@@ -116,9 +116,8 @@ class Conversion:
     def fetch(self, query: FetchQuery, ask: Callable[[FetchQuery], Fetched]) -> Fetched:
         """Return the requested bars, built from the bars that ``ask`` returns.
 
-        A query for bars of another timeframe is passed on unchanged.
-
-        Bars that cannot be built completely are left out, and so become gaps.
+        A query for bars of another length is passed on unchanged. Bars that cannot be built
+        completely are left out, and so become gaps.
 
         Raises:
             NoDataError: Not a single whole bar can be built.
@@ -154,7 +153,7 @@ class _Made:
 
     @classmethod
     def of(cls, conversion: Conversion, query: FetchQuery, fetched: Fetched) -> _Made:
-        """Check and classify an answer's rows in the usual way, and return them with the answer."""
+        """Check and classify an answer's rows like those of any answer, and return them with it."""
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, conversion.source, conversion.anchors[0])
         source, now = conversion.source, fetched.server_now_ms

@@ -42,7 +42,7 @@ def left_out(
     attempted: Container[str],
     out: Mapping[str, DataError],
 ) -> dict[str, str]:
-    """Return why each vendor did not contribute to an answer. No vendor is queried.
+    """Return the reason why each vendor did not contribute to an answer. No vendor is queried.
 
     Args:
         selector: This library's selector, or a user's own, which does not have to support rules.
@@ -84,7 +84,7 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
 
 
 def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
-    """Yield each vendor in the route or rejected by it, with the reason why it is not queried."""
+    """Yield each vendor that the route contains or rejects, with the reason for not querying it."""
     for lane in reversed(way.lanes):  # the first lane's reason is used
         reason = "offline=True allows no request" if query.offline else NOT_NEEDED
         if lane is not way.lanes[0] and not query.offline:
@@ -111,7 +111,7 @@ def named_for(selector: ProviderSelector, query: BarsQuery) -> tuple[str, ...]:
 
 
 def not_named(query: BarsQuery) -> str:
-    """Return why a vendor named by neither the rules nor the request is not queried."""
+    """Return the reason why a vendor that neither the rules nor the request names is not queried."""
     if query.provider is None:
         return "not in the rule for this"
     return f"{query.provider} is pinned"
@@ -130,7 +130,7 @@ def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tupl
 
 
 def _lack(selector: Any, name: str) -> str:
-    """Return why a vendor that the rules name cannot be built."""
+    """Return the reason why a vendor that the rules name cannot be built."""
     from ...vendors.factory import creation_error
 
     error = creation_error(selector, name)

@@ -147,8 +147,8 @@ class LaneFinder:
     ) -> AnsweringLane | None:
         """Return the non-default lane to which a vendor has supplied bars in the range.
 
-        No vendor is loaded: bars that are never converted have the kind that their vendor declares.
-        The result is None if no such lane exists or its bars may have been converted.
+        No vendor is loaded, because bars that are never converted have the kind that their vendor
+        declares. The result is None if no such lane exists or if its bars may have been converted.
         """
         for other in self._store.lanes_beside(key.symbol, key.timeframe):
             view = self._store.view(other)
@@ -220,7 +220,7 @@ class LaneFinder:
         return tuple(self._selector.get_provider_with_failover(symbol, label))
 
     def first_vendor(self, instrument: Instrument, timeframe: Timeframe) -> str:
-        """Return the first vendor of :meth:`order`; empty if no vendor is known."""
+        """Return the name of the first vendor in :meth:`order`; empty if no vendor is known."""
         order = self.order(instrument, timeframe)
         return next(iter(getattr(order, "names", order)), "")
 

@@ -101,9 +101,10 @@ class Namesakes:
         return checked.good, fetched.requests
 
     def derivative(self, query: BarsQuery, way: Route) -> tuple[str, list[Attempt]]:
-        """Return how to request the owner's derivative with this name, and the attempts made.
+        """Return a hint on requesting the owner's derivative with this name, and the attempts made.
 
-        The text is empty if the owner has no such derivative.
+        The owner is the vendor whose listing the symbol names. The hint is empty if that vendor has
+        no such derivative.
         """
         listed = [c for lane in way.lanes for c in lane.candidates if c.name == way.owner]
         fetch = getattr(listed[0].downloader, "derivative", None) if listed else None

@@ -44,9 +44,8 @@ class Offer(NamedTuple):
 def as_declared(stored: Kind, instrument: Instrument) -> Kind:
     """Return the kind of stored bars as their vendor declares it.
 
-    For crypto, a vendor declares the unit that is requested. Only the bars themselves show whether
-    the vendor prices a stablecoin pair in dollars, so their unit is not compared with the
-    declaration.
+    A crypto vendor declares the unit that is requested. Only the bars themselves show whether it
+    prices a stablecoin pair in dollars, so their unit is not compared with the declaration.
     """
     is_as_requested = instrument.asset_class != "crypto" or stored.unit == instrument.quote
     return stored if is_as_requested else replace(stored, unit="")

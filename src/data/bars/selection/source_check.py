@@ -97,7 +97,7 @@ class SourceCheck:
 
 
 def is_same(stored: SourceState | None, now: SourceState | None) -> bool:
-    """Return whether the content of files, and the way to read it, are unchanged."""
+    """Return whether neither the content of files nor the way to read it has changed."""
     if stored is None or now is None:
         return stored is now
     return (stored.reading, stored.content) == (now.reading, now.content)

@@ -147,7 +147,7 @@ class CacheFolder:
         return [frame.label for frame in self._catalogue.timeframes(symbol)]
 
     def list_years(self, symbol: str, timeframe: str) -> list[int]:
-        """Return the years for which bars are stored, ascending."""
+        """Return the years for which bars are stored, in ascending order."""
         return self._catalogue.years(self._lane(symbol, timeframe))
 
     def get_data_info(self, symbol: str, timeframe: str, year: int) -> dict[str, Any] | None:

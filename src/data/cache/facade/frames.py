@@ -127,7 +127,7 @@ def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
 
 
 def _closed(table: BarTable, offer: FrameUpload, now_ms: int) -> BarTable:
-    """Return the bars without those that are still forming, which must not be stored as closed."""
+    """Return the bars that have closed; bars that are still forming must not be stored as closed."""
     ends = next_stamps(table.stamps, offer.timeframe)
     recent = np.flatnonzero(ends > now_ms - _SURELY_CLOSED_MS)
     if len(recent):
@@ -267,7 +267,7 @@ def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
 def requested_span(offer: FrameUpload, now_ms: int) -> Span | None:
     """Return the requested span, up to now; None if the bounds do not define one.
 
-    A reversed range, or equal bounds around a single bar, say nothing about times beyond the bars.
+    A reversed range, or equal bounds around a single bar, does not define a span.
     """
     if offer.start is None or offer.end is None:
         return None

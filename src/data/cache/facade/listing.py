@@ -94,7 +94,7 @@ class Catalogue:
         return sample if self.store.view(sample).exists else key
 
     def years(self, key: SeriesKey) -> list[int]:
-        """Return the years for which a series has stored bars, ascending."""
+        """Return the years for which a series has stored bars, in ascending order."""
         return self.store.years(key)
 
     def _of_its_own(self) -> Inventory:
@@ -132,7 +132,7 @@ class Catalogue:
         return [key for key, _ in self.listing()]
 
     def all_years(self) -> Iterator[YearInfo]:
-        """Yield the metadata of every year in the series that are read if no lane is named."""
+        """Yield the metadata of every year in the series that are read by default (without naming a lane)."""
         holdings = self._inventory().look("outer_keys")
         lanes = {lane.key: lane for lane in holdings.lanes}
         listed = {key: entry for key, entry in self.listing(holdings) if key.lane in _ANSWERING}
@@ -152,7 +152,7 @@ class Catalogue:
                 yield YearInfo(key.symbol, key.timeframe.label, year, document)
 
     def data_types(self) -> list[str]:
-        """Return the folder names of tables other than bars."""
+        """Return the folder names for tables other than bars."""
         names = [n for n in self._disk.list(self._root) if n == n.lower() and is_plain(n)]
         return [
             name
@@ -308,7 +308,7 @@ class Catalogue:
             self.store.clear(symbol)
 
     def older_files(self, key: SeriesKey) -> Mapping[int, Path]:
-        """Return the year files that may be from another tool, by year."""
+        """Return the year files that may be from another tool, keyed by year."""
         return legacy_years(self._root, key, encode_symbol(key.symbol))
 
     def unchanged_since(self, oldest_ms: int) -> Iterator[tuple[SeriesKey, list[int]]]:

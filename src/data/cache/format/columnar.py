@@ -152,7 +152,7 @@ class Head:
 
 
 def room_for(rows: int) -> int:
-    """Return a capacity with some spare room, so that rows can be appended without a new file."""
+    """Return a capacity that leaves spare room, so that rows can be appended without a new file."""
     return (rows + rows // 16 + BLOCK) // BLOCK * BLOCK
 
 
@@ -209,7 +209,7 @@ def _check(seq: int, text: bytes) -> int:
 
 
 def _fits(head: Head) -> bool:
-    """Return whether a header is plausible: ordered years, none empty, and room for all bars."""
+    """Return whether a header is plausible: its years are ordered and not empty, and all bars fit."""
     years, rows = list(head.years), [source.rows for source in head.years.values()]
     return (
         years == sorted(years)

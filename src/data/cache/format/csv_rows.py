@@ -119,7 +119,7 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
 
 
 def _blocks(text: bytes, rows: int) -> Iterator[bytes]:
-    """Yield the text in blocks of whole lines, since parsed cells take ten times the memory."""
+    """Yield the text in blocks of whole lines, because parsed cells take ten times as much memory."""
     size = len(text) // (rows // BLOCK_ROWS + 1)
     start = 0
     while start < len(text):
@@ -171,7 +171,7 @@ def _filled(values: Floats) -> Floats:
 
 
 def table_of_columns(stamps: Stamps, values: dict[str, Floats]) -> BarTable:
-    """Build a table from columns by name."""
+    """Build a table from timestamps and named columns of values."""
     return BarTable(
         stamps,
         values["open"],

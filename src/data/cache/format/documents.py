@@ -220,7 +220,7 @@ class YearMeta(Record, frozen=True, gc=False):
     is_judged: bool = False
 
     def bars_of(self) -> dict[str, int]:
-        """Return the number of bars by vendor.
+        """Return the number of bars from each vendor.
 
         If the recorded numbers do not add up, all bars are attributed to the main vendor.
         """
@@ -229,7 +229,7 @@ class YearMeta(Record, frozen=True, gc=False):
         return {self.vendor: self.state.rows} if self.state.rows else {}
 
     def of(self, shares: Mapping[str, int]) -> YearMeta:
-        """Return the document with ``shares`` as its bar counts by vendor, the latest vendor last."""
+        """Return the document with ``shares`` as its bar counts, keyed by vendor, the latest vendor last."""
         counts = {vendor: bars for vendor, bars in shares.items() if bars}
         if not counts:
             return self.replaced(shares={})
@@ -385,7 +385,7 @@ def _meta_of(document: _YearDocument, identity: str, extra: Mapping[str, Any]) -
     ours, shares = document.onetape, document.provider_info
     if ours.id not in (None, identity):
         # A year with only empty coverage has no bars that would show this.
-        raise json_document.DamagedError("it is about another year or series")
+        raise json_document.DamagedError("the document is about another year or series")
     return YearMeta(
         state=ours.value(),
         pending=None if ours.pending is None else ours.pending.value(),
@@ -410,14 +410,14 @@ def _with_unknown_keys(text: bytes, identity: str, problem: msgspec.DecodeError)
     plain = json_document.plain(text)
     ours = plain.get("onetape")
     if not isinstance(ours, dict):
-        raise json_document.DamagedError("this library did not write it") from problem
+        raise json_document.DamagedError("this library did not write the document") from problem
     json_document.check_format(ours, "metadata have")
     _check_words(ours)
     extra = {key: ours.pop(key) for key in ours.keys() - {*_Ours.__struct_fields__}}
     try:
         return _meta_of(_decode_year(canonical(plain)), identity, extra)
     except msgspec.DecodeError as exc:
-        raise json_document.DamagedError(f"it lacks required content: {exc}") from exc
+        raise json_document.DamagedError(f"the document lacks required content: {exc}") from exc
 
 
 def _check_words(ours: Mapping[str, Any]) -> None:

@@ -200,7 +200,7 @@ class Member:
         return tuple(self.header.spelled.get("columns", ()))
 
     def text(self) -> bytes:
-        """Return the member's text, inflated.
+        """Return the member's decompressed text.
 
         Raises:
             ValueError: The text is too long for its number of rows, or is damaged despite the
@@ -274,7 +274,7 @@ def verify(data: bytes, offset: int = 0) -> Member | None:
 
 
 def claimed_end(data: bytes, offset: int) -> int | None:
-    """Return where the gzip member at ``offset`` claims to end; None if not within the data."""
+    """Return the offset at which a gzip member claims to end; None if that is outside the data."""
     size = _claimed_size(data, offset)
     return None if size is None else offset + size
 
@@ -294,7 +294,8 @@ def _claimed_size(data: bytes, offset: int) -> int | None:
 def walk(data: bytes, identity: str, prev: str | None = None) -> Iterator[tuple[int, Member]]:
     """Yield the offset and content of each valid member in the chain, from the start of ``data``.
 
-    Members must belong to the file named ``identity``, and the first must be chained to ``prev``.
+    Members must belong to the file named ``identity``, and the first must link to ``prev``, the
+    digest of the member before it.
     """
     offset = 0
     while (member := verify(data, offset)) is not None:
@@ -335,7 +336,7 @@ def is_ours(data: bytes) -> bool:
 
 
 def shares_of(headers: Iterable[Header]) -> dict[str, int]:
-    """Return the number of bars by vendor, with the most recent vendor at the end."""
+    """Return the number of bars from each vendor, with the most recent vendor at the end."""
     shares: dict[str, int] = {}
     for header in sorted(headers, key=lambda header: header.seq):
         shares[header.vendor] = shares.pop(header.vendor, 0) + header.rows
@@ -409,7 +410,7 @@ def inflated(packed: bytes) -> bytes:
 
 
 def inflated_stream(stream: memoryview, size: int) -> bytes:
-    """Return the text in a raw deflate stream, without inflating more than the expected size.
+    """Return the text in a raw deflate stream, without decompressing more than the expected size.
 
     Args:
         stream: Complete stream.

@@ -99,7 +99,7 @@ def decoded(
     try:
         return decode(canonical(document)), extra
     except msgspec.DecodeError as exc:
-        raise DamagedError(f"it lacks required content: {exc}") from exc
+        raise DamagedError(f"the document lacks required content: {exc}") from exc
 
 
 def check_format(document: Mapping[str, Any], subject: str, **facts: str) -> None:
@@ -126,7 +126,7 @@ def check_about(document: Mapping[str, Any], about: Mapping[str, Any], what: str
         DamagedError: A key is missing, or has another value.
     """
     if [document.get(key) for key in about] != [*about.values()]:
-        raise DamagedError(f"it is about another {what}")
+        raise DamagedError(f"the document is about another {what}")
 
 
 def plain(text: bytes) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class YearEntry(NamedTuple):
 
 
 class StretchEntry(NamedTuple):
-    """The extent of the stretches (covered spans) with bars from one source in one year.
+    """The time range in one year of the stretches (covered spans) with bars from one source.
 
     Attributes:
         year: Year of the stretches.
@@ -139,7 +139,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
     @property
     def exists(self) -> bool:
-        """Whether anything is stored: bars, or the fact that vendors have no bars."""
+        """Whether anything is stored: bars, or reports that vendors have no bars."""
         return bool(self.packed_years) or self.has_series
 
     @property
@@ -149,7 +149,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
     @property
     def years(self) -> list[YearEntry]:
-        """The years, ascending."""
+        """The years, in ascending order."""
         return list(map(YearEntry._make, _YEAR.iter_unpack(self.packed_years)))
 
     @property

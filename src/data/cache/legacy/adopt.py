@@ -76,7 +76,7 @@ class OldYears:
         self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
 
     def of(self, lane: SeriesFiles, own: list[int], ours: Container[int] = ()) -> dict[int, Path]:
-        """Return other tools' files by year; files in the lane folder come first.
+        """Return other tools' files, keyed by year; a file in the lane folder takes precedence.
 
         Args:
             lane: Series to look up.

@@ -155,7 +155,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
 
 
 def _check_stored(lane: SeriesFiles, year: int, old: OldYear) -> None:
-    """Check that the series now has every bar of an imported file, or a vendor's newer bar instead."""
+    """Check that the series now contains every bar of an imported file, or a vendor's newer bar."""
     file = open_year(lane, year, lane.meta(year))
     now = file.table() if file is not None else BarTable.empty()
     coverage = file.state.coverage if file is not None else Coverage()

@@ -79,7 +79,7 @@ class LegacyYear:
 
 
 def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
-    """Return the year files that older tools may have left for ``key``, by year.
+    """Return the year files that older tools may have left for ``key``, keyed by year.
 
     Files in the series' own lane folder are included, because only a file's header, which the
     caller checks, shows whether this library wrote the file. The ``ohlcv/`` layout takes precedence
@@ -220,8 +220,8 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None 
     """Read one year file from an older tool; return its ``timeframe`` bars, ascending and unique.
 
     The time column is ``timestamp``, ``datetime`` or else the first; naive times mean UTC. Rows
-    that are invalid, belong to another year, or have an uncertain timestamp are omitted, so that
-    they become gaps. Unless given, the year is the one at the beginning of the file name.
+    that are not valid bars, belong to another year, or have an uncertain timestamp are omitted, so
+    that they become gaps. Unless given, the year is the one at the beginning of the file name.
 
     Raises:
         CorruptEntryError: The file is damaged, is not a table of bars, or has another timeframe.
@@ -269,7 +269,7 @@ def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
 
 
 def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
-    """Return the rows in ``year`` with timestamps that can be converted to ours with certainty."""
+    """Return the rows in ``year`` whose timestamps can be converted to this library's with certainty."""
     stamps, are_certain = session_stamps(table.stamps, timeframe)
     years = stamps.astype("M8[ms]").astype("M8[Y]").astype(np.int64) + 1970
     stamped = replace(table, stamps=stamps).take(are_certain & (years == year))

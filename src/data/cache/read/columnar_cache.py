@@ -105,7 +105,7 @@ class Sidecars:
     # --- reading ---------------------------------------------------------------------------
 
     def read(self, lane: SeriesFiles, span: Span, states: States) -> BarTable | None:
-        """Return the bars in ``span`` for the years of ``states``, or None if not available.
+        """Return the bars in ``span`` for the years in ``states``, or None if columns are unavailable.
 
         ``states`` are the committed states of the years that overlap the span, ascending.
         """
@@ -125,7 +125,7 @@ class Sidecars:
             return None
 
     def lacking(self, lane: SeriesFiles, states: States) -> list[int]:
-        """Return the years whose current state is not in the columnar file.
+        """Return the years that are not in their current state in the columnar file.
 
         The file is the one that :meth:`read` has just opened.
         """
@@ -165,7 +165,7 @@ class Sidecars:
         return now.size != source.size or now.mtime_ns == source.mtime_ns
 
     def sources(self, lane: SeriesFiles, states: States) -> list[tuple[str, ColumnSource]] | None:
-        """Return the years' data files and their verified states; None if a year is not covered."""
+        """Return the years' data files and their verified states; None if a year is not in the columns."""
         wanted = {year: state for year, state in states.items() if state.rows}
         file = self.opened(lane.key)
         if file is None or not file.serves(_identities(wanted)):
@@ -212,7 +212,7 @@ class Sidecars:
     def _extended(
         self, lane: SeriesFiles, file: ColumnarFile, wanted: States
     ) -> ColumnarFile | None:
-        """Append the last year's new rows and return the file; None if it lacks more than these."""
+        """Append the last year's new rows and return the file; None if it also lacks other rows."""
         last = max(file.head.years)
         lacking = [y for y, s in wanted.items() if not file.serves(_identities({y: s}))]
         if lacking != [last] or lane.previews is not None:
@@ -251,7 +251,7 @@ class Sidecars:
             log.debug("%s: the columnar file was not written: %s", key, exc)
 
     def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
-        """Return the maximum number of bytes that a write can need: existing content plus new rows."""
+        """Return the most bytes that a write can need: those of the existing content plus the new rows."""
         rows = sum(len(part.table) for part in parts.values())
         try:
             before = self._disk.stat(path)

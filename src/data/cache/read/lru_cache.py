@@ -32,8 +32,9 @@ class _Parsed(NamedTuple):
 
 
 class DocumentCache:
-    """Parsed files by path, keyed by inode, size and modification time, or by all their bytes.
+    """Caches parsed files, by path, for as long as the files are unchanged.
 
+    A file is unchanged if its inode, size and modification time, or all of its bytes, are the same.
     Thread-safe: entries are replaced as a whole, and if two threads read the same file at the same
     time, it is merely read twice.
 

@@ -88,7 +88,7 @@ def _patiently(
     content: Callable[[YearFile | None], T],
     lock_timeout_s: float,
 ) -> T | None:
-    """Return ``content`` of the year file found by ``look``, retrying and repairing if necessary.
+    """Return the ``content`` of the year file that ``look`` finds, retrying and repairing if necessary.
 
     A writer may commit between the reads of metadata and data, so both are read again before
     anything is considered damaged. In a preview, nothing is repaired; instead, the state that a
@@ -174,7 +174,7 @@ class IndexEntry(NamedTuple):
         return _EACH + _A_YEAR * len(self.states) + _A_PART * len(self.view.coverage)
 
     def years(self, span: Span) -> dict[int, YearState]:
-        """Return the state of each year that overlaps ``span``, ascending."""
+        """Return the state of each year that overlaps ``span``, in ascending order."""
         start, end = span
         if end <= start:
             return {}
@@ -297,7 +297,7 @@ class SeriesIndex:
         return self._of_years(lane, readable, has_series), tuple(barred)
 
     def _of_years(self, lane: SeriesFiles, own: list[int], has_series: bool) -> _Documents:
-        """Return the years' states, the content of ``series.json``, and whether all files are our own.
+        """Return the years' states, the content of ``series.json``, and whether all files are this library's.
 
         The states are in ascending order, and include those of older tools' files.
         """

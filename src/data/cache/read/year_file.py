@@ -177,7 +177,7 @@ def check_members(members: list[tuple[int, Member]], state: YearState, *, most_r
     """
     end = members[-1][0] + len(members[-1][1].raw) if members else 0
     if end != state.size:
-        raise MismatchError(f"it is intact only up to byte {end} of {state.size}")
+        raise MismatchError(f"the data file is intact only up to byte {end} of {state.size}")
     at, head = members[-1]
     stamps = [
         stamp for _, m in members for stamp in (m.header.first, m.header.last) if stamp is not None
@@ -186,7 +186,7 @@ def check_members(members: list[tuple[int, Member]], state: YearState, *, most_r
     facts = (head.digest, at, rows, stamps[0] if stamps else None, stamps[-1] if stamps else None)
     recorded = (state.head, state.head_at, state.rows, state.first, state.last)
     if facts != recorded or members[0][1].columns != state.columns:
-        raise MismatchError("its members differ from the recorded ones")
+        raise MismatchError("the members differ from the recorded ones")
     if rows > most_rows:
         raise MismatchError(f"it claims {rows} bars; at most {most_rows} are possible")
 
@@ -199,8 +199,8 @@ def rows_behind(
     Args:
         lane, year: Series and year of the file.
         state: Current state.
-        size: End of the known bytes.
-        head: First 16 hex digits of the digest of the member that ends there.
+        size: Number of bytes, from the start of the file, that are already known.
+        head: First 16 hex digits of the digest of the last member before that.
 
     Returns:
         The bars, or None if the following bytes are not a valid continuation up to ``state``.

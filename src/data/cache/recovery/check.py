@@ -199,7 +199,10 @@ def _findings(key: SeriesKey, ailments: Iterable[tuple[str, Ailment]]) -> list[F
 def _parts(
     store: StoreParts, lane: SeriesFiles, *, is_locked: bool
 ) -> Iterator[tuple[int, Iterable[tuple[str, Ailment]]]]:
-    """Yield numbers of files read, with defects: misplaced objects, then each year, then the rest."""
+    """Yield the number of files read, with their defects, for each part of a series in turn.
+
+    The parts are misplaced objects, each year, and the rest.
+    """
     barred = lane.barred()
     yield 0, [(name, Ailment(barring(what), _SET_ASIDE, "move")) for name, what in barred.items()]
     years = [year for year in lane.years() if year not in years_in(barred)]
@@ -477,7 +480,7 @@ def _diagnosed(lane: SeriesFiles, year: int) -> Ailment | None:
 
 
 def _ailment(diagnosis: Diagnosis) -> Ailment | None:
-    """Return a description of the defect and its repair, or None if nothing is wrong."""
+    """Return the defect in a diagnosis, and its repair; None if nothing is wrong."""
     words = _WORDS.get(diagnosis.case)
     if words is None:
         return None

@@ -230,7 +230,7 @@ def _check_width(rows: Sequence[Sequence[str]]) -> None:
 
 
 def years_with_rows(lane: SeriesFiles) -> list[int]:
-    """Return the years that have bad rows, ascending."""
+    """Return the years that have bad rows, in ascending order."""
     names = lane.disk.list(lane.paths.quarantine)
     years = (name.partition(".rows.")[0] for name in names)
     return [int(year) for year in years if year.isdecimal()]

@@ -151,7 +151,7 @@ def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def preview(lane: SeriesFiles, year: int) -> YearFile | None:
-    """Return the year file that :func:`recover` would leave, without changing anything or locking.
+    """Return the year file that :func:`recover` would leave; nothing is changed, and no lock is taken.
 
     The result is None if nothing would remain. Raises the same errors as :func:`examine`.
     """
@@ -353,10 +353,9 @@ def _of_recorded(
 def _recorded_state(lane: SeriesFiles, meta: YearMeta, scan: Scan) -> tuple[YearState, int] | None:
     """Return the recorded state that matches the start of the data, and its number of gzip members.
 
-    The result is None if no recorded state matches.
-
-    While a rewrite is pending, the data must equal one of the two states to the last byte: the new
-    file may begin like the old one, or vice versa.
+    The result is None if no recorded state matches. While a rewrite is pending, the data must equal
+    one of the two states to the last byte, because the new file may begin like the old one, or vice
+    versa.
     """
     states = (
         [meta.state]
@@ -452,7 +451,7 @@ class Scan:
         return [member for _, member in self.chain]
 
     def goes_on(self) -> bool:
-        """Return whether a valid gzip member, of any file, follows the invalid bytes."""
+        """Return whether a valid gzip member of any file, even another one, follows the invalid bytes."""
         return next(_behind(self.content, self.end), None) is not None
 
 
@@ -494,7 +493,7 @@ def _behind(content: bytes, start: int) -> Iterator[Member]:
 
 
 def salvage(scan: Scan, identity: str) -> list[YearSegment]:
-    """Return the file's valid gzip members as segments (bars from which to rewrite it), ascending.
+    """Return the file's valid gzip members as segments (bars from which to rewrite it), in ascending order.
 
     A member whose bars do not follow the preceding members' bars is omitted: in this case, the file
     is a mixture of two files, and it is unknown which one is newer.

@@ -63,11 +63,11 @@ class AgedYear:
 
 @dataclass(frozen=True)
 class Aged:
-    """The years that are old enough to be deleted or have been deleted.
+    """Years that are old enough to be deleted, or that have been deleted.
 
     Attributes:
         before: Time in UTC milliseconds; bars that had closed by then are old enough.
-        years: Years, by series.
+        years: The years, grouped by series.
         is_all: Whether all bars are deleted or, if no bars are, whether all tables are deleted.
         problems: Series that could not be examined, with reasons; they are not deleted.
     """

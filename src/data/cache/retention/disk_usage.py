@@ -43,8 +43,8 @@ class Fill:
         packed_bytes, plain_bytes: Compressed and uncompressed size of the year files measured so
             far.
         bars: Number of bars stored, in all lanes.
-        confirmed_bars, contradicted_bars: Numbers of bars that a second vendor confirmed, and
-            contradicted.
+        confirmed_bars, contradicted_bars: Number of bars that a second vendor confirmed, and number
+            that one contradicted.
     """
 
     bytes: int = 0

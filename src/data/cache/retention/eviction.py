@@ -43,7 +43,7 @@ class Keeps(Protocol):
     """A function that decides whether stored bars must be kept."""
 
     def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
-        """Return why no vendor could supply ``part`` again; empty if a configured one can.
+        """Return the reason why no vendor could supply ``part`` again; empty if a configured one could.
 
         ``part`` extends from the first to the last bar of one source, in a year or in the whole
         series, without the results of comparisons. A vendor that can supply all of it can supply
@@ -107,7 +107,7 @@ class Freeable:
 
 
 def choose(holdings: Iterable[Holding], excess: int) -> list[Holding]:
-    """Return the least recently used years that may be dropped, until ``excess`` bytes are freed."""
+    """Return the least recently used removable years, as many as are needed to free ``excess`` bytes."""
     chosen: list[Holding] = []
     may_go = [one for one in holdings if not one.kept]
     for one in sorted(may_go, key=lambda h: (h.last_ms, str(h.key), h.year)):
@@ -162,7 +162,7 @@ def vouched_ms(lanes: Iterable[StoredLane]) -> int:
 
 
 def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
-    """Return the end of each vendor's latest bars in any series, by vendor."""
+    """Map each vendor to the end of its latest bars in any series."""
     newest: dict[str, int] = {}
     for lane in lanes:
         for vendor, end in lane.entry.newest.items():
@@ -199,7 +199,7 @@ class Judge:
             yield Holding(key, year, size, generation, last_ms, kept or in_use)
 
     def _reasons(self, key: SeriesKey, entry: LaneEntry) -> dict[int, str]:
-        """Return the reason to keep each year, by year.
+        """Map each year to the reason to keep it.
 
         The reason is empty if vendors can supply the year again.
         """

@@ -51,7 +51,7 @@ _KEEP = """
 
 
 class Learned(NamedTuple):
-    """The facts learned about a lane, in the form in which the index can store them.
+    """The facts learned about a lane, in a form that the index can store.
 
     Attributes:
         entry: Entry that summarises the lane's documents.

@@ -54,7 +54,7 @@ Part = Literal["", "outer_keys", "growth"]
 
 
 class StoredLane(NamedTuple):
-    """A lane (folder with one kind of a series' bars) that has stored data.
+    """A lane (the folder for one kind of bars of a series) that has stored data.
 
     Attributes:
         key: Series of the lane.
@@ -121,7 +121,7 @@ class Size:
         files: Mapping[str, os.stat_result],
         links: list[tuple[int, int]] | None = None,
     ) -> None:
-        """Count the files in one folder, by name.
+        """Count the files in one folder; ``files`` maps their names to their status.
 
         Files with several names (hard links) are added to ``links`` instead.
         """
@@ -344,7 +344,7 @@ class Inventory:
         return Learned(entry, parts)
 
     def _entry(self, key: SeriesKey, path: str) -> tuple[LaneEntry, dict[str, bytes]]:
-        """Return a new index entry for a lane, and the documents from which it was built, by name."""
+        """Return a new index entry for a lane, and the documents it was built from, keyed by name."""
         entry, state = LaneEntry({}), self._disk.stat(path)
         if state is not None:
             entry.folders[""] = state.inode, state.size, state.mtime_ns
@@ -378,7 +378,7 @@ class Inventory:
         return True
 
     def _documents(self, path: str, files: Iterable[str]) -> dict[str, bytes]:
-        """Return the contents of the readable documents, by name."""
+        """Return the contents of the readable documents, keyed by file name."""
         names = [n for n in files if n.endswith(METADATA) or n in (SERIES, CONFIRMED)]
         try:
             contents = zip(names, self._disk.read_all(path, names), strict=True)

@@ -131,8 +131,8 @@ class RetentionManager(StoreListener):
     def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
         """Return a context manager within which a commit is stored.
 
-        On entry, it checks that there is room for the commit; on exit, it checks the whole folder
-        from time to time.
+        On entry, it checks that there is room for the commit. On some exits, it checks the whole
+        folder.
 
         Raises:
             NoRoomError: On entry, if the commit would leave too little room on the disk.
@@ -220,7 +220,7 @@ class RetentionManager(StoreListener):
             self.enforce()
 
     def look_after(self) -> Holdings:
-        """Record the last uses, enforce the age and size limits, and tidy; return the contents afterwards.
+        """Record the last uses, enforce the age and size limits, and tidy up; return the remaining contents.
 
         Raises:
             StorageError: A folder is a link, or cannot be listed.

@@ -16,7 +16,7 @@ _LATEST, _SINCE = "latest_ms", "lost_since_ms"
 
 
 class TimeMark:
-    """The file that records the latest time that must have passed according to a cache's answers.
+    """The file that records the latest time that, according to a cache's answers, must have passed.
 
     The answer that proves the time may have been deleted since. If the file is missing or damaged,
     the time is unknown until an answer arrives that is newer than all stored ones.

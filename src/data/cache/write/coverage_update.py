@@ -42,7 +42,7 @@ class YearPart:
 
 
 def by_year(commit: Commit) -> dict[int, YearPart]:
-    """Split the pieces and marks (new coverage) of a commit at year boundaries; years ascending."""
+    """Split a commit's pieces and marks (new coverage) by year; the years are in ascending order."""
     parts: dict[int, YearPart] = {}
     for piece in commit.pieces:
         piece = replace(piece, holes=tuple(coalesce(piece.holes))) if piece.holes else piece
@@ -84,8 +84,8 @@ def year_span(year: int) -> Span:
 def standing(part: YearPart, covered: Coverage) -> Stretches[Covered]:
     """Return a commit's marks (coverage changes) that are still valid after the year was repaired.
 
-    The commit was prepared before the repair. A doubt about bars that no longer exist must be
-    dropped, because it would otherwise count as an answer.
+    The commit was prepared before the repair. A mark that casts doubt on bars that no longer exist
+    must be dropped, because it would otherwise count as an answer.
     """
     spans = [item.span for item in covered if item.state in _WITH_BARS]
     spans += [piece.span for piece in part.pieces]
@@ -207,7 +207,7 @@ def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars)
 
 
 def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covered | None:
-    """Return the coverage entry that results from a mark (coverage without new bars), if any.
+    """Return the coverage entry that results from applying a mark (coverage without new bars), or None.
 
     A mark for an empty span leaves existing bars as they are; others change the bars' state.
     """
@@ -235,7 +235,7 @@ def _fetched_at(item: Covered, mark: Covered) -> int:
 
 
 def _basis_after(item: Covered, mark: Covered) -> Basis:
-    """Return an entry's basis after a mark: the later one of the two if both have the same adjustment."""
+    """Return an entry's basis after a mark (coverage change): the later one if the adjustments agree."""
     old, new = item.basis, mark.basis
     if mark.state == "suspect" or old.adjustment != new.adjustment or new.as_of is None:
         return old

@@ -55,7 +55,7 @@ def _entries(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def logged_years(names: Iterable[str]) -> list[int]:
-    """Return the years of the log files among ``names``, ascending."""
+    """Return the years of the log files among ``names``, in ascending order."""
     stems = (name.removesuffix(".log") for name in names if name.endswith(".log"))
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
 
@@ -71,11 +71,11 @@ Entry = Mapping[str, Any]
 
 
 def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[int]) -> int:
-    """Merge many old entries into a few; requires the lane's lock. Return the bytes saved.
+    """Merge many old entries into a few; requires the lane's lock. Return the number of bytes saved.
 
     Args:
         disk, path: Location of the log.
-        lines: Lines of the log, unparsed, because entries would take ten times the memory.
+        lines: Lines of the log, unparsed, because entries would take ten times as much memory.
         versions: Generations of older year files that are kept; each of them keeps an entry of its
             own.
     """

@@ -36,7 +36,7 @@ ROWS_WORTH_FINDING = 10_000
 
 @dataclass(frozen=True)
 class YearSegment:
-    """Bars for a year file that is to be written, in which they become one gzip member.
+    """Bars that will become one gzip member of a year file that is about to be written.
 
     Attributes:
         header: Header to write; the link to the previous member is added when it is written.
@@ -64,7 +64,7 @@ class YearSegment:
         return rows_of(self.member, self.columns, first=self.at_start)
 
     def part(self, span: Span) -> YearSegment | None:
-        """Return the part of the segment inside ``span`` as rows to be written; None if it has no bars."""
+        """Return the part of the segment inside ``span``, as rows to write; None if it has no bars."""
         whole = self.table()
         table = whole.within(span)
         if not len(table):
@@ -229,7 +229,7 @@ def _differences(one: BarTable, other: BarTable) -> int:
 
 
 def settled(segments: Iterable[YearSegment], coverage: Coverage) -> list[YearSegment]:
-    """Split segments where necessary, and set the states that the coverage gives their bars."""
+    """Split segments where necessary, and set each one's state to that of its bars in the coverage."""
     return [part for segment in segments for part in _settled(segment, coverage)]
 
 
@@ -385,7 +385,7 @@ def unified(
 
     The date of a segment's basis is omitted if it is not after the first bar, or if it is known
     that there was no split or dividend between that bar and the date. The basis in a coverage entry
-    may have a later date than its bars' basis, because the bars were later found to be equal; the
+    may have a later date than its bars' basis, because the bars were later resent unchanged; the
     entry gets the bars' basis if there was no split or dividend between the two dates.
     """
     dated = [c.basis.as_of for c in coverage.sources] + [s.header.basis.as_of for s in segments]
@@ -413,7 +413,7 @@ class _Same:
         return header if basis == header.basis else replace(header, basis=basis)
 
     def of_bars(self, coverage: Coverage, headers: Iterable[Header]) -> list[Covered]:
-        """Replace coverage entries' bases with those of their gzip members if they are equivalent."""
+        """Replace the basis of each coverage entry with that of its gzip member if the two are equivalent."""
         return [
             replace(part, basis=header.basis)
             for header in headers

@@ -72,11 +72,11 @@ class SeriesFiles:
     book: ActionBook | None = None
 
     def years(self) -> list[int]:
-        """Return the years that have data or metadata, ascending."""
+        """Return the years that have data or metadata, in ascending order."""
         return years_in(self.memory.list(self.paths.text))
 
     def logged_years(self, names: Sequence[str] | None = None) -> list[int]:
-        """Return the years that have any file, even if it is only the log of deleted bars, ascending.
+        """Return, in ascending order, the years that have any file, even only the log of deleted bars.
 
         ``names`` are the folder's contents, if already known.
         """

@@ -36,7 +36,7 @@ _warned_read_only: set[Path] = set()
 
 
 class ReadOnlyError(StorageError):
-    """Nothing was stored because the folder is read-only; answers only contain a note about it."""
+    """Nothing was stored because the folder is read-only; the only effect on answers is a note."""
 
 
 class WriteGuard:
@@ -53,10 +53,10 @@ class WriteGuard:
         self._refused: dict[Path, float] = {}
 
     def writing(self, folder: Path) -> AbstractContextManager[None]:
-        """Return a context manager for writing to ``folder``, unless it was read-only a moment ago.
+        """Return a context manager for writing to ``folder``.
 
-        The context manager raises :class:`ReadOnlyError` if the folder is read-only; a warning is
-        issued once per process.
+        It raises :class:`ReadOnlyError` if the folder is, or was a moment ago, read-only; a warning
+        is issued once per process.
         """
         return _Writing(self, folder)
 
@@ -145,7 +145,7 @@ class NoRoomError(StorageError):
 
 
 class FreeSpaceGuard:
-    """Keeps a reserve free on the disk of one cache folder. Thread-safe.
+    """Keeps some space free on the disk of one cache folder. Thread-safe.
 
     Args:
         root: Cache folder.

@@ -66,7 +66,7 @@ class YearCommit:
     check: Callable[[], object] = no_check
 
     def run(self) -> None:
-        """Write the year's new content, and add the commit to the year's log.
+        """Write the year's new content, and log the commit in the year's log.
 
         Raises:
             MismatchError: The content of the stored file is damaged; nothing was changed.
@@ -165,7 +165,7 @@ class YearCommit:
 
     @cached_property
     def _new_stamps(self) -> Stamps:
-        """The timestamps of all bars that this commit stores in the year, ascending."""
+        """The timestamps of all bars that this commit stores in the year, in ascending order."""
         none = BarTable.empty().stamps
         return np.sort(np.concatenate([none, *(piece.table.stamps for piece in self._with_bars)]))
 
@@ -273,7 +273,7 @@ class YearCommit:
         return {**self.meta.quality, **judged, **_plain(self.commit.quality)}
 
     def _is_judged(self) -> bool:
-        """Return whether all of the year's bars have been checked for being almost certainly wrong.
+        """Return whether all of the year's bars have been checked for almost certain errors.
 
         Provisional bars are checked when they are fetched again.
         """
@@ -285,7 +285,7 @@ class YearCommit:
         return self.meta.is_judged or not subtract(bars, self._answered)
 
     def _shares_after(self) -> dict[str, int]:
-        """Return bar counts by vendor, including the bars in this commit."""
+        """Return the number of bars from each vendor, including the bars in this commit."""
         shares = self.meta.bars_of()
         for piece in self._with_bars:
             shares[piece.vendor] = shares.pop(piece.vendor, 0) + len(piece.table)

@@ -173,7 +173,7 @@ def appended(pieces: Iterable[CommitPiece], state: YearState, target: Target) ->
 def state_of(
     members: Sequence[Member], at: int, before: YearState, target: Target, coverage: Coverage
 ) -> YearState:
-    """Return the state to record once ``members`` are in the file, starting at offset ``at``.
+    """Return the state to record once ``members`` have been written to the file at offset ``at``.
 
     If ``at`` is 0, the members are the whole file, and ``before`` is an empty state.
     """

@@ -126,7 +126,7 @@ def _payments(series: CheckedSeries) -> list[_Payment]:
 
 
 def _days_between(one: int, other: int) -> int:
-    """Return the number of weekdays, Monday to Friday, between the days of two timestamps."""
+    """Return the number of weekdays, Monday to Friday, between the dates of two timestamps."""
     days = np.array([one, other], dtype="M8[ms]").astype("M8[D]")
     return max(0, int(np.busday_count(days[0], days[1])) - 1)
 
@@ -174,7 +174,7 @@ def _is_hundred(ratio: float) -> bool:
 
 
 def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iterator[Defect]:
-    """Yield defects for payments that are all wrong in the same way, in amount or ``adj_close``."""
+    """Yield defects for payments that are wrong in the same way, in the amount or in ``adj_close``."""
     text = (
         f"adj_close follows {name} the dividend in {len(group)} of its ex-dates: on "
         f"{iso(group[0].event.at_ms)[:10]} {price_text(group[0].event.value)} were paid, "
@@ -225,7 +225,10 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
 
 
 def _is_of_split(series: CheckedSeries, payment: _Payment) -> bool:
-    """Return whether an amount is off by a nearby split's ratio, because it refers to other shares."""
+    """Return whether an amount is off by the ratio of a nearby split.
+
+    Such an amount is in terms of the shares on the other side of the split.
+    """
     ratio = payment.paid / payment.implied
     near = [s.value for s in series.splits or () if abs(s.at_ms - payment.event.at_ms) <= _TWICE_MS]
     return any(abs(ratio / value - 1) < _SAME / 5 for value in near)

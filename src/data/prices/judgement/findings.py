@@ -93,7 +93,7 @@ class QualityFinding:
         """Whether bars are almost certainly wrong.
 
         An answer with such bars reports them, and ``strict`` rejects it. An answer never contains
-        rows that are not valid bars.
+        invalid rows.
         """
         is_of_bars = self.level == "intrinsic" and self.check != "order"
         return self.severity == "error" and is_of_bars
@@ -136,8 +136,8 @@ class QualityReport(InLines):
         checked: Names of the checks that ran.
         not_checked: Maps each check that could not run to the reason.
         requests: Number of requests sent to vendors.
-        marked, unmarked: Numbers of bars that this call marked as grave, and of bars whose marks it
-            removed.
+        marked, unmarked: Number of bars that this call marked as almost certainly wrong, and number
+            of bars whose mark it removed.
     """
 
     symbol: str

@@ -37,7 +37,7 @@ class Grave(NamedTuple):
 
 
 def graves(series: CheckedSeries) -> list[Grave]:
-    """Return the rows that are almost certainly wrong, by cause.
+    """Return the rows that are almost certainly wrong, grouped by cause.
 
     Args:
         series: Bars to judge, with a few bars on either side. All prices must be above zero, and
@@ -51,7 +51,7 @@ def graves(series: CheckedSeries) -> list[Grave]:
 
 
 def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
-    """Return the rows that are wrong according to a grave finding.
+    """Return the rows that are almost certainly wrong according to a finding.
 
     The result contains the rows that the finding repairs or, without a repair, the rows that it
     lists as wrong.

@@ -84,8 +84,8 @@ Levels = NDArray[np.int8]
 class Defect(NamedTuple):
     """A defect that a check found, before the check's name and next step are added.
 
-    ``cause`` is empty if the check has a single cause, which then has the check's name. ``wrong``
-    contains the timestamps of the wrong rows; None means that they are ``stamps``.
+    If the check has only one cause, ``cause`` is empty, and the check's name is used instead.
+    ``wrong`` contains the timestamps of the wrong rows; None means that they are ``stamps``.
     """
 
     stamps: Stamps
@@ -101,7 +101,7 @@ class Defect(NamedTuple):
 
 @by_stretch
 def unit_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find prices that are a hundred times too large or too small, in rows, runs of rows and cells."""
+    """Find prices that are a hundred times too large or small, in runs of rows, single rows or cells."""
     is_jump = unit_jumps(series.table)
     if not is_jump.any():
         return []
@@ -374,7 +374,7 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
 
 
 def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
-    """Return the level of each row if rows all over a series are off by a split; otherwise None.
+    """Return the level of each row if rows throughout a series are off by a split; otherwise None.
 
     A row's level is 0 if its prices agree with those of the last row, and 1 or -1 if they are off
     by the split's ratio. The noise of the series is measured without jumps of that size, because
@@ -725,16 +725,17 @@ def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
 
 
 def _wilder(series: CheckedSeries, row: int) -> float:
-    """Return the log ratio of the price moves in the weeks after a row to the moves before it."""
+    """Return how much larger price moves are in the weeks after a row than before, as a log ratio."""
     moves = series.moves
     before, after = noise(moves[max(0, row - _WEEKS) : row]), noise(moves[row + 1 :][:_WEEKS])
     return float(np.log(after / before)) if before > 0 and after > 0 else 0.0
 
 
 def _step(before: Floats, after: Floats) -> tuple[float, float]:
-    """Return the rise of the mean and its standard error, giving little weight to single odd days.
+    """Return the rise in the mean from ``before`` to ``after``, and its standard error.
 
-    Days that resemble their neighbours carry less information than independent ones.
+    Single odd days have little weight. Days that resemble their neighbours carry less information
+    than independent ones.
     """
     weights = np.ones(len(before) + len(after))
     for _ in range(3):

@@ -48,7 +48,7 @@ _OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
 
 
 def order_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find rows that are not valid bars, with missing, impossible or unordered prices, or odd volumes."""
+    """Find invalid rows: those with missing, impossible or unordered prices, or impossible volumes."""
     rows = np.flatnonzero(~are_bars(series.table))
     if not len(rows):
         return []
@@ -137,7 +137,7 @@ def _closed_days(series: CheckedSeries, expected: Stamps, extra: Stamps) -> Iter
 
 
 def _weekdays(stamps: Stamps) -> Stamps:
-    """Return the weekday of each timestamp, with 0 for Thursday, because 1970 began on a Thursday."""
+    """Return the weekday of each timestamp; 0 is Thursday, because 1970 began on a Thursday."""
     return stamps // DAY_MS % 7
 
 
@@ -342,7 +342,7 @@ def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
 
 
 def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> bool:
-    """Return whether prices move away and back about equally at a bar, and farther than nearby."""
+    """Return whether prices move away and back by similar amounts at a bar, and farther than nearby."""
     out, back = ways
     size = min(abs(out), abs(back))
     if not (size > least and out * back < 0 and abs(out + back) < _RETURN * size):
