@@ -26,7 +26,7 @@ from ..model.span import Span
 from ..model.texts import InLines, Line, counted, moment, proof_in_words
 from ..prices.judgement.findings import SEVERITIES
 from .attention import HOLES, attention_of, look_at, rank_of
-from .heat import Months, cells_of, heat_map, months_of
+from .heat import Months, cells_of, heat_map, months_of, unread_cells
 from .html import page_data
 from .layout import layout_of
 from .page import plain_values
@@ -521,7 +521,7 @@ class _Entry:
 
             return cells_of(self.coverage, months, end, is_expected)
 
-        return self.part("heat map", read, cells_of((), months, 0))
+        return self.part("heat map", read, unread_cells(months))
 
 
 def _line_of(bars: BarTable) -> dict[str, list[Any]]:
