@@ -57,7 +57,7 @@ def worded(exc: Exception, url: str) -> DataError:
     error = _worded(exc, url)
     if isinstance(error, TransientError):
         causes = list(_causes(exc))
-        # In these errors there was no connection yet, so no part of the request was sent.
+        # These errors happen before there is a connection, so no part of the request was sent.
         error.was_sent = not any(isinstance(cause, _BEFORE_SENDING) for cause in causes)
         if not is_loopback(url):
             error.is_own = any(map(_is_own, causes))
