@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-
 from ..calendars.calendar import first_unclosed
+from ..calendars.finality import settling
 from ..calendars.gaps import holes
 from ..model.coverage import Covered, VendorDay
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
@@ -233,15 +232,14 @@ class _Classifier:
         if not len(opens):
             yield self._gap(traded, "closed", evidence=_NO_SESSION)
             return
-        settles = self._grid.settles(opens, _SETTLE_MS)
-        final = int(np.count_nonzero(settles <= self._now))
-        late = traded.end if final == len(opens) else int(opens[final])
+        unsettled, last = settling(opens, self._grid, _SETTLE_MS, self._now)
+        late = traded.end if unsettled is None else unsettled
         settled = opens[opens < late]
         if len(settled):
             part, then = Span(traded.start, late), self._fetch(int(settled[0]), int(settled[-1]))
             yield self._gap(part, "never_asked", "", self._silence(part), then)
         if late < traded.end:
-            then = f"final from {stamp(int(settles[-1]))} UTC"
+            then = f"final from {stamp(last)} UTC"
             yield self._gap(
                 Span(late, traded.end), "not_published", "", "closed, not settled", then
             )
