@@ -20,7 +20,7 @@ from src.data.charts.parts import Values
 from src.data.data_manager import DataManager
 
 from .harness import Figure, Report, Row, sized
-from .stage import TEN_YEARS, YEAR, crowd_stage
+from .stage import FETCHED, TEN_YEARS, YEAR, crowd_stage
 
 _NOTE = (
     "The table shows the CPU seconds from the call to the finished page, and its size in kB. The "
@@ -39,12 +39,12 @@ _FIRST = """
 import json, resource, sys
 from pathlib import Path
 from time import process_time
-from benchmarks.stage import FETCHED
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-report = DataManager(Path(sys.argv[1]), clock=ManualClock(FETCHED)).report()
+cache, folder, now = sys.argv[1:]
+report = DataManager(Path(cache), clock=ManualClock(int(now))).report()
 made = process_time()
-report.save(Path(sys.argv[2]) / "report.html")
+report.save(Path(folder) / "report.html")
 spent = process_time()
 print(json.dumps([spent, spent - made, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3]))
 """
@@ -107,7 +107,7 @@ def _first_calls(root: Path, names: Sequence[str], rounds: int, goal: str = "") 
 def _first(root: Path) -> list[float]:
     """Return the CPU seconds of a process that writes the report, those for its pages, and its MB."""
     with TemporaryDirectory() as folder:
-        figures: list[float] = json.loads(_ran(_FIRST, str(root), folder))
+        figures: list[float] = json.loads(_ran(_FIRST, str(root), folder, str(FETCHED)))
     return figures
 
 

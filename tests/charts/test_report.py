@@ -6,13 +6,18 @@ import errno
 import html
 import json
 import shutil
+import subprocess
+import sys
 import warnings
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from src.data.cache.store import Commit, CommitPiece
 from src.data.charts.attention import attention_of
 from src.data.charts.files import packaged
 from src.data.charts.night import night_page
@@ -23,12 +28,19 @@ from src.data.disk.files import Disk
 from src.data.errors import CacheError, IncompleteDataWarning, QueryError, StorageError
 from src.data.jobs.job_report import JobReport
 from src.data.jobs.populate import populate_cache
+from src.data.model.bars import BarTable
 from src.data.model.html import Html
+from src.data.model.instant import DAY_MS
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
 from tests.cache.counts import FULL
 from tests.charts.hostile import HOSTILE, shape
 from tests.charts.pages import Shown, differing, read_page
 from tests.cli.conftest import Run, bare, cache, fill, machine, rules, run
-from tests.effort import calls_of
+from tests.effort import calls_by_name, calls_of
+from tests.programs import ROOT
 from tests.vendor_server import Fault, VendorServer
 
 __all__ = ["bare", "cache", "fill", "machine", "rules", "run"]
@@ -515,6 +527,78 @@ def test_many_series_are_pages_that_lead_to_each_other(
         "of": 2,
     }
     assert "all-2.html" in first.urls and "all.html" in second.urls
+
+
+def _crowd(folder: Path, clock: ManualClock, count: int) -> DataManager:
+    """Return a manager on a cache with that many shares, 40 days of bars each."""
+    manager = DataManager(folder, clock=clock)
+    end = clock.now_ms() // DAY_MS * DAY_MS - 20 * DAY_MS
+    span, kind = Span(end - 40 * DAY_MS, end), Kind("regular", "session", "consolidated", "USD")
+    stamps = np.arange(span.start, span.end, DAY_MS, dtype=np.int64)
+    bars = BarTable.of_columns(stamps, [10.0 + np.arange(40) % 7] * 5)
+    piece = CommitPiece(bars, span, "yahoo", span.end, kind, Basis("raw"), "final")
+    for letters in islice(product("QWZX", repeat=4), count):
+        key = SeriesKey("".join(letters), Timeframe.parse("1d"))
+        manager.cache.store.commit(key, Commit((piece,), kind=kind))
+    return manager
+
+
+def test_a_report_of_twice_as_many_series_is_twice_the_work(
+    machine: None, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Nothing is done for each pair of series: neither calls in general nor comparisons of keys."""
+    calls, comparisons = [], []
+    for count in (10, 20, 40):
+        manager = _crowd(tmp_path / str(count), clock, count)
+        assert len(manager.report().data["series"]) == count
+        calls.append(calls_of(manager.report))
+        names = [one.split(" ", 1) for one in calls_by_name(manager.report).split(", ")]
+        comparisons.append(sum(int(n) for n, name in names if name.endswith("__eq__")))
+    for one, two, four in (calls, comparisons):
+        assert (four - two) / (two - one) < 2.2, (calls, comparisons)
+
+
+NEEDED = """
+import json, sys
+from pathlib import Path
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+report = DataManager(Path(sys.argv[1]), Path(sys.argv[2]), clock=ManualClock(int(sys.argv[3]))).report()
+report.save(Path(sys.argv[4]))
+names = [one["symbol"] for one in report.data["series"]]
+print(json.dumps([names, [name for name in sys.argv[5:] if name in sys.modules]]))
+"""
+HTTP = ("requests", "urllib3", "http.client", "tenacity", "asyncio")
+FRAMES = ("pandas", "exchange_calendars")
+VENDORS = "src.data.vendors.base"
+
+
+@pytest.mark.parametrize(
+    ("asked", "loaded"), [((HALT,), {VENDORS}), ((HALT, SHARE), {VENDORS, *FRAMES})]
+)
+def test_a_report_imports_no_http_library_and_pandas_only_for_the_calendar_of_a_share(
+    run: Run, cache: Path, rules: Path, clock: ManualClock, tmp_path: Path,
+    asked: tuple[tuple[str, ...], ...], loaded: set[str],
+) -> None:  # fmt: skip
+    """Vendors are loaded, because a gap's next step depends on what they declare; none is queried."""
+    for words in asked:
+        run(*words)
+    arguments = [cache, rules, clock.now_ms(), tmp_path / "all.html", VENDORS, *HTTP, *FRAMES]
+    command = [sys.executable, "-c", NEEDED, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    symbols, has = json.loads(done.stdout)
+    assert sorted(symbols) == sorted(words[1] for words in asked)
+    assert set(has) == loaded
+
+
+def test_the_small_chart_of_a_series_is_drawn_once(
+    filled: Run, cache: Path, rules: Path, clock: ManualClock
+) -> None:
+    """The list and the detailed view have the same."""
+    report = DataManager(cache, rules, clock=clock).report()
+    text = report.html()
+    assert text.count('class="spark"') == 4
+    assert "2 spark," in calls_by_name(report.html)
 
 
 def test_a_page_of_twice_as_many_series_is_twice_the_work() -> None:

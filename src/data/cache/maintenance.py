@@ -95,11 +95,7 @@ class Maintenance:
 
         Series from older tools are included.
         """
-        return [
-            key
-            for key in self._catalogue.stored_keys()
-            if symbol in (None, key.symbol) and timeframe in (None, key.timeframe)
-        ]
+        return self._catalogue.stored_keys(symbol, timeframe)
 
     def logged(self, symbol: str, timeframe: Timeframe | None = None) -> list[SeriesKey]:
         """Return the series that have a commit log, in all lanes, including deleted series."""

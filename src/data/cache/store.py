@@ -286,6 +286,8 @@ class BarStore:
         The rows are sorted by year, then by arrival.
         """
         lane = self._lane(key)
+        if not self._disk.list(lane.paths.quarantine):
+            return [], []
         years = quarantine.years_with_rows(lane)
         rows = [row for year in years for row in quarantine.rows_kept(lane, year)]
         return rows, list(quarantine.files_of(lane))

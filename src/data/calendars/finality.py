@@ -48,10 +48,14 @@ def newest_settled(grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:
 
 def first_unsettled(stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:
     """Return the first of the ascending ``stamps`` whose bar is not final at ``now_ms``, or None."""
-    if not len(stamps):
-        return None
-    final = int(np.count_nonzero(grid.settles(stamps, settle_ms) <= now_ms))
-    return None if final == len(stamps) else int(stamps[final])
+    return settling(stamps, grid, settle_ms, now_ms)[0] if len(stamps) else None
+
+
+def settling(stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int) -> tuple[int | None, int]:
+    """Return :func:`first_unsettled` of at least one bar, and the instant from which the last is final."""
+    settles = grid.settles(stamps, settle_ms)
+    final = int(np.count_nonzero(settles <= now_ms))
+    return None if final == len(stamps) else int(stamps[final]), int(settles[-1])
 
 
 class Finality(NamedTuple):

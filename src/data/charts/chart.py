@@ -23,7 +23,6 @@ from ..calendars.grid import BarGrid
 from ..calendars.localtime import offset_ms
 from ..errors import ConfigError, QueryError, ResponseFormatError
 from ..model.bars import BarTable, Stamps
-from ..model.frame import table_of
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, parse_iso
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
@@ -357,6 +356,8 @@ class _Part:
             raise QueryError(
                 "two columns of the frame have the same name", hint="remove one of them"
             )
+        from ..model.frame import table_of  # imports pandas, which pages without charts do without
+
         try:
             table = table_of(frame)
         except ResponseFormatError as exc:

@@ -127,6 +127,11 @@ def cells_of(
     return "".join(signs.tolist())
 
 
+def unread_cells(months: Months) -> str:
+    """Return the row of a series whose coverage cannot be read: nothing is known of any month."""
+    return _SIGN["never"] * months.number
+
+
 def heat_map(rows: Iterable[tuple[str, str]], months: Months) -> dict[str, Any]:
     """Return the heat map as a dict.
 

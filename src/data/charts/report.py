@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
@@ -26,7 +26,7 @@ from ..model.span import Span
 from ..model.texts import InLines, Line, counted, moment, proof_in_words
 from ..prices.judgement.findings import SEVERITIES
 from .attention import HOLES, attention_of, look_at, rank_of
-from .heat import Months, cells_of, heat_map, months_of
+from .heat import Months, cells_of, heat_map, months_of, unread_cells
 from .html import page_data
 from .layout import layout_of
 from .page import plain_values
@@ -50,6 +50,8 @@ _Examined: TypeAlias = tuple[dict[str, Any] | None, dict[str, list[Any]]]
 MOST_SPANS, MOST_COMMITS, MOST_OF_ALL = 400, 200, 200
 # In a report on everything: number of series on a page, and of closes and reasons for each series.
 SERIES_A_PAGE, _CLOSES, _MOST_REASONS = 500, 60, 20
+# Number of times whose text is kept: those of many markets and timeframes.
+_TIMES = 4096
 _WIDTH, _HEIGHT = 1000, 480
 _PAGES, _DATA = (".html", ".htm"), (".json",)
 
@@ -521,7 +523,7 @@ class _Entry:
 
             return cells_of(self.coverage, months, end, is_expected)
 
-        return self.part("heat map", read, cells_of((), months, 0))
+        return self.part("heat map", read, unread_cells(months))
 
 
 def _line_of(bars: BarTable) -> dict[str, list[Any]]:
@@ -532,8 +534,13 @@ def _line_of(bars: BarTable) -> dict[str, list[Any]]:
     each = -(-count // _CLOSES)
     few = slice((count - 1) % each, None, each)
     closes = [float(f"{close:.9g}") for close in bars.close[few].tolist()]
-    times = [iso(ms).removesuffix("T00:00:00Z") for ms in bars.stamps[few].tolist()]
-    return {"times": times, "closes": closes}
+    return {"times": list(map(_time_text, bars.stamps[few].tolist())), "closes": closes}
+
+
+@lru_cache(_TIMES)
+def _time_text(ms: int) -> str:
+    """Return a time as text, without midnight; series of one market have most times in common."""
+    return iso(ms).removesuffix("T00:00:00Z")
 
 
 # --- in words --------------------------------------------------------------------------------

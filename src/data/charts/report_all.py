@@ -26,27 +26,34 @@ from .parts import (
 from .report_series import GAP_COLUMNS, series_facts
 
 
-def sections_of_all(values: Values, file: tuple[str, str]) -> Iterator[Html]:
+def sparks_of(values: Values) -> list[Html]:
+    """Return the small chart of each series; empty for a series with fewer than two bars."""
+    return [spark(one.data["line"]["closes"]) for one in values.each("series")]
+
+
+def sections_of_all(
+    values: Values, sparks: Sequence[Html], file: tuple[str, str]
+) -> Iterator[Html]:
     """Yield the sections of the list: totals, series, coverage by month, incidents, gaps.
 
     Args:
         values: Values of the report, or of one of its pages.
+        sparks: Small chart of each series.
         file: Name and extension of the report's file, used for links to its other pages.
     """
     yield _totals(values.of("totals"))
     yield from _samples(values.data["samples"])
     yield from _turns(values.data.get("page"), file)
-    yield from _series_tables(list(values.each("series")))
+    yield from _series_tables(list(values.each("series")), sparks)
     yield from heat_shown(values.of("heat"))
     yield from incident_list(values)
     yield from _gap_table(values)
 
 
-def detailed_views(values: Values) -> Iterator[Html]:
+def detailed_views(values: Values, sparks: Sequence[Html]) -> Iterator[Html]:
     """Yield each series' detailed view, which is hidden until a link to it is followed."""
-    for place, one in enumerate(values.each("series")):
+    for place, (one, line) in enumerate(zip(values.each("series"), sparks, strict=True)):
         reasons = list(one.each("attention"))
-        line = spark(one.data["line"]["closes"])
         yield element(
             "section",
             element("p", element("a", "← all series", href="#")),
@@ -115,18 +122,26 @@ def _turns(place: dict[str, int] | None, file: tuple[str, str]) -> Iterator[Html
     yield element("nav", *spaced_links, class_="turns", aria_label="pages of this report")
 
 
-def _series_tables(every: Sequence[Values]) -> Iterator[Html]:
+def _series_tables(every: Sequence[Values], sparks: Sequence[Html]) -> Iterator[Html]:
     """Yield the filter, then the series that need attention and the others, as tables."""
+    by_place = dict(zip((one.at for one in every), sparks, strict=True))
+
+    def linked(one: Values) -> Html:
+        """Return a series' small chart as a link to its detailed view."""
+        name = f"{one.data['symbol']} {one.data['timeframe']}"
+        line = by_place[one.at] or "view"
+        return element("a", line, href=f"#{_view_id(one)}", aria_label=f"view of {name}")
+
     if every:
         yield _filter()
     poor = [one for one in every if one.data["attention"]]
     good = [one for one in every if not one.data["attention"]]
     if poor:
         yield element("h2", f"{counted(len(poor), 'series')} to look at, the worst first")
-        yield records(poor, _POOR, _linked)
+        yield records(poor, _POOR, linked)
     if good:
         yield element("h2", f"{counted(len(good), 'series')} without findings")
-        yield records(good, _GOOD, _linked)
+        yield records(good, _GOOD, linked)
 
 
 def _filter() -> Html:
@@ -142,13 +157,6 @@ def _filter() -> Html:
         hidden=True,
     )
     return element("p", field, " ", element("span", id="filtered", class_="faint", role="status"))
-
-
-def _linked(one: Values) -> Html:
-    """Return a series' small chart as a link to its detailed view."""
-    name = f"{one.data['symbol']} {one.data['timeframe']}"
-    line = spark(one.data["line"]["closes"]) or "view"
-    return element("a", line, href=f"#{_view_id(one)}", aria_label=f"view of {name}")
 
 
 def _gap_table(values: Values) -> Iterator[Html]:

@@ -16,7 +16,7 @@ from ..model.texts import moment
 from .html import chart_script, figure, foot, paints
 from .page import page
 from .parts import Values, first_look
-from .report_all import detailed_views, incident_list, sections_of_all
+from .report_all import detailed_views, incident_list, sections_of_all, sparks_of
 from .report_series import route_sections, series_sections
 
 
@@ -72,11 +72,11 @@ def _page_of_series(values: Values, drawings: Sequence[Drawing | None]) -> str:
 
 def _page_of_all(values: Values, file: tuple[str, str]) -> str:
     """Return the page for everything stored: one list, and a hidden view of each series."""
-    head = _head(values, "All that is stored")
-    shown = element("div", *head, *sections_of_all(values, file), class_="list")
+    head, sparks = _head(values, "All that is stored"), sparks_of(values)
+    shown = element("div", *head, *sections_of_all(values, sparks, file), class_="list")
     return page(
         _window_title("everything that is stored"),
-        element("main", shown, *detailed_views(values), foot()),
+        element("main", shown, *detailed_views(values, sparks), foot()),
         style=paints(),
         script=chart_script("report.js"),
         data=values.data,

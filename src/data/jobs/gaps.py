@@ -17,7 +17,6 @@ from ..model.incident import incidents_of
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.texts import InLines, Line, counted
-from ..observability.events import VendorDayLacking
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap, classify_gaps
 from ..quality.vendor_days import VendorDays
 from ..wiring import Services
@@ -178,7 +177,7 @@ def gap_report(
         keys = _chosen(services, symbol, timeframe)
     else:
         keys, absent = series_of_symbols(services, symbol, _chosen(services, None, timeframe))
-    answering = services.client.answering(keys)
+    answering = set(services.client.answering(keys))
     keys.sort(key=lambda key: key not in answering)
     if symbol is None and start is None and end is None:
         days, series = gaps_of_all(services, keys)
@@ -193,7 +192,7 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
 
     step = None if timeframe is None else Timeframe.parse(timeframe)
     name = None if symbol is None else services.selector.instrument(symbol).symbol
-    keys = services.cache.maintenance.series(name, step)
+    keys = services.cache.stored_series(name, step)
     if not keys and name is not None:
         what = name if step is None else f"{name} {step}"
         raise CacheError(
@@ -349,6 +348,8 @@ def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
         if day.condition != "pending"
         and ((earlier := before.get(_key(day))) is None or earlier.condition == "pending")
     ]
+    if new:
+        from ..observability.events import VendorDayLacking
     for day in new:
         facts = {name: value for name, value in vars(day).items() if name in _EVENT_FIELDS}
         services.observer.tell(VendorDayLacking, bars=day.timeframe, **facts)

@@ -26,7 +26,6 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..observability.logs import running, subject_of
-from ..prices.differences import GRAVE
 from ..prices.judgement.checks import CHECKS, QualityCheck
 from ..prices.judgement.findings import (
     LEVELS,
@@ -41,13 +40,12 @@ from ..progress.cost import VendorCost, cost_at
 from ..quality.marks import marked
 from ..quality.service import examine, validate
 from ..wiring import Services
-from .verify import USUAL_BARS, Refetcher, VerifyQuestion, verify_with
 from .workers import run_on, services_of, workers
 
 if TYPE_CHECKING:
     from ..model.bars import BarTable
     from ..model.query import BarsQuery
-    from .verify import Verification
+    from .verify import Verification, VerifyQuestion
 
 __all__ = [
     "ValidateQuestion",
@@ -292,6 +290,8 @@ def _add_vendor(
     requests = sum(step.requests for step in bars)
     if not requests:
         return
+    from .verify import Refetcher
+
     grid = BarGrid(calendar_for(query.instrument), query.timeframe)
     refetcher = Refetcher(services.selector, services.clock, query, grid)
     others = refetcher.action_requests(vendor)
@@ -331,6 +331,8 @@ def _beside_vendors(
     """Compare the series with vendors, and return the report with the findings added."""
     if report.first_ms is None or report.last_ms is None:
         return report
+    from .verify import verify_with  # stored bars are also validated without it
+
     findings, ran, skipped = list(report.findings), list(report.checked), dict(report.not_checked)
     requests = 0
     bounds = report.first_ms, report.last_ms
@@ -364,6 +366,8 @@ def _comparisons(
     services: Services, question: ValidateQuestion, key: SeriesKey, first_ms: int, last_ms: int
 ) -> Iterator[tuple[QualityCheck, VerifyQuestion | str]]:
     """Yield each check of this level that needs vendors, and its comparison or why it has none."""
+    from .verify import USUAL_BARS, VerifyQuestion
+
     client = services.client
     # The last 500 of the validated bars, like `onetape verify`.
     texts = [iso(first_ms)[:-1], iso(last_ms)[:-1]]
@@ -400,6 +404,8 @@ def _hindrance(key: SeriesKey, own: list[str], second: str | None, is_exchange: 
 def _of_verification(
     check: str, level: Level, verification: Verification
 ) -> Iterator[QualityFinding]:
+    from ..prices.differences import GRAVE
+
     for comparison in verification.comparisons:
         for one in comparison.differences:
             severity: Severity = "warning"

@@ -33,7 +33,7 @@ def escaped(value: object) -> Html:
 
 def joined(children: Iterable[object], separator: str = "") -> Html:
     """Concatenate values, each converted by :func:`escaped`."""
-    return Html(separator.join(escaped(child) for child in children))
+    return Html(separator.join(map(escaped, children)))
 
 
 def with_code(text: str) -> str:
@@ -54,16 +54,18 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
             ``data-x``. An attribute that is None or False is omitted; an attribute that is True is
             written without a value.
     """
-    written = "".join(_attribute(name, value) for name, value in attributes.items())
-    end = "" if tag in _VOID else f"{joined(children)}</{tag}>"
-    return Html(f"<{tag}{written}>{end}")
-
-
-def _attribute(name: str, value: object) -> str:
-    if value is None or value is False:
-        return ""
-    name = name.rstrip("_").replace("_", "-")
-    return f" {name}" if value is True else f' {name}="{escaped(value)}"'
+    parts = [f"<{tag}"]
+    for name, value in attributes.items():
+        if value is None or value is False:
+            continue
+        parts.append(f" {name.rstrip('_').replace('_', '-')}")
+        if value is not True:
+            parts.append(f'="{escaped(value)}"')
+    parts.append(">")
+    if tag not in _VOID:
+        parts += map(escaped, children)
+        parts.append(f"</{tag}>")
+    return Html("".join(parts))
 
 
 def table(

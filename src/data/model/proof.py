@@ -6,10 +6,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from .bars import fingerprint_of
 from .printable import printable
@@ -17,6 +16,9 @@ from .provenance import ATTRS_KEY, thaw
 from .query import EXTRA_COLUMNS
 from .reasons import sentence
 from .texts import InLines, Line, bounded
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NOT_BARS = {*EXTRA_COLUMNS, "adj_close"}
 
@@ -43,6 +45,8 @@ def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
         for name in sorted(df):
             digest.update(f"{name}\n{fingerprint(df[name])}\n".encode())
         return f"sha256:{digest.hexdigest()}"
+    import pandas as pd  # not needed to import a module that may make a fingerprint
+
     if not isinstance(df.index, pd.DatetimeIndex):
         raise ValueError(f"a frame of bars needs a DatetimeIndex, not {type(df.index).__name__}")
     index = df.index.tz_convert("UTC") if df.index.tz is not None else df.index

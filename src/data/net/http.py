@@ -4,32 +4,31 @@ The HTTP library's own errors contain the whole URL, including the key, in their
 attributes. They are converted to this library's errors, whose text is based on the request object.
 These errors are raised outside the ``except`` block, so that not even their context refers to the
 original error.
+
+The HTTP library is imported by the first request, because vendors are also loaded only for what
+they declare.
 """
 
 from __future__ import annotations
 
-import io
 import threading
 import zlib
-from functools import lru_cache
-from http.client import HTTPResponse as PlainResponse
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, Protocol
-
-import requests
-from requests.adapters import HTTPAdapter
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import SystemClock
 from ..config.certificates import certificate_bundle
 from ..errors import DataError, ProviderTimeoutError, ResponseFormatError, UnavailableError
 from ..forks import renew_after_fork
-from ..model.http import HttpRequest, HttpResponse, address_on
+from ..model.http import HttpRequest, HttpResponse
 from .deadline import allowed_s, left_s, within
-from .decoder import ACCEPTED, decoder_of
-from .faults import LIBRARY_ERRORS, check_address, worded
+from .decoder import decoder_of
+from .faults import check_address
 from .own_network import is_loopback
 from .redact import guard_library_logs, sending, where
+
+if TYPE_CHECKING:
+    import requests
 
 MEBIBYTE = 1024 * 1024
 TOTAL_S = 60.0
@@ -37,7 +36,6 @@ _CHUNK = 64 * 1024
 _CLOCK = SystemClock()
 MAX_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-HEADERS = {"Accept-Encoding": ACCEPTED, "User-Agent": "onetape"}
 
 
 class Transport(Protocol):
@@ -134,6 +132,8 @@ class HttpTransport:
 
         The HTTP library's own error is not kept after this function returns.
         """
+        from .http_sessions import LIBRARY_ERRORS
+
         session = self._take()
         started, allowed = _CLOCK.monotonic(), allowed_s(self._total_s)
         try:
@@ -154,6 +154,8 @@ class HttpTransport:
         return self._exchange(session, request)
 
     def _worded(self, exc: Exception, url: str, started: float, allowed: float) -> DataError:
+        from .http_sessions import worded
+
         error = worded(exc, url)
         is_late = _CLOCK.monotonic() - started >= allowed
         if is_late and isinstance(error, ProviderTimeoutError):
@@ -162,6 +164,8 @@ class HttpTransport:
         return error
 
     def _take(self) -> requests.Session:
+        from .http_sessions import new_session
+
         with self._lock:
             if self._idle:
                 return self._idle.pop()
@@ -169,7 +173,9 @@ class HttpTransport:
 
     def _exchange(self, session: requests.Session, request: HttpRequest) -> HttpResponse:
         """Send a request, follow redirects on the same host, and read the body."""
-        prepared = _prepare(session, request)
+        from .http_sessions import prepare, redirected
+
+        prepared = prepare(session, request)
         for _ in range(MAX_REDIRECTS + 1):
             answer = session.send(prepared, **self._options(session, prepared))
             try:
@@ -179,7 +185,7 @@ class HttpTransport:
                 if not is_redirect or request.body:  # a body is not sent to another address
                     headers = {name.lower(): value for name, value in answer.headers.items()}
                     return HttpResponse(answer.status_code, headers, body, request.url)
-                prepared = _redirected(prepared, answer.headers["location"])
+                prepared = redirected(prepared, answer.headers["location"])
             finally:
                 answer.close()
         raise ResponseFormatError(f"{where(request.url)} is in a redirect loop")
@@ -222,105 +228,3 @@ def too_large(place: str, max_bytes: int) -> ResponseFormatError:
     is_whole = max_bytes >= MEBIBYTE
     cap = f"{max_bytes // MEBIBYTE} MiB" if is_whole else f"{max_bytes} bytes"
     return ResponseFormatError(f"the answer from {place} is larger than {cap}")
-
-
-class _TimedReader(io.RawIOBase):
-    """A socket reader that limits each read to the time left for the request.
-
-    The HTTP library's own timeout applies to each single read. By sending a byte now and then, a
-    server could therefore extend a request forever within the status line, the headers or the end
-    of a chunked body, which only the HTTP library reads.
-    """
-
-    def __init__(self, raw: Any, sock: Any) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._longest_s = sock.gettimeout()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        remaining = left_s()
-        self._sock.settimeout(
-            remaining if self._longest_s is None else min(remaining, self._longest_s)
-        )
-        return self._raw.readinto(buffer)  # type: ignore[no-any-return]
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _TimedResponse(PlainResponse):
-    """A response, possibly from a proxy, that is read through :class:`_TimedReader`."""
-
-    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
-        self.fp: Any = io.BufferedReader(_TimedReader(self.fp.detach(), sock))
-
-
-@lru_cache(16)
-def _timed(connection: type) -> type:
-    return type(connection.__name__, (connection,), {"response_class": _TimedResponse})
-
-
-class _TimedAdapter(HTTPAdapter):
-    """An HTTP adapter whose connections, even through proxies, obey the time limit of the request."""
-
-    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
-        return self._with_deadline(super().get_connection_with_tls_context(*args, **options))
-
-    def get_connection(self, *args: Any, **options: Any) -> Any:
-        """Return a connection pool. ``requests`` up to version 2.31 calls this method."""
-        return self._with_deadline(super().get_connection(*args, **options))
-
-    def _with_deadline(self, pool: Any) -> Any:
-        if "ConnectionCls" not in vars(pool):
-            pool.ConnectionCls = _timed(pool.ConnectionCls)
-        return pool
-
-
-def new_session() -> requests.Session:
-    """Return a session with one kept-alive connection per host, no cookies and no retries."""
-    session = _Session()
-    session.headers.update(HEADERS)
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.auth = _no_auth  # otherwise the library reads keys from ~/.netrc
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, _TimedAdapter(pool_connections=4, pool_maxsize=1, max_retries=0))
-    return session
-
-
-class _Session(requests.Session):
-    """A session that does not follow redirects, because it would read their bodies without a size limit."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        return None
-
-
-def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    return prepared
-
-
-def _prepare(session: requests.Session, request: HttpRequest) -> requests.PreparedRequest:
-    """Convert ``request``, including its keys, to the HTTP library's form."""
-    return session.prepare_request(
-        requests.Request(
-            request.method,
-            request.url,
-            params={**request.params, **request.secret_params},
-            headers={**request.headers, **request.secret_headers},
-            data=request.body,
-        )
-    )
-
-
-def _redirected(prepared: requests.PreparedRequest, location: str) -> requests.PreparedRequest:
-    """Return the request for a redirect's target, on the same host only.
-
-    On any other host, the headers would reveal the vendor's key.
-    """
-    following = prepared.copy()
-    following.url = address_on(str(prepared.url), location)
-    return following

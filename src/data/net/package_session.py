@@ -14,8 +14,8 @@ from requests.structures import CaseInsensitiveDict
 from ..errors import DataError, MissingExtraError, UnavailableError, install_line
 from ..model.http import HttpRequest, HttpResponse, check_parsed_size
 from ..vendors.registry import row_of
-from .faults import LIBRARY_ERRORS, worded
 from .http import HttpTransport, Transport
+from .http_sessions import LIBRARY_ERRORS, worded
 from .redact import where
 
 

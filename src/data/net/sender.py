@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tenacity import Retrying
-
 from ..clock import Clock
 from ..errors import (
     CircuitOpenError,
@@ -189,6 +187,8 @@ class Sender:
                 provider=vendor,
             )
         call = _Call(request, vendor, classify, current_deadline(self._clock))
+        from tenacity import Retrying  # vendors are also loaded only for what they declare
+
         loop = Retrying(
             retry=lambda state: (
                 state.outcome is not None and state.outcome.failed and call.wait_s is not None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..calendars.calendar import first_unclosed
-from ..calendars.finality import first_unsettled, settles_at
+from ..calendars.finality import settling
 from ..calendars.gaps import holes
 from ..model.coverage import Covered, VendorDay
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
@@ -233,14 +233,13 @@ class _Classifier:
         if not len(opens):
             yield self._gap(traded, "closed", evidence=_NO_SESSION)
             return
-        unsettled = first_unsettled(opens, self._grid, _SETTLE_MS, self._now)
+        unsettled, last = settling(opens, self._grid, _SETTLE_MS, self._now)
         late = traded.end if unsettled is None else unsettled
         settled = opens[opens < late]
         if len(settled):
             part, then = Span(traded.start, late), self._fetch(int(settled[0]), int(settled[-1]))
             yield self._gap(part, "never_asked", "", self._silence(part), then)
         if late < traded.end:
-            last = settles_at(int(opens[-1]), self._grid, _SETTLE_MS)
             then = f"final from {stamp(last)} UTC"
             yield self._gap(
                 Span(late, traded.end), "not_published", "", "closed, not settled", then

@@ -12,7 +12,8 @@ from src.data.model.instant import DAY_MS, MINUTE_MS
 from src.data.model.timeframe import Timeframe
 from src.data.prices.judgement.checks import CHECKS, run_checks
 from src.data.prices.judgement.findings import QualityFinding, ranked, score_of
-from src.data.prices.judgement.series import CheckedSeries, ShareEvent
+from src.data.prices.judgement.series import CheckedSeries, ShareEvent, typical
+from src.data.prices.judgement.shape import _deviations
 from src.data.quality.repair import repaired
 from tests.prices.judgement.planting import KINDS, clean
 
@@ -666,6 +667,29 @@ def test_a_score_is_what_the_findings_leave() -> None:
     assert score_of([error, warning], 100) == pytest.approx(0.9 * 0.95)
     assert score_of([], 0) == 0.0
     assert [f.severity for f in ranked([info, warning, error])] == ["error", "warning", "info"]
+
+
+def test_the_usual_value_is_the_median_of_the_finite_ones() -> None:
+    rng = np.random.default_rng(11)
+    for count in range(60):
+        values = np.round(rng.normal(size=count), int(rng.integers(0, 9)))
+        values *= 10.0 ** float(rng.integers(-200, 200))
+        values[rng.random(count) < 0.2] = rng.choice([np.nan, np.inf, -np.inf])
+        finite = values[np.isfinite(values)]
+        assert typical(values) == (np.median(finite) if len(finite) else 0.0)
+
+
+def test_deviations_are_those_that_numpy_computes_to_the_last_bit() -> None:
+    rng = np.random.default_rng(12)
+    for count in (0, 1, 2, 3, 50, 51, 5000):
+        values = rng.normal(50.0, size=count) * 10.0 ** float(rng.integers(-100, 100))
+        values[rng.random(count) < 0.1] = rng.choice([np.nan, np.inf])
+        rows = np.isfinite(values)
+        expected = np.zeros(count)
+        if rows.sum() > 1:
+            expected[rows] = (values[rows] - np.mean(values[rows])) / np.std(values[rows])
+        assert _deviations(values).tolist() == expected.tolist()
+    assert _deviations(np.full(9, 7.0)).tolist() == [0.0] * 9
 
 
 def test_every_check_has_a_name_a_level_a_next_step_and_its_cost() -> None:

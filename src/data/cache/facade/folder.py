@@ -135,6 +135,12 @@ class CacheFolder:
 
     # --- contents ------------------------------------------------------------------------------
 
+    def stored_series(
+        self, symbol: str | None = None, timeframe: Timeframe | None = None
+    ) -> list[SeriesKey]:
+        """Return the series like :meth:`.Maintenance.series`, without importing what maintains them."""
+        return self._catalogue.stored_keys(symbol, timeframe)
+
     def list_symbols(self) -> list[str]:
         """Return the symbols that have bars, sorted."""
         return self._catalogue.symbols()

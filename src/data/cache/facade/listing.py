@@ -127,9 +127,15 @@ class Catalogue:
                     keys[key] = None
         return list(keys.items())
 
-    def stored_keys(self) -> list[SeriesKey]:
-        """Return every series in every lane, including series from older tools."""
-        return [key for key, _ in self.listing()]
+    def stored_keys(
+        self, symbol: str | None = None, timeframe: Timeframe | None = None
+    ) -> list[SeriesKey]:
+        """Return the series of a symbol or timeframe, or all, in all lanes, including older tools'."""
+        return [
+            key
+            for key, _ in self.listing()
+            if symbol in (None, key.symbol) and timeframe in (None, key.timeframe)
+        ]
 
     def all_years(self) -> Iterator[YearInfo]:
         """Yield the metadata of every year in the series that are read by default (without naming a lane)."""

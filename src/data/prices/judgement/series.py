@@ -252,7 +252,16 @@ def typical(values: Floats) -> float:
     """
     some = _part(values)
     finite = some[np.isfinite(some)]
-    return float(np.median(finite)) if len(finite) else 0.0
+    return _median(finite) if len(finite) else 0.0
+
+
+def _median(values: Floats) -> float:
+    """Return the median of finite values, like ``np.median``, which takes most of its time to find NaN."""
+    half = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, half)[half])
+    middle = np.partition(values, (half - 1, half))
+    return float((middle[half - 1] + middle[half]) / 2)
 
 
 def runs(rows: Mask) -> list[tuple[int, int]]:

@@ -227,6 +227,8 @@ def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
 
 def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Defect]:
     """Yield defects for runs of repeats too long for chance, given the frequency of shorter runs."""
+    if not same.any():
+        return
     repeats = sorted(runs(same), key=lambda run: run[0] - run[1])
     lengths = np.array([b - a for a, b in repeats])
     rows = len(same)
@@ -317,7 +319,9 @@ def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
     before, after = np.append(table.open[:1], table.close[:-1]), np.append(table.open[1:], NAN)
     ends = np.array([table.open, table.close, before, after])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        away = np.log([table.high / np.nanmax(ends, axis=0), np.nanmin(ends, axis=0) / table.low])
+        # Only the opens and closes beside the series are NaN, which these functions ignore.
+        highest, lowest = np.fmax.reduce(ends), np.fmin.reduce(ends)
+        away = np.log([table.high / highest, lowest / table.low])
         ranges = np.log(table.high / table.low)
     usual = _WICK_RANGES * typical(ranges)
     for row in np.flatnonzero(away.max(axis=0) > max(_WICK, usual)).tolist():
@@ -401,10 +405,14 @@ def _volume_outliers(series: CheckedSeries) -> Iterator[Defect]:
 def _deviations(values: Floats) -> Floats:
     """Return each value's distance from the mean in standard deviations; 0 if undefined."""
     finite = np.isfinite(values)
-    spread = float(np.std(values[finite])) if finite.sum() > 1 else 0.0
+    rows = values[finite]
+    if len(rows) < 2:
+        return np.zeros(len(values))
+    mean = np.add.reduce(rows) / len(rows)
+    spread = float(np.sqrt(np.add.reduce((rows - mean) ** 2) / len(rows)))
     if not 0 < spread < np.inf:
         return np.zeros(len(values))
-    return np.where(finite, (values - np.mean(values[finite])) / spread, 0.0)
+    return np.where(finite, (values - mean) / spread, 0.0)
 
 
 # --- volume ----------------------------------------------------------------------------------------

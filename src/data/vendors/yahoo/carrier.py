@@ -15,7 +15,6 @@ from ...model.http import HttpRequest, HttpResponse, address_on
 from ...net.deadline import left_s, within
 from ...net.faults import check_address, worded_by_name
 from ...net.http import MAX_REDIRECTS, MEBIBYTE, REDIRECTS, Transport, certificates, too_large
-from ...net.package_session import not_importable
 from ...net.redact import where
 
 _VENDOR_HOSTS = ".yahoo.com"
@@ -72,6 +71,8 @@ class YFinanceCarrier:
         try:
             return self._answered(request)
         except ImportError as exc:
+            from ...net.package_session import not_importable
+
             raise not_importable("yahoo", exc) from exc
 
     def _answered(self, request: HttpRequest) -> HttpResponse:
