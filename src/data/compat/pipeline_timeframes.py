@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, QueryError
+from ..jobs.other_hosts import pull_elsewhere
 from ..jobs.signals import job_signals
 from ..jobs.workers import described, run_on, services_of, workers
 from ..model.stored import Calculated
@@ -53,6 +54,7 @@ class TimeframeCalculator:
 
     def discover_tickers_with_1m_data(self) -> set[str]:
         """Return the symbols that have stored minute bars."""
+        pull_elsewhere(self._services.cache.store)
         return {key.symbol for key in self._services.client.series("* 1m")}
 
     def calculate_all_timeframes(

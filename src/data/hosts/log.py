@@ -30,7 +30,7 @@ from ..errors import (
 from ..forks import close_before_fork
 from ..net.deadline import ends_turn
 from ..net.own_network import NO_CONNECTION
-from .entry import FORMAT, MOST_BYTES, SeriesName, Value, dump, load, seal
+from .entry import FORMAT, LAST_MS, MOST_BYTES, SeriesName, Value, dump, load, seal
 from .riders import NO_RIDE, FactChange, Ride, Riders, lifting
 from .schema import MIGRATIONS
 from .turn import current_turn
@@ -95,6 +95,11 @@ select s.symbol, s.timeframe, s.lane, s.seq, s.head
 from unnest(%s::text[], %s::text[]) as w(symbol, timeframe)
 join onetape.series s on s.symbol = w.symbol and s.timeframe = w.timeframe"""
 _ALL = "select symbol, timeframe, lane, seq, head from onetape.series where seq > 0"
+# A removal of all bars names no year.
+_TIMES = f"""
+select s.symbol, s.timeframe, s.lane, least(greatest(e.at_ms, 0), {LAST_MS})
+from onetape.series s join onetape.entry e on e.series = s.id and e.seq = s.seq
+where s.timeframe <> '' and (e.kind <> 'cleared' or e.years <> '{{}}')"""  # noqa: S608 - constants only
 _SINCE = f"""
 select w.n, e.seq, e.token, e.format, e.kind, e.book, e.at_ms, e.body
 from unnest(%s::text[], %s::text[], %s::text[], %s::bigint[])
@@ -581,6 +586,10 @@ class Log:
         """Return the latest entry of every series."""
         rows = self._rows(_ALL)
         return {SeriesName(*row[:3]): Position(row[3], bytes(row[4])) for row in rows}
+
+    def latest_times(self) -> dict[SeriesName, int]:
+        """Return the time of the latest entry, UTC milliseconds, of each series that may have bars."""
+        return {SeriesName(*row[:3]): row[3] for row in self._rows(_TIMES)}
 
     def since(self, seen: Mapping[SeriesName, Position]) -> Iterator[Next]:
         """Yield the next entries of each series; there may be more after those."""

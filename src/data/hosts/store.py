@@ -44,7 +44,7 @@ from .claim import FolderClaim
 from .decisions import facts_of, is_symbol, key_of, lacking, name_of
 from .entry import Changed, Cleared, Forgotten, SeriesName, Told, applying
 from .lanes import EntryClock, LaneCopies
-from .log import Appended, Entry, Log, Position
+from .log import Appended, Entry, Facts, Log, Position
 from .notes import Note, Notes
 from .snapshot import EVERY, is_long
 from .snapshot_log import Snapshots
@@ -316,6 +316,25 @@ class SharedStore(BarStore):
         if errors:
             raise errors[0]
         return is_changed
+
+    def elsewhere(self) -> dict[SeriesKey, int]:
+        """Return the series of the log that this folder does not have; see :meth:`.BarStore.elsewhere`.
+
+        Series whose latest entry removes all of their bars are left out.
+
+        Raises:
+            LogUnreachableError: The server cannot be reached.
+            StorageError: The folder does not belong to this store.
+        """
+        self.check_joined(join=False)
+        times = self.shared.latest_times()
+        here = {*self.held(), *(k for s in self.notes.symbols() for k in self.notes.keys(s))}
+        keys = {key_of(name): at_ms for name, at_ms in times.items()}
+        return {
+            key: at_ms
+            for key, at_ms in keys.items()
+            if key is not None and key not in here and self.is_shared(key)
+        }
 
     def _has_asked(self, symbol: str, timeframe: Timeframe) -> bool:
         """Return whether the folder has a note for any series of a symbol and timeframe."""
@@ -656,7 +675,8 @@ class SharedStore(BarStore):
     def _remove(self, key: SeriesKey, value: Cleared) -> None:
         for _ in range(_TRIES):
             self._pull_pair(key.symbol, key.timeframe)
-            made = self.shared.append(name_of(key), self._position(key), value)
+            years = Facts(value.years or ())  # none for all of them
+            made = self.shared.append(name_of(key), self._position(key), value, facts=years)
             if made is not None:
                 if not self._apply_cleared(key, value, made):
                     self._pull_pair(key.symbol, key.timeframe)

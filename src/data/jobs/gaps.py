@@ -21,6 +21,7 @@ from ..observability.events import VendorDayLacking
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap, classify_gaps
 from ..quality.vendor_days import VendorDays
 from ..wiring import Services
+from .other_hosts import pull_elsewhere, pull_first
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,6 +194,10 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
 
     step = None if timeframe is None else Timeframe.parse(timeframe)
     name = None if symbol is None else services.selector.instrument(symbol).symbol
+    if name is None or step is None:
+        pull_elsewhere(services.cache.store, name)
+    else:
+        pull_first(services.cache.store, name, step)
     keys = services.cache.maintenance.series(name, step)
     if not keys and name is not None:
         what = name if step is None else f"{name} {step}"

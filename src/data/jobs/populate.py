@@ -36,6 +36,7 @@ from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
 from .gaps import find_vendor_days
 from .job_report import JobReport, with_quotas
+from .other_hosts import pull_elsewhere
 from .perishable import Perishable, perishable
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
@@ -158,6 +159,7 @@ def sync_cache(
         ConfigError: The configuration is invalid.
     """
     services = job_services(cache_dir, config_path)
+    pull_elsewhere(services.cache.store)
     is_whole = " " in pattern
     firsts: dict[SeriesKey, int] = {
         key: entry.first
@@ -257,6 +259,8 @@ def checked_job(
     seconds = seconds_of(timeout, "a job")
     now_ms = services.clock.now_ms()
     check_session(session, "a job")
+    if symbols is None:
+        pull_elsewhere(services.cache.store)
     names = services.cache.list_symbols() if symbols is None else list(symbols)
     usual_steps = [
         step

@@ -41,6 +41,7 @@ from ..progress.cost import VendorCost, cost_at
 from ..quality.marks import marked
 from ..quality.service import examine, validate
 from ..wiring import Services
+from .other_hosts import pull_elsewhere, pull_first
 from .verify import USUAL_BARS, Refetcher, VerifyQuestion, verify_with
 from .workers import run_on, services_of, workers
 
@@ -153,6 +154,7 @@ def _stored(
         )
     query = query or services.client.query(question.symbol, question.timeframe, *question.bounds)
     symbol, timeframe = query.instrument.symbol, query.timeframe
+    pull_first(services.cache.store, symbol, timeframe)
     lanes = services.client.lanes(symbol, timeframe)
     own = (k for k in lanes if question.lane is None or k.lane_label == question.lane)
     key = next(own, None)
@@ -218,6 +220,7 @@ def validate_all(
     Raises:
         QueryError, MissingExtraError, UnavailableError: The requested workers are not available.
     """
+    pull_elsewhere(services.cache.store)
     keys, absent = list(services.client.series(pattern)), list[str]()
     if symbols is not None:
         keys, absent = series_of_symbols(services, symbols, keys)
