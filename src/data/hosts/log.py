@@ -114,6 +114,10 @@ where e.seq <= w.seq + 1 or e.bytes <= {_BYTES}
 order by w.n, e.seq"""  # noqa: S608 - constants only
 
 
+# By the rows of the catalog: a name that this connection has not found before would not be found again.
+_EXISTS = """
+select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = 'onetape' and c.relname = 'store')"""
 _STANDBYS = """
 select (select count(*) from pg_stat_replication), current_setting('synchronous_standby_names') <> ''"""
 
@@ -392,7 +396,7 @@ class Log:
     def _migrate(self, connection: _Connection) -> tuple[str, int]:
         with connection.transaction():
             connection.execute("select pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
-            exists = connection.execute("select to_regclass('onetape.store')").fetchone() != (None,)
+            exists = connection.execute(_EXISTS).fetchone() == (True,)
             row = None
             if exists:
                 row = connection.execute("select id::text, format from onetape.store").fetchone()
