@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from ..cache.values import Commit, no_check
 from ..cache.write.coverage_update import year_span, years_of
 from ..errors import (
     CacheError,
+    CorruptEntryError,
     FormatVersionError,
     LogUnreachableError,
     OvertakenError,
@@ -379,6 +380,7 @@ class SharedStore(BarStore):
                 break
             is_changed = True
             behind = self._pull_behind(behind, applied, errors)
+        self._check_heads(lanes, applied, errors)
         for key, (entries, size) in applied.items():
             if is_long(entries // 2, size):
                 self.snapshot(key, entries, size)
@@ -450,6 +452,35 @@ class SharedStore(BarStore):
                 elif found.is_lost or found.entries:
                     left[found.name] = key
         return left
+
+    def _check_heads(
+        self,
+        heads: Mapping[SeriesKey, Position | None],
+        keys: Iterable[SeriesKey],
+        errors: list[CacheError],
+    ) -> None:
+        """Check the heads of series that are not where these heads, read before the pull, say."""
+        for key in keys:
+            if self._position(key) != (heads[key] or Position()):
+                with _collecting(errors):
+                    self._check_head(key)
+
+    def _check_head(self, key: SeriesKey) -> None:
+        """Check that the latest entry that the log names for a series exists.
+
+        Raises:
+            CorruptEntryError: It does not, so nothing can be added to the series.
+        """
+        name, pair = name_of(key), (key.symbol, encode_lane(SeriesKey(key.symbol, key.timeframe)))
+        head, position = self.shared.heads([pair]).get(name, Position()), self._position(key)
+        [found] = self.shared.since({name: position})
+        if head != position and not (found.entries or found.is_lost or found.error):
+            raise CorruptEntryError(
+                f"the log names entry {head.seq} as the latest of {key}, which it does not have",
+                symbol=key.symbol,
+                hint="restore the server from a backup, or repair the table series as in "
+                "docs/many-hosts.md",
+            )
 
     def _is_pruned(self, name: SeriesName, seen: Position) -> bool:
         """Return whether the log had the entry that a series shows, and no longer has those after it."""
