@@ -11,6 +11,7 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class TimeframeCalculator:
         timeframes: Iterable[str] | str | None = None,
         force_refresh: bool = False,
         *,
-        executor: str | None = None,
+        executor: str | Executor | None = None,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
         """Calculate and store the bars of every symbol in every timeframe.
@@ -77,8 +78,8 @@ class TimeframeCalculator:
                 bars.
             timeframes: Timeframes shorter than a day, or ``1d``; by default, :attr:`TIMEFRAMES`.
             force_refresh: Whether to drop earlier results first.
-            executor: Workers to use: ``processes``, ``processes:4`` or ``dask://host:port``; None
-                means this process.
+            executor: Workers to use: ``processes``, ``processes:4``, ``dask://host:port``, or a
+                ``concurrent.futures.Executor``; None means this process.
             progress: Listener that is called after each symbol.
 
         Returns:
@@ -127,7 +128,7 @@ class TimeframeCalculator:
         self,
         tickers: Iterable[str],
         steps: Sequence[Timeframe],
-        executor: str | None,
+        executor: str | Executor | None,
         *,
         anew: bool,
     ) -> Iterator[dict[str, Any]]:

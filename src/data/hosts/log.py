@@ -420,7 +420,7 @@ class Log:
         return made
 
     def _identity(self, connection: _Connection) -> tuple[str, int] | None:
-        """Return the store's identity and the format of its tables; None if there is no row."""
+        """Return the store's identity and the format of its tables; None without a row."""
         row = connection.execute("select id, format from onetape.store").fetchone()
         if row is None:
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -199,7 +200,7 @@ def validate_series(
 def validate_all(
     services: Services,
     pattern: str = "*",
-    executor: str | None = None,
+    executor: str | Executor | None = None,
     symbols: Iterable[str] | None = None,
     *,
     mark: bool = False,
