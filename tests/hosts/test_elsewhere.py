@@ -123,6 +123,9 @@ def test_jobs_on_all_series_work_on_what_only_other_hosts_had(
     _, manager = new("gap")
     assert [one.series for one in manager.gaps("ETHUSDT", "1h").series] == [ETH]
     assert manager.client.series() == [ETH], "the others were not asked for"
+    folder, manager = new("pattern")
+    report = sync_cache("ETH* 1h", folder, config_path=rules, dry_run=True)
+    assert report["series"] == 1 and manager.client.series() == [ETH]
     found = shown(new("sample")[0], "verify", "--sample", "100%", "--dry-run", "--json")
     assert json.loads(found)["bars"] == 48
     shown(new("export")[0], "cache", "export", "--all", str(tmp_path / "out"))

@@ -55,7 +55,7 @@ class TimeframeCalculator:
 
     def discover_tickers_with_1m_data(self) -> set[str]:
         """Return the symbols that have stored minute bars."""
-        pull_elsewhere(self._services.cache.store)
+        pull_elsewhere(self._services.cache.store, "* 1m")
         return {key.symbol for key in self._services.client.series("* 1m")}
 
     def calculate_all_timeframes(

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from glob import escape
 from typing import TYPE_CHECKING, Any
 
 from ..bars.client import BarsClient
@@ -195,7 +196,7 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
     step = None if timeframe is None else Timeframe.parse(timeframe)
     name = None if symbol is None else services.selector.instrument(symbol).symbol
     if name is None or step is None:
-        pull_elsewhere(services.cache.store, name)
+        pull_elsewhere(services.cache.store, "*" if name is None else escape(name))
     else:
         pull_first(services.cache.store, name, step)
     keys = services.cache.maintenance.series(name, step)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from fnmatch import fnmatchcase
 
 from ..cache.store import BarStore
 from ..errors import CacheError
@@ -29,7 +30,7 @@ def series_elsewhere(store: BarStore) -> tuple[Mapping[SeriesKey, int], str]:
         return {}, str(error)
 
 
-def pull_elsewhere(store: BarStore, symbol: str | None = None) -> None:
+def pull_elsewhere(store: BarStore, pattern: str = "*") -> None:
     """Copy the series that only other hosts have to this folder, so that a job includes them.
 
     A series that cannot be copied is left out with a warning; so are all of them if the server
@@ -37,10 +38,10 @@ def pull_elsewhere(store: BarStore, symbol: str | None = None) -> None:
 
     Args:
         store: Store of the folder.
-        symbol: Symbol whose series are copied; None means all.
+        pattern: Shell pattern for series, as in ``BarsClient.series``.
     """
     series, problem = series_elsewhere(store)
-    pairs = [(k.symbol, k.timeframe) for k in series if symbol in (None, k.symbol)]
+    pairs = [(key.symbol, key.timeframe) for key in series if _is_match(key, pattern)]
     if pairs:
         log.info("copying %s series of other hosts to this folder", len(pairs))
         try:
@@ -49,6 +50,11 @@ def pull_elsewhere(store: BarStore, symbol: str | None = None) -> None:
             problem = str(error)
     if problem:
         log.warning("series that only other hosts have may be missing: %s", problem)
+
+
+def _is_match(key: SeriesKey, pattern: str) -> bool:
+    texts = (f"{key.symbol} {key.timeframe}", str(key)) if " " in pattern else (key.symbol,)
+    return any(fnmatchcase(text, pattern) for text in texts)
 
 
 def pull_first(store: BarStore, symbol: str, timeframe: Timeframe) -> None:

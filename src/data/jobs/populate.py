@@ -189,7 +189,7 @@ def sync_cache(
         ConfigError: The configuration is invalid.
     """
     services = job_services(cache_dir, config_path)
-    pull_elsewhere(services.cache.store)
+    pull_elsewhere(services.cache.store, pattern)
     is_whole = " " in pattern
     firsts: dict[SeriesKey, int] = {
         key: entry.first

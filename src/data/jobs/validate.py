@@ -221,7 +221,7 @@ def validate_all(
     Raises:
         QueryError, MissingExtraError, UnavailableError: The requested workers are not available.
     """
-    pull_elsewhere(services.cache.store)
+    pull_elsewhere(services.cache.store, pattern)
     keys, absent = list(services.client.series(pattern)), list[str]()
     if symbols is not None:
         keys, absent = series_of_symbols(services, symbols, keys)
