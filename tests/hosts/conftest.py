@@ -49,6 +49,7 @@ def own(_own: OwnServer | None, log_url: str) -> Iterator[OwnServer]:
     if _own is None:
         pytest.skip("stops, kills and copies the tests' own server")
     yield _own
+    _own.reset()
     _own.start()
 
 

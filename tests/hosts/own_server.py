@@ -69,6 +69,14 @@ class OwnServer:
         (self.folder / f".s.PGSQL.{self.port}.lock").unlink()
         self.is_running = False
 
+    def reset(self) -> None:
+        """Forget the settings that a test has made, without which a statement might wait forever."""
+        settings = self.data / "postgresql.auto.conf"
+        if settings.stat().st_size:
+            settings.write_text("")
+            if self.is_running:
+                self._ctl("reload")
+
     def promote(self) -> None:
         """Make a standby the server."""
         self._ctl("promote", "-w")
