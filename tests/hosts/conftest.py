@@ -11,15 +11,46 @@ import pytest
 
 from src.data.hosts.log import Log
 from tests.db.server import server
+from tests.hosts.own_server import OwnServer, own_server
+from tests.net.authority import Authority
 
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Return the authority that has signed the certificate of the tests' own server."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def _own(authority: Authority) -> Iterator[OwnServer | None]:
+    """Yield the tests' own server; None if another one is named, which they may not stop."""
+    if "TEST_DB_URL" in os.environ:
+        yield None
+        return
+    with own_server(authority) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def postgresql(_own: OwnServer | None) -> Iterator[str]:
     """Yield the URL of a server's own database; tests make databases next to it."""
+    if _own is not None:
+        yield _own.url
+        return
     with server() as url:
         yield url
+
+
+@pytest.fixture
+def own(_own: OwnServer | None, log_url: str) -> Iterator[OwnServer]:
+    """Yield the server itself; it runs again after the test."""
+    if _own is None:
+        pytest.skip("stops, kills and copies the tests' own server")
+    yield _own
+    _own.reset()
+    _own.start()
 
 
 @pytest.fixture(scope="session")

@@ -97,12 +97,17 @@ def main(path: str) -> None:
         sys.stdin.read()
 
 
+def socket_of(url: str) -> str:
+    """Return the path of the socket file that a URL names."""
+    query = parse_qs(urlsplit(url).query)
+    return str(Path(query["host"][0]) / f".s.PGSQL.{query.get('port', ['5432'])[0]}")
+
+
 @contextmanager
 def pooler(url: str) -> Iterator[str]:
     """Yield the URL of a pooler in front of the server with this URL, which listens on a socket file."""
     parts = urlsplit(url)
-    path = str(Path(parse_qs(parts.query)["host"][0]) / ".s.PGSQL.5432")
-    command = [sys.executable, "-m", "tests.hosts.pooler", path]
+    command = [sys.executable, "-m", "tests.hosts.pooler", socket_of(url)]
     with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
         port = int(process.stdout.readline())

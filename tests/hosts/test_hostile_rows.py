@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from src.data.errors import (
     CircuitOpenError,
     CorruptEntryError,
     RateLimitedError,
+    StorageError,
     SymbolNotFoundError,
+    UnavailableError,
 )
 from src.data.hosts import snapshot
 from src.data.hosts.decisions import name_of
@@ -28,11 +30,16 @@ from src.data.hosts.leases import SharedLeases
 from src.data.hosts.limits import shared_limits
 from src.data.hosts.log import Log, Position
 from src.data.hosts.riders import FactChange, Fold
+from src.data.hosts.schema import MIGRATIONS
 from src.data.hosts.snapshot import Part
-from src.data.hosts.state import host_state
+from src.data.hosts.state import host_state, verify
 from src.data.hosts.store import SharedStore
+from src.data.hosts.vendor_records import MOST_OPERATIONS
 from src.data.model.series import SeriesKey
 from tests.cache.bars import DAILY, NOW
+from tests.cache.counts import FULL
+from tests.hosts.own_server import OwnServer
+from tests.programs import ROOT
 
 from .test_leases import Call, late
 from .test_limits import CHECK, DOOR, Hosts, Server, ask
@@ -75,13 +82,16 @@ _OPS = {
     "negative": '[[1700000000, [["spend", 0, -1000, [60]]]]]',
     "no window": '[[1700000000, [["spend", 0, 1, [0, -1]]]]]',
     "deep": "[" * 4000 + "]" * 4000,
-    "many": "[" + ",".join(['[1700000000, [["spend", 0, 1, [60]]]]'] * 50_000) + "]",
+    "many": "[" + ",".join(['[1700000000, [["spend", 0, 1, [60]]]]'] * (MOST_OPERATIONS + 1)) + "]",
     "large": '["' + "x" * (5 << 20) + '"]',
 }
 
 
-@pytest.mark.parametrize("column", ["base", "log"])
-@pytest.mark.parametrize("name", _OPS)
+_LEDGERS = [(name, column) for name in _OPS for column in ("base", "log")]
+
+
+# In `make test` the columns take turns.
+@pytest.mark.parametrize("name, column", _LEDGERS if FULL else _LEDGERS[::4] + _LEDGERS[3::4])
 def test_a_hostile_ledger_begins_anew(host: Hosts, server: Server, name: str, column: str) -> None:
     """As after a crash of the server, half of the limit counts as used, by all hosts together."""
     a = host("a", per_minute=50)
@@ -116,8 +126,11 @@ _FACTS = {
 }
 
 
-@pytest.mark.parametrize("name", _FACTS)
-@pytest.mark.parametrize("kind", ["pause", "circuit", "unknown"])
+_KINDS_OF_FACTS = [(kind, name) for name in _FACTS for kind in ("pause", "circuit", "unknown")]
+
+
+# In `make test` the kinds take turns.
+@pytest.mark.parametrize("kind, name", _KINDS_OF_FACTS if FULL else _KINDS_OF_FACTS[::4])
 def test_a_hostile_fact_blocks_no_vendor_for_ever(
     host: Hosts, server: Server, kind: str, name: str
 ) -> None:
@@ -300,3 +313,109 @@ def test_an_entry_of_many_objects_is_refused_before_it_is_decoded(kind: str, pay
         assert tracemalloc.get_traced_memory()[1] < 60 << 20
     finally:
         tracemalloc.stop()
+
+
+# --- schema and heads ----------------------------------------------------------------------------
+
+_OBJECTS = {
+    "view": "create view onetape.store as select 1 as id, 2 as format",
+    "columns": "create table onetape.store (id text, format text);"
+    " insert into onetape.store values ('x', 'y')",
+    "empty": "create table onetape.store (id uuid, format int)",
+    "null": "create table onetape.store (id uuid, format int); insert into onetape.store values (null, 3)",
+    "name": "create table onetape.store (name text)",
+    "alone": f"create table onetape.store (id uuid, format int);"
+    f" insert into onetape.store values (gen_random_uuid(), {len(MIGRATIONS)})",
+}
+
+
+@pytest.mark.parametrize("what", _OBJECTS if FULL else ("columns", "alone"))
+def test_a_schema_of_another_program_is_one_sentence(
+    log_url: str, what: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute(f"create schema onetape; {_OBJECTS[what]}")  # type: ignore[call-overload]
+    with closing(Log(log_url)) as log:
+        store = SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
+        for act in (lambda: store.commit(DAILY, bars(0, 3)), lambda: store.pull([PAIR])):
+            with pytest.raises(
+                StorageError, match="other tables than those of a shared store"
+            ) as caught:
+                act()
+            assert caught.value.hint and "name another database" in caught.value.hint
+        assert host_state(store).state == "not attached"
+
+
+def test_a_user_without_rights_is_told_which_are_missing(own: OwnServer, log_url: str) -> None:
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute("drop role if exists visitor")
+        db.execute("create role visitor login")
+    with closing(Log(log_url.replace("onetape@", "visitor@"))) as log:
+        with pytest.raises(StorageError, match="permission denied for database") as caught:
+            log.store_id()
+        assert caught.value.hint and "own the schema onetape" in caught.value.hint
+
+
+def test_a_forged_head_is_reported_with_the_repair_which_works(
+    log_url: str, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "many-hosts.md").read_text()
+    [repair] = [block for block in page.split("```sql\n")[1:] if "update onetape.series" in block]
+    with closing(Log(log_url)) as log:
+        a, b = (SharedStore(log, tmp_path / name, clock=ManualClock(NOW)) for name in "ab")
+        a.commit(DAILY, bars(0, 3))
+        a.commit(DAILY, bars(3, 5))
+        b.pull([PAIR])
+        known = [0, 1, 2, 3, 4]
+        for at, forged in enumerate(("seq + 7, head", "seq, '12345678'", "1, head"), start=7):
+            put(log_url, f"update onetape.series set (seq, head) = ({forged})")
+            for store in (a, b):
+                with pytest.raises(
+                    CorruptEntryError, match=r"names entry \d+ as the latest"
+                ) as caught:
+                    store.pull([PAIR])
+                assert caught.value.hint and "docs/many-hosts.md" in caught.value.hint
+                with pytest.raises(CorruptEntryError):
+                    store.commit(DAILY, bars(at, at + 1))
+                assert shown(store) == known, "stored bars are served"
+            put(log_url, repair.partition("```")[0])
+            b.commit(DAILY, bars(at, at + 1))
+            a.pull([PAIR])
+            known.append(at)
+            assert shown(a) == shown(b) == known
+
+
+@pytest.mark.parametrize("version", [-7, LARGEST] if FULL else [LARGEST])
+def test_a_fact_with_an_impossible_version_is_replaced(
+    host: Hosts, server: Server, version: int
+) -> None:
+    a, b = host("a"), host("b")
+    with suppress(UnavailableError), a.guard(DOOR):
+        raise UnavailableError("HTTP 503")
+    host.logs["a"].tell({"circuit acme:other": FactChange([0, 0, 0, 0, 0, ""], 0, 60.0)})
+    server.run(f"update onetape.fact set version = {version}")
+    for _ in range(8):
+        with suppress(UnavailableError, CircuitOpenError), a.guard(DOOR):
+            raise UnavailableError("HTTP 503")
+    with pytest.raises(CircuitOpenError), b.guard(DOOR):
+        pass
+
+
+def test_a_deep_check_lists_all_series_that_cannot_be_read(log_url: str, tmp_path: Path) -> None:
+    with closing(Log(log_url)) as log:
+        store = SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
+        keys = [SeriesKey(symbol, DAILY.timeframe) for symbol in ("A", "B", "C", "D")]
+        for key in keys:
+            store.commit(key, bars(0, 3))
+            store.commit(key, bars(3, 6))
+        of = "series = (select id from onetape.series where symbol = %s)"
+        put(log_url, f"update onetape.entry set body = ''::bytea where seq = 1 and {of}", "A")
+        put(log_url, f"update onetape.entry set format = 99 where seq = 2 and {of}", "C")
+        path = store.parts.lane(keys[3]).paths.data(2024)
+        path.write_bytes(path.read_bytes() + b"x")
+        found = {one.series.symbol: one for one in verify(store, deep=True)}
+        assert {symbol: one.state for symbol, one in found.items()} == {
+            "A": "corrupt", "C": "corrupt", "D": "astray"
+        }  # fmt: skip
+        assert "entry 1 of A 1d" in found["A"].reason
+        assert "update this library" in found["C"].reason

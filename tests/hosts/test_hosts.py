@@ -343,12 +343,20 @@ def test_mistakes_in_the_rules_are_reported_together_and_show_no_password(tmp_pa
     path = tmp_path / "rules.yaml"
     path.write_text(
         "store:\n  urll: postgresql://bot:canary-word@db/x\n  pol: transaction\n  pool: sesion\n"
-        "  url: mysql://bot:canary-word@db/x\n"
+        "  url: mysql://bot:canary-word@db/x\n  listen_url: postgresql://bot:canary-word@db/x\n"
     )
     with pytest.raises(RulesError) as caught:
         load_rules(path)
     text = str(caught.value)
-    for part in ("urll", "did you mean url", "pol", "sesion", "session", "postgresql://user"):
+    for part in (
+        "urll",
+        "did you mean url",
+        "pol",
+        "sesion",
+        "session",
+        "postgresql://user",
+        "listen_url: is not supported: hosts read the log",
+    ):
         assert part in text
     assert "canary-word" not in text
 

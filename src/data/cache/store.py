@@ -309,6 +309,10 @@ class BarStore:
         """
         return False
 
+    def elsewhere(self) -> Mapping[SeriesKey, int]:
+        """Return the series that only other hosts have, with the time of the latest commit, UTC ms."""
+        return {}
+
     def commit(
         self,
         key: SeriesKey,

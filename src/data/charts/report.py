@@ -18,6 +18,7 @@ from .. import __version__
 from ..calendars.calendar import first_unclosed
 from ..disk.atomic import check_target, put
 from ..errors import DataError, QueryError
+from ..jobs.other_hosts import pull_elsewhere
 from ..jobs.validate import examined
 from ..model.bars import BarTable
 from ..model.instant import SECOND_MS, date_of, iso
@@ -178,6 +179,7 @@ def report_of(
         )
     client = manager.client
     if symbol is None or timeframe is None:
+        pull_elsewhere(manager.cache.store)
         every = client.series()
         keys = [key for key in every if not key.is_sample]
         samples = len(every) - len(keys)

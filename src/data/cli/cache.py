@@ -12,7 +12,7 @@ from ..model.texts import proof_in_words
 from ..model.timeframe import Timeframe
 from . import cache_clean, cache_export, cache_maintenance, cache_quarantine
 from .arguments import command
-from .cached import chosen, confirmations, entries, listed, manager_of, meant
+from .cached import chosen, confirmations, entries, listed, listed_elsewhere, manager_of, meant
 from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, size, styled
 
@@ -51,9 +51,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _stats(args: argparse.Namespace) -> Report:
-    cache = manager_of(args).cache
+    manager = manager_of(args)
+    cache = manager.cache
     document = {"cache_dir": str(cache.cache_dir), **cache.overview()}
-    return Report(document, _stats_shown(document))
+    others, notes = listed_elsewhere(manager)
+    if others:
+        document["series_elsewhere"] = len(others)
+    return Report(document, _stats_shown(document), notes)
 
 
 def _stats_shown(document: dict[str, Any]) -> Shown:
@@ -64,7 +68,7 @@ def _stats_shown(document: dict[str, Any]) -> Shown:
         ["size", size(document["total_size_gb"] * _BYTES_IN_GB)],
         ["limit", size(limit * _BYTES_IN_GB) if limit else "none"],
         ["symbols", f"{document['symbols_count']:,}"],
-        ["series", f"{document['series_count']:,}"],
+        ["series", f"{document['series_count']:,}{_elsewhere(document)}"],
         ["bars", f"{document['bars_count']:,}"],
         ["proof", styled(proof, "red" if contradicted else "")],
         ["data files", f"{document['files_count']:,}"],
@@ -78,6 +82,11 @@ def _stats_shown(document: dict[str, Any]) -> Shown:
         days = [_day(one) for one in document["growth"][-_DAYS_SHOWN:]]
         yield ""
         yield TextTable(["day", "bars#", "bytes#"], days)
+
+
+def _elsewhere(stats: dict[str, Any]) -> str:
+    count = stats.get("series_elsewhere")
+    return f", and {count:,} that only other hosts have" if count else ""
 
 
 def _damage(health: dict[str, Any]) -> Any:
@@ -108,14 +117,17 @@ def _day(one: dict[str, Any]) -> list[str]:
 def _list(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
     document = listed(manager, check=args.check)
+    others, notes = listed_elsewhere(manager)
+    document += others
     if not document:
-        return Report(document, [Line(f"there are no bars in {manager.cache.cache_dir}")])
+        none = Line(f"there are no bars in {manager.cache.cache_dir}")
+        return Report(document, [none], notes)
     rows = [
         [
             e["symbol"],
             e["timeframe"],
             e["lane"] or "-",
-            f"{e['rows']:,}",
+            "not here yet" if e.get("elsewhere") else f"{e['rows']:,}",
             ", ".join(e["vendors"]) or "-",
             moment(e["first"]),
             moment(e["last"]),
@@ -129,7 +141,7 @@ def _list(args: argparse.Namespace) -> Report:
     names += ["problem"] if has_problems else []
     table = TextTable(names, [row[: len(names)] for row in rows])
     # Programs find the problem in each entry; for them the list itself is a success.
-    return Report(document, [table], ok=args.json or not has_problems)
+    return Report(document, [table], notes, ok=args.json or not has_problems)
 
 
 # --- info ------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ def _export(args: argparse.Namespace) -> Report:
     if args.tool:
         return _for_freqtrade(args)
     from ..jobs.export import Exporter
+    from ..jobs.other_hosts import pull_elsewhere
     from ..wiring import build
 
     one = bool(args.symbol and args.timeframe and args.out)
@@ -71,6 +72,7 @@ def _export(args: argparse.Namespace) -> Report:
     services = build(args.cache_dir, args.config)
     exporter = Exporter.of(services)
     if args.all:
+        pull_elsewhere(services.cache.store)
         done = exporter.write_all(
             services.cache.maintenance.series(), Path(args.all), _wanted(args)
         )
@@ -87,6 +89,7 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
     """Write files in another tool's format, and report the bars that are left out."""
     from ..jobs.export import Exporter
     from ..jobs.export_freqtrade import write_files
+    from ..jobs.other_hosts import pull_elsewhere
     from ..wiring import build
 
     tool, folder = args.tool
@@ -99,6 +102,8 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
         )
     check_folder(args)
     services = build(args.cache_dir, args.config)
+    if not args.symbol:
+        pull_elsewhere(services.cache.store)
     keys = services.cache.maintenance.series()
     if args.symbol:
         keys = chosen(services, args.symbol, args.timeframe)

@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     Installation = DataManager | Services
 
 _SYMBOLS_SHOWN = 12
+# The description of a series without bars.
+_EMPTY: dict[str, Any] = {
+    "rows": 0,
+    "first": None,
+    "last": None,
+    "vendors": [],
+    "updated": None,
+    "confirmed": 0,
+    "contradicted": 0,
+    "problem": "",
+}
 
 
 def manager_of(args: argparse.Namespace, *, makes_folder: bool = False) -> DataManager:
@@ -96,6 +107,10 @@ def meant(manager: Installation, text: str) -> str:
 def _there_is(manager: Installation, symbol: str) -> str:
     from difflib import get_close_matches  # not needed for cached series
 
+    elsewhere = [one for one in listed_elsewhere(manager)[0] if one["symbol"] == symbol]
+    if elsewhere:
+        frames = dict.fromkeys(one["timeframe"] for one in elsewhere)
+        return f"other hosts have {', '.join(frames)}; `onetape fetch {symbol}` copies it here"
     own = [name_of(key, symbol=False) for key in manager.cache.maintenance.series(symbol)]
     if own:
         return f"cached for {symbol}: {', '.join(own)}"
@@ -117,6 +132,23 @@ def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
 def named(key: SeriesKey) -> dict[str, Any]:
     """Return a series' symbol, timeframe and lane as a JSON-serializable dictionary."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
+
+
+def listed_elsewhere(manager: Installation) -> tuple[list[dict[str, Any]], list[str]]:
+    """Describe the series that only other hosts have, and report if they are unknown.
+
+    The descriptions are as in :func:`listed`, with ``elsewhere`` set. Without a shared store there
+    are none.
+    """
+    from ..jobs.other_hosts import series_elsewhere
+
+    series, problem = series_elsewhere(manager.cache.store)
+    found = [
+        named(key) | _EMPTY | {"updated": _updated(at_ms), "elsewhere": True}
+        for key, at_ms in sorted(series.items(), key=lambda one: str(one[0]))
+    ]
+    note = f"series that only other hosts have are not shown: {problem}"
+    return found, [note] if problem else []
 
 
 def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]]:
@@ -146,16 +178,7 @@ def entries(manager: Installation, keys: Sequence[SeriesKey]) -> list[dict[str, 
 def _entry(
     manager: Installation, key: SeriesKey, indexed: LaneEntry | None = None
 ) -> dict[str, Any]:
-    entry = named(key) | {
-        "rows": 0,
-        "first": None,
-        "last": None,
-        "vendors": [],
-        "updated": None,
-        "confirmed": 0,
-        "contradicted": 0,
-        "problem": "",
-    }
+    entry = named(key) | _EMPTY
     try:
         if indexed is not None:
             entry["confirmed"], entry["contradicted"] = indexed.confirmed, indexed.contradicted
@@ -187,8 +210,14 @@ def _extent(
     from ..model.instant import iso
 
     first, last = (None if stamp is None else iso(stamp) for stamp in ends)
-    updated_at = iso(updated // 1000 * 1000) if updated else None
+    updated_at = _updated(updated)
     return {"rows": rows, "first": first, "last": last, "vendors": vendors, "updated": updated_at}
+
+
+def _updated(at_ms: int) -> str | None:
+    from ..model.instant import iso
+
+    return iso(at_ms // 1000 * 1000) if at_ms else None
 
 
 def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, str]]:

@@ -112,7 +112,8 @@ def _table(series: tuple[SeriesState, ...] | list[SeriesState]) -> list[Any]:
     if not series:
         return []
     rows = [(str(one.series), one.state, str(one.behind)) for one in series]
-    return [TextTable(["series", "state", "entries behind#"], rows)]
+    table = TextTable(["series", "state", "entries behind#"], rows)
+    return [table, *(Line(f"{one.series}: {one.reason}", "red") for one in series if one.reason)]
 
 
 def _attach(args: argparse.Namespace) -> Report:
@@ -150,7 +151,9 @@ def _verify(args: argparse.Namespace) -> Report:
     document = {
         "ok": not found,
         "deep": args.deep,
-        "differ": [{"series": str(one.series), "state": one.state} for one in found],
+        "differ": [
+            {"series": str(one.series), "state": one.state, "reason": one.reason} for one in found
+        ],
     }
     line = (
         "every series matches its entries in the store"

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..jobs.other_hosts import pull_elsewhere
 from ..jobs.populate import populate_cache
 from ..model.instant import date_of
 from ..wiring import build
@@ -46,7 +47,9 @@ class AlpacaPipelineDownloader:
 
     def discover_tickers(self) -> set[str]:
         """Return the symbols that have cached bars."""
-        return set(build(*self._places).cache.list_symbols())
+        cache = build(*self._places).cache
+        pull_elsewhere(cache.store)
+        return set(cache.list_symbols())
 
     def download_all_tickers(
         self,

@@ -11,11 +11,13 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, QueryError
+from ..jobs.other_hosts import pull_elsewhere
 from ..jobs.signals import job_signals
 from ..jobs.workers import described, run_on, services_of, workers
 from ..model.stored import Calculated
@@ -53,6 +55,7 @@ class TimeframeCalculator:
 
     def discover_tickers_with_1m_data(self) -> set[str]:
         """Return the symbols that have stored minute bars."""
+        pull_elsewhere(self._services.cache.store, "* 1m")
         return {key.symbol for key in self._services.client.series("* 1m")}
 
     def calculate_all_timeframes(
@@ -61,7 +64,7 @@ class TimeframeCalculator:
         timeframes: Iterable[str] | str | None = None,
         force_refresh: bool = False,
         *,
-        executor: str | None = None,
+        executor: str | Executor | None = None,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
         """Calculate and store the bars of every symbol in every timeframe.
@@ -75,8 +78,8 @@ class TimeframeCalculator:
                 bars.
             timeframes: Timeframes shorter than a day, or ``1d``; by default, :attr:`TIMEFRAMES`.
             force_refresh: Whether to drop earlier results first.
-            executor: Workers to use: ``processes``, ``processes:4`` or ``dask://host:port``; None
-                means this process.
+            executor: Workers to use: ``processes``, ``processes:4``, ``dask://host:port``, or a
+                ``concurrent.futures.Executor``; None means this process.
             progress: Listener that is called after each symbol.
 
         Returns:
@@ -125,7 +128,7 @@ class TimeframeCalculator:
         self,
         tickers: Iterable[str],
         steps: Sequence[Timeframe],
-        executor: str | None,
+        executor: str | Executor | None,
         *,
         anew: bool,
     ) -> Iterator[dict[str, Any]]:

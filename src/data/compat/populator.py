@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..jobs.other_hosts import pull_elsewhere
 from ..jobs.populate import checked_job, fill, job_services
 from ..model.instant import date_of, year_of, year_start
 from ..model.printable import printable
@@ -35,6 +36,7 @@ class CachePopulator:
 
     def discover_existing_tickers(self) -> list[str]:
         """Return the symbols that already have cached bars."""
+        pull_elsewhere(self.cache.store)
         return list(self.cache.list_symbols())
 
     def is_valid_cached_data(self, ticker: str, interval: str, year: int) -> bool:

@@ -268,6 +268,12 @@ def _server(value: Any, path: Path) -> Iterator[Problem]:
         )
 
 
+@form()
+def _listening(value: Any, path: Path) -> Iterator[Problem]:
+    """Refuse an address for notifications, which nothing would use."""
+    yield Problem(path, "is not supported: hosts read the log before they fetch; remove this key")
+
+
 @dataclass(frozen=True)
 class StoreRules:
     """Settings of the store that many hosts share; there is such a store only if ``url`` is set.
@@ -290,6 +296,7 @@ class StoreRules:
         return f"StoreRules(is_set={bool(self.url)}, pool={self.pool!r})"
 
 
+_store = record(settings_of(StoreRules) | {"listen_url": _listening})
 _provider = settings_of(ProviderRules)
 _bars = dict.fromkeys(("open", "high", "low", "close", "volume", "adj_close"), text())
 _options: dict[str | None, dict[str, Form]] = {
@@ -365,7 +372,7 @@ class Rules:
     jobs: JobRules = setting(section(JobRules), JobRules())
     cache: CacheRules = setting(section(CacheRules), CacheRules())
     validation: ValidationRules = setting(section(ValidationRules), ValidationRules())
-    store: StoreRules = setting(section(StoreRules), StoreRules())
+    store: StoreRules = setting(_store.into(StoreRules), StoreRules())
     classification: Classification = setting(
         CLASSIFICATION, factory=Classification, key="symbol_classification"
     )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, LiteralString, NamedTuple, TypeVar
+from uuid import UUID
 
 import psycopg
 from psycopg import waiting
@@ -30,7 +31,7 @@ from ..errors import (
 from ..forks import close_before_fork
 from ..net.deadline import ends_turn
 from ..net.own_network import NO_CONNECTION
-from .entry import FORMAT, MOST_BYTES, SeriesName, Value, dump, load, seal
+from .entry import FORMAT, LAST_MS, MOST_BYTES, SeriesName, Value, dump, load, seal
 from .riders import NO_RIDE, FactChange, Ride, Riders, lifting
 from .schema import MIGRATIONS
 from .turn import current_turn
@@ -95,6 +96,11 @@ select s.symbol, s.timeframe, s.lane, s.seq, s.head
 from unnest(%s::text[], %s::text[]) as w(symbol, timeframe)
 join onetape.series s on s.symbol = w.symbol and s.timeframe = w.timeframe"""
 _ALL = "select symbol, timeframe, lane, seq, head from onetape.series where seq > 0"
+# A removal of all bars names no year.
+_TIMES = f"""
+select s.symbol, s.timeframe, s.lane, least(greatest(e.at_ms, 0), {LAST_MS})
+from onetape.series s join onetape.entry e on e.series = s.id and e.seq = s.seq
+where s.timeframe <> '' and (e.kind <> 'cleared' or e.years <> '{{}}')"""  # noqa: S608 - constants only
 _SINCE = f"""
 select w.n, e.seq, e.token, e.format, e.kind, e.book, e.at_ms, e.body
 from unnest(%s::text[], %s::text[], %s::text[], %s::bigint[])
@@ -109,8 +115,16 @@ where e.seq <= w.seq + 1 or e.bytes <= {_BYTES}
 order by w.n, e.seq"""  # noqa: S608 - constants only
 
 
+# By the rows of the catalog: a name that this connection has not found before would not be found again.
+_EXISTS = """
+select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = 'onetape' and c.relname = 'store')"""
 _STANDBYS = """
 select (select count(*) from pg_stat_replication), current_setting('synchronous_standby_names') <> ''"""
+
+
+# SQLSTATE of a missing right, and of all objects that are missing or of another kind.
+_NOT_ALLOWED, _UNKNOWN = "42501", "42"
 
 
 class Replication(NamedTuple):
@@ -304,7 +318,7 @@ class Log:
                     # A full disk or a deadlock is an answer: the server is there.
                     is_answer = exc.sqlstate is not None and _is_open(self._connection)
                     if is_again and is_answer:
-                        raise _rejected(reason) from None
+                        raise _rejected(reason, exc.sqlstate) from None
                     if not is_answer:
                         self._close()
                     if is_again:
@@ -314,8 +328,7 @@ class Log:
                         raise _away(reason) from None
                     is_again = True
                 except psycopg.Error as exc:
-                    reason = _reason(exc, self._url)
-                    raise _rejected(reason) from None
+                    raise _rejected(_reason(exc, self._url), exc.sqlstate) from None
                 except BaseException:  # such as Ctrl-C in the middle of a statement
                     self._close()
                     raise
@@ -372,9 +385,7 @@ class Log:
                 hint="upgrade the server",
             )
         found = connection.execute("select to_regclass('onetape.store') is not null").fetchone()
-        made = None
-        if found == (True,):
-            made = connection.execute("select id::text, format from onetape.store").fetchone()
+        made = self._identity(connection) if found == (True,) else None
         if made is None or made[1] != len(MIGRATIONS):
             made = self._migrate(connection)
         if self._id not in ("", made[0]):
@@ -387,10 +398,8 @@ class Log:
     def _migrate(self, connection: _Connection) -> tuple[str, int]:
         with connection.transaction():
             connection.execute("select pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
-            exists = connection.execute("select to_regclass('onetape.store')").fetchone() != (None,)
-            row = None
-            if exists:
-                row = connection.execute("select id::text, format from onetape.store").fetchone()
+            exists = connection.execute(_EXISTS).fetchone() == (True,)
+            row = self._identity(connection) if exists else None
             done = 0 if row is None else row[1]
             if done > len(MIGRATIONS):
                 raise FormatVersionError(
@@ -406,9 +415,18 @@ class Log:
                 )
             else:
                 connection.execute("update onetape.store set format = %s", (len(MIGRATIONS),))
-            made = connection.execute("select id::text, format from onetape.store").fetchone()
+            made = self._identity(connection)
         assert made is not None
-        return made[0], made[1]
+        return made
+
+    def _identity(self, connection: _Connection) -> tuple[str, int] | None:
+        """Return the store's identity and the format of its tables; None without a row."""
+        row = connection.execute("select id, format from onetape.store").fetchone()
+        if row is None:
+            return None
+        if not (isinstance(row[0], UUID) and isinstance(row[1], int) and row[1] > 0):
+            raise _foreign("the table store is of another program")
+        return str(row[0]), row[1]
 
     def store_id(self) -> str:
         """Return the store's identity, a random value created together with its tables."""
@@ -582,6 +600,10 @@ class Log:
         rows = self._rows(_ALL)
         return {SeriesName(*row[:3]): Position(row[3], bytes(row[4])) for row in rows}
 
+    def latest_times(self) -> dict[SeriesName, int]:
+        """Return the time of the latest entry, UTC milliseconds, of each series that may have bars."""
+        return {SeriesName(*row[:3]): row[3] for row in self._rows(_TIMES)}
+
     def since(self, seen: Mapping[SeriesName, Position]) -> Iterator[Next]:
         """Yield the next entries of each series; there may be more after those."""
         order = list(seen)
@@ -630,8 +652,25 @@ def _is_open(connection: _Connection | None) -> bool:
     return connection is not None and not connection.closed
 
 
-def _rejected(reason: str) -> StorageError:
-    return StorageError(f"the shared store rejected a statement: {reason}")
+def _rejected(reason: str, code: str | None) -> StorageError:
+    """Return the error for a statement that the server rejected with a SQLSTATE."""
+    if code == _NOT_ALLOWED:
+        return StorageError(
+            f"the shared store rejected a statement: {reason}",
+            hint="let this user own the schema onetape, or create it in a database of the user's own",
+        )
+    return (
+        _foreign(reason)
+        if (code or "").startswith(_UNKNOWN)
+        else StorageError(f"the shared store rejected a statement: {reason}")
+    )
+
+
+def _foreign(reason: str) -> StorageError:
+    return StorageError(
+        f"the schema onetape on the server has other tables than those of a shared store: {reason}",
+        hint="name another database, or restore this one from a backup",
+    )
 
 
 def _away(reason: str) -> LogUnreachableError:

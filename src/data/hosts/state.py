@@ -10,7 +10,13 @@ from typing import Any, Literal
 
 from ..cache.format import json_document
 from ..cache.layout import METADATA, Layout
-from ..errors import CacheError, LogUnreachableError
+from ..errors import (
+    CacheError,
+    CorruptEntryError,
+    FormatVersionError,
+    LogUnreachableError,
+    OvertakenError,
+)
 from ..model.instant import iso
 from ..model.series import SeriesKey
 from .decisions import key_of, name_of
@@ -21,7 +27,9 @@ from .log import Position, Replication
 from .snapshot_log import Size
 from .store import SharedStore
 
-State = Literal["alone", "not attached", "in step", "behind", "cut off", "astray", "lost tail"]
+State = Literal[
+    "alone", "not attached", "in step", "behind", "cut off", "astray", "lost tail", "corrupt"
+]
 _OWN = ("confirmations.json",)
 
 
@@ -34,13 +42,16 @@ class SeriesState:
         state: ``in step``; ``behind`` (other hosts have committed since; served until its bars are
             due); ``astray`` (local damage or eviction: the next read that needs new bars rebuilds
             the series); ``lost tail`` (the server was restored and has lost entries, which this
-            host offers again).
+            host offers again); ``corrupt`` (found by a deep check: its entries on the server cannot
+            be read).
         behind: Number of entries that the folder does not show yet.
+        reason: Why the entries cannot be read.
     """
 
     series: SeriesKey
     state: State
     behind: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -208,8 +219,13 @@ def attach(store: SharedStore) -> Iterator[tuple[str, int]]:
 def verify(store: SharedStore, *, deep: bool = False) -> Iterator[SeriesState]:
     """Yield each series that differs from the log; with ``deep``, compare its files byte by byte.
 
-    A deep check builds every series from its entries in a separate folder. Nothing is repaired: a
-    series that is astray is rebuilt by the next request that needs new bars.
+    A deep check builds every series from its entries in a separate folder, and goes on with the
+    others if that is not possible. Nothing is repaired: a series that is astray is rebuilt by the
+    next request that needs new bars.
+
+    Raises:
+        LogUnreachableError: The server cannot be reached, or no shared store is set.
+        StorageError: The temporary folder cannot be written.
     """
     found = host_state(store)
     if found.state in ("alone", "cut off", "not attached"):
@@ -218,8 +234,15 @@ def verify(store: SharedStore, *, deep: bool = False) -> Iterator[SeriesState]:
     known = {one.series for one in found.series}
     for name in store.shared.all_heads() if deep else ():
         key = key_of(name)
-        if key is not None and key not in known and not _is_same(store, key):
-            yield SeriesState(key, "astray")
+        if key is None or not store.is_shared(key):
+            continue
+        try:
+            is_same = _is_same(store, key)
+        except (CorruptEntryError, FormatVersionError, OvertakenError) as error:
+            yield SeriesState(key, "corrupt", reason=str(error))
+        else:
+            if not is_same and key not in known:
+                yield SeriesState(key, "astray")
 
 
 def _is_same(store: SharedStore, key: SeriesKey) -> bool:

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from ..cache.values import Commit, no_check
 from ..cache.write.coverage_update import year_span, years_of
 from ..errors import (
     CacheError,
+    CorruptEntryError,
     FormatVersionError,
     LogUnreachableError,
     OvertakenError,
@@ -44,7 +45,7 @@ from .claim import FolderClaim
 from .decisions import facts_of, is_symbol, key_of, lacking, name_of
 from .entry import Changed, Cleared, Forgotten, SeriesName, Told, applying
 from .lanes import EntryClock, LaneCopies
-from .log import Appended, Entry, Log, Position
+from .log import Appended, Entry, Facts, Log, Position
 from .notes import Note, Notes
 from .snapshot import EVERY, is_long
 from .snapshot_log import Snapshots
@@ -317,6 +318,25 @@ class SharedStore(BarStore):
             raise errors[0]
         return is_changed
 
+    def elsewhere(self) -> dict[SeriesKey, int]:
+        """Return the series of the log that this folder does not have; see :meth:`.BarStore.elsewhere`.
+
+        Series whose latest entry removes all of their bars are left out.
+
+        Raises:
+            LogUnreachableError: The server cannot be reached.
+            StorageError: The folder does not belong to this store.
+        """
+        self.check_joined(join=False)
+        times = self.shared.latest_times()
+        here = {*self.held(), *(k for s in self.notes.symbols() for k in self.notes.keys(s))}
+        keys = {key_of(name): at_ms for name, at_ms in times.items()}
+        return {
+            key: at_ms
+            for key, at_ms in keys.items()
+            if key is not None and key not in here and self.is_shared(key)
+        }
+
     def _has_asked(self, symbol: str, timeframe: Timeframe) -> bool:
         """Return whether the folder has a note for any series of a symbol and timeframe."""
         return any(key.timeframe == timeframe for key in self.notes.keys(symbol))
@@ -360,6 +380,7 @@ class SharedStore(BarStore):
                 break
             is_changed = True
             behind = self._pull_behind(behind, applied, errors)
+        self._check_heads(lanes, applied, errors)
         for key, (entries, size) in applied.items():
             if is_long(entries // 2, size):
                 self.snapshot(key, entries, size)
@@ -431,6 +452,35 @@ class SharedStore(BarStore):
                 elif found.is_lost or found.entries:
                     left[found.name] = key
         return left
+
+    def _check_heads(
+        self,
+        heads: Mapping[SeriesKey, Position | None],
+        keys: Iterable[SeriesKey],
+        errors: list[CacheError],
+    ) -> None:
+        """Check the heads of series that are not where these heads, read before the pull, say."""
+        for key in keys:
+            if self._position(key) != (heads[key] or Position()):
+                with _collecting(errors):
+                    self._check_head(key)
+
+    def _check_head(self, key: SeriesKey) -> None:
+        """Check that the latest entry that the log names for a series exists.
+
+        Raises:
+            CorruptEntryError: It does not, so nothing can be added to the series.
+        """
+        name, pair = name_of(key), (key.symbol, encode_lane(SeriesKey(key.symbol, key.timeframe)))
+        head, position = self.shared.heads([pair]).get(name, Position()), self._position(key)
+        [found] = self.shared.since({name: position})
+        if head != position and not (found.entries or found.is_lost or found.error):
+            raise CorruptEntryError(
+                f"the log names entry {head.seq} as the latest of {key}, which it does not have",
+                symbol=key.symbol,
+                hint="restore the server from a backup, or repair the table series as in "
+                "docs/many-hosts.md",
+            )
 
     def _is_pruned(self, name: SeriesName, seen: Position) -> bool:
         """Return whether the log had the entry that a series shows, and no longer has those after it."""
@@ -656,7 +706,8 @@ class SharedStore(BarStore):
     def _remove(self, key: SeriesKey, value: Cleared) -> None:
         for _ in range(_TRIES):
             self._pull_pair(key.symbol, key.timeframe)
-            made = self.shared.append(name_of(key), self._position(key), value)
+            years = Facts(value.years or ())  # none for all of them
+            made = self.shared.append(name_of(key), self._position(key), value, facts=years)
             if made is not None:
                 if not self._apply_cleared(key, value, made):
                     self._pull_pair(key.symbol, key.timeframe)

@@ -56,6 +56,7 @@ from ..progress.results import SeriesResult, reason_groups
 from ..vendors.base import is_ours, status_for
 from ..wiring import Services, build
 from .job_report import with_quotas
+from .other_hosts import pull_elsewhere
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
 from .verify import Comparison, StoredBars
@@ -243,6 +244,7 @@ class _Run:
     def report(self) -> dict[str, Any]:
         """Compare bars until the sample is complete or nothing more can be compared; return the report."""
         services = self.services
+        pull_elsewhere(services.cache.store)
         listing = services.cache.maintenance.listing()
         lanes = [
             (key, entry) for key, entry in listing if entry and entry.rows and not key.is_sample

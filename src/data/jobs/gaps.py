@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from glob import escape
 from typing import TYPE_CHECKING, Any
 
 from ..bars.client import BarsClient
@@ -20,6 +21,7 @@ from ..model.texts import InLines, Line, counted
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap, classify_gaps
 from ..quality.vendor_days import VendorDays
 from ..wiring import Services
+from .other_hosts import pull_elsewhere, pull_first
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,6 +194,10 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
 
     step = None if timeframe is None else Timeframe.parse(timeframe)
     name = None if symbol is None else services.selector.instrument(symbol).symbol
+    if name is None or step is None:
+        pull_elsewhere(services.cache.store, "*" if name is None else escape(name))
+    else:
+        pull_first(services.cache.store, name, step)
     keys = services.cache.stored_series(name, step)
     if not keys and name is not None:
         what = name if step is None else f"{name} {step}"

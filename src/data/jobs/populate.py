@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bars.client import Lookup, Wishes
-from ..errors import CacheError, DataError
+from ..config.settings import shared_store
+from ..errors import CacheError, ConfigError, DataError
 from ..members import NOTHING_STORED, series_of_symbols
 from ..model.instant import date_of, iso
 from ..model.kind import SESSIONS, AskedSession
@@ -36,6 +37,7 @@ from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
 from .gaps import find_vendor_days
 from .job_report import JobReport, with_quotas
+from .other_hosts import pull_elsewhere
 from .perishable import Perishable, perishable
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from ..bars.client import BarsClient
     from ..model.query import BarsQuery
 
-__all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "populate_cache", "sync_cache"]
+__all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "populate_cache", "populate_series", "sync_cache"]
 
 log = logging.getLogger("onetape.populate")
 
@@ -128,6 +130,35 @@ def populate_cache(
     return _done(services, job, progress, dry_run=dry_run)
 
 
+def populate_series(
+    cache_dir: str,
+    symbol: str,
+    timeframe: str,
+    start: When | None = None,
+    end: When | None = None,
+    config_path: str | None = None,
+) -> dict[str, Any]:
+    """Fill one series and return the report of :func:`populate_cache`.
+
+    This function is a task for the workers of any ``concurrent.futures.Executor``, on this machine or
+    on others: its arguments and report can be pickled and contain no secrets. The machines need a store
+    that they share, because otherwise each would fetch bars that another one has, and use up the vendors'
+    limits by itself. Each machine has a folder of its own at ``cache_dir``.
+
+    Raises:
+        QueryError: An argument is invalid.
+        ConfigError: No shared store is set on this worker.
+    """
+    services = job_services(cache_dir, config_path)
+    if not shared_store(services.selector.parsed_rules).url:
+        raise ConfigError(
+            "tasks that fetch need a store that all workers share",
+            hint="set ONETAPE_STORE on every worker, or call populate_cache, which needs none",
+        )
+    job = checked_job(services, [WorkItem(symbol, timeframe)], None, start, end)
+    return dict(_done(services, job, None, dry_run=False))
+
+
 def sync_cache(
     pattern: str = "*",
     cache_dir: str | Path | None = None,
@@ -158,6 +189,7 @@ def sync_cache(
         ConfigError: The configuration is invalid.
     """
     services = job_services(cache_dir, config_path)
+    pull_elsewhere(services.cache.store, pattern)
     is_whole = " " in pattern
     firsts: dict[SeriesKey, int] = {
         key: entry.first
@@ -257,6 +289,8 @@ def checked_job(
     seconds = seconds_of(timeout, "a job")
     now_ms = services.clock.now_ms()
     check_session(session, "a job")
+    if symbols is None:
+        pull_elsewhere(services.cache.store)
     names = services.cache.list_symbols() if symbols is None else list(symbols)
     usual_steps = [
         step

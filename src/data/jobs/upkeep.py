@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -38,7 +39,7 @@ def run_upkeep(
     services: Services,
     work: Work,
     keys: Sequence[SeriesKey],
-    executor: str | None = None,
+    executor: str | Executor | None = None,
     **options: Any,
 ) -> _Outcome:
     """Check, repair or compact stored series; return the results, and the series that failed.

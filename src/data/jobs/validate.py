@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,6 +41,7 @@ from ..progress.cost import VendorCost, cost_at
 from ..quality.marks import marked
 from ..quality.service import examine, validate
 from ..wiring import Services
+from .other_hosts import pull_elsewhere, pull_first
 from .workers import run_on, services_of, workers
 
 if TYPE_CHECKING:
@@ -151,6 +153,7 @@ def _stored(
         )
     query = query or services.client.query(question.symbol, question.timeframe, *question.bounds)
     symbol, timeframe = query.instrument.symbol, query.timeframe
+    pull_first(services.cache.store, symbol, timeframe)
     lanes = services.client.lanes(symbol, timeframe)
     own = (k for k in lanes if question.lane is None or k.lane_label == question.lane)
     key = next(own, None)
@@ -195,7 +198,7 @@ def validate_series(
 def validate_all(
     services: Services,
     pattern: str = "*",
-    executor: str | None = None,
+    executor: str | Executor | None = None,
     symbols: Iterable[str] | None = None,
     *,
     mark: bool = False,
@@ -216,6 +219,7 @@ def validate_all(
     Raises:
         QueryError, MissingExtraError, UnavailableError: The requested workers are not available.
     """
+    pull_elsewhere(services.cache.store, pattern)
     keys, absent = list(services.client.series(pattern)), list[str]()
     if symbols is not None:
         keys, absent = series_of_symbols(services, symbols, keys)

@@ -47,17 +47,27 @@ Make = Callable[[], Executor]
 
 
 @contextmanager
-def workers(wanted: str) -> Iterator[Make]:
+def workers(wanted: str | Executor) -> Iterator[Make]:
     """Yield a function that creates executors of the requested kind, which are shut down after the block.
 
     Args:
-        wanted: ``processes``, ``processes:4``, or the address of a scheduler, ``dask://host:port``.
+        wanted: ``processes``, ``processes:4``, the address of a scheduler, ``dask://host:port``, or
+            an executor of the caller, which is used as it is and not shut down.
 
     Raises:
         QueryError: ``wanted`` has none of these forms.
         MissingExtraError: The extra ``dask`` is not installed.
-        UnavailableError: No scheduler responds at the address.
+        UnavailableError: No scheduler responds at the address, or the workers of the caller's
+            executor have died.
     """
+    if isinstance(wanted, Executor):
+        yield _once(wanted)
+        return
+    if not isinstance(wanted, str):
+        raise QueryError(
+            f"not an executor: {wanted!r:.80}",
+            hint="pass a concurrent.futures.Executor or a string",
+        )
     kind, _, detail = wanted.partition(":")
     executors: list[Executor] = []
     if kind == "processes" and (not detail or (detail.isascii() and detail.isdigit())):
@@ -84,6 +94,26 @@ def workers(wanted: str) -> Iterator[Make]:
             executor.shutdown(wait=False)
         if client is not None:
             client.close()
+
+
+def _once(executor: Executor) -> Make:
+    """Return a function that returns an executor, but only once, because its workers cannot be replaced."""
+    left = [executor]
+
+    def make() -> Executor:
+        """Return the executor.
+
+        Raises:
+            UnavailableError: It has been returned before, so its workers have died.
+        """
+        if not left:
+            raise UnavailableError(
+                "the workers of the given executor have died",
+                hint="pass a new executor, or a string such as processes:4, whose workers are replaced",
+            )
+        return left.pop()
+
+    return make
 
 
 def _processes(count: int) -> Make:

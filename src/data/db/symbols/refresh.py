@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ...errors import DataError
+from ...jobs.other_hosts import pull_elsewhere
 from ...model.instant import from_ms
 from ...model.series import SeriesKey
 from ...model.symbol_changes import SymbolChange
@@ -75,6 +76,8 @@ def refresh_symbols(
     """
     client = manager.client
     stored: dict[str, list[SeriesKey]] = {}
+    if symbols is None:
+        pull_elsewhere(manager.cache.store)
     for key in client.series():
         stored.setdefault(key.symbol, []).append(key)
     if symbols is None:

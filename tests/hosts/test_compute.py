@@ -1,0 +1,71 @@
+"""Tasks of executors: those that send no request run anywhere, those that fetch need the shared store."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from src.data.errors import ConfigError, UnavailableError
+from src.data.hosts.log import Log
+from src.data.jobs.populate import populate_series
+from src.data.jobs.workers import run_on, workers
+from tests.cache.counts import FULL
+from tests.e2e.conftest import rules as rules
+from tests.hosts.test_hosts import DAY, Host, log_of
+from tests.hosts.test_hosts import host as host
+from tests.jobs.tasks import die, double
+from tests.vendor_server import VendorServer
+
+
+def processes(count: int = 1) -> Executor:
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+
+
+@pytest.mark.parametrize("make", [ThreadPoolExecutor, processes] if FULL else [ThreadPoolExecutor])
+def test_an_executor_of_the_caller_is_used_and_left_open(make: type[ThreadPoolExecutor]) -> None:
+    with make(2) as mine:
+        with workers(mine) as given:
+            assert list(run_on(given, double, range(20))) == [(n, 2 * n) for n in range(20)]
+        assert mine.submit(double, 4).result(60) == 8
+
+
+def test_dead_workers_of_the_caller_are_one_sentence() -> None:
+    with (
+        processes() as mine,
+        workers(mine) as given,
+        pytest.raises(UnavailableError, match="workers of the given executor have died"),
+    ):
+        list(run_on(given, die, range(6)))
+
+
+def test_tasks_that_fetch_need_the_shared_store(
+    host: Host, vendors: VendorServer, tmp_path: Path, rules: Path, log: Log,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    a = host("a")
+    log_of(a).store_id()
+    symbols = ("BTCUSDT", "ETHUSDT", "BTCUSDT", "ETHUSDT")
+    tasks = [
+        (str(tmp_path / f"host{n % 2}"), symbol, "1h", *DAY, str(rules))
+        for n, symbol in enumerate(symbols)
+    ]
+    with ThreadPoolExecutor(2) as threads, processes(2) as pool:
+        for executor in (threads, pool) if FULL else (threads,):  # processes import for seconds
+            reports = [executor.submit(populate_series, *task) for task in tasks]
+            for symbol, report in zip(symbols, reports, strict=True):
+                assert report.result(60)["success"] == [f"{symbol}_1h"], report.result()
+                assert pickle.loads(pickle.dumps(report.result())) == report.result()
+    assert vendors.count("binance") == 2, "each series once, by any worker"
+    assert {name.symbol for name in log.all_heads()} == {"BTCUSDT", "ETHUSDT"}
+    assert len(a.get_ohlcv("ETHUSDT", "1h", *DAY)) == 24 and vendors.count("binance") == 2
+    monkeypatch.delenv("ONETAPE_STORE")
+    with ThreadPoolExecutor(1) as threads:
+        alone = threads.submit(populate_series, str(tmp_path / "own"), *tasks[0][1:])
+        with pytest.raises(ConfigError, match="tasks that fetch need a store that all workers"):
+            alone.result(60)
+    assert vendors.count("binance") == 2 and "ONETAPE_STORE" not in os.environ
