@@ -59,9 +59,7 @@ def check_found_rules(path: Path) -> None:
         for problem in provider_problems(name, entry)
     ]
     if rules.store.url:
-        problems.append(
-            Problem(("store", "url"), "not allowed in a file that was found automatically")
-        )
+        problems.append(Problem(("store", "url"), "not allowed in an automatically found file"))
     if problems:
         from .rules_parser import found_error
 
