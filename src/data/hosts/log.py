@@ -659,11 +659,9 @@ def _rejected(reason: str, code: str | None) -> StorageError:
             f"the shared store rejected a statement: {reason}",
             hint="let this user own the schema onetape, or create it in a database of the user's own",
         )
-    return (
-        _foreign(reason)
-        if (code or "").startswith(_UNKNOWN)
-        else StorageError(f"the shared store rejected a statement: {reason}")
-    )
+    if code is not None and code.startswith(_UNKNOWN):
+        return _foreign(reason)
+    return StorageError(f"the shared store rejected a statement: {reason}")
 
 
 def _foreign(reason: str) -> StorageError:
