@@ -20,7 +20,7 @@ from ..disk.files import Disk, FileState, errno_of
 from ..errors import BundleError, StorageError
 from ..forks import renew_after_fork
 from .catalog_bundles import BundleSource
-from .catalog_lines import LineSource, MustRebuildError
+from .catalog_lines import LineSource
 from .catalog_rows import INDEX_TABLES
 from .catalog_tables import APPLICATION_ID, check_owner, header_of, make
 
@@ -36,6 +36,10 @@ _FULL = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
 _DAMAGE = (sqlite3.Error, UnicodeError)
 # Enough memory to apply many lines at once.
 _PAGES = "PRAGMA cache_size = -65536"
+
+
+class _MakeAnew(Exception):  # noqa: N818 - not an error of a call
+    """Raised if the index must be rebuilt, because it was built from a different log."""
 
 
 class _Moment(NamedTuple):
@@ -200,7 +204,7 @@ class CatalogIndex:
         """Apply the changes in the sources; return False if the index must be rebuilt instead."""
         try:
             self._apply(db)
-        except MustRebuildError:
+        except _MakeAnew:
             return False
         except sqlite3.DatabaseError as exc:
             if not is_unusable(exc):
@@ -228,7 +232,10 @@ class CatalogIndex:
     def _apply(self, db: sqlite3.Connection) -> None:
         def work() -> None:
             """Read new log lines and changed bundles, and rewrite the rows of all bundles concerned."""
-            for name in sorted(self._lines.apply(db) | self._bundles.apply(db)):
+            named = self._lines.apply(db)
+            if named is None:
+                raise _MakeAnew
+            for name in sorted(named | self._bundles.apply(db)):
                 self._bundles.describe(db, name)
 
         transact(db, work)

@@ -18,7 +18,7 @@ from .folder import BUNDLE
 from .lineage_lines import FORMAT as LINEAGE_FORMAT
 from .lineage_lines import LINEAGE, SENSELESS, key_of
 
-__all__ = ["DATASET", "LINK", "LineSource", "MustRebuildError", "dataset_of"]
+__all__ = ["DATASET", "LINK", "LineSource", "dataset_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +35,6 @@ _SENSELESS = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
 )
-
-
-class MustRebuildError(Exception):
-    """Raised if the index was built from a log other than the present one."""
 
 
 _NO_FILE = FileState(0, 0, 0)
@@ -58,12 +54,8 @@ class _Progress(NamedTuple):
     tail: bytes = b""
 
     @classmethod
-    def read(cls, db: sqlite3.Connection) -> _Progress:
-        """Return the progress that the index records.
-
-        Raises:
-            MustRebuildError: Another program has changed the record.
-        """
+    def read(cls, db: sqlite3.Connection) -> _Progress | None:
+        """Return the progress that the index records; None if another program changed the record."""
         row = db.execute("SELECT value FROM catalog_state WHERE name = 'log'").fetchone()
         if row is None:
             return cls()
@@ -71,8 +63,8 @@ class _Progress(NamedTuple):
             plain = json.loads(row[0])
             tail = bytes.fromhex(plain["tail"])
             return cls(FileState(*plain["state"]), int(plain["done"]), tail)
-        except (ValueError, TypeError, KeyError) as exc:
-            raise MustRebuildError from exc
+        except (ValueError, TypeError, KeyError):
+            return None
 
     def write(self, db: sqlite3.Connection) -> None:
         """Record the progress."""
@@ -97,25 +89,25 @@ class LineSource:
     def __init__(self, log: CatalogLog, scope: str) -> None:
         self._log, self._scope, self.path = log, scope, log.path
 
-    def apply(self, db: sqlite3.Connection) -> set[str]:
+    def apply(self, db: sqlite3.Connection) -> set[str] | None:
         """Apply the lines added since the last call; return the names of bundles that changed.
 
-        Raises:
-            MustRebuildError: The log is not a longer version of the log that was applied before.
+        The result is None if the log is not a longer version of the log that was applied before;
+        the index must then be rebuilt.
         """
         done = _Progress.read(db)
+        if done is None:
+            return None
         content = self._log.read_at(done.size - len(done.tail))
         if content is None:
-            if done.size:
-                raise MustRebuildError
-            return set()
+            return None if done.size else set()
         data, state = content
         if state == done.state:
             return set()
         back = len(done.tail)
         is_longer = state.inode == done.state.inode and state.size > done.state.size
         if done.state != _NO_FILE and not (is_longer and data[:back] == done.tail):
-            raise MustRebuildError
+            return None
         end, size, bundles = data.rfind(b"\n") + 1, done.size, set[str]()
         for line in data[back:end].split(b"\n")[:-1]:
             bundles |= self._take(db, line, size)
