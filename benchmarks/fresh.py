@@ -24,16 +24,16 @@ from .peers import ARCTIC_PYTHON, Arctic, Naive
 from .stage import FETCHED, crowd_stage
 
 _NOTE = (
-    "The table shows the time in milliseconds that the first `get_ohlcv_batch` of a process "
-    "takes, once pandas and the library are imported, to return five years of daily bars of "
-    "each of 500 shares as frames, and to add up every value. The rows differ in how the "
-    "bars were stored. The other columns show how many times as long other calls take in the "
-    "same round:\n\n"
-    "- *again*: the same batch for the third time;\n"
-    "- *fetched*: bars from a vendor, with their columns;\n"
-    "- *put*: the same bars stored with `UnifiedCache.put`;\n"
-    "- *naive*: gzip and `read_csv`, a file for each year;\n"
-    "- *ArcticDB*: its batch read, the first of a process, with an older pandas."
+    "The table shows how long the first `get_ohlcv_batch` of a process takes, in milliseconds, once "
+    "pandas and the library are imported. The call returns five years of daily bars of 500 shares as "
+    "frames, whose values are then added up. The rows differ in how the bars were stored: *fetched* from "
+    "a vendor, with a columnar copy; *put* with `UnifiedCache.put`; or fetched, but *without columns*. "
+    "The other columns compare other calls in the same round:\n\n"
+    "- *again*: the time in milliseconds of the third such call in the same process;\n"
+    "- *fetched*: the time in the row *fetched*, as a multiple of the time in this row;\n"
+    "- *naive*: the time for gzip and `read_csv`, with a file for each year, as such a multiple;\n"
+    "- *ArcticDB*: the time of its batch read, the first of a process, with an older pandas, as such "
+    "a multiple."
 )
 _COUNT, _ROUNDS = sized(100, 500), sized(3, 5)
 _ASKED = ("1d", "2019-01-01", "2023-12-31")

@@ -17,9 +17,9 @@ from .stage import MINUTES, long_stage
 
 _NOTE = (
     "The table shows the time in milliseconds of a whole process, from its start to its end. "
-    "*bare* and *pandas* are the times that the bare interpreter and `import pandas` take in "
-    "the same round, divided by the time of that process. *heavy* is how many of these "
-    "modules are loaded at the end: pandas, numpy, requests, asyncio and exchange_calendars."
+    "*bare* and *pandas* are the times of the bare interpreter and of `import pandas` in the "
+    "same round, as multiples of the time of that process. *heavy* is the number of these "
+    "modules that are loaded at the end: pandas, numpy, requests, asyncio and exchange_calendars."
 )
 _ROUNDS = 7
 _HEAVY = ("pandas", "numpy", "requests", "asyncio", "exchange_calendars")

@@ -738,5 +738,6 @@ class SchemaError(DatabaseError):
     """The tables cannot be used or changed as they are.
 
     They are missing, belong to another program, have been modified, or were created by a newer
-    version. Tables from an earlier version that are on a server must be upgraded with a command.
+    version. Tables on a server that an earlier version created must first be upgraded with ``onetape
+    db upgrade``.
     """

@@ -99,18 +99,18 @@ def test_a_text_comes_back(stream: memoryview) -> None:
 
 @pytest.mark.parametrize("claimed", [len(TEXT) - 1, len(TEXT) + 1, 0])
 def test_a_text_that_is_not_as_long_as_claimed(stream: memoryview, claimed: int) -> None:
-    with pytest.raises(ValueError, match=f"do not inflate to the {claimed} bytes"):
+    with pytest.raises(ValueError, match=f"not decompress to the expected {claimed} bytes"):
         gzip_member.inflated_stream(stream, claimed)
 
 
 @pytest.mark.parametrize("end", [-1, -1000, 0])
 def test_a_stream_that_is_cut_off(stream: memoryview, end: int) -> None:
-    with pytest.raises(ValueError, match="do not inflate to"):
+    with pytest.raises(ValueError, match="does not decompress to the expected"):
         gzip_member.inflated_stream(stream[:end] if end else stream[:0], len(TEXT))
 
 
 def test_a_stream_that_is_none(stream: memoryview) -> None:
-    with pytest.raises(ValueError, match="do not inflate"):
+    with pytest.raises(ValueError, match="cannot be decompressed"):
         gzip_member.inflated_stream(memoryview(b"\xff" * 1000), len(TEXT))
 
 
@@ -118,7 +118,7 @@ def test_what_claims_little_is_not_inflated_further(stream: memoryview) -> None:
     bomb = memoryview(gzip_member.deflated(bytes(50_000_000)))
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="to the 100 bytes"):
+        with pytest.raises(ValueError, match="the expected 100 bytes"):
             gzip_member.inflated_stream(bomb, 100)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:

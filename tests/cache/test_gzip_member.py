@@ -118,13 +118,13 @@ def test_a_text_takes_no_more_room_than_its_rows_may() -> None:
 def test_a_text_that_is_not_as_long_as_it_claims_is_none(more: int) -> None:
     member = build(HEADER, TEXT)
     claims = struct.pack("<I", len(TEXT) + more)
-    with pytest.raises(ValueError, match="do not inflate to"):
+    with pytest.raises(ValueError, match="does not decompress to the expected"):
         replace(member, raw=member.raw[:-4] + claims).text()
 
 
 def test_a_text_whose_end_is_cut_off_is_none() -> None:
     member = build(HEADER, TEXT)
-    with pytest.raises(ValueError, match="do not inflate to"):
+    with pytest.raises(ValueError, match="does not decompress to the expected"):
         replace(member, raw=member.raw[:-9] + member.raw[-8:]).text()
 
 

@@ -291,7 +291,7 @@ def test_a_bomb_is_not_inflated(folder: Path) -> None:
     with pytest.raises(ValueError, match="more than 1024 bytes"):
         bomb.text()
     modest = replace(bomb, raw=bomb.raw[:-4] + (100).to_bytes(4, "little"))
-    with pytest.raises(ValueError, match="do not inflate to the 100 bytes"):
+    with pytest.raises(ValueError, match="does not decompress to the expected 100 bytes"):
         modest.text()
     change(folder / DATA, lambda data: data[:at] + bomb.raw)
     assert bars(folder) == [0, 1, 2, 3, 4]

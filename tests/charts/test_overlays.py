@@ -96,7 +96,7 @@ def test_what_stands_on_no_bar_is_counted() -> None:
         ({"lines": {"x": pd.Series([1.0, 2.0])}}, "times cannot be parsed"),
         ({"lines": {str(n): pd.Series(dtype=float, index=pd.DatetimeIndex([])) for n in range(9)}},
          "too many lines"),
-        ({"marks": 7}, "marks are a int"),
+        ({"marks": 7}, "marks must be a DataFrame or a list, not int"),
         ({"marks": ["2024-01-02"]}, "must be a mapping"),
         ({"marks": [{"side": "buy"}]}, "times cannot be parsed"),
         ({"marks": [{"time": "yesterday?"}]}, "times cannot be parsed"),

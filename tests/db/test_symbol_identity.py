@@ -237,8 +237,8 @@ def test_each_wrong_line_is_named_and_many_are_counted() -> None:
     "row, what",
     [
         ("2022-06-09,wedding,A,B", "unknown type 'wedding'; use one of rename, merger"),
-        ("2022-06-09,rename,A,", "needs a successor"),
-        ("2022-06-09,delisting,A,B", "a delisting cannot have a successor"),
+        ("2022-06-09,rename,A,", "a rename must have a successor"),
+        ("2022-06-09,delisting,A,B", "a delisting must not have a successor"),
         ("2022-06-09,rename,A,A", "is the same symbol"),
         ("2022-06-09,rename,,B", "symbol is empty"),
         ("2022-06-09,rename,A", "the row has 3 cells, but the header has 4"),

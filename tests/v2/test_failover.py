@@ -202,7 +202,7 @@ def test_a_provider_that_hangs_is_left_after_its_time() -> None:
     manager.register_provider("hangs", Own(_never()), 0)
     manager.register_provider("good", Own(bars()), 1)
     assert fetch(manager)[1] == "good"
-    assert "did not answer in 0.01 s" in manager.provider_health["hangs"]["last_error"]
+    assert "did not answer within 0.01 s" in manager.provider_health["hangs"]["last_error"]
 
 
 async def _never() -> None:

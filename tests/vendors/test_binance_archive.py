@@ -59,7 +59,7 @@ def test_a_month_of_another_pair_is_refused() -> None:
         opened.writestr("ETHUSDT-4h-2024-01.csv", rows())
     packed = held.getvalue()
     vendor, _ = binance(answer(checksum(packed)), answer(packed))
-    with pytest.raises(ResponseFormatError, match="contains a file named 'ETHUSDT-4h-2024-01'"):
+    with pytest.raises(ResponseFormatError, match="contains the wrong file: 'ETHUSDT-4h-2024-01'"):
         fetch_month(vendor, JANUARY)
 
 

@@ -272,7 +272,7 @@ def test_a_running_bar_that_no_vendor_sent_is_not_left_out_in_silence(
 ) -> None:
     yf.Ticker("MSFT").history(period="1mo")
     vendors.fault("yahoo", Fault.status(500))
-    with pytest.warns(IncompleteDataWarning, match="MSFT: the running bar is missing: HTTP 500"):
+    with pytest.warns(IncompleteDataWarning, match="MSFT: the forming bar is missing: HTTP 500"):
         frame = yf.download("MSFT", period="5d", progress=False)
     assert frame.index[-1] == pd.Timestamp("2024-06-11")
     assert frame.attrs["onetape"]["complete"] is False

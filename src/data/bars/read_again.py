@@ -81,7 +81,7 @@ def _by_todays(
     table: BarTable,
     coverage: Coverage,
 ) -> tuple[BarTable, AppliedActions]:
-    """Apply the splits and dividends stored now; return the bars and the applied actions."""
+    """Apply the currently stored splits and dividends; return the bars and the applied actions."""
     if query.instrument.asset_class != "stock":
         return table, AppliedActions()
     today = TradingDays(clock).current(query.instrument)

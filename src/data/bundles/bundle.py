@@ -400,7 +400,7 @@ class Bundle:
                 raise BundleError(
                     (
                         f"bundle {self.name} was not cleaned: its bars for {symbol} differ from the cached "
-                        f"ones, and the cache has no answer: {answer.error}"
+                        f"ones, and the cache could not supply them ({answer.error})"
                     ),
                     hint="name the cache that the bundle was made from: --cache-dir",
                 )

@@ -198,7 +198,7 @@ class _Opened:
         """
         if "volume" in schema and _digits(frame.schema["volume"]) > _digits(schema["volume"]):
             raise BundleError(
-                f"the volumes of bundle {self._kept.name} have become {frame.schema['volume']}",
+                f"the volumes in bundle {self._kept.name} now have the type {frame.schema['volume']}",
                 hint="call scan again",
             )
         sids, texts = pl.Series(list(names), dtype=pl.Int64), list(names.values())

@@ -98,9 +98,7 @@ def bars_of(client: BarsClient, read: SeriesRead) -> BarTable:
         )
     then, why = of_then(client, read)
     if then is None:
-        raise QueryError(
-            f"{read.series} cannot be exported in the state in which it was read: {why}"
-        )
+        raise QueryError(f"{read.series} cannot be exported as it was read: {why}")
     return with_unstored(read, then.table)
 
 

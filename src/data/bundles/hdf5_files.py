@@ -198,7 +198,7 @@ class _Scan:
         """Return a group or a checked dataset; links are never followed."""
         link = group.get(name, getlink=True)
         if link is None:
-            raise ValueError(f"{group.name} has no {name}")
+            raise ValueError(f"{group.name} has no member {name}")
         if not isinstance(link, self._h5py.HardLink):
             raise self._refused(f"{group.name}/{name}", "is a link to another place")
         child = group[name]
@@ -270,10 +270,10 @@ class _Scan:
         column = _array(level, _text(level, "name"), "kind")
 
         def read() -> Any:
-            """Return the value of each row."""
+            """Return the index level's values, one per row."""
             at = labels[()]
             if len(at) and at.min() < 0:
-                raise ValueError(f"rows of {group.name} have no {column.name}")
+                raise ValueError(f"some rows of {group.name} have no value for {column.name}")
             return level[()][at]
 
         return column._replace(read=read)

@@ -515,7 +515,11 @@ class _Kept:
             stretch.rows, stretch.digest = one.rows, one.digest
 
     def value(self, made: tuple[str, ...]) -> SeriesRead:
-        """Return the reads in the form that is logged."""
+        """Return the reads of this generation as one :class:`SeriesRead`, the form that is logged.
+
+        Args:
+            made: Timeframes built from the bars; empty if the bars themselves were read.
+        """
         read, unstored = self.read, sorted(self._unstored.values())
         closes = None if self._closes is None else dict(self._closes)
         applied = AppliedActions(self.applied.as_of, self.applied.rows, self.applied.own, closes)

@@ -223,7 +223,7 @@ class BundleMetadata:
 
     @classmethod
     def get_symbols(cls, bundle_name: str) -> list[dict[str, Any]]:
-        """Return one row per symbol, ordered by the symbols' numbers.
+        """Return one row per symbol, ordered by ``symbol_id``.
 
         Each row has ``symbol_id``, ``symbol``, ``asset_type`` and ``exchange``.
         """

@@ -350,7 +350,9 @@ class HDF5ToParquetMigrator:
             row, original = found.row(at, named=True), source.rows.row(at, named=True)
             for name in FIELDS:
                 if not _is_same(original[name], row[name]):
-                    raise self._differs(f"{name} of {found.row(at)[:2]} is {row[name]}")
+                    raise self._differs(
+                        f"the {name} of {found.row(at)[:2]} is {row[name]}, not {original[name]}"
+                    )
 
     def _stored(self, columns: list[str], records: Records) -> pl.DataFrame:
         """Return all rows of the bundle in the same form as the source's rows."""

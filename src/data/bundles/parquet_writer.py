@@ -362,7 +362,7 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
     """Parse the bytes of a partition, and return its rows.
 
     Raises:
-        BundleError: The bytes are not a Parquet file, or it has other columns.
+        BundleError: The bytes are not a Parquet file, or the file does not contain valid bars.
         FormatVersionError: A newer version of this library wrote the bytes.
     """
     try:

@@ -164,7 +164,7 @@ class ChartLayout:
 
 
 def layout_of(chart: Chart, width: int, height: int) -> ChartLayout:
-    """Return the layout of ``chart`` in a picture of the given size in pixels.
+    """Return the layout of ``chart`` in an image of the given size, in pixels.
 
     Raises:
         QueryError: The size is not an integer from 200 to 8,000.
@@ -670,7 +670,7 @@ _TO_MONDAY = 3 * DAY_MS
 
 
 class _Unit(NamedTuple):
-    """A unit of time on the axis: a number of months, or of milliseconds from a Monday, 00:00."""
+    """A time unit on the axis: a number of months, or of milliseconds from a Monday, 00:00."""
 
     months: int = 0
     length: int = 0

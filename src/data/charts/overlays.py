@@ -101,7 +101,7 @@ def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
 
     if isinstance(marks, pd.Series) or not isinstance(marks, pd.DataFrame | Iterable):
         raise QueryError(
-            f"marks are a {type(marks).__name__}, not a DataFrame or list",
+            f"marks must be a DataFrame or a list, not {type(marks).__name__}",
             hint="use a DataFrame, or a list of dicts, with time, side, price and text",
         )
     if not isinstance(marks, pd.DataFrame):

@@ -29,7 +29,7 @@ class Values:
         self.data, self.at = data, at
 
     def of(self, *path: str | int) -> Values:
-        """Return the part at a path."""
+        """Return the part found by following ``path`` (keys and indexes) into this part's data."""
         data = self.data
         for key in path:
             data = data[key]

@@ -134,7 +134,7 @@ def _set_aside(one: Values) -> Iterator[Html]:
         return
     aside = one.of("quarantined")
     yield element("h3", "Kept aside")
-    yield element("p", aside.show("rows"), " rows that cannot be bars")
+    yield element("p", aside.show("rows"), " invalid rows")
     if kept["files"]:
         yield records(list(aside.each("files")), _KEPT_FILES)
 

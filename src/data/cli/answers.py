@@ -267,7 +267,7 @@ def _farthest(groups: Iterable[Sequence[float]], mean: float) -> list[float | No
 
 
 def _grouped(values: Sequence[_T], most: int) -> list[Sequence[_T]]:
-    """Split values into one part per column; the parts differ in length by at most one."""
+    """Split values into at most ``most`` parts whose lengths differ by at most one."""
     count = min(len(values), most)
     edges = [i * len(values) // count for i in range(count + 1)]
     return [values[a:b] for a, b in itertools.pairwise(edges)]

@@ -28,7 +28,7 @@ def run_watch(args: argparse.Namespace) -> Report | int:
     """Show the state of the installation repeatedly until Ctrl-C, or once with ``--json``.
 
     Returns:
-        Exit code 0, also after Ctrl-C, which is the normal way to stop.
+        Exit code 0, even after Ctrl-C, which is the normal way to stop.
     """
     from ..jobs.status import Watch
     from ..net.reach import reach_all

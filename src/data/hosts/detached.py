@@ -11,7 +11,8 @@ from ..disk.files import Disk
 def detach(root: Path) -> Path | None:
     """Turn a shared folder back into one machine's plain cache.
 
-    Return the folder with the files from before it was attached, or None if there is none.
+    Return the folder that holds the files the cache had before it was attached, or None if it had
+    none.
 
     The server is not contacted. Bars that are waiting to be offered to a restored server stay in
     ``_hosts/aside``.

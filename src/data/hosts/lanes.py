@@ -284,7 +284,7 @@ class LaneCopies:
                 while until is None or note.position.seq < until:
                     entries = self._log.after(name, note.position)
                     if entries is None:
-                        raise OvertakenError(f"entries of {key} were pruned", symbol=key.symbol)
+                        raise OvertakenError(f"entries for {key} were pruned", symbol=key.symbol)
                     for entry in entries:
                         if until is None or entry.position.seq <= until:
                             with applying(name, entry.position.seq):
@@ -295,8 +295,11 @@ class LaneCopies:
                 return note
             self._disk.remove_whole(scratch)
         if found is None:
-            raise CorruptEntryError(f"the log has lost entries of {key}", symbol=key.symbol)
-        raise OvertakenError(f"the snapshot of {key} changes all the time", symbol=key.symbol)
+            raise CorruptEntryError(f"the log is missing entries for {key}", symbol=key.symbol)
+        raise OvertakenError(
+            f"the snapshot of {key} changed during each of {_TRIES} attempts to read it",
+            symbol=key.symbol,
+        )
 
     def _laid_out(
         self, lane: SeriesFiles, found: Found | None, like: SeriesFiles | None, until: int | None

@@ -36,9 +36,9 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         year: Year; 0 for the document of the series.
-        digest: SHA-256 of place, names, sizes and bytes.
-        generation: Generation in the document of the year or series; 0 if there is none.
-        files: Maps each file to its size, in the order of the body.
+        digest: SHA-256 over the series, the year, and the names, sizes and contents of the files.
+        generation: Generation recorded in the year's or series' document; 0 if there is none.
+        files: Maps each file to its size in bytes, in the order in which they are transferred.
     """
 
     year: int

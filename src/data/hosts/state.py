@@ -59,9 +59,9 @@ class HostState:
     """The state of a host.
 
     Attributes:
-        state: ``alone`` (no shared store is set), ``not attached`` (the folder has bars of its own),
-            ``cut off`` (the server cannot be reached: stored bars are served, and new ones are
-            returned but not stored), or the worst state of any series.
+        state: ``alone`` (no shared store is configured), ``not attached`` (the folder has bars
+            of its own), ``cut off`` (the server cannot be reached: stored bars are served, and new
+            ones are returned but not stored), or the worst state of any series.
         reason: Why the host is cut off or not attached.
         store: Identity of the store.
         series: The series that are not in step.
@@ -124,7 +124,10 @@ def _iso(ms: int | None) -> str | None:
 
 
 def host_state(store: object) -> HostState:
-    """Return the state of a store's host; four statements are sent, and nothing is changed."""
+    """Return the state of a store's host.
+
+    Sends four read-only statements.
+    """
     if not isinstance(store, SharedStore):
         return HostState("alone")
     try:
@@ -229,7 +232,7 @@ def verify(store: SharedStore, *, deep: bool = False) -> Iterator[SeriesState]:
     """
     found = host_state(store)
     if found.state in ("alone", "cut off", "not attached"):
-        raise LogUnreachableError(found.reason or "no shared store is set")
+        raise LogUnreachableError(found.reason or "no shared store is configured")
     yield from found.series
     known = {one.series for one in found.series}
     for name in store.shared.all_heads() if deep else ():

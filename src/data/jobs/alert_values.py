@@ -102,7 +102,10 @@ class Rearm:
             raise _wrong("hysteresis_type", kind, "fixed or percentage")
         bars = _number(config, "persistence_bars", 1.0, 1.0, _MOST_BARS)
         if bars != int(bars):
-            raise _wrong("persistence_bars", bars, "an integer")
+            raise QueryError(
+                f"persistence_bars must be an integer, not {bars:g}",
+                hint=f"use an integer from 1 to {_MOST_BARS:,}",
+            )
         return cls(
             _number(config, "hysteresis", 0.0, 0.0, math.inf),
             kind,
@@ -393,7 +396,7 @@ class AlertState:
         except (TypeError, ValueError):
             is_sound = False
         if not is_sound or state.scale <= 0:
-            raise QueryError(f"the state of an alert is damaged: {stored!r:.80}")
+            raise QueryError(f"the stored state of the alert is damaged: {stored!r:.80}")
         return state
 
 

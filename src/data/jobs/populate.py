@@ -102,16 +102,32 @@ def populate_cache(
             reports name the series by their folders (``AAPL_1m@extended``).
 
     Returns:
-        ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``,
-        ``data_quality`` (score, gaps, rows and completeness of each series), ``errors`` (reason for
-        each failed series), ``interrupted``, ``results`` (the outcome of each series), ``reasons``
-        (failures, grouped by cause), ``requests`` by vendor, ``quotas`` (remaining limits of the
-        vendors), ``perishable`` (stored series that lack bars or figures that soon no vendor will
-        serve) and ``marked`` (for each series, the bars marked as certainly wrong). For a dry run:
-        ``series``, ``held`` (number of series that need no vendor), ``requests``, ``vendors``
-        (requests, units of their limits, days), ``reasons`` (for bars that would be missing) and
-        ``incidents`` (missing sessions that a vendor lacks for most of its symbols; other vendors
-        are queried first for these).
+        A dict with these keys:
+
+        - ``success``, ``failed``: Lists of series, as ``SYMBOL_timeframe``.
+        - ``cache_stats``: Statistics about the cache.
+        - ``data_quality``: Score, gaps, rows and completeness of each series that succeeded.
+        - ``errors``: Reason for each failed series.
+        - ``interrupted``: Whether Ctrl-C or another signal stopped the job.
+        - ``results``: Outcome of each series.
+        - ``reasons``: Failures, grouped by cause.
+        - ``requests``: Number of requests to each vendor.
+        - ``quotas``: Remaining limits of the vendors.
+        - ``perishable``: Stored series with missing bars or figures that will soon be unavailable
+          from every vendor.
+        - ``marked``: For each series, the bars marked as certainly wrong.
+        - ``incidents``: Sessions that a vendor lacks for most of its symbols.
+
+        A dry run returns these keys instead:
+
+        - ``dry_run``: True.
+        - ``series``: Number of series.
+        - ``held``: Number of series for which no vendor would be queried.
+        - ``requests``: Total number of requests.
+        - ``vendors``: Requests, units of the limits, and days for each vendor.
+        - ``reasons``: Reasons why bars would be missing.
+        - ``incidents``: Missing sessions that a vendor lacks for most of its symbols; other vendors
+          are queried first for these.
 
     Raises:
         QueryError: A timeframe, the range, the list or ``timeout`` is invalid; nothing was

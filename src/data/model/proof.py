@@ -92,7 +92,7 @@ class Description(InLines):
         return printable("\n".join(f"{name:12} {value}" for name, value in bounded(self.lines())))
 
     def lines(self) -> Iterator[Line]:
-        """Yield the lines to display, each as a label and a text."""
+        """Yield the lines to display as (label, text) pairs."""
         yield from self._lines()
 
     def _lines(self) -> list[Line]:

@@ -46,7 +46,7 @@ class SymbolChange:
         return self.symbol == symbol and self.type in ("rename", "merger", "delisting")
 
     def begins(self, symbol: str) -> bool:
-        """Return whether ``symbol`` has named its current instrument only since this change's date."""
+        """Return whether ``symbol`` began to name its current instrument on this change's date."""
         return self.successor == symbol and self.type in ("rename", "spinoff")
 
     def concerns(self, symbol: str) -> bool:

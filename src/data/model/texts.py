@@ -160,7 +160,7 @@ class InLines(ABC):
 
     @abstractmethod
     def lines(self) -> Iterable[Line]:
-        """Yield the lines to display, each as a label and a text."""
+        """Yield the lines to display as (label, text) pairs."""
 
     def __repr__(self) -> str:
         # Without a title, the first line.

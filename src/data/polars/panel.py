@@ -261,7 +261,10 @@ def group_of(
 
 
 def known_until(market: Market, group: PanelGroup, timeframe: Timeframe, until_ms: int) -> int:
-    """Return the last instant, at or after ``until_ms``, before the next expected bar closes."""
+    """Return the last instant before the next expected bar closes.
+
+    The result is ``until_ms`` or later; it is ``until_ms`` if the market's calendar is unknown.
+    """
     if not market.is_known:
         return until_ms
     grid = grid_of(market, timeframe, group.stamps)

@@ -311,7 +311,7 @@ def pinned(stage: Stage) -> Observation:
 
 
 def wrong_bars(stage: Stage) -> Observation:
-    """Let a vendor send a bar with its high below its low, and one that is 100 times too large."""
+    """Have a vendor send a bar whose high is below its low, and one that is 100 times too large."""
     day = _MONDAY + DAY
     impossible, unit = day + 5 * HOUR, day + 6 * HOUR
     is_broken = stage.is_broken("wrong-bars")

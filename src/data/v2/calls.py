@@ -72,7 +72,7 @@ async def foreign(
             raise
         if isinstance(error, TimeoutError) and limit.expired():
             raise ProviderTimeoutError(
-                f"{name} did not answer in {limit_s:g} s", provider=name
+                f"{name} did not answer within {limit_s:g} s", provider=name
             ) from error
         raise ForeignError(f"{name}: {error_text(error)}", provider=name) from error
 

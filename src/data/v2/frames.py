@@ -103,7 +103,7 @@ def prices_frame(
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Return whether two time indexes are equal; quicker than their own method."""
+    """Return whether two time indexes are equal; faster than ``Index.equals``."""
     return one.unit == other.unit and np.array_equal(one.asi8, other.asi8)
 
 
@@ -149,13 +149,13 @@ def has_inner_gap(provenance: Mapping[str, Any]) -> bool:
 def checked_prices(
     frame: Any, timeframe: Timeframe, bounds: tuple[Any, Any], source: str, now_ms: int
 ) -> pl.DataFrame:
-    """Check bars from a program's own provider, and return them in the same columns.
+    """Check bars from a custom provider, and return them with the standard columns.
 
     Args:
-        frame: Value that the provider returned: a Polars frame with ``date`` or ``timestamp``
-            (naive stamps are UTC; daily and longer bars have the date of their stamp's own zone)
-            and ``open high low close``. ``volume`` and ``adj_close`` may be missing; they are then
-            null.
+        frame: Value that the provider returned: a Polars frame with ``date`` or ``timestamp`` and
+            ``open high low close``. Naive timestamps are taken as UTC. A daily or longer bar gets
+            the date of its timestamp in that timestamp's own time zone. ``volume`` and
+            ``adj_close`` may be missing; they are then null.
         timeframe: Requested timeframe.
         bounds: Requested dates or times, both inclusive. A daily or longer bar may begin before
             them if it ends after the start.

@@ -44,7 +44,7 @@ def _size(data: bytes, footer: dict[int, Any]) -> int:
     """Return the result of :func:`unpacked_bytes`; fields have the numbers of Parquet's format."""
     columns = [element for element in footer[2] if 1 in element]
     if any(element[1] not in _NUMBERS for element in columns):
-        raise CorruptEntryError("it has unexpected columns, not only numbers")
+        raise CorruptEntryError("it has columns that are not numeric")
     pages = values = in_pages = count = 0
     for chunk in [chunk for group in footer[4] for chunk in group[1]]:
         facts = chunk[3]

@@ -125,7 +125,7 @@ class _Tier:
                 self._ending.add(call)
                 call.add_done_callback(self._ending.discard)
         if is_late:
-            text = f"{self._name} did not answer in {limit_s:g} s"
+            text = f"{self._name} did not answer within {limit_s:g} s"
             raise ProviderTimeoutError(text, provider=self._name)
         return call.result()
 

@@ -166,7 +166,7 @@ def _lines(packed: bytes, url: str) -> list[str]:
                     f"{_leaf(url)} is encrypted, or uses an unsupported compression"
                 )
             if (named := inside[0].filename.rpartition(".")[0]) not in _leaf(url):
-                raise ResponseFormatError(f"{_leaf(url)} contains a file named {named[:40]!r}")
+                raise ResponseFormatError(f"{_leaf(url)} contains the wrong file: {named[:40]!r}")
             return opened.read(inside[0]).decode("ascii").splitlines()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as exc:
         raise ResponseFormatError(f"{_leaf(url)} cannot be unpacked ({exc})") from exc

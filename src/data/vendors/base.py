@@ -291,7 +291,7 @@ class BaseDataDownloader:
         """
         sender = self.session.sender
         if sender is None:
-            raise CapabilityError(f"{self.get_provider_name()} has no sender")
+            raise CapabilityError(f"{self.get_provider_name()} cannot send: no sender was passed")
         response = sender.send(request, vendor=self.name, classify=self._classified)
         if self.shapes and (change := shape_change(self.shapes, request.url, response)):
             note_shape(self.name, change)

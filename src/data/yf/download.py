@@ -231,7 +231,7 @@ def _fetch(
             kept[ticker] = one._replace(frame=filled, kept=None)
         attempts = bounds.is_running and facts.get("attempts")
         if attempts and all(attempt["outcome"] != "ok" for attempt in attempts):
-            text = f"the running bar is missing: {attempts[-1]['message']}"
+            text = f"the forming bar is missing: {attempts[-1]['message']}"
             lacking = {**facts, "complete": False, "problems": [*facts["problems"], text]}
             kept[ticker] = kept[ticker]._replace(facts=freeze(lacking))
             warn_user(f"{facts['symbol']}: {text}", IncompleteDataWarning)

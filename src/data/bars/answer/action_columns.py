@@ -34,7 +34,7 @@ class KnownActions(NamedTuple):
 
 
 def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
-    """Return the session dates covered by rows that open at ``stamps``, up to today."""
+    """Return the span of ex-dates that can affect bars opening at ``stamps``, up to today."""
     if not len(stamps):
         return Span(0, 0)
     days = _days(query, [int(stamps[0]), int(stamps[-1])])

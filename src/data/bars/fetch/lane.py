@@ -198,7 +198,10 @@ class LaneRun:
         return spans_of(difference(np.concatenate([spans, mine]), accounted))
 
     def _unrefreshed(self) -> list[str]:
-        """Return a sentence, in a list, if a refresh was requested but could not fetch all bars again."""
+        """Return a list with one sentence if a requested refresh could not fetch all bars again.
+
+        Otherwise the list is empty.
+        """
         query, unfilled = self.request.query, self.journal.unfilled
         if not query.refresh or query.offline or not unfilled:
             return []

@@ -305,7 +305,7 @@ def _lacking(
 
 
 def _usual_distance(opens: Stamps, present: Stamps) -> float:
-    """Return the usual distance between bars, in expected bars; infinite if there are too few bars."""
+    """Return the median spacing of the bars, in expected bars; infinite if there are too few bars."""
     places = np.flatnonzero(among(opens, present))
     return float(np.median(np.diff(places))) if len(places) > _FEWEST_FOR_HABIT else np.inf
 

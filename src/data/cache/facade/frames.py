@@ -267,7 +267,8 @@ def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
 def requested_span(offer: FrameUpload, now_ms: int) -> Span | None:
     """Return the requested span, up to now; None if the bounds do not define one.
 
-    A reversed range, or equal bounds around a single bar, does not define a span.
+    A reversed range does not define a span. Neither do two equal bounds of daily or longer bars,
+    such as those of a frame with a single bar.
     """
     if offer.start is None or offer.end is None:
         return None

@@ -385,7 +385,7 @@ def _meta_of(document: _YearDocument, identity: str, extra: Mapping[str, Any]) -
     ours, shares = document.onetape, document.provider_info
     if ours.id not in (None, identity):
         # A year with only empty coverage has no bars that would show this.
-        raise json_document.DamagedError("the document is about another year or series")
+        raise json_document.DamagedError("the document belongs to a different year or series")
     return YearMeta(
         state=ours.value(),
         pending=None if ours.pending is None else ours.pending.value(),
@@ -519,9 +519,9 @@ class _SourceState(msgspec.Struct):
 
 
 class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The document ``series.json``, except for facts that are stored exactly as declared.
+    """The fields of ``series.json``, except those stored just as :class:`SeriesFacts` declares them.
 
-    A key that is not listed here or in :class:`SeriesFacts` is kept unchanged.
+    A key that is in neither class is kept unchanged.
     """
 
     format: Literal[1]

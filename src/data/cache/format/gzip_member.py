@@ -424,9 +424,9 @@ def inflated_stream(stream: memoryview, size: int) -> bytes:
     try:
         text: bytes = inflater.decompress(stream, size + 1)
     except (zlib.error, library.error) as exc:
-        raise ValueError(f"the bars do not inflate: {exc}") from exc
+        raise ValueError(f"the bar data cannot be decompressed: {exc}") from exc
     if len(text) != size or not inflater.eof:
-        raise ValueError(f"the bars do not inflate to the {size} bytes claimed")
+        raise ValueError(f"the bar data does not decompress to the expected {size} bytes")
     return text
 
 

@@ -126,7 +126,7 @@ def check_about(document: Mapping[str, Any], about: Mapping[str, Any], what: str
         DamagedError: A key is missing, or has another value.
     """
     if [document.get(key) for key in about] != [*about.values()]:
-        raise DamagedError(f"the document is about another {what}")
+        raise DamagedError(f"the document belongs to a different {what}")
 
 
 def plain(text: bytes) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Aged:
     Attributes:
         before: Time in UTC milliseconds; bars that had closed by then are old enough.
         years: The years, grouped by series.
-        is_all: Whether all bars are deleted or, if no bars are, whether all tables are deleted.
+        is_all: Whether these are all stored bars or, if only tables are affected, all tables.
         problems: Series that could not be examined, with reasons; they are not deleted.
     """
 

@@ -156,7 +156,7 @@ class Holdings:
     Attributes:
         lanes: Lanes with stored data, in the order of their folders.
         foreign: Names of folders in which older tools left bars.
-        is_settled: Whether all lanes match their index entries, or can be stored in the index.
+        is_settled: Whether the index entry of every lane is up to date, or can be written now.
     """
 
     lanes: list[StoredLane] = field(default_factory=list)

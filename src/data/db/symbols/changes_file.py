@@ -148,8 +148,8 @@ def _event(row: _Row, name: str) -> SymbolBoundary:
     if kind not in CHANGE_TYPES:
         raise QueryError(f"unknown type {kind!r:.40}; use one of {', '.join(CHANGE_TYPES)}")
     if (kind == "delisting") == bool(row.text("successor", needed=False)):
-        word = "cannot have a" if kind == "delisting" else "needs a"
-        raise QueryError(f"a {kind} {word} successor")
+        word = "must not have" if kind == "delisting" else "must have"
+        raise QueryError(f"a {kind} {word} a successor")
     successor = "" if kind == "delisting" else row.symbol("successor")
     if successor == symbol:
         raise QueryError(f"the successor of {symbol} is the same symbol")

@@ -223,7 +223,7 @@ class _Names:
             raise _conflict(f"the {event} conflicts with the period {there}")
 
     def _new(self) -> str:
-        """Return a placeholder for an instrument that no file names."""
+        """Return a placeholder for an instrument that is not named in any file."""
         self._marks += 1
         mark = f"{_MARK}{self._marks}"
         self._unnamed.add(mark)

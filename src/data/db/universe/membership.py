@@ -242,7 +242,7 @@ def respelled(statement: Memberships, spelling: Callable[[str], str]) -> Members
 
 
 def check_likeness(stated: Collection[str], today: Collection[str]) -> None:
-    """Check that the members according to a dated source resemble today's list.
+    """Check that the members derived from a source with dates roughly match today's list.
 
     Raises:
         UniverseError: The two sets of members differ by more than 5 %.

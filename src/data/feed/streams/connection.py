@@ -711,7 +711,7 @@ class Connection:
         """
         while (wait := self._limiter.wait_s(1)) > 0:
             if self._stopped.wait(min(wait, self.pulse.tick)):
-                raise UnavailableError("it was closed")
+                raise UnavailableError("the connection was closed")
         self._limiter.settle(self._limiter.acquire(1, 0.0), None)
         wire = self._dialled()
         with self._lock:

@@ -346,7 +346,10 @@ def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
 
 
 def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> bool:
-    """Return whether prices move away and back by similar amounts at a bar, and farther than nearby."""
+    """Return whether the price jumps at a bar and then reverts by a similar amount.
+
+    Both moves must be larger than ``least``, and much larger than the moves around the bar.
+    """
     out, back = ways
     size = min(abs(out), abs(back))
     if not (size > least and out * back < 0 and abs(out + back) < _RETURN * size):

@@ -157,7 +157,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         return BarPage(inside, unit=unit, next_ms=following)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error described by a sentence, which is sent instead of data and with status 200."""
+        """Return the error described in the response; Alpha Vantage sends errors with status 200."""
         error = error_of(response)
         if error is not None or response.body[:1] != b"{":  # CSV, or HTML that is reported later
             return error

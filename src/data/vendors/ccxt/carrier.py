@@ -172,7 +172,8 @@ class CcxtCarrier:
         last: HttpResponse | None = client.session.last
         body = last.json() if last is not None else None
         if last is not None and (other := _other_pair(client, str(params["symbol"]), body)):
-            raise ResponseFormatError(f"{self._exchange} answered for {other!r} instead")
+            symbol = str(params["symbol"])
+            raise ResponseFormatError(f"{self._exchange} answered for {other!r}, not {symbol!r}")
         if last is not None:
             self._check_rows(body)
         if not rows and last is not None and not _says_nothing(body):

@@ -193,7 +193,9 @@ class TwelveDataDataDownloader(BaseDataDownloader):
                 check_symbol(self.name, value.partition(":")[0], meta.get(name))
         check_interval(self.name, query.timeframe, meta.get("interval"))
         if len(values) >= PAGE_BARS:
-            raise ResponseFormatError(f"with {len(values)} rows, some may have been cut off")
+            raise ResponseFormatError(
+                f"the response has {len(values):,} rows, of at most {PAGE_BARS:,}, so it may be truncated"
+            )
         bars = [
             bar for row in values if (bar := bar_of(row, query.timeframe)).stamp_ms in query.span
         ]

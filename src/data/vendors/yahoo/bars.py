@@ -197,7 +197,7 @@ def requested_labels(query: FetchQuery) -> Span:
 
 
 def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
-    """Parse one response; if the range has no bars, the list of labels is missing.
+    """Parse one response; its ``timestamp`` list is missing if the range has no bars.
 
     ::
 
