@@ -126,7 +126,7 @@ class House:
     def ask(self, first: int = 0, end: int = 24, **wishes: Any) -> pd.DataFrame:
         """Ask for the hours [first, end)."""
         now = self.clock.now_ms()
-        return self.service.get(BarsQuery(COIN, HOURS, hours(first, end), now, **wishes))
+        return self.service.get(BarsQuery(COIN, HOURS, hours(first, end), now, **wishes)).owned()
 
     def declare(self, name: str, **fields: Any) -> None:
         """Let a vendor declare something else."""

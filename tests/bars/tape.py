@@ -248,7 +248,7 @@ class Street:
         now = self.clock.now_ms()
         span = Span(parse_iso(start), min(parse_iso(end), now + 1))
         query = BarsQuery(self.who, Timeframe.parse(label), span, now)
-        return self.service.get(replace(query, **wishes))
+        return self.service.get(replace(query, **wishes)).owned()
 
     def lanes(self) -> list[str]:
         """Return the folders of what is stored."""

@@ -707,4 +707,4 @@ def test_whatever_is_missing_below_the_bars_are_those_of_the_trades(
 def _quietly(street: Street, query: BarsQuery) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)
-        return street.service.get(query)
+        return street.service.get(query).owned()

@@ -63,7 +63,7 @@ def test_sessions_of_a_time_without_recorded_holidays_say_so(run: Run) -> None:
     asked = ("sessions", "7203.T", "1995-05-03", "1995-05-05")
     shown = run(*asked)
     assert shown.out.count("holiday?") >= 3
-    assert "3 sessions in a time whose holidays are unknown" in shown.out
+    assert "3 sessions at a time whose holidays are unknown" in shown.out
     assert [row["holidays_known"] for row in run(*asked, "--json").json] == [False] * 3
 
 

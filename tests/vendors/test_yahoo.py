@@ -382,7 +382,7 @@ def test_a_chart_without_a_day_rules_out_splits_only_if_no_session_has_closed(
     if is_proof:
         assert vendor.fetch_actions(AAPL, span, parse_iso(now)) == []
     else:
-        with pytest.raises(NoDataError, match="no split or dividend"):
+        with pytest.raises(NoDataError, match="no splits or dividends"):
             vendor.fetch_actions(AAPL, span, parse_iso(now))
 
 

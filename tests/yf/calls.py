@@ -112,11 +112,11 @@ CALLS: dict[str, Run] = {
 # all the same.
 DIFFERENT: dict[str, tuple[str, tuple[str, ...]]] = {
     "before and after hours: 1h": (
-        "volume of the hour in which trading opens",
+        "the hour in which trading opens has volume 0",
         ("Open", "High", "Low", "Close", "Dividends", "Stock Splits"),
     ),
     **dict.fromkeys(
         ("an end in the running week", "an end in the running quarter"),
-        ("the running week or month, without today", ("Open", "Dividends", "Stock Splits")),
+        ("the last bar leaves out today", ("Open", "Dividends", "Stock Splits")),
     ),
 }

@@ -66,7 +66,7 @@ def get_batch(
     if listener is not None and others and current_deadline(bars.clock).may_wait:
         listener.begin(len(queries), others)
         on_result = listener.ended
-    get = partial(_by, bars, bars.rows)
+    get = partial(_by, bars, bars.get)
     pools = partial(_vendor_of, bars), WORKERS
     with bars.pulled(others):
         fetched = iter(run_call(bars.clock, longest, in_threads, get, others, *pools, on_result))

@@ -207,7 +207,7 @@ class BarsClient:
             IncompleteDataWarning: The answer is incomplete, and ``strict`` is not set; issued once
                 per call.
         """
-        return self._service.get(query)
+        return self._service.get(query).owned()
 
     def get_provenance(self, query: BarsQuery) -> Mapping[str, Any]:
         """Get bars like :meth:`get`, but return only ``attrs["onetape"]`` without building a frame.
@@ -271,7 +271,10 @@ class BarsClient:
         Raises:
             QueryError: An argument that applies to all symbols is invalid.
         """
-        rows = self.get_rows_by_symbol(symbols, timeframe, bounds, wishes, listener)
+        from .batch import get_by_symbol
+
+        self._parser.check_shared(*(shared := (timeframe, bounds, wishes)))
+        rows = get_by_symbol(self._parser, self._service, symbols, shared, listener)
         return {symbol: one.owned() for symbol, one in rows.items()}
 
     def get_rows_by_symbol(

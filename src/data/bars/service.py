@@ -94,8 +94,8 @@ class BarsService:
         """The clock that all calls use."""
         return self._clock
 
-    def get(self, query: BarsQuery) -> pd.DataFrame:
-        """Return the frame for ``query``.
+    def get(self, query: BarsQuery) -> Rows:
+        """Return the rows for ``query``, whose frame may be shared.
 
         Raises:
             NoProviderError: No vendor is configured for the series and nothing is stored.
@@ -103,14 +103,6 @@ class BarsService:
                 stored.
             IncompleteDataError: ``strict`` is set and the answer is incomplete.
             QueryError: This version of the series does not exist or is no longer kept.
-        """
-        return self.rows(query).owned()
-
-    def rows(self, query: BarsQuery) -> Rows:
-        """Return the rows of :meth:`get`, whose frame may be shared.
-
-        Raises:
-            DataError: As for :meth:`get`.
         """
         # Run in its own context, so that anything Ctrl-C leaves set disappears with it.
         try:
@@ -124,7 +116,7 @@ class BarsService:
             raise
 
     def answered(self, query: BarsQuery) -> Answer:
-        """Return the answer from which :meth:`get` builds its frame; count the call, but do not warn.
+        """Return the answer from which :meth:`get` builds its rows; count the call, but do not warn.
 
         Raises:
             NoProviderError, AllProvidersFailedError: See :meth:`get`.
