@@ -424,7 +424,7 @@ def test_old_partitions_are_dropped_without_the_cache_that_they_were_made_of(
     row = foreign.with_columns(close=pl.col("high"))
     ParquetWriter(bundle.path, disk=Quick()).write(row, "daily")
     before = (bundle.path / "metadata.parquet").read_bytes()
-    with pytest.raises(BundleError, match="the cache has no answer") as caught:
+    with pytest.raises(BundleError, match="the cache could not supply them") as caught:
         bundle.clean(other, date(2024, 3, 1))
     assert "--cache-dir" in str(caught.value)
     assert (bundle.path / "metadata.parquet").read_bytes() == before

@@ -42,7 +42,7 @@ def test_whatever_is_known_is_read_again(fact: str) -> None:
 def test_one_of_another_series_is_none(other: SeriesKey) -> None:
     data = dump_series(SeriesMeta(next_due=NOW), other)
     assert load_series(data, other).next_due == NOW
-    with pytest.raises(json_document.DamagedError, match="another series"):
+    with pytest.raises(json_document.DamagedError, match="a different series"):
         load_series(data, DAILY)
 
 
