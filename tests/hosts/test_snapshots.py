@@ -100,9 +100,13 @@ def filled(store: SharedStore, commits: int = 9) -> None:
 def test_a_host_that_starts_from_a_snapshot_has_the_same_bytes(host: Host, log_url: str) -> None:
     a = host("a")
     filled(a)
+    size = a.snapshots.size()
+    assert (size.entries, size.pruned, size.snapshots) == (9, 0, 0)
     assert a.snapshot(DAILY)
     a.commit(DAILY, bars(904, 906))
     assert a.snapshots.prune(-1) == 8
+    size = a.snapshots.size()
+    assert (size.entries, size.pruned, size.snapshots) == (2, 8, 1)
     assert entries(log_url) == [9, 10], "the entry of the snapshot and those after it stay"
     b = host("b")
     assert b.pull([PAIR])

@@ -98,7 +98,7 @@ select distinct unnest(years) from onetape.entry where series = ({_OF}) and seq 
 _SIZE = f"""
 select (select count(*) from onetape.entry), pg_total_relation_size('onetape.entry'),
   (select min(least(greatest(at_ms, 0), {LAST_MS})) from onetape.entry),
-  (select least(sum(pruned), {LAST_MS})::bigint from onetape.snapshot),
+  (select least(coalesce(sum(pruned), 0), {LAST_MS})::bigint from onetape.snapshot),
   (select count(*) from onetape.snapshot),
   pg_total_relation_size('onetape.snapshot') + pg_total_relation_size('onetape.part'),
   (select max(least(greatest(at_ms, 0), {LAST_MS})) from onetape.snapshot)"""  # noqa: S608 - constants only
