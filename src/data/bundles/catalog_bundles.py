@@ -65,19 +65,19 @@ class BundleSource:
     def apply(self, db: sqlite3.Connection) -> set[str]:
         """Replace the datasets of bundles that have changed, and return the names of these bundles."""
         rows = db.execute("SELECT bundle_name, dataset_id, state FROM catalog_bundles").fetchall()
-        known = {name: (dataset_id, state) for name, dataset_id, state in rows}
-        names = [name for name in sorted(self._names(known.keys())) if _is_name(name)]
+        indexed = {name: (dataset_id, state) for name, dataset_id, state in rows}
+        names = [name for name in sorted(self._names(indexed.keys())) if _is_name(name)]
         changed = {
-            name for name in names if self._apply_bundle(db, name, *known.get(name, ("", "")))
+            name for name in names if self._apply_bundle(db, name, *indexed.get(name, ("", "")))
         }
         self._is_checked = True
         return changed
 
-    def _names(self, known: Set[str]) -> Set[str]:
-        """Return the names of bundles that may have changed; ``known`` are those in the index."""
+    def _names(self, indexed: Set[str]) -> Set[str]:
+        """Return the names of bundles that may have changed; ``indexed`` are those in the index."""
         marked = self._marked()
         listed = {self._scope} if self._scope else set(self._disk.list(self._folder)) - self._others
-        return listed | known if marked is None else marked | (listed ^ known)
+        return listed | indexed if marked is None else marked | (listed ^ indexed)
 
     def _marked(self) -> set[str] | None:
         """Return the names that writers have marked since the last call; None if any may have changed."""

@@ -166,8 +166,8 @@ class LineSource:
     def _link(
         self, db: sqlite3.Connection, backtest: str, dataset: str, at: str, cache_key: str
     ) -> None:
-        known = db.execute("SELECT 1 FROM datasets WHERE dataset_id = ?", (dataset,)).fetchone()
-        if self._scope and not known:
+        row = db.execute("SELECT 1 FROM datasets WHERE dataset_id = ?", (dataset,)).fetchone()
+        if self._scope and row is None:
             return
         db.execute(
             "INSERT INTO backtest_data_links (backtest_id, dataset_id, cached_at, cache_key) "

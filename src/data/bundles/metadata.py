@@ -238,7 +238,7 @@ class BundleMetadata:
 
     @classmethod
     def get_quality_metrics(cls, bundle_name: str) -> dict[str, Any] | None:
-        """Return the quality fields in a bundle's metadata row, or None if there is no such bundle."""
+        """Return the quality fields in a bundle's metadata row, or None if the bundle does not exist."""
         row = cls.get(bundle_name)
         return (
             None

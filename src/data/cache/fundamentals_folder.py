@@ -468,7 +468,7 @@ def is_settled(disk: Disk, state: FileState) -> bool:
 
 
 def payload(data: bytes | None) -> dict[str, Any] | None:
-    """Return the payload in a file's bytes; None if there are no bytes, or if they are not trusted."""
+    """Return the payload in a file's bytes; None if the bytes are missing or not trusted."""
     try:
         document = json.loads(data or b"")
         if "sha256" in document:
