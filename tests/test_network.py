@@ -18,7 +18,7 @@ def test_a_manager_alone_loads_no_network(tmp_path: Path) -> None:
         "from src.data import DataManager\n"
         f"manager = DataManager({str(tmp_path / 'cache')!r})\n"
         "loaded = {name for name in sys.modules if name.startswith('src.data.net')}\n"
-        "small = {f'src.data.net.{name}' for name in ('compute_slots', 'deadline', 'locks')}\n"
+        "small = {f'src.data.net.{name}' for name in ('deadline', 'locks')}\n"
         "print(sorted(loaded - small))\n"
         "print(manager.rate_limiters['binance'].limits.per_minute > 0)\n"
     )  # fmt: skip

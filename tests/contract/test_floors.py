@@ -13,7 +13,7 @@ from tests.contract.source import Module, expect_none, imports, module, modules,
 
 FLOORS = {
     "_version": 0, "vendors.registry": 0,
-    "errors": 0, "clock": 0, "forks": 0, "resources": 0, "once": 0,
+    "errors": 0, "clock": 0, "forks": 0, "resources": 0, "once": 0, "compute_slots": 0,
     "disk": 1, "model": 1, "removed": 1,
     "calendars": 2, "lru_cache": 2, "singleton": 2, "symbols": 2,
     "config": 3, "prices": 3,

@@ -14,6 +14,7 @@ import pytest
 from src.data.cache.confirmations import CONFIRMED
 from src.data.cache.store import Commit, CommitPiece
 from src.data.clock import ManualClock
+from src.data.compute_slots import waiting
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk
 from src.data.errors import (
@@ -387,7 +388,8 @@ def test_a_vendor_that_does_not_answer_holds_up_no_other_and_what_is_under_way_c
     heard: list[Progress] = []
 
     def slow(self: StoredBars, key: SeriesKey, vendor: str, *given: Any, **more: Any) -> Any:
-        assert vendor != "fmp" or other.wait(60), "the other one waits for it"
+        with waiting():
+            assert vendor != "fmp" or other.wait(60), "the other one waits for it"
         comparison = beside(self, key, vendor, *given, **more)
         other.set()
         return comparison

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from src.data.clock import SystemClock
+from src.data.compute_slots import MOST_COMPUTING, waiting
 from src.data.jobs import runner as module
 from src.data.jobs.runner import INTERRUPTED, Runner, TaskState, VendorTask
-from src.data.net.compute_slots import MOST_COMPUTING, waiting
 from src.data.net.deadline import note_wait
 from src.data.progress.events import JobProgress, Progress
 from src.data.progress.results import SeriesResult
@@ -227,7 +227,8 @@ def test_the_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> Non
 
     def work(item: str, tell: Callable[[Any], None]) -> bool:
         tell("begun")
-        return end.wait(_LONG_S)
+        with waiting():
+            return end.wait(_LONG_S)
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt

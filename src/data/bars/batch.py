@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from ..compute_slots import ComputeSlots, computing
 from ..errors import DataError
 from ..model.bars import BarTable
 from ..model.capabilities import MOST_AT_ONCE
@@ -17,7 +18,6 @@ from ..model.instant import iso
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery, distinct_symbols
 from ..model.series import SeriesKey
-from ..net.compute_slots import compute_slots, computing
 from ..net.deadline import current_deadline, run_call
 from ..observability.logs import carried, running, subject_of
 from .answer.answer import Answer, Gap, Rows, provenance
@@ -156,7 +156,7 @@ def in_threads(
         return list(_reporting(items, map(get, items), on_result))
     from concurrent.futures import Future, ThreadPoolExecutor  # not needed if everything is stored
 
-    shared, pools = compute_slots(), dict[str, ThreadPoolExecutor]()
+    shared, pools = ComputeSlots(), dict[str, ThreadPoolExecutor]()
 
     def in_slot(item: A) -> R:
         """Return the result for an item, after waiting for a free slot of its vendor."""

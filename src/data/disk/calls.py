@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from ..compute_slots import waiting_with_locks
 from ..errors import StorageError
 
 T = TypeVar("T")
@@ -217,12 +218,13 @@ def make_folder(path: Path, mode: int) -> None:
 
 def full_sync(fd: int, sync: Callable[[int], None]) -> None:
     """Sync to the physical medium; on macOS ``fsync`` would sync only to the drive's cache."""
-    if sys.platform == "darwin":
-        import fcntl
+    with waiting_with_locks("the disk"):
+        if sys.platform == "darwin":
+            import fcntl
 
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
-    else:
-        sync(fd)
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        else:
+            sync(fd)
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from ..compute_slots import waiting
 from ..errors import LockTimeoutError, StorageError
 from .calls import open_file, refused, short
 
@@ -57,8 +58,11 @@ class Locks:
         try:
             # Done in one step, so that after an interrupt the list shows whether the lock was
             # taken.
-            acquired.extend(map(mine.acquire, (True,), (max(0.0, timeout_s),)))
+            acquired.extend(map(mine.acquire, (False,)))
             if not acquired[0]:
+                with waiting():
+                    acquired.extend(map(mine.acquire, (True,), (max(0.0, timeout_s),)))
+            if True not in acquired:
                 raise _too_long(path, timeout_s)
             left_s = max(0.0, deadline - time.monotonic())
             lock = _acquire(path, left_s, timeout_s, self._file_mode)
@@ -90,7 +94,8 @@ def _acquire(path: Path, left_s: float, timeout_s: float, mode: int) -> FileLock
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise _too_long(path, timeout_s)
-            time.sleep(min(_POLL_S, left_s))
+            with waiting():
+                time.sleep(min(_POLL_S, left_s))
     except OSError as exc:
         if exc.errno not in NOT_THERE:
             raise _refused(path, exc) from exc

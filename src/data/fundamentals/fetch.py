@@ -10,6 +10,7 @@ from typing import Any
 
 from ..cache.fundamentals_cache import FundamentalsCache
 from ..clock import Clock, SystemClock
+from ..compute_slots import waiting
 from ..config.fundamentals_rules import FundamentalsRules
 from ..errors import (
     CacheError,
@@ -23,7 +24,6 @@ from ..model.fundamentals import Snapshot, snapshot_of
 from ..model.health import Quota
 from ..model.texts import duration
 from ..net.background import BackgroundCall
-from ..net.compute_slots import waiting
 from ..net.deadline import current_deadline
 from ..vendors.base import BaseDataDownloader
 from ..vendors.factory import downloader_for, own_sender

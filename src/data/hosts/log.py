@@ -20,6 +20,7 @@ import psycopg
 from psycopg import waiting
 from psycopg.abc import PQGen
 
+from ..compute_slots import waiting_with_locks
 from ..errors import (
     CacheError,
     ConfigError,
@@ -305,7 +306,7 @@ class Log:
             StorageError: The server rejected the statement, or is too old.
             FormatVersionError: A newer version of this library made the tables.
         """
-        with self._turn():
+        with waiting_with_locks("the server"), self._turn():
             is_again = False
             while True:
                 try:

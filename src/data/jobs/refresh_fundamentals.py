@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..compute_slots import waiting
 from ..errors import (
     AllProvidersFailedError,
     Attempt,
@@ -30,7 +31,6 @@ from ..fundamentals.request import Wish, data_type_of
 from ..fundamentals.service import FundamentalsPlan
 from ..model.fundamentals import Snapshot
 from ..model.instant import DAY_MS
-from ..net.compute_slots import waiting
 from ..net.deadline import run_call, seconds_of
 from ..observability.logs import Subject, level_of, running
 from ..progress.bar import listening

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
+from ..compute_slots import computing
 from ..disk.files import is_disk_done
 from ..model.capabilities import MOST_AT_ONCE
-from ..net.compute_slots import computing
 from ..net.deadline import Wait, run_reported
 from ..net.guarded_call import JobCalls
 from ..observability.logs import carried

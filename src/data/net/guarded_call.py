@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..clock import Clock
+from ..compute_slots import ComputeSlots, waiting
 from ..errors import (
     AuthenticationError,
     CircuitOpenError,
@@ -22,7 +23,6 @@ from ..errors import (
 from ..model.capabilities import Limits
 from ..model.texts import time_until
 from .circuit_breaker import Circuit, CircuitPolicy, outcome_of
-from .compute_slots import compute_slots, waiting
 from .deadline import current_deadline
 from .own_network import attribute
 from .quota import QuotaReport
@@ -63,11 +63,11 @@ class JobCalls:
     may reject hundreds of the job's calls.
 
     Attributes:
-        slots: Semaphore that limits how many of the job's tasks compute at the same time.
+        slots: Slots in which the job's tasks compute.
     """
 
     def __init__(self) -> None:
-        self.slots = compute_slots()
+        self.slots = ComputeSlots()
         self._places: dict[str, threading.Semaphore] = {}
         self._logged: dict[tuple[str, str, float], object] = {}
 
@@ -113,7 +113,7 @@ def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
             yield
         return
     place = job.place(vendor, limits.at_once)
-    with waiting(clock):
+    with waiting(current_deadline(clock).stopped()):
         with current_deadline(clock).stopped():
             place.acquire()
         token = _has_place.set(True)

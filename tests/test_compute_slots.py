@@ -1,17 +1,27 @@
-"""Few threads of a job compute at once; a thread that waits frees its slot."""
+"""One thread of a job computes at a time; a thread that waits frees its slot."""
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from time import sleep
 
 import pytest
 
+import src.data.compute_slots as module
 from src.data.bars.batch import in_threads
 from src.data.clock import ManualClock, SystemClock
+from src.data.compute_slots import (
+    MOST_COMPUTING,
+    ComputeSlots,
+    computing,
+    waiting,
+    waiting_with_locks,
+)
+from src.data.disk.files import Disk
+from src.data.disk.lock import Locks, take
 from src.data.model.capabilities import Limits
-from src.data.net.compute_slots import MOST_COMPUTING, compute_slots, computing, waiting
 from src.data.net.deadline import Deadline, current_deadline, run_call
 from src.data.net.guarded_call import JobCalls, place_of_job
 from src.data.net.leases import Leases
@@ -22,18 +32,18 @@ from tests.effort import Crowd
 _LONG_S = 60.0
 
 
-def free(shared: threading.Semaphore) -> int:
+def free(slots: ComputeSlots) -> int:
     """Return how many slots are free."""
     count = 0
-    while shared.acquire(blocking=False):
+    while slots.free.acquire(blocking=False):
         count += 1
     for _ in range(count):
-        shared.release()
+        slots.free.release()
     return count
 
 
 def test_a_slot_is_free_while_something_is_waited_for() -> None:
-    shared = compute_slots()
+    shared = ComputeSlots()
     with computing(shared):
         assert free(shared) == MOST_COMPUTING - 1
         with waiting():
@@ -48,7 +58,7 @@ def test_a_slot_is_free_while_something_is_waited_for() -> None:
 
 
 def test_a_slot_is_free_after_an_error() -> None:
-    shared = compute_slots()
+    shared = ComputeSlots()
     with pytest.raises(ZeroDivisionError), computing(shared), waiting():
         raise ZeroDivisionError
     assert free(shared) == MOST_COMPUTING
@@ -63,13 +73,14 @@ def test_the_wait_for_a_slot_takes_no_time_of_the_call() -> None:
             clock.advance(50.0)
             return super().acquire(blocking, timeout)
 
-    shared = Busy(MOST_COMPUTING)
+    shared = ComputeSlots()
+    shared.free = Busy(MOST_COMPUTING)
 
     def call(counted: bool) -> float:
         with computing(shared):
 
             def work() -> float:
-                with waiting(None if counted else clock):
+                with waiting(None if counted else current_deadline(clock).stopped()):
                     clock.advance(3.0)
                 return current_deadline(clock).left_s()
 
@@ -93,7 +104,7 @@ def test_a_call_to_a_vendor_is_a_wait(is_job: bool) -> None:
 
 def test_those_who_wait_for_a_series_do_not_hold_up_who_fetches_it() -> None:
     """As many tasks as there are slots need a series whose fetcher needs a slot to continue."""
-    shared, locks, clock = compute_slots(), SeriesLocks(), SystemClock()
+    shared, locks, clock = ComputeSlots(), SeriesLocks(), SystemClock()
     waiters, order = threading.Semaphore(0), list[str]()
 
     class Noting(threading.Condition):
@@ -119,7 +130,7 @@ def test_those_who_wait_for_a_series_do_not_hold_up_who_fetches_it() -> None:
 
 
 def test_who_waits_for_another_process_lets_others_compute(tmp_path: Path) -> None:
-    shared, seen = compute_slots(), list[int]()
+    shared, seen = ComputeSlots(), list[int]()
 
     class Noting(ManualClock):
         def sleep(self, seconds: float) -> None:
@@ -149,3 +160,80 @@ def test_a_batch_computes_in_slots_too() -> None:
 
     assert in_threads(get, range(12), lambda item: "ab"[item % 2], 6) == [-n for n in range(12)]
     assert 1 <= crowd.most <= MOST_COMPUTING
+
+
+@pytest.mark.parametrize(("average_s", "is_free"), [(0.0039, False), (0.0041, True)])
+def test_a_slow_disk_is_waited_for_without_a_slot(
+    average_s: float, is_free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots, seen = ComputeSlots(), list[int]()
+    slots.waits_s = {"the disk": average_s, "the server": 0.008 - average_s}
+    monkeypatch.setattr(module, "perf_counter", iter([7.0, 7.5]).__next__)
+    with computing(slots):
+        monkeypatch.setattr(os, "fsync", lambda _: seen.append(free(slots)))
+        files = Disk()
+        handle = files.create(tmp_path / "file")
+        files.sync(handle)
+        files.close(handle)
+        assert free(slots) == 0
+    assert seen == [int(is_free)]
+    assert slots.waits_s["the disk"] == pytest.approx(0.8 * average_s + 0.2 * 0.5)
+
+
+def test_a_thread_that_gets_no_slot_after_its_disk_continues(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_RETAKE_S", 0.0)
+    slots = ComputeSlots()
+    slots.waits_s = {"the disk": 1.0}
+    with computing(slots):
+        with waiting_with_locks("the disk"):
+            slots.free.acquire()  # another thread takes it
+        with waiting_with_locks("the disk"):
+            assert free(slots) == 0, "it has none to free"
+        slots.free.release()
+        with waiting():
+            assert free(slots) == 1, "it has none to free"
+        assert free(slots) == 0, "it has one again"
+    assert free(slots) == 1
+
+
+def test_a_thread_waits_without_a_slot_for_a_lock_whose_holder_needs_one(tmp_path: Path) -> None:
+    slots, locks, order = ComputeSlots(), Locks(), list[str]()
+    path, is_held = tmp_path / ".lock", threading.Event()
+
+    def hold() -> None:
+        with computing(slots), locks.hold(path, _LONG_S):
+            with waiting():
+                is_held.set()
+                wanted.acquire()
+            order.append("held")
+
+    wanted = threading.Semaphore(0)
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    assert is_held.wait(_LONG_S)
+    with computing(slots):
+        wanted.release()
+        with locks.hold(path, _LONG_S):
+            order.append("waited")
+    holder.join(_LONG_S)
+    assert order == ["held", "waited"]
+    assert free(slots) == 1
+
+
+def test_a_thread_waits_without_a_slot_for_another_process_that_holds_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots, path, seen = ComputeSlots(), tmp_path / ".lock", list[int]()
+    other = take(os.fspath(path))
+    assert other is not None
+
+    def sleep_once(_: float) -> None:
+        seen.append(free(slots))
+        other.release()
+
+    monkeypatch.setattr("src.data.disk.lock.time.sleep", sleep_once)
+    with computing(slots), Locks().hold(path, _LONG_S):
+        assert free(slots) == 0
+    assert seen == [1]
