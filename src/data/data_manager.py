@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from .bars.client import Wishes
+from .calendars.ranges import resolve_days, resolve_instants
+from .calendars.written_times import Period
 from .clock import Clock
 from .errors import BadRangeError, QueryError
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
+from .model.stored import coverage_frame, sessions_frame
+from .model.texts import as_html
+from .model.timeframe import Timeframe
+from .net.deadline import run_call, seconds_of
 from .observability.logs import running, subject_of
 from .provider_selector import ProviderSelector, get_provider_selector
 from .removed import load_part
@@ -98,8 +104,6 @@ class DataManager:
         return f"<DataManager: cache {self._services.settings.cache_dir}, {self.provider_selector.about}>"
 
     def _repr_html_(self) -> str:
-        from .model.texts import as_html
-
         places = [("cache", str(self._services.settings.cache_dir))]
         return as_html("DataManager", [*places, ("rules", self.provider_selector.about)])
 
@@ -695,8 +699,6 @@ class DataManager:
             IncompleteDataWarning: No vendor answered for some of the ex-dates; ``gaps`` lists
                 them.
         """
-        from .calendars.ranges import resolve_days
-
         now_ms = self._services.clock.now_ms()
         days = resolve_days(self._services.selector.instrument(symbol), start, end, now_ms)
         return self._services.client.get_actions(symbol, *days, timeout).frame()
@@ -728,9 +730,6 @@ class DataManager:
             QueryError: The symbol or the timeframe is invalid (a ``ValueError``).
             CacheError: The cache cannot be read.
         """
-        from .model.stored import coverage_frame
-        from .model.timeframe import Timeframe
-
         client, step = self._services.client, Timeframe.parse(timeframe)
         keys = client.lanes(self._services.selector.instrument(symbol).symbol, step)
         return coverage_frame((key, part) for key in keys for part in client.coverage(key))
@@ -779,8 +778,6 @@ class DataManager:
             QueryError: An argument is invalid, or nothing is stored for the series.
             CacheError: The cache cannot be read.
         """
-        from .net.deadline import run_call, seconds_of
-
         job = load_part("jobs.validate")
         question = job.ValidateQuestion(symbol, timeframe, start, end, level, lane, mark)
         seconds, services = seconds_of(timeout, symbol), self._services
@@ -867,9 +864,6 @@ class DataManager:
             QueryError: An argument is invalid (a ``ValueError``).
             ConfigError: This market has no calendar.
         """
-        from .calendars.ranges import resolve_instants
-        from .model.stored import sessions_frame
-
         instrument = self._services.selector.instrument(symbol)
         span = resolve_instants(instrument, start, end, self._services.clock.now_ms())
         return sessions_frame(self._services.client.sessions(instrument, span))
@@ -1098,8 +1092,6 @@ def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:
             symbol=symbol,
             hint="give start and end, or period and end",
         )
-    from .calendars.written_times import Period
-
     return Period(period)
 
 

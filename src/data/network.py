@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .net.leases import Leases
 from .net.limiter import Limiter
 from .net.sender_pool import Senders
+from .net.vendor_status import unknown_symbols, vendor_pauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,8 +60,6 @@ class Network:
 
     def pauses(self) -> list[VendorPause]:
         """Return the vendors that are currently paused after failures, with the reasons."""
-        from .net.vendor_status import vendor_pauses
-
         return vendor_pauses(self._senders.state) if self._senders.state else []
 
     def vendor_days(self) -> list[VendorDay]:
@@ -88,8 +87,6 @@ class Network:
 
         A vendor is no longer queried for these symbols.
         """
-        from .net.vendor_status import unknown_symbols
-
         return unknown_symbols(self._senders.state) if self._senders.state else {}
 
     def limiter(self, vendor: str) -> Limiter:

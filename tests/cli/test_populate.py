@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from src.data.bars.fetch import fetcher
-from src.data.cli.job_output import progress_of
+from src.data.cli.job_output import progress_shown
 from src.data.cli.populate import main as older_main
 from src.data.clock import ManualClock
 from src.data.model.http import HttpRequest, HttpResponse
@@ -322,7 +321,7 @@ def test_a_long_wait_counts_down_and_has_a_line_each_half_minute(
     monkeypatch.setattr("src.data.cli.populate.time.monotonic", clock.monotonic)
     end_s = clock.monotonic() + 60
     wait, series = Wait("acme", "its limit is used up", end_s), SeriesResult("AAPL", "1d")
-    with progress_of(Namespace(json=False)) as listener:
+    with progress_shown() as listener:
         progress = JobProgress(clock, listener, 1, 1)
         for _ in range(20):
             progress.tell_quiet(series, [Running(None, 5.0)] * 3, "acme", wait)

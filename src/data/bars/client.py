@@ -14,10 +14,13 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..cache.values import Commit, SeriesChangedError
 from ..calendars.calendar import calendar_for, closes_early
 from ..calendars.finality import settles_at
 from ..calendars.grid import BarGrid
 from ..errors import IncompleteDataWarning, UnknownProviderError
+from ..model.caller import warn_user
+from ..model.coverage import Covered
 from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, parse_iso
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -35,6 +38,7 @@ from ..model.stored import (
 from ..model.timeframe import Timeframe
 from ..net.deadline import querying_once, run_call, seconds_of
 from ..vendors.registry import family_of
+from .answer.answer import as_known, provenance
 from .observer import Enrolled, Observer
 from .request import RequestParser, Wishes
 
@@ -217,8 +221,6 @@ class BarsClient:
         Raises:
             NoProviderError, AllProvidersFailedError, QueryError: As for :meth:`get`.
         """
-        from .answer.answer import as_known, provenance
-
         return provenance(as_known(self._service.answered(query)))
 
     def get_batch(self, queries: Sequence[BarsQuery]) -> list[pd.DataFrame]:
@@ -314,7 +316,6 @@ class BarsClient:
             QueryError: This version of the series does not exist or is no longer kept.
             CacheError: The store cannot be read.
         """
-        from .answer.answer import as_known, provenance
         from .lookup import Derived, Hit, PartialHit
 
         result = self._service.lookup(query, with_rows=False)
@@ -655,8 +656,6 @@ class BarsClient:
         Raises:
             CacheError: The store cannot be written.
         """
-        from ..cache.values import Commit, SeriesChangedError
-        from ..model.coverage import Covered
         from .ingest.judge import WAITS_MS
 
         now = self._clock.now_ms()
@@ -870,8 +869,6 @@ class BarsClient:
             seconds, get = seconds_of(timeout, symbol), self._action_service.get
             result = run_call(self._clock, seconds, get, instrument, first, last)
         if result.lacking:
-            from ..model.caller import warn_user
-
             why = "; ".join(dict.fromkeys(result.problems)) or "no vendor in the rules has them"
             warn_user(f"splits and dividends for {instrument.symbol}: {why}", IncompleteDataWarning)
         return result

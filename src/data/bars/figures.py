@@ -23,6 +23,7 @@ from ..errors import (
     SymbolNotFoundError,
 )
 from ..model.bars import Stamps
+from ..model.caller import warn_user
 from ..model.figures import FetchedFigures, FigureQuery, Measure, figures_frame
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, iso
 from ..model.provenance import ATTRS_KEY, freeze
@@ -305,8 +306,6 @@ def _answer(query: FigureQuery, stored: pd.DataFrame | None, done: _Done) -> pd.
         AllProvidersFailedError: The answer has no rows although some should exist.
     """
     import pandas as pd
-
-    from ..model.caller import warn_user
 
     parts = [part for part in (stored, *done.frames) if part is not None]
     frame = pd.concat(parts) if parts else figures_frame(query.measure, ())

@@ -76,7 +76,7 @@ class BarsService:
         expiry: Expiry | None = None,
         checks: ValidationRules | None = None,
         leases: FindLeases | None = None,
-        watcher: Observer | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._store, self._selector, self._clock = store, selector, clock
         self._expiry, self._checks = expiry or Expiry(), checks or ValidationRules()
@@ -85,7 +85,7 @@ class BarsService:
         self._answers = AnswerCache(store, self.lanes, self._reader.days)
         self._lookup = CacheLookup(store, self.lanes, self._reader, clock)
         self._locks, self._turns = SeriesLocks(), Turns(store.scope, clock, leases)
-        self._observer = watcher or Observer(clock)
+        self._observer = observer or Observer(clock)
         self._miss_handler: MissHandler | None = None
         self._leases, self._action_service = leases, cast("ActionService | None", None)
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
+from ..config.donotshare import variable_of
 from ..config.schema import Form, Path, Problem, number, record, switch, text
 from ..config.settings import (
     APP,
@@ -16,7 +17,6 @@ from ..config.settings import (
     named_path,
     path_check,
     user_folder,
-    variable_of,
     working_dir,
 )
 from ..config.yaml_text import MAX_BYTES, read_yaml

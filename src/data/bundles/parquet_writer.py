@@ -18,6 +18,7 @@ from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..errors import BundleError, QueryError
 from ..model.texts import counted
+from ..model.timeframe import Timeframe
 from ..polars.decimals import decimal_frame
 from ..polars.schemas import FIELDS, WIDE_VOLUME, Frequency, get_schema_for_frequency, time_column
 from .bundle_records import (
@@ -411,8 +412,6 @@ def _frequency_of(resolution: str) -> tuple[Frequency, str]:
     """Return the frequency of the files and the timeframe for a resolution."""
     if resolution in ("minute", "daily"):
         return ("daily", "1d") if resolution == "daily" else ("minute", "1m")
-    from ..model.timeframe import Timeframe
-
     label = str(Timeframe.parse(resolution))
     return ("daily" if label in _DAILY else "minute"), label
 

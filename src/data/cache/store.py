@@ -39,6 +39,7 @@ from .confirmations import keep as keep_confirmations
 from .confirmations import read as read_confirmations
 from .layout import Layout, decode_lane, decode_symbol
 from .legacy.adopt import OldYears
+from .pins import pins_in
 from .read.columnar_cache import Columnar, Sidecars
 from .read.lru_cache import NO_FILE, DocumentCache, LruCache
 from .read.series_reader import IndexEntry, RangeReader, SeriesIndex, check_barred
@@ -383,8 +384,6 @@ class BarStore:
 
     def pins(self, key: SeriesKey) -> list[int]:
         """Return the pinned generations of a series, in ascending order; see :mod:`.pins`."""
-        from .pins import pins_in
-
         return pins_in(self._disk, self._lane(key).paths.versions)
 
     def pin(self, key: SeriesKey, generation: int) -> None:

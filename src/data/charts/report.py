@@ -21,7 +21,7 @@ from ..errors import DataError, QueryError
 from ..jobs.other_hosts import pull_elsewhere
 from ..jobs.validate import examined
 from ..model.bars import BarTable
-from ..model.instant import SECOND_MS, date_of, iso
+from ..model.instant import SECOND_MS, date_of, iso, parse_iso
 from ..model.proof import fingerprint
 from ..model.span import Span
 from ..model.texts import InLines, Line, counted, moment, proof_in_words
@@ -437,8 +437,6 @@ class _Entry:
     @property
     def ends(self) -> tuple[int, int] | None:
         """The timestamps of the first and last bar, or None if the series has no bars."""
-        from ..model.instant import parse_iso
-
         quality = self.quality
         if quality is None or quality["first"] is None:
             return None

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..model.instant import iso
 from ..model.timeframe import Timeframe
 from .arguments import add_executor, command, positive
 from .cached import (
@@ -383,8 +384,6 @@ def _author(entry: dict[str, Any], unnamed: str = "written") -> str:
 
 
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:
-    from ..model.instant import iso
-
     if not entry.get("span"):
         return entry
     return {**entry, "span": [iso(ms) for ms in entry["span"]]}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CacheError, DataError, FormatVersionError, QueryError
+from ..model.instant import iso
 from ..model.timeframe import Timeframe
 from .report import Line, Shown
 
@@ -207,16 +208,12 @@ def confirmations(manager: Installation, key: SeriesKey) -> tuple[ComparedBars, 
 def _extent(
     rows: int, ends: tuple[int | None, int | None], vendors: list[str], updated: int
 ) -> dict[str, Any]:
-    from ..model.instant import iso
-
     first, last = (None if stamp is None else iso(stamp) for stamp in ends)
     updated_at = _updated(updated)
     return {"rows": rows, "first": first, "last": last, "vendors": vendors, "updated": updated_at}
 
 
 def _updated(at_ms: int) -> str | None:
-    from ..model.instant import iso
-
     return iso(at_ms // 1000 * 1000) if at_ms else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ..errors import QueryError
+from ..errors import ConfigError, DataError, QueryError
 from .arguments import command, seconds
 from .report import Report, Shown
 from .tables import counted, findings, styled
@@ -55,7 +55,6 @@ def run(args: argparse.Namespace) -> Report | int:
 def _alert_job() -> list[Check]:
     """Check the alert job; the result is empty if no alerts are stored on this machine."""
     from ..clock import SystemClock
-    from ..errors import ConfigError, DataError
     from ..jobs.alerts import job_health, job_health_in_words
     from ..jobs.checkup import Check
     from .alerts import records

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AllProvidersFailedError
+from ..model.instant import SECOND_MS, parse_iso
 from .arguments import add_timeout, command, listed
 from .output import busy
 from .report import Report, Shown
@@ -135,8 +136,6 @@ def number(value: Any) -> str:
 
 
 def _age(fetched_at: str, now: str) -> str:
-    from ..model.instant import SECOND_MS, parse_iso
-
     seconds = max(0, parse_iso(now) - parse_iso(fetched_at)) // SECOND_MS
     for length, letter in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "m")):
         if seconds >= length:

@@ -14,6 +14,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..clock import SystemClock
 from ..config.credentials import note_key
 from ..config.settings import working_dir
 from ..errors import (
@@ -294,7 +295,6 @@ def _ingest(
     """
     import pandas as pd
 
-    from ..clock import SystemClock
     from ..polars.bar_sources import others_code
     from ..sources.vendor_source import VendorDataSource
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..model.instant import SECOND_MS, iso
+from ..model.texts import duration
 from .output import console
 from .report import Report, Shown, present
 from .tables import TextTable, counted, shortened, styled
@@ -100,7 +101,7 @@ def present_job(
 
 
 @contextmanager
-def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
+def progress_shown() -> Iterator[Listener]:
     """Yield a listener that shows progress on standard error: a bar in a terminal, otherwise lines."""
     from ..progress.bar import bar_on
 
@@ -160,8 +161,6 @@ def requests_shown(requests: dict[str, dict[str, int]]) -> Shown:
 
 def costs_shown(vendors: dict[str, dict[str, Any]], what: str = "series") -> Shown:
     """Yield a table with the requests that each vendor would receive and the time they would take."""
-    from ..model.texts import duration
-
     rows = [
         [
             vendor,

@@ -22,7 +22,7 @@ from .job_output import (
     check_report,
     costs_shown,
     present_job,
-    progress_of,
+    progress_shown,
     reasons_shown,
     requests_shown,
 )
@@ -153,7 +153,7 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
 
     start = None if args.all_stored else args.start_date or DEFAULT_START
     members = members_of(args, start, args.end_date)
-    with progress_of(args) as listener:
+    with progress_shown() as listener:
         places: dict[str, Any] = {
             "cache_dir": args.cache_dir,
             "config_path": args.config,

@@ -15,7 +15,7 @@ from .job_output import (
     check_report,
     costs_shown,
     present_job,
-    progress_of,
+    progress_shown,
     reasons_shown,
     requests_shown,
 )
@@ -148,7 +148,7 @@ def _refreshed(args: argparse.Namespace) -> int:
 
     check_report(args)
     with job_signals():
-        with progress_of(args) as listener:
+        with progress_shown() as listener:
             report = refresh_fundamentals(
                 wanted(args),
                 args.cache_dir,

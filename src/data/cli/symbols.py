@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
+from ..model.instant import from_ms
 from .arguments import command
 from .cached import manager_of
 from .report import Report, Shown
@@ -101,7 +102,6 @@ def _refreshed(results: list[RefreshedSymbol]) -> Shown:
 def _import(args: argparse.Namespace) -> Report:
     database, manager = _opened(args)
     from ..db.symbols.tables import import_changes
-    from ..model.instant import from_ms
 
     client = manager.client
     now = from_ms(client.clock.now_ms()).replace(tzinfo=UTC)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..jobs.signals import job_signals
+from ..model.instant import iso
 from ..prices.differences import GRAVE
 from .arguments import add_timeout, command, positive
-from .job_output import REPORT_HELP, check_report, present_job, progress_of, reasons_shown
+from .job_output import REPORT_HELP, check_report, present_job, progress_shown, reasons_shown
 from .output import busy
 from .report import Line, Report, Shown
 from .tables import TextTable, aligned, counted, moment, styled, titled
@@ -114,7 +115,7 @@ def _sample(args: argparse.Namespace) -> int:
 
     check_report(args)
     with job_signals():
-        with progress_of(args) as listener:
+        with progress_shown() as listener:
             report = confirm_sample(
                 args.sample,
                 50 if args.requests is None else args.requests,
@@ -209,8 +210,6 @@ def _name(one: Comparison, difference: Difference) -> str:
 
 
 def _moment(ms: int) -> str:
-    from ..model.instant import iso
-
     return moment(iso(ms))
 
 

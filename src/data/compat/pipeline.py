@@ -86,10 +86,10 @@ def _chosen(steps: Iterable[int | str], every: Iterable[int]) -> set[int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the pipeline; return 0 if at least part of the work could be done, otherwise 1."""
-    from .pipeline_command import add_dates, add_steps, add_timeframes, progress_of, run_command
+    from .pipeline_command import add_dates, add_steps, add_timeframes, progress_shown, run_command
 
     def _run(args: argparse.Namespace) -> dict[str, Any]:
-        with progress_of(args) as progress:
+        with progress_shown() as progress:
             return DataPipelineRunner().run_pipeline(
                 args.steps,
                 args.tickers,

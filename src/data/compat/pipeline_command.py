@@ -9,13 +9,13 @@ from typing import Any
 
 from ..cli import guarded
 from ..cli.arguments import command, listed
-from ..cli.job_output import progress_of
+from ..cli.job_output import progress_shown
 from ..cli.parser import Parser
 from ..cli.report import FAILED, OK, Report, Shown, present
 from ..cli.tables import TextTable, counted, shortened, styled
 from ..jobs.signals import job_signals
 
-__all__ = ["add_dates", "add_steps", "add_timeframes", "progress_of", "run_command"]
+__all__ = ["add_dates", "add_steps", "add_timeframes", "progress_shown", "run_command"]
 
 _MOST_SHOWN = 40
 

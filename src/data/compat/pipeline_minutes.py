@@ -114,11 +114,11 @@ def _result(row: dict[str, Any]) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step; return 0 if at least part of the work could be done, otherwise 1."""
-    from .pipeline_command import add_dates, progress_of, run_command
+    from .pipeline_command import add_dates, progress_shown, run_command
 
     def _run(args: argparse.Namespace) -> dict[str, Any]:
         step = AlpacaPipelineDownloader(args.cache_dir, args.config)
-        with progress_of(args) as progress:
+        with progress_shown() as progress:
             bounds = args.start_date, args.end_date
             fetch = partial(step.download_all_tickers, args.tickers, *bounds, args.force_refresh)
             return run_in_order({1: partial(fetch, progress=progress)})

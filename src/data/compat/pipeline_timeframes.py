@@ -202,12 +202,12 @@ def _failed(ticker: str, reason: str) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step; return 0 if at least part of the work could be done, otherwise 1."""
     from ..cli.arguments import add_executor
-    from .pipeline_command import add_timeframes, progress_of, run_command
+    from .pipeline_command import add_timeframes, progress_shown, run_command
 
     def _run(args: argparse.Namespace) -> dict[str, Any]:
         step = TimeframeCalculator(args.cache_dir, args.config)
         wanted = args.tickers, args.timeframes, args.force_refresh
-        with progress_of(args) as progress:
+        with progress_shown() as progress:
             calculate = partial(
                 step.calculate_all_timeframes, *wanted, executor=args.executor, progress=progress
             )

@@ -161,3 +161,10 @@ def _warn_once(path: Path, name: str, line: int) -> None:
         line,
         name,
     )
+
+
+def variable_of(name: str, environ: Mapping[str, str] | None) -> str:
+    """Return a variable's value or else the private module's; a blank value counts as not set."""
+    if environ is not None:
+        return environ.get(name, "").strip()
+    return os.environ.get(name, "").strip() or private_setting(name).strip()

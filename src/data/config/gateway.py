@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import ConfigError
-from .donotshare import is_set, private_setting
+from .donotshare import is_set, variable_of
 from .schema import LOOPBACK
 
 
@@ -38,7 +37,7 @@ def ibkr_gateway(
         variable = f"IBKR_{name.upper()}"
         value = (options or {}).get(name)
         source = name if value is not None else variable
-        settings[name] = value = value if value is not None else _variable(variable, environ)
+        settings[name] = value = value if value is not None else variable_of(variable, environ)
         if value == "":
             del settings[name]
         elif source == "IBKR_HOST" and value not in LOOPBACK and not is_set(source, environ):
@@ -50,12 +49,6 @@ def ibkr_gateway(
         elif name != "host":
             settings[name] = _number(value, source, 65_535 if name == "port" else 2**31 - 1)
     return Gateway(**settings)  # type: ignore[arg-type]
-
-
-def _variable(name: str, environ: Mapping[str, str] | None) -> str:
-    if environ is not None:
-        return environ.get(name, "").strip()
-    return os.environ.get(name, "").strip() or private_setting(name).strip()
 
 
 def _number(value: object, source: str, most: int) -> int:

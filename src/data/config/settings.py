@@ -21,7 +21,7 @@ from ..model.instrument import Instrument
 from ..model.settings import Settings
 from ..symbols.classify import SymbolRefusal, classify
 from .credentials import all_credentials, note_key
-from .donotshare import is_set, private_setting
+from .donotshare import is_set, variable_of
 from .offered import known_names, known_vendor
 from .packaged import is_packaged
 from .rules import RATE_LIMITS, Rules, StoreRules
@@ -295,13 +295,6 @@ def _slip(name: str) -> str:
 def _is_limit(key: str, value: Any) -> bool:
     """Return whether a key and value are a valid limit."""
     return key in RATE_LIMITS and value is not None and not any(RATE_LIMITS[key].check(value, ()))
-
-
-def variable_of(name: str, environ: Mapping[str, str] | None) -> str:
-    """Return a variable's value or else the private module's; a blank value counts as not set."""
-    if environ is not None:
-        return environ.get(name, "").strip()
-    return os.environ.get(name, "").strip() or private_setting(name).strip()
 
 
 @dataclass(frozen=True)

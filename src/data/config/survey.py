@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from ..model.settings import Settings
 from . import settings as reading
 from .credentials import all_credentials
-from .donotshare import is_set
+from .donotshare import is_set, variable_of
 from .rules_file import load_rules
 
 Where = str | os.PathLike[str] | None
@@ -105,7 +105,7 @@ def _settings(
         rules_path=rules_path,
         max_size_gb=limit,
         credentials=all_credentials(environ),
-        rate_limits=reading._rate_limits(reading.variable_of("PROVIDER_RATE_LIMITS", environ)),
+        rate_limits=reading._rate_limits(variable_of("PROVIDER_RATE_LIMITS", environ)),
     )
 
 

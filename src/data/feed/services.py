@@ -16,7 +16,8 @@ from ..config.packaged import rules_of_testnets
 from ..config.settings import load_settings
 from ..errors import QueryError
 from ..provider_selector import ProviderSelector
-from ..wiring import MANAGER, Services
+from ..vendors.factory import apply_settling
+from ..wiring import MANAGER, Services, build
 from .live_feeds import LiveFeeds
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ class FeedBars:
         clock: Clock | None = None,
         observer: Observer | None = None,
     ) -> None:
-        from ..wiring import build
-
         self._services = build(cache_dir, config_path, clock=clock, observer=observer)
         self._feeds = LiveFeeds(self, self._services)
         self.provider_selector = self._services.selector
@@ -108,7 +107,6 @@ def manager_for_gateway(manager: Any, wanted: Gateway) -> Any:
 
 
 def _gateway_bars(services: Services, wanted: Gateway) -> FeedBars:
-    from ..vendors.factory import apply_settling
     from ..vendors.ibkr.bars import IBKRDataDownloader
 
     settings = services.settings

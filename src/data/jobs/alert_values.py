@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from ..errors import QueryError
-from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, parse_iso
+from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso, parse_iso
 from ..model.outcome import Outcome
 from ..model.suggestion import check_names, did_you_mean
 from ..model.texts import plain_number
@@ -199,8 +199,6 @@ class Alert:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that :meth:`parse` reads as ``config``."""
-        from ..model.instant import iso
-
         shared = {"alert_type": self.kind, "ticker": self.symbol, "timeframe": self.timeframe}
         shared |= {"alert_action": self.channel, "expires": iso(self.expires_ms)}
         if self.kind == "data":

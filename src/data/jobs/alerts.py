@@ -260,12 +260,10 @@ class AlertJob:
         try:
             name = f"the indicator {alert.quantity}"
             evaluation = call_foreign(lambda: evaluate(alert, state, bars, now_ms), name)
-        except QueryError as error:
-            if alert.kind == "custom":
+        except DataError as error:
+            if isinstance(error, QueryError) and alert.kind == "custom":
                 report.skipped += 1
                 return
-            evaluation = evaluate_failure(alert, state, str(error), now_ms, newest_ms)
-        except DataError as error:
             evaluation = evaluate_failure(alert, state, str(error), now_ms, newest_ms)
         report.alerts += 1
         yield from _changed(one, evaluation)

@@ -18,6 +18,7 @@ from ..model.incident import incidents_of
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.texts import InLines, Line, counted
+from ..model.timeframe import Timeframe
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap, classify_gaps
 from ..quality.vendor_days import VendorDays
 from ..wiring import Services
@@ -190,8 +191,6 @@ def gap_report(
 
 
 def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[SeriesKey]:
-    from ..model.timeframe import Timeframe
-
     step = None if timeframe is None else Timeframe.parse(timeframe)
     name = None if symbol is None else services.selector.instrument(symbol).symbol
     if name is None or step is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..calendars.calendar import first_unclosed
 from ..calendars.finality import settling
@@ -36,7 +36,6 @@ GapClass = Literal[
     "not_published",
     "never_asked",
 ]
-GAP_CLASSES: tuple[GapClass, ...] = get_args(GapClass)
 # Classes of gaps for which no bars exist, because the market was closed, or two or more vendors
 # agreed when queried twice.
 FINAL_CLASSES = frozenset({"closed", "before_listing", "after_delisting", "halt"})

@@ -23,7 +23,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from .freshness import FETCHED, NOW, is_fresh_by
-from .vendor_source import SourceAnswer, VendorDataSource, _bound
+from .vendor_source import SourceAnswer, VendorDataSource, bound_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,7 +199,7 @@ def kept_back(
     :meth:`.VendorDataSource.answer`.
     """
     client, timeframe = source.manager.client, Timeframe.parse(frequency)
-    first, last = _bound(start, timeframe), _bound(end, timeframe)
+    first, last = bound_of(start, timeframe), bound_of(end, timeframe)
     wishes, now = Wishes(source.provider, source.adjustment), client.clock.now_ms()
     kept = dict[str, KeptBack]()
     for symbol in distinct_symbols(symbols):

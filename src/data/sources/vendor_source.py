@@ -262,8 +262,8 @@ class VendorDataSource(DataSource):
         frames = self.manager.get_ohlcv_batch(
             symbols,
             str(timeframe),
-            _bound(start, timeframe),
-            _bound(end, timeframe),
+            bound_of(start, timeframe),
+            bound_of(end, timeframe),
             force_refresh=refresh,
             offline=offline,
             provider=self.provider,
@@ -330,7 +330,7 @@ class VendorDataSource(DataSource):
             IncompleteDataWarning: Some symbols failed; the bundle contains the others.
         """
         timeframe = Timeframe.parse(frequency)
-        bounds = _bound(start, timeframe), _bound(end, timeframe)
+        bounds = bound_of(start, timeframe), bound_of(end, timeframe)
         bundle = Bundle(bundle_name, folder)
 
         def write() -> Path:
@@ -429,7 +429,7 @@ def _standard(frames: Mapping[str, pd.DataFrame]) -> pl.DataFrame:
     return decimal_frame(rows.with_columns(*lacking).select(stamps, "symbol", *FIELDS)).frame
 
 
-def _bound(value: Any, timeframe: Timeframe) -> Any:
+def bound_of(value: Any, timeframe: Timeframe) -> Any:
     """Convert a bound for ``get_ohlcv``; for daily bars, midnight UTC stands for a session date."""
     if timeframe.is_intraday or not isinstance(value, datetime) or value != value:  # not a time
         return value

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.legacy.reader import SAMPLE_VENDORS
+from ...calendars.calendar import calendar_for
 from ...errors import IncompleteDataError, IncompleteDataWarning
 from ...model.bars import NAN, BarTable, Stamps
 from ...model.coverage import Columns, Coverage, Covered, Stretches, less_grave, stretches
@@ -491,8 +492,6 @@ def as_known(answer: Answer) -> Answer:
     longest = query.timeframe.longest_ms
     reach = longest if query.timeframe.is_intraday else longest + DAY_MS
     near = stamps + reach > query.closed_by_ms
-    from ...calendars.calendar import calendar_for
-
     # If there are no such bars, the exchange's calendar is not read.
     calendar, anchor = calendar_for(query.instrument), answer.kind.anchor or "session"
     near[near] = calendar.closes(query.timeframe, stamps[near], anchor) > query.closed_by_ms

@@ -90,7 +90,7 @@ class RequestPlanner:
         store = cast(BarStore, run.store)  # it has all methods of a store that a request calls
         observer = Observer(self.clock, routing_log=_NO_LOG)
         service = BarsService(
-            store, selector, self.clock, self.expiry, self.checks, watcher=observer
+            store, selector, self.clock, self.expiry, self.checks, observer=observer
         )
         runner = service.misses().runner
         runner.on_plan = lambda request, plan: run.plans.append((request, plan))

@@ -47,7 +47,7 @@ WORTH_STOPPING = 1_000
 _GROWTH = 8
 
 
-def _overdue(segment: _Segment) -> list[DataError]:
+def _out_of_time(segment: _Segment) -> list[DataError]:
     """Return the timeout error, in a list, if the call's time is up and many spans are left to record.
 
     Otherwise the list is empty: if only a few spans are left, they are recorded anyway.
@@ -60,7 +60,7 @@ def _overdue(segment: _Segment) -> list[DataError]:
     return []
 
 
-class _Stretches(NamedTuple):
+class _SpanGroup(NamedTuple):
     """Ascending spans to request at once.
 
     Nothing else is missing between them, or between the last one and ``until``.
@@ -74,14 +74,14 @@ class _Stretches(NamedTuple):
         """The span from the start of the first span to the end of the last span."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
-    def within(self, chunk: Span) -> _Stretches:
+    def within(self, chunk: Span) -> _SpanGroup:
         """Return the parts of these spans that are in ``chunk``.
 
         ``until`` of the result is the start of the next span after ``chunk``, if any.
         """
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
-        return _Stretches(spans, self.spans[later].start if later < len(self.spans) else self.until)
+        return _SpanGroup(spans, self.spans[later].start if later < len(self.spans) else self.until)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class _Requests(_Segment):
         rows: Number of rows that had been received before that chunk was requested.
     """
 
-    groups: tuple[_Stretches, ...] = ()
+    groups: tuple[_SpanGroup, ...] = ()
     chunk_ms: int = 0
     rows: int = 0
 
@@ -126,13 +126,13 @@ class _Requests(_Segment):
         """Return the requests to a segment's candidate, one for each group of spans."""
         begins = [group[0].start for group in groups[1:]]
         requests = [
-            _Stretches(group, until) for group, until in zip(groups, [*begins, 0], strict=False)
+            _SpanGroup(group, until) for group, until in zip(groups, [*begins, 0], strict=False)
         ]
         return cls._with(segment, requests)
 
     @classmethod
     def _with(
-        cls, segment: _Segment, groups: Sequence[_Stretches], chunk_ms: int = 0, rows: int = 0
+        cls, segment: _Segment, groups: Sequence[_SpanGroup], chunk_ms: int = 0, rows: int = 0
     ) -> _Requests:
         spans = tuple(span for group in groups for span in group.spans)
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
@@ -254,7 +254,7 @@ class Fetcher:
             if not segment.spans:
                 continue
             if segment.position == len(request.lane.candidates):
-                reasons = (*segment.reasons, *_overdue(segment))
+                reasons = (*segment.reasons, *_out_of_time(segment))
                 journal.unfilled += record_absence(request, self._series, segment.spans, reasons)
                 continue
             candidate = request.lane.candidates[segment.position]
@@ -320,7 +320,7 @@ class Fetcher:
         ]
 
     def _ask_vendor(
-        self, candidate: Candidate, stretches: _Stretches, before: Sequence[DataError]
+        self, candidate: Candidate, stretches: _SpanGroup, before: Sequence[DataError]
     ) -> tuple[DataError, list[Span], list[Span]]:
         """Query one candidate for the missing parts (``stretches``) of one chunk.
 
@@ -375,7 +375,7 @@ class Fetcher:
         return reason, subtract(lacking, between), between
 
     def _taken(
-        self, candidate: Candidate, stretches: _Stretches
+        self, candidate: Candidate, stretches: _SpanGroup
     ) -> tuple[Fetched, ClassifiedAnswer]:
         """Query one candidate for one chunk, and store the good part of its answer.
 

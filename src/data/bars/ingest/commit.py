@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 # precision.
 _SAME_ADJUSTED = 1e-6
 
-
 _UNITS = (100, 1000, 1 / 100, 1 / 1000)
 _USUAL = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
 _SPLITS = (*_USUAL, *(1 / factor for factor in _USUAL))

@@ -299,7 +299,10 @@ def _fit_sides(
     own = rows.take(~is_neighbour)
     if is_neighbour.any() and not len(own):
         raise _no_data(request, fetched, span)
-    verdicts, fix = _verdicts(request, series, received, _usable(rows.take(is_neighbour)))
+    beside = rows.take(is_neighbour)
+    # Only the last valid row for each timestamp counts.
+    beside = merge(BarTable.empty(), beside.take(ordered(beside)))
+    verdicts, fix = _verdicts(request, series, received, beside)
     judged = list(zip(sides, verdicts, strict=True))
     _refuse_conflicts(request, received, judged)
     if fix is not None:
@@ -414,11 +417,6 @@ def _refuse_conflicts(
                 hint="name one vendor with provider=, or have one supply the whole range again "
                 "with force_refresh=True",
             )
-
-
-def _usable(table: BarTable) -> BarTable:
-    """Return the valid rows, ascending, with only the last row for each timestamp."""
-    return merge(BarTable.empty(), table.take(ordered(table)))
 
 
 # --- bars that are already stored

@@ -253,8 +253,8 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
     density: Density = "dense" if fetched.dense else "sparse"
     if not request.checks.check_gaps or received.candidate.capabilities is None:
         density = "unknown"
-    least, stretches = request.checks.min_quality_score, received.question.stretches
-    answer = sorted_answer(fetched, checked, received.span, grid, now, density, least, stretches)
+    least, asked = request.checks.min_quality_score, received.question.stretches
+    answer = sorted_answer(fetched, checked, received.span, grid, now, density, least, asked)
     return CheckedAnswer(fitted, checked, grid, answer)
 
 
@@ -334,7 +334,9 @@ def _stored(
     answer, received = checked.answer, checked.fitted.received
     answered = answer.answered
     sides = _with_sides(request.grid, answered)
-    near = _ALL_DAYS if _is_of_days(request.grid.timeframe) else sides
+    timeframe = request.grid.timeframe
+    is_of_days = not timeframe.is_intraday and timeframe.step_ms == DAY_MS
+    near = _ALL_DAYS if is_of_days else sides
     try:
         all_rows, all_coverage = series.read(near, is_use=False)
     except CacheError:  # a year that cannot be read does not affect the other years
@@ -639,10 +641,6 @@ def _due(
         provisional_from=first,
     )
     return due if up_to_now or due_before is None else min(due_before, due)
-
-
-def _is_of_days(timeframe: Timeframe) -> bool:
-    return not timeframe.is_intraday and timeframe.step_ms == DAY_MS
 
 
 def _with_sides(grid: BarGrid, span: Span) -> Span:

@@ -37,6 +37,8 @@ from .coverage_update import year_span
 from .segments import FEW_ROWS, YearSegment, of_piece
 from .series import SeriesFiles
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Target:
@@ -212,8 +214,6 @@ def _joinable(members: Sequence[Member], last: int | None, target: Target) -> in
 
 # --- append ------------------------------------------------------------------------------
 
-log = logging.getLogger(__name__)
-
 
 def append(
     lane: SeriesFiles,
@@ -344,7 +344,7 @@ def expired(lane: SeriesFiles, year: int) -> list[Path]:
         oldest = lane.clock.now_ms() - round(retention.days * DAY_MS)
         entries = lane.log_entries(year)
         late += [(g, p) for g, p in old if _replaced_ms(entries, g, oldest) < oldest]
-    return [path for _, path in dict(late).items()]
+    return list(dict(late).values())
 
 
 def _pinned(lane: SeriesFiles, year: int) -> tuple[list[int], list[dict[str, Any]]]:

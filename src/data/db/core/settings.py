@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...config.settings import APP, user_folder, variable_of
+from ...config.donotshare import variable_of
+from ...config.settings import APP, user_folder
 
 # Variables with the parts of a server's address, in this order; all of them must be set.
 DB_URL, DATABASE_URL = "DB_URL", "DATABASE_URL"
