@@ -48,9 +48,8 @@ def test_a_record_has_its_symbol_even_if_no_vendor_sent_it(
     vendors: Vendors, say: Callable[[dict[str, Any]], None], manager: DataManager
 ) -> None:
     say(asking("yahoo"))
-    vendors.bodies |= yahoo_chart("AAPL", regularMarketPrice=200.5)
     vendors.bodies |= yahoo_series("AAPL", TRAILING)
-    record = manager.get_fundamentals("AAPL")
+    record = manager.get_fundamentals("AAPL", data_type="ratios")
     assert (record["symbol"], record["ticker"], record["pe_ratio"]) == ("AAPL", "AAPL", 31.2)
 
 
