@@ -767,9 +767,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_hang_ends_within_the_time_of_the_call": 1,
         "test_an_answer_of_other_types_is_the_vendors_failure": 1,
     },
-    "tests/yf/test_arguments.py": {
-        "test_a_mistake_is_refused_by_both_calls": 6,
-    },
     "tests/yf/test_beside_yfinance.py": {
         "test_frames_are_equal": 7,
     },
