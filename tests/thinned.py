@@ -214,16 +214,8 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/bundles/test_parts.py": {
         "test_any_sequence_of_writes_and_replacements": 1,
     },
-    "tests/bundles/test_readers.py": {
-        "test_bad_questions": 1,
-    },
     "tests/bundles/test_records.py": {
-        "test_an_origin_that_is_no_origin_is_an_error_and_stays": 1,
-        "test_an_origin_with_a_wrong_value_is_an_error_and_stays": 1,
         "test_another_schema_version_is_a_typed_error": 1,
-    },
-    "tests/bundles/test_writer.py": {
-        "test_bad_rows_are_refused_and_nothing_is_written": 1,
     },
     "tests/cache/test_adopt.py": {
         "test_death_while_taking_over_loses_nothing": 1,
