@@ -214,16 +214,8 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/bundles/test_parts.py": {
         "test_any_sequence_of_writes_and_replacements": 1,
     },
-    "tests/bundles/test_readers.py": {
-        "test_bad_questions": 1,
-    },
     "tests/bundles/test_records.py": {
-        "test_an_origin_that_is_no_origin_is_an_error_and_stays": 1,
-        "test_an_origin_with_a_wrong_value_is_an_error_and_stays": 1,
         "test_another_schema_version_is_a_typed_error": 1,
-    },
-    "tests/bundles/test_writer.py": {
-        "test_bad_rows_are_refused_and_nothing_is_written": 1,
     },
     "tests/cache/test_adopt.py": {
         "test_death_while_taking_over_loses_nothing": 1,
@@ -766,9 +758,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_fault_is_the_vendors_failure": 5,
         "test_a_hang_ends_within_the_time_of_the_call": 1,
         "test_an_answer_of_other_types_is_the_vendors_failure": 1,
-    },
-    "tests/yf/test_arguments.py": {
-        "test_a_mistake_is_refused_by_both_calls": 6,
     },
     "tests/yf/test_beside_yfinance.py": {
         "test_frames_are_equal": 7,

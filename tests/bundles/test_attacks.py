@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from src.data.bundles import DataCatalog, bundle_records
 from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.metadata import BundleMetadata
-from src.data.errors import DataError
+from src.data.bundles.parquet_footer import declared, length_of
+from src.data.errors import BundleError, DataError
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
 from tests.cache.counts import FULL
@@ -141,6 +142,24 @@ def test_changed_bytes_are_typed_errors(
     else:
         data[at:at] = data[at : at + chosen.randrange(64)]
     attacked(tmp_path_factory.mktemp("bytes"), {**whole, place: bytes(data)})
+
+
+def test_a_changed_bit_in_a_footer_is_a_typed_error_where_polars_reads_the_file(
+    tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    data = whole["theirs/" + JANUARY]
+    footer = data[-length_of(data[-8:]) :]
+    for bit in range(0, 8 * (len(footer) - 8), 1 if FULL else 61):
+        changed = bytearray(footer)
+        changed[bit // 8] ^= 1 << bit % 8
+        with suppress(ValueError):
+            declared(bytes(changed))
+    path = tmp_path / JANUARY
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data[: -len(footer)] + b"\x11" + footer[1:])  # the version is a boolean
+    assert pl.read_parquet_schema(path)
+    with pytest.raises(BundleError, match=r"data.parquet is damaged: the footer cannot be parsed"):
+        PolarsParquetDailyReader(tmp_path).load_daily_bars([1], None, None)
 
 
 @QUICKLY

@@ -139,6 +139,24 @@ def test_files_are_limited_by_bytes_and_the_least_used_goes_first(tmp_path: Path
     assert [got(cache, symbol) for symbol in "ABC"] == [1.0, None, 1.0]
 
 
+class Stuck(LaterDisk):
+    """A disk on which no frame can be removed."""
+
+    def remove_whole(self, path: Path) -> None:
+        raise StorageError("made to fail")
+
+
+def test_a_frame_that_cannot_be_dropped_is_named_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(CacheManager(tmp_path), "A", rows=ROWS)
+    cache = CacheManager(tmp_path, 0, 1e-3, disk=Stuck())
+    put(cache, "B", rows=ROWS)
+    name = f"cache_{cache._generate_cache_key(['A'], *YEAR)[:16]}"
+    assert f"{name} cannot be dropped: made to fail" in caplog.text
+    assert got(cache, "A") == got(cache, "B") == 1.0
+
+
 @pytest.mark.parametrize(
     ("policy", "dropped", "kept"), [("lru", "A", "C"), ("size", "B", "A"), ("hybrid", "B", "A")]
 )

@@ -343,6 +343,9 @@ def test_a_newer_or_a_damaged_line_is_a_typed_error(
     path.write_text(whole.replace('"adjustment":"split"', '"adjustments":"split"'))
     with pytest.raises(CorruptEntryError, match="cannot parse"):
         lineages.get("mine")
+    path.write_text(whole.replace('"run":"mine"', r'"run":"mi\u001b[2Jne"'))
+    with pytest.raises(CorruptEntryError, match="unprintable"):
+        lineages.list()
     path.write_text(whole.replace('"format":1', '"format":2'))
     with pytest.raises(FormatVersionError, match="update onetape"):
         lineages.list()

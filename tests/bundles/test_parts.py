@@ -153,6 +153,19 @@ def test_any_sequence_of_writes_and_replacements(tmp_path: Path, seed: int) -> N
     assert Bundle("b", tmp_path).validate() == ()
 
 
+def test_the_first_part_exists_after_all_its_series_were_removed(tmp_path: Path) -> None:
+    writer = ParquetWriter(tmp_path / "b", disk=Quick())
+    writer.write_batch([days(0, 31), days(1, 31)])
+    writer.write(days(2, 31), "daily")
+    mains = {main_of(place) for place in parts_of(tmp_path / "b")}
+    assert len(parts_of(tmp_path / "b")) > len(mains)
+    with BundleFiles(tmp_path / "b", Quick()).writing() as commit:
+        records = Bundle("b", tmp_path).records()
+        writer.replace_rows(commit, records, "daily", days(2).clear(), drop=[0, 1])
+    assert parts_of(tmp_path / "b") == sorted(mains)
+    assert sids_in(tmp_path / "b" / min(mains)) == {2} and len(read(tmp_path / "b")) == 31
+
+
 def test_a_larger_volume_widens_every_part(tmp_path: Path) -> None:
     for sid in range(9):
         ParquetWriter(tmp_path / "b", disk=Quick()).write(days(sid), "daily")

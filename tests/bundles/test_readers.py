@@ -164,24 +164,23 @@ def test_minutes_by_their_instants(bundle: Path) -> None:
     assert reader.get_first_available_datetime(1) == pd.Timestamp("2023-01-02 23:50")
 
 
-@pytest.mark.parametrize(
-    "sids, fields, start, end, error",
-    [
-        (["AAPL"], ["close"], None, None, QueryError),
-        ([True], ["close"], None, None, QueryError),
-        ([1], ["bid"], None, None, QueryError),
-        ([1], ["close"], "2023-02-01", "2023-01-01", BadRangeError),
-        ([1], ["close"], "noon", None, BadRangeError),
-        ([1], ["close"], pd.NaT, None, BadRangeError),
-    ],
-)
-def test_bad_questions(
-    bundle: Path, sids: Any, fields: Any, start: Any, end: Any, error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        PolarsParquetDailyReader(bundle).load_raw_arrays(sids, fields, start, end)
-    with pytest.raises(QueryError):
-        PolarsParquetDailyReader(bundle).get_value(1, "2023-01-01", "bid")
+BAD: list[tuple[Any, str, Any, Any, type[QueryError], str]] = [
+    (["AAPL"], "close", None, None, QueryError, "invalid series number 'AAPL'"),
+    ([True], "close", None, None, QueryError, "invalid series number True"),
+    ([1], "bid", None, None, QueryError, "has no field 'bid'"),
+    ([1], "close", "2023-02-01", "2023-01-01", BadRangeError, "the start is after the end"),
+    ([1], "close", "noon", None, BadRangeError, "invalid time 'noon'"),
+    ([1], "close", pd.NaT, None, BadRangeError, "invalid time NaT"),
+]
+
+
+def test_bad_questions(bundle: Path) -> None:
+    reader = PolarsParquetDailyReader(bundle)
+    for sids, field, start, end, error, words in BAD:
+        with pytest.raises(error, match=words):
+            reader.load_raw_arrays(sids, [field], start, end)
+    with pytest.raises(QueryError, match="has no field 'bid'"):
+        reader.get_value(1, "2023-01-01", "bid")
 
 
 def test_no_sids_and_empty_ranges_are_empty_frames(bundle: Path) -> None:

@@ -157,8 +157,16 @@ BAD = {
         DecimalRangeError,
         "close does not contain numbers",
     ),
-    "null in date": (GOOD.with_columns(date=pl.lit(None, pl.Date)), QueryError, "no date"),
-    "null in sid": (GOOD.with_columns(sid=pl.lit(None, pl.Int64)), QueryError, "no sid"),
+    "null in date": (
+        GOOD.with_columns(date=pl.lit(None, pl.Date)),
+        QueryError,
+        "rows without date or sid",
+    ),
+    "null in sid": (
+        GOOD.with_columns(sid=pl.lit(None, pl.Int64)),
+        QueryError,
+        "rows without date or sid",
+    ),
     "doubled": (pl.concat([GOOD, days(date(2023, 1, 3), 1, price=3)]), QueryError, "two different"),
     "too large": (days(date(2023, 1, 2), 1, price=1e11), DecimalRangeError, "1e"),
     "pandas": ("a frame", QueryError, "str"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +46,23 @@ def test_rows_and_answered_stretches(store: TableStore) -> None:
     assert store.symbols() == ["BTCUSDT"]
     half = Span(to_ms(datetime(2025, 1, 1)), to_ms(datetime(2025, 1, 1, 8)))
     same(store.read(KEY, half), one.loc["2025-01-01 00:00":"2025-01-01 07:00"])
+
+
+def test_a_document_has_the_keys_that_other_tools_read(store: TableStore, tmp_path: Path) -> None:
+    span = Span(to_ms(datetime(2025, 1, 1)), to_ms(datetime(2025, 1, 2)))
+    store.put(KEY, rates("2025-01-01", 3), span, "binance")
+    (path,) = tmp_path.rglob("2025.metadata.json")
+    document = json.loads(path.read_text())
+    size = path.with_name("2025.csv.gz").stat().st_size
+    assert document["file_info"] == {
+        "format": "csv.gz", "size_bytes": size, "rows": 3, "columns": ["fundingRate"],
+    }  # fmt: skip
+    for name, value in {
+        "symbol": "BTCUSDT", "timeframe": "8h", "year": 2025, "data_source": "binance",
+        "provider_info": {"name": "binance"}, "last_updated": "2025-06-02T00:00:00",
+        "start_date": "2025-01-01T00:00:00", "end_date": "2025-01-01T16:00:00",
+    }.items():  # fmt: skip
+        assert document[name] == value, name
 
 
 def test_an_answer_without_rows_is_remembered(store: TableStore) -> None:

@@ -52,13 +52,16 @@ def files(cache: Path) -> dict[Path, bytes]:
 # --- verify and repair ---------------------------------------------------------------------
 
 
-def test_a_sound_cache_is_told_so(filled: Run) -> None:
+def test_a_sound_cache_is_told_so(filled: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = filled("cache", "verify")
     assert (ran.code, ran.out) == (0, "2 series read: no damage found\n")
     assert filled("cache", "verify", "--json").json == {
         "series": 2, "tables": 0, "fundamentals": 0, "sound": True, "findings": [], "problems": [],
     }  # fmt: skip
     assert filled("cache", "repair").out == "2 series read, 0 findings repaired: no damage found\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for word in ("verify", "repair"):
+        assert filled("cache", word).out.startswith("\x1b[1;32m"), "bold green"
 
 
 def test_damage_is_said_and_nothing_changed(damaged: Run, cache: Path) -> None:

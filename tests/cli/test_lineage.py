@@ -36,12 +36,18 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def test_a_run_is_listed_shown_and_checked(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_listed_shown_and_checked(
+    cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     assert run(cache, "list", "--json") == 0
     (listed,) = answer(capsys)
     assert (listed["run"], listed["reads"], listed["failed"]) == ("seen", 1, 0)
     assert run(cache, "show", "seen") == 0
-    assert "AAPL 1d@mock" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert run(cache, "show", "seen", "--json") == 0
+    ((_, _, _, digest),) = answer(capsys)["reads"][0]["read"]
+    assert "AAPL 1d@mock" in shown and f" {digest[7:19]}\n" in shown
     assert run(cache, "check", "seen") == 0
     assert capsys.readouterr().out.endswith("seen: identical\n")
     assert run(cache, "check", "seen", "--as-today", "--json") == 0

@@ -95,6 +95,7 @@ def test_json_is_one_document_a_line(run: Run, vendors: VendorServer) -> None:
         (("replay", "BTCUSDT", "1x"), 2, "unknown timeframe '1x'"),
         (("stream", "NOSUCHTHING123", "1h"), 2, "NOSUCHTHING123"),
         (("stream", "BTCUSDT", "1x"), 2, "unknown timeframe '1x'"),
+        (("stream", "BTCUSDT", "1h", "--rows", "99999999"), 2, "would go back beyond 1900"),
     ],
 )
 def test_what_is_wrong_is_said(run: Run, words: tuple[str, ...], code: int, why: str) -> None:

@@ -931,6 +931,15 @@ def test_bots_are_kept_by_their_key(db: TradingService, clock: ManualClock) -> N
     assert len(db.get_enabled_bots()) == 3
 
 
+def test_a_question_inside_a_unit_of_work_sees_the_bot_that_the_unit_changed(
+    database: Database, clock: ManualClock
+) -> None:
+    service = DatabaseService(database, clock)
+    with service.uow() as repos:
+        repos.bots.upsert_bot({"id": "b", "config": {}, "status": "running"})
+        assert len(TradingService(service).get_bots_by_status("running")) == 1
+
+
 def test_status_errors_and_performance_of_a_bot(db: TradingService) -> None:
     db.upsert_bot({"id": "b", "config": {}})
     assert db.update_bot_status("b", "running") is True

@@ -44,6 +44,15 @@ def record(
     return manager.get_fundamentals("AAPL")
 
 
+def test_a_record_has_its_symbol_even_if_no_vendor_sent_it(
+    vendors: Vendors, say: Callable[[dict[str, Any]], None], manager: DataManager
+) -> None:
+    say(asking("yahoo"))
+    vendors.bodies |= yahoo_series("AAPL", TRAILING)
+    record = manager.get_fundamentals("AAPL", data_type="ratios")
+    assert (record["symbol"], record["ticker"], record["pe_ratio"]) == ("AAPL", "AAPL", 31.2)
+
+
 def test_one_record_of_three(record: dict[str, Any]) -> None:
     told = record["_metadata"]
     assert told["providers_asked"] == told["providers_used"] == ["fmp", "yahoo", "finnhub"]

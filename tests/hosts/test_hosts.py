@@ -288,6 +288,19 @@ def test_status_doctor_and_metrics_show_what_hosts_share(
     assert registry.get_sample_value("onetape_host_limits_shared") == 1
 
 
+def test_a_status_says_why_the_shared_store_cannot_be_reached(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONETAPE_STORE", "postgresql://127.0.0.1:9/none")  # nothing listens there
+    (tmp_path / "cache").mkdir()
+    options = ["--cache-dir", str(tmp_path / "cache")]
+    assert main(["hosts", "status", "--json", *options]) == 1
+    reason = json.loads(capsys.readouterr().out)["reason"]
+    assert "cannot be reached" in reason
+    assert main(["hosts", "status", *options]) == 1
+    assert reason[:40] in capsys.readouterr().out
+
+
 def test_the_cache_of_the_manager_reads_what_other_hosts_have(host: Host) -> None:
     host("a").get_ohlcv("BTCUSDT", "1h", *DAY)
     b = host("b")

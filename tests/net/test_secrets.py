@@ -275,6 +275,8 @@ def test_bars_are_not_touched_by_keys_that_look_like_numbers() -> None:
         assert redacted(HttpResponse(200, {}, rows), request).body == rows
 
 
-def test_short_words_are_no_keys() -> None:
+def test_words_of_less_than_six_characters_are_no_keys() -> None:
     request = HttpRequest("https://v.example", secret_params={"apikey": "demo"})
     assert redacted(HttpResponse(200, {}, b"demolition"), request).body == b"demolition"
+    request = HttpRequest("https://v.example", secret_params={"apikey": "k3y456"})
+    assert redacted(HttpResponse(200, {}, b"a k3y456"), request).body == b"a ***"

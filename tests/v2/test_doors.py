@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import redis
 
 import src.data.v2
 from onetape.aio import AsyncDataManager
@@ -30,7 +31,7 @@ from tests.v2.test_pipeline import Time, Venue, turns
 from tests.vendor_server import Fault, VendorServer
 
 WEEK = date(2024, 6, 3), date(2024, 6, 7)
-READS, CYCLES, SYMBOLS, ROWS = (100_000, 200, 10_000, 10**6) if FULL else (60, 10, 2000, 40_000)
+READS, CYCLES, SYMBOLS, ROWS = (100_000, 200, 10_000, 10**6) if FULL else (30, 10, 2000, 40_000)
 V2 = Path(src.data.v2.__path__[0])
 # Everything that sends, limits, repeats or waits; the data manager alone does that.
 FORBIDDEN = ("net.http", "net.limiter", "net.retry", "net.quota", "net.sender", "net.websocket",
@@ -131,12 +132,17 @@ def test_a_commit_of_another_process_is_in_the_next_answers(manager: DataManager
     assert writer.stdin and writer.stdout
 
     async def stale() -> int:
-        count, cache = 0, DataCache(manager=manager)
+        plain, remembering = (
+            DataCache(manager=manager),
+            DataCache(redis.Redis(port=9), manager=manager),  # nothing listens there
+        )
+        count = 0
         for number in range(READS // 10):
             print(100 + number, file=writer.stdin, flush=True)
             writer.stdout.readline()
             for day in range(1, 11):
                 asked = "BTCUSDT", "1d", date(2024, 5, day), date(2024, 5, 10)
+                cache = remembering if day % 3 else plain
                 if day % 2:
                     frame = await cache.get_prices(*asked)
                 else:

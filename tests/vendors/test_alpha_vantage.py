@@ -234,6 +234,8 @@ def test_splits_and_dividends() -> None:
     ]
     with pytest.raises(ResponseFormatError, match="actions"):
         av(answer({"symbol": "AAPL"}))[0].fetch_actions(AAPL, span, NOW_MS)
+    with pytest.raises(ResponseFormatError, match="answered for 'MSFT'"):
+        av(answer(splits | {"symbol": "MSFT"}))[0].fetch_actions(AAPL, span, NOW_MS)
 
 
 TRUTH = {

@@ -496,6 +496,21 @@ def test_no_trade_is_not_stale() -> None:
     assert found(replace(stuck, table=replace(stuck.table, volume=quiet)), "stale") == []
 
 
+def test_one_price_with_little_volume_is_a_quiet_market() -> None:
+    close = wavy(100)
+    close[50:62] = close[50]
+    series = walk(close)
+    columns = {name: getattr(series.table, name).copy() for name in ("open", "high", "low")}
+    for column in columns.values():
+        column[50:62] = close[50]
+    volume = series.table.volume.copy()
+    volume[50:62] = 1.0 + np.arange(12) % 3
+    for traded, severity in ((volume, "info"), (series.table.volume, "warning")):
+        case = replace(series, table=replace(series.table, **columns, volume=traded))
+        (finding,) = found(case, "stale", "info")
+        assert finding.severity == severity
+
+
 def test_a_series_that_often_repeats_itself_is_not_stale() -> None:
     random = np.random.default_rng(2)
     close = 1.0 + random.integers(0, 2, 600) * 0.01  # a peg: two prices, each for some bars

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ...model.coverage import Covered, State
+from ...model.coverage import Covered
 from ...model.kind import Adjustment, Basis, Kind
 from ...model.series import SeriesKey
 from ...model.span import Span
@@ -50,9 +50,8 @@ class BarsOrigin(msgspec.Struct, array_like=True, frozen=True):
         return cls(suspect, part.vendor, part.kind, adjustment, part.is_rescaled)
 
     def part(self, span: Span) -> Covered:
-        """Return a coverage entry for ``span`` with this origin."""
-        state: State = "suspect" if self.is_suspect else "final"
-        return Covered(span, state, self.vendor, self.kind, Basis(self.adjustment))
+        """Return a coverage entry for bars in ``span`` of this origin that are not suspect."""
+        return Covered(span, "final", self.vendor, self.kind, Basis(self.adjustment))
 
 
 class YearEntry(NamedTuple):

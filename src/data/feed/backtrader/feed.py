@@ -376,7 +376,6 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         self.live_is_stopped = True
         self.stream.stop()
         self.stream.unsubscribe(self.live_box)
-        self.live_hub.notify()
         super().stop()
 
     @property

@@ -152,8 +152,6 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         bars, unit = read_series(response, query)
         inside = [bar for bar in bars if bar.stamp_ms in query.span]
         following = month_after(query.span.start) if query.timeframe.is_intraday else None
-        if following is not None and following >= query.span.end:
-            following = None
         return BarPage(inside, unit=unit, next_ms=following)
 
     def classify(self, response: HttpResponse) -> DataError | None:

@@ -1,0 +1,30 @@
+"""One vendor's reply: how loudly its failure is logged."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from src.data.bars.fetch.attempt import VendorReply
+from src.data.errors import CapabilityError, DataError, NoDataError, UnavailableError
+from src.data.model.span import Span
+
+
+@pytest.mark.parametrize(
+    ("error", "requests", "level"),
+    [
+        (UnavailableError("paused"), 0, "WARNING"),
+        (UnavailableError("down"), 1, "WARNING"),
+        (CapabilityError("serves no minutes"), 0, "DEBUG"),
+        (CapabilityError("the server refused minutes"), 1, "WARNING"),
+        (NoDataError("no bar"), 1, "DEBUG"),
+    ],
+)
+def test_only_a_failure_that_was_to_be_expected_is_not_a_warning(
+    caplog: pytest.LogCaptureFixture, error: DataError, requests: int, level: str
+) -> None:
+    with caplog.at_level(logging.DEBUG, "onetape"):
+        VendorReply[None]("yahoo", Span(0, 1), error=error, requests=requests).log_failure("AAPL")
+    assert [record.levelname for record in caplog.records] == [level]
+    assert "yahoo could not supply AAPL" in caplog.text
