@@ -102,13 +102,21 @@ class Talker:
         """Return the next line that it prints."""
         return self._output.readline()
 
+    def kill(self) -> str:
+        """Kill it; return the rest of what it has printed."""
+        os.kill(self._child, signal.SIGKILL)
+        return self._rest(-signal.SIGKILL)
+
     def end(self) -> str:
         """End its input, and return the rest of what it prints; it must end well."""
+        return self._rest(0)
+
+    def _rest(self, code: int) -> str:
         self._is_open = False
         os.close(self._input)
         with self._output:
             rest = self._output.read()
-        assert ended(self._child) == 0
+        assert ended(self._child) == code
         return rest
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import weakref
 from dataclasses import replace
@@ -106,13 +107,21 @@ def ticking() -> ManualClock:
     return ManualClock(NOW)
 
 
-@pytest.fixture
-def manager(tmp_path: Path, reads: Reads, ticking: ManualClock) -> DataManager:
-    """Return a manager that has answered both questions before."""
-    store = store_at(tmp_path)
+@pytest.fixture(scope="module")
+def _stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the bars of both questions, to be copied."""
+    folder = tmp_path_factory.mktemp("stored")
+    store = store_at(folder)
     store.commit(MINUTES, Commit((minutes(0, BARS),)))
     store.commit(DAILY, Commit((piece(0, 60, basis=KNOWN),)))
     store.add_actions("AAPL", [], Span(at(-400), at(400)), "acme", at(60))
+    return folder
+
+
+@pytest.fixture
+def manager(tmp_path: Path, reads: Reads, ticking: ManualClock, _stored: Path) -> DataManager:
+    """Return a manager that has answered both questions before."""
+    shutil.copytree(_stored / "cache", tmp_path / "cache")
     made = DataManager(tmp_path / "cache", clock=ticking)
     settle(tmp_path)
     for _ in range(3):

@@ -160,6 +160,7 @@ class Club(Chats):
         market: the commands that need no records.
         senders: who is heard; a minute passes between two messages.
         run: runs the job of alerts once, in the caller's thread; its messages go out by the bot.
+        now_s: returns the time of the records.
     """
 
     db: Any
@@ -169,13 +170,21 @@ class Club(Chats):
     market: Any
     senders: Any
     run: Callable[[], Any]
+    now_s: Callable[[], int]
 
     def join(self, user: int, address: str) -> None:
-        """Register and verify; the administrator approves."""
-        assert self.say(f"/register {address}", user).text.startswith("A code is on its way to")
-        assert self.say(self.codes[address], user).text.startswith("Your address is verified")
+        """Make a user whose address is verified and who is approved, as the commands do.
+
+        The commands themselves are sent in `test_a_user_registers_is_approved_and_asks`.
+        """
+        code = f"{user:08}"
+        self.codes[address] = f"/verify {code}"
+        limit = {"daily_limit": self.members.per_day}
+        self.people.begin(user)
+        self.db.set_user_email(str(user), address, code, self.now_s(), **limit)
+        assert self.db.verify_code(str(user), code)
         if user != ADMIN:
-            assert f"{user} is approved." in self.say(f"/approve {user}", ADMIN).text
+            assert self.db.approve_user(str(user))
 
     def wait_audited(self, count: int, user: int) -> None:
         """Wait until the audit has so many commands of a user; each is recorded after its answer."""
@@ -239,6 +248,7 @@ def club(
     running = Club(quick, people, application)
     running.db, running.codes, running.members, running.admins = db, codes, members, admins
     running.senders, running.market = answers.senders, market
+    running.now_s = lambda: clock.now_ms() // 1000
     assert has_job.wait(50)
     source = ClientBars(manager.client)
     running.run = AlertJob(StoredAlerts(database, clock), source, channels, clock, 86_400).run

@@ -100,7 +100,9 @@ def test_statistics_have_the_causes_of_failures(club: Club) -> None:
 
 
 def test_every_command_is_in_the_audit_without_codes(club: Club) -> None:
-    club.join(ANN, "ann@example.com")
+    club.say("/register ann@example.com")
+    club.say(club.codes["ann@example.com"])
+    club.say(f"/approve {ANN}", ADMIN)
     club.say("/price AAPL")
     club.say("/price NOPE")
     club.say("/what ever")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from src.data.model.timeframe import Timeframe
 from tests.cache.bars import DAILY, lane_folder, mark, piece
 from tests.cache.bars import NOW as THEN
 from tests.cache.disks import DyingDisk, Killed
+from tests.processes import together
 
 OTHER = SeriesKey("MSFT", Timeframe(1, "d"))
 RAW = SeriesKey("AAPL", Timeframe(1, "d"), ("raw",))
@@ -390,29 +390,18 @@ def test_while_another_process_writes_it_is_read_as_it_was(
     assert place.rows() == ROWS | {"MSFT 1d": 12}
 
 
-_PROGRAM = """
-import sys
-from contextlib import suppress
-from pathlib import Path
-from src.data.cache.retention import index
-from src.data.cache.retention.inventory import Inventory
-from src.data.cache.store import BarStore
-
-for _ in range(20):
-    inventory = Inventory(BarStore(Path(sys.argv[1])).parts)
-    rows = sum(lane.entry.rows for lane in inventory.look("growth").lanes)
-    assert rows == 415, rows
-    # Some kernels refuse to open what another process removes in that moment.
-    with suppress(FileNotFoundError):
-        Path(sys.argv[1], "ohlcv/_metadata/index.sqlite").write_bytes(b"no database" * 999)
-"""
-
-
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 def test_two_processes_make_it_anew_at_once(place: Place) -> None:
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-c", _PROGRAM, str(place.root)]
-    both = [subprocess.Popen(command, cwd=root) for _ in range(2)]
-    assert [one.wait(60) for one in both] == [0, 0]
+    def work(_: int) -> None:
+        for _ in range(20):
+            inventory = Inventory(BarStore(place.root).parts)
+            rows = sum(lane.entry.rows for lane in inventory.look("growth").lanes)
+            assert rows == 415, rows
+            # Some kernels refuse to open what another process removes in that moment.
+            with suppress(FileNotFoundError):
+                place.file.write_bytes(b"no database" * 999)
+
+    together(2, work)
     assert place.rows() == ROWS
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -22,42 +21,30 @@ from tests.cache.bars import (
     store_in,
     table,
 )
-from tests.programs import PYTHONPATH
-
-ROOT = Path(__file__).parents[2]
-WRITE = """
-import sys
-from pathlib import Path
-from src.data.cache.store import Commit
-from tests.cache.bars import DAILY, piece, store_in
-root, first, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-store = store_in(root)
-print("ready", flush=True)
-sys.stdin.readline()
-for n in range(first, first + 24 * step, step):
-    store.commit(DAILY, Commit((piece(n, n + 1),)))
-    print(n, flush=True)
-"""
+from tests.processes import Talker
 
 
-def writer(root: Path, first: int, step: int) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITE, str(root), str(first), str(step)], cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": PYTHONPATH},
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+def writer(others: list[Talker], root: Path, first: int, step: int) -> Talker:
+    """Begin a child that commits 24 bars one by one and prints the number of each."""
+
+    def work() -> None:
+        store = store_in(root)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for n in range(first, first + 24 * step, step):
+            store.commit(DAILY, Commit((piece(n, n + 1),)))
+            print(n, flush=True)
+
+    child = Talker(others, work)
+    assert child.hear() == "ready\n"
+    return child
 
 
-def go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("go\n")
-    process.stdin.flush()
-
-
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 def test_two_processes_and_a_reader(tmp_path: Path) -> None:
-    processes = [writer(tmp_path, n, 2) for n in range(2)]
+    processes = list[Talker]()
+    for n in range(2):
+        writer(processes, tmp_path, n, 2)
     done = threading.Event()
     problems: list[str] = []
 
@@ -79,10 +66,9 @@ def test_two_processes_and_a_reader(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     for process in processes:
-        go(process)
+        process.tell("go")
     for process in processes:
-        process.communicate()
-        assert process.returncode == 0
+        process.end()
     done.set()
     reader.join()
     assert problems == []
@@ -115,13 +101,10 @@ def test_threads_of_one_store(tmp_path: Path) -> None:
 def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     for acks in (1, 5, 11):
         root = tmp_path / str(acks)
-        process = writer(root, 0, 1)
-        go(process)
-        assert process.stdout is not None
-        told = [int(process.stdout.readline()) for _ in range(acks)]
-        process.kill()
-        told += [int(line) for line in process.stdout.read().split()]
-        process.wait()
+        process = writer([], root, 0, 1)
+        process.tell("go")
+        told = [int(process.hear()) for _ in range(acks)]
+        told += [int(line) for line in process.kill().split()]
         store = store_in(root)
         store.repair(DAILY)
         rows, _ = store.read(DAILY, EVER)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -222,20 +223,22 @@ def test_the_older_name_counts_failures_only(
     "module", ["src.data.cache.populate_cache", "src.data.utils.populate_cache"]
 )
 def test_the_modules_of_old_end_with_1_when_a_vendor_is_down(
-    module: str, run: Run, rules: Path, cache: Path, vendors: VendorServer, tmp_path: Path
-) -> None:
+    module: str, run: Run, rules: Path, cache: Path, vendors: VendorServer,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     assert run("populate", "--symbols", "BTCUSDT", "--timeframes", "1h", "--start", "2024-05-01",
                "--end", "2024-05-03").code == 0  # fmt: skip
     # No retry waits: a mistake of the server's would take seconds of a real clock.
     vendors.fault("binance", Fault.status(451))
     words = ["--tickers", "BTCUSDT", "--intervals", "1h", "--start-date", "2024-05-01",
              "--end-date", "2024-05-31", "--config", str(rules), "--cache-dir", str(cache)]  # fmt: skip
-    env = {**os.environ, "PYTHONPATH": PYTHONPATH, "ONETAPE_STATE_DIR": str(tmp_path / "other")}
-    done = subprocess.run(
-        [sys.executable, "-m", module, *words], capture_output=True, text=True, env=env, timeout=300
-    )
-    assert done.returncode == 1, done.stderr
-    assert "0 of 1 series succeeded" in done.stdout
+    monkeypatch.setattr(sys, "argv", [module, *words])
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__")
+    out, err = capsys.readouterr()
+    assert ended.value.code == 1, err
+    assert "0 of 1 series succeeded" in out
 
 
 def test_a_narrow_terminal_leaves_columns_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ repeated question read anew.
 from __future__ import annotations
 
 import os
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -38,12 +39,13 @@ YEARS = (2022, 2023) if FULL else (2023,)
 Make = Callable[[], DataManager]
 
 
-@pytest.fixture
-def held(tmp_path: Path) -> Make:
-    """Return a maker of managers on a cache of forty days of minutes, written and read before."""
+@pytest.fixture(scope="module")
+def _stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with forty days of minutes, to be copied."""
+    folder = tmp_path_factory.mktemp("stored")
 
     def make() -> DataManager:
-        return DataManager(tmp_path / "cache", clock=ManualClock(FETCHED))
+        return DataManager(folder / "cache", clock=ManualClock(FETCHED))
 
     stamps = np.arange(*SPAN, MINUTE_MS, dtype=np.int64)
     close = 100 + np.arange(len(stamps)) % 997 * 0.01
@@ -51,6 +53,17 @@ def held(tmp_path: Path) -> Make:
     piece = CommitPiece(table, SPAN, "binance", FETCHED, COIN, Basis("raw"), "final")
     key = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
     make().cache.store.commit(key, Commit((piece,), kind=COIN))
+    return folder
+
+
+@pytest.fixture
+def held(_stored: Path, tmp_path: Path) -> Make:
+    """Return a maker of managers on a copy of these bars, read before."""
+    shutil.copytree(_stored / "cache", tmp_path / "cache")
+
+    def make() -> DataManager:
+        return DataManager(tmp_path / "cache", clock=ManualClock(FETCHED))
+
     settle(tmp_path / "cache", make)
     return make
 

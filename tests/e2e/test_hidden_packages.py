@@ -37,6 +37,7 @@ class Hider(importlib.abc.MetaPathFinder):
         if any(f"{name}.".startswith(f"src.data.{one}.") for one in self.hidden):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
+SHARED = "src", "pandas", "requests", "asyncio", "pyarrow", "sqlite3", "ssl", "tenacity"
 # Each line is for a child. What a child has imported while all packages were hidden needs none of them:
 # the children after it find it imported.
 sys.meta_path.insert(0, Hider())
@@ -84,7 +85,9 @@ except Exception as error:
     print(type(error).__name__, error)
 if is_all:
     with os.fdopen(writer, "w") as names:
-        print(*(n for n in sys.modules if n.partition(".")[0] in ("src", "pandas", "requests")), file=names)
+        print(*(n for n in sys.modules if n.partition(".")[0] in SHARED), file=names)
+sys.stdout.flush()
+os._exit(0)  # what Python tidies up at the end takes longer than all of this
 """
 
 

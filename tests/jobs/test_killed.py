@@ -5,17 +5,17 @@ from __future__ import annotations
 import gzip
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data import wiring
+from src.data.cli import main
+from src.data.clock import ManualClock, SystemClock
 from src.data.jobs.populate import populate_cache
 from src.data.jobs.runner import AT_WORK
-from tests.programs import PYTHONPATH
+from tests.processes import ended, fork
 from tests.vendor_server import VendorServer
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))
@@ -25,19 +25,24 @@ RANGE = ("2021-01-01" if FULL else "2024-05-17", "2024-05-31")
 # A kill may take the requests of all series at work, four under way and others being stored; and in a
 # full run, where series have up to sixty pages, those since the last commit of each, after four.
 KILLS, LOST = (50, 4 * AT_WORK) if FULL else (1, AT_WORK)
-Begun = Callable[[], "subprocess.Popen[bytes]"]
+Begun = Callable[[], int]
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 
 
 @pytest.fixture
 def begun(rules: Path, tmp_path: Path) -> Begun:
+    """Return what begins the command in a child and returns its number."""
     words = ["populate", "--symbols", ",".join(SYMBOLS), "--timeframes", ",".join(STEPS),
              "--start-date", RANGE[0], "--end-date", RANGE[1], "--config", str(rules),
              "--cache-dir", str(tmp_path / "killed"), "-q", "--json"]  # fmt: skip
-    env = {**os.environ, "PYTHONPATH": PYTHONPATH, "ONETAPE_STATE_DIR": str(tmp_path / "state")}
-    return lambda: subprocess.Popen(
-        [sys.executable, "-m", "src.data", *words], env=env,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+
+    def work() -> None:
+        wiring.SystemClock = SystemClock  # a child waits for the other one by the real time
+        os.environ["ONETAPE_STATE_DIR"] = str(tmp_path / "state")
+        assert main(words) == 0
+
+    return lambda: fork(work)
 
 
 def bars(folder: Path) -> dict[str, list[bytes]]:
@@ -48,6 +53,7 @@ def bars(folder: Path) -> dict[str, list[bytes]]:
     }
 
 
+@forks
 def test_a_job_that_is_killed_again_and_again(
     begun: Begun, tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
@@ -57,16 +63,17 @@ def test_a_job_that_is_killed_again_and_again(
     vendors.clear_log()
     for killed in range(KILLS):
         clock.advance(60)  # the vendor's limit is one of a minute
-        process, before = begun(), vendors.count("binance")
+        child, before = begun(), vendors.count("binance")
         assert vendors.wait_for("binance", before + 1 + killed % 8)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        os.kill(child, signal.SIGKILL)
+        assert ended(child) == -signal.SIGKILL
     clock.advance(60)
-    assert begun().wait() == 0
+    assert ended(begun()) == 0
     assert bars(tmp_path / "killed") == bars(undisturbed)
     assert vendors.count() <= needed + LOST * KILLS
 
 
+@forks
 def test_two_jobs_on_one_list_ask_for_nothing_twice(
     begun: Begun, tmp_path: Path, vendors: VendorServer
 ) -> None:
@@ -74,7 +81,7 @@ def test_two_jobs_on_one_list_ask_for_nothing_twice(
     needed = vendors.count()
     vendors.clear_log()
     jobs = [begun(), begun()]
-    assert [job.wait() for job in jobs] == [0, 0]
+    assert [ended(job) for job in jobs] == [0, 0]
     assert vendors.count() == needed
     assert bars(tmp_path / "killed") == bars(tmp_path / "alone")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import gc
+import shutil
 import weakref
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -57,10 +58,11 @@ class Equity:
 AAPL, MSFT = Equity("AAPL"), Equity("MSFT")
 
 
-@pytest.fixture
-def stored(tmp_path: Path) -> DataManager:
-    """Return a manager with two shares and a coin; MSFT begins in 2024 and lacks a day."""
-    manager = manager_on(tmp_path)
+@pytest.fixture(scope="module")
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with two shares and a coin, to be copied; MSFT begins in 2024 and lacks a day."""
+    folder = tmp_path_factory.mktemp("stored")
+    manager = manager_on(folder)
     first = STAMPS[0] - 5 * DAY_MS
     put(manager, "AAPL", "1d", table(STAMPS), first=first)
     late = [s for s in STAMPS if s >= parse_iso("2024-01-02T00:00:00")]
@@ -68,7 +70,14 @@ def stored(tmp_path: Path) -> DataManager:
     put(manager, "MSFT", "1d", table(late, 1), first=first)
     put(manager, "BTCUSDT", "1d", table(COIN_DAYS, 2), first=first, kind=COIN)
     put(manager, "BTCUSDT", "1m", table(MINUTES, 2), first=MINUTES[0] - 30 * DAY_MS, kind=COIN)
-    return manager
+    return folder
+
+
+@pytest.fixture
+def stored(_folder: Path, tmp_path: Path) -> DataManager:
+    """Return a manager on a copy of these bars."""
+    shutil.copytree(_folder / "cache", tmp_path / "cache")
+    return manager_on(tmp_path)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ BROKEN = {
 @pytest.fixture(autouse=True)
 def _fewer_kills(monkeypatch: pytest.MonkeyPatch) -> None:
     if not FULL:
-        monkeypatch.setattr(checks, "_KILLS", 4)
+        monkeypatch.setattr(checks, "_KILLS", 2)
 
 
 @pytest.mark.parametrize("proof", PROOFS, ids=NAMES)

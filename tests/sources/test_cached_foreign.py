@@ -339,12 +339,13 @@ print(CachedDataSource(Mine(), sys.argv[1]).generate_cache_key(["A"], "2024-01-0
 # Each script is a program in a child of its own; the library is imported once.
 IN_CHILDREN = """
 import os, runpy, sys
-import src.data.sources
+from src.data.sources import CachedDataSource
 
 for script in sys.argv[2:]:
     if os.fork() == 0:
         runpy.run_path(script, run_name="__main__")
-        sys.exit()
+        sys.stdout.flush()
+        os._exit(0)
     assert os.wait()[1] == 0
 """
 

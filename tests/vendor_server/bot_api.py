@@ -189,7 +189,7 @@ class Telegram(Face):
         """
         with self._change:
             sender, place = _person(chat_id), group or chat_id
-            self._chats[place] = {"id": place, "type": "private", "first_name": "User"}
+            self.begin(place)
             if group:
                 self._chats[place] = {"id": place, "type": "supergroup", "title": "Group"}
             message = {
@@ -202,6 +202,10 @@ class Telegram(Face):
                 length = units(command.group())
                 message["entities"] = [{"type": "bot_command", "offset": 0, "length": length}]
             return self._push("edited_message" if edited else "message", message)
+
+    def begin(self, user: int) -> None:
+        """Let a user have written before: until then the bot cannot write to that user."""
+        self._chats[user] = {"id": user, "type": "private", "first_name": "User"}
 
     def press(self, sent: Sent, data: str) -> int:
         """Press the button with this data below a message of the bot; return the id of the update.
