@@ -129,17 +129,12 @@ def test_a_first_read_leaves_the_garbage_collector_little_to_look_at(tmp_path: P
         store.read(key, EVER)
     other = store_in(tmp_path, columnar="map")
     other.read(keys[0], EVER)
-    before = _kept()
+    gc.collect()
+    before = len(gc.get_objects())
     for key in keys[1:]:
         other.read(key, EVER)
-    assert (_kept() - before) / len(keys[1:]) < 70
-
-
-def _kept() -> int:
-    """Count the objects left by collections; what finalizers release is collected by the next one."""
-    for _ in range(3):
-        gc.collect()
-    return len(gc.get_objects())
+    gc.collect()
+    assert (len(gc.get_objects()) - before) / len(keys[1:]) < 70
 
 
 def told(*_: object) -> None:
