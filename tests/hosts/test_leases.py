@@ -26,6 +26,7 @@ from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from src.data.net.deadline import Deadline, ends_turn
 from tests.cache.bars import NOW
+from tests.hosts.guards import without
 from tests.processes import Talker
 
 KEY = SeriesKey("AAPL", Timeframe(1, "d"))
@@ -105,8 +106,7 @@ def test_without_the_fence_a_paused_holder_stores_its_old_answer(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard of the test before."""
-    without = log_module._HELD.replace("and fence = %(fence)s", "")
-    monkeypatch.setattr(log_module, "_HELD", without)
+    without(monkeypatch, " and fence = _fence")
     (log_a, a), (_, b) = host("a"), host("b")
     paused, _other = Call(a, ttl_s=0), Call(b)
     assert paused.run(add, log_a) == 1

@@ -59,6 +59,7 @@ from tests.cache.bars import (
     store_in,
 )
 from tests.cache.counts import FULL
+from tests.hosts.guards import without
 from tests.processes import ended, fork, together
 
 PAIR = DAILY.symbol, DAILY.timeframe
@@ -145,11 +146,10 @@ def test_without_the_comparison_a_commit_of_the_other_host_is_lost(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard of the test before: a log that compares nothing loses bars."""
-    always = log_module._MOVED.replace("and seq = %(seen)s and head = %(head)s", "")
-    monkeypatch.setattr(log_module, "_MOVED", always)
-    first = log_module._MOVED_FIRST.replace("set seq = 1", "set seq = s.seq + 1")
-    first = first.replace("where s.seq = %(seen)s and s.head = %(head)s", "")
-    monkeypatch.setattr(log_module, "_MOVED_FIRST", first)
+    without(monkeypatch, " and seq = _seen and head = _head", " where s.seq = 0 and s.head = _head")
+    *before, append = log_module.MIGRATIONS
+    append = append.replace("set seq = 1,", "set seq = s.seq + 1,")
+    monkeypatch.setattr(log_module, "MIGRATIONS", (*before, append))
     a, b = host("a"), host("b")
     b.check_joined()
     a.commit(DAILY, bars(0, 3))
@@ -274,7 +274,7 @@ class _Proxy:
         self._real, self._moment = real, moment
 
     def execute(self, statement: Any, *arguments: Any, **options: Any) -> Any:
-        if log_module._ADDED in statement and self._moment:
+        if log_module._APPEND in statement and self._moment:
             moment, self._moment = self._moment, ""
             if moment == "after":
                 self._real.execute(statement, *arguments, **options)
