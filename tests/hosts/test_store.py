@@ -76,6 +76,11 @@ def bars(first: int, end: int, **other: Any) -> Commit:
     return Commit((piece(first, end, **other),))
 
 
+def rows(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(statement)  # type: ignore[call-overload]
+
+
 def shown(store: BarStore, key: SeriesKey = DAILY) -> list[int]:
     return numbers(store.read(key, EVER)[0])
 
@@ -192,6 +197,35 @@ def test_splits_are_entries_and_a_commit_is_applied_beside_those_it_was_made_bes
     assert b.actions("AAPL").reports == a.actions("AAPL").reports != ()
     folders = [store.parts.lane(DAILY).paths.data(2024).read_bytes() for store in (a, b)]
     assert folders[0] == folders[1]
+
+
+def test_a_host_that_is_far_behind_reads_each_entry_about_splits_once(host: Host, log: Log) -> None:
+    """Each day's bars come with an answer about splits, so every entry was made beside another book."""
+    a, b, days = host("a"), host("b"), 40
+    for n in range(days):
+        a.add_actions("AAPL", [], Span(at(n), at(n + 1)), "acme", at(n + 1))
+        a.commit(DAILY, bars(n, n + 1))
+    trips = log.trips
+    b.pull([PAIR])
+    assert shown(b) == list(range(days)) and b.actions("AAPL") == a.actions("AAPL")
+    assert log.trips - trips < 12
+
+
+def test_after_a_lost_tail_the_splits_of_before_are_forgotten(host: Host, log_url: str) -> None:
+    """A host that remembers the splits of an older history does not apply newer entries beside them."""
+    a, b = host("a"), host("b")
+    a.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(60))
+    a.commit(DAILY, bars(0, 3))
+    a.add_actions("AAPL", [], Span(at(60), at(61)), "acme", at(61))
+    b.pull([PAIR])  # applies the bars beside the first entry
+    assert b._books.at("AAPL", 1).reports == (SPLIT,)
+    rows(log_url, "delete from onetape.entry")
+    rows(log_url, "update onetape.series set seq = 0, head = ''")
+    c = host("c")
+    for n in (60, 61):
+        c.add_actions("AAPL", [], Span(at(n), at(n + 1)), "acme", at(n + 1))
+    b.pull([PAIR])
+    assert b._books.at("AAPL", 1).reports == ()
 
 
 def test_what_samples_say_about_splits_stays_on_the_host(host: Host, log: Log) -> None:
