@@ -75,7 +75,7 @@ def test_a_host_killed_between_pruning_and_the_next_snapshot_loses_nothing(
     def work() -> None:
         store = SharedStore(Log(log_url), tmp_path / "a", clock=ManualClock(NOW), keep=Age(1, "d"))
         store.shared.store_id()
-        Log.run = _deadly(statement, moment)  # type: ignore[method-assign]
+        Log.run = _deadly(statement, moment)  # type: ignore[method-assign, assignment]
         store.snapshots.prune(-1)
         store.snapshot(DAILY)
         store.snapshots.prune(-1)
