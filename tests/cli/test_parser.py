@@ -49,6 +49,10 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[Parser]:
         (["fetch", "AAPL", "1d", "--ofline"], "unknown: --ofline (did you mean --offline?)"),
         (["cache", "list", "--chekc"], "onetape cache list: unknown: --chekc (did you mean --check?)"),
         (["fetch", "AAPL", "1d", "--jsom=1", "--zz"], "--jsom=1 --zz (did you mean --json?)"),
+        (["--rules", "x", "hosts", "status"], "unknown: --rules (options of a command follow its name)"),
+        (["--lgo", "json", "doctor"], "onetape: unknown: --lgo (did you mean --log?)"),
+        (["--log", "json", "fetsch"], "there is no command 'fetsch' (did you mean 'fetch'? "),
+        (["cache", "--zz", "x", "list"], "cache: unknown: --zz (options of a command follow its name)"),
         (["--versoin"], "onetape: unknown: --versoin (did you mean --version?)"),
         (["fetch", "AAPL", "1d", "--adjustment", "splitt"], "--adjustment: there is no value 'splitt' "
          "(did you mean 'split'? known: raw, split, all)"),

@@ -19,6 +19,8 @@ from src.data.data_manager import DataManager
 from src.data.errors import FormatVersionError, LogUnreachableError
 from src.data.hosts import connect
 from src.data.hosts import log as log_module
+from src.data.hosts.decisions import name_of
+from src.data.hosts.entry import dump, seal
 from src.data.hosts.leases import SharedLeases
 from src.data.hosts.log import Log
 from src.data.hosts.state import host_state
@@ -282,3 +284,38 @@ def test_an_older_host_serves_its_bars_after_a_newer_one_has_upgraded_the_tables
     assert state.state == "not attached" and "update this library" in state.reason
     new.pull([PAIR])
     assert shown(new) == [0, 1, 2, 3, 4]
+
+
+# How a host appended before the server had a function for it.
+_OLD_APPEND = """
+with moved as (
+  update onetape.series set seq = seq + 1, head = %(token)s, xid = pg_current_xact_id()
+  where symbol = 'AAPL' and timeframe = '1d' and lane = '' and seq = 1 and head = %(head)s
+  returning id, seq)
+insert into onetape.entry
+  (series, seq, token, format, kind, book, at_ms, years, first, last, rows, by, host, body)
+select id, seq, %(token)s, 1, %(kind)s, 0, 0, '{}', null, null, 0, '', '', %(body)s from moved"""
+
+
+def test_a_store_of_before_the_function_takes_entries_of_both_kinds(
+    hosts: Hosts, log_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that was connected before the upgrade goes on with its own statement."""
+    with monkeypatch.context() as patch:
+        patch.setattr(log_module, "MIGRATIONS", log_module.MIGRATIONS[:3])
+        with closing(Log(log_url)) as old:
+            identity = old.store_id()
+    new = hosts("new")
+    new.commit(DAILY, bars(0, 3))
+    head = new.shared.all_heads()[name_of(DAILY)]
+    kind, payload = dump(bars(3, 4))
+    body = seal(name_of(DAILY), 2, kind, 0, payload)
+    with psycopg.connect(log_url, autocommit=True) as db:
+        values = {"token": b"12345678", "head": head.token, "kind": kind, "body": body}
+        db.execute(_OLD_APPEND, values)
+        row = db.execute("select format from onetape.store").fetchone()
+    new.commit(DAILY, bars(4, 5))
+    third = hosts("third")
+    third.pull([PAIR])
+    assert shown(new) == shown(third) == [0, 1, 2, 3, 4]
+    assert new.shared.store_id() == identity and row == (len(log_module.MIGRATIONS),)

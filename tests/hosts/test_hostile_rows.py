@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 import tracemalloc
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import msgspec
 import psycopg
 import pytest
 
+from src.data.cache.format import json_document
 from src.data.cli.hosts import _shown
 from src.data.clock import ManualClock
 from src.data.errors import (
@@ -39,6 +43,7 @@ from src.data.model.series import SeriesKey
 from tests.cache.bars import DAILY, NOW
 from tests.cache.counts import FULL
 from tests.hosts.own_server import OwnServer
+from tests.processes import ended, fork
 from tests.programs import ROOT
 
 from .test_leases import Call, late
@@ -229,6 +234,86 @@ def test_a_forged_snapshot_stops_no_other_series(
             assert pruned
         assert shown(b, other) == [0, 1, 2]
         assert shown(b) == ([] if pruned else shown(a))
+
+
+def _declares_less(folder: Path, year: int) -> tuple[Part, bytes]:
+    """Return a part whose body is far larger than it says."""
+    body, files = bytes(40 << 20), {f"{year}.csv.gz": 0}
+    digest = sha256(snapshot.place_of(name_of(DAILY), year, files) + body).digest()
+    return Part(year, digest, 1, files), body
+
+
+def _large_document(folder: Path, year: int) -> tuple[Part, bytes]:
+    """Return a part whose document takes many times its size in memory."""
+    document = b"[" * (40 << 20)
+    return snapshot.sealed(name_of(DAILY), year, 1, [(f"{year}.metadata.json", document)])
+
+
+def _bomb(folder: Path, year: int) -> tuple[Part, bytes]:
+    """Return a part whose bars become 320 MiB."""
+    deflater = zlib.compressobj(1, zlib.DEFLATED, 31)
+    data = b"".join(deflater.compress(bytes(1 << 24)) for _ in range(20)) + deflater.flush()
+    plain = json_document.load((folder / "2024.metadata.json").read_bytes())
+    size = f'"size":{plain["onetape"]["size"]}'
+    text = json.dumps(plain, separators=(",", ":")).replace(size, f'"size":{len(data)}')
+    files = [("2024.csv.gz", data), ("2024.metadata.json", json_document.dump(json.loads(text)))]
+    generation = plain["onetape"]["generation"]
+    return snapshot.sealed(name_of(DAILY), 2024, generation, files)
+
+
+_ATTACKS: list[tuple[Callable[[Path, int], tuple[Part, bytes]], Sequence[int]]] = [
+    (_declares_less, range(1901, 1909)),
+    (_large_document, [1901]),
+    (_bomb, [2024]),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+@pytest.mark.parametrize("forge, years", _ATTACKS, ids=["less", "document", "bomb"])
+def test_a_forged_snapshot_takes_little_memory(
+    log: Log,
+    log_url: str,
+    tmp_path: Path,
+    forge: Callable[[Path, int], tuple[Part, bytes]],
+    years: Sequence[int],
+) -> None:
+    """Its digests are right, as those of somebody who may write into the tables would be."""
+    a = SharedStore(log, tmp_path / "a", clock=ManualClock(NOW))
+    filled(a)
+    a.snapshot(DAILY)
+    a.snapshots.prune(-1)
+    name, folder = name_of(DAILY), a.parts.lane(DAILY).paths.folder
+    found = a.snapshots.find({name: Position()})[name].snapshot
+    assert found is not None
+    parts = dict(found.parts)
+    for year in years:
+        parts[year], body = forge(folder, year)
+        a.snapshots.add(name, found.position.seq, parts[year], body)
+    content, digest = snapshot.dump(name, found._replace(parts=parts))
+    put(log_url, "update onetape.snapshot set content = %s, digest = %s", content, digest)
+    log.close()
+
+    def work() -> None:
+        store = SharedStore(Log(log_url), tmp_path / "b", clock=ManualClock(NOW))
+        store.shared.store_id()
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _most_memory()
+        if forge is _bomb:  # found when the year is read, which sets it aside
+            store.pull([PAIR])
+            assert 0 < len(shown(store)) < len(shown(a))
+        else:
+            with pytest.raises(CorruptEntryError, match="snapshot of AAPL 1d"):
+                store.pull([PAIR])
+            assert shown(store) == [] and store.position(DAILY) == 0
+        assert _most_memory() - before < 100 << 20
+
+    assert ended(fork(work)) == 0
+
+
+def _most_memory() -> int:
+    """Return the largest memory of this process since it was last reset, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
 
 # --- leases --------------------------------------------------------------------------------------

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import psycopg
 import pytest
 
@@ -20,17 +22,18 @@ from src.data.clock import ManualClock
 from src.data.config.rules_file import load_rules
 from src.data.config.settings import shared_store
 from src.data.data_manager import DataManager
-from src.data.errors import ConfigError, DataError, RulesError
+from src.data.errors import ConfigError, DataError, IncompleteDataWarning, RulesError
 from src.data.hosts import connect
 from src.data.hosts.log import Log
 from src.data.jobs.checkup import checkup
 from src.data.model.timeframe import Timeframe
 from tests.e2e.conftest import rules as rules
+from tests.e2e.oracle import assert_true, ms
 from tests.processes import Talker
 from tests.vendor_server import Fault, VendorServer
 
 DAY = "2024-06-01", "2024-06-01"
-Host = Callable[[str], DataManager]
+Host = Callable[..., DataManager]
 
 
 @pytest.fixture
@@ -41,10 +44,10 @@ def host(
 
     monkeypatch.setattr(connect, "_logs", connect._Logs())
 
-    def make(name: str) -> DataManager:
+    def make(name: str, its_clock: ManualClock = clock) -> DataManager:
         monkeypatch.setenv("ONETAPE_STORE", log_url)
         monkeypatch.setenv("ONETAPE_STATE_DIR", str(tmp_path / name / "state"))
-        return DataManager(tmp_path / name / "cache", rules, clock=clock)
+        return DataManager(tmp_path / name / "cache", rules, clock=its_clock)
 
     return make
 
@@ -168,6 +171,23 @@ def test_two_hosts_that_miss_at_once_send_one_request_and_say_how_old_the_answer
     now, [fetched] = datetime.fromtimestamp(clock.now_ms() / 1000, UTC), answers[1][1:]
     age_s = (now - datetime.fromisoformat(fetched)).total_seconds()
     assert 0 <= age_s <= time.monotonic() - began_s
+
+
+@pytest.mark.parametrize("ahead_ms", [300_000, -300_000])
+def test_a_host_whose_clock_is_off_stores_no_running_bar_and_keeps_none_from_the_others(
+    host: Host, vendors: VendorServer, clock: ManualClock, ahead_ms: int
+) -> None:
+    wrong = ManualClock(clock.now_ms())
+    off, right = host("off", wrong), host("right")
+    for moment in ("2024-06-12T15:58:00", "2024-06-12T16:03:00", "2024-06-12T16:09:00"):
+        clock.set(ms(moment))
+        wrong.set(ms(moment) + ahead_ms)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", IncompleteDataWarning)  # it waits for a running bar
+            off.get_ohlcv("BTCUSDT", "1h", "2024-06-12")
+        frame = right.get_ohlcv("BTCUSDT", "1h", "2024-06-12", strict=True)
+        assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-12", moment)
+    pd.testing.assert_frame_equal(frame, off.get_ohlcv("BTCUSDT", "1h", "2024-06-12"))
 
 
 def test_a_host_that_is_killed_while_it_fetches_holds_up_nobody(

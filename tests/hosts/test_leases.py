@@ -26,6 +26,7 @@ from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from src.data.net.deadline import Deadline, ends_turn
 from tests.cache.bars import NOW
+from tests.hosts.guards import without
 from tests.processes import Talker
 
 KEY = SeriesKey("AAPL", Timeframe(1, "d"))
@@ -105,8 +106,7 @@ def test_without_the_fence_a_paused_holder_stores_its_old_answer(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard of the test before."""
-    without = log_module._HELD.replace("and fence = %(fence)s", "")
-    monkeypatch.setattr(log_module, "_HELD", without)
+    without(monkeypatch, " and fence = _fence")
     (log_a, a), (_, b) = host("a"), host("b")
     paused, _other = Call(a, ttl_s=0), Call(b)
     assert paused.run(add, log_a) == 1
@@ -135,6 +135,32 @@ def test_nobody_takes_over_while_an_entry_is_being_added(host: Host, log_url: st
         taker.join()
     assert is_kept, "the lease was taken over"
     assert log_a.all_heads()[NAME].seq == 2
+
+
+@pytest.mark.parametrize("ahead_ms", [300_000, -300_000])
+def test_a_holder_whose_clock_is_off_holds_its_lease_by_the_servers(
+    log_url: str, ahead_ms: int
+) -> None:
+    """Five minutes are ten times a lease, in either direction."""
+    with closing(Log(log_url)) as log_a, closing(Log(log_url)) as log_b:
+        off = SharedLeases(log_a, ManualClock(NOW + ahead_ms), lambda: None, "a")
+        b = SharedLeases(log_b, ManualClock(NOW), lambda: None, "b")
+        holder = Call(off, ttl_s=30)
+        assert not Call(b, deadline=late()).lease.is_held, "its time is not over"
+        assert off.renew(holder.lease, 30, pages=3) and holder.run(add, log_a) == 1
+        assert not Call(b, deadline=late()).lease.is_held
+        off.renew(holder.lease, 0)  # by the server, its time is over now
+        other = Call(b, deadline=late())
+        assert other.lease.is_held and other.turn().fence == holder.turn().fence + 1
+        assert not off.renew(holder.lease, 30)
+        with pytest.raises(OvertakenError):
+            holder.run(add, log_a)
+        assert other.run(add, log_b) == 2
+        other.end()
+        holder.end()
+        again = Call(off, deadline=late(ManualClock(NOW + ahead_ms)))
+        assert again.lease.is_held
+        again.end()
 
 
 def test_fences_only_grow(host: Host) -> None:

@@ -280,6 +280,18 @@ def test_a_snapshot_of_a_year_that_is_damaged_is_not_made(host: Host, log_url: s
     assert again.snapshot(DAILY)
 
 
+def test_a_snapshot_that_other_hosts_would_refuse_is_not_made(
+    host: Host, log_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    a = host("a")
+    filled(a)
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot, "_MOST_BESIDE", 100)
+        assert not a.snapshot(DAILY) and "are too large" in caplog.text
+    assert rows(log_url, "select from onetape.snapshot") == []
+    assert a.snapshot(DAILY)
+
+
 def test_a_snapshot_of_lost_entries_is_not_stored(host: Host, log_url: str) -> None:
     a = host("a")
     a.commit(DAILY, bars(0, 3))

@@ -59,6 +59,7 @@ from tests.cache.bars import (
     store_in,
 )
 from tests.cache.counts import FULL
+from tests.hosts.guards import without
 from tests.processes import ended, fork, together
 
 PAIR = DAILY.symbol, DAILY.timeframe
@@ -73,6 +74,11 @@ def host(log: Log, tmp_path: Path) -> Host:
 
 def bars(first: int, end: int, **other: Any) -> Commit:
     return Commit((piece(first, end, **other),))
+
+
+def rows(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(statement)  # type: ignore[call-overload]
 
 
 def shown(store: BarStore, key: SeriesKey = DAILY) -> list[int]:
@@ -145,11 +151,10 @@ def test_without_the_comparison_a_commit_of_the_other_host_is_lost(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard of the test before: a log that compares nothing loses bars."""
-    always = log_module._MOVED.replace("and seq = %(seen)s and head = %(head)s", "")
-    monkeypatch.setattr(log_module, "_MOVED", always)
-    first = log_module._MOVED_FIRST.replace("set seq = 1", "set seq = s.seq + 1")
-    first = first.replace("where s.seq = %(seen)s and s.head = %(head)s", "")
-    monkeypatch.setattr(log_module, "_MOVED_FIRST", first)
+    without(monkeypatch, " and seq = _seen and head = _head", " where s.seq = 0 and s.head = _head")
+    *before, append = log_module.MIGRATIONS
+    append = append.replace("set seq = 1,", "set seq = s.seq + 1,")
+    monkeypatch.setattr(log_module, "MIGRATIONS", (*before, append))
     a, b = host("a"), host("b")
     b.check_joined()
     a.commit(DAILY, bars(0, 3))
@@ -192,6 +197,35 @@ def test_splits_are_entries_and_a_commit_is_applied_beside_those_it_was_made_bes
     assert b.actions("AAPL").reports == a.actions("AAPL").reports != ()
     folders = [store.parts.lane(DAILY).paths.data(2024).read_bytes() for store in (a, b)]
     assert folders[0] == folders[1]
+
+
+def test_a_host_that_is_far_behind_reads_each_entry_about_splits_once(host: Host, log: Log) -> None:
+    """Each day's bars come with an answer about splits, so every entry was made beside another book."""
+    a, b, days = host("a"), host("b"), 40
+    for n in range(days):
+        a.add_actions("AAPL", [], Span(at(n), at(n + 1)), "acme", at(n + 1))
+        a.commit(DAILY, bars(n, n + 1))
+    trips = log.trips
+    b.pull([PAIR])
+    assert shown(b) == list(range(days)) and b.actions("AAPL") == a.actions("AAPL")
+    assert log.trips - trips < 12
+
+
+def test_after_a_lost_tail_the_splits_of_before_are_forgotten(host: Host, log_url: str) -> None:
+    """A host that remembers the splits of an older history does not apply newer entries beside them."""
+    a, b = host("a"), host("b")
+    a.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(60))
+    a.commit(DAILY, bars(0, 3))
+    a.add_actions("AAPL", [], Span(at(60), at(61)), "acme", at(61))
+    b.pull([PAIR])  # applies the bars beside the first entry
+    assert b._books.at("AAPL", 1).reports == (SPLIT,)
+    rows(log_url, "delete from onetape.entry")
+    rows(log_url, "update onetape.series set seq = 0, head = ''")
+    c = host("c")
+    for n in (60, 61):
+        c.add_actions("AAPL", [], Span(at(n), at(n + 1)), "acme", at(n + 1))
+    b.pull([PAIR])
+    assert b._books.at("AAPL", 1).reports == ()
 
 
 def test_what_samples_say_about_splits_stays_on_the_host(host: Host, log: Log) -> None:
@@ -274,7 +308,7 @@ class _Proxy:
         self._real, self._moment = real, moment
 
     def execute(self, statement: Any, *arguments: Any, **options: Any) -> Any:
-        if log_module._ADDED in statement and self._moment:
+        if log_module._APPEND in statement and self._moment:
             moment, self._moment = self._moment, ""
             if moment == "after":
                 self._real.execute(statement, *arguments, **options)

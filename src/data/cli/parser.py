@@ -215,6 +215,7 @@ class Parser(argparse.ArgumentParser):
         # a digit.
         self._negative_number_matcher = re.compile(r"-\.?\d")
         self.nested: dict[str, Parser] = {}
+        self._words: Sequence[str] = ()
 
     def nest(self, name: str, description: str) -> Parser:
         """Add and return a parser that takes over if its name is the first argument.
@@ -237,6 +238,7 @@ class Parser(argparse.ArgumentParser):
         """Parse arguments; reject unknown ones immediately, because each command has its own options."""
         if args and args[0] in self.nested:
             return self.nested[args[0]].parse_known_args(args[1:], namespace)
+        self._words = args or ()
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unknown: {' '.join(unknown)}{self.meant(unknown)}")
@@ -274,9 +276,23 @@ class Parser(argparse.ArgumentParser):
         what = f"there is no {str(action.metavar or 'value').lower()} {value!r}"
         message = f"{what} ({did_you_mean(str(value), names)}known: {', '.join(names)})"
         if isinstance(action, argparse._SubParsersAction):
+            self._refuse_options_before(str(value))
             other = _OTHER_COMMANDS.get(str(value)) if self.prog == _PROGRAM else None
             self.error(message if other is None else f"{what}: {other}")
         raise argparse.ArgumentError(action, message)
+
+    def _refuse_options_before(self, word: str) -> None:
+        """Reject unknown options in front of a word, which is then the value of the last one."""
+        before = self._words[: self._words.index(word)] if word in self._words else ()
+        names = (name.partition("=")[0] for name in before if name.startswith("--"))
+        unknown = [
+            name
+            for name in names
+            if not any(o.startswith(name) for o in self._option_string_actions)
+        ]
+        if unknown:
+            meant = self.meant(unknown) or " (options of a command follow its name)"
+            self.error(f"unknown: {' '.join(unknown)}{meant}")
 
     def error(self, message: str) -> NoReturn:
         """Print the error and a hint on how to get help; exit with code 2."""

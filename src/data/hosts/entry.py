@@ -400,7 +400,8 @@ def _packed(values: NDArray[Any]) -> _Column:
 
 def _differences(whole: NDArray[np.int64], decimals: int) -> _Column:
     """Pack integers as differences, encoded so that small ones of either sign need few bits."""
-    steps = np.diff(whole, prepend=np.int64(0))
+    steps = whole.copy()
+    steps[1:] -= whole[:-1]
     folded = ((steps << 1) ^ (steps >> 63)).view(np.uint64)
     if len(folded) and folded.max() >> 32 == 0:
         folded = folded.astype(np.uint32)

@@ -51,44 +51,11 @@ _SERIES, _ENTRIES, _BYTES = 50, 64, 32 << 20
 _MIGRATION_LOCK = 0x6F6E6574617065
 
 NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
-# An append moves the head of its series. Under a lease, that needs the fence of the lease, which is locked,
-# so that nobody takes the lease over meanwhile; the last entry of a turn frees it.
-_HELD = """held as (
-  select from onetape.lease where name = %(lease)s and fence = %(fence)s for share)"""
-_MOVED = """moved as (
-  update onetape.series set seq = seq + 1, head = %(token)s, xid = pg_current_xact_id()
-  where symbol = %(symbol)s and timeframe = %(timeframe)s and lane = %(lane)s
-    and seq = %(seen)s and head = %(head)s and {is_held}
-  returning id, seq)"""
-_MOVED_FIRST = """moved as (
-  insert into onetape.series as s (symbol, timeframe, lane, seq, head)
-  select %(symbol)s, %(timeframe)s, %(lane)s, 1, %(token)s where {is_held}
-  on conflict (symbol, timeframe, lane) do update
-    set seq = 1, head = excluded.head, xid = pg_current_xact_id()
-    where s.seq = %(seen)s and s.head = %(head)s
-  returning id, seq)"""
-_FREED = """freed as (
-  update onetape.lease set owner = null
-  where name = %(lease)s and owner = %(owner)s and exists (select from moved))"""
-_ADDED = f"""added as (
-  insert into onetape.entry
-    (series, seq, token, format, kind, book, at_ms, years, first, last, rows, by, host, body)
-  select id, seq, %(token)s, %(format)s, %(kind)s, %(book)s, coalesce(%(at_ms)s, {NOW}), %(years)s,
-    %(first)s, %(last)s, %(rows)s, %(by)s, %(host)s, %(body)s
-  from moved returning seq, at_ms)"""  # noqa: S608 - constants only
-
-
-def _appending(parts: Sequence[str], *, is_first: bool, is_fenced: bool, frees: bool) -> str:
-    """Return the statement that adds an entry, beside other parts of the statement."""
-    is_held = "exists (select from held)" if is_fenced else "true"
-    moved = (_MOVED_FIRST if is_first else _MOVED).format(is_held=is_held)
-    all_parts = [*parts, *[_HELD] * is_fenced, moved, *[_FREED] * frees, _ADDED]
-    return (
-        f"with {', '.join(all_parts)}\n"
-        f"select a.seq, a.at_ms, {is_held} from (select) one left join added a on true"
-    )
-
-
+_APPEND = """
+select added, added_ms, is_held from onetape.append(
+  %(symbol)s, %(timeframe)s, %(lane)s, %(seen)s, %(head)s, %(token)s, %(format)s, %(kind)s, %(book)s,
+  %(at_ms)s, %(years)s, %(first)s, %(last)s, %(rows)s, %(by)s, %(host)s, %(body)s,
+  %(lease)s, %(fence)s, %(owner)s)"""
 _FIND = """
 select e.token, e.at_ms from onetape.entry e join onetape.series s on s.id = e.series
 where s.symbol = %s and s.timeframe = %s and s.lane = %s and e.seq = %s"""
@@ -523,8 +490,6 @@ class Log:
         kind, payload = dump(value)
         token, turn = os.urandom(8), current_turn.get()
         frees = turn is not None and ends_turn.get()
-        # What a call appends after its lease was freed is compared with the head only, as always.
-        is_fenced = turn is not None and not turn.is_freed
         arguments = {
             **name._asdict(),
             **facts._asdict(),
@@ -538,15 +503,18 @@ class Log:
             "years": list(facts.years),
             "host": self._host,
             "body": seal(name, seen.seq + 1, kind, book, payload),
+            "lease": None,
+            "fence": None,
+            "owner": None,
         }
-        if turn is not None:
-            arguments |= {"lease": turn.lease, "owner": turn.owner, "fence": turn.fence}
+        # What a call appends after its lease was freed is compared with the head only, as always.
+        if turn is not None and not turn.is_freed:
+            owner = turn.owner if frees else None
+            arguments |= {"lease": turn.lease, "fence": turn.fence, "owner": owner}
 
         def send(ride: Ride) -> Appended | None:
             """Add the entry, with what waits."""
-            statement = _appending(
-                ride.parts, is_first=not seen.seq, is_fenced=is_fenced, frees=frees and is_fenced
-            )
+            statement = f"with {', '.join(ride.parts)}{_APPEND}" if ride.parts else _APPEND
             everything = arguments | ride.arguments
             return self.run(partial(work, statement=statement, everything=everything))
 

@@ -13,13 +13,15 @@ from typing import Any
 
 from ..cache.format import json_document
 from ..cache.layout import decode_lane, decode_symbol, encode_lane, encode_symbol
-from ..disk.atomic import write_atomically
+from ..disk.atomic import append_line, write_atomically
 from ..disk.files import Disk
 from ..model.series import SeriesKey
 from .log import Position
 
 FOLDER = "_hosts"
 _BOOK = "actions.json"
+# A note that has grown to this size is replaced by its last line.
+_MOST_BYTES = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Notes:
         if data is None:
             return None
         try:
-            plain = json_document.load(data)
+            plain = json_document.load(_last_line(data))
             return Note(
                 Position(int(plain["seq"]), bytes.fromhex(plain["token"])),
                 {int(year): int(generation) for year, generation in plain["years"].items()},
@@ -77,7 +79,11 @@ class Notes:
             return None
 
     def keep(self, path: Path, note: Note) -> None:
-        """Write a note. It is not synced, because a lost note is rebuilt from the log."""
+        """Add a line to a note. It is not synced, because a lost note is rebuilt from the log.
+
+        An added line is much faster than a new file, which some file systems write out when it replaces
+        another one.
+        """
         plain: dict[str, Any] = {
             "seq": note.position.seq,
             "token": note.position.token.hex(),
@@ -86,8 +92,13 @@ class Notes:
             "digest": note.digest,
             "store": self._owner,
         }
-        self._disk.make_folders(path.parent, durable=False)
-        write_atomically(self._disk, path, json_document.dump(plain), durable=False)
+        line, found = json_document.dump(plain), self._disk.stat(path)
+        if found is None:
+            self._disk.make_folders(path.parent, durable=False)
+        if found is not None and found.size < _MOST_BYTES:
+            append_line(self._disk, path, line)
+        else:
+            write_atomically(self._disk, path, line, durable=False)
 
     def drop(self, path: Path) -> None:
         """Remove a note."""
@@ -126,7 +137,7 @@ class Notes:
     def _named(self, path: Path) -> str:
         data = self._disk.read_if_exists(path)
         try:
-            return "" if data is None else str(json_document.load(data)["store"])
+            return "" if data is None else str(json_document.load(_last_line(data))["store"])
         except (json_document.DamagedError, KeyError):
             return ""
 
@@ -137,3 +148,9 @@ class Notes:
             self._disk.make_folders(self.folder)
             content = json_document.dump({"store": store})
             write_atomically(self._disk, self.folder / "store.json", content)
+
+
+def _last_line(data: bytes) -> bytes:
+    """Return the last whole line; what follows it is still being written, or was cut off."""
+    end = data.rfind(b"\n") + 1
+    return data[data.rfind(b"\n", 0, end - 1) + 1 : end]

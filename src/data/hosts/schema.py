@@ -52,4 +52,47 @@ create table onetape.fact (
   name text primary key, value jsonb not null, version bigint not null, expires timestamptz);
 create index fact_expires on onetape.fact (expires);
 """
-MIGRATIONS = (_TABLES, _SNAPSHOTS, _LIMITS)
+# A function that adds an entry, because the server keeps the plans of a function, but not of a statement.
+# An append moves the head of its series. Under a lease, that needs the fence of the lease, which is locked,
+# so that nobody takes the lease over meanwhile; if an owner is given, the entry also frees the lease.
+_APPEND = """
+create function onetape.append(
+  _symbol text, _timeframe text, _lane text, _seen bigint, _head bytea, _token bytea, _format int,
+  _kind text, _book bigint, _at_ms bigint, _years smallint[], _first bigint, _last bigint, _rows int,
+  _by text, _host text, _body bytea, _lease text, _fence bigint, _owner text,
+  out added bigint, out added_ms bigint, out is_held boolean)
+language plpgsql as $$
+declare _id bigint;
+begin
+  is_held := true;
+  if _lease is not null then
+    perform from onetape.lease where name = _lease and fence = _fence for share;
+    is_held := found;
+  end if;
+  if not is_held then
+    return;
+  elsif _seen = 0 then
+    insert into onetape.series as s (symbol, timeframe, lane, seq, head)
+    values (_symbol, _timeframe, _lane, 1, _token)
+    on conflict (symbol, timeframe, lane) do update
+      set seq = 1, head = _token, xid = pg_current_xact_id() where s.seq = 0 and s.head = _head
+    returning s.id, s.seq into _id, added;
+  else
+    update onetape.series set seq = seq + 1, head = _token, xid = pg_current_xact_id()
+    where symbol = _symbol and timeframe = _timeframe and lane = _lane and seq = _seen and head = _head
+    returning id, seq into _id, added;
+  end if;
+  if added is null then
+    return;
+  end if;
+  added_ms := coalesce(_at_ms, (extract(epoch from clock_timestamp()) * 1000)::bigint);
+  insert into onetape.entry
+    (series, seq, token, format, kind, book, at_ms, years, first, last, rows, by, host, body)
+  values (_id, added, _token, _format, _kind, _book, added_ms, _years, _first, _last, _rows, _by,
+    _host, _body);
+  if _owner is not null then
+    update onetape.lease set owner = null where name = _lease and owner = _owner;
+  end if;
+end $$;
+"""
+MIGRATIONS = (_TABLES, _SNAPSHOTS, _LIMITS, _APPEND)

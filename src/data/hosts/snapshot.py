@@ -25,10 +25,10 @@ FORMAT = 1
 # as it does; small series wait for the number.
 EVERY, LEAST_BYTES = 64, 32 << 10
 _MOST_YEARS = 2_000
-# Longest list of parts, and largest generation.
-MOST_BYTES, _MOST = 1 << 20, 1 << 62
+# Longest list of parts, largest generation, and most bytes of a file other than bars.
+MOST_BYTES, _MOST, _MOST_BESIDE = 1 << 20, 1 << 62, 32 << 20
 _NAME = re.compile(r"([0-9]{4})\.(?:csv\.gz|metadata\.json|log|rows\.csv\.gz)")
-_ROWS = ".rows.csv.gz"
+_DATA, _ROWS = ".csv.gz", ".rows.csv.gz"
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,6 +50,16 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def size(self) -> int:
         """The number of bytes of all files."""
         return sum(self.files.values())
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether a series can have files of these sizes; a document takes many times its size in memory."""
+        beside = [size for file, size in self.files.items() if not file.endswith(_DATA)]
+        return (
+            min(self.files.values(), default=0) >= 0
+            and self.size <= entry.MOST_BYTES
+            and max(beside, default=0) <= _MOST_BESIDE
+        )
 
 
 class Snapshot(NamedTuple):
@@ -150,7 +160,7 @@ def load(
             raise corrupt(name, "it has a file that no series has")
         if not (0 <= part.year <= 9999 and 0 <= part.generation <= _MOST):
             raise corrupt(name, "a part has an impossible year or generation")
-        if not (min(part.files.values(), default=0) >= 0 and part.size <= entry.MOST_BYTES):
+        if not part.is_possible:
             raise corrupt(name, "a part declares an impossible size")
     if len(parts) > _MOST_YEARS or len({part.year for part in parts}) != len(parts):
         raise corrupt(name, "it has a year twice, or too many")

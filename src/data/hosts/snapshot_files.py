@@ -10,7 +10,7 @@ from ..cache.read.year_file import open_year
 from ..cache.write.series import SeriesFiles
 from ..disk.atomic import link_or_copy
 from ..disk.files import Disk
-from ..errors import OvertakenError
+from ..errors import OvertakenError, StorageError
 from . import snapshot
 from .decisions import name_of
 from .entry import SeriesName
@@ -53,6 +53,9 @@ class SnapshotFiles:
 
         Returns:
             The snapshot; None if there is a later one or if the series has changed meanwhile.
+
+        Raises:
+            StorageError: A file is larger than other hosts accept.
         """
         old = before and before.snapshot
         name, at, parts = name_of(lane.key), Position(), dict[int, Part]()
@@ -78,6 +81,8 @@ class SnapshotFiles:
                     return None
                 files = [(file, self._read(lane, year, file)) for file in sizes[year]]
             parts[year], body = snapshot.sealed(name, year, generations.get(year, 0), files)
+            if not parts[year].is_possible:
+                raise StorageError(f"the files of {year or 'the series'} are too large for it")
             self.server.add(name, at.seq, parts[year], body)
         made = Snapshot(at, dict(sorted(parts.items())))
         return made if self.server.put(name, made) else None

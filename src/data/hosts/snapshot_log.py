@@ -11,7 +11,7 @@ from typing import Any, LiteralString, NamedTuple
 
 from ..errors import CacheError
 from . import snapshot
-from .entry import LAST_MS, MOST_BYTES, SeriesName
+from .entry import LAST_MS, SeriesName
 from .log import NOW, Log, Position
 from .snapshot import Part, Snapshot
 
@@ -32,13 +32,13 @@ from unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bytea[])
 join onetape.series s on s.symbol = w.symbol and s.timeframe = w.timeframe and s.lane = w.lane
 join onetape.snapshot p on p.series = s.id
 order by w.n"""  # noqa: S608 - constants only
-_PARTS = f"""
-select w.n, case when octet_length(p.body) <= {MOST_BYTES} then p.body end
-from unnest(%s::text[], %s::text[], %s::text[], %s::smallint[], %s::bytea[])
-  with ordinality as w(symbol, timeframe, lane, year, digest, n)
+_PARTS = """
+select w.n, case when octet_length(p.body) = w.size then p.body end
+from unnest(%s::text[], %s::text[], %s::text[], %s::smallint[], %s::bytea[], %s::bigint[])
+  with ordinality as w(symbol, timeframe, lane, year, digest, size, n)
 join onetape.series s on s.symbol = w.symbol and s.timeframe = w.timeframe and s.lane = w.lane
 join onetape.part p on p.series = s.id and p.year = w.year and p.digest = w.digest
-order by w.n"""  # noqa: S608 - constants only
+order by w.n"""
 _OF = """
 select id from onetape.series
 where symbol = %(symbol)s and timeframe = %(timeframe)s and lane = %(lane)s"""
@@ -178,10 +178,15 @@ class Snapshots:
     def parts(
         self, wanted: Sequence[tuple[SeriesName, Part]]
     ) -> Iterator[tuple[SeriesName, Part, bytes | None]]:
-        """Yield parts with their bodies, in order; None if another host has replaced the snapshot."""
+        """Yield parts with their bodies, in order; None if another host has replaced the snapshot.
+
+        A body of another size than the snapshot says is not fetched.
+        """
         for batch in _batches(wanted):
             columns: list[list[Any]] = [*map(list, zip(*(name for name, _ in batch), strict=True))]
-            columns += [[part.year for _, part in batch], [part.digest for _, part in batch]]
+            columns += (
+                [getattr(part, field) for _, part in batch] for field in ("year", "digest", "size")
+            )
             bodies = {row[0]: row[1] for row in self._rows(_PARTS, columns)}
             for n, (name, part) in enumerate(batch, start=1):
                 yield name, part, bodies.pop(n, None)

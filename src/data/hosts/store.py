@@ -175,6 +175,7 @@ class SharedStore(BarStore):
         name = f"check-{os.getpid()}-{threading.get_ident()}"
         scratch = self.notes.folder / "anew" / name
         self._disk.remove_whole(scratch)  # of a process that was killed
+        self._books.forget()  # nothing was pulled, so the server may have another history
         try:
             made = self._copies.built(key, scratch, until=until)
             yield scratch, made.position.seq

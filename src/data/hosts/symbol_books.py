@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..cache.actions import ActionBook, dump_book, load_book
 from ..cache.format.json_document import DamagedError
@@ -24,6 +24,22 @@ from .notes import Note, Notes
 _TRIES = 20
 # Times that a book which changes while it is read is read again.
 _READS = 5
+
+
+class _Past(NamedTuple):
+    """A book after one of its entries, and the entries that were read with it.
+
+    Attributes:
+        history: Symbol, and the entry that its book in the folder shows.
+        position: Entry.
+        book: Book after it.
+        ahead: Next entries.
+    """
+
+    history: tuple[str, Position | None] = ("", None)
+    position: Position = Position()
+    book: ActionBook = ActionBook()
+    ahead: Sequence[Entry] = ()
 
 
 class SymbolBooks:
@@ -53,6 +69,7 @@ class SymbolBooks:
         self._log, self._notes, self._layout = log, notes, layout
         self._disk, self._memory, self._guard, self._clock = disk, memory, guard, clock
         self._lock_timeout_s, self._before_told = lock_timeout_s, before_told
+        self._past = _Past()
 
     def now(self, symbol: str) -> tuple[Position, ActionBook]:
         """Return a symbol's book, and its position in the log."""
@@ -71,18 +88,25 @@ class SymbolBooks:
         stored = self._stored(symbol)
         if stored is not None and stored[0].position.seq == seq:
             return stored[1]
-        book, position = ActionBook(), Position()
-        while position.seq < seq:
-            entries = self._log.after(SeriesName(symbol), position)
-            if not entries:
+        # Entries are applied in order, so each begins where the one before has stopped, unless the server
+        # has lost entries since, which the folder's own position shows.
+        history = symbol, stored and stored[0].position
+        past = self._past
+        if past.history != history or past.position.seq > seq:
+            past = _Past(history)
+        while past.position.seq < seq:
+            ahead = past.ahead or self._log.after(SeriesName(symbol), past.position)
+            if not ahead:
                 raise _lost(symbol)
-            for entry in entries:
-                if entry.position.seq <= seq:
-                    with applying(SeriesName(symbol), entry.position.seq):
-                        book, position = books.after(book, entry.value), entry.position
-                else:
-                    return book
-        return book
+            with applying(SeriesName(symbol), ahead[0].position.seq):
+                book = books.after(past.book, ahead[0].value)
+            past = _Past(history, ahead[0].position, book, ahead[1:])
+        self._past = past
+        return past.book
+
+    def forget(self) -> None:
+        """Forget the books of entries, which are then read again from the server."""
+        self._past = _Past()
 
     def update(self, symbol: str) -> bool:
         """Bring a symbol's book to its latest entry; return whether it changed."""

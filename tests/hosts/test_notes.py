@@ -1,0 +1,47 @@
+"""Notes of a folder: lines that are cut off, and how much they may grow."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from src.data.disk.files import Disk
+from src.data.hosts.log import Position
+from src.data.hosts.notes import Note, Notes
+from tests.cache.bars import DAILY
+
+
+def note(seq: int) -> Note:
+    """Return the note of an entry."""
+    return Note(Position(seq, b"12345678"), {2023: 1, 2024: seq}, seq)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 50])
+def test_a_line_that_is_cut_off_leaves_the_note_before_it(tmp_path: Path, lost: int) -> None:
+    notes = Notes(tmp_path, Disk())
+    path = notes.lane(DAILY)
+    notes.join("a store")
+    for seq in (1, 2, 3):
+        notes.keep(path, note(seq))
+    os.truncate(path, path.stat().st_size - lost)
+    assert notes.read(path) == note(2)
+    assert notes.stores_noted() == {"a store"}
+    notes.keep(path, note(4))
+    assert notes.read(path) == note(4)
+    with path.open("ab") as file:
+        file.write(b"{}\n")
+    assert notes.read(path) is None, "a whole line that is damaged is not passed over"
+
+
+def test_a_note_does_not_grow_without_end(tmp_path: Path) -> None:
+    notes = Notes(tmp_path, Disk())
+    path, sizes = notes.lane(DAILY), list[int]()
+    for seq in range(1, 400):
+        notes.keep(path, note(seq))
+        assert notes.read(path) == note(seq)
+        sizes.append(path.stat().st_size)
+    assert max(sizes) < 20_000
+    assert sum(after < before for before, after in pairwise(sizes)) > 2
