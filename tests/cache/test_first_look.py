@@ -8,13 +8,15 @@ import gzip
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.data.cache.format import documents, json_document
-from src.data.cache.format.gzip_member import file_id
+from src.data.cache.format.gzip_member import FAST_LIBRARY, file_id
 from src.data.cache.store import BarStore, Commit, SeriesView
 from src.data.cache.write import series as lane
 from src.data.disk.files import FileState
@@ -127,6 +129,8 @@ def test_a_first_read_leaves_the_garbage_collector_little_to_look_at(tmp_path: P
     for key in keys:
         store.commit(key, Commit((piece(-500, 400),)))
         store.read(key, EVER)
+    if find_spec("isal"):  # otherwise imported once enough bytes of all tests were summed
+        import_module(FAST_LIBRARY)
     other = store_in(tmp_path, columnar="map")
     other.read(keys[0], EVER)
     gc.collect()
