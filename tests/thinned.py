@@ -610,7 +610,6 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/hosts/test_replay.py": {
         "test_an_empty_host_has_the_same_bytes": 1,
-        "test_users_who_hop_between_two_hosts_see_one_store": 1,
     },
     "tests/jobs/test_checkup.py": {
         "test_integrity_is_never_good_over_damage": 1,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,34 +20,38 @@ from src.data.model.instant import DAY_MS
 from tests.cache.bars import DAILY, EVER, START, no_temps, numbers, store_in, table
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
-from tests.cache.writer import serve, shift_of
-from tests.processes import Talker
+from tests.cache.writer import shift_of
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no fork, no SIGKILL there")
 
 KILLS = 1000 if FULL else 12
+ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def serving(how: str) -> Iterator[Talker]:
-    """Begin a child that forks a writer for each line, and ends with the block."""
-    child = Talker([], partial(serve, how))
-    try:
-        yield child
-    finally:
-        child.end()
+def serving(how: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.cache.writer", how], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Talker]:
-    with serving("killed") as child:
-        yield child
+def server() -> Iterator[subprocess.Popen[str]]:
+    with serving("killed") as process:
+        yield process
 
 
-def killed(server: Talker, root: Path, calls: int) -> list[str]:
+def killed(server: subprocess.Popen[str], root: Path, calls: int) -> list[str]:
     """Run a writer until it is killed; return what it acknowledged."""
-    server.tell(f"{root} {calls}")
-    died_of, _, told = server.hear().rstrip("\n").partition(";")
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(f"{root} {calls}\n")
+    server.stdin.flush()
+    died_of, _, told = server.stdout.readline().rstrip("\n").partition(";")
     assert died_of == str(int(signal.SIGKILL))
     return told.split(",")[:-1]
 
@@ -82,7 +87,7 @@ class Known:
         return len(held)
 
 
-def survive(root: Path, server: Talker, kills: int) -> None:
+def survive(root: Path, server: subprocess.Popen[str], kills: int) -> None:
     known, count = Known(), 0
     for kill in range(kills):
         if count > 300:
@@ -94,7 +99,7 @@ def survive(root: Path, server: Talker, kills: int) -> None:
     assert len(known.bars) > 20
 
 
-def test_what_was_acknowledged_survives(tmp_path: Path, server: Talker) -> None:
+def test_what_was_acknowledged_survives(tmp_path: Path, server: subprocess.Popen[str]) -> None:
     survive(tmp_path / "cache", server, KILLS)
 
 
@@ -104,7 +109,7 @@ def test_careless_writers_are_found_out(tmp_path: Path, how: str) -> None:
         survive(tmp_path / "cache", server, 30)
 
 
-def test_a_killed_writer_lets_go_of_the_lock(tmp_path: Path, server: Talker) -> None:
+def test_a_killed_writer_lets_go_of_the_lock(tmp_path: Path, server: subprocess.Popen[str]) -> None:
     for calls in range(8, 24, 5):
         killed(server, tmp_path, calls)
         store_in(tmp_path, Quick(), lock_timeout_s=0.2).repair(DAILY)

@@ -1,4 +1,4 @@
-"""What children do that write to a store, or read beside those that write.
+"""A program of its own that writes to a store; run by tests as ``python -m tests.cache.writer``.
 
 It never opens a window for chance: what it does, and behind which call of the file system it is
 killed, is told by its arguments.
@@ -171,18 +171,19 @@ def watch(root: Path, mode: Any) -> None:
     print(f"reads {reads}", flush=True)
 
 
-def serve(how: str) -> None:
-    """Fork a writer for each line of the input, a folder and a number of calls; print how it ended."""
-    for line in sys.stdin:
-        root, calls = line.split()
-        print(killed(Path(root), int(calls), how), flush=True)
-
-
 def main() -> None:
     """Do what the arguments say."""
     what, *rest = sys.argv[1:]
     if what == "append":
         root, mode, count, *places = rest
         append(Path(root), mode, [int(place) for place in places], int(count))
-    else:
+    elif what == "watch":
         watch(Path(rest[0]), rest[1])
+    else:
+        for line in sys.stdin:
+            where, calls = line.split()
+            print(killed(Path(where), int(calls), what), flush=True)
+
+
+if __name__ == "__main__":
+    main()
