@@ -21,7 +21,7 @@ from src.data.hosts import log as log_module
 from src.data.hosts.entry import Cleared, SeriesName
 from src.data.hosts.leases import SharedLeases
 from src.data.hosts.log import Log, Position
-from src.data.hosts.turn import Turn, current_turn
+from src.data.hosts.turn import HeldLease, current_turn
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from src.data.net.deadline import Deadline, ends_turn
@@ -60,7 +60,7 @@ class Call:
         """Do something in this call."""
         return self._context.run(work, *arguments)
 
-    def turn(self) -> Turn:
+    def turn(self) -> HeldLease:
         """Return what it holds."""
         turn = self.run(current_turn.get)
         assert turn is not None

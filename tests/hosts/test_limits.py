@@ -23,7 +23,7 @@ from src.data.errors import (
 )
 from src.data.hosts.limits import SharedLimits
 from src.data.hosts.log import Log
-from src.data.hosts.turn import Turn, current_turn
+from src.data.hosts.turn import HeldLease, current_turn
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest
 from src.data.net.http import HttpTransport
@@ -369,7 +369,7 @@ def test_a_call_takes_one_statement_and_what_it_spent_rides_on_the_next(
 
     call()
     assert call() == 2, "the units, and that the request has ended"
-    current_turn.set(Turn("bars x", "a:b", 1))
+    current_turn.set(HeldLease("bars x", "a:b", 1))
     try:
         assert call() == 1
         assert call() == 1

@@ -222,7 +222,7 @@ class LaneCopies:
                 try:
                     self._notes.keep(path, Note())  # if this process is killed, it is astray
                     with suppress(OvertakenError):
-                        self._files.lay_out(lane, made, bodies)
+                        self._files.lay_out(lane, bodies)
                         # As its maker has found them; if that is wrong, the series is astray.
                         self._notes.keep(path, Note(made.position, *made.generations))
                         is_whole = True
@@ -324,7 +324,7 @@ class LaneCopies:
                 if not self._files.linked(like, lane, part, is_copied=part.year in later)
             ]
         try:
-            self._files.lay_out(lane, made, self._snapshots.parts([(name, part) for part in parts]))
+            self._files.lay_out(lane, self._snapshots.parts([(name, part) for part in parts]))
             years, series = self.found(lane)
             self._files.check(lane, made, (years, series))
         except (CorruptEntryError, OvertakenError) as error:

@@ -20,7 +20,7 @@ from ..net.leases import Holder, Lease, Leases, first_free, process_space
 from .entry import SeriesName
 from .log import Log
 from .riders import Ride
-from .turn import Pair, Turn, current_turn
+from .turn import HeldLease, Pair, current_turn
 
 _LARGEST = (1 << 63) - 1
 _TTL = "clock_timestamp() + make_interval(secs => %(ttl_s)s)"
@@ -134,7 +134,7 @@ class SharedLeases(Leases):
             return self._run(_RENEW, arguments) is not None and is_mine
         return is_mine
 
-    def _free(self, arguments: dict[str, Any], turn: Turn | None) -> None:
+    def _free(self, arguments: dict[str, Any], turn: HeldLease | None) -> None:
         """Free a lease, unless its last entry has done so; send what waited for an entry."""
         if turn is not None and turn.is_freed:
             if self._log.riders:
@@ -150,7 +150,7 @@ class SharedLeases(Leases):
 
     def _acquired(
         self, arguments: dict[str, Any], deadline: Deadline, about: SeriesKey | None
-    ) -> tuple[bool, Turn | None]:
+    ) -> tuple[bool, HeldLease | None]:
         """Wait for the shared lease; return whether another call had it, and what this call holds.
 
         The fence is 0 if the time ran out. The turn is None if the server cannot be reached: this
@@ -161,20 +161,20 @@ class SharedLeases(Leases):
             zip(("symbols", "timeframes"), map(list, zip(*pairs, strict=True)), strict=True)
         )
 
-        def take() -> Turn | Holder:
+        def take() -> HeldLease | Holder:
             """Take the lease if it is free; otherwise return its holder."""
             fence, owner, pages, heads = self._run(_TAKE, arguments)
             if fence is None:
                 return Holder(owner, pages)
             known = {SeriesName(*row[:3]): (row[3], bytes.fromhex(row[4])) for row in heads or ()}
             name, mine = arguments["name"], arguments["owner"]
-            return Turn(name, mine, int(fence), pairs, known)
+            return HeldLease(name, mine, int(fence), pairs, known)
 
         try:
             turn, has_waited = first_free(take, self._clock, deadline, "host")
         except CacheError:
             return False, None
-        return has_waited, turn or Turn(arguments["name"], arguments["owner"], 0)
+        return has_waited, turn or HeldLease(arguments["name"], arguments["owner"], 0)
 
     def _arguments(self, lease: Lease, ttl_s: float) -> dict[str, Any]:
         owner = f"{self._host}:{lease.holder}"
@@ -204,7 +204,7 @@ def _pairs(about: SeriesKey | None) -> list[Pair]:
 
 
 @contextmanager
-def _working_under(turn: Turn | None) -> Iterator[None]:
+def _working_under(turn: HeldLease | None) -> Iterator[None]:
     outer = current_turn.get()
     current_turn.set(turn)
     try:

@@ -110,7 +110,6 @@ class SnapshotFiles:
     def lay_out(
         self,
         lane: SeriesFiles,
-        made: Snapshot,
         bodies: Iterable[tuple[SeriesName, Part, bytes | None]],
     ) -> None:
         """Write parts to the folder of a series, which has none of their files.

@@ -123,9 +123,8 @@ class SharedStore(BarStore):
                 in use by another machine.
         """
         self._claim.check(renew=join)
-        if (
-            self._has_joined and self.notes.store()
-        ):  # it is not if the folder was detached meanwhile
+        # If the folder was detached meanwhile, it belongs to no store.
+        if self._has_joined and self.notes.store():
             return
         store, mine = self.shared.store_id(), self.notes.store()
         noted = {mine} if mine else self.notes.stores_noted()

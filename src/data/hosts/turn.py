@@ -13,7 +13,7 @@ Heads = Mapping[SeriesName, tuple[int, bytes]]
 
 
 @dataclass
-class Turn:
+class HeldLease:
     """A lease in the shared server that the current call holds. Use from one thread only.
 
     Attributes:
@@ -39,4 +39,4 @@ class Turn:
         return heads
 
 
-current_turn: ContextVar[Turn | None] = ContextVar("turn", default=None)
+current_turn: ContextVar[HeldLease | None] = ContextVar("turn", default=None)
