@@ -189,9 +189,9 @@ class DraftStore:
         bad_rows: bool = True,
     ) -> Stretch:
         """Return the view, bars, coverage and bad rows for ``span``, including drafts."""
-        return self.stretch_in(key, span, in_outline=False)
+        return self._stretch(key, span, in_outline=False)
 
-    def stretch_in(self, key: SeriesKey, span: Span, *, in_outline: bool) -> Stretch:
+    def _stretch(self, key: SeriesKey, span: Span, *, in_outline: bool) -> Stretch:
         stored = self._preview.stretch(key, span)
         if key not in self._drafts:
             return stored
@@ -342,7 +342,7 @@ class OutlineStore:
         bad_rows: bool = True,
     ) -> Stretch:
         """Return the view, bars, coverage and bad rows for ``span``, with only some drafted bars."""
-        return self._store.stretch_in(key, span, in_outline=self.is_outlined(key))
+        return self._store._stretch(key, span, in_outline=self.is_outlined(key))
 
     def left_out(self, key: SeriesKey, span: Span, table: BarTable) -> int:
         """Return the number of drafted bars in ``span`` that are left out of ``table``."""
