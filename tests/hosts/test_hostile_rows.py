@@ -35,7 +35,7 @@ from src.data.hosts.limits import shared_limits
 from src.data.hosts.log import Log, Position
 from src.data.hosts.riders import FactChange, Fold
 from src.data.hosts.schema import MIGRATIONS
-from src.data.hosts.snapshot import Part
+from src.data.hosts.snapshot import SnapshotPart
 from src.data.hosts.state import host_state, verify
 from src.data.hosts.store import SharedStore
 from src.data.hosts.vendor_records import MOST_OPERATIONS
@@ -187,11 +187,11 @@ def test_what_rides_along_keeps_no_bars_from_being_stored(
 
 # --- snapshots -----------------------------------------------------------------------------------
 
-_FORGED: dict[str, tuple[Position | None, list[Part]]] = {
-    "late year": (None, [Part(10**9, b"x" * 32, 0, {})]),
-    "early year": (None, [Part(-(10**5), b"x" * 32, 0, {})]),
-    "generation": (None, [Part(1999, b"x" * 32, 1 << 63, {})]),
-    "size": (None, [Part(1999, b"x" * 32, 1, {"1999.csv.gz": 1 << 30})]),
+_FORGED: dict[str, tuple[Position | None, list[SnapshotPart]]] = {
+    "late year": (None, [SnapshotPart(10**9, b"x" * 32, 0, {})]),
+    "early year": (None, [SnapshotPart(-(10**5), b"x" * 32, 0, {})]),
+    "generation": (None, [SnapshotPart(1999, b"x" * 32, 1 << 63, {})]),
+    "size": (None, [SnapshotPart(1999, b"x" * 32, 1, {"1999.csv.gz": 1 << 30})]),
     "far entry": (Position(1 << 62, b"12345678"), []),
     "later entry": (Position(1 << 29, b"12345678"), []),
     "content": (None, []),
@@ -236,20 +236,20 @@ def test_a_forged_snapshot_stops_no_other_series(
         assert shown(b) == ([] if pruned else shown(a))
 
 
-def _declares_less(folder: Path, year: int) -> tuple[Part, bytes]:
+def _declares_less(folder: Path, year: int) -> tuple[SnapshotPart, bytes]:
     """Return a part whose body is far larger than it says."""
     body, files = bytes(40 << 20), {f"{year}.csv.gz": 0}
     digest = sha256(snapshot.place_of(name_of(DAILY), year, files) + body).digest()
-    return Part(year, digest, 1, files), body
+    return SnapshotPart(year, digest, 1, files), body
 
 
-def _large_document(folder: Path, year: int) -> tuple[Part, bytes]:
+def _large_document(folder: Path, year: int) -> tuple[SnapshotPart, bytes]:
     """Return a part whose document takes many times its size in memory."""
     document = b"[" * (40 << 20)
     return snapshot.sealed(name_of(DAILY), year, 1, [(f"{year}.metadata.json", document)])
 
 
-def _bomb(folder: Path, year: int) -> tuple[Part, bytes]:
+def _bomb(folder: Path, year: int) -> tuple[SnapshotPart, bytes]:
     """Return a part whose bars become 320 MiB."""
     deflater = zlib.compressobj(1, zlib.DEFLATED, 31)
     data = b"".join(deflater.compress(bytes(1 << 24)) for _ in range(20)) + deflater.flush()
@@ -261,7 +261,7 @@ def _bomb(folder: Path, year: int) -> tuple[Part, bytes]:
     return snapshot.sealed(name_of(DAILY), 2024, generation, files)
 
 
-_ATTACKS: list[tuple[Callable[[Path, int], tuple[Part, bytes]], Sequence[int]]] = [
+_ATTACKS: list[tuple[Callable[[Path, int], tuple[SnapshotPart, bytes]], Sequence[int]]] = [
     (_declares_less, range(1901, 1909)),
     (_large_document, [1901]),
     (_bomb, [2024]),
@@ -274,7 +274,7 @@ def test_a_forged_snapshot_takes_little_memory(
     log: Log,
     log_url: str,
     tmp_path: Path,
-    forge: Callable[[Path, int], tuple[Part, bytes]],
+    forge: Callable[[Path, int], tuple[SnapshotPart, bytes]],
     years: Sequence[int],
 ) -> None:
     """Its digests are right, as those of somebody who may write into the tables would be."""

@@ -15,7 +15,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import BadRangeError, BadSymbolError, BadTimeframeError, QueryError
 from src.data.model.instant import to_ms
-from src.data.yf.arguments import Asked
+from src.data.yf.arguments import Arguments
 from src.data.yf.not_served import OF_MODULE, OF_TICKER
 from tests.vendor_server import VendorServer
 
@@ -44,7 +44,7 @@ def test_signatures_are_those_of_yfinance(name: str) -> None:
 
 def test_intervals_and_periods_are_accepted_in_any_case() -> None:
     options: list[Any] = [None, None, *[False] * 6, None]
-    asked = Asked("1D", "1Mo", *options)
+    asked = Arguments("1D", "1Mo", *options)
     assert (asked.interval, asked.period, asked.timeframe) == ("1d", "1mo", "1d")
 
 

@@ -15,7 +15,7 @@ from .files import packaged
 from .layout import (
     PAINTS,
     ChartLayout,
-    Columns,
+    DrawnColumns,
     column_texts,
     layout_of,
     slots_each,
@@ -314,14 +314,14 @@ def _runs(places: Ints) -> list[list[int]]:
     return runs
 
 
-def _breaks(one: Series, columns: Columns) -> list[int]:
+def _breaks(one: Series, columns: DrawnColumns) -> list[int]:
     """Return the columns after which the line is interrupted, as in the picture."""
     is_last = np.diff(one.segments[columns.last]) != 0
     breaks: list[int] = columns.places[:-1][is_last].tolist()
     return breaks
 
 
-def _vendors(one: Series, columns: Columns) -> list[list[Any]]:
+def _vendors(one: Series, columns: DrawnColumns) -> list[list[Any]]:
     """Return the vendors of each column's bars as runs ``[first, end, names)``."""
     names = _vendor_names(one, columns)
     runs: list[list[Any]] = []
@@ -333,7 +333,7 @@ def _vendors(one: Series, columns: Columns) -> list[list[Any]]:
     return runs
 
 
-def _vendor_names(one: Series, columns: Columns) -> list[str]:
+def _vendor_names(one: Series, columns: DrawnColumns) -> list[str]:
     names = [*one.vendor_names, ""]  # the last one is for bars without a vendor
     # Most columns have one vendor: both ends are then in the same run.
     runs = np.concatenate([[0], np.cumsum(np.diff(one.vendors) != 0)])[: len(one)]

@@ -109,7 +109,7 @@ Shape = Rects | Lines | Label
 
 
 @dataclass(frozen=True)
-class Columns:
+class DrawnColumns:
     """The columns of bars to draw; bars that share a column are merged.
 
     Arrays have shape (columns,) unless stated otherwise.
@@ -160,7 +160,7 @@ class ChartLayout:
     counts: Counts
     plot: Box
     pitch: float
-    columns: Columns | None = None
+    columns: DrawnColumns | None = None
 
 
 def layout_of(chart: Chart, width: int, height: int) -> ChartLayout:
@@ -178,7 +178,7 @@ def layout_of(chart: Chart, width: int, height: int) -> ChartLayout:
     return _Drawing(chart, width, height).layout()
 
 
-def thinned(series: Series, slots: int, most: int) -> Columns:
+def thinned(series: Series, slots: int, most: int) -> DrawnColumns:
     """Merge the bars of a series into at most ``most`` columns (one per slot if they fit).
 
     All columns except the last cover the same number of slots. No extreme is lost: a column's high
@@ -188,7 +188,7 @@ def thinned(series: Series, slots: int, most: int) -> Columns:
     starts = _starts(places)
     if not len(places):
         empty = np.empty((5, 0))
-        return Columns(places, places, places, empty, np.empty(0, bool), places)
+        return DrawnColumns(places, places, places, empty, np.empty(0, bool), places)
     last = np.append(starts[1:], len(places)) - 1
     opens, highs, lows, closes, volumes = series.values
     present = ~np.isnan(volumes)
@@ -204,7 +204,7 @@ def thinned(series: Series, slots: int, most: int) -> Columns:
         ]
     )
     pale = np.logical_or.reduceat(series.pale, starts)
-    return Columns(starts, last, places[starts], values, pale, counted)
+    return DrawnColumns(starts, last, places[starts], values, pale, counted)
 
 
 def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
@@ -362,7 +362,7 @@ class _Drawing:
 
     # --- the bars
 
-    def _bars(self, has_volume: bool) -> tuple[Counts, Columns]:
+    def _bars(self, has_volume: bool) -> tuple[Counts, DrawnColumns]:
         series = self.chart.series[0]
         columns = thinned(series, self.slots, self.most)
         opens, highs, lows, closes, _ = columns.values

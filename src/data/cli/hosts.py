@@ -14,7 +14,7 @@ from .report import Line, Report
 from .tables import TextTable, counted, size
 
 if TYPE_CHECKING:
-    from ..hosts.snapshot_log import Size
+    from ..hosts.snapshot_log import LogSize
     from ..hosts.state import HostState, SeriesState
     from ..hosts.store import SharedStore
 
@@ -93,7 +93,7 @@ def _vendors(state: HostState) -> list[Any]:
     return [TextTable(["vendor", "used, or paused"], rows)] if rows else []
 
 
-def _sizes(log: Size) -> list[str]:
+def _sizes(log: LogSize) -> list[str]:
     """Return lines about the log and its snapshots; empty if the log is empty."""
     if log.oldest_ms is None:
         return []

@@ -38,7 +38,7 @@ from .log import Appended, Entry, Log, Position
 from .notes import Note, Notes
 from .snapshot import Snapshot, is_long
 from .snapshot_files import SnapshotFiles
-from .snapshot_log import Found, Snapshots
+from .snapshot_log import FoundSnapshot, Snapshots
 from .symbol_books import SymbolBooks
 
 log = logging.getLogger(__name__)
@@ -302,7 +302,11 @@ class LaneCopies:
         )
 
     def _laid_out(
-        self, lane: SeriesFiles, found: Found | None, like: SeriesFiles | None, until: int | None
+        self,
+        lane: SeriesFiles,
+        found: FoundSnapshot | None,
+        like: SeriesFiles | None,
+        until: int | None,
     ) -> Note | None:
         """Write a snapshot, if there is one and it is not too late; return the note of the series.
 

@@ -31,7 +31,7 @@ _NAME = re.compile(r"([0-9]{4})\.(?:csv\.gz|metadata\.json|log|rows\.csv\.gz)")
 _DATA, _ROWS = ".csv.gz", ".rows.csv.gz"
 
 
-class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SnapshotPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The files of one year.
 
     Attributes:
@@ -71,7 +71,7 @@ class Snapshot(NamedTuple):
     """
 
     position: Position
-    parts: Mapping[int, Part]
+    parts: Mapping[int, SnapshotPart]
 
     @property
     def generations(self) -> tuple[dict[int, int], int]:
@@ -86,7 +86,7 @@ class Snapshot(NamedTuple):
         return sum(part.size for part in self.parts.values())
 
 
-_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(list[Part])
+_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(list[SnapshotPart])
 
 
 def is_long(entries: int, size: int, before: int = 0) -> bool:
@@ -104,14 +104,14 @@ def year_of(name: str, *, is_quarantine: bool) -> int | None:
 
 def sealed(
     name: SeriesName, year: int, generation: int, files: Sequence[tuple[str, bytes]]
-) -> tuple[Part, bytes]:
+) -> tuple[SnapshotPart, bytes]:
     """Return a part and its body."""
     body = b"".join(data for _, data in files)
     sizes = {file: len(data) for file, data in files}
-    return Part(year, _digest(name, year, sizes, body), generation, sizes), body
+    return SnapshotPart(year, _digest(name, year, sizes, body), generation, sizes), body
 
 
-def opened(name: SeriesName, part: Part, body: bytes) -> list[tuple[str, memoryview]]:
+def opened(name: SeriesName, part: SnapshotPart, body: bytes) -> list[tuple[str, memoryview]]:
     """Return the names and contents of a part's files.
 
     Raises:

@@ -16,8 +16,8 @@ from .decisions import name_of
 from .entry import SeriesName
 from .log import Position
 from .notes import Note
-from .snapshot import Part, Snapshot
-from .snapshot_log import Found, Snapshots
+from .snapshot import Snapshot, SnapshotPart
+from .snapshot_log import FoundSnapshot, Snapshots
 
 _DATA, _ROWS = ".csv.gz", ".rows.csv.gz"
 
@@ -42,7 +42,7 @@ class SnapshotFiles:
         self,
         lane: SeriesFiles,
         note: Callable[[], Note | None],
-        before: Found | None,
+        before: FoundSnapshot | None,
     ) -> Snapshot | None:
         """Store the files of a series on the server, one year at a time.
 
@@ -58,7 +58,7 @@ class SnapshotFiles:
             StorageError: A file is larger than other hosts accept.
         """
         old = before and before.snapshot
-        name, at, parts = name_of(lane.key), Position(), dict[int, Part]()
+        name, at, parts = name_of(lane.key), Position(), dict[int, SnapshotPart]()
         with self.disk.lock(lane.paths.lock, self.lock_timeout_s):
             if (now := note()) is None or not now.position.seq:
                 return None
@@ -110,7 +110,7 @@ class SnapshotFiles:
     def lay_out(
         self,
         lane: SeriesFiles,
-        bodies: Iterable[tuple[SeriesName, Part, bytes | None]],
+        bodies: Iterable[tuple[SeriesName, SnapshotPart, bytes | None]],
     ) -> None:
         """Write parts to the folder of a series, which has none of their files.
 
@@ -146,7 +146,9 @@ class SnapshotFiles:
         if made.generations != found:
             raise snapshot.corrupt(name_of(lane.key), "its files are not those that it lists")
 
-    def linked(self, like: SeriesFiles, lane: SeriesFiles, part: Part, *, is_copied: bool) -> bool:
+    def linked(
+        self, like: SeriesFiles, lane: SeriesFiles, part: SnapshotPart, *, is_copied: bool
+    ) -> bool:
         """Give files of a series that are the same as a part's a second name; return whether they are."""
         name, files = name_of(lane.key), list[tuple[str, bytes]]()
         for file in part.files:
@@ -166,7 +168,7 @@ class SnapshotFiles:
         return True
 
 
-def _is_same(part: Part, generation: int, sizes: Mapping[str, int] | None) -> bool:
+def _is_same(part: SnapshotPart, generation: int, sizes: Mapping[str, int] | None) -> bool:
     """Return whether a year can be taken from an older snapshot without being read.
 
     Rejected rows change without the year, so a year that has some is read.

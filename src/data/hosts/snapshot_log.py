@@ -13,7 +13,7 @@ from ..errors import CacheError
 from . import snapshot
 from .entry import LAST_MS, SeriesName
 from .log import NOW, Log, Position
-from .snapshot import Part, Snapshot
+from .snapshot import Snapshot, SnapshotPart
 
 # Bytes of the parts that are fetched at once, series in one statement, and series pruned at once.
 _BATCH_BYTES, _SERIES, _PRUNED = 8 << 20, 500, 50
@@ -104,7 +104,7 @@ select (select count(*) from onetape.entry), pg_total_relation_size('onetape.ent
   (select max(least(greatest(at_ms, 0), {LAST_MS})) from onetape.snapshot)"""  # noqa: S608 - constants only
 
 
-class Size(NamedTuple):
+class LogSize(NamedTuple):
     """How large the log is.
 
     Attributes:
@@ -124,7 +124,7 @@ class Size(NamedTuple):
     snapshot_ms: int | None = None
 
 
-class Found(NamedTuple):
+class FoundSnapshot(NamedTuple):
     """The snapshot of a series.
 
     Attributes:
@@ -150,9 +150,9 @@ class Snapshots:
     def __init__(self, log: Log) -> None:
         self._log = log
 
-    def find(self, seen: Mapping[SeriesName, Position]) -> dict[SeriesName, Found]:
+    def find(self, seen: Mapping[SeriesName, Position]) -> dict[SeriesName, FoundSnapshot]:
         """Return the snapshots of series; ``seen`` has for each the entry that the folder shows."""
-        found: dict[SeriesName, Found] = {}
+        found: dict[SeriesName, FoundSnapshot] = {}
         order = list(seen)
         for at in range(0, len(order), _SERIES):
             names = order[at : at + _SERIES]
@@ -170,14 +170,14 @@ class Snapshots:
                     if not is_there:
                         raise snapshot.corrupt(name, "the log does not have its entry")
                 except CacheError as error:
-                    found[name] = Found(None, pruned, bool(is_known), error)
+                    found[name] = FoundSnapshot(None, pruned, bool(is_known), error)
                 else:
-                    found[name] = Found(one, pruned, bool(is_known))
+                    found[name] = FoundSnapshot(one, pruned, bool(is_known))
         return found
 
     def parts(
-        self, wanted: Sequence[tuple[SeriesName, Part]]
-    ) -> Iterator[tuple[SeriesName, Part, bytes | None]]:
+        self, wanted: Sequence[tuple[SeriesName, SnapshotPart]]
+    ) -> Iterator[tuple[SeriesName, SnapshotPart, bytes | None]]:
         """Yield parts with their bodies, in order; None if another host has replaced the snapshot.
 
         A body of another size than the snapshot says is not fetched.
@@ -195,14 +195,14 @@ class Snapshots:
         """Return the years that entries after ``seq`` change."""
         return {row[0] for row in self._rows(_YEARS, name._asdict() | {"seq": seq})}
 
-    def claim(self, name: SeriesName, seq: int, parts: Sequence[Part]) -> set[bytes]:
+    def claim(self, name: SeriesName, seq: int, parts: Sequence[SnapshotPart]) -> set[bytes]:
         """Return the digests of the parts that are there and whole; keep them for a snapshot at ``seq``."""
         places = [snapshot.place_of(name, part.year, part.files) for part in parts]
         arguments = name._asdict() | {"seq": seq, "places": places}
         arguments |= {"digests": [part.digest for part in parts]}
         return {bytes(row[0]) for row in self._rows(_CLAIM, arguments)}
 
-    def add(self, name: SeriesName, seq: int, part: Part, body: bytes) -> None:
+    def add(self, name: SeriesName, seq: int, part: SnapshotPart, body: bytes) -> None:
         """Store a part for the snapshot at ``seq``."""
         arguments = name._asdict() | {"seq": seq, "body": body}
         self._run(_ADD, arguments | {"year": part.year, "digest": part.digest})
@@ -230,10 +230,10 @@ class Snapshots:
         statement = _PRUNE.replace("%(before)s", f"({self._now} - {int(keep_ms)})")
         return sum(row[0] for row in self._rows(statement))
 
-    def size(self) -> Size:
+    def size(self) -> LogSize:
         """Return how large the log is."""
         [row] = self._rows(_SIZE)
-        return Size(*(value if n in (2, 6) else value or 0 for n, value in enumerate(row)))
+        return LogSize(*(value if n in (2, 6) else value or 0 for n, value in enumerate(row)))
 
     @property
     def _now(self) -> LiteralString | str:
@@ -247,9 +247,9 @@ class Snapshots:
 
 
 def _batches(
-    wanted: Sequence[tuple[SeriesName, Part]],
-) -> Iterator[list[tuple[SeriesName, Part]]]:
-    batch: list[tuple[SeriesName, Part]] = []
+    wanted: Sequence[tuple[SeriesName, SnapshotPart]],
+) -> Iterator[list[tuple[SeriesName, SnapshotPart]]]:
+    batch: list[tuple[SeriesName, SnapshotPart]] = []
     size = 0
     for one in wanted:
         if batch and size + one[1].size > _BATCH_BYTES:

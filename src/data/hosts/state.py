@@ -24,7 +24,7 @@ from .detached import detach as detach
 from .entry import SeriesName
 from .limits import SharedLimit, shared_limits
 from .log import Position, Replication
-from .snapshot_log import Size
+from .snapshot_log import LogSize
 from .store import SharedStore
 
 State = Literal[
@@ -79,7 +79,7 @@ class HostState:
     series: tuple[SeriesState, ...] = ()
     total: int = 0
     warnings: tuple[str, ...] = field(default=())
-    size: Size = Size()
+    size: LogSize = LogSize()
     limits: Literal["all hosts", "this host"] = "this host"
     vendors: tuple[SharedLimit, ...] = ()
 

@@ -74,7 +74,7 @@ _DIGEST_BYTES = 12
 _CIRCUIT = "failures, times, until_s, trial_until_s, answered_s, reason"
 
 
-class Rows(Protocol):
+class SqlRows(Protocol):
     """The methods of a database connection that the tables need."""
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Any:
@@ -84,7 +84,7 @@ class Rows(Protocol):
         """Run one statement with each of several rows."""
 
 
-def check_numbers(rows: Rows) -> None:
+def check_numbers(rows: SqlRows) -> None:
     """Reject tables that contain a number which this library cannot have written.
 
     Raises:
@@ -146,7 +146,7 @@ class StateTables:
     """
 
     def __init__(
-        self, rows: Rows, salt: bytes, now_s: float, monotonic_s: float, lost_s: float | None
+        self, rows: SqlRows, salt: bytes, now_s: float, monotonic_s: float, lost_s: float | None
     ) -> None:
         self.rows = rows
         self.salt = salt
@@ -412,7 +412,7 @@ class StateTables:
 # --- facts about the state itself ---------------------------------------------------------------
 
 
-def read_anchor(rows: Rows) -> Anchor | None:
+def read_anchor(rows: SqlRows) -> Anchor | None:
     """Return the stored anchor from which the remembered time is counted, or None if no anchor is stored.
 
     Raises:
@@ -434,7 +434,7 @@ def read_anchor(rows: Rows) -> Anchor | None:
         raise CorruptEntryError("the state file is damaged: its clock has no start time") from exc
 
 
-def keep_anchor(rows: Rows, anchor: Anchor) -> None:
+def keep_anchor(rows: SqlRows, anchor: Anchor) -> None:
     """Store the anchor from which the remembered time is counted."""
     reading = anchor.reading
     keep_fact(rows, "anchor_wall_s", reading.wall_s)
@@ -444,12 +444,12 @@ def keep_anchor(rows: Rows, anchor: Anchor) -> None:
     keep_fact(rows, "anchor_steady_s", anchor.steady_s)
 
 
-def read_fact(rows: Rows, name: str) -> Any:
+def read_fact(rows: SqlRows, name: str) -> Any:
     """Return the single value that is stored under a name, or None."""
     row = rows.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
     return row[0] if row else None
 
 
-def keep_fact(rows: Rows, name: str, value: float | str) -> None:
+def keep_fact(rows: SqlRows, name: str, value: float | str) -> None:
     """Store a single value under a name."""
     rows.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))

@@ -19,7 +19,7 @@ from ..model.instrument import Instrument
 from ..model.kind import AskedSession
 from ..model.span import Span
 
-__all__ = ["Asked", "Bounds", "NotServedError", "symbols_of", "zone_of"]
+__all__ = ["Arguments", "Bounds", "NotServedError", "symbols_of", "zone_of"]
 
 When = str | date | int | None
 
@@ -75,7 +75,7 @@ class Bounds(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Arguments:
     """Checked arguments of ``download`` and ``history``, apart from the tickers.
 
     Attributes:

@@ -22,7 +22,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..progress.bar import listening
 from ..progress.events import BatchProgress
-from .arguments import Asked, Bounds, When, is_isin, refuse, symbols_of, zone_of
+from .arguments import Arguments, Bounds, When, is_isin, refuse, symbols_of, zone_of
 from .frames import Table, alike, tables_of, wide_frame
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def download(
     if not by_ticker and group_by != "column":
         raise QueryError(f"unknown group_by {group_by!r}; use column or ticker")
     options = (bool(prepost), bool(actions), bool(auto_adjust), bool(repair), bool(keepna))
-    asked = Asked(interval, period, start, end, *options, bool(rounding), timeout)
+    asked = Arguments(interval, period, start, end, *options, bool(rounding), timeout)
     names = symbols_of(tickers)
     bars = bars_of(names, asked, at_once=_at_once(threads, len(names)), is_shown=bool(progress))
     naive = not asked.is_intraday if ignore_tz is None else bool(ignore_tz)
@@ -136,7 +136,7 @@ def _at_once(threads: bool | int, count: int) -> int:
 
 
 def bars_of(
-    names: Sequence[str], asked: Asked, *, at_once: int, is_shown: bool, is_told: bool = True
+    names: Sequence[str], asked: Arguments, *, at_once: int, is_shown: bool, is_told: bool = True
 ) -> Bars:
     """Return the bars for several tickers.
 
@@ -163,7 +163,7 @@ def bars_of(
 
 
 def _groups(
-    names: Sequence[str], asked: Asked, manager: DataManager, bars: Bars
+    names: Sequence[str], asked: Arguments, manager: DataManager, bars: Bars
 ) -> dict[Bounds, dict[str, Instrument]]:
     """Group the tickers by the range to request; tickers with an empty range count as failed."""
     groups: defaultdict[Bounds, dict[str, Instrument]] = defaultdict(dict)
@@ -195,7 +195,7 @@ def _fail(bars: Bars, name: str, reason: str, facts: Mapping[str, Any] | None = 
 def _fetch(
     client: BarsClient,
     members: Mapping[str, Instrument],
-    asked: Asked,
+    asked: Arguments,
     bounds: Bounds,
     bars: Bars,
     *,
@@ -274,7 +274,7 @@ def _why(facts: Mapping[str, Any]) -> str:
 
 
 def _with_missing(
-    frame: pd.DataFrame, facts: Mapping[str, Any], instrument: Instrument, asked: Asked
+    frame: pd.DataFrame, facts: Mapping[str, Any], instrument: Instrument, asked: Arguments
 ) -> pd.DataFrame:
     """Add a row of NaN for each bar that is missing between a frame's first row and its last."""
     calendar, step = calendar_for(instrument), Timeframe.parse(asked.timeframe)
@@ -293,7 +293,7 @@ def _with_missing(
     return frame.reindex(frame.index.union(missing))
 
 
-def _examined(manager: DataManager, asked: Asked, bars: Bars) -> Iterator[str]:
+def _examined(manager: DataManager, asked: Arguments, bars: Bars) -> Iterator[str]:
     """Add the findings about stored bars to each ticker's provenance, and yield them as text.
 
     For bars longer than a day, the daily bars behind them are examined. No bar is changed.
@@ -318,7 +318,7 @@ def _examined(manager: DataManager, asked: Asked, bars: Bars) -> Iterator[str]:
 
 
 def _report(
-    bars: Bars, asked: Asked, count: int, texts: Sequence[str], found: Sequence[str]
+    bars: Bars, asked: Arguments, count: int, texts: Sequence[str], found: Sequence[str]
 ) -> None:
     """Issue a single warning about everything that the result lacks."""
     parts = []

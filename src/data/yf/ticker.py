@@ -16,7 +16,7 @@ from ..errors import BadSymbolError, NoDataError, QueryError
 from ..model.instant import day_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
-from .arguments import Asked, When, is_isin, provider_of, refuse, symbols_of, zone_of
+from .arguments import Arguments, When, is_isin, provider_of, refuse, symbols_of, zone_of
 from .download import BACK_ADJUST, ISIN, SESSION, bars_of, download
 from .frames import TIME_UNIT, empty_frame, history_frame
 from .not_served import not_served_of_ticker, refuse_name
@@ -139,7 +139,7 @@ class Ticker:
         """
         refuse("back_adjust=True", back_adjust, BACK_ADJUST)
         options = (bool(prepost), bool(actions), bool(auto_adjust), bool(repair), bool(keepna))
-        asked = Asked(interval, period, start, end, *options, bool(rounding), timeout)
+        asked = Arguments(interval, period, start, end, *options, bool(rounding), timeout)
         bars = bars_of([self.ticker], asked, at_once=1, is_shown=False, is_told=not raise_errors)
         if self.ticker in bars.tables:
             return history_frame(bars.tables[self.ticker])
