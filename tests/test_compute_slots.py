@@ -162,12 +162,12 @@ def test_a_batch_computes_in_slots_too() -> None:
     assert 1 <= crowd.most <= MOST_COMPUTING
 
 
-@pytest.mark.parametrize(("average_s", "is_free"), [(0.0039, False), (0.0041, True)])
+@pytest.mark.parametrize(("average_s", "is_free"), [(0.0019, False), (0.0021, True)])
 def test_a_slow_disk_is_waited_for_without_a_slot(
     average_s: float, is_free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slots, seen = ComputeSlots(), list[int]()
-    slots.waits_s = {"the disk": average_s, "the server": 0.008 - average_s}
+    slots.waits_s = {"the disk": average_s, "the server": 0.004 - average_s}
     monkeypatch.setattr(module, "perf_counter", iter([7.0, 7.5]).__next__)
     with computing(slots):
         monkeypatch.setattr(os, "fsync", lambda _: seen.append(free(slots)))

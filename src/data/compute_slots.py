@@ -14,7 +14,7 @@ from time import perf_counter
 
 MOST_COMPUTING = 1
 # Average wait, in seconds, from which it is worth changing threads.
-_SLOW_S = 0.004
+_SLOW_S = 0.002
 # Share of the latest wait in the moving average.
 _LATEST = 0.2
 # Longest wait for a slot by a thread that may hold a lock for which others wait in their slots.
