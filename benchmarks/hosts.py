@@ -34,8 +34,8 @@ _ROUNDS, _BEST_OF = 60, 3
 _NOTE = (
     "A server on the same machine, which syncs each transaction. *ms* is the time; *times* is its "
     "ratio to the time of the row's counterpart in the same run:\n\n"
-    "- *an entry*: adding one bar to the log, and a bare insert with the same bytes; *not synced* on a "
-    "server that does not wait for the disk, which shows the work alone;\n"
+    "- *an entry*: adding one bar to the log, compared with a bare insert of the same bytes; *not synced*: "
+    "the same, but the server does not wait for the disk;\n"
     "- *a commit of one bar* and *of a year of minutes*: with the log, compared with a folder without it;\n"
     "- *a pull of 500 series*: nothing is new, and a bare `select 1`;\n"
     f"- *a new host*: {SERIES} series of {YEARS} years of daily bars from their entries, and the same bars "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import sleep
 
@@ -76,17 +78,18 @@ def test_the_wait_for_a_slot_takes_no_time_of_the_call() -> None:
     shared = ComputeSlots()
     shared.free = Busy(MOST_COMPUTING)
 
-    def call(counted: bool) -> float:
-        with computing(shared):
+    def left_s(wait: Callable[[], AbstractContextManager[None]]) -> float:
+        def work() -> float:
+            with wait():
+                clock.advance(3.0)
+            return current_deadline(clock).left_s()
 
-            def work() -> float:
-                with waiting(None if counted else current_deadline(clock).stopped()):
-                    clock.advance(3.0)
-                return current_deadline(clock).left_s()
-
+        with computing(shared), JobCalls().shared():
             return run_call(clock, 90.0, work)
 
-    assert [call(counted=False), call(counted=True)] == [87.0, 37.0]
+    assert left_s(lambda: waiting(current_deadline(clock).stopped())) == 87.0
+    assert left_s(lambda: place_of_job("acme", Limits(), clock)) == 87.0
+    assert left_s(waiting) == 37.0
 
 
 @pytest.mark.parametrize("is_job", [True, False])

@@ -73,7 +73,7 @@ def computing(slots: ComputeSlots) -> Iterator[None]:
 def waiting(retaking: AbstractContextManager[object] | None = None) -> Iterator[None]:
     """Give up this thread's compute slot while the block waits, and wait for a slot after the block.
 
-    If the thread has no slot because it is already waiting, this does nothing.
+    Outside of :func:`computing`, and in another wait, this does nothing.
 
     Args:
         retaking: Context in which the thread waits for a slot after the block.

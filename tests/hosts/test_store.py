@@ -23,6 +23,7 @@ from src.data.cache.store import BarStore
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.cache.values import Commit
 from src.data.clock import ManualClock
+from src.data.compute_slots import ComputeSlots, computing
 from src.data.errors import (
     CorruptEntryError,
     FormatVersionError,
@@ -109,6 +110,24 @@ def test_one_statement_suffices_for_many_series_that_are_up_to_date(host: Host, 
     trips = log.trips
     assert not a.pull([(key.symbol, key.timeframe) for key in keys])
     assert log.trips == trips + 1
+
+
+@pytest.mark.parametrize(("average_s", "is_free"), [(0.0, False), (1.0, True)])
+def test_others_of_a_job_compute_while_a_slow_server_is_waited_for(
+    log: Log, average_s: float, is_free: bool
+) -> None:
+    slots = ComputeSlots()
+    slots.waits_s = {"the disk": 1.0 - average_s, "the server": average_s}
+
+    def is_slot_free(*_: object) -> bool:
+        taken = slots.free.acquire(blocking=False)
+        if taken:
+            slots.free.release()
+        return taken
+
+    with computing(slots):
+        assert log.run(is_slot_free) is is_free
+        assert not is_slot_free()
 
 
 def test_every_lane_of_a_timeframe_is_pulled(host: Host) -> None:

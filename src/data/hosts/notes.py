@@ -92,13 +92,12 @@ class Notes:
             "digest": note.digest,
             "store": self._owner,
         }
-        line, found = json_document.dump(plain), self._disk.stat(path)
-        if found is None:
-            self._disk.make_folders(path.parent, durable=False)
-        if found is not None and found.size < _MOST_BYTES:
+        line, file = json_document.dump(plain), self._disk.stat(path)
+        if file is not None and file.size < _MOST_BYTES:
             append_line(self._disk, path, line)
-        else:
-            write_atomically(self._disk, path, line, durable=False)
+            return
+        self._disk.make_folders(path.parent, durable=False)
+        write_atomically(self._disk, path, line, durable=False)
 
     def drop(self, path: Path) -> None:
         """Remove a note."""

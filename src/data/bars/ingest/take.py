@@ -253,8 +253,8 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
     density: Density = "dense" if fetched.dense else "sparse"
     if not request.checks.check_gaps or received.candidate.capabilities is None:
         density = "unknown"
-    least, asked = request.checks.min_quality_score, received.question.stretches
-    answer = sorted_answer(fetched, checked, received.span, grid, now, density, least, asked)
+    least, spans = request.checks.min_quality_score, received.question.stretches
+    answer = sorted_answer(fetched, checked, received.span, grid, now, density, least, spans)
     return CheckedAnswer(fitted, checked, grid, answer)
 
 
