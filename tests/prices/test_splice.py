@@ -22,7 +22,7 @@ from src.data.prices.splice import (
     Overlap,
     SpliceStep,
     Verdict,
-    judge,
+    compare_closes,
     known_fixes,
     settle,
 )
@@ -43,7 +43,7 @@ def table(closes: Sequence[float], first: int = 0, adj: bool = False) -> BarTabl
 
 def compared(ratios: Sequence[float], fixes: Sequence[Fix] | None = (), **more: object) -> Verdict:
     held = np.linspace(100.0, 103.0, len(ratios))
-    return judge(table(held), table(held * np.array(ratios)), fixes, **more)  # type: ignore[arg-type]
+    return compare_closes(table(held), table(held * np.array(ratios)), fixes, **more)  # type: ignore[arg-type]
 
 
 def around(ratio: float, spread_bp: float, count: int = 8) -> list[float]:
@@ -97,9 +97,9 @@ def test_few_bars_prove_nothing_unless_they_are_wide_of_each_other(
 
 def test_only_common_stamps_and_prices_count() -> None:
     held, came = table([100.0] * 10), table([100.0] * 10, first=6)
-    assert judge(held, came).common == 4
-    assert judge(held, table([0.0, float("nan"), *[100.0] * 5])).common == 5
-    assert judge(held, BarTable.empty()).summary == "no common bar"
+    assert compare_closes(held, came).common == 4
+    assert compare_closes(held, table([0.0, float("nan"), *[100.0] * 5])).common == 5
+    assert compare_closes(held, BarTable.empty()).summary == "no common bar"
 
 
 @pytest.mark.parametrize("odd", [100.0, 0.01, 0.47])
@@ -235,7 +235,7 @@ def test_held_bars_of_which_some_fit_as_it_is_prove_nothing(side: int) -> None:
     _, came, is_later = overlaps[side]
     mixed = table([50.0] * 5 + [12.5] * 3, 15 * side)
     overlaps[side] = Overlap(mixed, came, is_later)
-    assert judge(mixed, came, ()).kind == "constant", "most of them show it"
+    assert compare_closes(mixed, came, ()).kind == "constant", "most of them show it"
     assert settled(overlaps, split(25, 4))[1] == ""
     assert settled(overlaps)[1] == ""
 
@@ -292,7 +292,7 @@ def shares_of_kinds(one: BarTable, other: BarTable) -> dict[str, float]:
     common = np.intersect1d(one.stamps, other.stamps)
     held, came = one.take(np.isin(one.stamps, common)), other.take(np.isin(other.stamps, common))
     windows = [slice(n, n + COMPARED) for n in range(0, len(common) - COMPARED, COMPARED // 2)]
-    kinds = [judge(held.take(w), came.take(w)).kind for w in windows]
+    kinds = [compare_closes(held.take(w), came.take(w)).kind for w in windows]
     return {kind: kinds.count(kind) / len(kinds) for kind in set(kinds)}
 
 
@@ -332,5 +332,5 @@ def test_two_venues_of_one_coin_are_not_taken_for_one_another() -> None:
 def test_series_as_delivered_beside_the_repaired_ones(name: str, kind: str) -> None:
     good, bad = closes_of(f"quality/{name}-fixed"), closes_of(f"quality/{name}")
     tail = slice(-COMPARED, None)
-    verdict = judge(good.take(tail), bad.take(tail))
+    verdict = compare_closes(good.take(tail), bad.take(tail))
     assert verdict.kind == kind, verdict.summary

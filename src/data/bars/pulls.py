@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from ..errors import CacheError
 from ..model.timeframe import Timeframe
+from .lookup import Hit, LookupResult
 
 if TYPE_CHECKING:
     from ..cache.store import BarStore
@@ -20,7 +21,17 @@ _up_to_date: ContextVar[frozenset[tuple[str, Timeframe]]] = ContextVar(
 )
 
 
-def pulled(store: BarStore, query: BarsQuery) -> bool:
+def find_up_to_date(
+    find: Callable[[BarsQuery], LookupResult], store: BarStore, query: BarsQuery
+) -> LookupResult:
+    """Look a query up; if that is no hit and other hosts have stored something, look it up again."""
+    result = find(query)
+    if not isinstance(result, Hit) and _pulled(store, query):
+        return find(query)
+    return result
+
+
+def _pulled(store: BarStore, query: BarsQuery) -> bool:
     """Update a query's series from a store shared by many hosts; return whether any series changed.
 
     A failure is not reported here, because the next attempt to store data will report it.

@@ -125,7 +125,7 @@ class Question(NamedTuple):
         sides: Adjacent bars from other vendors, which are compared but not stored again.
         with_own_bars_before: ``span`` extended by the vendor's own final bars before it, which are
             compared again; those that differ are stored.
-        stretches: Missing parts of ``span`` if several are requested together; only these are
+        missing_parts: Missing parts of ``span`` if several are requested together; only these are
             stored. Empty if all of ``span`` is missing.
         until: End of the range after ``span`` in which nothing else is missing.
     """
@@ -133,7 +133,7 @@ class Question(NamedTuple):
     span: Span
     sides: Sequence[Side] = ()
     with_own_bars_before: Span = Span(0, 0)
-    stretches: tuple[Span, ...] = ()
+    missing_parts: tuple[Span, ...] = ()
     until: int = 0
 
     @property
@@ -288,7 +288,6 @@ class SeriesStore:
         vendor_days: Sessions for which a vendor lacks bars for most of its symbols, as known when
             this request got its turn.
         overtaken: How many times another host has committed before this request was able to.
-        asks_last: Whether nothing else is left to fetch after the current question.
     """
 
     def __init__(
@@ -309,7 +308,6 @@ class SeriesStore:
         self.source: SourceState | None = None
         self.vendor_days: Sequence[VendorDay] = ()
         self.overtaken = 0
-        self.asks_last = False
 
     def other_series(self, key: SeriesKey) -> SeriesStore:
         """Return the store of another series, for the same request."""

@@ -21,7 +21,7 @@ from .answer.answer import Answer, Rows, frame_of, note_empty, note_unknown
 from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
-from .pulls import pulled, pulled_together
+from .pulls import find_up_to_date, pulled_together
 from .selection.lanes import LaneFinder
 from .turns import FindLeases, Turns
 from .validity import Expiry
@@ -130,9 +130,7 @@ class BarsService:
         with self._observer.call(query, self._checks.min_quality_score) as call:
             result: LookupResult = self._answers.find(query) if in_memory else MISS
             if not isinstance(result, Hit):
-                result = self.find_stored(query)
-                if not isinstance(result, Hit) and pulled(self._store, query):
-                    result = self.find_stored(query)
+                result = find_up_to_date(self.find_stored, self._store, query)
             if not isinstance(result, Hit):
                 call.missed(self._store.actions)
                 result = Hit(self.misses().answer(query, result))

@@ -21,7 +21,7 @@ from ..model.bars import NAN, PRICES, Bar, BarTable, Floats, Stamps, among, insi
 from ..model.instant import date_of, day_ms, iso
 from ..model.span import Span
 from .disputes import events_of
-from .splice import Tolerance, judge
+from .splice import Tolerance, compare_closes
 
 # Maximum change of prices that counts as a correction, and the number of bars that counts as "a
 # few".
@@ -256,7 +256,7 @@ def _agree(left: BarTable, right: BarTable, terms: ComparisonTerms) -> bool:
     """Return whether two sources for one market agree overall; only then may they be joined."""
     if terms.agreement is None:
         return False
-    return judge(left, right, None, terms.agreement).kind == "equal"
+    return compare_closes(left, right, None, terms.agreement).kind == "equal"
 
 
 def _ratios(left: BarTable, right: BarTable) -> tuple[Floats, Mask]:

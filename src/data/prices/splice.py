@@ -161,7 +161,7 @@ def settle(
     Returns:
         A verdict for each side, and the correction to apply, which is None if one side conflicts.
     """
-    first = [judge(m.stored, m.fetched, fixes, tolerance) for m in overlaps]
+    first = [compare_closes(m.stored, m.fetched, fixes, tolerance) for m in overlaps]
     proposed = [v.fix for v in first if v.fix is not None]
     if "conflict" in (v.kind for v in first) or not proposed:
         return first, None
@@ -180,7 +180,7 @@ def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
     they lacked the split themselves.
     """
     stored, fixed = overlap.stored, fix.applied(overlap.fetched)
-    if judge(stored, fixed, None, tolerance).kind != "equal":
+    if compare_closes(stored, fixed, None, tolerance).kind != "equal":
         return False
     before, after = (
         np.abs(np.log(_ratios(stored, fetched))) for fetched in (overlap.fetched, fixed)
@@ -203,7 +203,7 @@ def _jumps(stored: BarTable, step: SpliceStep) -> bool:
     return abs(math.log(jump)) > abs(math.log(step.factor)) / 2
 
 
-def judge(
+def compare_closes(
     stored: BarTable,
     fetched: BarTable,
     fixes: Sequence[Fix] | None = (),

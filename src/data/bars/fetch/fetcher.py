@@ -63,25 +63,28 @@ def _out_of_time(segment: _Segment) -> list[DataError]:
 class _SpanGroup(NamedTuple):
     """Ascending spans to request at once.
 
-    Nothing else is missing between them, or between the last one and ``until``.
+    Nothing else is missing between them, or between the last one and ``until``. If ``is_last``,
+    nothing else is left to fetch for the query.
     """
 
     spans: Sequence[Span]
     until: int
+    is_last: bool = False
 
     @property
     def whole(self) -> Span:
         """The span from the start of the first span to the end of the last span."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
-    def within(self, chunk: Span) -> _SpanGroup:
-        """Return the parts of these spans that are in ``chunk``.
+    def within(self, chunk: Span, *, is_last: bool = False) -> _SpanGroup:
+        """Return the parts of these spans that are in ``chunk``, which ``is_last`` is about.
 
         ``until`` of the result is the start of the next span after ``chunk``, if any.
         """
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
-        return _SpanGroup(spans, self.spans[later].start if later < len(self.spans) else self.until)
+        until = self.spans[later].start if later < len(self.spans) else self.until
+        return _SpanGroup(spans, until, is_last)
 
 
 @dataclass(frozen=True)
@@ -261,8 +264,8 @@ class Fetcher:
             if candidate.name in journal.excluded:
                 following = [segment.passed_on(segment.spans, journal.excluded[candidate.name])]
             elif isinstance(segment, _Requests):
-                self._series.asks_last = is_last and not todo and len(segment.groups) == 1
-                following = self._ask_next(candidate, segment)
+                is_last_group = is_last and not todo and len(segment.groups) == 1
+                following = self._ask_next(candidate, segment, is_last=is_last_group)
             else:
                 following = self._split(candidate, segment)
             todo += reversed(following)
@@ -288,8 +291,14 @@ class Fetcher:
         no_bar = NoDataError(NO_BAR, provider=candidate.name)
         return [segment.passed_on(none, no_bar), *deep, _Requests.of(segment, groups)]
 
-    def _ask_next(self, candidate: Candidate, segment: _Requests) -> list[_Segment]:
+    def _ask_next(
+        self, candidate: Candidate, segment: _Requests, *, is_last: bool
+    ) -> list[_Segment]:
         """Query a candidate for the next chunk of its first request.
+
+        Args:
+            candidate, segment: Candidate, and its requests.
+            is_last: Whether nothing else is left to fetch after the first request.
 
         Returns:
             The remaining segments, in the order in which to request them.
@@ -297,8 +306,8 @@ class Fetcher:
         request, group = self._request, segment.groups[0]
         rows_before = self._journal.rows  # without the rows of this chunk
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows_before)
-        self._series.asks_last &= chunk.end >= group.whole.end
-        reason, lacking, between = self._ask_vendor(candidate, group.within(chunk), segment.reasons)
+        part = group.within(chunk, is_last=is_last and chunk.end >= group.whole.end)
+        reason, lacking, between = self._ask_vendor(candidate, part, segment.reasons)
         # The calendar does not expect bars and one vendor has none, so no other vendor is queried.
         is_none = isinstance(reason, NoDataError)
         closed: list[Span] = []
@@ -320,9 +329,9 @@ class Fetcher:
         ]
 
     def _ask_vendor(
-        self, candidate: Candidate, stretches: _SpanGroup, before: Sequence[DataError]
+        self, candidate: Candidate, group: _SpanGroup, before: Sequence[DataError]
     ) -> tuple[DataError, list[Span], list[Span]]:
-        """Query one candidate for the missing parts (``stretches``) of one chunk.
+        """Query one candidate for the missing parts of one chunk, which are a ``group``.
 
         If the answer has rows, :func:`take` has already marked its gaps in the store. For an answer
         without rows, :func:`record_absence` does so later, once all vendors agree.
@@ -331,20 +340,20 @@ class Fetcher:
             The reason for anything that the answer lacks; the missing spans; and the spans between
             two of its pages, for which the vendor is queried again separately.
         """
-        span, journal = stretches.whole, self._journal
+        span, journal = group.whole, self._journal
         reply = ask(
             self._clock,
             candidate.name,
             span,
             self._taken,
             candidate,
-            stretches,
+            group,
             side_attempts=journal.side_attempts,
         )
         if reply.value is None:
             self._note(reply)
             assert reply.error is not None
-            return reply.error, list(stretches.spans), []
+            return reply.error, list(group.spans), []
         fetched, answer = reply.value
         rows = len(answer.closed)
         journal.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
@@ -368,15 +377,13 @@ class Fetcher:
         seams = coalesce(fetched.seams)
         between = [hole for hole in answer.holes if hole != span and touching(seams, hole)]
         lacking = answer.lacking
-        if answer.stretches:
+        if answer.requested:
             # Another vendor has reported bars that are missing here, so the lack of bars is not an
             # answer, even from a vendor that sends only bars with trades.
             lacking = coalesce([*lacking, *_without_rows(answer)])
         return reason, subtract(lacking, between), between
 
-    def _taken(
-        self, candidate: Candidate, stretches: _SpanGroup
-    ) -> tuple[Fetched, ClassifiedAnswer]:
+    def _taken(self, candidate: Candidate, group: _SpanGroup) -> tuple[Fetched, ClassifiedAnswer]:
         """Query one candidate for one chunk, and store the good part of its answer.
 
         Return the answer as it was received, and as it was classified.
@@ -385,7 +392,7 @@ class Fetcher:
             ProviderError, ConfigError: The candidate did not answer, or its answer is not trusted.
         """
         request, series, journal = self._request, self._series, self._journal
-        question = question_for(request, series, candidate, stretches.spans, stretches.until)
+        question = question_for(request, series, candidate, group.spans, group.until)
         query, kind = self._query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)
@@ -393,7 +400,7 @@ class Fetcher:
                 kind = series.view().kind
             try:
                 check_kind(kind, request, fetched)
-                outcome = self._stored(candidate, question, fetched)
+                outcome = self._take_until_current(candidate, question, fetched, group.is_last)
             except FAILOVER_ERRORS as error:
                 _report_bad_answer(candidate, query, error)
                 raise
@@ -406,15 +413,18 @@ class Fetcher:
         journal.problems += (p for p in outcome.problems if p not in journal.problems)
         return fetched, outcome.answer
 
-    def _stored(self, candidate: Candidate, question: Question, fetched: Fetched) -> Taken:
+    def _take_until_current(
+        self, candidate: Candidate, question: Question, fetched: Fetched, is_last: bool
+    ) -> Taken:
         """Store an answer; if another host commits in the meantime, fit the same answer again."""
+        request, series = self._request, self._series
         while True:
             try:
-                return take(self._request, self._series, candidate, question, fetched)
+                return take(request, series, candidate, question, fetched, is_last=is_last)
             except OvertakenError as error:
-                if not self._series.is_overtaken(error):
+                if not series.is_overtaken(error):
                     raise
-                self._series.end_phase()
+                series.end_phase()
 
     def _note(self, reply: VendorReply[Any]) -> None:
         """Record and log a failed attempt."""

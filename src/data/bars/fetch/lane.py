@@ -109,7 +109,7 @@ class LaneRun:
         """
         request, query = self.request, self.request.query
         wanted = wanted_span(request, self.series)
-        answer = self._filled(wanted)
+        answer = self._answer_for(wanted)
         if query.bars is None:
             return answer
         reaches = [query.bars * 2**tries for tries in range(1, LOOKBACKS)]
@@ -125,7 +125,7 @@ class LaneRun:
                 wanted = wanted_span(request, self.series, reach)
             except BadRangeError:  # calendars do not go back further: these are all the bars
                 break
-            answer = self._filled(wanted)
+            answer = self._answer_for(wanted)
         return counted(answer, query.bars, wanted.start)
 
     def _late(self, answer: Answer) -> int:
@@ -137,7 +137,7 @@ class LaneRun:
         is_last = not rows or int(answer.table.stamps[rows - 1]) < late.start
         return len(self.request.grid.opens(late)) if is_last else 0
 
-    def _filled(self, wanted: Span) -> Answer:
+    def _answer_for(self, wanted: Span) -> Answer:
         """Fetch the missing bars in ``wanted``, and return the answer for that span."""
         request, series, journal = self.request, self.series, self.journal
         self._runner.store.listener.used(request.key, wanted)
@@ -146,14 +146,14 @@ class LaneRun:
         plan = plan_fetch(request, series, journal, wanted, self._runner.sources)
         self._runner.on_plan(request, plan)
         before = plan.stored
-        plan = self._done(plan)
-        answer = as_known(self._read(plan))
+        plan = self._carry_out(plan)
+        answer = as_known(self._read_with_actions(plan))
         for tries in range(_MOST_LOSSES + 1):
             if not (lost := self._lost(before, plan)) or tries == _MOST_LOSSES:
                 break
             now = series.view().generation
-            self._done(replace(plan, segments=tuple(lost), closed=(), generation=now))
-            answer = as_known(self._read(plan))
+            self._carry_out(replace(plan, segments=tuple(lost), closed=(), generation=now))
+            answer = as_known(self._read_with_actions(plan))
         doubts = [*answer.doubts, *self._unrefreshed()]
         answer = replace(answer, gaps=self._gaps(answer, plan, lost))
         if journal.outdated:
@@ -209,7 +209,7 @@ class LaneRun:
 
     # --- execution -------------------------------------------------------------------------
 
-    def _done(self, plan: FetchPlan) -> FetchPlan:
+    def _carry_out(self, plan: FetchPlan) -> FetchPlan:
         """Fetch the plan's segments, or record why that failed; return the plan that was carried out."""
         request, series, journal = self.request, self.series, self.journal
         if request.query.offline:
@@ -228,7 +228,7 @@ class LaneRun:
                 is_as_planned = series.view().generation == plan.generation
                 if (turn.has_waited or not is_as_planned) and not request.query.refresh:
                     plan = plan_lacking(request, series, journal, plan.wanted)
-                self._fill(plan.segments)
+                self._query_vendors(plan.segments)
                 doubt_near_splits(request, series, journal)  # even for confirmed bars
                 self._fill_overdue(plan.wanted)
                 prove_listing(request, series, journal, plan.segments)
@@ -236,7 +236,7 @@ class LaneRun:
         self._remember_closed(plan)
         return plan
 
-    def _fill(self, segments: Sequence[Span]) -> None:
+    def _query_vendors(self, segments: Sequence[Span]) -> None:
         """Query the vendors in order, moving a vendor to the end for days when it lacks most symbols.
 
         A day that the vendor may not have published yet is an exception: if another vendor supplied
@@ -306,7 +306,7 @@ class LaneRun:
             )
             self.series.commit(Commit(marks=marks))
 
-    def _read(self, plan: FetchPlan) -> Answer:
+    def _read_with_actions(self, plan: FetchPlan) -> Answer:
         """Read the answer, after fetching the splits and dividends that its adjustment needs.
 
         If they cannot be fetched, prices adjusted as of an earlier date are accepted.
@@ -314,7 +314,7 @@ class LaneRun:
         last: Span | None = None
         for _ in range(2):
             try:
-                return self._answer(plan)
+                return self._read_stored(plan)
             except ActionsMissingError as needed:
                 # According to the vendor's own time, no vendor can know more.
                 if self.request.query.offline or needed.span == last:
@@ -327,9 +327,10 @@ class LaneRun:
                     self._fill_overdue(plan.wanted)
                 elif not self._ask_anew(plan.wanted):
                     break
-        return self._answer(plan, lenient=True)
+        return self._read_stored(plan, lenient=True)
 
-    def _answer(self, plan: FetchPlan, *, lenient: bool = False) -> Answer:
+    def _read_stored(self, plan: FetchPlan, *, lenient: bool = False) -> Answer:
+        """Read the plan's span from the store, with what the journal has noted about it."""
         request = self.request
         outcome = FetchOutcome.of(request, self.series, self.journal, plan.cap)
         return self._runner.reader.answer(

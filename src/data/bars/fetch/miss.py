@@ -40,13 +40,13 @@ from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
 from ..lookup import CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
-from ..pulls import pulled
+from ..pulls import find_up_to_date
 from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
 from ..selection.namesakes import Namesakes
 from ..selection.offers import is_too_long
-from ..series import LaneRequest, is_down
+from ..series import Journal, LaneRequest, is_down
 from .lane import LaneRunner, real_gaps
 
 
@@ -58,10 +58,7 @@ class _TriedLane:
     """
 
     answer: Answer | None
-    attempts: Sequence[Attempt]
-    unfilled: Sequence[Unfilled] = ()
-    excluded: Mapping[str, DataError] = field(default_factory=dict)
-    side_attempts: Sequence[Attempt] = ()
+    journal: Journal
 
     @property
     def has_rows(self) -> bool:
@@ -71,7 +68,7 @@ class _TriedLane:
     @property
     def is_truth(self) -> bool:
         """Whether there is an answer, even an empty one, that vendors have fully confirmed."""
-        return self.answer is not None and not self.unfilled
+        return self.answer is not None and not self.journal.unfilled
 
 
 @dataclass
@@ -94,19 +91,19 @@ class _TriedLanes:
 
         With ``aside``, queries for actions and daily closes are included.
         """
-        lanes, tried = self.lanes[start:], () if start else self.earlier
-        more = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
+        journals, tried = [one.journal for one in self.lanes[start:]], () if start else self.earlier
+        more = (a for j in journals for a in (*j.attempts, *(j.side_attempts if aside else ())))
         return [*tried, *more]
 
     @property
     def unfilled(self) -> list[Unfilled]:
         """The segments that no vendor supplied."""
-        return [part for one in self.lanes for part in one.unfilled]
+        return [part for one in self.lanes for part in one.journal.unfilled]
 
     @property
     def excluded(self) -> dict[str, DataError]:
         """The vendors not to query for further lanes: those excluded by the caller, or down."""
-        failed = [pair for one in self.lanes for pair in one.excluded.items()]
+        failed = [pair for one in self.lanes for pair in one.journal.excluded.items()]
         return {**self.of_caller, **{name: error for name, error in failed if is_down(error)}}
 
 
@@ -228,9 +225,7 @@ class MissHandler:
 
     def _ask(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
         """Answer with bars of exactly the requested timeframe, without the ``excluded`` vendors."""
-        result = self._lookup.find(query)
-        if not isinstance(result, Hit) and pulled(self._store, query):
-            result = self._lookup.find(query)
+        result = find_up_to_date(self._lookup.find, self._store, query)
         if isinstance(result, Hit):
             return result.answer
         try:
@@ -287,7 +282,7 @@ class MissHandler:
             others = _others(query, way, attempts)
             hint, side_attempts = self._namesakes.derivative(query, way)
             raise unknown_symbol(query, [*attempts, *side_attempts], others, hint)
-        attempts += [a for one in tried.lanes for a in one.side_attempts]
+        attempts += [a for one in tried.lanes for a in one.journal.side_attempts]
         raise _failure(query, attempts, tried.unfilled, way.namesakes)
 
     def _by_proof(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer | None:
@@ -299,7 +294,7 @@ class MissHandler:
             return None
         candidates = candidates_of(self._selector, query)
         proved, attempts = self._namesakes.proved(query, way, candidates)
-        tried.lanes.append(_TriedLane(None, attempts))
+        tried.lanes.append(_TriedLane(None, Journal(attempts=list(attempts))))
         if not proved:
             return None
         wider = self.route_of(query, kind=way.kind, proved=proved)
@@ -328,7 +323,7 @@ class MissHandler:
             # There are neither rows nor gaps, so nothing trades at that time, and a substitute
             # cannot change that.
             if one.answer is not None and (one.has_rows or not one.answer.gaps):
-                answer = _naming(one.answer, one.unfilled, way.namesakes)
+                answer = _naming(one.answer, one.journal.unfilled, way.namesakes)
                 if part is None and _is_cut_off(answer):
                     part, tried_for_it = answer, len(tried.lanes)
                 elif part is None or _is_whole(answer, part):
@@ -336,7 +331,7 @@ class MissHandler:
             # The answer is known to be empty without a query, because substitutes were queried when
             # this was learned. If a substitute has no bars, this does not show anything about bars
             # of the wanted kind.
-            elif one.answer is not None and one.is_truth and not one.attempts:
+            elif one.answer is not None and one.is_truth and not one.journal.attempts:
                 if part is None and not _is_substitute(query, way, lane):
                     return self._stored_substitute(query, way, lanes[place + 1 :]) or one.answer
             elif self._is_unknown(way, tried):
@@ -366,7 +361,7 @@ class MissHandler:
 
         If so, the search ends without a substitute.
         """
-        errors = (one.excluded.get(way.owner) for one in tried.lanes)
+        errors = (one.journal.excluded.get(way.owner) for one in tried.lanes)
         return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
 
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
@@ -385,10 +380,10 @@ class MissHandler:
         # No lane has the whole span in the requested adjustment, so the available part is the
         # answer.
         missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
-        answer = self._stored(query, lane.key, missing, error)
+        answer = self._answer_from(query, lane.key, missing, error)
         if not len(answer.table) and lane.is_beside and self._is_same_thing(query, way, lane):
             default = query.home_key
-            answer = self._stored(query, default, missing, error)
+            answer = self._answer_from(query, default, missing, error)
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer))} ({default})")
         if not len(answer.table):
             raise error
@@ -403,7 +398,7 @@ class MissHandler:
             facts=answer.facts | {"rejected": rejected},
         )
 
-    def _stored(
+    def _answer_from(
         self, query: BarsQuery, key: SeriesKey, missing: FetchOutcome, error: DataError
     ) -> Answer:
         """Return the answer from a stored series, or raise ``error`` if that is impossible."""
@@ -487,22 +482,14 @@ class MissHandler:
                 with self._locks.hold(key, self._clock):
                     answer = run.answer()
         except KindMismatchError as error:
-            failed = Attempt(name, type(error).__name__, str(error), error=error)
-            return _TriedLane(
-                None,
-                [*journal.attempts, failed],
-                journal.unfilled,
-                journal.excluded,
-                journal.side_attempts,
-            )
+            journal.attempts.append(Attempt(name, type(error).__name__, str(error), error=error))
+            return _TriedLane(None, journal)
         named = [*map(lane.named, journal.attempts), *journal.side_attempts]
         attempts = attempt_entries([*tried.attempts(aside=True), *named])
         answer = replace(answer, facts=answer.facts | {"attempts": attempts})
         if _is_substitute(query, way, lane):
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
-        return _TriedLane(
-            answer, journal.attempts, journal.unfilled, journal.excluded, journal.side_attempts
-        )
+        return _TriedLane(answer, journal)
 
     def _are_actions_known(self, query: BarsQuery) -> bool:
         """Return whether a stock's actions since the start of the requested range are known."""

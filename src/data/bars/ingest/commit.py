@@ -58,19 +58,21 @@ _NEAR_FACTOR = 1e-3
 _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 
 
-def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext) -> list[Covered]:
+def later_marks(
+    parts: Iterable[Covered], fetched: Fetched, context: CommitContext
+) -> list[Covered]:
     """Return coverage that marks stored bars as suspect if their basis is dated in the future.
 
     The vendor's own time reveals this: the local clock was ahead when the bars were fetched, so
     their prices may not reflect splits that have happened since.
     """
-    today, now = terms.basis.as_of if fetched.dated else None, terms.now_ms
+    today, now = context.basis.as_of if fetched.dated else None, context.now_ms
     mark = partial(replace, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
     return [mark(p) for p in parts if p.basis.as_of and p.basis.as_of > today] if today else []
 
 
 def build_commit(
-    fetched: Fetched, answer: ClassifiedAnswer, stored: StoredRange, terms: CommitContext
+    fetched: Fetched, answer: ClassifiedAnswer, stored: StoredRange, context: CommitContext
 ) -> Commit:
     """Return the commit for an answer: its new bars, with new coverage for unchanged bars and for gaps.
 
@@ -83,7 +85,7 @@ def build_commit(
     Raises:
         QualityError: The answer lacks many bars that are stored, so it is not trusted.
     """
-    return _CommitBuilder(fetched, answer, stored, terms).commit()
+    return _CommitBuilder(fetched, answer, stored, context).commit()
 
 
 def without_rescaled(
@@ -174,7 +176,7 @@ class _CommitBuilder:
     fetched: Fetched
     answer: ClassifiedAnswer
     stored: StoredRange
-    terms: CommitContext
+    context: CommitContext
 
     def commit(self) -> Commit:
         """Return the commit with which to store the answer."""
@@ -214,7 +216,7 @@ class _CommitBuilder:
         odd = difference(odd, doubted) if len(doubted) else odd
         odd_reason = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
         rows: tuple[_Row, ...] = (
-            (closed, "empty", CLOSED, self._at(self.terms.now_ms + self.terms.expiry.old_ms)),
+            (closed, "empty", CLOSED, self._at(self.context.now_ms + self.context.expiry.old_ms)),
             *((spans, "empty", why, self._as_gaps) for why, spans in self._no_bar(gaps)),
             (off_grid, "empty", OFF_GRID, self._as_gaps),
             *(
@@ -249,7 +251,7 @@ class _CommitBuilder:
     @cached_property
     def _blank(self) -> Covered:
         """Template for this answer's coverage changes, without span, state, reason and expiry."""
-        one, basis = self.fetched, self.terms.basis
+        one, basis = self.fetched, self.context.basis
         return Covered(Span(0, 0), "final", one.vendor, one.kind, basis, one.server_now_ms)
 
     @cached_property
@@ -328,8 +330,8 @@ class _CommitBuilder:
             old = self.stored.doubted(span.start)
             if old is not None and old.reason.startswith(GRAVE):
                 # If another vendor lacks the bar, this does not show whether it is right.
-                expires = self.terms.now_ms + UNVOUCHED_MS
-                is_over = not old.is_valid(self.terms.now_ms)
+                expires = self.context.now_ms + UNVOUCHED_MS
+                is_over = not old.is_valid(self.context.now_ms)
                 yield replace(old, span=span, expires=expires if is_over else old.expires)
             elif old is not None and self.answer.doubt:
                 # This vendor never had the bar, and is not trusted more than the one that did.
@@ -373,7 +375,7 @@ class _CommitBuilder:
 
     def _is_answered(self, part: Covered) -> bool:
         """Return whether a span has bars, or a report of no bars that is still valid."""
-        return part.state != "empty" or part.is_valid(self.terms.now_ms)
+        return part.state != "empty" or part.is_valid(self.context.now_ms)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
         """Return a mask of the rows that match the stored rows, and so need not be written again.
@@ -391,9 +393,9 @@ class _CommitBuilder:
         equal[common] = _same(
             rows.take(common), old_rows.take(places[common]), self.stored.tolerance
         )
-        if self.terms.basis.adjustment != "unknown" and self._of_unknown_basis:
+        if self.context.basis.adjustment != "unknown" and self._of_unknown_basis:
             equal &= ~inside(rows.stamps, self._of_unknown_basis)
-        if self.terms.is_refresh:
+        if self.context.is_refresh:
             equal &= ~among(rows.stamps, self._readjusted)
         return equal
 
@@ -402,7 +404,7 @@ class _CommitBuilder:
         """Spans of stored bars whose basis (price adjustment and its date) is unknown or in the future."""
         parts = [part for part in self.stored.coverage if part.state != "empty"]
         unknown = (part for part in parts if part.basis.adjustment == "unknown")
-        return [part.span for part in (*unknown, *later_marks(parts, self.fetched, self.terms))]
+        return [part.span for part in (*unknown, *later_marks(parts, self.fetched, self.context))]
 
     @cached_property
     def _readjusted(self) -> NDArray[np.int64]:
@@ -450,8 +452,8 @@ class _CommitBuilder:
 
         Bars before these rows that were merely resent do not affect the result.
         """
-        session, intraday = self.fetched.kind.session, self.terms.grid.timeframe.is_intraday
-        return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
+        session, intraday = self.fetched.kind.session, self.context.grid.timeframe.is_intraday
+        return self.context.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
 
     @cached_property
     def _untrusted(self) -> list[Span]:
@@ -473,7 +475,7 @@ class _CommitBuilder:
         stamps = self.answer.closed.stamps
         at = int(np.searchsorted(stamps, stamp, side="right"))
         following = int(stamps[at]) if at < len(stamps) else self.answer.answered.end
-        return max(min(following, self.terms.grid.next_open(stamp + 1)), stamp + 1)
+        return max(min(following, self.context.grid.next_open(stamp + 1)), stamp + 1)
 
     def _trusted(self, pieces: Sequence[CommitPiece]) -> Edges:
         """Return the settled spans of pieces that contain untrusted bars, without those bars."""
@@ -483,7 +485,9 @@ class _CommitBuilder:
             for piece in pieces:
                 if piece.state == "provisional":
                     settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
-                    is_plain = piece.basis == self.terms.basis  # then later marks may overlap this
+                    is_plain = (
+                        piece.basis == self.context.basis
+                    )  # then later marks may overlap this
                     spans += subtract([settled], () if is_plain else touching(left_out, settled))
         return edges_of(spans)
 
@@ -520,7 +524,7 @@ class _CommitBuilder:
             expires = self._expires(self.answer.answered, as_holes=holes)
             reason = f"{DOUBTFUL}of {self.fetched.vendor} {self.answer.doubt}"
             return Suspicion(reason, expires)
-        return self.terms.doubt
+        return self.context.doubt
 
     def _verdict(self, mark: Covered) -> Stretches[Covered]:
         """Return a verdict (that bars are wrong) as coverage entries that leave out spans without bars."""
@@ -537,7 +541,7 @@ class _CommitBuilder:
         finality = self.answer.finality
         first, settled = min(finality), finality.settled_before
         zones: tuple[tuple[Span, Callable[[Covered], Covered]], ...] = (
-            (Span(-_FAR, first), self._settled),
+            (Span(-_FAR, first), self._trusted_again),
             (Span(first, settled), self._still_unvouched),
             (
                 Span(settled, _FAR),
@@ -553,7 +557,7 @@ class _CommitBuilder:
             if (own := old.clip(zone)) is not None
         ]
 
-    def _settled(self, old: Covered) -> Covered:
+    def _trusted_again(self, old: Covered) -> Covered:
         return self._renewed(old, *(self._doubt or ("", None)))
 
     def _still_unvouched(self, old: Covered) -> Covered:
@@ -562,11 +566,13 @@ class _CommitBuilder:
         Such bars become final after a day.
         """
         if self._doubt or old.state == "final":
-            return self._settled(old)
+            return self._trusted_again(old)
         if old.reason != UNVOUCHED:
             renewed = self._renewed(old, UNVOUCHED, self._unvouched_until)
             return replace(renewed, state="provisional")
-        if self.terms.now_ms - old.fetched_at >= max(DAY_MS, self.terms.grid.timeframe.longest_ms):
+        if self.context.now_ms - old.fetched_at >= max(
+            DAY_MS, self.context.grid.timeframe.longest_ms
+        ):
             return self._renewed(old, "", None)
         return replace(old, expires=self._unvouched_until)
 
@@ -589,7 +595,7 @@ class _CommitBuilder:
         queried for splits and dividends. If the adjusted close prices differ, there was a dividend,
         which the bars' own basis accounts for.
         """
-        old, new = part.basis, self.terms.basis
+        old, new = part.basis, self.context.basis
         first, last = np.searchsorted(self._readjusted, part.span)
         if first < last:
             return old
@@ -601,7 +607,7 @@ class _CommitBuilder:
 
     def _without_bars(self, free: Edges, with_bars: Edges) -> tuple[Edges, Edges, Edges]:
         """Return the spans without bars in three groups: closed hours, gaps, and off-grid rows."""
-        grid, kept = self.terms.grid, edges_of(span for span, _ in self._kept)
+        grid, kept = self.context.grid, edges_of(span for span, _ in self._kept)
         holes, slots = edges_of(self.answer.holes), edges_of(self.answer.off_slots)
         if len(kept):
             holes, slots = difference(holes, kept), difference(slots, kept)
@@ -627,13 +633,13 @@ class _CommitBuilder:
         """
         answered = self.stored.coverage.where(self._is_answered)
         spans = difference(equal, np.concatenate([answered, self._unusable]))
-        return spans[self.terms.grid.expects(spans, required=True)]
+        return spans[self.context.grid.expects(spans, required=True)]
 
     def _no_bar(self, spans: Edges) -> Iterable[tuple[str, Edges]]:
         """Split spans without bars by whether the holidays there are known; add a reason to each group."""
         if not len(spans):
             return ()
-        calendar = self.terms.grid.calendar
+        calendar = self.context.grid.calendar
         unknown = edges_of(calendar.unrecorded(Span(int(spans.min()), int(spans.max()))))
         is_unknown = meets(spans, unknown)
         return (NO_BAR, spans[~is_unknown]), (HOLIDAYS_UNKNOWN, spans[is_unknown])
@@ -651,7 +657,7 @@ class _CommitBuilder:
     # --- when spans are fetched again -------------------------------------------------------
 
     def _as_gaps(self, holes: Edges) -> tuple[Edges, Stamps]:
-        edges, expires = self.terms.empty_parts(holes, self.stored.coverage)
+        edges, expires = self.context.empty_parts(holes, self.stored.coverage)
         return edges, self._vouched(edges, expires)
 
     def _until_next_bar(self, holes: Edges) -> tuple[Edges, Stamps]:
@@ -660,13 +666,13 @@ class _CommitBuilder:
         If a later bar has arrived by then, there was no trade in the gap.
         """
         edges, expires = self._as_gaps(holes)
-        grid, ends = self.terms.grid, holes[holes[:, 0].searchsorted(edges[:, 0], "right") - 1, 1]
+        grid, ends = self.context.grid, holes[holes[:, 0].searchsorted(edges[:, 0], "right") - 1, 1]
         closes = grid.closes(np.array([grid.next_open(end) for end in ends.tolist()]))
-        is_ahead = self.terms.now_ms < closes
+        is_ahead = self.context.now_ms < closes
         return edges, np.where(is_ahead, np.minimum(closes, expires), expires)
 
     def _as_doubts(self, edges: Edges, *, as_holes: bool = False) -> tuple[Edges, Stamps]:
-        expires = self.terms.expiries(edges, self.stored.coverage, as_holes=as_holes)
+        expires = self.context.expiries(edges, self.stored.coverage, as_holes=as_holes)
         return edges, self._vouched(edges, expires)
 
     def _expires(self, span: Span, *, as_holes: bool = False) -> int:
@@ -682,7 +688,7 @@ class _CommitBuilder:
 
     @property
     def _unvouched_until(self) -> int:
-        return self.terms.now_ms + UNVOUCHED_MS
+        return self.context.now_ms + UNVOUCHED_MS
 
 
 def are_many(lost: int, stored: int) -> bool:
@@ -814,7 +820,7 @@ class CommitContext:
         """
         again = meets(edges, merged(coverage.where(lambda c: not c.is_valid(self.now_ms))))
         after = self.expiry.of_holes if as_holes else self.expiry.of
-        return self._settled(edges, after(edges[:, 1], self.now_ms, again))
+        return self._once_settled(edges, after(edges[:, 1], self.now_ms, again))
 
     def empty_parts(self, holes: Edges, coverage: Coverage) -> tuple[Edges, Stamps]:
         """Split gaps into new and previously reported parts, and return when to refetch each.
@@ -833,12 +839,12 @@ class CommitContext:
             most = max(recent, self.expiry.of_end(self.last_ms, self.now_ms))
             is_last = parts[:, 0] > self.last_ms
             expires = np.where(is_last, np.minimum(expires, most), expires)
-        return parts, self._settled(parts, expires)
+        return parts, self._once_settled(parts, expires)
 
-    def _settled(self, edges: Edges, expires: Stamps) -> Stamps:
+    def _once_settled(self, edges: Edges, expires: Stamps) -> Stamps:
         """Return ``expires``, replaced by the time of settling for spans whose bars have not all settled."""
         for at in np.flatnonzero(edges[:, 1] > self._settled_before).tolist():
-            expires[at] = self._settling(Span(*edges[at].tolist())) or expires[at]
+            expires[at] = self._settles_at(Span(*edges[at].tolist())) or expires[at]
         return expires
 
     @cached_property
@@ -858,7 +864,7 @@ class CommitContext:
         """
         return span.end <= self._settled_before
 
-    def _settling(self, span: Span) -> int:
+    def _settles_at(self, span: Span) -> int:
         """Return the time when the last expected bar in ``span`` settles, or 0 if it has settled."""
         stamps = no_stamps() if self.is_settled(span) else self.grid.opens(span)
         if not len(stamps):

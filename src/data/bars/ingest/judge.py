@@ -173,7 +173,7 @@ class _Judging:
             overlap = span.clip(part.span)
             cause = part.reason.removeprefix(GRAVE)
             if part.vendor != self._vendor and repeat.is_same:
-                yield _settled(part, overlap, f"{self._vendor} has the same: {cause}", now)
+                yield _final_again(part, overlap, f"{self._vendor} has the same: {cause}", now)
             elif part.is_valid(now):
                 yield replace(part, span=overlap, splices=(), parts=())
             elif part.vendor != self._vendor:
@@ -184,7 +184,7 @@ class _Judging:
                 yield _waiting(part, overlap, now, WAITS_MS[-1])
             else:
                 times = f"{self._vendor} sent the same {len(WAITS_MS)} times again: {cause}"
-                yield _settled(part, overlap, times, now)
+                yield _final_again(part, overlap, times, now)
 
     def _with_stored(self, repeats: Sequence[_Repeat]) -> BarTable:
         """Return the new rows, replacing those that are no better than another vendor's stored rows."""
@@ -295,6 +295,6 @@ def _waiting(part: Covered, span: Span, now_ms: int, wait_ms: int) -> Covered:
     )
 
 
-def _settled(part: Covered, span: Span, why: str, now_ms: int) -> Covered:
+def _final_again(part: Covered, span: Span, why: str, now_ms: int) -> Covered:
     reason = f"{SETTLED}{why}"
     return Covered(span, "final", part.vendor, part.kind, part.basis, now_ms, reason)

@@ -33,7 +33,7 @@ from ...prices.splice import (
     Fix,
     Overlap,
     Verdict,
-    judge,
+    compare_closes,
     known_fixes,
     settle,
 )
@@ -279,8 +279,8 @@ def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> 
     splices: tuple[Splice, ...] = ()
     if question.sides:
         fetched, splices = _fit_sides(request, series, received)
-    if question.stretches:
-        wanted = fetched.table.take(inside(fetched.table.stamps, question.stretches))
+    if question.missing_parts:
+        wanted = fetched.table.take(inside(fetched.table.stamps, question.missing_parts))
         fetched = replace(fetched, table=wanted)
     return FittedAnswer(received, fetched, splices)
 
@@ -332,7 +332,7 @@ def _verdicts(
         return [Verdict("unchecked", 1.0, 0.0, 0, reason) for _ in sides], None
     kinds = [fetched.kind, *(c.kind for side in sides for c in side.coverage)]
     tolerance = AGGREGATES if any(k.venue == "aggregate" for k in kinds) else ONE_MARKET
-    first = [judge(m.stored, m.fetched, None, tolerance) for m in overlaps]
+    first = [compare_closes(m.stored, m.fetched, None, tolerance) for m in overlaps]
     if all(verdict.kind != "conflict" for verdict in first):
         return first, None
     return settle(overlaps, _fixes(series, sides, basis), tolerance)

@@ -77,13 +77,13 @@ class CheckedAnswer:
 
     Attributes:
         fitted: Answer fitted to the bars next to it.
-        checked: Result of checking its rows.
+        check: Result of checking its rows.
         grid: Grid of its bars.
         answer: Rows sorted by finality, and the missing spans.
     """
 
     fitted: FittedAnswer
-    checked: Checked
+    check: Checked
     grid: BarGrid
     answer: ClassifiedAnswer
 
@@ -93,7 +93,7 @@ class ComparedAnswer:
     """A checked answer together with the bars stored for its span.
 
     Attributes:
-        before: The checked answer.
+        checked: The checked answer.
         answer: Answer, except for rows whose prices came back multiplied by a factor, and rows that
             another vendor's doubtful bars take precedence over.
         stored: Bars stored for the span, as they are and in the answer's basis.
@@ -102,7 +102,7 @@ class ComparedAnswer:
         view: View of the series from the same read.
     """
 
-    before: CheckedAnswer
+    checked: CheckedAnswer
     answer: ClassifiedAnswer
     stored: StoredRange
     surroundings: StoredRange
@@ -137,6 +137,8 @@ def take(
     candidate: Candidate,
     question: Question,
     fetched: Fetched,
+    *,
+    is_last: bool = False,
 ) -> Taken:
     """Check a candidate's answer, store the good part of it, and return the outcome.
 
@@ -168,6 +170,7 @@ def take(
         candidate: Vendor that answered.
         question: Request to that vendor.
         fetched: The answer.
+        is_last: Whether nothing else is left to fetch if the answer lacks nothing.
 
     Raises:
         NoDataError: The answer has nothing for the missing spans.
@@ -191,9 +194,9 @@ def take(
     commit, overdue = _commit(request, series, compared, judged)
     if is_long:
         check_time(fetched.vendor)
-    check = partial(check_time, fetched.vendor) if is_long else no_check
-    is_whole = not (overdue or judged.lacking or judged.holes or judged.stretches)
-    series.commit(commit, check, is_last=series.asks_last and is_whole)
+    stop_if_late = partial(check_time, fetched.vendor) if is_long else no_check
+    is_whole = not (overdue or judged.lacking or judged.holes or judged.requested)
+    series.commit(commit, stop_if_late, is_last=is_last and is_whole)
     # Stored problems are read together with the bars.
     is_unstored = any(one is commit for one in series.unstored)
     return Taken(
@@ -201,8 +204,8 @@ def take(
         tuple(intersect(judged.spans, [received.question.span])),
         overdue,
         _forming(request, received, judged.forming),
-        checked.checked.score,
-        tuple(checked.checked.problems) if is_unstored else (),
+        checked.check.score,
+        tuple(checked.check.problems) if is_unstored else (),
     )
 
 
@@ -253,7 +256,7 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
     density: Density = "dense" if fetched.dense else "sparse"
     if not request.checks.check_gaps or received.candidate.capabilities is None:
         density = "unknown"
-    least, spans = request.checks.min_quality_score, received.question.stretches
+    least, spans = request.checks.min_quality_score, received.question.missing_parts
     answer = sorted_answer(fetched, checked, received.span, grid, now, density, least, spans)
     return CheckedAnswer(fitted, checked, grid, answer)
 
@@ -302,7 +305,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
         QualityError: Many final bars came back with prices off by a factor.
     """
     fetched = checked.fitted.fetched
-    stored, surroundings = _stored(request, series, checked)
+    stored, surroundings = _read_stored(request, series, checked)
     # The answer is stored next to the current bars, which another writer may since have changed.
     view = series.view()
     check_kind(view.kind, request, fetched)
@@ -322,7 +325,7 @@ def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> 
     return Forming(rows, fetched.vendor, basis, fetched.kind)
 
 
-def _stored(
+def _read_stored(
     request: LaneRequest, series: SeriesStore, checked: CheckedAnswer
 ) -> tuple[StoredRange, StoredRange]:
     """Read the bars stored for the answered span, as they are and in the answer's basis.
@@ -342,8 +345,8 @@ def _stored(
     except CacheError:  # a year that cannot be read does not affect the other years
         all_rows, all_coverage = series.read(sides, is_use=False)
     rows, coverage = all_rows.within(answered), all_coverage.within(answered)
-    if answer.stretches:
-        rows = rows.take(inside(rows.stamps, answer.stretches))
+    if answer.requested:
+        rows = rows.take(inside(rows.stamps, answer.requested))
         coverage = Coverage(c for span in answer.spans for c in coverage.within(span))
     if received.sessions.opened is None:
         return StoredRange(rows, rows, coverage), StoredRange(all_rows, all_rows, all_coverage)
@@ -393,7 +396,7 @@ def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedA
 
 def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) -> ClassifiedAnswer:
     """Return the answer with verdicts on bars that are almost certainly wrong."""
-    fitted = compared.before.fitted
+    fitted = compared.checked.fitted
     fetched, opened = fitted.fetched, fitted.received.sessions.opened
     instrument, timeframe = request.query.instrument, request.grid.timeframe
     adjustment = fetched.basis.adjustment
@@ -460,7 +463,7 @@ def _sessions(
     The result is None if no daily bars are comparable. Daily bars of regular hours prove nothing
     about extended hours.
     """
-    received, stamps = compared.before.fitted.received, compared.answer.closed.stamps
+    received, stamps = compared.checked.fitted.received, compared.answer.closed.stamps
     adjustment = received.fetched.basis.adjustment
     if not request.grid.timeframe.is_intraday or request.key.is_extended or not len(stamps):
         return None
@@ -507,24 +510,22 @@ def _commit(
     request: LaneRequest, series: SeriesStore, compared: ComparedAnswer, answer: ClassifiedAnswer
 ) -> tuple[Commit, tuple[Span, ...]]:
     """Return the commit for a judged answer, and the spans of stored bars to fetch again immediately."""
-    checked, stored, view = compared.before, compared.stored, compared.view
+    checked, stored, view = compared.checked, compared.stored, compared.view
     fetched, received = checked.fitted.fetched, checked.fitted.received
     question, now = received.question, _now_ms(series, fetched)
     first = int(answer.closed.stamps[0]) if len(answer.closed) else answer.answered.start
     others, doubt = _split_doubts(request, series, fetched)
+    lasts = [s for s in (view.last, *answer.closed.stamps[-1:].tolist()) if s is not None]
     context = CommitContext(
         request.grid,
         basis_of(fetched, first, request.query.instrument, received.sessions.opened),
-        now,
-        request.expiry,
-        fetched.settle_ms,
-        received.behind or doubt,
-        request.query.refresh,
-        series.vendor_days,
-        max(
-            [s for s in (view.last, *answer.closed.stamps[-1:].tolist()) if s is not None],
-            default=None,
-        ),
+        now_ms=now,
+        expiry=request.expiry,
+        settle_ms=fetched.settle_ms,
+        doubt=received.behind or doubt,
+        is_refresh=request.query.refresh,
+        vendor_days=series.vendor_days,
+        last_ms=max(lasts, default=None),
     )
     commit = build_commit(fetched, answer, stored, context)
     answered = answer.spans
@@ -536,15 +537,15 @@ def _commit(
         for part in subtract([mark.span], touching(answered, mark.span))
     ]
     marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))
-    judged = Span(answer.answered.start, max(answer.answered.end, question.until))
+    judged_span = Span(answer.answered.start, max(answer.answered.end, question.until))
     is_compared = not view.rows or not question.with_own_bars_before.is_empty
     whole = replace(
         with_splices(marked, checked.fitted.splices, received.span),
         next_due=_due(request, series, fetched, answer, marked),
-        judged=judged,
+        judged=judged_span,
         faults=(
-            *faults_of(checked.checked, answer, checked.grid, stored.stays(answer.closed.stamps)),
-            *_older_faults(view, question, judged),
+            *faults_of(checked.check, answer, checked.grid, stored.stays(answer.closed.stamps)),
+            *_older_faults(view, question, judged_span),
         ),
         kind=_kind(view, request, received.candidate, fetched),
         has_verdicts=True,
@@ -659,7 +660,7 @@ def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fa
 
     Faults of missing bars are left out, because the new answer itself shows whether they exist.
     """
-    if not question.stretches:
+    if not question.missing_parts:
         return []
     faults = (fault.clip(judged) for fault in view.faults)
     return [f for f in faults if f is not None and f.is_of_bars]
