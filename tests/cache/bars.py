@@ -11,7 +11,8 @@ import numpy as np
 
 from src.data.cache.format.documents import coverage_of
 from src.data.cache.read.series_reader import RangeReader, SeriesIndex
-from src.data.cache.store import BarStore, CommitPiece
+from src.data.cache.recovery.recover import recover
+from src.data.cache.store import BarStore, CommitPiece, SeriesView
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.model.bars import BarTable
@@ -87,6 +88,16 @@ def store_in(root: Path, disk: Disk | None = None, **other: Any) -> BarStore:
 def index_of(store: BarStore) -> SeriesIndex:
     """Return an index of the series of a store, which shares its memory."""
     return SeriesIndex(store.parts.old, store.memory, store.parts.lock_timeout_s)
+
+
+def repaired(store: BarStore, key: SeriesKey) -> SeriesView:
+    """Check and repair each year of a series under its lock; return the view of it."""
+    parts, lane = store.parts, store.parts.lane(key)
+    if parts.disk.stat(lane.paths.folder) is not None:
+        with parts.disk.lock(lane.paths.lock, parts.lock_timeout_s):
+            for year in lane.years():
+                recover(lane, year)
+    return store.view(key)
 
 
 def reader_of(store: BarStore) -> RangeReader:

@@ -37,7 +37,7 @@ from src.data.model.canonical import canonical
 from src.data.model.coverage import Coverage
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
-from tests.cache.bars import (
+from tests.cache.bars import (  # fmt: skip
     DAILY,
     EVER,
     at,
@@ -46,10 +46,11 @@ from tests.cache.bars import (
     no_temps,
     numbers,
     piece,
+    repaired,
     same,
     store_in,
     table,
-)  # fmt: skip
+)
 from tests.cache.counts import FULL, some
 from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk
@@ -397,7 +398,7 @@ def test_garbage_behind(sound: Path, tmp_path: Path, what: str) -> None:
     tail = GARBAGE[what](data)
     root = damaged(sound, tmp_path, DATA, lambda data: data + tail)
     assert judge(root) == set()
-    fresh(root).repair(DAILY)
+    repaired(fresh(root), DAILY)
     assert judge(root) == set()
     assert (folder_of(root) / DATA).read_bytes() == data
     assert kept(root, tail) or kept(root, data + tail)

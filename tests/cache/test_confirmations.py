@@ -39,7 +39,7 @@ from tests.cache.disks import DyingDisk, Killed
 
 def entry(store: BarStore, first: int, end: int, **said: int) -> Confirmation:
     """Return days compared with another vendor, which has all of them alike by default."""
-    bars = store.to_confirm(DAILY, days(first, end))
+    bars = store.comparisons.to_confirm(DAILY, days(first, end))
     assert bars is not None
     counts = {"confirmed": bars.rows, "at": NOW} | said
     return replace(bars, vendor="other", **counts)
@@ -49,12 +49,12 @@ def proved(root: Path, first: int = 0, end: int = 10) -> BarStore:
     """Return a store of thirty days of which some are confirmed."""
     store = store_in(root)
     store.commit(DAILY, Commit((piece(0, 30),)))
-    store.confirm(DAILY, [entry(store, first, end)])
+    store.comparisons.keep(DAILY, [entry(store, first, end)])
     return store
 
 
 def standing(root: Path) -> list[bool]:
-    return [is_valid for _, is_valid in store_in(root).confirmations(DAILY)]
+    return [is_valid for _, is_valid in store_in(root).comparisons.entries(DAILY)]
 
 
 def indexed(root: Path) -> tuple[int, int]:
@@ -96,7 +96,7 @@ def test_a_revision_of_other_bars_leaves_the_fingerprint_as_it_was(tmp_path: Pat
     store.commit(DAILY, Commit((piece(20, 21, shift=5.0),)))
     after = entry(store, 0, 10)
     assert (before.bars, before.rows) == (after.bars, after.rows)
-    store.confirm(DAILY, [after])  # as a run does that has read them
+    store.comparisons.keep(DAILY, [after])  # as a run does that has read them
     assert (standing(tmp_path), indexed(tmp_path)) == ([True], (10, 0))
 
 
@@ -110,20 +110,22 @@ def test_a_proof_of_before_the_new_fingerprint_is_taken_over_and_no_other_is(
     stamps = frame.index.as_unit("ms").asi8[:10]
     columns = [(name, frame[name].to_numpy()[:10]) for name in frame if name != "adj_close"]
     old = replace(entry(store, 0, 10), bars=fingerprint_of(stamps, columns, FIRST_FRAME))
-    store.confirm(DAILY, [old])
+    store.comparisons.keep(DAILY, [old])
     assert standing(tmp_path) == [True]
     for day in range(30, 36):
         store.commit(DAILY, Commit((piece(day, day + 1),)))
     compact_series(store.parts, DAILY, dry_run=False)
     assert standing(tmp_path) == [False]
-    renewed = store.renewed(DAILY, old)
+    renewed = store.comparisons.renewed(DAILY, old)
     assert renewed is not None
     assert renewed == replace(entry(store, 0, 10), bars=fingerprint(frame.iloc[:10]))
-    store.confirm(DAILY, [renewed])
+    store.comparisons.keep(DAILY, [renewed])
     assert (standing(tmp_path), indexed(tmp_path)) == ([True], (10, 0))
-    assert store.renewed(DAILY, replace(old, bars="sha256:0")) is None
+    assert store.comparisons.renewed(DAILY, replace(old, bars="sha256:0")) is None
     store.commit(DAILY, Commit((piece(3, 4, shift=5.0),)))
-    assert store.renewed(DAILY, old) is store.renewed(DAILY, renewed) is None
+    assert (
+        store.comparisons.renewed(DAILY, old) is store.comparisons.renewed(DAILY, renewed) is None
+    )
 
 
 def test_a_compaction_is_no_revision(tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_what_is_evicted_or_deleted_is_not_counted(tmp_path: Path) -> None:
     assert standing(tmp_path) == [False]
     store.commit(DAILY, Commit((piece(0, 30),)))
     store.clear(DAILY.symbol)
-    assert store_in(tmp_path).confirmations(DAILY) == []
+    assert store_in(tmp_path).comparisons.entries(DAILY) == []
 
 
 def test_no_bar_of_the_year_of_another_lane_is_counted(tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_no_bar_of_the_year_of_another_lane_is_counted(tmp_path: Path) -> None:
     store.commit(other, Commit((piece(0, 30),)))
     document = (lane_folder(tmp_path) / CONFIRMED).read_bytes()
     (lane_folder(tmp_path, other) / CONFIRMED).write_bytes(document)
-    assert store_in(tmp_path).confirmations(other) == []
+    assert store_in(tmp_path).comparisons.entries(other) == []
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def test_a_torn_document_costs_the_proof_and_nothing_else(
     (lane_folder(tmp_path) / CONFIRMED).write_bytes(data)
     store = store_in(tmp_path)
     with caplog.at_level(logging.WARNING):
-        assert store.confirmations(DAILY) == []
+        assert store.comparisons.entries(DAILY) == []
     assert "confirmed.json cannot be read" in caplog.text
     found, left = repair_series(store.parts, store.parts.lane(DAILY))
     assert ([one.where for one in found], left) == ([CONFIRMED], [])
@@ -175,7 +177,7 @@ def test_a_torn_document_costs_the_proof_and_nothing_else(
     assert data in [path.read_bytes() for path in kept]
     assert same(store.read(DAILY, EVER)[0], table(range(30)))
     assert indexed(tmp_path) == (0, 0)
-    store.confirm(DAILY, [entry(store, 5, 8)])
+    store.comparisons.keep(DAILY, [entry(store, 5, 8)])
     assert indexed(tmp_path) == (3, 0)
 
 
@@ -185,9 +187,9 @@ def test_half_of_it_is_no_proof(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in range(0, len(whole) - 1, 41):
         path.write_bytes(whole[:size])
-        assert store_in(tmp_path).confirmations(DAILY) == []
+        assert store_in(tmp_path).comparisons.entries(DAILY) == []
     path.write_bytes(whole.replace(b'"confirmed":10', b'"confirmed":30'))
-    assert store_in(tmp_path).confirmations(DAILY) == []
+    assert store_in(tmp_path).comparisons.entries(DAILY) == []
 
 
 def test_the_document_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
@@ -195,7 +197,10 @@ def test_the_document_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     path = lane_folder(tmp_path) / CONFIRMED
     newer = json_document.dump({**json_document.load(path.read_bytes()), "format": 2})
     path.write_bytes(newer)
-    for attempt in (lambda: store.confirmations(DAILY), lambda: store.confirm(DAILY, [])):
+    for attempt in (
+        lambda: store.comparisons.entries(DAILY),
+        lambda: store.comparisons.keep(DAILY, []),
+    ):
         with pytest.raises(FormatVersionError, match="format 2"):
             attempt()
     assert path.read_bytes() == newer
@@ -206,16 +211,16 @@ def test_two_writers_keep_both(tmp_path: Path) -> None:
     store = proved(tmp_path)
     parts = [entry(store, day, day + 1) for day in range(10, 22)]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda one: store_in(tmp_path).confirm(DAILY, [one]), parts))
-    assert len(store_in(tmp_path).confirmations(DAILY)) == 13
+        list(pool.map(lambda one: store_in(tmp_path).comparisons.keep(DAILY, [one]), parts))
+    assert len(store_in(tmp_path).comparisons.entries(DAILY)) == 13
     assert indexed(tmp_path) == (22, 0)
 
 
 def test_an_entry_takes_the_place_of_those_that_it_overlaps(tmp_path: Path) -> None:
     store = proved(tmp_path)
-    store.confirm(DAILY, [entry(store, 12, 15, confirmed=2, contradicted=1)])
+    store.comparisons.keep(DAILY, [entry(store, 12, 15, confirmed=2, contradicted=1)])
     assert indexed(tmp_path) == (12, 1)
-    store.confirm(DAILY, [entry(store, 9, 13)])
+    store.comparisons.keep(DAILY, [entry(store, 9, 13)])
     assert indexed(tmp_path) == (4, 0)
 
 
@@ -224,9 +229,9 @@ def test_a_writer_that_is_killed_leaves_the_old_or_the_new(tmp_path: Path) -> No
         root = tmp_path / str(dies_at)
         one = entry(proved(root), 10, 20)
         try:
-            store_in(root, DyingDisk(dies_at)).confirm(DAILY, [one])
+            store_in(root, DyingDisk(dies_at)).comparisons.keep(DAILY, [one])
         except Killed:
-            assert len(store_in(root).confirmations(DAILY)) in (1, 2)
+            assert len(store_in(root).comparisons.entries(DAILY)) in (1, 2)
             store_in(root).commit(DAILY, Commit((piece(30, 31),)))
             assert no_temps(root)
             continue
@@ -238,7 +243,7 @@ def test_a_writer_that_is_killed_leaves_the_old_or_the_new(tmp_path: Path) -> No
 def test_a_deleted_series_is_not_made_again(tmp_path: Path) -> None:
     store = proved(tmp_path / "a")
     one = entry(store, 0, 10)
-    store_in(tmp_path / "b").confirm(DAILY, [one])
+    store_in(tmp_path / "b").comparisons.keep(DAILY, [one])
     assert not lane_folder(tmp_path / "b").exists()
 
 
@@ -263,5 +268,5 @@ def test_the_share_is_never_rounded_up(counts: tuple[int, int, int], text: str) 
 
 
 def test_bars_of_a_span_without_any_are_no_entry(tmp_path: Path) -> None:
-    assert proved(tmp_path).to_confirm(DAILY, days(100, 110)) is None
-    assert store_in(tmp_path).to_confirm(DAILY, days(366, 367)) is None
+    assert proved(tmp_path).comparisons.to_confirm(DAILY, days(100, 110)) is None
+    assert store_in(tmp_path).comparisons.to_confirm(DAILY, days(366, 367)) is None

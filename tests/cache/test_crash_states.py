@@ -33,7 +33,7 @@ from src.data.disk.files import Disk, DiskStep
 from src.data.errors import DataError
 from src.data.model.actions import Action
 from src.data.model.bars import Bar
-from tests.cache.bars import (
+from tests.cache.bars import (  # fmt: skip
     DAILY,
     EVER,
     at,
@@ -42,9 +42,10 @@ from tests.cache.bars import (
     no_temps,
     numbers,
     piece,
+    repaired,
     store_in,
     table,
-)  # fmt: skip
+)
 from tests.cache.counts import FULL, some
 from tests.cache.crash import Platter, Promise, Quick, Recorder, State, states
 from tests.cache.disks import Killed
@@ -325,7 +326,7 @@ def check(root: Path, scenario: Scenario, state: State) -> None:
     truth = scenario.truth
     try:
         shown = seen(fresh(root))
-        view = fresh(root).repair(DAILY)
+        view = repaired(fresh(root), DAILY)
         found = seen(fresh(root))
         for told, begun in state.promises:
             trusted = max((n for n in scenario.durable if n <= told), default=0)
@@ -343,9 +344,9 @@ def check(root: Path, scenario: Scenario, state: State) -> None:
             raise Violation("views differ")
         if max(told for told, _ in state.promises) >= scenario.kept_from:
             check_kept(root, scenario)
-        repaired = contents(root)
-        fresh(root).repair(DAILY)
-        if contents(root) != repaired:
+        once = contents(root)
+        repaired(fresh(root), DAILY)
+        if contents(root) != once:
             raise Violation("repairing twice is not repairing once")
         fresh(root).commit(DAILY, Commit((LATER,)))
         after = seen(fresh(root))
@@ -448,7 +449,7 @@ def test_a_generation_is_never_used_twice(tmp_path: Path, metadata: bytes | None
     (folder / "2024.metadata.json").unlink()
     if metadata is not None:
         (folder / "2024.metadata.json").write_bytes(metadata)
-    view = fresh(tmp_path).repair(DAILY)
+    view = repaired(fresh(tmp_path), DAILY)
     assert [c.state for c in view.coverage] == ["provisional"]
     assert (view.generation, view.next_due) == (3, None)
 
@@ -486,7 +487,7 @@ def after_a_kill(
 
 def repairs_and_reads(name: str) -> Callable[[BarStore, Commit], int]:
     def then(store: BarStore, commit: Commit) -> int:
-        store.repair(DAILY)
+        repaired(store, DAILY)
         return check_levels(seen(store), SCENARIOS[name].truth, range(2), "to a reader")[2024]
 
     return then
@@ -653,7 +654,7 @@ def repair_and_fail(tmp_path: Path, what: str, forgets: Callable[[DiskStep], boo
     bent = damage.bend(data.read_bytes())
     data.write_bytes(bent)
     before, disk = Platter(root), Recorder(forgets)
-    store_in(root, disk).repair(DAILY)
+    repaired(store_in(root, disk), DAILY)
     return fail_everywhere(tmp_path, scenario, before, disk, keeps=damage.lost(bent))
 
 

@@ -14,7 +14,7 @@ from src.data.cache.format.json_document import dump, load
 from src.data.cache.recovery.recover import sound_meta
 from src.data.cache.store import Commit
 from src.data.errors import FormatVersionError
-from tests.cache.bars import DAILY, EVER, numbers, piece, store_in, table
+from tests.cache.bars import DAILY, EVER, numbers, piece, repaired, store_in, table
 from tests.cache.damage import (
     DATA,
     META,
@@ -61,7 +61,7 @@ class TestNewerVersions:
         for act in (
             lambda s: s.read(DAILY, EVER),
             lambda s: s.commit(DAILY, Commit((piece(3, 9),))),
-            lambda s: s.repair(DAILY),
+            lambda s: repaired(s, DAILY),
         ):
             with pytest.raises(FormatVersionError, match="AAPL 1d 2024"):
                 act(fresh(folder))
@@ -121,7 +121,7 @@ class TestPending:
     @pytest.mark.parametrize("replaced", [False, True])
     def test_writers_roll(self, folder: Path, replaced: bool) -> None:
         self.pending(folder, replaced=replaced)
-        fresh(folder).repair(DAILY)
+        repaired(fresh(folder), DAILY)
         plain = json.loads((folder / META).read_bytes())["onetape"]
         assert "pending" not in plain
         assert plain["size"] == (folder / DATA).stat().st_size

@@ -17,6 +17,7 @@ from tests.cache.bars import (
     no_temps,
     numbers,
     piece,
+    repaired,
     same,
     store_in,
     table,
@@ -106,7 +107,7 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
         told = [int(process.hear()) for _ in range(acks)]
         told += [int(line) for line in process.kill().split()]
         store = store_in(root)
-        store.repair(DAILY)
+        repaired(store, DAILY)
         rows, _ = store.read(DAILY, EVER)
         assert same(rows, table(numbers(rows)))
         assert set(told) <= set(numbers(rows))

@@ -13,7 +13,7 @@ import pytest
 from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.errors import StorageError
 from src.data.model.bars import Bar
-from tests.cache.bars import (
+from tests.cache.bars import (  # fmt: skip
     DAILY,
     EVER,
     at,
@@ -23,9 +23,10 @@ from tests.cache.bars import (
     no_temps,
     numbers,
     piece,
+    repaired,
     states,
     store_in,
-)  # fmt: skip
+)
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, HoldingDisk, Killed
@@ -141,8 +142,8 @@ def test_death_at_every_call(tmp_path: Path, name: str) -> None:
             store_in(root, DyingDisk(n)).commit(DAILY, commit)
         assert seen(root) in legal, n
         disk = HoldingDisk()
-        repaired = store_in(root, disk).repair(DAILY)
-        assert repaired == store_in(root).view(DAILY)
+        view = repaired(store_in(root, disk), DAILY)
+        assert view == store_in(root).view(DAILY)
         assert seen(root) in legal, n
         store_in(root).commit(DAILY, commit)
         assert seen(root) == legal[1], n

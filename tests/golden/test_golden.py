@@ -27,7 +27,7 @@ from src.data.model.kind import Basis
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span, coalesce
 from src.data.model.timeframe import Timeframe
-from tests.cache.bars import EVER, no_temps, store_in
+from tests.cache.bars import EVER, no_temps, repaired, store_in
 from tests.cache.crash import Quick
 from tests.golden import make
 
@@ -122,7 +122,7 @@ def test_reading_changes_nothing(root: Path) -> None:
     for key in store.keys():
         assert store.view(key).exists
         store.read(key, EVER)
-        store.repair(key)
+        repaired(store, key)
     assert contents(root / "format-1") == before
 
 
@@ -254,7 +254,7 @@ class TestParts:
         before = contents(folder)
         store = fresh(folder)
         store.read(make.FOLDED, EVER)
-        store.repair(make.FOLDED)
+        repaired(store, make.FOLDED)
         assert contents(folder) == before
         row = make.answer("ETHUSDT-1h")[0] | {"timestamp": "2024-03-02 12:00:00"}
         start = parse_iso("2024-03-02T12:00")
@@ -302,11 +302,11 @@ class TestMembers:
 @pytest.mark.parametrize("name", make.CRASHED)
 def test_what_a_crash_left(root: Path, name: str) -> None:
     crashed, key = root / "format-1-crashed", make.CRASHED[name]
-    fresh(crashed).repair(key)
+    repaired(fresh(crashed), key)
     assert read(crashed, key) == expected(name)
-    repaired = contents(crashed)
-    fresh(crashed).repair(key)
-    assert contents(crashed) == repaired
+    once = contents(crashed)
+    repaired(fresh(crashed), key)
+    assert contents(crashed) == once
     later = make.part("ahead", "2024-05-06", "2024-05-07", make.SHARE, Basis("split"))
     fresh(crashed).commit(key, Commit((later,)))
     assert read(crashed, key)[-1] == expected("ahead")[-1]

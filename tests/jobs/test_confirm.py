@@ -145,7 +145,7 @@ def test_a_few_bars_that_differ_are_a_contradiction_and_told(
     (event,) = (one for one in heard if isinstance(one, BarsContradicted))
     assert (event.symbol, event.timeframe, event.lane) == ("AAPL", "1d", "")
     assert (event.vendor, event.bars, event.said) == ("fmp", 1, "conflict: 1 bar")
-    (entry,) = (entry for entry, _ in manager.cache.store.confirmations(_key(manager)))
+    (entry,) = (entry for entry, _ in manager.cache.store.comparisons.entries(_key(manager)))
     assert iso(entry.first or 0)[:10] == "2024-02-06"
 
 
@@ -362,7 +362,7 @@ def test_the_oldest_are_first_and_the_next_night_goes_on(
     assert starts == ["2023-06-01", "2023-10-24", "2024-01-02", "2024-05-24"]
     assert vendors.count() == 0, "in the fifth nothing is left"
     assert [night["confirmed"] for night in nights] == [100, 147, 247, 260, 260]
-    entries = [one for one, _ in manager.cache.store.confirmations(_key(manager))]
+    entries = [one for one, _ in manager.cache.store.comparisons.entries(_key(manager))]
     assert [iso(one.start)[:4] for one in entries] == ["2023", "2024"], "neighbours are one a year"
 
 
@@ -663,7 +663,7 @@ def test_bars_that_change_while_they_are_compared_are_not_kept_as_compared(
 
     monkeypatch.setattr(StoredBars, "beside", meanwhile)
     assert run()["compared"] == 0
-    assert manager.cache.store.confirmations(_key(manager)) == []
+    assert manager.cache.store.comparisons.entries(_key(manager)) == []
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, MemoryError], ids=["Ctrl-C", "killed"])
@@ -690,7 +690,7 @@ def test_what_was_compared_before_the_end_is_kept(
         with pytest.raises(end):
             run("90%")
     monkeypatch.undo()
-    entries = [manager.cache.store.confirmations(key) for key in manager.cache.store.keys()]
+    entries = [manager.cache.store.comparisons.entries(key) for key in manager.cache.store.keys()]
     assert sum(map(len, entries)) == 2
 
 

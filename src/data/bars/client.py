@@ -628,7 +628,7 @@ class BarsClient:
                 one.first,
                 one.said,
             )
-            for one, is_valid in self._store.confirmations(series)
+            for one, is_valid in self._store.comparisons.entries(series)
             if is_valid
         )
 

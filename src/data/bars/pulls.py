@@ -24,7 +24,7 @@ _up_to_date: ContextVar[frozenset[tuple[str, Timeframe]]] = ContextVar(
 def find_up_to_date(
     find: Callable[[BarsQuery], LookupResult], store: BarStore, query: BarsQuery
 ) -> LookupResult:
-    """Look a query up; if that is no hit and other hosts have stored something, look it up again."""
+    """Look a query up, and once more if it misses and other hosts have stored something."""
     result = find(query)
     if not isinstance(result, Hit) and _pulled(store, query):
         return find(query)

@@ -11,21 +11,28 @@ it, because their adjusted prices depend on it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from dataclasses import fields as fields_of
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..disk.atomic import write_atomically
 from ..disk.files import Disk
+from ..model.bars import FIRST_FRAME, FRAME, PRICES, BarTable, fingerprint_of
 from ..model.instant import year_of
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce, touching
 from .format import json_document
 from .format.documents import YearState, about_series
 from .format.gzip_member import PEEK_BYTES, peek_digest
+from .layout import DATA
 from .write.series import SeriesFiles
+
+if TYPE_CHECKING:
+    from .store import StoreParts
+    from .values import Stretch
+    from .write.write_guard import WriteGuard
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +99,7 @@ class Confirmation:
             return True
         if self.head_at >= state.head_at:  # nothing has been appended to the file since
             return False
-        handle = disk.open_read(Path(folder, f"{year:04d}.csv.gz"))
+        handle = disk.open_read(Path(folder, f"{year:04d}{DATA}"))
         if handle is None:
             return False
         try:
@@ -100,6 +107,81 @@ class Confirmation:
         finally:
             disk.close(handle)
         return len(member) == PEEK_BYTES and peek_digest(member)[:_DIGITS] == self.head
+
+
+class Comparisons:
+    """The comparisons of a store's bars with second vendors' bars. Thread-safe, and safe across processes.
+
+    Args:
+        parts: Parts of the store.
+        read: Function that returns the stored bars in a span of a series.
+        guard: Guard of the folder's write permission.
+    """
+
+    def __init__(
+        self, parts: StoreParts, read: Callable[[SeriesKey, Span], Stretch], guard: WriteGuard
+    ) -> None:
+        self._parts, self._read, self._guard = parts, read, guard
+
+    def entries(self, key: SeriesKey) -> list[tuple[Confirmation, bool]]:
+        """Return the comparisons, each with whether it is still valid.
+
+        Raises the same errors as :func:`load` and :meth:`.BarStore.view`.
+        """
+        lane = self._parts.lane(key)
+        entries = read(lane)
+        states, _ = lane.documents(lane.years() if entries else [])
+        return [(one, one.is_valid(lane.disk, lane.paths.text, states)) for one in entries]
+
+    def to_confirm(self, key: SeriesKey, span: Span) -> Confirmation | None:
+        """Return a new entry for a comparison of the bars in ``span``, which is within one year.
+
+        The result is None if the span has no bars, or if a writer has changed them in the meantime.
+        Raises the same errors as :meth:`.BarStore.view`.
+        """
+        lane, year = self._parts.lane(key), year_of(span.start)
+        before = lane.documents([year])[0].get(year)
+        table = self._read(key, span).table
+        if before is None or not len(table) or lane.documents([year])[0].get(year) != before:
+            return None
+        return Confirmation(*span, _fingerprint(table), len(table), **head_of(before))
+
+    def renewed(self, key: SeriesKey, one: Confirmation) -> Confirmation | None:
+        """Return a comparison updated to the current file and fingerprint; None if its bars have changed.
+
+        An entry from an older version of this library is recognised by its fingerprint version.
+        Raises the same errors as :meth:`.BarStore.view`.
+        """
+        now = self.to_confirm(key, one.span)
+        if now is None:
+            return None
+        if now.bars != one.bars:
+            table = self._read(key, one.span).table
+            if (_fingerprint(table, FIRST_FRAME), _fingerprint(table)) != (one.bars, now.bars):
+                return None
+        return replace(one, bars=now.bars, head=now.head, head_at=now.head_at)
+
+    def keep(self, key: SeriesKey, fresh: Sequence[Confirmation]) -> None:
+        """Store entries durably, replacing older entries that they overlap.
+
+        Raises:
+            FormatVersionError: A newer version of this library wrote the document.
+            LockTimeoutError, StorageError: Nothing was changed.
+        """
+        lane = self._parts.lane(key)
+        with self._guard.writing(lane.paths.folder):
+            if lane.disk.stat(lane.paths.folder) is None:  # deleted in the meantime
+                return
+            with lane.disk.lock(lane.paths.lock, self._parts.lock_timeout_s):
+                spans = coalesce(one.span for one in fresh)
+                left = [one for one in read(lane) if not touching(spans, one.span)]
+                _write(lane, [*left, *fresh])
+
+
+def _fingerprint(table: BarTable, line: bytes = FRAME) -> str:
+    """Return the fingerprint of stored bars."""
+    names = (*PRICES, "volume")
+    return fingerprint_of(table.stamps, ((name, getattr(table, name)) for name in names), line)
 
 
 _FIELDS = frozenset(field.name for field in fields_of(Confirmation))
@@ -152,23 +234,8 @@ def read(lane: SeriesFiles) -> list[Confirmation]:
     return [] if data is None else load(data, lane.key)
 
 
-def keep(lane: SeriesFiles, fresh: Sequence[Confirmation], lock_timeout_s: float) -> None:
-    """Store entries durably, replacing older entries that they overlap.
-
-    Raises:
-        FormatVersionError: A newer version of this library wrote the document.
-        LockTimeoutError, StorageError: Nothing was changed.
-    """
-    if lane.disk.stat(lane.paths.folder) is None:  # deleted in the meantime
-        return
-    with lane.disk.lock(lane.paths.lock, lock_timeout_s):
-        spans = coalesce(one.span for one in fresh)
-        left = [one for one in read(lane) if not touching(spans, one.span)]
-        _write(lane, [*left, *fresh])
-
-
 def drop(lane: SeriesFiles, until_ms: int, lock_timeout_s: float) -> None:
-    """Durably drop the entries for bars before ``until_ms``; for errors, see :func:`keep`."""
+    """Durably drop the entries for bars before ``until_ms``; for errors, see :meth:`Comparisons.keep`."""
     if lane.disk.stat(lane.paths.folder / CONFIRMED) is None:
         return
     with lane.disk.lock(lane.paths.lock, lock_timeout_s):

@@ -33,10 +33,14 @@ _RESERVED = re.compile(
     r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(\..*)?", re.IGNORECASE
 )
 _FRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
-METADATA = ".metadata.json"
+# The files of a year begin with its number. Whoever adds one also looks at what walks a folder:
+# clearing, quarantine, migration, trimming, disk usage, and the snapshots of many hosts.
+DATA, METADATA, LOG = ".csv.gz", ".metadata.json", ".log"
+# Rejected rows of a year, in the folder for quarantined files.
+ROWS = ".rows.csv.gz"
 # Exists in a folder that is a copy of a store that many hosts share.
 SHARED = os.path.join("_hosts", "store.json")
-OF_YEARS = (".csv.gz", METADATA)
+OF_YEARS = (DATA, METADATA)
 
 
 @lru_cache(256)  # one request needs the same name many times
@@ -145,11 +149,11 @@ class LanePaths:
 
     def data(self, year: int) -> Path:
         """Return the path of the year's bars."""
-        return self._of(year, ".csv.gz")
+        return self._of(year, DATA)
 
     def data_text(self, year: int) -> str:
         """Return the path of the year's bars as text, for callers that only check the file."""
-        return f"{self.text}{os.sep}{year:04d}.csv.gz"
+        return f"{self.text}{os.sep}{year:04d}{DATA}"
 
     def metadata(self, year: int) -> Path:
         """Return the path of the year's metadata."""
@@ -157,7 +161,7 @@ class LanePaths:
 
     def log(self, year: int) -> Path:
         """Return the path of the year's commit log."""
-        return self._of(year, ".log")
+        return self._of(year, LOG)
 
     def rows(self, year: int) -> Path:
         """Return the path of the year's rejected rows."""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -21,11 +21,10 @@ from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..errors import CorruptEntryError
 from ..model.actions import Action
-from ..model.bars import FIRST_FRAME, FRAME, PRICES, BarTable, fingerprint_of
+from ..model.bars import BarTable
 from ..model.coverage import Coverage, stretches
 from ..model.edges import merged, spans_of
 from ..model.frozen import filled
-from ..model.instant import year_of
 from ..model.retention import Retention
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -33,10 +32,8 @@ from ..model.stored import CommitNotice
 from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
 from .actions import ActionBook, ActionStore, Asked
-from .confirmations import Confirmation, head_of
+from .confirmations import Comparisons
 from .confirmations import drop as drop_confirmations
-from .confirmations import keep as keep_confirmations
-from .confirmations import read as read_confirmations
 from .layout import Layout, decode_lane, decode_symbol
 from .legacy.adopt import OldYears
 from .pins import pins_in
@@ -279,7 +276,9 @@ class BarStore:
     def _suspects(self, lane: SeriesFiles, span: Span, entry: IndexEntry) -> tuple[Suspect, ...]:
         if not entry.has_quarantine:
             return ()
-        return quarantine.standing_in(lane, span, lambda: self._index.entry(lane).view.coverage)
+        return quarantine.rows_without_bar(
+            lane, span, lambda: self._index.entry(lane).view.coverage
+        )
 
     def quarantined(self, key: SeriesKey) -> tuple[list[Suspect], list[KeptFile]]:
         """Return the quarantined rows and files, without repairing anything.
@@ -350,21 +349,6 @@ class BarStore:
                 run.run(min(wait_s, self._lock_timeout_s))
             self.commit_feed.announce(key, commit, run.generation, self._clock.now_ms())
 
-    def repair(self, key: SeriesKey) -> SeriesView:
-        """Check each year of a series under its lock, repair it if necessary, and return the view.
-
-        This also recovers data committed just before a power loss. Raises the same errors as
-        :meth:`commit`.
-        """
-        from .recovery.recover import recover
-
-        lane = self._lane(key)
-        if self._disk.stat(lane.paths.folder) is not None:
-            with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
-                for year in lane.years():
-                    recover(lane, year)
-        return self._index.entry(lane).view
-
     # --- the past --------------------------------------------------------------------------
 
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
@@ -418,49 +402,10 @@ class BarStore:
 
     # --- comparisons with second vendors -----------------------------------------------------
 
-    def confirmations(self, key: SeriesKey) -> list[tuple[Confirmation, bool]]:
-        """Return the comparisons with a second vendor, each with whether it is still valid.
-
-        Raises the same errors as :func:`.confirmations.load` and :meth:`view`.
-        """
-        lane = self._lane(key)
-        entries = read_confirmations(lane)
-        states, _ = lane.documents(lane.years() if entries else [])
-        return [(one, one.is_valid(self._disk, lane.paths.text, states)) for one in entries]
-
-    def to_confirm(self, key: SeriesKey, span: Span) -> Confirmation | None:
-        """Return a new entry for a comparison of the bars in ``span``, which is within one year.
-
-        The result is None if there are no bars, or if a writer has changed them in the meantime.
-        Raises the same errors as :meth:`view`.
-        """
-        lane, year = self._lane(key), year_of(span.start)
-        before = lane.documents([year])[0].get(year)
-        table = self.stretch(key, span).table
-        if before is None or not len(table) or lane.documents([year])[0].get(year) != before:
-            return None
-        return Confirmation(*span, _fingerprint(table), len(table), **head_of(before))
-
-    def renewed(self, key: SeriesKey, one: Confirmation) -> Confirmation | None:
-        """Return a comparison updated to the current file and fingerprint; None if its bars have changed.
-
-        An entry from an older version of this library is recognised by its fingerprint version.
-        Raises the same errors as :meth:`view`.
-        """
-        now = self.to_confirm(key, one.span)
-        if now is None:
-            return None
-        if now.bars != one.bars:
-            table = self.stretch(key, one.span).table
-            if (_fingerprint(table, FIRST_FRAME), _fingerprint(table)) != (one.bars, now.bars):
-                return None
-        return replace(one, bars=now.bars, head=now.head, head_at=now.head_at)
-
-    def confirm(self, key: SeriesKey, fresh: Sequence[Confirmation]) -> None:
-        """Store comparisons; raises the same errors as :func:`.confirmations.keep`."""
-        lane = self._lane(key)
-        with self._guard.writing(lane.paths.folder):
-            keep_confirmations(lane, fresh, self._lock_timeout_s)
+    @property
+    def comparisons(self) -> Comparisons:
+        """The comparisons of stored bars with a second vendor's bars."""
+        return Comparisons(self.parts, self.stretch, self._guard)
 
     # --- actions ---------------------------------------------------------------------------
 
@@ -774,12 +719,6 @@ class CommitFeed:
         )
         for sink in self._sinks:
             sink(notice)
-
-
-def _fingerprint(table: BarTable, line: bytes = FRAME) -> str:
-    """Return the fingerprint of stored bars."""
-    names = (*PRICES, "volume")
-    return fingerprint_of(table.stamps, ((name, getattr(table, name)) for name in names), line)
 
 
 _feeds: WeakValueDictionary[str, CommitFeed] = WeakValueDictionary()

@@ -32,6 +32,9 @@ from .format import json_document as metadata
 from .format.csv_rows import csv_text, read_csv
 from .format.gzip_member import inflated
 from .layout import (
+    DATA,
+    LOG,
+    METADATA,
     QUARANTINE,
     decode_lane,
     decode_symbol,
@@ -222,7 +225,7 @@ class TableStore:
         aside = [
             file
             for file in self._quarantine(lane).files()
-            if file.path.name[:4] in years and file.path.name.endswith(".csv.gz")
+            if file.path.name[:4] in years and file.path.name.endswith(DATA)
         ]
         entries = {entry["quarantined"]: entry for entry in self.log(key)} if aside else {}
         years_lost = []
@@ -256,7 +259,7 @@ class TableStore:
         """
         lane = self._lane(key)
         names = self._disk.list(lane)
-        logs = barred(lane / f"{year:04d}.log" for year in logged_years(names))
+        logs = barred(lane / f"{year:04d}{LOG}" for year in logged_years(names))
         years = years_in(names)
         return [*logs, *(damage for year in years for damage in self._looked(key, year).damage)]
 
@@ -271,7 +274,7 @@ class TableStore:
         entries = [
             _log_entry(entry, year)
             for year in logged_years(self._disk.list(lane))
-            if not barred([path := lane / f"{year:04d}.log"])
+            if not barred([path := lane / f"{year:04d}{LOG}"])
             for entry in entries_of_log(self._disk, path)
         ]
         return sorted(entries, key=lambda entry: str(entry["time"]).rstrip("Z"))
@@ -290,7 +293,7 @@ class TableStore:
         folder = self._lane(key)
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
             names = sweep(self._disk, folder)
-            for damage in barred(folder / f"{year:04d}.log" for year in logged_years(names)):
+            for damage in barred(folder / f"{year:04d}{LOG}" for year in logged_years(names)):
                 self._keep(damage, {"span": None, "removed": 0})
             for year in years_in(names):
                 self._settled(key, year, moves=True)
@@ -421,7 +424,7 @@ class TableStore:
 
     def _files(self, key: SeriesKey, year: int) -> TableYear:
         lane = self._lane(key)
-        ends = (".csv.gz", ".metadata.json", ".log")
+        ends = (DATA, METADATA, LOG)
         return TableYear(*(lane / f"{year:04d}{end}" for end in ends))
 
     def document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
@@ -506,7 +509,7 @@ class TableStore:
         lane = damage.path.parent
         place = self._quarantine(lane).keep(damage)
         entry = {"quarantined": place.name, "reason": damage.reason, "size": 0, **loss}
-        append_entry(self._disk, lane / f"{damage.path.name[:4]}.log", self._clock, entry)
+        append_entry(self._disk, lane / f"{damage.path.name[:4]}{LOG}", self._clock, entry)
 
     def _refuse_barred(self, stored: _Stored) -> None:
         """Raise a ``StorageError`` if a folder, link or other object is in place of a file."""
@@ -616,12 +619,12 @@ class TableStore:
             paths = _files_of(self._disk, lane, f"{year:04d}")
             for path in paths:
                 self._disk.remove_whole(path)
-            for damage in barred([lane / f"{year:04d}.log"]):
+            for damage in barred([lane / f"{year:04d}{LOG}"]):
                 self._disk.remove_whole(damage.path)
             for folder in {path.parent for path in paths}:
                 self._disk.sync_folder(folder)
             entry = {"vendor": "", "added": 0, "changed": 0, "size": 0, "deleted": by}
-            append_entry(self._disk, lane / f"{year:04d}.log", self._clock, recorded | entry)
+            append_entry(self._disk, lane / f"{year:04d}{LOG}", self._clock, recorded | entry)
 
     def _recorded(self, document: Path) -> dict[str, Any]:
         """Return the facts to log about rows to be deleted: the answered ``span``, and ``removed`` rows.

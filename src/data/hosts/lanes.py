@@ -142,7 +142,6 @@ class LaneCopies:
         """Return the execution of an entry; its note is written once all else is."""
         made = list[Appended]()
         lane = replace(lane, clock=clock, book=book)
-        run = CommitRun(lane, commit, self.no_old, check)
 
         def order() -> int:
             """Append the entry and return its number."""
@@ -155,7 +154,7 @@ class LaneCopies:
                 note = Note(made[0].position, *self.found(lane))
                 self._notes.keep(self._notes.lane(lane.key), note)
 
-        run.order, run.done = order, done
+        run = CommitRun(lane, commit, self.no_old, check, order, done)
         return run
 
     def set_aside(self) -> list[SeriesKey]:

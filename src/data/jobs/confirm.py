@@ -519,10 +519,10 @@ class _Run:
         unchanged.
         """
         store, compared, same = self.services.cache.store, list[Span](), list[Confirmation]()
-        for one, is_valid in store.confirmations(key):
+        for one, is_valid in store.comparisons.entries(key):
             is_now = one
             if not is_valid:
-                renewed = store.renewed(key, one)
+                renewed = store.comparisons.renewed(key, one)
                 if renewed is None:
                     continue
                 is_now = renewed
@@ -530,7 +530,7 @@ class _Run:
             if is_now.is_whole or now_ms - is_now.at < _AGAIN_MS:
                 compared.append(one.span)
         if same and not self.is_dry:
-            store.confirm(key, same)
+            store.comparisons.keep(key, same)
         return compared
 
     # --- one comparison --------------------------------------------------------------------
@@ -547,13 +547,13 @@ class _Run:
             bars = comparison = failure = None
             is_same = True
             try:
-                bars = store.to_confirm(key, step.span)
+                bars = store.comparisons.to_confirm(key, step.span)
                 if bars is not None:
                     stored = StoredBars(services, step.query, None)
                     compare = partial(stored.beside, vendor_actions=step.vendor_actions)
                     request = key, step.vendor, step.span
                     comparison = run_job(services.clock, self._quiet_s(), compare, *request)
-                    is_same = store.to_confirm(key, step.span) == bars
+                    is_same = store.comparisons.to_confirm(key, step.span) == bars
             except DataError as error:
                 failure = error
             return _Outcome(call.requests, bars, comparison, failure, is_same)
@@ -622,7 +622,7 @@ class _Run:
             first=next((d.first_ms for d in _grave(comparison)), None),
             said="; ".join(result["differences"]) or reason or "; ".join(result["remarks"]),
         )
-        self.services.cache.store.confirm(key, [self._joined(step, one)])
+        self.services.cache.store.comparisons.keep(key, [self._joined(step, one)])
         if one.contradicted:
             with running(subject_of(key.symbol, key.timeframe.label)):
                 self.services.observer.tell(
@@ -641,11 +641,11 @@ class _Run:
         Two results can be merged if the same vendor confirmed all bars in both.
         """
         store = self.services.cache.store
-        for before, is_valid in store.confirmations(step.key) if one.is_whole else ():
+        for before, is_valid in store.comparisons.entries(step.key) if one.is_whole else ():
             is_near = before.end <= one.start <= step.grid.next_open(before.end)
             is_alike = before.is_whole and before.vendor == one.vendor
             if is_valid and is_near and is_alike and year_of(before.start) == year_of(one.start):
-                both = store.to_confirm(step.key, Span(before.start, one.end))
+                both = store.comparisons.to_confirm(step.key, Span(before.start, one.end))
                 rows = before.rows + one.rows
                 if both is not None and both.rows == rows and both.head == one.head:
                     return replace(both, vendor=one.vendor, at=one.at, confirmed=rows)

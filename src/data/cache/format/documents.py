@@ -179,23 +179,24 @@ class YearState(Record, frozen=True, gc=False):
 
     def facts(self) -> dict[str, Any]:
         """Return the stored dictionary without the coverage."""
-        return {
-            "generation": self.generation,
-            "size": self.size,
-            "rows": self.rows,
-            "first": self.first,
-            "last": self.last,
-            "head": self.head,
-            "head_at": self.head_at,
-            "members": self.members,
-            "open": self.open,
-            "columns": list(self.columns),
-            **({"faults": [fault.to_json() for fault in self.faults]} if self.faults else {}),
-        }
+        stored = {name: getattr(self, name) for name in _PLAIN_FACTS}
+        stored["columns"] = list(self.columns)
+        if self.faults:
+            stored["faults"] = [fault.to_json() for fault in self.faults]
+        return stored
+
+
+# The facts of a year that are stored as they are.
+_PLAIN_FACTS = tuple(
+    name for name in YearState.__struct_fields__ if name not in ("coverage", "faults")
+)
 
 
 class YearMeta(Record, frozen=True, gc=False):
     """The metadata document of a year.
+
+    Four of its values have other names on disk, which are part of the format: ``created_at``,
+    ``updated_at``, ``judged`` and ``data_source``.
 
     Attributes:
         state: Committed state.
@@ -301,7 +302,10 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
 
 
 class _State(msgspec.Struct):
-    """A state of a year file, as stored in the year's document; see :class:`YearState`."""
+    """A state of a year file, as stored in the year's document; see :class:`YearState`.
+
+    A new fact of a year is declared here and there; all other code takes it from the fields.
+    """
 
     generation: int
     size: int
@@ -319,16 +323,7 @@ class _State(msgspec.Struct):
     def value(self) -> YearState:
         """Return the state as a :class:`YearState`."""
         return YearState(
-            generation=self.generation,
-            size=self.size,
-            rows=self.rows,
-            first=self.first,
-            last=self.last,
-            head=self.head,
-            head_at=self.head_at,
-            members=self.members,
-            open=self.open,
-            columns=self.columns,
+            **{name: getattr(self, name) for name in _PLAIN_FACTS},
             coverage=coverage_of(bytes(self.coverage)),
             faults=tuple([Fault(Span(a, b), k, n, text) for a, b, k, n, text in self.faults]),
         )

@@ -291,7 +291,7 @@ def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
     return list(map(Suspect._make, zip(bars, reasons, strict=True)))
 
 
-def standing_in(
+def rows_without_bar(
     lane: SeriesFiles, span: Span, coverage: Callable[[], Coverage]
 ) -> tuple[Suspect, ...]:
     """Return the last bad row for each timestamp in ``span`` without a good bar.

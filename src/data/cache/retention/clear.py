@@ -17,7 +17,7 @@ from ...model.instant import DAY_MS
 from ...model.span import Span
 from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
-from ..layout import METADATA, SERIES
+from ..layout import LOG, METADATA, SERIES
 from ..legacy.adopt import OldYears
 from ..pins import pins_in
 from ..read.series_reader import read_series
@@ -60,7 +60,7 @@ def clear_lane(
         inner = (lane.paths.quarantine, lane.paths.versions, lane.paths.legacy)
         kept = (*inner, lane.paths.lock)
         files = [name for name in disk.list(folder) if folder / name not in kept]
-        plain = [name for name in files if not name.endswith(".log")]
+        plain = [name for name in files if not name.endswith(LOG)]
         for name in sorted(plain, key=lambda name: not name.endswith(".json")):
             disk.remove(folder / name)
         for place in inner:
@@ -202,7 +202,7 @@ class _Gone:
         except FormatVersionError:
             series = SeriesMeta()
         barred = lane.barred()
-        logged = [year for year in lane.logged_years() if f"{year:04d}.log" not in barred]
+        logged = [year for year in lane.logged_years() if f"{year:04d}{LOG}" not in barred]
         newest = [series.generation, *(lane.logged_generation(year) for year in logged)]
         years_gone: dict[int, tuple[Span | None, int | None, int, int]] = {}
         for year in lane.years():

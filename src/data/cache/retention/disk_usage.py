@@ -15,6 +15,7 @@ from ...clock import Clock
 from ...disk.calls import open_file
 from ...errors import CacheError
 from ..format.gzip_member import PEEK_BYTES, is_ours
+from ..layout import DATA
 
 if TYPE_CHECKING:
     from ..format.lane_entry import LaneEntry, YearEntry
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_DATA = ".csv.gz"
 # A measurement visits all lane folders, so it is made at most once a minute.
 _EVERY_S = 60.0
 # Maximum number of files opened for the first time in one measurement; the rest wait for the next.
@@ -130,7 +130,7 @@ class Gauge:
         self._measured = {}
         for lane in holdings.lanes:
             for year in lane.entry.years:
-                path = f"{lane.path}{os.sep}{year.year:04d}{_DATA}"
+                path = f"{lane.path}{os.sep}{year.year:04d}{DATA}"
                 before = old.get(path)
                 if year.bytes and (before is not None or left > 0):
                     left -= before is None

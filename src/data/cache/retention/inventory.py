@@ -30,6 +30,7 @@ from ..format.lane_entry import Growth, LaneEntry, OuterKeys, outer_keys
 from ..history import log_of
 from ..layout import (
     BARS,
+    DATA,
     METADATA,
     QUARANTINE,
     SERIES,
@@ -45,7 +46,6 @@ from ..read.columnar_cache import FOLDER as COLUMNAR
 from ..store import StoreParts
 from .index import LaneIndex, Learned
 
-DATA = ".csv.gz"
 # Time for which a folder must be unchanged before an entry is stored, because file times may be
 # this coarse.
 SETTLED_NS = 3_000_000_000

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...errors import CacheError
 from ...model.instant import DAY_MS, parse_iso
 from ...model.span import Span, gaps
-from ..layout import VERSIONS
+from ..layout import DATA, VERSIONS
 from ..pins import pins_in
 from ..read.columnar_cache import FOLDER, series_of
 from ..store import StoreParts
@@ -209,5 +209,5 @@ def _versions(store: StoreParts, lanes: Iterable[StoredLane]) -> Iterator[Found]
             continue
         for name, facts in listed(folder)[1].items():
             # If the file has another name, it is also the current file.
-            if name.endswith(".csv.gz") and facts.st_nlink == 1:
+            if name.endswith(DATA) and facts.st_nlink == 1:
                 yield Found(facts.st_mtime_ns // 1_000_000, -facts.st_size, folder / name)

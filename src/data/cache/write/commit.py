@@ -22,7 +22,7 @@ from ..read.year_file import MismatchError
 from ..recovery import quarantine
 from ..recovery.recover import matched_meta, recover
 from ..values import Commit, SeriesChangedError, no_check, outdated_spans, removal
-from .coverage_update import YearPart, after_marks, by_year, standing, year_span
+from .coverage_update import YearChange, after_marks, by_year, marks_after_repair, year_span
 from .series import SeriesFiles
 from .year_commit import YearCommit
 
@@ -39,6 +39,9 @@ class CommitRun:
         old: Finder of files from older tools, which the first commit imports.
         check: Function called before the first year is written; an error that it raises ends the
             commit.
+        order: Function called under the lock, after all checks and before the first write; returns
+            the number of this commit in a log that many hosts share.
+        done: Function called under the lock once everything is written.
         series: Content of ``series.json`` before the commit.
         metas: Documents of all years before the commit; None for a year not written by this
             library.
@@ -46,23 +49,20 @@ class CommitRun:
         parts: Maps each year to its part of the commit.
         generation: Number of this commit in the history of the series.
         is_repaired: Whether a repair has changed years since ``series.json`` was written.
-        order: Function called under the lock, after all checks and before the first write; returns
-            the number of this commit in a log that many hosts share.
-        done: Function called under the lock once everything is written.
     """
 
     lane: SeriesFiles
     commit: Commit
     old: OldYears
     check: Callable[[], object] = no_check
-    series: SeriesMeta = field(default_factory=SeriesMeta)
-    metas: dict[int, YearMeta | None] = field(default_factory=dict)
-    taken: dict[int, Path] = field(default_factory=dict)
-    parts: dict[int, YearPart] = field(default_factory=dict)
-    generation: int = 0
-    is_repaired: bool = False
     order: Callable[[], int] | None = None
     done: Callable[[], object] = no_check
+    series: SeriesMeta = field(default_factory=SeriesMeta, init=False)
+    metas: dict[int, YearMeta | None] = field(default_factory=dict, init=False)
+    taken: dict[int, Path] = field(default_factory=dict, init=False)
+    parts: dict[int, YearChange] = field(default_factory=dict, init=False)
+    generation: int = field(default=0, init=False)
+    is_repaired: bool = field(default=False, init=False)
 
     def run(self, lock_timeout_s: float) -> None:
         """Store the whole commit; for errors, see :meth:`BarStore.commit`."""
@@ -108,8 +108,8 @@ class CommitRun:
         self.taken = self.old.of(self.lane, own, ours)
         for year, path in self.taken.items():
             pieces = self.old.read(self.lane.key, path).pieces()
-            before = by_year(Commit(pieces=pieces)).get(year, YearPart())
-            part = self.parts.setdefault(year, YearPart())
+            before = by_year(Commit(pieces=pieces)).get(year, YearChange())
+            part = self.parts.setdefault(year, YearChange())
             part.pieces = before.pieces + part.pieces
         newest = max((meta.state.generation for meta in self.metas.values() if meta), default=0)
         self.is_repaired = newest != self.series.years_generation and bool(self.series.next_due)
@@ -143,7 +143,7 @@ class CommitRun:
         if part is None:
             return meta
         if _generation(meta) != _generation(recorded):
-            part.marks = standing(part, meta.state.coverage if meta else Coverage())
+            part.marks = marks_after_repair(part, meta.state.coverage if meta else Coverage())
         return meta
 
     def _checked_kind(self) -> Kind | None:
@@ -198,7 +198,7 @@ class CommitRun:
 
     # --- years -----------------------------------------------------------------------------
 
-    def _commit_year(self, year: int, part: YearPart) -> None:
+    def _commit_year(self, year: int, part: YearChange) -> None:
         path = self.taken.get(year)
         if path is not None:
             self.check = no_check  # files set aside now return only with the new file
@@ -219,11 +219,11 @@ class CommitRun:
             remove_elsewhere(self.lane, year, path)
             self.old.forget(self.lane.key)
 
-    def _commit_again(self, year: int, meta: YearMeta, part: YearPart) -> None:
+    def _commit_again(self, year: int, meta: YearMeta, part: YearChange) -> None:
         """Repeat the commit to a year whose data turned out to be damaged and was then repaired."""
         self.generation = max(self.generation, meta.state.generation + 1)
         self.is_repaired = True
-        part.marks = standing(part, meta.state.coverage if meta else Coverage())
+        part.marks = marks_after_repair(part, meta.state.coverage if meta else Coverage())
         try:
             self._run_year(year, meta, part)
         except MismatchError as exc:
@@ -231,7 +231,7 @@ class CommitRun:
                 f"{self.lane.key} {year} cannot be repaired: {exc}", symbol=self.lane.key.symbol
             ) from exc
 
-    def _run_year(self, year: int, meta: YearMeta, part: YearPart) -> None:
+    def _run_year(self, year: int, meta: YearMeta, part: YearChange) -> None:
         YearCommit(self.lane, year, meta, part, self.commit, self.generation, self.check).run()
 
     # --- the series ------------------------------------------------------------------------

@@ -33,7 +33,7 @@ _FAR = 1 << 62
 
 
 @dataclass
-class YearPart:
+class YearChange:
     """One year's part of a commit: bars to store, and coverage changes (marks)."""
 
     pieces: list[CommitPiece] = field(default_factory=list)
@@ -41,14 +41,14 @@ class YearPart:
     suspects: list[Suspect] = field(default_factory=list)
 
 
-def by_year(commit: Commit) -> dict[int, YearPart]:
+def by_year(commit: Commit) -> dict[int, YearChange]:
     """Split a commit's pieces and marks (new coverage) by year; the years are in ascending order."""
-    parts: dict[int, YearPart] = {}
+    parts: dict[int, YearChange] = {}
     for piece in commit.pieces:
         piece = replace(piece, holes=tuple(coalesce(piece.holes))) if piece.holes else piece
         for year in years_of(piece.span):
             part = _clipped(piece, year_span(year))
-            parts.setdefault(year, YearPart()).pieces += _few_holes(part)
+            parts.setdefault(year, YearChange()).pieces += _few_holes(part)
     if commit.marks:
         marks = stretches(commit.marks).columns
         marks = marks.take(marks.starts < marks.ends)
@@ -57,13 +57,13 @@ def by_year(commit: Commit) -> dict[int, YearPart]:
             starts, ends = np.clip(marks[:2], *year_span(year))
             own = marks._replace(starts=starts, ends=ends).take(starts < ends)
             if len(own.starts):
-                parts.setdefault(year, YearPart()).marks = Stretches.of(own)
-    whole, last = Span(0, 0), YearPart()  # most rows are in the same year as the previous row
+                parts.setdefault(year, YearChange()).marks = Stretches.of(own)
+    whole, last = Span(0, 0), YearChange()  # most rows are in the same year as the previous row
     for suspect in commit.suspects:
         stamp = suspect.bar.stamp_ms
         if not whole.start <= stamp < whole.end:
             year = year_of(stamp)
-            whole, last = year_span(year), parts.setdefault(year, YearPart())
+            whole, last = year_span(year), parts.setdefault(year, YearChange())
         last.suspects.append(suspect)
     return dict(sorted(parts.items()))
 
@@ -81,7 +81,7 @@ def year_span(year: int) -> Span:
     return Span(year_start(year), year_start(year + 1))
 
 
-def standing(part: YearPart, covered: Coverage) -> Stretches[Covered]:
+def marks_after_repair(part: YearChange, covered: Coverage) -> Stretches[Covered]:
     """Return a commit's marks (coverage changes) that are still valid after the year was repaired.
 
     The commit was prepared before the repair. A mark that casts doubt on bars that no longer exist

@@ -14,6 +14,7 @@ from ...disk.atomic import append_line, write_atomically
 from ...disk.files import Disk
 from ...errors import StorageError
 from ...model.instant import iso
+from ..layout import LOG
 
 log = logging.getLogger(__name__)
 _compact = json.JSONEncoder(separators=(",", ":")).encode
@@ -56,7 +57,7 @@ def _entries(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 def logged_years(names: Iterable[str]) -> list[int]:
     """Return the years of the log files among ``names``, in ascending order."""
-    stems = (name.removesuffix(".log") for name in names if name.endswith(".log"))
+    stems = (name.removesuffix(LOG) for name in names if name.endswith(LOG))
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
 
 

@@ -28,7 +28,7 @@ from ..format.documents import (
 )
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
-from ..layout import LEGACY, METADATA, QUARANTINE, SERIES, LanePaths, years_in
+from ..layout import DATA, LEGACY, LOG, METADATA, QUARANTINE, SERIES, LanePaths, years_in
 from ..pins import pins_in
 from ..read.lru_cache import DocumentCache
 from ..values import LaneUse
@@ -36,7 +36,7 @@ from .log_file import MOST_LOG_BYTES, entries_of, line_of, trim_log
 
 log = logging.getLogger(__name__)
 
-_ENDINGS = (".json", ".csv.gz", ".log")
+_ENDINGS = (".json", DATA, LOG)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class SeriesFiles:
         ``names`` are the folder's contents, if already known.
         """
         names = self.memory.list(self.paths.text) if names is None else names
-        logged = (name.partition(".log")[0] for name in names if name.endswith(".log"))
+        logged = (name.partition(LOG)[0] for name in names if name.endswith(LOG))
         return sorted({*years_in(names), *(int(year) for year in logged if year.isdecimal())})
 
     def barred(self, names: Iterable[str] | None = None) -> dict[str, str]:
@@ -240,7 +240,7 @@ class SeriesFiles:
     def logs(self) -> dict[int, list[dict[str, Any]]]:
         """Read the :meth:`log_entries` of every year in :meth:`logged_years` in one pass."""
         years = self.logged_years()
-        contents = self.disk.read_all(self.paths.text, [f"{year:04d}.log" for year in years])
+        contents = self.disk.read_all(self.paths.text, [f"{year:04d}{LOG}" for year in years])
         return {
             year: [] if read is None else list(entries_of(read[0].splitlines()))
             for year, read in zip(years, contents, strict=True)

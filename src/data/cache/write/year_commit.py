@@ -26,7 +26,7 @@ from ..read.year_file import YearFile, open_year
 from ..recovery import quarantine
 from ..values import Commit, CommitPiece, Fault, after, no_check, quality_of, within
 from .coverage_update import (
-    YearPart,
+    YearChange,
     after_marks,
     after_pieces,
     around,
@@ -60,7 +60,7 @@ class YearCommit:
     lane: SeriesFiles
     year: int
     meta: YearMeta
-    part: YearPart
+    part: YearChange
     commit: Commit
     generation: int
     check: Callable[[], object] = no_check

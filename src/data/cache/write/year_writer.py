@@ -31,6 +31,7 @@ from ...model.span import Span
 from ..format.csv_rows import ALL_COLUMNS, BASE_COLUMNS, encode_rows, header_line
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import Header, Member, build, file_id
+from ..layout import DATA
 from ..pins import needed, needs, pins_in
 from ..values import CommitPiece
 from .coverage_update import year_span
@@ -316,7 +317,7 @@ def keep(lane: SeriesFiles, year: int, generation: int, *, is_pinned: bool = Fal
         _drop(lane, expired(lane, year))
         return
     lane.disk.make_folders(folder)
-    data, second = lane.paths.data(year), folder / f"{year:04d}.{generation}.csv.gz"
+    data, second = lane.paths.data(year), folder / f"{year:04d}.{generation}{DATA}"
     try:
         if is_pinned:
             link_or_copy(lane.disk, data, second)
