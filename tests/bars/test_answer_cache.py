@@ -28,11 +28,11 @@ from src.data.bars.lookup import (
     place_of,
 )
 from src.data.bars.selection.lanes import LaneFinder
-from src.data.cache.read.lru_cache import LruCache
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import StorageError
+from src.data.lru_cache import LruCache
 from src.data.model.actions import Action
 from src.data.model.instant import date_of, parse_iso
 from src.data.model.kind import Basis, Kind

@@ -14,11 +14,11 @@ from src.data.cache.format.columnar import ColumnSource, Part
 from src.data.cache.format.documents import YearState
 from src.data.cache.read import columnar_cache as module
 from src.data.cache.read.columnar_cache import Sidecars, WholeYear
-from src.data.cache.read.lru_cache import LruCache
+from src.data.cache.series_files import SeriesFiles
 from src.data.cache.store import BarStore, Commit, StoreListener
-from src.data.cache.write.series import SeriesFiles
 from src.data.disk.files import FileState
 from src.data.errors import LockTimeoutError, StorageError
+from src.data.lru_cache import LruCache
 from src.data.model.bars import BarTable
 from src.data.model.series import SeriesKey
 from tests.cache.bars import (

@@ -24,10 +24,10 @@ import pytest
 
 from src.data.cache.format.documents import YearMeta, YearState
 from src.data.cache.format.gzip_member import Member
+from src.data.cache.series_files import SeriesFiles
 from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.cache.write import commit as commit_run
 from src.data.cache.write import year_commit
-from src.data.cache.write.series import SeriesFiles
 from src.data.disk.atomic import write_atomically
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import DataError

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from src.data.cache.format.documents import load_meta, load_series
 from src.data.cache.format.gzip_member import file_id
-from src.data.cache.read import lru_cache as module
-from src.data.cache.read.lru_cache import DocumentCache, LruCache
+from src.data.cache.read import document_cache as module
+from src.data.cache.read.document_cache import DocumentCache
 from src.data.cache.store import BarStore, Commit
 from src.data.cache.write import series as lanes
 from src.data.disk.files import Disk
+from src.data.lru_cache import LruCache
 from src.data.model.coverage import Covered
 from src.data.model.series import SeriesKey
 from tests.cache.bars import DAILY, KIND, MINUTES, lane_folder, mark, minutes, piece, store_in

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from src.data.cache.recovery import quarantine
+from src.data.cache.series_files import SeriesFiles
 from src.data.cache.store import Commit, Suspect
-from src.data.cache.write.series import SeriesFiles
 from src.data.model.bars import NAN, Bar
 from src.data.model.instant import iso
 from tests.cache.bars import DAILY, NOW, at, days, piece, store_in

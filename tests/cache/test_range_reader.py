@@ -11,8 +11,8 @@ import pytest
 from src.data.cache.format.documents import YearState
 from src.data.cache.read import series_reader
 from src.data.cache.read.series_reader import IndexEntry
+from src.data.cache.series_files import SeriesFiles
 from src.data.cache.store import ActionBook, BarStore, Commit, Seal, StoreListener
-from src.data.cache.write.series import SeriesFiles
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from tests.cache.bars import (

@@ -11,8 +11,8 @@ import pytest
 from src.data.cache.format.csv_rows import ALL_COLUMNS, BASE_COLUMNS, encode_rows, header_line
 from src.data.cache.format.gzip_member import Member, build
 from src.data.cache.read.year_file import MismatchError, open_year, rows_behind
+from src.data.cache.series_files import SeriesFiles
 from src.data.cache.store import BarStore
-from src.data.cache.write.series import SeriesFiles
 from src.data.disk.files import Disk
 from src.data.errors import CorruptEntryError, FormatVersionError
 from src.data.model.instant import HOUR_MS

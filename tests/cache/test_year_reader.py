@@ -11,11 +11,12 @@ from typing import TypeVar
 
 import pytest
 
-from src.data.cache.read.lru_cache import DocumentCache, LruCache
+from src.data.cache.read.document_cache import DocumentCache
 from src.data.cache.read.series_reader import read_state, read_year
 from src.data.cache.store import Commit
 from src.data.disk.files import Disk, DiskStep, FileState
 from src.data.errors import CorruptEntryError, StorageError
+from src.data.lru_cache import LruCache
 from tests.cache.bars import (
     DAILY,
     EVER,

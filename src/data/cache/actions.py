@@ -33,7 +33,7 @@ from ..vendors.registry import is_sample
 from .format import json_document
 from .format.documents import BookEntries, load_book_document
 from .layout import Layout
-from .read.lru_cache import DocumentCache
+from .read.document_cache import DocumentCache
 
 # Up to version 0.1.0 these vendors were recorded as having reported no actions when only their
 # bars, which come without actions, had been requested. Those entries lack the key below.

@@ -17,9 +17,9 @@ from .read.columnar_reader import open_columns
 from .read.year_file import MismatchError, YearFile, open_year
 from .recovery.check import is_current
 from .recovery.recover import sound_meta
+from .series_files import SeriesFiles
 from .store import StoreParts
 from .write.segments import compacted, of_file, settled, unified
-from .write.series import SeriesFiles
 from .write.year_writer import Target, compose, expired, rewrite, state_of
 
 # A member with this many bars is cheap to read for a single bar, and its header takes almost no

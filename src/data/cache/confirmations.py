@@ -27,10 +27,9 @@ from .format import json_document
 from .format.documents import YearState, about_series
 from .format.gzip_member import PEEK_BYTES, peek_digest
 from .layout import DATA
-from .write.series import SeriesFiles
+from .series_files import SeriesFiles
 
 if TYPE_CHECKING:
-    from .store import StoreParts
     from .values import Stretch
     from .write.write_guard import WriteGuard
 
@@ -113,22 +112,28 @@ class Comparisons:
     """The comparisons of a store's bars with second vendors' bars. Thread-safe, and safe across processes.
 
     Args:
-        parts: Parts of the store.
+        lane: Function that returns the files of a series.
         read: Function that returns the stored bars in a span of a series.
         guard: Guard of the folder's write permission.
+        lock_timeout_s: Maximum wait for another writer, in seconds.
     """
 
     def __init__(
-        self, parts: StoreParts, read: Callable[[SeriesKey, Span], Stretch], guard: WriteGuard
+        self,
+        lane: Callable[[SeriesKey], SeriesFiles],
+        read: Callable[[SeriesKey, Span], Stretch],
+        guard: WriteGuard,
+        lock_timeout_s: float,
     ) -> None:
-        self._parts, self._read, self._guard = parts, read, guard
+        self._lane, self._read, self._guard = lane, read, guard
+        self._lock_timeout_s = lock_timeout_s
 
     def entries(self, key: SeriesKey) -> list[tuple[Confirmation, bool]]:
         """Return the comparisons, each with whether it is still valid.
 
         Raises the same errors as :func:`load` and :meth:`.BarStore.view`.
         """
-        lane = self._parts.lane(key)
+        lane = self._lane(key)
         entries = read(lane)
         states, _ = lane.documents(lane.years() if entries else [])
         return [(one, one.is_valid(lane.disk, lane.paths.text, states)) for one in entries]
@@ -139,7 +144,7 @@ class Comparisons:
         The result is None if the span has no bars, or if a writer has changed them in the meantime.
         Raises the same errors as :meth:`.BarStore.view`.
         """
-        lane, year = self._parts.lane(key), year_of(span.start)
+        lane, year = self._lane(key), year_of(span.start)
         before = lane.documents([year])[0].get(year)
         table = self._read(key, span).table
         if before is None or not len(table) or lane.documents([year])[0].get(year) != before:
@@ -168,11 +173,11 @@ class Comparisons:
             FormatVersionError: A newer version of this library wrote the document.
             LockTimeoutError, StorageError: Nothing was changed.
         """
-        lane = self._parts.lane(key)
+        lane = self._lane(key)
         with self._guard.writing(lane.paths.folder):
             if lane.disk.stat(lane.paths.folder) is None:  # deleted in the meantime
                 return
-            with lane.disk.lock(lane.paths.lock, self._parts.lock_timeout_s):
+            with lane.disk.lock(lane.paths.lock, self._lock_timeout_s):
                 spans = coalesce(one.span for one in fresh)
                 left = [one for one in read(lane) if not touching(spans, one.span)]
                 _write(lane, [*left, *fresh])

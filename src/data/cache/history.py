@@ -17,8 +17,8 @@ from .format.gzip_member import Member, file_id, walk
 from .pins import pin_file, pins_in
 from .read.series_reader import read_series
 from .read.year_file import MismatchError, rows_of
+from .series_files import SeriesFiles
 from .write.coverage_update import after_members, year_span
-from .write.series import SeriesFiles
 from .write.year_writer import versions
 
 Entry = Mapping[str, Any]

@@ -39,8 +39,8 @@ from .recovery.check import (
 )
 from .recovery.recover import rebuild, recover
 from .retention.trim import Trimmed, drop_file, purge_quarantine
+from .series_files import SeriesFiles
 from .store import StoreParts
-from .write.series import SeriesFiles
 
 if TYPE_CHECKING:
     from .format.lane_entry import LaneEntry

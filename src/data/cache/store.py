@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..errors import CorruptEntryError
+from ..lru_cache import LruCache
 from ..model.actions import Action
 from ..model.bars import BarTable
 from ..model.coverage import Coverage, stretches
@@ -38,11 +39,12 @@ from .layout import Layout, decode_lane, decode_symbol
 from .legacy.adopt import OldYears
 from .pins import pins_in
 from .read.columnar_cache import Columnar, Sidecars
-from .read.lru_cache import NO_FILE, DocumentCache, LruCache
+from .read.document_cache import NO_FILE, DocumentCache
 from .read.series_reader import IndexEntry, RangeReader, SeriesIndex, check_barred
 from .recovery import quarantine
 from .recovery.quarantine import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
+from .series_files import SeriesFiles
 from .values import (
     Commit,
     CommitPiece,
@@ -55,7 +57,6 @@ from .values import (
     removal,
 )
 from .write.coverage_update import year_span
-from .write.series import SeriesFiles
 from .write.write_guard import ReadOnlyError, WriteGuard
 
 __all__ = [
@@ -405,7 +406,7 @@ class BarStore:
     @property
     def comparisons(self) -> Comparisons:
         """The comparisons of stored bars with a second vendor's bars."""
-        return Comparisons(self.parts, self.stretch, self._guard)
+        return Comparisons(self._lane, self.stretch, self._guard, self._lock_timeout_s)
 
     # --- actions ---------------------------------------------------------------------------
 

@@ -19,12 +19,12 @@ from ..cache.actions import ActionBook
 from ..cache.format.json_document import DamagedError
 from ..cache.layout import QUARANTINE, VERSIONS, LanePaths, Layout
 from ..cache.legacy.adopt import OldYears
-from ..cache.read.lru_cache import DocumentCache
+from ..cache.read.document_cache import DocumentCache
 from ..cache.retention.clear import clear_lane, clear_years
+from ..cache.series_files import SeriesFiles
 from ..cache.store import BarStore
 from ..cache.values import Commit, no_check
 from ..cache.write.commit import CommitRun
-from ..cache.write.series import SeriesFiles
 from ..clock import Clock
 from ..disk.atomic import link_or_copy
 from ..disk.files import Disk

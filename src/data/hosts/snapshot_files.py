@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..cache.layout import QUARANTINE
 from ..cache.read.year_file import open_year
-from ..cache.write.series import SeriesFiles
+from ..cache.series_files import SeriesFiles
 from ..disk.atomic import link_or_copy
 from ..disk.files import Disk
 from ..errors import OvertakenError, StorageError

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..cache.actions import ActionBook, dump_book, load_book
 from ..cache.format.json_document import DamagedError
 from ..cache.layout import Layout
-from ..cache.read.lru_cache import DocumentCache
+from ..cache.read.document_cache import DocumentCache
 from ..cache.write.write_guard import WriteGuard
 from ..clock import Clock
 from ..disk.atomic import write_atomically

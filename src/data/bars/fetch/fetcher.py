@@ -265,7 +265,7 @@ class Fetcher:
                 following = [segment.passed_on(segment.spans, journal.excluded[candidate.name])]
             elif isinstance(segment, _Requests):
                 is_last_group = is_last and not todo and len(segment.groups) == 1
-                following = self._ask_next(candidate, segment, is_last=is_last_group)
+                following = self._ask_next(candidate, segment, is_last_group)
             else:
                 following = self._split(candidate, segment)
             todo += reversed(following)
@@ -291,9 +291,7 @@ class Fetcher:
         no_bar = NoDataError(NO_BAR, provider=candidate.name)
         return [segment.passed_on(none, no_bar), *deep, _Requests.of(segment, groups)]
 
-    def _ask_next(
-        self, candidate: Candidate, segment: _Requests, *, is_last: bool
-    ) -> list[_Segment]:
+    def _ask_next(self, candidate: Candidate, segment: _Requests, is_last: bool) -> list[_Segment]:
         """Query a candidate for the next chunk of its first request.
 
         Args:

@@ -19,9 +19,9 @@ from ...model.span import Span, gaps
 from ..format.gzip_member import is_ours
 from ..format.json_document import DamagedError
 from ..layout import Layout, encode_symbol
-from ..read.lru_cache import DocumentCache
+from ..read.document_cache import DocumentCache
+from ..series_files import SeriesFiles
 from ..values import CommitPiece
-from ..write.series import SeriesFiles
 from .reader import describe_legacy, legacy_coverage, legacy_files, read_legacy
 
 log = logging.getLogger(__name__)

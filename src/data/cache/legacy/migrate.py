@@ -29,12 +29,12 @@ from ..read.year_file import MismatchError, YearFile, open_year
 from ..recovery import quarantine
 from ..recovery.check import same_bits
 from ..recovery.recover import sound_meta
+from ..series_files import SeriesFiles
 from ..store import StoreParts
 from ..values import Commit, CommitPiece
 from ..write.commit import CommitRun
 from ..write.coverage_update import by_year
 from ..write.segments import with_pieces
-from ..write.series import SeriesFiles
 from ..write.year_writer import Target, columns_for, compose
 from .adopt import OldYear, remove_elsewhere, set_aside
 from .reader import describe_legacy, legacy_files, read_legacy

@@ -19,6 +19,7 @@ from ...disk.atomic import sweep
 from ...disk.files import Disk, FileState
 from ...disk.mounts import network_file_system
 from ...errors import LockTimeoutError, StorageError
+from ...lru_cache import LruCache
 from ...model.bars import BarTable, concat
 from ...model.series import SeriesKey
 from ...model.span import Span
@@ -26,9 +27,8 @@ from ..format.columnar import ColumnSource, Part
 from ..format.documents import YearState
 from ..format.gzip_member import file_id
 from ..layout import decode_lane, decode_symbol, encode_lane, encode_symbol
-from ..write.series import SeriesFiles
+from ..series_files import SeriesFiles
 from .columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
-from .lru_cache import LruCache
 from .year_file import rows_behind
 
 log = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from ...disk.files import Disk, FileState, errno_of
 from ...errors import CorruptEntryError, StorageError
+from ...lru_cache import LruCache
 from ...model.bars import BarTable, concat, inside
 from ...model.coverage import Coverage, Covered
 from ...model.frozen import filled
@@ -25,11 +26,11 @@ from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
 from ..layout import QUARANTINE, SERIES, years_in
 from ..legacy.adopt import OldYears
+from ..series_files import SeriesFiles
 from ..values import SeriesView, outdated_spans
 from ..write.coverage_update import year_span
-from ..write.series import SeriesFiles
 from .columnar_cache import Sidecars, WholeYear
-from .lru_cache import NO_FILE, LruCache
+from .document_cache import NO_FILE
 from .year_file import MismatchError, YearFile, open_year
 
 T = TypeVar("T")

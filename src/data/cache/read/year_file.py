@@ -16,7 +16,7 @@ from ...model.span import Span
 from ..format.csv_rows import BASE_COLUMNS, decode_rows, header_line
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import PEEK_BYTES, Member, file_id, peek_digest, walk
-from ..write.series import SeriesFiles
+from ..series_files import SeriesFiles
 
 # Members with fewer bars are decoded together, because each one has a fixed cost.
 _SHORT = 2_000

@@ -29,9 +29,9 @@ from ..format.lane_entry import LaneEntry
 from ..layout import years_in
 from ..read.columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
 from ..read.year_file import MismatchError, open_year, rows_of
+from ..series_files import SeriesFiles
 from ..store import StoreParts
 from ..write.coverage_update import year_span
-from ..write.series import SeriesFiles
 from .quarantine import barring
 from .recover import Diagnosis, examine
 

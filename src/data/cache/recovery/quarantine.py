@@ -34,9 +34,9 @@ from ...model.span import Span
 from ..format import json_document
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.gzip_member import inflated, zipped
+from ..series_files import SeriesFiles
 from ..values import Suspect
 from ..write.coverage_update import year_span
-from ..write.series import SeriesFiles
 
 log = logging.getLogger(__name__)
 

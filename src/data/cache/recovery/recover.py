@@ -45,9 +45,9 @@ from ..format.gzip_member import (
 )
 from ..format.json_document import DamagedError
 from ..read.year_file import MismatchError, YearFile, check_members
+from ..series_files import SeriesFiles
 from ..write.coverage_update import after_members, carried
 from ..write.segments import YearSegment
-from ..write.series import SeriesFiles
 from ..write.year_writer import Target, columns_for, compose, rewrite, state_of, sweep_versions
 from .quarantine import keep_bytes, keep_file
 

@@ -22,8 +22,8 @@ from ..legacy.adopt import OldYears
 from ..pins import pins_in
 from ..read.series_reader import read_series
 from ..recovery.quarantine import keep_barring
+from ..series_files import SeriesFiles
 from ..write.coverage_update import year_span
-from ..write.series import SeriesFiles
 
 log = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ..facade import summaries
 from ..layout import OF_YEARS, decode_lane, encode_lane, encode_symbol
+from ..series_files import SeriesFiles
 from ..store import BarStore, StoreListener
 from ..values import Commit, LaneUse, Use
-from ..write.series import SeriesFiles
 from ..write.write_guard import FreeSpaceGuard, need_of
 from . import eviction
 from .clear import evict_year

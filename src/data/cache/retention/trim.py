@@ -22,7 +22,7 @@ from ..store import StoreParts
 from ..write.coverage_update import year_span
 
 if TYPE_CHECKING:
-    from ..write.series import SeriesFiles
+    from ..series_files import SeriesFiles
     from .inventory import Holdings, StoredLane
 
 # Files that have been in quarantine for less than this time stay, however large they are.

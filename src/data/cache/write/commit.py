@@ -21,9 +21,9 @@ from ..read.series_reader import kind_of, read_series
 from ..read.year_file import MismatchError
 from ..recovery import quarantine
 from ..recovery.recover import matched_meta, recover
+from ..series_files import SeriesFiles
 from ..values import Commit, SeriesChangedError, no_check, outdated_spans, removal
 from .coverage_update import YearChange, after_marks, by_year, marks_after_repair, year_span
-from .series import SeriesFiles
 from .year_commit import YearCommit
 
 log = logging.getLogger(__name__)

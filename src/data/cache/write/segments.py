@@ -24,8 +24,8 @@ from ..actions import ActionBook
 from ..format.csv_rows import header_line
 from ..format.gzip_member import MOST_HOLES, Header, Member
 from ..read.year_file import YearFile, rows_of
+from ..series_files import SeriesFiles
 from ..values import CommitPiece
-from .series import SeriesFiles
 
 # Number of bars up to which bars of several days share a member. Its header is small by comparison,
 # and rewriting the bars takes no time.

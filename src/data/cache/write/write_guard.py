@@ -18,9 +18,9 @@ from ...clock import Clock
 from ...disk.files import Disk, Space, errno_of
 from ...errors import CacheError, ReadOnlyCacheWarning, StorageError
 from ...model.caller import warn_user
+from ..series_files import SeriesFiles
 from ..values import Commit
 from .coverage_update import years_of
-from .series import SeriesFiles
 
 if TYPE_CHECKING:
     from types import TracebackType

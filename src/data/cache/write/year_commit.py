@@ -24,6 +24,7 @@ from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import file_id, shares_of
 from ..read.year_file import YearFile, open_year
 from ..recovery import quarantine
+from ..series_files import SeriesFiles
 from ..values import Commit, CommitPiece, Fault, after, no_check, quality_of, within
 from .coverage_update import (
     YearChange,
@@ -34,7 +35,6 @@ from .coverage_update import (
     year_span,
 )
 from .segments import Change, compacted, of_file, settled, unified, with_pieces
-from .series import SeriesFiles
 from .year_writer import Target, append, appended, columns_for, compose, rewrite, state_of
 
 # Files of daily and longer bars are compacted when they have this many members, but only after this

@@ -33,10 +33,10 @@ from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import Header, Member, build, file_id
 from ..layout import DATA
 from ..pins import needed, needs, pins_in
+from ..series_files import SeriesFiles
 from ..values import CommitPiece
 from .coverage_update import year_span
 from .segments import FEW_ROWS, YearSegment, of_piece
-from .series import SeriesFiles
 
 log = logging.getLogger(__name__)
 

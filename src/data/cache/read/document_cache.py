@@ -10,8 +10,6 @@ from typing import Any, NamedTuple, TypeVar
 from ...disk.files import Disk, FileState
 from ...lru_cache import LruCache
 
-__all__ = ["NO_FILE", "DocumentCache", "LruCache"]
-
 T = TypeVar("T")
 
 # State of a file or folder that does not exist.

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...clock import Clock
-from ...disk.atomic import append_line, sweep, write_atomically
-from ...disk.calls import what_bars
-from ...disk.files import Disk
-from ...errors import FormatVersionError, StorageError
-from ...model.instant import DAY_MS
-from ...model.retention import Retention
-from ...model.series import SeriesKey
-from ..actions import ActionBook, load_book
-from ..format.documents import (
+from ..clock import Clock
+from ..disk.atomic import append_line, sweep, write_atomically
+from ..disk.calls import what_bars
+from ..disk.files import Disk
+from ..errors import FormatVersionError, StorageError
+from ..model.instant import DAY_MS
+from ..model.retention import Retention
+from ..model.series import SeriesKey
+from .actions import ActionBook, load_book
+from .format.documents import (
     SeriesMeta,
     YearMeta,
     YearState,
@@ -26,13 +26,13 @@ from ..format.documents import (
     load_meta,
     load_series,
 )
-from ..format.gzip_member import file_id
-from ..format.json_document import DamagedError
-from ..layout import DATA, LEGACY, LOG, METADATA, QUARANTINE, SERIES, LanePaths, years_in
-from ..pins import pins_in
-from ..read.lru_cache import DocumentCache
-from ..values import LaneUse
-from .log_file import MOST_LOG_BYTES, entries_of, line_of, trim_log
+from .format.gzip_member import file_id
+from .format.json_document import DamagedError
+from .layout import DATA, LEGACY, LOG, METADATA, QUARANTINE, SERIES, LanePaths, years_in
+from .pins import pins_in
+from .read.document_cache import DocumentCache
+from .values import LaneUse
+from .write.log_file import MOST_LOG_BYTES, entries_of, line_of, trim_log
 
 log = logging.getLogger(__name__)
 
