@@ -15,23 +15,23 @@ from src.data.prices.indicators import Columns, register, unregister
 from tests.cli.conftest import Run
 
 
-class VolumeSpike(CrossingAlert):
+class VolumeSurge(CrossingAlert):
     """An alert on a volume that is a multiple of the average of the bars before."""
 
-    kind = "volume_spike"
-    keys = ("volume_spike",)
+    kind = "volume_surge"
+    keys = ("volume_surge",)
     option = ("FACTOR", "watch for a volume of FACTOR times the average")
 
     @classmethod
     def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        factor = float(config["volume_spike"])
-        return {"quantity": "volume_ratio(3)", "condition": "above", "value": factor}
+        factor = float(config["volume_surge"])
+        return {"quantity": "surge_ratio(3)", "condition": "above", "value": factor}
 
     def _own(self) -> dict[str, Any]:
-        return {"volume_spike": self.value}
+        return {"volume_surge": self.value}
 
 
-def volume_ratio(bars: Columns, period: int) -> float:
+def surge_ratio(bars: Columns, period: int) -> float:
     volumes = bars["volume"]
     if len(volumes) <= period:
         return float("nan")
@@ -40,10 +40,10 @@ def volume_ratio(bars: Columns, period: int) -> float:
 
 @pytest.fixture
 def another_kind(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setitem(KINDS, VolumeSpike.kind, VolumeSpike)  # type: ignore[arg-type]
-    register("volume_ratio", volume_ratio, period=3, window=lambda period: period + 1)
+    monkeypatch.setitem(KINDS, VolumeSurge.kind, VolumeSurge)  # type: ignore[arg-type]
+    register("surge_ratio", surge_ratio, period=3, window=lambda period: period + 1)
     yield
-    unregister("volume_ratio")
+    unregister("surge_ratio")
 
 
 @pytest.mark.usefixtures("another_kind")
@@ -52,19 +52,19 @@ def test_a_kind_needs_a_class_and_a_row_and_nothing_else(
 ) -> None:
     pytest.importorskip("sqlalchemy", reason="the extra db is not installed")
     monkeypatch.setenv("DB_URL", f"sqlite:///{tmp_path / 'records.db'}")
-    assert "--volume-spike FACTOR" in bare("alerts", "add", "--help").out
-    spike = ("--volume-spike", "1.2", "--timeframe", "1m")
-    ran = run("alerts", "add", "BTCUSDT", "above", "5", *spike)
+    assert "--volume-surge FACTOR" in bare("alerts", "add", "--help").out
+    surge = ("--volume-surge", "1.2", "--timeframe", "1m")
+    ran = run("alerts", "add", "BTCUSDT", "above", "5", *surge)
     assert ran.code == 2
     assert (
-        "--volume-spike cannot be combined with a condition, a value, --indicator or --problem"
+        "--volume-surge cannot be combined with a condition, a value, --indicator or --problem"
         in ran.err.replace("\n", " ")
     )
-    ran = run("alerts", "add", "BTCUSDT", *spike, "--cooldown", "1")
+    ran = run("alerts", "add", "BTCUSDT", *surge, "--cooldown", "1")
     assert ran.code == 0, ran.err
-    assert "alert 1: BTCUSDT 1m volume_ratio(3) above 1.2" in ran.out
+    assert "alert 1: BTCUSDT 1m surge_ratio(3) above 1.2" in ran.out
     (listed,) = bare("alerts", "list", "--json").json
-    assert (listed["alert_type"], listed["volume_spike"]) == ("volume_spike", 1.2)
+    assert (listed["alert_type"], listed["volume_surge"]) == ("volume_surge", 1.2)
     assert not {"price", "condition", "value", "indicator", "problem"} & listed.keys()
 
     from src.data.db.core.database import get_database
@@ -72,9 +72,9 @@ def test_a_kind_needs_a_class_and_a_row_and_nothing_else(
 
     with get_database().writing() as session:
         alerts = AlertsRepo(session, clock)
-        assert alerts.update(1, {"volume_spike": 1.5})
+        assert alerts.update(1, {"volume_surge": 1.5})
         (row,) = map(alert_as_dict, alerts.active())
-    assert (row["alert_type"], row["volume_spike"]) == ("volume_spike", 1.5)
+    assert (row["alert_type"], row["volume_surge"]) == ("volume_surge", 1.5)
 
     clock.advance(60 * 60)
     bars = run("fetch", "BTCUSDT", "1m", "--bars", "63", "--json").json["bars"]
