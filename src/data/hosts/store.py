@@ -86,13 +86,28 @@ class SharedStore(BarStore):
         self.notes = Notes(self.root, self._disk)
         self._claim = FolderClaim(self.root, self.notes.folder, self._disk)
         self._books = SymbolBooks(
-            shared, self.notes, self._layout, self._disk, self._memory, self._guard, self._clock,
-            self._lock_timeout_s, self._drop_confirmations,
-        )  # fmt: skip
+            shared,
+            self.notes,
+            self._layout,
+            self._disk,
+            self._memory,
+            self._guard,
+            self._clock,
+            self._lock_timeout_s,
+            self._drop_confirmations,
+        )
         self._copies = LaneCopies(
-            shared, self.notes, self._books, self.snapshots, self._disk, self._memory, self._clock,
-            self._lock_timeout_s, self._vendor_facts, self._retention,
-        )  # fmt: skip
+            shared,
+            self.notes,
+            self._books,
+            self.snapshots,
+            self._disk,
+            self._memory,
+            self._clock,
+            self._lock_timeout_s,
+            self._vendor_facts,
+            self._retention,
+        )
         self._has_joined = False
         # Series whose files set aside are being offered by this process.
         self._offering: set[SeriesKey] = set()
