@@ -49,8 +49,7 @@ def measure() -> Report:
         )
         book = StoredAlerts(Database(f"sqlite:///{before}"))
         for alert in _alerts(manager, symbols):
-            rearm = alert.rearm and alert.rearm.to_json()
-            book.add_alert(LOCAL, alert.to_json(), rearm, alert.since_ms)
+            book.add_alert(LOCAL, alert.to_json(), Rearm().to_json(), alert.since_ms)
         source = ClientBars(manager.client)
         AlertJob(book, _DayBefore(source), {LOCAL: _sent}, clock, 60).run()
         book._database.close()

@@ -92,7 +92,7 @@ def test_of_an_answer_for_some_stretches_nothing_else_is_lacking() -> None:
     wanted = [hours(2, 4), hours(6, 7), hours(9, 10)]
     rows = [bar(2), bar(6, high=1.0)]
     checked = check(fetched(rows).table, hours(2, 10), timeframe=HOURLY.timeframe, now_ms=LATER)
-    found = sorted_answer(fetched(rows), checked, hours(2, 10), HOURLY, LATER, stretches=wanted)
+    found = sorted_answer(fetched(rows), checked, hours(2, 10), HOURLY, LATER, parts=wanted)
     assert list(found.holes) == [hours(3, 4), hours(9, 10)]
     assert found.spans == wanted
     assert found.lacking == [hours(3, 4), hours(6, 7), hours(9, 10)]

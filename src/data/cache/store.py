@@ -52,7 +52,7 @@ from .values import (
     LaneUse,
     Seal,
     SeriesView,
-    Stretch,
+    StoredSpan,
     Suspect,
     no_check,
     removal,
@@ -68,7 +68,7 @@ __all__ = [
     "CommitPiece",
     "Seal",
     "SeriesView",
-    "Stretch",
+    "StoredSpan",
     "Suspect",
 ]
 
@@ -203,7 +203,7 @@ class BarStore:
         lane.use.read(span.start)
         return self._range_reader.read(lane, span)
 
-    def stretch(
+    def stored_span(
         self,
         key: SeriesKey,
         span: Span,
@@ -211,7 +211,7 @@ class BarStore:
         *,
         is_use: bool = True,
         bad_rows: bool = True,
-    ) -> Stretch:
+    ) -> StoredSpan:
         """Return everything stored for ``span``, together with a consistent view of the series.
 
         If another writer changes the series during the read, it is read again, at most a few times.
@@ -229,7 +229,7 @@ class BarStore:
             before, entry = entry, self._index.entry(lane)
             if entry.view.generation == before.view.generation:
                 break
-        return Stretch(entry.view, table, coverage, suspects)
+        return StoredSpan(entry.view, table, coverage, suspects)
 
     def seal(
         self, view: SeriesView, span: Span, book: ActionBook | None, absent: SeriesKey | None = None
@@ -436,7 +436,7 @@ class BarStore:
         """
         lane, year = self._lane(key), year_of(span.start)
         before = lane.documents([year])[0].get(year)
-        table = self.stretch(key, span).table
+        table = self.stored_span(key, span).table
         if before is None or not len(table) or lane.documents([year])[0].get(year) != before:
             return None
         return Confirmation(*span, _fingerprint(table), len(table), **head_of(before))
@@ -451,7 +451,7 @@ class BarStore:
         if now is None:
             return None
         if now.bars != one.bars:
-            table = self.stretch(key, one.span).table
+            table = self.stored_span(key, one.span).table
             if (_fingerprint(table, FIRST_FRAME), _fingerprint(table)) != (one.bars, now.bars):
                 return None
         return replace(one, bars=now.bars, head=now.head, head_at=now.head_at)

@@ -320,9 +320,9 @@ class Fetcher:
         ]
 
     def _ask_vendor(
-        self, candidate: Candidate, stretches: _SpanGroup, before: Sequence[DataError]
+        self, candidate: Candidate, group: _SpanGroup, before: Sequence[DataError]
     ) -> tuple[DataError, list[Span], list[Span]]:
-        """Query one candidate for the missing parts (``stretches``) of one chunk.
+        """Query one candidate for the missing parts (``group``) of one chunk.
 
         If the answer has rows, :func:`take` has already marked its gaps in the store. For an answer
         without rows, :func:`record_absence` does so later, once all vendors agree.
@@ -331,20 +331,20 @@ class Fetcher:
             The reason for anything that the answer lacks; the missing spans; and the spans between
             two of its pages, for which the vendor is queried again separately.
         """
-        span, journal = stretches.whole, self._journal
+        span, journal = group.whole, self._journal
         reply = ask(
             self._clock,
             candidate.name,
             span,
             self._taken,
             candidate,
-            stretches,
+            group,
             side_attempts=journal.side_attempts,
         )
         if reply.value is None:
             self._note(reply)
             assert reply.error is not None
-            return reply.error, list(stretches.spans), []
+            return reply.error, list(group.spans), []
         fetched, answer = reply.value
         rows = len(answer.closed)
         journal.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
@@ -368,15 +368,13 @@ class Fetcher:
         seams = coalesce(fetched.seams)
         between = [hole for hole in answer.holes if hole != span and touching(seams, hole)]
         lacking = answer.lacking
-        if answer.stretches:
+        if answer.parts:
             # Another vendor has reported bars that are missing here, so the lack of bars is not an
             # answer, even from a vendor that sends only bars with trades.
             lacking = coalesce([*lacking, *_without_rows(answer)])
         return reason, subtract(lacking, between), between
 
-    def _taken(
-        self, candidate: Candidate, stretches: _SpanGroup
-    ) -> tuple[Fetched, ClassifiedAnswer]:
+    def _taken(self, candidate: Candidate, group: _SpanGroup) -> tuple[Fetched, ClassifiedAnswer]:
         """Query one candidate for one chunk, and store the good part of its answer.
 
         Return the answer as it was received, and as it was classified.
@@ -385,7 +383,7 @@ class Fetcher:
             ProviderError, ConfigError: The candidate did not answer, or its answer is not trusted.
         """
         request, series, journal = self._request, self._series, self._journal
-        question = question_for(request, series, candidate, stretches.spans, stretches.until)
+        question = question_for(request, series, candidate, group.spans, group.until)
         query, kind = self._query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)
@@ -400,7 +398,7 @@ class Fetcher:
             if outcome.answer.refusal:
                 answers.blame(QualityError(outcome.answer.refusal, provider=candidate.name))
         journal.fetched += outcome.fetched
-        journal.overdue += outcome.overdue
+        journal.doubtful += outcome.doubtful
         journal.forming = outcome.forming or journal.forming
         journal.scores.append(outcome.score)
         journal.problems += (p for p in outcome.problems if p not in journal.problems)

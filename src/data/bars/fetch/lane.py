@@ -230,7 +230,7 @@ class LaneRun:
                     plan = plan_lacking(request, series, journal, plan.wanted)
                 self._fill(plan.segments)
                 doubt_near_splits(request, series, journal)  # even for confirmed bars
-                self._fill_overdue(plan.wanted)
+                self._fill_doubtful(plan.wanted)
                 prove_listing(request, series, journal, plan.segments)
         self._ask_forming(plan)
         self._remember_closed(plan)
@@ -255,14 +255,14 @@ class LaneRun:
                 self.request.log.warning(text, self.request.query, iso(spans[0].start), names)
                 self._fetcher.by(lane).fill(spans)
 
-    def _fill_overdue(self, wanted: Span) -> None:
+    def _fill_doubtful(self, wanted: Span) -> None:
         """Fetch bars again that an answer has just made doubtful and that are due immediately."""
-        overdue = self.journal.overdue
-        if not overdue:
+        doubtful = self.journal.doubtful
+        if not doubtful:
             return
         reach = Span(wanted.start, min(wanted.end, cap_of(self.request, self.series)))
-        spans = intersect(overdue, [reach])
-        overdue.clear()
+        spans = intersect(doubtful, [reach])
+        doubtful.clear()
         self._fetcher.fill(spans)
 
     def _ask_forming(self, plan: FetchPlan) -> None:
@@ -324,7 +324,7 @@ class LaneRun:
                 span = Span(min(needed.span.start, needed.span.end - LATE_BY_MS), needed.span.end)
                 if self._action_fetcher.ask(span):
                     doubt_near_splits(self.request, self.series, self.journal)
-                    self._fill_overdue(plan.wanted)
+                    self._fill_doubtful(plan.wanted)
                 elif not self._ask_anew(plan.wanted):
                     break
         return self._answer(plan, lenient=True)

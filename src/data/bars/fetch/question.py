@@ -52,7 +52,7 @@ def question_for(
     span = Span(spans[0].start, spans[-1].end)
     sides = neighbours(request, series, candidate, span)
     if len(spans) > 1:
-        return Question(span, sides, stretches=tuple(spans), until=until)
+        return Question(span, sides, parts=tuple(spans), until=until)
     start = span.start if sides else _compared_from(request, series, candidate, span)
     compared = Span(start, span.end) if start < span.start else Span(0, 0)
     return Question(span, sides, with_own_bars_before=compared)

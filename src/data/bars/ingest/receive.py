@@ -279,8 +279,8 @@ def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> 
     splices: tuple[Splice, ...] = ()
     if question.sides:
         fetched, splices = _fit_sides(request, series, received)
-    if question.stretches:
-        wanted = fetched.table.take(inside(fetched.table.stamps, question.stretches))
+    if question.parts:
+        wanted = fetched.table.take(inside(fetched.table.stamps, question.parts))
         fetched = replace(fetched, table=wanted)
     return FittedAnswer(received, fetched, splices)
 

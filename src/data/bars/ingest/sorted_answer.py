@@ -70,7 +70,7 @@ class ClassifiedAnswer:
         doubt: Reason why the answer as a whole is not trusted; empty if it is trusted.
         is_believed: Whether the answer is usable, so that its full span need not be requested from
             another vendor.
-        stretches: The requested spans; empty unless only missing spans were requested.
+        parts: The requested spans; empty unless only missing spans were requested.
         verdicts: Verdicts on whether individual bars are wrong, as coverage entries that are
             applied after all others.
         grave: Spans of bars just found to have a serious fault, including adjacent stored bars.
@@ -90,14 +90,14 @@ class ClassifiedAnswer:
     unpublished: Span | None = None
     doubt: str = ""
     is_believed: bool = True
-    stretches: tuple[Span, ...] = ()
+    parts: tuple[Span, ...] = ()
     verdicts: tuple[Covered, ...] = ()
     grave: tuple[Span, ...] = ()
 
     @property
     def spans(self) -> list[Span]:
         """The spans to use: the whole answer, or only the requested parts if there are several."""
-        return intersect([self.answered], self.stretches) if self.stretches else [self.answered]
+        return intersect([self.answered], self.parts) if self.parts else [self.answered]
 
     @property
     def refusal(self) -> str:
@@ -127,7 +127,7 @@ class ClassifiedAnswer:
             spans = [self.answered, *late]
         else:
             spans = [*self.holes, *self.bad_spans, *self.off_slots, *self.contradicted, *late]
-        return intersect(spans, self.stretches) if self.stretches else coalesce(spans)
+        return intersect(spans, self.parts) if self.parts else coalesce(spans)
 
 
 def sorted_answer(
@@ -138,7 +138,7 @@ def sorted_answer(
     now_ms: int,
     density: Density | None = None,
     least_share: float = 0.0,
-    stretches: Sequence[Span] = (),
+    parts: Sequence[Span] = (),
 ) -> ClassifiedAnswer:
     """Sort the bars of a checked answer by finality, and find the missing bars.
 
@@ -158,7 +158,7 @@ def sorted_answer(
         least_share: Minimum fraction of the expected bars (not counting gaps) that must have been
             received, and minimum fraction of bars that no other row contradicts. With 0, every
             answer is trusted.
-        stretches: Ascending spans, if only these are requested. Rows and missing bars outside them
+        parts: Ascending spans, if only these are requested. Rows and missing bars outside them
             are then ignored.
     """
     density = density or ("dense" if fetched.dense else "sparse")
@@ -173,8 +173,8 @@ def sorted_answer(
     off_grid = checked.off_grid[: bisect_left(checked.off_grid, end, key=_stamp)]
     slots = _slots(Span(segment.start, end), off_grid, present, grid)
     present = union(present, slots)
-    if stretches:
-        present = union(present, _outside(grid.opens(Span(segment.start, end)), stretches))
+    if parts:
+        present = union(present, _outside(grid.opens(Span(segment.start, end)), parts))
     unpublished = _unpublished(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
     lacking, doubt = _lacking(answered, present, grid, density, least_share)
@@ -196,15 +196,15 @@ def sorted_answer(
         finality=finality,
         holes=tuple(lacking),
         bad=bad,
-        bad_spans=_stretches(stamps, grid),
+        bad_spans=_bar_spans(stamps, grid),
         off_grid=off_grid,
-        off_slots=tuple(coalesce(_stretches(slots.tolist(), grid))),
+        off_slots=tuple(coalesce(_bar_spans(slots.tolist(), grid))),
         unexpected=unexpected,
-        contradicted=tuple(coalesce(_stretches(odd.tolist(), grid))),
+        contradicted=tuple(coalesce(_bar_spans(odd.tolist(), grid))),
         unpublished=unpublished,
         doubt=rejection or doubt,
         is_believed=not rejection,
-        stretches=tuple(stretches),
+        parts=tuple(parts),
     )
 
 
@@ -222,7 +222,7 @@ def _by_close(
     return (rows.take(~is_running) if len(runs) else rows), rows.take(is_running)
 
 
-def _stretches(stamps: Sequence[int], grid: BarGrid) -> tuple[Span, ...]:
+def _bar_spans(stamps: Sequence[int], grid: BarGrid) -> tuple[Span, ...]:
     """Return, for each timestamp, the span from the timestamp to the next expected bar."""
     if not stamps:
         return ()

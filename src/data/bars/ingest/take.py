@@ -116,7 +116,7 @@ class Taken:
     Attributes:
         answer: Rows of the answer, sorted and judged.
         fetched: Missing spans that the answer covers.
-        overdue: Spans of stored bars that the answer made doubtful and that can be fetched again
+        doubtful: Spans of stored bars that the answer made doubtful and that can be fetched again
             immediately.
         forming: Bars that have not closed, or None.
         score: Score of the rows, 0 to 1.
@@ -125,7 +125,7 @@ class Taken:
 
     answer: ClassifiedAnswer
     fetched: tuple[Span, ...]
-    overdue: tuple[Span, ...]
+    doubtful: tuple[Span, ...]
     forming: Forming | None
     score: float
     problems: tuple[str, ...]
@@ -188,18 +188,18 @@ def take(
     judged = _judge(request, series, compared)
     if is_long:
         check_time(fetched.vendor)
-    commit, overdue = _commit(request, series, compared, judged)
+    commit, doubtful = _commit(request, series, compared, judged)
     if is_long:
         check_time(fetched.vendor)
     check = partial(check_time, fetched.vendor) if is_long else no_check
-    is_whole = not (overdue or judged.lacking or judged.holes or judged.stretches)
+    is_whole = not (doubtful or judged.lacking or judged.holes or judged.parts)
     series.commit(commit, check, is_last=series.asks_last and is_whole)
     # Stored problems are read together with the bars.
     is_unstored = any(one is commit for one in series.unstored)
     return Taken(
         judged,
         tuple(intersect(judged.spans, [received.question.span])),
-        overdue,
+        doubtful,
         _forming(request, received, judged.forming),
         checked.checked.score,
         tuple(checked.checked.problems) if is_unstored else (),
@@ -253,7 +253,7 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
     density: Density = "dense" if fetched.dense else "sparse"
     if not request.checks.check_gaps or received.candidate.capabilities is None:
         density = "unknown"
-    least, spans = request.checks.min_quality_score, received.question.stretches
+    least, spans = request.checks.min_quality_score, received.question.parts
     answer = sorted_answer(fetched, checked, received.span, grid, now, density, least, spans)
     return CheckedAnswer(fitted, checked, grid, answer)
 
@@ -342,8 +342,8 @@ def _stored(
     except CacheError:  # a year that cannot be read does not affect the other years
         all_rows, all_coverage = series.read(sides, is_use=False)
     rows, coverage = all_rows.within(answered), all_coverage.within(answered)
-    if answer.stretches:
-        rows = rows.take(inside(rows.stamps, answer.stretches))
+    if answer.parts:
+        rows = rows.take(inside(rows.stamps, answer.parts))
         coverage = Coverage(c for span in answer.spans for c in coverage.within(span))
     if received.sessions.opened is None:
         return StoredRange(rows, rows, coverage), StoredRange(all_rows, all_rows, all_coverage)
@@ -659,7 +659,7 @@ def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fa
 
     Faults of missing bars are left out, because the new answer itself shows whether they exist.
     """
-    if not question.stretches:
+    if not question.parts:
         return []
     faults = (fault.clip(judged) for fault in view.faults)
     return [f for f in faults if f is not None and f.is_of_bars]
