@@ -53,6 +53,7 @@ class LaneRunner:
 
     Attributes:
         store, clock, reader, turns, sources, log: See the arguments.
+        rules: The expiry, the checks and the log that its requests have.
         on_plan: Called with every plan before it is carried out.
     """
 
@@ -69,12 +70,11 @@ class LaneRunner:
     ) -> None:
         self.store, self.clock, self.reader = store, clock, reader
         self.turns, self.sources, self.log = turns, sources, log
-        self._expiry, self._checks = expiry, checks
+        self.rules = expiry, checks, log
         self.on_plan: Callable[[LaneRequest, FetchPlan], None] = lambda request, plan: None
 
     def run(self, request: LaneRequest, excluded: Mapping[str, DataError]) -> LaneRun:
-        """Return a run of a request under the current rules that skips ``excluded`` vendors."""
-        request = replace(request, expiry=self._expiry, checks=self._checks, log=self.log)
+        """Return a run of a request that skips ``excluded`` vendors."""
         return LaneRun(self, request, Journal(excluded=dict(excluded)))
 
 
