@@ -14,7 +14,7 @@ from src.data.db.alert_records import StoredAlerts
 from src.data.db.core.database import Database
 from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alert_evaluator import ClosedBars
-from src.data.jobs.alert_values import LOCAL, Alert, Rearm
+from src.data.jobs.alert_values import LOCAL, Alert, IndicatorAlert, PriceAlert, Rearm
 from src.data.jobs.alerts import AlertJob, NoBars, WantedBars
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.outcome import Outcome
@@ -49,8 +49,7 @@ def measure() -> Report:
         )
         book = StoredAlerts(Database(f"sqlite:///{before}"))
         for alert in _alerts(manager, symbols):
-            rearm = alert.rearm and alert.rearm.to_json()
-            book.add_alert(LOCAL, alert.to_json(), rearm, alert.since_ms)
+            book.add_alert(LOCAL, alert.to_json(), Rearm().to_json(), alert.since_ms)
         source = ClientBars(manager.client)
         AlertJob(book, _DayBefore(source), {LOCAL: _sent}, clock, 60).run()
         book._database.close()
@@ -119,13 +118,12 @@ def _alerts(manager: DataManager, symbols: Sequence[str]) -> Iterator[Alert]:
     for symbol in symbols:
         for kind in _KINDS:
             number += 1
-            what: dict[str, Any] = {
-                "kind": "price" if kind == "close" else "indicator",
-                "quantity": kind,
-            }
-            times: dict[str, Any] = {"since_ms": _BEFORE - DAY_MS, "expires_ms": FETCHED + DAY_MS}
-            value = float(last) * (0.9 + number % 20 / 100)
-            yield Alert(number, LOCAL, symbol, "1d", value=value, rearm=Rearm(), **what, **times)
+            more: dict[str, Any] = {"since_ms": _BEFORE - DAY_MS, "expires_ms": FETCHED + DAY_MS}
+            more |= {"value": float(last) * (0.9 + number % 20 / 100), "rearm": Rearm()}
+            if kind == "close":
+                yield PriceAlert(number, LOCAL, symbol, "1d", **more)
+            else:
+                yield IndicatorAlert(number, LOCAL, symbol, "1d", quantity=kind, **more)
 
 
 if __name__ == "__main__":

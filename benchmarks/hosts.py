@@ -15,7 +15,7 @@ from src.data.cache.store import BarStore
 from src.data.cache.values import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.hosts.entry import SeriesName, dump
-from src.data.hosts.log import Log, Position
+from src.data.hosts.log import Log, LogPosition
 from src.data.hosts.store import SharedStore
 from src.data.model.bars import BarTable
 from src.data.model.instant import DAY_MS, MINUTE_MS, year_start
@@ -76,7 +76,7 @@ def _row(name: str, ours: list[float], others: list[float], goal: str = "") -> R
 
 def _entries(url: str, row: str = "an entry", goal: str = "times <= 1.5") -> list[Row]:
     log, numbers = Log(url), count()
-    name, at, value = SeriesName("BENCH", "1d"), [Position()], _bars(0, 1)
+    name, at, value = SeriesName("BENCH", "1d"), [LogPosition()], _bars(0, 1)
     _, payload = dump(value)
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as db:
         db.execute(_BARE)

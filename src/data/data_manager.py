@@ -581,15 +581,23 @@ class DataManager:
             from .progress.by_symbol import Plans
 
             bounds = (start_date, end_date, force_refresh)
-            names = dict.fromkeys(symbol)
-            return Plans({
+            plans = {
                 name: self.plan(
-                    name, timeframe, *bounds, bars=bars, period=period, provider=provider,
-                    adjustment=adjustment, closed_by=closed_by, include_forming=include_forming,
-                    offline=offline, session=session,
+                    name,
+                    timeframe,
+                    *bounds,
+                    bars=bars,
+                    period=period,
+                    provider=provider,
+                    adjustment=adjustment,
+                    closed_by=closed_by,
+                    include_forming=include_forming,
+                    offline=offline,
+                    session=session,
                 )
-                for name in names
-            })  # fmt: skip
+                for name in dict.fromkeys(symbol)
+            }
+            return Plans(plans)
         options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
         wishes = Wishes(*options, session=session)
         client, start = self._services.client, _start(symbol, start_date, period)
@@ -637,14 +645,19 @@ class DataManager:
         if not isinstance(symbol, str):
             from .progress.by_symbol import Explanations
 
-            names = dict.fromkeys(symbol)
-            return Explanations({
+            explanations = {
                 name: self.explain(
-                    name, timeframe, start_date, end_date,
-                    provider=provider, adjustment=adjustment, session=session,
+                    name,
+                    timeframe,
+                    start_date,
+                    end_date,
+                    provider=provider,
+                    adjustment=adjustment,
+                    session=session,
                 )
-                for name in names
-            })  # fmt: skip
+                for name in dict.fromkeys(symbol)
+            }
+            return Explanations(explanations)
         client = self._services.client
         wishes = Wishes(provider, adjustment, session=session)
         with running(subject_of(symbol, timeframe)):

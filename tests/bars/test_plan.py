@@ -129,7 +129,7 @@ def test_a_draft_is_seen_as_if_it_were_stored_and_the_store_stays(tmp_path: Path
     rows, coverage = draft.read(KEY, day)
     assert rows.close.tolist() == [1, 1, 1, 2, 2, 2]
     assert coverage.standing(START) == [Span(START, START + 6 * HOUR_MS)]
-    assert draft.stretch(KEY, day).table.close.tolist() == [1, 1, 1, 2, 2, 2]
+    assert draft.stored_span(KEY, day).table.close.tolist() == [1, 1, 1, 2, 2, 2]
     assert draft.view(KEY).last == START + 5 * HOUR_MS
     assert draft.view(KEY).generation == store.view(KEY).generation + 1
     mark = Covered(day, "empty", reason="nothing")
@@ -153,7 +153,7 @@ def test_the_store_of_a_dry_run_has_methods_of_the_real_one_and_none_that_writes
         "pull",
         "read",
         "read_version",
-        "stretch",
+        "stored_span",
         "symbols",
         "view",
     }
@@ -219,7 +219,7 @@ def test_drafts_are_read_to_the_last_bar_and_outlined_by_the_ends_of_their_runs(
         span = Span(begin, begin + dice.randrange(60) * HOUR_MS)
         rows, wanted = draft.read(KEY, span)[0], expected.within(span)
         assert rows_of(rows.with_adj_close(None)) == rows_of(wanted.with_adj_close(None))
-        some = outlined.stretch(KEY, span).table
+        some = outlined.stored_span(KEY, span).table
         assert set(some.stamps) <= set(wanted.stamps)
         assert some.stamps[:1].tolist() == wanted.stamps[:1].tolist()
         assert some.stamps[-1:].tolist() == wanted.stamps[-1:].tolist()
@@ -232,5 +232,5 @@ def test_an_outline_of_a_long_run_is_two_bars(tmp_path: Path) -> None:
     draft = DraftStore(BarStore(tmp_path))
     draft.commit(KEY, piece(START, 1000, 1.0))
     query = BarsQuery(BTC, HOUR, Span(START, START + 90 * DAY_MS), START + 90 * DAY_MS)
-    table = OutlineStore(draft, query).stretch(KEY, query.span).table
+    table = OutlineStore(draft, query).stored_span(KEY, query.span).table
     assert table.stamps.tolist() == [START, START + 999 * HOUR_MS]

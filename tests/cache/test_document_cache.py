@@ -301,7 +301,7 @@ def test_a_first_read_opens_each_document_once_a_look(tmp_path: Path) -> None:
     assert not opened()  # nothing is there
     store.commit(DAILY, Commit((piece(0, 5),), next_due=3))
     disk.steps.clear()
-    assert len(store.stretch(DAILY, piece(0, 5).span).table) == 5
+    assert len(store.stored_span(DAILY, piece(0, 5).span).table) == 5
     # Looked at before the bars are read, with them, and behind them.
     assert opened()["2024.metadata.json"] == 3
     assert opened()["series.json"] == 2

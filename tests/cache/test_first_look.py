@@ -90,7 +90,7 @@ def test_what_its_writer_knows_is_seen_by_everybody_else(tmp_path: Path, what: s
     assert other.view(DAILY) == writer.view(DAILY) != SeriesView(DAILY)
     states = index_of(writer).entry(writer.parts.lane(DAILY)).years(EVER)
     assert index_of(other).entry(other.parts.lane(DAILY)).years(EVER) == states
-    assert other.stretch(DAILY, EVER).coverage == writer.stretch(DAILY, EVER).coverage
+    assert other.stored_span(DAILY, EVER).coverage == writer.stored_span(DAILY, EVER).coverage
 
 
 def test_a_view_is_of_all_years(tmp_path: Path) -> None:

@@ -127,11 +127,13 @@ def test_years_of_ours_and_of_older_tools_side_by_side(
     for _ in range(2):
         store = store_in(tmp_path, Quick(), columnar=mode)
         for _ in range(2):
-            rows = store.stretch(DAILY, EVER).table
+            rows = store.stored_span(DAILY, EVER).table
             assert numbers(rows) == [*range(-9, 5), 400, 401]
-            assert numbers(store.stretch(DAILY, days(2, 401)).table) == [2, 3, 4, 400]
-            assert numbers(store.stretch(DAILY, days(-3, -1)).table) == [-3, -2]
-            assert len(store.stretch(DAILY, days(5, 6)).coverage) == 0  # the last one may be a part
+            assert numbers(store.stored_span(DAILY, days(2, 401)).table) == [2, 3, 4, 400]
+            assert numbers(store.stored_span(DAILY, days(-3, -1)).table) == [-3, -2]
+            assert (
+                len(store.stored_span(DAILY, days(5, 6)).coverage) == 0
+            )  # the last one may be a part
 
 
 @pytest.mark.parametrize("mode", ["map", "off"])

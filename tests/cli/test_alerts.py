@@ -14,7 +14,7 @@ import pytest
 import src.data.cli.alerts as command
 from src.data.clock import ManualClock
 from src.data.errors import ConfigError
-from src.data.jobs.alert_values import Alert, Beat, Rearm
+from src.data.jobs.alert_values import Beat, PriceAlert, Rearm
 from src.data.model.instant import DAY_MS, MINUTE_MS
 from tests.cli.conftest import Run
 from tests.jobs.alert_records import MemoryRecords
@@ -35,7 +35,7 @@ def crossing(run: Run, book: MemoryRecords, clock: ManualClock) -> list[str]:
     ordered = sorted(close for _, close in closes)
     value = (ordered[5] + ordered[6]) / 2
     since_ms = clock.now_ms() - 10 * MINUTE_MS
-    book.alerts[1] = Alert(
+    book.alerts[1] = PriceAlert(
         1, "local", "BTCUSDT", "1m", value=value, rearm=Rearm(), since_ms=since_ms,
         expires_ms=since_ms + DAY_MS,
     )  # fmt: skip
@@ -141,6 +141,11 @@ def test_a_run_as_lines_of_json(run: Run, book: MemoryRecords, clock: ManualCloc
         (("add", "AAPL", "above", "5", "--timeframe", "25:00"), "timeframe"),
         (("add", "AAPL", "above", "5", "--indicator", "rsj"), "did you mean 'rsi'"),
         (("add", "NOPE", "above", "5", "--timeframe", "1d"), "NOPE"),
+        (("add", "*", "above", "5", "--timeframe", "1d"), "*"),
+        (
+            ("add", "AAPL", "above", "5", "--indicator", "rsi", "--problem", "gap"),
+            "cannot be combined",
+        ),
         (("add", "AAPL", "above", "170", "--indicator", "rsi"), "can never cross above 170"),
         (("add", "AAPL", "above", "5", "--hysteresis", "x%"), "hysteresis"),
         (("add", "AAPL", "above", "5", "--expires", "2001-01-01"), "expires"),
@@ -170,7 +175,9 @@ def test_doctor_tells_of_a_job_that_does_not_run(
 ) -> None:
     monkeypatch.setattr("src.data.clock.SystemClock", lambda: clock)
     now = clock.now_ms()
-    book.alerts[1] = replace(Alert(1, "local", "AAPL", "1d"), since_ms=now, expires_ms=now + DAY_MS)
+    book.alerts[1] = replace(
+        PriceAlert(1, "local", "AAPL", "1d"), since_ms=now, expires_ms=now + DAY_MS
+    )
     book.beat(Beat(now - DAY_MS, now - DAY_MS + 10 * MINUTE_MS))
     ran = run("doctor", "--no-network", "--json")
     (check,) = [one for one in ran.json["checks"] if one["topic"] == "alerts"]

@@ -33,7 +33,7 @@ from src.data.db.services.trading_service import TradingService
 from src.data.errors import DatabaseError
 from src.data.jobs import alerts as job
 from src.data.jobs.alert_evaluator import ClosedBars
-from src.data.jobs.alert_values import LOCAL, Alert, AlertRun, Delivery
+from src.data.jobs.alert_values import LOCAL, Alert, AlertRun, Delivery, PriceAlert
 from src.data.jobs.alerts import LEASE_MS, AlertJob, WantedBars
 from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
 from src.data.model.outcome import Outcome
@@ -119,8 +119,8 @@ class Crossing:
 
     def arm(self) -> None:
         """Begin anew."""
-        one = Alert(0, LOCAL, "AAPL", "1m", value=100.0, since_ms=T0 + MINUTE_MS,
-                    expires_ms=NOW_MS + DAY_MS)  # fmt: skip
+        times: dict[str, Any] = {"since_ms": T0 + MINUTE_MS, "expires_ms": NOW_MS + DAY_MS}
+        one = PriceAlert(0, LOCAL, "AAPL", "1m", value=100.0, **times)
         emptied(self.database)([one])
         self.lines.write_text("")
 

@@ -133,6 +133,27 @@ def test_all_fields_of_an_alert_change(
     assert db.update_alert(99, price=1) is False
 
 
+@pytest.mark.parametrize(
+    "config", [{"ticker": "AAPL", "price": 250, "condition": "above"}, {"problem": "stale"}]
+)
+def test_the_conditions_of_another_firing_are_stored_whole(
+    db: TelegramService, config: dict[str, Any]
+) -> None:
+    number = db.add_json_alert("7", config, re_arm_config={"cooldown_minutes": "60"})
+    whole = {
+        "hysteresis": 0.0,
+        "hysteresis_type": "fixed",
+        "cooldown_minutes": 60.0,
+        "persistence_bars": 1,
+    }
+    stored = db.get_alert(number)
+    assert stored is not None and stored["re_arm_config"] == whole
+    assert db.update_alert(number, re_arm_config={"persistence_bars": 2})
+    stored = db.get_alert(number)
+    assert stored is not None
+    assert stored["re_arm_config"] == whole | {"cooldown_minutes": 0.0, "persistence_bars": 2}
+
+
 def test_an_alert_is_never_a_schedule(db: TelegramService, jobs: JobsService) -> None:
     alert = db.add_alert("7", "AAPL", 250, "above")
     schedule = db.add_schedule("7", "AAPL", "09:30")

@@ -101,7 +101,7 @@ def test_a_year_that_goes_while_it_is_answered_is_answered_all_the_same(
 ) -> None:  # fmt: skip
     before = manager.get_ohlcv(*BTC)
     rest(manager, clock)
-    stretch, dropped = BarStore.stretch, list[int]()
+    stretch, dropped = BarStore.stored_span, list[int]()
 
     def too_late(
         store: BarStore, key: SeriesKey, span: Span, since: Any = None, **more: Any
@@ -113,7 +113,7 @@ def test_a_year_that_goes_while_it_is_answered_is_answered_all_the_same(
             limit(manager, 0)
         return stretch(store, key, span, since, **more)
 
-    monkeypatch.setattr(BarStore, "stretch", too_late)
+    monkeypatch.setattr(BarStore, "stored_span", too_late)
     frame = manager.get_ohlcv(*BTC, strict=True)
     assert dropped == [1]
     assert gaps(frame) == []

@@ -210,7 +210,7 @@ def test_a_hit_does_not_look_at_the_days(
 ) -> None:
     manager = market.manager(Both(clock, COIN_HOURS, "binance"))
     manager.get_ohlcv("BTCUSDT", "1d", *RANGE)
-    read, looked = BarStore.stretch, list[str]()
+    read, looked = BarStore.stored_span, list[str]()
 
     def noted(
         store: BarStore, key: SeriesKey, span: Span, *more: object, **other: object
@@ -218,7 +218,7 @@ def test_a_hit_does_not_look_at_the_days(
         looked.append(key.timeframe.label)
         return read(store, key, span, *more, **other)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(BarStore, "stretch", noted)
+    monkeypatch.setattr(BarStore, "stored_span", noted)
     manager.get_ohlcv("BTCUSDT", "1h", *RANGE)
     assert looked.count("1d") == 1
     looked.clear()

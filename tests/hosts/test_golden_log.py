@@ -16,7 +16,7 @@ from src.data.cache.values import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.hosts import entry
 from src.data.hosts.decisions import key_of, name_of
-from src.data.hosts.log import Log, Position
+from src.data.hosts.log import Log, LogPosition
 from src.data.hosts.store import SharedStore
 from src.data.hosts.symbol_books import SymbolBooks
 from tests.cache.bars import NOW
@@ -55,7 +55,7 @@ def test_golden_snapshots_and_the_entries_after_them_make_the_same_bytes(
     )
     store = SharedStore(log, tmp_path, clock=ManualClock(NOW))
     keys = [key for name in log.all_heads() if (key := key_of(name)) is not None]
-    assert len(store.snapshots.find({name: Position() for name in map(name_of, keys)})) == 6
+    assert len(store.snapshots.find({name: LogPosition() for name in map(name_of, keys)})) == 6
     store.pull([(key.symbol, key.timeframe) for key in keys])
     compare(tmp_path)
 

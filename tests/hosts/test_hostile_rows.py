@@ -32,7 +32,7 @@ from src.data.hosts.decisions import name_of
 from src.data.hosts.entry import load, seal
 from src.data.hosts.leases import SharedLeases
 from src.data.hosts.limits import shared_limits
-from src.data.hosts.log import Log, Position
+from src.data.hosts.log import Log, LogPosition
 from src.data.hosts.riders import FactChange, Fold
 from src.data.hosts.schema import MIGRATIONS
 from src.data.hosts.snapshot import SnapshotPart
@@ -187,13 +187,13 @@ def test_what_rides_along_keeps_no_bars_from_being_stored(
 
 # --- snapshots -----------------------------------------------------------------------------------
 
-_FORGED: dict[str, tuple[Position | None, list[SnapshotPart]]] = {
+_FORGED: dict[str, tuple[LogPosition | None, list[SnapshotPart]]] = {
     "late year": (None, [SnapshotPart(10**9, b"x" * 32, 0, {})]),
     "early year": (None, [SnapshotPart(-(10**5), b"x" * 32, 0, {})]),
     "generation": (None, [SnapshotPart(1999, b"x" * 32, 1 << 63, {})]),
     "size": (None, [SnapshotPart(1999, b"x" * 32, 1, {"1999.csv.gz": 1 << 30})]),
-    "far entry": (Position(1 << 62, b"12345678"), []),
-    "later entry": (Position(1 << 29, b"12345678"), []),
+    "far entry": (LogPosition(1 << 62, b"12345678"), []),
+    "later entry": (LogPosition(1 << 29, b"12345678"), []),
     "content": (None, []),
 }
 
@@ -211,11 +211,13 @@ def test_a_forged_snapshot_stops_no_other_series(
     if pruned:
         a.snapshots.prune(-1)
     name = name_of(DAILY)
-    found = a.snapshots.find({name: Position()})[name].snapshot
+    found = a.snapshots.find({name: LogPosition()})[name].snapshot
     assert found is not None
     place, parts = _FORGED[attack]
     position = place or found.position
-    forged = snapshot.Snapshot(position, {**found.parts, **{part.year: part for part in parts}})
+    forged = snapshot.SeriesSnapshot(
+        position, {**found.parts, **{part.year: part for part in parts}}
+    )
     content, digest = snapshot.dump(name, forged)
     if attack == "content":
         content = bytes(2 << 20)
@@ -283,7 +285,7 @@ def test_a_forged_snapshot_takes_little_memory(
     a.snapshot(DAILY)
     a.snapshots.prune(-1)
     name, folder = name_of(DAILY), a.parts.lane(DAILY).paths.folder
-    found = a.snapshots.find({name: Position()})[name].snapshot
+    found = a.snapshots.find({name: LogPosition()})[name].snapshot
     assert found is not None
     parts = dict(found.parts)
     for year in years:

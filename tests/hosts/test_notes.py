@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from src.data.disk.files import Disk
-from src.data.hosts.log import Position
+from src.data.hosts.log import LogPosition
 from src.data.hosts.notes import Note, Notes
 from tests.cache.bars import DAILY
 
 
 def note(seq: int) -> Note:
     """Return the note of an entry."""
-    return Note(Position(seq, b"12345678"), {2023: 1, 2024: seq}, seq)
+    return Note(LogPosition(seq, b"12345678"), {2023: 1, 2024: seq}, seq)
 
 
 @pytest.mark.parametrize("lost", [1, 2, 50])

@@ -19,7 +19,7 @@ from src.data.clock import ManualClock
 from src.data.errors import CorruptEntryError, FormatVersionError, LogUnreachableError, QueryError
 from src.data.hosts import snapshot
 from src.data.hosts.decisions import name_of
-from src.data.hosts.log import Log, Position
+from src.data.hosts.log import Log, LogPosition
 from src.data.hosts.snapshot_log import Snapshots
 from src.data.hosts.state import host_state, verify
 from src.data.hosts.store import SharedStore
@@ -147,7 +147,9 @@ def test_a_host_that_applied_many_bytes_makes_the_snapshot_for_the_next(
     a.commit(MINUTES, Commit((minutes(0, 8000),)))
     pair = MINUTES.symbol, MINUTES.timeframe
     b.pull([pair])
-    assert b.snapshots.find({name_of(MINUTES): Position()})[name_of(MINUTES)].snapshot is not None
+    assert (
+        b.snapshots.find({name_of(MINUTES): LogPosition()})[name_of(MINUTES)].snapshot is not None
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Log, "after", lambda *_: pytest.fail("an entry was read"))
         patch.setattr(SharedStore, "_apply", lambda *_: pytest.fail("an entry was applied"))
@@ -314,7 +316,7 @@ def test_a_hostile_snapshot_is_refused(
     flip = "{0} = set_byte({0}, length({0}) / 2, get_byte({0}, length({0}) / 2) # 4)"
     if attack == "name":
         name, evil = name_of(DAILY), b"#!/bin/sh"
-        found = a.snapshots.find({name: Position()})[name].snapshot
+        found = a.snapshots.find({name: LogPosition()})[name].snapshot
         assert found is not None
         part, body = snapshot.sealed(name, 2024, 9, [("../../../evil", evil)])
         a.snapshots.add(name, 9, part, body)

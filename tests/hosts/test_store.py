@@ -36,7 +36,7 @@ from src.data.hosts import log as log_module
 from src.data.hosts.decisions import name_of
 from src.data.hosts.entry import Cleared, SeriesName, Told
 from src.data.hosts.lanes import LaneCopies
-from src.data.hosts.log import Appended, Log, Position
+from src.data.hosts.log import Appended, Log, LogPosition
 from src.data.hosts.state import attach as attach_folder
 from src.data.hosts.state import detach, host_state, verify
 from src.data.hosts.store import SharedStore
@@ -583,7 +583,7 @@ def test_an_entry_that_no_host_can_apply_is_refused(
     elif attack == "told":
         kind, payload = entry.dump(Told((), Asked(Span(0, 1), "acme", NOW)))
     elif attack == "book":
-        name, seen = SeriesName(DAILY.symbol), Position()
+        name, seen = SeriesName(DAILY.symbol), LogPosition()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_module, "dump", lambda value: (kind, payload))
         assert log.append(name, seen, Cleared("")) is not None
@@ -601,7 +601,7 @@ def test_a_strange_name_in_the_log_stops_nothing(
     a = host("a")
     a.commit(DAILY, bars(0, 3))
     for name in (SeriesName(symbol), SeriesName(symbol, "1d"), SeriesName("AAPL", "1d", "../../y")):
-        assert log.append(name, Position(), Cleared("other")) is not None
+        assert log.append(name, LogPosition(), Cleared("other")) is not None
     assert host_state(a).state in ("in step", "behind")
     assert list(verify(a, deep=True)) is not None
     a.clear()
@@ -811,7 +811,7 @@ def test_a_forked_child_has_a_connection_of_its_own(host: Host, log: Log, tmp_pa
 
 def test_the_time_of_an_entry_is_the_servers(host: Host, log: Log) -> None:
     host("a").commit(DAILY, bars(0, 1))
-    [found] = log.since({name_of(DAILY): Position()})
+    [found] = log.since({name_of(DAILY): LogPosition()})
     with psycopg.connect(log._url) as db:
         row = db.execute("select extract(epoch from clock_timestamp()) * 1000").fetchone()
     assert row is not None
@@ -820,10 +820,10 @@ def test_the_time_of_an_entry_is_the_servers(host: Host, log: Log) -> None:
 
 def test_a_removal_is_compared_too(log: Log) -> None:
     name = SeriesName("AAPL", "1d")
-    first = log.append(name, Position(), Cleared("test"))
+    first = log.append(name, LogPosition(), Cleared("test"))
     assert isinstance(first, Appended)
-    assert log.append(name, Position(), Cleared("test")) is None
-    assert log.append(name, Position(1, b"12345678"), Cleared("test")) is None
+    assert log.append(name, LogPosition(), Cleared("test")) is None
+    assert log.append(name, LogPosition(1, b"12345678"), Cleared("test")) is None
     assert log.append(name, first.position, Cleared("test")) is not None
 
 
@@ -916,7 +916,7 @@ def test_a_removal_does_not_set_back_what_another_process_noted(
     host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, other = host("a"), host("a")
-    made = log.append(name_of(DAILY), Position(), Cleared("test"))
+    made = log.append(name_of(DAILY), LogPosition(), Cleared("test"))
     assert made is not None
     clear = LaneCopies.clear
 

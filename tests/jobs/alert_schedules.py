@@ -16,12 +16,19 @@ import numpy as np
 
 from src.data.clock import ManualClock
 from src.data.jobs.alert_evaluator import ClosedBars, evaluate
-from src.data.jobs.alert_values import Alert, AlertRecords, AlertRun, Delivery, Rearm
+from src.data.jobs.alert_values import (
+    AlertRecords,
+    AlertRun,
+    CrossingAlert,
+    Delivery,
+    PriceAlert,
+    Rearm,
+)
 from src.data.jobs.alerts import AlertJob, NoBars, WantedBars
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.outcome import Outcome
 
-Make = Callable[[Sequence[Alert]], tuple[AlertRecords, Callable[[], Sequence[AlertRun]]]]
+Make = Callable[[Sequence[CrossingAlert]], tuple[AlertRecords, Callable[[], Sequence[AlertRun]]]]
 
 T0 = parse_iso("2024-06-10T10:00:00")
 _BARS, _SYMBOLS, _ALERTS = 40, 3, 7
@@ -124,7 +131,7 @@ class Faulty:
         return call
 
 
-def alerts(dice: random.Random, prices: Prices) -> list[Alert]:
+def alerts(dice: random.Random, prices: Prices) -> list[PriceAlert]:
     """Return some alerts of two recipients; several on the same symbol."""
     rearms = [
         None,
@@ -143,7 +150,9 @@ def alerts(dice: random.Random, prices: Prices) -> list[Alert]:
         rearm, to = dice.choice(rearms), dice.choice(["42", "43"])
         more: dict[str, Any] = {"condition": condition, "value": value, "rearm": rearm}
         made.append(
-            Alert(id, to, str(symbol), "1m", since_ms=since_ms, expires_ms=_LAST_MS * 2, **more)
+            PriceAlert(
+                id, to, str(symbol), "1m", since_ms=since_ms, expires_ms=_LAST_MS * 2, **more
+            )
         )
     return made
 
@@ -203,7 +212,7 @@ def run_schedule(seed: int, make: Make) -> Counter[str]:
 
 
 def _check(
-    watched: Sequence[Alert],
+    watched: Sequence[CrossingAlert],
     prices: Prices,
     chat: Chat,
     runs: Sequence[AlertRun],

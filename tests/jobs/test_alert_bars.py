@@ -20,7 +20,15 @@ from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alert_evaluator import BarsNeeded, ClosedBars
-from src.data.jobs.alert_values import Alert, Delivery, Rearm
+from src.data.jobs.alert_values import (
+    Alert,
+    CrossingAlert,
+    DataAlert,
+    Delivery,
+    IndicatorAlert,
+    PriceAlert,
+    Rearm,
+)
 from src.data.jobs.alerts import AlertJob, NoBars, RunReport, WantedBars, WithAlertJob
 from src.data.jobs.perishable import perishable
 from src.data.model.bars import Bar, BarTable
@@ -79,14 +87,18 @@ class Desk:
         return "\n".join(one.text for one in self.sent)
 
 
-def coin(id: int = 1, since: str = "2024-05-02T10:30:00", **more: Any) -> Alert:
+MADE = "2024-05-02T10:30:00"
+
+
+def coin(id: int = 1, since: str = MADE, **more: Any) -> CrossingAlert:
     """Return an alert on hours of a coin."""
     usual: dict[str, Any] = {"since_ms": parse_iso(since), "expires_ms": FAR_MS, "rearm": Rearm()}
-    return Alert(id, "42", "BTCUSDT", "1h", **{**usual, **more})
+    kind = IndicatorAlert if "quantity" in more else PriceAlert
+    return kind(id, "42", "BTCUSDT", "1h", **{**usual, **more})
 
 
-def problem(id: int, name: str, **more: Any) -> Alert:
-    return coin(id, kind="data", quantity=name, rearm=None, **more)
+def problem(id: int, name: Any, since: str = MADE) -> DataAlert:
+    return DataAlert(id, "42", "BTCUSDT", "1h", parse_iso(since), FAR_MS, problem=name)
 
 
 def hours(clock: ManualClock, first: str = FIRST, last: str = "2024-05-10T00:00:00Z") -> Walker:
@@ -119,7 +131,7 @@ def test_a_grave_bar_fires_nothing_and_says_so(market: Market, clock: ManualCloc
     vendor = hours(clock)
     vendor.spoil = scaled(0.01, NOON, NOON)
     below, grave = coin(condition="below", value=50), problem(2, "grave")
-    sma = coin(3, kind="indicator", quantity="sma(3)", condition="below", value=90)
+    sma = coin(3, quantity="sma(3)", condition="below", value=90)
     desk = Desk(market.manager(vendor), clock, below, grave, sma)
     report = desk.run()
     assert report.events == {"withheld": 2, "data": 1} and report.ok
@@ -160,7 +172,7 @@ def test_a_substitute_fires_nothing_and_says_so(
     truth.closes[day] = 200.0
     desk = Desk(
         market.manager(ShareVendor("x", adjustment, truth, clock)), clock,
-        Alert(1, "42", "AAPL", "1d", condition="above", value=170, rearm=Rearm(),
+        PriceAlert(1, "42", "AAPL", "1d", condition="above", value=170, rearm=Rearm(),
               since_ms=day_ms(date(2021, 2, 3)), expires_ms=FAR_MS),
     )  # fmt: skip
     events = desk.run().events
@@ -178,8 +190,8 @@ def test_a_split_moves_the_threshold_and_fires_nothing(market: Market, clock: Ma
     truth = Truth()
     times: dict[str, Any] = {"since_ms": day_ms(date(2020, 8, 27)), "expires_ms": FAR_MS}
     alerts = [
-        Alert(1, "42", "AAPL", "1d", condition="below", value=400, rearm=Rearm(), **times),
-        Alert(2, "42", "AAPL", "1d", condition="above", value=520, rearm=Rearm(), **times),
+        PriceAlert(1, "42", "AAPL", "1d", condition="below", value=400, rearm=Rearm(), **times),
+        PriceAlert(2, "42", "AAPL", "1d", condition="above", value=520, rearm=Rearm(), **times),
     ]
     vendor = ShareVendor("s", "split", truth, clock, actions=True)
     desk = Desk(market.manager(vendor), clock, *alerts)
@@ -203,7 +215,7 @@ def test_a_split_that_is_announced_moves_no_threshold_before_its_day(
 ) -> None:
     clock.set(parse_iso("2020-08-29T12:00:00"))
     times: dict[str, Any] = {"since_ms": day_ms(date(2020, 8, 27)), "expires_ms": FAR_MS}
-    below = Alert(1, "42", "AAPL", "1d", condition="below", value=400, **times)
+    below = PriceAlert(1, "42", "AAPL", "1d", condition="below", value=400, **times)
     desk = Desk(market.manager(ShareVendor("s", "split", Truth(), clock)), clock, below)
     told = SimpleNamespace(counts=True, action=SPLIT)
     monkeypatch.setattr(BarsClient, "actions", lambda *_: (told,))
@@ -289,8 +301,8 @@ def test_a_score_below_the_minimum_is_a_problem(
     assert desk.run().events == {}
 
 
-def of_all(id: int, name: str) -> Alert:
-    return Alert(id, "42", "*", "*", "data", name, since_ms=0, expires_ms=FAR_MS)
+def of_all(id: int, name: Any) -> DataAlert:
+    return DataAlert(id, "42", "*", "*", problem=name, since_ms=0, expires_ms=FAR_MS)
 
 
 @pytest.fixture

@@ -21,7 +21,16 @@ from src.data.jobs.alert_evaluator import (
     evaluate_data,
     evaluate_failure,
 )
-from src.data.jobs.alert_values import Alert, AlertEvent, AlertState, Rearm, StoredAlert
+from src.data.jobs.alert_values import (
+    AlertEvent,
+    AlertState,
+    CrossingAlert,
+    DataAlert,
+    IndicatorAlert,
+    PriceAlert,
+    Rearm,
+    StoredAlert,
+)
 from src.data.model.instant import DAY_MS, HOUR_MS, iso, parse_iso
 from tests.cache.counts import examples
 from tests.prices.judgement.market import load, needs_market
@@ -39,10 +48,11 @@ def bars(closes: Sequence[float], start: int = T0, **more: Any) -> ClosedBars:
     return ClosedBars(stamps, stamps + HOUR_MS, columns, **more)
 
 
-def alert(condition: str = "above", value: float = 100.0, **more: Any) -> Alert:
+def alert(condition: str = "above", value: float = 100.0, **more: Any) -> CrossingAlert:
     """Return an alert that is made when the first bar has closed."""
     usual = {"since_ms": T0 + HOUR_MS, "expires_ms": FAR, "condition": condition, "value": value}
-    return Alert(7, "42", "BTCUSDT", "1h", **{**usual, **more})
+    kind = IndicatorAlert if "quantity" in more else PriceAlert
+    return kind(7, "42", "BTCUSDT", "1h", **{**usual, **more})
 
 
 def fired(events: Sequence[AlertEvent]) -> list[int]:
@@ -54,7 +64,9 @@ def names(events: Sequence[AlertEvent]) -> list[str]:
     return [one.name for one in events]
 
 
-def run(one: Alert, answers: Sequence[ClosedBars], now_ms: int = T0 + 500 * HOUR_MS) -> Evaluation:
+def run(
+    one: CrossingAlert, answers: Sequence[ClosedBars], now_ms: int = T0 + 500 * HOUR_MS
+) -> Evaluation:
     """Evaluate answer after answer, by way of JSON; return the last state and all events."""
     state, events = None, list[AlertEvent]()
     for answer in answers:
@@ -169,7 +181,7 @@ def test_volumes_move_against_prices_and_percentages_do_not() -> None:
         ("sma(2)", 90.0, 22.5),
         ("rsi(2)", 70.0, 70.0),
     ]:
-        one = alert("below", value, kind="indicator", quantity=quantity, rearm=Rearm())
+        one = alert("below", value, quantity=quantity, rearm=Rearm())
         state, _ = evaluate(one, None, bars([100, 101, 103, 104]), T0)
         later = bars([25, 25.25, 25.75, 26, 20], splits=(split,))
         _, events = evaluate(one, state, later, T0)
@@ -207,7 +219,7 @@ def test_a_grave_bar_fires_nothing_and_says_so_once() -> None:
         and "almost certainly wrong: a hundred" in events[0].text
     )
     # Nor is it in the window of an indicator.
-    one = alert(kind="indicator", quantity="sma(3)", value=100.0)
+    one = alert(quantity="sma(3)", value=100.0)
     assert names(run(one, [bars([99, 98, 9800, 97, 98], withheld=spike)]).events) == ["withheld"]
 
 
@@ -228,7 +240,7 @@ def test_a_baseline_that_is_grave_is_no_baseline() -> None:
 
 
 def test_a_value_that_there_is_not_yet_is_no_crossing() -> None:
-    one = alert(kind="indicator", quantity="sma(3)", value=100.0)
+    one = alert(quantity="sma(3)", value=100.0)
     _state, events = run(one, [bars([101, 102]), bars([101, 102, 103, 104])])
     assert names(events) == ["beyond"]
     assert fired(run(one, [bars([90, 91, 92, 150])]).events) == [3]
@@ -254,12 +266,12 @@ def test_what_cannot_be_evaluated_is_told_once() -> None:
     state, _ = evaluate(alert(), state, bars([99, 98]), T0)
     assert names(evaluate_failure(alert(), state, "again", T0, T0).events) == ["failed"]
     with pytest.raises(QueryError):
-        evaluate(alert(kind="indicator", quantity="nope"), None, bars([1.0]), T0)
+        evaluate(alert(quantity="nope"), None, bars([1.0]), T0)
 
 
 def test_problems_of_the_data_are_told_once_and_lasting_ones_again_after_their_end() -> None:
-    stale = Alert(1, "42", "*", "*", "data", "stale", expires_ms=FAR)
-    gap = Alert(2, "42", "BTCUSDT", "1h", "data", "gap", expires_ms=FAR)
+    stale = DataAlert(1, "42", "*", "*", problem="stale", expires_ms=FAR)
+    gap = DataAlert(2, "42", "BTCUSDT", "1h", problem="gap", expires_ms=FAR)
     problems = {
         "stale:BTCUSDT 1h": "BTCUSDT 1h is stale",
         "gap:BTCUSDT 1h:2024-06-01T00:00:00Z": "a gap",
@@ -293,8 +305,8 @@ def test_it_expires_by_the_newest_closed_bar_and_not_by_the_clock() -> None:
 
 
 def test_problems_that_go_on_are_told_once_however_many_they_are() -> None:
-    stale = Alert(1, "42", "*", "*", "data", "stale", expires_ms=FAR)
-    gap = Alert(2, "42", "*", "*", "data", "gap", expires_ms=FAR)
+    stale = DataAlert(1, "42", "*", "*", problem="stale", expires_ms=FAR)
+    gap = DataAlert(2, "42", "*", "*", problem="gap", expires_ms=FAR)
     problems = {f"stale:A{n} 1h": f"A{n} is stale" for n in range(1_000)}
     problems |= {f"gap:A{n} 1h:2024-06-01T00:00:00Z": "a gap" for n in range(1_000)}
     for one in (stale, gap):
@@ -310,7 +322,7 @@ def test_problems_that_go_on_are_told_once_however_many_they_are() -> None:
 
 
 def test_the_bars_needed_are_the_window_and_all_since_the_last_look() -> None:
-    one = alert(kind="indicator", quantity="sma(50)")
+    one = alert(quantity="sma(50)")
     now = T0 + 100 * HOUR_MS
     state = AlertState(seen_ms=T0 + 90 * HOUR_MS)
     assert bars_needed(StoredAlert(one, state)).bars_at("1h", now) == 50 + 3 + 12
@@ -349,7 +361,7 @@ class Raw:
         return factor
 
 
-def reference(one: Alert, raw: Raw, first: int, end: int, grave: set[int]) -> list[int]:
+def reference(one: CrossingAlert, raw: Raw, first: int, end: int, grave: set[int]) -> list[int]:
     """Return the days that an alert fires on: all days in the last basis, one after another."""
     days = [n for n in range(end) if n not in grave]
     factor = raw.factor(raw.stamps[:end], SPLITS)
@@ -449,9 +461,11 @@ def test_it_fires_on_the_days_of_the_reference(
     # A little off: a threshold that a value equals is decided by the last digit.
     base = {"change(3)": 4 * (level - 1), "rsi(5)": 60 * level, "volume(2)": raw.volume[first]}
     value = float(base.get(quantity, raw.close[first])) * level * 1.0000001
-    kind: Any = "price" if quantity == "close" else "indicator"
     made = int(raw.closes_ms[first]) + 5
-    one = Alert(1, "42", "AAPL", "1d", kind, quantity, condition, value, rearm, made, FAR)  # type: ignore[arg-type]
+    more: dict[str, Any] = {"condition": condition, "value": value, "rearm": rearm}
+    if quantity != "close":
+        more["quantity"] = quantity
+    one = replace(alert(**more), symbol="AAPL", timeframe="1d", since_ms=made)
     withheld = {int(raw.stamps[n]): "grave: planted" for n in bad}
     state, events, at, turn = None, list[AlertEvent](), first + 1, 0
     while True:

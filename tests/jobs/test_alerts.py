@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,9 +20,14 @@ from src.data.jobs.alert_values import (
     AlertRun,
     AlertState,
     Beat,
+    CrossingAlert,
+    CustomAlert,
+    DataAlert,
     Delivery,
     DeliveryState,
     EvaluatedAlert,
+    IndicatorAlert,
+    PriceAlert,
     Rearm,
     next_delivery,
 )
@@ -89,10 +94,16 @@ class Desk:
         return [run.delivery for run in self.records.all_runs()]
 
 
-def alert(id: int = 1, value: float = 100.0, **more: Any) -> Alert:
+def alert(
+    id: int = 1, value: float = 100.0, kind: type[CrossingAlert] = PriceAlert, **more: Any
+) -> CrossingAlert:
     usual: dict[str, Any] = {"recipient": "42", "symbol": "AAPL", "timeframe": "1h"}
     usual |= {"since_ms": T0 + HOUR_MS, "expires_ms": FAR}
-    return Alert(id, value=value, **{**usual, **more})
+    return kind(id, value=value, **{**usual, **more})
+
+
+def about_data(id: int, problem: Any, symbol: str = "*", timeframe: str = "*") -> DataAlert:
+    return DataAlert(id, "42", symbol, timeframe, T0 + HOUR_MS, FAR, problem=problem)
 
 
 UP = [99, 99, 101, 99, 102, 99]
@@ -112,7 +123,7 @@ def test_a_crossing_is_one_message_with_its_bar() -> None:
 
 def test_one_read_for_a_series_however_many_alerts() -> None:
     alerts = [alert(n, 100 + n) for n in range(1, 20)]
-    alerts += [alert(20, kind="indicator", quantity="sma(30)"), alert(21, symbol="MSFT")]
+    alerts += [alert(20, kind=IndicatorAlert, quantity="sma(30)"), alert(21, symbol="MSFT")]
     desk = Desk(alerts, UP)
     desk.run()
     ((aapl, msft),) = desk.source.reads
@@ -296,9 +307,9 @@ def test_a_function_that_fails_or_is_not_registered_hurts_its_own_alert() -> Non
         raise RuntimeError("oops")
 
     alerts = [
-        alert(1, kind="custom", quantity="broken"),
-        alert(2, kind="custom", quantity="elsewhere"),
-        alert(3, kind="indicator", quantity="nope"),
+        alert(1, kind=CustomAlert, quantity="broken"),
+        alert(2, kind=CustomAlert, quantity="elsewhere"),
+        alert(3, kind=IndicatorAlert, quantity="nope"),
         alert(4),
     ]
     desk = Desk(alerts, UP)
@@ -313,9 +324,9 @@ def test_a_function_that_fails_or_is_not_registered_hurts_its_own_alert() -> Non
 
 
 def test_alerts_about_data_come_the_same_way() -> None:
-    of_all = alert(1, kind="data", quantity="stale", symbol="*", timeframe="*")
-    of_one = alert(2, kind="data", quantity="gap")
-    key = alert(3, kind="data", quantity="key", symbol="*", timeframe="*")
+    of_all = about_data(1, "stale")
+    of_one = about_data(2, "gap", "AAPL", "1h")
+    key = about_data(3, "key")
     desk = Desk([of_all, of_one, key, alert(4, symbol="MSFT", value=500.0)], [99] * 9)
     desk.source.problems = {"gap:AAPL 1h:x": "a gap of AAPL", "stale:MSFT 1h": "MSFT is stale"}
     desk.source.others = {"key:AAPL 1h:fmp:2024-06-10": "fmp refused the key"}
@@ -360,7 +371,7 @@ AHEAD = pytest.mark.parametrize("ahead_ms", [MINUTE_MS, DAY_MS, 366 * DAY_MS])
 @AHEAD
 def test_a_clock_that_was_ahead_ends_no_alert(ahead_ms: int) -> None:
     soon = T0 + 4 * HOUR_MS
-    data = Alert(2, "42", "*", "*", "data", "key", expires_ms=soon)
+    data = DataAlert(2, "42", "*", "*", problem="key", expires_ms=soon)
     failing = alert(3, symbol="MSFT", expires_ms=soon)
     other = alert(4, 1_000.0, symbol="IBM")
     desk = Desk([alert(expires_ms=soon), data, failing, other], [99, 99])
@@ -415,7 +426,7 @@ def test_a_delivery_of_a_clock_that_was_ahead_is_tried_again(ahead_ms: int, end:
 
 
 def test_many_stale_series_are_one_message_and_not_one_in_each_run() -> None:
-    data = Alert(1_000, "42", "*", "*", "data", "stale", expires_ms=FAR)
+    data = DataAlert(1_000, "42", "*", "*", problem="stale", expires_ms=FAR)
     desk = Desk([*(alert(n, symbol=f"A{n}") for n in range(100)), data], [99, 99])
     desk.source.problems = {f"stale:A{n} 1h": f"A{n} 1h is stale" for n in range(100)}
     for _ in range(60):
@@ -547,11 +558,28 @@ def parsed(config: Any, rearm: Any = None) -> Alert:
     ],
 )
 def test_an_alert_is_read_and_written(config: dict[str, Any]) -> None:
-    one = parsed(config, {"hysteresis": 1, "hysteresis_type": "percentage", "persistence_bars": 2})
-    assert one.rearm is not None
-    again = json.loads(json.dumps(one.to_json())), json.loads(json.dumps(one.rearm.to_json()))
-    assert parsed(*again) == one
-    assert parsed(config).rearm is None
+    rearm = {"hysteresis": 1, "hysteresis_type": "percentage", "persistence_bars": 2}
+    one = parsed(config, rearm)
+    assert parsed(json.loads(json.dumps(one.to_json())), rearm) == one
+    if isinstance(one, CrossingAlert):
+        assert one.rearm == Rearm(1, "percentage", 0, 2)
+        assert parsed(config) == replace(one, rearm=None)
+        assert parsed(config, json.loads(json.dumps(one.rearm.to_json()))) == one
+
+
+def test_an_alert_has_no_field_that_its_kind_does_not_use() -> None:
+    crossing = {"quantity", "condition", "value", "rearm"}
+    assert not crossing & {one.name for one in fields(DataAlert)}
+    assert "problem" not in {one.name for one in fields(IndicatorAlert)}
+    with pytest.raises(TypeError):
+        PriceAlert(1, "42", "AAPL", "1h", quantity="rsi(14)")  # type: ignore[call-arg]
+
+
+def test_only_an_alert_about_data_can_be_of_all_series() -> None:
+    assert parsed({"problem": "gap"}).is_of_all and parsed({"problem": "gap"}).series == "*"
+    assert not parsed({**GOOD, "ticker": "*"}).is_of_all
+    desk = Desk([replace(alert(), symbol="*")], [99, 101])
+    assert desk.run().alerts == 1, "such an alert was never evaluated"
 
 
 @pytest.mark.parametrize(
@@ -608,8 +636,9 @@ def test_what_is_no_alert_is_refused(config: Any) -> None:
     ],
 )
 def test_a_wrong_rearming_is_refused(config: Any) -> None:
-    with pytest.raises(QueryError):
-        parsed(GOOD, config)
+    for alert in (GOOD, {"problem": "stale"}):
+        with pytest.raises(QueryError):
+            parsed(alert, config)
 
 
 @pytest.mark.parametrize(

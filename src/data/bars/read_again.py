@@ -31,7 +31,7 @@ def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead
     key, span = read.series, Span(read.spans[0].start, read.spans[-1].end)
     query, view = replace(query, span=span, bars=None), store.view(key)
     if read.generation is None:
-        view, table, coverage, _ = store.stretch(key, span)
+        view, table, coverage, _ = store.stored_span(key, span)
         table = table.within(span)
     else:
         table, coverage = store.read_version(key, span, read.generation)

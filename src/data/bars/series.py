@@ -59,7 +59,7 @@ LATE_BY_MS = 14 * DAY_MS
 _LOG = logging.getLogger("onetape.routing")
 
 # Errors that concern a span of bars, not the vendor as a whole.
-_OF_A_STRETCH = (NoDataError, QualityError, CapabilityError, SpliceConflictError)
+_OF_A_SPAN = (NoDataError, QualityError, CapabilityError, SpliceConflictError)
 # Errors that do not imply anything about the vendor's answers for bars of another length or kind.
 _OF_THE_QUESTION = (QualityError, CapabilityError, KindMismatchError, EntitlementError)
 
@@ -172,7 +172,7 @@ class Journal:
         without_actions: Vendors that failed to report splits and dividends, with the reason.
         unfilled: Spans that no vendor supplied.
         fetched: Spans that a vendor answered during this request.
-        overdue: Spans of stored bars that an answer made doubtful and that can be fetched again
+        doubtful: Spans of stored bars that an answer made doubtful and that can be fetched again
             immediately.
         forming: Forming bar, if one was received.
         problems: Sentences for the provenance.
@@ -187,7 +187,7 @@ class Journal:
     without_actions: dict[str, DataError] = field(default_factory=dict)
     unfilled: list[Unfilled] = field(default_factory=list)
     fetched: list[Span] = field(default_factory=list)
-    overdue: list[Span] = field(default_factory=list)
+    doubtful: list[Span] = field(default_factory=list)
     forming: Forming | None = None
     problems: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
@@ -201,7 +201,7 @@ class Journal:
     def note(self, attempt: Attempt) -> None:
         """Add an attempt; exclude its vendor unless the error concerns only this span."""
         self.attempts.append(attempt)
-        if attempt.error is not None and not isinstance(attempt.error, _OF_A_STRETCH):
+        if attempt.error is not None and not isinstance(attempt.error, _OF_A_SPAN):
             self.excluded[attempt.provider] = attempt.error
 
 
@@ -419,9 +419,9 @@ class SeriesStore:
         """Return the stored bars in ``span`` and their coverage; the view is updated to match."""
         since = self.snapshot.since
         self._note_position()
-        stretch = self._store.stretch(self._key, span, since, is_use=is_use, bad_rows=False)
-        self.snapshot.view = stretch.view
-        return stretch.table, stretch.coverage
+        stored = self._store.stored_span(self._key, span, since, is_use=is_use, bad_rows=False)
+        self.snapshot.view = stored.view
+        return stored.table, stored.coverage
 
     def read_with_unstored(self, span: Span) -> tuple[BarTable, Coverage]:
         """Return the result of :meth:`read` combined with the data that could not be stored."""

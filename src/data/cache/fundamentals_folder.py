@@ -96,7 +96,7 @@ class FundamentalsFolder:
         than these. A copy is good if its quality is at least ``min_quality`` times that of the best
         copy. A dry run returns the paths without deleting anything.
         """
-        groups: dict[tuple[str, tuple[str, ...]], list[tuple[Entry, FundamentalsDocument]]] = {}
+        groups: dict[tuple[str, tuple[str, ...]], _Copies] = {}
         for entry in sorted(self._entries(symbol), key=newest_first):
             document = self._document(entry, symbol)
             if document is not None:
@@ -192,13 +192,13 @@ class FundamentalsFolder:
 
     # --- inside ----------------------------------------------------------------------------
 
-    def _entries(self, symbol: str) -> list[Entry]:
+    def _entries(self, symbol: str) -> list[FundamentalsFile]:
         """Return the files of ``symbol`` in this library's folder and in the one used by older tools."""
         now_ms = self._clock.now_ms()
         places = files.folders(self.cache_dir, symbol)
         return [e for folder in places for e in files.entries(self._disk, folder, now_ms)]
 
-    def _document(self, entry: Entry, symbol: str) -> FundamentalsDocument | None:
+    def _document(self, entry: FundamentalsFile, symbol: str) -> FundamentalsDocument | None:
         """Return a file's content; None if it is missing, or cannot be trusted and is set aside."""
         state = self._disk.stat(entry.path)
         cached = self._read.get(entry.path)
@@ -263,7 +263,7 @@ class FundamentalsFolder:
         except CacheError as exc:
             log.warning("the log of fundamentals for %s could not be written: %s", symbol, exc)
 
-    def _remove(self, symbol: str, entries: list[Entry], by: str) -> list[str]:
+    def _remove(self, symbol: str, entries: list[FundamentalsFile], by: str) -> list[str]:
         removed, lines = [], []
         for entry in entries:
             size = self._size([entry])
@@ -279,7 +279,7 @@ class FundamentalsFolder:
             self._log(symbol, *lines)
         return removed
 
-    def _size(self, entries: list[Entry]) -> int:
+    def _size(self, entries: list[FundamentalsFile]) -> int:
         states = (self._disk.stat(entry.path) for entry in entries)
         return sum(state.size for state in states if state is not None)
 
@@ -301,7 +301,7 @@ def _log_entry(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _objection(entry: Entry, data: bytes, symbol: str) -> str:
+def _objection(entry: FundamentalsFile, data: bytes, symbol: str) -> str:
     """Return the reason why a file cannot be trusted; empty if it can."""
     try:
         files.load(entry, data, symbol)
@@ -310,14 +310,12 @@ def _objection(entry: Entry, data: bytes, symbol: str) -> str:
     return ""
 
 
-def newest_first(entry: Entry) -> tuple[int, bool, str]:
+def newest_first(entry: FundamentalsFile) -> tuple[int, bool, str]:
     """Return a sort key: newest first and, for equal age, combined files first."""
     return -entry.stamp_ms, entry.vendor != COMBINED, entry.vendor
 
 
-def _replaced(
-    ranked: list[tuple[Entry, FundamentalsDocument]], copies: int, min_quality: float
-) -> list[Entry]:
+def _replaced(ranked: _Copies, copies: int, min_quality: float) -> list[FundamentalsFile]:
     least = min_quality * max(document.quality for _, document in ranked)
     good = [place for place, (_, doc) in enumerate(ranked) if doc.quality >= least]
     last_kept = good[: max(1, copies)][-1]
@@ -337,7 +335,7 @@ _STAMP = "%Y%m%d_%H%M%S"
 _SETTLED_NS = 60 * 10**9
 
 
-class Entry(NamedTuple):
+class FundamentalsFile(NamedTuple):
     """One stored response of a vendor, as described by its file name."""
 
     path: Path
@@ -352,6 +350,9 @@ class FundamentalsDocument(NamedTuple):
     data_types: tuple[str, ...]
     snapshot: Snapshot
     inner: Mapping[str, Any]
+
+
+_Copies = list[tuple[FundamentalsFile, FundamentalsDocument]]
 
 
 def folders(root: Path, symbol: str) -> tuple[Path, Path]:
@@ -394,7 +395,7 @@ def _named(name: str) -> tuple[str, int] | None:
     return vendor, to_ms(datetime.strptime(match["stamp"], _STAMP))
 
 
-def entries(disk: Disk, folder: Path, now_ms: int) -> Iterator[Entry]:
+def entries(disk: Disk, folder: Path, now_ms: int) -> Iterator[FundamentalsFile]:
     """Yield the files of a folder; a file name with an impossible time is skipped with a warning."""
     for name in disk.list(folder):
         try:
@@ -407,7 +408,7 @@ def entries(disk: Disk, folder: Path, now_ms: int) -> Iterator[Entry]:
         if named[1] > now_ms + DAY_MS:
             _warn_once(folder / name, "its name has a time in the future")
             continue
-        yield Entry(folder / name, *named)
+        yield FundamentalsFile(folder / name, *named)
 
 
 def dump(
@@ -430,7 +431,7 @@ def dump(
     return json_document.dump({"metadata": head, "fundamentals": _json(data)})
 
 
-def load(entry: Entry, data: bytes, symbol: str) -> FundamentalsDocument:
+def load(entry: FundamentalsFile, data: bytes, symbol: str) -> FundamentalsDocument:
     """Parse a file, from this library or an older tool.
 
     Raises:

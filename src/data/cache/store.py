@@ -51,7 +51,7 @@ from .values import (
     LaneUse,
     Seal,
     SeriesView,
-    Stretch,
+    StoredSpan,
     Suspect,
     no_check,
     removal,
@@ -66,7 +66,7 @@ __all__ = [
     "CommitPiece",
     "Seal",
     "SeriesView",
-    "Stretch",
+    "StoredSpan",
     "Suspect",
 ]
 
@@ -201,7 +201,7 @@ class BarStore:
         lane.use.read(span.start)
         return self._range_reader.read(lane, span)
 
-    def stretch(
+    def stored_span(
         self,
         key: SeriesKey,
         span: Span,
@@ -209,7 +209,7 @@ class BarStore:
         *,
         is_use: bool = True,
         bad_rows: bool = True,
-    ) -> Stretch:
+    ) -> StoredSpan:
         """Return everything stored for ``span``, together with a consistent view of the series.
 
         If another writer changes the series during the read, it is read again, at most a few times.
@@ -227,7 +227,7 @@ class BarStore:
             before, entry = entry, self._index.entry(lane)
             if entry.view.generation == before.view.generation:
                 break
-        return Stretch(entry.view, table, coverage, suspects)
+        return StoredSpan(entry.view, table, coverage, suspects)
 
     def seal(
         self, view: SeriesView, span: Span, book: ActionBook | None, absent: SeriesKey | None = None
@@ -406,7 +406,7 @@ class BarStore:
     @property
     def comparisons(self) -> Comparisons:
         """The comparisons of stored bars with a second vendor's bars."""
-        return Comparisons(self._lane, self.stretch, self._guard, self._lock_timeout_s)
+        return Comparisons(self._lane, self.stored_span, self._guard, self._lock_timeout_s)
 
     # --- actions ---------------------------------------------------------------------------
 

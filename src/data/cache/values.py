@@ -262,7 +262,7 @@ class SeriesView(SeriesFacts):
         return self.generation > 0 or self.rows > 0 or bool(self.coverage)
 
 
-class Stretch(NamedTuple):
+class StoredSpan(NamedTuple):
     """Everything stored for a span of a series.
 
     Attributes:

@@ -5,31 +5,36 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DataError, QueryError
 from ..jobs.alert_values import (
     CONDITIONS,
-    DATA_PROBLEMS,
+    KINDS,
     LOCAL,
     Alert,
     AlertEvent,
+    CrossingAlert,
     Delivery,
     EvaluatedAlert,
     ListedAlert,
+    PriceAlert,
     StoredAlert,
+    kind_of,
 )
 from ..jobs.signals import job_signals
 from ..model.instant import iso
 from ..model.outcome import Outcome
+from ..model.texts import listed
 from .arguments import add_output, add_timeout, command, every, positive
 from .output import complain_about, note
 from .report import FAILED, OK, Line, Report, Shown
 from .tables import TextTable, counted
 
 if TYPE_CHECKING:
+    from ..jobs.alert_evaluator import Evaluation
     from ..jobs.alert_values import AlertBook
     from ..jobs.alerts import AlertJob, RunReport
     from ..wiring import Services
@@ -49,14 +54,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "value", nargs="?", type=float, metavar="VALUE", help="a price, or a value of --indicator"
     )
     add.add_argument("--timeframe", default="15m", help="timeframe of the bars (default 15m)")
-    add.add_argument(
-        "--indicator",
-        metavar="NAME",
-        help="watch this instead of the close: change, sma(50), rsi(14), volume",
-    )
-    add.add_argument(
-        "--problem", metavar="NAME", help=f"watch for a data problem: {', '.join(DATA_PROBLEMS)}"
-    )
+    for kind in KINDS.values():
+        if kind.option:
+            add.add_argument(_flag(kind), metavar=kind.option[0], help=kind.option[1])
     add.add_argument(
         "--hysteresis",
         metavar="AMOUNT",
@@ -156,7 +156,8 @@ def _add(args: argparse.Namespace) -> Report:
 
     book, services = _book(), job_services(args.cache_dir, args.config)
     now_ms = services.clock.now_ms()
-    config, rearm = _config(args), _rearm(args)
+    kind = kind_of({name for name, value in vars(args).items() if value})
+    config, rearm = _config(args, kind), _rearm(args, kind)
     draft = Alert.parse(config, id=0, recipient=LOCAL, since_ms=now_ms, rearm=rearm)
     if draft.is_of_all:
         alert = book.add_alert(LOCAL, config, rearm, now_ms)
@@ -167,12 +168,12 @@ def _add(args: argparse.Namespace) -> Report:
     checked = Alert.parse(config, id=0, recipient=LOCAL, since_ms=now_ms, rearm=rearm)
     evaluation = _first(services, checked, args.timeout)
     alert = book.add_alert(LOCAL, config, rearm, now_ms)
-    if evaluation is not None and alert.kind != "data":
+    if evaluation is not None:
         book.store([EvaluatedAlert(alert, None, evaluation.state)])
     return _added(alert, evaluation.events if evaluation is not None else ())
 
 
-def _first(services: Services, alert: Alert, timeout_s: float | None) -> Any:
+def _first(services: Services, alert: Alert, timeout_s: float | None) -> Evaluation | None:
     """Evaluate a new alert and return the result.
 
     The result is None for a data alert, or if the bars are currently unavailable.
@@ -182,21 +183,24 @@ def _first(services: Services, alert: Alert, timeout_s: float | None) -> Any:
             the threshold.
     """
     from ..jobs.alert_bars import ClientBars
-    from ..jobs.alert_evaluator import bars_needed, check_alert, evaluate
+    from ..jobs.alert_evaluator import bars_needed, evaluate
     from ..jobs.alerts import NoBars, WantedBars
+    from ..prices.indicators import parse_indicator
 
-    if alert.kind != "data":
-        check_alert(alert).check_crossing(alert.condition, alert.value)
+    if isinstance(alert, CrossingAlert):
+        parse_indicator(alert.quantity).check_crossing(alert.condition, alert.value)
     needed = bars_needed(StoredAlert(alert, None))
     source = ClientBars(services.client, timeout_s=timeout_s)
     (bars,) = source.read([WantedBars(alert.symbol, alert.timeframe, needed)])
-    if not isinstance(bars, NoBars):
-        return None if alert.kind == "data" else evaluate(alert, None, bars, alert.since_ms)
-    if bars.is_lasting:
-        raise QueryError(
-            f"cannot add an alert on {alert.series}: {bars.reason}", symbol=alert.symbol
-        )
-    note(f"{alert.series}: {bars.reason}; the alert starts with the first bar")
+    if isinstance(bars, NoBars):
+        if bars.is_lasting:
+            raise QueryError(
+                f"cannot add an alert on {alert.series}: {bars.reason}", symbol=alert.symbol
+            )
+        note(f"{alert.series}: {bars.reason}; the alert starts with the first bar")
+        return None
+    if isinstance(alert, CrossingAlert):
+        return evaluate(alert, None, bars, alert.since_ms)
     return None
 
 
@@ -206,31 +210,35 @@ def _added(alert: Alert, events: tuple[AlertEvent, ...]) -> Report:
     return Report(plain, [*lines, *(Line(event.text, "yellow") for event in events)])
 
 
-def _config(args: argparse.Namespace) -> dict[str, Any]:
+def _flag(kind: type[Alert]) -> str:
+    return f"--{kind.keys[0].replace('_', '-')}"
+
+
+def _config(args: argparse.Namespace, kind: type[Alert]) -> dict[str, Any]:
     """Return the alert's configuration from the options."""
-    options = {"ticker": args.symbol, "condition": args.condition, "expires": args.expires}
-    if args.problem:
-        if args.condition or args.value is not None or args.indicator:
-            raise QueryError(
-                "--problem cannot be combined with a condition, a value or --indicator",
-                hint="omit them",
-            )
-        options["problem"] = args.problem
-    elif args.indicator:
-        options |= {"indicator": args.indicator, "value": args.value}
-    else:
-        options["price"] = args.value
-    if not args.problem and (args.symbol is None or args.condition is None or args.value is None):
+    options = {one.keys[0]: _flag(one) for one in KINDS.values() if one.option}
+    names = {"condition": "a condition", "value": "a value", **options}
+    given = {key: getattr(args, key) for key in names}
+    if kind is PriceAlert:
+        given["price"] = given.pop("value")
+    others = [key for key in names if key not in kind.keys]
+    if any(given.get(key) not in (None, "") for key in others):
+        raise QueryError(
+            f"{_flag(kind)} cannot be combined with {listed([names[key] for key in others], 'or')}",
+            hint="omit them",
+        )
+    if "condition" in kind.keys and None in (args.symbol, args.condition, args.value):
         raise QueryError(
             "an alert needs a symbol, a condition and a value, or --problem",
             hint="such as `onetape alerts add AAPL above 250 --timeframe 1h`",
         )
-    config = {name: value for name, value in options.items() if value is not None}
-    is_of_all = bool(args.problem) and args.symbol is None
-    return config if is_of_all else config | {"timeframe": args.timeframe}
+    timeframe = None if args.symbol is None else args.timeframe
+    shared = {"ticker": args.symbol, "timeframe": timeframe, "expires": args.expires}
+    config = shared | {key: given[key] for key in kind.keys}
+    return {key: value for key, value in config.items() if value is not None}
 
 
-def _rearm(args: argparse.Namespace) -> dict[str, Any] | None:
+def _rearm(args: argparse.Namespace, kind: type[Alert]) -> dict[str, Any] | None:
     """Return the ``re_arm_config`` from the options, or None if no such option is given."""
     config: dict[str, Any] = {}
     if args.hysteresis is not None:
@@ -241,17 +249,17 @@ def _rearm(args: argparse.Namespace) -> dict[str, Any] | None:
         config["cooldown_minutes"] = args.cooldown
     if args.persistence is not None:
         config["persistence_bars"] = args.persistence
-    if config and args.problem:
+    if config and not issubclass(kind, CrossingAlert):
         raise QueryError(
-            "--problem cannot be combined with --hysteresis, --cooldown or --persistence",
+            f"{_flag(kind)} cannot be combined with --hysteresis, --cooldown or --persistence",
             hint="omit them",
         )
     return config or None
 
 
 def _list(args: argparse.Namespace) -> Report:
-    listed = _book().list_alerts(LOCAL)
-    return Report(lambda: [_plain(one) for one in listed], lambda: _shown(listed))
+    alerts = _book().list_alerts(LOCAL)
+    return Report(lambda: [_plain(one) for one in alerts], lambda: _shown(alerts))
 
 
 def _plain(one: ListedAlert) -> dict[str, Any]:
@@ -260,12 +268,12 @@ def _plain(one: ListedAlert) -> dict[str, Any]:
     return named | one.alert.to_json()
 
 
-def _shown(listed: Any) -> Shown:
-    if not listed:
+def _shown(alerts: Sequence[ListedAlert]) -> Shown:
+    if not alerts:
         yield Line("there are no alerts; `onetape alerts add` creates one")
         return
     rows = []
-    for one in listed:
+    for one in alerts:
         state = one.state
         phase = (
             (state.phase if state is not None else "new") if one.is_active else one.reason or "done"

@@ -34,9 +34,9 @@ from ..model.series import SeriesKey
 from . import snapshot
 from .decisions import name_of
 from .entry import Cleared, SeriesName, applying
-from .log import Appended, Entry, Log, Position
+from .log import Appended, Log, LogEntry, LogPosition
 from .notes import Note, Notes
-from .snapshot import Snapshot, is_long
+from .snapshot import SeriesSnapshot, is_long
 from .snapshot_files import SnapshotFiles
 from .snapshot_log import FoundSnapshot, Snapshots
 from .symbol_books import SymbolBooks
@@ -190,7 +190,7 @@ class LaneCopies:
                 this host knows. Fewer bytes than that snapshot has are not worth another one.
         """
         name, path = name_of(lane.key), self._notes.lane(lane.key)
-        before = self._snapshots.find({name: Position()}).get(name)
+        before = self._snapshots.find({name: LogPosition()}).get(name)
         if before and before.snapshot and not is_long(entries, size, before.snapshot.size):
             return False
 
@@ -202,7 +202,7 @@ class LaneCopies:
         return self._files.take(lane, note, before) is not None
 
     def restore(
-        self, lanes: Mapping[SeriesName, tuple[SeriesFiles, Snapshot]]
+        self, lanes: Mapping[SeriesName, tuple[SeriesFiles, SeriesSnapshot]]
     ) -> dict[SeriesName, CorruptEntryError]:
         """Write the snapshots of series that the folder does not have yet; return those that are damaged.
 
@@ -273,7 +273,7 @@ class LaneCopies:
         )
         lane, name, found = store.parts.lane(key), name_of(key), None
         for _ in range(_TRIES):
-            before, found = found, self._snapshots.find({name: Position()}).get(name)
+            before, found = found, self._snapshots.find({name: LogPosition()}).get(name)
             with suppress(OvertakenError):
                 if before is not None and before == found:  # nobody has replaced it
                     raise snapshot.corrupt(name, "a part or an entry is missing")
@@ -338,7 +338,7 @@ class LaneCopies:
             return Note()
         return Note(made.position, years, series)
 
-    def _build(self, lane: SeriesFiles, entry: Entry) -> None:
+    def _build(self, lane: SeriesFiles, entry: LogEntry) -> None:
         """Apply an entry to a series that is built in a folder of its own."""
         clock = EntryClock(self._clock)
         clock.at_ms = entry.at_ms

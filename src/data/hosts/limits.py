@@ -367,9 +367,12 @@ class SharedAccount:
         ops, fold, put_back = self._log.riders.of(ledger, take_off)
         statement = _ENTER if ops else _LOOK
         arguments = {
-            "name": name, "facts": list(keys.values()), "marker": f"ledger {name}", "ops": ops,
+            "name": name,
+            "facts": list(keys.values()),
+            "marker": f"ledger {name}",
+            "ops": ops,
             **fold._asdict(),
-        }  # fmt: skip
+        }
 
         def work(connection: psycopg.Connection[Any], _: bool) -> Any:
             """Send the operations, and return the account."""

@@ -102,7 +102,7 @@ class Replication(NamedTuple):
     is_synchronous: bool
 
 
-class Position(NamedTuple):
+class LogPosition(NamedTuple):
     """A place in the log of one series: the number of an entry, and its random token."""
 
     seq: int = 0
@@ -112,7 +112,7 @@ class Position(NamedTuple):
 class Appended(NamedTuple):
     """An entry that the log has accepted, with the server's time in UTC milliseconds."""
 
-    position: Position
+    position: LogPosition
     at_ms: int
 
 
@@ -129,7 +129,7 @@ class Facts(NamedTuple):
 _NO_FACTS = Facts()
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """One entry of the log.
 
     Attributes:
@@ -140,7 +140,7 @@ class Entry(NamedTuple):
         size: Bytes of its body.
     """
 
-    position: Position
+    position: LogPosition
     book: int
     at_ms: int
     value: Value
@@ -158,7 +158,7 @@ class Next(NamedTuple):
     """
 
     name: SeriesName
-    entries: Sequence[Entry] = ()
+    entries: Sequence[LogEntry] = ()
     is_lost: bool = False
     error: CacheError | None = None
 
@@ -474,7 +474,7 @@ class Log:
     def append(
         self,
         name: SeriesName,
-        seen: Position,
+        seen: LogPosition,
         value: Value,
         book: int = 0,
         facts: Facts = _NO_FACTS,
@@ -530,11 +530,11 @@ class Log:
                 row = connection.execute(_FIND, (*name, seen.seq + 1), binary=True).fetchone()
                 if row is not None:
                     is_ours = row[0] == token
-                    return Appended(Position(seen.seq + 1, token), row[1]) if is_ours else None
+                    return Appended(LogPosition(seen.seq + 1, token), row[1]) if is_ours else None
             row = connection.execute(statement, everything, binary=True).fetchone()
             assert row is not None
             if row[0] is not None:
-                return Appended(Position(row[0], token), row[1])
+                return Appended(LogPosition(row[0], token), row[1])
             if row[2]:
                 return None
             error = OvertakenError(
@@ -552,28 +552,28 @@ class Log:
             turn.is_freed |= frees and made is not None
         return made
 
-    def heads(self, pairs: Iterable[tuple[str, str]]) -> dict[SeriesName, Position]:
+    def heads(self, pairs: Iterable[tuple[str, str]]) -> dict[SeriesName, LogPosition]:
         """Return the latest entry of each series with these symbols and timeframes.
 
         Nothing is sent if they came with the call's lease.
         """
         wanted, turn = list(dict.fromkeys(pairs)), current_turn.get()
         if turn is not None and (known := turn.use_heads(wanted)) is not None:
-            return {name: Position(*head) for name, head in known.items()}
+            return {name: LogPosition(*head) for name, head in known.items()}
         columns = [pair[0] for pair in wanted], [pair[1] for pair in wanted]
         rows = self._rows(_HEADS, columns)
-        return {SeriesName(*row[:3]): Position(row[3], bytes(row[4])) for row in rows}
+        return {SeriesName(*row[:3]): LogPosition(row[3], bytes(row[4])) for row in rows}
 
-    def all_heads(self) -> dict[SeriesName, Position]:
+    def all_heads(self) -> dict[SeriesName, LogPosition]:
         """Return the latest entry of every series."""
         rows = self._rows(_ALL)
-        return {SeriesName(*row[:3]): Position(row[3], bytes(row[4])) for row in rows}
+        return {SeriesName(*row[:3]): LogPosition(row[3], bytes(row[4])) for row in rows}
 
     def latest_times(self) -> dict[SeriesName, int]:
         """Return the time of the latest entry, UTC milliseconds, of each series that may have bars."""
         return {SeriesName(*row[:3]): row[3] for row in self._rows(_TIMES)}
 
-    def since(self, seen: Mapping[SeriesName, Position]) -> Iterator[Next]:
+    def since(self, seen: Mapping[SeriesName, LogPosition]) -> Iterator[Next]:
         """Yield the next entries of each series; there may be more after those."""
         order = list(seen)
         for at in range(0, len(order), _SERIES):
@@ -586,7 +586,7 @@ class Log:
     def _rows(self, statement: LiteralString, columns: Sequence[object] = ()) -> list[Any]:
         return self.run(lambda db, _: db.execute(statement, columns, binary=True).fetchall())
 
-    def after(self, name: SeriesName, seen: Position) -> Sequence[Entry] | None:
+    def after(self, name: SeriesName, seen: LogPosition) -> Sequence[LogEntry] | None:
         """Return a series' next entries after ``seen``; None if the log has lost that position.
 
         Raises:
@@ -598,14 +598,14 @@ class Log:
         return None if found.is_lost else found.entries
 
 
-def _next(name: SeriesName, seen: Position, rows: Sequence[tuple[Any, ...]]) -> Next:
+def _next(name: SeriesName, seen: LogPosition, rows: Sequence[tuple[Any, ...]]) -> Next:
     if seen.seq:
         if not rows or (rows[0][0], bytes(rows[0][1])) != seen:
             return Next(name, is_lost=True)
         rows = rows[1:]
     elif rows and rows[0][0] != 1:
         return Next(name, is_lost=True)
-    entries: list[Entry] = []
+    entries: list[LogEntry] = []
     for seq, token, entry_format, kind, book, at_ms, body in rows:
         if seq != seen.seq + len(entries) + 1:
             break
@@ -613,7 +613,7 @@ def _next(name: SeriesName, seen: Position, rows: Sequence[tuple[Any, ...]]) -> 
             value = load(name, seq, kind, book, body, entry_format)
         except CacheError as error:
             return Next(name, entries, error=error)
-        entries.append(Entry(Position(seq, bytes(token)), book, at_ms, value, len(body)))
+        entries.append(LogEntry(LogPosition(seq, bytes(token)), book, at_ms, value, len(body)))
     return Next(name, entries)
 
 

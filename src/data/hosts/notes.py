@@ -16,7 +16,7 @@ from ..cache.layout import decode_lane, decode_symbol, encode_lane, encode_symbo
 from ..disk.atomic import append_line, write_atomically
 from ..disk.files import Disk
 from ..model.series import SeriesKey
-from .log import Position
+from .log import LogPosition
 
 FOLDER = "_hosts"
 _BOOK = "actions.json"
@@ -35,7 +35,7 @@ class Note:
         digest: For a symbol's book, the SHA-256 of its file; empty if there is none.
     """
 
-    position: Position = Position()
+    position: LogPosition = LogPosition()
     years: Mapping[int, int] = field(default_factory=dict)
     series: int = 0
     digest: str = ""
@@ -70,7 +70,7 @@ class Notes:
         try:
             plain = json_document.load(_last_line(data))
             return Note(
-                Position(int(plain["seq"]), bytes.fromhex(plain["token"])),
+                LogPosition(int(plain["seq"]), bytes.fromhex(plain["token"])),
                 {int(year): int(generation) for year, generation in plain["years"].items()},
                 int(plain["series"]),
                 str(plain["digest"]),

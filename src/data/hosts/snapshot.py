@@ -18,7 +18,7 @@ from ..cache.layout import QUARANTINE, SERIES
 from ..errors import CorruptEntryError, FormatVersionError
 from . import entry
 from .entry import SeriesName
-from .log import Position
+from .log import LogPosition
 
 FORMAT = 1
 # A snapshot is made after this many entries, or once the entries since the last one take as much space
@@ -62,7 +62,7 @@ class SnapshotPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class Snapshot(NamedTuple):
+class SeriesSnapshot(NamedTuple):
     """A snapshot without the bytes of its parts.
 
     Attributes:
@@ -70,7 +70,7 @@ class Snapshot(NamedTuple):
         parts: Parts, by year.
     """
 
-    position: Position
+    position: LogPosition
     parts: Mapping[int, SnapshotPart]
 
     @property
@@ -126,15 +126,19 @@ def opened(name: SeriesName, part: SnapshotPart, body: bytes) -> list[tuple[str,
     return found
 
 
-def dump(name: SeriesName, snapshot: Snapshot) -> tuple[bytes, bytes]:
+def dump(name: SeriesName, snapshot: SeriesSnapshot) -> tuple[bytes, bytes]:
     """Return the bytes of a snapshot without its parts' bodies, and their digest."""
     content = _encoder.encode(list(snapshot.parts.values()))
     return content, _seal(name, snapshot.position, content)
 
 
 def load(
-    name: SeriesName, position: Position, snapshot_format: int, content: bytes | None, digest: bytes
-) -> Snapshot:
+    name: SeriesName,
+    position: LogPosition,
+    snapshot_format: int,
+    content: bytes | None,
+    digest: bytes,
+) -> SeriesSnapshot:
     """Return a snapshot.
 
     Raises:
@@ -164,7 +168,7 @@ def load(
             raise corrupt(name, "a part declares an impossible size")
     if len(parts) > _MOST_YEARS or len({part.year for part in parts}) != len(parts):
         raise corrupt(name, "it has a year twice, or too many")
-    return Snapshot(position, {part.year: part for part in parts})
+    return SeriesSnapshot(position, {part.year: part for part in parts})
 
 
 def corrupt(name: SeriesName, why: str) -> CorruptEntryError:
@@ -200,5 +204,5 @@ def _digest(name: SeriesName, year: int, files: Mapping[str, int], body: bytes) 
     return seal.digest()
 
 
-def _seal(name: SeriesName, position: Position, content: bytes) -> bytes:
+def _seal(name: SeriesName, position: LogPosition, content: bytes) -> bytes:
     return sha256(_place(name, position.seq, position.token.hex()) + content).digest()

@@ -14,9 +14,9 @@ from ..errors import OvertakenError, StorageError
 from . import snapshot
 from .decisions import name_of
 from .entry import SeriesName
-from .log import Position
+from .log import LogPosition
 from .notes import Note
-from .snapshot import Snapshot, SnapshotPart
+from .snapshot import SeriesSnapshot, SnapshotPart
 from .snapshot_log import FoundSnapshot, Snapshots
 
 _DATA, _ROWS = ".csv.gz", ".rows.csv.gz"
@@ -43,7 +43,7 @@ class SnapshotFiles:
         lane: SeriesFiles,
         note: Callable[[], Note | None],
         before: FoundSnapshot | None,
-    ) -> Snapshot | None:
+    ) -> SeriesSnapshot | None:
         """Store the files of a series on the server, one year at a time.
 
         Args:
@@ -58,7 +58,7 @@ class SnapshotFiles:
             StorageError: A file is larger than other hosts accept.
         """
         old = before and before.snapshot
-        name, at, parts = name_of(lane.key), Position(), dict[int, SnapshotPart]()
+        name, at, parts = name_of(lane.key), LogPosition(), dict[int, SnapshotPart]()
         with self.disk.lock(lane.paths.lock, self.lock_timeout_s):
             if (now := note()) is None or not now.position.seq:
                 return None
@@ -84,7 +84,7 @@ class SnapshotFiles:
             if not parts[year].is_possible:
                 raise StorageError(f"the files of {year or 'the series'} are too large for it")
             self.server.add(name, at.seq, parts[year], body)
-        made = Snapshot(at, dict(sorted(parts.items())))
+        made = SeriesSnapshot(at, dict(sorted(parts.items())))
         return made if self.server.put(name, made) else None
 
     def _sizes(self, lane: SeriesFiles) -> dict[int, dict[str, int]]:
@@ -137,7 +137,9 @@ class SnapshotFiles:
                     self.disk.remove(folder / file)
             self.disk.create_all(lane.paths.text, files)
 
-    def check(self, lane: SeriesFiles, made: Snapshot, found: tuple[dict[int, int], int]) -> None:
+    def check(
+        self, lane: SeriesFiles, made: SeriesSnapshot, found: tuple[dict[int, int], int]
+    ) -> None:
         """Check that a series shows the generations of a snapshot.
 
         Raises:

@@ -12,8 +12,8 @@ from typing import Any, LiteralString, NamedTuple
 from ..errors import CacheError
 from . import snapshot
 from .entry import LAST_MS, SeriesName
-from .log import NOW, Log, Position
-from .snapshot import Snapshot, SnapshotPart
+from .log import NOW, Log, LogPosition
+from .snapshot import SeriesSnapshot, SnapshotPart
 
 # Bytes of the parts that are fetched at once, series in one statement, and series pruned at once.
 _BATCH_BYTES, _SERIES, _PRUNED = 8 << 20, 500, 50
@@ -134,7 +134,7 @@ class FoundSnapshot(NamedTuple):
         error: Why the snapshot cannot be read.
     """
 
-    snapshot: Snapshot | None
+    snapshot: SeriesSnapshot | None
     pruned: int
     is_known: bool
     error: CacheError | None = None
@@ -150,7 +150,7 @@ class Snapshots:
     def __init__(self, log: Log) -> None:
         self._log = log
 
-    def find(self, seen: Mapping[SeriesName, Position]) -> dict[SeriesName, FoundSnapshot]:
+    def find(self, seen: Mapping[SeriesName, LogPosition]) -> dict[SeriesName, FoundSnapshot]:
         """Return the snapshots of series; ``seen`` has for each the entry that the folder shows."""
         found: dict[SeriesName, FoundSnapshot] = {}
         order = list(seen)
@@ -164,7 +164,7 @@ class Snapshots:
             for n, seq, token, form, content, digest, pruned, is_known, is_there in self._rows(
                 _FIND, columns
             ):
-                name, position = names[n - 1], Position(seq, bytes(token))
+                name, position = names[n - 1], LogPosition(seq, bytes(token))
                 try:
                     one = snapshot.load(name, position, form, content, bytes(digest))
                     if not is_there:
@@ -207,7 +207,7 @@ class Snapshots:
         arguments = name._asdict() | {"seq": seq, "body": body}
         self._run(_ADD, arguments | {"year": part.year, "digest": part.digest})
 
-    def put(self, name: SeriesName, made: Snapshot) -> bool:
+    def put(self, name: SeriesName, made: SeriesSnapshot) -> bool:
         """Store a snapshot whose parts are there, and remove parts that it does not use.
 
         Return whether it was stored: not if the log has lost its entry, or if there is a later one.

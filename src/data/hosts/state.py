@@ -23,7 +23,7 @@ from .decisions import key_of, name_of
 from .detached import detach as detach
 from .entry import SeriesName
 from .limits import SharedLimit, shared_limits
-from .log import Position, Replication
+from .log import LogPosition, Replication
 from .snapshot_log import LogSize
 from .store import SharedStore
 
@@ -186,10 +186,10 @@ def warnings_of(found: Replication) -> tuple[str, ...]:
 
 
 def _of_series(
-    store: SharedStore, keys: dict[SeriesKey, None], heads: dict[SeriesName, Position]
+    store: SharedStore, keys: dict[SeriesKey, None], heads: dict[SeriesName, LogPosition]
 ) -> Iterator[SeriesState]:
     for key in keys:
-        head = heads.get(name_of(key), Position())
+        head = heads.get(name_of(key), LogPosition())
         note = store.notes.read(store.notes.lane(key))
         if note is None:
             is_new = not store.years(key)

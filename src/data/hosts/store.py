@@ -45,7 +45,7 @@ from .claim import FolderClaim
 from .decisions import facts_of, is_symbol, key_of, lacking, name_of
 from .entry import Changed, Cleared, Forgotten, SeriesName, Told, applying
 from .lanes import EntryClock, LaneCopies
-from .log import Appended, Entry, Facts, Log, Position
+from .log import Appended, Facts, Log, LogEntry, LogPosition
 from .notes import Note, Notes
 from .snapshot import EVERY, is_long
 from .snapshot_log import Snapshots
@@ -86,13 +86,28 @@ class SharedStore(BarStore):
         self.notes = Notes(self.root, self._disk)
         self._claim = FolderClaim(self.root, self.notes.folder, self._disk)
         self._books = SymbolBooks(
-            shared, self.notes, self._layout, self._disk, self._memory, self._guard, self._clock,
-            self._lock_timeout_s, self._drop_confirmations,
-        )  # fmt: skip
+            shared,
+            self.notes,
+            self._layout,
+            self._disk,
+            self._memory,
+            self._guard,
+            self._clock,
+            self._lock_timeout_s,
+            self._drop_confirmations,
+        )
         self._copies = LaneCopies(
-            shared, self.notes, self._books, self.snapshots, self._disk, self._memory, self._clock,
-            self._lock_timeout_s, self._vendor_facts, self._retention,
-        )  # fmt: skip
+            shared,
+            self.notes,
+            self._books,
+            self.snapshots,
+            self._disk,
+            self._memory,
+            self._clock,
+            self._lock_timeout_s,
+            self._vendor_facts,
+            self._retention,
+        )
         self._has_joined = False
         # Series whose files set aside are being offered by this process.
         self._offering: set[SeriesKey] = set()
@@ -105,9 +120,9 @@ class SharedStore(BarStore):
         """Return the entry that the series shows; None for a series that is not shared."""
         return self._position(key).seq if self.is_shared(key) else None
 
-    def _position(self, key: SeriesKey) -> Position:
+    def _position(self, key: SeriesKey) -> LogPosition:
         note = self.notes.read(self.notes.lane(key))
-        return Position() if note is None else note.position
+        return LogPosition() if note is None else note.position
 
     # --- joining -----------------------------------------------------------------------------
 
@@ -306,7 +321,7 @@ class SharedStore(BarStore):
         for symbol in symbols:
             with _collecting(errors):
                 is_changed |= self._books.pull(symbol, heads.get(SeriesName(symbol)))
-        lanes: dict[SeriesKey, Position | None] = {}
+        lanes: dict[SeriesKey, LogPosition | None] = {}
         for symbol, frame in wanted:
             lanes |= dict.fromkeys(self._lanes_of(symbol, frame))
         for name, head in heads.items():
@@ -355,16 +370,16 @@ class SharedStore(BarStore):
                 yield key
 
     def _pull_lanes(
-        self, lanes: dict[SeriesKey, Position | None], errors: list[CacheError]
+        self, lanes: dict[SeriesKey, LogPosition | None], errors: list[CacheError]
     ) -> bool:
         """Bring series to their latest entries; return whether any changed."""
         is_changed, behind = False, dict[SeriesName, SeriesKey]()
-        far: dict[SeriesName, Position] = {}
+        far: dict[SeriesName, LogPosition] = {}
         for key, head in lanes.items():
             note = self.notes.read(self.notes.lane(key))
             match self._step(key, note, head):
                 case "behind":
-                    seen = Position() if note is None else note.position
+                    seen = LogPosition() if note is None else note.position
                     behind[name_of(key)] = key
                     if note is None or (head is not None and head.seq - seen.seq > EVERY):
                         far[name_of(key)] = seen
@@ -387,7 +402,7 @@ class SharedStore(BarStore):
         return is_changed
 
     def _step(
-        self, key: SeriesKey, note: Note | None, head: Position | None
+        self, key: SeriesKey, note: Note | None, head: LogPosition | None
     ) -> Literal["", "behind", "anew"]:
         """Return the step that brings a series to its latest entry; empty if it is there."""
         lane, is_waiting = self._lane(key), self._copies.is_waiting(key)
@@ -397,11 +412,11 @@ class SharedStore(BarStore):
             return "anew"
         if self._copies.is_astray(lane, note):
             return "anew"
-        return "behind" if note.position != (head or Position()) else ""
+        return "behind" if note.position != (head or LogPosition()) else ""
 
     def _use_snapshots(
         self,
-        far: dict[SeriesName, Position],
+        far: dict[SeriesName, LogPosition],
         behind: dict[SeriesName, SeriesKey],
         errors: list[CacheError],
     ) -> None:
@@ -455,13 +470,13 @@ class SharedStore(BarStore):
 
     def _check_heads(
         self,
-        heads: Mapping[SeriesKey, Position | None],
+        heads: Mapping[SeriesKey, LogPosition | None],
         keys: Iterable[SeriesKey],
         errors: list[CacheError],
     ) -> None:
         """Check the heads of series that are not where these heads, read before the pull, say."""
         for key in keys:
-            if self._position(key) != (heads[key] or Position()):
+            if self._position(key) != (heads[key] or LogPosition()):
                 with _collecting(errors):
                     self._check_head(key)
 
@@ -472,7 +487,7 @@ class SharedStore(BarStore):
             CorruptEntryError: It does not, so nothing can be added to the series.
         """
         name, pair = name_of(key), (key.symbol, encode_lane(SeriesKey(key.symbol, key.timeframe)))
-        head, position = self.shared.heads([pair]).get(name, Position()), self._position(key)
+        head, position = self.shared.heads([pair]).get(name, LogPosition()), self._position(key)
         [found] = self.shared.since({name: position})
         if head != position and not (found.entries or found.is_lost or found.error):
             raise CorruptEntryError(
@@ -482,12 +497,12 @@ class SharedStore(BarStore):
                 "docs/many-hosts.md",
             )
 
-    def _is_pruned(self, name: SeriesName, seen: Position) -> bool:
+    def _is_pruned(self, name: SeriesName, seen: LogPosition) -> bool:
         """Return whether the log had the entry that a series shows, and no longer has those after it."""
         found = self.snapshots.find({name: seen}).get(name)
         return found is not None and found.is_known and found.pruned >= seen.seq
 
-    def _apply(self, key: SeriesKey, entry: Entry) -> bool:
+    def _apply(self, key: SeriesKey, entry: LogEntry) -> bool:
         """Apply one entry to the folder; return False if the folder has gone astray."""
         lane, clock = self._lane(key), EntryClock(self._clock)
         if isinstance(entry.value, Cleared):
@@ -714,7 +729,7 @@ class SharedStore(BarStore):
                 return
         raise OvertakenError(f"other hosts keep committing to {key}", symbol=key.symbol)
 
-    def _apply_cleared(self, key: SeriesKey, value: Cleared, made: Appended | Entry) -> bool:
+    def _apply_cleared(self, key: SeriesKey, value: Cleared, made: Appended | LogEntry) -> bool:
         """Apply a removal; return False if the folder has gone astray."""
         lane, path, clock = self._lane(key), self.notes.lane(key), EntryClock(self._clock)
         note = self.notes.read(path) or Note()

@@ -18,7 +18,7 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError, OvertakenError
 from . import book as books
 from .entry import Changed, Forgotten, SeriesName, Told, Value, applying
-from .log import Entry, Log, Position
+from .log import Log, LogEntry, LogPosition
 from .notes import Note, Notes
 
 _TRIES = 20
@@ -36,10 +36,10 @@ class _Past(NamedTuple):
         ahead: Next entries.
     """
 
-    history: tuple[str, Position | None] = ("", None)
-    position: Position = Position()
+    history: tuple[str, LogPosition | None] = ("", None)
+    position: LogPosition = LogPosition()
     book: ActionBook = ActionBook()
-    ahead: Sequence[Entry] = ()
+    ahead: Sequence[LogEntry] = ()
 
 
 class SymbolBooks:
@@ -71,7 +71,7 @@ class SymbolBooks:
         self._lock_timeout_s, self._before_told = lock_timeout_s, before_told
         self._past = _Past()
 
-    def now(self, symbol: str) -> tuple[Position, ActionBook]:
+    def now(self, symbol: str) -> tuple[LogPosition, ActionBook]:
         """Return a symbol's book, and its position in the log."""
         for _ in range(_READS):
             stored = self._stored(symbol)
@@ -112,10 +112,10 @@ class SymbolBooks:
         """Bring a symbol's book to its latest entry; return whether it changed."""
         return self.pull(symbol, self._log.heads([(symbol, "")]).get(SeriesName(symbol)))
 
-    def pull(self, symbol: str, head: Position | None) -> bool:
+    def pull(self, symbol: str, head: LogPosition | None) -> bool:
         """Bring a symbol's book to its latest entry, which is ``head``; return whether it changed."""
         stored = self._stored(symbol)
-        if stored is not None and stored[0].position == (head or Position()):
+        if stored is not None and stored[0].position == (head or LogPosition()):
             return False
         name, folder = SeriesName(symbol), self._layout.symbol(symbol)
         self._disk.make_folders(folder)
@@ -129,7 +129,7 @@ class SymbolBooks:
             while True:
                 entries = self._after(name, position)
                 if entries is None:  # the server lost them; vendors are queried again
-                    book, position = ActionBook(samples=book.samples), Position()
+                    book, position = ActionBook(samples=book.samples), LogPosition()
                     continue
                 for entry in entries:
                     with applying(name, entry.position.seq):
@@ -146,10 +146,10 @@ class SymbolBooks:
             self._keep(symbol, book, position)
         return True
 
-    def _after(self, name: SeriesName, position: Position) -> Sequence[Entry] | None:
+    def _after(self, name: SeriesName, position: LogPosition) -> Sequence[LogEntry] | None:
         """Return a book's next entries; None if the server has lost the one at ``position``."""
         entries = self._log.after(name, position)
-        if entries is None and position == Position():
+        if entries is None and position == LogPosition():
             raise _lost(name.symbol)
         return entries
 
@@ -215,7 +215,7 @@ class SymbolBooks:
         except DamagedError:
             return ActionBook()
 
-    def _keep(self, symbol: str, book: ActionBook, position: Position) -> None:
+    def _keep(self, symbol: str, book: ActionBook, position: LogPosition) -> None:
         path, data = Path(self._layout.actions(symbol)), None
         if book == ActionBook():
             self._disk.remove(path)

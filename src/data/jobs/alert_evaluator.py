@@ -17,21 +17,27 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import QueryError
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
 from ..model.reasons import sentence
 from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
 from ..prices.indicators import IndicatorUse, parse_indicator
-from .alert_values import Alert, AlertEvent, AlertState, EventName, StoredAlert
+from .alert_values import (
+    Alert,
+    AlertEvent,
+    AlertState,
+    CrossingAlert,
+    DataAlert,
+    EventName,
+    StoredAlert,
+)
 
 __all__ = [
     "BarsNeeded",
     "ClosedBars",
     "Evaluation",
     "bars_needed",
-    "check_alert",
     "evaluate",
     "evaluate_data",
 ]
@@ -100,28 +106,22 @@ class Evaluation(NamedTuple):
     events: tuple[AlertEvent, ...] = ()
 
 
-def check_alert(alert: Alert) -> IndicatorUse:
-    """Check that the indicator that an alert watches exists, and return it.
+def bars_needed(stored: StoredAlert) -> BarsNeeded:
+    """Return the bars that an evaluation needs: the indicator's window, and all bars not evaluated yet.
 
     Raises:
-        QueryError: The indicator is not registered in this program, or the alert watches for data
-            problems.
+        QueryError: The alert's indicator is not registered in this program.
     """
-    if alert.kind == "data":
-        raise QueryError(f"{alert} watches for a data problem and has no indicator")
-    return parse_indicator(alert.quantity)
-
-
-def bars_needed(stored: StoredAlert) -> BarsNeeded:
-    """Return the bars that an evaluation needs: the indicator's window, and all bars not evaluated yet."""
     alert, state = stored
-    if alert.kind == "data":
+    if not isinstance(alert, CrossingAlert):
         return BarsNeeded(_MARKS, _NEVER_MS)
     seen_ms = state.seen_ms if state is not None and state.seen_ms is not None else alert.since_ms
-    return BarsNeeded(check_alert(alert).window + _MARKS, seen_ms)
+    return BarsNeeded(parse_indicator(alert.quantity).window + _MARKS, seen_ms)
 
 
-def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: int) -> Evaluation:
+def evaluate(
+    alert: CrossingAlert, state: AlertState | None, bars: ClosedBars, now_ms: int
+) -> Evaluation:
     """Evaluate an alert on the closed bars that it has not seen yet.
 
     1. ``_begun``: if there is no state, evaluation starts at the last bar that had closed when the
@@ -146,7 +146,7 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
     Raises:
         QueryError: The alert's indicator is not registered in this program.
     """
-    use, before = check_alert(alert), state or AlertState()
+    use, before = parse_indicator(alert.quantity), state or AlertState()
     if before.phase == "done":
         return Evaluation(before)
     events: list[AlertEvent] = []
@@ -212,12 +212,12 @@ def apart(at_ms: int) -> int:
     return at_ms + 1 if at_ms % SECOND_MS == 0 else at_ms
 
 
-def threshold_of(alert: Alert, use: IndicatorUse, state: AlertState) -> float:
+def threshold_of(alert: CrossingAlert, use: IndicatorUse, state: AlertState) -> float:
     """Return an alert's threshold, adjusted for the same splits as the bars."""
     return alert.value * state.scale**use.indicator.split_power
 
 
-def _begun(alert: Alert, state: AlertState, bars: ClosedBars) -> AlertState:
+def _begun(alert: CrossingAlert, state: AlertState, bars: ClosedBars) -> AlertState:
     """Return the initial state of an alert.
 
     Evaluation starts with the last usable bar that had closed when the alert was created.
@@ -237,7 +237,7 @@ def _begun(alert: Alert, state: AlertState, bars: ClosedBars) -> AlertState:
 
 
 def _moved(
-    alert: Alert,
+    alert: CrossingAlert,
     use: IndicatorUse,
     state: AlertState,
     bars: ClosedBars,
@@ -304,7 +304,7 @@ def _same(factor: float) -> bool:
 
 
 def _split_event(
-    alert: Alert, use: IndicatorUse, before: AlertState, after: AlertState, now_ms: int
+    alert: CrossingAlert, use: IndicatorUse, before: AlertState, after: AlertState, now_ms: int
 ) -> AlertEvent:
     old, new = threshold_of(alert, use, before), threshold_of(alert, use, after)
     text = (
@@ -332,7 +332,7 @@ def _marks(bars: ClosedBars, state: AlertState) -> tuple[tuple[int, float], ...]
 
 
 def _withheld(
-    alert: Alert,
+    alert: CrossingAlert,
     state: AlertState,
     at: tuple[int, int],
     reason: str,
@@ -347,7 +347,7 @@ def _withheld(
 
 
 def _stepped(
-    alert: Alert,
+    alert: CrossingAlert,
     use: IndicatorUse,
     state: AlertState,
     at: tuple[int, int],
@@ -384,7 +384,9 @@ def _stepped(
     return replace(state, fired_ms=at[1])
 
 
-def _hysteresis(alert: Alert, use: IndicatorUse, state: AlertState, threshold: float) -> float:
+def _hysteresis(
+    alert: CrossingAlert, use: IndicatorUse, state: AlertState, threshold: float
+) -> float:
     """Return how far beyond the threshold the value must move back before the alert is re-armed."""
     if alert.rearm is None or state.fired_ms is None:
         return 0.0
@@ -393,7 +395,7 @@ def _hysteresis(alert: Alert, use: IndicatorUse, state: AlertState, threshold: f
     return alert.rearm.hysteresis * state.scale**use.indicator.split_power
 
 
-def _is_cooling(alert: Alert, state: AlertState, closed_ms: int) -> bool:
+def _is_cooling(alert: CrossingAlert, state: AlertState, closed_ms: int) -> bool:
     if alert.rearm is None or state.fired_ms is None:
         return False
     return closed_ms < state.fired_ms + alert.rearm.cooldown_minutes * MINUTE_MS
@@ -412,7 +414,7 @@ def _expired(alert: Alert, state: AlertState, events: list[AlertEvent]) -> Alert
 
 
 def evaluate_data(
-    alert: Alert,
+    alert: DataAlert,
     state: AlertState | None,
     problems: Mapping[str, str],
     now_ms: int,
@@ -424,7 +426,7 @@ def evaluate_data(
     and recurs; single incidents are reported once.
 
     Args:
-        alert, state: See :func:`evaluate`; the alert is a ``data`` alert.
+        alert, state: See :func:`evaluate`; the alert is about data.
         problems: Problems of all series read in this run, in the form of
             :attr:`ClosedBars.problems`.
         now_ms: Current time.
@@ -449,22 +451,27 @@ def evaluate_data(
     return _evaluation(before, after, events)
 
 
-def _is_of(alert: Alert, key: str) -> bool:
+def _is_of(alert: DataAlert, key: str) -> bool:
     name, _, rest = key.partition(":")
-    return name == alert.quantity and (alert.is_of_all or rest.split(":")[0] == alert.series)
+    return name == alert.problem and (alert.is_of_all or rest.split(":")[0] == alert.series)
 
 
 # --- messages ------------------------------------------------------------------------------
 
 
 def _event(
-    alert: Alert, name: EventName, at: tuple[int, int], value: float, threshold: float, words: str
+    alert: CrossingAlert,
+    name: EventName,
+    at: tuple[int, int],
+    value: float,
+    threshold: float,
+    words: str,
 ) -> AlertEvent:
     text = f"{alert.series}: {alert.quantity} {_short(value)} {words} (bar {_named(alert, at[0])})"
     return AlertEvent(alert.id, name, *at, text, value, threshold)
 
 
-def _named(alert: Alert, stamp: int) -> str:
+def _named(alert: CrossingAlert, stamp: int) -> str:
     """Return the name of a bar for messages: its opening time (UTC) or its session date."""
     if Timeframe.parse(alert.timeframe).is_intraday:
         return iso(stamp)

@@ -10,14 +10,24 @@ How an alert becomes a delivered message::
     a schedule's report that is due     =  AlertRun       (jobs/due_runs.py)
     open runs of one recipient on a bar =  Delivery       (one message; next_delivery)
     Delivery + Outcome                 ->  DeliveryState  (stored in each run)
+
+To add a kind of alert, such as ``volume_spike``:
+
+1. Write a subclass of :class:`CrossingAlert` (a number of closed bars crosses a value) or of
+   :class:`DataAlert` (a problem with the data), and add it to :data:`KINDS`. It names the kind, its
+   keys and its option of ``onetape alerts add``, and it reads and writes its keys. Storing,
+   listing, evaluation and messages need nothing else.
+2. If the number is not an indicator yet, add a row to ``prices/indicators.py``.
+3. Describe the kind in ``docs/alerts.md``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args
 
 from ..errors import QueryError
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso, parse_iso
@@ -29,6 +39,7 @@ from ..model.timeframe import Timeframe
 __all__ = [
     "CONDITIONS",
     "DATA_PROBLEMS",
+    "KINDS",
     "LIFETIME_MS",
     "LOCAL",
     "Alert",
@@ -38,21 +49,26 @@ __all__ = [
     "AlertRun",
     "AlertState",
     "Beat",
+    "CrossingAlert",
+    "CustomAlert",
+    "DataAlert",
     "Delivery",
     "DeliveryState",
     "DueReport",
+    "IndicatorAlert",
     "ListedAlert",
     "NextReport",
+    "PriceAlert",
     "Rearm",
     "StoredAlert",
+    "alert_keys",
+    "kind_of",
     "next_delivery",
     "overdue",
 ]
 
-AlertKind = Literal["price", "indicator", "custom", "data"]
 Condition = Literal["above", "below"]
 DataProblem = Literal["stale", "gap", "grave", "quality", "key", "perishes", "shape"]
-KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 DATA_PROBLEMS: tuple[DataProblem, ...] = get_args(DataProblem)
 # Channel through which the command line delivers, and the name of its only recipient.
@@ -119,56 +135,52 @@ class Rearm:
 
 
 @dataclass(frozen=True)
-class Alert:
-    """An alert: the series to watch, the condition, the recipient, and the time from which it applies.
+class Alert(ABC):
+    """An alert: the series to watch, the recipient, and the time from which it applies.
 
-    Prices in the alert are adjusted for splits, like the bars.
+    Each kind of alert is a subclass that is listed in :data:`KINDS`.
 
     Attributes:
+        kind: Name of the kind, which is ``alert_type`` in a configuration.
+        keys: The kind's own keys in a configuration.
+        option: Placeholder and help text for the option of ``onetape alerts add`` that has the name
+            of the first key. In a configuration without an ``alert_type``, this key selects the
+            kind. None if the first key selects nothing.
+        may_be_of_all: Whether an alert can be about all series for which its recipient has alerts;
+            ``symbol`` and ``timeframe`` are then ``*``.
         id: ID of the alert record.
         recipient: Person or account that receives the events, under the name that the channel uses.
-        channel: Means of delivery: ``local`` (command line) or ``telegram`` (a bot).
-        kind: ``price``; ``indicator``; ``custom`` (an indicator registered by user code); ``data``
-            (about the bars themselves).
-        symbol, timeframe: Series to watch. For ``data``, ``*`` means every series for which the
-            recipient has alerts.
-        quantity: ``close``, an indicator such as ``rsi(14)``, or for ``data`` one of
-            :data:`DATA_PROBLEMS`.
-        condition, value: The alert fires when the quantity of a closed bar crosses ``value``
-            upwards (``above``) or downwards (``below``). Unused for ``data``.
-        rearm: Conditions under which the alert fires again; None means that it fires once and ends.
+        symbol, timeframe: Series to watch.
         since_ms: Time at which the alert was created or last changed; a bar that had closed by then
             never makes it fire.
         expires_ms: Time after which the alert no longer fires, compared with the closing time of
             the bar.
+        channel: Means of delivery: ``local`` (command line) or ``telegram`` (a bot).
     """
+
+    kind: ClassVar[str]
+    keys: ClassVar[tuple[str, ...]]
+    option: ClassVar[tuple[str, str] | None] = None
+    may_be_of_all: ClassVar[bool] = False
 
     id: int
     recipient: str
     symbol: str
     timeframe: str
-    kind: AlertKind = "price"
-    quantity: str = "close"
-    condition: Condition = "above"
-    value: float = 0.0
-    rearm: Rearm | None = None
     since_ms: int = 0
     expires_ms: int = LIFETIME_MS
     channel: str = LOCAL
 
-    @classmethod
-    def parse(
-        cls, config: Any, *, id: int, recipient: str, since_ms: int, rearm: Any = None
-    ) -> Alert:
-        """Parse an alert from its stored form or from a user's input.
+    @staticmethod
+    def parse(config: Any, *, id: int, recipient: str, since_ms: int, rearm: Any = None) -> Alert:
+        """Parse an alert of any kind from its stored form or from a user's input.
 
         Args:
             config: Mapping with the keys ``ticker``, ``timeframe`` (default ``15m``),
                 ``alert_type`` (default: inferred from the other keys), ``alert_action`` (the
                 channel, default ``local``), ``email`` (for the program that delivers) and
-                ``expires`` (ISO, UTC; default 90 days after ``since_ms``). For prices also
-                ``price`` and ``condition``; for indicators ``indicator``, ``value`` and
-                ``condition``; for data ``problem``.
+                ``expires`` (ISO, UTC; default 90 days after ``since_ms``), and the ``keys`` of the
+                kind.
             id, recipient, since_ms: See the attributes.
             rearm: The ``re_arm_config``, or None.
 
@@ -176,42 +188,45 @@ class Alert:
             QueryError: The alert is not an object, has an unknown key, or contains an invalid
                 value, such as the condition ``abvoe`` or a price that is not a number above 0.
         """
-        _check_keys(config, _ALERT_KEYS, "an alert")
-        kind = config.get("alert_type") or _kind_of(config)
-        if kind not in KINDS:
-            raise _wrong("alert_type", kind, _choices(str(kind), KINDS))
+        _check_keys(config, alert_keys(), "an alert")
+        name = config.get("alert_type") or kind_of(config).kind
+        kind = KINDS[_one_of("alert_type", name, tuple(KINDS))]
         expires = _instant(config.get("expires"), since_ms + LIFETIME_MS)
         if expires <= since_ms:
             raise _wrong("expires", config.get("expires"), "a time after the alert is created")
-        parts = _data_parts(config) if kind == "data" else _crossing_parts(config, kind)
-        return cls(
-            id,
-            str(recipient),
-            _text(config, "ticker", _EVERYTHING if kind == "data" else None),
-            _timeframe(config, kind),
-            kind,
-            **parts,
-            rearm=None if rearm is None else Rearm.parse(rearm),
-            since_ms=since_ms,
-            expires_ms=expires,
-            channel=_text(config, "alert_action", LOCAL),
-        )
+        own = kind._read(config)
+        series = (_EVERYTHING, _EVERYTHING)
+        if not kind.may_be_of_all or config.get("ticker", _EVERYTHING) != _EVERYTHING:
+            timeframe = config.get("timeframe") or _USUAL_TIMEFRAME
+            series = _text(config, "ticker"), Timeframe.parse(timeframe).label
+        again = None if rearm is None else Rearm.parse(rearm)
+        channel = _text(config, "alert_action", LOCAL)
+        alert = kind(id, str(recipient), *series, since_ms, expires, channel, **own)
+        return alert._rearmed(again)
+
+    @classmethod
+    @abstractmethod
+    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of the kind's own attributes from a configuration."""
+
+    def _rearmed(self, rearm: Rearm | None) -> Alert:
+        """Return this alert with the conditions under which it fires again, if its kind has any."""
+        return self
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that :meth:`parse` reads as ``config``."""
         shared = {"alert_type": self.kind, "ticker": self.symbol, "timeframe": self.timeframe}
         shared |= {"alert_action": self.channel, "expires": iso(self.expires_ms)}
-        if self.kind == "data":
-            return shared | {"problem": self.quantity}
-        if self.kind == "price":
-            return shared | {"price": self.value, "condition": self.condition}
-        crossing = {"indicator": self.quantity, "value": self.value, "condition": self.condition}
-        return shared | crossing
+        return shared | self._own()
+
+    @abstractmethod
+    def _own(self) -> dict[str, Any]:
+        """Return the kind's own keys with their values."""
 
     @property
     def is_of_all(self) -> bool:
-        """Whether this is a data alert for all series for which the recipient has alerts."""
-        return self.symbol == _EVERYTHING
+        """Whether this alert is about all series for which its recipient has alerts."""
+        return self.may_be_of_all and self.symbol == _EVERYTHING
 
     @property
     def series(self) -> str:
@@ -221,58 +236,124 @@ class Alert:
         """
         return self.symbol if self.is_of_all else f"{self.symbol} {self.timeframe}"
 
+
+@dataclass(frozen=True)
+class CrossingAlert(Alert):
+    """An alert that fires when an indicator of closed bars crosses a value.
+
+    Prices in the alert are adjusted for splits, like the bars.
+
+    Attributes:
+        quantity: Indicator to watch, such as ``close`` or ``rsi(14)``; see ``prices.indicators``.
+        condition, value: The alert fires when the quantity of a closed bar crosses ``value``
+            upwards (``above``) or downwards (``below``).
+        rearm: Conditions under which the alert fires again; None means that it fires once and ends.
+    """
+
+    quantity: str = "close"
+    condition: Condition = "above"
+    value: float = 0.0
+    rearm: Rearm | None = None
+
+    @classmethod
+    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """See the base class."""
+        return {"condition": _one_of("condition", config.get("condition"), CONDITIONS)}
+
+    def _rearmed(self, rearm: Rearm | None) -> CrossingAlert:
+        return replace(self, rearm=rearm)
+
     def __str__(self) -> str:
-        if self.kind == "data":
-            return f"{self.series}: {self.quantity}"
         return f"{self.series} {self.quantity} {self.condition} {plain_number(self.value)}"
 
 
-_ALERT_KEYS = (
-    "alert_type",
-    "ticker",
-    "timeframe",
-    "price",
-    "condition",
-    "indicator",
-    "value",
-    "problem",
-    "alert_action",
-    "email",
-    "expires",
-)
+@dataclass(frozen=True)
+class PriceAlert(CrossingAlert):
+    """An alert on the close price."""
+
+    kind = "price"
+    keys = ("price", "condition")
+    quantity: str = field(default="close", init=False)
+
+    @classmethod
+    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """See the base class."""
+        read, least = super()._read(config), math.nextafter(0.0, 1.0)
+        return read | {"value": _number(config, "price", None, least, math.inf)}
+
+    def _own(self) -> dict[str, Any]:
+        return {"price": self.value, "condition": self.condition}
 
 
-def _kind_of(config: Mapping[str, Any]) -> AlertKind:
-    """Infer the type of an alert whose configuration does not name one."""
-    if "problem" in config:
-        return "data"
-    return "indicator" if "indicator" in config else "price"
+class IndicatorAlert(CrossingAlert):
+    """An alert on one of the built-in indicators."""
+
+    kind = "indicator"
+    keys = ("indicator", "value", "condition")
+    option: ClassVar[tuple[str, str] | None] = (
+        "NAME",
+        "watch this instead of the close: change, sma(50), rsi(14), volume",
+    )
+
+    @classmethod
+    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """See the base class."""
+        read = super()._read(config)
+        value = _number(config, "value", None, -math.inf, math.inf)
+        return read | {"value": value, "quantity": _text(config, "indicator")}
+
+    def _own(self) -> dict[str, Any]:
+        return {"indicator": self.quantity, "value": self.value, "condition": self.condition}
 
 
-def _crossing_parts(config: Mapping[str, Any], kind: AlertKind) -> dict[str, Any]:
-    """Parse the fields of an alert that fires when a quantity crosses a value."""
-    condition = config.get("condition")
-    if condition not in CONDITIONS:
-        raise _wrong("condition", condition, _choices(str(condition), CONDITIONS))
-    if kind == "price":
-        least = math.nextafter(0.0, 1.0)
-        return {"condition": condition, "value": _number(config, "price", None, least, math.inf)}
-    value = _number(config, "value", None, -math.inf, math.inf)
-    return {"quantity": _text(config, "indicator"), "condition": condition, "value": value}
+class CustomAlert(IndicatorAlert):
+    """An alert on an indicator that user code registers, perhaps only in some of its programs."""
+
+    kind = "custom"
+    option = None
 
 
-def _data_parts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Parse the field of a data alert: the problem to watch for, as its quantity."""
-    problem = config.get("problem")
-    if problem not in DATA_PROBLEMS:
-        raise _wrong("problem", problem, _choices(str(problem), DATA_PROBLEMS))
-    return {"quantity": problem}
+@dataclass(frozen=True)
+class DataAlert(Alert):
+    """An alert about the bars themselves.
+
+    Attributes:
+        problem: Problem to report, one of :data:`DATA_PROBLEMS`.
+    """
+
+    kind = "data"
+    keys = ("problem",)
+    option = ("NAME", f"watch for a data problem: {', '.join(DATA_PROBLEMS)}")
+    may_be_of_all = True
+    problem: DataProblem = field(kw_only=True)
+
+    @classmethod
+    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """See the base class."""
+        return {"problem": _one_of("problem", config.get("problem"), DATA_PROBLEMS)}
+
+    def _own(self) -> dict[str, Any]:
+        return {"problem": self.problem}
+
+    def __str__(self) -> str:
+        return f"{self.series}: {self.problem}"
 
 
-def _timeframe(config: Mapping[str, Any], kind: AlertKind) -> str:
-    if kind == "data" and config.get("ticker", _EVERYTHING) == _EVERYTHING:
-        return _EVERYTHING
-    return Timeframe.parse(config.get("timeframe") or _USUAL_TIMEFRAME).label
+KINDS: Mapping[str, type[Alert]] = {
+    one.kind: one for one in (PriceAlert, IndicatorAlert, CustomAlert, DataAlert)
+}
+
+
+def alert_keys() -> list[str]:
+    """Return the keys of a configuration. All of them but ``email`` are stored."""
+    own = dict.fromkeys(key for kind in KINDS.values() for key in kind.keys)
+    return ["alert_type", "ticker", "timeframe", *own, "alert_action", "email", "expires"]
+
+
+def kind_of(given: Container[str]) -> type[Alert]:
+    """Return the kind that is selected by the keys in a configuration without an ``alert_type``."""
+    chosen = [kind for kind in KINDS.values() if kind.option and kind.keys[0] in given]
+    return chosen[-1] if chosen else PriceAlert
 
 
 def _check_keys(config: Any, allowed: Collection[str], what: str) -> None:
@@ -281,8 +362,11 @@ def _check_keys(config: Any, allowed: Collection[str], what: str) -> None:
     check_names(config, allowed, what)
 
 
-def _choices(word: str, words: Sequence[str]) -> str:
-    return f"one of {', '.join(words)}. {did_you_mean(word, words)}".rstrip(". ")
+def _one_of(name: str, value: Any, words: Sequence[str]) -> str:
+    if value not in words:
+        hint = f"one of {', '.join(words)}. {did_you_mean(str(value), words)}".rstrip(". ")
+        raise _wrong(name, value, hint)
+    return str(value)
 
 
 def _wrong(name: str, value: Any, bound: str) -> QueryError:

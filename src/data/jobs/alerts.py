@@ -42,6 +42,9 @@ from .alert_values import (
     AlertRun,
     AlertState,
     Beat,
+    CrossingAlert,
+    CustomAlert,
+    DataAlert,
     Delivery,
     EvaluatedAlert,
     StoredAlert,
@@ -194,11 +197,11 @@ class AlertJob:
 
     def _evaluate_all(self, stored: Iterable[StoredAlert], report: RunReport) -> None:
         on_bars: dict[tuple[str, str], list[StoredAlert]] = {}
-        on_data: list[StoredAlert] = []
+        on_data: list[tuple[DataAlert, AlertState | None]] = []
         for one in stored:
             alert = one.alert
-            if alert.kind == "data":
-                on_data.append(one)
+            if isinstance(alert, DataAlert):
+                on_data.append((alert, one.state))
             if not alert.is_of_all:
                 on_bars.setdefault((alert.symbol, alert.timeframe), []).append(one)
         wanted = [
@@ -215,13 +218,13 @@ class AlertJob:
                 report.failed[own[0].alert.series] = bars.reason
             else:
                 problems |= bars.problems
-            for one in own:
-                if one.alert.kind != "data":
-                    evaluated += self._evaluate(one, bars, report, newest_ms)
+            for alert, state in own:
+                if isinstance(alert, CrossingAlert):
+                    evaluated += self._evaluate(alert, state, bars, report, newest_ms)
         if on_data:
             problems |= self._source.other_problems()
-            for one in on_data:
-                evaluated += self._evaluate_problems(one, problems, report, newest_ms)
+            for about_data, state in on_data:
+                evaluated += self._evaluate_problems(about_data, state, problems, report, newest_ms)
         self._store(evaluated, report)
 
     def _wanted(
@@ -243,35 +246,44 @@ class AlertJob:
         return WantedBars(*series, BarsNeeded(before, since_ms), with_problems)
 
     def _evaluate(
-        self, one: StoredAlert, bars: ClosedBars | NoBars, report: RunReport, newest_ms: int
+        self,
+        alert: CrossingAlert,
+        state: AlertState | None,
+        bars: ClosedBars | NoBars,
+        report: RunReport,
+        newest_ms: int,
     ) -> Iterator[EvaluatedAlert]:
         """Yield an alert's evaluation if it must be stored.
 
         ``newest_ms`` is the closing time of the latest bar in any series.
         """
-        alert, state, now_ms = one.alert, one.state, report.at_ms
+        now_ms = report.at_ms
         if isinstance(bars, NoBars):
             # Errors that the next run may not have are not reported; data alerts report series that
             # stay stale.
             if bars.is_lasting:
                 failure = evaluate_failure(alert, state, bars.reason, now_ms, newest_ms)
-                yield from _changed(one, failure)
+                yield from _changed(alert, state, failure)
             return
         try:
             name = f"the indicator {alert.quantity}"
             evaluation = call_foreign(lambda: evaluate(alert, state, bars, now_ms), name)
         except DataError as error:
-            if isinstance(error, QueryError) and alert.kind == "custom":
+            if isinstance(error, QueryError) and isinstance(alert, CustomAlert):
                 report.skipped += 1
                 return
             evaluation = evaluate_failure(alert, state, str(error), now_ms, newest_ms)
         report.alerts += 1
-        yield from _changed(one, evaluation)
+        yield from _changed(alert, state, evaluation)
 
     def _evaluate_problems(
-        self, one: StoredAlert, problems: Mapping[str, str], report: RunReport, newest_ms: int
+        self,
+        alert: DataAlert,
+        state: AlertState | None,
+        problems: Mapping[str, str],
+        report: RunReport,
+        newest_ms: int,
     ) -> Iterator[EvaluatedAlert]:
-        state = one.state
         lasting = () if state is None else state.problems
         # No problem counts as ended if its series could not be read.
         unread = {
@@ -280,10 +292,8 @@ class AlertJob:
             if any(f"{key.partition(':')[2]}:".startswith(f"{one}:") for one in report.failed)
         }
         report.alerts += 1
-        evaluation = evaluate_data(
-            one.alert, state, {**unread, **problems}, report.at_ms, newest_ms
-        )
-        yield from _changed(one, evaluation)
+        evaluation = evaluate_data(alert, state, {**unread, **problems}, report.at_ms, newest_ms)
+        yield from _changed(alert, state, evaluation)
 
     def _store(self, evaluated: Sequence[EvaluatedAlert], report: RunReport) -> list[bool]:
         """Store evaluations in batches; return, for each evaluation, whether it was stored.
@@ -358,12 +368,14 @@ class AlertJob:
             return Outcome("unknown", f"the delivery raised {cause}")
 
 
-def _changed(one: StoredAlert, evaluation: Evaluation) -> Iterator[EvaluatedAlert]:
+def _changed(
+    alert: Alert, before: AlertState | None, evaluation: Evaluation
+) -> Iterator[EvaluatedAlert]:
     """Yield the evaluation in the form to be stored if it changed the state or has events."""
-    if one.state is None or evaluation.state != one.state:
+    if before is None or evaluation.state != before:
         bars = events_by_bar(evaluation.events)
-        runs = [_run(one.alert, one.alert.series, bar_ms, events) for bar_ms, events in bars]
-        yield EvaluatedAlert(one.alert, one.state, evaluation.state, runs)
+        runs = [_run(alert, alert.series, bar_ms, events) for bar_ms, events in bars]
+        yield EvaluatedAlert(alert, before, evaluation.state, runs)
 
 
 def _silence(one: StoredAlert, text: str, since_ms: int, now_ms: int) -> EvaluatedAlert:

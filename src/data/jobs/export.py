@@ -207,7 +207,7 @@ class Exporter:
             raise
 
     def _as_stored(self, key: SeriesKey, query: BarsQuery, span: Span) -> Answer:
-        view, table, coverage, _ = self._store.stretch(key, span)
+        view, table, coverage, _ = self._store.stored_span(key, span)
         facts = {
             "lane": key.folder,
             "generation": view.generation,

@@ -115,10 +115,8 @@ def _write(
     Disk().make_folders(path.parent)
     put(path, data)
     ends = [iso(int(index[n].value) // 1_000_000) for n in (0, -1)]
-    return BarFile(
-        key, str(path), len(final), ends[0], ends[1],
-        left_out=left_out, missing=missing, first_gap=first_gap,
-    )  # fmt: skip
+    of_bars = key, str(path), len(final), ends[0], ends[1]
+    return BarFile(*of_bars, left_out=left_out, missing=missing, first_gap=first_gap)
 
 
 def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from .timeframe import Timeframe
 
 
 @dataclass(frozen=True)
-class PlanStretch:
+class PlanSpan:
     """A contiguous part of the requested range in a plan.
 
     Attributes:
@@ -121,7 +121,7 @@ class VendorOffer:
 
 
 @dataclass(frozen=True)
-class PlanSegment(PlanStretch):
+class PlanSegment(PlanSpan):
     """A part of the range that would be fetched.
 
     Attributes:
@@ -157,7 +157,7 @@ class PlanSegment(PlanStretch):
 
 
 @dataclass(frozen=True)
-class Lacking(PlanStretch):
+class Lacking(PlanSpan):
     """A part of the range that would be missing from the answer, with the reason."""
 
     reason: str = ""
@@ -204,7 +204,7 @@ class Plan(InLines):
     adjustment: str
     span: Span
     now_ms: int
-    held: tuple[PlanStretch, ...] = ()
+    held: tuple[PlanSpan, ...] = ()
     segments: tuple[PlanSegment, ...] = ()
     besides: tuple[PlanStep, ...] = ()
     lacking: tuple[Lacking, ...] = ()

@@ -730,7 +730,7 @@ def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[
 
         mask_keys(error)
         raise
-    except Exception as error:
+    except Exception as error:  # user code may raise any class
         raise kind(f"{what}: {_text_of(error)}") from error
 
 

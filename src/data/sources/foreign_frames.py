@@ -122,7 +122,7 @@ class ForeignFrames:
                 return frame, True
         try:
             frame, is_hit = await self._alone(key, question)
-        except BaseException as error:
+        except BaseException as error:  # whatever it is, callers that wait must not wait forever
             self._flights.pop(key, None)
             if isinstance(error, Exception):
                 own.set_exception(error)

@@ -67,7 +67,7 @@ async def foreign(
         raise
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:
+    except BaseException as error:  # the program's object may raise any class
         if isinstance(error, asyncio.CancelledError) and task and task.cancelling() > cancels:
             raise
         if isinstance(error, TimeoutError) and limit.expired():

@@ -161,8 +161,9 @@ class MultiProviderDataManager:
         texts = "; ".join(map(str, attempts))
         raise DataProviderError(
             f"All providers failed for {symbol} {timeframe}: {texts}",
-            attempts=attempts, symbol=symbol,
-        )  # fmt: skip
+            attempts=attempts,
+            symbol=symbol,
+        )
 
     async def _fetched(
         self, name: str, provider: DataProvider, symbol: str, timeframe: Timeframe, bounds: Any

@@ -139,9 +139,14 @@ class Prefetch:
         symbol, timeframe, start, end = wanted
         # A batch, even of one series, warns of no gap: nobody requested these bars.
         ask = partial(
-            self._manager.get_ohlcv_batch, [symbol], timeframe, start, end,
-            timeout=_TIMEOUT_S, progress=_quiet,
-        )  # fmt: skip
+            self._manager.get_ohlcv_batch,
+            [symbol],
+            timeframe,
+            start,
+            end,
+            timeout=_TIMEOUT_S,
+            progress=_quiet,
+        )
         await in_thread(ask, looks=True, timeout=_TIMEOUT_S)
         _log.debug("Prefetched %s %s: %s to %s", *wanted)
 

@@ -108,9 +108,15 @@ class VendorProvider(DataProvider):
             DataError: As for ``get_ohlcv``. Bars that do not exist are not an error.
         """
         return await prices(
-            self._source.manager, symbol, timeframe, start, end,
-            provider=self.vendor, force_refresh=True, timeout=self._timeout,
-        )  # fmt: skip
+            self._source.manager,
+            symbol,
+            timeframe,
+            start,
+            end,
+            provider=self.vendor,
+            force_refresh=True,
+            timeout=self._timeout,
+        )
 
     async def live_feed(self, symbol: str, timeframe: str, lookback_bars: int = 200) -> AnyFeed:
         """Return the vendor's live feed for a series, without starting it; see ``live_feed``.

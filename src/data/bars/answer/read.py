@@ -44,11 +44,10 @@ class HandedOn(NamedTuple):
             return None
         facts, used = answer.facts, answer.used
         below = facts.get("derived_from")
-        return (
-            self.root, query.instrument.symbol, (below or facts).get("lane"), facts.get("generation"),
-            query.timeframe.label, query.adjustment, query.provider, below is None, id(used.book),
-            answer.as_of, answer.substitute,
-        )  # fmt: skip
+        lane, generation = (below or facts).get("lane"), facts.get("generation")
+        place = self.root, query.instrument.symbol, lane, generation, below is None
+        asked = query.timeframe.label, query.adjustment, query.provider
+        return *place, *asked, id(used.book), answer.as_of, answer.substitute
 
     def span(self) -> Span:
         """Return the span read from the series; for derived bars, the span of the shorter bars."""

@@ -139,7 +139,7 @@ class Reader:
         span = Span(wanted.start, min(wanted.end, now + 1))
         snapshot = outcome.snapshot
         since = outcome.view if snapshot is None else snapshot.since
-        view, table, coverage, suspects = self._store.stretch(key, span, since)
+        view, table, coverage, suspects = self._store.stored_span(key, span, since)
         if snapshot is not None:
             snapshot.view = view
         if outcome.unstored:

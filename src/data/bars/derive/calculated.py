@@ -113,7 +113,7 @@ class Calculator:
 
     def _kept(self, key: SeriesKey, answer: Answer, span: Span) -> int:
         """Store the bars of a year that differ from the stored ones; return their number."""
-        before = self._store.stretch(key, span)
+        before = self._store.stored_span(key, span)
         start = _first_difference(answer, before.table, before.coverage)
         if start is None:
             return 0

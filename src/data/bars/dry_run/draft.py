@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.actions import Asked
-from ...cache.store import ActionBook, BarStore, Commit, SeriesView, StoreListener, Stretch
+from ...cache.store import ActionBook, BarStore, Commit, SeriesView, StoredSpan, StoreListener
 from ...cache.values import no_check
 from ...cache.write.coverage_update import after_marks, after_pieces
 from ...errors import (
@@ -176,10 +176,10 @@ class DraftStore:
 
     def read(self, key: SeriesKey, span: Span) -> tuple[BarTable, Coverage]:
         """Return bars and coverage for ``span``, including drafts."""
-        _, table, coverage, _ = self.stretch(key, span)
+        _, table, coverage, _ = self.stored_span(key, span)
         return table, coverage
 
-    def stretch(
+    def stored_span(
         self,
         key: SeriesKey,
         span: Span,
@@ -187,17 +187,17 @@ class DraftStore:
         *,
         is_use: bool = True,
         bad_rows: bool = True,
-    ) -> Stretch:
+    ) -> StoredSpan:
         """Return the view, bars, coverage and bad rows for ``span``, including drafts."""
-        return self._stretch(key, span, in_outline=False)
+        return self._stored_span(key, span, in_outline=False)
 
-    def _stretch(self, key: SeriesKey, span: Span, *, in_outline: bool) -> Stretch:
-        stored = self._preview.stretch(key, span)
+    def _stored_span(self, key: SeriesKey, span: Span, *, in_outline: bool) -> StoredSpan:
+        stored = self._preview.stored_span(key, span)
         if key not in self._drafts:
             return stored
         table = self._with_drafts(key, span, stored.table, in_outline=in_outline)
         view = self.view(key)
-        return Stretch(view, table, view.coverage.within(span), stored.suspects)
+        return StoredSpan(view, table, view.coverage.within(span), stored.suspects)
 
     def commit(
         self,
@@ -332,7 +332,7 @@ class OutlineStore:
         query, timeframe = self._query, key.timeframe
         return query.bars is None and query.timeframe == timeframe and timeframe.is_intraday
 
-    def stretch(
+    def stored_span(
         self,
         key: SeriesKey,
         span: Span,
@@ -340,9 +340,9 @@ class OutlineStore:
         *,
         is_use: bool = True,
         bad_rows: bool = True,
-    ) -> Stretch:
+    ) -> StoredSpan:
         """Return the view, bars, coverage and bad rows for ``span``, with only some drafted bars."""
-        return self._store._stretch(key, span, in_outline=self.is_outlined(key))
+        return self._store._stored_span(key, span, in_outline=self.is_outlined(key))
 
     def left_out(self, key: SeriesKey, span: Span, table: BarTable) -> int:
         """Return the number of drafted bars in ``span`` that are left out of ``table``."""

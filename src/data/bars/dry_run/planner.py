@@ -23,7 +23,7 @@ from ...errors import AllProvidersFailedError, DataError, NoProviderError, Unkno
 from ...model.bars import Stamps
 from ...model.coverage import Coverage
 from ...model.health import Health
-from ...model.plan import Lacking, Plan, PlanSegment, PlanStep, PlanStretch, VendorOffer
+from ...model.plan import Lacking, Plan, PlanSegment, PlanSpan, PlanStep, VendorOffer
 from ...model.query import BarsQuery
 from ...model.span import Span, gaps, subtract
 from ...model.timeframe import Timeframe
@@ -152,9 +152,9 @@ class _Composer:
         """Return the plan that results from the dry run."""
         query, answer = self._query, self._answer
         segments, besides = self._segments()
-        stretches = _stored(answer, self._requested_spans()) if answer else ()
+        held = _stored(answer, self._requested_spans()) if answer else ()
         lacking = self._lacking(segments)
-        bars = sum(part.bars for part in stretches)
+        bars = sum(part.bars for part in held)
         total = (self._rows(answer) if answer else 0) + sum(part.bars for part in lacking)
         share = bars / total if total else 0.0
         rejected, substitutes = self._others()
@@ -164,7 +164,7 @@ class _Composer:
             query.adjustment,
             self._span(),
             query.now_ms,
-            stretches,
+            held,
             segments,
             besides,
             lacking,
@@ -327,21 +327,21 @@ def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
     return tuple(joined)
 
 
-def _stored(answer: Answer, requested: Sequence[Span]) -> tuple[PlanStretch, ...]:
+def _stored(answer: Answer, requested: Sequence[Span]) -> tuple[PlanSpan, ...]:
     """Return the ranges of bars in an answer for which no vendor would be queried."""
     covered = [c.span for c in answer.coverage if c.state != "empty"]
-    parts = [_stretch(s, answer.table.within(s).stamps) for s in subtract(covered, requested)]
+    parts = [_held_span(s, answer.table.within(s).stamps) for s in subtract(covered, requested)]
     return tuple(part for part in parts if part.bars)
 
 
-def _expected(span: Span, grid: BarGrid) -> PlanStretch:
-    return PlanStretch(span, *grid.outline(span))
+def _expected(span: Span, grid: BarGrid) -> PlanSpan:
+    return PlanSpan(span, *grid.outline(span))
 
 
-def _stretch(span: Span, stamps: Stamps) -> PlanStretch:
+def _held_span(span: Span, stamps: Stamps) -> PlanSpan:
     if not len(stamps):
-        return PlanStretch(span, 0)
-    return PlanStretch(span, len(stamps), int(stamps[0]), int(stamps[-1]))
+        return PlanSpan(span, 0)
+    return PlanSpan(span, len(stamps), int(stamps[0]), int(stamps[-1]))
 
 
 def _lack(span: Span, grid: BarGrid, reason: str) -> Lacking:

@@ -405,7 +405,7 @@ class Fetcher:
             if outcome.answer.refusal:
                 answers.blame(QualityError(outcome.answer.refusal, provider=candidate.name))
         journal.fetched += outcome.fetched
-        journal.overdue += outcome.overdue
+        journal.doubtful += outcome.doubtful
         journal.forming = outcome.forming or journal.forming
         journal.scores.append(outcome.score)
         journal.problems += (p for p in outcome.problems if p not in journal.problems)

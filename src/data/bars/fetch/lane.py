@@ -53,6 +53,7 @@ class LaneRunner:
 
     Attributes:
         store, clock, reader, turns, sources, log: See the arguments.
+        rules: The expiry, the checks and the log that its requests have.
         on_plan: Called with every plan before it is carried out.
     """
 
@@ -69,12 +70,11 @@ class LaneRunner:
     ) -> None:
         self.store, self.clock, self.reader = store, clock, reader
         self.turns, self.sources, self.log = turns, sources, log
-        self._expiry, self._checks = expiry, checks
+        self.rules = expiry, checks, log
         self.on_plan: Callable[[LaneRequest, FetchPlan], None] = lambda request, plan: None
 
     def run(self, request: LaneRequest, excluded: Mapping[str, DataError]) -> LaneRun:
-        """Return a run of a request under the current rules that skips ``excluded`` vendors."""
-        request = replace(request, expiry=self._expiry, checks=self._checks, log=self.log)
+        """Return a run of a request that skips ``excluded`` vendors."""
         return LaneRun(self, request, Journal(excluded=dict(excluded)))
 
 
@@ -230,7 +230,7 @@ class LaneRun:
                     plan = plan_lacking(request, series, journal, plan.wanted)
                 self._query_vendors(plan.segments)
                 doubt_near_splits(request, series, journal)  # even for confirmed bars
-                self._fill_overdue(plan.wanted)
+                self._fill_doubtful(plan.wanted)
                 prove_listing(request, series, journal, plan.segments)
         self._ask_forming(plan)
         self._remember_closed(plan)
@@ -255,14 +255,14 @@ class LaneRun:
                 self.request.log.warning(text, self.request.query, iso(spans[0].start), names)
                 self._fetcher.by(lane).fill(spans)
 
-    def _fill_overdue(self, wanted: Span) -> None:
+    def _fill_doubtful(self, wanted: Span) -> None:
         """Fetch bars again that an answer has just made doubtful and that are due immediately."""
-        overdue = self.journal.overdue
-        if not overdue:
+        doubtful = self.journal.doubtful
+        if not doubtful:
             return
         reach = Span(wanted.start, min(wanted.end, cap_of(self.request, self.series)))
-        spans = intersect(overdue, [reach])
-        overdue.clear()
+        spans = intersect(doubtful, [reach])
+        doubtful.clear()
         self._fetcher.fill(spans)
 
     def _ask_forming(self, plan: FetchPlan) -> None:
@@ -324,7 +324,7 @@ class LaneRun:
                 span = Span(min(needed.span.start, needed.span.end - LATE_BY_MS), needed.span.end)
                 if self._action_fetcher.ask(span):
                     doubt_near_splits(self.request, self.series, self.journal)
-                    self._fill_overdue(plan.wanted)
+                    self._fill_doubtful(plan.wanted)
                 elif not self._ask_anew(plan.wanted):
                     break
         return self._read_stored(plan, lenient=True)

@@ -465,7 +465,8 @@ class MissHandler:
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         anchor = lane.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
-        request = LaneRequest(query, key, lane, grid, is_last_lane=lane is way.lanes[-1])
+        is_last = lane is way.lanes[-1]
+        request = LaneRequest(query, key, lane, grid, is_last, *self.runner.rules)
         run = self.runner.run(request, tried.excluded)
         journal, name = run.journal, lane.candidates[0].name
         try:

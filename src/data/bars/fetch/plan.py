@@ -105,7 +105,7 @@ def plan_fetch(
     _doubt_changed(request, series, journal, sources)
     _doubt_ahead(series)
     doubt_near_splits(request, series, journal)
-    journal.overdue.clear()  # the plan includes the doubtful bars
+    journal.doubtful.clear()  # the plan includes the doubtful bars
     return plan_lacking(request, series, journal, wanted)
 
 
@@ -162,7 +162,7 @@ def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journa
     marks, now = doubted(coverage, near), series.now_ms()
     if marks:
         series.commit(Commit(marks=tuple(marks)))
-        journal.overdue += [mark.span for mark in marks if not mark.is_valid(now)]
+        journal.doubtful += [mark.span for mark in marks if not mark.is_valid(now)]
 
 
 def plan_lacking(

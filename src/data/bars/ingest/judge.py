@@ -217,11 +217,8 @@ class _Judging:
         If the fault begins with the first row, adjacent stored rows are included.
         """
         now, reason = self.context.now_ms, f"{GRAVE}{grave.cause}"
-        until = now + WAITS_MS[0]
-        mark = Covered(
-            Span(0, 0), "suspect", self._vendor, self.context.kind, self.context.basis, now,
-            reason, until,
-        )  # fmt: skip
+        origin = self._vendor, self.context.kind, self.context.basis
+        mark = Covered(Span(0, 0), "suspect", *origin, now, reason, now + WAITS_MS[0])
         # Between neighbours in the table there may be hours that were not requested, or a gap. Bars
         # from before the clock was set back are due anyway; a verdict would delay that.
         stored = self.context.surroundings.coverage

@@ -116,7 +116,7 @@ class Taken:
     Attributes:
         answer: Rows of the answer, sorted and judged.
         fetched: Missing spans that the answer covers.
-        overdue: Spans of stored bars that the answer made doubtful and that can be fetched again
+        doubtful: Spans of stored bars that the answer made doubtful and that can be fetched again
             immediately.
         forming: Bars that have not closed, or None.
         score: Score of the rows, 0 to 1.
@@ -125,7 +125,7 @@ class Taken:
 
     answer: ClassifiedAnswer
     fetched: tuple[Span, ...]
-    overdue: tuple[Span, ...]
+    doubtful: tuple[Span, ...]
     forming: Forming | None
     score: float
     problems: tuple[str, ...]
@@ -191,18 +191,18 @@ def take(
     judged = _judge(request, series, compared)
     if is_long:
         check_time(fetched.vendor)
-    commit, overdue = _commit(request, series, compared, judged)
+    commit, doubtful = _commit(request, series, compared, judged)
     if is_long:
         check_time(fetched.vendor)
     stop_if_late = partial(check_time, fetched.vendor) if is_long else no_check
-    is_whole = not (overdue or judged.lacking or judged.holes or judged.requested)
+    is_whole = not (doubtful or judged.lacking or judged.holes or judged.requested)
     series.commit(commit, stop_if_late, is_last=is_last and is_whole)
     # Stored problems are read together with the bars.
     is_unstored = any(one is commit for one in series.unstored)
     return Taken(
         judged,
         tuple(intersect(judged.spans, [received.question.span])),
-        overdue,
+        doubtful,
         _forming(request, received, judged.forming),
         checked.check.score,
         tuple(checked.check.problems) if is_unstored else (),

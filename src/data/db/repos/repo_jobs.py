@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Select, delete, func, or_, select
 
 from ...errors import QueryError
-from ...jobs.alert_values import LOCAL
+from ...jobs.alert_values import LOCAL, Rearm, alert_keys
 from ...jobs.alert_values import Alert as AlertValue
 from ...jobs.cron import Cron, cron_line
 from ...model.instant import from_ms
@@ -49,19 +49,6 @@ _DONE = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 
 # --- alerts --------------------------------------------------------------------------------------
-
-_CONFIG = (
-    "alert_type",
-    "ticker",
-    "timeframe",
-    "price",
-    "condition",
-    "indicator",
-    "value",
-    "problem",
-    "alert_action",
-    "expires",
-)
 
 
 class AlertsRepo(Repository):
@@ -103,7 +90,7 @@ class AlertsRepo(Repository):
                 "config": alert.to_json(),
                 "email": flag("email", config.get("email", False) if email is None else email),
                 "status": checked_text(status, 20, "status"),
-                "re_arm_config": None if alert.rearm is None else alert.rearm.to_json(),
+                "re_arm_config": _rearm(rearm),
                 "since_ms": now_ms,
             },
             created_at=now,
@@ -155,8 +142,8 @@ class AlertsRepo(Repository):
             QueryError: A field is unknown, or the result would not be a valid alert.
         """
         fields = dict(values)
-        allowed = ("enabled", "active", "email", "status", "re_arm_config", "config_json", *_CONFIG)
-        check_names(fields, allowed, "an alert")
+        others = ("enabled", "active", "email", "status", "re_arm_config", "config_json")
+        check_names(fields, dict.fromkeys([*others, *alert_keys()]), "an alert")
         row = self.lock(alert_id)
         if row is None:
             return False
@@ -177,7 +164,7 @@ class AlertsRepo(Repository):
                 config | fields, id=0, recipient="", since_ms=now_ms, rearm=rearm
             )
             params |= {"config": alert.to_json(), "since_ms": now_ms, "reason": ""}
-            params["re_arm_config"] = None if alert.rearm is None else alert.rearm.to_json()
+            params["re_arm_config"] = _rearm(rearm)
             row.name, row.target, row.state_json = str(alert)[:255], alert.symbol, None
         row.task_params, row.enabled, row.updated_at = params, enabled, self.now()
         return True
@@ -199,17 +186,6 @@ def alert_as_dict(row: Alert) -> dict[str, Any]:
     params = plain(row.task_params)
     config, state = params["config"], row.state_json or {}
     fired_ms = state.get("fired_ms")
-    names = (
-        "alert_type",
-        "price",
-        "condition",
-        "indicator",
-        "value",
-        "timeframe",
-        "alert_action",
-        "problem",
-        "expires",
-    )
     return {
         "id": row.id,
         "user_id": row.user_id,
@@ -223,8 +199,12 @@ def alert_as_dict(row: Alert) -> dict[str, Any]:
         "fired_at": None if fired_ms is None else from_ms(fired_ms).replace(tzinfo=UTC),
         "created_at": row.created_at,
         "updated_at": row.updated_at,
-        **{name: config[name] for name in names if name in config},
+        **{name: value for name, value in config.items() if name != "ticker"},
     }
+
+
+def _rearm(config: Any) -> dict[str, Any] | None:
+    return None if config is None else Rearm.parse(config).to_json()
 
 
 # --- schedules of a chat -------------------------------------------------------------------------

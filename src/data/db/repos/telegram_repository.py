@@ -289,11 +289,10 @@ class TelegramRepository(Repository):
         """Return a user's alerts, ordered by id.
 
         Keys: ``id``, ``user_id``, ``ticker``, ``active``, ``email``, ``status``, ``created_at``,
-        ``updated_at``, ``alert_type`` (``price``, ``indicator``, ``custom``, ``data``),
-        ``re_arm_config``, ``reason`` (why it was paused), ``phase`` (``new``, ``armed``,
-        ``waiting`` until the value comes back, ``done``), ``fired_at`` (None means never), and,
-        depending on the alert's type, ``price``, ``condition``, ``indicator``, ``value``,
-        ``timeframe``, ``alert_action``, ``expires``.
+        ``updated_at``, ``re_arm_config``, ``reason`` (why it was paused), ``phase`` (``new``,
+        ``armed``, ``waiting`` until the value comes back, ``done``), ``fired_at`` (None means
+        never), ``alert_type``, ``timeframe``, ``alert_action``, ``expires``, and the keys of the
+        alert's type, such as ``price`` and ``condition`` (see ``jobs.alert_values.KINDS``).
         """
         return [alert_as_dict(row) for row in self.alerts.of(telegram_user_id)]
 

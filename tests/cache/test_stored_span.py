@@ -38,7 +38,7 @@ def bad(step: int) -> Suspect:
 def test_a_stretch_is_what_its_parts_are(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 5),), suspects=(bad(7),)))
-    found = store.stretch(DAILY, days(2, 9))
+    found = store.stored_span(DAILY, days(2, 9))
     table, coverage = store.read(DAILY, days(2, 9))
     assert found.view == store.view(DAILY)
     assert found.table.stamps.tolist() == table.stamps.tolist() == [at(2), at(3), at(4)]
@@ -48,7 +48,7 @@ def test_a_stretch_is_what_its_parts_are(tmp_path: Path) -> None:
 
 
 def test_nothing_is_a_stretch_too(tmp_path: Path) -> None:
-    found = store_in(tmp_path).stretch(DAILY, EVER)
+    found = store_in(tmp_path).stored_span(DAILY, EVER)
     assert (len(found.table), found.coverage, found.suspects) == (0, (), ())
     assert not found.view.exists
 
@@ -70,7 +70,7 @@ def test_a_commit_meanwhile_is_read_with_the_view_that_knows_it(
         return found
 
     monkeypatch.setattr(RangeReader, "read", read_slowly)
-    found = store.stretch(DAILY, EVER, before)
+    found = store.stored_span(DAILY, EVER, before)
     assert found.view.generation > before.generation
     assert found.view.rows == len(found.table) == 9
 
@@ -78,9 +78,9 @@ def test_a_commit_meanwhile_is_read_with_the_view_that_knows_it(
 def test_an_old_view_does_not_hide_what_was_committed_since(tmp_path: Path) -> None:
     store = BarStore(tmp_path, Watched(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 5),)))
-    before = store.stretch(DAILY, EVER).view
+    before = store.stored_span(DAILY, EVER).view
     store_in(tmp_path).commit(DAILY, Commit((piece(5, 9),)))
-    found = store.stretch(DAILY, EVER, before)
+    found = store.stored_span(DAILY, EVER, before)
     assert (found.view.rows, len(found.table)) == (9, 9)
 
 
@@ -89,22 +89,22 @@ def test_a_second_look_opens_nothing_and_looks_at_one_folder_and_the_bars(tmp_pa
     store = BarStore(tmp_path, disk, columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
     for _ in range(2):
-        store.stretch(DAILY, EVER)
+        store.stored_span(DAILY, EVER)
     view = store.view(DAILY)
     disk.steps.clear()
-    store.stretch(DAILY, days(2, 4), view)
+    store.stored_span(DAILY, days(2, 4), view)
     assert disk.steps == ["stat", "stat"], "the file of the bars, then the folder again"
 
 
 def test_rows_that_come_to_be_doubted_are_seen_although_there_were_none(tmp_path: Path) -> None:
     store = BarStore(tmp_path, Watched(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 5),)))
-    assert store.stretch(DAILY, EVER).suspects == ()
+    assert store.stored_span(DAILY, EVER).suspects == ()
     store_in(tmp_path).commit(DAILY, Commit(suspects=(bad(7),)))
-    assert [row.bar.stamp_ms for row in store.stretch(DAILY, EVER).suspects] == [at(7)]
+    assert [row.bar.stamp_ms for row in store.stored_span(DAILY, EVER).suspects] == [at(7)]
     store_in(tmp_path).commit(DAILY, Commit(suspects=(bad(8),)))
-    assert [row.bar.stamp_ms for row in store.stretch(DAILY, EVER).suspects] == [at(7), at(8)]
-    assert store.stretch(DAILY, EVER, bad_rows=False).suspects == ()
+    assert [row.bar.stamp_ms for row in store.stored_span(DAILY, EVER).suspects] == [at(7), at(8)]
+    assert store.stored_span(DAILY, EVER, bad_rows=False).suspects == ()
 
 
 def test_a_view_is_gone_on_from_however_young_it_is(tmp_path: Path) -> None:
@@ -113,11 +113,11 @@ def test_a_view_is_gone_on_from_however_young_it_is(tmp_path: Path) -> None:
     store = BarStore(tmp_path, disk)
     for commit in (Commit(), Commit((piece(0, 5),))):
         store.commit(DAILY, commit)
-        store.stretch(DAILY, EVER)  # that the folder does not exist is looked at once
+        store.stored_span(DAILY, EVER)  # that the folder does not exist is looked at once
         view = store.view(DAILY)
         disk.steps.clear()
-        store.stretch(DAILY, EVER, view)
+        store.stored_span(DAILY, EVER, view)
         once = len(disk.steps)
         disk.steps.clear()
-        store.stretch(DAILY, EVER)
+        store.stored_span(DAILY, EVER)
         assert len(disk.steps) > once, "without a view it is looked at before the read, too"
