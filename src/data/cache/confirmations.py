@@ -30,7 +30,7 @@ from .layout import DATA
 from .series_files import SeriesFiles
 
 if TYPE_CHECKING:
-    from .values import Stretch
+    from .values import StoredSpan
     from .write.write_guard import WriteGuard
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Comparisons:
     def __init__(
         self,
         lane: Callable[[SeriesKey], SeriesFiles],
-        read: Callable[[SeriesKey, Span], Stretch],
+        read: Callable[[SeriesKey, Span], StoredSpan],
         guard: WriteGuard,
         lock_timeout_s: float,
     ) -> None:
