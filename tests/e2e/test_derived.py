@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,6 +17,7 @@ from src.data.jobs.populate import populate_cache
 from src.data.model.instant import HOUR_MS, date_of, day_ms
 from tests.vendor_server import Fault, VendorServer
 
+from .fresh import Fresh
 from .oracle import ms
 from .twin import Twin, gaps, route_to, told
 
@@ -189,8 +188,7 @@ HIT = """
 import json, sys
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-cache, rules, now = sys.argv[1:]
-manager = DataManager(cache, rules, clock=ManualClock(int(now)))
+manager = DataManager({cache!r}, {rules!r}, clock=ManualClock({now}))
 frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
 loaded = [m for m in ("exchange_calendars", "requests") if m in sys.modules]
 print(json.dumps([len(frame), loaded]))
@@ -198,9 +196,8 @@ print(json.dumps([len(frame), loaded]))
 
 
 def test_what_is_served_and_stored_is_answered_without_all_of_this(
-    manager: DataManager, clock: ManualClock, tmp_path: Path, rules: Path
+    manager: DataManager, clock: ManualClock, tmp_path: Path, rules: Path, fresh: Fresh
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
-    args = [sys.executable, "-c", HIT, str(tmp_path / "cache"), str(rules), str(clock.now_ms())]
-    said = subprocess.run(args, capture_output=True, text=True, check=True, timeout=300)
-    assert json.loads(said.stdout) == [48, []]
+    code = HIT.format(cache=str(tmp_path / "cache"), rules=str(rules), now=clock.now_ms())
+    assert json.loads(fresh.run(code)) == [48, []]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import threading
 import tracemalloc
 import warnings
@@ -28,10 +26,10 @@ from tests.effort import calls_of
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.listings import Listing
 
+from .fresh import Fresh
 from .oracle import ms
 from .twin import Twin, route_to, told
 
-ROOT = Path(__file__).parents[2]
 SHARE = ("AAPL", "1d", "2024-03-01", "2024-05-31")
 COIN = ("BTCUSDT", "1h", "2024-06-01", "2024-06-10")
 STEPS = {
@@ -98,7 +96,7 @@ def test_a_plan_beside_held_bars_changes_none_of_them(
 
 
 def test_the_plan_of_a_hit_loads_no_vendor(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path
+    manager: DataManager, clock: ManualClock, tmp_path: Path, fresh: Fresh
 ) -> None:
     manager.get_ohlcv(*SHARE)
     code = f"""
@@ -112,9 +110,7 @@ heavy = [n for n in ("requests", "exchange_calendars", "sqlite3", "tenacity") if
 own = [n for n in sys.modules if n.startswith("src.data.vendors.")]
 print(plan.is_hit, heavy, [n for n in own if n.endswith((".base", ".bars"))])
 """
-    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
-                         timeout=300, check=True)  # fmt: skip
-    assert ran.stdout.split("\n")[0] == "True [] []"
+    assert fresh.run(code) == "True [] []\n"
 
 
 # --- it agrees with what happens ---------------------------------------------------------------
