@@ -32,7 +32,7 @@ from tests.cache.counts import FULL
 from tests.effort import calls_by_name, calls_of, effort_of
 
 FETCHED = parse_iso("2024-06-03T12:00:00")
-SPAN = Span(parse_iso("2024-01-01"), parse_iso("2024-02-10"))
+SPAN = Span(parse_iso("2024-01-01"), parse_iso("2024-02-02"))
 COIN = Kind("24h", "clock", "binance", "USDT", "base")
 DAY, MONTH = ("2024-01-05", "2024-01-05"), ("2024-01-01", "2024-01-31")
 YEARS = (2022, 2023) if FULL else (2023,)
@@ -41,7 +41,7 @@ Make = Callable[[], DataManager]
 
 @pytest.fixture(scope="module")
 def _stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with forty days of minutes, to be copied."""
+    """Return a folder with a month of minutes, to be copied."""
     folder = tmp_path_factory.mktemp("stored")
 
     def make() -> DataManager:

@@ -143,7 +143,7 @@ def test_whatever_is_held_a_request_does_what_its_plan_says(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, seed: int
 ) -> None:
     dice, kinds = random.Random(seed), set[str]()
-    for _ in range(20 if FULL else 12):
+    for _ in range(20 if FULL else 8):
         clock.advance(dice.choice([1, 300, 3600, 26 * 3600]))
         # No split is near: that one would be heard of, nobody can know beforehand.
         symbol, label = dice.choice(["BTCUSDT", "ETHUSDT", "AAPL", "MSFT"]), dice.choice([*STEPS])
@@ -174,7 +174,7 @@ def test_a_plan_read_in_outline_equals_one_read_in_full(
     manager.get_ohlcv("AAPL", "15m", "2024-06-05", "2024-06-07")
     manager.get_ohlcv("BTCUSDT", "1m", "2024-06-12T06:00", "2024-06-12T09:00")
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10", "2024-06-11")
-    for _ in range(30 if FULL else 12):
+    for _ in range(30 if FULL else 8):
         symbol, label = dice.choice(["BTCUSDT", "AAPL"]), dice.choice(["1m", "15m", "45m", "1h"])
         step = STEPS.get(label, MINUTE_MS)
         end = clock.now_ms() - dice.choice([0, 5, 500]) * step
@@ -194,7 +194,7 @@ def test_a_plan_read_in_outline_equals_one_read_in_full(
     assert any(0 < plan.share < 1 and plan.requests for plan in plans)
 
 
-LONG = [("AAPL", "2004-06-12"), ("BTCUSDT", "2004-06-12" if FULL else "2022-06-12")]
+LONG = [("AAPL", "2004-06-12"), ("BTCUSDT", "2004-06-12" if FULL else "2023-06-12")]
 
 
 @pytest.mark.parametrize(("symbol", "start"), LONG)
@@ -208,14 +208,14 @@ def test_a_plan_of_years_of_minutes_takes_little_memory(
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert plan.requests and sum(part.bars for part in plan.segments) > 1_000_000
-    assert peak < 30 * 2**20
+    assert plan.requests and sum(part.bars for part in plan.segments) > 500_000
+    assert peak < 15 * 2**20
 
 
 def test_the_work_of_a_plan_grows_with_its_requests(manager: DataManager) -> None:
     manager.plan("BTCUSDT", "1m", "2024-06-03")
     plans: list[Plan] = []
-    starts = ("2024-03-01", "2023-12-01", "2023-06-01")
+    starts = ("2024-05-01", "2024-04-01", "2024-02-01")
     one, two, four = (
         calls_of(lambda start=start: plans.append(manager.plan("BTCUSDT", "1m", start)))  # type: ignore[misc]
         for start in starts
@@ -225,7 +225,7 @@ def test_the_work_of_a_plan_grows_with_its_requests(manager: DataManager) -> Non
 
 
 def test_pages_are_counted_as_they_are_asked(manager: DataManager, vendors: VendorServer) -> None:
-    assert agree(manager, vendors, "BTCUSDT", "1m", "2024-06-01").requests == 17
+    assert agree(manager, vendors, "BTCUSDT", "1m", "2024-06-11").requests == 3
     assert (
         agree(manager, vendors, "ETHUSDT", "1m", "2024-06-01T00:00", "2024-06-01T16:39").requests
         == 1
@@ -234,7 +234,7 @@ def test_pages_are_counted_as_they_are_asked(manager: DataManager, vendors: Vend
         agree(manager, vendors, "ETHUSDT", "1m", "2024-06-03T00:00", "2024-06-03T16:40").requests
         == 2
     )
-    assert agree(manager, vendors, "AAPL", "1m", "2024-05-15", "2024-06-10").requests == 4
+    assert agree(manager, vendors, "AAPL", "1m", "2024-05-29", "2024-06-10").requests == 2
 
 
 def test_head_hole_and_tail_are_told_apart(manager: DataManager, vendors: VendorServer) -> None:
@@ -471,7 +471,7 @@ def test_many_threads_plan_at_once(manager: DataManager, vendors: VendorServer) 
     manager.get_ohlcv(*SHARE)
     requests = [
         (s, "1d", f"2024-0{m}-01", "2024-06-05") for s in ("AAPL", "NVDA") for m in (1, 4)
-    ] * 4
+    ] * 2
     found: dict[int, str] = {}
 
     def ask(place: int) -> None:
@@ -482,9 +482,9 @@ def test_many_threads_plan_at_once(manager: DataManager, vendors: VendorServer) 
         thread.start()
     for thread in threads:
         thread.join()
-    assert [found[i] for i in range(16)] == [
-        json.dumps(manager.plan(*r).to_json()) for r in requests
-    ]
+    assert [found[i] for i in range(8)] == [
+        json.dumps(manager.plan(*r).to_json()) for r in requests[:4]
+    ] * 2
 
 
 # --- explain -----------------------------------------------------------------------------------
