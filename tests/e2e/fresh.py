@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from subprocess import PIPE
 
-ROOT = Path(__file__).parents[2]
+from tests.programs import PYTHONPATH
+
 _PROGRAM = """
 import json, os, sys, traceback, warnings
 with warnings.catch_warnings():
@@ -23,7 +24,7 @@ for line in sys.stdin:
     if child := os.fork():
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
         continue
-    code, output, variables = json.loads(line)
+    code, output, variables, to_the_end = json.loads(line)
     os.environ.clear()
     os.environ.update(variables)
     sys.stdout = sys.stderr = open(output, "w")
@@ -33,6 +34,8 @@ for line in sys.stdin:
         failed = 0
     except BaseException:
         traceback.print_exc()
+    if to_the_end:
+        sys.exit(failed)
     sys.stdout.flush()
     os._exit(failed)  # what Python tidies up at the end takes a third of the time
 """
@@ -49,19 +52,21 @@ class Fresh:
         self._output = folder / "output"
         self._program: subprocess.Popen[str] | None = None
 
-    def run(self, code: str, **variables: str) -> str:
+    def run(self, code: str, *, to_the_end: bool = False, **variables: str) -> str:
         """Run code in a fresh process; return what it prints.
 
         Args:
             code: Program to run.
+            to_the_end: Whether Python ends as usual, with all that waits for that.
             **variables: Environment variables that differ from those of the test.
         """
         if self._program is None:
             words = [sys.executable, "-c", _PROGRAM]
-            self._program = subprocess.Popen(words, cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True)
+            paths = os.environ | {"PYTHONPATH": PYTHONPATH}
+            self._program = subprocess.Popen(words, stdin=PIPE, stdout=PIPE, env=paths, text=True)
         program = self._program
         assert program.stdin is not None and program.stdout is not None
-        line = [code, str(self._output), dict(os.environ) | variables]
+        line = [code, str(self._output), dict(os.environ) | variables, to_the_end]
         print(json.dumps(line), file=program.stdin, flush=True)
         failed, printed = program.stdout.readline(), self._output.read_text()
         assert failed == "0\n", printed
