@@ -43,6 +43,8 @@ def _grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, pd
         for day in range(1, 8):
             frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", f"2024-05-{day:02d}")
             frames[told(frame)["generation"]] = frame
+        # A bar of all versions is another one in the last.
+        vendors.revise(*WEEK[:2], ms("2024-05-01T05:00:00"), 1.01, clock.now_ms() + DAY_MS)
         frame = manager.get_ohlcv(*WEEK, force_refresh=True)
         frames[told(frame)["generation"]] = frame
     return folder / "cache", frames
