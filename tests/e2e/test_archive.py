@@ -102,7 +102,7 @@ def test_microseconds_since_2025_and_a_line_of_names(
     [
         (Fault.status(404), PREFIX, "HTTP 404"),
         (Fault.status(503), PREFIX, "HTTP 503"),
-        (Fault.drop(7), ".zip", "holds 2,975 bars, not the 2,976"),
+        (Fault.drop(7), ".zip", "contains 2,975 bars, not the 2,976"),
         (Fault.drop(7), "CHECKSUM", "does not match its checksum"),
         (
             Fault.status(200, "no zip file at all"),

@@ -31,6 +31,7 @@ def test_rates_of_years_come_over_pages_and_then_from_the_cache(
 ) -> None:
     rates = manager.get_funding_rate("BTCUSDT", "2019-01-01", "2021-05-31")
     assert stamps(rates)[:2] == [1568102400000, 1568131200000], "from the listing on"
+    assert rates.index[-1] == pd.Timestamp("2021-05-31 16:00")
     assert set(rates.index.diff().dropna()) == {pd.Timedelta("8h")}
     assert rates["fundingRate"].tolist() == [funding_rate(s) for s in stamps(rates)]
     asked = vendors.count()
