@@ -324,9 +324,10 @@ def test_vendors_that_agree_dispute_nothing(three: dict[str, ShareVendor], ask: 
         assert "actions_disputed" not in told(ask(three, adjustment, strict=True))
 
 
-def test_every_vendor_is_kept_with_what_it_told_most_are_believed_and_the_dispute_is_told(
+def test_most_vendors_are_believed_and_the_dispute_is_told(
     three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock, tmp_path: Path
 ) -> None:
+    """Every vendor is kept with what it told."""
     three["one"].tells = with_split(2.0)
     heard(ask, three)
     book = DataManager(tmp_path / "cache", clock=clock).cache.store.actions("AAPL")
