@@ -128,27 +128,22 @@ def test_whichever_vendor_fails_the_series_is_the_same(
     assert order[1] in told(frame)["vendors"]
 
 
-def test_two_of_three_fail_in_the_middle(
-    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+def test_two_of_three_fail_in_the_middle_and_bars_read_from_the_cache_alone_are_in_one_basis_too(
+    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock, tmp_path: Path
 ) -> None:
     share["r"].script = share["s"].script = Script(lacks=[MIDDLE])
-    for adjustment in ADJUSTMENTS:
-        frame = ask(share, adjustment, strict=True)
+    frames = {}
+    for adjustment in ("split", "raw", "all"):
+        frame = frames[adjustment] = ask(share, adjustment, strict=True)
         assert off(frame, truth, clock, adjustment) < ROUNDING
+        if adjustment == "split":
+            cache = DataManager(tmp_path / "cache", clock=clock).cache
+            alone = cache.get("AAPL", "1d", FIRST, LAST)
+            pd.testing.assert_frame_equal(alone, frame, check_exact=True)
     assert told(frame)["vendors"] == ["a", "r"]
     share["r"].asked.clear()
     pd.testing.assert_frame_equal(frame, ask(share, "all", strict=True))
     assert share["r"].asked == []
-
-
-def test_bars_read_from_the_cache_alone_are_in_one_basis_too(
-    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock, tmp_path: Path
-) -> None:
-    share["r"].script = share["s"].script = Script(lacks=[MIDDLE])
-    asked = ask(share, "split", strict=True)
-    cache = DataManager(tmp_path / "cache", clock=clock).cache
-    frame = cache.get("AAPL", "1d", FIRST, LAST)
-    pd.testing.assert_frame_equal(frame, asked, check_exact=True)
 
 
 # --- where it cannot be known --------------------------------------------------------------
@@ -330,10 +325,16 @@ def test_vendors_that_agree_dispute_nothing(three: dict[str, ShareVendor], ask: 
 
 
 def test_most_vendors_are_believed_and_the_dispute_is_told(
-    three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+    three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock, tmp_path: Path
 ) -> None:
+    """Every vendor is kept with what it told."""
     three["one"].tells = with_split(2.0)
     heard(ask, three)
+    book = DataManager(tmp_path / "cache", clock=clock).cache.store.actions("AAPL")
+    splits = {a.source: a.numerator for a in book.reports if a.type == "split"}
+    assert splits == {"one": 2.0, "two": 4.0, "three": 4.0}
+    assert {a.source for a in book.answers} == set(three)
+    assert all(day_ms(a.ex_date) in EVER for a in book.reports)
     frame = ask(three, "split", strict=True)
     assert off(frame, truth, clock, "split") < 1e-12
     (entry,) = told(frame)["actions_disputed"]
@@ -447,15 +448,3 @@ def test_who_applied_what_it_tells_is_undone_by_its_own_word(
     with pytest.warns(IncompleteDataWarning, match="divided|neither"):
         frame = ask({"wrong": wrong}, "raw")
     assert off(frame, truth, clock, "raw") < 1e-9
-
-
-def test_every_vendor_is_kept_with_what_it_told(
-    three: dict[str, ShareVendor], ask: Ask, tmp_path: Path, clock: ManualClock
-) -> None:
-    three["one"].tells = with_split(2.0)
-    heard(ask, three)
-    book = DataManager(tmp_path / "cache", clock=clock).cache.store.actions("AAPL")
-    splits = {a.source: a.numerator for a in book.reports if a.type == "split"}
-    assert splits == {"one": 2.0, "two": 4.0, "three": 4.0}
-    assert {a.source for a in book.answers} == set(three)
-    assert all(day_ms(a.ex_date) in EVER for a in book.reports)

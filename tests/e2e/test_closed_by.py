@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -22,10 +20,9 @@ from src.data.model.instant import DAY_MS
 from src.data.vendors.yahoo.bars import YahooDataDownloader
 from tests.vendor_server import VendorServer
 
+from .fresh import Fresh
 from .oracle import ms
 from .twin import Twin, gaps, route_to, told
-
-ROOT = Path(__file__).parents[2]
 
 
 def stamps(frame: pd.DataFrame) -> list[str]:
@@ -179,7 +176,11 @@ print(json.dumps([rows, "exchange_calendars" in sys.modules, "requests" in sys.m
 
 
 def test_from_the_cache_it_needs_no_calendar_where_arithmetic_will_do(
-    make: Callable[[], DataManager], rules: Path, clock: ManualClock, tmp_path: Path
+    make: Callable[[], DataManager],
+    rules: Path,
+    clock: ManualClock,
+    tmp_path: Path,
+    fresh: Fresh,
 ) -> None:
     requests = [
         ("BTCUSDT", "1h", "2024-06-10", "2024-06-12", "2024-06-11T11:59"),
@@ -190,8 +191,4 @@ def test_from_the_cache_it_needs_no_calendar_where_arithmetic_will_do(
     code = ASK.format(
         cache=str(tmp_path / "cache"), rules=str(rules), now=clock.now_ms(), requests=requests
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
-        timeout=300,
-    )  # fmt: skip
-    assert json.loads(done.stdout) == [[35, 64], False, False]
+    assert json.loads(fresh.run(code)) == [[35, 64], False, False]

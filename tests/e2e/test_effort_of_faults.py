@@ -85,19 +85,21 @@ class Folder:
         manager.get_ohlcv(symbol, "1m", iso(FIRST), iso(end), provider="local")
 
 
-def efforts(root: Path, hours: int, mix: Mix) -> dict[str, int]:
-    """Return the calls of a fetch, of two hits, and of a fetch once the file has no faults."""
+def efforts(root: Path, hours: int, mix: Mix, *, is_whole: bool = True) -> dict[str, int]:
+    """Return the calls of a fetch and a hit; of a hit in a new process, and a fetch without faults."""
     folder = Folder(root)
     folder.write("BTCUSDT", rows_of(hours, mix, 1))
     manager = folder.manager()
     made: dict[str, Callable[[], None]] = {
         "fetch": lambda: folder.ask(manager, "BTCUSDT", hours),
         "hit": lambda: folder.ask(manager, "BTCUSDT", hours),
-        "hit of a new process": lambda: folder.ask(folder.manager(), "BTCUSDT", hours),
     }
+    if is_whole:
+        made["hit of a new process"] = lambda: folder.ask(folder.manager(), "BTCUSDT", hours)
     counts = {name: calls_of(work) for name, work in made.items()}
-    folder.write("BTCUSDT", rows_of(hours, Mix(), 1))
-    counts["repaired file"] = calls_of(made["fetch"])
+    if is_whole:
+        folder.write("BTCUSDT", rows_of(hours, Mix(), 1))
+        counts["repaired file"] = calls_of(made["fetch"])
     return counts
 
 
@@ -116,7 +118,7 @@ def test_an_hour_with_faults_takes_a_small_multiple_of_the_work_of_a_clean_one(
 ) -> None:
     def work_of_an_hour(name: str, mix: Mix) -> dict[str, float]:
         few, many = HOURS[1:]
-        less, more = (efforts(tmp_path / f"{name}{h}", h, mix) for h in (few, many))
+        less, more = (efforts(tmp_path / f"{name}{h}", h, mix, is_whole=False) for h in (few, many))
         return {what: (more[what] - less[what]) / (many - few) for what in less}
 
     clean = work_of_an_hour("clean", Mix())["fetch"]

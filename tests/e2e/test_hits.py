@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +13,9 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from tests.vendor_server import VendorServer
 
+from .fresh import Fresh
 from .oracle import ms
 
-ROOT = Path(__file__).parents[2]
 ASK = """
 import json, sys, warnings
 warnings.simplefilter("error")
@@ -36,28 +34,24 @@ SHARE, COIN = ("AAPL", "1d", "2024-03-01", "2024-05-31"), ("BTCUSDT", "1h", "202
 
 
 def in_a_fresh_process(
-    folder: Path, now: int, *requests: tuple[str, ...]
+    fresh: Fresh, folder: Path, now: int, *requests: tuple[str, ...]
 ) -> tuple[list[int], list[str], list[str]]:
     """Ask in a process of its own; return rows, heavy modules loaded, and those of a miss."""
     code = ASK.format(
         cache=str(folder / "cache"), rules=str(folder / "rules.yaml"), now=now, requests=requests
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
-        timeout=300,
-    )  # fmt: skip
-    rows, heavy, vendors = json.loads(done.stdout)
+    rows, heavy, vendors = json.loads(fresh.run(code))
     return rows, heavy, vendors
 
 
 def test_a_covered_range_loads_neither_calendar_nor_vendor_nor_http(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path, fresh: Fresh
 ) -> None:
     clock.set(ms("2024-06-12T15:10:00"))
     expected = [len(manager.get_ohlcv(*request)) for request in (SHARE, COIN)]
     vendors.clear_log()
     now = ms("2024-06-12T15:50:00")
-    rows, heavy, modules = in_a_fresh_process(tmp_path, now, SHARE, COIN)
+    rows, heavy, modules = in_a_fresh_process(fresh, tmp_path, now, SHARE, COIN)
     assert rows == expected
     assert heavy == []
     assert modules == []
@@ -66,7 +60,7 @@ def test_a_covered_range_loads_neither_calendar_nor_vendor_nor_http(
 
 def test_nor_does_one_in_a_lane_beside_bars_of_another_kind(
     make: Callable[[], DataManager], rules: Path, vendors: VendorServer, tmp_path: Path,
-    clock: ManualClock,
+    clock: ManualClock, fresh: Fresh,
 ) -> None:  # fmt: skip
     asked = ("BTCUSDT", "1h", "2024-06-01", "2024-06-03")
     make().get_ohlcv(*asked)
@@ -76,14 +70,14 @@ def test_nor_does_one_in_a_lane_beside_bars_of_another_kind(
     frame = make().get_ohlcv(*asked)
     assert (frame.attrs["onetape"]["vendors"], len(frame)) == (["yahoo"], 72)
     vendors.clear_log()
-    assert in_a_fresh_process(tmp_path, clock.now_ms(), asked) == ([72], [], [])
+    assert in_a_fresh_process(fresh, tmp_path, clock.now_ms(), asked) == ([72], [], [])
     assert vendors.count() == 0
 
 
 def test_asking_a_vendor_loads_what_it_takes(
-    rules: Path, vendors: VendorServer, clock: ManualClock, tmp_path: Path
+    rules: Path, vendors: VendorServer, clock: ManualClock, tmp_path: Path, fresh: Fresh
 ) -> None:
-    rows, heavy, modules = in_a_fresh_process(tmp_path, clock.now_ms(), COIN)
+    rows, heavy, modules = in_a_fresh_process(fresh, tmp_path, clock.now_ms(), COIN)
     assert rows[0] > 200
     assert "requests" in heavy, "the test above would pass for nothing"
     assert "src.data.vendors.binance.bars" in modules

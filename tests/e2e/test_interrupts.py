@@ -146,7 +146,7 @@ def test_the_next_call_waits_for_nothing(
         return len(frame)
 
     assert ask(1, manager) == 24
-    for number, place in enumerate(range(50, 30_000, 150 if FULL else 2503)):
+    for number, place in enumerate(range(50, 30_000, 150 if FULL else 4003)):
         slept, begun, day = sum(clock.slept), time.monotonic(), 2 + number % 27
         interrupted(place, partial(ask, day, manager), files)
         assert ask(day, make()) == 24
@@ -158,7 +158,7 @@ def test_a_call_that_is_interrupted_is_no_part_of_the_next(manager: DataManager)
     """In the very same thread: nothing of the call, its log names or its deadline is left."""
     files = {str(m.__file__) for m in (deadline, observer, logs, contextlib)}
     calls = 0
-    for place in itertools.count(1, 1 if FULL else 23):
+    for place in itertools.count(1, 1 if FULL else 37):
         day = f"2024-05-{place % 28 + 1:02}"
         ask = partial(manager.get_ohlcv, "BTCUSDT", "1h", day, day, force_refresh=True)
         if not interrupted(place, ask, files):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from src.data.model.lifetime import Bound, Lifetime
 from src.data.model.proof import describe
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
+from tests.conftest import WEDNESDAY
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true
@@ -52,14 +54,41 @@ def make(
     return made
 
 
-def look_at_both(manager: DataManager) -> None:
-    """Have the beginning of one coin and the end of another looked at."""
-    manager.get_ohlcv("NEWUSDT", "1h", "2024-06-01", "2024-06-04")
-    manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10")
+Look = Callable[[DataManager], None]
+
+
+@pytest.fixture(scope="module")
+def _looked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache to be copied; the beginning of one coin and the end of another were looked at."""
+    folder, clock = tmp_path_factory.mktemp("looked"), ManualClock(WEDNESDAY)
+    with (
+        pytest.MonkeyPatch.context() as patch, VendorServer(clock) as vendors,
+        warnings.catch_warnings(),
+    ):  # fmt: skip
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        patch.setenv("ONETAPE_STATE_DIR", str(folder / "state"))
+        own = {"base_url": vendors.base_url("binance"), "transport": "http"}
+        rules = {"crypto": {"backup": []}, "providers": {"binance": own}}
+        (folder / "rules.yaml").write_text(json.dumps(rules))
+        manager = DataManager(folder / "cache", folder / "rules.yaml", clock=clock)
+        beside(patch, manager, Twin(vendors))
+        manager.get_ohlcv("NEWUSDT", "1h", "2024-06-01", "2024-06-04")
+        manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10")
+    return folder / "cache"
+
+
+@pytest.fixture
+def look_at_both(_looked: Path) -> Look:
+    """Return what lays a copy of that cache down under a manager that has asked for nothing yet."""
+
+    def look(manager: DataManager) -> None:
+        shutil.copytree(_looked, manager.cache.cache_dir, dirs_exist_ok=True)
+
+    return look
 
 
 def test_before_a_listing_nobody_is_asked_again(
-    manager: DataManager, make: Make, vendors: VendorServer
+    manager: DataManager, make: Make, vendors: VendorServer, look_at_both: Look
 ) -> None:
     look_at_both(manager)
     vendors.clear_log()
@@ -77,7 +106,7 @@ def test_before_a_listing_nobody_is_asked_again(
 
 
 def test_after_the_end_nobody_is_asked_again(
-    manager: DataManager, make: Make, vendors: VendorServer, clock: ManualClock
+    manager: DataManager, make: Make, vendors: VendorServer, clock: ManualClock, look_at_both: Look
 ) -> None:
     look_at_both(manager)
     vendors.clear_log()
@@ -94,7 +123,7 @@ def test_after_the_end_nobody_is_asked_again(
 
 
 def test_the_end_is_asked_about_again_the_sooner_the_shorter_it_is(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, look_at_both: Look
 ) -> None:
     look_at_both(manager)  # 761 days of nothing
     vendors.clear_log()
@@ -106,7 +135,7 @@ def test_the_end_is_asked_about_again_the_sooner_the_shorter_it_is(
 
 
 def test_bars_that_come_all_the_same_are_had(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, look_at_both: Look
 ) -> None:
     look_at_both(manager)
     vendors.truth.change("OLDUSDT", delisted="")
@@ -120,7 +149,7 @@ def test_bars_that_come_all_the_same_are_had(
 
 @pytest.mark.parametrize("symbol", ["NEWUSDT", "OLDUSDT"])
 def test_whoever_insists_is_obeyed(
-    manager: DataManager, vendors: VendorServer, symbol: str
+    manager: DataManager, vendors: VendorServer, symbol: str, look_at_both: Look
 ) -> None:
     look_at_both(manager)
     vendors.clear_log()
@@ -222,7 +251,7 @@ def test_a_vendor_tells_when_a_share_was_listed(
 
 
 def test_the_document_of_the_series_may_be_lost(
-    manager: DataManager, make: Make, tmp_path: Path, vendors: VendorServer
+    manager: DataManager, make: Make, tmp_path: Path, vendors: VendorServer, look_at_both: Look
 ) -> None:
     look_at_both(manager)
     for path in (tmp_path / "cache").rglob("series.json"):
@@ -233,7 +262,9 @@ def test_the_document_of_the_series_may_be_lost(
     assert vendors.count() == 0
 
 
-def test_it_outlives_upkeep(manager: DataManager, make: Make, vendors: VendorServer) -> None:
+def test_it_outlives_upkeep(
+    manager: DataManager, make: Make, vendors: VendorServer, look_at_both: Look
+) -> None:
     look_at_both(manager)
     upkeep = manager.cache.maintenance
     upkeep.repair(upkeep.series())
@@ -246,7 +277,11 @@ def test_it_outlives_upkeep(manager: DataManager, make: Make, vendors: VendorSer
 
 
 def test_it_is_shown(
-    manager: DataManager, capsys: pytest.CaptureFixture[str], rules: Path, tmp_path: Path
+    manager: DataManager,
+    capsys: pytest.CaptureFixture[str],
+    rules: Path,
+    tmp_path: Path,
+    look_at_both: Look,
 ) -> None:
     look_at_both(manager)
     frame = manager.get_ohlcv("NEWUSDT", "1h", "2024-06-04", "2024-06-05")

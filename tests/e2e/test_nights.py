@@ -21,7 +21,8 @@ from tests.vendor_server import VendorServer, dividend, split
 
 from .oracle import assert_true, ms
 
-NIGHTS = 250 if FULL else 40
+# By then a split and a dividend have been.
+NIGHTS = 250 if FULL else 24
 # Of few nights the headers of the newest bars weigh more.
 MOST = 1.3 if FULL else 2.5
 

@@ -7,7 +7,6 @@ scripted server. The tables say where a page needs another place, and which test
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -27,11 +26,12 @@ from src.data.wiring import MANAGER
 from tests.feed.conftest import wait_until
 from tests.fundamentals import test_page as of_fundamentals
 from tests.pages import Block, pages
-from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.keyed import KEY
 from tests.vendor_server.streams import StreamServer
 from tests.vendors import test_adding_a_provider as of_adding
+
+from .fresh import Fresh
 
 PAGES = pages()
 # Run as programs in an empty folder, without any vendor.
@@ -123,19 +123,18 @@ def test_the_blocks_print_what_stands_below_them(case: str, request: pytest.Fixt
 
 
 @pytest.mark.parametrize("page", PROGRAMS)
-def test_a_page_is_a_program(page: str, tmp_path: Path) -> None:
+def test_a_page_is_a_program(page: str, tmp_path: Path, fresh: Fresh) -> None:
     """As a user would paste its blocks, one after another, into a program in an empty folder."""
     blocks = PAGES[page]
     if find_spec("polars") is None:
         blocks = [block for block in blocks if "to_polars" not in block.code]
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore::SyntaxWarning", "-c", "\n".join(b.code for b in blocks)],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-        env={"DATA_CACHE_DIR": str(tmp_path), "ONETAPE_STATE_DIR": str(tmp_path), "PATH": "",
-             "PYTHONPATH": PYTHONPATH, "HOME": str(tmp_path)},
-    )  # fmt: skip
-    assert ran.stderr == ""
-    assert ran.stdout.split() == "".join(block.printed for block in blocks).split()
+    begin = f"import os, warnings; os.chdir({str(tmp_path)!r})"
+    begin += "; warnings.simplefilter('ignore', SyntaxWarning)"
+    code = "\n".join(block.code for block in blocks)
+    names = ("DATA_CACHE_DIR", "ONETAPE_STATE_DIR", "HOME")
+    folders = dict.fromkeys(names, str(tmp_path))
+    printed = fresh.run(f"{begin}\nexec({code!r})", to_the_end=True, PATH="", **folders)
+    assert printed.split() == "".join(block.printed for block in blocks).split()
 
 
 # --- places ----------------------------------------------------------------------------------

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import threading
 import tracemalloc
 import warnings
@@ -28,10 +26,10 @@ from tests.effort import calls_of
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.listings import Listing
 
+from .fresh import Fresh
 from .oracle import ms
 from .twin import Twin, route_to, told
 
-ROOT = Path(__file__).parents[2]
 SHARE = ("AAPL", "1d", "2024-03-01", "2024-05-31")
 COIN = ("BTCUSDT", "1h", "2024-06-01", "2024-06-10")
 STEPS = {
@@ -98,7 +96,7 @@ def test_a_plan_beside_held_bars_changes_none_of_them(
 
 
 def test_the_plan_of_a_hit_loads_no_vendor(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path
+    manager: DataManager, clock: ManualClock, tmp_path: Path, fresh: Fresh
 ) -> None:
     manager.get_ohlcv(*SHARE)
     code = f"""
@@ -112,9 +110,7 @@ heavy = [n for n in ("requests", "exchange_calendars", "sqlite3", "tenacity") if
 own = [n for n in sys.modules if n.startswith("src.data.vendors.")]
 print(plan.is_hit, heavy, [n for n in own if n.endswith((".base", ".bars"))])
 """
-    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
-                         timeout=300, check=True)  # fmt: skip
-    assert ran.stdout.split("\n")[0] == "True [] []"
+    assert fresh.run(code) == "True [] []\n"
 
 
 # --- it agrees with what happens ---------------------------------------------------------------
@@ -147,7 +143,7 @@ def test_whatever_is_held_a_request_does_what_its_plan_says(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, seed: int
 ) -> None:
     dice, kinds = random.Random(seed), set[str]()
-    for _ in range(20 if FULL else 12):
+    for _ in range(20 if FULL else 8):
         clock.advance(dice.choice([1, 300, 3600, 26 * 3600]))
         # No split is near: that one would be heard of, nobody can know beforehand.
         symbol, label = dice.choice(["BTCUSDT", "ETHUSDT", "AAPL", "MSFT"]), dice.choice([*STEPS])
@@ -178,7 +174,7 @@ def test_a_plan_read_in_outline_equals_one_read_in_full(
     manager.get_ohlcv("AAPL", "15m", "2024-06-05", "2024-06-07")
     manager.get_ohlcv("BTCUSDT", "1m", "2024-06-12T06:00", "2024-06-12T09:00")
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10", "2024-06-11")
-    for _ in range(30 if FULL else 12):
+    for _ in range(30 if FULL else 8):
         symbol, label = dice.choice(["BTCUSDT", "AAPL"]), dice.choice(["1m", "15m", "45m", "1h"])
         step = STEPS.get(label, MINUTE_MS)
         end = clock.now_ms() - dice.choice([0, 5, 500]) * step
@@ -198,7 +194,7 @@ def test_a_plan_read_in_outline_equals_one_read_in_full(
     assert any(0 < plan.share < 1 and plan.requests for plan in plans)
 
 
-LONG = [("AAPL", "2004-06-12"), ("BTCUSDT", "2004-06-12" if FULL else "2022-06-12")]
+LONG = [("AAPL", "2004-06-12"), ("BTCUSDT", "2004-06-12" if FULL else "2023-06-12")]
 
 
 @pytest.mark.parametrize(("symbol", "start"), LONG)
@@ -212,14 +208,14 @@ def test_a_plan_of_years_of_minutes_takes_little_memory(
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert plan.requests and sum(part.bars for part in plan.segments) > 1_000_000
-    assert peak < 30 * 2**20
+    assert plan.requests and sum(part.bars for part in plan.segments) > 500_000
+    assert peak < 15 * 2**20
 
 
 def test_the_work_of_a_plan_grows_with_its_requests(manager: DataManager) -> None:
     manager.plan("BTCUSDT", "1m", "2024-06-03")
     plans: list[Plan] = []
-    starts = ("2024-03-01", "2023-12-01", "2023-06-01")
+    starts = ("2024-05-01", "2024-04-01", "2024-02-01")
     one, two, four = (
         calls_of(lambda start=start: plans.append(manager.plan("BTCUSDT", "1m", start)))  # type: ignore[misc]
         for start in starts
@@ -229,7 +225,7 @@ def test_the_work_of_a_plan_grows_with_its_requests(manager: DataManager) -> Non
 
 
 def test_pages_are_counted_as_they_are_asked(manager: DataManager, vendors: VendorServer) -> None:
-    assert agree(manager, vendors, "BTCUSDT", "1m", "2024-06-01").requests == 17
+    assert agree(manager, vendors, "BTCUSDT", "1m", "2024-06-11").requests == 3
     assert (
         agree(manager, vendors, "ETHUSDT", "1m", "2024-06-01T00:00", "2024-06-01T16:39").requests
         == 1
@@ -238,7 +234,7 @@ def test_pages_are_counted_as_they_are_asked(manager: DataManager, vendors: Vend
         agree(manager, vendors, "ETHUSDT", "1m", "2024-06-03T00:00", "2024-06-03T16:40").requests
         == 2
     )
-    assert agree(manager, vendors, "AAPL", "1m", "2024-05-15", "2024-06-10").requests == 4
+    assert agree(manager, vendors, "AAPL", "1m", "2024-05-29", "2024-06-10").requests == 2
 
 
 def test_head_hole_and_tail_are_told_apart(manager: DataManager, vendors: VendorServer) -> None:
@@ -475,7 +471,7 @@ def test_many_threads_plan_at_once(manager: DataManager, vendors: VendorServer) 
     manager.get_ohlcv(*SHARE)
     requests = [
         (s, "1d", f"2024-0{m}-01", "2024-06-05") for s in ("AAPL", "NVDA") for m in (1, 4)
-    ] * 4
+    ] * 2
     found: dict[int, str] = {}
 
     def ask(place: int) -> None:
@@ -486,9 +482,9 @@ def test_many_threads_plan_at_once(manager: DataManager, vendors: VendorServer) 
         thread.start()
     for thread in threads:
         thread.join()
-    assert [found[i] for i in range(16)] == [
-        json.dumps(manager.plan(*r).to_json()) for r in requests
-    ]
+    assert [found[i] for i in range(8)] == [
+        json.dumps(manager.plan(*r).to_json()) for r in requests[:4]
+    ] * 2
 
 
 # --- explain -----------------------------------------------------------------------------------

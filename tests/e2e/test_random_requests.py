@@ -212,4 +212,4 @@ def test_whatever_is_asked_in_whatever_order_the_answer_is_true_or_says_what_it_
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, seed: int
 ) -> None:
     clock.set(parse_iso("2024-06-05T13:45:00"))
-    Model(random.Random(seed), vendors, clock, make).run(60 if FULL else 40)
+    Model(random.Random(seed), vendors, clock, make).run(60 if FULL else 24)

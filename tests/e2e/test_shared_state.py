@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +10,10 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError
-from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer
 
-ROOT = Path(__file__).resolve().parents[2]
+from .fresh import Fresh
+
 DAY = ("2024-06-03", "2024-06-04")
 
 
@@ -71,7 +69,7 @@ def test_a_vendor_that_keeps_failing_is_left_alone_for_a_while(
 
 
 def test_a_hit_touches_neither_the_database_nor_its_folder(
-    manager: DataManager, rules: Path, tmp_path: Path, clock: ManualClock
+    manager: DataManager, rules: Path, tmp_path: Path, clock: ManualClock, fresh: Fresh
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", *DAY)
     unused = tmp_path / "unused"
@@ -84,12 +82,7 @@ assert len(manager.get_ohlcv("BTCUSDT", "1h", {DAY[0]!r}, {DAY[1]!r})) == 48
 assert manager.rate_limiters["binance"].limits.per_minute == 1200
 assert "sqlite3" not in sys.modules
 """
-    subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        check=True,
-        env={"ONETAPE_STATE_DIR": str(unused), "PYTHONPATH": PYTHONPATH},
-    )
+    fresh.run(code, ONETAPE_STATE_DIR=str(unused))
     assert not unused.exists()
 
 

@@ -197,8 +197,9 @@ def test_the_splits_of_a_share_are_asked_for_once_a_session_and_for_all_its_time
     for at, requests in moments:
         clock.set(ms(at))
         vendors.clear_log()
-        for manager in (make(), make()):
-            for question in (days, hours, hours, days):
+        for questions in ((days, hours), (hours, days)):
+            manager = make()
+            for question in questions:
                 manager.get_ohlcv(*question, strict=True)
         assert vendors.count() == requests, at
 

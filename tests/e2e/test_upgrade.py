@@ -153,12 +153,13 @@ def test_doctor_names_bars_that_were_never_judged_nor_compared(
     opened: Make, cache: Path, rules: Path
 ) -> None:
     manager = opened()
+    check = upgraded(cache, rules)
     for part in (
         "bars that were stored without being checked for near-certain errors are not fetched again (",
         "no second vendor has confirmed them (",
     ):
-        assert named(upgraded(cache, rules).said, part) == ["AAPL 1d", "BTCUSDT 1h"]
-    assert "onetape validate --all" in upgraded(cache, rules).advice
+        assert named(check.said, part) == ["AAPL 1d", "BTCUSDT 1h"]
+    assert "onetape validate --all" in check.advice
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         manager.get_ohlcv("AAPL", "1d", *DAYS, force_refresh=True)

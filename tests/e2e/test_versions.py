@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,6 +18,7 @@ from src.data.errors import IncompleteDataError, IncompleteDataWarning, QueryErr
 from src.data.model.instant import DAY_MS, iso
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
+from tests.conftest import WEDNESDAY
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true, ms
@@ -23,17 +27,34 @@ from .twin import told
 WEEK = ("BTCUSDT", "1h", "2024-05-01", "2024-05-07")
 
 
-@pytest.fixture
-def grown(manager: DataManager, vendors: VendorServer) -> dict[int, pd.DataFrame]:
-    """Let a series grow day by day and be asked for again; return its frames by generation."""
-    frames = {}
-    for day in range(1, 8):
-        frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", f"2024-05-{day:02d}")
+@pytest.fixture(scope="module")
+def _grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, pd.DataFrame]]:
+    """Return a cache to be copied, in which a series grew day by day and was asked for again.
+
+    With it the frames returned, by generation.
+    """
+    folder, frames = tmp_path_factory.mktemp("grown"), {}
+    clock = ManualClock(WEDNESDAY)
+    with pytest.MonkeyPatch.context() as patch, VendorServer(clock) as vendors:
+        patch.setenv("ONETAPE_STATE_DIR", str(folder / "state"))
+        own = {"base_url": vendors.base_url("binance"), "transport": "http"}
+        (folder / "rules.yaml").write_text(json.dumps({"providers": {"binance": own}}))
+        manager = DataManager(folder / "cache", folder / "rules.yaml", clock=clock)
+        for day in range(1, 8):
+            frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", f"2024-05-{day:02d}")
+            frames[told(frame)["generation"]] = frame
+        # A bar of all versions is another one in the last.
+        vendors.revise(*WEEK[:2], ms("2024-05-01T05:00:00"), 1.01, clock.now_ms() + DAY_MS)
+        frame = manager.get_ohlcv(*WEEK, force_refresh=True)
         frames[told(frame)["generation"]] = frame
-    frame = manager.get_ohlcv(*WEEK, force_refresh=True)
-    frames[told(frame)["generation"]] = frame
-    vendors.clear_log()
-    return frames
+    return folder / "cache", frames
+
+
+@pytest.fixture
+def grown(_grown: tuple[Path, dict[int, pd.DataFrame]], tmp_path: Path) -> dict[int, pd.DataFrame]:
+    """Lay a copy of that cache down; return the frames by generation."""
+    shutil.copytree(_grown[0], tmp_path / "cache", dirs_exist_ok=True)
+    return _grown[1]
 
 
 def test_every_version_is_what_was_returned_then(
@@ -215,9 +236,10 @@ def test_what_was_deleted_is_refused_and_its_numbers_are_not_given_again(
         "BTCUSDT", "1h", "2024-05-10", "2024-05-11", version=told(anew)["generation"]
     )
     pd.testing.assert_frame_equal(same, anew)
+    later = make()
     for generation in grown:
         with pytest.raises(QueryError, match="are no longer kept"):
-            make().get_ohlcv(*WEEK, version=generation)
+            later.get_ohlcv(*WEEK, version=generation)
 
 
 def test_a_second_deletion_has_nothing_more_to_say(
