@@ -58,13 +58,13 @@ def manager(tmp_path: Path, vendors: VendorServer, clock: ManualClock) -> DataMa
     return DataManager(tmp_path / "cache", path, clock=clock)
 
 
-def wait_for_attempts(vendors: VendorServer, count: int) -> None:
-    """Wait until the bot has tried to send so many texts."""
+def wait_for_attempts(vendors: VendorServer, count: int, method: str = "sendMessage") -> None:
+    """Wait until the bot has tried to send so many texts, or has made so many other calls."""
     for _ in range(4000):
-        if vendors.count("telegram", "sendMessage") >= count:
+        if vendors.count("telegram", method) >= count:
             return
         threading.Event().wait(0.005)
-    raise AssertionError(f"fewer than {count} attempts")
+    raise AssertionError(f"fewer than {count} calls of {method}")
 
 
 class Chats:
