@@ -175,7 +175,7 @@ def test_what_is_logged_is_shown_on_request_only(
 
 
 def test_a_reader_that_goes_away_is_no_failure() -> None:
-    process = typed("-m", "src.data", "docs", "gaps")
+    process = typed("-m", "src.data", "docs")
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     said = process.stderr.read()
