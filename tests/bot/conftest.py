@@ -21,10 +21,12 @@ import pytest
 from onetape.aio import AsyncDataManager
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from tests.conftest import WEDNESDAY
 from tests.vendor_server import VendorServer
 from tests.vendor_server.bot_api import TOKEN, Sent, Telegram
 
-ADMIN = 7
+ADMIN, ADMIN_ADDRESS = 7, "admin@example.com"
+PER_DAY = 50
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "telegram_bot"
 ANN, BOB = 11, 12
 
@@ -58,13 +60,13 @@ def manager(tmp_path: Path, vendors: VendorServer, clock: ManualClock) -> DataMa
     return DataManager(tmp_path / "cache", path, clock=clock)
 
 
-def wait_for_attempts(vendors: VendorServer, count: int) -> None:
-    """Wait until the bot has tried to send so many texts."""
+def wait_for_attempts(vendors: VendorServer, count: int, method: str = "sendMessage") -> None:
+    """Wait until the bot has tried to send so many texts, or has made so many other calls."""
     for _ in range(4000):
-        if vendors.count("telegram", "sendMessage") >= count:
+        if vendors.count("telegram", method) >= count:
             return
         threading.Event().wait(0.005)
-    raise AssertionError(f"fewer than {count} attempts")
+    raise AssertionError(f"fewer than {count} calls of {method}")
 
 
 class Chats:
@@ -177,14 +179,9 @@ class Club(Chats):
 
         The commands themselves are sent in `test_a_user_registers_is_approved_and_asks`.
         """
-        code = f"{user:08}"
-        self.codes[address] = f"/verify {code}"
-        limit = {"daily_limit": self.members.per_day}
         self.people.begin(user)
-        self.db.set_user_email(str(user), address, code, self.now_s(), **limit)
-        assert self.db.verify_code(str(user), code)
-        if user != ADMIN:
-            assert self.db.approve_user(str(user))
+        self.codes[address] = register(self.db, user, address, self.now_s())
+        assert self.db.approve_user(str(user))
 
     def wait_audited(self, count: int, user: int) -> None:
         """Wait until the audit has so many commands of a user; each is recorded after its answer."""
@@ -200,37 +197,63 @@ class Club(Chats):
         return [(r["telegram_user_id"], r["command"], r["success"]) for r in reversed(rows)]
 
 
-@pytest.fixture(scope="session")
-def _tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file with the tables of the records, to be copied."""
-    from src.data.db.core.database import Database
+def register(db: Any, user: int, address: str, now_s: int) -> str:
+    """Verify the address of a user in the records; return the text that is sent to it."""
+    code = f"{user:08}"
+    db.set_user_email(str(user), address, code, now_s, daily_limit=PER_DAY)
+    assert db.verify_code(str(user), code)
+    return f"/verify {code}"
 
-    path = tmp_path_factory.mktemp("records") / "records.db"
-    made = Database(f"sqlite:///{path}")
-    made.schema.prepare()
-    made.close()  # what is in the log beside it is not copied
-    return path
+
+class Records:
+    """A database with the administrator in it, which each test begins with.
+
+    One object serves all tests: what SQLAlchemy has compiled for it is used again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from src.data.db.core.database import Database
+        from src.data.db.services.telegram_service import TelegramService
+
+        self._path, self._begin = folder / "records.db", folder / "begin.db"
+        self.database, clock = Database(f"sqlite:///{self._path}"), ManualClock(WEDNESDAY)
+        db = TelegramService.of(self.database, clock)
+        self.told = register(db, ADMIN, ADMIN_ADDRESS, clock.now_ms() // 1000)
+        self.database.close()  # what is in the log beside it is not copied
+        self._path.rename(self._begin)
+
+    def begin(self) -> Any:
+        """Return the database as it was in the beginning."""
+        self.database.close()
+        for path in self._path.parent.glob("records.db*"):
+            path.unlink()
+        shutil.copy(self._begin, self._path)
+        return self.database
+
+
+@pytest.fixture(scope="session")
+def _records(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    return Records(tmp_path_factory.mktemp("records"))
 
 
 @pytest.fixture
 def club(
-    load: Callable[[str], Any], quick: Any, vendors: VendorServer, people: Telegram, _tables: Path,
-    manager: DataManager, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    load: Callable[[str], Any], quick: Any, vendors: VendorServer, people: Telegram,
+    _records: Records, manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Club]:  # fmt: skip
     """Yield the running bot with one administrator, who has joined."""
     from src.data.db.alert_records import StoredAlerts
-    from src.data.db.core.database import Database
     from src.data.db.services.telegram_service import TelegramService
     from src.data.jobs.alert_bars import ClientBars
     from src.data.jobs.alerts import AlertJob
 
-    database = Database(f"sqlite:///{shutil.copy(_tables, tmp_path / 'records.db')}")
-    db, codes = TelegramService.of(database, clock), dict[str, str]()
+    database, codes = _records.begin(), {ADMIN_ADDRESS: _records.told}
+    db = TelegramService.of(database, clock)
     now = SimpleNamespace(time=lambda: clock.now_ms() / 1000, monotonic=time.monotonic)
     monkeypatch.setattr(load("members"), "time", now)
     watching, has_job = load("watching"), threading.Event()
     admins, seconds = {str(ADMIN)}, itertools.count(0, 60)
-    members = quick.Members(db, codes.__setitem__, lambda: admins, per_day=50)
+    members = quick.Members(db, codes.__setitem__, lambda: admins, per_day=PER_DAY)
     market = quick.Market(AsyncDataManager(manager), 60.0)
     answers = quick.Bot([market, members, watching.Watching(market, members)], members)
     answers.senders.now_s = lambda: next(seconds)  # nobody is too fast
@@ -252,7 +275,7 @@ def club(
     assert has_job.wait(50)
     source = ClientBars(manager.client)
     running.run = AlertJob(StoredAlerts(database, clock), source, channels, clock, 86_400).run
-    running.join(ADMIN, "admin@example.com")
+    people.begin(ADMIN)
     yield running
     running.stop()
 

@@ -113,8 +113,9 @@ def test_as_many_bars_as_have_room_are_embedded(days: int, each: int) -> None:
 
 
 def test_bars_of_two_vendors_in_one_column_name_both() -> None:
-    frame = frame_of(np.arange(1.0, 40_001), step="1m", symbol="BTCUSDT")
-    frame["source"] = ["one", "two"] * 20_000
+    count = MOST_COLUMNS + 2
+    frame = frame_of(np.arange(1.0, count + 1), step="1m", symbol="BTCUSDT")
+    frame["source"] = ["one", "two"] * (count // 2)
     (run,) = data_of(frame, _COINS)["series"][0]["vendors"]
     assert run[2] == "one, two"
 

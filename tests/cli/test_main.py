@@ -37,18 +37,18 @@ def typed(*words: str, before: Sequence[str] = (), **options: object) -> subproc
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("words", [["--version"], ["--help"], ["fetch", "--help"]])
-def test_help_loads_nothing_heavy(words: list[str]) -> None:
-    code = (
-        "import sys\nfrom src.data.cli import main\n"
-        f"try: main({words!r})\nexcept SystemExit as stop: assert not stop.code\n"
-        f"loaded = [m for m in {HEAVY!r} if m in sys.modules]\n"
-        "assert not loaded, loaded"
-    )
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys\nfrom src.data.cli import main\n"
+    for words in (["--version"], ["--help"], ["fetch", "--help"]):
+        code += (
+            f"try: main({words!r})\nexcept SystemExit as stop: assert not stop.code\n"
+            f"loaded = [m for m in {HEAVY!r} if m in sys.modules]\n"
+            f"assert not loaded, ({words!r}, loaded)\n"
+        )
     process = typed("-c", code)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert "onetape" in out
+    assert out.count("usage: onetape") == 2 and out.startswith("onetape ")
 
 
 def test_what_shows_no_frame_loads_no_pandas(cache: Path, run: Run) -> None:
@@ -174,9 +174,8 @@ def test_what_is_logged_is_shown_on_request_only(
     assert (logger.level, list(logger.handlers)) == before
 
 
-def test_a_reader_that_goes_away_is_no_failure(rules: Path, cache: Path) -> None:
-    places = ["--config", str(rules), "--cache-dir", str(cache)]
-    process = typed("-m", "src.data", "providers", *places)
+def test_a_reader_that_goes_away_is_no_failure() -> None:
+    process = typed("-m", "src.data", "docs")
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     said = process.stderr.read()

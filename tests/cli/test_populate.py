@@ -363,13 +363,14 @@ def test_the_report_is_written(run: Run, tmp_path: Path, vendors: VendorServer) 
         assert why in ran.err
 
 
-def test_quiet_and_many_series(run: Run) -> None:
-    names = ",".join(f"Z{n}USDT" for n in range(50))
+def test_quiet_and_many_series(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.data.cli.populate.MOST_SHOWN", 8)
+    names = ",".join(f"Z{n}USDT" for n in range(8))
     ran = run("-q", "populate", "--symbols", f"BTCUSDT,{names}", "--timeframes", "1d", *MAY)
     assert ran.err == ""
     assert "BTCUSDT" not in ran.out, "what is complete of so many is not listed"
     assert (
-        "50 series (Z0USDT 1d, Z1USDT 1d, Z2USDT 1d, Z3USDT 1d, Z4USDT 1d and 45 more): "
+        "8 series (Z0USDT 1d, Z1USDT 1d, Z2USDT 1d, Z3USDT 1d, Z4USDT 1d and 3 more): "
         in " ".join(ran.out.split())
     )
 

@@ -1,7 +1,7 @@
 """Hours of a market whose connections break: memory, threads and descriptors stay where they were.
 
 ``make soak`` goes on for an hour (``MINUTES=...``) at ten minutes of the market a second; as one test
-among others it passes some hours of the market as fast as it can.
+among others it passes three quarters of an hour of the market as fast as it can.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .conftest import PATIENCE, Stage, ours
 
 SOAK_S = 60 * float(os.environ.get("ONETAPE_SOAK_MINUTES", "0"))
 FEEDS = 3
-_SHORT = 72  # minutes of the market
+_SHORT = 48  # minutes of the market
 _PACE_S = 0.1
 _SAMPLES = 12
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None

@@ -48,7 +48,7 @@ def test_what_will_be_lost_is_told_before(
     assert soon["lost"] == "2024-08-09T20:00:00Z"
     (event,) = (one for one in heard if isinstance(one, HistoryPerishes))
     assert (event.symbol, event.timeframe, event.lost) == ("AAPL", "5m", soon["lost"])
-    assert sync_cache("* 5m", cache)["perishable"] == []
+    assert sync_cache("AAPL 5m", cache)["perishable"] == []
 
 
 def test_a_third_of_the_depth_is_left_and_what_does_not_answer_does_not_count(
@@ -113,11 +113,12 @@ def test_figures_that_will_be_lost_are_told_before(
 
 
 def test_what_is_lost_soonest_is_fetched_first(
-    cache: Path, clock: ManualClock, vendors: VendorServer
+    tmp_path: Path, clock: ManualClock, vendors: VendorServer
 ) -> None:
-    populate_cache(["MSFT"], ["5m"], "2024-06-03", "2024-06-04", cache)
+    for symbols, day in ((["AAPL", "KO"], "2024-06-11"), (["MSFT"], "2024-06-04")):
+        populate_cache(symbols, ["5m"], day, day, tmp_path)
     clock.advance(45 * DAY_S)
     vendors.clear_log()
-    sync_cache(cache_dir=cache)
+    sync_cache(cache_dir=tmp_path)
     asked = [entry for entry in vendors.log("yahoo") if "/chart/" in entry.path]
     assert "MSFT" in asked[0].path or "MSFT" in asked[1].path, "two are asked at once"

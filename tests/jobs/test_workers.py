@@ -21,6 +21,7 @@ from src.data.jobs.workers import run_on, workers
 from src.data.prices.judgement.findings import QualityReport
 from src.data.wiring import Services, build
 from tests.cache.counts import FULL
+from tests.processes import fork_workers
 
 from .tasks import die, die_once, double, refuse
 
@@ -37,14 +38,20 @@ def test_an_error_is_the_result_of_its_task_alone() -> None:
     assert done == {0: 0, 1: 1, 3: 3}
 
 
-def test_what_a_killed_worker_had_is_done_by_another(tmp_path: Path) -> None:
+def test_what_a_killed_worker_had_is_done_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_workers(monkeypatch)
     tasks = [(str(tmp_path), number) for number in range(20)]
     with workers("processes:2") as make:
         assert [result for _, result in run_on(make, die_once, tasks)] == list(range(20))
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 30, "each once, a few again"
 
 
-def test_what_kills_every_worker_is_given_up_and_nothing_else() -> None:
+def test_what_kills_every_worker_is_given_up_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fork_workers(monkeypatch)
     with workers("processes:2") as make:
         done = dict(run_on(make, die, range(6)))
     assert type(done.pop(3)).__name__ == "BrokenProcessPool"
@@ -95,13 +102,14 @@ def reports(services: Services, executor: str | None) -> list[Any]:
     return [one.as_dict() if isinstance(one, QualityReport) else repr(one) for one in told]
 
 
-def test_processes_report_the_same(installation: Services) -> None:
+def test_processes_report_the_same(installation: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = reports(installation, None)
     assert sum(bool(report["findings"]) for report in alone) == 4
     before = installation.observer.metrics.snapshot()["quality"]
-    assert reports(installation, "processes:2") == alone
+    assert reports(installation, f"processes:{2 if FULL else 1}") == alone
     after = installation.observer.metrics.snapshot()["quality"]
     assert after["validated"] - before["validated"] == 12, "counted where it was asked for"
+    fork_workers(monkeypatch)  # those above were new interpreters
     keys = installation.client.series()
     for work in ("check", "compact") if FULL else ("check",):
         here = run_upkeep(installation, work, keys)
@@ -111,6 +119,7 @@ def test_processes_report_the_same(installation: Services) -> None:
 def test_a_worker_that_fails_is_a_problem_of_its_series(
     installation: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fork_workers(monkeypatch)
     monkeypatch.setattr("src.data.jobs.upkeep.run_upkeep_task", die)
     keys = installation.client.series()[:2]
     found, problems = run_upkeep(installation, "check", keys, "processes:1")
@@ -124,9 +133,14 @@ def test_a_worker_that_fails_is_a_problem_of_its_series(
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None
-    ) as cluster:
+    dask = pytest.importorskip("dask")
+    method = "spawn" if FULL else "fork"  # this process has loaded what a worker needs
+    with (
+        dask.config.set({"distributed.worker.multiprocessing-method": method}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None
+        ) as cluster,
+    ):
         yield cluster.scheduler_address.replace("tcp:", "dask:")
 
 

@@ -24,6 +24,7 @@ from src.data.pipeline.step01_download_alpaca_1m import AlpacaPipelineDownloader
 from src.data.pipeline.step02_calculate_timeframes import TimeframeCalculator
 from src.data.wiring import build
 from tests.cache.counts import FULL
+from tests.processes import fork_workers
 from tests.vendor_server import VendorServer, split
 
 pytestmark = pytest.mark.usefixtures("rules")
@@ -199,7 +200,8 @@ def test_minutes_that_a_program_put_are_as_good(folder: Path) -> None:
 # --- how it ends -----------------------------------------------------------------------------
 
 
-def test_processes_make_the_same(folder: Path) -> None:
+def test_processes_make_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_workers(monkeypatch)
     ran(folder)
     wanted = ["AAPL", "NOPEUSDT", "BTCUSDT"], ["1h", "4h"], True
     alone = TimeframeCalculator(folder).calculate_all_timeframes(*wanted)["results"]

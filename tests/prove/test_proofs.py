@@ -36,9 +36,12 @@ BROKEN = {
 
 
 @pytest.fixture(autouse=True)
-def _fewer_kills(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fewer_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the proofs repeat less: each repetition is a process."""
     if not FULL:
         monkeypatch.setattr(checks, "_KILLS", 2)
+        monkeypatch.setattr(checks, "_DAYS_EACH", 2)
+        monkeypatch.setattr(checks, "_FLIPS", (0.5,))
 
 
 @pytest.mark.parametrize("proof", PROOFS, ids=NAMES)

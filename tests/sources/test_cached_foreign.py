@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import runpy
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ from src.data.sources import (
     foreign_frames,
 )
 from tests.cache.disks import DyingDisk, FailingDisk, Killed
+from tests.processes import ended, fork
 from tests.programs import PYTHONPATH
 
 from .foreign_stage import DAYS, YEAR, Own, at, got, minutes, rows
@@ -336,29 +339,25 @@ class Mine:
 
 print(CachedDataSource(Mine(), sys.argv[1]).generate_cache_key(["A"], "2024-01-02", "2024-01-03", "1d"))
 """
-# Each script is a program in a child of its own; the library is imported once.
-IN_CHILDREN = """
-import os, runpy, sys
-from src.data.sources import CachedDataSource
-
-for script in sys.argv[2:]:
-    if os.fork() == 0:
-        runpy.run_path(script, run_name="__main__")
-        sys.stdout.flush()
-        os._exit(0)
-    assert os.wait()[1] == 0
-"""
 
 
-def test_classes_of_two_scripts_share_no_frames_because_of_their_names(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_classes_of_two_scripts_share_no_frames_because_of_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each script is run in a child of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(script: str) -> None:
+        sys.argv = [script, str(tmp_path / "frames")]
+        with Path("printed").open("a") as sys.stdout:
+            runpy.run_path(script, run_name="__main__")
+
     for name in ("one.py", "other.py"):
-        (tmp_path / name).write_text(SCRIPT)
-    printed = subprocess.run(
-        [sys.executable, "-c", IN_CHILDREN, str(tmp_path / "frames"), "one.py", "one.py", "other.py"],
-        check=True, capture_output=True, text=True, cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": PYTHONPATH},
-    ).stdout  # fmt: skip
-    one, again, other = printed.split()
+        Path(name).write_text(SCRIPT)
+    for name in ("one.py", "one.py", "other.py"):
+        assert ended(fork(partial(run, name))) == 0
+    one, again, other = Path("printed").read_text().split()
     assert len(one) == 16 and one == again != other
 
 

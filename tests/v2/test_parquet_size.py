@@ -43,7 +43,7 @@ def arrow(table: pl.DataFrame, **options: Any) -> bytes:
 
 
 @pytest.mark.parametrize("is_flat", [False, True])
-@pytest.mark.parametrize("rows", [0, 1, 3000, 70_000])
+@pytest.mark.parametrize("rows", [0, 1, 3000, 70_000 if FULL else 12_000])
 def test_it_is_at_least_the_frame_and_not_much_more(rows: int, is_flat: bool) -> None:
     table = frame(rows, is_flat=is_flat)
     files = [
@@ -59,7 +59,7 @@ def test_it_is_at_least_the_frame_and_not_much_more(rows: int, is_flat: bool) ->
         # The values of a dictionary count in addition to those of its column.
         assert least <= unpacked_bytes(file) <= 2 * least + 50_000
         assert pl.read_parquet(io.BytesIO(file)).equals(table)
-    if is_flat and rows > 50_000:
+    if is_flat and rows > 10_000:
         assert len(files[0]) * 10 < unpacked_bytes(files[0])
 
 
@@ -79,7 +79,8 @@ def test_a_file_with_texts_is_refused_and_so_is_what_is_no_file() -> None:
 
 
 def test_headers_with_any_wrong_byte_are_an_error_or_a_size() -> None:
-    file = bytearray(written(frame(3), compression="zstd", statistics=False))
+    table = frame(3) if FULL else frame(3).select("date", "volume")  # each column has its headers
+    file = bytearray(written(table, compression="zstd", statistics=False))
     for place in range(len(file)):
         right = file[place]
         for wrong in range(0, 256, 9) if FULL else (0, 0x7F, 0xFF, right ^ 1, right ^ 0x80):

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.db.core.database import Database
-from src.data.errors import IncompleteDataWarning
+from src.data.errors import CorruptEntryError, IncompleteDataWarning
 from src.data.model.instant import DAY_MS
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -345,7 +345,18 @@ POISONED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("poison", POISONED)
-def test_a_value_that_is_not_ours_is_refused_by_its_key(
+def test_a_value_that_is_not_ours_is_refused_by_its_key(poison: str) -> None:
+    columns = {"open": 1.0, "high": 2.0, "low": 1.0, "close": 1.5, "volume": 9, "adj_close": 1.5}
+    frame = pl.DataFrame({"date": [MAY[0]]} | {name: [value] for name, value in columns.items()})
+    value = packed(KEY, HeldPrices(frame, "AAPL 1d ", "", 1 << 60))
+    days = Timeframe.parse("1d")
+    assert unpacked(KEY, value, days).frame.equals(frame)
+    with pytest.raises(CorruptEntryError, match=f"the value of {KEY} cannot be used: "):
+        unpacked(KEY, POISONED[poison](value), days)
+
+
+@pytest.mark.parametrize("poison", POISONED if FULL else ["another program's", "one bit"])
+def test_a_refused_value_is_reported_and_fetched_again(
     manager: DataManager, other: DataManager, running: Server, poison: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip

@@ -22,6 +22,7 @@ from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.v2 import DataCache
+from tests.cache.counts import FULL
 from tests.conftest import WEDNESDAY
 
 # ONETAPE_READS=100000 takes minutes; made by hand after changes.
@@ -56,9 +57,11 @@ def test_no_answer_is_older_than_the_last_commit_before_the_question(tmp_path: P
     manager = DataManager(folder, clock=ManualClock(WEDNESDAY))
     _write(manager, 1)
     cache = DataCache(redis.Redis(port=9), manager=manager)  # nothing listens there
-    spawn = get_context("spawn")
-    written, is_due, has_begun, is_over = spawn.Value("q", 1), *(spawn.Event() for _ in range(3))
-    writer = spawn.Process(
+    # A fork need not import the library.
+    processes = get_context("spawn" if FULL else "fork")
+    written = processes.Value("q", 1)
+    is_due, has_begun, is_over = (processes.Event() for _ in range(3))
+    writer = processes.Process(
         target=_keep_writing, args=(folder, written, is_due, has_begun, is_over), daemon=True
     )
     writer.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -28,6 +29,7 @@ from src.data.vendors.factory import canonical_name, downloader_class
 from tests.net.scripted import reply, serving
 from tests.packaging.build import unpack
 from tests.pages import pages
+from tests.processes import ended, fork
 from tests.vendor_server.stream_faces import STREAM_FACES
 from tests.vendor_server.streams import StreamServer
 from tests.vendors.packages import Shelf, forget, shelf
@@ -84,7 +86,6 @@ PACKAGES = {
     "ledger": (blocks(LEDGER_, "toml")[0], {"onetape_ledger": LEDGER}),
     "relay": (blocks(RELAY_, "toml")[0], {"onetape_relay": RELAY}),
 }
-_BUILD = "import sys; from setuptools.build_meta import build_{} as b; b(sys.argv[1])"
 
 
 def built(
@@ -101,11 +102,16 @@ def built(
     (folder / "pyproject.toml").write_text(project)
     for module, code in {**modules, f"test_{name}": TEST}.items():
         (folder / f"{module}.py").write_text(code)
-    code = _BUILD.format("editable" if editable else "wheel")
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(top)], cwd=folder,
-        capture_output=True, check=True, timeout=300,
-    )  # fmt: skip
+
+    def build() -> None:
+        with Path(top, f"{name}.log").open("w") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        os.chdir(folder)
+        hooks = importlib.import_module("setuptools.build_meta")  # here: it changes the importer
+        getattr(hooks, f"build_{'editable' if editable else 'wheel'}")(str(top))
+
+    assert ended(fork(build)) == 0, Path(top, f"{name}.log").read_text()
     (wheel,) = top.glob(f"onetape_{name}-*.whl")
     return wheel
 

@@ -15,7 +15,7 @@ from src.data.bars.answer.answer import Rows
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from src.data.model.instant import day_ms
-from tests.cache.counts import FULL
+from tests.cache.counts import FULL, crossed
 from tests.vendor_server import Fault, VendorServer
 
 MAY = {"start": "2024-05-01", "end": "2024-06-01", "progress": False}
@@ -34,7 +34,7 @@ def test_of_many_some_fail_and_one_warning_says_so(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     """500 in a full run, of which 20 are not known."""
-    many, few = (480, 20) if FULL else (12, 3)
+    many, few = (480, 20) if FULL else (4, 3)
     known, unknown = list_many(vendors, many), [f"Z{chr(65 + n)}Z" for n in range(few)]
     with pytest.warns(IncompleteDataWarning) as caught:
         frame = yf.download([*unknown, *known], interval="1d", **MAY)
@@ -174,10 +174,12 @@ def test_the_frame_is_the_callers(manager: DataManager) -> None:
         assert (list(now.index.names), list(now.columns.names)) == names
 
 
-@pytest.mark.parametrize("group_by", ["column", "ticker"])
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"auto_adjust": False}, {"rounding": True}, {"keepna": True}, {"ignore_tz": False}],
+    "options, group_by",
+    crossed(
+        [{}, {"auto_adjust": False}, {"rounding": True}, {"keepna": True}, {"ignore_tz": False}],
+        ["column", "ticker"],
+    ),
 )
 def test_what_is_kept_in_memory_is_never_changed(
     manager: DataManager, options: dict[str, bool], group_by: str

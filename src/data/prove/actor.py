@@ -136,7 +136,8 @@ class _Parent:
     def _begin(self, call: dict[str, Any]) -> None:
         use_state_folder(call["state"])
         if call["do"] == "load":
-            _answer(_manager(call), call["ask"], {})
+            for query in call["asks"]:
+                _answer(_manager(call), query, {})
             gc.freeze()  # or a collection in a child would copy what it shares with the others
             self._tell(call["id"], {"loaded": threading.active_count()})
             return

@@ -22,6 +22,8 @@ _COIN, _HOURS, _SHARE = "BTCUSDT", "1h", "AAPL"
 # 2024-06-03, and the ex-date 2024-06-10.
 _MONDAY, _EX_DAY = 1_717_372_800_000, 1_717_977_600_000
 _KILLS, _DAYS_EACH = 12, 4
+# Places in a file where a bit is flipped, as fractions of its length.
+_FLIPS = (0.1, 0.5, 0.9)
 
 
 class Observation(NamedTuple):
@@ -70,9 +72,7 @@ def killed(stage: Stage) -> Observation:
         old, new = old + (count == 0), new + (count == 24)
         is_whole = count in (0, 24) and _is_true(found, second, count)
         broken += _unmet((is_whole, f"half of {_date(second)} was stored"))
-    for day in kept:
-        is_there = _is_true(stage.ask(*_day(day), offline=True), day, 24)
-        broken += _unmet((is_there, f"bars of {_date(day)} are lost"))
+    broken += _lost(stage, kept)
     damaged = _damage(stage, "check")
     broken += _unmet((in_time >= _KILLS // 4, "the calls ended before the signal came"))
     did = f"killed {in_time} processes (SIGKILL) between a vendor's answer and the end of the call"
@@ -88,7 +88,7 @@ def flipped_bit(stage: Stage) -> Observation:
     lane, binance = _year_file(stage).parent, stage.server.vendors["binance"]
     names = [path.name for path in sorted(lane.iterdir()) if path.is_file() and path.stat().st_size]
     broken: list[str] = []
-    places = [(lane / name, part) for name in names for part in (0.1, 0.5, 0.9)]
+    places = [(lane / name, part) for name in names for part in _FLIPS]
     for path, part in places:
         if path.is_file():  # a damaged file may have been moved to the quarantine
             _flip(path, part)
@@ -121,9 +121,7 @@ def two_writers(stage: Stage) -> Observation:
     stage.wait(writers)
     broken = [report["text"] for one in writers for report in one.reports if "error" in report]
     days = sorted({day for days in (*work, *alone) for day in days})
-    for day in days:
-        is_there = _is_true(stage.ask(*_day(day), offline=True), day, 24)
-        broken += _unmet((is_there, f"bars of {_date(day)} are lost"))
+    broken += _lost(stage, days)
     starts = [int(one.params["startTime"]) for one in stage.server.asked("binance", "api/v3")]
     broken += _unmet(*((starts.count(d) == 1, f"{_date(d)} was requested twice") for d in days))
     did = (
@@ -388,6 +386,17 @@ def _after_the_answer(stage: Stage, process: Process) -> float:
     stage.result(process)
     binance.answered.wait(limit)
     return lasted
+
+
+def _lost(stage: Stage, days: Sequence[int]) -> list[str]:
+    """Return the days whose bars a new process does not find in the cache, described."""
+    asks = {"asks": [*map(_day, days)], "options": {"offline": True}}
+    process, lost = stage.start("ask_each", asks), list[str]()
+    for day in days:
+        stage.result(process)  # it begins
+        is_there = _is_true(stage.result(process), day, 24)
+        lost += _unmet((is_there, f"bars of {_date(day)} are lost"))
+    return lost
 
 
 def _damage(stage: Stage, do: str) -> list[str]:

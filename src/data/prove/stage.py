@@ -27,7 +27,8 @@ from .server import Server
 NOW_MS = 1_718_205_600_000
 # Limits of a call in seconds, on a machine that loads the library in `_USUAL_LOAD_S`.
 _CALL_S, _LOAD_S, _USUAL_LOAD_S = 30.0, 180.0, 4.0
-_FIRST = ["BTCUSDT", "1h", "2024-01-01", "2024-01-02"]
+# The first requests, which load all that later ones need: the vendors, and the calendar of a share.
+_FIRST = [["BTCUSDT", "1h", "2024-01-01", "2024-01-02"], ["AAPL", "1d", "2024-01-02", "2024-01-03"]]
 
 
 class UnfinishedError(DataError):
@@ -132,7 +133,7 @@ class Stage:
                 self._selector.register(pipe, selectors.EVENT_READ)
             begun = time.monotonic()
             self.scene("load")
-            self.result(self.start("load", {"ask": _FIRST}), _LOAD_S)
+            self.result(self.start("load", {"asks": _FIRST}), _LOAD_S)
             self.pace = max(1.0, (time.monotonic() - begun) / _USUAL_LOAD_S)
             yield
         finally:
