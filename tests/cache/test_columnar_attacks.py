@@ -540,15 +540,17 @@ def test_what_a_header_speaks_for_is_never_written_again(tmp_path: Path) -> None
 FEW = """
 import os, resource, sys
 from pathlib import Path
+from src.data.cache.read import columnar_reader
 from src.data.cache.store import Commit
 from src.data.model.series import SeriesKey
 from tests.cache.bars import EVER, MINUTES, minutes, same, store_in, table
 from tests.cache.crash import Quick
+columnar_reader.MOST_READ, columnar_reader.MOST_COPIED = 300_000, 50_000
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 store = store_in(Path(sys.argv[1]), Quick(), columnar="map")
 keys = [SeriesKey(f"S{n}", MINUTES.timeframe) for n in range(6)]
-truth = table(range(24_000), size=60_000)
-whole = minutes(0, 24_000)
+truth = table(range(6_000), size=60_000)
+whole = minutes(0, 6_000)
 for key in keys:
     store.commit(key, Commit((whole,)))
 held = [store.read(key, EVER)[0] for _ in range(14) for key in keys]
