@@ -461,7 +461,7 @@ def test_a_count_of_bars_reaches_back_from_the_last_closed_one(
 def test_a_count_of_more_bars_than_there_ever_were_is_answered_with_those_there_are(
     street: Street, vendor: TapeVendor
 ) -> None:
-    frame = street.ask("3M", "2024-01-01", NOW, bars=200)
+    frame = street.ask("3M", "2024-01-01", NOW, bars=30)
     assert rows(frame) == plain(vendor.tape.closed("3M", street.clock.now_ms()))[-1:]
 
 

@@ -85,7 +85,7 @@ def test_a_change_on_a_full_disk_is_whole_or_none_of_it_and_the_next_succeeds(
     change(whole, manager)
     after, is_new, calls = rows(whole), [], _MOST - counting.left
     assert 4 < calls < _MOST
-    for step in some(range(1, calls + 1), 4):
+    for step in some(range(1, calls + 1), 3):
         folder = shutil.copytree(start, tmp_path / str(step))
         disk = kind(step)
         one = Bundle("mine", folder, disk=disk)

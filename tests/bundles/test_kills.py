@@ -78,7 +78,7 @@ def test_a_bundle_whose_removal_is_killed_is_whole_or_gone(
 ) -> None:
     """Each way of looking gives the same answer, and the next command finishes the work."""
     before, found = rows(Bundle("mine", made)), []
-    for folder in killer.deaths("remove", cache, made, tmp_path / "dead", every=1 if FULL else 5):
+    for folder in killer.deaths("remove", cache, made, tmp_path / "dead", every=1 if FULL else 7):
         one = Bundle("mine", folder, disk=Quick())
         is_there = one.exists()
         found.append(is_there)
@@ -179,7 +179,7 @@ def test_a_bundle_whose_refresh_is_killed_has_all_of_it_or_none(
     after, found = rows(whole), []
     assert len(after) > 2 * len(before) > 0
     for folder in killer.deaths(
-        "refresh", cache, behind, tmp_path / "dead", every=1 if FULL else 5
+        "refresh", cache, behind, tmp_path / "dead", every=1 if FULL else 9
     ):
         one = Bundle("mine", folder, disk=Quick())
         is_new = len(rows(one)) == len(after)

@@ -83,15 +83,15 @@ def test_bytes_grow_with_the_number_of_series_that_are_added_one_by_one(tmp_path
 
 def test_parts_are_read_as_one_bundle_also_by_others(tmp_path: Path) -> None:
     one, many = tmp_path / "one", tmp_path / "many"
-    ParquetWriter(one, disk=Quick()).write_batch([days(sid) for sid in range(13)])
-    for sid in range(13):
+    ParquetWriter(one, disk=Quick()).write_batch([days(sid) for sid in range(11)])
+    for sid in range(11):
         ParquetWriter(many, disk=Quick()).write(days(sid), "daily")
     assert len(parts_of(one)) == 2 and len(parts_of(many)) > 4
     assert {main_of(place) for place in parts_of(many)} == set(parts_of(one))
     whole = read(one)
-    assert read(many).equals(whole) and len(whole) == 13 * DAYS
+    assert read(many).equals(whole) and len(whole) == 11 * DAYS
     mine, theirs = (PolarsParquetDailyReader(path) for path in (many, one))
-    for sid in (0, 5, 12):
+    for sid in (0, 5, 10):
         assert mine.get_value(sid, "2023-02-03", "close") == theirs.get_value(
             sid, "2023-02-03", "close"
         )
@@ -102,7 +102,7 @@ def test_parts_are_read_as_one_bundle_also_by_others(tmp_path: Path) -> None:
         scan = pl.scan_parquet(many / pattern, hive_partitioning=pattern != "daily_bars")
         assert scan.select(whole.columns).sort("sid", "date").collect().equals(whole), pattern
     months = pl.scan_parquet(many / "daily_bars/**/data.parquet", hive_partitioning=True)
-    assert len(months.filter(pl.col("month") == 2).collect()) == 13 * 28
+    assert len(months.filter(pl.col("month") == 2).collect()) == 11 * 28
     bundle = Bundle("many", tmp_path)
     told = bundle.records()
     (many / "metadata.parquet").unlink()
@@ -128,7 +128,7 @@ def test_any_sequence_of_writes_and_replacements(tmp_path: Path, seed: int) -> N
     """A series has its rows of a partition in one part, and the first part is always there."""
     chance, model, path = random.Random(seed), dict[int, pl.DataFrame](), tmp_path / "b"
     writer = ParquetWriter(path, disk=Quick())
-    for step in range(25 if FULL else 10):
+    for step in range(25 if FULL else 7):
         sids = chance.sample(range(20), chance.choice((1, 1, 1, 3)))
         first = FIRST + timedelta(chance.choice((0, 0, 40)))
         rows = pl.concat(days(s, chance.randint(1, 59), step / 5, first) for s in sids)
@@ -187,7 +187,7 @@ def test_killed_while_parts_are_joined(tmp_path: Path) -> None:
     old, step, died = read(before), 0, 1
     sizes = set[int]()
     while died:
-        step, died = step + (3 if FULL else 9), 0
+        step, died = step + (3 if FULL else 14), 0
         path = tmp_path / "b"
         shutil.rmtree(path, ignore_errors=True)
         shutil.copytree(before, path)

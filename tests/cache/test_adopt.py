@@ -115,7 +115,7 @@ def test_made_up_bars_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["ohlcv/AAPL/1d", "AAPL/1d"])
 def test_death_while_taking_over_loses_nothing(tmp_path: Path, where: str) -> None:
-    for n in range(1, 80, 1 if FULL else 4):
+    for n in range(1, 80, 1 if FULL else 6):
         root = tmp_path / str(n)
         leave(root / where)
         try:

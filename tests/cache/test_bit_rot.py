@@ -504,7 +504,7 @@ def revised(sound: Path, tmp_path: Path) -> tuple[Path, bytes, bytes]:
 def test_old_and_new_mixed(sound: Path, tmp_path: Path) -> None:
     after, old, new = revised(sound, tmp_path)
     cuts = {at_ for data in (old, new) for at_, _ in layout(data)}
-    cuts |= set(range(0, len(new), 10 if FULL else 350))
+    cuts |= set(range(0, len(new), 10 if FULL else 1_100))
     for cut in sorted(cuts):
         for begin, end in ((old, new), (new, old)):
             for base in (sound, after):
@@ -535,6 +535,7 @@ def test_metadata_and_data_of_different_age(sound: Path, tmp_path: Path) -> None
 
 
 NONSENSE = (None, "x", [[1]], 10**30)
+NO_SPANS = [{"span": ["a", "b"], "state": "final"}]
 
 
 class Odd(Header):
@@ -574,7 +575,7 @@ def test_a_document_of_nonsense_is_a_lost_one(
     ours = plain.get("onetape", plain)
     for key in keys:
         before = ours.get(key)
-        for value in (*NONSENSE, [{"span": ["a", "b"], "state": "final"}]):
+        for value in (*NONSENSE, NO_SPANS) if FULL else (*NONSENSE[len(key) % 2 :: 2], NO_SPANS):
             ours[key] = value
             forged = json_document.dump(plain)
             root = damaged(sound, tmp_path, name, lambda _, forged=forged: forged)

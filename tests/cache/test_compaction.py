@@ -11,6 +11,7 @@ import pytest
 from src.data.cache.compact import compact_series
 from src.data.cache.format.gzip_member import Member, file_id, walk
 from src.data.cache.store import BarStore, Commit, CommitPiece
+from src.data.cache.write import year_commit
 from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
 from src.data.model.kind import Basis
@@ -31,6 +32,7 @@ from tests.cache.bars import (
     store_in,
     table,
 )  # fmt: skip
+from tests.cache.counts import FULL
 
 A_DAY = DAY_MS // MINUTE_MS
 
@@ -155,17 +157,23 @@ def test_a_day_that_came_in_two_parts_is_joined_with_the_first_bar_of_the_next(
     assert [m.header.rows for m in members(tmp_path, MINUTES)] == [A_DAY] * 3
 
 
-def test_minutes_are_joined_at_512_open_members(tmp_path: Path) -> None:
+def test_minutes_are_joined_at_512_open_members(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At that many by default, which is lowered but for full runs: the rule is the same."""
+    assert year_commit._MOST_OPEN_INTRADAY == 512
+    most = 512 if FULL else 32
+    monkeypatch.setattr(year_commit, "_MOST_OPEN_INTRADAY", most)
     store = store_in(tmp_path)
     store.commit(MINUTES, Commit((minutes(0, 2),)))
-    for n in range(2, 512):
+    for n in range(2, most):
         vendor = "acme" if n > 3 else "other"
         store.commit(MINUTES, Commit((minutes(n, n + 1, vendor=vendor),)))
-    assert len(members(tmp_path, MINUTES)) == 511
-    store.commit(MINUTES, Commit((minutes(512, 514),)))
-    assert len(members(tmp_path, MINUTES)) == 512
-    store.commit(MINUTES, Commit((minutes(514, 515),)))
-    assert [m.header.rows for m in members(tmp_path, MINUTES)] == [2, 2, 511]
+    assert len(members(tmp_path, MINUTES)) == most - 1
+    store.commit(MINUTES, Commit((minutes(most, most + 2),)))
+    assert len(members(tmp_path, MINUTES)) == most
+    store.commit(MINUTES, Commit((minutes(most + 2, most + 3),)))
+    assert [m.header.rows for m in members(tmp_path, MINUTES)] == [2, 2, most - 1]
 
 
 def test_a_member_of_several_days_has_a_thousand_bars_at_most(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Writers killed with SIGKILL at a call of the file system: what they acknowledged is there.
 
-A server process forks one writer after another on the same cache. Each goes on where the last one
+A child serves: it forks one writer after another on the same cache. Each goes on where the last one
 died, and is killed before or in the middle of a call that is counted, not timed.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,41 +16,41 @@ from pathlib import Path
 import pytest
 
 from src.data.model.instant import DAY_MS
+from tests.cache import writer
 from tests.cache.bars import DAILY, EVER, START, no_temps, numbers, store_in, table
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.writer import shift_of
+from tests.processes import Talker
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no fork, no SIGKILL there")
 
 KILLS = 1000 if FULL else 12
-ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def serving(how: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.cache.writer", how], cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
+def serving(how: str) -> Iterator[Talker]:
+    def main() -> None:
+        sys.argv = ["", how]
+        writer.main()
+
+    server = Talker([], main)
+    try:
+        yield server
+    finally:
+        server.end()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[str]]:
-    with serving("killed") as process:
-        yield process
+def server() -> Iterator[Talker]:
+    with serving("killed") as child:
+        yield child
 
 
-def killed(server: subprocess.Popen[str], root: Path, calls: int) -> list[str]:
+def killed(server: Talker, root: Path, calls: int) -> list[str]:
     """Run a writer until it is killed; return what it acknowledged."""
-    assert server.stdin is not None
-    assert server.stdout is not None
-    server.stdin.write(f"{root} {calls}\n")
-    server.stdin.flush()
-    died_of, _, told = server.stdout.readline().rstrip("\n").partition(";")
+    server.tell(f"{root} {calls}")
+    died_of, _, told = server.hear().rstrip("\n").partition(";")
     assert died_of == str(int(signal.SIGKILL))
     return told.split(",")[:-1]
 
@@ -87,7 +86,7 @@ class Known:
         return len(held)
 
 
-def survive(root: Path, server: subprocess.Popen[str], kills: int) -> None:
+def survive(root: Path, server: Talker, kills: int) -> None:
     known, count = Known(), 0
     for kill in range(kills):
         if count > 300:
@@ -99,7 +98,7 @@ def survive(root: Path, server: subprocess.Popen[str], kills: int) -> None:
     assert len(known.bars) > 20
 
 
-def test_what_was_acknowledged_survives(tmp_path: Path, server: subprocess.Popen[str]) -> None:
+def test_what_was_acknowledged_survives(tmp_path: Path, server: Talker) -> None:
     survive(tmp_path / "cache", server, KILLS)
 
 
@@ -109,7 +108,7 @@ def test_careless_writers_are_found_out(tmp_path: Path, how: str) -> None:
         survive(tmp_path / "cache", server, 30)
 
 
-def test_a_killed_writer_lets_go_of_the_lock(tmp_path: Path, server: subprocess.Popen[str]) -> None:
+def test_a_killed_writer_lets_go_of_the_lock(tmp_path: Path, server: Talker) -> None:
     for calls in range(8, 24, 5):
         killed(server, tmp_path, calls)
         store_in(tmp_path, Quick(), lock_timeout_s=0.2).repair(DAILY)

@@ -243,7 +243,7 @@ def test_two_at_once_set_aside_what_is_damaged_once(tmp_path: Path, damaged: int
 
 @pytest.mark.parametrize("place", PLACES)
 def test_whoever_dies_on_the_way_loses_nothing(tmp_path: Path, place: str) -> None:
-    for dies_at in range(1, 80, 1 if FULL else 3):
+    for dies_at in range(1, 80, 1 if FULL else 5):
         root = tmp_path / str(dies_at)
         original = leave(root / place)
         store = store_in(root, DyingDisk(dies_at))
@@ -397,7 +397,7 @@ def test_nothing_is_moved_without_the_lock(tmp_path: Path) -> None:
 
 
 def test_what_a_dead_writer_left_is_mended_under_the_lock(tmp_path: Path) -> None:
-    for n in range(1, 80, 1 if FULL else 3):
+    for n in range(1, 80, 1 if FULL else 5):
         root = tmp_path / str(n)
         leave(root / PLACES[1])
         try:

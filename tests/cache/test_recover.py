@@ -34,6 +34,7 @@ from tests.cache.bars import (
     store_in,
     table,
 )
+from tests.cache.counts import FULL
 from tests.cache.damage import (
     DATA,
     LOG,
@@ -278,7 +279,8 @@ class TestDataDamaged:
         held = dict(
             zip([0, *ends], [[], [0, 1, 2, 3], [0, 1, 2, 3, 4], list(range(6))], strict=True)
         )
-        for size in range(0, len(whole), 23):
+        near = [end + n for end in ends for n in (-1, 0)]
+        for size in sorted({*range(0, len(whole), 23 if FULL else 97), *near}):
             copy = tmp_path / f"cut{size}"
             shutil.copytree(folder, copy / "ohlcv/AAPL/1d")
             (copy / "ohlcv/AAPL/1d" / DATA).write_bytes(whole[:size])

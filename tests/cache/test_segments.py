@@ -113,7 +113,7 @@ def test_many_short_stretches_are_not_compared_each_with_each(tmp_path: Path) ->
         store.commit(MINUTES, Commit(pieces))
         return calls_of(lambda: store.commit(MINUTES, Commit((minutes(0, 50),))))
 
-    assert calls(400) < 5 * calls(100)
+    assert calls(200) < 5 * calls(50)
 
 
 def test_many_holes_in_a_day_cost_each_stretch_of_it_little() -> None:

@@ -300,7 +300,7 @@ def test_a_folder_that_can_only_be_read_serves_nothing_damaged(tmp_path: Path) -
 # --- writing that ends in the middle -------------------------------------------------------------
 
 # At which calls it ends; all of them in a full run.
-POINTS = range(1, 1000) if FULL else range(1, 1000, 17)
+POINTS = range(1, 1000) if FULL else range(1, 1000, 29)
 
 
 class Unsynced:
@@ -374,7 +374,7 @@ def test_the_power_fails_behind_any_call(tmp_path: Path) -> None:
     write_all(opened(root, disk), tell)
     found = states(before, disk.tape, 60 if FULL else 4)
     assert len(found) > 100
-    for state in found if FULL else found[::25]:
+    for state in found if FULL else found[::41]:
         for told, begun in state.promises:
             state.tree.put(root)
             check(root, told, begun)
@@ -409,7 +409,7 @@ def test_a_writer_is_killed_before_any_call(tmp_path: Path) -> None:
 
 
 def test_setting_aside_is_killed_before_any_call(tmp_path: Path) -> None:
-    for dies_at in range(1, 100):
+    for dies_at in range(1, 100, 1 if FULL else 4):
         root = tmp_path / str(dies_at)
         folder = filled(root)
         path = folder / "2024.csv.gz"

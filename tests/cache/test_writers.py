@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 
+from src.data.cache.read import columnar_reader
 from src.data.cache.store import Commit
 from src.data.disk.files import DiskStep
 from src.data.errors import LockTimeoutError
@@ -36,8 +37,14 @@ T = TypeVar("T")
 
 WRITERS, THREADS, READERS, APPENDS = (8, 4, 4, 50) if FULL else (2, 2, 1, 3)
 MODES = ("off", "map", "read") if FULL else ("off", "map")
-# Bars that are there before; so many that their columns are mapped.
-HELD = 20_000
+# Bars that are there before; so many that their columns are mapped, of files that may be small.
+HELD = 6_000
+
+
+@pytest.fixture(autouse=True)
+def _small_files_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columnar_reader, "MOST_READ", 300_000)
+    monkeypatch.setattr(columnar_reader, "MOST_COPIED", 50_000)
 
 
 def program(others: list[Talker], *words: object) -> Talker:

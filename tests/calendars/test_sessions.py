@@ -14,6 +14,7 @@ from src.data.errors import BadRangeError
 from src.data.model.instant import HOUR_MS, iso, parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from tests.cache.counts import FULL
 from tests.calendars.market import (
     BOMBAY,
     CHICAGO,
@@ -255,11 +256,12 @@ def test_no_stamps_have_no_closes() -> None:
 
 
 def test_absurd_stamps_do_not_break_anything() -> None:
-    far = ["0001-01-02", "9999-12-30"]
-    assert closes(NEW_YORK, "1h", *(f"{day}T10:00" for day in far)) == [
-        "0001-01-02T11:00", "9999-12-30T11:00",
-    ]  # fmt: skip
-    assert len(closes(NEW_YORK, "1d", *far)) == 2
+    """Each alone: between both are all sessions there ever were, which full runs load."""
+    for days in (["0001-01-02"], ["9999-12-30"], *([["0001-01-02", "9999-12-30"]] * FULL)):
+        assert closes(NEW_YORK, "1h", *(f"{day}T10:00" for day in days)) == [
+            f"{day}T11:00" for day in days
+        ]
+        assert len(closes(NEW_YORK, "1d", *days)) == len(days)
 
 
 # --- walking ---------------------------------------------------------------------------------

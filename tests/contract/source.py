@@ -109,13 +109,19 @@ def module(name: str) -> Module:
     return next(m for m in modules() if m.name == name)
 
 
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements inside ``node``, and the handlers and cases that hold some."""
+    for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+        yield from getattr(node, field, ())
+
+
 @cache
 def imports(source: Module) -> tuple[Import, ...]:
     """Return all imports, those inside functions and under TYPE_CHECKING included."""
     found: list[Import] = []
 
     def walk(node: ast.AST, function: str | None) -> None:
-        for child in ast.iter_child_nodes(node):
+        for child in _statements(node):
             if isinstance(child, ast.Import):
                 for alias in child.names:
                     root = alias.name.split(".")[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -29,7 +30,7 @@ def public(source: Module) -> Iterator[tuple[str, Definition]]:
                 yield from walk(node.body + node.orelse, prefix)
             if not isinstance(node, Definition) or node.name.startswith("_"):
                 continue
-            if any("overload" in ast.unparse(d) for d in node.decorator_list):
+            if _is_decorated(node, "overload"):
                 continue
             name = f"{prefix}.{node.name}"
             yield name, node
@@ -40,13 +41,26 @@ def public(source: Module) -> Iterator[tuple[str, Definition]]:
         yield from walk(source.tree.body, source.name)
 
 
+def _is_decorated(node: Definition, word: str) -> bool:
+    """Whether a decorator is named so, or is an attribute that is."""
+    return any(
+        word in (getattr(d, "id", None), getattr(d, "attr", None)) for d in node.decorator_list
+    )
+
+
+@cache
+def _exported() -> frozenset[tuple[str, str]]:
+    """Return the module and the name of each object of the package root."""
+    each = (getattr(src.data, name) for name in src.data.__all__ if name != "__version__")
+    return frozenset((one.__module__, one.__name__) for one in each)
+
+
 def _listed(source: Module) -> set[str]:
     """Return the names that users import from ``source``."""
-    exported = (getattr(src.data, name) for name in src.data.__all__ if name != "__version__")
-    home = f"src.data.{source.name}"
-    names = {each.__name__ for each in exported if each.__module__ == home}
+    names = {name for home, name in _exported() if home == f"src.data.{source.name}"}
     for node in source.tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(node, ast.Assign) and getattr(target, "id", None) == "__all__":
             names |= set(ast.literal_eval(node.value))
     return names
 
@@ -62,7 +76,7 @@ def docstring_violations(source: Module) -> list[str]:
             continue
         text = ast.get_docstring(node) or ""
         first = text.split("\n", 1)[0]
-        if any("setter" in ast.unparse(d) for d in node.decorator_list):
+        if _is_decorated(node, "setter"):
             continue
         if not text:
             found.append(f"{name}:{node.lineno} has no docstring")

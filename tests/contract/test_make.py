@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
-import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -25,28 +27,29 @@ def test_real_vendors_are_asked_by_one_target_alone() -> None:
     assert "test-live" not in recipe("test") + recipe("test-full")
 
 
-def test_without_the_request_no_test_of_theirs_is_collected() -> None:
-    """In a process of its own: what is collected here was decided long ago."""
-    code = "import os; os.environ.pop('ONETAPE_LIVE', None); import tests.live.conftest as c"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}; print(c.collect_ignore_glob)"],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=True,
-    )  # fmt: skip
-    assert done.stdout.strip() == "['test_*.py']"
+def left_out(folder: str) -> object:
+    """Return what a folder's conftest leaves out in this environment, as if it were loaded first."""
+    loaded = runpy.run_path(str(ROOT / "tests" / folder / "conftest.py"))
+    return loaded["collect_ignore_glob"]
 
 
-def test_a_browser_is_started_by_one_target_alone() -> None:
+def test_without_the_request_no_test_of_theirs_is_collected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ONETAPE_LIVE", raising=False)
+    assert left_out("live") == ["test_*.py"]
+    monkeypatch.setenv("ONETAPE_LIVE", "1")
+    assert left_out("live") == []
+
+
+def test_a_browser_is_started_by_one_target_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ONETAPE_BROWSER=1" in recipe("test-browser") and ".installed-browser" in recipe(
         "test-browser"
     )
     assert MAKEFILE.count("ONETAPE_BROWSER") == MAKEFILE.count("tests/browser") == 1
     assert "test-browser" not in recipe("test") + recipe("test-full")
-    code = "import os; os.environ.pop('ONETAPE_BROWSER', None); import tests.browser.conftest as c"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}; print(c.collect_ignore_glob)"],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=True,
-    )  # fmt: skip
-    assert done.stdout.strip() == "['test_*.py']"
+    monkeypatch.delenv("ONETAPE_BROWSER", raising=False)
+    assert left_out("browser") == ["test_*.py"]
 
 
 # Stands for every program of the environment; in place of the tests it leaves a file where theirs lie.

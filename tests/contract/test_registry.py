@@ -81,7 +81,9 @@ def lists_of_vendors(source: Module) -> list[str]:
         return []
     found = []
     for node in source.nodes:
-        entries = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", ())
+        if not isinstance(node, ast.Dict | ast.List | ast.Set | ast.Tuple):
+            continue
+        entries = node.keys if isinstance(node, ast.Dict) else node.elts
         names = {e.value for e in entries if isinstance(e, ast.Constant)} & vendors()
         if len(names) >= MANY:
             found.append(f"{source.name}:{node.lineno} lists {', '.join(sorted(names))}")  # type: ignore[attr-defined]

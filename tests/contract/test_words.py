@@ -19,7 +19,7 @@ FOREIGN_WORDS = re.compile(r"candle|kline", re.IGNORECASE)
 MACHINES = [
     re.compile("/" + r"(?:home|Users|root)/[\w.-]+"),
     re.compile("/" + r"(?:work|private|scratch|tmp/(?:onetape|trial))/\w+"),
-    re.compile(r"[A-Za-z]:\\+" + r"Users\\"),
+    re.compile(r":(?<=[A-Za-z]:)\\+" + r"Users\\"),
     re.compile("pypi" + r"\.org"),
     re.compile("pythonhosted" + r"\.org"),
     re.compile(r"--(?:extra-)?" + r"index-url"),
@@ -29,8 +29,11 @@ KEYS = [
     re.compile("-----BEGIN" + r" [A-Z ]*PRIVATE KEY"),
     re.compile("gh[pousr]" + r"_[A-Za-z0-9]{30,}"),
     re.compile("sk" + r"-(?<!\wsk-)[A-Za-z0-9]{20,}"),
-    re.compile(r"""(?i)(?:api|secret|access)_?(?:key|token)["']?\s*[:=]\s*["'][\w+/=-]{20,}["']"""),
-    re.compile(r"(?i)[?&](?:api_?key|token)" + r"=[A-Za-z0-9]{16,}"),
+    re.compile(
+        r"""[aAsS](?i:(?<=a)pi|(?<=s)ecret|(?<=a)ccess)_?(?i:key|token)["']?\s*[:=]"""
+        r"""\s*["'][\w+/=-]{20,}["']"""
+    ),
+    re.compile(r"[?&](?i:api_?key|token)" + r"=[A-Za-z0-9]{16,}"),
 ]
 UNFINISHED = [
     *(

@@ -330,7 +330,7 @@ def test_several_processes_begin_at_once(database_url: str) -> None:
         with Database(database_url).writing() as session:
             session.add(Symbol(symbol=f"S{number}", updated_at=NOW, sources={}))
 
-    count = 8 if FULL else 4
+    count = 8 if FULL else 3
     together(count, begin)
     assert use(database_url) == [*(f"S{n}" for n in range(count)), "USED"]
 
@@ -358,7 +358,7 @@ def test_several_threads_begin_at_once(database_url: str) -> None:
 def test_several_processes_upgrade_at_once(tmp_path: Path, more_revisions: list[str]) -> None:
     url = f"sqlite:///{tmp_path / 'records.db'}"
     at_revision(url, "9001")
-    together(4, lambda _: use(url))
+    together(3, lambda _: use(url))
     assert Database(url).schema.state().name == "own"
     assert len(list(tmp_path.glob("*.bak"))) == 1, "one process upgraded"
 

@@ -28,7 +28,7 @@ from tests.processes import ended, fork, together
 from tests.programs import PYTHONPATH
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-PROCESSES, CHANGES = (8, 200) if FULL else (4, 25)
+PROCESSES, CHANGES = (8, 200) if FULL else (3, 12)
 
 
 def add(database: Database, name: str) -> None:
@@ -199,33 +199,33 @@ def test_without_its_guard_much_is_lost_or_refused(
 
 def test_threads_share_a_database(database: Database) -> None:
     add(database, "A")
-    threads = [Thread(target=increments, args=(database, 10, with_lock)) for _ in range(8)]
+    threads = [Thread(target=increments, args=(database, 6, with_lock)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert volume(database) == 80
+    assert volume(database) == 24
 
 
 def test_a_forked_child_has_connections_of_its_own(database: Database) -> None:
     add(database, "A")
     with database.reading():  # its connection is in use while the process forks
-        children = [fork(lambda: increments(database, 5, with_lock)) for _ in range(4)]
-        assert [ended(child) for child in children] == [0] * 4
-    increments(database, 5, with_lock)
-    assert volume(database) == 25
+        children = [fork(lambda: increments(database, 4, with_lock)) for _ in range(2)]
+        assert [ended(child) for child in children] == [0] * 2
+    increments(database, 4, with_lock)
+    assert volume(database) == 12
 
 
 def test_a_fork_in_the_middle_of_others_units_hangs_no_child(database: Database) -> None:
     add(database, "A")
-    threads = [Thread(target=increments, args=(database, 20, with_lock)) for _ in range(2)]
+    threads = [Thread(target=increments, args=(database, 12, with_lock)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for _ in range(4):
+    for _ in range(3):
         assert ended(fork(lambda: increments(database, 1, with_lock))) == 0
     for thread in threads:
         thread.join()
-    assert volume(database) == 44
+    assert volume(database) == 27
 
 
 # --- which database ------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_another_file_in_its_place_is_the_database_from_then_on(tmp_path: Path) 
 STEPS = [
     ("import src.data, onetape, src.data.v2", ""),
     ("from onetape import get_data_manager; get_data_manager('.')", ""),
-    ("get_data_manager('.').get_ohlcv_batch(['AAPL'], '1d', offline=True)", ""),
+    ("get_data_manager('.').get_ohlcv_batch(['BTCUSDT'], '1d', offline=True)", ""),
     ("import src.data.db, src.data.cli.db", ""),
     ("from src.data.v2 import *; from src.data.db.universe import UniverseDefinition", ""),
     ("from src.data.db import Database; database = Database('sqlite:///a.db')", "sqlalchemy"),

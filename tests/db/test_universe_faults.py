@@ -100,7 +100,7 @@ def test_a_kill_in_any_step_leaves_before_or_after(database: Database, tmp_path:
     before = content(database)
     file.write_text("symbol,from,to\nA,2015-01-02,\nB,2015-01-02,2019-01-02\nD,2017-01-03,\n")
     killed = 0
-    for step in range(1, 60, 1 if FULL else 3):
+    for step in range(1, 60, 1 if FULL else 6):
 
         def work(step: int = step) -> None:
             killing(database, step)

@@ -66,16 +66,16 @@ def test_the_vendor_never_sees_more_than_its_limit_and_is_left_alone_when_it_say
     for _ in range(PROCESSES):
         Talker(crowd, work)
     assert [json.loads(one.hear()) for one in crowd] == ["ready"] * PROCESSES
-    everybody(crowd, "run 2")
+    everybody(crowd, "run 1")
     at = times(vendor)
     # How much of the limit is used hangs on the machine; `test_shared_limiter` proves it exactly.
     assert_within_limit(at)
 
     after = len(at)
     vendor.refusals = {
-        after + 20: (429, lambda: "1"),
-        after + 60: (429, lambda: http_date(1)),
-        after + 100: (418, lambda: "3600"),
+        after + 10: (429, lambda: "1"),
+        after + 30: (429, lambda: http_date(1)),
+        after + 50: (418, lambda: "3600"),
     }
     outcomes = everybody(crowd, "run 20")
     assert all(outcome["sent away"] == 4 for outcome in outcomes)

@@ -14,11 +14,12 @@ from src.data.model.capabilities import Limits
 from src.data.net import vendor_status
 from src.data.net.limiter import Limiter
 from src.data.net.state import State
+from tests.cache.counts import FULL
 
 NOW = 1_718_204_430_000
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60 if FULL else 25, deadline=None, derandomize=True)
 @given(
     limits=st.builds(
         Limits, per_minute=st.sampled_from([0, 3, 20]), per_second=st.sampled_from([0, 0.5, 2.0]),

@@ -23,7 +23,7 @@ from tests.prices.judgement.market import MARKET, load
 
 from .portal_stage import COIN, Fake, manager_on, put, table
 
-TIMES = 1500 if os.environ.get("ONETAPE_FULL") else 60
+TIMES = 1500 if os.environ.get("ONETAPE_FULL") else 36
 FIELDS = ("open", "high", "low", "close", "volume")
 
 

@@ -21,7 +21,7 @@ from tests.vendor_server import Fault, VendorServer
 __all__ = ["make", "manager", "rules"]
 
 COINS, SHARES = ["BTCUSDT", "ETHUSDT"], ["AAPL", "MSFT"]
-FIRST, LAST = date(2024, 1, 3), date(2024, 2, 23)  # a Wednesday and a Friday
+FIRST, LAST = date(2024, 1, 3), date(2024, 2, 9)  # a Wednesday and a Friday
 
 
 def days(first: date = FIRST, last: date = LAST) -> Iterator[date]:

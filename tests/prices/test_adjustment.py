@@ -24,6 +24,7 @@ from src.data.model.kind import Adjustment, Basis
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.prices.adjustment import BasisPart, common_as_of, needed_actions, rebase
+from tests.cache.counts import FULL
 from tests.reference import needs_reference, reference
 
 ALWAYS = Span(day_ms(date(1900, 1, 1)), day_ms(date(2100, 1, 1)))
@@ -494,7 +495,7 @@ class TestNeededActions:
 # --- properties ----------------------------------------------------------------------------
 
 START = date(2020, 1, 6)
-quick = settings(max_examples=60, derandomize=True, deadline=None)
+quick = settings(max_examples=60 if FULL else 25, derandomize=True, deadline=None)
 prices = st.floats(1e-4, 1e6, allow_nan=False).map(lambda x: float(f"{x:.6g}"))
 tables = st.lists(prices, min_size=1, max_size=12).map(lambda closes: daily(START, closes))
 offsets = st.integers(-3, 30)

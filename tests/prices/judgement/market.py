@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 import pytest
@@ -45,19 +46,21 @@ def load(name: str) -> CheckedSeries:
     """Return one series, ascending; dividends and splits where the file has a column of them."""
     path = next(MARKET.rglob(f"{name}.csv.gz"))
     with gzip.open(path, "rt") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: row["timestamp"])
+        header, *rows = csv.reader(file)
+    rows.sort(key=itemgetter(header.index("timestamp")))
+    cells = dict(zip(header, zip(*rows, strict=True), strict=True))
     label = next(part for part in name.replace("_", "-").split("-") if part in _LABELS)
     timeframe = Timeframe.parse(label)
-    stamps = np.array([_stamp(row["timestamp"], timeframe) for row in rows], dtype=np.int64)
+    stamps = np.array([_stamp(text, timeframe) for text in cells["timestamp"]], dtype=np.int64)
 
     def column(key: str) -> np.ndarray:
-        return np.array([float(row[key]) if row[key] else np.nan for row in rows])
+        return np.array([float(cell or "nan") for cell in cells[key]])
 
-    adj = column("adj_close") if "adj_close" in rows[0] else None
+    adj = column("adj_close") if "adj_close" in cells else None
     table = BarTable(stamps, *(column(key) for key in (*_PRICES, "volume")), adj)
 
     def events(*keys: str) -> tuple[ShareEvent, ...] | None:
-        key = next((key for key in keys if key in rows[0]), None)
+        key = next((key for key in keys if key in cells), None)
         if key is None:
             return None
         values = zip(stamps.tolist(), column(key).tolist(), strict=True)
