@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pandas as pd
 
-from src.data.bars.selection.candidates import candidates_of, route
+from src.data.bars.selection.candidates import candidates_of, find_route
 from src.data.data_manager import DataManager
 from src.data.errors import UnavailableError
 from src.data.model.query import BarsQuery
@@ -117,7 +117,7 @@ def _way(selector: ProviderSelector, symbol: str) -> Call:
     """Return a call that sorts the vendors for a symbol into lanes, as every miss does."""
     instrument, timeframe = selector.instrument(symbol), Timeframe.parse("1d")
     query = BarsQuery(instrument, timeframe, YEAR, YEAR.end)
-    return lambda: route(query, candidates_of(selector, query), None)
+    return lambda: find_route(query, candidates_of(selector, query), None)
 
 
 def _of(results: dict[str, list[float]]) -> dict[str, Figure]:

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from src.data.bars.selection.candidates import Candidate, candidates_of, lane_parts, route
+from src.data.bars.selection.candidates import Candidate, candidates_of, find_route, lane_parts
 from src.data.errors import NoProviderError, UnknownProviderError
 from src.data.model.capabilities import Capabilities
 from src.data.model.instant import DAY_MS
@@ -41,7 +41,7 @@ def vendor(name: str, kind: Kind = VENUE, **fields: Any) -> Candidate:
 
 
 def lanes(*candidates: Candidate, stored: Kind | None = None, of: BarsQuery | None = None) -> list:  # type: ignore[type-arg]
-    found = route(of or query(), candidates, stored)
+    found = find_route(of or query(), candidates, stored)
     return [(lane.lane_name, [c.name for c in lane.candidates]) for lane in found.lanes]
 
 
@@ -124,7 +124,7 @@ def test_where_somebody_tells_the_actions_all_prices_stand_in_one_lane_and_have_
     assert found == [
         ((), ["every", "raw", "split", "teller"]), (("all",), ["every"]), (("raw",), ["raw"]),
     ]  # fmt: skip
-    ways = route(query(SHARE, "1d"), [every, action_key], None).lanes
+    ways = find_route(query(SHARE, "1d"), [every, action_key], None).lanes
     assert [[c.name for c in lane.reporters] for lane in ways] == [["teller"], ["teller"]]
     pinned = query(SHARE, "1d", provider="every")
     assert lanes(every, of=pinned) == [(("every",), ["every"])]
@@ -141,24 +141,24 @@ def test_a_vendor_may_tell_the_actions_although_it_lacks_the_timeframe() -> None
 
 def test_actions_that_are_known_do_for_a_teller() -> None:
     every, of = vendor("every", TAPE, adjustment="all"), query(SHARE, "1d")
-    assert [lane.lane_name for lane in route(of, [every], None, has_actions=True).lanes] == [
+    assert [lane.lane_name for lane in find_route(of, [every], None, has_actions=True).lanes] == [
         (),
         ("all",),
     ]
-    assert [lane.lane_name for lane in route(of, [every], None).lanes] == [("all",)]
+    assert [lane.lane_name for lane in find_route(of, [every], None).lanes] == [("all",)]
     coin = query()
     assert [
-        lane.lane_name for lane in route(coin, [vendor("one")], None, has_actions=True).lanes
+        lane.lane_name for lane in find_route(coin, [vendor("one")], None, has_actions=True).lanes
     ] == [()]
 
 
 def test_who_is_passed_over_is_told_with_the_reason() -> None:
-    found = route(query(label="1h"), [vendor("one"), vendor("two", TAPE)], None)
+    found = find_route(query(label="1h"), [vendor("one"), vendor("two", TAPE)], None)
     assert found.rejected == {"two": "serves no crypto"}
     with pytest.raises(NoProviderError, match="one serves no 1w, only 1h 1d"):
-        route(query(label="1w"), [vendor("one")], None)
+        find_route(query(label="1w"), [vendor("one")], None)
     with pytest.raises(NoProviderError, match="No suitable provider found"):
-        route(query(), [], None)
+        find_route(query(), [], None)
 
 
 def test_an_older_downloader_agrees_with_any_kind() -> None:

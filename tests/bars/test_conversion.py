@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.bars.selection.candidates import Candidate, route
+from src.data.bars.selection.candidates import Candidate, find_route
 from src.data.bars.selection.conversion import conversion_for
 from src.data.errors import (
     AllProvidersFailedError,
@@ -283,7 +283,7 @@ def _lanes(
                for name, kind in (("one", first), ("two", second))]  # fmt: skip
     candidates = [Candidate(v.name, v, v.capabilities) for v in vendors]
     query = BarsQuery(NEW_YORK, Timeframe.parse(label), Span(now - 9 * DAY_MS, now), now)
-    found = route(query, candidates, stored).lanes
+    found = find_route(query, candidates, stored).lanes
     return [(lane.lane_name, [c.name for c in lane.candidates]) for lane in found]
 
 

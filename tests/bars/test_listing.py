@@ -82,7 +82,7 @@ class Case:
             query=SimpleNamespace(instrument=COIN),
             grid=HOURLY,
             settle_ms=self.settle_ms,
-            lane=SimpleNamespace(candidates=self.vendors),
+            route=SimpleNamespace(candidates=self.vendors),
             expiry=expiry,
         )
         spans = segments or [part.span for part in self.known]

@@ -275,7 +275,7 @@ def _days(span: Span) -> dict[str, str]:
 
 def _failure(request: LaneRequest, journal: Journal) -> NoProviderError | AllProvidersFailedError:
     symbol = request.query.instrument.symbol
-    if not request.lane.reporters:
+    if not request.route.reporters:
         return NoProviderError(
             f"No suitable provider found for the splits and dividends for {symbol}",
             symbol=symbol,

@@ -71,7 +71,7 @@ class LaneRequest:
     Attributes:
         query: The query.
         key: The series, which also identifies its folder in the store.
-        lane: Vendors that may answer, in order.
+        route: Vendors that may answer, in order.
         grid: Grid of the series.
         is_last_lane: Whether this is the last lane to be tried.
         expiry: How long a vendor's report of no bars stays valid.
@@ -81,7 +81,7 @@ class LaneRequest:
 
     query: BarsQuery
     key: SeriesKey
-    lane: LaneRoute
+    route: LaneRoute
     grid: BarGrid
     is_last_lane: bool = False
     expiry: Expiry = Expiry()
@@ -91,12 +91,12 @@ class LaneRequest:
     @property
     def settle_ms(self) -> int:
         """The time in milliseconds after which bars of the lane's first vendor have settled."""
-        capabilities = self.lane.candidates[0].capabilities
+        capabilities = self.route.candidates[0].capabilities
         return capabilities.settle_ms if capabilities else 2 * MINUTE_MS
 
     def has_others(self, candidate: Candidate, excluded: Collection[str]) -> bool:
         """Return whether another vendor can still be queried after ``candidate``."""
-        names = [c.name for c in self.lane.candidates if c.name not in excluded]
+        names = [c.name for c in self.route.candidates if c.name not in excluded]
         return not self.is_last_lane or names[-1:] != [candidate.name]
 
 

@@ -23,7 +23,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.locks import SeriesLocks
 from ..symbols.assets import Listed, is_proved
-from .selection.candidates import Selector, candidates_of, route
+from .selection.candidates import Selector, candidates_of, find_route
 from .selection.lanes import LaneFinder
 
 log = logging.getLogger("onetape.routing")
@@ -36,7 +36,9 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
         NoProviderError, UnknownProviderError: No vendor serves such bars.
     """
     lane = LaneFinder(selector, store).find(query)
-    return lane.kind or route(query, candidates_of(selector, query), lane.default).lanes[0].kind
+    return (
+        lane.kind or find_route(query, candidates_of(selector, query), lane.default).lanes[0].kind
+    )
 
 
 def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
@@ -48,7 +50,7 @@ def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
         UnknownSymbolError: Only vendors that may list a different instrument serve such bars.
     """
     try:
-        return route(query, candidates_of(selector, query), None).namesakes
+        return find_route(query, candidates_of(selector, query), None).namesakes
     except (NoProviderError, UnknownProviderError):
         return {}
 
@@ -68,7 +70,7 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
     if differing := differences(kind, series):
         kinds = ", ".join(f"of {own}, the series has bars of {other}" for own, other in differing)
         return f"its bars are {kinds}"
-    owner = route(query, candidates_of(selector, query), None, kind=series).owner
+    owner = find_route(query, candidates_of(selector, query), None, kind=series).owner
     listed = Listed(vendor, kind)
     if not owner or is_proved(query.instrument, listed, Listed(owner, series)):
         return ""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from ..bars.selection.candidates import Candidate, candidates_of, route
+from ..bars.selection.candidates import Candidate, candidates_of, find_route
 from ..bars.selection.exclusions import SWITCHED_OFF, differences, named_for, not_named
 from ..clock import SystemClock
 from ..config.credentials import vendor_credentials
@@ -377,7 +377,7 @@ def _candidates(
     candidates: list[Candidate] = []
     try:
         candidates = candidates_of(selector, query)
-        way = route(query, candidates, None)
+        way = find_route(query, candidates, None)
     except DataError:
         refused = {c.name: c.refusal(query.instrument, query.timeframe) for c in candidates}
         return [], {name: reason for name, reason in refused.items() if reason}

@@ -94,13 +94,13 @@ class FetchOutcome:
             series.unstored,
             series.unstored_actions,
             journal.forming,
-            request.lane.kind,
+            request.route.kind,
             journal.fetched,
             [*series.problems, *journal.problems],
             journal.scores,
             journal.attempts,
             closed_before=cap,
-            is_alone=request.query.provider is not None and not request.lane.reporters,
+            is_alone=request.query.provider is not None and not request.route.reporters,
             snapshot=series.snapshot,
         )
 

@@ -27,9 +27,9 @@ def explain(planner: RequestPlanner, query: BarsQuery) -> Explanation:
         CacheError: The store cannot be read.
     """
     rule, why_not = _rule(planner, query)
-    way: Route | None = None
+    route: Route | None = None
     try:
-        way = planner.route(query)
+        route = planner.route(query)
     except DataError as error:
         why_not = str(error)
     return Explanation(
@@ -39,13 +39,13 @@ def explain(planner: RequestPlanner, query: BarsQuery) -> Explanation:
         rule=rule.name if rule else "",
         rule_from=_origin(planner, rule) if rule else "",
         named=rule.vendors if rule else (),
-        ways=tuple(_ways(way, query)) if way else (),
+        ways=tuple(_ways(route, query)) if route else (),
         unasked={
             **unasked(planner.selector, query, all_there=True),
-            **(way.namesakes if way else {}),
+            **(route.namesakes if route else {}),
         },
-        stored=tuple(_stored(planner, query, way)),
-        source=_source(planner, query, way),
+        stored=tuple(_stored(planner, query, route)),
+        source=_source(planner, query, route),
         why_not=why_not,
     )
 
@@ -65,10 +65,10 @@ def _origin(planner: RequestPlanner, rule: Rule) -> str:
     return str(planner.selector.config_path)
 
 
-def _ways(way: Route, query: BarsQuery) -> Iterator[Way]:
-    for place, lane in enumerate(way.lanes):
+def _ways(route: Route, query: BarsQuery) -> Iterator[Way]:
+    for place, lane in enumerate(route.lanes):
         for candidate in lane.candidates:
-            yield _way(candidate, query, differences(way.lanes[0], lane) if place else "")
+            yield _way(candidate, query, differences(route.lanes[0], lane) if place else "")
 
 
 def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
@@ -88,10 +88,12 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
     )
 
 
-def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Iterator[StoredSeries]:
+def _stored(
+    planner: RequestPlanner, query: BarsQuery, route: Route | None
+) -> Iterator[StoredSeries]:
     """Yield all stored lanes, starting with the one that answers the query."""
     keys = planner.store.lanes(query.instrument.symbol, query.timeframe)
-    own = way.lane_name if way else ()
+    own = route.lane_name if route else ()
     for key in sorted(keys, key=lambda key: key.lane != own):
         view = planner.store.view(key)
         parts = view.coverage.opened()
@@ -109,11 +111,11 @@ def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Ite
         )
 
 
-def _source(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> str:
+def _source(planner: RequestPlanner, query: BarsQuery, route: Route | None) -> str:
     """Return the timeframe from which the bars are built; empty if they are not derived."""
     sources = SourceTimeframes(planner.selector, LaneFinder(planner.selector, planner.store))
     try:
-        source = sources.preferred(query) or (sources.best(query) if way is None else None)
+        source = sources.preferred(query) or (sources.best(query) if route is None else None)
     except UnknownProviderError:
         return ""
     return "" if source is None else str(source)

@@ -199,7 +199,7 @@ class _Composer:
 
     def _requested_spans(self) -> list[Span]:
         """Return the spans requested from vendors whose bars can become part of the answer."""
-        names = {c.name for request, _ in self._plans for c in request.lane.candidates}
+        names = {c.name for request, _ in self._plans for c in request.route.candidates}
         steps = (step for step in self._run.steps if step.vendor in names or not self._plans)
         return [step.span for step in steps]
 
@@ -209,15 +209,15 @@ class _Composer:
             return {}, {}
         rejected = unasked(self._planner.selector, self._query)
         try:
-            way = self._planner.route(self._query)
+            route = self._planner.route(self._query)
         except DataError:
             return rejected, {}
         substitutes = {
-            candidate.name: differences(way.lanes[0], lane)
-            for lane in way.lanes[1:]
+            candidate.name: differences(route.lanes[0], lane)
+            for lane in route.lanes[1:]
             for candidate in lane.candidates
         }
-        return {**rejected, **way.namesakes}, substitutes
+        return {**rejected, **route.namesakes}, substitutes
 
     def _span(self) -> Span:
         """Return the requested span up to the first bar that has not closed."""
@@ -266,14 +266,14 @@ class _Composer:
             c.downloader.offer(
                 request, c.servable(span, request.grid.timeframe, self._query.now_ms)
             )
-            for c in request.lane.candidates
+            for c in request.route.candidates
         )
 
     def _health(self) -> tuple[Health, ...]:
         """Return the health of each vendor involved."""
         if self._run.is_hit or self._query.offline:
             return ()
-        vendors = {c.name: c for request, _ in self._run.plans for c in request.lane.candidates}
+        vendors = {c.name: c for request, _ in self._run.plans for c in request.route.candidates}
         timeframe = self._plans[0][0].grid.timeframe if self._plans else self._query.timeframe
         return tuple(c.downloader.health(timeframe) for c in vendors.values())
 

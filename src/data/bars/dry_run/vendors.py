@@ -245,7 +245,7 @@ def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
     request = run.plans[-1][0]
     if request.key.timeframe != timeframe:
         return None
-    if any(candidate.name == vendor for candidate in request.lane.candidates):
+    if any(candidate.name == vendor for candidate in request.route.candidates):
         return request.key
     return request.query.home_key  # these bars are compared with those of the symbol
 

@@ -278,7 +278,7 @@ def _without_bars_before(
     """
     agreeing: set[str] = set()
     pages = _pages_before(request, empty, series.now_ms())
-    for candidate in request.lane.candidates:
+    for candidate in request.route.candidates:
         if candidate.name not in names:
             continue
         if any(not _can_tell(candidate, page) for page in pages):

@@ -63,7 +63,7 @@ class ActionFetcher:
         wanted = Span(span.start, min(span.end, end))
         if wanted.is_empty:
             return False
-        for candidate in request.lane.reporters:
+        for candidate in request.route.reporters:
             if candidate.name in journal.without_actions or self._is_shut_out(candidate):
                 continue
             current_call().answered_ms = None
@@ -138,7 +138,7 @@ class ActionFetcher:
         """
         query, lane, refusals = (
             self._request.query,
-            self._request.lane,
+            self._request.route,
             self._journal.without_actions,
         )
         if not candidate.leans_on_actions(query) or candidate.adjustment in lane.lane_name:

@@ -172,13 +172,13 @@ class Fetcher:
 
     def by(self, lane: LaneRoute) -> Fetcher:
         """Return a fetcher that queries the same vendors in the order of ``lane``."""
-        request = replace(self._request, lane=lane)
+        request = replace(self._request, route=lane)
         return Fetcher(request, self._series, self._journal, self._action_fetcher)
 
     def ask_forming(self, span: Span) -> None:
         """Request the forming bar in ``span``; it is kept in the journal and never stored."""
         journal = self._journal
-        for candidate in self._request.lane.candidates:
+        for candidate in self._request.route.candidates:
             if candidate.name in journal.excluded:
                 continue
             question = Question(span, neighbours(self._request, self._series, candidate, span))
@@ -256,11 +256,11 @@ class Fetcher:
             segment = todo.pop()
             if not segment.spans:
                 continue
-            if segment.position == len(request.lane.candidates):
+            if segment.position == len(request.route.candidates):
                 reasons = (*segment.reasons, *_out_of_time(segment))
                 journal.unfilled += record_absence(request, self._series, segment.spans, reasons)
                 continue
-            candidate = request.lane.candidates[segment.position]
+            candidate = request.route.candidates[segment.position]
             if candidate.name in journal.excluded:
                 following = [segment.passed_on(segment.spans, journal.excluded[candidate.name])]
             elif isinstance(segment, _Requests):
@@ -321,7 +321,7 @@ class Fetcher:
         done = group.whole if excluded_by else chunk
         return [
             *map(segment.requested_alone, between),
-            _Segment(tuple(closed), len(request.lane.candidates), (reason,)),
+            _Segment(tuple(closed), len(request.route.candidates), (reason,)),
             following,
             segment.behind(done, chunk_ms, rows_before),
         ]

@@ -179,7 +179,7 @@ class LaneRun:
             unasked = [span for span in unasked if not self._is_ahead(span)]
         answer_gaps = _deleted(answer.gaps, lost)
         lacking = joined(answer_gaps, [not_asked(span) for span in unasked])
-        gaps = real_gaps(lacking, plan.cap, grid, self.request.lane.kind)
+        gaps = real_gaps(lacking, plan.cap, grid, self.request.route.kind)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the only query that could have found some was not answered.
             return [Gap(part.span, part.reason, failed=part.failed) for part in unfilled]
@@ -242,7 +242,7 @@ class LaneRun:
         A day that the vendor may not have published yet is an exception: if another vendor supplied
         that day first, this vendor would never be queried for it again.
         """
-        usual, grid = self.request.lane, self.request.grid
+        usual, grid = self.request.route, self.request.grid
         late = [day for day in self.series.vendor_days if day.condition != "pending"]
         for lane, parts in usual.by_days(late, segments):
             # The part cut off next to a session may contain only hours in which no bar is expected.
@@ -278,7 +278,7 @@ class LaneRun:
         If so, it has no forming bar and need not be queried for one.
         """
         attempts, excluded = self.journal.attempts, self.journal.excluded
-        names = (one.name for one in self.request.lane.candidates if one.name not in excluded)
+        names = (one.name for one in self.request.route.candidates if one.name not in excluded)
         first = next(names, "")
         answers = [a for a in attempts if a.provider == first and a.outcome in ("ok", "empty")]
         return any(answer.end_ms > cap for answer in answers)
@@ -344,7 +344,7 @@ class LaneRun:
         unchanged count as fetched now; others are replaced.
         """
         request = self.request
-        if all(c.adjustment != request.query.adjustment for c in request.lane.candidates):
+        if all(c.adjustment != request.query.adjustment for c in request.route.candidates):
             return False
         reach = Span(wanted.start, min(wanted.end, cap_of(request, self.series)))
         parts = self.series.coverage().within(reach)

@@ -41,7 +41,14 @@ from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
 from ..lookup import CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..pulls import find_up_to_date
-from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
+from ..selection.candidates import (
+    LaneRoute,
+    Route,
+    Selector,
+    candidates_of,
+    find_route,
+    unknown_symbol,
+)
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
 from ..selection.namesakes import Namesakes
@@ -217,8 +224,8 @@ class MissHandler:
 
     def _marked(self, query: BarsQuery, answer: Answer) -> Answer:
         """Return the derived answer, marked as a substitute if the rules require a different kind."""
-        way = self._way(query)
-        if answer.substitute or isinstance(way, DataError) or answer.kind.agrees(way.kind):
+        route = self._route_or_error(query)
+        if answer.substitute or isinstance(route, DataError) or answer.kind.agrees(route.kind):
             return answer
         lane = answer.facts.get("derived_from", {}).get("lane", query.timeframe)
         return replace(answer, substitute=f"{', '.join(_vendors(answer))} (made of {lane} bars)")
@@ -243,25 +250,25 @@ class MissHandler:
         down = down_for(query.instrument.symbol)
         earlier = [attempt for name, attempt in down.items() if name not in excluded]
         out = {a.provider: a.error for a in earlier if a.error is not None} | dict(excluded)
-        way, tried = self.route_of(query, lane), _TriedLanes(out, earlier)
+        route, tried = self.route_of(query, lane), _TriedLanes(out, earlier)
         try:
-            answer = self._through(query, way, way.lanes, tried)
+            answer = self._through(query, route, route.lanes, tried)
             if answer is None:
-                answer = self._otherwise(query, way, tried)
+                answer = self._otherwise(query, route, tried)
         finally:
             calls = tried.attempts(aside=True)
             down.update((a.provider, a) for a in calls if a.error and a.provider in tried.excluded)
         vendors = {attempt.provider for attempt in tried.attempts()}
         if not query.offline:  # a vendor that supplied stored bars need not be queried
             vendors |= set(_vendors(answer))
-        rejected = left_out(self._selector, query, way, vendors, out)
+        rejected = left_out(self._selector, query, route, vendors, out)
         facts: dict[str, Any] = {"rejected": rejected}
         if answer.substitute:
             failed = (part.reason for part in tried.unfilled if part.failed)
             facts["unanswered"] = next(failed, None)
         return replace(answer, facts=answer.facts | facts), tried
 
-    def _otherwise(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer:
+    def _otherwise(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer:
         """Answer a query that no lane of the route has answered with bars, or raise an error.
 
         The answer is empty if the vendors report that there are none, or comes from vendors that are
@@ -270,39 +277,39 @@ class MissHandler:
         first = tried.lanes[0]
         if first.answer is not None and first.is_truth:
             return first.answer
-        if not self._is_unknown(way, tried):
-            answer = self._by_proof(query, way, tried)
+        if not self._is_unknown(route, tried):
+            answer = self._by_proof(query, route, tried)
             if answer is not None:
                 return answer
         attempts = tried.attempts()
         are_unknown = bool(attempts) and all(
             isinstance(a.error, SymbolNotFoundError) for a in attempts
         )
-        if self._is_unknown(way, tried) or are_unknown:
-            others = _others(query, way, attempts)
-            hint, side_attempts = self._namesakes.derivative(query, way)
+        if self._is_unknown(route, tried) or are_unknown:
+            others = _others(query, route, attempts)
+            hint, side_attempts = self._namesakes.derivative(query, route)
             raise unknown_symbol(query, [*attempts, *side_attempts], others, hint)
         attempts += [a for one in tried.lanes for a in one.journal.side_attempts]
-        raise _failure(query, attempts, tried.unfilled, way.namesakes)
+        raise _failure(query, attempts, tried.unfilled, route.namesakes)
 
-    def _by_proof(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer | None:
+    def _by_proof(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer | None:
         """Answer from vendors that are proved to list the same instrument, because their bars agree.
 
         The result is None if no such vendor exists, or if none can answer.
         """
-        if not way.namesakes:
+        if not route.namesakes:
             return None
         candidates = candidates_of(self._selector, query)
-        proved, attempts = self._namesakes.proved(query, way, candidates)
+        proved, attempts = self._namesakes.proved(query, route, candidates)
         tried.lanes.append(_TriedLane(None, Journal(attempts=list(attempts))))
         if not proved:
             return None
-        wider = self.route_of(query, kind=way.kind, proved=proved)
+        wider = self.route_of(query, kind=route.kind, proved=proved)
         lanes = [ln for ln in wider.lanes if any(c.name in proved for c in ln.candidates)]
         return self._through(query, wider, lanes, tried)
 
     def _through(
-        self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute], tried: _TriedLanes
+        self, query: BarsQuery, route: Route, lanes: Sequence[LaneRoute], tried: _TriedLanes
     ) -> Answer | None:
         """Try ``lanes`` in order; return the first answer that has rows or is correctly empty.
 
@@ -316,14 +323,14 @@ class MissHandler:
         part: Answer | None = None
         tried_for_it = 0
         for place, lane in enumerate(lanes):
-            if part is not None and query.strict and _is_substitute(query, way, lane):
+            if part is not None and query.strict and _is_substitute(query, route, lane):
                 continue  # it would be rejected, and the incomplete answer would not be reported
-            one = self._by_lane(query, lane, way, tried)
+            one = self._by_lane(query, lane, route, tried)
             tried.lanes.append(one)
             # There are neither rows nor gaps, so nothing trades at that time, and a substitute
             # cannot change that.
             if one.answer is not None and (one.has_rows or not one.answer.gaps):
-                answer = _naming(one.answer, one.journal.unfilled, way.namesakes)
+                answer = _naming(one.answer, one.journal.unfilled, route.namesakes)
                 if part is None and _is_cut_off(answer):
                     part, tried_for_it = answer, len(tried.lanes)
                 elif part is None or _is_whole(answer, part):
@@ -332,9 +339,9 @@ class MissHandler:
             # this was learned. If a substitute has no bars, this does not show anything about bars
             # of the wanted kind.
             elif one.answer is not None and one.is_truth and not one.journal.attempts:
-                if part is None and not _is_substitute(query, way, lane):
-                    return self._stored_substitute(query, way, lanes[place + 1 :]) or one.answer
-            elif self._is_unknown(way, tried):
+                if part is None and not _is_substitute(query, route, lane):
+                    return self._stored_substitute(query, route, lanes[place + 1 :]) or one.answer
+            elif self._is_unknown(route, tried):
                 break
         if part is None:
             return None
@@ -342,7 +349,7 @@ class MissHandler:
         return replace(part, facts=part.facts | {"attempts": [*part.facts["attempts"], *later]})
 
     def _stored_substitute(
-        self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute]
+        self, query: BarsQuery, route: Route, lanes: Sequence[LaneRoute]
     ) -> Answer | None:
         """Return the answer from a substitute's stored bars; None if there are none.
 
@@ -350,19 +357,19 @@ class MissHandler:
         """
         stored = replace(query, offline=True)
         for lane in lanes:
-            answer = self._by_lane(stored, lane, way, _TriedLanes()).answer
+            answer = self._by_lane(stored, lane, route, _TriedLanes()).answer
             if answer is not None and len(answer.table):
                 return replace(answer, query=query)
         return None
 
     @staticmethod
-    def _is_unknown(way: Route, tried: _TriedLanes) -> bool:
+    def _is_unknown(route: Route, tried: _TriedLanes) -> bool:
         """Return whether the symbol is unknown to the exchange whose notation it uses.
 
         If so, the search ends without a substitute.
         """
-        errors = (one.journal.excluded.get(way.owner) for one in tried.lanes)
-        return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
+        errors = (one.journal.excluded.get(route.owner) for one in tried.lanes)
+        return route.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
 
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
         """Answer with stored bars even though no vendor can supply the rest, or raise ``error``.
@@ -372,7 +379,7 @@ class MissHandler:
         """
         if isinstance(error, NoProviderError):
             error = with_reasons(self._selector, query, error)
-        way, lane = self._way(query), self._lanes.find(query)
+        route, lane = self._route_or_error(query), self._lanes.find(query)
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
         # The error is about this call; earlier reports from vendors about a span remain valid.
@@ -381,7 +388,7 @@ class MissHandler:
         # answer.
         missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
         answer = self._answer_from(query, lane.key, missing, error)
-        if not len(answer.table) and lane.is_beside and self._is_same_thing(query, way, lane):
+        if not len(answer.table) and lane.is_beside and self._is_same_thing(query, route, lane):
             default = query.home_key
             answer = self._answer_from(query, default, missing, error)
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer))} ({default})")
@@ -391,7 +398,7 @@ class MissHandler:
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
         cap = first_unclosed(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
         vendors = {attempt.provider for attempt in attempts}
-        rejected = left_out(self._selector, query, way, vendors, {})
+        rejected = left_out(self._selector, query, route, vendors, {})
         return replace(
             answer,
             gaps=real_gaps(answer.gaps, cap, grid),
@@ -407,10 +414,12 @@ class MissHandler:
         except KindMismatchError as mismatch:
             raise error from mismatch
 
-    def _is_same_thing(self, query: BarsQuery, way: Route | DataError, lane: AnsweringLane) -> bool:
+    def _is_same_thing(
+        self, query: BarsQuery, route: Route | DataError, lane: AnsweringLane
+    ) -> bool:
         """Return whether the default lane is known to contain bars of the requested instrument.
 
-        The requested instrument is the one listed by the owner of the route ``way`` (the vendor
+        The requested instrument is the one listed by the owner of ``route`` (the vendor
         whose listing the symbol names). If no route was found, as for bars built from shorter ones,
         it is the one listed by the vendor of ``lane``.
         """
@@ -418,12 +427,12 @@ class MissHandler:
         if lane.kind is None or view.kind is None or is_too_long(view.kind, query):
             return False
         own = Listed(lane.vendor, lane.kind)
-        if isinstance(way, Route):
-            own = Listed(way.owner, way.kind)
+        if isinstance(route, Route):
+            own = Listed(route.owner, route.kind)
         vendors = {name for part in view.coverage for name in part.vendor.split(",") if name}
         return all(is_proved(query.instrument, Listed(name, view.kind), own) for name in vendors)
 
-    def _way(self, query: BarsQuery) -> Route | DataError:
+    def _route_or_error(self, query: BarsQuery) -> Route | DataError:
         """Return the route for a query, or the error if no vendor can supply its bars."""
         try:
             return self.route_of(query)
@@ -448,7 +457,7 @@ class MissHandler:
         lane = lane or self._lanes.find(query)
         are_known = self._are_actions_known(query)
         candidates = candidates_of(self._selector, query)
-        return route(
+        return find_route(
             query,
             candidates,
             lane.default,
@@ -459,13 +468,13 @@ class MissHandler:
         )
 
     def _by_lane(
-        self, query: BarsQuery, lane: LaneRoute, way: Route, tried: _TriedLanes
+        self, query: BarsQuery, lane: LaneRoute, route: Route, tried: _TriedLanes
     ) -> _TriedLane:
         """Answer from one lane and return the outcome."""
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         anchor = lane.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
-        is_last = lane is way.lanes[-1]
+        is_last = lane is route.lanes[-1]
         request = LaneRequest(query, key, lane, grid, is_last, *self.runner.rules)
         run = self.runner.run(request, tried.excluded)
         journal, name = run.journal, lane.candidates[0].name
@@ -488,7 +497,7 @@ class MissHandler:
         named = [*map(lane.named, journal.attempts), *journal.side_attempts]
         attempts = attempt_entries([*tried.attempts(aside=True), *named])
         answer = replace(answer, facts=answer.facts | {"attempts": attempts})
-        if _is_substitute(query, way, lane):
+        if _is_substitute(query, route, lane):
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
         return _TriedLane(answer, journal)
 
@@ -533,9 +542,9 @@ def _lane_of(result: LookupResult) -> AnsweringLane | None:
     return result.lane if isinstance(result, Miss | PartialHit) else None
 
 
-def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
+def _is_substitute(query: BarsQuery, route: Route, lane: LaneRoute) -> bool:
     """Return whether bars from ``lane`` are a substitute: not of the requested kind or adjustment."""
-    return lane is not way.lanes[0] and lane.lane_name != (*way.lane_name, query.adjustment)
+    return lane is not route.lanes[0] and lane.lane_name != (*route.lane_name, query.adjustment)
 
 
 def _vendors(answer: Answer) -> list[str]:
@@ -558,13 +567,13 @@ def _is_whole(answer: Answer, part: Answer) -> bool:
     return not any(part.table.counts(stretches(answer.gaps).where(lambda _: True)))
 
 
-def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
+def _others(query: BarsQuery, route: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
     """Map each vendor that was not queried to the reason, with advice on how to request it."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
-    left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
-    reason = f"{way.owner}, the exchange of this pair, does not list it"
+    left = [c.name for lane in route.lanes for c in lane.candidates if c.name not in done]
+    reason = f"{route.owner}, the exchange of this pair, does not list it"
     return {
-        **way.namesakes,
+        **route.namesakes,
         **{name: f"{reason}; request {symbol} with provider={name!r} to get it" for name in left},
     }
 

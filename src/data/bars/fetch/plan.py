@@ -75,7 +75,7 @@ def wanted_span(request: LaneRequest, series: SeriesStore, bars: int | None = No
     if query.bars is None:
         return query.span
     end, count = min(query.span.end, cap_of(request, series)), bars or query.bars
-    return Span(back(request.grid, end, count, request.lane.kind), query.span.end)
+    return Span(back(request.grid, end, count, request.route.kind), query.span.end)
 
 
 def cap_of(request: LaneRequest, series: SeriesStore) -> int:
@@ -117,7 +117,7 @@ def _doubt_changed(
     An offline call does not read files; its answer reports that they have changed.
     """
     query = request.query
-    reader = next((c for c in request.lane.candidates if c.folder_lane), None)
+    reader = next((c for c in request.route.candidates if c.folder_lane), None)
     if reader is None or reader.folder_lane != request.key.of_folder:
         return
     view, now = series.view(), series.now_ms()
@@ -200,7 +200,7 @@ def plan_lacking(
     segments = [s.clip(past) for s in lacking.segments]
     if not is_refresh:
         segments = _with_unsettled(segments, coverage, request, now)
-    if request.lane.candidates[0].adjustment != "unknown":
+    if request.route.candidates[0].adjustment != "unknown":
         segments = with_overlap(segments, coverage, grid, cap)
     is_first = not (view.exists or segments or journal.attempts)
     unfilled = coalesce(part.span for part in journal.unfilled)
@@ -255,9 +255,9 @@ def _is_worth_requesting(
     """
     if touching(unfilled, closed):
         return False
-    if not may_open(request.grid, closed, request.lane.kind):
+    if not may_open(request.grid, closed, request.route.kind):
         return False
-    is_own = is_free(request.lane.candidates[0].name)
+    is_own = is_free(request.route.candidates[0].name)
     return is_refresh or is_own or may_hold_more(stored, closed, request.query.instrument)
 
 
@@ -282,7 +282,7 @@ def _with_unsettled(
 
 def _room(segment: Span, request: LaneRequest) -> int:
     """Return how many more bars, at most a few, fit into the last page for ``segment``."""
-    caps = request.lane.candidates[0].capabilities
+    caps = request.route.candidates[0].capabilities
     if caps is None or not caps.page_bars:
         return _FEW_UNSETTLED
     # A full page does not show whether it is the last.
@@ -299,7 +299,7 @@ def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int)
         return False
     return part.reason == BEFORE_FIRST or any(
         not candidate.has_answered(part)
-        for candidate in request.lane.candidates
+        for candidate in request.route.candidates
         if candidate.name not in journal.excluded
         and not candidate.servable(part.span, request.grid.timeframe, now_ms).is_empty
     )
@@ -310,7 +310,7 @@ def _beyond(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int)
     end = life.delisted
     if end is not None and not all(
         candidate.has_answered(Covered(Span(end.at, end.at + 1), "empty", end.source))
-        for candidate in request.lane.candidates
+        for candidate in request.route.candidates
         if candidate.name not in journal.excluded
     ):
         life = replace(life, delisted=None)
@@ -324,7 +324,7 @@ def _trusted(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int)
     query on their own. If anything has to be fetched next to them, or is already stored next to
     them, the whole span is fetched.
     """
-    adjustable = request.lane.candidates[0].adjustment != "unknown"
+    adjustable = request.route.candidates[0].adjustment != "unknown"
     if request.query.instrument.asset_class != "stock" or not adjustable:
         return coverage
     bases = {c.basis.adjustment for c in coverage.within(reach) if c.state != "empty"}
@@ -375,7 +375,7 @@ def _theirs(coverage: Coverage, span: Span, request: LaneRequest) -> list[Covere
         and part.vendor == request.query.provider
         and not part.is_rescaled
         # Bars that were converted for the default lane are not as the vendor sent them.
-        and part.kind.agrees(request.lane.kind)
+        and part.kind.agrees(request.route.kind)
     ]
 
 

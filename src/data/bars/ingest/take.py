@@ -675,7 +675,7 @@ def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched:
     stored = view.kind
     if stored is None:
         return fetched.kind
-    is_first = candidate.name == request.lane.candidates[0].name
+    is_first = candidate.name == request.route.candidates[0].name
     one, other = (fetched.kind, stored) if is_first else (stored, fetched.kind)
     return one.filled_from(other)
 
@@ -702,7 +702,11 @@ def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:
     If neither the lane nor the vendor declares an anchor for hourly bars, the grid that fits most
     rows is used.
     """
-    if request.lane.kind.anchor or not request.grid.timeframe.is_intraday or not len(fetched.table):
+    if (
+        request.route.kind.anchor
+        or not request.grid.timeframe.is_intraday
+        or not len(fetched.table)
+    ):
         return request.grid
     if fetched.kind.anchor:
         return replace(request.grid, anchor=fetched.kind.anchor)

@@ -34,7 +34,15 @@ from .offers import Offer, first_of, is_too_long
 if TYPE_CHECKING:
     from ...vendors.foreign import OwnSender
 
-__all__ = ("Candidate", "LaneRoute", "Route", "Selector", "candidates_of", "offers_of", "route")
+__all__ = (
+    "Candidate",
+    "LaneRoute",
+    "Route",
+    "Selector",
+    "candidates_of",
+    "find_route",
+    "offers_of",
+)
 
 _LOOK = "`onetape providers` lists the vendors and what each one lacks"
 
@@ -384,7 +392,7 @@ def _offers(query: BarsQuery, candidates: Sequence[Candidate], done: _Sorted) ->
         yield Offer(candidate.name, kind, lane_name=SAMPLE_LANE)
 
 
-def route(
+def find_route(
     query: BarsQuery,
     candidates: Sequence[Candidate],
     stored: Kind | None,

@@ -38,7 +38,7 @@ def unasked(
 def left_out(
     selector: Any,
     query: BarsQuery,
-    way: Route | DataError,
+    route: Route | DataError,
     attempted: Container[str],
     out: Mapping[str, DataError],
 ) -> dict[str, str]:
@@ -47,14 +47,14 @@ def left_out(
     Args:
         selector: This library's selector, or a user's own, which does not have to support rules.
         query: The query.
-        way: Route of the query, or the error if no vendor can supply the bars.
+        route: Route of the query, or the error if no vendor can supply the bars.
         attempted: Vendors that were queried.
         out: Vendors that failed earlier in the call, with their errors.
     """
     named = named_for(selector, query) if hasattr(selector, "rule_for") else ()
     if not isinstance(named, tuple):  # a test double
         named = ()
-    passed_over = dict(_passed_over(query, way)) if isinstance(way, Route) else {}
+    passed_over = dict(_passed_over(query, route)) if isinstance(route, Route) else {}
     reasons = {}
     for name in dict.fromkeys([*named, *passed_over]):
         if name in attempted:
@@ -64,7 +64,7 @@ def left_out(
         elif name in passed_over:
             reasons[name] = passed_over[name]
         else:
-            reasons[name] = _reason(selector, query, name, named) or str(way)
+            reasons[name] = _reason(selector, query, name, named) or str(route)
     return reasons
 
 
@@ -83,14 +83,14 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
     )
 
 
-def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
+def _passed_over(query: BarsQuery, route: Route) -> Iterator[tuple[str, str]]:
     """Yield each vendor that the route contains or rejects, with the reason for not querying it."""
-    for lane in reversed(way.lanes):  # the first lane's reason is used
+    for lane in reversed(route.lanes):  # the first lane's reason is used
         reason = "offline=True allows no request" if query.offline else NOT_NEEDED
-        if lane is not way.lanes[0] and not query.offline:
-            reason = f"only in whole, as a substitute: {differences(way.lanes[0], lane)}"
+        if lane is not route.lanes[0] and not query.offline:
+            reason = f"only in whole, as a substitute: {differences(route.lanes[0], lane)}"
         yield from ((candidate.name, reason) for candidate in lane.candidates)
-    yield from way.rejected.items()
+    yield from route.rejected.items()
 
 
 def differences(first: LaneRoute, other: LaneRoute) -> str:

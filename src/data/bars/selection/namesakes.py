@@ -36,17 +36,17 @@ class Namesakes:
         self._store, self._clock, self._log = store, clock, log
 
     def proved(
-        self, query: BarsQuery, way: Route, candidates: Iterable[Candidate]
+        self, query: BarsQuery, route: Route, candidates: Iterable[Candidate]
     ) -> tuple[frozenset[str], list[Attempt]]:
-        """Return the vendors in ``way.namesakes`` that list the same instrument, and the attempts.
+        """Return the vendors in ``route.namesakes`` that list the same instrument, and the attempts.
 
         This takes one request per vendor; the answers are not stored.
         """
         proved: set[str] = set()
         attempts: list[Attempt] = []
-        stored = BarTable.empty() if query.offline or query.provider else self._stored(query, way)
+        stored = BarTable.empty() if query.offline or query.provider else self._stored(query, route)
         for candidate in candidates if len(stored) else ():
-            if candidate.name not in way.namesakes:
+            if candidate.name not in route.namesakes:
                 continue
             started, sent = self._clock.monotonic(), current_call().requests
             span = Span(int(stored.stamps[0]), int(stored.stamps[-1]) + 1)
@@ -62,7 +62,7 @@ class Namesakes:
             attempts.append(
                 replace(
                     attempt,
-                    message=f"by its bars it {verb} what {way.owner} lists",
+                    message=f"by its bars it {verb} what {route.owner} lists",
                     seconds=self._clock.monotonic() - started,
                     rows=len(rows),
                     requests=requests,
@@ -72,13 +72,13 @@ class Namesakes:
                 proved.add(candidate.name)
         return frozenset(proved), attempts
 
-    def _stored(self, query: BarsQuery, way: Route) -> BarTable:
+    def _stored(self, query: BarsQuery, route: Route) -> BarTable:
         """Return the latest stored final bars from the route's owner; empty if there are none."""
-        listed = (one for one in way.lanes if any(c.name == way.owner for c in one.candidates))
-        lane = next(listed, way.lanes[0])
+        listed = (one for one in route.lanes if any(c.name == route.owner for c in one.candidates))
+        lane = next(listed, route.lanes[0])
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         coverage = self._store.view(key).coverage.opened()
-        own = [p.span for p in coverage if p.state == "final" and p.vendor == way.owner]
+        own = [p.span for p in coverage if p.state == "final" and p.vendor == route.owner]
         if not own:
             return BarTable.empty()
         step = query.timeframe.longest_ms
@@ -100,18 +100,18 @@ class Namesakes:
         checked = check(fetched.table, reach, timeframe=query.timeframe, now_ms=now)
         return checked.good, fetched.requests
 
-    def derivative(self, query: BarsQuery, way: Route) -> tuple[str, list[Attempt]]:
+    def derivative(self, query: BarsQuery, route: Route) -> tuple[str, list[Attempt]]:
         """Return a hint on requesting the owner's derivative with this name, and the attempts made.
 
         The owner is the vendor whose listing the symbol names. The hint is empty if that vendor has
         no such derivative.
         """
-        listed = [c for lane in way.lanes for c in lane.candidates if c.name == way.owner]
+        listed = [c for lane in route.lanes for c in lane.candidates if c.name == route.owner]
         fetch = getattr(listed[0].downloader, "derivative", None) if listed else None
         if fetch is None or listed[0].capabilities is None or query.offline:
             return "", []
         started = self._clock.monotonic()
-        attempt = Attempt(way.owner, "ok", "asked for a perpetual future")
+        attempt = Attempt(route.owner, "ok", "asked for a perpetual future")
         sent = current_call().requests
         try:
             listing: Derivative = fetch(query.instrument, query.now_ms)
