@@ -36,6 +36,7 @@ from src.data.model.span import Span
 from src.data.model.stored import CommitNotice
 from src.data.model.timeframe import Timeframe
 from src.data.wiring import Services, build
+from tests.cache.bars import repaired
 from tests.e2e.shelf import Shelf
 
 KIND = Kind("24h", "clock", "binance", "USDT", "base")
@@ -339,7 +340,7 @@ def test_what_is_kept_aside_is_told_with_the_reason(
     assert (row[:6], reason) == (bad[:6], "high below low")
     (path,) = services.cache.cache_dir.rglob("BTCUSDT/1h/2024.csv.gz")
     path.write_bytes(path.read_bytes()[:-20] + b"\0" * 20)
-    store.repair(HOURS)
+    repaired(store, HOURS)
     ((name, why),) = client.quarantined(HOURS).files
     assert name.startswith("2024.") and why
 

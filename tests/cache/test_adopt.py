@@ -10,7 +10,7 @@ import pytest
 
 from src.data.cache.store import Commit
 from src.data.model.kind import Basis
-from tests.cache.bars import (
+from tests.cache.bars import (  # fmt: skip
     DAILY,
     EVER,
     days,
@@ -18,10 +18,11 @@ from tests.cache.bars import (
     mark,
     numbers,
     piece,
+    repaired,
     states,
     store_in,
     table,
-)  # fmt: skip
+)
 from tests.cache.counts import FULL
 from tests.cache.disks import DyingDisk, Killed
 
@@ -122,7 +123,7 @@ def test_death_while_taking_over_loses_nothing(tmp_path: Path, where: str) -> No
             store_in(root, DyingDisk(n)).commit(DAILY, Commit((piece(5, 7),)))
         except Killed:
             assert numbers(store_in(root).read(DAILY, EVER)[0])[:5] == [0, 1, 2, 3, 4]
-            store_in(root).repair(DAILY)
+            repaired(store_in(root), DAILY)
             assert numbers(store_in(root).read(DAILY, EVER)[0])[:5] == [0, 1, 2, 3, 4]
             store_in(root).commit(DAILY, Commit((piece(5, 7),)))
             assert numbers(store_in(root).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4, 5, 6]

@@ -34,6 +34,7 @@ from tests.cache.bars import (
     no_temps,
     numbers,
     piece,
+    repaired,
     same,
     store_in,
     table,
@@ -238,7 +239,9 @@ class Model:
             )
             self.bars = after
         except Killed:
-            self.store.repair(DAILY)  # bars that were synced and not acknowledged count from now on
+            repaired(
+                self.store, DAILY
+            )  # bars that were synced and not acknowledged count from now on
             rows, _ = self.store.read(DAILY, EVER)
             self.bars = after
             if not same(rows, self.truth(EVER)):

@@ -26,6 +26,7 @@ from tests.cache.bars import (
     mark,
     numbers,
     piece,
+    repaired,
     same,
     store_in,
     table,
@@ -296,7 +297,7 @@ def test_recovery_is_logged_too(tmp_path: Path, log_lost: bool) -> None:
     metadata.write_bytes(before[0])
     if log_lost:
         log.write_bytes(before[1])
-    store_in(tmp_path).repair(DAILY)
+    repaired(store_in(tmp_path), DAILY)
     last = store_in(tmp_path).log(DAILY)[-1]
     told = (last["generation"], last["added"], last["recovered"])
     assert told == (3, 3 if log_lost else 0, True)
@@ -322,7 +323,7 @@ def test_a_commit_that_recovery_found_has_its_bars_and_no_more_facts(tmp_path: P
     store.commit(DAILY, Commit((piece(2, 9, [2, 3]),)))
     forget()
     store = store_in(tmp_path, Quick())
-    store.repair(DAILY)
+    repaired(store, DAILY)
     recovered = store.view(DAILY).generation
     told = commits_of(store.parts.lane(DAILY))
     assert [(e["span"], e["vendor"], e["added"]) for e in told] == [

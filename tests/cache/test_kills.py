@@ -17,7 +17,7 @@ import pytest
 
 from src.data.model.instant import DAY_MS
 from tests.cache import writer
-from tests.cache.bars import DAILY, EVER, START, no_temps, numbers, store_in, table
+from tests.cache.bars import DAILY, EVER, START, no_temps, numbers, repaired, store_in, table
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.writer import shift_of
@@ -70,7 +70,7 @@ class Known:
     def check(self, root: Path) -> int:
         """Open the cache as a new process does; return how many bars it has."""
         store = store_in(root, Quick())
-        store.repair(DAILY)
+        repaired(store, DAILY)
         rows, coverage = store.read(DAILY, EVER)
         held = numbers(rows)
         assert self.bars <= set(held), "acknowledged bars are lost"
@@ -111,4 +111,4 @@ def test_careless_writers_are_found_out(tmp_path: Path, how: str) -> None:
 def test_a_killed_writer_lets_go_of_the_lock(tmp_path: Path, server: Talker) -> None:
     for calls in range(8, 24, 5):
         killed(server, tmp_path, calls)
-        store_in(tmp_path, Quick(), lock_timeout_s=0.2).repair(DAILY)
+        repaired(store_in(tmp_path, Quick(), lock_timeout_s=0.2), DAILY)

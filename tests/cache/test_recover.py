@@ -29,6 +29,7 @@ from tests.cache.bars import (
     no_temps,
     numbers,
     piece,
+    repaired,
     same,
     states,
     store_in,
@@ -82,7 +83,7 @@ class TestLongerThanRecorded:
         tail = members(folder)[1][1].raw[:-1]
         change(folder / DATA, lambda data: data + tail)
         disk = CountingDisk()
-        assert fresh(folder, disk).repair(DAILY).rows == 6
+        assert repaired(fresh(folder, disk), DAILY).rows == 6
         assert (folder / DATA).read_bytes() == whole
         (kept,) = quarantined(folder)
         assert kept.read_bytes() == tail
@@ -102,7 +103,7 @@ class TestLongerThanRecorded:
         if tail == "unchained":
             stray = build(replace(header, prev="f" * 16), last.text())
         changed = change(folder / DATA, lambda data: data + stray.raw)
-        fresh(folder).repair(DAILY)
+        repaired(fresh(folder), DAILY)
         assert bars(folder) == [0, 1, 2, 3, 4, 5]
         # It verifies, so it is not cut off in place: the file is kept whole.
         (kept,) = quarantined(folder)
@@ -312,7 +313,7 @@ def test_leftovers_are_swept(folder: Path) -> None:
     (folder / ".2024.csv.gz.1.2.3.tmp").write_bytes(b"x")
     (folder / "_versions").mkdir()
     os.link(folder / DATA, folder / "_versions/2024.3.csv.gz")
-    fresh(folder).repair(DAILY)
+    repaired(fresh(folder), DAILY)
     assert no_temps(folder)
     assert list((folder / "_versions").iterdir()) == []
 
@@ -426,7 +427,7 @@ def test_what_recovery_found_out_is_safe_before_it_is_told(folder: Path) -> None
     fresh(folder).commit(DAILY, Commit((piece(8, 10),)))
     (folder / META).write_bytes(old)
     disk = CountingDisk()
-    fresh(folder, disk).repair(DAILY)
+    repaired(fresh(folder, disk), DAILY)
     assert disk.names()[-4:] == ["write", "fsync", "replace", "fsync_dir"]
 
 
@@ -445,7 +446,7 @@ def test_a_document_made_anew_says_since_when_there_are_bars(folder: Path) -> No
 
 def test_a_damaged_file_is_no_older_version(folder: Path) -> None:
     change(folder / DATA, lambda data: flipped(data, 700))
-    fresh(folder).repair(DAILY)
+    repaired(fresh(folder), DAILY)
     assert len(quarantined(folder)) == 1
     assert not (folder / "_versions").exists()
 
@@ -454,7 +455,7 @@ def test_who_repairs_leaves_no_file_open(folder: Path) -> None:
     change(folder / DATA, lambda data: data + b"torn")
     disk = HoldingDisk()
     store = fresh(folder, disk)
-    store.repair(DAILY)
+    repaired(store, DAILY)
     store.commit(DAILY, Commit((piece(8, 9),)))
     assert not disk.held
     assert bars(folder) == [0, 1, 2, 3, 4, 5, 8]
