@@ -19,7 +19,7 @@ from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..errors import BadRangeError, CacheError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable
-from ..model.coverage import Stretches, stretches
+from ..model.coverage import WITH_BARS, Stretches, stretches
 from ..model.edges import spans_of
 from ..model.frozen import filled
 from ..model.instant import iso
@@ -436,7 +436,7 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
         return False
     if any(gap.reason != UNASKED for gap in answer.gaps) or len(answer.table) > MOST_ROWS:
         return False
-    bars = [part for part in answer.coverage if part.state != "empty"]
+    bars = [part for part in answer.coverage if part.state in WITH_BARS]
     # Converted prices may depend on daily close prices, which are a different series.
     goal, intraday = Basis(query.adjustment, answer.as_of), query.timeframe.is_intraday
     is_as_stored = (
@@ -449,5 +449,5 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
 
 def _is_of_unknown_basis(answer: Answer) -> bool:
     """Return whether the adjustment of every bar is unknown; no split is then applied to any bar."""
-    bars = (part for part in answer.coverage if part.state != "empty")
+    bars = (part for part in answer.coverage if part.state in WITH_BARS)
     return all(part.basis.adjustment == "unknown" for part in bars)

@@ -29,7 +29,7 @@ from ..errors import (
     UnknownSymbolError,
 )
 from ..model.caller import warn_user
-from ..model.coverage import Covered
+from ..model.coverage import WITH_BARS, Covered
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
 from ..model.instrument import Instrument
 from ..model.kind import NO_VOLUME
@@ -371,7 +371,7 @@ class QuoteService:
         """
         instrument, step = answer.query.instrument, answer.query.timeframe
         table, bad = answer.table, {stamp for stamp, _ in answer.flagged}
-        parts = [part for part in answer.coverage.opened() if part.state != "empty"]
+        parts = [part for part in answer.coverage.opened() if part.state in WITH_BARS]
         for place in range(len(table) - 1, -1, -1):
             stamp, close = int(table.stamps[place]), float(table.close[place])
             part = next((part for part in parts if stamp in part.span), None)

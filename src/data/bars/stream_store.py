@@ -14,7 +14,7 @@ from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..errors import CacheError, DataError, NoProviderError, UnknownProviderError
 from ..model.bars import Bar, BarTable
-from ..model.coverage import Coverage, Covered
+from ..model.coverage import WITH_BARS, Coverage, Covered
 from ..model.instrument import Instrument
 from ..model.kind import Basis, Kind
 from ..model.query import BarsQuery
@@ -220,7 +220,7 @@ class StreamKeeper:
 def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
     """Return whether the last bars stored before ``stamp_ms`` are from ``vendor`` and not rescaled."""
     before = (part for part in reversed(coverage) if part.span.start < stamp_ms)
-    last = next((part for part in before if part.state != "empty"), None)
+    last = next((part for part in before if part.state in WITH_BARS), None)
     return last is None or (last.vendor == vendor and not last.is_rescaled)
 
 
@@ -231,7 +231,7 @@ def _is_known(coverage: Coverage, stamp_ms: int, corrects: str) -> bool:
     fetched again and has not been judged wrong.
     """
     here = coverage.touching(Span(stamp_ms, stamp_ms + 1))
-    return any(part.state != "empty" and not _yields(part, corrects) for part in here)
+    return any(part.state in WITH_BARS and not _yields(part, corrects) for part in here)
 
 
 def _yields(part: Covered, vendor: str) -> bool:

@@ -19,7 +19,7 @@ from ..calendars.calendar import MarketCalendar, calendar_for, day_span, session
 from ..clock import Clock
 from ..model.actions import Action
 from ..model.bars import Stamps
-from ..model.coverage import Coverage, Covered
+from ..model.coverage import WITH_BARS, Coverage, Covered
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.lifetime import PAGES, Bound, Lifetime
@@ -124,7 +124,7 @@ def may_hold_more(coverage: Coverage, closed: Span, instrument: Instrument) -> b
     return any(
         is_free(part.vendor) or (part.reason == UNEXPECTED and _is_at_such_hours(part.span, closed))
         for part in coverage.opened()
-        if part.state != "empty"
+        if part.state in WITH_BARS
     )
 
 

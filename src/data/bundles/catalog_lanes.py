@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, NoProviderError, QueryError
+from ..model.coverage import WITH_BARS
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
 from .catalog_rows import DatasetPlace, lane_id, lane_place, lane_source
@@ -70,7 +71,7 @@ class LaneDatasets:
         parts = self._client().coverage(key)
         known = self._measured.get(key)
         if known is None or known[0] != parts:
-            if not any(part.state != "empty" for part in parts):
+            if not any(part.state in WITH_BARS for part in parts):
                 return None
             known = self._measured[key] = parts, self._measure(key, parts)
         return known[1]
@@ -130,7 +131,7 @@ class LaneDatasets:
         ]
         times = sorted(part.fetched_at // 1000 for part in parts if part.fetched_at) or [0]
         vendors = sorted(
-            {v for part in parts if part.state != "empty" for v in part.vendor.split(",")}
+            {v for part in parts if part.state in WITH_BARS for v in part.vendor.split(",")}
         )
         instrument = self._client().instrument(key)
         label = key.timeframe.label

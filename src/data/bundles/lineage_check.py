@@ -17,7 +17,7 @@ from ..calendars.calendar import calendar_for, first_unclosed
 from ..errors import CacheError, DataError, IncompleteDataWarning, KindMismatchError, QueryError
 from ..model.actions import Action
 from ..model.bars import BarTable, among, concat, union
-from ..model.coverage import Coverage, Covered
+from ..model.coverage import WITH_BARS, Coverage, Covered
 from ..model.instant import date_of, day_ms, iso
 from ..model.kind import Basis, Kind
 from ..model.reads import AppliedActions, ReadAgain, digest_of
@@ -385,7 +385,7 @@ def _cells(
             cause = UNEXPLAINED if stamp in aside else cause
         else:
             detail = f"{vendor_now} supplied it later"
-            known = {part.vendor for part in before.coverage if part.state != "empty"}
+            known = {part.vendor for part in before.coverage if part.state in WITH_BARS}
             cause = OTHER_VENDOR if known and vendor_now not in known else CORRECTION
         none = (_NAN,) * len(COMPARED)
         for name, was, is_now in zip(COMPARED, old or none, new or none, strict=True):

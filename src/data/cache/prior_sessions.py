@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ..calendars.calendar import calendar_for
 from ..model.bars import BarTable
-from ..model.coverage import Coverage
+from ..model.coverage import WITH_BARS, Coverage
 from ..model.instant import date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
@@ -49,7 +49,7 @@ class PriorSessions:
         if not len(rows):
             return None
         last = int(rows.stamps[-1])
-        covered = [c.span for c in parts if c.state != "empty" or c.reason == self.closed]
+        covered = [c.span for c in parts if c.state in WITH_BARS or c.reason == self.closed]
         if gaps(Span(last, span.end), covered) and date_of(last) != self._session_before(day):
             return None
         return LastSession(rows, basis_parts(parts))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.coverage import WITH_BARS
 from ..model.instant import from_ms
 from ..model.span import Span
 from ..model.stored import CoverageSpan
@@ -80,7 +81,7 @@ def months_of(series: Iterable[Sequence[CoverageSpan]], now_ms: int) -> Months:
     If no bar is stored, they begin with the first span that was requested.
     """
     parts = [part for own in series for part in own]
-    with_bars = [part for part in parts if part.state != "empty"] or parts
+    with_bars = [part for part in parts if part.state in WITH_BARS] or parts
     last = _month(now_ms)
     first = min((_month(part.span.start) for part in with_bars), default=last)
     return Months(min(first, last), max(1, last - first + 1))

@@ -21,6 +21,7 @@ from ..errors import DataError, QueryError
 from ..jobs.other_hosts import pull_elsewhere
 from ..jobs.validate import examined
 from ..model.bars import BarTable
+from ..model.coverage import WITH_BARS
 from ..model.instant import SECOND_MS, date_of, iso, parse_iso
 from ..model.proof import fingerprint
 from ..model.span import Span
@@ -406,7 +407,7 @@ class _Entry:
     def vendors(self) -> list[str]:
         """The vendors that supplied the bars of the series."""
         return sorted(
-            {part.vendor for part in self.coverage if part.state != "empty" and part.vendor}
+            {part.vendor for part in self.coverage if part.state in WITH_BARS and part.vendor}
         )
 
     @cached_property

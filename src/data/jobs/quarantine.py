@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..cache.store import Commit, CommitPiece
 from ..errors import KindMismatchError
 from ..model.bars import NAN, Bar, BarTable, among
-from ..model.coverage import Coverage
+from ..model.coverage import WITH_BARS, Coverage
 from ..model.instant import iso
 from ..model.kind import Basis, Kind
 from ..model.reasons import WITHDRAWN
@@ -117,7 +117,7 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
             continue
         vendor = reason.removeprefix(WITHDRAWN)
         # A span without bars has no adjustment; its vendors are those that reported it as empty.
-        around = (one for one in coverage if one.state != "empty" and bar.stamp_ms in one.span)
+        around = (one for one in coverage if one.state in WITH_BARS and bar.stamp_ms in one.span)
         part = next(around, None)
         adjuster = adjuster or _Adjuster(services, key, span)
         try:
@@ -158,7 +158,7 @@ class _Adjuster:
     def __init__(self, services: Services, key: SeriesKey, span: Span) -> None:
         self._key, self._span, self._store = key, span, services.cache.store
         self._is_share = services.selector.instrument(key.symbol).asset_class == "stock"
-        dated = [part.basis for part in self._store.view(key).coverage if part.state != "empty"]
+        dated = [part.basis for part in self._store.view(key).coverage if part.state in WITH_BARS]
         self._newest = max(dated, key=lambda one: one.as_of or date.min, default=_UNKNOWN)
         self._book = self._store.actions(key.symbol).for_bars_of(key.action_key)
 

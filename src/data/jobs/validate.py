@@ -22,6 +22,7 @@ from ..calendars.grid import BarGrid
 from ..calendars.written_times import FIRST_DAY
 from ..errors import CacheError, DataError, QueryError
 from ..members import NOTHING_STORED, series_of_symbols
+from ..model.coverage import WITH_BARS
 from ..model.instant import iso
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -379,7 +380,7 @@ def _comparisons(
     query = client.query(question.symbol, question.timeframe, None, last, USUAL_BARS)
     if query.span.start > first_ms:
         first = iso(query.span.start)[: len(first)]
-    own = [p.vendor for p in client.coverage(key) if p.state != "empty"]
+    own = [p.vendor for p in client.coverage(key) if p.state in WITH_BARS]
     ways = [way.vendor for way in client.explain(query).ways]
     second = next((vendor for vendor in ways if vendor not in own), None)
     reached = LEVELS[: LEVELS.index(question.level) + 1]

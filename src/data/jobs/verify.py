@@ -37,7 +37,7 @@ from ..errors import (
 from ..model.actions import Action
 from ..model.bars import BarTable, concat
 from ..model.capabilities import Fetched, FetchQuery
-from ..model.coverage import Coverage, Covered
+from ..model.coverage import WITH_BARS, Coverage, Covered
 from ..model.instant import DAY_MS, date_of, day_ms, from_ms, iso
 from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS, Adjustment, Basis, Kind
@@ -703,7 +703,7 @@ class StoredBars:
         view = self._store.view(key)
         grid = self.grid_of(view)
         covered = [c for c in view.coverage.within(self._query.span) if c.reason != CLOSED]
-        stored = [c for c in covered if c.state != "empty"]
+        stored = [c for c in covered if c.state in WITH_BARS]
         if self._query.provider is not None:
             stored = [c for c in stored if c.vendor == self._query.provider]
         if not stored:
@@ -741,7 +741,7 @@ class StoredBars:
         The span is empty unless a request for the series has reached up to the time of that
         request, because only such a series is expected to be up to date.
         """
-        last = [c for c in view.coverage if c.state != "empty"][-1]
+        last = [c for c in view.coverage if c.state in WITH_BARS][-1]
         end = last.span.end
         if view.next_due is None or last.vendor != vendor or self._query.span.end < end:
             return Span(end, end)
@@ -827,7 +827,7 @@ class StoredBars:
 
 def _common(key: SeriesKey, parts: Iterable[Covered]) -> Adjustment:
     """Return the price adjustment for a comparison; raw prices need no splits and dividends."""
-    if all(part.basis.adjustment == "raw" for part in parts if part.state != "empty"):
+    if all(part.basis.adjustment == "raw" for part in parts if part.state in WITH_BARS):
         return "raw"
     return next((a for a in ADJUSTMENTS if a in key.lane), "split")
 

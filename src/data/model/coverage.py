@@ -32,6 +32,8 @@ _NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
 # Minimum fraction of a score that grave bars cost.
 _LEAST_GRAVE = 0.1
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
+# The states of spans with bars; all other states have none.
+WITH_BARS: frozenset[State] = frozenset({"final", "provisional", "suspect"})
 # Folding starts above this number of small entries within one source, and folds up to this many
 # into one.
 _FEW, _MOST_FOLDED = 8, 256
@@ -181,7 +183,7 @@ class Covered:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that is stored; defaults are left out."""
         plain: dict[str, Any] = {"span": list(self.span)}
-        if self.state != "empty":
+        if self.state in WITH_BARS:
             plain |= {"kind": self.kind.to_json(), "basis": self.basis.to_json()}
         if self.parts:
             plain["parts"] = [[source._source_json(), list(at)] for source, at in self.parts]

@@ -16,6 +16,7 @@ from ..data_manager import DataManager, get_data_manager
 from ..errors import DataError, QueryError
 from ..model.bars import PRICES
 from ..model.caller import called_from, working_for
+from ..model.coverage import WITH_BARS
 from ..model.instant import to_ms
 from ..model.interchange import to_polars
 from ..model.provenance import ATTRS_KEY
@@ -191,7 +192,7 @@ class _StoredSeries:
 
     def _extent(self, keys: Sequence[SeriesKey]) -> Span | None:
         """Return the span from the first to the last known bar of some series."""
-        parts = [p.span for k in keys for p in self._client.coverage(k) if p.state != "empty"]
+        parts = [p.span for k in keys for p in self._client.coverage(k) if p.state in WITH_BARS]
         return Span(min(parts).start, max(p.end for p in parts)) if parts else None
 
     def _read(self, columns: Collection[str], bounds: TimeBounds) -> _Bars:

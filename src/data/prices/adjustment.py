@@ -25,7 +25,7 @@ import numpy as np
 from ..errors import KindMismatchError
 from ..model.actions import Action, amount_on, current
 from ..model.bars import NAN, BarTable, Floats, Stamps
-from ..model.coverage import Coverage
+from ..model.coverage import WITH_BARS, Coverage
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.kind import Adjustment, Basis
 from ..model.span import Span, coalesce, subtract
@@ -68,7 +68,7 @@ class BasisPart:
 
 def basis_parts(coverage: Coverage) -> list[BasisPart]:
     """Return the basis of each covered span that can contain bars."""
-    return [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state != "empty"]
+    return [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state in WITH_BARS]
 
 
 def rebase(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..calendars.calendar import first_unclosed
 from ..calendars.finality import settling
 from ..calendars.gaps import holes
-from ..model.coverage import Covered, VendorDay
+from ..model.coverage import WITH_BARS, Covered, VendorDay
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from ..model.reasons import BEFORE_FIRST, CLOSED, DOUBTFUL, PLAINLY_NONE, sentence
 from ..model.span import Span, gaps, intersect, subtract
@@ -154,7 +154,7 @@ class _Classifier:
         self._parts = [part for part in outline.coverage if part.span.overlaps(within)]
         self._all = outline.coverage
         self._traded = outline.lifetime.for_gaps(now_ms)
-        with_bars = [part.span for part in outline.coverage if part.state != "empty"]
+        with_bars = [part.span for part in outline.coverage if part.state in WITH_BARS]
         # From the first stored bar to the end of the last one.
         self._reach = Span(with_bars[0].start, with_bars[-1].end) if with_bars else Span(0, 0)
 

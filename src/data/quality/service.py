@@ -15,6 +15,7 @@ from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
 from ..errors import CacheError, ConfigError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable, Stamps, among, distinct, inside
+from ..model.coverage import WITH_BARS
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.reasons import GRAVE, IN_WHOLE, SETTLED, WITHDRAWN
@@ -187,7 +188,7 @@ def _may_differ(
 
 
 def _parts(stored: StoredColumns) -> list[BasisPart]:
-    return [BasisPart(c.span, c.basis, c.vendor) for c in stored.coverage if c.state != "empty"]
+    return [BasisPart(c.span, c.basis, c.vendor) for c in stored.coverage if c.state in WITH_BARS]
 
 
 def _stored_actions(

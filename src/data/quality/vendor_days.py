@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.coverage import Condition, Covered, VendorDay
+from ..model.coverage import WITH_BARS, Condition, Covered, VendorDay
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.reasons import BEFORE_FIRST, CLOSED
 from ..model.span import Span
@@ -225,7 +225,7 @@ def _has_lacked(
 
 
 def _has_bars(part: Covered) -> bool:
-    return part.state != "empty"
+    return part.state in WITH_BARS
 
 
 def _decade_of(ms: int) -> date:

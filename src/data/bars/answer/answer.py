@@ -20,7 +20,15 @@ from ...cache.legacy.reader import SAMPLE_VENDORS
 from ...calendars.calendar import calendar_for
 from ...errors import IncompleteDataError, IncompleteDataWarning
 from ...model.bars import NAN, BarTable, Stamps
-from ...model.coverage import Columns, Coverage, Covered, Stretches, less_grave, stretches
+from ...model.coverage import (
+    WITH_BARS,
+    Columns,
+    Coverage,
+    Covered,
+    Stretches,
+    less_grave,
+    stretches,
+)
 from ...model.edges import Edges, edges_of, spans_of
 from ...model.instant import DAY_MS, iso
 from ...model.kind import Adjustment, Basis, Kind
@@ -249,7 +257,7 @@ def lacking_spans(
     """
     reasons = _apart(unfilled)
     failures = _apart([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
-    answered = coverage.spans(lambda c: c.state != "empty" or c.is_valid(now_ms))
+    answered = coverage.spans(lambda c: c.state in WITH_BARS or c.is_valid(now_ms))
     lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
     parts: list[Sequence[Gap]] = [lacking]
     empties = coverage.only(lambda c: c.state == "empty" and c.is_valid(now_ms)).within(wanted)

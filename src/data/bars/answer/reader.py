@@ -16,7 +16,7 @@ from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action
 from ...model.bars import BarTable, among, inside, merge
-from ...model.coverage import Coverage, Covered, Splice, Stretches
+from ...model.coverage import WITH_BARS, Coverage, Covered, Splice, Stretches
 from ...model.instant import day_ms, iso, parse_iso
 from ...model.kind import Kind
 from ...model.query import BarsQuery
@@ -225,7 +225,7 @@ def with_unadjusted(
     gaps: Sequence[Gap], coverage: Coverage, first: int, reason: str
 ) -> Sequence[Gap]:
     """Return the gaps, plus gaps for the bars before ``first``, which cannot be adjusted."""
-    spans = coverage.spans(lambda part: part.state != "empty")
+    spans = coverage.spans(lambda part: part.state in WITH_BARS)
     early = (span.clip(Span(span.start, first)) for span in spans)
     return joined(gaps, [Gap(span, reason) for span in early if not span.is_empty])
 
@@ -336,7 +336,7 @@ def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class:
             bare,
             coverage.where(
                 lambda c: (
-                    c.state != "empty"
+                    c.state in WITH_BARS
                     and c.kind.needs_volume(asset_class, c.vendor)
                     and not left_out(c, own)
                 )
@@ -452,7 +452,7 @@ def at_borders(coverage: Coverage) -> Coverage:
     if not any(part.splices for part in coverage.sources):
         return coverage
     kept_parts, before = [], None
-    parts = [part for part in coverage if part.state != "empty"]
+    parts = [part for part in coverage if part.state in WITH_BARS]
     behind = dict(zip(map(id, parts), [*parts[1:], None], strict=False))
     for part in coverage:
         if part.splices:  # without bars there is nothing that could have been compared
@@ -460,7 +460,7 @@ def at_borders(coverage: Coverage) -> Coverage:
             kept = tuple(
                 splice
                 for splice in part.splices
-                if part.state != "empty" and _counts(splice, part, before, after)
+                if part.state in WITH_BARS and _counts(splice, part, before, after)
             )
             kept_parts.append(replace(part, splices=kept))
         else:
@@ -575,7 +575,7 @@ def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
 def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
     """Map each version of an event to the vendors whose bars it was applied to."""
     ex_date = day_ms(event.action().ex_date)
-    older = [c.vendor for c in coverage if c.state != "empty" and c.span.start < ex_date]
+    older = [c.vendor for c in coverage if c.state in WITH_BARS and c.span.start < ex_date]
     used: dict[Action, list[str]] = {}
     for vendor in dict.fromkeys(older or [""]):
         used.setdefault(event.action(vendor), []).append(vendor)

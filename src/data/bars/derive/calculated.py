@@ -16,7 +16,7 @@ from ...cache.store import BarStore, Commit, CommitPiece, SeriesView
 from ...calendars.calendar import calendar_for, session_date
 from ...errors import KindMismatchError, NoDataError, QueryError
 from ...model.bars import BarTable
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import WITH_BARS, Coverage, Covered
 from ...model.instant import date_of, day_ms, year_start
 from ...model.kind import Basis
 from ...model.query import BarsQuery
@@ -96,7 +96,7 @@ class Calculator:
             self._store.clear_years(key, self._store.years(key), by="calculate")
         total = Calculated(key)
         # Raw prices are stored raw; splits that become known later only affect reads.
-        bases = {c.basis.adjustment for c in stored.coverage if c.state != "empty"}
+        bases = {c.basis.adjustment for c in stored.coverage if c.state in WITH_BARS}
         adjustment = "raw" if bases == {"raw"} else query.adjustment
         for year in self._store.years(stored.key):
             span = Span(year_start(year), year_start(year + 1)).clip(reach)
@@ -118,10 +118,10 @@ class Calculator:
         if start is None:
             return 0
         # Adjacent commits, of which there may be one per night, are merged later.
-        ends = [c.span.end for c in before.coverage if c.state != "empty" and c.span.end <= start]
+        ends = [c.span.end for c in before.coverage if c.state in WITH_BARS and c.span.end <= start]
         changed = Span(max(ends, default=start), span.end)
         parts = answer.coverage.within(changed)
-        pieces = [self._piece(answer, part) for part in parts if part.state != "empty"]
+        pieces = [self._piece(answer, part) for part in parts if part.state in WITH_BARS]
         for hole in gaps(changed, [piece.span for piece in pieces]):
             if len(before.table.within(hole)):
                 like = pieces[0] if pieces else self._piece(answer, before.coverage[-1])
@@ -163,7 +163,7 @@ def _reach(query: BarsQuery, stored: SeriesView) -> Span:
         first, last = (day_ms(session_date(query.instrument, bound)) for bound in bounds)
         return Span(first, last + 1)
     # The first requested minutes may have had no trades.
-    starts = [c.span.start for c in stored.coverage if c.state != "empty"]
+    starts = [c.span.start for c in stored.coverage if c.state in WITH_BARS]
     return Span(min(starts, default=bounds[0]), bounds[1] + 1)
 
 
@@ -220,8 +220,8 @@ def _other_sources(coverage: Coverage, stored_coverage: Coverage, table: BarTabl
     """Yield the start of each span whose bars have a vendor or state other than the stored one."""
     for part in coverage:
         rows = table.within(part.span).stamps
-        if len(rows) and part.state != "empty":
+        if len(rows) and part.state in WITH_BARS:
             span = Span(int(rows[0]), int(rows[-1]) + 1)
-            stored = [c for c in stored_coverage.within(span) if c.state != "empty"]
+            stored = [c for c in stored_coverage.within(span) if c.state in WITH_BARS]
             if any((c.vendor, c.state) != (part.vendor, part.state) for c in stored):
                 yield span.start

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...model.bars import BarTable, merge, union
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import WITH_BARS, Coverage, Covered
 from ...model.query import BarsQuery
 from ...model.reasons import FORMING, UNPUBLISHED
 from ...model.span import Span
@@ -77,7 +77,7 @@ class DerivedAnswer:
 
     @cached_property
     def _sources(self) -> list[Covered]:
-        return [part for part in self.below.coverage if part.state != "empty"]
+        return [part for part in self.below.coverage if part.state in WITH_BARS]
 
     def _parts(self, start: int, end: int) -> list[Covered]:
         span = Span(start, end)

@@ -21,7 +21,7 @@ from ...clock import Clock
 from ...config.rules import ValidationRules
 from ...errors import AllProvidersFailedError, DataError, NoProviderError, UnknownProviderError
 from ...model.bars import Stamps
-from ...model.coverage import Coverage
+from ...model.coverage import WITH_BARS, Coverage
 from ...model.health import Health
 from ...model.plan import Lacking, Plan, PlanSegment, PlanSpan, PlanStep, VendorOffer
 from ...model.query import BarsQuery
@@ -329,7 +329,7 @@ def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
 
 def _stored(answer: Answer, requested: Sequence[Span]) -> tuple[PlanSpan, ...]:
     """Return the ranges of bars in an answer for which no vendor would be queried."""
-    covered = [c.span for c in answer.coverage if c.state != "empty"]
+    covered = [c.span for c in answer.coverage if c.state in WITH_BARS]
     parts = [_held_span(s, answer.table.within(s).stamps) for s in subtract(covered, requested)]
     return tuple(part for part in parts if part.bars)
 
@@ -373,7 +373,7 @@ def _place(gap: Span, coverage: Coverage) -> str:
 
     If no bars are stored, the text says so.
     """
-    stored = [part.span for part in coverage if part.state != "empty"]
+    stored = [part.span for part in coverage if part.state in WITH_BARS]
     if not stored:
         return "nothing cached yet"
     if gap.end <= stored[0].start:

@@ -23,6 +23,7 @@ from ...errors import (
 from ...model.actions import Action
 from ...model.bars import BarTable, Stamps, merge
 from ...model.capabilities import Fetched, FetchQuery
+from ...model.coverage import WITH_BARS
 from ...model.health import Health
 from ...model.instant import date_of, to_ms
 from ...model.instrument import Instrument
@@ -207,7 +208,7 @@ class FakeVendor(BaseDataDownloader):
         key = _series(self._run, self._as, timeframe)
         parts = self._run.store.view(key).coverage.opened() if key else ()
         units = [
-            p.kind.unit for p in parts if p.state != "empty" and self.name in p.vendor.split(",")
+            p.kind.unit for p in parts if p.state in WITH_BARS and self.name in p.vendor.split(",")
         ]
         return replace(kind, unit=units[0]) if units and units[0] is not None else kind
 

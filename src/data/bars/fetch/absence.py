@@ -16,7 +16,7 @@ from ...errors import (
     by_vendor,
 )
 from ...model.capabilities import FetchQuery
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import WITH_BARS, Coverage, Covered
 from ...model.edges import edges_of, spans_of
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
@@ -313,7 +313,7 @@ def _pages_before(request: LaneRequest, empty: Span, now_ms: int) -> list[FetchQ
 
 def _before_first_bar(coverage: Coverage) -> Span | None:
     """Return the empty span directly before the first bars, or None if there is none without proof."""
-    place = next((i for i, part in enumerate(coverage) if part.state != "empty"), 0)
+    place = next((i for i, part in enumerate(coverage) if part.state in WITH_BARS), 0)
     start = end = coverage[place].span.start if coverage else 0
     for part in reversed(coverage[:place]):
         if part.span.end != start or part.reason == BEFORE_FIRST:
@@ -324,7 +324,7 @@ def _before_first_bar(coverage: Coverage) -> Span | None:
 
 def _behind_last_bar(coverage: Coverage) -> Span | None:
     """Return the empty span directly after the last bars, or None."""
-    behind = next((n for n, part in enumerate(reversed(coverage)) if part.state != "empty"), 0)
+    behind = next((n for n, part in enumerate(reversed(coverage)) if part.state in WITH_BARS), 0)
     start = end = coverage[-behind].span.start if behind else 0
     for part in coverage[-behind:] if behind else ():
         if part.span.start != end:

@@ -14,7 +14,7 @@ from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...config.rules import ValidationRules
 from ...errors import BadRangeError, DataError
-from ...model.coverage import Coverage, Covered, Stretches
+from ...model.coverage import WITH_BARS, Coverage, Covered, Stretches
 from ...model.edges import difference, edges_of, spans_of
 from ...model.instant import MINUTE_MS, iso
 from ...model.kind import Kind
@@ -192,7 +192,7 @@ class LaneRun:
         """
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
         stored = [part.span for part in self.series.coverage()]
-        spans = before.within(reach).where(lambda part: part.state != "empty")
+        spans = before.within(reach).where(lambda part: part.state in WITH_BARS)
         mine = edges_of(intersect(self.series.stored, [reach]))
         accounted = edges_of((*stored, *(part.span for part in self.journal.unfilled)))
         return spans_of(difference(np.concatenate([spans, mine]), accounted))
@@ -348,7 +348,7 @@ class LaneRun:
             return False
         reach = Span(wanted.start, min(wanted.end, cap_of(request, self.series)))
         parts = self.series.coverage().within(reach)
-        self._fetcher.fill(coalesce(p.span for p in parts if p.state != "empty"))
+        self._fetcher.fill(coalesce(p.span for p in parts if p.state in WITH_BARS))
         return True
 
 

@@ -14,7 +14,7 @@ from ...calendars.grid import BarGrid, GridOutline
 from ...errors import BadRangeError, DataError
 from ...model.bars import BarTable
 from ...model.capabilities import Capabilities, FetchQuery
-from ...model.coverage import Coverage, Covered, Stretches
+from ...model.coverage import WITH_BARS, Coverage, Covered, Stretches
 from ...model.instant import DAY_MS, MINUTE_MS
 from ...model.lifetime import Lifetime
 from ...model.reasons import AHEAD, BEFORE_FIRST, CHANGED, CLOSED, RELAID, UNEXPECTED
@@ -295,7 +295,7 @@ def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int)
     This is False for spans that two vendors prove to be before a listing, but not for spans for
     which an earlier version concluded this from a single vendor's lack of bars.
     """
-    if part.state != "empty" or part.reason == CLOSED or is_proof(part):
+    if part.state in WITH_BARS or part.reason == CLOSED or is_proof(part):
         return False
     return part.reason == BEFORE_FIRST or any(
         not candidate.has_answered(part)
@@ -327,7 +327,7 @@ def _trusted(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int)
     adjustable = request.route.candidates[0].adjustment != "unknown"
     if request.query.instrument.asset_class != "stock" or not adjustable:
         return coverage
-    bases = {c.basis.adjustment for c in coverage.within(reach) if c.state != "empty"}
+    bases = {c.basis.adjustment for c in coverage.within(reach) if c.state in WITH_BARS}
     lacking = gaps(reach, coverage.standing(now_ms, reach))
     # Older tools did not record anything for weekends.
     if len(bases) < 2 and not any(request.grid.next_open(g.start) < g.end for g in lacking):

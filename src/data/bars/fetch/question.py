@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from ...calendars.grid import BarGrid
 from ...model.bars import inside
 from ...model.capabilities import Capabilities
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import WITH_BARS, Coverage, Covered
 from ...model.instant import DAY_MS
 from ...model.reasons import CLOSED
 from ...model.span import Span
@@ -68,7 +68,7 @@ def neighbours(
     if request.query.provider is not None:
         return ()
     coverage = series.coverage()
-    if not any(c.parts or (c.state != "empty" and _is_foreign(c, candidate)) for c in coverage):
+    if not any(c.parts or (c.state in WITH_BARS and _is_foreign(c, candidate)) for c in coverage):
         return ()
     sides = (
         _side(request.grid, series, candidate, span, is_later=later) for later in (False, True)
@@ -107,7 +107,7 @@ def _is_foreign(part: Covered, candidate: Candidate) -> bool:
         return False
     ours = candidate.capabilities is not None
     name = candidate.downloader.name if ours else candidate.name
-    return part.state != "empty" and (part.vendor != name or part.is_rescaled)
+    return part.state in WITH_BARS and (part.vendor != name or part.is_rescaled)
 
 
 def _look(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
@@ -140,7 +140,7 @@ def _compared_from(
     if caps is None or request.query.refresh or not _is_due(request, series, compared_at):
         return span.start
     parts = series.coverage()
-    if any(part.state != "empty" and part.span.end > span.end for part in parts):
+    if any(part.state in WITH_BARS and part.span.end > span.end for part in parts):
         return span.start  # this is not the end of the series
     now = series.now_ms()
     own = _own_bars_before(parts, candidate, span.start)

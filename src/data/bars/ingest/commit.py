@@ -17,7 +17,16 @@ from ...calendars.finality import newest_settled, settles_at
 from ...errors import QualityError
 from ...model.bars import BadRow, Bar, BarTable, Stamps, among, distinct, inside
 from ...model.capabilities import Fetched
-from ...model.coverage import Columns, Coverage, Covered, State, Stretches, VendorDay, spread
+from ...model.coverage import (
+    WITH_BARS,
+    Columns,
+    Coverage,
+    Covered,
+    State,
+    Stretches,
+    VendorDay,
+    spread,
+)
 from ...model.edges import Edges, difference, edges_of, meets, merged, spans_of
 from ...model.instant import DAY_MS, date_of
 from ...model.instrument import Instrument
@@ -375,7 +384,7 @@ class _CommitBuilder:
 
     def _is_answered(self, part: Covered) -> bool:
         """Return whether a span has bars, or a report of no bars that is still valid."""
-        return part.state != "empty" or part.is_valid(self.context.now_ms)
+        return part.state in WITH_BARS or part.is_valid(self.context.now_ms)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
         """Return a mask of the rows that match the stored rows, and so need not be written again.
@@ -402,7 +411,7 @@ class _CommitBuilder:
     @cached_property
     def _of_unknown_basis(self) -> list[Span]:
         """Spans of stored bars whose basis (price adjustment and its date) is unknown or in the future."""
-        parts = [part for part in self.stored.coverage if part.state != "empty"]
+        parts = [part for part in self.stored.coverage if part.state in WITH_BARS]
         unknown = (part for part in parts if part.basis.adjustment == "unknown")
         return [part.span for part in (*unknown, *later_marks(parts, self.fetched, self.context))]
 
@@ -552,7 +561,7 @@ class _CommitBuilder:
             after(own)
             for part in spans_of(difference(equal, self._unusable))
             for old in self.stored.coverage.within(part)
-            if old.state != "empty"
+            if old.state in WITH_BARS
             for zone, after in zones
             if (own := old.clip(zone)) is not None
         ]

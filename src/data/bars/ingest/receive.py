@@ -19,7 +19,7 @@ from ...cache.values import removal
 from ...errors import KindMismatchError, NoDataError, SpliceConflictError
 from ...model.bars import BarTable, among, distinct, inside, merge
 from ...model.capabilities import Fetched
-from ...model.coverage import Coverage, Splice
+from ...model.coverage import WITH_BARS, Coverage, Splice
 from ...model.instant import DAY_MS, date_of, day_ms, iso
 from ...model.kind import Adjustment, Basis, Kind
 from ...model.reasons import BEHIND, CHANGED, RELAID
@@ -255,7 +255,7 @@ class CommonBasis:
             return rows
         return rebase(
             rows,
-            [BasisPart(c.span, c.basis, c.vendor) for c in parts if c.state != "empty"],
+            [BasisPart(c.span, c.basis, c.vendor) for c in parts if c.state in WITH_BARS],
             self.book.actions,
             self.target,
             as_of=date_of(self.opened),
@@ -434,7 +434,7 @@ def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -
     """
     if not request.key.of_folder or not is_of_files(fetched.vendor):
         return False
-    parts = [part for part in series.coverage().opened() if part.state != "empty"]
+    parts = [part for part in series.coverage().opened() if part.state in WITH_BARS]
     outdated = [
         p for p in parts if p.reason == RELAID or (p.reason == CHANGED and is_of_files(p.vendor))
     ]

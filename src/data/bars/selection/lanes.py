@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...cache.store import BarStore, SeriesView
 from ...errors import QueryError
+from ...model.coverage import WITH_BARS
 from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.query import BarsQuery
@@ -247,5 +248,5 @@ def _has_supplied(view: SeriesView, name: str, query: BarsQuery) -> bool:
     """Return whether a vendor has supplied stored bars in the range."""
     span = query.span if query.bars is None else Span(_EVER, query.span.end)
     names = {name, canonical_vendor(name)}
-    parts = view.coverage.touching(span).only(lambda part: part.state != "empty")
+    parts = view.coverage.touching(span).only(lambda part: part.state in WITH_BARS)
     return any(not names.isdisjoint(part.vendor.split(",")) for part in parts.sources)

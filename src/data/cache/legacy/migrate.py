@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import CorruptEntryError
 from ...model.bars import BarTable, among
-from ...model.coverage import Coverage
+from ...model.coverage import WITH_BARS, Coverage
 from ...model.instant import iso
 from ...model.series import SeriesKey
 from ...model.span import Span
@@ -304,7 +304,7 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
 def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
     """Return the vendor whose trusted answer now covers ``stamp``; empty if there is none."""
     part = next(iter(coverage.touching(Span(stamp, stamp + 1))), None)
-    if part is None or (part.state != "empty" and part.basis.adjustment == "unknown"):
+    if part is None or (part.state in WITH_BARS and part.basis.adjustment == "unknown"):
         return ""
     is_doubted = part.state == "suspect" and not among(np.array([stamp]), now.stamps).any()
     return "" if is_doubted else part.vendor

@@ -17,7 +17,7 @@ from ...disk.files import Disk, FileState, errno_of
 from ...errors import CorruptEntryError, StorageError
 from ...lru_cache import LruCache
 from ...model.bars import BarTable, concat, inside
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import WITH_BARS, Coverage, Covered
 from ...model.frozen import filled
 from ...model.kind import Kind
 from ...model.series import SeriesKey
@@ -336,7 +336,7 @@ class SeriesIndex:
 
 def _is_read(state: YearState, outdated: Sequence[Span]) -> bool:
     """Return whether a year has any bars outside the ``outdated`` spans, which are never read."""
-    return any(part.state != "empty" for part in state.coverage.without(outdated))
+    return any(part.state in WITH_BARS for part in state.coverage.without(outdated))
 
 
 def _view(

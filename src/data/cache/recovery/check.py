@@ -17,6 +17,7 @@ from ...disk.calls import what_bars
 from ...disk.files import FileState
 from ...errors import CorruptEntryError, DataError, FormatVersionError, StorageError
 from ...model.bars import BarTable
+from ...model.coverage import WITH_BARS
 from ...model.instant import SECOND_MS
 from ...model.series import SeriesKey
 from ...model.span import Span, coalesce, gaps
@@ -516,7 +517,7 @@ def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
     if diagnosis.state is None:
         return None
     last: int | None = None
-    covered = coalesce(c.span for c in diagnosis.state.coverage if c.state != "empty")
+    covered = coalesce(c.span for c in diagnosis.state.coverage if c.state in WITH_BARS)
     outside = 0
     for place, member in enumerate(diagnosis.members):
         try:

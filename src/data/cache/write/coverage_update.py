@@ -13,6 +13,7 @@ import numpy as np
 from ...model.bars import Stamps, among
 from ...model.coverage import (
     FORGOTTEN,
+    WITH_BARS,
     Columns,
     Coverage,
     Covered,
@@ -27,7 +28,6 @@ from ...model.span import Span, clipped, coalesce, gaps, subtract, touching
 from ..format.gzip_member import MOST_HOLES, Header
 from ..values import Commit, CommitPiece, Suspect
 
-_WITH_BARS = ("final", "provisional", "suspect")
 _STATE, _NO_SPAN = attrgetter("state"), Span(0, 0)
 _FAR = 1 << 62
 
@@ -87,7 +87,7 @@ def marks_after_repair(part: YearChange, covered: Coverage) -> Stretches[Covered
     The commit was prepared before the repair. A mark that casts doubt on bars that no longer exist
     must be dropped, because it would otherwise count as an answer.
     """
-    spans = [item.span for item in covered if item.state in _WITH_BARS]
+    spans = [item.span for item in covered if item.state in WITH_BARS]
     spans += [piece.span for piece in part.pieces]
     spans += [Span(s.bar.stamp_ms, s.bar.stamp_ms + 1) for s in part.suspects]
     spans = coalesce(spans)
@@ -211,7 +211,7 @@ def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covere
 
     A mark for an empty span leaves existing bars as they are; others change the bars' state.
     """
-    with_bars = before is not None and before.state != "empty"
+    with_bars = before is not None and before.state in WITH_BARS
     if mark.state == "empty":
         # As stored: an empty stretch has no kind.
         return before if with_bars and has_bars else mark.having(kind=Kind(), basis=Basis())

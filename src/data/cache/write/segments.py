@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from ...model.bars import BarTable, among, concat, merge
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import WITH_BARS, Coverage, Covered
 from ...model.edges import difference, edges_of, meets
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
@@ -236,7 +236,7 @@ def settled(segments: Iterable[YearSegment], coverage: Coverage) -> list[YearSeg
 def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     header = segment.header
     extent = Span(header.first or 0, (header.last or 0) + 1)
-    covered = coverage.within(extent).only(lambda part: part.state != "empty")
+    covered = coverage.within(extent).only(lambda part: part.state in WITH_BARS)
     if {_state(part) for part in covered.sources} <= {header.state}:
         return [segment]
     # Coverage in which the member has no bar does not matter.
@@ -418,7 +418,7 @@ class _Same:
             replace(part, basis=header.basis)
             for header in headers
             for part in coverage.within(header.span)
-            if part.state != "empty" and part.vendor == header.vendor and self._says(part, header)
+            if part.state in WITH_BARS and part.vendor == header.vendor and self._says(part, header)
         ]
 
     def _says(self, part: Covered, header: Header) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...model.bars import BarTable, Stamps, distinct, inside
 from ...model.canonical import canonical
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import WITH_BARS, Coverage, Covered
 from ...model.edges import Edges, edges_of
 from ...model.instant import date_of
 from ...model.reasons import GRAVE
@@ -132,7 +132,9 @@ class YearCommit:
         if len(piece.table):
             return True
         covered = any(
-            item.state != "empty" for hole in piece.holes for item in state.coverage.touching(hole)
+            item.state in WITH_BARS
+            for hole in piece.holes
+            for item in state.coverage.touching(hole)
         )
         return covered or self._has_stored(piece.span)
 
@@ -281,7 +283,7 @@ class YearCommit:
             return self.meta.is_judged
         if not self.commit.has_verdicts and any(p.state == "final" for p in self._with_bars):
             return False
-        bars = (c.span for c in self.meta.state.coverage if c.state != "empty")
+        bars = (c.span for c in self.meta.state.coverage if c.state in WITH_BARS)
         return self.meta.is_judged or not subtract(bars, self._answered)
 
     def _shares_after(self) -> dict[str, int]:

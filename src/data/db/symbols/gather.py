@@ -23,6 +23,7 @@ from ...bars.client import BarsClient
 from ...errors import CacheError, DataError
 from ...model.actions import Action, amount_on
 from ...model.bars import BarTable
+from ...model.coverage import WITH_BARS
 from ...model.instant import DAY_MS, from_ms, iso
 from ...model.series import SeriesKey
 from ...model.span import Span
@@ -150,7 +151,7 @@ def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]
     """Add to ``facts`` the values from the stored series, or None if nothing is stored."""
     client = manager.client
     facts.values |= dict.fromkeys(_OF_BARS)
-    coverage = {key: [p for p in client.coverage(key) if p.state != "empty"] for key in keys}
+    coverage = {key: [p for p in client.coverage(key) if p.state in WITH_BARS] for key in keys}
     with_parts = {key: parts for key, parts in coverage.items() if parts}
     if not with_parts:
         return
@@ -191,7 +192,7 @@ def _of_days(
     end = parts[-1].span.end
     span = Span(end - (2 * BARS + 30) * DAY_MS, end)
     stored = client.columns(key, span)
-    bases = [BasisPart(p.span, p.basis, p.vendor) for p in stored.coverage if p.state != "empty"]
+    bases = [BasisPart(p.span, p.basis, p.vendor) for p in stored.coverage if p.state in WITH_BARS]
     actions = [one.action for one in client.actions(facts.symbol) if one.counts]
     table = rebase(stored.table, bases, actions, "split", as_of=None, intraday=False)
     last = table.take(slice(max(0, len(table) - BARS - 1), None))
