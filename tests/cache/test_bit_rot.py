@@ -20,6 +20,7 @@ from typing import NamedTuple
 import pytest
 
 from src.data.cache import actions
+from src.data.cache import series_files as lanes
 from src.data.cache.actions import ActionBook, load_book
 from src.data.cache.format import json_document
 from src.data.cache.format.documents import SeriesMeta, YearMeta, load_meta, load_series
@@ -29,7 +30,6 @@ from src.data.cache.read import year_file
 from src.data.cache.recovery import recover
 from src.data.cache.recovery import recover as salvages
 from src.data.cache.store import BarStore, Commit, SeriesView
-from src.data.cache.write import series as lanes
 from src.data.errors import CorruptEntryError
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable

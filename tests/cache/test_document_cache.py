@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data.cache import series_files as lanes
 from src.data.cache.format.documents import load_meta, load_series
 from src.data.cache.format.gzip_member import file_id
 from src.data.cache.read import document_cache as module
 from src.data.cache.read.document_cache import DocumentCache
 from src.data.cache.store import BarStore, Commit
-from src.data.cache.write import series as lanes
 from src.data.disk.files import Disk
 from src.data.lru_cache import LruCache
 from src.data.model.coverage import Covered

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from src.data.cache import series_files as lane
 from src.data.cache.format import documents, json_document
 from src.data.cache.format.gzip_member import FAST_LIBRARY, file_id
 from src.data.cache.store import BarStore, Commit, SeriesView
-from src.data.cache.write import series as lane
 from src.data.disk.files import FileState
 from src.data.errors import FormatVersionError, StorageError
 from src.data.model.kind import Kind

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from src.data.cache import series_files as lane_module
 from src.data.cache.recovery.quarantine import keep_bytes, keep_rows
 from src.data.cache.retention import trim
 from src.data.cache.retention.trim import Trimmed, trim_quarantine
 from src.data.cache.series_files import SeriesFiles
 from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.cache.write import log_file
-from src.data.cache.write import series as lane_module
 from src.data.cache.write.log_file import folded
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
