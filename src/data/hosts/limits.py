@@ -1,4 +1,4 @@
-"""Limits, pauses, circuits and unknown symbols of vendors' accounts, shared by all hosts of a store.
+"""Limits, pauses, circuits, unknown symbols and missing days of vendors, shared by all hosts of a store.
 
 The decisions are those of one machine (:mod:`.net.limiter`, :mod:`.net.guarded_call`), made on the same
 tables, which are filled in memory from what the server returns. What the decisions change is sent as
@@ -22,6 +22,7 @@ from ..clock import Clock, SystemClock
 from ..errors import CacheError, CorruptEntryError, ProviderTimeoutError
 from ..forks import renew_after_fork
 from ..model.capabilities import Limits
+from ..model.coverage import VendorDay
 from ..net.circuit_breaker import Circuit
 from ..net.own_network import Contacts
 from ..net.quota import Pause, Window, windows_of
@@ -41,13 +42,19 @@ from .riders import (
     look_statement,
 )
 from .turn import current_turn
+from .vendor_records import MOST_DAYS
 
 T = TypeVar("T")
-# A fact about an account: ("pause",), ("circuit", endpoint) or ("unknown", place, symbol).
+# A fact about an account: ("pause",), ("circuit", endpoint) or ("unknown", place, symbol). The days that
+# vendors lack are one fact about no account, because they follow from the bars, which all hosts share.
 Fact = tuple[str, ...]
 # The version and value of facts, as last seen; the value is None if there is none.
 Known = dict[Fact, tuple[int, Any]]
 _PAUSE: Fact = ("pause",)
+_DAYS: Fact = ("days",)
+_NO_ACCOUNT = Account("")
+# The name of the fact about days in the server.
+DAYS_NAME = f"days {_NO_ACCOUNT.named(b'')}"
 _UNSEEN: tuple[int, Any] = (0, None)
 _NOTHING_LOST: float | None = None
 _DAY_S = 86_400.0
@@ -58,7 +65,7 @@ _TRIES = 5
 # Most operations that wait for a server that this process has not reached yet.
 _MOST_UNSENT = 2_000
 # How long facts are kept: circuits of endpoints that nobody uses any more are of no use.
-_CIRCUIT_S, _PAUSE_S = 30 * _DAY_S, 8 * _DAY_S
+_CIRCUIT_S, _PAUSE_S, _DAYS_S = 30 * _DAY_S, 8 * _DAY_S, 8 * _DAY_S
 _ENTER = {table: enter_statement(table) for table in TABLES}
 _ANEW = {
     table: f"update onetape.{table} set base = '{{}}', log = '[]', folded = 0, lost = {NOW_S} where name = %s"  # noqa: S608 - constants only
@@ -98,8 +105,8 @@ class SharedLimits:
 
     @property
     def exists(self) -> bool:
-        """Whether anything has been stored on this host yet."""
-        return self._local.exists
+        """Whether anything may have been stored; another host may have done so."""
+        return True
 
     def of(self, account: Account, limits: Limits) -> SharedAccount:
         """Return the owner for an account."""
@@ -111,8 +118,8 @@ class SharedLimits:
     def run(
         self, work: Callable[[StateTables], T], *, write: bool = True, needs: Needs | None = None
     ) -> T:
-        """Run ``work`` on the state of this host; see :meth:`.State.run`."""
-        return self._local.run(work, write=write)
+        """Run ``work`` on what belongs to no account: days that vendors lack; see :meth:`.State.run`."""
+        return self.of(_NO_ACCOUNT, Limits()).run(work, write=write, needs=needs)
 
     def finish(self, step: Callable[[], object]) -> None:
         """Run a step that ends a call; see :meth:`.State.finish`."""
@@ -189,6 +196,16 @@ class _Tables(StateTables):
         """Forget that a symbol is unknown; see :meth:`.StateTables.forget_unknown`."""
         super().forget_unknown(account, place, symbol)
         self._change(("unknown", place, symbol), None, _DAY_S)
+
+    def keep_vendor_days(
+        self, fresh: Iterable[VendorDay], is_over: Callable[[VendorDay], bool]
+    ) -> tuple[list[VendorDay], list[VendorDay]]:
+        """Store and forget days that vendors lack; see :meth:`.StateTables.keep_vendor_days`."""
+        rows = dump_days(self)
+        made = super().keep_vendor_days(fresh, is_over)
+        if (changed := dump_days(self)) != rows:
+            self._change(_DAYS, changed, _DAYS_S)
+        return made
 
     def _change(self, fact: Fact, value: Any, ttl_s: float, is_urgent: bool = True) -> None:
         self.facts[fact] = FactChange(value, self._known.get(fact, _UNSEEN)[0], ttl_s)
@@ -353,7 +370,7 @@ class SharedAccount:
         if not self._log.salt:
             self._log.store_id()
         name = self._name = self._account.named(self._log.salt)
-        asked: list[Fact] = [_PAUSE, *more]
+        asked = [_DAYS if self._account == _NO_ACCOUNT else _PAUSE, *more]
         if needs.endpoint:
             asked.append(("circuit", needs.endpoint))
         if needs.symbol:
@@ -564,6 +581,22 @@ def load_ledger(
     tables.rows.executemany("insert or replace into flights values (?, ?, ?, ?)", flights)
 
 
+def dump_days(tables: StateTables) -> list[list[Any]]:
+    """Return the latest days that vendors lack, with the time until which each stands, as plain values."""
+    rows = tables.rows.execute("select * from lacking_days order by day desc limit ?", (MOST_DAYS,))
+    return list(map(list, rows))
+
+
+def load_days(
+    tables: StateTables, rows: Iterable[Sequence[Any]] | None, ahead_s: float = 0.0
+) -> None:
+    """Replace the days that vendors lack; times are moved by ``ahead_s``."""
+    tables.rows.execute("delete from lacking_days")
+    moved = [(*row, until + ahead_s) for *row, until in rows or ()]
+    places = ", ".join("?" * 10)
+    tables.rows.executemany(f"insert or replace into lacking_days values ({places})", moved)  # noqa: S608 - constants only
+
+
 def load_facts(
     tables: StateTables,
     name: str,
@@ -575,7 +608,9 @@ def load_facts(
     for fact in facts:
         kind, *rest = fact
         value = known[fact][1]
-        if kind == "pause":
+        if kind == "days":
+            load_days(tables, value, ahead_s)
+        elif kind == "pause":
             until, strikes = value or (0, 0)
             tables.keep_pause(name, Pause(until + ahead_s, strikes))
         elif kind == "circuit":
