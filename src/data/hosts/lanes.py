@@ -231,7 +231,7 @@ class LaneCopies:
                 finally:
                     if not is_whole:
                         self._remove_files(paths, keep=())
-                        self._notes.drop(path)
+                        self._disk.remove(path)
         return damaged
 
     def _remove_files(self, paths: LanePaths, keep: Iterable[str]) -> None:
@@ -329,15 +329,15 @@ class LaneCopies:
             ]
         try:
             self._files.lay_out(lane, self._snapshots.parts([(name, part) for part in parts]))
-            years, series = self.found(lane)
-            self._files.check(lane, made, (years, series))
+            if made.generations != (found_here := self.found(lane)):
+                raise snapshot.corrupt(name, "its files are not those that it lists")
         except (CorruptEntryError, OvertakenError) as error:
             if found.pruned:
                 raise
             log.warning("%s: made from all entries: %s", lane.key, error)
             self._disk.remove_whole(lane.paths.folder)
             return Note()
-        return Note(made.position, years, series)
+        return Note(made.position, *found_here)
 
     def _build(self, lane: SeriesFiles, entry: Entry) -> None:
         """Apply an entry to a series that is built in a folder of its own."""
@@ -377,7 +377,7 @@ class LaneCopies:
                 self._set_aside(paths, scratch / "kept", aside)
             # If this is interrupted from here on, it begins again: with the files set aside, or as astray.
             if is_kept:
-                self._notes.drop(path)
+                self._disk.remove(path)
             else:
                 self._notes.keep(path, Note())
             same = (

@@ -16,8 +16,6 @@ from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
 from typing import Any, TypeVar
 
-import psycopg
-
 from ..clock import Clock, SystemClock
 from ..errors import CacheError, CorruptEntryError, ProviderTimeoutError
 from ..forks import renew_after_fork
@@ -52,7 +50,7 @@ Fact = tuple[str, ...]
 Known = dict[Fact, tuple[int, Any]]
 _PAUSE: Fact = ("pause",)
 _DAYS: Fact = ("days",)
-_NO_ACCOUNT = Account("")
+_NO_ACCOUNT, _NO_LIMITS = Account(""), Limits()
 # The name of the fact about days in the server.
 DAYS_NAME = f"days {_NO_ACCOUNT.named(b'')}"
 _UNSEEN: tuple[int, Any] = (0, None)
@@ -84,46 +82,6 @@ select split_part(name, ' ', 1), left(substr(name, strpos(name, ' ') + 1), 200),
   left(value::text, 1000), null, null
 from onetape.fact where split_part(name, ' ', 1) in ('pause', 'circuit') and value <> 'null'
 order by 2, 1"""  # noqa: S608 - constants only
-
-
-class SharedLimits:
-    """The owner of accounts' limits when many hosts share a store. Thread-safe; usable after a fork.
-
-    While the server cannot be reached, the limits of this host apply, which are a copy of those last
-    seen.
-
-    Args:
-        log: Log whose server keeps them.
-        local: State of this host.
-    """
-
-    def __init__(self, log: Log, local: State) -> None:
-        self._log, self._local = log, local
-        self.clock: Clock = local.clock
-        self._accounts: dict[tuple[Account, Limits], SharedAccount] = {}
-        log.riders.monotonic = local.clock.monotonic
-
-    @property
-    def exists(self) -> bool:
-        """Whether anything may have been stored; another host may have done so."""
-        return True
-
-    def of(self, account: Account, limits: Limits) -> SharedAccount:
-        """Return the owner for an account."""
-        key = account, limits
-        if key not in self._accounts:
-            self._accounts.setdefault(key, SharedAccount(self, self._log, self._local, *key))
-        return self._accounts[key]
-
-    def run(
-        self, work: Callable[[StateTables], T], *, write: bool = True, needs: Needs | None = None
-    ) -> T:
-        """Run ``work`` on what belongs to no account: days that vendors lack; see :meth:`.State.run`."""
-        return self.of(_NO_ACCOUNT, Limits()).run(work, write=write, needs=needs)
-
-    def finish(self, step: Callable[[], object]) -> None:
-        """Run a step that ends a call; see :meth:`.State.finish`."""
-        self._local.finish(step)
 
 
 class _Tables(StateTables):
@@ -239,21 +197,32 @@ class _Tables(StateTables):
         return self._local.run(lambda own: own.keep_answer(vendor, names))
 
 
-class SharedAccount:
-    """The owner of one account's limits; see :class:`SharedLimits`. Thread-safe; usable after a fork.
+class SharedLimits:
+    """The owner of an account's limits when many hosts share a store. Thread-safe; usable after a fork.
+
+    While the server cannot be reached, the limits of this host apply, which are a copy of those last
+    seen.
 
     Args:
-        home: Owner of all accounts.
-        log, local: As for :class:`SharedLimits`.
-        account: Account.
-        limits: Its limits; without any, no units are counted.
+        log: Log whose server keeps them.
+        local: State of this host.
+        account: Account; by default none: the owner of the days that vendors lack.
+        limits: Limits of the account; without any, no units are counted.
+        others: Owners of all accounts, by account and limits.
     """
 
     def __init__(
-        self, home: SharedLimits, log: Log, local: State, account: Account, limits: Limits
+        self,
+        log: Log,
+        local: State,
+        account: Account = _NO_ACCOUNT,
+        limits: Limits = _NO_LIMITS,
+        others: dict[tuple[Account, Limits], SharedLimits] | None = None,
     ) -> None:
-        self._home, self._log, self._local, self._account = home, log, local, account
-        self.clock = local.clock
+        self._log, self._local, self._account = log, local, account
+        self._others = {} if others is None else others
+        self.clock: Clock = local.clock
+        log.riders.monotonic = local.clock.monotonic
         lengths = [window.length_s for window in windows_of(limits)]
         self._is_counted = bool(lengths)
         self._table = "quota" if max(lengths, default=0) >= _DAY_S else "bucket"
@@ -271,12 +240,16 @@ class SharedAccount:
 
     @property
     def exists(self) -> bool:
-        """Whether anything has been stored on this host yet."""
-        return self._local.exists
+        """Whether anything may have been stored: on this host or, about no account, by another one."""
+        return self._account == _NO_ACCOUNT or self._local.exists
 
-    def of(self, account: Account, limits: Limits) -> SharedAccount:
+    def of(self, account: Account, limits: Limits) -> SharedLimits:
         """Return the owner for another account."""
-        return self._home.of(account, limits)
+        key = account, limits
+        if key not in self._others:
+            made = SharedLimits(self._log, self._local, account, limits, self._others)
+            self._others.setdefault(key, made)
+        return self._others[key]
 
     def finish(self, step: Callable[[], object]) -> None:
         """Run a step that ends a call; see :meth:`.State.finish`."""
@@ -387,13 +360,9 @@ class SharedAccount:
             "name": name, "facts": list(keys.values()), "marker": f"ledger {name}", "ops": ops,
             **fold._asdict(),
         }  # fmt: skip
-
-        def work(connection: psycopg.Connection[Any], _: bool) -> Any:
-            """Send the operations, and return the account."""
-            return connection.execute(statement[self._table], arguments).fetchone()
-
         try:
-            now, base, log, folded, lost_s, has_quota, facts = self._log.run(work)
+            [row] = self._log.rows(statement[self._table], arguments)
+            now, base, log, folded, lost_s, has_quota, facts = row
         except BaseException:
             put_back()
             raise
@@ -413,7 +382,7 @@ class SharedAccount:
         except CorruptEntryError as error:
             # As after a crash of the server: half of each limit counts as used.
             logging.getLogger(__name__).warning("%s; it begins anew", error)
-            self._log.run(lambda db, _: db.execute(_ANEW[self._table], (name,)) and None)
+            self._log.rows(_ANEW[self._table], (name,))
             raise
         self._memory.run(lambda tables: self._fill(tables, now, *found, folded or 0))
 
@@ -476,9 +445,8 @@ class SharedLimit:
 
 def shared_limits(log: Log) -> list[SharedLimit]:
     """Return the units that all hosts have spent, and the pauses, by vendor; one statement is sent."""
-    rows = log.run(lambda db, _: db.execute(_ALL).fetchall())
     found: list[SharedLimit] = []
-    for kind, name, now, value, more, folded in rows:
+    for kind, name, now, value, more, folded in log.rows(_ALL):
         vendor = name.rpartition(":")[0]
         if kind == "ledger":
             with suppress(CorruptEntryError):  # it begins anew with the next request

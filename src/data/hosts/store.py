@@ -295,7 +295,8 @@ class SharedStore(BarStore):
         if self._is_preview or not wanted:
             return False
         if is_first:
-            wanted = {pair: None for pair in wanted if not self._has_asked(*pair)}
+            noted = {symbol: {k.timeframe for k in self.notes.keys(symbol)} for symbol, _ in wanted}
+            wanted = {pair: None for pair in wanted if pair[1] not in noted[pair[0]]}
             if not wanted:
                 return False
         self.check_joined()
@@ -336,10 +337,6 @@ class SharedStore(BarStore):
             for key, at_ms in keys.items()
             if key is not None and key not in here and self.is_shared(key)
         }
-
-    def _has_asked(self, symbol: str, timeframe: Timeframe) -> bool:
-        """Return whether the folder has a note for any series of a symbol and timeframe."""
-        return any(key.timeframe == timeframe for key in self.notes.keys(symbol))
 
     def _pull_pair(self, symbol: str, timeframe: Timeframe) -> None:
         self.pull([(symbol, timeframe)])
