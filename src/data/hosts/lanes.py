@@ -32,7 +32,7 @@ from ..errors import CorruptEntryError, OvertakenError
 from ..model.retention import Retention
 from ..model.series import SeriesKey
 from . import snapshot
-from .decisions import name_of
+from .decisions import name_of, overtaken
 from .entry import Cleared, SeriesName, applying
 from .log import Appended, Entry, Log, Position
 from .notes import Note, Notes
@@ -296,10 +296,7 @@ class LaneCopies:
             self._disk.remove_whole(scratch)
         if found is None:
             raise CorruptEntryError(f"the log is missing entries for {key}", symbol=key.symbol)
-        raise OvertakenError(
-            f"the snapshot of {key} changed during each of {_TRIES} attempts to read it",
-            symbol=key.symbol,
-        )
+        raise overtaken(f"the snapshot of {key}", key.symbol)
 
     def _laid_out(
         self,

@@ -117,7 +117,8 @@ class SharedLeases(Leases):
         with own as mine:
             holder = os.urandom(8).hex() if mine is None else mine.holder
             lease = mine or Lease(name, True, False, holder)
-            if not lease.is_held or (about is not None and _is_own(about)):
+            is_own = about is not None and (about.of_folder or about.is_sample)
+            if not lease.is_held or is_own:  # an own series stays on its host
                 yield lease
                 return
             arguments = self._arguments(lease, ttl_s)
@@ -216,11 +217,6 @@ class SharedLeases(Leases):
             return cursor.fetchone() if cursor.description else None
 
         return self._log.run(work)
-
-
-def _is_own(key: SeriesKey) -> bool:
-    """Return whether a series stays on its host, such as one from a folder of files."""
-    return bool(key.of_folder or key.is_sample)
 
 
 def _pairs(about: SeriesKey | None) -> list[Pair]:

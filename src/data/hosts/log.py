@@ -87,19 +87,10 @@ order by w.n, e.seq"""  # noqa: S608 - constants only
 _EXISTS = """
 select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where n.nspname = 'onetape' and c.relname = 'store')"""
-_STANDBYS = """
-select (select count(*) from pg_stat_replication), current_setting('synchronous_standby_names') <> ''"""
 
 
 # SQLSTATE of a missing right, and of all objects that are missing or of another kind.
 _NOT_ALLOWED, _UNKNOWN = "42501", "42"
-
-
-class Replication(NamedTuple):
-    """The standbys of the server, and whether a commit waits for one of them."""
-
-    standbys: int
-    is_synchronous: bool
 
 
 class Position(NamedTuple):
@@ -462,11 +453,6 @@ class Log:
             raise
         log.warning("changes of vendors' limits and pauses are dropped: %s", reason)
         return made
-
-    def replication(self) -> Replication:
-        """Return the server's standbys, as far as this user may see them."""
-        [row] = self.rows(_STANDBYS)
-        return Replication(int(row[0]), bool(row[1]))
 
     # --- entries -----------------------------------------------------------------------------
 

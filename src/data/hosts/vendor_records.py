@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -62,21 +62,16 @@ class _Base(msgspec.Struct):
     flights: _Flights = []
 
 
-class LedgerContent(NamedTuple):
-    """A ledger: its base, and the operations behind it."""
-
-    base: dict[str, Any]
-    log: list[tuple[float, list[list[Any]]]]
-
-
-def ledger(base: str | None, log: str | None, folded: int | None) -> LedgerContent:
-    """Return a ledger as the server has it; None for all three is one that does not exist.
+def ledger(
+    base: str | None, log: str | None, folded: int | None
+) -> tuple[dict[str, Any], list[tuple[float, list[list[Any]]]]]:
+    """Return a ledger's base, and the operations behind it; None for all three is one that does not exist.
 
     Raises:
         CorruptEntryError: No host has written it.
     """
     if folded is None:
-        return LedgerContent({}, [])
+        return {}, []
     try:
         if base is None or log is None or not 0 <= folded <= MOST_VERSION:
             raise ValueError("it is too large")
@@ -92,7 +87,7 @@ def ledger(base: str | None, log: str | None, folded: int | None) -> LedgerConte
         raise CorruptEntryError(
             f"the shared store's record of a vendor's units cannot be used: {str(exc)[:200]}"
         ) from exc
-    return LedgerContent(plain, entries)
+    return plain, entries
 
 
 def fact(kind: str, value: str | None, now_s: float) -> Sequence[Any] | None:
