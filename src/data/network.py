@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .net.leases import Leases
 from .net.limiter import Limiter
 from .net.sender_pool import Senders
+from .net.state import Needs
 from .net.vendor_status import unknown_symbols, vendor_pauses
 
 if TYPE_CHECKING:
@@ -71,16 +72,18 @@ class Network:
 
     def keep_vendor_days(
         self, fresh: Sequence[VendorDay], is_over: Callable[[VendorDay], bool]
-    ) -> list[VendorDay]:
+    ) -> tuple[list[VendorDay], list[VendorDay]]:
         """Record new vendor days (see :meth:`vendor_days`) for all processes, and forget expired ones.
 
+        If hosts share a store, they are recorded for all of them.
+
         Returns:
-            All vendor days known afterwards.
+            All vendor days known before, and all known afterwards.
         """
-        state = self._senders.state
-        if state is None or not (fresh or state.exists):
-            return list(fresh)
-        return state.run(lambda tables: tables.keep_vendor_days(fresh, is_over))
+        owner = self._senders.accounts
+        if self._senders.state is None or not (fresh or owner.exists):
+            return [], list(fresh)
+        return owner.run(lambda tables: tables.keep_vendor_days(fresh, is_over), needs=Needs())
 
     def unknown_symbols(self) -> dict[str, int]:
         """Return the number of symbols that each vendor has reported as unknown.

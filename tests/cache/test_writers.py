@@ -25,6 +25,7 @@ from tests.cache.bars import (
     no_temps,
     numbers,
     piece,
+    repaired,
     same,
     store_in,
     table,
@@ -118,7 +119,7 @@ def test_it_is_the_lock_that_keeps_two_writers_apart(tmp_path: Path, locks: bool
             refused.append(error)
 
     store_in(tmp_path, Meanwhile(other, locks=locks)).commit(DAILY, Commit((piece(5, 6),)))
-    store_in(tmp_path, Quick()).repair(DAILY)
+    repaired(store_in(tmp_path, Quick()), DAILY)
     held = numbers(store_in(tmp_path, Quick()).read(DAILY, EVER)[0])
     assert held == [0, 1, 2, 3, 4, 5]
     assert len(refused) == locks  # unlocked, the other one was told that bar 6 is safe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 import tracemalloc
 import zlib
@@ -40,6 +41,8 @@ from src.data.hosts.state import host_state, verify
 from src.data.hosts.store import SharedStore
 from src.data.hosts.vendor_records import MOST_OPERATIONS
 from src.data.model.series import SeriesKey
+from src.data.net.state import FILE
+from src.data.net.state_tables import check_numbers
 from tests.cache.bars import DAILY, NOW
 from tests.cache.counts import FULL
 from tests.hosts.own_server import OwnServer
@@ -162,6 +165,25 @@ def test_a_hostile_fact_blocks_no_vendor_for_ever(
         with one.guard(DOOR, CHECK):
             ask(one)
     shared_limits(host.logs["a"])
+
+
+@pytest.mark.parametrize(
+    "kind, value", [("pause", f"[9, {10**15}]"), ("circuit", f'[{10**15}, 1, 9, 0, 0, "down"]')]
+)
+def test_a_huge_count_does_not_spoil_the_state_of_a_host(
+    host: Hosts, server: Server, tmp_path: Path, kind: str, value: str
+) -> None:
+    a, b = host("a", per_minute=50), host("b", per_minute=50)
+    with suppress(UnavailableError), a.guard(DOOR):
+        a.pause(1)
+        raise UnavailableError("HTTP 503")
+    of = "where split_part(name, ' ', 1) = %s"
+    put(server.url, f"update onetape.fact set value = %s::jsonb {of}", value, kind)
+    server.advance(2)
+    with b.guard(DOOR):
+        b.acquire(1, 0)
+        with closing(sqlite3.connect(tmp_path / "b" / FILE)) as state:
+            check_numbers(state)  # as the next process does, which would make it anew
 
 
 @pytest.mark.parametrize("what", ["version", "folded"])

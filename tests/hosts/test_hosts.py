@@ -26,6 +26,9 @@ from src.data.errors import ConfigError, DataError, IncompleteDataWarning, Rules
 from src.data.hosts import connect
 from src.data.hosts.log import Log
 from src.data.jobs.checkup import checkup
+from src.data.model.coverage import VendorDay
+from src.data.model.instant import DAY_MS
+from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from tests.e2e.conftest import rules as rules
 from tests.e2e.oracle import assert_true, ms
@@ -98,6 +101,25 @@ def test_a_miss_takes_few_trips_and_a_batch_asks_for_all_series_at_once(
     symbols = ["BTCUSDT", "NOPEUSDT", "ETHUSDT"]
     host("b").get_ohlcv_batch(symbols, "1h", *DAY)
     assert asked[0] == 6, "three series and the splits of their symbols"
+
+
+@pytest.mark.parametrize("lacked", ["2024-06-01", "2024-06-02"])
+def test_a_miss_that_learns_which_days_a_vendor_lacks_takes_no_statement_more(
+    host: Host, lacked: str
+) -> None:
+    a, b = host("a"), host("b")
+    b.get_ohlcv("BTCUSDT", "1h", *DAY)
+    span = Span(ms(lacked), ms(lacked) + DAY_MS)
+    found = VendorDay("binance", "24/7", "1h", lacked, span, "missing", 9, 8)
+    a._services.network.keep_vendor_days([found], lambda _: False)
+    trips = log_of(b).trips
+    assert b._services.network.vendor_days() == []
+    b.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02")
+    assert b._services.network.vendor_days() == [found]
+    assert log_of(b).trips - trips == 4
+    for call in (b.get_ohlcv, b.explain):
+        call("BTCUSDT", "1h", "2024-06-02", "2024-06-02")
+    assert log_of(b).trips - trips == 4
 
 
 def test_a_vendor_that_one_host_found_down_is_asked_by_no_other(

@@ -7,7 +7,7 @@ from typing import Any
 from ..cache.layout import decode_lane, encode_lane, encode_symbol
 from ..cache.values import Commit, CommitPiece
 from ..cache.write.coverage_update import by_year
-from ..errors import QueryError
+from ..errors import OvertakenError, QueryError
 from ..model.bars import BarTable
 from ..model.coverage import Coverage, Covered
 from ..model.series import SeriesKey
@@ -46,6 +46,11 @@ def facts_of(commit: Commit) -> Facts:
         sum(len(piece.table) for piece in commit.pieces),
         ",".join(dict.fromkeys(piece.vendor for piece in commit.pieces)),
     )
+
+
+def overtaken(what: str, symbol: str) -> OvertakenError:
+    """Return the error for something that others change all the time."""
+    return OvertakenError(f"{what} changed during each attempt", symbol=symbol, hint="ask again")
 
 
 def lacking(table: BarTable, coverage: Coverage, known: list[Span]) -> Commit:

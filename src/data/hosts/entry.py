@@ -130,14 +130,7 @@ class _Commit(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 class _Packed(msgspec.Struct):
     stamps: _Column
-    values: tuple[
-        _Column | None,
-        _Column | None,
-        _Column | None,
-        _Column | None,
-        _Column | None,
-        _Column | None,
-    ]
+    values: Annotated[list[_Column | None], msgspec.Meta(max_length=len(_COLUMNS))]
 
 
 class _PackedMarks(msgspec.Struct, array_like=True):
@@ -232,7 +225,7 @@ def load(
     """
     if entry_format > FORMAT or (entry_format == FORMAT and kind not in _KINDS):
         raise FormatVersionError(
-            f"entry {seq} of {_text(name)} has format {entry_format}, and this version reads {FORMAT}",
+            f"entry {seq} of {text_of(name)} has format {entry_format}, and this version reads {FORMAT}",
             symbol=name.symbol,
             hint="update this library on this host",
         )
@@ -295,14 +288,15 @@ def applying(name: SeriesName, seq: int) -> Iterator[None]:
         raise _corrupt(name, seq, str(exc)[:200]) from exc
 
 
-def _text(name: SeriesName) -> str:
+def text_of(name: SeriesName) -> str:
+    """Return the name of a series as errors show it."""
     lane = "@".join(part for part in name[1:] if part)
     return f"{name.symbol} {lane or 'splits and dividends'}"
 
 
 def _corrupt(name: SeriesName, seq: int, why: str) -> CorruptEntryError:
     return CorruptEntryError(
-        f"entry {seq} of {_text(name)} in the log cannot be used: {why}",
+        f"entry {seq} of {text_of(name)} in the log cannot be used: {why}",
         symbol=name.symbol,
         hint="restore the server from a backup, or clear the series",
     )

@@ -32,7 +32,7 @@ from ..errors import CorruptEntryError, OvertakenError
 from ..model.retention import Retention
 from ..model.series import SeriesKey
 from . import snapshot
-from .decisions import name_of
+from .decisions import name_of, overtaken
 from .entry import Cleared, SeriesName, applying
 from .log import Appended, Log, LogEntry, LogPosition
 from .notes import Note, Notes
@@ -230,7 +230,7 @@ class LaneCopies:
                 finally:
                     if not is_whole:
                         self._remove_files(paths, keep=())
-                        self._notes.drop(path)
+                        self._disk.remove(path)
         return damaged
 
     def _remove_files(self, paths: LanePaths, keep: Iterable[str]) -> None:
@@ -295,10 +295,7 @@ class LaneCopies:
             self._disk.remove_whole(scratch)
         if found is None:
             raise CorruptEntryError(f"the log is missing entries for {key}", symbol=key.symbol)
-        raise OvertakenError(
-            f"the snapshot of {key} changed during each of {_TRIES} attempts to read it",
-            symbol=key.symbol,
-        )
+        raise overtaken(f"the snapshot of {key}", key.symbol)
 
     def _laid_out(
         self,
@@ -328,15 +325,15 @@ class LaneCopies:
             ]
         try:
             self._files.lay_out(lane, self._snapshots.parts([(name, part) for part in parts]))
-            years, series = self.found(lane)
-            self._files.check(lane, made, (years, series))
+            if made.generations != (found_here := self.found(lane)):
+                raise snapshot.corrupt(name, "its files are not those that it lists")
         except (CorruptEntryError, OvertakenError) as error:
             if found.pruned:
                 raise
             log.warning("%s: made from all entries: %s", lane.key, error)
             self._disk.remove_whole(lane.paths.folder)
             return Note()
-        return Note(made.position, years, series)
+        return Note(made.position, *found_here)
 
     def _build(self, lane: SeriesFiles, entry: LogEntry) -> None:
         """Apply an entry to a series that is built in a folder of its own."""
@@ -376,7 +373,7 @@ class LaneCopies:
                 self._set_aside(paths, scratch / "kept", aside)
             # If this is interrupted from here on, it begins again: with the files set aside, or as astray.
             if is_kept:
-                self._notes.drop(path)
+                self._disk.remove(path)
             else:
                 self._notes.keep(path, Note())
             same = (

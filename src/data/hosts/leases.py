@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from hashlib import sha256
@@ -13,13 +13,17 @@ import psycopg
 
 from ..cache.layout import encode_lane
 from ..clock import Clock
-from ..errors import CacheError
+from ..errors import CacheError, ProviderTimeoutError
+from ..model.coverage import VendorDay
 from ..model.series import SeriesKey
 from ..net.deadline import QUIET_S, Deadline, current_deadline
 from ..net.leases import Holder, Lease, Leases, first_free, process_space
+from ..net.state_tables import StateTables
+from . import vendor_records
 from .entry import SeriesName
+from .limits import DAYS_NAME, load_days
 from .log import Log
-from .riders import Ride
+from .riders import FACT, NOW_S, Ride
 from .turn import HeldLease, Pair, current_turn
 
 _LARGEST = (1 << 63) - 1
@@ -61,7 +65,9 @@ select (select fence from got), l.owner, coalesce(l.pages, 0), (
   select json_agg(json_build_array(s.symbol, s.timeframe, s.lane, s.seq, encode(s.head, 'hex')))
   from unnest(%(symbols)s::text[], %(timeframes)s::text[]) as w(symbol, timeframe)
   join onetape.series s on s.symbol = w.symbol and s.timeframe = w.timeframe
-  where exists (select from got))
+  where exists (select from got)), (
+  select json_build_array({NOW_S}, {FACT}) from onetape.fact f
+  where f.name = '{DAYS_NAME}' and f.version <> %(days)s::bigint and exists (select from got))
 from (select) one left join onetape.lease l on l.name = %(name)s
 """  # noqa: S608 - constants only
 _RENEW = f"""
@@ -89,6 +95,8 @@ class SharedLeases(Leases):
         self, log: Log, clock: Clock, local: Callable[[], Leases | None], folder: str = ""
     ) -> None:
         self._log, self._clock, self._local = log, clock, local
+        # Version of the days that vendors lack, as last copied to this host's state.
+        self._days = -1
         self._host = sha256(f"{process_space()}|{folder}".encode()).hexdigest()[:16]
 
     @contextmanager
@@ -109,7 +117,8 @@ class SharedLeases(Leases):
         with own as mine:
             holder = os.urandom(8).hex() if mine is None else mine.holder
             lease = mine or Lease(name, True, False, holder)
-            if not lease.is_held or (about is not None and _is_own(about)):
+            is_own = about is not None and (about.of_folder or about.is_sample)
+            if not lease.is_held or is_own:  # an own series stays on its host
                 yield lease
                 return
             arguments = self._arguments(lease, ttl_s)
@@ -119,6 +128,8 @@ class SharedLeases(Leases):
                 has_waited, turn = self._acquired(arguments | {"host": host}, deadline, about)
                 is_held = turn is None or turn.fence > 0
                 lease = replace(lease, is_held=is_held, has_waited=lease.has_waited or has_waited)
+                if turn is not None and turn.vendor_days is not None:
+                    lease = replace(lease, vendor_days=turn.vendor_days)
                 with _working_under(turn if is_held else None):
                     yield lease
             finally:
@@ -163,18 +174,36 @@ class SharedLeases(Leases):
 
         def take() -> HeldLease | Holder:
             """Take the lease if it is free; otherwise return its holder."""
-            fence, owner, pages, heads = self._run(_TAKE, arguments)
+            fence, owner, pages, heads, days = self._run(_TAKE, arguments | {"days": self._days})
             if fence is None:
                 return Holder(owner, pages)
             known = {SeriesName(*row[:3]): (row[3], bytes.fromhex(row[4])) for row in heads or ()}
             name, mine = arguments["name"], arguments["owner"]
-            return HeldLease(name, mine, int(fence), pairs, known)
+            return HeldLease(name, mine, int(fence), pairs, known, self._learned(days))
 
         try:
             turn, has_waited = first_free(take, self._clock, deadline, "host")
         except CacheError:
             return False, None
         return has_waited, turn or HeldLease(arguments["name"], arguments["owner"], 0)
+
+    def _learned(self, found: Any) -> Sequence[VendorDay] | None:
+        """Copy days that vendors lack to this host's state, and return them; None if they are as before."""
+        if found is None or (local := self._local()) is None:
+            return None
+        now_s, (version, value) = found
+        rows = vendor_records.fact("days", value, now_s)
+
+        def copy(own: StateTables) -> Sequence[VendorDay]:
+            """Replace the days by those of all hosts, by this host's clock."""
+            load_days(own, rows, own.now_s - now_s)
+            return own.vendor_days()
+
+        with suppress(ProviderTimeoutError):  # the call's time is over
+            days = local.state.run(copy)
+            self._days = version
+            return days
+        return None
 
     def _arguments(self, lease: Lease, ttl_s: float) -> dict[str, Any]:
         owner = f"{self._host}:{lease.holder}"
@@ -188,11 +217,6 @@ class SharedLeases(Leases):
             return cursor.fetchone() if cursor.description else None
 
         return self._log.run(work)
-
-
-def _is_own(key: SeriesKey) -> bool:
-    """Return whether a series stays on its host, such as one from a folder of files."""
-    return bool(key.of_folder or key.is_sample)
 
 
 def _pairs(about: SeriesKey | None) -> list[Pair]:

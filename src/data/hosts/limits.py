@@ -1,4 +1,4 @@
-"""Limits, pauses, circuits and unknown symbols of vendors' accounts, shared by all hosts of a store.
+"""Limits, pauses, circuits, unknown symbols and missing days of vendors, shared by all hosts of a store.
 
 The decisions are those of one machine (:mod:`.net.limiter`, :mod:`.net.guarded_call`), made on the same
 tables, which are filled in memory from what the server returns. What the decisions change is sent as
@@ -16,12 +16,11 @@ from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
 from typing import Any, TypeVar
 
-import psycopg
-
 from ..clock import Clock, SystemClock
 from ..errors import CacheError, CorruptEntryError, ProviderTimeoutError
 from ..forks import renew_after_fork
 from ..model.capabilities import Limits
+from ..model.coverage import VendorDay
 from ..net.circuit_breaker import Circuit
 from ..net.own_network import Contacts
 from ..net.quota import Pause, Window, windows_of
@@ -41,13 +40,19 @@ from .riders import (
     look_statement,
 )
 from .turn import current_turn
+from .vendor_records import MOST_DAYS
 
 T = TypeVar("T")
-# A fact about an account: ("pause",), ("circuit", endpoint) or ("unknown", place, symbol).
+# A fact about an account: ("pause",), ("circuit", endpoint) or ("unknown", place, symbol). The days that
+# vendors lack are one fact about no account, because they follow from the bars, which all hosts share.
 Fact = tuple[str, ...]
 # The version and value of facts, as last seen; the value is None if there is none.
 Known = dict[Fact, tuple[int, Any]]
 _PAUSE: Fact = ("pause",)
+_DAYS: Fact = ("days",)
+_NO_ACCOUNT, _NO_LIMITS = Account(""), Limits()
+# The name of the fact about days in the server.
+DAYS_NAME = f"days {_NO_ACCOUNT.named(b'')}"
 _UNSEEN: tuple[int, Any] = (0, None)
 _NOTHING_LOST: float | None = None
 _DAY_S = 86_400.0
@@ -58,7 +63,7 @@ _TRIES = 5
 # Most operations that wait for a server that this process has not reached yet.
 _MOST_UNSENT = 2_000
 # How long facts are kept: circuits of endpoints that nobody uses any more are of no use.
-_CIRCUIT_S, _PAUSE_S = 30 * _DAY_S, 8 * _DAY_S
+_CIRCUIT_S, _PAUSE_S, _DAYS_S = 30 * _DAY_S, 8 * _DAY_S, 8 * _DAY_S
 _ENTER = {table: enter_statement(table) for table in TABLES}
 _ANEW = {
     table: f"update onetape.{table} set base = '{{}}', log = '[]', folded = 0, lost = {NOW_S} where name = %s"  # noqa: S608 - constants only
@@ -77,46 +82,6 @@ select split_part(name, ' ', 1), left(substr(name, strpos(name, ' ') + 1), 200),
   left(value::text, 1000), null, null
 from onetape.fact where split_part(name, ' ', 1) in ('pause', 'circuit') and value <> 'null'
 order by 2, 1"""  # noqa: S608 - constants only
-
-
-class SharedLimits:
-    """The owner of accounts' limits when many hosts share a store. Thread-safe; usable after a fork.
-
-    While the server cannot be reached, the limits of this host apply, which are a copy of those last
-    seen.
-
-    Args:
-        log: Log whose server keeps them.
-        local: State of this host.
-    """
-
-    def __init__(self, log: Log, local: State) -> None:
-        self._log, self._local = log, local
-        self.clock: Clock = local.clock
-        self._accounts: dict[tuple[Account, Limits], SharedAccount] = {}
-        log.riders.monotonic = local.clock.monotonic
-
-    @property
-    def exists(self) -> bool:
-        """Whether anything has been stored on this host yet."""
-        return self._local.exists
-
-    def of(self, account: Account, limits: Limits) -> SharedAccount:
-        """Return the owner for an account."""
-        key = account, limits
-        if key not in self._accounts:
-            self._accounts.setdefault(key, SharedAccount(self, self._log, self._local, *key))
-        return self._accounts[key]
-
-    def run(
-        self, work: Callable[[StateTables], T], *, write: bool = True, needs: Needs | None = None
-    ) -> T:
-        """Run ``work`` on the state of this host; see :meth:`.State.run`."""
-        return self._local.run(work, write=write)
-
-    def finish(self, step: Callable[[], object]) -> None:
-        """Run a step that ends a call; see :meth:`.State.finish`."""
-        self._local.finish(step)
 
 
 class _Tables(StateTables):
@@ -190,6 +155,16 @@ class _Tables(StateTables):
         super().forget_unknown(account, place, symbol)
         self._change(("unknown", place, symbol), None, _DAY_S)
 
+    def keep_vendor_days(
+        self, fresh: Iterable[VendorDay], is_over: Callable[[VendorDay], bool]
+    ) -> tuple[list[VendorDay], list[VendorDay]]:
+        """Store and forget days that vendors lack; see :meth:`.StateTables.keep_vendor_days`."""
+        rows = dump_days(self)
+        made = super().keep_vendor_days(fresh, is_over)
+        if (changed := dump_days(self)) != rows:
+            self._change(_DAYS, changed, _DAYS_S)
+        return made
+
     def _change(self, fact: Fact, value: Any, ttl_s: float, is_urgent: bool = True) -> None:
         self.facts[fact] = FactChange(value, self._known.get(fact, _UNSEEN)[0], ttl_s)
         self.is_urgent |= is_urgent
@@ -222,21 +197,32 @@ class _Tables(StateTables):
         return self._local.run(lambda own: own.keep_answer(vendor, names))
 
 
-class SharedAccount:
-    """The owner of one account's limits; see :class:`SharedLimits`. Thread-safe; usable after a fork.
+class SharedLimits:
+    """The owner of an account's limits when many hosts share a store. Thread-safe; usable after a fork.
+
+    While the server cannot be reached, the limits of this host apply, which are a copy of those last
+    seen.
 
     Args:
-        home: Owner of all accounts.
-        log, local: As for :class:`SharedLimits`.
-        account: Account.
-        limits: Its limits; without any, no units are counted.
+        log: Log whose server keeps them.
+        local: State of this host.
+        account: Account; by default none: the owner of the days that vendors lack.
+        limits: Limits of the account; without any, no units are counted.
+        others: Owners of all accounts, by account and limits.
     """
 
     def __init__(
-        self, home: SharedLimits, log: Log, local: State, account: Account, limits: Limits
+        self,
+        log: Log,
+        local: State,
+        account: Account = _NO_ACCOUNT,
+        limits: Limits = _NO_LIMITS,
+        others: dict[tuple[Account, Limits], SharedLimits] | None = None,
     ) -> None:
-        self._home, self._log, self._local, self._account = home, log, local, account
-        self.clock = local.clock
+        self._log, self._local, self._account = log, local, account
+        self._others = {} if others is None else others
+        self.clock: Clock = local.clock
+        log.riders.monotonic = local.clock.monotonic
         lengths = [window.length_s for window in windows_of(limits)]
         self._is_counted = bool(lengths)
         self._table = "quota" if max(lengths, default=0) >= _DAY_S else "bucket"
@@ -254,12 +240,16 @@ class SharedAccount:
 
     @property
     def exists(self) -> bool:
-        """Whether anything has been stored on this host yet."""
-        return self._local.exists
+        """Whether anything may have been stored: on this host or, about no account, by another one."""
+        return self._account == _NO_ACCOUNT or self._local.exists
 
-    def of(self, account: Account, limits: Limits) -> SharedAccount:
+    def of(self, account: Account, limits: Limits) -> SharedLimits:
         """Return the owner for another account."""
-        return self._home.of(account, limits)
+        key = account, limits
+        if key not in self._others:
+            made = SharedLimits(self._log, self._local, account, limits, self._others)
+            self._others.setdefault(key, made)
+        return self._others[key]
 
     def finish(self, step: Callable[[], object]) -> None:
         """Run a step that ends a call; see :meth:`.State.finish`."""
@@ -353,7 +343,7 @@ class SharedAccount:
         if not self._log.salt:
             self._log.store_id()
         name = self._name = self._account.named(self._log.salt)
-        asked: list[Fact] = [_PAUSE, *more]
+        asked = [_DAYS if self._account == _NO_ACCOUNT else _PAUSE, *more]
         if needs.endpoint:
             asked.append(("circuit", needs.endpoint))
         if needs.symbol:
@@ -373,13 +363,9 @@ class SharedAccount:
             "ops": ops,
             **fold._asdict(),
         }
-
-        def work(connection: psycopg.Connection[Any], _: bool) -> Any:
-            """Send the operations, and return the account."""
-            return connection.execute(statement[self._table], arguments).fetchone()
-
         try:
-            now, base, log, folded, lost_s, has_quota, facts = self._log.run(work)
+            [row] = self._log.rows(statement[self._table], arguments)
+            now, base, log, folded, lost_s, has_quota, facts = row
         except BaseException:
             put_back()
             raise
@@ -399,7 +385,7 @@ class SharedAccount:
         except CorruptEntryError as error:
             # As after a crash of the server: half of each limit counts as used.
             logging.getLogger(__name__).warning("%s; it begins anew", error)
-            self._log.run(lambda db, _: db.execute(_ANEW[self._table], (name,)) and None)
+            self._log.rows(_ANEW[self._table], (name,))
             raise
         self._memory.run(lambda tables: self._fill(tables, now, *found, folded or 0))
 
@@ -462,9 +448,8 @@ class SharedLimit:
 
 def shared_limits(log: Log) -> list[SharedLimit]:
     """Return the units that all hosts have spent, and the pauses, by vendor; one statement is sent."""
-    rows = log.run(lambda db, _: db.execute(_ALL).fetchall())
     found: list[SharedLimit] = []
-    for kind, name, now, value, more, folded in rows:
+    for kind, name, now, value, more, folded in log.rows(_ALL):
         vendor = name.rpartition(":")[0]
         if kind == "ledger":
             with suppress(CorruptEntryError):  # it begins anew with the next request
@@ -567,6 +552,22 @@ def load_ledger(
     tables.rows.executemany("insert or replace into flights values (?, ?, ?, ?)", flights)
 
 
+def dump_days(tables: StateTables) -> list[list[Any]]:
+    """Return the latest days that vendors lack, with the time until which each stands, as plain values."""
+    rows = tables.rows.execute("select * from lacking_days order by day desc limit ?", (MOST_DAYS,))
+    return list(map(list, rows))
+
+
+def load_days(
+    tables: StateTables, rows: Iterable[Sequence[Any]] | None, ahead_s: float = 0.0
+) -> None:
+    """Replace the days that vendors lack; times are moved by ``ahead_s``."""
+    tables.rows.execute("delete from lacking_days")
+    moved = [(*row, until + ahead_s) for *row, until in rows or ()]
+    places = ", ".join("?" * 10)
+    tables.rows.executemany(f"insert or replace into lacking_days values ({places})", moved)  # noqa: S608 - constants only
+
+
 def load_facts(
     tables: StateTables,
     name: str,
@@ -578,7 +579,9 @@ def load_facts(
     for fact in facts:
         kind, *rest = fact
         value = known[fact][1]
-        if kind == "pause":
+        if kind == "days":
+            load_days(tables, value, ahead_s)
+        elif kind == "pause":
             until, strikes = value or (0, 0)
             tables.keep_pause(name, Pause(until + ahead_s, strikes))
         elif kind == "circuit":

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, LiteralString, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -87,19 +87,10 @@ order by w.n, e.seq"""  # noqa: S608 - constants only
 _EXISTS = """
 select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where n.nspname = 'onetape' and c.relname = 'store')"""
-_STANDBYS = """
-select (select count(*) from pg_stat_replication), current_setting('synchronous_standby_names') <> ''"""
 
 
 # SQLSTATE of a missing right, and of all objects that are missing or of another kind.
 _NOT_ALLOWED, _UNKNOWN = "42501", "42"
-
-
-class Replication(NamedTuple):
-    """The standbys of the server, and whether a commit waits for one of them."""
-
-    standbys: int
-    is_synchronous: bool
 
 
 class LogPosition(NamedTuple):
@@ -463,12 +454,6 @@ class Log:
         log.warning("changes of vendors' limits and pauses are dropped: %s", reason)
         return made
 
-    def replication(self) -> Replication:
-        """Return the server's standbys, as far as this user may see them."""
-        row = self.run(lambda db, _: db.execute(_STANDBYS).fetchone())
-        assert row is not None
-        return Replication(int(row[0]), bool(row[1]))
-
     # --- entries -----------------------------------------------------------------------------
 
     def append(
@@ -489,6 +474,7 @@ class Log:
         """
         kind, payload = dump(value)
         token, turn = os.urandom(8), current_turn.get()
+        held = None if turn is None or turn.is_freed else turn
         frees = turn is not None and ends_turn.get()
         arguments = {
             **name._asdict(),
@@ -503,14 +489,11 @@ class Log:
             "years": list(facts.years),
             "host": self._host,
             "body": seal(name, seen.seq + 1, kind, book, payload),
-            "lease": None,
-            "fence": None,
-            "owner": None,
+            # What a call appends after its lease was freed is compared with the head only, as always.
+            "lease": held and held.lease,
+            "fence": held and held.fence,
+            "owner": held.owner if held and frees else None,
         }
-        # What a call appends after its lease was freed is compared with the head only, as always.
-        if turn is not None and not turn.is_freed:
-            owner = turn.owner if frees else None
-            arguments |= {"lease": turn.lease, "fence": turn.fence, "owner": owner}
 
         def send(ride: Ride) -> Appended | None:
             """Add the entry, with what waits."""
@@ -561,17 +544,19 @@ class Log:
         if turn is not None and (known := turn.use_heads(wanted)) is not None:
             return {name: LogPosition(*head) for name, head in known.items()}
         columns = [pair[0] for pair in wanted], [pair[1] for pair in wanted]
-        rows = self._rows(_HEADS, columns)
-        return {SeriesName(*row[:3]): LogPosition(row[3], bytes(row[4])) for row in rows}
+        return self._positions(_HEADS, columns)
 
     def all_heads(self) -> dict[SeriesName, LogPosition]:
         """Return the latest entry of every series."""
-        rows = self._rows(_ALL)
+        return self._positions(_ALL)
+
+    def _positions(self, statement: str, columns: Any = ()) -> dict[SeriesName, LogPosition]:
+        rows = self.rows(statement, columns)
         return {SeriesName(*row[:3]): LogPosition(row[3], bytes(row[4])) for row in rows}
 
     def latest_times(self) -> dict[SeriesName, int]:
         """Return the time of the latest entry, UTC milliseconds, of each series that may have bars."""
-        return {SeriesName(*row[:3]): row[3] for row in self._rows(_TIMES)}
+        return {SeriesName(*row[:3]): row[3] for row in self.rows(_TIMES)}
 
     def since(self, seen: Mapping[SeriesName, LogPosition]) -> Iterator[Next]:
         """Yield the next entries of each series; there may be more after those."""
@@ -579,12 +564,18 @@ class Log:
         for at in range(0, len(order), _SERIES):
             names = order[at : at + _SERIES]
             columns = [*map(list, zip(*names, strict=True)), [seen[name].seq for name in names]]
-            rows = self._rows(_SINCE, columns)
+            rows = self.rows(_SINCE, columns)
             for n, name in enumerate(names, start=1):
                 yield _next(name, seen[name], [row[1:] for row in rows if row[0] == n])
 
-    def _rows(self, statement: LiteralString, columns: Sequence[object] = ()) -> list[Any]:
-        return self.run(lambda db, _: db.execute(statement, columns, binary=True).fetchall())
+    def rows(self, statement: Any, arguments: Any = ()) -> list[Any]:
+        """Run a statement, and return its rows."""
+
+        def work(connection: psycopg.Connection[Any], _: bool) -> list[Any]:
+            cursor = connection.execute(statement, arguments, binary=True)
+            return cursor.fetchall() if cursor.description else []
+
+        return self.run(work)
 
     def after(self, name: SeriesName, seen: LogPosition) -> Sequence[LogEntry] | None:
         """Return a series' next entries after ``seen``; None if the log has lost that position.

@@ -99,10 +99,6 @@ class Notes:
         self._disk.make_folders(path.parent, durable=False)
         write_atomically(self._disk, path, line, durable=False)
 
-    def drop(self, path: Path) -> None:
-        """Remove a note."""
-        self._disk.remove(path)
-
     def symbols(self) -> list[str]:
         """Return the symbols that have notes."""
         names = map(decode_symbol, self._disk.list(self._notes))

@@ -22,7 +22,7 @@ TABLES = ("bucket", "quota")
 # Most operations of a ledger that wait for a server that is away; the oldest are dropped.
 _MOST_OPERATIONS = 2_000
 # Largest version of a fact, and most bytes of a ledger and of a fact, that a host takes from the server.
-MOST_VERSION, _MOST_BYTES, _MOST_FACT = 1 << 62, 4 << 20, 1 << 16
+MOST_VERSION, _MOST_BYTES, _MOST_FACT = 1 << 62, 4 << 20, 1 << 18
 # An operation of the log is `[kind, seconds ago, ...]`; an entry is the server's time with operations.
 _LOGGED = f"jsonb_build_array(jsonb_build_array({NOW_S}, {{ops}}::jsonb))"
 # After a base up to an entry, only the later entries are kept.
@@ -245,11 +245,12 @@ moved as (
 select {_LEDGER}, {FACTS} from moved m"""  # noqa: S608 - constants only
 
 
-FACTS = f"""(
-  select json_object_agg(f.name, json_build_array(f.version,
+# The version of a fact, and its value unless it has expired.
+FACT = f"""json_build_array(f.version,
     case when (f.expires is null or f.expires > to_timestamp({NOW_S}))
-      and octet_length(f.value::text) <= {_MOST_FACT} then f.value::text end))
-  from onetape.fact f where f.name = any(%(facts)s))"""  # noqa: S608 - constants only
+      and octet_length(f.value::text) <= {_MOST_FACT} then f.value::text end)"""
+FACTS = f"""(
+  select json_object_agg(f.name, {FACT}) from onetape.fact f where f.name = any(%(facts)s))"""  # noqa: S608 - constants only
 
 
 def look_statement(table: str) -> str:

@@ -147,7 +147,8 @@ def load(
     """
     if snapshot_format > FORMAT:
         raise FormatVersionError(
-            f"the snapshot of {_text(name)} has format {snapshot_format}, and this version reads {FORMAT}",
+            f"the snapshot of {entry.text_of(name)} has format {snapshot_format}, and this version reads "
+            f"{FORMAT}",
             symbol=name.symbol,
             hint="update this library on this host",
         )
@@ -174,7 +175,7 @@ def load(
 def corrupt(name: SeriesName, why: str) -> CorruptEntryError:
     """Return the error for a snapshot that cannot be used."""
     return CorruptEntryError(
-        f"the snapshot of {_text(name)} in the shared store cannot be used: {why}",
+        f"the snapshot of {entry.text_of(name)} in the shared store cannot be used: {why}",
         symbol=name.symbol,
         hint="restore the server from a backup, or clear the series",
     )
@@ -183,10 +184,6 @@ def corrupt(name: SeriesName, why: str) -> CorruptEntryError:
 def _belongs(year: int, file: str) -> bool:
     folder, _, name = file.rpartition("/")
     return folder in ("", QUARANTINE) and year_of(name, is_quarantine=bool(folder)) == year
-
-
-def _text(name: SeriesName) -> str:
-    return f"{name.symbol} {'@'.join(part for part in name[1:] if part)}"
 
 
 def _place(name: SeriesName, *more: object) -> bytes:

@@ -137,17 +137,6 @@ class SnapshotFiles:
                     self.disk.remove(folder / file)
             self.disk.create_all(lane.paths.text, files)
 
-    def check(
-        self, lane: SeriesFiles, made: SeriesSnapshot, found: tuple[dict[int, int], int]
-    ) -> None:
-        """Check that a series shows the generations of a snapshot.
-
-        Raises:
-            CorruptEntryError: It does not, so the snapshot was not made from such a series.
-        """
-        if made.generations != found:
-            raise snapshot.corrupt(name_of(lane.key), "its files are not those that it lists")
-
     def linked(
         self, like: SeriesFiles, lane: SeriesFiles, part: SnapshotPart, *, is_copied: bool
     ) -> bool:

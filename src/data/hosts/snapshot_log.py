@@ -161,7 +161,7 @@ class Snapshots:
                 [seen[name].seq for name in names],
                 [seen[name].token for name in names],
             ]
-            for n, seq, token, form, content, digest, pruned, is_known, is_there in self._rows(
+            for n, seq, token, form, content, digest, pruned, is_known, is_there in self._log.rows(
                 _FIND, columns
             ):
                 name, position = names[n - 1], LogPosition(seq, bytes(token))
@@ -187,25 +187,25 @@ class Snapshots:
             columns += (
                 [getattr(part, field) for _, part in batch] for field in ("year", "digest", "size")
             )
-            bodies = {row[0]: row[1] for row in self._rows(_PARTS, columns)}
+            bodies = {row[0]: row[1] for row in self._log.rows(_PARTS, columns)}
             for n, (name, part) in enumerate(batch, start=1):
                 yield name, part, bodies.pop(n, None)
 
     def years_after(self, name: SeriesName, seq: int) -> set[int]:
         """Return the years that entries after ``seq`` change."""
-        return {row[0] for row in self._rows(_YEARS, name._asdict() | {"seq": seq})}
+        return {row[0] for row in self._log.rows(_YEARS, name._asdict() | {"seq": seq})}
 
     def claim(self, name: SeriesName, seq: int, parts: Sequence[SnapshotPart]) -> set[bytes]:
         """Return the digests of the parts that are there and whole; keep them for a snapshot at ``seq``."""
         places = [snapshot.place_of(name, part.year, part.files) for part in parts]
         arguments = name._asdict() | {"seq": seq, "places": places}
         arguments |= {"digests": [part.digest for part in parts]}
-        return {bytes(row[0]) for row in self._rows(_CLAIM, arguments)}
+        return {bytes(row[0]) for row in self._log.rows(_CLAIM, arguments)}
 
     def add(self, name: SeriesName, seq: int, part: SnapshotPart, body: bytes) -> None:
         """Store a part for the snapshot at ``seq``."""
         arguments = name._asdict() | {"seq": seq, "body": body}
-        self._run(_ADD, arguments | {"year": part.year, "digest": part.digest})
+        self._log.rows(_ADD, arguments | {"year": part.year, "digest": part.digest})
 
     def put(self, name: SeriesName, made: SeriesSnapshot) -> bool:
         """Store a snapshot whose parts are there, and remove parts that it does not use.
@@ -217,9 +217,9 @@ class Snapshots:
         arguments = name._asdict() | made.position._asdict()
         arguments |= {"digests": digests, "content": content, "digest": digest}
         arguments |= {"count": len(digests), "bytes": made.size, "format": snapshot.FORMAT}
-        if not self._rows(_PUT.replace("%(now)s", self._now), arguments):
+        if not self._log.rows(_PUT.replace("%(now)s", self._now), arguments):
             return False
-        self._run(_SWEEP, arguments)
+        self._log.rows(_SWEEP, arguments)
         return True
 
     def prune(self, keep_ms: int) -> int:
@@ -228,22 +228,16 @@ class Snapshots:
         The entry of a snapshot and later ones always stay. Only some series are pruned at once.
         """
         statement = _PRUNE.replace("%(before)s", f"({self._now} - {int(keep_ms)})")
-        return sum(row[0] for row in self._rows(statement))
+        return sum(row[0] for row in self._log.rows(statement))
 
     def size(self) -> LogSize:
         """Return how large the log is."""
-        [row] = self._rows(_SIZE)
+        [row] = self._log.rows(_SIZE)
         return LogSize(*(value if n in (2, 6) else value or 0 for n, value in enumerate(row)))
 
     @property
     def _now(self) -> LiteralString | str:
         return NOW if self._log.now_ms is None else str(int(self._log.now_ms()))
-
-    def _rows(self, statement: Any, arguments: Any = ()) -> list[Any]:
-        return self._log.run(lambda db, _: db.execute(statement, arguments, binary=True).fetchall())
-
-    def _run(self, statement: Any, arguments: Mapping[str, Any]) -> None:
-        self._log.run(lambda db, _: db.execute(statement, arguments, binary=True) and None)
 
 
 def _batches(

@@ -23,7 +23,7 @@ from .decisions import key_of, name_of
 from .detached import detach as detach
 from .entry import SeriesName
 from .limits import SharedLimit, shared_limits
-from .log import LogPosition, Replication
+from .log import Log, LogPosition
 from .snapshot_log import LogSize
 from .store import SharedStore
 
@@ -31,6 +31,9 @@ State = Literal[
     "alone", "not attached", "in step", "behind", "cut off", "astray", "lost tail", "corrupt"
 ]
 _OWN = ("confirmations.json",)
+# The standbys of the server that this user may see, and whether a commit waits for one of them.
+_STANDBYS = """
+select (select count(*) from pg_stat_replication), current_setting('synchronous_standby_names') <> ''"""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def host_state(store: object) -> HostState:
     try:
         store.check_joined(join=False)
         heads = store.shared.all_heads()
-        warnings = warnings_of(store.shared.replication())
+        warnings = _warnings(store.shared)
         size = store.snapshots.size()
         vendors = tuple(shared_limits(store.shared))
     except LogUnreachableError as error:
@@ -175,9 +178,10 @@ def host_metrics(store: object) -> dict[str, Any]:
     }
 
 
-def warnings_of(found: Replication) -> tuple[str, ...]:
+def _warnings(log: Log) -> tuple[str, ...]:
     """Return warnings about commits that may be lost with the server, as sentences."""
-    if found.standbys and not found.is_synchronous:
+    [(standbys, is_synchronous)] = log.rows(_STANDBYS)
+    if standbys and not is_synchronous:
         return (
             "a standby is attached and synchronous_standby_names is empty: if the server fails, the "
             "commits of the last moments may be lost, and are offered again by the hosts that have them",

@@ -42,7 +42,7 @@ from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
 from ..vendors.registry import is_sample
 from .claim import FolderClaim
-from .decisions import facts_of, is_symbol, key_of, lacking, name_of
+from .decisions import facts_of, is_symbol, key_of, lacking, name_of, overtaken
 from .entry import Changed, Cleared, Forgotten, SeriesName, Told, applying
 from .lanes import EntryClock, LaneCopies
 from .log import Appended, Facts, Log, LogEntry, LogPosition
@@ -232,7 +232,7 @@ class SharedStore(BarStore):
             try:
                 seq = self._commit(key, commit, wait_s, check, seen)
             except _MovedError:
-                self._pull_pair(key.symbol, key.timeframe)
+                self.pull([(key.symbol, key.timeframe)])
                 if seen is not None:
                     break
             else:
@@ -310,7 +310,8 @@ class SharedStore(BarStore):
         if self._is_preview or not wanted:
             return False
         if is_first:
-            wanted = {pair: None for pair in wanted if not self._has_asked(*pair)}
+            noted = {symbol: {k.timeframe for k in self.notes.keys(symbol)} for symbol, _ in wanted}
+            wanted = {pair: None for pair in wanted if pair[1] not in noted[pair[0]]}
             if not wanted:
                 return False
         self.check_joined()
@@ -351,13 +352,6 @@ class SharedStore(BarStore):
             for key, at_ms in keys.items()
             if key is not None and key not in here and self.is_shared(key)
         }
-
-    def _has_asked(self, symbol: str, timeframe: Timeframe) -> bool:
-        """Return whether the folder has a note for any series of a symbol and timeframe."""
-        return any(key.timeframe == timeframe for key in self.notes.keys(symbol))
-
-    def _pull_pair(self, symbol: str, timeframe: Timeframe) -> None:
-        self.pull([(symbol, timeframe)])
 
     def _lanes_of(self, symbol: str, timeframe: Timeframe) -> Iterator[SeriesKey]:
         """Yield the shared series of a symbol and timeframe that the folder has."""
@@ -610,7 +604,7 @@ class SharedStore(BarStore):
             except OvertakenError:
                 continue
             return len(offer.pieces) + len(offer.marks)
-        raise OvertakenError(f"other hosts commit to {key} all the time", symbol=key.symbol)
+        raise overtaken(str(key), key.symbol)
 
     # --- splits, dividends, names ----------------------------------------------------------------
 
@@ -707,7 +701,7 @@ class SharedStore(BarStore):
         if not self.is_shared(key):
             return super().clear_years(key, wanted, by=by, closed_by=closed_by, wait_s=wait_s)
         self.check_joined()
-        self._pull_pair(key.symbol, key.timeframe)
+        self.pull([(key.symbol, key.timeframe)])
         lane = self._lane(key)
         held = {year: holding(lane, year, {}, self._copies.no_old) for year in wanted}
         if closed_by is not None:
@@ -720,14 +714,14 @@ class SharedStore(BarStore):
 
     def _remove(self, key: SeriesKey, value: Cleared) -> None:
         for _ in range(_TRIES):
-            self._pull_pair(key.symbol, key.timeframe)
+            self.pull([(key.symbol, key.timeframe)])
             years = Facts(value.years or ())  # none for all of them
             made = self.shared.append(name_of(key), self._position(key), value, facts=years)
             if made is not None:
                 if not self._apply_cleared(key, value, made):
-                    self._pull_pair(key.symbol, key.timeframe)
+                    self.pull([(key.symbol, key.timeframe)])
                 return
-        raise OvertakenError(f"other hosts keep committing to {key}", symbol=key.symbol)
+        raise overtaken(str(key), key.symbol)
 
     def _apply_cleared(self, key: SeriesKey, value: Cleared, made: Appended | LogEntry) -> bool:
         """Apply a removal; return False if the folder has gone astray."""

@@ -15,8 +15,9 @@ from ..cache.write.write_guard import WriteGuard
 from ..clock import Clock
 from ..disk.atomic import write_atomically
 from ..disk.files import Disk
-from ..errors import CorruptEntryError, OvertakenError
+from ..errors import CorruptEntryError
 from . import book as books
+from .decisions import overtaken
 from .entry import Changed, Forgotten, SeriesName, Told, Value, applying
 from .log import Log, LogEntry, LogPosition
 from .notes import Note, Notes
@@ -78,10 +79,7 @@ class SymbolBooks:
             if stored is not None:
                 return stored[0].position, stored[1]
             self.update(symbol)
-        raise OvertakenError(
-            f"the splits of {symbol} changed during each of {_READS} attempts to read them",
-            symbol=symbol,
-        )
+        raise overtaken(f"the splits of {symbol}", symbol)
 
     def at(self, symbol: str, seq: int) -> ActionBook:
         """Return a symbol's book after one of its entries."""
@@ -164,10 +162,7 @@ class SymbolBooks:
                 self.pull(symbol, head or self._log.heads([(symbol, "")]).get(name))
                 if made is not None:
                     return self.now(symbol)[1].by(self._clock.now_ms())
-        raise OvertakenError(
-            f"other hosts changed the splits of {symbol} during each of {_TRIES} attempts",
-            symbol=symbol,
-        )
+        raise overtaken(f"the splits of {symbol}", symbol)
 
     def change_names(self, symbol: str, value: Changed) -> bool:
         """Append the recorded changes of a symbol unless they are the same; return whether they differ."""
@@ -190,10 +185,7 @@ class SymbolBooks:
                         book = books.after(stored[1], value)
                         self._keep(symbol, book, stored[0].position)
                         return book.by(self._clock.now_ms())
-        raise OvertakenError(
-            f"the splits of {symbol} changed during each of {_READS} attempts to store them",
-            symbol=symbol,
-        )
+        raise overtaken(f"the splits of {symbol}", symbol)
 
     def _file(self, symbol: str) -> bytes | None:
         return self._disk.read_if_exists(self._layout.actions(symbol))

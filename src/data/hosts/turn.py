@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from ..model.coverage import VendorDay
 from .entry import SeriesName
 
 Pair = tuple[str, str]
@@ -21,6 +22,7 @@ class HeldLease:
         fence: Number of this holder; the log rejects entries of earlier ones.
         pairs: Symbols and timeframes that the lease is about.
         heads: Their latest entries when the lease was taken; None once these were used.
+        vendor_days: Days that vendors lack; None if no host has changed them since.
         is_freed: Whether the lease was freed together with an entry.
     """
 
@@ -29,6 +31,7 @@ class HeldLease:
     fence: int
     pairs: Sequence[Pair] = ()
     heads: Heads | None = None
+    vendor_days: Sequence[VendorDay] | None = None
     is_freed: bool = False
 
     def use_heads(self, pairs: Iterable[Pair]) -> Heads | None:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from datetime import date
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from ..errors import CorruptEntryError
+from ..model.instant import DAY_MS, day_ms
 from ..net.circuit_breaker import Circuit, CircuitPolicy
 from ..net.quota import LONGEST_PAUSE_S, Pause
+from ..net.state_tables import DAY_STANDS_S
 from ..net.unknown_symbols import LONGEST_S, Unknown
 from .riders import MOST_VERSION
 
 # More operations are not repeated, because every call would wait for that.
 MOST_OPERATIONS = 5_000
+# Most days that vendors lack.
+MOST_DAYS = 1_000
 _MOST_WINDOWS = 8
 # A fact may say this much more than a host does, because the server's clock may have been set back.
 _TOLERANCE_S = 3600.0
-_Number = Annotated[float, Meta(ge=0, le=1e11)]
-_Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+# The state of a host takes no larger ones than these, by its own clock.
+_Number = Annotated[float, Meta(ge=0, le=9e10)]
+_Count = Annotated[int, Meta(ge=0, le=10**10)]
 _Length = Annotated[float, Meta(gt=0, le=1e9)]
 _Ticket = Annotated[str, Meta(max_length=64)]
 _Lengths = Annotated[list[_Length], Meta(max_length=_MOST_WINDOWS)]
@@ -40,6 +46,14 @@ _OPERATIONS: dict[str, Any] = {
 _PAUSE = tuple[_Number, _Count]
 _CIRCUIT = tuple[_Count, _Count, _Number, _Number, _Number, str]
 _UNKNOWN = tuple[_Number, _Number, _Count]
+_DAYS = Annotated[list[Any], Meta(max_length=MOST_DAYS)]
+_Name = Annotated[str, Meta(min_length=1, max_length=64)]
+_Condition = Literal["pending", "missing", "degraded"]
+# From the year 1843 on, which is earlier than the first bar of any vendor.
+_Ms = Annotated[int, Meta(ge=-4 * 10**12, le=10**14)]
+_DAY = tuple[_Name, _Name, _Name, date, _Ms, _Ms, _Condition, _Count, _Count, _Number]
+# A session may begin on another date in UTC than that which it is named after, and the next one follows.
+_DATE_MS, _SESSION_MS = 2 * DAY_MS, 100 * DAY_MS
 _WRONG = (msgspec.DecodeError, RecursionError, ValueError, TypeError, LookupError, OverflowError)
 
 
@@ -48,21 +62,16 @@ class _Base(msgspec.Struct):
     flights: _Flights = []
 
 
-class LedgerContent(NamedTuple):
-    """A ledger: its base, and the operations behind it."""
-
-    base: dict[str, Any]
-    log: list[tuple[float, list[list[Any]]]]
-
-
-def ledger(base: str | None, log: str | None, folded: int | None) -> LedgerContent:
-    """Return a ledger as the server has it; None for all three is one that does not exist.
+def ledger(
+    base: str | None, log: str | None, folded: int | None
+) -> tuple[dict[str, Any], list[tuple[float, list[list[Any]]]]]:
+    """Return a ledger's base, and the operations behind it; None for all three is one that does not exist.
 
     Raises:
         CorruptEntryError: No host has written it.
     """
     if folded is None:
-        return LedgerContent({}, [])
+        return {}, []
     try:
         if base is None or log is None or not 0 <= folded <= MOST_VERSION:
             raise ValueError("it is too large")
@@ -78,20 +87,25 @@ def ledger(base: str | None, log: str | None, folded: int | None) -> LedgerConte
         raise CorruptEntryError(
             f"the shared store's record of a vendor's units cannot be used: {str(exc)[:200]}"
         ) from exc
-    return LedgerContent(plain, entries)
+    return plain, entries
 
 
 def fact(kind: str, value: str | None, now_s: float) -> Sequence[Any] | None:
-    """Return the value of a fact; None if there is none, or if no host can have written it at ``now_s``."""
+    """Return the value of a fact; None if there is none, or if no host can have written it at ``now_s``.
+
+    Days that vendors lack are a list, without those that no host can have written.
+    """
     if value is None:
         return None
     try:
-        shape = {"pause": _PAUSE, "circuit": _CIRCUIT}.get(kind, _UNKNOWN)
+        shape: Any = {"pause": _PAUSE, "circuit": _CIRCUIT, "days": _DAYS}.get(kind, _UNKNOWN)
         found: Sequence[Any] | None = msgspec.json.decode(value, type=shape | None)
     except _WRONG:
         return None
     if found is None:
         return None
+    if kind == "days":
+        return [row for row in found if _is_day(row, now_s)]
     if kind == "pause":
         until_s, longest_s = Pause(*found).until_s, LONGEST_PAUSE_S
     elif kind == "circuit":
@@ -102,3 +116,19 @@ def fact(kind: str, value: str | None, now_s: float) -> Sequence[Any] | None:
         unknown = Unknown(*found)
         until_s, longest_s = max(unknown.until_s, unknown.said_s), LONGEST_S
     return found if until_s <= now_s + longest_s + _TOLERANCE_S else None
+
+
+def _is_day(row: Any, now_s: float) -> bool:
+    """Return whether a host can have recorded at ``now_s`` that a vendor lacks this day."""
+    try:
+        *names, day, start, end, _, symbols, lacking, until_s = msgspec.convert(row, _DAY)
+    except _WRONG:
+        return False
+    return (
+        all(map(str.isprintable, names))
+        and abs(start - day_ms(day)) <= _DATE_MS
+        and start < end <= start + _SESSION_MS
+        and start / 1000 <= now_s + _TOLERANCE_S
+        and 0 < lacking <= symbols
+        and until_s <= now_s + DAY_STANDS_S + _TOLERANCE_S
+    )

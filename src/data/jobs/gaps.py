@@ -346,13 +346,9 @@ def _count(services: Services, counted: VendorDays, key: SeriesKey, outline: Ser
 
 def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
     """Record the missing sessions that were found, and report new ones; return all recorded ones."""
-    before = {_key(day): day for day in services.network.vendor_days()}
-    new = [
-        day
-        for day in counted.days
-        if day.condition != "pending"
-        and ((earlier := before.get(_key(day))) is None or earlier.condition == "pending")
-    ]
+    known, days = services.network.keep_vendor_days(counted.days, counted.is_available)
+    reported = {day.key for day in known if day.condition != "pending"}
+    new = [d for d in counted.days if d.condition != "pending" and d.key not in reported]
     if new:
         from ..observability.events import VendorDayLacking
     for day in new:
@@ -366,19 +362,8 @@ def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
             else ""
         )
         log.warning("%s%s", "; ".join(map(str, incidents[-_MOST_LOGGED:])), older)
-    if not (counted.days or before):
-        return []
-    # A record based on many symbols is not replaced by one based on a few of them.
-    fresh = [
-        day if 2 * day.symbols >= (earlier := before.get(_key(day), day)).symbols else earlier
-        for day in counted.days
-    ]
-    return services.network.keep_vendor_days(fresh, counted.is_available)
+    return days
 
 
 _MOST_LOGGED = 10
 _EVENT_FIELDS = ("vendor", "day", "condition", "symbols", "lacking")
-
-
-def _key(day: VendorDay) -> tuple[str, ...]:
-    return day.vendor, day.calendar, day.timeframe, day.day

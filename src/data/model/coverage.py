@@ -738,6 +738,11 @@ class VendorDay:
     symbols: int
     lacking: int
 
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """Vendor, calendar, timeframe and day, which identify the session at the vendor."""
+        return self.vendor, self.calendar, self.timeframe, self.day
+
     def __str__(self) -> str:
         counts = f"{self.lacking} of {self.symbols} symbols"
         return f"{self.vendor} {self.day} {self.timeframe}: {self.condition} for {counts}"

@@ -106,7 +106,7 @@ class Leases:
     """
 
     def __init__(self, state: State) -> None:
-        self._state = state
+        self.state = state
 
     @contextmanager
     def hold(
@@ -130,7 +130,7 @@ class Leases:
             about: Series about to be fetched. A server that grants the lease can report with it
                 what the server already stores for the series.
         """
-        deadline = deadline or current_deadline(self._state.clock)
+        deadline = deadline or current_deadline(self.state.clock)
         holder, pid = os.urandom(8).hex(), os.getpid()
         try:
             _running.add(holder)
@@ -146,8 +146,8 @@ class Leases:
     def _give_back(self, name: str, holder: str, pid: int) -> None:
         """Release the lease, even if an interrupt left it unclear whether the lease had been taken."""
         if os.getpid() == pid:  # a forked child does not hold it
-            end = partial(self._state.run, lambda tables: tables.give_back(name, holder))
-            self._state.finish(end)
+            end = partial(self.state.run, lambda tables: tables.give_back(name, holder))
+            self.state.finish(end)
 
     def renew(self, lease: Lease, ttl_s: float = QUIET_S, pages: int = 0) -> bool:
         """Extend ``lease`` to ``ttl_s`` seconds from now; return False if another call has taken it over.
@@ -158,7 +158,7 @@ class Leases:
             pages: Number of pages received so far, so that waiting callers notice progress.
         """
         try:
-            return self._state.run(partial(self._renew, lease=lease, ttl_s=ttl_s, pages=pages))
+            return self.state.run(partial(self._renew, lease=lease, ttl_s=ttl_s, pages=pages))
         except ProviderTimeoutError:  # the wait ends with the call
             return False
 
@@ -166,7 +166,7 @@ class Leases:
         take = partial(self._take, name=name, holder=holder, ttl_s=ttl_s)
         try:
             days, has_waited = first_free(
-                lambda: self._state.run(take), self._state.clock, deadline, "process"
+                lambda: self.state.run(take), self.state.clock, deadline, "process"
             )
         except ProviderTimeoutError as error:
             deadline.waited_for = str(error.args[0])

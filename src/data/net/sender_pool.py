@@ -99,7 +99,7 @@ class Senders:
         self.state = State(state_dir, clock) if state_dir else None
         self._memory = State(None, clock)
         own = self.state or self._memory
-        self._limits: AccountState = share(own) if share else own
+        self.accounts: AccountState = share(own) if share else own
         # Maps the name and id of a custom downloader to it and its limiter. The downloader
         # is kept alive so that no other object gets its id.
         self._own: dict[tuple[str, int], tuple[object, Limiter]] = {}
@@ -206,7 +206,7 @@ class Senders:
     def _new_limiter(self, vendor: str, limits: Limits, is_remote: bool) -> Limiter:
         if not is_remote:
             return Limiter(vendor, limits, self._memory, is_local=True)
-        return Limiter(vendor, limits, self._limits, on_circuit=self._on_circuit)
+        return Limiter(vendor, limits, self.accounts, on_circuit=self._on_circuit)
 
 
 def wants_package(mode: str, declared: type[Declared]) -> bool:

@@ -46,7 +46,7 @@ LATER = (
     "CREATE TABLE IF NOT EXISTS unconnected (vendor TEXT PRIMARY KEY, failed_s REAL) WITHOUT ROWID",
 )
 # Time for which a vendor's missing day is remembered after it was last found missing.
-_DAY_STANDS_S = 7 * 86_400.0
+DAY_STANDS_S = 7 * 86_400.0
 # Maximum number of symbols remembered as unknown, over all vendors; beyond it, those that expire
 # first are forgotten.
 MOST_UNKNOWN = 10_000
@@ -389,24 +389,28 @@ class StateTables:
 
     def keep_vendor_days(
         self, fresh: Iterable[VendorDay], is_over: Callable[[VendorDay], bool]
-    ) -> list[VendorDay]:
-        """Store newly found vendor days, and return all that are still valid.
+    ) -> tuple[list[VendorDay], list[VendorDay]]:
+        """Store newly found vendor days; return all that were valid before, and all that are now.
 
-        Vendor days that have expired, or for which ``is_over`` returns True, are deleted.
+        Vendor days that have expired, or for which ``is_over`` returns True, are deleted. The counts
+        of a day that was found again are kept if they are from more than twice as many symbols.
         """
         self.rows.execute("DELETE FROM lacking_days WHERE until_s <= ?", (self.now_s,))
-        for day in filter(is_over, self.vendor_days()):
+        before = {day.key: day for day in self.vendor_days()}
+        for day in filter(is_over, before.values()):
             self.rows.execute(
                 "DELETE FROM lacking_days WHERE (vendor, calendar, timeframe, day) = (?, ?, ?, ?)",
-                (day.vendor, day.calendar, day.timeframe, day.day),
+                day.key,
             )
-        for day in fresh:
-            values = (*astuple(day)[:4], *day.span, *astuple(day)[5:])
+        for found in fresh:
+            earlier = before.get(found.key, found)
+            day = found if 2 * found.symbols >= earlier.symbols else earlier
+            values = (*day.key, *day.span, day.condition, day.symbols, day.lacking)
             self.rows.execute(
                 "INSERT OR REPLACE INTO lacking_days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*values, self.now_s + _DAY_STANDS_S),
+                (*values, self.now_s + DAY_STANDS_S),
             )
-        return self.vendor_days()
+        return list(before.values()), self.vendor_days()
 
 
 # --- facts about the state itself ---------------------------------------------------------------

@@ -244,16 +244,20 @@ class LaneRun:
         """
         usual, grid = self.request.route, self.request.grid
         late = [day for day in self.series.vendor_days if day.condition != "pending"]
-        for lane, parts in usual.by_days(late, segments):
+        todo = [
+            (lane, spans)
+            for lane, parts in usual.by_days(late, segments)
             # The part cut off next to a session may contain only hours in which no bar is expected.
-            spans = [s for s in parts if s in segments or grid.next_open(s.start) < s.end]
-            if lane is usual:
-                self._fetcher.fill(spans, is_last=not late)
-            elif spans:
+            if (spans := [s for s in parts if s in segments or grid.next_open(s.start) < s.end])
+        ]
+        for lane, spans in todo:
+            fetcher = self._fetcher
+            if lane is not usual:
                 names = ", ".join(candidate.name for candidate in lane.candidates)
                 text = "%s from %s: vendors are queried in the order %s, as one lacks the session"
                 self.request.log.warning(text, self.request.query, iso(spans[0].start), names)
-                self._fetcher.by(lane).fill(spans)
+                fetcher = fetcher.by(lane)
+            fetcher.fill(spans, is_last=lane is todo[-1][0])
 
     def _fill_doubtful(self, wanted: Span) -> None:
         """Fetch bars again that an answer has just made doubtful and that are due immediately."""

@@ -1,0 +1,471 @@
+"""Days that a vendor lacks for most symbols: what one host finds, all hosts of a store know."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataWarning
+from src.data.hosts import connect
+from src.data.hosts.leases import SharedLeases
+from src.data.hosts.limits import SharedLimits
+from src.data.hosts.log import Log
+from src.data.hosts.vendor_records import MOST_DAYS
+from src.data.model.coverage import VendorDay
+from src.data.model.instant import DAY_MS, HOUR_MS
+from src.data.model.span import Span
+from src.data.net.sender_pool import Senders
+from src.data.net.state import State
+from src.data.network import Network
+from tests.e2e.shelf import Shelf, at
+from tests.e2e.twin import route_to
+from tests.net.scripted import NOW_MS
+
+from .test_limits import Server
+
+NO_SERVER = "postgresql://bot:canary@127.0.0.1:1/x"
+
+
+def lacked(vendor: str, step: str, day: str, symbols: int = 9, lacking: int = 0) -> VendorDay:
+    """Return a session that a vendor lacks for most symbols, or for as many as given."""
+    start = at(day)
+    most = lacking or symbols - 1
+    span = Span(start, start + DAY_MS)
+    return VendorDay(vendor, "XNYS", step, day, span, "missing", symbols, most)
+
+
+# Two vendors, two timeframes and two days, each of them with other counts.
+FOUND = [
+    lacked(vendor, step, day, number)
+    for number, (vendor, step, day) in enumerate(
+        ((v, s, d) for v in ("acme", "bolt") for d in ("2023-11-08", "2023-11-09") for s in ("1d", "1h")),
+        start=5,
+    )
+]  # fmt: skip
+
+
+class Host(NamedTuple):
+    """A process of a host, with a state of its own."""
+
+    log: Log
+    clock: ManualClock
+    network: Network
+    leases: SharedLeases
+
+    def find(
+        self, days: Iterable[VendorDay] = (), back: Sequence[VendorDay] = ()
+    ) -> tuple[list[VendorDay], list[VendorDay]]:
+        """Do what a job does that has counted all series; the vendors have the days ``back`` again."""
+        keys = {day.key for day in back}
+        return self.network.keep_vendor_days(list(days), lambda day: day.key in keys)
+
+    def miss(self) -> list[VendorDay]:
+        """Return the days by which a call decides in which order it queries the vendors."""
+        with self.leases.hold("bars x") as lease:
+            return list(lease.vendor_days)
+
+    def cut_off(self) -> Callable[[], None]:
+        """Let the host lose its server; return a function that brings it back."""
+        log, url = self.log, self.log._url
+        log.close()
+        log._url = NO_SERVER
+
+        def back() -> None:
+            log._url, log._away_until_s = url, 0.0
+
+        return back
+
+
+@pytest.fixture
+def server(log_url: str) -> Iterator[Server]:
+    made = Server(log_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def host(server: Server, tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    """Return a function that starts a process of a host, whose clock is off by some seconds."""
+    logs: list[Log] = []
+
+    def make(name: str, off_s: float = 0) -> Host:
+        clock = ManualClock(NOW_MS + round(off_s * 1000))
+        log = Log(server.url)
+        logs.append(log)
+        folder = tmp_path / name
+        network = Network(Senders(clock, state_dir=folder, share=partial(SharedLimits, log)))
+        leases = SharedLeases(log, clock, lambda: network.leases, str(folder))
+        return Host(log, clock, network, leases)
+
+    yield make
+    for log in logs:
+        log.close()
+
+
+def by_vendor(days: Iterable[VendorDay]) -> list[VendorDay]:
+    return sorted(days, key=lambda day: (day.vendor, day.day, day.timeframe))
+
+
+# --- what all hosts know ---------------------------------------------------------------------------
+
+
+def test_what_one_host_finds_the_others_know_with_their_next_lease(
+    host: Callable[..., Host],
+) -> None:
+    a, b = host("a"), host("b")
+    assert a.miss() == b.miss() == []
+    assert a.find(FOUND) == ([], by_vendor(FOUND))
+    assert a.network.vendor_days() == by_vendor(FOUND)
+    trips = b.log.trips
+    assert b.network.vendor_days() == [] and b.log.trips == trips, "a report sends nothing"
+    assert b.miss() == by_vendor(FOUND)
+    assert b.log.trips - trips == 2, "the lease, which brings them, and its end"
+    assert b.network.vendor_days() == b.miss() == host("c").miss() == by_vendor(FOUND)
+
+
+def test_a_day_that_a_vendor_has_again_is_forgotten_by_all_hosts(
+    host: Callable[..., Host],
+) -> None:
+    a, b = host("a"), host("b")
+    a.find(FOUND)
+    b.miss()
+    for gone, (one, other) in enumerate([(b, a), (a, b), (host("c"), a)], start=1):
+        known, left = one.find(back=[FOUND[gone - 1]])
+        assert known == by_vendor(FOUND[gone - 1 :]) and left == by_vendor(FOUND[gone:])
+        assert other.miss() == other.network.vendor_days() == by_vendor(FOUND[gone:])
+    assert b.miss() == by_vendor(FOUND[3:])
+
+
+def test_a_job_takes_two_statements_and_one_if_nothing_has_changed(
+    host: Callable[..., Host], server: Server
+) -> None:
+    a = host("a")
+    a.miss()
+    trips = a.log.trips
+    a.find(FOUND)
+    assert a.log.trips - trips == 2
+    a.find()
+    assert a.log.trips - trips == 3
+    assert server.run("select version from onetape.fact where name like 'days %'") == [(1,)]
+
+
+def test_hosts_that_learn_at_once_lose_nothing_and_bring_nothing_back(
+    host: Callable[..., Host],
+) -> None:
+    """While one host decides, the other one records a day, forgets one, and counts many symbols."""
+    a, b = host("a"), host("b")
+    a.find(FOUND[:3])
+    many = replace(FOUND[2], symbols=400, lacking=300)
+    meanwhile = [lambda: b.find([FOUND[3], many], back=FOUND[:1])]
+
+    def is_back(day: VendorDay) -> bool:
+        if meanwhile:
+            meanwhile.pop()()
+        return day.key == FOUND[1].key
+
+    few = replace(FOUND[2], symbols=150, lacking=150)
+    a.network.keep_vendor_days([few, FOUND[4]], is_back)
+    left = by_vendor([many, FOUND[3], FOUND[4]])
+    assert a.miss() == b.miss() == a.network.vendor_days() == left
+
+
+def test_the_count_over_most_symbols_stands_and_half_of_them_replace_it(
+    host: Callable[..., Host],
+) -> None:
+    """Hosts count the same series, which are copies, so their counts are not added."""
+    a, b = host("a"), host("b")
+    day = FOUND[0]
+    counts = [(400, 300), (199, 199), (200, 150), (99, 99), (390, 380)]
+    stands = [(400, 300), (400, 300), (200, 150), (200, 150), (390, 380)]
+    for turn, (found, kept) in enumerate(zip(counts, stands, strict=True)):
+        one, other = (a, b) if turn % 2 else (b, a)
+        one.find([replace(day, symbols=found[0], lacking=found[1])])
+        [known] = other.miss()
+        assert (known.symbols, known.lacking) == kept
+
+
+@pytest.mark.parametrize("off_s", [0, 3 * 86_400, -3 * 86_400])
+def test_a_day_stands_for_a_week_by_the_servers_clock(
+    host: Callable[..., Host], server: Server, off_s: float
+) -> None:
+    a, b = host("a", off_s), host("b", -off_s)
+    a.find(FOUND[:4])
+    b.miss()
+    for days, left in ((6.9, FOUND[:4]), (0.2, [])):
+        server.advance(days * 86_400)
+        for one in (a, b):
+            one.clock.advance(days * 86_400)
+        for one in (a, b):
+            assert one.network.vendor_days() == by_vendor(left), "its copy"
+            assert one.miss() == host("c").miss() == by_vendor(left)
+
+
+def test_a_day_that_is_found_again_stands_longer_for_all_hosts(
+    host: Callable[..., Host], server: Server
+) -> None:
+    a, b = host("a"), host("b")
+    a.find(FOUND[:2])
+    b.miss()
+    server.advance(5 * 86_400)
+    b.clock.advance(5 * 86_400)
+    a.clock.advance(5 * 86_400)
+    b.find(FOUND[1:2])
+    server.advance(3 * 86_400)
+    a.clock.advance(3 * 86_400)
+    assert a.miss() == FOUND[1:2]
+
+
+def test_no_more_days_are_shared_than_hosts_take(host: Callable[..., Host]) -> None:
+    a, b = host("a"), host("b")
+    start = at("2019-01-01")
+    days = [
+        replace(FOUND[0], day=f"{2019 + n // 336}-{n // 28 % 12 + 1:02}-{n % 28 + 1:02}", symbols=n + 9)
+        for n in range(MOST_DAYS + 300)
+    ]  # fmt: skip
+    days = [replace(day, span=Span(at(day.day), at(day.day) + DAY_MS)) for day in days]
+    assert days[0].span.start == start
+    a.find(days)
+    assert b.miss() == days[300:]
+
+
+# --- a server that is away -------------------------------------------------------------------------
+
+
+def test_while_the_server_is_away_each_hosts_own_copy_decides(host: Callable[..., Host]) -> None:
+    a, b = host("a"), host("b")
+    a.find(FOUND[:4])
+    assert b.miss() == by_vendor(FOUND[:4])
+    back = b.cut_off()
+    assert b.miss() == by_vendor(FOUND[:4])
+    known, left = b.find(FOUND[4:5], back=FOUND[:1])
+    assert known == by_vendor(FOUND[:4]) and left == by_vendor(FOUND[1:5])
+    assert b.miss() == b.network.vendor_days() == by_vendor(FOUND[1:5])
+    assert a.miss() == by_vendor(FOUND[:4])
+    back()
+    assert b.miss() == by_vendor(FOUND[1:5]), "other hosts have changed nothing since"
+    b.find(FOUND[4:5], back=FOUND[:1])
+    assert a.miss() == b.miss() == by_vendor(FOUND[1:5])
+
+
+def test_a_host_that_has_never_reached_its_server_keeps_days_for_itself(
+    host: Callable[..., Host],
+) -> None:
+    a = host("a")
+    back = a.cut_off()
+    a.find(FOUND[:2])
+    assert a.miss() == a.network.vendor_days() == FOUND[:2]
+    back()
+    a.find(FOUND[:2])
+    assert host("b").miss() == FOUND[:2]
+
+
+# --- rows of another program -----------------------------------------------------------------------
+
+_GOOD = ["bolt", "XNYS", "1h", "2023-11-09", at("2023-11-09"), at("2023-11-10"), "missing", 9, 8]
+_SERVER_S = 1.7e9  # the server's time
+_UNTIL = _SERVER_S + 86_400
+
+
+def _row(**changes: Any) -> list[Any]:
+    names = ("vendor", "calendar", "step", "day", "start", "end", "condition", "symbols", "lacking")
+    return [*(dict(zip(names, _GOOD, strict=True)) | changes).values()]
+
+
+_HOSTILE: dict[str, list[Any]] = {
+    "short": [_row()[:-1]],
+    "null": [None],
+    "object": [{}],
+    "nulls": [[None] * 9],
+    "number as a name": [_row(vendor=5)],
+    "no name": [_row(vendor="")],
+    "long name": [_row(vendor="x" * 65)],
+    "control character": [_row(vendor="a\x1b]0;x")],
+    "line": [_row(calendar="a\nb")],
+    "long timeframe": [_row(step="x" * 65)],
+    "not a date": [_row(day="soon")],
+    "no such date": [_row(day="2023-02-30")],
+    "date of another session": [_row(day="2023-11-01")],
+    "first year": [_row(day="0001-01-01", start=-62_135_596_800_000, end=-62_135_510_400_000)],
+    "far ahead": [_row(day="2099-01-05", start=at("2099-01-05"), end=at("2099-01-06"))],
+    "last year": [_row(day="9999-12-31", start=at("9999-12-31"), end=at("9999-12-31") + HOUR_MS)],
+    "all times": [_row(end=at("2099-01-01"))],
+    "backwards": [_row(end=at("2023-11-08"))],
+    "empty": [_row(end=at("2023-11-09"))],
+    "huge time": [_row(start=10**300)],
+    "text as a time": [_row(start="x")],
+    "condition": [_row(condition="available")],
+    "no symbols": [_row(symbols=0, lacking=0)],
+    "more than all": [_row(symbols=3, lacking=4)],
+    "negative": [_row(lacking=-1)],
+    "huge count": [_row(symbols=10**15, lacking=10**15)],
+}
+
+
+def _write(server: Server, value: str) -> None:
+    """Replace the fact of all days, with an expiry far away."""
+    with psycopg.connect(server.url, autocommit=True) as db:
+        change = "value = %s, version = version + 1, expires = 'infinity'"
+        statement = f"update onetape.fact set {change} where name like 'days %%'"
+        assert db.execute(statement, (value,)).rowcount == 1  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("name", _HOSTILE)
+def test_a_hostile_day_is_ignored_and_the_others_stay(
+    host: Callable[..., Host], server: Server, tmp_path: Path, name: str
+) -> None:
+    a, b = host("a"), host("b")
+    a.find(FOUND[:1])
+    rows = [[*row, _UNTIL] if isinstance(row, list) else row for row in _HOSTILE[name]]
+    good = [*FOUND[1].key, *FOUND[1].span, "missing", FOUND[1].symbols, FOUND[1].lacking, _UNTIL]
+    _write(server, json.dumps([*rows, good, *rows]))
+    assert b.miss() == [FOUND[1]]
+    known, left = a.find(FOUND[2:3])
+    assert known == [FOUND[1]] and left == by_vendor(FOUND[1:3])
+    for one in ("a", "b"):  # what is stored can be read by the next process
+        assert State(tmp_path / one, a.clock).run(lambda own: own.vendor_days())
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["5", "{}", '"x"', "[[]]", "null", "[" * 3000 + "]" * 3000, f"[1{'0' * 5000}]",
+     json.dumps([[*_row(), _UNTIL]] * (MOST_DAYS + 1)), '["' + "x" * (5 << 20) + '"]'],
+    ids=["scalar", "object", "text", "empty", "null", "deep", "digits", "many", "large"],
+)  # fmt: skip
+def test_a_hostile_list_of_days_is_ignored(
+    host: Callable[..., Host], server: Server, value: str
+) -> None:
+    a, b = host("a"), host("b")
+    a.find(FOUND[:1])
+    _write(server, value)
+    assert b.miss() == []
+    assert a.find(FOUND[1:3]) == ([], by_vendor(FOUND[1:3]))
+    assert b.miss() == by_vendor(FOUND[1:3])
+
+
+def test_a_day_that_is_to_stand_for_years_is_ignored(
+    host: Callable[..., Host], server: Server
+) -> None:
+    a = host("a")
+    a.find(FOUND[:1])
+    rows = [[*_row(), until] for until in (4e9, 1e30, -1, _SERVER_S + 8 * 86_400)]
+    _write(server, json.dumps(rows))
+    assert a.miss() == []
+    _write(server, json.dumps([[*_row(), _SERVER_S + 6 * 86_400]]))
+    assert [day.vendor for day in a.miss()] == ["bolt"]
+
+
+@pytest.mark.parametrize("version", [-7, (1 << 63) - 1])
+def test_an_impossible_version_of_the_days_is_replaced(
+    host: Callable[..., Host], server: Server, version: int
+) -> None:
+    a, b = host("a"), host("b")
+    a.find(FOUND[:1])
+    server.run(f"update onetape.fact set version = {version}")
+    b.find(FOUND[1:3])
+    assert a.miss() == b.miss() == by_vendor([*FOUND[:1], *FOUND[1:3]])
+
+
+# --- whole hosts -----------------------------------------------------------------------------------
+
+SESSIONS = [at(f"2024-06-{day:02}") for day in (3, 4, 5, 6, 7, 10, 11)]
+HOURS = [stamp + DAY_MS * 9 // 16 + n * HOUR_MS for stamp in SESSIONS for n in range(7)]
+WEEK = "2024-06-03", "2024-06-07"
+
+
+@pytest.fixture
+def hosts(
+    tmp_path: Path, clock: ManualClock, log_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., DataManager]:
+    """Return a function that returns the manager of a host, which asks these vendors in this order."""
+    warnings.simplefilter("ignore", IncompleteDataWarning)
+    monkeypatch.setattr(connect, "_logs", connect._Logs())
+    monkeypatch.setenv("ONETAPE_STORE", log_url)
+
+    def make(name: str, *vendors: Shelf) -> DataManager:
+        monkeypatch.setenv("ONETAPE_STATE_DIR", str(tmp_path / name / "state"))
+        manager = DataManager(tmp_path / name / "cache", clock=clock)
+        route_to(monkeypatch, manager, **{vendor.name: vendor for vendor in vendors})
+        return manager
+
+    return make
+
+
+def _shelf(clock: ManualClock, name: str, step: str, *gone: str) -> Shelf:
+    """Return a vendor of bars of one length that lacks some days."""
+    away = {at(day) for day in gone}
+    stamps = [s for s in (SESSIONS if step == "1d" else HOURS) if s // DAY_MS * DAY_MS not in away]
+    made = Shelf(clock, stamps, "tiingo", timeframes={step: step}, dense=True)
+    made.name = name
+    return made
+
+
+def _sources(manager: DataManager, symbol: str, step: str) -> list[str]:
+    """Return the vendor of each day's bars."""
+    frame = manager.get_ohlcv(symbol, step, *WEEK, strict=True, columns=("source",))
+    return frame["source"].groupby(frame.index.date).first().tolist()
+
+
+def test_a_host_queries_a_vendor_last_for_the_days_that_another_host_found_missing(
+    hosts: Callable[..., DataManager], clock: ManualClock
+) -> None:
+    lacks = [
+        ("tiingo", "1d", "2024-06-05"),
+        ("second", "1d", "2024-06-06"),
+        ("tiingo", "1h", "2024-06-04"),
+    ]
+    for number, (vendor, step, gone) in enumerate(lacks):
+        a = hosts("a", _shelf(clock, vendor, step, gone))
+        for letter in "ABCD":
+            a.get_ohlcv(f"SY{'XYZ'[number]}{letter}", step, *WEEK)
+    assert len(a.gaps().incidents) == 3
+    daily = [_shelf(clock, "tiingo", "1d"), _shelf(clock, "second", "1d")]
+    hourly = [_shelf(clock, "tiingo", "1h"), _shelf(clock, "second", "1h")]
+    x, y = "tiingo", "second"
+    b = hosts("b", *daily)
+    assert b._services.network.vendor_days() == []
+    assert _sources(b, "NEWA", "1d") == [x, x, y, x, x]
+    assert all(at("2024-06-05") not in span for span in daily[0].asked), "it was not asked"
+    assert len(b._services.network.vendor_days()) == 3
+    assert _sources(hosts("b", *daily[::-1]), "NEWB", "1d") == [y, y, y, x, y]
+    assert _sources(hosts("b", *hourly), "NEWA", "1h") == [x, y, x, x, x]
+    assert all(at("2024-06-04T15:00") not in span for span in hourly[0].asked)
+    assert b.metrics()["vendor_days"] == {"tiingo": 2, "second": 1}
+    # One of the vendors has one of its days again, which the other host is the one to find.
+    clock.advance(7 * 3600)
+    b = hosts("b", _shelf(clock, "tiingo", "1d"))
+    for letter in "ABCD":
+        b.get_ohlcv(f"SYX{letter}", "1d", *WEEK, strict=True)
+    assert [(day.vendor, day.day) for day in b.gaps().incidents] == [
+        (y, "2024-06-06"), (x, "2024-06-04")
+    ]  # fmt: skip
+    a = hosts("a", *daily)
+    assert _sources(a, "NEWC", "1d") == [x, x, x, x, x]
+    assert len(a._services.network.vendor_days()) == 2
+    assert _sources(hosts("a", *daily[::-1]), "NEWD", "1d") == [y, y, y, x, y]
+
+
+def test_a_day_is_reported_by_the_host_that_found_it(
+    hosts: Callable[..., DataManager], clock: ManualClock
+) -> None:
+    a = hosts("a", _shelf(clock, "tiingo", "1d", "2024-06-05"))
+    b = hosts("b", _shelf(clock, "tiingo", "1d", "2024-06-05"))
+    told: dict[str, list[Any]] = {"a": [], "b": []}
+    a.on_event(told["a"].append)
+    b.on_event(told["b"].append)
+    for letter in "ABCD":
+        a.get_ohlcv(f"SYX{letter}", "1d", *WEEK)
+    for manager in (a, b, a, b):
+        assert len(manager.gaps().incidents) == 1
+    assert {name: [e.name for e in events].count("VendorDayLacking") for name, events in told.items()} == {
+        "a": 1, "b": 0
+    }  # fmt: skip
