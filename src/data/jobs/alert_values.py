@@ -201,7 +201,8 @@ class Alert(ABC):
             timeframe = config.get("timeframe") or _USUAL_TIMEFRAME
             series = _text(config, "ticker"), Timeframe.parse(timeframe).label
         again = None if rearm is None else Rearm.parse(rearm)
-        own |= kind._rearmed(again)
+        if issubclass(kind, CrossingAlert):
+            own["rearm"] = again
         channel = _text(config, "alert_action", LOCAL)
         return kind(id, str(recipient), *series, since_ms, expires, channel, **own)
 
@@ -209,11 +210,6 @@ class Alert(ABC):
     @abstractmethod
     def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of the kind's own attributes from a configuration."""
-
-    @classmethod
-    def _rearmed(cls, rearm: Rearm | None) -> dict[str, Any]:
-        """Return the attribute with the conditions for firing again, if the kind has it."""
-        return {}
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that :meth:`parse` reads as ``config``."""
@@ -261,11 +257,6 @@ class CrossingAlert(Alert):
     def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """See the base class."""
         return {"condition": _one_of("condition", config.get("condition"), CONDITIONS)}
-
-    @classmethod
-    def _rearmed(cls, rearm: Rearm | None) -> dict[str, Any]:
-        """See the base class."""
-        return {"rearm": rearm}
 
     def __str__(self) -> str:
         return f"{self.series} {self.quantity} {self.condition} {plain_number(self.value)}"
