@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.jobs.alert_values import KINDS, Alert, CrossingAlert
+from src.data.jobs.alert_values import KINDS, Alert, CrossingAlert, alert_keys
 from src.data.prices.indicators import Columns, register, unregister
 from tests.cli.conftest import Run
 
@@ -41,9 +41,12 @@ def surge_ratio(bars: Columns, period: int) -> float:
 @pytest.fixture
 def another_kind(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setitem(KINDS, VolumeSurge.kind, VolumeSurge)  # type: ignore[arg-type]
+    alert_keys.cache_clear()
     register("surge_ratio", surge_ratio, period=3, window=lambda period: period + 1)
     yield
     unregister("surge_ratio")
+    monkeypatch.undo()
+    alert_keys.cache_clear()
 
 
 @pytest.mark.usefixtures("another_kind")

@@ -27,6 +27,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args
 
 from ..errors import QueryError
@@ -200,18 +201,15 @@ class Alert(ABC):
             timeframe = config.get("timeframe") or _USUAL_TIMEFRAME
             series = _text(config, "ticker"), Timeframe.parse(timeframe).label
         again = None if rearm is None else Rearm.parse(rearm)
+        if issubclass(kind, CrossingAlert):
+            own["rearm"] = again
         channel = _text(config, "alert_action", LOCAL)
-        alert = kind(id, str(recipient), *series, since_ms, expires, channel, **own)
-        return alert._rearmed(again)
+        return kind(id, str(recipient), *series, since_ms, expires, channel, **own)
 
     @classmethod
     @abstractmethod
     def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of the kind's own attributes from a configuration."""
-
-    def _rearmed(self, rearm: Rearm | None) -> Alert:
-        """Return this alert with the conditions under which it fires again, if its kind has any."""
-        return self
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that :meth:`parse` reads as ``config``."""
@@ -259,9 +257,6 @@ class CrossingAlert(Alert):
     def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """See the base class."""
         return {"condition": _one_of("condition", config.get("condition"), CONDITIONS)}
-
-    def _rearmed(self, rearm: Rearm | None) -> CrossingAlert:
-        return replace(self, rearm=rearm)
 
     def __str__(self) -> str:
         return f"{self.series} {self.quantity} {self.condition} {plain_number(self.value)}"
@@ -344,10 +339,11 @@ KINDS: Mapping[str, type[Alert]] = {
 }
 
 
-def alert_keys() -> list[str]:
+@cache
+def alert_keys() -> tuple[str, ...]:
     """Return the keys of a configuration. All of them but ``email`` are stored."""
     own = dict.fromkeys(key for kind in KINDS.values() for key in kind.keys)
-    return ["alert_type", "ticker", "timeframe", *own, "alert_action", "email", "expires"]
+    return "alert_type", "ticker", "timeframe", *own, "alert_action", "email", "expires"
 
 
 def kind_of(given: Container[str]) -> type[Alert]:
