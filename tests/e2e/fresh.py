@@ -1,4 +1,4 @@
-"""Asks questions in processes that have loaded the manager's module, and what it loads.
+"""Asks questions in processes that have loaded pandas and the manager's module, and nothing else of ours.
 
 Loading pandas takes most of the work of a small program. It is loaded once, in a program that waits; each
 question runs in a fork of it, in which no other module is loaded.
@@ -19,7 +19,7 @@ _PROGRAM = """
 import json, os, sys, traceback, warnings
 with warnings.catch_warnings():
     warnings.simplefilter("error")
-    import src.data.data_manager
+    import pandas, src.data.data_manager
 for line in sys.stdin:
     if child := os.fork():
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
