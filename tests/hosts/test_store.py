@@ -664,6 +664,19 @@ def test_a_folder_whose_store_is_no_longer_named_does_not_join_another(
     assert host_state(other).state == "not attached"
 
 
+def test_a_database_without_pl_pgsql_is_refused_with_the_remedy(log_url: str) -> None:
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute("drop extension plpgsql")
+        try:
+            with pytest.raises(StorageError, match="needs PL/pgSQL") as refused:
+                Log(log_url).store_id()
+        finally:
+            db.execute("create extension plpgsql")
+        assert refused.value.hint == "run `create extension plpgsql` in it"
+        assert db.execute("select to_regclass('onetape.store')").fetchone() == (None,)
+    assert Log(log_url).store_id()
+
+
 def test_a_folder_that_two_machines_mount_is_refused(
     host: Host, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,7 +90,7 @@ select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamesp
 
 
 # SQLSTATE of a missing right, and of all objects that are missing or of another kind.
-_NOT_ALLOWED, _UNKNOWN = "42501", "42"
+_NOT_ALLOWED, _NO_OBJECT, _UNKNOWN = "42501", "42704", "42"
 
 
 class LogPosition(NamedTuple):
@@ -618,6 +618,11 @@ def _rejected(reason: str, code: str | None) -> StorageError:
         return StorageError(
             f"the shared store rejected a statement: {reason}",
             hint="let this user own the schema onetape, or create it in a database of the user's own",
+        )
+    if code == _NO_OBJECT and "plpgsql" in reason:
+        return StorageError(
+            "the shared store needs PL/pgSQL, which its database lacks",
+            hint="run `create extension plpgsql` in it",
         )
     if code is not None and code.startswith(_UNKNOWN):
         return _foreign(reason)
