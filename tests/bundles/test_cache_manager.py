@@ -891,7 +891,7 @@ for n in range(1, int(sys.argv[2]) + 1):
 
 def test_two_processes_on_one_folder(tmp_path: Path) -> None:
     """Each frame that is read is whole, and at least as new as what its writer has said it wrote."""
-    rounds = 150 if FULL else 15
+    rounds = 150 if FULL else 40
     program = [sys.executable, "-c", WRITER, str(tmp_path), str(rounds)]
     environment = os.environ | {"PYTHONPATH": PYTHONPATH}
     cache, said = CacheManager(tmp_path), 0.0
@@ -915,7 +915,7 @@ def test_threads_on_one_object(tmp_path: Path) -> None:
 
     def work(seed: int) -> None:
         try:
-            for n in range(20):
+            for n in range(40):
                 symbol = f"S{(n * seed) % 5}"
                 value = got(cache, symbol)
                 assert value is None or value == float(symbol[1:])
@@ -931,7 +931,7 @@ def test_threads_on_one_object(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not errors
-    assert sum(tiers(cache)) == 80
+    assert sum(tiers(cache)) == 160
 
 
 # --- as in older programs -----------------------------------------------------------------------
