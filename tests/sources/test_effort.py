@@ -146,8 +146,8 @@ def test_a_hit_and_a_miss_cost_no_more_calls_for_more_rows(tmp_path: Path) -> No
         fetch = foreign_source.fetched(Own(stamps), question)
         misses.append(taken[0] - calls_of(partial(asyncio.run, fetch)))
         hits.append(taken[1])
-    assert hits[1] <= hits[0] + 20
-    assert misses[1] <= misses[0] + 20
+    assert hits[1] <= hits[0] + 100
+    assert misses[1] <= misses[0] + 100
 
 
 def test_a_miss_asks_the_source_once_and_the_hits_after_it_never(tmp_path: Path) -> None:
