@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CacheError, DataError, FormatVersionError, QueryError
-from ..model.coverage import WITH_BARS
 from ..model.instant import iso
 from ..model.timeframe import Timeframe
 from .report import Line, Shown
@@ -190,7 +189,7 @@ def _entry(
         entry["confirmed"] = sum(one.confirmed for one in standing)
         entry["contradicted"] = sum(one.contradicted for one in standing)
         view = manager.cache.store.view(key)
-        with_bars = [part for part in view.coverage.opened() if part.state in WITH_BARS]
+        with_bars = [part for part in view.coverage.opened() if part.state != "empty"]
         vendors = sorted({part.vendor for part in with_bars if part.vendor})
         updated = max((part.fetched_at for part in view.coverage), default=0)
         return entry | _extent(view.rows, (view.first, view.last), vendors, updated)
