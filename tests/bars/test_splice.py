@@ -23,7 +23,7 @@ from src.data.bars.ingest.receive import (
     with_splices,
 )
 from src.data.bars.selection.candidates import Candidate, LaneRoute
-from src.data.bars.series import LaneRequest, Question, SeriesStore, Side
+from src.data.bars.series import LaneRequest, SeriesStore, Side, VendorQuestion
 from src.data.cache.actions import ActionBook
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
@@ -102,8 +102,8 @@ def test_twenty_final_bars_of_others_on_each_side(shop: Shop) -> None:
     assert (before.vendor, before.span, before.is_later) == ("b", hours(-16, 4), False)
     assert (after.vendor, after.span, after.is_later) == ("c", hours(8, 28), True)
     assert stamps(after.rows) == list(range(8, 28))
-    assert Question(hours(4, 8), (before, after)).reach == hours(-16, 28)
-    assert Question(hours(4, 8)).reach == hours(4, 8)
+    assert VendorQuestion(hours(4, 8), (before, after)).reach == hours(-16, 28)
+    assert VendorQuestion(hours(4, 8)).reach == hours(4, 8)
 
 
 def test_own_bars_are_no_neighbours_and_hide_those_behind_them(shop: Shop) -> None:
@@ -155,7 +155,7 @@ def test_nobody_is_beside_a_pinned_vendor(shop: Shop) -> None:
 
 def reply(shop: Shop, factor: float, first: int = 0, end: int = 24) -> ReceivedAnswer:
     rows = [bar(n, (100.0 + n) * factor) for n in range(first, end)]
-    question = Question(hours(8, 12), shop.beside(8, 12))
+    question = VendorQuestion(hours(8, 12), shop.beside(8, 12))
     return ReceivedAnswer(shop.vendor, fetched(rows), question, Sessions(None, LATER))
 
 
@@ -179,7 +179,7 @@ def test_an_answer_with_nothing_but_the_bars_beside_is_none(shop: Shop) -> None:
 def test_without_neighbours_nothing_is_looked_at(shop: Shop) -> None:
     answer = fetched([bar(8, 1e9)])
     done = shop.fitted(
-        ReceivedAnswer(shop.vendor, answer, Question(hours(8, 12)), Sessions(None, LATER))
+        ReceivedAnswer(shop.vendor, answer, VendorQuestion(hours(8, 12)), Sessions(None, LATER))
     )
     assert (done.fetched, done.splices) == (answer, ())
 

@@ -37,7 +37,6 @@ from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.vendors.mock.bars import MockDataDownloader
-from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.disks import DyingDisk, FailingDisk, Killed
 from tests.polars.bars import days, minutes
@@ -234,7 +233,7 @@ def test_killed_while_it_is_refreshed(
 ) -> None:
     revise(manager, monkeypatch)
     killed = 0
-    for step in (1, 4, 9, 14, 19, 25) if FULL else (1, 9, 19):
+    for step in (1, 4, 9, 14, 19, 25):
         dying = Bundle("mine", bundle.path.parent, disk=DyingDisk(step))
         try:
             dying.refresh(manager, offline=True)
@@ -246,7 +245,7 @@ def test_killed_while_it_is_refreshed(
             full.refresh(manager, offline=True)
         except StorageError:
             assert bundle.state(manager).state in ("current", "stale"), step
-    assert killed >= (4 if FULL else 2)
+    assert killed >= 4
 
 
 def test_a_symbol_without_an_answer_is_told_and_its_bars_stay(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from decimal import Decimal
@@ -17,6 +18,7 @@ import pytest
 from src.data import DataManager
 from src.data.bundles import scan
 from src.data.bundles.bundle import Bundle
+from src.data.disk.files import DiskStep
 from src.data.errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.polars import scan_series
@@ -245,22 +247,38 @@ def test_volumes_that_have_become_larger_need_a_new_scan(folder: Path) -> None:
 
 
 def test_no_collect_sees_a_part_of_a_change(folder: Path) -> None:
-    """Every change sets one price in all rows of two months."""
+    """Every change sets one price in all rows of all months; one is looked at around each step."""
     symbols = ["A", "B"]
     put_days(folder, "moving", symbols, price=1.0)
     lazy = scan("moving", folder=folder).select("symbol", "open")
-    stop, seen = threading.Event(), set[Any]()
+    stop, seen, around = threading.Event(), set[Any](), list[int]()
+
+    def look() -> Any:
+        frame = lazy.collect()
+        assert len(frame) == 260
+        (price,) = frame["open"].unique().to_list()
+        return price
+
+    class Watching(Quick):
+        def perform(self, step: DiskStep, call: Callable[[], object]) -> object:  # type: ignore[override]
+            if step.name != "replace":
+                return call()
+            around.append(int(look()))
+            result = call()
+            around.append(int(look()))
+            return result
+
+    rows = named(days(date(2022, 12, 1), 130, [1, 2], price=2.0), symbols)
+    ParquetWriter(folder / "moving", disk=Watching()).write(rows, "daily")
+    assert around == sorted(around) and {*around} == {1, 2} and len(around) > 5
 
     def read() -> None:
         while not stop.is_set():
-            frame = lazy.collect()
-            assert len(frame) == 260
-            (price,) = frame["open"].unique().to_list()
-            seen.add(price)
+            seen.add(look())
 
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read)
-        for price in range(2, 10 if FULL else 6):
+        for price in range(3, 10 if FULL else 5):
             put_days(folder, "moving", symbols, price=float(price))
         stop.set()
         reading.result()

@@ -791,7 +791,7 @@ def test_use_is_noted_once_a_minute(tmp_path: Path, hot_mb: float) -> None:
 def test_a_put_costs_the_same_among_few_and_many_frames(tmp_path: Path) -> None:
     """By counted steps of the disk; with one more listing an hour."""
     counts = list[int]()
-    for frames in (50, 100, 200) if FULL else (10, 40):
+    for frames in (50, 100, 200) if FULL else (20, 80):
         disk = LaterDisk()
         cache = CacheManager(tmp_path / str(frames), 0, disk=disk)
         for n in range(frames):
@@ -809,7 +809,7 @@ def test_frames_in_a_full_folder_cost_no_list_each(tmp_path: Path) -> None:
     put(one, rows=500)
     size = one.get_stats()["total_size_mb"]
     steps = list[float]()
-    for frames in (40, 80, 160) if FULL else (12, 36):
+    for frames in (40, 80, 160) if FULL else (20, 60):
         disk = LaterDisk()
         cache = CacheManager(tmp_path / str(frames), 0, frames * size, disk=disk)
         for n in range(frames):
@@ -891,7 +891,7 @@ for n in range(1, int(sys.argv[2]) + 1):
 
 def test_two_processes_on_one_folder(tmp_path: Path) -> None:
     """Each frame that is read is whole, and at least as new as what its writer has said it wrote."""
-    rounds = 150 if FULL else 15
+    rounds = 150 if FULL else 40
     program = [sys.executable, "-c", WRITER, str(tmp_path), str(rounds)]
     environment = os.environ | {"PYTHONPATH": PYTHONPATH}
     cache, said = CacheManager(tmp_path), 0.0
@@ -915,7 +915,7 @@ def test_threads_on_one_object(tmp_path: Path) -> None:
 
     def work(seed: int) -> None:
         try:
-            for n in range(20):
+            for n in range(40):
                 symbol = f"S{(n * seed) % 5}"
                 value = got(cache, symbol)
                 assert value is None or value == float(symbol[1:])
@@ -931,7 +931,7 @@ def test_threads_on_one_object(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not errors
-    assert sum(tiers(cache)) == 80
+    assert sum(tiers(cache)) == 160
 
 
 # --- as in older programs -----------------------------------------------------------------------

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pytest
 
 from src.data.cache import actions
-from src.data.cache import series_files as lanes
+from src.data.cache import lane_files as lanes
 from src.data.cache.actions import ActionBook, load_book
 from src.data.cache.format import json_document
 from src.data.cache.format.documents import SeriesMeta, YearMeta, load_meta, load_series

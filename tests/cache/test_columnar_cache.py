@@ -12,9 +12,9 @@ import pytest
 
 from src.data.cache.format.columnar import ColumnSource, Part
 from src.data.cache.format.documents import YearState
+from src.data.cache.lane_files import LaneFiles
 from src.data.cache.read import columnar_cache as module
 from src.data.cache.read.columnar_cache import Sidecars, WholeYear
-from src.data.cache.series_files import SeriesFiles
 from src.data.cache.store import BarStore, Commit, StoreListener
 from src.data.disk.files import FileState
 from src.data.errors import LockTimeoutError, StorageError
@@ -44,7 +44,7 @@ class House(NamedTuple):
     """A store of two years, with its columnar files."""
 
     store: BarStore
-    lane: SeriesFiles
+    lane: LaneFiles
     sidecars: Sidecars
 
     @property

@@ -32,7 +32,6 @@ from tests.cache.bars import (
     store_in,
     table,
 )
-from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.damage import announced, change, flipped, three_members
 from tests.cache.disks import DyingDisk, Killed
@@ -278,7 +277,7 @@ def test_a_first_write_that_was_never_finished_is_nothing_to_compact(tmp_path: P
 
 
 def test_whoever_dies_while_compacting_loses_nothing(tmp_path: Path) -> None:
-    for dies_at in range(1, 40, 1 if FULL else 3):
+    for dies_at in range(1, 40):
         root = tmp_path / str(dies_at)
         days_of_hours(root, 3)
         try:

@@ -24,7 +24,7 @@ import pytest
 
 from src.data.cache.format.documents import YearMeta, YearState
 from src.data.cache.format.gzip_member import Member
-from src.data.cache.series_files import SeriesFiles
+from src.data.cache.lane_files import LaneFiles
 from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.cache.write import commit as commit_run
 from src.data.cache.write import year_commit
@@ -726,7 +726,7 @@ def test_bad_bytes_are_in_quarantine_before_they_are_taken_out(
 Rewrite = Callable[..., YearMeta]
 
 
-def in_place(lane: SeriesFiles, year: int, *, members: list[Member], state: YearState, meta: YearMeta,
+def in_place(lane: LaneFiles, year: int, *, members: list[Member], state: YearState, meta: YearMeta,
              keep_version: bool) -> YearMeta:  # fmt: skip
     data = lane.paths.data(year)
     handle = lane.disk.create(data) if lane.disk.stat(data) is None else lane.disk.open_write(data)
@@ -737,14 +737,14 @@ def in_place(lane: SeriesFiles, year: int, *, members: list[Member], state: Year
     return _final(lane, year, meta.settled(state))
 
 
-def without_pending(lane: SeriesFiles, year: int, *, members: list[Member], state: YearState,
+def without_pending(lane: LaneFiles, year: int, *, members: list[Member], state: YearState,
                     meta: YearMeta, keep_version: bool) -> YearMeta:  # fmt: skip
     data = lane.paths.data(year)
     write_atomically(lane.disk, data, b"".join(m.raw for m in members))
     return _final(lane, year, meta.settled(state))
 
 
-def metadata_first(lane: SeriesFiles, year: int, *, members: list[Member], state: YearState,
+def metadata_first(lane: LaneFiles, year: int, *, members: list[Member], state: YearState,
                    meta: YearMeta, keep_version: bool) -> YearMeta:  # fmt: skip
     _final(lane, year, meta.settled(state))
     data = lane.paths.data(year)
@@ -752,7 +752,7 @@ def metadata_first(lane: SeriesFiles, year: int, *, members: list[Member], state
     return meta.settled(state)
 
 
-def data_before_pending(lane: SeriesFiles, year: int, *, members: list[Member], state: YearState,
+def data_before_pending(lane: LaneFiles, year: int, *, members: list[Member], state: YearState,
                         meta: YearMeta, keep_version: bool) -> YearMeta:  # fmt: skip
     data = lane.paths.data(year)
     write_atomically(lane.disk, data, b"".join(m.raw for m in members))
@@ -760,7 +760,7 @@ def data_before_pending(lane: SeriesFiles, year: int, *, members: list[Member], 
     return _final(lane, year, meta.settled(state))
 
 
-def _final(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
+def _final(lane: LaneFiles, year: int, meta: YearMeta) -> YearMeta:
     lane.write_meta(year, meta, durable=True)
     return meta
 
@@ -784,8 +784,8 @@ class _AnyGeneration(int):
 
 
 def _documents_of_any_time(
-    self: SeriesFiles, years: list[int], *, has_series: bool = True,
-    documents: Callable[..., Any] = SeriesFiles.documents,
+    self: LaneFiles, years: list[int], *, has_series: bool = True,
+    documents: Callable[..., Any] = LaneFiles.documents,
 ) -> Any:  # fmt: skip
     """Give a ``next_due`` that was written with other years, too."""
     states, series = documents(self, years, has_series=has_series)
@@ -795,9 +795,9 @@ def _documents_of_any_time(
 
 
 @pytest.mark.parametrize("owner, name, worse, scenario", [
-    (SeriesFiles, "sweep", lambda self: self.disk.list(self.paths.folder), "hole"),
+    (LaneFiles, "sweep", lambda self: self.disk.list(self.paths.folder), "hole"),
     (Disk, "truncate", lambda *_: None, "append"),
-    (SeriesFiles, "documents", _documents_of_any_time, "nothings"),
+    (LaneFiles, "documents", _documents_of_any_time, "nothings"),
     (year_commit, "takes_trust", lambda before, after: False, "suspect"),
 ])  # fmt: skip
 def test_each_guard_guards(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.cache import series_files as lanes
+from src.data.cache import lane_files as lanes
 from src.data.cache.format.documents import load_meta, load_series
 from src.data.cache.format.gzip_member import file_id
 from src.data.cache.read import document_cache as module

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from src.data.cache import series_files as lane
+from src.data.cache import lane_files as lane
 from src.data.cache.format import documents, json_document
 from src.data.cache.format.gzip_member import FAST_LIBRARY, file_id
 from src.data.cache.store import BarStore, Commit, SeriesView

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from src.data.cache.lane_files import LaneFiles
 from src.data.cache.recovery import quarantine
-from src.data.cache.series_files import SeriesFiles
 from src.data.cache.store import Commit, Suspect
 from src.data.model.bars import NAN, Bar
 from src.data.model.instant import iso
@@ -22,13 +22,13 @@ LATER = Suspect(Bar(at(2) + 5, 1.0, 0.5, 2.0, 1.0, 1.0, NAN), "odd")
 
 
 @pytest.fixture
-def lane(tmp_path: Path) -> SeriesFiles:
+def lane(tmp_path: Path) -> LaneFiles:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 1),)))
     return store.parts.lane(DAILY)
 
 
-def test_the_same_bytes_are_kept_once(lane: SeriesFiles) -> None:
+def test_the_same_bytes_are_kept_once(lane: LaneFiles) -> None:
     for _ in range(2):
         quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
     source, copy = lane.paths.data(2024), lane.paths.folder / "copy" / "2024.csv.gz"
@@ -42,7 +42,7 @@ def test_the_same_bytes_are_kept_once(lane: SeriesFiles) -> None:
     assert kept.stat().st_ino == source.stat().st_ino
 
 
-def test_beside_all_that_is_kept_stands_why_and_since_when(lane: SeriesFiles) -> None:
+def test_beside_all_that_is_kept_stands_why_and_since_when(lane: LaneFiles) -> None:
     source = lane.paths.data(2024)
     quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
     quarantine.keep_file(lane, source, source.read_bytes(), "damaged")
@@ -56,7 +56,7 @@ def test_beside_all_that_is_kept_stands_why_and_since_when(lane: SeriesFiles) ->
 
 
 def test_a_row_is_safe_in_a_folder_of_which_a_killed_writer_told_nobody(
-    tmp_path: Path, lane: SeriesFiles
+    tmp_path: Path, lane: LaneFiles
 ) -> None:
     lane.paths.quarantine.mkdir()  # and killed before its name was safe
     again = store_in(tmp_path, disk := CountingDisk()).parts.lane(DAILY)
@@ -69,7 +69,7 @@ def test_a_row_is_safe_in_a_folder_of_which_a_killed_writer_told_nobody(
         assert [s.path for s in disk.steps if s.name == "fsync_dir"] == [lane.paths.quarantine]
 
 
-def test_quarantine_does_not_write_the_same_rows_twice(tmp_path: Path, lane: SeriesFiles) -> None:
+def test_quarantine_does_not_write_the_same_rows_twice(tmp_path: Path, lane: LaneFiles) -> None:
     quarantine.keep_rows(lane, 2024, [BAD])
     quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
     again = store_in(tmp_path, disk := CountingDisk()).parts.lane(DAILY)
@@ -79,7 +79,7 @@ def test_quarantine_does_not_write_the_same_rows_twice(tmp_path: Path, lane: Ser
     assert [name for name in written if not name.endswith(".json")] == []
 
 
-def test_rows_come_back_as_they_came(lane: SeriesFiles) -> None:
+def test_rows_come_back_as_they_came(lane: LaneFiles) -> None:
     quarantine.keep_rows(lane, 2024, [BAD, LATER])
     assert repr(quarantine.rows_kept(lane, 2024)) == repr([BAD, LATER])
     text = gzip.decompress(lane.paths.rows(2024).read_bytes()).decode()
@@ -90,7 +90,7 @@ def test_rows_come_back_as_they_came(lane: SeriesFiles) -> None:
 
 
 def test_new_rubbish_at_each_call_does_not_grow_for_ever(
-    lane: SeriesFiles, monkeypatch: pytest.MonkeyPatch
+    lane: LaneFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quarantine, "MOST_ROWS", 50)
     (bar,) = quarantine.withdrawn(piece(2, 3).table, "acme")
@@ -136,7 +136,7 @@ LONG = b"timestamp\n" + b"x" * 200_000 + b"\n"
         "few cells",
     ],
 )
-def test_a_damaged_file_of_rows_is_kept_and_begun_anew(lane: SeriesFiles, content: bytes) -> None:
+def test_a_damaged_file_of_rows_is_kept_and_begun_anew(lane: LaneFiles, content: bytes) -> None:
     quarantine.keep_rows(lane, 2024, [BAD])
     path = lane.paths.rows(2024)
     path.write_bytes(content)
@@ -147,14 +147,14 @@ def test_a_damaged_file_of_rows_is_kept_and_begun_anew(lane: SeriesFiles, conten
     assert quarantine.years_with_rows(lane) == [2024]
 
 
-def test_withdrawn_bars_are_no_rows_that_a_vendor_sent(tmp_path: Path, lane: SeriesFiles) -> None:
+def test_withdrawn_bars_are_no_rows_that_a_vendor_sent(tmp_path: Path, lane: LaneFiles) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 1, [], holes=(days(0, 1),)),)))
     assert [row.reason for row in quarantine.rows_kept(lane, 2024)] == ["withdrawn by acme"]
     assert store.suspects(DAILY, days(0, 9)) == ()
 
 
-def test_only_rows_of_the_years_asked_for_are_read(tmp_path: Path, lane: SeriesFiles) -> None:
+def test_only_rows_of_the_years_asked_for_are_read(tmp_path: Path, lane: LaneFiles) -> None:
     old = Suspect(Bar(at(-9), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "old")
     quarantine.keep_rows(lane, 2023, [old])
     quarantine.keep_rows(lane, 2024, [BAD])
@@ -165,7 +165,7 @@ def test_only_rows_of_the_years_asked_for_are_read(tmp_path: Path, lane: SeriesF
     assert "2023.rows.csv.gz" not in opened
 
 
-def test_rows_kept_before_cost_a_later_one_little(lane: SeriesFiles) -> None:
+def test_rows_kept_before_cost_a_later_one_little(lane: LaneFiles) -> None:
     """Of 2,000 rows a call more is not made into numbers and texts again."""
     many = [BAD._replace(bar=BAD.bar._replace(stamp_ms=n * 60_000)) for n in range(2_000)]
     quarantine.keep_rows(lane, 2024, many)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from src.data.cache.format.documents import YearState
+from src.data.cache.lane_files import LaneFiles
 from src.data.cache.read import series_reader
 from src.data.cache.read.series_reader import IndexEntry
-from src.data.cache.series_files import SeriesFiles
 from src.data.cache.store import ActionBook, BarStore, Commit, Seal, StoreListener
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
@@ -49,10 +49,10 @@ def test_a_read_with_a_known_index_lists_no_folder(
     lane = store.parts.lane(DAILY)
     known = index_of(store).entry(lane)
 
-    def never(self: SeriesFiles) -> list[int]:
+    def never(self: LaneFiles) -> list[int]:
         raise AssertionError("the folder was looked at")
 
-    monkeypatch.setattr(SeriesFiles, "years", never)
+    monkeypatch.setattr(LaneFiles, "years", never)
     rows, coverage = reader_of(store).read(lane, EVER, known)
     assert numbers(rows) == numbers(truth[0])
     assert coverage == truth[1]
@@ -74,7 +74,7 @@ def test_a_seal_looks_up_the_years_of_the_request_only(
     doubted = IndexEntry(known.view, known.years(EVER), has_quarantine=True)
     assert assembler.seal(lane, days(2, 4), doubted) is None
     assert assembler.seal(lane, EVER, known) is None
-    monkeypatch.setattr(SeriesFiles, "years", None)
+    monkeypatch.setattr(LaneFiles, "years", None)
     assert numbers(assembler.read(lane, days(2, 4), known)[0]) == [2, 3]
 
 
@@ -162,7 +162,7 @@ def test_a_year_that_vanishes_before_it_is_looked_at(
 ) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
-    monkeypatch.setattr(SeriesFiles, "years", lambda self: [2023, 2024])
+    monkeypatch.setattr(LaneFiles, "years", lambda self: [2023, 2024])
     assert numbers(reader_of(store).read(store.parts.lane(DAILY), EVER)[0]) == [*range(9)]
 
 
@@ -249,7 +249,7 @@ def test_a_year_cleared_meanwhile_is_missing_from_both(
 ) -> None:
     read = series_reader.read_year
 
-    def cleared(lane: SeriesFiles, year: int, *more: Any) -> Any:
+    def cleared(lane: LaneFiles, year: int, *more: Any) -> Any:
         return None if year == 2024 else read(lane, year, *more)
 
     monkeypatch.setattr(series_reader, "read_year", cleared)

@@ -409,7 +409,7 @@ def test_a_writer_is_killed_before_any_call(tmp_path: Path) -> None:
 
 
 def test_setting_aside_is_killed_before_any_call(tmp_path: Path) -> None:
-    for dies_at in range(1, 100, 1 if FULL else 4):
+    for dies_at in range(1, 100):
         root = tmp_path / str(dies_at)
         folder = filled(root)
         path = folder / "2024.csv.gz"

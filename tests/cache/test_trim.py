@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache import series_files as lane_module
+from src.data.cache import lane_files as lane_module
+from src.data.cache.lane_files import LaneFiles
 from src.data.cache.recovery.quarantine import keep_bytes, keep_rows
 from src.data.cache.retention import trim
 from src.data.cache.retention.trim import Trimmed, trim_quarantine
-from src.data.cache.series_files import SeriesFiles
 from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.cache.write import log_file
 from src.data.cache.write.log_file import folded
@@ -38,14 +38,14 @@ def store(tmp_path: Path, clock: ManualClock) -> BarStore:
 
 
 @pytest.fixture
-def lane(store: BarStore) -> Callable[[], SeriesFiles]:
+def lane(store: BarStore) -> Callable[[], LaneFiles]:
     return lambda: store.parts.lane(DAILY)
 
 
 # --- logs ----------------------------------------------------------------------------------------
 
 
-def shortened(lane: SeriesFiles) -> int:
+def shortened(lane: LaneFiles) -> int:
     """Make the log of 2024 short, and return the bytes saved."""
     return log_file.trim_log(lane.disk, lane.paths.log(2024), lane.log_lines(2024), [])
 
@@ -86,7 +86,7 @@ def test_log_entries_are_folded_up_to_each_kept_version() -> None:
 
 def test_a_long_log_is_made_short_and_versions_are_what_they_were(
     store: BarStore,
-    lane: Callable[[], SeriesFiles],
+    lane: Callable[[], LaneFiles],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -121,7 +121,7 @@ def test_a_long_log_is_made_short_and_versions_are_what_they_were(
 
 
 def test_torn_lines_fold_into_nothing_and_the_saving_is_told(
-    store: BarStore, lane: Callable[[], SeriesFiles], monkeypatch: pytest.MonkeyPatch
+    store: BarStore, lane: Callable[[], LaneFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_file, "LATEST_ENTRIES", 2)
     store.commit(DAILY, Commit((piece(0, 1),)))
@@ -137,7 +137,7 @@ def test_torn_lines_fold_into_nothing_and_the_saving_is_told(
 
 
 def test_a_long_log_is_made_short_in_little_memory(
-    store: BarStore, lane: Callable[[], SeriesFiles], monkeypatch: pytest.MonkeyPatch
+    store: BarStore, lane: Callable[[], LaneFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A feed that runs for weeks does it in its own process, which never gives memory back.
 
@@ -158,7 +158,7 @@ def test_a_long_log_is_made_short_in_little_memory(
 
 
 def test_short_logs_are_left_alone(
-    store: BarStore, lane: Callable[[], SeriesFiles], monkeypatch: pytest.MonkeyPatch
+    store: BarStore, lane: Callable[[], LaneFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_file, "LATEST_ENTRIES", 1)
     assert shortened(lane()) == 0
@@ -188,7 +188,7 @@ def known_whole(store: BarStore) -> None:
 
 @pytest.mark.usefixtures("little")
 def test_the_oldest_go_first_and_no_more_than_need_be(
-    store: BarStore, lane: Callable[[], SeriesFiles], clock: ManualClock, tmp_path: Path
+    store: BarStore, lane: Callable[[], LaneFiles], clock: ManualClock, tmp_path: Path
 ) -> None:
     known_whole(store)
     for n in range(3):
@@ -208,7 +208,7 @@ def test_the_oldest_go_first_and_no_more_than_need_be(
 
 
 def test_quarantine_is_trimmed_by_age_and_by_size(
-    store: BarStore, lane: Callable[[], SeriesFiles], clock: ManualClock, tmp_path: Path,
+    store: BarStore, lane: Callable[[], LaneFiles], clock: ManualClock, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     known_whole(store)
@@ -223,7 +223,7 @@ def test_quarantine_is_trimmed_by_age_and_by_size(
 @pytest.mark.usefixtures("little")
 @pytest.mark.parametrize("note", [None, b"null", b"{", b"{}", b'{"time": 5}', b'{"time": "once"}'])
 def test_a_quarantine_file_of_unknown_age_is_not_trimmed(
-    store: BarStore, lane: Callable[[], SeriesFiles], clock: ManualClock, tmp_path: Path,
+    store: BarStore, lane: Callable[[], LaneFiles], clock: ManualClock, tmp_path: Path,
     note: bytes | None,
 ) -> None:  # fmt: skip
     known_whole(store)
@@ -238,7 +238,7 @@ def test_a_quarantine_file_of_unknown_age_is_not_trimmed(
 
 @pytest.mark.usefixtures("little")
 def test_where_the_metadata_are_damaged_bars_stay(
-    store: BarStore, lane: Callable[[], SeriesFiles], clock: ManualClock
+    store: BarStore, lane: Callable[[], LaneFiles], clock: ManualClock
 ) -> None:
     known_whole(store)
     keep_bytes(lane(), "2024.csv.gz", OLD * 2, "torn")
@@ -251,7 +251,7 @@ def test_where_the_metadata_are_damaged_bars_stay(
 @pytest.mark.parametrize("lacking", ["hole", "tail", "doubt", "everything"])
 def test_a_quarantine_file_that_may_be_the_only_copy_is_not_trimmed(
     store: BarStore,
-    lane: Callable[[], SeriesFiles],
+    lane: Callable[[], LaneFiles],
     clock: ManualClock,
     tmp_path: Path,
     lacking: str,
@@ -275,7 +275,7 @@ def test_a_quarantine_file_that_may_be_the_only_copy_is_not_trimmed(
 
 @pytest.mark.usefixtures("little")
 def test_rows_and_strangers_files_stay(
-    store: BarStore, lane: Callable[[], SeriesFiles], clock: ManualClock, tmp_path: Path
+    store: BarStore, lane: Callable[[], LaneFiles], clock: ManualClock, tmp_path: Path
 ) -> None:
     known_whole(store)
     bad = Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0)
@@ -288,7 +288,7 @@ def test_rows_and_strangers_files_stay(
 
 
 def test_a_little_stays_for_ever(
-    store: BarStore, lane: Callable[[], SeriesFiles], clock: ManualClock, tmp_path: Path
+    store: BarStore, lane: Callable[[], LaneFiles], clock: ManualClock, tmp_path: Path
 ) -> None:
     known_whole(store)
     keep_bytes(lane(), "2024.csv.gz", OLD, "torn")

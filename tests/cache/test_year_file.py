@@ -10,8 +10,8 @@ import pytest
 
 from src.data.cache.format.csv_rows import ALL_COLUMNS, BASE_COLUMNS, encode_rows, header_line
 from src.data.cache.format.gzip_member import Member, build
+from src.data.cache.lane_files import LaneFiles
 from src.data.cache.read.year_file import MismatchError, open_year, rows_behind
-from src.data.cache.series_files import SeriesFiles
 from src.data.cache.store import BarStore
 from src.data.disk.files import Disk
 from src.data.errors import CorruptEntryError, FormatVersionError
@@ -99,7 +99,7 @@ def test_a_year_of_a_newer_version_says_which(tmp_path: Path) -> None:
 class TestWhileARewriteIsPending:
     """The committed state and the pending one are both good, and nothing between them."""
 
-    def pending(self, folder: Path, disk: Disk, **facts: Any) -> SeriesFiles:
+    def pending(self, folder: Path, disk: Disk, **facts: Any) -> LaneFiles:
         """Return the series with a rewrite pending that was not done yet."""
         lane = fresh(folder, disk).parts.lane(DAILY)
         meta = lane.meta(2024)
@@ -108,7 +108,7 @@ class TestWhileARewriteIsPending:
         lane.write_meta(2024, meta.replaced(pending=state), durable=True)
         return lane
 
-    def read(self, lane: SeriesFiles) -> list[int]:
+    def read(self, lane: LaneFiles) -> list[int]:
         file = open_year(lane, 2024, lane.meta(2024))
         assert file is not None
         return numbers(file.table())

@@ -14,7 +14,6 @@ from src.data.model.bars import Stamps
 from src.data.model.instant import DAY_MS, iso, parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from tests.cache.counts import FULL
 from tests.calendars.market import ALWAYS, FX, NEW_YORK, SYDNEY, TOKYO, stamps
 
 TWO_MINUTES = 120_000
@@ -128,7 +127,7 @@ def test_the_first_bar_not_closed_on_the_clock() -> None:
     assert iso(first_unclosed(NEW_YORK, Timeframe(1, "h"), now, "clock")) == "2024-06-12T13:00:00Z"
 
 
-@settings(derandomize=True, max_examples=60 if FULL else 25, deadline=None, database=None)
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(
     st.sampled_from([ALWAYS, FX, NEW_YORK, TOKYO, SYDNEY]),
     st.sampled_from(["15m", "1h", "4h", "1d", "1w", "1M"]),

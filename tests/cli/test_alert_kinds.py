@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+import src.data.cli.alerts as command
 from src.data.clock import ManualClock
 from src.data.jobs.alert_values import KINDS, Alert, CrossingAlert, alert_keys
 from src.data.prices.indicators import Columns, register, unregister
 from tests.cli.conftest import Run
+from tests.jobs.alert_records import MemoryRecords
 
 
 class VolumeSurge(CrossingAlert):
@@ -31,6 +33,44 @@ class VolumeSurge(CrossingAlert):
         return {"volume_surge": self.value}
 
 
+class VolumeSpike(CrossingAlert):
+    """The same with a condition; its number is the command's VALUE, and a key is only for programs."""
+
+    kind = "volume_spike"
+    keys = ("volume_spike", "condition", "lookback")
+    threshold = "volume_spike"
+    option = ("", "watch the volume, in multiples of the average, instead of the close")
+
+    @classmethod
+    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        ratio = f"surge_ratio({int(config.get('lookback', 3))})"
+        return super()._read(config) | {"quantity": ratio, "value": float(config["volume_spike"])}
+
+    def _own(self) -> dict[str, Any]:
+        lookback = int(self.quantity.partition("(")[2][:-1])
+        return {
+            "volume_spike": self.value,
+            "condition": self.condition,
+            "lookback": lookback,
+        }
+
+
+class VolumeBurst(VolumeSpike):
+    """The same, with the number as the option's argument."""
+
+    kind = "volume_burst"
+    keys = ("volume_burst", "condition")
+    threshold = "value"
+    option = ("FACTOR", "watch for a volume of FACTOR times the average")
+
+    @classmethod
+    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        return super()._read({**config, "volume_spike": config["volume_burst"]})
+
+    def _own(self) -> dict[str, Any]:
+        return {"volume_burst": self.value, "condition": self.condition}
+
+
 def surge_ratio(bars: Columns, period: int) -> float:
     volumes = bars["volume"]
     if len(volumes) <= period:
@@ -40,7 +80,8 @@ def surge_ratio(bars: Columns, period: int) -> float:
 
 @pytest.fixture
 def another_kind(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setitem(KINDS, VolumeSurge.kind, VolumeSurge)  # type: ignore[arg-type]
+    for kind in (VolumeSurge, VolumeSpike, VolumeBurst):
+        monkeypatch.setitem(KINDS, kind.kind, kind)  # type: ignore[arg-type]
     alert_keys.cache_clear()
     register("surge_ratio", surge_ratio, period=3, window=lambda period: period + 1)
     yield
@@ -60,7 +101,7 @@ def test_a_kind_needs_a_class_and_a_row_and_nothing_else(
     ran = run("alerts", "add", "BTCUSDT", "above", "5", *surge)
     assert ran.code == 2
     assert (
-        "--volume-surge cannot be combined with a condition, a value, --indicator or --problem"
+        "--volume-surge cannot be combined with a condition, a value, --indicator, --problem, "
         in ran.err.replace("\n", " ")
     )
     ran = run("alerts", "add", "BTCUSDT", *surge, "--cooldown", "1")
@@ -93,6 +134,56 @@ def test_a_kind_needs_a_class_and_a_row_and_nothing_else(
     assert ran.code == 0, ran.err
     fired = [line for line in ran.out.splitlines() if "is above 1.5" in line]
     assert [line.partition("(bar ")[2][:16] for line in fired] == starts
+
+
+@pytest.mark.usefixtures("another_kind")
+@pytest.mark.parametrize(
+    "kind, words, wrong",
+    [
+        (
+            "volume_spike",
+            ("below", "1.2", "--volume-spike"),
+            {
+                ("--volume-spike",): "needs a symbol, a condition and a value",
+                ("below", "--volume-spike"): "needs a symbol, a condition and a value",
+                ("below", "1.2", "--volume-spike", "--problem", "gap"): "cannot be combined",
+                ("blow", "1.2", "--volume-spike"): "did you mean 'below'",
+            },
+        ),
+        (
+            "volume_burst",
+            ("below", "--volume-burst", "1.2"),
+            {
+                ("--volume-burst", "1.2"): "needs a symbol and a condition, or",
+                ("below", "0", "--volume-burst", "1.2"): "cannot be combined with a value,",
+                ("below", "--volume-burst"): "expected one argument",
+            },
+        ),
+    ],
+)
+def test_a_kind_of_its_own_names_the_key_of_the_value(
+    run: Run,
+    bare: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    words: tuple[str, ...],
+    wrong: dict[tuple[str, ...], str],
+) -> None:
+    book = MemoryRecords()
+    monkeypatch.setattr(command, "records", lambda *, make=True: book)
+    for refused, said in wrong.items():
+        ran = run("alerts", "add", "BTCUSDT", *refused, "--timeframe", "1m")
+        assert ran.code == 2 and said in ran.err.replace("\n", " "), (refused, ran.err)
+    assert not book.alerts
+    ran = run("alerts", "add", "BTCUSDT", *words, "--timeframe", "1m", "--cooldown", "1")
+    assert ran.code == 0, ran.err
+    assert "alert 1: BTCUSDT 1m surge_ratio(3) below 1.2" in ran.out
+    (listed,) = bare("alerts", "list", "--json").json
+    own = {"alert_type": kind, kind: 1.2, "condition": "below"}
+    if kind == "volume_spike":
+        own["lookback"] = 3
+    shared = {"id", "active", "reason", "state", "ticker", "timeframe", "alert_action", "expires"}
+    assert {key: value for key, value in listed.items() if key not in shared} == own
 
 
 def test_each_kind_is_stored_in_its_documented_form() -> None:

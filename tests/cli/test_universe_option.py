@@ -76,7 +76,7 @@ def test_sync_brings_the_members_up_to_date_and_names_those_without_a_series(
     assert "nothing is cached for it (`onetape populate` fetches it)" in told["GONE"]["error"]
     assert ran.code == 1
     assert vendors.count("yahoo") == 0
-    ran = run("sync", "--universe", "mine")
+    ran = run("sync", "* 1d", "--universe", "mine")
     assert "BTCUSDT" in ran.out and "ETHUSDT" not in ran.out
 
 

@@ -208,7 +208,7 @@ def test_a_correction_is_told_and_stored_bars_are_asked_again(stage: Stage) -> N
         assert feed.snapshot().given == 6
 
 
-MINUTES = 1440 if FULL else 120
+MINUTES = 1440 if FULL else 100
 
 
 @pytest.mark.timeout(600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,17 +23,22 @@ from src.data.jobs.alert_evaluator import (
     evaluate_failure,
 )
 from src.data.jobs.alert_values import (
+    DATA_PROBLEMS,
+    Alert,
     AlertEvent,
     AlertState,
     CrossingAlert,
     DataAlert,
+    DataProblem,
     IndicatorAlert,
     PriceAlert,
     Rearm,
     StoredAlert,
+    data_problem,
 )
 from src.data.model.instant import DAY_MS, HOUR_MS, iso, parse_iso
 from tests.cache.counts import examples
+from tests.contract.source import ROOT
 from tests.prices.judgement.market import load, needs_market
 
 T0 = parse_iso("2024-06-10T10:00:00")
@@ -288,6 +294,61 @@ def test_problems_of_the_data_are_told_once_and_lasting_ones_again_after_their_e
     assert names(evaluate_data(replace(gap, expires_ms=T0), None, {}, FAR, T0).events) == [
         "expired"
     ]
+
+
+def test_a_problem_needs_a_row_in_the_table_and_its_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, can_end in (("late", True), ("odd", False)):
+        kind = DataProblem(can_end, "{series} is {how} {{so}}")
+        monkeypatch.setitem(DATA_PROBLEMS, name, kind)  # type: ignore[arg-type]
+        config = {"problem": name, "ticker": "AAPL", "timeframe": "1d"}
+        one = Alert.parse(config, id=1, recipient="42", since_ms=T0)
+        assert isinstance(one, DataAlert) and one.to_json()["problem"] == name
+        found = dict([data_problem(name, "AAPL 1d", "x", how="{how}")])
+        assert found == {f"{name}:AAPL 1d:x": "AAPL 1d is {how} {so}"}
+        state, events = evaluate_data(one, None, found, T0, T0)
+        assert [event.text for event in events] == ["AAPL 1d is {how} {so}"]
+        state, _ = evaluate_data(one, state, {}, T0, T0)
+        assert len(evaluate_data(one, state, found, T0, T0).events) == can_end
+    with pytest.raises(KeyError):
+        data_problem("unheard", "AAPL 1d")
+
+
+def test_each_problem_has_its_documented_name_key_and_sentence() -> None:
+    """The keys and sentences are written by hand: states of older versions contain the keys."""
+    facts: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
+        "stale": ((), {"bars": 5, "newest": "N"}, "A 1h is stale: 5 bars are missing since N"),
+        "gap": (("S",), {"start": "S", "end": "E", "reason": "R"}, "A 1h has a gap from S to E: R"),
+        "grave": (("B",), {"bar": "B", "reason": "wrong"}, "A 1h: the bar B is wrong"),
+        "quality": (
+            ("D",),
+            {"score": 0.894, "minimum": 0.95, "findings": "F"},
+            "A 1h: quality 0.89 is below 0.95: F",
+        ),
+        "key": (
+            ("V", "D"),
+            {"vendor": "V", "request": "A 1h", "outcome": "O"},
+            "V rejected the key for A 1h (O)",
+        ),
+        "perishes": (
+            (),
+            {"data": "A 1h bars", "vendor": "V", "last": "L", "lost": "D", "command": "C"},
+            "A 1h bars: V begins to drop the data after L on D; `C` fetches it",
+        ),
+        "shape": (
+            ("V", "D"),
+            {"vendor": "V", "endpoint": "E"},
+            "V changed the format of its responses (E)",
+        ),
+    }
+    assert [*facts] == [*DATA_PROBLEMS]
+    for name, (parts, values, text) in facts.items():
+        key = ":".join((name, "A 1h", *parts))
+        assert data_problem(name, "A 1h", *parts, **values) == (key, text)
+    page = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
+    table = page.partition("## Alerts about data")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [*DATA_PROBLEMS]
+    again = " and ".join(f"`{name}`" for name, one in DATA_PROBLEMS.items() if one.can_end)
+    assert f"{again} are reported again if they recur" in table
 
 
 def test_it_expires_by_the_newest_closed_bar_and_not_by_the_clock() -> None:

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.net.steady import Anchor, Reading
-from tests.cache.counts import FULL
 
 START = 1_735_689_600.0
 HOUR = 3600.0
@@ -71,7 +70,7 @@ def test_the_clocks_are_compared_afresh_now_and_then_and_after_every_jump(
 Step = st.tuples(st.floats(0, 5000), st.floats(-1e6, 1e6) | st.just(0.0), st.booleans())
 
 
-@settings(derandomize=True, max_examples=60 if FULL else 25, deadline=None)
+@settings(derandomize=True, max_examples=60, deadline=None)
 @given(st.lists(Step, max_size=12))
 def test_whatever_the_wall_does_time_goes_on_and_never_too_fast(
     steps: list[tuple[float, float, bool]],

@@ -9,12 +9,14 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 from tests.cache.counts import FULL
 from tests.contract.source import ROOT
+from tests.processes import ended, fork
 
 PACKED = (
     ".ci", ".gitignore", "benchmarks", "CHANGELOG.md", "config", "CONTRIBUTING.md", "data-cache", "docs",
@@ -40,9 +42,29 @@ def copy_tree(target: Path) -> Path:
 
 def build(tree: Path, out: Path) -> Path:
     """Build the sdist, then the wheel from that sdist, as `make dist` does, and return the wheel."""
-    archive, wheel = dist().build(tree, out)
+    module = dist()
+    if not FULL:
+        module._run_build = _run_hook
+    archive, wheel = module.build(tree, out)
     assert archive.parent == wheel.parent == out
     return wheel
+
+
+def _run_hook(what: str, tree: Path, out: Path, epoch: int) -> None:
+    """Call what `build` calls in the end, in a child; in a full run `build` itself is run."""
+    out.mkdir(parents=True, exist_ok=True)
+    log = out.with_name(f"{out.name}.log")
+
+    def hook() -> None:
+        with log.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        os.chdir(tree)
+        os.environ["SOURCE_DATE_EPOCH"] = str(epoch)
+        hooks = import_module("setuptools.build_meta")  # here: it changes the importer
+        getattr(hooks, {"--sdist": "build_sdist", "--wheel": "build_wheel"}[what])(str(out))
+
+    assert ended(fork(hook)) == 0, log.read_text()
 
 
 def dist() -> Any:

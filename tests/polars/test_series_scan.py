@@ -41,7 +41,7 @@ from tests.polars.portal_stage import (
 Engine = Literal["in-memory", "streaming"]
 ENGINES: tuple[Engine, ...] = ("in-memory", "streaming")
 FIRST = parse_iso("2024-01-01")
-HOURS = [FIRST + n * HOUR_MS for n in range(24 * 40)]
+HOURS = [FIRST + n * HOUR_MS for n in range(24 * 60)]
 stamp, close = pl.col("timestamp"), pl.col("close")
 JAN, FEB = datetime(2024, 1, 20), datetime(2024, 2, 1)
 SCHEMA = {"timestamp": pl.Datetime("us")} | dict.fromkeys(

@@ -24,7 +24,6 @@ from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.prices.bar_rule import PRICE_TOLERANCE
 from src.data.prices.quality import MAX_PROBLEMS, Checked, check
-from tests.cache.counts import FULL
 from tests.effort import calls_of
 from tests.reference import needs_reference, reference
 
@@ -358,7 +357,7 @@ class TestRefused:
             judged(bar(0, **cells), bar(1, **cells))
 
 
-@settings(max_examples=60 if FULL else 25, derandomize=True, deadline=None)
+@settings(max_examples=60, derandomize=True, deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -31,7 +31,7 @@ from tests.v2.test_pipeline import Time, Venue, turns
 from tests.vendor_server import Fault, VendorServer
 
 WEEK = date(2024, 6, 3), date(2024, 6, 7)
-READS, CYCLES, SYMBOLS, ROWS = (100_000, 200, 10_000, 10**6) if FULL else (30, 10, 2000, 40_000)
+READS, CYCLES, SYMBOLS, ROWS = (100_000, 200, 10_000, 10**6) if FULL else (30, 10, 1000, 40_000)
 V2 = Path(src.data.v2.__path__[0])
 # Everything that sends, limits, repeats or waits; the data manager alone does that.
 FORBIDDEN = ("net.http", "net.limiter", "net.retry", "net.quota", "net.sender", "net.websocket",

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from src.data.errors import (
@@ -22,6 +22,7 @@ from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.vendors.paging import windows
 from src.data.vendors.twelvedata.bars import TwelveDataDataDownloader
+from tests.cache.counts import FULL
 from tests.net.scripted import ScriptedTransport, answer, sender_over
 from tests.reference import needs_reference
 from tests.vendors.acme import query, recorded
@@ -145,8 +146,11 @@ def test_a_listing_that_is_not_known_is_not_asked_for() -> None:
     assert not transport.asked
 
 
-@settings(derandomize=True, max_examples=15, deadline=None)
+@settings(derandomize=True, max_examples=15 if FULL else 4, deadline=None)
 @given(st.integers(1, 20_000), st.integers(0, 10_000))
+@example(4999, 0)
+@example(5000, 1)
+@example(5001, 1440)
 def test_windows_join_and_none_could_be_cut(count: int, offset: int) -> None:
     start = parse_iso("2024-01-01T00:00:00") + offset * MINUTE_MS
     end = start + count * MINUTE_MS

@@ -225,6 +225,9 @@ def test_local_times_that_occur_twice_are_refused(manager: DataManager) -> None:
 def test_a_substitute_for_all_there_is_is_reported(
     manager: DataManager, vendors: VendorServer
 ) -> None:
+    for name in ("BTCUSDT", "BTC-USD"):
+        young = replace(vendors.truth.listing(name), listed="2023-06-01T00:00")
+        vendors.truth.add(young)
     vendors.fault("binance", Fault.status(451))
     with pytest.warns(IncompleteDataWarning, match="a substitute of a different kind: yahoo"):
         frame = yf.Ticker("BTCUSDT").history(period="max", interval="1mo", timeout=None)

@@ -117,7 +117,7 @@ class Side(NamedTuple):
     is_later: bool
 
 
-class Question(NamedTuple):
+class VendorQuestion(NamedTuple):
     """One request to one vendor.
 
     Attributes:
@@ -128,6 +128,7 @@ class Question(NamedTuple):
         missing_parts: Missing parts of ``span`` if several are requested together; only these are
             stored. Empty if all of ``span`` is missing.
         until: End of the range after ``span`` in which nothing else is missing.
+        is_last: Whether nothing else is left to fetch for the query.
     """
 
     span: Span
@@ -135,6 +136,7 @@ class Question(NamedTuple):
     with_own_bars_before: Span = Span(0, 0)
     missing_parts: tuple[Span, ...] = ()
     until: int = 0
+    is_last: bool = False
 
     @property
     def stored(self) -> Span:

@@ -13,11 +13,11 @@ from ..model.series import SeriesKey
 from .format.documents import YearMeta, YearState
 from .format.gzip_member import Member, file_id
 from .format.json_document import DamagedError
+from .lane_files import LaneFiles
 from .read.columnar_reader import open_columns
 from .read.year_file import MismatchError, YearFile, open_year
 from .recovery.check import is_current
 from .recovery.recover import sound_meta
-from .series_files import SeriesFiles
 from .store import StoreParts
 from .write.segments import compacted, of_file, settled, unified
 from .write.year_writer import Target, compose, expired, rewrite, state_of
@@ -79,7 +79,7 @@ def compact_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> Compa
         return _compacted(store, lane, dry_run=False)
 
 
-def _compacted(store: StoreParts, lane: SeriesFiles, *, dry_run: bool) -> Compacted:
+def _compacted(store: StoreParts, lane: LaneFiles, *, dry_run: bool) -> Compacted:
     before, after = [0, 0], [0, 0]
     written: list[int] = []
     damaged: list[int] = []
@@ -122,7 +122,7 @@ def _compacted(store: StoreParts, lane: SeriesFiles, *, dry_run: bool) -> Compac
     )
 
 
-def _planned(lane: SeriesFiles, year: int, *, dry_run: bool) -> _Year | None:
+def _planned(lane: LaneFiles, year: int, *, dry_run: bool) -> _Year | None:
     """Return a year with its current and its joined gzip members; None if nothing is stored.
 
     Raises:
@@ -146,7 +146,7 @@ def _planned(lane: SeriesFiles, year: int, *, dry_run: bool) -> _Year | None:
 # --- derived and expired files -------------------------------------------------------------
 
 
-def _stale(store: StoreParts, lane: SeriesFiles, *, is_rewritten: bool) -> dict[Path, int]:
+def _stale(store: StoreParts, lane: LaneFiles, *, is_rewritten: bool) -> dict[Path, int]:
     """Return removable files and their sizes: expired old versions, and an outdated column file.
 
     With ``is_rewritten``, the column file counts as outdated.
@@ -159,7 +159,7 @@ def _stale(store: StoreParts, lane: SeriesFiles, *, is_rewritten: bool) -> dict[
     return {path: state.size for path, state in sizes.items() if state is not None}
 
 
-def _are_stale(store: StoreParts, lane: SeriesFiles, path: Path) -> bool:
+def _are_stale(store: StoreParts, lane: LaneFiles, path: Path) -> bool:
     file = open_columns(store.disk, path, file_id(lane.key, 0), may_map=False)
     if file is None:  # missing, or unreadable for readers as well
         return True

@@ -26,8 +26,8 @@ from ..model.span import Span, coalesce, touching
 from .format import json_document
 from .format.documents import YearState, about_series
 from .format.gzip_member import PEEK_BYTES, peek_digest
+from .lane_files import LaneFiles
 from .layout import DATA
-from .series_files import SeriesFiles
 
 if TYPE_CHECKING:
     from .values import StoredSpan
@@ -120,7 +120,7 @@ class Comparisons:
 
     def __init__(
         self,
-        lane: Callable[[SeriesKey], SeriesFiles],
+        lane: Callable[[SeriesKey], LaneFiles],
         read: Callable[[SeriesKey, Span], StoredSpan],
         guard: WriteGuard,
         lock_timeout_s: float,
@@ -233,13 +233,13 @@ def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
     return stretches
 
 
-def read(lane: SeriesFiles) -> list[Confirmation]:
+def read(lane: LaneFiles) -> list[Confirmation]:
     """Return a lane's entries in ascending order; for errors, see :func:`load`."""
     data = lane.disk.read_if_exists(lane.paths.folder / CONFIRMED)
     return [] if data is None else load(data, lane.key)
 
 
-def drop(lane: SeriesFiles, until_ms: int, lock_timeout_s: float) -> None:
+def drop(lane: LaneFiles, until_ms: int, lock_timeout_s: float) -> None:
     """Durably drop the entries for bars before ``until_ms``; for errors, see :meth:`Comparisons.keep`."""
     if lane.disk.stat(lane.paths.folder / CONFIRMED) is None:
         return
@@ -250,7 +250,7 @@ def drop(lane: SeriesFiles, until_ms: int, lock_timeout_s: float) -> None:
             _write(lane, left)
 
 
-def _write(lane: SeriesFiles, stretches: Iterable[Confirmation]) -> None:
+def _write(lane: LaneFiles, stretches: Iterable[Confirmation]) -> None:
     entries = [asdict(one) for one in sorted(stretches, key=lambda one: one.start)]
     document = about_series(lane.key) | {"format": json_document.FORMAT, "stretches": entries}
     write_atomically(lane.disk, lane.paths.folder / CONFIRMED, json_document.dump(document))

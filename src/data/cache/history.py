@@ -14,23 +14,23 @@ from ..model.coverage import Coverage
 from ..model.span import Span
 from ..model.texts import written
 from .format.gzip_member import Member, file_id, walk
+from .lane_files import LaneFiles
 from .pins import pin_file, pins_in
 from .read.series_reader import read_series
 from .read.year_file import MismatchError, rows_of
-from .series_files import SeriesFiles
 from .write.coverage_update import after_members, year_span
 from .write.year_writer import versions
 
 Entry = Mapping[str, Any]
 
 
-def log_of(lane: SeriesFiles) -> list[dict[str, Any]]:
+def log_of(lane: LaneFiles) -> list[dict[str, Any]]:
     """Return the logged commits in all years, oldest first, each with its ``year``."""
     entries = [entry | {"year": year} for year, log in lane.logs().items() for entry in log]
     return sorted(entries, key=lambda entry: (entry["generation"], entry["year"]))
 
 
-def commits_of(lane: SeriesFiles) -> list[dict[str, Any]]:
+def commits_of(lane: LaneFiles) -> list[dict[str, Any]]:
     """Return the commits, oldest first; a commit to several years is merged into one entry.
 
     Each entry has ``generation``, ``time``, ``vendor``, ``span``, ``added``, ``changed``,
@@ -62,7 +62,7 @@ def _as_one(generation: int, entries: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-def read_version(lane: SeriesFiles, span: Span, generation: int) -> tuple[BarTable, Coverage]:
+def read_version(lane: LaneFiles, span: Span, generation: int) -> tuple[BarTable, Coverage]:
     """Return the bars in ``span`` as they were right after commit ``generation``.
 
     The coverage is derived from the bars themselves, because the metadata from that time is lost.
@@ -85,7 +85,7 @@ def read_version(lane: SeriesFiles, span: Span, generation: int) -> tuple[BarTab
     return concat(tables), coverage.within(span)
 
 
-def pin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
+def pin(lane: LaneFiles, generation: int, lock_timeout_s: float) -> None:
     """Protect a generation from deletion, durably; see :mod:`.pins`.
 
     Raises:
@@ -116,7 +116,7 @@ def _sync_if_there(disk: Disk, path: Path) -> None:
             disk.close(handle)
 
 
-def unpin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
+def unpin(lane: LaneFiles, generation: int, lock_timeout_s: float) -> None:
     """Remove the pin of a generation, if any; the next rewrite removes files kept only for it.
 
     Raises:
@@ -154,7 +154,7 @@ def ranges(numbers: Sequence[int]) -> str:
 class _File:
     """A current or former year file: its valid gzip members and, once needed, their bars."""
 
-    def __init__(self, lane: SeriesFiles, year: int, path: Path, generation: int) -> None:
+    def __init__(self, lane: LaneFiles, year: int, path: Path, generation: int) -> None:
         self.generation = generation
         content = lane.disk.read_if_exists(path) or b""
         chain = [member for _, member in walk(content, file_id(lane.key, year))]
@@ -189,7 +189,7 @@ class Past:
         generations: Generations of the logged commits, ascending.
     """
 
-    def __init__(self, lane: SeriesFiles) -> None:
+    def __init__(self, lane: LaneFiles) -> None:
         self.lane = lane
         self._log = lane.logs()
         self.years = list(self._log)

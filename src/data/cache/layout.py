@@ -165,7 +165,7 @@ class LanePaths:
 
     def rows(self, year: int) -> Path:
         """Return the path of the year's rejected rows."""
-        return self.quarantine / f"{year:04d}.rows.csv.gz"
+        return self.quarantine / f"{year:04d}{ROWS}"
 
     def _of(self, year: int, ending: str) -> Path:
         path = self._made.get((year, ending))

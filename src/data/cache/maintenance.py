@@ -21,6 +21,7 @@ from .compact import Compacted, compact_series
 from .confirmations import CONFIRMED
 from .facade.listing import Catalogue
 from .history import commits_of
+from .lane_files import LaneFiles
 from .layout import QUARANTINE, decode_lane
 from .legacy.migrate import OldFile, Pruned, migrate_series, prune_series
 from .other_data import OtherData, OtherLog, OtherPart
@@ -39,7 +40,6 @@ from .recovery.check import (
 )
 from .recovery.recover import rebuild, recover
 from .retention.trim import Trimmed, drop_file, purge_quarantine
-from .series_files import SeriesFiles
 from .store import StoreParts
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ def _each(
 # --- repair ------------------------------------------------------------------------------
 
 
-def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], list[Finding]]:
+def repair_series(store: StoreParts, lane: LaneFiles) -> tuple[list[Finding], list[Finding]]:
     """Repair a series under its lock; return the findings before and after.
 
     This also recovers data committed just before a power loss. Bars that cannot be kept are missing
@@ -343,7 +343,7 @@ def repair_actions(
     return findings, check_actions(store, symbol)
 
 
-def _mend(store: StoreParts, lane: SeriesFiles, finding: Finding) -> None:
+def _mend(store: StoreParts, lane: LaneFiles, finding: Finding) -> None:
     if finding.cure == "none":
         return
     if finding.where in (SERIES, CONFIRMED):

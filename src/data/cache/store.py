@@ -35,6 +35,7 @@ from ..model.timeframe import Timeframe
 from .actions import ActionBook, ActionStore, Asked
 from .confirmations import Comparisons
 from .confirmations import drop as drop_confirmations
+from .lane_files import LaneFiles
 from .layout import Layout, decode_lane, decode_symbol
 from .legacy.adopt import OldYears
 from .pins import pins_in
@@ -44,7 +45,6 @@ from .read.series_reader import IndexEntry, RangeReader, SeriesIndex, check_barr
 from .recovery import quarantine
 from .recovery.quarantine import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
-from .series_files import SeriesFiles
 from .values import (
     Commit,
     CommitPiece,
@@ -120,7 +120,7 @@ class BarStore:
         self.memory = LruCache()
         self._memory = DocumentCache(disk, self.memory)
         self._tainted: set[tuple[SeriesKey, int]] = set()
-        self._lanes: dict[SeriesKey, SeriesFiles] = {}
+        self._lanes: dict[SeriesKey, LaneFiles] = {}
         self._is_preview = False
         self._old = old = OldYears(layout, disk, self._memory)
         self._sidecars = Sidecars(self.root, disk, self.memory, columnar, self._has_room)
@@ -274,7 +274,7 @@ class BarStore:
         lane = self._lane(key)
         return self._suspects(lane, span, self._index.entry(lane))
 
-    def _suspects(self, lane: SeriesFiles, span: Span, entry: IndexEntry) -> tuple[Suspect, ...]:
+    def _suspects(self, lane: LaneFiles, span: Span, entry: IndexEntry) -> tuple[Suspect, ...]:
         if not entry.has_quarantine:
             return ()
         return quarantine.rows_without_bar(
@@ -601,13 +601,13 @@ class BarStore:
     def _has_room(self, need: int) -> bool:
         return self.listener.has_room(need)
 
-    def _lane(self, key: SeriesKey) -> SeriesFiles:
+    def _lane(self, key: SeriesKey) -> LaneFiles:
         lane = self._lanes.get(key)
         if lane is not None:
             return lane
         paths = self._layout.lane(key)
         lane = filled(
-            SeriesFiles,
+            LaneFiles,
             key=key,
             paths=paths,
             disk=self._disk,
@@ -640,7 +640,7 @@ class StoreParts:
 
     layout: Layout
     disk: Disk
-    lane: Callable[[SeriesKey], SeriesFiles]
+    lane: Callable[[SeriesKey], LaneFiles]
     old: OldYears
     sidecars: Sidecars
     lock_timeout_s: float
@@ -663,7 +663,7 @@ class StoreListener:
         """Called shortly before ``span`` of a series is needed."""
 
     @contextmanager
-    def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
+    def committing(self, lane: LaneFiles, commit: Commit) -> Iterator[None]:
         """Return a context manager within which a commit is stored.
 
         Raises:

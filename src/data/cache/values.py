@@ -130,10 +130,12 @@ Suspect = BadRow
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesFacts:
-    """The facts in ``series.json`` about a whole series; each field is declared only here.
+    """The facts in ``series.json`` about a whole series.
 
-    A fact is unknown if its field has the default value. :class:`Commit` contains newly learned
-    facts; :class:`SeriesView` and the document itself contain the stored ones.
+    Each field is declared here and, for the log of a store that many hosts share, in
+    ``hosts/entry.py``; ``tests/hosts/test_golden_log.py`` compares the two. A fact is unknown if its
+    field has the default value. :class:`Commit` contains newly learned facts; :class:`SeriesView` and
+    the document itself contain the stored ones.
 
     Attributes:
         kind: Kind of the bars.

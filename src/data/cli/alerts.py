@@ -20,7 +20,6 @@ from ..jobs.alert_values import (
     Delivery,
     EvaluatedAlert,
     ListedAlert,
-    PriceAlert,
     StoredAlert,
     kind_of,
 )
@@ -55,7 +54,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add.add_argument("--timeframe", default="15m", help="timeframe of the bars (default 15m)")
     for kind in KINDS.values():
-        if kind.option:
+        if kind.option and kind.threshold == kind.keys[0]:
+            add.add_argument(_flag(kind), action="store_const", const=True, help=kind.option[1])
+        elif kind.option:
             add.add_argument(_flag(kind), metavar=kind.option[0], help=kind.option[1])
     add.add_argument(
         "--hysteresis",
@@ -215,27 +216,30 @@ def _flag(kind: type[Alert]) -> str:
 
 
 def _config(args: argparse.Namespace, kind: type[Alert]) -> dict[str, Any]:
-    """Return the alert's configuration from the options."""
+    """Return the alert's configuration from the arguments."""
     options = {one.keys[0]: _flag(one) for one in KINDS.values() if one.option}
     names = {"condition": "a condition", "value": "a value", **options}
-    given = {key: getattr(args, key) for key in names}
-    if kind is PriceAlert:
-        given["price"] = given.pop("value")
-    others = [key for key in names if key not in kind.keys]
-    if any(given.get(key) not in (None, "") for key in others):
+    own = {key: getattr(args, key, None) for key in kind.keys}
+    needed = {} if kind.may_be_of_all else {"symbol": "a symbol"}
+    if "condition" in own:
+        needed["condition"] = names["condition"]
+    if kind.threshold in own:
+        own[kind.threshold] = args.value
+        needed["value"] = names["value"]
+    others = [key for key in names if key not in own and key not in needed]
+    if any(getattr(args, key) not in (None, "") for key in others):
         raise QueryError(
             f"{_flag(kind)} cannot be combined with {listed([names[key] for key in others], 'or')}",
             hint="omit them",
         )
-    if "condition" in kind.keys and None in (args.symbol, args.condition, args.value):
+    if any(getattr(args, key) is None for key in needed):
         raise QueryError(
-            "an alert needs a symbol, a condition and a value, or --problem",
+            f"an alert needs {listed([*needed.values()])}, or --problem",
             hint="such as `onetape alerts add AAPL above 250 --timeframe 1h`",
         )
     timeframe = None if args.symbol is None else args.timeframe
     shared = {"ticker": args.symbol, "timeframe": timeframe, "expires": args.expires}
-    config = shared | {key: given[key] for key in kind.keys}
-    return {key: value for key, value in config.items() if value is not None}
+    return {key: value for key, value in (shared | own).items() if value is not None}
 
 
 def _rearm(args: argparse.Namespace, kind: type[Alert]) -> dict[str, Any] | None:

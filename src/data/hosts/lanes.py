@@ -17,11 +17,11 @@ from typing import Any
 
 from ..cache.actions import ActionBook
 from ..cache.format.json_document import DamagedError
-from ..cache.layout import QUARANTINE, VERSIONS, LanePaths, Layout
+from ..cache.lane_files import LaneFiles
+from ..cache.layout import QUARANTINE, ROWS, VERSIONS, LanePaths, Layout
 from ..cache.legacy.adopt import OldYears
 from ..cache.read.document_cache import DocumentCache
 from ..cache.retention.clear import clear_lane, clear_years
-from ..cache.series_files import SeriesFiles
 from ..cache.store import BarStore
 from ..cache.values import Commit, no_check
 from ..cache.write.commit import CommitRun
@@ -43,7 +43,6 @@ from .symbol_books import SymbolBooks
 
 log = logging.getLogger(__name__)
 
-_ROWS = ".rows.csv.gz"
 # Comparisons of this host; each names the state of the file that it is about.
 _OWN = "confirmations.json"
 # Times that a series whose snapshot is replaced while it is built is built again.
@@ -104,7 +103,7 @@ class LaneCopies:
         self.no_old = OldYears(Layout(notes.folder / "none"), disk, memory)
         self.aside = BarStore(notes.folder / _ASIDE, disk, clock)
 
-    def found(self, lane: SeriesFiles) -> tuple[dict[int, int], int]:
+    def found(self, lane: LaneFiles) -> tuple[dict[int, int], int]:
         """Return the generations in the documents of a series; -1 for a year that is not whole."""
         years: dict[int, int] = {}
         for year in lane.years():
@@ -123,14 +122,14 @@ class LaneCopies:
             return years, -1
         return years, 0 if series is None else series.generation
 
-    def is_astray(self, lane: SeriesFiles, note: Note) -> bool:
+    def is_astray(self, lane: LaneFiles, note: Note) -> bool:
         """Return whether a series shows something other than its note says."""
         years, series = self.found(lane)
         return (years, series) != (note.years, note.series) or -1 in (*years.values(), series)
 
     def run(
         self,
-        lane: SeriesFiles,
+        lane: LaneFiles,
         commit: Commit,
         clock: EntryClock,
         book: ActionBook,
@@ -181,7 +180,7 @@ class LaneCopies:
 
     # --- snapshots ---------------------------------------------------------------------------
 
-    def take(self, lane: SeriesFiles, entries: int, size: int) -> bool:
+    def take(self, lane: LaneFiles, entries: int, size: int) -> bool:
         """Make a snapshot of a series; return whether there is a new one.
 
         Args:
@@ -202,7 +201,7 @@ class LaneCopies:
         return self._files.take(lane, note, before) is not None
 
     def restore(
-        self, lanes: Mapping[SeriesName, tuple[SeriesFiles, SeriesSnapshot]]
+        self, lanes: Mapping[SeriesName, tuple[LaneFiles, SeriesSnapshot]]
     ) -> dict[SeriesName, CorruptEntryError]:
         """Write the snapshots of series that the folder does not have yet; return those that are damaged.
 
@@ -240,7 +239,7 @@ class LaneCopies:
             if name not in kept:
                 self._disk.remove_whole(paths.folder / name)
         for name in self._disk.list(paths.quarantine):
-            if name.endswith(_ROWS) and f"{QUARANTINE}/{name}" not in kept:
+            if name.endswith(ROWS) and f"{QUARANTINE}/{name}" not in kept:
                 self._disk.remove(paths.quarantine / name)
 
     # --- a series made anew ------------------------------------------------------------------
@@ -249,7 +248,7 @@ class LaneCopies:
         self,
         key: SeriesKey,
         scratch: Path,
-        like: SeriesFiles | None = None,
+        like: LaneFiles | None = None,
         until: int | None = None,
     ) -> Note:
         """Make a series from its snapshot and the entries after it, in an empty folder; return its note.
@@ -299,9 +298,9 @@ class LaneCopies:
 
     def _laid_out(
         self,
-        lane: SeriesFiles,
+        lane: LaneFiles,
         found: FoundSnapshot | None,
-        like: SeriesFiles | None,
+        like: LaneFiles | None,
         until: int | None,
     ) -> Note | None:
         """Write a snapshot, if there is one and it is not too late; return the note of the series.
@@ -335,7 +334,7 @@ class LaneCopies:
             return Note()
         return Note(made.position, *found_here)
 
-    def _build(self, lane: SeriesFiles, entry: LogEntry) -> None:
+    def _build(self, lane: LaneFiles, entry: LogEntry) -> None:
         """Apply an entry to a series that is built in a folder of its own."""
         clock = EntryClock(self._clock)
         clock.at_ms = entry.at_ms
@@ -348,7 +347,7 @@ class LaneCopies:
         made = partial(Appended, entry.position, entry.at_ms)
         self.run(lane, entry.value, clock, book, made, is_noted=False).run(self._lock_timeout_s)
 
-    def replace(self, lane: SeriesFiles, *, is_kept: bool) -> None:
+    def replace(self, lane: LaneFiles, *, is_kept: bool) -> None:
         """Replace the files of a series by those that the log's snapshot and entries make.
 
         The caller holds the lock of its note. With ``is_kept``, the old files are set aside. Otherwise
@@ -362,7 +361,7 @@ class LaneCopies:
         self._disk.remove_whole(scratch)
 
     def _swap(
-        self, lane: SeriesFiles, scratch: Path, path: Path, made: Note, *, is_kept: bool
+        self, lane: LaneFiles, scratch: Path, path: Path, made: Note, *, is_kept: bool
     ) -> None:
         """Put new files in place of a series' files; the old ones are set aside if they are kept."""
         disk, paths, new = self._disk, lane.paths, Layout(scratch).lane(lane.key)
@@ -418,7 +417,7 @@ class LaneCopies:
         disk.replace(temp, aside)
         disk.sync_folder(aside.parent)
 
-    def clear(self, lane: SeriesFiles, clock: Clock, value: Cleared, seq: int) -> None:
+    def clear(self, lane: LaneFiles, clock: Clock, value: Cleared, seq: int) -> None:
         """Remove what an entry removes; ``clock`` shows the entry's time, and ``seq`` is its number."""
         lane, old, wait_s = replace(lane, clock=clock), self.no_old, self._lock_timeout_s
         if value.years is None:

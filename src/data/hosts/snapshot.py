@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..cache.layout import QUARANTINE, SERIES
+from ..cache.layout import DATA, QUARANTINE, ROWS, SERIES
 from ..errors import CorruptEntryError, FormatVersionError
 from . import entry
 from .entry import SeriesName
@@ -28,7 +28,6 @@ _MOST_YEARS = 2_000
 # Longest list of parts, largest generation, and most bytes of a file other than bars.
 MOST_BYTES, _MOST, _MOST_BESIDE = 1 << 20, 1 << 62, 32 << 20
 _NAME = re.compile(r"([0-9]{4})\.(?:csv\.gz|metadata\.json|log|rows\.csv\.gz)")
-_DATA, _ROWS = ".csv.gz", ".rows.csv.gz"
 
 
 class SnapshotPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +53,7 @@ class SnapshotPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def is_possible(self) -> bool:
         """Whether a series can have files of these sizes; a document takes many times its size in memory."""
-        beside = [size for file, size in self.files.items() if not file.endswith(_DATA)]
+        beside = [size for file, size in self.files.items() if not file.endswith(DATA)]
         return (
             min(self.files.values(), default=0) >= 0
             and self.size <= entry.MOST_BYTES
@@ -99,7 +98,7 @@ def year_of(name: str, *, is_quarantine: bool) -> int | None:
     if name == SERIES and not is_quarantine:
         return 0
     match = _NAME.fullmatch(name)
-    return int(match[1]) if match and name.endswith(_ROWS) == is_quarantine else None
+    return int(match[1]) if match and name.endswith(ROWS) == is_quarantine else None
 
 
 def sealed(

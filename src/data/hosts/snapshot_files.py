@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from ..cache.layout import QUARANTINE
+from ..cache.lane_files import LaneFiles
+from ..cache.layout import DATA, QUARANTINE, ROWS
 from ..cache.read.year_file import open_year
-from ..cache.series_files import SeriesFiles
 from ..disk.atomic import link_or_copy
 from ..disk.files import Disk
 from ..errors import OvertakenError, StorageError
@@ -18,8 +18,6 @@ from .log import LogPosition
 from .notes import Note
 from .snapshot import SeriesSnapshot, SnapshotPart
 from .snapshot_log import FoundSnapshot, Snapshots
-
-_DATA, _ROWS = ".csv.gz", ".rows.csv.gz"
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class SnapshotFiles:
 
     def take(
         self,
-        lane: SeriesFiles,
+        lane: LaneFiles,
         note: Callable[[], Note | None],
         before: FoundSnapshot | None,
     ) -> SeriesSnapshot | None:
@@ -87,7 +85,7 @@ class SnapshotFiles:
         made = SeriesSnapshot(at, dict(sorted(parts.items())))
         return made if self.server.put(name, made) else None
 
-    def _sizes(self, lane: SeriesFiles) -> dict[int, dict[str, int]]:
+    def _sizes(self, lane: LaneFiles) -> dict[int, dict[str, int]]:
         """Return the size of each file that belongs to a snapshot, by year; 0 for the series."""
         found: dict[int, dict[str, int]] = {}
         for folder, prefix in ((lane.paths.folder, ""), (lane.paths.quarantine, f"{QUARANTINE}/")):
@@ -98,9 +96,9 @@ class SnapshotFiles:
                     found.setdefault(year, {})[prefix + name] = state.size
         return found
 
-    def _read(self, lane: SeriesFiles, year: int, file: str) -> bytes:
+    def _read(self, lane: LaneFiles, year: int, file: str) -> bytes:
         """Return the bytes of a file; bars are verified, because other hosts will rely on them."""
-        if file.endswith(_DATA) and not file.endswith(_ROWS):
+        if file.endswith(DATA) and not file.endswith(ROWS):
             whole = open_year(lane, year, lane.meta(year))
             return b"".join(member.raw for member in whole.members) if whole else b""
         return self.disk.read(lane.paths.folder / file)
@@ -109,7 +107,7 @@ class SnapshotFiles:
 
     def lay_out(
         self,
-        lane: SeriesFiles,
+        lane: LaneFiles,
         bodies: Iterable[tuple[SeriesName, SnapshotPart, bytes | None]],
     ) -> None:
         """Write parts to the folder of a series, which has none of their files.
@@ -138,7 +136,7 @@ class SnapshotFiles:
             self.disk.create_all(lane.paths.text, files)
 
     def linked(
-        self, like: SeriesFiles, lane: SeriesFiles, part: SnapshotPart, *, is_copied: bool
+        self, like: LaneFiles, lane: LaneFiles, part: SnapshotPart, *, is_copied: bool
     ) -> bool:
         """Give files of a series that are the same as a part's a second name; return whether they are."""
         name, files = name_of(lane.key), list[tuple[str, bytes]]()
@@ -164,6 +162,6 @@ def _is_same(part: SnapshotPart, generation: int, sizes: Mapping[str, int] | Non
 
     Rejected rows change without the year, so a year that has some is read.
     """
-    has_rows = any(file.endswith(_ROWS) for file in part.files)
+    has_rows = any(file.endswith(ROWS) for file in part.files)
     is_same = bool(part.generation) and part.generation == generation and part.files == sizes
     return is_same and not has_rows

@@ -20,6 +20,7 @@ from ..model.reasons import BEFORE_FIRST, CLOSED, GRAVE, UNASKED, sentence
 from ..model.span import Span
 from ..observability.events import AttemptFailed, Event, QualityLow, ShapeChanged
 from .alert_evaluator import ClosedBars
+from .alert_values import data_problem
 from .alerts import NoBars, WantedBars
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _LATE_BARS = 2
 _HARMLESS = {BEFORE_FIRST, CLOSED, UNASKED}
 _REFUSALS = {"AuthenticationError", "EntitlementError", "RegionError"}
 # Reasons of errors that would recur in the next run.
-_LASTING = {
+_RECURRING = {
     "question",
     "unknown_symbol",
     "no_vendor",
@@ -80,17 +81,20 @@ class ClientBars:
         day = date_of(event.at_ms).isoformat()
         series = f"{event.symbol} {event.timeframe}".strip()
         if isinstance(event, QualityLow):
-            text = f"{series}: quality {event.score:.2f} is below {event.minimum:.2f}: "
-            self._note(f"quality:{series}:{day}", text + "; ".join(event.findings[:3]))
+            facts = {"score": event.score, "minimum": event.minimum}
+            self._note("quality", series, day, **facts, findings="; ".join(event.findings[:3]))
         elif isinstance(event, ShapeChanged):
-            text = f"{event.vendor} changed the format of its responses ({event.endpoint})"
-            self._note(f"shape:{series}:{event.vendor}:{day}", text)
+            vendor = event.vendor
+            self._note("shape", series, vendor, day, vendor=vendor, endpoint=event.endpoint)
         elif isinstance(event, AttemptFailed) and event.outcome in _REFUSALS:
-            text = f"{event.vendor} rejected the key for {series or 'a request'} ({event.outcome})"
-            self._note(f"key:{series}:{event.vendor}:{day}", text)
+            vendor, request = event.vendor, series or "a request"
+            self._note(
+                "key", series, vendor, day, vendor=vendor, request=request, outcome=event.outcome
+            )
 
-    def _note(self, key: str, text: str) -> None:
+    def _note(self, *named: str, **facts: Any) -> None:
         if len(self._others) < _MOST_OTHERS:
+            key, text = data_problem(*named, **facts)
             self._others[key] = text
 
     def other_problems(self) -> Mapping[str, str]:
@@ -98,14 +102,19 @@ class ClientBars:
         others, self._others = self._others, {}
         if self._perishing is None:
             return others
-        soon = {
-            f"perishes:{one.key}": (
-                f"{one}: {one.vendor} begins to drop the data after {iso(one.last_ms)} on "
-                f"{date_of(one.lost_ms)}; `{one.command}` fetches it"
+        soon = (
+            data_problem(
+                "perishes",
+                str(one.key),
+                data=one,
+                vendor=one.vendor,
+                last=iso(one.last_ms),
+                lost=date_of(one.lost_ms),
+                command=one.command,
             )
             for one in self._perishing()
-        }
-        return {**others, **soon}
+        )
+        return {**others, **dict(soon)}
 
     def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
         """Return the closed bars of each series; missing bars are fetched for several series at once."""
@@ -205,21 +214,15 @@ def _problems(
     few, the series is stale.
     """
     if behind > _LATE_BARS:
-        newest = iso(last)
-        text = f"{series} is stale: {behind} bars are missing since {newest}"
-        yield f"stale:{series}", text
+        yield data_problem("stale", series, bars=behind, newest=iso(last))
     for gap in facts["gaps"]:
         if gap["reason"] not in _HARMLESS and parse_iso(gap["end"]) <= last:
-            text = (
-                f"{series} has a gap from {gap['start']} to {gap['end']}: {sentence(gap['reason'])}"
-            )
-            yield f"gap:{series}:{gap['start']}", text
-    for stamp, reason in grave.items():
-        yield (
-            f"grave:{series}:{iso(stamp)}",
-            f"{series}: the bar {iso(stamp)} is {sentence(reason)}",
-        )
+            start, reason = gap["start"], sentence(gap["reason"])
+            yield data_problem("gap", series, start, start=start, end=gap["end"], reason=reason)
+    for stamp, why in grave.items():
+        bar = iso(stamp)
+        yield data_problem("grave", series, bar, bar=bar, reason=sentence(why))
 
 
 def _failure(message: str, reason: str) -> NoBars:
-    return NoBars(message, reason in _LASTING)
+    return NoBars(message, reason in _RECURRING)

@@ -24,6 +24,7 @@ from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
 from ..prices.indicators import IndicatorUse, parse_indicator
 from .alert_values import (
+    DATA_PROBLEMS,
     Alert,
     AlertEvent,
     AlertState,
@@ -56,8 +57,6 @@ _MOST_BARS = 50_000
 _MOST_PAST = 512
 _SHORTEST_MONTH_MS = 28 * DAY_MS
 _NEVER_MS = 1 << 62
-# These problems can end; all others are single incidents and are reported once.
-_LASTING = ("stale", "perishes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -422,8 +421,8 @@ def evaluate_data(
 ) -> Evaluation:
     """Compare the current data problems with those already reported; new problems become events.
 
-    Stale series, and history that vendors will soon drop, are reported again if the problem ends
-    and recurs; single incidents are reported once.
+    A problem that can end (:data:`~.alert_values.DATA_PROBLEMS`) is reported again if it ends and
+    recurs; single incidents are reported once.
 
     Args:
         alert, state: See :func:`evaluate`; the alert is about data.
@@ -442,13 +441,19 @@ def evaluate_data(
     mine = {key: text for key, text in problems.items() if _is_of(alert, key)}
     new = [key for key in mine if key not in before.problems]
     lasts = [key for key in before.problems if key in mine]
-    past = [k for k in before.problems if k not in mine and not k.startswith(_LASTING)]
+    past = [k for k in before.problems if k not in mine and not _can_end(k)]
     events = [AlertEvent(alert.id, "data", apart(now_ms), now_ms, mine[key]) for key in new]
     reported = (*past[-_MOST_PAST:], *lasts, *new)
     after = before if set(reported) == set(before.problems) else replace(before, problems=reported)
     if newest_ms >= alert.expires_ms:
         after = _expired(alert, after, events)
     return _evaluation(before, after, events)
+
+
+def _can_end(key: str) -> bool:
+    # A stored key can be from a version that has other problems.
+    kind = DATA_PROBLEMS.get(key.partition(":")[0])
+    return kind is not None and kind.can_end
 
 
 def _is_of(alert: DataAlert, key: str) -> bool:

@@ -13,12 +13,19 @@ How an alert becomes a delivered message::
 
 To add a kind of alert, such as ``volume_spike``:
 
-1. Write a subclass of :class:`CrossingAlert` (a number of closed bars crosses a value) or of
-   :class:`DataAlert` (a problem with the data), and add it to :data:`KINDS`. It names the kind, its
-   keys and its option of ``onetape alerts add``, and it reads and writes its keys. Storing,
-   listing, evaluation and messages need nothing else.
+1. Write a subclass of :class:`CrossingAlert` (a number of closed bars crosses a value), and add it
+   to :data:`KINDS`. It names the kind, its keys, the key of its ``threshold`` and its option of
+   ``onetape alerts add``, and it reads and writes its keys. Storing, listing, evaluation and
+   messages need nothing else.
 2. If the number is not an indicator yet, add a row to ``prices/indicators.py``.
 3. Describe the kind in ``docs/alerts.md``.
+
+To add a problem with the data to those that a :class:`DataAlert` can watch:
+
+1. Add a row to :data:`DATA_PROBLEMS`: its name, whether it can end, and the sentence about it. The
+   command, storing, evaluation and messages need nothing else.
+2. Report it with :func:`data_problem` in ``jobs/alert_bars.py``, which finds the problems.
+3. Describe it in ``docs/alerts.md``.
 """
 
 from __future__ import annotations
@@ -53,6 +60,7 @@ __all__ = [
     "CrossingAlert",
     "CustomAlert",
     "DataAlert",
+    "DataProblem",
     "Delivery",
     "DeliveryState",
     "DueReport",
@@ -63,15 +71,14 @@ __all__ = [
     "Rearm",
     "StoredAlert",
     "alert_keys",
+    "data_problem",
     "kind_of",
     "next_delivery",
     "overdue",
 ]
 
 Condition = Literal["above", "below"]
-DataProblem = Literal["stale", "gap", "grave", "quality", "key", "perishes", "shape"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
-DATA_PROBLEMS: tuple[DataProblem, ...] = get_args(DataProblem)
 # Channel through which the command line delivers, and the name of its only recipient.
 LOCAL = "local"
 # Time after which an alert without an expiry of its own expires.
@@ -81,6 +88,54 @@ _MOST_MINUTES = 366 * 24 * 60
 _MOST_BARS = 1_000
 _MOST_TEXT = 64
 _EVERYTHING = "*"
+
+
+# --- problems with the data ---------------------------------------------------------------
+
+
+class DataProblem(NamedTuple):
+    """A kind of problem with the data.
+
+    Attributes:
+        can_end: Whether a problem of this kind can end, and is reported again if it recurs. All
+            others are single incidents, each of which is reported once.
+        text: The sentence about a problem, with a name in braces for each of its facts.
+    """
+
+    can_end: bool
+    text: str
+
+
+DATA_PROBLEMS: Mapping[str, DataProblem] = {
+    "stale": DataProblem(True, "{series} is stale: {bars} bars are missing since {newest}"),
+    "gap": DataProblem(False, "{series} has a gap from {start} to {end}: {reason}"),
+    "grave": DataProblem(False, "{series}: the bar {bar} is {reason}"),
+    "quality": DataProblem(
+        False, "{series}: quality {score:.2f} is below {minimum:.2f}: {findings}"
+    ),
+    "key": DataProblem(False, "{vendor} rejected the key for {request} ({outcome})"),
+    "perishes": DataProblem(
+        True,
+        "{data}: {vendor} begins to drop the data after {last} on {lost}; `{command}` fetches it",
+    ),
+    "shape": DataProblem(False, "{vendor} changed the format of its responses ({endpoint})"),
+}
+
+
+def data_problem(name: str, series: str, *parts: str, **facts: Any) -> tuple[str, str]:
+    """Return the key that identifies a problem with the data, and the sentence about it.
+
+    Args:
+        name: A name from :data:`DATA_PROBLEMS`.
+        series: Symbol and timeframe; empty if the problem is not about one series.
+        parts: What identifies the problem within its series, such as the start of a gap.
+        facts: The facts in the sentence other than ``series``.
+
+    Raises:
+        KeyError: The name is not in the table, or a fact of its sentence is missing.
+    """
+    text = DATA_PROBLEMS[name].text.format(series=series, **facts)
+    return ":".join((name, series, *parts)), text
 
 
 # --- alerts -------------------------------------------------------------------------------
@@ -147,6 +202,8 @@ class Alert(ABC):
         option: Placeholder and help text for the option of ``onetape alerts add`` that has the name
             of the first key. In a configuration without an ``alert_type``, this key selects the
             kind. None if the first key selects nothing.
+        threshold: Key that the command's VALUE fills; the command takes no VALUE if this is not one
+            of the keys. If it is the first key, the option takes no argument of its own.
         may_be_of_all: Whether an alert can be about all series for which its recipient has alerts;
             ``symbol`` and ``timeframe`` are then ``*``.
         id: ID of the alert record.
@@ -162,6 +219,7 @@ class Alert(ABC):
     kind: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
     option: ClassVar[tuple[str, str] | None] = None
+    threshold: ClassVar[str] = ""
     may_be_of_all: ClassVar[bool] = False
 
     id: int
@@ -248,6 +306,7 @@ class CrossingAlert(Alert):
         rearm: Conditions under which the alert fires again; None means that it fires once and ends.
     """
 
+    threshold = "value"
     quantity: str = "close"
     condition: Condition = "above"
     value: float = 0.0
@@ -268,6 +327,7 @@ class PriceAlert(CrossingAlert):
 
     kind = "price"
     keys = ("price", "condition")
+    threshold = "price"
     quantity: str = field(default="close", init=False)
 
     @classmethod
@@ -313,19 +373,19 @@ class DataAlert(Alert):
     """An alert about the bars themselves.
 
     Attributes:
-        problem: Problem to report, one of :data:`DATA_PROBLEMS`.
+        problem: Problem to report: a name from :data:`DATA_PROBLEMS`.
     """
 
     kind = "data"
     keys = ("problem",)
     option = ("NAME", f"watch for a data problem: {', '.join(DATA_PROBLEMS)}")
     may_be_of_all = True
-    problem: DataProblem = field(kw_only=True)
+    problem: str = field(kw_only=True)
 
     @classmethod
     def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """See the base class."""
-        return {"problem": _one_of("problem", config.get("problem"), DATA_PROBLEMS)}
+        return {"problem": _one_of("problem", config.get("problem"), tuple(DATA_PROBLEMS))}
 
     def _own(self) -> dict[str, Any]:
         return {"problem": self.problem}

@@ -30,7 +30,7 @@ from ..ingest.receive import check_kind, drop_outdated
 from ..ingest.sorted_answer import ClassifiedAnswer
 from ..ingest.take import Taken, take, take_forming
 from ..selection.candidates import Candidate, LaneRoute
-from ..series import Forming, Journal, LaneRequest, Question, SeriesStore
+from ..series import Forming, Journal, LaneRequest, SeriesStore, VendorQuestion
 from ..validity import is_proof
 from .absence import record_absence
 from .actions import ActionFetcher
@@ -181,7 +181,9 @@ class Fetcher:
         for candidate in self._request.route.candidates:
             if candidate.name in journal.excluded:
                 continue
-            question = Question(span, neighbours(self._request, self._series, candidate, span))
+            question = VendorQuestion(
+                span, neighbours(self._request, self._series, candidate, span)
+            )
             reply = ask(
                 self._clock,
                 candidate.name,
@@ -201,7 +203,9 @@ class Fetcher:
                 journal.side_attempts.append(attempt)
             return
 
-    def _forming(self, candidate: Candidate, question: Question) -> tuple[Fetched, Forming | None]:
+    def _forming(
+        self, candidate: Candidate, question: VendorQuestion
+    ) -> tuple[Fetched, Forming | None]:
         """Query one candidate for the forming bar.
 
         Return the answer, and the forming bar in it; None if the bar has closed.
@@ -215,7 +219,7 @@ class Fetcher:
             fetched = self._fetch(candidate, query)
             return fetched, take_forming(self._request, self._series, candidate, question, fetched)
 
-    def _query(self, candidate: Candidate, question: Question) -> FetchQuery:
+    def _query(self, candidate: Candidate, question: VendorQuestion) -> FetchQuery:
         """Return the query in the form that a vendor expects, limited to its depth of history."""
         query, timeframe, now = (
             self._request.query,
@@ -238,7 +242,7 @@ class Fetcher:
         finally:
             self._series.end_phase()
 
-    def fill(self, lacking: Sequence[Span], *, is_last: bool = False) -> None:
+    def fill(self, missing: Sequence[Span], *, is_last: bool = False) -> None:
         """Query the candidates in order for the missing spans, and commit the answers.
 
         Bars that a candidate lacks are requested from the next candidate before any later bars are
@@ -247,11 +251,11 @@ class Fetcher:
         as empty, or listed as unfilled in the journal.
 
         Args:
-            lacking: Ascending spans.
+            missing: Ascending spans.
             is_last: Whether nothing else is fetched afterwards.
         """
         request, journal = self._request, self._journal
-        todo = [_Segment(tuple(lacking))]
+        todo = [_Segment(tuple(missing))]
         while todo:
             segment = todo.pop()
             if not segment.spans:
@@ -343,7 +347,7 @@ class Fetcher:
             self._clock,
             candidate.name,
             span,
-            self._taken,
+            self._fetch_and_store,
             candidate,
             group,
             side_attempts=journal.side_attempts,
@@ -381,7 +385,9 @@ class Fetcher:
             lacking = coalesce([*lacking, *_without_rows(answer)])
         return reason, subtract(lacking, between), between
 
-    def _taken(self, candidate: Candidate, group: _SpanGroup) -> tuple[Fetched, ClassifiedAnswer]:
+    def _fetch_and_store(
+        self, candidate: Candidate, group: _SpanGroup
+    ) -> tuple[Fetched, ClassifiedAnswer]:
         """Query one candidate for one chunk, and store the good part of its answer.
 
         Return the answer as it was received, and as it was classified.
@@ -390,7 +396,7 @@ class Fetcher:
             ProviderError, ConfigError: The candidate did not answer, or its answer is not trusted.
         """
         request, series, journal = self._request, self._series, self._journal
-        question = question_for(request, series, candidate, group.spans, group.until)
+        question = question_for(request, series, candidate, *group)
         query, kind = self._query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)
@@ -398,7 +404,7 @@ class Fetcher:
                 kind = series.view().kind
             try:
                 check_kind(kind, request, fetched)
-                outcome = self._take_until_current(candidate, question, fetched, group.is_last)
+                outcome = self._take_until_current(candidate, question, fetched)
             except FAILOVER_ERRORS as error:
                 _report_bad_answer(candidate, query, error)
                 raise
@@ -412,17 +418,16 @@ class Fetcher:
         return fetched, outcome.answer
 
     def _take_until_current(
-        self, candidate: Candidate, question: Question, fetched: Fetched, is_last: bool
+        self, candidate: Candidate, question: VendorQuestion, fetched: Fetched
     ) -> Taken:
         """Store an answer; if another host commits in the meantime, fit the same answer again."""
-        request, series = self._request, self._series
         while True:
             try:
-                return take(request, series, candidate, question, fetched, is_last=is_last)
+                return take(self._request, self._series, candidate, question, fetched)
             except OvertakenError as error:
-                if not series.is_overtaken(error):
+                if not self._series.is_overtaken(error):
                     raise
-                series.end_phase()
+                self._series.end_phase()
 
     def _note(self, reply: VendorReply[Any]) -> None:
         """Record and log a failed attempt."""

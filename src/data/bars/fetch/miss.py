@@ -122,7 +122,7 @@ class MissHandler:
     1. :meth:`answer`: decides whether to answer from daily bars, if these are better, or from
        vendors.
     2. :meth:`route_of`: determines the lanes and their vendors, in the order of the rules.
-    3. :meth:`_through`: tries each lane in turn (:meth:`_by_lane`, a :class:`~.lane.LaneRun`) until
+    3. :meth:`_try_lanes`: tries each lane in turn (:meth:`_try_lane`, a :class:`~.lane.LaneRun`) until
        one answers with rows, or its vendors report that there are none. If an outage leaves an
        answer incomplete, a complete substitute replaces it.
     4. :meth:`_by_proof`: if no lane answers, tries vendors whose bars agree with the stored ones.
@@ -176,7 +176,7 @@ class MissHandler:
                     try:
                         answer, tried = self._from_vendors(query, {}, _lane_of(result))
                     except NO_ANSWER as error:
-                        answer = self._instead(query, error)
+                        answer = self._from_derived_or_stored(query, error)
                     else:
                         answer = self._completed(query, answer, tried)
             except AllProvidersFailedError as error:
@@ -189,7 +189,7 @@ class MissHandler:
             return self._with_changes(answer)
         return answer
 
-    def _instead(self, query: BarsQuery, error: DataError) -> Answer:
+    def _from_derived_or_stored(self, query: BarsQuery, error: DataError) -> Answer:
         """Answer from shorter or stored bars if no vendor supplied any; else raise ``error``."""
         answer = self._deriver.instead(query, error, self._from_store_alone)
         if isinstance(error, NoProviderError):
@@ -252,7 +252,7 @@ class MissHandler:
         out = {a.provider: a.error for a in earlier if a.error is not None} | dict(excluded)
         route, tried = self.route_of(query, lane), _TriedLanes(out, earlier)
         try:
-            answer = self._through(query, route, route.lanes, tried)
+            answer = self._try_lanes(query, route, route.lanes, tried)
             if answer is None:
                 answer = self._otherwise(query, route, tried)
         finally:
@@ -306,9 +306,9 @@ class MissHandler:
             return None
         wider = self.route_of(query, kind=route.kind, proved=proved)
         lanes = [ln for ln in wider.lanes if any(c.name in proved for c in ln.candidates)]
-        return self._through(query, wider, lanes, tried)
+        return self._try_lanes(query, wider, lanes, tried)
 
-    def _through(
+    def _try_lanes(
         self, query: BarsQuery, route: Route, lanes: Sequence[LaneRoute], tried: _TriedLanes
     ) -> Answer | None:
         """Try ``lanes`` in order; return the first answer that has rows or is correctly empty.
@@ -325,7 +325,7 @@ class MissHandler:
         for place, lane in enumerate(lanes):
             if part is not None and query.strict and _is_substitute(query, route, lane):
                 continue  # it would be rejected, and the incomplete answer would not be reported
-            one = self._by_lane(query, lane, route, tried)
+            one = self._try_lane(query, lane, route, tried)
             tried.lanes.append(one)
             # There are neither rows nor gaps, so nothing trades at that time, and a substitute
             # cannot change that.
@@ -357,7 +357,7 @@ class MissHandler:
         """
         stored = replace(query, offline=True)
         for lane in lanes:
-            answer = self._by_lane(stored, lane, route, _TriedLanes()).answer
+            answer = self._try_lane(stored, lane, route, _TriedLanes()).answer
             if answer is not None and len(answer.table):
                 return replace(answer, query=query)
         return None
@@ -467,7 +467,7 @@ class MissHandler:
             proved=proved,
         )
 
-    def _by_lane(
+    def _try_lane(
         self, query: BarsQuery, lane: LaneRoute, route: Route, tried: _TriedLanes
     ) -> _TriedLane:
         """Answer from one lane and return the outcome."""

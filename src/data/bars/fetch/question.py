@@ -22,7 +22,7 @@ from ...model.reasons import CLOSED
 from ...model.span import Span
 from ...prices.splice import COMPARED
 from ..selection.candidates import Candidate
-from ..series import LaneRequest, Question, SeriesStore, Side
+from ..series import LaneRequest, SeriesStore, Side, VendorQuestion
 from ..validity import doubt_at, is_older, split_windows
 from .plan import requests_for
 
@@ -39,7 +39,8 @@ def question_for(
     candidate: Candidate,
     spans: Sequence[Span],
     until: int,
-) -> Question:
+    is_last: bool,
+) -> VendorQuestion:
     """Return the request to make to a candidate.
 
     Args:
@@ -48,14 +49,15 @@ def question_for(
         candidate: The vendor.
         spans: Ascending missing spans, requested together.
         until: End of the range after the spans in which nothing else is missing.
+        is_last: Whether nothing else is left to fetch for the query.
     """
     span = Span(spans[0].start, spans[-1].end)
     sides = neighbours(request, series, candidate, span)
     if len(spans) > 1:
-        return Question(span, sides, missing_parts=tuple(spans), until=until)
+        return VendorQuestion(span, sides, Span(0, 0), tuple(spans), until, is_last)
     start = span.start if sides else _compared_from(request, series, candidate, span)
     compared = Span(start, span.end) if start < span.start else Span(0, 0)
-    return Question(span, sides, with_own_bars_before=compared)
+    return VendorQuestion(span, sides, compared, is_last=is_last)
 
 
 # --- bars from other vendors next to a span

@@ -40,7 +40,7 @@ from ...prices.splice import (
 from ...vendors.registry import is_of_files
 from ..answer.adjust import with_answers
 from ..selection.candidates import Candidate
-from ..series import LaneRequest, Question, SeriesStore, Side
+from ..series import LaneRequest, SeriesStore, Side, VendorQuestion
 from ..validity import SKEW_MS, Suspicion, first_session, latest_known
 from .commit import are_many
 
@@ -73,7 +73,7 @@ class ReceivedAnswer:
 
     candidate: Candidate
     fetched: Fetched
-    question: Question
+    question: VendorQuestion
     sessions: Sessions
     actions: Asked | None = None
     behind: Suspicion | None = None
@@ -88,7 +88,7 @@ def receive(
     request: LaneRequest,
     series: SeriesStore,
     candidate: Candidate,
-    question: Question,
+    question: VendorQuestion,
     fetched: Fetched,
 ) -> ReceivedAnswer:
     """Combine an answer with its request and the ex-dates that the answer covers.
@@ -143,8 +143,8 @@ def _clock_is_behind(
 
 
 def _sent_again(
-    request: LaneRequest, series: SeriesStore, question: Question, fetched: Fetched
-) -> Question:
+    request: LaneRequest, series: SeriesStore, question: VendorQuestion, fetched: Fetched
+) -> VendorQuestion:
     """Return the question without the vendor's own earlier bars if too many were not sent again.
 
     The new bars are still used; the stored bars stay and are compared later.
@@ -163,7 +163,7 @@ def _sent_again(
         len(stored),
         request.query,
     )
-    return Question(question.span, question.sides)
+    return VendorQuestion(question.span, question.sides)
 
 
 def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:

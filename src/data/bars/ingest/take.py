@@ -33,7 +33,7 @@ from ...prices.judgement.sessions import daily_sessions, proven
 from ...prices.quality import Checked, check
 from ...prices.splice import COMPARED, ONE_MARKET
 from ..selection.candidates import Candidate
-from ..series import Forming, LaneRequest, Question, SeriesStore
+from ..series import Forming, LaneRequest, SeriesStore, VendorQuestion
 from ..validity import Suspicion, doubt_at, doubted, is_older, split_windows
 from .commit import (
     CommitContext,
@@ -135,10 +135,8 @@ def take(
     request: LaneRequest,
     series: SeriesStore,
     candidate: Candidate,
-    question: Question,
+    question: VendorQuestion,
     fetched: Fetched,
-    *,
-    is_last: bool = False,
 ) -> Taken:
     """Check a candidate's answer, store the good part of it, and return the outcome.
 
@@ -170,7 +168,6 @@ def take(
         candidate: Vendor that answered.
         question: Request to that vendor.
         fetched: The answer.
-        is_last: Whether nothing else is left to fetch if the answer lacks nothing.
 
     Raises:
         NoDataError: The answer has nothing for the missing spans.
@@ -196,7 +193,7 @@ def take(
         check_time(fetched.vendor)
     stop_if_late = partial(check_time, fetched.vendor) if is_long else no_check
     is_whole = not (doubtful or judged.lacking or judged.holes or judged.requested)
-    series.commit(commit, stop_if_late, is_last=is_last and is_whole)
+    series.commit(commit, stop_if_late, is_last=question.is_last and is_whole)
     # Stored problems are read together with the bars.
     is_unstored = any(one is commit for one in series.unstored)
     return Taken(
@@ -213,7 +210,7 @@ def take_forming(
     request: LaneRequest,
     series: SeriesStore,
     candidate: Candidate,
-    question: Question,
+    question: VendorQuestion,
     fetched: Fetched,
 ) -> Forming | None:
     """Return the forming bar from an answer that was requested only for it; None if it has closed.
@@ -655,7 +652,7 @@ def _with_sides(grid: BarGrid, span: Span) -> Span:
     return Span(min(start, span.start), max(end, end + 2 * COMPARED * step))
 
 
-def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fault]:
+def _older_faults(view: SeriesView, question: VendorQuestion, judged: Span) -> list[Fault]:
     """Return the stored faults that still stand after the bars in ``judged`` were checked again.
 
     Faults of missing bars are left out, because the new answer itself shows whether they exist.

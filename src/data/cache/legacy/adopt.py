@@ -18,9 +18,9 @@ from ...model.series import SeriesKey
 from ...model.span import Span, gaps
 from ..format.gzip_member import is_ours
 from ..format.json_document import DamagedError
+from ..lane_files import LaneFiles
 from ..layout import Layout, encode_symbol
 from ..read.document_cache import DocumentCache
-from ..series_files import SeriesFiles
 from ..values import CommitPiece
 from .reader import describe_legacy, legacy_coverage, legacy_files, read_legacy
 
@@ -75,7 +75,7 @@ class OldYears:
         self._read_files = memory.named("older")
         self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
 
-    def of(self, lane: SeriesFiles, own: list[int], ours: Container[int] = ()) -> dict[int, Path]:
+    def of(self, lane: LaneFiles, own: list[int], ours: Container[int] = ()) -> dict[int, Path]:
         """Return other tools' files, keyed by year; a file in the lane folder takes precedence.
 
         Args:
@@ -95,27 +95,27 @@ class OldYears:
         own = [year for year in own if year in ours or self._is_taken(lane, year)]
         return {year: path for year, path in there.items() if year not in own} | here
 
-    def _is_foreign(self, lane: SeriesFiles, year: int) -> bool:
+    def _is_foreign(self, lane: LaneFiles, year: int) -> bool:
         """Return whether the data in the lane folder is from another tool."""
         if self._was_committed(lane, year):
             return False
         path = lane.paths.data(year)
         return self._memory.load(path, lambda content: not is_ours(content), times=0) or False
 
-    def _is_taken(self, lane: SeriesFiles, year: int) -> bool:
+    def _is_taken(self, lane: LaneFiles, year: int) -> bool:
         """Return whether a year has this library's bars, not just the remains of a crashed write."""
         if self._was_committed(lane, year):
             return True
         return self._disk.stat(lane.paths.data(year)) is not None
 
-    def _was_committed(self, lane: SeriesFiles, year: int) -> bool:
+    def _was_committed(self, lane: LaneFiles, year: int) -> bool:
         try:
             meta = lane.meta(year)
         except DamagedError:
             return False  # metadata of older tools has no digest; the data shows the owner
         return meta is not None and meta.state.generation > 0
 
-    def _look_elsewhere(self, lane: SeriesFiles) -> dict[int, Path]:
+    def _look_elsewhere(self, lane: LaneFiles) -> dict[int, Path]:
         root, key, encoded = self._layout.root, lane.key, encode_symbol(lane.key.symbol)
         if key.timeframe.folder == key.timeframe.label and not _are_others(root, key, encoded):
             return {}
@@ -151,7 +151,7 @@ def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
     return any(os.access(place, os.F_OK) for place in places)
 
 
-def set_aside(lane: SeriesFiles, year: int, path: Path, *, make_room: bool) -> None:
+def set_aside(lane: LaneFiles, year: int, path: Path, *, make_room: bool) -> None:
     """Link or copy another tool's file, and its metadata, into ``_legacy``.
 
     This is done before the first commit replaces the files in the lane folder.
@@ -179,7 +179,7 @@ def set_aside(lane: SeriesFiles, year: int, path: Path, *, make_room: bool) -> N
             lane.disk.remove(source)
 
 
-def remove_elsewhere(lane: SeriesFiles, year: int, path: Path) -> None:
+def remove_elsewhere(lane: LaneFiles, year: int, path: Path) -> None:
     """Remove an imported file from its old location, if that is not the lane folder."""
     if path.parent != lane.paths.folder:
         for source in (path, path.with_name(f"{year:04d}.metadata.json")):

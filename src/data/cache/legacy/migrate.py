@@ -24,12 +24,12 @@ from ...model.span import Span
 from ..format.documents import YearState
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
+from ..lane_files import LaneFiles
 from ..layout import encode_symbol
 from ..read.year_file import MismatchError, YearFile, open_year
 from ..recovery import quarantine
 from ..recovery.check import same_bits
 from ..recovery.recover import sound_meta
-from ..series_files import SeriesFiles
 from ..store import StoreParts
 from ..values import Commit, CommitPiece
 from ..write.commit import CommitRun
@@ -120,7 +120,7 @@ def _described(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldF
 
 
 def _hidden(
-    store: StoreParts, lane: SeriesFiles, old_files: Mapping[int, Path]
+    store: StoreParts, lane: LaneFiles, old_files: Mapping[int, Path]
 ) -> list[tuple[int, Path]]:
     """Return the older files that are hidden by the series' own bars or by a preferred layout."""
     encoded = encode_symbol(lane.key.symbol)
@@ -154,7 +154,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
         raise _unlike(key, year, "they differ after being written and read back; nothing was moved")
 
 
-def _check_stored(lane: SeriesFiles, year: int, old: OldYear) -> None:
+def _check_stored(lane: LaneFiles, year: int, old: OldYear) -> None:
     """Check that the series now contains every bar of an imported file, or a vendor's newer bar."""
     file = open_year(lane, year, lane.meta(year))
     now = file.table() if file is not None else BarTable.empty()
@@ -170,7 +170,7 @@ def _unlike(key: SeriesKey, year: int, differences: str) -> CorruptEntryError:
     )
 
 
-def _put_aside(lane: SeriesFiles, year: int, path: Path, damage: str) -> None:
+def _put_aside(lane: LaneFiles, year: int, path: Path, damage: str) -> None:
     content = lane.disk.read_if_exists(path)
     if content is None:
         return
@@ -240,7 +240,7 @@ def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pr
     return originals
 
 
-def _weighed(store: StoreParts, lane: SeriesFiles) -> list[Pruned]:
+def _weighed(store: StoreParts, lane: LaneFiles) -> list[Pruned]:
     return [
         _weigh(store, lane, int(match[1]), lane.paths.legacy / name)
         for name in store.disk.list(lane.paths.legacy)
@@ -248,7 +248,7 @@ def _weighed(store: StoreParts, lane: SeriesFiles) -> list[Pruned]:
     ]
 
 
-def _weigh(store: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Pruned:
+def _weigh(store: StoreParts, lane: LaneFiles, year: int, path: Path) -> Pruned:
     """Compare every bar in an imported older file with the stored bars, and return the result."""
     about = store.disk.stat(path)
     place, size = path.relative_to(store.layout.root).as_posix(), about.size if about else 0
@@ -327,7 +327,7 @@ def _columns(table: BarTable) -> Sequence[NDArray[np.float64]]:
     return [*table.values()[:5], adj]
 
 
-def _drop_documents(lane: SeriesFiles) -> None:
+def _drop_documents(lane: LaneFiles) -> None:
     """Remove the metadata of older tools' files that have been deleted."""
     names = lane.disk.list(lane.paths.legacy)
     years = {match[1] for match in map(_DATA.fullmatch, names) if match is not None}

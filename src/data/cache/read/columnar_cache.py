@@ -26,8 +26,8 @@ from ...model.span import Span
 from ..format.columnar import ColumnSource, Part
 from ..format.documents import YearState
 from ..format.gzip_member import file_id
+from ..lane_files import LaneFiles
 from ..layout import decode_lane, decode_symbol, encode_lane, encode_symbol
-from ..series_files import SeriesFiles
 from .columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
 from .year_file import rows_behind
 
@@ -104,7 +104,7 @@ class Sidecars:
 
     # --- reading ---------------------------------------------------------------------------
 
-    def read(self, lane: SeriesFiles, span: Span, states: States) -> BarTable | None:
+    def read(self, lane: LaneFiles, span: Span, states: States) -> BarTable | None:
         """Return the bars in ``span`` for the years in ``states``, or None if columns are unavailable.
 
         ``states`` are the committed states of the years that overlap the span, ascending.
@@ -124,7 +124,7 @@ class Sidecars:
                 self.drop(lane.key)
             return None
 
-    def lacking(self, lane: SeriesFiles, states: States) -> list[int]:
+    def lacking(self, lane: LaneFiles, states: States) -> list[int]:
         """Return the years that are not in their current state in the columnar file.
 
         The file is the one that :meth:`read` has just opened.
@@ -141,7 +141,7 @@ class Sidecars:
             )
         ]
 
-    def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
+    def _serving(self, lane: LaneFiles, wanted: States) -> ColumnarFile | None:
         """Return the file from memory or disk if its ``wanted`` years are current, else None."""
         identities = _identities(wanted)
         file = self.opened(lane.key)
@@ -154,7 +154,7 @@ class Sidecars:
             self.hold(lane.key, file)
         return file if file is not None and file.serves(identities) else None
 
-    def _are_untouched(self, lane: SeriesFiles, file: ColumnarFile, years: States) -> bool:
+    def _are_untouched(self, lane: LaneFiles, file: ColumnarFile, years: States) -> bool:
         return all(self.is_untouched(lane.paths.data_text(y), file.head.years[y]) for y in years)
 
     def is_untouched(self, path: str, source: ColumnSource) -> bool:
@@ -164,7 +164,7 @@ class Sidecars:
             return False
         return now.size != source.size or now.mtime_ns == source.mtime_ns
 
-    def sources(self, lane: SeriesFiles, states: States) -> list[tuple[str, ColumnSource]] | None:
+    def sources(self, lane: LaneFiles, states: States) -> list[tuple[str, ColumnSource]] | None:
         """Return the years' data files and their verified states; None if a year is not in the columns."""
         wanted = {year: state for year, state in states.items() if state.rows}
         file = self.opened(lane.key)
@@ -193,7 +193,7 @@ class Sidecars:
 
     # --- writing ---------------------------------------------------------------------------
 
-    def keep(self, lane: SeriesFiles, years: Mapping[int, WholeYear]) -> None:
+    def keep(self, lane: LaneFiles, years: Mapping[int, WholeYear]) -> None:
         """Store whole years that were read and verified.
 
         No error is raised; years that cannot be stored are read again next time. A preview does not
@@ -209,9 +209,7 @@ class Sidecars:
         if parts:
             self.write(lane.key, parts)
 
-    def _extended(
-        self, lane: SeriesFiles, file: ColumnarFile, wanted: States
-    ) -> ColumnarFile | None:
+    def _extended(self, lane: LaneFiles, file: ColumnarFile, wanted: States) -> ColumnarFile | None:
         """Append the last year's new rows and return the file; None if it also lacks other rows."""
         last = max(file.head.years)
         lacking = [y for y, s in wanted.items() if not file.serves(_identities({y: s}))]

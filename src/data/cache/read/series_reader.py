@@ -24,9 +24,9 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
+from ..lane_files import LaneFiles
 from ..layout import QUARANTINE, SERIES, years_in
 from ..legacy.adopt import OldYears
-from ..series_files import SeriesFiles
 from ..values import SeriesView, outdated_spans
 from ..write.coverage_update import year_span
 from .columnar_cache import Sidecars, WholeYear
@@ -40,7 +40,7 @@ _TRIES = 3
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState | None:
+def read_state(lane: LaneFiles, year: int, lock_timeout_s: float) -> YearState | None:
     """Return the state of ``year``, usually without reading the data; None if nothing is stored.
 
     If a rewrite is pending, the data decides which state is valid. If the file has no document, or
@@ -64,7 +64,7 @@ def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState
 
 
 def read_year(
-    lane: SeriesFiles, year: int, span: Span, lock_timeout_s: float
+    lane: LaneFiles, year: int, span: Span, lock_timeout_s: float
 ) -> tuple[BarTable, YearState] | None:
     """Return the verified bars of ``year`` in ``span``, and the state of the year.
 
@@ -83,7 +83,7 @@ def read_year(
 
 
 def _patiently(
-    lane: SeriesFiles,
+    lane: LaneFiles,
     year: int,
     look: Callable[[], YearFile | None],
     content: Callable[[YearFile | None], T],
@@ -122,7 +122,7 @@ def _patiently(
         raise
 
 
-def _preview(lane: SeriesFiles, year: int, previews: dict[int, YearFile | None]) -> YearFile | None:
+def _preview(lane: LaneFiles, year: int, previews: dict[int, YearFile | None]) -> YearFile | None:
     if year not in previews:
         from ..recovery.recover import preview  # not needed for intact years
 
@@ -130,7 +130,7 @@ def _preview(lane: SeriesFiles, year: int, previews: dict[int, YearFile | None])
     return previews[year]
 
 
-def _damaged(lane: SeriesFiles, year: int, problem: Exception | None) -> CorruptEntryError:
+def _damaged(lane: LaneFiles, year: int, problem: Exception | None) -> CorruptEntryError:
     return CorruptEntryError(
         f"{lane.key} {year} cannot be read: {problem}",
         symbol=lane.key.symbol,
@@ -165,7 +165,7 @@ class IndexEntry(NamedTuple):
     is_ours: bool = True
     outdated: Sequence[Span] = ()
 
-    def check(self, lane: SeriesFiles, span: Span) -> None:
+    def check(self, lane: LaneFiles, span: Span) -> None:
         """Raise a ``StorageError`` that names the file, if ``span`` includes an unreadable year."""
         check_barred(lane, span, self.view.barred)
 
@@ -206,7 +206,7 @@ class SeriesIndex:
         self._lock_timeout_s = lock_timeout_s
 
     def entry(
-        self, lane: SeriesFiles, since: SeriesView | None = None, *, tail: bool = False
+        self, lane: LaneFiles, since: SeriesView | None = None, *, tail: bool = False
     ) -> IndexEntry:
         """Return the index entry of a series; if nothing has changed, only its folder is checked.
 
@@ -233,7 +233,7 @@ class SeriesIndex:
             self._memory.put(place, (before if entry.is_ours else None, entry), entry.size)
         return entry
 
-    def seal(self, lane: SeriesFiles, view: SeriesView) -> dict[str, FileState | None] | None:
+    def seal(self, lane: LaneFiles, view: SeriesView) -> dict[str, FileState | None] | None:
         """Return a folder state that proves ``view`` to be current as long as the state is unchanged.
 
         The result is None if ``view`` is not the latest one, or if the state is not reliable yet.
@@ -243,7 +243,7 @@ class SeriesIndex:
             return None
         return {lane.paths.text: look[0]}
 
-    def _read_tail(self, lane: SeriesFiles) -> IndexEntry | None:
+    def _read_tail(self, lane: LaneFiles) -> IndexEntry | None:
         """Return an index entry built from only the newest years' documents.
 
         The result is None if these are all the years, if some files were written by another tool,
@@ -258,7 +258,7 @@ class SeriesIndex:
         # Whether ``next_due`` is still valid can only be decided with all years.
         return entry._replace(view=replace(entry.view, next_due=None))
 
-    def _read(self, lane: SeriesFiles, most_years: int | None = None) -> IndexEntry:
+    def _read(self, lane: LaneFiles, most_years: int | None = None) -> IndexEntry:
         """Return the index entry of a series, built from its documents; damaged documents are repaired."""
         if lane.key.is_outdated:
             return IndexEntry(SeriesView(lane.key), {}, has_quarantine=False)
@@ -281,7 +281,7 @@ class SeriesIndex:
         )
 
     def _documents(
-        self, lane: SeriesFiles, own: list[int], has_series: bool = True
+        self, lane: LaneFiles, own: list[int], has_series: bool = True
     ) -> tuple[_Documents, tuple[int, ...]]:
         """Return the documents, and the years that cannot be read; these do not affect other years."""
         try:
@@ -297,7 +297,7 @@ class SeriesIndex:
         has_series = has_series and SERIES not in names
         return self._of_years(lane, readable, has_series), tuple(barred)
 
-    def _of_years(self, lane: SeriesFiles, own: list[int], has_series: bool) -> _Documents:
+    def _of_years(self, lane: LaneFiles, own: list[int], has_series: bool) -> _Documents:
         """Return the years' states, the content of ``series.json``, and whether all files are this library's.
 
         The states are in ascending order, and include those of older tools' files.
@@ -324,12 +324,12 @@ class SeriesIndex:
                     states[year] = state
         return dict(sorted(states.items())), series, not old
 
-    def years(self, lane: SeriesFiles) -> list[int]:
+    def years(self, lane: LaneFiles) -> list[int]:
         """Return the years for which bars are stored."""
         (states, _, _), _ = self._documents(lane, lane.years())
         return [year for year, state in states.items() if state.rows]
 
-    def long_empties(self, lane: SeriesFiles, own: list[int]) -> Coverage:
+    def long_empties(self, lane: LaneFiles, own: list[int]) -> Coverage:
         """Return the empty spans recorded in ``series.json``, which are in years that have no file."""
         return _empties(read_series(lane), own)
 
@@ -374,7 +374,7 @@ def _view(
     )
 
 
-def check_barred(lane: SeriesFiles, span: Span, barred: Iterable[int]) -> None:
+def check_barred(lane: LaneFiles, span: Span, barred: Iterable[int]) -> None:
     """Raise an error if a span includes an unreadable year.
 
     Raises:
@@ -386,7 +386,7 @@ def check_barred(lane: SeriesFiles, span: Span, barred: Iterable[int]) -> None:
                 lane.disk.read_if_exists(path)
 
 
-def read_series(lane: SeriesFiles) -> SeriesMeta | None:
+def read_series(lane: LaneFiles) -> SeriesMeta | None:
     """Return the content of ``series.json``; None if it is missing or damaged.
 
     A damaged file counts as missing, because its content is needed only to avoid requests.
@@ -447,7 +447,7 @@ class RangeReader:
         self._lock_timeout_s = lock_timeout_s
 
     def read(
-        self, lane: SeriesFiles, span: Span, entry: IndexEntry | None = None
+        self, lane: LaneFiles, span: Span, entry: IndexEntry | None = None
     ) -> tuple[BarTable, Coverage]:
         """Return the bars in ``span`` and their coverage; raises the same errors as ``BarStore.view``.
 
@@ -465,7 +465,7 @@ class RangeReader:
         return table.take(~inside(table.stamps, outdated)), coverage.without(outdated)
 
     def _read(
-        self, lane: SeriesFiles, span: Span, entry: IndexEntry | None
+        self, lane: LaneFiles, span: Span, entry: IndexEntry | None
     ) -> tuple[BarTable, Coverage]:
         if entry is not None and self._sidecars.are_kept:
             states = entry.years(span)
@@ -498,7 +498,7 @@ class RangeReader:
         return table, reduce(Coverage.overlaid, parts, coverage).within(span)
 
     def seal(
-        self, lane: SeriesFiles, span: Span, entry: IndexEntry
+        self, lane: LaneFiles, span: Span, entry: IndexEntry
     ) -> dict[str, FileState | None] | None:
         """Return the state of each file that contains bars in ``span``, to detect later changes.
 
@@ -513,7 +513,7 @@ class RangeReader:
         return files if files == verified else None
 
     def _with_columns(
-        self, lane: SeriesFiles, span: Span, states: Mapping[int, YearState]
+        self, lane: LaneFiles, span: Span, states: Mapping[int, YearState]
     ) -> tuple[BarTable, dict[int, YearState]]:
         """Read the years in ``states``, and write a columnar file for each year that lacks one.
 
@@ -532,9 +532,7 @@ class RangeReader:
             table = concat(whole[year].table.within(span) for year in states)
         return table, states
 
-    def read_whole(
-        self, lane: SeriesFiles, states: Mapping[int, YearState]
-    ) -> dict[int, WholeYear]:
+    def read_whole(self, lane: LaneFiles, states: Mapping[int, YearState]) -> dict[int, WholeYear]:
         """Return the complete years of ``states`` in their current state, repaired if necessary.
 
         Years that no longer exist are omitted.
@@ -542,7 +540,7 @@ class RangeReader:
         contents = ((year, self._whole(lane, year, state)) for year, state in states.items())
         return {year: whole for year, whole in contents if whole is not None}
 
-    def _whole(self, lane: SeriesFiles, year: int, state: YearState) -> WholeYear | None:
+    def _whole(self, lane: LaneFiles, year: int, state: YearState) -> WholeYear | None:
         # Checked before the file is read, so that a concurrent change is noticed the next time.
         file = self._disk.stat(lane.paths.data(year)) or NO_FILE
         cached: WholeYear | None = self._memory.get(("year", lane.key, year))
@@ -560,7 +558,7 @@ class RangeReader:
         self._memory.put(("year", key, year), whole, size)
 
     def _mixed(
-        self, lane: SeriesFiles, span: Span, old: list[int], ours: list[int]
+        self, lane: LaneFiles, span: Span, old: list[int], ours: list[int]
     ) -> tuple[BarTable, list[Coverage]]:
         """Read the year files written by this library and by older tools, one by one."""
         tables: list[BarTable] = []

@@ -16,7 +16,7 @@ from ...model.span import Span
 from ..format.csv_rows import BASE_COLUMNS, decode_rows, header_line
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import PEEK_BYTES, Member, file_id, peek_digest, walk
-from ..series_files import SeriesFiles
+from ..lane_files import LaneFiles
 
 # Members with fewer bars are decoded together, because each one has a fixed cost.
 _SHORT = 2_000
@@ -106,7 +106,7 @@ def rows_of(member: Member, columns: tuple[str, ...], *, first: bool) -> BarTabl
     return table
 
 
-def open_year(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearFile | None:
+def open_year(lane: LaneFiles, year: int, meta: YearMeta | None) -> YearFile | None:
     """Read the data of ``year`` up to the recorded size, and verify every bit.
 
     While a rewrite is pending, both the old state and the new one are valid. Bytes after the
@@ -144,7 +144,7 @@ def _without_data(meta: YearMeta | None) -> YearFile | None:
     return YearFile(meta.state)
 
 
-def _matching(lane: SeriesFiles, year: int, meta: YearMeta, handle: Handle) -> YearFile:
+def _matching(lane: LaneFiles, year: int, meta: YearMeta, handle: Handle) -> YearFile:
     size = lane.disk.fstat(handle).size
     problem = "the data file is not empty as recorded"
     for state in filter(None, (meta.pending, meta.state)):
@@ -163,7 +163,7 @@ def _matching(lane: SeriesFiles, year: int, meta: YearMeta, handle: Handle) -> Y
     raise MismatchError(problem)
 
 
-def _verified(lane: SeriesFiles, year: int, state: YearState, data: bytes) -> YearFile:
+def _verified(lane: LaneFiles, year: int, state: YearState, data: bytes) -> YearFile:
     members = list(walk(data, file_id(lane.key, year)))
     check_members(members, state, most_rows=lane.most_rows())
     return YearFile(state, tuple(member for _, member in members))
@@ -192,7 +192,7 @@ def check_members(members: list[tuple[int, Member]], state: YearState, *, most_r
 
 
 def rows_behind(
-    lane: SeriesFiles, year: int, state: YearState, *, size: int, head: str
+    lane: LaneFiles, year: int, state: YearState, *, size: int, head: str
 ) -> BarTable | None:
     """Return the bars of the members appended since the file had ``size`` bytes.
 

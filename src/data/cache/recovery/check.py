@@ -27,10 +27,10 @@ from ..format.documents import YearState
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
 from ..format.lane_entry import LaneEntry
+from ..lane_files import LaneFiles
 from ..layout import years_in
 from ..read.columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
 from ..read.year_file import MismatchError, open_year, rows_of
-from ..series_files import SeriesFiles
 from ..store import StoreParts
 from ..write.coverage_update import year_span
 from .quarantine import barring
@@ -168,7 +168,7 @@ def _inspected(
             problems.append((key, str(error)))
 
 
-def file_count(lane: SeriesFiles) -> int:
+def file_count(lane: LaneFiles) -> int:
     """Return the number of years for which a series has files; 0 if its folder cannot be listed."""
     try:
         return len(lane.years())
@@ -198,7 +198,7 @@ def _findings(key: SeriesKey, ailments: Iterable[tuple[str, Ailment]]) -> list[F
 
 
 def _parts(
-    store: StoreParts, lane: SeriesFiles, *, is_locked: bool
+    store: StoreParts, lane: LaneFiles, *, is_locked: bool
 ) -> Iterator[tuple[int, Iterable[tuple[str, Ailment]]]]:
     """Yield the number of files read, with their defects, for each part of a series in turn.
 
@@ -213,9 +213,7 @@ def _parts(
     yield 0, _beside(store, lane, years)
 
 
-def _beside(
-    store: StoreParts, lane: SeriesFiles, years: list[int]
-) -> Iterator[tuple[str, Ailment]]:
+def _beside(store: StoreParts, lane: LaneFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
     yield from _older(store, lane, years)
     barred = lane.barred()
     try:
@@ -239,7 +237,7 @@ def _beside(
         yield COLUMNS, ailment
 
 
-def _older(store: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
+def _older(store: StoreParts, lane: LaneFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
     """Yield older tools' files that cannot be read; a repair leaves such files as they are."""
     try:
         files = sorted(store.old.of(lane, years).items())
@@ -261,7 +259,7 @@ def _older(store: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[t
 # --- the columnar file ---------------------------------------------------------------------
 
 
-def columns_ailment(store: StoreParts, lane: SeriesFiles) -> Ailment | None:
+def columns_ailment(store: StoreParts, lane: LaneFiles) -> Ailment | None:
     """Compare the columnar file, bit by bit, with the bars it was made from; return any defect.
 
     An outdated file is not a defect, because the next reader rebuilds it.
@@ -286,7 +284,7 @@ def _drop(what: str) -> Ailment:
     return Ailment(what, "it is removed, and rebuilt when needed", "drop")
 
 
-def _differs(lane: SeriesFiles, year: int, file: ColumnarFile) -> bool:
+def _differs(lane: LaneFiles, year: int, file: ColumnarFile) -> bool:
     try:
         meta = lane.meta(year)
         if meta is None or not is_current(file, year, meta.state):
@@ -370,7 +368,7 @@ def waiting(
     return longer
 
 
-def _is_longer(lane: SeriesFiles, year: int, size: int | None) -> bool:
+def _is_longer(lane: LaneFiles, year: int, size: int | None) -> bool:
     if size is not None:
         data = lane.disk.stat(lane.paths.data_text(year))
         return data is not None and data.size > size and not is_young(lane, year)
@@ -442,7 +440,7 @@ class Ailment:
     in_flight: bool = False
 
 
-def diagnose(lane: SeriesFiles, year: int, *, is_locked: bool = False) -> Ailment | None:
+def diagnose(lane: LaneFiles, year: int, *, is_locked: bool = False) -> Ailment | None:
     """Return the defect of a year, or None if it is intact or another tool's file.
 
     A commit in progress is distinguished from damage by the age of the files. If the files have
@@ -459,19 +457,19 @@ def diagnose(lane: SeriesFiles, year: int, *, is_locked: bool = False) -> Ailmen
     return None  # a writer keeps changing it
 
 
-def _states(lane: SeriesFiles, year: int) -> tuple[FileState | None, FileState | None]:
+def _states(lane: LaneFiles, year: int) -> tuple[FileState | None, FileState | None]:
     paths = lane.paths
     return lane.disk.stat(paths.data(year)), lane.disk.stat(paths.metadata(year))
 
 
-def is_young(lane: SeriesFiles, year: int) -> bool:
+def is_young(lane: LaneFiles, year: int) -> bool:
     """Return whether the year's files changed so recently that a commit may still be in progress."""
     now_ns = lane.disk.now_ns()
     states = [state for state in _states(lane, year) if state is not None]
     return any(now_ns - state.mtime_ns < IN_FLIGHT_MS * 1_000_000 for state in states)
 
 
-def _diagnosed(lane: SeriesFiles, year: int) -> Ailment | None:
+def _diagnosed(lane: LaneFiles, year: int) -> Ailment | None:
     try:
         diagnosis = examine(lane, year)
     except FormatVersionError as exc:

@@ -34,7 +34,7 @@ from ...model.span import Span
 from ..format import json_document
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.gzip_member import inflated, zipped
-from ..series_files import SeriesFiles
+from ..lane_files import LaneFiles
 from ..values import Suspect
 from ..write.coverage_update import year_span
 
@@ -52,7 +52,7 @@ _SECOND_CHARS = len("2024-06-03 12:00:00")
 T = TypeVar("T")
 
 
-def keep_file(lane: SeriesFiles, source: Path, content: bytes, reason: str) -> None:
+def keep_file(lane: LaneFiles, source: Path, content: bytes, reason: str) -> None:
     """Durably link a file into the quarantine; the original stays in place.
 
     Args:
@@ -64,25 +64,25 @@ def keep_file(lane: SeriesFiles, source: Path, content: bytes, reason: str) -> N
     _folder(lane).keep_file(source, content, reason)
 
 
-def keep_barring(lane: SeriesFiles, name: str, what: str) -> None:
+def keep_barring(lane: LaneFiles, name: str, what: str) -> None:
     """Durably move an object found in place of a file, such as a folder, into the quarantine."""
     _folder(lane).keep_barring(lane.paths.folder / name, what)
     lane.memory.forget(lane.paths.folder / name)
 
 
-def keep_bytes(lane: SeriesFiles, name: str, content: bytes, reason: str) -> None:
+def keep_bytes(lane: LaneFiles, name: str, content: bytes, reason: str) -> None:
     """Durably copy bytes that are about to be cut off into the quarantine."""
     _folder(lane).keep_bytes(name, content, reason)
 
 
-def _folder(lane: SeriesFiles) -> Quarantine:
+def _folder(lane: LaneFiles) -> Quarantine:
     return Quarantine(lane.disk, lane.clock, lane.paths.quarantine, str(lane.key))
 
 
 # --- bad rows ------------------------------------------------------------------------------
 
 
-def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
+def keep_rows(lane: LaneFiles, year: int, rows: Sequence[Suspect]) -> None:
     """Durably add bad rows to the quarantined rows for ``year``.
 
     Rows that are already in quarantine are not added again.
@@ -149,12 +149,12 @@ def withdrawn(table: BarTable, vendor: str) -> list[Suspect]:
     return [Suspect(bar, WITHDRAWN + vendor) for bar in table.bars()]
 
 
-def files_of(lane: SeriesFiles) -> Iterator[KeptFile]:
+def files_of(lane: LaneFiles) -> Iterator[KeptFile]:
     """Yield the quarantined files of a series, with the reasons."""
     return _folder(lane).files()
 
 
-def rows_kept(lane: SeriesFiles, year: int) -> list[Suspect]:
+def rows_kept(lane: LaneFiles, year: int) -> list[Suspect]:
     """Return the bad rows of ``year`` in order of arrival; a damaged file counts as empty."""
     return _parse(lane.disk.read_if_exists(lane.paths.rows(year))) or []
 
@@ -229,14 +229,14 @@ def _check_width(rows: Sequence[Sequence[str]]) -> None:
         raise ValueError(f"a row has {min(wrong)} cells; expected {len(_HEADER)}")
 
 
-def years_with_rows(lane: SeriesFiles) -> list[int]:
+def years_with_rows(lane: LaneFiles) -> list[int]:
     """Return the years that have bad rows, in ascending order."""
     names = lane.disk.list(lane.paths.quarantine)
     years = (name.partition(".rows.")[0] for name in names)
     return [int(year) for year in years if year.isdecimal()]
 
 
-def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
+def rows_in(lane: LaneFiles, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
     """Return the bad rows that vendors sent in place of bars, for several years.
 
     Withdrawn bars are excluded, as are rows at timestamps where no bar can open.
@@ -292,7 +292,7 @@ def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
 
 
 def rows_without_bar(
-    lane: SeriesFiles, span: Span, coverage: Callable[[], Coverage]
+    lane: LaneFiles, span: Span, coverage: Callable[[], Coverage]
 ) -> tuple[Suspect, ...]:
     """Return the last bad row for each timestamp in ``span`` without a good bar.
 

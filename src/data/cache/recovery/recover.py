@@ -44,8 +44,8 @@ from ..format.gzip_member import (
     walk,
 )
 from ..format.json_document import DamagedError
+from ..lane_files import LaneFiles
 from ..read.year_file import MismatchError, YearFile, check_members
-from ..series_files import SeriesFiles
 from ..write.coverage_update import after_members, carried
 from ..write.segments import YearSegment
 from ..write.year_writer import Target, columns_for, compose, rewrite, state_of, sweep_versions
@@ -86,7 +86,7 @@ class Diagnosis:
     seen: Scan = field(default_factory=lambda: Scan(b"", (), 0))
 
 
-def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
+def sound_meta(lane: LaneFiles, year: int) -> YearMeta | None:
     """Return the document of ``year`` after ensuring that it matches the data.
 
     Only the size and the digest of the last member are checked, which is cheap enough for an
@@ -103,7 +103,7 @@ def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
     return matched_meta(lane, year, meta)
 
 
-def matched_meta(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMeta | None:
+def matched_meta(lane: LaneFiles, year: int, meta: YearMeta | None) -> YearMeta | None:
     """Return the year's document ``meta`` if it matches the data, otherwise the repaired document.
 
     The result is None if this library has stored nothing.
@@ -125,7 +125,7 @@ def matched_meta(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMet
     return meta
 
 
-def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
+def recover(lane: LaneFiles, year: int) -> YearMeta | None:
     """Repair ``year`` if necessary, and return its document; raises the same errors as :func:`sound_meta`.
 
     The result is None if this library has not stored anything.
@@ -150,7 +150,7 @@ def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
     return _settled(lane, year, diagnosis, diagnosis.meta, diagnosis.state)
 
 
-def preview(lane: SeriesFiles, year: int) -> YearFile | None:
+def preview(lane: LaneFiles, year: int) -> YearFile | None:
     """Return the year file that :func:`recover` would leave; nothing is changed, and no lock is taken.
 
     The result is None if nothing would remain. Raises the same errors as :func:`examine`.
@@ -159,7 +159,7 @@ def preview(lane: SeriesFiles, year: int) -> YearFile | None:
     return None if diagnosis.state is None else YearFile(diagnosis.state, tuple(diagnosis.members))
 
 
-def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:
+def rebuild(lane: LaneFiles, year: int) -> YearMeta | None:
     """Rewrite a year's metadata document, which does not list all bars in the valid data file.
 
     Returns:
@@ -175,7 +175,7 @@ def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:
     return _saved(lane, year, _facts(lane, meta, members).settled(state))
 
 
-def _make_durable(lane: SeriesFiles, year: int) -> None:
+def _make_durable(lane: LaneFiles, year: int) -> None:
     """Sync the year's data file and its folder to disk."""
     path = lane.paths.data(year)
     if lane.disk.stat(path) is None:
@@ -188,7 +188,7 @@ def _make_durable(lane: SeriesFiles, year: int) -> None:
         lane.disk.close(handle)
 
 
-def _put_back(lane: SeriesFiles, year: int, diagnosis: Diagnosis) -> None:
+def _put_back(lane: LaneFiles, year: int, diagnosis: Diagnosis) -> None:
     """Remove this library's document of a year; restore another tool's document that it replaced."""
     path = lane.paths.metadata(year)
     before = None
@@ -202,7 +202,7 @@ def _put_back(lane: SeriesFiles, year: int, diagnosis: Diagnosis) -> None:
 
 
 def _settled(
-    lane: SeriesFiles, year: int, diagnosis: Diagnosis, meta: YearMeta, state: YearState
+    lane: LaneFiles, year: int, diagnosis: Diagnosis, meta: YearMeta, state: YearState
 ) -> YearMeta:
     """Cut off a torn tail, write ``state`` to the year's document, and return the document."""
     scan = diagnosis.seen
@@ -221,14 +221,14 @@ def _settled(
     return _saved(lane, year, meta.settled(state))
 
 
-def _log(lane: SeriesFiles, year: int, state: YearState, more: int) -> None:
+def _log(lane: LaneFiles, year: int, state: YearState, more: int) -> None:
     """Log a recovery that added ``more`` bars; a negative number means that bars were lost."""
     entry = {"generation": state.generation, "vendor": "", "span": None, "recovered": True}
     entry |= {"added": max(0, more), "changed": 0, "removed": max(0, -more), "size": state.size}
     lane.append_log(year, entry)
 
 
-def _cut(lane: SeriesFiles, year: int, size: int) -> None:
+def _cut(lane: LaneFiles, year: int, size: int) -> None:
     handle = lane.disk.open_write(lane.paths.data(year))
     try:
         lane.disk.truncate(handle, size)
@@ -237,7 +237,7 @@ def _cut(lane: SeriesFiles, year: int, size: int) -> None:
         lane.disk.close(handle)
 
 
-def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: YearState) -> YearMeta:
+def _from_members(lane: LaneFiles, year: int, diagnosis: Diagnosis, state: YearState) -> YearMeta:
     """Write and return the document for the valid gzip members; rewrite the file if it is damaged."""
     meta, members = diagnosis.meta, diagnosis.members
     facts = _facts(lane, meta, members)
@@ -253,7 +253,7 @@ def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: Yea
     return done
 
 
-def _facts(lane: SeriesFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
+def _facts(lane: LaneFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
     """Return the year's old document or, if that is lost, a new one based on the members."""
     now = lane.clock.now_ms()
     shares = shares_of(member.header for member in members)
@@ -266,7 +266,7 @@ def _facts(lane: SeriesFiles, meta: YearMeta | None, members: Sequence[Member]) 
     return anew.of(shares)
 
 
-def _saved(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
+def _saved(lane: LaneFiles, year: int, meta: YearMeta) -> YearMeta:
     lane.write_meta(year, meta, durable=True)
     return meta
 
@@ -274,7 +274,7 @@ def _saved(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
 # --- the decision ------------------------------------------------------------------------
 
 
-def examine(lane: SeriesFiles, year: int) -> Diagnosis:
+def examine(lane: LaneFiles, year: int) -> Diagnosis:
     """Decide what is wrong with ``year`` and what a repair would leave; nothing is changed.
 
     The year's metadata is read before its data. If a writer commits in between, the data looks
@@ -300,7 +300,7 @@ def examine(lane: SeriesFiles, year: int) -> Diagnosis:
         raise lane.newer(year, exc) from exc
 
 
-def _of_document(lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str) -> Diagnosis:
+def _of_document(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str) -> Diagnosis:
     """Return the diagnosis of a year whose data file is missing."""
     if meta is None:
         return Diagnosis("lost" if flaw else "sound", flaw=flaw)
@@ -314,9 +314,7 @@ def _of_document(lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str)
     return Diagnosis("unfinished", meta, state=state if state.generation else None)
 
 
-def _of_data(
-    lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str, seen: Scan
-) -> Diagnosis:
+def _of_data(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str, seen: Scan) -> Diagnosis:
     """Return the diagnosis of a year whose data file was written by this library."""
     recorded = _recorded_state(lane, meta, seen) if meta is not None else None
     if meta is not None and recorded is not None:
@@ -336,7 +334,7 @@ def _of_data(
 
 
 def _of_recorded(
-    lane: SeriesFiles, year: int, meta: YearMeta, recorded: tuple[YearState, int], scan: Scan
+    lane: LaneFiles, year: int, meta: YearMeta, recorded: tuple[YearState, int], scan: Scan
 ) -> Diagnosis:
     """Return the diagnosis of a year whose data file begins with the recorded state."""
     state, count = recorded
@@ -350,7 +348,7 @@ def _of_recorded(
     return Diagnosis(case, meta, "", state, scan.members, seen=scan)
 
 
-def _recorded_state(lane: SeriesFiles, meta: YearMeta, scan: Scan) -> tuple[YearState, int] | None:
+def _recorded_state(lane: LaneFiles, meta: YearMeta, scan: Scan) -> tuple[YearState, int] | None:
     """Return the recorded state that matches the start of the data, and its number of gzip members.
 
     The result is None if no recorded state matches. While a rewrite is pending, the data must equal
@@ -377,7 +375,7 @@ def _recorded_state(lane: SeriesFiles, meta: YearMeta, scan: Scan) -> tuple[Year
 
 
 def _with_appended(
-    lane: SeriesFiles, year: int, meta: YearMeta, state: YearState, fresh: list[Member]
+    lane: LaneFiles, year: int, meta: YearMeta, state: YearState, fresh: list[Member]
 ) -> YearState:
     """Return the recorded state, extended to include the gzip members that were appended since."""
     # A new generation: the marks of the lost commits are gone, and anything derived from them must
@@ -389,7 +387,7 @@ def _with_appended(
 
 
 def _state_of_members(
-    lane: SeriesFiles, year: int, meta: YearMeta | None, members: list[Member]
+    lane: LaneFiles, year: int, meta: YearMeta | None, members: list[Member]
 ) -> YearState:
     """Return the year state that results from a valid file's gzip members."""
     generation = _next_generation(lane, year, meta, members)
@@ -404,7 +402,7 @@ def _state_of_members(
 
 
 def _next_generation(
-    lane: SeriesFiles, year: int, meta: YearMeta | None, members: Iterable[Member]
+    lane: LaneFiles, year: int, meta: YearMeta | None, members: Iterable[Member]
 ) -> int:
     generations = [member.header.seq for member in members]
     generations += [lane.logged_generation(year), meta.state.generation if meta else 0]

@@ -17,12 +17,12 @@ from ...model.instant import DAY_MS
 from ...model.span import Span
 from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
+from ..lane_files import LaneFiles
 from ..layout import LOG, METADATA, SERIES
 from ..legacy.adopt import OldYears
 from ..pins import pins_in
 from ..read.series_reader import read_series
 from ..recovery.quarantine import keep_barring
-from ..series_files import SeriesFiles
 from ..write.coverage_update import year_span
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ _LONGEST_MONTH_MS = 31 * DAY_MS
 
 
 def clear_lane(
-    lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str, number: int | None = None
+    lane: LaneFiles, old: OldYears, lock_timeout_s: float, by: str, number: int | None = None
 ) -> int:
     """Remove everything stored for a series, including older tools' files; return the number of bars.
 
@@ -72,7 +72,7 @@ def clear_lane(
 
 
 def clear_years(
-    lane: SeriesFiles,
+    lane: LaneFiles,
     years: Iterable[int],
     old: OldYears,
     lock_timeout_s: float,
@@ -132,7 +132,7 @@ class YearHeld(NamedTuple):
 
 
 def holding(
-    lane: SeriesFiles, year: int, old_files: Mapping[int, Path], old: OldYears
+    lane: LaneFiles, year: int, old_files: Mapping[int, Path], old: OldYears
 ) -> YearHeld | None:
     """Return the number and age of a year's bars; None if it has no bars or cannot be examined.
 
@@ -158,7 +158,7 @@ def holding(
     return YearHeld(bars, last + (frame.step_ms or frame.count * _LONGEST_MONTH_MS))
 
 
-def files_aside(lane: SeriesFiles, year: int) -> list[Path]:
+def files_aside(lane: LaneFiles, year: int) -> list[Path]:
     """Return a year's files other than its bars: replaced, quarantined and original files."""
     named = f"{year:04d}"
     return [
@@ -190,7 +190,7 @@ class _Gone:
     @classmethod
     def of(
         cls,
-        lane: SeriesFiles,
+        lane: LaneFiles,
         years: Iterable[int],
         old_files: Mapping[int, Path],
         old: OldYears,
@@ -240,7 +240,7 @@ class _Gone:
                 )
         return cls(years_gone, max(newest) if number is None else number - 1)
 
-    def write(self, lane: SeriesFiles, by: str) -> None:
+    def write(self, lane: LaneFiles, by: str) -> None:
         """Record in the log of each year that ``by`` deleted its bars, and log a message."""
         for year, (span, first, bars, bars_logged) in sorted(self.years.items()):
             entry = {
@@ -265,7 +265,7 @@ def _count(entry: Mapping[str, Any], name: str) -> int:
     return count if isinstance(count, int) else 0
 
 
-def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
+def evict_year(lane: LaneFiles, year: int, generation: int) -> bool:
     """Remove a year whose bars can be fetched again, if it is still at ``generation``.
 
     The log is kept, because it shows that an earlier version is gone rather than empty. The
@@ -298,7 +298,7 @@ def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
     return True
 
 
-def _without(lane: SeriesFiles, states: Sequence[YearState]) -> SeriesMeta:
+def _without(lane: LaneFiles, states: Sequence[YearState]) -> SeriesMeta:
     """Return ``series.json`` after the removal of a year, so that the year is requested again."""
     series = read_series(lane) or SeriesMeta()
     kinds = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))

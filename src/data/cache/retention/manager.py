@@ -23,8 +23,8 @@ from ...model.coverage import stretches
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ..facade import summaries
+from ..lane_files import LaneFiles
 from ..layout import OF_YEARS, decode_lane, encode_lane, encode_symbol
-from ..series_files import SeriesFiles
 from ..store import BarStore, StoreListener
 from ..values import Commit, LaneUse, Use
 from ..write.write_guard import FreeSpaceGuard, need_of
@@ -128,7 +128,7 @@ class RetentionManager(StoreListener):
         self._uses.of(key).read(span.start)
 
     @contextmanager
-    def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
+    def committing(self, lane: LaneFiles, commit: Commit) -> Iterator[None]:
         """Return a context manager within which a commit is stored.
 
         On entry, it checks that there is room for the commit. On some exits, it checks the whole

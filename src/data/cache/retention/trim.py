@@ -22,7 +22,7 @@ from ..store import StoreParts
 from ..write.coverage_update import year_span
 
 if TYPE_CHECKING:
-    from ..series_files import SeriesFiles
+    from ..lane_files import LaneFiles
     from .inventory import Holdings, StoredLane
 
 # Files that have been in quarantine for less than this time stay, however large they are.
@@ -55,7 +55,7 @@ class Trimmed:
 # --- quarantine ----------------------------------------------------------------------------
 
 
-def trim_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
+def trim_quarantine(lane: LaneFiles, *, dry_run: bool = False) -> Trimmed:
     """Remove files that were quarantined long ago, oldest first, until the rest is small enough.
 
     A file with bars is removed only if the elapsed part of its year is completely covered by
@@ -78,7 +78,7 @@ def trim_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
     return done
 
 
-def purge_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
+def purge_quarantine(lane: LaneFiles, *, dry_run: bool = False) -> Trimmed:
     """Remove everything from the quarantine of a series."""
     disk, folder = lane.disk, lane.paths.quarantine
     sizes = {name: state.size for name in disk.list(folder) if (state := disk.stat(folder / name))}
@@ -87,7 +87,7 @@ def purge_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
     return Trimmed(0, sum(not name.endswith(".json") for name in sizes), sum(sizes.values()))
 
 
-def _may_go(lane: SeriesFiles, names: Mapping[str, int]) -> Iterator[tuple[int, str]]:
+def _may_go(lane: LaneFiles, names: Mapping[str, int]) -> Iterator[tuple[int, str]]:
     """Yield each file that :func:`trim_quarantine` may remove: when it was quarantined, and its name."""
     now = lane.clock.now_ms()
     for name in names:
@@ -99,7 +99,7 @@ def _may_go(lane: SeriesFiles, names: Mapping[str, int]) -> Iterator[tuple[int, 
             yield since, name
 
 
-def _kept_since(lane: SeriesFiles, name: str) -> int | None:
+def _kept_since(lane: LaneFiles, name: str) -> int | None:
     """Return the time at which a file was quarantined; None if unknown."""
     note = lane.disk.read_if_exists(lane.paths.quarantine / f"{name}.json")
     try:
@@ -108,7 +108,7 @@ def _kept_since(lane: SeriesFiles, name: str) -> int | None:
         return None
 
 
-def _is_known_again(lane: SeriesFiles, year: int, now_ms: int) -> bool:
+def _is_known_again(lane: LaneFiles, year: int, now_ms: int) -> bool:
     try:
         meta = lane.meta(year)
     except CacheError:

@@ -15,13 +15,13 @@ from ...model.kind import Kind
 from ...model.lifetime import Lifetime
 from ..format.documents import SeriesMeta, YearMeta, YearState
 from ..format.json_document import DamagedError
+from ..lane_files import LaneFiles
 from ..layout import SERIES, years_in
 from ..legacy.adopt import OldYears, remove_elsewhere, set_aside
 from ..read.series_reader import kind_of, read_series
 from ..read.year_file import MismatchError
 from ..recovery import quarantine
 from ..recovery.recover import matched_meta, recover
-from ..series_files import SeriesFiles
 from ..values import Commit, SeriesChangedError, no_check, outdated_spans, removal
 from .coverage_update import YearChange, after_marks, by_year, marks_after_repair, year_span
 from .year_commit import YearCommit
@@ -51,7 +51,7 @@ class CommitRun:
         is_repaired: Whether a repair has changed years since ``series.json`` was written.
     """
 
-    lane: SeriesFiles
+    lane: LaneFiles
     commit: Commit
     old: OldYears
     check: Callable[[], object] = no_check

@@ -23,8 +23,8 @@ from ...model.span import Span, clipped, coalesce, intersect, subtract, touching
 from ..actions import ActionBook
 from ..format.csv_rows import header_line
 from ..format.gzip_member import MOST_HOLES, Header, Member
+from ..lane_files import LaneFiles
 from ..read.year_file import YearFile, rows_of
-from ..series_files import SeriesFiles
 from ..values import CommitPiece
 
 # Number of bars up to which bars of several days share a member. Its header is small by comparison,
@@ -379,7 +379,7 @@ _MOST_DAYS = 14
 
 
 def unified(
-    segments: Sequence[YearSegment], coverage: Coverage, lane: SeriesFiles
+    segments: Sequence[YearSegment], coverage: Coverage, lane: LaneFiles
 ) -> tuple[list[YearSegment], Coverage]:
     """Return segments and coverage with as few different bases as possible.
 

@@ -18,7 +18,7 @@ from ...clock import Clock
 from ...disk.files import Disk, Space, errno_of
 from ...errors import CacheError, ReadOnlyCacheWarning, StorageError
 from ...model.caller import warn_user
-from ..series_files import SeriesFiles
+from ..lane_files import LaneFiles
 from ..values import Commit
 from .coverage_update import years_of
 
@@ -226,7 +226,7 @@ class FreeSpaceGuard:
         )
 
 
-def need_of(lane: SeriesFiles, commit: Commit) -> int:
+def need_of(lane: LaneFiles, commit: Commit) -> int:
     """Return an upper limit for the bytes that a commit writes; it may have to rewrite whole years."""
     years = {year for p in commit.pieces if len(p.table) for year in years_of(p.span)}
     sizes = (lane.disk.stat(lane.paths.data_text(year)) for year in years)

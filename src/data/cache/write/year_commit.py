@@ -22,9 +22,9 @@ from ...model.span import Span, coalesce, subtract
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import file_id, shares_of
+from ..lane_files import LaneFiles
 from ..read.year_file import YearFile, open_year
 from ..recovery import quarantine
-from ..series_files import SeriesFiles
 from ..values import Commit, CommitPiece, Fault, after, no_check, quality_of, within
 from .coverage_update import (
     YearChange,
@@ -57,7 +57,7 @@ class YearCommit:
         check: Function called before anything is written.
     """
 
-    lane: SeriesFiles
+    lane: LaneFiles
     year: int
     meta: YearMeta
     part: YearChange

@@ -31,9 +31,9 @@ from ...model.span import Span
 from ..format.csv_rows import ALL_COLUMNS, BASE_COLUMNS, encode_rows, header_line
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import Header, Member, build, file_id
+from ..lane_files import LaneFiles
 from ..layout import DATA
 from ..pins import needed, needs, pins_in
-from ..series_files import SeriesFiles
 from ..values import CommitPiece
 from .coverage_update import year_span
 from .segments import FEW_ROWS, YearSegment, of_piece
@@ -217,7 +217,7 @@ def _joinable(members: Sequence[Member], last: int | None, target: Target) -> in
 
 
 def append(
-    lane: SeriesFiles,
+    lane: LaneFiles,
     year: int,
     *,
     before: YearState,
@@ -262,7 +262,7 @@ def append(
 
 
 def rewrite(
-    lane: SeriesFiles,
+    lane: LaneFiles,
     year: int,
     *,
     meta: YearMeta,
@@ -309,7 +309,7 @@ def rewrite(
 # --- older versions ------------------------------------------------------------------------
 
 
-def keep(lane: SeriesFiles, year: int, generation: int, *, is_pinned: bool = False) -> None:
+def keep(lane: LaneFiles, year: int, generation: int, *, is_pinned: bool = False) -> None:
     """Save the current file of ``year`` as an old version, and remove expired versions."""
     sweep_versions(lane, year)
     folder = lane.paths.versions
@@ -332,7 +332,7 @@ def keep(lane: SeriesFiles, year: int, generation: int, *, is_pinned: bool = Fal
     _drop(lane, expired(lane, year))
 
 
-def expired(lane: SeriesFiles, year: int) -> list[Path]:
+def expired(lane: LaneFiles, year: int) -> list[Path]:
     """Return the older files of ``year`` that exceed the retention limits.
 
     Files that a pinned generation needs are excluded.
@@ -348,7 +348,7 @@ def expired(lane: SeriesFiles, year: int) -> list[Path]:
     return list(dict(late).values())
 
 
-def _pinned(lane: SeriesFiles, year: int) -> tuple[list[int], list[dict[str, Any]]]:
+def _pinned(lane: LaneFiles, year: int) -> tuple[list[int], list[dict[str, Any]]]:
     """Return a series' pinned generations, and the log of a year (empty if no generation is pinned)."""
     pins = pins_in(lane.disk, lane.paths.versions)
     return pins, lane.log_entries(year) if pins else []
@@ -363,12 +363,12 @@ def _replaced_ms(entries: list[dict[str, Any]], generation: int, unknown: int) -
         return unknown
 
 
-def _drop(lane: SeriesFiles, paths: list[Path]) -> None:
+def _drop(lane: LaneFiles, paths: list[Path]) -> None:
     for path in paths:
         lane.disk.remove(path)
 
 
-def versions(lane: SeriesFiles, year: int) -> list[tuple[int, Path]]:
+def versions(lane: LaneFiles, year: int) -> list[tuple[int, Path]]:
     """Return the generation and path of the year's older files, oldest first."""
     kept = []
     for name in lane.disk.list(lane.paths.versions):
@@ -378,7 +378,7 @@ def versions(lane: SeriesFiles, year: int) -> list[tuple[int, Path]]:
     return sorted(kept)
 
 
-def sweep_versions(lane: SeriesFiles, year: int) -> None:
+def sweep_versions(lane: LaneFiles, year: int) -> None:
     """Remove old versions that are links to the current file.
 
     A rewrite that is killed between linking and replacing leaves such links behind.

@@ -1,4 +1,4 @@
-"""One series on disk: its files and the documents next to them."""
+"""The files of a lane, which is the folder of one series, and the documents next to them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ENDINGS = (".json", DATA, LOG)
 
 
 @dataclass(frozen=True)
-class SeriesFiles:
+class LaneFiles:
     """A series' folder with everything needed to read and write it.
 
     Attributes:
