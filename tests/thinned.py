@@ -177,7 +177,7 @@ VENDORS: dict[str, dict[str, int]] = {
 # Over more values, damages and places.
 VALUES: dict[str, dict[str, int]] = {
     "tests/bars/test_derive.py": {
-        "test_it_is_made_of_the_longest_that_divides_it_and_only_that_is_stored": 1,
+        "test_a_timeframe_is_built_from_the_longest_that_divides_it_and_only_that_is_stored": 1,
         "test_the_running_bar_comes_where_it_is_wanted_and_is_never_stored": 1,
     },
     "tests/bars/test_failed_and_none.py": {
@@ -231,7 +231,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_every_truncation": 1,
         "test_every_truncation_of_a_document": 1,
         "test_garbage_behind": 3,
-        "test_nor_does_it_without_metadata": 1,
+        "test_a_flipped_bit_without_metadata_costs_its_own_member_only": 1,
         "test_swapped_files": 1,
     },
     "tests/cache/test_check_and_recovery.py": {
@@ -239,7 +239,7 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/cache/test_columnar.py": {
         "test_the_second_read_opens_no_file_of_bars": 1,
-        "test_what_is_returned_is_the_callers_own": 1,
+        "test_a_change_of_returned_columns_does_not_change_the_store": 1,
         "test_whatever_is_done_the_answer_is_that_of_the_files": 1,
     },
     "tests/cache/test_columnar_attacks.py": {
@@ -262,14 +262,14 @@ VALUES: dict[str, dict[str, int]] = {
         "test_an_older_tools_file_is_taken_over_whole": 1,
         "test_nothing_is_lost_whenever_the_power_fails": 2,
         "test_repair_may_be_cut_short": 1,
-        "test_what_was_committed_after_a_kill_stays": 1,
-        "test_what_was_shown_after_a_kill_stays": 1,
+        "test_a_commit_after_a_kill_survives_a_crash": 1,
+        "test_bars_that_were_read_after_a_kill_survive_a_crash": 1,
     },
     "tests/cache/test_csv_rows.py": {
         "test_blocks_of_market_numbers_are_written_as_each_by_itself": 1,
     },
     "tests/cache/test_first_look.py": {
-        "test_what_a_commit_that_failed_has_left_is_seen_as_by_everybody_else": 5,
+        "test_the_view_after_a_failed_commit_is_that_of_a_new_process": 5,
     },
     "tests/cache/test_migrate.py": {
         "test_whoever_dies_on_the_way_loses_nothing": 1,
@@ -284,7 +284,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_corrected_years_are_the_same_as_written_number_by_number": 1,
     },
     "tests/cache/test_series_index.py": {
-        "test_who_has_looked_before_sees_what_a_first_look_sees": 1,
+        "test_a_used_index_shows_the_same_as_a_new_one": 1,
     },
     "tests/cache/test_store_faults.py": {
         "test_a_failing_call": 1,
@@ -297,7 +297,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_damaged_data_count_as_missing_and_are_kept_whole": 1,
     },
     "tests/cache/test_writers.py": {
-        "test_writers_and_readers": 1,
+        "test_concurrent_writers_and_readers": 1,
     },
     "tests/calendars/test_answer_files.py": {
         "test_a_closure_that_the_library_lacks_is_no_session": 5,
@@ -385,7 +385,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_whichever_vendor_fails_the_series_is_the_same": 1,
     },
     "tests/e2e/test_actions_asked.py": {
-        "test_what_tiingo_refuses_is_asked_once": 1,
+        "test_actions_that_tiingo_refuses_are_asked_once": 1,
     },
     "tests/e2e/test_archive.py": {
         "test_any_trouble_there_ends_in_pages_and_is_told": 1,
@@ -412,7 +412,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_no_bar_is_stored_before_its_close_and_none_is_lost": 1,
     },
     "tests/e2e/test_closed_by.py": {
-        "test_it_is_what_somebody_saw_then": 1,
+        "test_closed_by_returns_the_bars_that_were_visible_then": 1,
     },
     "tests/e2e/test_damage_in_a_call.py": {
         "test_a_damaged_year_is_asked_for_again_in_the_same_call": 1,
@@ -423,8 +423,8 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/e2e/test_damaged_figures.py": {
         "test_of_damaged_rows_those_that_are_not_sent_again_are_a_gap": 1,
         "test_rows_that_a_vendor_does_not_send_again_are_a_gap_and_no_nothing": 1,
-        "test_what_a_vendor_still_has_is_asked_again": 1,
-        "test_what_no_vendor_has_any_more_is_a_gap": 1,
+        "test_corrupt_figures_are_fetched_again": 1,
+        "test_corrupt_figures_that_no_vendor_has_any_more_are_a_gap": 1,
         "test_where_the_damaged_file_held_nothing_an_empty_answer_is_whole": 1,
     },
     "tests/e2e/test_deleted_meanwhile.py": {
@@ -642,7 +642,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_pieces_of_any_size_make_the_body": 1,
     },
     "tests/net/test_outcomes.py": {
-        "test_who_is_asked_next_and_who_sees_it": 16,
+        "test_each_error_decides_if_the_next_vendor_is_asked_and_who_sees_it": 16,
     },
     "tests/net/test_secrets.py": {
         "test_no_failure_tells_the_key": 1,
@@ -655,7 +655,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_eight_decimals_come_back_as_the_same_float": 1,
     },
     "tests/polars/test_portal_properties.py": {
-        "test_nothing_that_closed_later_is_in_an_answer": 1,
+        "test_no_answer_of_a_portal_has_look_ahead": 1,
     },
     "tests/polars/test_portal_requests.py": {
         "test_a_walk_adjusted_for_dividends_costs_one_request_unless_a_session_is_on": 1,
@@ -765,7 +765,7 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
         "test_an_older_tools_file_is_kept_before_it_is_replaced": CONTROL,
         "test_another_order_breaks_a_rewrite": CONTROL,
         "test_each_guard_guards": CONTROL,
-        "test_what_is_bad_is_safe_before_it_is_taken_out": CONTROL,
+        "test_bad_bytes_are_in_quarantine_before_they_are_taken_out": CONTROL,
         "test_without_a_sync_something_is_lost": CONTROL,
     },
     "tests/cache/test_kills.py": {
@@ -774,7 +774,7 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
     "tests/cache/test_processes.py": {
         "test_two_processes_and_a_reader": (
             "tests/cache/test_writers.py",
-            "test_writers_and_readers",
+            "test_concurrent_writers_and_readers",
         ),
     },
     "tests/cache/test_table_faults.py": {

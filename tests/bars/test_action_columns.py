@@ -67,7 +67,7 @@ def test_an_ex_date_without_a_row(day: str, row: int | None) -> None:
     assert columns("1d", DAYS, paid(day))["dividend"] == expected
 
 
-def test_what_does_not_count_or_cannot_be_is_passed_over() -> None:
+def test_actions_that_do_not_count_are_not_in_the_columns() -> None:
     odd = KnownAction(Action(date(2024, 6, 4), "split", day_ms(date(2024, 6, 4)), math.nan, 1.0))
     found = columns("1d", DAYS, paid("2024-06-04", counts=False), odd)
     assert found == {"dividend": [0, 0, 0], "split": [0, 0, 0]}
@@ -90,7 +90,7 @@ def test_shorter_bars_have_them_on_the_first_of_the_session(ex_at: str) -> None:
     assert found["dividend"] == [0, 0, 0, 1, 0, 0]
 
 
-def test_what_is_not_known_is_nan() -> None:
+def test_unknown_actions_are_nan_in_the_columns() -> None:
     unknown = Span(parse_iso("2024-06-04"), parse_iso("2024-06-05"))
     for label, stamps, rows in (
         ("1d", DAYS, [False, True, False]),

@@ -75,7 +75,7 @@ def test_outside_of_a_lifetime_nothing_is_to_come() -> None:
     ]  # fmt: skip
 
 
-def test_what_runs_and_what_holds_no_bar_is_no_gap() -> None:
+def test_a_running_bar_and_a_span_without_bars_are_no_gaps() -> None:
     slit = Gap(Span(hour(3) + 1, hour(4)), "x")
     found = [slit, Gap(hours(5, 9), "y"), Gap(hours(9, 10), "z")]
     assert real_gaps(found, hour(7), HOURLY) == [Gap(hours(5, 7), "y")]

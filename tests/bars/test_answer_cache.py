@@ -162,7 +162,7 @@ def test_bars_that_a_program_put_are_held_with_the_holidays_beside_them(
     assert held_after(manager, tmp_path, "MSFT", "1d", "2023-12-29", "2024-02-11") == 0
 
 
-def test_what_is_asked_for_once_is_not_held(manager: DataManager, reads: Reads) -> None:
+def test_an_answer_is_held_from_the_second_request_on(manager: DataManager, reads: Reads) -> None:
     other = (*ASKED[:3], "2024-01-01T00:30:00")
     before = len(givens(manager))
     asked(manager, other)
@@ -206,7 +206,9 @@ def test_whatever_is_done_to_a_frame_the_next_one_is_as_it_was(
     assert reads == []
 
 
-def test_what_somebody_else_commits_shows_at_once(manager: DataManager, tmp_path: Path) -> None:
+def test_a_commit_of_another_process_shows_in_a_held_answer_at_once(
+    manager: DataManager, tmp_path: Path
+) -> None:
     store_at(tmp_path).commit(MINUTES, Commit((minutes(50, 60, shift=1.0),)))
     closes = asked(manager)["close"].to_numpy()
     assert closes[50] == pytest.approx(106.0)
@@ -222,12 +224,16 @@ def test_an_answer_that_no_longer_stands_takes_no_memory_once_it_is_asked_for(
     assert len(givens(manager)) == before - 1
 
 
-def test_what_somebody_else_doubts_shows_at_once(manager: DataManager, tmp_path: Path) -> None:
+def test_a_doubt_of_another_process_shows_in_a_held_answer_at_once(
+    manager: DataManager, tmp_path: Path
+) -> None:
     store_at(tmp_path).commit(MINUTES, Commit(marks=(mark(3, 4, "suspect", 60_000),)))
     assert asked(manager).attrs["onetape"]["spans"][1]["state"] == "suspect"
 
 
-def test_what_is_cleared_is_gone(manager: DataManager, tmp_path: Path, reads: Reads) -> None:
+def test_a_held_answer_is_gone_after_a_clear(
+    manager: DataManager, tmp_path: Path, reads: Reads
+) -> None:
     store_at(tmp_path).clear("BTCUSDT")
     with pytest.raises(RuntimeError):
         asked(manager)
@@ -341,12 +347,14 @@ def wanted_again(manager: DataManager, query: BarsQuery) -> AnswerCache:
      Commit((minutes(40, 50, steps=()),), marks=(mark(40, 50, "empty", 60_000, reason="x"),))],
     ids=["suspect", "provisional", "a hole"],
 )  # fmt: skip
-def test_what_may_change_is_not_held(manager: DataManager, tmp_path: Path, commit: Commit) -> None:
+def test_an_answer_that_may_change_is_not_held(
+    manager: DataManager, tmp_path: Path, commit: Commit
+) -> None:
     store_at(tmp_path).commit(MINUTES, commit)
     assert held_after(manager, tmp_path) == 0
 
 
-def test_what_is_not_whole_is_not_held(manager: DataManager, tmp_path: Path) -> None:
+def test_an_incomplete_answer_is_not_held(manager: DataManager, tmp_path: Path) -> None:
     gone = mark(40, 50, "empty", 60_000, reason="no bar", expires=NOW + 60_000)
     commit = Commit((minutes(0, 40), minutes(50, BARS)), marks=(gone,))
     store_at(tmp_path).commit(SeriesKey("ETHUSDT", MINUTES.timeframe), commit)
@@ -363,7 +371,7 @@ def test_an_end_that_is_due_later_is_held_until_then(
     assert given.until == NOW + 60_000
 
 
-def test_what_expires_is_held_until_then(
+def test_an_answer_that_expires_is_held_until_then(
     manager: DataManager, tmp_path: Path, reads: Reads, ticking: ManualClock
 ) -> None:
     closed = mark(40, 50, "empty", 60_000, reason="market closed", expires=NOW + 60_000)
@@ -391,7 +399,7 @@ def test_no_two_frames_share_their_values(manager: DataManager) -> None:
     assert not np.shares_memory(one["close"].to_numpy(), other["close"].to_numpy())
 
 
-def test_there_is_a_bound(tmp_path: Path, manager: DataManager) -> None:
+def test_held_answers_are_bounded(tmp_path: Path, manager: DataManager) -> None:
     memory = small(manager, 10 * EACH_BYTES)
     for minute in (*range(10, 99, 3), *range(10, 99, 3)):
         question = (*ASKED[:3], f"2024-01-01T01:{minute % 60:02d}:00")
@@ -401,7 +409,7 @@ def test_there_is_a_bound(tmp_path: Path, manager: DataManager) -> None:
     assert 0 < len(givens(manager)) <= 20
 
 
-def test_its_rows_are_held_once(manager: DataManager) -> None:
+def test_the_rows_of_a_held_answer_are_held_once(manager: DataManager) -> None:
     for given in givens(manager).values():
         frame, rows = given.frame, given.answer.table
         assert np.array_equal(frame["close"].to_numpy(), rows.close)
@@ -622,7 +630,7 @@ def latest(tmp_path: Path, manager: DataManager, reads: Reads) -> DataManager:
 
 
 @pytest.mark.parametrize("what", LATEST)
-def test_what_reaches_up_to_now_is_not_read_again_until_a_bar_is_due(
+def test_an_answer_up_to_now_is_not_read_again_until_a_bar_is_due(
     latest: DataManager, tmp_path: Path, reads: Reads, what: str, ticking: ManualClock
 ) -> None:
     question, more = LATEST[what]
@@ -642,7 +650,7 @@ def test_what_reaches_up_to_now_is_not_read_again_until_a_bar_is_due(
 
 
 @pytest.mark.parametrize("what", LATEST)
-def test_what_reaches_up_to_now_shows_the_next_bar_at_once(
+def test_an_answer_up_to_now_shows_the_next_bar_at_once(
     latest: DataManager, tmp_path: Path, what: str, ticking: ManualClock
 ) -> None:
     question, more = LATEST[what]
@@ -767,7 +775,7 @@ def test_kept_rows_are_shared_and_nobody_can_write_to_them(manager: DataManager)
     pd.testing.assert_frame_equal(asked(manager), before)
 
 
-def test_who_names_a_place_lives_as_long_as_it_does(manager: DataManager) -> None:
+def test_an_instrument_lives_no_longer_than_its_held_answer(manager: DataManager) -> None:
     query, answer, frame = answered(manager)
     instrument = replace(query.instrument)
     recent = wanted_again(manager, replace(query, instrument=instrument))

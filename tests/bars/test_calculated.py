@@ -149,7 +149,7 @@ def test_a_bar_that_lacks_a_minute_is_no_bar(client: BarsClient, store: BarStore
     assert parse_iso("2024-06-10T05:00") not in [row[0] for row in stored(client, found.key)]
 
 
-def test_what_is_there_is_left_alone_and_what_is_new_appended(
+def test_calculated_bars_are_appended_and_stored_ones_left_alone(
     client: BarsClient, store: BarStore
 ) -> None:
     put(store, "BTCUSDT", "2024-06-09", "2024-06-10T10:00", COIN)
@@ -203,7 +203,9 @@ def test_bars_of_a_vendor_are_never_touched_and_answer_alone(
     assert "derived_from" not in frame.attrs["onetape"]
 
 
-def test_what_cannot_be_calculated_says_why(client: BarsClient, store: BarStore) -> None:
+def test_bars_that_cannot_be_calculated_are_an_error_with_the_reason(
+    client: BarsClient, store: BarStore
+) -> None:
     with pytest.raises(NoDataError, match="no 1m bars for BTCUSDT are stored"):
         calculated(client, "BTCUSDT", "1h")
     put(store, "BTCUSDT", "2024-06-10T00:00", "2024-06-10T00:30", COIN)

@@ -152,7 +152,7 @@ def test_actions_that_are_known_do_for_a_teller() -> None:
     ] == [()]
 
 
-def test_who_is_passed_over_is_told_with_the_reason() -> None:
+def test_a_rejected_vendor_is_reported_with_the_reason() -> None:
     found = find_route(query(label="1h"), [vendor("one"), vendor("two", TAPE)], None)
     assert found.rejected == {"two": "serves no crypto"}
     with pytest.raises(NoProviderError, match="one serves no 1w, only 1h 1d"):

@@ -218,7 +218,7 @@ def test_of_what_is_not_stored_nothing_is_known(manager: DataManager) -> None:
     assert not list((manager.cache.cache_dir / "ohlcv").glob("ETH*")), "who looks makes no folder"
 
 
-def test_what_an_older_tool_left_is_known_too(manager: DataManager) -> None:
+def test_a_year_file_of_an_older_tool_is_in_the_coverage(manager: DataManager) -> None:
     folder = manager.cache.cache_dir / "ETHUSDT" / "1h"
     folder.mkdir(parents=True)
     rows = [f"2024-06-01 0{hour}:00:00,1,1,1,1,1" for hour in range(4)]
@@ -330,7 +330,7 @@ def test_commits_tell_what_was_changed_and_what_is_kept(
     assert client.commits(SeriesKey("NONE", HOURS.timeframe)) == []
 
 
-def test_what_is_kept_aside_is_told_with_the_reason(
+def test_quarantined_rows_and_files_are_listed_with_the_reason(
     client: BarsClient, store: BarStore, services: Services
 ) -> None:
     bad = Bar(DAY.end, 1.0, 0.5, 2.0, 1.0, 1.0)

@@ -113,9 +113,7 @@ def test_only_what_the_first_vendor_lacks_is_rebuilt(tmp_path: Path, tape: Tape)
     assert ways(frame) == ["", "converted: 1h rebuilt from 30m"]
 
 
-def test_what_is_stored_rules_and_so_hours_from_the_clock_are_rebuilt_too(
-    tmp_path: Path, tape: Tape
-) -> None:
+def test_bars_are_rebuilt_on_the_anchor_of_the_stored_ones(tmp_path: Path, tape: Tape) -> None:
     street = Pair(tmp_path, tape, CLOCK, "30m 1h")
     street.rules = {"1h": ["other", "yahoo"]}
     street.ask("1h", "2024-07-01", "2024-07-02")
@@ -153,7 +151,9 @@ def test_short_bars_that_do_not_reach_leave_the_long_ones_to_stand_in(
     assert rows(frame) == street.closed("1h", near)
 
 
-def test_who_is_down_is_not_asked_for_its_own_kind_after_that(tmp_path: Path, tape: Tape) -> None:
+def test_a_substitute_that_is_down_for_parts_is_not_asked_for_whole_bars(
+    tmp_path: Path, tape: Tape
+) -> None:
     street = Pair(tmp_path, tape, CLOCK, "30m 1h")
     street.down("1h")
     street.other.errors = {"30m": UnavailableError("down too")}

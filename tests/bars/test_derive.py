@@ -84,7 +84,7 @@ def street(tmp_path: Path, vendor: TapeVendor) -> Street:
     [("45m", "15m"), ("2h", "1h"), ("4h", "1h"), ("3d", "1d"), ("5d", "1d"), ("2w", "1d"),
      ("2M", "1d"), ("10m", "5m")],
 )  # fmt: skip
-def test_it_is_made_of_the_longest_that_divides_it_and_only_that_is_stored(
+def test_a_timeframe_is_built_from_the_longest_that_divides_it_and_only_that_is_stored(
     street: Street, vendor: TapeVendor, label: str, source: str
 ) -> None:
     frame = street.ask(label, "2024-03-01", "2024-06-13")
@@ -101,7 +101,7 @@ def test_it_is_made_of_the_longest_that_divides_it_and_only_that_is_stored(
     assert (told(frame)["from_cache"], told(again)["from_cache"]) == (0.0, 1.0)
 
 
-def test_it_needs_no_rule_of_its_own(street: Street, vendor: TapeVendor) -> None:
+def test_a_derived_timeframe_needs_no_rule_of_its_own(street: Street, vendor: TapeVendor) -> None:
     street.rules = {"45m": []}
     assert len(street.ask("45m", "2024-06-11", "2024-06-12")) == 9
 
@@ -188,7 +188,7 @@ def test_hours_of_a_kind_that_nobody_expected_are_not_put_together(
         street.ask(label, "2024-06-03", "2024-06-12")
 
 
-def test_what_stands_in_for_the_parts_gives_its_anchor(
+def test_a_substitute_for_the_parts_gives_its_anchor(
     street: Street, vendor: TapeVendor, tape: Tape
 ) -> None:
     other = TapeVendor("other", tape, NEW_YORK, replace(SHARE, anchor="clock"), "1h")
@@ -221,7 +221,7 @@ def test_history_that_is_too_deep_for_long_bars_is_made_of_shorter_ones(
     assert str(parts.best(question("2h"))) == "15m"
 
 
-def test_what_is_held_is_taken_rather_than_fetched(street: Street, vendor: TapeVendor) -> None:
+def test_stored_parts_are_preferred_to_fetched_ones(street: Street, vendor: TapeVendor) -> None:
     parts = SourceTimeframes(street, LaneFinder(street, street.store))
     street.ask("15m", "2024-06-03", "2024-06-12")
     old = question("2h", "2024-06-03", "2024-06-11")
@@ -363,7 +363,7 @@ def test_whom_the_rules_give_weeks_is_asked_for_weeks(
     assert (other.labels(), vendor.labels(), told(frame)["lane"]) == (["1w"], [], "1w")
 
 
-def test_what_those_weeks_cannot_be_days_are(
+def test_weeks_are_built_from_days_of_another_vendor_where_no_weeks_can_be_had(
     street: Street, vendor: TapeVendor, tape: Tape
 ) -> None:
     """The vendor of the weeks fails; days of another are the better answer."""
@@ -561,7 +561,7 @@ def test_where_no_bar_is_expected_there_is_none(street: Street, vendor: TapeVend
     assert (len(frame), lacking(frame)) == (0, [])
 
 
-def test_what_may_be_known_at_an_instant_is_made_of_what_had_closed_then(
+def test_a_derived_bar_has_no_look_ahead_beyond_closed_by(
     street: Street, vendor: TapeVendor
 ) -> None:
     at = parse_iso("2024-06-05T16:00")
@@ -589,7 +589,7 @@ def test_where_an_answer_says_nothing_more_silence_is_no_word(tape: Tape) -> Non
     )  # fmt: skip
 
 
-def test_what_could_not_be_made_is_part_of_no_stretch(tape: Tape) -> None:
+def test_a_week_that_could_not_be_built_is_in_no_span_of_coverage(tape: Tape) -> None:
     """Nothing of what is told of the weeks beside it is told of a week that is not there."""
     closed = tape.closed("1d", parse_iso("2024-06-22"))
     bars = [bar for bar in closed if bar.stamp_ms != day_ms(date(2024, 6, 12))]
@@ -619,7 +619,7 @@ def test_an_answer_is_whole_that_lacks_nothing_and_is_of_the_kind_asked_for() ->
     assert not is_whole(replace(whole, flagged=[(0, "bad")]))
 
 
-def test_what_is_made_of_a_part_that_the_vendor_calls_running_is_told_as_such(tape: Tape) -> None:
+def test_a_bar_built_from_a_running_part_is_provisional(tape: Tape) -> None:
     """Its clock is behind ours: by our own the week is over."""
     closed = tape.closed("1d", parse_iso("2024-06-08"))
     first, last = day_ms(date(2024, 6, 3)), day_ms(date(2024, 6, 7))
@@ -638,7 +638,7 @@ def test_what_is_made_of_a_part_that_the_vendor_calls_running_is_told_as_such(ta
     )  # fmt: skip
 
 
-def test_what_has_been_refreshed_is_not_refreshed_again_to_look_further_back(
+def test_refreshed_parts_are_not_refreshed_again_to_look_further_back(
     street: Street, vendor: TapeVendor
 ) -> None:
     gone = range(day_ms(date(2024, 5, 20)), day_ms(date(2024, 6, 3)))

@@ -70,7 +70,7 @@ def test_bars_behind_are_counted_in_sessions() -> None:
     assert hours.behind == 6, "15:30 to 19:30 of yesterday, 13:30 of today"
 
 
-def test_what_is_known_not_to_be_there_is_not_behind() -> None:
+def test_a_series_is_not_behind_for_bars_known_to_be_absent() -> None:
     now = "2024-06-12T12:10:00"
     last = parse_iso("2024-06-12T08:00")
     bars = held("2024-06-12T00:00", "2024-06-12T09:00")

@@ -158,7 +158,7 @@ def test_a_vendor_that_has_bars_or_fails_proves_nothing(
 
 
 @pytest.mark.parametrize("why", ["out", "neither", "no days", "no hours", "not ours"])
-def test_who_cannot_tell_is_not_asked(why: str) -> None:
+def test_a_vendor_that_cannot_prove_a_listing_is_not_asked(why: str) -> None:
     none = NoDataError("none")
     first, second, third = Vendor("acme", none), Vendor("zenith", none), Vendor("other", none)
     known = empty(-9, 0, vendor="acme,other,zenith")
@@ -176,7 +176,7 @@ def test_who_cannot_tell_is_not_asked(why: str) -> None:
 
 
 @pytest.mark.parametrize(("at", "is_news"), [(-1, True), (0, False), (1, False)])
-def test_what_a_vendor_told_needs_no_proof(at: int, is_news: bool) -> None:
+def test_a_listing_date_of_a_vendor_needs_no_proof(at: int, is_news: bool) -> None:
     told = Lifetime(Bound(hour(at), "acme", DAY, LATER + 1))
     case = Case(empty(-HALT, 0), final(hours(0, 9)), life=told)
     assert (case.sought() is not None) is is_news
@@ -206,7 +206,7 @@ def test_only_what_adjoins_the_bars_counts() -> None:
 
 
 @pytest.mark.parametrize("segment", [hours(0, 9), hours(9, 20), hours(-2 * HALT, -HALT)])
-def test_what_was_not_asked_just_now_is_left_alone(segment: Span) -> None:
+def test_no_listing_proof_is_sought_for_a_span_that_was_not_just_asked(segment: Span) -> None:
     case = Case(empty(-HALT, 0), final(hours(0, 9)))
     assert case.sought(segment) is None
 
@@ -238,7 +238,7 @@ def test_however_long_it_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize("behind", [1, 24, 3 * HALT])
-def test_what_does_not_reach_up_to_now_is_no_end(behind: int) -> None:
+def test_empty_coverage_that_does_not_reach_up_to_now_is_no_delisting(behind: int) -> None:
     end = LAST - behind
     case = Case(final(hours(end - 2 * HALT, end - HALT)), empty(end - HALT, end))
     assert case.sought() is None

@@ -1,3 +1,5 @@
+"""The observer: the counts, events and names of log records that a call leaves."""
+
 from __future__ import annotations
 
 import logging
@@ -98,7 +100,9 @@ def test_a_call_gives_its_records_a_name_and_takes_it_back(observer: Observer) -
     assert observer.metrics.snapshot()["calls"]["answers"] == 1, "a call inside is part of it"
 
 
-def test_who_stood_in_for_whom_and_how_good_it_was(observer: Observer, heard: list[Event]) -> None:
+def test_the_observer_reports_substitutes_and_quality(
+    observer: Observer, heard: list[Event]
+) -> None:
     attempts = [
         attempt("one", "UnavailableError", "2024-01", "2024-03"),
         attempt("two", "ok", "2024-01", "2024-02", 20),

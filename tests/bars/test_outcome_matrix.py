@@ -260,7 +260,7 @@ def stored_of(expected: str) -> str:
 
 
 @pytest.mark.parametrize("outcome", ["empty", "holes", "truncated", "bad rows"])
-def test_what_is_lacking_is_an_error_where_it_is_asked_to_be(tmp_path: Path, outcome: str) -> None:
+def test_incomplete_data_are_an_error_with_strict(tmp_path: Path, outcome: str) -> None:
     house = House(tmp_path)
     prepared(house, CASES[outcome], "all")
     with pytest.raises(IncompleteDataError) as caught:

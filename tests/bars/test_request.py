@@ -79,7 +79,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("wishes, said", WRONG, ids=[said for _, said in WRONG])
-def test_what_cannot_be_meant_is_refused_for_one_and_for_many(
+def test_a_bad_request_is_refused_for_one_symbol_and_for_many(
     asking: RequestParser, wishes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(QueryError, match=said):

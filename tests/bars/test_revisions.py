@@ -41,7 +41,7 @@ def reached(held: int, lacking: int, since: int | None, **caps: object) -> int:
         (100, 1001, 30, 30),
     ],
 )  # fmt: skip
-def test_it_reaches_over_what_the_page_still_holds(
+def test_a_check_for_revisions_covers_the_rest_of_the_page(
     held: int, lacking: int, since: int | None, hours: int
 ) -> None:
     assert reached(held, lacking, since) == hours

@@ -106,7 +106,7 @@ def test_twenty_final_bars_of_others_on_each_side(shop: Shop) -> None:
     assert VendorQuestion(hours(4, 8)).reach == hours(4, 8)
 
 
-def test_its_own_bars_are_no_others_and_hide_those_behind_them(shop: Shop) -> None:
+def test_own_bars_are_no_neighbours_and_hide_those_behind_them(shop: Shop) -> None:
     shop.hold("b", 0, 4)
     shop.hold("a", 4, 6)
     assert shop.beside(6, 8) == ()
@@ -122,13 +122,13 @@ def test_others_that_alternate_with_its_own_are_collected(shop: Shop) -> None:
     assert stamps(side.rows) == [1, 3, 5, 7, 9, 11]
 
 
-def test_its_own_bars_are_compared_where_something_was_made_good(shop: Shop) -> None:
+def test_own_bars_are_compared_where_a_splice_was_repaired(shop: Shop) -> None:
     shop.hold("a", 0, 4, splices=(FIXED,))
     (side,) = shop.beside(4, 8)
     assert (side.vendor, len(side.rows)) == ("a", 4)
 
 
-def test_what_is_not_final_is_a_neighbour_and_nothing_to_compare_with(shop: Shop) -> None:
+def test_provisional_bars_are_neighbours_and_not_compared(shop: Shop) -> None:
     shop.hold("b", 0, 4)
     shop.hold("b", 4, 6, "provisional")
     (side,) = shop.beside(6, 8)
@@ -138,7 +138,7 @@ def test_what_is_not_final_is_a_neighbour_and_nothing_to_compare_with(shop: Shop
     assert (len(side.rows), side.span) == (0, hours(6, 6))
 
 
-def test_what_is_far_away_is_no_neighbour(shop: Shop) -> None:
+def test_bars_that_are_far_away_are_no_neighbours(shop: Shop) -> None:
     shop.hold("b", 0, 4)
     assert len(shop.beside(60, 70)[0].rows) == 4
     assert len(shop.beside(62, 70)[0].rows) == 2
@@ -231,7 +231,7 @@ def test_a_splice_is_told_while_the_other_vendor_is_there() -> None:
     assert at_borders(chain(("a", 4, 7, both)))[0].splices == (before,), "alone in the answer"
 
 
-def test_what_was_made_good_is_told_of_every_part() -> None:
+def test_a_repaired_splice_is_reported_for_every_part() -> None:
     assert at_borders(chain(("a", 5, 7, (FIXED,))))[0].splices == (FIXED,)
     assert at_borders(chain(("a", 5, 7, ()))) == chain(("a", 5, 7, ()))
 
@@ -275,7 +275,7 @@ OWN = Kind(volume="shares", feed="sip")
     ("shares", "sip", ""), ("", "", ""), ("shares", "", ""), ("", "iex", "left out: iex, not sip"),
     ("quote", "iex", "left out: quote, not shares; iex, not sip"),
 ])  # fmt: skip
-def test_what_differs_and_is_known_to(volume: str, feed: str, why: str) -> None:
+def test_a_known_difference_of_volume_or_feed_is_reported(volume: str, feed: str, why: str) -> None:
     part = final(hours(0, 4), kind=Kind(volume=volume, feed=feed))
     assert left_out(part, OWN) == why
     assert left_out(part, Kind()) == ""

@@ -60,7 +60,7 @@ def test_splits_far_from_every_fetch_need_no_calendar() -> None:
         ("2024-06-18T13:30:00", False),
     ],
 )  # fmt: skip
-def test_what_was_fetched_inside_the_window_is_doubted(fetched: str, is_doubted: bool) -> None:
+def test_bars_fetched_near_a_split_are_doubted(fetched: str, is_doubted: bool) -> None:
     stored = part(fetched)
     near = split_windows([split()], NEW_YORK, [stored.fetched_at])
     marks = doubted(Coverage([stored]), near)
@@ -78,7 +78,7 @@ def test_what_was_fetched_inside_the_window_is_doubted(fetched: str, is_doubted:
         part("2024-06-12", state="provisional"), part("2024-06-12", state="empty"),
     ],
 )  # fmt: skip
-def test_what_no_split_can_change_or_is_asked_again_anyway_is_not_doubted(stored: Covered) -> None:
+def test_bars_that_no_split_can_change_are_not_doubted(stored: Covered) -> None:
     near = split_windows([split()], NEW_YORK, [stored.fetched_at])
     assert doubted(Coverage([stored]), near) == []
     assert not may_concern([split()], Coverage([stored]))

@@ -74,7 +74,7 @@ def put(store: BarStore, numbers: list[int], vendor: str = "binance", kind: Kind
     store.commit(KEY, Commit(pieces=(piece,), kind=kind))
 
 
-def test_they_are_appended_as_provisional(store: BarStore, keeper: StreamKeeper) -> None:
+def test_streamed_bars_are_appended_as_provisional(store: BarStore, keeper: StreamKeeper) -> None:
     put(store, [0, 1])
     assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(2, 3)) == 2
     table, coverage = store.read(KEY, Span(0, 2 * NOON))
@@ -92,7 +92,7 @@ def test_a_series_may_begin_with_them(store: BarStore, keeper: StreamKeeper) -> 
     assert store.view(KEY).kind == KIND
 
 
-def test_what_is_stored_stays(store: BarStore, keeper: StreamKeeper) -> None:
+def test_streamed_bars_do_not_replace_stored_ones(store: BarStore, keeper: StreamKeeper) -> None:
     put(store, [0, 1, 2])
     assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(1, 2, 3)) == 1
     assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(3)) == 0
@@ -199,7 +199,7 @@ def test_a_doubted_bar_yields_to_a_correction_unless_it_was_judged(
     assert volumes(store)[1] == (99.0 if stored_now else 11.0)
 
 
-def test_what_has_not_closed_by_our_clock_is_not_stored(
+def test_a_streamed_bar_that_has_not_closed_by_our_clock_is_not_stored(
     store: BarStore, keeper: StreamKeeper, clock: ManualClock
 ) -> None:
     assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(8, 9, 10)) == 2

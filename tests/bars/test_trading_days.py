@@ -33,7 +33,7 @@ def test_the_trading_day_is_that_of_the_last_open(at: str) -> None:
     assert days.latest(NEW_YORK)[:2] == (day, coming), "what a calendar said is remembered"
 
 
-def test_it_stands_until_the_next_session_opens() -> None:
+def test_the_latest_trading_day_stands_until_the_next_session_opens() -> None:
     clock = ManualClock(parse_iso("2024-06-14T20:30:00"))
     days = TradingDays(clock)
     days.current(NEW_YORK)

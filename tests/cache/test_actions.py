@@ -63,7 +63,7 @@ def test_no_action_is_also_an_answer(tmp_path: Path) -> None:
     assert {a.source for a in both.answers} == {"acme", "other"}
 
 
-def test_what_one_vendor_told_is_compared_with_nothing(
+def test_the_actions_of_one_vendor_alone_are_not_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hit on a share with forty dividends took five times as long as one on a coin."""
@@ -239,7 +239,7 @@ def test_unknown_keys_are_kept(tmp_path: Path) -> None:
     assert load(path.read_bytes())["renames"] == [{"to": "APL"}]
 
 
-def test_they_are_durable_and_failing_changes_nothing(tmp_path: Path) -> None:
+def test_actions_are_written_with_fsync_and_a_failed_write_changes_nothing(tmp_path: Path) -> None:
     disk = CountingDisk()
     store_in(tmp_path, disk).add_actions("AAPL", [split()], YEAR, "acme", 5)
     assert disk.names()[-5:] == ["create", "write", "fsync", "replace", "fsync_dir"]

@@ -48,7 +48,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
-def test_they_are_read_as_they_lie(old: Path, tmp_path: Path) -> None:
+def test_year_files_of_older_tools_are_read_in_place(old: Path, tmp_path: Path) -> None:
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     store = store_in(tmp_path)
     view = store.view(DAILY)

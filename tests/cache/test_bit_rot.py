@@ -267,7 +267,9 @@ def test_a_flipped_bit_costs_one_member(sound: Path, tmp_path: Path, name: str) 
 
 
 @pytest.mark.parametrize("lost", [[META], [META, "2024.log", SERIES]])
-def test_nor_does_it_without_metadata(sound: Path, tmp_path: Path, lost: list[str]) -> None:
+def test_a_flipped_bit_without_metadata_costs_its_own_member_only(
+    sound: Path, tmp_path: Path, lost: list[str]
+) -> None:
     data = (folder_of(sound) / DATA).read_bytes()
     ends = [at_ + len(m.raw) for at_, m in layout(data)]
     for position in some(range(len(data)), 5):

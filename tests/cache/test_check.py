@@ -68,7 +68,7 @@ def repaired(folder: Path, **other: object) -> tuple[list[Finding], list[Finding
     return repair_series(shop, shop.lane(DAILY))
 
 
-def test_what_is_sound_has_no_findings(folder: Path) -> None:
+def test_a_sound_year_file_has_no_findings(folder: Path) -> None:
     assert found(folder) == []
     assert repaired(folder) == ([], [])
 

@@ -24,7 +24,7 @@ AFTER: dict[str, Commit] = {
 
 
 @pytest.mark.parametrize("what", AFTER)
-def test_what_was_known_to_be_empty_goes_with_its_year(tmp_path: Path, what: str) -> None:
+def test_empty_coverage_is_cleared_with_its_year(tmp_path: Path, what: str) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit(marks=(NOTHING, mark(-900, -800, "empty"))))
     store.commit(DAILY, AFTER[what])
@@ -36,7 +36,7 @@ def test_what_was_known_to_be_empty_goes_with_its_year(tmp_path: Path, what: str
 
 
 @pytest.mark.parametrize("what", ["doubts since", "bars since"])
-def test_what_was_known_to_be_empty_goes_with_an_evicted_year(tmp_path: Path, what: str) -> None:
+def test_empty_coverage_goes_with_an_evicted_year(tmp_path: Path, what: str) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2),), (NOTHING,)))
     store.commit(DAILY, AFTER[what])

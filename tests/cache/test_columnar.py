@@ -93,7 +93,9 @@ def test_a_year_without_columns_is_decoded_once_whatever_is_asked_for(tmp_path: 
 
 @pytest.mark.parametrize("bars", [100, LONG])
 @MODES
-def test_what_is_returned_is_the_callers_own(tmp_path: Path, mode: str, bars: int) -> None:
+def test_a_change_of_returned_columns_does_not_change_the_store(
+    tmp_path: Path, mode: str, bars: int
+) -> None:
     filled(tmp_path)
     store = store_in(tmp_path, columnar=mode)
     span = Span(at(0, MINUTE), at(bars, MINUTE))

@@ -407,7 +407,7 @@ def made(path: Path, rows: BarTable) -> ColumnarFile:
     return file
 
 
-def test_who_holds_a_file_reads_it_and_not_the_one_that_took_its_name(tmp_path: Path) -> None:
+def test_an_open_columns_file_is_read_and_not_the_one_that_took_its_name(tmp_path: Path) -> None:
     rows = 30_000
     path, truth = tmp_path / "x.bars", table(range(rows), size=MINUTE_MS)
     file = made(path, truth)
@@ -518,7 +518,7 @@ class Watching(Quick):
         return super().perform(step, call)
 
 
-def test_what_a_header_speaks_for_is_never_written_again(tmp_path: Path) -> None:
+def test_columns_that_a_header_describes_are_never_overwritten(tmp_path: Path) -> None:
     disk = Watching()
     store = store_in(tmp_path, disk, columnar="map")
     count, dice = 900, random.Random(8)
@@ -599,7 +599,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_file(tmp_path: Path) -> None:
     assert disk.room > 0
 
 
-def test_what_a_dead_writer_left_is_dropped_with_the_rest(tmp_path: Path) -> None:
+def test_a_temporary_file_of_a_dead_writer_is_dropped_with_the_columns(tmp_path: Path) -> None:
     filled(tmp_path, 100)
     folder = columns_file(tmp_path).parent
     (folder / ".1m.bars.7.8.9.tmp").write_bytes(b"x" * 9_000)

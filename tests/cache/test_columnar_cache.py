@@ -175,7 +175,9 @@ def test_adjusted_closes_that_come_later_make_a_new_file(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("then", [piece(-200, -199), piece(-400, -399), piece(4, 5, shift=1.0)],
                          ids=["a year filled", "a year before", "a year rewritten"])  # fmt: skip
-def test_what_is_more_than_appended_is_read_from_the_files(house: House, then: Any) -> None:
+def test_columns_are_not_used_after_a_commit_that_did_more_than_append(
+    house: House, then: Any
+) -> None:
     house.store.commit(DAILY, Commit((piece(9, 12),)))
     house.store.commit(DAILY, Commit((then,)))
     assert house.sidecars.read(house.lane, EVER, house.states) is None
@@ -185,7 +187,7 @@ def test_what_is_more_than_appended_is_read_from_the_files(house: House, then: A
     assert house.bars() == numbers(truth)
 
 
-def test_what_is_merely_appended_is_brought_in_by_a_read(house: House) -> None:
+def test_appended_bars_are_added_to_the_columns_by_a_read(house: House) -> None:
     house.store.commit(DAILY, Commit((piece(9, 12),)))
     assert house.bars() == [*range(-9, 12)]
 
@@ -203,7 +205,7 @@ def test_a_damaged_file_is_gone_at_once(house: House, tmp_path: Path) -> None:
     assert other.bars() == [*range(-9, 9)]
 
 
-def test_who_holds_a_file_needs_no_name_of_it(house: House) -> None:
+def test_an_open_columns_file_is_read_after_its_name_is_deleted(house: House) -> None:
     house.sidecars.path(DAILY).unlink()
     assert house.bars() == [*range(-9, 9)]
     assert house.sidecars.lacking(house.lane, house.states) == []
@@ -279,7 +281,7 @@ def test_where_there_is_no_room_nothing_is_written(house: House, tmp_path: Path)
     assert full.asked[0] == 16_384 + 18 * 56
 
 
-def test_what_is_there_counts_where_all_is_written_anew(house: House) -> None:
+def test_the_old_columns_file_counts_in_the_space_for_a_rewrite(house: House) -> None:
     path = house.sidecars.path(DAILY)
     house.store.commit(DAILY, Commit((piece(4, 5, shift=1.0),)))
     house.store.listener = full = Full()
@@ -322,7 +324,7 @@ def test_rows_go_behind_the_very_file_they_were_read_for(house: House, meanwhile
     assert (after == before) is (meanwhile != "nothing")
 
 
-def test_its_folders_are_made_as_all_folders_are(tmp_path: Path) -> None:
+def test_folders_of_columns_are_made_as_all_folders_are(tmp_path: Path) -> None:
     house = house_in(tmp_path, disk=(disk := CountingDisk()))
     house.store.commit(DAILY, Commit((piece(0, 9),)))
     house.store.read(DAILY, EVER)
@@ -330,7 +332,7 @@ def test_its_folders_are_made_as_all_folders_are(tmp_path: Path) -> None:
     assert house.sidecars.path(DAILY).parent in made
 
 
-def test_what_a_dead_writer_left_is_swept(house: House) -> None:
+def test_a_temporary_columns_file_of_a_dead_writer_is_deleted(house: House) -> None:
     left = house.sidecars.path(DAILY).parent / ".1d.bars.7.8.9.tmp"
     left.write_bytes(b"x")
     house.store.commit(DAILY, Commit((piece(9, 12),)))

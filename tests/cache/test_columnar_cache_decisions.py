@@ -47,7 +47,7 @@ def test_on_a_disk_of_this_machine_they_are_mapped(
 
 
 @pytest.mark.parametrize("said", ["read", "off"])
-def test_what_the_rules_say_already_needs_no_warning(
+def test_a_columns_setting_of_the_rules_needs_no_warning(
     share: Path, said: Columnar, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert fitting(said, share) == said

@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_read_is_none(
     assert len(closed) == (call != "open_read")
 
 
-def test_what_is_not_there_is_none(path: Path, disk: Disk) -> None:
+def test_an_absent_columns_file_is_none(path: Path, disk: Disk) -> None:
     assert open_columns(disk, path, NAME, may_map=True) is None
 
 
@@ -131,7 +131,7 @@ def test_the_index_of_a_small_file_is_made_and_not_read(path: Path) -> None:
 
 
 @MODES
-def test_what_is_mapped_takes_no_memory(path: Path, disk: Disk, may_map: bool) -> None:
+def test_mapped_columns_take_no_memory(path: Path, disk: Disk, may_map: bool) -> None:
     years(disk, path)
     assert (opened(disk, path, may_map=may_map).bytes == 0) is may_map
 
@@ -222,7 +222,7 @@ def test_a_short_stretch_is_no_map_of_its_own(
     assert longer.close.flags.writeable
 
 
-def test_who_may_not_map_maps_no_stretch_either(
+def test_no_span_of_columns_is_mapped_where_mapping_is_off(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     years(disk, path)
@@ -231,7 +231,7 @@ def test_who_may_not_map_maps_no_stretch_either(
     assert same(file.table(EVER, [2023, 2024]), table(range(-365, ROWS)))
 
 
-def test_what_is_lent_leaves_no_file_open(path: Path, disk: Disk) -> None:
+def test_a_read_of_columns_leaves_no_file_open(path: Path, disk: Disk) -> None:
     years(disk, path)
     file = opened(holding := HoldingDisk(), path)
     assert file.table(EVER, [2023, 2024]).index is not None
@@ -274,7 +274,7 @@ def test_a_wrong_value_anywhere_is_damage(path: Path, disk: Disk, may_map: bool,
     assert len(opened(disk, path, may_map=may_map).table(EVER, [2024])) == rows
 
 
-def test_what_was_found_sound_is_not_checked_again(
+def test_the_checksum_of_columns_is_not_checked_again(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long_file(disk, path, 2 * BLOCK + 5)
@@ -394,7 +394,9 @@ def test_the_last_row_that_there_is_room_for(path: Path, disk: Disk) -> None:
      (2024, part_of(366, 367, adj=True, rows=367))],
     ids=["an earlier year", "the year before", "a column more"],
 )  # fmt: skip
-def test_what_cannot_go_behind(path: Path, disk: Disk, year: int, part: Part) -> None:
+def test_rows_that_do_not_follow_are_not_appended_to_columns(
+    path: Path, disk: Disk, year: int, part: Part
+) -> None:
     write_new(disk, path, NAME, None, {2022: part_of(-375, -365), 2024: part_of(0, ROWS)})
     before = path.read_bytes()
     assert not append_rows(disk, opened(disk, path), year, part)
@@ -432,7 +434,7 @@ def test_a_new_file_takes_the_other_years_over(path: Path, disk: Disk, adj: bool
         assert same(found.all_of(year), table(steps))
 
 
-def test_what_is_damaged_is_not_taken_over(path: Path, disk: Disk) -> None:
+def test_corrupt_columns_are_not_copied_into_a_new_file(path: Path, disk: Disk) -> None:
     head = years(disk, path).head
     broken = bytearray(path.read_bytes())
     broken[head.at("low", 400)] ^= 1
@@ -442,7 +444,7 @@ def test_what_is_damaged_is_not_taken_over(path: Path, disk: Disk) -> None:
     assert path.read_bytes() == broken
 
 
-def test_what_is_damaged_and_replaced_is_not_in_the_way(path: Path, disk: Disk) -> None:
+def test_corrupt_columns_of_a_year_that_is_replaced_do_not_matter(path: Path, disk: Disk) -> None:
     parts = {2023: part_of(-BLOCK, 0, size=MINUTE_MS), 2024: part_of(0, BLOCK, size=MINUTE_MS)}
     write_new(disk, path, NAME, None, parts)
     broken = bytearray(path.read_bytes())
@@ -464,7 +466,7 @@ def test_a_name_that_is_refused_leaves_the_old_file_and_no_other(
     assert opened(disk, path).head == old.head
 
 
-def test_what_was_written_is_closed(path: Path) -> None:
+def test_a_columns_file_is_closed_after_every_write(path: Path) -> None:
     disk = HoldingDisk()
     write_new(disk, path, NAME, None, {2024: part_of(0, 5)})
     file = opened(disk, path)
@@ -486,7 +488,9 @@ def test_more_years_than_a_header_has_room_for(path: Path, disk: Disk) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-def test_who_holds_another_file_lends_nothing_of_this_one(path: Path, disk: Disk) -> None:
+def test_an_open_columns_file_is_not_mixed_with_the_file_that_replaced_it(
+    path: Path, disk: Disk
+) -> None:
     file = years(disk, path)
     write_new(disk, path, NAME, None, {2024: part_of(0, 5)})
     assert same(file.table(EVER, [2023, 2024]), table(range(-365, ROWS)))

@@ -198,7 +198,9 @@ def test_an_end_of_a_series_is_known_until_a_bar_disproves_it(
     assert not {"listing", "delisting"} & document.keys(), "not even once those bars are cleared"
 
 
-def test_what_says_nothing_is_not_written(store: BarStore, tmp_path: Path) -> None:
+def test_a_commit_that_only_doubts_unknown_bars_writes_no_series_file(
+    store: BarStore, tmp_path: Path
+) -> None:
     store.commit(DAILY, Commit(marks=(mark(0, 1, "suspect"),)))
     assert states(store) == [(0, 1, "suspect")]
     assert not (lane_folder(tmp_path) / "series.json").exists()
@@ -281,7 +283,7 @@ class Fickle(Disk):
         return flipped(result, 60) if self.reads % 2 else result  # type: ignore[arg-type, return-value]
 
 
-def test_what_cannot_be_repaired_is_not_said_to_be_stored(tmp_path: Path) -> None:
+def test_a_commit_to_a_year_file_that_cannot_be_repaired_is_an_error(tmp_path: Path) -> None:
     folder = three_members(tmp_path)
     with pytest.raises(CorruptEntryError, match="AAPL 1d 2024 cannot be repaired"):
         store_in(tmp_path, Fickle()).commit(DAILY, Commit((piece(3, 4, shift=1.0),)))
@@ -320,7 +322,7 @@ def test_an_older_file_without_a_bar_gives_its_name_away(
     assert bars(folder) == []
 
 
-def test_what_was_taken_over_is_not_looked_for_again(store: BarStore, tmp_path: Path) -> None:
+def test_an_adopted_year_file_is_not_looked_for_again(store: BarStore, tmp_path: Path) -> None:
     leave(tmp_path / "AAPL/1d")
     store.commit(DAILY, Commit((piece(5, 7),)))
     assert not (lane_folder(tmp_path) / "_quarantine").exists()

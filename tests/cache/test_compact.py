@@ -99,7 +99,7 @@ def test_members_stay_small_enough_to_read_a_part(
     assert rows == [48, 48, 24]
 
 
-def test_what_differs_stays_apart_and_settles(tmp_path: Path) -> None:
+def test_compaction_keeps_members_apart_that_differ(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 1, state="provisional"),)))
     store.commit(DAILY, Commit((piece(1, 2),), (mark(0, 1, "final"),)))
@@ -127,7 +127,9 @@ def test_a_damaged_year_hides_no_other(tmp_path: Path) -> None:
     assert (found.damaged, found.years, found.members) == ((2024,), (2023, 2025), (4, 2))
 
 
-def test_it_waits_for_writers_and_sweeps_behind_the_dead(tmp_path: Path) -> None:
+def test_compaction_waits_for_the_lock_and_deletes_temporary_files_of_dead_writers(
+    tmp_path: Path,
+) -> None:
     store = store_in(tmp_path, Quick(), lock_timeout_s=0)
     assert compact_series(store.parts, DAILY, dry_run=False) == Compacted(DAILY)
     assert not (tmp_path / "ohlcv").exists()

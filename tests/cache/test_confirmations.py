@@ -75,7 +75,7 @@ def test_an_entry_names_bars_that_anybody_can_check(tmp_path: Path) -> None:
     assert (plain["symbol"], plain["timeframe"], plain["lane"]) == ("AAPL", "1d", "")
 
 
-def test_it_stands_while_bars_are_appended(tmp_path: Path) -> None:
+def test_a_confirmation_stands_while_bars_are_appended(tmp_path: Path) -> None:
     store = proved(tmp_path)
     store.commit(DAILY, Commit((piece(30, 31),)))
     store.commit(DAILY, Commit((piece(31, 33),)))
@@ -137,7 +137,7 @@ def test_a_compaction_is_no_revision(tmp_path: Path) -> None:
     assert entry(store_in(tmp_path), 0, 10).bars == before.bars
 
 
-def test_what_is_evicted_or_deleted_is_not_counted(tmp_path: Path) -> None:
+def test_evicted_or_deleted_bars_are_not_counted_in_confirmations(tmp_path: Path) -> None:
     store = proved(tmp_path)
     store.clear_years(DAILY, [2024])
     assert standing(tmp_path) == [False]

@@ -1,3 +1,5 @@
+"""The number of cases: few combinations that cover each value and each pair."""
+
 from __future__ import annotations
 
 from itertools import combinations, product

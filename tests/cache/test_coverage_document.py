@@ -33,7 +33,7 @@ def test_everything_comes_back(part: Covered) -> None:
     assert stored(Coverage([part])) == (part,)
 
 
-def test_what_a_folded_stretch_is_made_of_comes_back() -> None:
+def test_folded_coverage_is_read_back_with_its_parts() -> None:
     parts: list[Covered] = []
     for n in range(0, 40, 2):
         parts += [Covered(Span(n, n + 1), "final", "v", basis=Basis("split"), splices=SPLICES),
@@ -54,7 +54,7 @@ def test_what_a_folded_stretch_is_made_of_comes_back() -> None:
      {"parts": [[{"state": "golden"}, [0, 1]]]}],
     ids=str,
 )  # fmt: skip
-def test_what_is_none_is_refused(change: dict[str, Any]) -> None:
+def test_a_coverage_document_with_a_bad_field_is_refused(change: dict[str, Any]) -> None:
     text = canonical([WHOLE.to_json() | change])
     with pytest.raises(msgspec.ValidationError):
         coverage_of(text)

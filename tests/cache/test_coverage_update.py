@@ -69,7 +69,7 @@ def test_trust_in_what_was_final_is_not_taken_unnoticed(
 
 
 @pytest.mark.parametrize("state", ["provisional", "empty"])
-def test_what_was_never_final_has_no_trust_to_lose(state: str) -> None:
+def test_coverage_that_was_never_final_loses_no_trust(state: str) -> None:
     assert not takes_trust(known(mark(0, 9, state)), Coverage())
     assert not takes_trust(Coverage(), known(mark(0, 9, state)))
 
@@ -170,7 +170,7 @@ def test_a_hole_is_told_in_its_own_year_only() -> None:
         max_size=3,
     ),
 )
-def test_what_a_piece_answers_is_all_that_is_known_of_its_span(
+def test_a_piece_replaces_all_coverage_of_its_span(
     before: list[Covered], answers: list[tuple[int, int, list[int]]]
 ) -> None:
     pieces = [

@@ -506,13 +506,13 @@ def kills(tmp_path: Path, name: str) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["first file", "append", "revision", "compaction"])
-def test_what_was_shown_after_a_kill_stays(tmp_path: Path, name: str) -> None:
+def test_bars_that_were_read_after_a_kill_survive_a_crash(tmp_path: Path, name: str) -> None:
     for dies_in in kills(tmp_path, name):
         after_a_kill(tmp_path, name, dies_in, repairs_and_reads(name), most=12 if FULL else MOST)
 
 
 @pytest.mark.parametrize("name", ["first file", "revision", "bad rows"])
-def test_what_was_committed_after_a_kill_stays(tmp_path: Path, name: str) -> None:
+def test_a_commit_after_a_kill_survives_a_crash(tmp_path: Path, name: str) -> None:
     for dies_in in kills(tmp_path, name):
         after_a_kill(tmp_path, name, dies_in, commits_again, most=12 if FULL else 3)
 
@@ -691,7 +691,7 @@ def test_without_a_sync_something_is_lost(tmp_path: Path, what: str) -> None:
         survive(tmp_path, name, Recorder(forgets))
 
 
-def test_what_recovery_serves_is_synced_first(tmp_path: Path) -> None:
+def test_recovery_serves_no_bars_before_their_fsync(tmp_path: Path) -> None:
     forgets = syncs("fsync", "1d/2024.csv.gz")
     with pytest.raises(Violation):
         after_a_kill(tmp_path, "append", 1, repairs_and_reads("append"), forgets)
@@ -714,7 +714,9 @@ def test_folders_that_a_killed_writer_made_are_synced(
 @pytest.mark.parametrize("what, text", [
     ("torn tail", "_quarantine/.2024."), ("torn tail", "1d/_quarantine"), ("bad member", "1d/_quarantine"),
 ])  # fmt: skip
-def test_what_is_bad_is_safe_before_it_is_taken_out(tmp_path: Path, what: str, text: str) -> None:
+def test_bad_bytes_are_in_quarantine_before_they_are_taken_out(
+    tmp_path: Path, what: str, text: str
+) -> None:
     with pytest.raises(Violation):
         repair_and_fail(
             tmp_path, what, lambda s: syncs("fsync", text)(s) or syncs("fsync_dir", text)(s)

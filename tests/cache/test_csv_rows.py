@@ -115,7 +115,7 @@ def test_no_rows() -> None:
     assert len(csv_rows.decode_rows(memoryview(b""), csv_rows.BASE_COLUMNS, 0)) == 0
 
 
-def test_what_cannot_be_written() -> None:
+def test_an_infinite_value_is_not_written() -> None:
     for bad in (math.inf, -math.inf):
         with pytest.raises(ValueError, match="infinite"):
             csv_rows.encode_rows(table_of([bad] * 6, adj=False), csv_rows.BASE_COLUMNS)
@@ -164,7 +164,7 @@ def test_without_pyarrow_long_tables_are_read_by_hand(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("way", ["by hand", "pyarrow"])
-def test_who_gets_bars_may_write_to_them(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoded_columns_are_writeable(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way == "pyarrow":
         pytest.importorskip("pyarrow")
         monkeypatch.setattr(csv_rows, "ROWS_WORTH_AN_IMPORT", 0)

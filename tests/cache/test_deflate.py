@@ -114,7 +114,7 @@ def test_a_stream_that_is_none(stream: memoryview) -> None:
         gzip_member.inflated_stream(memoryview(b"\xff" * 1000), len(TEXT))
 
 
-def test_what_claims_little_is_not_inflated_further(stream: memoryview) -> None:
+def test_a_gzip_bomb_is_not_inflated_beyond_its_stated_size(stream: memoryview) -> None:
     bomb = memoryview(gzip_member.deflated(bytes(10_000_000)))
     tracemalloc.start()
     try:

@@ -35,7 +35,7 @@ def test_other_files_are_of_none(tmp_path: Path, name: str) -> None:
     assert series_of(tmp_path, tmp_path / name) is None
 
 
-def test_what_dead_writers_left_is_swept_by_the_next(tmp_path: Path) -> None:
+def test_temporary_files_of_dead_writers_are_deleted_by_the_next_writer(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     with writing(Disk(), folder):
         (folder / ".1d.bars.1.2.3.tmp").write_bytes(b"x")

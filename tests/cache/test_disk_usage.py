@@ -1,3 +1,5 @@
+"""Disk usage of a cache: sizes of the files and of the bars in them."""
+
 from __future__ import annotations
 
 import gzip
@@ -156,7 +158,7 @@ def test_only_so_many_files_are_opened_at_once(tmp_path: Path, clock: ManualCloc
     assert gauge_of(tmp_path, clock, most_new=0).read().compression_ratio is None
 
 
-def test_what_the_index_tells_is_not_looked_at_again(
+def test_disk_usage_that_the_index_knows_opens_no_file(
     store: BarStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 50),)))

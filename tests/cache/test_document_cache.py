@@ -61,7 +61,7 @@ def rewritten(path: Path, content: bytes) -> None:
 
 
 class TestFiles:
-    def test_what_has_settled_is_parsed_once_and_again_when_it_has_changed(
+    def test_a_settled_document_is_parsed_once_and_again_after_a_change(
         self, tmp_path: Path
     ) -> None:
         path, memory = tmp_path / "a", documents(Later())
@@ -78,7 +78,7 @@ class TestFiles:
         rewritten(path, b"2")
         assert memory.load(path, parse) == [b"2"]
 
-    def test_what_is_forgotten_is_read_anew(self, tmp_path: Path) -> None:
+    def test_a_forgotten_document_is_read_again(self, tmp_path: Path) -> None:
         path, memory = tmp_path / "a", documents(Later())
         path.write_bytes(b"1")
         memory.load(path, parse)
@@ -142,7 +142,7 @@ class TestWhatWasWritten:
         rewritten(path, b"2")  # as nobody does who changes its time as well
         assert memory.load(path, unparsed) is value
 
-    def test_there_is_an_end_to_it(self, tmp_path: Path) -> None:
+    def test_the_document_cache_is_bounded(self, tmp_path: Path) -> None:
         room = LruCache(3 * (module.EACH_BYTES + 5 * module.TIMES_ITS_BYTES))
         memory = DocumentCache(Disk(), room)
         for n in range(9):
@@ -193,7 +193,7 @@ commits = st.builds(
 
 @settings(max_examples=examples(40), derandomize=True, deadline=None)
 @given(st.lists(commits, min_size=1, max_size=4))
-def test_what_a_writer_knows_is_what_anybody_else_reads(
+def test_the_view_of_a_writer_is_the_view_of_a_new_process(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Commit]
 ) -> None:
     root = tmp_path_factory.mktemp("store")
@@ -214,7 +214,7 @@ def check_memory(store: BarStore, key: SeriesKey) -> None:
         assert lane.series() == load_series(lane.paths.series.read_bytes(), key)
 
 
-def test_what_a_caller_changes_afterwards_is_not_what_he_said(tmp_path: Path) -> None:
+def test_a_commit_is_not_changed_by_its_caller_afterwards(tmp_path: Path) -> None:
     store, said = store_in(tmp_path, Quick()), {"validation_errors": ["a"]}
     store.commit(DAILY, Commit((piece(0, 3),), quality=said))
     said["validation_errors"].append("b")
@@ -230,7 +230,7 @@ def test_another_writers_document_is_seen_though_ours_is_known(tmp_path: Path) -
     assert one.view(DAILY).generation == 6
 
 
-def test_who_appends_again_and_again_parses_nothing(
+def test_repeated_appends_parse_no_metadata(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_in(tmp_path, Quick())
@@ -247,7 +247,7 @@ def test_who_appends_again_and_again_parses_nothing(
     assert (lane_folder(tmp_path) / "2024.metadata.json").exists()
 
 
-def test_what_was_told_before_is_not_spelled_out_again(
+def test_known_coverage_is_not_encoded_again_by_a_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_in(tmp_path, Quick())

@@ -122,7 +122,7 @@ def test_the_longest_unused_goes_first_and_no_more_than_need_be() -> None:
     assert [one.year for one in choose(held, 10**9)] == [2021, 2023, 2020]
 
 
-def test_what_was_read_stays_longer_than_what_was_not(cache: Cache) -> None:
+def test_a_year_file_that_was_read_is_evicted_after_those_that_were_not(cache: Cache) -> None:
     cache.commit(days_of(LAST_YEAR, THIS_YEAR)).commit(days_of(LAST_YEAR, THIS_YEAR), OTHER)
     cache.store.read(DAILY, Span(at(400), at(500)))  # of 2025 alone
     cache.rest()
@@ -132,7 +132,7 @@ def test_what_was_read_stays_longer_than_what_was_not(cache: Cache) -> None:
     assert (cache.years(), cache.years(OTHER)) == ([2025, 2026], [])
 
 
-def test_what_another_process_used_counts_too(tmp_path: Path) -> None:
+def test_eviction_counts_the_reads_of_another_process(tmp_path: Path) -> None:
     mine, theirs = Cache(tmp_path), Cache(tmp_path)
     mine.commit(days_of(LAST_YEAR)).commit(days_of(LAST_YEAR, THIS_YEAR), OTHER)
     theirs.clock.advance(5 * 3600)
@@ -212,7 +212,9 @@ SPLICE = Splice(at(800), "other", "constant", 2.0, 9, "a split of 2 for 1")
          "no new bars", "new bars", "answered without bars", "another's word",
          "nothing there"],
 )  # fmt: skip
-def test_what_cannot_be_had_again_stays(cache: Cache, answer: Commit, why: str) -> None:
+def test_a_year_file_that_cannot_be_fetched_again_is_not_evicted(
+    cache: Cache, answer: Commit, why: str
+) -> None:
     cache.commit(answer)
     held = (lane_folder(cache.store.root) / "2026.csv.gz").stat().st_size
     freeable = cache.manager.freeable()
@@ -316,7 +318,9 @@ def without_what_told_the_time(root: Path) -> Cache:
     return again
 
 
-def test_nor_does_it_when_that_commit_has_been_dropped(tmp_path: Path) -> None:
+def test_a_delisted_symbol_is_not_evicted_after_the_commit_that_told_the_time_is_gone(
+    tmp_path: Path,
+) -> None:
     """The next look, of a new process, still has it."""
     cache = without_what_told_the_time(tmp_path)
     assert list(cache.kept()) == [eviction.MAYBE_DELISTED]
@@ -390,7 +394,7 @@ def test_the_time_is_written_before_anything_goes(
     assert cache.shrink(10**9) == 2
 
 
-def test_what_is_in_use_stays_for_now_and_nobody_complains(
+def test_a_year_file_in_use_is_not_evicted_and_nothing_is_logged(
     cache: Cache, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR))
@@ -541,7 +545,7 @@ def days_in(span: Span) -> Iterator[int]:
 # --- after it ------------------------------------------------------------------------------------
 
 
-def test_what_is_gone_is_missing_and_nothing_else(cache: Cache) -> None:
+def test_an_evicted_year_is_missing_and_nothing_else_changes(cache: Cache) -> None:
     both = days_of(LAST_YEAR, THIS_YEAR)
     cache.commit(replace(both, next_due=NOW + 90 * DAY_MS))
     before = cache.store.view(DAILY)

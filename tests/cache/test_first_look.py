@@ -84,7 +84,7 @@ def written(root: Path, document: dict[str, Any], name: str = META) -> None:
 
 
 @pytest.mark.parametrize("what", COMMITS)
-def test_what_its_writer_knows_is_seen_by_everybody_else(tmp_path: Path, what: str) -> None:
+def test_the_index_of_a_writer_is_that_of_a_new_process(tmp_path: Path, what: str) -> None:
     writer = filled(tmp_path, what)
     other = store_in(tmp_path, Quick())
     assert other.view(DAILY) == writer.view(DAILY) != SeriesView(DAILY)
@@ -145,7 +145,7 @@ def told(*_: object) -> None:
     raise AssertionError("that is known already")
 
 
-def test_who_commits_reads_no_document_of_its_own(
+def test_a_view_after_an_own_commit_reads_no_metadata(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = filled(tmp_path, "doubts and what is due")
@@ -191,7 +191,7 @@ ODD: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_what_is_damaged_is_found_and_repaired(tmp_path: Path, what: str) -> None:
+def test_corrupt_metadata_are_found_and_repaired(tmp_path: Path, what: str) -> None:
     filled(tmp_path, "one answer")
     document = ours(tmp_path)
     ODD[what](document)
@@ -215,7 +215,7 @@ NEWER: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("what", NEWER)
-def test_what_a_newer_version_wrote_is_left_alone(tmp_path: Path, what: str) -> None:
+def test_metadata_of_a_newer_version_are_refused_and_left_alone(tmp_path: Path, what: str) -> None:
     filled(tmp_path, "one answer")
     document = ours(tmp_path)
     NEWER[what](document)
@@ -270,7 +270,7 @@ def test_one_that_was_laid_out_anew_is_read_as_ever(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value", [b"[" * 100_000 + b"]" * 100_000, b"nothing"], ids=["deep", "no JSON"]
 )
-def test_what_is_sealed_and_cannot_be_read_is_damage(value: bytes) -> None:
+def test_metadata_with_a_valid_seal_and_bad_values_are_corrupt(value: bytes) -> None:
     text = b'{"data_source":"acme","onetape":%s}' % value
     seal = hashlib.sha256(text).hexdigest().encode("ascii")
     data = b'{"sha256": "' + seal + b'",' + text[1:] + b"\n"
@@ -304,7 +304,7 @@ def test_stretches_of_several_years_become_one(tmp_path: Path) -> None:
     assert (one.span.start, one.span.end) == (at(-500), at(400))
 
 
-def test_what_an_older_tool_writes_in_place_is_seen(tmp_path: Path) -> None:
+def test_a_year_file_that_an_older_tool_rewrites_in_place_is_read_again(tmp_path: Path) -> None:
     folder = lane_folder(tmp_path)
     leave(folder)
     aged(folder)
@@ -335,7 +335,7 @@ def test_the_kind_of_a_series_whose_document_is_gone_is_that_of_its_bars(tmp_pat
 
 
 @pytest.mark.parametrize("fails_at", range(1, 25))
-def test_what_a_commit_that_failed_has_left_is_seen_as_by_everybody_else(
+def test_the_view_after_a_failed_commit_is_that_of_a_new_process(
     tmp_path: Path, fails_at: int
 ) -> None:
     """Its writer knows what it wrote; a year on its way from one file to the next is not known."""

@@ -1,3 +1,5 @@
+"""The cache of fundamentals: what is found, for how long it is fresh, and corrupt files."""
+
 from __future__ import annotations
 
 import json
@@ -47,7 +49,7 @@ def foreign(symbol: str = "AAPL", provider: str = "fmp", **fields: Any) -> dict[
     return {"metadata": head, "fundamentals": fields or GOOD}
 
 
-def test_what_is_written_is_found(cache: FundamentalsCache, tmp_path: Path) -> None:
+def test_fundamentals_are_found_after_a_write(cache: FundamentalsCache, tmp_path: Path) -> None:
     path = cache.write_json("AAPL", "fmp", GOOD)
     assert Path(path) == tmp_path / "fundamentals" / "AAPL" / "fmp_20240612_150030.json"
     body = json.loads(Path(path).read_text())
@@ -159,7 +161,7 @@ def test_tidying_keeps_the_newest_good_copy(cache: FundamentalsCache) -> None:
     assert sorted(cache.tidy("AAPL")) == sorted([good, poor])
 
 
-def test_what_is_not_fresh_can_be_cleared(cache: FundamentalsCache) -> None:
+def test_expired_fundamentals_can_be_deleted(cache: FundamentalsCache) -> None:
     cache.write_json("AAPL", "fmp", GOOD, days_ago(9))
     cache.write_json("AAPL", "yahoo", GOOD, days_ago(1))
     cache.write_json("MSFT", "fmp", GOOD, days_ago(9))
@@ -218,7 +220,7 @@ def test_impossible_stamps_are_skipped_with_a_warning(
     ],
     ids=["empty", "torn", "list", "binary", "foreign", "shape", "deep", "another symbol"],
 )
-def test_what_cannot_be_believed_is_put_aside(
+def test_a_corrupt_file_of_fundamentals_is_put_aside(
     cache: FundamentalsCache, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = cache.write_json("AAPL", "fmp", GOOD, days_ago(1))
@@ -251,7 +253,7 @@ def test_a_file_that_is_just_being_written_stays(cache: FundamentalsCache, tmp_p
     assert cache.find_latest_json("AAPL") is not None
 
 
-def test_there_may_be_nothing_to_read(cache: FundamentalsCache, tmp_path: Path) -> None:
+def test_an_absent_file_of_fundamentals_is_none(cache: FundamentalsCache, tmp_path: Path) -> None:
     assert cache.read_json(tmp_path / "nowhere.json") is None
 
 

@@ -59,7 +59,7 @@ def test_the_bytes_are_as_documented() -> None:
     assert build(HEADER, TEXT).raw == raw
 
 
-def test_it_comes_back() -> None:
+def test_a_gzip_member_is_read_back() -> None:
     member = verify(b"xx" + build(HEADER, TEXT).raw + b"yy", 2)
     assert member is not None
     assert (member.header, member.text()) == (HEADER, TEXT)
@@ -81,14 +81,14 @@ def test_every_bit_counts() -> None:
      {"fetched_at": 1 << 48}, {"fetched_at": 7.5}],
     ids=str,
 )  # fmt: skip
-def test_what_no_bars_can_be_is_no_member(facts: dict[str, Any]) -> None:
+def test_a_gzip_member_with_impossible_facts_is_refused(facts: dict[str, Any]) -> None:
     assert verify(build(replace(HEADER, **facts), TEXT).raw) is None
 
 
 @pytest.mark.parametrize(
     "facts", [{"rows": 0, "first": None, "last": None}, {"fetched_at": (1 << 48) - 1}], ids=str
 )
-def test_what_bars_can_be_just_so_is_a_member(facts: dict[str, Any]) -> None:
+def test_a_gzip_member_at_the_limits_is_accepted(facts: dict[str, Any]) -> None:
     member = verify(build(header := replace(HEADER, **facts), TEXT).raw)
     assert member is not None
     assert member.header == header
@@ -100,7 +100,9 @@ def test_what_bars_can_be_just_so_is_a_member(facts: dict[str, Any]) -> None:
      ({"basis": {"adjustment": "odd"}}, "odd")],
     ids=str,
 )  # fmt: skip
-def test_what_a_newer_version_wrote_is_no_damage(facts: dict[str, Any], said: str) -> None:
+def test_a_gzip_member_of_a_newer_version_is_not_taken_for_corrupt(
+    facts: dict[str, Any], said: str
+) -> None:
     raw = build(replace(HEADER, extra=facts), TEXT).raw
     with pytest.raises(FormatVersionError, match=said):
         verify(raw)
@@ -243,7 +245,7 @@ def test_a_year_file_is_one_plain_csv_for_everybody(tmp_path: Path) -> None:
 class TestDocuments:
     PLAIN: ClassVar[dict[str, object]] = {"b": [1, 2.5, "é"], "a": {"x": None, "y": True}}
 
-    def test_they_come_back(self) -> None:
+    def test_a_sealed_document_is_read_back(self) -> None:
         data = json_document.dump(self.PLAIN)
         assert json_document.load(data) == self.PLAIN
         assert json_document.dump(dict(reversed(self.PLAIN.items()))) == data
@@ -263,11 +265,11 @@ class TestDocuments:
                     continue
 
     @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"1", b'{"a":1}', b"\xff", b"[" * 9000])
-    def test_what_is_none(self, data: bytes) -> None:
+    def test_a_document_without_a_valid_seal_is_corrupt(self, data: bytes) -> None:
         with pytest.raises(CorruptEntryError):
             json_document.load(data)
 
-    def test_what_json_has_no_word_for_is_not_written(self) -> None:
+    def test_a_document_with_nan_is_not_written(self) -> None:
         with pytest.raises(ValueError, match="JSON compliant"):
             json_document.dump({"a": float("nan")})
 

@@ -52,7 +52,7 @@ class TestNewerVersions:
         [{"v": 2}, {"state": "guess"}, {"need": ["x"]}, {"basis": {"adjustment": "weird"}}],
     )
     @pytest.mark.parametrize("lost", [False, True])
-    def test_they_are_refused_and_left_alone(
+    def test_year_files_of_a_newer_version_are_refused_and_left_alone(
         self, folder: Path, keys: dict[str, object], lost: bool
     ) -> None:
         changed = self.newer(folder, **keys)
@@ -69,7 +69,9 @@ class TestNewerVersions:
         assert quarantined(folder) == []
 
     @pytest.mark.parametrize("edit", [{"format": 2}, {"need": ["x"]}])
-    def test_so_are_newer_metadata(self, folder: Path, edit: dict[str, object]) -> None:
+    def test_metadata_of_a_newer_format_are_refused_by_reads_and_commits(
+        self, folder: Path, edit: dict[str, object]
+    ) -> None:
         plain = load((folder / META).read_bytes())
         plain["onetape"] |= edit
         (folder / META).write_bytes(dump(plain))
@@ -157,7 +159,7 @@ class TestPending:
         assert numbers(fresh(folder, disk).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4, 5]
         assert disk.names() == []
 
-    def test_what_is_committed_stands_beside(self, folder: Path) -> None:
+    def test_a_pending_rewrite_names_the_committed_year_file_beside_it(self, folder: Path) -> None:
         before = json.loads((folder / META).read_bytes())["onetape"]
         self.pending(folder, replaced=False)
         pending = json.loads((folder / META).read_bytes())["onetape"]["pending"]

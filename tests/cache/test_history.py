@@ -59,7 +59,7 @@ def test_every_commit_before_a_compaction_can_be_read_again(tmp_path: Path) -> N
     assert numbers(store.read_version(DAILY, days(1, 3), 2)[0]) == [1, 2]
 
 
-def test_what_compaction_joined_is_told_apart_by_the_log(tmp_path: Path) -> None:
+def test_versions_that_compaction_joined_are_told_apart_by_the_log(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(10):
         store.commit(DAILY, Commit((piece(n, n + 1),)))
@@ -78,7 +78,7 @@ def _old_log(path: Path) -> None:
     path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
 
 
-def test_what_nothing_tells_apart_is_refused_not_guessed(tmp_path: Path) -> None:
+def test_a_version_that_the_log_cannot_tell_apart_is_refused(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(10):
         store.commit(DAILY, Commit((piece(n, n + 1),)))
@@ -99,7 +99,7 @@ def test_what_nothing_tells_apart_is_refused_not_guessed(tmp_path: Path) -> None
     ],
     ids=["revised", "withdrawn", "inserted", "told more"],
 )
-def test_what_was_changed_since_is_kept_or_refused(tmp_path: Path, later: Commit) -> None:
+def test_a_version_from_before_a_change_is_kept_or_refused(tmp_path: Path, later: Commit) -> None:
     before = table([0, 1, 2, 3])
     for kept, forgets in ((8, False), (0, False), (0, True)):
         root = tmp_path / f"{kept}{forgets}"
@@ -174,7 +174,7 @@ def test_only_the_years_asked_for_need_be_kept(tmp_path: Path) -> None:
         store.read_version(DAILY, EVER, 1)
 
 
-def test_what_the_log_does_not_know_yet_is_not_of_an_older_version(tmp_path: Path) -> None:
+def test_a_commit_that_is_not_in_the_log_yet_is_not_in_an_older_version(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 3),)))
     log = lane_folder(tmp_path) / "2024.log"
@@ -264,7 +264,7 @@ def test_where_nothing_is_stored_there_is_no_first_version(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("generation", [-1, 0, 3])
-def test_what_never_was(tmp_path: Path, generation: int) -> None:
+def test_a_version_that_never_was_is_a_query_error(tmp_path: Path, generation: int) -> None:
     store = store_in(tmp_path)
     with pytest.raises(QueryError, match="no version"):
         store.read_version(DAILY, EVER, generation)
@@ -334,7 +334,7 @@ def test_a_commit_that_recovery_found_has_its_bars_and_no_more_facts(tmp_path: P
     assert coverage[-1].span.end == at(9)
 
 
-def test_what_recovery_found_may_be_joined_with_what_came_later(tmp_path: Path) -> None:
+def test_a_recovered_commit_may_be_joined_with_a_later_one(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 2),)))
     forget = forgotten(tmp_path, "metadata.json", "log")
@@ -371,7 +371,7 @@ def test_a_last_bar_that_was_revised_since_is_not_taken_for_the_one_of_then(tmp_
         store.read_version(DAILY, EVER, 1)
 
 
-def test_what_one_entry_stands_for_is_of_no_version_between(tmp_path: Path) -> None:
+def test_a_log_entry_for_several_commits_gives_no_version_between(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick())
     for part in (piece(0, 2), piece(-3, 0), piece(2, 4)):
         store.commit(DAILY, Commit((part,)))
@@ -390,7 +390,7 @@ def test_a_commit_that_only_marks_a_year_names_nobody_twice(tmp_path: Path) -> N
     assert [(e["years"], e["vendor"]) for e in told] == [([2024], "acme"), ([2023, 2024], "acme")]
 
 
-def test_what_the_log_does_not_know_yet_hides_no_older_version(tmp_path: Path) -> None:
+def test_a_commit_that_is_not_in_the_log_yet_hides_no_older_version(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(2, 4),)))

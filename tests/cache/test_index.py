@@ -83,7 +83,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 ROWS = {"AAPL 1d": 400, "AAPL 1d@raw": 5, "MSFT 1d": 10}
 
 
-def test_what_did_not_change_is_not_read_again(place: Place) -> None:
+def test_unchanged_series_are_not_read_again_by_the_index(place: Place) -> None:
     assert place.rows() == ROWS
     assert place.reads == list(ROWS)
     first = place.look("growth")
@@ -130,7 +130,7 @@ def test_a_lane_that_changes_before_its_logs_are_read_is_read_whole(
     assert (lane.entry.rows, sum(day.bars for day in lane.growth)) == (401, 401)
 
 
-def test_it_says_what_the_store_says(place: Place) -> None:
+def test_the_index_agrees_with_the_store(place: Place) -> None:
     place.commit(Commit((), marks=(mark(400, 405, "empty"),)))
     place.look()
     for lane in place.look().lanes:
@@ -199,7 +199,7 @@ def test_another_folder_of_the_name_is_another_one(place: Place) -> None:
     assert place.rows() == ROWS | {"AAPL 1d": 34}
 
 
-def test_what_is_not_sound_is_read_each_time(place: Place) -> None:
+def test_a_corrupt_document_is_read_each_time_and_not_indexed(place: Place) -> None:
     document = lane_folder(place.root) / "2025.metadata.json"
     document.write_bytes(document.read_bytes().replace(b'"rows":34', b'"rows":35'))
     for _ in range(2):
@@ -320,7 +320,7 @@ ODD: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_what_is_not_ours_is_left_alone_and_done_without(place: Place, odd: str) -> None:
+def test_an_index_file_of_others_is_left_alone_and_not_needed(place: Place, odd: str) -> None:
     place.look()
     place.reads.clear()
     ODD[odd](place.file)

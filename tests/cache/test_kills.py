@@ -98,7 +98,7 @@ def survive(root: Path, server: Talker, kills: int) -> None:
     assert len(known.bars) > 20
 
 
-def test_what_was_acknowledged_survives(tmp_path: Path, server: Talker) -> None:
+def test_acknowledged_commits_survive_kills(tmp_path: Path, server: Talker) -> None:
     survive(tmp_path / "cache", server, KILLS)
 
 

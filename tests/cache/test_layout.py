@@ -153,7 +153,7 @@ def test_a_link_out_of_the_cache_is_refused(tmp_path: Path) -> None:
     assert Layout(tmp_path / "link").symbol("MSFT").name == "MSFT"
 
 
-def test_what_was_asked_for_before_it_was_there_is_looked_at_again(tmp_path: Path) -> None:
+def test_the_folder_of_a_series_is_found_once_it_is_made(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     layout, key = Layout(tmp_path), SeriesKey("AAPL", DAY)
     for _ in range(2):

@@ -91,7 +91,7 @@ def test_both_layouts_are_taken_over(tmp_path: Path, place: str) -> None:
     assert no_temps(tmp_path)
 
 
-def test_what_another_file_hides_is_kept_aside(tmp_path: Path) -> None:
+def test_migration_keeps_a_hidden_year_file_aside(tmp_path: Path) -> None:
     better, hidden = leave(tmp_path / PLACES[0]), leave(tmp_path / PLACES[1], LINES[:3])
     one, other = migrated(tmp_path)
     assert (one.path, one.taken) == (f"{PLACES[0]}/{DATA}", 5)
@@ -104,7 +104,9 @@ def test_what_another_file_hides_is_kept_aside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_cannot_be_read_is_set_aside_and_told(tmp_path: Path, place: str) -> None:
+def test_migration_sets_a_corrupt_year_file_aside_with_a_copy_in_quarantine(
+    tmp_path: Path, place: str
+) -> None:
     leave(tmp_path / place)
     (tmp_path / place / DATA).write_bytes(b"no gzip at all")
     (done,) = migrated(tmp_path)
@@ -198,7 +200,7 @@ def test_bars_that_did_not_come_back_are_told(
         assert kept.read_bytes() == original
 
 
-def test_what_a_vendor_tells_otherwise_meanwhile_is_no_loss(
+def test_a_revision_that_is_committed_during_migration_is_no_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(tmp_path / PLACES[1])
@@ -301,7 +303,7 @@ def test_a_file_all_of_whose_bars_are_held_goes(taken_over: Path) -> None:
     ],
     ids=["revised", "taken back", "doubted"],
 )
-def test_what_a_vendor_told_otherwise_is_said(
+def test_pruning_counts_the_bars_that_a_vendor_revised(
     taken_over: Path, later: Commit, superseded: dict[str, int]
 ) -> None:
     store_in(taken_over).commit(DAILY, later)
@@ -348,7 +350,7 @@ def test_where_nothing_is_left_nothing_is_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_left_since_the_series_was_looked_at_is_found(tmp_path: Path) -> None:
+def test_migration_finds_a_year_file_that_was_left_after_the_first_look(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     assert not store.view(DAILY).exists
     leave(tmp_path / PLACES[1])
@@ -357,7 +359,7 @@ def test_what_was_left_since_the_series_was_looked_at_is_found(tmp_path: Path) -
     assert store.view(DAILY).rows == 5
 
 
-def test_what_was_set_aside_is_not_looked_for_again(tmp_path: Path) -> None:
+def test_a_year_file_that_migration_set_aside_is_not_looked_for_again(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 5),)))
     leave(tmp_path / PLACES[1])
@@ -396,7 +398,7 @@ def test_nothing_is_moved_without_the_lock(tmp_path: Path) -> None:
     assert disk.careless == []
 
 
-def test_what_a_dead_writer_left_is_mended_under_the_lock(tmp_path: Path) -> None:
+def test_a_killed_migration_is_repaired_under_the_lock(tmp_path: Path) -> None:
     for n in range(1, 80, 1 if FULL else 5):
         root = tmp_path / str(n)
         leave(root / PLACES[1])
@@ -410,7 +412,7 @@ def test_what_a_dead_writer_left_is_mended_under_the_lock(tmp_path: Path) -> Non
     raise AssertionError("it never ended")
 
 
-def test_its_folders_are_made_as_all_folders_are(tmp_path: Path) -> None:
+def test_folders_of_migration_are_made_as_all_folders_are(tmp_path: Path) -> None:
     leave(tmp_path / PLACES[1])
     migrated(tmp_path, store_in(tmp_path, disk := CountingDisk()))
     made = [step.path for step in disk.steps if step.name == "mkdir"]

@@ -28,7 +28,7 @@ def test_columns_have_the_type_of_their_cells() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"\n\n", b"a,b\n1,2,3,4\n5\n6,7,8,9,10\n", b"\xff\xfe\x00"])
-def test_what_is_no_table_is_an_error(text: bytes) -> None:
+def test_a_csv_that_is_no_table_is_an_error(text: bytes) -> None:
     with pytest.raises(ValueError):
         read_csv(text)
 

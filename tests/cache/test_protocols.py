@@ -61,7 +61,7 @@ def test_where_there_are_no_links_bars_are_replaced_all_the_same(
     assert kept(store) == []
 
 
-def test_what_cannot_be_kept_is_not_replaced(
+def test_a_year_file_whose_old_version_cannot_be_kept_is_not_replaced(
     store: BarStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "link", refusing(errno.EIO))
@@ -112,7 +112,7 @@ def test_a_version_that_somebody_else_removes_is_no_failure(
     assert kept(store) == [OLD]
 
 
-def test_who_keeps_none_makes_none_and_drops_those_there_are(tmp_path: Path) -> None:
+def test_retention_of_no_versions_makes_none_and_drops_old_ones(tmp_path: Path) -> None:
     none = store_in(tmp_path, Quick(), retention=Retention(0))
     none.commit(DAILY, Commit((piece(0, 3),)))
     none.commit(DAILY, REVISED)

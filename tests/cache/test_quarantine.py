@@ -69,7 +69,7 @@ def test_a_row_is_safe_in_a_folder_of_which_a_killed_writer_told_nobody(
         assert [s.path for s in disk.steps if s.name == "fsync_dir"] == [lane.paths.quarantine]
 
 
-def test_what_is_there_already_is_not_written_again(tmp_path: Path, lane: LaneFiles) -> None:
+def test_quarantine_does_not_write_the_same_rows_twice(tmp_path: Path, lane: LaneFiles) -> None:
     quarantine.keep_rows(lane, 2024, [BAD])
     quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
     again = store_in(tmp_path, disk := CountingDisk()).parts.lane(DAILY)

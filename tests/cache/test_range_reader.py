@@ -40,7 +40,7 @@ def opened(disk: CountingDisk) -> list[str]:
     return [s.path.name for s in disk.steps if s.name == "open" and s.path.name.endswith(".gz")]
 
 
-def test_what_is_known_already_is_not_looked_at_again(
+def test_a_read_with_a_known_index_lists_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
@@ -61,7 +61,7 @@ def test_what_is_known_already_is_not_looked_at_again(
     assert coverage[0].span == days(2, 4)
 
 
-def test_what_is_known_is_looked_up_for_the_years_asked_for_alone(
+def test_a_seal_looks_up_the_years_of_the_request_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
@@ -212,7 +212,7 @@ def test_a_seal_is_broken_by_whatever_changes_the_answer(tmp_path: Path, how: st
     assert not store.holds(seal)
 
 
-def test_what_is_there_is_not_sealed_as_absent(tmp_path: Path) -> None:
+def test_a_stored_series_is_not_sealed_as_absent(tmp_path: Path) -> None:
     store, _ = sealed(tmp_path)
     assert store.seal(store.view(DAILY), days(0, 9), None, DAILY) is None
 

@@ -54,7 +54,7 @@ def test_a_year_is_decoded_once_and_read_often(tmp_path: Path) -> None:
     assert not (tmp_path / "_columnar").exists()
 
 
-def test_what_was_appended_corrected_or_touched_is_read_again(tmp_path: Path) -> None:
+def test_a_year_file_is_read_again_after_an_append_a_correction_or_a_touch(tmp_path: Path) -> None:
     writer = store_in(tmp_path)
     writer.commit(DAILY, Commit((piece(0, 9),)))
     store = store_in(tmp_path, NoColumns(), columnar="map")
@@ -78,7 +78,7 @@ def test_a_frame_of_it_is_the_callers_own(tmp_path: Path) -> None:
     assert same(store.read(DAILY, EVER)[0], table(range(9)))
 
 
-def test_what_is_kept_is_read_only_and_takes_room_in_the_one_memory(tmp_path: Path) -> None:
+def test_years_in_memory_are_read_only_and_count_in_its_limit(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 9),)))
     store = store_in(tmp_path, NoColumns(), columnar="map")
     store.read(DAILY, EVER)

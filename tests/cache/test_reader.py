@@ -272,7 +272,9 @@ class TestReading:
             "no gzip",
         ],
     )
-    def test_what_is_no_year_file_is_an_error(self, tmp_path: Path, content: bytes) -> None:
+    def test_bytes_that_are_no_year_file_are_a_corrupt_entry(
+        self, tmp_path: Path, content: bytes
+    ) -> None:
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(content)
         with pytest.raises(CorruptEntryError, match=r"2025\.csv\.gz"):

@@ -112,7 +112,9 @@ class TestLongerThanRecorded:
 
 class TestMetadataLost:
     @pytest.mark.parametrize("loss", [b"", b"{}", b"[1]", b"\xff\xfe", None])
-    def test_they_are_rebuilt_from_the_bars(self, folder: Path, loss: bytes | None) -> None:
+    def test_lost_metadata_are_rebuilt_from_the_bars(
+        self, folder: Path, loss: bytes | None
+    ) -> None:
         data = (folder / DATA).read_bytes()
         (folder / META).unlink()
         if loss is not None:
@@ -165,7 +167,7 @@ class TestMetadataLost:
         assert not (folder / META).exists()
         assert not fresh(folder).view(DAILY).coverage
 
-    def test_those_of_older_tools_are_theirs(self, tmp_path: Path) -> None:
+    def test_metadata_of_older_tools_are_left_alone_by_recovery(self, tmp_path: Path) -> None:
         folder = lane_folder(tmp_path)
         leave(folder)
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -364,7 +366,9 @@ class TestRewritePending:
         change(folder / DATA, lambda data: data[:end])
         assert self.rolled(folder) == (5, 5)
 
-    def test_what_was_known_before_a_first_file_stays_known(self, folder: Path) -> None:
+    def test_coverage_from_before_the_first_year_file_is_kept_by_recovery(
+        self, folder: Path
+    ) -> None:
         (folder / DATA).unlink()
         assert self.rolled(folder) == (5, 0)
         announced(folder)
@@ -421,7 +425,7 @@ def test_a_writer_makes_a_lost_document_anew_too(folder: Path) -> None:
     assert len(documents(folder)) == 1
 
 
-def test_what_recovery_found_out_is_safe_before_it_is_told(folder: Path) -> None:
+def test_recovery_ends_with_an_fsync_of_the_metadata(folder: Path) -> None:
     """Doubts stand in the document alone: it must not be lost with the one that took its place."""
     old = (folder / META).read_bytes()
     fresh(folder).commit(DAILY, Commit((piece(8, 10),)))
@@ -451,7 +455,7 @@ def test_a_damaged_file_is_no_older_version(folder: Path) -> None:
     assert not (folder / "_versions").exists()
 
 
-def test_who_repairs_leaves_no_file_open(folder: Path) -> None:
+def test_a_repair_leaves_no_file_open(folder: Path) -> None:
     change(folder / DATA, lambda data: data + b"torn")
     disk = HoldingDisk()
     store = fresh(folder, disk)

@@ -259,7 +259,7 @@ def test_a_job_does_so_at_its_end(
     assert cache.list_years("BTCUSDT", "1d") == [2021, 2026], "off by default"
 
 
-def test_what_is_in_use_goes_another_day(
+def test_a_year_file_in_use_is_deleted_by_age_another_day(
     cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock
 ) -> None:
     clock.advance(3600)

@@ -49,7 +49,7 @@ def test_a_member_whose_rows_are_none_costs_no_other(folder: Path) -> None:
     assert saved(found, found[0].raw, odd.raw, last.raw) == [0, 1, 2, 3, 5]
 
 
-def test_what_looks_like_members_in_a_damaged_one_hides_none_behind_it(folder: Path) -> None:
+def test_false_members_in_a_corrupt_one_hide_none_behind_it(folder: Path) -> None:
     found = [member for _, member in members(folder)]
     head, count = found[1].raw[:16], 40
     # Each lure claims the rest of the file, so that a search for the next member gives up.

@@ -50,7 +50,7 @@ def mixed(store: BarStore, tmp_path: Path) -> BarStore:
 
 
 @pytest.mark.parametrize("name", ["2024.csv.gz", "2024.metadata.json"])
-def test_what_a_plan_sees_of_damage_is_not_remembered_and_the_next_reader_repairs(
+def test_corrupt_files_seen_by_a_plan_are_repaired_by_the_next_read(
     store: BarStore, tmp_path: Path, name: str
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 5),)))
@@ -136,7 +136,7 @@ def test_a_stretch_that_ends_with_a_year_needs_no_file_of_the_next(store: BarSto
         assert [*known(store).years(span)] == years
 
 
-def test_what_is_long_known_changes_with_a_commit_of_another_process(
+def test_an_indexed_series_changes_with_a_commit_of_another_process(
     store: BarStore, tmp_path: Path
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 2),)))
@@ -160,7 +160,7 @@ def test_a_document_of_the_series_that_is_older_than_its_bars_tells_no_next_ques
     assert store_in(tmp_path).view(DAILY).next_due is None
 
 
-def test_what_is_known_weighs_by_its_years_and_stretches(tmp_path: Path) -> None:
+def test_the_size_of_an_index_entry_counts_its_years_and_coverage(tmp_path: Path) -> None:
     sizes = []
     for n, commit in enumerate((
         Commit((piece(0, 9),)),
@@ -197,7 +197,7 @@ def any_change(dice: random.Random) -> Callable[[BarStore], object]:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_who_has_looked_before_sees_what_a_first_look_sees(tmp_path: Path, seed: int) -> None:
+def test_a_used_index_shows_the_same_as_a_new_one(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     writer = store_in(tmp_path, Quick(), columnar="map")
     writer.commit(DAILY, Commit((piece(-900, 900),), next_due=NOW))

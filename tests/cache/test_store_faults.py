@@ -197,7 +197,7 @@ def test_an_append_that_cannot_be_taken_back_tells_what_failed_first(tmp_path: P
     assert states(store) == [(0, 6, "final")]
 
 
-def test_what_an_append_costs(tmp_path: Path) -> None:
+def test_an_append_needs_one_fdatasync(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 5),)))
     disk = CountingDisk()
     store_in(tmp_path, disk).commit(DAILY, Commit((piece(5, 6),), next_due=1))

@@ -40,7 +40,7 @@ def names(cache: UnifiedCache) -> list[str]:
     return sorted(p.name for p in cache.metadata_dir.glob("*") if not p.name.startswith("."))
 
 
-def test_what_is_in_them(cache: UnifiedCache) -> None:
+def test_the_summaries_hold_sources_quality_and_symbols(cache: UnifiedCache) -> None:
     cache.put(bars("2024-12-31 20:00", 8), "BTC/USDT", "1h", None, None, provider="binance")
     cache.put(bars("2025-01-06", 3, "1D"), "AAPL", "1d", None, None, provider="yahoo")
     stats = cache.get_stats()
@@ -64,7 +64,7 @@ def test_what_is_in_them(cache: UnifiedCache) -> None:
     assert (score["score"], score["gaps"], score["duplicates"]) == (1.0, 0, 0)
 
 
-def test_they_are_written_again_only_where_a_lane_has_changed(cache: UnifiedCache) -> None:
+def test_the_summaries_are_written_again_only_where_a_lane_has_changed(cache: UnifiedCache) -> None:
     cache.put(bars("2025-01-06", 3, "1D"), "AAPL", "1d", None, None, provider="yahoo")
     lane = cache.ohlcv_dir / "AAPL" / "1d"
     os.utime(lane, (1e9, 1e9))
@@ -93,7 +93,7 @@ def test_putting_does_not_write_them(cache: UnifiedCache) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"AAPL": {"1d": {}}}'])
-def test_they_are_never_read(cache: UnifiedCache, content: str) -> None:
+def test_the_summaries_are_never_read(cache: UnifiedCache, content: str) -> None:
     cache.put(bars("2025-01-06", 3), "BTCUSDT", "1h", None, None)
     cache.get_stats()
     for name in FILES:
@@ -160,7 +160,7 @@ assert changed.put(frame, "BTCUSDT", "1h", None, None)
 """
 
 
-def test_they_are_written_when_the_process_ends(tmp_path: Path) -> None:
+def test_the_summaries_are_written_when_the_process_ends(tmp_path: Path) -> None:
     root, folders = Path(__file__).resolve().parents[2], [tmp_path / "changed", tmp_path / "unused"]
     subprocess.run([sys.executable, "-c", _PROGRAM, *folders], cwd=root, check=True, timeout=300)
     written = [

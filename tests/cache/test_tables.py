@@ -100,7 +100,7 @@ def test_files_of_older_tools_are_read(store: TableStore, tmp_path: Path) -> Non
     assert document["created_at"] == "2025-01-15T10:30:00"
 
 
-def test_what_has_no_time_is_refused(store: TableStore) -> None:
+def test_a_table_without_times_is_refused(store: TableStore) -> None:
     with pytest.raises(ResponseFormatError):
         store.put(KEY, pd.DataFrame({"x": [1]}), None, "binance")
     with pytest.raises(ResponseFormatError):

@@ -65,7 +65,7 @@ def test_many_become_one_that_says_for_whom_it_stands() -> None:
 
 
 @pytest.mark.parametrize("what", ["added", "changed", "removed"])
-def test_what_an_entry_does_not_tell_is_not_made_up(what: str) -> None:
+def test_a_folded_log_entry_makes_up_no_values(what: str) -> None:
     assert folded([entry(1)], []) == [entry(1)]
     (one,) = folded([
         entry(1, span=None, vendor=None, added=0, touched=0),
@@ -77,7 +77,7 @@ def test_what_an_entry_does_not_tell_is_not_made_up(what: str) -> None:
     assert (none["span"], none["touched"]) == (None, None)
 
 
-def test_what_leads_up_to_a_kept_version_stays_by_itself() -> None:
+def test_log_entries_are_folded_up_to_each_kept_version() -> None:
     found = folded([entry(n) for n in range(1, 9)], [3, 6])
     assert [(e.get("since"), e["generation"]) for e in found] == [(1, 3), (4, 6), (7, 8)]
     again = folded(found, [6])
@@ -207,7 +207,7 @@ def test_the_oldest_go_first_and_no_more_than_need_be(
     assert trim_quarantine(lane()) == Trimmed()
 
 
-def test_what_is_just_old_enough_goes_and_what_just_fits_stays(
+def test_quarantine_is_trimmed_by_age_and_by_size(
     store: BarStore, lane: Callable[[], LaneFiles], clock: ManualClock, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -222,7 +222,7 @@ def test_what_is_just_old_enough_goes_and_what_just_fits_stays(
 
 @pytest.mark.usefixtures("little")
 @pytest.mark.parametrize("note", [None, b"null", b"{", b"{}", b'{"time": 5}', b'{"time": "once"}'])
-def test_what_nobody_knows_the_time_of_stays(
+def test_a_quarantine_file_of_unknown_age_is_not_trimmed(
     store: BarStore, lane: Callable[[], LaneFiles], clock: ManualClock, tmp_path: Path,
     note: bytes | None,
 ) -> None:  # fmt: skip
@@ -249,7 +249,7 @@ def test_where_the_metadata_are_damaged_bars_stay(
 
 @pytest.mark.usefixtures("little")
 @pytest.mark.parametrize("lacking", ["hole", "tail", "doubt", "everything"])
-def test_what_may_be_the_only_copy_stays(
+def test_a_quarantine_file_that_may_be_the_only_copy_is_not_trimmed(
     store: BarStore,
     lane: Callable[[], LaneFiles],
     clock: ManualClock,

@@ -132,7 +132,7 @@ class TestPutAndGet:
             pd.DataFrame({"open": [1], "high": [1], "low": [1], "close": [1]}),
         ],
     )
-    def test_what_is_no_frame_of_bars_is_logged(
+    def test_a_put_of_no_frame_of_bars_is_logged(
         self, cache: UnifiedCache, caplog: pytest.LogCaptureFixture, frame: object
     ) -> None:
         assert cache.put(frame, "BTCUSDT", "1h", date(2025, 1, 1), date(2025, 1, 2)) is False
@@ -207,7 +207,9 @@ class TestPutAndGet:
         text = gzip.decompress((cache.ohlcv_dir / "BTCUSDT/1h/2025.csv.gz").read_bytes())
         assert len(text.splitlines()) == 3  # the header and two good rows
 
-    def test_what_is_said_of_a_frame_is_stored(self, cache: UnifiedCache) -> None:
+    def test_the_vendor_and_basis_of_a_put_are_stored_in_the_coverage(
+        self, cache: UnifiedCache
+    ) -> None:
         frame = bars("2025-03-03", 5, "1D")
         last = frame.index[-1]
         cache.put(frame, "AAPL", "1d", frame.index[0], last, provider="yahoo", adjustment="split")
@@ -292,7 +294,7 @@ class TestOtherTables:
         cache.put(frame.iloc[:1], "BTCUSDT", "1h", None, None, data_type="things")
         assert len(list(path.parent.glob("_quarantine/*.csv.gz"))) == 1
 
-    def test_they_are_cleared_by_type(self, cache: UnifiedCache) -> None:
+    def test_other_tables_are_cleared_by_type(self, cache: UnifiedCache) -> None:
         frame = bars("2025-01-01", 3)
         cache.put(frame, "BTCUSDT", "1h", None, None)
         for name in ("things", "others"):
@@ -670,7 +672,7 @@ class TestFaultsOfOld:
 
 
 class TestCleanup:
-    def test_it_goes_by_the_last_update(self, cache: UnifiedCache, clock: ManualClock) -> None:
+    def test_cleanup_goes_by_the_last_update(self, cache: UnifiedCache, clock: ManualClock) -> None:
         cache.put(bars("2023-03-01", 3), "OLD", "1h", None, None)
         cache.put(bars("2023-03-01", 3), "QUIET", "1h", None, None)
         clock.advance(timedelta(days=400).total_seconds())

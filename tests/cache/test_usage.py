@@ -83,7 +83,7 @@ def test_series_that_are_not_there_are_not_remembered(index: LaneIndex, clock: M
     assert uses.merged(index) == {}
 
 
-def test_what_cannot_be_written_is_written_the_next_time(
+def test_uses_that_cannot_be_written_are_written_the_next_time(
     index: LaneIndex, clock: ManualClock, tmp_path: Path
 ) -> None:
     uses = uses_of(clock)

@@ -55,7 +55,7 @@ def refused(store: BarStore, first: int = 5) -> ReadOnlyError:
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EPERM])
-def test_it_is_said_once_and_left_in_peace(root: Path, code: int) -> None:
+def test_a_read_only_cache_is_warned_of_once_and_not_written_again(root: Path, code: int) -> None:
     disk, clock = RefusingDisk(code), ManualClock(NOW)
     store = BarStore(root, disk, clock)
     with pytest.warns(ReadOnlyCacheWarning, match="is read-only"):

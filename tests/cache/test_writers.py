@@ -59,7 +59,7 @@ def program(others: list[Talker], *words: object) -> Talker:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_writers_and_readers(tmp_path: Path, mode: str) -> None:
+def test_concurrent_writers_and_readers(tmp_path: Path, mode: str) -> None:
     store_in(tmp_path, Quick()).commit(MINUTES, Commit((minutes(0, HELD),)))
     crowd = WRITERS * THREADS
     all_of_them: list[Talker] = []
@@ -107,7 +107,7 @@ class Meanwhile(Quick):
 
 
 @pytest.mark.parametrize("locks", [True, False])
-def test_it_is_the_lock_that_keeps_two_writers_apart(tmp_path: Path, locks: bool) -> None:
+def test_the_lock_keeps_two_concurrent_writers_apart(tmp_path: Path, locks: bool) -> None:
     store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(0, 5),)))
     refused: list[Exception] = []
 

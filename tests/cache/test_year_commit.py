@@ -148,7 +148,7 @@ def test_new_bars_are_appended_without_reading_the_old_ones(
         assert deeds(tmp_path, Commit((piece(n, n + 1, adj=True, keeps=keeps),))) == APPEND
 
 
-def test_what_is_learned_without_bars_does_not_touch_the_file(
+def test_a_commit_without_bars_does_not_touch_the_year_file(
     store: BarStore, tmp_path: Path
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 3), piece(6, 9)), (mark(4, 6, "empty"),)))

@@ -184,13 +184,15 @@ class TestRowsBehind:
         first = self.first
         assert self.behind(folder, size=len(first.raw), head=first.digest) is None
 
-    def test_what_follows_is_cut_off(self, folder: Path) -> None:
+    def test_rows_behind_in_a_truncated_year_file_are_read_up_to_the_known_end(
+        self, folder: Path
+    ) -> None:
         (_, second), (end, _) = members(folder)[1:]
         change(folder / DATA, lambda data: data[:-1])
         assert self.behind(folder, size=end, head=second.digest) == [4]
         assert self.behind(folder) is None
 
-    def test_what_follows_does_not_hold_what_it_says(self, folder: Path) -> None:
+    def test_rows_behind_in_a_corrupt_member_are_not_read(self, folder: Path) -> None:
         (_, second) = members(folder)[1]
         text = encode_rows(table([4]), BASE_COLUMNS).replace(b"100.4", b"100.x")
         other = build(second.header, text)

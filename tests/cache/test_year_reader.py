@@ -150,7 +150,9 @@ class Sick(Disk):
 
 
 @pytest.mark.parametrize("name", [DATA, META])
-def test_what_repair_does_not_help_is_never_read_as_nothing(tmp_path: Path, name: str) -> None:
+def test_a_year_file_that_cannot_be_repaired_is_an_error_and_never_empty(
+    tmp_path: Path, name: str
+) -> None:
     three_members(tmp_path)
     with pytest.raises(CorruptEntryError, match="AAPL 1d 2024 cannot be read"):
         store_in(tmp_path, Sick(name)).read(DAILY, EVER)

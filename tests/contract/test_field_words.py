@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-WORDS = ("reconnect", "heartbeat", "backoff", "idempotent", "deduplicate")
+WORDS = (
+    "reconnect", "resubscribe", "heartbeat", "watchdog", "backoff", "backfill", "rate_limit",
+    "idempotent", "deduplicate", "atomic", "fsync", "concurrent", "corrupt", "look_ahead",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

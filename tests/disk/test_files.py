@@ -207,7 +207,7 @@ def test_a_folder_another_process_made_first_is_fine(disk: Scripted, tmp_path: P
     disk.make_folders(tmp_path / "a")
 
 
-def test_a_sync_reaches_the_system(
+def test_a_sync_is_an_fsync_of_the_system(
     disk: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, int]] = []
@@ -243,19 +243,21 @@ def test_macos_syncs_down_to_the_platter(
 
 
 class TestAtomic:
-    def test_durable(self, disk: Scripted, tmp_path: Path) -> None:
+    def test_an_atomic_write_is_durable_with_fsync(self, disk: Scripted, tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(b"old")
         atomic.write_atomically(disk, tmp_path / "a", b"new")
         assert disk.names() == ["create", "write", "fsync", "close", "replace", "fsync_dir"]
         assert os.listdir(tmp_path) == ["a"]
         assert (tmp_path / "a").read_bytes() == b"new"
 
-    def test_not_durable(self, disk: Scripted, tmp_path: Path) -> None:
+    def test_an_atomic_write_that_need_not_be_durable_has_no_fsync(
+        self, disk: Scripted, tmp_path: Path
+    ) -> None:
         atomic.write_atomically(disk, tmp_path / "a", b"new", durable=False)
         assert disk.names() == ["create", "write", "close", "replace"]
 
     @pytest.mark.parametrize("step", ["create", "write", "fsync", "replace"])
-    def test_failing_leaves_the_old_and_no_temporary(
+    def test_a_failed_atomic_write_leaves_the_old_file_and_no_temporary(
         self, disk: Scripted, tmp_path: Path, step: str
     ) -> None:
         def fail(_: object) -> object:

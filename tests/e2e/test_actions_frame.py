@@ -49,7 +49,7 @@ def manager(
     return manager
 
 
-def test_they_come_as_a_frame_by_ex_date(manager: DataManager, vendor: ShareVendor) -> None:
+def test_actions_come_as_a_frame_by_ex_date(manager: DataManager, vendor: ShareVendor) -> None:
     frame = manager.get_actions("AAPL", "2020-01-01", "2020-12-31")
     assert list(frame.columns) == COLUMNS
     assert frame.index.name == "ex_date" and frame.index.dtype == "datetime64[ns]"
@@ -94,7 +94,7 @@ def dividend_of(pay_date: Any, currency: Any) -> tuple[str, str]:
     return told.pay_date, told.currency
 
 
-def test_they_are_asked_for_once_until_the_next_session(
+def test_actions_are_asked_for_once_until_the_next_session(
     manager: DataManager, vendor: ShareVendor, clock: ManualClock
 ) -> None:
     everything = manager.get_actions("AAPL")
@@ -113,7 +113,7 @@ def test_they_are_asked_for_once_until_the_next_session(
     assert asked.start == day_ms(date(2024, 6, 14)) - 14 * DAY_MS, "some are told days late"
 
 
-def test_what_is_stored_stands_while_no_vendor_answers(
+def test_stored_actions_are_returned_while_no_vendor_answers(
     manager: DataManager, vendor: ShareVendor, clock: ManualClock
 ) -> None:
     manager.get_actions("AAPL")
@@ -154,7 +154,9 @@ def test_disputes_are_told_and_what_does_not_count_is_apart(
     assert left_out["ex_date"] == "2022-06-06" and "y: no split then" in left_out["dispute"]
 
 
-def test_what_is_no_share_has_none(manager: DataManager, vendor: ShareVendor) -> None:
+def test_a_symbol_that_is_no_share_has_no_actions(
+    manager: DataManager, vendor: ShareVendor
+) -> None:
     frame = manager.get_actions("BTCUSDT")
     assert len(frame) == 0 and list(frame.columns) == COLUMNS
     assert frame.dtypes.equals(manager.get_actions("AAPL").dtypes)
@@ -217,7 +219,7 @@ def test_what_comes_with_the_bar_of_its_day_is_awaited_and_not_asked_for_again(
 ROWS = ("dividend", "split")
 
 
-def test_they_stand_on_the_rows_of_their_ex_dates(
+def test_actions_stand_on_the_rows_of_their_ex_dates(
     manager: DataManager, vendor: ShareVendor, clock: ManualClock
 ) -> None:
     """In the shares of the prices; the same from the cache, in a batch, awaited and of longer bars."""
@@ -261,7 +263,7 @@ def test_bars_asked_for_raw_have_their_actions_asked_for_too(
     assert frame["dividend"].sum() == pytest.approx(0.82 + 0.205)
 
 
-def test_what_no_vendor_tells_is_not_known(
+def test_actions_that_no_vendor_reports_are_not_known(
     manager: DataManager, vendor: ShareVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = ShareVendor("s", "split", Truth(), vendor.clock)

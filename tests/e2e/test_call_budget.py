@@ -376,7 +376,7 @@ class TestWithCachedBars:
         manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-01")
         return manager
 
-    def test_they_are_the_answer_with_a_warning(
+    def test_cached_bars_are_the_answer_at_the_timeout_with_a_warning(
         self, held: DataManager, vendors: VendorServer, clock: ManualClock
     ) -> None:
         held.provider_selector.downloaders["binance"] = late = Late(clock)
@@ -388,11 +388,13 @@ class TestWithCachedBars:
         assert "the time for this call (5 seconds) has run out" in str(told["attempts"])
         assert told["gaps"][0]["start"].startswith("2024-05-02")
 
-    def test_what_is_all_there_is_read_whatever_time_there_is(self, held: DataManager) -> None:
+    def test_a_complete_cached_answer_is_read_whatever_the_timeout(self, held: DataManager) -> None:
         assert len(held.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-01", timeout=1e-9)) == 24
 
 
-def test_what_came_in_time_is_kept(make: Callable[[], DataManager], vendors: VendorServer) -> None:
+def test_pages_that_came_before_the_timeout_are_stored(
+    make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
     """A caller with little time gets there in the end, a few pages a call."""
     vendors.fault("binance", Fault.hang(), skip=5)
     days = ("2024-05-01", "2024-05-06")  # 8,640 minutes, 9 pages
@@ -417,7 +419,7 @@ class Late:
 
 
 @pytest.mark.parametrize("bad", [0, -1, float("nan"), "x", True])
-def test_what_is_no_time_is_refused_before_anybody_is_asked(
+def test_a_bad_timeout_is_refused_before_any_vendor_is_asked(
     bad: Any, manager: DataManager, vendors: VendorServer
 ) -> None:
     for ask in (

@@ -52,7 +52,7 @@ def assert_known(
         ("AAPL", "1w", "2024-05-06", "2024-06-07T20:00:00", 5),
     ],
 )
-def test_it_is_what_somebody_saw_then(
+def test_closed_by_returns_the_bars_that_were_visible_then(
     manager: DataManager, vendors: VendorServer, symbol: str, timeframe: str, start: str, at: str,
     rows: int,
 ) -> None:  # fmt: skip
@@ -66,7 +66,7 @@ def test_it_is_what_somebody_saw_then(
         manager.get_ohlcv(symbol, timeframe, start)
 
 
-def test_what_formed_then_is_not_there_though_it_has_closed_since(
+def test_closed_by_has_no_look_ahead_to_the_bar_that_formed_then(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     whole = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12")

@@ -31,7 +31,7 @@ def test_without_being_asked_for_there_are_none(manager: DataManager) -> None:
     assert list(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12").columns) == OHLCV
 
 
-def test_they_stand_behind_the_bars_in_the_order_asked_for(
+def test_extra_columns_stand_behind_the_bars_in_the_order_of_the_request(
     manager: DataManager, clock: ManualClock
 ) -> None:
     asked = clock.now_ms()

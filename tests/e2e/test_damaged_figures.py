@@ -51,7 +51,7 @@ def kept(folder: Path, what: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("what", "how"), crossed(MEASURES, DAMAGE))
-def test_what_a_vendor_still_has_is_asked_again(
+def test_corrupt_figures_are_fetched_again(
     make: Callable[[], DataManager], vendors: VendorServer, tmp_path: Path, what: str, how: str
 ) -> None:
     whole = ask(make(), what)
@@ -68,7 +68,7 @@ def test_what_a_vendor_still_has_is_asked_again(
 
 
 @pytest.mark.parametrize(("what", "how"), crossed(MEASURES, DAMAGE))
-def test_what_no_vendor_has_any_more_is_a_gap(
+def test_corrupt_figures_that_no_vendor_has_any_more_are_a_gap(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, tmp_path: Path,
     what: str, how: str,
 ) -> None:  # fmt: skip

@@ -33,7 +33,7 @@ def alone() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("alone")
-def test_there_is_one_manager_a_process(tmp_path: Path) -> None:
+def test_a_process_has_one_default_manager(tmp_path: Path) -> None:
     first = get_data_manager(str(tmp_path))
     seen: list[DataManager] = []
     threads = [threading.Thread(target=lambda: seen.append(get_data_manager())) for _ in range(4)]

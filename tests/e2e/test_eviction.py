@@ -70,7 +70,7 @@ def why(manager: DataManager) -> list[str]:
 
 
 @pytest.mark.parametrize("request_", [BTC, ("AAPL", "1d", "2024-03-01", "2024-06-11")])
-def test_what_went_is_fetched_again_and_is_the_same(
+def test_evicted_bars_are_fetched_again_and_are_the_same(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, request_: tuple[str, ...]
 ) -> None:
     before = manager.get_ohlcv(*request_)
@@ -120,7 +120,7 @@ def test_a_year_that_goes_while_it_is_answered_is_answered_all_the_same(
     pd.testing.assert_frame_equal(frame, before)
 
 
-def test_what_a_request_is_about_to_need_stays(
+def test_years_that_a_request_is_about_to_need_are_not_evicted(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -236,7 +236,7 @@ def test_a_clock_behind_makes_no_short_history_longer(
     assert why(manager) == [refetchable.TOO_OLD]
 
 
-def test_nor_does_it_in_a_new_process_when_the_newer_series_is_gone(
+def test_a_new_process_evicts_no_delisted_symbol_when_the_newer_series_is_gone(
     tmp_path: Path, rules: Path, manager: DataManager, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("AAPL", "5m", "2024-06-03", "2024-06-05")

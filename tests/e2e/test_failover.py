@@ -86,7 +86,7 @@ def test_an_older_double_fills_the_hole_of_another(
     assert two.get_ohlcv.call_count == 1
 
 
-def test_what_came_before_a_failure_is_kept_and_the_rest_asked_of_the_next(
+def test_failover_keeps_the_bars_that_came_and_asks_the_next_vendor_for_the_rest(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, pair: tuple[Twin, Twin]
 ) -> None:
     one, two = pair
@@ -238,7 +238,7 @@ def test_a_substitute_answers_wholly_or_not_at_all(
     assert told(frame)["substitute"] is None
 
 
-def test_what_is_cached_answers_when_every_lane_fails(
+def test_cached_bars_are_the_answer_when_every_lane_fails(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")

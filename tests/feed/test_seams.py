@@ -38,7 +38,7 @@ def test_history_then_live_without_a_seam(stage: Stage) -> None:
     assert (bars[-1].stamp_ms, shown.given) == (last, 35)
 
 
-def test_bars_that_closed_between_history_and_stream_are_there(stage: Stage) -> None:
+def test_backfill_covers_bars_that_closed_between_history_and_stream(stage: Stage) -> None:
     feed = stage.feed(lookback=5)
     box = feed.subscribe()
     stage.vendors.fault("binance", Fault.hold(), times=1)
@@ -59,7 +59,7 @@ HURTS = ["reset", "cut", "leave", "inside", "lost", "doubled", "old", "late", "f
 
 
 @pytest.mark.timeout(600)
-def test_many_reconnects_lose_double_and_reorder_nothing(stage: Stage) -> None:
+def test_many_reconnects_resubscribe_and_lose_double_and_reorder_nothing(stage: Stage) -> None:
     feed, dice = stage.feed(), random.Random(7)
     box = feed.subscribe()
     killed = 0
@@ -101,7 +101,7 @@ def _hurt(stage: Stage, how: str) -> int:
     return len(peers) if how in ("inside", "reset", "cut", "leave") else 0
 
 
-def test_a_hole_is_filled_before_anything_newer_is_given(stage: Stage) -> None:
+def test_backfill_of_a_hole_comes_before_anything_newer(stage: Stage) -> None:
     feed = stage.feed()
     box = feed.subscribe()
     with feed:

@@ -209,7 +209,7 @@ def test_a_subscription_that_is_not_answered_is_tried_elsewhere(stage: Stage) ->
         assert len(stage.streams.peers) >= 2
 
 
-def test_a_half_open_connection_is_noticed(stage: Stage) -> None:
+def test_the_watchdog_notices_a_half_open_connection(stage: Stage) -> None:
     feed = stage.feed(lookback=3, tempo=QUICK)
     with feed, RealTime(stage):
         wait_until(lambda: feed.status.state is StreamState.LIVE)
@@ -229,7 +229,7 @@ STALLS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("where", STALLS)
-def test_a_stall_is_noticed(stage: Stage, where: str) -> None:
+def test_the_watchdog_notices_a_stall(stage: Stage, where: str) -> None:
     feed = stage.feed(lookback=3, tempo=QUICK)
     with feed, RealTime(stage):
         wait_until(lambda: feed.status.state is StreamState.LIVE)

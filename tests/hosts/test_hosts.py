@@ -229,7 +229,7 @@ def test_a_host_that_is_killed_while_it_fetches_holds_up_nobody(
     assert vendors.count("binance") == 2
 
 
-def test_what_the_server_refuses_to_store_is_returned_and_frees_its_series(
+def test_a_commit_that_the_server_refuses_is_returned_and_frees_its_series(
     host: Host, vendors: VendorServer, log_url: str
 ) -> None:
     a, b = host("a"), host("b")

@@ -124,7 +124,7 @@ def fails(one: Limiter, error: Exception, times: int = 1) -> None:
 # --- units -----------------------------------------------------------------------------------
 
 
-def test_what_one_host_spends_the_others_have_not(host: Hosts, server: Server) -> None:
+def test_the_rate_limit_is_shared_by_all_hosts(host: Hosts, server: Server) -> None:
     a, b = host("a", per_minute=3), host("b", per_minute=3)
     ask(a)
     server.advance(20)
@@ -173,7 +173,7 @@ def test_a_refusal_spends_nothing(host: Hosts, server: Server) -> None:
     ask(b, 2)
 
 
-def test_what_a_vendor_told_one_host_that_it_has_counted_counts_for_all(host: Hosts) -> None:
+def test_the_quota_that_a_vendor_reports_to_one_host_counts_for_all(host: Hosts) -> None:
     a, b = host("a", per_minute=100), host("b", per_minute=100)
     ask(a, 10)
     b.settle(b.acquire(1, 0), answer(x_ratelimit_remaining="1"))
@@ -194,7 +194,7 @@ def test_the_units_of_a_process_that_died_count_for_a_while(host: Hosts, server:
     ask(b)
 
 
-def test_what_two_hosts_decide_is_what_two_processes_of_one_host_decide(
+def test_the_limiter_of_two_hosts_decides_as_that_of_two_processes(
     host: Hosts, server: Server, tmp_path: Path
 ) -> None:
     """The model is the state of one machine, on which the same calls are made at the same times."""

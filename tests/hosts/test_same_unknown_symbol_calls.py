@@ -9,7 +9,7 @@ from tests.net.test_unknown_symbol_calls import *  # noqa: F403 - tests and thei
 for _name in (
     "test_a_call_that_changes_nothing_takes_no_turn_to_write",
     "test_the_table_does_not_grow_without_end",
-    "test_what_ran_out_long_ago_is_forgotten",
+    "test_an_unknown_symbol_that_expired_long_ago_is_deleted",
     "test_only_what_is_believed_now_is_counted",
     "test_a_state_file_of_before_gets_the_table_and_keeps_the_rest",
 ):

@@ -89,7 +89,7 @@ def shown(store: BarStore, key: SeriesKey = DAILY) -> list[int]:
 # --- commits and pulls -------------------------------------------------------------------------
 
 
-def test_what_one_host_stores_the_other_pulls(host: Host) -> None:
+def test_a_commit_of_one_host_is_pulled_by_the_other(host: Host) -> None:
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 5))
     assert shown(b) == [] and b.position(DAILY) == 0
@@ -247,7 +247,7 @@ def test_after_a_lost_tail_the_splits_of_before_are_forgotten(host: Host, log_ur
     assert b._books.at("AAPL", 1).reports == ()
 
 
-def test_what_samples_say_about_splits_stays_on_the_host(host: Host, log: Log) -> None:
+def test_splits_of_samples_stay_on_the_host(host: Host, log: Log) -> None:
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 40))
     own = replace(SPLIT, source="replay")
@@ -426,7 +426,9 @@ def back_to(log_url: str, entries: int) -> None:
         )
 
 
-def test_what_a_restored_server_has_lost_is_offered_again(host: Host, log_url: str) -> None:
+def test_commits_that_a_restored_server_has_lost_are_offered_again(
+    host: Host, log_url: str
+) -> None:
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 3))
     a.commit(DAILY, bars(3, 6))

@@ -1,3 +1,5 @@
+"""The name of an account: the same whatever the order of its keys, and without showing them."""
+
 from __future__ import annotations
 
 from src.data.net.audit import fingerprint

@@ -50,9 +50,7 @@ def uses(caplog: pytest.LogCaptureFixture) -> Uses:
     return lambda: [record for record in caplog.records if record.name == "onetape.audit"]
 
 
-def test_it_says_who_was_asked_where_for_which_account_and_how_it_ended(
-    make: Make, uses: Uses
-) -> None:
+def test_the_audit_log_names_vendor_address_account_and_outcome(make: Make, uses: Uses) -> None:
     make(answer([1])).send(KEYED, vendor="acme")
     (record,) = uses()
     assert record.levelno == logging.INFO
@@ -95,7 +93,7 @@ def test_accounts_are_told_apart_and_known_again(make: Make, uses: Uses) -> None
     assert first == again != other
 
 
-def test_it_is_off_until_somebody_listens(
+def test_the_audit_log_is_off_until_a_handler_listens(
     make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -118,7 +116,7 @@ def test_a_key_in_the_query_is_a_use_too(make: Make, uses: Uses) -> None:
     assert KEY not in f"{record.__dict__}"
 
 
-def test_it_goes_into_a_file_as_documented(
+def test_the_audit_log_is_written_to_a_file_as_documented(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)

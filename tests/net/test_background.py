@@ -32,14 +32,14 @@ class Stuck:
         return call
 
 
-def test_what_it_returns_is_returned_in_the_callers_context() -> None:
+def test_a_background_call_runs_in_the_callers_context() -> None:
     token = PLACE.set("here")
     assert BackgroundCall("acme", PLACE.get).result(10) == "here"
     PLACE.reset(token)
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
-def test_what_it_raises_is_raised(kind: type[BaseException]) -> None:
+def test_an_error_of_a_background_call_is_raised_to_the_caller(kind: type[BaseException]) -> None:
     error = kind("its own")
 
     def fail() -> None:

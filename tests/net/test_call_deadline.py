@@ -91,7 +91,7 @@ def test_a_call_in_a_call_has_no_more_than_is_left(clock: ManualClock) -> None:
 @pytest.mark.parametrize(
     "bad", [0, -1, 0.0, math.nan, math.inf, -math.inf, "x", "5", True, [3], 10**400]
 )
-def test_what_is_no_time_is_a_query_error(bad: Any) -> None:
+def test_a_bad_timeout_is_a_query_error(bad: Any) -> None:
     with pytest.raises(QueryError, match="use a number of seconds above 0") as caught:
         seconds_of(bad, "AAPL")
     assert caught.value.symbol == "AAPL"
@@ -104,7 +104,7 @@ def test_any_number_is_a_time(good: Any) -> None:
 
 
 class TestSending:
-    def test_what_the_time_is_over_for_is_not_asked(self, clock: ManualClock) -> None:
+    def test_a_request_is_not_sent_after_the_deadline(self, clock: ManualClock) -> None:
         transport = ScriptedTransport(answer([1]))
         sender = sender_over(transport, clock=clock)
 
@@ -142,7 +142,9 @@ class TestSending:
 
         assert run_call(clock, None, call) == 4
 
-    def test_what_took_long_in_vain_is_not_tried_with_less(self, clock: ManualClock) -> None:
+    def test_a_request_that_timed_out_is_not_retried_with_less_time(
+        self, clock: ManualClock
+    ) -> None:
         def silent(_: HttpRequest) -> HttpResponse:
             clock.advance(16)
             raise ProviderTimeoutError("silence")
@@ -152,7 +154,9 @@ class TestSending:
             sender_over(transport, clock=clock).send(REQUEST, vendor="acme")
         assert len(transport.asked) == 1
 
-    def test_what_cannot_be_interrupted_is_left_behind(self, clock: ManualClock) -> None:
+    def test_a_request_that_cannot_be_interrupted_is_abandoned_at_the_deadline(
+        self, clock: ManualClock
+    ) -> None:
         over = threading.Event()
 
         def stuck(_: HttpRequest) -> HttpResponse:
@@ -190,7 +194,7 @@ class TestSending:
         assert waits[0].text(began_s + 60) == "", "it is over"
 
 
-def test_who_listens_hears_of_every_page_while_the_block_runs() -> None:
+def test_a_deadline_tells_its_listeners_of_every_page_while_the_block_runs() -> None:
     deadline, heard = Deadline(ManualClock(0)), list[str]()
     with deadline.telling(lambda: heard.append("outer")):
         with deadline.telling(lambda: heard.append("inner")):

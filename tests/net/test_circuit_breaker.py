@@ -1,3 +1,5 @@
+"""The circuit breaker: when it opens, for how long, and what a trial decides."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -48,7 +50,9 @@ def after(*outcomes: Outcome, at: float = 1000.0, start: Circuit | None = None) 
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
 )  # fmt: skip
-def test_what_the_end_of_a_call_says(error: DataError | None, outcome: Outcome) -> None:
+def test_each_error_has_its_outcome_for_the_circuit_breaker(
+    error: DataError | None, outcome: Outcome
+) -> None:
     assert outcome_of(error) == outcome
 
 
@@ -64,7 +68,7 @@ def test_an_answer_in_between_starts_the_count_again() -> None:
     assert after(*["failing"] * 4, "answered", *["failing"] * 4).is_closed
 
 
-def test_what_says_nothing_changes_nothing() -> None:
+def test_an_outcome_that_says_nothing_leaves_the_circuit_breaker_unchanged() -> None:
     circuit = after("failing", "failing")
     assert after("says nothing", start=circuit) is circuit
 
@@ -111,7 +115,7 @@ def test_a_trial_that_says_nothing_lets_the_next_one_try_at_once() -> None:
     assert ended.shut_for(1040) == 0
 
 
-def test_who_never_comes_back_from_a_trial_holds_up_nobody_for_ever() -> None:
+def test_a_trial_that_never_ends_does_not_keep_the_circuit_breaker_shut() -> None:
     trying = POLICY.enter(after(*["failing"] * 5), 1030)
     assert trying.shut_for(1030 + POLICY.trial_s) == 0
 

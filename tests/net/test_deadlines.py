@@ -91,7 +91,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]
 
 
 @pytest.mark.parametrize("behaviour", ["silence", "status line", "headers", "body", "trailers"])
-def test_so_it_is_over_tls(
+def test_an_endless_response_over_tls_ends_in_time(
     behaviour: str, tls: tuple[Path, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls[0]))

@@ -54,7 +54,7 @@ def test_pieces_of_any_size_make_the_body(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gzip", "members", "wrapped deflate", "bare deflate"])
 @pytest.mark.parametrize("share", [0.3, 0.99])
-def test_what_ends_early_is_no_body(name: str, share: float) -> None:
+def test_a_truncated_compressed_body_is_an_error(name: str, share: float) -> None:
     coding, packed = PACKED[name]
     with pytest.raises(zlib.error):
         decoded(coding, [packed[: int(len(packed) * share)]])
@@ -76,7 +76,7 @@ def test_no_more_is_made_than_is_taken() -> None:
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip", "compress", "x" * 1000])
-def test_what_was_not_asked_for_is_not_decoded(coding: str) -> None:
+def test_a_content_coding_that_was_not_requested_is_not_decoded(coding: str) -> None:
     assert decoder_of(coding) is None
 
 

@@ -1,3 +1,5 @@
+"""Guarded calls: the circuit breakers of a vendor that all processes share."""
+
 from __future__ import annotations
 
 import os
@@ -117,7 +119,9 @@ def test_another_key_is_another_account(circuits: Circuits) -> None:
 
 
 @pytest.mark.parametrize("error", [RateLimitedError("x"), KeyboardInterrupt(), NoDataError("x")])
-def test_what_is_no_failure_shuts_nothing(circuits: Circuits, error: BaseException) -> None:
+def test_an_error_that_is_no_failure_does_not_open_the_circuit_breaker(
+    circuits: Circuits, error: BaseException
+) -> None:
     for _ in range(6):
         call(circuits, error)
     assert not is_shut(circuits)
@@ -258,7 +262,9 @@ class TestBlame:
     @pytest.mark.parametrize(
         "error", [KindMismatchError("x"), NoDataError("x"), RateLimitedError("x")]
     )
-    def test_what_is_no_failure_changes_nothing(self, circuits: Circuits, error: DataError) -> None:
+    def test_an_error_that_is_no_failure_leaves_the_circuit_breaker_unchanged(
+        self, circuits: Circuits, error: DataError
+    ) -> None:
         with circuits.guard(ACME, DAILY) as visit:
             pass
         before = circuits.look(ACME, DAILY)
@@ -266,7 +272,9 @@ class TestBlame:
         visit.blame(error)
         assert circuits.look(ACME, DAILY) == before
 
-    def test_who_watches_is_told(self, tmp_path: Path, clock: ManualClock) -> None:
+    def test_a_change_of_the_circuit_breaker_is_reported(
+        self, tmp_path: Path, clock: ManualClock
+    ) -> None:
         told: list[CircuitChange] = []
         circuits = Circuits(State(tmp_path, clock), on_change=told.append)
         for _ in range(3):

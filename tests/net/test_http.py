@@ -88,7 +88,7 @@ def test_threads_at_the_same_time_have_their_own_connections() -> None:
         transport.close()
 
 
-def test_what_is_asked_arrives_and_what_comes_is_a_value() -> None:
+def test_an_http_request_is_sent_whole_and_its_response_is_a_value() -> None:
     with serving(lambda h: reply(h, b'{"a": 1}', X_Weight="2")) as server:
         transport = quick()
         response = transport.send(

@@ -1,3 +1,5 @@
+"""Leases: one process fetches a series, and the others wait for it up to their deadline."""
+
 from __future__ import annotations
 
 import os
@@ -54,7 +56,9 @@ def test_the_first_has_it_at_once(make: Make, clock: ManualClock) -> None:
     assert clock.slept == []
 
 
-def test_who_waits_for_too_long_goes_on_without(make: Make, clock: ManualClock) -> None:
+def test_a_wait_for_a_lease_ends_at_the_deadline_without_the_lease(
+    make: Make, clock: ManualClock
+) -> None:
     with make().hold(NAME), make().hold(NAME, deadline=Deadline(clock, 10)) as late:
         assert not late.is_held
         assert late.has_waited
@@ -94,7 +98,7 @@ def test_a_page_prolongs_no_time_that_the_caller_gave(make: Make, clock: ManualC
     assert clock.monotonic() == pytest.approx(5)
 
 
-def test_who_went_on_without_gives_nothing_back(make: Make, clock: ManualClock) -> None:
+def test_a_caller_without_the_lease_does_not_release_it(make: Make, clock: ManualClock) -> None:
     with make().hold(NAME):
         with make().hold(NAME, deadline=Deadline(clock, 1)):
             pass
@@ -145,7 +149,7 @@ class TestGoneProcesses:
         child.wait()
         return child.pid
 
-    def test_they_are_overtaken_at_once(
+    def test_the_lease_of_a_dead_process_is_taken_over_at_once(
         self, make: Make, state: State, clock: ManualClock, gone: int
     ) -> None:
         held_by(state, gone)

@@ -1,3 +1,5 @@
+"""The limiter of one process: rate limits, pauses and guarded calls."""
+
 from __future__ import annotations
 
 import os
@@ -24,14 +26,14 @@ def ask(one: Limiter, cost: int, budget_s: float) -> None:
     one.settle(one.acquire(cost, budget_s), None)
 
 
-def test_it_waits_on_the_clock_until_there_is_room() -> None:
+def test_the_rate_limit_is_waited_for_until_there_is_room() -> None:
     one, clock = limiter(Limits(per_minute=2))
     for _ in range(3):
         ask(one, 1, 100)
     assert sum(clock.slept) == pytest.approx(60)
 
 
-def test_it_refuses_at_once_what_would_take_too_long() -> None:
+def test_a_rate_limit_that_takes_too_long_is_an_error_at_once() -> None:
     one, clock = limiter(Limits(per_minute=1))
     ask(one, 1, 0)
     with pytest.raises(RateLimitedError, match="acme") as caught:
@@ -126,7 +128,7 @@ def test_limiters_of_one_vendor_over_one_state_count_together() -> None:
     assert Limiter("zeta", Limits(per_minute=2), state).wait_s() == 0
 
 
-def test_what_is_on_this_machine_has_no_circuits_and_no_unknown_symbols() -> None:
+def test_a_local_vendor_has_no_circuit_breaker_and_no_unknown_symbols() -> None:
     one = Limiter("files", Limits(), State(None, ManualClock(NOW_MS)), is_local=True)
     for _ in range(9):
         with pytest.raises(UnavailableError), one.guard("bars/1d"):
@@ -142,7 +144,7 @@ def test_what_is_on_this_machine_has_no_circuits_and_no_unknown_symbols() -> Non
 class TestGuardedCalls:
     """The first request is reserved with the entry; what was answered is settled with what follows."""
 
-    def test_what_is_reserved_and_not_sent_is_free_again(self) -> None:
+    def test_a_reserved_request_that_was_not_sent_is_free_in_the_rate_limit_again(self) -> None:
         one, _ = limiter(Limits(per_minute=2))
         with one.guard("bars/1d"):
             assert one.used() == {"60s": 1}

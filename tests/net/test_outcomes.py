@@ -124,7 +124,9 @@ def test_whether_the_same_vendor_is_asked_again(kind: type[DataError], row: Row)
 
 
 @of_the_table
-def test_what_it_says_of_the_vendors_health(kind: type[DataError], row: Row) -> None:
+def test_each_error_has_its_outcome_for_the_health_of_the_vendor(
+    kind: type[DataError], row: Row
+) -> None:
     assert outcome_of(kind("x")) == row.door
 
 
@@ -138,7 +140,9 @@ def test_how_many_in_a_row_shut_the_door(kind: type[DataError], row: Row) -> Non
 
 
 @of_the_table
-def test_who_is_asked_next_and_who_sees_it(kind: type[DataError], row: Row, tmp_path: Path) -> None:
+def test_each_error_decides_if_the_next_vendor_is_asked_and_who_sees_it(
+    kind: type[DataError], row: Row, tmp_path: Path
+) -> None:
     house = House(tmp_path)
 
     def ends(*_: object) -> None:
@@ -184,7 +188,7 @@ def test_a_store_that_refuses_costs_no_bar(
             house.ask()
 
 
-def test_who_handles_it_follows_from_who_is_asked_next() -> None:
+def test_the_handler_of_an_error_follows_from_whether_the_next_vendor_is_asked() -> None:
     assert {row[1]: row[4] for row in TABLE.values() if row[4] != _KEEPER} == {
         True: _WALK, False: _CALLER,
     }  # fmt: skip

@@ -1,3 +1,5 @@
+"""The list of paused vendors: which ones, why and for how long."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -13,7 +15,7 @@ from src.data.net.vendor_status import VendorPause, vendor_pauses
 from tests.net.scripted import NOW_MS
 
 
-def test_who_is_left_alone_and_for_how_long(tmp_path: Path) -> None:
+def test_paused_vendors_are_listed_with_the_length_of_the_pause(tmp_path: Path) -> None:
     clock = ManualClock(NOW_MS)
     state = State(tmp_path / "state", clock)
     assert vendor_pauses(state) == []

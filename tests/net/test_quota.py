@@ -1,3 +1,5 @@
+"""The windows of a quota: what they hold, and how long a request waits for room."""
+
 from __future__ import annotations
 
 import pytest
@@ -105,7 +107,7 @@ def test_a_window_goes_on_from_what_was_remembered() -> None:
     assert window.used(62) == 4
 
 
-def test_what_the_vendor_counts_and_we_do_not_is_what_lacks() -> None:
+def test_a_quota_is_raised_to_the_count_of_the_vendor_and_never_lowered() -> None:
     windows = windows_of(Limits(per_minute=100, per_day=1000))
     for window in windows:
         window.spend(30, 0)

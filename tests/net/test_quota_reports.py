@@ -1,3 +1,5 @@
+"""Quota reports: what the headers of a response say of the vendor's own count."""
+
 from __future__ import annotations
 
 import pytest
@@ -15,7 +17,7 @@ from tests.net.scripted import answer
         ({"ratelimit_remaining": "12"}, QuotaReport(12, is_left=True)),
     ],
 )
-def test_what_headers_tell(headers: dict[str, str], report: QuotaReport) -> None:
+def test_quota_reports_are_read_from_headers(headers: dict[str, str], report: QuotaReport) -> None:
     assert reports_of(answer(**headers)) == [report]
 
 
@@ -28,5 +30,5 @@ def test_what_headers_tell(headers: dict[str, str], report: QuotaReport) -> None
         {"x_mbx_order_count_1m": "5"}, {"x_ratelimit_limit": "200"},
     ],
 )  # fmt: skip
-def test_what_they_do_not_tell(headers: dict[str, str]) -> None:
+def test_headers_without_a_usable_quota_give_no_report(headers: dict[str, str]) -> None:
     assert reports_of(answer(**headers)) == []

@@ -1,3 +1,5 @@
+"""The check of an address: whether it answers, and within which time."""
+
 from __future__ import annotations
 
 import socket
@@ -58,7 +60,7 @@ def test_an_address_that_is_not_safe_is_not_asked() -> None:
     assert "TLS" in reach("http://198.51.100.7/x").refusal
 
 
-def test_who_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 
     def knock(url: str) -> Reached:

@@ -1,3 +1,5 @@
+"""The retry policy: backoff, jitter, the number of attempts and the deadline."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -47,7 +49,7 @@ def test_retry_after_rules_where_it_is_longer() -> None:
 
 
 @pytest.mark.parametrize("kind", [AuthenticationError, NoDataError, SymbolNotFoundError])
-def test_what_will_not_change_is_not_asked_again(kind: Any) -> None:
+def test_a_permanent_error_is_not_retried(kind: Any) -> None:
     assert POLICY.next_wait(kind("x"), 1, 30, 0) is None
 
 

@@ -1,3 +1,5 @@
+"""The sender: retries, waits, errors and the count of requests."""
+
 from __future__ import annotations
 
 import pytest
@@ -32,7 +34,7 @@ def test_the_first_good_answer_is_returned() -> None:
     assert transport.asked == [REQUEST]
 
 
-def test_what_may_pass_is_asked_again_after_the_policys_wait() -> None:
+def test_a_temporary_error_is_retried_after_the_backoff_of_the_policy() -> None:
     clock = ManualClock(NOW_MS)
     sender = sender_over(
         ScriptedTransport(answer(status=503), UnavailableError("gone"), OK), clock=clock
@@ -49,7 +51,7 @@ def test_the_last_error_is_raised_with_its_vendor() -> None:
     assert sender.requests == 3
 
 
-def test_what_will_not_change_is_asked_once() -> None:
+def test_a_permanent_error_is_not_retried_by_the_sender() -> None:
     transport = ScriptedTransport(answer(status=401), OK)
     with pytest.raises(AuthenticationError):
         sender_over(transport).send(REQUEST, vendor="acme")
@@ -146,7 +148,7 @@ def test_another_carrier_keeps_limits_and_policy() -> None:
     assert other.now_ms() == NOW_MS
 
 
-def test_who_did_not_answer_in_time_is_asked_for_nothing_else_in_the_call() -> None:
+def test_a_host_that_timed_out_is_not_asked_again_in_the_same_call() -> None:
     late = ProviderTimeoutError("late")
     transport = ScriptedTransport(late, answer({}), answer({}), answer({}))
     sender = sender_over(transport, retry=RetryPolicy(attempts=1))
@@ -163,7 +165,7 @@ def test_who_did_not_answer_in_time_is_asked_for_nothing_else_in_the_call() -> N
     assert len(transport.asked) == 4
 
 
-def test_what_a_package_had_sent_before_it_failed_is_counted() -> None:
+def test_requests_that_a_package_sent_before_it_failed_are_counted() -> None:
     late = ProviderTimeoutError("late")
     late.hidden_requests = 2
     sender = sender_over(ScriptedTransport(late), retry=RetryPolicy(attempts=1))

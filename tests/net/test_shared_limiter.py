@@ -1,3 +1,5 @@
+"""Rate limits and pauses that all processes share through the state file."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -36,7 +38,7 @@ def ask(one: Limiter, cost: int = 1, budget_s: float = 0, **headers: str) -> Non
     one.settle(one.acquire(cost, budget_s), answer(**headers))
 
 
-def test_what_one_process_spends_the_others_have_not(make: Make, clock: ManualClock) -> None:
+def test_the_rate_limit_is_shared_by_all_processes(make: Make, clock: ManualClock) -> None:
     one, other = make(per_minute=3), make(per_minute=3)
     ask(one)
     ask(other, 2)
@@ -158,7 +160,7 @@ def test_where_the_vendor_counts_more_its_count_holds(make: Make, clock: ManualC
     assert one.used() == {"60s": 0}
 
 
-def test_what_is_on_its_way_is_not_taken_for_somebody_elses(make: Make) -> None:
+def test_own_requests_in_flight_are_not_counted_twice_in_the_rate_limit(make: Make) -> None:
     one = make(per_minute=100)
     one.acquire(30, 0)
     ask(one, 10, x_mbx_used_weight_1m="40")

@@ -1,3 +1,5 @@
+"""The state file that processes share: permissions, transactions, faults and deadlines."""
+
 from __future__ import annotations
 
 import logging
@@ -69,12 +71,12 @@ class TestTheFile:
         assert {FILE, SALT} <= set(os.listdir(folder))
 
     @pytest.mark.skipif(os.name == "nt", reason="permissions are others there")
-    def test_it_is_its_owners_alone(self, state: State, folder: Path) -> None:
+    def test_the_state_file_is_readable_by_its_owner_only(self, state: State, folder: Path) -> None:
         state.run(count)
         assert folder.stat().st_mode & 0o777 == 0o700
         assert (folder / SALT).stat().st_mode & 0o077 == 0
 
-    def test_what_one_process_writes_the_next_one_reads(self, state: State, folder: Path) -> None:
+    def test_the_state_file_is_shared_by_processes(self, state: State, folder: Path) -> None:
         assert [state.run(count) for _ in range(3)] == [1, 2, 3]
         assert State(folder, ManualClock(NOW_MS + 3_600_000)).run(count) == 4
         assert State(folder, SystemClock()).run(count) == 1, "a day is over"
@@ -242,7 +244,7 @@ class TestTrouble:
         (record,) = caplog.records
         assert "this process keeps its own limits" in record.message
 
-    def test_it_comes_back_when_the_trouble_is_over(
+    def test_the_state_file_is_used_again_when_the_trouble_is_over(
         self, tmp_path: Path, clock: ManualClock
     ) -> None:
         (tmp_path / "state").write_text("in the way")
@@ -435,7 +437,9 @@ class TestWithinACall:
         yield made
         made.close()
 
-    def test_it_ends_and_changes_nothing(self, tmp_path: Path, writer: sqlite3.Connection) -> None:
+    def test_a_deadline_ends_the_wait_for_the_state_file_and_changes_nothing(
+        self, tmp_path: Path, writer: sqlite3.Connection
+    ) -> None:
         clock = SystemClock()
         state = State(tmp_path, clock)
         begun = clock.monotonic()
@@ -463,7 +467,7 @@ class TestWithinACall:
         assert run_call(clock, 0.01, state.run, lambda book: 7) == 7
         assert "this process keeps its own limits" in caplog.text
 
-    def test_what_ends_it_is_written_when_the_file_is_free(
+    def test_the_end_of_a_call_is_written_when_the_state_file_is_free(
         self, tmp_path: Path, writer: sqlite3.Connection
     ) -> None:
         clock = SystemClock()

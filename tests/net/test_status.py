@@ -1,3 +1,5 @@
+"""HTTP statuses as errors, and the wait that a vendor asks for."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Seconds between two readings of the clocks, also where the wall clock is set."""
+
 from __future__ import annotations
 
 import pytest
@@ -20,7 +22,7 @@ def passed(before: Reading, after: Reading) -> float:
     return Anchor(before, START).now(after) - START
 
 
-def test_it_follows_the_seconds_that_never_jump() -> None:
+def test_the_steady_clock_follows_the_monotonic_seconds() -> None:
     assert passed(reading(), reading(10.4, 10.0)) == 10
     assert passed(reading(), reading(10.4, 10.0, "another")) == 10
 

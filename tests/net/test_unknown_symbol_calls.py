@@ -53,7 +53,7 @@ def ask(symbols: Symbols, error: DataError | None = None, symbol: str = "ZZZ", *
 UNKNOWN = SymbolNotFoundError("no such symbol")
 
 
-def test_it_is_asked_once_and_no_other_process_asks_again(
+def test_an_unknown_symbol_is_asked_once_by_all_processes(
     symbols: Symbols, make: Make, clock: ManualClock
 ) -> None:
     assert ask(symbols, UNKNOWN)
@@ -114,7 +114,9 @@ def test_other_symbols_accounts_and_addresses_are_asked(symbols: Symbols, make: 
     assert not ask(symbols)
 
 
-def test_who_insists_asks_and_is_believed(symbols: Symbols) -> None:
+def test_an_unknown_symbol_is_asked_again_on_request_and_the_answer_believed(
+    symbols: Symbols,
+) -> None:
     ask(symbols, UNKNOWN)
     assert ask(symbols, insist=True)
     assert ask(symbols), "it was known after all"
@@ -158,7 +160,7 @@ def test_the_table_does_not_grow_without_end(
     assert [ask(symbols, symbol=f"S{n}") for n in (6, 7, 11)] == [True, False, False]
 
 
-def test_what_ran_out_long_ago_is_forgotten(
+def test_an_unknown_symbol_that_expired_long_ago_is_deleted(
     symbols: Symbols, tmp_path: Path, clock: ManualClock
 ) -> None:
     ask(symbols, UNKNOWN)

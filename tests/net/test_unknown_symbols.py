@@ -1,3 +1,5 @@
+"""For how long a report of an unknown symbol is believed."""
+
 from __future__ import annotations
 
 from src.data.net.unknown_symbols import Unknown, reported_again
@@ -21,7 +23,7 @@ def test_the_first_word_is_believed_for_a_quarter_of_an_hour() -> None:
     assert not known.holds(1900)
 
 
-def test_it_is_believed_for_twice_as_long_each_time_up_to_six_hours() -> None:
+def test_an_unknown_symbol_is_believed_twice_as_long_each_time_up_to_six_hours() -> None:
     at = 0.0
     known = reported_again(None, at)
     terms = [known.until_s - at]

@@ -27,7 +27,7 @@ NOW = 1_718_204_430_000
     ),
     before=st.integers(0, 6), idle=st.sampled_from([0.0, 1.0, 30.0]), requests=st.integers(1, 12),
 )  # fmt: skip
-def test_what_is_foretold_is_what_acquiring_waits(
+def test_the_forecast_of_a_wait_is_the_wait_for_the_rate_limit(
     limits: Limits, before: int, idle: float, requests: int
 ) -> None:
     clock = ManualClock(NOW)

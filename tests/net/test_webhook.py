@@ -90,7 +90,9 @@ def test_without_a_connection_nothing_was_sent() -> None:
     assert outcome.status == "later" and "127.0.0.1" in outcome.reason
 
 
-def test_its_address_is_in_no_record_reason_or_repr(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_address_of_a_webhook_is_in_no_record_reason_or_repr(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.DEBUG)
     texts = []
     with serving(lambda h: reply(h, b"no", 403)) as server:
@@ -107,7 +109,7 @@ def test_its_address_is_in_no_record_reason_or_repr(caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize(
     "url", ["", "x", "ftp://a/b", "https://", "https://u:p@a/b", "http://[::1/x"]
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_a_bad_address_of_a_webhook_is_refused(url: str) -> None:
     with pytest.raises(QueryError, match="cannot be used"):
         Webhook(url, ManualClock(NOW_MS))
 

@@ -104,7 +104,7 @@ def test_a_cut_is_told(joined: tuple[Wire, Peer], how: str) -> None:
     framed(b"x" * 60_000, fin=False) + framed(b"x" * 60_000, 0, fin=False) * 80,
     bytes([0xF1, 2]) + b"{}", framed(b"\xff\xff"),
 ], ids=["huge", "endless", "reserved", "no-utf8"])  # fmt: skip
-def test_what_is_against_the_protocol_is_told_in_bounded_memory(
+def test_a_violation_of_the_websocket_protocol_is_reported_in_bounded_memory(
     joined: tuple[Wire, Peer], data: bytes
 ) -> None:
     wire, peer = joined
@@ -253,7 +253,7 @@ SAID = f"wss://x.test/?token={KEY}"
     (ssl.SSLError(1, SAID), "TLS failed"),
     (ValueError(SAID), "its address cannot be read"),
 ], ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value)  # fmt: skip
-def test_what_happened_is_said_in_words_without_the_key(
+def test_a_failed_websocket_connection_is_reported_without_the_key(
     server: StreamServer, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:

@@ -190,7 +190,7 @@ def test_minutes_are_seen_when_they_have_closed(portal: PolarsDataPortal) -> Non
     assert [float(v) for v in window["BTCUSDT"]] == [value_of(s, 2) for s in opens]
 
 
-def test_nothing_after_the_simulation_time(portal: PolarsDataPortal) -> None:
+def test_no_look_ahead_beyond_the_simulation_time(portal: PolarsDataPortal) -> None:
     portal.set_simulation_time(pd.Timestamp("2024-01-12T20:00Z"))
     with pytest.raises(LookaheadError, match="2024-01-12 is after the simulation time"):
         portal.get_spot_value(["AAPL"], "close", date(2024, 1, 12), "daily")

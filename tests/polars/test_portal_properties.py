@@ -115,7 +115,7 @@ def _given(_: Path, every: list[Series]) -> PolarsDataPortal:
 
 @pytest.mark.parametrize("made", [_stored, _given])
 @pytest.mark.parametrize("case", CASES)
-def test_nothing_that_closed_later_is_in_an_answer(
+def test_no_answer_of_a_portal_has_look_ahead(
     case: str, made: Callable[[Path, list[Series]], PolarsDataPortal], tmp_path: Path
 ) -> None:
     every = CASES[case]()
