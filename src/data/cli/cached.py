@@ -189,6 +189,7 @@ def _entry(
         entry["confirmed"] = sum(one.confirmed for one in standing)
         entry["contradicted"] = sum(one.contradicted for one in standing)
         view = manager.cache.store.view(key)
+        # Not by `WITH_BARS`: its module loads NumPy, which the help of a command does without.
         with_bars = [part for part in view.coverage.opened() if part.state != "empty"]
         vendors = sorted({part.vendor for part in with_bars if part.vendor})
         updated = max((part.fetched_at for part in view.coverage), default=0)

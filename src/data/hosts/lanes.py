@@ -103,7 +103,7 @@ class LaneCopies:
         self.no_old = OldYears(Layout(notes.folder / "none"), disk, memory)
         self.aside = BarStore(notes.folder / _ASIDE, disk, clock)
 
-    def found(self, lane: LaneFiles) -> tuple[dict[int, int], int]:
+    def generations(self, lane: LaneFiles) -> tuple[dict[int, int], int]:
         """Return the generations in the documents of a series; -1 for a year that is not whole."""
         years: dict[int, int] = {}
         for year in lane.years():
@@ -124,7 +124,7 @@ class LaneCopies:
 
     def is_astray(self, lane: LaneFiles, note: Note) -> bool:
         """Return whether a series shows something other than its note says."""
-        years, series = self.found(lane)
+        years, series = self.generations(lane)
         return (years, series) != (note.years, note.series) or -1 in (*years.values(), series)
 
     def run(
@@ -150,7 +150,7 @@ class LaneCopies:
         def done() -> None:
             """Write the note, unless damage was found on the way: then the series is astray."""
             if is_noted and run.generation == made[0].position.seq:
-                note = Note(made[0].position, *self.found(lane))
+                note = Note(made[0].position, *self.generations(lane))
                 self._notes.keep(self._notes.lane(lane.key), note)
 
         run = CommitRun(lane, commit, self.no_old, check, order, done)
@@ -287,7 +287,7 @@ class LaneCopies:
                         if until is None or entry.position.seq <= until:
                             with applying(name, entry.position.seq):
                                 self._build(lane, entry)
-                            note = Note(entry.position, *self.found(lane))
+                            note = Note(entry.position, *self.generations(lane))
                     if not entries:
                         break
                 return note
@@ -324,7 +324,7 @@ class LaneCopies:
             ]
         try:
             self._files.lay_out(lane, self._snapshots.parts([(name, part) for part in parts]))
-            if made.generations != (found_here := self.found(lane)):
+            if made.generations != (generations := self.generations(lane)):
                 raise snapshot.corrupt(name, "its files are not those that it lists")
         except (CorruptEntryError, OvertakenError) as error:
             if found.pruned:
@@ -332,7 +332,7 @@ class LaneCopies:
             log.warning("%s: made from all entries: %s", lane.key, error)
             self._disk.remove_whole(lane.paths.folder)
             return Note()
-        return Note(made.position, *found_here)
+        return Note(made.position, *generations)
 
     def _build(self, lane: LaneFiles, entry: LogEntry) -> None:
         """Apply an entry to a series that is built in a folder of its own."""
@@ -389,7 +389,7 @@ class LaneCopies:
                     lane.memory.forget(paths.folder / name)
             disk.sync_folder(paths.folder)
             lane.tainted.difference_update([one for one in lane.tainted if one[0] == lane.key])
-            self._notes.keep(path, Note(made.position, *self.found(lane)))
+            self._notes.keep(path, Note(made.position, *self.generations(lane)))
 
     def _names(self, paths: LanePaths) -> list[str]:
         """Return the files of a series, with the folders that they are in, without its lock."""

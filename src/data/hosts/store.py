@@ -738,7 +738,7 @@ class SharedStore(BarStore):
             with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
                 # Another process may have applied this entry and later ones meanwhile.
                 if (self.notes.read(path) or Note()).position == note.position:
-                    self.notes.keep(path, Note(made.position, *self._copies.found(lane)))
+                    self.notes.keep(path, Note(made.position, *self._copies.generations(lane)))
         self._sidecars.drop(key)
         return True
 

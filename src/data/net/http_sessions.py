@@ -136,6 +136,7 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        """Read into ``buffer``, but no longer than the request has time left."""
         remaining = left_s()
         self._sock.settimeout(
             remaining if self._longest_s is None else min(remaining, self._longest_s)

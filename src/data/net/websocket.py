@@ -219,6 +219,7 @@ def _capped(library: Any) -> Any:
 
     class Buffer(library._abnf.frame_buffer):  # type: ignore[misc]
         def recv_length(self) -> None:
+            """Read the length of a message, and reject one that is too long."""
             super().recv_length()
             if self.length > MAX_MESSAGE:
                 raise library.WebSocketPayloadException("a message is too long")
@@ -237,6 +238,7 @@ def _capped(library: Any) -> Any:
             return super()._recv(bufsize)  # type: ignore[no-any-return]
 
         def recv_frame(self) -> Any:
+            """Read a frame, and reject a message whose frames are too long together."""
             frame = super().recv_frame()
             if frame.opcode < _CLOSE:  # control frames may come between the parts of a message
                 self.size = 0 if frame.fin else self.size + len(frame.data)
@@ -263,12 +265,14 @@ class _Socket:
         self._do(self._raw.ping)
 
     def receive(self, timeout: float) -> str | bytes | None:
+        """Return the next message; see :meth:`Wire.receive`."""
         outcome = self._received(timeout)
         if isinstance(outcome, DataError):
             raise outcome
         return outcome
 
     def abort(self) -> None:
+        """Close the connection at once; see :meth:`Wire.abort`."""
         with contextlib.suppress(self._library.WebSocketException, OSError, AttributeError):
             self._raw.abort()
         with contextlib.suppress(self._library.WebSocketException, OSError, AttributeError):

@@ -396,7 +396,8 @@ class Fetcher:
             ProviderError, ConfigError: The candidate did not answer, or its answer is not trusted.
         """
         request, series, journal = self._request, self._series, self._journal
-        question = question_for(request, series, candidate, *group)
+        spans, until, is_last = group
+        question = question_for(request, series, candidate, spans, until, is_last)
         query, kind = self._query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)

@@ -52,8 +52,7 @@ class LaneRunner:
         log: Logger for the requests.
 
     Attributes:
-        store, clock, reader, turns, sources, log: See the arguments.
-        rules: The expiry, the checks and the log that its requests have.
+        store, clock, reader, expiry, checks, turns, sources, log: See the arguments.
         on_plan: Called with every plan before it is carried out.
     """
 
@@ -69,8 +68,8 @@ class LaneRunner:
         log: logging.Logger,
     ) -> None:
         self.store, self.clock, self.reader = store, clock, reader
-        self.turns, self.sources, self.log = turns, sources, log
-        self.rules = expiry, checks, log
+        self.expiry, self.checks, self.turns = expiry, checks, turns
+        self.sources, self.log = sources, log
         self.on_plan: Callable[[LaneRequest, FetchPlan], None] = lambda request, plan: None
 
     def run(self, request: LaneRequest, excluded: Mapping[str, DataError]) -> LaneRun:

@@ -475,7 +475,8 @@ class MissHandler:
         anchor = lane.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
         is_last = lane is route.lanes[-1]
-        request = LaneRequest(query, key, lane, grid, is_last, *self.runner.rules)
+        expiry, checks, log = self.runner.expiry, self.runner.checks, self.runner.log
+        request = LaneRequest(query, key, lane, grid, is_last, expiry, checks, log)
         run = self.runner.run(request, tried.excluded)
         journal, name = run.journal, lane.candidates[0].name
         try:

@@ -54,10 +54,10 @@ def question_for(
     span = Span(spans[0].start, spans[-1].end)
     sides = neighbours(request, series, candidate, span)
     if len(spans) > 1:
-        return VendorQuestion(span, sides, Span(0, 0), tuple(spans), until, is_last)
+        return VendorQuestion(span, sides, missing_parts=tuple(spans), until=until, is_last=is_last)
     start = span.start if sides else _compared_from(request, series, candidate, span)
     compared = Span(start, span.end) if start < span.start else Span(0, 0)
-    return VendorQuestion(span, sides, compared, is_last=is_last)
+    return VendorQuestion(span, sides, with_own_bars_before=compared, is_last=is_last)
 
 
 # --- bars from other vendors next to a span

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Literal, Self, get_type_hints
 
 import msgspec
@@ -179,17 +180,16 @@ class YearState(Record, frozen=True, gc=False):
 
     def facts(self) -> dict[str, Any]:
         """Return the stored dictionary without the coverage."""
-        stored = {name: getattr(self, name) for name in _PLAIN_FACTS}
+        stored = dict(zip(_PLAIN_FACTS, _plain_facts(self), strict=True))
         stored["columns"] = list(self.columns)
         if self.faults:
             stored["faults"] = [fault.to_json() for fault in self.faults]
         return stored
 
 
-# The facts of a year that are stored as they are.
-_PLAIN_FACTS = tuple(
-    name for name in YearState.__struct_fields__ if name not in ("coverage", "faults")
-)
+# The facts of a year that are stored as they are: all but the last two, the coverage and the faults.
+_PLAIN_FACTS = YearState.__struct_fields__[:-2]
+_plain_facts = attrgetter(*_PLAIN_FACTS)
 
 
 class YearMeta(Record, frozen=True, gc=False):
@@ -322,11 +322,8 @@ class _State(msgspec.Struct):
 
     def value(self) -> YearState:
         """Return the state as a :class:`YearState`."""
-        return YearState(
-            **{name: getattr(self, name) for name in _PLAIN_FACTS},
-            coverage=coverage_of(bytes(self.coverage)),
-            faults=tuple([Fault(Span(a, b), k, n, text) for a, b, k, n, text in self.faults]),
-        )
+        faults = tuple([Fault(Span(a, b), k, n, text) for a, b, k, n, text in self.faults])
+        return YearState(*(*_plain_facts(self), coverage_of(bytes(self.coverage)), faults))
 
 
 class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
