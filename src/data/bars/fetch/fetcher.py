@@ -255,11 +255,9 @@ class Fetcher:
             is_last: Whether nothing else is fetched afterwards.
         """
         request, journal = self._request, self._journal
-        todo = [_Segment(tuple(missing))]
+        todo = [_Segment(tuple(missing))] if missing else []
         while todo:
             segment = todo.pop()
-            if not segment.spans:
-                continue
             if segment.position == len(request.route.candidates):
                 reasons = (*segment.reasons, *_out_of_time(segment))
                 journal.unfilled += record_absence(request, self._series, segment.spans, reasons)
@@ -272,7 +270,7 @@ class Fetcher:
                 following = self._ask_next(candidate, segment, is_last_group)
             else:
                 following = self._split(candidate, segment)
-            todo += reversed(following)
+            todo += [one for one in reversed(following) if one.spans]
 
     def _split(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
         """Split an entry into entries for this candidate and entries for the next one.

@@ -1,0 +1,78 @@
+"""Which commit of a call is its last, so that other hosts wait no longer: exactly one, and no earlier one."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cache.store import BarStore
+from src.data.errors import IncompleteDataWarning
+from src.data.net.deadline import ends_turn
+
+from .setup import NAMES, House
+from .test_failed_and_none import with_hole
+
+# Chunks of eight hours: four pages of two bars.
+PAGE = 2
+
+
+@pytest.fixture
+def lasts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Return whether each commit with bars ends the turn of its call, in order."""
+    made: list[bool] = []
+    commit = BarStore.commit
+
+    def noted(self: BarStore, key: Any, content: Any, *args: Any, **options: Any) -> Any:
+        if content.pieces:
+            made.append(ends_turn.get())
+        return commit(self, key, content, *args, **options)
+
+    monkeypatch.setattr(BarStore, "commit", noted)
+    return made
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    made = House(tmp_path)
+    for name in NAMES:
+        made.declare(name, page_bars=PAGE)
+    return made
+
+
+def ask(house: House, *bounds: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        house.ask(*bounds)
+
+
+def test_the_last_of_three_chunks_ends_the_turn(house: House, lasts: list[bool]) -> None:
+    ask(house)
+    assert lasts == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("hole", "expected"),
+    [
+        # The second vendor supplies the hole of a chunk before the next chunk is requested.
+        ((9, 11), [False, False, False, True]),
+        # That of the last chunk comes last of all.
+        ((18, 20), [False, False, False, True]),
+    ],
+)
+def test_a_chunk_with_a_hole_does_not_end_it(
+    house: House, lasts: list[bool], hole: tuple[int, int], expected: list[bool]
+) -> None:
+    house.wires[NAMES[0]].deed = with_hole(hole)
+    ask(house)
+    assert lasts == expected
+
+
+def test_the_first_of_two_requests_does_not_end_it(house: House, lasts: list[bool]) -> None:
+    """Between what is missing there are stored bars, more than a page of them."""
+    ask(house, 4, 20)
+    lasts.clear()
+    ask(house)
+    assert lasts == [False, True]
