@@ -25,6 +25,8 @@ from src.data.model.timeframe import Timeframe
 
 START = year_start(2024)
 NOW = year_start(2025)
+# Sizes from which files of columns are mapped, and copied, in tests that lower them; and enough minute bars.
+MAP_BYTES, OWN_BYTES, MAPPED = 300_000, 50_000, 6_000
 DAILY = SeriesKey("AAPL", Timeframe(1, "d"))
 MINUTES = SeriesKey("BTCUSDT", Timeframe(1, "m"))
 KIND = Kind(venue="consolidated", unit="USD")

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.cache.read import columnar_reader
 from src.data.cache.store import BarStore, Commit
 from src.data.model.bars import BarTable
 from src.data.model.frame import build_frame
@@ -17,6 +16,7 @@ from src.data.model.span import Span
 from tests.cache.bars import (
     DAILY,
     EVER,
+    MAPPED,
     MINUTES,
     at,
     lane_folder,
@@ -32,14 +32,10 @@ from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, Killed
 
 MINUTE = 60_000
 # Long enough to be mapped, of files that may be small: `test_columnar_attacks` has files of the usual size.
-LONG = 6_000
+LONG = MAPPED
+
+pytestmark = pytest.mark.usefixtures("small_files_are_mapped")
 MODES = pytest.mark.parametrize("mode", ["map", "read"])
-
-
-@pytest.fixture(autouse=True)
-def _small_files_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columnar_reader, "MOST_READ", 300_000)
-    monkeypatch.setattr(columnar_reader, "MOST_COPIED", 50_000)
 
 
 def columns_file(root: Path) -> Path:

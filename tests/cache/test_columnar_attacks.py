@@ -543,14 +543,15 @@ from pathlib import Path
 from src.data.cache.read import columnar_reader
 from src.data.cache.store import Commit
 from src.data.model.series import SeriesKey
-from tests.cache.bars import EVER, MINUTES, minutes, same, store_in, table
+from tests.cache.bars import (EVER, MAP_BYTES, MAPPED, MINUTES, OWN_BYTES, minutes, same, store_in,
+    table)
 from tests.cache.crash import Quick
-columnar_reader.MOST_READ, columnar_reader.MOST_COPIED = 300_000, 50_000
+columnar_reader.MOST_READ, columnar_reader.MOST_COPIED = MAP_BYTES, OWN_BYTES
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 store = store_in(Path(sys.argv[1]), Quick(), columnar="map")
 keys = [SeriesKey(f"S{n}", MINUTES.timeframe) for n in range(6)]
-truth = table(range(6_000), size=60_000)
-whole = minutes(0, 6_000)
+truth = table(range(MAPPED), size=60_000)
+whole = minutes(0, MAPPED)
 for key in keys:
     store.commit(key, Commit((whole,)))
 held = [store.read(key, EVER)[0] for _ in range(14) for key in keys]

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.cache.read import columnar_reader
 from src.data.cache.store import BarStore, Commit
 from src.data.model.bars import BarTable
 from src.data.model.instant import MINUTE_MS
 from src.data.model.span import Span
-from tests.cache.bars import EVER, MINUTES, START, minutes, no_temps, same, store_in, table
+from tests.cache.bars import EVER, MAPPED, MINUTES, START, minutes, no_temps, same, store_in, table
 from tests.cache.busy import busy
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
@@ -27,15 +26,11 @@ from tests.cache.writer import Deadly
 from tests.processes import Talker, ended, fork
 
 # Long enough to be mapped, of files that may be small.
-LONG = 6_000
+LONG = MAPPED
+
+pytestmark = pytest.mark.usefixtures("small_files_are_mapped")
 READERS, APPENDS = (4, 60) if FULL else (2, 10)
 KILLS = 200 if FULL else 10
-
-
-@pytest.fixture(autouse=True)
-def _small_files_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columnar_reader, "MOST_READ", 300_000)
-    monkeypatch.setattr(columnar_reader, "MOST_COPIED", 50_000)
 
 
 def watch(root: Path, mode: Any) -> None:

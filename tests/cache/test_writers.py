@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import pytest
 
-from src.data.cache.read import columnar_reader
 from src.data.cache.store import Commit
 from src.data.disk.files import DiskStep
 from src.data.errors import LockTimeoutError
@@ -19,6 +18,7 @@ from tests.cache import writer
 from tests.cache.bars import (
     DAILY,
     EVER,
+    MAPPED,
     MINUTES,
     lane_folder,
     minutes,
@@ -29,7 +29,7 @@ from tests.cache.bars import (
     same,
     store_in,
     table,
-)  # fmt: skip
+)
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.processes import Talker
@@ -39,13 +39,9 @@ T = TypeVar("T")
 WRITERS, THREADS, READERS, APPENDS = (8, 4, 4, 50) if FULL else (2, 2, 1, 3)
 MODES = ("off", "map", "read") if FULL else ("off", "map")
 # Bars that are there before; so many that their columns are mapped, of files that may be small.
-HELD = 6_000
+HELD = MAPPED
 
-
-@pytest.fixture(autouse=True)
-def _small_files_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columnar_reader, "MOST_READ", 300_000)
-    monkeypatch.setattr(columnar_reader, "MOST_COPIED", 50_000)
+pytestmark = pytest.mark.usefixtures("small_files_are_mapped")
 
 
 def program(others: list[Talker], *words: object) -> Talker:
