@@ -393,7 +393,9 @@ class Rules:
     def provider(self, name: str) -> ProviderRules:
         """Return a vendor's settings, or else its vendor family's settings, or else the defaults."""
         rules = self.providers.get(name) or self.providers.get(family_of(name))
-        return replace(rules, name=name) if rules else ProviderRules(name)
+        if rules is None:
+            return ProviderRules(name)
+        return rules if rules.name == name else replace(rules, name=name)
 
     @property
     def members(self) -> tuple[str, ...]:

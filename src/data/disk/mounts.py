@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -28,15 +29,15 @@ def network_file_system(folder: Path) -> str:
         return "smb"
     try:
         lines = MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
-        place = folder.resolve()
-    except (OSError, RuntimeError):  # RuntimeError: links that lead to each other
+        place = os.path.realpath(folder)
+    except OSError:
         return ""
     kind = _kind_of(place, lines)
     is_far = kind in _NETWORK or (kind.partition(".")[0] == "fuse" and kind not in _LOCAL_FUSE)
     return kind if is_far else ""
 
 
-def _kind_of(place: Path, lines: list[str]) -> str:
+def _kind_of(place: str, lines: list[str]) -> str:
     """Return the file system type of the innermost mount that contains ``place``.
 
     If two file systems are mounted at the same point, the later one counts.
@@ -47,7 +48,7 @@ def _kind_of(place: Path, lines: list[str]) -> str:
         fields = before.split()
         if len(fields) < 5 or not behind:
             continue
-        point = Path(_ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4]))
-        if len(point.parts) >= deepest and place.is_relative_to(point):
-            kind, deepest = behind.split()[0], len(point.parts)
+        point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4]).rstrip("/")
+        if len(point) >= deepest and f"{place}/".startswith(f"{point}/"):
+            kind, deepest = behind.split()[0], len(point)
     return kind

@@ -343,7 +343,7 @@ class State:
                 salt = os.urandom(_SALT_BYTES)
                 write_atomically(self._disk, self._path.with_name(SALT), salt)
             if not has_tables:
-                make_tables(db, TABLES, VERSION)
+                make_tables(db, (*TABLES, *LATER), VERSION)
             if has_salt or has_tables:
                 self._start_carefully(db, "used quotas and active pauses are lost")
         db.execute("COMMIT")
