@@ -11,14 +11,26 @@ How an alert becomes a delivered message::
     open runs of one recipient on a bar =  Delivery       (one message; next_delivery)
     Delivery + Outcome                 ->  DeliveryState  (stored in each run)
 
-To add a kind of alert, such as ``volume_spike``:
+To add a kind of alert, write its class, add the class to :data:`KINDS`, and describe the kind in
+``docs/alerts.md``. The command, storing, listing, evaluation and messages need nothing else::
 
-1. Write a subclass of :class:`CrossingAlert` (a number of closed bars crosses a value), and add it
-   to :data:`KINDS`. It names the kind, its keys, the key of its ``threshold`` and its option of
-   ``onetape alerts add``, and it reads and writes its keys. Storing, listing, evaluation and
-   messages need nothing else.
-2. If the number is not an indicator yet, add a row to ``prices/indicators.py``.
-3. Describe the kind in ``docs/alerts.md``.
+    class VolumeAbove(CrossingAlert):
+        kind = "volume_above"
+        keys = ("volume_above",)
+        option = ("SHARES", "watch for a volume of more than SHARES")
+
+        @classmethod
+        def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+            shares = _number(config, "volume_above", None, 0.0, math.inf)
+            return {"quantity": "volume", "condition": "above", "value": shares}
+
+        def _own(self) -> dict[str, Any]:
+            return {"volume_above": self.value}
+
+:class:`Alert` explains the attributes. A subclass of :class:`CrossingAlert` watches a quantity of
+closed bars cross a value; if the quantity is not an indicator yet, add a row to
+``prices/indicators.py``. A subclass of :class:`DataAlert` watches the data. Any other class
+is refused.
 
 To add a problem with the data to those that a :class:`DataAlert` can watch:
 
@@ -194,7 +206,9 @@ class Rearm:
 class Alert(ABC):
     """An alert: the series to watch, the recipient, and the time from which it applies.
 
-    Each kind of alert is a subclass that is listed in :data:`KINDS`.
+    Each kind of alert is a subclass of :class:`CrossingAlert` or :class:`DataAlert`, which are the
+    two families that the alert job evaluates, and is listed in :data:`KINDS`. A subclass that the
+    job would never evaluate raises ``TypeError``.
 
     Attributes:
         kind: Name of the kind, which is ``alert_type`` in a configuration.
@@ -203,7 +217,7 @@ class Alert(ABC):
             of the first key. In a configuration without an ``alert_type``, this key selects the
             kind. None if the first key selects nothing.
         threshold: Key that the command's VALUE fills; the command takes no VALUE if this is not one
-            of the keys. If it is the first key, the option takes no argument of its own.
+            of the keys, or if the kind's option fills it.
         may_be_of_all: Whether an alert can be about all series for which its recipient has alerts;
             ``symbol`` and ``timeframe`` are then ``*``.
         id: ID of the alert record.
@@ -229,6 +243,14 @@ class Alert(ABC):
     since_ms: int = 0
     expires_ms: int = LIFETIME_MS
     channel: str = LOCAL
+
+    def __init_subclass__(cls, *, is_family: bool = False) -> None:
+        super().__init_subclass__()
+        if Alert in cls.__bases__ and not is_family:
+            raise TypeError(
+                f"{cls.__name__} must be a subclass of CrossingAlert or DataAlert: the alert job "
+                "evaluates no other alerts"
+            )
 
     @staticmethod
     def parse(config: Any, *, id: int, recipient: str, since_ms: int, rearm: Any = None) -> Alert:
@@ -294,7 +316,7 @@ class Alert(ABC):
 
 
 @dataclass(frozen=True)
-class CrossingAlert(Alert):
+class CrossingAlert(Alert, is_family=True):
     """An alert that fires when an indicator of closed bars crosses a value.
 
     Prices in the alert are adjusted for splits, like the bars.
@@ -311,6 +333,13 @@ class CrossingAlert(Alert):
     condition: Condition = "above"
     value: float = 0.0
     rearm: Rearm | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.may_be_of_all:
+            raise TypeError(
+                f"{cls.__name__} cannot be about all series: a CrossingAlert watches the bars of one"
+            )
 
     @classmethod
     def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -369,7 +398,7 @@ class CustomAlert(IndicatorAlert):
 
 
 @dataclass(frozen=True)
-class DataAlert(Alert):
+class DataAlert(Alert, is_family=True):
     """An alert about the bars themselves.
 
     Attributes:
