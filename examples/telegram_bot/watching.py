@@ -16,7 +16,7 @@ from sending import MayReceive, QuietBot, Reply, again, deliver
 
 from src.data.db.alert_records import alert_records
 from src.data.jobs.alert_bars import ClientBars
-from src.data.jobs.alert_values import Delivery
+from src.data.jobs.alert_deliveries import Delivery
 from src.data.jobs.alerts import AlertJob, Deliver
 from src.data.jobs.populate import job_services
 from src.data.model.outcome import Outcome

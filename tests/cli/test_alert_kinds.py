@@ -15,7 +15,13 @@ import pytest
 import src.data.cli.alerts as command
 from src.data.clock import ManualClock
 from src.data.jobs import alert_values
-from src.data.jobs.alert_values import KINDS, Alert, CrossingAlert, PriceAlert, alert_keys
+from src.data.jobs.alert_values import (
+    KINDS,
+    Alert,
+    CrossingAlert,
+    PriceAlert,
+    alert_keys,
+)
 from src.data.model.texts import plain_number
 from src.data.prices.indicators import Columns, register, unregister
 from tests.cli.conftest import Run

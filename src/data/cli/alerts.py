@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DataError, QueryError
+from ..jobs.alert_book import EvaluatedAlert, ListedAlert
+from ..jobs.alert_deliveries import Delivery
 from ..jobs.alert_values import (
     CONDITIONS,
     KINDS,
@@ -17,9 +19,6 @@ from ..jobs.alert_values import (
     Alert,
     AlertEvent,
     CrossingAlert,
-    Delivery,
-    EvaluatedAlert,
-    ListedAlert,
     StoredAlert,
     kind_of,
 )
@@ -33,8 +32,8 @@ from .report import FAILED, OK, Line, Report, Shown
 from .tables import TextTable, counted
 
 if TYPE_CHECKING:
+    from ..jobs.alert_book import AlertBook
     from ..jobs.alert_evaluator import Evaluation
-    from ..jobs.alert_values import AlertBook
     from ..jobs.alerts import AlertJob, RunReport
     from ..wiring import Services
 
