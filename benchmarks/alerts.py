@@ -14,7 +14,13 @@ from src.data.db.alert_records import StoredAlerts
 from src.data.db.core.database import Database
 from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alert_evaluator import ClosedBars
-from src.data.jobs.alert_values import LOCAL, Alert, IndicatorAlert, PriceAlert, Rearm
+from src.data.jobs.alert_values import (
+    LOCAL,
+    Alert,
+    IndicatorAlert,
+    PriceAlert,
+    Rearm,
+)
 from src.data.jobs.alerts import AlertJob, NoBars, WantedBars
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.outcome import Outcome

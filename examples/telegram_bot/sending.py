@@ -21,7 +21,7 @@ from telegram import error as failures
 from telegram.ext import ExtBot
 
 from onetape import DataError
-from src.data.jobs.alert_values import Delivery
+from src.data.jobs.alert_deliveries import Delivery
 from src.data.model.outcome import Outcome
 from src.data.model.printable import printable
 from src.data.net.redact import without_keys

@@ -16,7 +16,7 @@ from sending import MayReceive, QuietBot, Reply, again, deliver
 
 from src.data.db.alert_records import alert_records
 from src.data.jobs.alert_bars import ClientBars
-from src.data.jobs.alert_values import Delivery
+from src.data.jobs.alert_deliveries import Delivery
 from src.data.jobs.alerts import AlertJob, Deliver
 from src.data.jobs.populate import job_services
 from src.data.model.outcome import Outcome
@@ -104,7 +104,9 @@ class Watching:
 
 
 def alert_line(row: Mapping[str, Any]) -> str:
-    names = "ticker", "indicator", "condition", "price", "value", "timeframe"
+    if row["ticker"] == "*":
+        row = {**row, "ticker": "all series", "timeframe": None}
+    names = "ticker", "problem", "indicator", "condition", "price", "value", "timeframe"
     words = [row[name] for name in names if row.get(name) is not None]
     written = [plain_number(one) if isinstance(one, float) else one for one in words]
     return f"{row['id']}: {' '.join(written)}"

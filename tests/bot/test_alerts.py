@@ -85,6 +85,17 @@ def test_armed_waiting_fired_expired_and_paused_alerts_are_told_apart(
     ]  # fmt: skip
 
 
+def test_an_alert_about_data_is_listed_with_its_problem(club: Club) -> None:
+    """Another program of the user, such as one that watches a feed, may have added it."""
+    club.join(ANN, "ann@example.com")
+    for config in ({"ticker": "AAPL", "timeframe": "1h", "problem": "gap"}, {"problem": "stale"}):
+        club.db.add_json_alert(str(ANN), config)
+    assert club.say("/alert").text.splitlines() == [
+        "1: AAPL gap 1h (armed)",
+        "2: all series stale (armed)",
+    ]
+
+
 def test_fifty_alerts_on_a_bar_are_one_message_that_says_how_many_it_leaves_out(
     club: Club, clock: ManualClock, market: Market
 ) -> None:

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from src.data.jobs import alert_values as model
+from src.data.jobs.alert_deliveries import Delivery
+from src.data.jobs.alert_values import AlertEvent
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.bot_api import TOKEN, Telegram
 
@@ -20,8 +21,8 @@ pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed (extra db)
 
 def delivery(text: str, user: int = ANN) -> Any:
     """Return a message of one event."""
-    event = model.AlertEvent(1, "fired", 0, 60_000, text)
-    return model.Delivery("1-0", str(user), "telegram", "BTCUSDT 1m", 0, (event,), False, 1)
+    event = AlertEvent(1, "fired", 0, 60_000, text)
+    return Delivery("1-0", str(user), "telegram", "BTCUSDT 1m", 0, (event,), False, 1)
 
 
 async def no_reports(*_: object) -> NoReturn:

@@ -240,7 +240,7 @@ def test_validating_writes_no_database_that_is_not_there_or_anothers(bundles: Pa
 
 
 ONE_MORE = """
-import sqlite3, sys
+import ast, sqlite3, sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -252,17 +252,18 @@ import src.data.bundles as package
 from src.data import DataManager
 
 path = Path(package.__file__).with_name("bundle_records.py")
-text = path.read_text("utf-8")
-for line, before in (
-    ('grade: str = fact("TEXT", default="plain")', "wide_volume: bool = False"),
-    ('weight: int = figure("weight", pl.Int64, default=7)', "validated_ms: int | None = "),
+tree = ast.parse(path.read_text("utf-8"))
+kinds = {one.name: one.body for one in tree.body if isinstance(one, ast.ClassDef)}
+for name, line in (
+    ("BundleOrigin", 'grade: str = fact("TEXT", default="plain")'),
+    ("FileRecord", 'weight: int = figure("weight", pl.Int64, default=7)'),
 ):
-    assert text.count(f"    {before}") == 1
-    text = text.replace(f"    {before}", f"    {line}\\n    {before}")
+    last = max(n for n, one in enumerate(kinds[name]) if isinstance(one, ast.AnnAssign))
+    kinds[name][last + 1 : last + 1] = ast.parse(line).body
 records = ModuleType("src.data.bundles.bundle_records")
 records.__package__, records.__file__ = package.__name__, str(path)
 sys.modules[records.__name__] = records
-exec(compile(text, str(path), "exec"), records.__dict__)
+exec(compile(tree, str(path), "exec"), records.__dict__)
 
 from src.data.bundles import DataCatalog
 from src.data.bundles.bundle import Bundle

@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import statistics
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 import src.data.cli.alerts as command
 from src.data.clock import ManualClock
-from src.data.jobs.alert_values import KINDS, Alert, CrossingAlert, alert_keys
+from src.data.jobs import alert_values
+from src.data.jobs.alert_values import (
+    KINDS,
+    Alert,
+    CrossingAlert,
+    PriceAlert,
+    alert_keys,
+)
+from src.data.model.texts import plain_number
 from src.data.prices.indicators import Columns, register, unregister
 from tests.cli.conftest import Run
 from tests.jobs.alert_records import MemoryRecords
 
 
-class VolumeSurge(CrossingAlert):
-    """An alert on a volume that is a multiple of the average of the bars before."""
-
-    kind = "volume_surge"
-    keys = ("volume_surge",)
-    option = ("FACTOR", "watch for a volume of FACTOR times the average")
-
-    @classmethod
-    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        factor = float(config["volume_surge"])
-        return {"quantity": "surge_ratio(3)", "condition": "above", "value": factor}
-
-    def _own(self) -> dict[str, Any]:
-        return {"volume_surge": self.value}
-
-
 class VolumeSpike(CrossingAlert):
-    """The same with a condition; its number is the command's VALUE, and a key is only for programs."""
+    """An alert on a volume that is a multiple of the average before; a key is only for programs."""
 
     kind = "volume_spike"
-    keys = ("volume_spike", "condition", "lookback")
+    keys: ClassVar[tuple[str, ...]] = ("volume_spike", "condition", "lookback")
     threshold = "volume_spike"
-    option = ("", "watch the volume, in multiples of the average, instead of the close")
+    option = ("FACTOR", "watch for a volume of FACTOR times the average")
 
     @classmethod
     def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,20 +50,29 @@ class VolumeSpike(CrossingAlert):
         }
 
 
-class VolumeBurst(VolumeSpike):
-    """The same, with the number as the option's argument."""
+class VolumeOf(VolumeSpike):
+    """A kind whose option has the name of another argument of the command."""
 
-    kind = "volume_burst"
-    keys = ("volume_burst", "condition")
-    threshold = "value"
-    option = ("FACTOR", "watch for a volume of FACTOR times the average")
+    kind = "volume_of"
+    keys = ("symbol", "condition")
 
     @classmethod
     def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        return super()._read({**config, "volume_spike": config["volume_burst"]})
+        return super()._read({**config, "volume_spike": config["symbol"]})
 
     def _own(self) -> dict[str, Any]:
-        return {"volume_burst": self.value, "condition": self.condition}
+        return {"symbol": self.value, "condition": self.condition}
+
+
+def documented_kind() -> type[Alert]:
+    """Return the kind that the docstring of ``alert_values`` shows."""
+    lines = (alert_values.__doc__ or "").splitlines()
+    begin = lines.index("    class VolumeAbove(CrossingAlert):")
+    code = itertools.takewhile(lambda line: line.startswith("    ") or not line, lines[begin:])
+    names = dict(vars(alert_values))
+    exec(textwrap.dedent("\n".join(code)), names)
+    kind: type[Alert] = names["VolumeAbove"]
+    return kind
 
 
 def surge_ratio(bars: Columns, period: int) -> float:
@@ -80,8 +84,8 @@ def surge_ratio(bars: Columns, period: int) -> float:
 
 @pytest.fixture
 def another_kind(monkeypatch: pytest.MonkeyPatch) -> Any:
-    for kind in (VolumeSurge, VolumeSpike, VolumeBurst):
-        monkeypatch.setitem(KINDS, kind.kind, kind)  # type: ignore[arg-type]
+    for kind in (documented_kind(), VolumeSpike, VolumeOf):
+        monkeypatch.setitem(KINDS, kind.kind, kind)
     alert_keys.cache_clear()
     register("surge_ratio", surge_ratio, period=3, window=lambda period: period + 1)
     yield
@@ -96,19 +100,22 @@ def test_a_kind_needs_a_class_and_a_row_and_nothing_else(
 ) -> None:
     pytest.importorskip("sqlalchemy", reason="the extra db is not installed")
     monkeypatch.setenv("DB_URL", f"sqlite:///{tmp_path / 'records.db'}")
-    assert "--volume-surge FACTOR" in bare("alerts", "add", "--help").out
-    surge = ("--volume-surge", "1.2", "--timeframe", "1m")
-    ran = run("alerts", "add", "BTCUSDT", "above", "5", *surge)
+    text = bare("alerts", "add", "--help").out
+    assert "--volume-above SHARES" in text and "such as AAPL; --problem without a symbol" in text
+    volumes = [bar["volume"] for bar in fetched(run, 60)]
+    level = statistics.median(volumes)
+    above = ("--volume-above", str(min(volumes)), "--timeframe", "1m")
+    ran = run("alerts", "add", "BTCUSDT", "above", "5", *above)
     assert ran.code == 2
     assert (
-        "--volume-surge cannot be combined with a condition, a value, --indicator, --problem, "
+        "--volume-above cannot be combined with a condition, a value, --indicator, --problem, "
         in ran.err.replace("\n", " ")
     )
-    ran = run("alerts", "add", "BTCUSDT", *surge, "--cooldown", "1")
+    ran = run("alerts", "add", "BTCUSDT", *above, "--cooldown", "1")
     assert ran.code == 0, ran.err
-    assert "alert 1: BTCUSDT 1m surge_ratio(3) above 1.2" in ran.out
+    assert f"alert 1: BTCUSDT 1m volume above {plain_number(min(volumes))}, until" in ran.out
     (listed,) = bare("alerts", "list", "--json").json
-    assert (listed["alert_type"], listed["volume_surge"]) == ("volume_surge", 1.2)
+    assert (listed["alert_type"], listed["volume_above"]) == ("volume_above", min(volumes))
     assert not {"price", "condition", "value", "indicator", "problem"} & listed.keys()
 
     from src.data.db.core.database import get_database
@@ -116,74 +123,82 @@ def test_a_kind_needs_a_class_and_a_row_and_nothing_else(
 
     with get_database().writing() as session:
         alerts = AlertsRepo(session, clock)
-        assert alerts.update(1, {"volume_surge": 1.5})
+        assert alerts.update(1, {"volume_above": level})
         (row,) = map(alert_as_dict, alerts.active())
-    assert (row["alert_type"], row["volume_surge"]) == ("volume_surge", 1.5)
+    assert (row["alert_type"], row["volume_above"]) == ("volume_above", level)
 
     clock.advance(60 * 60)
-    bars = run("fetch", "BTCUSDT", "1m", "--bars", "63", "--json").json["bars"]
-    volumes = [bar["volume"] for bar in bars]
-    ratios = [volumes[n] / (sum(volumes[n - 3 : n]) / 3) for n in range(3, 63)]
+    bars = fetched(run, 60)
     starts = [
-        bars[n + 3]["timestamp"].replace(" ", "T")[:16]
-        for n in range(1, 60)
-        if ratios[n - 1] <= 1.5 < ratios[n]
+        bar["timestamp"].replace(" ", "T")[:16]
+        for before, bar in itertools.pairwise(bars)
+        if before["volume"] <= level < bar["volume"]
     ]
     assert starts
     ran = run("alerts", "run", "--once")
     assert ran.code == 0, ran.err
-    fired = [line for line in ran.out.splitlines() if "is above 1.5" in line]
+    said = f" is above {plain_number(level)} (bar "
+    fired = [line for line in ran.out.splitlines() if said in line]
     assert [line.partition("(bar ")[2][:16] for line in fired] == starts
 
 
+def fetched(run: Run, bars: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = run("fetch", "BTCUSDT", "1m", "--bars", str(bars), "--json").json[
+        "bars"
+    ]
+    assert len(found) == bars
+    return found
+
+
 @pytest.mark.usefixtures("another_kind")
-@pytest.mark.parametrize(
-    "kind, words, wrong",
-    [
-        (
-            "volume_spike",
-            ("below", "1.2", "--volume-spike"),
-            {
-                ("--volume-spike",): "needs a symbol, a condition and a value",
-                ("below", "--volume-spike"): "needs a symbol, a condition and a value",
-                ("below", "1.2", "--volume-spike", "--problem", "gap"): "cannot be combined",
-                ("blow", "1.2", "--volume-spike"): "did you mean 'below'",
-            },
-        ),
-        (
-            "volume_burst",
-            ("below", "--volume-burst", "1.2"),
-            {
-                ("--volume-burst", "1.2"): "needs a symbol and a condition, or",
-                ("below", "0", "--volume-burst", "1.2"): "cannot be combined with a value,",
-                ("below", "--volume-burst"): "expected one argument",
-            },
-        ),
-    ],
-)
 def test_a_kind_of_its_own_names_the_key_of_the_value(
-    run: Run,
-    bare: Run,
-    monkeypatch: pytest.MonkeyPatch,
-    kind: str,
-    words: tuple[str, ...],
-    wrong: dict[tuple[str, ...], str],
+    run: Run, bare: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book = MemoryRecords()
     monkeypatch.setattr(command, "records", lambda *, make=True: book)
-    for refused, said in wrong.items():
+    spike = ("--volume-spike", "1.2")
+    for refused, said in {
+        spike: "needs a symbol and a condition, or --problem",
+        ("below", "0", *spike): "cannot be combined with a value,",
+        ("below", "--volume-spike"): "expected one argument",
+        ("below", *spike, "--problem", "gap"): "cannot be combined",
+        ("blow", *spike): "did you mean 'below'",
+    }.items():
         ran = run("alerts", "add", "BTCUSDT", *refused, "--timeframe", "1m")
         assert ran.code == 2 and said in ran.err.replace("\n", " "), (refused, ran.err)
     assert not book.alerts
-    ran = run("alerts", "add", "BTCUSDT", *words, "--timeframe", "1m", "--cooldown", "1")
+    ran = run("alerts", "add", "BTCUSDT", "below", *spike, "--timeframe", "1m", "--cooldown", "1")
     assert ran.code == 0, ran.err
     assert "alert 1: BTCUSDT 1m surge_ratio(3) below 1.2" in ran.out
     (listed,) = bare("alerts", "list", "--json").json
-    own = {"alert_type": kind, kind: 1.2, "condition": "below"}
-    if kind == "volume_spike":
-        own["lookback"] = 3
+    own = {"alert_type": "volume_spike", "volume_spike": 1.2, "condition": "below", "lookback": 3}
     shared = {"id", "active", "reason", "state", "ticker", "timeframe", "alert_action", "expires"}
     assert {key: value for key, value in listed.items() if key not in shared} == own
+
+
+@pytest.mark.usefixtures("another_kind")
+def test_a_kind_takes_only_the_alerts_that_its_option_names(
+    run: Run, bare: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key may be the name of another argument."""
+    book = MemoryRecords()
+    monkeypatch.setattr(command, "records", lambda *, make=True: book)
+    for words in (("above", "5"), ("below", "--symbol", "1.2")):
+        ran = run("alerts", "add", "BTCUSDT", *words, "--timeframe", "1m")
+        assert ran.code == 0, ran.err
+    price, other = bare("alerts", "list", "--json").json
+    assert (price["alert_type"], price["price"]) == ("price", 5)
+    assert (other["alert_type"], other["symbol"]) == ("volume_of", 1.2)
+
+
+def test_a_kind_that_no_job_would_evaluate_is_refused() -> None:
+    """A stored alert that nothing evaluates would be silent for ever."""
+    with pytest.raises(
+        TypeError, match=r"^Silent must be a subclass of CrossingAlert or DataAlert"
+    ):
+        type("Silent", (Alert,), {"kind": "silent", "keys": ("silent",)})
+    with pytest.raises(TypeError, match=r"^Everywhere cannot be about all series"):
+        type("Everywhere", (PriceAlert,), {"kind": "everywhere", "may_be_of_all": True})
 
 
 def test_each_kind_is_stored_in_its_documented_form() -> None:

@@ -14,7 +14,8 @@ import pytest
 import src.data.cli.alerts as command
 from src.data.clock import ManualClock
 from src.data.errors import ConfigError
-from src.data.jobs.alert_values import Beat, PriceAlert, Rearm
+from src.data.jobs.alert_book import Beat
+from src.data.jobs.alert_values import PriceAlert, Rearm
 from src.data.model.instant import DAY_MS, MINUTE_MS
 from tests.cli.conftest import Run
 from tests.jobs.alert_records import MemoryRecords

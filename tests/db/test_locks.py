@@ -22,7 +22,9 @@ from src.data.db.repos.repo_users import UsersRepo
 from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import DatabaseError
-from src.data.jobs.alert_values import AlertEvent, AlertRun, AlertState, Delivery, EvaluatedAlert
+from src.data.jobs.alert_book import EvaluatedAlert
+from src.data.jobs.alert_deliveries import AlertRun, Delivery
+from src.data.jobs.alert_values import AlertEvent, AlertState
 from src.data.jobs.due_runs import next_report
 from src.data.model.instant import parse_iso
 from src.data.model.outcome import Outcome

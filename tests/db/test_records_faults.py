@@ -32,8 +32,9 @@ from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.trading_service import TradingService
 from src.data.errors import DatabaseError
 from src.data.jobs import alerts as job
+from src.data.jobs.alert_deliveries import AlertRun, Delivery
 from src.data.jobs.alert_evaluator import ClosedBars
-from src.data.jobs.alert_values import LOCAL, Alert, AlertRun, Delivery, PriceAlert
+from src.data.jobs.alert_values import LOCAL, Alert, PriceAlert
 from src.data.jobs.alerts import LEASE_MS, AlertJob, WantedBars
 from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
 from src.data.model.outcome import Outcome

@@ -29,7 +29,9 @@ from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import QueryError
-from src.data.jobs.alert_values import AlertEvent, AlertRun, AlertState, Beat, EvaluatedAlert
+from src.data.jobs.alert_book import Beat, EvaluatedAlert
+from src.data.jobs.alert_deliveries import AlertRun
+from src.data.jobs.alert_values import AlertEvent, AlertState
 from src.data.jobs.cron import Cron
 from src.data.model.outcome import Outcome
 

@@ -15,7 +15,8 @@ from src.data.db.core.database import Database
 from src.data.db.models.model_jobs import ScheduleCreate
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
-from src.data.jobs.alert_values import AlertRun, Beat
+from src.data.jobs.alert_book import Beat
+from src.data.jobs.alert_deliveries import AlertRun
 from src.data.jobs.cron import Cron, cron_line
 from src.data.jobs.due_runs import next_report
 from src.data.model.instant import iso, parse_iso

@@ -8,19 +8,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from src.data.jobs.alert_values import (
-    Alert,
-    AlertRun,
-    AlertState,
+from src.data.jobs.alert_book import (
     Beat,
-    Delivery,
     EvaluatedAlert,
     ListedAlert,
     NextReport,
-    StoredAlert,
+)
+from src.data.jobs.alert_deliveries import (
+    AlertRun,
+    Delivery,
     next_delivery,
     overdue,
 )
+from src.data.jobs.alert_values import Alert, AlertState, StoredAlert
 from src.data.model.outcome import Outcome
 
 

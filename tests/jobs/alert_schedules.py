@@ -15,15 +15,10 @@ from typing import Any
 import numpy as np
 
 from src.data.clock import ManualClock
+from src.data.jobs.alert_book import AlertRecords
+from src.data.jobs.alert_deliveries import AlertRun, Delivery
 from src.data.jobs.alert_evaluator import ClosedBars, evaluate
-from src.data.jobs.alert_values import (
-    AlertRecords,
-    AlertRun,
-    CrossingAlert,
-    Delivery,
-    PriceAlert,
-    Rearm,
-)
+from src.data.jobs.alert_values import CrossingAlert, PriceAlert, Rearm
 from src.data.jobs.alerts import AlertJob, NoBars, WantedBars
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.outcome import Outcome

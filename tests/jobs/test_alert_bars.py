@@ -19,12 +19,12 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from src.data.jobs.alert_bars import ClientBars
+from src.data.jobs.alert_deliveries import Delivery
 from src.data.jobs.alert_evaluator import BarsNeeded, ClosedBars
 from src.data.jobs.alert_values import (
     Alert,
     CrossingAlert,
     DataAlert,
-    Delivery,
     IndicatorAlert,
     PriceAlert,
     Rearm,

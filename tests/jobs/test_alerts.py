@@ -14,22 +14,23 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.errors import CacheError, QueryError
+from src.data.jobs.alert_book import Beat, EvaluatedAlert
+from src.data.jobs.alert_deliveries import (
+    AlertRun,
+    Delivery,
+    DeliveryState,
+    next_delivery,
+)
 from src.data.jobs.alert_evaluator import ClosedBars
 from src.data.jobs.alert_values import (
     Alert,
-    AlertRun,
     AlertState,
-    Beat,
     CrossingAlert,
     CustomAlert,
     DataAlert,
-    Delivery,
-    DeliveryState,
-    EvaluatedAlert,
     IndicatorAlert,
     PriceAlert,
     Rearm,
-    next_delivery,
 )
 from src.data.jobs.alerts import AlertJob, NoBars, WantedBars, job_health, job_health_in_words
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso

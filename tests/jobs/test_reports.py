@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from src.data.errors import QueryError
-from src.data.jobs.alert_values import DueReport
+from src.data.jobs.alert_book import DueReport
 from src.data.jobs.cron import Cron, cron_line
 from src.data.jobs.due_runs import next_report
 from src.data.model.instant import iso, parse_iso

@@ -759,15 +759,15 @@ def _answer(
     )
     source = SymbolSource(
         0,
-        facts["lane"],
-        facts["generation"],
-        fingerprint(frame[[name for name in FIELDS if name in frame.columns]]),
-        actions and actions.digest,
-        instrument.asset_class,
-        instrument.exchange,
-        facts["quality"]["score"],
-        missing,
-        seal.text if seal is not None and is_sealed else None,
+        lane=facts["lane"],
+        generation=facts["generation"],
+        fingerprint=fingerprint(frame[[name for name in FIELDS if name in frame.columns]]),
+        actions=actions and actions.digest,
+        asset_type=instrument.asset_class,
+        exchange=instrument.exchange,
+        quality=facts["quality"]["score"],
+        missing=missing,
+        seal=seal.text if seal is not None and is_sealed else None,
     )
     return _Answer(rows.select(stamps, *FIELDS), source)
 

@@ -100,7 +100,8 @@ class SymbolSource:
 def fact(sql: str, default: Any) -> Any:
     """Declare a field of :class:`BundleOrigin` that is also a column of the bundle's row.
 
-    ``sql`` is the type of the column.
+    ``sql`` is the type of the column. Values other than the default are set in two places:
+    ``Bundle.create`` for answers of the store, and ``ParquetWriter._write`` for rows of user code.
     """
     return field(default=default, metadata={"sql": sql})
 
@@ -371,6 +372,24 @@ def set_aside(commit: FileChanges, place: str, data: bytes) -> str:
     return name
 
 
+# The columns of `metadata.parquet`. They are derived: edit `FileRecord`, whose `sids` and `state` alone
+# have their columns here.
+_LISTS = ("sid", "sid_rows", "sid_first", "sid_last")
+_DECLARED = {one.metadata["column"]: one for one in fields(FileRecord) if one.metadata}
+# Maps the column of each figure of a file to the name of its field.
+_FIGURES = {column: one.name for column, one in _DECLARED.items()}
+_DEFAULTS = {column: one.default for column, one in _DECLARED.items() if one.default is not MISSING}
+_COLUMNS: dict[str, Any] = {
+    **{name: _DECLARED[name].metadata["dtype"] for name in _DECLARED if name not in _DEFAULTS},
+    **dict.fromkeys(_LISTS, pl.List(pl.Int64)),
+}
+_OLDER = "sids"
+# State of each file when it was written.
+_STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64}
+# Columns that records from older versions lack.
+_LATER = _STATE | {name: _DECLARED[name].metadata["dtype"] for name in _DEFAULTS}
+
+
 @dataclass(frozen=True)
 class Records:
     """Everything recorded about a bundle: its origin, and the record of each file by its path."""
@@ -569,22 +588,6 @@ class Records:
             self.dataset().put(db)
             db.execute("COMMIT")
             return db.serialize()
-
-
-_LISTS = ("sid", "sid_rows", "sid_first", "sid_last")
-_DECLARED = {one.metadata["column"]: one for one in fields(FileRecord) if one.metadata}
-# Maps the column of each figure of a file to the name of its field.
-_FIGURES = {column: one.name for column, one in _DECLARED.items()}
-_DEFAULTS = {column: one.default for column, one in _DECLARED.items() if one.default is not MISSING}
-_COLUMNS: dict[str, Any] = {
-    **{name: _DECLARED[name].metadata["dtype"] for name in _DECLARED if name not in _DEFAULTS},
-    **dict.fromkeys(_LISTS, pl.List(pl.Int64)),
-}
-_OLDER = "sids"
-# State of each file when it was written.
-_STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64}
-# Columns that records from older versions lack.
-_LATER = _STATE | {name: _DECLARED[name].metadata["dtype"] for name in _DEFAULTS}
 
 
 def _of_text(texts: pl.Series) -> list[pl.Series]:

@@ -106,7 +106,7 @@ ROW: dict[str, RowField] = {
     **{
         one.name: RowField(one.metadata["sql"], _of_origin(one.name))
         for one in fields(BundleOrigin)
-        if one.metadata
+        if "sql" in one.metadata
     },
 }
 

@@ -82,18 +82,18 @@ class BundleMetadata:
     def _of(cls, records: Records) -> BundleMetadata:
         origin, figures, names = records.origin, Figures.of(records), records.names()
         return cls(
-            origin.bundle_name,
-            [names[sid] for sid in sorted(names)],
-            _stamp(figures.start_ms),
-            _stamp(figures.end_ms),
-            ",".join(sorted(set(origin.resolutions.values()))),
-            origin.source_type,
-            pd.Timestamp(origin.ingested_at, unit="ms"),
-            figures.rows,
-            figures.size_bytes,
-            figures.quality,
-            figures.missing_pct,
-            str(SCHEMA_VERSION),
+            bundle_name=origin.bundle_name,
+            symbols=[names[sid] for sid in sorted(names)],
+            start_date=_stamp(figures.start_ms),
+            end_date=_stamp(figures.end_ms),
+            frequency=",".join(sorted(set(origin.resolutions.values()))),
+            source_type=origin.source_type,
+            ingestion_time=pd.Timestamp(origin.ingested_at, unit="ms"),
+            row_count=figures.rows,
+            size_bytes=figures.size_bytes,
+            quality_score=figures.quality,
+            missing_data_pct=figures.missing_pct,
+            schema_version=str(SCHEMA_VERSION),
         )
 
     # --- by name ---------------------------------------------------------------------------

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DataError, QueryError
+from ..jobs.alert_book import EvaluatedAlert, ListedAlert
+from ..jobs.alert_deliveries import Delivery
 from ..jobs.alert_values import (
     CONDITIONS,
     KINDS,
@@ -17,9 +19,6 @@ from ..jobs.alert_values import (
     Alert,
     AlertEvent,
     CrossingAlert,
-    Delivery,
-    EvaluatedAlert,
-    ListedAlert,
     StoredAlert,
     kind_of,
 )
@@ -33,8 +32,8 @@ from .report import FAILED, OK, Line, Report, Shown
 from .tables import TextTable, counted
 
 if TYPE_CHECKING:
+    from ..jobs.alert_book import AlertBook
     from ..jobs.alert_evaluator import Evaluation
-    from ..jobs.alert_values import AlertBook
     from ..jobs.alerts import AlertJob, RunReport
     from ..wiring import Services
 
@@ -46,7 +45,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     add = actions.add_parser("add", help="add an alert on closed bars of a series, or on its data")
     add.add_argument(
-        "symbol", nargs="?", help="such as AAPL; --problem without a symbol watches all series"
+        "symbol",
+        nargs="?",
+        help=f"such as AAPL; {_flags_of_all()} without a symbol watches all series",
     )
     add.add_argument("condition", nargs="?", metavar="CONDITION", help=" or ".join(CONDITIONS))
     add.add_argument(
@@ -54,10 +55,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add.add_argument("--timeframe", default="15m", help="timeframe of the bars (default 15m)")
     for kind in KINDS.values():
-        if kind.option and kind.threshold == kind.keys[0]:
-            add.add_argument(_flag(kind), action="store_const", const=True, help=kind.option[1])
-        elif kind.option:
-            add.add_argument(_flag(kind), metavar=kind.option[0], help=kind.option[1])
+        if kind.option:
+            (placeholder, text), flag = kind.option, _flag(kind)
+            # Kept under its flag, which is the name of no other argument.
+            add.add_argument(flag, dest=flag, metavar=placeholder, help=text)
     add.add_argument(
         "--hysteresis",
         metavar="AMOUNT",
@@ -157,8 +158,9 @@ def _add(args: argparse.Namespace) -> Report:
 
     book, services = _book(), job_services(args.cache_dir, args.config)
     now_ms = services.clock.now_ms()
-    kind = kind_of({name for name, value in vars(args).items() if value})
-    config, rearm = _config(args, kind), _rearm(args, kind)
+    options = {one.keys[0]: getattr(args, _flag(one)) for one in KINDS.values() if one.option}
+    kind = kind_of({key for key, value in options.items() if value})
+    config, rearm = _config(args, kind, options), _rearm(args, kind)
     draft = Alert.parse(config, id=0, recipient=LOCAL, since_ms=now_ms, rearm=rearm)
     if draft.is_of_all:
         alert = book.add_alert(LOCAL, config, rearm, now_ms)
@@ -215,26 +217,37 @@ def _flag(kind: type[Alert]) -> str:
     return f"--{kind.keys[0].replace('_', '-')}"
 
 
-def _config(args: argparse.Namespace, kind: type[Alert]) -> dict[str, Any]:
-    """Return the alert's configuration from the arguments."""
-    options = {one.keys[0]: _flag(one) for one in KINDS.values() if one.option}
-    names = {"condition": "a condition", "value": "a value", **options}
-    own = {key: getattr(args, key, None) for key in kind.keys}
+def _flags_of_all() -> str:
+    """Return the options whose alerts can be about all series, as text."""
+    return listed([_flag(one) for one in KINDS.values() if one.option and one.may_be_of_all], "or")
+
+
+def _config(
+    args: argparse.Namespace, kind: type[Alert], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the alert's configuration from the arguments.
+
+    ``options`` maps the key of each kind's option to the option's value.
+    """
+    flags = {one.keys[0]: _flag(one) for one in KINDS.values() if one.option}
+    names = {"condition": "a condition", "value": "a value", **flags}
+    given = {"condition": args.condition, "value": args.value, **options}
+    own = {key: given.get(key) for key in kind.keys}
     needed = {} if kind.may_be_of_all else {"symbol": "a symbol"}
     if "condition" in own:
         needed["condition"] = names["condition"]
-    if kind.threshold in own:
+    if kind.threshold in own and own[kind.threshold] is None:
         own[kind.threshold] = args.value
         needed["value"] = names["value"]
-    others = [key for key in names if key not in own and key not in needed]
-    if any(getattr(args, key) not in (None, "") for key in others):
+    others = [key for key in names if key not in own and (key in options or key not in needed)]
+    if any(given[key] not in (None, "") for key in others):
         raise QueryError(
             f"{_flag(kind)} cannot be combined with {listed([names[key] for key in others], 'or')}",
             hint="omit them",
         )
-    if any(getattr(args, key) is None for key in needed):
+    if any(getattr(args, name) is None for name in needed):
         raise QueryError(
-            f"an alert needs {listed([*needed.values()])}, or --problem",
+            f"an alert needs {listed([*needed.values()])}, or {_flags_of_all()}",
             hint="such as `onetape alerts add AAPL above 250 --timeframe 1h`",
         )
     timeframe = None if args.symbol is None else args.timeframe

@@ -11,21 +11,21 @@ from typing import Any
 from sqlalchemy import select, update
 
 from ..clock import Clock
-from ..jobs.alert_values import (
-    Alert,
+from ..jobs.alert_book import (
     AlertBook,
-    AlertRun,
-    AlertState,
     Beat,
-    Delivery,
     DueReport,
     EvaluatedAlert,
     ListedAlert,
     NextReport,
-    StoredAlert,
+)
+from ..jobs.alert_deliveries import (
+    AlertRun,
+    Delivery,
     next_delivery,
     overdue,
 )
+from ..jobs.alert_values import Alert, AlertState, StoredAlert
 from ..model.instant import from_ms, to_ms
 from ..model.outcome import Outcome
 from .core.database import Database, get_database, locked, locked_rows, once_more
@@ -55,7 +55,7 @@ _STATUS = {
 
 
 class StoredAlerts:
-    """Stores alerts in a database, as an ``AlertBook`` (see ``jobs.alert_values``). Thread-safe.
+    """Stores alerts in a database, as an ``AlertBook`` (see ``jobs.alert_book``). Thread-safe.
 
     Each method runs in its own unit of work.
 

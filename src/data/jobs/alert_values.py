@@ -1,4 +1,4 @@
-"""Alerts as values: conditions, their states, events, and the outcomes of deliveries. Pure.
+"""Alerts as values: conditions, their states, and events. Pure.
 
 All classes can be converted to and from plain JSON values (``to_json``, ``parse``), so that any
 database can store them. Instants are UTC milliseconds.
@@ -8,17 +8,29 @@ How an alert becomes a delivered message::
     Alert + AlertState + closed bars   ->  AlertState + AlertEvents  (jobs/alert_evaluator.py)
     the events of one alert on one bar  =  AlertRun       (one row, whose key is the claim)
     a schedule's report that is due     =  AlertRun       (jobs/due_runs.py)
-    open runs of one recipient on a bar =  Delivery       (one message; next_delivery)
-    Delivery + Outcome                 ->  DeliveryState  (stored in each run)
+    open runs of one recipient on a bar =  Delivery       (one message; jobs/alert_deliveries.py)
+    Delivery + Outcome                 ->  DeliveryState  (stored in each run; jobs/alert_book.py)
 
-To add a kind of alert, such as ``volume_spike``:
+To add a kind of alert, write its class, add the class to :data:`KINDS`, and describe the kind in
+``docs/alerts.md``. The command, storing, listing, evaluation and messages need nothing else::
 
-1. Write a subclass of :class:`CrossingAlert` (a number of closed bars crosses a value), and add it
-   to :data:`KINDS`. It names the kind, its keys, the key of its ``threshold`` and its option of
-   ``onetape alerts add``, and it reads and writes its keys. Storing, listing, evaluation and
-   messages need nothing else.
-2. If the number is not an indicator yet, add a row to ``prices/indicators.py``.
-3. Describe the kind in ``docs/alerts.md``.
+    class VolumeAbove(CrossingAlert):
+        kind = "volume_above"
+        keys = ("volume_above",)
+        option = ("SHARES", "watch for a volume of more than SHARES")
+
+        @classmethod
+        def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+            shares = _number(config, "volume_above", None, 0.0, math.inf)
+            return {"quantity": "volume", "condition": "above", "value": shares}
+
+        def _own(self) -> dict[str, Any]:
+            return {"volume_above": self.value}
+
+:class:`Alert` explains the attributes. A subclass of :class:`CrossingAlert` watches a quantity of
+closed bars cross a value; if the quantity is not an indicator yet, add a row to
+``prices/indicators.py``. A subclass of :class:`DataAlert` watches the data. Any other class
+is refused.
 
 To add a problem with the data to those that a :class:`DataAlert` can watch:
 
@@ -32,14 +44,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from ..errors import QueryError
-from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso, parse_iso
-from ..model.outcome import Outcome
+from ..model.instant import DAY_MS, iso, parse_iso
 from ..model.suggestion import check_names, did_you_mean
 from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
@@ -51,30 +62,19 @@ __all__ = [
     "LIFETIME_MS",
     "LOCAL",
     "Alert",
-    "AlertBook",
     "AlertEvent",
-    "AlertRecords",
-    "AlertRun",
     "AlertState",
-    "Beat",
     "CrossingAlert",
     "CustomAlert",
     "DataAlert",
     "DataProblem",
-    "Delivery",
-    "DeliveryState",
-    "DueReport",
     "IndicatorAlert",
-    "ListedAlert",
-    "NextReport",
     "PriceAlert",
     "Rearm",
     "StoredAlert",
     "alert_keys",
     "data_problem",
     "kind_of",
-    "next_delivery",
-    "overdue",
 ]
 
 Condition = Literal["above", "below"]
@@ -194,7 +194,9 @@ class Rearm:
 class Alert(ABC):
     """An alert: the series to watch, the recipient, and the time from which it applies.
 
-    Each kind of alert is a subclass that is listed in :data:`KINDS`.
+    Each kind of alert is a subclass of :class:`CrossingAlert` or :class:`DataAlert`, which are the
+    two families that the alert job evaluates, and is listed in :data:`KINDS`. A subclass that the
+    job would never evaluate raises ``TypeError``.
 
     Attributes:
         kind: Name of the kind, which is ``alert_type`` in a configuration.
@@ -203,7 +205,7 @@ class Alert(ABC):
             of the first key. In a configuration without an ``alert_type``, this key selects the
             kind. None if the first key selects nothing.
         threshold: Key that the command's VALUE fills; the command takes no VALUE if this is not one
-            of the keys. If it is the first key, the option takes no argument of its own.
+            of the keys, or if the kind's option fills it.
         may_be_of_all: Whether an alert can be about all series for which its recipient has alerts;
             ``symbol`` and ``timeframe`` are then ``*``.
         id: ID of the alert record.
@@ -229,6 +231,14 @@ class Alert(ABC):
     since_ms: int = 0
     expires_ms: int = LIFETIME_MS
     channel: str = LOCAL
+
+    def __init_subclass__(cls, *, is_family: bool = False) -> None:
+        super().__init_subclass__()
+        if Alert in cls.__bases__ and not is_family:
+            raise TypeError(
+                f"{cls.__name__} must be a subclass of CrossingAlert or DataAlert: the alert job "
+                "evaluates no other alerts"
+            )
 
     @staticmethod
     def parse(config: Any, *, id: int, recipient: str, since_ms: int, rearm: Any = None) -> Alert:
@@ -294,7 +304,7 @@ class Alert(ABC):
 
 
 @dataclass(frozen=True)
-class CrossingAlert(Alert):
+class CrossingAlert(Alert, is_family=True):
     """An alert that fires when an indicator of closed bars crosses a value.
 
     Prices in the alert are adjusted for splits, like the bars.
@@ -304,13 +314,23 @@ class CrossingAlert(Alert):
         condition, value: The alert fires when the quantity of a closed bar crosses ``value``
             upwards (``above``) or downwards (``below``).
         rearm: Conditions under which the alert fires again; None means that it fires once and ends.
+        may_be_unregistered: Whether the job of a program in which the indicator is not registered
+            leaves the alert to other programs. The alerts of all other kinds then fail.
     """
 
     threshold = "value"
+    may_be_unregistered: ClassVar[bool] = False
     quantity: str = "close"
     condition: Condition = "above"
     value: float = 0.0
     rearm: Rearm | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.may_be_of_all:
+            raise TypeError(
+                f"{cls.__name__} cannot be about all series: a CrossingAlert watches the bars of one"
+            )
 
     @classmethod
     def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -366,10 +386,11 @@ class CustomAlert(IndicatorAlert):
 
     kind = "custom"
     option = None
+    may_be_unregistered = True
 
 
 @dataclass(frozen=True)
-class DataAlert(Alert):
+class DataAlert(Alert, is_family=True):
     """An alert about the bars themselves.
 
     Attributes:
@@ -538,6 +559,16 @@ class AlertState:
         return state
 
 
+class StoredAlert(NamedTuple):
+    """An alert with its state.
+
+    The state is None before the first evaluation, and after the alert was changed.
+    """
+
+    alert: Alert
+    state: AlertState | None
+
+
 EventName = Literal[
     "fired", "beyond", "withheld", "moved", "rebased", "expired", "data", "silent", "failed", "due"
 ]
@@ -578,401 +609,3 @@ class AlertEvent:
     def parse(cls, stored: Mapping[str, Any]) -> AlertEvent:
         """Parse a stored event; raises ``TypeError`` if the value is not one."""
         return cls(**stored)
-
-
-# --- deliveries ----------------------------------------------------------------------------
-
-Status = Literal["pending", "running", "sent", "refused", "unknown"]
-# A message that was not accepted is sent again after the first wait, which then doubles each time.
-_FIRST_WAIT_MS, _LONGEST_WAIT_MS = 30 * SECOND_MS, 15 * MINUTE_MS
-_LONGEST_ASKED_MS = 60 * MINUTE_MS
-# Twice the lease that the job takes, because the clocks of several machines differ.
-_LONGEST_LEASE_MS = 10 * MINUTE_MS
-_MOST_REASON = 200
-
-
-@dataclass(frozen=True)
-class DeliveryState:
-    """The progress of a run's delivery; it contains only JSON values.
-
-    Attributes:
-        status: ``pending``: waiting for an attempt; ``running``: an attempt is in progress;
-            ``sent``, ``refused``, ``unknown``: the delivery has ended, with this outcome.
-        id: Identifier of the message, and of its copy if one is sent. Empty before the first
-            attempt.
-        attempts: Number of attempts so far.
-        is_copy: Whether the outcome of an earlier attempt is unknown. The next attempt then sends
-            the only copy of the message, marked as such.
-        due_ms: For a pending run, the time of the next attempt; for a running one, the time after
-            which its process is presumed dead.
-        reason: Reason for the final outcome, or for the failure of the last attempt.
-    """
-
-    status: Status = "pending"
-    id: str = ""
-    attempts: int = 0
-    is_copy: bool = False
-    due_ms: int = 0
-    reason: str = ""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the delivery has not ended yet."""
-        return self.status in ("pending", "running")
-
-    def started(self, id: str, now_ms: int, lease_ms: int) -> DeliveryState:
-        """Return the state after the start of an attempt, which must end within ``lease_ms``."""
-        due_ms, attempts = now_ms + lease_ms, self.attempts + 1
-        return replace(self, status="running", id=id, attempts=attempts, due_ms=due_ms)
-
-    def settled(self, outcome: Outcome, now_ms: int) -> DeliveryState:
-        """Return the state after an attempt.
-
-        A message that was not accepted is sent again, without a limit on the number of attempts. If
-        the outcome is unknown, one copy is sent; if the copy's outcome is also unknown, the
-        delivery ends.
-        """
-        reason = outcome.reason[:_MOST_REASON]
-        if outcome.status == "sent" or outcome.status == "refused":
-            return replace(self, status=outcome.status, reason=reason)
-        if outcome.status == "unknown" and self.is_copy:
-            return replace(self, status="unknown", reason=reason)
-        wait_ms = min(_FIRST_WAIT_MS << min(self.attempts - 1, 16), _LONGEST_WAIT_MS)
-        # Capped, because a server that asks for a wait of a year would lose the message.
-        wait_ms = max(wait_ms, min(round(outcome.wait_s * SECOND_MS), _LONGEST_ASKED_MS))
-        due_ms = now_ms + wait_ms
-        is_copy = self.is_copy or outcome.status == "unknown"
-        return replace(self, status="pending", is_copy=is_copy, due_ms=due_ms, reason=reason)
-
-    def after_lease(self, now_ms: int) -> DeliveryState:
-        """Return this state until the attempt's lease expires, then a state with an unknown outcome.
-
-        An expired lease means that the process died during the attempt. A lease that ends too far
-        in the future was taken by a process whose clock was ahead; it also counts as expired.
-        """
-        if self.status != "running" or 0 < self.due_ms - now_ms <= _LONGEST_LEASE_MS:
-            return self
-        died = Outcome("unknown", "its process ended during the attempt")
-        return replace(self.settled(died, now_ms), due_ms=now_ms)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-compatible dictionary."""
-        return dict(vars(self))
-
-    @classmethod
-    def parse(cls, stored: Mapping[str, Any]) -> DeliveryState:
-        """Parse a stored state; raises ``TypeError`` if the value is not one."""
-        return cls(**stored)
-
-
-@dataclass(frozen=True)
-class AlertRun:
-    """One alert's events on one bar, with the progress of their delivery; stored as one row.
-
-    The row's key is ``(alert_id, bar_ms)``; a process claims the bar for the alert by inserting the
-    row. For a schedule's report, the key consists of the schedule's id, which is never an alert's
-    id, and the time at which the report is due.
-
-    Attributes:
-        alert_id, bar_ms: Alert and bar of the run.
-        recipient, channel: Recipient of the run, and channel for its delivery.
-        topic: Series or other subject; runs with the same topic, bar and recipient form one
-            message.
-        events: Events of the run, in order.
-        delivery: Progress of the delivery.
-    """
-
-    alert_id: int
-    bar_ms: int
-    recipient: str
-    channel: str
-    topic: str
-    events: tuple[AlertEvent, ...]
-    delivery: DeliveryState = DeliveryState()
-
-    @property
-    def key(self) -> str:
-        """The run's key as text: the alert's ID and the bar's opening time."""
-        return f"{self.alert_id}-{self.bar_ms}"
-
-    def is_due(self, now_ms: int) -> bool:
-        """Return whether an attempt to deliver the run should be made now."""
-        state = self.delivery.after_lease(now_ms)
-        # A wait longer than this was started by a clock that was ahead.
-        is_over = not 0 < state.due_ms - now_ms <= _LONGEST_ASKED_MS
-        return state.status == "pending" and is_over
-
-    @property
-    def message(self) -> tuple[object, ...]:
-        """A key that is the same for all runs in one message.
-
-        The key is the message's id or, before the first attempt, the channel, recipient, topic and
-        bar.
-        """
-        if self.delivery.id:
-            return (self.delivery.id,)
-        return (self.channel, self.recipient, self.topic, self.bar_ms)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-compatible dictionary."""
-        events = [event.to_json() for event in self.events]
-        return vars(self) | {"events": events, "delivery": self.delivery.to_json()}
-
-    @classmethod
-    def parse(cls, stored: Mapping[str, Any]) -> AlertRun:
-        """Parse a stored run; raises ``KeyError`` or ``TypeError`` if the value is not one."""
-        events = tuple(AlertEvent.parse(one) for one in stored["events"])
-        delivery = DeliveryState.parse(stored["delivery"])
-        return cls(**{**stored, "events": events, "delivery": delivery})
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """One message to one recipient.
-
-    Attributes:
-        id: Identifier of the message; a copy has the same identifier.
-        recipient, channel: Recipient of the message, and channel for its delivery.
-        topic, bar_ms: Series and bar of the message.
-        events: Events of all alerts on that bar, ordered by alert id.
-        is_copy: Whether the message may already have arrived in an earlier attempt.
-        attempt: Number of the attempt, from 1.
-        runs: Rows that make up the message.
-    """
-
-    id: str
-    recipient: str
-    channel: str
-    topic: str
-    bar_ms: int
-    events: tuple[AlertEvent, ...]
-    is_copy: bool
-    attempt: int
-    runs: tuple[AlertRun, ...] = ()
-
-    @property
-    def until_ms(self) -> int:
-        """Time (UTC milliseconds) from which the process making this attempt is presumed dead."""
-        return min(run.delivery.due_ms for run in self.runs)
-
-    @property
-    def text(self) -> str:
-        """The message: one line per event; a copy begins with ``perhaps repeated``."""
-        lines = [event.text for event in self.events]
-        return "\n".join([*([f"(perhaps repeated: {self.id})"] if self.is_copy else ()), *lines])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON-compatible dictionary that a webhook receives."""
-        return {
-            "id": self.id,
-            "recipient": self.recipient,
-            "topic": self.topic,
-            "perhaps_repeated": self.is_copy,
-            "text": self.text,
-            "events": [event.to_json() for event in self.events],
-        }
-
-
-def next_delivery(runs: Iterable[AlertRun], now_ms: int, lease_ms: int) -> Delivery | None:
-    """Return the message to send now, or None if none is due; the oldest bar comes first.
-
-    The result's ``runs`` have their new state, which must be stored before the message is sent. The
-    first attempt determines the runs that a message consists of; a run claimed later belongs to
-    another message. Runs that ended as unknown because their process died are not included; see
-    :func:`overdue`.
-
-    Args:
-        runs: Runs not yet delivered, for the channels that the caller serves.
-        now_ms: Current time.
-        lease_ms: Time after which an attempt without an outcome is treated as that of a dead
-            process.
-    """
-    messages: dict[tuple[object, ...], list[AlertRun]] = {}
-    for run in runs:
-        if run.is_due(now_ms):
-            state = run.delivery.after_lease(now_ms)
-            messages.setdefault(run.message, []).append(replace(run, delivery=state))
-    if not messages:
-        return None
-    due = min(messages.values(), key=lambda own: min((run.bar_ms, run.alert_id) for run in own))
-    due.sort(key=lambda run: run.alert_id)
-    first, id = due[0], due[0].delivery.id or due[0].key
-    started = tuple(
-        replace(run, delivery=run.delivery.started(id, now_ms, lease_ms)) for run in due
-    )
-    state = started[0].delivery
-    events = tuple(event for run in due for event in run.events)
-    return Delivery(
-        id,
-        first.recipient,
-        first.channel,
-        first.topic,
-        first.bar_ms,
-        events,
-        state.is_copy,
-        state.attempts,
-        started,
-    )
-
-
-def overdue(runs: Iterable[AlertRun], now_ms: int) -> list[AlertRun]:
-    """Return the runs whose delivery ends as unknown because the process sending their copy died."""
-    after = [replace(run, delivery=run.delivery.after_lease(now_ms)) for run in runs]
-    return [run for run in after if run.delivery.status == "unknown"]
-
-
-# --- the storage that the alert job needs ---------------------------------------------------
-
-
-class StoredAlert(NamedTuple):
-    """An alert with its state.
-
-    The state is None before the first evaluation, and after the alert was changed.
-    """
-
-    alert: Alert
-    state: AlertState | None
-
-
-class Beat(NamedTuple):
-    """The alert job's latest run: when it ended, and when the next one is due."""
-
-    at_ms: int
-    due_ms: int
-
-    def is_ahead(self, now_ms: int) -> bool:
-        """Return whether the stored end of the run is impossibly far in the future.
-
-        This means later than ``now_ms`` by more than the job's interval; such a time was stored
-        while the clock was wrong, and is treated as past.
-        """
-        return self.at_ms - now_ms > self.due_ms - self.at_ms
-
-
-class DueReport(NamedTuple):
-    """A scheduled report that is due.
-
-    Attributes:
-        id: ID of the schedule record.
-        recipient, channel: Recipient of the report, and channel for its delivery.
-        cron: Cron expression of the schedule, as accepted by ``Cron.parse`` in ``jobs.cron``.
-        report: Content of the report, in the form that the channel's program expects.
-        due_ms: First scheduled time for which nothing has been sent.
-    """
-
-    id: int
-    recipient: str
-    channel: str
-    cron: str
-    report: str
-    due_ms: int
-
-
-# Returns the run for a due report at the current time, and the time of the next one (None: never).
-NextReport = Callable[[DueReport, int], tuple[AlertRun, int | None]]
-
-
-class EvaluatedAlert(NamedTuple):
-    """An evaluation to store: the alert, its states before and after, and the runs to create for it."""
-
-    alert: Alert
-    before: AlertState | None
-    after: AlertState
-    runs: Sequence[AlertRun] = ()
-
-
-class AlertRecords(Protocol):
-    """The interface of a store of alerts. Each method is one transaction; thread-safe.
-
-    The methods send no network requests. Rows: alerts are in ``job_schedules`` (``job_type``
-    ``alert``; the state in ``state_json``), runs in ``job_schedule_runs`` (``job_type`` is
-    ``alert``, ``job_id`` the alert's id, ``scheduled_for`` the bar's opening time); inserting a row
-    with this unique key claims the run.
-    """
-
-    def active_alerts(self) -> Sequence[StoredAlert]:
-        """Return the enabled alerts, ordered by ID."""
-
-    def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
-        """Store evaluations, each with the new state and the claimed runs; return whether each was stored.
-
-        An evaluation is not stored if the stored state is no longer ``before`` (compare ``serial``;
-        None means that no state is stored), or if the alert has been disabled or changed since
-        (compare ``since_ms``). A run whose key is already stored is left unchanged. If the phase in
-        ``after`` is ``done``, the alert is disabled.
-        """
-
-    def claim_reports(
-        self, channels: Collection[str], now_ms: int, decide: NextReport
-    ) -> Sequence[AlertRun]:
-        """Claim the runs for reports that are due on these channels; return the claimed runs.
-
-        For each report, exactly one process stores the run together with the next due time. An
-        earlier run of the report that certainly did not arrive is ended, because the newer run
-        replaces it.
-        """
-
-    def take_delivery(
-        self, channels: Collection[str], now_ms: int, lease_ms: int
-    ) -> Delivery | None:
-        """Return the message to send now; see :func:`next_delivery`.
-
-        In one transaction, this locks the open runs for the channels, and stores the new states of
-        the runs in the result and of those that :func:`overdue` returns.
-        """
-
-    def settle_delivery(self, delivery: Delivery, outcome: Outcome, now_ms: int) -> None:
-        """Store the outcome of an attempt (:meth:`DeliveryState.settled`) in each of its runs.
-
-        Runs that have ended, or for which another attempt has started since (compare ``attempts``),
-        stay unchanged. If the outcome ``is_blocked``, all alerts of the recipient on this channel
-        are disabled with the reason, and their other open runs end as refused with the same reason.
-        """
-
-    def open_runs(self) -> Sequence[AlertRun]:
-        """Return the runs whose delivery has not ended, ordered by bar."""
-
-    def beat(self, beat: Beat) -> None:
-        """Store the job's latest run.
-
-        A newer run that is already stored is kept, unless its time is ahead of the clock; see
-        :meth:`Beat.is_ahead`.
-        """
-
-    def last_beat(self) -> Beat | None:
-        """Return the job's latest run, or None if it has never run."""
-
-
-class ListedAlert(NamedTuple):
-    """An alert, active or not, with its state.
-
-    ``reason`` explains why the alert is inactive, if a reason is stored.
-    """
-
-    alert: Alert
-    state: AlertState | None
-    is_active: bool
-    reason: str = ""
-
-
-class AlertBook(AlertRecords, Protocol):
-    """The interface of a store of alerts for programs that create, list and remove them."""
-
-    def add_alert(
-        self, recipient: str, config: Mapping[str, Any], rearm: Any, since_ms: int
-    ) -> Alert:
-        """Store a new alert; see :meth:`Alert.parse` for the form of ``config`` and ``rearm``.
-
-        Raises:
-            QueryError: The arguments are invalid, or the recipient already has the maximum number
-                of alerts; nothing is stored.
-        """
-
-    def list_alerts(self, recipient: str) -> Sequence[ListedAlert]:
-        """Return all of a recipient's alerts, ordered by ID."""
-
-    def remove_alert(self, recipient: str, id: int) -> bool:
-        """Remove an alert; return whether it existed.
-
-        Events that have already fired are still delivered.
-        """

@@ -24,6 +24,8 @@ from ..model.outcome import Outcome
 from ..model.texts import counted, duration
 from ..observability.prometheus import HasMetrics
 from ..vendors.foreign import call_foreign
+from .alert_book import AlertRecords, Beat, EvaluatedAlert
+from .alert_deliveries import AlertRun, Delivery
 from .alert_evaluator import (
     BarsNeeded,
     ClosedBars,
@@ -38,15 +40,9 @@ from .alert_evaluator import (
 from .alert_values import (
     Alert,
     AlertEvent,
-    AlertRecords,
-    AlertRun,
     AlertState,
-    Beat,
     CrossingAlert,
-    CustomAlert,
     DataAlert,
-    Delivery,
-    EvaluatedAlert,
     StoredAlert,
 )
 from .due_runs import next_report
@@ -269,7 +265,7 @@ class AlertJob:
             name = f"the indicator {alert.quantity}"
             evaluation = call_foreign(lambda: evaluate(alert, state, bars, now_ms), name)
         except DataError as error:
-            if isinstance(error, QueryError) and isinstance(alert, CustomAlert):
+            if isinstance(error, QueryError) and alert.may_be_unregistered:
                 report.skipped += 1
                 return
             evaluation = evaluate_failure(alert, state, str(error), now_ms, newest_ms)

@@ -6,7 +6,9 @@ from datetime import UTC
 
 from ..errors import QueryError
 from ..model.instant import MINUTE_MS, from_ms, iso, to_ms
-from .alert_values import AlertEvent, AlertRun, DueReport
+from .alert_book import DueReport
+from .alert_deliveries import AlertRun
+from .alert_values import AlertEvent
 from .cron import Cron
 
 __all__ = ["next_report"]
