@@ -87,6 +87,20 @@ class _SpanGroup(NamedTuple):
         return _SpanGroup(spans, until, is_last)
 
 
+class _ChunkResult(NamedTuple):
+    """The outcome of requesting one chunk from one candidate.
+
+    Attributes:
+        reason: Reason why the candidate lacks these spans.
+        lacking: Missing spans, to request from the next candidate.
+        between: Missing spans between two pages of its answer, to request from it again.
+    """
+
+    reason: DataError
+    lacking: Sequence[Span]
+    between: Sequence[Span] = ()
+
+
 @dataclass(frozen=True)
 class _Segment:
     """An entry in the work list: missing spans, and the candidate vendor to query for them next.
@@ -307,14 +321,15 @@ class Fetcher:
         rows_before = self._journal.rows  # without the rows of this chunk
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows_before)
         part = group.within(chunk, is_last=is_last and chunk.end >= group.whole.end)
-        reason, lacking, between = self._ask_vendor(candidate, part, segment.reasons)
+        result = self._ask_vendor(candidate, part, segment.reasons)
         # The calendar does not expect bars and one vendor has none, so no other vendor is queried.
-        is_none = isinstance(reason, NoDataError)
+        is_none = isinstance(result.reason, NoDataError)
         closed: list[Span] = []
         remaining: list[Span] = []
-        for span, is_expected in zip(lacking, request.grid.expects(lacking), strict=True):
+        expected = request.grid.expects(result.lacking)
+        for span, is_expected in zip(result.lacking, expected, strict=True):
             (remaining if is_expected or not is_none else closed).append(span)
-        following = segment.passed_on(remaining, reason)
+        following = segment.passed_on(remaining, result.reason)
         if excluded_by := self._journal.excluded.get(candidate.name):
             # The rest of this request is passed on together with the missing part, as one span;
             # later requests follow separately.
@@ -322,23 +337,19 @@ class Fetcher:
             following = segment.passed_on(coalesce([*remaining, *rest]), excluded_by)
         done = group.whole if excluded_by else chunk
         return [
-            *map(segment.requested_alone, between),
-            _Segment(tuple(closed), len(request.route.candidates), (reason,)),
+            *map(segment.requested_alone, result.between),
+            _Segment(tuple(closed), len(request.route.candidates), (result.reason,)),
             following,
             segment.behind(done, chunk_ms, rows_before),
         ]
 
     def _ask_vendor(
         self, candidate: Candidate, group: _SpanGroup, before: Sequence[DataError]
-    ) -> tuple[DataError, list[Span], list[Span]]:
+    ) -> _ChunkResult:
         """Query one candidate for the missing parts of one chunk, which are a ``group``.
 
         If the answer has rows, :func:`take` has already marked its gaps in the store. For an answer
         without rows, :func:`record_absence` does so later, once all vendors agree.
-
-        Returns:
-            The reason for anything that the answer lacks; the missing spans; and the spans between
-            two of its pages, for which the vendor is queried again separately.
         """
         span, journal = group.whole, self._journal
         reply = ask(
@@ -353,25 +364,12 @@ class Fetcher:
         if reply.value is None:
             self._note(reply)
             assert reply.error is not None
-            return reply.error, list(group.spans), []
+            return _ChunkResult(reply.error, group.spans)
         fetched, answer = reply.value
         rows = len(answer.closed)
         journal.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
-        # It is not a fallback if the earlier vendors do not serve such bars at all, or not that far
-        # back.
-        failed = [e for e in before if not isinstance(e, CapabilityError)]
-        if failed and rows:
-            others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed))
-            self._request.log.log(
-                max(map(level_of, failed)),
-                "fallback: %s bars of %s from %s come from %s because %s could not supply them",
-                rows,
-                self._request.query,
-                iso(span.start),
-                candidate.name,
-                others,
-            )
-        # The reason for anything that the answer lacks.
+        if before and rows:
+            self._log_fallback(candidate, span, rows, before)
         reason = NoDataError(NO_BAR, provider=candidate.name)
         reason.server_now_ms = fetched.server_now_ms if fetched.dated else None
         seams = coalesce(fetched.seams)
@@ -381,7 +379,26 @@ class Fetcher:
             # Another vendor has reported bars that are missing here, so the lack of bars is not an
             # answer, even from a vendor that sends only bars with trades.
             lacking = coalesce([*lacking, *_without_rows(answer)])
-        return reason, subtract(lacking, between), between
+        return _ChunkResult(reason, subtract(lacking, between), between)
+
+    def _log_fallback(
+        self, candidate: Candidate, span: Span, rows: int, before: Sequence[DataError]
+    ) -> None:
+        """Log that a candidate supplied bars after the errors ``before`` from earlier vendors.
+
+        It is not a fallback if those vendors do not serve such bars at all, or not that far back.
+        """
+        failed = [e for e in before if not isinstance(e, CapabilityError)]
+        if failed:
+            self._request.log.log(
+                max(map(level_of, failed)),
+                "fallback: %s bars of %s from %s come from %s because %s could not supply them",
+                rows,
+                self._request.query,
+                iso(span.start),
+                candidate.name,
+                ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed)),
+            )
 
     def _fetch_and_store(
         self, candidate: Candidate, group: _SpanGroup
