@@ -188,7 +188,12 @@ class _CommitBuilder:
     context: CommitContext
 
     def commit(self) -> Commit:
-        """Return the commit with which to store the answer."""
+        """Return the commit with which to store the answer.
+
+        Raises:
+            QualityError: See :func:`build_commit`.
+        """
+        self._refuse_if_many_lost()
         free = subtract(self.answer.spans, (span for span, _ in self._kept))
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
@@ -281,16 +286,21 @@ class _CommitBuilder:
 
     @cached_property
     def _lost(self) -> list[int]:
-        old_rows, new_rows = self.stored.rows.stamps, self.answer.closed.stamps
-        lost: list[int] = old_rows[~among(old_rows, new_rows)].tolist()
-        missed = [stamp for stamp in lost if not self.stored.is_doubted(stamp)]
-        if are_many(len(missed), len(old_rows)):
+        """Timestamps, ascending, of stored bars that the answer lacks."""
+        old_rows = self.stored.rows.stamps
+        lost: list[int] = old_rows[~among(old_rows, self.answer.closed.stamps)].tolist()
+        return lost
+
+    def _refuse_if_many_lost(self) -> None:
+        """Raise an error if the answer lacks many of the stored bars that are not in doubt."""
+        missed = [stamp for stamp in self._lost if not self.stored.is_doubted(stamp)]
+        stored = len(self.stored.rows)
+        if are_many(len(missed), stored):
             raise QualityError(
-                f"{self.fetched.vendor} now lacks {len(missed)} of {len(old_rows)} stored bars",
+                f"{self.fetched.vendor} now lacks {len(missed)} of {stored} stored bars",
                 provider=self.fetched.vendor,
                 hint="the stored bars were kept",
             )
-        return lost
 
     @cached_property
     def _withdrawn(self) -> list[int]:
