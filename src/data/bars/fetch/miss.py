@@ -122,9 +122,9 @@ class MissHandler:
     1. :meth:`answer`: decides whether to answer from daily bars, if these are better, or from
        vendors.
     2. :meth:`route_of`: determines the lanes and their vendors, in the order of the rules.
-    3. :meth:`_try_lanes`: tries each lane in turn (:meth:`_try_lane`, a :class:`~.lane.LaneRun`) until
-       one answers with rows, or its vendors report that there are none. If an outage leaves an
-       answer incomplete, a complete substitute replaces it.
+    3. :meth:`_try_lanes`: tries each lane in turn (:meth:`_answer_from_lane`, a
+       :class:`~.lane.LaneRun`) until one answers with rows, or its vendors report that there are
+       none. If an outage leaves an answer incomplete, a complete substitute replaces it.
     4. :meth:`_by_proof`: if no lane answers, tries vendors whose bars agree with the stored ones.
     5. Otherwise falls back to bars built from shorter ones, or stored ones, or an error with every
        reason.
@@ -325,7 +325,7 @@ class MissHandler:
         for place, lane in enumerate(lanes):
             if part is not None and query.strict and _is_substitute(query, route, lane):
                 continue  # it would be rejected, and the incomplete answer would not be reported
-            one = self._try_lane(query, lane, route, tried)
+            one = self._answer_from_lane(query, lane, route, tried)
             tried.lanes.append(one)
             # There are neither rows nor gaps, so nothing trades at that time, and a substitute
             # cannot change that.
@@ -357,7 +357,7 @@ class MissHandler:
         """
         stored = replace(query, offline=True)
         for lane in lanes:
-            answer = self._try_lane(stored, lane, route, _TriedLanes()).answer
+            answer = self._answer_from_lane(stored, lane, route, _TriedLanes()).answer
             if answer is not None and len(answer.table):
                 return replace(answer, query=query)
         return None
@@ -387,10 +387,10 @@ class MissHandler:
         # No lane has the whole span in the requested adjustment, so the available part is the
         # answer.
         missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
-        answer = self._answer_from(query, lane.key, missing, error)
+        answer = self._stored_answer(query, lane.key, missing, error)
         if not len(answer.table) and lane.is_beside and self._is_same_thing(query, route, lane):
             default = query.home_key
-            answer = self._answer_from(query, default, missing, error)
+            answer = self._stored_answer(query, default, missing, error)
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer))} ({default})")
         if not len(answer.table):
             raise error
@@ -405,7 +405,7 @@ class MissHandler:
             facts=answer.facts | {"rejected": rejected},
         )
 
-    def _answer_from(
+    def _stored_answer(
         self, query: BarsQuery, key: SeriesKey, missing: FetchOutcome, error: DataError
     ) -> Answer:
         """Return the answer from a stored series, or raise ``error`` if that is impossible."""
@@ -467,18 +467,21 @@ class MissHandler:
             proved=proved,
         )
 
-    def _try_lane(
-        self, query: BarsQuery, lane: LaneRoute, route: Route, tried: _TriedLanes
-    ) -> _TriedLane:
-        """Answer from one lane and return the outcome."""
+    def _request_for(self, query: BarsQuery, lane: LaneRoute, *, is_last_lane: bool) -> LaneRequest:
+        """Return the request to a lane: its series, and the grid on which its bars are expected."""
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         anchor = lane.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
-        is_last = lane is route.lanes[-1]
         expiry, checks, log = self.runner.expiry, self.runner.checks, self.runner.log
-        request = LaneRequest(query, key, lane, grid, is_last, expiry, checks, log)
+        return LaneRequest(query, key, lane, grid, is_last_lane, expiry, checks, log)
+
+    def _answer_from_lane(
+        self, query: BarsQuery, lane: LaneRoute, route: Route, tried: _TriedLanes
+    ) -> _TriedLane:
+        """Answer from one lane, under the lock of its series; return the outcome."""
+        request = self._request_for(query, lane, is_last_lane=lane is route.lanes[-1])
         run = self.runner.run(request, tried.excluded)
-        journal, name = run.journal, lane.candidates[0].name
+        key, journal, name = request.key, run.journal, lane.candidates[0].name
         try:
             try:
                 # An offline call does not query a vendor, so it does not wait for other callers'
