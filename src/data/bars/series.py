@@ -128,7 +128,7 @@ class VendorQuestion(NamedTuple):
         missing_parts: Missing parts of ``span`` if several are requested together; only these are
             stored. Empty if all of ``span`` is missing.
         until: End of the range after ``span`` in which nothing else is missing.
-        is_last: Whether nothing else is left to fetch for the query.
+        ends_fetching: Whether nothing else is fetched during the turn afterwards.
     """
 
     span: Span
@@ -136,7 +136,7 @@ class VendorQuestion(NamedTuple):
     with_own_bars_before: Span = Span(0, 0)
     missing_parts: tuple[Span, ...] = ()
     until: int = 0
-    is_last: bool = False
+    ends_fetching: bool = False
 
     @property
     def stored(self) -> Span:
@@ -320,11 +320,15 @@ class SeriesStore:
         self.snapshot = SeriesSnapshot(before=self.snapshot.since)
 
     def commit(
-        self, commit: Commit, check: Callable[[], object] = no_check, *, is_last: bool = False
+        self,
+        commit: Commit,
+        check: Callable[[], object] = no_check,
+        *,
+        ends_fetching: bool = False,
     ) -> None:
         """Store a commit, or keep it in ``self.unstored``; ``check`` may stop it before it is written.
 
-        ``is_last`` means that nothing is left to fetch, so other hosts need not wait any longer.
+        ``ends_fetching`` is the value of ``net.deadline.ends_turn`` for this commit.
 
         Raises:
             OvertakenError: Another host has committed to the series since this phase began, and the
@@ -337,7 +341,7 @@ class SeriesStore:
         seen = self.snapshot.position if commit.pieces else None
         # Added to every commit, because another caller may since have detected changed files.
         whole = commit if self.source is None else replace(commit, source=self.source)
-        token = ends_turn.set(is_last)
+        token = ends_turn.set(ends_fetching)
         try:
             self._store.commit(self._key, whole, _wait_s(), check, seen)
             empty = stretches(commit.marks).where(lambda mark: mark.state == "empty")

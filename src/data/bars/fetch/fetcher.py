@@ -63,28 +63,28 @@ def _out_of_time(segment: _Segment) -> list[DataError]:
 class _SpanGroup(NamedTuple):
     """Ascending spans to request at once.
 
-    Nothing else is missing between them, or between the last one and ``until``. If ``is_last``,
-    nothing else is left to fetch for the query.
+    Nothing else is missing between them, or between the last one and ``until``. For
+    ``ends_fetching``, see ``net.deadline.ends_turn``.
     """
 
     spans: Sequence[Span]
     until: int
-    is_last: bool = False
+    ends_fetching: bool = False
 
     @property
     def whole(self) -> Span:
         """The span from the start of the first span to the end of the last span."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
-    def within(self, chunk: Span, *, is_last: bool = False) -> _SpanGroup:
-        """Return the parts of these spans that are in ``chunk``, which ``is_last`` is about.
+    def within(self, chunk: Span, *, ends_fetching: bool = False) -> _SpanGroup:
+        """Return the parts of these spans that are in ``chunk``, to which ``ends_fetching`` applies.
 
         ``until`` of the result is the start of the next span after ``chunk``, if any.
         """
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
         until = self.spans[later].start if later < len(self.spans) else self.until
-        return _SpanGroup(spans, until, is_last)
+        return _SpanGroup(spans, until, ends_fetching)
 
 
 class _ChunkResult(NamedTuple):
@@ -256,7 +256,7 @@ class Fetcher:
         finally:
             self._series.end_phase()
 
-    def fill(self, missing: Sequence[Span], *, is_last: bool = False) -> None:
+    def fill(self, missing: Sequence[Span], *, ends_fetching: bool = False) -> None:
         """Query the candidates in order for the missing spans, and commit the answers.
 
         Bars that a candidate lacks are requested from the next candidate before any later bars are
@@ -266,7 +266,7 @@ class Fetcher:
 
         Args:
             missing: Ascending spans.
-            is_last: Whether nothing else is fetched afterwards.
+            ends_fetching: Whether nothing else is fetched during the turn afterwards.
         """
         request, journal = self._request, self._journal
         todo = [_Segment(tuple(missing))] if missing else []
@@ -280,8 +280,8 @@ class Fetcher:
             if candidate.name in journal.excluded:
                 following = [segment.passed_on(segment.spans, journal.excluded[candidate.name])]
             elif isinstance(segment, _Requests):
-                is_last_group = is_last and not todo and len(segment.groups) == 1
-                following = self._ask_next(candidate, segment, is_last_group)
+                is_last_one = ends_fetching and not todo and len(segment.groups) == 1
+                following = self._ask_next(candidate, segment, ends_fetching=is_last_one)
             else:
                 following = self._split(candidate, segment)
             todo += [one for one in reversed(following) if one.spans]
@@ -307,12 +307,14 @@ class Fetcher:
         no_bar = NoDataError(NO_BAR, provider=candidate.name)
         return [segment.passed_on(none, no_bar), *deep, _Requests.of(segment, groups)]
 
-    def _ask_next(self, candidate: Candidate, segment: _Requests, is_last: bool) -> list[_Segment]:
+    def _ask_next(
+        self, candidate: Candidate, segment: _Requests, *, ends_fetching: bool
+    ) -> list[_Segment]:
         """Query a candidate for the next chunk of its first request.
 
         Args:
             candidate, segment: Candidate, and its requests.
-            is_last: Whether nothing else is left to fetch after the first request.
+            ends_fetching: Whether nothing else is fetched during the turn after the first request.
 
         Returns:
             The remaining segments, in the order in which to request them.
@@ -320,7 +322,8 @@ class Fetcher:
         request, group = self._request, segment.groups[0]
         rows_before = self._journal.rows  # without the rows of this chunk
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows_before)
-        part = group.within(chunk, is_last=is_last and chunk.end >= group.whole.end)
+        is_last_one = ends_fetching and chunk.end >= group.whole.end
+        part = group.within(chunk, ends_fetching=is_last_one)
         result = self._ask_vendor(candidate, part, segment.reasons)
         # The calendar does not expect bars and one vendor has none, so no other vendor is queried.
         is_none = isinstance(result.reason, NoDataError)
@@ -411,8 +414,7 @@ class Fetcher:
             ProviderError, ConfigError: The candidate did not answer, or its answer is not trusted.
         """
         request, series, journal = self._request, self._series, self._journal
-        spans, until, is_last = group
-        question = question_for(request, series, candidate, spans, until, is_last)
+        question = question_for(request, series, candidate, *group)
         query, kind = self._query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)

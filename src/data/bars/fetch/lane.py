@@ -133,8 +133,8 @@ class LaneRun:
         if not gaps or gaps[-1].reason != UNPUBLISHED:
             return 0
         late = gaps[-1].span
-        is_last = not rows or int(answer.table.stamps[rows - 1]) < late.start
-        return len(self.request.grid.opens(late)) if is_last else 0
+        is_at_end = not rows or int(answer.table.stamps[rows - 1]) < late.start
+        return len(self.request.grid.opens(late)) if is_at_end else 0
 
     def _answer_for(self, wanted: Span) -> Answer:
         """Fetch the missing bars in ``wanted``, and return the answer for that span."""
@@ -256,7 +256,7 @@ class LaneRun:
                 text = "%s from %s: vendors are queried in the order %s, as one lacks the session"
                 self.request.log.warning(text, self.request.query, iso(spans[0].start), names)
                 fetcher = fetcher.by(lane)
-            fetcher.fill(spans, is_last=lane is todo[-1][0])
+            fetcher.fill(spans, ends_fetching=lane is todo[-1][0])
 
     def _fill_doubtful(self, wanted: Span) -> None:
         """Fetch bars again that an answer has just made doubtful and that are due immediately."""

@@ -180,20 +180,17 @@ def take(
     fitted = fit(request, series, received)
     checked = _check(request, series, fitted)
     is_long = len(fetched.table) > _WORTH_STOPPING
-    if is_long:
-        check_time(fetched.vendor)
+    stop_if_late = partial(check_time, fetched.vendor) if is_long else no_check
+    stop_if_late()
     _refuse_unbelieved(request, series, checked)
     _store_actions(request, series, checked)
     compared = _compare(request, series, checked)
     judged = _judge(request, series, compared)
-    if is_long:
-        check_time(fetched.vendor)
+    stop_if_late()
     commit, doubtful = _commit(request, series, compared, judged)
-    if is_long:
-        check_time(fetched.vendor)
-    stop_if_late = partial(check_time, fetched.vendor) if is_long else no_check
+    stop_if_late()
     is_whole = not (doubtful or judged.lacking or judged.holes or judged.requested)
-    series.commit(commit, stop_if_late, is_last=question.is_last and is_whole)
+    series.commit(commit, stop_if_late, ends_fetching=question.ends_fetching and is_whole)
     # Stored problems are read together with the bars.
     is_unstored = any(one is commit for one in series.unstored)
     return Taken(
