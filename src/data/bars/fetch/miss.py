@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for, first_unclosed
 from ...calendars.grid import BarGrid
 from ...errors import (
@@ -54,7 +53,7 @@ from ..selection.lanes import AnsweringLane, LaneFinder
 from ..selection.namesakes import Namesakes
 from ..selection.offers import is_too_long
 from ..series import Journal, LaneRequest, is_down
-from .lane import LaneRunner, real_gaps
+from .lane import LaneRun, LaneServices, real_gaps
 
 
 @dataclass(frozen=True)
@@ -130,33 +129,31 @@ class MissHandler:
        reason.
 
     Args:
-        store: Store for bars.
         selector: Selects the vendors.
         lanes: Finds the lane that contains a query's bars.
         locks: Locks for the series, in this process.
         lookup: Answers from the store, which is tried first for shorter bars.
-        runner: Answers from single lanes.
+        services: Services shared by the runs of lanes.
 
     Attributes:
-        runner: Answers from single lanes.
+        services: See the argument; a dry run replaces some of them.
         shorter: Determines the shorter bars from which an answer may be built.
     """
 
     def __init__(
         self,
-        store: BarStore,
         selector: Selector,
         lanes: LaneFinder,
         locks: SeriesLocks,
         lookup: CacheLookup,
-        runner: LaneRunner,
+        services: LaneServices,
     ) -> None:
-        self._store, self._selector, self._clock = store, selector, runner.clock
-        self._lanes = lanes
-        self._lookup, self._locks, self.runner = lookup, locks, runner
+        self._store, self._clock, log = services.store, services.clock, services.log
+        self._selector, self._lanes, self._lookup, self._locks = selector, lanes, lookup, locks
+        self.services = services
         self.shorter = SourceTimeframes(selector, lanes)
-        self._namesakes = Namesakes(store, runner.clock, runner.log)
-        self._deriver = Deriver(self.shorter, self._ask, runner.log)
+        self._namesakes = Namesakes(self._store, self._clock, log)
+        self._deriver = Deriver(self.shorter, self._ask, log)
 
     def answer(self, query: BarsQuery, result: LookupResult) -> Answer:
         """Answer from daily bars if these are better, or else from vendors, or else from the store.
@@ -410,7 +407,7 @@ class MissHandler:
     ) -> Answer:
         """Return the answer from a stored series, or raise ``error`` if that is impossible."""
         try:
-            return self.runner.reader.answer(query, key, query.span, missing, lenient=True)
+            return self.services.reader.answer(query, key, query.span, missing, lenient=True)
         except KindMismatchError as mismatch:
             raise error from mismatch
 
@@ -472,7 +469,7 @@ class MissHandler:
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         anchor = lane.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
-        expiry, checks, log = self.runner.expiry, self.runner.checks, self.runner.log
+        expiry, checks, log = self.services.expiry, self.services.checks, self.services.log
         return LaneRequest(query, key, lane, grid, is_last_lane, expiry, checks, log)
 
     def _answer_from_lane(
@@ -480,7 +477,7 @@ class MissHandler:
     ) -> _TriedLane:
         """Answer from one lane, under the lock of its series; return the outcome."""
         request = self._request_for(query, lane, is_last_lane=lane is route.lanes[-1])
-        run = self.runner.run(request, tried.excluded)
+        run = LaneRun(self.services, request, tried.excluded)
         key, journal, name = request.key, run.journal, lane.candidates[0].name
         try:
             try:
@@ -514,7 +511,7 @@ class MissHandler:
         except CorruptEntryError:
             return False
         first = day_ms(date_of(query.span.start)) + DAY_MS
-        today = day_ms(self.runner.reader.days.current(query.instrument).day)
+        today = day_ms(self.services.reader.days.current(query.instrument).day)
         return book.covers(Span(first, max(first, today + DAY_MS)))
 
     def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
@@ -535,7 +532,7 @@ class MissHandler:
         try:
             answer, _ = self._from_vendors(daily, {})
         except DataError as error:
-            self.runner.log.warning("no daily closes for %s: %s", query, error)
+            self.services.log.warning("no daily closes for %s: %s", query, error)
             failed: Sequence[Attempt] = getattr(error, "attempts", ())
             return failed
         return [attempt_of(entry) for entry in answer.facts.get("attempts", ())]
