@@ -154,7 +154,7 @@ class _Requests(_Segment):
         spans = tuple(span for group in groups for span in group.spans)
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
 
-    def behind(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
+    def after(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
         """Return the requests that remain after ``chunk``, a part of the first group, was requested."""
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
@@ -343,7 +343,7 @@ class Fetcher:
             *map(segment.requested_alone, result.between),
             _Segment(tuple(closed), len(request.route.candidates), (result.reason,)),
             following,
-            segment.behind(done, chunk_ms, rows_before),
+            segment.after(done, chunk_ms, rows_before),
         ]
 
     def _ask_vendor(

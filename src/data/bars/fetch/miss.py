@@ -188,7 +188,7 @@ class MissHandler:
 
     def _from_derived_or_stored(self, query: BarsQuery, error: DataError) -> Answer:
         """Answer from shorter or stored bars if no vendor supplied any; else raise ``error``."""
-        answer = self._deriver.instead(query, error, self._from_store_alone)
+        answer = self._deriver.answer_instead(query, error, self._from_store_alone)
         if isinstance(error, NoProviderError):
             return answer
         # The vendors may work again the next time.
@@ -202,7 +202,7 @@ class MissHandler:
         is_alone = sum(one.has_rows for one in tried.lanes) == 1
         if not (is_alone and _is_cut_off(answer)):
             return answer
-        derived = self._deriver.made(query, tried.attempts())
+        derived = self._deriver.build_or_none(query, tried.attempts())
         if derived is None or not _is_whole(derived, answer):
             return answer
         return replace(self._marked(query, derived), depends_on=None)
@@ -282,6 +282,7 @@ class MissHandler:
         are_unknown = bool(attempts) and all(
             isinstance(a.error, SymbolNotFoundError) for a in attempts
         )
+        # Looked at again, because the attempt by proof may have queried the owner for the first time.
         if self._is_unknown(route, tried) or are_unknown:
             others = _others(query, route, attempts)
             hint, side_attempts = self._namesakes.derivative(query, route)

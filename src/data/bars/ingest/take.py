@@ -157,7 +157,7 @@ def take(
        dropped; if there are many, the answer is rejected.
     7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
        stored rows.
-    8. :func:`_commit`: build the commit. Its coverage changes come from step 7 and, for bars near
+    8. :func:`_complete_commit`: build the commit. Its coverage changes come from step 7 and, for bars near
       splits, from step 5; its faults are those of the remaining rows.
     9. Store the commit in the series, which keeps in memory anything that cannot be written to
        disk.
@@ -187,7 +187,7 @@ def take(
     compared = _compare(request, series, checked)
     judged = _judge(request, series, compared)
     stop_if_late()
-    commit, doubtful = _commit(request, series, compared, judged)
+    commit, doubtful = _complete_commit(request, series, compared, judged)
     stop_if_late()
     is_whole = not (doubtful or judged.lacking or judged.holes or judged.requested)
     series.commit(commit, stop_if_late, ends_fetching=question.ends_fetching and is_whole)
@@ -229,6 +229,15 @@ def take_forming(
         grid=_grid_of(request, fitted),
     )
     return _forming(request, received, checked.good)
+
+
+def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
+    """Return the answer's bars that have not closed and are never stored; None if all have closed."""
+    if not len(rows):
+        return None
+    fetched, opened = received.fetched, received.sessions.opened
+    basis = basis_of(fetched, int(rows.stamps[0]), request.query.instrument, opened)
+    return Forming(rows, fetched.vendor, basis, fetched.kind)
 
 
 # --- 3 to 5: checking the rows, deciding whether to trust them, and their actions
@@ -284,7 +293,7 @@ def _store_actions(request: LaneRequest, series: SeriesStore, checked: CheckedAn
         rows = fetched.table.stamps[inside(fetched.table.stamps, [answer.span])]
         first = int(rows.min()) if len(rows) else None
         calendar = request.grid.calendar
-        answer = answer._replace(span=series.behind_a_cut(answer.span, first, calendar))
+        answer = answer._replace(span=series.reported_ex_dates(answer.span, first, calendar))
     series.add_actions(actions, answer)
 
 
@@ -308,15 +317,6 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
     _refuse_rescaled(request, fetched, plain)
     answer = beside_doubted(plain, stored, fetched.vendor)
     return ComparedAnswer(checked, answer, stored, surroundings, view)
-
-
-def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
-    """Return the answer's bars that have not closed and are never stored; None if all have closed."""
-    if not len(rows):
-        return None
-    fetched, opened = received.fetched, received.sessions.opened
-    basis = basis_of(fetched, int(rows.stamps[0]), request.query.instrument, opened)
-    return Forming(rows, fetched.vendor, basis, fetched.kind)
 
 
 def _read_stored(
@@ -500,7 +500,7 @@ def _dividends(
 # --- 8: the part that is stored
 
 
-def _commit(
+def _complete_commit(
     request: LaneRequest, series: SeriesStore, compared: ComparedAnswer, answer: ClassifiedAnswer
 ) -> tuple[Commit, tuple[Span, ...]]:
     """Return the commit for a judged answer, and the spans of stored bars to fetch again immediately."""
@@ -516,7 +516,7 @@ def _commit(
         now_ms=now,
         expiry=request.expiry,
         settle_ms=fetched.settle_ms,
-        doubt=received.behind or doubt,
+        doubt=received.clock_doubt or doubt,
         is_refresh=request.query.refresh,
         vendor_days=series.vendor_days,
         last_ms=max(lasts, default=None),
