@@ -235,11 +235,8 @@ class Fetcher:
 
     def _query(self, candidate: Candidate, question: VendorQuestion) -> FetchQuery:
         """Return the query in the form that a vendor expects, limited to its depth of history."""
-        query, timeframe, now = (
-            self._request.query,
-            self._request.grid.timeframe,
-            self._series.now_ms(),
-        )
+        query, timeframe = self._request.query, self._request.grid.timeframe
+        now = self._series.now_ms()
         reach = candidate.servable(question.reach, timeframe, now)
         return FetchQuery(query.instrument, timeframe, reach, now, insist=query.refresh)
 
@@ -280,8 +277,8 @@ class Fetcher:
             if candidate.name in journal.excluded:
                 following = [segment.passed_on(segment.spans, journal.excluded[candidate.name])]
             elif isinstance(segment, _Requests):
-                is_last_one = ends_fetching and not todo and len(segment.groups) == 1
-                following = self._ask_next(candidate, segment, ends_fetching=is_last_one)
+                is_last_group = ends_fetching and not todo and len(segment.groups) == 1
+                following = self._ask_next(candidate, segment, ends_fetching=is_last_group)
             else:
                 following = self._split(candidate, segment)
             todo += [one for one in reversed(following) if one.spans]
@@ -322,8 +319,8 @@ class Fetcher:
         request, group = self._request, segment.groups[0]
         rows_before = self._journal.rows  # without the rows of this chunk
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows_before)
-        is_last_one = ends_fetching and chunk.end >= group.whole.end
-        part = group.within(chunk, ends_fetching=is_last_one)
+        is_last_chunk = ends_fetching and chunk.end >= group.whole.end
+        part = group.within(chunk, ends_fetching=is_last_chunk)
         result = self._ask_vendor(candidate, part, segment.reasons)
         # The calendar does not expect bars and one vendor has none, so no other vendor is queried.
         is_none = isinstance(result.reason, NoDataError)
@@ -414,7 +411,8 @@ class Fetcher:
             ProviderError, ConfigError: The candidate did not answer, or its answer is not trusted.
         """
         request, series, journal = self._request, self._series, self._journal
-        question = question_for(request, series, candidate, *group)
+        spans, until, ends_fetching = group
+        question = question_for(request, series, candidate, spans, until, ends_fetching)
         query, kind = self._query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)

@@ -322,7 +322,7 @@ class LaneRun:
                 if self._action_fetcher.ask(span):
                     doubt_near_splits(self.request, self.series, self.journal)
                     self._fill_doubtful(plan.wanted)
-                elif not self._ask_anew(plan.wanted):
+                elif not self._fetch_in_one_basis(plan.wanted):
                     break
         return self._read_stored(plan, lenient=True)
 
@@ -334,7 +334,7 @@ class LaneRun:
             request.query, request.key, plan.wanted, outcome, lenient=lenient
         )
 
-    def _ask_anew(self, wanted: Span) -> bool:
+    def _fetch_in_one_basis(self, wanted: Span) -> bool:
         """Fetch all bars again in one basis, because no vendor reports the intervening actions.
 
         Return False if no vendor has prices in the requested adjustment. Bars that are received

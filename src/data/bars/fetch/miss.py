@@ -72,7 +72,7 @@ class _TriedLane:
         return self.answer is not None and bool(len(self.answer.table))
 
     @property
-    def is_truth(self) -> bool:
+    def is_confirmed(self) -> bool:
         """Whether there is an answer, even an empty one, that vendors have fully confirmed."""
         return self.answer is not None and not self.journal.unfilled
 
@@ -251,7 +251,7 @@ class MissHandler:
         try:
             answer = self._try_lanes(query, route, route.lanes, tried)
             if answer is None:
-                answer = self._otherwise(query, route, tried)
+                answer = self._if_no_lane_answers(query, route, tried)
         finally:
             calls = tried.attempts(aside=True)
             down.update((a.provider, a) for a in calls if a.error and a.provider in tried.excluded)
@@ -265,14 +265,14 @@ class MissHandler:
             facts["unanswered"] = next(failed, None)
         return replace(answer, facts=answer.facts | facts), tried
 
-    def _otherwise(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer:
+    def _if_no_lane_answers(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer:
         """Answer a query that no lane of the route has answered with bars, or raise an error.
 
         The answer is empty if the vendors report that there are none, or comes from vendors that are
         proved to list the same instrument.
         """
         first = tried.lanes[0]
-        if first.answer is not None and first.is_truth:
+        if first.answer is not None and first.is_confirmed:
             return first.answer
         if not self._is_unknown(route, tried):
             answer = self._by_proof(query, route, tried)
@@ -318,10 +318,10 @@ class MissHandler:
         The result does not depend on which bars happen to be cached (decision 17). Stored bars that
         are only doubtful or due again do not count as missing.
         """
-        part: Answer | None = None
-        tried_for_it = 0
+        incomplete: Answer | None = None
+        first_later = 0
         for place, lane in enumerate(lanes):
-            if part is not None and query.strict and _is_substitute(query, route, lane):
+            if incomplete is not None and query.strict and _is_substitute(query, route, lane):
                 continue  # it would be rejected, and the incomplete answer would not be reported
             one = self._answer_from_lane(query, lane, route, tried)
             tried.lanes.append(one)
@@ -329,22 +329,23 @@ class MissHandler:
             # cannot change that.
             if one.answer is not None and (one.has_rows or not one.answer.gaps):
                 answer = _naming(one.answer, one.journal.unfilled, route.namesakes)
-                if part is None and _is_cut_off(answer):
-                    part, tried_for_it = answer, len(tried.lanes)
-                elif part is None or _is_whole(answer, part):
+                if incomplete is None and _is_cut_off(answer):
+                    incomplete, first_later = answer, len(tried.lanes)
+                elif incomplete is None or _is_whole(answer, incomplete):
                     return answer
             # The answer is known to be empty without a query, because substitutes were queried when
             # this was learned. If a substitute has no bars, this does not show anything about bars
             # of the wanted kind.
-            elif one.answer is not None and one.is_truth and not one.journal.attempts:
-                if part is None and not _is_substitute(query, route, lane):
+            elif one.answer is not None and one.is_confirmed and not one.journal.attempts:
+                if incomplete is None and not _is_substitute(query, route, lane):
                     return self._stored_substitute(query, route, lanes[place + 1 :]) or one.answer
             elif self._is_unknown(route, tried):
                 break
-        if part is None:
+        if incomplete is None:
             return None
-        later = attempt_entries(tried.attempts(tried_for_it, aside=True))
-        return replace(part, facts=part.facts | {"attempts": [*part.facts["attempts"], *later]})
+        later = attempt_entries(tried.attempts(first_later, aside=True))
+        attempts = [*incomplete.facts["attempts"], *later]
+        return replace(incomplete, facts=incomplete.facts | {"attempts": attempts})
 
     def _stored_substitute(
         self, query: BarsQuery, route: Route, lanes: Sequence[LaneRoute]

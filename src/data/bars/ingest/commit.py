@@ -492,20 +492,12 @@ class _CommitBuilder:
         edges = distinct(
             np.concatenate([self.stored.rows.stamps, self.answer.closed.stamps, marks])
         )
+        kept = [stamp for stamp in self._lost if stamp not in withdrawn]
+        following = edges[edges.searchsorted(kept, "right")].tolist()
         return [
-            (
-                # Only up to the next expected bar, which is missing rather than doubtful.
-                Span(
-                    stamp,
-                    min(
-                        int(edges[np.searchsorted(edges, stamp, side="right")]),
-                        self._end_of(stamp),
-                    ),
-                ),
-                SPOILT if stamp in bad else LOST,
-            )
-            for stamp in self._lost
-            if stamp not in withdrawn
+            # Only up to the next expected bar, which is missing rather than doubtful.
+            (Span(stamp, min(end, self._end_of(stamp))), SPOILT if stamp in bad else LOST)
+            for stamp, end in zip(kept, following, strict=True)
         ]
 
     def _kept_marks(self) -> Iterator[Covered]:
@@ -668,9 +660,8 @@ class _CommitBuilder:
             for piece in pieces:
                 if piece.state == "provisional":
                     settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
-                    is_plain = (
-                        piece.basis == self.context.basis
-                    )  # then later marks may overlap this
+                    # Later marks may overlap the span if the basis is the same.
+                    is_plain = piece.basis == self.context.basis
                     spans += subtract([settled], () if is_plain else touching(left_out, settled))
         return edges_of(spans)
 

@@ -133,11 +133,8 @@ def _clock_doubt(request: LaneRequest, series: SeriesStore, fetched: Fetched) ->
     if fetched.dated or not is_adjusted or request.query.instrument.asset_class != "stock":
         return None
     latest = latest_known(series.coverage(), series.book())
-    return (
-        Suspicion(BEHIND, latest)
-        if latest > min(series.now_ms(), fetched.server_now_ms) + SKEW_MS
-        else None
-    )
+    is_behind = latest > min(series.now_ms(), fetched.server_now_ms) + SKEW_MS
+    return Suspicion(BEHIND, latest) if is_behind else None
 
 
 def _sent_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -15,7 +16,7 @@ from ...calendars.calendar import first_unclosed
 from ...calendars.finality import next_due
 from ...calendars.grid import BarGrid
 from ...errors import BadRangeError, CacheError, KindMismatchError, QualityError
-from ...model.actions import amount_on
+from ...model.actions import Action, amount_on
 from ...model.bars import BarTable, Stamps, among, inside
 from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Covered, Stretches, stretches
@@ -399,29 +400,14 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
     actions = [a for a in book.splits if a.is_sound] if is_share else []
     as_of = None if opened is None else date_of(opened)
     sessions = _sessions(request, series, compared)
+    splits: tuple[ShareEvent, ...] | None = None
+    if is_share and adjustment != "unknown":
+        splits = tuple(ShareEvent(_ex_ms(one, timeframe), float(one.ratio)) for one in actions)
 
     def series_of(table: BarTable) -> CheckedSeries:
         """Return bars with the known splits and dividends, adjusted for the splits."""
-        splits: tuple[ShareEvent, ...] | None = None
-        if is_share and adjustment != "unknown":
-            splits = tuple(
-                ShareEvent(
-                    one.ex_at if timeframe.is_intraday else day_ms(one.ex_date),
-                    float(one.ratio),
-                )
-                for one in actions
-            )
-            if splits and adjustment == "raw" and len(table):
-                whole = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
-                table = rebase(
-                    table,
-                    [BasisPart(whole, Basis("raw"))],
-                    actions,
-                    "split",
-                    as_of=as_of,
-                    intraday=timeframe.is_intraday,
-                    timeframe=timeframe if timeframe.is_intraday else None,
-                )
+        if splits and adjustment == "raw" and len(table):
+            table = _split_adjusted(table, actions, timeframe, as_of)
         dividends: tuple[ShareEvent, ...] | None = None
         if is_share and adjustment in ("raw", "split") and len(table):
             dividends = _dividends(book, table.stamps, timeframe, as_of)
@@ -447,6 +433,27 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
         series_of,
     )
     return judge(compared.answer, compared.stored, context)
+
+
+def _ex_ms(action: Action, timeframe: Timeframe) -> int:
+    """Return the time from which bars of a timeframe reflect an action."""
+    return action.ex_at if timeframe.is_intraday else day_ms(action.ex_date)
+
+
+def _split_adjusted(
+    table: BarTable, splits: Sequence[Action], timeframe: Timeframe, day: date | None
+) -> BarTable:
+    """Return bars at raw prices in terms of the shares on ``day``."""
+    is_intraday = timeframe.is_intraday
+    return rebase(
+        table,
+        [BasisPart(Span(int(table.stamps[0]), int(table.stamps[-1]) + 1), Basis("raw"))],
+        splits,
+        "split",
+        as_of=day,
+        intraday=is_intraday,
+        timeframe=timeframe if is_intraday else None,
+    )
 
 
 def _sessions(
@@ -488,10 +495,7 @@ def _dividends(
         return ()
     splits = [action for action in book.splits if action.is_sound]
     return tuple(
-        ShareEvent(
-            one.ex_at if timeframe.is_intraday else day_ms(one.ex_date),
-            float(amount_on(one, splits, day)),
-        )
+        ShareEvent(_ex_ms(one, timeframe), float(amount_on(one, splits, day)))
         for one in replace(book, reports=reports).dividends
         if one.is_sound
     )
