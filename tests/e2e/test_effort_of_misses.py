@@ -88,5 +88,6 @@ def test_six_functions_decide_before_a_lane_is_filled(
     assert len(manager.get_ohlcv("QQQQ", "1d", *MONTH)) == 22
     assert names[names.index("BarsService.get") :] == [
         "BarsService.get", "BarsService._get",
-        "MissHandler.answer", "MissHandler._from_vendors", "MissHandler._try_lanes", "MissHandler._try_lane",
+        "MissHandler.answer", "MissHandler._from_vendors", "MissHandler._try_lanes",
+        "MissHandler._answer_from_lane",
     ]  # fmt: skip

@@ -128,7 +128,7 @@ class VendorQuestion(NamedTuple):
         missing_parts: Missing parts of ``span`` if several are requested together; only these are
             stored. Empty if all of ``span`` is missing.
         until: End of the range after ``span`` in which nothing else is missing.
-        is_last: Whether nothing else is left to fetch for the query.
+        ends_fetching: Whether nothing else is fetched during the turn afterwards.
     """
 
     span: Span
@@ -136,7 +136,7 @@ class VendorQuestion(NamedTuple):
     with_own_bars_before: Span = Span(0, 0)
     missing_parts: tuple[Span, ...] = ()
     until: int = 0
-    is_last: bool = False
+    ends_fetching: bool = False
 
     @property
     def stored(self) -> Span:
@@ -234,11 +234,11 @@ def is_outage(errors: Sequence[DataError]) -> bool:
 _LEAST_WAIT_S = 0.1
 # Times that an answer is fitted again to bars that another host has stored meanwhile.
 _MOST_OVERTAKEN = 5
-_REFUSED = (StorageError, LockTimeoutError, CorruptEntryError)
+_STORAGE_FAILURES = (StorageError, LockTimeoutError, CorruptEntryError)
 
 
 @dataclass
-class SeriesSnapshot:
+class PhaseSnapshot:
     """The stored data on which one phase of a request bases its decisions, read on first use.
 
     A phase ends when the data may have changed: after a wait for another caller, a query to a
@@ -269,7 +269,7 @@ class SeriesSnapshot:
 class SeriesStore:
     """Reads one series and commits to it, for one request. Use from one thread only.
 
-    The series is read once in each phase; see :class:`SeriesSnapshot`. If a write to disk fails, or
+    The series is read once in each phase; see :class:`PhaseSnapshot`. If a write to disk fails, or
     another writer holds the lock for longer than the call can wait, no bar is lost: the data is
     kept here, is part of this request's answer, and is fetched again by the next request. A job
     must store its bars, so it ends with the error instead.
@@ -302,7 +302,7 @@ class SeriesStore:
     ) -> None:
         self._store, self._clock = store, clock
         self._key, self._query, self._log = key, query, log
-        self.snapshot = SeriesSnapshot()
+        self.snapshot = PhaseSnapshot()
         self.stored: list[Span] = []
         self.unstored: list[Commit] = []
         self.unstored_actions: list[tuple[Sequence[Action], Asked]] = []
@@ -317,14 +317,18 @@ class SeriesStore:
 
     def end_phase(self) -> None:
         """Begin a new phase: the next decision reads the clock, the view and the actions again."""
-        self.snapshot = SeriesSnapshot(before=self.snapshot.since)
+        self.snapshot = PhaseSnapshot(before=self.snapshot.since)
 
     def commit(
-        self, commit: Commit, check: Callable[[], object] = no_check, *, is_last: bool = False
+        self,
+        commit: Commit,
+        check: Callable[[], object] = no_check,
+        *,
+        ends_fetching: bool = False,
     ) -> None:
         """Store a commit, or keep it in ``self.unstored``; ``check`` may stop it before it is written.
 
-        ``is_last`` means that nothing is left to fetch, so other hosts need not wait any longer.
+        ``ends_fetching`` is the value of ``net.deadline.ends_turn`` for this commit.
 
         Raises:
             OvertakenError: Another host has committed to the series since this phase began, and the
@@ -337,13 +341,13 @@ class SeriesStore:
         seen = self.snapshot.position if commit.pieces else None
         # Added to every commit, because another caller may since have detected changed files.
         whole = commit if self.source is None else replace(commit, source=self.source)
-        token = ends_turn.set(is_last)
+        token = ends_turn.set(ends_fetching)
         try:
             self._store.commit(self._key, whole, _wait_s(), check, seen)
             empty = stretches(commit.marks).where(lambda mark: mark.state == "empty")
             pieces = edges_of((*self.stored, *(piece.span for piece in commit.pieces)))
             self.stored = spans_of(merged(np.concatenate([pieces, empty])))
-        except (*_REFUSED, OvertakenError) as error:
+        except (*_STORAGE_FAILURES, OvertakenError) as error:
             self.overtaken += isinstance(error, OvertakenError)
             if self._query.must_store or self.is_overtaken(error):
                 raise
@@ -351,7 +355,7 @@ class SeriesStore:
             self._note(error)
         finally:
             ends_turn.reset(token)
-            self.snapshot = SeriesSnapshot()
+            self.snapshot = PhaseSnapshot()
 
     def is_overtaken(self, error: Exception) -> bool:
         """Return whether ``error`` means that an answer must be fitted to the stored bars again."""
@@ -366,7 +370,7 @@ class SeriesStore:
         try:
             if self._store.pull([(self._key.symbol, self._key.timeframe)]):
                 self.end_phase()
-        except _REFUSED as error:
+        except _STORAGE_FAILURES as error:
             self._note(error)
 
     def add_actions(self, actions: Sequence[Action], answer: Asked) -> None:
@@ -381,7 +385,7 @@ class SeriesStore:
             actions = [replace(action, source=action_key) for action in actions]
         try:
             self._store.add_actions(self._key.symbol, actions, *answer, wait_s=_wait_s())
-        except _REFUSED as error:
+        except _STORAGE_FAILURES as error:
             if self._query.must_store:
                 raise
             self.unstored_actions.append((tuple(actions), answer))
@@ -397,7 +401,7 @@ class SeriesStore:
         """
         try:
             self._store.forget_actions(self._key.symbol, self._query.action_key or "", _wait_s())
-        except _REFUSED as error:
+        except _STORAGE_FAILURES as error:
             if self._query.must_store:
                 raise
             self._note(error)
@@ -429,14 +433,14 @@ class SeriesStore:
         """Return the result of :meth:`read` combined with the data that could not be stored."""
         rows, parts = self.read(span)
         for commit in self.unstored:
-            rows, parts = laid_over(rows, parts, commit)
+            rows, parts = with_commit(rows, parts, commit)
         return rows.within(span), parts.within(span)
 
     def coverage(self) -> Coverage:
         """Return the coverage of the series, including data that could not be stored."""
         coverage = self.view().coverage
         for commit in self.unstored:
-            coverage = laid_over(BarTable.empty(), coverage, commit)[1]
+            coverage = with_commit(BarTable.empty(), coverage, commit)[1]
         return coverage
 
     def lifetime(self) -> Lifetime:
@@ -446,7 +450,9 @@ class SeriesStore:
             life = life.updated(commit.lifetime)
         return life
 
-    def behind_a_cut(self, days: Span, first_row_ms: int | None, calendar: MarketCalendar) -> Span:
+    def reported_ex_dates(
+        self, days: Span, first_row_ms: int | None, calendar: MarketCalendar
+    ) -> Span:
         """Return the ex-dates that an answer covers: from its first row on if its beginning was cut off.
 
         An answer was cut off if a session has no row although bars from these days, or from the two
@@ -497,7 +503,7 @@ def _wait_s() -> float:
     return max(_LEAST_WAIT_S, call_left_s())
 
 
-def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarTable, Coverage]:
+def with_commit(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarTable, Coverage]:
     """Return bars and coverage, updated as if ``commit`` had been stored."""
     for piece in commit.pieces:
         outside = (table.stamps < piece.span.start) | (table.stamps >= piece.span.end)

@@ -126,14 +126,17 @@ class BarsService:
     def _get(
         self, query: BarsQuery, finish: Callable[[BarsQuery, Call, Hit], T], *, in_memory: bool
     ) -> T:
-        """Look for the answer in memory (if ``in_memory``) and in the store; query vendors if needed."""
+        """Look for the answer in memory (if ``in_memory``) and in the store; query vendors if needed.
+
+        ``finish`` counts the call and returns the result for the hit.
+        """
         with self._observer.call(query, self._checks.min_quality_score) as call:
             result: LookupResult = self._answers.find(query) if in_memory else MISS
             if not isinstance(result, Hit):
                 result = find_up_to_date(self.find_stored, self._store, query)
             if not isinstance(result, Hit):
                 call.missed(self._store.actions)
-                result = Hit(self.misses().answer(query, result))
+                result = Hit(self.miss_handler().answer(query, result))
             return finish(query, call, result)
 
     def lookup(self, query: BarsQuery, *, with_rows: bool = True) -> LookupResult:
@@ -172,7 +175,7 @@ class BarsService:
             from .versions import Versions
 
             return Hit(Versions(self._store, self.lanes, self._clock).answer(query))
-        days = self.misses().shorter.preferred(query) if query.is_of_whole_weeks else None
+        days = self.miss_handler().shorter.preferred(query) if query.is_of_whole_weeks else None
         return self._lookup.find(query) if days is None else Derived(days)
 
     def _rows(self, query: BarsQuery, call: Call, hit: Hit) -> Rows:
@@ -243,15 +246,15 @@ class BarsService:
         if row_actions.problems:
             note_unknown(frame, query, row_actions.problems)
 
-    def misses(self) -> MissHandler:
+    def miss_handler(self) -> MissHandler:
         """Return the handler for misses, created on the first one."""
         if self._miss_handler is None:
             # Imported here because an answer from the cache needs neither a vendor nor a fetch
             # plan.
-            from .fetch.lane import LaneRunner
+            from .fetch.lane import LaneServices
             from .fetch.miss import MissHandler
 
-            runner = LaneRunner(
+            services = LaneServices(
                 self._store,
                 self._clock,
                 self._reader,
@@ -263,7 +266,7 @@ class BarsService:
             )
             # Two threads may each create one; only the locks and turns must be shared.
             self._miss_handler = MissHandler(
-                self._store, self._selector, self.lanes, self._locks, self._lookup, runner
+                self._selector, self.lanes, self._locks, self._lookup, services
             )
         return self._miss_handler
 

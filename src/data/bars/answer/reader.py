@@ -41,7 +41,7 @@ from .answer import Answer, Dependency, Gap, Rebased, joined, lacking_spans, lef
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
-    from ..series import Forming, Journal, LaneRequest, SeriesSnapshot, SeriesStore
+    from ..series import Forming, Journal, LaneRequest, PhaseSnapshot, SeriesStore
     from .answer import Unfilled
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
@@ -78,7 +78,7 @@ class FetchOutcome:
     closed_before: int | None = None
     is_alone: bool = False
     in_part: bool = False
-    snapshot: SeriesSnapshot | None = None
+    snapshot: PhaseSnapshot | None = None
 
     def dependency(self, span: Span) -> Dependency | None:
         """Return the stored data that an answer for ``span`` depends on; None after a fetch."""
@@ -375,10 +375,10 @@ def _with_unstored(
     table: BarTable, coverage: Coverage, suspects: Sequence[Suspect], commits: Sequence[Commit]
 ) -> tuple[BarTable, Coverage, Sequence[Suspect]]:
     """Return bars, coverage and bad rows, including the data that could not be stored on disk."""
-    from ..series import laid_over
+    from ..series import with_commit
 
     for commit in commits:
-        table, coverage = laid_over(table, coverage, commit)
+        table, coverage = with_commit(table, coverage, commit)
     return table, coverage, (*suspects, *(s for commit in commits for s in commit.suspects))
 
 

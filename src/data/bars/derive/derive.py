@@ -83,7 +83,7 @@ class Deriver:
         stored = self._stored(query)
         return stored if stored is not None and is_whole(stored) else answer
 
-    def instead(
+    def answer_instead(
         self, query: BarsQuery, error: DataError, alone: Callable[[BarsQuery, DataError], Answer]
     ) -> Answer:
         """Answer a query that no vendor could answer, from shorter bars or from stored ones.
@@ -120,7 +120,7 @@ class Deriver:
             return answer
         return stored if answer is None or _lack_ms(stored) < _lack_ms(answer) else answer
 
-    def made(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
+    def build_or_none(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
         """Return bars built from shorter ones; None if no shorter bars are available.
 
         Args:

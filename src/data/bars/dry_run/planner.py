@@ -79,7 +79,7 @@ class RequestPlanner:
         Raises:
             NoProviderError, UnknownProviderError: No vendor can supply them.
         """
-        return BarsService(self.store, self.selector, self.clock).misses().route_of(query)
+        return BarsService(self.store, self.selector, self.clock).miss_handler().route_of(query)
 
     def _dry_run(self, query: BarsQuery) -> DryRun:
         # Run in its own context, so that anything Ctrl-C leaves set disappears with it.
@@ -92,15 +92,18 @@ class RequestPlanner:
         service = BarsService(
             store, selector, self.clock, self.expiry, self.checks, observer=observer
         )
-        runner = service.misses().runner
-        runner.on_plan = lambda request, plan: run.plans.append((request, plan))
-        runner.reader = Reader(cast(BarStore, OutlineStore(run.store, query)), self.clock)
+        handler = service.miss_handler()
+        handler.services = replace(
+            handler.services,
+            reader=Reader(cast(BarStore, OutlineStore(run.store, query)), self.clock),
+            on_plan=lambda request, plan: run.plans.append((request, plan)),
+        )
         try:
             lookup = service.find_stored(query)
             if isinstance(lookup, Hit):
                 run.answer = lookup.answer
             else:
-                run.answer = service.misses().answer(query, lookup)
+                run.answer = handler.answer(query, lookup)
         except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
             run.error = error
         return run

@@ -94,7 +94,7 @@ class ActionFetcher:
                 dates = self._dates(wanted, answered_ms)
             since: int | None = getattr(actions, "since", None)
             whole = Span(lead.start, dates.end)
-            dates = self._series.behind_a_cut(whole, since, self._request.grid.calendar)
+            dates = self._series.reported_ex_dates(whole, since, self._request.grid.calendar)
             answer = Asked(dates, candidate.name, min(answered_ms, now), until)
             self._series.add_actions(actions, answer)
             return True

@@ -63,28 +63,42 @@ def _out_of_time(segment: _Segment) -> list[DataError]:
 class _SpanGroup(NamedTuple):
     """Ascending spans to request at once.
 
-    Nothing else is missing between them, or between the last one and ``until``. If ``is_last``,
-    nothing else is left to fetch for the query.
+    Nothing else is missing between them, or between the last one and ``until``. For
+    ``ends_fetching``, see ``net.deadline.ends_turn``.
     """
 
     spans: Sequence[Span]
     until: int
-    is_last: bool = False
+    ends_fetching: bool = False
 
     @property
     def whole(self) -> Span:
         """The span from the start of the first span to the end of the last span."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
-    def within(self, chunk: Span, *, is_last: bool = False) -> _SpanGroup:
-        """Return the parts of these spans that are in ``chunk``, which ``is_last`` is about.
+    def within(self, chunk: Span, *, ends_fetching: bool = False) -> _SpanGroup:
+        """Return the parts of these spans that are in ``chunk``, to which ``ends_fetching`` applies.
 
         ``until`` of the result is the start of the next span after ``chunk``, if any.
         """
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
         until = self.spans[later].start if later < len(self.spans) else self.until
-        return _SpanGroup(spans, until, is_last)
+        return _SpanGroup(spans, until, ends_fetching)
+
+
+class _ChunkResult(NamedTuple):
+    """The outcome of requesting one chunk from one candidate.
+
+    Attributes:
+        reason: Reason why the candidate lacks these spans.
+        lacking: Missing spans, to request from the next candidate.
+        between: Missing spans between two pages of its answer, to request from it again.
+    """
+
+    reason: DataError
+    lacking: Sequence[Span]
+    between: Sequence[Span] = ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +154,7 @@ class _Requests(_Segment):
         spans = tuple(span for group in groups for span in group.spans)
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
 
-    def behind(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
+    def after(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
         """Return the requests that remain after ``chunk``, a part of the first group, was requested."""
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
@@ -221,11 +235,8 @@ class Fetcher:
 
     def _query(self, candidate: Candidate, question: VendorQuestion) -> FetchQuery:
         """Return the query in the form that a vendor expects, limited to its depth of history."""
-        query, timeframe, now = (
-            self._request.query,
-            self._request.grid.timeframe,
-            self._series.now_ms(),
-        )
+        query, timeframe = self._request.query, self._request.grid.timeframe
+        now = self._series.now_ms()
         reach = candidate.servable(question.reach, timeframe, now)
         return FetchQuery(query.instrument, timeframe, reach, now, insist=query.refresh)
 
@@ -242,7 +253,7 @@ class Fetcher:
         finally:
             self._series.end_phase()
 
-    def fill(self, missing: Sequence[Span], *, is_last: bool = False) -> None:
+    def fill(self, missing: Sequence[Span], *, ends_fetching: bool = False) -> None:
         """Query the candidates in order for the missing spans, and commit the answers.
 
         Bars that a candidate lacks are requested from the next candidate before any later bars are
@@ -252,7 +263,7 @@ class Fetcher:
 
         Args:
             missing: Ascending spans.
-            is_last: Whether nothing else is fetched afterwards.
+            ends_fetching: Whether nothing else is fetched during the turn afterwards.
         """
         request, journal = self._request, self._journal
         todo = [_Segment(tuple(missing))] if missing else []
@@ -266,8 +277,8 @@ class Fetcher:
             if candidate.name in journal.excluded:
                 following = [segment.passed_on(segment.spans, journal.excluded[candidate.name])]
             elif isinstance(segment, _Requests):
-                is_last_group = is_last and not todo and len(segment.groups) == 1
-                following = self._ask_next(candidate, segment, is_last_group)
+                is_last_group = ends_fetching and not todo and len(segment.groups) == 1
+                following = self._ask_next(candidate, segment, ends_fetching=is_last_group)
             else:
                 following = self._split(candidate, segment)
             todo += [one for one in reversed(following) if one.spans]
@@ -293,12 +304,14 @@ class Fetcher:
         no_bar = NoDataError(NO_BAR, provider=candidate.name)
         return [segment.passed_on(none, no_bar), *deep, _Requests.of(segment, groups)]
 
-    def _ask_next(self, candidate: Candidate, segment: _Requests, is_last: bool) -> list[_Segment]:
+    def _ask_next(
+        self, candidate: Candidate, segment: _Requests, *, ends_fetching: bool
+    ) -> list[_Segment]:
         """Query a candidate for the next chunk of its first request.
 
         Args:
             candidate, segment: Candidate, and its requests.
-            is_last: Whether nothing else is left to fetch after the first request.
+            ends_fetching: Whether nothing else is fetched during the turn after the first request.
 
         Returns:
             The remaining segments, in the order in which to request them.
@@ -306,15 +319,17 @@ class Fetcher:
         request, group = self._request, segment.groups[0]
         rows_before = self._journal.rows  # without the rows of this chunk
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows_before)
-        part = group.within(chunk, is_last=is_last and chunk.end >= group.whole.end)
-        reason, lacking, between = self._ask_vendor(candidate, part, segment.reasons)
+        is_last_chunk = ends_fetching and chunk.end >= group.whole.end
+        part = group.within(chunk, ends_fetching=is_last_chunk)
+        result = self._ask_vendor(candidate, part, segment.reasons)
         # The calendar does not expect bars and one vendor has none, so no other vendor is queried.
-        is_none = isinstance(reason, NoDataError)
+        is_none = isinstance(result.reason, NoDataError)
         closed: list[Span] = []
         remaining: list[Span] = []
-        for span, is_expected in zip(lacking, request.grid.expects(lacking), strict=True):
+        expected = request.grid.expects(result.lacking)
+        for span, is_expected in zip(result.lacking, expected, strict=True):
             (remaining if is_expected or not is_none else closed).append(span)
-        following = segment.passed_on(remaining, reason)
+        following = segment.passed_on(remaining, result.reason)
         if excluded_by := self._journal.excluded.get(candidate.name):
             # The rest of this request is passed on together with the missing part, as one span;
             # later requests follow separately.
@@ -322,23 +337,19 @@ class Fetcher:
             following = segment.passed_on(coalesce([*remaining, *rest]), excluded_by)
         done = group.whole if excluded_by else chunk
         return [
-            *map(segment.requested_alone, between),
-            _Segment(tuple(closed), len(request.route.candidates), (reason,)),
+            *map(segment.requested_alone, result.between),
+            _Segment(tuple(closed), len(request.route.candidates), (result.reason,)),
             following,
-            segment.behind(done, chunk_ms, rows_before),
+            segment.after(done, chunk_ms, rows_before),
         ]
 
     def _ask_vendor(
         self, candidate: Candidate, group: _SpanGroup, before: Sequence[DataError]
-    ) -> tuple[DataError, list[Span], list[Span]]:
+    ) -> _ChunkResult:
         """Query one candidate for the missing parts of one chunk, which are a ``group``.
 
         If the answer has rows, :func:`take` has already marked its gaps in the store. For an answer
         without rows, :func:`record_absence` does so later, once all vendors agree.
-
-        Returns:
-            The reason for anything that the answer lacks; the missing spans; and the spans between
-            two of its pages, for which the vendor is queried again separately.
         """
         span, journal = group.whole, self._journal
         reply = ask(
@@ -353,25 +364,12 @@ class Fetcher:
         if reply.value is None:
             self._note(reply)
             assert reply.error is not None
-            return reply.error, list(group.spans), []
+            return _ChunkResult(reply.error, group.spans)
         fetched, answer = reply.value
         rows = len(answer.closed)
         journal.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
-        # It is not a fallback if the earlier vendors do not serve such bars at all, or not that far
-        # back.
-        failed = [e for e in before if not isinstance(e, CapabilityError)]
-        if failed and rows:
-            others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed))
-            self._request.log.log(
-                max(map(level_of, failed)),
-                "fallback: %s bars of %s from %s come from %s because %s could not supply them",
-                rows,
-                self._request.query,
-                iso(span.start),
-                candidate.name,
-                others,
-            )
-        # The reason for anything that the answer lacks.
+        if before and rows:
+            self._log_fallback(candidate, span, rows, before)
         reason = NoDataError(NO_BAR, provider=candidate.name)
         reason.server_now_ms = fetched.server_now_ms if fetched.dated else None
         seams = coalesce(fetched.seams)
@@ -381,7 +379,26 @@ class Fetcher:
             # Another vendor has reported bars that are missing here, so the lack of bars is not an
             # answer, even from a vendor that sends only bars with trades.
             lacking = coalesce([*lacking, *_without_rows(answer)])
-        return reason, subtract(lacking, between), between
+        return _ChunkResult(reason, subtract(lacking, between), between)
+
+    def _log_fallback(
+        self, candidate: Candidate, span: Span, rows: int, before: Sequence[DataError]
+    ) -> None:
+        """Log that a candidate supplied bars after the errors ``before`` from earlier vendors.
+
+        It is not a fallback if those vendors do not serve such bars at all, or not that far back.
+        """
+        failed = [e for e in before if not isinstance(e, CapabilityError)]
+        if failed:
+            self._request.log.log(
+                max(map(level_of, failed)),
+                "fallback: %s bars of %s from %s come from %s because %s could not supply them",
+                rows,
+                self._request.query,
+                iso(span.start),
+                candidate.name,
+                ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed)),
+            )
 
     def _fetch_and_store(
         self, candidate: Candidate, group: _SpanGroup
@@ -394,8 +411,8 @@ class Fetcher:
             ProviderError, ConfigError: The candidate did not answer, or its answer is not trusted.
         """
         request, series, journal = self._request, self._series, self._journal
-        spans, until, is_last = group
-        question = question_for(request, series, candidate, spans, until, is_last)
+        spans, until, ends_fetching = group
+        question = question_for(request, series, candidate, spans, until, ends_fetching)
         query, kind = self._query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)

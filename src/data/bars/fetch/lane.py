@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,10 +38,11 @@ from .plan import FetchPlan, cap_of, doubt_near_splits, plan_fetch, plan_lacking
 _MOST_LOSSES = 3
 
 
-class LaneRunner:
-    """Starts runs, each of which answers a request from one lane (bars of one kind). Thread-safe.
+@dataclass(frozen=True)
+class LaneServices:
+    """The services that all runs of lanes share. Thread-safe.
 
-    Args:
+    Attributes:
         store: The store.
         clock: Source of the current time.
         reader: Reads the answers.
@@ -50,31 +51,18 @@ class LaneRunner:
         turns: Ensures that only one process at a time fetches a series.
         sources: Detects changes to files that bars were read from.
         log: Logger for the requests.
-
-    Attributes:
-        store, clock, reader, expiry, checks, turns, sources, log: See the arguments.
-        on_plan: Called with every plan before it is carried out.
+        on_plan: Called with every plan before it is carried out; a dry run collects them.
     """
 
-    def __init__(
-        self,
-        store: BarStore,
-        clock: Clock,
-        reader: Reader,
-        expiry: Expiry,
-        checks: ValidationRules,
-        turns: Turns,
-        sources: SourceCheck,
-        log: logging.Logger,
-    ) -> None:
-        self.store, self.clock, self.reader = store, clock, reader
-        self.expiry, self.checks, self.turns = expiry, checks, turns
-        self.sources, self.log = sources, log
-        self.on_plan: Callable[[LaneRequest, FetchPlan], None] = lambda request, plan: None
-
-    def run(self, request: LaneRequest, excluded: Mapping[str, DataError]) -> LaneRun:
-        """Return a run of a request that skips ``excluded`` vendors."""
-        return LaneRun(self, request, Journal(excluded=dict(excluded)))
+    store: BarStore
+    clock: Clock
+    reader: Reader
+    expiry: Expiry
+    checks: ValidationRules
+    turns: Turns
+    sources: SourceCheck
+    log: logging.Logger
+    on_plan: Callable[[LaneRequest, FetchPlan], None] = lambda request, plan: None
 
 
 class LaneRun:
@@ -82,19 +70,25 @@ class LaneRun:
 
     Use from one thread only.
 
+    Args:
+        services: Services shared with other runs.
+        request: The request.
+        excluded: Vendors not to query, with the reason.
+
     Attributes:
         request: The request.
         series: Store of the series.
         journal: Record of the attempts, with their results.
     """
 
-    def __init__(self, runner: LaneRunner, request: LaneRequest, journal: Journal) -> None:
-        self._runner = runner
-        self.request, self.journal = request, journal
-        self.series = SeriesStore(
-            runner.store, runner.clock, request.key, request.query, request.log
-        )
-        self._action_fetcher = ActionFetcher(runner.clock, request, self.series, journal)
+    def __init__(
+        self, services: LaneServices, request: LaneRequest, excluded: Mapping[str, DataError]
+    ) -> None:
+        self._services, self.request = services, request
+        self.journal = journal = Journal(excluded=dict(excluded))
+        store, clock = services.store, services.clock
+        self.series = SeriesStore(store, clock, request.key, request.query, request.log)
+        self._action_fetcher = ActionFetcher(clock, request, self.series, journal)
         self._fetcher = Fetcher(request, self.series, journal, self._action_fetcher)
 
     def answer(self) -> Answer:
@@ -133,17 +127,17 @@ class LaneRun:
         if not gaps or gaps[-1].reason != UNPUBLISHED:
             return 0
         late = gaps[-1].span
-        is_last = not rows or int(answer.table.stamps[rows - 1]) < late.start
-        return len(self.request.grid.opens(late)) if is_last else 0
+        is_at_end = not rows or int(answer.table.stamps[rows - 1]) < late.start
+        return len(self.request.grid.opens(late)) if is_at_end else 0
 
     def _answer_for(self, wanted: Span) -> Answer:
         """Fetch the missing bars in ``wanted``, and return the answer for that span."""
         request, series, journal = self.request, self.series, self.journal
-        self._runner.store.listener.used(request.key, wanted)
+        self._services.store.listener.used(request.key, wanted)
         series.end_phase()  # the call may have waited for other callers
-        self._runner.store.check(series.view(), wanted)
-        plan = plan_fetch(request, series, journal, wanted, self._runner.sources)
-        self._runner.on_plan(request, plan)
+        self._services.store.check(series.view(), wanted)
+        plan = plan_fetch(request, series, journal, wanted, self._services.sources)
+        self._services.on_plan(request, plan)
         before = plan.stored
         plan = self._carry_out(plan)
         answer = as_known(self._read_with_actions(plan))
@@ -217,7 +211,7 @@ class LaneRun:
         if plan.segments:
             # Only one process fetches a series at a time; if another one has fetched bars
             # meanwhile, a new plan is made.
-            with self._runner.turns.take(request.key) as turn:
+            with self._services.turns.take(request.key) as turn:
                 series.end_phase()
                 series.pull()
                 bars = request.grid.calendar.name, request.grid.timeframe.label
@@ -256,7 +250,7 @@ class LaneRun:
                 text = "%s from %s: vendors are queried in the order %s, as one lacks the session"
                 self.request.log.warning(text, self.request.query, iso(spans[0].start), names)
                 fetcher = fetcher.by(lane)
-            fetcher.fill(spans, is_last=lane is todo[-1][0])
+            fetcher.fill(spans, ends_fetching=lane is todo[-1][0])
 
     def _fill_doubtful(self, wanted: Span) -> None:
         """Fetch bars again that an answer has just made doubtful and that are due immediately."""
@@ -328,7 +322,7 @@ class LaneRun:
                 if self._action_fetcher.ask(span):
                     doubt_near_splits(self.request, self.series, self.journal)
                     self._fill_doubtful(plan.wanted)
-                elif not self._ask_anew(plan.wanted):
+                elif not self._fetch_in_one_basis(plan.wanted):
                     break
         return self._read_stored(plan, lenient=True)
 
@@ -336,11 +330,11 @@ class LaneRun:
         """Read the plan's span from the store, with what the journal has noted about it."""
         request = self.request
         outcome = FetchOutcome.of(request, self.series, self.journal, plan.cap)
-        return self._runner.reader.answer(
+        return self._services.reader.answer(
             request.query, request.key, plan.wanted, outcome, lenient=lenient
         )
 
-    def _ask_anew(self, wanted: Span) -> bool:
+    def _fetch_in_one_basis(self, wanted: Span) -> bool:
         """Fetch all bars again in one basis, because no vendor reports the intervening actions.
 
         Return False if no vendor has prices in the requested adjustment. Bars that are received

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for, first_unclosed
 from ...calendars.grid import BarGrid
 from ...errors import (
@@ -54,7 +53,7 @@ from ..selection.lanes import AnsweringLane, LaneFinder
 from ..selection.namesakes import Namesakes
 from ..selection.offers import is_too_long
 from ..series import Journal, LaneRequest, is_down
-from .lane import LaneRunner, real_gaps
+from .lane import LaneRun, LaneServices, real_gaps
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class _TriedLane:
         return self.answer is not None and bool(len(self.answer.table))
 
     @property
-    def is_truth(self) -> bool:
+    def is_confirmed(self) -> bool:
         """Whether there is an answer, even an empty one, that vendors have fully confirmed."""
         return self.answer is not None and not self.journal.unfilled
 
@@ -122,41 +121,39 @@ class MissHandler:
     1. :meth:`answer`: decides whether to answer from daily bars, if these are better, or from
        vendors.
     2. :meth:`route_of`: determines the lanes and their vendors, in the order of the rules.
-    3. :meth:`_try_lanes`: tries each lane in turn (:meth:`_try_lane`, a :class:`~.lane.LaneRun`) until
-       one answers with rows, or its vendors report that there are none. If an outage leaves an
-       answer incomplete, a complete substitute replaces it.
+    3. :meth:`_try_lanes`: tries each lane in turn (:meth:`_answer_from_lane`, a
+       :class:`~.lane.LaneRun`) until one answers with rows, or its vendors report that there are
+       none. If an outage leaves an answer incomplete, a complete substitute replaces it.
     4. :meth:`_by_proof`: if no lane answers, tries vendors whose bars agree with the stored ones.
     5. Otherwise falls back to bars built from shorter ones, or stored ones, or an error with every
        reason.
 
     Args:
-        store: Store for bars.
         selector: Selects the vendors.
         lanes: Finds the lane that contains a query's bars.
         locks: Locks for the series, in this process.
         lookup: Answers from the store, which is tried first for shorter bars.
-        runner: Answers from single lanes.
+        services: Services shared by the runs of lanes.
 
     Attributes:
-        runner: Answers from single lanes.
+        services: See the argument; a dry run replaces some of them.
         shorter: Determines the shorter bars from which an answer may be built.
     """
 
     def __init__(
         self,
-        store: BarStore,
         selector: Selector,
         lanes: LaneFinder,
         locks: SeriesLocks,
         lookup: CacheLookup,
-        runner: LaneRunner,
+        services: LaneServices,
     ) -> None:
-        self._store, self._selector, self._clock = store, selector, runner.clock
-        self._lanes = lanes
-        self._lookup, self._locks, self.runner = lookup, locks, runner
+        self._store, self._clock, log = services.store, services.clock, services.log
+        self._selector, self._lanes, self._lookup, self._locks = selector, lanes, lookup, locks
+        self.services = services
         self.shorter = SourceTimeframes(selector, lanes)
-        self._namesakes = Namesakes(store, runner.clock, runner.log)
-        self._deriver = Deriver(self.shorter, self._ask, runner.log)
+        self._namesakes = Namesakes(self._store, self._clock, log)
+        self._deriver = Deriver(self.shorter, self._ask, log)
 
     def answer(self, query: BarsQuery, result: LookupResult) -> Answer:
         """Answer from daily bars if these are better, or else from vendors, or else from the store.
@@ -191,7 +188,7 @@ class MissHandler:
 
     def _from_derived_or_stored(self, query: BarsQuery, error: DataError) -> Answer:
         """Answer from shorter or stored bars if no vendor supplied any; else raise ``error``."""
-        answer = self._deriver.instead(query, error, self._from_store_alone)
+        answer = self._deriver.answer_instead(query, error, self._from_store_alone)
         if isinstance(error, NoProviderError):
             return answer
         # The vendors may work again the next time.
@@ -205,7 +202,7 @@ class MissHandler:
         is_alone = sum(one.has_rows for one in tried.lanes) == 1
         if not (is_alone and _is_cut_off(answer)):
             return answer
-        derived = self._deriver.made(query, tried.attempts())
+        derived = self._deriver.build_or_none(query, tried.attempts())
         if derived is None or not _is_whole(derived, answer):
             return answer
         return replace(self._marked(query, derived), depends_on=None)
@@ -254,7 +251,7 @@ class MissHandler:
         try:
             answer = self._try_lanes(query, route, route.lanes, tried)
             if answer is None:
-                answer = self._otherwise(query, route, tried)
+                answer = self._if_no_lane_answers(query, route, tried)
         finally:
             calls = tried.attempts(aside=True)
             down.update((a.provider, a) for a in calls if a.error and a.provider in tried.excluded)
@@ -268,14 +265,14 @@ class MissHandler:
             facts["unanswered"] = next(failed, None)
         return replace(answer, facts=answer.facts | facts), tried
 
-    def _otherwise(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer:
+    def _if_no_lane_answers(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer:
         """Answer a query that no lane of the route has answered with bars, or raise an error.
 
         The answer is empty if the vendors report that there are none, or comes from vendors that are
         proved to list the same instrument.
         """
         first = tried.lanes[0]
-        if first.answer is not None and first.is_truth:
+        if first.answer is not None and first.is_confirmed:
             return first.answer
         if not self._is_unknown(route, tried):
             answer = self._by_proof(query, route, tried)
@@ -285,6 +282,7 @@ class MissHandler:
         are_unknown = bool(attempts) and all(
             isinstance(a.error, SymbolNotFoundError) for a in attempts
         )
+        # Looked at again, because the attempt by proof may have queried the owner for the first time.
         if self._is_unknown(route, tried) or are_unknown:
             others = _others(query, route, attempts)
             hint, side_attempts = self._namesakes.derivative(query, route)
@@ -320,33 +318,34 @@ class MissHandler:
         The result does not depend on which bars happen to be cached (decision 17). Stored bars that
         are only doubtful or due again do not count as missing.
         """
-        part: Answer | None = None
-        tried_for_it = 0
+        incomplete: Answer | None = None
+        first_later = 0
         for place, lane in enumerate(lanes):
-            if part is not None and query.strict and _is_substitute(query, route, lane):
+            if incomplete is not None and query.strict and _is_substitute(query, route, lane):
                 continue  # it would be rejected, and the incomplete answer would not be reported
-            one = self._try_lane(query, lane, route, tried)
+            one = self._answer_from_lane(query, lane, route, tried)
             tried.lanes.append(one)
             # There are neither rows nor gaps, so nothing trades at that time, and a substitute
             # cannot change that.
             if one.answer is not None and (one.has_rows or not one.answer.gaps):
                 answer = _naming(one.answer, one.journal.unfilled, route.namesakes)
-                if part is None and _is_cut_off(answer):
-                    part, tried_for_it = answer, len(tried.lanes)
-                elif part is None or _is_whole(answer, part):
+                if incomplete is None and _is_cut_off(answer):
+                    incomplete, first_later = answer, len(tried.lanes)
+                elif incomplete is None or _is_whole(answer, incomplete):
                     return answer
             # The answer is known to be empty without a query, because substitutes were queried when
             # this was learned. If a substitute has no bars, this does not show anything about bars
             # of the wanted kind.
-            elif one.answer is not None and one.is_truth and not one.journal.attempts:
-                if part is None and not _is_substitute(query, route, lane):
+            elif one.answer is not None and one.is_confirmed and not one.journal.attempts:
+                if incomplete is None and not _is_substitute(query, route, lane):
                     return self._stored_substitute(query, route, lanes[place + 1 :]) or one.answer
             elif self._is_unknown(route, tried):
                 break
-        if part is None:
+        if incomplete is None:
             return None
-        later = attempt_entries(tried.attempts(tried_for_it, aside=True))
-        return replace(part, facts=part.facts | {"attempts": [*part.facts["attempts"], *later]})
+        later = attempt_entries(tried.attempts(first_later, aside=True))
+        attempts = [*incomplete.facts["attempts"], *later]
+        return replace(incomplete, facts=incomplete.facts | {"attempts": attempts})
 
     def _stored_substitute(
         self, query: BarsQuery, route: Route, lanes: Sequence[LaneRoute]
@@ -357,7 +356,7 @@ class MissHandler:
         """
         stored = replace(query, offline=True)
         for lane in lanes:
-            answer = self._try_lane(stored, lane, route, _TriedLanes()).answer
+            answer = self._answer_from_lane(stored, lane, route, _TriedLanes()).answer
             if answer is not None and len(answer.table):
                 return replace(answer, query=query)
         return None
@@ -387,10 +386,10 @@ class MissHandler:
         # No lane has the whole span in the requested adjustment, so the available part is the
         # answer.
         missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
-        answer = self._answer_from(query, lane.key, missing, error)
+        answer = self._stored_answer(query, lane.key, missing, error)
         if not len(answer.table) and lane.is_beside and self._is_same_thing(query, route, lane):
             default = query.home_key
-            answer = self._answer_from(query, default, missing, error)
+            answer = self._stored_answer(query, default, missing, error)
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer))} ({default})")
         if not len(answer.table):
             raise error
@@ -405,12 +404,12 @@ class MissHandler:
             facts=answer.facts | {"rejected": rejected},
         )
 
-    def _answer_from(
+    def _stored_answer(
         self, query: BarsQuery, key: SeriesKey, missing: FetchOutcome, error: DataError
     ) -> Answer:
         """Return the answer from a stored series, or raise ``error`` if that is impossible."""
         try:
-            return self.runner.reader.answer(query, key, query.span, missing, lenient=True)
+            return self.services.reader.answer(query, key, query.span, missing, lenient=True)
         except KindMismatchError as mismatch:
             raise error from mismatch
 
@@ -467,18 +466,21 @@ class MissHandler:
             proved=proved,
         )
 
-    def _try_lane(
-        self, query: BarsQuery, lane: LaneRoute, route: Route, tried: _TriedLanes
-    ) -> _TriedLane:
-        """Answer from one lane and return the outcome."""
+    def _request_for(self, query: BarsQuery, lane: LaneRoute, *, is_last_lane: bool) -> LaneRequest:
+        """Return the request to a lane: its series, and the grid on which its bars are expected."""
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         anchor = lane.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
-        is_last = lane is route.lanes[-1]
-        expiry, checks, log = self.runner.expiry, self.runner.checks, self.runner.log
-        request = LaneRequest(query, key, lane, grid, is_last, expiry, checks, log)
-        run = self.runner.run(request, tried.excluded)
-        journal, name = run.journal, lane.candidates[0].name
+        expiry, checks, log = self.services.expiry, self.services.checks, self.services.log
+        return LaneRequest(query, key, lane, grid, is_last_lane, expiry, checks, log)
+
+    def _answer_from_lane(
+        self, query: BarsQuery, lane: LaneRoute, route: Route, tried: _TriedLanes
+    ) -> _TriedLane:
+        """Answer from one lane, under the lock of its series; return the outcome."""
+        request = self._request_for(query, lane, is_last_lane=lane is route.lanes[-1])
+        run = LaneRun(self.services, request, tried.excluded)
+        key, journal, name = request.key, run.journal, lane.candidates[0].name
         try:
             try:
                 # An offline call does not query a vendor, so it does not wait for other callers'
@@ -511,7 +513,7 @@ class MissHandler:
         except CorruptEntryError:
             return False
         first = day_ms(date_of(query.span.start)) + DAY_MS
-        today = day_ms(self.runner.reader.days.current(query.instrument).day)
+        today = day_ms(self.services.reader.days.current(query.instrument).day)
         return book.covers(Span(first, max(first, today + DAY_MS)))
 
     def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
@@ -532,7 +534,7 @@ class MissHandler:
         try:
             answer, _ = self._from_vendors(daily, {})
         except DataError as error:
-            self.runner.log.warning("no daily closes for %s: %s", query, error)
+            self.services.log.warning("no daily closes for %s: %s", query, error)
             failed: Sequence[Attempt] = getattr(error, "attempts", ())
             return failed
         return [attempt_of(entry) for entry in answer.facts.get("attempts", ())]

@@ -39,7 +39,7 @@ def question_for(
     candidate: Candidate,
     spans: Sequence[Span],
     until: int,
-    is_last: bool,
+    ends_fetching: bool,
 ) -> VendorQuestion:
     """Return the request to make to a candidate.
 
@@ -49,15 +49,17 @@ def question_for(
         candidate: The vendor.
         spans: Ascending missing spans, requested together.
         until: End of the range after the spans in which nothing else is missing.
-        is_last: Whether nothing else is left to fetch for the query.
+        ends_fetching: Whether nothing else is fetched during the turn afterwards.
     """
     span = Span(spans[0].start, spans[-1].end)
     sides = neighbours(request, series, candidate, span)
     if len(spans) > 1:
-        return VendorQuestion(span, sides, missing_parts=tuple(spans), until=until, is_last=is_last)
+        return VendorQuestion(
+            span, sides, missing_parts=tuple(spans), until=until, ends_fetching=ends_fetching
+        )
     start = span.start if sides else _compared_from(request, series, candidate, span)
     compared = Span(start, span.end) if start < span.start else Span(0, 0)
-    return VendorQuestion(span, sides, with_own_bars_before=compared, is_last=is_last)
+    return VendorQuestion(span, sides, with_own_bars_before=compared, ends_fetching=ends_fetching)
 
 
 # --- bars from other vendors next to a span

@@ -67,6 +67,169 @@ _NEAR_FACTOR = 1e-3
 _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 
 
+# --- what decides how an answer is stored: its basis, the stored bars, and the circumstances
+
+
+def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: int | None) -> Basis:
+    """Return the basis (adjustment and its date) of rows whose first bar opens at ``first_ms``.
+
+    ``opened`` is the timestamp of the latest session that had opened when the bars were fetched;
+    None if there was none. The date is omitted if that session is not after the first bar's date,
+    so that bars appended daily share one basis. The basis of instruments without corporate actions
+    has no date.
+    """
+    adjustment = fetched.basis.adjustment
+    if instrument.asset_class != "stock":
+        return Basis("raw" if adjustment == "unknown" else adjustment)
+    if opened is None or adjustment == "unknown" or date_of(opened) <= date_of(first_ms):
+        return Basis(adjustment)
+    return Basis(adjustment, date_of(opened))
+
+
+@dataclass(frozen=True)
+class StoredRange:
+    """The bars that were already stored for the span of a vendor's new answer.
+
+    Attributes:
+        rows: Bars as stored.
+        rebased: Stored bars converted to the new answer's basis, for comparison; empty if they
+            cannot be converted.
+        coverage: Coverage of the span.
+        tolerance: Maximum relative difference between values that count as equal.
+    """
+
+    rows: BarTable
+    rebased: BarTable
+    coverage: Coverage
+    tolerance: float = 0.0
+
+    def may_go(self, stamp: int) -> bool:
+        """Return whether the stored bar at ``stamp`` is provisional or off-calendar.
+
+        Such a bar is removed if a vendor does not send it again.
+        """
+        part = self._part_at(stamp)
+        return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
+
+    def is_doubted(self, stamp: int) -> bool:
+        """Return whether the bar stored at ``stamp`` is off-calendar, wrong, or from a doubtful answer."""
+        part = self._part_at(stamp)
+        return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
+
+    def doubted(self, stamp: int) -> Covered | None:
+        """Return the coverage entry that marks a bar as almost certainly wrong, or its answer as doubtful.
+
+        The result is None if there is no such entry.
+        """
+        part = self._part_at(stamp)
+        return part if part is not None and part.reason.startswith((DOUBTFUL, GRAVE)) else None
+
+    def stays(self, stamps: Stamps) -> Stamps:
+        """Return the timestamps of stored bars to keep although the answer lacks them.
+
+        ``stamps`` are the timestamps of the answer's bars. Bars that :meth:`may_go` are not kept.
+        """
+        lost = self.rows.stamps[~among(self.rows.stamps, stamps)]
+        return lost[[not self.may_go(stamp) for stamp in lost.tolist()]] if len(lost) else lost
+
+    def _part_at(self, stamp: int) -> Covered | None:
+        return next(iter(self.coverage.touching(Span(stamp, stamp + 1))), None)
+
+
+@dataclass(frozen=True)
+class CommitContext:
+    """The circumstances of a commit.
+
+    Attributes:
+        grid: Grid of the series.
+        basis: Basis of the fetched rows.
+        now_ms: Time of the commit.
+        expiry: Determines how long empty results remain valid.
+        doubt: Reason to doubt everything just fetched, such as a nearby split.
+        settle_ms: Time after an intraday bar closes during which it may still change, in
+            milliseconds.
+        is_refresh: Whether the purpose of the fetch was to replace stored bars.
+        vendor_days: Sessions for which a vendor lacks bars for most of its symbols; gaps in them
+            are never trusted.
+        last_ms: Timestamp of the last bar in the series, including this answer; None if the series
+            has no bars. An empty span after it is not a gap between bars, even if several vendors report it
+            repeatedly.
+    """
+
+    grid: BarGrid
+    basis: Basis
+    now_ms: int
+    expiry: Expiry
+    settle_ms: int
+    doubt: Suspicion | None = None
+    is_refresh: bool = False
+    vendor_days: Sequence[VendorDay] = ()
+    last_ms: int | None = None
+
+    def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
+        """Return the times at which to refetch doubtful bars: once they settle, then less and less often.
+
+        With ``as_holes``, the times are those for gaps: the bars are doubtful because others are
+        missing between them, although their vendor normally has a bar at every time.
+        """
+        again = meets(edges, merged(coverage.where(lambda c: not c.is_valid(self.now_ms))))
+        after = self.expiry.of_holes if as_holes else self.expiry.of
+        return self._once_settled(edges, after(edges[:, 1], self.now_ms, again))
+
+    def empty_parts(self, holes: Edges, coverage: Coverage) -> tuple[Edges, Stamps]:
+        """Split gaps into new and previously reported parts, and return when to refetch each.
+
+        A report about one part does not prove anything about another.
+        """
+        seen = coverage.where(lambda c: is_hole(c) and not c.is_valid(self.now_ms))
+        new = difference(holes, seen) if len(seen) else holes
+        parts = np.concatenate([new, difference(holes, new)]) if len(seen) else holes
+        is_seen = np.arange(len(parts)) >= len(new)
+        again = is_seen | ~self.grid.expects(parts)
+        again &= ~meets(parts, edges_of(self._lacked))
+        expires = self.expiry.of_holes(parts[:, 1], self.now_ms, again)
+        if self.last_ms is not None:
+            recent = self.now_ms + self.expiry.recent_ms
+            most = max(recent, self.expiry.of_end(self.last_ms, self.now_ms))
+            is_last = parts[:, 0] > self.last_ms
+            expires = np.where(is_last, np.minimum(expires, most), expires)
+        return parts, self._once_settled(parts, expires)
+
+    def _once_settled(self, edges: Edges, expires: Stamps) -> Stamps:
+        """Return ``expires``, replaced by the time of settling for spans whose bars have not all settled."""
+        for at in np.flatnonzero(edges[:, 1] > self._settled_before).tolist():
+            expires[at] = self._settles_at(Span(*edges[at].tolist())) or expires[at]
+        return expires
+
+    @cached_property
+    def _lacked(self) -> list[Span]:
+        return coalesce(day.span for day in self.vendor_days)
+
+    @cached_property
+    def _settled_before(self) -> int:
+        """A timestamp before which every bar has settled; some later bars may also have settled."""
+        newest = newest_settled(self.grid, self.settle_ms, self.now_ms)
+        return 0 if newest is None else newest + 1
+
+    def is_settled(self, span: Span) -> bool:
+        """Return whether all bars in ``span`` have certainly settled.
+
+        If the result is False, each bar must be checked.
+        """
+        return span.end <= self._settled_before
+
+    def _settles_at(self, span: Span) -> int:
+        """Return the time when the last expected bar in ``span`` settles, or 0 if it has settled."""
+        stamps = no_stamps() if self.is_settled(span) else self.grid.opens(span)
+        if not len(stamps):
+            return 0
+        settled = settles_at(int(stamps[-1]), self.grid, self.settle_ms)
+        return settled if settled > self.now_ms else 0
+
+
+# --- the commit for an answer
+
+
 def later_marks(
     parts: Iterable[Covered], fetched: Fetched, context: CommitContext
 ) -> list[Covered]:
@@ -188,7 +351,12 @@ class _CommitBuilder:
     context: CommitContext
 
     def commit(self) -> Commit:
-        """Return the commit with which to store the answer."""
+        """Return the commit with which to store the answer.
+
+        Raises:
+            QualityError: See :func:`build_commit`.
+        """
+        self._refuse_if_many_lost()
         free = subtract(self.answer.spans, (span for span, _ in self._kept))
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
@@ -224,8 +392,9 @@ class _CommitBuilder:
         odd = edges_of(self.answer.contradicted)
         odd = difference(odd, doubted) if len(doubted) else odd
         odd_reason = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
+        closed_until = self.context.now_ms + self.context.expiry.old_ms
         rows: tuple[_Row, ...] = (
-            (closed, "empty", CLOSED, self._at(self.context.now_ms + self.context.expiry.old_ms)),
+            (closed, "empty", CLOSED, self._until(closed_until)),
             *((spans, "empty", why, self._as_gaps) for why, spans in self._no_bar(gaps)),
             (off_grid, "empty", OFF_GRID, self._as_gaps),
             *(
@@ -234,11 +403,11 @@ class _CommitBuilder:
             ),
             (bad, "suspect", faults, self._as_doubts),
             self._equal_marks(equal),
-            (self._unvouched(pieces), "provisional", UNVOUCHED, self._at(self._unvouched_until)),
-            (self._trusted(pieces), "final", "", self._at(None)),
-            (edges_of(self._off_calendar), "suspect", UNEXPECTED, self._at(None)),
+            (self._unvouched(pieces), "provisional", UNVOUCHED, self._until(self._unvouched_until)),
+            (self._trusted(pieces), "final", "", self._until(None)),
+            (edges_of(self._off_calendar), "suspect", UNEXPECTED, self._until(None)),
             (odd, "suspect", odd_reason, self._as_doubts),
-            (doubted, "suspect", doubt.reason, self._at(doubt.expires)),
+            (doubted, "suspect", doubt.reason, self._until(doubt.expires)),
             list(self._kept_marks()),
             # Equal bars renew trust, so that above them the first repetition would end a verdict.
             *map(self._verdict, self.answer.verdicts),
@@ -281,16 +450,21 @@ class _CommitBuilder:
 
     @cached_property
     def _lost(self) -> list[int]:
-        old_rows, new_rows = self.stored.rows.stamps, self.answer.closed.stamps
-        lost: list[int] = old_rows[~among(old_rows, new_rows)].tolist()
-        missed = [stamp for stamp in lost if not self.stored.is_doubted(stamp)]
-        if are_many(len(missed), len(old_rows)):
+        """Timestamps, ascending, of stored bars that the answer lacks."""
+        old_rows = self.stored.rows.stamps
+        lost: list[int] = old_rows[~among(old_rows, self.answer.closed.stamps)].tolist()
+        return lost
+
+    def _refuse_if_many_lost(self) -> None:
+        """Raise an error if the answer lacks many of the stored bars that are not in doubt."""
+        missed = [stamp for stamp in self._lost if not self.stored.is_doubted(stamp)]
+        stored = len(self.stored.rows)
+        if are_many(len(missed), stored):
             raise QualityError(
-                f"{self.fetched.vendor} now lacks {len(missed)} of {len(old_rows)} stored bars",
+                f"{self.fetched.vendor} now lacks {len(missed)} of {stored} stored bars",
                 provider=self.fetched.vendor,
                 hint="the stored bars were kept",
             )
-        return lost
 
     @cached_property
     def _withdrawn(self) -> list[int]:
@@ -318,20 +492,12 @@ class _CommitBuilder:
         edges = distinct(
             np.concatenate([self.stored.rows.stamps, self.answer.closed.stamps, marks])
         )
+        kept = [stamp for stamp in self._lost if stamp not in withdrawn]
+        following = edges[edges.searchsorted(kept, "right")].tolist()
         return [
-            (
-                # Only up to the next expected bar, which is missing rather than doubtful.
-                Span(
-                    stamp,
-                    min(
-                        int(edges[np.searchsorted(edges, stamp, side="right")]),
-                        self._end_of(stamp),
-                    ),
-                ),
-                SPOILT if stamp in bad else LOST,
-            )
-            for stamp in self._lost
-            if stamp not in withdrawn
+            # Only up to the next expected bar, which is missing rather than doubtful.
+            (Span(stamp, min(end, self._end_of(stamp))), SPOILT if stamp in bad else LOST)
+            for stamp, end in zip(kept, following, strict=True)
         ]
 
     def _kept_marks(self) -> Iterator[Covered]:
@@ -494,9 +660,8 @@ class _CommitBuilder:
             for piece in pieces:
                 if piece.state == "provisional":
                     settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
-                    is_plain = (
-                        piece.basis == self.context.basis
-                    )  # then later marks may overlap this
+                    # Later marks may overlap the span if the basis is the same.
+                    is_plain = piece.basis == self.context.basis
                     spans += subtract([settled], () if is_plain else touching(left_out, settled))
         return edges_of(spans)
 
@@ -688,7 +853,8 @@ class _CommitBuilder:
         return int(self._as_doubts(edges_of([span]), as_holes=as_holes)[1][0])
 
     @staticmethod
-    def _at(expires: int | None) -> _Until:
+    def _until(expires: int | None) -> _Until:
+        """Return the rule by which every span is fetched again at one time."""
         return lambda edges: (edges, np.full(len(edges), expires))
 
     def _vouched(self, edges: Edges, expires: Stamps) -> Stamps:
@@ -720,163 +886,3 @@ def suspects_table(suspects: Sequence[Suspect]) -> BarTable:
     """Return quarantined rows as an ascending table with only the last row for each timestamp."""
     rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
     return BarTable.from_bars([rows[stamp] for stamp in sorted(rows)])
-
-
-# --- what decides how an answer is stored: its basis, and the bars already stored
-
-
-def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: int | None) -> Basis:
-    """Return the basis (adjustment and its date) of rows whose first bar opens at ``first_ms``.
-
-    ``opened`` is the timestamp of the latest session that had opened when the bars were fetched;
-    None if there was none. The date is omitted if that session is not after the first bar's date,
-    so that bars appended daily share one basis. The basis of instruments without corporate actions
-    has no date.
-    """
-    adjustment = fetched.basis.adjustment
-    if instrument.asset_class != "stock":
-        return Basis("raw" if adjustment == "unknown" else adjustment)
-    if opened is None or adjustment == "unknown" or date_of(opened) <= date_of(first_ms):
-        return Basis(adjustment)
-    return Basis(adjustment, date_of(opened))
-
-
-@dataclass(frozen=True)
-class StoredRange:
-    """The bars that were already stored for the span of a vendor's new answer.
-
-    Attributes:
-        rows: Bars as stored.
-        rebased: Stored bars converted to the new answer's basis, for comparison; empty if they
-            cannot be converted.
-        coverage: Coverage of the span.
-        tolerance: Maximum relative difference between values that count as equal.
-    """
-
-    rows: BarTable
-    rebased: BarTable
-    coverage: Coverage
-    tolerance: float = 0.0
-
-    def may_go(self, stamp: int) -> bool:
-        """Return whether the stored bar at ``stamp`` is provisional or off-calendar.
-
-        Such a bar is removed if a vendor does not send it again.
-        """
-        part = self._at(stamp)
-        return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
-
-    def is_doubted(self, stamp: int) -> bool:
-        """Return whether the bar stored at ``stamp`` is off-calendar, wrong, or from a doubtful answer."""
-        part = self._at(stamp)
-        return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
-
-    def doubted(self, stamp: int) -> Covered | None:
-        """Return the coverage entry that marks a bar as almost certainly wrong, or its answer as doubtful.
-
-        The result is None if there is no such entry.
-        """
-        part = self._at(stamp)
-        return part if part is not None and part.reason.startswith((DOUBTFUL, GRAVE)) else None
-
-    def stays(self, stamps: Stamps) -> Stamps:
-        """Return the timestamps of stored bars to keep although the answer lacks them.
-
-        ``stamps`` are the timestamps of the answer's bars. Bars that :meth:`may_go` are not kept.
-        """
-        lost = self.rows.stamps[~among(self.rows.stamps, stamps)]
-        return lost[[not self.may_go(stamp) for stamp in lost.tolist()]] if len(lost) else lost
-
-    def _at(self, stamp: int) -> Covered | None:
-        return next(iter(self.coverage.touching(Span(stamp, stamp + 1))), None)
-
-
-@dataclass(frozen=True)
-class CommitContext:
-    """The circumstances of a commit.
-
-    Attributes:
-        grid: Grid of the series.
-        basis: Basis of the fetched rows.
-        now_ms: Time of the commit.
-        expiry: Determines how long empty results remain valid.
-        doubt: Reason to doubt everything just fetched, such as a nearby split.
-        settle_ms: Time after an intraday bar closes during which it may still change, in
-            milliseconds.
-        is_refresh: Whether the purpose of the fetch was to replace stored bars.
-        vendor_days: Sessions for which a vendor lacks bars for most of its symbols; gaps in them
-            are never trusted.
-        last_ms: Timestamp of the last bar in the series, including this answer; None if the series
-            has no bars. An empty span after it is not a gap between bars, even if several vendors report it
-            repeatedly.
-    """
-
-    grid: BarGrid
-    basis: Basis
-    now_ms: int
-    expiry: Expiry
-    settle_ms: int
-    doubt: Suspicion | None = None
-    is_refresh: bool = False
-    vendor_days: Sequence[VendorDay] = ()
-    last_ms: int | None = None
-
-    def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
-        """Return the times at which to refetch doubtful bars: once they settle, then less and less often.
-
-        With ``as_holes``, the times are those for gaps: the bars are doubtful because others are
-        missing between them, although their vendor normally has a bar at every time.
-        """
-        again = meets(edges, merged(coverage.where(lambda c: not c.is_valid(self.now_ms))))
-        after = self.expiry.of_holes if as_holes else self.expiry.of
-        return self._once_settled(edges, after(edges[:, 1], self.now_ms, again))
-
-    def empty_parts(self, holes: Edges, coverage: Coverage) -> tuple[Edges, Stamps]:
-        """Split gaps into new and previously reported parts, and return when to refetch each.
-
-        A report about one part does not prove anything about another.
-        """
-        seen = coverage.where(lambda c: is_hole(c) and not c.is_valid(self.now_ms))
-        new = difference(holes, seen) if len(seen) else holes
-        parts = np.concatenate([new, difference(holes, new)]) if len(seen) else holes
-        is_seen = np.arange(len(parts)) >= len(new)
-        again = is_seen | ~self.grid.expects(parts)
-        again &= ~meets(parts, edges_of(self._lacked))
-        expires = self.expiry.of_holes(parts[:, 1], self.now_ms, again)
-        if self.last_ms is not None:
-            recent = self.now_ms + self.expiry.recent_ms
-            most = max(recent, self.expiry.of_end(self.last_ms, self.now_ms))
-            is_last = parts[:, 0] > self.last_ms
-            expires = np.where(is_last, np.minimum(expires, most), expires)
-        return parts, self._once_settled(parts, expires)
-
-    def _once_settled(self, edges: Edges, expires: Stamps) -> Stamps:
-        """Return ``expires``, replaced by the time of settling for spans whose bars have not all settled."""
-        for at in np.flatnonzero(edges[:, 1] > self._settled_before).tolist():
-            expires[at] = self._settles_at(Span(*edges[at].tolist())) or expires[at]
-        return expires
-
-    @cached_property
-    def _lacked(self) -> list[Span]:
-        return coalesce(day.span for day in self.vendor_days)
-
-    @cached_property
-    def _settled_before(self) -> int:
-        """A timestamp before which every bar has settled; some later bars may also have settled."""
-        newest = newest_settled(self.grid, self.settle_ms, self.now_ms)
-        return 0 if newest is None else newest + 1
-
-    def is_settled(self, span: Span) -> bool:
-        """Return whether all bars in ``span`` have certainly settled.
-
-        If the result is False, each bar must be checked.
-        """
-        return span.end <= self._settled_before
-
-    def _settles_at(self, span: Span) -> int:
-        """Return the time when the last expected bar in ``span`` settles, or 0 if it has settled."""
-        stamps = no_stamps() if self.is_settled(span) else self.grid.opens(span)
-        if not len(stamps):
-            return 0
-        settled = settles_at(int(stamps[-1]), self.grid, self.settle_ms)
-        return settled if settled > self.now_ms else 0

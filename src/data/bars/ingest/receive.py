@@ -63,12 +63,12 @@ class ReceivedAnswer:
 
     Attributes:
         candidate: Vendor that answered.
-        fetched: Everything that was received; its basis is unknown if ``behind`` is set.
+        fetched: Everything that was received; its basis is unknown if ``clock_doubt`` is set.
         question: Request that was answered, without the earlier bars that were not sent again.
         sessions: Last session that had opened at the time of the answer, and the next one.
         actions: Ex-dates for which the answer reports splits and dividends; None if it reports no
             actions.
-        behind: Reason why the date of the price adjustment is unknown; None if that date is known.
+        clock_doubt: Reason why the date of the price adjustment is unknown; None if that date is known.
     """
 
     candidate: Candidate
@@ -76,7 +76,7 @@ class ReceivedAnswer:
     question: VendorQuestion
     sessions: Sessions
     actions: Asked | None = None
-    behind: Suspicion | None = None
+    clock_doubt: Suspicion | None = None
 
     @property
     def span(self) -> Span:
@@ -104,13 +104,13 @@ def receive(
         and not (fetched.table.stamps >= question.span.start).any()
     ):
         raise _no_data(request, fetched, question.span)
-    behind = _clock_is_behind(request, series, fetched)
-    if behind is not None:
+    clock_doubt = _clock_doubt(request, series, fetched)
+    if clock_doubt is not None:
         fetched = replace(fetched, basis=Basis("unknown"))
     narrowed = _sent_again(request, series, question, fetched)
     sessions = sessions_around(request, fetched)
     actions = _ex_dates(request, candidate, fetched, narrowed.stored, sessions)
-    return ReceivedAnswer(candidate, fetched, narrowed, sessions, actions, behind)
+    return ReceivedAnswer(candidate, fetched, narrowed, sessions, actions, clock_doubt)
 
 
 def _no_data(request: LaneRequest, fetched: Fetched, span: Span) -> NoDataError:
@@ -122,9 +122,7 @@ def _no_data(request: LaneRequest, fetched: Fetched, span: Span) -> NoDataError:
     )
 
 
-def _clock_is_behind(
-    request: LaneRequest, series: SeriesStore, fetched: Fetched
-) -> Suspicion | None:
+def _clock_doubt(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Suspicion | None:
     """Return the reason why the date of the price adjustment is unknown; None if it is known.
 
     The date is unknown if the vendor sent no time and the stored data shows that the local clock is
@@ -135,11 +133,8 @@ def _clock_is_behind(
     if fetched.dated or not is_adjusted or request.query.instrument.asset_class != "stock":
         return None
     latest = latest_known(series.coverage(), series.book())
-    return (
-        Suspicion(BEHIND, latest)
-        if latest > min(series.now_ms(), fetched.server_now_ms) + SKEW_MS
-        else None
-    )
+    is_behind = latest > min(series.now_ms(), fetched.server_now_ms) + SKEW_MS
+    return Suspicion(BEHIND, latest) if is_behind else None
 
 
 def _sent_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -15,7 +16,7 @@ from ...calendars.calendar import first_unclosed
 from ...calendars.finality import next_due
 from ...calendars.grid import BarGrid
 from ...errors import BadRangeError, CacheError, KindMismatchError, QualityError
-from ...model.actions import amount_on
+from ...model.actions import Action, amount_on
 from ...model.bars import BarTable, Stamps, among, inside
 from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Covered, Stretches, stretches
@@ -157,7 +158,7 @@ def take(
        dropped; if there are many, the answer is rejected.
     7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
        stored rows.
-    8. :func:`_commit`: build the commit. Its coverage changes come from step 7 and, for bars near
+    8. :func:`_complete_commit`: build the commit. Its coverage changes come from step 7 and, for bars near
       splits, from step 5; its faults are those of the remaining rows.
     9. Store the commit in the series, which keeps in memory anything that cannot be written to
        disk.
@@ -180,20 +181,17 @@ def take(
     fitted = fit(request, series, received)
     checked = _check(request, series, fitted)
     is_long = len(fetched.table) > _WORTH_STOPPING
-    if is_long:
-        check_time(fetched.vendor)
+    stop_if_late = partial(check_time, fetched.vendor) if is_long else no_check
+    stop_if_late()
     _refuse_unbelieved(request, series, checked)
     _store_actions(request, series, checked)
     compared = _compare(request, series, checked)
     judged = _judge(request, series, compared)
-    if is_long:
-        check_time(fetched.vendor)
-    commit, doubtful = _commit(request, series, compared, judged)
-    if is_long:
-        check_time(fetched.vendor)
-    stop_if_late = partial(check_time, fetched.vendor) if is_long else no_check
+    stop_if_late()
+    commit, doubtful = _complete_commit(request, series, compared, judged)
+    stop_if_late()
     is_whole = not (doubtful or judged.lacking or judged.holes or judged.requested)
-    series.commit(commit, stop_if_late, is_last=question.is_last and is_whole)
+    series.commit(commit, stop_if_late, ends_fetching=question.ends_fetching and is_whole)
     # Stored problems are read together with the bars.
     is_unstored = any(one is commit for one in series.unstored)
     return Taken(
@@ -232,6 +230,15 @@ def take_forming(
         grid=_grid_of(request, fitted),
     )
     return _forming(request, received, checked.good)
+
+
+def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
+    """Return the answer's bars that have not closed and are never stored; None if all have closed."""
+    if not len(rows):
+        return None
+    fetched, opened = received.fetched, received.sessions.opened
+    basis = basis_of(fetched, int(rows.stamps[0]), request.query.instrument, opened)
+    return Forming(rows, fetched.vendor, basis, fetched.kind)
 
 
 # --- 3 to 5: checking the rows, deciding whether to trust them, and their actions
@@ -287,7 +294,7 @@ def _store_actions(request: LaneRequest, series: SeriesStore, checked: CheckedAn
         rows = fetched.table.stamps[inside(fetched.table.stamps, [answer.span])]
         first = int(rows.min()) if len(rows) else None
         calendar = request.grid.calendar
-        answer = answer._replace(span=series.behind_a_cut(answer.span, first, calendar))
+        answer = answer._replace(span=series.reported_ex_dates(answer.span, first, calendar))
     series.add_actions(actions, answer)
 
 
@@ -311,15 +318,6 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
     _refuse_rescaled(request, fetched, plain)
     answer = beside_doubted(plain, stored, fetched.vendor)
     return ComparedAnswer(checked, answer, stored, surroundings, view)
-
-
-def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
-    """Return the answer's bars that have not closed and are never stored; None if all have closed."""
-    if not len(rows):
-        return None
-    fetched, opened = received.fetched, received.sessions.opened
-    basis = basis_of(fetched, int(rows.stamps[0]), request.query.instrument, opened)
-    return Forming(rows, fetched.vendor, basis, fetched.kind)
 
 
 def _read_stored(
@@ -402,29 +400,14 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
     actions = [a for a in book.splits if a.is_sound] if is_share else []
     as_of = None if opened is None else date_of(opened)
     sessions = _sessions(request, series, compared)
+    splits: tuple[ShareEvent, ...] | None = None
+    if is_share and adjustment != "unknown":
+        splits = tuple(ShareEvent(_ex_ms(one, timeframe), float(one.ratio)) for one in actions)
 
     def series_of(table: BarTable) -> CheckedSeries:
         """Return bars with the known splits and dividends, adjusted for the splits."""
-        splits: tuple[ShareEvent, ...] | None = None
-        if is_share and adjustment != "unknown":
-            splits = tuple(
-                ShareEvent(
-                    one.ex_at if timeframe.is_intraday else day_ms(one.ex_date),
-                    float(one.ratio),
-                )
-                for one in actions
-            )
-            if splits and adjustment == "raw" and len(table):
-                whole = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
-                table = rebase(
-                    table,
-                    [BasisPart(whole, Basis("raw"))],
-                    actions,
-                    "split",
-                    as_of=as_of,
-                    intraday=timeframe.is_intraday,
-                    timeframe=timeframe if timeframe.is_intraday else None,
-                )
+        if splits and adjustment == "raw" and len(table):
+            table = _split_adjusted(table, actions, timeframe, as_of)
         dividends: tuple[ShareEvent, ...] | None = None
         if is_share and adjustment in ("raw", "split") and len(table):
             dividends = _dividends(book, table.stamps, timeframe, as_of)
@@ -450,6 +433,27 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
         series_of,
     )
     return judge(compared.answer, compared.stored, context)
+
+
+def _ex_ms(action: Action, timeframe: Timeframe) -> int:
+    """Return the time from which bars of a timeframe reflect an action."""
+    return action.ex_at if timeframe.is_intraday else day_ms(action.ex_date)
+
+
+def _split_adjusted(
+    table: BarTable, splits: Sequence[Action], timeframe: Timeframe, day: date | None
+) -> BarTable:
+    """Return bars at raw prices in terms of the shares on ``day``."""
+    is_intraday = timeframe.is_intraday
+    return rebase(
+        table,
+        [BasisPart(Span(int(table.stamps[0]), int(table.stamps[-1]) + 1), Basis("raw"))],
+        splits,
+        "split",
+        as_of=day,
+        intraday=is_intraday,
+        timeframe=timeframe if is_intraday else None,
+    )
 
 
 def _sessions(
@@ -491,10 +495,7 @@ def _dividends(
         return ()
     splits = [action for action in book.splits if action.is_sound]
     return tuple(
-        ShareEvent(
-            one.ex_at if timeframe.is_intraday else day_ms(one.ex_date),
-            float(amount_on(one, splits, day)),
-        )
+        ShareEvent(_ex_ms(one, timeframe), float(amount_on(one, splits, day)))
         for one in replace(book, reports=reports).dividends
         if one.is_sound
     )
@@ -503,7 +504,7 @@ def _dividends(
 # --- 8: the part that is stored
 
 
-def _commit(
+def _complete_commit(
     request: LaneRequest, series: SeriesStore, compared: ComparedAnswer, answer: ClassifiedAnswer
 ) -> tuple[Commit, tuple[Span, ...]]:
     """Return the commit for a judged answer, and the spans of stored bars to fetch again immediately."""
@@ -519,7 +520,7 @@ def _commit(
         now_ms=now,
         expiry=request.expiry,
         settle_ms=fetched.settle_ms,
-        doubt=received.behind or doubt,
+        doubt=received.clock_doubt or doubt,
         is_refresh=request.query.refresh,
         vendor_days=series.vendor_days,
         last_ms=max(lasts, default=None),
