@@ -398,7 +398,7 @@ class FaultGroup(NamedTuple):
                 yield Fault(span, self.kind, number, self.texts[first % len(self.texts)])
 
 
-def after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple[Fault, ...]:
+def faults_after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple[Fault, ...]:
     """Return a year's faults after a new answer, which replaces the old faults in ``answered``.
 
     If there are more than 64 faults, adjacent faults of the same kind are merged.
@@ -420,7 +420,7 @@ def after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple
     return tuple(sorted(joined))
 
 
-def within(faults: Iterable[Fault], span: Span) -> list[Fault]:
+def faults_within(faults: Iterable[Fault], span: Span) -> list[Fault]:
     """Return the faults that overlap ``span``."""
     return [fault for fault in faults if fault.span.overlaps(span)]
 

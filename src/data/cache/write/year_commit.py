@@ -25,7 +25,7 @@ from ..format.gzip_member import file_id, shares_of
 from ..lane_files import LaneFiles
 from ..read.year_file import YearFile, open_year
 from ..recovery import quarantine
-from ..values import Commit, CommitPiece, Fault, after, no_check, quality_of, within
+from ..values import Commit, CommitPiece, Fault, faults_after, faults_within, no_check, quality_of
 from .coverage_update import (
     YearChange,
     after_marks,
@@ -257,8 +257,8 @@ class YearCommit:
         old, judged = self.meta.state.faults, self.commit.judged
         if judged is None:
             return old
-        own = within(self.commit.faults, year_span(self.year))
-        return after(old, judged, own)
+        own = faults_within(self.commit.faults, year_span(self.year))
+        return faults_after(old, judged, own)
 
     def _quality(self, state: YearState) -> dict[str, Any]:
         """Return the quality of the whole year."""
