@@ -193,7 +193,7 @@ class YearCommit:
         before, coverage = self.meta.state, coverage.folded()
         state = before.replaced(generation=self.generation, coverage=coverage, faults=self._faults)
         durable = takes_trust(before.coverage, coverage)
-        self.lane.write_meta(self.year, self._facts(state).settled(state), durable=durable)
+        self.lane.write_meta(self.year, self._document(state).committed(state), durable=durable)
         self._log(Change(), state)
 
     def _append(self, coverage: Coverage) -> None:
@@ -206,7 +206,7 @@ class YearCommit:
             self.lane,
             self.year,
             before=before,
-            meta=self._facts(state).of(self._shares_after()).settled(state),
+            meta=self._document(state).with_shares(self._shares_after()).committed(state),
             members=members,
             durable_meta=takes_trust(before.coverage, coverage),
         )
@@ -228,7 +228,7 @@ class YearCommit:
         rewrite(
             self.lane,
             self.year,
-            meta=self._facts(state).of(shares_of(s.header for s in segments)),
+            meta=self._document(state).with_shares(shares_of(s.header for s in segments)),
             members=members,
             state=state,
             keep_version=self._rewrites_history(change),
@@ -293,7 +293,7 @@ class YearCommit:
             shares[piece.vendor] = shares.pop(piece.vendor, 0) + len(piece.table)
         return shares
 
-    def _facts(self, state: YearState) -> YearMeta:
+    def _document(self, state: YearState) -> YearMeta:
         """Return the year's document, updated for this commit except for bars and coverage."""
         # For a year without bars, the latest vendor that had none.
         vendors = [mark.vendor for mark in self.part.marks.sources]
