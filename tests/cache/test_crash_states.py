@@ -706,7 +706,7 @@ def test_folders_that_a_killed_writer_made_are_synced(
             after_a_kill(root, "first file", dies_in, commits_again, most=MOST)
 
     all_of_them(tmp_path / "with")
-    monkeypatch.setattr(commit_run.CommitRun, "make_folders_durable", lambda self: None)
+    monkeypatch.setattr(commit_run.CommitRun, "_make_folders_durable", lambda self: None)
     with pytest.raises(Violation):
         all_of_them(tmp_path / "without")
 
