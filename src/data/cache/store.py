@@ -22,7 +22,7 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError
 from ..lru_cache import LruCache
 from ..model.actions import Action
-from ..model.bars import BarTable
+from ..model.bars import BadRow, BarTable
 from ..model.coverage import Coverage, stretches
 from ..model.edges import merged, spans_of
 from ..model.frozen import filled
@@ -52,7 +52,6 @@ from .values import (
     Seal,
     SeriesView,
     StoredSpan,
-    Suspect,
     no_check,
     removal,
 )
@@ -70,6 +69,8 @@ __all__ = [
     "Suspect",
 ]
 
+# A row that cannot be a bar, as callers of the store know it.
+Suspect = BadRow
 _REREADS = 3
 
 
@@ -265,7 +266,7 @@ class BarStore:
         seal.use.read(seal.span.start)
         return self._disk.are_unchanged(seal.files)
 
-    def suspects(self, key: SeriesKey, span: Span) -> tuple[Suspect, ...]:
+    def suspects(self, key: SeriesKey, span: Span) -> tuple[BadRow, ...]:
         """Return the bad rows in ``span`` for timestamps without a good bar, in order.
 
         If there are several rows for a timestamp, the last one counts. Raises the same errors as
@@ -274,14 +275,14 @@ class BarStore:
         lane = self._lane(key)
         return self._suspects(lane, span, self._index.entry(lane))
 
-    def _suspects(self, lane: LaneFiles, span: Span, entry: IndexEntry) -> tuple[Suspect, ...]:
+    def _suspects(self, lane: LaneFiles, span: Span, entry: IndexEntry) -> tuple[BadRow, ...]:
         if not entry.has_quarantine:
             return ()
         return quarantine.rows_without_bar(
             lane, span, lambda: self._index.entry(lane).view.coverage
         )
 
-    def quarantined(self, key: SeriesKey) -> tuple[list[Suspect], list[KeptFile]]:
+    def quarantined(self, key: SeriesKey) -> tuple[list[BadRow], list[KeptFile]]:
         """Return the quarantined rows and files, without repairing anything.
 
         The rows are sorted by year, then by arrival.

@@ -124,10 +124,6 @@ class Seal(NamedTuple):
     span: Span
 
 
-# A row that cannot be a bar, kept in the quarantine of the series.
-Suspect = BadRow
-
-
 @dataclass(frozen=True, kw_only=True)
 class SeriesFacts:
     """The facts in ``series.json`` about a whole series.
@@ -204,7 +200,7 @@ class Commit(SeriesFacts):
 
     pieces: tuple[CommitPiece, ...] = ()
     marks: Sequence[Covered] = ()
-    suspects: tuple[Suspect, ...] = ()
+    suspects: tuple[BadRow, ...] = ()
     quality: Mapping[str, Any] | None = None
     judged: Span | None = None
     faults: tuple[Fault, ...] = ()
@@ -277,7 +273,7 @@ class StoredSpan(NamedTuple):
     view: SeriesView
     table: BarTable
     coverage: Coverage
-    suspects: Sequence[Suspect] = ()
+    suspects: Sequence[BadRow] = ()
 
 
 # --- faults ------------------------------------------------------------------------------
