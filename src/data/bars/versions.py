@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..cache.faults import faults_within, sentences
 from ..cache.store import BarStore, SeriesView
-from ..cache.values import faults_within, sentences
 from ..calendars.calendar import calendar_for, first_unclosed
 from ..calendars.grid import BarGrid
 from ..clock import Clock

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...cache.actions import ActionBook, Asked
+from ...cache.faults import MISSING_VOLUME, faults_within, sentences
 from ...cache.store import BarStore, Commit, SeriesView, Suspect
-from ...cache.values import MISSING_VOLUME, faults_within, sentences
 from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action

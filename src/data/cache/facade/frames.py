@@ -27,19 +27,11 @@ from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...prices.adjustment import ClosesBefore, basis_parts, common_as_of, rebase
 from ...prices.quality import Checked, check, off_grid_rows
+from ..faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault, without_volume
 from ..legacy.reader import next_stamps, session_stamps
 from ..prior_sessions import PriorSessions
 from ..store import BarStore
-from ..values import (
-    BAD,
-    CONTRADICTED,
-    DUPLICATE,
-    MISSING,
-    Commit,
-    CommitPiece,
-    Fault,
-    without_volume,
-)
+from ..values import Commit, CommitPiece
 from ..write.coverage_update import year_span, years_of
 from .listing import Catalogue
 

@@ -26,7 +26,8 @@ from ...model.series import SeriesKey
 from ...model.source import SourceState
 from ...model.span import Span
 from ...model.symbol_changes import SymbolChange
-from ..values import FACTS, Fault, SeriesFacts
+from ..faults import Fault
+from ..values import FACTS, SeriesFacts
 from . import json_document
 from .csv_rows import BASE_COLUMNS
 from .gzip_member import file_id
@@ -326,7 +327,7 @@ class _State(msgspec.Struct):
         """Return the state as a :class:`YearState`."""
         faults = tuple([Fault(Span(a, b), k, n, text) for a, b, k, n, text in self.faults])
         coverage = coverage_of(bytes(self.coverage))
-        return YearState(*_plain_facts(self), coverage=coverage, faults=faults)
+        return YearState(*_plain_facts(self), coverage=coverage, faults=faults)  # type: ignore[misc]
 
 
 class _Ours(_State, kw_only=True, forbid_unknown_fields=True):

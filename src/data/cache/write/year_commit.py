@@ -19,13 +19,14 @@ from ...model.edges import Edges, edges_of
 from ...model.instant import date_of
 from ...model.reasons import GRAVE
 from ...model.span import Span, coalesce, subtract
+from ..faults import Fault, faults_after, faults_within, quality_of
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import file_id, shares_of
 from ..lane_files import LaneFiles
 from ..read.year_file import YearFile, open_year
 from ..recovery import quarantine
-from ..values import Commit, CommitPiece, Fault, faults_after, faults_within, no_check, quality_of
+from ..values import Commit, CommitPiece, no_check
 from .coverage_update import (
     YearChange,
     after_marks,
