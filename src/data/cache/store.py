@@ -294,27 +294,6 @@ class BarStore:
         rows = [row for year in years for row in quarantine.rows_kept(lane, year)]
         return rows, list(quarantine.files_of(lane))
 
-    def position(self, key: SeriesKey) -> int | None:
-        """Return the position in the shared log that the series reflects; None if the store is not shared.
-
-        A shared store is one that many hosts use.
-        """
-        return None
-
-    def pull(self, pairs: Iterable[tuple[str, Timeframe]], *, is_first: bool = False) -> bool:
-        """Update the series of symbols and timeframes from the log; return whether any changed.
-
-        Args:
-            pairs: Symbols, each with a timeframe.
-            is_first: Whether to update only pairs that were never requested from this folder
-                before.
-        """
-        return False
-
-    def elsewhere(self) -> Mapping[SeriesKey, int]:
-        """Return the series that only other hosts have, with the time of the latest commit, UTC ms."""
-        return {}
-
     def commit(
         self,
         key: SeriesKey,
@@ -350,6 +329,34 @@ class BarStore:
                 run = CommitRun(lane, commit, self._old, check)
                 run.run(min(wait_s, self._lock_timeout_s))
             self.commit_feed.announce(key, commit, run.generation, self._clock.now_ms())
+
+    # --- stores that many hosts share ------------------------------------------------------
+
+    # `SharedStore` (`hosts/store.py`) overrides these three, `commit`, `read_version`, `clear`,
+    # `clear_years`, and the methods that change actions or symbols. It also uses `_lane`,
+    # `_drop_confirmations`, `_is_preview`, and these parts of `__init__`: `_disk`, `_clock`, `_layout`,
+    # `_memory`, `_sidecars`, `_guard`, `_lock_timeout_s`, `_vendor_facts` and `_retention`.
+
+    def position(self, key: SeriesKey) -> int | None:
+        """Return the position in the shared log that the series reflects; None if the store is not shared.
+
+        A shared store is one that many hosts use.
+        """
+        return None
+
+    def pull(self, pairs: Iterable[tuple[str, Timeframe]], *, is_first: bool = False) -> bool:
+        """Update the series of symbols and timeframes from the log; return whether any changed.
+
+        Args:
+            pairs: Symbols, each with a timeframe.
+            is_first: Whether to update only pairs that were never requested from this folder
+                before.
+        """
+        return False
+
+    def elsewhere(self) -> Mapping[SeriesKey, int]:
+        """Return the series that only other hosts have, with the time of the latest commit, UTC ms."""
+        return {}
 
     # --- the past --------------------------------------------------------------------------
 
