@@ -706,7 +706,7 @@ def test_folders_that_a_killed_writer_made_are_synced(
             after_a_kill(root, "first file", dies_in, commits_again, most=MOST)
 
     all_of_them(tmp_path / "with")
-    monkeypatch.setattr(commit_run.CommitRun, "make_folders_durable", lambda self: None)
+    monkeypatch.setattr(commit_run.CommitRun, "_make_folders_durable", lambda self: None)
     with pytest.raises(Violation):
         all_of_them(tmp_path / "without")
 
@@ -734,22 +734,22 @@ def in_place(lane: LaneFiles, year: int, *, members: list[Member], state: YearSt
     lane.disk.write(handle, b"".join(m.raw for m in members), 0)
     lane.disk.sync(handle)
     lane.disk.close(handle)
-    return _final(lane, year, meta.settled(state))
+    return _final(lane, year, meta.committed(state))
 
 
 def without_pending(lane: LaneFiles, year: int, *, members: list[Member], state: YearState,
                     meta: YearMeta, keep_version: bool) -> YearMeta:  # fmt: skip
     data = lane.paths.data(year)
     write_atomically(lane.disk, data, b"".join(m.raw for m in members))
-    return _final(lane, year, meta.settled(state))
+    return _final(lane, year, meta.committed(state))
 
 
 def metadata_first(lane: LaneFiles, year: int, *, members: list[Member], state: YearState,
                    meta: YearMeta, keep_version: bool) -> YearMeta:  # fmt: skip
-    _final(lane, year, meta.settled(state))
+    _final(lane, year, meta.committed(state))
     data = lane.paths.data(year)
     write_atomically(lane.disk, data, b"".join(m.raw for m in members))
-    return meta.settled(state)
+    return meta.committed(state)
 
 
 def data_before_pending(lane: LaneFiles, year: int, *, members: list[Member], state: YearState,
@@ -757,7 +757,7 @@ def data_before_pending(lane: LaneFiles, year: int, *, members: list[Member], st
     data = lane.paths.data(year)
     write_atomically(lane.disk, data, b"".join(m.raw for m in members))
     lane.write_meta(year, meta.replaced(pending=state), durable=True)
-    return _final(lane, year, meta.settled(state))
+    return _final(lane, year, meta.committed(state))
 
 
 def _final(lane: LaneFiles, year: int, meta: YearMeta) -> YearMeta:

@@ -10,9 +10,8 @@ import pytest
 
 from src.data.cache.read.series_reader import RangeReader
 from src.data.cache.store import BarStore, Commit
-from src.data.cache.values import Suspect
 from src.data.disk.files import Disk, DiskStep
-from src.data.model.bars import Bar
+from src.data.model.bars import BadRow, Bar
 from tests.cache.bars import DAILY, EVER, at, days, piece, store_in
 
 
@@ -31,8 +30,8 @@ class Watched(Disk):
         return super().now_ns() + 10**12
 
 
-def bad(step: int) -> Suspect:
-    return Suspect(Bar(at(step), 1.0, 0.5, 2.0, 1.0, 7.0), "high below low")
+def bad(step: int) -> BadRow:
+    return BadRow(Bar(at(step), 1.0, 0.5, 2.0, 1.0, 7.0), "high below low")
 
 
 def test_a_stretch_is_what_its_parts_are(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from src.data.cache.values import Commit, Fault
+from src.data.cache.faults import Fault
+from src.data.cache.values import Commit
 from src.data.clock import ManualClock
 from src.data.hosts.decisions import key_of
 from src.data.hosts.log import Log

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from src.data.cache.store import Commit, CommitPiece
-from src.data.cache.values import Suspect, removal
+from src.data.cache.values import removal
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.jobs.quarantine import quarantine_report, restore
 from src.data.model.actions import Action
-from src.data.model.bars import Bar, BarTable
+from src.data.model.bars import BadRow, Bar, BarTable
 from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.kind import Basis, Kind
@@ -165,8 +165,8 @@ def test_a_row_that_never_was_a_bar_of_the_series_stays_though_it_looks_like_one
 ) -> None:
     store = DataManager(tmp_path / "cache", clock=clock).cache.store
     rows = (
-        Suspect(Bar(MARCH.start, 1000.0, 1010.0, 990.0, 1000.0, 5.0), RESCALED),
-        Suspect(Bar(MARCH.start + DAY_MS, 10.0, 10.0, 10.0, 10.0, 5.0), AHEAD),
+        BadRow(Bar(MARCH.start, 1000.0, 1010.0, 990.0, 1000.0, 5.0), RESCALED),
+        BadRow(Bar(MARCH.start + DAY_MS, 10.0, 10.0, 10.0, 10.0, 5.0), AHEAD),
     )
     store.commit(KEY, Commit(suspects=rows))
     done, left = restore(services, KEY)
@@ -177,7 +177,7 @@ def test_a_bar_of_a_series_without_any_comes_back_without_an_adjustment(
     tmp_path: Path, clock: ManualClock, services: Services
 ) -> None:
     store = DataManager(tmp_path / "cache", clock=clock).cache.store
-    row = Suspect(Bar(MARCH.start, 10.0, 10.0, 10.0, 10.0, 5.0), "withdrawn by yahoo")
+    row = BadRow(Bar(MARCH.start, 10.0, 10.0, 10.0, 10.0, 5.0), "withdrawn by yahoo")
     store.commit(APPLE, Commit(suspects=(row,)))
     assert len(restore(services, APPLE)[0]) == 1
     (part,) = store.read(APPLE, Span(MARCH.start, MARCH.start + DAY_MS))[1]

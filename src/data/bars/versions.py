@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..cache.faults import faults_within, sentences
 from ..cache.store import BarStore, SeriesView
-from ..cache.values import sentences, within
 from ..calendars.calendar import calendar_for, first_unclosed
 from ..calendars.grid import BarGrid
 from ..clock import Clock
@@ -125,4 +125,4 @@ def _problems(view: SeriesView, query: BarsQuery, span: Span, rows: int) -> list
     """Return the recorded faults in ``span``, which are known only for the latest version."""
     if query.version != view.generation or not view.faults:
         return []
-    return sentences(within(view.faults, span), rows)
+    return sentences(faults_within(view.faults, span), rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from .figures import TABLE as BUNDLE_METADATA
+from .bundle_row import TABLE as BUNDLE_METADATA
 
 if TYPE_CHECKING:
     import sqlite3

@@ -18,9 +18,9 @@ import pandas as pd
 from ..errors import QueryError
 from .bundle import Bundle, bundle_names
 from .bundle_records import SCHEMA_VERSION, Records
+from .bundle_row import ROW, Figures, row_of
 from .catalog_log import CatalogLog
 from .commit import checked_name
-from .figures import ROW, Figures, row_of
 from .folder import BUNDLE as _TYPE
 from .folder import bundles_folder, place_in
 
@@ -287,7 +287,7 @@ class BundleMetadata:
                 symbols[name] = _symbol(name, entry["id"], entry["asset_type"], entry["exchange"])
             else:
                 created = created or updated
-                fields = {**(fields or {}), **entry["fields"]}
+                fields = {**(fields or {}), **_known(entry["fields"])}
         return fields, created, updated, symbols
 
     def as_dict(self) -> dict[str, Any]:
@@ -309,8 +309,8 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
             is_right &= is_right and _fits(entry["id"])
         else:
             fields = {} if entry.get("deleted") else entry["fields"]
-            is_right = isinstance(fields, dict) and fields.keys() <= ROW.keys()
-            is_right &= is_right and all(_is_value(*one) for one in fields.items())
+            is_right = isinstance(fields, dict)
+            is_right &= is_right and all(_is_value(*one) for one in _known(fields).items())
             is_right &= "path" not in entry or place_in(entry) is not None
     except (QueryError, KeyError, TypeError):
         is_right = False
@@ -320,6 +320,11 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
             entry.get("bundle"),
         )
     return is_right
+
+
+def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that this version knows; a newer version may have recorded more."""
+    return {name: value for name, value in fields.items() if name in ROW}
 
 
 def _is_value(name: str, value: Any) -> bool:

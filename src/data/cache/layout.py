@@ -33,8 +33,10 @@ _RESERVED = re.compile(
     r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(\..*)?", re.IGNORECASE
 )
 _FRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
-# The files of a year begin with its number. Whoever adds one also looks at what walks a folder:
-# clearing, quarantine, migration, trimming, disk usage, and the snapshots of many hosts.
+# The files of a year begin with its number. A new one is already included wherever a whole folder is
+# removed, counted, or made anew from a shared log. Add it to these, each of which needs other files:
+# `_ENDINGS` in `lane_files.py` (what may bar the lane), `clear_years` in `retention/clear.py`,
+# `_KEPT_FILE` in `retention/trim.py` (if it can be quarantined), and `_NAME` in `hosts/snapshot.py`.
 DATA, METADATA, LOG = ".csv.gz", ".metadata.json", ".log"
 # Rejected rows of a year, in the folder for quarantined files.
 ROWS = ".rows.csv.gz"

@@ -22,7 +22,7 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError
 from ..lru_cache import LruCache
 from ..model.actions import Action
-from ..model.bars import BarTable
+from ..model.bars import BadRow, BarTable
 from ..model.coverage import Coverage, stretches
 from ..model.edges import merged, spans_of
 from ..model.frozen import filled
@@ -52,7 +52,6 @@ from .values import (
     Seal,
     SeriesView,
     StoredSpan,
-    Suspect,
     no_check,
     removal,
 )
@@ -70,6 +69,8 @@ __all__ = [
     "Suspect",
 ]
 
+# A row that cannot be a bar, as callers of the store know it.
+Suspect = BadRow
 _REREADS = 3
 
 
@@ -265,7 +266,7 @@ class BarStore:
         seal.use.read(seal.span.start)
         return self._disk.are_unchanged(seal.files)
 
-    def suspects(self, key: SeriesKey, span: Span) -> tuple[Suspect, ...]:
+    def suspects(self, key: SeriesKey, span: Span) -> tuple[BadRow, ...]:
         """Return the bad rows in ``span`` for timestamps without a good bar, in order.
 
         If there are several rows for a timestamp, the last one counts. Raises the same errors as
@@ -274,14 +275,14 @@ class BarStore:
         lane = self._lane(key)
         return self._suspects(lane, span, self._index.entry(lane))
 
-    def _suspects(self, lane: LaneFiles, span: Span, entry: IndexEntry) -> tuple[Suspect, ...]:
+    def _suspects(self, lane: LaneFiles, span: Span, entry: IndexEntry) -> tuple[BadRow, ...]:
         if not entry.has_quarantine:
             return ()
         return quarantine.rows_without_bar(
             lane, span, lambda: self._index.entry(lane).view.coverage
         )
 
-    def quarantined(self, key: SeriesKey) -> tuple[list[Suspect], list[KeptFile]]:
+    def quarantined(self, key: SeriesKey) -> tuple[list[BadRow], list[KeptFile]]:
         """Return the quarantined rows and files, without repairing anything.
 
         The rows are sorted by year, then by arrival.
@@ -292,27 +293,6 @@ class BarStore:
         years = quarantine.years_with_rows(lane)
         rows = [row for year in years for row in quarantine.rows_kept(lane, year)]
         return rows, list(quarantine.files_of(lane))
-
-    def position(self, key: SeriesKey) -> int | None:
-        """Return the position in the shared log that the series reflects; None if the store is not shared.
-
-        A shared store is one that many hosts use.
-        """
-        return None
-
-    def pull(self, pairs: Iterable[tuple[str, Timeframe]], *, is_first: bool = False) -> bool:
-        """Update the series of symbols and timeframes from the log; return whether any changed.
-
-        Args:
-            pairs: Symbols, each with a timeframe.
-            is_first: Whether to update only pairs that were never requested from this folder
-                before.
-        """
-        return False
-
-    def elsewhere(self) -> Mapping[SeriesKey, int]:
-        """Return the series that only other hosts have, with the time of the latest commit, UTC ms."""
-        return {}
 
     def commit(
         self,
@@ -349,6 +329,34 @@ class BarStore:
                 run = CommitRun(lane, commit, self._old, check)
                 run.run(min(wait_s, self._lock_timeout_s))
             self.commit_feed.announce(key, commit, run.generation, self._clock.now_ms())
+
+    # --- stores that many hosts share ------------------------------------------------------
+
+    # `SharedStore` (`hosts/store.py`) overrides these three, `commit`, `read_version`, `clear`,
+    # `clear_years`, and the methods that change actions or symbols. It also uses `_lane`,
+    # `_drop_confirmations`, `_is_preview`, and these parts of `__init__`: `_disk`, `_clock`, `_layout`,
+    # `_memory`, `_sidecars`, `_guard`, `_lock_timeout_s`, `_vendor_facts` and `_retention`.
+
+    def position(self, key: SeriesKey) -> int | None:
+        """Return the position in the shared log that the series reflects; None if the store is not shared.
+
+        A shared store is one that many hosts use.
+        """
+        return None
+
+    def pull(self, pairs: Iterable[tuple[str, Timeframe]], *, is_first: bool = False) -> bool:
+        """Update the series of symbols and timeframes from the log; return whether any changed.
+
+        Args:
+            pairs: Symbols, each with a timeframe.
+            is_first: Whether to update only pairs that were never requested from this folder
+                before.
+        """
+        return False
+
+    def elsewhere(self) -> Mapping[SeriesKey, int]:
+        """Return the series that only other hosts have, with the time of the latest commit, UTC ms."""
+        return {}
 
     # --- the past --------------------------------------------------------------------------
 

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..disk.files import FileState
 from ..errors import CacheError
-from ..model.bars import BadRow, BarTable, Stamps
-from ..model.coverage import STATES, Coverage, Covered, Splice, less_grave, stretches
-from ..model.edges import Edges, spans_of
-from ..model.instant import MINUTE_MS, SECOND_MS, iso, year_of, year_start
+from ..model.bars import BadRow, BarTable
+from ..model.coverage import STATES, Coverage, Covered, Splice, stretches
+from ..model.instant import MINUTE_MS, SECOND_MS
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
-from ..model.reasons import NO_TRADE
 from ..model.series import SeriesKey
 from ..model.source import SourceState
-from ..model.span import Span, subtract
+from ..model.span import Span
 from ..vendors.registry import is_of_files
+from .faults import Fault
 
 
 @dataclass(frozen=True)
@@ -124,10 +121,6 @@ class Seal(NamedTuple):
     span: Span
 
 
-# A row that cannot be a bar, kept in the quarantine of the series.
-Suspect = BadRow
-
-
 @dataclass(frozen=True, kw_only=True)
 class SeriesFacts:
     """The facts in ``series.json`` about a whole series.
@@ -204,7 +197,7 @@ class Commit(SeriesFacts):
 
     pieces: tuple[CommitPiece, ...] = ()
     marks: Sequence[Covered] = ()
-    suspects: tuple[Suspect, ...] = ()
+    suspects: tuple[BadRow, ...] = ()
     quality: Mapping[str, Any] | None = None
     judged: Span | None = None
     faults: tuple[Fault, ...] = ()
@@ -277,205 +270,7 @@ class StoredSpan(NamedTuple):
     view: SeriesView
     table: BarTable
     coverage: Coverage
-    suspects: Sequence[Suspect] = ()
-
-
-# --- faults ------------------------------------------------------------------------------
-
-MISSING, MISSING_VOLUME, BAD, CONTRADICTED, DUPLICATE, NOTE = (
-    "missing",
-    "missing_volume",
-    "bad",
-    "contradicted",
-    "duplicate",
-    "note",
-)
-# Neighbouring faults are merged until there are about this many; each kind may have one more.
-_MOST, _KINDS, _MOST_SENTENCES = 64, 8, 20
-
-
-class Fault(NamedTuple):
-    """A defect of an answer.
-
-    Attributes:
-        span: Affected span; for a fault that does not concern particular bars, the start of the
-            answer.
-        kind: ``missing`` (expected bars that did not arrive), ``missing_volume`` (bars without the
-            volume that their vendor declares), ``bad`` (invalid rows), ``contradicted`` (bars whose
-            rows differed), ``duplicate`` or ``note``.
-        number: Number of bars or rows.
-        text: Reason for a bad row, or the text of a note.
-    """
-
-    span: Span
-    kind: str
-    number: int
-    text: str = ""
-
-    def to_json(self) -> list[Any]:
-        """Return the stored form of the fault: a list of its start, end, kind, number and text."""
-        return [*self.span, self.kind, self.number, self.text]
-
-    @property
-    def is_of_bars(self) -> bool:
-        """Whether the fault concerns bars that exist, such as missing volume, or is not a defect at all."""
-        return self.kind in (MISSING_VOLUME, DUPLICATE, NOTE) or self.text == NO_TRADE
-
-    def clip(self, span: Span) -> Fault | None:
-        """Return the part of the fault in ``span``, with its share of the bars or rows, or None."""
-        part, whole = self.span.clip(span), self.span.end - self.span.start
-        if part.is_empty:
-            return None
-        return self._replace(
-            span=part, number=max(1, self.number * (part.end - part.start) // whole)
-        )
-
-    def outside(self, span: Span) -> list[Fault]:
-        """Return the parts of the fault outside ``span``, each with its share of the bars or rows."""
-        if not self.span.overlaps(span):
-            return [self]
-        whole = self.span.end - self.span.start
-        return [
-            self._replace(span=part, number=max(1, self.number * (part.end - part.start) // whole))
-            for part in subtract([self.span], [span])
-        ]
-
-
-def without_volume(bare: Stamps, answered: Span) -> Iterator[Fault]:
-    """Yield one fault per year for the bars in ``answered`` that lack a volume.
-
-    Args:
-        bare: Timestamps of bars without a volume, ascending.
-        answered: Span that was checked.
-    """
-    bare = bare[(bare >= answered.start) & (bare < answered.end)]
-    if not len(bare):
-        return
-    for year in range(year_of(int(bare[0])), year_of(int(bare[-1])) + 1):
-        part = bare[(bare >= year_start(year)) & (bare < year_start(year + 1))]
-        if len(part):
-            yield Fault(Span(int(part[0]), int(part[-1]) + 1), MISSING_VOLUME, len(part))
-
-
-class FaultGroup(NamedTuple):
-    """Faults of one kind as columns, ascending.
-
-    Attributes:
-        kind: See :class:`Fault`.
-        edges: Span of each fault.
-        numbers: Number of bars or rows that each fault concerns.
-        texts: Text of each fault; if there is only one text, it applies to all faults.
-    """
-
-    kind: str
-    edges: Edges
-    numbers: NDArray[np.int64]
-    texts: Sequence[str] = ("",)
-
-    @classmethod
-    def of_bars(cls, kind: str, stamps: Stamps, texts: Sequence[str] = ("",)) -> FaultGroup:
-        """Return a group of ``kind`` faults, one per bar."""
-        return cls(kind, np.column_stack([stamps, stamps + 1]), np.ones(len(stamps), int), texts)
-
-    def faults(self, total: int) -> Iterator[Fault]:
-        """Yield the faults; if all groups together have more than 64, merge adjacent ones.
-
-        ``total`` is the number in all groups. A merged fault does not extend across the end of a
-        year.
-        """
-        count = len(self.edges)
-        if not count:
-            return
-        every = 1 if total <= _MOST else -(-count // max(1, -(-count * _MOST // total)))
-        years = self.edges[:, 0].astype("M8[ms]").astype("M8[Y]")
-        cuts = np.append(np.flatnonzero(np.append(True, years[1:] != years[:-1])), count)
-        for begin, end in pairwise(cuts.tolist()):
-            firsts = np.arange(begin, end, every)
-            lasts = np.minimum(firsts + every, end) - 1
-            spans = spans_of(np.column_stack([self.edges[firsts, 0], self.edges[lasts, 1]]))
-            numbers = np.add.reduceat(self.numbers[:end], firsts).tolist()
-            for span, number, first in zip(spans, numbers, firsts.tolist(), strict=True):
-                yield Fault(span, self.kind, number, self.texts[first % len(self.texts)])
-
-
-def after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Return a year's faults after a new answer, which replaces the old faults in ``answered``.
-
-    If there are more than 64 faults, adjacent faults of the same kind are merged.
-    """
-    left = [part for fault in old for part in fault.outside(answered)]
-    faults = sorted([*left, *fresh])
-    if len(faults) <= _MOST + _KINDS:
-        return tuple(faults)
-    joined: list[Fault] = []
-    for kind in dict.fromkeys((fault.kind, fault.text == NO_TRADE) for fault in faults):
-        own = [fault for fault in faults if (fault.kind, fault.text == NO_TRADE) == kind]
-        size = -(-len(own) * _MOST // len(faults))
-        every = -(-len(own) // size)
-        runs = (own[at : at + every] for at in range(0, len(own), every))
-        joined += (
-            Fault(Span(run[0].span.start, run[-1].span.end), kind[0], _count(run), run[0].text)
-            for run in runs
-        )
-    return tuple(sorted(joined))
-
-
-def within(faults: Iterable[Fault], span: Span) -> list[Fault]:
-    """Return the faults that overlap ``span``."""
-    return [fault for fault in faults if fault.span.overlaps(span)]
-
-
-def quality_of(
-    faults: Sequence[Fault], rows: int, grave: Mapping[str, int] | None = None
-) -> Mapping[str, Any]:
-    """Return the quality of ``rows`` stored bars: score, descriptions, gaps and duplicates.
-
-    The score is the product of four fractions: good rows among all rows, existing bars (including
-    bad rows) among expected ones, rows without contradictions, and rows that do not lack a volume.
-    Rows that are almost certainly wrong reduce the score by their fraction, as for an answer's
-    score.
-
-    Args:
-        faults: Faults of the answers.
-        rows: Number of stored bars.
-        grave: Maps each reason for which bars are almost certainly wrong to their number.
-    """
-    grave = grave or {}
-    by_kind = {kind: [f for f in faults if f.kind == kind] for kind in (MISSING, BAD, CONTRADICTED)}
-    missing, bad, odd = (_count(group) for group in by_kind.values())
-    stamps = rows + bad
-    score = 1.0
-    if stamps + missing:
-        score = rows / (stamps + missing) * (1 - min(odd, stamps) / stamps if stamps else 0.0)
-    bare = _count([f for f in faults if f.kind == MISSING_VOLUME])
-    score *= 1 - min(bare, rows) / rows if rows else 1.0
-    return {
-        "score": round(less_grave(score, sum(grave.values()), rows), 6),
-        "validation_errors": [*grave, *sentences(faults, rows)][:_MOST_SENTENCES],
-        "gaps": len([f for f in by_kind[MISSING] if f.text != NO_TRADE]),
-        "duplicates": _count([f for f in faults if f.kind == DUPLICATE]),
-    }
-
-
-def sentences(faults: Sequence[Fault], rows: int) -> list[str]:
-    """Describe the faults, in at most 20 sentences."""
-    missing = _count([f for f in faults if f.kind == MISSING])
-    bad = [f for f in faults if f.kind == BAD]
-    odd = [f for f in faults if f.kind == CONTRADICTED]
-    texts = [f.text for f in faults if f.kind == NOTE]
-    if missing:
-        texts.append(f"{missing} of {rows + missing + _count(bad)} expected bars are missing")
-    if bare := _count([f for f in faults if f.kind == MISSING_VOLUME]):
-        texts.append(f"missing_volume: {bare} of {rows} bars have no volume")
-    if bad:
-        texts.append(f"{_count(bad)} rows cannot be bars")
-    texts += [f"{iso(f.span.start)}: rows of this stamp contradict each other" for f in odd]
-    texts += [f"{iso(f.span.start)}: {f.text}" for f in bad]
-    return list(dict.fromkeys(texts))[:_MOST_SENTENCES]
-
-
-def _count(faults: Iterable[Fault]) -> int:
-    return sum(fault.number for fault in faults)
+    suspects: Sequence[BadRow] = ()
 
 
 # --- uses -----------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from ..model.texts import counted
 # never requested.
 HOLES = ("vendor_hole", "common_hole")
 # Reasons for attention, worst first; those from `holes` on should be examined but are not bad.
-KINDS = ("unreadable", "contradicted", "error", "holes", "warning")
-_BAD = KINDS[:3]
+SEVERITIES = ("unreadable", "contradicted", "error", "holes", "warning")
+_BAD = SEVERITIES[:3]
 
 
 def attention_of(
@@ -76,8 +76,8 @@ def _entry(kind: str, text: str, next_step: str) -> dict[str, str]:
 def rank_of(attention: Sequence[Mapping[str, str]]) -> tuple[int, int]:
     """Return a sort key for a series: the worst kind of reason first, then the most reasons."""
     if not attention:
-        return len(KINDS), 0
-    return KINDS.index(attention[0]["kind"]), -len(attention)
+        return len(SEVERITIES), 0
+    return SEVERITIES.index(attention[0]["kind"]), -len(attention)
 
 
 def look_at(

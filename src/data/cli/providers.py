@@ -147,14 +147,14 @@ def _vendor(args: argparse.Namespace) -> Report:
 
 
 def _vendor_shown(profile: dict[str, Any]) -> Shown:
-    from ..jobs.matrix import BOUNDS, KINDS, bounds_table, kinds_table
+    from ..jobs.matrix import BOUNDS, KIND_COLUMNS, bounds_table, kinds_table
 
     yield styled(f"{profile['name']}  {profile['title']}", "bold")
     yield ""
     styles = {"state": "green" if profile["ready"] else "yellow", "advice": "yellow"}
     yield facts(_facts(profile), styles)
     if served := profile["serves"]:
-        for names, table in (BOUNDS, bounds_table), (KINDS, kinds_table):
+        for names, table in (BOUNDS, bounds_table), (KIND_COLUMNS, kinds_table):
             yield ""
             yield TextTable(names[1:], [row[1:] for row in table(served)])
 
@@ -190,12 +190,12 @@ def _facts(profile: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _matrix(selector: ProviderSelector) -> Report:
-    from ..jobs.matrix import BOUNDS, KINDS, bounds_table, kinds_table, matrix, plain
+    from ..jobs.matrix import BOUNDS, KIND_COLUMNS, bounds_table, kinds_table, matrix, plain
 
     entries = matrix(selector)
     # In a narrow terminal the leftmost columns are dropped last.
     bounds = [*BOUNDS[:2], *(f"{name}?" for name in BOUNDS[2:])]
-    kinds = [*KINDS[:2], *(f"{name}?" for name in KINDS[2:])]
+    kinds = [*KIND_COLUMNS[:2], *(f"{name}?" for name in KIND_COLUMNS[2:])]
     return Report(
         {"matrix": plain(entries)},
         lambda: [

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.actions import Asked
-from ..cache.values import Commit, CommitPiece, Fault
+from ..cache.faults import Fault
+from ..cache.values import Commit, CommitPiece
 from ..errors import CorruptEntryError, DataError, FormatVersionError, StorageError
 from ..model.actions import Action
 from ..model.bars import BadRow, BarTable

@@ -136,7 +136,7 @@ def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
 
 
 def kinds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
-    """Return a table that describes each row's kind in words, with the columns of ``KINDS``."""
+    """Return a table that describes each row's kind in words, with the columns of ``KIND_COLUMNS``."""
     lines: dict[tuple[str, str], Kind] = {}
     for entry in entries:
         for asset_class, kind in entry.kinds.items():
@@ -165,7 +165,7 @@ def markdown() -> str:
         _table(BOUNDS, bounds_table(entries)),
         "## Kinds of bars\n\nBars of different kinds are never mixed. `-` stands for a property that is "
         "unknown until the first request.\n",
-        _table(KINDS, kinds_table(entries)),
+        _table(KIND_COLUMNS, kinds_table(entries)),
         _order(),
         "## Names, keys and limits\n\nThe limits apply unless the rules set others.\n",
         _table(("vendor", "title", "other names", "keys", "limits"), vendors),
@@ -189,7 +189,7 @@ def vendor_page(name: str) -> str:
             "## Bars\n\nThe columns are explained under [what each vendor serves](../providers.md), "
             "the terms in the [glossary](../glossary.md).\n",
             _table(BOUNDS[1:], [row[1:] for row in bounds_table(entries)]),
-            _table(KINDS[1:], [row[1:] for row in kinds_table(entries)]),
+            _table(KIND_COLUMNS[1:], [row[1:] for row in kinds_table(entries)]),
         ]
     row, more = row_of(name), ""
     if row.of_files:
@@ -265,7 +265,7 @@ BOUNDS = (
     "forming bar",
     "extended hours",
 )
-KINDS = ("vendor", "asset class", "session", "hours begin", "venue", "volume counts")
+KIND_COLUMNS = ("vendor", "asset class", "session", "hours begin", "venue", "volume counts")
 _ANCHORS = {"session": "with the open", "clock": "on the clock"}
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...cache.actions import ActionBook, Asked
+from ...cache.faults import MISSING_VOLUME, faults_within, sentences
 from ...cache.store import BarStore, Commit, SeriesView, Suspect
-from ...cache.values import MISSING_VOLUME, sentences, within
 from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action
@@ -183,7 +183,7 @@ class Reader:
         life = lifetime_of(view)
         # Faults in vendors' answers concern everyone who reads the bars, not only the caller who
         # fetched them.
-        faults = within(view.faults, span) if view.faults else ()
+        faults = faults_within(view.faults, span) if view.faults else ()
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
         lacking: Sequence[Gap] = lacking_spans(
             span, coverage, outcome.unfilled, now, life.for_gaps(now)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from ...cache.values import (
+from ...cache.faults import (
     BAD,
     CONTRADICTED,
     DUPLICATE,

@@ -10,8 +10,9 @@ from functools import partial
 import numpy as np
 
 from ...cache.actions import ActionBook
+from ...cache.faults import Fault
 from ...cache.store import Commit, SeriesView
-from ...cache.values import Fault, no_check
+from ...cache.values import no_check
 from ...calendars.calendar import first_unclosed
 from ...calendars.finality import next_due
 from ...calendars.grid import BarGrid

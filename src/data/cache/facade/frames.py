@@ -15,7 +15,7 @@ from ...calendars.gaps import holes
 from ...calendars.grid import BarGrid
 from ...calendars.ranges import resolve_range
 from ...errors import BadRangeError, KindMismatchError, QueryError
-from ...model.bars import Bar, BarTable, Stamps, among, merge, union
+from ...model.bars import BadRow, Bar, BarTable, Stamps, among, merge, union
 from ...model.coverage import Coverage, Covered
 from ...model.frame import build_frame, table_of
 from ...model.instant import DAY_MS, HOUR_MS, date_of
@@ -27,20 +27,11 @@ from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...prices.adjustment import ClosesBefore, basis_parts, common_as_of, rebase
 from ...prices.quality import Checked, check, off_grid_rows
+from ..faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault, without_volume
 from ..legacy.reader import next_stamps, session_stamps
 from ..prior_sessions import PriorSessions
 from ..store import BarStore
-from ..values import (
-    BAD,
-    CONTRADICTED,
-    DUPLICATE,
-    MISSING,
-    Commit,
-    CommitPiece,
-    Fault,
-    Suspect,
-    without_volume,
-)
+from ..values import Commit, CommitPiece
 from ..write.coverage_update import year_span, years_of
 from .listing import Catalogue
 
@@ -99,7 +90,7 @@ def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | 
     rows = _closed(_stamped(frame, offer.timeframe), offer, now_ms)
     _, even = session_stamps(rows.stamps, offer.timeframe)
     table, stray = rows.take(even), off_grid_rows(rows.take(~even), offer.timeframe)
-    aside = tuple(Suspect(row.bar, row.reason) for row in stray)
+    aside = tuple(BadRow(row.bar, row.reason) for row in stray)
     if not len(table):
         return Commit(suspects=aside) if aside else None
     extent = Span(int(table.stamps.min()), int(next_stamps(table.stamps, offer.timeframe).max()))
@@ -189,7 +180,7 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
         )
         for span, row in zip(bad_spans, checked.bad, strict=True)
     )
-    suspects = tuple(Suspect(row.bar, row.reason) for row in checked.bad)
+    suspects = tuple(BadRow(row.bar, row.reason) for row in checked.bad)
     faults = _faults(checked, lacking, offer, extent)
     return Commit(tuple(parts), tuple(marks), suspects, judged=extent, faults=faults)
 

@@ -26,7 +26,8 @@ from ...model.series import SeriesKey
 from ...model.source import SourceState
 from ...model.span import Span
 from ...model.symbol_changes import SymbolChange
-from ..values import FACTS, Fault, SeriesFacts
+from ..faults import Fault
+from ..values import FACTS, SeriesFacts
 from . import json_document
 from .csv_rows import BASE_COLUMNS
 from .gzip_member import file_id
@@ -187,8 +188,10 @@ class YearState(Record, frozen=True, gc=False):
         return stored
 
 
-# The facts of a year that are stored as they are: all but the last two, the coverage and the faults.
-_PLAIN_FACTS = YearState.__struct_fields__[:-2]
+# The facts of a year that are stored as they are; declare a new one before the coverage.
+_PLAIN_FACTS = tuple(
+    name for name in YearState.__struct_fields__ if name not in {"coverage", "faults"}
+)
 _plain_facts = attrgetter(*_PLAIN_FACTS)
 
 
@@ -229,7 +232,7 @@ class YearMeta(Record, frozen=True, gc=False):
             return dict(self.shares)
         return {self.vendor: self.state.rows} if self.state.rows else {}
 
-    def of(self, shares: Mapping[str, int]) -> YearMeta:
+    def with_shares(self, shares: Mapping[str, int]) -> YearMeta:
         """Return the document with ``shares`` as its bar counts, keyed by vendor, the latest vendor last."""
         counts = {vendor: bars for vendor, bars in shares.items() if bars}
         if not counts:
@@ -237,7 +240,7 @@ class YearMeta(Record, frozen=True, gc=False):
         most = max(reversed(counts), key=counts.__getitem__)
         return self.replaced(vendor=most, shares=counts if len(counts) > 1 else {})
 
-    def settled(self, state: YearState) -> YearMeta:
+    def committed(self, state: YearState) -> YearMeta:
         """Return the document with ``state`` committed and nothing pending."""
         return self.replaced(state=state, pending=None)
 
@@ -323,7 +326,8 @@ class _State(msgspec.Struct):
     def value(self) -> YearState:
         """Return the state as a :class:`YearState`."""
         faults = tuple([Fault(Span(a, b), k, n, text) for a, b, k, n, text in self.faults])
-        return YearState(*(*_plain_facts(self), coverage_of(bytes(self.coverage)), faults))
+        coverage = coverage_of(bytes(self.coverage))
+        return YearState(*_plain_facts(self), coverage=coverage, faults=faults)  # type: ignore[misc]
 
 
 class _Ours(_State, kw_only=True, forbid_unknown_fields=True):

@@ -51,7 +51,7 @@ def read_state(lane: LaneFiles, year: int, lock_timeout_s: float) -> YearState |
         FormatVersionError: A newer version of this library wrote the year.
     """
 
-    def look() -> YearFile | None:
+    def open_for_state() -> YearFile | None:
         """Return the year, usually without reading its data; None if nothing is stored."""
         meta = lane.meta(year)
         if meta is not None and meta.pending is None:
@@ -59,7 +59,11 @@ def read_state(lane: LaneFiles, year: int, lock_timeout_s: float) -> YearState |
         return open_year(lane, year, meta)
 
     return _patiently(
-        lane, year, look, lambda file: None if file is None else file.state, lock_timeout_s
+        lane,
+        year,
+        open_for_state,
+        lambda file: None if file is None else file.state,
+        lock_timeout_s,
     )
 
 
@@ -71,7 +75,7 @@ def read_year(
     The result is None if nothing is stored. Raises the same errors as :func:`read_state`.
     """
 
-    def look() -> YearFile | None:
+    def open_for_bars() -> YearFile | None:
         """Return the year in its state on disk; None if nothing is stored."""
         return open_year(lane, year, lane.meta(year))
 
@@ -79,17 +83,17 @@ def read_year(
         """Return the year's bars in ``span`` and the year's state; None if there is no file."""
         return None if file is None else (file.table(span), file.state)
 
-    return _patiently(lane, year, look, content, lock_timeout_s)
+    return _patiently(lane, year, open_for_bars, content, lock_timeout_s)
 
 
 def _patiently(
     lane: LaneFiles,
     year: int,
-    look: Callable[[], YearFile | None],
+    open_file: Callable[[], YearFile | None],
     content: Callable[[YearFile | None], T],
     lock_timeout_s: float,
 ) -> T | None:
-    """Return the ``content`` of the year file that ``look`` finds, retrying and repairing if necessary.
+    """Return the ``content`` of the file that ``open_file`` returns, retrying and repairing if necessary.
 
     A writer may commit between the reads of metadata and data, so both are read again before
     anything is considered damaged. In a preview, nothing is repaired; instead, the state that a
@@ -99,7 +103,7 @@ def _patiently(
     is_previewed = lane.previews is not None and year in lane.previews
     for _ in range(0 if is_previewed else _TRIES):
         try:
-            return content(look())
+            return content(open_file())
         except (MismatchError, DamagedError) as exc:
             problem = exc
             lane.memory.forget(lane.paths.metadata(year))
@@ -113,7 +117,7 @@ def _patiently(
         with lane.disk.lock(lane.paths.lock, lock_timeout_s):
             from ..recovery.recover import recover  # not needed for intact years
 
-            return content(look()) if recover(lane, year) is not None else None
+            return content(open_file()) if recover(lane, year) is not None else None
     except (MismatchError, DamagedError) as exc:
         raise _damaged(lane, year, exc) from exc
     except StorageError as exc:

@@ -26,7 +26,7 @@ from ...clock import Clock
 from ...disk.atomic import link_or_copy, write_atomically
 from ...disk.calls import what_bars
 from ...disk.files import Disk
-from ...model.bars import Bar, BarTable, inside
+from ...model.bars import BadRow, Bar, BarTable, inside
 from ...model.coverage import Coverage
 from ...model.instant import SECOND_MS, from_ms, iso, parse_iso, year_of
 from ...model.reasons import OFF_GRID, WITHDRAWN
@@ -35,7 +35,6 @@ from ..format import json_document
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.gzip_member import inflated, zipped
 from ..lane_files import LaneFiles
-from ..values import Suspect
 from ..write.coverage_update import year_span
 
 log = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ def _folder(lane: LaneFiles) -> Quarantine:
 # --- bad rows ------------------------------------------------------------------------------
 
 
-def keep_rows(lane: LaneFiles, year: int, rows: Sequence[Suspect]) -> None:
+def keep_rows(lane: LaneFiles, year: int, rows: Sequence[BadRow]) -> None:
     """Durably add bad rows to the quarantined rows for ``year``.
 
     Rows that are already in quarantine are not added again.
@@ -119,7 +118,7 @@ def keep_rows(lane: LaneFiles, year: int, rows: Sequence[Suspect]) -> None:
         lane.memory.wrote(lane.paths.rows(year), packed, sent, _TIMES)
 
 
-def _is_bar(row: Suspect) -> bool:
+def _is_bar(row: BadRow) -> bool:
     return row.reason.startswith(WITHDRAWN)
 
 
@@ -144,9 +143,9 @@ def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return kept[::-1]
 
 
-def withdrawn(table: BarTable, vendor: str) -> list[Suspect]:
+def withdrawn(table: BarTable, vendor: str) -> list[BadRow]:
     """Return the bars in ``table``, which ``vendor`` has withdrawn, as rows for the quarantine."""
-    return [Suspect(bar, WITHDRAWN + vendor) for bar in table.bars()]
+    return [BadRow(bar, WITHDRAWN + vendor) for bar in table.bars()]
 
 
 def files_of(lane: LaneFiles) -> Iterator[KeptFile]:
@@ -154,18 +153,18 @@ def files_of(lane: LaneFiles) -> Iterator[KeptFile]:
     return _folder(lane).files()
 
 
-def rows_kept(lane: LaneFiles, year: int) -> list[Suspect]:
+def rows_kept(lane: LaneFiles, year: int) -> list[BadRow]:
     """Return the bad rows of ``year`` in order of arrival; a damaged file counts as empty."""
     return _parse(lane.disk.read_if_exists(lane.paths.rows(year))) or []
 
 
-def _parse(content: bytes | None, out: tuple[str, ...] = ()) -> list[Suspect] | None:
+def _parse(content: bytes | None, out: tuple[str, ...] = ()) -> list[BadRow] | None:
     """Parse the bytes of a file of bad rows; return None if it is damaged.
 
     Rows whose reason begins with one of ``out`` are omitted.
     """
 
-    def suspects(table: Iterator[list[str]]) -> list[Suspect]:
+    def suspects(table: Iterator[list[str]]) -> list[BadRow]:
         """Parse the table's rows, except those whose reason begins with one of ``out``."""
         rows = [row for row in table if not row[-1].startswith(out)]
         _check_width(rows)
@@ -236,7 +235,7 @@ def years_with_rows(lane: LaneFiles) -> list[int]:
     return [int(year) for year in years if year.isdecimal()]
 
 
-def rows_in(lane: LaneFiles, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
+def rows_in(lane: LaneFiles, years: Iterable[int], span: Span | None = None) -> list[BadRow]:
     """Return the bad rows that vendors sent in place of bars, for several years.
 
     Withdrawn bars are excluded, as are rows at timestamps where no bar can open.
@@ -246,11 +245,11 @@ def rows_in(lane: LaneFiles, years: Iterable[int], span: Span | None = None) -> 
     return rows if span is None else [row for row in rows if row.bar.stamp_ms in span]
 
 
-def _sent_for_bars(content: bytes) -> list[Suspect] | None:
+def _sent_for_bars(content: bytes) -> list[BadRow] | None:
     return _parse(content, _NOT_FOR_BARS)
 
 
-def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
+def _cells(rows: Sequence[BadRow]) -> Iterator[tuple[str, ...]]:
     """Yield each row as strings; missing values become empty strings."""
     stamps, *columns = zip(*(row.bar for row in rows), strict=True)
     texts = [
@@ -273,7 +272,7 @@ def _stamp_text(stamp: int) -> str:
     return from_ms(stamp).isoformat(" ", "milliseconds" if stamp % SECOND_MS else "seconds")
 
 
-def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
+def _suspects(rows: Sequence[Sequence[str]]) -> list[BadRow]:
     """Parse bad rows that are stored as strings.
 
     Raises:
@@ -288,12 +287,12 @@ def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
         times = [parse_iso(stamp) for stamp in stamps]
     numbers = [list(map(float, [value or "nan" for value in column])) for column in columns]
     bars = map(Bar._make, zip(times, *numbers, strict=True))
-    return list(map(Suspect._make, zip(bars, reasons, strict=True)))
+    return list(map(BadRow._make, zip(bars, reasons, strict=True)))
 
 
 def rows_without_bar(
     lane: LaneFiles, span: Span, coverage: Callable[[], Coverage]
-) -> tuple[Suspect, ...]:
+) -> tuple[BadRow, ...]:
     """Return the last bad row for each timestamp in ``span`` without a good bar.
 
     ``coverage`` returns the series' current coverage; it is called only if there are bad rows.

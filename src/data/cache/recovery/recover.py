@@ -172,7 +172,7 @@ def rebuild(lane: LaneFiles, year: int) -> YearMeta | None:
         return meta
     members = scan(content, file_id(lane.key, year)).members
     state = _state_of_members(lane, year, meta, members)
-    return _saved(lane, year, _facts(lane, meta, members).settled(state))
+    return _saved(lane, year, _document(lane, meta, members).committed(state))
 
 
 def _make_durable(lane: LaneFiles, year: int) -> None:
@@ -218,7 +218,7 @@ def _settled(
         _log(
             lane, year, state, sum(m.header.rows for m in diagnosis.fresh if m.header.seq > logged)
         )
-    return _saved(lane, year, meta.settled(state))
+    return _saved(lane, year, meta.committed(state))
 
 
 def _log(lane: LaneFiles, year: int, state: YearState, more: int) -> None:
@@ -240,30 +240,30 @@ def _cut(lane: LaneFiles, year: int, size: int) -> None:
 def _from_members(lane: LaneFiles, year: int, diagnosis: Diagnosis, state: YearState) -> YearMeta:
     """Write and return the document for the valid gzip members; rewrite the file if it is damaged."""
     meta, members = diagnosis.meta, diagnosis.members
-    facts = _facts(lane, meta, members)
+    document = _document(lane, meta, members)
     if diagnosis.case == "rebuild":
         log.warning("%s %s: metadata are rebuilt from the bars", lane.key, year)
-        return _saved(lane, year, facts.settled(state))
+        return _saved(lane, year, document.committed(state))
     scan = diagnosis.seen
     keep_file(lane, lane.paths.data(year), scan.content, f"damaged at byte {scan.end}")
     log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
-    done = rewrite(lane, year, meta=facts, members=members, state=state, keep_version=False)
+    done = rewrite(lane, year, meta=document, members=members, state=state, keep_version=False)
     if meta is not None:
         _log(lane, year, state, state.rows - meta.state.rows)
     return done
 
 
-def _facts(lane: LaneFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
+def _document(lane: LaneFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
     """Return the year's old document or, if that is lost, a new one based on the members."""
     now = lane.clock.now_ms()
     shares = shares_of(member.header for member in members)
     if meta is not None:
-        return meta.replaced(updated_ms=now).of(shares)
+        return meta.replaced(updated_ms=now).with_shares(shares)
     fetched = [m.header.fetched_at for m in members if m.header.fetched_at]
     anew = YearMeta(
         vendor=members[-1].header.vendor, created_ms=min(fetched, default=now), updated_ms=now
     )
-    return anew.of(shares)
+    return anew.with_shares(shares)
 
 
 def _saved(lane: LaneFiles, year: int, meta: YearMeta) -> YearMeta:

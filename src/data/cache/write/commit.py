@@ -71,27 +71,35 @@ class CommitRun:
         disk.make_folders(paths.folder, durable=False)  # the first commit makes it durable
         with disk.lock(paths.lock, lock_timeout_s):
             names = self.lane.sweep()
-            self._look(names, years_in(self.lane.barred(names)))
+            self._read_state(names, years_in(self.lane.barred(names)))
             kind = self._checked_kind()
             self._check_generation()
             if not self.metas:
-                self.make_folders_durable()
+                self._make_folders_durable()
             self.check()
             if self.order is not None:  # from here on, every host applies the commit
-                self.generation, self.check = self.order(), no_check
+                self.generation = self.order()
+                self._pass_point_of_no_return()
             for year, part in self.parts.items():
                 quarantine.keep_rows(self.lane, year, part.suspects)
             empties = self._long_empties()
             for year, part in self.parts.items():
                 if part.pieces or part.marks:
                     self._commit_year(year, part)
-                    self.check = no_check
+                    self._pass_point_of_no_return()
             self._write_series(kind, empties)
             self.done()
 
+    def _pass_point_of_no_return(self) -> None:
+        """Stop calling ``check``, because part of the commit is visible and the rest must follow.
+
+        Other hosts see its entry in their log, or readers see a file set aside or a new year.
+        """
+        self.check = no_check
+
     # --- before ----------------------------------------------------------------------------
 
-    def _look(self, names: list[str], barred: list[int]) -> None:
+    def _read_state(self, names: list[str], barred: list[int]) -> None:
         """Read the current state, and repair the years that the commit changes.
 
         Args:
@@ -178,7 +186,7 @@ class CommitRun:
                 symbol=self.lane.key.symbol,
             )
 
-    def make_folders_durable(self) -> None:
+    def _make_folders_durable(self) -> None:
         """Sync the folders above a new series, because another writer may have just created them."""
         symbol = self.lane.paths.folder.parent
         for folder in (symbol, symbol.parent, symbol.parent.parent):
@@ -201,7 +209,7 @@ class CommitRun:
     def _commit_year(self, year: int, part: YearChange) -> None:
         path = self.taken.get(year)
         if path is not None:
-            self.check = no_check  # files set aside now return only with the new file
+            self._pass_point_of_no_return()  # files set aside now return only with the new file
             damage = self.old.read(self.lane.key, path).damage
             if damage:
                 content = self.lane.disk.read(path)

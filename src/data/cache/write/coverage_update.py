@@ -10,7 +10,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from ...model.bars import Stamps, among
+from ...model.bars import BadRow, Stamps, among
 from ...model.coverage import (
     FORGOTTEN,
     WITH_BARS,
@@ -26,7 +26,7 @@ from ...model.kind import Basis, Kind
 from ...model.reasons import GRAVE
 from ...model.span import Span, clipped, coalesce, gaps, subtract, touching
 from ..format.gzip_member import MOST_HOLES, Header
-from ..values import Commit, CommitPiece, Suspect
+from ..values import Commit, CommitPiece
 
 _STATE, _NO_SPAN = attrgetter("state"), Span(0, 0)
 _FAR = 1 << 62
@@ -38,7 +38,7 @@ class YearChange:
 
     pieces: list[CommitPiece] = field(default_factory=list)
     marks: Stretches[Covered] = field(default_factory=Stretches)
-    suspects: list[Suspect] = field(default_factory=list)
+    suspects: list[BadRow] = field(default_factory=list)
 
 
 def by_year(commit: Commit) -> dict[int, YearChange]:

@@ -19,13 +19,14 @@ from ...model.edges import Edges, edges_of
 from ...model.instant import date_of
 from ...model.reasons import GRAVE
 from ...model.span import Span, coalesce, subtract
+from ..faults import Fault, faults_after, faults_within, quality_of
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import file_id, shares_of
 from ..lane_files import LaneFiles
 from ..read.year_file import YearFile, open_year
 from ..recovery import quarantine
-from ..values import Commit, CommitPiece, Fault, after, no_check, quality_of, within
+from ..values import Commit, CommitPiece, no_check
 from .coverage_update import (
     YearChange,
     after_marks,
@@ -193,7 +194,7 @@ class YearCommit:
         before, coverage = self.meta.state, coverage.folded()
         state = before.replaced(generation=self.generation, coverage=coverage, faults=self._faults)
         durable = takes_trust(before.coverage, coverage)
-        self.lane.write_meta(self.year, self._facts(state).settled(state), durable=durable)
+        self.lane.write_meta(self.year, self._document(state).committed(state), durable=durable)
         self._log(Change(), state)
 
     def _append(self, coverage: Coverage) -> None:
@@ -206,7 +207,7 @@ class YearCommit:
             self.lane,
             self.year,
             before=before,
-            meta=self._facts(state).of(self._shares_after()).settled(state),
+            meta=self._document(state).with_shares(self._shares_after()).committed(state),
             members=members,
             durable_meta=takes_trust(before.coverage, coverage),
         )
@@ -228,7 +229,7 @@ class YearCommit:
         rewrite(
             self.lane,
             self.year,
-            meta=self._facts(state).of(shares_of(s.header for s in segments)),
+            meta=self._document(state).with_shares(shares_of(s.header for s in segments)),
             members=members,
             state=state,
             keep_version=self._rewrites_history(change),
@@ -257,8 +258,8 @@ class YearCommit:
         old, judged = self.meta.state.faults, self.commit.judged
         if judged is None:
             return old
-        own = within(self.commit.faults, year_span(self.year))
-        return after(old, judged, own)
+        own = faults_within(self.commit.faults, year_span(self.year))
+        return faults_after(old, judged, own)
 
     def _quality(self, state: YearState) -> dict[str, Any]:
         """Return the quality of the whole year."""
@@ -293,7 +294,7 @@ class YearCommit:
             shares[piece.vendor] = shares.pop(piece.vendor, 0) + len(piece.table)
         return shares
 
-    def _facts(self, state: YearState) -> YearMeta:
+    def _document(self, state: YearState) -> YearMeta:
         """Return the year's document, updated for this commit except for bars and coverage."""
         # For a year without bars, the latest vendor that had none.
         vendors = [mark.vendor for mark in self.part.marks.sources]

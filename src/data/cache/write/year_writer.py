@@ -286,7 +286,7 @@ def rewrite(
     Raises:
         StorageError: A step failed; the series is in its old or its new state.
     """
-    data, done = lane.paths.data(year), meta.settled(state)
+    data, done = lane.paths.data(year), meta.committed(state)
     temp = stage(lane.disk, data, b"".join(member.raw for member in members))
     take_name = partial(lane.disk.replace, temp, data)
     with or_discarded(lane.disk, temp):
