@@ -65,7 +65,7 @@ def test_the_last_of_three_chunks_ends_the_turn(house: House, lasts: list[bool])
 def test_a_chunk_with_a_hole_does_not_end_it(
     house: House, lasts: list[bool], hole: tuple[int, int], expected: list[bool]
 ) -> None:
-    house.wires[NAMES[0]].deed = with_hole(hole)
+    house.wires[NAMES[0]].respond = with_hole(hole)
     ask(house)
     assert lasts == expected
 
