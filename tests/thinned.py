@@ -731,7 +731,7 @@ VALUES: dict[str, dict[str, int]] = {
         "TestSocketsByRequests::test_a_forked_child_opens_its_own_connection": 1,
     },
     "tests/vendors/test_ccxt_carrier.py": {
-        "test_what_ccxt_takes_for_no_bars_is_not_believed": 1,
+        "test_a_malformed_answer_that_ccxt_reads_as_no_bars_is_rejected": 1,
     },
     "tests/vendors/test_offered_parts.py": {
         "test_a_stream_at_fault_is_told_where_it_is_asked_for": 4,
