@@ -244,7 +244,7 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/cache/test_columnar_attacks.py": {
         "test_a_damaged_stamp_leads_no_search_astray": 1,
-        "test_a_header_that_lies_is_not_believed": 5,
+        "test_a_forged_columnar_header_does_not_change_the_answer": 5,
         "test_rot_in_a_long_series_never_shows": 1,
         "test_years_cleared_and_filled_otherwise": 1,
     },
@@ -571,7 +571,7 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/feed/test_backtrader_shortcuts.py": {
         "test_however_it_is_run": 1,
-        "test_whatever_the_datas_are": 1,
+        "test_each_setting_gives_the_same_run_as_plain_backtrader_data": 1,
     },
     "tests/feed/test_begun_in_an_outage.py": {
         "test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar": 7,
@@ -642,7 +642,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_pieces_of_any_size_make_the_body": 1,
     },
     "tests/net/test_outcomes.py": {
-        "test_each_error_decides_if_the_next_vendor_is_asked_and_who_sees_it": 16,
+        "test_each_error_leads_to_the_next_vendor_or_to_the_caller": 16,
     },
     "tests/net/test_secrets.py": {
         "test_no_failure_tells_the_key": 1,
@@ -731,7 +731,7 @@ VALUES: dict[str, dict[str, int]] = {
         "TestSocketsByRequests::test_a_forked_child_opens_its_own_connection": 1,
     },
     "tests/vendors/test_ccxt_carrier.py": {
-        "test_what_ccxt_takes_for_no_bars_is_not_believed": 1,
+        "test_a_malformed_answer_that_ccxt_reads_as_no_bars_is_rejected": 1,
     },
     "tests/vendors/test_offered_parts.py": {
         "test_a_stream_at_fault_is_told_where_it_is_asked_for": 4,

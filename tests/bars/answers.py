@@ -55,18 +55,18 @@ def fetched(bars: Iterable[Bar], now: int = LATER, **fields: object) -> Fetched:
     return Fetched(table(bars), "acme", KIND, RAW, now, **fields)  # type: ignore[arg-type]
 
 
-def digested(
+def classified(
     answer: Fetched, span: Span, grid: BarGrid = HOURLY, density: Density | None = None,
     least_share: float = 0.0,
 ) -> ClassifiedAnswer:  # fmt: skip
-    """Check and digest an answer for ``span``."""
+    """Check and classify an answer for ``span``."""
     now = answer.server_now_ms
     checked = check(answer.table, span, timeframe=grid.timeframe, now_ms=now)
     return sorted_answer(answer, checked, span, grid, now, density, least_share)
 
 
-def held(bars: Iterable[Bar], *parts: Covered, tolerance: float = 0.0) -> StoredRange:
-    """Return what is stored."""
+def stored_range(bars: Iterable[Bar], *parts: Covered, tolerance: float = 0.0) -> StoredRange:
+    """Return bars and coverage as the stored range that a commit is built against."""
     rows = table(bars)
     return StoredRange(rows, rows, Coverage(parts), tolerance)
 
@@ -77,8 +77,8 @@ def final(span: Span, **fields: object) -> Covered:
     return Covered(span, "final", **known)  # type: ignore[arg-type]
 
 
-def terms(now: int = LATER, **fields: object) -> CommitContext:
-    """Return what a commit of coins is made under."""
+def commit_context(now: int = LATER, **fields: object) -> CommitContext:
+    """Return the context of a commit of hourly bars of a coin."""
     return CommitContext(HOURLY, RAW, now, Expiry(), **{"settle_ms": 2 * MINUTE_MS, **fields})  # type: ignore[arg-type]
 
 

@@ -40,11 +40,11 @@ from .answers import COIN, LATER, hour, hours
 
 NAMES = ("a", "b", "c")
 HOURS = Timeframe.parse("1h")
-DOOR = "bars/1h at vendor.example"
+ENDPOINT = "bars/1h at vendor.example"
 KEY = SeriesKey(COIN.symbol, HOURS)
 Log = list[tuple[str, int, int]]
 # What a vendor answers to a request for the hours [first, end) of the day.
-Deed = Callable[["Wire", int, int], HttpResponse]
+Responder = Callable[["Wire", int, int], HttpResponse]
 
 
 class Wire:
@@ -53,13 +53,13 @@ class Wire:
     Each answer says what time it is.
     """
 
-    def __init__(self, name: str, deed: Deed, log: Log, clock: ManualClock) -> None:
-        self.name, self.deed, self.log, self.clock = name, deed, log, clock
+    def __init__(self, name: str, respond: Responder, log: Log, clock: ManualClock) -> None:
+        self.name, self.respond, self.log, self.clock = name, respond, log, clock
 
     def send(self, request: HttpRequest) -> HttpResponse:
         first, end = (int(request.params[bound]) for bound in ("first", "end"))
         self.log.append((self.name, first, end))
-        response = self.deed(self, first, end)
+        response = self.respond(self, first, end)
         return replace(
             response, headers={"date": http_date(self.clock.now_ms()), **response.headers}
         )
@@ -134,22 +134,22 @@ class House:
         vendor.capabilities = replace(vendor.capabilities, **fields)
 
     def break_circuit(self, name: str) -> None:
-        """Have a vendor's door fail until nobody asks it."""
+        """Let a vendor's endpoint fail until its circuit opens."""
         circuits = Circuits(self.state)
         for _ in range(CircuitPolicy().failing.threshold):
-            with contextlib.suppress(UnavailableError), circuits.guard(Account(name), DOOR):
+            with contextlib.suppress(UnavailableError), circuits.guard(Account(name), ENDPOINT):
                 raise UnavailableError("down")
 
-    def shut(self) -> str:
-        """Return the vendors whose door is shut."""
+    def open_circuits(self) -> str:
+        """Return the vendors whose circuit for the endpoint is open."""
         circuits = Circuits(self.state)
-        return "".join(n for n in NAMES if not circuits.look(Account(n), DOOR).is_closed)
+        return "".join(n for n in NAMES if not circuits.look(Account(n), ENDPOINT).is_closed)
 
     def heal(self) -> None:
         """Let everybody be well again."""
         self.downloaders.update(self._well)
         for name in NAMES:
-            self.wires[name].deed = serve
+            self.wires[name].respond = serve
             self.downloaders[name].capabilities = HouseVendor.capabilities
 
     def asked(self) -> str:

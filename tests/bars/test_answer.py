@@ -24,18 +24,18 @@ def told(*parts: Covered, unfilled: tuple[Unfilled, ...] = (), traded: Span = EV
     return lacking_spans(hours(0, 10), Coverage(parts), unfilled, LATER, traded)
 
 
-def test_a_covered_stretch_lacks_nothing() -> None:
+def test_a_covered_span_has_no_gaps() -> None:
     assert told(final(hours(0, 10))) == []
     asked = Covered(hours(5, 10), "empty", "binance", reason=CLOSED)
     assert told(final(hours(0, 5)), asked) == []
 
 
-def test_a_closed_stretch_that_was_not_asked_is_told_and_harmless() -> None:
+def test_a_closed_span_that_no_vendor_was_queried_for_is_a_harmless_gap() -> None:
     parts = final(hours(0, 5)), empty(hours(5, 10), CLOSED)
     assert told(*parts) == [Gap(hours(5, 10), UNASKED, harmless=True)]
 
 
-def test_a_nothing_is_a_gap_with_its_reason_while_it_stands() -> None:
+def test_an_empty_span_is_a_gap_with_its_reason_until_it_expires() -> None:
     parts = final(hours(0, 5)), empty(hours(5, 10), NO_BAR, LATER + 1)
     assert told(*parts) == [Gap(hours(5, 10), NO_BAR)]
     stale = final(hours(0, 5)), empty(hours(5, 10), NO_BAR, LATER)
@@ -55,7 +55,7 @@ def test_bars_that_are_to_be_asked_again_are_no_gap() -> None:
     assert told(doubted, unfilled=(Unfilled(hours(0, 10), "down"),)) == []
 
 
-def test_before_a_listing_nothing_is_missed() -> None:
+def test_the_time_before_a_listing_is_a_harmless_gap() -> None:
     parts = (
         empty(hours(0, 2), NO_BAR), empty(hours(2, 5), BEFORE_FIRST), final(hours(5, 8)),
         empty(hours(8, 10), NO_BAR),
@@ -66,7 +66,7 @@ def test_before_a_listing_nothing_is_missed() -> None:
     ]
 
 
-def test_outside_of_a_lifetime_nothing_is_to_come() -> None:
+def test_outside_a_lifetime_a_gap_is_before_the_first_bar_or_after_the_last() -> None:
     gaps = told(final(hours(4, 6)), unfilled=(Unfilled(hours(1, 3), "down"),), traded=hours(2, 8))
     assert gaps == [
         Gap(hours(0, 1), BEFORE_FIRST, harmless=True), Gap(hours(1, 3), "down"),
@@ -109,7 +109,7 @@ def test_a_failure_comes_before_another_vendors_no_bar() -> None:
     ]
 
 
-def test_marks_that_come_before_an_unfilled_stretch() -> None:
+def test_stored_marks_take_precedence_over_an_unfilled_span() -> None:
     parts = empty(hours(0, 5), NO_BAR), final(hours(5, 10))
     for other in (
         Unfilled(hours(0, 5), "b: does not go back so far"),

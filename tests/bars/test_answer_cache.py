@@ -151,7 +151,7 @@ def test_the_same_question_is_not_read_again(
 
 
 @pytest.mark.parametrize("bounds", [(), ("2024-01-01", "2024-02-11")], ids=["bare", "asked"])
-def test_bars_that_a_program_put_are_held_with_the_holidays_beside_them(
+def test_bars_put_by_a_program_are_cached_with_the_holidays_around_them(
     manager: DataManager, tmp_path: Path, reads: Reads, bounds: tuple[str, ...]
 ) -> None:
     days = pd.bdate_range("2024-01-02", "2024-02-09").drop(pd.Timestamp("2024-01-15"))
@@ -162,7 +162,7 @@ def test_bars_that_a_program_put_are_held_with_the_holidays_beside_them(
     assert held_after(manager, tmp_path, "MSFT", "1d", "2023-12-29", "2024-02-11") == 0
 
 
-def test_an_answer_is_held_from_the_second_request_on(manager: DataManager, reads: Reads) -> None:
+def test_an_answer_is_cached_from_the_second_request_on(manager: DataManager, reads: Reads) -> None:
     other = (*ASKED[:3], "2024-01-01T00:30:00")
     before = len(givens(manager))
     asked(manager, other)
@@ -174,14 +174,14 @@ def test_an_answer_is_held_from_the_second_request_on(manager: DataManager, read
     assert len(reads) == 2
 
 
-def test_the_time_of_asking_is_told(
+def test_a_cached_answer_has_the_time_of_its_request(
     tmp_path: Path, manager: DataManager, ticking: ManualClock
 ) -> None:
     ticking.advance(60.0)
     assert asked(manager).attrs["onetape"]["asked_at"] == "2025-01-01T00:01:00Z"
 
 
-def test_whatever_is_done_to_a_frame_the_next_one_is_as_it_was(
+def test_changing_a_frame_does_not_change_the_cached_answer(
     manager: DataManager, reads: Reads
 ) -> None:
     truth = asked(manager).copy(deep=True)
@@ -206,7 +206,7 @@ def test_whatever_is_done_to_a_frame_the_next_one_is_as_it_was(
     assert reads == []
 
 
-def test_a_commit_of_another_process_shows_in_a_held_answer_at_once(
+def test_a_commit_by_another_process_replaces_a_cached_answer_at_once(
     manager: DataManager, tmp_path: Path
 ) -> None:
     store_at(tmp_path).commit(MINUTES, Commit((minutes(50, 60, shift=1.0),)))
@@ -224,14 +224,14 @@ def test_an_answer_that_no_longer_stands_takes_no_memory_once_it_is_asked_for(
     assert len(givens(manager)) == before - 1
 
 
-def test_a_doubt_of_another_process_shows_in_a_held_answer_at_once(
+def test_a_suspect_mark_by_another_process_replaces_a_cached_answer_at_once(
     manager: DataManager, tmp_path: Path
 ) -> None:
     store_at(tmp_path).commit(MINUTES, Commit(marks=(mark(3, 4, "suspect", 60_000),)))
     assert asked(manager).attrs["onetape"]["spans"][1]["state"] == "suspect"
 
 
-def test_a_held_answer_is_gone_after_a_clear(
+def test_a_cached_answer_is_dropped_after_a_clear(
     manager: DataManager, tmp_path: Path, reads: Reads
 ) -> None:
     store_at(tmp_path).clear("BTCUSDT")
@@ -361,7 +361,7 @@ def test_an_incomplete_answer_is_not_held(manager: DataManager, tmp_path: Path) 
     assert held_after(manager, tmp_path, "ETHUSDT", *ASKED[1:]) == 0
 
 
-def test_an_end_that_is_due_later_is_held_until_then(
+def test_an_answer_whose_series_is_due_later_is_cached_until_then(
     manager: DataManager, tmp_path: Path, reads: Reads
 ) -> None:
     commit = Commit((minutes(0, 60),), next_due=NOW + 60_000)
@@ -371,7 +371,7 @@ def test_an_end_that_is_due_later_is_held_until_then(
     assert given.until == NOW + 60_000
 
 
-def test_an_answer_that_expires_is_held_until_then(
+def test_an_answer_with_an_empty_span_is_cached_until_the_span_expires(
     manager: DataManager, tmp_path: Path, reads: Reads, ticking: ManualClock
 ) -> None:
     closed = mark(40, 50, "empty", 60_000, reason="market closed", expires=NOW + 60_000)
@@ -388,7 +388,7 @@ def test_an_answer_that_expires_is_held_until_then(
     assert reads != []
 
 
-def test_of_the_future_nothing_is_known(manager: DataManager) -> None:
+def test_a_cached_answer_is_not_found_for_a_clock_before_it(manager: DataManager) -> None:
     query = question_of(manager)
     assert isinstance(recent_of(manager).find(query), Hit)
     assert recent_of(manager).find(replace(query, now_ms=at(50, 60_000))) is MISS
@@ -399,7 +399,7 @@ def test_no_two_frames_share_their_values(manager: DataManager) -> None:
     assert not np.shares_memory(one["close"].to_numpy(), other["close"].to_numpy())
 
 
-def test_held_answers_are_bounded(tmp_path: Path, manager: DataManager) -> None:
+def test_cached_answers_are_bounded_in_memory(tmp_path: Path, manager: DataManager) -> None:
     memory = small(manager, 10 * EACH_BYTES)
     for minute in (*range(10, 99, 3), *range(10, 99, 3)):
         question = (*ASKED[:3], f"2024-01-01T01:{minute % 60:02d}:00")
@@ -409,7 +409,7 @@ def test_held_answers_are_bounded(tmp_path: Path, manager: DataManager) -> None:
     assert 0 < len(givens(manager)) <= 20
 
 
-def test_the_rows_of_a_held_answer_are_held_once(manager: DataManager) -> None:
+def test_a_cached_frame_shares_the_memory_of_its_rows(manager: DataManager) -> None:
     for given in givens(manager).values():
         frame, rows = given.frame, given.answer.table
         assert np.array_equal(frame["close"].to_numpy(), rows.close)
@@ -494,7 +494,9 @@ def test_a_coin_has_nothing_to_convert(manager: DataManager, tmp_path: Path) -> 
     assert held_after(manager, tmp_path, adjustment="all") == 1
 
 
-def test_where_rows_were_not_believed_nothing_is_held(manager: DataManager, tmp_path: Path) -> None:
+def test_an_answer_of_a_series_with_quarantined_rows_is_not_cached(
+    manager: DataManager, tmp_path: Path
+) -> None:
     store_at(tmp_path).commit(MINUTES, Commit((minutes(50, 60, shift=1.0),)))
     assert held_after(manager, tmp_path) == 1
     writer = store_at(tmp_path)
@@ -735,7 +737,7 @@ def test_bars_made_of_others_are_made_anew_after_a_commit(
 # --- how it is held -------------------------------------------------------------------------
 
 
-def test_nothing_that_is_held_lies_in_a_file(manager: DataManager) -> None:
+def test_a_cached_answer_shares_no_memory_with_the_files(manager: DataManager) -> None:
     query, answer, frame = answered(manager)
     recent_of(manager).keep(query, answer, frame)
     (held,) = [g for g in givens(manager).values() if g.instrument is query.instrument]
@@ -775,7 +777,7 @@ def test_kept_rows_are_shared_and_nobody_can_write_to_them(manager: DataManager)
     pd.testing.assert_frame_equal(asked(manager), before)
 
 
-def test_an_instrument_lives_no_longer_than_its_held_answer(manager: DataManager) -> None:
+def test_an_instrument_lives_no_longer_than_its_cached_answer(manager: DataManager) -> None:
     query, answer, frame = answered(manager)
     instrument = replace(query.instrument)
     recent = wanted_again(manager, replace(query, instrument=instrument))
@@ -788,7 +790,7 @@ def test_an_instrument_lives_no_longer_than_its_held_answer(manager: DataManager
     assert known() is None
 
 
-def test_an_answer_without_bars_is_held_until_it_is_asked_again(
+def test_an_answer_without_bars_is_cached_until_its_empty_span_expires(
     manager: DataManager, tmp_path: Path, reads: Reads, ticking: ManualClock
 ) -> None:
     closed = mark(40, 50, "empty", 60_000, reason="market closed", expires=NOW + 60_000)
@@ -854,7 +856,7 @@ def test_nobody_waits_for_the_lock(manager: DataManager) -> None:
     assert asked(manager, other).shape[0] == 31
 
 
-def test_bars_with_adjusted_closes_are_held_whole(tmp_path: Path) -> None:
+def test_bars_with_adjusted_closes_are_cached_with_that_column(tmp_path: Path) -> None:
     store_at(tmp_path).commit(MINUTES, Commit((minutes(0, BARS, adj=True),)))
     made = DataManager(tmp_path / "cache", clock=ManualClock(NOW))
     settle(tmp_path)
@@ -870,7 +872,7 @@ def test_bars_with_adjusted_closes_are_held_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "now", ["2024-06-12T15:00:00Z", "2024-06-15T15:00:00Z", "2024-06-16T22:00:00Z"]
 )
-def test_bars_of_shares_are_held_until_the_next_session(
+def test_bars_of_shares_are_cached_until_the_next_session(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock, now: str
 ) -> None:
     """Also on a weekend, when no session has opened since the actions were asked for."""

@@ -118,7 +118,7 @@ def test_minutes_of_two_years_become_longer_bars(
     assert store.years(found.key) == [2023, 2024]
 
 
-def test_each_stretch_keeps_vendor_state_and_basis_of_its_minutes(
+def test_each_calculated_span_keeps_vendor_state_and_basis_of_its_minutes(
     client: BarsClient, store: BarStore
 ) -> None:
     put(store, "BTCUSDT", "2024-06-10", "2024-06-11", COIN)

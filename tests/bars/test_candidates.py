@@ -60,7 +60,7 @@ def test_soft_differences_do_not_part_vendors() -> None:
     assert lanes(vendor("one", TAPE), vendor("two", iex), of=of) == [((), ["one", "two"])]
 
 
-def test_the_first_rules_whatever_is_stored() -> None:
+def test_the_first_vendor_decides_the_main_lane_even_over_stored_bars() -> None:
     found = lanes(vendor("one", AGGREGATE), vendor("two"), stored=VENUE)
     assert found == [(("aggregate",), ["one"]), ((), ["two"])]
     found = lanes(vendor("one", AGGREGATE), vendor("two"), vendor("three", AGGREGATE), stored=VENUE)
@@ -115,7 +115,7 @@ def test_of_several_substitutes_that_of_the_asked_adjustment_comes_first() -> No
     assert found == [((), ["split"]), (("all",), ["every"]), (("raw",), ["raw"])]
 
 
-def test_where_somebody_tells_the_actions_all_prices_stand_in_one_lane_and_have_their_own() -> None:
+def test_with_an_action_reporter_all_adjustments_share_a_lane_and_also_have_their_own() -> None:
     action_key = vendor("teller", TAPE, adjustment="raw", actions=True)
     raw = vendor("raw", TAPE, adjustment="raw")
     every = vendor("every", TAPE, adjustment="all")
@@ -130,7 +130,7 @@ def test_where_somebody_tells_the_actions_all_prices_stand_in_one_lane_and_have_
     assert lanes(every, of=pinned) == [(("every",), ["every"])]
 
 
-def test_a_vendor_may_tell_the_actions_although_it_lacks_the_timeframe() -> None:
+def test_a_vendor_without_the_timeframe_can_still_report_the_actions() -> None:
     days_only = vendor("days", TAPE, adjustment="split", actions=True)
     of = query(SHARE, "5m")
     caps = vendor("every", TAPE, adjustment="all").capabilities
@@ -139,7 +139,7 @@ def test_a_vendor_may_tell_the_actions_although_it_lacks_the_timeframe() -> None
     assert lanes(days_only, served, of=of) == [((), ["every"]), (("all",), ["every"])]
 
 
-def test_actions_that_are_known_do_for_a_teller() -> None:
+def test_known_actions_replace_an_action_reporter() -> None:
     every, of = vendor("every", TAPE, adjustment="all"), query(SHARE, "1d")
     assert [lane.lane_name for lane in find_route(of, [every], None, has_actions=True).lanes] == [
         (),
@@ -219,7 +219,7 @@ def test_a_class_may_be_served_in_part() -> None:
     assert one.refusal(Instrument("BTCUSDT", "crypto"), five) == "serves no 5m, only 1d"
 
 
-def test_actions_told_apart_do_not_come_with_bars() -> None:
+def test_a_vendor_whose_actions_have_a_separate_endpoint_needs_them_for_its_bars() -> None:
     asked = Mock(provider=None, instrument=Instrument("AAPL", "stock"))
     for sent, apart, leans in ((True, False, False), (False, True, True), (False, False, True)):
         caps = Capabilities(frozenset({"stock"}), {"1d": "1d"}, actions=sent, actions_apart=apart)

@@ -84,7 +84,7 @@ def vendor(services: Services, clock: ManualClock, monkeypatch: pytest.MonkeyPat
 # --- bars ----------------------------------------------------------------------------------
 
 
-def test_a_lookup_tells_what_is_stored_as_get_does_and_makes_no_frame(
+def test_a_lookup_describes_stored_bars_as_get_does_and_builds_no_frame(
     client: BarsClient, services: Services, vendor: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = client.query("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
@@ -109,7 +109,7 @@ def test_a_lookup_tells_what_is_stored_as_get_does_and_makes_no_frame(
     assert not vendor.asked
 
 
-def test_a_lookup_says_what_is_missing_and_asks_no_vendor(
+def test_a_lookup_lists_missing_spans_and_queries_no_vendor(
     client: BarsClient, vendor: Shelf
 ) -> None:
     found = client.lookup(client.query("BTCUSDT", "1h", "2024-05-31", "2024-06-02"))
@@ -183,7 +183,7 @@ def test_plans_and_reasons_ask_no_vendor(client: BarsClient, vendor: Shelf) -> N
 # --- coverage ------------------------------------------------------------------------------
 
 
-def test_coverage_tells_each_stretch_with_its_reason_and_when_it_is_due(
+def test_coverage_lists_each_span_with_its_reason_and_due_time(
     client: BarsClient, store: BarStore, manager: DataManager
 ) -> None:
     soon = NOW + 5 * HOUR_MS
@@ -210,7 +210,7 @@ def test_coverage_tells_each_stretch_with_its_reason_and_when_it_is_due(
     assert frame["next_due"].isna().tolist() == [True, False, False, True]
 
 
-def test_of_what_is_not_stored_nothing_is_known(manager: DataManager) -> None:
+def test_coverage_of_a_series_that_is_not_stored_is_empty(manager: DataManager) -> None:
     frame = manager.coverage("ETHUSDT", "1d")
     assert len(frame) == 0 and frame["next_due"].dtype == "datetime64[ns]"
     with pytest.raises(BadTimeframeError):
@@ -316,9 +316,7 @@ def test_series_are_listed_by_symbol_timeframe_and_lane(
     assert client.series("btc*") == client.series("BTC") == []
 
 
-def test_commits_tell_what_was_changed_and_what_is_kept(
-    client: BarsClient, store: BarStore
-) -> None:
+def test_commits_list_changed_bars_and_kept_versions(client: BarsClient, store: BarStore) -> None:
     store.commit(HOURS, Commit((piece(DAY, 101.0),)))
     client.pin(HOURS, 1)
     first, second = client.commits(HOURS)
@@ -348,7 +346,7 @@ def test_quarantined_rows_and_files_are_listed_with_the_reason(
 # --- commits as they happen ----------------------------------------------------------------
 
 
-def test_commits_are_told_as_they_happen_whoever_makes_them(
+def test_subscribers_are_notified_of_each_commit_from_any_writer(
     client: BarsClient, store: BarStore, manager: DataManager, vendor: Shelf
 ) -> None:
     heard: list[CommitNotice] = []
@@ -387,7 +385,7 @@ def test_a_subscriber_that_raises_hurts_no_commit_and_no_other(
 # --- pins ----------------------------------------------------------------------------------
 
 
-def test_a_pinned_generation_is_read_whatever_becomes_of_the_series(
+def test_a_pinned_generation_stays_readable_as_the_series_changes(
     tmp_path: Path, clock: ManualClock
 ) -> None:
     rules = tmp_path / "rules.yaml"
@@ -471,7 +469,9 @@ def test_nothing_pinned_is_evicted_or_deleted_by_age(
     assert evict_year(lane, 2024, 1)
 
 
-def test_only_what_is_there_can_be_pinned(client: BarsClient, services: Services) -> None:
+def test_a_generation_that_does_not_exist_cannot_be_pinned(
+    client: BarsClient, services: Services
+) -> None:
     with pytest.raises(QueryError, match="has no version 2"):
         client.pin(HOURS, 2)
     with pytest.raises(QueryError, match="nothing is stored"):

@@ -24,22 +24,22 @@ from .answers import (
     RAW,
     SHARE,
     bar,
-    digested,
+    classified,
+    commit_context,
     fetched,
     final,
-    held,
     hour,
     hours,
     stamps,
-    terms,
+    stored_range,
 )
 
-NOTHING = held([])
+NOTHING = stored_range([])
 
 
 def test_a_first_answer_is_one_piece() -> None:
     answer = fetched([bar(n) for n in range(4)])
-    commit = build_commit(answer, digested(answer, hours(0, 4)), NOTHING, terms())
+    commit = build_commit(answer, classified(answer, hours(0, 4)), NOTHING, commit_context())
     (piece,) = commit.pieces
     assert (piece.span, piece.state, piece.vendor) == (hours(0, 4), "final", "acme")
     assert commit.marks == ()
@@ -48,16 +48,18 @@ def test_a_first_answer_is_one_piece() -> None:
 
 def test_unsettled_bars_are_a_piece_of_their_own() -> None:
     answer = fetched([bar(n) for n in range(4)], hour(4) + MINUTE_MS)
-    commit = build_commit(answer, digested(answer, hours(0, 24)), NOTHING, terms())
+    commit = build_commit(answer, classified(answer, hours(0, 24)), NOTHING, commit_context())
     told = [(p.span, p.state) for p in commit.pieces]
     assert told == [(hours(0, 3), "final"), (hours(3, 4), "provisional")]
 
 
 def test_equal_bars_are_marked_and_not_written_again() -> None:
     rows = [bar(n) for n in range(6)]
-    stored = held(rows, final(hours(0, 4)), replace(final(hours(4, 6)), state="provisional"))
+    stored = stored_range(
+        rows, final(hours(0, 4)), replace(final(hours(4, 6)), state="provisional")
+    )
     answer = fetched(rows)
-    commit = build_commit(answer, digested(answer, hours(0, 6)), stored, terms())
+    commit = build_commit(answer, classified(answer, hours(0, 6)), stored, commit_context())
     assert commit.pieces == ()
     assert {m.state for m in commit.marks} == {"final"}
     assert {m.fetched_at for m in commit.marks} == {LATER}
@@ -67,7 +69,10 @@ def test_only_what_differs_is_written() -> None:
     rows = [bar(n) for n in range(6)]
     answer = fetched([*rows[:2], bar(2, 100.0000001), *rows[3:], bar(6)])
     commit = build_commit(
-        answer, digested(answer, hours(0, 7)), held(rows, final(hours(0, 6))), terms()
+        answer,
+        classified(answer, hours(0, 7)),
+        stored_range(rows, final(hours(0, 6))),
+        commit_context(),
     )
     assert [(p.span, stamps(p.table)) for p in commit.pieces] == [
         (hours(2, 3), [2]), (hours(6, 7), [6]),
@@ -78,22 +83,28 @@ def test_only_what_differs_is_written() -> None:
 def test_rounding_of_an_adjustment_is_no_revision() -> None:
     rows = [bar(n) for n in range(3)]
     answer = fetched([bar(n, 100.00000001) for n in range(3)])
-    stored = held(rows, final(hours(0, 3)), tolerance=1e-7)
-    assert build_commit(answer, digested(answer, hours(0, 3)), stored, terms()).pieces == ()
+    stored = stored_range(rows, final(hours(0, 3)), tolerance=1e-7)
+    assert (
+        build_commit(answer, classified(answer, hours(0, 3)), stored, commit_context()).pieces == ()
+    )
 
 
 def test_missing_values_are_equal_to_missing_values() -> None:
     rows = [bar(0, volume=math.nan)]
     answer = fetched(rows)
-    stored = held(rows, final(hours(0, 1)))
-    assert build_commit(answer, digested(answer, hours(0, 1)), stored, terms()).pieces == ()
+    stored = stored_range(rows, final(hours(0, 1)))
+    assert (
+        build_commit(answer, classified(answer, hours(0, 1)), stored, commit_context()).pieces == ()
+    )
 
 
 def test_bars_of_unknown_basis_are_taken_over_by_known_ones() -> None:
     rows = [bar(n) for n in range(4)]
     old = final(hours(0, 4), basis=Basis("unknown"), vendor="older")
     answer = fetched(rows)
-    commit = build_commit(answer, digested(answer, hours(0, 4)), held(rows, old), terms())
+    commit = build_commit(
+        answer, classified(answer, hours(0, 4)), stored_range(rows, old), commit_context()
+    )
     assert [p.basis for p in commit.pieces] == [RAW]
 
 
@@ -105,7 +116,10 @@ def test_a_stored_bar_that_the_answer_lacks_stays_and_is_doubted(gone: int) -> N
     rows = [bar(n) for n in range(6)]
     answer = fetched([row for n, row in enumerate(rows) if n != gone])
     commit = build_commit(
-        answer, digested(answer, hours(0, 6)), held(rows, final(hours(0, 6))), terms()
+        answer,
+        classified(answer, hours(0, 6)),
+        stored_range(rows, final(hours(0, 6))),
+        commit_context(),
     )
     assert commit.pieces == ()
     (doubted,) = [m for m in commit.marks if m.state == "suspect"]
@@ -118,7 +132,10 @@ def test_a_bad_row_does_not_replace_a_stored_bar() -> None:
     rows = [bar(n) for n in range(6)]
     answer = fetched([*rows[:3], bar(3, high=1.0), *rows[4:]])
     commit = build_commit(
-        answer, digested(answer, hours(0, 6)), held(rows, final(hours(0, 6))), terms()
+        answer,
+        classified(answer, hours(0, 6)),
+        stored_range(rows, final(hours(0, 6))),
+        commit_context(),
     )
     assert commit.suspects == ()
     (doubted,) = [m for m in commit.marks if m.state == "suspect"]
@@ -127,9 +144,11 @@ def test_a_bad_row_does_not_replace_a_stored_bar() -> None:
 
 def test_a_provisional_bar_is_withdrawn_where_later_ones_came() -> None:
     rows = [bar(n) for n in range(6)]
-    stored = held(rows, final(hours(0, 4)), replace(final(hours(4, 6)), state="provisional"))
+    stored = stored_range(
+        rows, final(hours(0, 4)), replace(final(hours(4, 6)), state="provisional")
+    )
     answer = fetched([row for n, row in enumerate(rows) if n != 4])
-    commit = build_commit(answer, digested(answer, hours(0, 6)), stored, terms())
+    commit = build_commit(answer, classified(answer, hours(0, 6)), stored, commit_context())
     assert [(p.span, stamps(p.table)) for p in commit.pieces] == [(hours(3, 5), [3])]
     (empty,) = [m for m in commit.marks if m.state == "empty"]
     assert empty.span == hours(4, 5)
@@ -137,17 +156,24 @@ def test_a_provisional_bar_is_withdrawn_where_later_ones_came() -> None:
 
 def test_a_provisional_bar_at_the_end_is_kept() -> None:
     rows = [bar(n) for n in range(6)]
-    stored = held(rows, final(hours(0, 5)), replace(final(hours(5, 6)), state="provisional"))
+    stored = stored_range(
+        rows, final(hours(0, 5)), replace(final(hours(5, 6)), state="provisional")
+    )
     answer = fetched(rows[:5])
-    commit = build_commit(answer, digested(answer, hours(0, 6)), stored, terms())
+    commit = build_commit(answer, classified(answer, hours(0, 6)), stored, commit_context())
     assert [m.span for m in commit.marks if m.state == "suspect"] == [hours(5, 6)]
 
 
-def test_an_answer_that_lacks_many_stored_bars_is_not_believed() -> None:
+def test_an_answer_that_lacks_half_of_the_stored_bars_is_rejected() -> None:
     rows = [bar(n) for n in range(6)]
     answer = fetched(rows[:3])
     with pytest.raises(QualityError, match="lacks 3 of 6"):
-        build_commit(answer, digested(answer, hours(0, 6)), held(rows, final(hours(0, 6))), terms())
+        build_commit(
+            answer,
+            classified(answer, hours(0, 6)),
+            stored_range(rows, final(hours(0, 6))),
+            commit_context(),
+        )
 
 
 # --- nothings, bad rows, doubts ------------------------------------------------------------
@@ -155,7 +181,7 @@ def test_an_answer_that_lacks_many_stored_bars_is_not_believed() -> None:
 
 def test_holes_are_empty_and_listed_in_the_piece() -> None:
     answer = fetched([bar(0), bar(3)])
-    commit = build_commit(answer, digested(answer, hours(0, 4)), NOTHING, terms())
+    commit = build_commit(answer, classified(answer, hours(0, 4)), NOTHING, commit_context())
     (piece,) = commit.pieces
     assert piece.holes == (hours(1, 3),)
     (empty,) = commit.marks
@@ -166,8 +192,8 @@ def test_holes_are_empty_and_listed_in_the_piece() -> None:
 def test_an_unsettled_hole_is_asked_again_as_soon_as_it_has_settled() -> None:
     now = hour(4) + MINUTE_MS
     answer = fetched([bar(0), bar(1), bar(3)], now, settle_ms=90 * MINUTE_MS)
-    context = terms(now, settle_ms=answer.settle_ms)
-    commit = build_commit(answer, digested(answer, hours(0, 4)), NOTHING, context)
+    context = commit_context(now, settle_ms=answer.settle_ms)
+    commit = build_commit(answer, classified(answer, hours(0, 4)), NOTHING, context)
     (empty,) = [m for m in commit.marks if m.state == "empty"]
     assert (empty.span, empty.expires) == (hours(2, 3), hour(3) + 90 * MINUTE_MS)
 
@@ -175,7 +201,7 @@ def test_an_unsettled_hole_is_asked_again_as_soon_as_it_has_settled() -> None:
 def test_bad_rows_alone_leave_the_rest_empty() -> None:
     answer = fetched([bar(2, high=1.0)], dense=False)
     commit = build_commit(
-        answer, digested(answer, hours(0, 4), density="unknown"), NOTHING, terms()
+        answer, classified(answer, hours(0, 4), density="unknown"), NOTHING, commit_context()
     )
     assert commit.pieces == ()
     assert [s.bar.stamp_ms for s in commit.suspects] == [hour(2)]
@@ -189,32 +215,34 @@ def test_a_doubt_is_written_provisional_and_marked() -> None:
     doubt = Suspicion("a split nearby", LATER + DAY_MS)
     rows = [bar(n) for n in range(4)]
     answer = fetched(rows)
-    found = digested(answer, hours(0, 4))
-    new = build_commit(answer, found, NOTHING, terms(doubt=doubt))
+    found = classified(answer, hours(0, 4))
+    new = build_commit(answer, found, NOTHING, commit_context(doubt=doubt))
     assert [p.state for p in new.pieces] == ["provisional"]
     assert [(m.state, m.span, m.reason, m.expires) for m in new.marks] == [
         ("suspect", hours(0, 4), *doubt)
     ]
-    equal = build_commit(answer, found, held(rows, final(hours(0, 4))), terms(doubt=doubt))
+    equal = build_commit(
+        answer, found, stored_range(rows, final(hours(0, 4))), commit_context(doubt=doubt)
+    )
     assert equal.pieces == ()
     assert {(m.state, m.reason) for m in equal.marks} == {("suspect", "a split nearby")}
-    after = build_commit(answer, found, held(rows, *equal.marks), terms())
+    after = build_commit(answer, found, stored_range(rows, *equal.marks), commit_context())
     assert {(m.state, m.reason, m.expires) for m in after.marks} == {("final", "", None)}
 
 
-def test_a_bad_row_said_again_is_not_settled_by_its_equal_neighbours() -> None:
+def test_a_repeated_bad_row_stays_suspect_between_equal_neighbours() -> None:
     rows = [bar(0), bar(1), bar(3)]
     bad = replace(final(hours(2, 3)), state="suspect", reason="high below low")
-    stored = held(rows, final(hours(0, 2)), bad, final(hours(3, 4)))
+    stored = stored_range(rows, final(hours(0, 2)), bad, final(hours(3, 4)))
     answer = fetched([bar(0), bar(1), bar(2, high=1.0), bar(3)])
-    commit = build_commit(answer, digested(answer, hours(0, 4)), stored, terms())
+    commit = build_commit(answer, classified(answer, hours(0, 4)), stored, commit_context())
     assert [m.state for m in commit.marks if m.span.overlaps(hours(2, 3))] == ["suspect"]
 
 
 # --- terms ---------------------------------------------------------------------------------
 
 
-def test_a_nothing_said_again_stands_longer_but_only_when_it_is_old() -> None:
+def test_an_old_empty_span_expires_later_once_it_is_confirmed() -> None:
     expiry, now = Expiry(), DAY + 60 * DAY_MS
     ends, again = np.array([hour(1), hour(1), now]), np.array([False, True, True])
     soon, late = now + expiry.recent_ms, now + expiry.old_ms
@@ -231,7 +259,7 @@ def test_a_basis_has_no_date_where_it_is_not_after_the_first_bar() -> None:
     assert basis_of(foreign, DAY, COIN, None) == RAW
 
 
-def test_what_is_held_tells_what_may_go_and_what_was_doubted_from_the_start() -> None:
+def test_a_stored_range_knows_which_bars_may_go_and_which_came_doubted() -> None:
     doubts = [
         replace(final(hours(0, 2)), reason=""),
         replace(final(hours(2, 3)), state="provisional"),
@@ -239,16 +267,16 @@ def test_what_is_held_tells_what_may_go_and_what_was_doubted_from_the_start() ->
         replace(final(hours(4, 5)), state="suspect", reason=f"{DOUBTFUL}of acme all of it"),
         replace(final(hours(5, 6)), state="suspect", reason=LOST),
     ]
-    stored = StoredRange(NOTHING.rows, NOTHING.rows, held([], *doubts).coverage)
+    stored = StoredRange(NOTHING.rows, NOTHING.rows, stored_range([], *doubts).coverage)
     assert [n for n in range(7) if stored.may_go(hour(n))] == [2, 3]
     assert [n for n in range(7) if stored.is_doubted(hour(n))] == [3, 4]
 
 
-def test_a_closed_stretch_without_bars_is_no_lack() -> None:
+def test_a_rejected_row_outside_the_answered_span_leaves_a_span_empty_and_closed() -> None:
     span = Span(hour(0) + 1, hour(1))
     answer = fetched([bar(0, high=1.0)])
-    found = replace(digested(answer, hours(0, 1)), answered=span, bad=(), bad_spans=())
-    (empty,) = build_commit(answer, found, NOTHING, terms()).marks
+    found = replace(classified(answer, hours(0, 1)), answered=span, bad=(), bad_spans=())
+    (empty,) = build_commit(answer, found, NOTHING, commit_context()).marks
     assert (empty.reason, empty.expires) == (CLOSED, LATER + Expiry().old_ms)
 
 

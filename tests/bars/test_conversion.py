@@ -251,7 +251,7 @@ def test_a_series_begins_in_regular_hours_where_somebody_keeps_to_them() -> None
     assert _lanes("1h", LONG, OPEN, labels="1h") == [((), ["two"])]
 
 
-def test_days_are_not_made_of_minutes_whatever_their_session() -> None:
+def test_days_are_not_built_from_minutes_of_another_session() -> None:
     lanes = _lanes("1d", OPEN, replace(OPEN, session="extended"))
     assert lanes == [((), ["one"]), (("extended",), ["two"])]
 
@@ -293,7 +293,7 @@ GONE = parse_iso("2024-07-02T15:00")  # the second half of the hour from 14:30
 
 
 @pytest.mark.parametrize("is_sparse", [False, True])
-def test_an_hour_whose_half_is_bad_is_left_out_and_told(
+def test_an_hour_with_a_bad_half_is_left_out_and_reported_as_a_gap(
     tmp_path: Path, tape: Tape, is_sparse: bool
 ) -> None:
     street = Pair(tmp_path, tape, CLOCK, "30m 1h")
@@ -430,7 +430,7 @@ EDGES = [  # clock changes, half days and holidays are within a week of these
     gone=st.sampled_from([0.0, 0.05]),
     seed=st.integers(0, 10**6),
 )
-def test_whatever_is_missing_the_bars_made_are_those_of_the_trades(
+def test_bars_converted_from_any_incomplete_source_equal_those_of_the_trades(
     who: Any, first: date, target: str, labels: str, own: Kind, wanted: Kind, gone: float,
     seed: int,
 ) -> None:  # fmt: skip

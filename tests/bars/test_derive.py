@@ -112,7 +112,7 @@ def test_a_length_that_nothing_divides_is_refused(street: Street, vendor: TapeVe
     assert vendor.asked == []
 
 
-def test_where_the_parts_cannot_be_had_that_is_the_reason(
+def test_a_failed_download_of_the_source_bars_is_the_reason_for_the_failure(
     street: Street, vendor: TapeVendor
 ) -> None:
     vendor.errors["1h"] = UnavailableError("down")
@@ -236,7 +236,7 @@ def test_stored_parts_are_preferred_to_fetched_ones(street: Street, vendor: Tape
     assert vendor.asked == []
 
 
-def test_bars_of_a_vendor_who_is_gone_still_make_longer_ones(street: Street) -> None:
+def test_stored_bars_of_a_removed_vendor_still_make_longer_bars(street: Street) -> None:
     street.ask("15m", "2024-06-03", "2024-06-08")
     street.downloaders.clear()
     assert len(street.ask("45m", "2024-06-03", "2024-06-08", strict=True)) == 45
@@ -363,7 +363,7 @@ def test_whom_the_rules_give_weeks_is_asked_for_weeks(
     assert (other.labels(), vendor.labels(), told(frame)["lane"]) == (["1w"], [], "1w")
 
 
-def test_weeks_are_built_from_days_of_another_vendor_where_no_weeks_can_be_had(
+def test_weeks_are_built_from_days_of_another_vendor_if_weeks_fail(
     street: Street, vendor: TapeVendor, tape: Tape
 ) -> None:
     """The vendor of the weeks fails; days of another are the better answer."""
@@ -393,7 +393,7 @@ def _refused(street: Street) -> None:
         street.ask("1w", "2024-04-01", "2024-04-27")
 
 
-def test_where_days_cannot_be_had_the_vendors_own_weeks_can(
+def test_a_vendors_own_weeks_are_used_if_days_fail(
     street: Street, vendor: TapeVendor, tape: Tape
 ) -> None:
     other = TapeVendor("other", tape, NEW_YORK, SHARE, "1w")
@@ -569,7 +569,7 @@ def test_a_derived_bar_has_no_look_ahead_beyond_closed_by(
     assert rows(frame) == plain(vendor.tape.closed("2h", at), "2024-06-03")
 
 
-def test_where_an_answer_says_nothing_more_silence_is_no_word(tape: Tape) -> None:
+def test_a_week_is_a_gap_if_its_days_end_before_the_answer_does(tape: Tape) -> None:
     """A hit ends with what is held, and does not tell of a gap behind it."""
     bars = [
         bar for bar in tape.closed("1d", parse_iso(NOW)) if bar.stamp_ms < day_ms(date(2024, 6, 6))
@@ -668,7 +668,7 @@ PAIRS = [("15m", "45m"), ("15m", "30m"), ("30m", "2h"), ("1h", "2h"), ("1h", "3h
     clock=st.booleans(),
     seed=st.integers(0, 10**6),
 )
-def test_whatever_is_missing_below_the_bars_are_those_of_the_trades(
+def test_bars_derived_from_any_incomplete_source_equal_those_of_the_trades(
     tmp_path_factory: pytest.TempPathFactory, who: Any, first: date, pair: tuple[str, str],
     gone: float, clock: bool, seed: int,
 ) -> None:  # fmt: skip

@@ -16,7 +16,7 @@ from tests.cache.counts import FULL
 from tests.net.scripted import answer
 
 from .answers import hour, hours
-from .setup import KEY, NAMES, Deed, House, Wire
+from .setup import KEY, NAMES, House, Responder, Wire
 
 # Chunks of eight hours: four pages of two bars.
 PAGE = 2
@@ -32,29 +32,29 @@ HOLES = {
 }
 
 
-def with_hole(hole: tuple[int, int]) -> Deed:
+def with_hole(hole: tuple[int, int]) -> Responder:
     """Return a vendor that has no bar in the hours ``hole``."""
 
-    def deed(wire: Wire, first: int, end: int) -> HttpResponse:
+    def respond(wire: Wire, first: int, end: int) -> HttpResponse:
         rows = wire.rows(first, end)
         return answer({"rows": [r for r in rows if not hour(hole[0]) <= r[0] < hour(hole[1])]})
 
-    return deed
+    return respond
 
 
-def down(_: tuple[int, int]) -> Deed:
+def down(_: tuple[int, int]) -> Responder:
     """Return a vendor that is down."""
     return lambda *_: answer(b"x", 503)
 
 
-def untrusted(hole: tuple[int, int]) -> Deed:
+def untrusted(hole: tuple[int, int]) -> Responder:
     """Return a vendor whose rows are of another year if hours of ``hole`` are requested."""
 
-    def deed(wire: Wire, first: int, end: int) -> HttpResponse:
+    def respond(wire: Wire, first: int, end: int) -> HttpResponse:
         shift = 10**12 if first < hole[1] and hole[0] < end else 0
         return answer({"rows": [[r[0] + shift, *r[1:]] for r in wire.rows(first, end)]})
 
-    return deed
+    return respond
 
 
 def asked(house: House) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def test_the_failure_is_the_reason_until_the_vendor_answers(
     start, end = iso(hour(hole[0])), iso(hour(hole[1]))
     for name in NAMES:
         house.declare(name, page_bars=PAGE)
-        house.wires[name].deed = failure(hole) if name == failing else with_hole(hole)
+        house.wires[name].respond = failure(hole) if name == failing else with_hole(hole)
 
     for again in (False, True):
         provenance = asked(house)
@@ -98,7 +98,7 @@ def test_the_failure_is_the_reason_until_the_vendor_answers(
         # A vendor that is down is left alone for the rest of the request.
         assert again or {a["provider"] for a in tried} | {failing} == set(NAMES)
 
-    house.wires[failing].deed = with_hole(hole)
+    house.wires[failing].respond = with_hole(hole)
     house.clock.advance(3600)  # pauses and circuits are over
     assert gaps(asked(house)) == [(start, end, NO_BAR)]
     house.log.clear()

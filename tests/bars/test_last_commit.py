@@ -1,4 +1,8 @@
-"""Which commit of a call is its last, so that other hosts wait no longer: exactly one, and no earlier one."""
+"""Which commit of a call is its last, so that other hosts wait no longer: exactly one, and no earlier one.
+
+That such a commit lets another host take its turn at once is tested on a real server, in
+``tests/hosts/test_leases.py::test_the_last_entry_of_a_turn_frees_the_lease_with_it``.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +69,7 @@ def test_the_last_of_three_chunks_ends_the_turn(house: House, lasts: list[bool])
 def test_a_chunk_with_a_hole_does_not_end_it(
     house: House, lasts: list[bool], hole: tuple[int, int], expected: list[bool]
 ) -> None:
-    house.wires[NAMES[0]].deed = with_hole(hole)
+    house.wires[NAMES[0]].respond = with_hole(hole)
     ask(house)
     assert lasts == expected
 

@@ -251,7 +251,7 @@ def test_bars_that_have_not_settled_may_be_lacking(unsettled: int) -> None:
     assert (case.sought() is not None) is (unsettled > 0)
 
 
-def test_a_stretch_that_a_vendor_failed_at_is_no_end() -> None:
+def test_a_span_that_a_vendor_failed_for_does_not_end_a_listing() -> None:
     case = ended(2 * HALT)
     case.journal.unfilled.append(Unfilled(hours(LAST - 9, LAST - 8), "down"))
     assert case.sought() is None

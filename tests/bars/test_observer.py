@@ -117,7 +117,7 @@ def test_the_observer_reports_substitutes_and_quality(
     assert observer.metrics.snapshot()["quality"]["scores"] == {"one": 0.9, "two": 0.7}
 
 
-def test_an_incomplete_answer_is_told_also_where_it_is_refused(
+def test_an_incomplete_answer_raises_an_event_even_if_it_is_refused(
     observer: Observer, heard: list[Event]
 ) -> None:
     gaps = [Gap(Span(0, 5), "nobody has it"), Gap(Span(5, 6), "before its listing", True)]
@@ -146,7 +146,7 @@ def test_harmless_gaps_are_no_trouble(observer: Observer, heard: list[Event]) ->
     assert heard == []
 
 
-def test_a_call_that_fails_is_told(observer: Observer, heard: list[Event]) -> None:
+def test_a_failed_call_raises_an_event(observer: Observer, heard: list[Event]) -> None:
     with pytest.raises(AllProvidersFailedError), observer.call(QUERY):
         raise AllProvidersFailedError("nobody answered")
     (event,) = heard
@@ -182,7 +182,7 @@ ASKED = attempt("yahoo", "ok", "a", "b", 2)
         (ActionBook(), book(split("2020-08-31", 4)), []),  # never asked: all of its history
     ],
 )  # fmt: skip
-def test_a_split_that_was_not_known_is_told(
+def test_a_new_split_raises_an_event(
     before: ActionBook, after: ActionBook, days: list[str], observer: Observer, heard: list[Event]
 ) -> None:
     books = [before, after]
@@ -208,7 +208,9 @@ def record(outcome: str, **other: Any) -> SendRecord:
     return SendRecord("acme", "acme.example/bars", 2, outcome, 3.0, **other)
 
 
-def test_attempts_are_counted_and_failures_told(observer: Observer, heard: list[Event]) -> None:
+def test_attempts_are_counted_and_failures_raise_events(
+    observer: Observer, heard: list[Event]
+) -> None:
     observer.attempted(record("ok", size=50, waited_s=1.0))
     observer.attempted(record("UnavailableError", status=503, wait_s=0.5))
     observer.attempted(record("RateLimitedError", status=429, pause_s=60.0))
@@ -224,7 +226,7 @@ def test_attempts_are_counted_and_failures_told(observer: Observer, heard: list[
     assert vendor["waits"]["limit"]["seconds"] == 1.0
 
 
-def test_an_answer_that_is_otherwise_is_told_once_a_day(
+def test_a_changed_answer_shape_raises_one_event_a_day(
     observer: Observer, heard: list[Event], clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     change = ShapeChange(
@@ -256,7 +258,9 @@ def test_an_answer_that_is_otherwise_is_told_once_a_day(
     assert sum(isinstance(event, ShapeChanged) for event in heard) == 2
 
 
-def test_circuits_are_told(observer: Observer, heard: list[Event]) -> None:
+def test_a_circuit_raises_an_event_as_it_opens_and_closes(
+    observer: Observer, heard: list[Event]
+) -> None:
     observer.circuit_changed(CircuitChange("acme", "bars/1d", True, 30.0, "it failed"))
     observer.circuit_changed(CircuitChange("acme", "bars/1d", False))
     opened, closed = heard
@@ -265,7 +269,7 @@ def test_circuits_are_told(observer: Observer, heard: list[Event]) -> None:
     assert observer.metrics.snapshot()["events"] == {"CircuitClosed": 1, "CircuitOpened": 1}
 
 
-def test_a_listener_that_raises_is_said_once_and_stops_nobody(
+def test_a_listener_that_raises_is_logged_once_and_does_not_stop_others(
     observer: Observer, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[Event] = []

@@ -31,28 +31,28 @@ from src.data.model.http import HttpResponse
 from tests.net.scripted import answer
 
 from .answers import hour
-from .setup import NAMES, Deed, House, Wire, serve, sources, story
+from .setup import NAMES, House, Responder, Wire, serve, sources, story
 
 Rows = list[list[float]]
 PLACES = ("first", "middle", "last", "all")
 FAILED, NOBODY, ENDS = "All providers failed", "No suitable provider", "the caller's mistake"
 
 
-def raises(error: DataError) -> Deed:
+def raises(error: DataError) -> Responder:
     """Return a vendor whose requests end so."""
 
-    def deed(*_: object) -> HttpResponse:
+    def respond(*_: object) -> HttpResponse:
         raise error
 
-    return deed
+    return respond
 
 
-def status(code: int, **headers: str) -> Deed:
+def status(code: int, **headers: str) -> Responder:
     """Return a vendor that answers a status."""
     return lambda *_: answer(b"x", code, **headers)
 
 
-def rows(change: Callable[[Rows], Rows]) -> Deed:
+def rows(change: Callable[[Rows], Rows]) -> Responder:
     """Return a vendor that answers rows which are not quite the truth."""
     return lambda wire, first, end: answer({"rows": change(wire.rows(first, end))})
 
@@ -103,7 +103,7 @@ class Case(NamedTuple):
     """What an outcome costs and leads to.
 
     Attributes:
-        deed: what the vendor answers, or what is done to it beforehand.
+        respond: what the vendor answers, or what is done to it beforehand.
         asked: the requests at each of the four places; vendors before it are down, those behind
             it are well.
         result: the key in ``RESULTS``.
@@ -111,7 +111,7 @@ class Case(NamedTuple):
         shuts: whether its circuit is open afterwards.
     """
 
-    deed: Deed | None
+    respond: Responder | None
     asked: tuple[str, str, str, str]
     result: str
     noted: str = ""
@@ -200,10 +200,10 @@ def prepared(house: House, case: Case, place: str) -> str:
     for name in concerned:
         if case.before is not None:
             case.before(house, name)
-        if case.deed is not None:
-            house.wires[name].deed = case.deed
+        if case.respond is not None:
+            house.wires[name].respond = case.respond
     for name in NAMES[: NAMES.index(concerned[0])]:
-        house.wires[name].deed = DOWN
+        house.wires[name].respond = DOWN
     house.log.clear()
     return concerned
 
@@ -234,7 +234,7 @@ def test_an_outcome_at_a_place(tmp_path: Path, outcome: str, place: str) -> None
 
     attempts = answered(house, expected)
     assert house.asked() == case.asked[at]
-    assert house.shut() == (concerned if case.shuts else "")
+    assert house.open_circuits() == (concerned if case.shuts else "")
     if case.noted:
         assert [a["outcome"] for a in attempts if a["provider"] == concerned[0]] == [case.noted]
 
@@ -295,16 +295,16 @@ def test_two_segments_with_outcomes_of_their_own(
 ) -> None:
     house = House(tmp_path)
     house.ask(10, 12)
-    house.wires["a"].deed = by_segment(first, second)
+    house.wires["a"].respond = by_segment(first, second)
     house.log.clear()
     answered(house, expected)
     assert house.asked_by_half() == asked
     assert house.stored() == ("a12 -12" if expected == ENDS else expected)
 
 
-def by_segment(first: str, second: str) -> Deed:
+def by_segment(first: str, second: str) -> Responder:
     """Return a vendor with one outcome before noon and another one after it."""
-    early, late = CASES[first].deed, CASES[second].deed
+    early, late = CASES[first].respond, CASES[second].respond
     assert early is not None
     assert late is not None
     return lambda wire, begin, end: (early if end <= 12 else late)(wire, begin, end)
@@ -314,7 +314,7 @@ def test_one_segment_that_all_fail_at_does_not_spoil_the_other(tmp_path: Path) -
     house = House(tmp_path)
     house.ask(10, 12)
     for name in NAMES:
-        house.wires[name].deed = by_segment("empty", "unavailable")
+        house.wires[name].respond = by_segment("empty", "unavailable")
     house.log.clear()
     answered(house, "-10 a2 -12")
     assert house.asked_by_half() == "a.am b.am c.am 3a.pm 3b.pm 3c.pm"

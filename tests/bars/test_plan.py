@@ -69,7 +69,7 @@ def test_outlines_of_many_windows_are_those_of_each(
     assert any(outline.bars == 0 for outline in of.outlines(asked)) or days > 1 or instrument is BTC
 
 
-def test_the_calendar_is_not_looked_at_for_each_window_of_a_long_stretch() -> None:
+def test_counting_requests_for_a_long_span_does_not_read_the_calendar_per_window() -> None:
     caps = Capabilities(frozenset({"stock"}), {"1m": "1m"}, page_bars=1200, page_days={"1m": 2})
     of = grid(AAPL, "1m")
     first, second = (Span(START - days * DAY_MS, START) for days in (720, 1440))
@@ -78,7 +78,7 @@ def test_the_calendar_is_not_looked_at_for_each_window_of_a_long_stretch() -> No
     assert (counts[1] - counts[0]) / 360 < 20  # a look takes some 100
 
 
-def test_a_full_page_before_the_market_shuts_does_not_tell_that_it_was_the_last() -> None:
+def test_a_full_page_costs_another_request_only_if_the_span_goes_past_the_close() -> None:
     caps = Capabilities(frozenset({"stock"}), {"1h": "1h"}, page_bars=7)
     session = Span(START, START + DAY_MS)
     assert len(grid(AAPL, "1h").opens(session)) == 7

@@ -49,7 +49,7 @@ def test_without_wishes_everything_that_has_closed_is_meant(asking: RequestParse
     assert query.span == Span(parse_iso("2024-06-10"), parse_iso("2024-06-12"))
 
 
-def test_closed_by_cuts_the_span_and_is_told(asking: RequestParser) -> None:
+def test_closed_by_cuts_the_span_and_is_kept_in_the_query(asking: RequestParser) -> None:
     at = parse_iso("2024-06-11T10:30")
     query = ask(asking, closed_by="2024-06-11T10:30")
     assert query.closed_by_ms == at
@@ -88,7 +88,9 @@ def test_a_bad_request_is_refused_for_one_symbol_and_for_many(
         asking.check_shared("1h", WHOLE, Wishes(**wishes))
 
 
-def test_a_symbol_and_a_timeframe_in_each_others_place_are_told(asking: RequestParser) -> None:
+def test_a_symbol_and_a_timeframe_in_swapped_order_are_named_in_the_error(
+    asking: RequestParser,
+) -> None:
     with pytest.raises(
         BadTimeframeError, match="the symbol must come before the timeframe: 'AAPL', '1d'"
     ):

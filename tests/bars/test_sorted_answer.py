@@ -21,7 +21,7 @@ from .answers import (
     LATER,
     SHARE,
     bar,
-    digested,
+    classified,
     fetched,
     hour,
     hours,
@@ -32,9 +32,9 @@ MINUTES = BarGrid(calendar_for(COIN), Timeframe.parse("1m"))
 SHARE_HOURS = BarGrid(calendar_for(SHARE), Timeframe.parse("1h"))
 
 
-def test_closed_provisional_and_forming_are_told_apart() -> None:
+def test_closed_provisional_and_forming_bars_are_separated() -> None:
     now = hour(5) + 30_000
-    found = digested(fetched([bar(n) for n in range(6)], now), hours(0, 24))
+    found = classified(fetched([bar(n) for n in range(6)], now), hours(0, 24))
     assert stamps(found.closed) == [0, 1, 2, 3, 4]
     assert stamps(found.forming) == [5]
     assert found.finality.settled_before == hour(4)
@@ -44,13 +44,13 @@ def test_closed_provisional_and_forming_are_told_apart() -> None:
 
 def test_a_bar_has_settled_at_the_very_instant() -> None:
     now = hour(5) + 2 * MINUTE_MS
-    found = digested(fetched([bar(n) for n in range(5)], now), hours(0, 5))
+    found = classified(fetched([bar(n) for n in range(5)], now), hours(0, 5))
     assert found.finality.settled_before == hour(5)
 
 
 def test_a_closed_bar_that_is_late_is_unpublished_and_no_hole() -> None:
     now = hour(5) + 30_000
-    found = digested(fetched([bar(n) for n in range(4)], now), hours(0, 24))
+    found = classified(fetched([bar(n) for n in range(4)], now), hours(0, 24))
     assert found.unpublished == Span(hour(4), hour(5))
     assert found.answered.end == hour(4)
     assert found.holes == ()
@@ -58,14 +58,14 @@ def test_a_closed_bar_that_is_late_is_unpublished_and_no_hole() -> None:
 
 
 def test_a_settled_bar_that_did_not_come_is_a_hole() -> None:
-    found = digested(fetched([bar(0), bar(1), bar(4)]), hours(0, 6))
+    found = classified(fetched([bar(0), bar(1), bar(4)]), hours(0, 6))
     assert list(found.holes) == [hours(2, 4), hours(5, 6)]
 
 
 def test_a_bad_row_is_lacking_but_no_hole_and_a_running_one_is_not_judged() -> None:
     now = hour(3) + 30 * MINUTE_MS
     rows = [bar(0), bar(1, high=1.0), bar(2), bar(3, high=1.0)]
-    found = digested(fetched(rows, now), hours(0, 24))
+    found = classified(fetched(rows, now), hours(0, 24))
     assert [row.bar.stamp_ms for row in found.bad] == [hour(1)]
     assert list(found.bad_spans) == [hours(1, 2)]
     assert found.holes == ()
@@ -73,7 +73,7 @@ def test_a_bad_row_is_lacking_but_no_hole_and_a_running_one_is_not_judged() -> N
 
 
 @pytest.mark.parametrize(("hours", "most"), [(8, MOST_HOLES), (48, 48 * 60 // BARS_A_HOLE)])
-def test_holes_of_a_dense_vendor_are_told_and_very_many_are_a_doubt(hours: int, most: int) -> None:
+def test_holes_of_a_dense_vendor_are_listed_and_too_many_are_a_doubt(hours: int, most: int) -> None:
     bars, span = hours * 60, Span(DAY, DAY + hours * HOUR_MS)
 
     def minutes(lost: int) -> list[Bar]:
@@ -81,14 +81,14 @@ def test_holes_of_a_dense_vendor_are_told_and_very_many_are_a_doubt(hours: int, 
             bar(0, stamp_ms=DAY + m * MINUTE_MS) for m in range(bars) if m % 7 or m // 7 >= lost
         ]
 
-    few = digested(fetched(minutes(most)), span, MINUTES)
+    few = classified(fetched(minutes(most)), span, MINUTES)
     assert (len(few.holes), few.doubt) == (most, "")
-    many = digested(fetched(minutes(most + 1)), span, MINUTES)
+    many = classified(fetched(minutes(most + 1)), span, MINUTES)
     assert many.holes == ()
     assert many.doubt == f"{most + 1} of {bars} expected bars did not come"
 
 
-def test_of_an_answer_for_some_stretches_nothing_else_is_lacking() -> None:
+def test_an_answer_for_some_spans_lacks_bars_only_inside_them() -> None:
     wanted = [hours(2, 4), hours(6, 7), hours(9, 10)]
     rows = [bar(2), bar(6, high=1.0)]
     checked = check(fetched(rows).table, hours(2, 10), timeframe=HOURLY.timeframe, now_ms=LATER)
@@ -105,9 +105,9 @@ def test_a_sparse_vendor_lacks_only_what_holds_a_whole_session() -> None:
     assert len(every) == 35
     gone = {2, *range(9, 23)}  # one bar; then the end of Tuesday, Wednesday, two of Thursday
     rows = [bar(0, stamp_ms=s) for i, s in enumerate(every) if i not in gone]
-    found = digested(fetched(rows, dense=False), week, SHARE_HOURS)
+    found = classified(fetched(rows, dense=False), week, SHARE_HOURS)
     assert list(found.holes) == [Span(every[9], every[23])]
-    unknown = digested(fetched(rows, dense=False), week, SHARE_HOURS, "unknown")
+    unknown = classified(fetched(rows, dense=False), week, SHARE_HOURS, "unknown")
     assert (unknown.holes, unknown.doubt) == ((), "")
 
 
@@ -116,7 +116,7 @@ def test_long_bars_of_a_sparse_vendor_must_mostly_be_there(share: float, doubted
     day = Span(parse_iso("2024-06-03"), parse_iso("2024-06-04"))
     every = SHARE_HOURS.opens(day).tolist()
     rows = [bar(0, stamp_ms=s) for s in every[:4]]
-    found = digested(fetched(rows, dense=False), day, SHARE_HOURS, least_share=share)
+    found = classified(fetched(rows, dense=False), day, SHARE_HOURS, least_share=share)
     assert bool(found.doubt) == doubted
     assert found.holes == ()
 

@@ -159,7 +159,7 @@ def reply(shop: Shop, factor: float, first: int = 0, end: int = 24) -> ReceivedA
     return ReceivedAnswer(shop.vendor, fetched(rows), question, Sessions(None, LATER))
 
 
-def test_an_answer_is_cut_to_its_stretch(shop: Shop) -> None:
+def test_an_answer_is_fitted_separately_in_each_of_its_gaps(shop: Shop) -> None:
     shop.hold("b", 0, 8)
     shop.hold("b", 12, 16)
     done = shop.fitted(reply(shop, 1.0))
@@ -176,7 +176,7 @@ def test_an_answer_with_nothing_but_the_bars_beside_is_none(shop: Shop) -> None:
         shop.fitted(reply(shop, 1.0, 0, 8))
 
 
-def test_without_neighbours_nothing_is_looked_at(shop: Shop) -> None:
+def test_an_answer_without_neighbours_is_not_fitted(shop: Shop) -> None:
     answer = fetched([bar(8, 1e9)])
     done = shop.fitted(
         ReceivedAnswer(shop.vendor, answer, VendorQuestion(hours(8, 12)), Sessions(None, LATER))
@@ -220,7 +220,7 @@ def chain(*parts: tuple[str, int, int, tuple[Splice, ...]]) -> Coverage:
     return Coverage(final(hours(a, b), vendor=v, splices=s) for v, a, b, s in parts)
 
 
-def test_a_splice_is_told_while_the_other_vendor_is_there() -> None:
+def test_a_splice_is_listed_only_while_the_other_vendors_bars_are_stored() -> None:
     before, after = replace(EQUAL, at=hour(4)), replace(EQUAL, at=hour(8))
     both = (before, after)
     told = at_borders(chain(("b", 0, 4, ()), ("a", 4, 8, both), ("b", 8, 9, ())))
@@ -236,7 +236,7 @@ def test_a_repaired_splice_is_reported_for_every_part() -> None:
     assert at_borders(chain(("a", 5, 7, ()))) == chain(("a", 5, 7, ()))
 
 
-def test_a_stretch_without_bars_was_fitted_to_none() -> None:
+def test_an_empty_span_has_no_splices() -> None:
     whole = chain(("a", 0, 4, (FIXED,)), ("b", 4, 8, ()))
     first, second = whole
     nothing = Coverage([replace(first, state="empty"), second])
@@ -259,7 +259,7 @@ def test_the_entry_and_the_sentences() -> None:
     ]
 
 
-def test_stretches_with_different_splices_stay_apart() -> None:
+def test_spans_with_different_splices_are_not_joined() -> None:
     one, other = final(hours(0, 4)), final(hours(4, 8), splices=(EQUAL,))
     assert len(Coverage([one]).overlaid([other])) == 2
     rest = final(hours(8, 9), splices=(EQUAL,))
@@ -291,7 +291,7 @@ def test_volume_is_left_out_of_a_copy() -> None:
     np.testing.assert_array_equal(done.close, rows.close)
 
 
-def test_the_sides_are_disjoint_and_touch_the_stretch(shop: Shop) -> None:
+def test_the_neighbouring_spans_touch_the_span_and_do_not_overlap_it(shop: Shop) -> None:
     shop.hold("b", 0, 24)
     for first, end in itertools.combinations(range(1, 23, 4), 2):
         before, after = shop.beside(first, end)

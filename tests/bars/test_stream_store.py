@@ -118,7 +118,9 @@ def test_a_bar_that_several_feeds_bring_is_committed_once(
     assert store.view(KEY).generation == 1
 
 
-def test_nothing_is_said_about_a_bar_in_between(store: BarStore, keeper: StreamKeeper) -> None:
+def test_a_minute_missing_between_streamed_bars_is_not_covered(
+    store: BarStore, keeper: StreamKeeper
+) -> None:
     keeper.keep(BITCOIN, GRID, ORIGIN, bars(0, 1, 4))
     spans = [c.span for c in store.view(KEY).coverage]
     assert not any(NOON + 2 * MINUTE_MS in span for span in spans)

@@ -30,7 +30,7 @@ def dividend(amount: float, source: str = "", day: date = EX) -> Action:
     return Action(day, "dividend", day_ms(day), amount=amount, source=source)
 
 
-def test_nothing_is_known_at_first_and_nothing_is_made(tmp_path: Path) -> None:
+def test_an_unknown_action_book_is_empty_and_creates_no_file(tmp_path: Path) -> None:
     book = store_in(tmp_path).actions("AAPL")
     assert (book.actions, book.answers, book.covers(YEAR)) == ((), (), False)
     assert list(tmp_path.iterdir()) == []
@@ -115,7 +115,7 @@ def test_a_source_corrects_itself_and_forgets_nothing(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_most_vendors_are_believed_and_everything_told_is_kept(tmp_path: Path) -> None:
+def test_the_action_of_most_vendors_counts_and_other_reports_are_kept(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.add_actions("AAPL", [split(2.0)], YEAR, "first", 5)
     store.add_actions("AAPL", [split(4.0)], YEAR, "second", 6)
@@ -127,7 +127,7 @@ def test_most_vendors_are_believed_and_everything_told_is_kept(tmp_path: Path) -
     assert [e.action().ex_date for e in book.disputed] == [EX]
 
 
-def test_vendors_that_are_divided_are_each_believed_about_their_own_bars(tmp_path: Path) -> None:
+def test_with_divided_vendors_each_ones_actions_count_for_its_own_bars(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.add_actions("AAPL", [split(4.0)], YEAR, "acme", 5)
     book = store.add_actions("AAPL", [split(2.0)], YEAR, "other", 6)
@@ -152,7 +152,7 @@ def test_a_sum_names_its_dividends_and_keeps_them(tmp_path: Path) -> None:
     assert later.actions[0].parts in ((0.1, 0.2), (0.2, 0.1))
 
 
-def test_a_vendor_asked_a_week_later_or_more_is_silent_about_what_it_does_not_tell(
+def test_a_vendor_is_silent_about_an_action_it_omits_a_week_later_or_more(
     tmp_path: Path,
 ) -> None:
     store, week = store_in(tmp_path), 7 * DAY_MS

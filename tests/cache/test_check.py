@@ -140,7 +140,7 @@ DAMAGE: list[tuple[Callable[[Path], None], str, str, list[int]]] = [
 
 
 @pytest.mark.parametrize("damage, where, what, left", DAMAGE, ids=[d[0].__name__ for d in DAMAGE])
-def test_damage_is_found_told_and_repaired(
+def test_damage_is_found_reported_and_repaired(
     folder: Path, damage: Callable[[Path], None], where: str, what: str, left: list[int]
 ) -> None:
     held = numbers(store_of(folder).read(DAILY, EVER)[0])
@@ -162,7 +162,7 @@ def test_damage_is_found_told_and_repaired(
     assert all(any(int(stamp) in span for span in known) for stamp in rows.stamps)
 
 
-def test_the_remedy_says_how_many_bars_are_lost(folder: Path) -> None:
+def test_the_remedy_contains_the_number_of_lost_bars(folder: Path) -> None:
     _bit_flipped(folder)
     (one,) = found(folder)
     assert "its replacement has 5 bars; to be fetched again: 1 bar" in one.remedy
@@ -182,7 +182,7 @@ def test_a_commit_on_its_way_is_no_damage(folder: Path) -> None:
     assert waiting(store_of(folder).parts, [(DAILY, None)]) == []
 
 
-def test_repair_takes_in_what_is_young_too(folder: Path) -> None:
+def test_repair_includes_bars_of_a_recent_file(folder: Path) -> None:
     _metadata_of_before(folder)
     assert numbers(store_of(folder).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4, 5], "not read"
     (one,), left = repaired(folder)
@@ -294,7 +294,7 @@ def _of_format_two(data: bytes) -> bytes:
     return json_document.dump(json_document.load(data) | {"format": 2})
 
 
-def test_a_newer_document_of_the_series_is_told_and_left_alone(folder: Path) -> None:
+def test_a_series_document_of_a_newer_format_is_reported_and_unchanged(folder: Path) -> None:
     store_of(folder).commit(DAILY, Commit(next_due=7))
     change(folder / "series.json", _of_format_two)
     before = contents(folder)
@@ -357,7 +357,7 @@ def test_another_tools_file_is_not_ours_to_judge(tmp_path: Path) -> None:
 # --- actions -------------------------------------------------------------------------------
 
 
-def test_damaged_actions_are_told_with_what_to_do(folder: Path) -> None:
+def test_damaged_actions_are_reported_with_a_remedy(folder: Path) -> None:
     from datetime import date
 
     store = store_of(folder)
@@ -406,7 +406,7 @@ def test_columns_of_an_older_state_are_no_finding(folder: Path, columns: Path) -
      (META, lambda data: _resealed(data, need=["more"]))],
     ids=["data", "metadata", "newer"],
 )  # fmt: skip
-def test_columns_are_not_blamed_for_what_is_wrong_with_a_year(
+def test_a_damaged_year_is_not_reported_as_damage_in_its_columns(
     folder: Path, columns: Path, name: str, edit: Callable[[bytes], bytes]
 ) -> None:
     change(folder / name, edit)
@@ -434,7 +434,7 @@ def test_damaged_columns_are_dropped(folder: Path, columns: Path, at: int, said:
     assert found(folder) == []
 
 
-def test_columns_that_say_other_than_the_bars_are_dropped(folder: Path, columns: Path) -> None:
+def test_columns_that_differ_from_the_bars_are_dropped(folder: Path, columns: Path) -> None:
     """A file that is sound in itself, made of other bars: only the comparison finds it."""
     other = folder.parents[3] / "other"
     liar = store_in(other, columnar="map")
@@ -455,7 +455,7 @@ def test_columns_that_say_other_than_the_bars_are_dropped(folder: Path, columns:
     assert "differs from the bars of 2024" in one.what
 
 
-def test_same_bits_knows_signs_and_what_is_missing() -> None:
+def test_same_bits_compares_signs_of_zero_and_missing_values() -> None:
     one = table(range(3))
     assert same_bits(one, table(range(3)))
     assert not same_bits(one, table(range(1, 4)))

@@ -70,7 +70,7 @@ def test_whoever_dies_while_clearing_leaves_no_bars_for_up_to_date(tmp_path: Pat
     raise AssertionError("it never came to its end")
 
 
-def test_years_that_had_bars_are_counted_and_nothing_of_them_stays(tmp_path: Path) -> None:
+def test_clear_years_counts_years_with_bars_and_keeps_only_their_log(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(-5, 2),)))
     assert store.clear_years(DAILY, [2022, 2023]) == 1
@@ -79,7 +79,7 @@ def test_years_that_had_bars_are_counted_and_nothing_of_them_stays(tmp_path: Pat
     assert sum(name.startswith("2024") for name in names) == 3
 
 
-def test_of_a_series_of_nothing_nothing_is_written(tmp_path: Path) -> None:
+def test_clearing_years_of_an_unknown_series_writes_only_the_lock(tmp_path: Path) -> None:
     assert store_in(tmp_path).clear_years(DAILY, [2023]) == 0
     assert [path.name for path in lane_folder(tmp_path).iterdir()] == [".lock"]
 

@@ -227,7 +227,9 @@ LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("name", LIES)
 @MODES
-def test_a_header_that_lies_is_not_believed(tmp_path: Path, mode: str, name: str) -> None:
+def test_a_forged_columnar_header_does_not_change_the_answer(
+    tmp_path: Path, mode: str, name: str
+) -> None:
     content = filled(tmp_path, 1_100)
     head = head_of(content)
     (length,) = struct.unpack_from("<I", content, head.slot_at + 16)
@@ -419,7 +421,7 @@ def test_an_open_columns_file_is_read_and_not_the_one_that_took_its_name(tmp_pat
     assert same(file.table(span, [2024]), truth)
 
 
-def test_nothing_is_appended_to_a_file_that_took_the_name(tmp_path: Path) -> None:
+def test_no_rows_are_appended_to_another_file_with_the_same_name(tmp_path: Path) -> None:
     path = tmp_path / "x.bars"
     file = made(path, table(range(10), size=MINUTE_MS))
     made(path, table(range(10), 7.0, size=MINUTE_MS))
@@ -457,7 +459,7 @@ class Meanwhile(Quick):
 
 
 @pytest.mark.parametrize("left", [1, 4, 8])
-def test_two_who_append_because_the_lock_was_deleted(tmp_path: Path, left: int) -> None:
+def test_two_processes_append_at_once_after_the_lock_was_deleted(tmp_path: Path, left: int) -> None:
     filled(tmp_path, 5_000)
     path = columns_file(tmp_path)
     store_in(tmp_path).commit(MINUTES, Commit((minutes(5_000, 5_010),)))

@@ -53,13 +53,13 @@ def store(tmp_path: Path) -> BarStore:
 # --- the kind -------------------------------------------------------------------------------
 
 
-def test_a_kind_told_before_any_bar_counts(store: BarStore) -> None:
+def test_a_kind_stored_before_any_bar_is_enforced(store: BarStore) -> None:
     store.commit(DAILY, Commit(marks=(mark(0, 1, "empty"),), kind=Kind(unit="USD")))
     with pytest.raises(KindMismatchError, match="GBp"):
         store.commit(DAILY, Commit((piece(1, 2, kind=PENCE),)))
 
 
-def test_an_answer_that_tells_less_does_not_blur_the_kind(store: BarStore) -> None:
+def test_an_answer_with_fewer_kind_fields_keeps_the_known_ones(store: BarStore) -> None:
     for n, kind in enumerate((Kind(unit="USD"), Kind(venue="XNAS"))):
         store.commit(DAILY, Commit((piece(n, n + 1, kind=kind),)))
     assert store.view(DAILY).kind == Kind(unit="USD", venue="XNAS")
@@ -74,7 +74,7 @@ def test_pieces_of_one_commit_are_of_one_kind(store: BarStore) -> None:
     assert not store.view(DAILY).exists
 
 
-def test_where_the_document_of_the_series_is_lost_its_bars_tell_the_kind(
+def test_the_kind_is_read_from_the_bars_if_the_series_document_is_lost(
     store: BarStore, tmp_path: Path
 ) -> None:
     for n, kind in enumerate((Kind(venue="XNAS"), Kind(unit="USD"))):
@@ -85,7 +85,7 @@ def test_where_the_document_of_the_series_is_lost_its_bars_tell_the_kind(
     assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == [0, 1]
 
 
-def test_nothings_tell_no_kind(store: BarStore, tmp_path: Path) -> None:
+def test_an_empty_mark_sets_no_kind(store: BarStore, tmp_path: Path) -> None:
     store.commit(DAILY, Commit((piece(3, 4, []),), (mark(0, 3, "empty", kind=PENCE),)))
     (lane_folder(tmp_path) / "series.json").unlink()
     store_in(tmp_path).commit(DAILY, Commit((piece(3, 5),)))
@@ -134,7 +134,7 @@ def test_nothings_make_no_document_of_their_year(store: BarStore, tmp_path: Path
 # --- when to ask again ------------------------------------------------------------------------
 
 
-def test_the_next_question_is_believed_beside_years_of_several_generations(
+def test_next_due_is_kept_with_years_of_several_generations(
     store: BarStore, tmp_path: Path
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 2),)))
@@ -151,7 +151,7 @@ def test_the_next_question_is_believed_beside_years_of_several_generations(
     ],
     ids=["of nothing stored", "of bars found equal"],
 )
-def test_the_next_question_is_believed_without_new_bars(
+def test_next_due_is_kept_without_new_bars(
     store: BarStore, tmp_path: Path, before: CommitPiece | None, commit: Commit
 ) -> None:
     store.commit(DAILY, Commit((before,) if before else ()))
@@ -160,7 +160,7 @@ def test_the_next_question_is_believed_without_new_bars(
 
 
 @pytest.mark.parametrize("due", [NOW, None], ids=["said again", "not said again"])
-def test_the_next_question_is_believed_after_a_commit_that_leaves_it(
+def test_next_due_is_kept_after_a_commit_that_does_not_change_it(
     store: BarStore, tmp_path: Path, due: int | None
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 2),), (mark(-5, -3, "empty"),), next_due=NOW))
@@ -227,7 +227,7 @@ def test_a_commit_mends_the_document_of_another_year(store: BarStore, tmp_path: 
 
 
 @pytest.mark.parametrize("key", [DAILY, SeriesKey("AAPL", DAILY.timeframe, ("raw",))], ids=str)
-def test_beside_a_year_of_a_newer_version_nothing_is_stored(
+def test_a_commit_is_refused_if_one_year_has_a_newer_format(
     store: BarStore, tmp_path: Path, key: SeriesKey
 ) -> None:
     store.commit(key, Commit((piece(-3, 3),)))

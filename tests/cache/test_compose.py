@@ -16,7 +16,7 @@ from tests.cache.bars import DAILY, EVER, at, lane_folder, mark, piece, states, 
 from tests.cache.damage import META, bars, members, quarantined
 
 
-def test_a_member_that_stays_is_told_what_was_settled_since(tmp_path: Path) -> None:
+def test_compaction_updates_the_state_of_a_kept_member(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 2, vendor="other", state="provisional"),)))
     for day in (2, 3):
@@ -74,7 +74,7 @@ def by_stamp(rows: BarTable) -> dict[int, list[float]]:
     ],
     ids=["earlier", "ever earlier", "in between", "the first goes", "a new column", "corrected"],
 )
-def test_stretches_that_do_not_adjoin_are_what_they_were(
+def test_bars_of_commits_that_do_not_adjoin_are_unchanged(
     tmp_path: Path, pieces: list[CommitPiece]
 ) -> None:
     wanted: dict[int, list[float]] = {}

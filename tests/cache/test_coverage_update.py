@@ -96,7 +96,7 @@ def test_bars_found_equal_make_no_bars_of_nothings() -> None:
 MAY, JUNE = date(2024, 5, 1), date(2024, 6, 1)
 
 
-def test_a_verdict_on_bars_says_nothing_of_rejected_rows_between_them() -> None:
+def test_a_verdict_on_bars_does_not_change_rejected_rows_between_them() -> None:
     good = mark(0, 9, "final", basis=Basis("split", MAY))
     bad = mark(3, 5, "suspect", basis=Basis("split", JUNE), reason="high below low")
     before = known(*(replace(good, span=span) for span in (days(0, 3), days(5, 9))), bad)
@@ -138,7 +138,7 @@ def told(coverage: Coverage) -> list[tuple[Span, str]]:
     return [(part.span, part.state) for part in coverage]
 
 
-def test_of_lost_metadata_nothings_and_doubts_are_carried_on() -> None:
+def test_empty_and_suspect_spans_of_lost_metadata_are_carried_on() -> None:
     lost = known(mark(0, 2, "empty"), mark(2, 5, "suspect"), mark(9, 12, "empty"))
     rebuilt = known(mark(1, 4, "final"), mark(4, 8, "provisional"))
     assert told(carried(lost, rebuilt)) == [
@@ -155,7 +155,7 @@ def test_of_lost_metadata_no_trust_and_no_bars_are_carried_on(state: str) -> Non
     assert carried(None, rebuilt) is rebuilt
 
 
-def test_a_hole_is_told_in_its_own_year_only() -> None:
+def test_a_hole_is_written_only_to_its_own_year() -> None:
     parts = by_year(Commit((piece(-9, 9, [*range(-9, 2), *range(4, 9)], holes=(days(2, 4),)),)))
     assert {year: part.pieces[0].holes for year, part in parts.items()} == {
         2023: (), 2024: (days(2, 4),),
@@ -218,7 +218,7 @@ def said(coverage: Coverage) -> list[Covered]:
     return list(Coverage.joined(replace(part, fetched_at=0) for part in coverage.opened()))
 
 
-def test_a_mark_among_many_small_stretches_changes_those_inside_it_alone() -> None:
+def test_a_mark_changes_only_the_small_spans_inside_it() -> None:
     days = [mark(day, day + 1, "suspect" if day % 2 else "final") for day in range(41)]
     whole = Coverage.joined(
         replace(part, span=Span(*(a // 24 for a in part.span))) for part in days

@@ -117,15 +117,13 @@ class TestNames:
 
 
 class TestWhatWasWritten:
-    def test_the_same_bytes_say_the_same_however_young_they_are(self, tmp_path: Path) -> None:
+    def test_unchanged_bytes_are_not_parsed_again_even_if_recent(self, tmp_path: Path) -> None:
         path, memory, value = tmp_path / "a", documents(Disk()), [b"1"]
         memory.wrote(path, b"1", value)
         path.write_bytes(b"1")
         assert memory.load(path, unparsed) is value
 
-    def test_other_bytes_are_parsed_though_nothing_else_tells_them_apart(
-        self, tmp_path: Path
-    ) -> None:
+    def test_changed_bytes_are_parsed_even_if_the_stamp_is_the_same(self, tmp_path: Path) -> None:
         path, memory = tmp_path / "a", documents(Quick())
         path.write_bytes(b"1")
         memory.wrote(path, b"1", [b"1"])

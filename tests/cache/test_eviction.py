@@ -329,7 +329,7 @@ def test_a_delisted_symbol_is_not_evicted_after_the_commit_that_told_the_time_is
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b'{"latest_ms":0}'])
-def test_without_the_file_of_the_time_nothing_is_evicted_until_a_newer_answer_has_come(
+def test_without_the_time_file_no_year_is_evicted_until_a_newer_answer_comes(
     tmp_path: Path, content: bytes | None
 ) -> None:
     cache = without_what_told_the_time(tmp_path)
@@ -417,7 +417,9 @@ def test_files_that_are_not_understood_stay(cache: Cache, tmp_path: Path) -> Non
     assert list(another.kept()) == [eviction.UNREADABLE]
 
 
-def test_above_the_limit_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cache_above_its_limit_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cache = Cache(tmp_path, must_keep=keep_all).commit(days_of(THIS_YEAR))
     with caplog.at_level(logging.WARNING):
         assert cache.shrink(1) == cache.shrink(1) == 0
@@ -425,7 +427,7 @@ def test_above_the_limit_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize("fails", ["uses", "word"])
-def test_whatever_goes_wrong_here_costs_no_commit(
+def test_a_failure_of_the_eviction_does_not_fail_the_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     def word_of_nobody(key: SeriesKey, part: Covered, now_ms: int) -> str:

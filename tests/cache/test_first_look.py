@@ -100,7 +100,7 @@ def test_a_view_is_of_all_years(tmp_path: Path) -> None:
     assert (view.first, view.last, view.rows, view.generation) == (at(-500), at(399), 900, 2)
 
 
-def test_no_year_is_of_a_stretch_of_nothing(tmp_path: Path) -> None:
+def test_an_empty_span_has_no_years(tmp_path: Path) -> None:
     store = filled(tmp_path, "three years of one vendor")
     known = index_of(store).entry(store.parts.lane(DAILY))
     assert [*known.years(Span(at(3), at(3) + 1))] == [2024]
@@ -290,7 +290,7 @@ def test_a_text_that_looks_like_a_key_leads_nobody_astray(tmp_path: Path) -> Non
     assert store_in(tmp_path, Quick()).view(DAILY).rows == 9
 
 
-def test_documents_of_a_moment_ago_are_not_believed_twice(tmp_path: Path) -> None:
+def test_recently_changed_documents_are_read_again(tmp_path: Path) -> None:
     store = filled(tmp_path, "one answer")
     writer = store_in(tmp_path, Quick())
     for day in range(9, 14):
@@ -298,7 +298,7 @@ def test_documents_of_a_moment_ago_are_not_believed_twice(tmp_path: Path) -> Non
         assert store.view(DAILY).rows == day + 1
 
 
-def test_stretches_of_several_years_become_one(tmp_path: Path) -> None:
+def test_adjoining_spans_of_several_years_become_one(tmp_path: Path) -> None:
     filled(tmp_path, "three years of one vendor")
     (one,) = store_in(tmp_path, Quick()).view(DAILY).coverage
     assert (one.span.start, one.span.end) == (at(-500), at(400))

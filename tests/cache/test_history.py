@@ -59,7 +59,7 @@ def test_every_commit_before_a_compaction_can_be_read_again(tmp_path: Path) -> N
     assert numbers(store.read_version(DAILY, days(1, 3), 2)[0]) == [1, 2]
 
 
-def test_versions_that_compaction_joined_are_told_apart_by_the_log(tmp_path: Path) -> None:
+def test_versions_joined_by_compaction_are_separated_by_the_log(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(10):
         store.commit(DAILY, Commit((piece(n, n + 1),)))
@@ -78,7 +78,7 @@ def _old_log(path: Path) -> None:
     path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
 
 
-def test_a_version_that_the_log_cannot_tell_apart_is_refused(tmp_path: Path) -> None:
+def test_a_version_that_the_log_cannot_separate_is_refused(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(10):
         store.commit(DAILY, Commit((piece(n, n + 1),)))
@@ -245,7 +245,7 @@ def test_numbers_of_commits_ascend_whichever_are_left(tmp_path: Path) -> None:
     assert Past(lane).generations == [1, 8, 1000, 4096]
 
 
-def test_where_the_log_tells_no_span_the_last_bar_is_the_end(tmp_path: Path) -> None:
+def test_a_version_ends_with_its_last_bar_if_the_log_has_no_span(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(10):
         store.commit(DAILY, Commit((piece(n, n + 1),)))
@@ -258,7 +258,7 @@ def test_where_the_log_tells_no_span_the_last_bar_is_the_end(tmp_path: Path) -> 
     assert (covered.span.start, covered.span.end) == (at(0), at(2) + 1)
 
 
-def test_where_nothing_is_stored_there_is_no_first_version(tmp_path: Path) -> None:
+def test_an_unknown_series_has_no_first_version(tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="no version 1"):
         store_in(tmp_path).read_version(DAILY, EVER, 1)
 
@@ -403,7 +403,7 @@ def test_a_commit_that_is_not_in_the_log_yet_hides_no_older_version(tmp_path: Pa
     assert numbers(history.read_version(lane, EVER, 1)[0]) == [0, 1]
 
 
-def test_a_file_whose_bars_are_not_what_it_says_is_none_of_any_version(tmp_path: Path) -> None:
+def test_no_version_is_read_from_a_file_whose_bars_contradict_its_header(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick())
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(2, 4),)))

@@ -283,7 +283,7 @@ HARM: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_a_damaged_index_is_made_anew_and_never_believed(place: Place, harm: str) -> None:
+def test_a_damaged_index_is_rebuilt_and_never_used(place: Place, harm: str) -> None:
     place.look()
     place.reads.clear()
     HARM[harm](place.file)
@@ -420,7 +420,7 @@ def test_killed_while_it_is_written(place: Place) -> None:
 # --- sizes ---------------------------------------------------------------------------------------
 
 
-def test_links_count_once_and_what_is_elsewhere_not_at_all(tmp_path: Path) -> None:
+def test_hard_links_count_once_and_symbolic_links_not_at_all(tmp_path: Path) -> None:
     for name, size in (("one", 10), ("other", 7), ("outside", 1000)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "2024.csv.gz").write_bytes(bytes(size))

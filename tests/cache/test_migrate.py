@@ -120,7 +120,7 @@ def test_migration_sets_a_corrupt_year_file_aside_with_a_copy_in_quarantine(
     assert (lane_folder(tmp_path) / "_legacy" / DATA).exists()
 
 
-def test_a_bar_that_may_not_have_closed_is_set_aside_and_told(tmp_path: Path) -> None:
+def test_a_bar_that_may_not_have_closed_is_set_aside_and_reported(tmp_path: Path) -> None:
     leave(tmp_path / PLACES[0], LINES[:1])
     (done,) = migrated(tmp_path)
     assert (done.rows, done.taken, done.problem) == (1, 0, "")
@@ -133,7 +133,7 @@ def test_a_bar_that_may_not_have_closed_is_set_aside_and_told(tmp_path: Path) ->
     assert not store_in(tmp_path).view(DAILY).rows
 
 
-def test_files_are_told_in_the_order_of_their_years(tmp_path: Path) -> None:
+def test_files_are_reported_in_the_order_of_their_years(tmp_path: Path) -> None:
     leave(tmp_path / PLACES[1])
     leave(tmp_path / PLACES[0], [line.replace("2024", "2023", 1) for line in LINES])
     for path in [*(tmp_path / PLACES[0]).iterdir()]:
@@ -188,7 +188,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) ->
     ],
     ids=["some", "all"],
 )
-def test_bars_that_did_not_come_back_are_told(
+def test_bars_lost_during_a_migration_raise_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: Callable[[BarStore], object]
 ) -> None:
     original = leave(tmp_path / PLACES[1])
@@ -225,7 +225,9 @@ class Overtaken(Disk):
 
 
 @pytest.mark.parametrize("damaged", [0, 1], ids=["the better one", "the hidden one"])
-def test_two_at_once_set_aside_what_is_damaged_once(tmp_path: Path, damaged: int) -> None:
+def test_two_concurrent_migrations_set_aside_a_damaged_file_once(
+    tmp_path: Path, damaged: int
+) -> None:
     for place in PLACES:
         leave(tmp_path / place)
     (tmp_path / PLACES[damaged] / DATA).write_bytes(b"no gzip at all")
@@ -273,7 +275,7 @@ def taken_over(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_bar_held_nowhere_else_keeps_its_file(taken_over: Path) -> None:
+def test_a_legacy_file_with_a_bar_cached_nowhere_else_is_kept(taken_over: Path) -> None:
     (one,) = pruned(taken_over)
     assert (one.rows, one.held, one.superseded) == (6, 5, {})
     assert one.to_json()["lacking"] == ["2024-01-06T00:00:00Z"]
@@ -281,7 +283,7 @@ def test_a_bar_held_nowhere_else_keeps_its_file(taken_over: Path) -> None:
     assert (lane_folder(taken_over) / "_legacy" / DATA).exists()
 
 
-def test_a_file_all_of_whose_bars_are_held_goes(taken_over: Path) -> None:
+def test_a_legacy_file_whose_bars_are_all_cached_is_deleted(taken_over: Path) -> None:
     store_in(taken_over).commit(DAILY, Commit((piece(5, 7),)))
     before = contents(taken_over)
     planned = pruned(taken_over, dry_run=True)
@@ -320,7 +322,7 @@ def test_a_doubted_answer_without_the_bar_does_not_replace_it(taken_over: Path) 
     assert (lane_folder(taken_over) / "_legacy" / DATA).exists()
 
 
-def test_damage_of_what_is_held_keeps_the_file(taken_over: Path) -> None:
+def test_a_legacy_file_is_kept_if_the_cached_year_is_damaged(taken_over: Path) -> None:
     path = lane_folder(taken_over) / DATA
     path.write_bytes(path.read_bytes()[:-9])
     (one,) = pruned(taken_over)
@@ -345,7 +347,7 @@ def test_whoever_dies_while_deleting_loses_nothing(tmp_path: Path) -> None:
     raise AssertionError("it never came to its end")
 
 
-def test_where_nothing_is_left_nothing_is_made(tmp_path: Path) -> None:
+def test_migrating_an_empty_folder_creates_no_file(tmp_path: Path) -> None:
     assert migrated(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -391,7 +393,7 @@ class Locked(CountingDisk):
         return super().perform(step, call)
 
 
-def test_nothing_is_moved_without_the_lock(tmp_path: Path) -> None:
+def test_no_file_is_moved_without_the_lock(tmp_path: Path) -> None:
     leave(tmp_path / PLACES[0])
     leave(tmp_path / PLACES[1], LINES[:3])
     assert len(migrated(tmp_path, store_in(tmp_path, disk := Locked()))) == 2

@@ -185,7 +185,7 @@ def test_a_look_at_a_seal_counts_as_a_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["a commit", "touched", "gone", "actions", "a series"])
-def test_a_seal_is_broken_by_whatever_changes_the_answer(tmp_path: Path, how: str) -> None:
+def test_a_seal_is_broken_by_each_change_of_the_answer(tmp_path: Path, how: str) -> None:
     store, seal = sealed(tmp_path)
     other = store_in(tmp_path, Quick(), columnar="map")
     data = lane_folder(tmp_path) / "2024.csv.gz"
@@ -235,7 +235,7 @@ def halves(root: Path) -> BarStore:
     return store
 
 
-def test_where_only_some_years_are_held_the_others_are_not_left_out(tmp_path: Path) -> None:
+def test_years_that_are_not_in_memory_are_read_too(tmp_path: Path) -> None:
     store = halves(tmp_path)
     truth, coverage = store_in(tmp_path).read(DAILY, EVER)
     for _ in range(2):

@@ -221,7 +221,9 @@ class TestReading:
         path = older_file(tmp_path / "1h", frame, 2025)
         same(build_frame(read_legacy(Disk(), path, HOURS)), frame.loc["2025"])
 
-    def test_the_year_may_be_told_where_the_name_begins_otherwise(self, tmp_path: Path) -> None:
+    def test_the_year_can_be_passed_if_the_file_name_begins_differently(
+        self, tmp_path: Path
+    ) -> None:
         frame = bars("2024-12-31 20:00", 24)
         path = older_file(tmp_path / "1h", frame, 2025)
         other = path.rename(path.with_name(f"2024ab0123456789.{path.name}"))
@@ -333,7 +335,7 @@ class TestReading:
         assert len(read_legacy(Disk(), path, HOURS)) == 0
 
     @pytest.mark.parametrize("content", [b"", gzip.compress(b"")], ids=["no byte", "no text"])
-    def test_a_file_of_nothing_is_said_to_be_empty(self, tmp_path: Path, content: bytes) -> None:
+    def test_a_file_without_rows_is_reported_as_empty(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(content)
         with pytest.raises(CorruptEntryError, match="it is empty"):
@@ -426,7 +428,7 @@ class TestWhatIsSaid:
         assert about.vendor == "unknown"
         assert about.fetched_at == path.stat().st_mtime_ns // 1_000_000
 
-    def test_of_a_file_that_is_gone_meanwhile_nothing_is_known(self, tmp_path: Path) -> None:
+    def test_the_description_of_a_deleted_legacy_file_is_empty(self, tmp_path: Path) -> None:
         assert describe_legacy(Disk(), tmp_path / "2025.csv.gz") == LegacyYear()
 
     def test_sample_data_answer_nothing(self, store: BarStore, tmp_path: Path) -> None:

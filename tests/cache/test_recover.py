@@ -225,7 +225,7 @@ class TestDataDamaged:
         fresh(folder).commit(DAILY, Commit((piece(0, 6),)))
         assert bars(folder) == [0, 1, 2, 3, 4, 5]
 
-    def test_nothing_is_appended_to_a_member_that_is_not_the_recorded_one(
+    def test_bars_are_not_appended_to_a_member_that_differs_from_its_record(
         self, folder: Path
     ) -> None:
         at, _ = members(folder)[-1]
@@ -441,7 +441,7 @@ def test_adjusted_closes_are_found_without_metadata(tmp_path: Path) -> None:
     assert same(store_in(tmp_path).read(DAILY, EVER)[0], table(range(3), adj=True))
 
 
-def test_a_document_made_anew_says_since_when_there_are_bars(folder: Path) -> None:
+def test_rebuilt_metadata_contain_the_time_the_bars_were_created(folder: Path) -> None:
     (folder / META).unlink()
     found = recover(fresh(folder).parts.lane(DAILY), 2024)
     assert found is not None

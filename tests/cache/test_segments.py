@@ -63,7 +63,7 @@ def test_corrected_years_are_the_same_as_written_number_by_number(
     assert same(held, rows)
 
 
-def test_only_what_is_new_is_written_number_by_number(
+def test_only_rows_of_a_changed_day_are_encoded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anew: list[int] = []
@@ -105,7 +105,7 @@ def test_text_that_is_not_what_it_should_be_is_not_kept(
     assert len(rows) == 4000
 
 
-def test_many_short_stretches_are_not_compared_each_with_each(tmp_path: Path) -> None:
+def test_a_commit_does_not_compare_many_short_spans_pairwise(tmp_path: Path) -> None:
     # A vendor whose rows are bad here and there leaves them behind.
     def calls(count: int) -> int:
         store = store_in(tmp_path / str(count))
@@ -116,7 +116,7 @@ def test_many_short_stretches_are_not_compared_each_with_each(tmp_path: Path) ->
     assert calls(200) < 5 * calls(50)
 
 
-def test_many_holes_in_a_day_cost_each_stretch_of_it_little() -> None:
+def test_settling_a_day_with_many_holes_costs_little_per_hole() -> None:
     holes = tuple(stretch(n, n + 1) for n in range(2, 1440, 12))
     day = segments.of_piece(replace(minutes(0, 1440), holes=holes), "id", 1)
     known = Coverage(Covered(stretch(n, n + 12), "final", f"v{n}") for n in range(0, 1440, 12))

@@ -27,7 +27,7 @@ FACTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fact", FACTS)
-def test_whatever_is_known_is_read_again(fact: str) -> None:
+def test_each_fact_of_a_series_survives_writing_and_reading(fact: str) -> None:
     series = SeriesMeta(generation=3, years_generation=2, compared_at=NOW, **FACTS[fact])
     data = dump_series(series, DAILY)
     assert load_series(data, DAILY) == series
@@ -66,7 +66,7 @@ def test_one_that_holds_what_it_cannot_is_damaged(change: dict[str, Any]) -> Non
         load_series(data, DAILY)
 
 
-def test_a_listing_without_its_proof_is_not_believed() -> None:
+def test_a_listing_without_its_proof_is_ignored() -> None:
     ended = Bound(NOW, "acme", NOW, NOW)
     life = Lifetime(Bound(NOW - 9, "acme", NOW, NOW, FIELD), ended)
     plain = json.loads(dump_series(SeriesMeta(lifetime=life), DAILY))

@@ -92,9 +92,7 @@ def test_nothings_after_the_bars_stand_after_them(store: BarStore, tmp_path: Pat
     assert states(store_in(tmp_path)) == expected
 
 
-def test_rows_that_were_not_believed_are_told_beside_an_older_file(
-    store: BarStore, tmp_path: Path
-) -> None:
+def test_suspect_rows_are_listed_even_with_an_older_file(store: BarStore, tmp_path: Path) -> None:
     bad = Suspect(Bar(at(-2), 1.0, 0.5, 2.0, 1.0, 1.0, 1.0), "high < low")
     store.commit(DAILY, Commit((piece(-9, -3),), (mark(-2, -1, "suspect"),), (bad,)))
     before = store_in(tmp_path).suspects(DAILY, EVER)
@@ -103,7 +101,7 @@ def test_rows_that_were_not_believed_are_told_beside_an_older_file(
     assert store_in(tmp_path).suspects(DAILY, EVER) == before
 
 
-def test_an_older_file_tells_its_outermost_bars(tmp_path: Path) -> None:
+def test_the_first_and_last_bar_of_an_older_file_are_known(tmp_path: Path) -> None:
     leave(lane_folder(tmp_path))
     view = store_in(tmp_path).view(DAILY)
     assert (view.rows, view.first, view.last, view.generation) == (5, at(0), at(4), 0)
@@ -112,7 +110,7 @@ def test_an_older_file_tells_its_outermost_bars(tmp_path: Path) -> None:
 # --- what there is ----------------------------------------------------------------------------
 
 
-def test_years_of_which_no_bar_is_stored_are_not_told(store: BarStore) -> None:
+def test_years_without_stored_bars_are_not_listed(store: BarStore) -> None:
     store.commit(DAILY, Commit((piece(0, 2),), (mark(-5, -3, "suspect"),)))
     assert store.years(DAILY) == [2024]
 
@@ -125,7 +123,7 @@ def test_of_a_folder_without_a_file_nothing_exists(store: BarStore, tmp_path: Pa
     )  # fmt: skip
 
 
-def test_a_stretch_that_ends_with_a_year_needs_no_file_of_the_next(store: BarStore) -> None:
+def test_a_span_that_ends_with_a_year_needs_no_file_of_the_next_year(store: BarStore) -> None:
     store.commit(DAILY, Commit((piece(-500, 400),)))
     border = year_start(2024)
     for span, years in (
@@ -147,7 +145,7 @@ def test_an_indexed_series_changes_with_a_commit_of_another_process(
     assert reader.view(DAILY).rows == 3
 
 
-def test_a_document_of_the_series_that_is_older_than_its_bars_tells_no_next_question(
+def test_next_due_from_a_series_document_older_than_its_bars_is_ignored(
     store: BarStore, tmp_path: Path
 ) -> None:
     """After a power loss: the bars are durable, that document need not be."""
@@ -212,7 +210,7 @@ def test_a_used_index_shows_the_same_as_a_new_one(tmp_path: Path, seed: int) -> 
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_tail_says_how_far_a_series_reaches_as_a_view_does(tmp_path: Path, seed: int) -> None:
+def test_a_tail_has_the_same_last_bar_and_coverage_end_as_a_view(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     writer, shorter = store_in(tmp_path), 0
     for _ in range(15):

@@ -99,7 +99,7 @@ class TestPieces:
         assert states(store) == [(0, 9, "final")]
         assert same(store.read(DAILY, EVER)[0], table(range(9)))
 
-    def test_bars_inside_a_stored_stretch_are_put_between(self, store: BarStore) -> None:
+    def test_bars_inside_a_stored_span_are_inserted_in_order(self, store: BarStore) -> None:
         store.commit(DAILY, Commit((piece(0, 10, [0, 1, 8, 9]),)))
         store.commit(DAILY, Commit((piece(3, 6, vendor="other"),)))
         rows, coverage = store.read(DAILY, EVER)
@@ -157,7 +157,7 @@ class TestPieces:
         assert numbers(store.read(DAILY, EVER)[0]) == [0, 1, 2]
         assert members_of(store.root) == 1
 
-    def test_nothings_and_doubts_of_a_first_answer_without_bars_are_both_kept(
+    def test_empty_and_suspect_marks_of_a_first_answer_without_bars_are_kept(
         self, store: BarStore
     ) -> None:
         marks = (mark(0, 3, "empty", reason="none"), mark(3, 4, "suspect", reason="odd"))
@@ -254,7 +254,7 @@ class TestMarks:
         assert states(store) == [(0, 3, "final")]
         assert (lane_folder(tmp_path) / "2024.csv.gz").read_bytes() == data
 
-    def test_settling_asserts_nothing_where_nothing_is_known(self, store: BarStore) -> None:
+    def test_a_final_mark_covers_no_span_that_was_unknown(self, store: BarStore) -> None:
         store.commit(DAILY, Commit((piece(0, 2, state="provisional"),)))
         store.commit(DAILY, Commit(marks=(mark(0, 9, "final"),)))
         assert states(store) == [(0, 2, "final")]
@@ -266,7 +266,7 @@ class TestMarks:
             (0, 3, "final"), (3, 5, "empty"), (5, 8, "final"), (8, 9, "empty"),
         ]  # fmt: skip
 
-    def test_a_suspect_stretch_keeps_its_source(self, store: BarStore) -> None:
+    def test_a_suspect_span_keeps_its_vendor_and_basis(self, store: BarStore) -> None:
         store.commit(DAILY, Commit((piece(0, 4, basis=Basis("all")),)))
         store.commit(DAILY, Commit(marks=(mark(1, 2, "suspect", reason="split", expires=9),)))
         _, middle, _ = store_in(store.root).view(DAILY).coverage
@@ -275,7 +275,9 @@ class TestMarks:
         store.commit(DAILY, Commit(marks=(mark(1, 2, "final"),)))
         assert states(store) == [(0, 4, "final")]
 
-    def test_long_nothings_make_no_year_files(self, store: BarStore, tmp_path: Path) -> None:
+    def test_empty_marks_before_the_bars_create_no_year_files(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
         before = Span(year_start(1990), at(5))
         store.commit(DAILY, Commit((piece(5, 8),)))
         nothing = mark(0, 1, "empty", reason="before the listing")
@@ -318,7 +320,7 @@ class TestMarks:
         store.clear_years(DAILY, [2022])
         assert store_in(tmp_path).view(DAILY).lifetime == Lifetime()
 
-    def test_a_lifetime_whose_document_is_older_than_the_bars_is_not_believed(
+    def test_a_lifetime_from_a_document_older_than_the_bars_is_ignored(
         self, store: BarStore, tmp_path: Path
     ) -> None:
         old = Commit((piece(0, 10),), lifetime=Lifetime(Bound(at(0), "acme", 1, 2, FIELD)))
@@ -346,7 +348,7 @@ class TestSuspects:
         )
         assert len(text.splitlines()) == 2
 
-    def test_a_good_bar_takes_their_place(self, store: BarStore) -> None:
+    def test_a_good_bar_replaces_a_suspect_row(self, store: BarStore) -> None:
         store.commit(DAILY, Commit(marks=(mark(3, 4, "suspect"),), suspects=(self.BAD,)))
         assert len(store.suspects(DAILY, EVER)) == 1
         store.commit(DAILY, Commit((piece(3, 4),)))
@@ -362,7 +364,9 @@ class TestTheWhole:
         assert store.keys() == [DAILY, lane, MINUTES]
         assert store.years(lane) == [2024]
 
-    def test_clearing(self, store: BarStore, tmp_path: Path) -> None:
+    def test_clearing_a_series_deletes_all_its_lanes_and_no_other_series(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
         raw = SeriesKey("AAPL", DAILY.timeframe, ("raw",))
         for key in (DAILY, raw):
             store.commit(key, Commit((piece(0, 5),), (mark(9, 10, "empty"),)))

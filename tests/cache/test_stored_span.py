@@ -34,7 +34,9 @@ def bad(step: int) -> BadRow:
     return BadRow(Bar(at(step), 1.0, 0.5, 2.0, 1.0, 7.0), "high below low")
 
 
-def test_a_stretch_is_what_its_parts_are(tmp_path: Path) -> None:
+def test_a_stored_span_equals_view_bars_coverage_and_suspect_rows_read_separately(
+    tmp_path: Path,
+) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 5),), suspects=(bad(7),)))
     found = store.stored_span(DAILY, days(2, 9))
@@ -46,7 +48,7 @@ def test_a_stretch_is_what_its_parts_are(tmp_path: Path) -> None:
     assert str(found.suspects) == str(store.suspects(DAILY, days(2, 9)))
 
 
-def test_nothing_is_a_stretch_too(tmp_path: Path) -> None:
+def test_a_stored_span_of_an_unknown_series_is_empty(tmp_path: Path) -> None:
     found = store_in(tmp_path).stored_span(DAILY, EVER)
     assert (len(found.table), found.coverage, found.suspects) == (0, (), ())
     assert not found.view.exists

@@ -81,7 +81,7 @@ def test_the_summaries_are_written_again_only_where_a_lane_has_changed(cache: Un
     assert read(cache, "symbols.json")["AAPL"]["1d"]["2025"]["rows"] == 6
 
 
-def test_documents_that_say_little_are_no_error() -> None:
+def test_a_summary_of_metadata_without_facts_is_not_an_error() -> None:
     contents = summaries([YearInfo("A", "1d", 2020, {})], {})
     assert contents["symbols.json"]["A"]["1d"]["2020"]["rows"] == 0
     assert list(contents["providers.json"]) == ["unknown"]

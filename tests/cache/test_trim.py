@@ -56,7 +56,7 @@ def entry(generation: int, **other: object) -> dict[str, object]:
             "touched": generation, "size": generation} | other  # fmt: skip
 
 
-def test_many_become_one_that_says_for_whom_it_stands() -> None:
+def test_many_log_entries_fold_into_one_that_lists_their_vendors() -> None:
     (one,) = folded([entry(1), entry(2, vendor="rare"), entry(4, removed=2, added=0)], [])
     assert one == {
         "generation": 4, "since": 1, "time": "t4", "vendor": "acme,rare", "span": [1, 5],
@@ -120,7 +120,7 @@ def test_a_long_log_is_made_short_and_versions_are_what_they_were(
     assert lane().logged_generation(2024) == 22
 
 
-def test_torn_lines_fold_into_nothing_and_the_saving_is_told(
+def test_torn_log_lines_are_dropped_and_the_saved_bytes_are_returned(
     store: BarStore, lane: Callable[[], LaneFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_file, "LATEST_ENTRIES", 2)

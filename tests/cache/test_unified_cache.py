@@ -102,7 +102,7 @@ class TestPutAndGet:
         first["close"] = 0.0  # the caller may write into what he was given
         same(everything(cache, "BTCUSDT", "1h"), kept)
 
-    def test_nothing_is_none(self, cache: UnifiedCache) -> None:
+    def test_get_returns_none_if_no_bars_are_stored(self, cache: UnifiedCache) -> None:
         assert cache.get("BTCUSDT", "1h") is None
         frame = bars("2025-03-01", 48)
         cache.put(frame, "BTCUSDT", "1h", frame.index[0], frame.index[-1])
@@ -145,7 +145,9 @@ class TestPutAndGet:
     ) -> None:
         assert cache.put(bars("2025-01-01", 3), symbol, timeframe, None, None) is False
 
-    def test_readers_are_told_what_is_wrong(self, cache: UnifiedCache) -> None:
+    def test_get_raises_an_error_for_a_bad_timeframe_symbol_or_range(
+        self, cache: UnifiedCache
+    ) -> None:
         with pytest.raises(BadTimeframeError):
             cache.get("BTCUSDT", "soon")
         with pytest.raises(BadSymbolError):
@@ -372,7 +374,7 @@ class TestLists:
         stats = cache.get_stats()
         assert (stats["symbols_count"], stats["series_count"], stats["bars_count"]) == (2, 2, 12)
 
-    def test_files_lie_where_the_documents_say(self, cache: UnifiedCache) -> None:
+    def test_files_are_in_the_documented_folder_and_format(self, cache: UnifiedCache) -> None:
         cache.put(bars("2025-01-01", 5), "TEST", "1h", None, None)
         lane = cache.ohlcv_dir / "TEST" / "1h"
         assert sorted(p.name for p in lane.glob("*.csv.gz")) == ["2025.csv.gz"]
@@ -702,7 +704,7 @@ def test_metadata_are_plain_json(cache: UnifiedCache) -> None:
 
 
 @pytest.mark.parametrize("size", [-1, -0.5, float("nan"), float("inf")])
-def test_a_limit_that_is_none_is_refused(tmp_path: Path, size: float) -> None:
+def test_an_invalid_size_limit_is_refused(tmp_path: Path, size: float) -> None:
     with pytest.raises(ConfigError, match=f"max_size_gb is {size}"):
         UnifiedCache(tmp_path / "cache", size)
     with pytest.raises(ConfigError):

@@ -98,9 +98,7 @@ def test_a_piece_that_keeps_spares_bars_of_the_same_commit(store: BarStore) -> N
     ).close.tolist()
 
 
-def test_a_hole_in_a_covered_stretch_is_written_into_the_file(
-    store: BarStore, tmp_path: Path
-) -> None:
+def test_a_hole_in_a_covered_span_is_written_into_the_file(store: BarStore, tmp_path: Path) -> None:
     store.commit(DAILY, Commit((piece(0, 8, [0, 1, 2, 3, 6, 7]),)))
     store.commit(DAILY, Commit((piece(4, 6, [], holes=(piece(4, 5).span,)),)))
     assert states(store) == [(0, 4, "final"), (5, 8, "final")]
@@ -111,18 +109,18 @@ def test_a_hole_in_a_covered_stretch_is_written_into_the_file(
 # --- nothings beside bars -------------------------------------------------------------------
 
 
-def test_a_nothing_covers_no_bar_of_its_own_commit(store: BarStore) -> None:
+def test_an_empty_mark_covers_no_bar_of_its_own_commit(store: BarStore) -> None:
     store.commit(DAILY, Commit((piece(0, 3),), (mark(1, 5, "empty"),)))
     assert states(store) == [(0, 3, "final"), (3, 5, "empty")]
 
 
-def test_a_nothing_takes_the_place_of_an_answer_without_bars(store: BarStore) -> None:
+def test_an_empty_mark_replaces_an_answer_without_bars(store: BarStore) -> None:
     store.commit(DAILY, Commit((piece(0, 3, []), piece(5, 6))))
     store.commit(DAILY, Commit(marks=(mark(0, 3, "empty"),)))
     assert states(store) == [(0, 3, "empty"), (5, 6, "final")]
 
 
-def test_a_nothing_takes_the_place_of_bars_that_its_commit_withdraws(store: BarStore) -> None:
+def test_an_empty_mark_replaces_bars_that_its_commit_withdraws(store: BarStore) -> None:
     store.commit(DAILY, Commit((piece(0, 5),)))
     store.commit(DAILY, Commit((piece(1, 3, []),), (mark(1, 3, "empty"),)))
     assert states(store) == [(0, 1, "final"), (1, 3, "empty"), (3, 5, "final")]
@@ -164,7 +162,7 @@ def test_members_that_cannot_be_joined_are_not_tried_again_with_every_bar(tmp_pa
     assert tried == [1, 8, 12, 16]
 
 
-def test_a_new_day_costs_no_rewrite_where_nothing_is_to_be_joined(
+def test_a_new_day_is_appended_if_no_members_are_to_be_joined(
     store: BarStore, tmp_path: Path
 ) -> None:
     store.commit(MINUTES, Commit((minutes(0, A_DAY),)))
@@ -199,7 +197,9 @@ def told(root: Path, name: str) -> Any:
     return json.loads((lane_folder(root) / "2024.metadata.json").read_bytes())[name]
 
 
-def test_a_year_is_said_to_be_of_who_sent_most_of_its_bars(store: BarStore, tmp_path: Path) -> None:
+def test_the_source_of_a_year_is_the_vendor_of_most_of_its_bars(
+    store: BarStore, tmp_path: Path
+) -> None:
     doubt = mark(0, 1, "suspect", vendor="first")
     store.commit(DAILY, Commit(marks=(doubt,)))
     assert told(tmp_path, "data_source") == "first"
@@ -234,7 +234,7 @@ def test_how_many_bars_are_of_whom_outlives_corrections_and_damage(
     assert "bars" not in told(tmp_path, "provider_info")
 
 
-def test_a_year_tells_when_it_was_made_and_when_it_was_changed(tmp_path: Path) -> None:
+def test_metadata_contain_the_times_a_year_was_created_and_changed(tmp_path: Path) -> None:
     clock = ManualClock(NOW)
     store = BarStore(tmp_path, None, clock)
     store.commit(DAILY, Commit((piece(0, 3),)))

@@ -85,7 +85,7 @@ def test_a_year_with_more_bars_than_it_has_days_is_not_read(tmp_path: Path) -> N
         fresh(folder).read(DAILY, EVER)
 
 
-def test_a_year_of_a_newer_version_says_which(tmp_path: Path) -> None:
+def test_an_error_about_a_year_of_a_newer_version_names_the_year(tmp_path: Path) -> None:
     folder = three_members(tmp_path)
     first = members(folder)[0][1]
     newer = first.with_header(replace(first.header, extra={"need": ["more"]}))

@@ -36,7 +36,7 @@ class TestFamilies:
         "providers": {"ccxt": {"settle_minutes": 7, "cost": "free"}, "ccxt:okx": {"cost": "paid"}},
     }
 
-    def test_what_is_said_of_a_family_holds_for_its_members(self) -> None:
+    def test_settings_of_a_vendor_family_apply_to_its_members(self) -> None:
         rules = parse(self.SAID)
         assert rules.rules["crypto"].vendors == ("ccxt:kraken", "ccxt:okx")
         kraken, okx = rules.provider("ccxt:kraken"), rules.provider("ccxt:okx")

@@ -383,7 +383,7 @@ class TestOverlay:
 
 
 class TestPackaged:
-    def test_who_is_asked(self) -> None:
+    def test_the_default_rules_list_these_vendors_per_asset_class_and_timeframe(self) -> None:
         rules = load_rules()
         assert vendors(rules, "crypto", "5m") == ("binance", "coingecko", "alpha_vantage", "yahoo")
         every = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
@@ -460,7 +460,7 @@ class TestMappings:
         with pytest.raises(RulesError, match=r"crypto: primary is missing"):
             rules_of({"crypto": {"backup": ["yahoo"]}})
 
-    def test_defaults_where_nothing_is_said(self) -> None:
+    def test_an_empty_rules_file_has_the_defaults(self) -> None:
         rules = rules_of({})
         assert rules.failover.max_retries == 3
         assert rules.rule_for("crypto", Timeframe.parse("1d")) is None

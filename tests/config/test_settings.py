@@ -185,7 +185,7 @@ class TestRateLimits:
     @pytest.mark.parametrize(
         "value", ["0.5", "1" + "0" * 400, "1e400", "-1", "NaN", "true", "null", '"5"', "[5]"]
     )
-    def test_a_limit_that_is_none_is_not_taken_for_no_limit(
+    def test_an_invalid_request_limit_is_ignored_with_a_warning(
         self, tmp_path: Path, home: dict[str, str], value: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         text = f'{{"binance": {{"requests_per_minute": {value}, "requests_per_day": 3}}}}'

@@ -30,7 +30,7 @@ def test_vendor(vendor: str, check: str, bench_of: Callable[[str], Bench]) -> No
     CHECKS[check](bench_of(vendor))
 
 
-def test_who_is_absent_is_named() -> None:
+def test_vendors_without_a_sheet_are_listed_with_a_reason() -> None:
     assert set(ABSENT) <= set(SERVED) and all(ABSENT.values())
 
 

@@ -47,6 +47,6 @@ def test_pages_join(vendor: str, bench_of: Callable[[str], Bench]) -> None:
     join()
 
 
-def test_who_has_no_pages_says_why() -> None:
+def test_a_vendor_without_pages_gives_the_reason() -> None:
     for vendor in set(examined()) - set(PAGED):
         assert sheet_of(vendor).excused["pages_travel_over_one_connection"]

@@ -99,7 +99,7 @@ def test_what_cannot_be_looked_at_is_not_taken_for_absent(made: type[Disk], tmp_
         disk.read_at(Handle(-1, path), 0, 1)
 
 
-def test_who_watches_is_told_of_every_call(disk: Scripted, tmp_path: Path) -> None:
+def test_a_watching_disk_records_every_call(disk: Scripted, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"hello world")
     assert disk.stat(path) is not None

@@ -58,7 +58,7 @@ def test_one_at_a_time_and_the_file_stays(path: str) -> None:
     assert Path(path).exists()
 
 
-def test_it_excludes_those_who_take_it_by_the_library(path: str) -> None:
+def test_the_lock_and_the_filelock_library_exclude_each_other(path: str) -> None:
     held = take(path)
     assert held is not None
     library = OfLibrary(path)
@@ -191,7 +191,7 @@ def test_a_child_keeps_no_file_that_another_thread_was_busy_with(
     assert kept == [False]
 
 
-def test_who_lets_go_does_so_for_a_child_on_its_way_to_another_program(
+def test_releasing_a_lock_also_releases_a_descriptor_inherited_by_a_child(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inherited: list[int] = []
@@ -223,7 +223,7 @@ def test_a_file_that_lost_its_name_guards_nothing(path: str) -> None:
     held.release()
 
 
-def test_who_is_interrupted_before_he_has_it_keeps_nothing(path: str) -> None:
+def test_a_caller_interrupted_before_it_has_the_lock_does_not_keep_it(path: str) -> None:
     assert take(path) is not None  # nobody has it now
     held = take(path)
     assert held is not None
@@ -276,7 +276,7 @@ def test_no_file_elsewhere_is_taken_for_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no umask here")
-def test_the_umask_tells_who_else_may_take_it(path: str) -> None:
+def test_the_umask_sets_the_permissions_of_a_lock_file(path: str) -> None:
     before = os.umask(0o002)
     try:
         held = take(path)

@@ -144,7 +144,7 @@ class Slept:
         self._go_on()
 
 
-def test_who_waits_has_it_as_soon_as_another_process_lets_go(
+def test_a_waiting_process_gets_the_lock_as_soon_as_another_releases_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = lock.take(str(tmp_path / ".lock"))

@@ -133,7 +133,7 @@ def run(kind: type[BacktraderFeed], setting: Setting, **wanted: Any) -> list[Any
 
 
 @pytest.mark.parametrize("setting", _SETTINGS)
-def test_whatever_the_datas_are(setting: str) -> None:
+def test_each_setting_gives_the_same_run_as_plain_backtrader_data(setting: str) -> None:
     ours = run(BacktraderFeed, _SETTINGS[setting])
     assert len(ours) > 100
     assert ours == run(Plain, _SETTINGS[setting])

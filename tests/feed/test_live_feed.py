@@ -218,7 +218,7 @@ def test_readers_of_one_mailbox_are_all_woken_however_often_they_wait() -> None:
     assert sorted(item.stamp_ms for item in seen) == [bar(n).stamp_ms for n in range(300)]
 
 
-def test_running_bars_are_for_those_who_ask_and_only_the_newest_waits() -> None:
+def test_only_subscribers_to_forming_bars_get_them_and_only_the_newest_is_queued() -> None:
     feed = feed_of(Scripted(0, endless=True))
     box, plain = feed.subscribe(forming=True), feed.subscribe()
     with feed:

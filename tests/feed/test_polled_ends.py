@@ -75,7 +75,7 @@ def run_until_there_is_no_vendor(feed: LiveFeed, monkeypatch: pytest.MonkeyPatch
     assert feed.snapshot().bars
 
 
-def test_a_feed_of_a_vendor_that_is_none_is_refused_at_once(manager: DataManager) -> None:
+def test_a_feed_from_an_unknown_vendor_is_refused_at_once(manager: DataManager) -> None:
     with pytest.raises(UnknownProviderError, match="nosuch"):
         plain_feed(manager, ("AAPL", "5m", 3), provider="nosuch")
 

@@ -110,7 +110,7 @@ def test_nothing_is_pushed_after_it_was_stopped(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("speed", [-1.0, float("nan")])
-def test_a_speed_that_is_none_is_refused(speed: float) -> None:
+def test_an_invalid_replay_speed_is_refused(speed: float) -> None:
     with pytest.raises(QueryError, match="invalid replay speed"):
         at_speed(CLOSING, speed, MINUTE_MS)
 

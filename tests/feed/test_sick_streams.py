@@ -426,7 +426,7 @@ def test_it_stops_at_once_while_it_is_stale(stage: Stage) -> None:
     _stops_at_once(feed)
 
 
-def test_it_stops_at_once_whatever_a_callback_does(stage: Stage) -> None:
+def test_a_feed_stops_at_once_even_while_a_callback_blocks(stage: Stage) -> None:
     feed, called, go = stage.feed(lookback=3), threading.Event(), threading.Event()
 
     def block(bar: object) -> None:

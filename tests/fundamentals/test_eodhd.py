@@ -109,7 +109,7 @@ def test_the_next_report_is_the_first_behind_all_that_were_told() -> None:
     assert "next_earnings" not in said_by(body, "ACME.US").facts
 
 
-def test_it_costs_ten_calls_once_whatever_is_asked_for() -> None:
+def test_a_request_costs_ten_calls_once_for_any_types() -> None:
     asks = {a.ask for answers in TABLE.types.values() for a in answers}
     assert [ask.cost for ask in asks] == [10]
     vodafone = Instrument("VOD.L", "stock", spellings={"eodhd": "VOD.LSE"})

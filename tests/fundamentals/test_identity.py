@@ -27,6 +27,6 @@ def test_another_company() -> None:
     assert found == {"b": "its answer is about 'Vodafone Group Inc.', but a's about 'Apple Inc.'"}
 
 
-def test_who_names_the_symbol_is_believed_whatever_the_name() -> None:
+def test_a_vendor_that_returns_the_symbol_is_trusted_under_any_name() -> None:
     assert strangers([said("a", "Google", True), said("b", "Alphabet", True)]) == {}
     assert set(strangers([said("a", "Google"), said("b", "Alphabet", True)])) == {"a"}

@@ -257,7 +257,7 @@ def test_share_classes(manager: DataManager, vendors: Vendors, symbol: str) -> N
     assert told(record)["providers_used"] == ["fmp", "alpha_vantage"]
 
 
-def test_a_coin_is_asked_of_those_who_know_coins(
+def test_only_vendors_that_serve_crypto_are_queried_for_a_coin(
     manager: DataManager, vendors: Vendors, say: Say, caplog: pytest.LogCaptureFixture
 ) -> None:
     say(asking("fmp", "coingecko"))
@@ -381,7 +381,7 @@ def test_without_any_answer_the_warning_quotes_each_vendor(
         assert not manager.get_fundamentals("AAPL", providers=["alpha_vantage"])
 
 
-def test_who_has_just_failed_is_left_alone_while_others_answer(
+def test_a_vendor_that_has_just_failed_is_not_queried_while_others_answer(
     manager: DataManager, vendors: Vendors, clock: ManualClock
 ) -> None:
     vendors.bodies["OVERVIEW"] = b"<html>come back later</html>"
@@ -529,7 +529,9 @@ def test_what_was_public_then(manager: DataManager, as_of: Any, ends: list[str])
     assert "market_cap" not in record
 
 
-def test_who_tells_no_filing_dates_says_so(manager: DataManager, vendors: Vendors) -> None:
+def test_statements_without_filing_dates_are_withheld_with_that_reason(
+    manager: DataManager, vendors: Vendors
+) -> None:
     vendors.bodies["INCOME_STATEMENT"] = {
         "symbol": "AAPL",
         "annualReports": [{"fiscalDateEnding": "2022-09-30", "totalRevenue": "394"}],

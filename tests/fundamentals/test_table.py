@@ -53,7 +53,7 @@ def test_a_request_names_the_symbol_and_hides_the_key() -> None:
     assert SECRET not in repr(built)
 
 
-def test_who_cannot_be_asked() -> None:
+def test_a_vendor_is_excluded_by_market_type_or_asset_class() -> None:
     american = table(markets=frozenset({"US"}))
     assert "not UK" in american.objection(VOD, "UK", "profile")
     assert american.objection(VOD, "US", "profile") == ""

@@ -52,7 +52,7 @@ def test_an_empty_host_has_the_same_bytes(profile: Profile, log_url: str) -> Non
 
 
 @pytest.mark.parametrize("profile", SOME, ids=lambda profile: profile.name)
-def test_users_who_hop_between_two_hosts_see_one_store(profile: Profile, log_url: str) -> None:
+def test_users_that_switch_between_two_hosts_see_one_store(profile: Profile, log_url: str) -> None:
     replayed, hops = Replayed(), Counter[str]()
     _run(HoppingMachine, HOPS, profile=profile, url=log_url, replayed=replayed, hops=hops)
     print(profile.name, vars(replayed), dict(hops))

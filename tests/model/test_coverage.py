@@ -202,7 +202,7 @@ def test_folding_keeps_the_states_behind_many_fetches(fetches: int) -> None:
         assert folded.opened() == whole
 
 
-def test_many_small_stretches_are_one_to_those_who_do_not_open_it() -> None:
+def test_many_small_spans_fold_into_one_span() -> None:
     parts = [(30, "base", 5), (1, "bad", 9)] * 40 + [(30, "base", 6)]
     whole = day_of(parts)
     (one,) = folded = whole.folded()

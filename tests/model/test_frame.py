@@ -59,7 +59,7 @@ def test_adj_close_comes_last_where_known() -> None:
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_aware_stamps_are_converted_whatever_their_unit(unit: str) -> None:
+def test_aware_stamps_of_each_unit_are_converted(unit: str) -> None:
     index = pd.DatetimeIndex(["2024-01-02 09:30"], tz="America/New_York").as_unit(unit)
     frame = pd.DataFrame({"Open": [1], "High": [2], "Low": [1], "Close": [2], "Volume": [3]}, index)
     assert table_of(frame).stamps.tolist() == [1704205800000]

@@ -45,7 +45,7 @@ def test_bars_disprove_it() -> None:
     assert BOTH.without_disproved(None, None) == BOTH
 
 
-def test_it_is_told_in_words() -> None:
+def test_a_lifetime_is_described_in_words() -> None:
     assert list(BOTH.ends(Timeframe.parse("1d"))) == [
         "listed 2023-11-15 (acme)", "no bars since 2023-11-16 (acme, zenith)",
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from src.data.net.state_tables import Account
 SALT = b"s" * 32
 
 
-def test_an_account_is_told_by_vendor_and_keys_whatever_their_order() -> None:
+def test_an_account_is_identified_by_vendor_and_keys_in_any_order() -> None:
     one = Account("acme", ("key", "secret")).named(SALT)
     assert one == Account("acme", ("secret", "key")).named(SALT)
     others = [("acme", ("key",)), ("acme", ("key", "other")), ("emca", ("key", "secret"))]

@@ -319,7 +319,7 @@ def test_plain_http_is_for_this_machine_only(url: str) -> None:
         quick().send(HttpRequest(url))
 
 
-def test_an_address_that_is_none() -> None:
+def test_an_invalid_address_is_refused() -> None:
     with pytest.raises((ConfigError, UnavailableError)):
         quick().send(HttpRequest("https://exa mple:notaport/x"))
 

@@ -66,7 +66,7 @@ def test_the_wait_of_one_attempt_is_not_that_of_the_next() -> None:
     assert [r.waited_s for r in told] == [0.0, 10.0, 0.0]
 
 
-def test_a_circuit_is_told_each_time_it_opens_and_once_when_it_closes(
+def test_a_circuit_is_reported_each_time_it_opens_and_once_as_it_closes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: list[CircuitChange] = []

@@ -140,7 +140,7 @@ def test_how_many_in_a_row_shut_the_door(kind: type[DataError], row: Row) -> Non
 
 
 @of_the_table
-def test_each_error_decides_if_the_next_vendor_is_asked_and_who_sees_it(
+def test_each_error_leads_to_the_next_vendor_or_to_the_caller(
     kind: type[DataError], row: Row, tmp_path: Path
 ) -> None:
     house = House(tmp_path)

@@ -269,7 +269,7 @@ class TestTrouble:
         assert "newer version" in caplog.text
         assert (folder / FILE).read_bytes() == before
 
-    def test_somebody_who_locks_it_for_too_long_holds_up_nobody(
+    def test_a_database_locked_for_too_long_does_not_block_the_limiter(
         self, state: State, folder: Path, monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip

@@ -72,7 +72,7 @@ Step = st.tuples(st.floats(0, 5000), st.floats(-1e6, 1e6) | st.just(0.0), st.boo
 
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(st.lists(Step, max_size=12))
-def test_whatever_the_wall_does_time_goes_on_and_never_too_fast(
+def test_steady_time_advances_at_the_true_rate_under_jumps_of_the_wall_clock(
     steps: list[tuple[float, float, bool]],
 ) -> None:
     """Each step: seconds that really pass, a jump of the wall, whether another process looks."""

@@ -208,7 +208,7 @@ class TestWhichActionsCount:
             rebase(self.TABLE, [held], told, "split", as_of=TODAY, intraday=False)
 
     @pytest.mark.parametrize("ratio", [(0, 1), (1, 0), (-2, 1), (math.nan, 1)])
-    def test_a_split_that_is_none_is_refused(self, ratio: tuple[float, float]) -> None:
+    def test_an_invalid_split_ratio_is_refused(self, ratio: tuple[float, float]) -> None:
         with pytest.raises(KindMismatchError, match="fetch the actions again"):
             self._close([split(date(2020, 8, 31), *ratio)])
 
@@ -303,7 +303,7 @@ class TestDividends:
 
     @pytest.mark.parametrize("stored", ["raw", "split", "all"])
     @pytest.mark.parametrize("target", ["raw", "split", "all"])
-    def test_aapl_of_2020_01_02_whatever_is_stored(
+    def test_the_close_of_aapl_2020_01_02_is_exact_from_each_stored_basis(
         self, stored: Adjustment, target: Adjustment
     ) -> None:
         exact = {"raw": 300.35, "split": 300.35 / 4, "all": 300.35 / 4 * (1 - 0.037523)}

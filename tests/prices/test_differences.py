@@ -212,7 +212,7 @@ def test_what_only_one_side_has() -> None:
     assert there.theirs is None and there.ours is not None
 
 
-def test_what_is_known_not_to_be_settled_is_stale_whatever_differs() -> None:
+def test_each_difference_in_an_unsettled_span_is_stale() -> None:
     late = Span(day(50), day(DAYS))
     theirs = scaled(truth(), 1.5, slice(50, 52))
     assert named(truth(), theirs, unsettled=[late]) == [("stale", 2, "2024-02-20", "2024-02-21")]

@@ -141,7 +141,7 @@ class TestWhoCounts:
         known = one(by("a"), by("b"), asked=["a", "b", "c"])
         assert (known.counts, known.is_settled) == (True, True)
 
-    def test_who_never_tells_dividends_is_not_silent_about_one(self) -> None:
+    def test_a_vendor_that_never_reports_dividends_is_not_silent_about_one(self) -> None:
         splits_only = by("b", day=date(2014, 6, 9), ratio=7)
         first, second = of(splits_only, pays("a", 0.5), asked=["a", "b"])
         assert (first.silent, second.silent) == (("a",), ())

@@ -86,7 +86,7 @@ def play(steps: list[tuple[object, ...]], lookback: int, second: int) -> None:
     steps=st.lists(STEPS, min_size=3, max_size=14 if FULL else 8), lookback=st.sampled_from((1, 5, 30)),
     second=st.sampled_from((0, 1, 30, 59)),
 )  # fmt: skip
-def test_whatever_happens_a_feed_gives_the_truth_once_and_is_live_when_it_says_so(
+def test_a_feed_delivers_each_true_bar_once_under_random_faults(
     steps: list[tuple[object, ...]], lookback: int, second: int
 ) -> None:
     play(steps, lookback, second)

@@ -36,7 +36,7 @@ def test_a_clock_behind_takes_no_final_bar_from_an_answer() -> None:
         sim.ask(question)
 
 
-def test_a_full_disk_keeps_two_stretches_of_one_answer_in_memory() -> None:
+def test_with_a_full_disk_two_spans_of_one_answer_stay_in_memory() -> None:
     with simulated(COINS) as sim:
         sim.ask(Question("BTCUSDT", "1h", "2024-06-03T06:00", "2024-06-03T12:00"))
         sim.disks.full_in = 1
@@ -149,7 +149,7 @@ def test_a_bar_that_came_along_at_the_end_of_another_question_was_not_told() -> 
     assert seen is not None and parse_iso("2024-07-03T06:00") not in seen.rows
 
 
-def test_a_day_that_stands_twice_with_other_prices_is_not_believed() -> None:
+def test_an_answer_with_two_different_bars_for_one_day_is_rejected() -> None:
     with simulated(shares("yahoo", "polygon")) as sim:
         sim.fault("yahoo", contradicted())
         seen = sim.ask(Question("AAPL", "1d", "2024-06-04", "2024-06-05"))

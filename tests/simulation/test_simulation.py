@@ -52,7 +52,7 @@ def _quiet() -> Iterator[None]:
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_whatever_happens_an_answer_is_what_vendors_told_or_says_what_it_lacks(
+def test_an_answer_has_the_vendors_bars_or_lists_its_gaps_under_random_faults(
     profile: Profile, shard: int
 ) -> None:
     machine = seed(SEED + 1000 * shard)(type("Market", (Machine,), {"profile": profile}))

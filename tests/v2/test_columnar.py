@@ -92,7 +92,7 @@ def test_without_bars_the_frame_has_its_columns_and_no_rows(
     [["close; DROP TABLE prices_v2"], ["close", "data_source"], "close", [], [5], None],
     ids=str,
 )
-def test_a_column_that_is_none_is_refused_before_anything_is_read(
+def test_an_invalid_column_is_refused_before_any_read(
     columns: Any, session: Session, manager: DataManager, vendors: VendorServer
 ) -> None:
     asked: list[str] = []

@@ -64,7 +64,7 @@ def fetch(manager: MultiProviderDataManager, *question: Any) -> tuple[pl.DataFra
     return asyncio.run(manager.fetch_with_fallback(*(question or ("AAPL", "1d", *WEEK))))
 
 
-def test_the_lowest_priority_is_asked_first_whatever_the_order_of_registering() -> None:
+def test_the_lowest_priority_is_queried_first_in_any_order_of_registration() -> None:
     manager = MultiProviderDataManager()
     manager.register_provider("last", Own(bars(3.0)), 5)
     manager.register_provider("first", Own(bars(1.0)), 0)

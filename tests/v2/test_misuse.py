@@ -390,7 +390,7 @@ def test_a_loader_without_a_frame_is_an_error_and_names_are_looked_up_in_the_col
     assert "close" in frame and "nonsense" not in frame
 
 
-def test_old_strategies_get_dates_whatever_the_type_of_the_column() -> None:
+def test_old_strategies_get_dates_from_a_column_of_datetimes() -> None:
     adapter = V1CompatibilityAdapter(None)
     old = adapter.convert_to_v1_format(stamped([datetime(2024, 6, 3)], "date"))
     assert old["date"].tolist() == [date(2024, 6, 3)] and type(old["date"][0]) is date

@@ -217,7 +217,7 @@ class Failing:
         DataError(f"with {SECRET}"),
     ],
 )
-def test_whatever_a_client_raises_the_answer_is_there_and_the_password_is_not_shown(
+def test_any_client_error_leaves_the_answer_complete_and_the_password_hidden(
     manager: DataManager, error: BaseException, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = Failing(error, is_async=is_async)

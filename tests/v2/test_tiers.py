@@ -207,7 +207,7 @@ def test_a_value_has_magic_key_and_digest_and_no_pickle_and_lives_an_hour(
     assert pl.read_parquet(value[begin + length :]).equals(frame)
 
 
-def test_no_value_is_used_for_more_than_an_hour_whatever_time_it_names(
+def test_no_cached_value_is_used_for_more_than_an_hour_even_with_a_later_expiry(
     manager: DataManager, other: DataManager, running: Server, vendors: VendorServer
 ) -> None:
     """The clock of the machine that wrote it is a year ahead."""

@@ -55,7 +55,7 @@ def test_it_is_used_where_pages_are_more(label: str, pays: object) -> None:
     assert ("month" in cut("2024-02-01", "2024-03-01", label)[0]) == pays
 
 
-def test_who_has_no_archive_is_asked_in_pages() -> None:
+def test_a_vendor_without_an_archive_is_queried_in_pages() -> None:
     none = Capabilities(frozenset(), {}, page_bars=1000)
     assert cut("2024-01-01", "2024-04-01", caps=none) == ["2024-01-01 pages"]
 

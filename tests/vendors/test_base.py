@@ -222,7 +222,7 @@ def test_keys_are_found_under_any_spelling_and_never_shown(spelling: str) -> Non
 
 
 @pytest.mark.parametrize("credentials", [{}, {"KEYED_KEY": ""}, {"OTHER": "x"}])
-def test_a_missing_key_is_said_at_construction(credentials: dict[str, str]) -> None:
+def test_a_missing_key_raises_an_error_at_construction(credentials: dict[str, str]) -> None:
     with pytest.raises(MissingCredentialsError, match="set KEYED_API_KEY or KEYED_KEY") as caught:
         Keyed(credentials=credentials, sender=sender_over(ScriptedTransport()))
     assert isinstance(caught.value, ValueError)

@@ -69,7 +69,9 @@ class TestUnknownSymbols:
         clock.advance(900)
         assert len(other.fetch(DAYS).table) == 1
 
-    def test_who_insists_is_served(self, script: Script) -> None:
+    def test_a_query_that_insists_is_sent_although_the_symbol_is_unknown(
+        self, script: Script
+    ) -> None:
         vendor, transport = script(answer(status=404), answer(ROWS), answer(ROWS))
         with pytest.raises(SymbolNotFoundError):
             vendor.fetch(DAYS)

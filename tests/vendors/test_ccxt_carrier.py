@@ -107,7 +107,7 @@ def test_a_refusal_is_told_once_with_its_status(
     [b"<html>busy</html>", b'{"message": "we will be back"}', b'[[1, "2"', b"[" * 100_000],
     ids=["html", "apology", "cut", "deep"],
 )  # fmt: skip
-def test_what_ccxt_takes_for_no_bars_is_not_believed(
+def test_a_malformed_answer_that_ccxt_reads_as_no_bars_is_rejected(
     exchange: responses.RequestsMock, body: bytes
 ) -> None:
     carrier = CcxtCarrier("binance")
@@ -140,7 +140,7 @@ def test_rows_that_ccxt_would_shift_or_drop_are_refused(
         carrier.send(ask())
 
 
-def test_what_it_cannot_read_is_said(
+def test_an_answer_that_ccxt_cannot_read_raises_a_format_error(
     exchange: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stumbles(*_: Any) -> Any:

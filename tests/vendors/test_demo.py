@@ -84,7 +84,7 @@ def test_the_adjusted_column_has_just_these_steps(symbol: str, count: int) -> No
     assert len(said) == count
 
 
-def test_nothing_is_said_of_what_came_after_the_sample() -> None:
+def test_demo_actions_cover_only_the_time_of_the_sample() -> None:
     told = vendor().actions_of(AAPL, EVER, NOW_MS)
     assert getattr(told, "until", None) == parse_iso("2013-03-02")
     last = parse_iso(STOCKS.AAPL["date"][-1])
@@ -98,7 +98,7 @@ def test_of_another_share_nothing_is_known() -> None:
         vendor().actions_of(Instrument("TSLA", "stock"), EVER, NOW_MS)
 
 
-def test_what_the_sample_lacks_is_said() -> None:
+def test_an_error_lists_the_symbols_dates_and_timeframes_of_the_sample() -> None:
     with pytest.raises(SymbolNotFoundError, match="available: AAPL, FB, GOOG, IBM, MSFT"):
         whole("TSLA")
     with pytest.raises(CapabilityError, match="from 2000-03-01 to 2013-03-01"):
@@ -120,7 +120,9 @@ def test_other_numbers_than_those_that_were_checked_are_refused(
         whole("AAPL")
 
 
-def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_demo_extra_the_error_contains_its_install_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bokeh_sampledata.stocks", None)
     with pytest.raises(MissingExtraError, match=re.escape(install_line("demo"))):
         SampleCarrier().send(HttpRequest("file:///AAPL"))

@@ -152,7 +152,7 @@ class TestOverTheSocket:
         assert type(told.value) is kind
         assert (told.value.provider, told.value.symbol) == ("ibkr", "AAPL")
 
-    def test_who_does_not_answer_is_not_waited_for(self, script: Script, port: int) -> None:
+    def test_a_gateway_that_does_not_answer_times_out(self, script: Script, port: int) -> None:
         script.is_mute = True
         with pytest.raises(ProviderTimeoutError, match=rf"127.0.0.1:{port} did not .* 0.05 s"):
             vendor(port, timeout_s=0.05).fetch(ask("1d", "2024-01-02", "2024-01-05"))
@@ -179,7 +179,7 @@ class TestOverTheSocket:
 
 
 @needs_ib
-def test_no_gateway_is_said_with_what_to_do() -> None:
+def test_an_error_about_a_missing_gateway_contains_the_remedy() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -241,7 +241,7 @@ def test_where_the_gateway_is(said: Any, environ: dict[str, str], expected: Gate
 
 
 @pytest.mark.parametrize("value", ["70000", "x", "-1", "7497.5"])
-def test_a_port_that_is_none_is_refused(value: str) -> None:
+def test_an_invalid_port_is_refused(value: str) -> None:
     with pytest.raises(ConfigError, match="IBKR_PORT"):
         ibkr_gateway({}, {"IBKR_PORT": value})
 

@@ -77,7 +77,7 @@ def test_something_else_is_a_format_error(odd: Any) -> None:
 
 
 @pytest.mark.parametrize("raised", [Exception("down"), KeyError("x"), OSError(5, "io")])
-def test_whatever_it_raises_the_next_vendor_is_asked(raised: Exception) -> None:
+def test_any_error_of_a_legacy_downloader_allows_failover(raised: Exception) -> None:
     with pytest.raises(ForeignError, match=type(raised).__name__) as caught:
         fetch_legacy(stub(side_effect=raised), ASKED, "test")
     error = caught.value

@@ -161,7 +161,7 @@ def test_a_long_span_is_cut_into_windows_the_vendor_answers() -> None:
     ]
 
 
-def test_nothing_at_all_is_said_so() -> None:
+def test_an_answer_without_any_bar_raises_no_data() -> None:
     vendor, _ = acme(answer({"rows": []}))
     with pytest.raises(NoDataError, match="acme has no 1d bars") as caught:
         vendor.fetch(query("1d", day(0), day(3)))
@@ -218,7 +218,7 @@ def test_a_span_cut_by_a_slightly_earlier_clock_still_passes() -> None:
     ],
     ids=lambda body: repr(body)[:24],
 )  # fmt: skip
-def test_whatever_the_answer_only_our_errors_come_out(body: Any) -> None:
+def test_each_malformed_answer_raises_a_format_error(body: Any) -> None:
     vendor, _ = acme(answer(body))
     with pytest.raises(ResponseFormatError) as caught:
         vendor.fetch(query("1d", day(0), day(3)))

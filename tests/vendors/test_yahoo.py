@@ -112,7 +112,7 @@ def test_the_request_for_minutes_is_the_span() -> None:
     }  # fmt: skip
 
 
-def test_whatever_is_asked_is_asked_under_a_browsers_name() -> None:
+def test_each_request_to_yahoo_has_a_browsers_user_agent() -> None:
     vendor, transport = yahoo(chart([]))
     vendor.send(HttpRequest("https://query1.finance.yahoo.com/x", headers={"Accept": "text/html"}))
     sent = transport.asked[0].headers

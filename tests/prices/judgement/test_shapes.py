@@ -219,7 +219,7 @@ def test_a_price_with_one_digit_that_bounces_by_the_ratio_of_a_split_is_not_grav
         assert graves(replace(series, table=table, splits=splits)) == []
 
 
-def test_a_cheap_share_that_fails_is_no_split_whatever_is_traded_then() -> None:
+def test_the_fall_of_a_cheap_share_is_not_judged_a_missing_split_at_any_volume() -> None:
     series = replace(clean(KINDS[0], np.random.default_rng(6)), dividends=(), splits=())
     at = 1500
     level = np.interp(np.arange(len(series)), [at - 80, at], [0.0, -1.9])
