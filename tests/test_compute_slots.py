@@ -105,7 +105,7 @@ def test_a_call_to_a_vendor_is_a_wait(is_job: bool) -> None:
         assert free(job.slots) == MOST_COMPUTING - 1
 
 
-def test_those_who_wait_for_a_series_do_not_hold_up_who_fetches_it() -> None:
+def test_threads_that_wait_for_a_series_do_not_block_its_fetcher() -> None:
     """As many tasks as there are slots need a series whose fetcher needs a slot to continue."""
     shared, locks, clock = ComputeSlots(), SeriesLocks(), SystemClock()
     waiters, order = threading.Semaphore(0), list[str]()
@@ -132,7 +132,7 @@ def test_those_who_wait_for_a_series_do_not_hold_up_who_fetches_it() -> None:
     assert order == ["fetched", *["needed"] * MOST_COMPUTING]
 
 
-def test_who_waits_for_another_process_lets_others_compute(tmp_path: Path) -> None:
+def test_a_thread_that_waits_for_another_process_frees_its_slot(tmp_path: Path) -> None:
     shared, seen = ComputeSlots(), list[int]()
 
     class Noting(ManualClock):
@@ -225,7 +225,7 @@ def test_a_thread_waits_without_a_slot_for_a_lock_whose_holder_needs_one(tmp_pat
     assert free(slots) == 1
 
 
-def test_a_thread_waits_without_a_slot_for_another_process_that_holds_a_file(
+def test_a_thread_waits_without_a_slot_for_a_file_locked_by_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slots, path, seen = ComputeSlots(), tmp_path / ".lock", list[int]()

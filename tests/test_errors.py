@@ -68,7 +68,7 @@ def test_all_reasons_are_used_and_explained() -> None:
         ([ProviderTimeoutError("late"), CircuitOpenError("down")], "outage"),
     ],
 )
-def test_of_several_reasons_the_one_that_says_what_to_do(
+def test_the_reason_of_several_failures_is_the_most_actionable_one(
     failures: list[DataError], reason: str
 ) -> None:
     attempts = [Attempt("acme", type(error).__name__, error=error) for error in failures]
@@ -113,7 +113,7 @@ def test_a_symbol_in_a_sentence_is_short_and_plain() -> None:
         ("AA PL", (), "AA PL is not a valid symbol."),
     ],
 )
-def test_what_may_be_meant_is_told_without_a_network(
+def test_an_ambiguous_symbol_gets_suggestions_without_a_network(
     tmp_path: Path, clock: ManualClock, typed: str, candidates: tuple[str, ...], brief: str
 ) -> None:
     """On a fresh cache, by every method that takes a symbol; the command line tells the same."""
@@ -164,7 +164,9 @@ def test_a_misspelt_ticker_leads_to_the_packaged_names(
         assert caught.value.candidates == (), "it is well known itself"
 
 
-def test_a_call_that_fails_says_why(tmp_path: Path, clock: ManualClock) -> None:
+def test_a_failed_call_has_a_reason_and_a_brief_sentence(
+    tmp_path: Path, clock: ManualClock
+) -> None:
     manager = DataManager(tmp_path / "cache", clock=clock)
     with pytest.raises(AllProvidersFailedError) as caught:
         manager.get_ohlcv("BTCUSDT", "1h", period="1d", offline=True)
@@ -172,7 +174,7 @@ def test_a_call_that_fails_says_why(tmp_path: Path, clock: ManualClock) -> None:
     assert caught.value.brief == "The data for BTCUSDT is not available."
 
 
-def test_splits_that_no_vendor_could_be_asked_for_are_not_said_to_be_none(
+def test_splits_that_no_vendor_could_be_asked_for_are_an_outage_and_not_none(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     rules = tmp_path / "rules.yaml"
@@ -183,7 +185,7 @@ def test_splits_that_no_vendor_could_be_asked_for_are_not_said_to_be_none(
     assert caught.value.reason == "outage"
 
 
-def test_the_line_that_installs_an_extra_works_where_it_is_said(
+def test_the_install_line_of_an_extra_fits_the_installation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkout = PAGE.parents[1]

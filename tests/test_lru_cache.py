@@ -50,7 +50,7 @@ def test_a_newer_value_takes_the_place_of_the_old_one() -> None:
     assert (memory.get("a"), memory.size) == (None, 0)
 
 
-def test_what_is_dropped_is_gone() -> None:
+def test_a_dropped_entry_is_gone() -> None:
     memory = LruCache(3)
     for name in "ab":
         memory.put(name, name, 1)
@@ -59,12 +59,12 @@ def test_what_is_dropped_is_gone() -> None:
     assert (memory.get("a"), memory.size, kept(memory)) == (None, 1, "b")
 
 
-def test_of_a_small_machine_less_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_machine_gets_a_smaller_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lru_cache, "all_memory", lambda: 1600)
     assert LruCache().most_bytes == 100
 
 
-def test_whoever_takes_out_waits_for_who_puts_in() -> None:
+def test_a_thread_that_drops_waits_for_one_that_puts() -> None:
     memory = LruCache(3)
     memory.put("a", "a", 1)
     with busy(memory):
@@ -117,7 +117,7 @@ def test_threads_keep_the_sum_right() -> None:
     assert len(memory) == len(left) > 0
 
 
-def test_what_is_old_is_dropped_and_nothing_else() -> None:
+def test_drop_where_drops_only_matching_entries() -> None:
     memory = LruCache(10)
     for name in "abc":
         memory.put((name,), name, 2)

@@ -135,7 +135,7 @@ class TestRouting:
         assert selector.get_best_provider("AAPL", "1d") == "yahoo"
         assert selector.classify_symbol("BTCUSDT") == "crypto"
 
-    def test_rule_order_minus_what_cannot_be_made(
+    def test_vendors_are_in_the_order_of_the_rule_without_unusable_ones(
         self, tmp_path: Path, factory: Factory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         text = (
@@ -186,7 +186,9 @@ class TestRouting:
     def test_odd_timeframes_never_raise(self, selector: ProviderSelector, timeframe: Any) -> None:
         assert selector.get_provider_with_failover("AAPL", timeframe) == []
 
-    def test_rule_for_says_why(self, selector: ProviderSelector) -> None:
+    def test_rule_for_returns_the_rule_or_raises_the_reason(
+        self, selector: ProviderSelector
+    ) -> None:
         apple = selector.instrument("AAPL")
         assert selector.rule_for(apple, "1d").name == "stock_daily"
         assert selector.rule_for(apple, Timeframe.parse("5m")).name == "stock_intraday"
@@ -202,7 +204,9 @@ class TestInstruments:
             selector.instrument("SOL")
         assert caught.value.symbol == "SOL"
 
-    def test_nothing_fits_is_two_errors_in_one(self, selector: ProviderSelector) -> None:
+    def test_no_suitable_provider_is_a_value_error_and_a_runtime_error(
+        self, selector: ProviderSelector
+    ) -> None:
         with pytest.raises(NoProviderError, match="No suitable provider found") as caught:
             selector.instrument("INVALID")
         assert isinstance(caught.value, ValueError)
@@ -215,7 +219,7 @@ class TestInstruments:
         with pytest.raises(BadSymbolError):
             selector.spelling(symbol)
 
-    def test_a_name_of_another_day_has_a_spelling(self, selector: ProviderSelector) -> None:
+    def test_spelling_normalizes_older_symbol_names(self, selector: ProviderSelector) -> None:
         spelled = {
             "aapl": "AAPL",
             "brk.b": "BRK-B",
@@ -249,7 +253,7 @@ class TestDownloaders:
         assert selector.downloaders == {"yahoo": made, "yf": made}
         assert [code for code, _ in factory.calls] == ["yahoo"]
 
-    def test_unknown_is_none_and_not_kept(self, selector: ProviderSelector) -> None:
+    def test_an_unknown_vendor_is_none_and_not_remembered(self, selector: ProviderSelector) -> None:
         assert selector._initialize_downloader("nobody") is None
         assert selector.downloaders == {}
 
@@ -268,7 +272,7 @@ class TestDownloaders:
         ]  # fmt: skip
         assert selector.provider_names() == ["binance", "yahoo", "local"]
 
-    def test_what_the_rules_say_to_a_constructor(
+    def test_settings_in_the_rules_reach_the_downloaders_constructor(
         self, tmp_path: Path, factory: Factory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         selector = with_rules(
@@ -379,14 +383,18 @@ class TestTickers:
         assert (yahoo["period"], yahoo["interval"]) == ("1y", "1d")
         assert (yahoo.symbol, yahoo["formatted_ticker"]) == ("BRK.B", "BRK-B")
 
-    def test_config_tells_a_stand_in(self, selector: ProviderSelector, factory: Factory) -> None:
+    def test_the_provider_config_names_a_substitute(
+        self, selector: ProviderSelector, factory: Factory
+    ) -> None:
         factory.available = {"yahoo"}
         config = selector.get_data_provider_config("BTCUSDT", "1d")
         assert (config.original_provider, config.best_provider) == ("binance", "yahoo")
         assert config["formatted_ticker"] == "BTC-USD"
         assert "binance" in config.reason
 
-    def test_config_of_nothing(self, selector: ProviderSelector) -> None:
+    def test_the_provider_config_of_an_invalid_symbol_has_no_vendor(
+        self, selector: ProviderSelector
+    ) -> None:
         config = selector.get_data_provider_config("INVALID")
         assert (config["ticker"], config["symbol_type"], config.best_provider) == (
             "INVALID",
@@ -424,7 +432,7 @@ class TestTickers:
         assert {"5m", "1d"} <= set(found["fmp"]["timeframes"])
         assert "1d" in found["tiingo"]["timeframes"]
 
-    def test_the_vendor_of_bars_that_are_made_of_shorter_ones(
+    def test_the_best_provider_of_derived_bars_is_that_of_the_shorter_ones(
         self, selector: ProviderSelector
     ) -> None:
         assert selector.get_provider_with_failover("BTCUSDT", "45m") == []
@@ -518,7 +526,9 @@ class TestSingleton:
         assert get_provider_selector() is not first
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
-    def test_a_forked_child_makes_its_own_though_a_lock_is_held(self, factory: Factory) -> None:
+    def test_a_forked_child_makes_its_own_selector_even_if_a_lock_is_held(
+        self, factory: Factory
+    ) -> None:
         parent, locks = with_locks(get_provider_selector)
         held, done = threading.Event(), threading.Event()
 

@@ -176,7 +176,9 @@ def test_a_key_of_the_rules_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert order(selector) == ["yahoo", "tiingo"]
 
 
-def test_while_nothing_changes_it_is_chosen_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_vendors_is_computed_once_while_rules_are_unchanged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     selector = ProviderSelector()
     chosen = mock.Mock(wraps=selector.rule_for)
     monkeypatch.setattr(selector, "rule_for", chosen)

@@ -13,7 +13,7 @@ from src.data.resources import CpuUse, memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_what_linux_tells() -> None:
+def test_memory_is_read_from_linux() -> None:
     found = memory()
     assert found.used is not None and found.peak is not None and found.free is not None
     assert 1e6 < found.used <= found.peak * 1.05
@@ -26,7 +26,7 @@ def test_what_linux_tells() -> None:
     block.close()
 
 
-def test_a_system_without_it_tells_nothing(tmp_path: Path) -> None:
+def test_memory_is_none_on_a_system_that_does_not_report_it(tmp_path: Path) -> None:
     found = memory(tmp_path)
     assert (found.used, found.free) == (None, None)
     (tmp_path / "self").mkdir()

@@ -33,7 +33,7 @@ def ask_in_threads(number: int, ask: Callable[[], object]) -> None:
         thread.join(timeout=WAIT_S)
 
 
-def test_it_is_made_once_of_the_first_arguments() -> None:
+def test_a_singleton_is_made_once_from_the_first_arguments() -> None:
     one: Singleton[Thing] = Singleton("thing")
     first = one.get(Thing, 1, 2)
     assert first.made_of == (1, 2)
@@ -48,7 +48,7 @@ def test_other_arguments_are_ignored_with_a_warning_that_names_both() -> None:
         assert one.get(Thing, 2) is first
 
 
-def test_what_is_forgotten_is_made_again() -> None:
+def test_a_forgotten_singleton_is_made_again() -> None:
     one: Singleton[Thing] = Singleton("thing")
     first = one.get(Thing, 1)
     one.forget()

@@ -59,23 +59,23 @@ VENDORS: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_actions_of_lone_vendors.py": {
         "test_a_vendor_that_refuses_everything_is_asked_for_bars_and_for_actions_once": 1,
-        "test_a_vendor_that_tells_the_same_does_not_deny_it": 1,
+        "test_a_vendor_that_reports_the_same_split_does_not_dispute_it": 1,
         "test_actions_that_were_refused_are_not_asked_for_with_every_symbol": 1,
         "test_all_there_are_can_be_asked_of_any_vendor": 1,
     },
     "tests/e2e/test_closed_markets.py": {
         "test_a_pinned_vendor_takes_its_bars_off_the_calendar_from_the_default_lane": 1,
-        "test_a_question_while_the_market_is_closed_hides_nothing_of_the_week_after": 1,
-        "test_the_order_of_questions_decides_nothing": 1,
+        "test_a_request_during_a_closed_market_hides_no_bar_of_the_next_week": 1,
+        "test_the_order_of_requests_does_not_change_which_early_bars_are_returned": 1,
     },
     "tests/e2e/test_empty_answers.py": {
         "test_a_weekend_asked_and_a_weekend_not_asked": 1,
         "test_years_before_a_listing": 1,
     },
     "tests/e2e/test_every_vendor_failing.py": {
-        "test_a_vendor_of_another_kind_helps_out_wholly_and_is_named_so": 1,
-        "test_who_fails_wholly_is_named_nowhere": 1,
-        "test_who_lacks_some_is_named_for_the_rest": 1,
+        "test_a_vendor_of_another_kind_supplies_all_bars_and_is_named_as_a_substitute": 1,
+        "test_a_vendor_that_fails_for_all_bars_is_named_for_none": 1,
+        "test_a_vendor_that_lacks_some_bars_is_named_for_the_others": 1,
     },
     "tests/e2e/test_extended_hours.py": {
         "test_bars_of_four_to_twenty_from_each_vendor_that_has_them": 1,
@@ -84,21 +84,21 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_a_hole_between_two_pages_is_asked_again_and_not_written_down": 1,
         "test_a_hole_between_two_pages_that_could_not_be_asked_again_is_not_written_down": 1,
         "test_a_hole_seen_once_is_asked_again_within_hours_and_seen_twice_seldom": 1,
-        "test_after_a_long_silence_the_bars_of_all_of_it_are_had_within_days": 1,
-        "test_of_an_answer_whose_hole_could_not_be_asked_again_the_next_vendor_is_asked_for_the_hole": 1,
+        "test_bars_of_a_long_vendor_silence_are_fetched_within_days_of_its_end": 1,
+        "test_a_hole_that_could_not_be_rechecked_is_requested_from_the_next_vendor": 1,
         "test_the_next_vendor_is_asked_for_a_hole_at_once": 1,
     },
     "tests/e2e/test_holidays.py": {
-        "test_a_hole_where_holidays_are_unknown_says_that_it_may_be_one": 1,
+        "test_a_gap_in_a_time_of_unknown_holidays_may_be_a_holiday_and_says_so": 1,
         "test_minutes_without_a_trade_in_extended_hours_are_no_gaps": 1,
     },
     "tests/e2e/test_last_bars.py": {
         "test_a_friday_end_returns_no_bar_of_sunday": 4,
-        "test_no_bar_of_a_share_lies_ahead_of_the_end": 6,
+        "test_the_last_bars_of_a_share_had_all_closed_by_the_end": 6,
     },
     "tests/e2e/test_listing_proofs.py": {
         "test_a_bar_before_a_hole_of_the_first_day_is_no_time_before_a_listing": 1,
-        "test_a_vendor_added_later_is_asked_for_what_another_cut": 1,
+        "test_a_vendor_added_later_supplies_the_early_bars_that_another_lacks": 1,
         "test_history_that_its_only_vendor_has_cut_is_never_whole": 1,
     },
     "tests/e2e/test_live_feeds.py": {
@@ -106,16 +106,16 @@ VENDORS: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_markets.py": {
         "test_neither_a_plan_nor_an_explanation_calls_it_ready": 1,
-        "test_no_fallback_is_told_from_a_vendor_that_could_not_be_asked": 1,
+        "test_a_vendor_of_another_market_is_not_logged_as_a_fallback": 1,
     },
     "tests/e2e/test_number_of_bars.py": {
-        "test_bars_made_of_shorter_ones_are_as_many_behind_a_long_nothing": 1,
+        "test_derived_bars_are_as_many_as_requested_after_a_long_empty_span": 1,
         "test_minutes_without_a_trade_are_not_silently_fewer": 1,
     },
     "tests/e2e/test_order_of_questions.py": {
-        "test_any_order_gives_the_same_bars_or_says_where_not": 1,
-        "test_hours_before_the_open_are_asked_for_where_such_hours_had_bars": 1,
-        "test_sunday_is_the_same_whatever_was_asked_before": 1,
+        "test_any_order_of_requests_gives_the_same_bars_or_a_gap": 1,
+        "test_hours_before_the_open_are_fetched_if_such_hours_had_bars_before": 1,
+        "test_bars_of_a_sunday_are_the_same_whatever_was_requested_before": 1,
     },
     "tests/e2e/test_outages.py": {
         "test_only_an_outage_lets_a_substitute_take_over": 1,
@@ -131,23 +131,23 @@ VENDORS: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_same_answer.py": {
         "test_a_question_has_one_answer": 1,
-        "test_whatever_was_asked_before_a_question_has_one_answer": 1,
-        "test_where_a_vendor_does_not_tell_its_splits_the_answer_is_right_or_says_so": 1,
+        "test_a_request_has_one_answer_whatever_was_requested_before": 1,
+        "test_an_answer_without_the_vendors_splits_is_right_or_marked": 1,
     },
     "tests/e2e/test_unknown_here_alone.py": {
-        "test_a_vendor_that_has_nothing_closed_yet_is_named_beside_one_that_does_not_know_the_symbol": 1,
+        "test_a_symbol_unknown_to_one_vendor_is_not_unknown_if_another_has_no_closed_bar_yet": 1,
     },
     "tests/e2e/test_vendors_with_keys.py": {
         "test_an_unreadable_answer_is_no_success": 1,
         "test_one_fetch": 1,
     },
     "tests/e2e/test_wrong_clocks.py": {
-        "test_a_split_that_a_vendor_had_applied_is_not_applied_again_once_the_clock_is_right": 1,
+        "test_a_split_applied_by_the_vendor_is_not_applied_twice_once_the_clock_is_right": 1,
         "test_bars_of_before_a_split_and_of_after_it_fit_together_under_a_clock_behind": 1,
         "test_without_a_vendors_date_prices_fetched_by_a_clock_behind_are_doubted_until_it_is_right": 1,
     },
     "tests/e2e/test_year_quality.py": {
-        "test_problems_are_told_with_every_answer": 1,
+        "test_problems_of_a_year_are_reported_with_every_answer": 1,
     },
     "tests/feed/test_built_bars.py": {
         "test_bars_of_five_minutes_are_streamed": 1,
@@ -209,7 +209,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_range_that_goes_on_is_answered_whole": 1,
     },
     "tests/bundles/test_lineage.py": {
-        "test_adjusted_prices_are_the_same_bits_by_recorded_actions_whatever_is_told_later": 1,
+        "test_recorded_actions_reproduce_adjusted_prices_despite_later_ones": 1,
         "test_any_id_is_found_again_and_used_once": 1,
     },
     "tests/bundles/test_lineage_edges.py": {
@@ -313,25 +313,25 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_notebook_stays_small": 4,
     },
     "tests/charts/test_pictures.py": {
-        "test_a_png_has_its_size_and_the_colours_of_what_it_shows": 1,
+        "test_a_png_has_its_size_and_the_colours_of_its_elements": 1,
         "test_hostile_texts_are_texts_in_every_picture": 1,
     },
     "tests/cli/test_demo.py": {
-        "test_it_fits": 1,
+        "test_the_output_of_demo_fits_the_terminal": 1,
     },
     "tests/cli/test_lanes.py": {
-        "test_commands_tell_of_the_lane_that_answers": 1,
+        "test_commands_use_the_lane_that_answers": 1,
         "test_the_command_for_a_gap_fills_it_in_its_lane": 1,
         "test_the_older_tools_fill_the_gaps_of_the_lane_that_answers": 1,
         "test_the_remedy_of_a_difference_is_of_its_lane": 1,
-        "test_what_a_vendor_lacks_counts_once_a_symbol_in_the_lane_that_answers": 1,
-        "test_what_will_be_lost_is_told_of_the_lane_that_answers": 1,
+        "test_a_missing_day_counts_once_a_symbol_in_the_lane_that_answers": 1,
+        "test_perishable_bars_are_reported_for_the_lane_that_answers": 1,
     },
     "tests/cli/test_main.py": {
         "test_outputs_that_were_closed_change_no_exit_code": 1,
     },
     "tests/cli/test_plan.py": {
-        "test_it_fits": 1,
+        "test_the_output_of_plan_and_explain_fits_the_terminal": 1,
     },
     "tests/cli/test_populate.py": {
         "test_a_signal_ends_it_with_the_report_and_the_next_run_asks_for_the_rest": 1,
@@ -341,7 +341,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_every_vendor_can_be_shown": 4,
     },
     "tests/cli/test_validate.py": {
-        "test_a_dry_run_tells_the_requests_of_each_vendor_that_are_then_sent": 1,
+        "test_a_dry_run_of_validate_predicts_the_requests_to_each_vendor": 1,
     },
     "tests/cli/test_verify.py": {
         "test_a_table_fits_the_terminal": 1,
@@ -354,7 +354,7 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/corpus/test_answers.py": {
         "test_a_right_move_is_not_doubted": 1,
-        "test_what_is_certain_is_grave_in_the_answer_and_refused_by_strict": 1,
+        "test_certain_defects_are_grave_in_the_answer_and_refused_by_strict": 1,
     },
     "tests/corpus/test_labels.py": {
         "test_labels_name_rows_of_the_file_and_all_that_cannot_be_bars": 30,
@@ -363,7 +363,7 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/db/test_faults.py": {
         "test_a_disk_that_is_full_at_the_first_use": 1,
         "test_a_torn_log_costs_the_last_units_at_most": 1,
-        "test_what_cannot_be_read_is_never_made_anew": 3,
+        "test_an_unreadable_database_is_never_replaced": 3,
     },
     "tests/db/test_locks.py": {
         "test_units_that_meet_take_their_locks_in_one_order": 8,
@@ -388,10 +388,10 @@ VALUES: dict[str, dict[str, int]] = {
         "test_actions_that_tiingo_refuses_are_asked_once": 1,
     },
     "tests/e2e/test_archive.py": {
-        "test_any_trouble_there_ends_in_pages_and_is_told": 1,
+        "test_a_faulty_archive_is_replaced_by_pages_and_the_attempts_say_why": 1,
     },
     "tests/e2e/test_bad_answers.py": {
-        "test_an_answer_that_is_none_is_never_taken_for_nothing_there": 1,
+        "test_an_answer_that_cannot_be_parsed_is_never_recorded_as_empty": 1,
     },
     "tests/e2e/test_barred_others.py": {
         "test_actions": 1,
@@ -416,42 +416,42 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_damage_in_a_call.py": {
         "test_a_damaged_year_is_asked_for_again_in_the_same_call": 1,
-        "test_a_plan_of_a_damaged_series_repairs_nothing_and_foretells_the_call": 1,
-        "test_a_plan_of_a_series_with_half_a_commit_finishes_nothing_and_foretells_the_call": 1,
-        "test_bars_lost_behind_what_a_call_was_about_are_asked_for_by_the_next_one": 1,
+        "test_a_plan_of_a_damaged_series_repairs_no_file_and_predicts_the_call": 1,
+        "test_a_plan_of_a_half_committed_series_changes_no_file_and_predicts_the_call": 1,
+        "test_bars_lost_by_damage_outside_the_requested_range_are_fetched_by_the_next_call": 1,
     },
     "tests/e2e/test_damaged_figures.py": {
-        "test_of_damaged_rows_those_that_are_not_sent_again_are_a_gap": 1,
-        "test_rows_that_a_vendor_does_not_send_again_are_a_gap_and_no_nothing": 1,
+        "test_damaged_figures_that_are_refetched_only_in_part_leave_a_gap": 1,
+        "test_damaged_figures_that_the_vendor_no_longer_has_are_a_gap_and_not_empty": 1,
         "test_corrupt_figures_are_fetched_again": 1,
         "test_corrupt_figures_that_no_vendor_has_any_more_are_a_gap": 1,
-        "test_where_the_damaged_file_held_nothing_an_empty_answer_is_whole": 1,
+        "test_an_empty_answer_is_complete_where_the_damaged_figures_had_no_rows": 1,
     },
     "tests/e2e/test_deleted_meanwhile.py": {
-        "test_what_is_deleted_before_it_is_read_is_asked_again": 2,
+        "test_bars_deleted_before_they_are_read_are_fetched_again": 2,
     },
     "tests/e2e/test_derived.py": {
         "test_minutes_and_hours_of_a_coin_that_the_venue_does_not_serve": 1,
         "test_weeks_and_months_over_a_split_and_dividends": 1,
     },
     "tests/e2e/test_disk_trouble.py": {
-        "test_a_job_ends_where_nothing_more_can_be_stored_and_the_next_one_continues": 1,
+        "test_a_job_ends_when_the_disk_is_full_and_the_next_one_continues": 1,
         "test_bars_that_cannot_be_stored_are_returned": 1,
     },
     "tests/e2e/test_effort_of_hits.py": {
-        "test_what_is_asked_for_takes_a_third_of_the_memory_of_the_file": 1,
+        "test_reading_some_bars_takes_under_a_third_of_the_memory_of_the_file": 1,
     },
     "tests/e2e/test_grave_bars.py": {
-        "test_a_lone_vendor_s_grave_bars_are_told_and_not_asked_at_once": 1,
-        "test_a_right_second_vendor_s_bars_stand_in_the_same_call": 1,
-        "test_a_vendor_that_mends_its_bars_is_believed": 1,
+        "test_grave_bars_of_a_lone_vendor_are_returned_with_a_warning_and_not_refetched_at_once": 1,
+        "test_grave_bars_are_replaced_by_right_ones_of_a_second_vendor_in_the_same_call": 1,
+        "test_grave_bars_that_their_vendor_corrects_become_final": 1,
         "test_the_doubt_ends_when_the_vendor_repeats_it_three_times": 2,
         "test_the_score_of_the_year_falls_with_the_verdict_and_rises_with_its_end": 1,
     },
     "tests/e2e/test_holes.py": {
         "test_a_hole_of_bars_put_into_the_cache_is_not_covered": 1,
         "test_a_run_far_beyond_the_habit_of_a_sparse_vendor_is_a_hole": 1,
-        "test_of_vendors_that_all_lack_too_much_each_bar_of_any_is_in_the_answer": 1,
+        "test_bars_of_vendors_that_all_lack_too_many_are_combined_and_marked_suspect": 1,
     },
     "tests/e2e/test_identity.py": {
         "test_twenty_common_bars_that_agree_are_a_proof": 1,
@@ -475,21 +475,21 @@ VALUES: dict[str, dict[str, int]] = {
         "test_own_hours_of_a_fresh_cache_are_as_many": 1,
     },
     "tests/e2e/test_order_of_questions.py": {
-        "test_minutes_of_a_holiday_behind_another_day_are_asked_for_once": 1,
+        "test_minutes_of_a_holiday_before_a_cached_day_are_fetched_once": 1,
         "test_orders_of_the_same_questions_give_the_same_answers_and_the_same_store": 1,
-        "test_own_files_are_looked_at_whatever_the_calendar_says": 1,
+        "test_own_files_are_read_even_when_the_calendar_is_closed": 1,
     },
     "tests/e2e/test_outages.py": {
         "test_a_cache_that_is_filled_by_a_substitute_is_not_filled": 1,
         "test_other_ways_to_ask_have_one_answer_too": 1,
-        "test_what_is_cached_decides_nothing_about_a_coin": 1,
-        "test_what_is_cached_decides_nothing_about_a_share": 1,
+        "test_an_answer_for_a_coin_during_an_outage_does_not_depend_on_cached_bars": 1,
+        "test_an_answer_for_a_share_during_an_outage_does_not_depend_on_cached_bars": 1,
     },
     "tests/e2e/test_own_downloaders.py": {
         "test_a_key_in_an_error_of_its_own_is_masked": 4,
         "test_a_key_is_masked_however_it_is_named": 8,
         "test_beside_bars_after_five_failures_it_is_left_alone_until_a_trial_answers": 2,
-        "test_beside_bars_limits_by_its_name_hold_over_managers": 2,
+        "test_limits_for_a_custom_downloader_count_figures_and_fundamentals": 2,
         "test_without_limits_it_is_asked_as_often_as_wanted": 1,
     },
     "tests/e2e/test_own_folders.py": {
@@ -505,21 +505,21 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_page_is_a_program": 1,
     },
     "tests/e2e/test_pitfalls.py": {
-        "test_an_answer_says_what_its_volume_counts_and_whose_it_is": 1,
+        "test_an_answer_names_the_unit_and_the_venue_of_its_volume": 1,
     },
     "tests/e2e/test_plan.py": {
         "test_a_plan_of_years_of_minutes_takes_little_memory": 1,
-        "test_whatever_is_held_a_request_does_what_its_plan_says": 1,
+        "test_a_request_sends_what_its_plan_predicts_whatever_is_cached": 1,
     },
     "tests/e2e/test_processes_and_paths.py": {
-        "test_a_count_of_bars_is_of_closed_ones_and_the_running_one_comes_with_them": 1,
+        "test_a_number_of_bars_counts_closed_ones_and_the_running_one_is_added": 1,
     },
     "tests/e2e/test_quotes.py": {
         "test_a_share_inside_and_outside_its_session": 3,
         "test_splits_holidays_ends_and_halts": 1,
     },
     "tests/e2e/test_random_requests.py": {
-        "test_whatever_is_asked_in_whatever_order_the_answer_is_true_or_says_what_it_lacks": 1,
+        "test_random_requests_under_faults_return_true_bars_or_name_their_gaps": 1,
     },
     "tests/e2e/test_read_only.py": {
         "test_in_a_home_that_cannot_be_written_answers_come_and_one_warning_names_the_variable": 1,
@@ -529,19 +529,19 @@ VALUES: dict[str, dict[str, int]] = {
         "test_splits_and_dividends_come_with_them": 1,
     },
     "tests/e2e/test_regular_hours.py": {
-        "test_extended_hours_that_an_earlier_version_stored_answer_no_regular_ones": 1,
+        "test_extended_hours_stored_by_an_earlier_version_are_fetched_again_as_regular_ones": 1,
     },
     "tests/e2e/test_rules_decide.py": {
         "test_so_it_is_for_questions_of_other_forms": 1,
-        "test_the_first_vendor_answers_whatever_is_cached": 1,
-        "test_what_is_cached_of_another_kind_stands_in_marked_while_the_first_is_down": 1,
+        "test_the_first_vendor_of_the_rules_answers_whatever_is_cached": 1,
+        "test_cached_bars_of_another_kind_are_a_marked_substitute_while_the_first_vendor_is_down": 1,
     },
     "tests/e2e/test_same_answer.py": {
         "test_two_splits_of_ten_are_no_change_of_units": 1,
     },
     "tests/e2e/test_secrets.py": {
-        "test_no_answer_makes_it_tell_the_key": 5,
-        "test_the_command_line_tells_no_key_of_the_environment": 1,
+        "test_no_response_of_a_vendor_leaks_the_key": 5,
+        "test_the_command_line_leaks_no_key_of_the_environment": 1,
     },
     "tests/e2e/test_spoilt_rows.py": {
         "test_a_feed_that_polls": 1,
@@ -550,14 +550,14 @@ VALUES: dict[str, dict[str, int]] = {
         "test_own_files": 1,
     },
     "tests/e2e/test_strange_files.py": {
-        "test_nothing_in_the_place_of_a_file_is_waited_for_or_followed": 5,
+        "test_a_pipe_link_or_device_in_place_of_a_file_is_neither_read_nor_followed": 5,
     },
     "tests/e2e/test_universe_batches.py": {
         "test_sessions_are_counted_in_every_timeframe": 2,
     },
     "tests/e2e/test_versions.py": {
-        "test_it_is_adjusted_by_its_basis": 1,
-        "test_what_was_deleted_is_refused_and_its_numbers_are_not_given_again": 2,
+        "test_a_version_is_adjusted_by_its_own_basis": 1,
+        "test_versions_of_deleted_bars_are_refused_and_their_numbers_not_reused": 2,
     },
     "tests/e2e/test_workload.py": {
         "test_a_week_of_nightly_updates_and_lookups": 1,
@@ -600,14 +600,14 @@ VALUES: dict[str, dict[str, int]] = {
         "test_integrity_sees_tables_and_fundamentals": 1,
     },
     "tests/jobs/test_confirm.py": {
-        "test_a_split_that_becomes_known_ends_what_was_confirmed_before_it": 1,
+        "test_a_newly_known_split_ends_confirmations_before_it": 1,
         "test_bars_are_confirmed_up_to_the_last_split_or_dividend_that_is_not": 1,
     },
     "tests/jobs/test_overlap.py": {
         "test_three_vendors_take_no_longer_than_the_slowest_alone": 1,
     },
     "tests/jobs/test_perishable.py": {
-        "test_figures_that_will_be_lost_are_told_before": 1,
+        "test_figures_soon_beyond_a_vendors_history_are_reported": 1,
     },
     "tests/jobs/test_populate.py": {
         "test_a_vendor_that_is_down_behind_cached_bars_is_no_success": 1,
@@ -619,7 +619,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_no_signal_after_the_last_series_loses_the_report": 1,
     },
     "tests/jobs/test_verify.py": {
-        "test_what_was_fetched_is_what_the_vendor_says": 1,
+        "test_verify_finds_no_difference_in_fetched_bars": 1,
     },
     "tests/jobs/test_workers.py": {
         "test_no_scheduler_there": 1,
@@ -648,7 +648,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_no_failure_tells_the_key": 1,
     },
     "tests/packaging/test_installed.py": {
-        "test_it_lives_beside_a_consumers_own_src": 1,
+        "test_the_package_works_beside_a_consumers_own_src": 1,
         "test_older_module_paths_run_as_commands": 1,
     },
     "tests/polars/test_decimals.py": {
@@ -707,10 +707,10 @@ VALUES: dict[str, dict[str, int]] = {
         "test_what_a_vendor_tells_is_of_its_own_time_where_the_clock_is_ahead": 1,
     },
     "tests/site/test_pictures.py": {
-        "test_a_picture_is_what_the_code_draws": 1,
+        "test_a_picture_equals_what_the_code_draws": 1,
     },
     "tests/sources/test_cached_foreign.py": {
-        "test_what_is_damaged_is_named_and_fetched_again": 1,
+        "test_a_damaged_frame_is_reported_and_fetched_again": 1,
     },
     "tests/sources/test_effort.py": {
         "test_a_fetch_costs_as_many_requests_for_a_long_range_as_for_two_days": 1,
@@ -722,7 +722,7 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/vendor_server/test_ground_truth.py": {
         "test_every_bar_can_be_a_bar": 2,
-        "test_longer_bars_of_coins_are_made_of_shorter_ones": 2,
+        "test_longer_bars_of_coins_are_derived_from_shorter_ones": 2,
     },
     "tests/vendors/test_adding_a_provider.py": {
         "test_a_stream_that_fails_ends_its_own_feed_alone": 1,
@@ -796,7 +796,7 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
         ),
     },
     "tests/e2e/test_derived.py": {
-        "test_what_is_served_and_stored_is_answered_without_all_of_this": (
+        "test_cached_bars_of_a_served_timeframe_load_no_module_for_derived_bars": (
             "tests/e2e/test_hits.py",
             "test_a_covered_range_loads_neither_calendar_nor_vendor_nor_http",
         ),

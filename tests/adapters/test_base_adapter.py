@@ -135,7 +135,7 @@ def changed(**columns: Callable[[Any], Any]) -> Any:
         (None, "expected a Polars frame, not NoneType"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_bars_is_refused(frame: Any, message: str) -> None:
+def test_a_frame_that_cannot_be_bars_is_refused(frame: Any, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Own(frame).validate(frame)
 
@@ -146,7 +146,7 @@ def test_all_symbols_with_faults_are_counted_and_the_first_are_named() -> None:
         Own().validate(frame)
 
 
-def test_bars_in_any_order_as_days_or_in_another_zone_are_bars() -> None:
+def test_bars_in_any_order_as_dates_or_in_another_zone_are_accepted() -> None:
     shuffled = bars().sample(fraction=1.0, shuffle=True, seed=3)
     assert Own().validate(shuffled) is True
     assert Own().validate(bars().lazy())
@@ -301,7 +301,7 @@ def test_all_eight_decimals_come_back() -> None:
     assert [f"{value:f}" for value in made["close"]] == texts
 
 
-def test_what_does_not_fit_is_refused_or_widened() -> None:
+def test_volumes_that_do_not_fit_are_widened_and_prices_refused() -> None:
     wide = Own().standardize(bars(2, ["X"], volume=[1.0, 2e10]))
     assert wide.schema["volume"] == WIDE_VOLUME
     with pytest.raises(DecimalRangeError, match="does not fit"):
@@ -395,7 +395,7 @@ def test_the_id_may_be_awaited_and_where_a_loop_runs_it_is_a_started_task(tmp_pa
     assert asyncio.run(program()) == ("dataset-2", "dataset-1")
 
 
-def test_nothing_is_written_or_registered_of_what_is_refused(tmp_path: Path) -> None:
+def test_a_refused_frame_is_neither_written_nor_registered(tmp_path: Path) -> None:
     catalog = Catalog()
     late = changed(timestamp=lambda v: datetime(2030, 1, 1))
     for wrong, error in ((late, ValidationError), (bars().drop("volume"), ValidationError),
@@ -459,7 +459,7 @@ def test_one_that_hangs_ends_with_the_time_that_it_was_given() -> None:
         Own(hang, timeout=0.05).ingest(*QUESTION, Catalog(), None)
 
 
-def test_a_cancelled_task_writes_nothing(tmp_path: Path) -> None:
+def test_a_cancelled_ingestion_writes_no_file(tmp_path: Path) -> None:
     async def program() -> None:
         reached = asyncio.Event()
 
@@ -510,7 +510,7 @@ def test_a_checksum_is_of_all_files(tmp_path: Path) -> None:
 # --- as a source -------------------------------------------------------------------------------
 
 
-def test_it_writes_bundles_of_its_own_and_widens_them(tmp_path: Path) -> None:
+def test_an_adapter_writes_bundles_and_widens_them(tmp_path: Path) -> None:
     adapter = Own(bars(4), bars(8, ["AAPL", "GOOG"], trades=list(range(16))))
     path = adapter.ingest_to_bundle("mine", *QUESTION, folder=tmp_path)
     assert path == tmp_path / "mine" and asyncio.run(_of(path)) == path
@@ -540,7 +540,7 @@ def test_where_a_loop_runs_its_bundle_is_a_started_task(tmp_path: Path) -> None:
     assert asyncio.run(program()) == tmp_path / "mine"
 
 
-def test_a_bundle_gets_no_bar_that_is_refused_and_none_that_was_not_asked_for(
+def test_refused_or_unrequested_bars_do_not_enter_a_bundle(
     tmp_path: Path,
 ) -> None:
     adapter = Own(changed(high=lambda v: 1.0))
@@ -558,7 +558,7 @@ def test_a_portal_reads_it() -> None:
     assert [str(value) for value in values] == ["10.75000000", "10.75000000"]
 
 
-def test_what_it_says_of_itself() -> None:
+def test_an_adapter_has_metadata_and_a_name() -> None:
     adapter = Own(bars())
     assert adapter.get_metadata().source_type == adapter.source_name == "own"
     assert adapter.supports_live() is False
@@ -673,7 +673,7 @@ def test_gaps_and_kinds_of_a_dataset_are_those_of_its_markets(tmp_path: Path) ->
     }  # fmt: skip
 
 
-def test_only_what_came_is_found(tmp_path: Path) -> None:
+def test_the_catalog_finds_only_ranges_that_every_symbol_covers(tmp_path: Path) -> None:
     frame = pl.concat([bars(8, ["AAPL"]), bars(5, ["MSFT"])])
     info_of(Given(frame), tmp_path)
     catalog = DataCatalog(tmp_path / "metadata.db")

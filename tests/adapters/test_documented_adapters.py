@@ -108,7 +108,7 @@ def test_documented_arguments_come_first(function: Any, names: str) -> None:
     assert given[: len(names.split())] == names.split()
 
 
-def test_the_defaults_are_the_documented_ones() -> None:
+def test_the_defaults_of_an_adapter_are_the_documented_ones() -> None:
     defaults = inspect.signature(BaseDataAdapter.__init__).parameters
     assert [defaults[name].default for name in list(defaults)[2:7]] == [10, 3, 1.0, 2.0, None]
     assert inspect.iscoroutinefunction(BaseDataAdapter.fetch)
@@ -164,7 +164,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_what_a_program_leaves_out_is_taken_from_the_file(
+def test_omitted_arguments_are_taken_from_the_settings_file(
     settings: Path, manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert adapters.CCXTAdapter().name == "ccxt:kraken"
@@ -187,7 +187,7 @@ def test_what_a_program_leaves_out_is_taken_from_the_file(
     assert waited == [30.0, 3]
 
 
-def test_own_files_are_read_as_the_file_says(
+def test_own_files_are_read_with_the_layout_of_the_settings_file(
     settings: Path, manager: DataManager, tmp_path: Path
 ) -> None:
     settings.write_text(settings.read_text().replace('delimiter: ","', 'delimiter: ";"'))
@@ -202,7 +202,7 @@ def test_own_files_are_read_as_the_file_says(
     assert [float(value) for value in frame["close"]] == [10.5] * 4
 
 
-def test_mistakes_of_the_file_are_told_by_the_constructors(settings: Path) -> None:
+def test_mistakes_in_the_settings_file_are_raised_by_the_constructors(settings: Path) -> None:
     settings.write_text("adapters:\n  ccxt: {testnet: true}\n")
     for name in ("ccxt", "yfinance", "csv"):
         with pytest.raises(errors.RulesError, match="test network"):

@@ -46,7 +46,7 @@ def test_addresses_are_kept_in_lower_case(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", BAD)
-def test_what_is_no_address_is_refused(address: str) -> None:
+def test_an_invalid_email_address_is_refused(address: str) -> None:
     with pytest.raises(QueryError, match="invalid e-mail address"):
         checked_email(address)
 
@@ -80,7 +80,7 @@ def test_two_users_never_have_one_address(tmp_path: Path) -> None:
     assert chats.verify_user_email(str(BOB)) is True
 
 
-def test_registration_refuses_and_sends_nothing(club: Club) -> None:
+def test_registration_refuses_invalid_addresses_and_sends_no_mail(club: Club) -> None:
     before = dict(club.codes)
     for address in BAD:
         if address.strip() == address and address and " " not in address and address.isprintable():
@@ -113,7 +113,7 @@ def test_the_mailer_checks_each_address_and_hands_on_no_key(
 
 @pytest.mark.skipif(not FULL, reason="runs a mail program of the system: ONETAPE_FULL=1")
 @pytest.mark.parametrize("kind", ["command", "file"])
-def test_gnu_mail_runs_and_writes_nothing(
+def test_an_address_makes_gnu_mail_run_no_command_and_write_no_file(
     load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """GNU mailutils runs what follows ``|`` and writes to a path: it does where it is asked directly."""

@@ -58,7 +58,7 @@ def test_from_registration_to_the_message_of_a_bar(
     assert "(paused" not in club.say("/alert").text
 
 
-def test_armed_waiting_fired_expired_and_paused_alerts_are_told_apart(
+def test_alerts_are_listed_as_armed_waiting_fired_expired_or_paused(
     club: Club, clock: ManualClock, market: Market
 ) -> None:
     club.join(ANN, "ann@example.com")
@@ -96,7 +96,7 @@ def test_an_alert_about_data_is_listed_with_its_problem(club: Club) -> None:
     ]
 
 
-def test_fifty_alerts_on_a_bar_are_one_message_that_says_how_many_it_leaves_out(
+def test_seventy_alerts_on_a_bar_are_one_message_that_counts_the_omitted_ones(
     club: Club, clock: ManualClock, market: Market
 ) -> None:
     club.join(ANN, "ann@example.com")
@@ -139,7 +139,7 @@ def test_an_hour_without_telegram_loses_no_alert(
     assert len({*texts}) == len(texts) == 3, "the alerts of a bar are one message"
 
 
-def test_of_who_blocks_the_bot_alerts_and_schedules_are_paused(
+def test_alerts_and_schedules_of_a_user_who_blocks_the_bot_are_paused(
     club: Club, clock: ManualClock, market: Market, vendors: VendorServer
 ) -> None:
     for user, address in {ANN: "ann@example.com", BOB: "bob@example.com"}.items():

@@ -71,7 +71,7 @@ ENDS = [
 @pytest.mark.parametrize(
     "fault, status, wait_s, accepted", ENDS, ids=lambda v: getattr(v, "name", "")
 )
-def test_each_failure_ends_as_what_is_known_of_it(
+def test_each_sending_failure_has_its_delivery_status(
     deliver: Any, vendors: VendorServer, people: Telegram, fault: Fault, status: str, wait_s: float,
     accepted: int,
 ) -> None:  # fmt: skip
@@ -82,7 +82,9 @@ def test_each_failure_ends_as_what_is_known_of_it(
     assert bool(end.reason) is (status != "sent")
 
 
-def test_a_message_is_sent_as_it_stands(deliver: Any, people: Telegram) -> None:
+def test_a_message_is_sent_without_markup_and_cut_at_its_limit(
+    deliver: Any, people: Telegram
+) -> None:
     text = "BTCUSDT 1m close <b> & *70000* crossed above"
     ends = deliver(delivery(text), delivery("\n".join(["x" * 90] * 60)), delivery("x", BOB))
     assert [end.status for end in ends] == ["sent", "sent", "refused"]

@@ -28,7 +28,7 @@ class Full:
         connection.execute(f"PRAGMA max_page_count = {1 if self.is_full else 1 << 30}")
 
 
-def test_on_a_full_disk_each_command_is_answered_and_nothing_is_lost(
+def test_commands_on_a_full_disk_are_answered_and_no_record_is_lost(
     club: Club, caplog: pytest.LogCaptureFixture
 ) -> None:
     club.join(ANN, "ann@example.com")

@@ -31,7 +31,7 @@ def test_a_price_has_time_state_and_vendor(chats: Chats) -> None:
     )
 
 
-def test_a_close_is_final_when_nothing_corrects_it_any_more(
+def test_a_price_is_shown_as_provisional_until_its_close_is_final(
     chats: Chats, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock.set(parse_iso("2024-06-15T12:00:00"))
@@ -62,7 +62,7 @@ def test_fundamentals_have_unit_vendor_and_time(chats: Chats) -> None:
     ]
 
 
-def test_a_chart_is_a_picture_and_says_what_it_shows(chats: Chats) -> None:
+def test_a_chart_is_a_picture_with_a_caption(chats: Chats) -> None:
     sent = chats.say("/chart AAPL 1h 30")
     assert sent.photo is not None and sent.photo.startswith(b"\x89PNG")
     assert sent.text.splitlines() == [
@@ -73,7 +73,9 @@ def test_a_chart_is_a_picture_and_says_what_it_shows(chats: Chats) -> None:
     assert "last bar 2024-06-11 America/New_York, final" in chats.say("/chart AAPL 1d 30").text
 
 
-def test_a_chart_tells_gaps_and_substitutes(chats: Chats, vendors: VendorServer) -> None:
+def test_the_caption_of_a_chart_names_gaps_and_substitutes(
+    chats: Chats, vendors: VendorServer
+) -> None:
     vendors.fault("binance", Fault.drop_stamps(parse_iso("2024-06-12T10:00:00")))
     assert "gaps: 1, the last: " in chats.say("/chart BTCUSDT 1h 24").text
     vendors.fault("binance", Fault.status(500))
@@ -224,7 +226,7 @@ def test_an_answer_is_sent_again_where_it_was_surely_not_accepted(
     assert len(chats.people.sent(BOB)) == 2, "what may have arrived is not sent twice"
 
 
-def test_a_user_who_blocked_the_bot_stops_no_other(chats: Chats) -> None:
+def test_a_user_who_blocked_the_bot_delays_no_other(chats: Chats) -> None:
     chats.say("/start", BOB)
     chats.people.block(BOB)
     chats.people.write(BOB, "/price AAPL")

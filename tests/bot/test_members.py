@@ -50,7 +50,7 @@ def test_a_user_may_be_approved_before_the_address_is_verified(club: Club) -> No
     assert club.say("/price AAPL").text == "An administrator still has to approve you."
 
 
-def test_the_greeting_names_what_a_user_may_send(club: Club) -> None:
+def test_the_greeting_lists_the_commands_a_user_may_send(club: Club) -> None:
     def names(user: int) -> set[str]:
         lines = club.say("/start", user).text.splitlines()
         return {line.split()[0][1:] for line in lines if line.startswith("/")}
@@ -165,7 +165,7 @@ def test_codes_are_few_and_void_after_wrong_tries(club: Club) -> None:
         assert "invalid e-mail address" in club.say(f"/register {address}", BOB).text
 
 
-def test_feedback_is_kept_and_forgetting_leaves_nothing(club: Club) -> None:
+def test_feedback_is_stored_and_forget_deletes_it(club: Club) -> None:
     club.join(ANN, "ann@example.com")
     assert club.say("/feedback '; DROP TABLE usr_users; -- \u202e<b>").text.startswith("Thank you")
     (kept,) = club.db.list_feedback()

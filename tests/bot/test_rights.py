@@ -39,7 +39,7 @@ def came(club: Club, user: int) -> int:
     return len(club.people.sent(user)) - before
 
 
-def test_who_is_rejected_gets_nothing_until_approved_again(
+def test_a_rejected_user_gets_no_message_until_approved_again(
     watched: Club, clock: ManualClock
 ) -> None:
     clock.advance(DAY_S)
@@ -56,7 +56,7 @@ def test_who_is_rejected_gets_nothing_until_approved_again(
     assert came(watched, ANN) == 1
 
 
-def test_who_is_unverified_or_removed_gets_nothing(watched: Club, clock: ManualClock) -> None:
+def test_an_unverified_or_removed_user_gets_no_message(watched: Club, clock: ManualClock) -> None:
     watched.db.reset_user_email_verification(str(ANN))
     clock.advance(DAY_S)
     assert came(watched, ANN) == 0

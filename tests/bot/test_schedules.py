@@ -64,7 +64,7 @@ def test_reports_come_at_their_times(ann: Club, clock: ManualClock) -> None:
     assert ann.run().events == {"due": 1}
 
 
-def test_after_an_outage_the_newest_comes_and_says_so(
+def test_only_the_newest_report_is_sent_after_an_outage_and_says_so(
     ann: Club, clock: ManualClock, vendors: VendorServer
 ) -> None:
     ann.say("/schedule price BTCUSDT at 09:00")
@@ -87,7 +87,7 @@ def test_after_an_outage_the_newest_comes_and_says_so(
     ]
 
 
-def test_a_report_whose_answer_was_lost_comes_once_more_and_says_so(
+def test_a_report_of_unknown_delivery_is_repeated_once_and_says_so(
     ann: Club, clock: ManualClock, vendors: VendorServer
 ) -> None:
     ann.say("/schedule price BTCUSDT at 09:00")
@@ -140,7 +140,7 @@ WRONG = [
 ]
 
 
-def test_what_is_wrong_is_one_sentence_and_keeps_nothing(ann: Club) -> None:
+def test_an_invalid_schedule_is_answered_with_one_sentence_and_not_stored(ann: Club) -> None:
     for words, answer in WRONG:
         text = ann.say(f"/schedule {words}").text
         assert answer in text and "\n" not in text, words
@@ -153,7 +153,9 @@ def test_an_ambiguous_symbol_has_buttons_that_make_the_schedule(ann: Club) -> No
     assert ann.press(asked, asked.data[0]).text.startswith("Schedule 1: price SOLUSDT at mon 09:30")
 
 
-def test_of_a_user_who_is_forgotten_nothing_is_left(ann: Club, clock: ManualClock) -> None:
+def test_alerts_schedules_and_feedback_of_a_forgotten_user_are_deleted(
+    ann: Club, clock: ManualClock
+) -> None:
     ann.say("/schedule price BTCUSDT at 09:00")
     ann.say("/alert BTCUSDT above 1")
     ann.say("/feedback good")

@@ -60,7 +60,7 @@ def test_lines_pasted_into_the_chat_of_the_terminal_are_all_answered(
     assert len(club.people.sent(chat.USER)) == 12
 
 
-def test_who_waits_takes_no_slot(club: Club, vendors: VendorServer, load: Any) -> None:
+def test_a_throttled_sender_takes_no_slot(club: Club, vendors: VendorServer, load: Any) -> None:
     """Senders whom Telegram wants to wait, as many as there are slots, delay nobody else."""
     club.join(BOB, "bob@example.com")
     waits, go_on = list[float](), asyncio.Event()
@@ -172,7 +172,7 @@ def test_numbers_of_known_commands_stay_in_the_audit(club: Club) -> None:
     assert "/alert BTCUSDT above 1234567" in repr(club.db.get_all_command_audit(limit=100))
 
 
-def test_forgetting_amid_other_commands_leaves_nothing(club: Club) -> None:
+def test_forget_among_other_commands_deletes_all_records(club: Club) -> None:
     club.join(ANN, "ann@example.com")
     before = len(club.people.sent(ANN))
     for text in ("/price AAPL", "/forget yes", "/price AAPL", "/feedback good", "/alert"):

@@ -93,7 +93,7 @@ def test_no_record_shows_the_token(
     assert any("Traceback" in text and "NetworkError" in text for _, text in lines.texts)
 
 
-def test_what_a_stranger_writes_drives_no_terminal_that_shows_the_log(
+def test_messages_are_logged_without_control_characters(
     running: Callable[[], Chats], vendors: VendorServer, lines: Lines, load: Any, hooks: None
 ) -> None:
     load("sending").hide(TOKEN)

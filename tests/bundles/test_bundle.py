@@ -171,7 +171,7 @@ def test_a_missing_partition_is_made_again(bundle: Bundle, manager: DataManager)
     assert bundle.state(manager).state == "current"
 
 
-def test_a_damaged_partition_without_metadata_is_named_with_what_to_do(
+def test_a_damaged_partition_without_metadata_is_named_with_the_next_step(
     bundle: Bundle, manager: DataManager
 ) -> None:
     (bundle.path / METADATA).unlink()
@@ -248,7 +248,7 @@ def test_killed_while_it_is_refreshed(
     assert killed >= 4
 
 
-def test_a_symbol_without_an_answer_is_told_and_its_bars_stay(
+def test_a_symbol_without_an_answer_is_reported_and_its_bars_stay(
     manager: DataManager, tmp_path: Path
 ) -> None:
     bundle = Bundle("some", tmp_path / "bundles", disk=Quick())
@@ -403,7 +403,7 @@ def test_metadata_by_name(by_name: type[BundleMetadata], bundles: Path) -> None:
     assert by_name.get("other") is None
 
 
-def test_what_files_tell_comes_before_what_a_program_recorded(
+def test_facts_from_the_files_override_those_a_program_recorded(
     by_name: type[BundleMetadata],
 ) -> None:
     by_name.update("mine", row_count=1, data_version="7")
@@ -507,7 +507,7 @@ def test_a_bundle_that_cannot_be_written_is_compared_all_the_same(
     assert not (bundle.path / "metadata.parquet").exists()
 
 
-def test_records_of_a_strangers_file_are_none(bundle: Bundle) -> None:
+def test_a_foreign_metadata_file_has_no_records(bundle: Bundle) -> None:
     pl.DataFrame({"x": [1]}).write_parquet(bundle.path / "metadata.parquet")
     files = BundleFiles(bundle.path)
     assert Records.read(files, files.disk, bundle.path / "metadata.parquet") is None

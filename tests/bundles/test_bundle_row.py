@@ -74,7 +74,7 @@ def figures(folder: Path) -> tuple[float, float, bool, int]:
     )
 
 
-def test_a_whole_bundle_lacks_nothing(manager: DataManager, bundles: Path) -> None:
+def test_a_whole_bundle_has_no_missing_bars(manager: DataManager, bundles: Path) -> None:
     create(manager, bundles, ["NVDA"])
     assert figures(bundles) == (0.0, 1.0, True, 0)
 
@@ -142,7 +142,7 @@ def test_bars_that_the_bundle_has_of_a_symbol_that_fails_later_are_not_missing(
     assert figures(bundles)[3] == HOLES["AAPL"]
 
 
-def test_what_is_left_after_a_clean_is_counted_anew(manager: DataManager, bundles: Path) -> None:
+def test_missing_bars_are_counted_again_after_a_clean(manager: DataManager, bundles: Path) -> None:
     bundle = Bundle("mine", bundles, disk=Quick())
     bundle.create(manager, ["AAPL", "GONE"], "1d", FIRST, "2024-02-29", provider="mock")
     assert bundle.records().origin.symbols["AAPL"].missing == HOLES["AAPL"]
@@ -151,7 +151,7 @@ def test_what_is_left_after_a_clean_is_counted_anew(manager: DataManager, bundle
     assert bundle.records().origin.symbols["GONE"].missing == 20
 
 
-def test_rows_of_a_program_are_judged_by_what_they_are(bundles: Path) -> None:
+def test_rows_written_by_a_program_are_judged_without_expected_bars(bundles: Path) -> None:
     frame = days(date(2024, 1, 2), 4)
     wrong = days(date(2024, 1, 8), 1).with_columns(high=1.0)
     ParquetWriter(bundles / "mine", disk=Quick()).write_batch([frame, wrong])
@@ -161,9 +161,7 @@ def test_rows_of_a_program_are_judged_by_what_they_are(bundles: Path) -> None:
     assert {*ranges} == {(None,)}, "no bar is expected of them"
 
 
-def test_another_program_reads_the_same_figures_from_sqlite(
-    manager: DataManager, bundles: Path
-) -> None:
+def test_figures_of_a_bundle_are_the_same_in_sqlite(manager: DataManager, bundles: Path) -> None:
     bundle = create(manager, bundles, ["NVDA", "AAPL", "GONE"])
     written = bundle.records().origin.ingested_at // 1000
     with closing(sqlite3.connect(bundle.path / "metadata.db")) as db:

@@ -98,7 +98,7 @@ def test_a_frame_is_put_into_memory_and_into_a_parquet_file(tmp_path: Path) -> N
     assert pl.read_parquet(file).equals(frame())
 
 
-def test_memory_comes_first_then_the_file_which_goes_into_memory_then_nothing(
+def test_a_frame_is_read_from_memory_then_from_its_file(
     tmp_path: Path,
 ) -> None:
     cache = CacheManager(tmp_path)
@@ -160,7 +160,7 @@ def test_a_frame_that_cannot_be_dropped_is_named_in_the_log(
 @pytest.mark.parametrize(
     ("policy", "dropped", "kept"), [("lru", "A", "C"), ("size", "B", "A"), ("hybrid", "B", "A")]
 )
-def test_another_policy_drops_other_files_first(
+def test_each_eviction_policy_drops_its_own_files_first(
     tmp_path: Path, policy: str, dropped: str, kept: str
 ) -> None:
     rows, disk = {"A": 4000, "B": 20_000, "C": 4000, "D": 4000}, LaterDisk()
@@ -200,7 +200,7 @@ def test_the_documented_call_by_position_and_by_name(tmp_path: Path) -> None:
     assert found.collect().equals(frame())
 
 
-def test_what_was_put_is_replaced(tmp_path: Path) -> None:
+def test_a_second_put_replaces_the_frame(tmp_path: Path) -> None:
     cache = CacheManager(tmp_path)
     put(cache, value=1.0)
     put(cache, value=2.0)
@@ -253,7 +253,7 @@ def test_invalidate_removes_a_frame_from_both_tiers(tmp_path: Path) -> None:
     assert got(cache, "MSFT") is None
 
 
-def test_clear_removes_all_frames_and_nothing_else(tmp_path: Path) -> None:
+def test_clear_removes_only_frames(tmp_path: Path) -> None:
     cache = CacheManager(tmp_path)
     for symbol in "ABC":
         put(cache, symbol)
@@ -335,7 +335,7 @@ def test_a_key_is_of_one_request() -> None:
         (["A"], *YEAR[:3], 5), (["A"], "9999999-01-01", YEAR[1], "1d", "x"),
     ],
 )  # fmt: skip
-def test_what_is_no_request_is_refused(arguments: Any) -> None:
+def test_an_invalid_cache_request_is_refused(arguments: Any) -> None:
     cache = CacheManager()
     with pytest.raises(QueryError):
         cache.get(*arguments)
@@ -408,7 +408,7 @@ def test_a_newer_generation_makes_a_frame_stale(tmp_path: Path, is_hot: bool) ->
     assert got(cache) is None
 
 
-def test_a_frame_is_stale_after_seven_days_or_what_is_set(tmp_path: Path) -> None:
+def test_a_frame_is_stale_after_seven_days_or_the_configured_age(tmp_path: Path) -> None:
     put(CacheManager(tmp_path, clock=later(0)))
     for name in (tmp_path / "hot", tmp_path):
         clock = later(0)
@@ -689,9 +689,7 @@ def flip(path: Path) -> None:
         {"stored_at": float("nan")}, {"stored_at": -float("inf")}, {"stored_at": [1]},
     ],
 )  # fmt: skip
-def test_metadata_that_another_program_wrote_are_a_miss(
-    tmp_path: Path, wrong: dict[str, Any]
-) -> None:
+def test_metadata_of_a_foreign_type_are_a_miss(tmp_path: Path, wrong: dict[str, Any]) -> None:
     """Their digest is right, but a value has a type that this library never writes."""
     key = put(CacheManager(tmp_path))
     (path,) = tmp_path.glob("cold_cache/cache_*/metadata.json")
@@ -866,7 +864,7 @@ def coarse(state: FileState | None) -> FileState | None:
 
 @pytest.mark.parametrize("hot_mb", [0, 10])
 @pytest.mark.parametrize("kind", [Disk, CoarseDisk])
-def test_what_another_object_changes_is_seen_at_the_next_call(
+def test_a_frame_changed_by_another_object_is_seen_at_the_next_call(
     tmp_path: Path, kind: type[Disk], hot_mb: float
 ) -> None:
     """Even if it has the same size, and within the resolution of file times."""
@@ -1024,7 +1022,7 @@ def test_the_policies_are_those_of_the_file() -> None:
     assert set(frame_cache.POLICIES) == {"lru", "size", "hybrid"}
 
 
-def test_nothing_is_made_or_warned_about_before_the_first_put(
+def test_the_cache_folder_is_not_created_before_the_first_put(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

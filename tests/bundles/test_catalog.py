@@ -246,7 +246,9 @@ def test_a_second_backtest_reuses_dataset_and_key(path: Path, catalog: DataCatal
     assert keys == [(cache_key("yfinance", ["MSFT", "AAPL"], *YEAR, "1d"),)]
 
 
-def test_what_fits(catalog: DataCatalog) -> None:
+def test_find_dataset_returns_the_best_dataset_that_covers_the_request(
+    catalog: DataCatalog,
+) -> None:
     both = register(catalog)
     one = register(catalog, "AAPL", end_date="2023-06-30")
     find = catalog.find_dataset
@@ -282,7 +284,7 @@ def test_what_fits(catalog: DataCatalog) -> None:
         ({"end_date": "soon"}, "end_date is not a time"),
     ],
 )
-def test_bad_input_is_refused_and_nothing_is_written(
+def test_bad_input_is_refused_and_no_file_is_written(
     path: Path, catalog: DataCatalog, changed: dict[str, Any], message: str
 ) -> None:
     values: dict[str, Any] = {"symbols": ["AAPL"], "start_date": YEAR[0], "end_date": YEAR[1]}
@@ -346,7 +348,7 @@ def test_a_bundle_is_a_dataset_until_it_is_removed(
     assert rows(path, "SELECT bundle_name FROM catalog_bundles") == []
 
 
-def test_a_bundle_that_another_process_changes_is_looked_at_again_and_no_other(
+def test_only_a_bundle_changed_by_another_process_is_read_again(
     path: Path, catalog: DataCatalog, manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("one", "two"):
@@ -401,7 +403,7 @@ def test_a_lane_is_a_dataset_without_a_file(
     ]
 
 
-def test_what_a_run_read_is_linked_to_it(
+def test_datasets_that_a_run_read_are_linked_to_it(
     path: Path, catalog: DataCatalog, manager: DataManager
 ) -> None:
     def read() -> None:
@@ -607,7 +609,7 @@ def _datasets(draw: Any) -> tuple[list[str], int, int, str]:
 
 @settings(max_examples=200 if FULL else 12, deadline=None)
 @given(st.lists(_datasets(), min_size=1, max_size=8), st.lists(_datasets(), min_size=1, max_size=8))
-def test_what_is_found_is_what_a_search_by_hand_finds(
+def test_find_dataset_agrees_with_a_linear_search(
     tmp_path_factory: pytest.TempPathFactory, nothing: DataManager, registered: Any, asked: Any
 ) -> None:
     folder = tmp_path_factory.mktemp("found")
@@ -640,7 +642,9 @@ def test_what_is_found_is_what_a_search_by_hand_finds(
     st.integers(0, 10**10),
 )
 @settings(max_examples=300 if FULL else 30, deadline=None)
-def test_a_key_is_unique_and_knows_no_order(names: list[str], random: Any, a: int, b: int) -> None:
+def test_a_cache_key_is_unique_and_ignores_the_order_of_symbols(
+    names: list[str], random: Any, a: int, b: int
+) -> None:
     mixed = random.sample(names, len(names))
     key = cache_key("s", names, a, b, "1d")
     assert key == cache_key("s", mixed, a, b, "1d") and len(key) == 64
@@ -723,7 +727,7 @@ def test_flipped_bits_and_torn_files_cost_time_alone(
 
 
 @pytest.mark.parametrize("end", ["start", "end"])
-def test_an_index_that_says_what_is_not_so_is_made_anew(
+def test_an_index_that_contradicts_the_log_is_rebuilt(
     path: Path, catalog: DataCatalog, manager: DataManager, end: str
 ) -> None:
     own, other = register(catalog), register(catalog, "X", resolution="1h")
@@ -787,7 +791,7 @@ def test_newer_files_and_lines_are_left_alone(
 
 
 @pytest.mark.parametrize("lock", ["BEGIN EXCLUSIVE", "BEGIN; SELECT count(*) FROM datasets"])
-def test_what_locks_the_file_keeps_the_old_one(
+def test_an_index_locked_by_another_program_is_not_rebuilt(
     path: Path, catalog: DataCatalog, monkeypatch: pytest.MonkeyPatch, lock: str
 ) -> None:
     monkeypatch.setattr("src.data.disk.derived.BUSY_S", 0.01)
@@ -830,7 +834,7 @@ def test_where_it_cannot_be_written_it_is_kept_in_memory(
     assert not path.exists() and len(caplog.records) == 1
 
 
-def test_killed_anywhere_nothing_is_lost(
+def test_a_catalog_killed_at_any_step_loses_no_dataset(
     tmp_path: Path, manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = set()
@@ -879,7 +883,7 @@ def test_a_log_that_was_put_back_or_edited_makes_it_anew(path: Path, catalog: Da
     assert catalog.find_dataset(["XXXXX"], *YEAR, "1d") is None
 
 
-def test_lines_of_others_and_torn_ones_do_no_harm(
+def test_foreign_and_torn_lines_of_the_log_are_ignored(
     path: Path, catalog: DataCatalog, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = CatalogLog(path.parent)
@@ -914,7 +918,9 @@ def test_readers_see_the_old_or_the_new_index(path: Path, catalog: DataCatalog) 
     assert rows(path, "SELECT count(*) FROM datasets WHERE source = 'yfinance'") == [(3,)]
 
 
-def test_two_processes_lose_nothing_and_warn_of_nothing(path: Path, catalog: DataCatalog) -> None:
+def test_two_processes_register_datasets_without_loss_or_warnings(
+    path: Path, catalog: DataCatalog
+) -> None:
     count = 100 if FULL else 8
 
     def work(name: str) -> None:
@@ -1097,7 +1103,9 @@ def test_the_old_path_warns_once_and_names_the_users_line(tmp_path: Path) -> Non
     assert names["DataCatalog"] is DataCatalog
 
 
-def test_where_the_file_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_catalog_file_is_in_the_data_folder_or_where_the_settings_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     assert DataCatalog().metadata_db_path == str(tmp_path / "data/onetape/bundles/metadata.db")

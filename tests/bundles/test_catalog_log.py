@@ -17,7 +17,7 @@ from src.data.errors import FormatVersionError, StorageError
 T = TypeVar("T")
 
 
-def test_lines_are_read_by_type_and_text_and_foreign_ones_stay(tmp_path: Path) -> None:
+def test_lines_are_read_by_type_and_foreign_ones_are_kept(tmp_path: Path) -> None:
     log = CatalogLog(tmp_path / "deep/bundles")
     assert list(log.entries("run")) == []
     log.append("run", {"id": "a"})
@@ -32,7 +32,7 @@ def test_lines_are_read_by_type_and_text_and_foreign_ones_stay(tmp_path: Path) -
     assert first.keys() == {"type", "format", "time", "id"}
 
 
-def test_a_torn_line_is_no_entry_and_hurts_none(tmp_path: Path) -> None:
+def test_a_torn_line_is_not_an_entry_and_damages_no_other(tmp_path: Path) -> None:
     log = CatalogLog(tmp_path)
     log.append("run", {"id": "a"})
     whole = log.path.read_bytes()
@@ -52,7 +52,7 @@ class FullDisk(Disk):
         return super().perform(step, call)
 
 
-def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_loses_no_entry(tmp_path: Path) -> None:
     CatalogLog(tmp_path).append("run", {"id": "a"})
     with pytest.raises(StorageError):
         CatalogLog(tmp_path, FullDisk()).append("run", {"id": "b"})

@@ -77,7 +77,7 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_a_state_and_a_refresh_with_nothing_new_read_no_partition(
+def test_a_state_and_a_refresh_without_new_bars_read_no_partition(
     bundle: Bundle, manager: DataManager, disk: Counting
 ) -> None:
     assert bundle.state(manager).state == "current"
@@ -187,7 +187,7 @@ def test_a_range_that_goes_on_is_answered_whole(
     assert answered == [["AAPL", "MSFT"]]
 
 
-def test_rows_that_a_program_wrote_over_ours_are_told_and_made_again(
+def test_rows_overwritten_by_a_program_are_stale_and_written_again(
     bundle: Bundle, manager: DataManager
 ) -> None:
     reader = PolarsParquetDailyReader(bundle.path)
@@ -218,7 +218,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return symbols
 
 
-def test_what_is_stored_as_it_was_is_not_answered_again(
+def test_an_unchanged_series_is_not_read_again(
     bundle: Bundle, manager: DataManager, answered: list[str]
 ) -> None:
     assert bundle.state(manager).state == "current"
@@ -232,7 +232,7 @@ def test_what_is_stored_as_it_was_is_not_answered_again(
     assert bundle.state(manager).state == "current" and answered == ["AAPL"] * 2
 
 
-def test_a_bundle_whose_end_is_open_is_answered_each_time(
+def test_a_bundle_without_an_end_date_is_read_each_time(
     manager: DataManager, tmp_path: Path, answered: list[str]
 ) -> None:
     bundle = Bundle("open", tmp_path / "bundles", disk=Quick())
@@ -257,7 +257,7 @@ def test_a_cache_that_was_deleted_and_filled_with_other_bars_is_found(
     assert "generation 1, now 1" in state.causes[1]
 
 
-def test_rows_of_a_damaged_partition_are_answered_whatever_the_store_has(
+def test_rows_of_a_damaged_partition_are_read_again_even_if_unchanged(
     bundle: Bundle, manager: DataManager, answered: list[str]
 ) -> None:
     flip(bundle.path / JANUARY)

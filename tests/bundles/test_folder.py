@@ -37,7 +37,7 @@ def test_the_argument_comes_first_then_the_file_then_the_users_data_folder(tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config"]  # nothing was made
 
 
-def test_it_never_lies_in_the_cache(tmp_path: Path) -> None:
+def test_a_bundles_folder_inside_the_cache_is_refused(tmp_path: Path) -> None:
     for inside in ("cache", "cache/bundles", "x/../cache/b"):
         with pytest.raises(ConfigError, match="is inside the cache folder"):
             bundles_folder(inside)
@@ -49,7 +49,7 @@ def test_it_never_lies_in_the_cache(tmp_path: Path) -> None:
         bundles_folder("way/b")
 
 
-def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_bundles_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for wrong, message in (("file", "is a file"), ("", "empty"), ("a\0b", "cannot be used")):
         with pytest.raises(ConfigError, match=message):

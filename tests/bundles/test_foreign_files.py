@@ -49,7 +49,7 @@ def parquet(frame: pl.DataFrame) -> bytes:
 @pytest.mark.parametrize(
     "outside", ["../../secret", "/{folder}/secret", "x/../../../secret", "a.new"]
 )
-def test_a_journal_whose_value_is_a_path_is_refused_and_links_nothing(
+def test_a_journal_with_a_path_outside_is_refused_and_links_no_file(
     bundle: Bundle, tmp_path: Path, outside: str
 ) -> None:
     secret = tmp_path / "secret"
@@ -86,7 +86,7 @@ def test_a_journal_whose_value_is_a_path_is_refused_and_links_nothing(
         "null",
     ],
 )
-def test_a_journal_that_is_none_is_a_typed_error(bundle: Bundle, text: str) -> None:
+def test_an_invalid_journal_is_a_typed_error(bundle: Bundle, text: str) -> None:
     (bundle.path / ".staging").mkdir(exist_ok=True)
     (bundle.path / ".staging" / "journal.json").write_text(text)
     with pytest.raises(BundleError, match="is not a valid journal:"):

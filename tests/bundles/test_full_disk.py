@@ -72,7 +72,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("change", "kind"), crossed([create, add, refresh], [Full, Failing]))
-def test_a_change_on_a_full_disk_is_whole_or_none_of_it_and_the_next_succeeds(
+def test_a_change_on_a_full_disk_is_all_or_nothing_and_the_next_succeeds(
     manager: DataManager, behind: Path, tmp_path: Path, change: Change, kind: type[Failing]
 ) -> None:
     start = behind

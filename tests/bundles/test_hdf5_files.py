@@ -114,14 +114,14 @@ def test_bars_of_zipline_are_the_decimals_that_were_written(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("odd", [{"version": 1}, {"scale": 0}, {"scale": np.nan}])
-def test_another_version_or_scale_of_zipline_is_not_guessed(
+def test_an_unknown_version_or_scale_of_zipline_is_refused(
     tmp_path: Path, odd: dict[str, Any]
 ) -> None:
     with pytest.raises(BundleError, match=r"version 1|scaling_factor"):
         read_hdf5(zipline(tmp_path / "x.h5", np.ones((1, 2)), [1], **odd))
 
 
-def test_what_is_not_bars_is_named(tmp_path: Path) -> None:
+def test_nodes_without_bars_are_listed(tmp_path: Path) -> None:
     path = write(tmp_path / "x.h5", {"A": bars(), "splits": bars()[["close"]]})
     bars()["close"].to_hdf(path, key="lone")
     with h5py.File(path, "a") as file:
@@ -203,7 +203,7 @@ def _virtual(file: Any, other: Path) -> None:
 @pytest.mark.parametrize("change, said", [
     (_external, "is a link"), (_soft, "is a link"), (_outside, "other files"), (_virtual, "other files"),
 ])  # fmt: skip
-def test_nothing_outside_the_file_is_read(
+def test_links_out_of_the_file_are_refused(
     tmp_path: Path, change: Callable[[Any, Path], None], said: str
 ) -> None:
     path = write(tmp_path / "x.h5", {"A": bars()})
@@ -218,7 +218,7 @@ def test_nothing_outside_the_file_is_read(
     {"shape": (10**9, 4)}, {"shape": (10**9, 4), "compression": "gzip"},
     {"shape": (5, 4), "chunks": (5 * 10**8, 4), "maxshape": (None, 4)},
 ], ids=["never written", "compressed", "one huge chunk"])  # fmt: skip
-def test_values_that_the_file_cannot_hold_are_refused(
+def test_a_file_that_declares_more_values_than_it_can_contain_is_refused(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
     path = write(tmp_path / "x.h5", {"A": bars()})
@@ -286,7 +286,7 @@ def test_a_truncated_file_is_an_error_wherever_it_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no named pipes there")
-def test_what_is_not_a_file_does_not_hang(tmp_path: Path) -> None:
+def test_a_pipe_or_missing_file_is_refused_without_hanging(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.h5")
     with pytest.raises(StorageError):
         read_hdf5(tmp_path / "x.h5")

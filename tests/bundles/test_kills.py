@@ -113,7 +113,7 @@ def test_a_bundle_whose_removal_is_killed_is_whole_or_gone(
 
 
 @on_posix
-def test_a_bundle_whose_creation_is_killed_is_whole_or_not_there(
+def test_a_bundle_whose_creation_is_killed_is_all_or_nothing(
     killer: Killer, manager: DataManager, cache: Path, tmp_path: Path
 ) -> None:
     whole = Bundle("mine", tmp_path / "whole", disk=Quick())
@@ -202,7 +202,7 @@ def test_a_journal_that_cannot_be_read_hides_no_bundle(made: Path) -> None:
         one.records()
 
 
-def test_what_is_not_a_bundle_is_not_removed(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_bundle_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("a year of work")
     with pytest.raises(BundleNotFoundError):
@@ -221,7 +221,7 @@ def test_a_catalog_forgets_a_bundle_whose_removal_was_killed(made: Path) -> None
 
 
 @on_posix
-def test_a_recording_that_is_killed_keeps_what_it_wrote_and_loses_no_other(
+def test_a_killed_lineage_keeps_what_it_wrote_and_loses_no_other(
     killer: Killer, manager: DataManager, cache: Path, tmp_path: Path
 ) -> None:
     before, found = tmp_path / "before", []

@@ -57,7 +57,7 @@ def is_held(lanes: LaneDatasets, first: int, last: int) -> bool:
         (part(10, 12, "provisional", "kraken"), True),
     ],
 )
-def test_nothing_there_counts_as_held_unless_it_is_asked_for_again(
+def test_an_empty_part_counts_as_covered_until_it_expires(
     middle: CoverageSpan, is_part: bool
 ) -> None:
     days = [2, 3, 8, 9, 12, 13]
@@ -76,7 +76,7 @@ def test_nothing_there_counts_as_held_unless_it_is_asked_for_again(
     assert lane.source == f"{vendors}/1d"
 
 
-def test_what_is_empty_at_an_end_widens_what_is_held_and_no_figure() -> None:
+def test_an_empty_part_at_an_end_widens_the_coverage_and_no_figure() -> None:
     """Nor is it a stretch of bars; its time counts, and its vendor does not."""
     lanes = lanes_of(
         [part(1, 3, "empty", "kraken"), part(5, 8, "final"), part(8, 10, "empty", "kraken")],
@@ -93,6 +93,6 @@ def test_what_is_empty_at_an_end_widens_what_is_held_and_no_figure() -> None:
     assert (lane.created_at, lane.last_updated, lane.checksum) == (3, 10, "generation 4")
 
 
-def test_a_lane_with_nothing_but_empty_parts_is_no_dataset() -> None:
+def test_a_lane_with_only_empty_parts_is_not_a_dataset() -> None:
     lanes = lanes_of([part(1, 3, "empty"), part(3, 5, "empty", expires=9)], [])
     assert lanes.get(KEY) is None and not is_held(lanes, 1, 2)

@@ -58,7 +58,7 @@ def test_a_thousand_reads_are_one_line_and_an_id_is_made(
     assert len(lines(bundles)) == 1
 
 
-def test_what_is_read_later_of_a_generation_is_put_to_it(
+def test_later_reads_of_a_generation_are_added_to_its_record(
     manager: DataManager, bundles: Path, lineages: Lineages
 ) -> None:
     whole = manager.get_ohlcv(*WEEK)
@@ -73,7 +73,7 @@ def test_what_is_read_later_of_a_generation_is_put_to_it(
 
 
 @pytest.mark.parametrize("adjustment", ["raw", "split", "all"])
-def test_adjusted_prices_are_the_same_bits_by_recorded_actions_whatever_is_told_later(
+def test_recorded_actions_reproduce_adjusted_prices_despite_later_ones(
     manager: DataManager,
     bundles: Path,
     lineages: Lineages,
@@ -204,7 +204,7 @@ def test_tasks_and_threads_with_the_context_are_noted_and_others_are_not(
     assert "after the end of lineage aio" in caplog.text
 
 
-def test_what_a_killed_run_read_is_recorded_and_it_has_no_end(
+def test_reads_of_a_killed_run_are_recorded_without_an_end(
     manager: DataManager, bundles: Path, lineages: Lineages
 ) -> None:
     context = lineage("killed", folder=bundles, manager=manager)
@@ -220,7 +220,7 @@ def test_what_a_killed_run_read_is_recorded_and_it_has_no_end(
     assert not report.is_identical and report.record.ended == ""
 
 
-def test_a_full_disk_is_told_at_the_end_and_hurts_no_answer(
+def test_a_full_disk_is_an_error_at_the_end_of_a_lineage_and_affects_no_answer(
     manager: DataManager, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (  # noqa: PT012 - the disk is full from then on
@@ -260,7 +260,7 @@ def test_a_series_cleared_meanwhile_is_gone_and_the_same_bars_again_are_identica
     assert one.state == "identical" and "latest bars are the same" in one.detail
 
 
-def test_another_version_of_the_library_is_named(
+def test_check_names_a_different_version_of_the_library(
     manager: DataManager, bundles: Path, lineages: Lineages
 ) -> None:
     with lineage("old", folder=bundles, manager=manager):
@@ -276,7 +276,7 @@ def test_another_version_of_the_library_is_named(
     assert one.causes == ("unexplained",)
 
 
-def test_as_today_asks_what_the_same_call_sees_now(
+def test_check_as_today_compares_with_what_the_same_call_returns_now(
     manager: DataManager, bundles: Path, lineages: Lineages, vendors: VendorServer
 ) -> None:
     with lineage("today", folder=bundles, manager=manager):
@@ -353,7 +353,7 @@ def test_a_newer_or_a_damaged_line_is_a_typed_error(
     assert lineages.check("mine").is_identical
 
 
-def test_an_export_is_whole_or_none(
+def test_a_damaged_export_is_refused(
     manager: DataManager, bundles: Path, lineages: Lineages, tmp_path: Path
 ) -> None:
     with lineage("out", folder=bundles, manager=manager):

@@ -91,7 +91,7 @@ def test_a_substitute_is_recorded_as_one_and_read_again_as_it_was(
     assert [table.close.tolist() for _, table in parts] == [instead["close"].tolist()] * 2
 
 
-def test_bars_of_divided_vendors_are_each_adjusted_by_their_own_word_again(
+def test_bars_of_vendors_in_dispute_are_adjusted_again_by_their_own_splits(
     share: Share, bundles: Path, clock: ManualClock
 ) -> None:
     """One that supplies bars which are read later has its own, too; it is one line all the same."""
@@ -118,7 +118,7 @@ def test_bars_of_divided_vendors_are_each_adjusted_by_their_own_word_again(
 # --- what is recognised --------------------------------------------------------------------------
 
 
-def test_what_was_noted_is_recognised_and_no_record_is_built_of_it_again(
+def test_a_repeated_read_is_recognised_without_a_new_record(
     manager: DataManager, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built, placed = list[Any](), list[Any]()
@@ -194,7 +194,7 @@ def test_a_run_that_is_killed_keeps_what_it_wrote_and_its_id(
     assert [one.run for one in lineages.list()] == ["killed", "next"]
 
 
-def test_of_two_processes_that_begin_one_id_at_once_one_is_refused(
+def test_one_of_two_processes_that_begin_the_same_lineage_id_is_refused(
     manager: DataManager, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one begins between the call and the lock: that the id is unused is seen behind it."""

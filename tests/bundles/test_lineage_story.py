@@ -103,13 +103,13 @@ def correct_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "calendar_for", lambda instrument: Corrected(real(instrument)))
 
 
-def test_nothing_changed_is_identical(ran: pd.DataFrame, lineages: Lineages) -> None:
+def test_an_unchanged_run_is_identical(ran: pd.DataFrame, lineages: Lineages) -> None:
     report = lineages.check("spring")
     assert report.is_identical and report.series[0].is_reproducible
     assert report.series[0].read.rows == len(ran) == 29
 
 
-def test_five_causes_are_all_named_and_none_is_misnamed(
+def test_each_of_five_causes_of_a_change_is_named(
     manager: DataManager,
     ran: pd.DataFrame,
     lineages: Lineages,
@@ -156,7 +156,7 @@ def test_five_causes_are_all_named_and_none_is_misnamed(
 
 
 @pytest.mark.parametrize("as_today", [False, True])
-def test_a_changed_adjusted_close_is_told(
+def test_a_changed_adjusted_close_is_reported_as_a_correction(
     ran: pd.DataFrame, lineages: Lineages, revise: Revise, *, as_today: bool
 ) -> None:
     assert ran["adj_close"].notna().all()
@@ -172,7 +172,7 @@ def test_a_changed_adjusted_close_is_told(
     assert one.is_reproducible and one.bars == 1
 
 
-def test_what_a_vendor_rounds_is_no_correction_where_an_action_changes_the_cell(
+def test_rounding_by_a_vendor_is_not_a_correction_where_an_action_changes_the_cell(
     manager: DataManager,
     ran: pd.DataFrame,
     lineages: Lineages,

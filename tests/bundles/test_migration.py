@@ -168,7 +168,7 @@ def test_rows_may_be_in_any_order_and_equal_ones_are_stored_once(tmp_path: Path)
     ]
 
 
-def test_two_bars_for_one_time_are_an_error_and_nothing_is_written(tmp_path: Path) -> None:
+def test_two_bars_for_one_time_are_an_error_and_no_bundle_is_written(tmp_path: Path) -> None:
     frame = bars()
     migrator = of(tmp_path, {"A": pd.concat([frame, frame.iloc[2:3] + 1])})
     with pytest.raises(QueryError, match="two different rows for A at 2024-01-04"):
@@ -205,7 +205,7 @@ def test_the_timeframe_is_that_of_the_distances(tmp_path: Path, freq: str, timef
     ({"A": bars(0)}, "no bars were found in the HDF5 files"),
     ({"A": bars()[["close"]]}, "no bars were found in the HDF5 files .*no column for open, high, low"),
 ])  # fmt: skip
-def test_other_files_are_refused_and_nothing_is_written(
+def test_unsuitable_hdf5_files_are_refused_and_no_bundle_is_written(
     tmp_path: Path, frames: dict[str, pd.DataFrame], said: str
 ) -> None:
     with pytest.raises(BundleError, match=said):
@@ -331,7 +331,7 @@ def test_a_bundle_with_another_value_has_another_digest(migrator: HDF5ToParquetM
         migrator.check()
 
 
-def test_samples_find_what_is_wrong_in_the_same_way_on_both_sides(
+def test_samples_find_wrong_decimals_that_have_the_same_digest_on_both_sides(
     migrator: HDF5ToParquetMigrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Decimals that are wrong for every price have the same digest wherever they are made."""
@@ -491,7 +491,7 @@ def test_both_are_readable_wherever_it_is_killed_and_the_next_attempt_ends_it(
     assert found == sorted(found, reverse=change == "revert")
 
 
-def test_a_full_disk_leaves_nothing_and_the_next_attempt_succeeds(
+def test_a_migration_on_a_full_disk_leaves_no_bundle_and_the_next_succeeds(
     source: Path, bundles: Path, tmp_path: Path
 ) -> None:
     files = content(source)

@@ -179,7 +179,7 @@ def test_another_schema_version_is_a_typed_error(bundle: Bundle, version: str) -
     assert len(str(refused.value)) < 300
 
 
-def test_records_that_cannot_be_read_are_set_aside_before_new_ones_take_their_place(
+def test_unreadable_records_are_quarantined_before_they_are_replaced(
     bundle: Bundle, manager: DataManager
 ) -> None:
     for number, data in enumerate((b"a page of another program", b"and another one")):

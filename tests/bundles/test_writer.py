@@ -70,7 +70,7 @@ def test_rows_are_merged_with_those_of_the_month(tmp_path: Path) -> None:
     assert frame.equals(frame.sort("sid", "date"))
 
 
-def test_minutes_lie_by_their_day(tmp_path: Path) -> None:
+def test_minutes_are_partitioned_by_day(tmp_path: Path) -> None:
     folder = ParquetWriter(tmp_path / "b", disk=Quick()).write(
         minutes(datetime(2023, 1, 2, 23, 58), 4), "minute"
     )
@@ -78,7 +78,7 @@ def test_minutes_lie_by_their_day(tmp_path: Path) -> None:
     assert files == [f"year=2023/month=01/day={day}/data.parquet" for day in ("02", "03")]
 
 
-def test_files_are_zstd_and_tell_their_schema_and_source(tmp_path: Path) -> None:
+def test_files_are_zstd_and_contain_their_schema_and_source(tmp_path: Path) -> None:
     writer = ParquetWriter(tmp_path / "b", disk=Quick())
     writer.write_daily_bars(days(date(2023, 1, 2), 2), source_metadata={"source_type": "csv:mine"})
     metadata = pl.read_parquet_metadata(file_of(tmp_path / "b"))
@@ -179,7 +179,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_rows_are_refused_and_nothing_is_written(bundle: Path, name: str) -> None:
+def test_bad_rows_are_refused_and_no_file_changes(bundle: Path, name: str) -> None:
     before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
     frame, error, text = BAD[name]
     with pytest.raises(error, match=text if text != "1e" else "does not fit"):
@@ -313,7 +313,7 @@ def test_killed_anywhere_it_is_the_old_or_the_new_bundle(tmp_path: Path) -> None
     assert seen == {4, 41} and step > 30
 
 
-def test_whatever_the_power_leaves_is_the_old_or_the_new_bundle(tmp_path: Path) -> None:
+def test_a_power_loss_leaves_the_old_or_the_new_bundle(tmp_path: Path) -> None:
     bundle = tmp_path / "root" / "b"
     ParquetWriter(bundle).write(OLD, "daily")
     before, recorder = Platter(tmp_path / "root"), Recorder()
@@ -360,7 +360,7 @@ def test_a_full_disk_leaves_the_bundle_and_no_remains(tmp_path: Path) -> None:
     assert step > 30
 
 
-def test_two_writers_lose_nothing(tmp_path: Path) -> None:
+def test_concurrent_writers_lose_no_row(tmp_path: Path) -> None:
     bundle = tmp_path / "b"
 
     def write(sid: int) -> None:
@@ -415,7 +415,7 @@ def test_a_link_out_of_the_bundle_is_not_followed(tmp_path: Path) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
-def test_a_batch_is_one_change_and_the_later_frame_stands(tmp_path: Path) -> None:
+def test_a_batch_is_one_change_and_its_later_frame_wins(tmp_path: Path) -> None:
     writer = ParquetWriter(tmp_path / "b", disk=Quick(), enable_metadata_catalog=False)
     writer.write_batch([days(date(2023, 1, 2), 3), days(date(2023, 1, 4), 3, price=20)], "1d")
     assert _opens(everything(tmp_path / "b")) == [10, 10, 20, 20, 20]

@@ -124,7 +124,7 @@ def test_without_a_calendar_a_gap_takes_its_room_all_the_same() -> None:
     assert [(g.first, g.end) for g in chart.gaps] == [(1, 3)]
 
 
-def test_more_gaps_than_are_told_part_the_line_at_every_empty_slot() -> None:
+def test_more_gaps_than_listed_break_the_line_at_every_empty_slot() -> None:
     times = pd.DatetimeIndex(["2024-01-02", "2024-01-04", "2024-01-05"])
     frame = frame_of([1, 2, 3], times=times, gaps_total=90)
     chart = chart_of(frame, _SHARES)
@@ -132,7 +132,7 @@ def test_more_gaps_than_are_told_part_the_line_at_every_empty_slot() -> None:
     assert "90 more gaps are not shaded" in chart.notes
 
 
-def test_before_its_first_bar_of_all_time_nothing_is_missing() -> None:
+def test_the_span_before_the_first_bar_is_not_a_gap() -> None:
     gaps = [gap("1990-01-02T00:00:00", "2024-01-02T00:00:00", "before the first bar")]
     chart = chart_of(frame_of([1, 2], gaps=gaps), _SHARES)
     assert not chart.gaps and len(chart.axis) == 2
@@ -160,13 +160,13 @@ def test_a_gap_of_a_century_of_minutes_takes_its_room_without_a_slot_for_each() 
     ]
 
 
-def test_a_provenance_that_is_none_is_left_aside() -> None:
+def test_an_invalid_provenance_is_ignored() -> None:
     frame = frame_of([1, 2])
     frame.attrs["onetape"] = "mine"
     assert chart_of(frame).title == "bars"
 
 
-def test_what_is_refused_or_put_in_order_is_said() -> None:
+def test_refused_and_reordered_rows_are_counted() -> None:
     times = pd.DatetimeIndex(["2024-01-03", "2024-01-02", "2024-01-03", "2024-01-04", "2024-01-05"])
     frame = frame_of([1, 2, 3, 4, float("nan")], times=times)
     series = chart_of(frame, _SHARES).series[0]
@@ -285,7 +285,7 @@ def test_every_day_has_its_date_on_an_axis_of_minutes(days: int) -> None:
     assert (days > 3) or any(re.fullmatch(r"\d\d:\d\d", text) for _, text in texts)
 
 
-def test_what_is_not_known_of_splits_is_said() -> None:
+def test_unknown_splits_are_noted() -> None:
     frame = frame_of([1, 2])
     frame["split"] = [float("nan"), 0.0]
     chart = chart_of(frame, _SHARES)
@@ -310,7 +310,7 @@ def test_vendors_and_states_are_those_of_the_answer(as_columns: bool) -> None:
     assert chart.series[0].pale.tolist() == [False, False, True, True]
 
 
-def test_a_merged_provenance_tells_no_vendor_of_a_bar() -> None:
+def test_a_merged_provenance_draws_no_vendor_ribbon() -> None:
     """Its stretches overlap: what they say of one bar is not known."""
     span = {"start": "2024-01-02T00:00:00Z", "end": "2024-01-06T00:00:00Z", "rows": 4}
     frame = frame_of([1, 2], spans=[span | {"vendor": "one", "state": "final", "merged": True}])
@@ -349,7 +349,7 @@ def test_one_that_failed_is_named_beside_the_others() -> None:
         (frame_of([0, 2], symbol="B"), ", so it cannot be rebased to 100 there"),
     ],
 )
-def test_what_cannot_stand_on_one_chart_is_refused(other: pd.DataFrame, word: str) -> None:
+def test_series_that_cannot_share_a_chart_are_refused(other: pd.DataFrame, word: str) -> None:
     with pytest.raises(QueryError, match=word):
         chart_of({"A": frame_of([1, 2]), "B": other})
 
@@ -395,7 +395,7 @@ def test_frames_without_provenance_of_one_timeframe_are_drawn_together(
     assert chart_of({"A": one, "B": other}).given == len(one) + len(other)
 
 
-def test_a_coin_of_every_day_stands_beside_a_share_of_its_sessions() -> None:
+def test_a_coin_and_a_share_share_a_chart_without_gaps_on_weekends() -> None:
     share = frame_of([50, 51, 52, 53], "2024-01-04", kind={"session": "regular"})
     coin = frame_of([1, 2, 3, 4, 5, 6], "2024-01-04", symbol="B", kind={"session": "24h"})
     chart = chart_of({"ACME": share, "B": coin})
@@ -419,12 +419,12 @@ _NOT_FRAMES = [
 
 
 @pytest.mark.parametrize("frames, word", _NOT_FRAMES)
-def test_what_is_no_frame_of_bars_is_refused(frames: Any, word: str) -> None:
+def test_a_frame_without_bars_is_refused(frames: Any, word: str) -> None:
     with pytest.raises(QueryError, match=word):
         chart_of(frames())
 
 
-def test_a_frame_of_another_program_is_drawn() -> None:
+def test_a_frame_without_provenance_is_drawn() -> None:
     """Aware stamps in a column, capital names, no provenance."""
     frame = frame_of([1, 2, 3]).rename(columns=str.capitalize).reset_index(names="Date")
     frame["Date"] = frame["Date"].dt.tz_localize("America/New_York")
@@ -437,7 +437,7 @@ def test_a_frame_of_another_program_is_drawn() -> None:
     "closes",
     [[1.5], [1e-8, 2e-8, 1.5e-8], [5e5, 4e5], [3.0] * 9, [0.0, 0.0], [1e299, 1e-300], [-5.0, 5.0]],
 )
-def test_strange_prices_stand_inside_the_picture(closes: list[float]) -> None:
+def test_extreme_prices_are_drawn_inside_the_picture(closes: list[float]) -> None:
     chart = chart_of(frame_of(closes), _SHARES)
     layout = layout_of(chart, 800, 500)
     assert layout.counts.drawn == len(closes)
@@ -461,7 +461,7 @@ def test_only_gaps_are_no_empty_picture() -> None:
 
 
 @pytest.mark.parametrize("size", [(199, 500), (800, 9000), (True, 500), (800.0, 500), ("8", 500)])
-def test_a_size_that_is_none_is_refused(size: Any) -> None:
+def test_an_invalid_size_of_a_chart_is_refused(size: Any) -> None:
     with pytest.raises(QueryError, match="invalid"):
         layout_of(chart_of(frame_of([1, 2])), *size)
 

@@ -141,13 +141,13 @@ def test_sessions_begin_where_their_dates_do() -> None:
 
 
 @pytest.mark.parametrize("closes", [[1e299, 2e299], [1e14, 2.0], [1e301], []])
-def test_what_the_script_cannot_draw_is_a_picture_alone(closes: list[float]) -> None:
+def test_prices_that_the_script_cannot_draw_are_only_a_picture(closes: list[float]) -> None:
     page = html_of(chart_of(frame_of(closes), _SHARES))
     assert not read_page(page).data["is_live"]
     assert "<svg" in page
 
 
-def test_a_page_without_its_script_shows_the_picture_and_says_whose_the_script_is() -> None:
+def test_a_page_without_its_script_shows_the_picture_and_attributes_the_script() -> None:
     picture = plot(frame_of([1, 2, 3]))
     page = picture.html()
     shown = read_page(page)
@@ -184,7 +184,7 @@ def test_one_vendor_is_named_once_and_needs_no_table() -> None:
     assert "<h2>Vendors" not in page and page.count("All bars are from one.") == 1
 
 
-def test_the_table_of_marks_says_once_what_a_mark_is() -> None:
+def test_the_table_of_marks_names_the_type_of_a_mark_once() -> None:
     """Also in the data, from which the line above the chart is made."""
     frame = frame_of([7, 7, 1])
     frame["split"], frame["dividend"] = [0.0, 0.0, 7.0], [0.0, 1.3, 0.0]

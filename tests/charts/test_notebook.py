@@ -83,14 +83,14 @@ MANY: dict[str, Callable[[str, int], InLines]] = {
 
 @settings(max_examples=40 if FULL else 15)
 @given(HOSTILE)
-def test_what_is_hostile_stands_there_as_text(text: str) -> None:
+def test_hostile_text_is_escaped_in_a_notebook(text: str) -> None:
     for name, made in MANY.items():
         shown = made(text, 1)._repr_html_()
         assert shape(shown) == shape(made("harmless", 1)._repr_html_()), name
 
 
 @pytest.mark.parametrize("name", MANY)
-def test_a_notebook_shows_what_the_text_has(name: str) -> None:
+def test_a_notebook_shows_the_same_facts_as_the_text(name: str) -> None:
     one = MANY[name]("BTCUSDT", 3)
     rows = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", one._repr_html_())
     text = repr(one) if name == "quote" else " ".join(str(one).split())
@@ -172,7 +172,7 @@ def test_an_explanation_with_dates_names_the_vendor_whose_history_is_too_short(
     assert plain["start"].startswith("2020-01-02")
 
 
-def test_what_is_shown_has_a_repr_of_one_line(manager: DataManager) -> None:
+def test_objects_shown_in_a_notebook_have_a_repr_of_one_line(manager: DataManager) -> None:
     bars = manager.get_ohlcv_batch(
         ["AAPL", "IBM"], "1d", "2012-01-03", "2012-01-09", provider="demo"
     )

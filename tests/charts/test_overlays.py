@@ -24,7 +24,7 @@ def _lines(chart: Any, paint: str) -> list[Lines]:
     return [shape for shape in shapes if isinstance(shape, Lines) and shape.paint == paint]
 
 
-def test_a_line_stands_on_its_bars_and_breaks_where_it_has_no_value() -> None:
+def test_a_line_is_drawn_on_its_bars_and_breaks_at_missing_values() -> None:
     frame = frame_of([1, 2, 3, 4, 5, 6])
     average = frame["close"].rolling(2).mean()
     average.iloc[3] = np.nan
@@ -50,7 +50,7 @@ def test_a_line_beyond_the_prices_is_inside_the_picture() -> None:
     assert (drawn.points[0][:, 1] > layout.plot.top).all()
 
 
-def test_trades_stand_at_the_bar_that_contains_their_time() -> None:
+def test_trades_are_drawn_at_the_bar_that_contains_their_time() -> None:
     """Times in another zone, and beside bars of minutes; a sale above its bar, a buy below."""
     times = pd.date_range("2024-01-02 10:00", periods=4, freq="min")
     frame = frame_of([10, 11, 12, 11], times=times, step="1m", symbol="BTCUSDT")
@@ -71,14 +71,14 @@ def test_trades_stand_at_the_bar_that_contains_their_time() -> None:
     assert (first["at"], first["kind"], second["at"]) == (1, "buy", 2)
 
 
-def test_a_trade_of_a_day_stands_at_the_date_of_its_venue() -> None:
+def test_a_trade_on_a_daily_chart_is_drawn_at_the_date_of_its_venue() -> None:
     """2024-01-03 01:00 UTC is still the second in New York; a date is itself."""
     marks = [{"time": "2024-01-03 01:00", "text": "late"}, {"time": "2024-01-04", "text": "date"}]
     chart = overlaid(chart_of(frame_of([1, 2, 3, 4]), {"ACME": SHARE}), marks=marks)
     assert [(m.slot, m.label) for m in chart.marks] == [(0, "late"), (2, "date")]
 
 
-def test_what_stands_on_no_bar_is_counted() -> None:
+def test_values_and_marks_outside_the_bars_are_counted() -> None:
     frame = frame_of([1, 2, 3])
     later = pd.Series([1.0, np.nan], pd.DatetimeIndex(["2025-01-02", "2025-01-03"]))
     chart = plot(frame, lines={"x": later}, marks=[{"time": "2020-01-01"}]).chart
@@ -104,7 +104,7 @@ def test_what_stands_on_no_bar_is_counted() -> None:
         ({"marks": [{"time": "2024-01-02", "price": "x" * 1000}]}, "price for a mark: 'xxx"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_drawn_over_bars_is_refused(wishes: Any, words: str) -> None:
+def test_invalid_lines_and_marks_are_refused(wishes: Any, words: str) -> None:
     with pytest.raises(QueryError, match=words) as raised:
         plot(frame_of([1, 2, 3]), **wishes)
     assert len(str(raised.value)) < 200

@@ -36,7 +36,7 @@ def test_data_without_a_number_in_json_are_refused() -> None:
         as_data({"close": float("nan")})
 
 
-def test_a_page_runs_its_own_script_alone_and_loads_nothing() -> None:
+def test_a_page_runs_only_its_own_script_and_loads_no_file() -> None:
     with_script, without = page("t", script="run()", data=[1]), page("t")
     assert "script-src &#x27;sha256-" in with_script
     assert "script-src &#x27;none&#x27;" in without
@@ -67,7 +67,7 @@ def test_a_column_without_a_value_is_left_out_and_a_command_is_code() -> None:
     assert ">B</th>" in seen
 
 
-def test_html_stands_as_it_is_and_false_attributes_are_left_out() -> None:
+def test_html_is_not_escaped_and_false_attributes_are_left_out() -> None:
     assert escaped(Html("<b>")) == "<b>"
     bold = element("input", checked=True, disabled=False, class_="a", data_x=None, aria_label="é")
     assert bold == '<input checked class="a" aria-label="é">'

@@ -87,7 +87,7 @@ def test_a_gap_is_shaded_and_no_line_leads_across() -> None:
         assert max(xs) <= float(left) or min(xs) >= float(left) + float(width)
 
 
-def test_no_bar_stands_in_a_gap() -> None:
+def test_no_bar_is_drawn_in_a_gap() -> None:
     svg = svg_of(chart_of(frame_of([1, 2, 3, 4], times=_AROUND, gaps=_GAPS), _SHARES))
     (shaded,) = _paths(svg, "f-gap")
     left, width = map(float, re.findall(r"M([\d.]+) [\d.]+h([\d.]+)", shaded)[0])
@@ -190,7 +190,7 @@ def _rgb(name: str) -> int:
 
 
 @pytest.mark.parametrize("size", [(800, 500), (333, 217), (1999, 201)])
-def test_a_png_has_its_size_and_the_colours_of_what_it_shows(size: tuple[int, int]) -> None:
+def test_a_png_has_its_size_and_the_colours_of_its_elements(size: tuple[int, int]) -> None:
     frame = frame_of([5, 7, 6, 8], times=_AROUND, gaps=_GAPS)
     frame["state"] = ["final", "final", "final", "provisional"]
     png = png_of(chart_of(frame, _SHARES), *size)
@@ -200,7 +200,7 @@ def test_a_png_has_its_size_and_the_colours_of_what_it_shows(size: tuple[int, in
     assert b"4 bars given: 4 drawn, 0 merged, 0 refused" in png
 
 
-def test_two_threads_draw_what_one_draws() -> None:
+def test_charts_drawn_in_threads_equal_those_drawn_alone() -> None:
     charts = [chart_of(frame_of([1.0, 2, n]), _SHARES) for n in range(1, 5)]
     alone = [png_of(chart, 300, 200) for chart in charts]
     with ThreadPoolExecutor(4) as pool:
@@ -229,7 +229,7 @@ def test_without_the_extra_one_sentence_names_it(monkeypatch: pytest.MonkeyPatch
     assert "<svg" in plot(frame_of([1, 2])).svg()
 
 
-def test_nothing_but_a_png_loads_the_library_that_draws() -> None:
+def test_only_a_png_loads_the_drawing_library() -> None:
     script = (
         "import sys, pandas as pd, onetape\n"
         "stamps = pd.date_range('2024-01-01', periods=3)\n"
@@ -250,7 +250,7 @@ def test_nothing_but_a_png_loads_the_library_that_draws() -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg", "a.html", "a.HTM"])
-def test_a_file_is_what_its_ending_says_and_replaces_an_older_one(
+def test_a_saved_chart_has_the_format_of_its_ending_and_replaces_an_older_file(
     tmp_path: Path, name: str
 ) -> None:
     picture, path = plot(frame_of([1, 2])), tmp_path / name
@@ -263,7 +263,7 @@ def test_a_file_is_what_its_ending_says_and_replaces_an_older_one(
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a", "png", ".png"])
-def test_another_ending_is_refused(tmp_path: Path, name: str) -> None:
+def test_an_unknown_ending_of_a_chart_file_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(QueryError, match=r"use a name that ends in \.png, \.svg or \.html"):
         plot(frame_of([1, 2])).save(tmp_path / name)
     assert not list(tmp_path.iterdir())

@@ -109,7 +109,7 @@ def test_a_page_shows_the_values_of_its_json(
         assert text in seen.text
 
 
-def test_of_everything_there_is_one_map(filled: Run, tmp_path: Path) -> None:
+def test_a_report_of_all_series_has_one_map(filled: Run, tmp_path: Path) -> None:
     page = tmp_path / "all.html"
     assert filled("report", "--all", "-o", str(page)).code == 0
     seen = check_page(page.read_text())
@@ -148,7 +148,7 @@ def test_wrong_questions_leave_no_file(filled: Run, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.html"))
 
 
-def test_an_empty_cache_has_a_page_that_says_so(run: Run, tmp_path: Path) -> None:
+def test_a_report_of_an_empty_cache_says_so(run: Run, tmp_path: Path) -> None:
     page = tmp_path / "empty.html"
     assert run("report", "--all", "-o", str(page)).code == 0
     seen = check_page(page.read_text())
@@ -259,7 +259,7 @@ def examples() -> dict[str, Any]:
     return {}
 
 
-def test_what_is_hostile_is_shown_as_text(filled: Run, examples: dict[str, Any]) -> None:
+def test_hostile_text_is_escaped_in_a_report(filled: Run, examples: dict[str, Any]) -> None:
     reports = [
         filled("report", *words, "--json").json for words in (("HALTUSDT", "1h"), ("--all",))
     ]
@@ -307,7 +307,7 @@ def test_a_night_with_hostile_words_is_shown_as_text(text: str) -> None:
     assert shape(JobReport(spoilt)._repr_html_()) == shape(JobReport(plain)._repr_html_())
 
 
-def test_a_night_has_requests_failures_and_what_perishes() -> None:
+def test_the_page_of_a_night_shows_requests_failures_and_perishable_bars() -> None:
     seen = check_page(night_page(NIGHT, "populate", "2024-06-12T22:00:00Z", "2024-06-12T22:30:00Z"))
     assert seen.data["report"]["results"][0]["score"] is None, "JSON has no NaN"
     assert dict(seen.values)["report/requests/yahoo/sent"] == "1,200"
@@ -363,7 +363,7 @@ def test_no_key_is_on_a_page(
         assert CANARY not in text
 
 
-def test_a_night_stands_beside_the_nights_before_it_on_the_page_that_it_replaces() -> None:
+def test_the_page_of_a_night_keeps_the_nights_before_it() -> None:
     page = ""
     for day in range(1, 17):
         quiet = NIGHT if day == 16 else NIGHT | {"reasons": [], "results": NIGHT["results"][:1]}
@@ -440,7 +440,7 @@ def test_missing_bars_that_gaps_count_are_no_second_reason() -> None:
     assert kinds(move, hole) == ["holes", "warning"]
 
 
-def test_what_no_second_vendor_was_asked_about_fills_no_panel(filled: Run, tmp_path: Path) -> None:
+def test_a_report_without_confirmations_has_no_panel_for_them(filled: Run, tmp_path: Path) -> None:
     for words in (("--all",), ("AAPL", "1d")):
         page = tmp_path / "a.html"
         filled("report", *words, "-o", str(page))
@@ -452,7 +452,9 @@ def test_what_no_second_vendor_was_asked_about_fills_no_panel(filled: Run, tmp_p
     assert "0confirmed by a second vendor3contradicted by a second vendor" in text
 
 
-def test_the_first_look_names_the_worst_series_and_what_to_do(filled: Run, tmp_path: Path) -> None:
+def test_a_report_begins_with_the_worst_series_and_the_next_step(
+    filled: Run, tmp_path: Path
+) -> None:
     answer = filled("report", "--all", "--json").json
     assert answer["look"] == {
         "number": 1, "of": "of 2 series", "state": "poor",
@@ -490,7 +492,7 @@ def test_the_small_chart_of_a_series_has_the_closes_of_its_answers(
     )
 
 
-def test_a_report_of_everything_protects_no_bars_and_warns_of_none(
+def test_a_report_of_all_series_does_not_count_as_use_and_raises_no_warning(
     filled: Run, cache: Path, rules: Path, clock: ManualClock
 ) -> None:
     """It reads all there is: what a user has read is what stays when the cache is full."""

@@ -95,7 +95,7 @@ def another_kind(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.usefixtures("another_kind")
-def test_a_kind_needs_a_class_and_a_row_and_nothing_else(
+def test_a_kind_of_alert_needs_only_a_class_and_a_row(
     run: Run, bare: Run, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("sqlalchemy", reason="the extra db is not installed")

@@ -45,7 +45,7 @@ def crossing(run: Run, book: MemoryRecords, clock: ManualClock) -> list[str]:
     return [at for (_, before), (at, close) in pairs if before <= value < close]
 
 
-def test_it_is_made_listed_and_removed(run: Run, bare: Run, book: MemoryRecords) -> None:
+def test_an_alert_is_added_listed_and_removed(run: Run, bare: Run, book: MemoryRecords) -> None:
     ran = run("alerts", "add", "aapl", "above", "1", "--timeframe", "1d", "--hysteresis", "2%")
     assert ran.code == 0, ran.err
     assert "alert 1: AAPL 1d close above 1, until 2024-09-10" in ran.out
@@ -162,7 +162,7 @@ def test_a_run_as_lines_of_json(run: Run, book: MemoryRecords, clock: ManualCloc
         (("remove", "0"), "positive"),
     ],
 )
-def test_what_is_wrong_is_refused_and_nothing_stored(
+def test_an_invalid_alert_is_refused_and_not_stored(
     run: Run, bare: Run, book: MemoryRecords, words: tuple[str, ...], said: str
 ) -> None:
     ran = (bare if words[0] == "remove" else run)("alerts", *words)
@@ -171,7 +171,7 @@ def test_what_is_wrong_is_refused_and_nothing_stored(
     assert not book.alerts
 
 
-def test_doctor_tells_of_a_job_that_does_not_run(
+def test_doctor_reports_an_alert_job_that_does_not_run(
     run: Run, book: MemoryRecords, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
     monkeypatch.setattr("src.data.clock.SystemClock", lambda: clock)
@@ -190,7 +190,9 @@ def test_doctor_tells_of_a_job_that_does_not_run(
     assert check["ok"] is True
 
 
-def test_an_installation_without_records_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alerts_without_a_database_module_are_a_config_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(command, "RECORDS", "db.no_such_module")
     with pytest.raises(
         ConfigError, match="this installation cannot store alerts: its database has no alert table"

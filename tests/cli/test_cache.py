@@ -20,7 +20,7 @@ def filled(fill: Callable[..., Run]) -> Run:
     return fill(("fetch", "BTCUSDT", "1h", *MAY), shares, (*shares, "--provider", "yahoo"))
 
 
-def test_an_empty_cache_says_so(run: Run, cache: Path) -> None:
+def test_list_and_stats_report_an_empty_cache(run: Run, cache: Path) -> None:
     assert run("cache", "list").out == f"there are no bars in {cache}\n"
     assert run("cache", "list", "--json").json == []
     assert run("cache", "stats", "--json").json["bars_count"] == 0
@@ -81,7 +81,7 @@ def test_a_series_of_one_lane_alone_is_one_series(run: Run, clock: ManualClock) 
     assert told["kept"] == []
 
 
-def test_stats_count_what_there_is(filled: Run, cache: Path) -> None:
+def test_stats_count_symbols_and_bytes(filled: Run, cache: Path) -> None:
     told = filled("cache", "stats", "--json").json
     assert told["cache_dir"] == str(cache)
     assert told["symbols_count"] == 2
@@ -93,7 +93,7 @@ def test_stats_count_what_there_is(filled: Run, cache: Path) -> None:
     assert "none (3 of 3 files read)" in shown
 
 
-def test_growth_is_told_by_day(run: Run, clock: ManualClock) -> None:
+def test_stats_report_growth_by_day(run: Run, clock: ManualClock) -> None:
     assert run("fetch", "BTCUSDT", "1h", *MAY).code == 0
     clock.advance(86_400)
     assert run("fetch", "AAPL", "1d", *MAY).code == 0
@@ -107,7 +107,7 @@ def test_growth_is_told_by_day(run: Run, clock: ManualClock) -> None:
     assert re.search(r"^2024-06-13 +\+46 +\+[\d.]+ \w?B", shown, re.MULTILINE)
 
 
-def test_damage_stands_in_the_statistics(filled: Run, cache: Path) -> None:
+def test_stats_report_damage(filled: Run, cache: Path) -> None:
     path = cache / "ohlcv" / "BTCUSDT" / "1h" / "2024.csv.gz"
     path.write_bytes(path.read_bytes()[:-10])
     os.utime(path, (1e9, 1e9))
@@ -116,7 +116,7 @@ def test_damage_stands_in_the_statistics(filled: Run, cache: Path) -> None:
     assert "BTCUSDT 1h 2024: the data are damaged" in " ".join(shown.split())
 
 
-def test_info_tells_every_stretch(filled: Run) -> None:
+def test_info_lists_every_span(filled: Run) -> None:
     told = filled("cache", "info", "btc/usdt", "1h", "--json").json
     (series,) = told["series"]
     (span,) = series["spans"]
@@ -147,7 +147,7 @@ def test_a_series_that_is_not_there_is_named(action: str, filled: Run) -> None:
         (["--all"], []),
     ],
 )
-def test_what_is_named_is_deleted_and_nothing_else(
+def test_clear_deletes_only_the_named_series(
     words: list[str], left: list[str], filled: Run
 ) -> None:
     ran = filled("cache", "clear", *words, "--json")
@@ -157,14 +157,14 @@ def test_what_is_named_is_deleted_and_nothing_else(
 
 
 @pytest.mark.parametrize("words", [[], ["AAPL", "--all"]])
-def test_deleting_needs_one_clear_word(words: list[str], filled: Run) -> None:
+def test_clear_without_a_symbol_needs_all(words: list[str], filled: Run) -> None:
     ran = filled("cache", "clear", *words)
     assert ran.code == 2
     assert "--all" in ran.err
     assert len(filled("cache", "list", "--json").json) == 3
 
 
-def test_deleting_says_how_much(filled: Run) -> None:
+def test_clear_reports_deleted_series_and_bars(filled: Run) -> None:
     assert filled("cache", "clear", "--all").out == "deleted: 3 series, 788 bars\n"
     assert filled("cache", "clear", "--all").out == "deleted: 0 series, 0 bars\n"
 

@@ -29,17 +29,17 @@ def filled(fill: Callable[..., Run], clock: ManualClock) -> Run:
     return run
 
 
-def test_within_the_limit_nothing_goes(filled: Run) -> None:
+def test_clean_within_the_limit_drops_no_year(filled: Run) -> None:
     ran = filled("cache", "clean", "--json")
     assert ran.code == 0
     assert (ran.json["years_dropped"], ran.json["bytes_freed"]) == (0, 0)
 
 
-def test_an_empty_cache_frees_nothing_and_not_less(run: Run) -> None:
+def test_clean_of_an_empty_cache_frees_zero_bytes(run: Run) -> None:
     assert run("cache", "clean", "--json").json["bytes_freed"] == 0
 
 
-def test_a_dry_run_tells_and_drops_nothing(
+def test_a_dry_run_of_clean_lists_years_and_drops_none(
     filled: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CACHE_MAX_SIZE_GB", TINY_GB)
@@ -51,7 +51,7 @@ def test_a_dry_run_tells_and_drops_nothing(
     assert sorted(cache.rglob("*.csv.gz")) == bars
 
 
-def test_above_it_goes_what_can_be_had_again(
+def test_clean_above_the_limit_drops_years_that_can_be_fetched_again(
     filled: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CACHE_MAX_SIZE_GB", TINY_GB)
@@ -65,7 +65,7 @@ def test_above_it_goes_what_can_be_had_again(
     assert [p.parts[-3] for p in cache.rglob("*.csv.gz")] == ["AAPL"]
 
 
-def test_the_statistics_tell_it_too(filled: Run) -> None:
+def test_stats_report_how_much_can_be_freed(filled: Run) -> None:
     assert "must stay" in filled("cache", "stats").out
     told = filled("cache", "stats", "--json").json["freeable"]
     assert told["replaceable_bytes"] > 0
@@ -109,7 +109,7 @@ def test_a_dry_run_by_age_prints_the_table_and_changes_no_byte(aged: Run, cache:
     assert [path.name for path in cache.rglob("2015*")] == ["2015.log", "2015.log"]
 
 
-def test_an_age_is_told_to_machines(aged: Run) -> None:
+def test_clean_by_age_reports_its_years_as_json(aged: Run) -> None:
     told = aged("cache", "clean", "--older-than", "18mo", "--json").json
     assert (told["older_than"], told["aged"]["rows"]) == ("18mo", 62)
     assert told["aged"]["years"][0] == {
@@ -121,7 +121,7 @@ def test_an_age_is_told_to_machines(aged: Run) -> None:
 
 
 @pytest.mark.parametrize("age", ["0d", "5", "soon", "5m", "1.5y", "201y"])
-def test_what_is_no_age_is_a_wrong_question(aged: Run, age: str, cache: Path) -> None:
+def test_clean_refuses_an_invalid_age(aged: Run, age: str, cache: Path) -> None:
     before = tree(cache)
     ran = aged("cache", "clean", "--older-than", age)
     assert ran.code == 2
@@ -142,7 +142,7 @@ def test_everything_goes_by_age_only_with_all(aged: Run, cache: Path, clock: Man
     assert aged("cache", "clean", "--all").code == 2
 
 
-def test_the_rules_may_say_the_age(aged: Run, rules: Path, cache: Path) -> None:
+def test_clean_takes_the_age_from_the_rules(aged: Run, rules: Path, cache: Path) -> None:
     assert "older than" not in aged("cache", "clean").out, "off by default"
     with rules.open("a") as file:
         file.write("cache: {retention: 5y}\n")
@@ -155,7 +155,7 @@ def test_the_rules_may_say_the_age(aged: Run, rules: Path, cache: Path) -> None:
     assert str(rules) in ran.err
 
 
-def test_under_a_clock_in_doubt_nothing_goes_by_age(
+def test_clean_deletes_no_year_by_age_while_the_clock_is_in_doubt(
     aged: Run, cache: Path, clock: ManualClock
 ) -> None:
     clock.set(clock.now_ms() - 86_400_000)

@@ -52,7 +52,9 @@ def files(cache: Path) -> dict[Path, bytes]:
 # --- verify and repair ---------------------------------------------------------------------
 
 
-def test_a_sound_cache_is_told_so(filled: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_and_repair_report_a_sound_cache(
+    filled: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran = filled("cache", "verify")
     assert (ran.code, ran.out) == (0, "2 series read: no damage found\n")
     assert filled("cache", "verify", "--json").json == {
@@ -64,7 +66,7 @@ def test_a_sound_cache_is_told_so(filled: Run, monkeypatch: pytest.MonkeyPatch) 
         assert filled("cache", word).out.startswith("\x1b[1;32m"), "bold green"
 
 
-def test_damage_is_said_and_nothing_changed(damaged: Run, cache: Path) -> None:
+def test_verify_reports_damage_and_changes_no_file(damaged: Run, cache: Path) -> None:
     before = files(cache / "ohlcv" / "BTCUSDT")
     for words in (["verify"], ["repair", "--dry-run"], ["verify", "BTC/USDT", "1h"]):
         ran = damaged("cache", *words)
@@ -119,7 +121,7 @@ def test_tables_and_fundamentals_are_read_and_repaired(
     assert run("cache", "verify").code == 0
 
 
-def test_a_folder_in_the_place_of_a_table_is_told_and_set_aside(
+def test_a_folder_in_place_of_a_table_is_reported_and_set_aside(
     run: Run, others: dict[str, Path]
 ) -> None:
     for path in others.values():
@@ -134,7 +136,7 @@ def test_a_folder_in_the_place_of_a_table_is_told_and_set_aside(
     assert all(any((path.parent / "_quarantine").iterdir()) for path in others.values())
 
 
-def test_repair_says_what_it_did(damaged: Run, cache: Path) -> None:
+def test_repair_reports_what_it_repaired(damaged: Run, cache: Path) -> None:
     ran = damaged("cache", "repair")
     assert ran.code == 0
     assert "✓ the file is moved to quarantine" in ran.out
@@ -145,7 +147,7 @@ def test_repair_says_what_it_did(damaged: Run, cache: Path) -> None:
     assert len(list(cache.glob("ohlcv/BTCUSDT/1h/_quarantine/*.csv.gz"))) == 1
 
 
-def test_what_cannot_be_repaired_is_left_and_said(filled: Run, cache: Path) -> None:
+def test_repair_reports_damage_that_it_cannot_repair(filled: Run, cache: Path) -> None:
     change(cache / "ohlcv" / "AAPL" / "actions.json", lambda data: flipped(data, 120))
     ran = filled("cache", "repair")
     assert ran.code == 1
@@ -192,7 +194,7 @@ def test_a_cache_that_can_only_be_read_is_one_note(read_only: Run) -> None:
 # --- compact -------------------------------------------------------------------------------
 
 
-def test_compacting_says_before_and_after(
+def test_compact_reports_sizes_before_and_after(
     run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -250,7 +252,9 @@ def test_older_files_are_taken_over_under_the_name_they_are_asked_by(
     assert "there are no files written by older tools" in run("cache", "migrate").out
 
 
-def test_pruning_keeps_what_is_held_nowhere_else(run: Run, cache: Path, older: Path) -> None:
+def test_pruning_keeps_a_file_whose_bars_are_cached_nowhere_else(
+    run: Run, cache: Path, older: Path
+) -> None:
     ran = run("cache", "migrate", "--prune")
     assert ran.code == 1
     assert "kept: one of its bars is cached nowhere else, first 2023-03-10" in ran.out
@@ -270,7 +274,7 @@ def test_pruning_keeps_what_is_held_nowhere_else(run: Run, cache: Path, older: P
 # --- log and versions ----------------------------------------------------------------------
 
 
-def test_every_commit_is_told(run: Run) -> None:
+def test_cache_log_lists_every_commit(run: Run) -> None:
     for day in ("2024-05-01", "2024-05-02", "2024-05-03"):
         assert run("fetch", "BTCUSDT", "1h", "--start", day, "--end", day).code == 0
     (series,) = run("cache", "log", "BTC/USDT", "1h", "--json").json
@@ -320,7 +324,9 @@ def test_a_version_is_fetched_without_asking_anybody(run: Run, vendors: Any) -> 
     [["verify"], ["repair"], ["compact"], ["migrate"], ["log"], ["export", "--out", "x.csv"]],
     ids=lambda words: words[0],
 )
-def test_a_series_that_is_not_there_is_named_with_what_is(words: list[str], filled: Run) -> None:
+def test_the_error_of_a_series_that_is_not_cached_lists_the_cached_ones(
+    words: list[str], filled: Run
+) -> None:
     ran = filled("cache", words[0], "MSFT", "1d", *words[1:])
     assert ran.code == 1
     assert "nothing is cached for MSFT 1d" in ran.err
@@ -376,7 +382,9 @@ def test_all_series_become_files(filled: Run, tmp_path: Path) -> None:
         ["AAPL", "1d", "--out", "x.csv", "--start", "yesterday"],
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant_is_refused(words: list[str], filled: Run, tmp_path: Path) -> None:
+def test_export_refuses_contradictory_arguments(
+    words: list[str], filled: Run, tmp_path: Path
+) -> None:
     ran = filled("cache", "export", *words)
     assert ran.code == 2
     assert not (tmp_path / "x.csv").exists()
@@ -404,7 +412,7 @@ def test_parquet_without_its_extra_names_it(
 # --- what is not in the metadata -----------------------------------------------------------
 
 
-def test_doctor_finds_what_a_power_loss_hid(run: Run, cache: Path) -> None:
+def test_doctor_finds_bars_that_a_power_loss_hid(run: Run, cache: Path) -> None:
     day = ("fetch", "BTCUSDT", "1h", "--start", "2024-05-01", "--end", "2024-05-01")
     assert run(*day).code == 0
     folder = cache / "ohlcv" / "BTCUSDT" / "1h"
@@ -425,7 +433,7 @@ def test_doctor_finds_what_a_power_loss_hid(run: Run, cache: Path) -> None:
     assert "commits" not in [c["topic"] for c in checks]
 
 
-def test_an_empty_cache_is_said_to_be_one(run: Run, tmp_path: Path) -> None:
+def test_export_reports_an_empty_cache(run: Run, tmp_path: Path) -> None:
     ran = run("cache", "export", "--all", str(tmp_path / "out"))
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("there are no bars in ")

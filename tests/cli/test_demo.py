@@ -94,12 +94,14 @@ def test_the_cache_is_gone_unless_it_was_named(
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "120"])
-def test_it_fits(columns: str, bare: Run, rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_demo_fits_the_terminal(
+    columns: str, bare: Run, rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert max(map(len, bare("demo", "--config", str(rules)).out.splitlines())) <= int(columns)
 
 
-def test_a_split_that_the_samples_tell_is_no_finding(bare: Run) -> None:
+def test_a_split_in_the_sample_data_is_not_a_finding(bare: Run) -> None:
     year = ("--start", "2005-01-03", "--end", "2005-12-30")
     assert bare("fetch", "AAPL", "1d", "--provider", "demo", *year).code == 0
     ran = bare("validate", "AAPL", "1d", "--json")

@@ -72,7 +72,7 @@ def test_a_page_is_formatted_on_a_terminal(run: Run, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("name", ["adr/../bars", "../../etc/passwd", "qqzz", "a\x1b[31m"])
-def test_a_name_that_is_no_page_and_no_word_of_one_is_refused(name: str, run: Run) -> None:
+def test_an_unknown_page_or_word_is_refused(name: str, run: Run) -> None:
     refused = run("docs", name)
     assert refused.code == 2 and refused.out == ""
     assert (
@@ -161,7 +161,7 @@ def test_without_a_browser_the_file_is_named(run: Run, monkeypatch: pytest.Monke
     assert "documentation-" in refused.err
 
 
-def test_an_installation_without_pages_says_so(
+def test_docs_without_packaged_pages_is_an_error(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     all_pages.cache_clear()
@@ -188,7 +188,7 @@ def test_the_example_is_written_into_a_new_or_an_empty_folder(run: Run, tmp_path
     assert made == {"folder": str(tmp_path / "json"), "files": sorted(EXAMPLE)}
 
 
-def test_nothing_is_overwritten(run: Run, tmp_path: Path) -> None:
+def test_docs_example_overwrites_no_folder_or_file(run: Run, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "bot.py").write_text("mine")

@@ -59,7 +59,7 @@ def test_a_missing_key_is_named_once(
     assert [line.split()[0] for line in lines if " tiingo " in line] == ["✗", "✗"]
 
 
-def test_it_ends_with_what_is_to_be_fixed(
+def test_doctor_ends_with_a_list_of_faults_to_fix(
     bare: Run, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIINGO_API_KEY", "your_api_key")
@@ -174,7 +174,9 @@ def test_a_cache_that_cannot_be_written(bare: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", ["40", "80"])
-def test_it_fits(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_doctor_fits_the_terminal(
+    columns: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert max(map(len, run("doctor").out.splitlines())) <= int(columns)
 
@@ -188,7 +190,7 @@ def test_it_fits(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         ("sdk", "", 1, False, "transport: sdk needs alpaca-py, which is not installed"),
     ],
 )  # fmt: skip
-def test_what_a_vendors_package_does_is_told(
+def test_doctor_reports_the_effect_of_a_vendors_package(
     bare: Run,
     mode: str,
     version: str,

@@ -60,7 +60,7 @@ def test_a_table_shows_first_and_last_rows(run: Run) -> None:
     assert out[ellipsis + 2].startswith("2024-06-02 23:00")
 
 
-def test_numbers_stand_below_each_other(run: Run) -> None:
+def test_decimal_points_are_aligned(run: Run) -> None:
     rows = [line for line in run("fetch", "AAPL", "1d", "--bars", "8").out.splitlines()
             if line.startswith("2024-")]  # fmt: skip
     assert len(rows) == 8
@@ -81,7 +81,7 @@ def test_no_line_is_wider_than_the_terminal(
     assert ("not enough room for:" in ran.out) == (columns == "40")
 
 
-def test_no_color_means_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_disables_colors(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert "\x1b[36m" in run("fetch", "BTCUSDT", "1h", *DAYS).out
     monkeypatch.setenv("NO_COLOR", "1")
@@ -114,7 +114,7 @@ def test_csv_keeps_every_bit(
     assert (tmp_path / name).read_bytes() == data, "the same bars are the same bytes"
 
 
-def test_csv_to_the_screen_is_nothing_else(
+def test_csv_to_stdout_contains_only_the_rows(
     run: Run, vendors: VendorServer, clock: ManualClock
 ) -> None:
     ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--csv", "-")
@@ -138,7 +138,7 @@ def test_a_file_that_cannot_be_written_is_one_line(run: Run, tmp_path: Path) -> 
     assert "nowhere/bars.csv cannot be written: the folder" in ran.err
 
 
-def test_what_is_lacking_is_said_and_is_exit_1(run: Run) -> None:
+def test_an_incomplete_fetch_is_reported_and_exits_with_1(run: Run) -> None:
     words = ("fetch", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
     ran = run(*words)
     assert ran.code == 1
@@ -147,7 +147,7 @@ def test_what_is_lacking_is_said_and_is_exit_1(run: Run) -> None:
     assert run(*words, "--json").json["provenance"]["complete"] is False
 
 
-def test_a_missing_key_is_told_only_where_something_is_lacking(
+def test_a_missing_key_is_reported_only_if_bars_are_missing(
     run: Run, vendors: VendorServer
 ) -> None:
     whole = run("fetch", "AAPL", "1d", "--bars", "5")
@@ -251,7 +251,7 @@ def test_several_symbols_are_shown_one_after_another(run: Run, vendors: VendorSe
     assert [head.split()[:3] for head in heads] == [["AAPL", "1d", "5"], ["BTCUSDT", "1d", "5"]]
 
 
-def test_what_fails_of_several_symbols_is_an_error_and_the_rest_an_answer(
+def test_a_failed_symbol_of_several_is_an_error_beside_the_other_answers(
     run: Run, vendors: VendorServer
 ) -> None:
     vendors.fault("yahoo", Fault.status(500))
@@ -297,7 +297,7 @@ def test_every_option_counts_for_several_symbols(run: Run, vendors: VendorServer
     assert "yahoo" in ran.out and "binance" in ran.out
 
 
-def test_an_empty_answer_says_why(run: Run) -> None:
+def test_an_empty_answer_gives_the_reason(run: Run) -> None:
     """A minute that has not closed, then the whole of it as JSON."""
     now = ("--start", "2024-06-12T15:00", "--end", "2024-06-12T15:10")
     ran = run("fetch", "BTCUSDT", "1h", *now)

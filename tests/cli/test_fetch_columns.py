@@ -45,7 +45,7 @@ def test_an_unknown_column_is_a_wrong_question(run: Run) -> None:
     assert "did you mean 'source'" in ran.err
 
 
-def test_closed_by_shows_what_could_be_known(run: Run) -> None:
+def test_closed_by_shows_only_bars_closed_by_then(run: Run) -> None:
     ran = run("fetch", "BTCUSDT", "1h", "--start", "2024-06-11", "--closed-by", "2024-06-11T03:30",
               "--json")  # fmt: skip
     assert ran.code == 0
@@ -54,7 +54,7 @@ def test_closed_by_shows_what_could_be_known(run: Run) -> None:
     assert run("fetch", "BTCUSDT", "1h", "--closed-by", "2024-06-11", "--forming").code == 2
 
 
-def test_splits_and_dividends_stand_beside_the_bars(run: Run) -> None:
+def test_splits_and_dividends_are_shown_as_columns(run: Run) -> None:
     pytest.importorskip("bokeh_sampledata.stocks")
     days = ("--start", "2012-08-06", "--end", "2012-08-10", "--provider", "demo")
     words = ("fetch", "AAPL", "1d", *days, "--adjustment", "raw", "--columns", "dividend,split")

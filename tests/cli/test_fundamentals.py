@@ -56,14 +56,14 @@ def test_json_is_the_record(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("held")
-def test_what_was_not_public_then_is_told(run: Run) -> None:
+def test_fundamentals_as_of_a_day_list_fields_not_public_then(run: Run) -> None:
     ran = run("fundamentals", "AAPL", "--as-of", "2024-06-01")
     assert "not public by 2024-06-01" in ran.out
     assert "fmp reported it after 2024-06-01: dividend_yield, market_cap, pe_ratio" in ran.out
 
 
 @pytest.mark.usefixtures("held")
-def test_nobody_tells_anything(run: Run) -> None:
+def test_fundamentals_without_a_vendor_are_an_error(run: Run) -> None:
     ran = run("fundamentals", "MSFT")
     assert ran.code == 1
     assert ran.err.splitlines() == [

@@ -7,7 +7,7 @@ from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.binance_futures import funding_rate
 
 
-def test_rates_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> None:
+def test_funding_rates_are_shown_as_table_and_json(run: Run, vendors: VendorServer) -> None:
     shown = run("futures", "BTCUSDT", "--start", "2024-06-01", "--end", "2024-06-02")
     assert shown.code == 0
     assert "BTCUSDT funding rate" in shown.out and "6 rows" in shown.out
@@ -32,7 +32,7 @@ def test_statistics_of_the_last_month(run: Run, what: str, column: str) -> None:
     assert column in told["rows"][0]
 
 
-def test_what_could_not_be_had_is_said(run: Run, vendors: VendorServer) -> None:
+def test_missing_figures_are_reported(run: Run, vendors: VendorServer) -> None:
     lacking = run("futures", "BTCUSDT", "1h", "--what", "long-short", "--start", "2024-05-01")
     assert lacking.code == 1
     assert "only for the last 30 days" in lacking.err
@@ -42,7 +42,7 @@ def test_what_could_not_be_had_is_said(run: Run, vendors: VendorServer) -> None:
     assert run("futures", "AAPL").code == 2
 
 
-def test_a_period_that_nobody_serves_is_told_with_those_there_are(run: Run) -> None:
+def test_the_error_of_an_unserved_period_lists_the_served_ones(run: Run) -> None:
     failed = run("futures", "BTCUSDT", "7m", "--what", "open-interest")
     assert failed.code == 1
     assert "binance has open interest every 5m 15m" in failed.err

@@ -73,7 +73,7 @@ def test_symbols_and_intervals_choose(run: Run, older: Older, cache: Path) -> No
     assert older(main_validate, "--symbols", "AAPL,NVDA", "--intervals", "1q") == 2
 
 
-def test_a_hole_that_is_due_is_filled_and_what_no_vendor_has_stays(
+def test_a_hole_that_is_due_is_filled_and_one_that_no_vendor_has_stays(
     run: Run, older: Older, vendors: VendorServer, clock: ManualClock, cache: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -146,7 +146,7 @@ def gap_file(**changes: Any) -> Any:
         "[" * 100_000,
     ],
 )
-def test_a_file_that_is_none_is_one_error(
+def test_an_invalid_gap_file_is_one_error(
     text: str, older: Older, vendors: VendorServer, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (cache / FILE).write_text(text)
@@ -155,7 +155,7 @@ def test_a_file_that_is_none_is_one_error(
 
 
 @pytest.mark.parametrize("hours", ["x", -1, None, True, float("nan")])
-def test_a_length_that_is_none(hours: Any, cache: Path) -> None:
+def test_an_invalid_max_gap_hours_is_refused(hours: Any, cache: Path) -> None:
     with pytest.raises(QueryError, match="max_gap_hours"):
         documented_fill.fill_gaps(None, None, cache, hours)
 

@@ -16,7 +16,7 @@ from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 
 
-def test_gaps_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> None:
+def test_gaps_are_shown_as_table_and_json(run: Run, vendors: VendorServer) -> None:
     run("fetch", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
     count = vendors.count()
     shown = run("gaps", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
@@ -44,9 +44,7 @@ def test_wrong_questions(run: Run) -> None:
     assert run("gaps", "--all").out == "0 series, no gaps\n"
 
 
-def test_a_damaged_year_is_no_gap_that_was_never_asked_for_without_a_word(
-    run: Run, cache: Path
-) -> None:
+def test_a_damaged_year_is_reported_and_not_a_never_asked_gap(run: Run, cache: Path) -> None:
     run("fetch", "BTCUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
     folder = cache / "ohlcv" / "BTCUSDT" / "1h"
     data = (folder / "2024.csv.gz").read_bytes()
@@ -60,7 +58,7 @@ def test_a_damaged_year_is_no_gap_that_was_never_asked_for_without_a_word(
     assert list((folder / "_quarantine").iterdir()), "what was damaged is kept"
 
 
-def test_an_incident_stands_on_top_and_its_gaps_are_not_listed(
+def test_an_incident_is_listed_first_without_its_gaps(
     run: Run, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.data.jobs.checkup.SystemClock", lambda: clock)
@@ -98,7 +96,7 @@ def test_an_incident_stands_on_top_and_its_gaps_are_not_listed(
     assert f"  {first}" in run(*watch).out.splitlines()
 
 
-def test_of_everything_each_series_is_read_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gaps_of_all_series_read_each_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     symbols = ["BTCUSDT", "ETHUSDT"]
     run(
         "populate",

@@ -49,7 +49,7 @@ def test_no_control_character_leaves(run: Run, rude: VendorServer, words: tuple[
     assert CONTROL.findall(ran.out + ran.err) == []
 
 
-def test_a_vendors_words_are_still_told(run: Run, rude: VendorServer) -> None:
+def test_the_text_of_a_vendor_is_shown_escaped(run: Run, rude: VendorServer) -> None:
     ran = run("--log", "text", "-v", "fetch", "AAPL", "1d", "--provider", "yahoo",
               "--start", "2024-05-01", "--end", "2024-05-03")  # fmt: skip
     assert "\\x1b]0;owned\\x07" in ran.err

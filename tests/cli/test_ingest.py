@@ -126,7 +126,7 @@ def test_the_printed_command_asks_an_exchange_by_ccxt(
     assert (told.source_type, told.frequency) == ("ccxt:binance", "1d") and told.row_count > 360
 
 
-def test_a_second_run_widens_the_bundle_and_json_says_what_it_has(run: Run, bundles: Path) -> None:
+def test_a_second_run_widens_the_bundle_and_json_describes_it(run: Run, bundles: Path) -> None:
     run("ingest", "mock", "--symbols", "AAPL", *MONTH)
     ran = run("ingest", "--source", "mock", "--symbols", "MSFT,AAPL", "--json",
               "--start", "2024-01-16", "--end", "2024-02-09")  # fmt: skip
@@ -212,7 +212,7 @@ def test_every_source_can_be_made_with_the_options_that_it_has(
         (("json:JSONDecoder", "--symbols", "X"), "no ingest_to_bundle"),
     ],
 )  # fmt: skip
-def test_wrong_questions_are_2_and_write_nothing(
+def test_wrong_arguments_exit_with_2_and_write_no_bundle(
     run: Run, bundles: Path, words: tuple[str, ...], message: str
 ) -> None:
     ran = run("ingest", *words)
@@ -279,7 +279,7 @@ def test_a_class_of_the_users_is_a_source(
     assert elsewhere.code == (0 if name == "Adapter" else 2)
 
 
-def test_what_an_adapter_flags_is_shown(run: Run, bundles: Path, own: None) -> None:
+def test_findings_of_an_adapter_are_shown(run: Run, bundles: Path, own: None) -> None:
     ran = run("ingest", "own_bars:Spiked", "--symbols", "X", *QUARTER)
     assert ran.code == 0 and "1 volume of more than 5 standard" in " ".join(ran.out.split())
     told = run("ingest", "own_bars:Spiked", "--symbols", "X", *QUARTER, "--json").json["findings"]
@@ -299,7 +299,7 @@ def test_what_an_adapter_flags_is_shown(run: Run, bundles: Path, own: None) -> N
         ("no_class", (), 2, "not callable"),
     ],
 )
-def test_what_fails_in_it_is_one_line_and_an_exit_code(
+def test_an_adapter_that_fails_is_one_line_and_an_exit_code(
     run: Run, bundles: Path, own: None, name: str, options: tuple[str, ...], code: int, message: str
 ) -> None:
     ran = run("ingest", f"own_bars:{name}", "--symbols", "X", *MONTH, *options)

@@ -61,7 +61,7 @@ def both(by: By, vendors: VendorServer) -> None:
 
 @pytest.mark.parametrize("order", OWN_LANE)
 @pytest.mark.usefixtures("both")
-def test_commands_tell_of_the_lane_that_answers(
+def test_commands_use_the_lane_that_answers(
     by: By, order: str, tmp_path: Path, vendors: VendorServer
 ) -> None:
     lane, series = OWN_LANE[order], ("BTCUSDT", "1h")
@@ -137,7 +137,7 @@ def test_the_older_tools_fill_the_gaps_of_the_lane_that_answers(
 
 
 @pytest.mark.parametrize("order", OWN_LANE)
-def test_what_a_vendor_lacks_counts_once_a_symbol_in_the_lane_that_answers(
+def test_a_missing_day_counts_once_a_symbol_in_the_lane_that_answers(
     by: By, order: str, vendors: VendorServer
 ) -> None:
     truth = vendors.truth
@@ -168,7 +168,7 @@ def test_what_a_vendor_lacks_counts_once_a_symbol_in_the_lane_that_answers(
 
 
 @pytest.mark.parametrize("late", [BINANCE, "yahoo"])
-def test_what_will_be_lost_is_told_of_the_lane_that_answers(
+def test_perishable_bars_are_reported_for_the_lane_that_answers(
     by: By, late: str, rules_of: Callable[[str], Path], cache: Path, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -98,12 +98,14 @@ def test_an_unknown_run_is_exit_2(
     assert "onetape lineage list" in capsys.readouterr().err
 
 
-def test_what_is_forgotten_is_unknown(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_forgotten_lineage_is_unknown(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(cache, "forget", "seen") == 0
     assert run(cache, "check", "seen") == 2
 
 
-def test_a_run_that_read_nothing_is_exit_1(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_a_run_without_reads_exits_with_1(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with lineage("idle", folder=cache.parent / "bundles", manager=DataManager(cache_dir=cache)):
         pass
     assert run(cache, "check", "idle") == 1

@@ -37,7 +37,7 @@ def typed(*words: str, before: Sequence[str] = (), **options: object) -> subproc
     )  # fmt: skip
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_loads_no_heavy_package() -> None:
     code = "import sys\nfrom src.data.cli import main\n"
     for words in (["--version"], ["--help"], ["fetch", "--help"]):
         code += (
@@ -51,7 +51,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert out.count("usage: onetape") == 2 and out.startswith("onetape ")
 
 
-def test_what_shows_no_frame_loads_no_pandas(cache: Path, run: Run) -> None:
+def test_commands_that_show_no_frame_load_no_pandas(cache: Path, run: Run) -> None:
     assert run("fetch", "BTCUSDT", "1d", "--provider", "mock", "--bars", "5").code == 0
     code = "import sys\nfrom src.data.cli import main\n"
     for words in (
@@ -106,7 +106,7 @@ def test_without_a_command_there_is_help(bare: Run) -> None:
         ["populate", "--symbols", ","], ["--wide"],
     ],
 )  # fmt: skip
-def test_words_nobody_knows_are_a_wrong_question(words: list[str], bare: Run) -> None:
+def test_unknown_commands_and_options_exit_with_2(words: list[str], bare: Run) -> None:
     ran = bare(*words)
     assert ran.code == 2
     assert ran.out == ""
@@ -146,7 +146,7 @@ def test_an_error_is_json_for_machines_too(run: Run) -> None:
     assert ran.err.startswith("onetape: unknown provider 'yahooo'")
 
 
-def test_brackets_and_colons_in_messages_mean_nothing(run: Run) -> None:
+def test_brackets_and_colons_in_messages_are_shown_literally(run: Run) -> None:
     ran = run("fetch", "[red]A[/]", "1d", "--provider", ":warning:")
     assert ran.code == 2
     assert "[red]A[/]" in ran.err
@@ -162,7 +162,7 @@ def test_an_interrupt_is_no_traceback(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert ran.err == "onetape: interrupted; committed bars are kept\n"
 
 
-def test_what_is_logged_is_shown_on_request_only(
+def test_log_records_are_shown_only_with_verbose(
     bare: Run, rules: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     places = ["--config", str(rules), "--cache-dir", str(cache)]
@@ -228,7 +228,7 @@ def test_an_interrupt_while_a_command_is_loaded_is_no_traceback(
 @pytest.mark.parametrize(
     "said", [("cache", "list"), ("fetch", "AAPL", "1d", "--offline", "--csv", "bars.csv")]
 )
-def test_a_folder_that_is_gone_is_said(
+def test_a_deleted_working_directory_is_reported(
     bare: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...]
 ) -> None:
     gone = tmp_path / "gone"

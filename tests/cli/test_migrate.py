@@ -87,7 +87,7 @@ def test_validate_apply_and_revert_within_seven_days(
     assert len(list(folder.glob("*/*.h5"))) == 2
 
 
-def test_help_is_of_what_was_typed(bare: Run) -> None:
+def test_help_is_about_the_subcommand_that_was_typed(bare: Run) -> None:
     ran = bare("ingest", "migrate-hdf5-to-parquet", "--help")
     assert ran.code == 0 and ran.out.startswith("usage: onetape ingest migrate-hdf5-to-parquet ")
     for option in ("--bundle", "--source-dir", "--output-dir", "--all", "--validate", "--parallel"):

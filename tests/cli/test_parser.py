@@ -60,13 +60,13 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[Parser]:
         (["doctor", "now"], "onetape doctor: unknown: now\n"),
     ],
 )  # fmt: skip
-def test_what_was_meant_is_offered(words: list[str], said: str, bare: Run) -> None:
+def test_a_mistyped_word_gets_a_suggestion(words: list[str], said: str, bare: Run) -> None:
     ran = bare(*words)
     assert (ran.code, ran.out) == (2, "")
     assert said in ran.err
 
 
-def test_a_mistyped_word_is_shown_as_a_terminal_can(bare: Run) -> None:
+def test_a_mistyped_word_is_shown_with_escapes(bare: Run) -> None:
     ran = bare("fetch", "AAPL", "1d", "--\x1b[31m")
     assert (ran.code, "\x1b" in ran.err, r"\x1b[31m" in ran.err) == (2, False, True)
 
@@ -88,7 +88,7 @@ def test_every_help_has_two_examples_that_can_be_typed(command: str) -> None:
             whole.parse_args(shlex.split(example))
 
 
-def test_quiet_says_nothing_but_results_and_errors(run: Run, vendors: VendorServer) -> None:
+def test_quiet_prints_only_results_and_errors(run: Run, vendors: VendorServer) -> None:
     vendors.fault("binance", Fault.drop(3))
     words = ("fetch", "BTCUSDT", "1d", "--start", "2024-05-01", "--end", "2024-05-10")
     loud = run(*words)
@@ -120,6 +120,6 @@ def _typed() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("line", list(_typed()))
-def test_what_the_pages_print_can_be_typed(line: str) -> None:
+def test_commands_on_the_pages_can_be_parsed(line: str) -> None:
     words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
     whole_parser().parse_args(words)

@@ -28,7 +28,7 @@ def test_a_plan_for_machines(run: Run, vendors: VendorServer) -> None:
     assert run("plan", *WHAT).out.startswith("AAPL 1d  a cache hit, no request\n")
 
 
-def test_what_cannot_be_had_fails(run: Run) -> None:
+def test_a_plan_without_available_bars_exits_with_1(run: Run) -> None:
     ran = run("plan", "BTCUSDT", "1h", "--start", "2024-06-01", "--offline")
     assert ran.code == 1
     assert "not available" in ran.out
@@ -54,7 +54,9 @@ def test_wrong_questions(run: Run) -> None:
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "120"])
-def test_it_fits(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_plan_and_explain_fits_the_terminal(
+    columns: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     for words in (["plan", "AAPL", "1m", "--start", "2024-04-01"], ["plan", *WHAT],
                   ["explain", "BTCUSDT", "1h"], ["explain", "AAPL", "1w"]):  # fmt: skip
@@ -70,7 +72,7 @@ def test_an_explanation_for_people(run: Run, cache: Path) -> None:
     assert "nothing yet" in ran.out
 
 
-def test_an_explanation_of_what_nobody_serves(run: Run) -> None:
+def test_explain_exits_with_1_if_no_vendor_serves_the_series(run: Run) -> None:
     ran = run("explain", "VOD.L", "1d", "--provider", "local")
     assert ran.code == 1
     assert "no usable vendor" in ran.out

@@ -15,7 +15,7 @@ DAYS = ("--start", "2024-06-01", "--end", "2024-06-02")
 NAN = float("nan")
 
 
-def test_it_is_drawn_in_blocks(run: Run, vendors: VendorServer) -> None:
+def test_a_plot_is_drawn_in_blocks_on_the_terminal(run: Run, vendors: VendorServer) -> None:
     ran = run("plot", "BTCUSDT", "1h", *DAYS)
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()
@@ -63,7 +63,7 @@ def test_a_file_that_cannot_be_is_refused_before_a_vendor_is_asked(
     assert vendors.count() == 0
 
 
-def test_machines_get_what_is_drawn(run: Run) -> None:
+def test_plot_json_contains_the_drawn_values(run: Run) -> None:
     ran = run("plot", "BTCUSDT", "1h", *DAYS, "--json", "--out", "a.svg")
     assert ran.json["counts"] == {"given": 48, "drawn": 48, "merged": 0, "refused": 0}
     assert ran.json["written"] == ["a.svg"] and ran.json["complete"] is True
@@ -84,7 +84,7 @@ def test_the_page_of_seven_days_has_each_minute_of_them(run: Run, tmp_path: Path
 @pytest.mark.parametrize(
     "words", [("--days", "0"), ("--days", "x"), ("--days", "7", "--period", "1d")]
 )
-def test_days_that_are_none_are_refused(run: Run, words: tuple[str, ...]) -> None:
+def test_invalid_days_of_a_plot_are_refused(run: Run, words: tuple[str, ...]) -> None:
     ran = run("plot", "BTCUSDT", "1m", *words)
     assert (ran.code, ran.out) == (2, "") and "--days" in ran.err
 
@@ -99,7 +99,7 @@ def test_several_symbols_are_drawn_one_below_the_other(run: Run) -> None:
     assert ran.out.rstrip().endswith("96 bars given: 96 drawn, 0 merged, 0 refused")
 
 
-def test_what_is_missing_keeps_its_place_where_gaps_are_told() -> None:
+def test_missing_bars_keep_their_place_where_gaps_are_shaded() -> None:
     lines = chart([1, NAN, NAN, 8.0], width=40, height=2, shaded=[False, True, False, False])
     assert lines == ["8 ┤ ░ █", "1 ┤▁░ █"]
 

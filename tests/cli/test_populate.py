@@ -29,7 +29,7 @@ FOUR_MONTHS = ("--symbols", "BTCUSDT", "--timeframes", "1h", "--start-date", "20
                "--end-date", "2024-05-31")  # fmt: skip
 
 
-def test_every_series_is_filled_and_told(run: Run, vendors: VendorServer) -> None:
+def test_populate_fills_and_reports_every_series(run: Run, vendors: VendorServer) -> None:
     ran = run("populate", "--symbols", "BTCUSDT,AAPL", "--timeframes", "1h,1d", *MAY)
     assert ran.code == 0
     assert [line.split()[:4] for line in ran.out.splitlines()[2:6]] == [
@@ -44,7 +44,7 @@ def test_every_series_is_filled_and_told(run: Run, vendors: VendorServer) -> Non
     assert vendors.count() == asked, "the second run has nothing to ask"
 
 
-def test_why_a_series_is_not_complete_is_said(bare: Run, tmp_path: Path) -> None:
+def test_populate_says_why_a_series_is_incomplete(bare: Run, tmp_path: Path) -> None:
     (tmp_path / "AAPL_1d.csv").write_text(
         "timestamp,open,high,low,close,volume\n2024-05-01,10,11,9,10.5,1000\n"
     )
@@ -111,7 +111,7 @@ def test_a_wrong_job_is_one_error_before_anything_is_asked(
 
 
 @pytest.mark.parametrize("words", [[], ["--timeframes", "1d", *MAY], ["--dry-run"], ["--json"]])
-def test_without_a_list_nothing_is_asked_and_the_usage_is_printed(
+def test_populate_without_symbols_prints_the_usage_and_sends_no_request(
     words: list[str], run: Run, vendors: VendorServer
 ) -> None:
     run("fetch", "AAPL", "1d", "--bars", "3")
@@ -123,7 +123,7 @@ def test_without_a_list_nothing_is_asked_and_the_usage_is_printed(
     assert bool(ran.out) == ("--json" in words)
 
 
-def test_the_older_name_fills_what_is_cached_by_default(
+def test_the_older_name_of_populate_fills_the_cached_series_by_default(
     run: Run, rules: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("fetch", "AAPL", "1d", "--bars", "3")
@@ -132,7 +132,7 @@ def test_the_older_name_fills_what_is_cached_by_default(
     assert json.loads(capsys.readouterr().out)["success"] == ["AAPL_1d"]
 
 
-def test_ctrl_c_keeps_what_came_and_the_next_run_asks_for_the_rest(
+def test_ctrl_c_keeps_fetched_bars_and_the_next_run_fetches_the_rest(
     run: Run, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetcher, "PAGES_A_COMMIT", 1)
@@ -253,7 +253,7 @@ def test_a_narrow_terminal_leaves_columns_out(run: Run, monkeypatch: pytest.Monk
 # --- lists, dry runs, reports ------------------------------------------------------------------
 
 
-def test_a_list_of_a_file_and_a_row_that_is_none(run: Run, tmp_path: Path) -> None:
+def test_a_symbols_file_is_read_and_its_invalid_rows_are_reported(run: Run, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(
         b"\xef\xbb\xbfsymbol,timeframe,from,priority\r\n\r\n# coins\r\nBTCUSDT,1h,2024-05-20,2\r\n"
         b"ETHUSDT,,,1\r\nBTCUSDT,60m,2024-05-10\r\nNOPE?,1d\r\nAAPL,1q\r\nSOLUSDT,1d,2031-01-01\r\n"
@@ -271,7 +271,7 @@ def test_a_list_of_a_file_and_a_row_that_is_none(run: Run, tmp_path: Path) -> No
     assert run("populate", "--symbols-file", "nowhere.csv").code == 2
 
 
-def test_a_dry_run_tells_the_requests_that_are_then_sent(
+def test_a_dry_run_of_populate_predicts_the_requests_that_are_then_sent(
     run: Run, vendors: VendorServer, cache: Path
 ) -> None:
     words = ("populate", "--symbols", "BTCUSDT,ETHUSDT,AAPL,ZZ?", "--timeframes", "1h,1d", *MAY)
@@ -378,7 +378,7 @@ def test_quiet_and_many_series(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 # --- sync --------------------------------------------------------------------------------------
 
 
-def test_sync_brings_what_is_stored_up_to_date(
+def test_sync_updates_every_cached_series(
     run: Run, vendors: VendorServer, clock: ManualClock
 ) -> None:
     assert run("sync").code == 2, "there is nothing yet"

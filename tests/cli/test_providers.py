@@ -37,7 +37,7 @@ def test_vendors_and_routes_for_people(run: Run, cache: Path) -> None:
     assert not cache.exists(), "looking makes nothing"
 
 
-def test_a_vendor_that_cannot_be_asked_stands_in_brackets(bare: Run, tmp_path: Path) -> None:
+def test_a_vendor_that_cannot_be_asked_is_shown_in_brackets(bare: Run, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("stock_daily: {primary: tiingo, backup: [local, yahoo]}\n")
     out = bare("providers", "--config", str(path), "--cache-dir", str(tmp_path / "c")).out
@@ -56,7 +56,9 @@ def test_a_gateway_is_no_more_than_needed(run: Run, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("columns", ["40", "80"])
-def test_it_fits(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_providers_fits_the_terminal(
+    columns: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert max(map(len, run("providers").out.splitlines())) <= int(columns)
 
@@ -105,7 +107,7 @@ def test_exchanges_are_counted_and_no_number_is_written_by_hand(run: Run) -> Non
         (["--timeout", "3"], "--timeout needs --probe"),
     ],
 )
-def test_a_name_that_is_none_or_more_than_it(run: Run, words: list[str], why: str) -> None:
+def test_an_invalid_provider_name_is_refused(run: Run, words: list[str], why: str) -> None:
     ran = run("providers", *words)
     assert (ran.code, why in ran.err) == (2, True), ran.err
 
@@ -131,13 +133,13 @@ def test_every_vendor_can_be_shown(run: Run, name: str) -> None:
         assert run("providers", name).out.startswith(f"{name}  ")
 
 
-def test_known_names_are_told_once(run: Run) -> None:
+def test_known_provider_names_are_listed_once(run: Run) -> None:
     known = run("providers", "nobody").err.partition("known: ")[2]
     listed = known.partition(";")[0].split()
     assert len(listed) == len({name.rstrip(",") for name in listed}) == len(SERVED)
 
 
-def test_why_a_vendor_cannot_be_shown_is_told(run: Run) -> None:
+def test_the_error_of_an_empty_replay_folder_gives_the_reason(run: Run) -> None:
     ran = run("providers", "replay:nowhere")
     assert (ran.code, "nowhere contains recorded answers from no vendor" in ran.err) == (2, True)
 
@@ -154,7 +156,7 @@ def test_a_family_whose_package_is_missing_names_the_extra(
         assert "[ccxt]" in ran.err
 
 
-def test_sample_bars_are_told_as_such(bare: Run, rules: Path) -> None:
+def test_sample_bars_are_marked_as_samples(bare: Run, rules: Path) -> None:
     told = bare("providers", "--json", "--config", str(rules)).json["providers"]
     assert {"demo"} <= {one["name"] for one in told if one["sample"]}
     shown = bare("providers", "--config", str(rules)).out

@@ -35,7 +35,7 @@ def test_a_failure_is_printed(run: Run, vendors: VendorServer) -> None:
     assert ran.code == 1 and "AAPL" in ran.out and "1 of 2 series succeeded" in ran.out
 
 
-def test_what_is_fetched_or_written_whole_needs_no_words(run: Run, tmp_path: Path) -> None:
+def test_quiet_prints_nothing_if_all_is_fetched_or_written(run: Run, tmp_path: Path) -> None:
     bars = ("1d", "--start", "2024-05-01", "--end", "2024-05-10")
     for words in (
         ("fetch", "BTCUSDT", *bars),
@@ -51,7 +51,7 @@ def test_what_is_fetched_or_written_whole_needs_no_words(run: Run, tmp_path: Pat
     assert lacking.code == 1 and "HALTUSDT 1h" in lacking.out
 
 
-def test_what_was_asked_for_is_printed_whatever_it_is(run: Run) -> None:
+def test_quiet_still_prints_the_requested_output(run: Run) -> None:
     words = ("-q", "fetch", "BTCUSDT", "1d", "--start", "2024-05-01")
     assert run(*words, "--csv", "-").out.startswith("timestamp,")
     assert run(*words, "--json").json["provenance"]["complete"]

@@ -22,7 +22,7 @@ def test_quotes_are_shown(run: Run, vendors: VendorServer, clock: ManualClock) -
     assert coin.split()[5:8] == ["forming", "2024-06-15", "12:00:00"]
 
 
-def test_quotes_are_told_as_json(run: Run) -> None:
+def test_quotes_are_printed_as_json(run: Run) -> None:
     told = run("quote", "BTCUSDT", "NOPE", "--json", "--max-age", "0")
     assert told.code == 1
     (quote,) = told.json["quotes"]
@@ -37,7 +37,7 @@ def test_quotes_are_told_as_json(run: Run) -> None:
     "words, code",
     [(("NOPE",), 1), (("SOL",), 2), (("AAPL", "--max-age", "-1"), 2), ((), 2), (("A\x1b[2J",), 2)],
 )
-def test_what_cannot_be_had_ends_with_its_code(run: Run, words: tuple[str, ...], code: int) -> None:
+def test_a_failed_quote_exits_with_its_code(run: Run, words: tuple[str, ...], code: int) -> None:
     ran = run("quote", *words)
     assert ran.code == code
     assert "\x1b" not in ran.out + ran.err

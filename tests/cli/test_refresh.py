@@ -35,7 +35,7 @@ def held(cache: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.Monke
             kept.keep(Snapshot("fmp", symbol, at_ms, facts, data_types=(kind,)))
 
 
-def test_a_dry_run_tells_the_oldest_first(run: Run) -> None:
+def test_a_dry_run_of_refresh_lists_the_oldest_first(run: Run) -> None:
     ran = run("refresh", "--dry-run")
     assert ran.code == 1  # no vendor could be asked: there is no key
     assert "skipped without a key: fmp (FMP_API_KEY)" in " ".join(ran.out.split())
@@ -48,7 +48,7 @@ def test_a_dry_run_tells_the_oldest_first(run: Run) -> None:
     assert [one["symbol"] for one in chosen] == ["KO", "MSFT"]
 
 
-def test_what_could_not_be_renewed_is_told(run: Run) -> None:
+def test_symbols_that_could_not_be_refreshed_are_reported(run: Run) -> None:
     ran = run("refresh", "--data-types", "profile")
     assert ran.code == 1
     assert "1/2 MSFT profile" in ran.err
@@ -82,7 +82,7 @@ def test_a_wrong_question_is_refused(run: Run, words: list[str], said: str) -> N
     assert said in ran.err
 
 
-def test_what_is_left_out_is_as_the_job_has_it() -> None:
+def test_refresh_without_options_uses_the_defaults_of_the_job() -> None:
     usual, periodic = argparse.ArgumentParser(), argparse.ArgumentParser()
     refresh.configure(usual)
     refresh.configure_periodic(periodic)

@@ -19,7 +19,7 @@ def never() -> Iterator[str]:
     yield ""
 
 
-def test_people_see_what_is_shown_and_machines_the_plain_values(
+def test_people_get_lines_and_programs_get_json(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert present(Report({"bars": 2}, ["two bars", "of one"]), PEOPLE) == OK
@@ -28,7 +28,7 @@ def test_people_see_what_is_shown_and_machines_the_plain_values(
     assert json.loads(capsys.readouterr().out) == {"bars": 2}
 
 
-def test_what_is_not_printed_is_not_made(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_that_is_not_printed_is_not_computed(capsys: pytest.CaptureFixture[str]) -> None:
     assert present(Report([], never()), MACHINES) == OK
     assert present(Report([], never), MACHINES) == OK
     assert present(Report(never, lambda: ["a table"]), PEOPLE) == OK
@@ -46,7 +46,7 @@ def test_notes_and_failures_go_to_standard_error_in_both_forms(
         ]  # fmt: skip
 
 
-def test_the_exit_code_says_how_it_ended() -> None:
+def test_the_exit_code_reflects_success_failure_or_misuse() -> None:
     codes = [present(Report([], ok=ok, is_misuse=wrong), PEOPLE)
              for ok, wrong in ((True, False), (False, False), (False, True))]  # fmt: skip
     assert codes == [OK, FAILED, USAGE]

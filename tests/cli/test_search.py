@@ -7,7 +7,7 @@ from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.listings import Listing
 
 
-def test_symbols_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> None:
+def test_symbols_are_shown_as_table_and_json(run: Run, vendors: VendorServer) -> None:
     shown = run("search", "apple", "inc")
     assert shown.code == 0, shown.err
     assert "AAPL    Apple Inc.  NMS    stock  USD       yahoo" in shown.out
@@ -17,7 +17,9 @@ def test_symbols_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> 
     assert vendors.count() == asked
 
 
-def test_what_is_not_found_and_what_cannot_be_searched(run: Run, vendors: VendorServer) -> None:
+def test_a_search_without_a_match_or_text_or_vendor_exits_with_its_code(
+    run: Run, vendors: VendorServer
+) -> None:
     nothing = run("search", "no such name")
     assert nothing.code == 1 and "no symbol or name matches 'no such name'" in nothing.out
     assert run("search", "...").code == 2

@@ -12,7 +12,7 @@ from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 
 
-def test_actions_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> None:
+def test_actions_are_shown_as_table_and_json(run: Run, vendors: VendorServer) -> None:
     asked = ("actions", "AAPL", "--start", "2020-01-01", "--end", "2021-01-01")
     shown = run(*asked)
     assert shown.code == 0 and "2020-08-31" in shown.out and "split" in shown.out
@@ -26,14 +26,14 @@ def test_actions_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> 
     assert told["provenance"]["complete"]
 
 
-def test_what_is_no_share_has_no_actions(run: Run, vendors: VendorServer) -> None:
+def test_a_coin_has_no_actions_and_sends_no_request(run: Run, vendors: VendorServer) -> None:
     shown = run("actions", "BTCUSDT")
     assert shown.code == 0 and "BTCUSDT is crypto: only stocks have" in shown.out
     assert "cache" not in shown.out
     assert vendors.count() == 0
 
 
-def test_coverage_is_shown_and_told_as_json(run: Run, vendors: VendorServer) -> None:
+def test_coverage_is_shown_as_table_and_json(run: Run, vendors: VendorServer) -> None:
     run("fetch", "BTCUSDT", "1h", "--start", "2024-06-01", "--end", "2024-06-01")
     count = vendors.count()
     shown = run("coverage", "BTCUSDT", "1h")
@@ -47,7 +47,7 @@ def test_coverage_is_shown_and_told_as_json(run: Run, vendors: VendorServer) -> 
     assert vendors.count() == count
 
 
-def test_sessions_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> None:
+def test_sessions_are_shown_as_table_and_json(run: Run, vendors: VendorServer) -> None:
     asked = ("sessions", "AAPL", "2024-07-03", "2024-07-04")
     shown = run(*asked)
     assert shown.code == 0 and "2024-07-03" in shown.out and "early" in shown.out
@@ -59,7 +59,7 @@ def test_sessions_are_shown_and_told_as_json(run: Run, vendors: VendorServer) ->
     assert vendors.count() == 0
 
 
-def test_sessions_of_a_time_without_recorded_holidays_say_so(run: Run) -> None:
+def test_sessions_without_recorded_holidays_are_marked(run: Run) -> None:
     asked = ("sessions", "7203.T", "1995-05-03", "1995-05-05")
     shown = run(*asked)
     assert shown.out.count("holiday?") >= 3

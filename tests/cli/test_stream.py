@@ -33,7 +33,7 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_replay_prints_every_bar_and_how_it_stands(run: Run, vendors: VendorServer) -> None:
+def test_a_replay_prints_every_bar_and_its_status(run: Run, vendors: VendorServer) -> None:
     ran = run("replay", "BTCUSDT", "1h", *RANGE, "--speed", "0")
     assert ran.code == 0
     bars = ran.out.splitlines()
@@ -98,7 +98,9 @@ def test_json_is_one_document_a_line(run: Run, vendors: VendorServer) -> None:
         (("stream", "BTCUSDT", "1h", "--rows", "99999999"), 2, "would go back beyond 1900"),
     ],
 )
-def test_what_is_wrong_is_said(run: Run, words: tuple[str, ...], code: int, why: str) -> None:
+def test_stream_and_replay_name_a_wrong_argument(
+    run: Run, words: tuple[str, ...], code: int, why: str
+) -> None:
     ran = run(*words)
     assert (ran.code, why in ran.err) == (code, True), ran.err
 
@@ -116,7 +118,7 @@ def held(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_a_hint_advises_a_replay_can_do(bare: Run, held: Path) -> None:
+def test_a_replay_accepts_the_option_that_its_hint_advises(bare: Run, held: Path) -> None:
     words = ("replay", "AAPL", "1d", "--start", "2024-06-03", "--end", "2024-06-10", "--speed", "0",
              "--provider", "local", "--config", str(held))  # fmt: skip
     instead = bare(*words)
@@ -125,7 +127,7 @@ def test_what_a_hint_advises_a_replay_can_do(bare: Run, held: Path) -> None:
     assert (shown.code, shown.out.count("close 10.5")) == (0, 6)
 
 
-def test_what_a_hint_advises_a_stream_can_do(
+def test_a_stream_accepts_the_option_that_its_hint_advises(
     bare: Run, held: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[Any] = []
@@ -151,7 +153,7 @@ def test_a_range_without_bars_is_named(bare: Run, held: Path) -> None:
     assert said in ran.err
 
 
-def test_what_a_replay_lacks_is_one_line(bare: Run, held: Path) -> None:
+def test_missing_bars_of_a_replay_are_one_line(bare: Run, held: Path) -> None:
     ran = bare("replay", "AAPL", "1d", "--start", "2024-06-10", "--end", "2024-06-11", "--speed",
                "0", "--provider", "local", "--adjustment", "raw", "--config", str(held))  # fmt: skip
     (said,) = (line for line in ran.err.splitlines() if "incomplete" in line)
@@ -230,7 +232,7 @@ def test_running_bars_are_printed_where_they_are_wanted(
         assert ran.out.splitlines()[1].endswith("close 1.25  volume 10  forming")
 
 
-def test_what_ends_a_feed_ends_the_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_feed_ends_the_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         def start(self, sink: Any) -> None:
             sink.end(UnavailableError("the venue is gone"))
@@ -272,7 +274,7 @@ def test_the_screen_shows_the_last_bars_and_marks_the_running_one() -> None:
     assert "12:20" in line and "○ forming" in line
 
 
-def test_the_screen_says_why_it_is_not_live() -> None:
+def test_the_screen_of_a_stream_gives_the_reason_for_its_status() -> None:
     status = StreamStatus(StreamState.STALE, "no response")
     text = shown(status=status, bars=(), given=0, revisions=2)
     assert "STALE  0 bars, 2 corrections  no response" in text

@@ -129,7 +129,7 @@ def test_a_chart_of_many_bars_shows_the_one_that_crashed() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [math.nan], [math.inf]])
-def test_nothing_makes_no_chart(values: list[float]) -> None:
+def test_no_values_make_no_chart(values: list[float]) -> None:
     assert chart(values, width=40) == []
 
 
@@ -138,7 +138,7 @@ def test_a_flat_line_is_flat() -> None:
     assert lines == ["5 ┤   ", "  ┤   ", "5 ┤▁▁▁"]
 
 
-def test_of_a_long_reason_the_middle_is_left_out() -> None:
+def test_a_long_reason_is_shortened_in_the_middle() -> None:
     why = "All providers failed: " + "acme had no answer; " * 40 + "`onetape doctor` says more"
     shown = shortened(why)
     assert len(shown) <= 303

@@ -26,7 +26,7 @@ def universe(monkeypatch: pytest.MonkeyPatch) -> DatedUniverse:
 
 
 @pytest.mark.usefixtures("universe")
-def test_populate_fills_who_was_a_member_on_any_day_of_the_range(run: Run) -> None:
+def test_populate_fills_the_members_of_any_day_in_the_range(run: Run) -> None:
     ran = run("populate", "--universe", "mine", *DAYS, "--json")
     assert [each["symbol"] for each in ran.json["results"]] == ["AAPL", "GONE", "MSFT"]
     assert ran.json["universe"]["symbols"] == ["AAPL", "GONE", "MSFT"]
@@ -53,7 +53,7 @@ def test_as_of_means_the_members_of_that_day(run: Run, vendors: VendorServer) ->
     assert today.json["universe"]["symbols"] == ["AAPL", "MSFT"]
 
 
-def test_members_that_are_not_point_in_time_are_said_so(run: Run, universe: DatedUniverse) -> None:
+def test_members_that_are_not_point_in_time_are_marked(run: Run, universe: DatedUniverse) -> None:
     universe.known_from = "2024-01-02"
     ran = run("populate", "--universe", "mine", *DAYS, "--dry-run")
     assert "3 members, not point-in-time: recorded later" in ran.err
@@ -138,7 +138,7 @@ def test_wrong_questions(
     assert vendors.count() == 0
 
 
-def test_help_says_whose_members_are_meant(bare: Run) -> None:
+def test_help_explains_which_members_of_a_universe_are_used(bare: Run) -> None:
     for command in ("populate", "sync", "validate", "gaps"):
         shown = " ".join(bare(command, "--help").out.split())
         assert "the members of a universe (extra db" in shown, command

@@ -22,7 +22,7 @@ def folder(filled: DataManager) -> str:
     return str(filled.cache.cache_dir)
 
 
-def test_findings_are_shown_with_what_to_do(bare: Run, folder: str) -> None:
+def test_findings_are_shown_with_the_next_step(bare: Run, folder: str) -> None:
     ran = bare("validate", BAD, "1d", "--cache-dir", folder)
     assert ran.code == 1
     assert "error  unit (cause certain): 4 rows 100 times too small" in ran.out
@@ -30,7 +30,7 @@ def test_findings_are_shown_with_what_to_do(bare: Run, folder: str) -> None:
     assert "not checked  dividend" in ran.out
 
 
-def test_what_is_clean_exits_with_0(bare: Run, folder: str) -> None:
+def test_validate_of_a_clean_series_exits_with_0(bare: Run, folder: str) -> None:
     ran = bare("validate", GOOD, "1d", "--cache-dir", folder)
     assert (ran.code, ran.out.splitlines()[-1]) == (0, "1 series: 0 series with findings")
     assert bare("validate", BAD, "1d", "--cache-dir", folder, "--severity", "info").code == 1
@@ -87,7 +87,9 @@ def test_wrong_questions_exit_with_2(bare: Run, folder: str, words: tuple[str, .
     assert bare("validate", *words, "--cache-dir", folder).code == 2
 
 
-def test_a_damaged_series_is_told_and_the_others_go_on(bare: Run, folder: str) -> None:
+def test_validate_reports_a_damaged_series_and_continues_with_the_others(
+    bare: Run, folder: str
+) -> None:
     for path in (Path(folder) / "ohlcv" / BAD / "1d").glob("*.json"):
         path.write_text("{")
     for path in (Path(folder) / "ohlcv" / BAD / "1d").glob("*.gz"):
@@ -110,7 +112,7 @@ def test_a_second_vendor_is_named_with_its_cost_before_it_is_asked(
 
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "AAPL"])
-def test_a_dry_run_tells_the_requests_of_each_vendor_that_are_then_sent(
+def test_a_dry_run_of_validate_predicts_the_requests_to_each_vendor(
     run: Run, vendors: VendorServer, rules: Path, monkeypatch: pytest.MonkeyPatch,
     symbol: str,
 ) -> None:  # fmt: skip

@@ -29,7 +29,9 @@ def test_both_sides_are_the_same(run: Run, vendors: VendorServer, held: None) ->
     assert verdict == "both sides are the same"
 
 
-def test_what_differs_and_what_to_do(run: Run, vendors: VendorServer, held: None) -> None:
+def test_verify_shows_differences_and_the_next_step(
+    run: Run, vendors: VendorServer, held: None
+) -> None:
     vendors.revise("BTCUSDT", "1h", parse_iso("2024-06-05T07:00"), 1.004, NEVER)
     vendors.revise("BTCUSDT", "1h", parse_iso("2024-06-06T00:00"), 100.0, NEVER)
     ran = run("verify", "BTCUSDT", "1h")
@@ -64,7 +66,7 @@ def test_a_table_fits_the_terminal(
     assert len(row) <= int(columns)
 
 
-def test_shares_say_to_which_day_they_are_adjusted(
+def test_verify_names_the_day_that_shares_are_adjusted_to(
     run: Run, vendors: VendorServer, clock: ManualClock
 ) -> None:
     assert run("fetch", "AAPL", "1d", "--start", "2024-05-01", "--end", "2024-06-07").code == 0
@@ -122,7 +124,7 @@ def shares(run: Run, rules: Path, vendors: VendorServer, monkeypatch: pytest.Mon
     assert run("fetch", "AAPL", "1d", "--start", "2024-01-02", "--end", "2024-03-28").code == 0
 
 
-def test_a_sample_tells_what_is_confirmed(
+def test_verify_of_a_sample_reports_confirmed_bars(
     run: Run, shares: None, tmp_path: Path, vendors: VendorServer
 ) -> None:
     vendors.clear_log()
@@ -142,7 +144,9 @@ def test_a_sample_tells_what_is_confirmed(
     assert again.out.startswith("0 bars compared; 100.0 % of bars confirmed")
 
 
-def test_a_contradiction_is_told_everywhere(run: Run, shares: None, vendors: VendorServer) -> None:
+def test_contradicted_bars_are_reported_by_verify_and_stats(
+    run: Run, shares: None, vendors: VendorServer
+) -> None:
     vendors.fault("fmp", Fault.rescale(100.0, 3, 4, 5))
     ran = run("verify", "--sample", "100%")
     assert ran.code == 1
@@ -167,7 +171,7 @@ def test_a_contradiction_is_told_everywhere(run: Run, shares: None, vendors: Ven
     assert check["advice"].startswith("`onetape cache info AAPL 1d`")
 
 
-def test_nothing_that_could_be_compared_is_said_and_no_failure(
+def test_verify_without_comparable_bars_says_so_and_exits_with_0(
     run: Run, shares: None, vendors: VendorServer
 ) -> None:
     vendors.fault("fmp", Fault.status(503))

@@ -76,7 +76,7 @@ def test_a_wrong_question_is_exit_2(
         (["stream", "AAPL", "1d", "--rows", "999999999"], "go back beyond 1900"),
     ],
 )
-def test_what_is_empty_or_excludes_each_other_is_not_guessed(
+def test_empty_or_exclusive_arguments_are_refused_and_not_guessed(
     words: list[str], said: str, bare: Run, vendors: VendorServer
 ) -> None:
     ran = bare(*words)
@@ -137,7 +137,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
     ("--to", ("--end", "--end-date")), ("--until", ("--end", "--end-date")),
     ("--limit", ("--bars", "--count", "--rows", "--requests")), ("--vendor", ("--provider",)),
 ])  # fmt: skip
-def test_every_command_knows_what_others_call_its_options(
+def test_every_command_suggests_its_option_for_the_names_of_other_tools(
     typed: str, meant: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of every command, not of those alone that somebody has tried."""
@@ -181,7 +181,9 @@ def test_no_value_of_the_command_line_makes_a_message_long(words: list[str], bar
     (["fetch", "AAPL", "1d", "--strickt"], "(did you mean --strict?)"),
     (["actions", "AAPL", "--zzzz"], "unknown: --zzzz\n"),
 ])  # fmt: skip
-def test_an_option_of_another_name_leads_to_ours(words: list[str], said: str, bare: Run) -> None:
+def test_an_option_name_of_another_tool_gets_a_suggestion(
+    words: list[str], said: str, bare: Run
+) -> None:
     ran = bare(*words)
     assert (ran.code, ran.out) == (2, "")
     assert said in ran.err
@@ -197,7 +199,7 @@ def test_an_option_of_another_name_leads_to_ours(words: list[str], said: str, ba
     ["cache", "quarantine", "show", "1d", "AAPL"], ["cache", "quarantine", "purge", "1d", "AAPL"],
     ["cache", "export", "1d", "AAPL", "--out", "x.csv"], ["sessions", "2024-01-02", "2024-01-05", "AAPL"],
 ])  # fmt: skip
-def test_swapped_arguments_are_told_apart(
+def test_swapped_symbol_and_timeframe_are_recognised(
     words: list[str], run: Run, vendors: VendorServer
 ) -> None:
     ran = run(*words)

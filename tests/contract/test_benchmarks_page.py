@@ -32,7 +32,7 @@ def _report(
         ),
     ],
 )
-def test_a_ratio_that_is_a_fifth_worse_is_told(measured: Report, told: list[str]) -> None:
+def test_a_ratio_that_is_a_fifth_worse_is_reported(measured: Report, told: list[str]) -> None:
     other = Report("Reading", "", [Row("a year", {"naive": Figure(99.0, 99.0, 99.0)})])
     assert worse(f"# Page\n\n{other}\n\n{_report()}\n\nEnd.", [measured]) == told
 
@@ -42,7 +42,7 @@ def test_a_median_with_a_comma_is_read() -> None:
     assert len(worse(str(_report(naive=4019.0)), [_report(naive=3000.0)])) == 1
 
 
-def test_a_ratio_of_zero_that_stays_so_is_not_told() -> None:
+def test_a_ratio_that_stays_zero_is_not_reported() -> None:
     assert worse(str(_report(size=0.0)), [_report(size=0.0)]) == []
     assert len(worse(str(_report(size=0.0)), [_report(size=0.3)])) == 1
 

@@ -24,7 +24,7 @@ def _files(text: str) -> dict[bool, set[tuple[str, str]]]:
 
 
 @pytest.mark.skipif(not FULL, reason="asks ten questions in two processes: part of a full run")
-def test_the_page_of_the_core_is_what_a_run_enters(tmp_path: Path) -> None:
+def test_the_page_of_the_core_lists_the_files_that_a_run_enters(tmp_path: Path) -> None:
     kept, fresh = ((ROOT / "docs" / "core.md").read_text("utf-8"), page(entered(tmp_path)))
     assert _files(kept) == _files(fresh), "python -m tests.contract.core_page > docs/core.md"
     assert len(_files(kept)[True]) > 60

@@ -209,13 +209,13 @@ def test_a_successor_that_is_named_exists(sentence: str) -> None:
         assert is_module or hasattr(importlib.import_module(module), name), path
 
 
-def test_nothing_is_both_served_and_refused() -> None:
+def test_no_name_is_both_served_and_refused() -> None:
     assert set(NAMES) & set(src.data.__all__) == set()
     assert set(MODULES) == {m.name for m in modules() if "refuse_module(__name__)" in m.text}
 
 
 @pytest.mark.parametrize("name", ["base", "base.deeper", "DataSourceFactory"])
-def test_what_lies_below_a_module_that_is_not_served_says_the_same(name: str) -> None:
+def test_a_submodule_of_an_unserved_module_is_refused_with_its_message(name: str) -> None:
     with pytest.raises(
         ImportError, match=r"src\.data\.utils\.data_handler is not available: use get_ohlcv\(\) of"
     ):
@@ -236,11 +236,11 @@ def loaded_by(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize("root", ["src.data", "onetape"])
-def test_importing_the_root_loads_nothing_heavy(root: str) -> None:
+def test_importing_the_root_loads_no_heavy_package(root: str) -> None:
     assert loaded_by(f"import {root}; {root}.__version__; dir({root})") == set()
 
 
-def test_catching_an_error_loads_nothing_heavy() -> None:
+def test_importing_an_error_loads_no_heavy_package() -> None:
     assert loaded_by("from src.data import DataError, IncompleteDataWarning") == set()
 
 
@@ -248,10 +248,10 @@ def test_the_command_line_starts_without_pandas() -> None:
     assert loaded_by("from src.data.cli import main") & {"pandas", "numpy", "requests"} == set()
 
 
-def test_what_every_program_imports_first_starts_without_pandas() -> None:
+def test_importing_get_data_manager_loads_no_pandas() -> None:
     loaded = loaded_by("from src.data import get_data_manager")
     assert loaded & {"pandas", "requests", "sqlite3", "yaml", "exchange_calendars"} == set()
 
 
-def test_the_probe_sees_what_is_loaded() -> None:
+def test_the_probe_sees_loaded_modules() -> None:
     assert loaded_by("import sqlite3") == {"sqlite3"}

@@ -164,12 +164,12 @@ ALONE = {"vendors.registry", "compat.retry", "compat.limiters"}
 MOST_FLOORS = 20
 
 
-def test_packages_stand_as_wholes_on_few_floors() -> None:
+def test_packages_are_whole_on_few_floors() -> None:
     assert {name for name in FLOORS if "." in name} == ALONE
     assert sorted(set(FLOORS.values())) == list(range(MOST_FLOORS))
 
 
-def test_there_is_no_module_without_a_floor() -> None:
+def test_every_module_has_a_floor() -> None:
     tops = {m.top for m in modules() if m.name and m.name not in SHIMS}
     assert sorted(tops - FLOORS.keys()) == []
 
@@ -254,7 +254,7 @@ OPEN_TO_THEM = {
 }  # fmt: skip
 
 
-def test_what_is_above_the_facade_sees_bars_as_a_user_does() -> None:
+def test_packages_above_the_facade_use_only_its_public_names() -> None:
     expect_none([
         f"{source.name}:{item.line} imports {target}"
         for source in modules()
@@ -275,7 +275,7 @@ def loaded_parts(source: Module) -> set[str]:
     }
 
 
-def test_the_facade_names_what_is_above_it_by_one_look_up() -> None:
+def test_the_facade_loads_packages_above_it_through_one_lookup() -> None:
     facade = module("data_manager")
     parts = loaded_parts(facade)
     assert {name for name in parts if FLOORS[name] > FLOORS["data_manager"]} == ABOVE_THE_FACADE

@@ -33,7 +33,7 @@ def test_every_name_is_the_very_object(name: str) -> None:
     assert name in onetape.__all__
 
 
-def test_the_list_and_the_types_agree_and_nothing_else_is_there() -> None:
+def test_the_exports_and_the_types_of_onetape_agree() -> None:
     assert set(onetape.__all__) == {*src.data.__all__, "HiddenPackageError"}
     assert set(onetape.__all__) <= set(dir(onetape))
     text = (ROOT / "onetape" / "__init__.py").read_text("utf-8")
@@ -43,18 +43,20 @@ def test_the_list_and_the_types_agree_and_nothing_else_is_there() -> None:
         onetape.__getattr__("nothing")
 
 
-def test_what_is_patched_at_home_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_patched_name_of_src_data_is_seen_through_onetape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stand_in = object()
     monkeypatch.setattr("src.data.errors.QueryError", stand_in)
     assert onetape.QueryError is stand_in
 
 
 @pytest.mark.parametrize("command", [["-m", "onetape"], ["-m", "src.data"]])
-def test_it_is_the_command(command: list[str], tmp_path: Path) -> None:
+def test_onetape_runs_as_the_command(command: list[str], tmp_path: Path) -> None:
     assert run([*command, "--version"], tmp_path).stdout == f"onetape {src.data.__version__}\n"
 
 
-def test_beside_another_package_of_the_name_src(tmp_path: Path) -> None:
+def test_onetape_works_beside_another_package_named_src(tmp_path: Path) -> None:
     (tmp_path / "src" / "data").mkdir(parents=True)  # no package: a folder of files
     (tmp_path / "src" / "__init__.py").write_text("OWN = 1\n")
     (tmp_path / "src" / "ours.py").write_text("NAME = 'ours'\n")

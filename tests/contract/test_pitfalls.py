@@ -66,7 +66,7 @@ def test_every_test_of_the_pitfalls_is_on_the_page() -> None:
     expect_none([f"{name} is not on the page" for name in sorted(defined_in(text) - named)])
 
 
-def test_what_is_not_there_is_noticed(tmp_path: Path) -> None:
+def test_missing_proofs_and_tests_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "test_a.py").write_text(
         "def test_one(): ...\n# def test_two(): ...\ndef helper(): ...\n"
         "class TestB:\n    def test_three(self): ...\nclass C:\n    def test_four(self): ...\n"

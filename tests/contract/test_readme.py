@@ -22,7 +22,7 @@ PAGES = {
 }
 
 
-def test_it_is_short() -> None:
+def test_the_readme_is_short() -> None:
     assert len(TEXT.splitlines()) <= 200
 
 
@@ -95,7 +95,7 @@ def test_examples_without_a_network_run(
     assert "100% from the cache" in capsys.readouterr().out
 
 
-def test_it_opens_with_the_line_that_installs_and_one_call() -> None:
+def test_the_readme_opens_with_the_install_line_and_one_call() -> None:
     order = ["pip install 'onetape[demo,", "manager.get_ohlcv(", "![onetape demo", "\n## "]
     places = [TEXT.index(one) for one in order]
     assert places == sorted(places)

@@ -34,7 +34,7 @@ def test_the_page_lists_every_code() -> None:
 
 
 @pytest.mark.parametrize("code", listed())
-def test_the_page_shows_what_users_read(code: str) -> None:
+def test_the_page_of_stored_codes_shows_the_sentences_that_users_read(code: str) -> None:
     shown = listed()[code][1]
     shown = {"as it is": code, "only what follows": ""}.get(shown, shown.strip("`"))
     assert sentence(code) == shown
@@ -68,7 +68,7 @@ def test_the_text_after_a_code_is_shown_as_it_is() -> None:
     )
 
 
-def test_golden_files_hold_the_codes() -> None:
+def test_golden_files_contain_the_stored_codes() -> None:
     store = store_in(GOLDEN, Quick())
     coverage = store.view(make.ALL_CODES).coverage.opened()
     ends = tuple(code for code, (place, _) in listed().items() if place.startswith("end of"))

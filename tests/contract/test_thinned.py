@@ -32,7 +32,7 @@ def test_each_thinned_test_exists() -> None:
             assert set(tests) <= names_in(file), file
 
 
-def test_what_is_left_to_a_full_run_is_a_control_or_fails_with_a_test_that_is_not() -> None:
+def test_a_test_only_in_full_runs_is_a_control_or_fails_with_another_test() -> None:
     for tests in thinned.FULL_ONLY.values():
         for file, test in set(tests.values()) - {thinned.CONTROL}:
             assert test in names_in(file), test

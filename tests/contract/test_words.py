@@ -100,7 +100,9 @@ def test_a_bar_is_called_a_bar() -> None:
 @pytest.mark.parametrize(
     "patterns", [MACHINES, KEYS, UNFINISHED], ids=["machines", "keys", "unfinished"]
 )
-def test_no_file_holds(patterns: list[re.Pattern[str]]) -> None:
+def test_no_file_contains_machine_paths_keys_or_unfinished_work(
+    patterns: list[re.Pattern[str]],
+) -> None:
     expect_none([v for name, text in text_files() for v in matches(patterns, name, text)])
 
 

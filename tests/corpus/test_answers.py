@@ -39,7 +39,7 @@ def test_a_right_move_is_not_doubted(tmp_path: Path, what: str) -> None:
     assert answer(case.series, tmp_path / "cache") == ([], False)
 
 
-def test_an_impossible_row_is_told(tmp_path: Path) -> None:
+def test_an_impossible_row_is_reported_and_not_grave(tmp_path: Path) -> None:
     kind, clean = next(k for k in KINDS if k.name == "impossible row"), one(COIN)
     found = answer(planted(kind, clean.series, clean.name, 0).series, tmp_path / "cache")
     assert found.is_refused
@@ -62,7 +62,7 @@ def test_an_impossible_row_is_told(tmp_path: Path) -> None:
         (SHARE, "dividend x100"),
     ],
 )
-def test_what_is_certain_is_grave_in_the_answer_and_refused_by_strict(
+def test_certain_defects_are_grave_in_the_answer_and_refused_by_strict(
     tmp_path: Path, name: str, what: str
 ) -> None:
     kind = next(k for k in KINDS if k.name == what)
@@ -76,7 +76,7 @@ CASES = range(40 if os.environ.get("ONETAPE_FULL") else 4)
 
 
 @pytest.mark.parametrize("seed", CASES)
-def test_what_an_answer_calls_grave_is_an_error_of_validate_and_the_reverse(
+def test_bars_are_grave_in_an_answer_exactly_if_they_are_an_error_of_validate(
     tmp_path: Path, seed: int
 ) -> None:
     random = np.random.default_rng(seed)

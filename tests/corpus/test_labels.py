@@ -29,7 +29,7 @@ def test_halves_are_decided_by_names_alone() -> None:
     assert len(digest()) == 64
 
 
-def test_each_label_says_what_is_wrong_and_how_that_is_known() -> None:
+def test_each_label_names_its_defect_and_its_evidence() -> None:
     for one in entries():
         for label in one.labels:
             assert label.cause in CAUSES

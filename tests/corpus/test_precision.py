@@ -88,7 +88,7 @@ def test_the_page_has_the_table_of_the_code_and_the_digest_of_the_list() -> None
         assert [sum(column) for column in zip(*halves, strict=True)] == [one.right, one.raised]
 
 
-def test_the_page_says_of_each_kind_what_answers_report_and_of_clean_series_nothing() -> None:
+def test_the_page_lists_reports_for_each_kind_of_defect_and_none_for_clean_series() -> None:
     page = written()
     assert re.search(r"[Oo]f [1-9]\d* answers with clean series, 0 are doubted", page)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
@@ -102,7 +102,7 @@ def test_the_page_says_of_each_kind_what_answers_report_and_of_clean_series_noth
 
 
 @needs_reference
-def test_part_of_the_corpus_has_no_false_alarm_and_what_is_planted_is_found() -> None:
+def test_part_of_the_corpus_has_no_false_alarm_and_every_planted_defect_is_found() -> None:
     some = [one for one in entries() if any(name in one.file for name in SOME)]
     assert len(some) >= len(SOME)
     kinds = [kind for kind in KINDS if kind.takes < 12]
@@ -121,7 +121,7 @@ def test_part_of_the_corpus_has_no_false_alarm_and_what_is_planted_is_found() ->
 @needs_reference
 @pytest.mark.skipif(not FULL, reason="ONETAPE_FULL is not set")
 @pytest.mark.timeout(3000)
-def test_the_page_and_the_table_are_what_is_measured() -> None:
+def test_the_page_and_the_table_equal_the_measured_precision() -> None:
     halves = measured_halves()
     assert precisions(total(halves)) == dict(MEASURED)
     assert part(halves, answered()) == written()

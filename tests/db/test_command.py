@@ -68,7 +68,7 @@ def test_an_older_database_is_upgraded(
     assert document(run("upgrade", "--json"))["changed"] is False
 
 
-def test_without_tables_there_is_nothing_to_upgrade_or_copy(
+def test_upgrade_and_backup_without_tables_are_errors(
     run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DB_URL", database_url)
@@ -115,7 +115,7 @@ def test_without_the_extra_the_command_names_it(run: Run, monkeypatch: pytest.Mo
     assert code == 2 and "[postgres]" in err
 
 
-def test_damage_and_foreign_tables_are_told(
+def test_check_reports_damage_and_foreign_tables(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.db"

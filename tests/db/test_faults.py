@@ -118,7 +118,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_locked_database_is_told_and_works_again(database: Database) -> None:
+def test_a_locked_database_is_a_typed_error_and_works_again(database: Database) -> None:
     add(database, "A")
     second = Database(database.url)
 
@@ -152,7 +152,7 @@ def fork_refused(work: Callable[[], object]) -> bool:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_tables_cannot_be_made_while_another_program_holds_the_file(tmp_path: Path) -> None:
+def test_tables_cannot_be_created_while_another_program_locks_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("PRAGMA journal_mode = WAL")
@@ -167,7 +167,7 @@ def test_tables_cannot_be_made_while_another_program_holds_the_file(tmp_path: Pa
 # --- no room, no right ---------------------------------------------------------------------------
 
 
-def test_a_full_database_takes_nothing_half(tmp_path: Path) -> None:
+def test_a_unit_on_a_full_database_is_rolled_back_whole(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     add(database, "A")
     room = {"pages": 0}
@@ -319,7 +319,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     "how", ["garbage", "another format", "half", "a torn page", "a folder", "a pipe",
             "empty, with its log", "gone, with its log"],
 )  # fmt: skip
-def test_what_cannot_be_read_is_never_made_anew(tmp_path: Path, how: str) -> None:
+def test_an_unreadable_database_is_never_replaced(tmp_path: Path, how: str) -> None:
     path = tmp_path / "a.db"
     url = f"sqlite:///{path}"
     use(url)
@@ -337,7 +337,7 @@ def test_what_cannot_be_read_is_never_made_anew(tmp_path: Path, how: str) -> Non
     assert use(url) == ["A", "B"]
 
 
-def test_damage_inside_is_told_by_a_check(tmp_path: Path) -> None:
+def test_a_damaged_page_is_reported_by_check(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     database = Database(f"sqlite:///{path}")
     add(database, *(f"S{n}" for n in range(300)), text_="x" * 200)
@@ -390,7 +390,9 @@ def test_a_server_that_goes_away_in_a_unit_takes_all_of_it(served: Database, tab
     served.close()
 
 
-def test_a_server_that_was_away_between_units_costs_nothing(served: Database, tables: str) -> None:
+def test_a_server_restarted_between_units_is_reconnected_without_an_error(
+    served: Database, tables: str
+) -> None:
     add(served, "A")
     end_connections(tables)
     assert names(served) == ["A"]

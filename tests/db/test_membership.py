@@ -154,7 +154,7 @@ def test_an_addition_that_leads_to_no_member_is_impossible_until_today() -> None
     assert members(stored, "2026-01-05").is_pit
 
 
-def test_entries_that_stand_twice_or_cancel_each_other_on_a_day_change_nothing() -> None:
+def test_repeated_or_cancelling_changes_of_a_day_are_ignored() -> None:
     log = changes(
         ("2012-01-03", "+S1"), ("2012-01-03", "+S1"), ("2013-01-03", "+S2"), ("2013-01-03", "-S2"),
         ("2014-01-03", "+NOT"), ("2014-01-03", "-NOT"),
@@ -189,7 +189,7 @@ def test_a_walked_list_that_differs_from_todays_by_more_than_5_percent_is_refuse
 # --- what a refresh changes ------------------------------------------------------------------
 
 
-def test_the_same_list_again_changes_nothing() -> None:
+def test_the_same_list_again_opens_and_closes_no_interval() -> None:
     for statement in (roster(["A", "B"], TODAY), dated([Interval("A", TODAY, None, "line 2")])):
         rows, _ = kept(("s", statement, "2026-01-05"))
         assert difference(rows, statement) == ((), ())
@@ -209,7 +209,7 @@ def test_a_list_closes_and_opens() -> None:
     assert list(members(stored, "2026-02-02", "2026-01-20")) == ["A", "B"]
 
 
-def test_what_came_and_left_on_one_day_was_no_member() -> None:
+def test_a_symbol_that_joined_and_left_on_one_day_was_not_a_member() -> None:
     stored = kept(
         ("list", roster(["A", "B"], TODAY), "2026-01-05T12:00"),
         ("list", roster(["A"], TODAY), "2026-01-05T13:00"),
@@ -231,7 +231,7 @@ def test_todays_list_for_a_past_day_is_not_point_in_time() -> None:
     assert members(stored, "2026-01-05").is_pit and members(stored, "2026-01-09").is_pit
 
 
-def test_nothing_was_recorded_until_then() -> None:
+def test_members_before_the_first_record_are_an_error() -> None:
     stored = kept(("list", roster(["A"], TODAY), "2026-01-05T12:00"))
     with pytest.raises(
         UniverseError, match="nothing is recorded for universe 'u' until 2026-01-05"
@@ -239,7 +239,7 @@ def test_nothing_was_recorded_until_then() -> None:
         members(stored, "2026-01-05", "2026-01-05T11:59")
 
 
-def test_a_correction_is_named_and_does_not_change_what_was_known() -> None:
+def test_a_correction_is_reported_and_keeps_the_members_known_before() -> None:
     before = dated(
         [Interval("A", date(2015, 1, 2), None), Interval("B", date(2015, 1, 2), date(2016, 1, 4))]
     )
@@ -261,7 +261,7 @@ def test_a_correction_is_named_and_does_not_change_what_was_known() -> None:
     assert members(stored, "2015-06-01", now.known_at.replace(tzinfo=None).isoformat()) == now
 
 
-def test_logs_that_disagree_leave_both_and_choose_none() -> None:
+def test_logs_that_disagree_are_both_reported_and_neither_is_preferred() -> None:
     one = dated(
         [
             Interval("A", date(2015, 1, 2), None, "line 2"),
@@ -290,7 +290,7 @@ def test_logs_that_disagree_leave_both_and_choose_none() -> None:
     assert (list(later), later.is_pit, later.unresolved) == (["A", "B"], True, ())
 
 
-def test_a_list_says_nothing_of_the_days_that_a_log_dates() -> None:
+def test_a_list_does_not_change_days_that_a_log_dates() -> None:
     log = dated(
         [Interval("A", date(2015, 1, 2), None), Interval("B", date(2015, 1, 2), date(2020, 1, 2))]
     )
@@ -303,7 +303,7 @@ def test_a_list_says_nothing_of_the_days_that_a_log_dates() -> None:
     assert early.reason.startswith("nothing is known before 2015-01-02")
 
 
-def test_a_list_older_than_its_habit_says_so() -> None:
+def test_members_from_a_log_older_than_usual_have_a_reason() -> None:
     days = [date(2025, month, 3) for month in range(1, 8)]
     statement = walk_back(
         MANY, [MembershipChange(day, f"S{n}", True) for n, day in enumerate(days)], TODAY

@@ -60,7 +60,7 @@ def test_the_tables_have_the_documented_columns_and_keys(
     assert found.get_pk_constraint(name, schema_of(database))["constrained_columns"] == key
 
 
-def test_what_is_left_out_has_its_documented_default(database: Database) -> None:
+def test_omitted_price_columns_have_their_documented_defaults(database: Database) -> None:
     place = "" if database.dialect == "sqlite" else f"{SCHEMA}."
     with database.writing() as session:
         session.execute(
@@ -164,7 +164,7 @@ def test_with_timescaledb_the_statements_are_run(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_without_timescaledb_one_sentence_says_so(
+def test_without_timescaledb_one_log_record_says_so(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):

@@ -75,7 +75,7 @@ def all_runs(database: Database) -> Sequence[AlertRun]:
 
 
 @pytest.mark.timeout(3600)
-def test_schedules_lose_nothing_and_repeat_what_is_in_doubt_only(database: Database) -> None:
+def test_alerts_are_never_lost_and_only_unknown_deliveries_are_repeated(database: Database) -> None:
     """All thousand on SQLite in a full run; a failure names its seed."""
     seen, is_sqlite = Counter[str](), database.dialect == "sqlite"
     count = (1000 if is_sqlite else 30) if FULL else 1
@@ -341,7 +341,7 @@ def test_a_server_that_goes_away_at_any_statement_loses_no_message(crossing: Cro
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_fill_that_fails_changes_nothing(database: Database) -> None:
+def test_a_failed_fill_is_rolled_back(database: Database) -> None:
     trading = TradingService.of(database)
     position = opened(trading)
 

@@ -95,7 +95,7 @@ BAD_ALERTS: list[tuple[Any, ...]] = [
 
 
 @pytest.mark.parametrize("arguments", BAD_ALERTS)
-def test_an_alert_that_is_none_is_refused(db: TelegramService, arguments: Any) -> None:
+def test_an_invalid_alert_is_refused(db: TelegramService, arguments: Any) -> None:
     with pytest.raises(QueryError):
         db.add_alert("7", *arguments)
     assert db.list_users() == [], "not even the user is made"
@@ -138,7 +138,7 @@ def test_all_fields_of_an_alert_change(
 @pytest.mark.parametrize(
     "config", [{"ticker": "AAPL", "price": 250, "condition": "above"}, {"problem": "stale"}]
 )
-def test_the_conditions_of_another_firing_are_stored_whole(
+def test_the_conditions_for_rearming_are_stored_with_their_defaults(
     db: TelegramService, config: dict[str, Any]
 ) -> None:
     number = db.add_json_alert("7", config, re_arm_config={"cooldown_minutes": "60"})
@@ -264,7 +264,7 @@ def test_a_disabled_schedule_is_not_active(db: TelegramService) -> None:
 
 
 @pytest.mark.parametrize("time", ["25:00", "9", "09:60", "9:5", "", "\u0669:30", None, 9])
-def test_a_time_that_is_none_is_refused(db: TelegramService, time: Any) -> None:
+def test_an_invalid_time_of_a_schedule_is_refused(db: TelegramService, time: Any) -> None:
     with pytest.raises(QueryError):
         db.add_schedule("7", "AAPL", time or "x")
     with pytest.raises(QueryError):
@@ -312,7 +312,7 @@ def test_a_cron_line_names_its_times(line: str, after: str, due: str) -> None:
     "line", ["", "* * * *", "60 * * * *", "* 24 * * *", "0 0 31 2 *", "5-1 * * * *", "*/0 * * * *",
              "a * * * *", "-1 * * * *", "\u0661 * * * *", None]
 )  # fmt: skip
-def test_a_cron_line_that_is_none_is_refused(line: Any) -> None:
+def test_an_invalid_cron_line_is_refused(line: Any) -> None:
     with pytest.raises(QueryError):
         Cron.parse(line)
 
@@ -501,7 +501,7 @@ def test_an_evaluation_is_stored_once(records: StoredAlerts, db: TelegramService
     assert again.state is None, "it begins anew"
 
 
-def test_of_many_evaluations_those_still_due_are_stored(
+def test_only_evaluations_that_are_still_due_are_stored(
     records: StoredAlerts, db: TelegramService
 ) -> None:
     numbers = [db.add_alert("7", "AAPL", price, "above") for price in (250, 260, 270, 280)]
@@ -568,7 +568,7 @@ def test_an_attempt_whose_process_died_is_repeated_once(
     assert records.open_runs() == [], "the copy died too: unknown, and no more"
 
 
-def test_open_runs_are_read_page_by_page_and_none_is_passed_over(
+def test_open_runs_are_read_page_by_page_without_skipping_one(
     records: StoredAlerts, db: TelegramService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.data.db.alert_records._PAGE", 1)
@@ -630,7 +630,7 @@ def test_an_older_beat_replaces_no_newer_one(records: StoredAlerts, db: Telegram
     assert records.last_beat() is None
 
 
-def test_nothing_is_made_where_it_is_not_wanted(
+def test_alert_records_without_make_create_no_database(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.setenv("DB_URL", f"sqlite:///{tmp_path / 'own.db'}")

@@ -118,7 +118,7 @@ def test_every_run_is_claimed_and_taken_once(database: Database) -> None:
     assert [bool(run.worker_id) for run in runs if run.status == "running"] == [True] * taken
 
 
-def test_limits_hold_when_processes_add_at_once(database: Database) -> None:
+def test_limits_hold_when_processes_add_concurrently(database: Database) -> None:
     users = TelegramService.of(database)
     users.set_user_limit("7", "max_alerts", TIMES)
     assert _run(database, "alert") == TIMES

@@ -89,7 +89,7 @@ def test_those_of_programs_are_left_to_them(
     assert len(jobs.get_pending_schedules()) == 2
 
 
-def test_what_runs_claim_at_a_time_is_claimed_once(
+def test_concurrent_runs_claim_each_report_once(
     db: TelegramService, database: Database, clock: ManualClock
 ) -> None:
     numbers = [add(db, f"09:{minute:02}") for minute in range(5)]
@@ -126,7 +126,7 @@ def test_a_key_that_is_there_is_not_claimed_again(
     assert row is not None and row["next_run_at"] == datetime(2024, 6, 14, 9, tzinfo=UTC)
 
 
-def test_the_newest_takes_the_place_of_what_surely_did_not_arrive(
+def test_the_newest_report_replaces_those_that_were_not_sent(
     db: TelegramService, records: StoredAlerts, clock: ManualClock
 ) -> None:
     add(db)
@@ -167,7 +167,7 @@ def test_blocked_users_get_no_reports_until_these_are_enabled(
     assert row is not None and (row["enabled"], row["reason"]) == (True, "")
 
 
-def test_times_that_cannot_be_read_end_a_schedule_and_say_so(
+def test_an_unreadable_time_ends_a_schedule_with_its_reason(
     db: TelegramService, records: StoredAlerts, clock: ManualClock
 ) -> None:
     number, good = add(db), add(db)
@@ -219,7 +219,7 @@ def test_a_clock_that_was_ahead_silences_no_schedule(
     assert [one.id for one in jobs.get_pending_schedules()] == [program]
 
 
-def test_a_schedule_that_was_made_ahead_of_the_clock_reports_nothing_before_it(
+def test_a_schedule_created_under_a_fast_clock_is_due_by_the_right_one(
     db: TelegramService, records: StoredAlerts, clock: ManualClock
 ) -> None:
     clock.advance(366 * DAY_S)
@@ -230,7 +230,7 @@ def test_a_schedule_that_was_made_ahead_of_the_clock_reports_nothing_before_it(
     assert row is not None and row["next_run_at"] == datetime(2024, 6, 13, 9, tzinfo=UTC)
 
 
-def test_the_clock_of_another_machine_that_is_a_little_behind_claims_nothing(
+def test_a_machine_with_a_slightly_slow_clock_claims_no_report_twice(
     db: TelegramService, records: StoredAlerts, clock: ManualClock
 ) -> None:
     add(db, "15:05")

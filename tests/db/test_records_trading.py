@@ -164,7 +164,9 @@ def test_a_float_has_the_digits_of_its_text(db: TradingService) -> None:
         {"price": "1e99999"},
     ],
 )  # fmt: skip
-def test_a_fill_that_is_none_changes_nothing(db: TradingService, fill: dict[str, Any]) -> None:
+def test_an_invalid_fill_is_refused_and_changes_no_position(
+    db: TradingService, fill: dict[str, Any]
+) -> None:
     number = _open(db)
     before = db.apply_fill(number, action="buy", qty=1, price=100)
     with pytest.raises(QueryError):
@@ -213,7 +215,7 @@ def test_a_position_is_closed_without_a_fill(db: TradingService) -> None:
 # --- splits and dividends ------------------------------------------------------------------------
 
 
-def test_a_split_changes_a_position_once_and_says_so(
+def test_a_split_changes_a_position_once_and_describes_the_change(
     db: TradingService, clock: ManualClock
 ) -> None:
     levels = {"stop": "90", "take_profit": 130.0, "note": "x"}
@@ -262,7 +264,7 @@ def test_a_reverse_split_keeps_what_was_paid(db: TradingService, clock: ManualCl
     assert closed["realized_pnl"] == Decimal("-0.000000000000000003")
 
 
-def test_an_action_that_cannot_be_applied_changes_nothing(
+def test_an_action_that_cannot_be_applied_changes_no_position(
     db: TradingService, clock: ManualClock
 ) -> None:
     number = _open(db, metadata={"stop": "2"})
@@ -402,7 +404,7 @@ def test_sydney_and_new_york_after_hours(db: TradingService, clock: ManualClock)
         assert len(db.apply_action(symbol, WEDNESDAY, "dividend", amount=1)) == changes, symbol
 
 
-def test_an_ex_date_lies_ahead_until_its_market_has_it(
+def test_an_ex_date_is_in_the_future_until_it_begins_in_its_market(
     db: TradingService, clock: ManualClock
 ) -> None:
     _filled(db, "BHP.AX", NOW - timedelta(days=2))
@@ -425,7 +427,7 @@ def test_an_action_of_a_symbol_that_no_market_has_is_refused(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_out_of_order_is_refused_and_changes_nothing(
+def test_fills_and_actions_out_of_order_are_refused_or_applied_exactly(
     database: Database, clock: ManualClock, seed: int
 ) -> None:
     """Fills, splits and dividends in any order: each is refused, or counts as in its own order."""
@@ -559,7 +561,7 @@ def test_an_action_that_one_position_refuses_changes_none(
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_who_held_before_the_ex_date_has_the_dividend_also_after_closing(
+def test_a_position_held_before_the_ex_date_gets_the_dividend_even_after_closing(
     database: Database, clock: ManualClock, seed: int
 ) -> None:
     """Fills at random times around it; long and short; markets whose days begin at other times than UTC's."""
@@ -602,7 +604,7 @@ def _text(value: Fraction) -> str:
     return str(Decimal(value.numerator) / Decimal(value.denominator))
 
 
-def test_what_was_closed_before_the_ex_date_or_opened_on_it_has_no_dividend(
+def test_a_position_closed_before_the_ex_date_or_opened_on_it_gets_no_dividend(
     db: TradingService, clock: ManualClock
 ) -> None:
     begin, second = _begin("AAPL"), timedelta(seconds=1)
@@ -627,14 +629,14 @@ def test_what_was_closed_before_the_ex_date_or_opened_on_it_has_no_dividend(
     assert db.apply_action("AAPL", WEDNESDAY, "split", ratio=2)[0]["position_id"] == figures["open"]
 
 
-def test_what_was_given_up_has_no_dividend(db: TradingService, clock: ManualClock) -> None:
+def test_a_position_marked_closed_gets_no_dividend(db: TradingService, clock: ManualClock) -> None:
     number = _filled(db, "AAPL", NOW - timedelta(days=9))
     clock.advance(86_400)
     db.mark_closed(number)
     assert db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1) == []
 
 
-def test_a_day_that_a_wrong_clock_noted_credits_nothing(
+def test_a_fill_dated_by_a_wrong_clock_does_not_change_the_dividend(
     db: TradingService, clock: ManualClock
 ) -> None:
     number = _filled(db, "AAPL", NOW - timedelta(days=9))
@@ -736,7 +738,7 @@ def test_late_dividends_count_as_in_their_order(
         assert (row.status, row.realized_pnl) == ("closed", _nearest(reference.realized - fees))
 
 
-def test_a_late_dividend_moves_levels_and_says_what_it_earned(
+def test_a_late_dividend_moves_price_levels_and_reports_its_profit(
     db: TradingService, clock: ManualClock
 ) -> None:
     number = _open(db, opened_at=NOW - timedelta(days=9), metadata={"stop": "90"})
@@ -758,7 +760,7 @@ def test_a_late_dividend_moves_levels_and_says_what_it_earned(
     assert [*change["after"]] == ["realized_pnl"], "levels of what is closed stay"
 
 
-def test_what_fills_of_several_days_have_left_is_multiplied(
+def test_the_shares_left_by_fills_of_several_days_get_the_dividend(
     db: TradingService, clock: ManualClock
 ) -> None:
     number = _filled(db, "AAPL", NOW - timedelta(days=9))
@@ -857,7 +859,7 @@ def test_a_position_that_was_opened_ahead_of_the_clock_is_not_passed_over(
 
 
 @pytest.mark.parametrize("direction", ["long", "short"])
-def test_commission_counts_in_what_was_earned(db: TradingService, direction: str) -> None:
+def test_realized_profit_includes_commission(db: TradingService, direction: str) -> None:
     number = _open(db, direction)
     verbs = ("buy", "sell") if direction == "long" else ("sell", "buy")
     fees = ("0.35", 0.1, -0.05)

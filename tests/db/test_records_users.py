@@ -68,7 +68,7 @@ def test_a_new_user_is_verified_approved_and_asked_for(db: TelegramService) -> N
     ]
 
 
-def test_functions_that_answer_yes_or_no_say_no_for_an_unknown_user(db: TelegramService) -> None:
+def test_boolean_functions_return_false_for_an_unknown_user(db: TelegramService) -> None:
     for function in (db.approve_user, db.reject_user, db.verify_user_email, db.forget_user):
         assert function("8") is False
     assert db.reset_user_email_verification("8") is False
@@ -82,7 +82,7 @@ def test_functions_that_answer_yes_or_no_say_no_for_an_unknown_user(db: Telegram
 # --- codes ---------------------------------------------------------------------------------------
 
 
-def test_a_code_of_a_clock_that_was_ahead_does_not_stand_for_a_year(
+def test_a_code_from_a_fast_clock_is_not_valid_for_a_year(
     db: TelegramService, clock: ManualClock
 ) -> None:
     clock.advance(366 * 86_400)
@@ -156,7 +156,9 @@ def test_codes_are_of_secrets_and_compared_in_constant_time(
     ("code", "sent_time"),
     [("12345", NOW), (CODE, NOW + 301), (CODE, -1), (CODE, 1.5), (123456, NOW)],
 )
-def test_a_code_that_is_none_is_refused(db: TelegramService, code: Any, sent_time: Any) -> None:
+def test_an_invalid_verification_code_is_refused(
+    db: TelegramService, code: Any, sent_time: Any
+) -> None:
     with pytest.raises(QueryError):
         db.set_user_email("7", "ann@example.com", code, sent_time)
     assert db.get_user_status("7") is None
@@ -165,7 +167,7 @@ def test_a_code_that_is_none_is_refused(db: TelegramService, code: Any, sent_tim
 @pytest.mark.parametrize(
     "email", ["", "ann", "a@b@c", "ann@x y", "a\n@b", "<a@b>", "a" * 300 + "@b", None]
 )
-def test_an_address_that_is_none_is_refused(db: TelegramService, email: Any) -> None:
+def test_an_invalid_email_address_is_refused(db: TelegramService, email: Any) -> None:
     with pytest.raises(QueryError):
         db.set_user_email("7", email, CODE, NOW)
     assert db.list_users() == []
@@ -181,7 +183,7 @@ def test_an_address_is_its_users_when_the_code_comes_back(db: TelegramService) -
     assert status["verified"] is False
 
 
-def test_another_address_has_to_be_verified_again(db: TelegramService) -> None:
+def test_a_new_email_address_has_to_be_verified_again(db: TelegramService) -> None:
     db.set_user_email("7", "ann@example.com", CODE, NOW)
     assert db.verify_code("7", CODE)
     db.set_user_email("7", "new@example.com", "654321", NOW)
@@ -239,7 +241,7 @@ def test_language_is_kept(db: TelegramService) -> None:
     assert status["language"] == "pt-BR"
 
 
-def test_forget_leaves_nothing_of_a_user(db: TelegramService, database: Database) -> None:
+def test_forget_deletes_all_records_of_a_user(db: TelegramService, database: Database) -> None:
     db.set_user_email("7", "ann@example.com", CODE, NOW)
     db.set_user_email("8", "bob@example.com", CODE, NOW)
     for user in ("7", "8"):
@@ -428,7 +430,7 @@ def test_the_documented_flow_works(database: Database, monkeypatch: pytest.Monke
         database_service.services.forget()
 
 
-def test_a_unit_inside_another_one_is_a_part_of_it(database: Database) -> None:
+def test_a_nested_unit_of_work_is_part_of_the_outer_one(database: Database) -> None:
     service = DatabaseService(database)
     db = TelegramService(service)
 
@@ -444,7 +446,7 @@ def test_a_unit_inside_another_one_is_a_part_of_it(database: Database) -> None:
     assert db.get_setting("a") is None
 
 
-def test_a_failed_unit_inside_another_one_takes_back_only_its_own_writes(
+def test_a_failed_nested_unit_rolls_back_only_its_own_writes(
     database: Database,
 ) -> None:
     service = DatabaseService(database)
@@ -511,7 +513,7 @@ def test_users_service_answers_with_dicts_and_loaded_objects(database: Database)
 # --- older names -----------------------------------------------------------------------------------
 
 
-def test_what_is_left_out_says_what_to_use(db: TelegramService) -> None:
+def test_functions_that_are_not_available_name_the_alternative(db: TelegramService) -> None:
     with pytest.raises(QueryError, match="log_broadcast is not available"):
         telegram_service.log_broadcast("text", "1", 1, 1)
     with pytest.raises(QueryError, match="passwords"):

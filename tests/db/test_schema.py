@@ -224,9 +224,7 @@ def upgrade():
 """
 
 
-def test_an_upgrade_that_fails_changes_nothing(
-    database_url: str, more_revisions: list[str]
-) -> None:
+def test_a_failed_upgrade_is_rolled_back(database_url: str, more_revisions: list[str]) -> None:
     at_revision(database_url, "9001")
     (schema.MIGRATIONS / "versions" / "9003_broken.py").write_text(BROKEN)
     before = tables_of(database_url)
@@ -241,7 +239,7 @@ def test_an_upgrade_that_fails_changes_nothing(
     assert run(database_url, f"SELECT count(*) FROM {parents}") == [(3,)]
 
 
-def test_rows_that_would_refer_to_none_stop_an_upgrade(
+def test_rows_with_broken_references_stop_an_upgrade(
     tmp_path: Path, more_revisions: list[str]
 ) -> None:
     url = f"sqlite:///{tmp_path / 'records.db'}"
@@ -282,7 +280,9 @@ def test_models_and_revisions_are_the_same(database: Database) -> None:
         ("DROP TABLE {}symbol_boundaries", "add table"),
     ],
 )
-def test_a_changed_table_is_told(database_url: str, change: str, told: str) -> None:
+def test_a_changed_table_is_reported_as_a_difference(
+    database_url: str, change: str, told: str
+) -> None:
     use(database_url)
     database = Database(database_url)
     run(database_url, change.format(place(database)))

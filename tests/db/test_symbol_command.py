@@ -105,7 +105,7 @@ def test_import_refresh_show(run: Run, changes: Path, database: Database) -> Non
     assert len(dump(database)["symbols_v2"]) == 2
 
 
-def test_refresh_of_all_takes_what_is_stored_and_what_was_renamed(run: Run, changes: Path) -> None:
+def test_refresh_of_all_takes_cached_and_renamed_symbols(run: Run, changes: Path) -> None:
     run("import", str(changes))
     _, out, _ = run("refresh", "--all", "--json")
     assert {one["symbol"] for one in json.loads(out)} >= {"AAPL", "FB", "META", "METV"}

@@ -156,7 +156,7 @@ def test_mergers_spinoffs_and_delistings_are_dated() -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused_with_both_sources(
+def test_contradictory_symbol_changes_are_refused_with_both_sources(
     intervals: list[NameInterval], events: list[SymbolBoundary], what: str
 ) -> None:
     with pytest.raises(QueryError, match=what):

@@ -66,7 +66,7 @@ def adjusted(database: Database, df: Any, actions: Sequence[CorporateAction] = (
         return asyncio.run(CorporateActionsProcessor(session).adjust_prices(df, "AAPL"))
 
 
-def test_a_split_divides_what_is_before_it_and_multiplies_volume(
+def test_a_split_divides_earlier_prices_and_multiplies_volume(
     database: Database, frame: pl.DataFrame
 ) -> None:
     """S000:696-715."""
@@ -175,7 +175,9 @@ def test_nulls_stay_and_missing_columns_are_not_made(
     assert (done["open"][1], done["volume"][1]) == (401 / 4, 4004)
 
 
-def test_what_cannot_be_adjusted_is_refused(database: Database, frame: pl.DataFrame) -> None:
+def test_a_frame_without_the_close_before_a_dividend_is_refused(
+    database: Database, frame: pl.DataFrame
+) -> None:
     closes = frame.with_columns(pl.lit(None, pl.Float64).alias("close"))
     with pytest.raises(KindMismatchError, match="the close before it is not known"):
         adjusted(database, closes, [dividend("2020-08-27", "1")])
@@ -202,7 +204,7 @@ def test_a_frame_without_times_is_refused(database: Database, wrong: Any) -> Non
         adjusted(database, wrong)
 
 
-def test_it_agrees_with_what_get_ohlcv_would_give(database: Database, frame: pl.DataFrame) -> None:
+def test_adjusted_frames_agree_with_get_ohlcv(database: Database, frame: pl.DataFrame) -> None:
     """A random walk with splits and dividends: the factor of each row, worked out by itself."""
     chance = np.random.default_rng(38)
     closes = np.round(100 * np.exp(np.cumsum(chance.normal(0, 0.01, 10))), 2)

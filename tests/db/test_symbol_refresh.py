@@ -196,7 +196,7 @@ def test_amounts_are_per_share_of_their_own_day() -> None:
     assert exact(Fraction(1, 3)) == Decimal("0." + "3" * 50)
 
 
-def test_what_does_not_count_is_no_row() -> None:
+def test_actions_that_do_not_count_are_not_copied() -> None:
     day = date(2021, 3, 1)
     split = Action(day, "split", day_ms(day), 2, 1, source="acme")
     broken = Action(day, "dividend", day_ms(day), amount=math.inf, source="acme")
@@ -207,7 +207,7 @@ def test_what_does_not_count_is_no_row() -> None:
         assert found[-1].amount == Decimal(amount)
 
 
-def test_refreshed_again_nothing_is_written(
+def test_a_refresh_without_changes_writes_no_row(
     database: Database, manager: DataManager, clock: ManualClock, tmp_path: Path
 ) -> None:
     imported(database, tmp_path, RENAME)
@@ -227,7 +227,7 @@ def test_refreshed_again_nothing_is_written(
     assert row_of(database, "AAPL").updated_at == updated
 
 
-def test_what_is_gone_in_the_store_goes_and_what_cannot_be_had_stays(
+def test_values_gone_from_the_cache_are_removed_and_unavailable_ones_stay(
     database: Database, manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refreshed(database, manager, "AAPL")
@@ -283,7 +283,7 @@ def test_an_unknown_symbol_gets_no_row(database: Database, manager: DataManager)
     assert dump(database)["symbols_v2"] == []
 
 
-def test_renames_reach_both_names_in_the_cache_and_bars_tell_them(
+def test_renames_are_recorded_for_both_names_and_reported_with_bars(
     database: Database, manager: DataManager, tmp_path: Path
 ) -> None:
     imported(database, tmp_path, RENAME)
@@ -300,7 +300,7 @@ def test_renames_reach_both_names_in_the_cache_and_bars_tell_them(
     assert [c.ex_date for c in manager.client.symbol_changes("FB")] == [date(2022, 6, 8)]
 
 
-def test_a_delisting_is_told_with_its_date(
+def test_a_delisting_is_copied_with_its_date(
     database: Database, manager: DataManager, tmp_path: Path
 ) -> None:
     imported(
@@ -312,7 +312,7 @@ def test_a_delisting_is_told_with_its_date(
     assert row.sources["delisting_date"] == {"source": "NYSE", "at": "", "boundary": "delisting"}
 
 
-def test_a_cache_that_refuses_is_told_and_the_row_is_written(
+def test_a_cache_on_a_full_disk_is_reported_and_the_row_is_written(
     database: Database, manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     imported(database, tmp_path, RENAME)
@@ -404,7 +404,7 @@ def make_question(manager: DataManager) -> Callable[[], object]:
     return lambda: manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-06-11", adjustment="all")
 
 
-def test_gathering_writes_nothing(manager: DataManager, database: Database) -> None:
+def test_gathering_facts_writes_no_row(manager: DataManager, database: Database) -> None:
     before = dump(database)
     facts = gather(manager, "AAPL", manager.client.series("AAPL *"), ask=True)
     assert facts.values["last_price_date"] == date(2024, 6, 11)

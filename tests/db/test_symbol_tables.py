@@ -66,7 +66,7 @@ def test_boundaries_are_dated_rows_with_their_source(database: Database, tmp_pat
     assert row.recorded_at.tzinfo is UTC
 
 
-def test_intervals_say_the_same(database: Database, tmp_path: Path) -> None:
+def test_intervals_resolve_like_dated_changes(database: Database, tmp_path: Path) -> None:
     imported(database, tmp_path, INTERVALS)
     assert resolved(database, "FB", "2020-01-02") == ("Meta Platforms", "META", "list")
     with database.reading() as session:
@@ -77,7 +77,7 @@ def test_intervals_say_the_same(database: Database, tmp_path: Path) -> None:
         resolved(database, "FB", "2012-05-17")
 
 
-def test_imported_again_nothing_changes(database: Database, tmp_path: Path) -> None:
+def test_a_repeated_import_changes_no_row(database: Database, tmp_path: Path) -> None:
     for text in (RENAMES, INTERVALS):
         imported(database, tmp_path, text)
         before = dump(database)
@@ -101,7 +101,7 @@ def test_a_corrected_file_takes_the_place_of_the_one_before(
         assert len(session.scalars(select(Boundary)).all()) == 1
 
 
-def test_a_boundary_ends_an_open_interval_of_another_file_and_gives_it_back(
+def test_a_rename_ends_an_open_interval_of_another_file_until_it_is_removed(
     database: Database, tmp_path: Path
 ) -> None:
     imported(database, tmp_path, INTERVALS, "intervals.csv")
@@ -120,7 +120,7 @@ def test_a_boundary_ends_an_open_interval_of_another_file_and_gives_it_back(
         assert left == before[table]
 
 
-def test_files_that_agree_stand_beside_each_other(database: Database, tmp_path: Path) -> None:
+def test_files_that_agree_are_stored_side_by_side(database: Database, tmp_path: Path) -> None:
     imported(database, tmp_path, RENAMES, "a.csv")
     imported(database, tmp_path, RENAMES.replace("Nasdaq notice", "an exchange"), "b.csv")
     with database.reading() as session:
@@ -141,7 +141,7 @@ def test_files_that_agree_stand_beside_each_other(database: Database, tmp_path: 
         ("symbol,instrument,from,to\nA,x,,2022-01-03\nA,y,2022-01-02,\n", "overlaps"),
     ],
 )  # fmt: skip
-def test_what_is_refused_leaves_the_tables_as_they_were(
+def test_a_refused_import_changes_no_table(
     database: Database, tmp_path: Path, text: str, what: str
 ) -> None:
     imported(database, tmp_path, RENAMES, "first.csv")
@@ -151,7 +151,7 @@ def test_what_is_refused_leaves_the_tables_as_they_were(
     assert dump(database) == before
 
 
-def test_what_is_no_file_is_refused(database: Database, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused(database: Database, tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     for name, what in (
         ("none.csv", "No such file"),
@@ -202,7 +202,7 @@ def test_thousands_of_changes_are_imported_within_seconds(
     assert time.process_time() - started < 15
 
 
-def test_two_imports_at_once_are_one_after_another(database: Database, tmp_path: Path) -> None:
+def test_concurrent_imports_run_one_after_another(database: Database, tmp_path: Path) -> None:
     errors: list[Exception] = []
 
     def work(number: int) -> None:

@@ -71,7 +71,7 @@ def test_equal_decimals_are_found_as_equal(database: Database) -> None:
      Decimal("1E+1001"), Decimal("1E-1001"), Decimal("1" * 1001), 10**1001],
     ids=lambda value: f"{type(value).__name__} {value!s:.9}",
 )  # fmt: skip
-def test_what_is_no_exact_decimal_is_refused(database: Database, wrong: Any) -> None:
+def test_an_inexact_decimal_is_refused(database: Database, wrong: Any) -> None:
     with pytest.raises(DatabaseError):
         stored(database, volatility_30d=wrong)
     with database.reading() as session:
@@ -83,7 +83,7 @@ def test_what_is_no_exact_decimal_is_refused(database: Database, wrong: Any) -> 
     [lambda c: c > 1, lambda c: c <= Decimal(2), lambda c: c + 1, lambda c: c.desc(),
      lambda c: c.between(1, 2)],
 )  # fmt: skip
-def test_what_text_would_decide_otherwise_is_no_sql(compare: Callable[[Any], Any]) -> None:
+def test_comparisons_of_decimals_in_sql_are_refused(compare: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError, match="in Python"):
         compare(Symbol.volatility_30d)
 
@@ -137,7 +137,7 @@ def test_instants_are_ordered_in_sql(database: Database) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_instant_is_refused(database: Database, wrong: Any) -> None:
+def test_an_invalid_instant_is_refused(database: Database, wrong: Any) -> None:
     with pytest.raises(DatabaseError):
         stored(database, updated_at=wrong)
 
@@ -184,7 +184,7 @@ def test_a_list_is_a_document_too(database: Database) -> None:
         assert session.scalars(select(Symbol.available_timeframes)).one() == ["1d", "1h"]
 
 
-def test_a_part_of_one_document_is_copied_into_another(database: Database) -> None:
+def test_assigning_part_of_one_json_document_to_another_copies_it(database: Database) -> None:
     stored(database, sources={"a": {"b": [1]}})
     with database.writing() as session:
         session.add(Symbol(symbol="Y", updated_at=NOW, sources={}))
@@ -208,7 +208,7 @@ def test_a_document_can_be_copied_and_pickled(database: Database) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"a": math.nan}, {"a": [math.inf]}, {"a": Decimal(1)}, {"a": {1, 2}}, "text", 7]
 )
-def test_what_is_no_json_is_refused(database: Database, wrong: Any) -> None:
+def test_a_value_that_is_not_json_is_refused(database: Database, wrong: Any) -> None:
     with pytest.raises(DatabaseError):
         stored(database, sources=wrong)
 

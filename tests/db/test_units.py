@@ -49,7 +49,7 @@ def volume(database: Database) -> int | None:
 # --- one unit ------------------------------------------------------------------------------------
 
 
-def test_what_a_unit_writes_the_next_one_reads(database: Database) -> None:
+def test_a_unit_of_work_reads_what_the_previous_one_wrote(database: Database) -> None:
     with database.writing() as session:
         session.add(Symbol(symbol="AAPL", updated_at=NOW, volatility_30d=Decimal("0.1")))
     with database.reading() as session:
@@ -57,7 +57,7 @@ def test_what_a_unit_writes_the_next_one_reads(database: Database) -> None:
     assert (row.symbol, row.updated_at, row.volatility_30d) == ("AAPL", NOW, Decimal("0.1"))
 
 
-def test_a_unit_that_fails_leaves_nothing(database: Database) -> None:
+def test_a_failed_unit_of_work_is_rolled_back(database: Database) -> None:
     def fail() -> None:
         with database.writing() as session:
             session.add(Symbol(symbol="AAPL", updated_at=NOW))
@@ -81,7 +81,7 @@ def test_a_reading_unit_cannot_write(database: Database) -> None:
     assert names(database) == ["MSFT"]
 
 
-def test_a_reading_unit_sees_one_state_and_holds_no_writer_up(database: Database) -> None:
+def test_a_reading_unit_sees_one_state_and_blocks_no_writer(database: Database) -> None:
     add(database, "A")
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Symbol)) == 1
@@ -108,7 +108,7 @@ def test_a_unit_inside_a_unit_would_wait_for_itself(database: Database) -> None:
     assert names(database) == ["B"]
 
 
-def test_values_stand_in_no_error(database: Database) -> None:
+def test_errors_contain_no_values(database: Database) -> None:
     add(database, "CANARY-VALUE")
     with pytest.raises(DatabaseError) as caught:
         add(database, "CANARY-VALUE")
@@ -169,7 +169,7 @@ def without_lock(session: Session) -> Symbol:
     return session.scalars(select(Symbol)).one()
 
 
-def test_nothing_is_lost_of_what_processes_read_and_write(database: Database) -> None:
+def test_concurrent_increments_of_processes_are_not_lost(database: Database) -> None:
     add(database, "A")
     together(PROCESSES, lambda _: increments(database, CHANGES, with_lock))
     assert volume(database) == PROCESSES * CHANGES
@@ -268,7 +268,7 @@ def test_an_asynchronous_session_reaches_the_tables(database: Database) -> None:
     assert asyncio.run(read()) == ["A"]
 
 
-def test_another_file_in_its_place_is_the_database_from_then_on(tmp_path: Path) -> None:
+def test_a_replaced_database_file_is_used_from_then_on(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     database = Database(f"sqlite:///{path}")
     add(database, "OLD")

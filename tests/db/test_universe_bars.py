@@ -89,7 +89,7 @@ def test_a_batch_finds_the_default_database(manager: DataManager) -> None:
     assert [each.filename for each in of_members] == [__file__]
 
 
-def test_what_is_not_point_in_time_is_said_at_the_line_that_asked(
+def test_a_survivorship_warning_names_the_line_of_the_call(
     manager: DataManager, universes: StoredUniverses
 ) -> None:
     from src.data.db.universe import UniverseDefinition
@@ -134,7 +134,7 @@ def sync(manager: DataSyncManager, name: str, timeframes: list[str]) -> SyncRepo
     return asyncio.run(manager.sync_universe(name, timeframes))
 
 
-def test_a_universe_of_the_database_is_synced_with_whom_it_had(
+def test_a_universe_of_the_database_is_synced_with_its_former_members(
     universes: StoredUniverses, tmp_path: Path
 ) -> None:
     manager = DataSyncManager(tmp_path / "cache", start_date="2023-03-06")

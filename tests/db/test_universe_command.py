@@ -72,7 +72,7 @@ def test_a_universe_from_file_to_answer(run: Run, tmp_path: Path) -> None:
     assert "members.csv" in run("list")[1]
 
 
-def test_what_is_wrong_is_one_line_and_a_code(run: Run) -> None:
+def test_a_wrong_universe_command_is_one_line_and_an_exit_code(run: Run) -> None:
     Path("bad.csv").write_text("symbol,from,to\nAAPL,2015-01-02,\nMSFT,1/2/2015,\n")
     for words, message in [
         (("import", "index", "bad.csv"), "bad.csv, line 3: invalid date '1/2/2015'"),

@@ -120,7 +120,7 @@ def test_a_kill_in_any_step_leaves_before_or_after(database: Database, tmp_path:
     assert [one.is_changed for one in universes.refresh("index")] == [False]
 
 
-def test_a_kill_while_a_universe_is_made_leaves_none(database: Database) -> None:
+def test_a_kill_during_the_creation_of_a_universe_leaves_no_rows(database: Database) -> None:
     universes = universes_of(database)
     empty = content(database)
     for step in (1, 3, 6):
@@ -137,7 +137,7 @@ def test_a_kill_while_a_universe_is_made_leaves_none(database: Database) -> None
 # --- no room --------------------------------------------------------------------------------
 
 
-def test_an_import_on_a_full_disk_is_whole_or_none_of_it_and_the_next_succeeds(
+def test_an_import_on_a_full_disk_is_all_or_nothing_and_the_next_succeeds(
     tmp_path: Path,
 ) -> None:
     """The limit for a file grows by a page until the import fits."""

@@ -175,7 +175,7 @@ def test_days_have_many_names_and_are_never_lost(names: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["from", "since", "Date added", "dateAdded", "added", "joined"])
-def test_members_of_which_none_ever_left_are_survivors(name: str) -> None:
+def test_a_file_in_which_no_member_ever_left_is_refused(name: str) -> None:
     for text in (f"symbol,{name}\nAAA,2009-01-02\n", f"symbol,{name}\nAAA\nBBB,2009-01-02\n"):
         with pytest.raises(UniverseError, match="none on which any left"):
             read(text)
@@ -204,7 +204,7 @@ def test_a_column_of_days_that_is_not_read_is_refused_by_its_name(text: str, day
     "values", [("a", "May Department Stores"), ("0000320193", "0001065280"), ("12.5", "1.25"),
                ("3M Co. 2010", "7-Eleven"), ("2010", "1888"), ("March", "June"), ("[]", "{}")],
 )  # fmt: skip
-def test_what_is_not_a_day_is_passed_over(values: tuple[str, str]) -> None:
+def test_columns_without_dates_are_ignored(values: tuple[str, str]) -> None:
     found = read(f"symbol,x\nAAA,{values[0]}\nBBB,{values[1]}\n")
     assert found.symbols == ("AAA", "BBB") and found.passed_over == ("x",)
 
@@ -280,7 +280,7 @@ def test_a_column_of_days_of_a_vendors_log_is_refused_too() -> None:
     assert read(json.dumps([{**entry, "reason": "x"}])).passed_over == ("reason",)
 
 
-def test_what_is_not_read_is_named() -> None:
+def test_ignored_columns_are_listed() -> None:
     listed = read(
         "Symbol,GICS Sector,CIK,Founded\nAAA,Energy,0000066740,1902\nBBB,,20250,2013 (1888)\n"
     )

@@ -46,14 +46,14 @@ def closes(symbols: Sequence[str]) -> Mapping[str, float]:
         ({"min_market_cap": 1, "sectors": ["Energy"], "min_price": 1}, ["XOM"]),
     ],
 )
-def test_what_passes(filters: dict[str, Any], passed: list[str]) -> None:
+def test_filters_select_the_symbols_that_pass(filters: dict[str, Any], passed: list[str]) -> None:
     UniverseDefinition("filter", "", filters=filters).check()
     selection = select(ROWS, filters, closes)
     assert list(selection.symbols) == passed
     assert selection.excluded.keys() == {row.symbol for row in ROWS} - set(passed)
 
 
-def test_what_does_not_pass_has_its_reason() -> None:
+def test_each_excluded_symbol_has_its_reason() -> None:
     excluded = select(ROWS, {"min_market_cap": 1_000, "sectors": ["Technology"]}, closes).excluded
     assert excluded == {
         "XOM": "min_market_cap: its market capitalization of 400 is below 1,000",
@@ -81,7 +81,7 @@ def test_a_close_counts_for_seven_days(tmp_path: Path) -> None:
     assert on == {7: {"AAPL": 181.0}, 8: {"AAPL": 181.0}, 9: {}}
 
 
-def test_closes_are_read_of_what_passes_all_else() -> None:
+def test_closes_are_read_only_for_symbols_that_pass_the_other_filters() -> None:
     asked: list[list[str]] = []
     select(ROWS, {"min_price": 1, "sectors": ["Energy"]}, lambda s: asked.append(list(s)) or {})  # type: ignore[func-returns-value]
     select(ROWS, {"sectors": ["Energy"]}, lambda s: asked.append(list(s)) or {})  # type: ignore[func-returns-value]
@@ -108,7 +108,9 @@ def test_closes_are_read_of_what_passes_all_else() -> None:
         (UniverseDefinition("static", None, symbols=["A"]), "description of a universe must be"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
-def test_a_definition_says_one_thing(definition: UniverseDefinition, message: str) -> None:
+def test_a_universe_definition_has_exactly_one_source(
+    definition: UniverseDefinition, message: str
+) -> None:
     with pytest.raises(UniverseError, match=message):
         definition.check()
 

@@ -103,7 +103,7 @@ def test_a_day_to_come_is_not_point_in_time(universes: StoredUniverses) -> None:
         universes.members("tech", "2030-01-01", strict=True)
 
 
-def test_a_day_after_what_was_known_is_not_point_in_time(
+def test_members_on_a_day_after_known_at_are_not_point_in_time(
     universes: StoredUniverses, clock: ManualClock
 ) -> None:
     universes.create("tech", static("AAPL"))
@@ -190,7 +190,7 @@ def test_a_new_definition_is_a_difference(
     assert universes.summary("tech").description == "new"
 
 
-def test_the_same_again_changes_nothing(
+def test_the_same_universe_again_changes_no_row(
     universes: StoredUniverses, database: Database, clock: ManualClock
 ) -> None:
     universes.create("tech", static("AAPL", "MSFT"))
@@ -234,7 +234,7 @@ def test_ten_thousand_members(universes: StoredUniverses) -> None:
     assert list(universes.members("all")) == sorted(symbols)
 
 
-def test_what_is_wrong_makes_nothing(universes: StoredUniverses, database: Database) -> None:
+def test_an_invalid_universe_is_not_created(universes: StoredUniverses, database: Database) -> None:
     for name, definition, message in [
         ("u", static("AAPL", "A;B"), "entry 2 in the list: the symbol 'A;B' contains ';'"),
         ("", static("AAPL"), "invalid name"),
@@ -277,7 +277,7 @@ def test_what_is_wrong_makes_nothing(universes: StoredUniverses, database: Datab
         ({"known_at": "2026-01-04"}, "nothing is recorded for universe 'u' until 2026-01-04 23:59:59"),
     ],
 )  # fmt: skip
-def test_days_and_times_that_are_none(
+def test_invalid_days_and_times_of_members_are_refused(
     universes: StoredUniverses, arguments: Any, message: str
 ) -> None:
     universes.create("u", static("AAPL"))
@@ -317,7 +317,7 @@ def test_a_walked_log_is_the_replay(universes: StoredUniverses, tmp_path: Path) 
         assert first <= set(universes.members("index", before, since=before))
 
 
-def test_an_imported_file_is_refreshed_from_where_it_lies(
+def test_an_imported_file_is_refreshed_from_its_path(
     universes: StoredUniverses, tmp_path: Path, clock: ManualClock, database: Database
 ) -> None:
     file = written(
@@ -340,7 +340,7 @@ def test_an_imported_file_is_refreshed_from_where_it_lies(
     assert rows(database, UniverseRecord) == before
 
 
-def test_a_log_whose_files_are_the_same_states_the_same_later(
+def test_an_unchanged_log_gives_the_same_members_later(
     universes: StoredUniverses, tmp_path: Path, clock: ManualClock
 ) -> None:
     names = [f"S{chr(65 + n)}" for n in range(26)]
@@ -353,7 +353,9 @@ def test_a_log_whose_files_are_the_same_states_the_same_later(
     assert universes.members("index").known_from == date(2026, 1, 5)
 
 
-def test_a_file_older_than_its_habit_says_so(universes: StoredUniverses, tmp_path: Path) -> None:
+def test_an_imported_file_older_than_usual_is_noted(
+    universes: StoredUniverses, tmp_path: Path
+) -> None:
     days = [f"2024-0{month}-01" for month in range(1, 8)]
     lines = [f"S{chr(65 + place)},{day}," for place, day in enumerate(days)]
     imported = universes.import_file(
@@ -390,7 +392,7 @@ def test_two_logs_that_disagree(universes: StoredUniverses, tmp_path: Path) -> N
     assert list(universes.members("index", "2019-01-02", strict=True)) == ["A", "B"]
 
 
-def test_a_file_with_a_mistake_imports_nothing(
+def test_a_file_with_a_mistake_imports_no_row(
     universes: StoredUniverses, tmp_path: Path, database: Database
 ) -> None:
     universes.import_file("index", written(tmp_path / "a.csv", "symbol,from,to\nA,2015-01-02,\n"))
@@ -463,7 +465,7 @@ def listed(database: Database) -> None:
 
 
 @pytest.mark.usefixtures("listed")
-def test_a_filter_names_what_it_left_out(
+def test_a_filter_lists_the_symbols_it_excluded(
     universes: StoredUniverses, database: Database, clock: ManualClock
 ) -> None:
     made = universes.create(
@@ -535,7 +537,7 @@ def test_over_an_async_session(database: Database, clock: ManualClock, spelling:
     assert list(asyncio.run(use())) == ["AAPL", "MSFT"]
 
 
-def test_the_made_index_is_what_it_says(tmp_path: Path) -> None:
+def test_the_generated_index_has_a_constant_number_of_members(tmp_path: Path) -> None:
     index: MadeIndex = made_index(members=20, years=2)
     sizes = {len(members) for _, members in index.replayed()}
     assert sizes == {20}

@@ -102,7 +102,7 @@ def test_a_percent_sign_in_a_path_or_password_is_no_reference(tmp_path: Path) ->
         "postgresql://u:p@h/d\nDROP", "postgresql://u:secret", 7, b"sqlite:///a.db",
     ],
 )  # fmt: skip
-def test_what_is_no_url_is_refused_without_being_shown(text: object) -> None:
+def test_an_invalid_url_is_refused_without_being_shown(text: object) -> None:
     with pytest.raises(DatabaseUrlError) as caught:
         database_url(text)  # type: ignore[arg-type]
     assert caught.value.hint
@@ -124,7 +124,7 @@ def test_what_is_no_url_is_refused_without_being_shown(text: object) -> None:
         "ann:{}@127.0.0.1",
     ],
 )
-def test_a_password_stands_in_no_repr_log_or_traceback(
+def test_a_password_is_in_no_repr_log_or_traceback(
     template: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DB_URL", template.format(CANARY))
@@ -170,7 +170,7 @@ def test_hostile_values_come_through(user: str, password: str, name: str) -> Non
 
 
 @pytest.mark.parametrize("port", ["", "x", "-1", "0", "65536", "²", "5432 or 1"])
-def test_a_port_that_is_none_is_refused(port: str) -> None:
+def test_an_invalid_port_is_refused(port: str) -> None:
     if not port:
         return
     with pytest.raises(DatabaseUrlError):

@@ -96,7 +96,7 @@ def off(
 
 
 @pytest.mark.parametrize("name", ["r", "s", "a"])
-def test_one_day_told_three_ways(
+def test_a_close_sent_raw_split_or_fully_adjusted_converts_to_the_other_two(
     share: dict[str, ShareVendor], ask: Ask, truth: Truth, name: str
 ) -> None:
     for other in set(share) - {name}:
@@ -181,7 +181,7 @@ def test_when_the_teller_is_back_the_answer_is_exact(
     assert told(frame)["vendors"] == ["a"]
 
 
-def test_a_vendor_of_fully_adjusted_prices_alone_never_passes_for_another(
+def test_a_vendor_of_fully_adjusted_prices_is_a_marked_substitute_for_other_adjustments(
     share: dict[str, ShareVendor], ask: Ask
 ) -> None:
     alone = {"a": share["a"]}
@@ -194,7 +194,7 @@ def test_a_vendor_of_fully_adjusted_prices_alone_never_passes_for_another(
 
 
 @pytest.mark.parametrize("adjustment", ["raw", "all"])
-def test_a_pinned_vendor_that_tells_no_actions_answers_as_a_marked_substitute(
+def test_a_pinned_vendor_without_splits_and_dividends_is_a_marked_substitute(
     ask: Ask, truth: Truth, clock: ManualClock, adjustment: Adjustment
 ) -> None:
     """As it does where the rules name it alone; in pieces, and after a restart."""
@@ -227,7 +227,7 @@ def test_raw_prices_fetched_on_two_days_are_one_substitute(
     assert off(frame, truth, clock, "raw") < ROUNDING
 
 
-def test_a_pinned_vendor_whose_actions_cannot_be_had_is_an_error(
+def test_a_pinned_vendor_whose_splits_and_dividends_cannot_be_fetched_is_an_error(
     share: dict[str, ShareVendor], ask: Ask
 ) -> None:
     share["r"].script = Script(mute=True)
@@ -274,7 +274,7 @@ def test_a_new_split_and_a_new_dividend_change_no_bar_on_the_disk(
 
 
 @pytest.mark.parametrize("adjustment", ["split", "all"])
-def test_where_nobody_tells_actions_bars_are_kept_in_one_basis_by_asking_again(
+def test_without_splits_from_any_vendor_bars_are_fetched_again_to_stay_in_one_basis(
     share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock,
     adjustment: Adjustment, tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -315,7 +315,9 @@ def with_split(*ratio: float) -> list[Action]:
     return [*(split(SPLIT.ex_date, r) for r in ratio), *DIVIDENDS]
 
 
-def test_vendors_that_agree_dispute_nothing(three: dict[str, ShareVendor], ask: Ask) -> None:
+def test_splits_and_dividends_that_vendors_report_alike_are_not_disputed(
+    three: dict[str, ShareVendor], ask: Ask
+) -> None:
     adjusted = dividend(date(2020, 2, 7), 0.1925, as_paid=False)
     three["two"].tells = [SPLIT, adjusted, *DIVIDENDS[1:]]
     three["three"].tells = [split(date(2020, 8, 30), 4.0), *DIVIDENDS]
@@ -324,7 +326,7 @@ def test_vendors_that_agree_dispute_nothing(three: dict[str, ShareVendor], ask: 
         assert "actions_disputed" not in told(ask(three, adjustment, strict=True))
 
 
-def test_most_vendors_are_believed_and_the_dispute_is_told(
+def test_the_split_ratio_of_most_vendors_is_used_and_the_dispute_is_reported(
     three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock, tmp_path: Path
 ) -> None:
     """Every vendor is kept with what it told."""
@@ -364,7 +366,7 @@ def test_a_split_that_as_many_deny_is_used_and_doubted(
         ask(three, "split", strict=True)
 
 
-def test_a_split_that_only_one_of_three_knows_is_left_out_and_told(
+def test_a_split_from_only_one_of_three_vendors_is_not_used_and_is_reported(
     three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
 ) -> None:
     bogus = split(date(2020, 4, 6), 10.0)
@@ -376,7 +378,7 @@ def test_a_split_that_only_one_of_three_knows_is_left_out_and_told(
     assert (entry["ex_date"], entry["used"], entry["settled"]) == ("2020-04-06", False, True)
 
 
-def test_another_amount_is_told_where_dividends_count(
+def test_a_dividend_amount_in_dispute_is_reported_only_for_prices_adjusted_for_dividends(
     three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
 ) -> None:
     three["three"].tells = [SPLIT, dividend(date(2020, 5, 8), 0.28), *DIVIDENDS[2:], DIVIDENDS[0]]
@@ -405,7 +407,7 @@ def test_a_pinned_vendor_is_adjusted_by_its_own_dividends(
     assert three["two"].asked_actions or three["two"].asked
 
 
-def test_a_pinned_vendor_that_tells_none_is_adjusted_by_others_and_that_is_told(
+def test_a_pinned_vendor_without_splits_is_adjusted_by_another_vendor_and_the_answer_says_so(
     share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
 ) -> None:
     raw = {"r": share["r"], "two": ShareVendor("two", "raw", truth, clock)}
@@ -416,7 +418,7 @@ def test_a_pinned_vendor_that_tells_none_is_adjusted_by_others_and_that_is_told(
         assert "splits and dividends were taken from r" in told(frame)["problems"]
 
 
-def test_what_was_used_of_two_words_is_what_is_told(
+def test_of_two_disputed_dividends_the_one_reported_as_used_is_the_one_used(
     truth: Truth, clock: ManualClock, ask: Ask
 ) -> None:
     """Where neither has more vendors the bars of each are adjusted by its own word."""
@@ -437,7 +439,7 @@ def test_what_was_used_of_two_words_is_what_is_told(
     assert "dividend of 0.28 on 2020-05-08 of two was used" in " ".join(told(frame)["problems"])
 
 
-def test_who_applied_what_it_tells_is_undone_by_its_own_word(
+def test_prices_that_a_vendor_adjusted_are_unadjusted_by_its_own_splits(
     truth: Truth, clock: ManualClock, ask: Ask
 ) -> None:
     mistaken = Truth()

@@ -66,7 +66,7 @@ def test_actions_come_as_a_frame_by_ex_date(manager: DataManager, vendor: ShareV
     assert not vendor.asked, "no bar is asked for"
 
 
-def test_when_and_in_what_a_dividend_is_paid(manager: DataManager, clock: ManualClock) -> None:
+def test_a_dividend_has_its_pay_date_and_currency(manager: DataManager, clock: ManualClock) -> None:
     """As told by any vendor that agrees with it; told later, it is kept too, and no amount changes."""
     store, day = manager.cache.store, date(2023, 8, 11)
     ever = Span(0, day_ms(date(2024, 6, 13)))
@@ -127,7 +127,7 @@ def test_stored_actions_are_returned_while_no_vendor_answers(
     assert [a["outcome"] for a in told["attempts"]] == ["UnavailableError"]
 
 
-def test_nothing_stored_and_no_answer_is_an_error(
+def test_get_actions_without_stored_actions_or_an_answer_is_an_error(
     manager: DataManager, vendor: ShareVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendor.script = Script(mute=True)
@@ -138,7 +138,7 @@ def test_nothing_stored_and_no_answer_is_an_error(
         manager.get_actions("AAPL")
 
 
-def test_disputes_are_told_and_what_does_not_count_is_apart(
+def test_disputed_dividends_are_marked_and_unused_splits_are_listed_as_left_out(
     manager: DataManager, clock: ManualClock
 ) -> None:
     store, now = manager.cache.store, clock.now_ms()
@@ -171,7 +171,7 @@ def test_wrong_questions_are_typed_errors(manager: DataManager, vendor: ShareVen
     assert not vendor.asked_actions
 
 
-def test_many_who_ask_at_once_ask_the_vendor_once(
+def test_eight_concurrent_calls_of_get_actions_send_one_request(
     manager: DataManager, vendor: ShareVendor
 ) -> None:
     with ThreadPoolExecutor(8) as pool:
@@ -194,7 +194,7 @@ def test_damaged_actions_are_never_an_empty_answer(
     assert len(list(path.parent.rglob("_quarantine/actions.*.json"))) == 1
 
 
-def test_what_comes_with_the_bar_of_its_day_is_awaited_and_not_asked_for_again(
+def test_actions_published_with_the_bar_of_their_day_are_awaited_and_not_fetched_again(
     manager: DataManager, vendor: ShareVendor, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def until_yesterday(_: Any, span: Span, __: int) -> ActionList:
@@ -219,7 +219,7 @@ def test_what_comes_with_the_bar_of_its_day_is_awaited_and_not_asked_for_again(
 ROWS = ("dividend", "split")
 
 
-def test_actions_stand_on_the_rows_of_their_ex_dates(
+def test_splits_and_dividends_are_on_the_rows_of_their_ex_dates(
     manager: DataManager, vendor: ShareVendor, clock: ManualClock
 ) -> None:
     """In the shares of the prices; the same from the cache, in a batch, awaited and of longer bars."""
@@ -277,7 +277,9 @@ def test_actions_that_no_vendor_reports_are_not_known(
         manager.get_ohlcv(*question, columns=ROWS, strict=True)
 
 
-def test_the_rows_of_what_is_no_share_have_none(tmp_path: Path, clock: ManualClock) -> None:
+def test_the_dividend_and_split_columns_of_a_coin_are_zero(
+    tmp_path: Path, clock: ManualClock
+) -> None:
     manager = DataManager(tmp_path / "pairs", clock=clock)
     frame = manager.get_ohlcv("BTCUSDT", "1d", bars=5, provider="mock", columns=ROWS)
     assert frame[["dividend", "split"]].eq(0.0).all(axis=None)
@@ -285,7 +287,9 @@ def test_the_rows_of_what_is_no_share_have_none(tmp_path: Path, clock: ManualClo
     assert list(failed.columns)[-2:] == list(ROWS) and failed.empty
 
 
-def test_a_pinned_vendor_tells_its_own(tmp_path: Path, clock: ManualClock) -> None:
+def test_a_pinned_vendor_supplies_its_own_splits_and_dividends(
+    tmp_path: Path, clock: ManualClock
+) -> None:
     pytest.importorskip("bokeh_sampledata.stocks")
     manager = DataManager(tmp_path / "samples", clock=clock)
     question = ("AAPL", "1d", "2012-08-01", "2012-12-31")

@@ -98,7 +98,7 @@ def as_version_0_1_0_wrote_it(tmp_path: Path, vendor: str, *others: dict[str, An
 
 
 @pytest.mark.parametrize("vendor", WRONGLY_NONE)
-def test_none_that_an_older_version_wrote_down_is_asked_again(
+def test_an_empty_list_of_actions_from_an_older_version_is_fetched_again(
     alone: Make, vendors: VendorServer, tmp_path: Path, vendor: str
 ) -> None:
     asked(alone(vendor))
@@ -116,7 +116,7 @@ def test_none_that_an_older_version_wrote_down_is_asked_again(
 
 
 @pytest.mark.parametrize("vendor", WRONGLY_NONE)
-def test_offline_none_of_an_older_version_is_no_answer(
+def test_offline_an_empty_list_of_actions_from_an_older_version_is_an_error(
     alone: Make, tmp_path: Path, vendor: str
 ) -> None:
     asked(alone(vendor))
@@ -126,7 +126,7 @@ def test_offline_none_of_an_older_version_is_no_answer(
 
 
 @pytest.mark.parametrize("vendor", WRONGLY_NONE)
-def test_none_of_an_older_version_denies_no_split(
+def test_an_empty_list_of_actions_from_an_older_version_disputes_no_split(
     alone: Make, tmp_path: Path, clock: ManualClock, vendor: str
 ) -> None:
     asked(alone("yahoo"))
@@ -140,7 +140,7 @@ def test_none_of_an_older_version_denies_no_split(
 
 
 @pytest.mark.parametrize("vendor", sorted(set(TELLERS) - {"yahoo"}))
-def test_a_vendor_that_tells_the_same_does_not_deny_it(
+def test_a_vendor_that_reports_the_same_split_does_not_dispute_it(
     alone: Make, clock: ManualClock, vendor: str
 ) -> None:
     clock.set(ms("2024-07-01T22:30:00"))
@@ -196,7 +196,7 @@ def test_when_its_time_is_over_actions_are_asked_for_again(
     assert 0.5 < jump(asked(alone("eodhd"), strict=True)) < 2
 
 
-def test_a_probe_opens_what_was_shut(
+def test_a_probe_closes_the_circuit_for_splits_and_dividends(
     alone: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.fault("eodhd", Fault.status(403), path=TELLERS["eodhd"])
@@ -294,7 +294,7 @@ def test_verifying_compares_dividends_and_adjusted_closes(
     assert one.differences[1].rows == 14
 
 
-def test_verifying_tells_a_dividend_that_is_not_known(
+def test_verify_reports_a_dividend_that_is_not_cached(
     alone: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager, question = alone("yahoo"), VerifyQuestion("AAPL", "1d", "2024-04-22", "2024-05-07")
@@ -305,7 +305,7 @@ def test_verifying_tells_a_dividend_that_is_not_known(
     assert one.differences[1].cause == "adjusted close"
 
 
-def test_verifying_two_vendors_that_tell_another_dividend(
+def test_verify_reports_a_dividend_that_differs_between_two_vendors(
     alone: Make, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = VerifyQuestion(
@@ -333,7 +333,7 @@ def _without_actions(vendor: type[Any]) -> Callable[..., Any]:
 # --- splits that are told with the bar of their day ----------------------------------------
 
 
-def test_what_is_told_with_the_bar_of_its_day_is_not_known_before(
+def test_actions_published_with_the_bar_of_their_day_are_unknown_before_its_close(
     alone: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-10T14:00:00"))  # the split counts since half past one
@@ -364,7 +364,7 @@ def test_what_is_told_with_the_bar_of_its_day_is_not_known_before(
     assert (told(days())["as_of"], days().index[-1].day) == ("2024-06-10", 10)
 
 
-def test_what_is_not_published_yet_is_asked_once_a_session_and_once_after_it(
+def test_unpublished_actions_are_fetched_once_a_session_and_once_after_its_close(
     alone: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-10T14:00:00"))

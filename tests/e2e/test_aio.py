@@ -103,14 +103,16 @@ def test_a_wide_batch_is_that_of_the_facade(twin: AsyncDataManager) -> None:
 
 
 @pytest.mark.parametrize("symbols", ["BTCUSDT", 7, [["BTCUSDT"]]])
-def test_a_batch_of_no_symbols_says_what_is_wrong(twin: AsyncDataManager, symbols: Any) -> None:
+def test_an_awaited_batch_of_wrong_symbols_raises_the_error_of_the_synchronous_one(
+    twin: AsyncDataManager, symbols: Any
+) -> None:
     with pytest.raises((QueryError, TypeError)) as told:
         twin.manager.get_ohlcv_batch(symbols, "1h")
     with pytest.raises(type(told.value), match=str(told.value)[:20].replace("[", ".")):
         asyncio.run(twin.aget_ohlcv_batch(symbols, "1h"))
 
 
-def test_a_batch_whose_shared_argument_is_wrong_ends(
+def test_an_awaited_batch_with_a_wrong_timeframe_raises_without_a_request(
     twin: AsyncDataManager, vendors: VendorServer
 ) -> None:
     with pytest.raises(QueryError, match="1q"):
@@ -119,7 +121,7 @@ def test_a_batch_whose_shared_argument_is_wrong_ends(
 
 
 @pytest.mark.parametrize("timeout", [-1, "soon", float("nan"), True])
-def test_a_timeout_that_is_none_is_refused(twin: AsyncDataManager, timeout: Any) -> None:
+def test_an_awaited_call_refuses_an_invalid_timeout(twin: AsyncDataManager, timeout: Any) -> None:
     with pytest.raises(QueryError, match="timeout"):
         asyncio.run(twin.aget_ohlcv(*DAY, timeout=timeout))
     assert asyncio.run(twin.aget_fundamentals("AAPL", timeout=timeout)) == {}
@@ -128,7 +130,7 @@ def test_a_timeout_that_is_none_is_refused(twin: AsyncDataManager, timeout: Any)
 # --- what is cached waits for nothing
 
 
-def test_what_is_cached_is_answered_while_every_other_thread_hangs(
+def test_cached_bars_are_returned_while_every_call_thread_hangs(
     twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(call_threads, "calls", call_threads.Threads("onetape-call", 2))
@@ -205,7 +207,7 @@ def test_a_cancelled_call_ends_at_once_and_its_bars_are_stored(
     assert vendors.count("binance") == 1
 
 
-def test_a_call_that_is_cancelled_before_it_begins_asks_nothing(
+def test_a_queued_call_that_is_cancelled_sends_no_request(
     twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(call_threads, "calls", call_threads.Threads("onetape-call", 1))
@@ -373,7 +375,7 @@ def test_a_thread_that_has_just_taken_a_job_is_not_waited_for() -> None:
     end.set()
 
 
-def test_what_a_thread_meets_is_the_caller_s() -> None:
+def test_an_exception_in_a_call_thread_reaches_the_caller() -> None:
     def leave() -> None:
         raise SystemExit(3)
 

@@ -112,7 +112,7 @@ def test_microseconds_since_2025_and_a_line_of_names(
     ],
     ids=["does not exist", "down", "a bar short", "other bytes", "no zip"],
 )
-def test_any_trouble_there_ends_in_pages_and_is_told(
+def test_a_faulty_archive_is_replaced_by_pages_and_the_attempts_say_why(
     manager: DataManager, vendors: VendorServer, fault: Fault, path: str, said: str
 ) -> None:
     vendors.fault("binance", fault, path=path)

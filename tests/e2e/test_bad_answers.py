@@ -43,7 +43,7 @@ def spoilt(*hours: int) -> Any:
     ],
     ids=lambda fault: fault.name,
 )  # fmt: skip
-def test_oddities_that_lose_nothing_change_nothing(
+def test_odd_answers_that_contain_every_bar_are_whole_and_cached(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, fault: Fault
 ) -> None:
     vendors.fault("binance", fault)
@@ -62,7 +62,7 @@ def test_oddities_that_lose_nothing_change_nothing(
     ],
     ids=lambda fault: fault.name,
 )  # fmt: skip
-def test_an_answer_that_is_none_is_never_taken_for_nothing_there(
+def test_an_answer_that_cannot_be_parsed_is_never_recorded_as_empty(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, fault: Fault,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -152,7 +152,7 @@ def test_a_sparse_vendor_that_lacks_many_bars_is_doubted_every_time(
 # --- asking again what is held -------------------------------------------------------------
 
 
-def test_a_refresh_that_comes_back_short_withdraws_nothing(
+def test_a_refresh_that_returns_fewer_bars_keeps_the_cached_ones(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     first = manager.get_ohlcv(*DAY)
@@ -185,7 +185,7 @@ def test_a_refresh_with_an_impossible_row_keeps_the_good_one(
     assert states(frame)["2024-06-01T05:00:00Z"] == "suspect"
 
 
-def test_a_refresh_takes_what_was_revised_and_says_who_said_so(
+def test_a_refresh_takes_revised_bars_and_names_their_vendor(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     stamp = ms("2024-06-01T05:00")
@@ -198,7 +198,9 @@ def test_a_refresh_takes_what_was_revised_and_says_who_said_so(
     pd.testing.assert_frame_equal(frame, manager.get_ohlcv(*DAY))
 
 
-def test_a_refresh_that_nobody_answers_says_so(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_refresh_that_no_vendor_answers_returns_cached_bars_with_a_warning(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     first = manager.get_ohlcv(*DAY)
     vendors.fault("binance", Fault.status(503))
     vendors.fault("yahoo", Fault.status(503))

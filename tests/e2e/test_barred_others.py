@@ -231,7 +231,7 @@ def test_figures(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_figures_are_cleared_whatever_is_in_the_way(
+def test_figures_are_cleared_even_if_a_folder_is_in_place_of_their_file(
     figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     put("full folder", figures / name, monkeypatch)

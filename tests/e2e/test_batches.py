@@ -93,7 +93,7 @@ def test_stored_series_without_columns_start_no_thread(
     assert not threads
 
 
-def test_what_is_wrong_with_one_symbol_starts_no_thread(
+def test_an_invalid_symbol_in_a_batch_starts_no_thread(
     manager: DataManager, threads: list[str]
 ) -> None:
     frames = manager.get_ohlcv_batch(["no such", "EURUSD?"], *DAYS)
@@ -125,7 +125,7 @@ def test_a_warning_from_a_thread_points_at_the_line_that_asked(
     assert {warning.filename for warning in caught} == {__file__}
 
 
-def test_a_failed_frame_has_the_entries_of_a_good_one_and_tells_its_error(
+def test_a_failed_frame_of_a_batch_has_the_provenance_keys_of_a_good_one_and_its_error(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("yahoo", Fault.status(500))

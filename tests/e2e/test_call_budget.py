@@ -237,7 +237,7 @@ def test_a_call_ends_in_its_time(
     ("transport", "method"),
     [(name, method) for name in TRANSPORTS for method in TRANSPORTS[name][3]],
 )
-def test_a_call_ends_in_its_time_whatever_the_server_does(
+def test_a_call_ends_within_its_timeout_however_slowly_the_server_sends(
     transport: str, method: str, tmp_path: Path
 ) -> None:
     groups = [DRIPS[at : at + 4] for at in range(0, len(DRIPS), 4)]
@@ -274,7 +274,7 @@ def test_on_every_method_though_no_name_is_found(
 
 
 @pytest.mark.parametrize("method", ["bars", "actions"])
-def test_though_another_process_is_stuck_in_the_limits_file(
+def test_a_call_ends_within_its_timeout_while_another_process_blocks_the_limits_file(
     method: str, tmp_path: Path, state_dir: Path
 ) -> None:
     """It was stopped in the middle of writing; SQLite waits five seconds for it by itself."""
@@ -295,7 +295,7 @@ def test_though_another_process_is_stuck_in_the_limits_file(
     ("symbol", "timeframe", "lock"),
     [("BTCUSDT", "1h", "BTCUSDT/1h/.lock"), ("AAPL", "1d", "AAPL/.lock")],
 )  # fmt: skip
-def test_though_another_process_is_stuck_in_the_series(
+def test_a_call_ends_within_its_timeout_while_another_process_locks_the_series(
     symbol: str, timeframe: str, lock: str, tmp_path: Path
 ) -> None:
     """It was stopped in the middle of a commit. What the vendor answers is given and not stored."""
@@ -359,7 +359,9 @@ def test_a_users_downloader_is_left_behind_and_at_most_four_times(
     assert time.monotonic() - begun < 15
 
 
-def test_another_series_is_not_held_up(tmp_path: Path, stuck: Stuck, vendors: VendorServer) -> None:
+def test_a_call_that_timed_out_blocks_no_later_call(
+    tmp_path: Path, stuck: Stuck, vendors: VendorServer
+) -> None:
     """A call that was left behind holds nothing that others wait for, of its own series too."""
     manager = manager_of(tmp_path, "binance", vendors.base_url("binance"))
     usual = manager.provider_selector.downloaders
@@ -388,7 +390,9 @@ class TestWithCachedBars:
         assert "the time for this call (5 seconds) has run out" in str(told["attempts"])
         assert told["gaps"][0]["start"].startswith("2024-05-02")
 
-    def test_a_complete_cached_answer_is_read_whatever_the_timeout(self, held: DataManager) -> None:
+    def test_a_complete_cached_answer_is_returned_even_within_a_nanosecond(
+        self, held: DataManager
+    ) -> None:
         assert len(held.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-01", timeout=1e-9)) == 24
 
 
@@ -434,7 +438,7 @@ def test_a_bad_timeout_is_refused_before_any_vendor_is_asked(
     assert vendors.count("binance") == vendors.count("yahoo") == 0
 
 
-def test_a_job_waits_longer_than_a_call_and_says_for_whom(
+def test_a_job_waits_longer_than_a_call_and_logs_the_vendor_it_waits_for(
     make: Callable[[], DataManager],
     rules: Path,
     clock: ManualClock,
@@ -455,7 +459,7 @@ def test_a_job_waits_longer_than_a_call_and_says_for_whom(
     assert "next request possible in" in fill(make().client, impatient).results[0].error
 
 
-def test_the_rules_say_how_long_jobs_go_on(
+def test_the_rules_set_the_timeout_of_jobs(
     tmp_path: Path, rules: Path, vendors: VendorServer
 ) -> None:
     rules.write_text(rules.read_text() + "jobs: {timeout_s: 7}\n")
@@ -467,7 +471,7 @@ def test_the_rules_say_how_long_jobs_go_on(
             populate_cache(["BTCUSDT"], ["1h"], *RANGE, tmp_path / "cache", timeout=bad)  # type: ignore[arg-type]
 
 
-def test_quotes_whose_turn_comes_after_the_time_are_not_looked_for(
+def test_quotes_whose_turn_comes_after_the_timeout_are_not_looked_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of many hundred takes work of its own, also where no vendor is asked any more."""
@@ -530,7 +534,7 @@ def test_work_on_a_long_answer_stops_with_the_time_of_the_call(
     assert len(ask(timeout=5)) == 8 * 1440
 
 
-def test_what_no_vendor_has_is_not_noted_after_the_time_of_the_call(
+def test_missing_bars_are_not_recorded_after_the_timeout_of_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bars that came are returned; thousands of holes are looked at by the next call."""

@@ -36,7 +36,7 @@ def rules(tmp_path: Path, vendors: VendorServer) -> Path:
     return path
 
 
-def test_it_answers_by_the_rules_in_the_default_lane(
+def test_a_ccxt_exchange_in_the_rules_answers_from_the_default_lane(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-01-01", "2024-03-31")
@@ -49,7 +49,7 @@ def test_it_answers_by_the_rules_in_the_default_lane(
     assert (len(again), vendors.count("binance")) == (72, asked)
 
 
-def test_pinned_it_has_a_lane_whose_folder_any_system_can_name(
+def test_a_pinned_ccxt_exchange_has_a_lane_with_a_portable_folder_name(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path
 ) -> None:
     frame = manager.get_ohlcv("ETHBTC", "1d", "2024-01-01", "2024-02-01", provider="CCXT:Binance")

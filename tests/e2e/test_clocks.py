@@ -33,7 +33,7 @@ def test_a_vendors_clock_ahead_or_absent_closes_no_bar_early(
     assert told(frame)["spans"][-1]["state"] == "provisional"
 
 
-def test_what_a_vendor_behind_calls_running_is_not_stored(
+def test_a_bar_that_a_vendor_with_a_slow_clock_calls_running_is_not_stored(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.skew_date(-3600)
@@ -58,7 +58,7 @@ def test_the_running_bar_is_never_stored_however_it_is_asked_for(
     assert frame["close"].iloc[-1] != running
 
 
-def test_a_range_wholly_in_the_running_bar_is_empty_and_costs_nothing_twice(
+def test_a_range_within_the_running_bar_is_empty_unless_include_forming(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     first = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T15:00:00", strict=True)
@@ -79,7 +79,7 @@ def test_a_running_bar_right_behind_the_end_is_not_asked_for(
     assert vendors.count() == 0
 
 
-def test_a_running_bar_that_cannot_be_one_says_nothing_about_the_closed_one(
+def test_an_impossible_running_bar_does_not_mark_the_bar_once_closed(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-12T15:30:00"))
@@ -120,7 +120,7 @@ def test_over_a_weekend_a_stock_is_asked_once(
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-05-01", "2024-06-11", "split")
 
 
-def test_over_a_holiday_weekend_nothing_settles_early(
+def test_bars_before_a_holiday_weekend_are_not_final_before_the_next_open(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-05-24T22:00:00"))  # Memorial Day follows on Monday

@@ -139,7 +139,7 @@ def test_a_bar_beside_the_calendar_counts_by_its_own_length(
     assert stamps(frame)[-1] == "2024-06-08T13:30", "14:30 closes at 15:30"
 
 
-def test_a_batch_knows_it_too(manager: DataManager) -> None:
+def test_closed_by_limits_each_symbol_of_a_batch(manager: DataManager) -> None:
     frames = manager.get_ohlcv_batch(
         ["BTCUSDT", "AAPL"], "1d", "2024-06-01", closed_by="2024-06-11T20:00"
     )

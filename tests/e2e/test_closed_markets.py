@@ -45,7 +45,7 @@ def move(clock: ManualClock, to: str) -> None:
         ["2024-06-15T00:30", "2024-06-16T17:30", "2024-06-16T19:30", "2024-06-16T20:30"], FOREX
     ),
 )
-def test_a_question_while_the_market_is_closed_hides_nothing_of_the_week_after(
+def test_a_request_during_a_closed_market_hides_no_bar_of_the_next_week(
     market: Market, clock: ManualClock, vendor: str, asked_at: str
 ) -> None:
     shelf = Shelf(clock, WEEKS, vendor)
@@ -69,7 +69,7 @@ QUESTIONS = [
 
 
 @pytest.mark.parametrize(("order", "vendor"), crossed(itertools.permutations(range(3)), FOREX))
-def test_the_order_of_questions_decides_nothing(
+def test_the_order_of_requests_does_not_change_which_early_bars_are_returned(
     market: Market, clock: ManualClock, vendor: str, order: tuple[int, ...]
 ) -> None:
     shelf = Shelf(clock, WEEKS, vendor)
@@ -120,7 +120,9 @@ def test_a_closed_market_alone_is_not_asked(market: Market, clock: ManualClock) 
     assert len(shelf.asked) <= 1, "the whole closed stretch at once"
 
 
-def test_a_closed_stretch_is_written_down_once(market: Market, clock: ManualClock) -> None:
+def test_the_coverage_of_a_closed_market_is_committed_once(
+    market: Market, clock: ManualClock
+) -> None:
     shelf = Shelf(clock, WEEKS)
     move(clock, "2024-06-15T12:30")
     manager = market.manager(shelf)

@@ -27,11 +27,11 @@ def by_stamp(frame: pd.DataFrame, column: str) -> dict[str, Any]:
     return {t.isoformat()[5:13]: v for t, v in frame[column].items()}  # type: ignore[attr-defined]
 
 
-def test_without_being_asked_for_there_are_none(manager: DataManager) -> None:
+def test_a_frame_has_no_extra_columns_unless_they_are_requested(manager: DataManager) -> None:
     assert list(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12").columns) == OHLCV
 
 
-def test_extra_columns_stand_behind_the_bars_in_the_order_of_the_request(
+def test_extra_columns_follow_the_bars_in_the_order_of_the_request(
     manager: DataManager, clock: ManualClock
 ) -> None:
     asked = clock.now_ms()
@@ -48,7 +48,7 @@ def test_extra_columns_stand_behind_the_bars_in_the_order_of_the_request(
     assert fingerprint(frame) == fingerprint(plain)
 
 
-def test_each_bar_has_the_state_and_the_time_of_its_own_stretch(
+def test_each_bar_has_the_state_and_fetch_time_of_its_own_span(
     manager: DataManager, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-12T10:00:30"))
@@ -68,7 +68,7 @@ def test_each_bar_has_the_state_and_the_time_of_its_own_stretch(
     assert set(fetched.values()) == {pd.Timestamp("2024-06-12T12:01:30")}, "adjoining, one source"
 
 
-def test_a_stretch_keeps_the_time_at_which_it_was_fetched(
+def test_the_fetched_at_column_keeps_the_time_of_each_fetch(
     manager: DataManager, clock: ManualClock
 ) -> None:
     days = [("2024-06-03", "2024-06-04"), ("2024-06-10", "2024-06-11")]
@@ -81,7 +81,7 @@ def test_a_stretch_keeps_the_time_at_which_it_was_fetched(
         assert set(frame["fetched_at"]) == {pd.Timestamp(time)}
 
 
-def test_a_fallback_is_told_bar_by_bar(
+def test_the_source_column_names_the_fallback_vendor_bar_by_bar(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = Twin(vendors), Twin(vendors)

@@ -88,7 +88,7 @@ def test_the_pages_before_the_unreadable_one_were_answers(
     assert outcomes["ok"] == pages + 1
 
 
-def test_an_answer_of_nothing_and_a_good_one_are_successes(
+def test_an_empty_answer_and_one_with_bars_count_as_successes(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv(*DAY, provider="binance")
@@ -107,7 +107,7 @@ def test_figures_that_cannot_be_read_are_no_success(
     assert counted(manager, "binance") == ({"ResponseFormatError": 1}, 0.0)
 
 
-def test_what_our_own_limiter_held_back_is_no_failure_of_the_vendor(
+def test_a_request_held_back_by_our_limiter_is_not_a_failure_of_the_vendor(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     rules = tmp_path / "two_a_day.yaml"

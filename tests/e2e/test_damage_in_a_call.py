@@ -71,7 +71,7 @@ def test_a_damaged_year_is_asked_for_again_in_the_same_call(
     assert_true(frame, vendors, clock, symbol, timeframe, first, until, basis)
 
 
-def test_offline_the_damaged_stretch_is_said_to_be_gone_from_the_cache(
+def test_offline_bars_of_a_damaged_file_are_reported_as_not_cached(
     tmp_path: Path, make: Callable[[], DataManager]
 ) -> None:
     make().get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-10", strict=True)
@@ -82,7 +82,7 @@ def test_offline_the_damaged_stretch_is_said_to_be_gone_from_the_cache(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_bars_lost_behind_what_a_call_was_about_are_asked_for_by_the_next_one(
+def test_bars_lost_by_damage_outside_the_requested_range_are_fetched_by_the_next_call(
     tmp_path: Path, make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
     damage: str,
 ) -> None:  # fmt: skip
@@ -160,7 +160,7 @@ def assert_foretold(
         )
     ],
 )
-def test_a_plan_of_a_damaged_series_repairs_nothing_and_foretells_the_call(
+def test_a_plan_of_a_damaged_series_repairs_no_file_and_predicts_the_call(
     tmp_path: Path, make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
     place: str, damage: str, same: bool,
 ) -> None:  # fmt: skip
@@ -178,7 +178,7 @@ def test_a_plan_of_a_damaged_series_repairs_nothing_and_foretells_the_call(
 
 @pytest.mark.parametrize("same", [False, True])
 @pytest.mark.parametrize("commit", ["first", "first file", "old file", "new file"])
-def test_a_plan_of_a_series_with_half_a_commit_finishes_nothing_and_foretells_the_call(
+def test_a_plan_of_a_half_committed_series_changes_no_file_and_predicts_the_call(
     tmp_path: Path, make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch, commit: str, same: bool,
 ) -> None:  # fmt: skip

@@ -105,7 +105,7 @@ def sending(first: str, end: str) -> Fault:
 
 
 @pytest.mark.parametrize(("what", "how"), crossed(MEASURES, DAMAGE))
-def test_rows_that_a_vendor_does_not_send_again_are_a_gap_and_no_nothing(
+def test_damaged_figures_that_the_vendor_no_longer_has_are_a_gap_and_not_empty(
     make: Callable[[], DataManager], vendors: VendorServer, tmp_path: Path, what: str, how: str
 ) -> None:
     whole = ask(make(), what)
@@ -125,7 +125,7 @@ def test_rows_that_a_vendor_does_not_send_again_are_a_gap_and_no_nothing(
         (("2024-06-01", "2024-06-07"), ("2024-06-07T00:00:00Z", "2024-06-10T00:00:00Z")),
     ],
 )
-def test_of_damaged_rows_those_that_are_not_sent_again_are_a_gap(
+def test_damaged_figures_that_are_refetched_only_in_part_leave_a_gap(
     make: Callable[[], DataManager], vendors: VendorServer, tmp_path: Path,
     sent: tuple[str, str], gap: tuple[str, str],
 ) -> None:  # fmt: skip
@@ -146,7 +146,7 @@ def test_of_damaged_rows_those_that_are_not_sent_again_are_a_gap(
 
 
 @pytest.mark.parametrize("what", MEASURES)
-def test_where_the_damaged_file_held_nothing_an_empty_answer_is_whole(
+def test_an_empty_answer_is_complete_where_the_damaged_figures_had_no_rows(
     make: Callable[[], DataManager], vendors: VendorServer, tmp_path: Path, what: str
 ) -> None:
     ask(make(), what)
@@ -159,7 +159,7 @@ def test_where_the_damaged_file_held_nothing_an_empty_answer_is_whole(
     assert (len(frame), told(frame)["complete"], told(frame)["from_cache"]) == (0, True, 0.0)
 
 
-def test_columns_of_another_program_are_no_figures(
+def test_a_frame_with_foreign_columns_is_not_read_as_figures(
     make: Callable[[], DataManager], vendors: VendorServer
 ) -> None:
     manager = make()

@@ -32,7 +32,7 @@ def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
-def test_a_split_told_with_a_bar_of_two_months_later_takes_trust_from_the_bars_that_ignore_it(
+def test_a_split_learned_two_months_later_marks_the_bars_that_ignore_it(
     market: Market, clock: ManualClock
 ) -> None:
     vendor = CASES[6].vendor(clock)

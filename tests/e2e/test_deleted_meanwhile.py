@@ -43,7 +43,7 @@ def clear(monkeypatch: pytest.MonkeyPatch) -> Callable[[DataManager, int], None]
 
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("is_half_stored", [False, True])
-def test_what_is_deleted_before_it_is_read_is_asked_again(
+def test_bars_deleted_before_they_are_read_are_fetched_again(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
     clear: Callable[[DataManager, int], None], is_half_stored: bool, times: int,
 ) -> None:  # fmt: skip
@@ -54,7 +54,7 @@ def test_what_is_deleted_before_it_is_read_is_asked_again(
     assert len(manager.get_ohlcv(*ASK, strict=True)) == 366
 
 
-def test_where_it_is_deleted_again_and_again_the_gap_says_so(
+def test_bars_deleted_again_and_again_are_a_gap_with_that_reason(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
     clear: Callable[[DataManager, int], None],
 ) -> None:  # fmt: skip
@@ -69,7 +69,7 @@ def test_where_it_is_deleted_again_and_again_the_gap_says_so(
 
 
 @pytest.mark.parametrize("timeframe", ["1d", "1w"])
-def test_shares_whose_actions_go_with_them_are_asked_again(
+def test_shares_deleted_together_with_their_actions_are_fetched_again(
     manager: DataManager, clear: Callable[[DataManager, int], None], timeframe: str
 ) -> None:
     ask = ("AAPL", timeframe, "2020-07-06", "2020-10-02")

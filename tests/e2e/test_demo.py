@@ -51,7 +51,9 @@ def test_every_adjustment_follows_from_the_samples_own_numbers(
     assert vendors.count() == 0
 
 
-def test_an_answer_says_that_it_is_a_sample(manager: DataManager, tmp_path: Path) -> None:
+def test_an_answer_from_sample_bars_is_marked_as_a_sample(
+    manager: DataManager, tmp_path: Path
+) -> None:
     frame = manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09", provider="demo")
     facts = told(frame)
     assert (facts["sample"], facts["vendors"], facts["complete"]) == (True, ["demo"], True)

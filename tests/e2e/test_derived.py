@@ -111,7 +111,7 @@ def test_minutes_and_hours_of_a_coin_that_the_venue_does_not_serve(
     assert vendors.count() == asked
 
 
-def test_an_outage_of_the_venue_is_told_for_the_bars_it_touches(manager: DataManager) -> None:
+def test_a_gap_in_shorter_bars_removes_each_derived_bar_it_touches(manager: DataManager) -> None:
     with pytest.warns(IncompleteDataWarning, match="15m bars"):
         frame = manager.get_ohlcv("HALTUSDT", "45m", "2024-03-05", "2024-03-05")
     # Out from 02:00 to 05:30: the bars from 01:30 to 06:00 lack something.
@@ -133,7 +133,7 @@ def test_a_substitute_below_is_a_substitute_above(
     assert told(frame)["derived_from"]["lane"] == "15m@aggregate"
 
 
-def test_the_rule_of_the_parts_says_who_is_asked(
+def test_derived_bars_come_from_the_vendor_of_their_shorter_bars(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twin = Twin(vendors)
@@ -164,20 +164,22 @@ def test_a_batch_and_a_job_go_the_same_way(
     assert vendors.count() == asked
 
 
-def test_offline_with_nothing_stored_is_refused(manager: DataManager) -> None:
+def test_offline_derived_bars_without_cached_ones_are_an_error(manager: DataManager) -> None:
     with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
         manager.get_ohlcv("AAPL", "2h", "2024-06-03", "2024-06-07", offline=True)
     with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
         manager.get_ohlcv("AAPL", "1w", "2024-06-03", "2024-06-07", offline=True)
 
 
-def test_an_unknown_symbol_is_said_to_be_one(manager: DataManager) -> None:
+def test_a_derived_timeframe_of_an_unknown_symbol_is_an_unknown_symbol_error(
+    manager: DataManager,
+) -> None:
     for label in ("2h", "1w"):
         with pytest.raises(AllProvidersFailedError, match=r"^unknown symbol 'ZZZZ'"):
             manager.get_ohlcv("ZZZZ", label, "2024-06-03", "2024-06-07")
 
 
-def test_columns_tell_of_each_bar_what_they_tell_of_its_parts(manager: DataManager) -> None:
+def test_extra_columns_of_a_derived_bar_are_those_of_its_shorter_bars(manager: DataManager) -> None:
     frame = manager.get_ohlcv("AAPL", "2h", "2024-06-12", columns=("source", "state"),
                               include_forming=True)  # fmt: skip
     assert frame["source"].tolist() == ["yahoo"]
@@ -195,7 +197,7 @@ print(json.dumps([len(frame), loaded]))
 """
 
 
-def test_what_is_served_and_stored_is_answered_without_all_of_this(
+def test_cached_bars_of_a_served_timeframe_load_no_module_for_derived_bars(
     manager: DataManager, clock: ManualClock, tmp_path: Path, rules: Path, fresh: Fresh
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")

@@ -61,7 +61,7 @@ def test_bars_that_cannot_be_stored_are_returned(
     assert vendors.count() == 0
 
 
-def test_what_the_answer_lacks_is_told_although_it_cannot_be_stored(
+def test_gaps_are_reported_even_if_a_full_disk_cannot_store_them(
     manager: DataManager, vendors: VendorServer, full: dict[str, bool]
 ) -> None:
     full["on"] = True
@@ -75,7 +75,7 @@ def test_what_the_answer_lacks_is_told_although_it_cannot_be_stored(
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)
 
 
-def test_nothing_there_that_cannot_be_stored_is_still_nothing(
+def test_an_empty_range_that_a_full_disk_cannot_store_is_still_empty(
     manager: DataManager, vendors: VendorServer, full: dict[str, bool]
 ) -> None:
     full["on"] = True
@@ -86,7 +86,7 @@ def test_nothing_there_that_cannot_be_stored_is_still_nothing(
     assert manager.get_ohlcv("AAPL", "1d", "2024-01-06", "2024-01-07").empty
 
 
-def test_a_disk_that_fills_up_keeps_what_was_there(
+def test_a_disk_that_fills_up_keeps_the_stored_bars(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, full: dict[str, bool]
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
@@ -103,7 +103,7 @@ def test_a_disk_that_fills_up_keeps_what_was_there(
 
 
 @pytest.mark.parametrize("has_reserve", [False, True], ids=["full", "reserve"])
-def test_a_job_ends_where_nothing_more_can_be_stored_and_the_next_one_continues(
+def test_a_job_ends_when_the_disk_is_full_and_the_next_one_continues(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, full: dict[str, bool],
     monkeypatch: pytest.MonkeyPatch, has_reserve: bool,
 ) -> None:  # fmt: skip
@@ -129,7 +129,7 @@ def test_a_job_ends_where_nothing_more_can_be_stored_and_the_next_one_continues(
     assert [entry.params["symbol"] for entry in vendors.log("binance")][2:] == names[1:]
 
 
-def test_a_job_fails_for_a_series_that_another_writer_holds(
+def test_a_job_fails_for_a_series_that_another_process_has_locked(
     manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, commit = manager.cache.store, manager.cache.store.commit

@@ -144,20 +144,20 @@ def test_the_machines_clock_spreads_them_at_random() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.012, 1.5])
-def test_a_check_of_vendors_tells_how_long_the_answer_took(seconds: float) -> None:
+def test_doctor_reports_the_response_time_of_each_vendor(seconds: float) -> None:
     vendor = {"name": "binance", "ready": True, "gateway": "", "base_url": "https://x.test"}
     reached = SimpleNamespace(ok=True, seconds=seconds, refusal="")
     check = check_of_vendor(vendor, reached, is_routed=True)  # type: ignore[arg-type]
     assert check.said == f"reached in {seconds * 1000:.0f} ms"
 
 
-def test_metrics_tell_memory(make: Callable[[], DataManager]) -> None:
+def test_metrics_report_memory(make: Callable[[], DataManager]) -> None:
     process = make().metrics()["process"]
     assert {"memory_used_bytes", "memory_peak_bytes", "memory_free_bytes"} <= set(process)
     assert process["memory_peak_bytes"] > 10 * 2**20
 
 
-def test_metrics_tell_processor_time(make: Callable[[], DataManager]) -> None:
+def test_metrics_report_processor_time(make: Callable[[], DataManager]) -> None:
     manager = make()
     before = time.process_time()
     told = manager.metrics()["process"]["cpu_seconds"]
@@ -165,7 +165,7 @@ def test_metrics_tell_processor_time(make: Callable[[], DataManager]) -> None:
     assert "cpu_percent" in manager.metrics()["process"]
 
 
-def test_what_managers_selectors_and_feeds_are_is_seen(tmp_path: Path) -> None:
+def test_the_repr_of_managers_selectors_and_feeds_names_their_settings(tmp_path: Path) -> None:
     manager = DataManager(tmp_path)
     vendors = len(manager.provider_selector.provider_names())
     assert repr(manager) == f"<DataManager: cache {tmp_path}, packaged rules, {vendors} vendors>"

@@ -86,7 +86,7 @@ def calls(manager: DataManager, start: str, end: str, label: str = "1m", **more:
     return count
 
 
-def test_what_is_held_takes_a_tenth_of_what_is_fetched(make: Make, tmp_path: Path) -> None:
+def test_a_cache_hit_makes_a_tenth_of_the_calls_of_a_fetch(make: Make, tmp_path: Path) -> None:
     manager = make()
     calls(manager, "2024-01-03", "2024-01-03", "1h")  # loads what a fetch takes
     fetched = calls(manager, *DAY, "1h")
@@ -119,7 +119,7 @@ def test_a_long_answer_takes_no_call_for_each_bar(held: Make) -> None:
 
 
 @pytest.mark.parametrize("asked", [DAY, MONTH])
-def test_what_is_asked_for_takes_a_third_of_the_memory_of_the_file(
+def test_reading_some_bars_takes_under_a_third_of_the_memory_of_the_file(
     held: Make, tmp_path: Path, asked: tuple[str, str]
 ) -> None:
     (path,) = (tmp_path / "cache").rglob("BTCUSDT/1m/2024.csv.gz")
@@ -130,7 +130,7 @@ def test_what_is_asked_for_takes_a_third_of_the_memory_of_the_file(
     assert own < 0.3 * whole
 
 
-def test_bars_take_half_of_what_their_values_do_and_columns_are_counted(
+def test_year_files_take_half_of_their_values_and_columns_count_in_the_cache_size(
     held: Make, tmp_path: Path
 ) -> None:
     """48 bytes a bar is what HDF5 takes for a frame in its fixed format."""
@@ -143,7 +143,7 @@ def test_bars_take_half_of_what_their_values_do_and_columns_are_counted(
     assert taken >= path.stat().st_size + columns
 
 
-def test_bars_with_prices_that_wander_take_half_of_what_their_values_do(tmp_path: Path) -> None:
+def test_year_files_of_random_prices_take_half_of_their_values(tmp_path: Path) -> None:
     """Cents, and prices and volumes that hardly repeat: what is kept is the year file."""
     random, minutes = np.random.default_rng(82), np.arange(*SPAN, MINUTE_MS, dtype=np.int64)
     steps = random.integers(-9, 10, (4, len(minutes)))

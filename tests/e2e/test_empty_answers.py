@@ -115,7 +115,7 @@ def test_a_range_within_one_bar(market: Market, clock: ManualClock) -> None:
     assert shelf.asked == []
 
 
-def test_what_is_lacking_is_told_once(
+def test_a_missing_bar_is_warned_about_once(
     market: Market, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = market.manager(
@@ -127,7 +127,7 @@ def test_what_is_lacking_is_told_once(
     assert lines(caplog) == []
 
 
-def test_an_answer_with_bars_has_no_such_entry(market: Market, clock: ManualClock) -> None:
+def test_an_answer_with_bars_has_no_empty_entry(market: Market, clock: ManualClock) -> None:
     manager = market.manager(Shelf(clock, WEEK))
     frame = manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", adjustment="raw")
     assert "empty" not in told(frame)
@@ -136,7 +136,7 @@ def test_an_answer_with_bars_has_no_such_entry(market: Market, clock: ManualCloc
 @pytest.mark.parametrize(
     "end, why", [("2024-06-02", "market closed, not asked"), ("2024-06-03", None)]
 )
-def test_batches_awaited_calls_and_lookups_say_the_same(
+def test_batches_awaited_calls_and_lookups_give_the_same_reason_for_an_empty_frame(
     market: Market, clock: ManualClock, end: str, why: str | None
 ) -> None:
     manager = market.manager(Shelf(clock, WEEK))

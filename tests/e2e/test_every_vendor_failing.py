@@ -175,7 +175,7 @@ def ask(stage: Stage, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> pd.DataFra
 
 
 @pairs
-def test_who_fails_wholly_is_named_nowhere(
+def test_a_vendor_that_fails_for_all_bars_is_named_for_none(
     stage: Stage, pair: Pair, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
     stage.spoiling(pair.marks, marked)
@@ -191,7 +191,7 @@ def test_who_fails_wholly_is_named_nowhere(
 
 
 @pairs
-def test_who_lacks_some_is_named_for_the_rest(
+def test_a_vendor_that_lacks_some_bars_is_named_for_the_others(
     stage: Stage, pair: Pair, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
     stage.spoiling(pair.marks, marked)
@@ -210,7 +210,7 @@ def test_who_lacks_some_is_named_for_the_rest(
     ("binance", "yahoo"), ("yahoo", "binance"), ("binance", "coingecko"), ("coingecko", "binance"),
     ("alpha_vantage", "binance"), ("binance", "alpha_vantage"),
 ])  # fmt: skip
-def test_a_vendor_of_another_kind_helps_out_wholly_and_is_named_so(
+def test_a_vendor_of_another_kind_supplies_all_bars_and_is_named_as_a_substitute(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, failing: str, helping: str
 ) -> None:
     names = {name: stage.by_name[name] for name in (failing, helping)}

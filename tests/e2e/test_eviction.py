@@ -85,7 +85,9 @@ def test_evicted_bars_are_fetched_again_and_are_the_same(
     assert vendors.count() == 0
 
 
-def test_frames_in_hand_stay_what_they_are(manager: DataManager, clock: ManualClock) -> None:
+def test_returned_frames_do_not_change_on_eviction(
+    manager: DataManager, clock: ManualClock
+) -> None:
     manager.get_ohlcv(*BTC)
     frame = manager.get_ohlcv(*BTC)  # out of the columnar file
     copy = frame.copy(deep=True)
@@ -189,7 +191,7 @@ def test_a_job_keeps_it_at_its_end(
     assert len(looks) == 1
 
 
-def test_who_used_what_is_written_by_jobs_and_read_by_others(
+def test_last_use_of_a_series_is_written_by_jobs_and_read_by_other_processes(
     make: Callable[[], DataManager], clock: ManualClock
 ) -> None:
     manager = make()
@@ -214,7 +216,7 @@ def test_bars_that_a_program_handed_in_stay(manager: DataManager, clock: ManualC
     assert why(manager) == [eviction.HANDED_IN]
 
 
-def test_bars_of_a_vendor_whose_history_is_short_stay(
+def test_bars_older_than_a_vendors_history_are_not_evicted(
     manager: DataManager, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("AAPL", "5m", "2024-06-03", "2024-06-11")
@@ -378,7 +380,7 @@ def test_columns_are_not_written_where_there_is_no_room(
     ("said", "free", "is_stored"),
     [("", 1023, False), ("", 1025, True), ("100", 99, False), ("100", 101, True), ("0", 1, True)],
 )
-def test_the_reserve_is_as_the_rules_say(
+def test_the_rules_set_how_much_disk_space_stays_free(
     tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
     said: str, free: int, is_stored: bool,
 ) -> None:  # fmt: skip
@@ -389,7 +391,7 @@ def test_the_reserve_is_as_the_rules_say(
     assert bool(manager.cache.list_symbols()) == is_stored
 
 
-def test_a_disk_that_does_not_tell_is_used(
+def test_bars_are_stored_on_a_disk_that_does_not_report_its_free_space(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     perform = manager.cache.store.parts.disk.perform

@@ -159,7 +159,7 @@ def test_the_second_vendor_that_has_them_is_asked(by: Make, vendors: VendorServe
 
 
 @pytest.mark.parametrize("vendor", PLAIN)
-def test_a_vendor_that_has_none_says_so_and_is_not_asked(
+def test_a_vendor_without_extended_hours_is_refused_without_a_request(
     by: Make, vendors: VendorServer, vendor: str
 ) -> None:
     with pytest.raises(NoProviderError, match=f"{vendor}: does not serve extended hours"):
@@ -191,7 +191,7 @@ def test_regular_bars_are_no_substitute(by: Make, vendors: VendorServer) -> None
     ],
     ids=str,
 )  # fmt: skip
-def test_what_has_no_such_hours_is_a_mistake(
+def test_extended_hours_of_an_asset_or_timeframe_without_them_are_refused(
     by: Make, vendors: VendorServer, asked: tuple[str, str, object], why: str
 ) -> None:
     symbol, label, session = asked

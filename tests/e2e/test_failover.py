@@ -65,7 +65,7 @@ def test_a_hole_is_filled_by_a_second_vendor_of_the_same_kind(
     assert told(frame)["from_cache"] == 0.0
 
 
-def test_an_older_double_fills_the_hole_of_another(
+def test_an_old_style_downloader_fills_the_hole_of_another(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hours(*which: int) -> Mock:
@@ -118,7 +118,7 @@ def test_behind_a_listing_each_four_pages_are_committed_again(
     assert len(sizes[listed + 1 :]) >= 2 and max(sizes[listed + 1 :]) <= 4_000
 
 
-def test_a_chunk_that_cannot_be_believed_costs_its_vendor_that_chunk_only(
+def test_a_chunk_that_is_not_trusted_goes_to_the_next_vendor_and_no_other_chunk(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, pair: tuple[Twin, Twin]
 ) -> None:
     one, _ = pair
@@ -147,7 +147,7 @@ def test_the_running_bar_names_the_vendor_that_sent_it(
     assert told(frame)["spans"][-1]["vendor"] == "second"
 
 
-def test_many_changes_of_vendor_are_told_in_sixteen_spans_at_most(
+def test_many_changes_of_vendor_are_summarised_in_at_most_sixteen_spans(
     manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
 ) -> None:
     one, _ = pair
@@ -263,7 +263,7 @@ def test_with_nobody_to_ask_the_gaps_are_still_those_of_the_calendar(
         manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-11", strict=True)
 
 
-def test_a_vendor_that_says_none_is_no_reason_to_ask_the_next_request_again(
+def test_a_vendor_without_bars_is_not_asked_again_once_another_has_them(
     manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
 ) -> None:
     one, two = pair
@@ -274,7 +274,7 @@ def test_a_vendor_that_says_none_is_no_reason_to_ask_the_next_request_again(
     assert (len(one.asked), len(two.asked)) == (1, 1)
 
 
-def test_bars_of_another_kind_are_refused_and_the_next_vendor_asked(
+def test_bars_of_a_different_kind_are_rejected_and_the_next_vendor_is_asked(
     manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
 ) -> None:
     one, _ = pair

@@ -48,7 +48,7 @@ def test_up_to_now_is_a_hit_until_the_next_bar_closes(
     assert vendors.count() == 0
 
 
-def test_a_provisional_bar_is_told_and_replaced_when_it_has_settled(
+def test_a_provisional_bar_is_marked_and_replaced_once_it_has_settled(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path
 ) -> None:
     stamp = ms("2024-06-12T14:00:00")
@@ -119,7 +119,7 @@ def test_a_vendor_that_has_no_running_bar_is_asked_for_it_once(
     assert vendors.count("yahoo") == 1
 
 
-def test_an_answer_about_older_bars_says_nothing_of_the_running_one(
+def test_a_request_for_older_bars_does_not_mark_the_running_bar_as_fetched(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.advance(600)
@@ -149,7 +149,7 @@ def test_a_bar_that_the_vendor_does_not_have_yet_is_no_hole(
     assert str(frame.index[-1]) == "2024-06-12 14:00:00"
 
 
-def test_a_split_between_two_fetches_leaves_no_jump_and_rewrites_nothing(
+def test_a_split_between_two_fetches_leaves_no_jump_and_appends_to_the_year_file(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path
 ) -> None:
     vendors.truth.act("AAPL", split("2024-06-12", 4))

@@ -43,7 +43,9 @@ def test_rates_of_years_come_over_pages_and_then_from_the_cache(
     assert vendors.count() == asked + 1, "but for a forced refresh"
 
 
-def test_only_what_is_missing_is_asked_for(manager: DataManager, vendors: VendorServer) -> None:
+def test_only_missing_funding_rates_are_fetched(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     manager.get_funding_rate("BTCUSDT", "2024-01-02", "2024-01-03")
     vendors.clear_log()
     rates = manager.get_funding_rate("BTCUSDT", "2024-01-01", "2024-01-04")
@@ -61,7 +63,7 @@ def test_both_ends_are_inclusive_although_rates_come_late(manager: DataManager) 
     assert [stamp.hour for stamp in rates.index] == [0, 8, 16]
 
 
-def test_the_future_settled_in_the_coin_is_another_series(
+def test_a_coin_settled_future_is_a_series_of_its_own(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     # Two years are more than a page, and this one gives the newest rows first.
@@ -114,7 +116,7 @@ def test_the_newest_rows_are_asked_again_until_they_are_surely_there(
     assert starts[1] > starts[0] + 12 * HOUR_MS, "what is settled is not asked again"
 
 
-def test_what_fails_is_told_and_what_is_held_still_returned(
+def test_a_failed_fetch_of_figures_is_reported_and_cached_ones_are_returned(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.status(503))
@@ -131,7 +133,7 @@ def test_what_fails_is_told_and_what_is_held_still_returned(
     assert told(part)["gaps"][0]["start"] == "2024-01-03T00:00:00Z"
 
 
-def test_nothing_there_is_an_empty_frame(manager: DataManager) -> None:
+def test_funding_rates_before_the_first_one_are_an_empty_frame(manager: DataManager) -> None:
     none = manager.get_funding_rate("BTCUSDT", "2018-01-01", "2018-02-01")
     assert none.empty and none.columns.tolist() == ["fundingRate"]
     assert str(none.index.dtype) == "datetime64[ns]"
@@ -162,7 +164,7 @@ def test_an_unknown_future_is_named_so(manager: DataManager) -> None:
         manager.get_funding_rate("PEPE/USDT", "2024-06-10", "2024-06-11")
 
 
-def test_rules_without_anybody_who_serves_it(
+def test_funding_rates_without_a_vendor_in_the_rules_are_an_error(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

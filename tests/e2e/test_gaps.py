@@ -106,7 +106,7 @@ def test_after_the_end_of_a_listing(market: Market, clock: ManualClock) -> None:
     assert (gap.gap_class, gap.evidence) == ("after_delisting", "no bar since 2024-02-01")
 
 
-def test_what_was_never_asked_for(manager: DataManager) -> None:
+def test_days_that_were_never_requested_are_gaps_of_class_never_asked(manager: DataManager) -> None:
     manager.get_ohlcv("AAPL", *SPRING)
     manager.get_ohlcv("AAPL", "1d", "2024-03-04", "2024-03-08")
     first, last = manager.gaps("AAPL", "1d").gaps[:2]
@@ -119,7 +119,7 @@ def test_what_was_never_asked_for(manager: DataManager) -> None:
     )
 
 
-def test_what_has_closed_and_not_settled_is_not_published(
+def test_a_closed_bar_that_has_not_settled_is_a_gap_of_class_not_published(
     manager: DataManager, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07")
@@ -154,7 +154,7 @@ def test_an_outage_of_the_venue_over_the_wire(manager: DataManager) -> None:
     assert gap.as_dict()["start"] == "2024-03-05T02:00:00Z"
 
 
-def test_doubtful_stretches_are_looked_at_bar_by_bar(market: Market, clock: ManualClock) -> None:
+def test_gaps_in_a_span_in_doubt_are_listed_bar_by_bar(market: Market, clock: ManualClock) -> None:
     minutes = every("1m", "2024-06-03T00:00", "2024-06-03T23:59")
     shelf = Shelf(clock, [s for n, s in enumerate(minutes) if n % 5 != 2], "binance")
     manager = market.manager(shelf)
@@ -177,7 +177,7 @@ def test_the_report_as_values(manager: DataManager, clock: ManualClock) -> None:
     assert len(manager.gaps("HALTUSDT", "1h", "2024-03-04", "2024-03-04").to_frame()) == 0
 
 
-def test_of_nothing_stored_no_gap_is_told(manager: DataManager) -> None:
+def test_gaps_of_a_series_without_stored_bars_are_an_error(manager: DataManager) -> None:
     with pytest.raises(CacheError, match="nothing is cached for AAPL 1d"):
         manager.gaps("AAPL", "1d")
     assert manager.gaps().series == (), "an empty cache"
@@ -188,7 +188,7 @@ def test_of_nothing_stored_no_gap_is_told(manager: DataManager) -> None:
         manager.gaps("AAPL", "1q")
 
 
-def test_a_damaged_year_is_told_and_the_others_are_looked_at(
+def test_gaps_reports_a_damaged_year_and_examines_the_other_series(
     manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for symbol in ("AAPL", "MSFT"):
@@ -253,7 +253,9 @@ def test_a_session_that_a_vendor_lacks_for_most_symbols_is_one_incident_one_even
     assert outages[0].next_step.startswith("the other vendors are queried first for that day")
 
 
-def test_a_session_that_few_symbols_lack_is_none(market: Market, clock: ManualClock) -> None:
+def test_a_session_that_few_symbols_lack_is_not_an_incident(
+    market: Market, clock: ManualClock
+) -> None:
     manager = market.manager(fleet(clock, "2024-06-05", 3))
     for name in NAMES[:6]:
         manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
@@ -262,14 +264,18 @@ def test_a_session_that_few_symbols_lack_is_none(market: Market, clock: ManualCl
     assert [gap.gap_class for gap in report.gaps] == ["vendor_hole"] * 3
 
 
-def test_two_symbols_prove_nothing_of_a_vendor(market: Market, clock: ManualClock) -> None:
+def test_two_symbols_with_the_same_gap_are_not_an_incident(
+    market: Market, clock: ManualClock
+) -> None:
     manager = market.manager(fleet(clock, "2024-06-05", 2))
     for name in NAMES[:2]:
         manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
     assert incidents(manager) == []
 
 
-def test_what_another_vendor_filled_counts_by_the_log(market: Market, clock: ManualClock) -> None:
+def test_gaps_filled_by_another_vendor_count_towards_an_incident(
+    market: Market, clock: ManualClock
+) -> None:
     manager = market.manager(fleet(clock, "2024-06-05", 4), Shelf(clock, SESSIONS, "tiingo"))
     for name in NAMES[:5]:
         manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11", strict=True)
@@ -422,7 +428,7 @@ def test_the_vendor_that_lacks_it_is_asked_after_the_others(
     assert len(two.asked) >= 1
 
 
-def test_its_holes_are_never_believed(
+def test_holes_in_a_known_vendor_outage_never_become_empty(
     market: Market, clock: ManualClock, known: tuple[Shelf, Shelf]
 ) -> None:
     one, _ = known
@@ -450,7 +456,9 @@ def test_a_session_that_comes_back_is_no_incident_any_more(
     assert market.services().network.vendor_days() == []
 
 
-def test_few_symbols_do_not_take_back_what_many_showed(market: Market, clock: ManualClock) -> None:
+def test_an_incident_shown_by_many_symbols_is_not_withdrawn_by_few(
+    market: Market, clock: ManualClock
+) -> None:
     one = fleet(clock, "2024-06-05", 5)
     manager = market.manager(one)
     for name in NAMES:

@@ -166,7 +166,7 @@ def ask(manager: DataManager, case: Case, **more: Any) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_lone_vendor_s_grave_bars_are_told_and_not_asked_at_once(
+def test_grave_bars_of_a_lone_vendor_are_returned_with_a_warning_and_not_refetched_at_once(
     market: Market, clock: ManualClock, case: Case
 ) -> None:
     vendor = case.vendor(clock)
@@ -192,7 +192,7 @@ def test_a_lone_vendor_s_grave_bars_are_told_and_not_asked_at_once(
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_right_second_vendor_s_bars_stand_in_the_same_call(
+def test_grave_bars_are_replaced_by_right_ones_of_a_second_vendor_in_the_same_call(
     market: Market, clock: ManualClock, case: Case
 ) -> None:
     first, second = case.vendor(clock), case.vendor(clock, "second", right=True)
@@ -270,7 +270,7 @@ def test_the_doubt_ends_when_the_vendor_repeats_it_three_times(
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_vendor_that_mends_its_bars_is_believed(
+def test_grave_bars_that_their_vendor_corrects_become_final(
     market: Market, clock: ManualClock, case: Case
 ) -> None:
     vendor = case.vendor(clock)
@@ -296,7 +296,7 @@ def test_a_second_vendor_that_is_down_leaves_the_verdict(
     assert frame["close"].max() < 103, "asked again when it expires, and the second one then"
 
 
-def test_a_second_vendor_that_is_wrong_otherwise_changes_nothing(
+def test_grave_bars_stay_if_the_second_vendor_has_other_wrong_ones(
     market: Market, clock: ManualClock
 ) -> None:
     case = CASES[3]
@@ -308,7 +308,7 @@ def test_a_second_vendor_that_is_wrong_otherwise_changes_nothing(
     assert frame.loc["2024-04-16", "close"] > 9000
 
 
-def test_a_split_told_with_a_later_chunk_takes_trust_from_the_bars_stored_before(
+def test_a_split_in_a_later_chunk_makes_bars_stored_before_it_grave(
     market: Market, clock: ManualClock
 ) -> None:
     case = CASES[6]
@@ -353,7 +353,9 @@ def test_bars_are_judged_with_the_dividends_of_the_book_in_the_shares_of_their_p
     assert [event.value for event in series.splits] == pytest.approx([33 / 70, 2.0])
 
 
-def test_a_night_s_bar_is_judged_beside_what_is_stored(market: Market, clock: ManualClock) -> None:
+def test_a_newly_appended_bar_is_judged_against_the_stored_ones(
+    market: Market, clock: ManualClock
+) -> None:
     case = CASES[3]
     vendor = case.vendor(clock)
     vendor.spoil = scaled(100, *LAST)
@@ -401,7 +403,9 @@ def test_a_large_move_alone_is_no_error(market: Market, clock: ManualClock, drop
         assert told(frame)["problems"] == []
 
 
-def test_longer_bars_made_of_grave_ones_say_so(market: Market, clock: ManualClock) -> None:
+def test_bars_derived_from_grave_ones_are_marked_as_grave(
+    market: Market, clock: ManualClock
+) -> None:
     case = CASES[4]
     vendor = case.vendor(clock)
     vendor.capabilities = replace(vendor.capabilities, timeframes={"1h": "1h"})
@@ -455,7 +459,7 @@ def test_a_validation_below_the_minimum_of_the_rules_is_an_event_once(
     assert [event for event in events if isinstance(event, QualityLow)] == low, "of answers too"
 
 
-def test_bars_made_of_others_are_told_of_for_each_length(
+def test_grave_derived_bars_send_one_event_for_each_timeframe(
     market: Market, clock: ManualClock
 ) -> None:
     case = CASES[6]
@@ -552,7 +556,7 @@ def test_hours_between_two_doubted_bars_that_were_never_requested_are_requested(
     assert len(manager.get_ohlcv(*hours, "2024-06-05T01:00", "2024-06-05T12:00")) == 12
 
 
-def test_bars_stay_an_error_of_validate_if_what_proved_them_wrong_is_gone(
+def test_grave_bars_stay_an_error_of_validate_after_the_year_that_proved_them_is_deleted(
     market: Market, clock: ManualClock
 ) -> None:
     clock.set(at("2024-01-13T06:00:00Z"))

@@ -131,7 +131,7 @@ CALLS.append(("feed", "src.data.DataFeedFactory"))
 
 
 @pytest.mark.parametrize("package, call", CALLS)
-def test_without_a_package_bars_are_whole_and_what_is_lost_names_it(
+def test_without_a_package_bars_are_returned_and_lost_functions_name_it(
     package: str, call: str, run: Run
 ) -> None:
     printed = run([package], call)

@@ -34,7 +34,7 @@ def test_the_first_call_asks_once_and_the_second_nobody(
     assert (lane / "2024.metadata.json").is_file()
 
 
-def test_the_metadata_tell_other_tools_of_the_vendor(manager: DataManager) -> None:
+def test_the_metadata_name_the_vendor_for_other_tools(manager: DataManager) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", *DAY)
     info = manager.cache.get_data_info("BTCUSDT", "1h", 2024)
     assert info is not None
@@ -43,7 +43,7 @@ def test_the_metadata_tell_other_tools_of_the_vendor(manager: DataManager) -> No
     }  # fmt: skip
 
 
-def test_a_new_process_finds_what_an_older_one_stored(
+def test_bars_stored_by_one_process_are_read_by_the_next(
     make: Callable[[], DataManager], vendors: VendorServer
 ) -> None:
     first = make().get_ohlcv("BTCUSDT", "1h", *DAY)
@@ -113,7 +113,7 @@ def test_a_window_wholly_outside_sessions_is_asked_once_if_the_series_is_new(
     assert vendors.count("yahoo") == 1
 
 
-def test_before_a_listing_nothing_is_asked_twice(
+def test_a_range_before_the_listing_is_requested_once(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside(monkeypatch, manager, Twin(vendors))  # the word of one vendor proves no listing
@@ -127,7 +127,7 @@ def test_before_a_listing_nothing_is_asked_twice(
     assert gap["reason"] == "before the first bar"
 
 
-def test_an_outage_of_the_venue_is_told_with_its_reason(
+def test_an_outage_of_the_venue_is_a_gap_with_its_reason(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     bounds = ("HALTUSDT", "1h", "2024-03-04", "2024-03-06")
@@ -163,7 +163,7 @@ def test_cached_bars_survive_the_vendors_death(
     assert len(healed) == 96
 
 
-def test_everybody_down_and_nothing_cached_is_an_error(
+def test_every_vendor_down_without_cached_bars_is_an_error(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.status(503))
@@ -174,14 +174,16 @@ def test_everybody_down_and_nothing_cached_is_an_error(
     assert [a.provider for a in caught.value.attempts] == ["binance", "yahoo"]
 
 
-def test_an_unknown_symbol_says_so_first(manager: DataManager, vendors: VendorServer) -> None:
+def test_the_error_of_an_unknown_symbol_begins_with_the_symbol(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     with pytest.raises(
         AllProvidersFailedError, match=r"^unknown symbol 'ZZZZQ'.*All providers failed"
     ):
         manager.get_ohlcv("ZZZZQ", "1d", "2024-06-03", "2024-06-05")
 
 
-def test_a_refresh_asks_again_and_rewrites_nothing_that_is_equal(
+def test_a_refresh_that_returns_equal_bars_rewrites_no_file(
     manager: DataManager, vendors: VendorServer, tmp_path: Path
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", *DAY)

@@ -58,7 +58,7 @@ def test_a_covered_range_loads_neither_calendar_nor_vendor_nor_http(
     assert vendors.count() == 0
 
 
-def test_nor_does_one_in_a_lane_beside_bars_of_another_kind(
+def test_a_hit_in_a_lane_beside_another_kind_loads_no_vendor_module(
     make: Callable[[], DataManager], rules: Path, vendors: VendorServer, tmp_path: Path,
     clock: ManualClock, fresh: Fresh,
 ) -> None:  # fmt: skip
@@ -74,7 +74,7 @@ def test_nor_does_one_in_a_lane_beside_bars_of_another_kind(
     assert vendors.count() == 0
 
 
-def test_asking_a_vendor_loads_what_it_takes(
+def test_a_fetch_loads_the_vendor_module_and_the_http_library(
     rules: Path, vendors: VendorServer, clock: ManualClock, tmp_path: Path, fresh: Fresh
 ) -> None:
     rows, heavy, modules = in_a_fresh_process(fresh, tmp_path, clock.now_ms(), COIN)
@@ -96,7 +96,7 @@ def test_an_answer_up_to_now_covers_no_hole_before_it(
 
 
 @pytest.mark.parametrize("request_", [SHARE, COIN])
-def test_a_hit_changes_nothing_on_the_disk(
+def test_a_hit_writes_no_file(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, tmp_path: Path,
     request_: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

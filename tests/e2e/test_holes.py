@@ -65,7 +65,7 @@ def test_a_young_hole_is_asked_again_within_minutes(market: Market, clock: Manua
     assert len(market.manager(shelf).get_ohlcv(*ask, strict=True)) == 13
 
 
-def test_what_was_seen_twice_proves_nothing_of_other_minutes(
+def test_a_hole_confirmed_twice_does_not_confirm_the_next_one(
     market: Market, clock: ManualClock
 ) -> None:
     spring = every("1h", "2024-03-04T00:00", "2024-03-04T23:00")
@@ -173,7 +173,7 @@ def test_a_hole_between_two_pages_is_asked_again_and_not_written_down(
     assert len(shelf.asked) == 2
 
 
-def test_a_hole_between_two_pages_that_is_there_again_is_told(
+def test_a_hole_between_two_pages_that_a_second_request_confirms_is_a_gap(
     market: Market, clock: ManualClock
 ) -> None:
     shelf = Shelf(clock, without(DAY, 12, 13), "binance")
@@ -208,7 +208,7 @@ def test_a_hole_between_two_pages_that_could_not_be_asked_again_is_not_written_d
 
 
 @pytest.mark.parametrize("vendor", COINS)
-def test_of_an_answer_whose_hole_could_not_be_asked_again_the_next_vendor_is_asked_for_the_hole(
+def test_a_hole_that_could_not_be_rechecked_is_requested_from_the_next_vendor(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     one, two = failing_between_pages(clock, vendor, 12), Shelf(clock, DAY, vendor, dense=True)
@@ -223,7 +223,7 @@ def test_of_an_answer_whose_hole_could_not_be_asked_again_the_next_vendor_is_ask
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("vendor", COINS)
-def test_after_a_long_silence_the_bars_of_all_of_it_are_had_within_days(
+def test_bars_of_a_long_vendor_silence_are_fetched_within_days_of_its_end(
     market: Market, clock: ManualClock, vendor: str, count: int
 ) -> None:
     hours = every("1h", "2024-06-10T00:00", "2024-07-29T20:00")
@@ -251,7 +251,7 @@ def hours_asked(frame: pd.DataFrame) -> list[tuple[str, int, int]]:
     return [(name, (s - DAY[0]) // HOUR_MS, (e - DAY[0]) // HOUR_MS - 1) for name, s, e in spans]
 
 
-def test_the_rest_of_a_long_request_goes_to_the_next_vendor_as_one_stretch(
+def test_the_rest_of_a_failed_long_request_goes_to_the_next_vendor_as_one_range(
     market: Market, clock: ManualClock
 ) -> None:
     one, two = Shelf(clock, DAY, "binance", page_bars=1), Shelf(clock, DAY, "binance")
@@ -341,7 +341,7 @@ def test_many_holes_are_filled_by_the_next_vendor_in_few_requests(
     assert (len(one.asked), len(two.asked)) == (1, 1)
 
 
-def test_of_many_holes_those_that_no_vendor_has_are_told(
+def test_of_many_holes_those_that_no_vendor_fills_are_gaps(
     market: Market, clock: ManualClock
 ) -> None:
     one, two, three = many(market, clock, LOST, LOST[::2], LOST[::3])
@@ -362,7 +362,7 @@ def test_of_many_holes_those_that_no_vendor_has_are_told(
     assert [len(shelf.asked) for shelf in (one, two, three)] == asked
 
 
-def test_many_holes_of_a_lonely_vendor_are_told_and_asked_again_within_hours(
+def test_many_holes_of_a_lone_vendor_are_gaps_and_rechecked_within_hours(
     market: Market, clock: ManualClock
 ) -> None:
     (one,) = many(market, clock, LOST)
@@ -392,7 +392,7 @@ def test_a_vendor_that_was_down_fills_many_holes_as_soon_as_it_is_up(
     assert len(market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True)) == 720
 
 
-def test_many_bad_rows_are_had_from_the_next_vendor_in_few_requests(
+def test_many_bad_rows_are_fetched_from_the_next_vendor_in_few_requests(
     market: Market, clock: ManualClock
 ) -> None:
     one, two = many(market, clock, [], [])
@@ -413,7 +413,7 @@ def fifths(*firsts: int) -> list[int]:
     return sorted(n for first in firsts for n in range(first, 720, 5))
 
 
-def test_where_too_many_bars_are_missing_the_next_vendor_is_asked_for_the_whole_stretch(
+def test_an_answer_with_too_many_missing_bars_is_requested_whole_from_the_next_vendor(
     market: Market, clock: ManualClock
 ) -> None:
     one, two = many(market, clock, fifths(2), [])
@@ -429,7 +429,7 @@ def test_where_too_many_bars_are_missing_the_next_vendor_is_asked_for_the_whole_
     assert (len(one.asked), len(two.asked)) == (1, 1)
 
 
-def test_what_the_trusted_one_lacks_is_had_from_the_one_that_is_not(
+def test_bars_missing_at_the_trusted_vendor_are_taken_from_the_one_in_doubt(
     market: Market, clock: ManualClock
 ) -> None:
     one, two = many(market, clock, fifths(2), LOST)
@@ -445,7 +445,7 @@ def test_what_the_trusted_one_lacks_is_had_from_the_one_that_is_not(
 
 
 @pytest.mark.parametrize("nowhere", [(), (4,)])
-def test_of_vendors_that_all_lack_too_much_each_bar_of_any_is_in_the_answer(
+def test_bars_of_vendors_that_all_lack_too_many_are_combined_and_marked_suspect(
     market: Market, clock: ManualClock, nowhere: tuple[int, ...]
 ) -> None:
     one, two, three = many(market, clock, *(fifths(n, *nowhere) for n in (2, 3, 2)))
@@ -488,7 +488,7 @@ def test_a_lonely_vendor_that_lacks_too_much_is_asked_again_within_hours(
     assert len(market.manager(one).get_ohlcv(*ASK_MINUTES, strict=True)) == 720
 
 
-def test_a_vendor_that_was_down_has_what_was_missing_as_soon_as_it_is_asked_again(
+def test_missing_bars_are_fetched_from_the_vendor_that_was_down_at_its_next_request(
     market: Market, clock: ManualClock
 ) -> None:
     one, two = many(market, clock, fifths(2), [])

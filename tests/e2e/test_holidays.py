@@ -41,7 +41,7 @@ MAY = ["1995-05-01", "1995-05-02", "1995-05-08", "1995-05-09", "1995-05-10"]
 
 
 @pytest.mark.parametrize("vendor", serving("stock", "1d"))
-def test_a_hole_where_holidays_are_unknown_says_that_it_may_be_one(
+def test_a_gap_in_a_time_of_unknown_holidays_may_be_a_holiday_and_says_so(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     manager = market.manager(Shelf(clock, map(at, MAY), vendor))
@@ -55,7 +55,7 @@ def test_a_hole_where_holidays_are_unknown_says_that_it_may_be_one(
     assert inside and all(UNKNOWN in gap.evidence for gap in inside)
 
 
-def test_doctor_names_calendars_without_the_holidays_of_what_is_stored(
+def test_doctor_names_calendars_that_lack_the_holidays_of_stored_bars(
     market: Market, clock: ManualClock
 ) -> None:
     manager = market.manager(Shelf(clock, map(at, MAY)))
@@ -76,7 +76,7 @@ CHRISTMAS = [
 
 
 @pytest.mark.parametrize("vendor", serving("forex"))
-def test_currencies_lack_nothing_when_dealers_go_home_early(
+def test_currencies_have_no_gap_on_days_with_an_early_close(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     manager = market.manager(Shelf(clock, CHRISTMAS, vendor, dense=True))
@@ -95,7 +95,7 @@ EMINI = [
 
 
 @pytest.mark.parametrize("vendor", serving("future"))
-def test_futures_lack_nothing_in_the_hour_of_maintenance(
+def test_futures_have_no_gap_in_the_daily_maintenance_hour(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     manager = market.manager(Shelf(clock, EMINI, vendor))
@@ -103,7 +103,7 @@ def test_futures_lack_nothing_in_the_hour_of_maintenance(
     assert [at(text) for text in found] == EMINI
 
 
-def test_hong_kong_lacks_nothing_on_the_days_of_its_typhoons(
+def test_shares_of_hong_kong_have_no_gap_on_typhoon_days(
     market: Market, clock: ManualClock
 ) -> None:
     traded = [f"2023-09-{day:02}" for day in (4, 5, 6, 7, 11, 12)]
@@ -120,7 +120,7 @@ PAUSED = [
 
 
 @pytest.mark.parametrize("vendor", serving("future", "1m"))
-def test_futures_of_equity_indices_lack_nothing_in_their_pause(
+def test_futures_of_equity_indices_have_no_gap_in_their_trading_pause(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     question = ("1m", "2013-10-30T19:00", "2013-10-30T21:30")

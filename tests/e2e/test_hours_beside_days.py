@@ -161,7 +161,7 @@ def test_days_from_before_a_split_are_adjusted_for_it(market: Market, clock: Man
     assert manager.validate("AAPL", "1h").at_least("error") == ()
 
 
-def test_days_that_are_doubted_themselves_prove_nothing(market: Market, clock: ManualClock) -> None:
+def test_grave_daily_bars_do_not_make_hourly_bars_grave(market: Market, clock: ManualClock) -> None:
     vendor = Both(clock, COIN_HOURS, "binance")
     right, wrong = vendor.bar, at("2024-05-04T00:00:00Z")
 
@@ -178,7 +178,7 @@ def test_days_that_are_doubted_themselves_prove_nothing(market: Market, clock: M
     assert grave_spans(manager.get_ohlcv("BTCUSDT", "1h", *RANGE)) == []
 
 
-def test_damaged_days_cost_the_hours_nothing(market: Market, clock: ManualClock) -> None:
+def test_damaged_daily_bars_do_not_affect_hourly_bars(market: Market, clock: ManualClock) -> None:
     vendor = Both(clock, COIN_HOURS, "binance")
     manager = market.manager(vendor)
     manager.get_ohlcv("BTCUSDT", "1d", *RANGE)
@@ -189,7 +189,9 @@ def test_damaged_days_cost_the_hours_nothing(market: Market, clock: ManualClock)
     assert manager.validate("BTCUSDT", "1h").rows == 6 * 24
 
 
-def test_days_of_a_newer_version_cost_the_hours_nothing(market: Market, clock: ManualClock) -> None:
+def test_daily_bars_of_a_newer_format_do_not_affect_hourly_bars(
+    market: Market, clock: ManualClock
+) -> None:
     vendor = Both(clock, COIN_HOURS, "binance")
     manager = market.manager(vendor)
     manager.get_ohlcv("BTCUSDT", "1d", *RANGE)

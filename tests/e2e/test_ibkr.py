@@ -54,7 +54,7 @@ def test_days_are_fetched_once_and_kept(tmp_path: Path, clock: ManualClock) -> N
     assert len(script.asked) == 1
 
 
-def test_without_a_gateway_the_answer_says_what_to_do(tmp_path: Path, clock: ManualClock) -> None:
+def test_without_a_gateway_the_error_names_its_address(tmp_path: Path, clock: ManualClock) -> None:
     with gateway(Script()) as port:
         pass
     with pytest.raises(
@@ -69,7 +69,9 @@ def minutes(day: str, price: float) -> Bars:
     return [(str(opened + 300 * n), price, price, price, price, 100.0) for n in range(78)]
 
 
-def test_minutes_across_a_split_that_nobody_tells(tmp_path: Path, clock: ManualClock) -> None:
+def test_minutes_across_a_split_that_no_vendor_reports_are_refused_outside_one_session(
+    tmp_path: Path, clock: ManualClock
+) -> None:
     """The prices are made up; four new shares were given for one on 2020-08-31."""
     clock.set(parse_iso("2020-08-28T20:30:00Z"))
     script = Script(bars=minutes("2020-08-28", 400.0))
@@ -94,7 +96,7 @@ def test_minutes_across_a_split_that_nobody_tells(tmp_path: Path, clock: ManualC
             closes("2020-08-28", "2020-08-31", adjustment="raw")
 
 
-def test_bars_of_today_go_on_without_anybody_who_tells_splits(
+def test_bars_of_today_are_appended_without_a_vendor_of_splits(
     tmp_path: Path, clock: ManualClock
 ) -> None:
     clock.set(parse_iso("2020-08-31T14:00:30Z"))

@@ -71,7 +71,7 @@ def test_the_second_question_has_the_same_answer_and_asks_nobody(
     assert third.value.hint == first.value.hint
 
 
-def test_where_there_is_no_future_either_none_is_named(
+def test_an_unknown_pair_without_a_future_is_offered_no_perpetual(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     with pytest.raises(UnknownSymbolError) as caught:
@@ -84,7 +84,7 @@ def test_where_there_is_no_future_either_none_is_named(
 
 
 @pytest.mark.parametrize("timeframe", ["1d", "1h", "45m", "1w"])
-def test_while_the_exchange_is_down_no_namesake_stands_in(
+def test_a_coin_with_the_same_letters_is_not_a_substitute_while_the_exchange_is_down(
     manager: DataManager, vendors: VendorServer, timeframe: str
 ) -> None:
     vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
@@ -95,7 +95,9 @@ def test_while_the_exchange_is_down_no_namesake_stands_in(
     assert vendors.count("yahoo") == 0
 
 
-def test_a_gap_names_who_could_fill_it(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_gap_names_the_skipped_vendor_that_could_fill_it(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     vendors.truth.add(Listing("METAUSDT", "crypto", 480.0, currency="USDT"))
     vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
     manager.get_ohlcv("METAUSDT", "1d", "2024-06-01", "2024-06-05", strict=True)
@@ -150,7 +152,7 @@ def test_in_a_batch_the_others_are_served(manager: DataManager, vendors: VendorS
     assert "unknown symbol 'METAUSDT'" in str(told(frames["METAUSDT"])["error"])
 
 
-def test_what_the_user_names_is_believed(
+def test_a_spelling_in_the_rules_proves_that_a_vendor_means_the_same_coin(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock, rules: Path
 ) -> None:
     vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
@@ -210,7 +212,7 @@ def test_offline_no_proof_is_looked_for(manager: DataManager, vendors: VendorSer
     assert vendors.count("yahoo") == 0
 
 
-def test_who_is_no_proven_substitute_is_told_before(
+def test_explain_names_vendors_that_are_not_proven_substitutes(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     said = manager.explain("METAUSDT", "1d")
@@ -241,7 +243,7 @@ def test_a_venue_that_is_a_vendor_is_the_same_as_naming_it(
     assert {step.vendor for step in steps} == {"yahoo"}
 
 
-def test_a_listing_exchange_pins_nothing(manager: DataManager) -> None:
+def test_an_exchange_prefix_of_a_share_pins_no_vendor(manager: DataManager) -> None:
     frame = manager.get_ohlcv("NASDAQ:AAPL", "1d", "2024-06-03", "2024-06-07")
     assert frame.attrs["onetape"]["symbol"] == "AAPL"
     assert not frame.attrs["onetape"].get("pinned")

@@ -69,7 +69,7 @@ def test_a_lease_is_given_back(tmp_path: Path, clock: ManualClock) -> None:
     assert clock.slept == []
 
 
-def test_what_the_book_was_not_told_is_over_all_the_same(
+def test_a_lease_whose_release_was_interrupted_can_be_taken_again(
     tmp_path: Path, clock: ManualClock
 ) -> None:
     """Two interrupts, one while the first is being cleaned up after: the process itself knows."""
@@ -114,7 +114,7 @@ def _use(memory: lru_cache.LruCache) -> None:
     memory.drop(3)
 
 
-def test_what_is_kept_in_memory_can_be_used_again() -> None:
+def test_an_lru_cache_can_be_used_after_an_interrupt_at_any_line() -> None:
     for place in places():
         memory = lru_cache.LruCache(25)
         was_interrupted = interrupted(place, partial(_use, memory), HELD)
@@ -132,7 +132,7 @@ def make(vendors: VendorServer, clock: ManualClock, tmp_path: Path) -> Callable[
     return lambda: DataManager(tmp_path / "cache", rules, clock=clock)
 
 
-def test_the_next_call_waits_for_nothing(
+def test_a_call_after_an_interrupted_fetch_waits_for_no_lock(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
 ) -> None:
     """The whole library, interrupted while it fetches; then the same question by another object."""

@@ -119,7 +119,7 @@ def test_a_vendor_comes_with_its_key_and_goes_with_it(
     assert names(manager) == ["newsapi"]
 
 
-def test_a_pinned_vendor_whose_key_has_gone_says_which(
+def test_the_error_of_a_pinned_vendor_names_the_missing_key(
     manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NEWSAPI_API_KEY", "good")
@@ -160,7 +160,7 @@ def test_a_double_of_a_users_test_needs_no_key(
     assert names(manager) == []
 
 
-def test_one_that_a_user_has_put_there_stays_whatever_the_environment_says(
+def test_a_downloader_set_by_the_user_stays_when_its_key_leaves_the_environment(
     manager: DataManager, desk: Desk, clock: ManualClock, tmp_path: Path, rules: Path
 ) -> None:
     limiter = build(tmp_path / "cache", rules, clock=clock).network.limiter("newsapi")
@@ -201,7 +201,7 @@ def test_a_route_is_remembered_also_where_a_vendor_is_lacking(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
-def test_an_exported_file_counts_and_one_that_lies_around_does_not(tmp_path: Path) -> None:
+def test_keys_in_a_file_count_only_if_they_are_exported(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("NEWSAPI_API_KEY=from-a-file\nPOLYGON_KEY='of two spellings'\n")
     show = (
         "from src.data.config.credentials import all_credentials as c; "

@@ -99,7 +99,7 @@ def test_pence_are_not_pounds(
     assert_true(frame, vendors, clock, "VOD.L", "1d", "2024-06-03", "2024-06-08", "split")
 
 
-def test_raw_files_without_actions_say_that_raw_prices_can_be_had(
+def test_a_warning_about_raw_files_without_actions_names_the_raw_adjustment(
     tmp_path: Path, clock: ManualClock
 ) -> None:
     folder, rules = tmp_path / "files", tmp_path / "own.yaml"

@@ -126,7 +126,9 @@ ALL_BROKEN: list[Any] = [(Careless, [text for _, said in BROKEN for text in said
 @pytest.mark.parametrize(
     ("provider", "said"), [(Swallows, SWALLOWED), *(BROKEN if FULL else ALL_BROKEN)]
 )
-def test_a_broken_promise_is_told(provider: Any, said: list[str], record: Record) -> None:
+def test_the_kit_names_a_broken_promise_of_a_provider(
+    provider: Any, said: list[str], record: Record
+) -> None:
     with pytest.raises(AssertionError, match=provider.__name__) as told:
         examine(provider, record("binance", COIN), *COIN)
     assert [part for part in said if part not in str(told.value)] == []

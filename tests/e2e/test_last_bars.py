@@ -67,7 +67,7 @@ def hours_of(shelf: Shelf) -> list[int]:
         ("2017-06-18T12:00", "2017-06-18T12:00"),
     ],
 )
-def test_no_bar_of_a_share_lies_ahead_of_the_end(
+def test_the_last_bars_of_a_share_had_all_closed_by_the_end(
     market: Market, clock: ManualClock, vendor: str, end: str, closed_by: str
 ) -> None:
     shelf = share_hours(vendor, clock)
@@ -108,7 +108,7 @@ def test_a_bar_beside_the_grid_counts_once_it_has_closed_and_the_number_is_kept(
 
 
 @pytest.mark.parametrize("end", ["2024-06-07T20:00", "2024-06-07", "2024-06-10T15:00"])
-def test_the_last_bars_are_the_end_of_what_could_be_known(
+def test_the_last_bars_equal_the_end_of_those_closed_by_the_same_time(
     manager: object, vendors: VendorServer, end: str
 ) -> None:
     ask = manager.get_ohlcv  # type: ignore[attr-defined]

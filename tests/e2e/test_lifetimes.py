@@ -134,7 +134,7 @@ def test_the_end_is_asked_about_again_the_sooner_the_shorter_it_is(
         assert vendors.count("binance") == requests
 
 
-def test_bars_that_come_all_the_same_are_had(
+def test_bars_that_arrive_after_a_delisting_remove_its_date(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, look_at_both: Look
 ) -> None:
     look_at_both(manager)
@@ -161,7 +161,7 @@ def test_whoever_insists_is_obeyed(
 @pytest.mark.parametrize(
     ("ended", "is_end"), [("2024-04-28T14:00", True), ("2024-04-28T15:00", False)]
 )
-def test_a_short_nothing_is_no_end(
+def test_a_short_empty_span_is_not_a_delisting(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, ended: str, is_end: bool
 ) -> None:
     vendors.truth.change("OLDUSDT", delisted=ended)
@@ -185,7 +185,7 @@ def test_a_quiet_time_longer_than_a_halt_is_no_end_for_ever(
     assert "delisted" not in told(frame)
 
 
-def test_what_was_asked_for_up_to_long_ago_proves_no_end(
+def test_an_old_request_with_an_empty_end_does_not_prove_a_delisting(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.truth.change("OLDUSDT", delisted="", outages=(("2022-05-13", "2022-08-01"),))
@@ -237,7 +237,7 @@ def test_an_end_that_is_wrong_hides_no_bar_that_is_stored(
         assert len(one.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-06", strict=True)) == 72
 
 
-def test_a_vendor_tells_when_a_share_was_listed(
+def test_a_listing_date_from_a_vendor_saves_requests_before_it(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     frame = manager.get_ohlcv("YOUNG", "1d", "2024-05-01", "2024-05-31", strict=True)
@@ -262,7 +262,7 @@ def test_the_document_of_the_series_may_be_lost(
     assert vendors.count() == 0
 
 
-def test_it_outlives_upkeep(
+def test_listing_and_delisting_dates_survive_repair_and_compaction(
     manager: DataManager, make: Make, vendors: VendorServer, look_at_both: Look
 ) -> None:
     look_at_both(manager)
@@ -276,7 +276,7 @@ def test_it_outlives_upkeep(
     assert vendors.count() == 0
 
 
-def test_it_is_shown(
+def test_listing_and_delisting_dates_are_shown_by_describe_explain_and_log(
     manager: DataManager,
     capsys: pytest.CaptureFixture[str],
     rules: Path,

@@ -22,7 +22,7 @@ def ask(manager: DataManager, day: int) -> int:
     return len(manager.get_ohlcv("BTCUSDT", "1h", date, date, provider="binance", strict=True))
 
 
-def test_a_month_holds_over_restarts_and_ends(
+def test_a_monthly_limit_holds_over_restarts_until_the_month_ends(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -65,7 +65,7 @@ def test_the_variable_goes_before_the_rules_and_these_before_the_vendor(
      '{"binance": {"requests_per_day": 1' + "0" * 400 + "}}", '{"binance": {"burst_size": NaN}}'],
     ids=["no JSON", "no limits", "half a request", "a text", "unknown", "no float", "NaN"],
 )  # fmt: skip
-def test_what_is_wrong_in_the_variable_is_said_and_lifts_no_limit(
+def test_an_invalid_limit_in_the_variable_is_warned_about_and_changes_no_limit(
     make: Callable[[], DataManager], text: str, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -76,7 +76,7 @@ def test_what_is_wrong_in_the_variable_is_said_and_lifts_no_limit(
     assert [record.levelno for record in said] == [logging.WARNING]
 
 
-def test_what_is_wrong_in_the_rules_is_an_error_with_its_line(
+def test_an_invalid_limit_in_the_rules_is_an_error_with_its_line(
     make: Callable[[], DataManager], rules: Path
 ) -> None:
     rules.write_text(

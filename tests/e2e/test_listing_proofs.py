@@ -52,7 +52,7 @@ def test_history_that_its_only_vendor_has_cut_is_never_whole(
 
 
 @pytest.mark.parametrize("vendor", serving("stock", "1d"))
-def test_a_vendor_added_later_is_asked_for_what_another_cut(
+def test_a_vendor_added_later_supplies_the_early_bars_that_another_lacks(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     cut = Shelf(clock, sessions(LISTED, "2021-08-31"), vendor)
@@ -72,7 +72,9 @@ def test_a_vendor_added_later_is_asked_for_what_another_cut(
     assert other.asked == []
 
 
-def test_two_vendors_that_have_nothing_prove_it(market: Market, clock: ManualClock) -> None:
+def test_two_vendors_without_early_bars_prove_the_listing(
+    market: Market, clock: ManualClock
+) -> None:
     bars = sessions(LISTED, "2021-08-31")
     one, two = Shelf(clock, bars, "tiingo"), Shelf(clock, bars, "tiingo")
     two.name = "second"
@@ -94,7 +96,7 @@ def test_one_vendors_date_proves_it_as_far_as_it_goes(
     assert told(market.manager(shelf).get_ohlcv(*WHOLE))["complete"] is whole
 
 
-def test_a_date_that_the_vendors_own_bars_contradict_proves_nothing(
+def test_a_listing_date_that_earlier_bars_contradict_is_not_used(
     market: Market, clock: ManualClock
 ) -> None:
     bars = sessions("2021-01-04", "2021-02-26") + sessions(LISTED, "2021-08-31")
@@ -126,7 +128,7 @@ def test_a_bar_before_a_hole_of_the_first_day_is_no_time_before_a_listing(
     assert not told(whole)["complete"]
 
 
-def test_what_an_earlier_version_took_for_proof_is_asked_again(
+def test_a_listing_that_an_earlier_version_took_as_proven_is_fetched_again(
     market: Market, clock: ManualClock, tmp_path: Path
 ) -> None:
     cut = Shelf(clock, sessions(LISTED, "2021-08-31"), "tiingo")

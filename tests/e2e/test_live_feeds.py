@@ -54,7 +54,7 @@ def test_binance_streams(manager: DataManager) -> None:
     assert status["ws_connected"] is status["testnet"] is False
 
 
-def test_who_has_no_stream_is_asked(manager: DataManager) -> None:
+def test_a_vendor_without_a_stream_is_polled(manager: DataManager) -> None:
     feed = manager.get_live_feed("AAPL", "1d", 20, polling_interval=30)
     assert isinstance(feed, YahooLiveDataFeed)
     status = feed.get_status()
@@ -103,7 +103,7 @@ def test_an_adjustment_that_there_is_not_is_refused(
     assert "unknown adjustment 'none'" in caplog.text
 
 
-def test_any_other_stream_says_whose_it_is(
+def test_the_status_of_a_streamed_feed_names_its_vendor(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.data.feed.vendor_feeds.VENDOR_FEEDS", {})
@@ -122,7 +122,7 @@ def test_any_other_stream_says_whose_it_is(
         (("AAPL", "1d"), {"lookback_bars": 0}, ConfigError, "invalid lookback_bars 0"),
     ],
 )
-def test_what_cannot_be_is_raised_or_none_with_one_warning(
+def test_an_impossible_feed_is_an_error_of_live_feed_and_none_with_a_warning_of_get_live_feed(
     manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
     asked: tuple[str, str], options: dict[str, Any], error: type[DataError], why: str,
     backtrader: bool,
@@ -164,7 +164,7 @@ def test_without_backtrader_it_is_a_feed_all_the_same(
         assert isinstance(feed, LiveFeed)
 
 
-def test_what_a_feed_can_do_does_not_hang_on_backtrader(
+def test_a_feed_has_its_documented_methods_without_backtrader(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = manager.live_feed("BTCUSDT", "1h", 5)
@@ -180,7 +180,7 @@ def test_what_a_feed_can_do_does_not_hang_on_backtrader(
     assert not older & {*dir(plain)}, "those of older programs come with Backtrader"
 
 
-def test_without_backtrader_callbacks_get_what_they_get_with_it(
+def test_a_feed_without_backtrader_calls_back_with_the_same_arguments(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     got: list[Any] = []
@@ -239,7 +239,7 @@ def test_the_running_bar_of_a_vendor_without_a_stream(
     }
 
 
-def test_without_a_key_it_says_what_explain_says(
+def test_a_live_feed_without_a_key_gives_the_reasons_of_explain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("FMP_API_KEY", "POLYGON_API_KEY", "POLYGON_KEY", "MASSIVE_API_KEY"):

@@ -93,7 +93,9 @@ def test_nor_does_a_value_in_the_rules(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [QueryError, ConfigError])
 @pytest.mark.parametrize("name", ["a word", "words", "lines"])
-def test_what_is_wrong_and_what_is_accepted_stay(name: str, kind: type[DataError]) -> None:
+def test_a_shortened_message_keeps_the_wrong_value_and_the_accepted_ones(
+    name: str, kind: type[DataError]
+) -> None:
     error = kind(f"not a date: {LONG[name]!r}; use YYYY-MM-DD", hint=f"as in {LONG['words']} 2024")
     assert str(error).startswith("not a date: 'x")
     assert "; use YYYY-MM-DD (as in x y" in str(error)

@@ -121,7 +121,7 @@ def test_bars_that_another_process_stored_during_a_request_are_kept(
     assert (kept["close"] == 8.0).all() and len(kept) == 5
 
 
-def test_bars_of_another_kind_that_came_during_a_request_are_not_joined(
+def test_bars_of_another_kind_stored_during_a_request_are_not_joined(
     make: Make, meanwhile: list[Callable[[], object]]
 ) -> None:
     manager, other = make(), make()
@@ -134,7 +134,7 @@ def test_bars_of_another_kind_that_came_during_a_request_are_not_joined(
     assert (table.close == 7.0).all() and len(table) == 5
 
 
-def test_what_another_process_fetched_before_the_lease_is_ours_is_not_asked_again(
+def test_bars_that_another_process_fetched_before_we_got_the_lease_are_not_fetched_again(
     make: Make, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager, others, take = make(), [make()], Turns.take
@@ -153,7 +153,7 @@ def test_what_another_process_fetched_before_the_lease_is_ours_is_not_asked_agai
     assert vendors.count("binance") == 1
 
 
-def test_what_came_is_judged_by_the_time_behind_the_request(
+def test_fetched_bars_are_judged_by_the_time_after_the_request(
     manager: DataManager, clock: ManualClock, meanwhile: list[Callable[[], object]]
 ) -> None:
     meanwhile.append(lambda: clock.advance(60))

@@ -19,7 +19,7 @@ crypto: {primary: binance, backup: []}
 """
 
 
-def test_every_call_tries_again_and_none_suggests_another_symbol(
+def test_calls_without_a_network_retry_each_time_and_suggest_no_symbol(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rules.yaml").write_text(RULES)

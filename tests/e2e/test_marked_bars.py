@@ -42,7 +42,7 @@ def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("case", [OF_SHARE, OF_COIN], ids=lambda case: case.name)
-def test_a_marked_bar_is_asked_for_again_and_one_that_is_right_then_stands(
+def test_a_marked_bar_is_fetched_again_and_a_right_one_replaces_it(
     market: Market, clock: ManualClock, case: Case
 ) -> None:
     vendor = case.vendor(clock)
@@ -86,7 +86,7 @@ def test_a_vendor_that_repeats_it_three_times_settles_it_and_it_is_not_marked_ag
     assert {f.severity for f in report.findings if f.check == "unit"} == {"info"}
 
 
-def test_a_second_vendor_s_other_row_stands_and_its_same_row_settles(
+def test_a_marked_bar_is_replaced_by_a_different_row_of_a_second_vendor_or_settled_by_the_same(
     market: Market, clock: ManualClock
 ) -> None:
     for folder, right in (("other", True), ("same", False)):

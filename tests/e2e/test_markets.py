@@ -68,7 +68,7 @@ def test_neither_a_plan_nor_an_explanation_calls_it_ready(
 
 @pytest.mark.parametrize("vendor", AMERICAN)
 @pytest.mark.parametrize("timeframe", ["5m", "1d", "1w"])
-def test_no_fallback_is_told_from_a_vendor_that_could_not_be_asked(
+def test_a_vendor_of_another_market_is_not_logged_as_a_fallback(
     managers: Make, vendors: VendorServer, caplog: pytest.LogCaptureFixture, vendor: str,
     timeframe: str,
 ) -> None:  # fmt: skip
@@ -93,7 +93,7 @@ def test_alone_it_is_refused_with_its_reason(
     assert vendors.count() == 0
 
 
-def test_a_range_that_a_vendor_never_had_is_no_fallback(
+def test_a_range_older_than_a_vendors_history_is_not_logged_as_a_fallback(
     managers: Make, vendors: VendorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Yahoo has minutes of sixty days: for those before, the next vendor is no stopgap."""

@@ -43,7 +43,7 @@ def bare(vendors: VendorServer) -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_it_is_a_problem_of_the_answer_and_of_every_later_one(
+def test_missing_volume_is_a_problem_of_the_answer_and_of_every_later_one(
     make: Make, vendors: VendorServer, tmp_path: Path
 ) -> None:
     with pytest.warns(IncompleteDataWarning, match=SAID):
@@ -68,7 +68,7 @@ def test_it_is_a_problem_of_the_answer_and_of_every_later_one(
 
 
 @pytest.mark.usefixtures("bare")
-def test_of_the_days_that_have_it_nothing_is_said(make: Make) -> None:
+def test_days_with_volume_are_complete_without_a_problem(make: Make) -> None:
     with pytest.warns(IncompleteDataWarning):
         make().get_ohlcv(*MAY)
     frame = make().get_ohlcv("AAPL", "1d", "2024-05-20", "2024-05-31", strict=True)
@@ -128,7 +128,7 @@ COIN = ("BTCUSDT", "1d", "2024-05-01", "2024-05-10")
 NONE_OF_THEM = "missing_volume: 10 of 10 bars have no volume"
 
 
-def test_a_downloader_of_ones_own_must_declare_that_it_has_none(
+def test_a_custom_downloader_without_volume_is_a_problem_unless_it_declares_that(
     make: Make, bring: Callable[..., DataManager], tmp_path: Path
 ) -> None:
     for _ in range(2):  # asked, then out of the cache
@@ -142,14 +142,16 @@ def test_a_downloader_of_ones_own_must_declare_that_it_has_none(
     assert json.loads(path.read_text())["data_quality"]["score"] == 0.0
 
 
-def test_one_that_declares_none_is_whole(make: Make, bring: Callable[..., DataManager]) -> None:
+def test_a_custom_downloader_that_declares_no_volume_is_complete(
+    make: Make, bring: Callable[..., DataManager]
+) -> None:
     for _ in range(2):
         manager = bring(make(), Duck(_without("crypto")))
         assert told(manager.get_ohlcv(*COIN, strict=True))["problems"] == []
 
 
 @pytest.mark.parametrize("symbol", ["EUR/USD", "^GSPC"])
-def test_currencies_and_indices_need_none(
+def test_currencies_and_indices_are_complete_without_volume(
     make: Make, bring: Callable[..., DataManager], symbol: str
 ) -> None:
     frame = bring(make(), Duck()).get_ohlcv(symbol, "1d", "2024-05-06", "2024-05-10", strict=True)
@@ -164,7 +166,7 @@ def test_currencies_and_indices_need_none(
         (",open,high,low,close,timestamp", ", columns: {volume: }", True),
     ],
 )
-def test_of_files_their_owner_may_say_that_there_is_none(
+def test_own_files_without_volume_are_complete_if_the_rules_declare_it(
     tmp_path: Path, header: str, more: str, is_whole: bool
 ) -> None:
     moves = header.startswith(",")
@@ -214,7 +216,7 @@ def test_frames_that_are_handed_in_are_judged_alike(
         make().get_ohlcv(*wanted, offline=True, strict=True)
 
 
-def test_what_is_said_of_vendors_by_name_is_what_they_declare() -> None:
+def test_whether_a_vendor_needs_volume_agrees_with_its_capabilities() -> None:
     for name in SERVED:
         kinds = () if name in ("local", "ccxt") else downloader_class(name).capabilities.kinds
         for asset_class in kinds:

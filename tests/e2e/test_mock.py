@@ -30,7 +30,7 @@ def with_rules(tmp_path: Path, rules: Path, crypto: str, clock: ManualClock) -> 
     return DataManager(tmp_path / "cache", path, clock=clock)
 
 
-def test_pinned_they_lie_apart_and_say_so(
+def test_pinned_mock_bars_have_a_lane_of_their_own_and_are_marked_made_up(
     manager: DataManager, tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     made_up = manager.get_ohlcv(*ASKED, provider="mock")
@@ -56,7 +56,7 @@ def test_the_rules_as_they_are_never_ask_it(manager: DataManager, vendors: Vendo
     assert "mock" not in {name for rule in packaged.rules.values() for name in rule.vendors}
 
 
-def test_named_by_the_rules_they_lie_apart_all_the_same(
+def test_mock_bars_by_the_rules_have_a_lane_of_their_own(
     tmp_path: Path, rules: Path, clock: ManualClock, vendors: VendorServer
 ) -> None:
     manager = with_rules(tmp_path, rules, "{primary: mock, backup: []}", clock)
@@ -69,7 +69,7 @@ def test_named_by_the_rules_they_lie_apart_all_the_same(
     assert all(lane.endswith("@mock") for lane in lanes(tmp_path / "cache"))
 
 
-def test_beside_real_vendors_they_only_stand_in_and_are_told(
+def test_mock_bars_beside_a_real_vendor_are_only_a_marked_substitute(
     tmp_path: Path, rules: Path, clock: ManualClock, vendors: VendorServer
 ) -> None:
     manager = with_rules(tmp_path, rules, "{primary: mock, backup: [binance]}", clock)

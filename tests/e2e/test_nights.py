@@ -138,7 +138,7 @@ def test_bars_stay_right_over_a_split_and_a_dividend_between_the_nights(
     assert len(headers(tmp_path / "cache", "AAPL", "1d")) <= 14
 
 
-def test_the_last_bar_of_a_night_that_had_not_settled_is_final_the_night_after(
+def test_a_provisional_last_bar_of_a_night_is_final_the_next_night(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     for night in range(3):
@@ -151,7 +151,7 @@ def test_the_last_bar_of_a_night_that_had_not_settled_is_final_the_night_after(
     assert coverage[-1].span.start == ms("2023-01-05T22:00:00")
 
 
-def test_the_bars_of_a_night_carry_no_date_that_says_nothing(
+def test_bars_appended_nightly_carry_no_as_of_date_without_a_split(
     manager: DataManager, clock: ManualClock, tmp_path: Path
 ) -> None:
     for night in range(3):

@@ -89,7 +89,7 @@ def test_a_range_wholly_before_a_listing_is_empty_and_remembered(
     assert gaps(frame)[0][2] == "before the first bar"
 
 
-def test_a_count_of_bars_beyond_a_listing_gives_what_there_is(
+def test_more_bars_than_since_the_listing_return_all_there_are(
     vendors: VendorServer, seconded: DataManager
 ) -> None:
     frame = seconded.get_ohlcv("NEWUSDT", "1h", bars=500, strict=True)
@@ -104,7 +104,7 @@ def test_a_count_of_bars_skips_holes(manager: DataManager, vendors: VendorServer
     assert [t.hour for t in frame.index] == [22, 23, 0, 1, 5, 6]
 
 
-def test_a_delisted_pair_ends_and_says_so(
+def test_a_delisted_pair_ends_with_a_gap_that_is_requested_once(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     frame = manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2022-05-20")
@@ -128,7 +128,7 @@ def test_a_delisted_share_is_no_error_for_old_ranges(
     assert not told(later)["complete"]
 
 
-def test_a_nothing_is_asked_again_after_hours_and_then_seldom(
+def test_an_empty_span_is_rechecked_after_hours_and_then_seldom(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     bounds = ("HALTUSDT", "1h", "2024-03-04", "2024-03-06")
@@ -153,7 +153,7 @@ def test_a_glitch_of_the_vendor_is_not_remembered_for_long(
 
 @pytest.mark.parametrize("fault", [Fault.status(429), Fault.status(503), Fault.lie("html")],
                          ids=lambda f: f.name)  # fmt: skip
-def test_a_failure_is_never_remembered_as_nothing(
+def test_a_failed_request_is_never_recorded_as_empty(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, fault: Fault
 ) -> None:
     vendors.fault("binance", fault)
@@ -165,7 +165,7 @@ def test_a_failure_is_never_remembered_as_nothing(
     assert len(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)) == 24
 
 
-def test_one_says_nothing_and_the_other_fails_is_a_failure_that_is_asked_again(
+def test_an_empty_answer_beside_a_failed_vendor_is_an_error_and_requested_again(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = Twin(vendors), Twin(vendors)
@@ -177,7 +177,7 @@ def test_one_says_nothing_and_the_other_fails_is_a_failure_that_is_asked_again(
     assert len(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)) == 24
 
 
-def test_the_venue_says_nothing_and_a_substitute_fails_is_an_empty_truth(
+def test_an_empty_answer_of_the_venue_is_empty_even_if_a_substitute_fails(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("yahoo", Fault.status(503))
@@ -187,7 +187,7 @@ def test_the_venue_says_nothing_and_a_substitute_fails_is_an_empty_truth(
         assert gaps(frame)[0][2] == "the vendor has no bar"
 
 
-def test_a_thin_market_of_a_dense_venue_is_told_as_a_whole(
+def test_many_holes_in_a_thin_market_of_a_dense_venue_are_reported_together(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     bounds = ("THINUSDT", "1m", "2024-05-26", "2024-06-07")
@@ -204,7 +204,7 @@ def test_a_thin_market_of_a_dense_venue_is_told_as_a_whole(
     assert vendors.count() == asked
 
 
-def test_few_holes_of_a_dense_venue_are_told_one_by_one(
+def test_few_holes_at_a_dense_venue_are_reported_one_by_one(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.drop(3, 7, 11), times=1)
@@ -252,7 +252,7 @@ def test_history_deeper_than_a_vendor_goes_is_not_asked_for(
     assert [t["outcome"] for t in told(frame)["attempts"]] == ["CapabilityError", "ok"]
 
 
-def test_an_offline_request_for_a_known_nothing_is_empty_and_not_an_error(
+def test_an_offline_request_for_a_span_recorded_as_empty_is_not_an_error(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("yahoo", Fault.empty())
@@ -292,7 +292,7 @@ def test_a_closed_window_is_asked_of_one_vendor(
     assert [a["outcome"] for a in told(frame)["attempts"]] == []
 
 
-def test_of_a_closed_window_the_next_vendor_is_asked_where_one_fails(
+def test_a_failed_request_for_closed_days_goes_to_the_next_vendor_only(
     manager: DataManager, five: dict[str, Twin]
 ) -> None:
     five["one"].errors = [UnavailableError("down")]

@@ -91,7 +91,7 @@ def test_own_hours_of_a_fresh_cache_are_as_many(tmp_path: Path, bars: int) -> No
     assert [at(text) for text in shown(batch["NVDA"])] == OPENS["clock"][-bars:]
 
 
-def test_own_hours_that_may_not_stand_beside_one_another_say_why_they_are_fewer(
+def test_fewer_own_hours_than_requested_give_unknown_splits_as_the_reason(
     tmp_path: Path,
 ) -> None:
     make = own(tmp_path, OPENS["clock"])
@@ -113,7 +113,7 @@ def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("vendor", ["yahoo", "eodhd"])
 @pytest.mark.parametrize("bars", [1, 2, 7])
-def test_bars_made_of_shorter_ones_are_as_many_behind_a_long_nothing(
+def test_derived_bars_are_as_many_as_requested_after_a_long_empty_span(
     market: Market, clock: ManualClock, vendor: str, bars: int
 ) -> None:
     # Nothing has come since Friday noon, and this is Monday.
@@ -126,7 +126,7 @@ def test_bars_made_of_shorter_ones_are_as_many_behind_a_long_nothing(
 
 
 @pytest.mark.parametrize("provider", [None, "local"])
-def test_fewer_bars_than_asked_for_say_so(tmp_path: Path, provider: str | None) -> None:
+def test_fewer_bars_than_requested_are_incomplete(tmp_path: Path, provider: str | None) -> None:
     few = OPENS["session"][-3:]
     make = own(tmp_path, few, ", anchor: session")
     for _ in range(2):
@@ -148,7 +148,9 @@ def test_minutes_without_a_trade_are_not_silently_fewer(
         assert len(frame) == 7 or not told(frame)["complete"]
 
 
-def test_a_series_of_nothing_is_not_asked_for_ever(market: Market, clock: ManualClock) -> None:
+def test_an_empty_series_is_searched_backwards_only_so_far(
+    market: Market, clock: ManualClock
+) -> None:
     shelf = Shelf(clock, [], "binance")
     for _ in range(3):
         frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1h", bars=7)

@@ -174,7 +174,7 @@ def test_from_an_empty_folder_to_a_strategy_on_live_bars(
     assert notices.count("CONNBROKEN") == 1
 
 
-def test_a_share_over_a_split_with_a_hole_filled_and_nothing_to_find(
+def test_a_share_with_a_split_and_a_filled_hole_passes_validation(
     rules: Path, clock: ManualClock, vendors: VendorServer, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

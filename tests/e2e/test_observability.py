@@ -81,7 +81,7 @@ def test_every_retry_is_seen_with_its_wait(
     assert vendor["waits"]["retry"] == {"count": 2, "seconds": sum(waits)}
 
 
-def test_a_vendor_that_asks_us_to_slow_down_is_told_with_the_pause(
+def test_a_throttling_vendor_sends_an_event_with_the_pause(
     manager: DataManager, vendors: VendorServer, heard: list[Event]
 ) -> None:
     vendors.fault("binance", Fault.throttle(7200))
@@ -96,7 +96,7 @@ def test_a_vendor_that_asks_us_to_slow_down_is_told_with_the_pause(
     assert found["calls"]["failed"] == {"AllProvidersFailedError": 1}
 
 
-def test_a_fallback_is_told_with_who_and_how_much(
+def test_a_fallback_sends_an_event_with_vendors_and_rows(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
     heard: list[Event],
 ) -> None:  # fmt: skip
@@ -114,7 +114,7 @@ def test_a_fallback_is_told_with_who_and_how_much(
     assert (calls["answers"], calls["hits"], calls["rows"]) == (2, 1, 48)
 
 
-def test_a_circuit_is_told_when_it_opens_and_when_it_closes(
+def test_a_circuit_sends_an_event_when_it_opens_and_when_it_closes(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, heard: list[Event]
 ) -> None:
     vendors.fault("binance", Fault.status(451))
@@ -132,7 +132,7 @@ def test_a_circuit_is_told_when_it_opens_and_when_it_closes(
     assert (closed.vendor, closed.door) == (opened.vendor, opened.door)
 
 
-def test_an_answer_of_another_shape_is_told_once_and_is_the_same_answer(
+def test_a_response_of_a_changed_shape_sends_one_event_and_gives_the_same_bars(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch, heard: list[Event],
     lines: Callable[[], list[dict[str, Any]]],
 ) -> None:  # fmt: skip
@@ -158,7 +158,7 @@ def test_an_answer_of_another_shape_is_told_once_and_is_the_same_answer(
     assert manager.get_ohlcv(*DAY).equals(usual), "a hit compares nothing"
 
 
-def test_an_incomplete_answer_is_told(
+def test_an_incomplete_answer_sends_an_event(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
     heard: list[Event],
 ) -> None:  # fmt: skip
@@ -172,7 +172,7 @@ def test_an_incomplete_answer_is_told(
     assert manager.metrics()["quality"]["incomplete"] == 1
 
 
-def test_a_split_of_what_is_held_is_told_once(
+def test_a_split_of_a_cached_series_sends_one_event(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, heard: list[Event]
 ) -> None:
     vendors.truth.act("AAPL", split("2024-06-12", 4))
@@ -239,7 +239,9 @@ def test_counters_are_those_of_one_manager(
     assert two.metrics()["calls"]["hit_rate"] == 1.0
 
 
-def test_the_snapshot_is_plain_and_tells_sizes(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_metrics_snapshot_is_plain_json_with_sizes(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     manager.get_ohlcv(*DAY)
     found = manager.metrics()
     assert json.loads(json.dumps(found)) == found
@@ -258,7 +260,7 @@ FIGURES = {
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figures_that_cannot_be_had_are_told_and_joined_in_the_log(
+def test_a_failed_call_for_figures_sends_an_event_with_the_request_id_of_its_attempts(
     manager: DataManager, vendors: VendorServer, heard: list[Event], name: str,
     lines: Callable[[], list[dict[str, Any]]],
 ) -> None:  # fmt: skip
@@ -281,7 +283,7 @@ def test_figures_that_cannot_be_had_are_told_and_joined_in_the_log(
     }
 
 
-def test_a_call_for_figures_that_makes_no_sense_is_told(
+def test_an_invalid_call_for_figures_sends_an_event(
     manager: DataManager, vendors: VendorServer, heard: list[Event]
 ) -> None:
     with pytest.raises(QueryError):

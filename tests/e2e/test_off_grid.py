@@ -283,7 +283,7 @@ class TestOutsideTheCalendar:
         clock.advance(5 * 3600)
         assert str(manager.get_ohlcv(*query).index[-1]) == "2024-06-08 14:30:00"
 
-    def test_bars_that_all_lie_outside_are_not_believed_and_the_next_vendor_is_asked(
+    def test_bars_all_outside_the_sessions_are_not_trusted_and_the_next_vendor_is_asked(
         self, manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
         clock: ManualClock,
     ) -> None:  # fmt: skip
@@ -335,7 +335,7 @@ class TestContradictions:
         assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
         assert set(states(frame).values()) == {"final"}
 
-    def test_what_is_stored_is_not_replaced_by_what_is_not_believed(
+    def test_stored_bars_are_not_replaced_by_bars_that_are_not_trusted(
         self, manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         twin = Twin(vendors)
@@ -363,7 +363,7 @@ class TestContradictions:
             rules.write_text(rules.read_text().rpartition("validation")[0])
 
 
-def test_ours_asked_directly_still_hand_on_what_came(vendors: VendorServer) -> None:
+def test_a_downloader_called_directly_returns_rows_off_the_grid(vendors: VendorServer) -> None:
     """Without the manager there is no grid: the row is the vendor's own."""
     from src.data.vendors.binance.bars import BinanceDataDownloader
 

@@ -41,7 +41,7 @@ def leave(tmp_path: Path, vendors: VendorServer) -> Callable[..., None]:
     return leave
 
 
-def test_they_answer_alone_without_asking(
+def test_bars_of_an_older_cache_answer_without_a_request(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None]
 ) -> None:
     leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11")

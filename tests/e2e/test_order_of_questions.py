@@ -68,7 +68,7 @@ def reasons(frame: pd.DataFrame) -> list[str]:
 
 @pytest.mark.parametrize("pinned", [False, True])
 @pytest.mark.parametrize("vendor", serving("future", "1m"))
-def test_minutes_of_a_holiday_behind_another_day_are_asked_for_once(
+def test_minutes_of_a_holiday_before_a_cached_day_are_fetched_once(
     market: Market, clock: ManualClock, vendor: str, pinned: bool
 ) -> None:
     shelf = Shelf(clock, [*HOLIDAY, *TUESDAY], vendor)
@@ -102,7 +102,7 @@ def test_a_day_of_a_future_is_whole_after_a_piece_of_it(
 
 
 @pytest.mark.parametrize("vendor", serving("forex"))
-def test_hours_before_the_open_are_asked_for_where_such_hours_had_bars(
+def test_hours_before_the_open_are_fetched_if_such_hours_had_bars_before(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     shelf = Shelf(clock, WEEKS, vendor)
@@ -124,7 +124,7 @@ def test_hours_before_the_open_are_asked_for_where_such_hours_had_bars(
     assert len(shelf.asked) == 1, "the whole closed stretch is requested once"
 
 
-def test_what_an_earlier_version_did_not_ask_for_is_asked_for_now(
+def test_hours_that_an_earlier_version_did_not_request_are_fetched_now(
     market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf = Shelf(clock, WEEKS)
@@ -150,7 +150,7 @@ def test_a_share_that_is_stored_is_not_asked_for_on_a_weekend(
     assert shelf.asked == []
 
 
-def test_a_vendor_that_fails_on_a_holiday_is_told(market: Market, clock: ManualClock) -> None:
+def test_a_failed_request_for_a_holiday_is_an_error(market: Market, clock: ManualClock) -> None:
     shelf = Shelf(clock, [*HOLIDAY, *TUESDAY])
     manager = market.manager(shelf)
     manager.get_ohlcv("ES=F", "1m", "2024-05-28T10:00", "2024-05-28T12:00")
@@ -185,7 +185,7 @@ HOURS = [
 
 
 @pytest.mark.parametrize("pinned", [False, True])
-def test_own_files_are_looked_at_whatever_the_calendar_says(tmp_path: Path, pinned: bool) -> None:
+def test_own_files_are_read_even_when_the_calendar_is_closed(tmp_path: Path, pinned: bool) -> None:
     make = own_hours(tmp_path, HOURS)
     wishes = {"provider": "local"} if pinned else {}
     for start, end in (
@@ -239,7 +239,7 @@ def is_regular(stamp: int) -> bool:
         ("twelvedata", "stock"),
     ],
 )
-def test_any_order_gives_the_same_bars_or_says_where_not(
+def test_any_order_of_requests_gives_the_same_bars_or_a_gap(
     market: Market, clock: ManualClock, vendor: str, asset_class: str
 ) -> None:
     symbol, sent = SERIES[asset_class]
@@ -295,7 +295,7 @@ SUNDAYS = {
 
 @pytest.mark.parametrize("timeframe", SUNDAYS)
 @pytest.mark.parametrize("vendor", serving("forex"))
-def test_sunday_is_the_same_whatever_was_asked_before(
+def test_bars_of_a_sunday_are_the_same_whatever_was_requested_before(
     market: Market, clock: ManualClock, vendor: str, timeframe: str
 ) -> None:
     if timeframe not in Shelf(clock, [], vendor).capabilities.labels("forex"):

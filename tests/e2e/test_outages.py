@@ -82,7 +82,7 @@ def supplied(manager: DataManager, held: Sequence[tuple[str, str]], *series: str
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )  # fmt: skip
-def test_what_is_cached_decides_nothing_about_a_coin(
+def test_an_answer_for_a_coin_during_an_outage_does_not_depend_on_cached_bars(
     make: Callable[[], DataManager], rules: Path, tmp_path: Path, vendors: VendorServer,
     clock: ManualClock, held: str, fault: Fault,
 ) -> None:  # fmt: skip
@@ -103,7 +103,9 @@ def test_what_is_cached_decides_nothing_about_a_coin(
     assert told(frame)["vendors"] == ["binance"]
 
 
-def test_bars_that_are_all_held_are_the_answer(manager: DataManager, vendors: VendorServer) -> None:
+def test_bars_that_are_all_cached_answer_during_an_outage(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     whole = manager.get_ohlcv(*DAYS)
     vendors.fault("binance", Fault.status(503))
     vendors.clear_log()
@@ -153,7 +155,7 @@ def test_a_substitute_that_is_not_whole_leaves_own_bars_in_place(
     assert {"binance", "yahoo"} <= {a["provider"] for a in told(frame)["attempts"]}
 
 
-def test_what_refuses_substitutes_is_told_what_is_held(
+def test_a_strict_call_that_refuses_substitutes_gets_the_cached_bars_with_its_error(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     supplied(manager, HELD["head"])
@@ -219,7 +221,7 @@ def test_a_bar_that_a_living_venue_lacks_is_no_outage(
     assert (len(frame), other.asked) == (5, [])
 
 
-def test_nothing_there_by_the_word_of_another_of_the_kind_is_no_outage(
+def test_an_empty_answer_of_a_second_vendor_of_the_same_kind_is_not_an_outage(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two, other = Twin(vendors), Twin(vendors), Twin(vendors, YahooDataDownloader)
@@ -233,7 +235,7 @@ def test_nothing_there_by_the_word_of_another_of_the_kind_is_no_outage(
     assert told(frame)["unanswered"] == "twin: down"
 
 
-def test_a_plan_says_what_is_held_where_nobody_can_stand_in_for_all(
+def test_a_plan_names_the_cached_bars_if_no_substitute_covers_the_range(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     """Yahoo's hours go back 730 days, which is into the middle of the range."""
@@ -251,7 +253,9 @@ def test_a_plan_says_what_is_held_where_nobody_can_stand_in_for_all(
     assert [[offer.vendor for offer in part.offers] for part in plan.segments] == [["binance"]]
 
 
-def test_a_plan_says_who_would_stand_in(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_plan_names_the_substitute_during_an_outage(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     supplied(manager, HELD["head"])
     vendors.fault("binance", Fault.status(401))
     first = manager.get_ohlcv(*DAYS)
@@ -307,7 +311,7 @@ WEEK = {
 @pytest.mark.parametrize(
     ("held", "down"), [("head", "s"), ("head", "st"), ("middle", "st"), ("tail", "st")]
 )
-def test_what_is_cached_decides_nothing_about_a_share(
+def test_an_answer_for_a_share_during_an_outage_does_not_depend_on_cached_bars(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, held: str, down: str
 ) -> None:
     """Two tell prices adjusted for splits; one tells raw ones, and nobody the splits."""
@@ -346,7 +350,7 @@ def test_what_is_cached_decides_nothing_about_a_share(
 # --- who was not asked -------------------------------------------------------------------------
 
 
-def test_each_vendor_of_a_coin_was_asked_or_stands_with_the_reason(
+def test_each_vendor_of_a_coin_was_asked_or_is_listed_with_the_reason(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     missed = manager.get_ohlcv(*DAYS[:3], "2024-05-03")
@@ -371,7 +375,7 @@ def test_each_vendor_of_a_coin_was_asked_or_stands_with_the_reason(
     assert asked == ["binance", "yahoo"]
 
 
-def test_each_vendor_of_a_share_was_asked_or_stands_with_the_reason(
+def test_each_vendor_of_a_share_was_asked_or_is_listed_with_the_reason(
     make: Callable[[], DataManager], vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIINGO_API_KEY", "a-key-that-is-never-sent")
@@ -391,7 +395,7 @@ def test_each_vendor_of_a_share_was_asked_or_stands_with_the_reason(
     assert told(pinned)["rejected"] == {}, "the rules have no say"
 
 
-def test_what_answers_out_of_the_store_alone_says_why_nobody_was_asked(
+def test_an_answer_from_the_cache_only_says_why_no_vendor_was_asked(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     supplied(manager, HELD["head"])

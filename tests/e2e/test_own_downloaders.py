@@ -143,7 +143,7 @@ def test_after_five_failures_it_is_left_alone_until_a_trial_answers(
     assert len(ask(manager, 10)) == 24
 
 
-def test_another_object_under_the_name_has_a_circuit_of_its_own(
+def test_a_new_custom_downloader_under_the_same_name_has_its_own_circuit(
     manager: DataManager, bring: Bring
 ) -> None:
     bring(*[RuntimeError("boom")] * 5)
@@ -154,7 +154,7 @@ def test_another_object_under_the_name_has_a_circuit_of_its_own(
     assert len(ask(manager, 6)) == 24
 
 
-def test_limits_by_its_name_hold_over_managers(
+def test_limits_for_a_custom_downloader_hold_across_managers(
     make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch, bring: Bring
 ) -> None:
     monkeypatch.setenv("PROVIDER_RATE_LIMITS", '{"acme": {"requests_per_day": 3}}')
@@ -178,7 +178,7 @@ def test_without_limits_it_is_asked_as_often_as_wanted(
     assert (acme.calls, clock.slept) == (15, [])
 
 
-def test_a_plea_to_slow_down_is_heard(
+def test_a_rate_limit_error_of_a_custom_downloader_is_waited_for(
     manager: DataManager, clock: ManualClock, bring: Bring
 ) -> None:
     acme = bring(RateLimitedError("slow down", retry_after=7))
@@ -278,7 +278,7 @@ def test_beside_bars_after_five_failures_it_is_left_alone_until_a_trial_answers(
 
 
 @BESIDE_BARS
-def test_beside_bars_limits_by_its_name_hold_over_managers(
+def test_limits_for_a_custom_downloader_count_figures_and_fundamentals(
     make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch, bring: Bring, question: Ask
 ) -> None:
     monkeypatch.setenv("PROVIDER_RATE_LIMITS", '{"acme": {"requests_per_day": 3}}')
@@ -295,7 +295,7 @@ def test_beside_bars_limits_by_its_name_hold_over_managers(
 
 
 @BESIDE_BARS
-def test_beside_bars_what_cannot_be_read_is_no_success(
+def test_unreadable_figures_of_a_custom_downloader_are_not_a_success(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch, bring: Bring, question: Ask
 ) -> None:
     acme = bring()

@@ -333,7 +333,7 @@ def test_every_question_gets_its_own_folder_as_it_is(
             week(tmp_path / name, close + 10 * (turn + 1))
 
 
-def test_what_is_told_of_a_series_tells_that_its_file_has_changed(
+def test_coverage_of_own_files_is_suspect_once_the_file_has_changed(
     cache: Path, tmp_path: Path
 ) -> None:
     week(tmp_path / "own", 1.0)
@@ -378,7 +378,7 @@ def test_a_file_that_cannot_be_read_any_more_leaves_its_bars_in_doubt(
     assert closes(reader.get_ohlcv(*ASKED, provider="local")) == [2.0] * 3
 
 
-def test_another_layout_is_another_reading(cache: Path, tmp_path: Path) -> None:
+def test_a_changed_layout_in_the_rules_reads_own_files_again(cache: Path, tmp_path: Path) -> None:
     """Another column, and another unit: the file is as it was."""
     folder = tmp_path / "own"
     write(folder, 1.0)
@@ -480,7 +480,7 @@ def test_longer_bars_are_made_of_the_minutes_that_there_is_a_file_of(
         reader.get_ohlcv("ETHUSDT", *HOURS[1:], **how)
 
 
-def test_what_is_made_of_bars_of_a_changed_file_is_made_anew(cache: Path, tmp_path: Path) -> None:
+def test_bars_derived_from_a_changed_file_are_derived_again(cache: Path, tmp_path: Path) -> None:
     write_minutes(tmp_path / "own", 1.0)
     old = hours_of_own_minutes(cache, tmp_path / "own")
     old.get_ohlcv("BTCUSDT", "1m", *HOURS[2:])
@@ -492,7 +492,7 @@ def test_what_is_made_of_bars_of_a_changed_file_is_made_anew(cache: Path, tmp_pa
             assert closes(reader.get_ohlcv(*HOURS)) == [7.0] * 2
 
 
-def test_what_a_job_calculates_of_own_files_stands_in_the_lane_of_their_folder(
+def test_bars_calculated_from_own_files_are_in_the_lane_of_their_folder(
     cache: Path, tmp_path: Path
 ) -> None:
     write_minutes(tmp_path / "own", 1.0)
@@ -665,7 +665,7 @@ def test_bars_of_files_without_a_folder_are_never_read(
     assert reader.cache.get_stats()["series_count"] == 4
 
 
-def test_another_vendor_is_asked_in_their_place_and_beside_nothing_of_them(
+def test_a_vendor_replaces_own_files_and_is_never_mixed_with_them(
     old: BarStore, make: Callable[[], DataManager], vendors: VendorServer
 ) -> None:
     frame = make().get_ohlcv(*OLD, columns=("source",))

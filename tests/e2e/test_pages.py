@@ -114,7 +114,9 @@ def test_every_block_is_run() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", CASES)
-def test_the_blocks_print_what_stands_below_them(case: str, request: pytest.FixtureRequest) -> None:
+def test_the_blocks_of_a_page_print_the_output_shown_below_them(
+    case: str, request: pytest.FixtureRequest
+) -> None:
     for library in CASES[case].needs:
         pytest.importorskip(library, reason=f"{library} is not installed")
     names = request.getfixturevalue(CASES[case].place)

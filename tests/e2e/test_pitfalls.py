@@ -55,7 +55,7 @@ def noting(manager: DataManager, vendors: VendorServer) -> Noting:
 
 
 @pytest.mark.parametrize("said", [NOTE, NOTE.replace("Note", "Information")])
-def test_a_limit_told_with_status_200_is_a_limit_and_not_an_empty_answer(
+def test_a_rate_limit_sent_with_status_200_is_not_an_empty_answer(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, noting: Noting,
     monkeypatch: pytest.MonkeyPatch, said: str,
 ) -> None:  # fmt: skip
@@ -74,7 +74,7 @@ def test_a_limit_told_with_status_200_is_a_limit_and_not_an_empty_answer(
 
 
 @pytest.mark.parametrize("fault", [Fault.cap(7), Fault.cap_newest(7)], ids=lambda f: f.name)
-def test_a_page_cut_short_by_the_vendor_is_completed_or_told_and_never_silent(
+def test_a_page_cut_short_by_the_vendor_is_completed_or_reported_as_gaps(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, fault: Fault,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -180,7 +180,7 @@ def test_the_zone_of_the_machine_does_not_matter(
     assert (len(hours), len(coins)) == (14, 7)
 
 
-def test_spellings_of_one_share_are_one_series_and_doubtful_ones_a_question(
+def test_spellings_of_one_share_are_one_series_and_ambiguous_symbols_are_refused(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     asked = [manager.get_ohlcv(symbol, "1d", "2024-06-03", "2024-06-07", strict=True)
@@ -202,7 +202,7 @@ def test_spellings_of_one_share_are_one_series_and_doubtful_ones_a_question(
         ("AAPL", "yahoo", "shares", "consolidated"),
     ],
 )  # fmt: skip
-def test_an_answer_says_what_its_volume_counts_and_whose_it_is(
+def test_an_answer_names_the_unit_and_the_venue_of_its_volume(
     manager: DataManager, symbol: str, vendor: str, unit: str, venue: str
 ) -> None:
     frame = manager.get_ohlcv(symbol, "1d", "2024-06-03", "2024-06-07", provider=vendor)

@@ -64,7 +64,7 @@ def asked_spans(vendors: VendorServer) -> list[tuple[str, str]]:
 # --- it asks nobody and leaves no trace --------------------------------------------------------
 
 
-def test_a_plan_asks_nobody_writes_nothing_and_makes_no_state(
+def test_a_plan_sends_no_request_and_writes_no_file(
     manager: DataManager, vendors: VendorServer, tmp_path: Path, state_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -78,7 +78,7 @@ def test_a_plan_asks_nobody_writes_nothing_and_makes_no_state(
     assert not state_dir.exists()
 
 
-def test_a_plan_beside_held_bars_changes_none_of_them(
+def test_a_plan_changes_no_cached_bar(
     manager: DataManager, vendors: VendorServer, tmp_path: Path
 ) -> None:
     manager.get_ohlcv(*SHARE)
@@ -139,7 +139,7 @@ def agree(manager: DataManager, vendors: VendorServer, *request: Any, **wishes: 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_is_held_a_request_does_what_its_plan_says(
+def test_a_request_sends_what_its_plan_predicts_whatever_is_cached(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, seed: int
 ) -> None:
     dice, kinds = random.Random(seed), set[str]()
@@ -237,7 +237,9 @@ def test_pages_are_counted_as_they_are_asked(manager: DataManager, vendors: Vend
     assert agree(manager, vendors, "AAPL", "1m", "2024-05-29", "2024-06-10").requests == 2
 
 
-def test_head_hole_and_tail_are_told_apart(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_plan_names_bars_before_between_and_after_the_cached_ones(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-03", "2024-06-04")
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-06", "2024-06-07")
     plan = agree(manager, vendors, *COIN)
@@ -264,7 +266,7 @@ def test_bars_that_have_settled_are_asked_again(
     assert plan.segments[0].reasons == ("settled since it was fetched", "after the cached bars")
 
 
-def test_a_nothing_that_has_expired_is_asked_again(
+def test_a_plan_requests_an_empty_span_that_has_expired(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     request = ("HALTUSDT", "1h", "2024-06-04", "2024-06-06")
@@ -297,7 +299,9 @@ def test_the_running_bar_is_counted_when_it_does_not_come_along(
     assert "the forming bar: binance 1 request" in str(plan)
 
 
-def test_bars_made_of_shorter_ones_say_so(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_plan_of_derived_bars_names_the_shorter_ones(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     plan = agree(manager, vendors, "NVDA", "1w", bars=20)
     assert str(plan.source) == "1d"
     assert plan.title.startswith("NVDA 1w, built from 1d bars: 1 request")
@@ -307,7 +311,9 @@ def test_bars_made_of_shorter_ones_say_so(manager: DataManager, vendors: VendorS
 # --- what stands in the way --------------------------------------------------------------------
 
 
-def test_history_that_nobody_has_is_told(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_plan_names_history_that_no_vendor_has(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     plan = agree(manager, vendors, "AAPL", "1m", "2024-04-01", "2024-06-11")
     (gap,) = plan.lacking
     assert gap.reason == "yahoo serves 1m bars only 29 days back"
@@ -316,7 +322,7 @@ def test_history_that_nobody_has_is_told(manager: DataManager, vendors: VendorSe
     assert not plan.is_possible
 
 
-def test_an_open_circuit_is_told_and_the_next_vendor_is_counted(
+def test_a_plan_names_an_open_circuit_and_counts_the_next_vendor(
     manager: DataManager,
     vendors: VendorServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -362,7 +368,7 @@ def test_a_vendor_that_is_compared_first_is_counted_twice(
     assert "1d bars: yahoo 1 request" in str(plan), "the compared bars are not the running one"
 
 
-def test_a_limit_that_is_used_up_is_told(
+def test_a_plan_names_a_limit_that_is_used_up(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     rules = tmp_path / "few.yaml"
@@ -379,7 +385,7 @@ def test_a_limit_that_is_used_up_is_told(
     assert "0 of 1 a day left" in str(plan)
 
 
-def test_waits_are_told_by_the_limits_as_they_stand(
+def test_a_plan_predicts_waits_from_the_current_limits(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     rules = tmp_path / "slow.yaml"
@@ -413,7 +419,7 @@ def test_a_symbol_that_a_vendor_does_not_know_is_not_counted(
     assert "does not know 'NOPEUSDT'" in plan.segments[0].offers[0].trouble
 
 
-def test_offline_asks_nobody_and_says_what_is_lacking(
+def test_an_offline_plan_sends_no_request_and_names_the_missing_bars(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     plan = agree(manager, vendors, *COIN, offline=True)
@@ -490,7 +496,7 @@ def test_many_threads_plan_at_once(manager: DataManager, vendors: VendorServer) 
 # --- explain -----------------------------------------------------------------------------------
 
 
-def test_an_explanation_tells_route_health_and_what_is_held(
+def test_explain_shows_the_route_the_health_and_the_cached_bars(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10")
@@ -514,7 +520,7 @@ def test_an_explanation_tells_route_health_and_what_is_held(
     assert "a new request may return more" in str(manager.explain("BTCUSDT", "1h"))
 
 
-def test_an_explanation_answers_for_what_nobody_serves(manager: DataManager) -> None:
+def test_explain_says_why_no_vendor_serves_a_symbol(manager: DataManager) -> None:
     found = manager.explain("VOD.L", "1d", provider="local")
     assert not found.is_served
     assert found.title == "VOD.L 1d: no usable vendor"
@@ -523,7 +529,7 @@ def test_an_explanation_answers_for_what_nobody_serves(manager: DataManager) -> 
     assert found.to_json()["route"] == []
 
 
-def test_an_explanation_says_what_bars_are_made_of(manager: DataManager) -> None:
+def test_explain_names_the_timeframe_that_bars_are_derived_from(manager: DataManager) -> None:
     assert manager.explain("AAPL", "1w").source == "1d"
     assert manager.explain("AAPL", "1d").source == ""
     assert manager.explain("BTCUSDT", "45m").source == "15m"

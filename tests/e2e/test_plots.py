@@ -31,7 +31,7 @@ def drawn(picture: object) -> ChartPicture:
     return picture
 
 
-def test_it_draws_what_is_answered(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_plot_draws_the_bars_of_get_ohlcv(manager: DataManager, vendors: VendorServer) -> None:
     picture = drawn(manager.plot(*HOURS))
     frame = manager.get_ohlcv(*HOURS)
     assert vendors.count() == 1
@@ -88,7 +88,7 @@ def test_several_are_lines_and_one_that_failed_is_named(manager: DataManager) ->
         manager.plot(["BTCUSDT", "ETHUSDT"], *HOURS[1:], version=1)
 
 
-def test_grave_doubts_are_told_though_the_provenance_is_cut_short(
+def test_a_plot_marks_grave_bars_even_if_the_spans_are_merged(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of many stretches the provenance puts together those of one vendor; the series has each."""
@@ -121,7 +121,7 @@ def test_its_awaited_twin_draws_the_same(manager: DataManager) -> None:
     assert drawn(asyncio.run(ask())).svg() == drawn(manager.plot(*HOURS)).svg()
 
 
-def test_nothing_is_there_is_said_on_the_picture(
+def test_a_plot_without_bars_says_so_on_the_picture(
     make: Callable[[], DataManager], tmp_path: Path
 ) -> None:
     with warnings.catch_warnings():

@@ -117,7 +117,7 @@ def test_caches_that_are_made_by_hand_obey_the_rules_too(
     assert {path: oct(mode) for path, mode in made if mode & OTHERS} == {}
 
 
-def test_doctor_names_what_was_made_before(
+def test_doctor_names_files_made_before_the_cache_was_private(
     rules: Path, make: Callable[[], DataManager], tmp_path: Path, vendors: VendorServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -65,7 +65,9 @@ def test_a_forked_child_keeps_folder_and_rules(configured: DataManager, tmp_path
 
 
 @forks
-def test_a_forked_child_may_say_otherwise(configured: DataManager, tmp_path: Path) -> None:
+def test_a_forked_child_may_choose_another_cache_folder(
+    configured: DataManager, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     assert in_child(lambda: get_data_manager(other).cache.cache_dir == other)
 
@@ -141,7 +143,7 @@ def test_text_where_the_state_file_wants_a_number_is_set_aside(
     ("symbol", "timeframe"), [("BTCUSDT", "1h"), ("AAPL", "1h"), ("AAPL", "4h")]
 )
 @pytest.mark.parametrize("count", [1, 5])
-def test_a_count_of_bars_is_of_closed_ones_and_the_running_one_comes_with_them(
+def test_a_number_of_bars_counts_closed_ones_and_the_running_one_is_added(
     manager: DataManager, clock: ManualClock, vendors: VendorServer,
     symbol: str, timeframe: str, count: int,
 ) -> None:  # fmt: skip

@@ -124,7 +124,7 @@ def test_no_quote_is_stored_as_a_bar(manager: DataManager, clock: ManualClock) -
     assert stored.index[-1] == from_ms(clock.now_ms() // MINUTE_MS * MINUTE_MS - MINUTE_MS)
 
 
-def test_what_is_halted_is_stale_and_has_the_time_of_its_last_trade(
+def test_a_quote_of_a_halted_share_is_stale_with_the_time_of_its_last_trade(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     halted = parse_iso("2024-06-12T14:40:00")
@@ -176,7 +176,7 @@ def test_while_no_vendor_answers_the_last_close_is_stale(
         manager.get_quote("MSFT", timeout=5)
 
 
-def test_what_is_no_symbol_or_no_price_is_an_error(manager: DataManager) -> None:
+def test_a_quote_of_an_unknown_symbol_or_without_a_price_is_an_error(manager: DataManager) -> None:
     with pytest.raises(UnknownSymbolError):
         manager.get_quote("NOPE")
     with pytest.raises(BadSymbolError, match="ambiguous"):
@@ -189,7 +189,7 @@ _AGES = [-1, True, "5", float("nan"), float("inf"), 86_401, 10**400, None]
 
 
 @pytest.mark.parametrize("age", _AGES, ids=lambda age: f"{age!r:.9}")
-def test_what_is_no_age_is_refused(manager: DataManager, age: Any) -> None:
+def test_an_invalid_max_age_of_a_quote_is_refused(manager: DataManager, age: Any) -> None:
     with pytest.raises(QueryError, match="max_age"):
         manager.get_quote("AAPL", age)
     with pytest.raises(QueryError, match="max_age"):
@@ -259,7 +259,7 @@ def ask_at_once(manager: DataManager, symbol: str, during: Callable[[], None]) -
         return [answer.result(20) for answer in answers]
 
 
-def test_a_vendor_that_hangs_keeps_no_quote_of_another_vendor_waiting(
+def test_a_vendor_that_hangs_delays_no_quote_of_another_vendor(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.hold())
@@ -279,7 +279,9 @@ def test_a_vendor_that_hangs_keeps_no_quote_of_another_vendor_waiting(
     assert list(got.errors) == coins
 
 
-def test_of_threads_that_ask_at_once_one_asks(manager: DataManager, vendors: VendorServer) -> None:
+def test_concurrent_calls_for_one_quote_send_one_request(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     manager.get_ohlcv("BTCUSDT", "1d", bars=2)  # the close before is known
     vendors.clear_log()
     vendors.fault("binance", Fault.hold())
@@ -308,7 +310,7 @@ def test_those_that_wait_share_a_failure(manager: DataManager, vendors: VendorSe
     assert vendors.count() < 24
 
 
-def test_many_at_once_name_what_could_not_be_had(manager: DataManager) -> None:
+def test_a_batch_of_quotes_names_those_that_failed(manager: DataManager) -> None:
     with pytest.warns(IncompleteDataWarning, match="1 of 3 quotes failed; NOPE"):
         quotes = manager.get_quotes(["AAPL", "NOPE", "BTCUSDT", "AAPL"])
     assert list(quotes) == ["AAPL", "BTCUSDT"]
@@ -363,7 +365,7 @@ def test_history_of_a_feed_is_no_live_price(
         assert manager.get_quote("BTCUSDT", max_age=60).state == "forming"
 
 
-def test_the_note_says_why_in_a_sentence_for_users(
+def test_the_note_of_a_stale_quote_gives_the_reason_in_a_sentence(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     """The full text, with hosts, is for the operator's log."""

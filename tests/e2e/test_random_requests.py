@@ -208,7 +208,7 @@ def _outage(vendors: VendorServer) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_outage")
 @pytest.mark.parametrize("seed", range(5 if FULL else 3))
-def test_whatever_is_asked_in_whatever_order_the_answer_is_true_or_says_what_it_lacks(
+def test_random_requests_under_faults_return_true_bars_or_name_their_gaps(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, seed: int
 ) -> None:
     clock.set(parse_iso("2024-06-05T13:45:00"))

@@ -41,7 +41,7 @@ def read_only(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> dict[str
     return tries
 
 
-def test_fetches_still_work_and_one_warning_says_it(
+def test_fetches_with_a_read_only_cache_return_bars_and_warn_once(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, read_only: dict[str, int],
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -129,7 +129,7 @@ def test_in_a_home_that_cannot_be_written_answers_come_and_one_warning_names_the
 
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.ReadOnlyCacheWarning")
-def test_in_such_a_home_a_job_that_stores_fails_and_says_why(
+def test_a_job_in_a_read_only_home_fails_and_names_the_variable(
     homeless: Path, rules: Path, clock: ManualClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     series = ["--symbols", "BTCUSDT", "--intervals", "1h", "--start-date", "2024-06-10"]
@@ -139,7 +139,7 @@ def test_in_such_a_home_a_job_that_stores_fails_and_says_why(
     assert "DATA_CACHE_DIR" in said.out
 
 
-def test_of_such_a_home_the_doctor_tells(
+def test_doctor_reports_a_read_only_home(
     homeless: Path, rules: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["doctor", "--no-network", "--config", str(rules)]) == 1

@@ -154,7 +154,7 @@ def test_its_splits_count_for_itself_alone(
     assert ratios.tolist() == [4]
 
 
-def test_what_was_not_recorded_is_named(
+def test_a_replay_names_the_request_that_was_not_recorded(
     folder: Path, make: Callable[[], DataManager], replay: Callable[..., pd.DataFrame]
 ) -> None:
     make().get_ohlcv(*DAY)
@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_read_is_named(
     assert file.name in str(told.value)
 
 
-def test_a_folder_of_several_vendors_or_of_none(
+def test_a_replay_of_a_folder_with_several_vendors_or_none_is_refused(
     folder: Path, make: Callable[[], DataManager], replay: Callable[..., pd.DataFrame]
 ) -> None:
     manager = make()
@@ -263,7 +263,7 @@ def test_a_folder_that_cannot_be_written_hurts_no_call(
 
 
 @pytest.mark.parametrize("name", ["replay", "replay:"])
-def test_without_a_folder_it_says_that_one_is_needed(name: str, manager: DataManager) -> None:
+def test_a_replay_without_a_folder_is_refused(name: str, manager: DataManager) -> None:
     with pytest.raises(
         UnknownProviderError,
         match=r"replay needs a folder of recordings .*replay:recordings/binance",

@@ -108,7 +108,7 @@ def test_hours_are_made_of_minutes_cut_to_regular_hours(by: Make, pinned: bool) 
 
 
 @pytest.mark.parametrize("wishes", [{}, {"provider": "polygon"}])
-def test_extended_hours_that_an_earlier_version_stored_answer_no_regular_ones(
+def test_extended_hours_stored_by_an_earlier_version_are_fetched_again_as_regular_ones(
     by: Make, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch, wishes: dict[str, str]
 ) -> None:
     question = ("AAPL", "15m", *DAYS)

@@ -45,7 +45,7 @@ def test_final_bars_times_a_factor_are_no_revision(
 
 
 @pytest.mark.parametrize("vendor", SERIES)
-def test_bars_compared_beside_new_ones_are_kept_and_the_new_ones_not_taken(
+def test_cached_bars_are_kept_and_rescaled_new_ones_are_rejected(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, vendor: str
 ) -> None:
     symbol, timeframe, start, _ = SERIES[vendor]

@@ -52,7 +52,7 @@ def test_a_late_revision_replaces_the_stored_bar_for_no_further_request(
 
 
 @pytest.mark.parametrize("stamp", ["2024-06-12T10:00:00", "2024-06-12T14:00:00"])
-def test_the_last_five_bars_are_compared_and_what_changed_is_rewritten(
+def test_the_last_five_bars_are_compared_and_revised_ones_are_rewritten(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, stamp: str
 ) -> None:
     vendors.revise("BTCUSDT", "1h", ms(stamp), 1.01, ms("2024-06-13T01:00:00"))
@@ -66,7 +66,7 @@ def test_the_last_five_bars_are_compared_and_what_changed_is_rewritten(
     assert told(frame)["from_cache"] == pytest.approx(1 - 24 / len(frame), abs=1e-4)
 
 
-def test_what_came_since_the_last_comparison_is_compared_too(
+def test_bars_fetched_since_the_last_comparison_are_compared_too(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.revise("BTCUSDT", "1h", ms("2024-06-12T17:00:00"), 1.01, ms("2024-06-13T01:00:00"))
@@ -110,7 +110,7 @@ def test_nobody_is_asked_for_a_comparison_alone(
     assert vendors.count() == 0
 
 
-def test_it_is_done_once_a_day_however_often_newer_bars_come(
+def test_final_bars_are_compared_for_revisions_once_a_day(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     hours(manager, clock, "2024-06-12T15:10:00")
@@ -151,7 +151,7 @@ def test_a_share_is_compared_in_todays_basis(
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-05-01", "2024-06-13", "split")
 
 
-def test_another_vendors_bars_are_left_alone(
+def test_bars_of_another_vendor_are_not_compared_for_revisions(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = Twin(vendors), Twin(vendors)
@@ -180,7 +180,7 @@ def test_a_vendor_is_compared_with_its_own_bars_alone(
     assert iso(two.asked[-1].start) == "2024-06-13T01:00:00Z", "where its own begin"
 
 
-def test_bars_that_do_not_come_again_are_kept_and_the_new_ones_taken(
+def test_bars_that_the_vendor_no_longer_returns_are_kept_and_new_ones_are_stored(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -195,7 +195,7 @@ def test_bars_that_do_not_come_again_are_kept_and_the_new_ones_taken(
     assert vendors.count() == 1
 
 
-def test_an_answer_of_old_bars_alone_is_none(
+def test_an_answer_with_only_old_bars_is_empty_and_the_next_vendor_is_asked(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = Twin(vendors), Twin(vendors)

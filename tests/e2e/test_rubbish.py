@@ -90,7 +90,7 @@ def test_each_day_adds_little_to_the_documents_and_no_work_to_later_days(
     assert document["members"] == 4
 
 
-def test_what_was_rubbish_is_asked_again_alone_and_is_whole_then(
+def test_bad_rows_alone_are_fetched_again_and_the_day_is_then_complete(
     market: Market, clock: ManualClock, shelf: Shelf
 ) -> None:
     for number in (0, 1):
@@ -110,7 +110,7 @@ def test_what_was_rubbish_is_asked_again_alone_and_is_whole_then(
     assert [part.state for part in known] == ["final"]
 
 
-def test_what_was_rubbish_is_missing_where_the_metadata_are_lost(
+def test_bad_rows_are_fetched_again_after_the_metadata_are_lost(
     market: Market, clock: ManualClock, shelf: Shelf
 ) -> None:
     for number in (0, 1):  # the second one is appended
@@ -122,7 +122,7 @@ def test_what_was_rubbish_is_missing_where_the_metadata_are_lost(
     assert (frame["high"] > frame["low"]).all()
 
 
-def test_bars_between_what_was_rubbish_are_not_doubted_for_rubbish_of_today(
+def test_good_bars_between_old_bad_rows_stay_final_despite_new_bad_rows(
     market: Market, clock: ManualClock, shelf: Shelf
 ) -> None:
     requests = itertools.count()

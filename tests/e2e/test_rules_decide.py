@@ -75,7 +75,7 @@ def whose(frame: pd.DataFrame) -> tuple[list[str], Any]:
     ],
     ids=["another year", "the same days", "in part", "another coin", "days", "made of hours"],
 )  # fmt: skip
-def test_the_first_vendor_answers_whatever_is_cached(
+def test_the_first_vendor_of_the_rules_answers_whatever_is_cached(
     by: Make, held: pd.DataFrame, vendors: VendorServer, question: tuple[str, ...]
 ) -> None:
     manager = by("yahoo", "binance")
@@ -121,7 +121,7 @@ def test_so_it_is_for_questions_of_other_forms(
 
 
 @pytest.mark.parametrize("names", [("yahoo", "binance"), ("yahoo",)], ids=["backup", "alone"])
-def test_what_is_cached_of_another_kind_stands_in_marked_while_the_first_is_down(
+def test_cached_bars_of_another_kind_are_a_marked_substitute_while_the_first_vendor_is_down(
     by: Make, held: pd.DataFrame, vendors: VendorServer, names: tuple[str, ...], clock: ManualClock
 ) -> None:
     vendors.fault("yahoo", Fault.status(503))
@@ -139,7 +139,7 @@ def test_what_is_cached_of_another_kind_stands_in_marked_while_the_first_is_down
 
 
 @pytest.mark.parametrize("names", [("yahoo", "binance"), ("yahoo",)], ids=["backup", "alone"])
-def test_offline_answers_what_is_stored_and_marks_it(
+def test_offline_cached_bars_of_another_kind_are_a_marked_substitute(
     by: Make, held: pd.DataFrame, vendors: VendorServer, names: tuple[str, ...]
 ) -> None:
     with pytest.warns(IncompleteDataWarning, match="substitute of a different kind: binance"):
@@ -180,7 +180,7 @@ def test_a_stored_length_of_bars_that_no_vendor_of_the_rules_serves_does_not_dec
     assert vendors.count("binance") == binance
 
 
-def test_what_is_stored_stands_in_for_bars_that_cannot_be_made(
+def test_cached_bars_are_a_marked_substitute_for_bars_that_cannot_be_derived(
     by: Make, vendors: VendorServer
 ) -> None:
     asked = ("BTCUSDT", "4h", *HELD[2:])
@@ -201,7 +201,7 @@ def test_a_version_is_of_the_lane_that_answers(by: Make, held: pd.DataFrame) -> 
         pd.testing.assert_frame_equal(again, frame)
 
 
-def test_a_symbol_of_a_batch_that_fails_tells_the_lane_that_would_answer(
+def test_a_failed_symbol_of_a_batch_names_the_lane_that_would_answer(
     by: Make, held: pd.DataFrame, vendors: VendorServer
 ) -> None:
     vendors.fault("yahoo", Fault.status(503))
@@ -265,7 +265,7 @@ def test_a_key_that_is_gained_or_lost_decides_at_once(keyed: Make, vendors: Vend
     ],
     ids=str,
 )
-def test_shares_of_one_kind_are_answered_by_what_is_stored(
+def test_cached_bars_answer_for_another_vendor_of_shares_of_the_same_kind(
     keyed: Make, vendors: VendorServer, asked: tuple[str, ...], first: str, second: str
 ) -> None:
     """Raw and adjusted prices are of one kind, and so are regular hours cut out of extended ones."""
@@ -277,7 +277,7 @@ def test_shares_of_one_kind_are_answered_by_what_is_stored(
     pd.testing.assert_frame_equal(frame, later)
 
 
-def test_dividends_of_regular_hours_cut_out_of_extended_ones_are_of_their_days(
+def test_dividends_adjust_regular_hours_that_are_cut_out_of_extended_ones(
     keyed: Make, vendors: VendorServer
 ) -> None:
     asked = ("AAPL", "1h", "2024-05-06", "2024-05-14")  # a dividend on 10 May

@@ -359,7 +359,7 @@ def test_two_splits_of_ten_are_no_change_of_units(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(splits=_splits, dividends=_dividends, steps=_steps)
-def test_whatever_was_asked_before_a_question_has_one_answer(
+def test_a_request_has_one_answer_whatever_was_requested_before(
     vendors: VendorServer, clock: ManualClock, tmp_path: Path, vendor: str,
     splits: list[tuple[date, tuple[int, int]]], dividends: list[tuple[date, float]],
     steps: list[Step],
@@ -374,7 +374,7 @@ def test_whatever_was_asked_before_a_question_has_one_answer(
      ("polygon", "/splits"), ("alpaca", "corporate-actions"), ("alpha_vantage", "/query"),
      ("tiingo", "/tiingo"), ("yahoo", "/chart"), ("twelvedata", "/")],
 )  # fmt: skip
-def test_where_a_vendor_does_not_tell_its_splits_the_answer_is_right_or_says_so(
+def test_an_answer_without_the_vendors_splits_is_right_or_marked(
     vendors: VendorServer, clock: ManualClock, tmp_path: Path, vendor: str, path: str
 ) -> None:
     vendors.truth.change(SYMBOL, actions=SPLITS)

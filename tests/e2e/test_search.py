@@ -44,7 +44,7 @@ def test_pairs_come_from_the_list_of_their_exchange(manager: DataManager) -> Non
     assert [one.symbol for one in manager.search("btc", 1)] == ["BTCUSD"]
 
 
-def test_what_was_found_is_kept_for_a_week(
+def test_results_of_a_search_are_kept_for_a_week(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
 ) -> None:
     assert make().search("apple") == [APPLE]
@@ -60,7 +60,9 @@ def test_what_was_found_is_kept_for_a_week(
     assert vendors.count() == asked + 2
 
 
-def test_offline_searches_what_is_held(manager: DataManager, vendors: VendorServer) -> None:
+def test_an_offline_search_uses_kept_results_and_packaged_names(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     # Nothing is held yet: a packaged list of the best-known names is all there is.
     packaged = manager.search("apple", offline=True)
     assert [(one.symbol, one.vendor) for one in packaged] == [("AAPL", "packaged")]
@@ -78,7 +80,7 @@ def test_offline_searches_what_is_held(manager: DataManager, vendors: VendorServ
 
 
 @pytest.mark.parametrize("vendor", KEYS)
-def test_vendors_with_keys_stand_in(
+def test_vendors_with_keys_answer_a_search_if_yahoo_fails(
     vendors: VendorServer, clock: ManualClock, rules: Path, tmp_path: Path, vendor: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -108,7 +110,9 @@ def test_a_search_that_all_refuse_is_an_error(manager: DataManager, vendors: Ven
         assert manager.search("inc") == [APPLE]  # what is held
 
 
-def test_another_shape_is_no_answer(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_search_response_of_another_shape_is_a_failure(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     vendors.fault("yahoo", Fault.lie('{"quotes": {"AAPL": 1}}'))
     with pytest.raises(AllProvidersFailedError, match="something other than names"):
         manager.search("vodafone")
@@ -135,7 +139,7 @@ def test_damaged_names_are_asked_for_again(
     assert vendors.count("yahoo") == 2
 
 
-def test_of_threads_that_search_at_once_one_asks(
+def test_concurrent_searches_for_one_text_send_one_request(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("yahoo", Fault.hold())
@@ -171,13 +175,13 @@ def test_names_are_safe_to_show(manager: DataManager, vendors: VendorServer) -> 
 
 
 @pytest.mark.parametrize("text", ["", "  ", "...", "x" * 65, None, 5, "a\x00b"])
-def test_what_is_nothing_to_search_for_is_refused(manager: DataManager, text: Any) -> None:
+def test_an_empty_search_text_is_refused(manager: DataManager, text: Any) -> None:
     with pytest.raises(QueryError):
         manager.search(text)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "5", 1_001])
-def test_what_is_no_count_is_refused(manager: DataManager, limit: Any) -> None:
+def test_an_invalid_limit_of_a_search_is_refused(manager: DataManager, limit: Any) -> None:
     with pytest.raises(QueryError, match="limit"):
         manager.search("apple", limit)
 
@@ -196,7 +200,7 @@ def test_an_unknown_symbol_offers_the_nearest_without_a_request(
     assert vendors.count() == 1
 
 
-def test_what_is_stored_is_offered_too(manager: DataManager) -> None:
+def test_cached_symbols_are_suggested_for_an_unknown_one(manager: DataManager) -> None:
     manager.get_ohlcv("MSFT", "1d", bars=2)
     with pytest.raises(UnknownSymbolError, match=r"did you mean MSFT\?"):
         manager.get_quote("MSFTT")

@@ -304,7 +304,7 @@ def failing(manager: DataManager, vendor: Keyed) -> str:
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_no_answer_makes_it_tell_the_key(
+def test_no_response_of_a_vendor_leaks_the_key(
     name: str, manager: DataManager, ask: Callable[..., Keyed],
     assert_silent: Callable[..., None],
 ) -> None:  # fmt: skip
@@ -339,14 +339,14 @@ def _nobody_listens() -> str:
         return f"http://127.0.0.1:{door.getsockname()[1]}"
 
 
-def test_a_refused_connection_does_not_tell_the_key(
+def test_a_refused_connection_does_not_leak_the_key(
     manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None]
 ) -> None:
     with listening() as heard:
         assert_silent(heard, failing(manager, ask(_nobody_listens())))
 
 
-def test_an_unknown_host_does_not_tell_the_key(
+def test_an_unknown_host_does_not_leak_the_key(
     manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -360,7 +360,7 @@ def test_an_unknown_host_does_not_tell_the_key(
     assert_silent(heard, told)
 
 
-def test_a_proxy_that_fails_tells_neither_the_key_nor_its_own(
+def test_a_failing_proxy_leaks_neither_the_key_nor_its_password(
     manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -372,7 +372,7 @@ def test_a_proxy_that_fails_tells_neither_the_key_nor_its_own(
     assert_silent(heard, told)
 
 
-def test_a_vendor_that_hangs_does_not_make_it_tell_the_key(
+def test_a_vendor_that_hangs_does_not_leak_the_key(
     manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None]
 ) -> None:
     over = threading.Event()
@@ -384,7 +384,7 @@ def test_a_vendor_that_hangs_does_not_make_it_tell_the_key(
 
 
 @pytest.mark.parametrize("tail", ["\n", "\r\nX-More: y", "\u2019"])
-def test_a_key_that_no_header_can_carry_is_named_and_not_told(
+def test_a_key_that_no_header_can_carry_is_refused_and_not_leaked(
     manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None], tail: str
 ) -> None:
     with serving(well) as server, listening() as heard:
@@ -394,7 +394,7 @@ def test_a_key_that_no_header_can_carry_is_named_and_not_told(
     assert_silent(heard, told)
 
 
-def test_the_log_of_uses_tells_the_account_and_not_the_key(
+def test_the_audit_log_names_the_account_and_not_the_key(
     manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None],
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -420,7 +420,7 @@ def test_the_log_of_uses_tells_the_account_and_not_the_key(
     assert_silent(heard, told)
 
 
-def test_a_key_that_was_replaced_is_told_as_little_as_the_new_one(
+def test_a_replaced_key_is_not_leaked(
     manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None]
 ) -> None:
     environ = {"KEYED_API_KEY": KEY}
@@ -438,7 +438,7 @@ def test_a_key_that_was_replaced_is_told_as_little_as_the_new_one(
     assert_silent(heard, told, repr(session))
 
 
-def test_no_event_and_no_counter_holds_the_key(
+def test_no_event_and_no_counter_contains_the_key(
     manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None]
 ) -> None:
     events: list[Event] = []
@@ -456,7 +456,7 @@ def test_no_event_and_no_counter_holds_the_key(
     assert_silent(heard, *texts, json.dumps(manager.metrics()))
 
 
-def test_an_answer_does_not_hold_the_key(
+def test_an_answer_does_not_contain_the_key(
     manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None]
 ) -> None:
     with serving(well) as server, listening() as heard:
@@ -505,7 +505,7 @@ def keys_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("keys_everywhere")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_command_line_tells_no_key_of_the_environment(
+def test_the_command_line_leaks_no_key_of_the_environment(
     fault: str, vendors: VendorServer, rules: Path, tmp_path: Path, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state_dir: Path,
 ) -> None:  # fmt: skip
@@ -539,7 +539,7 @@ def test_the_command_line_tells_no_key_of_the_environment(
     ids=" ".join,
 )
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
-def test_what_describes_an_installation_says_that_keys_are_set_and_not_which(
+def test_commands_that_describe_an_installation_show_no_key(
     words: list[str], form: list[str], vendors: VendorServer, rules: Path, tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

@@ -24,7 +24,7 @@ def reasons(manager: DataManager, timeframe: str = "1h", provider: str = "binanc
     return str(caught.value)
 
 
-def test_a_ban_holds_for_the_next_process_and_ends_when_it_was_said_to(
+def test_a_ban_holds_for_the_next_process_until_its_end(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.fault("binance", Fault.ban(7200))
@@ -38,7 +38,7 @@ def test_a_ban_holds_for_the_next_process_and_ends_when_it_was_said_to(
     assert len(make().get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance", strict=True)) == 48
 
 
-def test_a_refusal_closes_one_door_for_all_processes_and_another_host_is_another_door(
+def test_a_refusal_opens_one_circuit_for_all_processes_and_none_of_another_host(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.fault("binance", Fault.status(451))

@@ -223,7 +223,7 @@ def test_history_is_not_asked_for_beyond_its_depth_to_compare(
 # --- unchecked -----------------------------------------------------------------------------
 
 
-def test_with_fewer_than_five_common_bars_nothing_is_concluded_and_it_is_told(
+def test_a_splice_with_fewer_than_five_common_bars_is_reported_as_unchecked(
     manager: DataManager, trio: tuple[Vendor, ...]
 ) -> None:
     one, two, _ = trio
@@ -242,7 +242,7 @@ def test_with_fewer_than_five_common_bars_nothing_is_concluded_and_it_is_told(
         ]
 
 
-def test_a_downloader_of_ones_own_is_compared_where_bars_overlap(
+def test_bars_of_a_custom_downloader_are_compared_where_they_overlap(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def own(factor: float) -> Mock:
@@ -375,7 +375,7 @@ def test_a_split_that_the_second_vendor_missed_is_made_good_exactly(
     assert told(make().get_ohlcv(*SHARE))["spans"] == told(frame)["spans"]
 
 
-def test_nothing_is_made_good_beside_bars_on_one_side_alone(
+def test_a_split_is_not_corrected_with_common_bars_on_one_side_only(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     shares: tuple[ShareVendor, ...],
 ) -> None:  # fmt: skip
@@ -388,7 +388,7 @@ def test_nothing_is_made_good_beside_bars_on_one_side_alone(
     assert {v for v, _ in spans(frame)} == {"one", "three"}
 
 
-def test_nothing_is_made_good_where_the_split_lies_in_the_middle_of_a_stretch(
+def test_a_split_within_a_spliced_span_is_not_corrected(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     shares: tuple[ShareVendor, ...],
 ) -> None:  # fmt: skip
@@ -440,7 +440,7 @@ def test_a_split_that_is_not_known_is_not_made_good_in_front_of_new_bars(
     assert all(stamp.value // 1_000_000 < early for stamp in frame.index), "rather none than wrong"
 
 
-def test_nothing_is_made_good_where_a_split_may_be_one_that_nobody_was_asked_for(
+def test_a_splice_is_not_corrected_if_splits_of_that_time_were_not_requested(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     shares: tuple[ShareVendor, ...],
 ) -> None:  # fmt: skip
@@ -458,7 +458,7 @@ def test_nothing_is_made_good_where_a_split_may_be_one_that_nobody_was_asked_for
     assert {v for v, _ in spans(frame)} == {"two"}
 
 
-def test_a_pinned_vendor_is_not_given_what_was_made_good_for_its_own(
+def test_a_pinned_vendor_does_not_get_its_bars_as_corrected_for_a_splice(
     manager: DataManager, vendors: VendorServer, shares: tuple[ShareVendor, ...]
 ) -> None:
     _, two, _ = shares
@@ -503,7 +503,7 @@ def test_a_dividend_taken_off_where_it_does_not_belong_is_put_back(
     ({"feed": "iex"}, "left out: iex, not sip"),
     ({"volume": "quote"}, "left out: quote, not base"),
 ])  # fmt: skip
-def test_volume_of_another_feed_or_unit_is_left_out_and_its_bytes_are_kept(
+def test_volume_of_another_feed_or_unit_is_nan_in_the_answer_and_stays_stored(
     manager: DataManager, vendors: VendorServer, trio: tuple[Vendor, ...], tmp_path: Path,
     differs: dict[str, str], said: str,
 ) -> None:  # fmt: skip
@@ -542,7 +542,7 @@ def test_volume_is_that_of_the_first_vendor_once_it_has_supplied_something(
     assert frame["volume"].isna().tolist() == [True] * 24 + [False] * 24 + [True] * 24
 
 
-def test_one_who_does_not_say_what_its_volume_is_keeps_it(
+def test_volume_of_a_vendor_that_declares_no_unit_is_kept(
     manager: DataManager, trio: tuple[Vendor, ...]
 ) -> None:
     one, two, _ = trio
@@ -562,7 +562,7 @@ def declare(vendor: Vendor, **fields: str) -> None:
 # --- what is stored ------------------------------------------------------------------------
 
 
-def test_older_metadata_are_read_and_say_nothing_of_splices(
+def test_older_metadata_without_splices_are_read(
     manager: DataManager, make: Callable[[], DataManager], trio: tuple[Vendor, ...], tmp_path: Path
 ) -> None:
     one, _, _ = trio

@@ -34,7 +34,7 @@ def reasons(frame: pd.DataFrame) -> set[str]:
     return {span.get("reason", "") for span in told(frame)["spans"] if span["state"] == "suspect"}
 
 
-def test_a_split_learned_later_takes_trust_from_what_was_fetched_just_before(
+def test_bars_fetched_just_before_a_split_become_suspect_when_it_is_learned(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, before_split: pd.DataFrame,
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -50,7 +50,7 @@ def test_a_split_learned_later_takes_trust_from_what_was_fetched_just_before(
     assert vendors.count() == 0, "doubted bars are not asked for again at once"
 
 
-def test_doubted_bars_are_asked_again_after_the_fourth_open_and_believed_without_a_rewrite(
+def test_suspect_bars_near_a_split_are_rechecked_after_the_fourth_open_without_a_rewrite(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, before_split: pd.DataFrame,
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -90,7 +90,7 @@ def test_a_vendor_that_applied_a_split_late_is_found_out(
     assert set(states(frame).values()) == {"final"}
 
 
-def test_doubt_reaches_lanes_that_did_not_hear_of_the_split(
+def test_a_split_makes_bars_of_the_other_timeframes_suspect(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.truth.act("AAPL", split(EX_DATE, 4))
@@ -124,7 +124,7 @@ def test_doubted_bars_stay_while_the_vendor_is_down(
         manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-10", strict=True)
 
 
-def test_what_is_fetched_right_after_a_split_is_doubted_from_the_start(
+def test_bars_fetched_right_after_a_split_are_suspect_from_the_start(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     bounds = ("NVDA", "1d", "2024-05-01", "2024-06-10")
@@ -162,7 +162,7 @@ def test_an_old_range_is_in_the_basis_of_the_newest_knowledge(
     assert old["close"].iloc[0] == pytest.approx(before_split["close"].iloc[0] / 4)
 
 
-def test_a_split_between_two_fetches_that_neither_of_them_told_is_asked_for(
+def test_a_split_between_two_fetches_that_neither_contained_is_requested(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.truth.act("AAPL", split("2024-03-15", 4))
@@ -204,7 +204,7 @@ def test_the_splits_of_a_share_are_asked_for_once_a_session_and_for_all_its_time
         assert vendors.count() == requests, at
 
 
-def test_an_answer_given_again_from_memory_knows_of_a_split_since(
+def test_an_answer_from_memory_is_adjusted_for_a_later_split(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.truth.act("AAPL", split(EX_DATE, 4))
@@ -250,7 +250,7 @@ def test_bars_read_from_the_cache_alone_are_adjusted_for_a_split_learned_since(
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-01-02", "2024-02-01", "split")
 
 
-def test_a_split_that_is_told_days_late_is_learned(
+def test_a_split_published_days_late_is_applied(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     january = ("AAPL", "1d", "2024-01-02", "2024-01-31")
@@ -264,7 +264,7 @@ def test_a_split_that_is_told_days_late_is_learned(
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-01-02", "2024-02-01", "split")
 
 
-def test_offline_prices_of_an_earlier_day_say_so_and_are_refused_under_strict(
+def test_offline_prices_as_of_an_earlier_day_are_marked_and_refused_under_strict(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     january = ("AAPL", "1d", "2024-01-02", "2024-01-31")
@@ -306,7 +306,7 @@ def test_dividends_are_taken_out_with_closes_that_are_fetched_for_it(
     assert vendors.count() == 0
 
 
-def test_dividends_whose_closes_cannot_be_had_are_an_error_and_not_a_guess(
+def test_dividends_without_the_close_before_them_are_an_error(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("AAPL", "1h", "2023-07-03", "2023-07-14")

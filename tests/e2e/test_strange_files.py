@@ -217,7 +217,7 @@ def cases() -> list[tuple[str, str]]:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("place", "kind"), cases())
-def test_nothing_in_the_place_of_a_file_is_waited_for_or_followed(
+def test_a_pipe_link_or_device_in_place_of_a_file_is_neither_read_nor_followed(
     filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: ManualClock,
     vendors: VendorServer, place: str, kind: str,
 ) -> None:  # fmt: skip

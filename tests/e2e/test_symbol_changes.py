@@ -59,7 +59,7 @@ def reasons(frame: pd.DataFrame) -> list[str]:
     return [gap["reason"] for gap in frame.attrs["onetape"]["gaps"]]
 
 
-def test_the_error_of_a_former_name_tells_its_successor(renamed: DataManager) -> None:
+def test_the_error_of_a_renamed_symbol_names_its_successor(renamed: DataManager) -> None:
     for first, last in (("2022-06-13", "2022-06-17"), ("2021-03-01", "2021-03-05")):
         with pytest.raises(AllProvidersFailedError) as caught:
             renamed.get_ohlcv("FB", "1d", first, last)
@@ -80,14 +80,14 @@ def test_a_delisted_symbol_is_not_proposed_for_itself(manager: DataManager) -> N
     assert "LEHQ" not in caught.value.candidates
 
 
-def test_a_batch_tells_it_too(renamed: DataManager) -> None:
+def test_the_error_in_a_batch_names_the_successor(renamed: DataManager) -> None:
     frame = renamed.get_ohlcv_batch(["FB"], "1d", "2022-06-13", "2022-06-17")["FB"]
     assert "renamed META on 2022-06-09" in frame.attrs["onetape"]["error"]["message"]
     assert list(frame.attrs["onetape"]["error"]["candidates"]) == ["META"]
 
 
 @pytest.mark.parametrize("timeframe", ["1d", "1h"])
-def test_the_gap_behind_a_rename_tells_the_successor(
+def test_the_gap_after_a_rename_names_the_successor(
     manager: DataManager, vendors: VendorServer, timeframe: str, make: Make
 ) -> None:
     end = "2024-06-05"
@@ -107,7 +107,9 @@ def test_the_gap_behind_a_rename_tells_the_successor(
         manager.get_ohlcv("OLDN", timeframe, "2024-06-03", "2024-06-07", strict=True)
 
 
-def test_what_the_new_name_named_before_is_told_of_that_time_alone(renamed: DataManager) -> None:
+def test_the_earlier_meaning_of_a_new_name_is_reported_only_for_that_time(
+    renamed: DataManager,
+) -> None:
     frame = renamed.get_ohlcv("META", "1d", "2022-01-24", "2022-06-17")
     again = renamed.get_ohlcv("META", "1d", "2022-01-24", "2022-06-17")
     etf = "META was renamed METV on 2022-01-31 (Roundhill); use METV"
@@ -158,7 +160,7 @@ def test_a_hit_reads_no_further_file_for_it(
     assert after == before
 
 
-def test_recorded_again_nothing_is_written(
+def test_symbol_changes_recorded_again_rewrite_no_file(
     renamed: DataManager, tmp_path: Path, clock: ManualClock
 ) -> None:
     path = tmp_path / "cache/ohlcv/META/actions.json"
@@ -172,7 +174,7 @@ def test_recorded_again_nothing_is_written(
     assert "changes" not in book_of(tmp_path, "META")
 
 
-def test_what_is_written_can_be_read_by_anyone(renamed: DataManager, tmp_path: Path) -> None:
+def test_a_recorded_symbol_change_is_plain_json(renamed: DataManager, tmp_path: Path) -> None:
     (entry,) = book_of(tmp_path, "FB")["changes"]  # type: ignore[misc]
     fetched_at = entry.pop("fetched_at")
     assert fetched_at > 0
@@ -216,7 +218,7 @@ def test_a_damaged_document_is_kept_aside_and_begun_anew(
         ({"successor": "no such symbol!"}, "symbol"),
     ],
 )
-def test_an_impossible_change_is_refused_and_nothing_is_recorded(
+def test_an_impossible_symbol_change_is_refused_and_none_is_recorded(
     manager: DataManager, tmp_path: Path, wrong: dict[str, str], what: str
 ) -> None:
     bad = replace(RENAME, **wrong)  # type: ignore[arg-type]
@@ -231,7 +233,7 @@ def test_two_ends_on_one_day_are_refused(manager: DataManager) -> None:
         client(manager).record_symbol_changes({"FB": [RENAME, other]})
 
 
-def test_a_disk_that_refuses_leaves_what_was_recorded(
+def test_a_full_disk_keeps_the_recorded_symbol_changes(
     renamed: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "cache/ohlcv/FB/actions.json"
@@ -301,7 +303,7 @@ def test_a_folder_of_changes_alone_is_no_series_and_no_damage(renamed: DataManag
     assert len(client(renamed).symbol_changes("META")) == 2
 
 
-def test_what_concerns_a_question() -> None:
+def test_symbol_changes_that_concern_a_request_are_those_from_its_day_on() -> None:
     def told(symbol: str, day: str) -> list[str]:
         start = pd.Timestamp(day).value // 10**6
         span = type(SPAN)(start, start + 86_400_000)

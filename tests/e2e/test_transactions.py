@@ -76,7 +76,7 @@ def test_a_further_page_or_commit_takes_one_more_and_a_failure_two(
     assert begun(statements) == OF_A_CALL + 3
 
 
-def test_a_hit_takes_none(manager: DataManager, statements: list[str]) -> None:
+def test_a_hit_runs_no_sql_statement(manager: DataManager, statements: list[str]) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
     statements.clear()
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-02")

@@ -43,7 +43,7 @@ def mine(manager: DataManager) -> DataManager:
     return manager
 
 
-def test_members_of_a_day_have_frames_and_the_days_without_bars_stand_beside(
+def test_members_of_a_day_have_frames_and_days_without_bars_are_listed(
     mine: DataManager,
 ) -> None:
     frames = mine.get_ohlcv_batch(None, "1d", *RANGE, universe="mine", as_of="2023-03-06")
@@ -82,7 +82,7 @@ def test_a_wide_frame_has_members_and_days_in_its_attrs(mine: DataManager) -> No
     assert "universe" not in plain.attrs["onetape"]
 
 
-def test_todays_members_for_past_bars_are_survivors_and_said_to_be(mine: DataManager) -> None:
+def test_todays_members_for_past_bars_raise_a_survivorship_warning(mine: DataManager) -> None:
     with pytest.warns(SurvivorshipWarning) as caught:
         frames = mine.get_ohlcv_batch(None, "1d", *RANGE, universe="mine")
     assert list(frames) == ["AAPL", "MSFT"], "the one that failed is left out"
@@ -220,7 +220,7 @@ def test_wrong_questions(mine: DataManager, vendors: VendorServer) -> None:
     assert vendors.count() == 0
 
 
-def test_without_a_universe_none_is_looked_for(manager: DataManager) -> None:
+def test_a_batch_without_a_universe_reads_no_universe(manager: DataManager) -> None:
     class Refusing:
         def __getattribute__(self, name: str) -> Any:
             raise AssertionError(f"{name} of universes was read")

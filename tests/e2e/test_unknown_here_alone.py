@@ -19,7 +19,7 @@ OTHERS = [name for name in serving("crypto") if name not in ("binance", "finnhub
 
 @pytest.mark.parametrize("vendor", OTHERS)
 @pytest.mark.parametrize("hour", ["2024-06-05T13:00", "2024-06-05T14:00"])
-def test_a_vendor_that_has_nothing_closed_yet_is_named_beside_one_that_does_not_know_the_symbol(
+def test_a_symbol_unknown_to_one_vendor_is_not_unknown_if_another_has_no_closed_bar_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vendor: str, hour: str
 ) -> None:
     true, ahead = ManualClock(TRUE), ManualClock(AHEAD)
@@ -35,7 +35,7 @@ def test_a_vendor_that_has_nothing_closed_yet_is_named_beside_one_that_does_not_
     assert f"{vendor}: " in str(caught.value)
 
 
-def test_what_no_vendor_knows_is_unknown(
+def test_a_symbol_that_no_vendor_knows_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
     shelves = [Shelf(clock, [], name) for name in ("binance", "yahoo")]

@@ -28,7 +28,7 @@ def refused(manager: DataManager, *asked: str, **how: str) -> AllProvidersFailed
     return caught.value
 
 
-def test_it_is_asked_once_by_all_processes_and_the_error_stays_the_same(
+def test_an_unknown_symbol_is_requested_once_by_all_processes_with_the_same_error(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
 ) -> None:
     first = refused(make(), *DAYS)
@@ -69,7 +69,7 @@ def test_a_forced_refresh_asks_at_once(
     assert len(frame) == 48
 
 
-def test_a_vendor_that_denies_what_it_has_just_served_is_asked_again(
+def test_a_symbol_that_a_vendor_has_just_served_is_not_remembered_as_unknown(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv(*BINANCE, strict=True)
@@ -89,7 +89,7 @@ def test_a_pair_in_money_names_no_exchange_and_the_next_vendor_is_asked(
     assert (vendors.count("binance"), vendors.count("yahoo")) == (1, 1)
 
 
-def test_files_of_ones_own_are_looked_for_each_time(
+def test_a_missing_own_file_is_looked_for_by_each_call(
     tmp_path: Path, clock: ManualClock, state_dir: Path
 ) -> None:
     rules = tmp_path / "own.yaml"
@@ -103,7 +103,7 @@ def test_files_of_ones_own_are_looked_for_each_time(
     assert len(manager.get_ohlcv(*asked, provider="local")) == 1
 
 
-def test_the_checkup_counts_them_and_finds_nothing_wrong(
+def test_doctor_counts_unknown_symbols_without_a_fault(
     manager: DataManager, rules: Path, tmp_path: Path, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -89,7 +89,7 @@ def test_bars_of_vendors_answer_without_a_request(
     assert vendors.count() == 0
 
 
-def test_doctor_names_all_that_is_asked_for_again_and_nothing_else(
+def test_doctor_names_exactly_the_series_that_an_upgrade_fetches_again(
     opened: Make, vendors: VendorServer, cache: Path, rules: Path
 ) -> None:
     manager = opened()
@@ -171,7 +171,7 @@ def test_doctor_names_bars_that_were_never_judged_nor_compared(
     ) == ["BTCUSDT 1h"], "those beside new ones"
 
 
-def test_of_a_cache_of_its_own_doctor_says_nothing(
+def test_doctor_reports_no_upgrade_for_a_cache_of_this_version(
     opened: Make, cache: Path, rules: Path, clock: ManualClock
 ) -> None:
     shutil.rmtree(cache)

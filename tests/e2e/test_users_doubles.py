@@ -95,7 +95,7 @@ def test_a_window_in_which_no_market_opens_is_asked_once(plain: DataManager) -> 
     assert double.get_ohlcv.call_count == 1
 
 
-def test_nobody_to_ask_and_nothing_cached(plain: DataManager) -> None:
+def test_a_call_without_vendors_and_cached_bars_is_a_runtime_error(plain: DataManager) -> None:
     order, table = patched(plain)
     with order, table, pytest.raises(RuntimeError, match="No suitable provider found"):
         plain.get_ohlcv("BTCUSDT", "1h", START, END)

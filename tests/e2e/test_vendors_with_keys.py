@@ -159,7 +159,7 @@ def test_an_unreadable_answer_is_no_success(
 
 
 @pytest.mark.parametrize("vendor", ENV)
-def test_a_wrong_key_is_told_by_its_name(
+def test_a_wrong_key_is_an_authentication_error_without_the_key(
     managers: Callable[..., DataManager], vendors: VendorServer, vendor: str
 ) -> None:
     vendors.face(vendor).key = "another"  # type: ignore[attr-defined]
@@ -173,7 +173,7 @@ def test_a_wrong_key_is_told_by_its_name(
 
 
 @pytest.mark.parametrize(("vendor", "cost"), [("alpha_vantage", 3), ("eodhd", 4)])
-def test_raw_prices_are_adjusted_by_what_the_vendor_tells(
+def test_raw_prices_are_adjusted_by_the_vendors_own_splits_and_dividends(
     managers: Callable[..., DataManager], vendors: VendorServer, clock: ManualClock, vendor: str,
     cost: int,
 ) -> None:  # fmt: skip
@@ -192,7 +192,7 @@ def test_raw_prices_are_adjusted_by_what_the_vendor_tells(
 
 
 @pytest.mark.parametrize("vendor", ["alpha_vantage", "eodhd"])
-def test_why_nobody_tells_splits_is_said(
+def test_the_error_without_splits_says_why_each_vendor_has_none(
     managers: Callable[..., DataManager], vendors: VendorServer, vendor: str
 ) -> None:
     vendors.face(vendor).key = "another"  # type: ignore[attr-defined]
@@ -214,7 +214,7 @@ def test_without_a_key_nobody_is_asked(
     assert vendors.count(vendor) == 0
 
 
-def test_without_a_key_coingecko_still_tells_the_last_days(
+def test_without_a_key_coingecko_still_returns_the_last_days(
     managers: Callable[..., DataManager], vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

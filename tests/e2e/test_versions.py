@@ -57,7 +57,7 @@ def grown(_grown: tuple[Path, dict[int, pd.DataFrame]], tmp_path: Path) -> dict[
     return _grown[1]
 
 
-def test_every_version_is_what_was_returned_then(
+def test_every_version_equals_the_answer_returned_then(
     manager: DataManager, vendors: VendorServer, grown: dict[int, pd.DataFrame]
 ) -> None:
     assert len(grown) == 8
@@ -73,7 +73,7 @@ def test_every_version_is_what_was_returned_then(
     assert vendors.count() == 0
 
 
-def test_what_it_does_not_hold_is_a_gap(
+def test_bars_that_a_version_does_not_contain_are_a_gap(
     manager: DataManager, clock: ManualClock, grown: dict[int, pd.DataFrame]
 ) -> None:
     first = min(grown)
@@ -86,7 +86,9 @@ def test_what_it_does_not_hold_is_a_gap(
     pd.testing.assert_frame_equal(before, frame)
 
 
-def test_what_had_not_closed_then_is_none(manager: DataManager, clock: ManualClock) -> None:
+def test_a_version_contains_no_bar_that_had_not_closed_then(
+    manager: DataManager, clock: ManualClock
+) -> None:
     before = manager.get_ohlcv("BTCUSDT", "1h", bars=30)
     clock.advance(2 * DAY_MS / 1000)
     manager.get_ohlcv("BTCUSDT", "1h", bars=80)
@@ -96,7 +98,7 @@ def test_what_had_not_closed_then_is_none(manager: DataManager, clock: ManualClo
     assert len(manager.get_ohlcv("BTCUSDT", "1h", start)) == 78
 
 
-def test_a_count_of_bars_is_of_those_it_holds(
+def test_a_number_of_bars_counts_those_of_the_version(
     manager: DataManager, grown: dict[int, pd.DataFrame]
 ) -> None:
     third = sorted(grown)[2]
@@ -135,7 +137,7 @@ def test_a_revised_bar_is_the_one_of_then(
 
 
 @pytest.mark.parametrize("adjustment", ["raw", "split", "all"])
-def test_it_is_adjusted_by_its_basis(
+def test_a_version_is_adjusted_by_its_own_basis(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, adjustment: Any
 ) -> None:
     spring = ("AAPL", "1d", "2024-03-01", "2024-04-30")
@@ -170,7 +172,7 @@ def test_a_pinned_vendors_series_has_versions_of_its_own(
     assert vendors.count() == 0
 
 
-def test_what_makes_no_sense_is_refused(
+def test_an_invalid_version_is_refused(
     manager: DataManager, vendors: VendorServer, grown: dict[int, pd.DataFrame]
 ) -> None:
     refused: list[tuple[dict[str, Any], str]] = [
@@ -187,7 +189,7 @@ def test_what_makes_no_sense_is_refused(
     assert vendors.count() == 0
 
 
-def test_nothing_stored_has_no_version(make: Callable[[], DataManager]) -> None:
+def test_a_version_of_a_series_without_bars_is_refused(make: Callable[[], DataManager]) -> None:
     with pytest.raises(QueryError, match="nothing is stored"):
         make().get_ohlcv(*WEEK, version=1)
 
@@ -217,7 +219,7 @@ def _clean_up(manager: DataManager, clock: ManualClock) -> str:
 
 
 @pytest.mark.parametrize("delete", [_clear, _clear_symbol, _clear_all, _clean_up])
-def test_what_was_deleted_is_refused_and_its_numbers_are_not_given_again(
+def test_versions_of_deleted_bars_are_refused_and_their_numbers_not_reused(
     make: Callable[[], DataManager], manager: DataManager, clock: ManualClock,
     grown: dict[int, pd.DataFrame], delete: Callable[[DataManager, ManualClock], str],
 ) -> None:  # fmt: skip
@@ -242,7 +244,7 @@ def test_what_was_deleted_is_refused_and_its_numbers_are_not_given_again(
             later.get_ohlcv(*WEEK, version=generation)
 
 
-def test_a_second_deletion_has_nothing_more_to_say(
+def test_a_second_deletion_is_not_logged(
     manager: DataManager, grown: dict[int, pd.DataFrame]
 ) -> None:
     key = SeriesKey("BTCUSDT", Timeframe.parse("1h"))

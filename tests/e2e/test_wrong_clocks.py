@@ -168,7 +168,7 @@ def test_without_a_vendors_date_the_last_day_counted_from_its_newest_bar_is_prov
     assert own.asked == 3, "believed for good"
 
 
-def test_a_clock_behind_asks_for_a_day_again_and_loses_nothing(
+def test_a_clock_that_was_behind_fetches_a_day_again_and_loses_no_bar(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, ours: ManualClock
 ) -> None:
     request = ("BTCUSDT", "1h", "2024-06-01", "2024-06-07")
@@ -228,7 +228,7 @@ def assert_same(frame: pd.DataFrame, right: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("vendor", SHARES)
-def test_a_split_that_a_vendor_had_applied_is_not_applied_again_once_the_clock_is_right(
+def test_a_split_applied_by_the_vendor_is_not_applied_twice_once_the_clock_is_right(
     lone: Lone, clock: ManualClock, ours: ManualClock, vendor: str
 ) -> None:
     at(AFTER_SPLIT, ours, clock)

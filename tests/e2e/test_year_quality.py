@@ -54,7 +54,7 @@ ASK = [("2024-03-04", "2024-03-05"), ("2024-03-06", "2024-03-06"), ("2024-03-07"
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
-def test_a_later_answer_forgets_nothing(
+def test_the_quality_of_a_year_keeps_problems_of_earlier_answers(
     market: Market, clock: ManualClock, order: tuple[int, ...]
 ) -> None:
     shelf = Shelf(clock, MARCH, "binance")
@@ -70,7 +70,9 @@ def test_a_later_answer_forgets_nothing(
     assert "2024-03-05T09:00:00Z: price not positive" in found["validation_errors"]
 
 
-def test_what_is_mended_is_forgotten(market: Market, clock: ManualClock) -> None:
+def test_the_quality_of_a_year_drops_problems_that_were_corrected(
+    market: Market, clock: ManualClock
+) -> None:
     shelf = Shelf(clock, MARCH, "binance")
     shelf.spoil = poor
     market.manager(shelf).get_ohlcv("BTCUSDT", "1h", "2024-03-04", "2024-03-08")
@@ -105,7 +107,9 @@ def test_a_hole_over_the_end_of_a_year_is_cut_there(market: Market, clock: Manua
     assert quality(manager.cache, 2024)["score"] == pytest.approx(44 / 48, abs=1e-6)
 
 
-def test_of_frames_put_into_the_cache(market: Market, clock: ManualClock) -> None:
+def test_the_quality_of_a_year_counts_frames_put_into_the_cache(
+    market: Market, clock: ManualClock
+) -> None:
     shelf = Shelf(clock, MARCH, "binance")
     cache = market.manager(shelf).cache
     for day in (MARCH[24:48], MARCH[48:72]):
@@ -118,7 +122,7 @@ def test_of_frames_put_into_the_cache(market: Market, clock: ManualClock) -> Non
     assert any("price not positive" in text for text in found["validation_errors"])
 
 
-def test_it_outlives_compaction(market: Market, clock: ManualClock) -> None:
+def test_the_quality_of_a_year_survives_compaction(market: Market, clock: ManualClock) -> None:
     shelf = Shelf(clock, MARCH, "binance")
     shelf.spoil = poor
     manager = market.manager(shelf)
@@ -135,7 +139,7 @@ def test_it_outlives_compaction(market: Market, clock: ManualClock) -> None:
 
 @pytest.mark.parametrize("vendor", serving("crypto"))
 @pytest.mark.parametrize("dense", [True, False])
-def test_problems_are_told_with_every_answer(
+def test_problems_of_a_year_are_reported_with_every_answer(
     market: Market, clock: ManualClock, vendor: str, dense: bool
 ) -> None:
     shelf = Shelf(clock, MARCH, vendor, dense=dense)

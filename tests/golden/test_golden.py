@@ -199,7 +199,7 @@ class TestParts:
     def test_exactly_the_stated_bars(self, root: Path) -> None:
         assert read(root / "format-1-parts", make.FOLDED) == expected("ETHUSDT-1h")
 
-    def test_the_document_tells_one_stretch(self, root: Path) -> None:
+    def test_an_older_reader_sees_one_span_of_a_folded_document(self, root: Path) -> None:
         (path,) = (root / "format-1-parts").rglob("2024.metadata.json")
         (stretch,) = json.loads(path.read_bytes())["onetape"]["coverage"]
         asked = make.span("2024-03-01", "2024-03-02T12:00")
@@ -209,7 +209,7 @@ class TestParts:
         assert stretch["expires"] == parse_iso("2024-03-02T18:00")
         assert len(stretch["parts"]) == 3
 
-    def test_opened_it_is_what_it_was_hour_by_hour(self, root: Path) -> None:
+    def test_folded_coverage_opens_to_its_original_hours(self, root: Path) -> None:
         coverage = fresh(root / "format-1-parts").view(make.FOLDED).coverage
         (whole,) = coverage
         assert whole.span == make.span("2024-03-01", "2024-03-02T12:00")
@@ -249,7 +249,9 @@ class TestParts:
         places = (*make.MISSING, *make.BAD)
         assert not any(make.hour(number).start in c.span for number in places for c in coverage)
 
-    def test_reading_changes_nothing_and_it_is_written_on(self, root: Path) -> None:
+    def test_reading_a_folded_document_changes_no_file_and_it_can_be_appended_to(
+        self, root: Path
+    ) -> None:
         folder = root / "format-1-parts"
         before = contents(folder)
         store = fresh(folder)
@@ -287,7 +289,7 @@ class TestMembers:
         ((_, only),) = walk(data, file_id(make.JOINED, 2024))
         assert only.header.span == make.span("2024-03-04", "2024-03-14")
 
-    def test_without_metadata_they_tell_the_same(self, root: Path) -> None:
+    def test_golden_files_without_metadata_give_the_same_rows(self, root: Path) -> None:
         for path in (root / "format-1").rglob("*"):
             if path.suffix in (".log", ".json") and "LEGA" not in path.parts:
                 path.unlink()
@@ -300,7 +302,7 @@ class TestMembers:
 
 
 @pytest.mark.parametrize("name", make.CRASHED)
-def test_what_a_crash_left(root: Path, name: str) -> None:
+def test_golden_files_of_a_crash_are_recovered(root: Path, name: str) -> None:
     crashed, key = root / "format-1-crashed", make.CRASHED[name]
     repaired(fresh(crashed), key)
     assert read(crashed, key) == expected(name)
@@ -314,7 +316,7 @@ def test_what_a_crash_left(root: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STORED)
-def test_they_are_written_on(root: Path, name: str) -> None:
+def test_golden_files_can_be_appended_to(root: Path, name: str) -> None:
     key, store = STORED[name], fresh(root / "format-1")
     before = read(root / "format-1", key)
     kind = store.view(key).kind
@@ -436,7 +438,7 @@ class TestTheManual:
         assert subprocess.run([sys.executable, "-c", program, bent], capture_output=True).returncode
 
     @pytest.mark.parametrize("name", ["2024.metadata.json", "series.json", "../actions.json"])
-    def test_documents_are_checked_as_it_says(self, name: str) -> None:
+    def test_documents_begin_with_the_documented_digest(self, name: str) -> None:
         data = (HERE / "format-1/ohlcv/AAPL/1d" / name).read_bytes()
         assert data.startswith(b'{"sha256": "')
         assert data[76:78] == b'",'
@@ -483,7 +485,7 @@ def _without_packed(plain: Any) -> Any:
     return [_without_packed(v) for v in plain] if isinstance(plain, list) else plain
 
 
-def test_what_is_written_today_says_the_same(tmp_path: Path) -> None:
+def test_files_written_today_equal_the_golden_ones(tmp_path: Path) -> None:
     make.make(tmp_path)
     for folder in FOLDERS:
         names = contents(HERE / folder).keys()

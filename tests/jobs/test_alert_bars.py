@@ -127,7 +127,7 @@ def test_a_bar_fires_once_it_has_closed_and_is_not_asked_for_again(
     assert desk.run().events == {} and len(vendor.asked) == asked, "no bar is due"
 
 
-def test_a_grave_bar_fires_nothing_and_says_so(market: Market, clock: ManualClock) -> None:
+def test_a_grave_bar_fires_no_alert_and_is_reported(market: Market, clock: ManualClock) -> None:
     vendor = hours(clock)
     vendor.spoil = scaled(0.01, NOON, NOON)
     below, grave = coin(condition="below", value=50), problem(2, "grave")
@@ -145,7 +145,7 @@ def test_a_grave_bar_fires_nothing_and_says_so(market: Market, clock: ManualCloc
         assert desk.run().events == {}, "bars that are right follow"
 
 
-def test_a_bar_that_the_whole_series_proves_wrong_fires_nothing_once_it_is_marked(
+def test_a_marked_bar_fires_no_alert(
     market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.data.bars.ingest.judge.graves", lambda series: [])
@@ -163,7 +163,7 @@ def test_a_bar_that_the_whole_series_proves_wrong_fires_nothing_once_it_is_marke
 
 
 @pytest.mark.parametrize(("adjustment", "fires"), [("split", True), ("raw", False)])
-def test_a_substitute_fires_nothing_and_says_so(
+def test_a_substitute_bar_fires_no_alert_and_is_reported(
     market: Market, clock: ManualClock, adjustment: Any, fires: bool
 ) -> None:
     clock.set(parse_iso("2021-02-10T12:00:00"))
@@ -185,7 +185,7 @@ def test_a_substitute_fires_nothing_and_says_so(
     assert desk.run().events == {}
 
 
-def test_a_split_moves_the_threshold_and_fires_nothing(market: Market, clock: ManualClock) -> None:
+def test_a_split_moves_the_threshold_and_fires_no_alert(market: Market, clock: ManualClock) -> None:
     clock.set(parse_iso("2020-08-29T12:00:00"))
     truth = Truth()
     times: dict[str, Any] = {"since_ms": day_ms(date(2020, 8, 27)), "expires_ms": FAR_MS}
@@ -222,7 +222,7 @@ def test_a_split_that_is_announced_moves_no_threshold_before_its_day(
     assert desk.run().events == {}
 
 
-def test_prices_of_another_basis_fire_nothing_and_say_so(
+def test_prices_in_another_basis_fire_no_alert_and_are_reported(
     market: Market, clock: ManualClock
 ) -> None:
     desk = Desk(market.manager(hours(clock)), clock, coin(condition="below", value=50))
@@ -237,7 +237,9 @@ def test_prices_of_another_basis_fire_nothing_and_say_so(
     assert desk.run().events == {}
 
 
-def test_bars_that_cannot_be_had_say_whether_that_lasts(market: Market, clock: ManualClock) -> None:
+def test_unavailable_bars_say_whether_the_failure_is_lasting(
+    market: Market, clock: ManualClock
+) -> None:
     source = ClientBars(market.manager().client)
     needed = BarsNeeded(3, clock.now_ms())
     wanted = [WantedBars(symbol, "1h", needed) for symbol in ("BTCUSDT", "", "NO SUCH")]
@@ -327,7 +329,7 @@ def test_a_refused_key_is_a_problem(
     assert "shape" not in desk.text
 
 
-def test_an_answer_of_another_shape_is_a_problem(
+def test_a_response_of_a_changed_shape_fires_the_data_alert(
     served: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = ("number", "number", *["text"] * 4, "number", "text", "number", "text", "text")
@@ -398,7 +400,7 @@ class NoSource:
         return {}
 
 
-def test_gauges_tell_how_the_job_stands() -> None:
+def test_gauges_show_the_state_of_the_alert_job() -> None:
     clock = ManualClock(parse_iso("2024-05-02T13:00:00"))
     records = MemoryRecords([coin(since="2024-05-02T12:00:00", condition="above", value=2)])
     registry = CollectorRegistry()

@@ -83,7 +83,7 @@ def run(
     return Evaluation(state, tuple(events))
 
 
-def test_it_fires_on_the_closed_bar_that_crosses_and_once() -> None:
+def test_an_alert_fires_once_on_the_closed_bar_that_crosses() -> None:
     state, events = run(alert(), [bars([99, 100, 100.5, 99, 101])])
     assert names(events) == ["fired"]
     one = events[0]
@@ -106,7 +106,7 @@ def test_a_threshold_is_written_as_it_was_typed(typed: str) -> None:
     assert f" is above {typed} (" in event.text and f" above {typed}" in f"{one}"
 
 
-def test_beyond_at_its_creation_it_does_not_fire_and_says_so() -> None:
+def test_an_alert_beyond_its_threshold_at_creation_does_not_fire_and_says_so() -> None:
     state, events = evaluate(alert(), None, bars([103]), T0)
     assert names(events) == ["beyond"] and "is already above 100" in events[0].text
     state, events = evaluate(alert(), state, bars([103, 104, 100, 101]), T0)
@@ -124,7 +124,7 @@ def test_bars_before_its_creation_are_not_looked_at_and_those_since_are() -> Non
     ]
 
 
-def test_nothing_new_is_nothing_to_store() -> None:
+def test_an_evaluation_without_new_bars_changes_no_state() -> None:
     state, _ = evaluate(alert(), None, bars([99, 98]), T0)
     assert evaluate(alert(), state, bars([99, 98]), T0) == Evaluation(state)
     assert evaluate(alert(), state, bars([]), T0) == Evaluation(state)
@@ -195,7 +195,7 @@ def test_volumes_move_against_prices_and_percentages_do_not() -> None:
         assert set(thresholds) <= {expected} and thresholds, quantity
 
 
-def test_prices_of_another_basis_fire_nothing_until_a_split_explains_it() -> None:
+def test_prices_in_another_basis_fire_no_alert_until_a_split_explains_them() -> None:
     one = alert("below", 90.0, rearm=Rearm())
     rebased = bars([25, 24.5, 24, 23, 22])
     state, events = run(one, [bars([100, 98, 96]), rebased])
@@ -216,7 +216,7 @@ def test_a_corrected_bar_is_no_other_basis() -> None:
     assert fired(run(one, [bars([100, 98, 96]), bars([100, 98, 93, 91, 89])]).events) == [4]
 
 
-def test_a_grave_bar_fires_nothing_and_says_so_once() -> None:
+def test_a_grave_bar_fires_no_alert_and_is_reported_once() -> None:
     spike = {T0 + 2 * HOUR_MS: "grave: a hundred times the bars beside it"}
     _state, events = run(alert(), [bars([99, 98, 9800, 97, 101], withheld=spike)])
     assert names(events) == ["withheld", "fired"] and fired(events) == [4]
@@ -229,7 +229,7 @@ def test_a_grave_bar_fires_nothing_and_says_so_once() -> None:
     assert names(run(one, [bars([99, 98, 9800, 97, 98], withheld=spike)]).events) == ["withheld"]
 
 
-def test_of_a_substitute_the_first_bar_alone_is_told() -> None:
+def test_only_the_first_bar_of_a_substitute_is_reported() -> None:
     stamps = [T0 + n * HOUR_MS for n in range(2, 6)]
     other = dict.fromkeys(stamps, "substitute: USD instead of USDT")
     first = bars([99, 98, 101, 102, 99], withheld=other)
@@ -252,7 +252,7 @@ def test_a_value_that_there_is_not_yet_is_no_crossing() -> None:
     assert fired(run(one, [bars([90, 91, 92, 150])]).events) == [3]
 
 
-def test_it_expires_and_bars_that_closed_before_count() -> None:
+def test_an_alert_expires_after_the_bars_that_closed_before_its_end() -> None:
     one = alert(expires_ms=T0 + 3 * HOUR_MS)
     answer = bars([99, 98, 97, 101])
     state, events = evaluate(one, None, answer, T0 + 4 * HOUR_MS)
@@ -265,7 +265,7 @@ def test_it_expires_and_bars_that_closed_before_count() -> None:
     assert fired(evaluate(one, None, bars([99, 98, 101, 97]), FAR).events) == [2]
 
 
-def test_what_cannot_be_evaluated_is_told_once() -> None:
+def test_an_alert_that_cannot_be_evaluated_is_reported_once() -> None:
     state, events = evaluate_failure(alert(), None, "no such symbol", T0, T0)
     assert names(events) == ["failed"] and events[0].bar_ms % 1000
     assert evaluate_failure(alert(), state, "no such symbol", T0 + 60_000, T0) == Evaluation(state)
@@ -275,7 +275,7 @@ def test_what_cannot_be_evaluated_is_told_once() -> None:
         evaluate(alert(quantity="nope"), None, bars([1.0]), T0)
 
 
-def test_problems_of_the_data_are_told_once_and_lasting_ones_again_after_their_end() -> None:
+def test_data_problems_are_reported_once_and_lasting_ones_again_after_their_end() -> None:
     stale = DataAlert(1, "42", "*", "*", problem="stale", expires_ms=FAR)
     gap = DataAlert(2, "42", "BTCUSDT", "1h", problem="gap", expires_ms=FAR)
     problems = {
@@ -351,7 +351,7 @@ def test_each_problem_has_its_documented_name_key_and_sentence() -> None:
     assert f"{again} are reported again if they recur" in table
 
 
-def test_it_expires_by_the_newest_closed_bar_and_not_by_the_clock() -> None:
+def test_an_alert_expires_by_the_newest_closed_bar_and_not_by_the_clock() -> None:
     one = alert(expires_ms=T0 + 3 * HOUR_MS)
     for ahead_ms in (60_000, 86_400_000, 366 * 86_400_000):
         state, events = evaluate(one, None, bars([99, 98]), T0 + 3 * HOUR_MS + ahead_ms)
@@ -365,7 +365,7 @@ def test_it_expires_by_the_newest_closed_bar_and_not_by_the_clock() -> None:
     assert names(failed) == ["failed", "expired"]
 
 
-def test_problems_that_go_on_are_told_once_however_many_they_are() -> None:
+def test_continuing_data_problems_are_reported_once_however_many_there_are() -> None:
     stale = DataAlert(1, "42", "*", "*", problem="stale", expires_ms=FAR)
     gap = DataAlert(2, "42", "*", "*", problem="gap", expires_ms=FAR)
     problems = {f"stale:A{n} 1h": f"A{n} is stale" for n in range(1_000)}
@@ -502,7 +502,7 @@ _quantities = st.sampled_from(
     outages=st.lists(st.integers(1, 60), min_size=1, max_size=12),
     grave=st.sets(st.integers(0, 400), max_size=12),
 )
-def test_it_fires_on_the_days_of_the_reference(
+def test_an_alert_fires_on_the_same_days_as_a_reference_computation(
     first: int,
     length: int,
     near: tuple[int, float] | None,

@@ -165,7 +165,7 @@ def test_an_hour_of_outage_delivers_each_of_its_alerts_once_with_its_bar() -> No
     assert all(state.status == "sent" for state in desk.states())
 
 
-def test_missed_bars_are_seen_in_order_and_the_silence_is_told() -> None:
+def test_missed_bars_are_evaluated_in_order_and_the_downtime_is_reported() -> None:
     desk = Desk(
         [alert(rearm=Rearm()), alert(2, 98.0, recipient="43")], [99, 99, 101, 99, 102, 99, 99]
     )
@@ -181,7 +181,7 @@ def test_missed_bars_are_seen_in_order_and_the_silence_is_told() -> None:
     assert desk.run(hours=1).events == {}
 
 
-def test_unknown_is_followed_by_one_copy_that_says_so() -> None:
+def test_a_delivery_of_unknown_outcome_is_repeated_once_and_marked_as_a_copy() -> None:
     desk = Desk([alert()], UP)
     desk.run()
     desk.outcomes = [Outcome("unknown", "the answer was lost")]
@@ -291,7 +291,7 @@ def test_a_changed_alert_begins_anew() -> None:
     assert desk.run(hours=1).events == {"beyond": 1}
 
 
-def test_what_can_never_be_had_is_told_once_and_an_outage_is_not() -> None:
+def test_an_unknown_symbol_is_reported_once_and_an_outage_is_not() -> None:
     desk = Desk([alert(), alert(2, symbol="MSFT")], UP)
     desk.source.failing = {"AAPL": NoBars("down"), "MSFT": NoBars("unknown symbol", True)}
     report = desk.run()
@@ -443,7 +443,7 @@ def test_many_stale_series_are_one_message_and_not_one_in_each_run() -> None:
     assert len(desk.sent) == 1
 
 
-def test_another_process_sees_how_the_job_stands() -> None:
+def test_another_process_sees_the_health_of_the_alert_job() -> None:
     desk = Desk([alert()], UP)
     health = job_health(desk.records, T0 + HOUR_MS)
     assert (health["alerts"], health["ran_s"], health["late_s"]) == (1, None, 0)
@@ -608,14 +608,16 @@ def test_only_an_alert_about_data_can_be_of_all_series() -> None:
         ({"expires": 7}, "ISO time"),
     ],
 )
-def test_a_wrong_alert_is_refused_with_what_it_must_be(change: dict[str, Any], hint: str) -> None:
+def test_an_invalid_alert_is_refused_with_the_accepted_values(
+    change: dict[str, Any], hint: str
+) -> None:
     with pytest.raises(QueryError) as caught:
         parsed({**GOOD, **change})
     assert hint in str(caught.value) and len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("config", [[], "x", None, 7, {"problem": "stail"}, {"indicator": "rsi"}])
-def test_what_is_no_alert_is_refused(config: Any) -> None:
+def test_a_configuration_that_is_not_an_alert_is_refused(config: Any) -> None:
     with pytest.raises(QueryError):
         parsed(config)
 
@@ -655,7 +657,7 @@ def test_a_damaged_state_is_refused(stored: Any) -> None:
 
 
 @pytest.mark.parametrize("shard", range(20 if FULL else 1))
-def test_nothing_is_lost_and_copies_are_as_promised_whatever_dies(shard: int) -> None:
+def test_alerts_are_never_lost_and_copies_are_bounded_whatever_process_dies(shard: int) -> None:
     """A thousand schedules in a full run; a failure names its seed."""
     seen, count = Counter[str](), 50 if FULL else 12
     for seed in range(shard * count, (shard + 1) * count):

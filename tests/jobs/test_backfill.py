@@ -128,7 +128,7 @@ def test_the_parts_of_a_long_range_join_without_a_gap() -> None:
 
 
 @pytest.mark.parametrize("days", range(66, 75))
-def test_no_part_begins_behind_the_end_of_another_venues_day(days: int) -> None:
+def test_no_part_begins_after_the_end_of_another_venues_day(days: int) -> None:
     start = date(2024, 1, 1)
     end = start + timedelta(days=days)
     last_start, last_end = job(["A"], ["1m"], (start, end)).parts("1m")[-1]
@@ -158,7 +158,7 @@ def test_results_add_up_over_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.asked == [("A", "1d", "a", "b"), ("A", "1d", "c", "d"), ("A", "1d", "e", "f")]
 
 
-def test_what_is_not_certain_is_a_cause_with_its_own_advice() -> None:
+def test_an_uncertain_series_is_a_cause_with_its_own_advice() -> None:
     """Every series that is not complete is among the causes, also if no bar is missing."""
     client = Client(lambda *_: bars(5, complete=False))
     report = fill(client, job(["A", "B"], ["1d"]))
@@ -168,7 +168,7 @@ def test_what_is_not_certain_is_a_cause_with_its_own_advice() -> None:
     assert group.next_step == "`onetape fetch A 1d` says what is not certain"
 
 
-def test_nothing_at_all_is_a_failure_with_its_reason() -> None:
+def test_a_series_without_bars_is_a_failure_with_its_reason() -> None:
     gap = {"start": "a", "end": "b", "reason": "v serves 5m bars only 59 days back"}
     empty = bars(0, complete=False, gaps=[gap])
     (result,) = fill(Client(lambda *_: empty), job(["A"], ["5m"])).results
@@ -198,7 +198,7 @@ def test_an_interrupt_ends_the_job_and_accounts_for_the_rest() -> None:
     assert [asked[0] for asked in client.asked] == ["A", "B"]
 
 
-def test_first_by_priority_then_by_what_is_lost_soonest_then_by_the_list() -> None:
+def test_series_are_ordered_by_priority_then_by_soonest_loss_then_by_the_list() -> None:
     client = Client()
     days = {"A": None, "B": 60, "C": 30, "D": None, "E": 10}
     client.supply = lambda query: Supply("v", days[query[0]])  # type: ignore[method-assign]
@@ -239,7 +239,7 @@ def test_other_errors_are_not_swallowed() -> None:
         fill(Client(lambda *_: ZeroDivisionError()), job(["A"], ["1d"]))
 
 
-def test_progress_is_told_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Job, "parts", lambda *_: [("a", "b"), ("c", "d")])
     answers = iter([bars(), bars(), AllProvidersFailedError("no"), bars(), bars()])
     heard: list[Progress] = []

@@ -32,7 +32,7 @@ def found(checks: list[Check], topic: str, section: str = "") -> Check:
     return check
 
 
-def test_every_section_is_looked_at_and_nothing_is_asked_for(
+def test_a_checkup_covers_every_section_and_requests_no_bars(
     rules: Path, tmp_path: Path, vendors: VendorServer
 ) -> None:
     vendors.skew_date((SystemClock().now_ms() - vendors.clock.now_ms()) / 1000)
@@ -176,7 +176,7 @@ def health(cache: Path, topic: str) -> Check:
     return found(checkup(cache, network=False), topic, "health")
 
 
-def test_how_fresh_the_series_are_is_told_and_is_no_fault(
+def test_a_checkup_reports_freshness_and_stale_series_are_not_a_fault(
     tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SystemClock", lambda: clock)
@@ -192,7 +192,7 @@ def test_how_fresh_the_series_are_is_told_and_is_no_fault(
     assert "sync" in check.advice
 
 
-def test_what_lies_in_quarantine_is_told(tmp_path: Path, rules: Path) -> None:
+def test_a_checkup_reports_quarantined_files(tmp_path: Path, rules: Path) -> None:
     folder = tmp_path / "ohlcv" / "AAPL" / "1d" / "_quarantine"
     folder.mkdir(parents=True)
     check = health(tmp_path, "integrity")
@@ -295,7 +295,7 @@ def test_integrity_sees_tables_and_fundamentals(
     assert "_quarantine" in check.advice
 
 
-def test_what_there_was_no_time_for_is_not_called_sound(
+def test_files_that_a_checkup_had_no_time_for_are_not_called_sound(
     filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage(filled, "a bit of the bars")
@@ -328,7 +328,7 @@ def test_little_memory_is_a_finding(
     assert said in check.said
 
 
-def test_above_the_limit_it_is_told_what_could_go_and_what_must_stay(
+def test_a_checkup_above_the_size_limit_reports_what_could_go_and_what_must_stay(
     rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
     monkeypatch.setattr(module, "SystemClock", lambda: clock)
@@ -345,7 +345,7 @@ def test_above_the_limit_it_is_told_what_could_go_and_what_must_stay(
 
 
 @pytest.mark.parametrize("is_named", [False, True])
-def test_a_key_that_a_found_file_sends_to_this_machine_is_said(
+def test_a_rules_file_found_by_itself_that_sends_a_key_to_localhost_is_reported(
     is_named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "config" / "data" / "provider_rules.yaml"

@@ -134,7 +134,7 @@ def test_a_split_that_one_lacks_is_a_contradiction(
     assert one["differences"][0].startswith("split: 20 bars, theirs is 1/4 of ours")
 
 
-def test_a_few_bars_that_differ_are_a_contradiction_and_told(
+def test_a_few_bars_that_differ_are_reported_as_contradicted(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
@@ -219,7 +219,7 @@ def test_bars_are_confirmed_up_to_the_last_split_or_dividend_that_is_not(
     ],
     ids=["split", "dividend", "split behind the last bar"],
 )
-def test_a_split_that_becomes_known_ends_what_was_confirmed_before_it(
+def test_a_newly_known_split_ends_confirmations_before_it(
     manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch, later: Action, standing: int,
     right: int,
 ) -> None:  # fmt: skip
@@ -257,7 +257,7 @@ def test_an_answer_after_which_the_same_splits_count_ends_no_confirmation(
     assert run(dry_run=True)["confirmed"] == 61
 
 
-def test_a_vendor_that_tells_no_splits_and_dividends_confirms_no_share(
+def test_a_vendor_without_splits_and_dividends_confirms_no_share(
     manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = len(manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28"))
@@ -379,7 +379,7 @@ def test_no_vendor_is_sent_more_than_it_may_be(
         assert vendors.count("yahoo") == 0
 
 
-def test_a_vendor_that_does_not_answer_holds_up_no_other_and_what_is_under_way_counts(
+def test_a_slow_vendor_delays_no_other_and_running_comparisons_count(
     manager: DataManager, run: Run, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for symbol in ("AAPL", "MSFT", "REVS"):
@@ -451,7 +451,7 @@ def test_series_that_were_never_compared_come_first(manager: DataManager, run: R
     assert [one["symbol"] for one in run("1%")["results"]] == ["MSFT"]
 
 
-def test_a_dry_run_says_what_the_run_then_does(
+def test_a_dry_run_of_confirm_predicts_the_run(
     manager: DataManager, run: Run, vendors: VendorServer, tmp_path: Path
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", *YEAR)
@@ -468,13 +468,13 @@ def test_a_dry_run_says_what_the_run_then_does(
     "sample",
     ["0", "0%", "101%", "1", "-1%", "text", "nan%", "inf%", "", "1%%", "%", "1e400%", "\u0661%"],
 )
-def test_what_is_no_share_is_refused(sample: str) -> None:
+def test_an_invalid_percentage_of_bars_is_refused(sample: str) -> None:
     with pytest.raises(QueryError, match="invalid percentage of the stored bars"):
         confirm_sample(sample)
 
 
 @pytest.mark.parametrize("requests", [0, -1, True, 1.5, "many"])
-def test_what_is_no_number_of_requests_is_refused(requests: Any) -> None:
+def test_an_invalid_number_of_requests_is_refused(requests: Any) -> None:
     with pytest.raises(QueryError, match="invalid number of requests"):
         confirm_sample("1%", requests)
 
@@ -487,7 +487,7 @@ def test_an_empty_cache_is_a_wrong_question(run: Run) -> None:
 # --- vendors that cannot be asked --------------------------------------------------------------
 
 
-def test_another_vendor_is_asked_where_one_is_down(
+def test_confirm_asks_another_vendor_if_one_is_down(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", *YEAR)
@@ -498,7 +498,7 @@ def test_another_vendor_is_asked_where_one_is_down(
     assert report["confirmed"] == report["bars"] - 1
 
 
-def test_where_all_are_down_nothing_is_kept(
+def test_no_confirmation_is_stored_if_all_vendors_are_down(
     manager: DataManager, run: Run, vendors: VendorServer, tmp_path: Path
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", *YEAR)
@@ -510,7 +510,7 @@ def test_where_all_are_down_nothing_is_kept(
     vendors.heal()
 
 
-def test_a_vendor_without_quota_is_not_asked_and_told(
+def test_a_vendor_without_quota_is_not_asked_and_reported(
     manager: DataManager, run: Run, vendors: VendorServer, rules: Path
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", *YEAR)
@@ -528,7 +528,7 @@ def test_a_vendor_without_quota_is_not_asked_and_told(
     assert report["confirmed"] == 100
 
 
-def test_bars_beyond_the_depth_of_a_vendor_do_not_hold_up_younger_ones(
+def test_bars_older_than_a_vendors_history_do_not_delay_younger_ones(
     tmp_path: Path, rules: Path, clock: ManualClock, vendors: VendorServer, run: Run
 ) -> None:
     rules.write_text("stock_intraday: {primary: fmp, backup: [yahoo]}\n" + rules.read_text())
@@ -572,7 +572,7 @@ def test_bars_that_would_have_to_be_converted_are_not_compared(
     assert "would have to be converted" in report["reasons"][0]["why"]
 
 
-def test_what_is_stored_and_cannot_be_compared_is_told_once(
+def test_bars_that_cannot_be_compared_are_reported_once(
     manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", *YEAR)
@@ -638,7 +638,7 @@ def test_bars_that_stay_the_same_in_another_file_are_not_compared_again(
     assert report["confirmed"] == report["bars"]
 
 
-def test_what_was_not_confirmed_is_compared_again_after_a_month(
+def test_contradicted_bars_are_compared_again_after_a_month(
     manager: DataManager, run: Run, vendors: VendorServer, clock: ManualClock
 ) -> None:
     rows = len(manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28"))
@@ -667,7 +667,7 @@ def test_bars_that_change_while_they_are_compared_are_not_kept_as_compared(
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, MemoryError], ids=["Ctrl-C", "killed"])
-def test_what_was_compared_before_the_end_is_kept(
+def test_confirmations_made_before_an_interrupt_are_kept(
     manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch, end: type[BaseException]
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", *YEAR)

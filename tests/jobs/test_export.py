@@ -39,7 +39,7 @@ def read(path: str | Path) -> pd.DataFrame:
 DAILY = SeriesKey("AAPL", Timeframe(1, "d"))
 
 
-def test_what_is_stored_comes_out_bit_for_bit(
+def test_stored_bars_are_exported_bit_for_bit(
     house: Services, vendors: VendorServer, tmp_path: Path
 ) -> None:
     vendors.clear_log()
@@ -64,7 +64,7 @@ def test_prices_are_those_that_the_manager_gives(
     assert read(done.path)[COLUMNS].to_numpy().tolist() == asked[COLUMNS].to_numpy().tolist()
 
 
-def test_a_stretch_alone(house: Services, tmp_path: Path) -> None:
+def test_only_the_requested_range_is_exported(house: Services, tmp_path: Path) -> None:
     wanted = Wanted("2024-05-06", "2024-05-10", None)
     assert Exporter.of(house).write(DAILY, tmp_path / "c.csv", wanted).rows == 5
     with pytest.raises(QueryError, match="nothing is cached for AAPL 1d in that range"):
@@ -72,7 +72,7 @@ def test_a_stretch_alone(house: Services, tmp_path: Path) -> None:
     assert not (tmp_path / "d.csv").exists()
 
 
-def test_parquet_tells_where_the_bars_come_from(house: Services, tmp_path: Path) -> None:
+def test_exported_parquet_contains_the_provenance(house: Services, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     done = Exporter.of(house).write(DAILY, tmp_path / "e.parquet", Wanted(format="parquet"))
     frame = pd.read_parquet(done.path)
@@ -100,14 +100,16 @@ def test_one_that_cannot_be_written_does_not_stop_the_others(
     )
 
 
-def test_prices_that_cannot_be_had_are_refused(house: Services, tmp_path: Path) -> None:
+def test_an_export_in_prices_that_cannot_be_computed_is_refused(
+    house: Services, tmp_path: Path
+) -> None:
     (tmp_path / "cache" / "ohlcv" / "AAPL" / "actions.json").unlink()
     with pytest.raises(KindMismatchError, match="as stored"):
         Exporter.of(house).write(DAILY, tmp_path / "g.csv", Wanted(adjustment="all"))
     assert not (tmp_path / "g.csv").exists()
 
 
-def test_nothing_is_written_into_the_cache(house: Services, tmp_path: Path) -> None:
+def test_an_export_into_the_cache_folder_is_refused(house: Services, tmp_path: Path) -> None:
     for place in ("x.csv", "ohlcv/x.csv"):
         with pytest.raises(StorageError, match="is inside the cache folder"):
             Exporter.of(house).write(DAILY, tmp_path / "cache" / place, Wanted())

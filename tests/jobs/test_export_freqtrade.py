@@ -129,7 +129,7 @@ def test_a_longer_file_of_freqtrades_own_is_not_replaced(
 
 
 @pytest.mark.parametrize("dates", [[{"a": 1}], [[1, 2]], [1 << 62], [True]])
-def test_a_file_whose_dates_are_none_is_not_replaced(
+def test_a_freqtrade_file_with_invalid_dates_is_not_replaced(
     manager: DataManager, tmp_path: Path, dates: list[Any]
 ) -> None:
     manager.get_ohlcv(*DAY)
@@ -194,7 +194,7 @@ def test_a_stored_venue_does_not_lead_out_of_the_folder(
     assert not list(tmp_path.rglob("*.feather"))
 
 
-def test_the_command_tells_what_is_missing(
+def test_export_for_freqtrade_reports_missing_bars(
     manager: DataManager, rules: Path, tmp_path: Path, vendors: VendorServer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

@@ -63,7 +63,7 @@ STATES = [
 
 
 @pytest.mark.parametrize("name, mode, version, ok, said, advice", STATES)
-def test_what_a_package_does_under_a_transport(
+def test_the_state_of_an_extra_depends_on_the_transport(
     name: str,
     mode: str,
     version: str,
@@ -150,7 +150,7 @@ def test_a_file_of_the_users_hides_a_package(site: Path, is_one_file: bool) -> N
     assert installed(SAMPLE) == ("9.1", str(mine))
 
 
-def test_a_folder_of_the_users_hides_nothing(site: Path) -> None:
+def test_a_folder_with_the_name_of_a_package_is_not_an_installation(site: Path) -> None:
     (site.parent / "program" / NAME).mkdir()
     assert installed(SAMPLE) == ("", "")
     put(site)

@@ -62,7 +62,7 @@ def test_series_are_fresh_behind_or_at_rest(
     assert told[0]["age_s"] == (2 * 6.5 + 1.5) * 3600 + 30
 
 
-def test_it_is_looked_at_again_as_time_goes_on(
+def test_freshness_is_computed_again_as_time_passes(
     store: BarStore, selector: ProviderSelector, clock: ManualClock
 ) -> None:
     put(store, "AAPL", "2024-06-11")
@@ -98,7 +98,7 @@ def test_a_folder_that_nobody_wrote_to_for_long_is_not_even_read(
     assert read == ["AAPL"]
 
 
-def test_of_very_many_those_changed_last_are_looked_at(
+def test_only_the_most_recently_changed_of_very_many_series_are_examined(
     store: BarStore, selector: ProviderSelector, clock: ManualClock
 ) -> None:
     for number, symbol in enumerate(["AAPL", "MSFT", "IBM"]):
@@ -111,7 +111,7 @@ def test_of_very_many_those_changed_last_are_looked_at(
     assert {one.key.symbol for one in found.stalest} == {"MSFT", "IBM"}
 
 
-def test_twenty_are_told_the_most_behind_first(
+def test_the_twenty_stalest_series_are_listed_first(
     store: BarStore, selector: ProviderSelector, clock: ManualClock
 ) -> None:
     for number in range(22):
@@ -121,7 +121,7 @@ def test_twenty_are_told_the_most_behind_first(
     assert found.stalest[0].key.symbol == "AAAA"
 
 
-def test_what_cannot_be_understood_is_counted(
+def test_series_with_invalid_names_are_counted_as_unread(
     store: BarStore, selector: ProviderSelector, clock: ManualClock
 ) -> None:
     put(store, "AAPL", "2024-06-11")

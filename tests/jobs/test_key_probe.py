@@ -98,7 +98,7 @@ def test_a_refusal_shuts_one_door_until_a_probe_finds_it_open(
     assert len(server.requests) > asked
 
 
-def test_what_one_class_is_refused_says_nothing_of_another(
+def test_a_refused_asset_class_does_not_affect_another(
     places: tuple[Path, Path], plan: Plan
 ) -> None:
     plan.lacks = {"/crypto/": 403}
@@ -107,7 +107,7 @@ def test_what_one_class_is_refused_says_nothing_of_another(
 
 
 @pytest.mark.parametrize("status, verdict", [(401, "no"), (429, "unclear")])
-def test_after_a_refused_key_nothing_more_is_asked(
+def test_a_probe_stops_after_a_refused_key(
     places: tuple[Path, Path], plan: Plan, server: Recorder, status: int, verdict: str
 ) -> None:
     plan.lacks = {"/": status}
@@ -115,7 +115,7 @@ def test_after_a_refused_key_nothing_more_is_asked(
     assert {path.partition("?")[0] for path, _ in server.requests} == {"/tiingo/crypto/prices"}
 
 
-def test_who_is_asked_without_a_name_has_a_key(places: tuple[Path, Path]) -> None:
+def test_a_probe_without_a_name_asks_only_vendors_with_a_key(places: tuple[Path, Path]) -> None:
     selector, _ = prober_of(*places)
     assert probed_vendors(selector, None) == ["tiingo"]
     assert probed_vendors(selector, "bnc") == ["binance"]

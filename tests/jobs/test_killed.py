@@ -74,7 +74,7 @@ def test_a_job_that_is_killed_again_and_again(
 
 
 @forks
-def test_two_jobs_on_one_list_ask_for_nothing_twice(
+def test_two_jobs_on_one_list_send_no_request_twice(
     begun: Begun, tmp_path: Path, vendors: VendorServer
 ) -> None:
     assert populate_cache(SYMBOLS, STEPS, *RANGE, tmp_path / "alone")["failed"] == []

@@ -35,7 +35,7 @@ def test_the_page_is_fresh() -> None:
     assert PAGE.read_text("utf-8") == markdown(), "run `make docs`"
 
 
-def test_every_vendor_and_timeframe_stands_in_it() -> None:
+def test_the_matrix_contains_every_vendor_and_timeframe() -> None:
     entries = [e for n in SERVED for e in served(n, downloader_class(n).capabilities)]
     rows = bounds_table(entries)
     for name in SERVED:
@@ -43,7 +43,7 @@ def test_every_vendor_and_timeframe_stands_in_it() -> None:
         assert sorted(said) == sorted(downloader_class(name).capabilities.timeframes)
 
 
-def test_timeframes_of_which_the_same_is_said_share_a_line() -> None:
+def test_timeframes_with_equal_entries_share_a_line() -> None:
     entries = served("acme", CAPS)
     assert bounds_table(entries) == [
         ["acme", "1m", "50 bars, 7 days", "30 days", "1.5 min", "split", "not sent", "-"],
@@ -57,14 +57,14 @@ def test_timeframes_of_which_the_same_is_said_share_a_line() -> None:
     ]
 
 
-def test_for_machines_everything_is_told() -> None:
+def test_the_matrix_as_json_contains_every_field() -> None:
     day = plain(served("acme", CAPS))[-1]
     assert day["settles"] == {"crypto": 1.5, "stock": None}
     assert (day["depth_days"], day["page_days"], day["has_forming"]) == (None, 0, False)
     assert day["kinds"]["crypto"]["anchor"] == "session", "days are counted by sessions"
 
 
-def test_an_installation_is_told_as_its_rules_want_it(tmp_path: Path) -> None:
+def test_the_matrix_follows_the_rules_of_an_installation(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
         "providers:\n  binance: {settle_minutes: 9}\n"

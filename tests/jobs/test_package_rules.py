@@ -7,7 +7,9 @@ from src.data.errors import RulesError
 from src.data.jobs import package_rules
 
 
-def test_what_is_printed_is_what_lies_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_rules_equal_the_file_in_the_repository(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     package_rules.main()
     assert capsys.readouterr().out == AS_READ.read_text("utf-8"), "run `make docs`"
 

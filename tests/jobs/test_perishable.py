@@ -35,7 +35,7 @@ def cache(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_will_be_lost_is_told_before(
+def test_bars_soon_beyond_a_vendors_history_are_reported(
     cache: Path, clock: ManualClock, vendors: VendorServer
 ) -> None:
     clock.advance(40 * DAY_S)
@@ -51,7 +51,7 @@ def test_what_will_be_lost_is_told_before(
     assert sync_cache("AAPL 5m", cache)["perishable"] == []
 
 
-def test_a_third_of_the_depth_is_left_and_what_does_not_answer_does_not_count(
+def test_bars_are_perishable_when_a_third_of_the_history_is_left_in_answering_lanes(
     tmp_path: Path,
 ) -> None:
     class Selector(ProviderSelector):
@@ -85,7 +85,7 @@ def test_a_third_of_the_depth_is_left_and_what_does_not_answer_does_not_count(
         ("long_short_ratio", "long/short ratios", "long-short"),
     ],
 )
-def test_figures_that_will_be_lost_are_told_before(
+def test_figures_soon_beyond_a_vendors_history_are_reported(
     cache: Path, clock: ManualClock, name: str, what: str, option: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -112,7 +112,7 @@ def test_figures_that_will_be_lost_are_told_before(
     assert f"`onetape futures BTCUSDT 5m --what {option}`" in check.advice
 
 
-def test_what_is_lost_soonest_is_fetched_first(
+def test_bars_that_are_lost_soonest_are_fetched_first(
     tmp_path: Path, clock: ManualClock, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.data.jobs.runner.AT_WORK", 1)

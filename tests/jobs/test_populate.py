@@ -59,7 +59,7 @@ def test_the_function_of_old(
     assert walks.count("") == 1, "the whole folder is looked through once"
 
 
-def test_what_is_left_out_means_what_it_always_meant(tmp_path: Path) -> None:
+def test_arguments_left_out_keep_their_older_meaning(tmp_path: Path) -> None:
     assert populate_cache(cache_dir=tmp_path / "cache")["results"] == []
     populate_cache(["NEWUSDT"], ["1d"], cache_dir=tmp_path / "cache")
     told = populate_cache(intervals=["4h"], cache_dir=tmp_path / "cache")
@@ -213,7 +213,9 @@ def test_a_vendor_that_has_banned_us_is_no_success(tmp_path: Path, vendors: Vend
     assert vendors.count("binance") <= 6, "those at once; the others failed without a request"
 
 
-def test_what_no_vendor_can_have_is_no_failure(tmp_path: Path, vendors: VendorServer) -> None:
+def test_bars_that_no_vendor_can_have_are_not_a_failure(
+    tmp_path: Path, vendors: VendorServer
+) -> None:
     """Yahoo has minutes of 60 days: older ones were never asked for."""
     told = populate_cache(["AAPL"], ["5m"], "2024-01-02", "2024-05-31", tmp_path / "cache")
     assert told["success"] == ["AAPL_5m"]
@@ -272,7 +274,7 @@ class TestCachePopulator:
         missing = populator.analyze_missing_data("AAPL", ["1d"], "2024-05-01", "2024-05-31")
         assert missing == {"1d": [2024]}
 
-    def test_missing_years_are_told_and_filled(
+    def test_missing_years_are_listed_and_filled(
         self, populator: CachePopulator, vendors: VendorServer
     ) -> None:
         bounds = ("2022-12-01", "2024-05-31")
@@ -293,7 +295,7 @@ class TestCachePopulator:
         assert populator.cache.list_years("BTCUSDT", "1d") == [2022, 2023, 2024]
         assert populator.cache.get_data_info("BTCUSDT", "1d", 2022)["file_info"]["rows"] == 365
 
-    def test_dates_bound_the_years_and_what_has_no_bar_is_no_success(
+    def test_dates_limit_the_filled_years_and_a_series_without_bars_is_not_a_success(
         self, populator: CachePopulator
     ) -> None:
         days = "2023-03-01", "2023-03-10"

@@ -48,7 +48,7 @@ def manager(rules: Path, tmp_path: Path, clock: ManualClock) -> DataManager:
     return DataManager(tmp_path / "cache", rules, clock=clock)
 
 
-def test_a_batch_tells_each_symbol_in_the_calling_thread(
+def test_a_batch_reports_progress_by_symbol_in_the_calling_thread(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", *MAY)
@@ -74,7 +74,7 @@ def test_a_batch_tells_each_symbol_in_the_calling_thread(
     assert heard == [], "what is stored takes no time"
 
 
-def test_an_awaited_batch_tells_it_once(manager: DataManager) -> None:
+def test_an_awaited_batch_reports_each_symbol_once(manager: DataManager) -> None:
     import asyncio
 
     from onetape.aio import AsyncDataManager
@@ -109,7 +109,7 @@ def test_how_long_each_vendor_takes_is_planned_before_it_is_asked(
     assert text.startswith("A 1d, about ") and text.endswith(" left")
 
 
-def test_a_plan_gives_way_to_what_is_measured(clock: ManualClock) -> None:
+def test_the_planned_time_left_is_replaced_by_the_measured_one(clock: ManualClock) -> None:
     heard: list[float | None] = []
     progress = JobProgress(clock, lambda now: heard.append(now.left_s), 3, 3)
     progress.expect("v", 3)
@@ -139,7 +139,9 @@ def test_on_a_terminal_there_is_a_bar_by_default(
     assert terminal.getvalue() == "", "a callable takes its place, and what is stored needs none"
 
 
-def test_in_a_notebook_there_is_one_and_elsewhere_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_progress_bar_is_shown_in_a_notebook_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with listening(None) as listener:
         assert listener is None
     monkeypatch.setitem(sys.modules, "ipykernel", Any)

@@ -63,7 +63,7 @@ def services(tmp_path: Path, clock: ManualClock) -> Services:
     return build(tmp_path / "cache", clock=clock)
 
 
-def test_it_is_told_by_reason(filled: DataManager) -> None:
+def test_quarantined_rows_are_counted_by_reason(filled: DataManager) -> None:
     kept = quarantine_report(filled.client, KEY)
     assert kept.reasons == {"high below low": 1, "withdrawn by binance": 1}
     assert kept.to_json()["rows"] == 2
@@ -92,7 +92,7 @@ def test_the_statistics_count_it(filled: DataManager, bare: Run, tmp_path: Path)
     assert f"{one['rows']} rows, 2 files (see `onetape cache quarantine list`)" in shown
 
 
-def test_a_withdrawn_bar_comes_back_and_what_is_no_bar_stays(
+def test_a_withdrawn_bar_is_restored_and_an_impossible_row_stays_in_quarantine(
     filled: DataManager, services: Services
 ) -> None:
     done, left = restore(services, KEY)
@@ -184,7 +184,7 @@ def test_a_bar_of_a_series_without_any_comes_back_without_an_adjustment(
     assert (part.vendor, part.basis) == ("yahoo", Basis("unknown"))
 
 
-def test_nothing_is_deleted_but_by_a_purge(filled: DataManager) -> None:
+def test_quarantined_rows_are_deleted_only_by_a_purge(filled: DataManager) -> None:
     upkeep = filled.cache.maintenance
     (would,), _ = upkeep.purge_quarantine([KEY], dry_run=True)
     assert (would.files, len(quarantine_report(filled.client, KEY).rows)) == (1, 2)

@@ -73,7 +73,7 @@ def names(told: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.usefixtures("held")
-def test_a_dry_run_tells_the_order_and_asks_nobody(run: Run, vendors: world.Vendors) -> None:
+def test_a_dry_run_lists_the_order_and_sends_no_request(run: Run, vendors: world.Vendors) -> None:
     told = run(Refresh(data_types=BOTH, dry_run=True))
     assert [(one["symbol"], round(one["age_days"])) for one in told["selected"]] == [
         ("AAPL", 20), ("MSFT", 9), ("KO", 1),
@@ -86,7 +86,7 @@ def test_a_dry_run_tells_the_order_and_asks_nobody(run: Run, vendors: world.Vend
     assert told["requests"] == len(vendors.asked)
 
 
-def test_what_is_stale_is_asked_for_and_what_is_fresh_is_not(
+def test_stale_fundamentals_are_requested_and_fresh_ones_are_not(
     run: Run, vendors: world.Vendors, held: FundamentalsCache, clock: ManualClock
 ) -> None:
     told = run(Refresh(["aapl", "KO"], BOTH, delay_s=0))
@@ -98,7 +98,7 @@ def test_what_is_stale_is_asked_for_and_what_is_fresh_is_not(
     assert held.latest("AAPL", "profile")["alpha_vantage"].fetched_at_ms == clock.now_ms()
 
 
-def test_of_a_symbol_the_types_that_are_stale_are_asked_for_alone(
+def test_only_the_stale_data_types_of_a_symbol_are_requested(
     run: Run, vendors: world.Vendors, held: FundamentalsCache, clock: ManualClock
 ) -> None:
     for vendor in world.USUAL:
@@ -110,7 +110,7 @@ def test_of_a_symbol_the_types_that_are_stale_are_asked_for_alone(
 
 
 @pytest.mark.usefixtures("held")
-def test_the_age_that_a_run_names_goes_before_what_is_fresh(
+def test_the_age_given_to_a_run_decides_which_fundamentals_are_stale(
     run: Run, vendors: world.Vendors
 ) -> None:
     run(Refresh(["KO"], ("profile",), Choice(stale_min_days=2)))
@@ -122,7 +122,9 @@ def test_the_age_that_a_run_names_goes_before_what_is_fresh(
 
 
 @pytest.mark.usefixtures("held")
-def test_what_only_old_copies_tell_is_no_success(run: Run, vendors: world.Vendors) -> None:
+def test_a_refresh_that_only_finds_old_copies_is_not_a_success(
+    run: Run, vendors: world.Vendors
+) -> None:
     vendors.bodies = {}
     told = run(Refresh(["AAPL"], ("profile",), force=True))
     assert told["failed"] == ["AAPL"]
@@ -143,7 +145,7 @@ def test_a_vendor_waits_between_two_symbols_that_it_is_asked_for(
 
 
 @pytest.mark.usefixtures("held")
-def test_a_vendor_that_does_not_answer_holds_up_no_other(
+def test_a_vendor_that_does_not_answer_delays_no_other(
     run: Run, vendors: world.Vendors, held: FundamentalsCache, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -164,7 +166,7 @@ def test_a_vendor_that_does_not_answer_holds_up_no_other(
     assert told["successful"] == ["AAPL"]
 
 
-def test_failures_alike_are_one_reason_and_what_another_vendor_answered_is_no_failure(
+def test_equal_failures_are_one_reason_and_a_second_vendors_answer_is_a_success(
     run: Run, vendors: world.Vendors
 ) -> None:
     vendors.status = {"/stable/profile": 503}
@@ -215,7 +217,7 @@ def test_an_answer_that_cannot_be_stored_is_no_success_and_a_full_disk_ends_the_
     assert "not asked: the disk is full" in str(told["results"][-1]["errors"])
 
 
-def test_an_interrupted_run_tells_what_it_has_and_of_the_rest_that_it_was_not_asked(
+def test_an_interrupted_run_reports_results_and_symbols_not_requested(
     run: Run, vendors: world.Vendors, held: FundamentalsCache, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -265,9 +267,7 @@ def test_cleaning_up_keeps_the_newest_good_copy_of_each(
 
 
 @pytest.mark.usefixtures("held")
-def test_a_data_manager_of_ones_own_may_be_asked(
-    cache: Path, rules: Path, clock: ManualClock
-) -> None:
+def test_refresh_accepts_a_data_manager(cache: Path, rules: Path, clock: ManualClock) -> None:
     told = refresh_symbol_fundamentals(DataManager(cache, rules, clock=clock), "KO", ["profile"])
     assert told == {"symbol": "KO", "success": True, "errors": [],
                     "data_types": {"profile": {"success": True, "fields_count": 2}}}  # fmt: skip

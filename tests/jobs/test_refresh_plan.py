@@ -28,7 +28,7 @@ def test_the_oldest_come_first_and_the_missing_before_them() -> None:
         (Choice(chunk_fraction=1.0), ["NEVER", "OLD", "LATE", "MID", "NEW"]),
     ],
 )  # fmt: skip
-def test_what_a_run_takes(choice: Choice, selected: list[str]) -> None:
+def test_a_choice_of_symbols_selects_by_age_and_count(choice: Choice, selected: list[str]) -> None:
     assert choice.of(AGES, TODAY) == selected
 
 
@@ -42,7 +42,7 @@ def test_runs_get_round_to_all_of_them() -> None:
     assert taken[:5] == ["E", "A", "B", "C", "D"]
 
 
-def test_an_order_is_repeatable_and_another_one_each_day() -> None:
+def test_a_shuffled_order_is_repeatable_and_differs_each_day() -> None:
     ages = {f"S{i}": float(i) for i in range(30)}
     seeded = Choice(shuffle=True, seed=7)
     assert seeded.of(ages, 1) == seeded.of(ages, 2)

@@ -27,7 +27,7 @@ from src.data.model.instant import iso, parse_iso
          "2024-11-01T20:05:00Z", "schedule 7, due 2024-11-01T20:05:00Z", "2024-11-04T21:05:00Z"),
     ],
 )  # fmt: skip
-def test_of_those_missed_the_newest_is_run_and_says_so(
+def test_only_the_newest_missed_report_is_run_and_says_so(
     cron: str, due: str, now: str, run: str, text: str, after: str
 ) -> None:
     report = DueReport(7, "42", "telegram", cron, "price AAPL", parse_iso(due))
@@ -39,7 +39,7 @@ def test_of_those_missed_the_newest_is_run_and_says_so(
     assert made.topic == "price AAPL"
 
 
-def test_a_schedule_that_cannot_be_read_ends_and_says_so() -> None:
+def test_an_unreadable_schedule_ends_with_its_reason() -> None:
     report = DueReport(7, "42", "telegram", "CRON_TZ=Mars/Olympus 0 9 * * *", "price AAPL", 5)
     made, next_ms = next_report(report, 100)
     assert next_ms is None and made.events[0].name == "failed"
@@ -68,7 +68,7 @@ def test_times_are_written_as_users_do(times: str, line: str) -> None:
      "09:30 America", "30 9 31 2 *", "mon 09:30 x y", "09:30 " + "x" * 300, "CRON_TZ= 0 9 * * *",
      "09:30 tue", "0 9 * * * \u202e"],
 )  # fmt: skip
-def test_times_that_are_none_are_refused(times: str) -> None:
+def test_invalid_times_of_a_schedule_are_refused(times: str) -> None:
     with pytest.raises(QueryError):
         cron_line(times)
 
@@ -80,7 +80,7 @@ def test_times_that_are_none_are_refused(times: str) -> None:
         ("Asia/Tokyo 30 0 * * *", "2024-06-10T16:00", "2024-06-10T15:30", "2024-06-11T15:30"),
     ],
 )
-def test_where_the_zone_has_another_date_its_own_counts(
+def test_a_schedule_uses_the_date_of_its_own_time_zone(
     line: str, moment: str, last: str, after: str
 ) -> None:
     cron = Cron.parse(f"CRON_TZ={line}")

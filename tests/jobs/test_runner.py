@@ -80,7 +80,7 @@ def test_results_and_events_come_in_the_thread_of_the_caller() -> None:
     assert ran.threads == {threading.current_thread()}
 
 
-def test_a_slow_group_holds_up_its_own_alone() -> None:
+def test_a_slow_group_delays_no_other_group() -> None:
     quick_is_over, count = threading.Event(), 0
 
     def work(item: str, _: Callable[[Any], None]) -> bool:
@@ -99,7 +99,7 @@ def test_a_slow_group_holds_up_its_own_alone() -> None:
     assert len(ran.done) == 28 and all(result for _, result in ran.done)
 
 
-def test_of_each_group_so_many_work_at_once() -> None:
+def test_the_number_of_concurrent_tasks_is_limited_for_each_group() -> None:
     guard, at_work, most = threading.Lock(), {"a": 0, "b": 0}, {"a": 0, "b": 0}
     full = threading.Barrier(6, timeout=_LONG_S)
 
@@ -144,7 +144,7 @@ def test_a_result_may_add_tasks_of_its_group_and_of_others() -> None:
     assert ran.runner.running() == []
 
 
-def test_what_is_waited_for_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runner_reports_the_tasks_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUIET_S", 0.01)
     told = threading.Event()
     ran = Ran(lambda *_: told.wait(_LONG_S), on_quiet=told.set)
@@ -153,7 +153,7 @@ def test_what_is_waited_for_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ran.done == [("a", True)]
 
 
-def test_a_wait_in_the_work_is_told_with_the_last_state_and_logged(
+def test_a_wait_for_a_limit_is_reported_with_the_last_state_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock, seen = SystemClock(), list[Progress]()
@@ -174,7 +174,7 @@ def test_a_wait_in_the_work_is_told_with_the_last_state_and_logged(
     assert progress.parts_done == 2, "what the work did not pass on ended with it"
 
 
-def test_after_a_stop_nothing_more_is_begun() -> None:
+def test_no_task_is_begun_after_a_stop() -> None:
     def work(item: str, _: Callable[[Any], None]) -> str:
         if item == "b":
             ran.runner.stop("the disk is full")
@@ -188,7 +188,7 @@ def test_after_a_stop_nothing_more_is_begun() -> None:
 
 
 @pytest.mark.parametrize("where", ["work", "callback"])
-def test_ctrl_c_is_a_stop_and_what_is_at_work_comes_to_its_end(where: str) -> None:
+def test_ctrl_c_stops_the_runner_and_running_tasks_finish(where: str) -> None:
     def work(item: str, tell: Callable[[Any], None]) -> str:
         if where == "work" and item == "b":
             raise KeyboardInterrupt
@@ -206,7 +206,7 @@ def test_ctrl_c_is_a_stop_and_what_is_at_work_comes_to_its_end(where: str) -> No
     assert (("b", "b") in ran.done) == (where == "callback")
 
 
-def test_what_hangs_is_left_behind_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_task_is_abandoned_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUIET_S", 0.01)
     monkeypatch.setattr(module, "GRACE_S", 0.01)
     end = threading.Event()
@@ -256,7 +256,7 @@ def test_an_error_of_the_program_is_raised_where_it_was_called(where: str) -> No
     assert ran.runner.stopped
 
 
-def test_nothing_to_do_starts_no_thread() -> None:
+def test_a_run_without_tasks_starts_no_thread() -> None:
     before = threading.active_count()
     Ran(lambda *_: None).run([])
     assert threading.active_count() == before

@@ -46,7 +46,7 @@ def vendor(snapshot: StatusSnapshot, name: str) -> VendorState:
     return found
 
 
-def test_a_new_installation_is_well_and_looking_makes_nothing(
+def test_a_new_installation_has_no_worries_and_status_creates_no_file(
     watch: Watch, tmp_path: Path, state_dir: Path, vendors: VendorServer
 ) -> None:
     found = watch.look()
@@ -61,7 +61,7 @@ def test_a_new_installation_is_well_and_looking_makes_nothing(
     assert json.loads(json.dumps(found.to_json()))["at"] == "2024-06-12T15:00:30Z"
 
 
-def test_what_a_manager_does_is_seen_in_the_next_round(
+def test_a_fetch_is_seen_in_the_next_status(
     watch: Watch, rules: Path, tmp_path: Path, clock: ManualClock, vendors: VendorServer
 ) -> None:
     before = watch.look()
@@ -80,7 +80,7 @@ def test_what_a_manager_does_is_seen_in_the_next_round(
     assert watch.look().series.stale == 0
 
 
-def test_who_is_left_alone_is_a_worry(watch: Watch, clock: ManualClock) -> None:
+def test_a_paused_vendor_is_a_worry(watch: Watch, clock: ManualClock) -> None:
     network = Network(Senders(clock, state_dir=load_settings().state_dir))
     network.limiter("binance").pause(600)
     found = watch.look()

@@ -82,7 +82,7 @@ def test_each_question_for_fundamentals_has_it(tmp_path: Path, times: Times) -> 
     ],
     ids=["refresh", "symbol", "verify", "populator"],
 )
-def test_what_is_no_time_is_refused_before_any_vendor_is_asked(
+def test_an_invalid_timeout_of_a_job_is_refused_before_any_request(
     ask: Callable[[Path], object], tmp_path: Path, vendors: VendorServer
 ) -> None:
     with pytest.raises(QueryError, match="use a number of seconds above 0"):

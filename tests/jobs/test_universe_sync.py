@@ -47,7 +47,7 @@ def test_a_universe_is_synced_and_failures_are_counted(
     assert vendors.count("binance") <= 1, "of the running hour at most"
 
 
-def test_a_universe_that_is_none(tmp_path: Path, vendors: VendorServer) -> None:
+def test_an_unknown_universe_or_timeframe_is_refused(tmp_path: Path, vendors: VendorServer) -> None:
     manager = DataSyncManager(tmp_path, {"mine": ["AAPL"]})
     with pytest.raises(QueryError, match="use one of mine"):
         sync(manager, "other", ["1d"])
@@ -87,7 +87,7 @@ def test_ten_series_of_a_vendor_are_asked_for_at_once_and_the_event_loop_goes_on
     assert (report.successful_syncs, report.failed_syncs) == (5 * len(STEPS), 0)
 
 
-def test_no_limit_is_passed_by_what_is_asked_for_at_once(
+def test_no_rate_limit_is_exceeded_by_concurrent_series(
     rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -28,7 +28,7 @@ def test_alone_no_vendor_is_asked(manager: DataManager, vendors: VendorServer) -
     assert "second vendor" not in {*report.checked, *report.not_checked}
 
 
-def test_a_second_vendor_is_asked_for_what_is_stored(
+def test_validate_compares_stored_bars_with_a_second_vendor(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     before = vendors.count()
@@ -45,7 +45,9 @@ def test_a_second_vendor_is_asked_for_what_is_stored(
     assert finding.evidence == "conflict between binance and yahoo: 240 bars"
 
 
-def test_the_exchange_says_where_bars_differ(manager: DataManager, vendors: VendorServer) -> None:
+def test_bars_that_differ_from_the_exchange_are_findings(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     at = parse_iso("2024-06-05T07:00")
     vendors.revise("BTCUSDT", "1h", at, 1.5, parse_iso("2099-01-01"))
     report = manager.validate(*SERIES, level="authoritative")
@@ -54,7 +56,9 @@ def test_the_exchange_says_where_bars_differ(manager: DataManager, vendors: Vend
     assert finding.next_step.startswith("onetape fetch BTCUSDT 1h --start 2024-06-05T07:00:00")
 
 
-def test_what_could_not_be_compared_says_why(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_failed_comparison_is_listed_as_not_checked(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     vendors.fault("yahoo", Fault.status(500))
     vendors.fault("binance", Fault.status(500))
     report = manager.validate(*SERIES, level="authoritative", timeout=5)

@@ -44,7 +44,7 @@ def test_a_pair_goes_to_its_venue_and_then_to_a_substitute(make) -> None:  # typ
     }  # fmt: skip
 
 
-def test_a_vendor_that_cannot_be_asked_says_why(make) -> None:  # type: ignore[no-untyped-def]
+def test_a_vendor_that_cannot_be_asked_has_a_reason(make) -> None:  # type: ignore[no-untyped-def]
     services = make("stock_daily: {primary: newsapi, backup: [local, binance, yahoo]}\n")
     roles = vendor_roles(services.selector, query(services, "AAPL", "1d"))
     assert [one for one in roles if one.why != "not in the rule for this"] == [
@@ -69,13 +69,15 @@ def test_nobody_left_still_has_reasons(make) -> None:  # type: ignore[no-untyped
     assert all(one.role == "not asked" for one in roles)
 
 
-def test_without_failover_the_others_say_so(make) -> None:  # type: ignore[no-untyped-def]
+def test_without_failover_the_other_vendors_are_not_asked(make) -> None:  # type: ignore[no-untyped-def]
     services = make("failover: {enabled: false}\n")
     roles = vendor_roles(services.selector, query(services, "BTCUSDT", "1h"))
     assert VendorRole("yahoo", "not asked", "the rules disable failover") in roles
 
 
-def test_keys_are_told_by_state_and_never_shown(make, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_keys_are_described_as_set_or_not_and_never_shown(
+    make, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
     def keys(text: str = "version: 1\n") -> dict[str, str]:
         vendors = describe_vendors(make(text).selector)
         assert "s3cret" not in str(vendors)
@@ -90,7 +92,7 @@ def test_keys_are_told_by_state_and_never_shown(make, monkeypatch: pytest.Monkey
     assert keys("providers: {binance: {api_key_env: MINE}}\n")["MINE"] == "set"
 
 
-def test_what_a_vendor_lacks_comes_with_advice(make) -> None:  # type: ignore[no-untyped-def]
+def test_the_reason_a_vendor_cannot_be_asked_comes_with_advice(make) -> None:  # type: ignore[no-untyped-def]
     services = make("providers: {local: {folder: x, timezone: Mars/Olympus}}\n")
     assert lack(services.selector, "binance") == Lack()
     assert lack(services.selector, "newsapi").reason == "this version does not support it"
@@ -98,7 +100,7 @@ def test_what_a_vendor_lacks_comes_with_advice(make) -> None:  # type: ignore[no
     assert "Mars/Olympus" in reason
 
 
-def test_routes_name_the_ready_ones(make) -> None:  # type: ignore[no-untyped-def]
+def test_routes_name_the_vendors_that_are_ready(make) -> None:  # type: ignore[no-untyped-def]
     told = routes(make("stock_daily: {primary: newsapi, backup: [yahoo]}\n").selector)
     (days,) = [row for row in told if row["rule"] == "stock_daily"]
     assert days["vendors"] == ["newsapi", "yahoo"]

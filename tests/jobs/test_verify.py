@@ -88,7 +88,7 @@ def named(one: Comparison) -> list[tuple[str, int, str]]:
     ],
     ids=lambda series: f"{series[0]} {series[1]}",
 )
-def test_what_was_fetched_is_what_the_vendor_says(
+def test_verify_finds_no_difference_in_fetched_bars(
     manager: DataManager, check: Verify, series: tuple[str, ...]
 ) -> None:
     rows = len(manager.get_ohlcv(*series))
@@ -109,7 +109,7 @@ def test_the_last_five_hundred_are_looked_at_and_all_on_request(
     assert part.compared is not None and part.compared.rows == 48
 
 
-def test_a_correction_is_found_told_and_mended_by_what_is_advised(
+def test_verify_finds_a_revision_and_its_advice_corrects_the_bars(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-10")
@@ -192,7 +192,7 @@ def test_a_bar_that_was_lacking_at_the_end_is_found_too(
     assert named(only(check("BTCUSDT", "1h"))) == [("missing here", 1, "2024-06-02T23:00")]
 
 
-def test_what_was_not_settled_yet_is_stale(
+def test_a_bar_stored_before_it_settled_is_stale(
     manager: DataManager, check: Verify, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-12T12:00:30"))
@@ -212,7 +212,7 @@ def test_what_was_not_settled_yet_is_stale(
     assert check("BTCUSDT", "1h").ok
 
 
-def test_a_stretch_of_the_past_is_not_behind(
+def test_verify_of_a_past_range_is_not_behind(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1d", "2023-01-01", "2023-12-31")
@@ -220,7 +220,7 @@ def test_a_stretch_of_the_past_is_not_behind(
     assert one.ok and iso(one.span.end) == "2024-01-01T00:00:00Z"
 
 
-def test_each_stretch_is_held_against_its_own_vendor(
+def test_each_span_is_compared_with_its_own_vendor(
     manager: DataManager,
     services: Services,
     vendors: VendorServer,
@@ -258,7 +258,7 @@ def spoilt_at(stamp: str, factor: float) -> Callable[[list[Bar]], list[Bar]]:
     return spoil
 
 
-def test_what_several_vendors_said_is_not_there_is_asked_of_each(
+def test_a_span_that_several_vendors_recorded_as_empty_is_verified_with_each(
     manager: DataManager,
     services: Services,
     vendors: VendorServer,
@@ -296,7 +296,7 @@ def test_a_lane_of_its_own_is_looked_at_too(
     assert "BTCUSDT 1h --provider twin --start" in found.advice(one, one.differences[0])
 
 
-def test_a_vendor_that_cannot_be_asked_is_told_and_not_equal(
+def test_verify_reports_a_vendor_that_does_not_answer_and_is_not_ok(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-10")
@@ -307,7 +307,7 @@ def test_a_vendor_that_cannot_be_asked_is_told_and_not_equal(
     assert one.equal_share == 0.0
 
 
-def test_bars_of_a_vendor_that_nobody_knows(
+def test_verify_reports_bars_of_an_unknown_vendor(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
     bars = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
@@ -316,7 +316,7 @@ def test_bars_of_a_vendor_that_nobody_knows(
     assert not one.ok and "acme" in one.error
 
 
-def test_what_lies_beyond_the_vendors_depth_is_told(
+def test_verify_reports_bars_older_than_the_vendors_history(
     manager: DataManager, check: Verify, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("AAPL", "1m", "2024-06-05", "2024-06-05")
@@ -335,7 +335,7 @@ def test_dividends_do_not_disturb(
     assert check("MSFT", "1d").ok
 
 
-def test_nothing_cached_is_a_wrong_question(
+def test_verify_without_cached_bars_is_a_query_error(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
     with pytest.raises(QueryError, match="no bars for BTCUSDT 1h are cached"):
@@ -372,7 +372,7 @@ def rivals(
     return one, other, run
 
 
-def test_two_that_say_the_same_up_to_rounding(rivals: Any) -> None:
+def test_two_vendors_that_agree_up_to_rounding_are_equal(rivals: Any) -> None:
     one, other, run = rivals
     other.spoil = lambda rows: [
         Bar(r.stamp_ms, *(np.round(p * 1.0001, 4) for p in r[1:5]), r.volume) for r in rows
@@ -404,7 +404,7 @@ def test_one_that_is_down(rivals: Any) -> None:
     assert not found.ok and "down for good" in found.error
 
 
-def test_real_vendors_of_different_kinds_say_so(
+def test_a_comparison_of_different_kinds_has_a_remark(
     check: Verify, vendors: VendorServer, tmp_path: Path
 ) -> None:
     one = only(check("BTCUSDT", "1d", "2024-06-01", "2024-06-10", provider="binance",
@@ -427,7 +427,9 @@ def test_wrong_questions(check: Verify, more: dict[str, Any], said: str) -> None
         check("BTCUSDT", "1h", **more)
 
 
-def test_it_is_plain_json(manager: DataManager, check: Verify, vendors: VendorServer) -> None:
+def test_a_verification_is_plain_json(
+    manager: DataManager, check: Verify, vendors: VendorServer
+) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-10")
     vendors.revise("AAPL", "1d", ms("2024-05-20"), 1.004, ms("2099-01-01"))
     told = check("AAPL", "1d").to_json()
@@ -443,7 +445,7 @@ def test_it_is_plain_json(manager: DataManager, check: Verify, vendors: VendorSe
     assert found["advice"].endswith("--start 2024-05-20 --end 2024-05-20 --refresh")
 
 
-def test_raw_prices_are_compared_as_they_are_where_nobody_told_the_actions(
+def test_raw_prices_without_known_actions_are_compared_unadjusted(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "files"

@@ -89,7 +89,7 @@ def test_a_row_with_a_mistake_is_a_problem_of_that_row_alone(
         ("A\n" * 5_000_001, "the limit is 10,000,000 bytes"),
     ],
 )
-def test_a_list_that_is_none(text: str | bytes, said: str, tmp_path: Path) -> None:
+def test_an_invalid_work_list_is_refused(text: str | bytes, said: str, tmp_path: Path) -> None:
     with pytest.raises(QueryError, match=r"the list .*list\.txt") as told:
         read(tmp_path, text)
     assert said in str(told.value)

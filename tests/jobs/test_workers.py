@@ -38,7 +38,7 @@ def test_an_error_is_the_result_of_its_task_alone() -> None:
     assert done == {0: 0, 1: 1, 3: 3}
 
 
-def test_what_a_killed_worker_had_is_done_by_another(
+def test_the_task_of_a_killed_worker_is_done_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fork_workers(monkeypatch)
@@ -48,7 +48,7 @@ def test_what_a_killed_worker_had_is_done_by_another(
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 30, "each once, a few again"
 
 
-def test_what_kills_every_worker_is_given_up_and_nothing_else(
+def test_only_a_task_that_kills_every_worker_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fork_workers(monkeypatch)
@@ -58,7 +58,7 @@ def test_what_kills_every_worker_is_given_up_and_nothing_else(
     assert done == {n: n for n in (0, 1, 2, 4, 5)}
 
 
-def test_what_the_caller_leaves_is_not_begun(tmp_path: Path) -> None:
+def test_tasks_are_not_begun_after_the_caller_stops_reading(tmp_path: Path) -> None:
     with workers("processes:1") as make:
         results = run_on(make, die_once, ((str(tmp_path), n) for n in range(4, 10**9)))
         assert next(results)[1] == 4
@@ -68,7 +68,7 @@ def test_what_the_caller_leaves_is_not_begun(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "threads", "processes:x", "processes:0", "dask",
                                   "dask://", "dask:8786", "processes:٣"])  # fmt: skip
-def test_what_is_no_executor(text: str) -> None:
+def test_an_unknown_executor_is_refused(text: str) -> None:
     with pytest.raises(QueryError), workers(text):
         pass
 

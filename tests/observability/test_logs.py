@@ -50,7 +50,7 @@ def lines(stream: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_a_json_line_carries_the_request_and_what_was_given() -> None:
+def test_a_json_line_contains_the_request_and_the_extra_fields() -> None:
     stream = io.StringIO()
     configure_logging("json", "debug", stream)
     with logs.running(asked := Asked()), logs.asking("yahoo"):
@@ -74,7 +74,7 @@ def test_outside_of_a_request_there_is_no_context() -> None:
     assert set(lines(stream)[0]) == {"ts", "level", "logger", "message"}
 
 
-def test_what_a_record_says_itself_stays() -> None:
+def test_fields_of_a_record_are_not_overwritten_by_the_request() -> None:
     stream = io.StringIO()
     configure_logging("json", "info", stream)
     with logs.running(Asked()):
@@ -112,9 +112,7 @@ def test_text_names_the_request_in_brackets_before_a_traceback() -> None:
 
 
 @pytest.mark.parametrize("format", ["text", "json"])
-def test_a_key_that_got_as_far_as_here_is_cut_out(
-    format: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_in_a_log_record_is_removed(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     key = 'abc+"def/ghi&jkl'
     monkeypatch.setenv("FMP_API_KEY", key)
     stream = io.StringIO()
@@ -131,7 +129,7 @@ def test_a_key_that_got_as_far_as_here_is_cut_out(
     assert all(part not in said for part in ("abc+", "abc%2B", "ghi&jkl", "def/ghi", "def%2Fghi"))
 
 
-def test_called_again_it_replaces_what_it_attached() -> None:
+def test_configuring_logs_again_replaces_the_handler() -> None:
     first, second = io.StringIO(), io.StringIO()
     configure_logging("text", "info", first)
     configure_logging("text", "warning", second)
@@ -202,7 +200,7 @@ def test_a_handler_of_a_program_takes_the_filter_and_the_format() -> None:
     assert isinstance(TextFormatter(), logging.Formatter)
 
 
-def test_the_library_alone_attaches_nothing_that_writes() -> None:
+def test_the_library_attaches_no_handler_that_writes() -> None:
     code = (
         "import logging, src.data.data_manager\n"
         "from src.data.logs import LOGGERS\n"

@@ -12,7 +12,7 @@ from src.data.observability.metrics import EDGES, Metrics, Timings
 CLASS = 2**0.25
 
 
-def test_quantiles_are_within_one_class_of_the_true_ones() -> None:
+def test_quantiles_are_within_one_bucket_of_the_true_ones() -> None:
     dice = random.Random(7)
     seconds = [dice.lognormvariate(-5, 1.5) for _ in range(5000)]
     timings = Timings()
@@ -28,7 +28,7 @@ def test_quantiles_are_within_one_class_of_the_true_ones() -> None:
     assert told["max"] == max(seconds)
 
 
-def test_buckets_count_what_does_not_exceed_their_edge_and_never_move() -> None:
+def test_buckets_count_values_up_to_their_edge_and_edges_never_change() -> None:
     timings, empty = Timings(), Timings()
     for one in (0.5, 0.5001, 3.0, 4.0, 5000.0):
         timings.add(one)
@@ -38,7 +38,7 @@ def test_buckets_count_what_does_not_exceed_their_edge_and_never_move() -> None:
     assert set(below) <= set(EDGES)
 
 
-def test_nothing_counted_is_nothing_told() -> None:
+def test_empty_metrics_have_no_quantiles_and_rates() -> None:
     told = Timings().to_json()
     assert (told["count"], told["p50"], told["p95"], told["max"]) == (0, None, None, None)
     snapshot = Metrics().snapshot()
@@ -83,7 +83,7 @@ def test_the_first_answer_of_a_day_that_is_otherwise_is_known() -> None:
     assert found["other"]["shape_changes"] == {"new": 0, "missing": 1, "retyped": 1}
 
 
-def test_of_many_threads_one_is_the_first_of_a_day() -> None:
+def test_one_of_many_threads_is_the_first_to_report_a_shape_on_a_day() -> None:
     metrics, firsts = Metrics(), list[bool]()
     barrier = threading.Barrier(8)
 

@@ -63,7 +63,7 @@ def _key(name: str, labels: tuple[str, ...]) -> Key:
     return name, frozenset(_number(label) for label in labels)
 
 
-def test_the_text_format_says_what_was_counted() -> None:
+def test_the_text_format_contains_the_counts() -> None:
     registry = CollectorRegistry()
     MetricsCollector(Counted(), registry)
     text = generate_latest(registry).decode()

@@ -55,7 +55,7 @@ def consumer(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_wheel_holds_every_module_and_the_rules(wheel: Path) -> None:
+def test_the_wheel_contains_every_module_and_the_rules(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     sources = {f"src/data/{p.relative_to(PACKAGE).as_posix()}" for p in PACKAGE.rglob("*.py")}
@@ -174,7 +174,7 @@ def test_the_editable_form_is_one_path_line(editable: Path, tree: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["site", "editable"])
-def test_it_lives_beside_a_consumers_own_src(
+def test_the_package_works_beside_a_consumers_own_src(
     form: str, consumer: Path, request: pytest.FixtureRequest, tree: Path
 ) -> None:
     installed: Path = request.getfixturevalue(form)

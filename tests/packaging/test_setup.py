@@ -44,7 +44,7 @@ def test_every_folder_with_code_is_a_package() -> None:
     assert [f for f in sorted(folders) if not (f / "__init__.py").exists()] == []
 
 
-def test_the_mapped_folder_holds_the_rules() -> None:
+def test_the_mapped_folder_contains_the_rules() -> None:
     mapping = dict(
         line.split(" = ") for line in setup()["options"]["package_dir"].strip().splitlines()
     )

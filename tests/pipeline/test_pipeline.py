@@ -59,7 +59,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 # --- what it makes ---------------------------------------------------------------------------
 
 
-def test_both_steps_leave_minutes_and_what_is_made_of_them(
+def test_both_steps_store_minutes_and_bars_calculated_from_them(
     folder: Path, vendors: VendorServer
 ) -> None:
     heard: list[Any] = []
@@ -97,7 +97,7 @@ def check_file(folder: Path, vendors: VendorServer, symbol: str, label: str) -> 
         assert mine[:5] == pytest.approx(list(theirs[1:6]), rel=1e-6)
 
 
-def test_minutes_and_vendor_are_told_with_what_was_made(folder: Path) -> None:
+def test_calculated_bars_record_their_minutes_and_vendor(folder: Path) -> None:
     ran(folder, ["BTCUSDT"], timeframes=["1h"])
     client = build(folder).client
     (key,) = client.series("BTCUSDT 1h@*")
@@ -105,7 +105,7 @@ def test_minutes_and_vendor_are_told_with_what_was_made(folder: Path) -> None:
     assert {(c.vendor, c.state) for c in client.coverage(key)} == {("binance", "final")}
 
 
-def test_no_question_is_answered_by_what_was_made_and_no_check_compares_it(
+def test_calculated_bars_answer_no_request_and_are_not_verified(
     folder: Path, vendors: VendorServer
 ) -> None:
     ran(folder, "BTCUSDT")
@@ -121,7 +121,7 @@ def test_no_question_is_answered_by_what_was_made_and_no_check_compares_it(
     assert lane.read_bytes() == before
 
 
-def test_a_second_run_asks_for_nothing_and_writes_nothing(
+def test_a_second_run_sends_no_request_and_writes_no_file(
     folder: Path, vendors: VendorServer
 ) -> None:
     ran(folder, "BTCUSDT")
@@ -145,7 +145,7 @@ def test_force_refresh_does_all_of_it_again(folder: Path, vendors: VendorServer)
     assert len(build(folder).client.commits(build(folder).client.series("BTCUSDT 4h*")[0])) == 3
 
 
-def test_without_tickers_it_works_on_what_the_cache_holds(folder: Path) -> None:
+def test_the_pipeline_without_tickers_takes_the_cached_symbols(folder: Path) -> None:
     assert AlpacaPipelineDownloader(folder).discover_tickers() == set()
     ran(folder, "BTCUSDT", steps=[1])
     assert AlpacaPipelineDownloader(folder).discover_tickers() == {"BTCUSDT"}
@@ -218,7 +218,7 @@ def test_processes_make_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         TimeframeCalculator(folder).calculate_all_timeframes(executor="threads")
 
 
-def test_what_fails_is_told_and_the_rest_is_done(
+def test_a_failed_symbol_is_reported_and_the_others_are_done(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = ["--cache-dir", str(folder), "--timeframes", "1h", *RANGE]
@@ -267,7 +267,7 @@ def test_an_empty_cache_without_tickers_is_a_failure(
     (["--steps", "2", "--timeframes", "5x"], "5x"),
     (["--cache-dir", ""], "cache-dir is empty"),
 ])  # fmt: skip
-def test_a_wrong_argument_says_what_is_wrong(
+def test_a_wrong_argument_of_the_pipeline_is_named(
     wrong: list[str], why: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_pipeline.main(["--cache-dir", str(folder), "--tickers", "BTCUSDT", *wrong]) == 1
@@ -281,7 +281,7 @@ def test_wrong_arguments_raise_in_a_program(folder: Path) -> None:
         ran(folder, "BTCUSDT", steps=[2], timeframes="5x")
 
 
-def test_what_came_before_sigterm_is_kept(
+def test_bars_stored_before_sigterm_are_kept(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calculate = BarsClient.calculate
@@ -317,7 +317,7 @@ def test_step_two_does_not_begin_where_step_one_was_interrupted(folder: Path) ->
     assert "step2" not in stats["step_results"]
 
 
-def test_yesterday_is_the_last_day_where_none_is_named(folder: Path) -> None:
+def test_the_last_day_of_the_pipeline_is_yesterday_by_default(folder: Path) -> None:
     ran(folder, "BTCUSDT", steps=["1"], end_date=None)
     client = build(folder).client
     (minutes,) = client.series("BTCUSDT 1m")

@@ -132,7 +132,7 @@ def test_nulls_count_nowhere() -> None:
     assert resample_minute_to_daily(frame).rows() == [(date(2023, 1, 2), 2, 5, 1, 5, None)]
 
 
-def test_a_bar_lies_between_its_extremes() -> None:
+def test_open_and_close_of_a_resampled_bar_are_between_low_and_high() -> None:
     rng = np.random.default_rng(3)
     for _ in range(20):
         frame = minutes(datetime(2023, 1, 2, 12), 300, [1, 2]).sample(
@@ -144,7 +144,7 @@ def test_a_bar_lies_between_its_extremes() -> None:
         assert made["volume"].sum() == frame["volume"].sum()
 
 
-def test_what_is_no_frame_of_bars() -> None:
+def test_resampling_refuses_a_frame_without_bars() -> None:
     frame = minutes(datetime(2023, 1, 2), 2)
     with pytest.raises(QueryError, match="close"):
         resample_minute_to_daily(frame.drop("close"))

@@ -49,7 +49,7 @@ def test_more_decimals_of_large_values_are_counted_too() -> None:
     assert decimal_frame(one("close", 20_000_000.123456789, 20_000_000.5)).rounded == 1
 
 
-def test_what_is_missing_is_null_and_comes_back_as_nan() -> None:
+def test_missing_values_are_null_and_come_back_as_nan() -> None:
     converted, rounded = decimal_frame(one("volume", 1.0, float("nan"), None))
     assert (converted["volume"].null_count(), rounded) == (2, 0)
     assert np.isnan(float_frame(converted)["volume"].to_numpy()[1:]).all()
@@ -107,7 +107,7 @@ def test_decimals_with_more_digits_than_a_float_has_keep_them(whole: int) -> Non
 
 
 @pytest.mark.parametrize("whole", [2**53 + 1, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1])
-def test_whole_numbers_around_those_that_64_bits_hold_keep_their_digits(whole: int) -> None:
+def test_integers_around_the_64_bit_limit_keep_their_digits(whole: int) -> None:
     numbers = pl.DataFrame({"volume": pl.Series([whole, 3], dtype=pl.UInt64)})
     texts = pl.DataFrame({"volume": pl.Series([Decimal(f"{whole}.5"), None], dtype=WIDE_VOLUME)})
     assert decimal_frame(numbers).frame["volume"].to_list() == [whole, 3]
@@ -116,9 +116,7 @@ def test_whole_numbers_around_those_that_64_bits_hold_keep_their_digits(whole: i
 
 @pytest.mark.parametrize("volume", [np.nextafter(2.0**63, 0), 2.0**63, np.nextafter(2.0**63, 1e30)])
 @pytest.mark.parametrize("beside", [12_345_678.5, 2.0**70, 3e29])
-def test_floats_around_those_that_64_bits_hold_keep_their_digits(
-    volume: float, beside: float
-) -> None:
+def test_floats_around_the_64_bit_limit_keep_their_digits(volume: float, beside: float) -> None:
     values = [float(volume), beside, -beside, 0.5]
     converted, rounded = decimal_frame(one("volume", *values, None))
     # Below 2^63 a whole float is written out; from there on its shortest text is.

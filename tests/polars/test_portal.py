@@ -165,7 +165,7 @@ def test_the_twins_answer_the_same(portal: PolarsDataPortal) -> None:
         (date(2024, 1, 14), "2024-01-12"),
     ],
 )
-def test_a_date_means_its_session_and_an_instant_what_had_closed(
+def test_a_date_shows_its_session_and_an_instant_only_closed_bars(
     portal: PolarsDataPortal, dt: Any, seen: str
 ) -> None:
     assert portal.get_spot_value(["AAPL"], "close", dt, "daily").to_list() == [price(seen)]
@@ -202,7 +202,7 @@ def test_no_look_ahead_beyond_the_simulation_time(portal: PolarsDataPortal) -> N
     assert spot.to_list() == [price("2024-01-11")]
 
 
-def test_the_guard_holds_for_what_is_remembered(portal: PolarsDataPortal) -> None:
+def test_look_ahead_into_remembered_bars_is_refused(portal: PolarsDataPortal) -> None:
     portal.get_spot_value(["AAPL"], "close", "2024-02-01", "daily")
     portal.set_simulation_time("2024-01-12")
     with pytest.raises(LookaheadError):
@@ -211,7 +211,7 @@ def test_the_guard_holds_for_what_is_remembered(portal: PolarsDataPortal) -> Non
     assert portal.current_simulation_time == date(2024, 1, 12)
 
 
-def test_of_two_markets_each_has_its_own_close(portal: PolarsDataPortal) -> None:
+def test_each_market_of_a_window_has_its_own_close(portal: PolarsDataPortal) -> None:
     """At 21:30 the day of New York has closed, that of the coin has not."""
     evening = datetime(2024, 1, 12, 21, 30)
     window = portal.get_history_window(["BTCUSDT", "AAPL"], evening, 4, "1d", "close", "minute")
@@ -237,7 +237,7 @@ def test_now_is_the_limit_without_a_simulation(portal: PolarsDataPortal) -> None
 # --- what stands where ---------------------------------------------------------------------------
 
 
-def test_values_stand_in_the_order_of_the_assets(portal: PolarsDataPortal) -> None:
+def test_values_are_in_the_order_of_the_assets(portal: PolarsDataPortal) -> None:
     one = portal.get_spot_value(["MSFT", "AAPL", "MSFT"], "close", "2024-01-12", "daily")
     assert one.to_list() == [price("2024-01-12", 1), price("2024-01-12"), price("2024-01-12", 1)]
     window = portal.get_history_window([MSFT, "AAPL"], "2024-01-12", 2, "1d", "high", "daily")
@@ -253,7 +253,7 @@ def test_an_asset_without_a_bar_is_null(portal: PolarsDataPortal) -> None:
     assert window["AAPL"].null_count() == 0
 
 
-def test_where_none_has_a_bar_it_is_said(portal: PolarsDataPortal) -> None:
+def test_a_request_without_any_bar_raises_no_data_available(portal: PolarsDataPortal) -> None:
     with pytest.raises(NoDataAvailableError, match="no 1d bar with a close for MSFT"):
         portal.get_spot_value(["MSFT"], "close", "2023-06-01", "daily")
     with pytest.raises(NoDataAvailableError):
@@ -311,7 +311,7 @@ def test_a_backtest_reads_once(stored: DataManager, monkeypatch: pytest.MonkeyPa
     assert calls == 1
 
 
-def test_each_record_of_reads_has_what_it_was_shown_and_nothing_else(
+def test_each_lineage_contains_only_the_bars_it_was_shown(
     stored: DataManager, portal: PolarsDataPortal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What is remembered from before, or for another record, is read again; ahead, and once."""
@@ -500,7 +500,7 @@ def test_a_portal_needs_a_source() -> None:
         PolarsDataPortal()
 
 
-def test_what_a_manager_has_itself_is_refused(stored: DataManager) -> None:
+def test_a_cache_or_calendar_beside_a_data_manager_is_refused(stored: DataManager) -> None:
     class Cache:
         def get(self, **_: Any) -> None: ...
         def put(self, **_: Any) -> None: ...

@@ -202,7 +202,7 @@ def test_a_lane_of_the_store_is_not_the_dataset_of_a_source(tmp_path: Path) -> N
     assert (len(source.asked), Lanes.number) == (1, 2)
 
 
-def test_a_catalog_that_fails_is_one_error_and_one_of_another_kind_is_kept(tmp_path: Path) -> None:
+def test_a_failing_catalog_is_one_error_and_a_data_error_is_passed_on(tmp_path: Path) -> None:
     class Failing:
         def find_dataset(self, *question: Any) -> str:
             raise OSError("gone")

@@ -142,7 +142,7 @@ def test_the_record_of_a_walk_is_that_of_single_reads(tmp_path: Path) -> None:
         assert all(one.is_reproducible for one in lineages.check("walk").series)
 
 
-def test_bars_made_of_shorter_ones_are_read_as_they_are_shown(tmp_path: Path) -> None:
+def test_derived_bars_are_recorded_as_they_are_shown(tmp_path: Path) -> None:
     """It is seen by the first of them, which is read once more."""
     looks = [Look(["AAPL"], "1w", 3, place) for place in (100, 101, 100, 106)]
     _, lineages = recorded(tmp_path, through_a_portal, looks)
@@ -153,7 +153,7 @@ def test_bars_made_of_shorter_ones_are_read_as_they_are_shown(tmp_path: Path) ->
     assert max(span.end for span in report.series[0].read.spans) <= stamp_of(DAYS[110])
 
 
-def test_what_was_shown_is_handed_over_when_it_is_dropped_saved_or_ended(
+def test_shown_bars_are_recorded_when_a_panel_is_dropped_saved_or_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a panel that a commit has dropped, it is of the generation that was shown."""

@@ -212,7 +212,7 @@ def test_the_panel_of_bars_that_were_just_fetched_is_kept(
     assert portal.cache_hit_rate < 100.0
 
 
-def test_nothing_is_warned_of_that_was_not_asked_for(
+def test_gaps_in_bars_read_ahead_are_warned_about_only_when_requested(
     make: Callable[[], DataManager], vendors: VendorServer
 ) -> None:
     """A hole in what is read ahead is warned of when it is asked for, and not before."""

@@ -88,7 +88,7 @@ def test_without_a_calendar_a_day_closes_with_its_utc_day() -> None:
         PolarsDataPortal(data_source=Fake(BOTH), calendar=17)
 
 
-def test_the_guard_holds_for_a_source_that_gives_too_much() -> None:
+def test_look_ahead_into_surplus_bars_of_a_source_is_refused() -> None:
     source = Fake(BOTH)
     portal = PolarsDataPortal(data_source=source, current_simulation_time="2024-01-12")
     with pytest.raises(LookaheadError):
@@ -99,7 +99,7 @@ def test_the_guard_holds_for_a_source_that_gives_too_much() -> None:
     assert window.height == len([day for day in DAYS if day <= date(2024, 1, 12)])
 
 
-def test_what_a_source_gives_may_stand_in_any_order() -> None:
+def test_rows_of_a_source_may_be_in_any_order_and_form() -> None:
     shuffled = BOTH.sample(fraction=1.0, shuffle=True, seed=5)
     twice = pl.concat([BOTH, BOTH.head(50)])
     others = pl.concat([BOTH, long_frame({"NVDA": STAMPS})])
@@ -178,7 +178,7 @@ def test_the_reason_of_an_error_of_ours_is_kept() -> None:
 
 
 @pytest.mark.parametrize("frame", [pl.DataFrame(), BOTH.clear(), long_frame({"NVDA": STAMPS})])
-def test_a_source_that_has_nothing(frame: pl.DataFrame) -> None:
+def test_a_source_without_bars_raises_no_data_available(frame: pl.DataFrame) -> None:
     with pytest.raises(NoDataAvailableError):
         spot(Fake(frame))
 
@@ -241,7 +241,7 @@ def test_an_awaited_portal_never_blocks_its_loop() -> None:
     assert first[0] == second["AAPL"][-1]
 
 
-def test_a_cancelled_call_ends_at_once_and_leaves_nothing_half_done() -> None:
+def test_a_cancelled_portal_call_ends_at_once_and_the_next_one_works() -> None:
     source = Hanging()
     portal = PolarsDataPortal(data_source=source)
 
@@ -315,7 +315,7 @@ def test_minutes_of_a_source() -> None:
     assert [t.minute for t in window["timestamp"]] == [36, 37, 38, 39]
 
 
-def test_on_the_evening_of_a_date_nothing_new_is_seen() -> None:
+def test_a_date_shows_no_bar_that_closed_after_its_session() -> None:
     """The simulation knows the session of a date; a bar beside the calendar closes after it."""
     first = parse_iso("2024-01-12T20:50:00")
     frame = long_frame({"AAPL": range(first, first + 60 * MINUTE_MS, MINUTE_MS)})
@@ -382,7 +382,7 @@ def test_a_cache_manager_is_asked_first() -> None:
         PolarsDataPortal(data_source=source, cache_manager=object())
 
 
-def test_what_cannot_be_bars_is_not_put_into_a_cache() -> None:
+def test_a_frame_that_cannot_be_bars_is_not_cached() -> None:
     memory = Memory()
     with pytest.raises(DataPortalError):
         spot(Fake(row(close="x")), cache_manager=memory)
@@ -519,7 +519,7 @@ def test_readers_that_fail_and_readers_given_twice() -> None:
             PolarsDataPortal(daily_reader=Reader(), **twice)
 
 
-def test_a_source_is_not_asked_for_what_has_not_been(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_is_not_asked_for_bars_in_the_future(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bars that close after now are no bars yet, whatever a source gives."""
     now = parse_iso("2024-01-11T12:00:00")
     monkeypatch.setattr(bar_sources.SystemClock, "now_ms", lambda _: now)
@@ -620,7 +620,7 @@ def test_days_of_a_reader_of_minutes_are_those_of_the_sessions(
 
 
 @pytest.mark.parametrize(("label", "minutes"), [("5m", 5), ("1h", 60)])
-def test_shorter_ones_too_and_none_of_a_bar_that_has_not_closed(
+def test_bars_derived_from_minutes_contain_no_bar_that_has_not_closed(
     minutes_alone: tuple[PolarsDataPortal, MinuteReader], label: str, minutes: int
 ) -> None:
     portal, reader = minutes_alone
@@ -659,7 +659,7 @@ def test_a_session_is_over_where_a_later_one_has_a_minute(
     assert round(float(found), 2) == wanted
 
 
-def test_weeks_of_a_reader_of_days_and_what_neither_reader_has() -> None:
+def test_a_daily_reader_gives_weeks_and_an_unserved_timeframe_is_refused() -> None:
     with pytest.warns(
         DeprecationWarning,
         match=r"readers are deprecated; use data_source=get_data_manager\(\) instead",

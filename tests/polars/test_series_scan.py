@@ -142,7 +142,7 @@ RESTRICTING: list[tuple[pl.Expr, datetime | None, datetime | None]] = [
 
 
 @pytest.mark.parametrize(("restricting", "engine"), crossed(RESTRICTING, ENGINES))
-def test_a_filter_on_the_time_restricts_what_is_read(
+def test_a_filter_on_the_time_restricts_the_rows_read(
     manager: DataManager,
     spans: list[Any],
     restricting: tuple[pl.Expr, datetime | None, datetime | None],
@@ -239,7 +239,9 @@ def test_further_columns_are_determined_only_if_they_are_selected(
     assert lazy.filter(pl.col("source") == "yahoo").collect().is_empty()
 
 
-def test_each_collect_reads_what_is_stored_then(manager: DataManager, tmp_path: Path) -> None:
+def test_each_collect_reads_the_bars_stored_at_that_time(
+    manager: DataManager, tmp_path: Path
+) -> None:
     lazy = scan_series("BTCUSDT", "1h", manager=manager)
     month = lazy.filter(stamp >= FEB)
     before = lazy.collect(), month.collect()
@@ -253,7 +255,7 @@ def test_each_collect_reads_what_is_stored_then(manager: DataManager, tmp_path: 
     assert before[0]["close"][-1] != last
 
 
-def test_bars_that_are_built_from_shorter_ones(manager: DataManager) -> None:
+def test_a_scan_of_a_derived_timeframe_equals_get_ohlcv(manager: DataManager) -> None:
     whole = answer(manager, "BTCUSDT", "4h")
     assert len(whole) == len(HOURS) // 4
     lazy = scan_series("BTCUSDT", "4h", manager=manager)
@@ -262,7 +264,7 @@ def test_bars_that_are_built_from_shorter_ones(manager: DataManager) -> None:
     assert bits(lazy.filter(chosen).collect()) == bits(whole.filter(chosen))
 
 
-def test_nothing_stored_is_the_error_of_get_ohlcv_and_not_an_empty_frame(
+def test_a_scan_without_cached_bars_raises_the_error_of_get_ohlcv(
     manager: DataManager,
 ) -> None:
     for symbol in ("ETHUSDT", "AAPL"):
@@ -342,7 +344,7 @@ def test_a_filter_on_something_else_is_the_error_of_polars(manager: DataManager)
         lazy.filter(stamp > aware).collect()
 
 
-def test_an_unknown_filter_bounds_nothing() -> None:
+def test_an_unknown_filter_does_not_limit_the_time_range() -> None:
     assert time_bounds(None, "timestamp") == (None, None, True)
     for chosen in (close > 1, pl.col("other") > JAN, stamp.is_not_null(), stamp.min() > JAN):
         assert time_bounds(chosen, "timestamp") == (None, None, False)

@@ -94,7 +94,7 @@ def test_an_unknown_break_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: Pr
     assert "use one of killed" in capsys.readouterr().err
 
 
-def test_without_a_port_it_says_so(
+def test_prove_without_a_port_is_an_error(
     monkeypatch: pytest.MonkeyPatch, temporary: Path, capsys: Printed
 ) -> None:
     def none_left(_: Server) -> None:
@@ -106,7 +106,7 @@ def test_without_a_port_it_says_so(
     assert not any(temporary.iterdir())
 
 
-def test_without_a_writable_folder_it_says_so(
+def test_prove_without_a_writable_folder_names_tmpdir(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Printed
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))

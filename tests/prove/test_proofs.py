@@ -93,7 +93,7 @@ def test_packages_of_this_user_are_found(spoilt: Set) -> None:
     assert f"PYTHONUSERBASE={site.getuserbase()}" in words
 
 
-def test_what_belongs_to_the_user_is_not_touched(spoilt: Set) -> None:
+def test_proofs_do_not_touch_the_files_of_the_user(spoilt: Set) -> None:
     assert [path.name for path in spoilt.home.iterdir()] == ["rules.yaml"]
 
 

@@ -65,7 +65,7 @@ def test_a_halt_takes_two_vendors_asked_twice_and_bars_around() -> None:
 
 
 @pytest.mark.parametrize("place", ["before", "behind", "alone"])
-def test_what_no_bars_surround_is_no_halt(place: str) -> None:
+def test_a_gap_without_bars_on_both_sides_is_not_a_halt(place: str) -> None:
     parts = {
         "before": (none("2024-05-01", "2024-05-09"), AROUND[1]),
         "behind": (AROUND[0], none("2024-05-08", "2024-06-01")),
@@ -74,14 +74,14 @@ def test_what_no_bars_surround_is_no_halt(place: str) -> None:
     assert classes(*parts[place]) == ["common_hole"]
 
 
-def test_one_gap_is_told_once_however_many_pieces_it_came_in() -> None:
+def test_a_gap_recorded_in_pieces_is_reported_once() -> None:
     second = none("2024-05-09", "2024-05-10")
     rest = bars("2024-05-10", "2024-06-01")
     (gap,) = classify_gaps(SERIES, outline(AROUND[0], HOLE, second, rest), NOW)[:1]
     assert (gap.gap_class, gap.bars) == ("halt", 2)
 
 
-def test_of_a_series_without_coverage_nothing_is_told() -> None:
+def test_a_series_without_coverage_has_no_gaps() -> None:
     assert classify_gaps(SERIES, outline(), NOW) == []
     future = Span(NOW, NOW + DAY_MS)
     assert classify_gaps(SERIES, outline(*AROUND), NOW, future) == []
@@ -102,7 +102,7 @@ def test_the_day_of_a_vendor_does_not_grow_with_the_number_of_series() -> None:
     assert day.span == HOLE.span
 
 
-def test_what_lies_before_a_listing_is_not_counted() -> None:
+def test_days_before_a_listing_are_not_counted_as_missing() -> None:
     counted = VendorDays(NOW)
     for _ in range(5):
         early = none("2024-05-01", "2024-05-08", "yahoo", BEFORE_FIRST)
@@ -178,7 +178,7 @@ FILLED = logged("tiingo", "2024-05-10T12:00", "2024-05-08", "2024-05-09")
          "2024-06-01"),
     ],
 )  # fmt: skip
-def test_what_another_vendor_filled_counts_where_the_log_proves_it(
+def test_gaps_filled_by_another_vendor_count_if_the_log_proves_them(
     commits: list[LoggedCommit], count: int, now: str
 ) -> None:
     counted = VendorDays(parse_iso(now))
@@ -188,7 +188,7 @@ def test_what_another_vendor_filled_counts_where_the_log_proves_it(
     assert len(counted.days) == count
 
 
-def test_bars_of_another_vendor_count_neither_way() -> None:
+def test_bars_of_another_vendor_count_neither_for_nor_against_an_outage() -> None:
     counted = VendorDays(NOW)
     lacking = outline(AROUND[0], replace(HOLE, vendor="yahoo"), AROUND[1])
     for _ in range(3):

@@ -87,7 +87,7 @@ def test_a_certain_finding_is_committed_and_the_next_answer_carries_it(filled: D
     assert grave(filled.get_ohlcv(*clean_part, **more)) == [], "the bars before are as they were"
 
 
-def test_another_process_carries_it(filled: DataManager, clock: ManualClock) -> None:
+def test_a_mark_is_seen_by_another_process(filled: DataManager, clock: ManualClock) -> None:
     held, folder = ask(filled), filled.cache.cache_dir
 
     def strictly() -> None:
@@ -100,13 +100,13 @@ def test_another_process_carries_it(filled: DataManager, clock: ManualClock) -> 
     assert ended(fork(strictly)) == 0
 
 
-def test_without_the_option_nothing_is_written(filled: DataManager) -> None:
+def test_validate_without_mark_writes_no_file(filled: DataManager) -> None:
     before = contents(Path(filled.cache.cache_dir))
     assert filled.validate(BAD, "1d").marked == 0
     assert contents(Path(filled.cache.cache_dir)) == before
 
 
-def test_a_second_time_commits_nothing(filled: DataManager) -> None:
+def test_marking_a_second_time_commits_nothing(filled: DataManager) -> None:
     filled.validate(BAD, "1d", mark=True)
     before, files = generation(filled), contents(Path(filled.cache.cache_dir))
     again = filled.validate(BAD, "1d", mark=True)
@@ -116,7 +116,7 @@ def test_a_second_time_commits_nothing(filled: DataManager) -> None:
     assert generation(filled, replace(SERIES, symbol=GOOD)) == 1
 
 
-def test_a_mark_that_nothing_proves_any_more_is_taken_off(filled: DataManager) -> None:
+def test_a_mark_that_no_check_confirms_any_more_is_removed(filled: DataManager) -> None:
     stamps = filled.client.columns(SERIES, Span(0, 1 << 60)).table.stamps
     filled.validate(BAD, "1d", mark=True)
     right = Span(int(stamps[7]), int(stamps[8]))
@@ -179,7 +179,7 @@ def test_a_part_of_a_series_is_not_marked(filled: DataManager) -> None:
         filled.validate(BAD, "1d", "2020-01-01", mark=True)
 
 
-def test_a_disk_that_refuses_is_an_error_of_validate_and_costs_a_job_nothing(
+def test_a_full_disk_while_marking_is_an_error_of_validate_and_not_of_a_job(
     filled: DataManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -194,7 +194,7 @@ def test_a_disk_that_refuses_is_an_error_of_validate_and_costs_a_job_nothing(
     assert "could not be marked: the disk is full" in caplog.text
 
 
-def test_what_ends_between_two_series_leaves_the_first_marked_and_goes_on_with_the_next(
+def test_a_run_ended_between_two_series_leaves_the_first_marked_and_can_be_continued(
     filled: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frame = ask(filled)
@@ -277,7 +277,7 @@ def spans(marked: Any) -> list[tuple[int, int]]:
     return [(int(s.start // DAY), int(s.end // DAY)) for s, _ in marked.doubts]
 
 
-def test_neighbouring_rows_are_one_stretch_up_to_the_next_bar() -> None:
+def test_adjacent_marked_rows_are_one_span_up_to_the_next_bar() -> None:
     held = stored([0, 1, 2, 5, 6, 7], (0, 9, "final", ""))
     marks = marks_of(report_of(finding([1, 2, 6])), held)
     assert spans(marks) == [(1, 5), (6, 7)]
@@ -290,9 +290,7 @@ def test_neighbouring_rows_are_one_stretch_up_to_the_next_bar() -> None:
     [("provisional", ""), ("suspect", f"{GRAVE}as it came"), ("suspect", "doubtful: a split nearby"),
      ("final", f"{SETTLED}sent three times"), ("suspect", f"{IN_WHOLE}unit: off")],
 )  # fmt: skip
-def test_bars_that_are_not_final_or_are_settled_keep_what_is_known_of_them(
-    state: str, reason: str
-) -> None:
+def test_bars_that_are_not_final_or_are_settled_are_not_marked(state: str, reason: str) -> None:
     held = stored([0, 1, 2, 3], (0, 2, state, reason), (2, 4, "final", ""))
     assert spans(marks_of(report_of(finding([1, 2])), held)) == [(2, 3)]
 
@@ -308,7 +306,7 @@ def test_an_error_without_a_repair_is_marked_as_in_an_answer() -> None:
     assert spans(marks_of(report_of(finding([1], repairs=())), held)) == [(1, 2)]
 
 
-def test_of_a_dividend_the_first_bar_without_it_is_marked() -> None:
+def test_the_first_bar_that_ignores_a_dividend_is_marked() -> None:
     repair = Repair("dividend", np.array([3 * DAY], dtype=np.int64), 0.01)
     held = stored([0, 1, 2, 5, 6], (0, 7, "final", ""))
     assert spans(marks_of(report_of(finding([3], repairs=(repair,))), held)) == [(5, 6)]

@@ -57,7 +57,7 @@ def contents(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in files}
 
 
-def test_a_defect_is_told_and_nothing_is_changed(filled: DataManager) -> None:
+def test_a_defect_is_reported_and_no_file_changes(filled: DataManager) -> None:
     before = contents(Path(filled.cache.cache_dir))
     report = filled.validate(BAD, "1d")
     (finding,) = report.at_least("warning")
@@ -73,7 +73,7 @@ def test_a_defect_is_told_and_nothing_is_changed(filled: DataManager) -> None:
     assert contents(Path(filled.cache.cache_dir)) == before
 
 
-def test_what_is_clean_has_nothing(filled: DataManager) -> None:
+def test_a_clean_series_has_no_findings(filled: DataManager) -> None:
     report = filled.validate(GOOD, "1d")
     assert report.at_least("warning") == ()
     assert report.score == 1.0
@@ -96,7 +96,7 @@ def test_rows_that_could_not_be_bars_count_though_they_are_kept_aside(manager: D
     assert told == [("order", 2)]  # and nothing is missing
 
 
-def test_a_hole_in_what_was_asked_for_is_missing(manager: DataManager) -> None:
+def test_a_hole_in_a_requested_range_is_a_finding(manager: DataManager) -> None:
     frame = frame_of(clean(replace(KINDS[9], rows=100), np.random.default_rng(1)).table)
     asked = {"start_date": frame.index[0], "end_date": frame.index[-1]}
     manager.cache.put(frame.drop(frame.index[40:45]), GOOD, "1d", provider="binance", **asked)
@@ -105,7 +105,7 @@ def test_a_hole_in_what_was_asked_for_is_missing(manager: DataManager) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5, 15, 25, 60])
-def test_what_was_never_asked_for_is_the_same_to_all_at_any_share(
+def test_days_that_were_never_requested_do_not_lower_the_score(
     manager: DataManager, count: int
 ) -> None:
     frame = frame_of(clean(replace(KINDS[9], rows=100), np.random.default_rng(1)).table)
@@ -133,7 +133,7 @@ def day_of(moment: pd.Timestamp) -> int:
     return day_ms(moment.date())
 
 
-def test_two_stretches_years_apart_score_as_each_alone(
+def test_two_spans_years_apart_score_as_each_alone(
     manager: DataManager, clock: ManualClock
 ) -> None:
     one = clean(KINDS[0], np.random.default_rng(11))
@@ -185,7 +185,7 @@ def test_low_quality_is_an_event_a_count_and_a_line_of_the_log(
     )
 
 
-def test_dividends_that_vendors_tell_differently_are_told(
+def test_dividends_that_differ_between_vendors_are_a_finding(
     filled: DataManager, clock: ManualClock
 ) -> None:
     store, day, ever = filled.cache.store, date(2015, 6, 1), Span(0, day_ms(date(2016, 6, 1)))
@@ -205,7 +205,7 @@ def test_dividends_that_vendors_tell_differently_are_told(
     [(("MSFT", "1d"), "no series MSFT 1d is stored"), ((BAD, "1h"), "no series VOD.L 1h is stored"),
      ((BAD, "soon"), "soon")],
 )  # fmt: skip
-def test_a_wrong_question_says_what_is_wrong(
+def test_a_wrong_argument_of_validate_is_named(
     filled: DataManager, question: Any, words: str
 ) -> None:
     with pytest.raises(QueryError, match=words):
@@ -225,7 +225,7 @@ def test_the_awaited_twin_gives_the_same(filled: DataManager) -> None:
     assert report.as_dict() == filled.validate(BAD, "1d").as_dict()
 
 
-def test_another_process_gives_the_same_report_as_plain_values(filled: DataManager) -> None:
+def test_a_report_from_another_process_is_the_same_plain_values(filled: DataManager) -> None:
     folder = str(filled.cache.cache_dir)
     ours = filled.validate(BAD, "1d").as_dict()
     theirs = validate_series(folder, BAD, "1d")

@@ -65,7 +65,7 @@ def test_every_page_of_the_tree_is_there_with_its_markdown(site: Path) -> None:
         assert (beside.parent / html).is_file(), source.name
 
 
-def test_a_page_loads_what_is_beside_it_and_nothing_else(pages: dict[Path, _Parsed]) -> None:
+def test_a_page_loads_only_files_beside_it(pages: dict[Path, _Parsed]) -> None:
     for path, page in pages.items():
         for address in page.loads:
             assert not re.match(r"[a-z]+:(?!,)|//", address) or address.startswith("data:"), path
@@ -107,7 +107,7 @@ def test_no_file_of_it_would_be_loaded_from_a_host(site: Path) -> None:
         "@import 'https://cdn.test/fonts.css';",
     ],
 )  # fmt: skip
-def test_what_would_be_is_seen(text: str, tmp_path: Path) -> None:
+def test_a_page_that_loads_from_another_host_is_found(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text(text)
     assert len(SITE.loaded_from_elsewhere(tmp_path)) == 1
     (tmp_path / "a.html").write_text('<a href="https://x.test">x</a><img src="img/a.svg">')
@@ -144,7 +144,7 @@ def test_the_list_for_programs_is_at_the_root(site: Path) -> None:
     assert [target for target in targets if not (site / target).is_file()] == []
 
 
-def test_a_page_has_what_markdown_has_there(site: Path) -> None:
+def test_a_page_has_the_lists_and_tables_of_its_markdown(site: Path) -> None:
     """Two readers of Markdown: what one takes for a list or a table, the builder does too."""
     from markdown_it import MarkdownIt
 
@@ -179,7 +179,9 @@ def test_a_dead_link_fails_the_build(tmp_path: Path) -> None:
         SITE.build(root, tmp_path / "pages", tmp_path / "site")
 
 
-def test_what_cannot_be_built_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_site_that_cannot_be_built_is_an_error_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(StorageError, match="does not exist"):
         SITE.build(ROOT, tmp_path / "pages", tmp_path / "no" / "site")
     (tmp_path / "site").write_text("")

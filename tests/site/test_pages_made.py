@@ -31,7 +31,7 @@ def script(name: str) -> Any:
 PAGES = script("pages")
 
 
-def test_what_is_generated_is_current() -> None:
+def test_generated_pages_are_current() -> None:
     generated = PAGES.generated()
     stale = [str(path) for path, text in generated.items() if path.read_text("utf-8") != text]
     assert stale == [], "run `make docs`"
@@ -40,7 +40,7 @@ def test_what_is_generated_is_current() -> None:
     }
 
 
-def test_each_page_stands_in_the_contents_with_a_line() -> None:
+def test_each_page_is_listed_in_the_contents_with_a_line() -> None:
     entries = list(PAGES.contents())
     assert len({entry.target for entry in entries}) == len(entries)
     listed = {entry.target for entry in entries if not entry.target.startswith("..")}

@@ -41,7 +41,7 @@ def shapes(picture: str) -> Counter[str]:
 
 
 @pytest.mark.parametrize("name", DRAWER.PICTURES)
-def test_a_picture_is_what_the_code_draws(name: str) -> None:
+def test_a_picture_equals_what_the_code_draws(name: str) -> None:
     pytest.importorskip("bokeh_sampledata", reason="bokeh_sampledata is not installed")
     drawn, kept = DRAWER.PICTURES[name](), (FOLDER / name).read_text("utf-8")
     assert texts(drawn) == texts(kept), "run `make pictures`"
@@ -61,7 +61,7 @@ def test_each_picture_is_drawn_and_shown() -> None:
 
 
 @pytest.mark.parametrize("name", DRAWER.PICTURES)
-def test_a_picture_loads_nothing(name: str) -> None:
+def test_a_picture_loads_no_file(name: str) -> None:
     text = (FOLDER / name).read_text("utf-8")
     assert not re.search(
         r"@font-face|@import|url\((?!#)|<image|<script|(?:xlink:)?href=[\"'](?!#)", text

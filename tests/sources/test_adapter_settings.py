@@ -49,7 +49,7 @@ def write(text: str) -> None:
     Path("config/data_adapters.yaml").write_text(text)
 
 
-def test_the_printed_file_becomes_arguments_and_what_has_no_effect_is_named_once(
+def test_the_documented_settings_become_arguments_and_those_without_effect_are_named_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert adapter_settings("ccxt") == {}
@@ -74,7 +74,7 @@ def test_the_printed_file_becomes_arguments_and_what_has_no_effect_is_named_once
     )
 
 
-def test_a_caller_cannot_change_what_the_next_one_gets() -> None:
+def test_a_caller_cannot_change_the_settings_of_the_next_one() -> None:
     write(PRINTED)
     adapter_settings("ccxt")["exchange_id"] = "other"  # type: ignore[index]
     assert adapter_settings("ccxt")["exchange_id"] == "binance"

@@ -75,7 +75,7 @@ def cached(source: Any, folder: Path, policy: Any = None, **options: Any) -> Cac
 # --- hits and misses ----------------------------------------------------------------------------
 
 
-def test_the_second_call_asks_nothing(folder: Path) -> None:
+def test_a_second_call_sends_no_request(folder: Path) -> None:
     """The printed calls; the frame comes back with each digit and column."""
     source = Own()
 
@@ -98,7 +98,7 @@ def test_the_second_call_asks_nothing(folder: Path) -> None:
     assert len(source.asked) == 1
 
 
-def test_what_is_recorded_of_a_frame(folder: Path) -> None:
+def test_the_facts_of_a_cached_frame_are_recorded(folder: Path) -> None:
     own = cached(Own(), folder)
     key = own.generate_cache_key(["MSFT", "AAPL"], *YEAR)
     assert own.find_cached_bundle(key) is None
@@ -130,7 +130,7 @@ def test_a_source_that_streams_is_kept_as_others_are(folder: Path) -> None:
     assert len(source.asked) == 1
 
 
-def test_what_a_source_says_of_itself(folder: Path) -> None:
+def test_a_cached_source_has_the_metadata_of_its_source(folder: Path) -> None:
     own = cached(Own(source_type="mine"), folder)
     assert own.get_metadata().source_type == own.name == "mine"
     assert (own.manager, own.provider, own.supports_live()) == (None, None, False)
@@ -199,7 +199,7 @@ BASE: dict[str, Any] = {
         {"frequency": "1h"},
     ],
 )
-def test_a_question_that_differs_in_one_field_has_another_key(change: dict[str, Any]) -> None:
+def test_requests_that_differ_in_one_field_have_different_keys(change: dict[str, Any]) -> None:
     source = CachedDataSource(Own([]))
     assert source.generate_cache_key(**BASE) != source.generate_cache_key(**(BASE | change))
 
@@ -430,7 +430,7 @@ def test_final_history_is_never_asked_for_again(folder: Path) -> None:
     assert len(source.asked) == 1
 
 
-def test_of_a_frame_that_is_not_final_the_newest_part_alone_is_asked_for(folder: Path) -> None:
+def test_only_the_part_of_a_frame_that_is_not_final_is_requested_again(folder: Path) -> None:
     """Thursday's bar is final when Friday's session opens; Friday's is not, until Monday's does."""
     clock = at("2024-06-14 21:00")
     own = cached(source := Own(), folder, TTLFreshnessPolicy(3600), config=CALENDAR, clock=clock)
@@ -447,7 +447,7 @@ def test_of_a_frame_that_is_not_final_the_newest_part_alone_is_asked_for(folder:
     assert got(own, ["AAPL", "MSFT"], *TO_NOW).equals(frame)
 
 
-def test_no_policy_holds_back_what_has_become_final(folder: Path) -> None:
+def test_bars_that_have_become_final_are_requested_under_any_policy(folder: Path) -> None:
     clock = at("2024-06-12 15:00")  # before Wednesday's close: that bar is not there yet
     source = Own([day for day in DAYS if day <= datetime(2024, 6, 11)])
     own = cached(source, folder, NeverStaleFreshnessPolicy(), config=CALENDAR, clock=clock)
@@ -476,7 +476,7 @@ def test_a_hole_is_asked_for_again_when_the_policy_lets_it(folder: Path) -> None
     assert days_of(source) == ["2024-06-03", "2024-06-06"]
 
 
-def test_what_was_kept_by_a_wrong_clock_is_asked_for_again(folder: Path) -> None:
+def test_a_frame_cached_under_a_wrong_clock_is_requested_again(folder: Path) -> None:
     """It said that the bars were final; they had not closed."""
     source = Own([day for day in DAYS if day <= datetime(2024, 6, 11)])
     policy = NeverStaleFreshnessPolicy()
@@ -513,7 +513,7 @@ def test_a_symbol_without_a_row_is_a_hole(folder: Path) -> None:
     assert len(source.asked) == 2
 
 
-def test_of_minutes_the_newest_are_asked_for(folder: Path) -> None:
+def test_only_the_newest_minutes_are_requested_again(folder: Path) -> None:
     stamps = minutes("2024-06-14T13:30", 390)
     clock, source = at("2024-06-14 14:00:30"), Own(stamps[:30])
     options = {"config": CALENDAR, "clock": clock}
@@ -564,7 +564,7 @@ def test_a_policy_of_two_times(folder: Path) -> None:
 # --- one asks, the others wait ------------------------------------------------------------------
 
 
-def test_of_many_callers_one_asks(folder: Path) -> None:
+def test_concurrent_callers_send_one_request(folder: Path) -> None:
     own = cached(source := Own(), folder)
 
     async def program() -> list[pl.DataFrame]:
@@ -577,7 +577,7 @@ def test_of_many_callers_one_asks(folder: Path) -> None:
     assert own.statistics == {"hit_count": 19, "miss_count": 1, "hit_rate": 95.0}
 
 
-def test_of_several_loops_one_asks(folder: Path) -> None:
+def test_callers_in_several_event_loops_send_one_request(folder: Path) -> None:
     """Each thread has a loop of its own; the frame is another's, or that of the folder."""
     own, begin = cached(source := Own(), folder), threading.Barrier(4)
     frames = list[pl.DataFrame]()
@@ -595,7 +595,7 @@ def test_of_several_loops_one_asks(folder: Path) -> None:
     assert len(source.asked) == 1
 
 
-def test_a_caller_that_is_cancelled_leaves_its_place_to_another(folder: Path) -> None:
+def test_a_waiting_caller_takes_over_from_a_cancelled_one(folder: Path) -> None:
     own, go = cached(source := Own(), folder), asyncio.Event()
     source.during = go.wait
 
@@ -631,7 +631,7 @@ def test_a_failure_is_that_of_all_that_wait(folder: Path) -> None:
     assert got(own).height == 250
 
 
-def test_another_process_is_waited_for(folder: Path) -> None:
+def test_a_process_waits_for_the_request_of_another(folder: Path) -> None:
     """Two objects share nothing but the folder, as two processes do."""
     one, other = Own(), Own()
     first, second = cached(one, folder), cached(other, folder)
@@ -693,7 +693,7 @@ def test_a_forked_child_waits_for_its_parent(tmp_path: Path) -> None:
 # --- faults -------------------------------------------------------------------------------------
 
 
-def test_what_a_source_cannot_give_is_not_kept(folder: Path) -> None:
+def test_a_wrong_answer_of_a_source_is_not_cached(folder: Path) -> None:
     class Strange(Own):
         frame: Any = None
 
@@ -780,7 +780,7 @@ def be_younger(path: Path) -> None:
         ("last_accessed", lambda path: path.write_text("x"), None),
     ],
 )
-def test_what_is_damaged_is_named_and_fetched_again(
+def test_a_damaged_frame_is_reported_and_fetched_again(
     folder: Path, caplog: pytest.LogCaptureFixture,
     name: str, damage: Callable[[Path], object], is_named: bool | None,
 ) -> None:  # fmt: skip
@@ -794,7 +794,7 @@ def test_what_is_damaged_is_named_and_fetched_again(
     assert got(own).equals(again)
 
 
-def test_a_write_that_is_killed_leaves_a_whole_frame_or_none(folder: Path) -> None:
+def test_a_killed_write_leaves_a_whole_frame_or_none(folder: Path) -> None:
     """At each of its steps; but for those between its two files the frame before is still there."""
     got(cached(Own(), folder))
     dies_at = lost = 0
@@ -835,7 +835,7 @@ def test_a_disk_that_fails_costs_no_answer(folder: Path, code: int) -> None:
     assert not other.asked
 
 
-def test_a_frame_that_parquet_cannot_hold(folder: Path) -> None:
+def test_a_frame_that_parquet_cannot_store_is_returned_with_a_warning(folder: Path) -> None:
     class Objects(Own):
         async def fetch(self, *question: Any) -> pl.DataFrame:
             frame = await super().fetch(*question)
@@ -884,7 +884,7 @@ def test_the_least_used_is_dropped_and_never_the_newest(folder: Path) -> None:
     assert (other / "data.parquet").exists()
 
 
-def test_what_is_in_use_is_not_dropped(folder: Path) -> None:
+def test_a_frame_in_use_is_not_evicted(folder: Path) -> None:
     own = cached(Own(), folder, config={"cache.max_size_bytes": 1})
     got(own, ["A"])
     key = own._generate_cache_key(["A"], *YEAR)
@@ -952,7 +952,9 @@ def test_fetch_ingest_load(folder: Path, tmp_path: Path, in_a_loop: bool) -> Non
     assert bars.height == 250
 
 
-def test_where_frames_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_cached_frames_is_the_default_or_the_given_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
@@ -999,7 +1001,7 @@ def test_a_clock_and_a_disk_of_the_program(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("stamp", ["9" * 5000, "x", "-1", ""])
-def test_a_stamp_of_use_that_is_none_hurts_no_frame(folder: Path, stamp: str) -> None:
+def test_an_invalid_time_of_last_use_does_not_affect_the_frame(folder: Path, stamp: str) -> None:
     own = cached(Own(), folder)
     got(own)
     (path,) = folder.rglob("last_accessed")

@@ -133,7 +133,7 @@ def moved_to(clock: ManualClock, text: str) -> pd.Timestamp:
 HOURS_FROM = pd.Timestamp("2024-06-12T00:00")
 
 
-def test_a_policy_holds_back_the_newest_bars_alone(
+def test_a_freshness_policy_delays_only_the_newest_bars(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     """An hour that has closed and may still change is not asked for; when it is final, it is."""
@@ -154,7 +154,7 @@ def test_a_policy_holds_back_the_newest_bars_alone(
     assert got(router, ["BTCUSDT"], HOURS_FROM, now, "1h").height == first.height + 2
 
 
-def test_a_day_of_a_share_is_held_back_until_the_next_session(
+def test_a_freshness_policy_delays_a_daily_bar_until_the_next_session(
     source: YFinanceDataSource, vendors: VendorServer, clock: ManualClock
 ) -> None:
     own = CachedDataSource(source, freshness_policy=TTLFreshnessPolicy(7 * 86400))
@@ -201,7 +201,7 @@ def test_a_hole_behind_the_newest_bars_is_filled(
     assert frame.filter(pl.col("symbol") == "BTCUSDT")["timestamp"].diff().n_unique() == 2
 
 
-def test_newest_bars_that_were_never_asked_for_are_not_held_back(
+def test_newest_bars_that_were_never_requested_are_not_delayed(
     manager: DataManager, clock: ManualClock
 ) -> None:
     """What was fetched a moment ago ends long before."""
@@ -226,7 +226,7 @@ def test_the_configuration_names_a_policy(
     assert vendors.count() == count
 
 
-def test_nothing_there(source: YFinanceDataSource) -> None:
+def test_a_cached_source_without_bars_raises_no_data_available(source: YFinanceDataSource) -> None:
     own = CachedDataSource(source, freshness_policy=NeverStaleFreshnessPolicy())
     with pytest.raises(NoDataAvailableError):
         got(own, ["AAPL"], pd.Timestamp("1970-01-01"), pd.Timestamp("1970-01-05"), "1d")
@@ -260,7 +260,9 @@ def test_a_kept_source_of_ours_is_ingested(source: YFinanceDataSource, here: Pat
     assert own.statistics["miss_count"] == 0
 
 
-def test_what_a_backtest_read_is_recorded(source: YFinanceDataSource, here: Path) -> None:
+def test_reads_of_a_cached_source_are_recorded_in_a_lineage(
+    source: YFinanceDataSource, here: Path
+) -> None:
     own = CachedDataSource(source)
     got(own, ["AAPL"], *WEEK)
     with lineage("run", manager=source.manager, folder=here / "bundles"):
@@ -269,7 +271,9 @@ def test_what_a_backtest_read_is_recorded(source: YFinanceDataSource, here: Path
     assert read.rows == 5
 
 
-def test_of_many_loops_and_calls(source: YFinanceDataSource, vendors: VendorServer) -> None:
+def test_concurrent_calls_in_several_loops_send_one_request(
+    source: YFinanceDataSource, vendors: VendorServer
+) -> None:
     own = CachedDataSource(source)
 
     async def program() -> list[pl.DataFrame]:

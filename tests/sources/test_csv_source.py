@@ -169,7 +169,7 @@ def test_a_layout_that_is_not_served(
         )
 
 
-def test_without_a_layout_the_rules_say_where_files_lie(
+def test_a_csv_source_without_a_layout_takes_the_folder_of_the_rules(
     folder: Path, tmp_path: Path, clock: ManualClock
 ) -> None:
     (tmp_path / "rules.yaml").write_text(

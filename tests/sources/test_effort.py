@@ -71,7 +71,7 @@ def test_a_look_up_costs_the_same_among_one_frame_and_among_many(tmp_path: Path)
     assert effort_of(look) == alone
 
 
-def test_a_look_up_reads_what_is_recorded_and_a_hit_the_frame_too(tmp_path: Path) -> None:
+def test_a_lookup_reads_only_the_metadata_and_a_hit_the_frame_too(tmp_path: Path) -> None:
     """No file but these, and each of them once."""
     got(CachedDataSource(Own(), tmp_path, clock=at("2024-06-14 12:00")))
     disk = LaterDisk()
@@ -104,7 +104,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
-def test_a_first_fetch_a_look_up_and_a_hit_do_nothing_twice(
+def test_a_fetch_a_lookup_and_a_hit_compute_each_digest_once(
     tmp_path: Path, done: Counter[str]
 ) -> None:
     """A digest each of the question, of the frame, and of what is recorded about it."""

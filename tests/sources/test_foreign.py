@@ -150,7 +150,7 @@ def test_a_frame_that_cannot_be_bars(given: Any, why: str, bundles: Path) -> Non
     assert not Bundle("own").exists()
 
 
-def test_nothing_that_was_asked_for(bundles: Path) -> None:
+def test_a_source_without_the_requested_bars_is_an_error_and_no_bundle(bundles: Path) -> None:
     for empty in (DAYS[:0], DAYS.with_columns(symbol=pl.lit("QQ"))):
         with pytest.raises(
             NoDataAvailableError, match="Mine has no 1d bars for ZZ, AA from 2024-06-03"
@@ -167,7 +167,7 @@ def test_nothing_that_was_asked_for(bundles: Path) -> None:
         (UnavailableError("down"), UnavailableError, "^down$"),
     ],
 )
-def test_what_a_source_raises_is_one_error(error: Any, kind: Any, text: str) -> None:
+def test_an_exception_of_a_source_becomes_one_error(error: Any, kind: Any, text: str) -> None:
     with pytest.raises(kind, match=text) as raised:
         asyncio.run(fetched(Mine(error), TWO))
     if kind is ForeignError:
@@ -229,7 +229,7 @@ def test_a_cancelled_caller_cancels_the_source() -> None:
         (["AA"], START, END, "1 fortnight"),
     ],
 )
-def test_what_cannot_be_understood(arguments: tuple[Any, ...]) -> None:
+def test_an_invalid_request_to_a_custom_source_is_refused(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(QueryError):
         SourceQuestion.of(*arguments)
 
@@ -237,7 +237,7 @@ def test_what_cannot_be_understood(arguments: tuple[Any, ...]) -> None:
 # --- bundles ------------------------------------------------------------------------------------
 
 
-def test_a_bundle_has_all_digits_and_further_columns_and_the_store_nothing(
+def test_a_bundle_keeps_all_digits_and_extra_columns_and_the_cache_stays_empty(
     manager: DataManager,
 ) -> None:
     exact = [
@@ -274,7 +274,7 @@ def test_rows_that_can_be_no_bars_are_counted_in_the_metadata(bundles: Path) -> 
     assert (row["ohlcv_violations"], row["validation_passed"]) == (1, False)
 
 
-def test_values_are_rounded_with_a_warning_and_what_does_not_fit_is_refused(bundles: Path) -> None:
+def test_values_are_rounded_with_a_warning_and_too_large_ones_are_refused(bundles: Path) -> None:
     fine = pl.Series("close", [Decimal("1.1234567891")] * 3, pl.Decimal(28, 10))
     tight = DAYS.with_columns(fine.alias(name) for name in ("open", "high", "low", "close"))
     with pytest.warns(UserWarning, match="bundle own: 12 values are rounded to eight decimals"):

@@ -50,7 +50,7 @@ def facts(fetched: pd.Timestamp, now: pd.Timestamp) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("calendar", ["NYSE", "XNYS", XNYS, SimpleNamespace(name="NYSE")])
-def test_days_stand_until_the_market_closes(
+def test_daily_bars_are_fresh_until_the_market_closes(
     fetched: str, now: str, is_fresh: bool, calendar: Any
 ) -> None:
     """Where no calendar came through, an hour would decide."""
@@ -73,7 +73,7 @@ def test_closes_are_those_of_exchange_calendars() -> None:
         assert policy.is_fresh(close, close)
 
 
-def test_without_a_calendar_days_stand_an_hour() -> None:
+def test_daily_bars_without_a_calendar_are_fresh_for_an_hour() -> None:
     policy, at = MarketCloseFreshnessPolicy(), ny("2024-06-14 17:00")
     assert policy.is_fresh(facts(at, at + pd.Timedelta(minutes=59)), "1d")
     assert not policy.is_fresh(facts(at, at + pd.Timedelta(minutes=60)), "1d")
@@ -143,7 +143,7 @@ def test_always_and_never() -> None:
     assert before - pd.Timedelta(seconds=1) < now <= pd.Timestamp.now("UTC")
 
 
-def test_what_was_never_fetched_is_not_fresh() -> None:
+def test_a_frame_that_was_never_fetched_is_not_fresh() -> None:
     for policy in (
         MarketCloseFreshnessPolicy("NYSE"),
         TTLFreshnessPolicy(),

@@ -73,7 +73,7 @@ def test_in_a_running_loop_it_is_a_task_that_begins_at_once(
     asyncio.run(program())
 
 
-def test_what_is_stored_asks_no_vendor(
+def test_ingesting_cached_bars_sends_no_request(
     yahoo: VendorDataSource, vendors: VendorServer, bundles: Path
 ) -> None:
     yahoo.answer(["AAPL"], *JUNE, refresh=True)
@@ -82,7 +82,7 @@ def test_what_is_stored_asks_no_vendor(
     assert vendors.count() == count
 
 
-def test_another_call_widens_the_bundle(
+def test_a_second_ingestion_widens_the_bundle(
     yahoo: VendorDataSource, manager: DataManager, bundles: Path
 ) -> None:
     yahoo.ingest_to_bundle("mine", ["MSFT"], *JUNE, folder=bundles)
@@ -108,7 +108,7 @@ def test_another_call_widens_the_bundle(
     assert again.written == ()
 
 
-def test_bars_of_another_kind_are_refused(
+def test_ingesting_bars_of_another_kind_is_refused(
     yahoo: VendorDataSource, manager: DataManager, vendors: VendorServer, bundles: Path
 ) -> None:
     path = yahoo.ingest_to_bundle("mine", ["AAPL"], *JUNE, folder=bundles)
@@ -149,7 +149,7 @@ def test_a_path_is_no_name(yahoo: VendorDataSource, bundles: Path, name: str) ->
         yahoo.ingest_to_bundle(name, ["AAPL"], *JUNE, folder=bundles)
 
 
-def test_two_that_widen_at_once_lose_nothing(
+def test_two_concurrent_ingestions_lose_no_row(
     make: Callable[[], DataManager], yahoo: VendorDataSource, bundles: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -199,7 +199,7 @@ def test_two_that_widen_at_once_lose_nothing(
          ("2024-06-02T23:00:00", "2024-06-08T00:30:00+00:00")),
     ],
 )  # fmt: skip
-def test_a_range_that_holds_both(
+def test_a_widened_range_contains_both(
     has: tuple[str, str | None], wanted: tuple[str, str | None], both: tuple[str, str | None]
 ) -> None:
     requests = [
@@ -219,7 +219,7 @@ def test_a_range_that_cannot_be_compared_is_refused(has: str | None, wanted: str
         widened("mine", requests[0], requests[1], str)
 
 
-def test_a_lineage_records_what_sources_read(yahoo: VendorDataSource, bundles: Path) -> None:
+def test_a_lineage_records_reads_of_sources(yahoo: VendorDataSource, bundles: Path) -> None:
     async def program() -> None:
         await yahoo.fetch(["AAPL"], *JUNE)
         await yahoo.ingest_to_bundle("mine", ["MSFT"], *JUNE, folder=bundles)

@@ -42,7 +42,7 @@ def test_the_vendor_of_a_source_answers_and_no_other(
     assert vendors.count("binance")
 
 
-def test_a_portal_reads_what_is_stored_and_counts_its_hits(
+def test_a_portal_over_a_source_reads_cached_bars_and_counts_hits(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     source = VendorDataSource(manager, provider="yahoo")
@@ -58,7 +58,7 @@ def test_a_portal_reads_what_is_stored_and_counts_its_hits(
     assert vendors.count() > count
 
 
-def test_a_commit_to_a_series_drops_what_the_portal_has_of_it(
+def test_a_commit_to_a_series_drops_its_bars_from_the_portal(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     source = VendorDataSource(manager, provider="yahoo")

@@ -130,7 +130,7 @@ def test_an_unknown_source_names_those_there_are(name: Any) -> None:
         ("mine", DataSource, "lacks fetch, get_metadata, ingest_to_bundle, supports_live"),
     ],
 )
-def test_what_cannot_be_registered(name: Any, cls: Any, why: str) -> None:
+def test_an_invalid_source_is_not_registered(name: Any, cls: Any, why: str) -> None:
     with pytest.raises(QueryError, match=why):
         DataSourceRegistry.register(name, cls)
     assert DataSourceRegistry.list_sources() == NAMES
@@ -169,9 +169,7 @@ def test_each_name_is_a_vendor_of_the_router(
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if IS_FULL or name != "ccxt"])
-def test_what_is_said_of_a_source_is_what_the_vendors_declare(
-    default: DataManager, name: str
-) -> None:
+def test_source_info_agrees_with_the_vendors_capabilities(default: DataManager, name: str) -> None:
     info = DataSourceRegistry.get_source_info(name)
     assert set(info) == {
         "name", "class_name", "source_type", "supports_live", "auth_required", "rate_limit",
@@ -199,7 +197,7 @@ def test_limits_are_those_of_the_rules(default: DataManager) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*no effect:UserWarning")
-def test_documented_constructors_take_what_they_print() -> None:
+def test_constructors_accept_their_documented_arguments() -> None:
     """Weakness 72 of the ancestor: its command passed arguments that the constructors did not take."""
     adapters.YFinanceAdapter(request_delay=1.0, fetch_dividends=True, fetch_splits=True)
     kraken = adapters.CCXTAdapter("kraken", testnet=False, api_key="K1", api_secret="S1")
@@ -220,7 +218,7 @@ def test_documented_constructors_take_what_they_print() -> None:
         DataSourceRegistry.get_source(name, **config)
 
 
-def test_keys_of_bars_that_need_none_are_said_to_have_no_effect() -> None:
+def test_keys_that_a_source_does_not_need_are_warned_about() -> None:
     with pytest.warns(UserWarning, match="ccxt:kraken: api_key, api_secret has no effect"):
         adapters.CCXTAdapter("kraken", api_key="K", api_secret="S")
     with pytest.warns(UserWarning, match="polygon: api_secret has no effect"):
@@ -240,7 +238,7 @@ def test_keys_of_bars_that_need_none_are_said_to_have_no_effect() -> None:
         (lambda: DataSourceRegistry.get_source("yfinance", csv_dir="."), "has no argument csv_dir"),
     ],
 )
-def test_what_would_be_other_bars_is_refused(make: Any, why: str) -> None:
+def test_arguments_that_would_change_the_bars_are_refused(make: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why) as raised:
         make()
     assert isinstance(raised.value, DataError)

@@ -157,7 +157,7 @@ def test_a_symbol_that_failed_raises_its_own_error(manager: DataManager) -> None
         Yahoo(manager).answer([""], *DAYS, refresh=True)
 
 
-def test_where_nothing_is_there_it_is_said(manager: DataManager) -> None:
+def test_a_vendor_source_without_bars_raises_no_data_available(manager: DataManager) -> None:
     weekend = (pd.Timestamp("2024-06-08"), pd.Timestamp("2024-06-09"), "1d")
     with pytest.raises(
         NoDataAvailableError, match="yfinance has no 1d bar for AAPL from 2024-06-08"
@@ -165,7 +165,7 @@ def test_where_nothing_is_there_it_is_said(manager: DataManager) -> None:
         asyncio.run(Yahoo(manager).fetch(["AAPL"], *weekend))
 
 
-def test_what_could_not_be_fetched_again_warns_at_the_line_that_awaits(
+def test_a_failed_refresh_warns_at_the_line_that_awaits(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     source = Yahoo(manager)
@@ -211,7 +211,7 @@ def test_a_cancelled_fetch_ends_and_the_source_goes_on(
         ((["AAPL"], DAYS[0], DAYS[1], "1 fortnight"), errors.BadTimeframeError),
     ],
 )
-def test_what_cannot_be_understood(
+def test_an_invalid_request_to_a_vendor_source_is_refused(
     manager: DataManager, vendors: VendorServer, arguments: tuple[object, ...], kind: type
 ) -> None:
     with pytest.raises(kind):
@@ -222,7 +222,7 @@ def test_what_cannot_be_understood(
 # --- arguments --------------------------------------------------------------------------------
 
 
-def test_what_the_rules_decide_is_said_once(manager: DataManager) -> None:
+def test_arguments_that_the_rules_override_are_warned_about_once(manager: DataManager) -> None:
     with pytest.warns(UserWarning, match="no effect") as caught:
         Yahoo(manager, request_delay=1.0, max_retries=5, fetch_dividends=True)
     (one,) = caught
@@ -231,7 +231,7 @@ def test_what_the_rules_decide_is_said_once(manager: DataManager) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_what_holds_anyway_is_not_said(manager: DataManager) -> None:
+def test_arguments_equal_to_the_behaviour_raise_no_warning(manager: DataManager) -> None:
     Yahoo(manager, fetch_dividends=True, fetch_splits=True, testnet=False, is_paper=True, timeout=3)
 
 
@@ -244,7 +244,9 @@ def test_what_holds_anyway_is_not_said(manager: DataManager) -> None:
         ({"manager": "binance"}, "manager is a str"),
     ],
 )
-def test_what_is_not_served_is_refused(config: dict[str, object], text: str) -> None:
+def test_unsupported_arguments_of_a_vendor_source_are_refused(
+    config: dict[str, object], text: str
+) -> None:
     with pytest.raises(QueryError, match=text):
         Yahoo(**config)  # type: ignore[arg-type]
 
@@ -277,7 +279,7 @@ def test_keys_are_used_and_never_shown(
     assert "wrong-and-secret" not in str(vars(raised.value))
 
 
-def test_nothing_is_loaded_before_it_is_used() -> None:
+def test_importing_sources_loads_no_heavy_package() -> None:
     text = (
         "import sys; import src.data, src.data.sources as s; s.DataSource; s.DataSourceMetadata;"
         "assert not {'polars', 'pandas', 'src.data.data_manager'} & set(sys.modules)"

@@ -39,7 +39,7 @@ def test_turns_are_taken_and_refused(clock: ManualClock) -> None:
     assert (stats["requests"], stats["refused"]) == (3, 1)
 
 
-def test_the_defaults_are_the_documented_ones(clock: ManualClock) -> None:
+def test_the_defaults_of_a_rate_limiter_are_the_documented_ones(clock: ManualClock) -> None:
     stats = RateLimiter(clock=clock).get_stats()
     assert (stats["requests_per_second"], stats["requests_per_minute"], stats["burst_size"]) == (
         10, 600, 5,

@@ -40,7 +40,7 @@ def test_waits_grow_to_their_cap() -> None:
     assert all(1 <= wait <= 1.25 for wait in islice(exponential_backoff(1, 1), 20))
 
 
-def test_what_may_pass_is_tried_again(clock: ManualClock) -> None:
+def test_transient_errors_are_retried(clock: ManualClock) -> None:
     told: list[Any] = []
     flaky = Flaky(ConnectionError("a"), UnavailableError("b"))
     assert request_with_backoff(flaky, on_retry=lambda *a: told.append(a), clock=clock) == "done"

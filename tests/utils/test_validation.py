@@ -96,7 +96,7 @@ class TestValidateOhlcvData:
         ]
         assert validate_ohlcv_data(odd, price_sanity_check=False)[0]
 
-    def test_an_interval_that_is_none(self) -> None:
+    def test_an_invalid_interval_is_an_error(self) -> None:
         assert validate_ohlcv_data(frame(), interval="often")[1] == [
             "Invalid interval format: often"
         ]
@@ -117,7 +117,7 @@ class TestValidateOhlcvData:
 
 
 class TestParts:
-    def test_stamps_that_are_none(self) -> None:
+    def test_invalid_timestamps_are_errors(self) -> None:
         assert validate_timestamps(pd.Series(["2024-01-01"])) == [
             "Timestamps must be datetime objects"
         ]

@@ -93,7 +93,7 @@ def test_tokens_lead_through_all_pages(alpaca: Client) -> None:
         (KEYS, {"adjustment": "splits"}, 400),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_a_wrong_request_to_alpaca_gets_a_message(
     alpaca: Client, headers: dict[str, str], ask: dict[str, str], status: int
 ) -> None:
     answer = alpaca.get(STOCKS, headers, **{"symbols": "AAPL", **DAYS, **ask})

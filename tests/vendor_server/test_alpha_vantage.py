@@ -99,7 +99,9 @@ def test_coins_in_dollars(vendors: VendorServer, alpha: Client) -> None:
     assert wanted and float(row["4. close"]) == wanted[4]
 
 
-def test_who_may_have_what(vendors: VendorServer, alpha: Client) -> None:
+def test_answers_of_alpha_vantage_depend_on_key_and_plan(
+    vendors: VendorServer, alpha: Client
+) -> None:
     assert "apikey" in alpha.get("/query", symbol="AAPL").json()["Error Message"]
     assert "Invalid API call" in ask(alpha, "NOPE", function="TIME_SERIES_DAILY")["Error Message"]
     vendors.face("alpha_vantage").premium = False  # type: ignore[attr-defined]

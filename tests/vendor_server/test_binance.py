@@ -38,7 +38,7 @@ def test_klines_have_the_recorded_shape(binance: Client) -> None:
     )
 
 
-def test_klines_tell_the_truth(vendors: VendorServer, binance: Client) -> None:
+def test_klines_agree_with_the_ground_truth(vendors: VendorServer, binance: Client) -> None:
     rows = binance.klines(startTime=JUNE, endTime=JUNE + 30 * HOUR_MS)
     told = [(r[0], *(float(x) for x in r[1:6])) for r in rows]
     assert told == vendors.truth.raw("BTCUSDT", "1h", JUNE, JUNE + 31 * HOUR_MS) and len(told) == 31

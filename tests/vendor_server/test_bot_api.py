@@ -98,7 +98,7 @@ def test_the_token_is_looked_at_first(vendors: VendorServer) -> None:
         bot.wire.close()
 
 
-def test_methods_have_any_case_and_unknown_ones_are_none(bot: Bot) -> None:
+def test_methods_are_case_insensitive_and_unknown_ones_are_404(bot: Bot) -> None:
     assert bot.call("GETME") == bot.call("getMe") and bot.call("getme")["is_bot"]
     assert bot.refused("sendPigeon") == (404, "Not Found: method not found")
 
@@ -179,7 +179,7 @@ def test_markup_that_is_wrong_is_an_entity_error(
     assert people.sent() == []
 
 
-def test_what_is_shown_of_markup(bot: Bot, people: Telegram) -> None:
+def test_messages_are_shown_without_their_markup(bot: Bot, people: Telegram) -> None:
     shown = [
         ("HTML", '<b>a &lt; b</b> &amp; <a href="x">c</a> &nbsp; &#65;', "a < b & c &nbsp; A"),
         ("MarkdownV2", "*a* __b__ ||c|| `d.*` [e](f) 1\\.5", "a b c d.* e 1.5"),
@@ -214,7 +214,7 @@ def keyboard(data: str, label: str = "x") -> str:
     return json.dumps({"inline_keyboard": [[{"text": label, "callback_data": data}]]})
 
 
-def test_buttons_are_pressed_once_and_say_what_they_were_given(bot: Bot, people: Telegram) -> None:
+def test_buttons_are_pressed_once_and_return_their_data(bot: Bot, people: Telegram) -> None:
     for data in ("", "\u00fc" * 33):
         refused = bot.refused("sendMessage", chat_id=ANN, text="x", reply_markup=keyboard(data))
         assert refused == (400, "Bad Request: BUTTON_DATA_INVALID")
@@ -391,7 +391,7 @@ def test_head_and_body_are_one_write(
     assert handler.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_what_is_not_played_is_an_error_of_the_server(vendors: VendorServer, bot: Bot) -> None:
+def test_an_unsupported_field_is_an_error_of_the_server(vendors: VendorServer, bot: Bot) -> None:
     values: Mapping[str, Any] = {"chat_id": ANN, "text": "x", "parse_mode": "Markdown"}
     with pytest.raises((OSError, http.client.HTTPException)):
         bot.call("sendMessage", **values)

@@ -121,7 +121,7 @@ def test_each_refusal_is_an_error_of_its_own(vendors: VendorServer, people: Tele
     assert people.sent() == []
 
 
-def test_another_token_is_refused(vendors: VendorServer) -> None:
+def test_a_wrong_token_is_refused(vendors: VendorServer) -> None:
     with pytest.raises(InvalidToken):
         run(vendors, lambda bot: bot.get_me(), token="1:" + "x" * 35)
 

@@ -65,7 +65,7 @@ def test_bars_are_labelled_with_their_close_and_the_last_one_with_now(
     assert wanted and tuple(rows[-2][1:]) == wanted[1:5]
 
 
-def test_ranges_are_for_who_pays_and_both_their_ends_are_closes(gecko: Client) -> None:
+def test_ranges_need_a_paid_key_and_include_both_ends(gecko: Client) -> None:
     ends = {"from": AT("2024-06-02") // 1000, "to": AT("2024-06-04") // 1000}
     ask = {"vs_currency": "usd", "interval": "daily"} | ends
     path = "/coins/bitcoin/ohlc/range"
@@ -78,7 +78,7 @@ def test_ranges_are_for_who_pays_and_both_their_ends_are_closes(gecko: Client) -
     assert ahead.status == 400
 
 
-def test_what_it_does_not_have(gecko: Client) -> None:
+def test_coins_and_ranges_that_coingecko_lacks_are_errors_or_empty(gecko: Client) -> None:
     assert back(gecko, 1, "no-such-coin") == {"error": "coin not found"}
     assert back(gecko, 7, "eos") == []
     assert "error" in back(gecko, 3)

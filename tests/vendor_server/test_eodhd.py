@@ -98,7 +98,7 @@ def test_minutes_by_seconds_with_both_ends_and_a_longest_range(eodhd: Client) ->
     assert len(coins) == 3 and all(r["volume"] is not None for r in coins)
 
 
-def test_what_it_does_not_have(eodhd: Client) -> None:
+def test_symbols_and_days_that_eodhd_lacks_are_404_or_empty(eodhd: Client) -> None:
     assert eodhd.get("/api/eod/NOPE.US", api_token=KEY).status == 404
     assert eodhd.get("/api/eod/AAPL", api_token=KEY).status == 404
     assert ask(eodhd, "eod/GONE.US", **{"from": "2024-01-01"}) == []

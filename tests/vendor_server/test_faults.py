@@ -97,7 +97,9 @@ def test_answers_instead_take_turns_and_heal_ends_them(
         vendors.fault("nobody", Fault.reset())
 
 
-def test_throttles_say_when(vendors: VendorServer, binance: Client, clock: ManualClock) -> None:
+def test_a_throttle_sends_retry_after(
+    vendors: VendorServer, binance: Client, clock: ManualClock
+) -> None:
     vendors.fault("binance", Fault.throttle(17), times=1)
     vendors.fault("binance", Fault.throttle(90, http_date_form=True), times=1)
     vendors.fault("binance", Fault.ban(), times=1)
@@ -129,7 +131,7 @@ def test_a_limit_throttles_then_bans_and_time_heals(
 
 
 @pytest.mark.parametrize("way", [Fault.hang(), Fault.stall()])
-def test_what_stalls_is_released_by_heal(vendors: VendorServer, way: Fault) -> None:
+def test_a_stalled_response_is_released_by_heal(vendors: VendorServer, way: Fault) -> None:
     vendors.fault("binance", way)
     client = Client(vendors, "binance", timeout_s=0.1)
     with pytest.raises(TimeoutError):
@@ -205,7 +207,7 @@ def test_faults_add_up(vendors: VendorServer, binance: Client) -> None:
     assert answer.headers["X-Odd"] == "yes" and vendors.pending() == []
 
 
-def test_redirects_lead_to_another_host_name(vendors: VendorServer, binance: Client) -> None:
+def test_a_redirect_leads_to_another_host_name(vendors: VendorServer, binance: Client) -> None:
     vendors.fault("binance", Fault.redirect(), times=1)
     answer = binance.get("/api/v3/klines", symbol="BTCUSDT", interval="1h")
     location = urlsplit(answer.headers["Location"])
@@ -223,13 +225,15 @@ def test_redirects_lead_to_another_host_name(vendors: VendorServer, binance: Cli
         (Fault.lie("{}"), b"{}"),
     ],
 )
-def test_lies_are_200(vendors: VendorServer, binance: Client, lie: Fault, start: bytes) -> None:
+def test_a_lie_has_status_200(
+    vendors: VendorServer, binance: Client, lie: Fault, start: bytes
+) -> None:
     vendors.fault("binance", lie)
     answer = binance.get("/api/v3/klines", symbol="BTCUSDT", interval="1h")
     assert answer.status == 200 and answer.body.startswith(start)
 
 
-def test_an_empty_body_can_be_a_lie_too(vendors: VendorServer, binance: Client) -> None:
+def test_a_lie_can_have_an_empty_body(vendors: VendorServer, binance: Client) -> None:
     vendors.fault("binance", Fault.lie(""))
     assert binance.get("/api/v3/klines", symbol="BTCUSDT", interval="1h").body == b""
 

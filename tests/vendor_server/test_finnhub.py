@@ -54,7 +54,7 @@ def test_errors_are_the_recorded_ones(vendors: VendorServer, reason: Any, name: 
     assert reply == type(reply).json(recorded(f"finnhub/{name}.json"), reply.status)
 
 
-def test_days_are_adjusted_for_splits_and_end_where_they_are_told(
+def test_days_are_adjusted_for_splits_and_end_at_the_requested_day(
     vendors: VendorServer, finnhub: Client
 ) -> None:
     told = bars(finnhub, "NVDA", "D", "2024-06-05", "2024-06-07")
@@ -73,7 +73,7 @@ def test_coins_of_one_exchange_and_a_month_at_most(vendors: VendorServer, finnhu
     assert wanted and (told["c"][-1], told["v"][-1]) == (wanted[4], wanted[5])
 
 
-def test_who_is_let_in(finnhub: Client) -> None:
+def test_finnhub_needs_a_token_and_refuses_other_paths(finnhub: Client) -> None:
     ask = {"symbol": "AAPL", "resolution": "D", "from": 0, "to": 1}
     assert finnhub.get("/api/v1/stock/candle", **ask).status == 401
     assert finnhub.get("/api/v1/stock/candle", TOKEN, **ask | {"resolution": "X"}).status == 422

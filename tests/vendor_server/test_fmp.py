@@ -75,19 +75,19 @@ def test_minutes_are_labelled_with_the_clock_of_the_venue(fmp: Client) -> None:
     ].endswith("08:00:00")
 
 
-def test_of_a_longer_range_the_newest_part_comes(fmp: Client) -> None:
+def test_a_range_over_the_limit_returns_the_newest_part(fmp: Client) -> None:
     rows = ask(fmp, DAYS, **{"from": "2010-01-04", "to": "2024-01-05"})
     assert rows[0]["date"] == "2024-01-05"
     assert AT("2024-01-06") - AT(rows[-1]["date"]) <= 1826 * DAY_MS
 
 
-def test_the_closing_auction_stands_behind_the_session(vendors: VendorServer, fmp: Client) -> None:
+def test_the_closing_auction_is_a_row_after_the_session(vendors: VendorServer, fmp: Client) -> None:
     vendors.face("fmp").closing_auction = True  # type: ignore[attr-defined]
     rows = ask(fmp, MINUTES, **{"from": "2024-06-03", "to": "2024-06-04"})
     assert next(r["date"] for r in rows if r["date"] < "2024-06-04") == "2024-06-03 16:00:00"
 
 
-def test_what_it_does_not_have_is_an_empty_list(fmp: Client) -> None:
+def test_symbols_and_days_that_fmp_lacks_are_an_empty_list(fmp: Client) -> None:
     assert ask(fmp, DAYS, "NOPE") == []
     assert ask(fmp, DAYS, **{"from": "2030-01-01", "to": "2030-02-01"}) == []
     assert ask(fmp, DAYS, "GONE", **{"from": "2024-01-01"}) == []
@@ -95,7 +95,7 @@ def test_what_it_does_not_have_is_an_empty_list(fmp: Client) -> None:
     assert fmp.get("/api/v3/quote/AAPL", apikey=KEY).status == 404
 
 
-def test_dividends_are_told_both_ways(fmp: Client) -> None:
+def test_dividends_are_returned_as_paid_and_adjusted(fmp: Client) -> None:
     paid = {r["date"]: (r["dividend"], r["adjDividend"]) for r in ask(fmp, "/stable/dividends")}
     assert paid["2020-08-07"] == (0.82, 0.205)
     assert paid["2024-05-10"] == (0.25, 0.25)

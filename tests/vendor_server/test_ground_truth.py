@@ -44,7 +44,7 @@ def test_every_bar_can_be_a_bar(truth: Truth, symbol: str) -> None:
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "THINUSDT", "HALTUSDT"])
 @pytest.mark.parametrize(("long", "short", "step"), [("1h", "1m", HOUR_MS), ("1d", "1h", DAY_MS)])
-def test_longer_bars_of_coins_are_made_of_shorter_ones(
+def test_longer_bars_of_coins_are_derived_from_shorter_ones(
     truth: Truth, symbol: str, long: str, short: str, step: int
 ) -> None:
     shorts = truth.raw(symbol, short, *MARCH)
@@ -63,7 +63,7 @@ def test_days_of_shares_are_made_of_their_hours_and_weeks_of_days(truth: Truth) 
     assert iso(week[0]) == "2024-03-04T00:00:00Z" and rounded(week) == folded(days)
 
 
-def test_a_window_does_not_change_what_is_in_it(truth: Truth) -> None:
+def test_a_window_does_not_change_its_bars(truth: Truth) -> None:
     whole = truth.raw("BTCUSDT", "15m", *MARCH)
     start, end = MARCH[0] + 7 * HOUR_MS, MARCH[0] + 9 * HOUR_MS
     part = Truth().raw("BTCUSDT", "15m", start, end)

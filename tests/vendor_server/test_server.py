@@ -46,7 +46,7 @@ def test_a_kept_connection_is_one_connection(vendors: VendorServer, binance: Cli
     assert kept[0] == kept[1] == kept[2] != kept[3]
 
 
-def test_the_log_says_what_was_asked(
+def test_the_log_contains_the_requests(
     vendors: VendorServer, binance: Client, clock: ManualClock
 ) -> None:
     binance.get("/api/v3/klines", {"X-MBX-APIKEY": "canary"}, symbol="BTCUSDT", interval="1d")
@@ -121,7 +121,7 @@ def test_starting_and_stopping_is_quick(clock: ManualClock) -> None:
     assert time.perf_counter() - began < 5
 
 
-def test_a_new_listing_and_another_spelling(
+def test_a_changed_listing_has_its_new_spelling_and_outage(
     vendors: VendorServer, yahoo: Client, binance: Client
 ) -> None:
     vendors.truth.change(

@@ -69,7 +69,7 @@ def test_refusals_are_the_recorded_ones(tiingo: Client, vendors: VendorServer) -
     assert (said[:21], said[-60:]) == (real[:21], real[-60:])
 
 
-def test_raw_and_adjusted_stand_side_by_side(vendors: VendorServer, tiingo: Client) -> None:
+def test_rows_contain_raw_and_adjusted_prices(vendors: VendorServer, tiingo: Client) -> None:
     before, day = prices(tiingo, "NVDA", "2024-06-07", "2024-06-10")
     raw = vendors.truth.raw("NVDA", "1d", parse_iso("2024-06-07"), parse_iso("2024-06-11"))
     assert [before["close"], day["close"]] == [bar[4] for bar in raw]
@@ -103,7 +103,7 @@ def test_minutes_beyond_the_newest_are_left_out_in_silence(
     assert rows[0].keys() == {"date", "close", "volume"}
 
 
-def test_a_key_is_needed_and_coins_unknown_are_none(tiingo: Client) -> None:
+def test_tiingo_needs_a_key_and_returns_an_empty_list_for_unknown_coins(tiingo: Client) -> None:
     assert tiingo.get("/tiingo/daily/AAPL/prices", {}).status == 403
     assert tiingo.get("/tiingo/daily/AAPL/prices", {}, token="k").status == 200
     assert (

@@ -83,7 +83,7 @@ def test_the_last_minute_is_there_and_the_last_date_is_not(twelve: Client) -> No
     assert [v["datetime"][11:] for v in local] == ["09:40:00", "09:35:00", "09:30:00"]
 
 
-def test_of_too_many_rows_the_newest_come(twelve: Client) -> None:
+def test_a_range_over_the_limit_returns_the_newest_rows(twelve: Client) -> None:
     ends = {"start_date": "2010-01-04", "end_date": "2024-06-01", "order": "ASC"}
     few = ask(twelve, outputsize=3, **ends)["values"]
     assert [v["datetime"] for v in few] == ["2024-05-29", "2024-05-30", "2024-05-31"]
@@ -98,7 +98,7 @@ def test_venues_and_coins(twelve: Client) -> None:
     assert coin["meta"]["currency_quote"] == "USD" and "volume" not in coin["values"][0]
 
 
-def test_what_it_does_not_have(twelve: Client) -> None:
+def test_symbols_and_days_that_twelvedata_lacks_are_errors(twelve: Client) -> None:
     future = ask(twelve, start_date="2030-01-01", end_date="2030-02-01")
     assert future["code"] == 400 and future["message"].startswith("No data is available")
     assert ask(twelve, "GONE", start_date="2024-01-01")["code"] == 400

@@ -105,7 +105,7 @@ def test_depths_and_long_requests_are_refused(yahoo: Client, clock: ManualClock)
     assert swapped.status == 400
 
 
-def test_days_tell_the_truth_as_known_now(
+def test_days_agree_with_the_ground_truth_as_known_now(
     vendors: VendorServer, yahoo: Client, clock: ManualClock
 ) -> None:
     clock.set(AT("2024-06-10T13:29:59"))
@@ -163,7 +163,7 @@ def test_the_live_minute_comes_after_a_row_of_nulls(yahoo: Client, clock: Manual
     assert "adjclose" not in chart["indicators"] and chart["meta"]["tradingPeriods"]
 
 
-def test_the_live_week_stands_in_two_rows(vendors: VendorServer, yahoo: Client) -> None:
+def test_the_live_week_is_in_two_rows(vendors: VendorServer, yahoo: Client) -> None:
     chart = yahoo.chart(interval="1wk", range="1mo")
     assert [iso(t * 1000) for t in chart["timestamp"][-3:]] == [
         "2024-06-03T04:00:00Z",

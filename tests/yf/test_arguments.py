@@ -48,7 +48,7 @@ def test_intervals_and_periods_are_accepted_in_any_case() -> None:
     assert (asked.interval, asked.period, asked.timeframe) == ("1d", "1mo", "1d")
 
 
-def test_each_name_of_yfinance_is_served_or_refused_and_says_what_to_use() -> None:
+def test_each_name_of_yfinance_is_served_or_refused_with_an_alternative() -> None:
     theirs = pytest.importorskip("yfinance")
     served = set(onetape.yf.__all__)
     assert {name for name in theirs.__all__ if name not in served} == set(OF_MODULE)
@@ -125,7 +125,7 @@ def test_a_mistake_of_a_download_is_refused(
 
 
 @pytest.mark.parametrize("ticker", ["", " ", "US0378331005", ("OR", "XPAR"), 5])
-def test_what_is_no_ticker_is_refused(ticker: Any) -> None:
+def test_an_invalid_ticker_is_refused(ticker: Any) -> None:
     with pytest.raises(QueryError):
         yf.Ticker(ticker)
     if isinstance(ticker, tuple):
@@ -139,7 +139,7 @@ def test_what_is_no_ticker_is_refused(ticker: Any) -> None:
      {"include_research": True}, {"include_cultural_assets": True}, {"enable_fuzzy_query": True},
      {"recommended": 2}, {"session": object()}],
 )  # fmt: skip
-def test_what_a_search_would_ignore_is_refused(options: dict[str, Any]) -> None:
+def test_search_options_without_effect_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(QueryError, match=next(iter(options))):
         yf.Search("apple", **options)
 
@@ -154,7 +154,7 @@ def test_unknown_keywords_of_tickers_are_refused(manager: DataManager) -> None:
         yf.Tickers("AAPL").history(colour="red")
 
 
-def test_at_night_nothing_runs_and_nothing_is_asked(
+def test_at_night_a_download_has_no_running_bar_and_sends_no_request(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(to_ms(datetime(2024, 6, 13, 1, 30, tzinfo=UTC)))  # New York sleeps

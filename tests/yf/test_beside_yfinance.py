@@ -42,7 +42,7 @@ def test_frames_are_equal(name: str, both: Both) -> None:
     expect_equal(ours[columns], theirs[columns])
 
 
-def test_sixty_calls_and_what_differs_is_on_the_page() -> None:
+def test_sixty_calls_are_compared_and_their_differences_are_documented() -> None:
     assert len(CALLS) >= 60
     text = re.sub(r"\s+", " ", PAGE.read_text("utf-8"))
     assert [words for words, _ in DIFFERENT.values() if words not in text] == []

@@ -30,7 +30,7 @@ def list_many(vendors: VendorServer, count: int) -> list[str]:
     return names
 
 
-def test_of_many_some_fail_and_one_warning_says_so(
+def test_one_warning_names_the_failed_tickers_of_many(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     """500 in a full run, of which 20 are not known."""
@@ -60,7 +60,7 @@ def test_a_ticker_that_cannot_be_read_does_not_end_the_others(manager: DataManag
     assert frame["Close"]["AAPL"].notna().all()
 
 
-def test_a_hole_is_a_missing_row_and_stands_in_the_attributes(
+def test_a_hole_is_a_missing_row_and_a_gap_in_the_attributes(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("yahoo", Fault.drop_stamps(day_ms(date(2024, 5, 14)), day_ms(date(2024, 5, 15))))
@@ -122,7 +122,7 @@ def test_a_vendor_without_adjusted_closes_is_helped_by_the_dividends(
     assert (wanted["Adj Close"] < wanted["Close"]).any().any(), "a dividend is in the range"
 
 
-def test_repair_proposes_and_changes_nothing(manager: DataManager, vendors: VendorServer) -> None:
+def test_repair_warns_and_changes_no_bar(manager: DataManager, vendors: VendorServer) -> None:
     vendors.fault("yahoo", Fault.rescale(100.0, 9), times=1)
     plain = _quietly(lambda: yf.Ticker("MSFT").history(start="2024-04-01", end="2024-06-01"))
     vendors.clear_log()
@@ -153,7 +153,7 @@ def test_weeks_are_examined_by_their_days(manager: DataManager) -> None:
     assert list(frame.attrs["onetape"]["symbols"]["AAPL"]["repair"]) == []
 
 
-def test_a_second_call_sends_nothing(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_second_download_sends_no_request(manager: DataManager, vendors: VendorServer) -> None:
     first = yf.download(["AAPL", "MSFT", "VOD.L"], actions=True, **MAY)
     vendors.clear_log()
     pd.testing.assert_frame_equal(
@@ -181,7 +181,7 @@ def test_the_frame_is_the_callers(manager: DataManager) -> None:
         ["column", "ticker"],
     ),
 )
-def test_what_is_kept_in_memory_is_never_changed(
+def test_bars_kept_in_memory_are_not_changed_by_a_download(
     manager: DataManager, options: dict[str, bool], group_by: str
 ) -> None:
     names, bounds = ["MSFT", "AAPL", "VOD.L"], ("1d", date(2024, 5, 1), date(2024, 5, 31))
@@ -234,7 +234,7 @@ def test_a_substitute_for_all_there_is_is_reported(
     assert frame.attrs["onetape"]["substitute"] and len(frame)
 
 
-def test_a_pair_of_an_exchange_is_not_yahoos_pair_of_another_currency(
+def test_a_pair_of_an_exchange_is_not_yahoos_pair_in_another_currency(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     frame = yf.download(["BTC-USDT", "BTC-USD"], **MAY)

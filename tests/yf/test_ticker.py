@@ -91,7 +91,7 @@ def test_search_finds_symbols(manager: DataManager, vendors: VendorServer) -> No
         found.news  # noqa: B018 - refused when it is read
 
 
-def test_a_failed_search_is_an_error_or_nothing(
+def test_a_failed_search_is_an_error_or_has_no_quotes(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     for vendor in ("yahoo", "binance"):
@@ -101,7 +101,7 @@ def test_a_failed_search_is_an_error_or_nothing(
     assert yf.Search("zzqx", raise_errors=False).quotes == []
 
 
-def test_objects_say_what_they_are() -> None:
+def test_the_repr_of_tickers_names_their_symbols() -> None:
     assert repr(yf.Ticker(" aapl")) == "onetape.yf.Ticker object <AAPL>"
     tickers = yf.Tickers("aapl, msft")
     assert repr(tickers) == "onetape.yf.Tickers object <AAPL,MSFT>"
