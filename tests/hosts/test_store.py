@@ -34,7 +34,7 @@ from src.data.errors import (
 from src.data.hosts import claim, entry
 from src.data.hosts import log as log_module
 from src.data.hosts.decisions import name_of
-from src.data.hosts.entry import Cleared, SeriesName, Told
+from src.data.hosts.entry import Cleared, ReportedActions, SeriesName
 from src.data.hosts.lanes import LaneCopies
 from src.data.hosts.log import Appended, Log, LogPosition
 from src.data.hosts.state import attach as attach_folder
@@ -583,7 +583,7 @@ def test_an_entry_that_no_host_can_apply_is_refused(
     if attack == "nested":
         payload = b"\x81\xa7quality" + b"\x81\xa1a" * 100_000 + b"\xc0"
     elif attack == "told":
-        kind, payload = entry.dump(Told((), Asked(Span(0, 1), "acme", NOW)))
+        kind, payload = entry.dump(ReportedActions((), Asked(Span(0, 1), "acme", NOW)))
     elif attack == "book":
         name, seen = SeriesName(DAILY.symbol), LogPosition()
     with pytest.MonkeyPatch.context() as patch:

@@ -250,7 +250,7 @@ class Bundle:
             DecimalRangeError, StorageError, LockTimeoutError: The update failed; the bundle is
                 unchanged.
         """
-        return self._brought(manager, None, offline=offline, timeout=timeout)
+        return self._updated_to_answer(manager, None, offline=offline, timeout=timeout)
 
     def ingest(
         self,
@@ -290,9 +290,9 @@ class Bundle:
             except BundleError:
                 if not self.exists():  # otherwise another program has created it meanwhile
                     raise
-        return self._brought(manager, wanted, timeout=timeout)
+        return self._updated_to_answer(manager, wanted, timeout=timeout)
 
-    def _brought(
+    def _updated_to_answer(
         self,
         manager: DataManager,
         wanted: Mapping[str, Any] | None,
@@ -300,7 +300,7 @@ class Bundle:
         offline: bool = False,
         timeout: float | None = None,
     ) -> BundleChange:
-        """Extend the bundle's request by ``wanted``; update the bundle to the current answer."""
+        """Extend the bundle's request by ``wanted``, and update the bundle to the current answer."""
         canonical = manager.provider_selector.canonical
         origin = self.records().origin
         request = widened(self.name, origin.request, wanted, canonical)
@@ -363,10 +363,12 @@ class Bundle:
             start = first.replace(day=1) if _frequency(request) == "daily" else first
             request = {**request, "start_date": start.isoformat()}
         client = manager.client
-        sources = {} if request is None else self._shortened(client, request, records, old)
+        sources = (
+            {} if request is None else self._sources_after_clean(client, request, records, old)
+        )
         answers: dict[str, _Answer] = {}
         if request is not None and sources is None:
-            answers = self._stored(manager, request, records)
+            answers = self._stored_answers(manager, request, records)
         with self._files.writing(make=False) as commit:
             if self._examined()[0] != records:
                 raise BundleError(
@@ -385,7 +387,7 @@ class Bundle:
             records.with_files((), old).put(commit, self._files)
         return BundleChange(tuple(old))
 
-    def _stored(
+    def _stored_answers(
         self, manager: DataManager, request: Mapping[str, Any], records: Records
     ) -> dict[str, _Answer]:
         """Return the store's answer for each symbol in a shortened request.
@@ -406,7 +408,7 @@ class Bundle:
                 )
         return answers
 
-    def _shortened(
+    def _sources_after_clean(
         self,
         client: BarsClient,
         request: Mapping[str, Any],

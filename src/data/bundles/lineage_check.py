@@ -177,7 +177,7 @@ def check(
 
 
 def _checked(
-    client: BarsClient, read: SeriesRead, today: Callable[[BarsClient, SeriesRead], _Now]
+    client: BarsClient, read: SeriesRead, today: Callable[[BarsClient, SeriesRead], _CurrentAnswer]
 ) -> CheckedRead:
     if not read.pieces:
         return CheckedRead(read, IDENTICAL, True)
@@ -251,7 +251,7 @@ def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
     return CheckedRead(read, GONE, False, detail=why)
 
 
-class _Now(NamedTuple):
+class _CurrentAnswer(NamedTuple):
     """Today's bars, to compare with those of the original read.
 
     Attributes:
@@ -266,14 +266,16 @@ class _Now(NamedTuple):
     applied: AppliedActions
 
 
-def _newest(client: BarsClient, read: SeriesRead) -> _Now:
+def _newest(client: BarsClient, read: SeriesRead) -> _CurrentAnswer:
     today = read.stored(of_then=False)
     newest = client.read_again(today)
     then = client.read_again(replace(today, generation=read.generation))
-    return _Now(newest.table, newest.coverage, then.table, newest.applied)
+    return _CurrentAnswer(newest.table, newest.coverage, then.table, newest.applied)
 
 
-def _requested_today(client: BarsClient, read: SeriesRead, *, timeout: float | None) -> _Now:
+def _requested_today(
+    client: BarsClient, read: SeriesRead, *, timeout: float | None
+) -> _CurrentAnswer:
     """Repeat the calls now, and return their bars; raises the errors of ``BarsClient.get``."""
     wishes = Wishes(
         read.provider,
@@ -303,7 +305,7 @@ def _requested_today(client: BarsClient, read: SeriesRead, *, timeout: float | N
         for s, vendor, state in parts
     )
     today = client.read_again(replace(read.stored(of_then=False), generation=read.generation))
-    return _Now(concat(tables), coverage, today.table, today.applied)
+    return _CurrentAnswer(concat(tables), coverage, today.table, today.applied)
 
 
 class _Side(NamedTuple):
@@ -327,7 +329,7 @@ class _Side(NamedTuple):
 
 
 def _differences(
-    client: BarsClient, read: SeriesRead, then: ReadAgain, now: _Now
+    client: BarsClient, read: SeriesRead, then: ReadAgain, now: _CurrentAnswer
 ) -> Iterator[ChangedCell]:
     """Yield the values that differ, each with the cause."""
     before = _Side(with_unstored(read, then.table), then.coverage)

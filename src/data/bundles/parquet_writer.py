@@ -187,8 +187,8 @@ class ParquetWriter:
         source: Mapping[str, Any] | None = None,
         name: str | None = None,
     ) -> Written:
-        taken = [_taken(frame, frequency) for frame in frames]
-        if not sum(map(len, taken)):
+        checked = [_checked_rows(frame, frequency) for frame in frames]
+        if not sum(map(len, checked)):
             raise QueryError(
                 f"there are no rows to write to bundle {self.bundle_path.name}",
                 hint="pass at least one row; nothing was changed",
@@ -215,7 +215,7 @@ class ParquetWriter:
                 dataset_id=dataset_id or records.origin.dataset_id,
                 resolutions={**records.origin.resolutions, frequency: timeframe},
             )
-            origin, rows = _numbered(origin, taken)
+            origin, rows = _numbered(origin, checked)
             origin = _rewritten(origin, set(rows["sid"].unique()))
             return self.replace_rows(commit, replace(records, origin=origin), frequency, rows)
 
@@ -416,7 +416,7 @@ def _frequency_of(resolution: str) -> tuple[Frequency, str]:
     return ("daily" if label in _DAILY else "minute"), label
 
 
-def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataFrame:
+def _checked_rows(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataFrame:
     """Validate rows, and return them with their columns in order, without duplicates.
 
     The order is: time, ``sid`` or ``symbol``, prices and volume, any additional columns.

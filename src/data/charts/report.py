@@ -231,17 +231,20 @@ def _of_series(
     keys = [one.series for one in gaps.series]
     first = next(iter(client.answering(keys)), None)
     sections, drawings = [], []
-    for one in gaps.series:
-        entry = entries.get(one.series)
+    for series_gaps in gaps.series:
+        entry = entries.get(series_gaps.series)
         if entry is None:  # stored a moment ago
             continue
-        section = entry.plain() | {"answers": one.series == first, "gaps": one.as_dict()}
-        section["stored"] = stored.get(one.series.folder)
+        section = entry.plain() | {
+            "answers": series_gaps.series == first,
+            "gaps": series_gaps.as_dict(),
+        }
+        section["stored"] = stored.get(series_gaps.series.folder)
         drawn = _drawn(client, entry)
         section["fingerprint"] = drawn.fingerprint if drawn else None
         section["drawn"] = drawn.drawn if drawn else None
-        if one.problem:
-            entry.problems["gaps"] = one.problem
+        if series_gaps.problem:
+            entry.problems["gaps"] = series_gaps.problem
         months = months_of([entry.coverage], client.clock.now_ms())
         section["heat"] = heat_map([(series_name(section), entry.cells(months))], months)
         section["problems"] = entry.problems
@@ -286,11 +289,11 @@ def _of_all(
     client: BarsClient, entries: dict[SeriesKey, _Entry], gaps: GapReport, samples: int
 ) -> StoredReport:
     sections, listed = [], []
-    for one in gaps.series:
-        entry = entries.get(one.series)
+    for series_gaps in gaps.series:
+        entry = entries.get(series_gaps.series)
         if entry is None:  # stored a moment ago
             continue
-        listed.append([gap.as_dict() for gap in one.listed])
+        listed.append([gap.as_dict() for gap in series_gaps.listed])
         quality = entry.quality
         findings = Counter(f["severity"] for f in quality["findings"]) if quality else Counter()
         section = {
@@ -301,14 +304,14 @@ def _of_all(
             "vendors": entry.vendors,
             "score": quality["score"] if quality else None,
             "findings": {name: findings[name] for name in reversed(SEVERITIES)},
-            "gaps": one.counts,
-            "gap_bars": one.bars,
+            "gaps": series_gaps.counts,
+            "gap_bars": series_gaps.bars,
             "line": entry.line,
             "confirmed": entry.compared["confirmed"],
             "contradicted": entry.compared["contradicted"],
         }
-        if one.problem:
-            entry.problems["gaps"] = one.problem
+        if series_gaps.problem:
+            entry.problems["gaps"] = series_gaps.problem
         sections.append(section)
     own = [entries[one.series] for one in gaps.series if one.series in entries]
     months = months_of((entry.coverage for entry in own), client.clock.now_ms())

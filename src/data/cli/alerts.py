@@ -290,13 +290,17 @@ def _shown(alerts: Sequence[ListedAlert]) -> Shown:
         yield Line("there are no alerts; `onetape alerts add` creates one")
         return
     rows = []
-    for one in alerts:
-        state = one.state
+    for entry in alerts:
+        state = entry.state
         phase = (
-            (state.phase if state is not None else "new") if one.is_active else one.reason or "done"
+            (state.phase if state is not None else "new")
+            if entry.is_active
+            else entry.reason or "done"
         )
         fired = iso(state.fired_ms) if state is not None and state.fired_ms is not None else "-"
-        rows.append([str(one.alert.id), str(one.alert), phase, fired, iso(one.alert.expires_ms)])
+        rows.append(
+            [str(entry.alert.id), str(entry.alert), phase, fired, iso(entry.alert.expires_ms)]
+        )
     yield TextTable(["id#", "alert", "state", "fired?", "expires?"], rows)
 
 

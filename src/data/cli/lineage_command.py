@@ -143,13 +143,13 @@ def _check(args: argparse.Namespace) -> Report:
 
 
 def _checked(report: CheckReport) -> Shown:
-    for one in report.series:
-        text = f"{one.read.series} version {one.read.generation}: {one.state}"
-        if one.bars:
-            text += f", {counted(one.bars, 'bar')}: {', '.join(one.causes)}"
-        yield styled(text, _STYLES[one.state])
-        if one.detail:
-            yield Line(f"  {one.detail}")
+    for checked in report.series:
+        text = f"{checked.read.series} version {checked.read.generation}: {checked.state}"
+        if checked.bars:
+            text += f", {counted(checked.bars, 'bar')}: {', '.join(checked.causes)}"
+        yield styled(text, _STYLES[checked.state])
+        if checked.detail:
+            yield Line(f"  {checked.detail}")
         rows = [
             [
                 moment(plain["stamp"]),
@@ -159,14 +159,15 @@ def _checked(report: CheckReport) -> Shown:
                 ", ".join(cell.causes),
                 cell.detail,
             ]
-            for cell in one.cells[:_SHOWN]
+            for cell in checked.cells[:_SHOWN]
             for plain in (cell.to_json(),)
         ]
         if rows:
             yield TextTable(["time", "column", "then#", "now#", "cause", "detail?"], rows)
-        if len(one.cells) > _SHOWN:
+        if len(checked.cells) > _SHOWN:
             yield styled(
-                f"the first {_SHOWN} of {len(one.cells)} differing values; --json lists all", "dim"
+                f"the first {_SHOWN} of {len(checked.cells)} differing values; --json lists all",
+                "dim",
             )
     for failed in report.failed:
         yield Line(f"failed then: {failed.symbol} {failed.timeframe}: {failed.error}")

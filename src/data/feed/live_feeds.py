@@ -70,7 +70,7 @@ class FeedTimings:
 
 
 @dataclass(frozen=True)
-class _Way:
+class _StreamRoute:
     """A vendor's stream that can supply the requested bars, either directly or built from minute bars."""
 
     name: str
@@ -158,7 +158,7 @@ class LiveFeeds:
         instrument = self._services.selector.instrument(symbol)
         try:
             library()
-            return self._way(instrument, step, provider).name
+            return self._route(instrument, step, provider).name
         except UnknownProviderError:
             raise
         except (NoProviderError, ConfigError) as error:
@@ -182,11 +182,11 @@ class LiveFeeds:
         step = Timeframe.parse(timeframe)
         symbol, provider = self._services.selector.split_vendor(symbol, provider)
         instrument = self._services.selector.instrument(symbol)
-        way = self._way(instrument, step, provider)
-        kind = way.kind
+        route = self._route(instrument, step, provider)
+        kind = route.kind
         grid = BarGrid(calendar_for(instrument), step, kind.anchor or "session")
-        clock, traits = self._services.clock, way.protocol.traits
-        patience = self._patience(way)
+        clock, traits = self._services.clock, route.protocol.traits
+        patience = self._patience(route)
         history = ManagerHistory(
             self._manager,
             symbol,
@@ -199,7 +199,7 @@ class LiveFeeds:
         )
         # Current prices already include every past split.
         basis = Basis("split" if instrument.asset_class == "stock" else "raw")
-        origin = Origin(way.name, kind, self._settle_ms(way.name), basis)
+        origin = Origin(route.name, kind, self._settle_ms(route.name), basis)
 
         def keep(bars: Sequence[LiveBar]) -> None:
             """Store closed bars, unless the caller named their vendor."""
@@ -212,11 +212,11 @@ class LiveFeeds:
                 instrument, grid, origin, [bar.bar], is_revision=True
             )
             self._services.observer.tell(
-                BarCorrected, vendor=way.name, opens_ms=bar.stamp_ms, is_stored=bool(is_stored)
+                BarCorrected, vendor=route.name, opens_ms=bar.stamp_ms, is_stored=bool(is_stored)
             )
 
         source = GapFreeSource(
-            self._subscription(way, grid),
+            self._subscription(route, grid),
             history,
             grid,
             clock,
@@ -238,10 +238,10 @@ class LiveFeeds:
             capacity=capacity,
             history=history,
         )
-        feed.set_origin(instrument, way.name, step, sends_trades=way.sent is None)
+        feed.set_origin(instrument, route.name, step, sends_trades=route.sent is None)
         selector = self._services.selector
         routed = selector.get_provider_with_failover(instrument.symbol, step.label)
-        if way.name in map(selector.canonical, routed):
+        if route.name in map(selector.canonical, routed):
             self._routed.add(feed)
         return feed
 
@@ -258,15 +258,17 @@ class LiveFeeds:
         ]
         return max(prices, key=lambda price: price.time_ms, default=None)
 
-    def _patience(self, way: _Way) -> StreamTimings:
-        traits = way.protocol.traits
-        return replace(self.tempo.patience, dense=traits.dense, quiet=traits.quiet_s, sent=way.sent)
+    def _patience(self, route: _StreamRoute) -> StreamTimings:
+        traits = route.protocol.traits
+        return replace(
+            self.tempo.patience, dense=traits.dense, quiet=traits.quiet_s, sent=route.sent
+        )
 
     def _settle_ms(self, name: str) -> int:
         downloader = self._services.selector.downloaders.get(name)
         return int(downloader.capabilities.settle_ms) if downloader is not None else 120_000
 
-    def _way(self, instrument: Instrument, step: Timeframe, provider: str | None) -> _Way:
+    def _route(self, instrument: Instrument, step: Timeframe, provider: str | None) -> _StreamRoute:
         """Return the first stream, in the order of the rules, that can supply bars for ``instrument``.
 
         Raises:
@@ -295,7 +297,7 @@ class LiveFeeds:
                     raise  # no other vendor may replace it
                 reasons.append(str(error))
                 continue
-            if isinstance(stream, _Way):
+            if isinstance(stream, _StreamRoute):
                 if reasons:
                     passed = "; ".join(reasons)
                     log.info("%s streams %s %s: %s", name, instrument.symbol, step, passed)
@@ -306,7 +308,9 @@ class LiveFeeds:
             symbol=instrument.symbol,
         )
 
-    def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
+    def _stream(
+        self, name: str, wanted: tuple[Instrument, Timeframe, str | None]
+    ) -> _StreamRoute | str:
         """Return a vendor's stream for the requested bars, or the reason (possibly empty) why it has none."""
         instrument, step, _ = wanted
         factory = stream_of(name)
@@ -335,35 +339,37 @@ class LiveFeeds:
         topic = protocol.spelling(instrument, step)
         if topic is not None:
             why = strangeness(self._services, name, kind, wanted)
-            return f": {why}" if why else _Way(name, make, protocol, topic, kind, url, account)
+            return (
+                f": {why}" if why else _StreamRoute(name, make, protocol, topic, kind, url, account)
+            )
         topic = protocol.spelling(instrument, MINUTE)
         if topic is None:
             return ""
         if why := hindrance(self._services, name, kind, wanted):
             return f": {why}"
-        return _Way(name, make, protocol, topic, kind, url, account, MINUTE)
+        return _StreamRoute(name, make, protocol, topic, kind, url, account, MINUTE)
 
-    def _subscription(self, way: _Way, grid: BarGrid) -> Subscription:
+    def _subscription(self, route: _StreamRoute, grid: BarGrid) -> Subscription:
         clock = self._services.clock
 
         def listen(sink: Sink) -> Listener:
             """Return a listener that passes bars to ``sink``, or builds them from minute bars or trades."""
-            if way.sent is not None:
-                quiet_ms = round(way.protocol.traits.quiet_s * SECOND_MS)
+            if route.sent is not None:
+                quiet_ms = round(route.protocol.traits.quiet_s * SECOND_MS)
                 return MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))
-            if way.topic.timeframe:
+            if route.topic.timeframe:
                 return BarListener(sink, clock, grid)
             return TradeListener(sink, clock, TradeBars(grid))
 
         def tell(topic: Topic, stamp_ms: int, why: str) -> None:
             """Count an item that the connection rejected, and notify event listeners."""
             facts = {"spelled": topic.symbol, "bars": topic.timeframe, "opens_ms": stamp_ms}
-            self._services.observer.tell(BarRefused, vendor=way.name, reason=why, **facts)
+            self._services.observer.tell(BarRefused, vendor=route.name, reason=why, **facts)
 
         def make() -> Connection:
             """Create a connection with its own protocol, subject to the vendor's limit on new connections."""
-            protocol = way.make()
-            limiter = self._services.network.stream_limiter(way.name, protocol.traits.connects)
+            protocol = route.make()
+            limiter = self._services.network.stream_limiter(route.name, protocol.traits.connects)
             dial = Dialer(protocol.address)
             return Connection(
                 protocol,
@@ -371,12 +377,12 @@ class LiveFeeds:
                 limiter,
                 clock,
                 self.tempo.pulse,
-                account=way.account,
+                account=route.account,
                 on_refused=tell,
             )
 
-        account = f"{way.name} {hash(way.url)}"
-        return Subscription(self.hub, account, way.topic, make, listen)
+        account = f"{route.name} {hash(route.url)}"
+        return Subscription(self.hub, account, route.topic, make, listen)
 
 
 class _RoutedFeed(LiveFeed):

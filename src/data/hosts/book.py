@@ -9,12 +9,12 @@ from ..cache.actions import ActionBook, Asked
 from ..model.actions import Action
 from ..model.instant import day_ms
 from ..model.span import Span
-from .entry import Changed, Forgotten, Told, Value
+from .entry import Changed, Forgotten, ReportedActions, Value
 
 
 def after(book: ActionBook, value: Value) -> ActionBook:
     """Return a book with one entry applied, by the rules of :class:`.ActionStore`."""
-    if isinstance(value, Told):
+    if isinstance(value, ReportedActions):
         return book.by(value.answer.fetched_at).with_answer(value.actions, value.answer)
     if isinstance(value, Forgotten):
         return book.without(value.source)
@@ -35,13 +35,13 @@ def offers(book: ActionBook) -> Iterator[Value]:
             if action.source == answer.source and day_ms(action.ex_date) in answer.span
         )
         placed.update(own)
-        yield Told(own, answer)
+        yield ReportedActions(own, answer)
     for source in sorted({action.source for action in book.reports}):
         rest = tuple(a for a in book.reports if a.source == source and a not in placed)
         if rest:
             latest = max(action.fetched_at for action in rest)
-            yield Told(rest, Asked(Span(0, 0), source, latest))
+            yield ReportedActions(rest, Asked(Span(0, 0), source, latest))
     for awaited in book.awaited:
-        yield Told((), awaited._replace(until=awaited.span.start))
+        yield ReportedActions((), awaited._replace(until=awaited.span.start))
     if book.changes:
         yield Changed(book.changes)

@@ -52,7 +52,7 @@ class SeriesName(NamedTuple):
     lane: str = ""
 
 
-class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReportedActions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A vendor's answer about splits and dividends."""
 
     actions: tuple[Action, ...]
@@ -78,7 +78,7 @@ class Cleared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     years: tuple[int, ...] | None = None
 
 
-Value = Commit | Told | Forgotten | Changed | Cleared
+Value = Commit | ReportedActions | Forgotten | Changed | Cleared
 
 
 class _Column(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -157,7 +157,7 @@ _PLAIN = tuple(
 _OF_PIECE = tuple(field.name for field in fields(CommitPiece) if field.name != "table")
 _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "commit": (Commit, _Commit),
-    "told": (Told, Told),
+    "told": (ReportedActions, ReportedActions),
     "forgotten": (Forgotten, Forgotten),
     "changed": (Changed, Changed),
     "cleared": (Cleared, Cleared),
@@ -268,7 +268,7 @@ def _times(value: Value) -> Iterator[int]:
     if isinstance(value, Commit):
         yield from (piece.fetched_at for piece in value.pieces)
         yield from (mark.fetched_at for mark in stretches(value.marks).sources)
-    elif isinstance(value, Told):
+    elif isinstance(value, ReportedActions):
         yield from (value.answer.fetched_at, *(action.fetched_at for action in value.actions))
     elif isinstance(value, Changed):
         yield from (change.fetched_at for change in value.changes)

@@ -43,7 +43,7 @@ from ..model.timeframe import Timeframe
 from ..vendors.registry import is_sample
 from .claim import FolderClaim
 from .decisions import facts_of, is_symbol, key_of, lacking, name_of, overtaken
-from .entry import Changed, Cleared, Forgotten, SeriesName, Told, applying
+from .entry import Changed, Cleared, Forgotten, ReportedActions, SeriesName, applying
 from .lanes import EntryClock, LaneCopies
 from .log import Appended, Facts, Log, LogEntry, LogPosition
 from .notes import Note, Notes
@@ -623,9 +623,9 @@ class SharedStore(BarStore):
         A sample vendor's answer stays on this host, as its bars do.
         """
         self.check_joined()
-        told = Told(tuple(actions), Asked(dates, source, fetched_at, until))
+        reported = ReportedActions(tuple(actions), Asked(dates, source, fetched_at, until))
         keep = self._books.keep_sample if is_sample(source) else self._books.tell
-        return keep(symbol, told)
+        return keep(symbol, reported)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
         """Remove a sample vendor's reports; see :meth:`.BarStore.forget_actions`."""

@@ -18,7 +18,7 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError
 from . import book as books
 from .decisions import overtaken
-from .entry import Changed, Forgotten, SeriesName, Told, Value, applying
+from .entry import Changed, Forgotten, ReportedActions, SeriesName, Value, applying
 from .log import Log, LogEntry, LogPosition
 from .notes import Note, Notes
 
@@ -131,7 +131,7 @@ class SymbolBooks:
                     continue
                 for entry in entries:
                     with applying(name, entry.position.seq):
-                        if isinstance(entry.value, Told):
+                        if isinstance(entry.value, ReportedActions):
                             self._before_told(symbol, entry.value.actions, entry.value.answer)
                         book, position = books.after(book, entry.value), entry.position
                 if entries:
@@ -173,7 +173,7 @@ class SymbolBooks:
         self.tell(symbol, value)
         return True
 
-    def keep_sample(self, symbol: str, value: Told | Forgotten) -> ActionBook:
+    def keep_sample(self, symbol: str, value: ReportedActions | Forgotten) -> ActionBook:
         """Change what this host's copy of a symbol's book says about samples."""
         folder = self._layout.symbol(symbol)
         with self._guard.writing(folder):

@@ -131,7 +131,7 @@ def confirm_sample(
         services.observer.on_event(on_event)
     with job_signals() as signals, listening(progress) as reporter:
         listener = None if dry_run else reporter
-        report = _Run(services, share, requests, is_dry=dry_run, listener=listener).report()
+        report = _ConfirmRun(services, share, requests, is_dry=dry_run, listener=listener).report()
         report |= {"interrupted": report["interrupted"] or signals.is_noted}
         return with_quotas(services, report)
 
@@ -210,7 +210,7 @@ class _Outcome:
     is_same: bool = True
 
 
-class _Run:
+class _ConfirmRun:
     """One run over the whole cache. All methods except :meth:`_compare` run in the caller's thread."""
 
     def __init__(

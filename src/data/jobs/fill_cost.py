@@ -61,14 +61,14 @@ def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> Fil
     """
     hits, vendors, lacking = 0, dict[str, VendorCost](), list[SeriesResult]()
     incidents: dict[VendorDay, None] = {}
-    for one in job.series:
-        result = SeriesResult(one.symbol, one.label)
+    for series in job.series:
+        result = SeriesResult(series.symbol, series.label)
         try:
-            if one.problem:
-                lacking.append(result.failed(one.problem, "bad_question"))
+            if series.problem:
+                lacking.append(result.failed(series.problem, "bad_question"))
                 continue
-            bounds, wishes = (one.start or job.start, job.end), Wishes(session=one.session)
-            query = client.query(one.symbol, one.timeframe, *bounds, wishes=wishes)
+            bounds, wishes = (series.start or job.start, job.end), Wishes(session=series.session)
+            query = client.query(series.symbol, series.timeframe, *bounds, wishes=wishes)
             plan = client.plan(query)
             hits += plan.is_hit
             add(vendors, plan)

@@ -167,15 +167,15 @@ def _ask(
 ) -> DataError | None:
     """Request one bar with a key; return the vendor's refusal, or None if it accepted the key."""
     error: DataError | None = None
-    for one in instruments:
-        endpoint = endpoint_of(downloader.capabilities, one.asset_class, timeframe)
+    for instrument in instruments:
+        endpoint = endpoint_of(downloader.capabilities, instrument.asset_class, timeframe)
         downloader.session.reopen(endpoint)
-        anchor = downloader.capabilities.kind(one, timeframe).anchor or "session"
-        grid = BarGrid(calendar_for(one), timeframe, anchor)
+        anchor = downloader.capabilities.kind(instrument, timeframe).anchor or "session"
+        grid = BarGrid(calendar_for(instrument), timeframe, anchor)
         stamp = grid.back(now_ms - _AGE_MS, 1)
         span = Span(stamp, stamp + (timeframe.step_ms or DAY_MS))
         try:
-            query = FetchQuery(one, timeframe, span, now_ms, insist=True)
+            query = FetchQuery(instrument, timeframe, span, now_ms, insist=True)
             fetch_bars(downloader, query, downloader.name)
         except NoDataError:
             return None

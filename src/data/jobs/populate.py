@@ -337,7 +337,7 @@ def fill(
     then lists the remaining series with the reason.
     """
     with rare_collections(), job_signals():
-        return _Run(client, job, listener, at_work).report()
+        return _PopulateRun(client, job, listener, at_work).report()
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,7 +357,7 @@ class _SeriesTask(VendorTask):
     stored_as: str
 
 
-class _Run:
+class _PopulateRun:
     """One running job. All methods except :meth:`_fetch` run in the caller's thread."""
 
     def __init__(

@@ -124,7 +124,7 @@ def refresh_fundamentals(
     seconds = seconds_of(timeout, "a job")
     services = build(cache_dir, config_path)
     with job_signals() as signals, listening(progress) as listener:
-        report = _Run(services, wanted or Refresh(), listener, seconds).report()
+        report = _RefreshRun(services, wanted or Refresh(), listener, seconds).report()
         report |= {"interrupted": report["interrupted"] or signals.is_noted}
         return with_quotas(services, report)
 
@@ -316,7 +316,7 @@ class _Answered(TaskState):
     outcome: Snapshot | DataError = field(kw_only=True)
 
 
-class _Run:
+class _RefreshRun:
     """One run. All methods except :meth:`_fetch` run in the caller's thread."""
 
     def __init__(

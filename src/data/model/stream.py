@@ -78,7 +78,10 @@ def _bar_of(symbol: str, values: tuple[Any, ...]) -> LiveBar:
 
 
 class Trade(NamedTuple):
-    """One trade: time (UTC milliseconds), price, and size (0 if a price came without a trade)."""
+    """One trade: time (UTC milliseconds), price, and size (0 if a price came without a trade).
+
+    This is a trade on a market; the row of a bot's trade is ``src.data.db.models.Trade``.
+    """
 
     stamp_ms: int
     price: float

@@ -279,8 +279,8 @@ class ManagerBars(PortalSource):
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, query.timeframe)
         is_holed = False
-        for one in missing:
-            stamps = grid.opens(one)
+        for gap in missing:
+            stamps = grid.opens(gap)
             if not len(stamps):
                 continue
             first, last = (int(close) for close in grid.closes(stamps[[0, -1]]))
@@ -289,7 +289,7 @@ class ManagerBars(PortalSource):
             # after the query do.
             if last > around.horizon_ms:
                 known_ms = min(around.until_ms, first - 1)
-                end = one.start
+                end = gap.start
                 if query.timeframe != timeframe:
                     end = first_unclosed(calendar, timeframe, known_ms)
                 return _Known(query, known_ms, end, is_holed)

@@ -51,7 +51,7 @@ _NEVER_MS = parse_iso("2099-12-31T00:00:00")
 _NEAR = timedelta(days=16)
 
 
-class _Look(NamedTuple):
+class _FreshnessFacts(NamedTuple):
     """The facts on which a policy's decision is based; times are in UTC milliseconds."""
 
     fetched_ms: int
@@ -116,7 +116,7 @@ class CacheFreshnessPolicy(ABC):
         The default implementation returns the current time. For arguments and errors, see
         :meth:`is_fresh`.
         """
-        return _timestamp(_look(self, bundle_metadata, frequency, calendar).now_ms)
+        return _timestamp(_facts(self, bundle_metadata, frequency, calendar).now_ms)
 
 
 class _Rule(CacheFreshnessPolicy):
@@ -136,20 +136,20 @@ class _Rule(CacheFreshnessPolicy):
             fetched = bundle_metadata if cache_time is None else cache_time
             now = frequency if current_time is None else current_time
             bundle_metadata, frequency = {FETCHED: fetched, NOW: now}, ""
-        return self._is_fresh(_look(self, bundle_metadata, frequency, calendar))
+        return self._is_fresh(_facts(self, bundle_metadata, frequency, calendar))
 
     def get_next_refresh_time(
         self, bundle_metadata: Mapping[str, Any], frequency: str, calendar: Any = None
     ) -> pd.Timestamp:
         """Return the time in UTC from which bars may be requested again; see :meth:`is_fresh`."""
-        return _timestamp(self._next_ms(_look(self, bundle_metadata, frequency, calendar)))
+        return _timestamp(self._next_ms(_facts(self, bundle_metadata, frequency, calendar)))
 
     @abstractmethod
-    def _is_fresh(self, look: _Look) -> bool:
+    def _is_fresh(self, facts: _FreshnessFacts) -> bool:
         """Return whether the bars are fresh."""
 
     @abstractmethod
-    def _next_ms(self, look: _Look) -> int:
+    def _next_ms(self, facts: _FreshnessFacts) -> int:
         """Return the time at which the decision may change, in UTC milliseconds."""
 
 
@@ -171,17 +171,17 @@ class MarketCloseFreshnessPolicy(_Rule):
         _market(calendar)
         self.calendar = calendar
 
-    def _is_fresh(self, look: _Look) -> bool:
-        if look.calendar is None:
-            return look.is_younger(_HOUR_S)
-        closes = (session.close_ms for session in look.sessions(look.calendar))
-        return look.fetched_ms >= max(close for close in closes if close <= look.now_ms)
+    def _is_fresh(self, facts: _FreshnessFacts) -> bool:
+        if facts.calendar is None:
+            return facts.is_younger(_HOUR_S)
+        closes = (session.close_ms for session in facts.sessions(facts.calendar))
+        return facts.fetched_ms >= max(close for close in closes if close <= facts.now_ms)
 
-    def _next_ms(self, look: _Look) -> int:
-        if look.calendar is None:
-            return look.fetched_ms + _HOUR_S * 1000
-        closes = (session.close_ms for session in look.sessions(look.calendar))
-        return min(close for close in closes if close > look.now_ms)
+    def _next_ms(self, facts: _FreshnessFacts) -> int:
+        if facts.calendar is None:
+            return facts.fetched_ms + _HOUR_S * 1000
+        closes = (session.close_ms for session in facts.sessions(facts.calendar))
+        return min(close for close in closes if close > facts.now_ms)
 
 
 class TTLFreshnessPolicy(_Rule):
@@ -201,11 +201,11 @@ class TTLFreshnessPolicy(_Rule):
     def _ttl_s(self, frequency: str) -> float:
         return _default_ttl_s(frequency) if self.ttl_seconds is None else self.ttl_seconds
 
-    def _is_fresh(self, look: _Look) -> bool:
-        return look.is_younger(self._ttl_s(look.frequency))
+    def _is_fresh(self, facts: _FreshnessFacts) -> bool:
+        return facts.is_younger(self._ttl_s(facts.frequency))
 
-    def _next_ms(self, look: _Look) -> int:
-        return look.fetched_ms + int(self._ttl_s(look.frequency) * 1000)
+    def _next_ms(self, facts: _FreshnessFacts) -> int:
+        return facts.fetched_ms + int(self._ttl_s(facts.frequency) * 1000)
 
 
 class HybridFreshnessPolicy(_Rule):
@@ -225,17 +225,17 @@ class HybridFreshnessPolicy(_Rule):
         _market(calendar)
         self.calendar, self.ttl_seconds = calendar, _seconds(ttl_seconds)
 
-    def _is_fresh(self, look: _Look) -> bool:
-        return look.now_ms < self._next_ms(look)
+    def _is_fresh(self, facts: _FreshnessFacts) -> bool:
+        return facts.now_ms < self._next_ms(facts)
 
-    def _next_ms(self, look: _Look) -> int:
-        due = look.fetched_ms + int(self.ttl_seconds * 1000)
-        if look.calendar is None:
+    def _next_ms(self, facts: _FreshnessFacts) -> int:
+        due = facts.fetched_ms + int(self.ttl_seconds * 1000)
+        if facts.calendar is None:
             return due
         # No bars arrive while the market is closed, so bars that are due meanwhile become due at
         # the open.
-        at = max(due, look.now_ms)
-        around = _Look(due, at, look.frequency, None).sessions(look.calendar)
+        at = max(due, facts.now_ms)
+        around = _FreshnessFacts(due, at, facts.frequency, None).sessions(facts.calendar)
         session = next(session for session in around if session.close_ms > at)
         pause = next((pause for pause in session.breaks if at in pause), None)
         opens = session.open_ms if pause is None else pause.end
@@ -245,21 +245,21 @@ class HybridFreshnessPolicy(_Rule):
 class NeverStaleFreshnessPolicy(_Rule):
     """A policy by which bars are always fresh; meant for files."""
 
-    def _is_fresh(self, look: _Look) -> bool:
+    def _is_fresh(self, facts: _FreshnessFacts) -> bool:
         return True
 
-    def _next_ms(self, look: _Look) -> int:
+    def _next_ms(self, facts: _FreshnessFacts) -> int:
         return _NEVER_MS
 
 
 class AlwaysStaleFreshnessPolicy(_Rule):
     """A policy by which bars may be requested again at any time."""
 
-    def _is_fresh(self, look: _Look) -> bool:
+    def _is_fresh(self, facts: _FreshnessFacts) -> bool:
         return False
 
-    def _next_ms(self, look: _Look) -> int:
-        return look.now_ms
+    def _next_ms(self, facts: _FreshnessFacts) -> int:
+        return facts.now_ms
 
 
 def is_fresh_by(
@@ -419,7 +419,9 @@ def source_name(source: Any) -> str:
 # --- arguments ------------------------------------------------------------------------------------
 
 
-def _look(policy: CacheFreshnessPolicy, metadata: Any, frequency: Any, calendar: Any) -> _Look:
+def _facts(
+    policy: CacheFreshnessPolicy, metadata: Any, frequency: Any, calendar: Any
+) -> _FreshnessFacts:
     """Return the facts that a policy's decision is based on.
 
     Raises:
@@ -428,7 +430,7 @@ def _look(policy: CacheFreshnessPolicy, metadata: Any, frequency: Any, calendar:
     fetched, now = metadata.get(FETCHED), metadata.get(NOW)
     market = _market(policy.calendar if calendar is None else calendar)
     now_ms = SystemClock().now_ms() if now is None else _ms(now)
-    return _Look(0 if fetched is None else _ms(fetched), now_ms, str(frequency), market)
+    return _FreshnessFacts(0 if fetched is None else _ms(fetched), now_ms, str(frequency), market)
 
 
 def _ms(value: Any) -> int:

@@ -41,7 +41,10 @@ class BotInstance(Base):
 
 
 class Trade(Base):
-    """A bot's trade, as it was executed."""
+    """The row of a bot's trade, as it was executed.
+
+    A trade that a vendor's stream reports is another class, ``src.data.model.stream.Trade``.
+    """
 
     __tablename__ = "trading_trades"
     __table_args__ = (Index(None, "bot_id"), Index(None, "status", "symbol"))

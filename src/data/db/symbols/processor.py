@@ -62,7 +62,7 @@ class CorporateActionsProcessor:
                 missing.
             DatabaseError: The table cannot be read.
         """
-        frame = _Frame(df)
+        frame = _PriceFrame(df)
         if not len(frame.stamps):
             return df
         first, last = (date_of(int(edge)) for edge in (frame.stamps.min(), frame.stamps.max()))
@@ -93,7 +93,7 @@ def _action(row: CorporateAction) -> Action:
     return Action(row.ex_date, "split", at, float(top or 0), float(bottom or 1))
 
 
-class _Frame:
+class _PriceFrame:
     """The times and prices of a pandas or Polars frame, ascending; neither library is imported."""
 
     def __init__(self, df: Any) -> None:
