@@ -24,7 +24,6 @@ from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
 from ..prices.indicators import IndicatorUse, parse_indicator
 from .alert_values import (
-    DATA_PROBLEMS,
     Alert,
     AlertEvent,
     AlertState,
@@ -32,6 +31,8 @@ from .alert_values import (
     DataAlert,
     EventName,
     StoredAlert,
+    can_problem_end,
+    is_problem_of,
 )
 
 __all__ = [
@@ -438,27 +439,16 @@ def evaluate_data(
     before = state or AlertState()
     if before.phase == "done":
         return Evaluation(before)
-    mine = {key: text for key, text in problems.items() if _is_of(alert, key)}
+    mine = {key: text for key, text in problems.items() if is_problem_of(alert, key)}
     new = [key for key in mine if key not in before.problems]
     lasts = [key for key in before.problems if key in mine]
-    past = [k for k in before.problems if k not in mine and not _can_end(k)]
+    past = [k for k in before.problems if k not in mine and not can_problem_end(k)]
     events = [AlertEvent(alert.id, "data", apart(now_ms), now_ms, mine[key]) for key in new]
     reported = (*past[-_MOST_PAST:], *lasts, *new)
     after = before if set(reported) == set(before.problems) else replace(before, problems=reported)
     if newest_ms >= alert.expires_ms:
         after = _expired(alert, after, events)
     return _evaluation(before, after, events)
-
-
-def _can_end(key: str) -> bool:
-    # A stored key can be from a version that has other problems.
-    kind = DATA_PROBLEMS.get(key.partition(":")[0])
-    return kind is not None and kind.can_end
-
-
-def _is_of(alert: DataAlert, key: str) -> bool:
-    name, _, rest = key.partition(":")
-    return name == alert.problem and (alert.is_of_all or rest.split(":")[0] == alert.series)
 
 
 # --- messages ------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ How an alert becomes a delivered message::
     Delivery + Outcome                 ->  DeliveryState  (stored in each run; jobs/alert_book.py)
 
 To add a kind of alert, write its class, add the class to :data:`KINDS`, and describe the kind in
-``docs/alerts.md``. The command, storing, listing, evaluation and messages need nothing else::
+``docs/alerts.md`` under "What fires". The change also needs a line in ``CHANGELOG.md`` and, if the
+kind has an option, a new snapshot of the public names (``tests/contract/public_names.py``). The
+code of the command, storing, listing, evaluation and messages needs nothing else::
 
     class VolumeAbove(CrossingAlert):
         kind = "volume_above"
@@ -30,14 +32,16 @@ To add a kind of alert, write its class, add the class to :data:`KINDS`, and des
 :class:`Alert` explains the attributes. A subclass of :class:`CrossingAlert` watches a quantity of
 closed bars cross a value; if the quantity is not an indicator yet, add a row to
 ``prices/indicators.py``. A subclass of :class:`DataAlert` watches the data. Any other class
-is refused.
+is refused. A kind that declares fields of its own must be decorated with
+``@dataclass(frozen=True)``, and each of these fields needs a default or ``kw_only=True``; a kind
+without fields of its own needs no decorator.
 
 To add a problem with the data to those that a :class:`DataAlert` can watch:
 
 1. Add a row to :data:`DATA_PROBLEMS`: its name, whether it can end, and the sentence about it. The
    command, storing, evaluation and messages need nothing else.
 2. Report it with :func:`data_problem` in ``jobs/alert_bars.py``, which finds the problems.
-3. Describe it in ``docs/alerts.md``.
+3. Describe it in ``docs/alerts.md`` under "Alerts about data".
 """
 
 from __future__ import annotations
@@ -136,6 +140,19 @@ def data_problem(name: str, series: str, *parts: str, **facts: Any) -> tuple[str
     """
     text = DATA_PROBLEMS[name].text.format(series=series, **facts)
     return ":".join((name, series, *parts)), text
+
+
+def can_problem_end(key: str) -> bool:
+    """Return whether the problem with this key (see :func:`data_problem`) can end."""
+    # A stored key can be from a version that has other problems.
+    kind = DATA_PROBLEMS.get(key.partition(":")[0])
+    return kind is not None and kind.can_end
+
+
+def is_problem_of(alert: DataAlert, key: str) -> bool:
+    """Return whether an alert watches the problem with this key (see :func:`data_problem`)."""
+    name, _, rest = key.partition(":")
+    return name == alert.problem and (alert.is_of_all or rest.split(":")[0] == alert.series)
 
 
 # --- alerts -------------------------------------------------------------------------------
@@ -366,6 +383,7 @@ class IndicatorAlert(CrossingAlert):
 
     kind = "indicator"
     keys = ("indicator", "value", "condition")
+    # The type allows None, which `CustomAlert` sets.
     option: ClassVar[tuple[str, str] | None] = (
         "NAME",
         "watch this instead of the close: change, sma(50), rsi(14), volume",
