@@ -102,11 +102,24 @@ def fact(sql: str, default: Any) -> Any:
 
     ``sql`` is the type of the column. Values other than the default are set in two places:
     ``Bundle.create`` for answers of the store, and ``ParquetWriter._write`` for rows of user code.
+
+    No field of this version uses the function. ``test_a_field_is_declared_once`` in
+    ``tests/bundles/test_bundle_row.py`` adds this line to the class and follows it everywhere::
+
+        grade: str = fact("TEXT", default="plain")
     """
     return field(default=default, metadata={"sql": sql})
 
 
 class _Request(TypedDict):
+    """The recorded request of a bundle, to check the types of its values when it is parsed.
+
+    A new key must be ``NotRequired`` and read with ``get``, because older bundles lack it. It also
+    goes into ``request_of`` and ``widened`` (``request.py``), into the arguments of
+    ``Bundle.create`` and ``Bundle.ingest``, and into ``_answers`` and ``_query`` (``bundle.py``),
+    which query with it.
+    """
+
     symbols: list[str]
     timeframe: str
     start_date: str | None

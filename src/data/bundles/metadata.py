@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 class BundleMetadata:
     """The recorded metadata of one bundle.
 
+    The attributes are a fixed summary: a new field of a bundle's row (see ``bundle_row.py``) does
+    not become one. It is in the row that :meth:`get` and :meth:`list_bundles` return.
+
     Attributes:
         bundle_name: Name of the bundle.
         symbols: Symbols in the order of their numbers.

@@ -187,6 +187,23 @@ class ParquetWriter:
         source: Mapping[str, Any] | None = None,
         name: str | None = None,
     ) -> Written:
+        """Check the rows of user code, and write them in one change.
+
+        A fact of the origin gets its value for such rows here.
+
+        Args:
+            frames: Rows to merge into the bundle.
+            frequency, timeframe: Files to write to, and the timeframe of the bars. All files of a
+                frequency have the same timeframe.
+            dataset_id: Id of the dataset; None keeps the bundle's.
+            source: Details about the source. ``source_type`` replaces the bundle's source type; all
+                others are added to those that it has.
+            name: Name of the bundle; None keeps it.
+
+        Raises:
+            QueryError: All frames are empty, a row or the source is invalid, or the files have another
+                timeframe. Nothing is changed. For the other errors see :meth:`write`.
+        """
         checked = [_checked_rows(frame, frequency) for frame in frames]
         if not sum(map(len, checked)):
             raise QueryError(
@@ -312,7 +329,9 @@ class ParquetWriter:
 def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
     """Return the records of a bundle, rebuilt only from its partitions.
 
-    The origin is taken from the latest file, and the record of each file is computed.
+    The origin is taken from a file of the latest commit. So is each fact in it; a fact that this
+    file lacks has its default, even if files of earlier commits have it. The source of each
+    symbol is taken from the latest commit that recorded one. The record of each file is computed.
 
     Args:
         files: Files of the bundle.
