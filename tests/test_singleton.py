@@ -55,7 +55,7 @@ def test_a_forgotten_singleton_is_made_again() -> None:
     assert one.get(Thing, 2) is not first
 
 
-def test_one_that_cannot_be_made_is_tried_again() -> None:
+def test_a_singleton_that_could_not_be_made_is_made_by_the_next_call() -> None:
     one: Singleton[Thing] = Singleton("thing")
 
     def fail(*_: object) -> Thing:

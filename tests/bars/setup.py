@@ -71,7 +71,7 @@ class Wire:
                 for h in range(first, end)]  # fmt: skip
 
 
-class HouseVendor(BaseDataDownloader):
+class WiredVendor(BaseDataDownloader):
     """A vendor of hours of a coin."""
 
     default_base_url = "https://vendor.example"
@@ -99,12 +99,14 @@ def serve(wire: Wire, first: int, end: int) -> HttpResponse:
     return answer({"rows": wire.rows(first, end)})
 
 
-class House:
+class ThreeVendors:
     """The routing service over a store, a clock that stands still, and three vendors.
 
     Attributes:
-        log: every request of every vendor in order, with its hours.
-        vendors: by name, in the order in which they are asked; they may be replaced.
+        log: Every request to any vendor, in order, with its hours.
+        wires: Maps each vendor's name to its connection, which decides what the vendor returns.
+        downloaders: Maps each vendor's name to the vendor, in the order in which they are queried.
+            A test may replace them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -114,7 +116,7 @@ class House:
         self.log: Log = []
         self.wires = {name: Wire(name, serve, self.log, self.clock) for name in NAMES}
         self.downloaders: dict[str, Any] = {
-            name: HouseVendor(wire, self.state) for name, wire in self.wires.items()
+            name: WiredVendor(wire, self.state) for name, wire in self.wires.items()
         }
         self._well = dict(self.downloaders)
         self.service = BarsService(self.store, self, self.clock)
@@ -150,7 +152,7 @@ class House:
         self.downloaders.update(self._well)
         for name in NAMES:
             self.wires[name].respond = serve
-            self.downloaders[name].capabilities = HouseVendor.capabilities
+            self.downloaders[name].capabilities = WiredVendor.capabilities
 
     def asked(self) -> str:
         """Return and forget who was asked how often, in order, such as ``3a b``.

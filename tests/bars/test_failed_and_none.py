@@ -16,7 +16,7 @@ from tests.cache.counts import FULL
 from tests.net.scripted import answer
 
 from .answers import hour, hours
-from .setup import KEY, NAMES, House, Responder, Wire
+from .setup import KEY, NAMES, Responder, ThreeVendors, Wire
 
 # Chunks of eight hours: four pages of two bars.
 PAGE = 2
@@ -57,11 +57,11 @@ def untrusted(hole: tuple[int, int]) -> Responder:
     return respond
 
 
-def asked(house: House) -> dict[str, Any]:
+def asked(three_vendors: ThreeVendors) -> dict[str, Any]:
     """Ask for the day and return its provenance."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)
-        return dict(house.ask().attrs["onetape"])
+        return dict(three_vendors.ask().attrs["onetape"])
 
 
 def gaps(provenance: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -79,14 +79,14 @@ FEW = [(place, (down, untrusted)[n % 2], NAMES[n % 3]) for n, place in enumerate
 def test_the_failure_is_the_reason_until_the_vendor_answers(
     tmp_path: Path, place: str, failure: Any, failing: str
 ) -> None:
-    house, hole = House(tmp_path), HOLES[place]
+    three_vendors, hole = ThreeVendors(tmp_path), HOLES[place]
     start, end = iso(hour(hole[0])), iso(hour(hole[1]))
     for name in NAMES:
-        house.declare(name, page_bars=PAGE)
-        house.wires[name].respond = failure(hole) if name == failing else with_hole(hole)
+        three_vendors.declare(name, page_bars=PAGE)
+        three_vendors.wires[name].respond = failure(hole) if name == failing else with_hole(hole)
 
     for again in (False, True):
-        provenance = asked(house)
+        provenance = asked(three_vendors)
         found = gaps(provenance)
         assert (found[0][0], found[-1][1]) == (start, end)
         of_failure = (f"{failing}: ", f"{failing} is paused")
@@ -98,15 +98,15 @@ def test_the_failure_is_the_reason_until_the_vendor_answers(
         # A vendor that is down is left alone for the rest of the request.
         assert again or {a["provider"] for a in tried} | {failing} == set(NAMES)
 
-    house.wires[failing].respond = with_hole(hole)
-    house.clock.advance(3600)  # pauses and circuits are over
-    assert gaps(asked(house)) == [(start, end, NO_BAR)]
-    house.log.clear()
-    assert gaps(asked(house)) == [(start, end, NO_BAR)]
-    assert not house.log, "all vendors have been queried"
-    _, coverage = house.store.read(KEY, hours(0, 24))
+    three_vendors.wires[failing].respond = with_hole(hole)
+    three_vendors.clock.advance(3600)  # pauses and circuits are over
+    assert gaps(asked(three_vendors)) == [(start, end, NO_BAR)]
+    three_vendors.log.clear()
+    assert gaps(asked(three_vendors)) == [(start, end, NO_BAR)]
+    assert not three_vendors.log, "all vendors have been queried"
+    _, coverage = three_vendors.store.read(KEY, hours(0, 24))
     marks = [part for part in coverage.within(hours(*hole)) if part.state == "empty"]
     assert {part.vendor for part in marks} == {",".join(NAMES)}
-    house.clock.advance(24 * 3600)
-    asked(house)
-    assert {name for name, *_ in house.log} == set(NAMES), "absence has expired"
+    three_vendors.clock.advance(24 * 3600)
+    asked(three_vendors)
+    assert {name for name, *_ in three_vendors.log} == set(NAMES), "absence has expired"

@@ -16,7 +16,7 @@ from src.data.cache.store import BarStore
 from src.data.errors import IncompleteDataWarning
 from src.data.net.deadline import ends_turn
 
-from .setup import NAMES, House
+from .setup import NAMES, ThreeVendors
 from .test_failed_and_none import with_hole
 
 # Chunks of eight hours: four pages of two bars.
@@ -39,21 +39,24 @@ def lasts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    made = House(tmp_path)
+def three_vendors(tmp_path: Path) -> ThreeVendors:
+    """Return three vendors that each return a page of ``PAGE`` bars per request."""
+    made = ThreeVendors(tmp_path)
     for name in NAMES:
         made.declare(name, page_bars=PAGE)
     return made
 
 
-def ask(house: House, *bounds: Any) -> None:
+def ask(three_vendors: ThreeVendors, *bounds: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)
-        house.ask(*bounds)
+        three_vendors.ask(*bounds)
 
 
-def test_the_last_of_three_chunks_ends_the_turn(house: House, lasts: list[bool]) -> None:
-    ask(house)
+def test_the_last_of_three_chunks_ends_the_turn(
+    three_vendors: ThreeVendors, lasts: list[bool]
+) -> None:
+    ask(three_vendors)
     assert lasts == [False, False, True]
 
 
@@ -67,16 +70,18 @@ def test_the_last_of_three_chunks_ends_the_turn(house: House, lasts: list[bool])
     ],
 )
 def test_a_chunk_with_a_hole_does_not_end_it(
-    house: House, lasts: list[bool], hole: tuple[int, int], expected: list[bool]
+    three_vendors: ThreeVendors, lasts: list[bool], hole: tuple[int, int], expected: list[bool]
 ) -> None:
-    house.wires[NAMES[0]].respond = with_hole(hole)
-    ask(house)
+    three_vendors.wires[NAMES[0]].respond = with_hole(hole)
+    ask(three_vendors)
     assert lasts == expected
 
 
-def test_the_first_of_two_requests_does_not_end_it(house: House, lasts: list[bool]) -> None:
+def test_the_first_of_two_requests_does_not_end_it(
+    three_vendors: ThreeVendors, lasts: list[bool]
+) -> None:
     """Between what is missing there are stored bars, more than a page of them."""
-    ask(house, 4, 20)
+    ask(three_vendors, 4, 20)
     lasts.clear()
-    ask(house)
+    ask(three_vendors)
     assert lasts == [False, True]

@@ -31,7 +31,7 @@ from src.data.model.http import HttpResponse
 from tests.net.scripted import answer
 
 from .answers import hour
-from .setup import NAMES, House, Responder, Wire, serve, sources, story
+from .setup import NAMES, Responder, ThreeVendors, Wire, serve, sources, story
 
 Rows = list[list[float]]
 PLACES = ("first", "middle", "last", "all")
@@ -71,20 +71,20 @@ def impossible(row: list[float]) -> list[float]:
 class Crashing:
     """A downloader that is not ours and raises its own error."""
 
-    def __init__(self, house: House, name: str) -> None:
-        self.house, self.name = house, name
+    def __init__(self, three_vendors: ThreeVendors, name: str) -> None:
+        self.three_vendors, self.name = three_vendors, name
 
     def get_ohlcv(self, *_: object) -> pd.DataFrame:
-        self.house.log.append((self.name, 0, 24))
+        self.three_vendors.log.append((self.name, 0, 24))
         raise RuntimeError("boom")
 
 
-def crash(house: House, name: str) -> None:
-    house.downloaders[name] = Crashing(house, name)
+def crash(three_vendors: ThreeVendors, name: str) -> None:
+    three_vendors.downloaders[name] = Crashing(three_vendors, name)
 
 
-def lack_keys(house: House, name: str) -> None:
-    house.downloaders[name] = None
+def lack_keys(three_vendors: ThreeVendors, name: str) -> None:
+    three_vendors.downloaders[name] = None
 
 
 EMPTY = rows(lambda _: [])
@@ -116,7 +116,7 @@ class Case(NamedTuple):
     result: str
     noted: str = ""
     shuts: bool = False
-    before: Callable[[House, str], object] | None = None
+    before: Callable[[ThreeVendors, str], object] | None = None
 
 
 ONCE = ("a b", "3a b c", "3a 3b c", "a b c")
@@ -194,29 +194,29 @@ UNFINISHED = {
 ERRORS = {FAILED: AllProvidersFailedError, NOBODY: NoProviderError, ENDS: BadSymbolError}
 
 
-def prepared(house: House, case: Case, place: str) -> str:
+def prepared(three_vendors: ThreeVendors, case: Case, place: str) -> str:
     """Let the outcome happen at a place; return the vendors that it happens to."""
     concerned = {"first": "a", "middle": "b", "last": "c", "all": "abc"}[place]
     for name in concerned:
         if case.before is not None:
-            case.before(house, name)
+            case.before(three_vendors, name)
         if case.respond is not None:
-            house.wires[name].respond = case.respond
+            three_vendors.wires[name].respond = case.respond
     for name in NAMES[: NAMES.index(concerned[0])]:
-        house.wires[name].respond = DOWN
-    house.log.clear()
+        three_vendors.wires[name].respond = DOWN
+    three_vendors.log.clear()
     return concerned
 
 
-def answered(house: House, expected: str) -> Sequence[dict[str, str]]:
+def answered(three_vendors: ThreeVendors, expected: str) -> Sequence[dict[str, str]]:
     """Ask for the day and compare with what is expected; return the attempts."""
     if expected in ERRORS:
         with pytest.raises(ERRORS[expected]) as caught:
-            house.ask()
+            three_vendors.ask()
         return [vars(a) for a in getattr(caught.value, "attempts", ())]
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        frame = house.ask()
+        frame = three_vendors.ask()
     assert story(frame) == expected
     assert sources(frame) == expected, "the provenance names somebody else"
     whole = "-" not in expected and "?" not in expected
@@ -228,30 +228,30 @@ def answered(house: House, expected: str) -> Sequence[dict[str, str]]:
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("outcome", CASES)
 def test_an_outcome_at_a_place(tmp_path: Path, outcome: str, place: str) -> None:
-    case, house, at = CASES[outcome], House(tmp_path), PLACES.index(place)
-    concerned = prepared(house, case, place)
+    case, three_vendors, at = CASES[outcome], ThreeVendors(tmp_path), PLACES.index(place)
+    concerned = prepared(three_vendors, case, place)
     expected = RESULTS[case.result][at]
 
-    attempts = answered(house, expected)
-    assert house.asked() == case.asked[at]
-    assert house.open_circuits() == (concerned if case.shuts else "")
+    attempts = answered(three_vendors, expected)
+    assert three_vendors.asked() == case.asked[at]
+    assert three_vendors.open_circuits() == (concerned if case.shuts else "")
     if case.noted:
         assert [a["outcome"] for a in attempts if a["provider"] == concerned[0]] == [case.noted]
 
-    assert house.stored() == ("-24" if expected in ERRORS else stored_of(expected))
+    assert three_vendors.stored() == ("-24" if expected in ERRORS else stored_of(expected))
 
-    house.heal()
+    three_vendors.heal()
     # The vendors that were down then have not been asked for what the last one lacks.
     is_open = place == "last" and "-" in expected and expected not in ERRORS
     if expected in ERRORS:
-        house.clock.advance(26 * 3600)  # a failure is no answer; a shut door is tried again
+        three_vendors.clock.advance(26 * 3600)  # a failure is no answer; a shut door is tried again
     else:
-        answered(house, expected.replace("-", "a") if is_open else expected)
-        assert house.asked() == "a" * is_open, "what was learned is remembered for a while"
-        house.clock.advance(26 * 3600)
-    frame = house.ask(strict=True)
+        answered(three_vendors, expected.replace("-", "a") if is_open else expected)
+        assert three_vendors.asked() == "a" * is_open, "what was learned is remembered for a while"
+        three_vendors.clock.advance(26 * 3600)
+    frame = three_vendors.ask(strict=True)
     assert len(frame) == 24
-    assert house.asked() == ("a" if expected in UNFINISHED and not is_open else "")
+    assert three_vendors.asked() == ("a" if expected in UNFINISHED and not is_open else "")
 
 
 def stored_of(expected: str) -> str:
@@ -261,10 +261,10 @@ def stored_of(expected: str) -> str:
 
 @pytest.mark.parametrize("outcome", ["empty", "holes", "truncated", "bad rows"])
 def test_incomplete_data_are_an_error_with_strict(tmp_path: Path, outcome: str) -> None:
-    house = House(tmp_path)
-    prepared(house, CASES[outcome], "all")
+    three_vendors = ThreeVendors(tmp_path)
+    prepared(three_vendors, CASES[outcome], "all")
     with pytest.raises(IncompleteDataError) as caught:
-        house.ask(strict=True)
+        three_vendors.ask(strict=True)
     assert caught.value.frame is not None
     assert story(caught.value.frame) == RESULTS[CASES[outcome].result][3]
 
@@ -293,13 +293,13 @@ TWO_SEGMENTS = [
 def test_two_segments_with_outcomes_of_their_own(
     tmp_path: Path, first: str, second: str, asked: str, expected: str
 ) -> None:
-    house = House(tmp_path)
-    house.ask(10, 12)
-    house.wires["a"].respond = by_segment(first, second)
-    house.log.clear()
-    answered(house, expected)
-    assert house.asked_by_half() == asked
-    assert house.stored() == ("a12 -12" if expected == ENDS else expected)
+    three_vendors = ThreeVendors(tmp_path)
+    three_vendors.ask(10, 12)
+    three_vendors.wires["a"].respond = by_segment(first, second)
+    three_vendors.log.clear()
+    answered(three_vendors, expected)
+    assert three_vendors.asked_by_half() == asked
+    assert three_vendors.stored() == ("a12 -12" if expected == ENDS else expected)
 
 
 def by_segment(first: str, second: str) -> Responder:
@@ -311,19 +311,21 @@ def by_segment(first: str, second: str) -> Responder:
 
 
 def test_one_segment_that_all_fail_at_does_not_spoil_the_other(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    house.ask(10, 12)
+    three_vendors = ThreeVendors(tmp_path)
+    three_vendors.ask(10, 12)
     for name in NAMES:
-        house.wires[name].respond = by_segment("empty", "unavailable")
-    house.log.clear()
-    answered(house, "-10 a2 -12")
-    assert house.asked_by_half() == "a.am b.am c.am 3a.pm 3b.pm 3c.pm"
-    answered(house, "-10 a2 -12")
+        three_vendors.wires[name].respond = by_segment("empty", "unavailable")
+    three_vendors.log.clear()
+    answered(three_vendors, "-10 a2 -12")
+    assert three_vendors.asked_by_half() == "a.am b.am c.am 3a.pm 3b.pm 3c.pm"
+    answered(three_vendors, "-10 a2 -12")
     again = "3a.pm 3b.pm 3c.pm"
-    assert house.asked_by_half() == again, "a failure is asked again at once, a nothing is not"
-    house.heal()
-    answered(house, "-10 a14")
-    assert house.asked_by_half() == "a.pm"
+    assert three_vendors.asked_by_half() == again, (
+        "a failure is asked again at once, a nothing is not"
+    )
+    three_vendors.heal()
+    answered(three_vendors, "-10 a14")
+    assert three_vendors.asked_by_half() == "a.pm"
 
 
 def test_every_place_of_every_outcome_is_written_down() -> None:

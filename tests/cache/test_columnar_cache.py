@@ -40,7 +40,7 @@ from tests.cache.disks import CountingDisk
 NOTHING = WholeYear(YearState(), BarTable.empty(), FileState(1, 1, 1))
 
 
-class House(NamedTuple):
+class ColumnarStore(NamedTuple):
     """A store of two years, with its columnar files."""
 
     store: BarStore
@@ -58,14 +58,15 @@ class House(NamedTuple):
         return None if found is None else numbers(found)
 
 
-def house_in(root: Path, mode: Any = "map", **other: Any) -> House:
+def columnar_in(root: Path, mode: Any = "map", **other: Any) -> ColumnarStore:
     store = store_in(root, other.pop("disk", None) or Quick(), columnar=mode)
-    return House(store, store.parts.lane(DAILY), store.parts.sidecars)
+    return ColumnarStore(store, store.parts.lane(DAILY), store.parts.sidecars)
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    made = house_in(tmp_path)
+def columnar(tmp_path: Path) -> ColumnarStore:
+    """Return a store with bars of two years, which one read has written to a columnar file."""
+    made = columnar_in(tmp_path)
     made.store.commit(DAILY, Commit((piece(-9, 9),)))
     made.store.read(DAILY, EVER)
     return made
@@ -75,9 +76,9 @@ def house(tmp_path: Path) -> House:
 
 
 def test_after_a_touch_that_changed_nothing_a_year_is_verified_once(tmp_path: Path) -> None:
-    house_in(tmp_path).store.commit(DAILY, Commit((piece(0, 9),)))
+    columnar_in(tmp_path).store.commit(DAILY, Commit((piece(0, 9),)))
     disk = CountingDisk()
-    store = house_in(tmp_path, disk=disk).store
+    store = columnar_in(tmp_path, disk=disk).store
     store.read(DAILY, EVER)
     path = lane_folder(tmp_path) / "2024.csv.gz"
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
@@ -102,40 +103,43 @@ def test_after_a_touch_that_changed_nothing_a_year_is_verified_once(tmp_path: Pa
     ids=["same", "touched", "grown", "cut", "another file", "gone"],
 )
 def test_a_data_file_may_only_have_grown(
-    house: House, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any], is_believed: bool
+    columnar: ColumnarStore,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Any], Any],
+    is_believed: bool,
 ) -> None:
-    path = house.lane.paths.data_text(2024)
-    state = house.lane.disk.stat(path)
+    path = columnar.lane.paths.data_text(2024)
+    state = columnar.lane.disk.stat(path)
     assert state is not None
     source = ColumnSource(9, state.size, "", state.inode, state.mtime_ns, False)
-    monkeypatch.setattr(house.lane.disk, "stat", lambda _: change(state))
-    assert house.sidecars.is_untouched(path, source) is is_believed
+    monkeypatch.setattr(columnar.lane.disk, "stat", lambda _: change(state))
+    assert columnar.sidecars.is_untouched(path, source) is is_believed
 
 
 @pytest.mark.parametrize("fact", ["rows", "size", "head"])
-def test_years_of_another_state_are_not_served(house: House, fact: str) -> None:
-    states = house.states
-    assert house.sidecars.sources(house.lane, states) is not None
+def test_years_of_another_state_are_not_served(columnar: ColumnarStore, fact: str) -> None:
+    states = columnar.states
+    assert columnar.sidecars.sources(columnar.lane, states) is not None
     other = {"rows": 8, "size": states[2023].size + 1, "head": "f" * 64}[fact]
     changed = states | {2023: states[2023].replaced(**{fact: other})}
-    assert house.sidecars.read(house.lane, EVER, changed) is None
-    assert house.sidecars.lacking(house.lane, changed) == [2023]
-    assert house.sidecars.sources(house.lane, changed) is None
+    assert columnar.sidecars.read(columnar.lane, EVER, changed) is None
+    assert columnar.sidecars.lacking(columnar.lane, changed) == [2023]
+    assert columnar.sidecars.sources(columnar.lane, changed) is None
 
 
-def test_years_without_bars_need_no_columns(house: House) -> None:
-    states = house.states | {2025: YearState(generation=3)}
-    found = house.sidecars.read(house.lane, EVER, states)
+def test_years_without_bars_need_no_columns(columnar: ColumnarStore) -> None:
+    states = columnar.states | {2025: YearState(generation=3)}
+    found = columnar.sidecars.read(columnar.lane, EVER, states)
     assert found is not None
     assert numbers(found) == [*range(-9, 9)]
-    assert house.sidecars.lacking(house.lane, states) == []
-    paths = [Path(path).name for path, _ in house.sidecars.sources(house.lane, states) or ()]
+    assert columnar.sidecars.lacking(columnar.lane, states) == []
+    paths = [Path(path).name for path, _ in columnar.sidecars.sources(columnar.lane, states) or ()]
     assert paths == ["2023.csv.gz", "2024.csv.gz"]
 
 
 def test_a_series_without_bars_has_an_answer_and_no_file(tmp_path: Path) -> None:
     disk = CountingDisk()
-    empty = house_in(tmp_path, disk=disk)
+    empty = columnar_in(tmp_path, disk=disk)
     found = empty.sidecars.read(empty.lane, EVER, {2024: YearState()})
     assert found is not None
     assert len(found) == 0
@@ -144,72 +148,76 @@ def test_a_series_without_bars_has_an_answer_and_no_file(tmp_path: Path) -> None
     assert disk.steps == []
 
 
-def test_sources_are_told_of_a_file_that_is_not_held_too(house: House, tmp_path: Path) -> None:
-    other = house_in(tmp_path)
+def test_sources_are_told_of_a_file_that_is_not_held_too(
+    columnar: ColumnarStore, tmp_path: Path
+) -> None:
+    other = columnar_in(tmp_path)
     told = other.sidecars.sources(other.lane, other.states)
-    assert told == house.sidecars.sources(house.lane, house.states)
+    assert told == columnar.sidecars.sources(columnar.lane, columnar.states)
     assert told is not None
     assert [Path(path).name for path, _ in told] == ["2023.csv.gz", "2024.csv.gz"]
     other.sidecars.path(DAILY).unlink()
-    third = house_in(tmp_path)
+    third = columnar_in(tmp_path)
     assert third.sidecars.sources(third.lane, third.states) is None
 
 
-def test_a_year_without_bars_does_not_spoil_the_file(house: House, tmp_path: Path) -> None:
-    house.sidecars.drop(DAILY)
-    whole = reader_of(house.store).read_whole(house.lane, house.states)
+def test_a_year_without_bars_does_not_spoil_the_file(
+    columnar: ColumnarStore, tmp_path: Path
+) -> None:
+    columnar.sidecars.drop(DAILY)
+    whole = reader_of(columnar.store).read_whole(columnar.lane, columnar.states)
     assert sorted(whole) == [2023, 2024]
-    house.sidecars.keep(house.lane, {2022: NOTHING, **whole})
-    assert house_in(tmp_path).bars() == [*range(-9, 9)]
+    columnar.sidecars.keep(columnar.lane, {2022: NOTHING, **whole})
+    assert columnar_in(tmp_path).bars() == [*range(-9, 9)]
 
 
 def test_adjusted_closes_that_come_later_make_a_new_file(tmp_path: Path) -> None:
-    house = house_in(tmp_path)
-    house.store.commit(DAILY, Commit((piece(0, 9),)))
-    house.store.read(DAILY, EVER)
-    house.store.commit(DAILY, Commit((piece(9, 12, adj=True),)))
-    assert same(house.store.read(DAILY, EVER)[0], store_in(tmp_path).read(DAILY, EVER)[0])
-    assert same(house_in(tmp_path).store.read(DAILY, EVER)[0],
+    columnar = columnar_in(tmp_path)
+    columnar.store.commit(DAILY, Commit((piece(0, 9),)))
+    columnar.store.read(DAILY, EVER)
+    columnar.store.commit(DAILY, Commit((piece(9, 12, adj=True),)))
+    assert same(columnar.store.read(DAILY, EVER)[0], store_in(tmp_path).read(DAILY, EVER)[0])
+    assert same(columnar_in(tmp_path).store.read(DAILY, EVER)[0],
                 store_in(tmp_path).read(DAILY, EVER)[0])  # fmt: skip
 
 
 @pytest.mark.parametrize("then", [piece(-200, -199), piece(-400, -399), piece(4, 5, shift=1.0)],
                          ids=["a year filled", "a year before", "a year rewritten"])  # fmt: skip
 def test_columns_are_not_used_after_a_commit_that_did_more_than_append(
-    house: House, then: Any
+    columnar: ColumnarStore, then: Any
 ) -> None:
-    house.store.commit(DAILY, Commit((piece(9, 12),)))
-    house.store.commit(DAILY, Commit((then,)))
-    assert house.sidecars.read(house.lane, EVER, house.states) is None
-    truth = store_in(house.store.root).read(DAILY, EVER)[0]
+    columnar.store.commit(DAILY, Commit((piece(9, 12),)))
+    columnar.store.commit(DAILY, Commit((then,)))
+    assert columnar.sidecars.read(columnar.lane, EVER, columnar.states) is None
+    truth = store_in(columnar.store.root).read(DAILY, EVER)[0]
     for _ in range(2):
-        assert same(house.store.read(DAILY, EVER)[0], truth)
-    assert house.bars() == numbers(truth)
+        assert same(columnar.store.read(DAILY, EVER)[0], truth)
+    assert columnar.bars() == numbers(truth)
 
 
-def test_appended_bars_are_added_to_the_columns_by_a_read(house: House) -> None:
-    house.store.commit(DAILY, Commit((piece(9, 12),)))
-    assert house.bars() == [*range(-9, 12)]
+def test_appended_bars_are_added_to_the_columns_by_a_read(columnar: ColumnarStore) -> None:
+    columnar.store.commit(DAILY, Commit((piece(9, 12),)))
+    assert columnar.bars() == [*range(-9, 12)]
 
 
-def test_a_damaged_file_is_gone_at_once(house: House, tmp_path: Path) -> None:
-    path = house.sidecars.path(DAILY)
+def test_a_damaged_file_is_gone_at_once(columnar: ColumnarStore, tmp_path: Path) -> None:
+    path = columnar.sidecars.path(DAILY)
     content = bytearray(path.read_bytes())
     content[16_384] ^= 1
     path.unlink()
     path.write_bytes(content)
-    other = house_in(tmp_path)
+    other = columnar_in(tmp_path)
     assert other.bars() is None
     assert not path.exists()
     assert same(other.store.read(DAILY, EVER)[0], table(range(-9, 9)))
     assert other.bars() == [*range(-9, 9)]
 
 
-def test_an_open_columns_file_is_read_after_its_name_is_deleted(house: House) -> None:
-    house.sidecars.path(DAILY).unlink()
-    assert house.bars() == [*range(-9, 9)]
-    assert house.sidecars.lacking(house.lane, house.states) == []
-    assert house.sidecars.sources(house.lane, house.states) is not None
+def test_an_open_columns_file_is_read_after_its_name_is_deleted(columnar: ColumnarStore) -> None:
+    columnar.sidecars.path(DAILY).unlink()
+    assert columnar.bars() == [*range(-9, 9)]
+    assert columnar.sidecars.lacking(columnar.lane, columnar.states) == []
+    assert columnar.sidecars.sources(columnar.lane, columnar.states) is not None
 
 
 # --- which are held ready -------------------------------------------------------------------
@@ -273,131 +281,137 @@ class Full(StoreListener):
 # --- writing --------------------------------------------------------------------------------
 
 
-def test_where_there_is_no_room_nothing_is_written(house: House, tmp_path: Path) -> None:
-    house.sidecars.drop(DAILY)
-    house.store.listener = full = Full()
-    assert same(house.store.read(DAILY, EVER)[0], table(range(-9, 9)))
-    assert not house.sidecars.path(DAILY).exists()
+def test_where_there_is_no_room_nothing_is_written(columnar: ColumnarStore, tmp_path: Path) -> None:
+    columnar.sidecars.drop(DAILY)
+    columnar.store.listener = full = Full()
+    assert same(columnar.store.read(DAILY, EVER)[0], table(range(-9, 9)))
+    assert not columnar.sidecars.path(DAILY).exists()
     assert full.asked[0] == 16_384 + 18 * 56
 
 
-def test_the_old_columns_file_counts_in_the_space_for_a_rewrite(house: House) -> None:
-    path = house.sidecars.path(DAILY)
-    house.store.commit(DAILY, Commit((piece(4, 5, shift=1.0),)))
-    house.store.listener = full = Full()
-    house.store.read(DAILY, EVER)
+def test_the_old_columns_file_counts_in_the_space_for_a_rewrite(columnar: ColumnarStore) -> None:
+    path = columnar.sidecars.path(DAILY)
+    columnar.store.commit(DAILY, Commit((piece(4, 5, shift=1.0),)))
+    columnar.store.listener = full = Full()
+    columnar.store.read(DAILY, EVER)
     assert full.asked[0] == 16_384 + 9 * 56 + path.stat().st_size
 
 
-def test_nobody_waits_for_another_writer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_another_writer(
+    columnar: ColumnarStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[float] = []
 
     def taken(path: Path, timeout_s: float) -> Any:
         asked.append(timeout_s)
         raise LockTimeoutError("somebody else has it")
 
-    house.sidecars.drop(DAILY)
-    states = house.states
-    monkeypatch.setattr(house.lane.disk, "lock", taken)
-    whole = reader_of(house.store).read_whole(house.lane, states)
-    house.sidecars.keep(house.lane, whole)
+    columnar.sidecars.drop(DAILY)
+    states = columnar.states
+    monkeypatch.setattr(columnar.lane.disk, "lock", taken)
+    whole = reader_of(columnar.store).read_whole(columnar.lane, states)
+    columnar.sidecars.keep(columnar.lane, whole)
     assert asked == [0.0]
-    assert not house.sidecars.path(DAILY).exists()
+    assert not columnar.sidecars.path(DAILY).exists()
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "gone", "another file", "another head"])
-def test_rows_go_behind_the_very_file_they_were_read_for(house: House, meanwhile: str) -> None:
-    path, behind = house.sidecars.path(DAILY), house.sidecars.on_disk(DAILY)
+def test_rows_go_behind_the_very_file_they_were_read_for(
+    columnar: ColumnarStore, meanwhile: str
+) -> None:
+    path, behind = columnar.sidecars.path(DAILY), columnar.sidecars.on_disk(DAILY)
     assert behind is not None
     content = path.read_bytes()
     if meanwhile == "another head":
-        house.store.commit(DAILY, Commit((piece(9, 10),)))
-        house.store.read(DAILY, EVER)
+        columnar.store.commit(DAILY, Commit((piece(9, 10),)))
+        columnar.store.read(DAILY, EVER)
     elif meanwhile != "nothing":
         path.rename(path.with_suffix(".old"))
     if meanwhile == "another file":
         path.write_bytes(content)
     before = path.read_bytes() if path.exists() else None
     source = behind.head.years[2024]._replace(rows=12, size=1, head="00")
-    house.sidecars.write(DAILY, {2024: Part(source, table(range(9, 12)))}, behind)
+    columnar.sidecars.write(DAILY, {2024: Part(source, table(range(9, 12)))}, behind)
     after = path.read_bytes() if path.exists() else None
     assert (after == before) is (meanwhile != "nothing")
 
 
 def test_folders_of_columns_are_made_as_all_folders_are(tmp_path: Path) -> None:
-    house = house_in(tmp_path, disk=(disk := CountingDisk()))
-    house.store.commit(DAILY, Commit((piece(0, 9),)))
-    house.store.read(DAILY, EVER)
+    columnar = columnar_in(tmp_path, disk=(disk := CountingDisk()))
+    columnar.store.commit(DAILY, Commit((piece(0, 9),)))
+    columnar.store.read(DAILY, EVER)
     made = [step.path for step in disk.steps if step.name == "mkdir"]
-    assert house.sidecars.path(DAILY).parent in made
+    assert columnar.sidecars.path(DAILY).parent in made
 
 
-def test_a_temporary_columns_file_of_a_dead_writer_is_deleted(house: House) -> None:
-    left = house.sidecars.path(DAILY).parent / ".1d.bars.7.8.9.tmp"
+def test_a_temporary_columns_file_of_a_dead_writer_is_deleted(columnar: ColumnarStore) -> None:
+    left = columnar.sidecars.path(DAILY).parent / ".1d.bars.7.8.9.tmp"
     left.write_bytes(b"x")
-    house.store.commit(DAILY, Commit((piece(9, 12),)))
-    house.store.read(DAILY, EVER)
+    columnar.store.commit(DAILY, Commit((piece(9, 12),)))
+    columnar.store.read(DAILY, EVER)
     assert not left.exists()
 
 
-def test_files_verified_again_cost_one_header(house: House) -> None:
-    path, whole = house.sidecars.path(DAILY), reader_of(house.store).read_whole
-    before, states = path.stat(), house.states
-    house.sidecars.keep(house.lane, whole(house.lane, states))
+def test_files_verified_again_cost_one_header(columnar: ColumnarStore) -> None:
+    path, whole = columnar.sidecars.path(DAILY), reader_of(columnar.store).read_whole
+    before, states = path.stat(), columnar.states
+    columnar.sidecars.keep(columnar.lane, whole(columnar.lane, states))
     assert path.stat().st_ino == before.st_ino
-    assert house.bars() == [*range(-9, 9)]
+    assert columnar.bars() == [*range(-9, 9)]
 
 
-def test_a_later_year_goes_behind_and_an_earlier_one_into_a_new_file(house: House) -> None:
-    path = house.sidecars.path(DAILY)
+def test_a_later_year_goes_behind_and_an_earlier_one_into_a_new_file(
+    columnar: ColumnarStore,
+) -> None:
+    path = columnar.sidecars.path(DAILY)
     inodes = [path.stat().st_ino]
     for first in (370, -500):
-        house.store.commit(DAILY, Commit((piece(first, first + 3),)))
-        assert same(house.store.read(DAILY, days(first, first + 3))[0],
+        columnar.store.commit(DAILY, Commit((piece(first, first + 3),)))
+        assert same(columnar.store.read(DAILY, days(first, first + 3))[0],
                     table(range(first, first + 3)))  # fmt: skip
-        house.store.read(DAILY, EVER)
+        columnar.store.read(DAILY, EVER)
         inodes.append(path.stat().st_ino)
     assert inodes[0] == inodes[1] != inodes[2]
-    assert house.bars() == [*range(-500, -497), *range(-9, 9), *range(370, 373)]
+    assert columnar.bars() == [*range(-500, -497), *range(-9, 9), *range(370, 373)]
 
 
-def test_two_later_years_at_once_are_brought_in(house: House) -> None:
-    house.store.commit(DAILY, Commit((piece(370, 373), piece(740, 743))))
-    house.store.read(DAILY, EVER)
-    assert house.bars() == [*range(-9, 9), *range(370, 373), *range(740, 743)]
+def test_two_later_years_at_once_are_brought_in(columnar: ColumnarStore) -> None:
+    columnar.store.commit(DAILY, Commit((piece(370, 373), piece(740, 743))))
+    columnar.store.read(DAILY, EVER)
+    assert columnar.bars() == [*range(-9, 9), *range(370, 373), *range(740, 743)]
 
 
 def test_more_years_than_a_head_has_room_for_are_read_from_their_files(tmp_path: Path) -> None:
-    house, first = house_in(tmp_path), [-365 * n for n in range(160, -1, -1)]
-    house.store.commit(DAILY, Commit(tuple(piece(n, n + 1) for n in first)))
+    columnar, first = columnar_in(tmp_path), [-365 * n for n in range(160, -1, -1)]
+    columnar.store.commit(DAILY, Commit(tuple(piece(n, n + 1) for n in first)))
     for _ in range(2):
-        assert numbers(house.store.read(DAILY, days(first[0], 1))[0]) == first
-    assert not house.sidecars.path(DAILY).exists()
+        assert numbers(columnar.store.read(DAILY, days(first[0], 1))[0]) == first
+    assert not columnar.sidecars.path(DAILY).exists()
 
 
 def test_a_file_that_was_dropped_is_held_no_longer(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    columnar: ColumnarStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for held in (0, 9):  # a map, and what is read into memory
         file = SimpleNamespace(bytes=held)
-        house.sidecars.hold(DAILY, file)  # type: ignore[arg-type]
-        assert house.sidecars.opened(DAILY) is file
-        house.sidecars.drop(DAILY)
-        assert house.sidecars.opened(DAILY) is None
+        columnar.sidecars.hold(DAILY, file)  # type: ignore[arg-type]
+        assert columnar.sidecars.opened(DAILY) is file
+        columnar.sidecars.drop(DAILY)
+        assert columnar.sidecars.opened(DAILY) is None
 
 
 def test_a_file_that_cannot_be_removed_costs_no_answer(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    columnar: ColumnarStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path) -> None:
         raise StorageError("made to fail")
 
-    monkeypatch.setattr(house.lane.disk, "remove", refuse)
-    house.sidecars.drop(DAILY)
-    assert same(house.store.read(DAILY, EVER)[0], table(range(-9, 9)))
+    monkeypatch.setattr(columnar.lane.disk, "remove", refuse)
+    columnar.sidecars.drop(DAILY)
+    assert same(columnar.store.read(DAILY, EVER)[0], table(range(-9, 9)))
 
 
-def test_a_later_year_with_another_column_is_brought_in(house: House) -> None:
-    house.store.commit(DAILY, Commit((piece(370, 373, adj=True),)))
-    house.store.read(DAILY, EVER)
-    assert house.bars() == [*range(-9, 9), *range(370, 373)]
+def test_a_later_year_with_another_column_is_brought_in(columnar: ColumnarStore) -> None:
+    columnar.store.commit(DAILY, Commit((piece(370, 373, adj=True),)))
+    columnar.store.read(DAILY, EVER)
+    assert columnar.bars() == [*range(-9, 9), *range(370, 373)]

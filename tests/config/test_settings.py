@@ -159,7 +159,7 @@ class TestSize:
         assert load_settings(environ=home, cwd=tmp_path).max_size_gb == 10.0
 
     @pytest.mark.parametrize("value", ["much", "-1", "nan", "inf"])
-    def test_a_wrong_one_is_an_error(
+    def test_an_invalid_maximum_size_is_an_error(
         self, tmp_path: Path, home: dict[str, str], value: str
     ) -> None:
         with pytest.raises(ConfigError, match=f"CACHE_MAX_SIZE_GB is '{value}'"):

@@ -200,7 +200,9 @@ def test_a_user_has_as_many_as_are_allowed(db: TelegramService) -> None:
     db.add_alert("7", "AAPL", 252, "above")
 
 
-def test_those_of_others_do_not_count(db: TelegramService) -> None:
+def test_alerts_and_schedules_of_other_users_do_not_count_against_a_limit(
+    db: TelegramService,
+) -> None:
     for _ in range(3):
         db.add_alert("8", "AAPL", 250, "above")
         db.add_schedule("8", "AAPL", "09:30")
@@ -208,6 +210,8 @@ def test_those_of_others_do_not_count(db: TelegramService) -> None:
     db.set_user_limit("7", "max_schedules", 1)
     db.add_alert("7", "AAPL", 250, "above")
     db.add_schedule("7", "AAPL", "09:30")
+    counts = {user: (len(db.list_alerts(user)), len(db.list_schedules(user))) for user in "78"}
+    assert counts == {"7": (1, 1), "8": (3, 3)}
 
 
 def test_the_same_name_at_another_service_is_another_user(

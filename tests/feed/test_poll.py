@@ -124,6 +124,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def vendor(clock: ManualClock) -> Vendor:
+    """Return a vendor of minute bars for ``STOCK``, which goes by the clock."""
     return Vendor(clock, BarGrid(calendar_for(STOCK), Timeframe.parse("1m")))
 
 
@@ -225,7 +226,9 @@ def test_errors_of_a_vendor_are_outlasted(poll: Polled, vendor: Vendor) -> None:
     assert states[:3] == [StreamState.CONNECTING, StreamState.BACKFILLING, StreamState.LIVE]
 
 
-def test_what_can_never_be_answered_ends_it(poll: Polled, vendor: Vendor) -> None:
+def test_a_poll_ends_with_the_error_of_a_request_that_can_never_be_answered(
+    poll: Polled, vendor: Vendor
+) -> None:
     vendor.errors = [BadSymbolError("no symbol")]
     with pytest.raises(BadSymbolError):
         poll(5)

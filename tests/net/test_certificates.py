@@ -88,6 +88,7 @@ Ask = Callable[[str], None]
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Return an authority made for these tests, which no system trusts."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 

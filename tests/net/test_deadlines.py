@@ -84,6 +84,7 @@ def test_every_server_is_left_at_the_deadline(transport: str, behaviour: str) ->
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """Return the path of a new certificate, and a server context that uses it."""
     public, private = certificate(tmp_path_factory.mktemp("tls"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(public, private)

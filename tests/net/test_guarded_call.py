@@ -47,6 +47,7 @@ def make(tmp_path: Path, clock: ManualClock) -> Make:
 
 @pytest.fixture
 def circuits(make: Make) -> Circuits:
+    """Return circuits that are all closed, as one process sees them."""
     return make()
 
 

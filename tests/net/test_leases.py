@@ -145,6 +145,7 @@ def test_an_error_gives_it_back(make: Make) -> None:
 class TestGoneProcesses:
     @pytest.fixture
     def gone(self) -> int:
+        """Return the id of a process that has ended."""
         child = subprocess.Popen([sys.executable, "-S", "-c", ""])
         child.wait()
         return child.pid

@@ -52,6 +52,7 @@ class Vendor:
 
 @pytest.fixture(scope="module")
 def asked_vendor() -> Iterator[tuple[Vendor, str]]:
+    """Serve a vendor; yield it with the address of its server."""
     vendor = Vendor()
     with serving(vendor) as server:
         yield vendor, server.base

@@ -23,7 +23,7 @@ from src.data.cache.store import BarStore
 from src.data.errors import DataError
 from src.data.net.circuit_breaker import Circuit, CircuitPolicy, Outcome, outcome_of
 from src.data.net.retry import RetryPolicy
-from tests.bars.setup import House, story
+from tests.bars.setup import ThreeVendors, story
 
 
 class Row(NamedTuple):
@@ -143,22 +143,22 @@ def test_how_many_in_a_row_shut_the_door(kind: type[DataError], row: Row) -> Non
 def test_each_error_leads_to_the_next_vendor_or_to_the_caller(
     kind: type[DataError], row: Row, tmp_path: Path
 ) -> None:
-    house = House(tmp_path)
+    three_vendors = ThreeVendors(tmp_path)
 
     def ends(*_: object) -> None:
         raise kind("scripted")
 
     # Without a sender nobody tries again: one question, one end.
-    house.downloaders["a"].fetch = ends
+    three_vendors.downloaders["a"].fetch = ends
     if row.next_vendor:
-        frame = house.ask()
+        frame = three_vendors.ask()
         assert story(frame) == "b24"
         noted = "empty" if kind is errors.NoDataError else kind.__name__
         assert frame.attrs["onetape"]["attempts"][0]["outcome"] == noted
     else:
         with pytest.raises(kind, match="scripted"):
-            house.ask()
-        assert house.asked() == ""
+            three_vendors.ask()
+        assert three_vendors.asked() == ""
 
 
 @of_the_table
@@ -173,19 +173,19 @@ def test_the_flag_says_what_the_walk_does(kind: type[DataError], row: Row) -> No
 def test_a_store_that_refuses_costs_no_bar(
     kind: type[DataError], row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = House(tmp_path)
+    three_vendors = ThreeVendors(tmp_path)
 
     def refuses(*_: object) -> None:
         raise kind("scripted")
 
     monkeypatch.setattr(BarStore, "commit", refuses)
     if row.handled_by == _KEEPER:
-        frame = house.ask()
+        frame = three_vendors.ask()
         assert story(frame) == "a24"
         assert frame.attrs["onetape"]["problems"] == ["not stored: scripted"]
     else:
         with pytest.raises(kind, match="scripted"):
-            house.ask()
+            three_vendors.ask()
 
 
 def test_the_handler_of_an_error_follows_from_whether_the_next_vendor_is_asked() -> None:

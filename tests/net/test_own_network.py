@@ -33,16 +33,19 @@ LOST = "no connection to acme.example: this machine has no network"
 
 @pytest.fixture
 def clock() -> ManualClock:
+    """Return a clock that stands still at ``NOW_MS``."""
     return ManualClock(NOW_MS)
 
 
 @pytest.fixture
 def told() -> list[CircuitChange]:
+    """Return the list to which each change of a circuit is appended."""
     return []
 
 
 @pytest.fixture
 def circuits(tmp_path: Path, clock: ManualClock, told: list[CircuitChange]) -> Circuits:
+    """Return circuits that are all closed, whose changes are appended to ``told``."""
     return Circuits(State(tmp_path, clock), told.append)
 
 

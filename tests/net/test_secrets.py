@@ -111,6 +111,7 @@ class Everything(logging.Handler):
 
 @pytest.fixture
 def log() -> Iterator[Everything]:
+    """Record all log lines of the process, at every level."""
     root, handler = logging.getLogger(), Everything()
     before = root.level
     root.setLevel(logging.DEBUG)

@@ -49,6 +49,7 @@ def free(state: State) -> int:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """Return the path of a state folder that does not exist yet."""
     return tmp_path / "deep" / "state"
 
 

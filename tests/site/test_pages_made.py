@@ -112,6 +112,17 @@ def test_links_to_files_name_the_command(line: str, made: str) -> None:
     assert PAGES.description(line) == made
 
 
+def test_the_tests_that_pages_name_exist() -> None:
+    files = [*(ROOT / "tests").rglob("test_*.py")]
+    code = "\n".join(path.read_text("utf-8") for path in files)
+    there = {*re.findall(r"def (test_\w+)", code), *(path.name for path in files)}
+    pages = [*DOCS.rglob("*.md"), ROOT / "CONTRIBUTING.md"]
+    text = "\n".join(page.read_text("utf-8") for page in pages)
+    named = set(re.findall(r"`(?:[\w/]+/)?(test_\w+(?:\.py)?)`", text))
+    assert len(named) > 30
+    assert named - there == {"test_acme.py"}, "only the test of an invented vendor does not exist"
+
+
 # --- coming from another package: its names exist in the installed version -----------------------
 
 
