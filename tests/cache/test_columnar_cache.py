@@ -144,7 +144,9 @@ def test_a_series_without_bars_has_an_answer_and_no_file(tmp_path: Path) -> None
     assert disk.steps == []
 
 
-def test_sources_are_told_of_a_file_that_is_not_held_too(house: House, tmp_path: Path) -> None:
+def test_the_sources_of_a_columnar_file_are_known_without_opening_it(
+    house: House, tmp_path: Path
+) -> None:
     other = house_in(tmp_path)
     told = other.sidecars.sources(other.lane, other.states)
     assert told == house.sidecars.sources(house.lane, house.states)
@@ -273,7 +275,7 @@ class Full(StoreListener):
 # --- writing --------------------------------------------------------------------------------
 
 
-def test_where_there_is_no_room_nothing_is_written(house: House, tmp_path: Path) -> None:
+def test_without_room_on_the_disk_no_columnar_file_is_written(house: House, tmp_path: Path) -> None:
     house.sidecars.drop(DAILY)
     house.store.listener = full = Full()
     assert same(house.store.read(DAILY, EVER)[0], table(range(-9, 9)))
