@@ -108,7 +108,7 @@ def test_rows_that_come_to_be_doubted_are_seen_although_there_were_none(tmp_path
     assert store.stored_span(DAILY, EVER, bad_rows=False).suspects == ()
 
 
-def test_a_span_is_read_from_a_view_however_recent(tmp_path: Path) -> None:
+def test_a_given_view_saves_disk_calls_however_recent_it_is(tmp_path: Path) -> None:
     disk = Watched()
     disk.now_ns = lambda: 0  # type: ignore[method-assign]
     store = BarStore(tmp_path, disk)

@@ -290,7 +290,7 @@ def test_the_provider_of_the_page_passes_the_conformance_kit(
 
 
 @pytest.mark.usefixtures("installed")
-def test_the_rules_of_the_page_route_symbols_as_described(
+def test_the_rules_of_the_page_set_routing_key_and_settling_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from src.data.provider_selector import ProviderSelector
