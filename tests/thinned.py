@@ -26,7 +26,7 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_from_a_vendor_to_a_dataset_that_is_found": 1,
     },
     "tests/bars/test_pairs_of_vendors.py": {
-        "test_what_the_second_vendor_may_do": 8,
+        "test_each_pair_of_vendors_gets_the_documented_verdict": 8,
     },
     "tests/conformance/test_alone.py": {
         "test_a_field_of_any_type_ends_no_call": 1,
@@ -43,7 +43,7 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_what_is_asked_at_once_is_no_more_than_comes_at_once": 2,
     },
     "tests/conformance/test_paging.py": {
-        "test_pages_join": 1,
+        "test_pages_of_any_size_join_without_lost_or_doubled_bars": 1,
     },
     "tests/conformance/test_recordings.py": {
         "test_recorded_bars_are_bars": 8,
@@ -170,7 +170,7 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_each_declared_provider_asks_its_vendor_with_the_key_it_was_given": 1,
     },
     "tests/vendors/test_carriers.py": {
-        "TestByRequests::test_every_end_is_told_alike": 10,
+        "TestByRequests::test_every_error_of_a_vendors_package_becomes_a_typed_error_without_the_key": 10,
     },
 }
 
@@ -219,7 +219,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_any_sequence_of_writes_and_replacements": 1,
     },
     "tests/cache/test_adopt.py": {
-        "test_death_while_taking_over_loses_nothing": 1,
+        "test_a_process_killed_while_it_takes_over_an_older_file_loses_no_bar": 1,
     },
     "tests/cache/test_bit_rot.py": {
         "test_a_document_of_nonsense_is_a_lost_one": 1,
@@ -228,14 +228,14 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_member_of_nonsense_is_a_damaged_one": 1,
         "test_an_empty_file_is_no_empty_year": 2,
         "test_every_flipped_bit_of_a_document_is_seen": 2,
-        "test_every_truncation": 1,
+        "test_a_year_file_truncated_anywhere_loses_only_the_bars_that_are_cut_off": 1,
         "test_every_truncation_of_a_document": 1,
-        "test_garbage_behind": 3,
+        "test_garbage_behind_the_members_is_quarantined_and_no_bar_is_lost": 3,
         "test_a_flipped_bit_without_metadata_costs_its_own_member_only": 1,
-        "test_swapped_files": 1,
+        "test_swapped_files_give_no_bars_of_another_series": 1,
     },
     "tests/cache/test_check_and_recovery.py": {
-        "test_a_check_says_what_recovery_does_and_touches_nothing": 15,
+        "test_a_check_predicts_what_recovery_does_and_changes_no_file": 15,
     },
     "tests/cache/test_columnar.py": {
         "test_the_second_read_opens_no_file_of_bars": 1,
@@ -249,18 +249,18 @@ VALUES: dict[str, dict[str, int]] = {
         "test_years_cleared_and_filled_otherwise": 1,
     },
     "tests/cache/test_columnar_crashes.py": {
-        "test_any_part_of_it_may_be_lost_with_the_power": 1,
+        "test_any_part_of_a_columnar_file_may_be_lost_in_a_power_failure": 1,
         "test_every_call_may_be_the_last": 1,
         "test_every_call_may_fail": 1,
         "test_whatever_is_done_the_answer_is_that_of_a_dict": 1,
     },
     "tests/cache/test_commit.py": {
-        "test_death_while_taking_over_beside_an_answer_of_nothing": 1,
+        "test_a_process_killed_while_it_stores_an_empty_answer_keeps_the_older_bars": 1,
     },
     "tests/cache/test_crash_states.py": {
-        "test_actions_survive": 1,
+        "test_acknowledged_actions_survive_a_power_failure": 1,
         "test_an_older_tools_file_is_taken_over_whole": 1,
-        "test_nothing_is_lost_whenever_the_power_fails": 2,
+        "test_no_acknowledged_bar_is_lost_whenever_the_power_fails": 2,
         "test_repair_may_be_cut_short": 1,
         "test_a_commit_after_a_kill_survives_a_crash": 1,
         "test_bars_that_were_read_after_a_kill_survive_a_crash": 1,
@@ -287,7 +287,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_used_index_shows_the_same_as_a_new_one": 1,
     },
     "tests/cache/test_store_faults.py": {
-        "test_a_failing_call": 1,
+        "test_a_commit_with_any_failing_disk_call_keeps_old_or_new_bars": 1,
         "test_death_at_every_call": 1,
     },
     "tests/cache/test_table_faults.py": {
@@ -570,27 +570,27 @@ VALUES: dict[str, dict[str, int]] = {
         "test_resampled_live_equals_the_backtest": 1,
     },
     "tests/feed/test_backtrader_shortcuts.py": {
-        "test_however_it_is_run": 1,
+        "test_every_cerebro_setting_gives_the_same_run_as_plain_backtrader": 1,
         "test_each_setting_gives_the_same_run_as_plain_backtrader_data": 1,
     },
     "tests/feed/test_begun_in_an_outage.py": {
         "test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar": 7,
         "test_a_clock_that_is_set_while_history_is_loaded_loses_no_bar": 8,
         "test_a_feed_begun_at_each_phase_of_an_outage": 1,
-        "test_what_waits_is_bounded_and_fetched_when_its_turn_comes": 2,
+        "test_waiting_bars_are_bounded_and_the_rest_is_fetched_later": 2,
     },
     "tests/feed/test_optstrategy.py": {
         "test_two_processes_see_what_one_sees": 1,
     },
     "tests/feed/test_refused.py": {
-        "test_what_can_be_no_bar_reaches_nobody": 8,
+        "test_streamed_values_that_cannot_be_a_bar_are_dropped_and_reported": 8,
     },
     "tests/feed/test_replay.py": {
         "test_long_waits_are_told_beforehand": 1,
     },
     "tests/feed/test_sick_streams.py": {
-        "test_after_a_handshake_that_fails_it_reconnects": 1,
-        "test_what_is_sent_spoilt_costs_no_bar": 1,
+        "test_after_a_failed_handshake_the_feed_reconnects": 1,
+        "test_a_spoilt_message_costs_no_bar": 1,
     },
     "tests/hosts/test_replay.py": {
         "test_an_empty_host_has_the_same_bytes": 1,
@@ -673,11 +673,11 @@ VALUES: dict[str, dict[str, int]] = {
         "test_two_stretches_have_the_findings_of_each": 1,
     },
     "tests/prices/judgement/test_market.py": {
-        "test_what_is_known_is_found_and_nothing_else": 8,
+        "test_in_real_series_only_the_known_defects_are_found": 8,
     },
     "tests/prices/judgement/test_planted.py": {
         "test_a_planted_defect_is_found_where_it_is": 1,
-        "test_what_is_repaired_is_the_clean_series_again": 1,
+        "test_a_repaired_series_equals_the_clean_one": 1,
     },
     "tests/prices/judgement/test_shapes.py": {
         "test_a_right_move_is_not_grave_and_no_error": 1,
@@ -688,7 +688,7 @@ VALUES: dict[str, dict[str, int]] = {
         "TestPublished::test_rounded_as_vendors_do": 1,
     },
     "tests/prices/test_quality.py": {
-        "TestRealSeries::test_only_known_defects_are_found": 1,
+        "TestRealSeries::test_in_real_series_only_the_known_bad_rows_are_found": 1,
     },
     "tests/prices/test_resample.py": {
         "test_many_symbols_at_once_are_what_each_of_them_is_alone": 1,
@@ -756,7 +756,7 @@ VALUES: dict[str, dict[str, int]] = {
 CONTROL = ("", "")
 FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
     "tests/cache/test_bit_rot.py": {
-        "test_without_a_guard_it_is_seen": CONTROL,
+        "test_with_a_guard_removed_the_damage_tests_fail": CONTROL,
     },
     "tests/cache/test_columnar_crashes.py": {
         "test_each_precaution_is_needed": CONTROL,
@@ -764,7 +764,7 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
     "tests/cache/test_crash_states.py": {
         "test_an_older_tools_file_is_kept_before_it_is_replaced": CONTROL,
         "test_another_order_breaks_a_rewrite": CONTROL,
-        "test_each_guard_guards": CONTROL,
+        "test_with_a_guard_removed_a_power_failure_breaks_a_promise": CONTROL,
         "test_bad_bytes_are_in_quarantine_before_they_are_taken_out": CONTROL,
         "test_without_a_sync_something_is_lost": CONTROL,
     },

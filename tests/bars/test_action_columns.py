@@ -47,7 +47,7 @@ def columns(
 DAYS = ["2024-06-03", "2024-06-04", "2024-06-06"]
 
 
-def test_days() -> None:
+def test_daily_rows_hold_the_dividends_and_splits_of_their_date() -> None:
     found = columns(
         "1d", DAYS, paid("2024-06-04", 0.5), split("2024-06-06", 4), split("2024-06-03", 2)
     )

@@ -514,7 +514,7 @@ def test_long_answers_are_not_held(manager: DataManager, tmp_path: Path) -> None
     assert held_after(manager, tmp_path, *ASKED[:3], longer) == 0
 
 
-def test_a_commit_while_it_was_read(
+def test_an_answer_is_not_cached_if_a_commit_came_while_it_was_read(
     manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted_again(manager, question_of(manager))

@@ -181,7 +181,9 @@ def test_a_revised_minute_a_settled_one_and_a_lost_one_show(
     ]  # fmt: skip
 
 
-def test_anew_drops_what_was_calculated_before(client: BarsClient, store: BarStore) -> None:
+def test_calculating_anew_replaces_earlier_calculated_bars(
+    client: BarsClient, store: BarStore
+) -> None:
     put(store, "BTCUSDT", "2024-06-10", "2024-06-11", COIN)
     key = calculated(client, "BTCUSDT", "1h").key
     assert calculated(client, "BTCUSDT", "1h", anew=True).written == 24
@@ -305,7 +307,7 @@ def test_days_that_begin_on_the_evening_before_are_refused(
     assert calculated(client, "EURUSD=X", "1h").rows == 48
 
 
-def test_before_the_open_what_was_never_asked_for_is_lacking(
+def test_an_extended_day_without_its_early_minutes_is_not_calculated(
     client: BarsClient, store: BarStore
 ) -> None:
     """The calendar of the exchange expects nothing there, so no gap of the minutes tells it."""

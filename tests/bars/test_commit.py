@@ -65,7 +65,7 @@ def test_equal_bars_are_marked_and_not_written_again() -> None:
     assert {m.fetched_at for m in commit.marks} == {LATER}
 
 
-def test_only_what_differs_is_written() -> None:
+def test_only_new_and_changed_bars_are_written() -> None:
     rows = [bar(n) for n in range(6)]
     answer = fetched([*rows[:2], bar(2, 100.0000001), *rows[3:], bar(6)])
     commit = build_commit(

@@ -334,7 +334,7 @@ def test_an_answer_that_lacks_much_makes_whole_hours_alone(tmp_path: Path, tape:
     assert set(rows(frame)) <= set(street.closed("1h"))
 
 
-def test_where_not_one_can_be_made_there_is_none(tape: Tape) -> None:
+def test_an_hour_that_lacks_a_half_hour_cannot_be_rebuilt(tape: Tape) -> None:
     vendor = TapeVendor("acme", tape, NEW_YORK, CLOCK, "30m 1h")
     vendor.spoil["30m"] = lambda bars: [bar for bar in bars if bar.stamp_ms != GONE]
     hour, now = Span(GONE - 30 * MINUTE_MS, GONE + 30 * MINUTE_MS), parse_iso(NOW)

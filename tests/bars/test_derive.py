@@ -353,7 +353,7 @@ def test_a_pinned_vendor_answers_out_of_days_of_its_own(
         street.ask("1w", "2024-05-06", "2024-06-10", provider="nobody")
 
 
-def test_whom_the_rules_give_weeks_is_asked_for_weeks(
+def test_a_vendor_that_the_rules_name_for_weeks_is_asked_for_weeks(
     street: Street, vendor: TapeVendor, tape: Tape
 ) -> None:
     other = TapeVendor("other", tape, NEW_YORK, SHARE, "1d 1w")
@@ -556,7 +556,9 @@ def test_a_volume_that_lacks_a_part_is_not_known(street: Street, vendor: TapeVen
     assert "volume of 1 bar" in str(told(frame)["problems"])
 
 
-def test_where_no_bar_is_expected_there_is_none(street: Street, vendor: TapeVendor) -> None:
+def test_a_range_without_an_expected_week_is_empty_and_complete(
+    street: Street, vendor: TapeVendor
+) -> None:
     frame = street.ask("1w", "2024-06-04", "2024-06-08", strict=True)
     assert (len(frame), lacking(frame)) == (0, [])
 

@@ -69,7 +69,7 @@ def test_the_last_of_three_chunks_ends_the_turn(
         ((18, 20), [False, False, False, True]),
     ],
 )
-def test_a_chunk_with_a_hole_does_not_end_it(
+def test_a_chunk_with_a_hole_is_not_the_last_commit_of_a_call(
     three_vendors: ThreeVendors, lasts: list[bool], hole: tuple[int, int], expected: list[bool]
 ) -> None:
     three_vendors.wires[NAMES[0]].respond = with_hole(hole)
@@ -77,7 +77,7 @@ def test_a_chunk_with_a_hole_does_not_end_it(
     assert lasts == expected
 
 
-def test_the_first_of_two_requests_does_not_end_it(
+def test_the_first_of_two_requests_is_not_the_last_commit_of_a_call(
     three_vendors: ThreeVendors, lasts: list[bool]
 ) -> None:
     """Between what is missing there are stored bars, more than a page of them."""

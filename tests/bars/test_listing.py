@@ -189,14 +189,14 @@ def test_a_listing_date_of_a_vendor_needs_no_proof(at: int, is_news: bool) -> No
      (final(hours(-2 * HALT, -2 * HALT + 1)), empty(-HALT, 0), final(hours(0, 9)))],
     ids=["only the bars", "nothing alone", "unknown", "proved", "bars before"],
 )  # fmt: skip
-def test_where_there_is_nothing_to_prove(known: tuple[Covered, ...]) -> None:
+def test_without_a_long_empty_span_no_listing_proof_is_sought(known: tuple[Covered, ...]) -> None:
     vendor = Vendor("acme", NoDataError("none"))
     case = Case(*known, vendors=(vendor,))
     assert case.sought(hours(-3 * HALT, 5)) is None
     assert vendor.asked == []
 
 
-def test_only_what_adjoins_the_bars_counts() -> None:
+def test_only_an_empty_span_next_to_the_bars_proves_a_listing() -> None:
     vendor = Vendor("acme")
     case = Case(empty(-2 * HALT, -20), empty(-9, 0), final(hours(0, 9)), vendors=(vendor,))
     assert case.sought() is None
@@ -230,7 +230,7 @@ def test_nothing_for_longer_than_a_halt_is_an_end(length: int, is_end: bool) -> 
         assert learned == Lifetime(delisted=Bound(hour(LAST - length), "acme", LATER, expires))
 
 
-def test_however_long_it_is_asked_again() -> None:
+def test_the_end_of_a_series_is_asked_for_again_at_the_latest_after_the_old_expiry() -> None:
     learned = ended(60 * HALT).sought(expiry=Expiry(old_ms=DAY_MS))
     assert learned is not None
     assert learned.delisted is not None

@@ -128,7 +128,9 @@ def verdict(selector: ProviderSelector, row: Row) -> str:
 
 
 @pytest.mark.parametrize("row", rows(), ids=str)
-def test_what_the_second_vendor_may_do(selector: ProviderSelector, row: Row) -> None:
+def test_each_pair_of_vendors_gets_the_documented_verdict(
+    selector: ProviderSelector, row: Row
+) -> None:
     assert verdict(selector, row) == row.verdict, REASONS[row.why]
 
 

@@ -57,7 +57,7 @@ def test_never_for_one_request_more() -> None:
         assert requests_for(caps, whole, HOURS) <= requests_for(caps, span, HOURS)
 
 
-def test_windows_of_days_bound_it_too() -> None:
+def test_windows_of_days_bound_how_far_back_a_request_reaches() -> None:
     assert reached(100, 24, 30, page_bars=0, page_days={"1h": 1}) == 0
     assert reached(100, 40, 30, page_bars=0, page_days={"1h": 2}) == FEW
     assert reached(100, 10, 14, page_bars=0, page_days={"1h": 1}) == 14

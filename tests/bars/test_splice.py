@@ -170,7 +170,7 @@ def test_an_answer_is_fitted_separately_in_each_of_its_gaps(shop: Shop) -> None:
     )
 
 
-def test_an_answer_with_nothing_but_the_bars_beside_is_none(shop: Shop) -> None:
+def test_an_answer_with_only_neighbouring_bars_raises_no_data(shop: Shop) -> None:
     shop.hold("b", 0, 8)
     with pytest.raises(NoDataError, match="acme has no data"):
         shop.fitted(reply(shop, 1.0, 0, 8))

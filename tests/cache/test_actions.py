@@ -106,7 +106,7 @@ def test_sources_that_differ_are_both_remembered(tmp_path: Path) -> None:
     assert store.add_actions("AAPL", [split(4.0)], YEAR, "other", 8).disagreements == ()
 
 
-def test_a_source_corrects_itself_and_forgets_nothing(tmp_path: Path) -> None:
+def test_a_vendors_corrected_split_replaces_it_and_its_dividend_stays(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.add_actions("AAPL", [split(3.0), dividend(1.0)], YEAR, "acme", 5)
     book = store.add_actions("AAPL", [split(4.0)], YEAR, "acme", 6)

@@ -96,7 +96,9 @@ def test_the_new_answer_wins(tmp_path: Path) -> None:
     [b"", b"garbage", gzip.compress(b"what,ever\n1,2\n", mtime=0)],
     ids=["empty", "garbage", "other columns"],
 )
-def test_unreadable_ones_hold_nothing_and_are_kept(tmp_path: Path, content: bytes) -> None:
+def test_unreadable_files_of_older_tools_give_no_bars_and_are_kept(
+    tmp_path: Path, content: bytes
+) -> None:
     leave(lane_folder(tmp_path))
     (lane_folder(tmp_path) / "2024.csv.gz").write_bytes(content)
     store = store_in(tmp_path)
@@ -115,7 +117,9 @@ def test_made_up_bars_are_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["ohlcv/AAPL/1d", "AAPL/1d"])
-def test_death_while_taking_over_loses_nothing(tmp_path: Path, where: str) -> None:
+def test_a_process_killed_while_it_takes_over_an_older_file_loses_no_bar(
+    tmp_path: Path, where: str
+) -> None:
     for n in range(1, 80, 1 if FULL else 6):
         root = tmp_path / str(n)
         leave(root / where)

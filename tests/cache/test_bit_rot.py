@@ -360,7 +360,9 @@ def lengths(size: int, ends: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("lost", [[], [META]])
-def test_every_truncation(sound: Path, tmp_path: Path, lost: list[str]) -> None:
+def test_a_year_file_truncated_anywhere_loses_only_the_bars_that_are_cut_off(
+    sound: Path, tmp_path: Path, lost: list[str]
+) -> None:
     data = (folder_of(sound) / DATA).read_bytes()
     ends = [at_ + len(m.raw) for at_, m in layout(data)]
     for size in lengths(len(data), ends):
@@ -395,7 +397,9 @@ GARBAGE: dict[str, Edit] = {
 
 
 @pytest.mark.parametrize("what", GARBAGE)
-def test_garbage_behind(sound: Path, tmp_path: Path, what: str) -> None:
+def test_garbage_behind_the_members_is_quarantined_and_no_bar_is_lost(
+    sound: Path, tmp_path: Path, what: str
+) -> None:
     data = (folder_of(sound) / DATA).read_bytes()
     tail = GARBAGE[what](data)
     root = damaged(sound, tmp_path, DATA, lambda data: data + tail)
@@ -452,7 +456,9 @@ SWAPS = {
         for suffix in (["json"] if first == "series" else ["csv.gz", "metadata.json", "both"])
     ],
 )
-def test_swapped_files(sound: Path, tmp_path: Path, what: str, suffix: str) -> None:
+def test_swapped_files_give_no_bars_of_another_series(
+    sound: Path, tmp_path: Path, what: str, suffix: str
+) -> None:
     one, first, other, second = SWAPS[what]
     root = tmp_path / "cache"
     shutil.copytree(sound, root)
@@ -640,13 +646,15 @@ WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], 
     ),
     "metadata of anyone": (
         [(lanes, "load_meta", _meta_of_anyone)],
-        lambda sound, tmp: test_swapped_files(
+        lambda sound, tmp: test_swapped_files_give_no_bars_of_another_series(
             sound, tmp, "two empty years of two symbols", "metadata.json"
         ),
     ),
     "series of anyone": (
         [(lanes, "load_series", _series_of_anyone)],
-        lambda sound, tmp: test_swapped_files(sound, tmp, "what has no year", "json"),
+        lambda sound, tmp: test_swapped_files_give_no_bars_of_another_series(
+            sound, tmp, "what has no year", "json"
+        ),
     ),
     "actions of anyone": (
         [(actions, "load_book", _book_of_anyone)],
@@ -655,7 +663,9 @@ WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], 
     "members of anyone": (
         [(year_file, "walk", _of_anyone), (salvages, "walk", _of_anyone),
          (lanes, "load_meta", _meta_of_anyone)],
-        lambda sound, tmp: test_swapped_files(sound, tmp, "two symbols", "both"),
+        lambda sound, tmp: test_swapped_files_give_no_bars_of_another_series(
+            sound, tmp, "two symbols", "both"
+        ),
     ),
     "nothing kept aside": (
         [(recover, "keep_file", lambda *args: None)],
@@ -677,7 +687,7 @@ WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], 
 
 
 @pytest.mark.parametrize("what", WORSE)
-def test_without_a_guard_it_is_seen(
+def test_with_a_guard_removed_the_damage_tests_fail(
     sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     patches, attack = WORSE[what]

@@ -312,7 +312,7 @@ def test_a_series_document_of_a_newer_format_is_reported_and_unchanged(folder: P
      (META, lambda data: _resealed(data, need=["more"]))],
     ids=["no data", "no metadata", "damaged", "newer"],
 )  # fmt: skip
-def test_only_what_is_sure_to_wait_is_said_to(
+def test_a_year_without_readable_metadata_or_data_is_not_reported_as_waiting(
     folder: Path, name: str, edit: Callable[[bytes], bytes] | None
 ) -> None:
     assert waiting(store_of(folder).parts, [(DAILY, None)]) == []

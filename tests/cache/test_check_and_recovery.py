@@ -332,7 +332,7 @@ FIGURES: dict[str, Callable[[Year, Year], int]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_check_says_what_recovery_does_and_touches_nothing(
+def test_a_check_predicts_what_recovery_does_and_changes_no_file(
     sound: Path, tmp_path: Path, kind: str
 ) -> None:
     root = tmp_path / "cache"

@@ -44,7 +44,7 @@ def test_empty_coverage_goes_with_an_evicted_year(tmp_path: Path, what: str) -> 
     assert states(store) == states(store_in(tmp_path)) == [(0, 2, "final")]
 
 
-def test_doubts_about_a_year_take_its_nothings_into_its_document(tmp_path: Path) -> None:
+def test_marking_a_year_suspect_moves_its_empty_spans_into_its_document(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit(marks=(NOTHING,)))
     store.commit(DAILY, AFTER["doubts since"])

@@ -124,7 +124,7 @@ def test_a_frame_in_use_outlives_everything_that_happens_to_its_series(tmp_path:
     assert rows.close.sum() == LONG
 
 
-def test_without_the_folder_nothing_is_lost(tmp_path: Path) -> None:
+def test_a_deleted_columnar_file_is_written_again_and_no_bar_is_lost(tmp_path: Path) -> None:
     store = filled(tmp_path)
     columns_file(tmp_path).unlink()
     for reader in (store, store_in(tmp_path, columnar="map")):
@@ -193,7 +193,9 @@ def test_a_file_changed_by_somebody_else_is_verified_again(tmp_path: Path) -> No
     assert list((lane_folder(tmp_path) / "_quarantine").iterdir())
 
 
-def test_a_file_that_was_merely_touched_is_read_once_more_and_then_believed(tmp_path: Path) -> None:
+def test_a_year_file_that_was_only_touched_is_read_once_more_and_then_trusted(
+    tmp_path: Path,
+) -> None:
     store = store_in(tmp_path, columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
     store.read(DAILY, EVER)
@@ -208,7 +210,7 @@ def test_a_file_that_was_merely_touched_is_read_once_more_and_then_believed(tmp_
 # --- what goes wrong ------------------------------------------------------------------------
 
 
-def test_any_damage_to_it_is_noticed_and_mended(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_columnar_file_is_detected_and_repaired(tmp_path: Path) -> None:
     filled(tmp_path, 3_000)
     path = columns_file(tmp_path)
     sound = path.read_bytes()
@@ -225,7 +227,7 @@ def test_any_damage_to_it_is_noticed_and_mended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 5_000, 16_384, 20_000])
-def test_a_file_cut_short_is_none(tmp_path: Path, size: int) -> None:
+def test_a_truncated_columnar_file_is_ignored(tmp_path: Path, size: int) -> None:
     filled(tmp_path, 3_000)
     path = columns_file(tmp_path)
     content = path.read_bytes()
@@ -247,7 +249,7 @@ def test_a_file_of_another_series_is_not_believed(tmp_path: Path) -> None:
     assert same(rows, table(range(9)))
 
 
-def test_a_disk_that_refuses_costs_time_and_nothing_else(tmp_path: Path) -> None:
+def test_a_disk_that_refuses_the_columnar_file_changes_no_answer(tmp_path: Path) -> None:
     for n in steps(60, 3):
         root = tmp_path / str(n)
         store_in(root).commit(MINUTES, Commit((minutes(0, 3_000),)))
@@ -263,7 +265,9 @@ def test_a_disk_that_refuses_costs_time_and_nothing_else(tmp_path: Path) -> None
     assert n > 8
 
 
-def test_a_process_that_dies_while_it_writes_it_leaves_nothing_wrong(tmp_path: Path) -> None:
+def test_a_process_killed_while_it_writes_a_columnar_file_leaves_answers_right(
+    tmp_path: Path,
+) -> None:
     for n in steps(60, 2):
         root = tmp_path / str(n)
         filled(root, 3_000).commit(MINUTES, Commit((minutes(3_000, 3_005),)))

@@ -248,7 +248,7 @@ def test_a_forged_columnar_header_does_not_change_the_answer(
 
 
 @pytest.mark.parametrize("name", ["another series", "another machine's byte order"])
-def test_a_sound_header_of_somebody_else_is_none(tmp_path: Path, name: str) -> None:
+def test_a_valid_columnar_header_of_another_series_is_ignored(tmp_path: Path, name: str) -> None:
     for lie, is_one in ((dict, True), (LIES[name], False)):
         start = forged(lie(PLAIN)).ljust(START, b"\0")
         assert (read_head(start, IDENTITY) is not None) is is_one
@@ -284,7 +284,9 @@ def test_each_year_has_no_more_rows_than_there_can_be() -> None:
 
 
 @pytest.mark.parametrize(("seq", "is_one"), [(1 << 62, True), ((1 << 62) + 1, False)])
-def test_a_number_that_leaves_no_room_for_the_next_is_none(seq: int, is_one: bool) -> None:
+def test_a_columnar_header_with_a_sequence_number_too_large_is_ignored(
+    seq: int, is_one: bool
+) -> None:
     start = forged(PLAIN, seq).ljust(START, b"\0")
     assert (read_head(start, IDENTITY) is not None) is is_one
 

@@ -148,7 +148,7 @@ def test_a_series_without_bars_has_an_answer_and_no_file(tmp_path: Path) -> None
     assert disk.steps == []
 
 
-def test_sources_are_told_of_a_file_that_is_not_held_too(
+def test_the_sources_of_a_columnar_file_are_known_without_opening_it(
     columnar: ColumnarStore, tmp_path: Path
 ) -> None:
     other = columnar_in(tmp_path)
@@ -281,7 +281,7 @@ class Full(StoreListener):
 # --- writing --------------------------------------------------------------------------------
 
 
-def test_where_there_is_no_room_nothing_is_written(columnar: ColumnarStore, tmp_path: Path) -> None:
+def test_without_room_on_the_disk_no_columnar_file_is_written(columnar: ColumnarStore, tmp_path: Path) -> None:
     columnar.sidecars.drop(DAILY)
     columnar.store.listener = full = Full()
     assert same(columnar.store.read(DAILY, EVER)[0], table(range(-9, 9)))

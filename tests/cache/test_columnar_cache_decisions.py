@@ -54,7 +54,7 @@ def test_a_columns_setting_of_the_rules_needs_no_warning(
     assert not caplog.records
 
 
-def test_the_doctor_says_it(share: Path, tmp_path: Path) -> None:
+def test_doctor_reports_a_cache_folder_on_a_network_disk(share: Path, tmp_path: Path) -> None:
     (check,) = [c for c in checkup(share / "a", network=False) if c.topic == "cache disk"]
     assert check.ok is None
     assert "nfs4" in check.said

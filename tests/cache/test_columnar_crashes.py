@@ -117,7 +117,9 @@ def crashed(root: Path, name: str, most: int) -> int:
 
 
 @ALL
-def test_any_part_of_it_may_be_lost_with_the_power(tmp_path: Path, name: str) -> None:
+def test_any_part_of_a_columnar_file_may_be_lost_in_a_power_failure(
+    tmp_path: Path, name: str
+) -> None:
     assert crashed(tmp_path, name, MOST) > 10
 
 

@@ -183,7 +183,7 @@ def test_a_column_that_one_year_has_alone(
 @pytest.mark.parametrize(
     "lack", ["descriptors", "file", "another file", "open", "map", "memory", "nothing"]
 )
-def test_where_no_map_is_to_be_had_rows_are_copied(
+def test_rows_are_copied_where_the_columnar_file_cannot_be_mapped(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, lack: str
 ) -> None:
     file = years(disk, path)
@@ -312,7 +312,7 @@ def test_a_damaged_block_that_nobody_asks_for_is_not_looked_at(path: Path, disk:
     [(BLOCK, -BLOCK, 0), (BLOCK - 1, 0, BLOCK), (2 * BLOCK + 2, 0, BLOCK - 1)],
     ids=["of the next year", "of the year before", "behind the block asked for"],
 )
-def test_damage_beside_what_is_asked_for_does_not_matter(
+def test_damage_outside_of_the_requested_rows_does_not_matter(
     path: Path, disk: Disk, row: int, first: int, end: int
 ) -> None:
     parts = {2023: part_of(-BLOCK, 0, size=MINUTE_MS), 2024: part_of(0, BLOCK + 5, size=MINUTE_MS)}
@@ -348,7 +348,7 @@ def test_a_stamp_that_leads_astray_is_found_out(
         assert same(found, table(range(first, end), size=MINUTE_MS))
 
 
-def test_the_end_is_checked_also_where_all_before_it_was(path: Path, disk: Disk) -> None:
+def test_damage_to_the_last_block_of_a_column_is_detected(path: Path, disk: Disk) -> None:
     head = long_file(disk, path, BLOCK + 5).head
     broken = bytearray(path.read_bytes())
     broken[head.at("close", BLOCK + 2)] ^= 1
@@ -363,7 +363,9 @@ def test_the_end_is_checked_also_where_all_before_it_was(path: Path, disk: Disk)
 
 
 @MODES
-def test_rows_behind_rows(path: Path, disk: Disk, may_map: bool) -> None:
+def test_rows_are_appended_to_a_columnar_file_up_to_its_capacity(
+    path: Path, disk: Disk, may_map: bool
+) -> None:
     rows = BLOCK - 3
     write_new(disk, path, NAME, None, {2024: part_of(0, rows)})
     for more in (1, 1, 1, 1, 40):
@@ -413,7 +415,9 @@ def test_the_file_that_took_the_name_is_left_alone(path: Path, disk: Disk) -> No
     assert path.read_bytes() == content
 
 
-def test_years_verified_again(path: Path, disk: Disk) -> None:
+def test_a_year_file_with_a_new_time_is_restamped_in_the_columnar_file(
+    path: Path, disk: Disk
+) -> None:
     file = years(disk, path)
     restamp(disk, file, {2024: file.head.years[2024]._replace(mtime_ns=99)})
     again = opened(disk, path)

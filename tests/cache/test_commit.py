@@ -103,12 +103,12 @@ def test_a_commit_that_changed_no_year_has_a_generation_of_its_own(store: BarSto
     assert store.view(DAILY).generation == 3
 
 
-def test_nothings_are_kept_with_the_first_bars_of_their_year(store: BarStore) -> None:
+def test_empty_spans_are_stored_with_the_first_bars_of_their_year(store: BarStore) -> None:
     store.commit(DAILY, Commit((piece(0, 2),), (mark(2, 4, "empty"),)))
     assert states(store) == [(0, 2, "final"), (2, 4, "empty")]
 
 
-def test_of_years_that_hold_nothing_only_nothings_are_learned(store: BarStore) -> None:
+def test_for_years_without_bars_only_empty_spans_are_stored(store: BarStore) -> None:
     marks = (mark(-5, -3, "empty"), mark(-4, -1, "final"), mark(-4, -1, "provisional"))
     store.commit(DAILY, Commit((piece(0, 2),), marks))
     assert states(store) == [(-5, -3, "empty"), (0, 2, "final")]
@@ -124,7 +124,9 @@ def test_doubts_about_a_year_without_bars_are_kept_with_its_nothings(
     assert (lane_folder(tmp_path) / "2023.metadata.json").exists()
 
 
-def test_nothings_make_no_document_of_their_year(store: BarStore, tmp_path: Path) -> None:
+def test_empty_spans_alone_write_no_document_for_their_year(
+    store: BarStore, tmp_path: Path
+) -> None:
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit(marks=(mark(-5, -3, "empty"),)))
     assert states(store) == [(-5, -3, "empty"), (0, 2, "final")]
@@ -291,7 +293,7 @@ def test_a_commit_to_a_year_file_that_cannot_be_repaired_is_an_error(tmp_path: P
 
 
 @pytest.mark.parametrize("place, first", [("ohlcv/AAPL/1d", 1), ("AAPL/1d", 2)])
-def test_death_while_taking_over_beside_an_answer_of_nothing(
+def test_a_process_killed_while_it_stores_an_empty_answer_keeps_the_older_bars(
     tmp_path: Path, place: str, first: int
 ) -> None:
     nothing = piece(8, 10, [])

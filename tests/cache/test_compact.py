@@ -164,7 +164,7 @@ def test_a_year_without_bars_has_nothing_to_compact(tmp_path: Path) -> None:
     assert compacted(tmp_path) == Compacted(DAILY)
 
 
-def test_stale_columns_go(tmp_path: Path) -> None:
+def test_compaction_removes_stale_columnar_files(tmp_path: Path) -> None:
     days_of_hours(tmp_path, 3)
     reader = store_in(tmp_path, columnar="map")
     reader.read(HOURLY, EVER)
@@ -276,7 +276,7 @@ def test_a_first_write_that_was_never_finished_is_nothing_to_compact(tmp_path: P
     assert not (folder / "2024.metadata.json").exists()
 
 
-def test_whoever_dies_while_compacting_loses_nothing(tmp_path: Path) -> None:
+def test_a_process_killed_while_compacting_loses_no_bar(tmp_path: Path) -> None:
     for dies_at in range(1, 40):
         root = tmp_path / str(dies_at)
         days_of_hours(root, 3)

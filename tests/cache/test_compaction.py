@@ -242,7 +242,7 @@ def test_compacting_on_demand_joins_them_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("late_days", "joined"), [(8, True), (0, False)])
-def test_bars_fetched_days_later_are_joined_where_nothing_happened_between(
+def test_bars_fetched_days_later_are_joined_if_no_split_can_lie_between(
     tmp_path: Path, late_days: int, joined: bool
 ) -> None:
     store = store_in(tmp_path)
@@ -255,7 +255,7 @@ def test_bars_fetched_days_later_are_joined_where_nothing_happened_between(
         assert bases(tmp_path)[-1] == (2, Basis("split", day(15)))
 
 
-def test_bars_on_both_sides_of_a_split_keep_what_they_know(tmp_path: Path) -> None:
+def test_bars_on_both_sides_of_a_split_keep_their_basis(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     ex = Action(day(5), "split", piece(5, 6).span.start, 4.0, 1.0)
     asked(store, 30, late_days=8, actions=(ex,))
@@ -285,7 +285,7 @@ def test_hours_beside_the_market_keep_the_date_of_their_own_day(tmp_path: Path) 
         assert members(tmp_path / session, hourly)[0].header.basis == basis
 
 
-def test_closed_hours_for_which_no_vendor_was_asked_are_no_answer(tmp_path: Path) -> None:
+def test_closed_hours_that_no_vendor_answered_for_are_not_final(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(0, 16, 2):
         closed = replace(mark(n + 1, n + 2, "empty"), reason=CLOSED, vendor="", expires=None)

@@ -82,7 +82,7 @@ def test_a_confirmation_stands_while_bars_are_appended(tmp_path: Path) -> None:
     assert (standing(tmp_path), indexed(tmp_path)) == ([True], (10, 0))
 
 
-def test_a_revision_ends_it(tmp_path: Path) -> None:
+def test_a_revised_bar_ends_its_confirmation(tmp_path: Path) -> None:
     store = proved(tmp_path)
     before = entry(store, 0, 10)
     store.commit(DAILY, Commit((piece(3, 4, shift=5.0),)))
@@ -181,7 +181,7 @@ def test_a_torn_document_costs_the_proof_and_nothing_else(
     assert indexed(tmp_path) == (3, 0)
 
 
-def test_half_of_it_is_no_proof(tmp_path: Path) -> None:
+def test_a_truncated_or_altered_file_of_confirmations_confirms_no_bar(tmp_path: Path) -> None:
     proved(tmp_path)
     path = lane_folder(tmp_path) / CONFIRMED
     whole = path.read_bytes()
@@ -216,7 +216,7 @@ def test_two_writers_keep_both(tmp_path: Path) -> None:
     assert indexed(tmp_path) == (22, 0)
 
 
-def test_an_entry_takes_the_place_of_those_that_it_overlaps(tmp_path: Path) -> None:
+def test_a_new_confirmation_replaces_those_that_it_overlaps(tmp_path: Path) -> None:
     store = proved(tmp_path)
     store.comparisons.keep(DAILY, [entry(store, 12, 15, confirmed=2, contradicted=1)])
     assert indexed(tmp_path) == (12, 1)

@@ -29,7 +29,7 @@ WHOLE = Covered(
     [WHOLE, replace(WHOLE, splices=()), Covered(Span(1, 9), "empty"), Covered(Span(1, 9), "final")],
     ids=["all", "no splices", "nothing", "final"],
 )
-def test_everything_comes_back(part: Covered) -> None:
+def test_coverage_is_read_back_as_it_was_stored(part: Covered) -> None:
     assert stored(Coverage([part])) == (part,)
 
 

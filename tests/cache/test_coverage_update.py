@@ -61,7 +61,7 @@ def known(*parts: Covered) -> Coverage:
     ids=["the same", "more", "of another", "the next", "no longer final", "not all final", "a hole",
          "nothing there", "not known", "doubts elsewhere"],
 )  # fmt: skip
-def test_trust_in_what_was_final_is_not_taken_unnoticed(
+def test_a_commit_that_takes_finality_from_a_span_is_detected(
     after: list[Covered], is_taken: bool
 ) -> None:
     before = known(mark(0, 9, "final"))
@@ -78,7 +78,7 @@ def test_doubts_that_end_are_not_unsaid_unnoticed() -> None:
     assert takes_trust(known(mark(0, 9, "suspect")), known(mark(0, 9, "final")))
 
 
-def test_bars_found_equal_make_no_bars_of_nothings() -> None:
+def test_bars_found_equal_do_not_make_an_empty_span_final() -> None:
     empty = mark(0, 3, "empty", vendor="", fetched_at=1)
     bad = mark(3, 5, "suspect", fetched_at=1)
     held = mark(5, 9, "provisional", fetched_at=1)
@@ -185,7 +185,7 @@ def test_a_piece_replaces_all_coverage_of_its_span(
     assert said(after_pieces(known(*before), pieces)) == said(one_by_one)
 
 
-def test_a_span_of_nothing_touches_no_year() -> None:
+def test_a_span_of_zero_length_touches_no_year() -> None:
     assert list(years_of(Span(at(3), at(3)))) == []
     assert list(years_of(days(-1, 1))) == [2023, 2024]
     assert list(years_of(days(-1, 0))) == [2023]

@@ -435,7 +435,7 @@ def survive(tmp_path: Path, name: str, disk: Recorder | None = None) -> int:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_nothing_is_lost_whenever_the_power_fails(tmp_path: Path, name: str) -> None:
+def test_no_acknowledged_bar_is_lost_whenever_the_power_fails(tmp_path: Path, name: str) -> None:
     assert survive(tmp_path, name) >= 10
 
 
@@ -606,7 +606,7 @@ def survive_actions(
 
 
 @pytest.mark.parametrize("dies_in", [None, *range(9)])
-def test_actions_survive(tmp_path: Path, dies_in: int | None) -> None:
+def test_acknowledged_actions_survive_a_power_failure(tmp_path: Path, dies_in: int | None) -> None:
     survive_actions(tmp_path, lambda step: False, dies_in)
 
 
@@ -800,7 +800,7 @@ def _documents_of_any_time(
     (LaneFiles, "documents", _documents_of_any_time, "nothings"),
     (year_commit, "takes_trust", lambda before, after: False, "suspect"),
 ])  # fmt: skip
-def test_each_guard_guards(
+def test_with_a_guard_removed_a_power_failure_breaks_a_promise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str,
     worse: Callable[..., object], scenario: str,
 ) -> None:  # fmt: skip

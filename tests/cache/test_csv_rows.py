@@ -41,25 +41,25 @@ def round_trip(table: BarTable) -> BarTable:
 
 
 @pytest.mark.parametrize("adj", [False, True])
-def test_hard_floats(adj: bool) -> None:
+def test_edge_case_floats_survive_the_csv_round_trip(adj: bool) -> None:
     assert same(round_trip(table_of(HARD, adj=adj)), table_of(HARD, adj=adj))
 
 
 @settings(derandomize=True, max_examples=examples(150), deadline=None)
 @given(st.lists(floats, min_size=6, max_size=30), st.booleans())
-def test_any_floats(values: list[float], adj: bool) -> None:
+def test_any_floats_survive_the_csv_round_trip(values: list[float], adj: bool) -> None:
     assert same(round_trip(table_of(values, adj=adj)), table_of(values, adj=adj))
 
 
 @settings(derandomize=True, max_examples=examples(100), deadline=None)
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=6, max_size=20))
-def test_any_bits(bits: list[int]) -> None:
+def test_floats_of_any_bit_pattern_survive_the_csv_round_trip(bits: list[int]) -> None:
     values = [struct.unpack("<d", struct.pack("<Q", b))[0] for b in bits]
     values = [v if math.isfinite(v) else 1.5 for v in values]
     assert same(round_trip(table_of(values, adj=True)), table_of(values, adj=True))
 
 
-def test_the_text_is_what_people_read() -> None:
+def test_numbers_are_written_in_plain_decimal_text() -> None:
     table = table_of([1.0, 0.1, math.nan, 1e-07, -0.0, 12345.678], adj=True)
     lines = csv_rows.encode_rows(table, csv_rows.ALL_COLUMNS).decode("ascii").splitlines()
     assert lines[0] == "2024-01-01 00:00:00,1.0,0.1,,1e-07,-0.0,12345.678"
@@ -85,7 +85,9 @@ def test_stamps_before_1970_and_at_both_ends() -> None:
 
 
 @pytest.mark.parametrize("way", ["by hand", "by hand in blocks", "pyarrow"])
-def test_long_tables(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_tables_survive_the_csv_round_trip_by_every_encoder(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if way == "pyarrow":
         pytest.importorskip("pyarrow")
         monkeypatch.setattr(csv_rows, "ROWS_WORTH_AN_IMPORT", 100)
@@ -110,7 +112,7 @@ def test_a_month_of_minutes_is_read_within_a_few_times_its_text() -> None:
     assert most < 4 * len(text)
 
 
-def test_no_rows() -> None:
+def test_an_empty_table_is_written_as_no_text() -> None:
     assert csv_rows.encode_rows(BarTable.empty(), csv_rows.BASE_COLUMNS) == b""
     assert len(csv_rows.decode_rows(memoryview(b""), csv_rows.BASE_COLUMNS, 0)) == 0
 
@@ -172,7 +174,7 @@ def test_decoded_columns_are_writeable(way: str, monkeypatch: pytest.MonkeyPatch
     assert all(column.flags.writeable for column in (bars.stamps, *bars.values()))
 
 
-def test_any_csv_reader_reads_it() -> None:
+def test_the_rows_are_read_by_pythons_csv_reader() -> None:
     table = table_of(HARD, adj=True)
     text = csv_rows.header_line(table.columns) + csv_rows.encode_rows(table, table.columns)
     rows = list(csv.DictReader(io.StringIO(text.decode("ascii"))))

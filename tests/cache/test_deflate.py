@@ -109,7 +109,7 @@ def test_a_stream_that_is_cut_off(stream: memoryview, end: int) -> None:
         gzip_member.inflated_stream(stream[:end] if end else stream[:0], len(TEXT))
 
 
-def test_a_stream_that_is_none(stream: memoryview) -> None:
+def test_bytes_that_are_not_a_deflate_stream_raise_an_error(stream: memoryview) -> None:
     with pytest.raises(ValueError, match="cannot be decompressed"):
         gzip_member.inflated_stream(memoryview(b"\xff" * 1000), len(TEXT))
 

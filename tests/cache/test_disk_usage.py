@@ -61,7 +61,7 @@ def test_sizes_in_and_out_are_those_of_gzip(store: BarStore, clock: ManualClock)
     assert (found.files, found.bytes) == (len(files), sum(p.stat().st_size for p in files))
 
 
-def test_appended_bars_are_measured_from_where_it_stopped(
+def test_appended_bars_are_measured_from_where_the_last_measurement_stopped(
     store: BarStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.commit(DAILY, Commit(pieces=(piece(0, 200),)))

@@ -88,7 +88,7 @@ class TestFiles:
 
 
 class TestNames:
-    def test_a_folder_that_has_settled_is_listed_once_and_again_when_it_has_changed(
+    def test_a_settled_folder_is_listed_once_and_again_when_it_changes(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         disk = CountingDisk()
@@ -132,7 +132,7 @@ class TestWhatWasWritten:
         path.unlink()
         assert memory.load(path, parse) is None
 
-    def test_once_it_has_settled_it_is_not_even_read(self, tmp_path: Path) -> None:
+    def test_a_document_with_a_settled_time_is_not_read_again(self, tmp_path: Path) -> None:
         path, memory, value = tmp_path / "a", documents(Later()), [b"1"]
         path.write_bytes(b"1")
         memory.wrote(path, b"1", value)
@@ -149,7 +149,7 @@ class TestWhatWasWritten:
 
 
 class TestSeveral:
-    def test_only_what_has_changed_is_read(self, tmp_path: Path) -> None:
+    def test_only_documents_that_have_changed_are_read(self, tmp_path: Path) -> None:
         disk, parsed = CountingDisk(), []
         disk.now_ns = Later().now_ns  # type: ignore[method-assign]
         memory = documents(disk)

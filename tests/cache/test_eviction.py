@@ -274,7 +274,7 @@ def test_the_word_of_the_vendors_is_taken(tmp_path: Path) -> None:
     assert cache.years() == [2026]
 
 
-def test_by_itself_nothing_goes(tmp_path: Path) -> None:
+def test_a_cache_that_must_keep_all_evicts_no_year(tmp_path: Path) -> None:
     cache = Cache(tmp_path, must_keep=keep_all).commit(days_of(THIS_YEAR))
     assert cache.shrink(10**9) == 0
     assert cache.years() == [2026]
@@ -564,7 +564,7 @@ def test_an_evicted_year_is_missing_and_nothing_else_changes(cache: Cache) -> No
     assert same(rows, table([*LAST_YEAR, *THIS_YEAR]))
 
 
-def test_the_log_tells_of_it_and_a_version_of_before_is_refused(cache: Cache) -> None:
+def test_an_eviction_is_logged_and_an_earlier_version_is_refused(cache: Cache) -> None:
     cache.commit(days_of(THIS_YEAR))
     first = cache.store.view(DAILY).generation
     cache.shrink(10**9)
@@ -649,7 +649,7 @@ def _check_sound(root: Path, where: str) -> None:
     ), where
 
 
-def test_a_piece_is_what_this_file_thinks() -> None:
+def test_the_dates_that_this_file_relies_on_are_right() -> None:
     """The clock stands where the tests believe it does."""
     assert isinstance(days_of(THIS_YEAR).pieces[0], CommitPiece)
     assert year_start(2026) == at(731)

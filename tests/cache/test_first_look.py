@@ -165,7 +165,7 @@ class Vanishing(Quick):
         return super().read_all(folder, names)
 
 
-def test_a_document_that_goes_while_it_is_read_is_none(tmp_path: Path) -> None:
+def test_a_document_removed_while_it_is_read_gives_an_empty_series(tmp_path: Path) -> None:
     filled(tmp_path, "one answer")
     assert store_in(tmp_path, Vanishing()).view(DAILY).rows == 0
 

@@ -81,7 +81,9 @@ def test_the_newest_wins_and_of_equal_age_the_combined_one(cache: FundamentalsCa
     assert cache.find_latest_json("AAPL", "tiingo") is None
 
 
-def test_seven_days_by_default_and_whatever_is_asked(cache: FundamentalsCache) -> None:
+def test_fundamentals_are_fresh_for_seven_days_or_the_requested_age(
+    cache: FundamentalsCache,
+) -> None:
     assert cache.is_cache_valid(days_ago(7))
     assert not cache.is_cache_valid(days_ago(8))
     assert cache.is_cache_valid(days_ago(8), max_age_days=9)
@@ -125,7 +127,7 @@ def test_a_snapshot_comes_back_whole(cache: FundamentalsCache) -> None:
     assert cache.latest("BRK-B") == {"fmp": said}
 
 
-def test_values_that_json_has_not_are_kept_as_it_can(cache: FundamentalsCache) -> None:
+def test_values_that_json_lacks_are_stored_as_null_text_or_lists(cache: FundamentalsCache) -> None:
     path = cache.write_json("AAPL", "fmp", {"a": float("nan"), "b": NOW, "c": {1: (2,)}})
     assert cache.read_json(path) == {"a": None, "b": "2024-06-12 15:00:30", "c": {"1": [2]}}
 
@@ -169,7 +171,7 @@ def test_expired_fundamentals_can_be_deleted(cache: FundamentalsCache) -> None:
     assert cache.cleanup_expired_data(0.5) == {"removed_files": 1, "removed_symbols": 1}
 
 
-def test_statistics(cache: FundamentalsCache) -> None:
+def test_the_statistics_count_symbols_files_and_vendors(cache: FundamentalsCache) -> None:
     path = cache.write_json("AAPL", "alpha_vantage", GOOD)
     size = Path(path).stat().st_size
     one = {"symbol": "AAPL", "files": 1, "total_size": size, "providers": {"alpha_vantage": 1}}

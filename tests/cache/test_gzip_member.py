@@ -65,7 +65,7 @@ def test_a_gzip_member_is_read_back() -> None:
     assert (member.header, member.text()) == (HEADER, TEXT)
 
 
-def test_every_bit_counts() -> None:
+def test_a_member_with_any_bit_flipped_or_cut_off_is_rejected() -> None:
     raw = build(HEADER, TEXT).raw
     for at in range(len(raw)):
         for bit in range(8):
@@ -117,14 +117,14 @@ def test_a_text_takes_no_more_room_than_its_rows_may() -> None:
 
 
 @pytest.mark.parametrize("more", [-1, 1])
-def test_a_text_that_is_not_as_long_as_it_claims_is_none(more: int) -> None:
+def test_a_member_whose_text_has_another_length_is_rejected(more: int) -> None:
     member = build(HEADER, TEXT)
     claims = struct.pack("<I", len(TEXT) + more)
     with pytest.raises(ValueError, match="does not decompress to the expected"):
         replace(member, raw=member.raw[:-4] + claims).text()
 
 
-def test_a_text_whose_end_is_cut_off_is_none() -> None:
+def test_a_member_whose_compressed_text_is_cut_off_is_rejected() -> None:
     member = build(HEADER, TEXT)
     with pytest.raises(ValueError, match="does not decompress to the expected"):
         replace(member, raw=member.raw[:-9] + member.raw[-8:]).text()
@@ -150,7 +150,7 @@ def test_a_header_that_just_fits() -> None:
 
 
 @pytest.mark.parametrize("plain", [{}, {"v": 1, "state": "final"}, [], 7], ids=str)
-def test_a_sound_header_that_lacks_what_it_must_hold_is_none(plain: object) -> None:
+def test_a_member_whose_header_lacks_required_keys_is_rejected(plain: object) -> None:
     member = build(HEADER, TEXT)
     lying: Any = SimpleNamespace(to_json=lambda: plain)
     assert verify(member.with_header(lying).raw) is None
@@ -165,7 +165,9 @@ def test_a_digest_alone_makes_no_member(at: int | None) -> None:
     assert (verify(bytes(raw)) is None) is (at is not None)
 
 
-def test_a_header_longer_than_any_of_ours_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_with_a_header_longer_than_the_limit_is_rejected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "MOST_JSON", MOST_JSON + 1)
     bare = len(json.dumps(replace(HEADER, vendor="").to_json(), separators=(",", ":")))
     longer = build(replace(HEADER, vendor="v" * (MOST_JSON + 1 - bare)), TEXT)
@@ -174,7 +176,7 @@ def test_a_header_longer_than_any_of_ours_is_none(monkeypatch: pytest.MonkeyPatc
     assert verify(longer.raw) is None
 
 
-def test_a_size_that_cannot_be_costs_no_member_behind_it() -> None:
+def test_a_member_with_an_impossible_size_hides_no_member_behind_it() -> None:
     first, second = build(HEADER, TEXT), build(replace(HEADER, seq=4), TEXT)
     data = first.raw[:16] + b"\xff" * 4 + first.raw[20:] + second.raw
     assert find(data, 0) == (len(first.raw), second)
@@ -201,7 +203,7 @@ def test_walking_stops_where_the_chain_does() -> None:
     assert [m for _, m in walk(first.raw + first.raw, HEADER.id)] == [first]
 
 
-def test_whose_file_it_is() -> None:
+def test_a_year_file_of_ours_is_told_from_other_gzip_files() -> None:
     raw = build(HEADER, TEXT).raw
     assert is_ours(raw)
     assert is_ours(b"garbage" + raw[:20])
@@ -254,7 +256,7 @@ class TestDocuments:
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
         assert seal == hashlib.sha256(text.encode()).hexdigest()
 
-    def test_every_bit_counts_or_means_nothing(self) -> None:
+    def test_a_document_with_any_bit_flipped_is_rejected_or_reads_the_same(self) -> None:
         data = json_document.dump(self.PLAIN)
         for at in range(len(data)):
             for bit in range(8):

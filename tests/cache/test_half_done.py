@@ -121,7 +121,9 @@ class TestPending:
         assert disk.names() == []
 
     @pytest.mark.parametrize("replaced", [False, True])
-    def test_writers_roll(self, folder: Path, replaced: bool) -> None:
+    def test_a_writer_completes_or_undoes_a_pending_rewrite(
+        self, folder: Path, replaced: bool
+    ) -> None:
         self.pending(folder, replaced=replaced)
         repaired(fresh(folder), DAILY)
         plain = json.loads((folder / META).read_bytes())["onetape"]
@@ -132,14 +134,18 @@ class TestPending:
         assert rows.close[1] == table([1], 1.0 if replaced else 0.0).close[0]
 
     @pytest.mark.parametrize("replaced", [False, True])
-    def test_nothing_is_appended_before_they_have(self, folder: Path, replaced: bool) -> None:
+    def test_a_pending_rewrite_is_settled_before_bars_are_appended(
+        self, folder: Path, replaced: bool
+    ) -> None:
         self.pending(folder, replaced=replaced)
         lane = fresh(folder).parts.lane(DAILY)
         found = sound_meta(lane, 2024)
         assert found is not None and found == lane.meta(2024)
         assert found.pending is None
 
-    def test_neither(self, folder: Path) -> None:
+    def test_a_pending_rewrite_with_a_damaged_file_is_salvaged_and_quarantined(
+        self, folder: Path
+    ) -> None:
         self.pending(folder, replaced=True)
         change(folder / DATA, lambda data: flipped(data, len(data) - 20))
         rows, _ = fresh(folder).read(DAILY, EVER)

@@ -165,7 +165,7 @@ def test_a_version_is_what_was_read_then_or_is_refused(
     assert told[max(told)], "the newest can always be read"
 
 
-def test_only_the_years_asked_for_need_be_kept(tmp_path: Path) -> None:
+def test_a_version_is_read_if_only_the_requested_years_are_kept(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), retention=Retention(0))
     store.commit(DAILY, Commit((piece(-3, 3),)))
     store.commit(DAILY, Commit((piece(-2, -1, shift=1.0),)))
@@ -196,7 +196,7 @@ def test_an_answer_without_bars_and_a_file_that_is_gone(tmp_path: Path) -> None:
         store_in(tmp_path, Quick()).read_version(DAILY, EVER, 2)
 
 
-def test_numbers_in_words() -> None:
+def test_version_numbers_are_printed_as_ranges() -> None:
     assert history.ranges([1, 2, 3, 7, 9, 10]) == "1 to 3, 7, 9 to 10"
 
 
@@ -218,7 +218,7 @@ def test_a_commit_before_a_year_was_begun_is_kept_too(tmp_path: Path) -> None:
     assert numbers(store.read_version(DAILY, EVER, 1)[0]) == [0, 1]
 
 
-def test_a_commit_that_recovery_found_in_one_year_is_one_it_found(tmp_path: Path) -> None:
+def test_a_commit_recovered_in_one_of_its_years_is_listed_as_recovered(tmp_path: Path) -> None:
     lane = store_in(tmp_path).parts.lane(DAILY)
     store_in(tmp_path).commit(DAILY, Commit((piece(-2, 2),)))
     entry = {"added": 0, "changed": 0, "removed": 0, "size": 0}

@@ -340,7 +340,7 @@ def _content(file: Path) -> bytes:
     return file.read_bytes() if file.is_file() else b""
 
 
-def test_on_a_disk_that_takes_nothing_it_is_done_without(
+def test_on_a_full_disk_the_cache_is_listed_without_an_index(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -351,7 +351,9 @@ def test_on_a_disk_that_takes_nothing_it_is_done_without(
     assert not place.file.exists()
 
 
-def test_on_a_read_only_disk_it_is_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_read_only_disk_the_index_is_read_and_not_changed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place.look()
     place.commit(Commit((piece(10, 12),)), OTHER)
     before = place.file.read_bytes()
@@ -374,7 +376,7 @@ def test_a_process_that_only_looks_writes_nothing(place: Place) -> None:
     assert sorted(place.root.rglob("*")) == before
 
 
-def test_while_another_process_writes_it_is_read_as_it_was(
+def test_the_index_is_read_while_another_process_writes_to_it(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.look()
@@ -391,7 +393,7 @@ def test_while_another_process_writes_it_is_read_as_it_was(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
-def test_two_processes_make_it_anew_at_once(place: Place) -> None:
+def test_two_processes_rebuild_a_damaged_index_concurrently(place: Place) -> None:
     def work(_: int) -> None:
         for _ in range(20):
             inventory = Inventory(BarStore(place.root).parts)
@@ -405,7 +407,7 @@ def test_two_processes_make_it_anew_at_once(place: Place) -> None:
     assert place.rows() == ROWS
 
 
-def test_killed_while_it_is_written(place: Place) -> None:
+def test_an_index_is_right_after_its_writer_was_killed(place: Place) -> None:
     """Whatever call of ours is the last one, the next process finds what is there."""
     for dies_at in range(1, 9):
         shutil.rmtree(place.file.parent, ignore_errors=True)

@@ -40,7 +40,7 @@ RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{n}{i}" for n in ("COM", "LPT") for 
         ("-", "-"),
     ],
 )  # fmt: skip
-def test_known_names(symbol: str, name: str) -> None:
+def test_symbols_are_encoded_as_folder_names_and_decoded(symbol: str, name: str) -> None:
     assert encode_symbol(symbol) == name
     assert decode_symbol(name) == symbol
 
@@ -53,7 +53,7 @@ def test_known_names(symbol: str, name: str) -> None:
         ("A\u2028", "contains"), ("E\u0301", "composed"), ("日" * 60, "too long"),
     ],
 )  # fmt: skip
-def test_refused_symbols(symbol: str, message: str) -> None:
+def test_symbols_that_cannot_be_folder_names_are_refused(symbol: str, message: str) -> None:
     with pytest.raises(BadSymbolError, match=message):
         encode_symbol(symbol)
 
@@ -119,7 +119,7 @@ def test_any_text_comes_back_or_is_refused(symbol: str) -> None:
         (SeriesKey("A", DAY, ("a@b/..",)), "1d@a%40b%2F%2E%2E"),
     ],
 )
-def test_lanes(key: SeriesKey, name: str) -> None:
+def test_series_keys_are_encoded_as_lane_folders_and_decoded(key: SeriesKey, name: str) -> None:
     assert encode_lane(key) == name
     assert decode_lane("A", name) == key
 
@@ -174,5 +174,5 @@ def test_the_folder_of_a_series_is_found_once_it_is_made(tmp_path: Path) -> None
     [("2024.csv.gz", 2024), ("2024.metadata.json", 2024), ("0000.csv.gz", None), ("2024.log", None),
      ("2024.csv", None), (".2024.csv.gz.1.tmp", None), ("series.json", None)],
 )  # fmt: skip
-def test_years_in_names(name: str, year: int | None) -> None:
+def test_the_year_is_read_from_the_name_of_a_year_file(name: str, year: int | None) -> None:
     assert year_of_name(name) == year

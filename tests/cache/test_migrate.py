@@ -150,7 +150,7 @@ def test_sample_data_never_become_an_answer(tmp_path: Path) -> None:
     assert "sample data" in left.problem
 
 
-def test_bars_that_would_not_come_back_move_nothing(
+def test_a_migration_that_would_change_bars_moves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(tmp_path / PLACES[1])

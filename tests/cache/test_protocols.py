@@ -83,7 +83,7 @@ def test_a_name_that_is_taken_is_left_alone(store: BarStore) -> None:
     assert (folder / OLD).read_bytes() == b"another file"
 
 
-def test_one_that_died_before_it_replaced_anything_leaves_no_version(store: BarStore) -> None:
+def test_a_writer_killed_before_it_replaced_the_file_leaves_no_version(store: BarStore) -> None:
     folder = lane_folder(store.root)
     (folder / "_versions").mkdir()
     os.link(folder / DATA, folder / "_versions" / OLD)
@@ -140,7 +140,7 @@ def test_the_oldest_versions_go_first_however_many_digits_they_have(tmp_path: Pa
 
 
 @pytest.mark.parametrize("time", ["the day before", None, 7])
-def test_where_nothing_tells_its_age_a_version_stays(tmp_path: Path, time: object) -> None:
+def test_a_version_of_unknown_age_is_kept(tmp_path: Path, time: object) -> None:
     store = store_in(tmp_path, Quick(), retention=Retention(8, days=0.0))
     store.commit(DAILY, Commit((piece(0, 3),)))
     store.commit(DAILY, REVISED)

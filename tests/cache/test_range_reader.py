@@ -147,7 +147,7 @@ def test_a_year_that_is_gone_is_missing_from_both(tmp_path: Path, mode: str) -> 
     assert states(store) == [(-9, 0, "final")]
 
 
-def test_a_year_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
+def test_a_year_file_removed_while_it_is_read_is_left_out(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(-9, 9),)))
     lane = store.parts.lane(DAILY)
@@ -157,7 +157,7 @@ def test_a_year_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
     assert list(whole) == [2023, 2024]
 
 
-def test_a_year_that_vanishes_before_it_is_looked_at(
+def test_a_year_file_removed_before_it_is_opened_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")

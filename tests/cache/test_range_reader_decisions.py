@@ -70,7 +70,7 @@ def test_a_year_file_is_read_again_after_an_append_a_correction_or_a_touch(tmp_p
     assert numbers(store.read(DAILY, EVER)[0]) != [*range(12)]
 
 
-def test_a_frame_of_it_is_the_callers_own(tmp_path: Path) -> None:
+def test_writing_into_a_returned_frame_does_not_change_cached_bars(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 9),)))
     store = store_in(tmp_path, NoColumns(), columnar="map")
     frame = build_frame(store.read(DAILY, EVER)[0])

@@ -238,7 +238,7 @@ class TestReading:
             ("1M", ["2025-01-31", "2025-02-01 05:00"], ["2025-01-01", "2025-02-01"]),
         ],
     )
-    def test_dates_are_told_or_left_out(
+    def test_stamps_of_older_files_become_dates_or_are_left_out(
         self, tmp_path: Path, timeframe: str, stamps: list[str], meant: list[str]
     ) -> None:
         frame = bars("2025-01-01", len(stamps))
@@ -431,7 +431,9 @@ class TestWhatIsSaid:
     def test_the_description_of_a_deleted_legacy_file_is_empty(self, tmp_path: Path) -> None:
         assert describe_legacy(Disk(), tmp_path / "2025.csv.gz") == LegacyYear()
 
-    def test_sample_data_answer_nothing(self, store: BarStore, tmp_path: Path) -> None:
+    def test_sample_data_of_older_tools_are_not_served_as_bars(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
         older_file(tmp_path / LAYOUTS[0], bars("2025-01-01", 24), 2025, data_source="mock")
         assert not store.view(BTC).coverage
         assert store.years(BTC) == []
@@ -448,7 +450,7 @@ class TestWhatIsSaid:
             Span(next_monday, next_monday + 4 * 24 * HOUR_MS),
         ]
 
-    def test_one_bar_answers_nothing(self) -> None:
+    def test_an_older_file_with_one_bar_covers_no_span(self) -> None:
         table = table_of(bars("2025-01-01", 1))
         assert not legacy_coverage(table, HOURS, LegacyYear("x"))
         assert not legacy_coverage(BarTable.empty(), HOURS, LegacyYear("x"))
@@ -525,7 +527,9 @@ class TestTheCompatFace:
         assert info["start_date"] == "2025-01-01T00:00:00"
 
     @pytest.mark.parametrize("folder", LAYOUTS)
-    def test_clearing_clears_them(self, tmp_path: Path, folder: str) -> None:
+    def test_clearing_a_series_deletes_its_files_of_older_tools(
+        self, tmp_path: Path, folder: str
+    ) -> None:
         older_file(tmp_path / folder, bars("2025-01-01", 24), 2025, data_source="mock")
         other = older_file(tmp_path / "fundamentals/BTCUSDT", bars("2025-01-01", 2), 2025)
         cache = self.cache(tmp_path)

@@ -132,7 +132,7 @@ class TestMetadataLost:
         fresh(folder).commit(DAILY, Commit((piece(6, 7),)))
         assert bars(folder) == [0, 1, 2, 3, 4, 5, 6]
 
-    def test_a_lost_log_too(self, folder: Path) -> None:
+    def test_bars_survive_the_loss_of_document_and_log(self, folder: Path) -> None:
         (folder / META).unlink()
         (folder / LOG).unlink()
         assert bars(folder) == [0, 1, 2, 3, 4, 5]
@@ -159,7 +159,9 @@ class TestMetadataLost:
         assert numbers(rows) == [-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5]
         assert all(c.state != "empty" for c in coverage)
 
-    def test_no_data_either(self, folder: Path) -> None:
+    def test_a_damaged_document_without_a_year_file_leaves_an_empty_series(
+        self, folder: Path
+    ) -> None:
         (folder / DATA).unlink()
         (folder / META).write_bytes(b"{}")
         assert bars(folder) == []
@@ -249,7 +251,7 @@ class TestDataDamaged:
         assert bars(folder) == [0, 1, 2, 3, 4]
         assert (0, 4, "suspect") in states(fresh(folder))
 
-    def test_nothing_sound_is_left(self, folder: Path) -> None:
+    def test_a_year_file_without_a_sound_member_is_quarantined_whole(self, folder: Path) -> None:
         changed = change(folder / DATA, lambda data: bytes(len(data)))
         assert bars(folder) == []
         assert quarantined(folder)[0].read_bytes() == changed
@@ -276,7 +278,9 @@ class TestDataDamaged:
         assert set(rows.close.tolist()) <= truths
         assert old.startswith(first.raw)
 
-    def test_every_truncation(self, folder: Path, tmp_path: Path) -> None:
+    def test_a_year_file_truncated_anywhere_is_recovered_up_to_the_cut(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
         whole = (folder / DATA).read_bytes()
         ends = [at + len(m.raw) for at, m in members(folder)]
         held = dict(
@@ -302,7 +306,7 @@ def test_a_bomb_is_not_inflated(folder: Path) -> None:
     assert bars(folder) == [0, 1, 2, 3, 4]
 
 
-def test_searching_is_bounded() -> None:
+def test_the_search_for_a_member_in_garbage_is_bounded() -> None:
     header = Header("0" * 16, 1, 0, None, None, EVER, "v", 0, KIND, BASIS, "final")
     member = build(header, b"")
     fake = member.raw[:12] + b"xx"
@@ -311,7 +315,7 @@ def test_searching_is_bounded() -> None:
     assert find(data, 0) == (len(fake) * 2000, verify(member.raw))
 
 
-def test_leftovers_are_swept(folder: Path) -> None:
+def test_recovery_removes_temporary_files_and_unused_versions(folder: Path) -> None:
     (folder / ".2024.csv.gz.1.2.3.tmp").write_bytes(b"x")
     (folder / "_versions").mkdir()
     os.link(folder / DATA, folder / "_versions/2024.3.csv.gz")
@@ -384,13 +388,13 @@ class TestGenerations:
         assert found is not None
         return found.state.generation
 
-    def test_the_document_alone_knows_it(self, folder: Path) -> None:
+    def test_the_generation_is_recovered_from_the_document_of_the_year(self, folder: Path) -> None:
         for name in (LOG, "series.json"):
             (folder / name).unlink(missing_ok=True)
         (folder / DATA).unlink()
         assert self.rebuilt(folder) == 5
 
-    def test_a_pending_rewrite_alone_knows_it(self, folder: Path) -> None:
+    def test_the_generation_is_recovered_from_a_pending_rewrite(self, folder: Path) -> None:
         lane = fresh(folder).parts.lane(DAILY)
         meta = lane.meta(2024)
         assert meta is not None
@@ -399,7 +403,9 @@ class TestGenerations:
         change(folder / DATA, lambda data: flipped(data, len(data) - 20))
         assert self.rebuilt(folder) == 10
 
-    def test_the_document_of_the_series_alone_knows_it(self, folder: Path) -> None:
+    def test_the_generation_is_recovered_from_the_document_of_the_series(
+        self, folder: Path
+    ) -> None:
         fresh(folder).commit(DAILY, Commit(marks=(mark(8, 9, "empty"),), next_due=7))
         for name in (LOG, META):
             (folder / name).unlink()

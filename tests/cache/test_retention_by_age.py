@@ -108,7 +108,9 @@ def test_a_deletion_stays_in_the_log_and_numbers_go_on(
     assert cache.store.view(DAILY).generation > newest + 1
 
 
-def test_nothing_of_the_year_is_left_aside(cache: UnifiedCache, tmp_path: Path) -> None:
+def test_deleting_by_age_removes_versions_and_quarantine_of_the_year(
+    cache: UnifiedCache, tmp_path: Path
+) -> None:
     worse = days("2015-03-01", "2015-03-09")
     worse.loc["2015-03-04", "high"] = 1.0  # impossible: kept in quarantine
     cache.put(worse + 1, "BTCUSDT", "1d", provider="binance")
@@ -197,7 +199,9 @@ def test_tables_go_by_year_too_and_the_rest_stays(cache: UnifiedCache, tmp_path:
     assert note.exists()
 
 
-def test_all_of_it_goes_only_when_that_is_said(cache: UnifiedCache, clock: ManualClock) -> None:
+def test_deleting_every_bar_by_age_needs_an_explicit_option(
+    cache: UnifiedCache, clock: ManualClock
+) -> None:
     clock.set(to_ms(datetime(2033, 1, 1)))
     with pytest.raises(QueryError, match="all bars in the cache are older than 5y"):
         cache.delete_older_than("5y")
@@ -273,7 +277,7 @@ def test_a_year_file_in_use_is_deleted_by_age_another_day(
 
 
 @pytest.mark.parametrize("years_ahead", [5, 10])
-def test_a_clock_ahead_deletes_nothing_more(
+def test_a_clock_that_is_ahead_deletes_no_further_year(
     cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock, years_ahead: int
 ) -> None:
     clock.advance(years_ahead * 366 * 86_400)

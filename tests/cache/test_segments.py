@@ -92,7 +92,7 @@ def test_a_column_more_is_written_for_all(tmp_path: Path, monkeypatch: pytest.Mo
     assert rows.adj_close is not None and np.isnan(rows.adj_close).sum() == 3999
 
 
-def test_text_that_is_not_what_it_should_be_is_not_kept(
+def test_text_whose_line_is_not_found_is_written_from_the_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should a line not be found, the numbers are written."""

@@ -39,7 +39,7 @@ def test_each_fact_of_a_series_survives_writing_and_reading(fact: str) -> None:
      SeriesKey("AAPL", DAILY.timeframe, ("raw",))],
     ids=["symbol", "timeframe", "lane"],
 )  # fmt: skip
-def test_one_of_another_series_is_none(other: SeriesKey) -> None:
+def test_a_document_of_another_series_is_rejected(other: SeriesKey) -> None:
     data = dump_series(SeriesMeta(next_due=NOW), other)
     assert load_series(data, other).next_due == NOW
     with pytest.raises(json_document.DamagedError, match="a different series"):
@@ -59,7 +59,7 @@ def test_one_of_a_newer_version_is_no_damage(change: dict[str, Any]) -> None:
                {"empties": [{}]}, {"empties": [{"span": [0, 1], "state": "empty", "kind": []}]}],
     ids=str,
 )  # fmt: skip
-def test_one_that_holds_what_it_cannot_is_damaged(change: dict[str, Any]) -> None:
+def test_a_document_with_values_of_wrong_types_is_damaged(change: dict[str, Any]) -> None:
     plain = json.loads(dump_series(SeriesMeta(next_due=NOW), DAILY))
     data = json_document.dump(plain | change)
     with pytest.raises(json_document.DamagedError, match="lacks required content"):

@@ -84,7 +84,9 @@ def test_bars_of_both_are_of_one_series(mixed: BarStore) -> None:
     assert [*known(mixed).years(EVER)] == [2023, 2024]
 
 
-def test_nothings_after_the_bars_stand_after_them(store: BarStore, tmp_path: Path) -> None:
+def test_empty_spans_after_the_last_bar_are_listed_after_the_bars(
+    store: BarStore, tmp_path: Path
+) -> None:
     store.commit(DAILY, Commit((piece(-9, -3),), (mark(400, 500, "empty"),)))
     assert states(store_in(tmp_path)) == [(-9, -3, "final"), (400, 500, "empty")]
     leave(tmp_path / "AAPL/1d")
@@ -115,7 +117,7 @@ def test_years_without_stored_bars_are_not_listed(store: BarStore) -> None:
     assert store.years(DAILY) == [2024]
 
 
-def test_of_a_folder_without_a_file_nothing_exists(store: BarStore, tmp_path: Path) -> None:
+def test_a_series_folder_without_files_is_an_empty_series(store: BarStore, tmp_path: Path) -> None:
     lane_folder(tmp_path).mkdir(parents=True)
     view = store.view(DAILY)
     assert (view.exists, view.rows, view.generation, view.first, view.last) == (

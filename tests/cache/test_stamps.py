@@ -29,7 +29,9 @@ def texts(values: Stamps) -> list[str]:
         ("3M", "2024-11-01 00:00", "2025-02-01 00:00"),
     ],
 )
-def test_the_nominal_end(timeframe: str, stamp: str, following: str) -> None:
+def test_the_nominal_end_of_a_bar_is_one_timeframe_later(
+    timeframe: str, stamp: str, following: str
+) -> None:
     assert texts(next_stamps(stamps(stamp), Timeframe.parse(timeframe))) == [following]
 
 
@@ -53,6 +55,8 @@ def test_runs_break_where_a_bar_is_lacking() -> None:
         ("1M", "2025-01-31 00:00", "2025-01-01 00:00"),
     ],
 )
-def test_other_tools_stamps_are_told_or_not(timeframe: str, stamp: str, meant: str | None) -> None:
+def test_stamps_of_other_tools_become_session_dates_or_none(
+    timeframe: str, stamp: str, meant: str | None
+) -> None:
     ours, told = session_stamps(stamps(stamp), Timeframe.parse(timeframe))
     assert (texts(ours)[0] if told[0] else None) == meant

@@ -164,7 +164,7 @@ class TestPieces:
         store.commit(DAILY, Commit(marks=marks))
         assert states(store) == [(0, 3, "empty"), (3, 4, "suspect")]
 
-    def test_holes_stay_missing(self, store: BarStore) -> None:
+    def test_holes_in_a_committed_piece_stay_missing(self, store: BarStore) -> None:
         holes = (days(1, 2), days(4, 6))
         store.commit(DAILY, Commit((piece(0, 8, [0, 2, 3, 6, 7], holes=holes),)))
         assert states(store) == [(0, 1, "final"), (2, 4, "final"), (6, 8, "final")]
@@ -394,7 +394,7 @@ class TestTheWhole:
         subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
-def test_many_minutes(store: BarStore) -> None:
+def test_a_day_is_read_from_a_year_of_minute_bars(store: BarStore) -> None:
     count = 120_000 if FULL else 24_000
     store.commit(MINUTES, Commit((minutes(0, count),)))
     rows, _ = store.read(MINUTES, EVER)

@@ -104,7 +104,9 @@ def failure(store: BarStore, commit: Commit) -> StorageError | None:
 @pytest.mark.filterwarnings("ignore::src.data.errors.ReadOnlyCacheWarning")
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("for_ever", [False, True])
-def test_a_failing_call(tmp_path: Path, name: str, for_ever: bool) -> None:
+def test_a_commit_with_any_failing_disk_call_keeps_old_or_new_bars(
+    tmp_path: Path, name: str, for_ever: bool
+) -> None:
     legal, calls = outcomes(tmp_path, name)
     # Each call fails in one of the two ways, by one code; in a full run in both, by all.
     places = [(n, CODES[n // 2 % len(CODES)]) for n in range(1 + for_ever, calls + 1, 2)]

@@ -85,7 +85,7 @@ def test_an_old_view_does_not_hide_what_was_committed_since(tmp_path: Path) -> N
     assert (found.view.rows, len(found.table)) == (9, 9)
 
 
-def test_a_second_look_opens_nothing_and_looks_at_one_folder_and_the_bars(tmp_path: Path) -> None:
+def test_reading_a_span_again_opens_no_file_and_stats_two(tmp_path: Path) -> None:
     disk = Watched()
     store = BarStore(tmp_path, disk, columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
@@ -108,7 +108,7 @@ def test_rows_that_come_to_be_doubted_are_seen_although_there_were_none(tmp_path
     assert store.stored_span(DAILY, EVER, bad_rows=False).suspects == ()
 
 
-def test_a_view_is_gone_on_from_however_young_it_is(tmp_path: Path) -> None:
+def test_a_given_view_saves_disk_calls_however_recent_it_is(tmp_path: Path) -> None:
     disk = Watched()
     disk.now_ns = lambda: 0  # type: ignore[method-assign]
     store = BarStore(tmp_path, disk)

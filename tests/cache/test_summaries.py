@@ -116,7 +116,9 @@ def test_a_cache_that_may_only_be_read_has_statistics(
     assert cache.write_summaries() is False
 
 
-def test_writers_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_does_not_get_the_lock_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(derived, "LOCK_TIMEOUT_S", 0.02)
     disk, folder = Disk(), tmp_path / derived.FOLDER
     folder.mkdir()

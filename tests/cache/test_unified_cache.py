@@ -255,7 +255,7 @@ class TestPutAndGet:
         cache.put(real, "BTCUSDT", "1h", None, None, provider="binance")
         same(everything(cache, "BTCUSDT", "1h"), real)
 
-    def test_the_documented_signature(self) -> None:
+    def test_put_and_get_have_the_documented_parameters(self) -> None:
         names = list(inspect.signature(UnifiedCache.put).parameters)[1:]
         assert names == [
             "df", "symbol", "timeframe", "start_date", "end_date", "provider", "data_type", "kwargs",
@@ -277,7 +277,7 @@ class TestOtherTables:
         assert cache.get(*where) is None  # they are no bars
         assert cache.list_symbols() == []
 
-    def test_rows_are_merged(self, cache: UnifiedCache) -> None:
+    def test_put_merges_rows_and_the_later_value_counts(self, cache: UnifiedCache) -> None:
         frame = bars("2025-01-01", 6).rename(columns=str.upper)
         cache.put(frame.iloc[:4], "BTCUSDT", "1h", None, None, data_type="things")
         cache.put(frame.iloc[2:] * 2, "BTCUSDT", "1h", None, None, data_type="things")
@@ -356,7 +356,9 @@ class TestLists:
         }  # fmt: skip
         assert cache.get_data_info("BTCUSDT", "1h", 2024) is None
 
-    def test_stats(self, cache: UnifiedCache, clock: ManualClock) -> None:
+    def test_get_stats_counts_files_series_and_symbols(
+        self, cache: UnifiedCache, clock: ManualClock
+    ) -> None:
         assert cache.get_stats()["last_updated"] is None
         cache.put(bars("2024-12-31 20:00", 8), "BTCUSDT", "1h", None, None)
         clock.advance(60)
@@ -386,7 +388,7 @@ class TestLists:
 
 
 class TestPrivateNames:
-    def test_load_year_data(self, cache: UnifiedCache) -> None:
+    def test_load_year_data_returns_the_bars_of_one_year_or_none(self, cache: UnifiedCache) -> None:
         frame = bars("2024-12-31 20:00", 8)
         cache.put(frame, "BTCUSDT", "1h", None, None)
         same(cache._load_year_data("BTCUSDT", "1h", 2025), frame.iloc[4:])
@@ -507,7 +509,9 @@ class TestFaultsOfOld:
         assert after[: len(before)] == before
         assert 0 < len(after) - len(before) < 1000
 
-    def test_quality_is_measured(self, cache: UnifiedCache, clock: ManualClock) -> None:
+    def test_get_data_info_scores_missing_and_bad_rows(
+        self, cache: UnifiedCache, clock: ManualClock
+    ) -> None:
         frame = bars("2025-03-01", 24).drop(pd.Timestamp("2025-03-01 10:00"))
         frame.iloc[3, frame.columns.get_loc("low")] = -1.0
         doubled = pd.concat([frame, frame.iloc[[7]]])
@@ -519,7 +523,9 @@ class TestFaultsOfOld:
         assert quality["gaps"] == 1
         assert any("not positive" in text for text in quality["validation_errors"])
 
-    def test_created_at_stays(self, cache: UnifiedCache, clock: ManualClock) -> None:
+    def test_created_at_stays_when_bars_are_added(
+        self, cache: UnifiedCache, clock: ManualClock
+    ) -> None:
         cache.put(bars("2025-03-01", 5), "BTCUSDT", "1h", None, None)
         clock.advance(3600)
         cache.put(bars("2025-03-02", 5), "BTCUSDT", "1h", None, None)
@@ -560,7 +566,7 @@ class TestFaultsOfOld:
         assert cache.list_symbols() == ["AAA", "BBB", "PUT"]
         assert not cache.store.view(SeriesKey("CCC", HOURS)).coverage
 
-    def test_nothing_irreplaceable_is_dropped(
+    def test_enforce_limit_keeps_bars_that_no_vendor_can_replace(
         self, tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
     ) -> None:
         cache = UnifiedCache(tmp_path, 1e-9, clock=clock)
@@ -612,7 +618,7 @@ class TestFaultsOfOld:
         assert len(list(cache.ohlcv_dir.glob("*/1h/2025.csv.gz"))) == 1
 
     @pytest.mark.parametrize("symbol", ["..", "../up", "/etc", "a\0b", "\u202eAB", "A" * 99])
-    def test_hostile_symbols_reach_nothing(
+    def test_hostile_symbols_write_no_file_outside_of_the_cache(
         self, cache: UnifiedCache, tmp_path: Path, symbol: str
     ) -> None:
         cache.put(bars("2025-03-01", 3), symbol, "1h", None, None)

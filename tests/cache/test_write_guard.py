@@ -125,7 +125,7 @@ def mounted(root: Path) -> Iterator[Path]:
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting takes root")
-def test_a_real_one(mounted: Path) -> None:
+def test_a_folder_mounted_read_only_serves_bars_and_refuses_writes(mounted: Path) -> None:
     before = sorted(mounted.rglob("*"))
     store = store_in(mounted, columnar="map")
     assert same(store.read(DAILY, EVER)[0], table(range(5)))

@@ -127,7 +127,7 @@ def test_an_empty_mark_replaces_bars_that_its_commit_withdraws(store: BarStore) 
     assert numbers(store.read(DAILY, EVER)[0]) == [0, 3, 4]
 
 
-def test_a_bar_right_behind_those_withdrawn_is_covered_by_no_nothing(store: BarStore) -> None:
+def test_a_bar_right_behind_withdrawn_bars_is_not_covered_by_an_empty_span(store: BarStore) -> None:
     store.commit(DAILY, Commit((piece(0, 5, fetched_at=0),)))
     store.commit(DAILY, Commit((piece(1, 3, [], fetched_at=0),), (mark(1, 4, "empty"),)))
     assert numbers(store.read(DAILY, EVER)[0]) == [0, 3, 4]

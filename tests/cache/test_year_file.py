@@ -175,12 +175,12 @@ class TestRowsBehind:
         rows = rows_behind(lane, 2024, wanted, size=len(first.raw), head=first.digest[:16])
         return None if rows is None else numbers(rows)
 
-    def test_all_that_follows(self, folder: Path) -> None:
+    def test_members_behind_a_known_end_are_all_read(self, folder: Path) -> None:
         disk = HoldingDisk()
         assert self.behind(folder, disk) == [4, 5]
         assert not disk.held
 
-    def test_nothing_follows(self, folder: Path) -> None:
+    def test_without_members_behind_a_known_end_none_is_read(self, folder: Path) -> None:
         first = self.first
         assert self.behind(folder, size=len(first.raw), head=first.digest) is None
 

@@ -183,7 +183,9 @@ def test_a_year_of_minutes_is_quick() -> None:
         (EMINI, "2024-06-15", "2024-06-14T22:00:00Z", "2024-06-15T21:00:00Z"),  # Saturday
     ],
 )
-def test_the_hours_of_a_date(instrument: Instrument, day: str, start: str, end: str) -> None:
+def test_the_span_of_a_date_follows_the_instruments_sessions(
+    instrument: Instrument, day: str, start: str, end: str
+) -> None:
     assert [iso(ms) for ms in day_span(instrument, date.fromisoformat(day))] == [start, end]
 
 

@@ -100,7 +100,7 @@ def test_a_half_day_closes_early() -> None:
         (BITCOIN, date(2024, 6, 12), iso(NOW)),
     ],
 )
-def test_what_an_instant_or_a_date_means(
+def test_a_date_as_closed_by_means_its_sessions_close(
     instrument: Instrument, closed_by: Any, expected: str
 ) -> None:
     found = closing_time(instrument, closed_by, NOW)
@@ -109,12 +109,12 @@ def test_what_an_instant_or_a_date_means(
         assert last(instrument, "1d", closed_by) == "2024-06-03T00:00"
 
 
-def test_the_future_changes_nothing() -> None:
+def test_a_closed_by_in_the_future_does_not_limit_the_range() -> None:
     assert known(APPLE, "1d", "2025-01-01") == known(APPLE, "1d", None)
     assert known(APPLE, "1d", "2025-01-01", None) == known(APPLE, "1d", None, None)
 
 
-def test_a_start_after_it_leaves_nothing_and_is_no_mistake() -> None:
+def test_a_start_after_closed_by_gives_an_empty_range() -> None:
     span, count = known(APPLE, "1d", "2024-05-10", "2024-05-20", "2024-06-03")
     assert span == Span(parse_iso("2024-05-20"), parse_iso("2024-05-20"))
     assert count is None
@@ -125,12 +125,12 @@ def test_a_start_after_it_leaves_nothing_and_is_no_mistake() -> None:
 @pytest.mark.parametrize(
     "wrong", ["soon", 20240603, float("nan"), np.datetime64("NaT"), "1899-01-01"]
 )
-def test_what_is_no_time_is_named(wrong: Any) -> None:
+def test_an_invalid_closed_by_is_refused_by_name(wrong: Any) -> None:
     with pytest.raises(BadRangeError, match=r"AAPL: closed_by .* (is not a time|is outside)"):
         closing_time(APPLE, wrong, NOW)
 
 
-def test_a_count_goes_back_from_it_and_from_an_earlier_end() -> None:
+def test_a_count_goes_back_from_closed_by_or_from_an_earlier_end() -> None:
     day = Timeframe.parse("1d")
     for closed_by, end in [("2024-06-03", None), ("2024-06-03", "2024-06-07"),
                            ("2024-06-07", "2024-06-03")]:  # fmt: skip
@@ -159,7 +159,7 @@ def test_far_from_its_end_a_range_needs_no_calendar(monkeypatch: pytest.MonkeyPa
     grain=st.sampled_from([1, 30 * 60_000, HOUR_MS]),
     anchor=st.sampled_from(["session", "clock"]),
 )
-def test_nothing_later_is_meant_and_nothing_earlier_is_left_out(
+def test_a_range_holds_exactly_the_bars_closed_by_then(
     instrument: Instrument, timeframe: str, at: int, grain: int, anchor: str
 ) -> None:
     step, at = Timeframe.parse(timeframe), at - at % grain

@@ -50,7 +50,7 @@ def test_weeks_start_on_monday() -> None:
     assert len(dates) == 3392  # 23 737 days lie between 1965-01-04 and 2029-12-31
 
 
-def test_two_weeks() -> None:
+def test_two_week_bars_of_a_continuous_market_begin_on_mondays() -> None:
     assert opens(ALWAYS, "2w", "1969-12-29", "1970-02-01") == [
         "1969-12-29T00:00", "1970-01-12T00:00", "1970-01-26T00:00",
     ]  # fmt: skip
@@ -64,7 +64,7 @@ def test_months_have_their_own_lengths() -> None:
     ]
 
 
-def test_months_before_1970() -> None:
+def test_months_before_1970_begin_and_close_at_midnight() -> None:
     assert bars(ALWAYS, "1M", "1969-11-02", "1970-01-02") == [
         "1969-12-01T00:00 > 1970-01-01T00:00",
         "1970-01-01T00:00 > 1970-02-01T00:00",
@@ -77,7 +77,7 @@ def test_quarters_of_a_year() -> None:
     ]  # fmt: skip
 
 
-def test_clock_changes_pass_it_by() -> None:
+def test_a_continuous_market_has_24_hours_on_days_of_clock_changes() -> None:
     assert len(ALWAYS.opens(Timeframe(1, "h"), span("2024-03-10", "2024-03-11"))) == 24
     assert len(ALWAYS.opens(Timeframe(1, "h"), span("2024-11-03", "2024-11-04"))) == 24
 
@@ -92,7 +92,7 @@ def test_stamps_off_the_grid() -> None:
     assert closes(ALWAYS, "1M", "2024-06-12") == ["2024-07-01T00:00"]
 
 
-def test_walking() -> None:
+def test_next_open_and_back_step_over_a_continuous_market() -> None:
     noon = parse_iso("2024-06-12T12:00")
     assert iso(ALWAYS.next_open(Timeframe(1, "h"), noon)) == "2024-06-12T12:00:00Z"
     assert iso(ALWAYS.next_open(Timeframe(1, "h"), noon + 1)) == "2024-06-12T13:00:00Z"

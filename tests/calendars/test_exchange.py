@@ -71,7 +71,7 @@ def test_hours_of_new_york(day: str, expected: str) -> None:
         ("2024-12-24", "08:00-12:30"),
     ],
 )
-def test_hours_of_london(day: str, expected: str) -> None:
+def test_sessions_of_london_follow_summer_time_and_half_days(day: str, expected: str) -> None:
     assert hours(LONDON, day) == expected
 
 

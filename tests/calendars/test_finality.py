@@ -87,7 +87,7 @@ def test_an_extended_hour_is_judged_by_its_own_length() -> None:
     assert state(NEW_YORK, "1h", "2024-06-12T22:00", "2024-06-12T23:00") == PROVISIONAL
 
 
-def test_many_at_once() -> None:
+def test_the_states_of_many_bars_are_computed_at_once() -> None:
     held = stamps("2024-06-12T17:30", "2024-06-12T18:30", "2024-06-12T19:30")
     found = states(NEW_YORK, Timeframe(1, "h"), held, parse_iso("2024-06-12T19:31"), TWO_MINUTES)
     assert found.tolist() == [FINAL, PROVISIONAL, FORMING]
@@ -133,7 +133,7 @@ def test_the_first_bar_not_closed_on_the_clock() -> None:
     st.sampled_from(["15m", "1h", "4h", "1d", "1w", "1M"]),
     st.integers(parse_iso("2020-01-01"), parse_iso("2025-01-01")),
 )
-def test_every_bar_before_it_is_closed_and_none_behind(
+def test_every_bar_before_the_first_unclosed_one_is_closed(
     calendar: MarketCalendar, timeframe: str, now: int
 ) -> None:
     step = Timeframe.parse(timeframe)

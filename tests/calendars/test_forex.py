@@ -84,7 +84,7 @@ def test_days_settle_with_the_next_open_or_the_vendor() -> None:
     assert settles(FX, "1d", "2024-06-11", "2024-06-14") == ["2024-06-11T21:02", "2024-06-16T21:00"]
 
 
-def test_weeks_and_months() -> None:
+def test_weeks_and_months_of_currencies_close_on_friday_in_new_york() -> None:
     assert closes(FX, "1w", "2024-06-10") == ["2024-06-14T21:00"]
     assert closes(FX, "1M", "2024-06-01", "2024-11-01") == ["2024-06-28T21:00", "2024-11-29T22:00"]
 

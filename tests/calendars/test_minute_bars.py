@@ -90,7 +90,7 @@ def test_silence_at_the_edges_counts_too(heard: tuple[int, ...]) -> None:
     assert made.owed_ms == OPEN + 5 * MINUTE_MS
 
 
-def test_nothing_is_shown_of_a_bar_that_was_silent_for_long() -> None:
+def test_a_bar_without_minutes_for_long_is_not_shown_as_forming() -> None:
     made = bars("15m")
     assert len(told(made, minute(0))) == 1
     assert told(made, minute(5)) == []

@@ -10,7 +10,7 @@ from src.data.calendars import exchange
 from src.data.once import once
 
 
-def test_many_threads_compute_it_once() -> None:
+def test_many_threads_compute_a_cached_value_once() -> None:
     looked_up, begun, go_on = list[int](), list[int](), threading.Event()
 
     class Number(int):

@@ -80,7 +80,7 @@ def test_parts_of_a_millisecond_never_let_a_bar_in(start: Any, end: Any) -> None
     assert found[:2] == ("2024-06-03T14:30:00.001Z", "2024-06-05T20:00:00.001Z")
 
 
-def test_instants_before_1970() -> None:
+def test_instants_before_1970_are_resolved_to_the_millisecond() -> None:
     start, end, _ = resolved(
         APPLE, "1h", np.datetime64("1962-01-02T14:30:00.000000001"), "1962-01-03T00:00"
     )
@@ -198,7 +198,7 @@ def test_a_count_up_to_a_future_end_is_one_up_to_now() -> None:
     assert resolved(APPLE, "1h", None, "2030-01-01", 3) == resolved(APPLE, "1h", None, None, 3)
 
 
-def test_nothing_given_is_500_bars() -> None:
+def test_a_range_without_start_and_end_is_the_last_500_bars() -> None:
     assert resolved(BITCOIN, "1h", None, None) == (
         "2024-05-22T19:00:00Z",
         "2024-06-12T15:00:30Z",

@@ -82,7 +82,7 @@ def test_each_hour_of_a_day_stands_on_the_clock_of_that_hour(day: str) -> None:
     assert aligned.tolist() == [time.hour % 2 == 0 for time in local]
 
 
-def test_forty_five_minutes() -> None:
+def test_bars_of_45_minutes_end_early_on_a_half_day() -> None:
     assert bars(NEW_YORK, "45m", "2024-12-24T16:00", "2024-12-25") == [
         "2024-12-24T16:00 > 2024-12-24T16:45",
         "2024-12-24T16:45 > 2024-12-24T17:30",
@@ -183,7 +183,7 @@ def test_months_close_with_their_last_session() -> None:
     ]
 
 
-def test_quarters() -> None:
+def test_quarterly_bars_close_with_their_last_session() -> None:
     assert bars(NEW_YORK, "3M", "2024-01-01", "2025-01-01") == [
         "2024-01-01T00:00 > 2024-03-28T20:00",
         "2024-04-01T00:00 > 2024-06-28T20:00",
@@ -273,7 +273,7 @@ def test_next_open_skips_a_long_week_end() -> None:
     assert iso(NEW_YORK.next_open(DAY, parse_iso("2024-08-31"))) == "2024-09-03T00:00:00Z"
 
 
-def test_back_counts_sessions() -> None:
+def test_back_counts_bars_over_closed_days() -> None:
     end = parse_iso("2025-01-06")
     assert iso(NEW_YORK.back(DAY, end, 3)) == "2024-12-31T00:00:00Z"
     assert iso(NEW_YORK.back(HOUR, end, 8)) == "2025-01-02T20:30:00Z"

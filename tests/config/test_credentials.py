@@ -61,7 +61,7 @@ def test_a_rotated_key_counts_at_once() -> None:
     assert credentials.missing == ("FMP_API_KEY",)
 
 
-def test_only_what_is_set_is_in_it() -> None:
+def test_credentials_hold_only_keys_that_are_set() -> None:
     found = credentials_for(["FINRA_API_CLIENT", "FINRA_API_SECRET"], {"FINRA_API_CLIENT": KEY})
     assert dict(found) == {"FINRA_API_CLIENT": KEY}
     assert len(found) == 1
@@ -79,7 +79,7 @@ def test_blank_and_placeholders_are_no_keys(value: str) -> None:
     assert "FMP_API_KEY" not in credentials_for(["FMP_API_KEY"], {"FMP_API_KEY": value})
 
 
-def test_placeholders_are_told_and_passed_over() -> None:
+def test_placeholder_keys_are_listed_and_not_used() -> None:
     environ = {"FMP_API_KEY": "your_api_key", "POLYGON_API_KEY": "your_api_key", "POLYGON_KEY": KEY}
     found = credentials_for(["FMP_API_KEY", "POLYGON_API_KEY"], environ)
     assert found.placeholders == ("FMP_API_KEY",)
@@ -104,7 +104,7 @@ def test_nothing_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestVendors:
-    def test_the_usual_names(self) -> None:
+    def test_a_vendors_key_is_found_under_all_its_usual_names(self) -> None:
         environ = {"ALPACA_API_KEY": "a", "ALPACA_SECRET_KEY": "b", "FMP_API_KEY": KEY}
         assert dict(vendor_credentials("alpaca", environ=environ)) == {
             "ALPACA_API_KEY": "a", "APCA_API_KEY_ID": "a",
@@ -130,12 +130,12 @@ class TestVendors:
         found = vendor_credentials("acme", "ACME_KEY", environ={"ACME_KEY": KEY})
         assert dict(found) == {"ACME_KEY": KEY}
 
-    def test_all_of_them(self) -> None:
+    def test_all_credentials_holds_the_keys_of_every_vendor(self) -> None:
         environ = {name: "x" for vendor in VENDORS for name in key_names(vendor)}
         assert set(environ) <= set(all_credentials(environ))
 
 
-def test_it_is_a_mapping() -> None:
+def test_credentials_are_a_mapping() -> None:
     assert Credentials({"A": ("A", "B")}, {"B": "x"}) == {"A": "x"}
 
 

@@ -31,7 +31,9 @@ def _forget() -> None:
     donotshare.private_path.cache_clear()
 
 
-def test_it_comes_behind_the_environment(write, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_key_in_the_environment_wins_over_the_private_file(
+    write, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
     write("FMP_API_KEY = 'from the file'")
     credentials = credentials_for(["FMP_API_KEY"])
     assert credentials["FMP_API_KEY"] == "from the file"
@@ -99,7 +101,7 @@ def test_a_variable_is_looked_up_each_time(write, monkeypatch: pytest.MonkeyPatc
         "[]",
     ],
 )
-def test_any_other_value_is_left_out_and_told_once(  # type: ignore[no-untyped-def]
+def test_a_value_that_is_not_a_literal_is_ignored_and_reported_once(  # type: ignore[no-untyped-def]
     write, tmp_path: Path, caplog: pytest.LogCaptureFixture, value: str
 ) -> None:
     write(f"import os\n\nFMP_API_KEY = {value}\nTIINGO_API_KEY = 't'")
@@ -112,7 +114,7 @@ def test_any_other_value_is_left_out_and_told_once(  # type: ignore[no-untyped-d
 @pytest.mark.parametrize(
     "text", ["raise SystemExit(3)", "import nonsense_module", "exit()", "1 / 0"]
 )
-def test_nothing_is_executed(write, text: str) -> None:  # type: ignore[no-untyped-def]
+def test_code_in_the_private_file_is_not_executed(write, text: str) -> None:  # type: ignore[no-untyped-def]
     write(f"{text}\nFMP_API_KEY = 'a'")
     assert private_setting("FMP_API_KEY") == "a"
 
@@ -135,7 +137,7 @@ def test_a_broken_file_is_told_and_holds_nothing(  # type: ignore[no-untyped-def
     assert [r.getMessage().count("was not read") for r in caplog.records] == [1]
 
 
-def test_without_a_file_there_is_nothing(
+def test_without_a_private_file_settings_are_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -27,7 +27,7 @@ def own(name: str, text: str) -> Path:
     return path
 
 
-def test_a_packaged_one() -> None:
+def test_a_packaged_preset_is_found_by_name() -> None:
     assert load_preset("binance_btcusdt")["symbol"] == "BTCUSDT"
     assert all(packaged_path(f"{name}.json").is_file() for name in preset_names())
 
@@ -68,7 +68,7 @@ def test_every_mistake_is_told(change: dict[str, object], told: str) -> None:
         load_preset(path)
 
 
-def test_a_market_is_told() -> None:
+def test_a_preset_may_name_its_market() -> None:
     futures = GOOD | {"data_source": "Binance", "market": "futures", "testnet": False}
     assert load_preset(own("f.json", json.dumps(futures))) == futures
     assert load_preset(own("s.json", json.dumps(GOOD | {"market": "spot"})))["market"] == "spot"

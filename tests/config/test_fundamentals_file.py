@@ -85,7 +85,7 @@ def test_every_mistake_at_once_with_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "nonsense", '{"a": NaN}'])
-def test_what_is_no_file_of_ours(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_fundamentals_file_has_problems(tmp_path: Path, text: str) -> None:
     good, problems = FundamentalsConfigValidator().validate_config_file(put(tmp_path, text))
     assert good == (text == "")  # an empty file changes nothing
     assert bool(problems) == (text != "")
@@ -100,7 +100,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("config", [None, 7, [], "text"])
-def test_what_is_no_mapping(config: Any) -> None:
+def test_a_fundamentals_config_that_is_not_a_mapping_is_refused(config: Any) -> None:
     assert FundamentalsConfigValidator().validate_config(config) == (
         False,
         ["the file: must contain keys"],

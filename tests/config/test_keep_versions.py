@@ -23,7 +23,9 @@ from src.data.wiring import build
         ("{keep_versions_days: }", Retention(8, None)),
     ],
 )
-def test_it_reaches_the_store(tmp_path: Path, said: str, meant: Retention) -> None:
+def test_keep_versions_of_the_rules_sets_the_stores_retention(
+    tmp_path: Path, said: str, meant: Retention
+) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(f"cache: {said}\n")
     assert load_rules(path).cache.versions == meant
@@ -35,7 +37,7 @@ def test_it_reaches_the_store(tmp_path: Path, said: str, meant: Retention) -> No
     "said", ["{keep_versions: -1}", "{keep_versions: 1.5}", "{keep_versions: }",
              "{keep_versions_days: -1}", "{keep_versions_days: soon}"]
 )  # fmt: skip
-def test_what_is_no_number_of_them_is_refused(tmp_path: Path, said: str) -> None:
+def test_an_invalid_keep_versions_is_refused(tmp_path: Path, said: str) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(f"cache: {said}\n")
     with pytest.raises(RulesError, match=r"cache\.keep_versions"):

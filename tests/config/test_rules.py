@@ -71,7 +71,7 @@ class TestParse:
         }
         assert parse(plain).provider("yahoo").rate_limits == {"requests_per_minute": 5.0}
 
-    def test_an_empty_mapping(self) -> None:
+    def test_an_empty_mapping_gives_the_default_rules(self) -> None:
         rules = parse({})
         assert (rules.rules, rules.providers) == ({}, {})
         assert rules.cache.max_size_gb == 10.0
@@ -88,12 +88,14 @@ class TestParse:
             (1, None),
         ],
     )
-    def test_switches(self, value: object, expected: bool | None) -> None:
+    def test_words_and_booleans_are_read_as_switches(
+        self, value: object, expected: bool | None
+    ) -> None:
         assert as_switch(value) is expected
 
 
 class TestOverlay:
-    def test_key_by_key(self) -> None:
+    def test_user_rules_overlay_the_packaged_ones_key_by_key(self) -> None:
         merged = overlay(
             BASE, {"crypto": {"primary": "yahoo"}, "providers": {"yahoo": {"cost": "x"}}}
         )
@@ -106,7 +108,7 @@ class TestOverlay:
             "name": "Yahoo", "rate_limits": {"requests_per_minute": 60}, "cost": "x",
         }  # fmt: skip
 
-    def test_lists_are_replaced(self) -> None:
+    def test_lists_in_user_rules_replace_the_packaged_ones(self) -> None:
         assert overlay(BASE, {"crypto": {"backup": []}})["crypto"]["backup"] == []
 
     def test_null_unsets_a_value_and_spares_a_section(self) -> None:
@@ -117,7 +119,7 @@ class TestOverlay:
         assert merged["providers"]["yahoo"]["name"] is None
         assert merged["providers"]["yahoo"]["rate_limits"] == {"requests_per_minute": 60}
 
-    def test_neither_is_changed(self) -> None:
+    def test_an_overlay_changes_neither_of_its_mappings(self) -> None:
         base = copy.deepcopy(BASE)
         user = {"stock_daily": {"timeframes": ["1d", "1w"]}, "providers": {"yf": {"cost": "x"}}}
         kept = copy.deepcopy(user)
@@ -144,7 +146,7 @@ class TestVendors:
          ("td", "twelvedata"),
          ("financial_modeling_prep", "fmp"), ("nobody", None), ("", None)],
     )  # fmt: skip
-    def test_names(self, name: str, canonical: str | None) -> None:
+    def test_aliases_become_canonical_vendor_names(self, name: str, canonical: str | None) -> None:
         assert canonical_vendor(name) == canonical
 
     def test_no_alias_means_two_vendors(self) -> None:

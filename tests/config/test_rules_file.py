@@ -212,7 +212,9 @@ class TestMistakes:
             ("version: 2", "version: it is 2, but must be a number from 1 to 1"),
         ],
     )  # fmt: skip
-    def test_one(self, user_file: Path, text: str, expected: str) -> None:
+    def test_each_mistake_in_a_rules_file_is_named_once(
+        self, user_file: Path, text: str, expected: str
+    ) -> None:
         (problem,) = mistakes(user_file, text)
         assert expected in problem
 
@@ -272,7 +274,7 @@ class TestOverlay:
         assert vendors(rules, "stock", "1d")[0] == "local"
         assert vendors(rules, "stock", "1w") == vendors(packaged_rules(), "stock", "1w")
 
-    def test_aliases_are_vendors(self, user_file: Path) -> None:
+    def test_aliases_in_a_rules_file_name_their_vendors(self, user_file: Path) -> None:
         text = "stock_daily: {primary: yfinance, backup: [yf, AV]}\nproviders: {yf: {cost: mine}}\n"
         rules = load(user_file, text)
         assert vendors(rules, "stock", "1d") == ("yahoo", "alpha_vantage")
@@ -350,7 +352,7 @@ class TestOverlay:
         assert rules.provider("alpaca").api_key_required
         assert rules.classification.assets == {"BTC", "ETH", "1INCH"}
 
-    def test_settings_of_vendors(self, user_file: Path) -> None:
+    def test_settings_of_vendors_are_read_from_a_rules_file(self, user_file: Path) -> None:
         rules = load(
             user_file,
             "providers:\n"
@@ -403,12 +405,12 @@ class TestPackaged:
         [("1m", "stock_intraday"), ("4h", "stock_intraday"), ("1d", "stock_daily"),
          ("1w", "stock_weekly_monthly"), ("1M", "stock_weekly_monthly")],
     )  # fmt: skip
-    def test_which_rule(self, timeframe: str, name: str) -> None:
+    def test_a_timeframe_selects_its_rule(self, timeframe: str, name: str) -> None:
         rule = load_rules().rule_for("stock", Timeframe.parse(timeframe))
         assert rule is not None
         assert rule.name == name
 
-    def test_the_sections(self) -> None:
+    def test_the_packaged_rules_have_every_section(self) -> None:
         rules = load_rules()
         assert rules.failover.max_retries == 3
         assert (rules.cache.default_ttl_hours, rules.cache.max_size_gb) == (24, 10.0)
@@ -496,7 +498,7 @@ class TestAsRead:
         assert packaged_rules.__wrapped__().failover.max_retries == 4
 
     @pytest.mark.parametrize("damaged", [b"", b"{}", b"[]", b'{"sha256": 1, "rules": {}}', b"\xff"])
-    def test_it_may_be_missing_or_damaged(
+    def test_packaged_rules_are_read_though_their_parsed_copy_is_damaged(
         self, damaged: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         whole = packaged_rules()

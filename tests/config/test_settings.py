@@ -21,13 +21,17 @@ def home(tmp_path: Path) -> dict[str, str]:
 
 
 class TestCacheFolder:
-    def test_the_argument_wins(self, tmp_path: Path, home: dict[str, str]) -> None:
+    def test_the_cache_dir_argument_wins_over_the_environment(
+        self, tmp_path: Path, home: dict[str, str]
+    ) -> None:
         (tmp_path / "data-cache").mkdir()
         environ = home | {"DATA_CACHE_DIR": "/elsewhere"}
         found = load_settings("mine", environ=environ, cwd=tmp_path)
         assert (found.cache_dir, found.cache_dir_from) == (tmp_path / "mine", "argument")
 
-    def test_then_the_variable(self, tmp_path: Path, home: dict[str, str]) -> None:
+    def test_the_environment_variable_wins_over_a_found_cache_folder(
+        self, tmp_path: Path, home: dict[str, str]
+    ) -> None:
         (tmp_path / "data-cache").mkdir()
         found = load_settings(environ=home | {"DATA_CACHE_DIR": "/elsewhere"}, cwd=tmp_path)
         assert (found.cache_dir, found.cache_dir_from) == (Path("/elsewhere"), "DATA_CACHE_DIR")
@@ -66,11 +70,13 @@ class TestCacheFolder:
         )
         assert found.cache_dir_from == "user cache folder"
 
-    def test_nothing_is_created(self, tmp_path: Path, home: dict[str, str]) -> None:
+    def test_loading_settings_creates_no_folder(self, tmp_path: Path, home: dict[str, str]) -> None:
         load_settings("mine", environ=home, cwd=tmp_path)
         assert list(tmp_path.iterdir()) == []
 
-    def test_the_home_sign(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_tilde_in_the_cache_dir_means_the_home_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))
         found = load_settings("~/bars", environ={"HOME": str(tmp_path)}, cwd=tmp_path / "x")
         assert found.cache_dir == tmp_path / "bars"
@@ -90,7 +96,9 @@ class TestRulesFile:
     def test_none_is_the_packaged_one(self, tmp_path: Path, home: dict[str, str]) -> None:
         assert load_settings(environ=home, cwd=tmp_path).rules_path is None
 
-    def test_the_usual_place(self, tmp_path: Path, home: dict[str, str]) -> None:
+    def test_a_rules_file_is_found_in_its_usual_place(
+        self, tmp_path: Path, home: dict[str, str]
+    ) -> None:
         path = self.write(tmp_path / "config" / "data" / "provider_rules.yaml")
         found = load_settings(environ=home, cwd=tmp_path)
         assert found.rules_path == path
@@ -159,7 +167,7 @@ class TestSize:
         assert load_settings(environ=home, cwd=tmp_path).max_size_gb == 10.0
 
     @pytest.mark.parametrize("value", ["much", "-1", "nan", "inf"])
-    def test_an_invalid_maximum_size_is_an_error(
+    def test_an_invalid_cache_max_size_is_refused(
         self, tmp_path: Path, home: dict[str, str], value: str
     ) -> None:
         with pytest.raises(ConfigError, match=f"CACHE_MAX_SIZE_GB is '{value}'"):
@@ -171,7 +179,9 @@ class TestRateLimits:
         environ = home | {"PROVIDER_RATE_LIMITS": text}
         return {k: dict(v) for k, v in load_settings(environ=environ, cwd=cwd).rate_limits.items()}
 
-    def test_limits_by_vendor(self, tmp_path: Path, home: dict[str, str]) -> None:
+    def test_rate_limits_by_vendor_are_read_from_the_environment(
+        self, tmp_path: Path, home: dict[str, str]
+    ) -> None:
         text = '{"yf": {"requests_per_minute": 30, "burst_size": 2}, "binance": {}}'
         assert self.limits(home, tmp_path, text) == {
             "yahoo": {"requests_per_minute": 30.0, "burst_size": 2.0},

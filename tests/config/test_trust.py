@@ -73,7 +73,9 @@ def test_a_variable_of_other_keys(folder: Path, vendor: str, key: str, variable:
         ("local", "folder", "/data/${HOME}"),
     ],
 )
-def test_what_else_is_refused(folder: Path, vendor: str, key: str, value: str) -> None:
+def test_a_found_file_may_not_redirect_requests_or_read_folders(
+    folder: Path, vendor: str, key: str, value: str
+) -> None:
     (folder / "provider_rules.yaml").write_text(rules(f"'{vendor}'", key, value))
     with pytest.raises(RulesError, match=key):
         load_settings()
@@ -93,7 +95,9 @@ def test_what_else_is_refused(folder: Path, vendor: str, key: str, value: str) -
         ("ibkr", "host", "127.0.0.1"),
     ],
 )
-def test_what_a_found_file_may_say(folder: Path, vendor: str, key: str, value: str) -> None:
+def test_a_found_file_may_name_hosts_of_its_vendor(
+    folder: Path, vendor: str, key: str, value: str
+) -> None:
     path = folder / "provider_rules.yaml"
     path.write_text(rules(vendor, key, value))
     assert load_settings().rules_path == path
@@ -123,7 +127,7 @@ def test_a_found_fundamentals_file(folder: Path) -> None:
     assert find_file() is not None
 
 
-def test_a_found_preset(folder: Path) -> None:
+def test_a_found_preset_may_not_name_a_foreign_host(folder: Path) -> None:
     preset = {"data_source": "ibkr", "symbol": "SPY", "interval": "1d", "host": "203.0.113.9"}
     path = folder / "mine.json"
     path.write_text(json.dumps(preset))

@@ -89,7 +89,7 @@ def test_every_duplicate_is_told_and_the_first_value_stays() -> None:
         ("a:\n\t- b\n", "invalid YAML on line 2"),
     ],
 )
-def test_what_is_refused(text: str, word: str) -> None:
+def test_aliases_anchors_tags_and_other_yaml_features_are_refused(text: str, word: str) -> None:
     assert any(word in problem for problem in told(text)), told(text)
 
 
@@ -141,13 +141,13 @@ def test_an_empty_file_and_a_byte_order_mark() -> None:
 
 @settings(max_examples=150, derandomize=True, deadline=500)
 @given(st.binary(max_size=300))
-def test_no_bytes_make_it_raise(data: bytes) -> None:
+def test_any_bytes_are_read_as_yaml_without_an_exception(data: bytes) -> None:
     assert isinstance(read_yaml(data).value, dict)
 
 
 @settings(max_examples=150, derandomize=True, deadline=500)
 @given(st.text(alphabet="ab:-[]{},&*!?|>'\"\n #1.~%@`\t<", max_size=80))
-def test_no_text_makes_it_raise(text: str) -> None:
+def test_any_text_is_read_as_yaml_without_an_exception(text: str) -> None:
     assert isinstance(read(text).value, dict)
 
 
@@ -163,7 +163,7 @@ values = st.recursive(
 
 @settings(max_examples=100, derandomize=True, deadline=500)
 @given(st.dictionaries(texts, values, max_size=4))
-def test_json_is_read_as_it_is_meant(mapping: dict[str, object]) -> None:
+def test_json_text_is_read_as_the_same_mapping(mapping: dict[str, object]) -> None:
     import json
 
     document = read(json.dumps(mapping, ensure_ascii=False))  # JSON is YAML

@@ -20,7 +20,9 @@ PAGED = [vendor for vendor in examined() if sheet_of(vendor).paging]
 
 
 @pytest.mark.parametrize("vendor", PAGED)
-def test_pages_join(vendor: str, bench_of: Callable[[str], Bench]) -> None:
+def test_pages_of_any_size_join_without_lost_or_doubled_bars(
+    vendor: str, bench_of: Callable[[str], Bench]
+) -> None:
     bench = bench_of(vendor)
     series = bench.paged
     whole = series.span

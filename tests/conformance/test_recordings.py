@@ -50,7 +50,7 @@ def test_recorded_errors_are_errors(one: Recording) -> None:
 
 
 @needs_reference
-def test_what_there_is() -> None:
+def test_every_recording_is_counted_as_bars_error_or_other() -> None:
     """The sum is the number of files: nothing is counted twice, and nothing not at all."""
     counted = Counter(one.what for one in KNOWN)
     assert counted == {"bars": 55, "error": 38, "other": 113}

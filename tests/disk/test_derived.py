@@ -57,7 +57,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("is_durable", [True, False])
-def test_what_was_filled_in_is_read(path: Path, is_durable: bool) -> None:
+def test_a_derived_database_is_read_as_it_was_filled(path: Path, is_durable: bool) -> None:
     file = of(path, is_durable=is_durable)
     assert content(file) is None and not path.exists()
     filled(file)
@@ -74,7 +74,7 @@ HARM: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_what_cannot_be_used_is_made_again(path: Path, harm: str) -> None:
+def test_a_damaged_derived_database_is_rebuilt(path: Path, harm: str) -> None:
     file = of(path)
     filled(file)
     HARM[harm](path)
@@ -86,7 +86,9 @@ def test_what_cannot_be_used_is_made_again(path: Path, harm: str) -> None:
 @pytest.mark.parametrize(
     "statement", ["PRAGMA application_id = 8", f"PRAGMA user_version = {VERSION + 1}"]
 )
-def test_what_is_of_others_is_refused_and_stays(path: Path, statement: str) -> None:
+def test_a_database_of_another_program_is_refused_and_not_changed(
+    path: Path, statement: str
+) -> None:
     file = of(path)
     filled(file)
     run(path, statement)
@@ -118,7 +120,7 @@ def test_a_file_that_proved_wrong_is_not_opened_again(path: Path) -> None:
     assert content(file, read_only=False) == ["b"]
 
 
-def test_in_memory_nothing_is_written(tmp_path: Path, path: Path) -> None:
+def test_a_derived_database_in_memory_writes_no_file(tmp_path: Path, path: Path) -> None:
     file = of(path)
     file.keep_in_memory()
     with file.alone(), closing(file.remade()) as db:

@@ -61,7 +61,7 @@ def test_a_file_is_written_and_read(disk: Scripted, tmp_path: Path) -> None:
     assert (disk.steps[2].data, disk.steps[2].at, disk.steps[3].at) == (b"there", 6, 8)
 
 
-def test_what_does_not_exist(disk: Scripted, tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist_is_none_or_an_error(disk: Scripted, tmp_path: Path) -> None:
     path = tmp_path / "no" / "a"
     assert disk.stat(path) is None
     assert disk.open_read(path) is None
@@ -270,7 +270,9 @@ class TestAtomic:
         assert os.listdir(tmp_path) == ["a"]
         assert (tmp_path / "a").read_bytes() == b"old"
 
-    def test_names_never_meet(self, disk: Scripted, tmp_path: Path) -> None:
+    def test_temporary_names_are_unique_and_sweeping_keeps_users_files(
+        self, disk: Scripted, tmp_path: Path
+    ) -> None:
         made = {atomic.stage(disk, tmp_path / "a", b"x") for _ in range(20)}
         assert len(made) == 20
         (tmp_path / "keep.tmp").write_bytes(b"a user's")

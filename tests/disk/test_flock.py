@@ -263,7 +263,7 @@ def test_what_is_cleared_away_while_another_is_taken_is_let_go_of(
     assert taken == [True]
 
 
-def test_no_file_elsewhere_is_taken_for_it(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_not_taken_for_the_lock_file(tmp_path: Path) -> None:
     path, other = tmp_path / ".lock", tmp_path / "other"
     other.write_bytes(b"not yours")
     try:
@@ -332,13 +332,13 @@ def test_a_file_system_may_answer_that_it_is_not_permitted(
     assert take(path) is None
 
 
-def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
+def test_a_lock_file_that_cannot_be_opened_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         take(str(tmp_path / "none" / ".lock"))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP])
-def test_where_there_is_none_the_library_takes_over(
+def test_without_flock_the_lock_library_takes_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     path = tmp_path / ".lock"

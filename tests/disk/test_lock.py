@@ -242,7 +242,7 @@ def test_a_failure_without_a_number_is_told_in_its_own_words(
         pass
 
 
-def test_a_note_that_tells_nothing(tmp_path: Path) -> None:
+def test_an_unreadable_note_of_a_lock_names_no_holder(tmp_path: Path) -> None:
     assert holder_of(tmp_path / "none") is None
     (tmp_path / "odd").write_bytes(b"\xff\xfe")
     assert holder_of(tmp_path / "odd") is None

@@ -22,7 +22,9 @@ def test_a_scratch_folder_is_gone_afterwards(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_place_for_it_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_temporary_folder_raises_a_storage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     with pytest.raises(StorageError, match="no temporary folder"), scratch_folder("x-"):
         pass

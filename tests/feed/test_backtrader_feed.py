@@ -77,7 +77,7 @@ def test_a_stream_that_runs_already_gives_what_it_has_given() -> None:
     assert source.starts == 1
 
 
-def test_beside_another_consumer_it_gets_what_was_given_before_it_came() -> None:
+def test_a_backtrader_feed_beside_another_consumer_gets_the_earlier_bars() -> None:
     source = Hand([LIVE, minute(0), minute(1)])
     feed = feed_of(source)
     feed.stream.subscribe()  # the first consumer: the bars wait for it alone
@@ -232,7 +232,9 @@ def test_other_zones_work_and_unknown_ones_are_named() -> None:
     [("1m", "Minutes", 1), ("4h", "Minutes", 240), ("3d", "Days", 3), ("1w", "Weeks", 1),
      ("1M", "Months", 1)],
 )  # fmt: skip
-def test_it_says_its_timeframe_and_name(label: str, unit: str, compression: int) -> None:
+def test_a_backtrader_feed_has_its_timeframe_and_name(
+    label: str, unit: str, compression: int
+) -> None:
     feed = BacktraderFeed(LiveFeed("BTCUSDT", label, Hand()))
     assert (feed._timeframe, feed._compression) == (getattr(bt.TimeFrame, unit), compression)
     assert feed._name == "BTCUSDT"
@@ -241,7 +243,7 @@ def test_it_says_its_timeframe_and_name(label: str, unit: str, compression: int)
 # --- notifications -------------------------------------------------------------------------------
 
 
-def test_a_strategy_is_told_how_the_stream_stands() -> None:
+def test_a_strategy_is_notified_of_every_status_of_the_stream() -> None:
     source = Hand([
         status("CONNECTING"), status("BACKFILLING"), minute(0, origin="history"), LIVE, minute(1),
         status("CONNECTING"), status("BACKFILLING"), minute(2, origin="backfill"), LIVE,
@@ -254,7 +256,7 @@ def test_a_strategy_is_told_how_the_stream_stands() -> None:
     ]  # fmt: skip
 
 
-def test_it_is_live_before_the_first_live_bar() -> None:
+def test_a_strategy_is_notified_live_before_the_first_live_bar() -> None:
     """What a strategy knows when it sees each bar."""
     known: list[tuple[int, str]] = []
     told: list[str] = []
@@ -311,7 +313,7 @@ def test_a_busy_data_does_not_wait_for_idle_ones() -> None:
     assert time.monotonic() - began < SOON_S
 
 
-def test_bars_pushed_from_outside_wake_it() -> None:
+def test_bars_pushed_by_another_thread_wake_the_feed() -> None:
     source = Hand([LIVE])
     feed = feed_of(source, qcheck=30.0)
     pusher = threading.Timer(0.05, lambda: source.push(minute(0), minute(1)))
@@ -333,7 +335,7 @@ def test_waiting_costs_no_processor() -> None:
 
 @pytest.mark.parametrize("how", ["runstop", "stop", "should_stop"])
 @pytest.mark.parametrize("when", ["live", "before history"])
-def test_it_stops_at_once(how: str, when: str) -> None:
+def test_a_backtrader_feed_stops_at_once(how: str, when: str) -> None:
     feed = feed_of(Hand([LIVE] if when == "live" else []), qcheck=30.0)
     cerebro = bt.Cerebro()
     cerebro.adddata(feed)
@@ -387,7 +389,7 @@ def test_patience_with_history_ends() -> None:
 # --- trouble -------------------------------------------------------------------------------------
 
 
-def test_what_ends_a_stream_is_told_and_raised_after_the_run() -> None:
+def test_the_error_that_ends_a_stream_is_raised_after_the_cerebro_run() -> None:
     feed = feed_of(Hand([LIVE, minute(0)], ends=UnavailableError("the vendor is gone")))
     other = feed_of(Hand([LIVE, minute(0), minute(1)], ends=True), "OTHER")
     seen: list[Any] = []

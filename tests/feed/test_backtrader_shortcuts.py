@@ -149,7 +149,9 @@ _RUNS += [(setting, {"exactbars": 1}) for setting in ("alone", "resampled beside
 
 
 @pytest.mark.parametrize("setting, wanted", _RUNS, ids=str)
-def test_however_it_is_run(setting: str, wanted: dict[str, Any]) -> None:
+def test_every_cerebro_setting_gives_the_same_run_as_plain_backtrader(
+    setting: str, wanted: dict[str, Any]
+) -> None:
     ours = run(BacktraderFeed, _SETTINGS[setting], **wanted)
     assert ours == run(Plain, _SETTINGS[setting], **wanted)
 

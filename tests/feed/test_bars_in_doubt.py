@@ -64,7 +64,7 @@ def test_a_bar_called_closed_while_it_runs_is_the_running_one(stream: str) -> No
     assert refused == [(topic, OPEN, EARLY)]
 
 
-def test_a_correction_of_a_bar_that_runs_is_none() -> None:
+def test_a_correction_of_a_running_bar_is_refused() -> None:
     make, topic, write = STREAMS["alpaca-corrections"]
     told, refused = heard(make(), topic, write(OPEN, GOOD))
     assert (told.bars, refused) == ([], [(topic, OPEN, EARLY)])
@@ -253,7 +253,7 @@ def test_a_closed_bar_that_was_sent_long_ago_is_one() -> None:
     assert [bar.is_closed for bar in told.bars] == [True] and not refused
 
 
-def test_what_was_sent_ten_minutes_ago_is_no_live_price(stage: Stage) -> None:
+def test_a_message_sent_ten_minutes_ago_is_not_a_live_price(stage: Stage) -> None:
     feed = stage.feed(lookback=3)
     with feed:
         stage.live(feed)

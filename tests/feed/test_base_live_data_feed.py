@@ -82,7 +82,7 @@ def test_the_base_is_abstract() -> None:
         BaseLiveDataFeed("AAPL", "1d")
 
 
-def test_all_history_and_then_what_is_handed_in() -> None:
+def test_a_strategy_gets_the_history_and_then_pushed_bars() -> None:
     feed = own(2)
     seen: list[Any] = []
     later = hours(3)
@@ -137,7 +137,7 @@ def test_the_status_older_programs_read() -> None:
     assert feed.get_status()["is_connected"] is True
 
 
-def test_callbacks_get_new_bars_and_start_it_at_once() -> None:
+def test_a_callback_starts_the_feed_and_gets_new_bars() -> None:
     got: list[Any] = []
     feed = own(2, on_new_bar=lambda *said: got.append(said))
     wait_until(lambda: feed.is_connected)
@@ -149,7 +149,7 @@ def test_callbacks_get_new_bars_and_start_it_at_once() -> None:
     assert feed.should_stop
 
 
-def test_it_can_be_iterated_without_cerebro() -> None:
+def test_a_feed_is_iterated_without_cerebro() -> None:
     feed = own(2)
     feed.latest = hours(3)
     given = []
@@ -189,7 +189,7 @@ def test_failing_history_says_why() -> None:
         {"close": float("nan")}, {"high": 1.0},
     ],
 )  # fmt: skip
-def test_what_is_given_by_hand_and_can_be_no_bar_is_dropped(changed: dict[str, float]) -> None:
+def test_pushed_rows_that_cannot_be_bars_are_dropped(changed: dict[str, float]) -> None:
     feed = own()
     feed.stream.start()
     good = hours(2, "2026-01-01T03:00:00")
@@ -199,7 +199,7 @@ def test_what_is_given_by_hand_and_can_be_no_bar_is_dropped(changed: dict[str, f
     feed.stream.stop()
 
 
-def test_what_is_given_by_hand_and_has_not_begun_is_dropped() -> None:
+def test_pushed_bars_of_the_future_are_dropped() -> None:
     feed = own()
     feed.stream.start()
     soon = from_ms(feed.live_clock.now_ms() + 3_600_000)
@@ -209,6 +209,6 @@ def test_what_is_given_by_hand_and_has_not_begun_is_dropped() -> None:
     feed.stream.stop()
 
 
-def test_history_of_rows_that_can_be_no_bars_is_none() -> None:
+def test_a_history_without_a_valid_bar_raises_an_error() -> None:
     with pytest.raises(ValueError, match="the history of TEST 1h contains no valid bars"):
         Own("TEST", "1h", 3, data_manager=Stub(hours(3).assign(low=-1.0)))

@@ -266,7 +266,7 @@ def test_a_bar_that_the_vendor_says_it_lacks_is_a_gap_after_two_minutes(
 
 
 @KINDS
-def test_what_no_vendor_serves_is_before_the_first_bar(clock: ManualClock, kind: str) -> None:
+def test_bars_older_than_vendors_serve_are_not_waited_for(clock: ManualClock, kind: str) -> None:
     vendor = Vendor(clock, lacking={at(-9): ("demo serves 1m bars only 7 days back", at(9999))})
     witness = Witness(clock)
     run(kind, vendor, witness, at(3))
@@ -397,7 +397,7 @@ def test_a_feed_begun_at_each_phase_of_an_outage(
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 @pytest.mark.parametrize("what", ["no history at all", "one hole in it"])
-def test_what_waits_is_bounded_and_fetched_when_its_turn_comes(
+def test_waiting_bars_are_bounded_and_the_rest_is_fetched_later(
     clock: ManualClock, kind: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.data.feed.sources.stream._MOST_WAITING", 10)

@@ -184,7 +184,7 @@ def test_a_correction_of_a_minute_revises_its_bar(exchange: Exchange, clock: Man
     assert tuple(revision[:6]) == (*truth[:2], high, *truth[3:])
 
 
-def test_a_minute_without_trades_and_a_long_silence(
+def test_a_bar_with_few_minutes_is_live_and_one_with_a_long_silence_is_backfilled(
     exchange: Exchange, clock: ManualClock, vendors: VendorServer
 ) -> None:
     feed = exchange.feed()
@@ -209,7 +209,7 @@ def test_a_minute_without_trades_and_a_long_silence(
     assert bars[-1][:5] == exchange.truth(NOON + 2 * FIVE)[0][:5]
 
 
-def test_a_stream_that_says_nothing_is_stale_and_replaced(
+def test_a_silent_stream_of_minutes_becomes_stale_and_is_replaced(
     exchange: Exchange, clock: ManualClock
 ) -> None:
     feed = exchange.feed()
@@ -230,7 +230,7 @@ def test_a_stream_that_says_nothing_is_stale_and_replaced(
     check_true(bars, exchange)
 
 
-def test_a_connection_lost_within_a_bar_makes_it_historys(
+def test_a_bar_during_which_the_connection_was_lost_is_backfilled(
     exchange: Exchange, clock: ManualClock
 ) -> None:
     feed = exchange.feed()
@@ -271,7 +271,7 @@ def test_they_are_stored_beside_the_vendors_own(exchange: Exchange, clock: Manua
     (("alpaca", "/sip", "2m", None), "it does not serve 2m bars"),
     (("polygon", "", "90m", None), "it does not serve 90m bars"),
 ], ids=lambda wanted: "-".join(map(str, wanted)) if isinstance(wanted, tuple) else None)  # fmt: skip
-def test_bars_that_would_be_others_than_the_caches_are_asked_for(
+def test_bars_of_another_kind_than_the_caches_are_not_streamed(
     wanted: tuple[str, str, str, str | None], why: str, tmp_path: Path, clock: ManualClock,
     vendors: VendorServer, streams: StreamServer, others: None, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip

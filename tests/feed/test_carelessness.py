@@ -192,7 +192,7 @@ def _use_as_a_child(feed: LiveFeed, box: Mailbox) -> None:
 
 
 @pytest.mark.parametrize("count", [0, -5, 10**15, "7", 2.5, None, True])
-def test_what_is_no_count_of_bars_is_refused(
+def test_an_invalid_lookback_bars_is_refused(
     stage: Stage, count: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.warns(UserWarning, match="lookback_bars"):

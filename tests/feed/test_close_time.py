@@ -78,13 +78,13 @@ def test_a_zone_localizes_with_its_daylight_saving(month: int, hours: int) -> No
     assert (local.tzname(), bool(local.dst())) == (("EST", False) if month == 1 else ("EDT", True))
 
 
-def test_the_hour_that_comes_twice_is_told_apart() -> None:
+def test_the_repeated_hour_at_the_end_of_summer_time_keeps_two_offsets() -> None:
     zone = localizing(ZoneInfo("Europe/Zurich"))
     twice = [datetime(2024, 10, 27, hour, 30, tzinfo=UTC).astimezone(zone) for hour in (0, 1)]
     assert [moment.utcoffset().total_seconds() / 3600 for moment in twice] == [2, 1]  # type: ignore[union-attr]
 
 
-def test_what_is_no_zone() -> None:
+def test_an_unknown_time_zone_is_refused() -> None:
     assert localizing(None) is None
     with pytest.raises(ConfigError, match="unknown time zone 'Mars'"):
         localizing("Mars")

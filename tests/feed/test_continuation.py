@@ -80,13 +80,13 @@ def test_a_gap_reaches_up_to_the_bar_that_waits() -> None:
     assert known.gap(at(9)) == Span(at(2), at(3))
 
 
-def test_without_a_bar_that_waits_it_reaches_up_to_now() -> None:
+def test_without_a_waiting_bar_the_gap_reaches_up_to_now() -> None:
     known = Continuation(MINUTES, BEGAN)
     assert known.gap(at(2)) == Span(at(0), at(2))
     assert known.gap(at(0)) is None
 
 
-def test_what_was_given_never_comes_again() -> None:
+def test_a_delivered_bar_is_never_delivered_again() -> None:
     known = Continuation(MINUTES, BEGAN)
     assert known.offer(bar(0))
     known.take()

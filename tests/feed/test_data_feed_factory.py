@@ -29,7 +29,7 @@ def made(source: str, **said: Any) -> Any:
     return DataFeedFactory.create_data_feed(config | {"data_manager": Stub(hours(3))} | said)
 
 
-def test_sources_and_what_is_said_of_them() -> None:
+def test_source_info_describes_every_supported_source() -> None:
     assert DataFeedFactory.get_supported_sources() == SOURCES
     info = DataFeedFactory.get_source_info()
     assert list(info) == SOURCES
@@ -47,7 +47,7 @@ def test_every_option_of_a_file_is_a_parameter_of_its_feed_and_none_is_left_out(
     assert {column.name for column in fields(CsvColumns)} <= own
 
 
-def test_yahoo() -> None:
+def test_the_factory_creates_a_yahoo_feed() -> None:
     feed = made("yahoo", polling_interval=30)
     assert isinstance(feed, YahooLiveDataFeed)
     status = feed.get_status()
@@ -55,7 +55,7 @@ def test_yahoo() -> None:
     assert (status["data_source"], status["yahoo_interval"]) == ("Yahoo Finance", "1h")
 
 
-def test_coingecko() -> None:
+def test_the_factory_creates_a_coingecko_feed() -> None:
     feed = made("coingecko", symbol="bitcoin", interval="1d")
     assert isinstance(feed, CoinGeckoLiveDataFeed)
     assert feed.get_status()["data_source"] == "CoinGecko"
@@ -63,7 +63,7 @@ def test_coingecko() -> None:
     assert feed.call_times == []
 
 
-def test_ibkr() -> None:
+def test_the_factory_creates_an_ibkr_feed() -> None:
     feed = made("IBKR", host="127.0.0.1", port=4002, client_id=7)
     assert isinstance(feed, IBKRLiveDataFeed)
     status = feed.get_status()
@@ -73,7 +73,7 @@ def test_ibkr() -> None:
     )
 
 
-def test_file(tmp_path: Path) -> None:
+def test_the_factory_creates_a_file_feed(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     FileDataFeed.create_sample_csv(path, days=1)
     config = {"data_source": "file", "symbol": "X", "file_path": path, "simulate_realtime": False}

@@ -49,7 +49,7 @@ def test_usual_names_of_the_time_column_are_found(file: Path, name: str) -> None
     assert len(read_csv_bars(written(file, ["2024-01-02"], name))) == 1
 
 
-def test_a_zone_and_a_format_may_be_said(file: Path) -> None:
+def test_csv_times_are_read_in_the_given_zone_and_format(file: Path) -> None:
     columns = CsvColumns(timezone="America/New_York", datetime_format="%d.%m.%Y %H:%M")
     frame = read_csv_bars(written(file, ["02.01.2024 04:00", "02.07.2024 05:00"]), columns)
     assert list(frame.index) == [NINE, pd.Timestamp("2024-07-02 09:00")]  # winter and summer
@@ -120,7 +120,7 @@ def test_rows_that_can_be_no_bars_are_left_out_and_told(
         ("datetime,open,high,low,close,volume\n", "contains no valid bars"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(file: Path, text: str, why: str) -> None:
+def test_the_error_of_a_bad_csv_file_names_the_fault(file: Path, text: str, why: str) -> None:
     file.write_text(text)
     with pytest.raises(ValueError, match=why):
         read_csv_bars(file)
@@ -170,7 +170,7 @@ def test_with_a_timeframe_bars_stand_by_their_closes(sample: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["2024-01-02", "2024-01-02T00:00:00", datetime(2024, 1, 2)])
-def test_a_range_may_be_said(sample: Path, moment: Any) -> None:
+def test_fromdate_and_todate_limit_the_bars_of_a_file(sample: Path, moment: Any) -> None:
     seen, _ = witnessed(FileDataFeed(dataname=sample, fromdate=moment, todate="2024-01-02"))
     assert (len(seen), seen[0][1], seen[-1][1]) == (
         24, datetime(2024, 1, 2), datetime(2024, 1, 2, 23)

@@ -74,7 +74,7 @@ def test_they_are_streamed_and_never_mixed_with_the_spot_market(
     ]
 
 
-def test_a_preset_says_it_too(tmp_path: Path, manager: DataManager) -> None:
+def test_a_preset_selects_the_futures_market(tmp_path: Path, manager: DataManager) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({"data_source": "binance", "symbol": "BTCUSDT", "interval": "1m",
                                 "market": "futures", "lookback_bars": 3}))  # fmt: skip

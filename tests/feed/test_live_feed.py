@@ -67,7 +67,7 @@ def test_iterating_gives_closed_bars_once_and_in_order() -> None:
     assert list(feed_of(Scripted(1000))) == [bar(n) for n in range(1000)]
 
 
-def test_it_can_be_awaited() -> None:
+def test_async_iteration_gives_every_bar_of_a_feed() -> None:
     async def collect() -> list[LiveBar]:
         return [item async for item in feed_of(Scripted(1000))]
 
@@ -75,7 +75,7 @@ def test_it_can_be_awaited() -> None:
 
 
 @pytest.mark.parametrize("reading", ["loop", "async"])
-def test_what_ended_it_is_raised_after_the_bars(reading: str) -> None:
+def test_the_error_that_ended_a_feed_is_raised_after_its_bars(reading: str) -> None:
     feed, seen = feed_of(Scripted(3, error=RefusedError("refused"))), []
 
     async def collect() -> None:
@@ -109,7 +109,7 @@ def test_stopping_ends_every_reader() -> None:
     assert feed.status.reason == "stopped"
 
 
-def test_nothing_is_pushed_after_it_was_stopped() -> None:
+def test_a_stopped_feed_delivers_no_bar_or_status() -> None:
     source = Scripted(5, endless=True)
     feed = feed_of(source)
     with feed:
@@ -124,7 +124,7 @@ def test_nothing_is_pushed_after_it_was_stopped() -> None:
     assert feed.status.state is StreamState.CLOSED
 
 
-def test_what_is_told_again_is_not_news() -> None:
+def test_a_repeated_status_is_not_delivered_again() -> None:
     source = Scripted(0, endless=True)
     with feed_of(source) as feed:
         wait_until(lambda: feed.status.state is StreamState.LIVE)
@@ -183,7 +183,7 @@ def test_a_listener_far_behind_is_cut_off_without_a_hole() -> None:
     assert sum(isinstance(patient.get(), LiveBar) for _ in range(len(patient))) == 50
 
 
-def test_several_are_taken_at_once_in_order_and_then_what_ended_it() -> None:
+def test_a_mailbox_gives_several_bars_in_order_and_then_its_error() -> None:
     box = Mailbox()
     for number in range(5):
         box.put(bar(number))
@@ -436,7 +436,7 @@ def test_bars_that_come_while_the_store_is_asked_are_not_lost() -> None:
     feed.stop()
 
 
-def test_every_bar_says_whose_it_is() -> None:
+def test_every_delivered_bar_carries_its_symbol() -> None:
     source, called = Pushed(), threading.Event()
     feed = LiveFeed("BTCUSDT", "1m", source)
     told: list[str] = []
@@ -482,7 +482,7 @@ def test_bars_read_again_for_a_late_consumer_say_whose_they_are() -> None:
         (Stored(error=RefusedError("refused")), RefusedError),
     ],
 )
-def test_what_cannot_be_had_again_is_no_silent_hole(
+def test_a_lagging_consumer_whose_bars_cannot_be_fetched_gets_an_error(
     history: Stored | None, error: type[DataError]
 ) -> None:
     feed, source = pushed(10, history)

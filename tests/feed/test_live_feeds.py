@@ -49,7 +49,7 @@ def test_a_feed_is_made_and_nobody_is_asked_before_it_starts(stage: Stage) -> No
     ("?", "1m", "symbol"),
     ("BTCUSDT", "1x", "unknown timeframe"),
 ])  # fmt: skip
-def test_where_there_is_none_the_reason_is_logged(
+def test_for_a_symbol_without_a_live_feed_the_reason_is_logged(
     manager: DataManager, caplog: pytest.LogCaptureFixture, symbol: str, timeframe: str, said: str
 ) -> None:
     assert feeds_of(manager).find(symbol, timeframe, 10, provider="alpaca" if symbol == "AAPL"
@@ -76,7 +76,7 @@ def test_an_option_nobody_reads_is_refused(
     assert "unknown live feed option: on_bars" in caplog.text
 
 
-def test_without_the_extra_there_is_none(
+def test_without_the_live_extra_no_feed_is_made(
     manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "websocket", None)

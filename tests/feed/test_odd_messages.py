@@ -267,7 +267,7 @@ def test_parts_that_add_up_to_no_bar_are_left_to_history(way: str) -> None:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_what_cannot_be_read_is_warned_of_once_and_counted_each_minute(
+def test_unreadable_messages_are_warned_of_once_and_counted_each_minute(
     vendor: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     line = Line(vendor)
@@ -282,7 +282,7 @@ def test_what_cannot_be_read_is_warned_of_once_and_counted_each_minute(
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_what_is_sent_of_other_symbols_is_kept_nowhere(vendor: str) -> None:
+def test_messages_about_other_symbols_are_not_kept(vendor: str) -> None:
     line = Line(vendor)
     for number in range(500):
         text = line.good().replace("BTCUSDT", f"X{number}").replace("btcusdt", f"x{number}")

@@ -149,7 +149,9 @@ def check_whole(notebook: Notebook) -> None:
     assert stamps == list(range(stamps[0], stamps[-1] + 1, MINUTE_MS))
 
 
-def test_history_then_every_bar_as_it_closes(poll: Polled, vendor: Vendor) -> None:
+def test_a_polled_feed_gives_history_and_then_every_bar_as_it_closes(
+    poll: Polled, vendor: Vendor
+) -> None:
     notebook = poll(4.9)
     check_whole(notebook)
     assert len(notebook.bars) == 15
@@ -159,7 +161,9 @@ def test_history_then_every_bar_as_it_closes(poll: Polled, vendor: Vendor) -> No
     ]  # fmt: skip
 
 
-def test_it_asks_once_a_bar_right_after_its_close(poll: Polled, vendor: Vendor) -> None:
+def test_a_polled_feed_requests_each_bar_once_right_after_its_close(
+    poll: Polled, vendor: Vendor
+) -> None:
     poll(4.9)
     assert len(vendor.asked) == 6
     for at, _ in vendor.asked[1:]:
@@ -174,7 +178,7 @@ def test_a_vendor_that_lags_is_asked_again_and_never_doubled(poll: Polled, vendo
     assert len(vendor.asked) <= 5 * 6  # after 2, 4, 8, 16 ... seconds
 
 
-def test_bars_behind_one_that_lacks_wait_for_it(poll: Polled, vendor: Vendor) -> None:
+def test_bars_behind_a_missing_bar_wait_for_it(poll: Polled, vendor: Vendor) -> None:
     lacking = NOON + MINUTE_MS
     vendor.late[lacking] = NOON + 4 * MINUTE_MS
     notebook = poll(6)
@@ -206,7 +210,9 @@ def test_a_silent_vendor_is_stale(poll: Polled, vendor: Vendor) -> None:
     assert notebook.states[-1].reason == "not published yet"
 
 
-def test_corrections_of_the_last_bars_are_told(poll: Polled, vendor: Vendor) -> None:
+def test_corrections_of_the_last_bars_are_delivered_as_revisions(
+    poll: Polled, vendor: Vendor
+) -> None:
     changed = NOON
     vendor.changed[changed] = (NOON + 2 * MINUTE_MS, 1.5)
     notebook = poll(5)
@@ -226,9 +232,7 @@ def test_errors_of_a_vendor_are_outlasted(poll: Polled, vendor: Vendor) -> None:
     assert states[:3] == [StreamState.CONNECTING, StreamState.BACKFILLING, StreamState.LIVE]
 
 
-def test_a_poll_ends_with_the_error_of_a_request_that_can_never_be_answered(
-    poll: Polled, vendor: Vendor
-) -> None:
+def test_an_error_that_cannot_pass_ends_a_polled_feed(poll: Polled, vendor: Vendor) -> None:
     vendor.errors = [BadSymbolError("no symbol")]
     with pytest.raises(BadSymbolError):
         poll(5)

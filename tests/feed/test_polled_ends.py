@@ -155,7 +155,7 @@ def test_a_callback_logs_under_the_name_of_its_run(
     assert (told["symbol"], told["timeframe"]) == ("AAPL", "5m")
 
 
-def test_a_feed_that_there_is_none_of_is_a_failed_call(
+def test_a_request_for_a_feed_that_cannot_be_made_is_a_failed_call(
     manager: DataManager, records: Records
 ) -> None:
     heard = events_of(manager)

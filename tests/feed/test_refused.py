@@ -159,7 +159,7 @@ def heard(protocol: Any, topic: Topic, *frames: str) -> tuple[Told, list[tuple[T
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("stream", STREAMS)
-def test_what_can_be_no_bar_reaches_nobody(
+def test_streamed_values_that_cannot_be_a_bar_are_dropped_and_reported(
     stream: str, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     make, topic, write = STREAMS[stream]
@@ -181,7 +181,9 @@ def test_what_can_be_no_bar_reaches_nobody(
         (NOW, 2.0, float("nan")), (NOW, 2.0, 1e300), (NOW + 3_600_000, 2.0, 1.0),
     ],
 )  # fmt: skip
-def test_what_can_be_no_trade_reaches_nobody(stamp: int, price: float, size: float) -> None:
+def test_streamed_values_that_cannot_be_a_trade_are_dropped_and_reported(
+    stamp: int, price: float, size: float
+) -> None:
     rows = [
         {"s": "AAPL", "p": p, "t": t, "v": v} for t, p, v in ((stamp, price, size), (NOW, 2, 1))
     ]

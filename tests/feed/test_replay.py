@@ -42,7 +42,7 @@ def test_bars_come_as_they_closed_so_many_times_as_fast(clock: ManualClock) -> N
     assert max(clock.slept) <= 0.2  # so soon a stop is noticed
 
 
-def test_without_waiting(clock: ManualClock) -> None:
+def test_a_replay_at_speed_zero_never_waits(clock: ManualClock) -> None:
     assert len(played(replay(at_speed(CLOSING, 0, MINUTE_MS), clock, count=500))) > 500
     assert clock.slept == []
 
@@ -57,7 +57,7 @@ def test_long_waits_are_told_beforehand(clock: ManualClock, speed: float, said: 
     assert played(replay(at_speed(CLOSING, speed, MINUTE_MS), clock, count=1))
 
 
-def test_nights_are_skipped() -> None:
+def test_a_replay_skips_nights_and_weekends() -> None:
     pace = at_speed(Closing(Timeframe.parse("1h")), 2.0, HOUR_MS)
     assert pace(0, HOUR_MS) == 1800.0
     assert pace(0, 3 * DAY_MS) == 1800.0
@@ -74,7 +74,7 @@ def test_history_comes_first_and_live_is_said_between(clock: ManualClock) -> Non
     assert sum(clock.slept) == pytest.approx(2.0)
 
 
-def test_it_ends_with_its_bars(clock: ManualClock) -> None:
+def test_a_replay_ends_after_its_last_bar(clock: ManualClock) -> None:
     items = played(replay(every(0.0), clock))
     assert items[-1].state is StreamState.CLOSED  # type: ignore[union-attr]
 
@@ -103,7 +103,7 @@ def test_a_slow_listener_does_not_slow_the_replay(clock: ManualClock) -> None:
     assert clock.monotonic() - before == pytest.approx(4.5)
 
 
-def test_nothing_is_pushed_after_it_was_stopped(clock: ManualClock) -> None:
+def test_a_stopped_replay_pushes_no_further_bar(clock: ManualClock) -> None:
     sink = Taking(clock, Halt(clock), 2)
     replay(every(1.0), clock).run(sink, sink.halt)  # type: ignore[arg-type]
     assert sink.bars == [minute(0), minute(1)]

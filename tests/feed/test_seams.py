@@ -212,7 +212,7 @@ MINUTES = 1440 if FULL else 100
 
 
 @pytest.mark.timeout(600)
-def test_a_day_of_minutes_leaves_nothing_behind(stage: Stage) -> None:
+def test_a_day_of_streamed_minutes_leaks_no_thread_or_connection(stage: Stage) -> None:
     feed = stage.feed(lookback=5)
     box = feed.subscribe()
     with feed:

@@ -23,7 +23,7 @@ SPAN = Span(parse_iso("2024-06-11"), parse_iso("2024-06-12"))
 
 
 @pytest.mark.parametrize("make", [FeedBars, DataManager])
-def test_what_a_stream_has_lost_is_had_with_and_without_a_manager(
+def test_bars_lost_by_a_stream_are_fetched_with_and_without_a_manager(
     make: Any, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bars = make(tmp_path / "cache", clock=clock)

@@ -64,7 +64,7 @@ SPOILT: dict[str, Callable[[Stage], bytes]] = {
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_what_is_sent_spoilt_costs_no_bar(stage: Stage, name: str) -> None:
+def test_a_spoilt_message_costs_no_bar(stage: Stage, name: str) -> None:
     feed = stage.feed(lookback=5)
     box = feed.subscribe(forming=True)
     with feed:
@@ -129,7 +129,7 @@ HANDSHAKES: dict[str, Handshake] = {
 
 
 @pytest.mark.parametrize("name", HANDSHAKES)
-def test_after_a_handshake_that_fails_it_reconnects(stage: Stage, name: str) -> None:
+def test_after_a_failed_handshake_the_feed_reconnects(stage: Stage, name: str) -> None:
     stage.streams.handshakes.extend([HANDSHAKES[name]] * 2)
     feed = stage.feed(lookback=3)
     box = feed.subscribe()
@@ -279,7 +279,7 @@ def test_heartbeats_keep_a_quiet_connection(stage: Stage) -> None:
         assert feed.status.state is StreamState.LIVE
 
 
-def test_one_that_says_nothing_in_an_open_market_is_stale_and_replaced(stage: Stage) -> None:
+def test_a_stream_silent_in_an_open_market_becomes_stale_and_is_replaced(stage: Stage) -> None:
     feed = stage.feed(lookback=3)
     box = feed.subscribe()
     with feed:
@@ -326,7 +326,7 @@ STUCK: dict[str, Handshake | None] = {"handshake": hanging, "mute": None}
 
 
 @pytest.mark.parametrize("where", STUCK)
-def test_it_stops_at_once_wherever_it_is_stuck(stage: Stage, where: str) -> None:
+def test_a_feed_stuck_in_connecting_stops_at_once(stage: Stage, where: str) -> None:
     if (handshake := STUCK[where]) is not None:
         stage.streams.handshakes.append(handshake)
     else:
@@ -337,7 +337,7 @@ def test_it_stops_at_once_wherever_it_is_stuck(stage: Stage, where: str) -> None
     _stops_at_once(feed)
 
 
-def test_it_stops_at_once_while_history_is_on_its_way(stage: Stage) -> None:
+def test_a_feed_that_waits_for_history_stops_at_once(stage: Stage) -> None:
     stage.vendors.fault("binance", Fault.hold())
     feed = stage.feed(lookback=3)
     feed.start()
@@ -402,7 +402,7 @@ class DeafDialer:
 
 
 @pytest.mark.parametrize("deafness", [0, 2, 1000])
-def test_it_stops_at_once_while_nobody_answers(
+def test_a_feed_whose_vendor_does_not_answer_stops_at_once(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, deafness: int
 ) -> None:
     """A socket cannot be cut before there is one; some can never be."""
@@ -416,7 +416,7 @@ def test_it_stops_at_once_while_nobody_answers(
     DeafDialer.go.set()
 
 
-def test_it_stops_at_once_while_it_is_stale(stage: Stage) -> None:
+def test_a_stale_feed_stops_at_once(stage: Stage) -> None:
     feed = stage.feed(lookback=3)
     feed.start()
     stage.live(feed)

@@ -67,7 +67,7 @@ def test_a_bar_that_is_corrected_while_it_waits_is_given_corrected() -> None:
     assert not [item for item in items if isinstance(item, Revision)]
 
 
-def test_what_a_stream_cannot_tell_is_asked_for_and_nothing_newer() -> None:
+def test_a_bar_that_a_delayed_stream_lacks_is_fetched_and_none_newer() -> None:
     told = Told(dense=False)
     with told.feed:
         wait_until(lambda: told.feed.status.state is StreamState.LIVE, "LIVE")
@@ -146,7 +146,7 @@ def begun() -> Iterator[Begun]:
     source.stop()
 
 
-def test_what_is_not_connected_is_said_to_be_connecting_and_once(begun: Begun) -> None:
+def test_a_lost_connection_is_reported_as_connecting_once(begun: Begun) -> None:
     notebook, stream, history = begun
     stream.push(LOST)
     wait_until(lambda: len(notebook.bars) == 5, "history")
@@ -160,7 +160,7 @@ def test_what_is_not_connected_is_said_to_be_connecting_and_once(begun: Begun) -
     ]  # fmt: skip
 
 
-def test_each_connection_is_told_and_what_it_lacks(begun: Begun) -> None:
+def test_each_connection_and_its_missing_history_are_reported(begun: Begun) -> None:
     notebook, stream, history = begun
     history.refusals *= 20
     stream.push(JOINED)

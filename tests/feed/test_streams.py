@@ -110,7 +110,7 @@ def kline(**changed: object) -> dict[str, Any]:
 @pytest.mark.parametrize("vendor", ["binance", "futures"])
 @pytest.mark.parametrize("stamp", [1633998480000, 1633998480000000], ids=["ms", "us"])
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_kline(vendor: str, stamp: int, closed: bool) -> None:
+def test_a_binance_kline_becomes_a_bar(vendor: str, stamp: int, closed: bool) -> None:
     bar = LiveBar(1633998480000, 1.5, 3.0, 1.0, 2.0, 10.0, closed)
     wrapped = kline(t=stamp, x=closed)
     for message in (wrapped, wrapped["data"]):
@@ -120,12 +120,12 @@ def test_a_kline(vendor: str, stamp: int, closed: bool) -> None:
 @pytest.mark.parametrize("wrong", [
     {"v": "NaN"}, {"o": None}, {"t": "x"}, {"v": []},
 ])  # fmt: skip
-def test_what_can_be_no_bar_is_told(wrong: dict[str, object]) -> None:
+def test_a_kline_with_invalid_values_is_unreadable(wrong: dict[str, object]) -> None:
     [event] = events("binance", kline(**wrong))
     assert isinstance(event, Unreadable)
 
 
-def test_binances_other_words() -> None:
+def test_control_messages_of_binance_become_events() -> None:
     assert events("binance", {"result": None, "id": 1}) == [Subscribed()]
     assert isinstance(events("binance", {"e": "serverShutdown", "E": 1})[0], Leaving)
     [refused] = events("binance", {"error": {"code": 2, "msg": "Invalid request"}, "id": 3})
@@ -155,12 +155,14 @@ def test_alpacas_bars_and_corrections() -> None:
 
 @pytest.mark.parametrize("code, final, wait", [(402, True, 0), (406, False, 90), (409, True, 0),
                                                (407, False, 0), (500, False, 0)])  # fmt: skip
-def test_alpacas_refusals(code: int, final: bool, wait: int) -> None:
+def test_error_codes_of_alpaca_say_whether_to_wait_or_give_up(
+    code: int, final: bool, wait: int
+) -> None:
     [event] = events("alpaca", [{"T": "error", "code": code, "msg": "words"}])
     assert (event.is_final, event.wait_s) == (final, wait)
 
 
-def test_polygons_words() -> None:
+def test_messages_of_polygon_become_events() -> None:
     bar = LiveBar(1720621800000, 1.5, 3.0, 1.0, 2.0, 10.0)
     message = {"ev": "AM", "sym": "AAPL", "o": 1.5, "h": 3, "l": 1, "c": 2, "v": 10,
                "s": 1720621800000, "e": 1720621860000}  # fmt: skip
@@ -173,7 +175,7 @@ def test_polygons_words() -> None:
     assert [status(s)[0].is_final for s in ("auth_failed", "max_connections")] == [True, False]
 
 
-def test_finnhubs_trades() -> None:
+def test_trades_of_finnhub_become_events() -> None:
     row = {"s": "BINANCE:BTCUSDT", "p": 2, "t": 5, "v": 0}
     seen = TradeSeen("BINANCE:BTCUSDT", Trade(5, 2.0, 0.0))
     assert events("finnhub", {"type": "trade", "data": [row, row]}) == [seen, seen]
@@ -199,13 +201,13 @@ def test_finnhubs_trades() -> None:
     ("finnhub", BITCOIN, MINUTE, Topic("BINANCE:BTCUSDT", "")),
     ("finnhub", BITCOIN, DAY, None),
 ])  # fmt: skip
-def test_spellings(
+def test_each_stream_subscribes_in_its_vendors_spelling(
     vendor: str, instrument: Instrument, timeframe: Timeframe, topic: Topic | None
 ) -> None:
     assert STREAMS[vendor].spelling(instrument, timeframe) == topic
 
 
-def test_a_tape_is_told_by_its_address() -> None:
+def test_the_address_of_alpacas_stream_tells_its_tape() -> None:
     tapes = {"wss://x.test/v2/iex": "iex", "wss://x.test/v2/sip": "sip",
              "wss://x.test/v2/delayed_sip": "sip"}  # fmt: skip
     for url, tape in tapes.items():
@@ -213,7 +215,7 @@ def test_a_tape_is_told_by_its_address() -> None:
 
 
 @pytest.mark.parametrize("made", [AlpacaStream, PolygonStream, FinnhubStream])
-def test_a_missing_key_is_told(made: Any) -> None:
+def test_a_stream_without_its_key_raises_missing_credentials(made: Any) -> None:
     with pytest.raises(MissingCredentialsError, match=r"set [A-Z]+_API_KEY"):
         made(credentials={})
 

@@ -49,7 +49,7 @@ def feed_of(
 
 
 @KINDS
-def test_history_and_holes_of_a_stream_are_asked_for_within_it(
+def test_history_and_holes_of_a_stream_are_fetched_within_the_feeds_timeout(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     times = times_of(stage.manager, monkeypatch)
@@ -66,7 +66,7 @@ def test_history_and_holes_of_a_stream_are_asked_for_within_it(
 
 
 @KINDS
-def test_without_a_stream_each_new_bar_is_asked_for_within_it(
+def test_each_polled_bar_is_fetched_within_the_feeds_timeout(
     tmp_path: Path,
     vendors: VendorServer,
     clock: ManualClock,
@@ -88,7 +88,7 @@ def test_without_a_stream_each_new_bar_is_asked_for_within_it(
     assert set(times) == {7.0}
 
 
-def test_a_data_manager_of_ones_own_is_given_it(clock: ManualClock) -> None:
+def test_a_data_manager_of_ones_own_gets_the_feeds_timeout(clock: ManualClock) -> None:
     class Timed(Stub):
         timeout: float | None = None
 
@@ -105,7 +105,7 @@ def test_a_data_manager_of_ones_own_is_given_it(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("bad", [0, -1, "x", True])
-def test_what_is_no_time_is_refused_before_any_vendor_is_asked(stage: Stage, bad: Any) -> None:
+def test_an_invalid_timeout_is_refused_without_a_request(stage: Stage, bad: Any) -> None:
     with pytest.raises(QueryError, match="use a number of seconds above 0"):
         stage.manager.live_feed("BTCUSDT", "1m", timeout=bad)
     with pytest.raises(QueryError, match="use a number of seconds above 0"):

@@ -161,7 +161,7 @@ if FULL:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 @pytest.mark.timeout(600)
-def test_a_market_that_never_closes() -> None:
+def test_weeks_of_a_market_that_never_closes_lose_no_bar_and_leak_nothing() -> None:
     market = coins(*COINS)
     told = followed(market)
     exchange = market.exchange
@@ -176,7 +176,7 @@ def test_a_market_that_never_closes() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("when", SHARES)
-def test_a_market_that_closes(when: str) -> None:
+def test_weeks_of_a_market_that_closes_lose_no_bar_and_leak_nothing(when: str) -> None:
     market = shares(*SHARES[when])
     told = followed(market)
     assert market.exchange.dialled == 1

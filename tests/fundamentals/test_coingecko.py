@@ -30,7 +30,7 @@ class Account:
 
 
 @needs_reference
-def test_worth_and_supply() -> None:
+def test_a_recorded_answer_gives_market_cap_supply_and_high() -> None:
     body = recorded("coingecko", "coins-markets-usd")
     said = read(
         TABLE, VendorAnswers("BTCUSDT", TABLE.spelled(BITCOIN), "profile", NOW, {ASK: body})

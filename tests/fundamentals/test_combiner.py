@@ -50,7 +50,7 @@ def test_consensus_of_payloads(combiner: FundamentalsCombiner) -> None:
     assert record["_metadata"]["conflicts"][0]["why"] == "in EUR, not USD"
 
 
-def test_unknown_strategies(
+def test_an_unknown_strategy_falls_back_to_priority_and_is_logged(
     combiner: FundamentalsCombiner, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = combiner.combine_snapshots({"fmp": {"beta": 1.0}}, "best")
@@ -59,7 +59,9 @@ def test_unknown_strategies(
 
 
 @pytest.mark.parametrize("data", [{}, {"fmp": {}}, {"fmp": None}, {"fmp": {"beta": float("nan")}}])
-def test_nothing_makes_nothing(combiner: FundamentalsCombiner, data: dict[str, object]) -> None:
+def test_snapshots_without_values_combine_to_an_empty_record(
+    combiner: FundamentalsCombiner, data: dict[str, object]
+) -> None:
     assert combiner.combine_snapshots(data) == {}
 
 
@@ -75,7 +77,7 @@ def test_a_dataclass_is_a_payload(combiner: FundamentalsCombiner) -> None:
     assert "market_cap" not in record
 
 
-def test_what_the_rules_say(combiner: FundamentalsCombiner) -> None:
+def test_the_rules_give_vendor_order_priority_and_lifetime(combiner: FundamentalsCombiner) -> None:
     assert combiner.get_provider_sequence("general") == ["fmp", "yahoo", "alpha_vantage"]
     assert combiner.get_field_provider_priority("ttm_metrics.pe_ratio")[0] == "yahoo"
     assert combiner.get_field_provider_priority("market_cap")[0] == "fmp"

@@ -26,7 +26,7 @@ def said_by(body: Any, spelled: str = "AAPL.US", data_type: str = "profile") -> 
 
 
 @needs_reference
-def test_a_share() -> None:
+def test_a_recorded_share_gives_its_fundamentals() -> None:
     said = said_by(recorded("eodhd", "fundamentals-AAPL.US-share-excerpt"))
     assert said.names_symbol
     assert said.facts["market_cap"] == Fact(989519609856, "money", "USD")
@@ -42,7 +42,7 @@ def test_a_share() -> None:
 
 
 @needs_reference
-def test_a_fund() -> None:
+def test_a_recorded_fund_gives_its_yield_and_no_company_values() -> None:
     said = said_by(recorded("eodhd", "fundamentals-VTI.US-etf"), "VTI.US")
     assert said.facts["quote_type"].value == "ETF"
     assert said.facts["dividend_yield"] == Fact(0.0187, "fraction")

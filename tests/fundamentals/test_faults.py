@@ -70,7 +70,7 @@ def ask(
 
 
 @pytest.mark.parametrize("name", FIRST)
-def test_what_is_right_is_taken(
+def test_a_correct_answer_of_each_vendor_is_used(
     ask: Callable[..., dict[str, Any]], vendors: Vendors, name: str
 ) -> None:
     place, said = FIRST[name]

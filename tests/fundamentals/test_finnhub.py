@@ -51,7 +51,7 @@ def test_millions_are_made_whole_and_percent_fractions() -> None:
 
 
 @needs_reference
-def test_ratios_alone() -> None:
+def test_a_request_for_ratios_gives_no_market_cap() -> None:
     said = answered(TABLE, {"metric": recorded("finnhub", "metric-AAPL-all")}, "ratios")
     assert said.names_symbol
     assert said.facts["price_to_book"].value == 42.5928

@@ -22,7 +22,7 @@ def test_one_company_in_other_words(one: str, other: str) -> None:
     assert strangers([said("a", one, True), said("b", other)]) == {}
 
 
-def test_another_company() -> None:
+def test_an_answer_about_another_company_is_found() -> None:
     found = strangers([said("a", "Apple Inc."), said("b", "Vodafone Group Inc.")])
     assert found == {"b": "its answer is about 'Vodafone Group Inc.', but a's about 'Apple Inc.'"}
 

@@ -30,7 +30,7 @@ SAID = Snapshot(
 )  # fmt: skip
 
 
-def test_nothing_of_later() -> None:
+def test_fundamentals_reported_after_the_date_are_withheld() -> None:
     known, withheld = as_known(SAID, date(2023, 2, 21))
     assert set(known.facts) == {"company_name", "revenue"}
     assert known.statements == REPORTS[1:2]
@@ -44,7 +44,7 @@ def test_nothing_of_later() -> None:
 
 
 @pytest.mark.parametrize("day", [date(2024, 6, 12), date(2030, 1, 1)])
-def test_what_was_told_by_then_was_public(day: date) -> None:
+def test_fundamentals_fetched_by_the_date_are_kept_whole(day: date) -> None:
     assert as_known(SAID, day) == (SAID, {})
 
 

@@ -118,7 +118,7 @@ def test_conflicts_tell_field_vendor_value_and_currency() -> None:
         (Fact(-100.0, "money", "USD"), None),  # a capitalisation below nothing is not believed
     ],
 )  # fmt: skip
-def test_what_is_a_conflict(other: Fact, why: str | None) -> None:
+def test_differing_values_of_two_vendors_are_a_conflict(other: Fact, why: str | None) -> None:
     found = merged(said("a", market_cap=USD), said("b", market_cap=other))
     assert [why in c["why"] for c in found.conflicts] == [True] * (why is not None)  # type: ignore[operator]
 
@@ -154,7 +154,7 @@ def test_blocks_and_statements_of_the_more_trusted_vendor() -> None:
     assert (found.statements, found.statements_from) == ((report,), "b")
 
 
-def test_reports_tell_what_nothing_else_does() -> None:
+def test_the_latest_annual_report_fills_missing_facts() -> None:
     reports = (
         Statement(
             "income", "Q1", "2024-03-31", "2024-05-01", "EUR", {"revenue": 1.0, "ebitda": 2.0}
@@ -168,7 +168,7 @@ def test_reports_tell_what_nothing_else_does() -> None:
     assert whole.facts["net_income"] == USD
 
 
-def test_nobody_says_anything() -> None:
+def test_merging_no_snapshot_gives_an_empty_result() -> None:
     assert merged() == Merged()
 
 

@@ -31,7 +31,7 @@ def report(**changes: Any) -> dict[str, Any]:
 
 
 @needs_reference
-def test_what_it_tells_of_a_company() -> None:
+def test_a_recorded_ticker_gives_the_companys_fundamentals() -> None:
     said = answered(
         TABLE, {"reference/tickers": recorded("polygon", "reference-ticker-details-AAPL")}
     )

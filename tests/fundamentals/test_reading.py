@@ -58,7 +58,7 @@ def row(fields: dict[str, Any], body: Any, **more: Any) -> Snapshot:
 
 
 @needs_reference
-def test_what_alpha_vantage_recorded() -> None:
+def test_a_recorded_alpha_vantage_overview_becomes_facts() -> None:
     said = av_answers(recorded("alpha_vantage", "overview-IBM"))
     assert said.names_symbol
     assert said.facts["market_cap"] == Fact(114234572800.0, "money", "USD")
@@ -83,7 +83,7 @@ def test_the_statements_alpha_vantage_recorded() -> None:
 
 
 @needs_reference
-def test_what_fmp_recorded() -> None:
+def test_recorded_fmp_answers_become_facts_and_statements() -> None:
     said = fmp_answers(
         {
             "profile": recorded("fmp", "profile-AAPL"),
@@ -104,7 +104,7 @@ def test_what_fmp_recorded() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, "", "None", "N/A", "-", "nan", "NaN", True, [], {}])
-def test_what_says_nothing_is_absent(nothing: Any) -> None:
+def test_empty_values_of_an_answer_give_no_fact(nothing: Any) -> None:
     said = row({"market_cap": "cap", "beta": "beta"}, {"cap": nothing, "beta": "1.5"})
     assert dict(said.facts) == {"beta": Fact(1.5, "ratio")}
     assert dict(said.dropped) == {}
@@ -172,7 +172,7 @@ def test_a_bare_symbol_is_only_believed_where_the_table_says_so() -> None:
 
 
 @pytest.mark.parametrize("nothing", [[], {}, None])
-def test_nothing_is_an_unknown_symbol(nothing: Any) -> None:
+def test_an_empty_profile_raises_symbol_not_found(nothing: Any) -> None:
     with pytest.raises(SymbolNotFoundError, match="acme has no profile for X"):
         row({"beta": "beta"}, nothing)
 
@@ -212,11 +212,11 @@ def test_blocks_are_as_sent_and_have_their_older_names_too() -> None:
         ("none|a.b", 1), ("none|=TTM", "TTM"), ("=USD", "USD"), ("dash|a.b", 1),
     ],
 )  # fmt: skip
-def test_paths(path: str, found: Any) -> None:
+def test_values_are_found_by_path_in_an_answer(path: str, found: Any) -> None:
     assert at({"a": {"b": 1}, "list": ["x", "y"], "dash": "-"}, path) == found
 
 
-def test_small_readers() -> None:
+def test_dates_currencies_and_texts_of_an_answer_are_normalised() -> None:
     assert day_of("2023-11-02 18:08:27") == "2023-11-02"
     assert day_of(20231102) == day_of(None) == day_of("soon") == ""
     assert major("usd") == ("USD", 1.0)

@@ -209,7 +209,9 @@ def test_a_vendor_without_its_key_is_not_asked(
     "symbol",
     [None, "", "   ", 7, "../../x", "A" * 99, "EURUSD=X", "^VIX", "GC=F", "BTC", "NOTONETOFIND9"],
 )
-def test_what_is_no_company_is_empty(manager: DataManager, vendors: Vendors, symbol: Any) -> None:
+def test_a_symbol_that_is_not_a_company_has_empty_fundamentals(
+    manager: DataManager, vendors: Vendors, symbol: Any
+) -> None:
     assert manager.get_fundamentals(symbol) == {}
     assert vendors.asked == []
 
@@ -248,7 +250,9 @@ def test_arguments_of_odd_size_are_no_failure(manager: DataManager) -> None:
 
 
 @pytest.mark.parametrize("symbol", ["BRK.B", "brk-b"])
-def test_share_classes(manager: DataManager, vendors: Vendors, symbol: str) -> None:
+def test_each_vendor_is_asked_for_a_share_class_in_its_spelling(
+    manager: DataManager, vendors: Vendors, symbol: str
+) -> None:
     vendors.bodies["/stable/profile"] = fmp_profile("BRK-B", companyName="Berkshire Hathaway")
     vendors.bodies["OVERVIEW"] = av_overview("BRK-B", Name="Berkshire Hathaway")
     vendors.bodies["/stable/income-statement"] = []
@@ -520,7 +524,9 @@ def test_an_unknown_strategy_is_the_usual_one(
         ("2022-10-27", []),
     ],
 )  # fmt: skip
-def test_what_was_public_then(manager: DataManager, as_of: Any, ends: list[str]) -> None:
+def test_as_of_returns_only_statements_filed_by_that_date(
+    manager: DataManager, as_of: Any, ends: list[str]
+) -> None:
     record = manager.get_fundamentals("AAPL", data_type="statements", as_of=as_of)
     assert [s["period_end"] for s in record.get("statements", [])] == ends
     if ends:
@@ -671,7 +677,7 @@ def test_downloaders_of_others_are_asked_by_their_method(
 
 
 @pytest.mark.parametrize("said", [RuntimeError("x"), None, {}, "text", 7, object()])
-def test_what_others_downloaders_do_wrong_is_theirs(
+def test_a_faulty_downloader_of_another_program_counts_as_failed(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch, said: Any
 ) -> None:
     monkeypatch.setitem(manager.provider_selector.downloaders, "fmp", Mock(said))

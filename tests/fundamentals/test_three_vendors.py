@@ -78,7 +78,7 @@ def test_one_record_of_three(record: dict[str, Any]) -> None:
     }  # fmt: skip
 
 
-def test_what_one_of_them_says_otherwise(record: dict[str, Any]) -> None:
+def test_a_differing_value_of_one_vendor_is_listed_as_conflict(record: dict[str, Any]) -> None:
     """Capitalisations within a tenth agree, and years of reports are no rivals of twelve months."""
     assert record["_metadata"]["conflicts"] == [
         {"field": "pe_ratio", "vendor": "finnhub", "value": 37.0, "currency": "", "unit": "ratio",

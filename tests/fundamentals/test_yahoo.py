@@ -44,7 +44,7 @@ def test_prices_in_pence_are_pounds() -> None:
 
 
 @needs_reference
-def test_reports_of_years() -> None:
+def test_recorded_annual_reports_become_statements() -> None:
     body = recorded("yahoo", "fundamentalsTimeSeries-AAPL-financials-annual")
     said = answered(TABLE, {"timeseries": body}, "statements")
     assert said.names_symbol
@@ -58,7 +58,7 @@ def test_reports_of_years() -> None:
     assert {s.filed_at for s in said.statements} == {""}
 
 
-def test_what_holds_now_and_what_twelve_months_made() -> None:
+def test_current_and_twelve_month_values_keep_their_period() -> None:
     said = series({"trailingMarketCap": 3.0e12, "trailingPeRatio": 31.2, "trailingForwardPeRatio": 28.0,
                    "trailingTotalRevenue": 385.0e9, "trailingDilutedEPS": 6.4})  # fmt: skip
     assert said.facts == {

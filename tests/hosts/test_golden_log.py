@@ -73,7 +73,7 @@ def compare(folder: Path) -> None:
         assert made == wanted, name
 
 
-def test_beside_the_splits_of_today_it_makes_others(
+def test_an_entry_applied_beside_later_splits_makes_other_bytes(
     log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard of the test before: an entry must be applied beside the splits that it names."""

@@ -187,7 +187,7 @@ def test_a_huge_count_does_not_spoil_the_state_of_a_host(
 
 
 @pytest.mark.parametrize("what", ["version", "folded"])
-def test_what_rides_along_keeps_no_bars_from_being_stored(
+def test_hostile_facts_and_limits_keep_no_bars_from_being_stored(
     host: Hosts, server: Server, what: str, tmp_path: Path
 ) -> None:
     a = host("a", per_minute=50)

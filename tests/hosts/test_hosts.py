@@ -350,7 +350,7 @@ def test_the_cache_of_the_manager_reads_what_other_hosts_have(host: Host) -> Non
     assert frame is not None and len(frame) == 24
 
 
-def test_the_commands(
+def test_the_hosts_commands_attach_verify_report_and_detach_a_cache(
     host: Host, tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str], log_url: str,
 ) -> None:  # fmt: skip

@@ -163,7 +163,7 @@ def test_accounts_are_limited_each_for_itself_and_no_key_reaches_the_server(
     assert len(names) == 4 and "key" not in repr(names)
 
 
-def test_a_refusal_spends_nothing(host: Hosts, server: Server) -> None:
+def test_a_refused_request_uses_up_no_limit_of_the_hosts(host: Hosts, server: Server) -> None:
     a, b = host("a", per_minute=2), host("b", per_minute=2)
     ask(a)
     for _ in range(3):

@@ -43,7 +43,9 @@ def commit(store: BarStore, first: int) -> None:
     store.commit(DAILY, Commit((piece_of(first, first + 2),)))
 
 
-def test_all_of_it_works_through_a_pooler_in_transaction_mode(pooled: str, tmp_path: Path) -> None:
+def test_a_shared_store_works_through_a_pooler_in_transaction_mode(
+    pooled: str, tmp_path: Path
+) -> None:
     clock = ManualClock(NOW)
     logs = [Log(pooled), Log(pooled)]
     a, b = (SharedStore(log, tmp_path / n, clock=clock) for log, n in zip(logs, "ab", strict=True))
@@ -84,7 +86,7 @@ def test_all_of_it_works_through_a_pooler_in_transaction_mode(pooled: str, tmp_p
         log.close()
 
 
-def test_prepared_statements_do_not_work_through_it(pooled: str, tmp_path: Path) -> None:
+def test_prepared_statements_fail_through_a_pooler(pooled: str, tmp_path: Path) -> None:
     """The guard of the test before: the pooler finds what a session keeps."""
     a = SharedStore(Log(pooled, is_pooled=False), tmp_path / "a", clock=ManualClock(NOW))
     commits = (commit(a, 2 * n) for n in range(12))

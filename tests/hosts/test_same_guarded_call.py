@@ -7,11 +7,11 @@ from tests.net import test_guarded_call as source
 from tests.net.test_guarded_call import *  # noqa: F403 - tests and their fixtures
 
 # What it says is of one file.
-for _name in ("test_a_healthy_door_is_not_written_down_each_time",):
+for _name in ("test_a_healthy_circuit_is_not_stored_each_time",):
     del globals()[_name]
 
 
 class TestBlame(source.TestBlame):
     """The same, without what looks at the copy on a host that has made no call since."""
 
-    test_bad_answers_in_a_row_shut_the_door_for_all_processes = None  # type: ignore[assignment]
+    test_bad_answers_in_a_row_open_the_circuit_for_all_processes = None  # type: ignore[assignment]

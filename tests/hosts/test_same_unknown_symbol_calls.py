@@ -10,7 +10,7 @@ for _name in (
     "test_a_call_that_changes_nothing_takes_no_turn_to_write",
     "test_the_table_does_not_grow_without_end",
     "test_an_unknown_symbol_that_expired_long_ago_is_deleted",
-    "test_only_what_is_believed_now_is_counted",
+    "test_only_reports_of_unknown_symbols_that_still_hold_are_counted",
     "test_a_state_file_of_before_gets_the_table_and_keeps_the_rest",
 ):
     del globals()[_name]

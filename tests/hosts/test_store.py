@@ -184,7 +184,7 @@ def test_without_the_comparison_a_commit_of_the_other_host_is_lost(
     assert shown(c) != [0, 1, 2, 5]
 
 
-def test_clears_are_entries(host: Host) -> None:
+def test_clearing_a_series_is_an_entry_that_other_hosts_apply(host: Host) -> None:
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 400))
     b.pull([PAIR])
@@ -597,7 +597,7 @@ def test_an_entry_that_no_host_can_apply_is_refused(
 
 
 @pytest.mark.parametrize("symbol", ["A\nB", "x" * 3000, "../../x", "/x"])
-def test_a_strange_name_in_the_log_stops_nothing(
+def test_a_strange_symbol_in_the_log_blocks_no_operation(
     host: Host, log: Log, tmp_path: Path, symbol: str
 ) -> None:
     a = host("a")

@@ -30,7 +30,7 @@ def warned(act: Callable[[], Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("module", ["src.data", "src.data.bars.service", "onetape", "onetape.aio"])
-def test_what_is_ours_is_no_caller(module: str) -> None:
+def test_a_warning_never_points_at_a_module_of_ours(module: str) -> None:
     assert warned(inside(module, partial(warn_user, "said"))) == [__file__]
 
 
@@ -52,7 +52,7 @@ def test_a_thread_of_ours_warns_at_the_line_that_it_works_for() -> None:
         assert pool.submit(called_from).result().filename != __file__
 
 
-def test_it_is_given_once_for_each_line_as_other_warnings_are() -> None:
+def test_a_warning_is_given_once_for_each_calling_line() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.resetwarnings()
         warnings.simplefilter("default")

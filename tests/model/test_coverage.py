@@ -61,7 +61,7 @@ def test_what_is_taken_out_is_not_known_and_the_rest_is_as_it_was(
     assert left == Coverage.joined(left)
 
 
-def test_what_lies_further_off_is_not_touched() -> None:
+def test_spans_that_do_not_touch_a_change_stay_the_same_objects() -> None:
     coverage = Coverage([covered(n, n + 1, vendor="ab"[n % 2]) for n in range(9)])
     after = coverage.without([Span(4, 5)]).overlaid([covered(4, 5, "empty")])
     assert [one is other for one, other in zip(after, coverage, strict=True)] == [
@@ -88,7 +88,7 @@ def test_an_expired_nothing_is_missing_again() -> None:
     assert coverage.standing(100) == [Span(5, 9)]
 
 
-def test_everything_is_told_in_json() -> None:
+def test_every_field_of_a_covered_span_is_in_its_json() -> None:
     entry = Covered(
         Span(1, 9), "suspect", "yahoo", Kind(unit="USD"), Basis("split", date(2024, 1, 2)), 77,
         "high below low", 99,
@@ -100,13 +100,13 @@ def test_everything_is_told_in_json() -> None:
     ]
 
 
-def test_what_there_is_nothing_to_say_of_is_left_out() -> None:
+def test_empty_fields_are_left_out_of_the_json_of_a_span() -> None:
     nothing = covered(1, 9, "empty", "")
     assert nothing.to_json() == {"span": [1, 9], "state": "empty"}
     assert set(covered(1, 9).to_json()) == {"span", "state", "kind", "basis", "vendor"}
 
 
-def test_a_part_elsewhere_is_none() -> None:
+def test_a_covered_span_clipped_elsewhere_is_none() -> None:
     assert covered(0, 5).clip(Span(3, 9)) == covered(3, 5)
     assert covered(0, 5).clip(Span(7, 9)) is None
 
@@ -163,7 +163,7 @@ def day_of(parts: list[tuple[int, str, int]]) -> Coverage:
 
 @settings(max_examples=examples(200), derandomize=True)
 @given(pieces, st.integers(0, 200), st.integers(0, 60), st.integers(0, 3))
-def test_nothing_is_lost_by_folding(
+def test_folded_coverage_answers_as_the_whole(
     parts: list[tuple[int, str, int]], start: int, length: int, now: int
 ) -> None:
     whole = day_of(parts)

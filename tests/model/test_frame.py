@@ -32,7 +32,7 @@ def test_the_form_is_the_same_full_and_empty(frame: pd.DataFrame) -> None:
     validate_normalized_ohlcv(frame)
 
 
-def test_the_caller_may_write_into_it() -> None:
+def test_writing_into_a_frame_does_not_change_its_table() -> None:
     table = BarTable.from_bars(BARS)
     frame = build_frame(table)
     frame.iloc[0, 0] = 99.0
@@ -133,7 +133,7 @@ def test_numbers_of_every_kind_are_read() -> None:
         assert table_of(numbers).volume.tolist() == [10.0, 20.0]
 
 
-def test_the_column_form() -> None:
+def test_a_frame_is_converted_to_the_form_with_a_timestamp_column() -> None:
     frame = build_frame(BarTable.from_bars(BARS))
     column = coerce_ohlcv_timestamp_column(frame)
     assert column is not None

@@ -14,7 +14,7 @@ from src.data.model.fundamentals import Fact, objection, quality
         ("current_price", -3),
     ],
 )  # fmt: skip
-def test_what_cannot_be_true(name: str, value: float) -> None:
+def test_impossible_values_of_fundamentals_are_objected_to(name: str, value: float) -> None:
     assert objection(name, Fact(value)) != ""
 
 
@@ -26,7 +26,7 @@ def test_what_cannot_be_true(name: str, value: float) -> None:
         ("beta", -0.5), ("anything", -1),
     ],
 )  # fmt: skip
-def test_what_can(name: str, value: float) -> None:
+def test_possible_values_of_fundamentals_pass(name: str, value: float) -> None:
     assert objection(name, Fact(value)) == ""
 
 

@@ -40,7 +40,7 @@ def test_the_worst_session_is_told_where_they_differ() -> None:
     assert str(one).endswith("missing for up to 4 of 4 symbols")
 
 
-def test_one_session_is_told_as_it_is() -> None:
+def test_a_single_session_is_reported_as_it_is() -> None:
     (one,) = incidents_of(WEEK[:1])
     assert str(one) == str(WEEK[0]) == "yahoo 2024-06-06 1d: missing for 3 of 4 symbols"
     assert one.text.endswith("; other vendors are queried first for it")

@@ -103,7 +103,7 @@ def places(table: Any) -> list[int]:
 
 @ON_PANDAS_3
 @pytest.mark.parametrize("count", [3, 20_000])
-def test_nothing_is_copied(convert: Callable[[Any], Any], count: int) -> None:
+def test_a_converted_frame_shares_its_memory(convert: Callable[[Any], Any], count: int) -> None:
     frame = bars(count)
     assert places(convert(frame)) == own(frame)
 
@@ -203,7 +203,7 @@ def test_stamps_of_other_frames_become_naive_utc(convert: Callable[[Any], Any], 
     assert listed(table, "close") == [1.5]
 
 
-def test_other_columns_keep_what_they_hold(convert: Callable[[Any], Any]) -> None:
+def test_columns_beside_the_bars_keep_their_values_and_types(convert: Callable[[Any], Any]) -> None:
     frame = pd.DataFrame(
         {
             "n": [1, 2],
@@ -238,7 +238,9 @@ def test_other_columns_keep_what_they_hold(convert: Callable[[Any], Any]) -> Non
         ({"A": bars(1), "B": bars(1).astype({"volume": str})}, "cannot be combined into one table"),
     ],
 )
-def test_what_is_no_table_is_refused(convert: Callable[[Any], Any], wrong: Any, words: str) -> None:
+def test_an_object_that_is_not_a_frame_of_bars_is_refused(
+    convert: Callable[[Any], Any], wrong: Any, words: str
+) -> None:
     with pytest.raises(QueryError, match=words):
         convert(wrong)
 

@@ -18,7 +18,9 @@ WIDE = Span(LISTED.at - 1000, ENDED.at + 1000)
     ("now", "asked"),
     [(49, [Span(LISTED.at, ENDED.at)]), (50, [Span(LISTED.at, WIDE.end)]), (100, [WIDE])],
 )
-def test_outside_nobody_is_asked_until_it_expires(now: int, asked: list[Span]) -> None:
+def test_outside_of_a_lifetime_no_vendor_is_asked_until_it_expires(
+    now: int, asked: list[Span]
+) -> None:
     assert gaps(WIDE, BOTH.beyond(now)) == asked
 
 
@@ -38,7 +40,7 @@ def test_newer_knowledge_replaces_one_end_alone() -> None:
     assert BOTH.updated(None) is BOTH
 
 
-def test_bars_disprove_it() -> None:
+def test_a_bar_outside_of_a_lifetime_disproves_it() -> None:
     assert BOTH.without_disproved(LISTED.at, ENDED.at - 1) == BOTH
     assert BOTH.without_disproved(LISTED.at - 1, LISTED.at) == Lifetime(delisted=ENDED)
     assert BOTH.without_disproved(LISTED.at, ENDED.at) == Lifetime(listed=LISTED)

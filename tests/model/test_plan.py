@@ -124,11 +124,11 @@ def test_an_explanation_in_words() -> None:
     [(0, "0 seconds"), (1, "1 second"), (90, "90 seconds"), (150, "2.5 minutes"),
      (3600, "60 minutes"), (9000, "2.5 hours"), (86_400, "24 hours"), (259_200, "3 days")],
 )  # fmt: skip
-def test_durations_are_said_as_people_say_them(seconds: float, words: str) -> None:
+def test_durations_of_a_plan_are_written_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
-def test_small_words() -> None:
+def test_lists_stamps_waits_and_commands_of_a_plan_are_formatted() -> None:
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert listed(["a"]) == "a"
     assert stamp(NOW) == "2024-06-12 15:00:30"

@@ -30,7 +30,7 @@ def frame() -> pd.DataFrame:
     return made
 
 
-def test_it_is_what_the_docstring_says() -> None:
+def test_a_fingerprint_is_the_digest_that_its_docstring_describes() -> None:
     text = b"onetape-frame-2\n" + b"timestamp\n" + struct.pack("<2q", 0, 60_000)
     for position, name in enumerate(("open", "high", "low", "close", "volume"), start=1):
         text += name.encode() + b"\n" + struct.pack("<2d", *(bar[position] for bar in BARS))
@@ -101,7 +101,7 @@ def test_the_answer_itself_is_unchanged() -> None:
     assert "<th>series</th>" in said._repr_html_()
 
 
-def test_a_part_of_it_is_called_so() -> None:
+def test_a_frame_that_is_part_of_an_answer_is_described_as_changed() -> None:
     assert describe(frame().iloc[:1]).changed == "this frame has 1 rows, but the answer had 2"
     assert "1970-01-01T00:00:30Z" in describe(frame().shift(freq="30s")).changed
 

@@ -33,14 +33,14 @@ def test_a_deep_copy_is_the_value_itself() -> None:
         lambda v: v["spans"][0].clear(),
     ],
 )
-def test_nothing_in_it_can_be_changed(change) -> None:  # type: ignore[no-untyped-def]
+def test_frozen_provenance_cannot_be_changed(change) -> None:  # type: ignore[no-untyped-def]
     frozen = freeze(TOLD)
     with pytest.raises(TypeError, match="read-only"):
         change(frozen)
     assert frozen == TOLD
 
 
-def test_it_pickles_serialises_and_thaws() -> None:
+def test_frozen_provenance_can_be_pickled_serialised_and_thawed() -> None:
     frozen = freeze(TOLD)
     again = pickle.loads(pickle.dumps(frozen))
     assert again == TOLD

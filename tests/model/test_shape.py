@@ -76,7 +76,9 @@ FULL = {"t": "x", "o": 1, "c": 2, "n": 3}
         ({"meta": {"2. Symbol": "A"}}, "dated", ["*Series* is missing (object)"]),
     ],
 )  # fmt: skip
-def test_what_is_new_missing_or_retyped_is_named(body: Any, end: str, wanted: list[str]) -> None:
+def test_new_missing_and_retyped_fields_of_an_answer_are_named(
+    body: Any, end: str, wanted: list[str]
+) -> None:
     assert changes(body, end) == wanted
 
 

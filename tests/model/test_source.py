@@ -19,7 +19,7 @@ def never() -> str:
     raise AssertionError("the files are read")
 
 
-def test_times_that_tell_it_need_no_digest() -> None:
+def test_files_whose_times_are_settled_need_no_digest() -> None:
     assert STORED.is_of(replace(STORED, content="", seen_ms=99_000), never)
     assert not STORED.is_of(replace(STORED, size=101), never)
     assert not STORED.is_of(replace(STORED, reading="other columns"), never)
@@ -31,7 +31,9 @@ def test_times_that_tell_it_need_no_digest() -> None:
      (replace(STORED, seen_ms=0), STORED)],
     ids=["within the grain", "touched", "a clock that was behind"],
 )  # fmt: skip
-def test_in_doubt_what_the_files_hold_decides(stored: SourceState, now: SourceState) -> None:
+def test_in_doubt_the_content_of_the_files_decides_whether_they_changed(
+    stored: SourceState, now: SourceState
+) -> None:
     assert stored.is_of(now, lambda: "bytes")
     assert not stored.is_of(now, lambda: "other bytes")
     assert not replace(stored, content="").is_of(now, lambda: "")

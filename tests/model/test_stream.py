@@ -20,7 +20,7 @@ def test_a_bar_carries_symbol_and_time() -> None:
     assert repr(OURS).endswith("origin='live', symbol='BTCUSDT')")
 
 
-def test_it_is_the_same_tuple_with_a_symbol_and_without() -> None:
+def test_a_live_bar_is_the_same_tuple_with_and_without_a_symbol() -> None:
     stamp, *_, closed, origin = OURS
     assert (stamp, closed, origin, len(OURS)) == (1_700_000_000_000, True, "live", 8)
     assert OURS == BAR == tuple(OURS) and hash(OURS) == hash(BAR)

@@ -33,7 +33,9 @@ from src.data.model.timeframe import Timeframe
         ("1MONTH", "1M", "1mo", None),
     ],
 )
-def test_reading(text: str, label: str, folder: str, step_ms: int | None) -> None:
+def test_a_timeframe_is_parsed_into_label_folder_and_step(
+    text: str, label: str, folder: str, step_ms: int | None
+) -> None:
     step = Timeframe.parse(text)
     assert (step.label, step.folder, step.step_ms) == (label, folder, step_ms)
 
@@ -41,7 +43,7 @@ def test_reading(text: str, label: str, folder: str, step_ms: int | None) -> Non
 @pytest.mark.parametrize(
     "text", ["", "1", "m", "0m", "01m", "1y", "-1h", "1 h", "1.5h", None, 60, "99999m"]
 )
-def test_what_is_none_is_refused_with_the_usual_ones(text: object) -> None:
+def test_an_invalid_timeframe_is_refused_with_a_list_of_valid_ones(text: object) -> None:
     with pytest.raises(BadTimeframeError, match="1m 5m 15m 30m 1h 4h 1d 1w 1M"):
         Timeframe.parse(text)
 

@@ -79,7 +79,9 @@ def test_the_frame_is_the_callers_own() -> None:
 
 
 @pytest.mark.parametrize("frames", [{}, {"A": days()}])
-def test_without_bars_it_has_its_form(frames: dict[str, pd.DataFrame]) -> None:
+def test_a_wide_frame_without_bars_has_its_columns_and_types(
+    frames: dict[str, pd.DataFrame],
+) -> None:
     wide = wide_frame(frames)
     assert (len(wide), wide.columns.nlevels, len(wide.columns)) == (0, 2, 5 * len(frames))
     assert (wide.index.name, str(wide.index.dtype)) == ("timestamp", "datetime64[ns]")

@@ -73,12 +73,12 @@ def test_every_attempt_is_a_use(make: Make, uses: Uses) -> None:
     assert told == [(1, "UnavailableError", 503), (2, "UnavailableError", 0)]
 
 
-def test_a_request_without_a_key_is_none(make: Make, uses: Uses) -> None:
+def test_a_request_without_a_key_leaves_no_audit_record(make: Make, uses: Uses) -> None:
     make(answer([1])).send(PLAIN, vendor="acme")
     assert uses() == []
 
 
-def test_a_request_that_was_held_back_is_none(make: Make, uses: Uses) -> None:
+def test_a_request_refused_by_the_rate_limit_leaves_no_audit_record(make: Make, uses: Uses) -> None:
     sender = make(answer([1]), limits=Limits(per_day=1))
     sender.send(KEYED, vendor="acme")
     with pytest.raises(RateLimitedError):

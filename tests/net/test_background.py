@@ -50,7 +50,7 @@ def test_an_error_of_a_background_call_is_raised_to_the_caller(kind: type[BaseEx
     assert caught.value is error
 
 
-def test_four_of_a_vendor_may_go_on_and_then_it_is_not_called() -> None:
+def test_a_vendor_with_four_calls_still_running_is_not_called_again() -> None:
     stuck = [Stuck() for _ in range(MOST_LEFT)]
     calls = [one.leave("stuck") for one in stuck]
     with pytest.raises(CircuitOpenError, match="4 earlier calls to it are still running"):

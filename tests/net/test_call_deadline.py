@@ -169,7 +169,7 @@ class TestSending:
         over.set()
         assert outcome_of(caught.value) == "says nothing", "it had less than vendors usually take"
 
-    def test_a_vendor_that_had_its_time_has_failed(self, clock: ManualClock) -> None:
+    def test_a_vendor_that_used_up_its_time_counts_as_failing(self, clock: ManualClock) -> None:
         error = ProviderTimeoutError("silence")
         retry = RetryPolicy(attempts=1)
         sender = sender_over(ScriptedTransport(error), clock=clock, retry=retry)

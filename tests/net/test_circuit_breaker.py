@@ -56,7 +56,7 @@ def test_each_error_has_its_outcome_for_the_circuit_breaker(
     assert outcome_of(error) == outcome
 
 
-def test_failures_in_a_row_open_it() -> None:
+def test_five_failures_in_a_row_open_the_circuit() -> None:
     assert after(*["failing"] * 4).is_closed
     opened = after(*["failing"] * 5)
     assert opened.shut_for(1000) == 30
@@ -82,7 +82,7 @@ def test_each_kind_has_its_own_patience(outcome: Outcome, calls: int, seconds: f
     assert after(*[outcome] * calls).shut_for(1000) == seconds
 
 
-def test_a_door_that_answered_lately_may_have_refused_one_symbol_only() -> None:
+def test_a_vendor_that_answered_lately_may_have_refused_one_symbol_only() -> None:
     proven = after("answered", at=1000)
     assert after("refused", "refused", at=2000, start=proven).is_closed
     assert after("refused", "refused", "refused", at=2000, start=proven).shut_for(2000) == 900
@@ -90,7 +90,7 @@ def test_a_door_that_answered_lately_may_have_refused_one_symbol_only() -> None:
     assert after("locked out", at=2000, start=proven).shut_for(2000) == 3600
 
 
-def test_one_tries_and_the_others_wait_for_it() -> None:
+def test_one_caller_tries_an_open_circuit_and_the_others_wait() -> None:
     opened = after(*["failing"] * 5)
     trying = POLICY.enter(opened, 1030)
     assert trying.shut_for(1030) == POLICY.trial_s
@@ -108,14 +108,14 @@ def test_a_trial_that_fails_doubles_the_backoff_up_to_a_cap() -> None:
     assert waits == [60, 120, 240, 300, 300, 300]
 
 
-def test_a_trial_that_says_nothing_lets_the_next_one_try_at_once() -> None:
+def test_an_undecided_trial_lets_the_next_caller_try_at_once() -> None:
     trying = POLICY.enter(after(*["failing"] * 5), 1030)
     ended = POLICY.leave(trying, "says nothing", 1040, trial=True)
     assert not ended.is_closed
     assert ended.shut_for(1040) == 0
 
 
-def test_a_trial_that_never_ends_does_not_keep_the_circuit_breaker_shut() -> None:
+def test_a_trial_that_never_ends_does_not_keep_the_circuit_open() -> None:
     trying = POLICY.enter(after(*["failing"] * 5), 1030)
     assert trying.shut_for(1030 + POLICY.trial_s) == 0
 
@@ -125,23 +125,23 @@ def test_calls_that_began_before_it_opened_change_nothing() -> None:
     assert after("failing", "answered", "refused", start=opened) is opened
 
 
-def test_a_healthy_door_is_written_down_once_an_hour() -> None:
+def test_a_healthy_circuit_is_stored_once_an_hour() -> None:
     healthy = after("answered", at=1000)
     assert after("answered", at=1000 + 3599, start=healthy) == healthy
     assert after("answered", at=1000 + 3600, start=healthy) != healthy
 
 
-def test_entering_a_closed_door_changes_nothing() -> None:
+def test_entering_a_closed_circuit_does_not_change_it() -> None:
     assert POLICY.enter(Circuit(), 5) == Circuit()
 
 
-def test_thresholds_are_values() -> None:
+def test_thresholds_and_cool_downs_of_a_circuit_can_be_set() -> None:
     strict = replace(POLICY, failing=BreakerTimings(1, 7, 7))
     assert strict.leave(Circuit(), "failing", 0, trial=False).shut_for(0) == 7
     assert BreakerTimings(1, 1, 10**9).cool_down(10**6) == 10**9
 
 
-def test_a_bad_answer_counts_what_it_had_wiped_out() -> None:
+def test_blaming_a_bad_answer_restores_the_failures_it_had_reset() -> None:
     before = after("unreadable", "unreadable")
     answered = POLICY.leave(before, "answered", 1000, trial=False)
     assert answered.failures == 0
@@ -166,11 +166,11 @@ def test_a_trial_that_brought_a_bad_answer_waits_twice_as_long() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["answered", "says nothing"])
-def test_blame_for_nothing_changes_nothing(outcome: Outcome) -> None:
+def test_blame_without_a_failure_does_not_change_the_circuit(outcome: Outcome) -> None:
     circuit = after("unreadable", "answered")
     assert POLICY.blame(circuit, after("unreadable"), outcome, 1000) is circuit
 
 
-def test_blame_that_comes_when_it_is_open_changes_nothing() -> None:
+def test_blame_does_not_change_an_open_circuit() -> None:
     opened = after("refused")
     assert POLICY.blame(opened, Circuit(), "unreadable", 1000) is opened

@@ -73,7 +73,7 @@ def is_shut(circuits: Circuits, door: str = DAILY, account: Account = ACME) -> b
     return False
 
 
-def test_a_network_of_this_machine_that_is_down_shuts_no_door(circuits: Circuits) -> None:
+def test_a_network_of_this_machine_that_is_down_opens_no_circuit(circuits: Circuits) -> None:
     for _ in range(30):
         lost = UnavailableError("no connection to acme.example: this machine has no network")
         lost.is_own = True
@@ -81,7 +81,7 @@ def test_a_network_of_this_machine_that_is_down_shuts_no_door(circuits: Circuits
     assert not is_shut(circuits)
 
 
-def test_five_failures_in_a_row_shut_the_door_for_all_processes(
+def test_five_failures_in_a_row_open_the_circuit_for_all_processes(
     circuits: Circuits, make: Make, clock: ManualClock
 ) -> None:
     for _ in range(4):
@@ -102,7 +102,7 @@ def test_five_failures_in_a_row_shut_the_door_for_all_processes(
     call(make())
 
 
-def test_a_plan_refusal_closes_one_door_for_long_and_not_the_others(
+def test_a_plan_refusal_opens_one_circuit_for_long_and_not_the_others(
     circuits: Circuits, clock: ManualClock
 ) -> None:
     call(circuits, EntitlementError("not in your plan"))
@@ -158,7 +158,9 @@ def test_exactly_one_of_all_callers_tries_again(
     assert circuits.look(ACME, DAILY).is_closed
 
 
-def test_a_trial_that_fails_shuts_it_for_longer(circuits: Circuits, clock: ManualClock) -> None:
+def test_a_failed_trial_opens_the_circuit_for_longer(
+    circuits: Circuits, clock: ManualClock
+) -> None:
     call(circuits, EntitlementError("x"))
     clock.advance(900)
     call(circuits, EntitlementError("still"))
@@ -169,7 +171,9 @@ def test_a_trial_that_fails_shuts_it_for_longer(circuits: Circuits, clock: Manua
     call(circuits)
 
 
-def test_an_interrupted_trial_leaves_it_to_the_next(circuits: Circuits, clock: ManualClock) -> None:
+def test_an_interrupted_trial_lets_the_next_call_try(
+    circuits: Circuits, clock: ManualClock
+) -> None:
     call(circuits, EntitlementError("x"))
     clock.advance(900)
     call(circuits, KeyboardInterrupt())
@@ -189,7 +193,7 @@ def test_a_trial_whose_process_died_is_overtaken(
     call(circuits)
 
 
-def test_a_healthy_door_is_not_written_down_each_time(
+def test_a_healthy_circuit_is_not_stored_each_time(
     circuits: Circuits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call(circuits)
@@ -215,7 +219,7 @@ class TestBlame:
         assert visit is not None
         visit.blame(self.BAD)
 
-    def test_bad_answers_in_a_row_shut_the_door_for_all_processes(
+    def test_bad_answers_in_a_row_open_the_circuit_for_all_processes(
         self, circuits: Circuits, make: Make
     ) -> None:
         self.answer_badly(circuits)
@@ -251,7 +255,9 @@ class TestBlame:
         call(circuits)
         assert circuits.look(ACME, DAILY).is_closed
 
-    def test_a_door_that_was_shut_meanwhile_stays_as_it_is(self, circuits: Circuits) -> None:
+    def test_blame_does_not_change_a_circuit_that_was_opened_meanwhile(
+        self, circuits: Circuits
+    ) -> None:
         with circuits.guard(ACME, DAILY) as visit:
             pass
         call(circuits, AuthenticationError("no such key"))

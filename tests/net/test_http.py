@@ -107,7 +107,7 @@ def test_an_http_request_is_sent_whole_and_its_response_is_a_value() -> None:
     assert response.url == f"{server.base}/x"
 
 
-def test_gzip_is_undone() -> None:
+def test_a_gzip_encoded_body_is_decompressed() -> None:
     body = b"[" + b"1," * 50_000 + b"1]"
     with serving(lambda h: reply(h, gzip.compress(body), Content_Encoding="gzip")) as server:
         transport = quick()
@@ -199,7 +199,7 @@ def test_another_host_is_not_followed(location: str) -> None:
     assert "CANARY" not in str(caught.value)
 
 
-def test_circles_end() -> None:
+def test_a_redirect_loop_ends_with_an_error() -> None:
     with serving(lambda h: reply(h, b"", 301, Location="/again")) as server:
         with pytest.raises(ResponseFormatError, match="redirect loop"):
             quick().send(HttpRequest(server.base))
@@ -259,7 +259,7 @@ def test_damaged_gzip_is_no_answer() -> None:
         quick().send(HttpRequest(server.base))
 
 
-def test_nobody_there() -> None:
+def test_a_refused_connection_raises_unavailable() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]

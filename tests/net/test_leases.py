@@ -48,7 +48,7 @@ def held_by(state: State, pid: int, seconds: float = 60, machine: str | None = N
     state.run(write)
 
 
-def test_the_first_has_it_at_once(make: Make, clock: ManualClock) -> None:
+def test_the_first_caller_gets_the_lease_without_a_wait(make: Make, clock: ManualClock) -> None:
     with make().hold(NAME) as lease, make().hold("another") as other:
         assert lease.is_held
         assert other.is_held
@@ -130,7 +130,7 @@ def test_a_lease_can_be_prolonged(make: Make, clock: ManualClock) -> None:
     assert one.renew(lease), "nobody else wanted it meanwhile"
 
 
-def test_an_error_gives_it_back(make: Make) -> None:
+def test_an_error_releases_the_lease(make: Make) -> None:
     def fail() -> None:
         with make().hold(NAME):
             raise ZeroDivisionError

@@ -45,7 +45,7 @@ def test_a_rate_limit_that_takes_too_long_is_an_error_at_once() -> None:
     ask(one, 1, 0)
 
 
-def test_a_refusal_spends_nothing() -> None:
+def test_a_refused_request_uses_up_no_rate_limit() -> None:
     one, _ = limiter(Limits(per_minute=3))
     ask(one, 2, 0)
     with pytest.raises(RateLimitedError):
@@ -65,7 +65,7 @@ def test_a_pause_holds_back_everybody_and_the_longer_one_stays() -> None:
     assert clock.slept == [30]
 
 
-def test_hidden_requests_count() -> None:
+def test_requests_that_a_package_sent_itself_count() -> None:
     one, _ = limiter(Limits(per_minute=5))
     one.charge(5)
     with pytest.raises(RateLimitedError):
@@ -161,7 +161,7 @@ class TestGuardedCalls:
             with one.guard("bars/1h"):
                 assert one.used() == {"60s": 20}, "another door is guessed to be as dear"
 
-    def test_where_the_first_does_not_fit_it_waits_as_any_other(self) -> None:
+    def test_a_first_request_that_does_not_fit_the_rate_limit_waits(self) -> None:
         one, clock = limiter(Limits(per_minute=2))
         ask(one, 2, 0)
         with one.guard("bars/1d"):

@@ -39,7 +39,7 @@ def test_the_thread_that_holds_it_goes_on_at_once() -> None:
     assert free.token is None
 
 
-def test_an_error_frees_it() -> None:
+def test_an_error_releases_the_lock_of_the_series() -> None:
     table, clock = SeriesLocks(), SystemClock()
 
     def fail() -> None:
@@ -94,7 +94,7 @@ class TestWaiting:
         holder.join()
         return clock.monotonic(), error
 
-    def test_without_a_page_it_ends(self, clock: ManualClock) -> None:
+    def test_a_wait_for_a_series_ends_if_no_page_arrives(self, clock: ManualClock) -> None:
         seconds, error = self.waited(clock, 0, None)
         assert seconds == QUIET_S
         assert "another thread is fetching the series" in error

@@ -101,7 +101,7 @@ def test_a_circuit_is_reported_each_time_it_opens_and_once_as_it_closes(
     assert levels == ["WARNING", "WARNING", "INFO"]
 
 
-def test_a_failure_that_opens_nothing_is_not_told(tmp_path: Path) -> None:
+def test_a_failure_that_opens_no_circuit_is_not_reported(tmp_path: Path) -> None:
     told: list[CircuitChange] = []
     state = State(tmp_path / "state", ManualClock(NOW_MS))
     acme = Limiter("acme", Limits(), state, on_circuit=told.append)

@@ -118,7 +118,9 @@ def test_every_error_has_its_line() -> None:
 
 
 @of_the_table
-def test_whether_the_same_vendor_is_asked_again(kind: type[DataError], row: Row) -> None:
+def test_the_table_says_for_which_errors_the_retry_policy_retries(
+    kind: type[DataError], row: Row
+) -> None:
     wait = RetryPolicy().next_wait(kind("x"), 1, 30.0, 0.0)
     assert (wait is not None) is row.again
 
@@ -131,7 +133,7 @@ def test_each_error_has_its_outcome_for_the_health_of_the_vendor(
 
 
 @of_the_table
-def test_how_many_in_a_row_shut_the_door(kind: type[DataError], row: Row) -> None:
+def test_how_many_failures_in_a_row_open_the_circuit(kind: type[DataError], row: Row) -> None:
     policy, circuit, failures = CircuitPolicy(), Circuit(), 0
     while circuit.is_closed and failures < 20:
         failures += 1
@@ -162,7 +164,9 @@ def test_each_error_leads_to_the_next_vendor_or_to_the_caller(
 
 
 @of_the_table
-def test_the_flag_says_what_the_walk_does(kind: type[DataError], row: Row) -> None:
+def test_the_flags_of_an_error_agree_with_failover_and_retry(
+    kind: type[DataError], row: Row
+) -> None:
     assert kind.failover is issubclass(kind, errors.FAILOVER_ERRORS) is row.next_vendor
     assert kind.retry is row.again
 

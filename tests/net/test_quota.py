@@ -27,7 +27,7 @@ def test_more_than_the_capacity_can_still_be_sent_alone() -> None:
     assert window.wait(1, 1) == 9
 
 
-def test_limits_become_windows() -> None:
+def test_rate_limits_become_quota_windows() -> None:
     assert windows_of(Limits()) == []
     assert windows_of(Limits(per_minute=60)) == [Window(60, 60)]
     assert windows_of(Limits(per_second=10, burst=5, per_day=9)) == [
@@ -119,14 +119,14 @@ def test_a_quota_is_raised_to_the_count_of_the_vendor_and_never_lowered() -> Non
     assert QuotaReport(500, length_s=10).lacking(windows, 1, flying=0) == 0, "no such window here"
 
 
-def test_a_told_pause_is_kept_to_and_the_longer_one_stays() -> None:
+def test_a_requested_pause_is_kept_and_the_longer_one_counts() -> None:
     pause = Pause().after(30, 100).after(5, 101)
     assert pause.left_s(101) == 29
     assert Pause().after(0, 100).left_s(100) == 0
     assert Pause().after(10**9, 0).left_s(0) == 7 * 86_400, "nothing lasts for ever"
 
 
-def test_an_untold_pause_grows_until_it_is_forgiven() -> None:
+def test_a_pause_without_a_given_length_grows_until_it_is_forgiven() -> None:
     pause, now, lengths = Pause(), 0.0, []
     for _ in range(4):
         pause = pause.after(None, now)

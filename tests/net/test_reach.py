@@ -34,7 +34,7 @@ def test_a_redirect_elsewhere_is_an_answer(vendors: VendorServer) -> None:
     assert reach(vendors.base_url("binance")).ok
 
 
-def test_a_closed_door(vendors: VendorServer) -> None:
+def test_a_refused_connection_is_reported_as_unreachable(vendors: VendorServer) -> None:
     found = reach(vendors.refused_url("binance"))
     assert found.refusal.startswith("no connection to 127.0.0.1")
 

@@ -118,7 +118,7 @@ def test_hidden_requests_count_against_the_limit() -> None:
         sender.send(REQUEST, vendor="acme")
 
 
-def test_every_attempt_is_told() -> None:
+def test_every_attempt_is_reported_with_its_outcome_and_wait() -> None:
     told: list[SendRecord] = []
     sender = sender_over(ScriptedTransport(answer(status=502), OK), on_attempt=told.append)
     sender.send(HttpRequest("https://vendor.example/path", params={"q": 1}), vendor="acme")

@@ -76,7 +76,7 @@ def test_of_a_pause_no_setting_is_named(make: Make) -> None:
     assert caught.value.hint is None
 
 
-def test_every_window_holds(make: Make, clock: ManualClock) -> None:
+def test_all_windows_of_a_rate_limit_are_kept_at_once(make: Make, clock: ManualClock) -> None:
     one = make(per_second=2, burst=4, per_minute=10, per_day=25, per_month=26)
     starts = []
     for _ in range(25):
@@ -121,7 +121,7 @@ def test_a_request_whose_process_died_counts_for_a_while(make: Make, clock: Manu
     one.acquire(1, 0)
 
 
-def test_a_refusal_spends_nothing(make: Make) -> None:
+def test_a_refused_request_uses_up_no_shared_rate_limit(make: Make) -> None:
     one = make(per_minute=3)
     ask(one, 2)
     with pytest.raises(RateLimitedError):
@@ -227,7 +227,7 @@ class TestSending:
         late.send(REQUEST, vendor="acme")
         assert len(transport.asked) == 1
 
-    def test_without_a_word_on_how_long_it_is_left_alone_for_longer_and_longer(
+    def test_a_vendor_that_gives_no_retry_after_is_paused_for_longer_each_time(
         self, script: Callable[..., tuple[Sender, ScriptedTransport]], clock: ManualClock
     ) -> None:
         sender, transport = script(*[answer(status=429)] * 3, answer([1]))

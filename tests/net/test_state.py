@@ -64,7 +64,7 @@ def state(folder: Path, clock: ManualClock) -> State:
 
 
 class TestTheFile:
-    def test_nothing_is_made_before_it_is_needed(self, state: State, folder: Path) -> None:
+    def test_the_state_file_is_created_at_its_first_use(self, state: State, folder: Path) -> None:
         one = limiter(state).acting_for(["key"])
         assert one.limits == LIMITS
         assert not folder.parent.exists()
@@ -303,7 +303,7 @@ class TestClocks:
         return limiter(state).wait_s
 
     @pytest.mark.parametrize("jump_s", [3600, 86_400, -3600, -86_400 * 365])
-    def test_the_wall_may_jump_as_it_likes(
+    def test_a_pause_ends_on_time_though_the_wall_clock_jumps(
         self, left: Look, clock: ManualClock, jump_s: int
     ) -> None:
         clock.advance(10)
@@ -408,7 +408,7 @@ def fork(work: Callable[[], object]) -> int:
     return child
 
 
-def test_without_a_folder_it_is_a_book_of_this_process(
+def test_without_a_folder_the_state_is_kept_in_this_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -454,7 +454,7 @@ class TestWithinACall:
         writer.execute("ROLLBACK")
         assert run_call(clock, 0.01, state.run, lambda book: 7) == 7
 
-    def test_after_five_seconds_it_does_without_the_file(
+    def test_after_five_seconds_a_locked_state_file_is_done_without(
         self, tmp_path: Path, writer: sqlite3.Connection, caplog: pytest.LogCaptureFixture
     ) -> None:
         clock = ManualClock(NOW_MS)

@@ -86,7 +86,7 @@ def test_retry_after_reaches_the_error() -> None:
     assert error.retry_after == 35
 
 
-def test_the_vendors_clock() -> None:
+def test_the_vendors_clock_is_read_from_the_date_header() -> None:
     assert server_time_ms(answer(date=DATE)) == 1_735_689_600_000
     assert server_time_ms(answer(date="yesterday")) is None
     assert server_time_ms(answer()) is None

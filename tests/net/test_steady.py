@@ -28,16 +28,16 @@ def test_the_steady_clock_follows_the_monotonic_seconds() -> None:
 
 
 @pytest.mark.parametrize("owner", ["one", "another"])
-def test_a_wall_set_forward_moves_nothing(owner: str) -> None:
+def test_a_wall_clock_set_forward_adds_no_seconds(owner: str) -> None:
     assert passed(reading(), reading(HOUR + 5, 5, owner)) == 5
 
 
-def test_a_wall_set_forward_between_two_looks_of_one_owner_moves_nothing() -> None:
+def test_a_wall_clock_set_forward_within_one_owner_adds_no_seconds() -> None:
     assert passed(reading(), reading(HOUR, 0)) == 0
 
 
 @pytest.mark.parametrize("owner", ["one", "another"])
-def test_a_wall_set_back_moves_nothing_backwards(owner: str) -> None:
+def test_a_wall_clock_set_back_takes_no_seconds_away(owner: str) -> None:
     assert passed(reading(), reading(-HOUR, 5, owner)) == 5
 
 

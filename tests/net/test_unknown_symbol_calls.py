@@ -70,7 +70,7 @@ def test_an_unknown_symbol_is_asked_once_by_all_processes(
     assert ask(make())
 
 
-def test_the_word_counts_for_longer_when_it_is_repeated(
+def test_a_repeated_report_of_an_unknown_symbol_holds_for_longer(
     symbols: Symbols, clock: ManualClock
 ) -> None:
     ask(symbols, UNKNOWN)
@@ -83,7 +83,7 @@ def test_the_word_counts_for_longer_when_it_is_repeated(
 
 
 @pytest.mark.parametrize("answer", [None, NoDataError("nothing in this range")])
-def test_an_answer_for_it_forgets_the_word(
+def test_an_answer_for_a_symbol_clears_its_unknown_report(
     symbols: Symbols, clock: ManualClock, answer: DataError | None
 ) -> None:
     ask(symbols, UNKNOWN)
@@ -170,7 +170,7 @@ def test_an_unknown_symbol_that_expired_long_ago_is_deleted(
         assert db.execute("SELECT symbol FROM unknown").fetchall() == [("NEW",)]
 
 
-def test_only_what_is_believed_now_is_counted(
+def test_only_reports_of_unknown_symbols_that_still_hold_are_counted(
     symbols: Symbols, make: Make, tmp_path: Path, clock: ManualClock
 ) -> None:
     state = State(tmp_path / "elsewhere", clock)

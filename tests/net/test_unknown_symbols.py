@@ -16,7 +16,7 @@ def said_at(*instants: float) -> list[Unknown]:
     return found
 
 
-def test_the_first_word_is_believed_for_a_quarter_of_an_hour() -> None:
+def test_the_first_report_of_an_unknown_symbol_holds_for_15_minutes() -> None:
     (known,) = said_at(1000)
     assert known == Unknown(1000, 1900, 1)
     assert known.holds(1899.9)
@@ -35,7 +35,7 @@ def test_an_unknown_symbol_is_believed_twice_as_long_each_time_up_to_six_hours()
     assert terms[-1] == 6 * HOUR
 
 
-def test_after_a_week_without_a_question_it_starts_anew() -> None:
+def test_a_report_of_an_unknown_symbol_after_a_quiet_week_counts_as_first() -> None:
     first, second = said_at(0, 900 + WEEK)
     assert second.times == first.times + 1
     _, late = said_at(0, 901 + WEEK)

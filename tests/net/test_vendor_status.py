@@ -77,7 +77,7 @@ def test_requests_on_their_way_count(tmp_path: Path) -> None:
     assert limiter.look("d").health(NOW).quotas[0].used == 2
 
 
-def test_pauses_and_circuits_are_told(tmp_path: Path) -> None:
+def test_the_status_of_a_vendor_shows_pauses_and_open_circuits(tmp_path: Path) -> None:
     clock = ManualClock(NOW)
     limiter = Limiter("v", Limits(per_minute=50), State(tmp_path / "s", clock))
 

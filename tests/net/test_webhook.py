@@ -51,7 +51,9 @@ def test_a_message_is_posted_as_json() -> None:
         (304, {}, "refused", 0),
     ],
 )
-def test_statuses(status: int, headers: dict[str, str], expected: str, wait: float) -> None:
+def test_each_http_status_of_a_webhook_is_sent_refused_or_tried_later(
+    status: int, headers: dict[str, str], expected: str, wait: float
+) -> None:
     with serving(lambda h: reply(h, b"", status, **headers)) as server:
         outcome = hook(server.base).post({})
     assert (outcome.status, outcome.wait_s) == (expected, wait)

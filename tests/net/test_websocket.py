@@ -92,7 +92,9 @@ def test_a_close_frame_is_told_with_its_code(joined: tuple[Wire, Peer], code: in
 
 
 @pytest.mark.parametrize("how", ["reset", "cut"])
-def test_a_cut_is_told(joined: tuple[Wire, Peer], how: str) -> None:
+def test_a_lost_websocket_connection_raises_unavailable(
+    joined: tuple[Wire, Peer], how: str
+) -> None:
     wire, peer = joined
     getattr(peer, how)()
     with pytest.raises(UnavailableError, match="was lost"):
@@ -162,7 +164,9 @@ def test_abort_wakes_a_reader_at_once(joined: tuple[Wire, Peer]) -> None:
     ("403 Forbidden", EntitlementError), ("500 Oops", UnavailableError),
     ("302 Found", UnavailableError), ("nonsense", UnavailableError),
 ], ids=["429", "401", "403", "500", "302", "nonsense"])  # fmt: skip
-def test_a_refused_handshake(server: StreamServer, status: str, error: type[DataError]) -> None:
+def test_a_refused_websocket_handshake_raises_a_typed_error(
+    server: StreamServer, status: str, error: type[DataError]
+) -> None:
     extra = f"Retry-After: 7\r\nLocation: {server.url('binance')}\r\n"
     server.handshakes.append(refusing(status, extra))
     with pytest.raises(error) as caught:
@@ -267,7 +271,7 @@ def test_a_failed_websocket_connection_is_reported_without_the_key(
     assert KEY not in told and "x.test" not in told
 
 
-def test_a_door_that_is_shut_is_said_in_words() -> None:
+def test_a_refused_websocket_connection_says_so_in_words() -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         url = f"ws://127.0.0.1:{door.getsockname()[1]}/x"
     with pytest.raises(UnavailableError, match=r"could not be reached: connection refused$"):

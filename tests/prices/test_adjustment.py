@@ -201,7 +201,7 @@ class TestWhichActionsCount:
         with pytest.raises(KindMismatchError, match=r"2020-08-28 seems to be .*2020-08-31"):
             self._close(told)
 
-    def test_it_is_refused_too_when_the_stored_prices_have_one_of_them(self) -> None:
+    def test_an_unsettled_split_date_is_refused_though_stored_prices_have_one_of_them(self) -> None:
         told = [split(date(2020, 8, 28), 4, source="a"), split(date(2020, 8, 31), 4, source="b")]
         held = part("split", date(2020, 8, 28))
         with pytest.raises(KindMismatchError, match="seems to be"):
@@ -227,7 +227,7 @@ class TestWhichActionsCount:
 
 
 class TestUnknownBasis:
-    def test_it_passes_where_no_action_lies_behind(self) -> None:
+    def test_prices_of_unknown_basis_pass_if_no_action_follows(self) -> None:
         table = daily(date(2020, 9, 1), [130.0])
         targets: list[Adjustment] = ["raw", "split", "all"]
         for target in targets:
@@ -238,7 +238,9 @@ class TestUnknownBasis:
 
     @pytest.mark.parametrize("target", ["raw", "split", "all"])
     @pytest.mark.parametrize("parts", [[part("unknown")], []])
-    def test_it_is_never_converted(self, target: Adjustment, parts: list[BasisPart]) -> None:
+    def test_prices_of_unknown_basis_are_never_converted_over_a_split(
+        self, target: Adjustment, parts: list[BasisPart]
+    ) -> None:
         table = daily(date(2020, 8, 3), [400.0])
         with pytest.raises(KindMismatchError, match="split of 4:1 on 2020-08-31"):
             rebase(table, parts, [TestSplits.FOUR], target, as_of=TODAY, intraday=False)
@@ -337,11 +339,13 @@ class TestDividends:
             assert self._all(paid, 50.0, later).close[0] == 96.0
 
     @pytest.mark.parametrize("close", [None, 0.0, NAN, 1.0, 0.5])
-    def test_without_a_usable_close_it_is_refused_by_name(self, close: float | None) -> None:
+    def test_a_dividend_without_a_usable_close_is_refused_by_name(
+        self, close: float | None
+    ) -> None:
         with pytest.raises(KindMismatchError, match=r"dividend of 1\.0 on 2021-02-05"):
             self._all(dividend(self.EX, 1.0), close)
 
-    def test_without_a_lookup_it_is_refused(self) -> None:
+    def test_dividends_without_a_lookup_of_closes_are_refused(self) -> None:
         with pytest.raises(KindMismatchError, match="not known"):
             rebase(
                 daily(date(2021, 1, 4), [1.0]), [part("raw")], self.ACTIONS, "all",
@@ -450,13 +454,13 @@ class TestNeededActions:
             (Basis("unknown"), "raw", (date(2020, 1, 3), TODAY)),
         ],
     )
-    def test_for_each_way(
+    def test_the_actions_needed_depend_on_stored_and_wanted_basis(
         self, stored: Basis, target: Adjustment, expected: tuple[date, date] | None
     ) -> None:
         needed = needed_actions(self.TABLE, [BasisPart(ALWAYS, stored)], target, TODAY)
         assert needed == ([] if expected is None else [days(*expected)])
 
-    def test_rebase_refuses_what_was_not_asked_for(self) -> None:
+    def test_rebase_refuses_dates_whose_actions_were_not_fetched(self) -> None:
         table, held = daily(self.FIRST, [1.0]), [part("raw")]
         whole = needed_actions(
             Span(day_ms(self.FIRST), day_ms(self.FIRST) + 1), held, "split", TODAY
@@ -474,7 +478,7 @@ class TestNeededActions:
         ]
         assert needed_actions(self.TABLE, parts, "split", TODAY) == []
 
-    def test_the_last_bar_of_an_append_needs_nothing(self) -> None:
+    def test_the_last_bar_of_an_append_needs_no_actions(self) -> None:
         today = [part("raw", None, days(TODAY, TODAY))]
         assert needed_actions(days(TODAY, TODAY), today, "split", common_as_of(today)) == []
 

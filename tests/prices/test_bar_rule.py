@@ -52,7 +52,7 @@ def test_one_bar_and_rows_are_judged_alike(rows: list[tuple[float, ...]]) -> Non
 
 @settings(max_examples=examples(300), deadline=None)
 @given(VALUES, VALUES)
-def test_a_trade_is_what_a_bar_may_be_made_of(price: float, size: float) -> None:
+def test_a_valid_trade_is_one_that_makes_a_valid_bar(price: float, size: float) -> None:
     of_one = Bar(0, price, price, price, price, size)
     assert is_trade(Trade(0, price, size)) == (is_bar(of_one) and not math.isnan(size))
 
@@ -74,7 +74,7 @@ def test_a_trade_is_what_a_bar_may_be_made_of(price: float, size: float) -> None
         (Bar(0, 1, 1, 1, 1, 1e300), "volume beyond any market's"),
     ],
 )
-def test_what_is_no_bar_is_named(bar: Bar, why: str) -> None:
+def test_the_fault_of_an_invalid_bar_is_named(bar: Bar, why: str) -> None:
     assert not is_bar(bar)
     assert fault_of(bar) == why
 

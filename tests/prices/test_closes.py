@@ -52,11 +52,11 @@ class TestByHand:
     PAID = (dividend(EX, 5.0, as_paid=True), dividend(LATER, 4.0, as_paid=True))
     RAW = daily(FIRST, [100.0, 100.0, 100.0, 90.0, 80.0, 80.0, 70.0])
 
-    def test_raw_to_all(self) -> None:
+    def test_raw_prices_become_fully_adjusted_prices(self) -> None:
         done = converted(self.RAW, [part("raw")], self.PAID, "all")
         assert done.close.tolist() == [90.25, 90.25, 90.25, 85.5, 76.0, 76.0, 70.0]
 
-    def test_the_close_is_what_is_left_of_it_and_what_was_paid(self) -> None:
+    def test_a_close_is_rebuilt_from_the_adjusted_close_and_the_dividend(self) -> None:
         table = daily(FIRST, [90.25, 90.25, 90.25, 85.5, 76.0, 76.0, 70.0])
         found = closes(table, [part("all", AS_OF)], self.PAID)
         assert (found(EX), found(self.LATER)) == (100.0, 80.0)
@@ -113,7 +113,7 @@ class TestByHand:
         assert done.adj_close is not None
         assert done.adj_close.tolist() == done.close.tolist()
 
-    def test_what_is_not_known_is_refused(self) -> None:
+    def test_a_conversion_without_known_closes_is_refused(self) -> None:
         table = daily(FIRST, [95.0, 95.0, 95.0, 90.0])
         unheard = ClosesBefore(self.PAID, AS_OF, lambda _: None)
         assert unheard(EX) is None

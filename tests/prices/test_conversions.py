@@ -139,7 +139,7 @@ def test_each_source_once_and_in_order() -> None:
         ("7h", "1d", ALWAYS, "do not divide"),
     ],
 )
-def test_the_reason_is_told(
+def test_the_reason_why_a_timeframe_cannot_be_built_is_given(
     source: str, target: str, calendar: MarketCalendar, reason: str
 ) -> None:
     assert reason in obstacle(Timeframe.parse(source), Timeframe.parse(target), calendar)
@@ -205,7 +205,7 @@ def around_the_clock(timeframe: str, start: str, end: str) -> BarTable:
         (LONDON, "2024-06-12", "2024-06-13", [("07:00", "15:30")]),
     ],
 )
-def test_regular_hours_are_what_is_left(
+def test_regular_hours_are_cut_out_of_extended_hours(
     calendar: MarketCalendar, start: str, end: str, hours: list[tuple[str, str]], timeframe: str
 ) -> None:
     step = Timeframe.parse(timeframe)
@@ -258,5 +258,5 @@ def test_longer_bars_cannot_be_cut(timeframe: str) -> None:
         regular_hours(BarTable.empty(), Timeframe.parse(timeframe), NEW_YORK)
 
 
-def test_nothing_stays_nothing() -> None:
+def test_regular_hours_of_an_empty_table_are_empty() -> None:
     assert len(regular_hours(BarTable.empty(), Timeframe.parse("5m"), NEW_YORK)) == 0

@@ -67,7 +67,7 @@ def named(ours: BarTable, theirs: BarTable, **terms: Any) -> list[tuple[str, int
     return [(d.cause, d.rows, iso(d.first_ms)[:10], iso(d.last_ms)[:10]) for d in found]
 
 
-def test_what_is_the_same_has_no_difference() -> None:
+def test_equal_series_have_no_difference() -> None:
     found = compare(truth(), truth())
     assert (found.rows, found.equal, found.differences) == (DAYS, DAYS, ())
     nothing = compare(BarTable.empty(), BarTable.empty())
@@ -119,13 +119,13 @@ def test_a_volume_that_was_counted_again_is_a_revision() -> None:
     ],
     ids=["large", "many", "another"],
 )
-def test_what_fits_no_name_is_a_conflict(theirs: BarTable) -> None:
+def test_a_difference_without_a_known_cause_is_a_conflict(theirs: BarTable) -> None:
     assert {cause for cause, *_ in named(truth(), theirs)} == {"conflict"}
 
 
 @pytest.mark.parametrize("factor", [100.0, 0.01])
 @pytest.mark.parametrize("rows", [slice(0, DAYS), slice(20, 21), slice(5, 50)])
-def test_pence_and_pounds(factor: float, rows: slice) -> None:
+def test_a_difference_of_pence_and_pounds_is_named_as_unit(factor: float, rows: slice) -> None:
     (found,) = compare(truth(), scaled(truth(), factor, rows)).differences
     assert found.cause == "unit x100"
     assert found.rows == len(range(*rows.indices(DAYS)))
@@ -199,7 +199,7 @@ def test_dividends_that_one_side_took_off(who: str) -> None:
     assert named(*pair)[0][0] == "conflict", "nobody told of a dividend"
 
 
-def test_what_only_one_side_has() -> None:
+def test_bars_that_only_one_side_has_are_named_as_missing() -> None:
     ours, theirs = truth(), truth()
     ours, theirs = ours.take(np.arange(DAYS) != 7), theirs.take(np.arange(DAYS) < 57)
     found = compare(ours, theirs)
@@ -230,7 +230,7 @@ def test_the_gravest_comes_first() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
-def test_prices_that_are_none_do_not_break_it(value: float) -> None:
+def test_prices_that_are_not_positive_numbers_are_a_conflict(value: float) -> None:
     ours = truth()
     close = ours.close.copy()
     close[5] = value

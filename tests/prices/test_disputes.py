@@ -102,7 +102,7 @@ class TestAgreement:
             ((1.0027, 1), (1, 0.997307), True), ((4, 1), (1, 4), False), ((2, 1), (2.01, 1), False),
         ],
     )  # fmt: skip
-    def test_ratios(
+    def test_equal_ratios_of_a_split_are_not_disputed(
         self, mine: tuple[float, float], theirs: tuple[float, float], same: bool
     ) -> None:
         event = one(by("a", mine[0], old=mine[1]), by("b", theirs[0], old=theirs[1]))
@@ -114,7 +114,7 @@ class TestAgreement:
 
 
 class TestWhoCounts:
-    def test_most_vendors(self) -> None:
+    def test_the_split_that_most_vendors_report_counts(self) -> None:
         event = one(by("a", 2, at=1), by("b", 4), by("c", 4))
         assert event.action().ratio == 4
         assert event.action("a").ratio == 4
@@ -163,7 +163,7 @@ class TestOneVendor:
         assert not is_correction(by("a"), by("a", 2, day=moved))
         assert not is_correction(pays("a", 0.5), pays("a", 0.5, moved))
 
-    def test_repeating_itself(self) -> None:
+    def test_an_equal_report_of_the_same_vendor_is_a_repetition(self) -> None:
         assert is_repeated(by("a", at=1), by("a", at=2))
         assert is_repeated(pays("a", 0.5), pays("a", 0.5 + 1e-10))
         assert not is_repeated(pays("a", 0.5), pays("a", 0.50001))

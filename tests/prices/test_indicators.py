@@ -121,7 +121,7 @@ def test_averages_of_one_price_are_that_price_exactly(text: str) -> None:
         assert parse_indicator(text).value(columns([price] * 300)) == price
 
 
-def test_edges() -> None:
+def test_indicators_at_constant_prices_and_with_too_few_bars() -> None:
     assert parse_indicator("rsi(3)").value(columns([5.0] * 80)) == 50
     assert parse_indicator("rsi(3)").value(columns(list(range(1, 80)))) == 100
     assert parse_indicator("rsi(3)").value(columns(list(range(80, 1, -1)))) == 0

@@ -118,7 +118,7 @@ class TestWithAGrid:
 
 
 class TestGoodRows:
-    def test_a_clean_answer_passes_as_it_is(self) -> None:
+    def test_a_clean_answer_passes_without_a_copy(self) -> None:
         table = BarTable.from_bars([bar(n) for n in range(3)])
         result = check(table, SPAN, timeframe=HOURLY, now_ms=NOW)
         assert all(map(np.shares_memory, result.good.values(), table.values()))
@@ -126,7 +126,7 @@ class TestGoodRows:
         assert (result.bad, result.nulls, result.duplicates, result.outside) == ((), 0, 0, 0)
         assert (result.unsorted, result.problems, result.score) == (False, (), 1.0)
 
-    def test_nothing_came(self) -> None:
+    def test_an_empty_answer_scores_by_the_bars_expected(self) -> None:
         result = judged()
         assert len(result.good) == 0
         assert result.score == 1.0
@@ -145,7 +145,7 @@ class TestGoodRows:
             {"adj_close": NAN},
         ],
     )
-    def test_odd_but_possible(self, cells: dict[str, float]) -> None:
+    def test_odd_but_possible_bars_are_good(self, cells: dict[str, float]) -> None:
         result = judged(bar(**cells))
         assert len(result.good) == 1
         assert result.problems == ()
@@ -182,7 +182,9 @@ class TestBadRows:
             ({"volume": -INF}, "volume negative"),
         ],
     )
-    def test_each_reason(self, cells: dict[str, float], reason: str) -> None:
+    def test_each_reason_why_a_row_is_not_a_bar_is_named(
+        self, cells: dict[str, float], reason: str
+    ) -> None:
         broken = bar(1, **cells)
         result = judged(bar(0), broken, bar(2))
         assert [row.reason for row in result.bad] == [reason]
@@ -276,7 +278,7 @@ class TestCounts:
         assert result.problems == ()
         assert result.score == 1.0
 
-    def test_what_was_expected_and_did_not_come(self) -> None:
+    def test_missing_and_unexpected_bars_lower_the_score_and_are_listed(self) -> None:
         expected = START + HOUR_MS * np.arange(4)
         result = judged(bar(0), bar(1), bar(9), expected=expected)
         assert result.score == 0.5
@@ -285,7 +287,7 @@ class TestCounts:
             "1 bars are where the calendar expects none",
         )
 
-    def test_shares_multiply(self) -> None:
+    def test_the_score_multiplies_completeness_and_validity(self) -> None:
         expected = START + HOUR_MS * np.arange(4)
         rows = [bar(0), bar(1), bar(1, close=10.5), bar(2), bar(3, high=1.0)]
         assert judged(*rows, expected=expected).score == pytest.approx(3 / 4 * 3 / 4), (
@@ -297,7 +299,7 @@ class TestCounts:
         assert len(result.good) == 2
         assert result.problems == ("1 1d bars are not stamped with a session date at 00:00",)
 
-    def test_problems_are_bounded(self) -> None:
+    def test_the_number_of_listed_problems_is_bounded(self) -> None:
         result = judged(*(bar(n, high=1.0) for n in range(50)))
         assert len(result.bad) == 50
         assert len(result.problems) == MAX_PROBLEMS
@@ -305,7 +307,7 @@ class TestCounts:
 
 
 class TestRefused:
-    def test_all_rows_outside(self) -> None:
+    def test_an_answer_with_all_rows_outside_of_the_range_is_refused(self) -> None:
         with pytest.raises(QualityError, match=r"none of 2 1h rows .* is in the window") as caught:
             judged(bar(0), bar(1), span=Span(START + DAY_MS, NOW))
         assert caught.value.hint is None
@@ -334,7 +336,7 @@ class TestRefused:
         with pytest.raises(QualityError, match="in the future"):
             judged(years_on, span=Span(START, NOW + 1000 * DAY_MS))
 
-    def test_another_timeframe(self) -> None:
+    def test_bars_of_another_timeframe_are_refused(self) -> None:
         with pytest.raises(QualityError, match="3600 s apart"):
             judged(*(bar(n) for n in range(48)), timeframe=DAILY)
 
@@ -423,7 +425,7 @@ class TestRealSeries:
             ("XRPETH-1m-freqtrade.csv.gz", "1m", 2469, 0),
         ],
     )
-    def test_only_known_defects_are_found(
+    def test_in_real_series_only_the_known_bad_rows_are_found(
         self, name: str, timeframe: str, rows: int, bad: int
     ) -> None:
         table = _read(name)

@@ -439,7 +439,7 @@ def test_minutes_without_trades_are_no_holes_where_the_source_is_not_dense() -> 
     assert found.incomplete == ()  # nobody traded at ten: no bar, and nothing lacks
 
 
-def test_what_nobody_answered_is_lacking_even_so() -> None:
+def test_unanswered_minutes_make_a_longer_bar_incomplete_though_not_dense() -> None:
     asked = {"dense": False, "unanswered": [span("2024-06-12T10:30", "2024-06-12T10:32")]}
     found = built(ALWAYS, "1m", "1h", "2024-06-12T09:30", "2024-06-12T12:00", **asked)
     assert shown(found.table.stamps) == ["2024-06-12T11:00"]
@@ -586,7 +586,7 @@ def test_whole_hours_cannot_be_moved() -> None:
 
 @pytest.mark.parametrize("start, end", [("2024-06-15", "2024-06-16"), ("2024-06-12", "2024-06-12"),
                                         ("2024-06-13", "2024-06-12")])  # fmt: skip
-def test_where_no_bar_is_expected_there_is_none(start: str, end: str) -> None:
+def test_outside_of_sessions_no_longer_bar_is_built(start: str, end: str) -> None:
     found = resample(BarTable.empty(), tf("30m"), tf("1h"), NEW_YORK, span=span(start, end),
                      now_ms=LATER)  # fmt: skip
     assert (len(found.table), found.incomplete, found.strays) == (0, (), 0)

@@ -24,12 +24,12 @@ INF = float("inf")
     )
     | st.sampled_from([Fraction(2**53 + 1, 2**53), Fraction(2**53, 2**53 + 1), Fraction(1, 3**40)]),
 )
-def test_it_is_rounded_once(values: list[float], factor: Fraction) -> None:
+def test_a_scaled_price_is_rounded_once(values: list[float], factor: Fraction) -> None:
     assert times(np.array(values), factor).tolist() == [float(Fraction(v) * factor) for v in values]
 
 
 @pytest.mark.parametrize("factor", [Fraction(1, 4), Fraction(3, 7)])
-def test_what_is_no_number_stays(factor: Fraction) -> None:
+def test_nan_and_infinity_stay_when_scaled(factor: Fraction) -> None:
     done = times(np.array([np.nan, INF, -INF, 0.0, -28.0]), factor)
     assert np.isnan(done[0])
     assert done[1:].tolist() == [INF, -INF, 0.0, float(-28 * factor)]
@@ -43,7 +43,7 @@ def test_rows_are_scaled_apart_and_the_input_stays() -> None:
     assert values.tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
-def test_nothing_to_do_gives_the_column_itself() -> None:
+def test_scaling_by_one_gives_the_column_itself() -> None:
     values = np.array([1.0])
     assert scaled(values, []) is values
     assert scaled(values, [(slice(0, 1), Fraction(1))]) is values

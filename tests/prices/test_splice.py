@@ -69,7 +69,9 @@ def dividend(day: int, amount: float) -> Action:
     (0.0, 5.1, "conflict"), (10.0, 0.0, "conflict"), (49.0, 0.0, "conflict"),
     (300.0, 0.0, "conflict"), (10_000.0, 9.9, "constant"), (10_000.0, 10.2, "conflict"),
 ])  # fmt: skip
-def test_what_is_equal_and_what_is_not(off_bp: float, spread_bp: float, kind: str) -> None:
+def test_closes_within_two_basis_points_are_equal(
+    off_bp: float, spread_bp: float, kind: str
+) -> None:
     assert compared(around(1 + off_bp * 1e-4, spread_bp)).kind == kind
 
 
@@ -108,7 +110,7 @@ def test_fewer_than_half_of_the_bars_may_be_odd(odd: float) -> None:
     assert compared([1.0, odd, odd, odd, 1.0]).kind != "equal"
 
 
-def test_it_is_said_for_people() -> None:
+def test_a_splice_verdict_is_summarised_in_words() -> None:
     verdict = compared([1.03] * 6)
     assert verdict.summary == "median ratio 1.03, spread 0.0 bp over 6 common bars"
     assert (verdict.ratio, verdict.common) == (pytest.approx(1.03), 6)
@@ -222,7 +224,7 @@ def test_bars_behind_a_split_prove_nothing_of_those_before_it() -> None:
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_one_side_alone_proves_nothing(side: int) -> None:
+def test_bars_on_one_side_of_a_splice_alone_prove_no_split(side: int) -> None:
     alone = sides(4.0, 4.0)[side : side + 1]
     assert settled(alone) == (["conflict"], "")
     assert settled(alone, split(25, 4)) == (["conflict"], "")

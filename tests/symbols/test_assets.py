@@ -67,7 +67,9 @@ def meant(symbol: str) -> Instrument:
         ("CL=F", FRONT, FRONT, True),
     ],
 )
-def test_what_is_proved(symbol: str, one: Listed, own: Listed, proved: bool) -> None:
+def test_bars_of_two_vendors_are_one_asset_only_where_proved(
+    symbol: str, one: Listed, own: Listed, proved: bool
+) -> None:
     assert is_proved(meant(symbol), one, own) is proved
 
 
@@ -124,7 +126,7 @@ def test_one_coin_at_two_venues_agrees_and_two_coins_do_not() -> None:
     assert not agree(one, walk(2))
 
 
-def test_fewer_than_twenty_prove_nothing() -> None:
+def test_fewer_than_twenty_bars_prove_no_common_asset() -> None:
     one = walk(1)
     assert agree(one, one.take(slice(0, 20)))
     assert not agree(one, one.take(slice(0, 19)))

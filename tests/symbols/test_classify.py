@@ -198,7 +198,7 @@ MALFORMED: list[tuple[object, str]] = [
 
 
 @pytest.mark.parametrize("symbol, canonical, base, quote, binance, yahoo", CRYPTO)
-def test_crypto(
+def test_crypto_pairs_are_classified_with_base_quote_and_spellings(
     symbol: str, canonical: str, base: str, quote: str, binance: str, yahoo: str
 ) -> None:
     found = meaning(symbol)
@@ -209,7 +209,7 @@ def test_crypto(
 
 
 @pytest.mark.parametrize("symbol, canonical, calendar, timezone, exchange, quote", STOCKS)
-def test_stocks(
+def test_stocks_are_classified_with_calendar_exchange_and_currency(
     symbol: str, canonical: str, calendar: str, timezone: str, exchange: str | None, quote: str | None
 ) -> None:  # fmt: skip
     found = meaning(symbol)
@@ -221,7 +221,7 @@ def test_stocks(
 
 
 @pytest.mark.parametrize("symbol, canonical, asset_class, calendar, timezone", OTHERS)
-def test_the_rest(
+def test_other_asset_classes_are_classified_with_their_calendar(
     symbol: str, canonical: str, asset_class: str, calendar: str, timezone: str
 ) -> None:
     found = meaning(symbol)
@@ -299,14 +299,14 @@ def test_every_candidate_is_understood(symbol: str) -> None:
 
 
 @pytest.mark.parametrize("symbol", UNKNOWN)
-def test_what_nothing_tells(symbol: str) -> None:
+def test_a_symbol_that_matches_no_rule_is_unknown(symbol: str) -> None:
     found = refusal(symbol)
     assert found.reason == "unknown"
     assert symbol in found.message or "currencies" in found.message
 
 
 @pytest.mark.parametrize("symbol, word", MALFORMED)
-def test_what_can_never_be_a_symbol(symbol: object, word: str) -> None:
+def test_a_malformed_symbol_is_refused_with_the_reason(symbol: object, word: str) -> None:
     import re
 
     found = refusal(symbol)
@@ -320,16 +320,16 @@ def test_the_longest_symbol() -> None:
 
 
 class TestUsersDecisions:
-    def test_another_spelling(self) -> None:
+    def test_the_rules_may_map_a_symbol_to_another_spelling(self) -> None:
         by = tables(SOL="SOLUSDT", EURUSD="EUR/USD", BTC="btc.us")
         assert meaning("SOL", by).asset_class == "crypto"
         assert meaning("eurusd", by).symbol == "EURUSD=X"
         assert meaning("BTC", by).symbol == "BTC.US"
 
-    def test_it_wins_over_everything(self) -> None:
+    def test_a_symbol_in_the_rules_wins_over_its_suffix(self) -> None:
         assert meaning("VOD.L", tables(**{"VOD.L": "VOD.US"})).calendar == "XNYS"
 
-    def test_a_whole_definition(self) -> None:
+    def test_the_rules_may_define_a_symbol_completely(self) -> None:
         by = tables(
             ES_CONT={
                 "asset_class": "future", "calendar": "CMES", "timezone": "America/New_York",
@@ -344,7 +344,9 @@ class TestUsersDecisions:
         "calendar, timezone",
         [("XETR", "Europe/Berlin"), ("FX", "America/New_York"), ("24/7", "UTC")],
     )
-    def test_the_timezone_of_a_known_calendar(self, calendar: str, timezone: str) -> None:
+    def test_a_defined_symbol_takes_the_time_zone_of_its_calendar(
+        self, calendar: str, timezone: str
+    ) -> None:
         by = tables(DAX_CONT={"asset_class": "future", "calendar": calendar})
         assert meaning("DAX_CONT", by).timezone == timezone
 
@@ -356,7 +358,7 @@ class TestUsersDecisions:
 
 
 class TestPatterns:
-    def test_they_recognise_what_nothing_else_does(self) -> None:
+    def test_patterns_in_the_rules_classify_unknown_symbols(self) -> None:
         by = patterned([r"[A-Z]{2,10}USD"], [r"0P[0-9A-Z]{8}"])
         assert meaning("BONKUSD", by).asset_class == "crypto"
         assert meaning("BONKUSD", by).spelling("yahoo") == "BONK-USD"
@@ -373,7 +375,7 @@ class TestPatterns:
         assert meaning("BATS.L", by).asset_class == "stock"
         assert refusal("COMPX1", by).reason == "unknown"
 
-    def test_two_that_disagree(self) -> None:
+    def test_two_patterns_that_disagree_make_a_symbol_ambiguous(self) -> None:
         assert refusal("COMPX1", patterned(["COMP.*"], ["COMP.*"])).reason == "ambiguous"
 
     def test_a_pair_without_quote(self) -> None:

@@ -241,7 +241,7 @@ def test_a_wrong_question_is_refused_and_no_provider_is_blamed(
     assert not own.calls
 
 
-def test_what_cannot_be_registered_is_refused() -> None:
+def test_an_invalid_provider_is_not_registered() -> None:
     manager = MultiProviderDataManager()
     for name, provider, priority in (("", Own(), 0), ("x", object(), 0), ("x", Own(), "0")):
         with pytest.raises(QueryError):

@@ -299,12 +299,12 @@ def test_a_wrong_question_is_refused_before_anything_is_asked(
     assert not cache.asked
 
 
-def test_nothing_asked_for_is_nothing() -> None:
+def test_a_load_without_symbols_or_timeframes_is_empty() -> None:
     assert load(SmartDataLoader(Recorded()), [], ["1d"], *WEEK) == {}
     assert load(SmartDataLoader(Recorded()), ["A"], [], *WEEK) == {"A": {}}
 
 
-def test_what_is_no_cache_is_refused(manager: DataManager) -> None:
+def test_an_object_that_is_not_a_cache_is_refused(manager: DataManager) -> None:
     with pytest.raises(QueryError, match="object has no get_prices"):
         SmartDataLoader(object())
     with pytest.raises(QueryError, match="manager is a str"):

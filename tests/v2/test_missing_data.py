@@ -168,7 +168,9 @@ def test_an_empty_frame_stays_empty() -> None:
         ([1, 2], "drop", "expected a pandas or Polars frame, not list"),
     ],
 )
-def test_what_cannot_be_filled_is_refused(frame: Any, strategy: str, message: str) -> None:
+def test_an_unknown_strategy_or_bad_frame_is_refused(
+    frame: Any, strategy: str, message: str
+) -> None:
     with pytest.raises(QueryError, match=message):
         HANDLER.handle_missing_data(frame, "AAPL", "1d", strategy)
 

@@ -370,7 +370,9 @@ def test_an_alias_of_a_vendor_is_its_declared_provider(manager: DataManager) -> 
 
 
 @pytest.mark.parametrize("vendor", [None, 5, ["yahoo"], ""])
-def test_what_names_no_vendor_is_no_provider(vendor: Any, manager: DataManager) -> None:
+def test_a_value_that_names_no_vendor_is_refused_as_provider(
+    vendor: Any, manager: DataManager
+) -> None:
     with pytest.raises(UnknownProviderError, match="unknown vendor"):
         provider_for(vendor, manager=manager)
 

@@ -44,7 +44,9 @@ def arrow(table: pl.DataFrame, **options: Any) -> bytes:
 
 @pytest.mark.parametrize("is_flat", [False, True])
 @pytest.mark.parametrize("rows", [0, 1, 3000, 70_000 if FULL else 12_000])
-def test_it_is_at_least_the_frame_and_not_much_more(rows: int, is_flat: bool) -> None:
+def test_the_estimated_size_of_a_parquet_file_is_at_least_its_frame(
+    rows: int, is_flat: bool
+) -> None:
     table = frame(rows, is_flat=is_flat)
     files = [
         written(table, compression="zstd", statistics=False),

@@ -249,7 +249,7 @@ def test_many_starts_and_stops_leave_nothing_behind(clock: ManualClock) -> None:
     run(body)
 
 
-def test_what_cannot_be_streamed_is_refused(clock: ManualClock) -> None:
+def test_a_provider_or_subscription_that_cannot_stream_is_refused(clock: ManualClock) -> None:
     with pytest.raises(QueryError, match="no provider is given"):
         LiveDataPipeline([])
     with pytest.raises(QueryError, match="object has no fetch_prices"):

@@ -151,7 +151,7 @@ def test_an_index_is_read_from_a_file(
     assert then.known_from == date(2010, 1, 4)
 
 
-def test_what_is_wrong_leaves_nothing_behind(
+def test_an_invalid_universe_definition_stores_no_row(
     use: Callable[[Use[Any]], Any], clock: ManualClock, database: Database
 ) -> None:
     wrong = [

@@ -46,7 +46,7 @@ def report_of(frame: Any, symbol: str = "AAPL", timeframe: str = "1d") -> DataQu
     return DataValidator().validate(frame, symbol, timeframe)
 
 
-def test_a_sound_frame_has_nothing_and_is_usable() -> None:
+def test_a_sound_frame_has_no_issue_and_is_usable() -> None:
     report = report_of(days())
     assert (report.issues, report.warnings, report.quality_score) == ([], [], 1.0)
     assert (report.symbol, report.timeframe, report.record_count) == ("AAPL", "1d", 200)
@@ -86,7 +86,7 @@ def test_prices_out_of_order_extreme_and_not_positive() -> None:
     assert any(issue.endswith("extreme price moves (>50%)") for issue in issues)
 
 
-def test_volumes_warn() -> None:
+def test_zero_and_extreme_volumes_are_warnings() -> None:
     frame = days()
     frame.loc[:10, "volume"] = 0
     frame.loc[40, "volume"] = 50_000

@@ -268,7 +268,7 @@ def test_the_tests_of_the_page_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_the_kit_finds_that_it_keeps_its_promises(
+def test_the_provider_of_the_page_passes_the_conformance_kit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the page shows it: recorded once, and examined without the vendor."""
@@ -290,7 +290,7 @@ def test_the_kit_finds_that_it_keeps_its_promises(
 
 
 @pytest.mark.usefixtures("installed")
-def test_the_rules_of_the_page_say_what_they_say(
+def test_the_rules_of_the_page_set_routing_key_and_settling_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from src.data.provider_selector import ProviderSelector
@@ -399,7 +399,7 @@ def place(tmp_path: Path, installed: Shelf, monkeypatch: pytest.MonkeyPatch) -> 
     [(MORE_, USE_MORE, RULES), (LEDGER_, USE_LEDGER, RULES), (RELAY_, USE_RELAY, RULES_OF_RELAY)],
     ids=["all three", "fundamentals alone", "a stream alone"],
 )
-def test_a_section_prints_what_stands_in_it(
+def test_the_code_of_a_section_prints_the_output_shown(
     section: str, code: str, rules: dict[str, Any], place: Place, caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

@@ -214,7 +214,7 @@ def test_options_that_cannot_be(said: dict[str, Any]) -> None:
         alpaca()[0].get_ohlcv("AAPL", "1d", "2024-01-02", "2024-01-04", nonsense=1)
 
 
-def test_what_was_asked_adjusted_is_of_that_basis() -> None:
+def test_bars_requested_split_adjusted_have_the_split_basis() -> None:
     vendor, _ = alpaca(bars(ROW))
     asked = query("1m", "2024-01-02", "2024-01-03", AAPL)
     adjusted = FetchQuery(AAPL, asked.timeframe, asked.span, NOW_MS, adjustment="split")
@@ -293,7 +293,7 @@ NOT_APPLIED = {
 }  # fmt: skip
 
 
-def test_actions_that_are_not_applied_are_told() -> None:
+def test_actions_that_change_no_price_are_listed_as_unapplied() -> None:
     vendor, _ = alpaca(
         answer({"corporate_actions": {**TOLD, **NOT_APPLIED}, "next_page_token": None})
     )
@@ -378,7 +378,7 @@ def test_no_secret_is_told_by_any_text() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", BARS)
-def test_recorded_bars(name: str) -> None:
+def test_recorded_bars_are_parsed_completely_and_in_order(name: str) -> None:
     recording, response = recorded("alpaca", name)
     timeframe, who, count, first, last = BARS[name]
     asked = query(timeframe, "2016-01-01", "2024-01-01", who)
@@ -411,7 +411,7 @@ def test_recorded_pages_follow_one_another() -> None:
 
 
 @needs_reference
-def test_recorded_emptiness() -> None:
+def test_a_recorded_empty_answer_raises_no_data() -> None:
     _, response = recorded("alpaca", "stocks-bars-empty")
     with pytest.raises(NoDataError):
         alpaca(response)[0].fetch(query("1d", "2022-02-01", "2022-02-03", AAPL))
@@ -428,6 +428,6 @@ def test_recorded_latest_bars_are_no_range(name: str) -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", ERRORS)
-def test_recorded_errors(name: str) -> None:
+def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
     _, response = recorded("alpaca", name)
     assert type(alpaca()[0].classify(response)) is ERRORS[name]

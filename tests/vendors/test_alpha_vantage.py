@@ -91,7 +91,9 @@ def series(rows: dict[str, float], name: str = "Daily", **meta: str) -> dict[str
         (BTC, "1d", "2020-01-01", "DIGITAL_CURRENCY_DAILY&symbol=BTC&market=USD"),
     ],
 )  # fmt: skip
-def test_requests(who: Instrument, timeframe: str, start: str, asked: str) -> None:
+def test_a_bars_request_has_the_documented_url(
+    who: Instrument, timeframe: str, start: str, asked: str
+) -> None:
     vendor, _ = av()
     request = vendor.bars_request(query(timeframe, start, "2025-01-01", who), None)
     tail = "&outputsize=full&adjusted=false&extended_hours=false" if timeframe[-1] == "m" else ""
@@ -133,7 +135,9 @@ def test_a_pair_needs_both_of_its_names() -> None:
         ("1d", "2024-03-10", "UTC", "2024-03-10"),
     ],
 )
-def test_stamps(timeframe: str, label: str, zone: str, stamp: str) -> None:
+def test_labels_in_the_answers_time_zone_become_stamps(
+    timeframe: str, label: str, zone: str, stamp: str
+) -> None:
     vendor, _ = av()
     response = answer(series({label: 10.0}, "", **{"Time Zone": zone}))
     page = vendor.parse_bars(response, query(timeframe, "2024-03-01", "2024-12-01", AAPL))
@@ -211,12 +215,12 @@ def test_an_answer_of_empty_values_says_nothing_of_a_symbol(body: Any) -> None:
         vendor.fetch(query("1d", "2024-12-02", "2024-12-03", AAPL))
 
 
-def test_what_cannot_be_read() -> None:
+def test_unreadable_answers_raise_a_typed_error() -> None:
     asked = query("1d", "2024-12-02", "2024-12-03", AAPL)
     assert_fails_clearly(av()[0], asked, answer(series({"2024-12-02": 5.0})))
 
 
-def test_splits_and_dividends() -> None:
+def test_splits_and_dividends_are_fetched_as_actions() -> None:
     splits = {"symbol": "AAPL", "data": [
         {"effective_date": "2020-08-31", "split_factor": "4.0000"},
         {"effective_date": "2014-06-09", "split_factor": "7.0000"}]}  # fmt: skip
@@ -273,7 +277,7 @@ def test_months_join_into_the_truth(day: int, hours: int) -> None:
     assert len(set(months)) == len(months)
 
 
-def test_what_it_declares() -> None:
+def test_the_declared_capabilities_are_raw_prices_and_separate_actions() -> None:
     caps = av()[0].capabilities
     assert (caps.adjustment, caps.actions, caps.tells_actions) == ("raw", False, True)
     kind = caps.kind(AAPL)
@@ -290,7 +294,7 @@ def _meant(recording: str) -> Instrument:
 
 @needs_reference
 @pytest.mark.parametrize("name", BARS)
-def test_recorded_bars(name: str) -> None:
+def test_recorded_bars_are_parsed_completely_and_in_order(name: str) -> None:
     timeframe, count, first, last = BARS[name]
     recording, response = recorded("alpha_vantage", name)
     start, end = parse_iso(first), parse_iso(last) + DAY_MS
@@ -314,7 +318,7 @@ def test_recorded_days_by_hand() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", ERRORS)
-def test_recorded_errors(name: str) -> None:
+def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
     _, response = recorded("alpha_vantage", name)
     assert type(av()[0].classify(response)) is ERRORS[name]
 

@@ -51,7 +51,7 @@ def test_a_month_is_there_some_days_after_its_end() -> None:
     "label, pays",
     [("1m", True), ("5m", True), ("15m", True), ("30m", False), ("1h", False), ("1d", False)],
 )
-def test_it_is_used_where_pages_are_more(label: str, pays: object) -> None:
+def test_monthly_archives_are_used_if_pages_need_more_requests(label: str, pays: object) -> None:
     assert ("month" in cut("2024-02-01", "2024-03-01", label)[0]) == pays
 
 

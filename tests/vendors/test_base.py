@@ -151,14 +151,14 @@ def test_bounds_are_inclusive(start: Any, end: Any, asked: tuple[int, int]) -> N
         ("yesterday!", "2024-12-20"), (5, 6),
     ],
 )  # fmt: skip
-def test_bad_bounds(start: Any, end: Any) -> None:
+def test_invalid_ranges_are_refused_before_a_request(start: Any, end: Any) -> None:
     vendor, transport = acme()
     with pytest.raises(BadRangeError):
         vendor.get_ohlcv("X", "1d", start, end)
     assert transport.asked == []
 
 
-def test_bad_arguments() -> None:
+def test_unknown_timeframes_and_arguments_are_refused() -> None:
     vendor, _ = acme()
     with pytest.raises(BadTimeframeError):
         vendor.get_ohlcv("X", "1 day", "2024-12-20", "2024-12-21")
@@ -186,7 +186,7 @@ def test_any_function_may_download_and_any_error_is_survived() -> None:
     }
 
 
-def test_save_and_load(tmp_path: Path) -> None:
+def test_saved_bars_are_loaded_unchanged(tmp_path: Path) -> None:
     vendor, _ = acme(answer({"rows": days(0, 1, value=0.1 + 0.2)}))
     frame = vendor.get_ohlcv("X", "1d", "2024-12-20", "2024-12-21")
     assert frame is not None
@@ -198,7 +198,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(vendor.load_data(path), indexed)
 
 
-def test_periods_and_intervals() -> None:
+def test_intervals_are_valid_for_the_documented_periods() -> None:
     vendor, _ = acme()
     assert vendor.get_periods() == ["1d", "7d", "1mo", "3mo", "6mo", "1y", "2y"]
     assert vendor.is_valid_period_interval("1mo", "1m")

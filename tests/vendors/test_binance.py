@@ -101,7 +101,7 @@ def test_microseconds_are_tolerated() -> None:
     assert [b.stamp_ms for b in bars.bars] == [1735689600000, 1735689660000]
 
 
-def test_an_empty_list_is_nothing() -> None:
+def test_an_empty_list_of_klines_raises_no_data() -> None:
     vendor, _ = binance(answer([]))
     with pytest.raises(NoDataError):
         vendor.fetch(query("1d", 0, DAY_MS))
@@ -171,7 +171,7 @@ def test_a_ban_is_waited_for(ahead_ms: int, headers: dict[str, str], wait_s: flo
     assert caught.value.retry_after == pytest.approx(wait_s, abs=0.01)
 
 
-def test_what_it_declares() -> None:
+def test_the_declared_kind_is_a_dense_24_hour_market_in_usdt() -> None:
     vendor, _ = binance()
     kind = vendor.capabilities.kind(Instrument("BTCUSDT", "crypto", quote="USDT"))
     assert (kind.session, kind.anchor, kind.venue) == ("24h", "clock", "binance")
@@ -188,7 +188,7 @@ def test_older_callers_pass_keys_and_none_is_sent() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", KLINES)
-def test_recorded_bars(name: str) -> None:
+def test_recorded_bars_are_parsed_completely_and_in_order(name: str) -> None:
     recording, response = recorded("binance", name)
     count, first, step = KLINES[name]
     page = BinanceDataDownloader(sender=sender_over(None)).parse_bars(response, query("1m", 0, 1))
@@ -211,7 +211,7 @@ def test_a_recorded_bar_by_hand() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", ERRORS)
-def test_recorded_errors(name: str) -> None:
+def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
     vendor, _ = binance()
     _, response = recorded("binance", name)
     error = vendor.classify(response)

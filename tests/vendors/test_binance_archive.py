@@ -75,7 +75,7 @@ def test_another_host_has_the_files_too() -> None:
     (zipped(rows()[:-60]), "bars, not the 186 of its month"), (zipped(""), "contains 0 bars"),
     (zipped("".join(reversed(rows().splitlines(keepends=True)))), "contains 186 bars"),
 ], ids=range(8))  # fmt: skip
-def test_what_is_no_whole_month_is_refused(packed: bytes, why: str) -> None:
+def test_a_damaged_or_incomplete_monthly_archive_is_refused(packed: bytes, why: str) -> None:
     vendor, _ = binance(answer(checksum(packed)), answer(packed))
     with pytest.raises(ResponseFormatError, match=why):
         fetch_month(vendor, JANUARY)

@@ -135,7 +135,7 @@ def test_what_is_no_figure_of_this_future_is_refused(rows: Any) -> None:
     assert (caught.value.provider, caught.value.symbol) == ("binance", "BTCUSDT")
 
 
-def test_a_full_page_beside_the_question_ends_it() -> None:
+def test_a_full_page_outside_of_the_range_ends_the_paging_with_an_error() -> None:
     vendor, _ = binance(answer([rate(i * HOUR_MS) for i in range(1000)]))
     with pytest.raises(ResponseFormatError, match="do not advance"):
         vendor.fetch_figures(asked(FUNDING))
@@ -151,14 +151,16 @@ def test_a_full_page_beside_the_question_ends_it() -> None:
     ],
     ids=["period", "depth", "class", "dated"],
 )
-def test_what_it_does_not_serve_is_not_asked(query: FigureQuery) -> None:
+def test_figures_that_binance_does_not_serve_are_refused_without_a_request(
+    query: FigureQuery,
+) -> None:
     vendor, transport = binance()
     with pytest.raises(CapabilityError):
         vendor.fetch_figures(query)
     assert not transport.asked
 
 
-def test_an_unknown_future() -> None:
+def test_an_unknown_future_raises_symbol_not_found() -> None:
     vendor, _ = binance(answer({"code": -1121, "msg": "Invalid symbol."}, 400))
     with pytest.raises(SymbolNotFoundError):
         vendor.fetch_figures(asked(FUNDING))
@@ -194,7 +196,7 @@ RECORDINGS = {
 
 @needs_reference
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_recorded_figures(name: str) -> None:
+def test_recorded_figures_are_parsed_completely(name: str) -> None:
     measure_name, symbol, first = RECORDINGS[name]
     recording, response = recorded("binance", name)
     measure, raw = MEASURES[measure_name], recording["body"]

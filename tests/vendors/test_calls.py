@@ -57,7 +57,9 @@ def script(tmp_path: Path, clock: ManualClock) -> Script:
 
 
 class TestUnknownSymbols:
-    def test_one_is_asked_once_by_all_processes(self, script: Script, clock: ManualClock) -> None:
+    def test_an_unknown_symbol_is_requested_once_by_all_processes(
+        self, script: Script, clock: ManualClock
+    ) -> None:
         first, _ = script(answer(status=404))
         with pytest.raises(SymbolNotFoundError, match="404"):
             first.fetch(DAYS)
@@ -137,7 +139,7 @@ class TestUnknownSymbols:
 
 
 class TestBlame:
-    def test_bad_answers_in_a_row_shut_the_door(self, script: Script) -> None:
+    def test_bad_answers_in_a_row_open_the_circuit(self, script: Script) -> None:
         vendor, transport = script(*[answer(ROWS)] * 4)
         for _ in range(3):
             vendor.fetch(DAYS)
@@ -191,7 +193,9 @@ class TestBlame:
             vendor.blame(DAYS, BAD)
         vendor.fetch(DAYS)
 
-    def test_where_nothing_is_remembered_nothing_happens(self, clock: ManualClock) -> None:
+    def test_without_a_state_folder_blaming_a_vendor_has_no_effect(
+        self, clock: ManualClock
+    ) -> None:
         limiter = Limiter("acme", Limits(), State(None, clock), is_local=True)
         transport = ScriptedTransport(*[answer(ROWS)] * 4)
         vendor = AcmeDataDownloader(sender=Sender(transport, limiter, clock))

@@ -191,7 +191,7 @@ def page(*rows: Any, token: str | None = None, symbol: str = "AAPL") -> dict[str
 class TestByRequests:
     """Packages that send by our transport, which sends by ``requests``: the wire is scripted."""
 
-    def test_bars_of_binance(self) -> None:
+    def test_bars_are_fetched_through_the_binance_package(self) -> None:
         pytest.importorskip("binance")
         (asked,), told, _ = exchanged(CASES["binance"], [{"json": [BAR]}])
         assert asked.url == "https://data-api.binance.vision/api/v3/klines"
@@ -287,7 +287,7 @@ class TestByRequests:
             ({"body": requests.exceptions.ChunkedEncodingError("c4nary")}, 3),
         ],
     )
-    def test_every_end_is_told_alike(
+    def test_every_error_of_a_vendors_package_becomes_a_typed_error_without_the_key(
         self, case: Case, answer: dict[str, Any], attempts: int | None
     ) -> None:
         asked, told, slept = exchanged(case, [answer])
@@ -524,7 +524,9 @@ class TestYahoo:
         assert paths(server).count(f"/v8/finance/chart/{symbol}") == 1
         assert answer.requests == len(server.requests)
 
-    def test_it_obeys_our_timeout_and_our_words(self, server: Recorder) -> None:
+    def test_the_yfinance_carrier_obeys_our_timeout_and_raises_our_errors(
+        self, server: Recorder
+    ) -> None:
         import threading
 
         release = threading.Event()
@@ -562,7 +564,7 @@ class TestYahoo:
         assert hosts == {f"127.0.0.1:{server.server_port}"}
         assert "/x" not in paths(server)
 
-    def test_what_moved_on_the_same_host_is_found(self) -> None:
+    def test_the_yfinance_carrier_follows_a_redirect_on_the_same_host(self) -> None:
         def handle(h: BaseHTTPRequestHandler) -> None:
             if h.path.startswith("/old"):
                 reply(h, b"", 301, Location="/new?a=b")
@@ -608,7 +610,7 @@ class TestChoice:
     }
 
     @pytest.mark.parametrize("vendor", BY_SDK)
-    def test_http_is_http(self, vendor: str) -> None:
+    def test_transport_http_selects_the_plain_transport(self, vendor: str) -> None:
         assert self.choose("http", self.BY_SDK[vendor]) is self.PLAIN
 
     @needs_yfinance

@@ -97,7 +97,7 @@ class TestNames:
 
 @needs_ccxt
 class TestDeclared:
-    def test_what_an_exchange_serves_is_its_own(self) -> None:
+    def test_each_exchange_declares_its_own_timeframes_and_page_size(self) -> None:
         okx, coinbase = (downloader_class(f"ccxt:{n}") for n in ("okx", "coinbaseexchange"))
         assert (okx.capabilities.page_bars, coinbase.capabilities.page_bars) == (300, 300)
         assert "4h" in okx.capabilities.timeframes
@@ -185,7 +185,7 @@ class TestAsking:
         assert type(found) is kind
         assert names.split()[0] in str(found)
 
-    def test_how_long_to_wait_is_heard(self) -> None:
+    def test_retry_after_of_an_exchange_is_obeyed(self) -> None:
         okx, _ = made("okx")
         found = okx.classify(
             HttpResponse(429, {ERROR_HEADER: "DDoSProtection", "retry-after": "7"})
@@ -244,7 +244,7 @@ RECORDED = [
     RECORDED,
     ids=[r[0] for r in RECORDED],
 )
-def test_what_was_really_answered_is_read(
+def test_recorded_answers_of_exchanges_are_read_as_bars(
     exchange: str, file: str, who: Instrument, label: str, word: str, listing: Any,
     rows: Any, by_hand: Row,
 ) -> None:  # fmt: skip

@@ -51,7 +51,7 @@ def addresses(exchange: responses.RequestsMock) -> list[str]:
     return [str(call.request.url).partition("?")[0] for call in exchange.calls]
 
 
-def test_all_it_asks_goes_to_the_named_host_and_is_counted(
+def test_all_requests_of_ccxt_go_to_the_named_host_and_are_counted(
     exchange: responses.RequestsMock,
 ) -> None:
     carrier = CcxtCarrier("binance")
@@ -184,7 +184,7 @@ def hyperliquid(request: requests.PreparedRequest) -> tuple[int, dict[str, str],
     return 200, {}, json.dumps([bar])
 
 
-def test_an_exchange_that_is_asked_by_post_is_asked_so(exchange: responses.RequestsMock) -> None:
+def test_an_exchange_that_needs_post_requests_gets_them(exchange: responses.RequestsMock) -> None:
     exchange.add_callback(responses.POST, f"{BASE}/info", hyperliquid)
     told = CcxtCarrier("hyperliquid").send(ask("PURR/USDC", "hyperliquid"))
     assert told.json() == [[BAR[0], 1, 2, 0.5, 1.5, 10]]

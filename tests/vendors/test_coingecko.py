@@ -190,7 +190,7 @@ def test_another_shape_is_unreadable(body: Any) -> None:
         vendor.fetch(query("4h", NOW_MS - DAY_MS, NOW_MS, BTC))
 
 
-def test_coins_and_currencies() -> None:
+def test_symbols_become_coin_ids_and_quote_currencies() -> None:
     assert coin_id(Instrument("X", "crypto", spellings={"coingecko": "pepe-2"})) == "pepe-2"
     assert coin_id(Instrument("Ethereum", "crypto")) == "ethereum"
     with pytest.raises(CapabilityError, match="spellings"):
@@ -203,7 +203,7 @@ def test_coins_and_currencies() -> None:
 
 
 @needs_reference
-def test_recorded_bars() -> None:
+def test_recorded_bars_are_parsed_completely_and_in_order() -> None:
     recording, response = recorded("coingecko", "ohlc-4h")
     wanted = query("4h", "2024-03-01T00:00:00Z", "2024-04-01T00:00:00Z", BTC)
     bars = gecko()[0].parse_bars(response, wanted).bars
@@ -215,7 +215,7 @@ def test_recorded_bars() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", ERRORS)
-def test_recorded_errors(name: str) -> None:
+def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
     error = gecko()[0].classify(recorded("coingecko", name)[1])
     assert type(error) is ERRORS[name]
     assert not isinstance(error, RateLimitedError) or error.retry_after == 7
@@ -235,7 +235,7 @@ def test_currencies_and_ids_are_the_recorded_ones() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", sorted(ELSEWHERE))
-def test_what_is_no_bars_is_never_read_as_bars(name: str) -> None:
+def test_recorded_answers_of_other_endpoints_are_refused_as_bars(name: str) -> None:
     vendor, _ = gecko(recorded("coingecko", name)[1])
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("4h", NOW_MS - DAY_MS, NOW_MS, BTC))

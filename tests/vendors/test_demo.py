@@ -93,7 +93,7 @@ def test_demo_actions_cover_only_the_time_of_the_sample() -> None:
     assert all(one.as_paid for one in told if one.type == "dividend")
 
 
-def test_of_another_share_nothing_is_known() -> None:
+def test_a_share_that_is_not_in_the_sample_is_refused() -> None:
     with pytest.raises(CapabilityError, match="only for AAPL, FB, GOOG, IBM, MSFT"):
         vendor().actions_of(Instrument("TSLA", "stock"), EVER, NOW_MS)
 

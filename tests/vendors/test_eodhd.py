@@ -66,7 +66,9 @@ def row(at: int, price: float = 10.0) -> dict[str, Any]:
         (BTC, "1h", "intraday/BTC-USD.CC?interval=1h&from=1704153600&to=1706745599&fmt=json"),
     ],
 )
-def test_requests(who: Instrument, timeframe: str, asked: str) -> None:
+def test_a_bars_request_has_the_documented_url_and_cost(
+    who: Instrument, timeframe: str, asked: str
+) -> None:
     request = eodhd()[0].bars_request(query(timeframe, "2024-01-02", "2024-02-01", who), None)
     assert line_of(request) == BASE + asked
     assert request.cost == (1 if timeframe == "1d" else 5)
@@ -117,7 +119,7 @@ def test_errors_of_the_vendor(status: int, body: Any, kind: Any) -> None:
     assert type(eodhd()[0].classify(answer(body, status))) is kind
 
 
-def test_what_cannot_be_read() -> None:
+def test_unreadable_answers_raise_a_typed_error() -> None:
     at = parse_iso("2024-12-02T15:00:00")
     asked = query("5m", at, at + DAY_MS, AAPL)
     assert_fails_clearly(eodhd()[0], asked, answer([row(at)]))
@@ -154,7 +156,7 @@ def test_splits_are_asked_where_there_can_be_any(
     assert len(transport.asked) == requests
 
 
-def test_days_whose_splits_cannot_be_had_are_not_had() -> None:
+def test_daily_bars_fail_if_their_splits_cannot_be_fetched() -> None:
     for wrong, kind in (
         (answer({"x": 1}), ResponseFormatError),
         (answer([], 403), EntitlementError),
@@ -165,7 +167,7 @@ def test_days_whose_splits_cannot_be_had_are_not_had() -> None:
         assert (caught.value.provider, caught.value.symbol) == ("eodhd", "AAPL")
 
 
-def test_splits_and_dividends() -> None:
+def test_splits_and_dividends_are_fetched_as_actions() -> None:
     splits = [{"date": "2020-08-31", "split": "4.000000/1.000000"}]
     paid = [{"date": "2020-11-06", "value": 0.205, "unadjustedValue": 0.205, "currency": "USD",
              "paymentDate": "2020-11-12"}]  # fmt: skip
@@ -206,7 +208,7 @@ def test_windows_join_into_the_truth(day: int, days: int) -> None:
     assert got == expected
 
 
-def test_what_it_declares() -> None:
+def test_the_declared_capabilities_are_raw_prices_and_separate_actions() -> None:
     caps = eodhd()[0].capabilities
     assert (caps.adjustment, caps.has_forming, caps.tells_actions) == ("raw", False, True)
 
@@ -216,7 +218,7 @@ def test_what_it_declares() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", BARS)
-def test_recorded_bars(name: str) -> None:
+def test_recorded_bars_are_parsed_completely_and_in_order(name: str) -> None:
     timeframe, count, first, last = BARS[name]
     _, response = recorded("eodhd", name)
     asked = query(
@@ -238,13 +240,13 @@ def test_recorded_days_by_hand() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", ERRORS)
-def test_recorded_errors(name: str) -> None:
+def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
     _, response = recorded("eodhd", name)
     assert type(eodhd()[0].classify(response)) is ERRORS[name]
 
 
 @needs_reference
-def test_recorded_actions() -> None:
+def test_recorded_splits_and_dividends_become_actions() -> None:
     answers = [recorded("eodhd", name)[1] for name in ("splits-AAPL.US-csv", "div-AAPL.US-csv")]
     found = eodhd(*answers)[0].fetch_actions(AAPL, Span(0, NOW_MS), NOW_MS)
     assert found == sorted(found)

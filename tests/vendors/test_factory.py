@@ -35,7 +35,7 @@ def test_every_vendor_declares_what_the_registry_says(name: str) -> None:
 @pytest.mark.parametrize(
     "code, name", [("bnc", "binance"), ("YF", "yahoo"), ("yfinance", "yahoo"), ("local", "local")]
 )
-def test_aliases_resolve(code: str, name: str) -> None:
+def test_aliases_resolve_to_the_vendors_canonical_name(code: str, name: str) -> None:
     assert DataDownloaderFactory.get_provider_by_code(code) == name
     assert DataDownloaderFactory.PROVIDER_MAP[code.lower()] == name
 
@@ -55,13 +55,15 @@ def test_unknown_vendors_are_none(code: str, caplog: pytest.LogCaptureFixture) -
         downloader_class(code)
 
 
-def test_one_that_cannot_be_made_is_none_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_downloader_that_cannot_be_created_is_none_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     assert DataDownloaderFactory.create_downloader("local") is None
     assert "providers.local.folder" in caplog.text
     assert DataDownloaderFactory.create_downloader("binance", nonsense=1) is None
 
 
-def test_info_lists() -> None:
+def test_provider_info_lists_every_vendor_and_its_codes() -> None:
     info = DataDownloaderFactory.get_provider_info()
     assert list(info) == DataDownloaderFactory.list_providers() == list(SERVED)
     assert info["yahoo"] == {

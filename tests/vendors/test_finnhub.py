@@ -71,7 +71,7 @@ def columns(rows: dict[int, float]) -> dict[str, Any]:
         (BTC, "1d", "crypto/candle?symbol=BINANCE:BTCUSDT&resolution=D"),
     ],
 )
-def test_requests(who: Instrument, timeframe: str, asked: str) -> None:
+def test_a_bars_request_has_the_documented_url(who: Instrument, timeframe: str, asked: str) -> None:
     request = finnhub()[0].bars_request(query(timeframe, "2024-01-02", "2024-02-01", who), None)
     assert line_of(request) == f"{BASE}{asked}&from=1704153600&to=1706745599"
 
@@ -110,7 +110,9 @@ def test_minutes_of_shares_are_raw_and_of_extended_hours(timeframe: str) -> None
         (BTC, "1h", "2024-03-10T07:00:00Z", "2024-03-10T07:00:00Z"),
     ],
 )
-def test_stamps(who: Instrument, timeframe: str, at: str, stamp: str) -> None:
+def test_times_of_candles_become_stamps(
+    who: Instrument, timeframe: str, at: str, stamp: str
+) -> None:
     response = answer(columns({parse_iso(at): 10.0}))
     (bar,) = finnhub()[0].parse_bars(response, query(timeframe, 0, NOW_MS, who)).bars
     assert (iso(bar.stamp_ms), bar[1:6]) == (stamp, (10.0, 11.0, 9.0, 10.0, 7.0))
@@ -140,7 +142,7 @@ def test_errors_of_the_vendor(status: int, body: Any, kind: Any) -> None:
     assert type(finnhub()[0].classify(answer(body, status))) is kind
 
 
-def test_what_cannot_be_read() -> None:
+def test_unreadable_answers_raise_a_typed_error() -> None:
     asked = query("1d", "2024-12-02", "2024-12-03", BRK)
     assert_fails_clearly(finnhub()[0], asked, answer(columns({asked.span.start: 5.0})))
     uneven = columns({asked.span.start: 5.0}) | {"c": []}
@@ -149,7 +151,7 @@ def test_what_cannot_be_read() -> None:
             finnhub(answer(body))[0].fetch(asked)
 
 
-def test_splits_and_dividends() -> None:
+def test_splits_and_dividends_are_fetched_as_actions() -> None:
     splits = [{"symbol": "BRK.B", "date": "2010-01-21", "fromFactor": 1, "toFactor": 50}]
     paid = [{"symbol": "BRK.B", "date": "2010-11-05", "amount": 0.25, "adjustedAmount": 0.005,
              "payDate": "2010-12-01", "currency": "USD"}]  # fmt: skip
@@ -190,7 +192,7 @@ def test_windows_join_into_the_truth(day: int, days: int) -> None:
     assert got == expected
 
 
-def test_what_it_declares() -> None:
+def test_the_declared_capabilities_are_split_adjusted_prices_and_separate_actions() -> None:
     caps = finnhub()[0].capabilities
     assert (caps.adjustment, caps.actions, caps.tells_actions) == ("split", False, True)
     assert caps.kind(BTC).venue == "binance"
@@ -200,7 +202,7 @@ def test_what_it_declares() -> None:
 
 
 @needs_reference
-def test_recorded_bars() -> None:
+def test_recorded_bars_are_parsed_completely_and_in_order() -> None:
     recording, response = recorded("finnhub", "candle-ok-shape-sample")
     asked = query("1d", "2023-11-14", "2023-11-19", AAPL)
     good = checked(finnhub(response)[0].fetch(asked), asked)
@@ -209,7 +211,7 @@ def test_recorded_bars() -> None:
 
 
 @needs_reference
-def test_recorded_emptiness() -> None:
+def test_a_recorded_empty_answer_raises_no_data() -> None:
     _, response = recorded("finnhub", "candle-no_data")
     with pytest.raises(NoDataError):
         finnhub(response)[0].fetch(query("1d", "2023-11-14", "2023-11-19", AAPL))
@@ -217,6 +219,6 @@ def test_recorded_emptiness() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", ERRORS)
-def test_recorded_errors(name: str) -> None:
+def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
     _, response = recorded("finnhub", name)
     assert type(finnhub()[0].classify(response)) is ERRORS[name]

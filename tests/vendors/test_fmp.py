@@ -76,7 +76,9 @@ def row(label: str, price: float = 10.0) -> dict[str, Any]:
          "historical-chart/1hour?symbol=VOD.L&from=2024-07-01&to=2024-07-02"),
     ],
 )  # fmt: skip
-def test_requests(who: Instrument, timeframe: str, start: str, end: str, asked: str) -> None:
+def test_a_bars_request_has_the_documented_url(
+    who: Instrument, timeframe: str, start: str, end: str, asked: str
+) -> None:
     vendor, _ = fmp()
     assert line_of(vendor.bars_request(query(timeframe, start, end, who), None)) == BASE + asked
 
@@ -103,7 +105,9 @@ def test_four_hours_are_not_asked_for() -> None:
         (AAPL, "1d", "2024-03-11", "2024-03-11T00:00:00Z"),
     ],
 )
-def test_stamps(who: Instrument, timeframe: str, label: str, stamp: str) -> None:
+def test_labels_of_rows_become_stamps(
+    who: Instrument, timeframe: str, label: str, stamp: str
+) -> None:
     asked = query(timeframe, "2024-03-01", "2024-05-01", who)
     (bar,) = fmp()[0].parse_bars(answer([{**row(label), "symbol": who.symbol}]), asked).bars
     assert (iso(bar.stamp_ms), bar[1:6]) == (stamp, (10.0, 11.0, 9.0, 10.0, 7.0))
@@ -152,12 +156,12 @@ def test_errors_of_the_vendor(status: int, body: Any, kind: Any) -> None:
     assert type(fmp()[0].classify(answer(body, status))) is kind
 
 
-def test_what_cannot_be_read() -> None:
+def test_unreadable_answers_raise_a_typed_error() -> None:
     asked = query("1d", "2024-12-02", "2024-12-03", AAPL)
     assert_fails_clearly(fmp()[0], asked, answer([row("2024-12-02")]))
 
 
-def test_splits_and_dividends() -> None:
+def test_splits_and_dividends_are_fetched_as_actions() -> None:
     splits = [{"symbol": "AAPL", "date": "2020-08-31", "numerator": 4, "denominator": 1}]
     paid = [
         {"date": "2020-11-06", "adjDividend": 0.1, "dividend": 0.205, "paymentDate": "2020-11-12"},
@@ -206,7 +210,7 @@ def test_windows_join_into_the_truth(day: int, hours: int) -> None:
     assert got == expected
 
 
-def test_what_it_declares() -> None:
+def test_the_declared_capabilities_are_split_adjusted_prices_and_separate_actions() -> None:
     caps = fmp()[0].capabilities
     assert (caps.adjustment, caps.actions, caps.tells_actions) == ("split", False, True)
     assert FMPDataDownloader.raw_shape == "index"
@@ -217,7 +221,7 @@ def test_what_it_declares() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", BARS)
-def test_recorded_bars(name: str) -> None:
+def test_recorded_bars_are_parsed_completely_and_in_order(name: str) -> None:
     timeframe, count, first, last = BARS[name]
     recording, response = recorded("fmp", name)
     day = day_ms(date_of(parse_iso(first)))
@@ -235,13 +239,13 @@ def test_recorded_bars(name: str) -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", ERRORS)
-def test_recorded_errors(name: str) -> None:
+def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
     _, response = recorded("fmp", name)
     assert type(fmp()[0].classify(response)) is ERRORS[name]
 
 
 @needs_reference
-def test_recorded_actions() -> None:
+def test_recorded_splits_and_dividends_become_actions() -> None:
     splits, calendar = (
         recorded("fmp", name)[1] for name in ("doc-stock_split-AAPL", "calendar-dividend")
     )
@@ -257,7 +261,7 @@ def test_recorded_actions() -> None:
 
 
 @pytest.mark.parametrize("body", ["", "x", None, {"historical": ""}, {"symbol": "AAPL"}, 0, True])
-def test_what_is_no_list_of_rows_is_no_answer(body: Any) -> None:
+def test_an_answer_that_is_not_a_list_of_rows_is_refused(body: Any) -> None:
     vendor, _ = fmp(answer(body))
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("1d", "2024-06-03", "2024-06-05", AAPL))

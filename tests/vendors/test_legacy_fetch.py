@@ -63,7 +63,7 @@ def test_a_time_column_and_aware_times_are_read() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, pd.DataFrame(), frame().iloc[:0]])
-def test_nothing_is_no_data(nothing: Any) -> None:
+def test_an_empty_answer_of_an_older_downloader_raises_no_data(nothing: Any) -> None:
     with pytest.raises(NoDataError, match="test has no data for BTCUSDT 1h") as caught:
         fetch_legacy(stub(return_value=nothing), ASKED, "test")
     assert caught.value.provider == "test"

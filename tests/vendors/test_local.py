@@ -46,7 +46,7 @@ def fetch(vendor: LocalDataDownloader, timeframe: str = "1d", symbol: str = "AAP
 
 
 @pytest.mark.parametrize("name", ["AAPL_1d.csv", "AAPL_1d.csv.gz", "aapl_1D.CSV"])
-def test_plain_files(tmp_path: Path, name: str) -> None:
+def test_csv_and_gzip_files_are_read_as_bars(tmp_path: Path, name: str) -> None:
     data = (HEADER + ROWS).encode()
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
     got = fetch(local(tmp_path, unit="USD", adjustment="raw"))
@@ -141,7 +141,9 @@ def test_columns_pattern_and_spellings_are_mapped(tmp_path: Path) -> None:
         ("20240102", {"time_format": "%Y%m%d"}, "2024-01-02T00:00:00"),
     ],
 )
-def test_times(tmp_path: Path, text: str, layout: dict[str, str], stamp: str) -> None:
+def test_times_in_every_format_become_stamps(
+    tmp_path: Path, text: str, layout: dict[str, str], stamp: str
+) -> None:
     (tmp_path / "AAPL_1h.csv").write_text(HEADER + f"{text},1,2,1,2,3\n")
     got = local(tmp_path, **layout).fetch(query("1h", "2024-01-01", "2024-12-31", AAPL))
     assert got.table.stamps.tolist() == [parse_iso(stamp)]

@@ -31,7 +31,7 @@ def bars(label: str, start: int, end: int, who: Instrument = BTC) -> BarTable:
 
 @settings(derandomize=True, max_examples=25, deadline=None)
 @given(start=st.integers(0, 200), count=st.integers(1, 60))
-def test_a_window_holds_what_the_whole_holds(start: int, count: int) -> None:
+def test_made_up_bars_of_a_window_equal_those_of_the_whole(start: int, count: int) -> None:
     whole = bars("1h", FIRST, FIRST + 300 * HOUR_MS)
     part = bars("1h", FIRST + start * HOUR_MS, FIRST + (start + count) * HOUR_MS)
     assert len(part) == count
@@ -39,8 +39,8 @@ def test_a_window_holds_what_the_whole_holds(start: int, count: int) -> None:
         assert (mine == theirs[start : start + count]).all()
 
 
-def test_the_very_bars(  # a change here changes what users' programs were tried on
-) -> None:
+# A change here changes what users' programs were tried on.
+def test_made_up_bars_have_the_same_values_for_ever() -> None:
     first = bars("1d", FIRST, FIRST + DAY_MS, AAPL)
     assert [float(column[0]) for column in first.values()] == [
         80.949596, 81.302272, 79.513973, 80.507686, 1_392_901.0,
@@ -49,7 +49,7 @@ def test_the_very_bars(  # a change here changes what users' programs were tried
 
 @pytest.mark.parametrize("who", [AAPL, BTC], ids=lambda w: w.symbol)
 @pytest.mark.parametrize("label", ["1m", "1h", "1d", "1w", "1M"])
-def test_they_are_bars(who: Instrument, label: str) -> None:
+def test_made_up_bars_have_ordered_prices_and_volume(who: Instrument, label: str) -> None:
     span = {"1m": 5 * DAY_MS, "1h": 30 * DAY_MS}.get(label, 900 * DAY_MS)
     table = bars(label, FIRST - span, FIRST, who)
     assert len(table) > 20
@@ -81,7 +81,7 @@ def test_two_symbols_and_two_timeframes_differ() -> None:
     assert bars("1h", FIRST, end).volume[0] != bars("30m", FIRST, end).volume[0] * 2
 
 
-def test_what_has_not_closed_does_not_come() -> None:
+def test_made_up_bars_that_have_not_closed_are_left_out() -> None:
     table = bars("1h", NOW_MS - 2 * HOUR_MS, NOW_MS + 5 * HOUR_MS)
     assert table.stamps.tolist() == [NOW_MS - 2 * HOUR_MS, NOW_MS - HOUR_MS]
     with pytest.raises(NoDataError) as told:

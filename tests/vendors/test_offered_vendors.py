@@ -76,7 +76,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_one_is_told_and_breaks_no_other(
+def test_a_broken_vendor_plugin_is_reported_and_breaks_no_other(
     how: str, site: Shelf, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     code, said = BROKEN[how]
@@ -133,7 +133,9 @@ def test_a_package_that_is_there_twice_is_one(
     assert not caplog.records
 
 
-def test_rules_may_name_it_and_are_told_the_nearest_name(site: Shelf, tmp_path: Path) -> None:
+def test_rules_may_name_a_vendor_plugin_and_a_typo_suggests_its_name(
+    site: Shelf, tmp_path: Path
+) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("crypto: {primary: ACME, backup: [binance]}\nproviders: {Acme: {name: A}}\n")
     with pytest.raises(RulesError, match="not a vendor"):

@@ -56,7 +56,7 @@ def test_rows_stay_as_received_in_the_order_of_the_pages() -> None:
     assert got.requests == 2
 
 
-def test_what_lies_between_two_pages_is_told() -> None:
+def test_an_empty_page_between_two_pages_is_reported_as_a_seam() -> None:
     vendor, _ = acme(
         answer({"rows": rows(day(5), day(4)), "cursor": "b"}),
         answer({"rows": [], "cursor": "c"}),
@@ -196,7 +196,9 @@ def test_rows_are_as_old_as_the_request_when_an_answer_takes_long() -> None:
         (query("1m", NOW_MS - 32 * DAY_MS, NOW_MS), "1m bars only for the last 30 days"),
     ],
 )
-def test_what_is_not_declared_is_not_asked(asked: Any, said: str) -> None:
+def test_an_undeclared_timeframe_or_asset_class_is_refused_without_a_request(
+    asked: Any, said: str
+) -> None:
     vendor, transport = acme()
     with pytest.raises(CapabilityError, match=said):
         vendor.fetch(asked)

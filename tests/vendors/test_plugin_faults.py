@@ -148,7 +148,9 @@ def test_a_hang_ends_within_the_time_of_the_call(
     assert frame.attrs["onetape"]["vendors"] == ["good"]
 
 
-def test_alone_it_is_the_error_of_the_call(make: Callable[[str], DataManager]) -> None:
+def test_a_fault_of_the_only_vendor_plugin_is_the_error_of_the_call(
+    make: Callable[[str], DataManager],
+) -> None:
     manager = make("class Bad(Bad):\n    parse_bars = lambda *_: FAULTS['SystemExit']()")
     with pytest.raises(AllProvidersFailedError, match="bad raised SystemExit: 3"):
         manager.get_ohlcv("BTCUSDT", "1d", *DAYS, provider="bad")

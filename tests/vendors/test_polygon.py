@@ -156,7 +156,9 @@ def test_symbols_in_its_spelling(who: Instrument, spelled: str) -> None:
     "who, label",
     [(Instrument("VOD.L", "stock", "XLON", "Europe/London"), "1h"), (EURUSD, "1d")],
 )
-def test_what_is_not_served_is_not_asked(who: Instrument, label: str) -> None:
+def test_markets_that_polygon_does_not_serve_are_refused_without_a_request(
+    who: Instrument, label: str
+) -> None:
     vendor, transport = polygon()
     with pytest.raises(CapabilityError):
         vendor.fetch(query(label, "2024-01-02", "2024-01-03", who))
@@ -227,7 +229,7 @@ def test_direct_use_knows_pairs_by_their_mark() -> None:
     assert "/X:BTCUSD/" in transport.asked[0].url
 
 
-def test_it_answers_to_its_newer_name_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_polygon_is_created_by_its_newer_name_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("POLYGON_API_KEY", "POLYGON_KEY", "MASSIVE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(MissingCredentialsError, match="Polygon needs a key"):
@@ -341,7 +343,7 @@ def test_no_secret_is_told_by_any_text() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", BARS)
-def test_recorded_bars(name: str) -> None:
+def test_recorded_bars_are_parsed_completely_and_in_order(name: str) -> None:
     recording, response = recorded("polygon", name)
     who, count, first, last = BARS[name]
     asked = adjusting(query("1d", "2000-01-01", "2024-01-01", who), "split")
@@ -374,7 +376,7 @@ def test_the_recorded_next_page() -> None:
 
 
 @needs_reference
-def test_recorded_actions() -> None:
+def test_recorded_splits_and_dividends_become_actions() -> None:
     _, splits = recorded("polygon", "reference-splits")
     _, paid = recorded("polygon", "reference-dividends")
     googl = Instrument("GOOGL", "stock")
@@ -392,7 +394,7 @@ def test_recorded_actions() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", ERRORS)
-def test_recorded_errors(name: str) -> None:
+def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
     _, response = recorded("polygon", name)
     assert type(polygon()[0].classify(response)) is ERRORS[name]
 

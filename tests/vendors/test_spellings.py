@@ -98,7 +98,7 @@ def spelled(vendor: str, who: Instrument) -> str | None:
 
 
 @pytest.mark.parametrize("vendor", WIRE)
-def test_on_the_wire(vendor: str) -> None:
+def test_each_vendor_gets_each_symbol_in_its_own_spelling(vendor: str) -> None:
     if vendor in PLUGGED and importlib.util.find_spec(PLUGGED[vendor]) is None:
         pytest.skip(f"{PLUGGED[vendor]} is not installed")
     assert {s: spelled(vendor, meant(s)) for s in SYMBOLS} == dict(
@@ -111,7 +111,7 @@ def test_no_vendor_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("vendor", WIRE)
-def test_read_back_it_is_one_of_ours(vendor: str) -> None:
+def test_a_vendors_spelling_stands_for_one_symbol_only(vendor: str) -> None:
     ours: dict[str, set[str]] = defaultdict(set)
     for symbol, wire in zip(SYMBOLS, WIRE[vendor], strict=True):
         if wire is not None:

@@ -109,7 +109,9 @@ def test_the_request_for_crypto() -> None:
         (Instrument("VOD.L", "stock", "XLON", "Europe/London"), "1d"),
     ],
 )  # fmt: skip
-def test_what_is_not_served_is_not_asked(who: Instrument, label: str) -> None:
+def test_bars_that_tiingo_does_not_serve_are_refused_without_a_request(
+    who: Instrument, label: str
+) -> None:
     vendor, transport = tiingo()
     with pytest.raises(CapabilityError):
         vendor.fetch(query(label, "2024-01-01", "2024-02-01", who))
@@ -143,7 +145,7 @@ def test_symbols_in_its_spelling(who: Instrument, spelled: str) -> None:
         ("5m", "2024-03-11T13:30:00.000Z", "2024-03-11T13:30:00"),
     ],
 )
-def test_stamps(label: str, theirs: str, stamp: str) -> None:
+def test_dates_of_rows_become_stamps(label: str, theirs: str, stamp: str) -> None:
     asked = query(label, "2024-01-01", "2024-06-03", AAPL)
     page = tiingo()[0].parse_bars(answer([{**ROW, "date": theirs}]), asked)
     assert [b.stamp_ms for b in page.bars] == [parse_iso(stamp)]
@@ -175,7 +177,7 @@ def test_an_absent_value_is_nan() -> None:
     assert (bar.open, bar.adj_close) == (1.5, 0.5)
 
 
-def test_an_unknown_pair_is_nothing() -> None:
+def test_an_empty_answer_for_a_pair_raises_no_data() -> None:
     with pytest.raises(NoDataError):
         tiingo(answer([]))[0].fetch(query("1d", "2024-01-02", "2024-01-04", BTC))
 
@@ -195,7 +197,9 @@ def test_limits_never_exceed_the_free_plan() -> None:
     assert limits.burst + limits.per_second * 3600 <= 50
 
 
-def test_the_constructor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_constructor_needs_a_key_and_returns_a_working_vendor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("TIINGO_API_KEY", raising=False)
     with pytest.raises(MissingCredentialsError, match="Tiingo needs a key"):
         TiingoDataDownloader()
@@ -282,7 +286,7 @@ def test_no_secret_is_told_by_any_text() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", BARS)
-def test_recorded_bars(name: str) -> None:
+def test_recorded_bars_are_parsed_completely_and_in_order(name: str) -> None:
     recording, response = recorded("tiingo", name)
     timeframe, who, count, first, last = BARS[name]
     vendor, _ = tiingo(*[response] * 40)
@@ -304,7 +308,7 @@ def test_recorded_bars(name: str) -> None:
 
 
 @needs_reference
-def test_the_recorded_dividend() -> None:
+def test_a_recorded_dividend_becomes_an_action() -> None:
     _, response = recorded("tiingo", "daily-AAPL-2023-02-dividend")
     span = Span(day_ms(date(2023, 1, 1)), day_ms(date(2023, 6, 1)))
     (paid,) = tiingo(response)[0].fetch_actions(AAPL, span, NOW_MS)
@@ -321,6 +325,6 @@ def test_recorded_answers_in_another_format(name: str) -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", ERRORS)
-def test_recorded_errors(name: str) -> None:
+def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
     _, response = recorded("tiingo", name)
     assert type(tiingo()[0].classify(response)) is ERRORS[name]

@@ -111,7 +111,7 @@ def test_every_timeframe_is_asked_in_its_own_words(label: str, name: str) -> Non
         ("1M", "2024-03-29", "2024-03-01T00:00:00Z"),
     ],
 )
-def test_stamps(label: str, said: str, stamp: str) -> None:
+def test_times_of_values_become_stamps(label: str, said: str, stamp: str) -> None:
     vendor, _ = twelve()
     page = vendor.parse_bars(
         answer(body(said)), query(label, "2024-03-01T00:00:00Z", "2024-04-01T00:00:00Z", IBM)
@@ -133,7 +133,9 @@ def test_stamps(label: str, said: str, stamp: str) -> None:
     ],
     ids=lambda value: getattr(value, "symbol", ""),
 )  # fmt: skip
-def test_symbols(instrument: Instrument, named: dict[str, str]) -> None:
+def test_symbols_become_the_vendors_symbol_country_and_exchange(
+    instrument: Instrument, named: dict[str, str]
+) -> None:
     params = twelve()[0].bars_request(query("1d", 0, DAY_MS, instrument), None).params
     known = ("symbol", "country", "mic_code")
     assert {k: v for k, v in params.items() if k in known} == named
@@ -223,7 +225,7 @@ def test_a_404_about_the_address_is_no_unknown_symbol(said: Any, status: int) ->
 
 
 @pytest.mark.parametrize("of, wait", [("the current minute", 60), ("the day", 3600)])
-def test_how_long_it_is_left_alone(of: str, wait: int) -> None:
+def test_the_pause_after_a_rate_limit_depends_on_the_credits_used_up(of: str, wait: int) -> None:
     error = twelve()[0].classify(answer(refusal(429, f"You have run out of API credits for {of}.")))
     assert isinstance(error, RateLimitedError)
     assert error.retry_after == wait
@@ -250,7 +252,7 @@ def test_the_key_under_either_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", sorted(BARS))
-def test_recorded_bars(name: str) -> None:
+def test_recorded_bars_are_parsed_completely_and_in_order(name: str) -> None:
     recording, response = recorded("twelvedata", name)
     vendor, _ = twelve()
     page = vendor.parse_bars(response, query("1d", 0, "2030-01-01T00:00:00Z", IBM))
@@ -264,7 +266,7 @@ def test_recorded_bars(name: str) -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", ERRORS)
-def test_recorded_errors(name: str) -> None:
+def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
     assert type(twelve()[0].classify(recorded("twelvedata", name)[1])) is ERRORS[name]
 
 
@@ -277,7 +279,7 @@ def test_the_timeframes_are_those_that_it_names_itself() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", sorted(ELSEWHERE))
-def test_what_is_no_bars_is_never_read_as_bars(name: str) -> None:
+def test_recorded_answers_of_other_endpoints_are_refused_as_bars(name: str) -> None:
     vendor, _ = twelve(recorded("twelvedata", name)[1])
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("1d", 0, DAY_MS, IBM))

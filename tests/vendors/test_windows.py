@@ -17,7 +17,7 @@ def test_without_limits_there_is_one_window() -> None:
     assert windows(Span(0, 10**12), HOUR) == [Span(0, 10**12)]
 
 
-def test_nothing_is_cut_into_nothing() -> None:
+def test_an_empty_span_is_split_into_no_windows() -> None:
     assert windows(Span(5, 5), HOUR, bars=1) == []
 
 

@@ -185,7 +185,7 @@ def test_bars_older_than_yahoo_keeps_are_not_asked() -> None:
         ("1h", "2024-07-03T13:30:00Z", "2024-07-03T13:30:00"),
     ],
 )
-def test_stamps(timeframe: str, label: str, stamp: str) -> None:
+def test_times_of_a_chart_become_stamps(timeframe: str, label: str, stamp: str) -> None:
     asked = query(timeframe, "2024-06-03", "2024-08-05", AAPL)
     assert stamps(chart([parse_iso(label) // 1000]), asked) == [parse_iso(stamp)]
 
@@ -434,7 +434,7 @@ def test_columns_of_unequal_length_are_unreadable() -> None:
         vendor.fetch(query("5m", OPEN * 1000, OPEN * 1000 + HOUR_MS, AAPL, now_ms=OPEN * 1000))
 
 
-def test_kinds() -> None:
+def test_the_declared_kinds_have_their_session_unit_and_venue() -> None:
     caps = yahoo()[0].capabilities
     assert caps.kind(AAPL) == Kind("regular", "session", "consolidated", "USD", "shares")
     assert caps.kind(Instrument("BTC-USD", "crypto", quote="USD")).venue == "aggregate"
@@ -473,7 +473,7 @@ def meant(response: HttpResponse) -> Instrument:
 
 @needs_reference
 @pytest.mark.parametrize("name", CHARTS)
-def test_recorded_charts(name: str) -> None:
+def test_recorded_charts_are_parsed_completely(name: str) -> None:
     recording, response = recorded("yahoo", name)
     timeframe, count, first, last, unit = CHARTS[name]
     page = yahoo()[0].parse_bars(response, whole(timeframe, response))
@@ -519,7 +519,7 @@ def test_the_recorded_split_and_dividend() -> None:
 
 
 @needs_reference
-def test_recorded_dividends() -> None:
+def test_recorded_dividends_become_actions() -> None:
     _, response = recorded("yahoo", "chart-MSFT-1d-2021-02-to-2022-01-dividends")
     page = yahoo()[0].parse_bars(response, whole("1d", response))
     assert [(a.ex_date.isoformat(), a.amount) for a in page.actions] == [
@@ -544,7 +544,7 @@ def test_the_recorded_running_bar() -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", sorted(EMPTY))
-def test_recorded_emptiness(name: str) -> None:
+def test_a_recorded_empty_chart_raises_no_data(name: str) -> None:
     _, response = recorded("yahoo", name)
     vendor, _ = yahoo(response)
     assert vendor.classify(response) is None
@@ -564,7 +564,7 @@ def test_recorded_answers_without_prices(name: str) -> None:
 
 @needs_reference
 @pytest.mark.parametrize("name", ERRORS)
-def test_recorded_errors(name: str) -> None:
+def test_a_recorded_error_becomes_its_typed_error(name: str) -> None:
     _, response = recorded("yahoo", name)
     assert type(yahoo()[0].classify(response)) is ERRORS[name]
 

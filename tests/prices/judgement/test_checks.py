@@ -344,7 +344,7 @@ def test_a_day_of_hours_that_is_the_day_before_is_a_copy() -> None:
 
 
 @pytest.mark.parametrize("place", [slice(0, 100), slice(60, 75), slice(99, 100), slice(101, 104)])
-def test_rows_that_a_known_split_was_not_applied_to(place: slice) -> None:
+def test_rows_without_a_stored_splits_factor_are_found_and_repaired(place: slice) -> None:
     series = walk(wavy(200), splits=(ShareEvent(100 * DAY_MS, 3.0),))
     flat = {name: series.table.close.copy() for name in ALL}
     series = replace(series, table=replace(series.table, **flat))
@@ -475,7 +475,7 @@ def test_one_dividend_on_two_days_is_suspected_and_weekly_payers_are_not() -> No
     assert not found(walk(close, dividends=weekly), "dividend")
 
 
-def test_dividends_that_are_not_known_are_told() -> None:
+def test_the_dividend_check_says_that_dividends_are_not_stored() -> None:
     assert "not stored" in run_checks(walk(wavy(30)))[2]["dividend"]
 
 
@@ -595,7 +595,7 @@ def test_months_whose_days_are_not_all_stored_prove_nothing() -> None:
     )
 
 
-def test_volume_and_moves_are_told_and_no_alarm() -> None:
+def test_odd_volumes_and_large_moves_are_reported_as_info_only() -> None:
     close = wavy(100)
     close[60:] *= 1.8
     series = walk(close)
@@ -670,7 +670,7 @@ def test_rows_without_a_price_break_no_check() -> None:
     assert "dividend" not in ran
 
 
-def test_a_score_is_what_the_findings_leave() -> None:
+def test_errors_and_warnings_lower_the_score() -> None:
     none = np.arange(5, dtype=np.int64)
     error = QualityFinding("unit", "intrinsic", "error", none, "", "")
     warning = replace(error, severity="warning")

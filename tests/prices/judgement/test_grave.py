@@ -26,7 +26,7 @@ def judged(series: CheckedSeries) -> list[Grave]:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_a_clean_series_says_nothing(kind: Kind) -> None:
+def test_a_clean_series_has_no_grave_finding(kind: Kind) -> None:
     for seed in range(2):
         series = clean(kind, np.random.default_rng([seed, KINDS.index(kind)]))
         assert judged(series) == []

@@ -76,7 +76,7 @@ def _many_dividends(series: CheckedSeries) -> CheckedSeries:
 
 
 @pytest.mark.parametrize("change", [_fourfold, _hundredfold, _untold, _many_dividends])
-def test_what_happened_in_a_hole_is_no_defect(
+def test_a_change_of_price_across_a_hole_is_not_a_defect(
     change: Callable[[CheckedSeries], CheckedSeries],
 ) -> None:
     whole = walk(wavy(300), splits=(), dividends=())

@@ -43,7 +43,7 @@ def alarms(findings: list[QualityFinding]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", [*names(), *names("quality")])
-def test_what_is_known_is_found_and_nothing_else(name: str) -> None:
+def test_in_real_series_only_the_known_defects_are_found(name: str) -> None:
     findings, ran, _ = run_checks(load(name))
     assert alarms(findings) == KNOWN.get(name, set())
     assert {"unit", "order", "calendar", "stale", "outlier"} <= set(ran)
@@ -73,7 +73,7 @@ def test_each_untold_split_is_seen_with_its_ratio() -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in names("quality") if f"{n}-fixed" in names("quality")])
-def test_what_is_certain_is_repaired_as_the_twin_is(name: str) -> None:
+def test_certain_defects_are_repaired_as_in_the_fixed_twin(name: str) -> None:
     bad, twin = load(name), load(f"{name}-fixed")
     findings, _, _ = run_checks(bad)
     assert any(finding.certain for finding in findings)
@@ -88,7 +88,7 @@ def test_what_is_certain_is_repaired_as_the_twin_is(name: str) -> None:
     )
 
 
-def test_the_twins_of_what_was_repaired_have_nothing_left() -> None:
+def test_a_repaired_series_has_no_defect_left() -> None:
     for name in [n for n in names("quality") if f"{n}-fixed" in names("quality")]:
         bad = load(name)
         findings, _, _ = run_checks(bad)

@@ -70,7 +70,7 @@ def test_a_planted_defect_is_found_where_it_is(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["rows x100", "cells x100", "dividend x100", "dividend not adjusted", "split in part"]
 )
-def test_what_is_repaired_is_the_clean_series_again(name: str) -> None:
+def test_a_repaired_series_equals_the_clean_one(name: str) -> None:
     count = 0
     for one, case in cases(name):
         findings, _, _ = run_checks(case.series)

@@ -41,7 +41,7 @@ def stamps_of(found: list[Defect] | str) -> list[int]:
 @pytest.mark.parametrize(
     "kind", ["share by the hour", "tiny coin", "coin by the minute", "currency"]
 )
-def test_bars_that_make_up_their_days_say_nothing(kind: str) -> None:
+def test_bars_that_agree_with_their_daily_bars_have_no_finding(kind: str) -> None:
     assert beside_days(hours(kind)) == []
 
 
@@ -109,7 +109,7 @@ def test_a_coin_has_no_splits() -> None:
     assert len(stamps_of(beside_days(scaled(series, slice(500, 501), 100.0, ALL)))) == 1
 
 
-def test_a_fall_that_its_day_shows_is_none_of_these() -> None:
+def test_a_fall_that_its_daily_bar_shows_is_not_a_defect() -> None:
     series = hours()
     fallen = scaled(series, slice(500, len(series)), 0.5, ALL)
     assert stamps_of(beside_days(fallen)) != []
