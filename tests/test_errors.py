@@ -174,7 +174,7 @@ def test_a_failed_call_has_a_reason_and_a_brief_sentence(
     assert caught.value.brief == "The data for BTCUSDT is not available."
 
 
-def test_splits_that_no_vendor_could_be_asked_for_are_an_outage_and_not_none(
+def test_get_actions_raises_an_outage_and_not_no_data_if_the_only_vendor_is_down(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     rules = tmp_path / "rules.yaml"

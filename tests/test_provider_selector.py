@@ -96,7 +96,9 @@ def with_rules(tmp_path: Path, text: str) -> ProviderSelector:
 
 
 class TestMaking:
-    def test_attributes(self, tmp_path: Path, factory: Factory) -> None:
+    def test_a_new_selector_has_its_documented_attributes_and_no_downloader_yet(
+        self, tmp_path: Path, factory: Factory
+    ) -> None:
         selector = ProviderSelector(cache_dir=tmp_path / "bars")
         assert selector.cache_dir == str(tmp_path / "bars")
         assert selector.config_path.endswith("provider_rules.yaml")
@@ -123,14 +125,18 @@ class TestMaking:
         with pytest.raises(RulesError, match="did you mean crypto"):
             selector.rules = {"cryptoo": {}}
 
-    def test_changes_in_place_reach_nobody_else(self, selector: ProviderSelector) -> None:
+    def test_changing_the_rules_of_one_selector_changes_no_other(
+        self, selector: ProviderSelector
+    ) -> None:
         selector.rules["crypto"]["primary"] = "yahoo"
         assert ProviderSelector().rules["crypto"]["primary"] == "binance"
         assert selector.get_best_provider("BTCUSDT", "1d") == "binance"
 
 
 class TestRouting:
-    def test_documented_calls(self, selector: ProviderSelector) -> None:
+    def test_the_documented_calls_return_vendor_and_symbol_type(
+        self, selector: ProviderSelector
+    ) -> None:
         assert selector.get_best_provider("BTCUSDT", "5m") == "binance"
         assert selector.get_best_provider("AAPL", "1d") == "yahoo"
         assert selector.classify_symbol("BTCUSDT") == "crypto"
@@ -168,7 +174,9 @@ class TestRouting:
             assert json.dumps(order) in words
             assert "Nothing is added to the vendors in your own rules file" in words
 
-    def test_without_failover_the_primary_alone(self, tmp_path: Path, factory: Factory) -> None:
+    def test_with_failover_off_only_the_primary_vendor_is_returned(
+        self, tmp_path: Path, factory: Factory
+    ) -> None:
         selector = with_rules(tmp_path, "failover: {enabled: no}\n")
         assert selector.get_provider_with_failover("BTCUSDT", "1d") == ["binance"]
 
@@ -213,7 +221,9 @@ class TestInstruments:
         assert isinstance(caught.value, RuntimeError)
 
     @pytest.mark.parametrize("symbol", ["", None, 5, ["AAPL"], "A" * 65, "../etc"])
-    def test_no_symbols(self, selector: ProviderSelector, symbol: Any) -> None:
+    def test_text_that_is_not_a_symbol_raises_bad_symbol_error(
+        self, selector: ProviderSelector, symbol: Any
+    ) -> None:
         with pytest.raises(BadSymbolError):
             selector.instrument(symbol)
         with pytest.raises(BadSymbolError):
@@ -235,10 +245,14 @@ class TestInstruments:
         monkeypatch.delattr("src.data.symbols.name_search.nearest")
         assert selector.spelling("S123") == "S123"
 
-    def test_the_same_value_each_time(self, selector: ProviderSelector) -> None:
+    def test_an_instrument_is_the_same_object_at_each_call(
+        self, selector: ProviderSelector
+    ) -> None:
         assert selector.instrument("BTCUSDT") is selector.instrument("BTCUSDT")
 
-    def test_a_users_decision(self, tmp_path: Path, factory: Factory) -> None:
+    def test_the_rules_of_a_user_map_a_symbol_to_a_pair_and_its_vendor(
+        self, tmp_path: Path, factory: Factory
+    ) -> None:
         selector = with_rules(tmp_path, "symbol_classification: {symbols: {SOL: SOLUSDT}}\n")
         assert selector.get_best_provider("SOL", "1h") == "binance"
 
@@ -265,7 +279,9 @@ class TestDownloaders:
         assert "yahoo" not in [name for name, _ in factory.calls]
         assert selector.get_best_downloader("AAPL", "1d") is not double
 
-    def test_names_of_vendors(self, selector: ProviderSelector) -> None:
+    def test_canonical_maps_aliases_and_own_downloaders_to_vendor_names(
+        self, selector: ProviderSelector
+    ) -> None:
         selector.downloaders["mine"] = mock.Mock()
         assert [selector.canonical(n) for n in ("yf", "BNC", "mine", "nobody", None)] == [
             "yahoo", "binance", "mine", None, None,
@@ -313,7 +329,9 @@ class TestDownloaders:
         assert vendor.capabilities.settle_ms == 450_000
         assert Vendor.capabilities.settle_ms == 120_000, "the class keeps its own"
 
-    def test_many_threads_make_one(self, selector: ProviderSelector, factory: Factory) -> None:
+    def test_many_threads_create_a_downloader_once(
+        self, selector: ProviderSelector, factory: Factory
+    ) -> None:
         second = threading.Event()
         found: list[object] = []
         create = factory.create_downloader
@@ -353,11 +371,15 @@ class TestTickers:
          ("^VIX", "stock"), ("EURUSD=X", "unknown"), ("EURUSD", "unknown"), ("SOL", "unknown"),
          ("GC=F", "unknown"), ("INVALID", "unknown"), ("", "unknown"), (None, "unknown"), (5, "unknown")],
     )  # fmt: skip
-    def test_types(self, selector: ProviderSelector, symbol: Any, expected: str) -> None:
+    def test_classify_symbol_returns_the_expected_type_of_each_symbol(
+        self, selector: ProviderSelector, symbol: Any, expected: str
+    ) -> None:
         assert selector.classify_symbol(symbol) == expected
         assert selector._classify_symbol(symbol) == expected
 
-    def test_info(self, selector: ProviderSelector) -> None:
+    def test_get_ticker_info_returns_assets_and_vendor_of_a_slashed_pair(
+        self, selector: ProviderSelector
+    ) -> None:
         info = selector.get_ticker_info("btc/usdt")
         assert isinstance(info, TickerInfo)
         assert info == {
@@ -370,10 +392,14 @@ class TestTickers:
         [("AAPL", "US Markets (NASDAQ/NYSE)"), ("AAPL.NASDAQ", "NASDAQ"), ("VOD.L", "London Stock Exchange"),
          ("^VIX", None), ("SOL", None)],
     )  # fmt: skip
-    def test_exchanges(self, selector: ProviderSelector, symbol: str, exchange: str | None) -> None:
+    def test_get_ticker_info_returns_the_exchange_of_each_symbol(
+        self, selector: ProviderSelector, symbol: str, exchange: str | None
+    ) -> None:
         assert selector.get_ticker_info(symbol).exchange == exchange
 
-    def test_config(self, selector: ProviderSelector) -> None:
+    def test_a_provider_config_contains_vendor_limit_period_and_interval(
+        self, selector: ProviderSelector
+    ) -> None:
         config = selector.get_data_provider_config("BTCUSDT", "5m")
         assert isinstance(config, ProviderConfig)
         assert config["provider"] == config.best_provider == "binance"
@@ -403,7 +429,9 @@ class TestTickers:
         )
 
     @pytest.mark.parametrize("symbol", ["AAPL", "BTCUSDT", "VOD.L", "BRK.B", "^VIX", "EURUSD=X"])
-    def test_valid(self, selector: ProviderSelector, symbol: str) -> None:
+    def test_validate_ticker_accepts_a_valid_symbol_without_suggestions(
+        self, selector: ProviderSelector, symbol: str
+    ) -> None:
         found = selector.validate_ticker(symbol)
         assert found["valid"] is True
         assert found["suggestions"] == []
@@ -412,7 +440,9 @@ class TestTickers:
         }  # fmt: skip
 
     @pytest.mark.parametrize("symbol", [*ODD, "A" * 14 + ".L"])
-    def test_not_valid(self, selector: ProviderSelector, symbol: Any) -> None:
+    def test_validate_ticker_rejects_an_invalid_symbol_with_error_and_suggestions(
+        self, selector: ProviderSelector, symbol: Any
+    ) -> None:
         found = selector.validate_ticker(symbol)
         assert found["valid"] is False
         assert found["error"]
@@ -442,7 +472,9 @@ class TestTickers:
         assert selector.get_best_provider("BTCUSDT", "nonsense") is None
         assert selector.get_best_provider("NO SUCH", "45m") is None
 
-    def test_capabilities(self, selector: ProviderSelector) -> None:
+    def test_provider_capabilities_list_each_vendor_and_its_availability(
+        self, selector: ProviderSelector
+    ) -> None:
         found = selector._get_provider_capabilities()
         assert set(found) >= {"binance", "yahoo", "local"}
         assert [found[name]["available"] for name in ("binance", "yahoo", "local")] == [
@@ -464,7 +496,7 @@ class TestFundamentals:
          ("600519.SS", "SSE", "CN", "ASIA", "CNY"), ("000001.SZ", "SZSE", "CN", "ASIA", "CNY"),
          ("BHP.AX", "ASX", "AU", "OCEANIA", "AUD"), ("AIR.NZ", "NZX", "NZ", "OCEANIA", "NZD")],
     )  # fmt: skip
-    def test_abroad(
+    def test_stocks_of_foreign_exchanges_have_limited_fundamentals_support(
         self, selector: ProviderSelector, symbol: str, exchange: str, country: str, market: str, currency: str
     ) -> None:  # fmt: skip
         found = selector.classify_symbol_for_fundamentals(symbol)
@@ -483,7 +515,7 @@ class TestFundamentals:
          ("PLD", "reit", "NYSE"),
          ("ZZZZ.NYSE", "stock", "NYSE"), ("VANGUARD_ETF", "etf", "US"), ("REALTY_REIT", "reit", "US")],
     )  # fmt: skip
-    def test_at_home(
+    def test_us_symbols_have_full_fundamentals_support(
         self, selector: ProviderSelector, symbol: str, kind: str, exchange: str
     ) -> None:
         found = selector.classify_symbol_for_fundamentals(symbol)
@@ -492,35 +524,47 @@ class TestFundamentals:
         assert (found["international"], found["fundamentals_support"]) == (False, "full")
 
     @pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDC", "BTCBUSD", "USDCUSDT"])
-    def test_crypto(self, selector: ProviderSelector, symbol: str) -> None:
+    def test_coins_have_no_fundamentals_support(
+        self, selector: ProviderSelector, symbol: str
+    ) -> None:
         found = selector.classify_symbol_for_fundamentals(symbol)
         assert (found["symbol_type"], found["fundamentals_support"]) == ("crypto", "none")
 
-    def test_normalised(self, selector: ProviderSelector) -> None:
+    def test_symbols_are_normalised_for_fundamentals_and_returned_as_given_too(
+        self, selector: ProviderSelector
+    ) -> None:
         found = selector.classify_symbol_for_fundamentals("  aapl  ")
         assert (found["symbol"], found["normalized"]) == ("  aapl  ", "AAPL")
         assert selector.classify_symbol_for_fundamentals("asml.as")["normalized"] == "ASML"
         assert selector.classify_symbol_for_fundamentals("SOL.NYSE")["normalized"] == "SOL"
 
     @pytest.mark.parametrize("symbol", ODD)
-    def test_odd(self, selector: ProviderSelector, symbol: Any) -> None:
+    def test_unknown_symbols_have_no_fundamentals_support(
+        self, selector: ProviderSelector, symbol: Any
+    ) -> None:
         found = selector.classify_symbol_for_fundamentals(symbol)
         assert (found["symbol_type"], found["fundamentals_support"]) == ("unknown", "none")
         assert found["international"] is True
 
 
 class TestSingleton:
-    def test_one_for_all(self, factory: Factory) -> None:
+    def test_get_provider_selector_returns_the_same_selector_each_time(
+        self, factory: Factory
+    ) -> None:
         assert get_provider_selector() is get_provider_selector()
 
-    def test_differing_arguments_warn(self, factory: Factory, tmp_path: Path) -> None:
+    def test_differing_arguments_for_the_shared_selector_are_ignored_with_a_warning(
+        self, factory: Factory, tmp_path: Path
+    ) -> None:
         first = get_provider_selector(cache_dir=tmp_path)
         assert get_provider_selector(cache_dir=tmp_path) is first
         with pytest.warns(UserWarning, match="is ignored") as caught:
             assert get_provider_selector(cache_dir=tmp_path / "other") is first
         assert caught[0].filename == __file__
 
-    def test_reset(self, factory: Factory) -> None:
+    def test_after_a_reset_get_provider_selector_returns_a_new_selector(
+        self, factory: Factory
+    ) -> None:
         first = get_provider_selector()
         reset_provider_selector()
         assert get_provider_selector() is not first

@@ -35,7 +35,7 @@ def test_memory_is_none_on_a_system_that_does_not_report_it(tmp_path: Path) -> N
     assert (memory(tmp_path).used, memory(tmp_path).free) == (None, None)
 
 
-def test_values_are_bytes(tmp_path: Path) -> None:
+def test_memory_values_are_in_bytes(tmp_path: Path) -> None:
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "statm").write_text("100 7 3 1 0 9 0\n")
     (tmp_path / "meminfo").write_text("MemTotal: 5 kB\nMemAvailable:    3 kB\n")

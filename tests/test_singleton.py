@@ -55,7 +55,7 @@ def test_a_forgotten_singleton_is_made_again() -> None:
     assert one.get(Thing, 2) is not first
 
 
-def test_a_singleton_that_could_not_be_made_is_made_by_the_next_call() -> None:
+def test_a_singleton_whose_creation_failed_is_created_at_the_next_call() -> None:
     one: Singleton[Thing] = Singleton("thing")
 
     def fail(*_: object) -> Thing:
@@ -66,7 +66,7 @@ def test_a_singleton_that_could_not_be_made_is_made_by_the_next_call() -> None:
     assert one.get(Thing, 2).made_of == (2,)
 
 
-def test_many_threads_get_one() -> None:
+def test_many_threads_create_a_singleton_once() -> None:
     one: Singleton[Thing] = Singleton("thing")
     makers = threading.Barrier(2)
     found: list[Thing] = []
@@ -83,7 +83,7 @@ def test_many_threads_get_one() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
-def test_a_child_forked_while_one_is_made_makes_its_own() -> None:
+def test_a_child_forked_during_the_creation_of_a_singleton_creates_its_own() -> None:
     one: Singleton[Thing] = Singleton("thing")
     making, go_on = threading.Event(), threading.Event()
 

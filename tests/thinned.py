@@ -58,10 +58,10 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_raw_asks_for_bars_alone": 1,
     },
     "tests/e2e/test_actions_of_lone_vendors.py": {
-        "test_a_vendor_that_refuses_everything_is_asked_for_bars_and_for_actions_once": 1,
+        "test_a_vendor_that_refuses_everything_gets_at_most_one_request_for_bars_and_for_actions": 1,
         "test_a_vendor_that_reports_the_same_split_does_not_dispute_it": 1,
-        "test_actions_that_were_refused_are_not_asked_for_with_every_symbol": 1,
-        "test_all_there_are_can_be_asked_of_any_vendor": 1,
+        "test_a_refused_actions_request_is_not_repeated_for_every_symbol": 1,
+        "test_get_actions_returns_all_actions_of_any_vendor_and_then_from_the_cache": 1,
     },
     "tests/e2e/test_closed_markets.py": {
         "test_a_pinned_vendor_takes_its_bars_off_the_calendar_from_the_default_lane": 1,
@@ -69,7 +69,7 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_the_order_of_requests_does_not_change_which_early_bars_are_returned": 1,
     },
     "tests/e2e/test_empty_answers.py": {
-        "test_a_weekend_asked_and_a_weekend_not_asked": 1,
+        "test_an_empty_answer_tells_a_queried_weekend_from_one_that_was_not_queried": 1,
         "test_years_before_a_listing": 1,
     },
     "tests/e2e/test_every_vendor_failing.py": {
@@ -81,12 +81,12 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_bars_of_four_to_twenty_from_each_vendor_that_has_them": 1,
     },
     "tests/e2e/test_holes.py": {
-        "test_a_hole_between_two_pages_is_asked_again_and_not_written_down": 1,
-        "test_a_hole_between_two_pages_that_could_not_be_asked_again_is_not_written_down": 1,
-        "test_a_hole_seen_once_is_asked_again_within_hours_and_seen_twice_seldom": 1,
+        "test_a_hole_between_two_pages_is_refetched_at_once_and_not_recorded": 1,
+        "test_a_hole_between_two_pages_that_fails_to_refetch_is_not_recorded": 1,
+        "test_a_hole_seen_once_is_refetched_within_hours_and_one_seen_twice_daily": 1,
         "test_bars_of_a_long_vendor_silence_are_fetched_within_days_of_its_end": 1,
         "test_a_hole_that_could_not_be_rechecked_is_requested_from_the_next_vendor": 1,
-        "test_the_next_vendor_is_asked_for_a_hole_at_once": 1,
+        "test_a_hole_of_one_vendor_is_filled_from_the_next_in_the_same_call": 1,
     },
     "tests/e2e/test_holidays.py": {
         "test_a_gap_in_a_time_of_unknown_holidays_may_be_a_holiday_and_says_so": 1,
@@ -94,7 +94,7 @@ VENDORS: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_last_bars.py": {
         "test_a_friday_end_returns_no_bar_of_sunday": 4,
-        "test_the_last_bars_of_a_share_had_all_closed_by_the_end": 6,
+        "test_the_last_bars_of_a_share_have_all_closed_by_the_end": 6,
     },
     "tests/e2e/test_listing_proofs.py": {
         "test_a_bar_before_a_hole_of_the_first_day_is_no_time_before_a_listing": 1,
@@ -105,7 +105,7 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_polled_bars_are_those_of_the_vendor_once_and_stored": 1,
     },
     "tests/e2e/test_markets.py": {
-        "test_neither_a_plan_nor_an_explanation_calls_it_ready": 1,
+        "test_plan_and_explain_reject_a_vendor_that_serves_only_us_stocks": 1,
         "test_a_vendor_of_another_market_is_not_logged_as_a_fallback": 1,
     },
     "tests/e2e/test_number_of_bars.py": {
@@ -114,7 +114,7 @@ VENDORS: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_order_of_questions.py": {
         "test_any_order_of_requests_gives_the_same_bars_or_a_gap": 1,
-        "test_hours_before_the_open_are_fetched_if_such_hours_had_bars_before": 1,
+        "test_hours_before_the_open_are_fetched_if_earlier_weeks_have_such_hours": 1,
         "test_bars_of_a_sunday_are_the_same_whatever_was_requested_before": 1,
     },
     "tests/e2e/test_outages.py": {
@@ -139,12 +139,12 @@ VENDORS: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_vendors_with_keys.py": {
         "test_an_unreadable_answer_is_no_success": 1,
-        "test_one_fetch": 1,
+        "test_a_fetch_with_a_key_returns_true_bars_within_the_daily_limit": 1,
     },
     "tests/e2e/test_wrong_clocks.py": {
         "test_a_split_applied_by_the_vendor_is_not_applied_twice_once_the_clock_is_right": 1,
-        "test_bars_of_before_a_split_and_of_after_it_fit_together_under_a_clock_behind": 1,
-        "test_without_a_vendors_date_prices_fetched_by_a_clock_behind_are_doubted_until_it_is_right": 1,
+        "test_bars_before_and_after_a_split_match_even_under_a_clock_behind": 1,
+        "test_prices_fetched_under_a_clock_behind_without_a_date_header_are_suspect": 1,
     },
     "tests/e2e/test_year_quality.py": {
         "test_problems_of_a_year_are_reported_with_every_answer": 1,
@@ -321,7 +321,7 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/cli/test_lanes.py": {
         "test_commands_use_the_lane_that_answers": 1,
-        "test_the_command_for_a_gap_fills_it_in_its_lane": 1,
+        "test_the_command_of_a_gap_fills_the_gap_in_its_lane": 1,
         "test_the_older_tools_fill_the_gaps_of_the_lane_that_answers": 1,
         "test_the_remedy_of_a_difference_is_of_its_lane": 1,
         "test_a_missing_day_counts_once_a_symbol_in_the_lane_that_answers": 1,
@@ -334,7 +334,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_the_output_of_plan_and_explain_fits_the_terminal": 1,
     },
     "tests/cli/test_populate.py": {
-        "test_a_signal_ends_it_with_the_report_and_the_next_run_asks_for_the_rest": 1,
+        "test_a_signal_ends_populate_with_a_report_and_the_next_run_fetches_the_rest": 1,
         "test_the_modules_of_old_end_with_1_when_a_vendor_is_down": 1,
     },
     "tests/cli/test_providers.py": {
@@ -379,13 +379,13 @@ VALUES: dict[str, dict[str, int]] = {
         "test_positions_are_exact_to_the_last_digit": 1,
     },
     "tests/db/test_symbol_refresh.py": {
-        "test_killed_at_any_statement_it_is_before_or_after": 1,
+        "test_symbol_work_killed_at_any_statement_is_all_or_nothing": 1,
     },
     "tests/e2e/test_actions.py": {
         "test_whichever_vendor_fails_the_series_is_the_same": 1,
     },
     "tests/e2e/test_actions_asked.py": {
-        "test_actions_that_tiingo_refuses_are_asked_once": 1,
+        "test_actions_that_tiingo_refuses_are_not_requested_again_for_the_next_symbol": 1,
     },
     "tests/e2e/test_archive.py": {
         "test_a_faulty_archive_is_replaced_by_pages_and_the_attempts_say_why": 1,
@@ -394,18 +394,18 @@ VALUES: dict[str, dict[str, int]] = {
         "test_an_answer_that_cannot_be_parsed_is_never_recorded_as_empty": 1,
     },
     "tests/e2e/test_barred_others.py": {
-        "test_actions": 1,
+        "test_an_unreadable_actions_file_stops_only_its_symbol": 1,
         "test_actions_that_are_rubbish": 2,
-        "test_figures": 1,
-        "test_fundamentals": 4,
+        "test_an_unreadable_file_of_figures_stops_only_its_year": 1,
+        "test_an_unreadable_file_of_fundamentals_leaves_other_vendors_readable": 4,
     },
     "tests/e2e/test_barred_years.py": {
         "test_a_series_with_a_barred_file_can_be_cleared": 1,
         "test_one_barred_file_costs_its_year_alone_until_a_repair": 2,
     },
     "tests/e2e/test_call_budget.py": {
-        "test_a_call_ends_in_its_time": 1,
-        "test_on_every_method_though_no_name_is_found": 1,
+        "test_every_method_ends_within_its_timeout_whatever_the_server_does": 1,
+        "test_every_method_ends_in_its_time_if_no_host_name_resolves": 1,
         "test_work_on_a_long_answer_stops_with_the_time_of_the_call": 1,
     },
     "tests/e2e/test_clock_during_a_job.py": {
@@ -415,7 +415,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_closed_by_returns_the_bars_that_were_visible_then": 1,
     },
     "tests/e2e/test_damage_in_a_call.py": {
-        "test_a_damaged_year_is_asked_for_again_in_the_same_call": 1,
+        "test_a_damaged_year_is_fetched_again_in_the_same_call": 1,
         "test_a_plan_of_a_damaged_series_repairs_no_file_and_predicts_the_call": 1,
         "test_a_plan_of_a_half_committed_series_changes_no_file_and_predicts_the_call": 1,
         "test_bars_lost_by_damage_outside_the_requested_range_are_fetched_by_the_next_call": 1,
@@ -445,7 +445,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_grave_bars_of_a_lone_vendor_are_returned_with_a_warning_and_not_refetched_at_once": 1,
         "test_grave_bars_are_replaced_by_right_ones_of_a_second_vendor_in_the_same_call": 1,
         "test_grave_bars_that_their_vendor_corrects_become_final": 1,
-        "test_the_doubt_ends_when_the_vendor_repeats_it_three_times": 2,
+        "test_grave_bars_are_accepted_after_the_vendor_repeats_them_three_times": 2,
         "test_the_score_of_the_year_falls_with_the_verdict_and_rises_with_its_end": 1,
     },
     "tests/e2e/test_holes.py": {
@@ -457,10 +457,10 @@ VALUES: dict[str, dict[str, int]] = {
         "test_twenty_common_bars_that_agree_are_a_proof": 1,
     },
     "tests/e2e/test_kit.py": {
-        "test_our_own_pass": 1,
+        "test_our_own_downloaders_pass_the_examination_of_the_kit": 1,
     },
     "tests/e2e/test_log_context.py": {
-        "test_every_record_of_a_call_names_it": 2,
+        "test_every_log_record_of_a_call_names_the_call": 2,
     },
     "tests/e2e/test_long_values.py": {
         "test_no_argument_makes_a_message_long": 26,
@@ -470,8 +470,8 @@ VALUES: dict[str, dict[str, int]] = {
         "test_nine_nights_and_one_call_have_one_fingerprint": 1,
     },
     "tests/e2e/test_number_of_bars.py": {
-        "test_in_the_second_after_a_close_only_the_end_is_asked_for_whichever_bar_lacks": 2,
-        "test_own_hours_are_as_many_as_asked_for": 1,
+        "test_right_after_a_close_only_the_end_is_fetched_whichever_stored_bar_is_missing": 2,
+        "test_the_requested_number_of_hours_comes_from_own_files": 1,
         "test_own_hours_of_a_fresh_cache_are_as_many": 1,
     },
     "tests/e2e/test_order_of_questions.py": {
@@ -487,18 +487,18 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_own_downloaders.py": {
         "test_a_key_in_an_error_of_its_own_is_masked": 4,
-        "test_a_key_is_masked_however_it_is_named": 8,
-        "test_beside_bars_after_five_failures_it_is_left_alone_until_a_trial_answers": 2,
+        "test_a_key_in_the_error_of_an_own_downloader_is_masked_whatever_its_name": 8,
+        "test_data_other_than_bars_is_paused_after_five_failures_until_a_trial_succeeds": 2,
         "test_limits_for_a_custom_downloader_count_figures_and_fundamentals": 2,
-        "test_without_limits_it_is_asked_as_often_as_wanted": 1,
+        "test_an_own_downloader_without_limits_is_never_throttled": 1,
     },
     "tests/e2e/test_own_folders.py": {
         "test_a_changed_file_is_read_again": 1,
         "test_a_folder_recorded_anew_is_read_again": 1,
         "test_a_percent_sign_in_the_name_of_a_recording_is_no_escape": 1,
         "test_a_switched_link_leads_to_the_new_folder_at_once": 1,
-        "test_every_question_by_the_rules_gets_the_file_as_it_is": 1,
-        "test_every_question_gets_its_own_folder_as_it_is": 1,
+        "test_every_request_under_the_rules_reads_the_current_local_file": 1,
+        "test_every_request_reads_the_current_files_of_its_own_folder": 1,
         "test_longer_bars_are_made_of_the_minutes_that_there_is_a_file_of": 1,
     },
     "tests/e2e/test_pages.py": {
@@ -526,13 +526,13 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_recordings.py": {
         "test_a_file_that_cannot_be_read_is_named": 1,
-        "test_splits_and_dividends_come_with_them": 1,
+        "test_a_replayed_recording_contains_splits_and_dividends": 1,
     },
     "tests/e2e/test_regular_hours.py": {
         "test_extended_hours_stored_by_an_earlier_version_are_fetched_again_as_regular_ones": 1,
     },
     "tests/e2e/test_rules_decide.py": {
-        "test_so_it_is_for_questions_of_other_forms": 1,
+        "test_the_first_vendor_of_the_rules_answers_batches_counts_quotes_and_feeds_too": 1,
         "test_the_first_vendor_of_the_rules_answers_whatever_is_cached": 1,
         "test_cached_bars_of_another_kind_are_a_marked_substitute_while_the_first_vendor_is_down": 1,
     },
@@ -545,9 +545,9 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_spoilt_rows.py": {
         "test_a_feed_that_polls": 1,
-        "test_a_last_price": 5,
-        "test_a_recording": 1,
-        "test_own_files": 1,
+        "test_a_quote_ignores_spoilt_rows": 5,
+        "test_a_spoilt_row_of_a_recording_is_a_problem_and_never_stored": 1,
+        "test_a_spoilt_row_of_own_files_is_a_problem_and_never_stored": 1,
     },
     "tests/e2e/test_strange_files.py": {
         "test_a_pipe_link_or_device_in_place_of_a_file_is_neither_read_nor_followed": 5,
@@ -600,7 +600,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_integrity_sees_tables_and_fundamentals": 1,
     },
     "tests/jobs/test_confirm.py": {
-        "test_a_newly_known_split_ends_confirmations_before_it": 1,
+        "test_a_newly_reported_split_ends_confirmations_of_earlier_bars": 1,
         "test_bars_are_confirmed_up_to_the_last_split_or_dividend_that_is_not": 1,
     },
     "tests/jobs/test_overlap.py": {
@@ -622,7 +622,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_verify_finds_no_difference_in_fetched_bars": 1,
     },
     "tests/jobs/test_workers.py": {
-        "test_no_scheduler_there": 1,
+        "test_workers_without_a_dask_scheduler_raise_unavailable": 1,
     },
     "tests/model/test_coverage_growth.py": {
         "test_twice_the_stretches_take_about_twice_the_work": 2,
@@ -707,7 +707,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_what_a_vendor_tells_is_of_its_own_time_where_the_clock_is_ahead": 1,
     },
     "tests/site/test_pictures.py": {
-        "test_a_picture_equals_what_the_code_draws": 1,
+        "test_each_stored_picture_equals_the_one_drawn_now": 1,
     },
     "tests/sources/test_cached_foreign.py": {
         "test_a_damaged_frame_is_reported_and_fetched_again": 1,
@@ -743,7 +743,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_an_answer_of_other_types_is_the_vendors_failure": 1,
     },
     "tests/yf/test_beside_yfinance.py": {
-        "test_frames_are_equal": 7,
+        "test_our_frames_equal_those_of_yfinance_except_for_listed_differences": 7,
     },
     "tests/yf/test_scripts.py": {
         "test_a_script_runs_with_one_other_line": 2,
@@ -781,7 +781,7 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
         "test_the_order_of_writing_is_needed": CONTROL,
     },
     "tests/db/test_units.py": {
-        "test_without_its_guard_much_is_lost_or_refused": CONTROL,
+        "test_without_its_lock_a_writing_unit_loses_or_refuses_changes": CONTROL,
     },
     "tests/db/test_universe_bars.py": {
         "test_a_batch_without_a_universe_loads_no_database": (
@@ -802,7 +802,7 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
         ),
     },
     "tests/jobs/test_workers.py": {
-        "test_a_cluster_does_the_same": (
+        "test_a_dask_cluster_returns_every_result_although_a_task_dies_once": (
             "tests/jobs/test_workers.py",
             "test_a_cluster_reports_the_same_though_a_worker_is_killed",
         ),

@@ -254,7 +254,9 @@ OFFSETS = st.decimals(min_value="0", max_value="100", places=8)
 
 @settings(max_examples=300 if FULL else 15, deadline=None)
 @given(open_price=PRICES, high_offset=OFFSETS, low_offset=OFFSETS)
-def test_ohlcv_invariants(open_price: Decimal, high_offset: Decimal, low_offset: Decimal) -> None:
+def test_an_adapter_refuses_rows_that_break_an_ohlcv_invariant(
+    open_price: Decimal, high_offset: Decimal, low_offset: Decimal
+) -> None:
     """OHLCV relationships must always hold, as the documents print it; each one broken is refused."""
     high = open_price + high_offset
     low = max(open_price - low_offset, Decimal("0.01"))
@@ -368,7 +370,9 @@ def test_a_bundle_is_written_and_read_again(tmp_path: Path) -> None:
     assert bundle.validate() == ()
 
 
-def test_the_id_may_be_awaited_and_where_a_loop_runs_it_is_a_started_task(tmp_path: Path) -> None:
+def test_ingest_returns_an_awaitable_id_which_is_a_started_task_in_a_running_loop(
+    tmp_path: Path,
+) -> None:
     writer = ParquetWriter(tmp_path / "mine")
     adapter, catalog = Own(bars()), Catalog()
     plain = adapter.ingest(*QUESTION, catalog, writer)
@@ -451,7 +455,7 @@ def test_an_error_of_its_own_is_one_of_ours_and_not_tried_again(error: Exception
     assert caught.value.__cause__ is error and adapter.calls == 1
 
 
-def test_one_that_hangs_ends_with_the_time_that_it_was_given() -> None:
+def test_an_adapter_that_hangs_raises_a_timeout() -> None:
     async def hang() -> None:
         await asyncio.Event().wait()
 
@@ -552,7 +556,7 @@ def test_refused_or_unrequested_bars_do_not_enter_a_bundle(
     assert Bundle("mine", tmp_path).records().names() == {1: "AAPL"}
 
 
-def test_a_portal_reads_it() -> None:
+def test_a_data_portal_reads_an_adapter() -> None:
     portal = PolarsDataPortal(data_source=Own(bars()))
     values = portal.get_spot_value(["AAPL", "MSFT"], "close", date(2023, 1, 5), "daily")
     assert [str(value) for value in values] == ["10.75000000", "10.75000000"]
@@ -618,7 +622,7 @@ def info_of(adapter: BaseDataAdapter, folder: Path, question: Any = QUESTION) ->
     return catalog.get_dataset_info(dataset)
 
 
-def test_all_that_is_known_about_a_dataset(tmp_path: Path) -> None:
+def test_dataset_info_contains_every_documented_field_of_an_ingest(tmp_path: Path) -> None:
     frame = pl.concat([bars(8, ["AAPL"]), bars(5, ["MSFT"])])
     begun = int(time.time())
     info = info_of(Given(frame), tmp_path)
@@ -703,7 +707,7 @@ def test_the_range_of_a_dataset_is_that_of_its_bars(tmp_path: Path) -> None:
     assert (info["start_date"], info["end_date"]) == (first, end - 1)
 
 
-def test_rows_that_were_not_asked_for_are_warned_of_and_not_written(tmp_path: Path) -> None:
+def test_unrequested_rows_of_an_adapter_are_not_written_and_warned_of(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="which are ignored"):
         info = info_of(Given(bars(30, ["AAPL", "MSFT", "NVDA"])), tmp_path)
     assert (info["symbols"], info["row_count"]) == (["AAPL", "MSFT"], 20)

@@ -53,7 +53,7 @@ def test_from_a_vendor_to_a_dataset_that_is_found(
     assert bundle.validate() == ()
 
 
-def test_bars_of_a_vendor_are_asked_for_once_and_its_errors_are_its_own(
+def test_a_vendor_adapter_fetches_once_and_raises_the_error_of_the_vendor(
     manager: DataManager, tmp_path: Path
 ) -> None:
     """The router repeats and waits: the steps do not do so again."""

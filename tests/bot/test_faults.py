@@ -76,7 +76,7 @@ INSIDE = re.compile(
 )
 
 
-def test_every_fault_of_the_server_is_among_them() -> None:
+def test_the_bot_is_tested_against_every_fault_of_the_server() -> None:
     factories = {name for name, one in vars(Fault).items() if isinstance(one, classmethod)}
     assert set(FAULTS) == factories and all(FAULTS.values())
     assert set(FAULTS) >= ENDLESS

@@ -206,7 +206,7 @@ def test_an_update_that_comes_twice_is_answered_once(chats: Chats) -> None:
     assert [one.text[:4] for one in chats.people.sent(ANN)] == ["AAPL"]
 
 
-def test_an_answer_is_sent_again_where_it_was_surely_not_accepted(
+def test_a_reply_is_sent_again_only_if_telegram_certainly_rejected_the_first(
     chats: Chats, vendors: VendorServer, load: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []

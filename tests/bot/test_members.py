@@ -165,7 +165,7 @@ def test_codes_are_few_and_void_after_wrong_tries(club: Club) -> None:
         assert "invalid e-mail address" in club.say(f"/register {address}", BOB).text
 
 
-def test_feedback_is_stored_and_forget_deletes_it(club: Club) -> None:
+def test_feedback_is_stored_and_the_forget_command_deletes_all_data_of_a_user(club: Club) -> None:
     club.join(ANN, "ann@example.com")
     assert club.say("/feedback '; DROP TABLE usr_users; -- \u202e<b>").text.startswith("Thank you")
     (kept,) = club.db.list_feedback()

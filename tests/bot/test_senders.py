@@ -166,7 +166,7 @@ def test_no_wrong_spelling_leaves_a_code_in_the_audit(club: Club, text: str) -> 
     assert code[:7] not in repr(club.db.get_all_command_audit(limit=100))
 
 
-def test_numbers_of_known_commands_stay_in_the_audit(club: Club) -> None:
+def test_numbers_in_an_alert_command_stay_readable_in_the_audit(club: Club) -> None:
     club.say("/alert BTCUSDT above 1234567", ADMIN)
     club.stop()
     assert "/alert BTCUSDT above 1234567" in repr(club.db.get_all_command_audit(limit=100))

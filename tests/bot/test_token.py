@@ -108,7 +108,7 @@ def test_messages_are_logged_without_control_characters(
     assert not [text for text in shown if set("\x1b\x07\u202e") & set(text)]
 
 
-def test_without_it_each_of_them_does(
+def test_every_logger_would_print_the_token_without_the_filter(
     running: Callable[[], Chats], vendors: VendorServer, lines: Lines
 ) -> None:
     """The canary sings: else the test above would prove nothing."""
@@ -119,7 +119,7 @@ def test_without_it_each_of_them_does(
     assert {name for name, text in lines.texts if HALF in text} >= set(LOGGERS)
 
 
-def test_errors_that_are_not_caught_do_not_show_it(
+def test_uncaught_errors_do_not_print_the_token(
     load: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str], lines: Lines, hooks: None
 ) -> None:
     load("sending").hide(TOKEN)

@@ -113,7 +113,7 @@ def test_a_bundle_is_the_answer_of_a_batch(bundle: Bundle, manager: DataManager)
     assert all(s.fingerprint and s.actions for s in sources.values())
 
 
-def test_a_revision_makes_it_stale_and_a_refresh_writes_one_partition(
+def test_a_revised_bar_makes_a_bundle_stale_and_a_refresh_rewrites_one_partition(
     bundle: Bundle, manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     revise(manager, monkeypatch)
@@ -129,7 +129,7 @@ def test_a_revision_makes_it_stale_and_a_refresh_writes_one_partition(
     assert bundle.refresh(manager, offline=True).written == ()
 
 
-def test_an_action_that_is_learned_makes_it_stale(bundle: Bundle, manager: DataManager) -> None:
+def test_a_newly_reported_action_makes_a_bundle_stale(bundle: Bundle, manager: DataManager) -> None:
     from src.data.bundles import bundle as module
 
     records = bundle.records()
@@ -228,7 +228,7 @@ def test_deleting_every_view_costs_no_data(bundle: Bundle, manager: DataManager)
     assert PolarsParquetDailyReader(bundle.path).load_daily_bars([1, 2], None, None).equals(before)
 
 
-def test_killed_while_it_is_refreshed(
+def test_a_bundle_killed_during_a_refresh_stays_readable(
     bundle: Bundle, manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     revise(manager, monkeypatch)
@@ -274,7 +274,9 @@ def test_a_symbol_that_fails_later_keeps_its_bars(bundle: Bundle, manager: DataM
 
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
-def test_minutes(manager: DataManager, tmp_path: Path) -> None:
+def test_a_bundle_of_five_minute_bars_is_read_by_the_minute_reader(
+    manager: DataManager, tmp_path: Path
+) -> None:
     bundle = Bundle("minutes", tmp_path / "bundles", disk=Quick())
     bundle.create(
         manager, ["BTCUSDT"], "5m", "2024-01-02 23:00", "2024-01-03 00:55", provider="mock"
@@ -371,7 +373,9 @@ def by_name(bundle: Bundle, of_a_folder: type[BundleMetadata]) -> type[BundleMet
     return of_a_folder
 
 
-def test_metadata_by_name(by_name: type[BundleMetadata], bundles: Path) -> None:
+def test_bundle_metadata_is_read_and_updated_by_name(
+    by_name: type[BundleMetadata], bundles: Path
+) -> None:
     by_name.set_db_path(None)
     assert by_name.get("mine") is None, "not in the configured folder"
     by_name.set_db_path(bundles / "metadata.db")

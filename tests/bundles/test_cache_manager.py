@@ -268,7 +268,7 @@ def test_clear_removes_only_frames(tmp_path: Path) -> None:
     assert got(cache) == 1.0
 
 
-def test_the_figures(tmp_path: Path) -> None:
+def test_cache_manager_stats_count_hits_entries_and_sizes(tmp_path: Path) -> None:
     cache = CacheManager(tmp_path)
     assert cache.get_stats()["hit_rate"] == 0.0
     put(cache, "A"), put(cache, "B")
@@ -426,7 +426,7 @@ def test_a_frame_is_stale_after_seven_days_or_the_configured_age(tmp_path: Path)
     assert got(cache) is None
 
 
-def test_by_hand_a_frame_is_fetched_again(tmp_path: Path) -> None:
+def test_an_invalidated_frame_is_a_miss_until_the_next_put(tmp_path: Path) -> None:
     cache = CacheManager(tmp_path)
     put(cache, value=1.0)
     cache.invalidate(cache.generate_cache_key(["AAPL"], *YEAR))
@@ -538,7 +538,9 @@ def test_the_section_of_the_file_is_obeyed(tmp_path: Path) -> None:
         ({"cache_dir": "bars/frames"}, ConfigError, "is inside the cache folder"),
     ],
 )
-def test_bad_arguments(options: dict[str, Any], kind: type[Exception], text: str) -> None:
+def test_invalid_cache_manager_options_raise(
+    options: dict[str, Any], kind: type[Exception], text: str
+) -> None:
     with pytest.raises(kind, match=text):
         CacheManager(**options)
 
@@ -553,7 +555,7 @@ def test_data_that_are_not_a_frame() -> None:
 # --- faults -------------------------------------------------------------------------------------
 
 
-def test_a_hot_tier_larger_than_memory_gets_half_of_it(
+def test_a_hot_tier_larger_than_memory_is_cut_to_half_of_memory(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(cache_manager, "all_memory", lambda: 100 * MB)
@@ -819,7 +821,9 @@ def test_frames_in_a_full_folder_cost_no_list_each(tmp_path: Path) -> None:
     assert steps[-1] < 1.3 * steps[0]
 
 
-def test_once_an_hour_the_folder_is_swept_by_whoever_uses_it(tmp_path: Path) -> None:
+def test_the_size_limit_covers_files_of_other_writers_at_the_first_use_after_an_hour(
+    tmp_path: Path,
+) -> None:
     """Files that others put there count, and are dropped, at the next put or get after an hour."""
     disk = LaterDisk()
     put(one := CacheManager(tmp_path / "one", 0), rows=ROWS)
@@ -973,7 +977,7 @@ def test_a_backtest_is_linked_in_the_catalog(tmp_path: Path) -> None:
     assert cache.check_cache_validity(key, own) is True
 
 
-def test_figures_by_day(tmp_path: Path) -> None:
+def test_daily_cache_statistics_are_recorded_once_per_day(tmp_path: Path) -> None:
     clock = ManualClock(int(pd.Timestamp("2024-01-01 12:00", tz="UTC").timestamp() * 1000))
     cache = CacheManager(tmp_path, clock=clock)
     put(cache)

@@ -103,7 +103,9 @@ def rows(path: Path, query: str, *values: Any) -> list[Any]:
 # --- as printed --------------------------------------------------------------------------------
 
 
-def test_the_printed_calls(path: Path, catalog: DataCatalog) -> None:
+def test_the_documented_calls_of_the_catalog_register_and_find_a_dataset(
+    path: Path, catalog: DataCatalog
+) -> None:
     dataset_id = catalog.register_dataset(
         source="yfinance",
         symbols=["AAPL", "MSFT"],
@@ -294,7 +296,7 @@ def test_bad_input_is_refused_and_no_file_is_written(
     assert not path.parent.exists()
 
 
-def test_unknown_datasets(catalog: DataCatalog) -> None:
+def test_an_unknown_dataset_id_raises_a_query_error(catalog: DataCatalog) -> None:
     for call in (
         lambda: catalog.get_dataset_info("no"),
         lambda: catalog.link_backtest_to_dataset("a", "no"),
@@ -319,7 +321,7 @@ def create(
     return bundle
 
 
-def test_a_bundle_is_a_dataset_until_it_is_removed(
+def test_the_catalog_lists_a_bundle_until_the_bundle_is_removed(
     path: Path, catalog: DataCatalog, manager: DataManager
 ) -> None:
     find = catalog.find_dataset
@@ -403,7 +405,7 @@ def test_a_lane_is_a_dataset_without_a_file(
     ]
 
 
-def test_datasets_that_a_run_read_are_linked_to_it(
+def test_datasets_read_by_a_backtest_are_linked_to_the_backtest(
     path: Path, catalog: DataCatalog, manager: DataManager
 ) -> None:
     def read() -> None:
@@ -427,7 +429,7 @@ def test_datasets_that_a_run_read_are_linked_to_it(
     assert catalog.get_datasets_for_backtest("run-1") == [registered, own]
 
 
-def test_a_lane_that_a_backtest_was_linked_to_stays_named_when_it_is_gone(
+def test_a_deleted_lane_stays_described_for_its_linked_backtest(
     path: Path, catalog: DataCatalog, manager: DataManager, tmp_path: Path
 ) -> None:
     own = catalog.find_dataset(["AAPL"], *SPRING, "1d", source="mock")
@@ -547,7 +549,7 @@ def test_the_catalog_of_one_bundle(path: Path, catalog: DataCatalog, manager: Da
 # --- everything but the truth may be deleted ---------------------------------------------------
 
 
-def test_without_its_views_it_answers_the_same(
+def test_a_catalog_without_its_database_file_returns_the_same_answers(
     path: Path, catalog: DataCatalog, manager: DataManager
 ) -> None:
     create(manager, path.parent, "mine", "AAPL", "MSFT")
@@ -659,7 +661,7 @@ def test_a_cache_key_is_unique_and_ignores_the_order_of_symbols(
     assert len(others) == 6 and key not in others
 
 
-def test_thousands_of_datasets(
+def test_a_dataset_is_found_among_thousands(
     path: Path, catalog: DataCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count, names = (20_000 if FULL else 400), [f"S{n}" for n in range(2000)]
@@ -818,7 +820,7 @@ class ReadOnly(Disk):
         return super().perform(step, call)
 
 
-def test_where_it_cannot_be_written_it_is_kept_in_memory(
+def test_a_catalog_in_a_read_only_folder_is_kept_in_memory_with_one_warning(
     path: Path,
     manager: DataManager,
     monkeypatch: pytest.MonkeyPatch,
@@ -860,7 +862,9 @@ def test_a_catalog_killed_at_any_step_loses_no_dataset(
     assert seen == {True, False} and step > 5
 
 
-def test_a_log_that_was_put_back_or_edited_makes_it_anew(path: Path, catalog: DataCatalog) -> None:
+def test_a_restored_or_edited_catalog_log_rebuilds_the_catalog(
+    path: Path, catalog: DataCatalog
+) -> None:
     one = register(catalog)
     short = (path.parent / CATALOG).read_bytes()
     two = register(catalog, "X")
@@ -1036,7 +1040,7 @@ def test_bundles_by_the_names_of_older_programs(
         DataCatalog(path, db_path=path)
 
 
-def test_a_bundle_outside_the_folder_is_loaded_by_the_name_that_registered_it(
+def test_a_bundle_outside_the_folder_is_loaded_by_its_registered_name(
     path: Path, catalog: DataCatalog, manager: DataManager, tmp_path: Path,
     of_a_folder: type[BundleMetadata],
 ) -> None:  # fmt: skip

@@ -60,7 +60,7 @@ def test_a_full_disk_is_an_error_and_loses_no_entry(tmp_path: Path) -> None:
     assert [entry["id"] for entry in CatalogLog(tmp_path).entries("run")] == ["a", "c"]
 
 
-def test_a_line_is_synced_before_it_counts(tmp_path: Path) -> None:
+def test_a_catalog_log_line_is_synced_before_its_folder(tmp_path: Path) -> None:
     steps: list[str] = []
 
     class Watching(Disk):

@@ -98,7 +98,7 @@ def test_only_a_partition_that_was_touched_is_read(
     assert disk.taken() == (1, 0)
 
 
-def test_a_copy_of_a_bundle_is_read_until_it_is_refreshed(
+def test_the_files_of_a_copied_bundle_are_read_at_each_check_until_a_refresh(
     bundle: Bundle, manager: DataManager, tmp_path: Path
 ) -> None:
     shutil.copytree(bundle.path, tmp_path / "copies" / "mine")

@@ -218,7 +218,7 @@ def test_links_out_of_the_file_are_refused(
     {"shape": (10**9, 4)}, {"shape": (10**9, 4), "compression": "gzip"},
     {"shape": (5, 4), "chunks": (5 * 10**8, 4), "maxshape": (None, 4)},
 ], ids=["never written", "compressed", "one huge chunk"])  # fmt: skip
-def test_a_file_that_declares_more_values_than_it_can_contain_is_refused(
+def test_an_hdf5_file_that_declares_more_values_than_fit_in_the_file_is_refused(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
     path = write(tmp_path / "x.h5", {"A": bars()})
@@ -277,7 +277,7 @@ def test_a_filter_that_nobody_has_is_named(tmp_path: Path) -> None:
 # --- damaged and unusual files -----------------------------------------------------------------
 
 
-def test_a_truncated_file_is_an_error_wherever_it_ends(tmp_path: Path) -> None:
+def test_an_hdf5_file_truncated_at_any_byte_raises_a_bundle_error(tmp_path: Path) -> None:
     content = write(tmp_path / "x.h5", {"A": bars(), "B": bars()}, format="table").read_bytes()
     for size in some(range(len(content)), 60):
         (tmp_path / "cut.h5").write_bytes(content[:size])

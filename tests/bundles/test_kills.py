@@ -139,7 +139,7 @@ def test_a_bundle_whose_creation_is_killed_is_all_or_nothing(
 
 
 @on_posix
-def test_a_bundle_whose_change_is_killed_has_all_of_it_or_none(
+def test_a_bundle_whose_change_is_killed_has_the_old_or_the_new_rows(
     killer: Killer, manager: DataManager, cache: Path, made: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(made, tmp_path / "whole")
@@ -170,7 +170,7 @@ def behind(tmp_path: Path) -> Path:
 
 
 @on_posix
-def test_a_bundle_whose_refresh_is_killed_has_all_of_it_or_none(
+def test_a_bundle_whose_refresh_is_killed_has_the_old_or_the_new_rows(
     killer: Killer, manager: DataManager, cache: Path, behind: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(behind, tmp_path / "whole")
@@ -221,7 +221,7 @@ def test_a_catalog_forgets_a_bundle_whose_removal_was_killed(made: Path) -> None
 
 
 @on_posix
-def test_a_killed_lineage_keeps_what_it_wrote_and_loses_no_other(
+def test_a_killed_lineage_keeps_its_written_reads_and_all_other_lineages(
     killer: Killer, manager: DataManager, cache: Path, tmp_path: Path
 ) -> None:
     before, found = tmp_path / "before", []

@@ -57,7 +57,7 @@ def is_held(lanes: LaneDatasets, first: int, last: int) -> bool:
         (part(10, 12, "provisional", "kraken"), True),
     ],
 )
-def test_an_empty_part_counts_as_covered_until_it_expires(
+def test_an_empty_part_of_a_lane_counts_as_covered_until_its_expiry(
     middle: CoverageSpan, is_part: bool
 ) -> None:
     days = [2, 3, 8, 9, 12, 13]

@@ -144,7 +144,7 @@ def test_failed_symbols_empty_answers_and_gaps_are_recorded(
     assert lineages.check("mixed").is_identical
 
 
-def test_an_id_is_used_once_and_again_after_it_was_forgotten(
+def test_a_backtest_id_is_refused_a_second_time_unless_forgotten(
     manager: DataManager, bundles: Path, lineages: Lineages
 ) -> None:
     for wrong in ("", " ", "a\nb", "x" * 300):
@@ -165,7 +165,9 @@ def test_an_id_is_used_once_and_again_after_it_was_forgotten(
     assert lineages.get("once").reads == []
 
 
-def test_nested_runs_note_both(manager: DataManager, bundles: Path, lineages: Lineages) -> None:
+def test_a_read_in_a_nested_lineage_is_recorded_in_both(
+    manager: DataManager, bundles: Path, lineages: Lineages
+) -> None:
     with lineage("outer", folder=bundles, manager=manager):
         manager.get_ohlcv(*WEEK)
         with lineage("inner", folder=bundles, manager=manager):
@@ -276,7 +278,7 @@ def test_check_names_a_different_version_of_the_library(
     assert one.causes == ("unexplained",)
 
 
-def test_check_as_today_compares_with_what_the_same_call_returns_now(
+def test_a_lineage_check_as_today_repeats_the_call_without_a_request(
     manager: DataManager, bundles: Path, lineages: Lineages, vendors: VendorServer
 ) -> None:
     with lineage("today", folder=bundles, manager=manager):

@@ -69,7 +69,7 @@ def assert_same_bits(lineages: Lineages, run: str, *seen: pd.DataFrame) -> None:
 # --- answers that are not plain ------------------------------------------------------------------
 
 
-def test_a_substitute_is_recorded_as_one_and_read_again_as_it_was(
+def test_a_lineage_records_substituted_prices_and_replays_the_same_read(
     share: Share, bundles: Path, clock: ManualClock, tmp_path: Path
 ) -> None:
     """The same bars as they are told, which nothing stands in for, are another read."""
@@ -162,7 +162,7 @@ with lineage("killed", folder=bundles, manager=manager):
 """
 
 
-def test_a_run_that_is_killed_keeps_what_it_wrote_and_its_id(
+def test_a_killed_lineage_run_keeps_its_reads_and_its_id(
     manager: DataManager, bundles: Path, tmp_path: Path
 ) -> None:
     """Another process is refused its id, while it runs and when it is dead; a torn last line hurts none."""

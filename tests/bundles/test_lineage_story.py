@@ -196,7 +196,7 @@ def test_rounding_by_a_vendor_is_not_a_correction_where_an_action_changes_the_ce
     assert len(days) == 29
 
 
-def test_exported_it_is_proven_without_store_and_network(
+def test_an_exported_lineage_is_proven_without_store_and_network(
     ran: pd.DataFrame, lineages: Lineages, revise: Revise, tmp_path: Path
 ) -> None:
     before = exported(lineages.export("spring", tmp_path / "before"))[0]["fingerprint"]

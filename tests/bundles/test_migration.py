@@ -463,7 +463,7 @@ def killer() -> Iterator[Killer]:
 
 @on_posix
 @pytest.mark.parametrize("change", ["migrate", "revert"])
-def test_both_are_readable_wherever_it_is_killed_and_the_next_attempt_ends_it(
+def test_a_killed_migration_leaves_both_formats_readable_and_the_next_one_completes(
     killer: Killer, cache: Path, migrator: HDF5ToParquetMigrator, source: Path, bundles: Path,
     tmp_path: Path, change: str,
 ) -> None:  # fmt: skip

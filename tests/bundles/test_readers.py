@@ -173,7 +173,7 @@ BAD: list[tuple[Any, str, Any, Any, type[QueryError], str]] = [
 ]
 
 
-def test_bad_questions(bundle: Path) -> None:
+def test_invalid_sids_fields_and_dates_raise_in_the_bundle_reader(bundle: Path) -> None:
     reader = PolarsParquetDailyReader(bundle)
     for sids, field, start, end, error, words in BAD:
         with pytest.raises(error, match=words):
@@ -188,7 +188,7 @@ def test_no_sids_and_empty_ranges_are_empty_frames(bundle: Path) -> None:
     assert reader.load_daily_bars([1], "1999-01-01", "1999-12-31", ["close"]).shape == (0, 3)
 
 
-def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
+def test_reading_a_missing_bundle_raises_bundle_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         PolarsParquetDailyReader(tmp_path / "none").load_raw_arrays([1], ["close"], None, None)
     assert isinstance(caught.value, BundleNotFoundError)

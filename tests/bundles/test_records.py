@@ -79,7 +79,7 @@ def origin_in(path: Path) -> dict[str, Any]:
     return plain
 
 
-def test_a_read_leaves_a_bundle_with_keys_of_a_later_version_as_it_is(bundle: Bundle) -> None:
+def test_reading_a_bundle_with_keys_of_a_later_version_changes_no_file(bundle: Bundle) -> None:
     of_a_later_version(bundle)
     before = content(bundle.path)
     again = Bundle("mine", bundle.path.parent, disk=Quick())
@@ -207,7 +207,7 @@ def test_a_place_that_is_put_twice_has_its_last_content_and_others_have_theirs(
     assert content(tmp_path / "one") == {"a": b"2", "b": b"5", "c": b"4"}
 
 
-def test_an_origin_reads_back_as_it_was_written() -> None:
+def test_a_bundle_origin_round_trips_with_unknown_keys() -> None:
     text = json.dumps(
         {"bundle_name": "x", "symbols": {"A": {"sid": 3, "later": [1.5]}}, "more": {"a": None}}
     )

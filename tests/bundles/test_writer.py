@@ -264,7 +264,7 @@ def test_the_digest_of_every_file_is_recorded(tmp_path: Path) -> None:
     assert recorded == found and len(found) == 3
 
 
-def test_both_views_are_made_again(tmp_path: Path) -> None:
+def test_deleted_metadata_views_of_a_bundle_are_written_again(tmp_path: Path) -> None:
     bundle = written(tmp_path)
     before = pl.read_parquet(bundle / "metadata.parquet")
     (bundle / "metadata.parquet").unlink()
@@ -293,7 +293,7 @@ STEPS = range(1, 200, 1 if FULL else 23)
 OLD_ROWS, NEW_ROWS = [10] * 4, [10] + [20] * 40
 
 
-def test_killed_anywhere_it_is_the_old_or_the_new_bundle(tmp_path: Path) -> None:
+def test_a_write_killed_at_any_step_leaves_the_old_or_the_new_bundle(tmp_path: Path) -> None:
     seen = set()
     for step in STEPS:
         bundle = tmp_path / str(step) / "b"
@@ -326,7 +326,7 @@ def test_a_power_loss_leaves_the_old_or_the_new_bundle(tmp_path: Path) -> None:
         assert _opens(everything(target / "b")) in (OLD_ROWS, NEW_ROWS), state.step
 
 
-def test_without_a_sync_of_the_staged_files_it_would_be_torn(tmp_path: Path) -> None:
+def test_a_bundle_would_be_torn_without_a_sync_of_the_staged_files(tmp_path: Path) -> None:
     bundle = tmp_path / "root" / "b"
     ParquetWriter(bundle).write(OLD, "daily")
     before = Platter(tmp_path / "root")

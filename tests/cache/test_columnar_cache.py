@@ -281,7 +281,9 @@ class Full(StoreListener):
 # --- writing --------------------------------------------------------------------------------
 
 
-def test_without_room_on_the_disk_no_columnar_file_is_written(columnar: ColumnarStore, tmp_path: Path) -> None:
+def test_without_room_on_the_disk_no_columnar_file_is_written(
+    columnar: ColumnarStore, tmp_path: Path
+) -> None:
     columnar.sidecars.drop(DAILY)
     columnar.store.listener = full = Full()
     assert same(columnar.store.read(DAILY, EVER)[0], table(range(-9, 9)))

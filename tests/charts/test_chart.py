@@ -331,7 +331,7 @@ def test_several_series_are_100_at_their_first_common_bar() -> None:
     assert "100 at 2024-01-03" in chart.about
 
 
-def test_one_that_failed_is_named_beside_the_others() -> None:
+def test_a_failed_symbol_is_named_in_the_notes_of_a_chart() -> None:
     failed = frame_of([], error={"type": "NoDataError", "message": "nothing"}, complete=False)
     chart = chart_of({"ACME": frame_of([1, 2]), "GONE": failed.copy()})
     assert any("NoDataError: nothing" in note for note in chart.notes)

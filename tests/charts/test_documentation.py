@@ -32,7 +32,7 @@ def test_a_link_leads_to_a_section_or_becomes_text(link: str, href: str) -> None
     assert 'id="two--a-b"' in body
 
 
-def test_a_heading_is_named_as_links_name_it() -> None:
+def test_the_anchor_of_a_heading_matches_links_to_the_heading() -> None:
     assert 'id="one--by-a-vendors-own-package"' in made("# T\n\n## By a vendor's own package\n")
 
 
@@ -56,5 +56,5 @@ def test_html_in_a_page_is_text(text: str) -> None:
     )
 
 
-def test_tables_are_tables() -> None:
+def test_a_markdown_table_becomes_table_cells() -> None:
     assert made("| a | b |\n|---|---|\n| 1 | 2 |\n").count("<td>") == 2

@@ -63,7 +63,7 @@ def test_a_row_is_shown_year_by_year() -> None:
     assert by_year("2023-11", "==~") == [("2023", " " * 10 + "=="), ("2024", "~" + " " * 11)]
 
 
-def test_every_state_has_a_sign_of_its_own_wherever_it_has_a_colour() -> None:
+def test_every_state_of_a_heat_map_has_a_colour_and_a_unique_sign() -> None:
     signs = [state.sign for state in STATES]
     assert len(set(signs)) == len(signs)
     cells = "".join(signs)

@@ -46,7 +46,7 @@ def test_a_page_runs_only_its_own_script_and_loads_no_file() -> None:
     assert f'id="{DATA_ID}" type="application/json">[1]<' in with_script
 
 
-def test_every_character_that_needs_it_is_escaped() -> None:
+def test_every_special_character_of_html_is_escaped() -> None:
     """Texts without such a character take a shorter way, so each character is tried alone."""
     for code in range(0x250):
         text = f"a{chr(code)}b"

@@ -220,7 +220,9 @@ def test_settings_of_the_library_change_no_picture() -> None:
         assert png_of(chart, 300, 200) == usual
 
 
-def test_without_the_extra_one_sentence_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_png_without_the_plot_extra_raises_naming_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(
         MissingExtraError, match=r"drawing a chart as PNG needs the `plot` extra .*plot\]"
@@ -316,7 +318,7 @@ def test_a_million_bars_and_one_are_a_picture_and_a_page_of_bounded_size() -> No
         assert words in picture.svg() and words in picture.html()
 
 
-def test_a_notebook_shows_it() -> None:
+def test_a_notebook_shows_a_chart_as_svg() -> None:
     picture = plot(frame_of([1, 2]))
     assert picture._repr_html_() == picture.svg()
     assert repr(picture) == "<chart of ACME 1d: 2 bars, 0 gaps, 0 marks>"

@@ -363,7 +363,7 @@ def test_no_key_is_on_a_page(
         assert CANARY not in text
 
 
-def test_the_page_of_a_night_keeps_the_nights_before_it() -> None:
+def test_the_page_of_a_night_keeps_the_fourteen_latest_nights() -> None:
     page = ""
     for day in range(1, 17):
         quiet = NIGHT if day == 16 else NIGHT | {"reasons": [], "results": NIGHT["results"][:1]}
@@ -388,7 +388,7 @@ def test_the_page_of_a_night_keeps_the_nights_before_it() -> None:
         assert len(again.data["nights"]) == count
 
 
-def test_a_cause_is_named_once_with_its_series_folded_below_it() -> None:
+def test_a_cause_in_a_report_is_named_once_with_its_series_folded_below() -> None:
     names = [f"S{n} 1d" for n in range(9)]
     results = [NIGHT["results"][1] | {"symbol": name[:-3], "timeframe": "1d"} for name in names]
     cause = NIGHT["reasons"][0] | {"series": names, "count": 9}

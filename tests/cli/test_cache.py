@@ -107,7 +107,7 @@ def test_stats_report_growth_by_day(run: Run, clock: ManualClock) -> None:
     assert re.search(r"^2024-06-13 +\+46 +\+[\d.]+ \w?B", shown, re.MULTILINE)
 
 
-def test_stats_report_damage(filled: Run, cache: Path) -> None:
+def test_cache_stats_report_a_damaged_year(filled: Run, cache: Path) -> None:
     path = cache / "ohlcv" / "BTCUSDT" / "1h" / "2024.csv.gz"
     path.write_bytes(path.read_bytes()[:-10])
     os.utime(path, (1e9, 1e9))

@@ -136,7 +136,9 @@ def test_a_folder_in_place_of_a_table_is_reported_and_set_aside(
     assert all(any((path.parent / "_quarantine").iterdir()) for path in others.values())
 
 
-def test_repair_reports_what_it_repaired(damaged: Run, cache: Path) -> None:
+def test_cache_repair_quarantines_a_damaged_file_and_reports_the_repair(
+    damaged: Run, cache: Path
+) -> None:
     ran = damaged("cache", "repair")
     assert ran.code == 0
     assert "✓ the file is moved to quarantine" in ran.out
@@ -147,7 +149,9 @@ def test_repair_reports_what_it_repaired(damaged: Run, cache: Path) -> None:
     assert len(list(cache.glob("ohlcv/BTCUSDT/1h/_quarantine/*.csv.gz"))) == 1
 
 
-def test_repair_reports_damage_that_it_cannot_repair(filled: Run, cache: Path) -> None:
+def test_cache_repair_exits_with_1_and_the_command_for_irreparable_damage(
+    filled: Run, cache: Path
+) -> None:
     change(cache / "ohlcv" / "AAPL" / "actions.json", lambda data: flipped(data, 120))
     ran = filled("cache", "repair")
     assert ran.code == 1
@@ -233,7 +237,7 @@ def older(cache: Path) -> Path:
     return folder / "2023.csv.gz"
 
 
-def test_older_files_are_taken_over_under_the_name_they_are_asked_by(
+def test_cache_migrate_converts_older_files_under_the_current_symbol(
     run: Run, cache: Path, older: Path
 ) -> None:
     original = older.read_bytes()
@@ -399,7 +403,7 @@ def test_an_export_is_whole_or_not_there(filled: Run, tmp_path: Path, cache: Pat
     assert (ran.code, "--lane accepts: (none)" in ran.err) == (1, True)
 
 
-def test_parquet_without_its_extra_names_it(
+def test_cache_export_without_the_parquet_extra_names_the_extra(
     filled: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)

@@ -66,7 +66,9 @@ def test_a_shell_that_is_not_there_is_named(shell: str, bare: Run) -> None:
     assert "\x1b" not in ran.err
 
 
-def test_without_its_package_the_extra_is_named(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_without_shtab_names_the_extra(
+    bare: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "shtab", None)
     ran = bare("completion", "bash")
     assert (ran.code, ran.out, "[completion]" in ran.err) == (2, "", True)

@@ -48,7 +48,9 @@ def test_without_a_network_the_samples_answer_by_name(
     assert "no vendor can be reached from this machine" in shown
 
 
-def test_offline_tries_nobody(bare: Run, rules: Path, vendors: VendorServer) -> None:
+def test_demo_offline_shows_the_sample_bars_without_a_request(
+    bare: Run, rules: Path, vendors: VendorServer
+) -> None:
     ran = bare("demo", "--offline", "--config", str(rules))
     assert ran.code == 0
     assert vendors.count() == 0
@@ -80,7 +82,7 @@ def test_neither_network_nor_samples_is_exit_1(
     assert install_line("demo") in " ".join(ran.err.split())
 
 
-def test_the_cache_is_gone_unless_it_was_named(
+def test_demo_removes_its_cache_unless_a_folder_is_given(
     bare: Run, rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch = tmp_path / "scratch"

@@ -176,21 +176,21 @@ def test_a_range_without_sessions_is_no_failure(run: Run) -> None:
     assert "no bars in this range: the market was closed" in ran.out
 
 
-def test_offline_asks_nobody(run: Run, vendors: VendorServer) -> None:
+def test_fetch_offline_exits_with_1_without_a_request(run: Run, vendors: VendorServer) -> None:
     ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--offline")
     assert ran.code == 1
     assert "nothing is cached" in ran.err
     assert vendors.count() == 0
 
 
-def test_a_pinned_vendor_is_asked_alone(run: Run, vendors: VendorServer) -> None:
+def test_fetch_with_provider_queries_only_that_vendor(run: Run, vendors: VendorServer) -> None:
     ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--provider", "yf", "--json")
     assert ran.json["provenance"]["vendors"] == ["yahoo"]
     assert ran.json["provenance"]["pinned"] == "yahoo"
     assert vendors.count("binance") == 0
 
 
-def test_refresh_asks_again(run: Run, vendors: VendorServer) -> None:
+def test_fetch_with_refresh_sends_a_new_request(run: Run, vendors: VendorServer) -> None:
     for _ in range(2):
         assert run("fetch", "BTCUSDT", "1h", *DAYS, "--refresh").code == 0
     assert vendors.count("binance") == 2

@@ -83,5 +83,5 @@ def test_fundamentals_without_a_vendor_are_an_error(run: Run) -> None:
         (0.98156, "0.9816"), (5.0, "5"), ("text", "text"),
     ],
 )  # fmt: skip
-def test_numbers_for_people(value: float | str, shown: str) -> None:
+def test_large_numbers_are_shown_in_readable_form(value: float | str, shown: str) -> None:
     assert number(value) == shown

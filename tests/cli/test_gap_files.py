@@ -160,7 +160,7 @@ def test_an_invalid_max_gap_hours_is_refused(hours: Any, cache: Path) -> None:
         documented_fill.fill_gaps(None, None, cache, hours)
 
 
-def test_exit_codes(
+def test_exit_codes_of_the_older_fill_and_validate_scripts(
     run: Run, older: Older, vendors: VendorServer, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert older(main_fill) == 2

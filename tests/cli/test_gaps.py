@@ -35,7 +35,7 @@ def test_gaps_are_shown_as_table_and_json(run: Run, vendors: VendorServer) -> No
     assert whole.out == "1 series, no gaps\n"
 
 
-def test_wrong_questions(run: Run) -> None:
+def test_gaps_without_series_or_with_unknown_series_exits_with_the_hint(run: Run) -> None:
     for words in ((), ("AAPL", "--all")):
         refused = run("gaps", *words)
         assert refused.code == 2 and "`onetape gaps --all`" in refused.err

@@ -126,7 +126,9 @@ def test_the_printed_command_asks_an_exchange_by_ccxt(
     assert (told.source_type, told.frequency) == ("ccxt:binance", "1d") and told.row_count > 360
 
 
-def test_a_second_run_widens_the_bundle_and_json_describes_it(run: Run, bundles: Path) -> None:
+def test_a_second_ingest_widens_the_bundle_and_its_json_has_the_new_range(
+    run: Run, bundles: Path
+) -> None:
     run("ingest", "mock", "--symbols", "AAPL", *MONTH)
     ran = run("ingest", "--source", "mock", "--symbols", "MSFT,AAPL", "--json",
               "--start", "2024-01-16", "--end", "2024-02-09")  # fmt: skip
@@ -175,7 +177,7 @@ def test_own_files_are_a_source(run: Run, bundles: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["csv", "polygon", "alpaca", "alphavantage", "ccxt", "yfinance"])
-def test_every_source_can_be_made_with_the_options_that_it_has(
+def test_ingest_accepts_the_documented_options_of_every_source(
     run: Run, bundles: Path, name: str, tmp_path: Path
 ) -> None:
     """What fails then is the lack of files or keys (1), not an argument that is not accepted (2)."""

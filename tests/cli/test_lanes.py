@@ -91,7 +91,7 @@ def steps(by: By, order: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("order", OWN_LANE)
 @pytest.mark.usefixtures("both")
-def test_the_command_for_a_gap_fills_it_in_its_lane(by: By, order: str) -> None:
+def test_the_command_of_a_gap_fills_the_gap_in_its_lane(by: By, order: str) -> None:
     for vendor in ("yahoo", "binance"):
         fetch(by, order, "2024-06-09 2024-06-10", "--provider", vendor)
     before = steps(by, order)

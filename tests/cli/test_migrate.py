@@ -121,7 +121,7 @@ def test_a_folder_without_hdf5_files_is_named(bare: Run, tmp_path: Path) -> None
     assert ran.code == 1 and "contains HDF5 files" in ran.err and "--source-dir" in ran.err
 
 
-def test_without_the_extra_it_is_named(
+def test_migration_without_h5py_names_the_hdf5_extra(
     bare: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)

@@ -47,7 +47,7 @@ def test_every_wish_is_passed_on(run: Run) -> None:
     assert run("plan", *WHAT, "--refresh", "--json").json["requests"] == 1
 
 
-def test_wrong_questions(run: Run) -> None:
+def test_plan_and_explain_exit_with_2_for_an_invalid_symbol_or_timeframe(run: Run) -> None:
     assert run("plan", "SOL", "1h").code == 2
     assert run("explain", "SOL", "1h").code == 2
     assert run("explain", "AAPL", "1x").code == 2

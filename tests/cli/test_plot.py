@@ -55,7 +55,7 @@ def test_a_file_is_written(run: Run, tmp_path: Path, name: str) -> None:
         (("-o", "nowhere/chart.png"), "does not exist"),
     ],
 )
-def test_a_file_that_cannot_be_is_refused_before_a_vendor_is_asked(
+def test_plot_refuses_an_impossible_output_file_before_any_request(
     run: Run, vendors: VendorServer, words: tuple[str, ...], told: str
 ) -> None:
     ran = run("plot", "BTCUSDT", "1h", *DAYS, *words)

@@ -99,7 +99,7 @@ def test_the_reasons_are_shown(run: Run) -> None:
         (["--timeframes", "1d", "--start-date", "2031-01-01"], ["future"]),
     ],
 )  # fmt: skip
-def test_a_wrong_job_is_one_error_before_anything_is_asked(
+def test_an_invalid_populate_job_is_one_error_before_any_request(
     words: list[str], said: list[str], run: Run, vendors: VendorServer
 ) -> None:
     ran = run("populate", "--symbols", "BTCUSDT,AAPL", *words)
@@ -167,7 +167,7 @@ def listening() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_the_report_and_the_next_run_asks_for_the_rest(
+def test_a_signal_ends_populate_with_a_report_and_the_next_run_fetches_the_rest(
     number: int, run: Run, rules: Path, cache: Path, vendors: VendorServer, tmp_path: Path
 ) -> None:
     vendors.fault("binance", Fault.hang(), symbol="ETHUSDT")

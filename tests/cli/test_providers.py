@@ -37,7 +37,7 @@ def test_vendors_and_routes_for_people(run: Run, cache: Path) -> None:
     assert not cache.exists(), "looking makes nothing"
 
 
-def test_a_vendor_that_cannot_be_asked_is_shown_in_brackets(bare: Run, tmp_path: Path) -> None:
+def test_a_vendor_that_cannot_be_queried_is_shown_in_brackets(bare: Run, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("stock_daily: {primary: tiingo, backup: [local, yahoo]}\n")
     out = bare("providers", "--config", str(path), "--cache-dir", str(tmp_path / "c")).out
@@ -133,7 +133,7 @@ def test_every_vendor_can_be_shown(run: Run, name: str) -> None:
         assert run("providers", name).out.startswith(f"{name}  ")
 
 
-def test_known_provider_names_are_listed_once(run: Run) -> None:
+def test_an_unknown_provider_lists_each_accepted_name_once(run: Run) -> None:
     known = run("providers", "nobody").err.partition("known: ")[2]
     listed = known.partition(";")[0].split()
     assert len(listed) == len({name.rstrip(",") for name in listed}) == len(SERVED)

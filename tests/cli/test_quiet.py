@@ -35,7 +35,7 @@ def test_a_failure_is_printed(run: Run, vendors: VendorServer) -> None:
     assert ran.code == 1 and "AAPL" in ran.out and "1 of 2 series succeeded" in ran.out
 
 
-def test_quiet_prints_nothing_if_all_is_fetched_or_written(run: Run, tmp_path: Path) -> None:
+def test_quiet_commands_print_nothing_on_success(run: Run, tmp_path: Path) -> None:
     bars = ("1d", "--start", "2024-05-01", "--end", "2024-05-10")
     for words in (
         ("fetch", "BTCUSDT", *bars),

@@ -10,7 +10,9 @@ from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 
 
-def test_quotes_are_shown(run: Run, vendors: VendorServer, clock: ManualClock) -> None:
+def test_quote_prints_price_state_and_time_of_each_symbol(
+    run: Run, vendors: VendorServer, clock: ManualClock
+) -> None:
     clock.set(parse_iso("2024-06-15T12:00:00"))
     shown = run("quote", "AAPL", "BTCUSDT")
     assert shown.code == 0, shown.err

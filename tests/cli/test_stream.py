@@ -245,7 +245,7 @@ def test_an_error_of_the_feed_ends_the_command(run: Run, monkeypatch: pytest.Mon
     assert (ran.code, "the venue is gone" in ran.err) == (1, True)
 
 
-def test_ctrl_c_is_how_it_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_replay_with_exit_code_0(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 

@@ -103,7 +103,7 @@ def test_wide_signs_count_twice() -> None:
     assert Text(drawn(grid, 18)[2]).cell_len <= 18
 
 
-def test_text_is_taken_as_it_is() -> None:
+def test_markup_in_table_cells_is_printed_literally() -> None:
     assert (
         "[red]a[/] :warning:" in drawn(TextTable(["[b]", "x"], [["[red]a[/] :warning:", 1]]), 60)[2]
     )

@@ -129,7 +129,7 @@ def test_validate_and_gaps_look_at_the_members_and_name_those_without_a_series(
         (("gaps", "AAPL", "--as-of", "2024-01-02"), "needs"),
     ],
 )  # fmt: skip
-def test_wrong_questions(
+def test_an_invalid_universe_option_exits_with_2_before_any_request(
     run: Run, vendors: VendorServer, words: tuple[str, ...], told: str
 ) -> None:
     ran = run(*words)

@@ -98,7 +98,7 @@ def test_validate_reports_a_damaged_series_and_continues_with_the_others(
     assert "2 series" in ran.out or "1 series" in ran.out
 
 
-def test_a_second_vendor_is_named_with_its_cost_before_it_is_asked(
+def test_validate_prints_the_requests_per_vendor_before_sending_them(
     bare: Run, folder: str, vendors: VendorServer, tmp_path: Path
 ) -> None:
     path = tmp_path / "mine.yaml"

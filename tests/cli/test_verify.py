@@ -21,7 +21,9 @@ def held(run: Run) -> None:
     assert run("fetch", "BTCUSDT", "1h", "--start", "2024-06-01", "--end", "2024-06-10").code == 0
 
 
-def test_both_sides_are_the_same(run: Run, vendors: VendorServer, held: None) -> None:
+def test_verify_prints_that_cache_and_vendor_are_the_same(
+    run: Run, vendors: VendorServer, held: None
+) -> None:
     ran = run("verify", "BTCUSDT", "1h")
     assert (ran.code, ran.err) == (0, "")
     head, *_, verdict = ran.out.splitlines()
@@ -76,7 +78,9 @@ def test_verify_names_the_day_that_shares_are_adjusted_to(
     assert run("verify", "AAPL", "1d", "--all").code == 0
 
 
-def test_two_vendors(run: Run, vendors: VendorServer) -> None:
+def test_verify_against_compares_two_vendors_without_caching(
+    run: Run, vendors: VendorServer
+) -> None:
     days = ("--start", "2024-06-01", "--end", "2024-06-05")
     ran = run("verify", "BTCUSDT", "1d", *days, "--provider", "binance", "--against", "yahoo")
     assert ran.code == 1

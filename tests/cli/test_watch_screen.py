@@ -51,7 +51,9 @@ def followed(rules: object, cache: object, clock: ManualClock, vendors: VendorSe
 
 
 @pytest.mark.usefixtures("followed")
-def test_where_nobody_looks_there_are_lines_round_for_round(run: Run, clock: RoundsClock) -> None:
+def test_doctor_watch_without_a_terminal_prints_one_line_block_per_round(
+    run: Run, clock: RoundsClock
+) -> None:
     ran = run("doctor", "--watch", "--every", "60")
     assert ran.code == 0, "Ctrl-C is how it ends"
     assert ran.err == ""
@@ -70,7 +72,7 @@ def test_where_nobody_looks_there_are_lines_round_for_round(run: Run, clock: Rou
 
 
 @pytest.mark.usefixtures("followed")
-def test_once_as_json(run: Run, clock: RoundsClock) -> None:
+def test_doctor_watch_with_json_prints_one_document_and_ends(run: Run, clock: RoundsClock) -> None:
     ran = run("doctor", "--watch", "--json")
     assert (ran.code, clock.slept) == (0, [])
     assert ran.json["series"]["stalest"][0]["behind"] == 3

@@ -128,7 +128,7 @@ def test_everything_public_is_typed() -> None:
         '"""Doc it."""\n__all__ = ["f"]\nif True:\n def f(): ...',
     ],
 )
-def test_silence_is_refused(code: str) -> None:
+def test_a_missing_or_empty_docstring_is_a_violation(code: str) -> None:
     assert len(docstring_violations(Module("m", code))) == 1
 
 

@@ -54,7 +54,7 @@ def test_every_error_is_explained() -> None:
     expect_none(page_violations((ROOT / "docs" / "errors.md").read_text("utf-8"), names))
 
 
-def test_one_tree_catches_all() -> None:
+def test_every_raised_error_belongs_to_the_error_tree() -> None:
     known = set(error_classes(module("errors")))
     expect_none([v for m in modules() if m.name != "errors" for v in stray_violations(m, known)])
 

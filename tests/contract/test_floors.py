@@ -112,11 +112,11 @@ def shim_violations(source: Module) -> list[str]:
     return found
 
 
-def test_imports_go_down() -> None:
+def test_no_module_imports_from_a_higher_floor() -> None:
     expect_none([v for m in modules() for v in floor_violations(m)])
 
 
-def test_shims_are_shims() -> None:
+def test_shims_contain_no_code_of_their_own() -> None:
     expect_none([v for name in SHIMS for v in shim_violations(module(name))])
 
 
@@ -216,7 +216,7 @@ def test_a_circle_is_found() -> None:
         ("gadgets.nice", "import json"),
     ],
 )  # fmt: skip
-def test_the_gate_refuses(name: str, code: str) -> None:
+def test_the_floor_gate_refuses_an_import_upwards(name: str, code: str) -> None:
     assert floor_violations(Module(name, code)) != []
 
 
@@ -275,7 +275,7 @@ def loaded_parts(source: Module) -> set[str]:
     }
 
 
-def test_the_facade_loads_packages_above_it_through_one_lookup() -> None:
+def test_the_facade_loads_packages_of_higher_floors_through_one_lookup() -> None:
     facade = module("data_manager")
     parts = loaded_parts(facade)
     assert {name for name in parts if FLOORS[name] > FLOORS["data_manager"]} == ABOVE_THE_FACADE

@@ -21,7 +21,7 @@ def recipe(target: str) -> str:
     return found[0]
 
 
-def test_real_vendors_are_asked_by_one_target_alone() -> None:
+def test_only_the_target_test_live_queries_real_vendors() -> None:
     assert "ONETAPE_LIVE=1" in recipe("test-live")
     assert MAKEFILE.count("ONETAPE_LIVE") == MAKEFILE.count("tests/live") == 1
     assert "test-live" not in recipe("test") + recipe("test-full")
@@ -61,7 +61,7 @@ eval "$ENDING"
 """
 
 
-def test_each_run_has_a_folder_of_its_own_which_goes_with_it(tmp_path: Path) -> None:
+def test_each_make_test_run_has_its_own_folder_removed_at_the_end(tmp_path: Path) -> None:
     programs, notes = tmp_path / "venv/bin", tmp_path / "notes"
     programs.mkdir(parents=True)
     for name in ("python", "ruff", "mypy"):

@@ -82,7 +82,7 @@ def test_a_package_with_a_data_of_its_own_is_named(theirs: str, tmp_path: Path) 
     assert said.startswith(f"HiddenPackageError {path} {path} is imported as src.data")
 
 
-def test_also_where_it_was_imported_before(tmp_path: Path) -> None:
+def test_a_foreign_src_data_imported_earlier_is_reported(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "data.py").write_text("OTHER = 1\n")  # `src` is a namespace here
     said = run(["-c", "import src.data\nimport onetape"], tmp_path)

@@ -263,7 +263,7 @@ def test_everything_stays_with_its_owner(check: Callable[[Module], list[str]]) -
         ("bars.freshness", "grid.settles(stamps, 0) <= now"),
     ],
 )
-def test_the_gate_refuses(name: str, code: str) -> None:
+def test_the_owner_gate_refuses_code_outside_its_owner(name: str, code: str) -> None:
     assert [found for check in CHECKS for found in check(Module(name, code))] != []
 
 

@@ -67,7 +67,7 @@ def test_its_blocks_run_after_its_own_line_that_installs(tmp_path: Path) -> None
     assert "ModuleNotFoundError" not in ran.stderr
 
 
-def test_links_lead_somewhere() -> None:
+def test_every_relative_link_of_the_pages_exists() -> None:
     folder = {page: ROOT if page == "README.md" else ROOT / "docs" for page in PAGES}
     assert [link for link in LINKS if not (folder[link[0]] / link[1]).exists()] == []
     assert len(LINKS) > 60

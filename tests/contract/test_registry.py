@@ -50,7 +50,7 @@ def test_folder_and_registry_agree() -> None:
     assert vendors() == registered() | folders
 
 
-def test_the_packaged_rules_name_only_known_vendors() -> None:
+def test_the_packaged_rules_name_only_registered_vendors() -> None:
     rules = yaml.safe_load(RULES.read_text("utf-8"))
     named = vendors_in(rules)
     assert named, "the rules name nobody"
@@ -58,7 +58,7 @@ def test_the_packaged_rules_name_only_known_vendors() -> None:
     assert set(rules["providers"]) == registered(), "every vendor has its section"
 
 
-def test_the_packaged_fundamentals_name_only_known_vendors() -> None:
+def test_the_packaged_fundamentals_name_only_registered_vendors() -> None:
     if FUNDAMENTALS.exists():
         named = vendors_in(json.loads(FUNDAMENTALS.read_text("utf-8")))
         expect_none([f"{name} is unknown" for name in sorted(named - registered())])

@@ -57,11 +57,11 @@ def test_the_page_of_stored_codes_shows_the_sentences_that_users_read(code: str)
         "",
     ],
 )
-def test_other_text_is_shown_as_it_is(text: str) -> None:
+def test_text_that_is_not_a_stored_code_is_shown_unchanged(text: str) -> None:
     assert sentence(text) == text
 
 
-def test_the_text_after_a_code_is_shown_as_it_is() -> None:
+def test_the_text_after_a_stored_code_is_shown_unchanged() -> None:
     assert (
         sentence("grave: settled: market closed")
         == "almost certainly wrong: settled: market closed"

@@ -153,7 +153,9 @@ def test_other_words_for_a_bar_are_seen() -> None:
         ([UNREASONED], "x = 1  # no" + "qa: S101"),
     ],
 )
-def test_each_pattern_finds_its_prey(patterns: list[re.Pattern[str]], text: str) -> None:
+def test_each_forbidden_pattern_matches_its_example(
+    patterns: list[re.Pattern[str]], text: str
+) -> None:
     assert matches(patterns, "x", text) != []
 
 

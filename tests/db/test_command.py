@@ -35,7 +35,7 @@ def document(ran: tuple[int, str, str]) -> Any:
     return json.loads(ran[1])
 
 
-def test_an_empty_database_is_made_and_checked_and_making_it_again_is_idempotent(
+def test_db_init_creates_the_tables_and_is_idempotent(
     run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DB_URL", database_url)
@@ -107,7 +107,9 @@ def test_a_wrong_url_is_a_wrong_question(run: Run, monkeypatch: pytest.MonkeyPat
     assert code == 2 and "canary" not in out + err
 
 
-def test_without_the_extra_the_command_names_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_db_check_without_the_postgres_extra_names_the_extra(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("DB_URL", "postgresql://u@127.0.0.1:9/x")
     monkeypatch.setattr("src.data.db.core.engine.find_spec", lambda name: None)

@@ -370,7 +370,9 @@ def end_connections(url: str) -> None:
                  "WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
 
 
-def test_a_server_that_goes_away_in_a_unit_takes_all_of_it(served: Database, tables: str) -> None:
+def test_a_unit_is_rolled_back_whole_if_the_server_closes_the_connection(
+    served: Database, tables: str
+) -> None:
     add(served, "A")
 
     def cut_off() -> None:
@@ -399,7 +401,7 @@ def test_a_server_restarted_between_units_is_reconnected_without_an_error(
     served.close()
 
 
-def test_no_server_is_a_typed_error(tmp_path: Path) -> None:
+def test_an_unreachable_database_server_raises_a_database_error(tmp_path: Path) -> None:
     for url in ("postgresql://u:p@127.0.0.1:9/x", f"postgresql://u@/x?host={tmp_path}",
                 "postgresql://u:p@127.0.0.1:9/x?nonsense=1"):  # fmt: skip
         with pytest.raises(DatabaseError):

@@ -165,7 +165,7 @@ def test_repeated_or_cancelling_changes_of_a_day_are_ignored() -> None:
     assert (starts["S1"], starts["S2"], starts.get("NOT")) == (date(2012, 1, 3), None, None)
 
 
-def test_announced_changes_wait() -> None:
+def test_announced_membership_changes_are_not_applied_before_their_date() -> None:
     log = changes(("2012-01-03", "+S1"), ("2026-02-02", "+NEW"))
     statement = walk_back(MANY, log, TODAY)
     assert "NEW" not in {row.symbol for row in statement.intervals}
@@ -239,7 +239,7 @@ def test_members_before_the_first_record_are_an_error() -> None:
         members(stored, "2026-01-05", "2026-01-05T11:59")
 
 
-def test_a_correction_is_reported_and_keeps_the_members_known_before() -> None:
+def test_a_corrected_import_keeps_the_members_as_of_an_earlier_known_at() -> None:
     before = dated(
         [Interval("A", date(2015, 1, 2), None), Interval("B", date(2015, 1, 2), date(2016, 1, 4))]
     )

@@ -200,7 +200,7 @@ def test_a_user_has_as_many_as_are_allowed(db: TelegramService) -> None:
     db.add_alert("7", "AAPL", 252, "above")
 
 
-def test_alerts_and_schedules_of_other_users_do_not_count_against_a_limit(
+def test_alerts_and_schedules_of_other_users_do_not_count_towards_a_limit(
     db: TelegramService,
 ) -> None:
     for _ in range(3):
@@ -378,7 +378,7 @@ def test_a_schedule_has_a_state_and_changes(jobs: JobsService, db: TelegramServi
     assert jobs.list_schedules(enabled=False) == []
 
 
-def test_a_run_is_claimed_by_one(jobs: JobsService) -> None:
+def test_a_scheduled_run_can_be_created_only_once(jobs: JobsService) -> None:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     assert jobs.create_run(None, ScheduleRunCreate("backup", moment, 5)) is not None
     assert jobs.create_run(None, ScheduleRunCreate("backup", moment, "5")) is None

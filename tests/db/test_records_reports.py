@@ -78,7 +78,7 @@ def test_a_report_is_claimed_with_its_next_time(
     )
 
 
-def test_those_of_programs_are_left_to_them(
+def test_report_schedules_of_programs_are_not_claimed(
     db: TelegramService, jobs: JobsService, records: StoredAlerts, clock: ManualClock
 ) -> None:
     db.set_user_daily_limit("7", None)

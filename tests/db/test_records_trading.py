@@ -252,7 +252,7 @@ def test_a_dividend_lowers_prices_and_counts_as_cash(
     assert closed["realized_pnl"] == earned
 
 
-def test_a_reverse_split_keeps_what_was_paid(db: TradingService, clock: ManualClock) -> None:
+def test_a_reverse_split_keeps_the_amount_paid(db: TradingService, clock: ManualClock) -> None:
     number = _open(db)
     db.apply_fill(number, action="buy", qty=10, price=3)
     clock.advance(86_400)
@@ -404,7 +404,7 @@ def test_sydney_and_new_york_after_hours(db: TradingService, clock: ManualClock)
         assert len(db.apply_action(symbol, WEDNESDAY, "dividend", amount=1)) == changes, symbol
 
 
-def test_an_ex_date_is_in_the_future_until_it_begins_in_its_market(
+def test_an_ex_date_counts_as_future_until_the_day_begins_in_its_market(
     db: TradingService, clock: ManualClock
 ) -> None:
     _filled(db, "BHP.AX", NOW - timedelta(days=2))
@@ -604,7 +604,7 @@ def _text(value: Fraction) -> str:
     return str(Decimal(value.numerator) / Decimal(value.denominator))
 
 
-def test_a_position_closed_before_the_ex_date_or_opened_on_it_gets_no_dividend(
+def test_a_position_not_held_over_the_start_of_an_ex_date_gets_no_dividend(
     db: TradingService, clock: ManualClock
 ) -> None:
     begin, second = _begin("AAPL"), timedelta(seconds=1)
@@ -962,7 +962,7 @@ def test_status_errors_and_performance_of_a_bot(db: TradingService) -> None:
     assert db.get_bots_by_status("error", user_id=5) == []
 
 
-def test_configurations_are_validated(db: TradingService) -> None:
+def test_bot_configurations_without_symbol_or_timeframe_are_invalid(db: TradingService) -> None:
     db.upsert_bot({"id": "good", "config": {"symbol": "AAPL", "timeframe": "1h", "own": 1}})
     db.upsert_bot({"id": "bad", "config": {"symbol": "", "timeframe": "1y2"}})
     assert db.validate_bot_configuration("good") == (True, [], [])
@@ -995,7 +995,7 @@ def test_trades_are_kept_and_summed_exactly(db: TradingService) -> None:
             db.add_trade(wrong)
 
 
-def test_metrics_are_kept(db: TradingService) -> None:
+def test_bot_metrics_are_stored_and_nan_is_refused(db: TradingService) -> None:
     db.add_metric({"bot_id": "b", "metrics": {"sharpe": 1.5}, "calculated_at": NOW - timedelta(1)})
     db.add_metric({"bot_id": "b", "metrics": {"sharpe": 2, "by": [1, {"a": None}]}})
     latest = db.latest_metrics("b", 1)
@@ -1031,7 +1031,7 @@ def test_each_filter_of_trades_positions_and_metrics_decides(db: TradingService)
     assert len(db.latest_metrics("a", 1)) == 1
 
 
-def test_naive_means_utc(db: TradingService) -> None:
+def test_naive_times_of_fills_are_utc(db: TradingService) -> None:
     naive = datetime(2026, 1, 1, 12)
     number = _open(db, opened_at=naive)
     row = db.apply_fill(number, action="buy", qty=1, price=1, ts=naive)

@@ -45,7 +45,7 @@ def db(database: Database, clock: ManualClock) -> TelegramService:
     return TelegramService.of(database, clock)
 
 
-def test_a_new_user_is_verified_approved_and_asked_for(db: TelegramService) -> None:
+def test_a_new_user_is_stored_verified_and_approved_step_by_step(db: TelegramService) -> None:
     assert db.get_user_status("7") is None
     db.set_user_email("7", "ann@example.com", CODE, NOW)
     assert db.get_user_status(7) == {
@@ -91,7 +91,7 @@ def test_a_code_from_a_fast_clock_is_not_valid_for_a_year(
     assert db.verify_code("7", CODE, expiry_seconds=3600) is False
 
 
-def test_a_code_ends_when_it_expires(db: TelegramService, clock: ManualClock) -> None:
+def test_an_expired_code_does_not_verify_a_user(db: TelegramService, clock: ManualClock) -> None:
     db.set_user_email("7", "ann@example.com", CODE, NOW)
     clock.advance(3600)
     assert db.verify_code("7", CODE) is False
@@ -222,7 +222,9 @@ def test_a_daily_limit_counts_by_day(db: TelegramService, clock: ManualClock) ->
     assert db.use_daily_limit("7") is True
 
 
-def test_an_administrator_stays_one(db: TelegramService) -> None:
+def test_an_administrator_keeps_the_role_after_a_new_address_and_a_rejection(
+    db: TelegramService,
+) -> None:
     db.create_admin("1", "root@example.com")
     db.set_user_email("1", "new@example.com", CODE, NOW)
     assert db.get_admin_user_ids() == ["1"]
@@ -231,7 +233,7 @@ def test_an_administrator_stays_one(db: TelegramService) -> None:
     assert (status["is_admin"], status["approved"]) == (True, False)
 
 
-def test_language_is_kept(db: TelegramService) -> None:
+def test_the_language_of_a_user_survives_a_change_of_address(db: TelegramService) -> None:
     db.set_user_email("7", "ann@example.com", CODE, NOW)
     assert db.update_user_language("7", "pt-BR") is True
     assert db.update_user_language("7", "x'; --") is False
@@ -260,7 +262,7 @@ def test_forget_deletes_all_records_of_a_user(db: TelegramService, database: Dat
 # --- settings, feedback, audit -------------------------------------------------------------------
 
 
-def test_settings_are_kept(db: TelegramService) -> None:
+def test_settings_can_be_stored_replaced_and_removed(db: TelegramService) -> None:
     assert db.get_setting("motd") is None
     db.set_setting("motd", "one")
     db.set_setting("motd", "two")

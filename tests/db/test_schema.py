@@ -110,7 +110,7 @@ def test_a_table_of_others_by_a_name_of_ours_is_refused(database_url: str) -> No
     assert database.schema.state().name == "foreign"
 
 
-def test_a_newer_database_is_refused_and_left_as_it_is(database_url: str) -> None:
+def test_a_newer_database_is_refused_and_not_changed(database_url: str) -> None:
     use(database_url)
     database = Database(database_url)
     run(database_url, f"UPDATE {place(database)}onetape_version SET version_num = '8000'")
@@ -191,7 +191,9 @@ def test_rows_and_children_are_in_place_after_each_step(
         assert [row[0] for row in run(database_url, pairs)] == names
 
 
-def test_a_file_is_copied_before_it_is_upgraded(tmp_path: Path, more_revisions: list[str]) -> None:
+def test_a_database_file_is_backed_up_once_before_an_upgrade(
+    tmp_path: Path, more_revisions: list[str]
+) -> None:
     url = f"sqlite:///{tmp_path / 'records.db'}"
     at_revision(url, "9001")
     assert use(url) == ["USED"]

@@ -78,7 +78,9 @@ def changes(tmp_path: Path) -> Path:
     return path
 
 
-def test_import_refresh_show(run: Run, changes: Path, database: Database) -> None:
+def test_symbols_import_refresh_and_show_print_their_results(
+    run: Run, changes: Path, database: Database
+) -> None:
     code, out, _ = run("import", str(changes))
     assert code == 0
     assert "renames.csv: 2 rows; 6 added, 0 removed" in out

@@ -114,7 +114,9 @@ def test_the_newest_action_comes_first(database: Database, frame: pl.DataFrame) 
     assert done["volume"].to_list() == volumes, "dividends leave the volume"
 
 
-def test_one_for_fifteen_is_exact(database: Database, frame: pl.DataFrame) -> None:
+def test_a_reverse_split_of_one_for_fifteen_adjusts_exactly(
+    database: Database, frame: pl.DataFrame
+) -> None:
     done = adjusted(database, frame, [split("2020-08-31", 1, 15)])
     assert done["close"].to_list()[:7] == [(400.0 + n) * 15 for n in range(7)]
     assert done["volume"].dtype == pl.Float64, "1000 by 15 is no whole number"
@@ -133,7 +135,9 @@ def test_rows_with_a_ratio_alone_are_read_too(database: Database, frame: pl.Data
     assert_frame_equal(adjusted(database, frame, other), done)
 
 
-def test_a_frame_of_pandas_stays_one(database: Database, frame: pl.DataFrame) -> None:
+def test_a_pandas_frame_is_adjusted_to_a_pandas_frame(
+    database: Database, frame: pl.DataFrame
+) -> None:
     table = frame.to_pandas()
     indexed = table.assign(date=pd.to_datetime(table["date"])).set_index("date")
     done = adjusted(database, indexed, [split("2020-08-31", 4)])
@@ -248,7 +252,7 @@ def test_a_session_of_the_callers_own(database: Database, frame: pl.DataFrame) -
     assert_frame_equal(done, whole)
 
 
-def test_the_second_data_layer_names_it() -> None:
+def test_the_second_data_layer_exports_the_corporate_actions_processor() -> None:
     from src.data.v2 import CorporateActionsProcessor as named
 
     assert named is CorporateActionsProcessor

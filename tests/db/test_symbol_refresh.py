@@ -159,7 +159,7 @@ def known(*actions: Action) -> list[KnownAction]:
     return [KnownAction(action) for action in current(actions)]
 
 
-def test_one_for_fifteen_is_exact(database: Database) -> None:
+def test_the_ratio_of_a_one_for_fifteen_split_is_stored_with_48_digits(database: Database) -> None:
     day = date(2021, 3, 1)
     (facts,) = action_facts(known(Action(day, "split", day_ms(day), 1, 15, source="acme")))
     assert facts.ratio is not None
@@ -253,7 +253,7 @@ def test_damaged_actions_stay_as_they_were(
     assert dump(database)["corporate_actions"] == before
 
 
-def test_no_vendor_is_asked_inside_a_unit(
+def test_a_symbol_refresh_sends_all_requests_before_its_unit_of_work(
     database: Database,
     vendors: VendorServer,
     tmp_path: Path,
@@ -331,7 +331,7 @@ def test_a_cache_on_a_full_disk_is_reported_and_the_row_is_written(
     assert result.recorded == ("FB", "META")
 
 
-def test_an_error_inside_a_unit_leaves_the_row_as_it_was(
+def test_an_error_inside_a_symbol_refresh_leaves_the_rows_unchanged(
     database: Database, manager: DataManager
 ) -> None:
     refreshed(database, manager, "AAPL")
@@ -355,7 +355,7 @@ def test_an_error_inside_a_unit_leaves_the_row_as_it_was(
 
 
 @pytest.mark.parametrize("work", ["import", "refresh"])
-def test_killed_at_any_statement_it_is_before_or_after(
+def test_symbol_work_killed_at_any_statement_is_all_or_nothing(
     database: Database, manager: DataManager, tmp_path: Path, clock: ManualClock, work: str
 ) -> None:
     """Each statement, and each commit, is the last one of a process."""

@@ -101,7 +101,7 @@ def test_a_corrected_file_takes_the_place_of_the_one_before(
         assert len(session.scalars(select(Boundary)).all()) == 1
 
 
-def test_a_rename_ends_an_open_interval_of_another_file_until_it_is_removed(
+def test_a_rename_ends_an_open_interval_of_another_file_until_the_rename_is_removed(
     database: Database, tmp_path: Path
 ) -> None:
     imported(database, tmp_path, INTERVALS, "intervals.csv")

@@ -125,7 +125,7 @@ def test_rows_refer_to_rows_that_are_there(database: Database) -> None:
 
 
 @pytest.mark.parametrize("work", ["reading", "writing"])
-def test_no_vendor_is_asked_inside_a_unit(
+def test_a_request_to_a_vendor_inside_a_unit_of_work_is_refused(
     database: Database, work: str, vendors: object, tmp_path: Path
 ) -> None:
     from src.data.data_manager import DataManager
@@ -175,7 +175,7 @@ def test_concurrent_increments_of_processes_are_not_lost(database: Database) -> 
     assert volume(database) == PROCESSES * CHANGES
 
 
-def test_without_its_guard_much_is_lost_or_refused(
+def test_without_its_lock_a_writing_unit_loses_or_refuses_changes(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(database, "A")

@@ -106,7 +106,7 @@ def test_a_survivorship_warning_names_the_line_of_the_call(
         manager.get_ohlcv_batch(None, "1d", *RANGE, universe="other")
 
 
-def test_the_commands_find_it_too(
+def test_populate_sync_validate_and_gaps_accept_a_universe(
     universes: StoredUniverses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = ("--cache-dir", str(tmp_path / "cache"))
@@ -150,7 +150,7 @@ def test_a_universe_of_the_database_is_synced_with_its_former_members(
         sync(manager, "mine", ["1x"])
 
 
-def test_ten_of_its_series_are_asked_for_at_once_and_the_event_loop_goes_on(
+def test_a_universe_sync_fetches_ten_series_at_once_without_blocking_the_loop(
     universes: StoredUniverses, tmp_path: Path, vendors: VendorServer
 ) -> None:
     lines = "".join(f"{coin}USDT,2019-01-02,\n" for coin in ("BTC", "ETH", "SOL", "HALT"))
@@ -189,7 +189,7 @@ def without_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_extra")
-def test_without_the_extra_the_error_has_the_line_that_installs_it(
+def test_universes_without_the_db_extra_raise_with_the_line_that_installs_the_extra(
     rules: Path, tmp_path: Path, clock: ManualClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manager = DataManager(tmp_path / "cache", clock=clock)

@@ -253,7 +253,7 @@ def test_numbers_that_count_something_else_are_passed_over(
 
 
 @pytest.mark.parametrize("text", ["40238", "1267401600", "1267401600000", "1267434000123"])
-def test_a_day_that_is_counted_is_refused_with_the_day_that_it_counts_to(text: str) -> None:
+def test_a_spreadsheet_day_number_is_refused_with_the_date_it_stands_for(text: str) -> None:
     with pytest.raises(UniverseError, match=r"line 2: invalid date '[0-9]+' \(.* 2010-03-01\)"):
         read(f"symbol,from,to\nAAA,{text},\n")
     with pytest.raises(UniverseError, match=r"invalid date '99999' \(use a form"):

@@ -66,7 +66,9 @@ def rows(database: Database, model: type[Any]) -> int:
 # --- lists -----------------------------------------------------------------------------------
 
 
-def test_a_static_universe(universes: StoredUniverses) -> None:
+def test_a_static_universe_returns_its_members_sorted_and_point_in_time(
+    universes: StoredUniverses,
+) -> None:
     made = universes.create("tech", static("aapl", "BRK.B", "AAPL", description="mine"))
     assert (made.is_changed, made.opened, made.members) == (True, 2, 2)
     members = universes.members("tech")
@@ -103,7 +105,7 @@ def test_a_day_to_come_is_not_point_in_time(universes: StoredUniverses) -> None:
         universes.members("tech", "2030-01-01", strict=True)
 
 
-def test_members_on_a_day_after_known_at_are_not_point_in_time(
+def test_members_on_a_date_after_known_at_are_not_point_in_time(
     universes: StoredUniverses, clock: ManualClock
 ) -> None:
     universes.create("tech", static("AAPL"))
@@ -225,7 +227,7 @@ def test_hostile_names_come_back(universes: StoredUniverses, name: str) -> None:
     assert [one.name for one in universes.summaries()] == [name]
 
 
-def test_ten_thousand_members(universes: StoredUniverses) -> None:
+def test_a_universe_of_ten_thousand_members_is_stored(universes: StoredUniverses) -> None:
     count = 10_000 if FULL else 2_000
     symbols = [
         f"{chr(65 + n // 1000)}{chr(65 + n // 100 % 10)}{n % 100:02d}.L" for n in range(count)
@@ -369,7 +371,9 @@ def test_an_imported_file_older_than_usual_is_noted(
     assert universes.members("index", "2024-07-15").reason == ""
 
 
-def test_two_logs_that_disagree(universes: StoredUniverses, tmp_path: Path) -> None:
+def test_a_member_disputed_by_two_logs_is_unresolved_with_a_warning(
+    universes: StoredUniverses, tmp_path: Path
+) -> None:
     one = written(tmp_path / "one.csv", "symbol,from,to\nA,2015-01-02,\nB,2015-01-02,2020-01-02\n")
     other = written(
         tmp_path / "other.csv", "symbol,from,to\nA,2015-01-02,\nB,2015-01-02,2018-01-02\n"
@@ -465,7 +469,7 @@ def listed(database: Database) -> None:
 
 
 @pytest.mark.usefixtures("listed")
-def test_a_filter_lists_the_symbols_it_excluded(
+def test_a_filter_universe_lists_excluded_symbols_with_the_reason(
     universes: StoredUniverses, database: Database, clock: ManualClock
 ) -> None:
     made = universes.create(
@@ -490,7 +494,7 @@ def test_a_filter_lists_the_symbols_it_excluded(
 # --- sessions of the caller's own ------------------------------------------------------------
 
 
-def test_over_a_session(
+def test_the_universe_manager_works_on_an_async_session(
     database: Database, clock: ManualClock, spelling: Any, tmp_path: Path
 ) -> None:
     async def use(manager: UniverseManager) -> Members:

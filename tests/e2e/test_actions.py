@@ -168,7 +168,7 @@ def test_fully_adjusted_prices_alone_are_a_marked_substitute(
     assert off(asked_for, truth, clock, "all") < ROUNDING
 
 
-def test_when_the_teller_is_back_the_answer_is_exact(
+def test_prices_are_exact_as_soon_as_the_vendor_of_splits_responds_again(
     share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
 ) -> None:
     share["r"].script = Script(down=[EVER], mute=True)
@@ -235,7 +235,7 @@ def test_a_pinned_vendor_whose_splits_and_dividends_cannot_be_fetched_is_an_erro
         ask({"r": share["r"]}, "split", provider="r")
 
 
-def test_actions_that_are_known_do_without_their_teller(
+def test_stored_actions_are_used_without_the_vendor_that_reported_them(
     share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
 ) -> None:
     ask({"r": share["r"]}, "split", start_date=date(2020, 6, 1), end_date=date(2020, 6, 5))

@@ -73,7 +73,7 @@ def test_raw_asks_for_bars_alone(
     ("symbols", "backup", "status"),
     crossed([("NVDA",), ("AAPL", "NVDA")], [(), ("alpaca",), ("yahoo",)], [401, 403, 404, 451]),
 )
-def test_actions_that_tiingo_refuses_are_asked_once(
+def test_actions_that_tiingo_refuses_are_not_requested_again_for_the_next_symbol(
     status: int,
     backup: tuple[str, ...],
     symbols: tuple[str, ...],

@@ -94,7 +94,7 @@ def dividend_of(pay_date: Any, currency: Any) -> tuple[str, str]:
     return told.pay_date, told.currency
 
 
-def test_actions_are_asked_for_once_until_the_next_session(
+def test_actions_are_requested_once_until_the_next_session_opens(
     manager: DataManager, vendor: ShareVendor, clock: ManualClock
 ) -> None:
     everything = manager.get_actions("AAPL")
@@ -248,7 +248,7 @@ def test_splits_and_dividends_are_on_the_rows_of_their_ex_dates(
     assert fingerprint(frame) == fingerprint(manager.get_ohlcv(*question))
 
 
-def test_bars_asked_for_raw_have_their_actions_asked_for_too(
+def test_a_request_for_raw_bars_with_a_dividend_column_fetches_the_actions_too(
     manager: DataManager, vendor: ShareVendor
 ) -> None:
     """Nothing is said to be no dividend before a vendor was asked for it."""
@@ -263,7 +263,7 @@ def test_bars_asked_for_raw_have_their_actions_asked_for_too(
     assert frame["dividend"].sum() == pytest.approx(0.82 + 0.205)
 
 
-def test_actions_that_no_vendor_reports_are_not_known(
+def test_dividends_and_splits_are_null_with_a_warning_if_no_vendor_reports_actions(
     manager: DataManager, vendor: ShareVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = ShareVendor("s", "split", Truth(), vendor.clock)

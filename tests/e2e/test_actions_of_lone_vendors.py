@@ -169,7 +169,7 @@ def test_the_packaged_order_without_its_first_vendor(alone: Make, vendors: Vendo
     ("vendor", "status"),
     crossed([name for name, path in TELLERS.items() if path], [401, 403, 451]),
 )
-def test_actions_that_were_refused_are_not_asked_for_with_every_symbol(
+def test_a_refused_actions_request_is_not_repeated_for_every_symbol(
     alone: Make, vendors: VendorServer, vendor: str, status: int
 ) -> None:
     vendors.fault(vendor, Fault.status(status), path=TELLERS[vendor])
@@ -178,7 +178,7 @@ def test_actions_that_were_refused_are_not_asked_for_with_every_symbol(
 
 
 @pytest.mark.parametrize(("vendor", "status"), crossed(TELLERS, [401, 403, 451]))
-def test_a_vendor_that_refuses_everything_is_asked_for_bars_and_for_actions_once(
+def test_a_vendor_that_refuses_everything_gets_at_most_one_request_for_bars_and_for_actions(
     alone: Make, vendors: VendorServer, vendor: str, status: int
 ) -> None:
     vendors.fault(vendor, Fault.status(status))
@@ -186,7 +186,7 @@ def test_a_vendor_that_refuses_everything_is_asked_for_bars_and_for_actions_once
     assert vendors.count(vendor) <= 2
 
 
-def test_when_its_time_is_over_actions_are_asked_for_again(
+def test_actions_refused_by_a_vendor_are_requested_again_a_day_later(
     alone: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.fault("eodhd", Fault.status(403), path=TELLERS["eodhd"])
@@ -383,7 +383,7 @@ def test_unpublished_actions_are_fetched_once_a_session_and_once_after_its_close
 
 
 @pytest.mark.parametrize("vendor", sorted(TELLERS))
-def test_all_there_are_can_be_asked_of_any_vendor(
+def test_get_actions_returns_all_actions_of_any_vendor_and_then_from_the_cache(
     alone: Make, vendors: VendorServer, vendor: str
 ) -> None:
     frame = alone(vendor).get_actions("NVDA")
@@ -394,7 +394,7 @@ def test_all_there_are_can_be_asked_of_any_vendor(
     assert vendors.count() == 0
 
 
-def test_more_than_a_century_of_days_is_asked_of_yahoo_in_parts(
+def test_more_than_a_century_of_days_is_fetched_from_yahoo_in_two_requests(
     alone: Make, vendors: VendorServer
 ) -> None:
     question = ("NVDA", "1d", "1900-01-01", "2024-06-11")

@@ -295,7 +295,7 @@ def test_the_context_of_the_caller_goes_along(twin: AsyncDataManager) -> None:
 # --- loops, threads, forks
 
 
-def test_two_loops_at_once(twin: AsyncDataManager) -> None:
+def test_two_event_loops_can_await_the_same_manager_at_once(twin: AsyncDataManager) -> None:
     lengths: list[int] = []
 
     def run() -> None:

@@ -50,7 +50,9 @@ def test_a_whole_month_comes_as_a_file_and_the_days_around_it_in_pages(
     pd.testing.assert_frame_equal(again, frame)
 
 
-def test_a_plan_foretells_it(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_plan_predicts_the_archive_files_and_the_pages_around_them(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     plan = manager.plan(*SPRING)
     assert vendors.count() == 0
     steps = [s for segment in plan.segments for s in segment.steps]
@@ -73,7 +75,7 @@ def test_long_ranges_take_two_requests_a_month(manager: DataManager, vendors: Ve
 
 
 @pytest.mark.parametrize("timeframe", ["30m", "1h", "1d"])
-def test_pages_are_asked_where_they_are_fewer(
+def test_pages_are_fetched_instead_of_archive_files_if_fewer_requests_suffice(
     manager: DataManager, vendors: VendorServer, timeframe: str
 ) -> None:
     manager.get_ohlcv("BTCUSDT", timeframe, "2024-02-28", "2024-04-02", strict=True)
@@ -146,7 +148,7 @@ def test_before_a_listing_few_files_are_looked_for(
     assert api < 8, "the month of the listing, and the nothing before it"
 
 
-def test_without_an_archive_of_its_own_a_mirror_is_asked_in_pages(
+def test_a_mirror_without_the_archive_is_queried_in_pages_after_one_attempt(
     manager: DataManager, vendors: VendorServer, tmp_path: Path
 ) -> None:
     vendors.fault("binance", Fault.status(404), path=PREFIX)

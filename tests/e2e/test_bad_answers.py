@@ -76,7 +76,7 @@ def test_an_answer_that_cannot_be_parsed_is_never_recorded_as_empty(
     assert told(frame)["attempts"][0]["outcome"] not in ("ok", "empty")
 
 
-def test_a_bad_row_is_asked_of_the_next_vendor_first(
+def test_bad_rows_of_one_vendor_are_replaced_from_the_next_vendor(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -94,7 +94,7 @@ def test_a_bad_row_is_asked_of_the_next_vendor_first(
     assert by_vendor["2024-06-01T07:00:00Z"] == "twin"
 
 
-def test_a_bad_row_that_nobody_has_better_is_returned_flagged_and_asked_again_later(
+def test_a_bad_row_of_the_only_vendor_is_returned_flagged_and_requested_again_a_day_later(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.fault("binance", Fault.bad_ohlc(5), times=1)
@@ -163,7 +163,7 @@ def test_a_refresh_that_returns_fewer_bars_keeps_the_cached_ones(
     pd.testing.assert_frame_equal(first, manager.get_ohlcv(*DAY, strict=True))
 
 
-def test_a_refresh_that_lacks_a_bar_keeps_it_and_doubts_it(
+def test_a_stored_bar_missing_from_a_refresh_is_kept_as_suspect(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     first = manager.get_ohlcv(*DAY)
@@ -223,7 +223,7 @@ def test_bars_that_are_due_again_are_bars_while_the_vendor_is_down(
     pd.testing.assert_frame_equal(first, manager.get_ohlcv(*DAY, strict=True))
 
 
-def test_an_older_downloader_with_mostly_bad_rows_is_asked_once(
+def test_an_older_downloader_with_mostly_bad_rows_is_called_once(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = pd.date_range("2024-06-01 03:00", periods=3, freq="h", name="timestamp")
@@ -256,7 +256,7 @@ def test_a_partial_answer_warns_once_and_leaves_one_record(
         assert len([r for r in caplog.records if "incomplete answer" in r.message]) == 1
 
 
-def test_a_vendor_that_is_down_is_asked_for_one_hole_only(
+def test_a_vendor_that_is_down_gets_a_request_for_the_first_of_several_holes_only(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

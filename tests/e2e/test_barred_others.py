@@ -75,7 +75,7 @@ def kept(folder: Path, name: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("kind", KINDS[1::2])
-def test_actions(
+def test_an_unreadable_actions_file_stops_only_its_symbol(
     make: Make, vendors: VendorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     whole = make().get_ohlcv(*SHARE, adjustment="all", strict=True)
@@ -187,7 +187,7 @@ def figures(make: Make, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
-def test_figures(
+def test_an_unreadable_file_of_figures_stops_only_its_year(
     make: Make, figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
 ) -> None:
     root = tmp_path / "cache"
@@ -261,7 +261,7 @@ def test_figures_of_an_answer(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("of", ["fmp", "files.log"])
-def test_fundamentals(
+def test_an_unreadable_file_of_fundamentals_leaves_other_vendors_readable(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str, kind: str
 ) -> None:
     root, later = tmp_path / "cache", ManualClock(WEDNESDAY + DAY_MS)

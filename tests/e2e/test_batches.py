@@ -116,7 +116,7 @@ def _key(symbol: str) -> Any:
     return SeriesKey(symbol, Timeframe.parse("1d"))
 
 
-def test_a_warning_from_a_thread_points_at_the_line_that_asked(
+def test_a_warning_from_a_batch_thread_points_at_the_calling_line(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.drop(1, 2))

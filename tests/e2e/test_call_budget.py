@@ -226,7 +226,7 @@ SOME = [
 
 
 @pytest.mark.parametrize(("transport", "method", "behaviours"), SOME)
-def test_a_call_ends_in_its_time(
+def test_every_method_ends_within_its_timeout_whatever_the_server_does(
     transport: str, method: str, behaviours: list[str], tmp_path: Path
 ) -> None:
     ask_everywhere(tmp_path, transport, method, behaviours)
@@ -263,7 +263,7 @@ def no_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("methods", [COIN_METHODS, SHARE_METHODS], ids=["coins", "shares"])
-def test_on_every_method_though_no_name_is_found(
+def test_every_method_ends_in_its_time_if_no_host_name_resolves(
     methods: list[str], tmp_path: Path, no_names: None
 ) -> None:
     asks: Asks = {}
@@ -423,7 +423,7 @@ class Late:
 
 
 @pytest.mark.parametrize("bad", [0, -1, float("nan"), "x", True])
-def test_a_bad_timeout_is_refused_before_any_vendor_is_asked(
+def test_an_invalid_timeout_is_refused_before_any_request(
     bad: Any, manager: DataManager, vendors: VendorServer
 ) -> None:
     for ask in (
@@ -438,7 +438,7 @@ def test_a_bad_timeout_is_refused_before_any_vendor_is_asked(
     assert vendors.count("binance") == vendors.count("yahoo") == 0
 
 
-def test_a_job_waits_longer_than_a_call_and_logs_the_vendor_it_waits_for(
+def test_a_job_waits_longer_than_a_call_for_a_rate_limit_and_logs_the_vendor(
     make: Callable[[], DataManager],
     rules: Path,
     clock: ManualClock,

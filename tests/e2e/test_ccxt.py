@@ -92,7 +92,9 @@ def test_an_unknown_pair_and_a_ban_have_their_types(
         manager.get_ohlcv("BTCUSDT", "1d", bars=2, provider="ccxt:binanse")
 
 
-def test_a_plan_names_it_and_asks_nobody(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_plan_names_the_ccxt_vendor_without_a_request(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     plan = manager.plan("BTCUSDT", "1h", "2024-01-01", "2024-03-31")
     assert NAME in str(plan)
     assert vendors.count("binance") == 0

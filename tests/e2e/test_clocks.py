@@ -45,7 +45,7 @@ def test_a_bar_that_a_vendor_with_a_slow_clock_calls_running_is_not_stored(
 
 
 @pytest.mark.parametrize("refresh", [False, True])
-def test_the_running_bar_is_never_stored_however_it_is_asked_for(
+def test_the_forming_bar_is_returned_on_request_and_never_stored(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, refresh: bool
 ) -> None:
     asked = manager.get_ohlcv("BTCUSDT", "1h", TODAY, force_refresh=refresh, include_forming=True)
@@ -69,7 +69,7 @@ def test_a_range_within_the_running_bar_is_empty_unless_include_forming(
     assert told(frame)["from_cache"] == 0.0
 
 
-def test_a_running_bar_right_behind_the_end_is_not_asked_for(
+def test_a_forming_bar_right_after_the_end_of_the_range_is_not_fetched(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     question = ("BTCUSDT", "1h", "2024-06-12T10:00:00", "2024-06-12T14:59:59.999")
@@ -90,7 +90,7 @@ def test_an_impossible_running_bar_does_not_mark_the_bar_once_closed(
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", TODAY, "2024-06-12T16:00:00")
 
 
-def test_a_provisional_bar_left_behind_is_asked_again_by_a_wider_request(
+def test_a_provisional_bar_before_a_later_fetch_is_refetched_by_a_wider_request(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-07T22:00:00"))
@@ -103,7 +103,7 @@ def test_a_provisional_bar_left_behind_is_asked_again_by_a_wider_request(
     assert states(frame)["2024-06-07T00:00:00Z"] == "final"
 
 
-def test_over_a_weekend_a_stock_is_asked_once(
+def test_days_of_a_stock_are_fetched_once_over_a_weekend(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-07T22:00:00"))  # Friday, after the close
@@ -199,7 +199,7 @@ def test_an_end_in_the_future_and_a_start_on_the_last_bar(
     pd.testing.assert_frame_equal(frame, again)
 
 
-def test_a_settled_bar_is_asked_again_whole_although_the_range_ends_inside_it(
+def test_a_settled_bar_is_refetched_whole_even_if_the_range_ends_inside_the_bar(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", TODAY)
@@ -220,7 +220,7 @@ def test_a_small_revision_is_a_revision(
     assert_true(second, vendors, clock, "BTCUSDT", "1h", TODAY, "2024-06-12T15:00:00")
 
 
-def test_a_provisional_bar_that_the_vendor_drops_is_kept_and_asked_for_once_a_day(
+def test_a_provisional_bar_that_the_vendor_drops_is_kept_as_suspect_and_refetched_daily(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     first = manager.get_ohlcv("BTCUSDT", "1h", TODAY)

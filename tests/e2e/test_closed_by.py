@@ -80,7 +80,9 @@ def test_closed_by_has_no_look_ahead_to_the_bar_that_formed_then(
     assert "closed by    2024-06-12T10:30:00Z" in str(describe(part))
 
 
-def test_alone_it_is_the_end_of_the_last_bars(manager: DataManager, vendors: VendorServer) -> None:
+def test_closed_by_without_an_end_date_limits_the_last_bars(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     three = manager.get_ohlcv("AAPL", "1d", bars=3, closed_by=date(2024, 6, 5))
     assert stamps(three) == ["2024-06-03T00:00", "2024-06-04T00:00", "2024-06-05T00:00"]
     ended = manager.get_ohlcv("AAPL", "1d", None, "2024-06-04", bars=2, closed_by="2024-06-05")
@@ -90,7 +92,7 @@ def test_alone_it_is_the_end_of_the_last_bars(manager: DataManager, vendors: Ven
     assert stamps(usual)[-1] == "2024-06-04T23:00"
 
 
-def test_a_start_after_it_is_an_empty_answer(
+def test_a_start_after_closed_by_returns_an_empty_frame_without_a_request(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     for _ in range(2):
@@ -110,7 +112,7 @@ def test_the_future_means_now(manager: DataManager) -> None:
     assert told(frame)["closed_by"] == "2024-06-12T15:00:30Z"
 
 
-def test_holes_count_up_to_it_and_no_further(manager: DataManager) -> None:
+def test_gaps_are_reported_up_to_closed_by_and_no_further(manager: DataManager) -> None:
     ask = ("HALTUSDT", "1h", "2024-03-04", "2024-03-06")
     with pytest.warns(UserWarning, match="1 gap, first"):
         manager.get_ohlcv(*ask)
@@ -155,7 +157,7 @@ def test_closed_by_limits_each_symbol_of_a_batch(manager: DataManager) -> None:
         ({"closed_by": "2024-06-01", "include_forming": True}, "include_forming and closed_by"),
     ],
 )
-def test_nonsense_is_refused_before_anybody_is_asked(
+def test_an_invalid_closed_by_is_refused_before_any_request(
     manager: DataManager, vendors: VendorServer, wishes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(QueryError, match=said):
@@ -175,7 +177,7 @@ print(json.dumps([rows, "exchange_calendars" in sys.modules, "requests" in sys.m
 """
 
 
-def test_from_the_cache_it_needs_no_calendar_where_arithmetic_will_do(
+def test_closed_by_is_answered_from_the_cache_without_loading_a_calendar(
     make: Callable[[], DataManager],
     rules: Path,
     clock: ManualClock,

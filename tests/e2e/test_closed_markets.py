@@ -107,7 +107,9 @@ def test_a_pinned_vendor_takes_its_bars_off_the_calendar_from_the_default_lane(
     assert len(pinned) < len(default)
 
 
-def test_a_closed_market_alone_is_not_asked(market: Market, clock: ManualClock) -> None:
+def test_a_range_in_a_closed_market_takes_at_most_one_request(
+    market: Market, clock: ManualClock
+) -> None:
     shelf = Shelf(clock, WEEKS)
     move(clock, "2024-06-18T12:30")
     market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-09T21:00", "2024-06-11")

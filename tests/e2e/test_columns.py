@@ -109,7 +109,9 @@ DTYPES = {"is_final": "bool", "fetched_at": "datetime64[ns]"}
 
 
 @pytest.mark.parametrize("start", ["2024-06-01", "2024-06-03"], ids=["empty", "full"])
-def test_the_types_are_the_same_full_and_empty(manager: DataManager, start: str) -> None:
+def test_extra_columns_have_the_same_types_in_full_and_empty_frames(
+    manager: DataManager, start: str
+) -> None:
     frame = manager.get_ohlcv("AAPL", "1d", start, "2024-06-02" if start < "2024-06-02" else None,
                               columns=EXTRA_COLUMNS)  # fmt: skip
     assert frame.empty == (start == "2024-06-01")
@@ -118,7 +120,7 @@ def test_the_types_are_the_same_full_and_empty(manager: DataManager, start: str)
     assert frame["state"].dtype == pd.Series([], dtype="str").dtype
 
 
-def test_a_failed_symbol_of_a_batch_has_them_too(
+def test_a_failed_symbol_of_a_batch_has_the_extra_columns_too(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("yahoo", Fault.status(404))
@@ -131,7 +133,9 @@ def test_a_failed_symbol_of_a_batch_has_them_too(
     assert str(frames["AAPL"]["fetched_at"].dtype) == "datetime64[ns]"
 
 
-def test_the_caller_owns_them(manager: DataManager) -> None:
+def test_changing_extra_columns_of_a_frame_does_not_change_the_next_frame(
+    manager: DataManager,
+) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", columns=EXTRA_COLUMNS)
     frame.loc[:, "source"] = "me"
     frame.loc[frame.index[0], "is_final"] = False
@@ -152,7 +156,7 @@ def test_the_caller_owns_them(manager: DataManager) -> None:
         ((None,), "unknown extra column None"),
     ],
 )
-def test_other_names_are_refused_before_anybody_is_asked(
+def test_unknown_column_names_are_refused_before_any_request(
     manager: DataManager, vendors: VendorServer, columns: Any, said: str
 ) -> None:
     with pytest.raises(QueryError, match=said):

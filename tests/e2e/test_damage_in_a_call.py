@@ -50,7 +50,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("series", "damage", "way", "same"), CASES)
-def test_a_damaged_year_is_asked_for_again_in_the_same_call(
+def test_a_damaged_year_is_fetched_again_in_the_same_call(
     tmp_path: Path, make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
     series: str, damage: str, way: str, same: bool,
 ) -> None:  # fmt: skip

@@ -79,7 +79,7 @@ def test_shares_deleted_together_with_their_actions_are_fetched_again(
     assert again.equals(whole)
 
 
-def test_figures_that_are_deleted_before_they_are_read_are_asked_again(
+def test_figures_deleted_by_another_process_during_a_call_are_fetched_again(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask = ("BTCUSDT", "2024-06-01", "2024-06-05")

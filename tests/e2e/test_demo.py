@@ -86,7 +86,7 @@ def test_its_bars_and_actions_concern_no_other_vendor(
     assert both["close"].iloc[0] == pytest.approx(405.248415, abs=1e-6)
 
 
-def test_no_rule_can_name_it(
+def test_rules_that_name_the_demo_vendor_are_refused(
     rules: Path, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "mine.yaml"
@@ -101,7 +101,7 @@ def test_no_rule_can_name_it(
         manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09")
 
 
-def test_without_the_extra_the_error_has_the_line_that_installs_it(
+def test_without_the_demo_extra_the_error_contains_the_line_that_installs_the_extra(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "PACKAGE", "no_such_package_here")

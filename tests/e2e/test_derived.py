@@ -72,7 +72,7 @@ def test_weeks_and_months_over_a_split_and_dividends(
     assert all(request.params["interval"] == "1d" for request in vendors.log("yahoo", "/v8/"))
 
 
-def test_a_split_that_becomes_known_shows_in_the_weeks_at_once(
+def test_derived_weeks_are_adjusted_as_soon_as_a_split_is_reported(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-07T15:00"))
@@ -111,7 +111,9 @@ def test_minutes_and_hours_of_a_coin_that_the_venue_does_not_serve(
     assert vendors.count() == asked
 
 
-def test_a_gap_in_shorter_bars_removes_each_derived_bar_it_touches(manager: DataManager) -> None:
+def test_a_gap_in_shorter_bars_removes_each_derived_bar_that_overlaps_the_gap(
+    manager: DataManager,
+) -> None:
     with pytest.warns(IncompleteDataWarning, match="15m bars"):
         frame = manager.get_ohlcv("HALTUSDT", "45m", "2024-03-05", "2024-03-05")
     # Out from 02:00 to 05:30: the bars from 01:30 to 06:00 lack something.
@@ -143,7 +145,7 @@ def test_derived_bars_come_from_the_vendor_of_their_shorter_bars(
     assert vendors.count() == 0
 
 
-def test_a_batch_and_a_job_go_the_same_way(
+def test_a_batch_and_a_job_derive_bars_from_the_same_stored_series(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path, rules: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -83,7 +83,7 @@ def full(manager: DataManager, **more: Any) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("offline", [False, True])
-def test_bars_behind_the_dividend_are_answered_and_those_before_it_are_a_gap_with_the_reason(
+def test_bars_after_a_dividend_in_a_hole_are_returned_and_the_earlier_ones_are_a_gap(
     market: Market, clock: ManualClock, *, offline: bool
 ) -> None:
     vendor = Paying(clock, [IN_HOLE, LATER])
@@ -130,7 +130,9 @@ def test_a_recorded_read_of_the_part_is_checked_as_any_other(
     assert report.is_identical, report.to_json()
 
 
-def test_strict_refuses_it_and_hands_over_the_part(market: Market, clock: ManualClock) -> None:
+def test_strict_raises_for_a_dividend_in_a_hole_and_the_error_has_the_later_bars(
+    market: Market, clock: ManualClock
+) -> None:
     vendor = Paying(clock, [IN_HOLE, LATER])
     manager = market.manager(vendor)
     asked = []
@@ -144,13 +146,15 @@ def test_strict_refuses_it_and_hands_over_the_part(market: Market, clock: Manual
     assert len(behind) == len(BEHIND), "what no such dividend concerns is whole"
 
 
-def test_where_no_bar_is_left_it_is_refused_as_before(market: Market, clock: ManualClock) -> None:
+def test_a_range_wholly_before_a_dividend_in_a_hole_is_refused(
+    market: Market, clock: ManualClock
+) -> None:
     manager = market.manager(Paying(clock, [IN_HOLE]))
     with pytest.raises(AllProvidersFailedError, match="2018-03-05"):
         manager.get_ohlcv("AAPL", "1d", "2015-03-01", "2015-05-31", adjustment="all")
 
 
-def test_a_dividend_as_large_as_the_price_concerns_the_bars_before_it_alone(
+def test_a_dividend_as_large_as_the_price_removes_only_the_bars_before_its_ex_date(
     market: Market, clock: ManualClock
 ) -> None:
     vendor = Paying(clock, [LATER], amount=200.0)

@@ -137,7 +137,7 @@ def test_waits_between_attempts_are_spread(clock: ManualClock) -> None:
     assert clock.slept == [3.0, 6.0]  # half as long again
 
 
-def test_the_machines_clock_spreads_them_at_random() -> None:
+def test_the_jitter_of_the_system_clock_is_random_from_0_to_1() -> None:
     dice = [SystemClock().jitter() for _ in range(20)]
     assert len(set(dice)) > 1
     assert all(0 <= die < 1 for die in dice)
@@ -151,7 +151,7 @@ def test_doctor_reports_the_response_time_of_each_vendor(seconds: float) -> None
     assert check.said == f"reached in {seconds * 1000:.0f} ms"
 
 
-def test_metrics_report_memory(make: Callable[[], DataManager]) -> None:
+def test_metrics_report_memory_used_peak_and_free(make: Callable[[], DataManager]) -> None:
     process = make().metrics()["process"]
     assert {"memory_used_bytes", "memory_peak_bytes", "memory_free_bytes"} <= set(process)
     assert process["memory_peak_bytes"] > 10 * 2**20

@@ -97,7 +97,7 @@ def test_a_cache_hit_makes_a_tenth_of_the_calls_of_a_fetch(make: Make, tmp_path:
     assert max(again) * 5 < fetched
 
 
-def test_a_question_asked_before_is_not_answered_anew(held: Make) -> None:
+def test_a_repeated_request_takes_a_fifth_of_the_calls_of_the_first(held: Make) -> None:
     manager = held()
     first = calls(manager, *DAY)
     calls(manager, *DAY)

@@ -56,7 +56,7 @@ def test_years_before_a_listing(
 
 
 @pytest.mark.parametrize("vendor", serving("stock", "1d"))
-def test_a_weekend_asked_and_a_weekend_not_asked(
+def test_an_empty_answer_tells_a_queried_weekend_from_one_that_was_not_queried(
     market: Market, clock: ManualClock, vendor: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     shelf = Shelf(clock, WEEK, vendor)

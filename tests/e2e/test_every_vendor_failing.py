@@ -228,7 +228,7 @@ def test_a_vendor_of_another_kind_supplies_all_bars_and_is_named_as_a_substitute
     {"symbol": "no symbol!"}, {"timeframe": "7x"}, {"start_date": "2024-06-09"},
     {"adjustment": "twice"}, {"provider": "nobody"},
 ], ids=lambda wrong: next(iter(wrong)))  # fmt: skip
-def test_the_callers_mistakes_end_at_once_and_nobody_is_asked(
+def test_a_wrong_call_raises_at_once_without_a_request(
     manager: DataManager, vendors: VendorServer, wrong: dict[str, str]
 ) -> None:
     call = {"symbol": "BTCUSDT", "timeframe": "1h", "start_date": "2024-06-03",

@@ -97,7 +97,7 @@ def test_returned_frames_do_not_change_on_eviction(
     pd.testing.assert_frame_equal(frame, copy)
 
 
-def test_a_year_that_goes_while_it_is_answered_is_answered_all_the_same(
+def test_a_year_evicted_during_a_call_is_still_returned(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -178,7 +178,7 @@ def test_hits_look_at_no_size(
     manager.get_ohlcv(*BTC)
 
 
-def test_a_job_keeps_it_at_its_end(
+def test_a_job_enforces_the_cache_limit_once_at_its_end(
     tmp_path: Path, rules: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from src.data.cache.facade.folder import CacheFolder
@@ -253,7 +253,7 @@ def test_a_new_process_evicts_no_delisted_symbol_when_the_newer_series_is_gone(
     assert why(another) == [refetchable.TOO_OLD]
 
 
-def test_bars_of_a_vendor_that_is_not_asked_any_more_stay(
+def test_bars_of_a_vendor_that_is_no_longer_in_the_rules_are_not_evicted(
     tmp_path: Path, rules: Path, manager: DataManager, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-11")
@@ -284,7 +284,7 @@ def test_a_symbol_that_its_vendor_does_not_know_any_more_stays(
     assert why(manager) == [refetchable.NOT_KNOWN]
 
 
-def test_a_symbol_that_nobody_has_asked_for_in_a_month_stays(
+def test_bars_of_a_symbol_last_fetched_a_month_ago_are_not_evicted(
     manager: DataManager, clock: ManualClock
 ) -> None:
     manager.get_ohlcv(*BTC)
@@ -317,7 +317,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_without_room_bars_are_returned_and_not_stored(
+def test_bars_are_returned_and_not_stored_below_the_disk_reserve(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, disk: dict[str, int],
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip

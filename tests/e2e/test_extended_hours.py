@@ -147,7 +147,9 @@ def test_a_pinned_vendor_has_a_lane_of_its_own(by: Make, vendors: VendorServer) 
     assert (told(own)["lane"], told(own)["vendors"]) == ("15m@extended", ["yahoo"])
 
 
-def test_the_second_vendor_that_has_them_is_asked(by: Make, vendors: VendorServer) -> None:
+def test_extended_hours_come_from_the_next_vendor_that_serves_them(
+    by: Make, vendors: VendorServer
+) -> None:
     """One that has none is left out with the reason; one that is down is followed by the next."""
     vendors.fault("yahoo", Fault.status(503))
     frame = by("tiingo", "yahoo", "polygon").get_ohlcv("AAPL", "15m", *DAY, session="extended")
@@ -236,7 +238,9 @@ def test_a_hole_before_the_open_is_a_gap_of_these_hours_alone(
     assert not told(frame)["complete"] and len(frame) == 27
 
 
-def test_the_command_that_a_gap_names_fills_it(by: Make, vendors: VendorServer) -> None:
+def test_the_command_named_by_a_gap_fills_the_extended_hours(
+    by: Make, vendors: VendorServer
+) -> None:
     """Before the open regular bars have no gap, and these have one."""
     manager = by("yahoo")
     for start, end in (("08:00", "08:45"), ("12:00", "12:45")):
@@ -299,7 +303,7 @@ def test_a_quote_before_the_open_is_of_now(
         manager.get_quotes(["AAPL"], session="x")  # type: ignore[arg-type]
 
 
-def test_populate_and_sync_bring_them_up_to_date(
+def test_populate_and_sync_update_extended_hours(
     by: Make, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reports name the series as their folders are named: regular bars of that name lie beside."""
@@ -356,7 +360,7 @@ def test_coverage_gaps_and_validation_go_by_their_own_hours(
     assert {one.series.lane_label for one in missing} == lanes
 
 
-def test_from_the_terminal(
+def test_the_session_option_of_fetch_and_explain_selects_extended_hours(
     by: Make, vendors: VendorServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     by("yahoo").get_ohlcv("AAPL", "15m", *DAY, session="extended")

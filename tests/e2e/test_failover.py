@@ -134,7 +134,7 @@ def test_a_chunk_that_is_not_trusted_goes_to_the_next_vendor_and_no_other_chunk(
     assert spans(frame) == [("second", 4_000), ("twin", 4_000), ("twin", 2_080)]
 
 
-def test_the_running_bar_names_the_vendor_that_sent_it(
+def test_the_span_of_a_forming_bar_names_the_vendor_that_sent_the_bar(
     manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
 ) -> None:
     one, two = pair
@@ -263,7 +263,7 @@ def test_with_nobody_to_ask_the_gaps_are_still_those_of_the_calendar(
         manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-11", strict=True)
 
 
-def test_a_vendor_without_bars_is_not_asked_again_once_another_has_them(
+def test_a_vendor_without_bars_is_not_queried_again_once_another_vendor_has_them(
     manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
 ) -> None:
     one, two = pair
@@ -274,7 +274,7 @@ def test_a_vendor_without_bars_is_not_asked_again_once_another_has_them(
     assert (len(one.asked), len(two.asked)) == (1, 1)
 
 
-def test_bars_of_a_different_kind_are_rejected_and_the_next_vendor_is_asked(
+def test_bars_of_a_different_kind_are_rejected_and_come_from_the_next_vendor(
     manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
 ) -> None:
     one, _ = pair

@@ -22,7 +22,7 @@ def states(frame: object) -> dict[str, str]:
     return {s["start"]: s["state"] for s in frame.attrs["onetape"]["spans"]}  # type: ignore[attr-defined]
 
 
-def test_the_running_bar_is_absent_and_appears_when_it_has_closed(
+def test_the_forming_bar_is_absent_until_its_close(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "1h", TODAY)
@@ -48,7 +48,7 @@ def test_up_to_now_is_a_hit_until_the_next_bar_closes(
     assert vendors.count() == 0
 
 
-def test_a_provisional_bar_is_marked_and_replaced_once_it_has_settled(
+def test_a_provisional_bar_is_marked_and_refetched_after_settling(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path
 ) -> None:
     stamp = ms("2024-06-12T14:00:00")
@@ -109,7 +109,7 @@ def test_the_running_bar_on_request_is_marked_and_never_stored(
 
 
 @pytest.mark.parametrize("closed", [0, 3], ids=["alone", "with closed bars"])
-def test_a_vendor_that_has_no_running_bar_is_asked_for_it_once(
+def test_a_vendor_without_the_forming_bar_gets_one_request(
     manager: DataManager, vendors: VendorServer, closed: int
 ) -> None:
     running = ms("2024-06-12T15:00:00")
@@ -129,7 +129,7 @@ def test_a_request_for_older_bars_does_not_mark_the_running_bar_as_fetched(
     assert [str(stamp)[11:16] for stamp in frame.index[-4:]] == ["12:00", "13:00", "14:00", "15:00"]
 
 
-def test_the_vendors_clock_counts_where_it_is_behind_ours(
+def test_a_vendor_clock_behind_ours_decides_which_bars_have_closed(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.skew_date(-3600)

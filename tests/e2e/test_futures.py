@@ -101,7 +101,7 @@ def test_statistics_reach_back_a_month_and_stay_in_the_cache(
         ask("ETHUSDT", "1h", "2024-05-20", "2024-06-09")
 
 
-def test_the_newest_rows_are_asked_again_until_they_are_surely_there(
+def test_the_newest_open_interest_is_refetched_and_settled_rows_are_not(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     def newest() -> int:
@@ -150,7 +150,7 @@ def test_funding_rates_before_the_first_one_are_an_empty_frame(manager: DataMana
         ("BTCUSDT", "3m", "2024-06-10", "2024-06-11", AllProvidersFailedError),
     ],
 )
-def test_wrong_questions_end_before_anybody_is_asked(
+def test_an_invalid_open_interest_request_raises_before_any_request(
     manager: DataManager, vendors: VendorServer, symbol: str, period: str, start: str, end: str,
     kind: type[Exception],
 ) -> None:  # fmt: skip

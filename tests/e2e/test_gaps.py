@@ -71,7 +71,7 @@ def test_a_hole_of_one_vendor(market: Market, clock: ManualClock) -> None:
     assert gap.next_step == "requested again from 2024-06-12 21:00 UTC"
 
 
-def test_a_hole_of_all_vendors_is_a_halt_only_when_it_is_seen_again(
+def test_a_hole_of_all_vendors_becomes_a_halt_at_the_second_sighting(
     market: Market, clock: ManualClock
 ) -> None:
     one, two = (Shelf(clock, without(SESSIONS, "2024-05-14"), name) for name in ("yahoo", "tiingo"))
@@ -87,7 +87,9 @@ def test_a_hole_of_all_vendors_is_a_halt_only_when_it_is_seen_again(
     assert (gap.next_step, gap.may_be_filled) == ("", False)
 
 
-def test_before_a_listing_that_two_vendors_prove(market: Market, clock: ManualClock) -> None:
+def test_time_before_a_listing_proved_by_two_vendors_is_a_before_listing_gap(
+    market: Market, clock: ManualClock
+) -> None:
     listed = [stamp for stamp in SESSIONS if stamp >= at("2024-05-20")]
     one, two = (Shelf(clock, listed, name) for name in ("yahoo", "tiingo"))
     manager = market.manager(one, two)
@@ -97,7 +99,9 @@ def test_before_a_listing_that_two_vendors_prove(market: Market, clock: ManualCl
     assert not gap.may_be_filled
 
 
-def test_after_the_end_of_a_listing(market: Market, clock: ManualClock) -> None:
+def test_time_after_a_delisting_is_an_after_delisting_gap(
+    market: Market, clock: ManualClock
+) -> None:
     old = [at(f"{day}") for day in days("2024-01-02", "2024-01-31") if str(day) != "2024-01-15"]
     one, two = (Shelf(clock, old, name) for name in ("yahoo", "tiingo"))
     manager = market.manager(one, two)
@@ -106,7 +110,9 @@ def test_after_the_end_of_a_listing(market: Market, clock: ManualClock) -> None:
     assert (gap.gap_class, gap.evidence) == ("after_delisting", "no bar since 2024-02-01")
 
 
-def test_days_that_were_never_requested_are_gaps_of_class_never_asked(manager: DataManager) -> None:
+def test_unrequested_days_are_never_asked_gaps_with_the_command_that_fills_them(
+    manager: DataManager,
+) -> None:
     manager.get_ohlcv("AAPL", *SPRING)
     manager.get_ohlcv("AAPL", "1d", "2024-03-04", "2024-03-08")
     first, last = manager.gaps("AAPL", "1d").gaps[:2]
@@ -139,7 +145,7 @@ def test_a_young_hole_at_the_end_is_not_published(market: Market, clock: ManualC
     assert gap.next_step == "requested again from 2024-06-12 15:15 UTC"
 
 
-def test_a_closed_market(manager: DataManager) -> None:
+def test_a_weekend_is_a_closed_gap_without_bars(manager: DataManager) -> None:
     manager.get_ohlcv("AAPL", *SPRING)
     gap = only(manager, "AAPL", "1d", "2024-04-27", "2024-04-28")
     assert (gap.gap_class, gap.bars) == ("closed", 0)
@@ -360,7 +366,7 @@ def known(_known: Path, market: Market, clock: ManualClock, state_dir: Path) -> 
     return fleet(clock, "2024-06-05", 5), Shelf(clock, SESSIONS, "tiingo")
 
 
-def test_the_other_vendors_are_asked_first_for_that_day(
+def test_vendors_that_have_a_session_are_queried_before_the_one_that_lacks_the_session(
     market: Market, clock: ManualClock, known: tuple[Shelf, Shelf], caplog: pytest.LogCaptureFixture
 ) -> None:
     one, two = known
@@ -377,7 +383,7 @@ def test_the_other_vendors_are_asked_first_for_that_day(
     assert [day.timeframe for day in market.services().network.vendor_days()] == ["1d"]
 
 
-def test_no_weekend_is_asked_for_beside_a_friday_that_a_vendor_lacks(
+def test_no_weekend_is_fetched_after_a_friday_that_a_vendor_lacks(
     market: Market, clock: ManualClock
 ) -> None:
     one, two = fleet(clock, "2024-06-07", 5), Shelf(clock, SESSIONS, "tiingo")
@@ -394,7 +400,7 @@ def test_no_weekend_is_asked_for_beside_a_friday_that_a_vendor_lacks(
     assert (len(one.asked), len(two.asked)) == (1, 1)
 
 
-def test_no_night_is_asked_for_beside_hours_that_a_vendor_lacks(
+def test_no_night_is_fetched_next_to_hours_that_a_vendor_lacks(
     market: Market, clock: ManualClock
 ) -> None:
     hours = [
@@ -418,7 +424,7 @@ def test_no_night_is_asked_for_beside_hours_that_a_vendor_lacks(
     assert one.asked == []
 
 
-def test_the_vendor_that_lacks_it_is_asked_after_the_others(
+def test_the_vendor_that_lacks_a_session_is_queried_last_and_can_still_supply_the_bar(
     market: Market, clock: ManualClock, known: tuple[Shelf, Shelf]
 ) -> None:
     one, two = known
@@ -428,7 +434,7 @@ def test_the_vendor_that_lacks_it_is_asked_after_the_others(
     assert len(two.asked) >= 1
 
 
-def test_holes_in_a_known_vendor_outage_never_become_empty(
+def test_holes_during_a_vendor_outage_stay_gaps_and_are_retried_within_six_hours(
     market: Market, clock: ManualClock, known: tuple[Shelf, Shelf]
 ) -> None:
     one, _ = known

@@ -208,7 +208,7 @@ def test_grave_bars_are_replaced_by_right_ones_of_a_second_vendor_in_the_same_ca
 
 
 @pytest.mark.parametrize("case", CASES[:4:3] + CASES[6:7], ids=lambda case: case.name)
-def test_the_doubt_ends_when_a_second_vendor_has_the_same(
+def test_grave_bars_are_accepted_if_a_second_vendor_has_the_same_prices(
     market: Market, clock: ManualClock, case: Case
 ) -> None:
     first, second = case.vendor(clock), case.vendor(clock, "second")
@@ -240,7 +240,7 @@ def test_the_score_of_the_year_falls_with_the_verdict_and_rises_with_its_end(
 
 
 @pytest.mark.parametrize("case", CASES[:4:3] + CASES[6:7] + CASES[9:], ids=lambda case: case.name)
-def test_the_doubt_ends_when_the_vendor_repeats_it_three_times(
+def test_grave_bars_are_accepted_after_the_vendor_repeats_them_three_times(
     market: Market, clock: ManualClock, case: Case
 ) -> None:
     vendor = case.vendor(clock)
@@ -369,7 +369,7 @@ def test_a_newly_appended_bar_is_judged_against_the_stored_ones(
     assert "100 times too large" in span["reason"]
 
 
-def test_a_streamed_bar_is_judged_when_it_is_asked_for_again(
+def test_a_spoilt_streamed_bar_is_judged_at_the_next_fetch(
     market: Market, clock: ManualClock
 ) -> None:
     case = CASES[4]

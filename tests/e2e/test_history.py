@@ -20,7 +20,7 @@ from .twin import Twin, beside
 DAY = (datetime(2024, 6, 1), datetime(2024, 6, 1, 23))
 
 
-def test_the_first_call_asks_once_and_the_second_nobody(
+def test_the_first_call_sends_one_request_and_the_second_none(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path
 ) -> None:
     first = manager.get_ohlcv("BTCUSDT", "1h", *DAY)
@@ -60,7 +60,7 @@ def test_a_long_range_takes_one_request_a_page(
     assert vendors.count("binance") == 3, "2,208 bars are three pages of 1,000"
 
 
-def test_only_the_hole_in_the_middle_is_asked_for(
+def test_only_the_hole_between_two_stored_ranges_is_fetched(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-03")
@@ -75,7 +75,9 @@ def test_only_the_hole_in_the_middle_is_asked_for(
     assert told["from_cache"] == pytest.approx(1 - 48 / 192, abs=1e-3)
 
 
-def test_only_head_and_tail_are_asked_for(manager: DataManager, vendors: VendorServer) -> None:
+def test_only_head_and_tail_around_a_stored_range_are_fetched(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-04", "2024-05-05")
     vendors.clear_log()
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-03", "2024-05-06")
@@ -105,7 +107,7 @@ def test_hours_of_a_stock_are_counted_from_the_open(
     assert len(frame) == 21
 
 
-def test_a_window_wholly_outside_sessions_is_asked_once_if_the_series_is_new(
+def test_a_window_outside_sessions_of_a_new_series_takes_one_request(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     for _ in range(2):
@@ -194,7 +196,9 @@ def test_a_refresh_that_returns_equal_bars_rewrites_no_file(
     assert (file.read_bytes(), file.stat().st_ino) == before
 
 
-def test_offline_asks_nobody(manager: DataManager, vendors: VendorServer) -> None:
+def test_offline_answers_from_the_cache_or_raises_without_a_request(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     with pytest.raises(AllProvidersFailedError, match="offline"):
         manager.get_ohlcv("BTCUSDT", "1h", *DAY, offline=True)
     manager.get_ohlcv("BTCUSDT", "1h", *DAY)

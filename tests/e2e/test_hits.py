@@ -83,7 +83,7 @@ def test_a_fetch_loads_the_vendor_module_and_the_http_library(
     assert "src.data.vendors.binance.bars" in modules
 
 
-def test_an_answer_up_to_now_covers_no_hole_before_it(
+def test_a_stored_answer_up_to_now_does_not_hide_an_earlier_hole(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-12T15:10:00"))

@@ -39,7 +39,7 @@ def without(stamps: list[int], *hours: int) -> list[int]:
 
 
 @pytest.mark.parametrize("vendor", COINS)
-def test_a_hole_seen_once_is_asked_again_within_hours_and_seen_twice_seldom(
+def test_a_hole_seen_once_is_refetched_within_hours_and_one_seen_twice_daily(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     shelf = Shelf(clock, without(DAY, 5, 6), vendor, dense=True)
@@ -55,7 +55,9 @@ def test_a_hole_seen_once_is_asked_again_within_hours_and_seen_twice_seldom(
         assert len(shelf.asked) == asked, hours
 
 
-def test_a_young_hole_is_asked_again_within_minutes(market: Market, clock: ManualClock) -> None:
+def test_a_hole_in_recent_bars_is_refetched_within_minutes(
+    market: Market, clock: ManualClock
+) -> None:
     today = every("1h", "2024-06-12T00:00", "2024-06-12T14:00")
     shelf = Shelf(clock, without(today, 9), "binance")
     ask = ("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T12:00")
@@ -89,7 +91,7 @@ def test_a_hole_confirmed_twice_does_not_confirm_the_next_one(
 
 
 @pytest.mark.parametrize("vendor", COINS)
-def test_the_next_vendor_is_asked_for_a_hole_at_once(
+def test_a_hole_of_one_vendor_is_filled_from_the_next_in_the_same_call(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     one, two = (Shelf(clock, without(DAY, *lost), vendor, dense=True) for lost in ((5,), (9,)))
@@ -98,7 +100,7 @@ def test_the_next_vendor_is_asked_for_a_hole_at_once(
     assert len(frame) == 24
 
 
-def test_a_vendor_that_was_down_is_asked_for_the_hole_as_soon_as_it_is_up(
+def test_a_vendor_that_was_down_fills_the_hole_at_the_next_call(
     market: Market, clock: ManualClock
 ) -> None:
     one, two = (Shelf(clock, without(DAY, *lost), "binance") for lost in ((5,), (9,)))
@@ -156,7 +158,7 @@ def test_few_hours_without_a_trade_are_no_hole_of_a_sparse_vendor(
 
 
 @pytest.mark.parametrize(("lost", "vendor"), crossed([(12,), (12, 13, 14), (10, 11, 12)], COINS))
-def test_a_hole_between_two_pages_is_asked_again_and_not_written_down(
+def test_a_hole_between_two_pages_is_refetched_at_once_and_not_recorded(
     market: Market, clock: ManualClock, vendor: str, lost: tuple[int, ...]
 ) -> None:
     shelf = Shelf(clock, DAY, vendor, dense=True)
@@ -195,7 +197,7 @@ def failing_between_pages(clock: ManualClock, vendor: str, *lost: int) -> Shelf:
 
 
 @pytest.mark.parametrize(("lost", "vendor"), crossed([(12,), (12, 13, 14), (10, 11, 12)], COINS))
-def test_a_hole_between_two_pages_that_could_not_be_asked_again_is_not_written_down(
+def test_a_hole_between_two_pages_that_fails_to_refetch_is_not_recorded(
     market: Market, clock: ManualClock, vendor: str, lost: tuple[int, ...]
 ) -> None:
     shelf = failing_between_pages(clock, vendor, *lost)
@@ -262,7 +264,7 @@ def test_the_rest_of_a_failed_long_request_goes_to_the_next_vendor_as_one_range(
     assert hours_asked(frame) == [("binance", 0, 3), ("binance", 4, 7), ("second", 4, 23)]
 
 
-def test_after_a_failure_later_requests_follow_the_failed_one_and_are_not_joined_to_it(
+def test_after_a_failure_the_next_vendor_fetches_the_failed_part_before_the_later_ones(
     market: Market, clock: ManualClock
 ) -> None:
     one, two = Shelf(clock, DAY, "binance", page_bars=6), Shelf(clock, DAY, "binance")
@@ -381,7 +383,7 @@ def test_many_holes_of_a_lone_vendor_are_gaps_and_rechecked_within_hours(
     assert len(market.manager(one).get_ohlcv(*ASK_MINUTES, strict=True)) == 720
 
 
-def test_a_vendor_that_was_down_fills_many_holes_as_soon_as_it_is_up(
+def test_a_vendor_that_was_down_fills_many_holes_at_the_next_call(
     market: Market, clock: ManualClock
 ) -> None:
     one, two = many(market, clock, LOST, [])
@@ -471,7 +473,7 @@ def test_bars_of_vendors_that_all_lack_too_many_are_combined_and_marked_suspect(
     assert document.stat().st_size < 12_000
 
 
-def test_a_lonely_vendor_that_lacks_too_much_is_asked_again_within_hours(
+def test_many_missing_bars_of_the_only_vendor_are_refetched_within_hours(
     market: Market, clock: ManualClock
 ) -> None:
     (one,) = many(market, clock, fifths(2))

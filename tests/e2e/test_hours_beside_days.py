@@ -133,7 +133,7 @@ def test_days_that_came_later_mark_hours_by_a_look_at_the_whole_series(
         manager.get_ohlcv("BTCUSDT", "1h", *RANGE, strict=True)
 
 
-def test_a_split_between_two_fetches_that_nobody_was_asked_about_doubts_no_hours(
+def test_hours_stay_trusted_if_a_split_since_the_stored_days_is_unreported(
     market: Market, clock: ManualClock
 ) -> None:
     vendor = Both(clock, SHARE_HOURS, "yahoo")
@@ -147,7 +147,9 @@ def test_a_split_between_two_fetches_that_nobody_was_asked_about_doubts_no_hours
     assert manager.validate("AAPL", "1h").at_least("error") == ()
 
 
-def test_days_from_before_a_split_are_adjusted_for_it(market: Market, clock: ManualClock) -> None:
+def test_days_stored_before_a_split_are_adjusted_before_hours_are_compared(
+    market: Market, clock: ManualClock
+) -> None:
     vendor = Both(clock, SHARE_HOURS, "yahoo")
     manager = market.manager(vendor)
     manager.get_ohlcv("AAPL", "1d", *RANGE)

@@ -53,7 +53,7 @@ def test_the_coin_metadium_is_no_perpetual_on_a_share(
     assert vendors.count("yahoo") == 0
 
 
-def test_the_second_question_has_the_same_answer_and_asks_nobody(
+def test_a_repeated_unknown_symbol_raises_the_same_error_without_a_request(
     make: Callable[[], DataManager], vendors: VendorServer
 ) -> None:
     vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
@@ -95,7 +95,7 @@ def test_a_coin_with_the_same_letters_is_not_a_substitute_while_the_exchange_is_
     assert vendors.count("yahoo") == 0
 
 
-def test_a_gap_names_the_skipped_vendor_that_could_fill_it(
+def test_a_gap_names_a_vendor_skipped_because_its_pair_would_be_a_substitute(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.truth.add(Listing("METAUSDT", "crypto", 480.0, currency="USDT"))
@@ -132,7 +132,7 @@ def test_a_coin_of_one_meaning_has_substitutes_while_the_exchange_is_down(
     assert told(frame)["vendors"] == ["yahoo"]
 
 
-def test_a_pinned_vendor_is_asked_for_dollars_by_their_name_alone(
+def test_a_pinned_vendor_serves_a_dollar_pair_only_under_its_own_name(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
@@ -145,7 +145,9 @@ def test_a_pinned_vendor_is_asked_for_dollars_by_their_name_alone(
     assert told(frame)["vendors"] == ["yahoo"]
 
 
-def test_in_a_batch_the_others_are_served(manager: DataManager, vendors: VendorServer) -> None:
+def test_an_unknown_symbol_in_a_batch_does_not_affect_the_others(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
     frames = manager.get_ohlcv_batch(["METAUSDT", "BTCUSDT"], *RANGE)
     assert (len(frames["METAUSDT"]), len(frames["BTCUSDT"])) == (0, 10)
@@ -223,7 +225,7 @@ def test_explain_names_vendors_that_are_not_proven_substitutes(
 # --- a vendor in front of the symbol ----------------------------------------------------------
 
 
-def test_a_venue_that_is_a_vendor_is_the_same_as_naming_it(
+def test_a_vendor_as_symbol_prefix_equals_the_provider_argument(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     """Pinned means pinned: the same lane, the same account, no other vendor; also while it is down."""

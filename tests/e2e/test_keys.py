@@ -101,7 +101,7 @@ def names(manager: DataManager) -> list[str]:
     return manager.provider_selector.get_provider_with_failover("BTCUSDT", "1h")
 
 
-def test_a_vendor_comes_with_its_key_and_goes_with_it(
+def test_a_vendor_is_available_while_its_key_is_set(
     manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip

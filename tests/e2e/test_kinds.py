@@ -41,7 +41,7 @@ def test_a_dead_venue_is_replaced_wholly_by_a_marked_substitute(
         manager.get_ohlcv(*BOUNDS, strict=True)
 
 
-def test_a_substitute_answers_the_second_time_too_and_nobody_is_asked(
+def test_bars_of_a_substitute_are_returned_from_the_cache_the_second_time(
     make: Callable[[], DataManager], vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.empty())
@@ -68,7 +68,7 @@ def test_a_substitute_is_not_spliced_to_the_venues_own_bars(
     assert len(frame) == 5
 
 
-def test_a_pinned_vendor_is_asked_alone_and_keeps_its_own_lane(
+def test_a_pinned_vendor_is_the_only_one_queried_and_has_its_own_lane(
     manager: DataManager, vendors: VendorServer, tmp_path: Path
 ) -> None:
     manager.get_ohlcv(*BOUNDS)

@@ -59,7 +59,9 @@ def record(
         ("fmp", SHARE),
     ],
 )
-def test_our_own_pass(vendor: str, question: tuple[str, str, str, str], record: Record) -> None:
+def test_our_own_downloaders_pass_the_examination_of_the_kit(
+    vendor: str, question: tuple[str, str, str, str], record: Record
+) -> None:
     bars = examine(downloader_class(vendor), record(vendor, question), *question)
     assert len(bars) == (24 if question is COIN else 8)
 

@@ -67,7 +67,7 @@ def hours_of(shelf: Shelf) -> list[int]:
         ("2017-06-18T12:00", "2017-06-18T12:00"),
     ],
 )
-def test_the_last_bars_of_a_share_had_all_closed_by_the_end(
+def test_the_last_bars_of_a_share_have_all_closed_by_the_end(
     market: Market, clock: ManualClock, vendor: str, end: str, closed_by: str
 ) -> None:
     shelf = share_hours(vendor, clock)
@@ -98,7 +98,7 @@ def test_a_friday_end_returns_no_bar_of_sunday(
     assert shown(frame) == ["2024-06-07T18:00", "2024-06-07T19:00", "2024-06-07T20:00"]
 
 
-def test_a_bar_beside_the_grid_counts_once_it_has_closed_and_the_number_is_kept(
+def test_an_off_grid_bar_is_among_the_last_bars_only_after_its_close(
     market: Market, clock: ManualClock
 ) -> None:
     late = [stamp + 50 * MINUTE_MS for stamp in every("1h", "2024-06-07T00:00", "2024-06-09T00:00")]

@@ -87,7 +87,7 @@ def look_at_both(_looked: Path) -> Look:
     return look
 
 
-def test_before_a_listing_nobody_is_asked_again(
+def test_the_time_before_a_listing_is_not_requested_again(
     manager: DataManager, make: Make, vendors: VendorServer, look_at_both: Look
 ) -> None:
     look_at_both(manager)
@@ -105,7 +105,7 @@ def test_before_a_listing_nobody_is_asked_again(
     assert vendors.count() == 0
 
 
-def test_after_the_end_nobody_is_asked_again(
+def test_the_time_after_a_delisting_is_not_requested_again(
     manager: DataManager, make: Make, vendors: VendorServer, clock: ManualClock, look_at_both: Look
 ) -> None:
     look_at_both(manager)
@@ -122,7 +122,7 @@ def test_after_the_end_nobody_is_asked_again(
         clock.advance(3600)
 
 
-def test_the_end_is_asked_about_again_the_sooner_the_shorter_it_is(
+def test_the_last_bar_of_a_delisted_symbol_is_verified_again_after_weeks(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, look_at_both: Look
 ) -> None:
     look_at_both(manager)  # 761 days of nothing
@@ -148,7 +148,7 @@ def test_bars_that_arrive_after_a_delisting_remove_its_date(
 
 
 @pytest.mark.parametrize("symbol", ["NEWUSDT", "OLDUSDT"])
-def test_whoever_insists_is_obeyed(
+def test_force_refresh_requests_time_outside_a_listing(
     manager: DataManager, vendors: VendorServer, symbol: str, look_at_both: Look
 ) -> None:
     look_at_both(manager)
@@ -237,7 +237,7 @@ def test_an_end_that_is_wrong_hides_no_bar_that_is_stored(
         assert len(one.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-06", strict=True)) == 72
 
 
-def test_a_listing_date_from_a_vendor_saves_requests_before_it(
+def test_no_request_covers_the_time_before_a_listing_date_from_a_vendor(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     frame = manager.get_ohlcv("YOUNG", "1d", "2024-05-01", "2024-05-31", strict=True)

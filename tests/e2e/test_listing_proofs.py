@@ -88,7 +88,7 @@ def test_two_vendors_without_early_bars_prove_the_listing(
 
 
 @pytest.mark.parametrize("listed, whole", [(LISTED, True), ("2021-01-04", False)])
-def test_one_vendors_date_proves_it_as_far_as_it_goes(
+def test_a_listing_date_proves_the_time_before_the_date_and_no_other_hole(
     market: Market, clock: ManualClock, listed: str, whole: bool
 ) -> None:
     shelf = Shelf(clock, sessions(LISTED, "2021-08-31"), "yahoo")

@@ -40,7 +40,7 @@ from tests.vendor_server import Fault, VendorServer, split
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
 
 
-def test_binance_streams(manager: DataManager) -> None:
+def test_a_live_feed_for_a_coin_is_a_binance_stream_with_history(manager: DataManager) -> None:
     feed = manager.get_live_feed("BTCUSDT", "1h", 50, polling_interval=30, retry_interval=5)
     assert isinstance(feed, BinanceLiveDataFeed)
     assert feed.data_manager is manager
@@ -63,7 +63,7 @@ def test_a_vendor_without_a_stream_is_polled(manager: DataManager) -> None:
     assert status["ticker_valid"] and status["data_points"] == 20
 
 
-def test_a_named_vendor_is_listened_to_or_asked_alone(manager: DataManager) -> None:
+def test_a_live_feed_with_a_provider_uses_only_that_vendor(manager: DataManager) -> None:
     feed = manager.get_live_feed("AAPL", "1h", 5, provider="yahoo")
     assert isinstance(feed, YahooLiveDataFeed)
     with pytest.raises(TypeError, match="only from its own source"):
@@ -71,7 +71,7 @@ def test_a_named_vendor_is_listened_to_or_asked_alone(manager: DataManager) -> N
 
 
 @pytest.mark.parametrize("backtrader", [True, False], ids=["backtrader", "plain"])
-def test_the_past_is_adjusted_as_it_is_wanted(
+def test_the_history_of_a_live_feed_has_the_requested_adjustment(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch, backtrader: bool
 ) -> None:
     vendors.truth.act("AAPL", split("2024-06-05", 4))
@@ -155,7 +155,7 @@ def test_without_history_the_error_is_that_of_the_bars(
         manager.live_feed("MSFT", "1d", 5)
 
 
-def test_without_backtrader_it_is_a_feed_all_the_same(
+def test_get_live_feed_returns_a_live_feed_without_backtrader(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.data.feed.selection.find_spec", lambda name: None)

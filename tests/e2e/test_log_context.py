@@ -86,7 +86,7 @@ SILENT = (
 
 
 @pytest.mark.parametrize("what", CALLS)
-def test_every_record_of_a_call_names_it(
+def test_every_log_record_of_a_call_names_the_call(
     tmp_path: Path, rules: Path, vendors: VendorServer, clock: ManualClock, what: str
 ) -> None:
     call, symbols, timeframes = CALLS[what]

@@ -104,5 +104,5 @@ def test_a_shortened_message_keeps_the_wrong_value_and_the_accepted_ones(
 
 
 @pytest.mark.parametrize("text", ["", "x" * 400, "a sentence. " * 33, "a\nb" * 100])
-def test_a_message_of_usual_length_is_left_as_it_is(text: str) -> None:
+def test_a_message_of_usual_length_is_not_shortened(text: str) -> None:
     assert shortened(text) == text

@@ -73,7 +73,7 @@ def test_threads_on_different_ranges_and_series_all_get_the_truth(
     assert vendors.count() == asked
 
 
-def test_one_symbol_in_a_batch_and_outside_of_it(
+def test_a_symbol_in_a_batch_and_in_a_concurrent_call_is_fetched_once(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     with ThreadPoolExecutor(2) as pool:

@@ -42,7 +42,7 @@ def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("case", [OF_SHARE, OF_COIN], ids=lambda case: case.name)
-def test_a_marked_bar_is_fetched_again_and_a_right_one_replaces_it(
+def test_a_marked_bar_is_refetched_and_replaced_by_the_right_one(
     market: Market, clock: ManualClock, case: Case
 ) -> None:
     vendor = case.vendor(clock)
@@ -60,7 +60,7 @@ def test_a_marked_bar_is_fetched_again_and_a_right_one_replaces_it(
     assert not manager.validate(*case.series[:2], mark=True).marked
 
 
-def test_a_vendor_that_repeats_it_three_times_settles_it_and_it_is_not_marked_again(
+def test_a_marked_bar_repeated_three_times_is_accepted_and_not_marked_again(
     market: Market, clock: ManualClock
 ) -> None:
     vendor = OF_COIN.vendor(clock)
@@ -120,7 +120,7 @@ def test_bars_fetched_again_are_marked_in_the_same_call(
         ask(manager, OF_COIN, force_refresh=True, strict=True)
 
 
-def test_a_refresh_under_strict_raises_for_what_it_has_just_marked(
+def test_a_strict_refresh_raises_for_bars_that_the_refresh_marked(
     market: Market, clock: ManualClock
 ) -> None:
     manager = market.manager(OF_COIN.vendor(clock))

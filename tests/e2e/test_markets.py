@@ -50,7 +50,7 @@ def managers(
 @pytest.mark.parametrize(
     ("symbol", "timeframe"), [("VOD.L", "5m"), ("VOD.L", "1d"), ("VOD.L", "1w"), ("0700.HK", "1w")]
 )
-def test_neither_a_plan_nor_an_explanation_calls_it_ready(
+def test_plan_and_explain_reject_a_vendor_that_serves_only_us_stocks(
     managers: Make, vendors: VendorServer, vendor: str, symbol: str, timeframe: str
 ) -> None:
     manager = managers(vendor, "yahoo")
@@ -84,7 +84,7 @@ def test_a_vendor_of_another_market_is_not_logged_as_a_fallback(
 
 
 @pytest.mark.parametrize("vendor", AMERICAN)
-def test_alone_it_is_refused_with_its_reason(
+def test_a_vendor_of_us_stocks_alone_is_refused_for_a_london_symbol(
     managers: Make, vendors: VendorServer, vendor: str
 ) -> None:
     with pytest.raises(NoProviderError, match=r"serves US stocks, not VOD\.L") as caught:

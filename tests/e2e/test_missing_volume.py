@@ -77,7 +77,9 @@ def test_days_with_volume_are_complete_without_a_problem(make: Make) -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_a_new_answer_with_the_volume_mends_it(make: Make, vendors: VendorServer) -> None:
+def test_a_refresh_with_volume_ends_the_problem_of_missing_volume(
+    make: Make, vendors: VendorServer
+) -> None:
     with pytest.warns(IncompleteDataWarning):
         make().get_ohlcv(*MAY)
     vendors.heal()
@@ -128,7 +130,7 @@ COIN = ("BTCUSDT", "1d", "2024-05-01", "2024-05-10")
 NONE_OF_THEM = "missing_volume: 10 of 10 bars have no volume"
 
 
-def test_a_custom_downloader_without_volume_is_a_problem_unless_it_declares_that(
+def test_missing_volume_of_a_custom_downloader_is_a_problem_unless_declared(
     make: Make, bring: Callable[..., DataManager], tmp_path: Path
 ) -> None:
     for _ in range(2):  # asked, then out of the cache
@@ -166,7 +168,7 @@ def test_currencies_and_indices_are_complete_without_volume(
         (",open,high,low,close,timestamp", ", columns: {volume: }", True),
     ],
 )
-def test_own_files_without_volume_are_complete_if_the_rules_declare_it(
+def test_own_files_without_volume_are_complete_only_if_the_rules_declare_that(
     tmp_path: Path, header: str, more: str, is_whole: bool
 ) -> None:
     moves = header.startswith(",")

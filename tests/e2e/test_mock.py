@@ -46,7 +46,9 @@ def test_pinned_mock_bars_have_a_lane_of_their_own_and_are_marked_made_up(
     assert made_up["close"].iloc[0] != real["close"].iloc[0]
 
 
-def test_the_rules_as_they_are_never_ask_it(manager: DataManager, vendors: VendorServer) -> None:
+def test_the_packaged_rules_never_use_the_mock_vendor(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     vendors.fault("binance", Fault.status(401))
     vendors.fault("yahoo", Fault.status(401))
     with pytest.raises(AllProvidersFailedError) as failed:

@@ -213,7 +213,7 @@ def test_few_holes_at_a_dense_venue_are_reported_one_by_one(
     assert told(frame)["gaps_total"] == 3
 
 
-def test_many_holes_are_asked_for_again_together(
+def test_many_holes_are_refetched_in_one_request(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.fault("binance", Fault.drop(*range(10, 1000, 25)), times=1)
@@ -238,7 +238,7 @@ def test_weekends_need_no_substitute(
     assert vendors.count() == 0
 
 
-def test_history_deeper_than_a_vendor_goes_is_not_asked_for(
+def test_history_deeper_than_a_vendor_serves_is_not_requested(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     with pytest.raises(AllProvidersFailedError, match="only 29 days back"):
@@ -282,7 +282,7 @@ def five(
     ],
     ids=["weekend", "night", "good friday"],
 )
-def test_a_closed_window_is_asked_of_one_vendor(
+def test_a_window_without_sessions_is_requested_from_one_vendor(
     manager: DataManager, five: dict[str, Twin], asked: tuple[str, str, str]
 ) -> None:
     for expected in (1, 1):
@@ -302,7 +302,9 @@ def test_a_failed_request_for_closed_days_goes_to_the_next_vendor_only(
         assert [len(vendor.asked) for vendor in five.values()] == [1, 1, 0, 0, 0]
 
 
-def test_an_open_window_is_asked_of_all(manager: DataManager, five: dict[str, Twin]) -> None:
+def test_a_window_with_sessions_is_requested_from_every_vendor(
+    manager: DataManager, five: dict[str, Twin]
+) -> None:
     for vendor in five.values():
         vendor.spoil = lambda rows: []
     with pytest.raises(IncompleteDataError, match="has no bar"):

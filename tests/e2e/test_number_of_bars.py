@@ -70,7 +70,9 @@ def closed(stamps: list[int], until: str) -> list[int]:
 
 @pytest.mark.parametrize("opens, declared", [("clock", ""), ("clock", ", anchor: clock"),
                                              ("session", ""), ("session", ", anchor: session")])  # fmt: skip
-def test_own_hours_are_as_many_as_asked_for(tmp_path: Path, opens: str, declared: str) -> None:
+def test_the_requested_number_of_hours_comes_from_own_files(
+    tmp_path: Path, opens: str, declared: str
+) -> None:
     make = own(tmp_path, OPENS[opens], declared)
     warm = make("warm")
     for end, until in zip(ENDS, UNTIL, strict=True):
@@ -180,7 +182,7 @@ def test_a_bar_that_is_not_published_yet_is_replaced_by_the_one_before_the_first
 
 @pytest.mark.parametrize("bars", [2, 20, 300])
 @pytest.mark.parametrize("lacking", [None, 0, 1, -1], ids=["none", "first", "second", "last"])
-def test_in_the_second_after_a_close_only_the_end_is_asked_for_whichever_bar_lacks(
+def test_right_after_a_close_only_the_end_is_fetched_whichever_stored_bar_is_missing(
     market: Market, clock: ManualClock, bars: int, lacking: int | None
 ) -> None:
     """What is stored does not depend on the bar that is not published yet."""

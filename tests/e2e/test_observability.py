@@ -114,7 +114,7 @@ def test_a_fallback_sends_an_event_with_vendors_and_rows(
     assert (calls["answers"], calls["hits"], calls["rows"]) == (2, 1, 48)
 
 
-def test_a_circuit_sends_an_event_when_it_opens_and_when_it_closes(
+def test_the_opening_and_the_closing_of_a_circuit_are_events(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, heard: list[Event]
 ) -> None:
     vendors.fault("binance", Fault.status(451))

@@ -283,7 +283,7 @@ class TestOutsideTheCalendar:
         clock.advance(5 * 3600)
         assert str(manager.get_ohlcv(*query).index[-1]) == "2024-06-08 14:30:00"
 
-    def test_bars_all_outside_the_sessions_are_not_trusted_and_the_next_vendor_is_asked(
+    def test_bars_outside_all_sessions_are_not_trusted_and_come_from_the_next_vendor(
         self, manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
         clock: ManualClock,
     ) -> None:  # fmt: skip
@@ -298,7 +298,7 @@ class TestOutsideTheCalendar:
 
 
 class TestContradictions:
-    def test_rows_that_contradict_each_other_are_asked_of_the_next_vendor(
+    def test_rows_that_contradict_each_other_come_from_the_next_vendor(
         self, manager: DataManager, vendors: VendorServer, clock: ManualClock,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip

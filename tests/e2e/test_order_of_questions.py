@@ -86,7 +86,7 @@ def test_minutes_of_a_holiday_before_a_cached_day_are_fetched_once(
 
 
 @pytest.mark.parametrize("vendor", serving("future", "1m"))
-def test_a_day_of_a_future_is_whole_after_a_piece_of_it(
+def test_a_day_of_a_future_is_complete_after_a_request_for_part_of_the_day(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     shelf = Shelf(clock, HOLIDAY, vendor)
@@ -102,7 +102,7 @@ def test_a_day_of_a_future_is_whole_after_a_piece_of_it(
 
 
 @pytest.mark.parametrize("vendor", serving("forex"))
-def test_hours_before_the_open_are_fetched_if_such_hours_had_bars_before(
+def test_hours_before_the_open_are_fetched_if_earlier_weeks_have_such_hours(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     shelf = Shelf(clock, WEEKS, vendor)
@@ -137,7 +137,7 @@ def test_hours_that_an_earlier_version_did_not_request_are_fetched_now(
     assert len(market.manager(shelf).get_ohlcv(*evening)) == 3
 
 
-def test_a_share_that_is_stored_is_not_asked_for_on_a_weekend(
+def test_the_weekend_before_a_stored_range_is_not_requested(
     market: Market, clock: ManualClock
 ) -> None:
     shelf = Shelf(clock, every("1d", "2024-06-03", "2024-06-07"))

@@ -350,7 +350,7 @@ def test_an_answer_for_a_share_during_an_outage_does_not_depend_on_cached_bars(
 # --- who was not asked -------------------------------------------------------------------------
 
 
-def test_each_vendor_of_a_coin_was_asked_or_is_listed_with_the_reason(
+def test_each_vendor_of_a_coin_is_queried_or_listed_with_the_reason(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     missed = manager.get_ohlcv(*DAYS[:3], "2024-05-03")
@@ -375,7 +375,7 @@ def test_each_vendor_of_a_coin_was_asked_or_is_listed_with_the_reason(
     assert asked == ["binance", "yahoo"]
 
 
-def test_each_vendor_of_a_share_was_asked_or_is_listed_with_the_reason(
+def test_each_vendor_of_a_share_is_queried_or_listed_with_the_reason(
     make: Callable[[], DataManager], vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIINGO_API_KEY", "a-key-that-is-never-sent")
@@ -395,7 +395,7 @@ def test_each_vendor_of_a_share_was_asked_or_is_listed_with_the_reason(
     assert told(pinned)["rejected"] == {}, "the rules have no say"
 
 
-def test_an_answer_from_the_cache_only_says_why_no_vendor_was_asked(
+def test_an_answer_only_from_the_cache_lists_why_no_vendor_was_queried(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     supplied(manager, HELD["head"])

@@ -118,7 +118,7 @@ def test_a_network_error_is_retried_with_waits_and_counted(
     ]  # fmt: skip
 
 
-def test_an_error_of_its_own_is_not_retried(
+def test_a_foreign_error_of_an_own_downloader_is_not_retried(
     manager: DataManager, clock: ManualClock, bring: Bring
 ) -> None:
     acme = bring(RuntimeError("boom"))
@@ -128,7 +128,7 @@ def test_an_error_of_its_own_is_not_retried(
     assert manager.metrics()["vendors"]["acme"]["outcomes"] == {"ForeignError": 1}
 
 
-def test_after_five_failures_it_is_left_alone_until_a_trial_answers(
+def test_an_own_downloader_is_paused_after_five_failures_until_a_trial_succeeds(
     manager: DataManager, clock: ManualClock, bring: Bring
 ) -> None:
     heard, acme = events_of(manager), bring(*[RuntimeError("boom")] * 5)
@@ -169,7 +169,7 @@ def test_limits_for_a_custom_downloader_hold_across_managers(
     assert second.metrics()["vendors"]["acme"]["held_back"] == 1
 
 
-def test_without_limits_it_is_asked_as_often_as_wanted(
+def test_an_own_downloader_without_limits_is_never_throttled(
     manager: DataManager, clock: ManualClock, bring: Bring
 ) -> None:
     acme = bring()
@@ -235,7 +235,9 @@ BESIDE_BARS = pytest.mark.parametrize(
 )
 
 
-def test_figures_of_its_own_are_served_and_kept(manager: DataManager, bring: Bring) -> None:
+def test_figures_of_an_own_downloader_are_returned_and_cached(
+    manager: DataManager, bring: Bring
+) -> None:
     acme = bring()
     frame = ask_figures(manager)
     assert len(frame) == 24
@@ -261,7 +263,7 @@ def test_beside_bars_a_network_error_is_retried_with_waits_and_counted(
 
 
 @BESIDE_BARS
-def test_beside_bars_after_five_failures_it_is_left_alone_until_a_trial_answers(
+def test_data_other_than_bars_is_paused_after_five_failures_until_a_trial_succeeds(
     manager: DataManager, clock: ManualClock, bring: Bring, question: Ask
 ) -> None:
     heard, acme = events_of(manager), bring(*[RuntimeError("boom")] * 5)
@@ -386,7 +388,7 @@ MakeWith = Callable[[str], DataManager]
 
 @pytest.mark.parametrize("named", [own_variable, own_secret, replaced, by_hand])
 @pytest.mark.parametrize("question", [ask, ask_figures, ask_fundamentals])
-def test_a_key_is_masked_however_it_is_named(
+def test_a_key_in_the_error_of_an_own_downloader_is_masked_whatever_its_name(
     tmp_path: Path, clock: ManualClock, bring: Bring, monkeypatch: pytest.MonkeyPatch,
     log: io.StringIO, named: Callable[[MakeWith, pytest.MonkeyPatch], DataManager], question: Ask,
 ) -> None:  # fmt: skip

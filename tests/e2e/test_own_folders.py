@@ -320,7 +320,7 @@ def a_plan(manager: DataManager) -> Any:
 
 
 @pytest.mark.parametrize("way", [by_range, by_count, of_a_week, of_a_batch])
-def test_every_question_gets_its_own_folder_as_it_is(
+def test_every_request_reads_the_current_files_of_its_own_folder(
     way: Callable[[DataManager], Any], cache: Path, tmp_path: Path
 ) -> None:
     for close, name in ((1.0, "one"), (2.0, "two")):
@@ -543,7 +543,7 @@ def test_bars_of_files_answer_no_project_whose_rules_do_not_name_the_folder(
 
 
 @pytest.mark.parametrize("ask", ["range", "count", "weeks", "batch"])
-def test_every_question_by_the_rules_gets_the_file_as_it_is(
+def test_every_request_under_the_rules_reads_the_current_local_file(
     ask: str, project: Callable[..., DataManager], tmp_path: Path
 ) -> None:
     def asked(manager: DataManager) -> set[float]:
@@ -679,7 +679,9 @@ def test_a_vendor_replaces_own_files_and_is_never_mixed_with_them(
     assert not BarStore(old.root).outdated(SeriesKey("MSFT", DAILY))
 
 
-def test_the_doctor_names_them_and_clean_removes_them(old: BarStore, tmp_path: Path) -> None:
+def test_the_doctor_names_outdated_series_of_own_folders_and_clean_removes_them(
+    old: BarStore, tmp_path: Path
+) -> None:
     config = tmp_path / "rules.yaml"
     config.write_text("{}\n")
     (check,) = [one for one in checkup(old.root, config, network=False) if one.topic == "upgrade"]

@@ -103,7 +103,7 @@ def test_the_last_closed_bar_stays_where_a_vendor_sends_no_running_one(
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-12T10:00", "2024-06-12T15:00")
 
 
-def test_a_vendor_that_refuses_the_plan_is_asked_once_and_the_next_one_at_once(
+def test_a_vendor_that_refuses_the_region_is_queried_once_and_the_next_at_once(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

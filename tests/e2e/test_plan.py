@@ -224,7 +224,9 @@ def test_the_work_of_a_plan_grows_with_its_requests(manager: DataManager) -> Non
     assert two < 2.1 * one and four < 2.1 * two
 
 
-def test_pages_are_counted_as_they_are_asked(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_plan_counts_as_many_pages_as_the_call_requests(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     assert agree(manager, vendors, "BTCUSDT", "1m", "2024-06-11").requests == 3
     assert (
         agree(manager, vendors, "ETHUSDT", "1m", "2024-06-01T00:00", "2024-06-01T16:39").requests
@@ -257,7 +259,7 @@ def test_a_plan_names_bars_before_between_and_after_the_cached_ones(
     assert plan.units == {"binance": 6}
 
 
-def test_bars_that_have_settled_are_asked_again(
+def test_a_plan_refetches_bars_that_have_settled(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12")
@@ -289,7 +291,7 @@ def test_actions_that_a_conversion_needs_are_counted(
     assert agree(manager, vendors, *SHARE).is_hit
 
 
-def test_the_running_bar_is_counted_when_it_does_not_come_along(
+def test_a_plan_counts_a_separate_request_for_the_forming_bar(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     request = ("BTCUSDT", "1h", "2024-06-10")

@@ -46,7 +46,7 @@ def test_a_plot_draws_the_bars_of_get_ohlcv(manager: DataManager, vendors: Vendo
     assert again.svg() == picture.svg(), "the frame tells it all by itself"
 
 
-def test_its_arguments_are_those_of_the_question() -> None:
+def test_plot_takes_the_arguments_of_get_ohlcv_except_columns() -> None:
     plotted, asked = (
         inspect.signature(method).parameters for method in (DataManager.plot, DataManager.get_ohlcv)
     )
@@ -114,7 +114,7 @@ def test_a_plot_marks_grave_bars_even_if_the_spans_are_merged(
     assert chart.ribbon, "vendors are those of the column beside the bars"
 
 
-def test_its_awaited_twin_draws_the_same(manager: DataManager) -> None:
+def test_aplot_draws_the_same_picture_as_plot(manager: DataManager) -> None:
     async def ask() -> object:
         return await AsyncDataManager(manager).aplot(*HOURS)
 

@@ -91,7 +91,9 @@ def test_a_path_that_cannot_be_one_is_a_typed_error(
 
 
 @pytest.mark.parametrize("name", ["DATA_CACHE_DIR", "ONETAPE_STATE_DIR", "ONETAPE_RULES"])
-def test_so_it_is_in_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_home_folder_in_an_environment_variable_is_a_config_error(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, "~nobody-of-that-name/here")
     with pytest.raises(ConfigError, match=name):
         DataManager()

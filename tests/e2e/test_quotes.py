@@ -232,7 +232,7 @@ def test_the_close_of_a_market_ends_a_quote(
     assert manager.get_quote("AAPL", max_age=600).state == "closed"
 
 
-def test_a_closed_market_is_asked_once(
+def test_a_quote_of_a_closed_market_takes_one_request(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(parse_iso("2024-06-15T12:00:00"))

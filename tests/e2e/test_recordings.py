@@ -83,7 +83,7 @@ def test_bars_come_again_without_the_vendor(
 
 
 @pytest.mark.parametrize("adjustment", ["raw", "split", "all"])
-def test_splits_and_dividends_come_with_them(
+def test_a_replayed_recording_contains_splits_and_dividends(
     adjustment: str,
     folder: Path,
     make: Callable[[], DataManager],
@@ -132,7 +132,7 @@ def test_every_vendor_is_replayed_without_its_key(
     pd.testing.assert_frame_equal(again, seen)
 
 
-def test_its_splits_count_for_itself_alone(
+def test_the_splits_of_a_recording_adjust_only_its_own_bars(
     folder: Path, make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A recording may be old, or made up."""
@@ -277,7 +277,7 @@ def test_half_a_surrogate_pair_hurts_no_call(tmp_path: Path) -> None:
     assert Recording(tmp_path / "acme").send(request).body == b"[]"
 
 
-def test_no_rule_can_name_one(tmp_path: Path) -> None:
+def test_rules_that_name_a_recording_are_refused(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text("crypto: {primary: 'replay:seen'}\n")
     with pytest.raises(RulesError, match="only in calls that name it"):

@@ -101,7 +101,7 @@ def test_a_hole_inside_is_filled_without_reaching_back(
     assert asked_from(vendors) == ["2024-06-06T00:00:00Z"]
 
 
-def test_nobody_is_asked_for_a_comparison_alone(
+def test_no_request_is_sent_just_to_compare_stored_bars(
     revised: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     for day in range(13, 18):
@@ -195,7 +195,7 @@ def test_bars_that_the_vendor_no_longer_returns_are_kept_and_new_ones_are_stored
     assert vendors.count() == 1
 
 
-def test_an_answer_with_only_old_bars_is_empty_and_the_next_vendor_is_asked(
+def test_an_answer_with_only_old_bars_counts_as_empty_and_the_next_vendor_fills_in(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = Twin(vendors), Twin(vendors)

@@ -93,7 +93,7 @@ def test_the_first_vendor_of_the_rules_answers_whatever_is_cached(
 
 
 @pytest.mark.parametrize("many", ["bars", "batch", "quote", "await", "feed", "provenance"])
-def test_so_it_is_for_questions_of_other_forms(
+def test_the_first_vendor_of_the_rules_answers_batches_counts_quotes_and_feeds_too(
     by: Make, held: pd.DataFrame, vendors: VendorServer, many: str
 ) -> None:
     manager = by("yahoo", "binance")

@@ -129,7 +129,7 @@ def test_names_that_cannot_be_written_are_kept_in_memory(
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b'{"format": 1}', b"\xff\x00"])
-def test_damaged_names_are_asked_for_again(
+def test_a_damaged_file_of_names_is_fetched_again(
     make: Callable[[], DataManager], vendors: VendorServer, damage: bytes
 ) -> None:
     manager = make()

@@ -556,7 +556,9 @@ def test_commands_that_describe_an_installation_show_no_key(
 @pytest.mark.parametrize("form", [
     KEY, KEY[:20], quote(KEY), base64.b64encode(KEY.encode()).decode(), f"x {KEY.split('+')[1]} y",
 ])  # fmt: skip
-def test_the_search_finds_a_key_wherever_it_is(form: str, tmp_path: Path) -> None:
+def test_the_search_for_leaks_finds_a_key_in_logs_warnings_files_and_errors(
+    form: str, tmp_path: Path
+) -> None:
     logger = logging.getLogger("urllib3.connectionpool")
     with listening() as heard:
         logger.debug("%s", f"/bars?apikey={form}")

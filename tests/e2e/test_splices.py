@@ -160,7 +160,7 @@ def test_a_hole_is_compared_on_both_sides_in_one_request(
     assert [s[1] for s in splices(part)] == ["2024-06-01T08:00"], "what begins inside tells none"
 
 
-def test_the_first_vendor_is_compared_when_it_comes_back(
+def test_bars_of_the_returning_first_vendor_are_compared_at_the_splice(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, trio: tuple[Vendor, ...],
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -180,7 +180,7 @@ def test_the_first_vendor_is_compared_when_it_comes_back(
     assert splices(frame)[0] == ("one", "2024-06-01T00:00", "two", "equal", 1.0, 20)
 
 
-def test_bars_of_one_vendor_are_asked_for_as_ever(
+def test_no_overlap_is_fetched_if_the_neighbouring_bars_are_of_the_same_vendor(
     manager: DataManager, trio: tuple[Vendor, ...]
 ) -> None:
     one, _, _ = trio
@@ -210,7 +210,7 @@ def test_a_pinned_vendor_is_compared_with_nobody(
     assert spans(frame) == [("three", 48)]
 
 
-def test_history_is_not_asked_for_beyond_its_depth_to_compare(
+def test_the_overlap_for_a_comparison_stays_within_the_depth_of_the_vendor(
     manager: DataManager, clock: ManualClock, trio: tuple[Vendor, ...]
 ) -> None:
     one, two, _ = trio
@@ -269,7 +269,7 @@ def test_bars_of_a_custom_downloader_are_compared_where_they_overlap(
 # --- conflict ------------------------------------------------------------------------------
 
 
-def test_prices_that_do_not_fit_are_refused_there_and_the_next_vendor_asked(
+def test_prices_that_do_not_match_at_a_splice_are_refused_and_come_from_the_next_vendor(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, trio: tuple[Vendor, ...]
 ) -> None:
     one, two, _ = trio
@@ -286,7 +286,7 @@ def test_prices_that_do_not_fit_are_refused_there_and_the_next_vendor_asked(
 
 
 @pytest.mark.parametrize("factor", [1.001, 1.003, 0.9, 2.0, 0.25])
-def test_with_nobody_else_it_is_a_gap_with_its_reason(
+def test_prices_of_every_vendor_that_do_not_match_leave_a_gap_with_the_reason(
     manager: DataManager, trio: tuple[Vendor, ...], factor: float
 ) -> None:
     one, two, three = trio
@@ -421,7 +421,7 @@ def test_right_bars_beside_those_of_a_vendor_that_applied_a_split_in_part_stay_a
     assert not any("were not as it sent them" in problem for problem in problems(frame))
 
 
-def test_a_split_that_is_not_known_is_not_made_good_in_front_of_new_bars(
+def test_prices_are_not_rescaled_before_new_bars_for_an_unreported_split(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     shares: tuple[ShareVendor, ...],
 ) -> None:  # fmt: skip
@@ -481,7 +481,7 @@ def test_a_share_that_is_three_percent_off_is_refused_and_a_third_vendor_answers
     assert {v for v, _ in spans(frame)} == {"one", "three"}
 
 
-def test_a_dividend_taken_off_where_it_does_not_belong_is_put_back(
+def test_a_dividend_applied_twice_by_the_second_vendor_is_put_back(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     shares: tuple[ShareVendor, ...],
 ) -> None:  # fmt: skip
@@ -523,7 +523,7 @@ def test_volume_of_another_feed_or_unit_is_nan_in_the_answer_and_stays_stored(
     assert stored["volume"].tolist() == [row[5] for row in truth]
 
 
-def test_volume_is_that_of_the_first_vendor_once_it_has_supplied_something(
+def test_volume_is_from_the_feed_of_the_first_vendor_after_its_first_bars(
     manager: DataManager, trio: tuple[Vendor, ...]
 ) -> None:
     one, two, _ = trio
@@ -578,7 +578,7 @@ def test_older_metadata_without_splices_are_read(
 @settings(max_examples=25 if FULL else 4, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(st.data())
-def test_whoever_fails_when_the_result_is_the_truth(
+def test_bars_of_two_vendors_are_true_at_any_order_of_outages_and_holes(
     vendors: VendorServer, clock: ManualClock, tmp_path_factory: pytest.TempPathFactory,
     rules: Path, data: st.DataObject,
 ) -> None:  # fmt: skip

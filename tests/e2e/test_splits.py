@@ -34,7 +34,7 @@ def reasons(frame: pd.DataFrame) -> set[str]:
     return {span.get("reason", "") for span in told(frame)["spans"] if span["state"] == "suspect"}
 
 
-def test_bars_fetched_just_before_a_split_become_suspect_when_it_is_learned(
+def test_bars_fetched_within_three_sessions_of_a_split_become_suspect(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, before_split: pd.DataFrame,
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -179,7 +179,7 @@ def test_a_split_between_two_fetches_that_neither_contained_is_requested(
     assert vendors.count("yahoo") == 3
 
 
-def test_the_splits_of_a_share_are_asked_for_once_a_session_and_for_all_its_timeframes(
+def test_splits_of_a_share_are_requested_once_per_session_for_all_timeframes(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
 ) -> None:
     days, hours = (
@@ -218,7 +218,7 @@ def test_an_answer_from_memory_is_adjusted_for_a_later_split(
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-01-02", "2024-02-01", "split")
 
 
-def test_splits_asked_for_by_a_clock_that_was_ahead_are_asked_for_again(
+def test_splits_requested_under_a_clock_that_was_ahead_are_requested_again(
     rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.truth.act("AAPL", split(EX_DATE, 4))
@@ -282,7 +282,7 @@ def test_offline_prices_as_of_an_earlier_day_are_marked_and_refused_under_strict
     manager.get_ohlcv(*january, offline=True, strict=True)
 
 
-def test_actions_of_a_session_that_has_not_opened_are_not_taken_for_known(
+def test_actions_do_not_count_as_answered_for_a_session_that_has_not_opened(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-07T22:00:00"))
@@ -292,7 +292,7 @@ def test_actions_of_a_session_that_has_not_opened_are_not_taken_for_known(
 
 
 @pytest.mark.parametrize("timeframe", ["1d", "1h"])
-def test_dividends_are_taken_out_with_closes_that_are_fetched_for_it(
+def test_dividends_are_applied_with_closes_fetched_for_the_adjustment(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, timeframe: str
 ) -> None:
     bounds = ("AAPL", timeframe, "2023-07-03", "2023-07-14")
@@ -314,7 +314,7 @@ def test_dividends_without_the_close_before_them_are_an_error(
         manager.get_ohlcv("AAPL", "1h", "2023-07-03", "2023-07-14", adjustment="all", offline=True)
 
 
-def test_lost_actions_are_asked_for_again(
+def test_a_damaged_actions_file_is_fetched_again(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, tmp_path: Path
 ) -> None:
     bounds = ("NVDA", "1d", "2024-05-01", "2024-06-11")

@@ -98,14 +98,18 @@ def check_store(manager: DataManager, bad: int, now_ms: int = NOW) -> None:
 
 
 @pytest.mark.parametrize("how", SPOILT)
-def test_an_answer(market: Market, clock: ManualClock, how: str) -> None:
+def test_a_spoilt_row_is_a_problem_of_the_answer_and_never_stored(
+    market: Market, clock: ManualClock, how: str
+) -> None:
     manager = market.manager(vendor(clock, how))
     check(manager, how)
 
 
 @pytest.mark.parametrize("place", ["newest", "running"])
 @pytest.mark.parametrize("how", SPOILT)
-def test_a_last_price(market: Market, clock: ManualClock, how: str, place: str) -> None:
+def test_a_quote_ignores_spoilt_rows(
+    market: Market, clock: ManualClock, how: str, place: str
+) -> None:
     newest = at("2024-06-12T14:59") if place == "newest" else at("2024-06-12T15:00")
     shelf = vendor(clock, how, newest)
     shelf.stamps = sorted({*MINUTES, *every("1d", "2024-06-01", "2024-06-12")})
@@ -142,7 +146,9 @@ def test_a_feed_of_the_past(market: Market, clock: ManualClock, how: str) -> Non
 
 
 @pytest.mark.parametrize("how", SPOILT)
-def test_own_files(tmp_path: Path, clock: ManualClock, how: str) -> None:
+def test_a_spoilt_row_of_own_files_is_a_problem_and_never_stored(
+    tmp_path: Path, clock: ManualClock, how: str
+) -> None:
     shelf = vendor(clock, how)
     rows = shelf.spoil([shelf.bar(stamp) for stamp in MINUTES if stamp < NOW])
     (tmp_path / "own").mkdir()
@@ -173,7 +179,7 @@ def test_a_frame_that_a_program_puts(market: Market, clock: ManualClock, how: st
 
 
 @pytest.mark.parametrize("how", SPOILT)
-def test_a_recording(
+def test_a_spoilt_row_of_a_recording_is_a_problem_and_never_stored(
     make: Callable[[], DataManager], tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
     how: str,
 ) -> None:  # fmt: skip

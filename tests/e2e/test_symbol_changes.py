@@ -122,7 +122,7 @@ def test_the_earlier_meaning_of_a_new_name_is_reported_only_for_that_time(
     assert "symbol_changes" not in later.attrs["onetape"]
 
 
-def test_bars_are_the_same_with_and_without_it(
+def test_a_symbol_change_is_listed_with_the_bars_and_changes_none(
     manager: DataManager, make: Make, tmp_path: Path
 ) -> None:
     asked = ("AAPL", "1d", "2024-05-01", "2024-05-31")
@@ -139,7 +139,7 @@ def test_bars_are_the_same_with_and_without_it(
     assert book["actions"], "the splits and dividends stay beside it"
 
 
-def test_a_hit_reads_no_further_file_for_it(
+def test_a_cache_hit_reads_no_further_file_for_symbol_changes(
     manager: DataManager, make: Make, tmp_path: Path
 ) -> None:
     asked = ("AAPL", "1d", "2024-05-01", "2024-05-31")
@@ -184,7 +184,9 @@ def test_a_recorded_symbol_change_is_plain_json(renamed: DataManager, tmp_path: 
     }  # fmt: skip
 
 
-def test_an_older_version_keeps_it(renamed: DataManager, tmp_path: Path, make: Make) -> None:
+def test_unknown_keys_of_an_actions_file_survive_a_rewrite(
+    renamed: DataManager, tmp_path: Path, make: Make
+) -> None:
     """That version knows no key ``changes``, as this one knows no ``nicknames``."""
     path = tmp_path / "cache/ohlcv/FB/actions.json"
     document = json_document.load(path.read_bytes()) | {"nicknames": ["facebook"]}
@@ -276,7 +278,9 @@ def _killed_at(step: int, root: Path, rules: Path) -> bool:
     return status != 0
 
 
-def test_killed_at_any_step_it_is_there_or_not(make: Make, tmp_path: Path, rules: Path) -> None:
+def test_recording_a_symbol_change_is_all_or_nothing_per_symbol_at_any_kill(
+    make: Make, tmp_path: Path, rules: Path
+) -> None:
     """Each of the calls that change the folder is the last one of a process."""
     seen = set()
     for step in range(1, 60) if FULL else (2, 4, 7, 99):

@@ -177,7 +177,9 @@ def test_a_session_in_which_no_bar_fits_is_not_lacking(mine: DataManager) -> Non
     assert len(frames["AAPL"]) == 7 and frames.without_bars == {}
 
 
-def test_bars_that_begin_before_their_session_are_of_it(tmp_path: Path, clock: ManualClock) -> None:
+def test_bars_that_begin_before_a_session_belong_to_that_session(
+    tmp_path: Path, clock: ManualClock
+) -> None:
     rules = (
         f"providers: {{local: {{folder: '{tmp_path}', adjustment: raw, unit: USD, anchor: clock}}}}"
     )
@@ -197,7 +199,9 @@ def test_bars_that_begin_before_their_session_are_of_it(tmp_path: Path, clock: M
     ]
 
 
-def test_wrong_questions(mine: DataManager, vendors: VendorServer) -> None:
+def test_invalid_universe_arguments_of_a_batch_raise_with_the_reason(
+    mine: DataManager, vendors: VendorServer
+) -> None:
     with pytest.raises(QueryError, match="names both symbols and a universe"):
         mine.get_ohlcv_batch(["AAPL"], "1d", universe="mine")
     with pytest.raises(QueryError, match="names neither symbols nor a universe"):

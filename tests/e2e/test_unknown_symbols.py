@@ -80,7 +80,7 @@ def test_a_symbol_that_a_vendor_has_just_served_is_not_remembered_as_unknown(
     assert len(later) == 48
 
 
-def test_a_pair_in_money_names_no_exchange_and_the_next_vendor_is_asked(
+def test_a_dollar_pair_unknown_to_the_first_vendor_comes_from_the_next(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     for _ in range(2):

@@ -126,7 +126,7 @@ def test_doctor_names_bars_that_the_rules_answer_from_elsewhere(
     assert named(said, "bars of a different kind") == ["BTCUSDT 1h"]
 
 
-def test_doctor_names_splits_and_dividends_that_are_asked_for_again(
+def test_doctor_names_splits_and_dividends_that_will_be_requested_again(
     opened: Make, vendors: VendorServer, cache: Path, rules: Path
 ) -> None:
     question: dict[str, Any] = {"adjustment": "all", "strict": True}

@@ -48,7 +48,9 @@ def test_first_call_asks_the_double_once_and_the_second_not_at_all(plain: DataMa
     pd.testing.assert_frame_equal(first, second)
 
 
-def test_a_failing_primary_is_asked_once_and_the_backup_answers(plain: DataManager) -> None:
+def test_a_failing_primary_double_is_called_once_and_the_backup_supplies_the_bars(
+    plain: DataManager,
+) -> None:
     primary, backup = Mock(), Mock()
     primary.get_ohlcv.side_effect = Exception("boom")
     backup.get_ohlcv.return_value = hourly("2025-01-06", 24)
@@ -69,7 +71,7 @@ def test_all_doubles_failing_is_the_documented_error(plain: DataManager) -> None
         plain.get_ohlcv("BTCUSDT", "1h", START, END)
 
 
-def test_rows_that_cannot_be_bars_are_returned_flagged_and_asked_once(plain: DataManager) -> None:
+def test_rows_that_cannot_be_bars_are_returned_flagged_after_one_call(plain: DataManager) -> None:
     bad = hourly("2025-01-06", 3)
     bad.loc[bad.index[1], "high"] = 1.0
     double = Mock()
@@ -84,7 +86,7 @@ def test_rows_that_cannot_be_bars_are_returned_flagged_and_asked_once(plain: Dat
     assert double.get_ohlcv.call_count == 1
 
 
-def test_a_window_in_which_no_market_opens_is_asked_once(plain: DataManager) -> None:
+def test_bars_on_a_holiday_are_fetched_once(plain: DataManager) -> None:
     double = Mock()
     double.get_ohlcv.return_value = hourly("2025-01-01", 24)
     order, table = patched(plain, one=double)

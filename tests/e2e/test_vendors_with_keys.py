@@ -105,7 +105,7 @@ def without_volume(frame: pd.DataFrame, vendors: VendorServer, case: Case) -> pd
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_one_fetch(
+def test_a_fetch_with_a_key_returns_true_bars_within_the_daily_limit(
     managers: Callable[..., DataManager], vendors: VendorServer, clock: ManualClock, case: Case
 ) -> None:
     manager = managers(case.vendor, f"{{requests_per_day: {case.cost}}}")
@@ -202,7 +202,7 @@ def test_the_error_without_splits_says_why_each_vendor_has_none(
 
 
 @pytest.mark.parametrize("vendor", [v for v in ENV if v != "coingecko"])
-def test_without_a_key_nobody_is_asked(
+def test_without_a_key_no_request_is_sent_to_the_vendor(
     managers: Callable[..., DataManager], vendors: VendorServer, vendor: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -132,7 +132,7 @@ def test_a_running_bar_is_never_final_under_a_clock_that_stays_ahead(
 
 
 @pytest.mark.parametrize("how", ["hole", "nothing"])
-def test_nothings_learned_years_ahead_are_asked_again(
+def test_holes_recorded_under_a_clock_years_ahead_are_refetched(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, ours: ManualClock,
     how: str,
 ) -> None:  # fmt: skip
@@ -243,7 +243,7 @@ def test_a_split_applied_by_the_vendor_is_not_applied_twice_once_the_clock_is_ri
 
 
 @pytest.mark.parametrize(("when", "vendor"), crossed(["fetched behind", "fetched before"], SHARES))
-def test_bars_of_before_a_split_and_of_after_it_fit_together_under_a_clock_behind(
+def test_bars_before_and_after_a_split_match_even_under_a_clock_behind(
     lone: Lone, clock: ManualClock, ours: ManualClock, vendor: str, when: str
 ) -> None:
     at(BEFORE_SPLIT, ours, clock)
@@ -259,7 +259,7 @@ def test_bars_of_before_a_split_and_of_after_it_fit_together_under_a_clock_behin
 
 
 @pytest.mark.parametrize("vendor", ["finnhub", "fmp", "twelvedata", "yahoo"])
-def test_without_a_vendors_date_prices_fetched_by_a_clock_behind_are_doubted_until_it_is_right(
+def test_prices_fetched_under_a_clock_behind_without_a_date_header_are_suspect(
     lone: Lone, vendors: VendorServer, clock: ManualClock, ours: ManualClock, vendor: str
 ) -> None:
     at(BEFORE_SPLIT, ours, clock)

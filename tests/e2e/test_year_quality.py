@@ -88,7 +88,7 @@ def test_the_quality_of_a_year_drops_problems_that_were_corrected(
     }
 
 
-def test_each_year_has_its_own(market: Market, clock: ManualClock) -> None:
+def test_each_year_has_its_own_quality_score(market: Market, clock: ManualClock) -> None:
     winter = every("1h", "2023-12-30T00:00", "2024-01-02T23:00")
     shelf = Shelf(clock, [s for s in winter if not winter[5] <= s < winter[8]], "binance")
     manager = market.manager(shelf)
@@ -98,7 +98,9 @@ def test_each_year_has_its_own(market: Market, clock: ManualClock) -> None:
     assert quality(manager.cache, 2024)["validation_errors"] == []
 
 
-def test_a_hole_over_the_end_of_a_year_is_cut_there(market: Market, clock: ManualClock) -> None:
+def test_a_hole_over_the_end_of_a_year_lowers_the_score_of_both_years(
+    market: Market, clock: ManualClock
+) -> None:
     winter = every("1h", "2023-12-30T00:00", "2024-01-02T23:00")
     shelf = Shelf(clock, [s for s in winter if not winter[46] <= s < winter[52]], "binance")
     manager = market.manager(shelf)

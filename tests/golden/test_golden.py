@@ -115,7 +115,7 @@ def test_exactly_the_stated_bars(root: Path, name: str) -> None:
     assert read(root / "format-1", {**STORED, **LEGACY}[name]) == expected(name)
 
 
-def test_reading_changes_nothing(root: Path) -> None:
+def test_reading_the_golden_store_changes_no_file(root: Path) -> None:
     before = contents(root / "format-1")
     store = fresh(root / "format-1")
     assert set(store.keys()) >= {*STORED.values(), make.NOTHING}
@@ -127,7 +127,7 @@ def test_reading_changes_nothing(root: Path) -> None:
 
 
 class TestWhatIsKnown:
-    def test_holes_and_spans(self, root: Path) -> None:
+    def test_the_golden_hours_have_the_expected_coverage_and_holes(self, root: Path) -> None:
         view = fresh(root / "format-1").view(make.HOURS)
         assert [(c.span, c.state) for c in view.coverage] == [
             (make.span("2023-12-31T22:00", "2024-01-01T04:00"), "final"),
@@ -136,7 +136,9 @@ class TestWhatIsKnown:
         assert (view.kind, view.generation) == (make.COIN, 3)
         assert view.next_due == parse_iso("2024-01-01T08:00")
 
-    def test_bases_doubts_and_nothings(self, root: Path) -> None:
+    def test_the_golden_days_have_the_expected_bases_suspect_and_empty_spans(
+        self, root: Path
+    ) -> None:
         store = fresh(root / "format-1")
         view = store.view(make.SPLIT)
         assert [(c.state, c.basis, c.reason) for c in view.coverage] == [
@@ -163,7 +165,7 @@ class TestWhatIsKnown:
         ]
         assert view.rows == 0
 
-    def test_actions(self, root: Path) -> None:
+    def test_the_golden_split_and_dividend_are_read(self, root: Path) -> None:
         book = fresh(root / "format-1").actions("AAPL")
         (split,), (dividend,) = book.splits, book.dividends
         assert (split.ex_date, split.ratio) == (date(2020, 8, 31), 4)
@@ -175,7 +177,7 @@ class TestWhatIsKnown:
         )
         assert book.covers(make.span("1981-01-01", "2024-09-09"))
 
-    def test_bad_rows(self, root: Path) -> None:
+    def test_the_golden_bad_row_is_read_from_its_quarantine_file(self, root: Path) -> None:
         (bad,) = fresh(root / "format-1").suspects(make.SPLIT, EVER)
         assert (bad.bar.stamp_ms, bad.reason) == (parse_iso("2024-09-09"), 'high < low, "odd"')
         path = root / "format-1/ohlcv/AAPL/1d/_quarantine/2024.rows.csv.gz"
@@ -227,7 +229,7 @@ class TestParts:
                     "binance", make.COIN, Basis("raw"),
                 )  # fmt: skip
 
-    def test_bad_rows_are_beside_it(self, root: Path) -> None:
+    def test_bad_rows_of_a_folded_document_are_read(self, root: Path) -> None:
         store = fresh(root / "format-1-parts")
         found = [bad.bar.stamp_ms for bad in store.suspects(make.FOLDED, EVER)]
         assert found == [make.hour(number).start for number in make.BAD]
@@ -249,7 +251,7 @@ class TestParts:
         places = (*make.MISSING, *make.BAD)
         assert not any(make.hour(number).start in c.span for number in places for c in coverage)
 
-    def test_reading_a_folded_document_changes_no_file_and_it_can_be_appended_to(
+    def test_a_folded_document_is_read_without_changes_and_can_be_appended_to(
         self, root: Path
     ) -> None:
         folder = root / "format-1-parts"
@@ -271,7 +273,7 @@ class TestParts:
 
 
 class TestMembers:
-    def test_one_by_one(self) -> None:
+    def test_each_golden_member_has_its_header_values(self) -> None:
         data = (HERE / "format-1/ohlcv/BTCUSDT/1h/2024.csv.gz").read_bytes()
         found = [m.header for _, m in walk(data, file_id(make.HOURS, 2024))]
         assert [(h.seq, h.rows, h.state) for h in found] == [
@@ -284,7 +286,7 @@ class TestMembers:
             "columns": ["open", "high", "low", "close", "volume"],
         }  # fmt: skip
 
-    def test_compacted(self) -> None:
+    def test_a_compacted_golden_file_is_one_member(self) -> None:
         data = (HERE / "format-1/ohlcv/MSFT/1d/2024.csv.gz").read_bytes()
         ((_, only),) = walk(data, file_id(make.JOINED, 2024))
         assert only.header.span == make.span("2024-03-04", "2024-03-14")
@@ -362,7 +364,7 @@ class TestOtherTools:
         ]  # fmt: skip
 
     @pytest.mark.parametrize("path", FILES)
-    def test_gzip_and_csv(self, path: str) -> None:
+    def test_golden_files_are_read_by_gzip_and_csv(self, path: str) -> None:
         text = gzip.decompress((HERE / path).read_bytes())
         assert text.isascii()
         header, *rows = csv.reader(io.StringIO(text.decode("ascii")))
@@ -372,7 +374,7 @@ class TestOtherTools:
         assert all(cell in ("", repr(float(cell or "0"))) for row in rows for cell in row[1:])
 
     @pytest.mark.skipif(shutil.which("zcat") is None, reason="no zcat here")
-    def test_zcat(self) -> None:
+    def test_golden_files_are_read_by_zcat(self) -> None:
         for path in FILES:
             done = subprocess.run(["zcat", HERE / path], capture_output=True, check=True)
             assert done.stdout == gzip.decompress((HERE / path).read_bytes())
@@ -380,7 +382,7 @@ class TestOtherTools:
 
     @pytest.mark.filterwarnings("ignore:The 'float_precision' argument")
     @pytest.mark.parametrize("path", FILES)
-    def test_pandas(self, path: str) -> None:
+    def test_golden_files_are_read_by_pandas(self, path: str) -> None:
         import pandas as pd
 
         frame = pd.read_csv(HERE / path, float_precision="round_trip", parse_dates=["timestamp"])
@@ -389,14 +391,14 @@ class TestOtherTools:
         assert [[s, *v] for s, v in zip(stamps, values, strict=True)] == self.wanted(path)
 
     @pytest.mark.parametrize("path", FILES)
-    def test_pyarrow(self, path: str) -> None:
+    def test_golden_files_are_read_by_pyarrow(self, path: str) -> None:
         csv_ = pytest.importorskip("pyarrow.csv")
         table = csv_.read_csv(HERE / path).to_pydict()
         stamps = [str(stamp) for stamp in table.pop("timestamp")]
         rows = [bits(list(row)) for row in zip(*table.values(), strict=True)]
         assert [[s, *v] for s, v in zip(stamps, rows, strict=True)] == self.wanted(path)
 
-    def test_duckdb(self) -> None:
+    def test_golden_files_are_read_by_duckdb(self) -> None:
         duckdb = pytest.importorskip("duckdb")
         for path in FILES:
             rows = duckdb.sql(f"select * from read_csv('{HERE / path}')").fetchall()
@@ -411,7 +413,7 @@ class TestTheManual:
 
     TEXT = (HERE.parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
 
-    def test_the_bytes_it_shows(self) -> None:
+    def test_the_bytes_shown_in_the_format_page_are_those_of_the_file(self) -> None:
         data = (HERE / "format-1/ohlcv/BTCUSDT/1h/2023.csv.gz").read_bytes()
         shown = re.findall(r"^([0-9a-f]{8}): ((?:[0-9a-f]{2,4} )+)", self.TEXT, re.MULTILINE)
         assert len(shown) > 10

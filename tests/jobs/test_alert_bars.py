@@ -109,7 +109,7 @@ def hours(clock: ManualClock, first: str = FIRST, last: str = "2024-05-10T00:00:
 # --- what fires, and what does not ---------------------------------------------------------------
 
 
-def test_a_bar_fires_once_it_has_closed_and_is_not_asked_for_again(
+def test_an_alert_fires_after_the_close_of_its_bar_without_a_new_request(
     market: Market, clock: ManualClock
 ) -> None:
     vendor = hours(clock)
@@ -345,7 +345,7 @@ def test_a_response_of_a_changed_shape_fires_the_data_alert(
     assert desk.run().events == {}
 
 
-def test_history_that_perishes_is_a_problem_until_it_is_fetched(
+def test_history_that_the_vendor_begins_to_drop_is_a_problem_until_fetched(
     tmp_path: Path, clock: ManualClock
 ) -> None:
     services = build(tmp_path / "cache", clock=clock)

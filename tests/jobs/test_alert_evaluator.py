@@ -99,7 +99,7 @@ def test_an_alert_fires_once_on_the_closed_bar_that_crosses() -> None:
 
 
 @pytest.mark.parametrize("typed", ["100.0123456789", "0.0000123", "12345678901.5"])
-def test_a_threshold_is_written_as_it_was_typed(typed: str) -> None:
+def test_a_threshold_is_printed_in_the_form_typed_by_the_user(typed: str) -> None:
     value = float(typed)
     one = alert(value=value)
     (event,) = run(one, [bars([value / 2, value * 2])]).events
@@ -145,7 +145,9 @@ def test_an_evaluation_without_new_bars_changes_no_state() -> None:
         ({"persistence_bars": 2, "hysteresis": 10}, [4]),
     ],
 )
-def test_rearming(config: dict[str, Any], expected: list[int]) -> None:
+def test_an_alert_fires_again_only_after_its_rearm_condition(
+    config: dict[str, Any], expected: list[int]
+) -> None:
     one = alert(rearm=Rearm.parse(config))
     closes = [99, 101, 99.05, 102, 103, 98, 101, 102]
     assert fired(run(one, [bars(closes)]).events) == expected

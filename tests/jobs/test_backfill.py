@@ -93,7 +93,7 @@ def test_every_symbol_in_every_timeframe_once() -> None:
     ]  # fmt: skip
 
 
-def test_all_wrong_timeframes_are_named_at_once() -> None:
+def test_a_job_names_all_its_invalid_timeframes_in_one_error() -> None:
     with pytest.raises(BadTimeframeError, match=r"'1x'.*'5z'"):
         job(["A"], ["1x", "1d", "5z"])
     with pytest.raises(BadTimeframeError, match="did you mean"):

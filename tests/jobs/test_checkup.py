@@ -44,7 +44,7 @@ def test_a_checkup_covers_every_section_and_requests_no_bars(
     assert not (tmp_path / "cache").exists()
 
 
-def test_without_a_network_nobody_is_knocked_at(
+def test_a_checkup_without_network_sends_no_request(
     rules: Path, tmp_path: Path, vendors: VendorServer
 ) -> None:
     checks = checkup(tmp_path / "cache", rules, network=False)
@@ -135,7 +135,7 @@ def test_rules_that_need_a_missing_package_are_a_finding(
     assert install_line("binance") in check.advice
 
 
-def test_without_a_home_there_is_one_finding(
+def test_a_checkup_without_a_home_folder_ends_with_that_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("DATA_CACHE_DIR", "ONETAPE_STATE_DIR", "ONETAPE_RULES", "XDG_CACHE_HOME"):
@@ -295,7 +295,7 @@ def test_integrity_sees_tables_and_fundamentals(
     assert "_quarantine" in check.advice
 
 
-def test_files_that_a_checkup_had_no_time_for_are_not_called_sound(
+def test_bar_files_skipped_for_lack_of_time_are_not_reported_as_sound(
     filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage(filled, "a bit of the bars")
@@ -328,7 +328,7 @@ def test_little_memory_is_a_finding(
     assert said in check.said
 
 
-def test_a_checkup_above_the_size_limit_reports_what_could_go_and_what_must_stay(
+def test_a_cache_above_its_limit_reports_refetchable_and_irreplaceable_sizes(
     rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
     monkeypatch.setattr(module, "SystemClock", lambda: clock)

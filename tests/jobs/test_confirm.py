@@ -149,7 +149,7 @@ def test_a_few_bars_that_differ_are_reported_as_contradicted(
     assert iso(entry.first or 0)[:10] == "2024-02-06"
 
 
-def test_dividends_taken_off_are_a_known_basis_and_no_contradiction(
+def test_bars_adjusted_for_dividends_by_the_second_vendor_are_confirmed(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:
     vendors.truth.act("AAPL", dividend("2024-03-08", 1.5))
@@ -219,7 +219,7 @@ def test_bars_are_confirmed_up_to_the_last_split_or_dividend_that_is_not(
     ],
     ids=["split", "dividend", "split behind the last bar"],
 )
-def test_a_newly_known_split_ends_confirmations_before_it(
+def test_a_newly_reported_split_ends_confirmations_of_earlier_bars(
     manager: DataManager, run: Run, monkeypatch: pytest.MonkeyPatch, later: Action, standing: int,
     right: int,
 ) -> None:  # fmt: skip
@@ -274,7 +274,7 @@ def test_a_vendor_without_splits_and_dividends_confirms_no_share(
     assert report["vendors"]["fmp"]["why"] == ""
 
 
-def test_the_splits_and_dividends_of_a_share_are_asked_for_once_in_a_run(
+def test_splits_and_dividends_of_a_share_are_requested_once_in_a_run(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", *YEAR)
@@ -283,7 +283,7 @@ def test_the_splits_and_dividends_of_a_share_are_asked_for_once_in_a_run(
     assert vendors.count("fmp") == report["vendors"]["fmp"]["requests"] == 2 + 2
 
 
-def test_raw_bars_of_which_no_split_is_known_here_are_not_confirmed_before_one(
+def test_raw_bars_before_an_unstored_split_are_not_confirmed(
     tmp_path: Path, rules: Path, clock: ManualClock, vendors: VendorServer, run: Run,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -366,7 +366,7 @@ def test_the_oldest_are_first_and_the_next_night_goes_on(
     assert [iso(one.start)[:4] for one in entries] == ["2023", "2024"], "neighbours are one a year"
 
 
-def test_no_vendor_is_sent_more_than_it_may_be(
+def test_confirm_sends_no_vendor_more_requests_than_the_limit_given(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:
     for symbol in ("AAPL", "MSFT"):
@@ -423,7 +423,7 @@ def test_a_budget_that_is_given_back_is_used(
     assert vendors.count("fmp") == 3
 
 
-def test_splits_and_dividends_that_are_asked_for_count_too(
+def test_requests_for_splits_and_dividends_count_towards_the_limit(
     manager: DataManager, run: Run, vendors: VendorServer, tmp_path: Path
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
@@ -510,7 +510,7 @@ def test_no_confirmation_is_stored_if_all_vendors_are_down(
     vendors.heal()
 
 
-def test_a_vendor_without_quota_is_not_asked_and_reported(
+def test_a_vendor_without_quota_is_reported_and_not_queried(
     manager: DataManager, run: Run, vendors: VendorServer, rules: Path
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", *YEAR)
@@ -613,7 +613,7 @@ def test_a_cache_that_cannot_be_written_takes_no_request(
 # --- what is kept ------------------------------------------------------------------------------
 
 
-def test_a_revision_voids_it_and_is_compared_again(
+def test_a_revised_bar_loses_its_confirmation_and_is_compared_again(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28")
@@ -730,7 +730,7 @@ def test_a_torn_document_is_made_anew(
 # --- where it shows ------------------------------------------------------------------------------
 
 
-def test_statistics_and_metrics_have_it(
+def test_statistics_and_metrics_count_confirmed_and_contradicted_bars(
     manager: DataManager, run: Run, vendors: VendorServer
 ) -> None:
     rows = len(manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-03-28"))

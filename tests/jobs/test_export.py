@@ -83,7 +83,7 @@ def test_exported_parquet_contains_the_provenance(house: Services, tmp_path: Pat
     assert pd.read_parquet(done.path).attrs["onetape"]["adjustment"] == "as stored"
 
 
-def test_one_that_cannot_be_written_does_not_stop_the_others(
+def test_a_series_that_cannot_be_exported_does_not_stop_the_others(
     house: Services, tmp_path: Path
 ) -> None:
     odd = SeriesKey("NO SUCH THING", Timeframe(1, "d"))
@@ -117,7 +117,9 @@ def test_an_export_into_the_cache_folder_is_refused(house: Services, tmp_path: P
         Exporter.of(house).write_all([DAILY], tmp_path / "cache", Wanted())
 
 
-def test_as_a_function(house: Services, tmp_path: Path, rules: Path) -> None:
+def test_export_series_writes_a_stored_series_and_refuses_a_missing_one(
+    house: Services, tmp_path: Path, rules: Path
+) -> None:
     done = export_series("AAPL", "1d", tmp_path / "h.csv", cache_dir=tmp_path / "cache")
     assert (done.rows, len(read(done.path))) == (22, 22)
     with pytest.raises(QueryError, match="nothing is cached for MSFT 1d"):

@@ -81,7 +81,7 @@ def test_one_question_for_each_thing_served(places: tuple[Path, Path], server: R
     assert asked == ["/tiingo/crypto/prices", "/tiingo/daily/AAPL/prices", "/iex/AAPL/prices"]
 
 
-def test_a_refusal_shuts_one_door_until_a_probe_finds_it_open(
+def test_a_refusal_opens_the_circuit_of_one_timeframe_until_a_probe_succeeds(
     places: tuple[Path, Path], server: Recorder, plan: Plan, clock: ManualClock
 ) -> None:
     probed(places)
@@ -125,7 +125,7 @@ def test_a_probe_without_a_name_asks_only_vendors_with_a_key(places: tuple[Path,
         probed_vendors(selector, "nobody")
 
 
-def test_on_the_terminal(
+def test_providers_probe_prints_the_verdict_of_each_key_and_sets_the_exit_code(
     places: tuple[Path, Path], plan: Plan, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

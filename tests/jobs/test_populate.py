@@ -104,7 +104,7 @@ def test_a_vendor_that_is_down_behind_cached_bars_is_no_success(
     assert may(end_date="2024-05-31")["success"] == [name]
 
 
-def test_a_vendor_answers_ten_at_once_whichever_vendor_was_first_asked(
+def test_ten_requests_run_at_once_per_vendor_after_failover_too(
     rules: Path, tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hours are asked of Yahoo; days are asked of it, too, for Tiingo is down.
@@ -146,7 +146,7 @@ def test_a_vendor_answers_ten_at_once_whichever_vendor_was_first_asked(
     assert arrived[0] == 10
 
 
-def test_an_open_circuit_is_one_warning_of_a_job_however_many_series_it_concerns(
+def test_an_open_circuit_is_one_warning_in_a_job_for_any_number_of_series(
     rules: Path, tmp_path: Path, vendors: VendorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     rules.write_text("crypto: {backup: []}\n" + rules.read_text())
@@ -223,7 +223,7 @@ def test_bars_that_no_vendor_can_have_are_not_a_failure(
     assert "back" in told["results"][0]["lacking"]
 
 
-def test_both_older_paths_lead_here() -> None:
+def test_both_older_import_paths_give_the_same_populate_functions() -> None:
     from src.data.cache import populate_cache as documented
     from src.data.utils import populate_cache as older
 
@@ -238,7 +238,7 @@ class TestCachePopulator:
     def populator(self, tmp_path: Path) -> CachePopulator:
         return CachePopulator(str(tmp_path / "cache"))
 
-    def test_symbols_are_discovered(self, populator: CachePopulator) -> None:
+    def test_a_populator_discovers_the_stored_symbols(self, populator: CachePopulator) -> None:
         assert populator.discover_existing_tickers() == []
         assert populator.populate_ticker("AAPL", ["1d"], "2024-05-01", "2024-05-31") == {"1d": True}
         assert populator.discover_existing_tickers() == ["AAPL"]
@@ -287,7 +287,9 @@ class TestCachePopulator:
         assert populator.analyze_missing_data("AAPL", ["1d"], *bounds) == {"1d": []}
         assert populator.populate_missing_data("AAPL", {"1d": []}) == {"1d": True}
 
-    def test_without_dates_the_years_are_meant_whole(self, populator: CachePopulator) -> None:
+    def test_populating_missing_years_without_dates_fetches_whole_years(
+        self, populator: CachePopulator
+    ) -> None:
         assert populator.populate_missing_data("BTCUSDT", {"1d": [2023]}) == {"1d": True}
         assert populator.cache.get_data_info("BTCUSDT", "1d", 2023)["file_info"]["rows"] == 365
         assert populator.cache.list_years("BTCUSDT", "1d") == [2023]
@@ -303,7 +305,7 @@ class TestCachePopulator:
         assert populator.cache.get_data_info("BTCUSDT", "1d", 2023)["file_info"]["rows"] == 10
         assert populator.populate_missing_data("ZZZZQ", {"1d": [2023]}, *days) == {"1d": False}
 
-    def test_an_interrupt_stays_one(
+    def test_populate_cache_raises_a_keyboard_interrupt_unchanged(
         self, populator: CachePopulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def interrupted(*_: object) -> None:

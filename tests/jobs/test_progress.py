@@ -85,7 +85,7 @@ def test_an_awaited_batch_reports_each_symbol_once(manager: DataManager) -> None
     assert [(p.done, p.total, p.result.rows) for p in heard] == [(1, 2, 96), (2, 2, 96)]
 
 
-def test_how_long_each_vendor_takes_is_planned_before_it_is_asked(
+def test_the_time_for_each_vendor_is_planned_before_its_first_request(
     rules: Path, tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two requests a minute: the plan of six takes more than a minute. Waits pass at once here."""

@@ -73,7 +73,9 @@ def test_quarantined_rows_are_counted_by_reason(filled: DataManager) -> None:
     ]
 
 
-def test_the_statistics_count_it(filled: DataManager, bare: Run, tmp_path: Path) -> None:
+def test_cache_statistics_count_quarantined_rows_and_files(
+    filled: DataManager, bare: Run, tmp_path: Path
+) -> None:
     """As the list does: rows of series, damaged files, and files of tables and fundamentals."""
     stats = filled.cache.get_stats()
     assert (stats["quarantined_rows"], stats["quarantined_files"]) == (2, 0)
@@ -160,7 +162,7 @@ def test_a_bar_from_before_a_split_comes_back_converted_or_not_at_all(
     assert answer.attrs["onetape"]["vendors"] == ["yahoo"]
 
 
-def test_a_row_that_never_was_a_bar_of_the_series_stays_though_it_looks_like_one(
+def test_a_rejected_row_that_looks_like_a_bar_is_not_restored(
     tmp_path: Path, clock: ManualClock, services: Services
 ) -> None:
     store = DataManager(tmp_path / "cache", clock=clock).cache.store
@@ -195,7 +197,7 @@ def test_quarantined_rows_are_deleted_only_by_a_purge(filled: DataManager) -> No
     assert upkeep.purge_quarantine([KEY])[0][0].files == 0
 
 
-def test_the_command(filled: DataManager, bare: Run) -> None:
+def test_cache_quarantine_lists_shows_restores_and_purges(filled: DataManager, bare: Run) -> None:
     def run(*words: str) -> tuple[int, str]:
         ran = bare("cache", "quarantine", *words, "--cache-dir", str(filled.cache.cache_dir))
         return ran.code, ran.out

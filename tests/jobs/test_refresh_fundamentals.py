@@ -135,7 +135,7 @@ def test_a_refresh_that_only_finds_old_copies_is_not_a_success(
 
 
 @pytest.mark.usefixtures("held")
-def test_a_vendor_waits_between_two_symbols_that_it_is_asked_for(
+def test_the_delay_between_two_symbols_applies_per_vendor_and_not_to_fresh_ones(
     run: Run, clock: ManualClock
 ) -> None:
     run(Refresh(["KO", "MSFT"], ("profile",), delay_s=5.0))  # KO is fresh
@@ -282,7 +282,7 @@ def test_a_list_of_symbols_in_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kinds", [(), ("nope",)])
-def test_types_that_there_are_not_are_refused_before_anybody_is_asked(
+def test_unknown_data_types_and_delays_are_refused_before_any_request(
     run: Run, vendors: world.Vendors, kinds: tuple[str, ...]
 ) -> None:
     with pytest.raises(QueryError, match="data type"):

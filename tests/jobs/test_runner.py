@@ -144,7 +144,9 @@ def test_a_result_may_add_tasks_of_its_group_and_of_others() -> None:
     assert ran.runner.running() == []
 
 
-def test_the_runner_reports_the_tasks_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runner_reports_unfinished_tasks_after_a_quiet_period(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "QUIET_S", 0.01)
     told = threading.Event()
     ran = Ran(lambda *_: told.wait(_LONG_S), on_quiet=told.set)
@@ -240,7 +242,7 @@ def test_the_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("where", ["work", "callback"])
-def test_an_error_of_the_program_is_raised_where_it_was_called(where: str) -> None:
+def test_an_error_in_a_task_or_callback_is_raised_to_the_caller(where: str) -> None:
     def work(item: str, _: Callable[[Any], None]) -> str:
         if where == "work" and item == "b":
             raise ZeroDivisionError

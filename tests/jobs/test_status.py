@@ -111,7 +111,7 @@ def test_doors_are_knocked_at_every_five_minutes(
     assert "binance: no network" in list(found.worries())
 
 
-def test_without_a_network_nobody_is_knocked_at(
+def test_a_status_without_reach_reports_no_connection_test(
     rules: Path, tmp_path: Path, clock: ManualClock
 ) -> None:
     found = Watch(tmp_path / "cache", rules, clock=clock, reach=None).look()
@@ -134,7 +134,9 @@ def test_little_space_little_memory_and_a_full_cache_are_worries(watch: Watch) -
     assert list(silent.worries()) == []
 
 
-def test_mistakes_in_the_rules_do_not_blind_it(tmp_path: Path, clock: ManualClock) -> None:
+def test_the_status_is_reported_in_spite_of_mistakes_in_the_rules(
+    tmp_path: Path, clock: ManualClock
+) -> None:
     rules = tmp_path / "odd.yaml"
     rules.write_text("crypto: {primry: binance}\n")
     found = Watch(tmp_path / "cache", rules, clock=clock, reach=None).look()

@@ -59,7 +59,9 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
     return noted
 
 
-def test_each_question_for_fundamentals_has_it(tmp_path: Path, times: Times) -> None:
+def test_each_request_for_fundamentals_has_the_timeout_of_the_job(
+    tmp_path: Path, times: Times
+) -> None:
     wanted = Refresh(["AAPL", "KO"], ("profile", "ratios"))
     refresh_fundamentals(wanted, tmp_path / "cache", timeout=7)
     assert times == [7] * 4  # of one vendor, as the others have no key
@@ -90,7 +92,9 @@ def test_an_invalid_timeout_of_a_job_is_refused_before_any_request(
     assert vendors.count() == 0
 
 
-def test_a_verification_has_it_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verification_has_one_deadline_for_the_whole_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deadlines: list[Deadline] = []
 
     def compare(services: Services, question: VerifyQuestion) -> None:
@@ -103,7 +107,7 @@ def test_a_verification_has_it_as_a_whole(tmp_path: Path, monkeypatch: pytest.Mo
     assert deadlines[0].what == "the time for this call (7 seconds)"
 
 
-def test_each_question_about_a_key_has_it(
+def test_each_request_of_a_key_probe_has_the_full_timeout(
     tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[float] = []
@@ -120,7 +124,9 @@ def test_each_question_about_a_key_has_it(
     assert len(found) > 1
 
 
-def test_a_populator_gives_it_to_its_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_populator_passes_its_timeout_to_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs: list[Job] = []
 
     def fill(client: object, job: Job, listener: object = None) -> BackfillReport:
@@ -136,7 +142,7 @@ def test_a_populator_gives_it_to_its_job(tmp_path: Path, monkeypatch: pytest.Mon
     assert [job.timeout_s for job in jobs] == [7, 8, 9, 600]
 
 
-def test_each_call_of_a_demonstration_has_it(
+def test_each_call_of_a_demonstration_has_the_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times: list[float | None] = []

@@ -56,7 +56,7 @@ def test_an_unknown_universe_or_timeframe_is_refused(tmp_path: Path, vendors: Ve
     assert vendors.count() == 0
 
 
-def test_ten_series_of_a_vendor_are_asked_for_at_once_and_the_event_loop_goes_on(
+def test_a_sync_fetches_ten_series_of_a_vendor_at_once_without_blocking_the_loop(
     rules: Path, tmp_path: Path, vendors: VendorServer
 ) -> None:
     """Those that another vendor has take none of the ten places, and wait for none."""

@@ -21,7 +21,9 @@ def manager(tmp_path: Path, rules: Path, clock: ManualClock) -> DataManager:
     return manager
 
 
-def test_alone_no_vendor_is_asked(manager: DataManager, vendors: VendorServer) -> None:
+def test_validation_without_a_second_vendor_sends_no_request(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     before = vendors.count()
     report = manager.validate(*SERIES)
     assert (report.requests, vendors.count()) == (0, before)

@@ -44,7 +44,7 @@ def test_a_pair_goes_to_its_venue_and_then_to_a_substitute(make) -> None:  # typ
     }  # fmt: skip
 
 
-def test_a_vendor_that_cannot_be_asked_has_a_reason(make) -> None:  # type: ignore[no-untyped-def]
+def test_a_vendor_that_cannot_be_queried_has_a_reason(make) -> None:  # type: ignore[no-untyped-def]
     services = make("stock_daily: {primary: newsapi, backup: [local, binance, yahoo]}\n")
     roles = vendor_roles(services.selector, query(services, "AAPL", "1d"))
     assert [one for one in roles if one.why != "not in the rule for this"] == [
@@ -69,7 +69,7 @@ def test_nobody_left_still_has_reasons(make) -> None:  # type: ignore[no-untyped
     assert all(one.role == "not asked" for one in roles)
 
 
-def test_without_failover_the_other_vendors_are_not_asked(make) -> None:  # type: ignore[no-untyped-def]
+def test_other_vendors_are_listed_as_not_queried_if_failover_is_off(make) -> None:  # type: ignore[no-untyped-def]
     services = make("failover: {enabled: false}\n")
     roles = vendor_roles(services.selector, query(services, "BTCUSDT", "1h"))
     assert VendorRole("yahoo", "not asked", "the rules disable failover") in roles
@@ -92,7 +92,7 @@ def test_keys_are_described_as_set_or_not_and_never_shown(
     assert keys("providers: {binance: {api_key_env: MINE}}\n")["MINE"] == "set"
 
 
-def test_the_reason_a_vendor_cannot_be_asked_comes_with_advice(make) -> None:  # type: ignore[no-untyped-def]
+def test_the_reason_why_a_vendor_cannot_be_queried_comes_with_advice(make) -> None:  # type: ignore[no-untyped-def]
     services = make("providers: {local: {folder: x, timezone: Mars/Olympus}}\n")
     assert lack(services.selector, "binance") == Lack()
     assert lack(services.selector, "newsapi").reason == "this version does not support it"

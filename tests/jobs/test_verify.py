@@ -192,7 +192,7 @@ def test_a_bar_that_was_lacking_at_the_end_is_found_too(
     assert named(only(check("BTCUSDT", "1h"))) == [("missing here", 1, "2024-06-02T23:00")]
 
 
-def test_a_bar_stored_before_it_settled_is_stale(
+def test_a_bar_stored_before_settling_is_reported_as_stale(
     manager: DataManager, check: Verify, vendors: VendorServer, clock: ManualClock
 ) -> None:
     clock.set(ms("2024-06-12T12:00:30"))
@@ -384,7 +384,7 @@ def test_two_vendors_that_agree_up_to_rounding_are_equal(rivals: Any) -> None:
     assert run().compared.rows == 500, "the last closed ones where nobody says which"
 
 
-def test_two_that_differ(rivals: Any) -> None:
+def test_differences_between_two_vendors_are_named_by_class_and_time(rivals: Any) -> None:
     one, other, run = rivals
     one.spoil = lambda rows: rows[:-1]
     other.spoil = lambda rows: spoilt_at("2024-06-10T08:00", 100.0)(
@@ -397,7 +397,7 @@ def test_two_that_differ(rivals: Any) -> None:
     ]  # fmt: skip
 
 
-def test_one_that_is_down(rivals: Any) -> None:
+def test_verify_against_a_vendor_that_is_down_reports_the_error(rivals: Any) -> None:
     _, other, run = rivals
     other.errors = [UnavailableError("down for good", provider="other")]
     found = run("2024-06-10", "2024-06-10")
@@ -422,7 +422,9 @@ def test_a_comparison_of_different_kinds_has_a_remark(
         ({"provider": "binance", "against": "yahoo", "whole": True}, "requires a start date"),
     ],
 )
-def test_wrong_questions(check: Verify, more: dict[str, Any], said: str) -> None:
+def test_invalid_arguments_of_verify_raise_a_query_error(
+    check: Verify, more: dict[str, Any], said: str
+) -> None:
     with pytest.raises(QueryError, match=said):
         check("BTCUSDT", "1h", **more)
 
@@ -445,7 +447,7 @@ def test_a_verification_is_plain_json(
     assert found["advice"].endswith("--start 2024-05-20 --end 2024-05-20 --refresh")
 
 
-def test_raw_prices_without_known_actions_are_compared_unadjusted(
+def test_raw_prices_without_stored_actions_are_compared_unadjusted(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "files"

@@ -30,7 +30,7 @@ def read(tmp_path: Path, text: str | bytes, name: str = "list.txt") -> list[Work
         '"AAPL"\n"BRK.B"',
     ],
 )
-def test_symbols_alone(text: str, tmp_path: Path) -> None:
+def test_a_work_list_of_symbols_only_is_read(text: str, tmp_path: Path) -> None:
     assert read(tmp_path, text) == [WorkItem("AAPL"), WorkItem("BRK.B")]
 
 
@@ -44,14 +44,14 @@ def test_symbols_alone(text: str, tmp_path: Path) -> None:
         "- symbol: BTCUSDT\n  from: -30d\n",
     ],
 )
-def test_rows_with_more(text: str, tmp_path: Path) -> None:
+def test_a_work_list_row_may_have_timeframe_start_and_priority(text: str, tmp_path: Path) -> None:
     assert read(tmp_path, text) == [
         WorkItem("AAPL", "1d", "2020-01-01", 3),
         WorkItem("BTCUSDT", "", "-30d", NO_PRIORITY),
     ]
 
 
-def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_work_list_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"AAPL\n")))
     assert read_work_list("-") == [WorkItem("AAPL")]
 
@@ -96,12 +96,12 @@ def test_an_invalid_work_list_is_refused(text: str | bytes, said: str, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["nowhere.csv", "", "a\0b", "."])
-def test_a_list_that_is_not_there(name: str, tmp_path: Path) -> None:
+def test_a_missing_work_list_file_raises_a_query_error(name: str, tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="cannot be read"):
         read_work_list(f"{tmp_path}/{name}")
 
 
-def test_ten_thousand_rows(tmp_path: Path) -> None:
+def test_a_work_list_of_ten_thousand_rows_is_read(tmp_path: Path) -> None:
     items = read(tmp_path, "".join(f"S{n}USDT,1d\r\n" for n in range(10_000)))
     assert len(items) == 10_000 and items[-1] == WorkItem("S9999USDT", "1d")
 

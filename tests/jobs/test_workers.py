@@ -102,7 +102,9 @@ def reports(services: Services, executor: str | None) -> list[Any]:
     return [one.as_dict() if isinstance(one, QualityReport) else repr(one) for one in told]
 
 
-def test_processes_report_the_same(installation: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_processes_report_the_same_as_one_process(
+    installation: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone = reports(installation, None)
     assert sum(bool(report["findings"]) for report in alone) == 4
     before = installation.observer.metrics.snapshot()["quality"]
@@ -144,7 +146,9 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address.replace("tcp:", "dask:")
 
 
-def test_a_cluster_does_the_same(scheduler: str, tmp_path: Path) -> None:
+def test_a_dask_cluster_returns_every_result_although_a_task_dies_once(
+    scheduler: str, tmp_path: Path
+) -> None:
     tasks = [(str(tmp_path), number) for number in range(20)]
     with workers(scheduler) as make:
         assert [result for _, result in run_on(make, die_once, tasks)] == list(range(20))
@@ -165,7 +169,9 @@ def test_a_cluster_reports_the_same_though_a_worker_is_killed(
 
 
 @pytest.mark.parametrize("says", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-x\r\n"])
-def test_no_scheduler_there(says: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_without_a_dask_scheduler_raise_unavailable(
+    says: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing listens; what listens says nothing; or it is something else."""
     pytest.importorskip("distributed", reason="the extra dask is not installed")
     monkeypatch.setattr("src.data.jobs.workers.CONNECT_S", 0.2)

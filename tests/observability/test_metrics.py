@@ -73,7 +73,7 @@ def test_a_vendor_is_counted_by_outcome() -> None:
     assert vendor["quality_score"] == 0.75
 
 
-def test_the_first_answer_of_a_day_that_is_otherwise_is_known() -> None:
+def test_only_the_first_answer_of_a_day_with_a_changed_shape_is_reported() -> None:
     metrics = Metrics()
     days = [metrics.reshaped("acme", ["new", "new"], day) for day in (1, 1, 2, 2)]
     assert days == [True, False, True, False]

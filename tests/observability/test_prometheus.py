@@ -106,7 +106,7 @@ def test_the_text_format_contains_the_counts() -> None:
     assert "peak" not in text, "what nobody tells is left out"
 
 
-def test_an_exporter_serves_them_until_it_is_stopped(free_port: int) -> None:
+def test_an_exporter_serves_metrics_until_stopped(free_port: int) -> None:
     stop = start_exporter(Counted(), free_port)
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics", timeout=5) as answer:

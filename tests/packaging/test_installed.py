@@ -190,7 +190,7 @@ def test_two_installed_portions_share_the_namespace(site: Path, consumer: Path) 
     assert portions[:2] == [str(consumer / "src"), str(site / "src")]
 
 
-def test_a_consumers_init_hides_us_and_onetape_or_one_line_cures_it(
+def test_src_data_hidden_by_a_consumers_init_is_found_after_import_onetape(
     site: Path, consumer: Path
 ) -> None:
     hiding = consumer / "src" / "__init__.py"

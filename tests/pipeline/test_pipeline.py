@@ -133,7 +133,9 @@ def test_a_second_run_sends_no_request_and_writes_no_file(
     assert stats["steps_executed"] == [1, 2]
 
 
-def test_force_refresh_does_all_of_it_again(folder: Path, vendors: VendorServer) -> None:
+def test_force_refresh_fetches_and_aggregates_everything_again(
+    folder: Path, vendors: VendorServer
+) -> None:
     ran(folder, "BTCUSDT", timeframes="1h,4h")
     vendors.clear_log()
     stats = ran(folder, "BTCUSDT", timeframes="1h,4h", force_refresh=True)
@@ -155,7 +157,7 @@ def test_the_pipeline_without_tickers_takes_the_cached_symbols(folder: Path) -> 
     assert lanes(folder, "BTCUSDT") == ["15m@from-1m", "1m"]
 
 
-def test_a_folder_of_the_older_pipeline_stays_as_it_is(folder: Path) -> None:
+def test_the_files_of_the_older_pipeline_are_not_changed(folder: Path) -> None:
     """Its minutes lie in one file beside the series; nothing of it is read, moved or written over."""
     older = folder / "ohlcv" / "BTCUSDT" / "BTCUSDT-1m.csv.gz"
     older.parent.mkdir(parents=True)
@@ -172,7 +174,7 @@ def test_the_documented_figures_of_the_calculator() -> None:
     assert (TimeframeCalculator.TRADING_START_HOUR, TimeframeCalculator.TRADING_END_HOUR) == (4, 20)
 
 
-def test_a_split_that_becomes_known_shows_in_the_files(
+def test_aggregated_files_are_adjusted_for_a_newly_reported_split(
     folder: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     ran(folder, "AAPL", timeframes="1h", start_date=DAY[0], end_date=DAY[1])
@@ -200,7 +202,9 @@ def test_minutes_that_a_program_put_are_as_good(folder: Path) -> None:
 # --- how it ends -----------------------------------------------------------------------------
 
 
-def test_processes_make_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timeframes_calculated_in_processes_are_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fork_workers(monkeypatch)
     ran(folder)
     wanted = ["AAPL", "NOPEUSDT", "BTCUSDT"], ["1h", "4h"], True

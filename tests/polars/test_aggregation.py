@@ -98,7 +98,7 @@ def test_a_days_volume_may_need_more_digits_than_those_of_its_minutes(tmp_path: 
     assert made.schema["volume"] == pl.Decimal(38, 8)
 
 
-def test_weeks_and_months() -> None:
+def test_days_are_resampled_to_weeks_and_months() -> None:
     frame = days(date(2023, 1, 4), 60, [1, 2])
     weeks = resample_daily_to_weekly(frame)
     assert weeks.filter(sid=1)["date"].to_list()[:3] == [
@@ -109,7 +109,7 @@ def test_weeks_and_months() -> None:
     assert months.rows()[0] == (date(2023, 1, 1), 1, 10, 38, 9, pytest.approx(37.01), 2800)
 
 
-def test_custom_intervals() -> None:
+def test_custom_intervals_are_aligned_and_invalid_ones_refused() -> None:
     frame = minutes(datetime(2023, 1, 2, 23, 58), 8)
     made = resample_custom_interval(frame, "5m")
     assert made["timestamp"].to_list() == [
@@ -121,7 +121,7 @@ def test_custom_intervals() -> None:
             resample_custom_interval(frame, interval)  # type: ignore[arg-type]
 
 
-def test_nulls_count_nowhere() -> None:
+def test_resampling_ignores_nulls() -> None:
     frame = pl.DataFrame(
         {
             "timestamp": [datetime(2023, 1, 2, 10, n) for n in range(3)],

@@ -129,7 +129,9 @@ def test_answers_are_polars_and_need_not_be_awaited(portal: PolarsDataPortal) ->
     assert window.with_columns(pl.col("AAPL") + 1).height == 3
 
 
-def test_the_twins_answer_the_same(portal: PolarsDataPortal) -> None:
+def test_async_portal_methods_return_the_same_as_the_synchronous_ones(
+    portal: PolarsDataPortal,
+) -> None:
     async def run() -> tuple[pl.Series, pl.DataFrame]:
         spot = await portal.async_get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
         return spot, await portal.async_get_history_window(
@@ -267,7 +269,7 @@ def test_a_look_back_over_holidays_is_whole(portal: PolarsDataPortal) -> None:
         assert window["AAPL"].null_count() == 0
 
 
-def test_hours(stored: DataManager) -> None:
+def test_a_portal_returns_the_last_closed_hours(stored: DataManager) -> None:
     hours = list(range(MINUTES[0], MINUTES[0] + 30 * HOUR_MS, HOUR_MS))
     put(stored, "BTCUSDT", "1h", table(hours, 2), kind=COIN)
     portal = PolarsDataPortal(data_source=stored)
@@ -311,7 +313,7 @@ def test_a_backtest_reads_once(stored: DataManager, monkeypatch: pytest.MonkeyPa
     assert calls == 1
 
 
-def test_each_lineage_contains_only_the_bars_it_was_shown(
+def test_each_lineage_contains_only_the_bars_read_in_its_block(
     stored: DataManager, portal: PolarsDataPortal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What is remembered from before, or for another record, is read again; ahead, and once."""
@@ -380,7 +382,9 @@ def test_a_commit_during_a_reading_is_seen(
     assert spot.to_list() == [price("2024-06-14", 7)]
 
 
-def test_memory_is_bounded(stored: DataManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_portal_memory_drops_the_least_used_answers_above_its_limit(
+    stored: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The least used answers go first; one that is too large is not kept."""
     memory = LruCache(base_portal.MOST_BYTES)
     monkeypatch.setattr(base_portal, "LruCache", lambda most_bytes: memory)
@@ -409,7 +413,7 @@ def test_a_portal_is_not_kept_by_the_manager(stored: DataManager) -> None:
     put(stored, "AAPL", "1d", table(STAMPS, 7))  # nothing listens, nothing fails
 
 
-def test_without_a_cache_the_source_is_asked_each_time(
+def test_a_portal_without_cache_reads_the_source_each_time(
     stored: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     portal = PolarsDataPortal(data_source=stored, use_cache=False)
@@ -449,7 +453,7 @@ def test_without_a_cache_the_source_is_asked_each_time(
         ({"data_frequency": 1}, BadTimeframeError, "unknown timeframe"),
     ],
 )
-def test_bad_arguments(
+def test_invalid_arguments_of_get_spot_value_raise(
     portal: PolarsDataPortal, changes: dict[str, Any], kind: type[Exception], text: str
 ) -> None:
     arguments = {"assets": ["AAPL"], "field": "close", "dt": "2024-01-12", "data_frequency": "1d"}
@@ -458,7 +462,7 @@ def test_bad_arguments(
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.0, True, None, "20", 10**9])
-def test_bad_counts(portal: PolarsDataPortal, count: Any) -> None:
+def test_invalid_bar_counts_of_a_history_window_raise(portal: PolarsDataPortal, count: Any) -> None:
     with pytest.raises(QueryError):
         portal.get_history_window(["AAPL"], "2024-01-12", count, "1d", "close", "daily")
 
@@ -556,7 +560,7 @@ def test_a_variable_chooses_the_portal(
         home.DataPortal  # noqa: B018 - the look-up is what fails
 
 
-def test_moments() -> None:
+def test_a_moment_is_an_instant_and_has_a_day_only_for_daily_dates() -> None:
     at = pd.Timestamp("2024-01-12", tz="America/New_York")
     assert Moment.of(at, is_daily=True) == Moment(parse_iso("2024-01-12T05:00:00"))
     assert Moment.of(datetime(2024, 1, 12, tzinfo=UTC), is_daily=True).day is None

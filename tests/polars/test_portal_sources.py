@@ -289,7 +289,7 @@ def test_a_source_may_be_called_in_a_running_loop() -> None:
     assert asyncio.run(run()).height == 3
 
 
-def test_hits_are_counted() -> None:
+def test_the_cache_hit_rate_of_a_portal_counts_hits() -> None:
     source = Fake(BOTH)
     portal = PolarsDataPortal(data_source=source)
     assert portal.cache_hit_rate == 0.0
@@ -330,7 +330,7 @@ def test_a_date_shows_no_bar_that_closed_after_its_session() -> None:
         portal.get_spot_value(["AAPL"], "close", datetime(2024, 1, 13, 0, 1), "minute")
 
 
-def test_a_validator_is_asked() -> None:
+def test_a_validator_decides_whether_a_portal_accepts_a_frame() -> None:
     @dataclass
     class Verdict:
         valid: bool
@@ -371,7 +371,7 @@ class Memory:
         self.kept[tuple(symbols), start_date, end_date, resolution, source] = data
 
 
-def test_a_cache_manager_is_asked_first() -> None:
+def test_a_portal_reads_its_cache_manager_before_the_source() -> None:
     memory, source = Memory(), Fake(BOTH)
     for _ in range(2):
         portal = PolarsDataPortal(data_source=source, cache_manager=memory)
@@ -519,7 +519,7 @@ def test_readers_that_fail_and_readers_given_twice() -> None:
             PolarsDataPortal(daily_reader=Reader(), **twice)
 
 
-def test_a_source_is_not_asked_for_bars_in_the_future(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_portal_requests_no_bars_in_the_future(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bars that close after now are no bars yet, whatever a source gives."""
     now = parse_iso("2024-01-11T12:00:00")
     monkeypatch.setattr(bar_sources.SystemClock, "now_ms", lambda _: now)

@@ -55,7 +55,7 @@ HOLE = none("2024-05-08", "2024-05-09")
 AROUND = bars("2024-05-01", "2024-05-08"), bars("2024-05-09", "2024-06-01")
 
 
-def test_a_halt_takes_two_vendors_asked_twice_and_bars_around() -> None:
+def test_a_halt_needs_two_vendors_queried_twice_and_bars_on_both_sides() -> None:
     assert classes(AROUND[0], HOLE, AROUND[1]) == ["halt"]
     soon = replace(HOLE, expires=BELIEVED + 6 * HOUR_MS)
     assert classes(AROUND[0], soon, AROUND[1]) == ["common_hole"]

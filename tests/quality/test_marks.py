@@ -65,7 +65,9 @@ def generation(manager: DataManager, key: SeriesKey = SERIES) -> int:
 # --- what an answer carries from then on --------------------------------------------------------
 
 
-def test_a_certain_finding_is_committed_and_the_next_answer_carries_it(filled: DataManager) -> None:
+def test_bars_marked_grave_by_validation_are_suspect_in_the_next_answer(
+    filled: DataManager,
+) -> None:
     before = ask(filled)
     assert grave(before) == []
     report = filled.validate(BAD, "1d", mark=True)
@@ -106,7 +108,7 @@ def test_validate_without_mark_writes_no_file(filled: DataManager) -> None:
     assert contents(Path(filled.cache.cache_dir)) == before
 
 
-def test_marking_a_second_time_commits_nothing(filled: DataManager) -> None:
+def test_a_second_validation_with_mark_commits_no_change(filled: DataManager) -> None:
     filled.validate(BAD, "1d", mark=True)
     before, files = generation(filled), contents(Path(filled.cache.cache_dir))
     again = filled.validate(BAD, "1d", mark=True)

@@ -65,7 +65,7 @@ def test_every_page_of_the_tree_is_there_with_its_markdown(site: Path) -> None:
         assert (beside.parent / html).is_file(), source.name
 
 
-def test_a_page_loads_only_files_beside_it(pages: dict[Path, _Parsed]) -> None:
+def test_a_page_loads_only_files_of_the_site(pages: dict[Path, _Parsed]) -> None:
     for path, page in pages.items():
         for address in page.loads:
             assert not re.match(r"[a-z]+:(?!,)|//", address) or address.startswith("data:"), path
@@ -95,7 +95,7 @@ def test_links_lead_somewhere_from_disk(pages: dict[Path, _Parsed]) -> None:
     assert checked > 3000
 
 
-def test_no_file_of_it_would_be_loaded_from_a_host(site: Path) -> None:
+def test_no_file_of_the_site_is_loaded_from_another_host(site: Path) -> None:
     assert SITE.loaded_from_elsewhere(site) == []
 
 

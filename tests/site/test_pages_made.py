@@ -187,7 +187,7 @@ def test_a_name_that_is_gone_is_seen() -> None:
 
 
 @pytest.mark.parametrize("page", sorted(p.name for p in DOCS.glob("coming-from-*.md")))
-def test_each_call_of_theirs_has_one_of_ours_below(page: str) -> None:
+def test_each_yfinance_call_on_the_page_is_followed_by_ours(page: str) -> None:
     assert len(_blocks(page, "py")) <= len(_blocks(page, "python")) + 1, "theirs beside ours"
 
 
@@ -204,7 +204,7 @@ SOUGHT = {
 
 
 @pytest.mark.parametrize("words", SOUGHT)
-def test_a_reader_of_yfinance_finds_it_within_two_clicks(words: str) -> None:
+def test_each_topic_for_yfinance_users_is_two_clicks_from_the_readme(words: str) -> None:
     """From README: one click to the page on yfinance, a second to the section."""
     readme = (ROOT / "README.md").read_text("utf-8")
     assert "](docs/coming-from-yfinance.md)" in readme

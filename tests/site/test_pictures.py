@@ -41,7 +41,7 @@ def shapes(picture: str) -> Counter[str]:
 
 
 @pytest.mark.parametrize("name", DRAWER.PICTURES)
-def test_a_picture_equals_what_the_code_draws(name: str) -> None:
+def test_each_stored_picture_equals_the_one_drawn_now(name: str) -> None:
     pytest.importorskip("bokeh_sampledata", reason="bokeh_sampledata is not installed")
     drawn, kept = DRAWER.PICTURES[name](), (FOLDER / name).read_text("utf-8")
     assert texts(drawn) == texts(kept), "run `make pictures`"

@@ -115,7 +115,7 @@ def test_the_facts_of_a_cached_frame_are_recorded(folder: Path) -> None:
     assert facts["row_count"] == pl.read_parquet(data).height == 500
 
 
-def test_warming(folder: Path) -> None:
+def test_warm_cache_fetches_once_and_the_next_read_is_a_hit(folder: Path) -> None:
     own = cached(source := Own(), folder)
     asyncio.run(own.warm_cache(["AAPL", "MSFT"], *YEAR))
     got(own, ["AAPL", "MSFT"])
@@ -422,7 +422,7 @@ def days_of(source: Own) -> list[str]:
     return [str(start.date()) for _, start, _ in source.asked]
 
 
-def test_final_history_is_never_asked_for_again(folder: Path) -> None:
+def test_final_history_is_not_refetched_even_by_an_always_stale_policy(folder: Path) -> None:
     own = cached(source := Own(), folder, AlwaysStaleFreshnessPolicy(), config=CALENDAR)
     first = got(own)
     assert got(own).equals(first)
@@ -461,7 +461,7 @@ def test_bars_that_have_become_final_are_requested_under_any_policy(folder: Path
     assert len(source.asked) == 2
 
 
-def test_a_hole_is_asked_for_again_when_the_policy_lets_it(folder: Path) -> None:
+def test_a_hole_is_refetched_when_the_freshness_policy_allows(folder: Path) -> None:
     clock = at("2024-06-30 12:00")
     source = Own([day for day in DAYS if day.day != 6])
     own = cached(source, folder, TTLFreshnessPolicy(60), config=CALENDAR, clock=clock)
@@ -486,7 +486,7 @@ def test_a_frame_cached_under_a_wrong_clock_is_requested_again(folder: Path) -> 
     assert got(own, ["AAPL"], *TO_NOW).height == 10
 
 
-def test_bars_are_final_by_the_time_at_which_they_were_asked_for(folder: Path) -> None:
+def test_bars_are_judged_final_at_the_time_of_the_request(folder: Path) -> None:
     """The source takes so long that they are final when they come."""
     clock, source = at("2024-06-14 15:00"), Own()
 
@@ -929,7 +929,9 @@ def test_a_portal_over_a_kept_source(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("in_a_loop", [False, True])
-def test_fetch_ingest_load(folder: Path, tmp_path: Path, in_a_loop: bool) -> None:
+def test_cached_bars_are_ingested_into_a_bundle_with_and_without_a_loop(
+    folder: Path, tmp_path: Path, in_a_loop: bool
+) -> None:
     """A bundle is written of the frame that is kept, in a thread with a loop and without."""
     own, bundles = cached(source := Own(), folder), tmp_path / "bundles"
     got(own)
@@ -989,7 +991,9 @@ def test_the_folder_of_cached_frames_is_the_default_or_the_given_one(
         ),
     ],
 )  # fmt: skip
-def test_bad_arguments(make: Any, kind: type[Exception], text: str) -> None:
+def test_invalid_arguments_of_a_cached_source_raise(
+    make: Any, kind: type[Exception], text: str
+) -> None:
     with pytest.raises(kind, match=text):
         make()
 

@@ -62,7 +62,9 @@ def test_the_store_is_the_cache(
     assert own.supports_live() == source.supports_live()
 
 
-def test_the_printed_calls(source: YFinanceDataSource, vendors: VendorServer) -> None:
+def test_the_documented_calls_of_a_cached_source_fetch_once_and_warn_of_cache_dir(
+    source: YFinanceDataSource, vendors: VendorServer
+) -> None:
     """A folder that is named has no effect, and that is said once."""
     with pytest.warns(UserWarning, match="cache_dir has no effect: bars of yfinance") as warned:
         cached_source = CachedDataSource(adapter=source, cache_dir="~/.rustybt/cache")
@@ -104,7 +106,9 @@ def walk(own: CachedDataSource, days: list[pd.Timestamp]) -> None:
         got(own, ["AAPL", "MSFT"], day - pd.Timedelta(days=30), day, "1d")
 
 
-def test_a_repeated_backtest(source: YFinanceDataSource, vendors: VendorServer) -> None:
+def test_a_warmed_backtest_sends_no_request(
+    source: YFinanceDataSource, vendors: VendorServer
+) -> None:
     days = list(pd.bdate_range("2024-05-01", "2024-06-07"))
     asyncio.run(CachedDataSource(source).warm_cache(["AAPL", "MSFT"], *_around(days), "1d"))
     own, count = CachedDataSource(source), vendors.count()

@@ -81,7 +81,7 @@ def test_a_file_that_changes_is_read_again_and_else_the_store_answers(
     assert [float(one) for one in again.frame["close"]] == [1.5, 1.6, 1.7]
 
 
-def test_a_fetch_reads_its_file_once_whether_it_has_three_rows_or_three_hundred(
+def test_a_csv_source_reads_its_file_once_for_any_number_of_rows(
     folder: Path, manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files of the store that were just written are read again within two seconds: a few more."""

@@ -150,7 +150,7 @@ def test_a_hit_and_a_miss_cost_no_more_calls_for_more_rows(tmp_path: Path) -> No
     assert misses[1] <= misses[0] + 100
 
 
-def test_a_miss_asks_the_source_once_and_the_hits_after_it_never(tmp_path: Path) -> None:
+def test_a_cache_miss_calls_the_source_once_and_later_hits_do_not(tmp_path: Path) -> None:
     source = Own()
     own = CachedDataSource(source, tmp_path, clock=at("2024-06-14 12:00"))
     for _ in range(18):

@@ -81,7 +81,7 @@ def ingest(source: Any, name: str = "own", question: SourceQuestion = TWO) -> Pa
     )
 
 
-def test_rows_are_sorted_as_they_were_asked_for_and_keep_types_and_columns() -> None:
+def test_rows_are_sorted_in_the_order_of_the_request_and_keep_types_and_columns() -> None:
     exact = DAYS.with_columns(
         pl.Series("close", [DIGITS] * 3, pl.Decimal(18, 8)), pl.Series("note", ["b", "a", "z"])
     ).with_columns(pl.lit(DIGITS).cast(pl.Decimal(18, 8)).alias("high"))
@@ -107,7 +107,7 @@ def test_a_day_is_the_date_in_the_zone_of_the_column() -> None:
     ]
 
 
-def test_rows_that_were_not_asked_for_are_left_out_with_a_warning() -> None:
+def test_unrequested_rows_of_a_source_are_left_out_with_a_warning() -> None:
     more = pl.concat([DAYS, frame((date(2024, 6, 6), "AA", 3.0), (date(2024, 6, 4), "QQ", 3.0))])
     with pytest.warns(
         UserWarning, match="returned 2 rows besides the 1d bars for ZZ, AA"

@@ -130,7 +130,7 @@ def test_a_pause_is_no_time_of_trading() -> None:
     assert not policy.is_fresh(fetched, now + pd.Timedelta(minutes=30))
 
 
-def test_always_and_never() -> None:
+def test_the_always_and_never_stale_policies_ignore_the_age_of_the_data() -> None:
     at = ny("2024-06-14 10:00")
     long_ago = facts(pd.Timestamp("1990-01-01", tz="UTC"), at)
     assert NeverStaleFreshnessPolicy().is_fresh(long_ago, "1d")
@@ -322,7 +322,7 @@ def test_every_mistake_of_the_file_is_named(here: Path) -> None:
         FreshnessPolicyFactory.create(Source("yfinance"), "1d")
 
 
-def test_files(here: Path) -> None:
+def test_a_missing_freshness_file_raises_and_an_empty_one_has_no_settings(here: Path) -> None:
     assert FreshnessPolicyFactory.load_config() == {}
     with pytest.raises(ConfigError, match="does not exist"):
         FreshnessPolicyFactory.load_config(here / "other.yaml")
@@ -351,6 +351,6 @@ def test_files(here: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_bad_arguments(make: Any, kind: type[Exception], text: str) -> None:
+def test_invalid_freshness_policies_raise(make: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
         make()

@@ -55,7 +55,7 @@ async def later(path: object) -> object:
     return await path  # type: ignore[misc]
 
 
-def test_in_a_running_loop_it_is_a_task_that_begins_at_once(
+def test_ingest_in_a_running_loop_returns_a_started_task(
     yahoo: VendorDataSource, vendors: VendorServer, bundles: Path
 ) -> None:
     async def program() -> None:

@@ -90,7 +90,7 @@ def test_own_files_and_programs_sources_answer_portals(tmp_path: Path, clock: Ma
     assert len(values) == 3
 
 
-def test_a_source_of_a_program_that_has_a_manager_is_asked_itself(manager: DataManager) -> None:
+def test_a_foreign_source_with_a_manager_attribute_is_read_directly(manager: DataManager) -> None:
     """Only what says which vendor it is of is read through its manager."""
 
     class Doubled(Fake):

@@ -101,7 +101,7 @@ def test_an_answer_without_refresh_is_read_from_the_store(
     assert not source.answer(["AAPL"], *DAYS, refresh=True).is_hit
 
 
-def test_minutes_are_asked_for_by_instant(manager: DataManager) -> None:
+def test_a_minute_range_in_any_timezone_is_fetched_by_instant(manager: DataManager) -> None:
     noon = pd.Timestamp("2024-06-11 12:00")
     for zone in (None, "UTC", "Asia/Tokyo"):
         start = noon if zone is None else noon.tz_localize("UTC").tz_convert(zone)
@@ -134,7 +134,9 @@ def test_the_router_asks_the_vendors_of_the_rules(
     assert facts.source_type == "onetape"
 
 
-def test_a_pinned_vendor_is_asked_alone(manager: DataManager, vendors: VendorServer) -> None:
+def test_a_vendor_source_queries_only_its_own_vendor(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     vendors.fault("binance", Fault.status(400))
     with pytest.raises(errors.AllProvidersFailedError) as raised:
         asyncio.run(Binance(manager).fetch(["BTCUSDT"], *DAYS))

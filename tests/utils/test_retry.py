@@ -71,7 +71,7 @@ def test_retry_after_is_obeyed_up_to_the_cap(clock: ManualClock) -> None:
     assert clock.slept == [30, 60]
 
 
-def test_decorators(clock: ManualClock) -> None:
+def test_retry_decorators_retry_their_own_errors_only(clock: ManualClock) -> None:
     flaky = Flaky(OSError("x"))
     assert retry_on_exception(clock=clock)(flaky_named(flaky))(1, 2) == (1, 2)
     limited = flaky_named(Flaky(RateLimitedError("x", 200)))

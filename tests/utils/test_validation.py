@@ -45,39 +45,39 @@ class TestValidateOhlcvData:
     @pytest.mark.parametrize(
         "freq, interval", [("1min", "1m"), ("1h", "1h"), ("1D", "1d"), ("B", "1d")]
     )
-    def test_a_good_frame(self, freq: str, interval: str) -> None:
+    def test_a_good_frame_is_valid_at_every_interval(self, freq: str, interval: str) -> None:
         assert validate_ohlcv_data(frame(freq=freq)) == (True, [])
         assert validate_ohlcv_data(frame(freq=freq), symbol="X", interval=interval) == (True, [])
 
     @pytest.mark.parametrize("freq, interval", [("W-MON", "1w"), ("MS", "1M")])
-    def test_weeks_and_months(self, freq: str, interval: str) -> None:
+    def test_weekly_and_monthly_frames_are_valid(self, freq: str, interval: str) -> None:
         assert validate_ohlcv_data(frame(freq=freq), interval=interval) == (True, [])
         assert validate_ohlcv_data(frame(freq=freq)) == (True, [])
 
-    def test_the_column_form(self) -> None:
+    def test_a_frame_with_timestamps_in_a_column_is_valid(self) -> None:
         assert validate_ohlcv_data(frame().reset_index()) == (True, [])
 
     @pytest.mark.parametrize("df", [None, pd.DataFrame(), frame(0)])
-    def test_nothing(self, df: pd.DataFrame | None) -> None:
+    def test_an_empty_frame_is_invalid(self, df: pd.DataFrame | None) -> None:
         assert validate_ohlcv_data(df) == (False, ["DataFrame is empty"])
 
-    def test_too_few(self) -> None:
+    def test_fewer_rows_than_the_minimum_are_invalid(self) -> None:
         assert validate_ohlcv_data(frame(9))[1] == ["Insufficient data points: 9 < 10"]
         assert validate_ohlcv_data(frame(3), min_data_points=3)[0]
 
-    def test_missing_columns(self) -> None:
+    def test_missing_required_columns_are_named(self) -> None:
         bare = frame().drop(columns="close").reset_index(drop=True)
         assert validate_ohlcv_data(bare)[1] == ["Missing required columns: ['timestamp', 'close']"]
         assert validate_ohlcv_data(frame(), required_columns=["adj_close"])[1] == [
             "Missing required columns: ['adj_close']"
         ]
 
-    def test_missing_values(self) -> None:
+    def test_missing_values_are_counted_by_column(self) -> None:
         df = frame()
         df.iloc[3, 0] = np.nan
         assert validate_ohlcv_data(df)[1] == ["Column 'open' has 1 missing values"]
 
-    def test_duplicates(self) -> None:
+    def test_duplicate_timestamps_are_invalid_unless_allowed(self) -> None:
         df = frame()
         twice = pd.concat([df, df.iloc[[-1]]])
         assert validate_ohlcv_data(twice)[1] == ["Found 1 duplicate timestamps"]
@@ -154,7 +154,7 @@ class TestParts:
             ({"close": [10.0] * 29 + [4.9], "low": 1.0}, "Found 1 price changes > 50%"),
         ],
     )
-    def test_prices(self, columns: dict[str, Any], said: str) -> None:
+    def test_inconsistent_prices_are_named(self, columns: dict[str, Any], said: str) -> None:
         assert said in validate_price_consistency(frame(**columns))
 
     def test_rounding_noise_is_no_error(self) -> None:
@@ -175,7 +175,9 @@ class TestParts:
             ([], []),
         ],
     )
-    def test_volumes(self, volumes: list[float], said: list[str]) -> None:
+    def test_negative_excessive_or_all_zero_volumes_are_named(
+        self, volumes: list[float], said: list[str]
+    ) -> None:
         assert validate_volume_data(pd.Series(volumes, dtype=float)) == said
 
     def test_steps_that_do_not_match_the_interval(self) -> None:
@@ -191,7 +193,7 @@ class TestParts:
         assert validate_data_gaps(index, "every hour") == ["Invalid interval format: every hour"]
 
     @pytest.mark.parametrize("freq, interval", [("W-MON", "1w"), ("MS", "1M")])
-    def test_long_intervals_match(self, freq: str, interval: str) -> None:
+    def test_a_removed_bar_of_a_long_interval_is_one_gap(self, freq: str, interval: str) -> None:
         index = frame(24, freq=freq).index
         assert validate_data_gaps(index, interval) == []
         assert len(validate_data_gaps(index.delete(5), interval)) == 1
@@ -201,7 +203,7 @@ class TestParts:
         [("1m", 1), ("5m", 5), ("1h", 60), ("60m", 60), ("1d", 1440), ("1w", 10080), ("1M", 43200),
          ("1mo", 43200), ("x", None), ("", None), ("0m", None), ("m", None)],
     )  # fmt: skip
-    def test_intervals(self, text: str, minutes: int | None) -> None:
+    def test_interval_texts_are_parsed_to_minutes(self, text: str, minutes: int | None) -> None:
         assert parse_interval_to_minutes(text) == minutes
 
 
@@ -311,13 +313,13 @@ class TestOneJudgement:
 
 
 class TestScore:
-    def test_a_good_frame(self) -> None:
+    def test_a_good_frame_scores_one_in_every_field(self) -> None:
         assert get_data_quality_score(frame()) == {
             "is_valid": True, "quality_score": 1.0, "completeness": 1.0, "consistency_score": 1.0,
             "total_rows": 30, "missing_cells": 0, "errors": [], "error_count": 0,
         }  # fmt: skip
 
-    def test_it_is_computed(self) -> None:
+    def test_a_quality_score_is_the_mean_of_completeness_and_consistency(self) -> None:
         df = frame(20, high=[12.0] * 15 + [1.0] * 5).drop(columns="volume")
         score = get_data_quality_score(df)
         assert score["missing_cells"] == 20
@@ -327,29 +329,29 @@ class TestScore:
         assert score["error_count"] == len(score["errors"]) == 2
         assert not score["is_valid"]
 
-    def test_duplicates_cost(self) -> None:
+    def test_duplicate_rows_halve_the_consistency_score(self) -> None:
         df = frame(10)
         assert get_data_quality_score(pd.concat([df, df]))["consistency_score"] == 0.5
 
-    def test_an_empty_frame(self) -> None:
+    def test_an_empty_frame_scores_zero(self) -> None:
         score = get_data_quality_score(frame(0))
         assert (score["quality_score"], score["is_valid"]) == (0.0, False)
 
 
 class TestResult:
-    def test_its_documented_fields(self) -> None:
+    def test_a_validation_result_has_its_documented_fields(self) -> None:
         assert [f.name for f in fields(ValidationResult)] == [
             "is_valid", "errors", "quality_score", "gaps", "duplicates", "missing_columns",
             "data_types_valid", "logical_consistency",
         ]  # fmt: skip
         assert ValidationResult(True, [], 1.0, 0, 0, [], True, True).is_valid
 
-    def test_of_a_good_frame(self) -> None:
+    def test_a_validation_result_of_a_good_frame_has_no_findings(self) -> None:
         for df, interval in ((frame(), "1h"), (frame(), None), (stock_days(), "1d")):
             result = ValidationResult.of(df, interval=interval)
             assert result == ValidationResult(True, [], 1.0, 0, 0, [], True, True)
 
-    def test_of_an_odd_frame(self) -> None:
+    def test_a_validation_result_counts_the_faults_of_an_odd_frame(self) -> None:
         df = frame(20, high=1.0).drop(columns="volume")
         df["open"] = df["open"].astype(str)
         df = pd.concat([df.drop(df.index[4:6]), df.iloc[[-1]]])
@@ -360,7 +362,7 @@ class TestResult:
         assert not result.logical_consistency
         assert 0 < result.quality_score < 0.5
 
-    def test_of_a_frame_without_times(self) -> None:
+    def test_a_validation_result_names_missing_timestamps(self) -> None:
         result = ValidationResult.of(frame().reset_index(drop=True))
         assert not result.data_types_valid
         assert result.missing_columns == ["timestamp"]
@@ -377,7 +379,9 @@ class TestResult:
         ("BTCUSDT-1d-2019-binance.csv.gz", "1d", False),
     ],
 )
-def test_real_series(name: str, interval: str, valid: bool) -> None:
+def test_real_series_are_judged_valid_or_not_as_listed(
+    name: str, interval: str, valid: bool
+) -> None:
     df = pd.read_csv(reference("market", name), index_col=0, parse_dates=True).tz_localize(None)
     told, errors = validate_ohlcv_data(df, interval=interval)
     assert told == valid, errors

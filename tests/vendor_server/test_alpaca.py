@@ -100,7 +100,7 @@ def test_a_wrong_request_to_alpaca_gets_a_message(
     assert answer.status == status and answer.json()["message"]
 
 
-def test_actions_are_filed_by_type_and_known_when_they_happen(
+def test_alpaca_lists_actions_by_type_from_their_ex_date_on(
     alpaca: Client, clock: ManualClock
 ) -> None:
     ask = {"symbols": "NVDA", "start": "2024-06-01", "end": "2024-12-31"}

@@ -91,7 +91,7 @@ def test_weeks_and_months_are_labelled_with_their_last_day(alpha: Client) -> Non
     assert list(series(ask(alpha, function="TIME_SERIES_MONTHLY")))[1] == "2024-05-31"
 
 
-def test_coins_in_dollars(vendors: VendorServer, alpha: Client) -> None:
+def test_alpha_vantage_serves_daily_coins_in_dollars(vendors: VendorServer, alpha: Client) -> None:
     body = ask(alpha, "BTC", function="DIGITAL_CURRENCY_DAILY", market="USD")
     assert body["Meta Data"]["3. Market Code"] == "USD"
     row = series(body)["2024-06-10"]
@@ -110,7 +110,7 @@ def test_answers_of_alpha_vantage_depend_on_key_and_plan(
     assert series(ask(alpha, function="TIME_SERIES_DAILY", outputsize="compact"))
 
 
-def test_actions(alpha: Client) -> None:
+def test_alpha_vantage_serves_splits_and_dividends(alpha: Client) -> None:
     splits, paid = (ask(alpha, function=name)["data"] for name in ("SPLITS", "DIVIDENDS"))
     assert splits[0] == {"effective_date": "2020-08-31", "split_factor": "4.0000"}
     assert (paid[-1]["ex_dividend_date"], paid[-1]["amount"]) == ("2020-08-07", "0.82")

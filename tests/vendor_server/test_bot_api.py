@@ -297,7 +297,7 @@ def test_only_updates_of_the_kinds_that_are_allowed_come(bot: Bot, people: Teleg
     assert bot.call("getUpdates", allowed_updates="[]")[-1]["update_id"] == edited
 
 
-def test_a_poll_waits_and_a_second_poller_ends_it(
+def test_a_waiting_poll_is_ended_by_a_second_poller(
     vendors: VendorServer, bot: Bot, people: Telegram
 ) -> None:
     (update,) = bot.call("getUpdates")

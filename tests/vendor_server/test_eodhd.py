@@ -62,7 +62,7 @@ def test_tables_have_the_recorded_shape(eodhd: Client, path: str, name: str) -> 
 
 
 @needs_reference
-def test_the_error_is_the_recorded_one(eodhd: Client) -> None:
+def test_a_wrong_eodhd_key_returns_the_recorded_error(eodhd: Client) -> None:
     refused = eodhd.get("/api/eod/AAPL.US", api_token="another")
     assert (refused.status, refused.body.decode()) == (
         401, recorded("eodhd/error-401-eod-unauthenticated.json"),

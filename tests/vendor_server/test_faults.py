@@ -187,7 +187,7 @@ def test_trickle_and_vanish_give_the_whole_body(vendors: VendorServer, binance: 
     )
 
 
-def test_compressed_bodies(vendors: VendorServer, binance: Client) -> None:
+def test_gzip_faults_send_compressed_bodies(vendors: VendorServer, binance: Client) -> None:
     bodies = []
     for fault in (Fault.gzip(), Fault.bad_gzip(), Fault.bomb(2)):
         vendors.fault("binance", fault, times=1)
@@ -198,7 +198,7 @@ def test_compressed_bodies(vendors: VendorServer, binance: Client) -> None:
     assert len(bodies[2]) < 10_000 and len(gzip.decompress(bodies[2])) == 2 << 20
 
 
-def test_faults_add_up(vendors: VendorServer, binance: Client) -> None:
+def test_several_faults_apply_to_the_same_response(vendors: VendorServer, binance: Client) -> None:
     vendors.fault("binance", Fault.gzip(), times=1)
     vendors.fault("binance", Fault.drop(0), times=1)
     vendors.fault("binance", Fault.header("X-Odd", "yes"), times=1)
@@ -238,7 +238,7 @@ def test_a_lie_can_have_an_empty_body(vendors: VendorServer, binance: Client) ->
     assert binance.get("/api/v3/klines", symbol="BTCUSDT", interval="1h").body == b""
 
 
-def test_faults_of_rows(vendors: VendorServer, binance: Client) -> None:
+def test_each_row_fault_changes_the_rows_as_named(vendors: VendorServer, binance: Client) -> None:
     rows = good(vendors)
     wanted = {
         Fault.drop(3, -1): rows[:3] + rows[4:9],

@@ -80,7 +80,7 @@ def test_finnhub_needs_a_token_and_refuses_other_paths(finnhub: Client) -> None:
     assert finnhub.get("/api/v1/quote", TOKEN).status == 404
 
 
-def test_actions(finnhub: Client) -> None:
+def test_finnhub_serves_splits_and_dividends(finnhub: Client) -> None:
     ask = {"symbol": "AAPL", "from": "2020-01-01", "to": "2020-12-31"}
     splits = finnhub.get("/api/v1/stock/split", TOKEN, **ask).json()
     assert [(s["date"], s["fromFactor"], s["toFactor"]) for s in splits] == [("2020-08-31", 1, 4)]

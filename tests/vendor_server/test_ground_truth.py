@@ -80,7 +80,7 @@ def test_hours_of_shares_count_from_the_open_and_end_with_the_session(truth: Tru
     assert [iso(r.stamp_ms)[11:16] for r in clock] == ["13:00", "14:00", "15:00", "16:00"]
 
 
-def test_holidays_and_months(truth: Truth) -> None:
+def test_true_days_skip_holidays_and_months_end_at_the_next_month(truth: Truth) -> None:
     days = truth.raw("AAPL", "1d", AT("2024-03-27"), AT("2024-04-03"))
     assert [iso(d[0])[:10] for d in days] == [
         "2024-03-27",

@@ -98,7 +98,7 @@ def test_a_key_is_needed(polygon: Client) -> None:
     assert polygon.get(path, {}, apiKey="k").status == 200
 
 
-def test_actions_are_known_when_they_happen(polygon: Client, clock: ManualClock) -> None:
+def test_polygon_lists_a_split_from_its_ex_date_on(polygon: Client, clock: ManualClock) -> None:
     ask = {"ticker": "NVDA", "execution_date.gte": "2024-06-01", "execution_date.lte": "2024-12-31"}
     (row,) = polygon.get("/v3/reference/splits", KEY, **ask).json()["results"]
     assert (row["execution_date"], row["split_from"], row["split_to"]) == ("2024-06-10", 1, 10)

@@ -131,7 +131,7 @@ def test_a_changed_listing_has_its_new_spelling_and_outage(
     assert binance.klines(startTime=JUNE, endTime=JUNE + DAY_MS)[0][0] == JUNE + DAY_MS
 
 
-def test_a_socket_that_closes_while_it_is_greeted_is_no_peer(clock: ManualClock) -> None:
+def test_a_socket_that_closes_during_the_handshake_is_not_a_peer(clock: ManualClock) -> None:
     """A socket without TCP takes the greeting and refuses an option, as a closed one does."""
     ours, theirs = socket.socketpair()
     with StreamServer(clock) as streams, ours, theirs:

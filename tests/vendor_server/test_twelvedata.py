@@ -91,7 +91,7 @@ def test_a_range_over_the_limit_returns_the_newest_rows(twelve: Client) -> None:
     assert len(ask(twelve, interval="5min", **ends)["values"]) == 5000
 
 
-def test_venues_and_coins(twelve: Client) -> None:
+def test_twelve_data_serves_london_by_its_mic_code_and_coins_without_volume(twelve: Client) -> None:
     assert ask(twelve, "VOD", mic_code="XLON")["meta"]["currency"] == "GBp"
     assert ask(twelve, "VOD")["code"] == 404
     coin = ask(twelve, "BTC/USD")

@@ -105,7 +105,7 @@ def test_depths_and_long_requests_are_refused(yahoo: Client, clock: ManualClock)
     assert swapped.status == 400
 
 
-def test_days_agree_with_the_ground_truth_as_known_now(
+def test_yahoo_days_are_adjusted_for_splits_reported_so_far(
     vendors: VendorServer, yahoo: Client, clock: ManualClock
 ) -> None:
     clock.set(AT("2024-06-10T13:29:59"))
@@ -121,7 +121,9 @@ def test_days_agree_with_the_ground_truth_as_known_now(
         assert quote["close"] == pytest.approx([b[4] / ratio for b in raw], rel=1e-14)
 
 
-def test_adjclose_and_events_of_the_asked_range_only(vendors: VendorServer, yahoo: Client) -> None:
+def test_yahoo_returns_adjclose_and_only_the_events_in_the_requested_range(
+    vendors: VendorServer, yahoo: Client
+) -> None:
     ask = {"period1": seconds("2024-05-06"), "period2": seconds("2024-05-18")}
     chart = yahoo.chart("AAPL", **ask)
     truth = vendors.truth.expected(
@@ -142,7 +144,9 @@ def test_the_live_day_is_stamped_by_its_last_trade(yahoo: Client, clock: ManualC
     assert iso(yahoo.chart(**ask)["timestamp"][-1] * 1000) == "2024-06-12T13:30:00Z"
 
 
-def test_the_evening_twin(vendors: VendorServer, yahoo: Client, clock: ManualClock) -> None:
+def test_yahoo_returns_the_last_day_twice_after_the_close(
+    vendors: VendorServer, yahoo: Client, clock: ManualClock
+) -> None:
     clock.set(AT("2024-06-12T22:00"))
     vendors.face("yahoo").twin_after_close = True  # type: ignore[attr-defined]
     chart = yahoo.chart(period1=seconds("2024-06-12"), period2=seconds("2024-06-13"))

@@ -31,7 +31,9 @@ def expect_equal(ours: Any, theirs: Any) -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_frames_are_equal(name: str, both: Both) -> None:
+def test_our_frames_equal_those_of_yfinance_except_for_listed_differences(
+    name: str, both: Both
+) -> None:
     theirs, ours = CALLS[name](both.real), CALLS[name](yf)
     if name not in DIFFERENT:
         expect_equal(ours, theirs)

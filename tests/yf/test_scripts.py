@@ -113,11 +113,13 @@ def test_a_script_runs_with_one_other_line(name: str, both: Both) -> None:
         compare(ours, theirs)
 
 
-def test_ten_of_them() -> None:
+def test_ten_yfinance_scripts_are_tested() -> None:
     assert len(SCRIPTS) == 10
 
 
-def test_the_line_needs_no_yfinance_and_the_package_does_not_load_it(tmp_path: Path) -> None:
+def test_the_yf_import_works_without_yfinance_and_onetape_does_not_load_pandas(
+    tmp_path: Path,
+) -> None:
     code = (
         "import sys; sys.modules['yfinance'] = None\n"
         "import onetape\n"

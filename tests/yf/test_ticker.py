@@ -81,7 +81,9 @@ def test_info_has_the_names_of_yfinance(manager: DataManager) -> None:
     assert "sector" not in info, "no vendor here has it"
 
 
-def test_search_finds_symbols(manager: DataManager, vendors: VendorServer) -> None:
+def test_yf_search_returns_quotes_and_refuses_news(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     found = yf.Search("apple", max_results=3, news_count=0)
     (apple,) = found.quotes
     assert apple["symbol"] == "AAPL" and apple["shortname"] == "Apple Inc."
