@@ -112,7 +112,9 @@ class BarsService:
                 record.failed(query, error)
             elif open_records:
                 missed(query)
-            error.__traceback__ = None if isinstance(error, ANSWERS) else error.__traceback__
+            # Their message is complete; the frames inside this package would only hide the call.
+            if isinstance(error, ANSWERS):
+                error.__traceback__ = None
             raise
 
     def answered(self, query: BarsQuery) -> Answer:

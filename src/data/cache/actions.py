@@ -32,7 +32,7 @@ from ..prices.disputes import (
 from ..vendors.registry import is_sample
 from .format import json_document
 from .format.documents import BookEntries, load_book_document
-from .layout import Layout
+from .layout import ACTIONS, QUARANTINE, Layout
 from .read.document_cache import DocumentCache
 
 # Up to version 0.1.0 these vendors were recorded as having reported no actions when only their
@@ -437,14 +437,14 @@ class ActionStore:
         self._disk.make_folders(folder)
         with self._disk.lock(folder / ".lock", min(wait_s, self._lock_timeout_s)):
             sweep(self._disk, folder)
-            sweep(self._disk, folder / "_quarantine")
+            sweep(self._disk, folder / QUARANTINE)
             try:
                 old = self.load(symbol)
             except CorruptEntryError:
                 self._set_aside(symbol)
                 old = ActionBook()
             book = change(old)
-            path = folder / "actions.json"
+            path = folder / ACTIONS
             if self._disk.stat(path) is None:
                 # The process that created the folders may have been killed before they were
                 # durable.
@@ -459,9 +459,9 @@ class ActionStore:
 
     def _set_aside(self, symbol: str) -> None:
         """Copy a damaged document to the symbol's quarantine."""
-        path = self._layout.symbol(symbol) / "actions.json"
+        path = self._layout.symbol(symbol) / ACTIONS
         content = self._disk.read(path)
-        folder = path.parent / "_quarantine"
+        folder = path.parent / QUARANTINE
         self._disk.make_folders(folder)
         name = f"actions.{hashlib.sha256(content).hexdigest()[:16]}.json"
         write_atomically(self._disk, folder / name, content)

@@ -28,7 +28,7 @@ from .format.documents import (
 )
 from .format.gzip_member import file_id
 from .format.json_document import DamagedError
-from .layout import DATA, LEGACY, LOG, METADATA, QUARANTINE, SERIES, LanePaths, years_in
+from .layout import ACTIONS, DATA, LEGACY, LOG, METADATA, QUARANTINE, SERIES, LanePaths, years_in
 from .pins import pins_in
 from .read.document_cache import DocumentCache
 from .values import LaneUse
@@ -179,12 +179,17 @@ class LaneFiles:
         )
 
     def write_meta(
-        self, year: int, meta: YearMeta, *, durable: bool, behind: Callable[[], None] | None = None
+        self,
+        year: int,
+        meta: YearMeta,
+        *,
+        durable: bool,
+        before_rename: Callable[[], None] | None = None,
     ) -> None:
         """Replace the document of ``year``; see :func:`write_atomically`."""
         data = dump_meta(meta, self.key, year, self.vendor_facts.get(meta.vendor))
         path = self.paths.metadata(year)
-        write_atomically(self.disk, path, data, durable=durable, behind=behind)
+        write_atomically(self.disk, path, data, durable=durable, before_rename=before_rename)
         self.memory.wrote(path, data, meta)
 
     def series(self) -> SeriesMeta | None:
@@ -203,7 +208,7 @@ class LaneFiles:
         """Return the splits and dividends of the symbol; empty if they cannot be read."""
         if self.book is not None:
             return self.book.by(self.clock.now_ms())
-        path = self.paths.folder.parent / "actions.json"
+        path = self.paths.folder.parent / ACTIONS
         try:
             book = self.memory.load(path, lambda data: load_book(data, self.key.symbol))
         except (DamagedError, FormatVersionError):

@@ -23,7 +23,8 @@ from ..model.series import SeriesKey, is_of_folder
 from ..model.timeframe import Timeframe
 
 BARS = "ohlcv"
-QUARANTINE, LEGACY, VERSIONS, SERIES = "_quarantine", "_legacy", "_versions", "series.json"
+QUARANTINE, LEGACY, VERSIONS = "_quarantine", "_legacy", "_versions"
+SERIES, ACTIONS = "series.json", "actions.json"
 _MOST_CHARACTERS = 64
 # Almost every file system allows file names of 255 bytes.
 _MOST_BYTES = 240
@@ -206,7 +207,7 @@ class Layout:
         if cached is not None:
             return cached
         folder, is_there = self._checked(encode_symbol(symbol))
-        file = f"{folder}{os.sep}actions.json"
+        file = f"{folder}{os.sep}{ACTIONS}"
         if is_there:
             self._actions[symbol] = file
         return file

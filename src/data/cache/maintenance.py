@@ -22,14 +22,13 @@ from .confirmations import CONFIRMED
 from .facade.listing import Catalogue
 from .history import commits_of
 from .lane_files import LaneFiles
-from .layout import QUARANTINE, decode_lane
+from .layout import QUARANTINE, SERIES, decode_lane
 from .legacy.migrate import OldFile, Pruned, migrate_series, prune_series
 from .other_data import OtherData, OtherLog, OtherPart
 from .read.columnar_cache import FOLDER, series_of
 from .recovery import quarantine
 from .recovery.check import (
     COLUMNS,
-    SERIES,
     Finding,
     Inspection,
     check_actions,

@@ -119,17 +119,17 @@ class BarStore:
         self._vendor_facts, self._retention = vendor_facts or {}, retention or Retention()
         self._layout = layout = Layout(self.root)
         self.memory = LruCache()
-        self._memory = DocumentCache(disk, self.memory)
+        self._documents = DocumentCache(disk, self.memory)
         self._tainted: set[tuple[SeriesKey, int]] = set()
         self._lanes: dict[SeriesKey, LaneFiles] = {}
         self._is_preview = False
-        self._old = old = OldYears(layout, disk, self._memory)
+        self._old = old = OldYears(layout, disk, self._documents)
         self._sidecars = Sidecars(self.root, disk, self.memory, columnar, self._has_room)
         self._index = SeriesIndex(old, self.memory, lock_timeout_s)
         self._range_reader = RangeReader(
             disk, old, self._index, self._sidecars, self.memory, lock_timeout_s
         )
-        self._actions = ActionStore(layout, disk, self._memory, lock_timeout_s=lock_timeout_s)
+        self._actions = ActionStore(layout, disk, self._documents, lock_timeout_s=lock_timeout_s)
         self._guard = WriteGuard(self.root, self._clock)
         self.commit_feed = feed_of(self.root)
         self.listener = StoreListener()
@@ -249,7 +249,7 @@ class BarStore:
         files |= sources
         if book is not None:
             path = self._layout.actions(view.key.symbol)
-            files[path] = state = self._memory.settled_state(path)
+            files[path] = state = self._documents.settled_state(path)
             # Checked before loading, so that the book either belongs to this state or is another
             # object.
             if state in (None, NO_FILE) or self.actions(view.key.symbol) is not book:
@@ -335,7 +335,7 @@ class BarStore:
     # `SharedStore` (`hosts/store.py`) overrides these three, `commit`, `read_version`, `clear`,
     # `clear_years`, and the methods that change actions or symbols. It also uses `_lane`,
     # `_drop_confirmations`, `_is_preview`, and these parts of `__init__`: `_disk`, `_clock`, `_layout`,
-    # `_memory`, `_sidecars`, `_guard`, `_lock_timeout_s`, `_vendor_facts` and `_retention`.
+    # `_documents`, `_sidecars`, `_guard`, `_lock_timeout_s`, `_vendor_facts` and `_retention`.
 
     def position(self, key: SeriesKey) -> int | None:
         """Return the position in the shared log that the series reflects; None if the store is not shared.
@@ -619,7 +619,7 @@ class BarStore:
             key=key,
             paths=paths,
             disk=self._disk,
-            memory=self._memory,
+            memory=self._documents,
             clock=self._clock,
             vendor_facts=self._vendor_facts,
             tainted=self._tainted,

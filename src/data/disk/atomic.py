@@ -73,19 +73,19 @@ def write_atomically(
     data: bytes,
     *,
     durable: bool = True,
-    behind: Callable[[], None] | None = None,
+    before_rename: Callable[[], None] | None = None,
 ) -> None:
     """Replace the content of ``path`` with ``data``; readers see either the old or the new bytes.
 
     If ``durable`` is False, a power loss may undo the change, or leave an empty file on file
-    systems that rename before they write; use this only for data that can be rebuilt. ``behind`` is
-    called just before the new file is renamed into place. It can make another change in the same
-    folder, which the same sync then makes durable.
+    systems that rename before they write; use this only for data that can be rebuilt.
+    ``before_rename`` is called just before the new file is renamed into place. It can make another
+    change in the same folder, which the same sync then makes durable.
     """
     temp = stage(disk, path, data, durable=durable)
     with or_discarded(disk, temp):
-        if behind is not None:
-            behind()
+        if before_rename is not None:
+            before_rename()
         disk.replace(temp, path)
     if durable:
         disk.sync_folder(path.parent)

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ..cache.format import json_document
-from ..cache.layout import decode_lane, decode_symbol, encode_lane, encode_symbol
+from ..cache.layout import ACTIONS, decode_lane, decode_symbol, encode_lane, encode_symbol
 from ..disk.atomic import append_line, write_atomically
 from ..disk.files import Disk
 from ..model.series import SeriesKey
 from .log import LogPosition
 
 FOLDER = "_hosts"
-_BOOK = "actions.json"
 # A note that has grown to this size is replaced by its last line.
 _MOST_BYTES = 1 << 14
 
@@ -60,7 +59,7 @@ class Notes:
 
     def book(self, symbol: str) -> Path:
         """Return the path of the note for a symbol's splits and dividends."""
-        return self._of(symbol) / _BOOK
+        return self._of(symbol) / ACTIONS
 
     def read(self, path: Path) -> Note | None:
         """Return a note; None if it does not exist or cannot be trusted."""

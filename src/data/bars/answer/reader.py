@@ -11,11 +11,11 @@ import numpy as np
 
 from ...cache.actions import ActionBook, Asked
 from ...cache.faults import MISSING_VOLUME, faults_within, sentences
-from ...cache.store import BarStore, Commit, SeriesView, Suspect
+from ...cache.store import BarStore, Commit, SeriesView
 from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action
-from ...model.bars import BarTable, among, inside, merge
+from ...model.bars import BadRow, BarTable, among, inside, merge
 from ...model.coverage import WITH_BARS, Coverage, Covered, Splice, Stretches
 from ...model.instant import day_ms, iso, parse_iso
 from ...model.kind import Kind
@@ -266,7 +266,7 @@ def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
     return table.take(closed)
 
 
-def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -> list[Suspect]:
+def _flagged(suspects: Sequence[BadRow], table: BarTable, coverage: Coverage) -> list[BadRow]:
     """Return the rejected rows to report: those in a suspect span, unless a bar has the same timestamp.
 
     Rows off the grid are not included.
@@ -372,8 +372,8 @@ def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
 
 
 def _with_unstored(
-    table: BarTable, coverage: Coverage, suspects: Sequence[Suspect], commits: Sequence[Commit]
-) -> tuple[BarTable, Coverage, Sequence[Suspect]]:
+    table: BarTable, coverage: Coverage, suspects: Sequence[BadRow], commits: Sequence[Commit]
+) -> tuple[BarTable, Coverage, Sequence[BadRow]]:
     """Return bars, coverage and bad rows, including the data that could not be stored on disk."""
     from ..series import with_commit
 

@@ -47,19 +47,6 @@ WORTH_STOPPING = 1_000
 _GROWTH = 8
 
 
-def _out_of_time(segment: _Segment) -> list[DataError]:
-    """Return the timeout error, in a list, if the call's time is up and many spans are left to record.
-
-    Otherwise the list is empty: if only a few spans are left, they are recorded anyway.
-    """
-    try:
-        if len(segment.spans) > WORTH_STOPPING:
-            check_time("what no vendor has")
-    except ProviderTimeoutError as over:
-        return [over]
-    return []
-
-
 class _SpanGroup(NamedTuple):
     """Ascending spans to request at once.
 
@@ -464,6 +451,19 @@ class Fetcher:
         return error
 
 
+def _out_of_time(segment: _Segment) -> list[DataError]:
+    """Return the timeout error, in a list, if the call's time is up and many spans are left to record.
+
+    Otherwise the list is empty: if only a few spans are left, they are recorded anyway.
+    """
+    try:
+        if len(segment.spans) > WORTH_STOPPING:
+            check_time("what no vendor has")
+    except ProviderTimeoutError as over:
+        return [over]
+    return []
+
+
 def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: int) -> bool:
     """Return whether a candidate's report that ``segment`` has no bars is still valid.
 
@@ -487,7 +487,7 @@ def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
     return [s for s in answer.spans if stamps.searchsorted(s.start) == stamps.searchsorted(s.end)]
 
 
-def _report_bad_answer(candidate: Candidate, question: FetchQuery, error: DataError) -> None:
+def _report_bad_answer(candidate: Candidate, query: FetchQuery, error: DataError) -> None:
     """Report to the vendor's circuit breaker that its answer failed this library's checks.
 
     An answer is not reported if it merely conflicts with another vendor's adjacent bars, because
@@ -498,7 +498,7 @@ def _report_bad_answer(candidate: Candidate, question: FetchQuery, error: DataEr
         return
     is_ours = getattr(error, "by_caller", False)
     if not (is_ours or isinstance(error, (SpliceConflictError, NoDataError))):
-        report(question, error)
+        report(query, error)
 
 
 def _next_chunk(

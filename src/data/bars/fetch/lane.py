@@ -144,16 +144,16 @@ class LaneRun:
         for tries in range(_MOST_LOSSES + 1):
             if not (lost := self._lost(before, plan)) or tries == _MOST_LOSSES:
                 break
-            now = series.view().generation
-            self._carry_out(replace(plan, segments=tuple(lost), closed=(), generation=now))
+            generation = series.view().generation
+            self._carry_out(replace(plan, segments=tuple(lost), closed=(), generation=generation))
             answer = as_known(self._read_with_actions(plan))
         doubts = [*answer.doubts, *self._unrefreshed()]
         answer = replace(answer, gaps=self._gaps(answer, plan, lost))
         if journal.outdated:
             doubts.append(journal.outdated)
             # Their files have changed since, so none of these bars is final.
-            now = series.now_ms()
-            answer = replace(answer, coverage=after_change(answer.coverage, now, journal.outdated))
+            coverage = after_change(answer.coverage, series.now_ms(), journal.outdated)
+            answer = replace(answer, coverage=coverage)
         return replace(answer, doubts=doubts)
 
     def _gaps(self, answer: Answer, plan: FetchPlan, lost: Sequence[Span]) -> Sequence[Gap]:

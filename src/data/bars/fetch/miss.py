@@ -319,16 +319,17 @@ class MissHandler:
         are only doubtful or due again do not count as missing.
         """
         incomplete: Answer | None = None
+        # Attempts from the lane with this index on are added to the incomplete answer.
         first_later = 0
         for place, lane in enumerate(lanes):
             if incomplete is not None and query.strict and _is_substitute(query, route, lane):
                 continue  # it would be rejected, and the incomplete answer would not be reported
-            one = self._answer_from_lane(query, lane, route, tried)
-            tried.lanes.append(one)
+            outcome = self._answer_from_lane(query, lane, route, tried)
+            tried.lanes.append(outcome)
             # There are neither rows nor gaps, so nothing trades at that time, and a substitute
             # cannot change that.
-            if one.answer is not None and (one.has_rows or not one.answer.gaps):
-                answer = _naming(one.answer, one.journal.unfilled, route.namesakes)
+            if outcome.answer is not None and (outcome.has_rows or not outcome.answer.gaps):
+                answer = _naming(outcome.answer, outcome.journal.unfilled, route.namesakes)
                 if incomplete is None and _is_cut_off(answer):
                     incomplete, first_later = answer, len(tried.lanes)
                 elif incomplete is None or _is_whole(answer, incomplete):
@@ -336,9 +337,12 @@ class MissHandler:
             # The answer is known to be empty without a query, because substitutes were queried when
             # this was learned. If a substitute has no bars, this does not show anything about bars
             # of the wanted kind.
-            elif one.answer is not None and one.is_confirmed and not one.journal.attempts:
+            elif (
+                outcome.answer is not None and outcome.is_confirmed and not outcome.journal.attempts
+            ):
                 if incomplete is None and not _is_substitute(query, route, lane):
-                    return self._stored_substitute(query, route, lanes[place + 1 :]) or one.answer
+                    stored = self._stored_substitute(query, route, lanes[place + 1 :])
+                    return stored or outcome.answer
             elif self._is_unknown(route, tried):
                 break
         if incomplete is None:

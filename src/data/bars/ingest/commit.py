@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.store import Commit, CommitPiece, Suspect
+from ...cache.store import Commit, CommitPiece
 from ...calendars.finality import newest_settled, settles_at
 from ...errors import QualityError
 from ...model.bars import BadRow, Bar, BarTable, Stamps, among, distinct, inside
@@ -59,10 +59,14 @@ if TYPE_CHECKING:
 # precision.
 _SAME_ADJUSTED = 1e-6
 
+# Factors by which all prices change with the unit: pence, thousandths, and back.
 _UNITS = (100, 1000, 1 / 100, 1 / 1000)
-_USUAL = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
-_SPLITS = (*_USUAL, *(1 / factor for factor in _USUAL))
+# Common split factors, including 3:2, 4:3 and 5:4; then also those of reverse splits.
+_SPLIT_FACTORS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
+_SPLITS = (*_SPLIT_FACTORS, *(1 / factor for factor in _SPLIT_FACTORS))
+# Later than every timestamp, so that a span that ends with it is open.
 _FAR = 1 << 62
+# Relative differences up to which the ratio of two prices, or of two volumes, equals a factor.
 _NEAR_FACTOR = 1e-3
 _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 
@@ -152,8 +156,8 @@ class CommitContext:
         vendor_days: Sessions for which a vendor lacks bars for most of its symbols; gaps in them
             are never trusted.
         last_ms: Timestamp of the last bar in the series, including this answer; None if the series
-            has no bars. An empty span after it is not a gap between bars, even if several vendors report it
-            repeatedly.
+            has no bars. An empty span after it is not a gap between bars, even if several vendors
+            report it repeatedly.
     """
 
     grid: BarGrid
@@ -343,7 +347,17 @@ _Row = tuple[Edges, State, str | Sequence[str], _Until] | list[Covered] | Stretc
 
 @dataclass(frozen=True)
 class _CommitBuilder:
-    """Builds the commit for one answer."""
+    """Builds the commit for one answer.
+
+    The names say which bars are not simply final, and why:
+
+    - *doubted*: All bars of the answer, because the answer as a whole is doubtful. A stored bar is
+      doubted if it is from such an answer, or is grave.
+    - *untrusted*: Only those received bars that are off the calendar, contradicted or grave.
+    - *unvouched*: Only the local clock shows that the bar has closed.
+    - *grave*: The bar is almost certainly wrong (see ``judge.py``).
+    - *contradicted*: Differing rows were received for the bar.
+    """
 
     fetched: Fetched
     answer: ClassifiedAnswer
@@ -882,7 +896,7 @@ def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]
     return equal
 
 
-def suspects_table(suspects: Sequence[Suspect]) -> BarTable:
+def suspects_table(suspects: Sequence[BadRow]) -> BarTable:
     """Return quarantined rows as an ascending table with only the last row for each timestamp."""
     rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
     return BarTable.from_bars([rows[stamp] for stamp in sorted(rows)])

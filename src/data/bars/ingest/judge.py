@@ -11,24 +11,30 @@ the three is in progress.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...cache.actions import ActionBook
 from ...calendars.grid import BarGrid
+from ...model.actions import Action, amount_on
 from ...model.bars import BarTable, Stamps, among, distinct, inside, merge
 from ...model.coverage import Coverage, Covered
-from ...model.instant import DAY_MS, HOUR_MS
+from ...model.instant import DAY_MS, HOUR_MS, day_ms
+from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
 from ...model.reasons import AHEAD, GRAVE, IN_WHOLE, SETTLED, UNDECIDED
 from ...model.span import Span, coalesce, intersect, subtract, touching
+from ...model.timeframe import Timeframe
+from ...prices.adjustment import BasisPart, rebase
 from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.levels import unit_jumps
-from ...prices.judgement.series import CheckedSeries
+from ...prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
 from ..validity import is_hole
 from .commit import StoredRange
 from .sorted_answer import ClassifiedAnswer
@@ -37,6 +43,8 @@ from .sorted_answer import ClassifiedAnswer
 WAITS_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS)
 # Two vendors have the same row if prices differ by less than this; wrong ones are far off.
 _SAME_ROW = 0.02
+# Days by which the dates of vendors' reports of one action may differ.
+_BESIDE_MS = 14 * DAY_MS
 Mask = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
@@ -46,23 +54,54 @@ class JudgementContext:
     """The data with which to judge new bars.
 
     Attributes:
-        vendor, kind, basis: Properties of the answer.
+        vendor, kind, basis, instrument: Properties of the answer.
+        book: Known splits and dividends.
+        day: Date in terms of whose shares prices are judged; None if no session has opened yet.
+        sessions: Stored daily bars with which intraday bars are compared; None if there are none.
         grid: Grid of the times at which bars are expected.
         now_ms: Time of the commit.
         surroundings: Stored bars in the span of the answer and a few on either side; empty if they
             are not comparable.
         coverage: Coverage of the whole series.
-        series_of: Function that converts bars in the answer's basis to the series to judge.
     """
 
     vendor: str
     kind: Kind
     basis: Basis
+    instrument: Instrument
+    book: ActionBook
+    day: date | None
+    sessions: DailySessions | None
     grid: BarGrid
     now_ms: int
     surroundings: StoredRange
     coverage: Coverage
-    series_of: Callable[[BarTable], CheckedSeries]
+
+    def series_of(self, table: BarTable) -> CheckedSeries:
+        """Return the series to judge: bars in the answer's basis, with the known splits and dividends.
+
+        Raw prices are adjusted for the splits.
+        """
+        adjustment, timeframe = self.basis.adjustment, self.grid.timeframe
+        is_share = self.instrument.asset_class == "stock"
+        actions = [a for a in self.book.splits if a.is_sound] if is_share else []
+        splits: tuple[ShareEvent, ...] | None = None
+        if is_share and adjustment != "unknown":
+            splits = tuple(ShareEvent(_ex_ms(one, timeframe), float(one.ratio)) for one in actions)
+        if splits and adjustment == "raw" and len(table):
+            table = _split_adjusted(table, actions, timeframe, self.day)
+        dividends: tuple[ShareEvent, ...] | None = None
+        if is_share and adjustment in ("raw", "split") and len(table):
+            dividends = _dividends(self.book, table.stamps, timeframe, self.day)
+        return CheckedSeries(
+            timeframe,
+            table,
+            self.instrument.asset_class,
+            splits,
+            dividends,
+            units_vary=is_share and self.instrument.quote is None,
+            sessions=self.sessions,
+        )
 
 
 def judge(
@@ -74,7 +113,7 @@ def judge(
     answer are the same or also grave, the result contains the stored rows, so that the first
     vendor's rows are kept.
     """
-    return _Judging(answer, stored, context).judged()
+    return _Judge(answer, stored, context).judged()
 
 
 class _Repeat(NamedTuple):
@@ -90,13 +129,16 @@ class _Repeat(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Judging:
+class _Judge:
+    """Judges one answer. Used once."""
+
     answer: ClassifiedAnswer
     stored: StoredRange
     context: JudgementContext
 
     def judged(self) -> ClassifiedAnswer:
         """Return the answer with verdicts: new coverage for bars that are, or are no longer, found wrong."""
+        # 1. Find the new bars that are grave beside the stored bars that are not.
         ours, surroundings = self.stored, self.context.surroundings
         stored = surroundings.coverage
         grave = [part for part in stored if part.reason.startswith(GRAVE)]
@@ -107,6 +149,7 @@ class _Judging:
         new_graves = graves(self.context.series_of(table)) if len(self.answer.closed) else []
         if not new_graves and not grave:
             return self.answer
+        # 2. Decide on the stored grave bars for which new rows were received.
         repeats = list(
             self._repeats([p for p in ours.coverage if p.reason.startswith(GRAVE)], new_graves)
         )
@@ -119,6 +162,7 @@ class _Judging:
         emptied = [edge for edge, rows in zip(edges, counts, strict=True) if not rows]
         done += subtract(emptied, [mark.span for mark in joined])
         done = coalesce(done)
+        # 3. Mark the other grave bars, and find the spans to request again immediately.
         for one in new_graves:
             marks += self._fresh(table, one, done)
         again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
@@ -295,3 +339,41 @@ def _waiting(part: Covered, span: Span, now_ms: int, wait_ms: int) -> Covered:
 def _final_again(part: Covered, span: Span, why: str, now_ms: int) -> Covered:
     reason = f"{SETTLED}{why}"
     return Covered(span, "final", part.vendor, part.kind, part.basis, now_ms, reason)
+
+
+# --- the series that is judged
+
+
+def _ex_ms(action: Action, timeframe: Timeframe) -> int:
+    """Return the time from which bars of a timeframe reflect an action."""
+    return action.ex_at if timeframe.is_intraday else day_ms(action.ex_date)
+
+
+def _split_adjusted(
+    table: BarTable, splits: Sequence[Action], timeframe: Timeframe, day: date | None
+) -> BarTable:
+    """Return bars at raw prices in terms of the shares on ``day``."""
+    is_intraday = timeframe.is_intraday
+    part = BasisPart(Span(int(table.stamps[0]), int(table.stamps[-1]) + 1), Basis("raw"))
+    steps = timeframe if is_intraday else None
+    return rebase(table, [part], splits, "split", as_of=day, intraday=is_intraday, timeframe=steps)
+
+
+def _dividends(
+    book: ActionBook, stamps: Stamps, timeframe: Timeframe, day: date | None
+) -> tuple[ShareEvent, ...]:
+    """Return the dividends in the span of ``stamps``, as cash per share in terms of shares on ``day``.
+
+    Only these dividends are grouped into events, because grouping decades of dividends would take
+    longer than judging the bars.
+    """
+    near = Span(int(stamps[0]) - _BESIDE_MS, int(stamps[-1]) + _BESIDE_MS)
+    reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in near)
+    if not any(one.type == "dividend" for one in reports):
+        return ()
+    splits = [action for action in book.splits if action.is_sound]
+    return tuple(
+        ShareEvent(_ex_ms(one, timeframe), float(amount_on(one, splits, day)))
+        for one in replace(book, reports=reports).dividends
+        if one.is_sound
+    )

@@ -57,19 +57,22 @@ class ClassifiedAnswer:
         answered: Span that the answer covers.
         closed: The answer's closed bars, ascending and checked.
         forming: Rows of bars that had not closed yet.
-        finality: Time up to which bars are final; later bars are provisional.
+        finality: Timestamps before which bars have settled, and before which not only the local
+            clock shows that they have closed; bars at or after either are provisional.
         holes: Spans with an expected bar that was not received.
         bad: Closed rows that are not valid bars.
         bad_spans: Span of each row in ``bad``, up to the next expected bar.
         off_grid: Closed rows with a timestamp at which no bar can open.
         off_slots: Spans for which off-grid rows were received instead of the expected bar.
         unexpected: Timestamps of closed bars that the calendar does not expect.
-        contradicted: Timestamps of settled bars for which several differing rows were received.
+        contradicted: Spans of settled bars for which several differing rows were received.
         unpublished: Span at the end whose bars have closed but that the vendor has not published
             yet, or None.
         doubt: Reason why the answer as a whole is not trusted; empty if it is trusted.
         is_believed: Whether the answer is usable, so that its full span need not be requested from
-            another vendor.
+            another vendor. If ``doubt`` is only that bars are missing, the answer is usable, though
+            not trusted; if too many of the received rows are invalid, contradictory or off the
+            calendar, it is neither.
         requested: Requested spans; empty unless only missing spans were requested.
         verdicts: Verdicts on whether individual bars are wrong, as coverage entries that are
             applied after all others.

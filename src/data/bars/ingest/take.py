@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 
 import numpy as np
 
-from ...cache.actions import ActionBook
 from ...cache.faults import Fault
 from ...cache.store import Commit, SeriesView
 from ...cache.values import no_check
@@ -17,8 +15,7 @@ from ...calendars.calendar import first_unclosed
 from ...calendars.finality import next_due
 from ...calendars.grid import BarGrid
 from ...errors import BadRangeError, CacheError, KindMismatchError, QualityError
-from ...model.actions import Action, amount_on
-from ...model.bars import BarTable, Stamps, among, inside
+from ...model.bars import BarTable, among, inside
 from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Covered, Stretches, stretches
 from ...model.edges import difference, edges_of, spans_of
@@ -27,10 +24,8 @@ from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
 from ...model.reasons import DOUBTFUL, RESCALED
 from ...model.span import Span, intersect, subtract, touching
-from ...model.timeframe import Timeframe
 from ...net.deadline import check_time
-from ...prices.adjustment import BasisPart, rebase
-from ...prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
+from ...prices.judgement.series import DailySessions
 from ...prices.judgement.sessions import daily_sessions, proven
 from ...prices.quality import Checked, check
 from ...prices.splice import COMPARED, ONE_MARKET
@@ -69,8 +64,6 @@ _AS_SENT, _REBASED = 1e-7, 1e-6
 # time is over.
 _WORTH_STOPPING = 10_000
 _ALL_DAYS = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
-# Days by which the dates of vendors' reports of one action may differ.
-_BESIDE_MS = 14 * DAY_MS
 
 
 @dataclass(frozen=True)
@@ -159,8 +152,8 @@ def take(
        dropped; if there are many, the answer is rejected.
     7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
        stored rows.
-    8. :func:`_complete_commit`: build the commit. Its coverage changes come from step 7 and, for bars near
-      splits, from step 5; its faults are those of the remaining rows.
+    8. :func:`_complete_commit`: build the commit. Its coverage changes come from step 7 and, for
+       bars near splits, from step 5; its faults are those of the remaining rows.
     9. Store the commit in the series, which keeps in memory anything that cannot be written to
        disk.
 
@@ -394,67 +387,20 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
     """Return the answer with verdicts on bars that are almost certainly wrong."""
     fitted = compared.checked.fitted
     fetched, opened = fitted.fetched, fitted.received.sessions.opened
-    instrument, timeframe = request.query.instrument, request.grid.timeframe
-    adjustment = fetched.basis.adjustment
-    is_share = instrument.asset_class == "stock"
-    book = series.book()
-    actions = [a for a in book.splits if a.is_sound] if is_share else []
-    as_of = None if opened is None else date_of(opened)
-    sessions = _sessions(request, series, compared)
-    splits: tuple[ShareEvent, ...] | None = None
-    if is_share and adjustment != "unknown":
-        splits = tuple(ShareEvent(_ex_ms(one, timeframe), float(one.ratio)) for one in actions)
-
-    def series_of(table: BarTable) -> CheckedSeries:
-        """Return bars with the known splits and dividends, adjusted for the splits."""
-        if splits and adjustment == "raw" and len(table):
-            table = _split_adjusted(table, actions, timeframe, as_of)
-        dividends: tuple[ShareEvent, ...] | None = None
-        if is_share and adjustment in ("raw", "split") and len(table):
-            dividends = _dividends(book, table.stamps, timeframe, as_of)
-        units_vary = is_share and instrument.quote is None
-        return CheckedSeries(
-            timeframe,
-            table,
-            instrument.asset_class,
-            splits,
-            dividends,
-            units_vary=units_vary,
-            sessions=sessions,
-        )
-
     context = JudgementContext(
         fetched.vendor,
         fetched.kind,
-        Basis(adjustment),
+        Basis(fetched.basis.adjustment),
+        request.query.instrument,
+        series.book(),
+        None if opened is None else date_of(opened),
+        _sessions(request, series, compared),
         request.grid,
         series.now_ms(),
         compared.surroundings,
         series.coverage(),
-        series_of,
     )
     return judge(compared.answer, compared.stored, context)
-
-
-def _ex_ms(action: Action, timeframe: Timeframe) -> int:
-    """Return the time from which bars of a timeframe reflect an action."""
-    return action.ex_at if timeframe.is_intraday else day_ms(action.ex_date)
-
-
-def _split_adjusted(
-    table: BarTable, splits: Sequence[Action], timeframe: Timeframe, day: date | None
-) -> BarTable:
-    """Return bars at raw prices in terms of the shares on ``day``."""
-    is_intraday = timeframe.is_intraday
-    return rebase(
-        table,
-        [BasisPart(Span(int(table.stamps[0]), int(table.stamps[-1]) + 1), Basis("raw"))],
-        splits,
-        "split",
-        as_of=day,
-        intraday=is_intraday,
-        timeframe=timeframe if is_intraday else None,
-    )
 
 
 def _sessions(
@@ -480,26 +426,6 @@ def _sessions(
         return daily_sessions(basis.of(days, parts, surely=True), request.grid.calendar)
     except (CacheError, KindMismatchError):
         return None
-
-
-def _dividends(
-    book: ActionBook, stamps: Stamps, timeframe: Timeframe, day: date | None
-) -> tuple[ShareEvent, ...]:
-    """Return the dividends in the span of ``stamps``, as cash per share in terms of shares on ``day``.
-
-    Only these dividends are grouped into events, because grouping decades of dividends would take
-    longer than judging the bars.
-    """
-    near = Span(int(stamps[0]) - _BESIDE_MS, int(stamps[-1]) + _BESIDE_MS)
-    reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in near)
-    if not any(one.type == "dividend" for one in reports):
-        return ()
-    splits = [action for action in book.splits if action.is_sound]
-    return tuple(
-        ShareEvent(_ex_ms(one, timeframe), float(amount_on(one, splits, day)))
-        for one in replace(book, reports=reports).dividends
-        if one.is_sound
-    )
 
 
 # --- 8: the part that is stored

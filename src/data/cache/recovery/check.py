@@ -28,7 +28,7 @@ from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
 from ..format.lane_entry import LaneEntry
 from ..lane_files import LaneFiles
-from ..layout import years_in
+from ..layout import ACTIONS, SERIES, years_in
 from ..read.columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
 from ..read.year_file import MismatchError, open_year, rows_of
 from ..store import StoreParts
@@ -38,7 +38,7 @@ from .recover import Diagnosis, examine
 
 _PROOF_LOST = "it is kept in quarantine; `onetape verify --sample` compares its bars again"
 _SET_ASIDE = "it is moved to quarantine; its content is requested again, or rebuilt"
-SERIES, ACTIONS, COLUMNS = "series.json", "actions.json", "columns"
+COLUMNS = "columns"
 _MOST_LISTED = 20
 
 

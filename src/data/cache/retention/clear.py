@@ -18,7 +18,7 @@ from ...model.span import Span
 from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
-from ..layout import LOG, METADATA, SERIES
+from ..layout import ACTIONS, LOG, METADATA, QUARANTINE, SERIES
 from ..legacy.adopt import OldYears
 from ..pins import pins_in
 from ..read.series_reader import read_series
@@ -332,8 +332,8 @@ def clear_symbol(disk: Disk, folder: Path, lock_timeout_s: float) -> None:
     if disk.stat(folder) is None:
         return
     with disk.lock(folder / ".lock", lock_timeout_s):
-        disk.remove(folder / "actions.json")
-        empty_folder(disk, folder / "_quarantine")
+        disk.remove(folder / ACTIONS)
+        empty_folder(disk, folder / QUARANTINE)
         disk.sync_folder(folder)
 
 

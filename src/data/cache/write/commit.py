@@ -82,7 +82,7 @@ class CommitRun:
                 self._pass_point_of_no_return()
             for year, part in self.parts.items():
                 quarantine.keep_rows(self.lane, year, part.suspects)
-            empties = self._long_empties()
+            empties = self._take_marks_without_file()
             for year, part in self.parts.items():
                 if part.pieces or part.marks:
                     self._commit_year(year, part)
@@ -108,12 +108,11 @@ class CommitRun:
         """
         self.series = (read_series(self.lane) if SERIES in names else None) or SeriesMeta()
         self.parts = by_year(self.commit)
-        own = [year for year in years_in(names) if year in self.parts or year not in barred]
-        for year in own:
-            self.metas[year] = self._sound(year)
-        ours = {year for year, meta in self.metas.items() if meta}
-        self._leave_outdated()
-        self.taken = self.old.of(self.lane, own, ours)
+        years = [year for year in years_in(names) if year in self.parts or year not in barred]
+        self.metas = {year: self._repaired_meta(year) for year in years}
+        written_here = {year for year, meta in self.metas.items() if meta}
+        self._remove_outdated()
+        self.taken = self.old.of(self.lane, years, written_here)
         for year, path in self.taken.items():
             pieces = self.old.read(self.lane.key, path).pieces()
             before = by_year(Commit(pieces=pieces)).get(year, YearChange())
@@ -121,13 +120,12 @@ class CommitRun:
             part.pieces = before.pieces + part.pieces
         newest = max((meta.state.generation for meta in self.metas.values() if meta), default=0)
         self.is_repaired = newest != self.series.years_generation and bool(self.series.next_due)
-        self.generation = 1 + newest
-        self.generation = max(self.generation, self.series.generation + 1)
+        self.generation = 1 + max(newest, self.series.generation)
         if self.generation == 1:  # deleted bars left a log, whose numbers are not reused
             logged = map(self.lane.logged_generation, self.lane.logged_years(names))
             self.generation = 1 + max(logged, default=0)
 
-    def _leave_outdated(self) -> None:
+    def _remove_outdated(self) -> None:
         """Extend the commit so that it removes outdated data, which is no longer read.
 
         Otherwise that data would never be removed.
@@ -140,7 +138,13 @@ class CommitRun:
                 removals = [removal(old, now) for old in coverage.within(span)]
                 part.pieces = [*removals, *part.pieces]
 
-    def _sound(self, year: int) -> YearMeta | None:
+    def _repaired_meta(self, year: int) -> YearMeta | None:
+        """Repair a year whose files are damaged or do not match, and return its document.
+
+        A year that the commit does not change is repaired only if its document is damaged. If a
+        repair changes a year that the commit changes, marks in the commit that cast doubt on bars
+        that no longer exist are dropped.
+        """
         part = self.parts.get(year)
         try:
             recorded = self.lane.meta(year)
@@ -148,9 +152,7 @@ class CommitRun:
             recorded, meta = None, recover(self.lane, year)
         else:
             meta = recorded if part is None else matched_meta(self.lane, year, recorded)
-        if part is None:
-            return meta
-        if _generation(meta) != _generation(recorded):
+        if part is not None and _generation(meta) != _generation(recorded):
             part.marks = marks_after_repair(part, meta.state.coverage if meta else Coverage())
         return meta
 
@@ -192,8 +194,11 @@ class CommitRun:
         for folder in (symbol, symbol.parent, symbol.parent.parent):
             self.lane.disk.sync_folder(folder)
 
-    def _long_empties(self) -> list[Covered]:
-        """Remove and return the marks (coverage changes) for years that will still have no file."""
+    def _take_marks_without_file(self) -> list[Covered]:
+        """Remove from the commit, and return, the marks for years that will still have no file.
+
+        Marks are coverage changes; these are stored in ``series.json``.
+        """
         marks: list[Covered] = []
         for year, part in self.parts.items():
             has_doubts = any(mark.state == "suspect" for mark in part.marks.sources)

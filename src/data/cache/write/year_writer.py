@@ -128,6 +128,17 @@ def _is_unchanged(
 
 
 def _written(segment: YearSegment, before: list[Member], target: Target, total: int) -> Member:
+    """Return the gzip member for ``segment``, with its old compressed body if that fits here.
+
+    The body fits if it has the columns of ``target``, and the line with their names if and only if
+    the member is the first. Otherwise the bars are compressed again.
+
+    Args:
+        segment: Segment to write.
+        before: Members of the file before this one, the last of which the new header links to.
+        target: File to write to.
+        total: See :func:`build`.
+    """
     header = replace(
         segment.header,
         seq=max(segment.header.seq, before[-1].header.seq) if before else segment.header.seq,
@@ -293,7 +304,7 @@ def rewrite(
         if not meta.state.size:
             # Until the document has its name too, the members contain the same information about
             # the bars.
-            lane.write_meta(year, done, durable=True, behind=take_name)
+            lane.write_meta(year, done, durable=True, before_rename=take_name)
         else:
             is_pinned = needs(*_pinned(lane, year), versions(lane, year), meta.state.generation)
             if keep_version or is_pinned:
