@@ -162,3 +162,27 @@ def test_a_dividend_as_large_as_the_price_removes_only_the_bars_before_its_ex_da
     assert frame.index[0].date() == LATER
     assert len(frame) == sum(day >= LATER for day in BEHIND)
     assert any("dividend of 200" in reason for _, _, reason in gaps(frame))
+
+
+class Silent(Paying):
+    """Tells dividends only if it is asked for them alone: its bars come without a list of them."""
+
+    def fetch(self, query: FetchQuery) -> Fetched:
+        """Answer with bars, and nothing about dividends."""
+        return replace(super().fetch(query), actions=None)
+
+
+def test_bars_without_a_list_of_dividends_do_not_report_that_there_were_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock(at("2021-05-28T22:00:00Z"))  # so that nothing behind the bars is asked for
+    vendor = Silent(clock, [LATER])
+    manager = Market(tmp_path, clock, monkeypatch).manager(vendor)
+    spring = ("AAPL", "1d", "2021-03-01", "2021-05-29")
+    plain = manager.get_ohlcv(*spring)
+    frame = manager.get_ohlcv(*spring, adjustment="all")
+    ex_date = pd.Timestamp(LATER)
+    factor = 1 - 2.0 / plain.loc[ex_date - timedelta(days=3), "close"]
+    early = frame.index < ex_date
+    expected = plain["close"].where(~early, lambda prices: prices * factor)
+    pd.testing.assert_series_equal(frame["close"], expected)
