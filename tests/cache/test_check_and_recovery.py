@@ -216,7 +216,7 @@ def _another_tools_file(folder: Path) -> None:
 
 def _half_adopted(folder: Path) -> None:
     (folder / DATA).unlink()
-    fresh(folder).repair(DAILY)  # its document knows of no file
+    recover(fresh(folder).parts.lane(DAILY), 2024)  # its document knows of no file
     _another_tools_file(folder)
 
 
@@ -293,7 +293,8 @@ KINDS: dict[str, Kind] = {
     "rewrite, smaller": _killed(SMALLER, replaced=False),
     "first file": _both(_without(DATA, META), announced),
     "first file, and marks": _both(
-        lambda folder: ((folder / DATA).unlink(), fresh(folder).repair(DAILY)), announced
+        lambda folder: ((folder / DATA).unlink(), recover(fresh(folder).parts.lane(DAILY), 2024)),
+        announced,
     ),
 }  # fmt: skip
 
