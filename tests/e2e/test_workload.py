@@ -20,4 +20,4 @@ def test_a_week_of_nightly_updates_and_lookups(
     costs = costs_of(symbols)
     assert costs.asked == costs.anew == 7 * (1 + (11 if FULL else 5) * 3) * 2 * len(symbols)
     assert costs.cached == each * len(symbols)
-    assert costs.fewer >= 95
+    assert costs.fewer >= (95 if FULL else 89)  # fewer lookups in the evening, fewer hits
