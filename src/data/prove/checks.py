@@ -315,6 +315,7 @@ def wrong_bars(stage: Stage) -> Observation:
     is_broken = stage.is_broken("wrong-bars")
 
     def twist(row: Row) -> Row:
+        """Make the two rows of the vendor wrong."""
         if row.at == impossible:
             return row._replace(high=round(row.low * (1.01 if is_broken else 0.5), 2))
         by = 1.01 if is_broken else 100

@@ -93,6 +93,7 @@ async def prices(
     """
 
     def ask() -> pl.DataFrame:
+        """Query the manager, and convert its answer."""
         parsed = Timeframe.parse(timeframe)
         is_share = manager.provider_selector.instrument(symbol).asset_class == "stock"
         try:

@@ -123,7 +123,7 @@ class StoredRange:
     def doubted(self, stamp: int) -> Covered | None:
         """Return the coverage entry that marks a bar as almost certainly wrong, or its answer as doubtful.
 
-        The result is None if there is no such entry.
+        The result is None if no entry does.
         """
         part = self._part_at(stamp)
         return part if part is not None and part.reason.startswith((DOUBTFUL, GRAVE)) else None
