@@ -9,6 +9,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.disk.files import Disk
 from tests.vendor_server import VendorServer
 
 from .fresh import Fresh
@@ -49,3 +50,9 @@ def make(tmp_path: Path, rules: Path, clock: ManualClock) -> Callable[[], DataMa
 def manager(make: Callable[[], DataManager]) -> DataManager:
     """Return a manager on an empty cache."""
     return make()
+
+
+@pytest.fixture
+def young_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all files look just written: they are read again, however long a test takes."""
+    monkeypatch.setattr(Disk, "now_ns", lambda _: 0)

@@ -15,6 +15,8 @@ from src.data.model.instant import HOUR_MS, MINUTE_MS, iso, parse_iso
 from tests.cache.counts import FULL
 from tests.effort import calls_of
 
+pytestmark = pytest.mark.usefixtures("young_files")
+
 FIRST = parse_iso("2024-03-04")
 LATER = parse_iso("2024-06-03T12:00:00")
 HOURS = (3, 6, 12) if FULL else (2, 4, 8)

@@ -20,6 +20,8 @@ from src.data.data_manager import DataManager
 from src.data.model.instant import parse_iso
 from tests.effort import effort_of
 
+pytestmark = pytest.mark.usefixtures("young_files")
+
 FETCHED = parse_iso("2024-06-03T12:00:00")
 MONTH = ("2024-05-01", "2024-05-31")
 # Before views of absent folders, calendars and empty columns were kept: 14,800 and 26; 15,900 and 33.

@@ -291,10 +291,11 @@ def test_bars_of_a_different_kind_are_rejected_and_come_from_the_next_vendor(
     assert told(frame)["attempts"][0]["outcome"] == KindMismatchError.__name__
 
 
+@pytest.mark.usefixtures("young_files")
 def test_a_fallback_is_one_question_more_and_takes_no_file_and_few_calls(
     manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
 ) -> None:
-    """A day that the second vendor answers, beside one that the first does: whatever a clock says."""
+    """A day that the second vendor answers, beside one that the first does."""
     one, two = pair
     effort: list[tuple[int, int]] = []
     frames: list[pd.DataFrame] = []
@@ -310,6 +311,5 @@ def test_a_fallback_is_one_question_more_and_takes_no_file_and_few_calls(
     assert [spans(frame) for frame in frames[2:]] == [[("twin", 24)], [("second", 24)]]
     (calls, files), (calls_of_fallback, files_of_fallback) = effort[2:]
     assert vendors.count() == 0
-    # Files that are young on a slow machine are looked at once more; a commit opens ten.
-    assert files_of_fallback <= files + 4
+    assert files_of_fallback == files
     assert calls_of_fallback < 1.25 * calls
