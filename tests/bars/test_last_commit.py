@@ -14,7 +14,7 @@ import pytest
 
 from src.data.cache.store import BarStore
 from src.data.errors import IncompleteDataWarning
-from src.data.net.deadline import ends_turn
+from src.data.net.deadline import ends_fetching
 
 from .setup import NAMES, ThreeVendors
 from .test_failed_and_none import with_hole
@@ -31,7 +31,7 @@ def lasts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     def noted(self: BarStore, key: Any, content: Any, *args: Any, **options: Any) -> Any:
         if content.pieces:
-            made.append(ends_turn.get())
+            made.append(ends_fetching.get())
         return commit(self, key, content, *args, **options)
 
     monkeypatch.setattr(BarStore, "commit", noted)

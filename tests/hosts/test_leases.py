@@ -24,7 +24,7 @@ from src.data.hosts.log import Log, LogPosition
 from src.data.hosts.turn import HeldLease, current_turn
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
-from src.data.net.deadline import Deadline, ends_turn
+from src.data.net.deadline import Deadline, ends_fetching
 from tests.cache.bars import NOW
 from tests.hosts.guards import without
 from tests.processes import Talker
@@ -196,7 +196,7 @@ def test_the_last_entry_of_a_turn_frees_the_lease_with_it(host: Host) -> None:
     first = Call(a)
     first.run(add, log_a)
     assert not Call(b, deadline=late()).lease.is_held, "an entry that is not the last keeps it"
-    first.run(ends_turn.set, True)
+    first.run(ends_fetching.set, True)
     first.run(add, log_a)
     trips = log_a.trips
     second = Call(b, deadline=late())

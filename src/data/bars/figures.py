@@ -35,7 +35,7 @@ from ..net.locks import SeriesLocks
 from ..vendors.factory import own_sender
 from ..vendors.figures import Supplier, fetch_figures_of, suppliers
 from .answer.reader import attempt_entries
-from .fetch.attempt import ask
+from .fetch.attempt import query_vendor
 from .turns import FindLeases, Turns
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class FiguresService:
             reach = query.span.clip(Span(oldest, query.span.end))
             question, has_others = replace(query, span=reach), place < len(vendors)
             part = self._clock, has_others, self._ask, vendor, question
-            reply = ask(self._clock, name, reach, run_part, *part)
+            reply = query_vendor(self._clock, name, reach, run_part, *part)
             fetched = reply.value
             rows, requests = (len(fetched.rows), fetched.requests) if fetched else (0, None)
             done.attempts.append(reply.attempt(rows=rows, requests=requests))

@@ -1,7 +1,7 @@
 """Looks an answer up in memory and in the store, without querying a vendor.
 
-A lookup has one of four results: :class:`Hit`, :class:`PartialHit`, :class:`Derived`,
-:class:`Miss`.
+A lookup has one of four results: :class:`Hit`, :class:`PartialHit`, :class:`Derived` (only from
+``BarsService.find_stored``), :class:`Miss`.
 """
 
 from __future__ import annotations

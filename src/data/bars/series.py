@@ -1,4 +1,7 @@
-"""The parts of one request to one lane: the request, its journal, and the stored series."""
+"""The parts of one request to one lane: the request, its journal, and the stored series.
+
+:func:`is_down` and :func:`is_outage` decide what the errors in a journal imply about vendors.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.source import SourceState
 from ..model.span import Span
-from ..net.deadline import call_left_s, ends_turn
+from ..net import deadline
 from .answer.adjust import with_answers
 from .answer.answer import Unfilled
 from .selection.candidates import Candidate, LaneRoute
@@ -328,7 +331,7 @@ class SeriesStore:
     ) -> None:
         """Store a commit, or keep it in ``self.unstored``; ``check`` may stop it before it is written.
 
-        ``ends_fetching`` is the value of ``net.deadline.ends_turn`` for this commit.
+        ``ends_fetching`` is the value of ``net.deadline.ends_fetching`` for this commit.
 
         Raises:
             OvertakenError: Another host has committed to the series since this phase began, and the
@@ -341,7 +344,7 @@ class SeriesStore:
         seen = self.snapshot.position if commit.pieces else None
         # Added to every commit, because another caller may since have detected changed files.
         whole = commit if self.source is None else replace(commit, source=self.source)
-        token = ends_turn.set(ends_fetching)
+        token = deadline.ends_fetching.set(ends_fetching)
         try:
             self._store.commit(self._key, whole, _wait_s(), check, seen)
             empty = stretches(commit.marks).where(lambda mark: mark.state == "empty")
@@ -354,7 +357,7 @@ class SeriesStore:
             self.unstored.append(commit)
             self._note(error)
         finally:
-            ends_turn.reset(token)
+            deadline.ends_fetching.reset(token)
             self.snapshot = PhaseSnapshot()
 
     def is_overtaken(self, error: Exception) -> bool:
@@ -500,7 +503,7 @@ class SeriesStore:
 
 def _wait_s() -> float:
     """Return how many seconds this call may wait for another writer to finish with the series."""
-    return max(_LEAST_WAIT_S, call_left_s())
+    return max(_LEAST_WAIT_S, deadline.call_left_s())
 
 
 def with_commit(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarTable, Coverage]:

@@ -35,7 +35,7 @@ from ..vendors.base import BaseDataDownloader
 from ..vendors.factory import downloader_for
 from ..vendors.registry import VENDORS
 from ..vendors.search_table import SearchTable, fetch_listings, search_of
-from .fetch.attempt import ask
+from .fetch.attempt import query_vendor
 
 log = logging.getLogger("onetape.routing")
 
@@ -165,7 +165,7 @@ class NameService:
                 is_answered = is_answered or not (is_list and takes_text)
                 continue
             has_others = place + 1 < len(vendors)
-            reply = ask(
+            reply = query_vendor(
                 self._clock,
                 vendor.name,
                 _NO_SPAN,

@@ -30,7 +30,7 @@ from ..errors import (
     StorageError,
 )
 from ..forks import close_before_fork
-from ..net.deadline import ends_turn
+from ..net.deadline import ends_fetching
 from ..net.own_network import NO_CONNECTION
 from .entry import FORMAT, LAST_MS, MOST_BYTES, SeriesName, Value, dump, load, seal
 from .riders import NO_RIDE, FactChange, Ride, Riders, lifting
@@ -475,7 +475,7 @@ class Log:
         kind, payload = dump(value)
         token, turn = os.urandom(8), current_turn.get()
         held = None if turn is None or turn.is_freed else turn
-        frees = turn is not None and ends_turn.get()
+        frees = turn is not None and ends_fetching.get()
         arguments = {
             **name._asdict(),
             **facts._asdict(),

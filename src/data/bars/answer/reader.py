@@ -54,6 +54,16 @@ class FetchOutcome:
     """Everything that a fetch adds to the stored data of an answer; almost empty for a hit.
 
     Attributes:
+        unfilled: Spans that no vendor supplied.
+        unstored: Commits that could not be stored; their bars are part of the answer.
+        unstored_actions: Splits and dividends that could not be stored, each with the answer they
+            are from.
+        forming: Forming bar, if one was received.
+        kind: Kind of the lane, used if nothing is stored.
+        fetched: Spans that a vendor answered during the request.
+        problems: Sentences for the provenance.
+        scores: Scores of the vendors' answers, 0 to 1.
+        attempts: Queries for bars sent to vendors, in order.
         book, view, until: Splits and dividends, view of the series, and time until which the answer
             is valid; only if the stored documents alone were enough for the answer.
         closed_before: Timestamp from which bars count as closed only if they are final.
@@ -90,15 +100,15 @@ class FetchOutcome:
     ) -> FetchOutcome:
         """Return the outcome of processing a lane; bars from ``cap`` on have not closed."""
         return cls(
-            journal.unfilled,
-            series.unstored,
-            series.unstored_actions,
-            journal.forming,
-            request.route.kind,
-            journal.fetched,
-            [*series.problems, *journal.problems],
-            journal.scores,
-            journal.attempts,
+            unfilled=journal.unfilled,
+            unstored=series.unstored,
+            unstored_actions=series.unstored_actions,
+            forming=journal.forming,
+            kind=request.route.kind,
+            fetched=journal.fetched,
+            problems=[*series.problems, *journal.problems],
+            scores=journal.scores,
+            attempts=journal.attempts,
             closed_before=cap,
             is_alone=request.query.provider is not None and not request.route.reporters,
             snapshot=series.snapshot,

@@ -69,11 +69,11 @@ def record_absence(
     left = subtract(lacking, standing)
     lacking = [span for span in lacking if touching(left, span)] if left else []
     context = CommitContext(
-        request.grid,
-        Basis(),
-        now,
-        request.expiry,
-        request.settle_ms,
+        grid=request.grid,
+        basis=Basis(),
+        now_ms=now,
+        expiry=request.expiry,
+        settle_ms=request.settle_ms,
         vendor_days=series.vendor_days,
         last_ms=series.view().last,
     )

@@ -27,7 +27,7 @@ from ...prices.adjustment import BasisPart, needed_actions
 from ..selection.candidates import Candidate
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
-from .attempt import ask
+from .attempt import query_vendor
 
 _NEAR = timedelta(days=14)
 
@@ -69,7 +69,7 @@ class ActionFetcher:
             current_call().answered_ms = None
             lead = _lead(candidate, wanted)
             part = self.clock, True, candidate.fetch_actions, request.query.instrument
-            reply = ask(self.clock, candidate.name, wanted, run_part, *part, lead, latest)
+            reply = query_vendor(self.clock, candidate.name, wanted, run_part, *part, lead, latest)
             self._series.end_phase()
             message = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
             journal.side_attempts.append(replace(reply.attempt(), message=message))

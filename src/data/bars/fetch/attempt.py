@@ -67,7 +67,7 @@ class VendorReply(Generic[R]):
         log.log(level, "%s could not supply %s: %s", self.vendor, query, self.error)
 
 
-def ask(
+def query_vendor(
     clock: Clock,
     vendor: str,
     span: Span,

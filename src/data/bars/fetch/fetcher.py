@@ -34,7 +34,7 @@ from ..series import Forming, Journal, LaneRequest, SeriesStore, VendorQuestion
 from ..validity import is_proof
 from .absence import record_absence
 from .actions import ActionFetcher
-from .attempt import VendorReply, ask
+from .attempt import VendorReply, query_vendor
 from .plan import in_few_requests
 from .question import neighbours, question_for
 
@@ -51,7 +51,7 @@ class _SpanGroup(NamedTuple):
     """Ascending spans to request at once.
 
     Nothing else is missing between them, or between the last one and ``until``. For
-    ``ends_fetching``, see ``net.deadline.ends_turn``.
+    ``ends_fetching``, see ``net.deadline.ends_fetching``.
     """
 
     spans: Sequence[Span]
@@ -113,7 +113,10 @@ class _Segment:
 
 @dataclass(frozen=True)
 class _Requests(_Segment):
-    """The spans to request from one candidate, in request order.
+    """The spans to request from one candidate, in request order; a segment that is already split.
+
+    It is an entry in the work list too, because it goes back there after each chunk, with its
+    remaining groups. Its ``spans`` are those of the groups.
 
     Attributes:
         groups: Spans that are requested together, ascending.
@@ -176,7 +179,7 @@ class Fetcher:
         request = replace(self._request, route=lane)
         return Fetcher(request, self._series, self._journal, self._action_fetcher)
 
-    def ask_forming(self, span: Span) -> None:
+    def query_forming(self, span: Span) -> None:
         """Request the forming bar in ``span``; it is kept in the journal and never stored."""
         journal = self._journal
         for candidate in self._request.route.candidates:
@@ -185,7 +188,7 @@ class Fetcher:
             question = VendorQuestion(
                 span, neighbours(self._request, self._series, candidate, span)
             )
-            reply = ask(
+            reply = query_vendor(
                 self._clock,
                 candidate.name,
                 span,
@@ -265,7 +268,7 @@ class Fetcher:
                 following = [segment.passed_on(segment.spans, journal.excluded[candidate.name])]
             elif isinstance(segment, _Requests):
                 is_last_group = ends_fetching and not todo and len(segment.groups) == 1
-                following = self._ask_next(candidate, segment, ends_fetching=is_last_group)
+                following = self._query_next(candidate, segment, ends_fetching=is_last_group)
             else:
                 following = self._split(candidate, segment)
             todo += [one for one in reversed(following) if one.spans]
@@ -291,7 +294,7 @@ class Fetcher:
         no_bar = NoDataError(NO_BAR, provider=candidate.name)
         return [segment.passed_on(none, no_bar), *deep, _Requests.of(segment, groups)]
 
-    def _ask_next(
+    def _query_next(
         self, candidate: Candidate, segment: _Requests, *, ends_fetching: bool
     ) -> list[_Segment]:
         """Query a candidate for the next chunk of its first request.
@@ -308,7 +311,7 @@ class Fetcher:
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows_before)
         is_last_chunk = ends_fetching and chunk.end >= group.whole.end
         part = group.within(chunk, ends_fetching=is_last_chunk)
-        result = self._ask_vendor(candidate, part, segment.reasons)
+        result = self._query_vendor(candidate, part, segment.reasons)
         # The calendar does not expect bars and one vendor has none, so no other vendor is queried.
         is_none = isinstance(result.reason, NoDataError)
         closed: list[Span] = []
@@ -330,7 +333,7 @@ class Fetcher:
             segment.after(done, chunk_ms, rows_before),
         ]
 
-    def _ask_vendor(
+    def _query_vendor(
         self, candidate: Candidate, group: _SpanGroup, before: Sequence[DataError]
     ) -> _ChunkResult:
         """Query one candidate for the missing parts of one chunk, which are a ``group``.
@@ -339,7 +342,7 @@ class Fetcher:
         without rows, :func:`record_absence` does so later, once all vendors agree.
         """
         span, journal = group.whole, self._journal
-        reply = ask(
+        reply = query_vendor(
             self._clock,
             candidate.name,
             span,

@@ -225,7 +225,7 @@ class LaneRun:
                 doubt_near_splits(request, series, journal)  # even for confirmed bars
                 self._fill_doubtful(plan.wanted)
                 prove_listing(request, series, journal, plan.segments)
-        self._ask_forming(plan)
+        self._query_forming(plan)
         self._remember_closed(plan)
         return plan
 
@@ -262,12 +262,12 @@ class LaneRun:
         doubtful.clear()
         self._fetcher.fill(spans)
 
-    def _ask_forming(self, plan: FetchPlan) -> None:
+    def _query_forming(self, plan: FetchPlan) -> None:
         """Request the forming bar if the query includes it and it has not been received already."""
         is_wanted = self.request.query.include_forming and plan.wanted.end > plan.cap
         if is_wanted and self.journal.forming is None and not self._has_none_running(plan.cap):
             end = max(plan.wanted.end, plan.cap + MINUTE_MS)
-            self._fetcher.ask_forming(Span(plan.cap, end))
+            self._fetcher.query_forming(Span(plan.cap, end))
 
     def _has_none_running(self, cap: int) -> bool:
         """Return whether the first usable vendor has answered for the time after ``cap``.

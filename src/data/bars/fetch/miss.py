@@ -120,13 +120,17 @@ class MissHandler:
 
     1. :meth:`answer`: decides whether to answer from daily bars, if these are better, or from
        vendors.
-    2. :meth:`route_of`: determines the lanes and their vendors, in the order of the rules.
+    2. :meth:`_from_vendors`: gets the route from :meth:`route_of` (the lanes and their vendors, in
+       the order of the rules), tries its lanes, and adds the vendors left out to the answer.
     3. :meth:`_try_lanes`: tries each lane in turn (:meth:`_answer_from_lane`, a
        :class:`~.lane.LaneRun`) until one answers with rows, or its vendors report that there are
        none. If an outage leaves an answer incomplete, a complete substitute replaces it.
     4. :meth:`_by_proof`: if no lane answers, tries vendors whose bars agree with the stored ones.
-    5. Otherwise falls back to bars built from shorter ones, or stored ones, or an error with every
-       reason.
+    5. :meth:`_completed`: replaces an answer that an outage cut off by complete bars built from
+       shorter ones, if there are any.
+    6. :meth:`_from_derived_or_stored`: if no vendor answers, uses bars built from shorter ones, or
+       stored ones (:meth:`_from_store_alone`), or raises the error with every reason
+       (:func:`_failure`).
 
     Args:
         selector: Selects the vendors.
@@ -153,7 +157,9 @@ class MissHandler:
         self.services = services
         self.shorter = SourceTimeframes(selector, lanes)
         self._namesakes = Namesakes(self._store, self._clock, log)
-        self._deriver = Deriver(self.shorter, self._ask, log)
+        self._deriver = Deriver(self.shorter, self._answer_in_own_timeframe, log)
+
+    # --- the answer ------------------------------------------------------------------------
 
     def answer(self, query: BarsQuery, result: LookupResult) -> Answer:
         """Answer from daily bars if these are better, or else from vendors, or else from the store.
@@ -227,7 +233,9 @@ class MissHandler:
         lane = answer.facts.get("derived_from", {}).get("lane", query.timeframe)
         return replace(answer, substitute=f"{', '.join(_vendors(answer))} (made of {lane} bars)")
 
-    def _ask(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
+    def _answer_in_own_timeframe(
+        self, query: BarsQuery, excluded: Mapping[str, DataError]
+    ) -> Answer:
         """Answer with bars of exactly the requested timeframe, without the ``excluded`` vendors."""
         result = find_up_to_date(self._lookup.find, self._store, query)
         if isinstance(result, Hit):
@@ -236,6 +244,8 @@ class MissHandler:
             return self._from_vendors(query, excluded, _lane_of(result))[0]
         except NO_ANSWER as error:
             return self._from_store_alone(query, error)
+
+    # --- lanes in order --------------------------------------------------------------------
 
     def _from_vendors(
         self,
@@ -264,6 +274,141 @@ class MissHandler:
             failed = (part.reason for part in tried.unfilled if part.failed)
             facts["unanswered"] = next(failed, None)
         return replace(answer, facts=answer.facts | facts), tried
+
+    def _try_lanes(
+        self, query: BarsQuery, route: Route, lanes: Sequence[LaneRoute], tried: _TriedLanes
+    ) -> Answer | None:
+        """Try ``lanes`` in order; return the first answer that has rows or is correctly empty.
+
+        The result is None if no lane has such an answer. Each lane that was tried is added to
+        ``tried``. Its outcome decides what happens next:
+
+        - An answer with rows, or one without gaps, is returned unless an outage cut it off. The first
+          answer that was cut off is kept while substitutes are tried.
+        - If the lane is known to be empty, a substitute's stored bars are returned, or else the
+          empty answer.
+        - If the symbol is unknown to its own exchange, no further lane is tried.
+        - Otherwise the next lane is tried.
+
+        If an outage leaves an answer incomplete, a complete answer from a substitute replaces it.
+        The result does not depend on which bars happen to be cached (decision 17). Stored bars that
+        are only doubtful or due again do not count as missing.
+        """
+        incomplete: Answer | None = None
+        # Attempts from the lane with this index on are added to the incomplete answer.
+        first_later = 0
+        for place, lane in enumerate(lanes):
+            if incomplete is not None and query.strict and _is_substitute(query, route, lane):
+                continue  # it would be rejected, and the incomplete answer would not be reported
+            outcome = self._answer_from_lane(query, lane, route, tried)
+            tried.lanes.append(outcome)
+            answer = outcome.answer
+            is_known_empty = outcome.is_confirmed and not outcome.journal.attempts
+            if answer is not None and (outcome.has_rows or not answer.gaps):
+                # With neither rows nor gaps, nothing trades at that time, and a substitute cannot
+                # change that.
+                answer = _naming(answer, outcome.journal.unfilled, route.namesakes)
+                if incomplete is None and _is_cut_off(answer):
+                    incomplete, first_later = answer, len(tried.lanes)
+                elif incomplete is None or _is_whole(answer, incomplete):
+                    return answer
+            elif is_known_empty:
+                # Vendors reported this earlier, and substitutes were queried then. If a substitute
+                # has no bars, this does not show anything about bars of the wanted kind.
+                if incomplete is None and not _is_substitute(query, route, lane):
+                    stored = self._stored_substitute(query, route, lanes[place + 1 :])
+                    return stored or answer
+            elif self._is_unknown(route, tried):
+                break
+        if incomplete is None:
+            return None
+        later = attempt_entries(tried.attempts(first_later, aside=True))
+        attempts = [*incomplete.facts["attempts"], *later]
+        return replace(incomplete, facts=incomplete.facts | {"attempts": attempts})
+
+    def _answer_from_lane(
+        self, query: BarsQuery, lane: LaneRoute, route: Route, tried: _TriedLanes
+    ) -> _TriedLane:
+        """Answer from one lane, under the lock of its series; return the outcome."""
+        request = self._request_for(query, lane, is_last_lane=lane is route.lanes[-1])
+        run = LaneRun(self.services, request, tried.excluded)
+        key, journal, name = request.key, run.journal, lane.candidates[0].name
+        try:
+            try:
+                # An offline call does not query a vendor, so it does not wait for other callers'
+                # fetches either.
+                with nullcontext() if query.offline else self._locks.hold(key, self._clock):
+                    answer = run.answer()
+            except DividendError as needed:
+                if query.offline or needed.days.is_empty:
+                    raise
+                # Dividends need daily close prices that are not stored; these are fetched first.
+                journal.side_attempts += self._fetch_days(query, needed.days)
+                with self._locks.hold(key, self._clock):
+                    answer = run.answer()
+        except KindMismatchError as error:
+            journal.attempts.append(Attempt(name, type(error).__name__, str(error), error=error))
+            return _TriedLane(None, journal)
+        named = [*map(lane.named, journal.attempts), *journal.side_attempts]
+        attempts = attempt_entries([*tried.attempts(aside=True), *named])
+        answer = replace(answer, facts=answer.facts | {"attempts": attempts})
+        if _is_substitute(query, route, lane):
+            answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
+        return _TriedLane(answer, journal)
+
+    def _request_for(self, query: BarsQuery, lane: LaneRoute, *, is_last_lane: bool) -> LaneRequest:
+        """Return the request to a lane: its series, and the grid on which its bars are expected."""
+        key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
+        anchor = lane.kind.anchor or "session"
+        grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
+        expiry, checks, log = self.services.expiry, self.services.checks, self.services.log
+        return LaneRequest(query, key, lane, grid, is_last_lane, expiry, checks, log)
+
+    def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
+        """Fetch and store the daily bars of ``days``; return the attempts that were made.
+
+        The next read of the store shows whether they could be fetched.
+        """
+        daily = replace(
+            query,
+            timeframe=Timeframe.parse("1d"),
+            span=days,
+            bars=None,
+            adjustment="split",
+            include_forming=False,
+            strict=False,
+            refresh=False,
+        )
+        try:
+            answer, _ = self._from_vendors(daily, {})
+        except DataError as error:
+            self.services.log.warning("no daily closes for %s: %s", query, error)
+            failed: Sequence[Attempt] = getattr(error, "attempts", ())
+            return failed
+        return [attempt_of(entry) for entry in answer.facts.get("attempts", ())]
+
+    def _stored_substitute(
+        self, query: BarsQuery, route: Route, lanes: Sequence[LaneRoute]
+    ) -> Answer | None:
+        """Return the answer from a substitute's stored bars; None if there are none.
+
+        The substitute was stored because the requested bars were missing.
+        """
+        stored = replace(query, offline=True)
+        for lane in lanes:
+            answer = self._answer_from_lane(stored, lane, route, _TriedLanes()).answer
+            if answer is not None and len(answer.table):
+                return replace(answer, query=query)
+        return None
+
+    @staticmethod
+    def _is_unknown(route: Route, tried: _TriedLanes) -> bool:
+        """Return whether the symbol is unknown to the exchange whose notation it uses.
+
+        If so, the search ends without a substitute.
+        """
+        errors = (one.journal.excluded.get(route.owner) for one in tried.lanes)
+        return route.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
 
     def _if_no_lane_answers(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer:
         """Answer a query that no lane of the route has answered with bars, or raise an error.
@@ -306,73 +451,7 @@ class MissHandler:
         lanes = [ln for ln in wider.lanes if any(c.name in proved for c in ln.candidates)]
         return self._try_lanes(query, wider, lanes, tried)
 
-    def _try_lanes(
-        self, query: BarsQuery, route: Route, lanes: Sequence[LaneRoute], tried: _TriedLanes
-    ) -> Answer | None:
-        """Try ``lanes`` in order; return the first answer that has rows or is correctly empty.
-
-        The result is None if no lane has such an answer. Each lane that was tried is added to
-        ``tried``.
-
-        If an outage leaves an answer incomplete, a complete answer from a substitute replaces it.
-        The result does not depend on which bars happen to be cached (decision 17). Stored bars that
-        are only doubtful or due again do not count as missing.
-        """
-        incomplete: Answer | None = None
-        # Attempts from the lane with this index on are added to the incomplete answer.
-        first_later = 0
-        for place, lane in enumerate(lanes):
-            if incomplete is not None and query.strict and _is_substitute(query, route, lane):
-                continue  # it would be rejected, and the incomplete answer would not be reported
-            outcome = self._answer_from_lane(query, lane, route, tried)
-            tried.lanes.append(outcome)
-            # There are neither rows nor gaps, so nothing trades at that time, and a substitute
-            # cannot change that.
-            if outcome.answer is not None and (outcome.has_rows or not outcome.answer.gaps):
-                answer = _naming(outcome.answer, outcome.journal.unfilled, route.namesakes)
-                if incomplete is None and _is_cut_off(answer):
-                    incomplete, first_later = answer, len(tried.lanes)
-                elif incomplete is None or _is_whole(answer, incomplete):
-                    return answer
-            # The answer is known to be empty without a query, because substitutes were queried when
-            # this was learned. If a substitute has no bars, this does not show anything about bars
-            # of the wanted kind.
-            elif (
-                outcome.answer is not None and outcome.is_confirmed and not outcome.journal.attempts
-            ):
-                if incomplete is None and not _is_substitute(query, route, lane):
-                    stored = self._stored_substitute(query, route, lanes[place + 1 :])
-                    return stored or outcome.answer
-            elif self._is_unknown(route, tried):
-                break
-        if incomplete is None:
-            return None
-        later = attempt_entries(tried.attempts(first_later, aside=True))
-        attempts = [*incomplete.facts["attempts"], *later]
-        return replace(incomplete, facts=incomplete.facts | {"attempts": attempts})
-
-    def _stored_substitute(
-        self, query: BarsQuery, route: Route, lanes: Sequence[LaneRoute]
-    ) -> Answer | None:
-        """Return the answer from a substitute's stored bars; None if there are none.
-
-        The substitute was stored because the requested bars were missing.
-        """
-        stored = replace(query, offline=True)
-        for lane in lanes:
-            answer = self._answer_from_lane(stored, lane, route, _TriedLanes()).answer
-            if answer is not None and len(answer.table):
-                return replace(answer, query=query)
-        return None
-
-    @staticmethod
-    def _is_unknown(route: Route, tried: _TriedLanes) -> bool:
-        """Return whether the symbol is unknown to the exchange whose notation it uses.
-
-        If so, the search ends without a substitute.
-        """
-        errors = (one.journal.excluded.get(route.owner) for one in tried.lanes)
-        return route.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
+    # --- from the store --------------------------------------------------------------------
 
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
         """Answer with stored bars even though no vendor can supply the rest, or raise ``error``.
@@ -435,12 +514,7 @@ class MissHandler:
         vendors = {name for part in view.coverage for name in part.vendor.split(",") if name}
         return all(is_proved(query.instrument, Listed(name, view.kind), own) for name in vendors)
 
-    def _route_or_error(self, query: BarsQuery) -> Route | DataError:
-        """Return the route for a query, or the error if no vendor can supply its bars."""
-        try:
-            return self.route_of(query)
-        except DataError as error:
-            return error
+    # --- routes ----------------------------------------------------------------------------
 
     def route_of(
         self,
@@ -470,43 +544,12 @@ class MissHandler:
             proved=proved,
         )
 
-    def _request_for(self, query: BarsQuery, lane: LaneRoute, *, is_last_lane: bool) -> LaneRequest:
-        """Return the request to a lane: its series, and the grid on which its bars are expected."""
-        key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
-        anchor = lane.kind.anchor or "session"
-        grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
-        expiry, checks, log = self.services.expiry, self.services.checks, self.services.log
-        return LaneRequest(query, key, lane, grid, is_last_lane, expiry, checks, log)
-
-    def _answer_from_lane(
-        self, query: BarsQuery, lane: LaneRoute, route: Route, tried: _TriedLanes
-    ) -> _TriedLane:
-        """Answer from one lane, under the lock of its series; return the outcome."""
-        request = self._request_for(query, lane, is_last_lane=lane is route.lanes[-1])
-        run = LaneRun(self.services, request, tried.excluded)
-        key, journal, name = request.key, run.journal, lane.candidates[0].name
+    def _route_or_error(self, query: BarsQuery) -> Route | DataError:
+        """Return the route for a query, or the error if no vendor can supply its bars."""
         try:
-            try:
-                # An offline call does not query a vendor, so it does not wait for other callers'
-                # fetches either.
-                with nullcontext() if query.offline else self._locks.hold(key, self._clock):
-                    answer = run.answer()
-            except DividendError as needed:
-                if query.offline or needed.days.is_empty:
-                    raise
-                # Dividends need daily close prices that are not stored; these are fetched first.
-                journal.side_attempts += self._fetch_days(query, needed.days)
-                with self._locks.hold(key, self._clock):
-                    answer = run.answer()
-        except KindMismatchError as error:
-            journal.attempts.append(Attempt(name, type(error).__name__, str(error), error=error))
-            return _TriedLane(None, journal)
-        named = [*map(lane.named, journal.attempts), *journal.side_attempts]
-        attempts = attempt_entries([*tried.attempts(aside=True), *named])
-        answer = replace(answer, facts=answer.facts | {"attempts": attempts})
-        if _is_substitute(query, route, lane):
-            answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
-        return _TriedLane(answer, journal)
+            return self.route_of(query)
+        except DataError as error:
+            return error
 
     def _are_actions_known(self, query: BarsQuery) -> bool:
         """Return whether a stock's actions since the start of the requested range are known."""
@@ -519,29 +562,6 @@ class MissHandler:
         first = day_ms(date_of(query.span.start)) + DAY_MS
         today = day_ms(self.services.reader.days.current(query.instrument).day)
         return book.covers(Span(first, max(first, today + DAY_MS)))
-
-    def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
-        """Fetch and store the daily bars of ``days``; return the attempts that were made.
-
-        The next read of the store shows whether they could be fetched.
-        """
-        daily = replace(
-            query,
-            timeframe=Timeframe.parse("1d"),
-            span=days,
-            bars=None,
-            adjustment="split",
-            include_forming=False,
-            strict=False,
-            refresh=False,
-        )
-        try:
-            answer, _ = self._from_vendors(daily, {})
-        except DataError as error:
-            self.services.log.warning("no daily closes for %s: %s", query, error)
-            failed: Sequence[Attempt] = getattr(error, "attempts", ())
-            return failed
-        return [attempt_of(entry) for entry in answer.facts.get("attempts", ())]
 
 
 def _lane_of(result: LookupResult) -> AnsweringLane | None:

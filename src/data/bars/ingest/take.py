@@ -388,17 +388,17 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
     fitted = compared.checked.fitted
     fetched, opened = fitted.fetched, fitted.received.sessions.opened
     context = JudgementContext(
-        fetched.vendor,
-        fetched.kind,
-        Basis(fetched.basis.adjustment),
-        request.query.instrument,
-        series.book(),
-        None if opened is None else date_of(opened),
-        _sessions(request, series, compared),
-        request.grid,
-        series.now_ms(),
-        compared.surroundings,
-        series.coverage(),
+        vendor=fetched.vendor,
+        kind=fetched.kind,
+        basis=Basis(fetched.basis.adjustment),
+        instrument=request.query.instrument,
+        book=series.book(),
+        day=None if opened is None else date_of(opened),
+        sessions=_sessions(request, series, compared),
+        grid=request.grid,
+        now_ms=series.now_ms(),
+        surroundings=compared.surroundings,
+        coverage=series.coverage(),
     )
     return judge(compared.answer, compared.stored, context)
 
@@ -442,8 +442,8 @@ def _complete_commit(
     others, doubt = _split_doubts(request, series, fetched)
     lasts = [s for s in (view.last, *answer.closed.stamps[-1:].tolist()) if s is not None]
     context = CommitContext(
-        request.grid,
-        basis_of(fetched, first, request.query.instrument, received.sessions.opened),
+        grid=request.grid,
+        basis=basis_of(fetched, first, request.query.instrument, received.sessions.opened),
         now_ms=now,
         expiry=request.expiry,
         settle_ms=fetched.settle_ms,
