@@ -183,7 +183,8 @@ class Commit(SeriesFacts):
         pieces: Bars to store; where pieces overlap, the later piece wins.
         marks: Coverage changes without bars: ``empty`` spans, ``final`` for stored bars that were
             fetched again and found equal, ``suspect`` for spans that are not to be trusted.
-        suspects: Invalid rows, for the quarantine.
+        suspects: Invalid rows, for the quarantine; not bars whose state is ``suspect``, which are
+            stored.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, if the
             caller knows more than the answers' faults show.
         judged: Span whose faults are replaced; None if nothing was checked.
@@ -264,7 +265,8 @@ class StoredSpan(NamedTuple):
         view: View of the whole series.
         table: Bars in the span.
         coverage: Coverage of the span.
-        suspects: Rejected rows, for timestamps that have no good bar.
+        suspects: Rejected rows, for timestamps that have no good bar; not bars whose state is
+            ``suspect``, which are in ``table``.
     """
 
     view: SeriesView

@@ -14,6 +14,11 @@ counts, whichever is there;
 3. otherwise the whole file is quarantined and replaced by its valid members; the rest is missing
 and will be requested again (``replace``).
 
+Commits call :func:`matched_meta`, which compares a document with its data and repairs only if they
+differ. Compaction and migration call :func:`sound_meta`, which reads the document first. Readers
+call :func:`recover` for a year that they cannot read, and maintenance for a year that a check found
+damaged, or :func:`rebuild` if only the document is incomplete.
+
 Data is made durable before it is read. Nothing that verifies is ever cut off or moved away. Files
 from newer versions are left untouched.
 """

@@ -65,7 +65,18 @@ class CommitRun:
     is_repaired: bool = field(default=False, init=False)
 
     def run(self, lock_timeout_s: float) -> None:
-        """Store the whole commit; for errors, see :meth:`BarStore.commit`."""
+        """Store the whole commit; for errors, see :meth:`BarStore.commit`.
+
+        The order matters:
+
+        1. Take the lock, and remove temporary files of killed writers.
+        2. Read the state of the series, and repair the years that the commit changes.
+        3. Check the kind and the generation, which depend on step 2; ``check`` may end the commit.
+        4. With a log that many hosts share, add the entry. The rest must follow.
+        5. Quarantine rejected rows.
+        6. Change the years one after another.
+        7. Write ``series.json``, which describes the years as they are after step 6.
+        """
         disk, paths = self.lane.disk, self.lane.paths
         disk.make_folders(paths.folder.parents[2])
         disk.make_folders(paths.folder, durable=False)  # the first commit makes it durable

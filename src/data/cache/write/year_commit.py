@@ -69,6 +69,10 @@ class YearCommit:
     def run(self) -> None:
         """Write the year's new content, and log the commit in the year's log.
 
+        A piece that can affect a bar at or before the last stored one causes a rewrite, as do the
+        first bars of a year, overlapping pieces, a new column, and a compaction that is due. Other
+        bars are appended. Without bars, only the document is written.
+
         Raises:
             MismatchError: The content of the stored file is damaged; nothing was changed.
             StorageError: A step failed; the year is in its old state or in its new one.
