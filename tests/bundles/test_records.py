@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import sqlite3
@@ -15,9 +16,11 @@ import polars as pl
 import pytest
 
 from src.data import DataManager
+from src.data.bundles import request
 from src.data.bundles.bundle import Bundle
 from src.data.bundles.bundle_records import BundleOrigin
 from src.data.bundles.commit import BundleFiles
+from src.data.bundles.request import Request
 from src.data.errors import BundleError, FormatVersionError
 from src.data.polars.parquet_writer import ParquetWriter
 from tests.cache.crash import Quick
@@ -122,6 +125,45 @@ def test_records_made_of_partitions_keep_the_keys_of_a_later_version(bundle: Bun
     with closing(sqlite3.connect(bundle.path / "metadata.db")) as db:
         ((text,),) = db.execute("SELECT metadata FROM symbols WHERE symbol = 'AAPL'").fetchall()
     assert json.loads(text)["lot"] == 100
+
+
+class LaterRequest(Request):
+    """The request of a version in which ``session`` is a new option."""
+
+    session: str = "regular"
+
+
+def test_a_bundle_without_a_new_option_is_read_extended_and_refreshed(
+    bundle: Bundle, manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle has the option's default, so that a different value is refused."""
+
+    def change(metadata: dict[str, str]) -> None:
+        origin = json.loads(metadata["onetape"])
+        del origin["request"]["session"]
+        metadata["onetape"] = json.dumps(origin)
+
+    monkeypatch.setattr(request, "Request", LaterRequest)
+    with_metadata(bundle.path / "metadata.parquet", change)
+    before = content(bundle.path)
+    assert "session" not in origin_in(bundle.path / "metadata.parquet")["request"]
+    recorded = bundle.records().origin.request
+    assert recorded is not None and recorded["session"] == "regular"
+    assert bundle.state(manager).state == "current"
+    assert content(bundle.path) == before, "reading changes no file"
+    arguments: Any = (manager, ["NVDA"], "1d", "2024-01-02", "2024-02-09")
+    with pytest.raises(BundleError, match="has session regular, not extended"):
+        bundle.ingest(*arguments, provider="mock", session="extended")
+    assert bundle.refresh(manager, offline=True).failed == {}
+    assert origin_in(bundle.path / "metadata.parquet")["request"]["session"] == "regular"
+    with_metadata(bundle.path / "metadata.parquet", change)
+    bundle.ingest(*arguments, provider="mock")
+    assert "NVDA" in bundle.records().origin.symbols
+
+
+def test_create_and_ingest_have_each_key_of_a_request_as_an_argument() -> None:
+    for method in (Bundle.create, Bundle.ingest):
+        assert {*inspect.signature(method).parameters} >= {*Request.__struct_fields__}
 
 
 WRONG: list[dict[str, Any]] = [

@@ -16,7 +16,7 @@ from src.data.bundles.bundle import Bundle
 from src.data.bundles.catalog_log import CatalogLog
 from src.data.bundles.lineage_lines import runs_in
 from src.data.bundles.metadata import BundleMetadata
-from src.data.bundles.request import request_of, widened
+from src.data.bundles.request import extended, request_of
 from src.data.data_manager import DataManager
 from src.data.errors import BundleError, IncompleteDataWarning, QueryError
 from src.data.polars.decimals import float_frame
@@ -25,6 +25,7 @@ from src.data.sources.foreign_source import BundlePath
 from src.data.sources.vendor_source import OnetapeDataSource, VendorDataSource
 from tests.vendor_server import Fault, VendorServer
 
+OPTIONS = {"adjustment": "split", "provider": None, "session": "regular"}
 JUNE = (pd.Timestamp("2024-06-03"), pd.Timestamp("2024-06-07"), "1d")
 
 
@@ -202,21 +203,17 @@ def test_two_concurrent_ingestions_lose_no_row(
 def test_a_widened_range_contains_both(
     has: tuple[str, str | None], wanted: tuple[str, str | None], both: tuple[str, str | None]
 ) -> None:
-    requests = [
-        request_of(["A"], "1d", bounds, "split", None, "regular") for bounds in (has, wanted)
-    ]
-    request = widened("mine", requests[0], requests[1], str)
+    requests = [request_of(["A"], "1d", bounds, **OPTIONS) for bounds in (has, wanted)]
+    request = extended("mine", requests[0], requests[1], str)
     assert request is not None
     assert (request["start_date"], request["end_date"]) == both
 
 
 @pytest.mark.parametrize("has, wanted", [("-30d", "2024-06-03"), (None, "2024-06-03")])
 def test_a_range_that_cannot_be_compared_is_refused(has: str | None, wanted: str) -> None:
-    requests = [
-        request_of(["A"], "1d", (one, None), "split", None, "regular") for one in (has, wanted)
-    ]
+    requests = [request_of(["A"], "1d", (one, None), **OPTIONS) for one in (has, wanted)]
     with pytest.raises(BundleError, match="cannot be extended to 2024-06-03"):
-        widened("mine", requests[0], requests[1], str)
+        extended("mine", requests[0], requests[1], str)
 
 
 def test_a_lineage_records_reads_of_sources(yahoo: VendorDataSource, bundles: Path) -> None:

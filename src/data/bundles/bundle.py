@@ -65,7 +65,7 @@ from .commit import METADATA, BundleFiles, FileChanges, checked_name
 from .folder import bundles_folder, registered, registered_names
 from .parquet_writer import ParquetWriter, Written, parsed, rebuilt
 from .partitions import last_day, partitions
-from .request import request_of, symbols_to_answer, widened
+from .request import extended, options_of, request_of, symbols_to_answer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +79,8 @@ __all__ = ["Bundle", "BundleState", "BundleChange", "FileProblem", "bundle_names
 _NOTHING: Mapping[str, Any] = {}
 # Within this time of its ex-date, an action may start to count merely because time passes.
 _NEWS_MS = 3 * DAY_MS
+# Options that select the series of an answer; a seal contains the series instead of them.
+_IN_SERIES = {"provider", "session"}
 State = Literal["current", "stale", "foreign", "corrupt"]
 
 
@@ -200,7 +202,12 @@ class Bundle:
             StorageError, LockTimeoutError: The bundle cannot be written; nothing is written.
         """
         request = request_of(
-            symbols, timeframe, (start_date, end_date), adjustment, provider, session
+            symbols,
+            timeframe,
+            (start_date, end_date),
+            adjustment=adjustment,
+            provider=provider,
+            session=session,
         )
         if self.exists():
             raise BundleError(
@@ -282,8 +289,14 @@ class Bundle:
                 unchanged.
             QueryError, DecimalRangeError, StorageError, LockTimeoutError: See :meth:`create`.
         """
-        bounds = start_date, end_date
-        wanted = request_of(symbols, timeframe, bounds, adjustment, provider, session)
+        wanted = request_of(
+            symbols,
+            timeframe,
+            (start_date, end_date),
+            adjustment=adjustment,
+            provider=provider,
+            session=session,
+        )
         if not self.exists():
             try:
                 return self.create(manager, **wanted, timeout=timeout)
@@ -303,7 +316,7 @@ class Bundle:
         """Extend the bundle's request by ``wanted``, and update the bundle to the current answer."""
         canonical = manager.provider_selector.canonical
         origin = self.records().origin
-        request = widened(self.name, origin.request, wanted, canonical)
+        request = extended(self.name, origin.request, wanted, canonical)
         may_skip = not self._files.read_whole(self._examined)[1]
         while True:
             answers: dict[str, _Answer] = {}
@@ -322,7 +335,7 @@ class Bundle:
                 )
             with self._files.writing(make=False) as commit:
                 records, problems = self._examined(commit=commit)
-                now = widened(self.name, records.origin.request, wanted, canonical)
+                now = extended(self.name, records.origin.request, wanted, canonical)
                 is_as_read = records.origin.commit == origin.commit and not problems
                 if now == request and (is_as_read or not same):
                     records = replace(records, origin=replace(records.origin, request=request))
@@ -712,11 +725,9 @@ def _answers(
             request["timeframe"],
             request["start_date"],
             request["end_date"],
-            adjustment=request["adjustment"],
-            provider=request["provider"],
-            session=request["session"],
             offline=offline,
             timeout=timeout,
+            **options_of(request),
         )
     return {
         symbol: _answer(manager, symbol, frame, request, before[symbol])
@@ -733,7 +744,7 @@ def _answer(
 ) -> _Answer:
     """Convert the data manager's frame for a symbol to an answer.
 
-    ``before`` is a digest of the splits and dividends that were stored before the frame was read.
+    ``before`` describes the splits and dividends that were stored before the frame was read.
     """
     frequency = _frequency(request)
     facts = frame.attrs[ATTRS_KEY]
@@ -791,7 +802,7 @@ class _Actions(NamedTuple):
 
 
 def _actions_of(client: BarsClient, symbol: str) -> _Actions | None:
-    """Return a digest of a symbol's stored splits and dividends.
+    """Return the digest and the latest ex-date of a symbol's stored splits and dividends.
 
     Return None if they cannot be read or the symbol is invalid.
     """
@@ -853,7 +864,7 @@ def _seal(
         __version__,
         str(series),
         known.generation,
-        request["adjustment"],
+        *(value for name, value in options_of(request).items() if name not in _IN_SERIES),
         actions.digest,
         *span,
     ]
@@ -864,7 +875,7 @@ def _seal(
 
 def _query(client: BarsClient, symbol: str, request: Mapping[str, Any]) -> BarsQuery | None:
     """Return the query for a symbol, or None if its market is unknown."""
-    wishes = Wishes(request["provider"], request["adjustment"], session=request["session"])
+    wishes = Wishes(**options_of(request))
     bounds = request["start_date"], request["end_date"]
     try:
         return client.query(symbol, request["timeframe"], *bounds, wishes=wishes)

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
@@ -34,6 +34,7 @@ from .catalog_tables import (
 )
 from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, is_inside
 from .parquet_footer import declared
+from .request import parsed_request
 
 __all__ = ["DATABASE", "FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
 
@@ -111,24 +112,6 @@ def fact(sql: str, default: Any) -> Any:
     return field(default=default, metadata={"sql": sql})
 
 
-class _Request(TypedDict):
-    """The recorded request of a bundle, to check the types of its values when it is parsed.
-
-    A new key must be ``NotRequired`` and read with ``get``, because older bundles lack it. It also
-    goes into ``request_of`` and ``widened`` (``request.py``), into the arguments of
-    ``Bundle.create`` and ``Bundle.ingest``, and into ``_answers`` and ``_query`` (``bundle.py``),
-    which query with it.
-    """
-
-    symbols: list[str]
-    timeframe: str
-    start_date: str | None
-    end_date: str | None
-    adjustment: str
-    provider: str | None
-    session: str
-
-
 @dataclass(frozen=True)
 class BundleOrigin:
     """The facts about a bundle that cannot be derived from its rows.
@@ -145,8 +128,8 @@ class BundleOrigin:
         source: Further details about the source, given by user code.
         resolutions: Maps ``daily`` and ``minute`` to the timeframe of their bars.
         created_at, ingested_at: Times of creation and of the last change, UTC milliseconds.
-        request: Arguments of the query that the bundle answers; None if user code wrote rows into
-            it.
+        request: Arguments of the query that the bundle answers (:class:`.request.Request`); None
+            if user code wrote rows into it.
         symbols: Maps each symbol to its source.
         wide_volume: Whether volumes are ``Decimal(38, 8)``.
         dataset_id: Id of the dataset in ``metadata.db``.
@@ -197,7 +180,7 @@ class BundleOrigin:
             sources = plain.get("symbols", {})
             plain["symbols"] = {n: _from_json(SymbolSource, one) for n, one in sources.items()}
             if plain.get("request") is not None:
-                msgspec.convert(plain["request"], _Request)
+                plain["request"] = parsed_request(plain["request"])
             return msgspec.convert(plain, cls)
         except RecursionError as exc:
             raise ValueError("it is nested too deeply") from exc

@@ -6,24 +6,75 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from ..errors import BundleError, QueryError
 from ..model.query import check_no_string
 from ..model.timeframe import Timeframe
 
-__all__ = ["request_of", "symbols_to_answer", "widened"]
+__all__ = ["Request", "extended", "options_of", "parsed_request", "request_of", "symbols_to_answer"]
+
+
+class Request(msgspec.Struct):
+    """The keys of a recorded request, with the types of their values.
+
+    The keys after ``end_date`` are the same for all requests of one bundle. Except for the
+    timeframe, they are the *options* of the query. To add an option:
+
+    1. Add a line to the end of this class, with the option's default. A bundle that was written
+       without the option is read with this default.
+    2. Add an argument of the same name and default to ``Bundle.create`` and ``Bundle.ingest``, and
+       pass it to :func:`request_of`. ``get_ohlcv_batch`` and ``Wishes``, which receive all options,
+       must have this argument as well.
+    3. If the command should have the option, add it to ``onetape bundle create``
+       (``cli/bundle.py``): the option itself, and the call in ``_create``.
+    4. If a different value always selects different stored bars, as another vendor or session does,
+       add the name to ``_IN_SERIES`` in ``bundle.py``. Otherwise leave it out: then bars are read
+       again after the option's value was changed.
+
+    The key of a request in the catalog (``request_key``) does not contain options, because programs
+    compute it from the source, symbols, range and timeframe alone.
+    """
+
+    symbols: list[str]
+    start_date: str | None
+    end_date: str | None
+    provider: str | None
+    timeframe: str
+    adjustment: str
+    session: str
+
+
+_RANGE = ("symbols", "start_date", "end_date")
+# Differences are reported in this order.
+_SAME_KEYS = tuple(key for key in Request.__struct_fields__ if key not in _RANGE)
+_OPTIONS = tuple(key for key in _SAME_KEYS if key != "timeframe")
+
+
+def options_of(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a request, as keyword arguments of ``get_ohlcv_batch``."""
+    return {key: request[key] for key in _OPTIONS}
+
+
+def parsed_request(stored: Any) -> dict[str, Any]:
+    """Return a stored request with the defaults of options that it lacks.
+
+    Keys that this version does not use are kept. Raises ``msgspec.ValidationError``, which is a
+    ``ValueError``, if a value is missing or has the wrong type.
+    """
+    return {**msgspec.structs.asdict(msgspec.convert(stored, Request)), **stored}
 
 
 def request_of(
-    symbols: Sequence[str],
-    timeframe: str,
-    bounds: tuple[Any, Any],
-    adjustment: Any,
-    provider: str | None,
-    session: Any,
+    symbols: Sequence[str], timeframe: str, bounds: tuple[Any, Any], **options: Any
 ) -> dict[str, Any]:
     """Return the arguments of a bundle's query, in the form that the bundle records.
+
+    Args:
+        symbols, timeframe: See ``Bundle.create``.
+        bounds: Start and end.
+        options: All options of :class:`Request`.
 
     Raises:
         QueryError: The symbols are not a list or are empty, or the timeframe is invalid.
@@ -34,9 +85,7 @@ def request_of(
         "timeframe": str(Timeframe.parse(timeframe)),
         "start_date": _text(bounds[0]),
         "end_date": _text(bounds[1]),
-        "adjustment": adjustment,
-        "provider": provider,
-        "session": session,
+        **{key: options[key] for key in _OPTIONS},
     }
     if not request["symbols"]:
         raise QueryError("a bundle needs at least one symbol")
@@ -51,7 +100,7 @@ def cannot_be_written(text: str) -> bool:
     return any("\ud800" <= one <= "\udfff" for one in text)
 
 
-def widened(
+def extended(
     name: str,
     has: Mapping[str, Any] | None,
     wanted: Mapping[str, Any] | None,
@@ -72,7 +121,7 @@ def widened(
             f"the rows of bundle {name} were written by user code, so it cannot be extended",
             hint="use another name",
         )
-    for key in ("provider", "timeframe", "adjustment", "session"):
+    for key in _SAME_KEYS:
         both = [one[key] for one in (has, wanted)]
         if key == "provider":
             both = [one and (canonical(one) or one) for one in both]
