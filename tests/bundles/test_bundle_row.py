@@ -254,7 +254,7 @@ tree = ast.parse(path.read_text("utf-8"))
 kinds = {one.name: one.body for one in tree.body if isinstance(one, ast.ClassDef)}
 for name, line in (
     ("BundleOrigin", 'grade: str = fact("TEXT", default="plain")'),
-    ("FileRecord", 'weight: int = figure("weight", pl.Int64, default=7)'),
+    ("FileRecord", 'weight: int = file_column("weight", pl.Int64, default=7)'),
 ):
     last = max(n for n, one in enumerate(kinds[name]) if isinstance(one, ast.AnnAssign))
     kinds[name][last + 1 : last + 1] = ast.parse(line).body
@@ -262,6 +262,15 @@ records = ModuleType("src.data.bundles.bundle_records")
 records.__package__, records.__file__ = package.__name__, str(path)
 sys.modules[records.__name__] = records
 exec(compile(tree, str(path), "exec"), records.__dict__)
+path = path.with_name("bundle_row.py")
+line = '"per_bar": RowField("REAL", lambda _, t: t.size_bytes / t.rows),'
+text = path.read_text("utf-8")
+assert text.count("ROW: dict[str, RowField] = {") == 1
+text = text.replace("ROW: dict[str, RowField] = {", "ROW: dict[str, RowField] = {" + line)
+row = ModuleType("src.data.bundles.bundle_row")
+row.__package__, row.__file__ = package.__name__, str(path)
+sys.modules[row.__name__] = row
+exec(compile(text, str(path), "exec"), row.__dict__)
 
 from src.data.bundles import DataCatalog
 from src.data.bundles.bundle import Bundle
@@ -281,16 +290,19 @@ with files.writing() as commit:
 assert BundleMetadata.get("mine")["grade"] == "fine"
 assert set(pl.read_parquet(folder / "mine" / "metadata.parquet")["weight"]) == {9}
 assert '"grade":"fine"' in pl.read_parquet_metadata(folder / "mine" / "metadata.parquet")["onetape"]
-BundleMetadata.update("other", source_type="csv", grade="coarse")
+mine = BundleMetadata.get("mine")
+assert mine["per_bar"] == mine["file_size_bytes"] / mine["row_count"]
+BundleMetadata.update("other", source_type="csv", grade="coarse", per_bar=2.5)
 DataCatalog(folder=folder, manager=DataManager(folder.parent / "cache")).refresh()
 with closing(sqlite3.connect(folder / "metadata.db")) as db:
-    rows = db.execute("SELECT bundle_name, grade FROM bundle_metadata ORDER BY 1").fetchall()
-assert rows == [("mine", "fine"), ("other", "coarse")], rows
+    rows = db.execute("SELECT bundle_name, grade, per_bar FROM bundle_metadata ORDER BY 1")
+    rows = rows.fetchall()
+assert rows == [("mine", "fine", mine["per_bar"]), ("other", "coarse", 2.5)], rows
 """
 
 
 def test_a_field_is_declared_once(manager: DataManager, bundles: Path) -> None:
-    """One line makes a fact part of footer, records, row, SQLite and index; another a file's figure."""
+    """One line is enough for a fact, for a column of the files' records, and for a computed field."""
     create(manager, bundles, ["NVDA"])
     DataCatalog(folder=bundles, manager=manager).refresh()  # an index without the new column
     subprocess.run([sys.executable, "-c", ONE_MORE, str(bundles)], check=True, cwd=ROOT)

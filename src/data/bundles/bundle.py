@@ -822,9 +822,9 @@ def _actions_of(client: BarsClient, symbol: str) -> _Actions | None:
 class _Seal(NamedTuple):
     """A digest of everything in the store that an answer depends on.
 
-    As long as the digest stays the same, so does the answer. ``folder`` is the lane (one vendor's
-    series of one kind of price) from which the answer came, and ``generation`` is the version of
-    the stored bars in it.
+    As long as the digest stays the same, so does the answer. ``folder`` is the lane (stored bars of
+    one kind for one series) from which the answer came, and ``generation`` is the version of the
+    bars in it.
     """
 
     text: str

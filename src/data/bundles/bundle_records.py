@@ -64,8 +64,8 @@ class SymbolSource:
 
     Attributes:
         sid: Number of the symbol in the bundle.
-        lane, generation: Lane (one vendor's series of one kind of price) in the store, and the
-            version of its bars; None if the bars come from elsewhere.
+        lane, generation: Lane in the store (stored bars of one kind for one series), and the version
+            of its bars; None if the bars come from elsewhere.
         fingerprint: Digest of the answer with these bars, as returned by ``onetape.fingerprint``.
         actions: Digest of the splits and dividends that apply.
         asset_type, exchange: Type of the asset, such as ``stock``, and its market.
@@ -101,8 +101,10 @@ class SymbolSource:
 def fact(sql: str, default: Any) -> Any:
     """Declare a field of :class:`BundleOrigin` that is also a column of the bundle's row.
 
-    ``sql`` is the type of the column. Values other than the default are set in two places:
-    ``Bundle.create`` for answers of the store, and ``ParquetWriter._write`` for rows of user code.
+    ``sql`` is the type of the column. Values other than the default are set where a bundle's origin
+    is made: in ``Bundle.create`` for answers of the store, and in ``ParquetWriter._write`` for rows
+    of user code, each time in the call ``replace(records.origin, ...)``. Later changes of the bundle
+    keep the value.
 
     No field of this version uses the function. ``test_a_field_is_declared_once`` in
     ``tests/bundles/test_bundle_row.py`` adds this line to the class and follows it everywhere::
@@ -222,7 +224,7 @@ class SidRows:
         return iter((self.sids, self.rows, self.firsts, self.lasts))
 
 
-def figure(column: str = "", dtype: Any = None, **default: Any) -> Any:
+def file_column(column: str = "", dtype: Any = None, **default: Any) -> Any:
     """Declare a field of :class:`FileRecord` with its column in ``metadata.parquet``.
 
     If a record was written before the field existed, its file lacks the column and the field has
@@ -246,14 +248,14 @@ class FileRecord:
             milliseconds; None if it never has.
     """
 
-    place: str = figure("file_path", pl.String)
-    sha256: str = figure("sha256", pl.String)
-    size_bytes: int = figure("size_bytes", pl.Int64)
-    row_count: int = figure("row_count", pl.Int64)
-    violations: int = figure("violations", pl.Int64)
-    sids: SidRows = figure()
+    place: str = file_column("file_path", pl.String)
+    sha256: str = file_column("sha256", pl.String)
+    size_bytes: int = file_column("size_bytes", pl.Int64)
+    row_count: int = file_column("row_count", pl.Int64)
+    violations: int = file_column("violations", pl.Int64)
+    sids: SidRows = file_column()
     state: FileState | None = field(default=None, compare=False)
-    validated_ms: int | None = figure("validated_ms", pl.Int64, default=None, compare=False)
+    validated_ms: int | None = file_column("validated_ms", pl.Int64, default=None, compare=False)
 
     def is_unchanged(self, now: FileState | None) -> bool:
         """Return whether the file's current state ``now`` shows that its content is unchanged."""
@@ -372,8 +374,8 @@ def set_aside(commit: FileChanges, place: str, data: bytes) -> str:
 # have their columns here.
 _LISTS = ("sid", "sid_rows", "sid_first", "sid_last")
 _DECLARED = {one.metadata["column"]: one for one in fields(FileRecord) if one.metadata}
-# Maps the column of each figure of a file to the name of its field.
-_FIGURES = {column: one.name for column, one in _DECLARED.items()}
+# Maps the name of each column to the name of its field.
+_FIELD_NAMES = {column: one.name for column, one in _DECLARED.items()}
 _DEFAULTS = {column: one.default for column, one in _DECLARED.items() if one.default is not MISSING}
 _COLUMNS: dict[str, Any] = {
     **{name: _DECLARED[name].metadata["dtype"] for name in _DECLARED if name not in _DEFAULTS},
@@ -435,12 +437,12 @@ class Records:
         states = frame.select("inode", "size_bytes", "mtime_ns").rows()
         records = [
             FileRecord(
-                **dict(zip(_FIGURES.values(), figures, strict=True)),
+                **dict(zip(_FIELD_NAMES.values(), values, strict=True)),
                 sids=of_file,
                 state=None if None in state else FileState(*state),
             )
-            for figures, of_file, state in zip(
-                frame.select(*_FIGURES).rows(), sids, states, strict=True
+            for values, of_file, state in zip(
+                frame.select(*_FIELD_NAMES).rows(), sids, states, strict=True
             )
         ]
         return cls(origin, {record.place: record for record in records})
@@ -490,9 +492,9 @@ class Records:
 
     def _parquet(self) -> bytes:
         files = list(self.files.values())
-        figures = pl.DataFrame(
-            [[getattr(r, name) for name in _FIGURES.values()] for r in files],
-            schema={name: (_COLUMNS | _LATER)[name] for name in _FIGURES},
+        values = pl.DataFrame(
+            [[getattr(r, name) for name in _FIELD_NAMES.values()] for r in files],
+            schema={name: (_COLUMNS | _LATER)[name] for name in _FIELD_NAMES},
             orient="row",
         )
         states = pl.DataFrame(
@@ -502,7 +504,7 @@ class Records:
         )
         lists = zip(*(tuple(r.sids) for r in files), strict=True) if files else [()] * len(_LISTS)
         buffer = io.BytesIO()
-        figures.with_columns(
+        values.with_columns(
             *(
                 pl.Series(name, list(column), dtype=pl.List(pl.Int64))
                 for name, column in zip(_LISTS, lists, strict=True)

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from .bundle_records import BundleOrigin, Records
 
-__all__ = ["ROW", "Figures", "row_of"]
+__all__ = ["ROW", "Totals", "row_of"]
 
 
-class Figures(NamedTuple):
+class Totals(NamedTuple):
     """The totals of a bundle, computed from its records.
 
     Attributes:
@@ -35,7 +35,7 @@ class Figures(NamedTuple):
     missing_pct: float
 
     @classmethod
-    def of(cls, records: Records) -> Figures:
+    def of(cls, records: Records) -> Totals:
         """Compute a bundle's totals from its records."""
         files, symbols, spans = records.files.values(), records.origin.symbols, records.spans()
         rows, bad = sum(f.row_count for f in files), sum(f.violations for f in files)
@@ -60,6 +60,8 @@ class Figures(NamedTuple):
 class RowField(NamedTuple):
     """A field of a bundle's row.
 
+    If the value is a total over all files or symbols, compute it in :class:`Totals` first.
+
     Attributes:
         sql: SQL type of the field's column in ``bundle_metadata``.
         value: Function that returns the field's value; None if only user code can set it.
@@ -67,7 +69,7 @@ class RowField(NamedTuple):
     """
 
     sql: str
-    value: Callable[[Records, Figures], Any] | None = None
+    value: Callable[[Records, Totals], Any] | None = None
     is_quality: bool = False
 
 
@@ -75,7 +77,7 @@ def _seconds(ms: int | None) -> int | None:
     return None if ms is None else int(ms / 1000)
 
 
-def _of_origin(name: str) -> Callable[[Records, Figures], Any]:
+def _of_origin(name: str) -> Callable[[Records, Totals], Any]:
     value = attrgetter(name)
     return lambda records, _: value(records.origin)
 
@@ -122,5 +124,5 @@ TABLE = textwrap.fill(
 
 def row_of(records: Records) -> Mapping[str, Any]:
     """Return the fields of a bundle's catalog row that can be derived from its records."""
-    figures = Figures.of(records)
-    return {name: one.value(records, figures) for name, one in ROW.items() if one.value}
+    totals = Totals.of(records)
+    return {name: one.value(records, totals) for name, one in ROW.items() if one.value}

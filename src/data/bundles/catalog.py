@@ -72,7 +72,7 @@ class DataCatalog:
 
     Each registration and each link is recorded as a durable line in ``catalog.jsonl`` in that
     folder. The SQLite file is an index of these lines, of the bundles, and of the requested lanes
-    (a lane is one vendor's series of one kind of price in the store). Any SQLite program may read
+    (a lane contains the stored bars of one kind for one series). Any SQLite program may read
     it. If it is deleted, it is rebuilt. If it cannot be written, the index is kept in memory.
     Thread-safe; several processes may use the same catalog.
 

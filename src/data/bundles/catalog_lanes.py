@@ -23,7 +23,7 @@ __all__ = ["LaneDatasets"]
 
 
 class LaneDatasets:
-    """The lanes (one vendor's series of one kind of price each) in one cache folder.
+    """The lanes (stored bars of one kind for one series) in one cache folder.
 
     Thread-safe.
 

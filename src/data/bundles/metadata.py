@@ -18,7 +18,7 @@ import pandas as pd
 from ..errors import QueryError
 from .bundle import Bundle, bundle_names
 from .bundle_records import SCHEMA_VERSION, Records
-from .bundle_row import ROW, Figures, row_of
+from .bundle_row import ROW, Totals, row_of
 from .catalog_log import CatalogLog
 from .commit import checked_name
 from .folder import BUNDLE as _TYPE
@@ -83,19 +83,19 @@ class BundleMetadata:
 
     @classmethod
     def _of(cls, records: Records) -> BundleMetadata:
-        origin, figures, names = records.origin, Figures.of(records), records.names()
+        origin, totals, names = records.origin, Totals.of(records), records.names()
         return cls(
             bundle_name=origin.bundle_name,
             symbols=[names[sid] for sid in sorted(names)],
-            start_date=_stamp(figures.start_ms),
-            end_date=_stamp(figures.end_ms),
+            start_date=_stamp(totals.start_ms),
+            end_date=_stamp(totals.end_ms),
             frequency=",".join(sorted(set(origin.resolutions.values()))),
             source_type=origin.source_type,
             ingestion_time=pd.Timestamp(origin.ingested_at, unit="ms"),
-            row_count=figures.rows,
-            size_bytes=figures.size_bytes,
-            quality_score=figures.quality,
-            missing_data_pct=figures.missing_pct,
+            row_count=totals.rows,
+            size_bytes=totals.size_bytes,
+            quality_score=totals.quality,
+            missing_data_pct=totals.missing_pct,
             schema_version=str(SCHEMA_VERSION),
         )
 

@@ -33,8 +33,8 @@ _LABELS = "1m 2m 3m 5m 15m 30m 1h 2h 4h 1d 1w 1M".split()
 class MockDataDownloader(BaseDataDownloader):
     """Synthetic bars for any symbol, on its market's calendar. No requests are sent.
 
-    The bars are the same on every machine and for every requested range. They are always stored in
-    a separate lane (one vendor's series), so that real series never contain synthetic bars.
+    The bars are the same on every machine and for every requested range. Their lanes are separate
+    from those of all other vendors, so that real series never contain synthetic bars.
     """
 
     name = "mock"
