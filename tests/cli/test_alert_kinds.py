@@ -37,11 +37,14 @@ class VolumeSpike(CrossingAlert):
     option = ("FACTOR", "watch for a volume of FACTOR times the average")
 
     @classmethod
-    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+    def parse_own(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         ratio = f"surge_ratio({int(config.get('lookback', 3))})"
-        return super()._read(config) | {"quantity": ratio, "value": float(config["volume_spike"])}
+        return super().parse_own(config) | {
+            "quantity": ratio,
+            "value": float(config["volume_spike"]),
+        }
 
-    def _own(self) -> dict[str, Any]:
+    def own_json(self) -> dict[str, Any]:
         lookback = int(self.quantity.partition("(")[2][:-1])
         return {
             "volume_spike": self.value,
@@ -57,10 +60,10 @@ class VolumeOf(VolumeSpike):
     keys = ("symbol", "condition")
 
     @classmethod
-    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        return super()._read({**config, "volume_spike": config["symbol"]})
+    def parse_own(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        return super().parse_own({**config, "volume_spike": config["symbol"]})
 
-    def _own(self) -> dict[str, Any]:
+    def own_json(self) -> dict[str, Any]:
         return {"symbol": self.value, "condition": self.condition}
 
 

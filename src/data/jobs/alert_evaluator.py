@@ -124,12 +124,13 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate an alert on the closed bars that it has not seen yet.
 
-    1. ``_begun``: if there is no state, evaluation starts at the last bar that had closed when the
-       alert was created. If that bar is beyond the threshold, the alert reports this and does not
-       fire.
-    2. ``_moved``: applies new splits, and detects prices that changed without one.
-    3. Each new bar, in order: ``_stepped``, or ``_withheld`` if the bar must not be used.
-    4. ``_expired``: ends the alert if it has expired.
+    1. ``_initial_state``: if there is no state, evaluation starts at the last bar that had closed
+       when the alert was created. If that bar is beyond the threshold, the alert reports this and
+       does not fire.
+    2. ``_after_splits``: applies new splits, and detects prices that changed without one.
+    3. Each new bar, in order: ``_after_bar``, or ``_after_withheld_bar`` if the bar must not be
+       used.
+    4. ``_after_expiry``: ends the alert if it has expired.
 
     Args:
         alert, state: Alert and state as stored; the state is None if the alert was changed or never
@@ -153,8 +154,8 @@ def evaluate(
     state = before
     if len(bars.stamps):
         if state.seen_ms is None:
-            state = _begun(alert, state, bars)
-        state = _moved(alert, use, state, bars, now_ms, events)
+            state = _initial_state(alert, state, bars)
+        state = _after_splits(alert, use, state, bars, now_ms, events)
     usable = ~np.isin(bars.stamps, list(bars.withheld)) if bars.withheld else None
     columns = _kept(bars.columns, usable)
     places = np.cumsum(usable) if usable is not None else None
@@ -165,17 +166,17 @@ def evaluate(
         stamp, closed = int(bars.stamps[place]), int(bars.closes_ms[place])
         reason = bars.withheld.get(stamp, "") or (_REBASED if state.rebased != 1 else "")
         if reason:
-            state = _withheld(alert, state, (stamp, closed), reason, events)
+            state = _after_withheld_bar(alert, state, (stamp, closed), reason, events)
             continue
         end = place + 1 if places is None else int(places[place])
         value = use.value({name: column[:end] for name, column in columns.items()})
         state = replace(state, seen_ms=stamp, withheld="")
         if math.isfinite(value):
-            state = _stepped(alert, use, state, (stamp, closed), value, events)
+            state = _after_bar(alert, use, state, (stamp, closed), value, events)
     state = replace(state, marks=_marks(bars, state) or state.marks)
     newest_ms = int(bars.closes_ms[-1]) if len(bars.closes_ms) else 0
     if newest_ms >= alert.expires_ms and state.phase != "done":
-        state = _expired(alert, state, events)
+        state = _after_expiry(alert, state, events)
     return _evaluation(before, state, events)
 
 
@@ -203,7 +204,7 @@ def evaluate_failure(
         events.append(AlertEvent(alert.id, "failed", apart(now_ms), now_ms, text))
     after = replace(before, withheld=_FAILED)
     if newest_ms >= alert.expires_ms:
-        after = _expired(alert, after, events)
+        after = _after_expiry(alert, after, events)
     return _evaluation(before, after, events)
 
 
@@ -217,7 +218,7 @@ def threshold_of(alert: CrossingAlert, use: IndicatorUse, state: AlertState) -> 
     return alert.value * state.scale**use.indicator.split_power
 
 
-def _begun(alert: CrossingAlert, state: AlertState, bars: ClosedBars) -> AlertState:
+def _initial_state(alert: CrossingAlert, state: AlertState, bars: ClosedBars) -> AlertState:
     """Return the initial state of an alert.
 
     Evaluation starts with the last usable bar that had closed when the alert was created.
@@ -236,7 +237,7 @@ def _begun(alert: CrossingAlert, state: AlertState, bars: ClosedBars) -> AlertSt
 # --- splits, and prices in another basis --------------------------------------------------
 
 
-def _moved(
+def _after_splits(
     alert: CrossingAlert,
     use: IndicatorUse,
     state: AlertState,
@@ -331,7 +332,7 @@ def _marks(bars: ClosedBars, state: AlertState) -> tuple[tuple[int, float], ...]
 # --- bar by bar ----------------------------------------------------------------------------
 
 
-def _withheld(
+def _after_withheld_bar(
     alert: CrossingAlert,
     state: AlertState,
     at: tuple[int, int],
@@ -346,7 +347,7 @@ def _withheld(
     return replace(state, seen_ms=at[0], withheld=cause)
 
 
-def _stepped(
+def _after_bar(
     alert: CrossingAlert,
     use: IndicatorUse,
     state: AlertState,
@@ -401,7 +402,7 @@ def _is_cooling(alert: CrossingAlert, state: AlertState, closed_ms: int) -> bool
     return closed_ms < state.fired_ms + alert.rearm.cooldown_minutes * MINUTE_MS
 
 
-def _expired(alert: Alert, state: AlertState, events: list[AlertEvent]) -> AlertState:
+def _after_expiry(alert: Alert, state: AlertState, events: list[AlertEvent]) -> AlertState:
     at = alert.expires_ms
     text = f"{alert} expired at {iso(at)} without firing"
     if state.fired_ms is not None:
@@ -447,7 +448,7 @@ def evaluate_data(
     reported = (*past[-_MOST_PAST:], *lasts, *new)
     after = before if set(reported) == set(before.problems) else replace(before, problems=reported)
     if newest_ms >= alert.expires_ms:
-        after = _expired(alert, after, events)
+        after = _after_expiry(alert, after, events)
     return _evaluation(before, after, events)
 
 

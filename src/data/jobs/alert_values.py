@@ -12,9 +12,12 @@ How an alert becomes a delivered message::
     Delivery + Outcome                 ->  DeliveryState  (stored in each run; jobs/alert_book.py)
 
 To add a kind of alert, write its class, add the class to :data:`KINDS`, and describe the kind in
-``docs/alerts.md`` under "What fires". The change also needs a line in ``CHANGELOG.md`` and, if the
-kind has an option, a new snapshot of the public names (``tests/contract/public_names.py``). The
-code of the command, storing, listing, evaluation and messages needs nothing else::
+``docs/alerts.md`` under "What fires". Write its stored form by hand into
+``test_each_kind_is_stored_in_its_documented_form`` (``tests/cli/test_alert_kinds.py``), which fails
+until then. The change also needs a line in ``CHANGELOG.md`` and, if the kind has an option, a new
+snapshot of the public names (``tests/contract/public_names.py``). The class goes into ``__all__``
+only if another module uses it. The code of the command, storing, listing, evaluation and messages
+needs nothing else::
 
     class VolumeAbove(CrossingAlert):
         kind = "volume_above"
@@ -22,11 +25,11 @@ code of the command, storing, listing, evaluation and messages needs nothing els
         option = ("SHARES", "watch for a volume of more than SHARES")
 
         @classmethod
-        def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        def parse_own(cls, config: Mapping[str, Any]) -> dict[str, Any]:
             shares = _number(config, "volume_above", None, 0.0, math.inf)
             return {"quantity": "volume", "condition": "above", "value": shares}
 
-        def _own(self) -> dict[str, Any]:
+        def own_json(self) -> dict[str, Any]:
             return {"volume_above": self.value}
 
 :class:`Alert` explains the attributes. A subclass of :class:`CrossingAlert` watches a quantity of
@@ -40,8 +43,14 @@ To add a problem with the data to those that a :class:`DataAlert` can watch:
 
 1. Add a row to :data:`DATA_PROBLEMS`: its name, whether it can end, and the sentence about it. The
    command, storing, evaluation and messages need nothing else.
-2. Report it with :func:`data_problem` in ``jobs/alert_bars.py``, which finds the problems.
-3. Describe it in ``docs/alerts.md`` under "Alerts about data".
+2. Report it with :func:`data_problem` in ``jobs/alert_bars.py``: in ``_problems`` if the provenance
+   of an answer shows it, in ``ClientBars.hear`` if an event shows it, and otherwise in
+   ``ClientBars.other_problems``. Its ``parts`` decide how often it is reported: with a day in them,
+   once a day.
+3. Describe it in ``docs/alerts.md`` under "Alerts about data", in the order of the table.
+4. Write its key and sentence by hand into
+   ``test_each_problem_has_its_documented_name_key_and_sentence``
+   (``tests/jobs/test_alert_evaluator.py``), which fails until then.
 """
 
 from __future__ import annotations
@@ -281,7 +290,7 @@ class Alert(ABC):
         expires = _instant(config.get("expires"), since_ms + LIFETIME_MS)
         if expires <= since_ms:
             raise _wrong("expires", config.get("expires"), "a time after the alert is created")
-        own = kind._read(config)
+        own = kind.parse_own(config)
         series = (_EVERYTHING, _EVERYTHING)
         if not kind.may_be_of_all or config.get("ticker", _EVERYTHING) != _EVERYTHING:
             timeframe = config.get("timeframe") or _USUAL_TIMEFRAME
@@ -294,17 +303,17 @@ class Alert(ABC):
 
     @classmethod
     @abstractmethod
-    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+    def parse_own(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of the kind's own attributes from a configuration."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that :meth:`parse` reads as ``config``."""
         shared = {"alert_type": self.kind, "ticker": self.symbol, "timeframe": self.timeframe}
         shared |= {"alert_action": self.channel, "expires": iso(self.expires_ms)}
-        return shared | self._own()
+        return shared | self.own_json()
 
     @abstractmethod
-    def _own(self) -> dict[str, Any]:
+    def own_json(self) -> dict[str, Any]:
         """Return the kind's own keys with their values."""
 
     @property
@@ -351,7 +360,7 @@ class CrossingAlert(Alert, is_family=True):
             )
 
     @classmethod
-    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+    def parse_own(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """See the base class."""
         return {"condition": _one_of("condition", config.get("condition"), CONDITIONS)}
 
@@ -369,12 +378,12 @@ class PriceAlert(CrossingAlert):
     quantity: str = field(default="close", init=False)
 
     @classmethod
-    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+    def parse_own(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """See the base class."""
-        read, least = super()._read(config), math.nextafter(0.0, 1.0)
+        read, least = super().parse_own(config), math.nextafter(0.0, 1.0)
         return read | {"value": _number(config, "price", None, least, math.inf)}
 
-    def _own(self) -> dict[str, Any]:
+    def own_json(self) -> dict[str, Any]:
         return {"price": self.value, "condition": self.condition}
 
 
@@ -390,13 +399,13 @@ class IndicatorAlert(CrossingAlert):
     )
 
     @classmethod
-    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+    def parse_own(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """See the base class."""
-        read = super()._read(config)
+        read = super().parse_own(config)
         value = _number(config, "value", None, -math.inf, math.inf)
         return read | {"value": value, "quantity": _text(config, "indicator")}
 
-    def _own(self) -> dict[str, Any]:
+    def own_json(self) -> dict[str, Any]:
         return {"indicator": self.quantity, "value": self.value, "condition": self.condition}
 
 
@@ -423,11 +432,11 @@ class DataAlert(Alert, is_family=True):
     problem: str = field(kw_only=True)
 
     @classmethod
-    def _read(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+    def parse_own(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """See the base class."""
         return {"problem": _one_of("problem", config.get("problem"), tuple(DATA_PROBLEMS))}
 
-    def _own(self) -> dict[str, Any]:
+    def own_json(self) -> dict[str, Any]:
         return {"problem": self.problem}
 
     def __str__(self) -> str:
@@ -447,7 +456,10 @@ def alert_keys() -> tuple[str, ...]:
 
 
 def kind_of(given: Container[str]) -> type[Alert]:
-    """Return the kind that is selected by the keys in a configuration without an ``alert_type``."""
+    """Return the kind that is selected by the keys in a configuration without an ``alert_type``.
+
+    If keys of several kinds are given, the last of these kinds in :data:`KINDS` is selected.
+    """
     chosen = [kind for kind in KINDS.values() if kind.option and kind.keys[0] in given]
     return chosen[-1] if chosen else PriceAlert
 

@@ -185,12 +185,12 @@ def run_on(
         while True:
             if all(future for _, future in under_way):
                 for task in islice(remaining, room - len(under_way)):
-                    under_way.append((task, _begun(executor, function, task)))
+                    under_way.append((task, _submit(executor, function, task)))
             if not under_way:
                 return
             task, future = under_way.popleft()
             is_alone = future is None
-            if future is None and (future := _begun(executor, function, task)) is None:
+            if future is None and (future := _submit(executor, function, task)) is None:
                 executor = make()
                 future = executor.submit(function, task)
             error = future.exception()
@@ -222,7 +222,7 @@ def services_of(folder: Path, rules: Path | None) -> Services:
     return build(folder, rules)
 
 
-def _begun(executor: Executor, function: Callable[[T], R], task: T) -> Future[R] | None:
+def _submit(executor: Executor, function: Callable[[T], R], task: T) -> Future[R] | None:
     """Submit a task to an executor; return None if the executor's workers have died."""
     try:
         return executor.submit(function, task)
