@@ -20,7 +20,7 @@ _FONTS = {False: "DejaVuSans.ttf", True: "DejaVuSans-Bold.ttf"}
 _NO_GLYPH = "□"
 
 
-class _Turn:
+class _DrawingLock:
     """A lock that lets only one thread draw at a time, because matplotlib's fonts are not thread-safe."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class _Turn:
         self.lock = threading.Lock()
 
 
-_turn = _Turn()
+_drawing = _DrawingLock()
 
 
 def png_of(chart: Chart, width: int = 800, height: int = 500) -> bytes:
@@ -49,7 +49,7 @@ def png_of(chart: Chart, width: int = 800, height: int = 500) -> bytes:
         QueryError: The size is invalid.
     """
     layout = layout_of(chart, width, height)
-    with _turn.lock:
+    with _drawing.lock:
         canvas, figure = _canvas(width, height)
         for order, shape in enumerate(layout.shapes):
             artist = _artist(shape, height)
