@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import polars as pl
 import pytest
 
 from src.data import DataManager
-from src.data.bundles import request
+from src.data.bundles import bundle_records
 from src.data.bundles.bundle import Bundle
 from src.data.bundles.bundle_records import BundleOrigin
 from src.data.bundles.commit import BundleFiles
@@ -127,6 +128,7 @@ def test_records_made_of_partitions_keep_the_keys_of_a_later_version(bundle: Bun
     assert json.loads(text)["lot"] == 100
 
 
+@dataclass(frozen=True)
 class LaterRequest(Request):
     """The request of a version in which ``session`` is a new option."""
 
@@ -143,7 +145,7 @@ def test_a_bundle_without_a_new_option_is_read_extended_and_refreshed(
         del origin["request"]["session"]
         metadata["onetape"] = json.dumps(origin)
 
-    monkeypatch.setattr(request, "Request", LaterRequest)
+    monkeypatch.setattr(bundle_records, "Request", LaterRequest)
     with_metadata(bundle.path / "metadata.parquet", change)
     before = content(bundle.path)
     assert "session" not in origin_in(bundle.path / "metadata.parquet")["request"]
@@ -163,7 +165,7 @@ def test_a_bundle_without_a_new_option_is_read_extended_and_refreshed(
 
 def test_create_and_ingest_have_each_key_of_a_request_as_an_argument() -> None:
     for method in (Bundle.create, Bundle.ingest):
-        assert {*inspect.signature(method).parameters} >= {*Request.__struct_fields__}
+        assert {*inspect.signature(method).parameters} >= {*Request.__dataclass_fields__}
 
 
 WRONG: list[dict[str, Any]] = [

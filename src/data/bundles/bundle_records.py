@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,7 +34,7 @@ from .catalog_tables import (
 )
 from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, is_inside
 from .parquet_footer import declared
-from .request import parsed_request
+from .request import Request
 
 __all__ = ["DATABASE", "FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
 
@@ -182,10 +182,19 @@ class BundleOrigin:
             sources = plain.get("symbols", {})
             plain["symbols"] = {n: _from_json(SymbolSource, one) for n, one in sources.items()}
             if plain.get("request") is not None:
-                plain["request"] = parsed_request(plain["request"])
+                plain["request"] = _parsed_request(plain["request"])
             return msgspec.convert(plain, cls)
         except RecursionError as exc:
             raise ValueError("it is nested too deeply") from exc
+
+
+def _parsed_request(stored: Any) -> dict[str, Any]:
+    """Return a stored request with the defaults of options that it lacks, and all keys that it has.
+
+    Raises ``msgspec.ValidationError``, which is a ``ValueError``, if a value is missing or has the
+    wrong type.
+    """
+    return {**asdict(msgspec.convert(stored, Request)), **stored}
 
 
 def _to_json(record: Any) -> dict[str, Any]:

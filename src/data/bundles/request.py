@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import msgspec
 import pandas as pd
 
 from ..errors import BundleError, QueryError
 from ..model.query import check_no_string
 from ..model.timeframe import Timeframe
 
-__all__ = ["Request", "extended", "options_of", "parsed_request", "request_of", "symbols_to_answer"]
+__all__ = ["Request", "extended", "options_of", "request_of", "symbols_to_answer"]
 
 
-class Request(msgspec.Struct):
+@dataclass(frozen=True)
+class Request:
     """The keys of a recorded request, with the types of their values.
 
     The keys after ``end_date`` are the same for all requests of one bundle. Except for the
@@ -48,22 +49,13 @@ class Request(msgspec.Struct):
 
 _RANGE = ("symbols", "start_date", "end_date")
 # Differences are reported in this order.
-_SAME_KEYS = tuple(key for key in Request.__struct_fields__ if key not in _RANGE)
+_SAME_KEYS = tuple(key for key in Request.__dataclass_fields__ if key not in _RANGE)
 _OPTIONS = tuple(key for key in _SAME_KEYS if key != "timeframe")
 
 
 def options_of(request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a request, as keyword arguments of ``get_ohlcv_batch``."""
     return {key: request[key] for key in _OPTIONS}
-
-
-def parsed_request(stored: Any) -> dict[str, Any]:
-    """Return a stored request with the defaults of options that it lacks.
-
-    Keys that this version does not use are kept. Raises ``msgspec.ValidationError``, which is a
-    ``ValueError``, if a value is missing or has the wrong type.
-    """
-    return {**msgspec.structs.asdict(msgspec.convert(stored, Request)), **stored}
 
 
 def request_of(

@@ -384,6 +384,7 @@ class PriceAlert(CrossingAlert):
         return read | {"value": _number(config, "price", None, least, math.inf)}
 
     def own_json(self) -> dict[str, Any]:
+        """See the base class."""
         return {"price": self.value, "condition": self.condition}
 
 
@@ -406,6 +407,7 @@ class IndicatorAlert(CrossingAlert):
         return read | {"value": value, "quantity": _text(config, "indicator")}
 
     def own_json(self) -> dict[str, Any]:
+        """See the base class."""
         return {"indicator": self.quantity, "value": self.value, "condition": self.condition}
 
 
@@ -437,6 +439,7 @@ class DataAlert(Alert, is_family=True):
         return {"problem": _one_of("problem", config.get("problem"), tuple(DATA_PROBLEMS))}
 
     def own_json(self) -> dict[str, Any]:
+        """See the base class."""
         return {"problem": self.problem}
 
     def __str__(self) -> str:
