@@ -2,8 +2,8 @@
 
 Part of ``make lint``. The list may only fall: after improving a text run ``python .ci/english.py --write``.
 It is a list of places to improve, not a rule of style. The files are the code in ``onetape``, ``src``,
-``examples`` and ``benchmarks`` with its docstrings, comments and messages, and the pages without their
-code blocks.
+``examples``, ``benchmarks`` and ``tests`` with its docstrings, comments and messages, and the pages
+without their code blocks.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def counts() -> dict[str, int]:
     """Return the count of each file that has any, by its path from the root."""
     code = (
         path
-        for top in ("onetape", "src", "examples", "benchmarks")
+        for top in ("onetape", "src", "examples", "benchmarks", "tests")
         for path in (ROOT / top).rglob("*.py")
     )
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]

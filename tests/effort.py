@@ -57,7 +57,7 @@ def effort_of(work: Callable[[], object]) -> tuple[int, int]:
     return calls, files
 
 
-class Crowd:
+class ThreadMeter:
     """Counts how many threads are inside a block at the same time.
 
     Attributes:

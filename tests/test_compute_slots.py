@@ -29,7 +29,7 @@ from src.data.net.guarded_call import JobCalls, place_of_job
 from src.data.net.leases import Leases
 from src.data.net.locks import SeriesLocks
 from src.data.net.state import State
-from tests.effort import Crowd
+from tests.effort import ThreadMeter
 
 _LONG_S = 60.0
 
@@ -151,7 +151,7 @@ def test_a_thread_that_waits_for_another_process_frees_its_slot(tmp_path: Path) 
 
 
 def test_a_batch_computes_in_slots_too() -> None:
-    crowd = Crowd()
+    crowd = ThreadMeter()
 
     def get(item: int) -> int:
         for _ in range(20):

@@ -268,7 +268,7 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/cache/test_csv_rows.py": {
         "test_blocks_of_market_numbers_are_written_as_each_by_itself": 1,
     },
-    "tests/cache/test_first_look.py": {
+    "tests/cache/test_document_reads.py": {
         "test_the_view_after_a_failed_commit_is_that_of_a_new_process": 5,
     },
     "tests/cache/test_migrate.py": {
@@ -456,7 +456,7 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/e2e/test_identity.py": {
         "test_twenty_common_bars_that_agree_are_a_proof": 1,
     },
-    "tests/e2e/test_kit.py": {
+    "tests/e2e/test_conformance_kit.py": {
         "test_our_own_downloaders_pass_the_examination_of_the_kit": 1,
     },
     "tests/e2e/test_log_context.py": {
@@ -465,7 +465,7 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/e2e/test_long_values.py": {
         "test_no_argument_makes_a_message_long": 26,
     },
-    "tests/e2e/test_nights.py": {
+    "tests/e2e/test_nightly_updates.py": {
         "test_a_file_grown_by_nights_is_as_small_as_one_fetched_at_once": 1,
         "test_nine_nights_and_one_call_have_one_fingerprint": 1,
     },

@@ -224,7 +224,7 @@ class TapeVendor(BaseDataDownloader):
         return [label for label, _ in self.asked]
 
 
-class Street:
+class RoutedVendors:
     """The routing service over a store, a clock that stands, and vendors of one instrument.
 
     Attributes:
@@ -267,14 +267,14 @@ def plain(bars: Iterable[Bar], start: str = "1990-01-01", end: str = "2100-01-01
     return [tuple(bar[:6]) for bar in bars if parse_iso(start) <= bar.stamp_ms < parse_iso(end)]
 
 
-def told(frame: pd.DataFrame) -> Any:
+def provenance(frame: pd.DataFrame) -> Any:
     """Return the provenance."""
     return frame.attrs["onetape"]
 
 
 def lacking(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Return the gaps as start, end and reason, in short."""
-    return [(g["start"][:16], g["end"][:16], g["reason"]) for g in told(frame)["gaps"]]
+    return [(g["start"][:16], g["end"][:16], g["reason"]) for g in provenance(frame)["gaps"]]
 
 
 def utc(ms: int) -> str:

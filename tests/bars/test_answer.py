@@ -20,31 +20,31 @@ def empty(span: Span, reason: str, expires: int | None = None) -> Covered:
     return Covered(span, "empty", reason=reason, expires=expires)
 
 
-def told(*parts: Covered, unfilled: tuple[Unfilled, ...] = (), traded: Span = EVER) -> list[Gap]:
+def gaps_of(*parts: Covered, unfilled: tuple[Unfilled, ...] = (), traded: Span = EVER) -> list[Gap]:
     return lacking_spans(hours(0, 10), Coverage(parts), unfilled, LATER, traded)
 
 
 def test_a_covered_span_has_no_gaps() -> None:
-    assert told(final(hours(0, 10))) == []
+    assert gaps_of(final(hours(0, 10))) == []
     asked = Covered(hours(5, 10), "empty", "binance", reason=CLOSED)
-    assert told(final(hours(0, 5)), asked) == []
+    assert gaps_of(final(hours(0, 5)), asked) == []
 
 
 def test_a_closed_span_that_no_vendor_was_queried_for_is_a_harmless_gap() -> None:
     parts = final(hours(0, 5)), empty(hours(5, 10), CLOSED)
-    assert told(*parts) == [Gap(hours(5, 10), UNASKED, harmless=True)]
+    assert gaps_of(*parts) == [Gap(hours(5, 10), UNASKED, harmless=True)]
 
 
 def test_an_empty_span_is_a_gap_with_its_reason_until_it_expires() -> None:
     parts = final(hours(0, 5)), empty(hours(5, 10), NO_BAR, LATER + 1)
-    assert told(*parts) == [Gap(hours(5, 10), NO_BAR)]
+    assert gaps_of(*parts) == [Gap(hours(5, 10), NO_BAR)]
     stale = final(hours(0, 5)), empty(hours(5, 10), NO_BAR, LATER)
-    assert told(*stale) == [Gap(hours(5, 10), "closed, not published yet")]
+    assert gaps_of(*stale) == [Gap(hours(5, 10), "closed, not published yet")]
 
 
 def test_one_gap_with_two_reasons_is_two() -> None:
     failures = (Unfilled(hours(2, 5), "a: down"), Unfilled(hours(4, 7), "b: too deep"))
-    assert told(final(hours(0, 2)), unfilled=failures) == [
+    assert gaps_of(final(hours(0, 2)), unfilled=failures) == [
         Gap(hours(2, 5), "a: down"), Gap(hours(5, 7), "b: too deep"),
         Gap(hours(7, 10), "closed, not published yet"),
     ]  # fmt: skip
@@ -52,7 +52,7 @@ def test_one_gap_with_two_reasons_is_two() -> None:
 
 def test_bars_that_are_to_be_asked_again_are_no_gap() -> None:
     doubted = Covered(hours(0, 10), "suspect", "acme", expires=LATER - HOUR_MS)
-    assert told(doubted, unfilled=(Unfilled(hours(0, 10), "down"),)) == []
+    assert gaps_of(doubted, unfilled=(Unfilled(hours(0, 10), "down"),)) == []
 
 
 def test_the_time_before_a_listing_is_a_harmless_gap() -> None:
@@ -60,14 +60,16 @@ def test_the_time_before_a_listing_is_a_harmless_gap() -> None:
         empty(hours(0, 2), NO_BAR), empty(hours(2, 5), BEFORE_FIRST), final(hours(5, 8)),
         empty(hours(8, 10), NO_BAR),
     )  # fmt: skip
-    assert told(*parts, traded=Span(hour(5), EVER.end)) == [
+    assert gaps_of(*parts, traded=Span(hour(5), EVER.end)) == [
         Gap(hours(0, 5), BEFORE_FIRST, harmless=True),
         Gap(hours(8, 10), NO_BAR),
     ]
 
 
 def test_outside_a_lifetime_a_gap_is_before_the_first_bar_or_after_the_last() -> None:
-    gaps = told(final(hours(4, 6)), unfilled=(Unfilled(hours(1, 3), "down"),), traded=hours(2, 8))
+    gaps = gaps_of(
+        final(hours(4, 6)), unfilled=(Unfilled(hours(1, 3), "down"),), traded=hours(2, 8)
+    )
     assert gaps == [
         Gap(hours(0, 1), BEFORE_FIRST, harmless=True), Gap(hours(1, 3), "down"),
         Gap(hours(3, 4), "closed, not published yet"),
@@ -88,7 +90,7 @@ def test_of_failures_that_overlap_the_first_is_the_reason() -> None:
         Unfilled(hours(0, 10), "whole"),
         Unfilled(hours(4, 4), "nothing"),
     )
-    gaps = told(final(hours(3, 5)), unfilled=failed)
+    gaps = gaps_of(final(hours(3, 5)), unfilled=failed)
     assert [(gap.span, gap.reason, gap.failed) for gap in gaps] == [
         (hours(0, 2), "whole", False),
         (hours(2, 3), "first of two", True),
@@ -101,7 +103,7 @@ def test_of_failures_that_overlap_the_first_is_the_reason() -> None:
 def test_a_failure_comes_before_another_vendors_no_bar() -> None:
     parts = empty(hours(0, 4), NO_BAR), final(hours(4, 6)), empty(hours(6, 8), f"{NO_BAR}; odd")
     down = Unfilled(hours(1, 7), "a: down", failed=True, is_outage=True)
-    assert told(*parts, final(hours(8, 10)), unfilled=(down,)) == [
+    assert gaps_of(*parts, final(hours(8, 10)), unfilled=(down,)) == [
         Gap(hours(0, 1), NO_BAR),
         Gap(hours(1, 4), "a: down", failed=True, is_outage=True),
         Gap(hours(6, 7), "a: down", failed=True, is_outage=True),
@@ -115,12 +117,12 @@ def test_stored_marks_take_precedence_over_an_unfilled_span() -> None:
         Unfilled(hours(0, 5), "b: does not go back so far"),
         Unfilled(hours(0, 5), "b: does not fit", failed=True, is_noted=True),
     ):
-        assert told(*parts, unfilled=(other,)) == [Gap(hours(0, 5), NO_BAR)]
+        assert gaps_of(*parts, unfilled=(other,)) == [Gap(hours(0, 5), NO_BAR)]
     down = Unfilled(hours(0, 5), "a: down", failed=True)
     listing = empty(hours(0, 5), BEFORE_FIRST)
     early = [Gap(hours(0, 5), BEFORE_FIRST, harmless=True)]
-    assert told(listing, parts[1], unfilled=(down,), traded=Span(hour(5), EVER.end)) == early
-    assert told(*parts, unfilled=(down,), traded=Span(hour(5), EVER.end)) == early
+    assert gaps_of(listing, parts[1], unfilled=(down,), traded=Span(hour(5), EVER.end)) == early
+    assert gaps_of(*parts, unfilled=(down,), traded=Span(hour(5), EVER.end)) == early
 
 
 def test_wrong_bars_are_apart_from_doubted_ones_if_spans_are_merged() -> None:

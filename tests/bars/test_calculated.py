@@ -97,7 +97,7 @@ def stored(client: BarsClient, key: SeriesKey) -> list[Row]:
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def told(client: BarsClient, key: SeriesKey) -> list[tuple[str, str, str]]:
+def stored_spans(client: BarsClient, key: SeriesKey) -> list[tuple[str, str, str]]:
     """Return the stretches of a series as start, state and vendor."""
     return [(str(from_ms(c.span.start))[:16], c.state, c.vendor) for c in client.coverage(key)]
 
@@ -132,7 +132,7 @@ def test_each_calculated_span_keeps_vendor_state_and_basis_of_its_minutes(
         state="provisional",
     )
     key = calculated(client, "BTCUSDT", "1h").key
-    assert told(client, key) == [
+    assert stored_spans(client, key) == [
         ("2024-06-10 00:00", "final", "binance"),
         ("2024-06-11 00:00", "provisional", "mirror"),
     ]
@@ -170,7 +170,7 @@ def test_a_revised_minute_a_settled_one_and_a_lost_one_show(
     key = calculated(client, "BTCUSDT", "1h").key
     put(store, "BTCUSDT", "2024-06-10", "2024-06-10T12:00", COIN)
     assert calculated(client, "BTCUSDT", "1h").written == 12
-    assert told(client, key) == [("2024-06-10 00:00", "final", "binance")]
+    assert stored_spans(client, key) == [("2024-06-10 00:00", "final", "binance")]
     put(store, "BTCUSDT", "2024-06-10T07:59", "2024-06-10T08:00", COIN, price=100.6)
     assert calculated(client, "BTCUSDT", "1h").written == 5
     assert stored(client, key)[7][4] == 100.6
@@ -288,7 +288,7 @@ def test_in_winter_the_last_hour_is_one_of_the_next_day_in_utc(
     put(store, "AAPL", "2024-01-12T00:30", "2024-01-12T01:00", TAPE, vendor="alpaca",
         keep=traded, state="provisional")  # fmt: skip
     key = calculated(client, "AAPL", "1d", "extended").key
-    assert [state for _, state, _ in told(client, key)] == ["final", "provisional"]
+    assert [state for _, state, _ in stored_spans(client, key)] == ["final", "provisional"]
 
 
 def test_days_that_begin_on_the_evening_before_are_refused(

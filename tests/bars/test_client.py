@@ -37,7 +37,7 @@ from src.data.model.stored import CommitNotice
 from src.data.model.timeframe import Timeframe
 from src.data.wiring import Services, build
 from tests.cache.bars import repaired
-from tests.e2e.shelf import Shelf
+from tests.e2e.fixed_vendor import FixedVendor
 
 KIND = Kind("24h", "clock", "binance", "USDT", "base")
 HOURS = SeriesKey("BTCUSDT", Timeframe.parse("1h"))
@@ -74,18 +74,18 @@ def manager(services: Services, clock: ManualClock) -> DataManager:
 
 
 @pytest.fixture
-def vendor(services: Services, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    shelf = Shelf(clock, range(DAY.start, DAY.end + 24 * HOUR_MS, HOUR_MS), "binance")
+def vendor(services: Services, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> FixedVendor:
+    fixed = FixedVendor(clock, range(DAY.start, DAY.end + 24 * HOUR_MS, HOUR_MS), "binance")
     monkeypatch.setattr(services.selector, "get_provider_with_failover", lambda *_: ["binance"])
-    monkeypatch.setitem(services.selector.downloaders, "binance", shelf)
-    return shelf
+    monkeypatch.setitem(services.selector.downloaders, "binance", fixed)
+    return fixed
 
 
 # --- bars ----------------------------------------------------------------------------------
 
 
 def test_a_lookup_describes_stored_bars_as_get_does_and_builds_no_frame(
-    client: BarsClient, services: Services, vendor: Shelf, monkeypatch: pytest.MonkeyPatch
+    client: BarsClient, services: Services, vendor: FixedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = client.query("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
     for path in services.settings.cache_dir.rglob("*"):
@@ -110,7 +110,7 @@ def test_a_lookup_describes_stored_bars_as_get_does_and_builds_no_frame(
 
 
 def test_a_lookup_lists_missing_spans_and_queries_no_vendor(
-    client: BarsClient, vendor: Shelf
+    client: BarsClient, vendor: FixedVendor
 ) -> None:
     found = client.lookup(client.query("BTCUSDT", "1h", "2024-05-31", "2024-06-02"))
     lacking = (Span(parse_iso("2024-05-31"), DAY.start), Span(DAY.end, parse_iso("2024-06-03")))
@@ -144,7 +144,9 @@ def test_a_lookup_of_the_service_has_one_of_four_results(
     assert result("ETHUSDT", "1h", "2024-06-01", "2024-06-01") == Miss()
 
 
-def test_a_batch_has_a_frame_for_each_question_in_order(client: BarsClient, vendor: Shelf) -> None:
+def test_a_batch_has_a_frame_for_each_question_in_order(
+    client: BarsClient, vendor: FixedVendor
+) -> None:
     held = client.query("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
     unknown = client.query("ETHUSDT", "1h", "2024-06-01", wishes=Wishes(offline=True))
     late = client.query("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
@@ -173,7 +175,7 @@ def test_rows_are_those_of_the_frames(client: BarsClient) -> None:
     assert "error" in rows["NOPE!"].facts
 
 
-def test_plans_and_reasons_ask_no_vendor(client: BarsClient, vendor: Shelf) -> None:
+def test_plans_and_reasons_ask_no_vendor(client: BarsClient, vendor: FixedVendor) -> None:
     query = client.query("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
     assert client.plan(query).is_hit
     assert client.explain(query).is_served
@@ -347,7 +349,7 @@ def test_quarantined_rows_and_files_are_listed_with_the_reason(
 
 
 def test_subscribers_are_notified_of_each_commit_from_any_writer(
-    client: BarsClient, store: BarStore, manager: DataManager, vendor: Shelf
+    client: BarsClient, store: BarStore, manager: DataManager, vendor: FixedVendor
 ) -> None:
     heard: list[CommitNotice] = []
     take_out = client.subscribe(heard.append)

@@ -36,13 +36,13 @@ from tests.cache.counts import examples
 from .tape import (
     LONDON,
     NEW_YORK,
-    Street,
+    RoutedVendors,
     Tape,
     TapeVendor,
     lacking,
     plain,
+    provenance,
     rows,
-    told,
 )
 
 OPEN = Kind("regular", "session", "consolidated", volume="shares")
@@ -59,7 +59,7 @@ def tape() -> Tape:
     return Tape(NEW_YORK, *DAYS, extended=True)
 
 
-class Pair(Street):
+class Pair(RoutedVendors):
     """A vendor of hours from the open, and another one beside it."""
 
     def __init__(self, folder: Path, tape: Tape, kind: Kind, labels: str, **declared: Any) -> None:
@@ -79,7 +79,7 @@ class Pair(Street):
 
 def ways(frame: pd.DataFrame) -> list[str]:
     """Return what is said of the attempts that went well."""
-    return [a["message"] for a in told(frame)["attempts"] if a["outcome"] == "ok"]
+    return [a["message"] for a in provenance(frame)["attempts"] if a["outcome"] == "ok"]
 
 
 # --- hours from the clock ----------------------------------------------------------------------
@@ -88,78 +88,81 @@ def ways(frame: pd.DataFrame) -> list[str]:
 def test_hours_from_the_open_are_rebuilt_by_a_vendor_of_hours_from_the_clock(
     tmp_path: Path, tape: Tape
 ) -> None:
-    street = Pair(tmp_path, tape, CLOCK, "15m 30m 1h 1d")
-    street.down("1h")
-    frame = street.ask("1h", *RANGE, strict=True)
-    assert rows(frame) == street.closed("1h")
-    assert street.other.labels() == ["30m"]
+    routed = Pair(tmp_path, tape, CLOCK, "15m 30m 1h 1d")
+    routed.down("1h")
+    frame = routed.ask("1h", *RANGE, strict=True)
+    assert rows(frame) == routed.closed("1h")
+    assert routed.other.labels() == ["30m"]
     assert ways(frame) == ["converted: 1h rebuilt from 30m"]
-    assert (told(frame)["kind"]["anchor"], told(frame)["substitute"]) == ("session", None)
-    assert (list(told(frame)["vendors"]), told(frame)["lane"]) == (["other"], "1h")
-    assert street.lanes() == ["1h"]
-    street.other.asked.clear()
-    pd.testing.assert_frame_equal(street.ask("1h", *RANGE, strict=True), frame)
-    assert street.other.asked == []
+    assert (provenance(frame)["kind"]["anchor"], provenance(frame)["substitute"]) == (
+        "session",
+        None,
+    )
+    assert (list(provenance(frame)["vendors"]), provenance(frame)["lane"]) == (["other"], "1h")
+    assert routed.lanes() == ["1h"]
+    routed.other.asked.clear()
+    pd.testing.assert_frame_equal(routed.ask("1h", *RANGE, strict=True), frame)
+    assert routed.other.asked == []
 
 
 def test_only_what_the_first_vendor_lacks_is_rebuilt(tmp_path: Path, tape: Tape) -> None:
-    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
     lost = Span(parse_iso("2024-07-02T14:30"), parse_iso("2024-07-02T17:30"))
-    street.first.spoil["1h"] = lambda bars: [bar for bar in bars if bar.stamp_ms not in lost]
-    frame = street.ask("1h", *RANGE, strict=True)
-    assert rows(frame) == street.closed("1h")
-    spans = [(span["vendor"], span["rows"]) for span in told(frame)["spans"]]
+    routed.first.spoil["1h"] = lambda bars: [bar for bar in bars if bar.stamp_ms not in lost]
+    frame = routed.ask("1h", *RANGE, strict=True)
+    assert rows(frame) == routed.closed("1h")
+    spans = [(span["vendor"], span["rows"]) for span in provenance(frame)["spans"]]
     assert [vendor for vendor, _ in spans] == ["yahoo", "other", "yahoo"]
     assert ways(frame) == ["", "converted: 1h rebuilt from 30m"]
 
 
 def test_bars_are_rebuilt_on_the_anchor_of_the_stored_ones(tmp_path: Path, tape: Tape) -> None:
-    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
-    street.rules = {"1h": ["other", "yahoo"]}
-    street.ask("1h", "2024-07-01", "2024-07-02")
-    street.other.errors["1h"] = UnavailableError("down")
-    frame = street.ask("1h", *RANGE, strict=True)
-    assert rows(frame) == street.closed("1h", anchor="clock")
-    assert street.first.labels() == ["30m"]
+    routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    routed.rules = {"1h": ["other", "yahoo"]}
+    routed.ask("1h", "2024-07-01", "2024-07-02")
+    routed.other.errors["1h"] = UnavailableError("down")
+    frame = routed.ask("1h", *RANGE, strict=True)
+    assert rows(frame) == routed.closed("1h", anchor="clock")
+    assert routed.first.labels() == ["30m"]
 
 
 @pytest.mark.parametrize("kind", [CLOCK, replace(CLOCK, venue="")])
 def test_without_short_bars_the_other_kind_stands_in_wholly_and_marked(
     tmp_path: Path, tape: Tape, kind: Kind
 ) -> None:
-    street = Pair(tmp_path, tape, kind, "1h 1d")
-    street.down("1h")
+    routed = Pair(tmp_path, tape, kind, "1h 1d")
+    routed.down("1h")
     with pytest.warns(IncompleteDataWarning, match="substitute"):
-        frame = street.ask("1h", *RANGE)
-    assert rows(frame) == street.closed("1h", anchor="clock")
-    assert (street.lanes(), street.other.labels()) == (["1h@clock"], ["1h"])
+        frame = routed.ask("1h", *RANGE)
+    assert rows(frame) == routed.closed("1h", anchor="clock")
+    assert (routed.lanes(), routed.other.labels()) == (["1h@clock"], ["1h"])
     with pytest.raises(IncompleteDataError, match="substitute"):
-        street.ask("1h", *RANGE, strict=True)
+        routed.ask("1h", *RANGE, strict=True)
 
 
 def test_short_bars_that_do_not_reach_leave_the_long_ones_to_stand_in(
     tmp_path: Path, tape: Tape
 ) -> None:
-    street = Pair(tmp_path, tape, CLOCK, "30m 1h", depth_days={"30m": 2})
-    street.down("1h")
+    routed = Pair(tmp_path, tape, CLOCK, "30m 1h", depth_days={"30m": 2})
+    routed.down("1h")
     with pytest.warns(IncompleteDataWarning, match="substitute"):
-        frame = street.ask("1h", *RANGE)
-    assert rows(frame) == street.closed("1h", anchor="clock")
-    assert street.other.labels() == ["1h"]
+        frame = routed.ask("1h", *RANGE)
+    assert rows(frame) == routed.closed("1h", anchor="clock")
+    assert routed.other.labels() == ["1h"]
     near = ("2024-07-09", "2024-07-10")
-    frame = street.ask("1h", *near, strict=True)
-    assert rows(frame) == street.closed("1h", near)
+    frame = routed.ask("1h", *near, strict=True)
+    assert rows(frame) == routed.closed("1h", near)
 
 
 def test_a_substitute_that_is_down_for_parts_is_not_asked_for_whole_bars(
     tmp_path: Path, tape: Tape
 ) -> None:
-    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
-    street.down("1h")
-    street.other.errors = {"30m": UnavailableError("down too")}
+    routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    routed.down("1h")
+    routed.other.errors = {"30m": UnavailableError("down too")}
     with pytest.raises(RuntimeError, match="down too"):
-        street.ask("1h", *RANGE)
-    assert street.other.labels() == ["30m"]
+        routed.ask("1h", *RANGE)
+    assert routed.other.labels() == ["30m"]
 
 
 def test_of_the_lengths_that_will_do_the_longest_one_that_reaches_is_asked_for() -> None:
@@ -197,28 +200,30 @@ def test_of_the_lengths_that_will_do_the_longest_one_that_reaches_is_asked_for()
 def test_regular_hours_are_cut_out_of_extended_ones(
     tmp_path: Path, tape: Tape, label: str, labels: str, source: str, said: str
 ) -> None:
-    street = Pair(tmp_path, tape, LONG, labels)
-    street.first.capabilities.timeframes["90m"] = "90m"  # type: ignore[index]
-    street.down(label)
-    frame = street.ask(label, *RANGE, strict=True)
-    assert rows(frame) == street.closed(label)
-    assert street.other.labels() == [source]
+    routed = Pair(tmp_path, tape, LONG, labels)
+    routed.first.capabilities.timeframes["90m"] = "90m"  # type: ignore[index]
+    routed.down(label)
+    frame = routed.ask(label, *RANGE, strict=True)
+    assert rows(frame) == routed.closed(label)
+    assert routed.other.labels() == [source]
     assert ways(frame) == [f"converted: {said}"]
-    assert told(frame)["kind"]["session"] == "regular"
+    assert provenance(frame)["kind"]["session"] == "regular"
 
 
 def test_extended_hours_are_never_cut_out_of_whole_hours(tmp_path: Path, tape: Tape) -> None:
-    street = Pair(tmp_path, tape, LONG, "1h")
-    street.down("1h")
+    routed = Pair(tmp_path, tape, LONG, "1h")
+    routed.down("1h")
     with pytest.raises(AllProvidersFailedError, match="down"):
-        street.ask("1h", *RANGE)
-    assert street.other.labels() == []
-    street.first.errors.clear()
-    frame = street.ask("1h", *RANGE)
-    assert told(frame)["rejected"]["other"] == (
+        routed.ask("1h", *RANGE)
+    assert routed.other.labels() == []
+    routed.first.errors.clear()
+    frame = routed.ask("1h", *RANGE)
+    assert provenance(frame)["rejected"]["other"] == (
         "has 1h bars for extended hours only; regular hours can be cut only from bars of at most 30m"
     )
-    only = Street(tmp_path / "only", NEW_YORK, NOW, TapeVendor("other", tape, NEW_YORK, LONG, "1h"))
+    only = RoutedVendors(
+        tmp_path / "only", NEW_YORK, NOW, TapeVendor("other", tape, NEW_YORK, LONG, "1h")
+    )
     with pytest.raises(
         NoProviderError, match="1h bars for extended hours only; regular hours can be cut"
     ):
@@ -264,13 +269,13 @@ def test_a_vendor_that_is_converted_stands_in_two_lanes() -> None:
 def test_a_pinned_vendor_keeps_its_own_kind_and_nothing_converted_comes_into_it(
     tmp_path: Path, tape: Tape
 ) -> None:
-    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
-    street.down("1h")
-    street.ask("1h", *RANGE, strict=True)
-    frame = street.ask("1h", *RANGE, provider="other", strict=True)
-    assert rows(frame) == street.closed("1h", anchor="clock")
-    assert street.lanes() == ["1h", "1h@other"]
-    assert street.other.labels() == ["30m", "1h"]
+    routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    routed.down("1h")
+    routed.ask("1h", *RANGE, strict=True)
+    frame = routed.ask("1h", *RANGE, provider="other", strict=True)
+    assert rows(frame) == routed.closed("1h", anchor="clock")
+    assert routed.lanes() == ["1h", "1h@other"]
+    assert routed.other.labels() == ["30m", "1h"]
 
 
 def _lanes(
@@ -296,42 +301,42 @@ GONE = parse_iso("2024-07-02T15:00")  # the second half of the hour from 14:30
 def test_an_hour_with_a_bad_half_is_left_out_and_reported_as_a_gap(
     tmp_path: Path, tape: Tape, is_sparse: bool
 ) -> None:
-    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
-    street.other.is_sparse = is_sparse
-    street.down("1h")
-    street.other.spoil["30m"] = lambda bars: [
+    routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    routed.other.is_sparse = is_sparse
+    routed.down("1h")
+    routed.other.spoil["30m"] = lambda bars: [
         bar._replace(high=bar.low - 1) if bar.stamp_ms == GONE else bar for bar in bars
     ]
     with pytest.warns(IncompleteDataWarning, match="gap, first"):
-        frame = street.ask("1h", *RANGE)
-    assert rows(frame) == [r for r in street.closed("1h") if r[0] != GONE - 30 * MINUTE_MS]
+        frame = routed.ask("1h", *RANGE)
+    assert rows(frame) == [r for r in routed.closed("1h") if r[0] != GONE - 30 * MINUTE_MS]
     assert lacking(frame)[0][:2] == ("2024-07-02T14:30", "2024-07-02T15:30")
 
 
 def test_an_hour_whose_half_did_not_come_is_left_out_where_all_come(
     tmp_path: Path, tape: Tape
 ) -> None:
-    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
-    street.down("1h")
-    street.other.spoil["30m"] = lambda bars: [bar for bar in bars if bar.stamp_ms != GONE]
+    routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    routed.down("1h")
+    routed.other.spoil["30m"] = lambda bars: [bar for bar in bars if bar.stamp_ms != GONE]
     with pytest.warns(IncompleteDataWarning, match="gap, first"):
-        frame = street.ask("1h", *RANGE)
-    assert rows(frame) == [r for r in street.closed("1h") if r[0] != GONE - 30 * MINUTE_MS]
+        frame = routed.ask("1h", *RANGE)
+    assert rows(frame) == [r for r in routed.closed("1h") if r[0] != GONE - 30 * MINUTE_MS]
     # Where silence means that nothing traded, the other half is the hour.
-    street.other.is_sparse = True
-    whole = street.ask("1h", *RANGE, refresh=True, strict=True)
-    assert len(whole) == len(street.closed("1h"))
+    routed.other.is_sparse = True
+    whole = routed.ask("1h", *RANGE, refresh=True, strict=True)
+    assert len(whole) == len(routed.closed("1h"))
 
 
 def test_an_answer_that_lacks_much_makes_whole_hours_alone(tmp_path: Path, tape: Tape) -> None:
-    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
-    street.other.is_sparse = True
-    street.down("1h")
-    street.other.spoil["30m"] = lambda bars: [b for i, b in enumerate(bars) if i % 3]
+    routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    routed.other.is_sparse = True
+    routed.down("1h")
+    routed.other.spoil["30m"] = lambda bars: [b for i, b in enumerate(bars) if i % 3]
     with pytest.warns(IncompleteDataWarning):
-        frame = street.ask("1h", *RANGE)
-    assert 0 < len(frame) < len(street.closed("1h"))
-    assert set(rows(frame)) <= set(street.closed("1h"))
+        frame = routed.ask("1h", *RANGE)
+    assert 0 < len(frame) < len(routed.closed("1h"))
+    assert set(rows(frame)) <= set(routed.closed("1h"))
 
 
 def test_an_hour_that_lacks_a_half_hour_cannot_be_rebuilt(tape: Tape) -> None:
@@ -385,30 +390,30 @@ def test_absent_hours_of_a_vendor_that_is_silent_at_times_are_no_holes(tape: Tap
 
 
 def test_the_running_hour_is_rebuilt_as_far_as_it_is_known(tmp_path: Path, tape: Tape) -> None:
-    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
-    street.down("1h")
-    street.clock.set(parse_iso("2024-07-10T15:10:30"))
+    routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    routed.down("1h")
+    routed.clock.set(parse_iso("2024-07-10T15:10:30"))
     bounds = ("2024-07-08", "2024-07-11")
-    frame = street.ask("1h", *bounds, include_forming=True, strict=True)
-    assert rows(frame) == plain(tape.bars("1h", street.clock.now_ms()), *bounds)
-    assert told(frame)["spans"][-1]["reason"] == "forming"
-    street.other.spoil["30m"] = lambda bars: [
+    frame = routed.ask("1h", *bounds, include_forming=True, strict=True)
+    assert rows(frame) == plain(tape.bars("1h", routed.clock.now_ms()), *bounds)
+    assert provenance(frame)["spans"][-1]["reason"] == "forming"
+    routed.other.spoil["30m"] = lambda bars: [
         bar for bar in bars if bar.stamp_ms != parse_iso("2024-07-10T14:30")
     ]
-    frame = street.ask("1h", "2024-07-10", "2024-07-11", include_forming=True, refresh=True)
+    frame = routed.ask("1h", "2024-07-10", "2024-07-11", include_forming=True, refresh=True)
     assert frame.index[-1] == pd.Timestamp("2024-07-10T13:30")
 
 
 def test_a_volume_that_lacks_a_part_is_not_known(tmp_path: Path, tape: Tape) -> None:
-    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
-    street.down("1h")
-    street.other.spoil["30m"] = lambda bars: [
+    routed = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    routed.down("1h")
+    routed.other.spoil["30m"] = lambda bars: [
         bar._replace(volume=float("nan")) if bar.stamp_ms == GONE else bar for bar in bars
     ]
-    frame = street.ask("1h", *RANGE)
+    frame = routed.ask("1h", *RANGE)
     assert np.flatnonzero(frame["volume"].isna()).tolist() == [8]
     with pytest.raises(IncompleteDataError, match="missing_volume: 1 of 25 bars"):
-        street.ask("1h", *RANGE, strict=True)
+        routed.ask("1h", *RANGE, strict=True)
 
 
 # --- any market, any holes ---------------------------------------------------------------------

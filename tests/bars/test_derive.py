@@ -42,13 +42,13 @@ from .tape import (
     COIN,
     LONDON,
     NEW_YORK,
-    Street,
+    RoutedVendors,
     Tape,
     TapeVendor,
     lacking,
     plain,
+    provenance,
     rows,
-    told,
 )
 
 SHARE = Kind("regular", "session", "consolidated", volume="shares")
@@ -72,8 +72,8 @@ def vendor(tape: Tape) -> TapeVendor:
 
 
 @pytest.fixture
-def street(tmp_path: Path, vendor: TapeVendor) -> Street:
-    return Street(tmp_path, NEW_YORK, NOW, vendor)
+def routed(tmp_path: Path, vendor: TapeVendor) -> RoutedVendors:
+    return RoutedVendors(tmp_path, NEW_YORK, NOW, vendor)
 
 
 # --- what nobody serves ------------------------------------------------------------------------
@@ -85,58 +85,65 @@ def street(tmp_path: Path, vendor: TapeVendor) -> Street:
      ("2M", "1d"), ("10m", "5m")],
 )  # fmt: skip
 def test_a_timeframe_is_built_from_the_longest_that_divides_it_and_only_that_is_stored(
-    street: Street, vendor: TapeVendor, label: str, source: str
+    routed: RoutedVendors, vendor: TapeVendor, label: str, source: str
 ) -> None:
-    frame = street.ask(label, "2024-03-01", "2024-06-13")
-    assert rows(frame) == plain(vendor.tape.closed(label, street.clock.now_ms()), "2024-03-01")
+    frame = routed.ask(label, "2024-03-01", "2024-06-13")
+    assert rows(frame) == plain(vendor.tape.closed(label, routed.clock.now_ms()), "2024-03-01")
     assert vendor.labels() == [source]
-    assert street.lanes() == [source]
-    assert told(frame)["derived_from"]["timeframe"] == source
-    assert told(frame)["lane"] is None
-    assert told(frame)["complete"]
+    assert routed.lanes() == [source]
+    assert provenance(frame)["derived_from"]["timeframe"] == source
+    assert provenance(frame)["lane"] is None
+    assert provenance(frame)["complete"]
     vendor.asked.clear()
-    again = street.ask(label, "2024-03-01", "2024-06-13")
+    again = routed.ask(label, "2024-03-01", "2024-06-13")
     pd.testing.assert_frame_equal(again, frame)
     assert vendor.asked == []
-    assert (told(frame)["from_cache"], told(again)["from_cache"]) == (0.0, 1.0)
+    assert (provenance(frame)["from_cache"], provenance(again)["from_cache"]) == (0.0, 1.0)
 
 
-def test_a_derived_timeframe_needs_no_rule_of_its_own(street: Street, vendor: TapeVendor) -> None:
-    street.rules = {"45m": []}
-    assert len(street.ask("45m", "2024-06-11", "2024-06-12")) == 9
+def test_a_derived_timeframe_needs_no_rule_of_its_own(
+    routed: RoutedVendors, vendor: TapeVendor
+) -> None:
+    routed.rules = {"45m": []}
+    assert len(routed.ask("45m", "2024-06-11", "2024-06-12")) == 9
 
 
-def test_a_length_that_nothing_divides_is_refused(street: Street, vendor: TapeVendor) -> None:
+def test_a_length_that_nothing_divides_is_refused(
+    routed: RoutedVendors, vendor: TapeVendor
+) -> None:
     with pytest.raises(NoProviderError, match="serves no 7m"):
-        street.ask("7m", "2024-06-11", "2024-06-12")
+        routed.ask("7m", "2024-06-11", "2024-06-12")
     assert vendor.asked == []
 
 
 def test_a_failed_download_of_the_source_bars_is_the_reason_for_the_failure(
-    street: Street, vendor: TapeVendor
+    routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     vendor.errors["1h"] = UnavailableError("down")
     with pytest.raises(AllProvidersFailedError, match="1h: yahoo: down"):
-        street.ask("2h", "2024-06-11", "2024-06-12")
+        routed.ask("2h", "2024-06-11", "2024-06-12")
 
 
 def test_a_coin_has_days_of_hours_and_keeps_the_anchor(tmp_path: Path) -> None:
     tape = Tape(COIN, "2024-06-01", "2024-06-12")
     vendor = TapeVendor("acme", tape, COIN, PAIR, "1h")
-    street = Street(tmp_path, COIN, NOW, vendor)
-    days = street.ask("1d", "2024-06-01", "2024-06-13")
-    assert rows(days) == plain(tape.closed("1d", street.clock.now_ms()))
-    hours = street.ask("3h", "2024-06-01", "2024-06-13")
-    assert rows(hours) == plain(tape.closed("3h", street.clock.now_ms()))
-    assert (told(days)["kind"]["anchor"], told(hours)["kind"]["anchor"]) == ("session", "clock")
+    routed = RoutedVendors(tmp_path, COIN, NOW, vendor)
+    days = routed.ask("1d", "2024-06-01", "2024-06-13")
+    assert rows(days) == plain(tape.closed("1d", routed.clock.now_ms()))
+    hours = routed.ask("3h", "2024-06-01", "2024-06-13")
+    assert rows(hours) == plain(tape.closed("3h", routed.clock.now_ms()))
+    assert (provenance(days)["kind"]["anchor"], provenance(hours)["kind"]["anchor"]) == (
+        "session",
+        "clock",
+    )
 
 
 def test_a_share_has_no_days_of_hours(tmp_path: Path, tape: Tape) -> None:
-    street = Street(tmp_path, NEW_YORK, NOW, yahoo(tape, "5m 1h"))
+    routed = RoutedVendors(tmp_path, NEW_YORK, NOW, yahoo(tape, "5m 1h"))
     with pytest.raises(NoProviderError, match="1d"):
-        street.ask("1d", "2024-06-03", "2024-06-08")
+        routed.ask("1d", "2024-06-03", "2024-06-08")
     with pytest.raises(NoProviderError, match="1w"):
-        street.ask("1w", "2024-06-03", "2024-06-08")
+        routed.ask("1w", "2024-06-03", "2024-06-08")
 
 
 def test_hours_counted_from_the_clock_make_hours_counted_from_the_clock(
@@ -144,61 +151,61 @@ def test_hours_counted_from_the_clock_make_hours_counted_from_the_clock(
 ) -> None:
     kind = Kind("regular", "clock", "consolidated")
     vendor = TapeVendor("acme", tape, NEW_YORK, kind, "1h")
-    street = Street(tmp_path, NEW_YORK, NOW, vendor)
-    frame = street.ask("2h", "2024-06-03", "2024-06-12")
-    expected = plain(tape.closed("2h", street.clock.now_ms(), "clock"), "2024-06-03", "2024-06-12")
+    routed = RoutedVendors(tmp_path, NEW_YORK, NOW, vendor)
+    frame = routed.ask("2h", "2024-06-03", "2024-06-12")
+    expected = plain(tape.closed("2h", routed.clock.now_ms(), "clock"), "2024-06-03", "2024-06-12")
     assert rows(frame) == expected
-    assert told(frame)["kind"]["anchor"] == "clock"
+    assert provenance(frame)["kind"]["anchor"] == "clock"
 
 
 def test_of_extended_hours_only_the_regular_ones_are_put_together(tmp_path: Path) -> None:
     tape = Tape(NEW_YORK, "2024-06-03", "2024-06-12", extended=True)
     kind = Kind("extended", "clock", "consolidated")
-    street = Street(tmp_path, NEW_YORK, NOW, TapeVendor("acme", tape, NEW_YORK, kind, "15m"))
-    assert len(street.ask("15m", "2024-06-03", "2024-06-12")) == 7 * 26
-    frame = street.ask("45m", "2024-06-03", "2024-06-12", strict=True)
-    closed = tape.closed("45m", street.clock.now_ms())
+    routed = RoutedVendors(tmp_path, NEW_YORK, NOW, TapeVendor("acme", tape, NEW_YORK, kind, "15m"))
+    assert len(routed.ask("15m", "2024-06-03", "2024-06-12")) == 7 * 26
+    frame = routed.ask("45m", "2024-06-03", "2024-06-12", strict=True)
+    closed = tape.closed("45m", routed.clock.now_ms())
     assert rows(frame) == plain(closed, end="2024-06-12")
-    assert told(frame)["kind"]["session"] == "regular"
-    street.store.clear()
-    street.downloaders["acme"] = TapeVendor("acme", tape, NEW_YORK, kind, "15m 1h")
-    frame = street.ask("3h", "2024-06-03", "2024-06-12", strict=True)
-    assert told(frame)["derived_from"]["timeframe"] == "15m", "cannot be cut"
+    assert provenance(frame)["kind"]["session"] == "regular"
+    routed.store.clear()
+    routed.downloaders["acme"] = TapeVendor("acme", tape, NEW_YORK, kind, "15m 1h")
+    frame = routed.ask("3h", "2024-06-03", "2024-06-12", strict=True)
+    assert provenance(frame)["derived_from"]["timeframe"] == "15m", "cannot be cut"
     for other, label in ((kind, "1h"), (Kind("24h", "clock"), "15m")):
-        street.store.clear()
-        street.downloaders = {"acme": TapeVendor("acme", tape, NEW_YORK, other, label)}
+        routed.store.clear()
+        routed.downloaders = {"acme": TapeVendor("acme", tape, NEW_YORK, other, label)}
         with pytest.raises(NoProviderError, match="serves no 3h"):
-            street.ask("3h", "2024-06-03", "2024-06-12")
+            routed.ask("3h", "2024-06-03", "2024-06-12")
 
 
 @pytest.mark.parametrize(
     "session, label, source", [("extended", "2h", "1h"), ("24h", "2h", "1h"), ("24h", "45m", "15m")]
 )
 def test_hours_of_a_kind_that_nobody_expected_are_not_put_together(
-    street: Street, vendor: TapeVendor, tape: Tape, session: str, label: str, source: str
+    routed: RoutedVendors, vendor: TapeVendor, tape: Tape, session: str, label: str, source: str
 ) -> None:
     """The vendor fails, and all that stands in for it has other hours."""
-    street.downloaders["long"] = TapeVendor("long", tape, NEW_YORK, Kind(session, "clock"), source)
+    routed.downloaders["long"] = TapeVendor("long", tape, NEW_YORK, Kind(session, "clock"), source)
     vendor.errors[source] = UnavailableError("down")
     # Extended hours are not even asked for; other hours turn out not to be put together.
     error, text = (NoProviderError, f"serves no {label}")
     if session == "extended":
         error, text = AllProvidersFailedError, "down"
     with pytest.raises(error, match=text):
-        street.ask(label, "2024-06-03", "2024-06-12")
+        routed.ask(label, "2024-06-03", "2024-06-12")
 
 
 def test_a_substitute_for_the_parts_gives_its_anchor(
-    street: Street, vendor: TapeVendor, tape: Tape
+    routed: RoutedVendors, vendor: TapeVendor, tape: Tape
 ) -> None:
     other = TapeVendor("other", tape, NEW_YORK, replace(SHARE, anchor="clock"), "1h")
-    street.downloaders["other"] = other
+    routed.downloaders["other"] = other
     vendor.errors["1h"] = UnavailableError("down")
     with pytest.warns(IncompleteDataWarning, match="substitute"):
-        frame = street.ask("2h", "2024-06-03", "2024-06-12")
-    closed = tape.closed("2h", street.clock.now_ms(), "clock")
+        frame = routed.ask("2h", "2024-06-03", "2024-06-12")
+    closed = tape.closed("2h", routed.clock.now_ms(), "clock")
     assert rows(frame) == plain(closed, "2024-06-03", "2024-06-12")
-    assert told(frame)["kind"]["anchor"] == "clock"
+    assert provenance(frame)["kind"]["anchor"] == "clock"
 
 
 # --- which parts -------------------------------------------------------------------------------
@@ -213,7 +220,7 @@ def test_history_that_is_too_deep_for_long_bars_is_made_of_shorter_ones(
     tmp_path: Path, tape: Tape
 ) -> None:
     vendor = yahoo(tape, "15m 30m 1h", depth_days={"1h": 20, "15m": 30})
-    asked = Street(tmp_path, NEW_YORK, NOW, vendor)
+    asked = RoutedVendors(tmp_path, NEW_YORK, NOW, vendor)
     parts = SourceTimeframes(asked, LaneFinder(asked, asked.store))
     assert str(parts.best(question("2h", "2024-06-01"))) == "1h"
     assert str(parts.best(question("2h"))) == "30m"
@@ -221,51 +228,55 @@ def test_history_that_is_too_deep_for_long_bars_is_made_of_shorter_ones(
     assert str(parts.best(question("2h"))) == "15m"
 
 
-def test_stored_parts_are_preferred_to_fetched_ones(street: Street, vendor: TapeVendor) -> None:
-    parts = SourceTimeframes(street, LaneFinder(street, street.store))
-    street.ask("15m", "2024-06-03", "2024-06-12")
+def test_stored_parts_are_preferred_to_fetched_ones(
+    routed: RoutedVendors, vendor: TapeVendor
+) -> None:
+    parts = SourceTimeframes(routed, LaneFinder(routed, routed.store))
+    routed.ask("15m", "2024-06-03", "2024-06-12")
     old = question("2h", "2024-06-03", "2024-06-11")
     assert str(parts.best(old)) == "15m"
     # Two more bars of 15m are less than seven days of 1h.
     assert str(parts.best(question("2h", "2024-06-03", "2024-06-12T14:00"))) == "15m"
     assert str(parts.best(question("2h", "2024-04-03", "2024-06-11"))) == "1h"
     vendor.asked.clear()
-    frame = street.ask("2h", "2024-06-03", "2024-06-12", offline=True, strict=True)
-    expected = plain(vendor.tape.closed("2h", street.clock.now_ms()), "2024-06-03", "2024-06-12")
+    frame = routed.ask("2h", "2024-06-03", "2024-06-12", offline=True, strict=True)
+    expected = plain(vendor.tape.closed("2h", routed.clock.now_ms()), "2024-06-03", "2024-06-12")
     assert rows(frame) == expected
     assert vendor.asked == []
 
 
-def test_stored_bars_of_a_removed_vendor_still_make_longer_bars(street: Street) -> None:
-    street.ask("15m", "2024-06-03", "2024-06-08")
-    street.downloaders.clear()
-    assert len(street.ask("45m", "2024-06-03", "2024-06-08", strict=True)) == 45
+def test_stored_bars_of_a_removed_vendor_still_make_longer_bars(routed: RoutedVendors) -> None:
+    routed.ask("15m", "2024-06-03", "2024-06-08")
+    routed.downloaders.clear()
+    assert len(routed.ask("45m", "2024-06-03", "2024-06-08", strict=True)) == 45
 
 
-def test_stored_bars_of_the_very_length_come_first(street: Street, vendor: TapeVendor) -> None:
+def test_stored_bars_of_the_very_length_come_first(
+    routed: RoutedVendors, vendor: TapeVendor
+) -> None:
     """As an older tool left them, and nobody serves them any more."""
     vendor.capabilities.timeframes["2h"] = "2h"  # type: ignore[index]
-    street.ask("2h", "2024-06-03", "2024-06-08")
+    routed.ask("2h", "2024-06-03", "2024-06-08")
     del vendor.capabilities.timeframes["2h"]  # type: ignore[attr-defined]
     vendor.asked.clear()
-    frame = street.ask("2h", "2024-06-03", "2024-06-08", strict=True)
+    frame = routed.ask("2h", "2024-06-03", "2024-06-08", strict=True)
     assert vendor.asked == []
-    assert told(frame)["lane"] == "2h"
+    assert provenance(frame)["lane"] == "2h"
     # Where they lack something, they are no reason to return less than can be made.
-    whole = street.ask("2h", "2024-06-03", "2024-06-12", strict=True)
+    whole = routed.ask("2h", "2024-06-03", "2024-06-12", strict=True)
     assert (len(whole), vendor.labels()) == (28, ["1h"])
     vendor.errors["1h"] = vendor.errors["30m"] = UnavailableError("down")
     with pytest.warns(IncompleteDataWarning, match="down"):
-        assert len(street.ask("2h", "2024-05-28", "2024-06-08")) == 20
+        assert len(routed.ask("2h", "2024-05-28", "2024-06-08")) == 20
 
 
 def test_a_month_is_not_worth_its_minutes(tmp_path: Path) -> None:
     tape = Tape(COIN, "2024-06-01", "2024-06-02")
-    street = Street(tmp_path, COIN, NOW, TapeVendor("acme", tape, COIN, PAIR, "5m 1h"))
+    routed = RoutedVendors(tmp_path, COIN, NOW, TapeVendor("acme", tape, COIN, PAIR, "5m 1h"))
     month = BarsQuery(COIN, Timeframe.parse("1M"), Span(parse_iso("2024-01-01"), parse_iso(NOW)), 0)
-    assert str(SourceTimeframes(street, LaneFinder(street, street.store)).best(month)) == "1h"
-    street.downloaders["acme"] = TapeVendor("acme", tape, COIN, PAIR, "5m")
-    assert SourceTimeframes(street, LaneFinder(street, street.store)).best(month) is None
+    assert str(SourceTimeframes(routed, LaneFinder(routed, routed.store)).best(month)) == "1h"
+    routed.downloaders["acme"] = TapeVendor("acme", tape, COIN, PAIR, "5m")
+    assert SourceTimeframes(routed, LaneFinder(routed, routed.store)).best(month) is None
 
 
 # --- weeks and months of shares ----------------------------------------------------------------
@@ -273,106 +284,108 @@ def test_a_month_is_not_worth_its_minutes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("label", ["1w", "1M"])
 def test_weeks_are_made_of_days_where_the_same_vendor_serves_both(
-    street: Street, vendor: TapeVendor, label: str
+    routed: RoutedVendors, vendor: TapeVendor, label: str
 ) -> None:
-    frame = street.ask(label, "2024-04-01", "2024-06-13", strict=True)
-    closed = vendor.tape.closed(label, street.clock.now_ms())
+    frame = routed.ask(label, "2024-04-01", "2024-06-13", strict=True)
+    closed = vendor.tape.closed(label, routed.clock.now_ms())
     assert rows(frame) == plain(closed, "2024-04-01")
     assert set(vendor.labels()) == {"1d"}
-    assert street.lanes() == ["1d"]
+    assert routed.lanes() == ["1d"]
 
 
 def test_a_hole_in_the_days_is_a_hole_in_the_weeks_until_it_is_filled(
-    street: Street, vendor: TapeVendor
+    routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     day = day_ms(date(2024, 5, 15))
     vendor.spoil["1d"] = lambda bars: [bar for bar in bars if bar.stamp_ms != day]
     with pytest.warns(IncompleteDataWarning, match="1 of 5 1d bars"):
-        frame = street.ask("1w", "2024-05-06", "2024-06-10")
+        frame = routed.ask("1w", "2024-05-06", "2024-06-10")
     assert lacking(frame) == [
         ("2024-05-13T00:00", "2024-05-20T00:00", "1 of 5 1d bars: the vendor has no bar")
     ]
     assert len(frame) == 4
     with pytest.raises(IncompleteDataError, match="1 of 5 1d bars"):
-        street.ask("1w", "2024-05-06", "2024-06-10", strict=True)
+        routed.ask("1w", "2024-05-06", "2024-06-10", strict=True)
     assert "1w" not in vendor.labels()
     vendor.spoil.clear()
-    street.clock.advance(2 * 86_400)
-    whole = street.ask("1w", "2024-05-06", "2024-06-10", strict=True)
+    routed.clock.advance(2 * 86_400)
+    whole = routed.ask("1w", "2024-05-06", "2024-06-10", strict=True)
     assert rows(whole) == plain(vendor.tape.closed("1w", parse_iso(NOW)), "2024-05-06")
 
 
-def test_a_row_that_cannot_be_a_bar_costs_its_week(street: Street, vendor: TapeVendor) -> None:
+def test_a_row_that_cannot_be_a_bar_costs_its_week(
+    routed: RoutedVendors, vendor: TapeVendor
+) -> None:
     day = day_ms(date(2024, 5, 15))
     vendor.spoil["1d"] = lambda bars: [
         bar._replace(high=bar.low - 1) if bar.stamp_ms == day else bar for bar in bars
     ]
     with pytest.warns(IncompleteDataWarning, match="1 of 5 1d bars: "):
-        frame = street.ask("1w", "2024-05-06", "2024-06-10")
+        frame = routed.ask("1w", "2024-05-06", "2024-06-10")
     assert len(frame) == 4
-    assert list(told(frame)["flagged"]) == []
+    assert list(provenance(frame)["flagged"]) == []
 
 
 def test_a_week_is_provisional_as_long_as_its_last_day_is(
-    street: Street, vendor: TapeVendor
+    routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
-    street.clock.set(parse_iso("2024-06-07T22:00"))
-    frame = street.ask("1w", "2024-05-27", "2024-06-10", strict=True)
-    spans = told(frame)["spans"]
+    routed.clock.set(parse_iso("2024-06-07T22:00"))
+    frame = routed.ask("1w", "2024-05-27", "2024-06-10", strict=True)
+    spans = provenance(frame)["spans"]
     assert [(s["start"][:10], s["state"]) for s in spans] == [
         ("2024-05-27", "final"), ("2024-06-03", "provisional"),
     ]  # fmt: skip
     vendor.asked.clear()
-    street.clock.set(parse_iso("2024-06-10T14:00"))
-    frame = street.ask("1w", "2024-05-27", "2024-06-10", strict=True)
-    assert {s["state"] for s in told(frame)["spans"]} == {"final"}
+    routed.clock.set(parse_iso("2024-06-10T14:00"))
+    frame = routed.ask("1w", "2024-05-27", "2024-06-10", strict=True)
+    assert {s["state"] for s in provenance(frame)["spans"]} == {"final"}
     assert vendor.labels() == ["1d"]
     vendor.asked.clear()
-    street.ask("1w", "2024-05-27", "2024-06-10", strict=True)
+    routed.ask("1w", "2024-05-27", "2024-06-10", strict=True)
     assert vendor.asked == []
 
 
-def test_within_a_week_nobody_is_asked_again(street: Street, vendor: TapeVendor) -> None:
-    street.ask("1w", "2024-04-01", NOW)
+def test_within_a_week_nobody_is_asked_again(routed: RoutedVendors, vendor: TapeVendor) -> None:
+    routed.ask("1w", "2024-04-01", NOW)
     vendor.asked.clear()
     for _ in range(2):
-        street.clock.advance(86_400)
-        street.ask("1w", "2024-04-01", "2024-06-20")
+        routed.clock.advance(86_400)
+        routed.ask("1w", "2024-04-01", "2024-06-20")
     assert vendor.asked == []
 
 
 def test_a_pinned_vendor_answers_out_of_days_of_its_own(
-    street: Street, vendor: TapeVendor, tape: Tape
+    routed: RoutedVendors, vendor: TapeVendor, tape: Tape
 ) -> None:
     other = TapeVendor("other", tape, NEW_YORK, SHARE, "1d 1w")
-    street.downloaders["other"] = other
-    frame = street.ask("1w", "2024-05-06", "2024-06-10", provider="other", strict=True)
-    assert (street.lanes(), list(told(frame)["vendors"])) == (["1d@other"], ["other"])
+    routed.downloaders["other"] = other
+    frame = routed.ask("1w", "2024-05-06", "2024-06-10", provider="other", strict=True)
+    assert (routed.lanes(), list(provenance(frame)["vendors"])) == (["1d@other"], ["other"])
     assert vendor.asked == []
     with pytest.raises(UnknownProviderError, match="nobody"):
-        street.ask("1w", "2024-05-06", "2024-06-10", provider="nobody")
+        routed.ask("1w", "2024-05-06", "2024-06-10", provider="nobody")
 
 
 def test_a_vendor_that_the_rules_name_for_weeks_is_asked_for_weeks(
-    street: Street, vendor: TapeVendor, tape: Tape
+    routed: RoutedVendors, vendor: TapeVendor, tape: Tape
 ) -> None:
     other = TapeVendor("other", tape, NEW_YORK, SHARE, "1d 1w")
-    street.downloaders["other"] = other
-    street.rules = {"1w": ["other", "yahoo"], "1d": ["yahoo"]}
-    frame = street.ask("1w", "2024-05-06", "2024-06-10", strict=True)
-    assert (other.labels(), vendor.labels(), told(frame)["lane"]) == (["1w"], [], "1w")
+    routed.downloaders["other"] = other
+    routed.rules = {"1w": ["other", "yahoo"], "1d": ["yahoo"]}
+    frame = routed.ask("1w", "2024-05-06", "2024-06-10", strict=True)
+    assert (other.labels(), vendor.labels(), provenance(frame)["lane"]) == (["1w"], [], "1w")
 
 
 def test_weeks_are_built_from_days_of_another_vendor_if_weeks_fail(
-    street: Street, vendor: TapeVendor, tape: Tape
+    routed: RoutedVendors, vendor: TapeVendor, tape: Tape
 ) -> None:
     """The vendor of the weeks fails; days of another are the better answer."""
     other = TapeVendor("other", tape, NEW_YORK, SHARE, "1d 1w")
-    street.downloaders["other"] = other
-    street.rules = {"1w": ["other"], "1d": ["yahoo", "other"]}
+    routed.downloaders["other"] = other
+    routed.rules = {"1w": ["other"], "1d": ["yahoo", "other"]}
     for error in (UnavailableError("down"), KindMismatchError("the week straddles a split")):
         other.errors["1w"] = error
-        frame = street.ask("1w", "2024-05-06", "2024-06-10", strict=True)
+        frame = routed.ask("1w", "2024-05-06", "2024-06-10", strict=True)
         assert rows(frame) == plain(tape.closed("1w", parse_iso(NOW)), "2024-05-06")
     assert other.labels() == ["1w", "1w"]
     assert vendor.labels() == ["1d"]
@@ -384,65 +397,67 @@ def test_weeks_are_built_from_days_of_another_vendor_if_weeks_fail(
     ):
         other.errors["1w"] = error
         other.asked.clear()
-        street.ask("1w", "2024-04-01", "2024-04-27") if labels[1:] else _refused(street)
+        routed.ask("1w", "2024-04-01", "2024-04-27") if labels[1:] else _refused(routed)
         assert other.labels() == labels
 
 
-def _refused(street: Street) -> None:
+def _refused(routed: RoutedVendors) -> None:
     with pytest.raises(AllProvidersFailedError, match="down"):
-        street.ask("1w", "2024-04-01", "2024-04-27")
+        routed.ask("1w", "2024-04-01", "2024-04-27")
 
 
 def test_a_vendors_own_weeks_are_used_if_days_fail(
-    street: Street, vendor: TapeVendor, tape: Tape
+    routed: RoutedVendors, vendor: TapeVendor, tape: Tape
 ) -> None:
     other = TapeVendor("other", tape, NEW_YORK, SHARE, "1w")
-    street.downloaders["other"] = other
+    routed.downloaders["other"] = other
     vendor.errors["1d"] = UnavailableError("down")
-    frame = street.ask("1w", "2024-05-06", "2024-06-10", strict=True)
-    assert list(told(frame)["vendors"]) == ["other"]
+    frame = routed.ask("1w", "2024-05-06", "2024-06-10", strict=True)
+    assert list(provenance(frame)["vendors"]) == ["other"]
     assert vendor.labels() == ["1d"], "who is down is not asked for weeks too"
     other.errors["1w"] = UnavailableError("down as well")
     with pytest.raises(AllProvidersFailedError, match="1d: yahoo: down") as failed:
-        street.ask("1w", "2024-04-01", "2024-04-20")
+        routed.ask("1w", "2024-04-01", "2024-04-20")
     assert [a.provider for a in failed.value.attempts] == ["yahoo"]
 
 
-def test_stored_weeks_answer_where_days_are_not_stored(street: Street, vendor: TapeVendor) -> None:
+def test_stored_weeks_answer_where_days_are_not_stored(
+    routed: RoutedVendors, vendor: TapeVendor
+) -> None:
     vendor.errors["1d"] = KindMismatchError("no days today")
-    street.ask("1w", "2024-05-06", "2024-06-10")
+    routed.ask("1w", "2024-05-06", "2024-06-10")
     vendor.errors.clear()
-    frame = street.ask("1w", "2024-05-06", "2024-06-10", offline=True, strict=True)
-    assert told(frame)["lane"] == "1w"
-    street.ask("1d", "2024-05-06", "2024-05-18")
-    frame = street.ask("1w", "2024-05-06", "2024-06-10", offline=True, strict=True)
-    assert (told(frame)["lane"], len(frame)) == ("1w", 5)
+    frame = routed.ask("1w", "2024-05-06", "2024-06-10", offline=True, strict=True)
+    assert provenance(frame)["lane"] == "1w"
+    routed.ask("1d", "2024-05-06", "2024-05-18")
+    frame = routed.ask("1w", "2024-05-06", "2024-06-10", offline=True, strict=True)
+    assert (provenance(frame)["lane"], len(frame)) == ("1w", 5)
     with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
-        street.ask("1w", "2024-04-01", "2024-04-20", offline=True)
+        routed.ask("1w", "2024-04-01", "2024-04-20", offline=True)
 
 
 def test_the_first_week_of_a_listing_is_whole_and_nothing_lacks_before_it(tmp_path: Path) -> None:
     tape = Tape(NEW_YORK, "2024-05-15", "2024-06-12")
-    street = Street(tmp_path, NEW_YORK, NOW, vendor := yahoo(tape))
+    routed = RoutedVendors(tmp_path, NEW_YORK, NOW, vendor := yahoo(tape))
     vendor.listed_ms = parse_iso("2024-05-15T13:30")
-    frame = street.ask("1w", "2023-12-04", "2024-06-10", strict=True)
+    frame = routed.ask("1w", "2023-12-04", "2024-06-10", strict=True)
     assert rows(frame) == plain(tape.closed("1w", parse_iso(NOW)))
-    (gap,) = told(frame)["gaps"]
+    (gap,) = provenance(frame)["gaps"]
     assert (gap["start"][:10], gap["reason"]) == ("2023-12-04", "before the first bar")
 
 
-def test_a_users_double_is_asked_for_weeks_themselves(street: Street) -> None:
+def test_a_users_double_is_asked_for_weeks_themselves(routed: RoutedVendors) -> None:
     index = pd.DatetimeIndex(["2024-05-06", "2024-05-13"], name="timestamp")
     double = Mock()
     double.get_ohlcv.return_value = pd.DataFrame(
         {"open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 9.0}, index=index
     )
-    street.downloaders = {"double": double}
-    assert len(street.ask("1w", "2024-05-06", "2024-05-18")) == 2
+    routed.downloaders = {"double": double}
+    assert len(routed.ask("1w", "2024-05-06", "2024-05-18")) == 2
     assert [call.args[1] for call in double.get_ohlcv.call_args_list] == ["1w"]
     double.get_ohlcv.side_effect = RuntimeError("gone")
     with pytest.raises(AllProvidersFailedError, match="gone"):
-        street.ask("1M", "2024-01-01", "2024-04-02")
+        routed.ask("1M", "2024-01-01", "2024-04-02")
     assert double.get_ohlcv.call_count == 2
 
 
@@ -450,67 +465,67 @@ def test_a_users_double_is_asked_for_weeks_themselves(street: Street) -> None:
 
 
 def test_a_count_of_bars_reaches_back_from_the_last_closed_one(
-    street: Street, vendor: TapeVendor
+    routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     for label, anchor in (("45m", "15m"), ("2h", "1h"), ("1w", "1d")):
-        closed = vendor.tape.closed(label, street.clock.now_ms())
-        frame = street.ask(label, "2024-06-01", NOW, bars=7, strict=True)
+        closed = vendor.tape.closed(label, routed.clock.now_ms())
+        frame = routed.ask(label, "2024-06-01", NOW, bars=7, strict=True)
         assert rows(frame) == plain(closed)[-7:], (label, anchor)
 
 
 def test_a_count_of_more_bars_than_there_ever_were_is_answered_with_those_there_are(
-    street: Street, vendor: TapeVendor
+    routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
-    frame = street.ask("3M", "2024-01-01", NOW, bars=30)
-    assert rows(frame) == plain(vendor.tape.closed("3M", street.clock.now_ms()))[-1:]
+    frame = routed.ask("3M", "2024-01-01", NOW, bars=30)
+    assert rows(frame) == plain(vendor.tape.closed("3M", routed.clock.now_ms()))[-1:]
 
 
 def test_a_count_looks_further_back_where_bars_are_missing(
-    street: Street, vendor: TapeVendor
+    routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     gone = range(day_ms(date(2024, 5, 20)), day_ms(date(2024, 6, 3)))
     vendor.spoil["1d"] = lambda bars: [bar for bar in bars if bar.stamp_ms not in gone]
     with pytest.warns(IncompleteDataWarning):
-        frame = street.ask("1w", "2024-06-01", NOW, bars=4)
-    closed = plain(vendor.tape.closed("1w", street.clock.now_ms()))
+        frame = routed.ask("1w", "2024-06-01", NOW, bars=4)
+    closed = plain(vendor.tape.closed("1w", routed.clock.now_ms()))
     assert rows(frame) == [*closed[-6:-3], closed[-1]]
 
 
 @pytest.mark.parametrize("label", ["45m", "2h", "3d", "1w", "1M"])
 def test_the_running_bar_comes_where_it_is_wanted_and_is_never_stored(
-    street: Street, vendor: TapeVendor, label: str
+    routed: RoutedVendors, vendor: TapeVendor, label: str
 ) -> None:
-    frame = street.ask(label, "2024-05-01", "2024-07-01", include_forming=True, strict=True)
-    assert rows(frame) == plain(vendor.tape.bars(label, street.clock.now_ms()), "2024-05-01")
-    last = told(frame)["spans"][-1]
+    frame = routed.ask(label, "2024-05-01", "2024-07-01", include_forming=True, strict=True)
+    assert rows(frame) == plain(vendor.tape.bars(label, routed.clock.now_ms()), "2024-05-01")
+    last = provenance(frame)["spans"][-1]
     assert (last["state"], last["rows"], last["reason"]) == ("provisional", 1, "forming")
-    closed = street.ask(label, "2024-05-01", "2024-07-01", strict=True)
+    closed = routed.ask(label, "2024-05-01", "2024-07-01", strict=True)
     assert rows(closed) == rows(frame)[:-1]
 
 
 def test_a_running_week_between_sessions_holds_the_days_that_have_closed(
-    street: Street, vendor: TapeVendor
+    routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
-    street.clock.set(parse_iso("2024-06-13T02:00"))
-    frame = street.ask("1w", "2024-05-06", "2024-07-01", include_forming=True, strict=True)
-    assert rows(frame) == plain(vendor.tape.bars("1w", street.clock.now_ms()), "2024-05-06")
+    routed.clock.set(parse_iso("2024-06-13T02:00"))
+    frame = routed.ask("1w", "2024-05-06", "2024-07-01", include_forming=True, strict=True)
+    assert rows(frame) == plain(vendor.tape.bars("1w", routed.clock.now_ms()), "2024-05-06")
 
 
 def test_a_running_bar_that_lacks_a_part_is_not_returned(
-    street: Street, vendor: TapeVendor
+    routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     day = day_ms(date(2024, 6, 10))
     vendor.spoil["1d"] = lambda bars: [bar for bar in bars if bar.stamp_ms != day]
-    frame = street.ask("1w", "2024-05-06", "2024-07-01", include_forming=True)
+    frame = routed.ask("1w", "2024-05-06", "2024-07-01", include_forming=True)
     assert len(frame) == 5
     assert frame.index[-1] == pd.Timestamp("2024-06-03")
 
 
-def test_a_refresh_asks_for_the_parts_again(street: Street, vendor: TapeVendor) -> None:
-    street.ask("2h", "2024-06-03", "2024-06-08")
+def test_a_refresh_asks_for_the_parts_again(routed: RoutedVendors, vendor: TapeVendor) -> None:
+    routed.ask("2h", "2024-06-03", "2024-06-08")
     vendor.asked.clear()
     vendor.spoil["1h"] = lambda bars: [bar._replace(volume=1.0) for bar in bars]
-    frame = street.ask("2h", "2024-06-03", "2024-06-08", refresh=True)
+    frame = routed.ask("2h", "2024-06-03", "2024-06-08", refresh=True)
     assert set(frame["volume"]) == {2.0, 1.0}
     assert vendor.labels() == ["1h"]
 
@@ -519,13 +534,13 @@ def test_silent_minutes_are_no_holes_but_what_was_not_answered_is(tmp_path: Path
     tape = Tape(NEW_YORK, "2024-06-03", "2024-06-12", silent=0.6)
     vendor = yahoo(tape, "5m")
     vendor.is_sparse = True
-    street = Street(tmp_path, NEW_YORK, NOW, vendor)
-    frame = street.ask("15m", "2024-06-03", "2024-06-12", strict=True)
+    routed = RoutedVendors(tmp_path, NEW_YORK, NOW, vendor)
+    frame = routed.ask("15m", "2024-06-03", "2024-06-12", strict=True)
     assert len(tape.closed("5m", parse_iso(NOW))) < 7 * 78 - 50
     assert rows(frame) == plain(tape.closed("15m", parse_iso(NOW)), end="2024-06-12")
     vendor.errors["5m"] = UnavailableError("down")
     with pytest.warns(IncompleteDataWarning, match="5m bars: yahoo: down"):
-        frame = street.ask("15m", "2024-05-31", "2024-06-12")
+        frame = routed.ask("15m", "2024-05-31", "2024-06-12")
     ((start, end, _),) = lacking(frame)
     assert (start, end) == ("2024-05-31T13:30", "2024-05-31T20:00")
 
@@ -538,36 +553,36 @@ def test_bars_out_of_an_answer_that_lacks_much_are_whole_or_not_there(
 ) -> None:
     tape = Tape(COIN, "2024-06-01", "2024-06-12")
     vendor = TapeVendor("acme", tape, COIN, PAIR, "15m")
-    street = Street(tmp_path, COIN, NOW, vendor)
+    routed = RoutedVendors(tmp_path, COIN, NOW, vendor)
     vendor.spoil["15m"] = lambda bars: [b for i, b in enumerate(bars) if i % 12 not in lost]
     with pytest.warns(IncompleteDataWarning, match=said):
-        frame = street.ask("45m", "2024-06-01", "2024-06-12")
+        frame = routed.ask("45m", "2024-06-01", "2024-06-12")
     closed = plain(tape.closed("45m", parse_iso(NOW)), end="2024-06-12")
     assert rows(frame) == [bar for i, bar in enumerate(closed) if i % 4 != 1]
 
 
-def test_a_volume_that_lacks_a_part_is_not_known(street: Street, vendor: TapeVendor) -> None:
+def test_a_volume_that_lacks_a_part_is_not_known(routed: RoutedVendors, vendor: TapeVendor) -> None:
     day = day_ms(date(2024, 6, 5))
     vendor.spoil["1d"] = lambda bars: [
         bar._replace(volume=float("nan")) if bar.stamp_ms == day else bar for bar in bars
     ]
-    frame = street.ask("1w", "2024-05-27", "2024-06-10")
+    frame = routed.ask("1w", "2024-05-27", "2024-06-10")
     assert frame["volume"].isna().tolist() == [False, True]
-    assert "volume of 1 bar" in str(told(frame)["problems"])
+    assert "volume of 1 bar" in str(provenance(frame)["problems"])
 
 
 def test_a_range_without_an_expected_week_is_empty_and_complete(
-    street: Street, vendor: TapeVendor
+    routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
-    frame = street.ask("1w", "2024-06-04", "2024-06-08", strict=True)
+    frame = routed.ask("1w", "2024-06-04", "2024-06-08", strict=True)
     assert (len(frame), lacking(frame)) == (0, [])
 
 
 def test_a_derived_bar_has_no_look_ahead_beyond_closed_by(
-    street: Street, vendor: TapeVendor
+    routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     at = parse_iso("2024-06-05T16:00")
-    frame = street.ask("2h", "2024-06-03", "2024-06-05T15:30", closed_by_ms=at)
+    frame = routed.ask("2h", "2024-06-03", "2024-06-05T15:30", closed_by_ms=at)
     assert rows(frame) == plain(vendor.tape.closed("2h", at), "2024-06-03")
 
 
@@ -641,12 +656,12 @@ def test_a_bar_built_from_a_running_part_is_provisional(tape: Tape) -> None:
 
 
 def test_refreshed_parts_are_not_refreshed_again_to_look_further_back(
-    street: Street, vendor: TapeVendor
+    routed: RoutedVendors, vendor: TapeVendor
 ) -> None:
     gone = range(day_ms(date(2024, 5, 20)), day_ms(date(2024, 6, 3)))
     vendor.spoil["1d"] = lambda bars: [bar for bar in bars if bar.stamp_ms not in gone]
     with pytest.warns(IncompleteDataWarning):
-        street.ask("1w", "2024-06-01", NOW, bars=4, refresh=True)
+        routed.ask("1w", "2024-06-01", NOW, bars=4, refresh=True)
     first, second = (span for _, span in vendor.asked)
     assert second.end <= first.start
 
@@ -684,8 +699,8 @@ def test_bars_derived_from_any_incomplete_source_equal_those_of_the_trades(
     kind = Kind("24h" if who is COIN else "regular", anchor)
     vendor = TapeVendor("acme", tape, who, kind, source)
     now = day_ms(last) - 3 * DAY_MS + dice.randrange(DAY_MS)
-    street = Street(tmp_path_factory.mktemp("s"), who, "2024-01-01", vendor)
-    street.clock.set(now)
+    routed = RoutedVendors(tmp_path_factory.mktemp("s"), who, "2024-01-01", vendor)
+    routed.clock.set(now)
     # The first bar there is stays: what is missing before it was never listed.
     below = [b.stamp_ms for b in tape.bars(source, now, anchor=anchor)][1:]
     lost = {stamp for stamp in below if dice.random() < gone}
@@ -694,19 +709,19 @@ def test_bars_derived_from_any_incomplete_source_equal_those_of_the_trades(
         return
     start = first + timedelta(days=dice.randrange(5))
     query = BarsQuery(who, Timeframe.parse(target), Span(day_ms(start), now + 1), now)
-    frame = _quietly(street, query)
+    frame = _quietly(routed, query)
     parts, closed = tape.parts(source, target, anchor), tape.closed(target, now, anchor)
     whole = [b for b in closed if b.stamp_ms >= day_ms(start) and not lost & parts[b.stamp_ms]]
     assert rows(frame) == plain(whole)
     absent = {b.stamp_ms for b in closed} - {b.stamp_ms for b in whole}
-    spans = [(parse_iso(g["start"]), parse_iso(g["end"])) for g in told(frame)["gaps"]]
-    if told(frame)["gaps_total"] == len(spans):
+    spans = [(parse_iso(g["start"]), parse_iso(g["end"])) for g in provenance(frame)["gaps"]]
+    if provenance(frame)["gaps_total"] == len(spans):
         for stamp in (s for s in absent if s >= day_ms(start)):
             assert any(a <= stamp < b for a, b in spans), stamp
         assert not any(a <= bar.stamp_ms < b for bar in whole for a, b in spans)
 
 
-def _quietly(street: Street, query: BarsQuery) -> pd.DataFrame:
+def _quietly(routed: RoutedVendors, query: BarsQuery) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)
-        return street.service.get(query).owned()
+        return routed.service.get(query).owned()

@@ -16,7 +16,7 @@ from tests.cache.counts import FULL
 from tests.net.scripted import answer
 
 from .answers import hour, hours
-from .setup import KEY, NAMES, Responder, ThreeVendors, Wire
+from .three_vendors import KEY, NAMES, Responder, ThreeVendors, Wire
 
 # Chunks of eight hours: four pages of two bars.
 PAGE = 2

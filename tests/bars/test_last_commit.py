@@ -16,8 +16,8 @@ from src.data.cache.store import BarStore
 from src.data.errors import IncompleteDataWarning
 from src.data.net.deadline import ends_fetching
 
-from .setup import NAMES, ThreeVendors
 from .test_failed_and_none import with_hole
+from .three_vendors import NAMES, ThreeVendors
 
 # Chunks of eight hours: four pages of two bars.
 PAGE = 2

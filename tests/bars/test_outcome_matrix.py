@@ -31,7 +31,7 @@ from src.data.model.http import HttpResponse
 from tests.net.scripted import answer
 
 from .answers import hour
-from .setup import NAMES, Responder, ThreeVendors, Wire, serve, sources, story
+from .three_vendors import NAMES, Responder, ThreeVendors, Wire, serve, sources, vendors_by_hour
 
 Rows = list[list[float]]
 PLACES = ("first", "middle", "last", "all")
@@ -217,7 +217,7 @@ def answered(three_vendors: ThreeVendors, expected: str) -> Sequence[dict[str, s
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         frame = three_vendors.ask()
-    assert story(frame) == expected
+    assert vendors_by_hour(frame) == expected
     assert sources(frame) == expected, "the provenance names somebody else"
     whole = "-" not in expected and "?" not in expected
     assert frame.attrs["onetape"]["complete"] is whole
@@ -266,7 +266,7 @@ def test_incomplete_data_are_an_error_with_strict(tmp_path: Path, outcome: str) 
     with pytest.raises(IncompleteDataError) as caught:
         three_vendors.ask(strict=True)
     assert caught.value.frame is not None
-    assert story(caught.value.frame) == RESULTS[CASES[outcome].result][3]
+    assert vendors_by_hour(caught.value.frame) == RESULTS[CASES[outcome].result][3]
 
 
 # A day whose hours 10 and 11 are held: two segments, each of them with its own outcome at `a`.

@@ -151,7 +151,7 @@ def chats(
     running.stop()
 
 
-class Club(Chats):
+class ChatsWithRecords(Chats):
     """A running bot with records, and the job of alerts, which a test runs.
 
     Attributes:
@@ -237,10 +237,10 @@ def _records(tmp_path_factory: pytest.TempPathFactory) -> Records:
 
 
 @pytest.fixture
-def club(
+def bot_chats(
     load: Callable[[str], Any], quick: Any, vendors: VendorServer, people: Telegram,
     _records: Records, manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Club]:  # fmt: skip
+) -> Iterator[ChatsWithRecords]:  # fmt: skip
     """Yield the running bot with one administrator, who has joined."""
     from src.data.db.alert_records import StoredAlerts
     from src.data.db.services.telegram_service import TelegramService
@@ -268,7 +268,7 @@ def club(
     replies = answers.report, members.may_receive
     work = partial(watching.run_alerts, replies=replies, make=make, every_s=3600)
     application = quick.build(TOKEN, vendors.base_url("telegram") + "/bot", answers, work)
-    running = Club(quick, people, application)
+    running = ChatsWithRecords(quick, people, application)
     running.db, running.codes, running.members, running.admins = db, codes, members, admins
     running.senders, running.market = answers.senders, market
     running.now_s = lambda: clock.now_ms() // 1000

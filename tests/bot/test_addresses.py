@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.cache.counts import FULL, examples
 
-from .conftest import ANN, BOB, Club
+from .conftest import ANN, BOB, ChatsWithRecords
 
 pytest.importorskip("telegram", reason="python-telegram-bot is not installed (extra bot)")
 pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed (extra db)")
@@ -80,15 +80,19 @@ def test_two_users_never_have_one_address(tmp_path: Path) -> None:
     assert chats.verify_user_email(str(BOB)) is True
 
 
-def test_registration_refuses_invalid_addresses_and_sends_no_mail(club: Club) -> None:
-    before = dict(club.codes)
+def test_registration_refuses_invalid_addresses_and_sends_no_mail(
+    bot_chats: ChatsWithRecords,
+) -> None:
+    before = dict(bot_chats.codes)
     for address in BAD:
         if address.strip() == address and address and " " not in address and address.isprintable():
-            assert "invalid e-mail address" in club.say(f"/register {address}", BOB).text, address
-    assert club.codes == before and club.db.get_user_status(str(BOB)) is None
-    club.join(ANN, "ann@example.com")
-    assert club.say("/register ANN@Example.COM", BOB).text.endswith("within an hour.")
-    assert club.say(club.codes["ANN@Example.COM"], BOB).text.startswith("That code")
+            assert "invalid e-mail address" in bot_chats.say(f"/register {address}", BOB).text, (
+                address
+            )
+    assert bot_chats.codes == before and bot_chats.db.get_user_status(str(BOB)) is None
+    bot_chats.join(ANN, "ann@example.com")
+    assert bot_chats.say("/register ANN@Example.COM", BOB).text.endswith("within an hour.")
+    assert bot_chats.say(bot_chats.codes["ANN@Example.COM"], BOB).text.startswith("That code")
 
 
 def test_the_mailer_checks_each_address_and_hands_on_no_key(

@@ -15,7 +15,7 @@ from tests.cache.counts import FULL
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reason
 
-from .conftest import ADMIN, Club
+from .conftest import ADMIN, ChatsWithRecords
 
 pytest.importorskip("telegram", reason="python-telegram-bot is not installed (extra bot)")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra bot)")
@@ -85,16 +85,16 @@ def test_the_bot_is_tested_against_every_fault_of_the_server() -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("symbol", ["AAPL", "BTCUSDT"])
 def test_no_text_shows_a_host_a_path_or_the_code(
-    club: Club, vendors: VendorServer, clock: ManualClock, symbol: str
+    bot_chats: ChatsWithRecords, vendors: VendorServer, clock: ManualClock, symbol: str
 ) -> None:
     """With what is cached and, for another symbol of the market, without.
 
     If not full, each fault is sent for one symbol through one command.
     """
     for command in COMMANDS:
-        club.say(command.format(symbol), ADMIN)
+        bot_chats.say(command.format(symbol), ADMIN)
     other = {"AAPL": "MSFT", "BTCUSDT": "ETHUSDT"}[symbol]
-    shown, usual_s = list[str](), club.market.budget_s
+    shown, usual_s = list[str](), bot_chats.market.budget_s
     faults = [(name, fault) for name, own in FAULTS.items() for fault in own[:MOST]]
     for place, (name, fault) in enumerate(faults):
         if not FULL and place // 3 % 2 != (symbol == "AAPL"):
@@ -103,11 +103,11 @@ def test_no_text_shows_a_host_a_path_or_the_code(
         clock.advance(3 * 3600)  # no pause of a vendor, and no fresh price, is left
         for vendor in ("yahoo", "binance"):
             vendors.fault(vendor, fault)
-        club.market.budget_s = ENDLESS_BUDGET_S if name in ENDLESS else usual_s
+        bot_chats.market.budget_s = ENDLESS_BUDGET_S if name in ENDLESS else usual_s
         for number in range(len(COMMANDS)) if FULL else [place % len(COMMANDS)]:
             for one in (symbol, other) if FULL else [(symbol, other)[place // 6 % 2]]:
                 command = COMMANDS[number].format(one)
-                text = club.say(command, ADMIN).text
+                text = bot_chats.say(command, ADMIN).text
                 assert not INSIDE.search(text), (fault.name, command, text)
                 shown.append(text)
     assert any("the latest known price is from" in text for text in shown)
@@ -129,7 +129,7 @@ REACHING: Mapping[str, Sequence[str]] = {
 
 
 def test_no_text_shows_where_the_records_are(
-    club: Club, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bot_chats: ChatsWithRecords, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever is wrong with them; the log has it."""
     reached = list[str]()
@@ -143,8 +143,8 @@ def test_no_text_shows_where_the_records_are(
 
         for text in texts:
             with monkeypatch.context() as away:
-                away.setattr(type(club.db), name, broken)
-                answer = club.say(text, ADMIN).text
+                away.setattr(type(bot_chats.db), name, broken)
+                answer = bot_chats.say(text, ADMIN).text
             assert answer and not INSIDE.search(answer), (name, text, answer)
             assert reached.pop() == name, "a command that does not get there proves nothing"
             reached.clear()

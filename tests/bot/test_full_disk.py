@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
-from tests.bot.conftest import ANN, BOB, Club
+from tests.bot.conftest import ANN, BOB, ChatsWithRecords
 
 
 class Full:
@@ -29,14 +29,14 @@ class Full:
 
 
 def test_commands_on_a_full_disk_are_answered_and_no_record_is_lost(
-    club: Club, caplog: pytest.LogCaptureFixture
+    bot_chats: ChatsWithRecords, caplog: pytest.LogCaptureFixture
 ) -> None:
-    club.join(ANN, "ann@example.com")
-    assert club.say("/alert BTCUSDT above 1000000").text.startswith("Alert 1")
+    bot_chats.join(ANN, "ann@example.com")
+    assert bot_chats.say("/alert BTCUSDT above 1000000").text.startswith("Alert 1")
     with Full() as full:
         full.is_full = True
         text = "x" * 900
-        told = [club.say(f"/feedback {text} {n}").text for n in range(12)]
+        told = [bot_chats.say(f"/feedback {text} {n}").text for n in range(12)]
         thanks = [one for one in told if one.startswith("Thank you")]
         assert told == [
             *thanks,
@@ -44,17 +44,18 @@ def test_commands_on_a_full_disk_are_answered_and_no_record_is_lost(
             * (12 - len(thanks)),
         ]
         assert len(thanks) < 12
-        assert club.say("/price BTCUSDT").text.startswith("BTCUSDT 26804.01")
-        assert "BTCUSDT" in club.say("/alert").text
-        club.run()
-        assert club.say("/register bob@example.com", BOB).text
-        assert club.say("/nonsense", BOB).text
+        assert bot_chats.say("/price BTCUSDT").text.startswith("BTCUSDT 26804.01")
+        assert "BTCUSDT" in bot_chats.say("/alert").text
+        bot_chats.run()
+        assert bot_chats.say("/register bob@example.com", BOB).text
+        assert bot_chats.say("/nonsense", BOB).text
         full.is_full = False
         assert (
-            club.say("/feedback short").text == f"Thank you; it has the number {len(thanks) + 1}."
+            bot_chats.say("/feedback short").text
+            == f"Thank you; it has the number {len(thanks) + 1}."
         )
-        assert "BTCUSDT" in club.say("/alert").text
-        club.join(BOB, "bob@example.org")
+        assert "BTCUSDT" in bot_chats.say("/alert").text
+        bot_chats.join(BOB, "bob@example.org")
     warned = [one for one in caplog.records if "is not in the audit" in one.getMessage()]
     assert warned and not any(one.exc_info for one in warned)
     assert "No error handlers" not in caplog.text, "nothing was raised past the bot"

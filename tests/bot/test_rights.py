@@ -13,7 +13,7 @@ from src.data.clock import ManualClock
 from src.data.errors import DatabaseError
 from tests.vendor_server import Fault, VendorServer
 
-from .conftest import ADMIN, ANN, BOB, Club
+from .conftest import ADMIN, ANN, BOB, ChatsWithRecords
 
 pytest.importorskip("telegram", reason="python-telegram-bot is not installed (extra bot)")
 pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed (extra db)")
@@ -22,25 +22,25 @@ GROUP = -100
 
 
 @pytest.fixture
-def watched(club: Club) -> Club:
+def watched(bot_chats: ChatsWithRecords) -> ChatsWithRecords:
     """Ann and Bob have a report and an alert each, which come at the same times."""
     for user, address in ((ANN, "ann@example.com"), (BOB, "bob@example.com")):
-        club.join(user, address)
-        assert "next" in club.say("/schedule price BTCUSDT at 09:00", user).text
-        assert "fires" in club.say("/alert BTCUSDT above 1", user).text
-    club.run()  # the alerts say that they are above already
-    return club
+        bot_chats.join(user, address)
+        assert "next" in bot_chats.say("/schedule price BTCUSDT at 09:00", user).text
+        assert "fires" in bot_chats.say("/alert BTCUSDT above 1", user).text
+    bot_chats.run()  # the alerts say that they are above already
+    return bot_chats
 
 
-def came(club: Club, user: int) -> int:
+def came(bot_chats: ChatsWithRecords, user: int) -> int:
     """Return how many messages a day's run of the job sends a user."""
-    before = len(club.people.sent(user))
-    club.run()
-    return len(club.people.sent(user)) - before
+    before = len(bot_chats.people.sent(user))
+    bot_chats.run()
+    return len(bot_chats.people.sent(user)) - before
 
 
 def test_a_rejected_user_gets_no_message_until_approved_again(
-    watched: Club, clock: ManualClock
+    watched: ChatsWithRecords, clock: ManualClock
 ) -> None:
     clock.advance(DAY_S)
     assert came(watched, ANN) == 1, "the report"
@@ -56,7 +56,9 @@ def test_a_rejected_user_gets_no_message_until_approved_again(
     assert came(watched, ANN) == 1
 
 
-def test_an_unverified_or_removed_user_gets_no_message(watched: Club, clock: ManualClock) -> None:
+def test_an_unverified_or_removed_user_gets_no_message(
+    watched: ChatsWithRecords, clock: ManualClock
+) -> None:
     watched.db.reset_user_email_verification(str(ANN))
     clock.advance(DAY_S)
     assert came(watched, ANN) == 0
@@ -71,41 +73,42 @@ def test_an_unverified_or_removed_user_gets_no_message(watched: Club, clock: Man
 
 @pytest.mark.parametrize("end", ["reject_user", "forget_user", "reset_user_email_verification"])
 def test_rights_that_end_while_a_report_is_made_count(
-    watched: Club, clock: ManualClock, vendors: VendorServer, end: str
+    watched: ChatsWithRecords, clock: ManualClock, vendors: VendorServer, end: str
 ) -> None:
-    club, before = watched, vendors.count("binance")
+    bot_chats, before = watched, vendors.count("binance")
     clock.advance(DAY_S)
     vendors.fault("binance", Fault.hold())
-    sent = len(club.people.sent(ANN))
-    job = threading.Thread(target=club.run)
+    sent = len(bot_chats.people.sent(ANN))
+    job = threading.Thread(target=bot_chats.run)
     for user in (ANN, BOB):  # so that its first question is the report's
-        for row in club.db.list_alerts(str(user)):
-            assert club.db.delete_alert(row["id"])
+        for row in bot_chats.db.list_alerts(str(user)):
+            assert bot_chats.db.delete_alert(row["id"])
     job.start()
     assert vendors.wait_for("binance", before + 1)
-    getattr(club.db, end)(str(ANN))
+    getattr(bot_chats.db, end)(str(ANN))
     vendors.heal()
     job.join(50)
-    assert len(club.people.sent(ANN)) == sent
-    assert [one.text[:8] for one in club.people.sent(BOB)[-1:]] == ["schedule"]
+    assert len(bot_chats.people.sent(ANN)) == sent
+    assert [one.text[:8] for one in bot_chats.people.sent(BOB)[-1:]] == ["schedule"]
 
 
 def test_administrators_are_those_that_the_environment_names_now(
-    club: Club, load: Any, monkeypatch: pytest.MonkeyPatch
+    bot_chats: ChatsWithRecords, load: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    club.join(ANN, "ann@example.com")
-    club.db.create_admin(str(BOB), "bob@example.com")  # what is stored gives no right
-    assert club.say(f"/reject {ANN}", BOB).text == "/reject is only for administrators."
-    assert club.say(f"/reject {ANN}").text == "/reject is only for administrators."
-    club.admins.add(str(ANN))
+    bot_chats.join(ANN, "ann@example.com")
+    bot_chats.db.create_admin(str(BOB), "bob@example.com")  # what is stored gives no right
+    assert bot_chats.say(f"/reject {ANN}", BOB).text == "/reject is only for administrators."
+    assert bot_chats.say(f"/reject {ANN}").text == "/reject is only for administrators."
+    bot_chats.admins.add(str(ANN))
     assert (
-        "is listed in BOT_ADMINS and remains an administrator." in club.say(f"/reject {ANN}").text
+        "is listed in BOT_ADMINS and remains an administrator."
+        in bot_chats.say(f"/reject {ANN}").text
     )
-    assert "commands, answered" in club.say("/stats").text, "rejected, and named"
-    club.admins.remove(str(ANN))
-    assert club.say("/stats").text == "An administrator still has to approve you."
-    assert club.say("/reject 99", ADMIN).text == "That user does not exist."
-    assert club.say("/reject", ADMIN).text == "/reject USER"
+    assert "commands, answered" in bot_chats.say("/stats").text, "rejected, and named"
+    bot_chats.admins.remove(str(ANN))
+    assert bot_chats.say("/stats").text == "An administrator still has to approve you."
+    assert bot_chats.say("/reject 99", ADMIN).text == "That user does not exist."
+    assert bot_chats.say("/reject", ADMIN).text == "/reject USER"
     named = load("members").named_admins
     monkeypatch.setenv("BOT_ADMINS", " 7 , 11,, ")
     assert set(named()) == {"7", "11"}
@@ -113,41 +116,45 @@ def test_administrators_are_those_that_the_environment_names_now(
     assert set(named()) == {"8"}
 
 
-def test_a_stored_schedule_runs_price_and_chart_alone(club: Club, clock: ManualClock) -> None:
-    club.join(ANN, "ann@example.com")
-    club.say("/register eve@example.com", 99)
-    club.say(club.codes["eve@example.com"], 99)
+def test_a_stored_schedule_runs_price_and_chart_alone(
+    bot_chats: ChatsWithRecords, clock: ManualClock
+) -> None:
+    bot_chats.join(ANN, "ann@example.com")
+    bot_chats.say("/register eve@example.com", 99)
+    bot_chats.say(bot_chats.codes["eve@example.com"], 99)
     for report in ("approve 99", "forget yes", "price BTCUSDT", "register mallory@example.com"):
         schedule = {"ticker": "X", "scheduled_time": "09:00", "report": report}
-        club.db.add_json_schedule(str(ADMIN), schedule)
-    before = len(club.people.sent(ADMIN))
+        bot_chats.db.add_json_schedule(str(ADMIN), schedule)
+    before = len(bot_chats.people.sent(ADMIN))
     clock.advance(DAY_S)
-    assert club.run().deliveries == {"sent": 4}
-    lines = [one.text.split("\n")[1] for one in club.people.sent(ADMIN)[before:]]
+    assert bot_chats.run().deliveries == {"sent": 4}
+    lines = [one.text.split("\n")[1] for one in bot_chats.people.sent(ADMIN)[before:]]
     refused = "A schedule can only send chart or price."
     assert lines[:2] + lines[3:] == [refused] * 3 and lines[2].startswith("BTCUSDT ")
-    assert club.db.get_user_status("99")["approved"] is False
-    assert club.db.get_user_status(str(ADMIN))["verified"] is True
-    assert "mallory@example.com" not in club.codes
+    assert bot_chats.db.get_user_status("99")["approved"] is False
+    assert bot_chats.db.get_user_status(str(ADMIN))["verified"] is True
+    assert "mallory@example.com" not in bot_chats.codes
 
 
-def test_groups_and_anonymous_senders_are_refused(club: Club) -> None:
+def test_groups_and_anonymous_senders_are_refused(bot_chats: ChatsWithRecords) -> None:
     """One in a group could see what another asks, and an administrator there may be anybody."""
-    club.admins.add("1087968824")  # Telegram's own bot, by which anonymous administrators write
+    bot_chats.admins.add(
+        "1087968824"
+    )  # Telegram's own bot, by which anonymous administrators write
     for anonymous in (False, True):
-        before = len(club.people.sent(GROUP))
-        club.people.write(ADMIN, "/stats", group=GROUP, anonymous=anonymous)
-        answer = club.next_after(before, GROUP).text
+        before = len(bot_chats.people.sent(GROUP))
+        bot_chats.people.write(ADMIN, "/stats", group=GROUP, anonymous=anonymous)
+        answer = bot_chats.next_after(before, GROUP).text
         assert answer == (
             "I do not reply to anonymous administrators or channels; please write as yourself."
             if anonymous
             else "I only reply in private chats."
         )
-    club.senders.in_groups = True
+    bot_chats.senders.in_groups = True
     for anonymous, expected in ((True, "I do not reply to anonymous"), (False, "0 commands")):
-        before = len(club.people.sent(GROUP))
-        club.people.write(ADMIN, "/stats", group=GROUP, anonymous=anonymous)
-        assert club.next_after(before, GROUP).text.startswith(expected)
+        before = len(bot_chats.people.sent(GROUP))
+        bot_chats.people.write(ADMIN, "/stats", group=GROUP, anonymous=anonymous)
+        assert bot_chats.next_after(before, GROUP).text.startswith(expected)
 
 
 @pytest.mark.parametrize("other", [{"is_bot": True}, {"sender_chat": object()}, {"user": None}])

@@ -15,7 +15,7 @@ from src.data.db.core.base import Base
 from src.data.errors import DatabaseError
 from tests.vendor_server import Fault, VendorServer
 
-from .conftest import ANN, BOB, Club
+from .conftest import ANN, BOB, ChatsWithRecords
 
 pytest.importorskip("telegram", reason="python-telegram-bot is not installed (extra bot)")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra bot)")
@@ -23,18 +23,18 @@ DAY_S = 86_400
 
 
 @pytest.fixture
-def ann(club: Club) -> Club:
-    club.join(ANN, "ann@example.com")
-    return club
+def ann(bot_chats: ChatsWithRecords) -> ChatsWithRecords:
+    bot_chats.join(ANN, "ann@example.com")
+    return bot_chats
 
 
-def reports(club: Club, user: int = ANN) -> list[str]:
+def reports(bot_chats: ChatsWithRecords, user: int = ANN) -> list[str]:
     """Return the first lines of the reports that came."""
-    return [one.text.split("\n")[0] for one in club.people.sent(user)
+    return [one.text.split("\n")[0] for one in bot_chats.people.sent(user)
             if one.text.startswith("schedule ") or "repeated" in one.text]  # fmt: skip
 
 
-def test_reports_come_at_their_times(ann: Club, clock: ManualClock) -> None:
+def test_reports_come_at_their_times(ann: ChatsWithRecords, clock: ManualClock) -> None:
     made = ann.say("/schedule price BTCUSDT at 15:05").text
     assert made.startswith(
         "Schedule 1: price BTCUSDT at 15:05, next 2024-06-12 15:05 UTC. Now:\nBTCUSDT "
@@ -65,7 +65,7 @@ def test_reports_come_at_their_times(ann: Club, clock: ManualClock) -> None:
 
 
 def test_only_the_newest_report_is_sent_after_an_outage_and_says_so(
-    ann: Club, clock: ManualClock, vendors: VendorServer
+    ann: ChatsWithRecords, clock: ManualClock, vendors: VendorServer
 ) -> None:
     ann.say("/schedule price BTCUSDT at 09:00")
     ann.db.set_user_daily_limit(str(ANN), 0)  # a report is no command
@@ -88,7 +88,7 @@ def test_only_the_newest_report_is_sent_after_an_outage_and_says_so(
 
 
 def test_a_report_of_unknown_delivery_is_repeated_once_and_says_so(
-    ann: Club, clock: ManualClock, vendors: VendorServer
+    ann: ChatsWithRecords, clock: ManualClock, vendors: VendorServer
 ) -> None:
     ann.say("/schedule price BTCUSDT at 09:00")
     clock.advance(DAY_S)
@@ -102,7 +102,7 @@ def test_a_report_of_unknown_delivery_is_repeated_once_and_says_so(
 
 
 def test_a_report_that_cannot_be_made_is_one_sentence(
-    ann: Club, clock: ManualClock, vendors: VendorServer
+    ann: ChatsWithRecords, clock: ManualClock, vendors: VendorServer
 ) -> None:
     ann.say("/schedule price AAPL at 09:00")
     clock.advance(DAY_S)
@@ -112,7 +112,7 @@ def test_a_report_that_cannot_be_made_is_one_sentence(
     assert head == "schedule 1, due 2024-06-13T09:00:00Z" and len(rest) == 1
 
 
-def test_several_processes_send_a_report_once(ann: Club, clock: ManualClock) -> None:
+def test_several_processes_send_a_report_once(ann: ChatsWithRecords, clock: ManualClock) -> None:
     for number in range(3):
         ann.say(f"/schedule price BTCUSDT at 09:0{number}")
     clock.advance(DAY_S)
@@ -140,21 +140,23 @@ WRONG = [
 ]
 
 
-def test_an_invalid_schedule_is_answered_with_one_sentence_and_not_stored(ann: Club) -> None:
+def test_an_invalid_schedule_is_answered_with_one_sentence_and_not_stored(
+    ann: ChatsWithRecords,
+) -> None:
     for words, answer in WRONG:
         text = ann.say(f"/schedule {words}").text
         assert answer in text and "\n" not in text, words
     assert ann.db.list_schedules(str(ANN)) == []
 
 
-def test_an_ambiguous_symbol_has_buttons_that_make_the_schedule(ann: Club) -> None:
+def test_an_ambiguous_symbol_has_buttons_that_make_the_schedule(ann: ChatsWithRecords) -> None:
     asked = ann.say("/schedule price SOL at mon 09:30 Europe/Paris")
     assert asked.data[0] == "schedule price SOLUSDT at mon 09:30 Europe/Paris"
     assert ann.press(asked, asked.data[0]).text.startswith("Schedule 1: price SOLUSDT at mon 09:30")
 
 
 def test_alerts_schedules_and_feedback_of_a_forgotten_user_are_deleted(
-    ann: Club, clock: ManualClock
+    ann: ChatsWithRecords, clock: ManualClock
 ) -> None:
     ann.say("/schedule price BTCUSDT at 09:00")
     ann.say("/alert BTCUSDT above 1")
@@ -184,7 +186,7 @@ def test_alerts_schedules_and_feedback_of_a_forgotten_user_are_deleted(
 
 
 def test_old_audit_and_feedback_are_removed_each_day(
-    ann: Club, clock: ManualClock, load: Any, monkeypatch: pytest.MonkeyPatch
+    ann: ChatsWithRecords, clock: ManualClock, load: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first of two days fails, which is no reason to end."""
     ann.say("/feedback good")

@@ -16,31 +16,31 @@ from src.data.clock import ManualClock
 from tests.vendor_server import Fault, VendorServer, chat
 from tests.vendor_server.bot_api import TOKEN
 
-from .conftest import ADMIN, ANN, BOB, Club, wait_for_attempts
+from .conftest import ADMIN, ANN, BOB, ChatsWithRecords, wait_for_attempts
 
 pytest.importorskip("telegram", reason="python-telegram-bot is not installed (extra bot)")
 pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed (extra db)")
 
 
-def test_one_sender_has_thirty_messages_a_minute(club: Club) -> None:
-    club.join(BOB, "bob@example.com")
+def test_one_sender_has_thirty_messages_a_minute(bot_chats: ChatsWithRecords) -> None:
+    bot_chats.join(BOB, "bob@example.com")
     now = [10_000.0]
-    club.senders.now_s = lambda: now[0]
-    texts = [club.say("/start").text for _ in range(31)]
+    bot_chats.senders.now_s = lambda: now[0]
+    texts = [bot_chats.say("/start").text for _ in range(31)]
     assert Counter(text.startswith("The limit is 30 messages") for text in texts) == {
         False: 30,
         True: 1,
     }
-    before = len(club.people.sent(ANN))
+    before = len(bot_chats.people.sent(ANN))
     for _ in range(20):
-        club.people.write(ANN, "/start")
-    assert club.say("/price AAPL", BOB).text.startswith("AAPL"), "others are heard"
-    assert len(club.people.sent(ANN)) == before, "the others are not even refused"
+        bot_chats.people.write(ANN, "/start")
+    assert bot_chats.say("/price AAPL", BOB).text.startswith("AAPL"), "others are heard"
+    assert len(bot_chats.people.sent(ANN)) == before, "the others are not even refused"
     now[0] += 2
-    assert "/register" in club.say("/start").text, "one more, two seconds later"
-    assert club.say("/start").text.startswith("The limit is 30 messages")
+    assert "/register" in bot_chats.say("/start").text, "one more, two seconds later"
+    assert bot_chats.say("/start").text.startswith("The limit is 30 messages")
     now[0] += 60
-    assert "/register" in club.say("/start").text
+    assert "/register" in bot_chats.say("/start").text
 
 
 def test_the_senders_that_are_kept_are_bounded(load: Any) -> None:
@@ -52,17 +52,19 @@ def test_the_senders_that_are_kept_are_bounded(load: Any) -> None:
 
 
 def test_lines_pasted_into_the_chat_of_the_terminal_are_all_answered(
-    club: Club, monkeypatch: pytest.MonkeyPatch
+    bot_chats: ChatsWithRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bot keeps five of a sender's messages, and drops the others."""
     monkeypatch.setattr(chat, "PATIENCE_S", 10.0)
-    chat.talk(club.people, ["/start"] * 12)
-    assert len(club.people.sent(chat.USER)) == 12
+    chat.talk(bot_chats.people, ["/start"] * 12)
+    assert len(bot_chats.people.sent(chat.USER)) == 12
 
 
-def test_a_throttled_sender_takes_no_slot(club: Club, vendors: VendorServer, load: Any) -> None:
+def test_a_throttled_sender_takes_no_slot(
+    bot_chats: ChatsWithRecords, vendors: VendorServer, load: Any
+) -> None:
     """Senders whom Telegram wants to wait, as many as there are slots, delay nobody else."""
-    club.join(BOB, "bob@example.com")
+    bot_chats.join(BOB, "bob@example.com")
     waits, go_on = list[float](), asyncio.Event()
 
     async def sleep(wait_s: float) -> None:
@@ -74,80 +76,90 @@ def test_a_throttled_sender_takes_no_slot(club: Club, vendors: VendorServer, loa
     for user in (ANN, *others):
         vendors.fault("telegram", Fault.throttle(20), path="sendMessage", symbol=str(user))
     for user in (*[ANN] * 10, *others):
-        club.people.write(user, "/start")
+        bot_chats.people.write(user, "/start")
     wait_for_attempts(vendors, before + 9)
-    assert club.say("/price AAPL", BOB).text.startswith("AAPL")
+    assert bot_chats.say("/price AAPL", BOB).text.startswith("AAPL")
     assert waits == [20.0] * 9, "one message of each waits for Telegram, few for it"
     vendors.heal()
-    club.loop.call_soon_threadsafe(go_on.set)
-    assert len(club.people.wait_sent(ANN, 5, 50)) == 5, (
+    bot_chats.loop.call_soon_threadsafe(go_on.set)
+    assert len(bot_chats.people.wait_sent(ANN, 5, 50)) == 5, (
         "of the rest five wait, the others go unread"
     )
-    club.stop()
-    assert len(club.people.sent(ANN)) == 5
+    bot_chats.stop()
+    assert len(bot_chats.people.sent(ANN)) == 5
 
 
 def test_codes_are_counted_by_sender_and_address_whoever_is_forgotten(
-    club: Club, clock: ManualClock
+    bot_chats: ChatsWithRecords, clock: ManualClock
 ) -> None:
     for number in range(5):
-        assert club.say(f"/register a{number}@example.com").text.startswith("A code is on its way")
-        assert club.say("/forget yes").text == "Everything stored about you has been deleted."
-    assert "5 were issued within an hour" in club.say("/register a9@example.com").text
+        assert bot_chats.say(f"/register a{number}@example.com").text.startswith(
+            "A code is on its way"
+        )
+        assert bot_chats.say("/forget yes").text == "Everything stored about you has been deleted."
+    assert "5 were issued within an hour" in bot_chats.say("/register a9@example.com").text
     for user in range(100, 104):
-        assert club.say("/register A0@Example.com", user).text.startswith("A code is on its way")
-    assert "5 were issued within an hour" in club.say("/register a0@example.com", 104).text
-    assert club.say("/register b@example.com", 104).text.startswith("A code"), "not counted before"
-    kept = club.db.get_setting("codes.issued")
+        assert bot_chats.say("/register A0@Example.com", user).text.startswith(
+            "A code is on its way"
+        )
+    assert "5 were issued within an hour" in bot_chats.say("/register a0@example.com", 104).text
+    assert bot_chats.say("/register b@example.com", 104).text.startswith("A code"), (
+        "not counted before"
+    )
+    kept = bot_chats.db.get_setting("codes.issued")
     assert "example" not in kept and f'"{ANN}"' not in kept, "digests"
     clock.advance(3600)
-    assert club.say("/register a0@example.com").text.startswith("A code is on its way")
-    assert len(club.db.get_setting("codes.issued")) < len(kept) / 3, "an hour later they are gone"
+    assert bot_chats.say("/register a0@example.com").text.startswith("A code is on its way")
+    assert len(bot_chats.db.get_setting("codes.issued")) < len(kept) / 3, (
+        "an hour later they are gone"
+    )
 
 
-def test_codes_that_take_long_to_send_stop_nobody_else(club: Club) -> None:
+def test_codes_that_take_long_to_send_stop_nobody_else(bot_chats: ChatsWithRecords) -> None:
     """A mail program may take a minute, in which strangers could fill all places of commands."""
-    club.join(BOB, "bob@example.com")
+    bot_chats.join(BOB, "bob@example.com")
     waiting, go_on = threading.Semaphore(0), threading.Event()
 
     def send(address: str, text: str) -> None:
         waiting.release()
         assert go_on.wait(50)
-        club.codes[address] = text
+        bot_chats.codes[address] = text
 
-    club.members.send_code = send
+    bot_chats.members.send_code = send
     for user in (301, 302):
-        club.people.write(user, f"/register a{user}@example.com")
+        bot_chats.people.write(user, f"/register a{user}@example.com")
         assert waiting.acquire(timeout=50)
     for user in range(303, 313):
-        text = club.say(f"/register a{user}@example.com", user).text
+        text = bot_chats.say(f"/register a{user}@example.com", user).text
         assert text == "Other codes are being sent; please try again in a minute."
-        assert club.db.get_user_status(str(user)) is None
-    assert club.say("/price AAPL", BOB).text.startswith("AAPL"), "others are answered"
+        assert bot_chats.db.get_user_status(str(user)) is None
+    assert bot_chats.say("/price AAPL", BOB).text.startswith("AAPL"), "others are answered"
     go_on.set()
     for user in (301, 302):
-        assert club.people.wait_sent(user, 1, 50)[0].text.startswith("A code is on its way")
-    assert club.say("/register a303@example.com", 303).text.startswith("A code is on its way")
+        assert bot_chats.people.wait_sent(user, 1, 50)[0].text.startswith("A code is on its way")
+    assert bot_chats.say("/register a303@example.com", 303).text.startswith("A code is on its way")
 
 
-def test_the_audit_of_strangers_is_bounded(club: Club, clock: ManualClock, load: Any) -> None:
+def test_the_audit_of_strangers_is_bounded(
+    bot_chats: ChatsWithRecords, clock: ManualClock, load: Any
+) -> None:
     for _ in range(21):
-        club.say("/price AAPL")
-        club.say("/stats", ADMIN)
-    club.say("/start")
-    club.say("/start", ADMIN)
-    users = Counter(user for user, _, _ in club.audit())
+        bot_chats.say("/price AAPL")
+        bot_chats.say("/stats", ADMIN)
+    bot_chats.say("/start")
+    bot_chats.say("/start", ADMIN)
+    users = Counter(user for user, _, _ in bot_chats.audit())
     assert users[str(ANN)] == 20 and users[str(ADMIN)] >= 21
-    load("members").MOST_OF_STRANGERS = club.members.strangers.total() + 2
+    load("members").MOST_OF_STRANGERS = bot_chats.members.strangers.total() + 2
     for user in (201, 202, 203):
-        club.say("/price AAPL", user)
-        club.say("/start", ADMIN)
-    club.stop()
-    users = Counter(user for user, _, _ in club.audit())
+        bot_chats.say("/price AAPL", user)
+        bot_chats.say("/start", ADMIN)
+    bot_chats.stop()
+    users = Counter(user for user, _, _ in bot_chats.audit())
     assert [users[str(one)] for one in (201, 202, 203)] == [1, 1, 0]
-    assert not club.members.counts("203")
+    assert not bot_chats.members.counts("203")
     clock.advance(86_400)
-    assert club.members.counts("203"), "the next day begins anew"
+    assert bot_chats.members.counts("203"), "the next day begins anew"
 
 
 @pytest.mark.parametrize(
@@ -157,42 +169,52 @@ def test_the_audit_of_strangers_is_bounded(club: Club, clock: ManualClock, load:
         "/verfy {7}",
     ],
 )  # fmt: skip
-def test_no_wrong_spelling_leaves_a_code_in_the_audit(club: Club, text: str) -> None:
-    club.say("/register ann@example.com")
-    code = club.codes["ann@example.com"].split()[1]
-    club.say(text.replace("{}", code).replace("{7}", code[:7]))
-    club.stop()
-    assert len(club.audit(user_id=str(ANN))) == 2
-    assert code[:7] not in repr(club.db.get_all_command_audit(limit=100))
+def test_no_wrong_spelling_leaves_a_code_in_the_audit(
+    bot_chats: ChatsWithRecords, text: str
+) -> None:
+    bot_chats.say("/register ann@example.com")
+    code = bot_chats.codes["ann@example.com"].split()[1]
+    bot_chats.say(text.replace("{}", code).replace("{7}", code[:7]))
+    bot_chats.stop()
+    assert len(bot_chats.audit(user_id=str(ANN))) == 2
+    assert code[:7] not in repr(bot_chats.db.get_all_command_audit(limit=100))
 
 
-def test_numbers_in_an_alert_command_stay_readable_in_the_audit(club: Club) -> None:
-    club.say("/alert BTCUSDT above 1234567", ADMIN)
-    club.stop()
-    assert "/alert BTCUSDT above 1234567" in repr(club.db.get_all_command_audit(limit=100))
+def test_numbers_in_an_alert_command_stay_readable_in_the_audit(
+    bot_chats: ChatsWithRecords,
+) -> None:
+    bot_chats.say("/alert BTCUSDT above 1234567", ADMIN)
+    bot_chats.stop()
+    assert "/alert BTCUSDT above 1234567" in repr(bot_chats.db.get_all_command_audit(limit=100))
 
 
-def test_forget_among_other_commands_deletes_all_records(club: Club) -> None:
-    club.join(ANN, "ann@example.com")
-    before = len(club.people.sent(ANN))
+def test_forget_among_other_commands_deletes_all_records(bot_chats: ChatsWithRecords) -> None:
+    bot_chats.join(ANN, "ann@example.com")
+    before = len(bot_chats.people.sent(ANN))
     for text in ("/price AAPL", "/forget yes", "/price AAPL", "/feedback good", "/alert"):
-        club.people.write(ANN, text)
-    texts = [one.text for one in club.people.wait_sent(ANN, before + 5, 50)[before:]]
+        bot_chats.people.write(ANN, text)
+    texts = [one.text for one in bot_chats.people.wait_sent(ANN, before + 5, 50)[before:]]
     assert (
         texts[0].startswith("AAPL") and texts[1] == "Everything stored about you has been deleted."
     )
     assert all(text.startswith("Please /register") for text in texts[2:]), "in their order"
-    club.wait_audited(3, ANN)
-    club.stop()
-    assert club.db.get_user_status(str(ANN)) is None
-    assert [name for _, name, _ in club.audit(user_id=str(ANN))] == ["price", "feedback", "alert"]
+    bot_chats.wait_audited(3, ANN)
+    bot_chats.stop()
+    assert bot_chats.db.get_user_status(str(ANN)) is None
+    assert [name for _, name, _ in bot_chats.audit(user_id=str(ANN))] == [
+        "price",
+        "feedback",
+        "alert",
+    ]
 
 
-def test_a_button_without_a_chat_is_answered(club: Club, vendors: VendorServer) -> None:
+def test_a_button_without_a_chat_is_answered(
+    bot_chats: ChatsWithRecords, vendors: VendorServer
+) -> None:
     before = vendors.count("telegram", "answerCallbackQuery")
-    club.people.press_inline(ANN, "forget yes")
+    bot_chats.people.press_inline(ANN, "forget yes")
     wait_for_attempts(vendors, before + 1, "answerCallbackQuery")
-    club.say("/start", ADMIN)
+    bot_chats.say("/start", ADMIN)
     assert vendors.count("telegram", "answerCallbackQuery") == before + 1
 
 

@@ -28,7 +28,7 @@ from src.data.lru_cache import LruCache
 from src.data.polars import frame_cache
 from src.data.polars.cache_manager import CacheManager, LRUCache
 from tests.cache.counts import FULL
-from tests.cache.disks import CountingDisk, FailingDisk
+from tests.cache.disks import FailingDisk, RecordingDisk
 from tests.processes import ended, fork
 from tests.programs import PYTHONPATH
 
@@ -47,7 +47,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-class LaterDisk(CountingDisk):
+class LaterDisk(RecordingDisk):
     """A disk whose time can be moved; it begins a second ahead, so that no file is young."""
 
     def __init__(self) -> None:

@@ -29,8 +29,8 @@ from src.data.model.bars import BarTable
 from src.data.model.coverage import Coverage
 from src.data.model.reads import BarsRead
 from src.data.model.span import Span, coalesce
+from tests.e2e.scripted_vendor import route_to
 from tests.e2e.share_vendors import DIVIDENDS, SPLIT, Script, ShareVendor, Truth, split, stamp_span
-from tests.e2e.twin import route_to
 from tests.effort import calls_of
 from tests.programs import PYTHONPATH
 

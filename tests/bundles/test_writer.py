@@ -318,7 +318,7 @@ def test_a_power_loss_leaves_the_old_or_the_new_bundle(tmp_path: Path) -> None:
     ParquetWriter(bundle).write(OLD, "daily")
     before, recorder = Platter(tmp_path / "root"), Recorder()
     _change(recorder, bundle)
-    found = states(before, recorder.deeds(), 60 if FULL else 2)
+    found = states(before, recorder.disk_calls(), 60 if FULL else 2)
     assert len(found) > 20
     target = tmp_path / "after"
     for state in found if FULL else found[:: len(found) // 8 or 1]:
@@ -335,7 +335,7 @@ def test_a_bundle_would_be_torn_without_a_sync_of_the_staged_files(tmp_path: Pat
     )
     _change(recorder, bundle)
     torn = 0
-    for state in states(before, recorder.deeds(), 2)[-14:]:
+    for state in states(before, recorder.disk_calls(), 2)[-14:]:
         state.tree.put(tmp_path / "after")
         try:
             torn += _opens(everything(tmp_path / "after" / "b")) not in (OLD_ROWS, NEW_ROWS)

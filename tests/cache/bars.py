@@ -115,7 +115,7 @@ def lane_folder(root: Path, key: SeriesKey = DAILY) -> Path:
     return root / "ohlcv" / key.symbol / key.timeframe.folder
 
 
-def aged(folder: Path) -> None:
+def make_older(folder: Path) -> None:
     """Let a folder and what is in it be as it is for some time."""
     for path in (*folder.iterdir(), folder):
         os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10))

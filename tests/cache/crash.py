@@ -33,7 +33,7 @@ _FEW = 3
 SYNCS = frozenset({"fsync", "fdatasync", "fsync_dir"})
 
 
-class Deed(NamedTuple):
+class DiskCall(NamedTuple):
     """A changing call that was made; ``data`` are the bytes that were taken."""
 
     name: str
@@ -66,7 +66,7 @@ class Recorder(Quick):
 
     def __init__(self, forgets: Callable[[DiskStep], bool] = lambda step: False) -> None:
         super().__init__()
-        self.tape: list[Deed | Promise] = []
+        self.tape: list[DiskCall | Promise] = []
         self.dies_in: int | None = None
         self._forgets = forgets
 
@@ -78,11 +78,11 @@ class Recorder(Quick):
         result = super().perform(step, call)
         if step.name in CHANGING and not (step.name in SYNCS and self._forgets(step)):
             taken = bytes(step.data)[:result] if step.data is not None else b""  # type: ignore[misc]
-            self.tape.append(Deed(step.name, step.path, step.target, taken, step.at or 0))
+            self.tape.append(DiskCall(step.name, step.path, step.target, taken, step.at or 0))
         return result
 
-    def deeds(self) -> list[Deed]:
-        return [deed for deed in self.tape if isinstance(deed, Deed)]
+    def disk_calls(self) -> list[DiskCall]:
+        return [made_call for made_call in self.tape if isinstance(made_call, DiskCall)]
 
 
 @dataclass
@@ -90,7 +90,7 @@ class _File:
     """Bytes of one file: the safe ones, and what was done since."""
 
     safe: bytes = b""
-    since: list[Deed] = field(default_factory=list)
+    since: list[DiskCall] = field(default_factory=list)
 
     def outcomes(self) -> list[bytes]:
         """Return what may be found in it, the newest first and the oldest last."""
@@ -102,13 +102,13 @@ class _File:
 
     def after(self, change: Callable[[bytes], bytes], lost: int = -1) -> bytes:
         content = self.safe
-        for place, deed in enumerate(self.since):
-            if deed.name == "truncate":
-                content = content[: deed.at].ljust(deed.at, b"\0")
+        for place, made_call in enumerate(self.since):
+            if made_call.name == "truncate":
+                content = content[: made_call.at].ljust(made_call.at, b"\0")
                 continue
-            data = (_garbage if place == lost else change)(deed.data)
-            start = content[: deed.at].ljust(deed.at, b"\0")
-            content = start + data + content[deed.at + len(data) :]
+            data = (_garbage if place == lost else change)(made_call.data)
+            start = content[: made_call.at].ljust(made_call.at, b"\0")
+            content = start + data + content[made_call.at + len(data) :]
         return content
 
 
@@ -202,16 +202,16 @@ class Platter:
         assert isinstance(node, _File)
         return node
 
-    def replay(self, deed: Deed) -> None:
+    def replay(self, made_call: DiskCall) -> None:
         """Let one call happen."""
-        getattr(self, f"_{deed.name}")(deed)
+        getattr(self, f"_{made_call.name}")(made_call)
 
-    def _create(self, deed: Deed) -> None:
-        self._add(deed.path, _File())
+    def _create(self, made_call: DiskCall) -> None:
+        self._add(made_call.path, _File())
 
-    def _mkdir(self, deed: Deed) -> None:
-        if self._name(deed.path) not in self._names:
-            self._add(deed.path, _Folder())
+    def _mkdir(self, made_call: DiskCall) -> None:
+        if self._name(made_call.path) not in self._names:
+            self._add(made_call.path, _Folder())
 
     def _add(self, path: Path, node: _File | _Folder) -> None:
         number = len(self._nodes)
@@ -219,39 +219,43 @@ class Platter:
         self._names[self._name(path)] = number
         self._folder(path.parent).since.append(_Change(((path.name, number),)))
 
-    def _write(self, deed: Deed) -> None:
-        self._file(deed.path).since.append(deed)
+    def _write(self, made_call: DiskCall) -> None:
+        self._file(made_call.path).since.append(made_call)
 
     _truncate = _write
 
-    def _fsync(self, deed: Deed) -> None:
-        file = self._file(deed.path)
+    def _fsync(self, made_call: DiskCall) -> None:
+        file = self._file(made_call.path)
         file.safe, file.since = file.after(_same), []
 
     _fdatasync = _fsync
 
-    def _fsync_dir(self, deed: Deed) -> None:
-        if not deed.path.is_relative_to(self._root):
+    def _fsync_dir(self, made_call: DiskCall) -> None:
+        if not made_call.path.is_relative_to(self._root):
             return
-        folder = self._folder(deed.path)
+        folder = self._folder(made_call.path)
         folder.safe, folder.since = folder.after([True] * len(folder.since)), []
 
-    def _replace(self, deed: Deed) -> None:
-        assert deed.target is not None and deed.target.parent == deed.path.parent
-        number = self._names.pop(self._name(deed.path))
-        self._names[self._name(deed.target)] = number
-        change = _Change(((deed.path.name, None), (deed.target.name, number)))
-        self._folder(deed.target.parent).since.append(change)
+    def _replace(self, made_call: DiskCall) -> None:
+        assert made_call.target is not None and made_call.target.parent == made_call.path.parent
+        number = self._names.pop(self._name(made_call.path))
+        self._names[self._name(made_call.target)] = number
+        change = _Change(((made_call.path.name, None), (made_call.target.name, number)))
+        self._folder(made_call.target.parent).since.append(change)
 
-    def _link(self, deed: Deed) -> None:
-        assert deed.target is not None
-        number = self._names[self._name(deed.path)]
-        self._names[self._name(deed.target)] = number
-        self._folder(deed.target.parent).since.append(_Change(((deed.target.name, number),)))
+    def _link(self, made_call: DiskCall) -> None:
+        assert made_call.target is not None
+        number = self._names[self._name(made_call.path)]
+        self._names[self._name(made_call.target)] = number
+        self._folder(made_call.target.parent).since.append(
+            _Change(((made_call.target.name, number),))
+        )
 
-    def _unlink(self, deed: Deed) -> None:
-        if self._names.pop(self._name(deed.path), None) is not None:
-            self._folder(deed.path.parent).since.append(_Change(((deed.path.name, None),)))
+    def _unlink(self, made_call: DiskCall) -> None:
+        if self._names.pop(self._name(made_call.path), None) is not None:
+            self._folder(made_call.path.parent).since.append(
+                _Change(((made_call.path.name, None),))
+            )
 
     # --- outcomes --------------------------------------------------------------------------
 
@@ -329,7 +333,7 @@ class State:
 
 
 def states(
-    before: Platter, tape: Sequence[Deed | Promise], most: int, start: int = 0
+    before: Platter, tape: Sequence[DiskCall | Promise], most: int, start: int = 0
 ) -> list[State]:
     """Return every state that a crash during ``tape`` may leave, each once.
 
@@ -349,7 +353,7 @@ def states(
         if step == len(tape):
             break
         event = tape[step]
-        if isinstance(event, Deed):
+        if isinstance(event, DiskCall):
             before.replay(event)
         elif event.kind == "told":
             told = event.level

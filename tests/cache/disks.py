@@ -35,7 +35,7 @@ class HoldingDisk(Disk):
         return result
 
 
-class CountingDisk(Disk):
+class RecordingDisk(Disk):
     """A disk that remembers what was done."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from src.data.model.instant import DAY_MS, day_ms
 from src.data.model.span import Span
 from src.data.prices import disputes
 from tests.cache.bars import no_temps, store_in
-from tests.cache.disks import CountingDisk, FailingDisk
+from tests.cache.disks import FailingDisk, RecordingDisk
 
 EX = date(2020, 8, 31)
 YEAR = Span(day_ms(date(2020, 1, 1)), day_ms(date(2021, 1, 1)))
@@ -240,7 +240,7 @@ def test_unknown_keys_are_kept(tmp_path: Path) -> None:
 
 
 def test_actions_are_written_with_fsync_and_a_failed_write_changes_nothing(tmp_path: Path) -> None:
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store_in(tmp_path, disk).add_actions("AAPL", [split()], YEAR, "acme", 5)
     assert disk.names()[-5:] == ["create", "write", "fsync", "replace", "fsync_dir"]
     before = store_in(tmp_path).actions("AAPL")

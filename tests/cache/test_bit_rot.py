@@ -53,7 +53,7 @@ from tests.cache.bars import (  # fmt: skip
 )
 from tests.cache.counts import FULL, some
 from tests.cache.crash import Quick
-from tests.cache.disks import CountingDisk
+from tests.cache.disks import RecordingDisk
 
 DATA, META, SERIES = "2024.csv.gz", "2024.metadata.json", "series.json"
 OTHER = SeriesKey("MSFT", Timeframe(1, "d"))
@@ -167,7 +167,7 @@ def judge(root: Path, key: SeriesKey = DAILY, *, doubts_lost: bool = False) -> s
 
 def previewed(root: Path, key: SeriesKey) -> tuple[BarTable, Coverage, SeriesView]:
     """Return what a plan sees of a series: it repairs nothing."""
-    disk = CountingDisk()
+    disk = RecordingDisk()
     shown = store_in(root, disk).preview()
     rows, coverage = shown.read(key, EVER)
     assert not disk.names()

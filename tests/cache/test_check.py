@@ -37,7 +37,7 @@ from tests.cache.damage import DATA, META, change, flipped, quarantined, three_m
 HOUR_S = 3600
 
 
-def aged(folder: Path) -> Path:
+def make_hour_old(folder: Path) -> Path:
     """Let all files be an hour old: no commit is on its way any more."""
     for path in folder.iterdir():
         then = path.stat().st_mtime - HOUR_S
@@ -48,7 +48,7 @@ def aged(folder: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return the lane folder of three members with the bars 0 to 7, of which some hours went by."""
-    return aged(three_members(tmp_path))
+    return make_hour_old(three_members(tmp_path))
 
 
 def store_of(folder: Path, **other: object) -> BarStore:
@@ -146,7 +146,7 @@ def test_damage_is_found_reported_and_repaired(
     held = numbers(store_of(folder).read(DAILY, EVER)[0])
     assert held[:6] == [0, 1, 2, 3, 4, 5]
     damage(folder)
-    aged(folder)
+    make_hour_old(folder)
     before = contents(folder)
     (one,) = found(folder)
     assert contents(folder) == before, "a check changes nothing"
@@ -175,7 +175,7 @@ def test_a_commit_on_its_way_is_no_damage(folder: Path) -> None:
     _metadata_of_before(folder)
     assert found(folder) == [], "whoever writes has not finished"
     assert waiting(store_of(folder).parts, [(DAILY, None)]) == []
-    aged(folder)
+    make_hour_old(folder)
     assert waiting(store_of(folder).parts, [(DAILY, None)]) == [(DAILY, 2024)]
     _, left = repaired(folder)
     assert left == []
@@ -236,7 +236,7 @@ def test_data_read_half_way_through_an_append_are_not_damaged(folder: Path) -> N
     disk = HalfWay(folder)
     assert found(folder, disk=disk) == []
     assert disk.times == 0
-    aged(folder)
+    make_hour_old(folder)
     lane = store_of(folder, disk=HalfWay(folder, piece(10, 12))).parts.lane(DAILY)
     assert examine(lane, 2024).case == "torn", "the document is older than the data"
 
@@ -244,7 +244,7 @@ def test_data_read_half_way_through_an_append_are_not_damaged(folder: Path) -> N
 def test_a_first_file_that_comes_meanwhile_is_not_gone(folder: Path) -> None:
     (folder / DATA).unlink()
     repaired(folder)
-    assert (aged(folder) / META).exists()
+    assert (make_hour_old(folder) / META).exists()
     assert not (folder / DATA).exists()
     disk = HalfWay(folder)
     assert found(folder, disk=disk) == []
@@ -320,7 +320,7 @@ def test_a_year_without_readable_metadata_or_data_is_not_reported_as_waiting(
         (folder / name).unlink()
     else:
         change(folder / name, edit)
-    assert waiting(store_of(aged(folder)).parts, [(DAILY, None)]) == []
+    assert waiting(store_of(make_hour_old(folder)).parts, [(DAILY, None)]) == []
 
 
 def test_the_longer_one_of_two_files_waits_for_nobody(folder: Path) -> None:
@@ -329,9 +329,9 @@ def test_the_longer_one_of_two_files_waits_for_nobody(folder: Path) -> None:
     assert meta is not None
     shorter = meta.state.replaced(size=100)
     lane.write_meta(2024, meta.replaced(state=shorter, pending=meta.state), durable=True)
-    assert waiting(store_of(aged(folder)).parts, [(DAILY, None)]) == []
+    assert waiting(store_of(make_hour_old(folder)).parts, [(DAILY, None)]) == []
     lane.write_meta(2024, meta.replaced(state=shorter.replaced(size=0)), durable=True)
-    assert waiting(store_of(aged(folder)).parts, [(DAILY, None)]) == []
+    assert waiting(store_of(make_hour_old(folder)).parts, [(DAILY, None)]) == []
 
 
 def _resealed(data: bytes, **more: object) -> bytes:
@@ -348,7 +348,7 @@ def test_another_tools_file_is_not_ours_to_judge(tmp_path: Path) -> None:
     text = b"timestamp,open,high,low,close,volume\n2024-01-02,1,2,1,2,5\n2024-01-03,1,2,1,2,5\n"
     (folder / DATA).write_bytes(gzip.compress(text))
     (folder / META).write_text('{"data_source": "tool"}')
-    assert found(aged(folder)) == []
+    assert found(make_hour_old(folder)) == []
     (folder / DATA).write_bytes(b"no gzip at all")
     (one,) = found(folder)
     assert (one.cure, "cannot be read" in one.what) == ("none", True)
@@ -410,7 +410,7 @@ def test_a_damaged_year_is_not_reported_as_damage_in_its_columns(
     folder: Path, columns: Path, name: str, edit: Callable[[bytes], bytes]
 ) -> None:
     change(folder / name, edit)
-    assert [one.where for one in found(aged(folder))] == ["2024"]
+    assert [one.where for one in found(make_hour_old(folder))] == ["2024"]
 
 
 def test_columns_of_a_year_that_is_gone_are_no_finding(folder: Path, columns: Path) -> None:

@@ -35,7 +35,7 @@ from tests.cache.damage import (
     members,
     three_members,
 )
-from tests.cache.disks import CountingDisk, DyingDisk, Killed
+from tests.cache.disks import DyingDisk, Killed, RecordingDisk
 from tests.cache.test_adopt import leave
 
 Snapshot = dict[str, tuple[int, int, int, bytes]]
@@ -343,7 +343,7 @@ def test_a_check_predicts_what_recovery_does_and_changes_no_file(
     age(root)
     untouched, before = snapshot(root), Year.of(folder)
 
-    disk = CountingDisk()
+    disk = RecordingDisk()
     findings = found(root, disk)
     assert snapshot(root) == untouched
     assert not disk.names()
@@ -380,7 +380,7 @@ def age(root: Path) -> None:
         os.utime(path, ns=(then, then))
 
 
-def found(root: Path, disk: CountingDisk | None = None) -> list[Finding]:
+def found(root: Path, disk: RecordingDisk | None = None) -> list[Finding]:
     """Return what a check says of the year that is damaged."""
     findings = check_series(store_in(root, disk).parts, DAILY)
     return [one for one in findings if one.where == "2024"]

@@ -28,7 +28,7 @@ from tests.cache.bars import (
     table,
 )
 from tests.cache.counts import FULL, steps
-from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, Killed
+from tests.cache.disks import DyingDisk, FailingDisk, Killed, RecordingDisk
 
 MINUTE = 60_000
 # Long enough to be mapped, of files that may be small: `test_columnar_attacks` has files of the usual size.
@@ -43,7 +43,7 @@ def columns_file(root: Path) -> Path:
     return found
 
 
-def opened(disk: CountingDisk) -> list[str]:
+def opened(disk: RecordingDisk) -> list[str]:
     return [step.path.name for step in disk.steps if step.name == "open"]
 
 
@@ -61,7 +61,7 @@ def filled(root: Path, bars: int = LONG) -> BarStore:
 @MODES
 def test_the_second_read_opens_no_file_of_bars(tmp_path: Path, mode: str) -> None:
     filled(tmp_path)
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store = store_in(tmp_path, disk, columnar=mode)
     rows, coverage = store.read(MINUTES, EVER)
     assert same(rows, table(range(LONG), size=MINUTE))
@@ -79,7 +79,7 @@ def test_a_year_without_columns_is_decoded_once_whatever_is_asked_for(tmp_path: 
     shutil.rmtree(tmp_path / "_columnar")
     decoded = []
     for first in (5, 2_000, 4_500):  # each in a process of its own
-        disk = CountingDisk()
+        disk = RecordingDisk()
         day = Span(at(first, MINUTE), at(first + 1440, MINUTE))
         rows, _ = store_in(tmp_path, disk, columnar="map").read(MINUTES, day)
         assert same(rows, table(range(first, first + 1440), size=MINUTE))
@@ -147,7 +147,7 @@ def test_new_bars_go_behind_the_old_ones(tmp_path: Path) -> None:
     before = columns_file(tmp_path).stat()
     content = columns_file(tmp_path).read_bytes()
     store.commit(MINUTES, Commit((minutes(LONG, LONG + 10),)))
-    disk = CountingDisk()
+    disk = RecordingDisk()
     reader = store_in(tmp_path, disk, columnar="map")
     assert same(reader.read(MINUTES, EVER)[0], table(range(LONG + 10), size=MINUTE))
     assert columns_file(tmp_path).stat().st_ino == before.st_ino
@@ -173,7 +173,7 @@ def test_only_the_years_that_changed_are_read_again(tmp_path: Path) -> None:
     store.commit(DAILY, Commit((piece(-700, 300),)))
     store.read(DAILY, EVER)
     store.commit(DAILY, Commit((piece(-500, -499, shift=5.0),)))
-    disk = CountingDisk()
+    disk = RecordingDisk()
     rows, _ = store_in(tmp_path, disk, columnar="map").read(DAILY, EVER)
     assert [n for n in opened(disk) if n.endswith(".csv.gz")] == ["2022.csv.gz"]
     assert rows.close[200] == table([-500], 5.0).close[0]
@@ -201,7 +201,7 @@ def test_a_year_file_that_was_only_touched_is_read_once_more_and_then_trusted(
     store.read(DAILY, EVER)
     (lane_folder(tmp_path) / "2024.csv.gz").touch()
     for times in (1, 0):
-        disk = CountingDisk()
+        disk = RecordingDisk()
         rows, _ = store_in(tmp_path, disk, columnar="map").read(DAILY, EVER)
         assert numbers(rows) == [*range(9)]
         assert opened(disk).count("2024.csv.gz") == times

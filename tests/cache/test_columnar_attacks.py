@@ -56,7 +56,7 @@ from tests.cache.bars import (
 from tests.cache.bars import store_in as store_on
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
-from tests.cache.disks import CountingDisk
+from tests.cache.disks import RecordingDisk
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -94,7 +94,7 @@ def head_of(content: bytes) -> Head:
     return head
 
 
-def opened(disk: CountingDisk) -> list[str]:
+def opened(disk: RecordingDisk) -> list[str]:
     return [step.path.name for step in disk.steps if step.name == "open"]
 
 
@@ -175,7 +175,7 @@ def test_a_damaged_year_that_nobody_asks_for_does_not_stay_in_the_way(tmp_path: 
     for _ in range(2):
         reader = store_in(tmp_path, columnar="map")
         assert numbers(reader.read(DAILY, days(0, 300))[0]) == [*range(300)]
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store_in(tmp_path, disk, columnar="map").read(DAILY, days(0, 300))
     assert "2024.csv.gz" not in opened(disk)
 
@@ -331,7 +331,7 @@ def test_a_year_rewritten_to_the_same_size_is_another_one(tmp_path: Path) -> Non
     assert found, "none of them had the same size"
 
 
-Deed = Callable[[Path, bytes], None]
+Action = Callable[[Path, bytes], None]
 
 
 def _replaced(path: Path, content: bytes) -> None:
@@ -346,7 +346,7 @@ def _in_place(path: Path, content: bytes) -> None:
         file.truncate()
 
 
-CHANGES: dict[str, tuple[bool, Deed]] = {
+CHANGES: dict[str, tuple[bool, Action]] = {
     "other bytes, at another time": (False, _in_place),
     "another file of the same time": (True, _replaced),
     "a shorter file of the same time": (True, lambda path, data: _in_place(path, data[:-30])),
@@ -448,15 +448,15 @@ def test_nobody_writes_while_somebody_holds_the_lock(tmp_path: Path) -> None:
 class Meanwhile(Quick):
     """A disk on which something is done just before the n-th write to a columnar file."""
 
-    def __init__(self, left: int, deed: Callable[[], object]) -> None:
+    def __init__(self, left: int, action: Callable[[], object]) -> None:
         super().__init__()
-        self.left, self.deed = left, deed
+        self.left, self.action = left, action
 
     def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name == "write" and "_columnar" in step.path.parts:
             self.left -= 1
             if self.left == 0:
-                self.deed()
+                self.action()
         return super().perform(step, call)
 
 

@@ -35,7 +35,7 @@ from tests.cache.bars import (
     table,
 )
 from tests.cache.crash import Quick
-from tests.cache.disks import CountingDisk
+from tests.cache.disks import RecordingDisk
 
 NOTHING = WholeYear(YearState(), BarTable.empty(), FileState(1, 1, 1))
 
@@ -77,7 +77,7 @@ def columnar(tmp_path: Path) -> ColumnarStore:
 
 def test_after_a_touch_that_changed_nothing_a_year_is_verified_once(tmp_path: Path) -> None:
     columnar_in(tmp_path).store.commit(DAILY, Commit((piece(0, 9),)))
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store = columnar_in(tmp_path, disk=disk).store
     store.read(DAILY, EVER)
     path = lane_folder(tmp_path) / "2024.csv.gz"
@@ -138,7 +138,7 @@ def test_years_without_bars_need_no_columns(columnar: ColumnarStore) -> None:
 
 
 def test_a_series_without_bars_has_an_answer_and_no_file(tmp_path: Path) -> None:
-    disk = CountingDisk()
+    disk = RecordingDisk()
     empty = columnar_in(tmp_path, disk=disk)
     found = empty.sidecars.read(empty.lane, EVER, {2024: YearState()})
     assert found is not None
@@ -339,7 +339,7 @@ def test_rows_go_behind_the_very_file_they_were_read_for(
 
 
 def test_folders_of_columns_are_made_as_all_folders_are(tmp_path: Path) -> None:
-    columnar = columnar_in(tmp_path, disk=(disk := CountingDisk()))
+    columnar = columnar_in(tmp_path, disk=(disk := RecordingDisk()))
     columnar.store.commit(DAILY, Commit((piece(0, 9),)))
     columnar.store.read(DAILY, EVER)
     made = [step.path for step in disk.steps if step.name == "mkdir"]

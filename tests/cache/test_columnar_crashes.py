@@ -103,7 +103,7 @@ def crashed(root: Path, name: str, most: int) -> int:
     store_in(live, Quick()).commit(MINUTES, act)
     before, disk = Platter(live), Recorder()
     store_in(live, disk, columnar="map").read(MINUTES, EVER)
-    assert any(deed.path.suffix in (".bars", ".tmp") for deed in disk.deeds())
+    assert any(made.path.suffix in (".bars", ".tmp") for made in disk.disk_calls())
     found = states(before, disk.tape, most)
     truth = truth_of(live)
     for number, state in enumerate(found):

@@ -111,14 +111,14 @@ def test_killed_while_columns_are_kept(tmp_path: Path) -> None:
 # --- forks ----------------------------------------------------------------------------------
 
 
-def in_a_child(deed: Callable[[], None]) -> int:
-    """Run a deed in a fork and return its exit status: 0, or 1 where it raised."""
+def in_a_child(action: Callable[[], None]) -> int:
+    """Run an action in a fork and return its exit status: 0, or 1 if it raised."""
     child = os.fork()
     if child == 0:
         signal.alarm(20)  # a child that hangs is a failure, not a wait
         status = 1
         try:
-            deed()
+            action()
             status = 0
         finally:
             os._exit(status)

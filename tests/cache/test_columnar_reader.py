@@ -20,7 +20,7 @@ from src.data.model.instant import DAY_MS, MINUTE_MS
 from src.data.model.span import Span
 from tests.cache.bars import EVER, at, numbers, same, table
 from tests.cache.crash import SYNCS, Quick
-from tests.cache.disks import CountingDisk, HoldingDisk
+from tests.cache.disks import HoldingDisk, RecordingDisk
 
 NAME = "a series"
 ROWS = 366
@@ -111,7 +111,7 @@ def test_a_small_file_is_no_map(path: Path) -> None:
 
 def test_a_small_file_is_read_at_once(path: Path) -> None:
     years(Quick(), path)
-    disk = CountingDisk()
+    disk = RecordingDisk()
     opened(disk, path)
     assert [step.name for step in disk.steps] == ["open", "fstat", "read", "close"]
 
@@ -481,7 +481,7 @@ def test_a_columns_file_is_closed_after_every_write(path: Path) -> None:
 
 
 def test_nobody_waits_for_the_platter(path: Path) -> None:
-    write_new(disk := CountingDisk(), path, NAME, None, {2024: part_of(0, 5)})
+    write_new(disk := RecordingDisk(), path, NAME, None, {2024: part_of(0, 5)})
     assert SYNCS.isdisjoint(disk.names())
 
 

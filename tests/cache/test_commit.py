@@ -38,7 +38,7 @@ from tests.cache.damage import (
     quarantined,
     three_members,
 )
-from tests.cache.disks import CountingDisk, DyingDisk, Killed
+from tests.cache.disks import DyingDisk, Killed, RecordingDisk
 from tests.cache.test_adopt import leave
 
 T = TypeVar("T")
@@ -213,7 +213,7 @@ def test_a_commit_that_only_doubts_unknown_bars_writes_no_series_file(
 
 def test_an_append_opens_no_other_years_bars(store: BarStore, tmp_path: Path) -> None:
     store.commit(DAILY, Commit((piece(-3, 3),)))
-    store_in(tmp_path, disk := CountingDisk()).commit(DAILY, Commit((piece(3, 4),)))
+    store_in(tmp_path, disk := RecordingDisk()).commit(DAILY, Commit((piece(3, 4),)))
     opened = {step.path.name for step in disk.steps if step.name == "open"}
     assert {name for name in opened if name.endswith(".csv.gz")} == {"2024.csv.gz"}
 

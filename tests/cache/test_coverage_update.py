@@ -134,14 +134,14 @@ def test_bars_found_equal_are_as_good_as_fetched_then(
     assert (found.basis, found.state) == (then, state)
 
 
-def told(coverage: Coverage) -> list[tuple[Span, str]]:
+def states_of(coverage: Coverage) -> list[tuple[Span, str]]:
     return [(part.span, part.state) for part in coverage]
 
 
 def test_empty_and_suspect_spans_of_lost_metadata_are_carried_on() -> None:
     lost = known(mark(0, 2, "empty"), mark(2, 5, "suspect"), mark(9, 12, "empty"))
     rebuilt = known(mark(1, 4, "final"), mark(4, 8, "provisional"))
-    assert told(carried(lost, rebuilt)) == [
+    assert states_of(carried(lost, rebuilt)) == [
         (days(0, 1), "empty"), (days(1, 2), "final"), (days(2, 5), "suspect"),
         (days(5, 8), "provisional"), (days(9, 12), "empty"),
     ]  # fmt: skip

@@ -502,7 +502,7 @@ def kills(tmp_path: Path, name: str) -> list[int]:
     """Return before which calls of the first act to kill it: also after an append wrote its bars."""
     scenario, disk = SCENARIOS[name], Recorder()
     played(tmp_path / "whole", replace(scenario, acts=scenario.acts[:1]), disk)
-    return sorted({1, *some(range(len(disk.deeds())), KILLS)})
+    return sorted({1, *some(range(len(disk.disk_calls())), KILLS)})
 
 
 @pytest.mark.parametrize("name", ["first file", "append", "revision", "compaction"])

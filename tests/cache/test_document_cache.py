@@ -23,7 +23,7 @@ from src.data.model.series import SeriesKey
 from tests.cache.bars import DAILY, KIND, MINUTES, lane_folder, mark, minutes, piece, store_in
 from tests.cache.counts import examples
 from tests.cache.crash import Quick
-from tests.cache.disks import CountingDisk
+from tests.cache.disks import RecordingDisk
 
 
 def parse(content: bytes) -> list[bytes]:
@@ -91,7 +91,7 @@ class TestNames:
     def test_a_settled_folder_is_listed_once_and_again_when_it_changes(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        disk = CountingDisk()
+        disk = RecordingDisk()
         monkeypatch.setattr(disk, "now_ns", Later().now_ns)
         memory = documents(disk)
         (tmp_path / "a").touch()
@@ -150,7 +150,7 @@ class TestWhatWasWritten:
 
 class TestSeveral:
     def test_only_documents_that_have_changed_are_read(self, tmp_path: Path) -> None:
-        disk, parsed = CountingDisk(), []
+        disk, parsed = RecordingDisk(), []
         disk.now_ns = Later().now_ns  # type: ignore[method-assign]
         memory = documents(disk)
         for name in "abc":
@@ -270,7 +270,7 @@ def test_known_coverage_is_not_encoded_again_by_a_commit(
 
 def test_an_append_looks_at_each_thing_once(tmp_path: Path) -> None:
     store_in(tmp_path).commit(MINUTES, Commit((minutes(0, 3),), kind=KIND))
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store = store_in(tmp_path, disk)
     for n in range(3, 6):
         disk.steps.clear()
@@ -281,7 +281,7 @@ def test_an_append_looks_at_each_thing_once(tmp_path: Path) -> None:
         assert sum(s.name in ("open", "create") for s in disk.steps) <= 6
 
 
-class Growing(CountingDisk):
+class Growing(RecordingDisk):
     """A disk on which every file has just been changed: no time of change tells anything."""
 
     def now_ns(self) -> int:

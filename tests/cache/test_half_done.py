@@ -26,7 +26,7 @@ from tests.cache.damage import (
     quarantined,
     three_members,
 )
-from tests.cache.disks import CountingDisk, DyingDisk, Killed
+from tests.cache.disks import DyingDisk, Killed, RecordingDisk
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ class TestPending:
     @pytest.mark.parametrize("replaced", [False, True])
     def test_readers_find_both_states_good(self, folder: Path, replaced: bool) -> None:
         self.pending(folder, replaced=replaced)
-        disk = CountingDisk()
+        disk = RecordingDisk()
         rows, coverage = fresh(folder, disk).read(DAILY, EVER)
         assert rows.close[1] == table([1], 1.0 if replaced else 0.0).close[0]
         assert fresh(folder).view(DAILY).coverage == coverage
@@ -161,7 +161,7 @@ class TestPending:
             if "pending" in plain:
                 break
         assert plain["pending"]["size"] < plain["size"] == (folder / DATA).stat().st_size
-        disk = CountingDisk()
+        disk = RecordingDisk()
         assert numbers(fresh(folder, disk).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4, 5]
         assert disk.names() == []
 

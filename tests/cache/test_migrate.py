@@ -31,7 +31,7 @@ from tests.cache.bars import (
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.damage import quarantined
-from tests.cache.disks import CHANGING, CountingDisk, DyingDisk, Killed
+from tests.cache.disks import CHANGING, DyingDisk, Killed, RecordingDisk
 
 T = TypeVar("T")
 
@@ -370,7 +370,7 @@ def test_a_year_file_that_migration_set_aside_is_not_looked_for_again(tmp_path: 
     assert store.parts.old.of(store.parts.lane(DAILY), []) == {}
 
 
-class Locked(CountingDisk):
+class Locked(RecordingDisk):
     """A disk that remembers which files were changed by somebody who did not hold the lock."""
 
     is_held = False
@@ -416,6 +416,6 @@ def test_a_killed_migration_is_repaired_under_the_lock(tmp_path: Path) -> None:
 
 def test_folders_of_migration_are_made_as_all_folders_are(tmp_path: Path) -> None:
     leave(tmp_path / PLACES[1])
-    migrated(tmp_path, store_in(tmp_path, disk := CountingDisk()))
+    migrated(tmp_path, store_in(tmp_path, disk := RecordingDisk()))
     made = [step.path for step in disk.steps if step.name == "mkdir"]
     assert lane_folder(tmp_path) in made

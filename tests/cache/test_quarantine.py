@@ -14,7 +14,7 @@ from src.data.cache.store import Commit, Suspect
 from src.data.model.bars import NAN, Bar
 from src.data.model.instant import iso
 from tests.cache.bars import DAILY, NOW, at, days, piece, store_in
-from tests.cache.disks import CountingDisk
+from tests.cache.disks import RecordingDisk
 from tests.effort import calls_of
 
 BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "high < low")
@@ -59,7 +59,7 @@ def test_a_row_is_safe_in_a_folder_of_which_a_killed_writer_told_nobody(
     tmp_path: Path, lane: LaneFiles
 ) -> None:
     lane.paths.quarantine.mkdir()  # and killed before its name was safe
-    again = store_in(tmp_path, disk := CountingDisk()).parts.lane(DAILY)
+    again = store_in(tmp_path, disk := RecordingDisk()).parts.lane(DAILY)
     quarantine.keep_rows(again, 2024, [BAD])
     synced = [step.path for step in disk.steps if step.name == "fsync_dir"]
     assert synced == [lane.paths.folder, lane.paths.quarantine]
@@ -72,7 +72,7 @@ def test_a_row_is_safe_in_a_folder_of_which_a_killed_writer_told_nobody(
 def test_quarantine_does_not_write_the_same_rows_twice(tmp_path: Path, lane: LaneFiles) -> None:
     quarantine.keep_rows(lane, 2024, [BAD])
     quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
-    again = store_in(tmp_path, disk := CountingDisk()).parts.lane(DAILY)
+    again = store_in(tmp_path, disk := RecordingDisk()).parts.lane(DAILY)
     quarantine.keep_rows(again, 2024, [BAD, BAD])
     quarantine.keep_bytes(again, "2024.tail", b"torn", "a torn tail")
     written = [step.target.name for step in disk.steps if step.target is not None]
@@ -158,7 +158,7 @@ def test_only_rows_of_the_years_asked_for_are_read(tmp_path: Path, lane: LaneFil
     old = Suspect(Bar(at(-9), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "old")
     quarantine.keep_rows(lane, 2023, [old])
     quarantine.keep_rows(lane, 2024, [BAD])
-    disk = CountingDisk()
+    disk = RecordingDisk()
     found = store_in(tmp_path, disk).suspects(DAILY, days(0, 9))
     assert [row.reason for row in found] == ["high < low"]
     opened = {step.path.name for step in disk.steps if step.name == "open"}

@@ -19,10 +19,10 @@ from tests.cache.bars import (
     DAILY,
     EVER,
     NOW,
-    aged,
     days,
     index_of,
     lane_folder,
+    make_older,
     mark,
     numbers,
     piece,
@@ -32,11 +32,11 @@ from tests.cache.bars import (
     store_in,
 )  # fmt: skip
 from tests.cache.crash import Quick
-from tests.cache.disks import CountingDisk
+from tests.cache.disks import RecordingDisk
 from tests.cache.test_adopt import leave
 
 
-def opened(disk: CountingDisk) -> list[str]:
+def opened(disk: RecordingDisk) -> list[str]:
     return [s.path.name for s in disk.steps if s.name == "open" and s.path.name.endswith(".gz")]
 
 
@@ -83,7 +83,7 @@ def test_where_columns_are_off_none_are_looked_at(tmp_path: Path) -> None:
     store.commit(DAILY, Commit((piece(0, 9),)))
     store.read(DAILY, EVER)
     assert store.parts.sidecars.path(DAILY).exists()
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store = store_in(tmp_path, disk, columnar="off")
     lane = store.parts.lane(DAILY)
     assert len(reader_of(store).read(lane, EVER, index_of(store).entry(lane))[0]) == 9
@@ -96,7 +96,7 @@ def test_an_older_tools_year_is_left_alone_where_another_is_asked_for(
 ) -> None:
     store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(400, 402),)))
     leave(tmp_path / "AAPL" / "1d")
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store = store_in(tmp_path, disk, columnar=mode)
     lane = store.parts.lane(DAILY)
     assert numbers(reader_of(store).read(lane, days(399, 500))[0]) == [400, 401]
@@ -106,7 +106,7 @@ def test_an_older_tools_year_is_left_alone_where_another_is_asked_for(
 @pytest.mark.parametrize("mode", ["map", "off"])
 def test_only_the_years_asked_for_are_read(tmp_path: Path, mode: str) -> None:
     store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(-9, 9),)))
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store = store_in(tmp_path, disk, columnar=mode)
     assert numbers(store.read(DAILY, days(2, 4))[0]) == [2, 3]
     assert opened(disk) == ["2024.csv.gz"]
@@ -170,7 +170,7 @@ def sealed(root: Path) -> tuple[BarStore, Seal]:
     """Return a store, and the seal of bars that it has read."""
     store = store_in(root, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
-    aged(lane_folder(root))
+    make_older(lane_folder(root))
     store.read(DAILY, EVER)
     seal = store.seal(store.view(DAILY), days(0, 9), None)
     assert seal is not None

@@ -25,12 +25,12 @@ from tests.cache.bars import (
     store_in,
     table,
 )  # fmt: skip
-from tests.cache.disks import CHANGING, CountingDisk
+from tests.cache.disks import CHANGING, RecordingDisk
 
 T = TypeVar("T")
 
 
-class NoColumns(CountingDisk):
+class NoColumns(RecordingDisk):
     """A disk on which nothing can be written beside the bars."""
 
     def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
@@ -39,7 +39,7 @@ class NoColumns(CountingDisk):
         return super().perform(step, call)
 
 
-def opened(disk: CountingDisk) -> list[str]:
+def opened(disk: RecordingDisk) -> list[str]:
     return [s.path.name for s in disk.steps if s.name == "open" and s.path.name.endswith(".gz")]
 
 

@@ -49,7 +49,7 @@ from tests.cache.damage import (
     quarantined,
     three_members,
 )
-from tests.cache.disks import CountingDisk, HoldingDisk
+from tests.cache.disks import HoldingDisk, RecordingDisk
 from tests.cache.test_adopt import leave
 
 
@@ -82,7 +82,7 @@ class TestLongerThanRecorded:
         whole = (folder / DATA).read_bytes()
         tail = members(folder)[1][1].raw[:-1]
         change(folder / DATA, lambda data: data + tail)
-        disk = CountingDisk()
+        disk = RecordingDisk()
         assert repaired(fresh(folder, disk), DAILY).rows == 6
         assert (folder / DATA).read_bytes() == whole
         (kept,) = quarantined(folder)
@@ -238,7 +238,7 @@ class TestDataDamaged:
 
     def test_the_name_of_the_data_is_never_absent(self, folder: Path) -> None:
         change(folder / DATA, lambda data: flipped(data, 60))
-        disk = CountingDisk()
+        disk = RecordingDisk()
         fresh(folder, disk).read(DAILY, EVER)
         touched = [s for s in disk.steps if s.path.name == DATA and s.name in ("unlink", "replace")]
         assert touched == []  # nothing takes the name away; the new file takes it over
@@ -436,7 +436,7 @@ def test_recovery_ends_with_an_fsync_of_the_metadata(folder: Path) -> None:
     old = (folder / META).read_bytes()
     fresh(folder).commit(DAILY, Commit((piece(8, 10),)))
     (folder / META).write_bytes(old)
-    disk = CountingDisk()
+    disk = RecordingDisk()
     repaired(fresh(folder, disk), DAILY)
     assert disk.names()[-4:] == ["write", "fsync", "replace", "fsync_dir"]
 

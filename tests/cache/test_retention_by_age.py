@@ -60,8 +60,8 @@ def cache(make: Callable[..., UnifiedCache]) -> UnifiedCache:
 
 
 def test_years_go_whose_newest_bar_is_older_and_none_in_part(cache: UnifiedCache) -> None:
-    aged = cache.delete_older_than("5y")  # 2021-11-21: most of the bars of 2021 are older
-    assert [(one.key, one.year, one.rows) for one in aged.years] == [(DAILY, 2015, 306)]
+    make_older = cache.delete_older_than("5y")  # 2021-11-21: most of the bars of 2021 are older
+    assert [(one.key, one.year, one.rows) for one in make_older.years] == [(DAILY, 2015, 306)]
     assert cache.list_years("BTCUSDT", "1d") == [2021, 2026]
     kept = cache.get("BTCUSDT", "1d", "2021-01-01", "2021-12-31")
     assert kept is not None
@@ -89,8 +89,8 @@ def test_each_lane_is_looked_at_alone(cache: UnifiedCache) -> None:
     start = year_start(2024)
     old = piece((year_start(2015) - start) // DAY_MS, (year_start(2016) - start) // DAY_MS)
     cache.store.commit(RAW, Commit((old,)))
-    aged = cache.delete_older_than("5y")
-    assert {(one.key.lane, one.year) for one in aged.years} == {((), 2015), (("raw",), 2015)}
+    make_older = cache.delete_older_than("5y")
+    assert {(one.key.lane, one.year) for one in make_older.years} == {((), 2015), (("raw",), 2015)}
     assert cache.store.years(RAW) == []
 
 
@@ -143,8 +143,8 @@ def test_bars_that_came_meanwhile_stay(
 
     rates("2021-10-01")
     clock.set(to_ms(datetime(2021, 12, 5)) + 1826 * DAY_MS)
-    aged = cache.delete_older_than("1826d", dry_run=True)
-    assert [one.year for one in aged.years] == [2015, 2021, 2021]
+    make_older = cache.delete_older_than("1826d", dry_run=True)
+    assert [one.year for one in make_older.years] == [2015, 2021, 2021]
     find = AgeRetention.find
 
     def slowly(self: AgeRetention, before: int) -> Aged:
@@ -162,9 +162,9 @@ def test_bars_that_came_meanwhile_stay(
 def test_a_file_with_bars_that_no_metadata_know_stays(cache: UnifiedCache, tmp_path: Path) -> None:
     data = tmp_path / "ohlcv/BTCUSDT/1d/2015.csv.gz"
     data.write_bytes(data.read_bytes() + b"torn")
-    aged = cache.delete_older_than("5y")
-    assert aged.years == ()
-    assert "until `onetape cache repair`" in aged.problems[0][1]
+    make_older = cache.delete_older_than("5y")
+    assert make_older.years == ()
+    assert "until `onetape cache repair`" in make_older.problems[0][1]
     assert data.exists()
 
 
@@ -173,8 +173,8 @@ def test_files_of_older_tools_go_by_the_same_rule(cache: UnifiedCache, tmp_path:
     folder.mkdir(parents=True)
     for year in (2014, 2026):
         days(f"{year}-01-01", f"{year}-01-31").to_csv(folder / f"{year}.csv.gz")
-    aged = cache.delete_older_than("5y")
-    assert [(one.key.symbol, one.year) for one in aged.years] == [
+    make_older = cache.delete_older_than("5y")
+    assert [(one.key.symbol, one.year) for one in make_older.years] == [
         ("BTCUSDT", 2015),
         ("ETHUSDT", 2014),
     ]
@@ -188,8 +188,8 @@ def test_tables_go_by_year_too_and_the_rest_stays(cache: UnifiedCache, tmp_path:
     note = tmp_path / "fundamentals/AAPL/fmp_20150101_000000.json"
     note.parent.mkdir(parents=True)
     note.write_text("{}")
-    aged = cache.delete_older_than("5y")
-    assert [(one.data_type, one.year, one.rows) for one in aged.years] == [
+    make_older = cache.delete_older_than("5y")
+    assert [(one.data_type, one.year, one.rows) for one in make_older.years] == [
         ("ohlcv", 2015, 306), ("funding_rate", 2015, 3)]  # fmt: skip
     rates = cache.tables("funding_rate")
     key = SeriesKey("BTCUSDT", Timeframe(8, "h"))

@@ -18,10 +18,10 @@ from tests.cache.bars import (
     DAILY,
     EVER,
     NOW,
-    aged,
     at,
     index_of,
     lane_folder,
+    make_older,
     mark,
     numbers,
     piece,
@@ -58,7 +58,7 @@ def test_corrupt_files_seen_by_a_plan_are_repaired_by_the_next_read(
     path = lane_folder(tmp_path) / name
     path.write_bytes(path.read_bytes()[:-30])
     damaged = path.read_bytes()
-    aged(lane_folder(tmp_path))
+    make_older(lane_folder(tmp_path))
     shown = store.preview()
     assert shown.view(DAILY).rows == 9
     left = numbers(shown.read(DAILY, EVER)[0])
@@ -140,7 +140,7 @@ def test_an_indexed_series_changes_with_a_commit_of_another_process(
     store: BarStore, tmp_path: Path
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 2),)))
-    aged(lane_folder(tmp_path))
+    make_older(lane_folder(tmp_path))
     reader = store_in(tmp_path)
     assert [reader.view(DAILY).rows for _ in range(2)] == [2, 2]
     store.commit(DAILY, Commit((piece(2, 3),)))
@@ -204,7 +204,7 @@ def test_a_used_index_shows_the_same_as_a_new_one(tmp_path: Path, seed: int) -> 
     for _ in range(20):
         any_change(dice)(store_in(tmp_path, Quick(), columnar="map"))
         if dice.random() < 0.7:
-            aged(lane_folder(tmp_path))
+            make_older(lane_folder(tmp_path))
         first, again = (known(store_in(tmp_path, Quick())), known(writer))
         assert again.view == first.view
         assert again.years(EVER) == first.years(EVER)

@@ -29,7 +29,7 @@ from tests.cache.bars import (  # fmt: skip
 )
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
-from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, HoldingDisk, Killed
+from tests.cache.disks import DyingDisk, FailingDisk, HoldingDisk, Killed, RecordingDisk
 
 CODES = (
     errno.EIO, errno.ENOSPC, errno.EACCES, errno.EMFILE, errno.EINTR, errno.EROFS, errno.EDQUOT,
@@ -78,7 +78,7 @@ def outcomes(tmp_path: Path, name: str) -> tuple[list[object], int]:
     root = tmp_path / "whole"
     commit = prepared(root, name)
     before = seen(root)
-    disk = CountingDisk()
+    disk = RecordingDisk()
     BarStore(root, disk).commit(DAILY, commit)
     legal = [before, seen(root)]
     shutil.rmtree(root)
@@ -155,7 +155,7 @@ def test_death_at_every_call(tmp_path: Path, name: str) -> None:
 
 
 def test_a_failed_append_is_followed_by_a_rewrite(tmp_path: Path) -> None:
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store = store_in(tmp_path, disk)
     store.commit(DAILY, Commit((piece(0, 5),)))
     inode = (lane_folder(tmp_path) / "2024.csv.gz").stat().st_ino
@@ -181,7 +181,7 @@ def test_a_failed_append_is_followed_by_a_rewrite(tmp_path: Path) -> None:
 
 
 def test_an_append_that_cannot_be_taken_back_tells_what_failed_first(tmp_path: Path) -> None:
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store = store_in(tmp_path, disk)
     store.commit(DAILY, Commit((piece(0, 5),)))
     perform: Callable[..., object] = disk.perform
@@ -201,7 +201,7 @@ def test_an_append_that_cannot_be_taken_back_tells_what_failed_first(tmp_path: P
 
 def test_an_append_needs_one_fdatasync(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 5),)))
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store_in(tmp_path, disk).commit(DAILY, Commit((piece(5, 6),), next_due=1))
     assert disk.names() == [
         "write", "fdatasync",             # the bars: this is the commit
@@ -213,7 +213,7 @@ def test_an_append_needs_one_fdatasync(tmp_path: Path) -> None:
 
 def test_the_order_of_a_rewrite(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 5),)))
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store_in(tmp_path, disk).commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
     steps = [
         (s.name, (s.target or s.path).name.partition(".")[2] or (s.target or s.path).name)
@@ -230,7 +230,7 @@ def test_the_order_of_a_rewrite(tmp_path: Path) -> None:
 
 
 def test_the_order_of_a_first_file(tmp_path: Path) -> None:
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store_in(tmp_path / "new", disk).commit(DAILY, Commit((piece(0, 5),)))
     steps = [
         (s.name, "" if s.name == "fsync" else (s.target or s.path).name)
@@ -247,7 +247,7 @@ def test_the_order_of_a_first_file(tmp_path: Path) -> None:
 
 def test_trust_is_taken_away_durably_and_given_cheaply(tmp_path: Path) -> None:
     store_in(tmp_path).commit(DAILY, Commit((piece(0, 5, state="provisional"),)))
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store = store_in(tmp_path, disk)
     store.commit(DAILY, Commit(marks=(mark(0, 5, "final"),)))
     store.commit(DAILY, Commit(marks=(mark(5, 9, "empty"),)))

@@ -88,9 +88,9 @@ def test_concurrent_writers_and_readers(tmp_path: Path, mode: str) -> None:
 class Meanwhile(Quick):
     """A disk on which something happens just before the bars are written."""
 
-    def __init__(self, deed: Callable[[], object], *, locks: bool) -> None:
+    def __init__(self, action: Callable[[], object], *, locks: bool) -> None:
         super().__init__()
-        self.deed = deed
+        self.action = action
         self.locks = locks
 
     def lock(self, path: Path, timeout_s: float) -> AbstractContextManager[None]:
@@ -98,7 +98,7 @@ class Meanwhile(Quick):
 
     def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name == "write" and step.path.name == "2024.csv.gz":
-            self.deed()
+            self.action()
         return super().perform(step, call)
 
 

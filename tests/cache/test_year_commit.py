@@ -28,7 +28,7 @@ from tests.cache.bars import (
     store_in,
     table,
 )  # fmt: skip
-from tests.cache.disks import CountingDisk
+from tests.cache.disks import RecordingDisk
 
 A_DAY = DAY_MS // MINUTE_MS
 DATA = "2024.csv.gz"
@@ -39,9 +39,9 @@ def store(tmp_path: Path) -> BarStore:
     return store_in(tmp_path)
 
 
-def deeds(root: Path, commit: Commit, key: SeriesKey = DAILY) -> list[str]:
+def calls_on_year_file(root: Path, commit: Commit, key: SeriesKey = DAILY) -> list[str]:
     """Commit as a new process does; return what it did to the year file under its name."""
-    disk = CountingDisk()
+    disk = RecordingDisk()
     store_in(root, disk).commit(key, commit)
     return [step.name for step in disk.steps if (step.target or step.path).name == DATA]
 
@@ -143,22 +143,33 @@ def test_new_bars_are_appended_without_reading_the_old_ones(
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 5, adj=True),)))
     for n in (5, 6):
-        assert deeds(tmp_path, Commit((piece(n, n + 1, adj=True, keeps=keeps),))) == APPEND
+        assert (
+            calls_on_year_file(tmp_path, Commit((piece(n, n + 1, adj=True, keeps=keeps),)))
+            == APPEND
+        )
 
 
 def test_a_commit_without_bars_does_not_touch_the_year_file(
     store: BarStore, tmp_path: Path
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 3), piece(6, 9)), (mark(4, 6, "empty"),)))
-    assert deeds(tmp_path, Commit((piece(3, 4, []),)))[:4] == LOOK
-    assert "replace" not in deeds(tmp_path, Commit((piece(3, 4, []),)))
-    assert "replace" not in deeds(tmp_path, Commit((piece(4, 6, [], holes=(piece(4, 5).span,)),)))
-    assert deeds(tmp_path, Commit((piece(9, 12, []),), (mark(12, 14, "empty"),))) == LOOK
+    assert calls_on_year_file(tmp_path, Commit((piece(3, 4, []),)))[:4] == LOOK
+    assert "replace" not in calls_on_year_file(tmp_path, Commit((piece(3, 4, []),)))
+    assert "replace" not in calls_on_year_file(
+        tmp_path, Commit((piece(4, 6, [], holes=(piece(4, 5).span,)),))
+    )
+    assert (
+        calls_on_year_file(tmp_path, Commit((piece(9, 12, []),), (mark(12, 14, "empty"),))) == LOOK
+    )
 
 
 def test_members_that_cannot_be_joined_are_not_tried_again_with_every_bar(tmp_path: Path) -> None:
     commits = [Commit((piece(n, n + 1, vendor=f"v{n % 2}"),)) for n in range(17)]
-    tried = [n for n, commit in enumerate(commits, 1) if "replace" in deeds(tmp_path, commit)]
+    tried = [
+        n
+        for n, commit in enumerate(commits, 1)
+        if "replace" in calls_on_year_file(tmp_path, commit)
+    ]
     assert tried == [1, 8, 12, 16]
 
 
@@ -166,9 +177,9 @@ def test_a_new_day_is_appended_if_no_members_are_to_be_joined(
     store: BarStore, tmp_path: Path
 ) -> None:
     store.commit(MINUTES, Commit((minutes(0, A_DAY),)))
-    assert deeds(tmp_path, Commit((minutes(A_DAY, A_DAY + 1),)), MINUTES) == APPEND
+    assert calls_on_year_file(tmp_path, Commit((minutes(A_DAY, A_DAY + 1),)), MINUTES) == APPEND
     late = Commit((minutes(2 * A_DAY, 2 * A_DAY + 1),))
-    assert "replace" in deeds(tmp_path, late, MINUTES)
+    assert "replace" in calls_on_year_file(tmp_path, late, MINUTES)
 
 
 # --- what stays reachable, and what is told beside the bars ---------------------------------
@@ -193,7 +204,7 @@ def test_the_old_file_is_kept_where_history_changes(
     assert (lane_folder(tmp_path) / "_versions").exists() is is_kept
 
 
-def told(root: Path, name: str) -> Any:
+def document_field(root: Path, name: str) -> Any:
     return json.loads((lane_folder(root) / "2024.metadata.json").read_bytes())[name]
 
 
@@ -202,19 +213,23 @@ def test_the_source_of_a_year_is_the_vendor_of_most_of_its_bars(
 ) -> None:
     doubt = mark(0, 1, "suspect", vendor="first")
     store.commit(DAILY, Commit(marks=(doubt,)))
-    assert told(tmp_path, "data_source") == "first"
+    assert document_field(tmp_path, "data_source") == "first"
     nothing = mark(5, 6, "empty", vendor="knew of none")
     store.commit(DAILY, Commit((piece(1, 4, vendor="second"),), (nothing,)))
-    assert told(tmp_path, "data_source") == "second"
+    assert document_field(tmp_path, "data_source") == "second"
     store.commit(DAILY, Commit(marks=(nothing, mark(6, 7, "empty", vendor=""))))
-    assert told(tmp_path, "data_source") == "second"
-    assert "bars" not in told(tmp_path, "provider_info")
+    assert document_field(tmp_path, "data_source") == "second"
+    assert "bars" not in document_field(tmp_path, "provider_info")
     store.commit(DAILY, Commit((piece(4, 6, vendor="third"),)))
-    assert told(tmp_path, "data_source") == told(tmp_path, "provider_info")["name"] == "second"
-    assert told(tmp_path, "provider_info")["bars"] == {"second": 3, "third": 2}
+    assert (
+        document_field(tmp_path, "data_source")
+        == document_field(tmp_path, "provider_info")["name"]
+        == "second"
+    )
+    assert document_field(tmp_path, "provider_info")["bars"] == {"second": 3, "third": 2}
     store_in(tmp_path).commit(DAILY, Commit((piece(6, 9, vendor="third"),)))
-    assert told(tmp_path, "data_source") == "third"
-    assert told(tmp_path, "provider_info")["bars"] == {"second": 3, "third": 5}
+    assert document_field(tmp_path, "data_source") == "third"
+    assert document_field(tmp_path, "provider_info")["bars"] == {"second": 3, "third": 5}
 
 
 def test_how_many_bars_are_of_whom_outlives_corrections_and_damage(
@@ -222,16 +237,16 @@ def test_how_many_bars_are_of_whom_outlives_corrections_and_damage(
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 5, vendor="first"), piece(5, 8, vendor="second"))))
     store.commit(DAILY, Commit((piece(1, 5, shift=1.0, vendor="third"),)))
-    said = told(tmp_path, "provider_info")["bars"]
+    said = document_field(tmp_path, "provider_info")["bars"]
     assert said == {"first": 1, "second": 3, "third": 4}
-    assert told(tmp_path, "data_source") == "third"
+    assert document_field(tmp_path, "data_source") == "third"
     (lane_folder(tmp_path) / "2024.metadata.json").unlink()
     store_in(tmp_path).commit(DAILY, Commit((piece(8, 9, vendor="second"),)))
-    assert told(tmp_path, "provider_info")["bars"] == said | {"second": 4}
+    assert document_field(tmp_path, "provider_info")["bars"] == said | {"second": 4}
     (lane_folder(tmp_path) / "2024.csv.gz").unlink()
     store_in(tmp_path).commit(DAILY, Commit((piece(8, 9, vendor="first"),)))
-    assert told(tmp_path, "data_source") == "first"
-    assert "bars" not in told(tmp_path, "provider_info")
+    assert document_field(tmp_path, "data_source") == "first"
+    assert "bars" not in document_field(tmp_path, "provider_info")
 
 
 def test_metadata_contain_the_times_a_year_was_created_and_changed(tmp_path: Path) -> None:
@@ -240,5 +255,5 @@ def test_metadata_contain_the_times_a_year_was_created_and_changed(tmp_path: Pat
     store.commit(DAILY, Commit((piece(0, 3),)))
     clock.advance(DAY_MS / 1000)
     store.commit(DAILY, Commit((piece(3, 4),)))
-    assert told(tmp_path, "created_at") == "2025-01-01T00:00:00"
-    assert told(tmp_path, "last_updated") == "2025-01-02T00:00:00"
+    assert document_field(tmp_path, "created_at") == "2025-01-01T00:00:00"
+    assert document_field(tmp_path, "last_updated") == "2025-01-02T00:00:00"

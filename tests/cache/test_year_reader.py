@@ -30,13 +30,13 @@ from tests.cache.bars import (
     table,
 )  # fmt: skip
 from tests.cache.damage import three_members
-from tests.cache.disks import CountingDisk, DyingDisk, Killed
+from tests.cache.disks import DyingDisk, Killed, RecordingDisk
 
 T = TypeVar("T")
 DATA, META = "2024.csv.gz", "2024.metadata.json"
 
 
-class Unlockable(CountingDisk):
+class Unlockable(RecordingDisk):
     """A disk of a reader that must not lock."""
 
     def lock(self, path: Path, timeout_s: float) -> object:  # type: ignore[override]
@@ -56,14 +56,14 @@ class ReadOnly(Disk):
 class Meanwhile(Disk):
     """A disk on which something happens before the n-th opening of a file."""
 
-    def __init__(self, name: str, deeds: list[Callable[[], object]]) -> None:
+    def __init__(self, name: str, actions: list[Callable[[], object]]) -> None:
         super().__init__()
         self.name = name
-        self.deeds = deeds
+        self.actions = actions
 
     def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
-        if step.name == "open" and step.path.name == self.name and self.deeds:
-            self.deeds.pop(0)()
+        if step.name == "open" and step.path.name == self.name and self.actions:
+            self.actions.pop(0)()
         return call()
 
 

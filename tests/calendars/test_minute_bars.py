@@ -41,7 +41,7 @@ def minute(number: int, price: float = 10.0, volume: float = 1.0, opened: int = 
     return LiveBar(stamp, price, price + 2, price - 1, price + 1, volume)
 
 
-def told(made: MinuteBars, *minutes: LiveBar) -> list[LiveBar]:
+def bars_of(made: MinuteBars, *minutes: LiveBar) -> list[LiveBar]:
     """Return what comes out, each minute coming soon after its close."""
     return [bar for m in minutes for bar in made.take(m, m.stamp_ms + MINUTE_MS + SOON_MS)]
 
@@ -51,7 +51,7 @@ def closed(found: Iterable[LiveBar]) -> list[LiveBar]:
 
 
 def test_a_bar_closes_with_its_last_minute() -> None:
-    found = told(bars(), *(minute(n, 10.0 + n) for n in range(6)))
+    found = bars_of(bars(), *(minute(n, 10.0 + n) for n in range(6)))
     assert [(b.is_closed, b.volume) for b in found] == [
         (False, 1), (False, 2), (False, 3), (False, 4), (True, 5), (False, 1),
     ]  # fmt: skip
@@ -59,13 +59,13 @@ def test_a_bar_closes_with_its_last_minute() -> None:
 
 
 def test_a_bar_closes_with_the_first_minute_after_it() -> None:
-    found = told(bars(), *map(minute, (0, 1, 2, 3, 5)))
+    found = bars_of(bars(), *map(minute, (0, 1, 2, 3, 5)))
     assert [b.volume for b in closed(found)] == [4.0]
 
 
 def test_the_clock_closes_a_bar_whose_last_minute_had_no_trade() -> None:
     made, end = bars(), OPEN + 5 * MINUTE_MS
-    told(made, *map(minute, (0, 2, 3)))
+    bars_of(made, *map(minute, (0, 2, 3)))
     assert made.closed_by(end + LATE_MS + SOON_MS - 1) == []
     assert [b.volume for b in made.closed_by(end + LATE_MS + SOON_MS)] == [3.0]
     assert made.closed_by(end + MINUTE_MS) == []
@@ -74,10 +74,10 @@ def test_the_clock_closes_a_bar_whose_last_minute_had_no_trade() -> None:
 
 def test_a_bar_is_not_trusted_where_nothing_came_for_long() -> None:
     made = bars("15m")
-    found = told(made, *map(minute, (2, 5, 6, 9, 10, 11, 14)))
+    found = bars_of(made, *map(minute, (2, 5, 6, 9, 10, 11, 14)))
     assert [bar.volume for bar in closed(found)] == [7.0], "two minutes are no long silence"
     assert made.owed_ms is None
-    found = told(made, *(minute(15 + n) for n in (0, 1, 2, 6, 7, 8, 11, 14)))
+    found = bars_of(made, *(minute(15 + n) for n in (0, 1, 2, 6, 7, 8, 11, 14)))
     assert closed(found) == []
     assert made.owed_ms == OPEN + 30 * MINUTE_MS
 
@@ -85,51 +85,51 @@ def test_a_bar_is_not_trusted_where_nothing_came_for_long() -> None:
 @pytest.mark.parametrize("heard", [(), (0,), (4,)], ids=["never", "first", "last"])
 def test_silence_at_the_edges_counts_too(heard: tuple[int, ...]) -> None:
     made = bars()
-    found = told(made, *map(minute, heard))
+    found = bars_of(made, *map(minute, heard))
     assert closed(found + made.closed_by(OPEN + 6 * MINUTE_MS)) == []
     assert made.owed_ms == OPEN + 5 * MINUTE_MS
 
 
 def test_a_bar_without_minutes_for_long_is_not_shown_as_forming() -> None:
     made = bars("15m")
-    assert len(told(made, minute(0))) == 1
-    assert told(made, minute(5)) == []
+    assert len(bars_of(made, minute(0))) == 1
+    assert bars_of(made, minute(5)) == []
 
 
 def test_a_bar_whose_first_minute_was_not_listened_to_is_not_trusted() -> None:
     made = bars(since=OPEN + MINUTE_MS - LATE_MS + 1)
-    assert told(made, *(minute(n) for n in range(5))) == []
+    assert bars_of(made, *(minute(n) for n in range(5))) == []
     assert made.owed_ms == OPEN + 5 * MINUTE_MS
-    assert len(closed(told(made, *(minute(n) for n in range(5, 10))))) == 1
+    assert len(closed(bars_of(made, *(minute(n) for n in range(5, 10))))) == 1
 
 
 def test_the_minute_that_runs_when_we_connect_is_sent_whole() -> None:
     made = bars(since=OPEN + MINUTE_MS - LATE_MS)
-    assert len(closed(told(made, *(minute(n) for n in range(5))))) == 1
+    assert len(closed(bars_of(made, *(minute(n) for n in range(5))))) == 1
 
 
 def test_what_was_running_when_the_connection_was_lost_is_forgotten() -> None:
     made = bars()
-    told(made, *map(minute, (0, 1, 2)))
+    bars_of(made, *map(minute, (0, 1, 2)))
     made.pause()
-    assert made.closed_by(OPEN + 6 * MINUTE_MS) == [] == told(made, minute(5))
+    assert made.closed_by(OPEN + 6 * MINUTE_MS) == [] == bars_of(made, minute(5))
     made.restart(OPEN + 7 * MINUTE_MS)
-    assert told(made, *(minute(n) for n in range(7, 10))) == []
+    assert bars_of(made, *(minute(n) for n in range(7, 10))) == []
     assert made.owed_ms == OPEN + 10 * MINUTE_MS
 
 
 def test_a_minute_that_is_corrected_corrects_its_bar() -> None:
     made = bars()
-    told(made, *(minute(n) for n in range(5)))
-    assert told(made, minute(2, 20.0, 7.0)) == [LiveBar(OPEN, 10.0, 22.0, 9.0, 11.0, 11.0)]
-    [running] = told(made, minute(5))
-    [again] = told(made, minute(5, volume=3.0))
+    bars_of(made, *(minute(n) for n in range(5)))
+    assert bars_of(made, minute(2, 20.0, 7.0)) == [LiveBar(OPEN, 10.0, 22.0, 9.0, 11.0, 11.0)]
+    [running] = bars_of(made, minute(5))
+    [again] = bars_of(made, minute(5, volume=3.0))
     assert (running.volume, again.volume, again.is_closed) == (1.0, 3.0, False)
 
 
 def test_a_minute_that_comes_after_its_bar_was_closed_is_counted() -> None:
     made = bars()
-    told(made, *map(minute, (0, 1, 2, 3)))
+    bars_of(made, *map(minute, (0, 1, 2, 3)))
     made.closed_by(OPEN + 5 * MINUTE_MS + 2 * LATE_MS)
     [bar] = made.take(minute(4), OPEN + 5 * MINUTE_MS + 30_000)
     assert (bar.is_closed, bar.volume) == (True, 5.0)
@@ -137,21 +137,21 @@ def test_a_minute_that_comes_after_its_bar_was_closed_is_counted() -> None:
 
 def test_corrections_of_bars_long_ago_change_nothing() -> None:
     made = bars()
-    told(made, *(minute(n) for n in range(5 * 17)))
-    assert told(made, minute(4)) == []
-    assert len(told(made, minute(5))) == 1
+    bars_of(made, *(minute(n) for n in range(5 * 17)))
+    assert bars_of(made, minute(4)) == []
+    assert len(bars_of(made, minute(5))) == 1
 
 
 def test_minutes_beside_the_session_are_in_no_bar() -> None:
     made = bars()
-    assert told(made, minute(-1)) == []
-    found = told(made, *(minute(n) for n in range(385, 393)))
+    assert bars_of(made, minute(-1)) == []
+    found = bars_of(made, *(minute(n) for n in range(385, 393)))
     assert [(b.stamp_ms, b.volume) for b in closed(found)] == [(OPEN + 385 * MINUTE_MS, 5.0)]
     assert len(found) == 5
 
 
 def test_the_last_hour_is_half_an_hour() -> None:
-    found = closed(told(bars("1h"), *(minute(n) for n in range(400))))
+    found = closed(bars_of(bars("1h"), *(minute(n) for n in range(400))))
     assert [bar.volume for bar in found] == [60.0] * 6 + [30.0]
 
 

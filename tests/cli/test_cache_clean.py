@@ -76,7 +76,7 @@ def test_stats_report_how_much_can_be_freed(filled: Run) -> None:
 
 
 @pytest.fixture
-def aged(run: Run, cache: Path, clock: ManualClock) -> Run:
+def run_on_old_bars(run: Run, cache: Path, clock: ManualClock) -> Run:
     """Return the runner on a cache with bars and funding of 2015 and of last month."""
     held = UnifiedCache(cache, 1, clock=clock, private=False)
     for first in ("2015-05-01", "2024-05-01"):
@@ -92,11 +92,13 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_a_dry_run_by_age_prints_the_table_and_changes_no_byte(aged: Run, cache: Path) -> None:
+def test_a_dry_run_by_age_prints_the_table_and_changes_no_byte(
+    run_on_old_bars: Run, cache: Path
+) -> None:
     before = tree(cache)
-    tried = aged("cache", "clean", "--older-than", "5y", "--dry-run")
+    tried = run_on_old_bars("cache", "clean", "--older-than", "5y", "--dry-run")
     assert tree(cache) == before
-    done = aged("cache", "clean", "--older-than", "5y")
+    done = run_on_old_bars("cache", "clean", "--older-than", "5y")
     assert (tried.code, done.code) == (0, 0)
     lines = [line for line in tried.out.splitlines() if "2015" in line]
     assert [line.split()[:5] for line in lines] == [
@@ -109,57 +111,62 @@ def test_a_dry_run_by_age_prints_the_table_and_changes_no_byte(aged: Run, cache:
     assert [path.name for path in cache.rglob("2015*")] == ["2015.log", "2015.log"]
 
 
-def test_clean_by_age_reports_its_years_as_json(aged: Run) -> None:
-    told = aged("cache", "clean", "--older-than", "18mo", "--json").json
+def test_clean_by_age_reports_its_years_as_json(run_on_old_bars: Run) -> None:
+    told = run_on_old_bars("cache", "clean", "--older-than", "18mo", "--json").json
     assert (told["older_than"], told["aged"]["rows"]) == ("18mo", 62)
     assert told["aged"]["years"][0] == {
         "symbol": "BTCUSDT", "timeframe": "1d", "lane": "", "data_type": "ohlcv",
         "year": 2015, "rows": 31, "bytes": told["aged"]["years"][0]["bytes"],
     }  # fmt: skip
     assert told["problems"] == []
-    assert aged("cache", "clean", "--older-than", "18mo", "--json").json["aged"]["years"] == []
+    assert (
+        run_on_old_bars("cache", "clean", "--older-than", "18mo", "--json").json["aged"]["years"]
+        == []
+    )
 
 
 @pytest.mark.parametrize("age", ["0d", "5", "soon", "5m", "1.5y", "201y"])
-def test_clean_refuses_an_invalid_age(aged: Run, age: str, cache: Path) -> None:
+def test_clean_refuses_an_invalid_age(run_on_old_bars: Run, age: str, cache: Path) -> None:
     before = tree(cache)
-    ran = aged("cache", "clean", "--older-than", age)
+    ran = run_on_old_bars("cache", "clean", "--older-than", age)
     assert ran.code == 2
     assert "invalid age" in ran.err
     assert tree(cache) == before
 
 
-def test_everything_goes_by_age_only_with_all(aged: Run, cache: Path, clock: ManualClock) -> None:
+def test_everything_goes_by_age_only_with_all(
+    run_on_old_bars: Run, cache: Path, clock: ManualClock
+) -> None:
     clock.advance(10 * 366 * 86_400)
-    refused = aged("cache", "clean", "--older-than", "5y")
+    refused = run_on_old_bars("cache", "clean", "--older-than", "5y")
     assert refused.code == 2
     assert "--all" in refused.err
     assert len(list(cache.rglob("*.csv.gz"))) == 4
-    tried = aged("cache", "clean", "--older-than", "5y", "--dry-run")
+    tried = run_on_old_bars("cache", "clean", "--older-than", "5y", "--dry-run")
     assert "no bars would be left; this is refused unless you add --all" in tried.out
-    assert aged("cache", "clean", "--older-than", "5y", "--all").code == 0
+    assert run_on_old_bars("cache", "clean", "--older-than", "5y", "--all").code == 0
     assert list(cache.rglob("*.csv.gz")) == []
-    assert aged("cache", "clean", "--all").code == 2
+    assert run_on_old_bars("cache", "clean", "--all").code == 2
 
 
-def test_clean_takes_the_age_from_the_rules(aged: Run, rules: Path, cache: Path) -> None:
-    assert "older than" not in aged("cache", "clean").out, "off by default"
+def test_clean_takes_the_age_from_the_rules(run_on_old_bars: Run, rules: Path, cache: Path) -> None:
+    assert "older than" not in run_on_old_bars("cache", "clean").out, "off by default"
     with rules.open("a") as file:
         file.write("cache: {retention: 5y}\n")
-    assert "older than 5y: 2 years" in aged("cache", "clean").out
+    assert "older than 5y: 2 years" in run_on_old_bars("cache", "clean").out
     assert [path.name for path in cache.rglob("2015*")] == ["2015.log", "2015.log"]
     rules.write_text(rules.read_text().replace("retention: 5y", "retention: a while"))
-    ran = aged("cache", "clean")
+    ran = run_on_old_bars("cache", "clean")
     assert ran.code == 2
     assert "cache.retention: invalid age 'a while'" in ran.err
     assert str(rules) in ran.err
 
 
 def test_clean_deletes_no_year_by_age_while_the_clock_is_in_doubt(
-    aged: Run, cache: Path, clock: ManualClock
+    run_on_old_bars: Run, cache: Path, clock: ManualClock
 ) -> None:
     clock.set(clock.now_ms() - 86_400_000)
-    ran = aged("cache", "clean", "--older-than", "5y")
+    ran = run_on_old_bars("cache", "clean", "--older-than", "5y")
     assert ran.code == 1
     assert "nothing is deleted by age" in ran.err
     assert len(list(cache.rglob("2015.csv.gz"))) == 2

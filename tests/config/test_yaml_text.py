@@ -12,7 +12,7 @@ def read(text: str) -> YamlDocument:
     return read_yaml(text.encode())
 
 
-def told(text: str) -> list[str]:
+def problems_of(text: str) -> list[str]:
     return [str(p) for p in read(text).problems]
 
 
@@ -90,11 +90,11 @@ def test_every_duplicate_is_told_and_the_first_value_stays() -> None:
     ],
 )
 def test_aliases_anchors_tags_and_other_yaml_features_are_refused(text: str, word: str) -> None:
-    assert any(word in problem for problem in told(text)), told(text)
+    assert any(word in problem for problem in problems_of(text)), problems_of(text)
 
 
 def test_refused_forms_do_not_hide_each_other() -> None:
-    problems = told("a: &x 1\nb: *x\nc: 1\nc: 2\nd: !t 5\n")
+    problems = problems_of("a: &x 1\nb: *x\nc: 1\nc: 2\nd: !t 5\n")
     assert len(problems) == 4
 
 
@@ -111,9 +111,9 @@ def nested(depth: int) -> str:
 
 
 def test_depth_is_bounded() -> None:
-    assert told(nested(MAX_DEPTH)) == []
-    assert told(nested(MAX_DEPTH + 1)) == ["a[0][0]: nested deeper than 20"]
-    assert told(nested(900)) == ["a[0][0]: nested deeper than 20"]
+    assert problems_of(nested(MAX_DEPTH)) == []
+    assert problems_of(nested(MAX_DEPTH + 1)) == ["a[0][0]: nested deeper than 20"]
+    assert problems_of(nested(900)) == ["a[0][0]: nested deeper than 20"]
 
 
 def test_size_is_bounded() -> None:

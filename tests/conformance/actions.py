@@ -14,7 +14,7 @@ from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, day_ms, iso, parse_iso
 from src.data.model.kind import Adjustment
 from src.data.model.span import Span
-from tests.e2e.twin import told
+from tests.e2e.scripted_vendor import provenance
 from tests.vendor_server.faults import Fault
 from tests.vendor_server.listings import split
 
@@ -182,7 +182,7 @@ def _assert_right(bench: Bench, series: Series, timeframe: str, adjustment: Adju
     frame = _ask(bench, series, timeframe, adjustment, series.start, iso(series.span.end - 1000))
     if frame is None:
         return
-    said: Any = told(frame)
+    said: Any = provenance(frame)
     is_other = said["adjustment"] != adjustment
     assert not (is_other and said["complete"]), f"{said['adjustment']} prices pass for {adjustment}"
     assert len(frame) >= 7, (timeframe, adjustment)

@@ -24,7 +24,7 @@ from src.data.net.state import State
 from src.data.prices.quality import Checked, check
 from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.factory import downloader_class
-from tests.e2e.twin import route_to
+from tests.e2e.scripted_vendor import route_to
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.ground_truth import Row
 

@@ -27,7 +27,7 @@ from src.data.model.instrument import Instrument
 from src.data.model.kind import Kind
 from src.data.symbols.assets import named_at
 from src.data.vendors.dates import zone_of
-from tests.e2e.twin import Twin, route_to
+from tests.e2e.scripted_vendor import ScriptedVendor, route_to
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Page, Reply
 from tests.vendor_server.listings import Listing
@@ -273,7 +273,7 @@ def _assert_no_other_coin(bench: Bench) -> None:
     for symbol, unit in (("META-USD", "USD"), ("METAUSDT", "USDT")):
         bench.vendors.truth.add(Listing(symbol, "crypto", 0.02, decimals=6, currency=unit))
     for error in (SymbolNotFoundError("unknown"), UnavailableError("down")):
-        exchange, manager = Twin(bench.vendors), bench.manager()
+        exchange, manager = ScriptedVendor(bench.vendors), bench.manager()
         exchange.name = "exchange"
         exchange.capabilities = replace(
             exchange.capabilities, kinds={"crypto": Kind("24h", "clock", "exchange")}

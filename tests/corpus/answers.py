@@ -27,9 +27,8 @@ from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.instant import DAY_MS, date_of
 from src.data.model.reasons import sentence
 from src.data.prices.judgement.series import CheckedSeries, ShareEvent
-from tests.e2e.shelf import Shelf
-from tests.e2e.twin import route_to
-from tests.e2e.twin import told as provenance
+from tests.e2e.fixed_vendor import FixedVendor
+from tests.e2e.scripted_vendor import provenance, route_to
 
 from .labels import entries
 from .measure import Clean, clean_series, fresh_alarms
@@ -50,7 +49,7 @@ _SHARES = (
 )
 
 
-class Recorded(Shelf):
+class Recorded(FixedVendor):
     """Has the bars of a series, as recorded or with a defect, and reports its splits and dividends."""
 
     def __init__(self, clock: ManualClock, series: CheckedSeries) -> None:

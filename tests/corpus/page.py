@@ -51,7 +51,7 @@ def part(halves: Halves, answers: Answered) -> str:
     return "\n".join(_lines(halves, answers)) + "\n"
 
 
-def told(count: Count, table: Mapping[str, Precision]) -> int:
+def seen_alarms(count: Count, table: Mapping[str, Precision]) -> int:
     """Return in how many cases a user sees an alarm: one whose cause is right often enough."""
     grounds = {cause for cause, one in table.items() if one.lower >= LEAST}
     return sum(bool(causes & grounds) for causes in count.causes)
@@ -84,7 +84,7 @@ def _lines(halves: Halves, answers: Answered) -> Iterator[str]:
     table = precisions(both)
     for kind in KINDS:
         counts = [halves[half].found.get(kind.name, none) for half in ("first", "held out")]
-        cells = [f"{told(count, table)} of {count.raised}" for count in counts]
+        cells = [f"{seen_alarms(count, table)} of {count.raised}" for count in counts]
         one = answers.kinds.get(kind.name, Reported())
         numbers = (one.planted, one.by_answer, one.by_strict, one.by_validate)
         cells += [str(number) if one.planted else "" for number in numbers]

@@ -22,6 +22,7 @@ from src.data.model.span import Span
 from tests.cache.counts import crossed
 
 from .oracle import ms
+from .scripted_vendor import provenance, route_to
 from .share_vendors import (
     DIVIDENDS,
     SPLIT,
@@ -33,7 +34,6 @@ from .share_vendors import (
     split,
     stamp_span,
 )
-from .twin import route_to, told
 
 FIRST, LAST = date(2020, 1, 2), date(2020, 12, 31)
 YEAR = stamp_span(FIRST, LAST)
@@ -124,8 +124,8 @@ def test_whichever_vendor_fails_the_series_is_the_same(
     for adjustment in ADJUSTMENTS:
         frame = ask(in_order(share, order), adjustment, strict=True)
         assert off(frame, truth, clock, adjustment) < ROUNDING
-        assert told(frame)["substitute"] is None
-    assert order[1] in told(frame)["vendors"]
+        assert provenance(frame)["substitute"] is None
+    assert order[1] in provenance(frame)["vendors"]
 
 
 def test_two_of_three_fail_in_the_middle_and_bars_read_from_the_cache_alone_are_in_one_basis_too(
@@ -140,7 +140,7 @@ def test_two_of_three_fail_in_the_middle_and_bars_read_from_the_cache_alone_are_
             cache = DataManager(tmp_path / "cache", clock=clock).cache
             alone = cache.get("AAPL", "1d", FIRST, LAST)
             pd.testing.assert_frame_equal(alone, frame, check_exact=True)
-    assert told(frame)["vendors"] == ["a", "r"]
+    assert provenance(frame)["vendors"] == ["a", "r"]
     share["r"].asked.clear()
     pd.testing.assert_frame_equal(frame, ask(share, "all", strict=True))
     assert share["r"].asked == []
@@ -157,14 +157,14 @@ def test_fully_adjusted_prices_alone_are_a_marked_substitute(
     for adjustment in ("raw", "split"):
         with pytest.warns(IncompleteDataWarning, match="substitute"):
             frame = ask(share, adjustment)
-        said = told(frame)
+        said = provenance(frame)
         assert (said["adjustment"], said["complete"]) == ("all", False)
         assert "1d@all" in said["substitute"]
         assert off(frame, truth, clock, "all") < ROUNDING
         with pytest.raises(IncompleteDataError, match="substitute"):
             ask(share, adjustment, strict=True)
     asked_for = ask(share, "all", strict=True)
-    assert told(asked_for)["substitute"] is None
+    assert provenance(asked_for)["substitute"] is None
     assert off(asked_for, truth, clock, "all") < ROUNDING
 
 
@@ -178,7 +178,7 @@ def test_prices_are_exact_as_soon_as_the_vendor_of_splits_responds_again(
     share["r"].script = Script(down=[EVER])
     frame = ask(share, "split", strict=True)
     assert off(frame, truth, clock, "split") < ROUNDING
-    assert told(frame)["vendors"] == ["a"]
+    assert provenance(frame)["vendors"] == ["a"]
 
 
 def test_a_vendor_of_fully_adjusted_prices_is_a_marked_substitute_for_other_adjustments(
@@ -187,7 +187,7 @@ def test_a_vendor_of_fully_adjusted_prices_is_a_marked_substitute_for_other_adju
     alone = {"a": share["a"]}
     with pytest.warns(IncompleteDataWarning, match=r"substitute of a different kind: all prices"):
         frame = ask(alone, "split")
-    assert told(frame)["adjustment"] == "all"
+    assert provenance(frame)["adjustment"] == "all"
     assert ask(alone, "all", strict=True) is not None
     with pytest.raises(AllProvidersFailedError, match="splits and dividends for AAPL"):
         ask({"s": share["s"]}, "raw")
@@ -203,7 +203,7 @@ def test_a_pinned_vendor_without_splits_and_dividends_is_a_marked_substitute(
     for wishes in (bounds, {"provider": "x"}, {"provider": "x", "offline": True}):
         with pytest.warns(IncompleteDataWarning, match=rf"a different kind: {adjustment} prices"):
             frame = ask(alone, "split", **wishes)
-        said = told(frame)
+        said = provenance(frame)
         assert (said["adjustment"], said["complete"]) == (adjustment, False)
         assert said["substitute"] == f"{adjustment} prices (AAPL 1d@x)"
         if adjustment == "raw":
@@ -212,7 +212,7 @@ def test_a_pinned_vendor_without_splits_and_dividends_is_a_marked_substitute(
     with pytest.raises(IncompleteDataError, match="substitute"):
         ask(alone, "split", provider="x", strict=True)
     as_asked = ask(alone, adjustment, provider="x", strict=True)
-    assert told(as_asked)["substitute"] is None
+    assert provenance(as_asked)["substitute"] is None
 
 
 def test_raw_prices_fetched_on_two_days_are_one_substitute(
@@ -243,7 +243,7 @@ def test_stored_actions_are_used_without_the_vendor_that_reported_them(
     frame = ask({"a": share["a"]}, "split", strict=True, **known)
     july = stamp_span(date(2020, 7, 1), date(2020, 7, 31))
     assert off(frame, truth, clock, "split", july) < ROUNDING
-    assert told(frame)["lane"] == "1d"
+    assert provenance(frame)["lane"] == "1d"
 
 
 # --- actions are one line, bars are let be -------------------------------------------------
@@ -287,7 +287,7 @@ def test_without_splits_from_any_vendor_bars_are_fetched_again_to_stay_in_one_ba
         frame = ask({vendor.name: vendor}, adjustment, start_date=since, end_date=None, strict=True)
         so_far = stamp_span(since, date(2024, 5, day))
         assert off(frame, truth, clock, adjustment, so_far) < ROUNDING
-        assert told(frame)["as_of"] == f"2024-05-{day:02}"
+        assert provenance(frame)["as_of"] == f"2024-05-{day:02}"
         (file,) = tmp_path.rglob("2024.csv.gz")
         sizes.append(file.read_bytes())
     assert sizes[1].startswith(sizes[0]), "bars that came the same are not written again"
@@ -323,7 +323,7 @@ def test_splits_and_dividends_that_vendors_report_alike_are_not_disputed(
     three["three"].tells = [split(date(2020, 8, 30), 4.0), *DIVIDENDS]
     heard(ask, three)
     for adjustment in ADJUSTMENTS:
-        assert "actions_disputed" not in told(ask(three, adjustment, strict=True))
+        assert "actions_disputed" not in provenance(ask(three, adjustment, strict=True))
 
 
 def test_the_split_ratio_of_most_vendors_is_used_and_the_dispute_is_reported(
@@ -339,16 +339,16 @@ def test_the_split_ratio_of_most_vendors_is_used_and_the_dispute_is_reported(
     assert all(day_ms(a.ex_date) in EVER for a in book.reports)
     frame = ask(three, "split", strict=True)
     assert off(frame, truth, clock, "split") < 1e-12
-    (entry,) = told(frame)["actions_disputed"]
+    (entry,) = provenance(frame)["actions_disputed"]
     assert (entry["type"], entry["ex_date"], entry["source"]) == ("split", "2020-08-31", "three")
     assert (entry["used"], entry["settled"]) == (True, True)
     assert dict(entry["others"]) == {"one": "split of 2:1 on 2020-08-31"}
-    assert any("vendors disagree on an action" in p for p in told(frame)["problems"])
+    assert any("vendors disagree on an action" in p for p in provenance(frame)["problems"])
     hit = ask(three, "split", strict=True)
-    assert told(hit)["actions_disputed"] == told(frame)["actions_disputed"]
-    assert "actions_disputed" not in told(ask(three, "raw", strict=True))
+    assert provenance(hit)["actions_disputed"] == provenance(frame)["actions_disputed"]
+    assert "actions_disputed" not in provenance(ask(three, "raw", strict=True))
     later = {"start_date": date(2020, 9, 1)}
-    assert "actions_disputed" not in told(ask(three, "split", strict=True, **later))
+    assert "actions_disputed" not in provenance(ask(three, "split", strict=True, **later))
 
 
 def test_a_split_that_as_many_deny_is_used_and_doubted(
@@ -360,7 +360,7 @@ def test_a_split_that_as_many_deny_is_used_and_doubted(
     with pytest.warns(IncompleteDataWarning, match=r"two: no split then"):
         frame = ask(three, "split")
     assert off(frame, truth, clock, "split") < 1e-12
-    (entry,) = told(frame)["actions_disputed"]
+    (entry,) = provenance(frame)["actions_disputed"]
     assert (entry["used"], entry["settled"]) == (True, False)
     with pytest.raises(IncompleteDataError, match="neither has more vendors"):
         ask(three, "split", strict=True)
@@ -374,7 +374,7 @@ def test_a_split_from_only_one_of_three_vendors_is_not_used_and_is_reported(
     heard(ask, three)
     frame = ask(three, "split", strict=True)
     assert off(frame, truth, clock, "split") < 1e-12
-    (entry,) = told(frame)["actions_disputed"]
+    (entry,) = provenance(frame)["actions_disputed"]
     assert (entry["ex_date"], entry["used"], entry["settled"]) == ("2020-04-06", False, True)
 
 
@@ -385,9 +385,9 @@ def test_a_dividend_amount_in_dispute_is_reported_only_for_prices_adjusted_for_d
     heard(ask, three)
     frame = ask(three, "all", strict=True)
     assert off(frame, truth, clock, "all") < 1e-12
-    (entry,) = told(frame)["actions_disputed"]
+    (entry,) = provenance(frame)["actions_disputed"]
     assert dict(entry["others"]) == {"three": "dividend of 0.28 on 2020-05-08"}
-    assert "actions_disputed" not in told(ask(three, "split", strict=True))
+    assert "actions_disputed" not in provenance(ask(three, "split", strict=True))
 
 
 def test_a_pinned_vendor_is_adjusted_by_its_own_dividends(
@@ -402,8 +402,8 @@ def test_a_pinned_vendor_is_adjusted_by_its_own_dividends(
         frame = ask(three, "all", provider="two", strict=True)
         assert off(frame, mistaken, clock, "all") < 1e-12
         assert off(frame, truth, clock, "all") > 1e-5
-        assert "actions_disputed" not in told(frame)
-    assert told(frame)["problems"] == []
+        assert "actions_disputed" not in provenance(frame)
+    assert provenance(frame)["problems"] == []
     assert three["two"].asked_actions or three["two"].asked
 
 
@@ -415,7 +415,7 @@ def test_a_pinned_vendor_without_splits_is_adjusted_by_another_vendor_and_the_an
     for _ in range(2):
         frame = ask(raw, "split", provider="two")
         assert off(frame, truth, clock, "split") < ROUNDING
-        assert "splits and dividends were taken from r" in told(frame)["problems"]
+        assert "splits and dividends were taken from r" in provenance(frame)["problems"]
 
 
 def test_of_two_disputed_dividends_the_one_reported_as_used_is_the_one_used(
@@ -431,12 +431,14 @@ def test_of_two_disputed_dividends_the_one_reported_as_used_is_the_one_used(
     mistaken = Truth()
     mistaken.actions = late
     frame = ask({"one": one, "two": two}, "all")
-    assert told(frame)["vendors"] == ["two"]
+    assert provenance(frame)["vendors"] == ["two"]
     assert off(frame, mistaken, clock, "all") < 1e-12
-    (entry,) = told(frame)["actions_disputed"]
+    (entry,) = provenance(frame)["actions_disputed"]
     assert (entry["source"], entry["action"]) == ("two", "dividend of 0.28 on 2020-05-08")
     assert list(entry["others"]) == ["one"]
-    assert "dividend of 0.28 on 2020-05-08 of two was used" in " ".join(told(frame)["problems"])
+    assert "dividend of 0.28 on 2020-05-08 of two was used" in " ".join(
+        provenance(frame)["problems"]
+    )
 
 
 def test_prices_that_a_vendor_adjusted_are_unadjusted_by_its_own_splits(

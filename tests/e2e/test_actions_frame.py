@@ -28,8 +28,8 @@ from src.data.model.instant import DAY_MS, day_ms, parse_iso
 from src.data.model.span import Span
 from src.data.vendors.us_equities import dividend as us_dividend
 
+from .scripted_vendor import route_to
 from .share_vendors import Script, ShareVendor, Truth, dividend, split
-from .twin import route_to
 
 COLUMNS = ["type", "ratio", "amount", "paid", "currency", "pay_date", "source", "dispute"]
 SPLIT_DAY = pd.Timestamp("2020-08-31")

@@ -28,7 +28,7 @@ from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.listings import dividend
 
 from .oracle import ms
-from .twin import told
+from .scripted_vendor import provenance
 
 # Vendor to the part of the path behind which it tells splits; empty where that is the bars' own.
 TELLERS = {
@@ -107,7 +107,7 @@ def test_an_empty_list_of_actions_from_an_older_version_is_fetched_again(
     vendors.clear_log()
     frame = asked(alone(vendor), strict=True)
     assert 0.5 < jump(frame) < 2
-    assert told(frame)["adjustment"] == "split"
+    assert provenance(frame)["adjustment"] == "split"
     assert vendors.count() > 0
     assert {p: p.read_bytes() for p in tmp_path.rglob("*.csv.gz")} == bars
     vendors.clear_log()
@@ -135,7 +135,7 @@ def test_an_empty_list_of_actions_from_an_older_version_disputes_no_split(
     as_version_0_1_0_wrote_it(tmp_path, vendor, split)
     clock.set(ms("2024-07-01T22:30:00"))
     frame = asked(alone("yahoo", vendor), strict=True)
-    assert "actions_disputed" not in told(frame)
+    assert "actions_disputed" not in provenance(frame)
     assert 0.5 < jump(frame) < 2
 
 
@@ -149,7 +149,7 @@ def test_a_vendor_that_reports_the_same_split_does_not_dispute_it(
         asked(alone(vendor), provider=vendor, adjustment=adjustment)
     for adjustment in ("split", "all"):
         frame = asked(alone("yahoo", vendor), adjustment=adjustment, strict=True)
-        assert "actions_disputed" not in told(frame)
+        assert "actions_disputed" not in provenance(frame)
         assert 0.5 < jump(frame) < 2
 
 
@@ -159,7 +159,7 @@ def test_the_packaged_order_without_its_first_vendor(alone: Make, vendors: Vendo
         warnings.simplefilter("ignore")
         frame = asked(alone("yahoo", "alpaca", "tiingo"))
     assert 0.5 < jump(frame) < 2
-    assert (told(frame)["vendors"], told(frame)["complete"]) == (["alpaca"], True)
+    assert (provenance(frame)["vendors"], provenance(frame)["complete"]) == (["alpaca"], True)
 
 
 # --- locks ---------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def _ask_all(alone: Make, vendor: str) -> None:
                     frame = asked(alone(vendor), symbol, adjustment=adjustment)
             except (DataError, IncompleteDataError):
                 continue
-            said = told(frame)
+            said = provenance(frame)
             assert said["adjustment"] == adjustment or said["substitute"], said
 
 
@@ -237,7 +237,7 @@ def test_a_refresh_brings_the_adjusted_closes_of_today(
     pd.testing.assert_frame_equal(stale.drop(columns="adj_close"), fresh.drop(columns="adj_close"))
     for frame in (fresh, alone("yahoo").get_ohlcv(*early)):
         assert_adjusted(frame, vendors, clock)
-        assert told(frame)["as_of"] == "2024-06-13"
+        assert provenance(frame)["as_of"] == "2024-06-13"
 
 
 def test_an_adjusted_close_that_its_vendor_corrects_comes_with_a_refresh(
@@ -344,7 +344,7 @@ def test_actions_published_with_the_bar_of_their_day_are_unknown_before_its_clos
         return manager.get_ohlcv("NVDA", "1d", "2024-06-05", "2024-06-11")
 
     for _ in range(2):
-        facts = told(days())
+        facts = provenance(days())
         assert (facts["as_of"], facts["complete"]) == ("2024-06-07", True)
         assert (
             "from 2024-06-10 on are published together with the bars of those days"
@@ -354,14 +354,14 @@ def test_actions_published_with_the_bar_of_their_day_are_unknown_before_its_clos
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
         mixed = manager.get_ohlcv(*minutes, provider="tiingo")
-    assert not told(mixed)["complete"], "there are bars of the day of which nothing is known"
+    assert not provenance(mixed)["complete"], "there are bars of the day of which nothing is known"
     clock.set(ms("2024-06-10T22:00:00"))
     vendors.clear_log()
     known = manager.get_ohlcv(*minutes, provider="tiingo", strict=True)
     assert vendors.count(path="/tiingo/daily/NVDA/prices") == 1
-    assert told(known)["as_of"] == "2024-06-10"
+    assert provenance(known)["as_of"] == "2024-06-10"
     assert known["close"].iloc[0] < 130 < mixed["close"].iloc[0]
-    assert (told(days())["as_of"], days().index[-1].day) == ("2024-06-10", 10)
+    assert (provenance(days())["as_of"], days().index[-1].day) == ("2024-06-10", 10)
 
 
 def test_unpublished_actions_are_fetched_once_a_session_and_once_after_its_close(
@@ -374,7 +374,7 @@ def test_unpublished_actions_are_fetched_once_a_session_and_once_after_its_close
     vendors.fault("tiingo", Fault.drop_stamps(day_ms(EX)))
     for at, requests in [("T14:00", 0), ("T21:59", 0), ("T22:00", 1), ("T23:00", 1)]:
         clock.set(ms(f"2024-06-10{at}:00"))
-        facts = told(alone("tiingo").get_ohlcv(*asked))
+        facts = provenance(alone("tiingo").get_ohlcv(*asked))
         assert (facts["as_of"], facts["complete"]) == ("2024-06-07", True)
         assert vendors.count() == requests
 

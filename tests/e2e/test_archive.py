@@ -15,7 +15,7 @@ from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.binance_archive import PREFIX
 
 from .oracle import ms
-from .twin import told
+from .scripted_vendor import provenance
 
 # One month, and two days on each side of it.
 SPRING = ("BTCUSDT", "15m", "2024-02-28", "2024-04-02")
@@ -41,10 +41,10 @@ def test_a_whole_month_comes_as_a_file_and_the_days_around_it_in_pages(
     frame = manager.get_ohlcv(*SPRING, strict=True)
     assert rows(frame) == expected(vendors, *SPRING[2:])
     assert counts(vendors) == (2, 2)
-    assert told(frame)["vendors"] == ["binance"]
-    said = [a["message"] for a in told(frame)["attempts"]]
+    assert provenance(frame)["vendors"] == ["binance"]
+    said = [a["message"] for a in provenance(frame)["attempts"]]
     assert said == ["", "months from its archive: 1", ""]
-    assert [a["requests"] for a in told(frame)["attempts"]] == [1, 2, 1]
+    assert [a["requests"] for a in provenance(frame)["attempts"]] == [1, 2, 1]
     again = manager.get_ohlcv(*SPRING, strict=True)
     assert counts(vendors) == (2, 2)
     pd.testing.assert_frame_equal(again, frame)
@@ -71,7 +71,9 @@ def test_long_ranges_take_two_requests_a_month(manager: DataManager, vendors: Ve
     assert len(frame) == 59 * 96
     assert counts(vendors) == (4, 0)
     assert planned == 4
-    assert [a["message"] for a in told(frame)["attempts"]] == ["months from its archive: 1"] * 2
+    assert [a["message"] for a in provenance(frame)["attempts"]] == [
+        "months from its archive: 1"
+    ] * 2
 
 
 @pytest.mark.parametrize("timeframe", ["30m", "1h", "1d"])
@@ -121,15 +123,15 @@ def test_a_faulty_archive_is_replaced_by_pages_and_the_attempts_say_why(
     frame = manager.get_ohlcv(*SPRING, strict=True)
     assert rows(frame) == expected(vendors, *SPRING[2:])
     assert counts(vendors)[1] == 2 + 3
-    told_why = [a["message"] for a in told(frame)["attempts"]][1]
+    told_why = [a["message"] for a in provenance(frame)["attempts"]][1]
     assert told_why.startswith("not from its archive: ") and said in told_why
-    assert [a["outcome"] for a in told(frame)["attempts"]] == ["ok"] * 3
+    assert [a["outcome"] for a in provenance(frame)["attempts"]] == ["ok"] * 3
 
 
 def test_the_archive_has_a_circuit_of_its_own(manager: DataManager, vendors: VendorServer) -> None:
     vendors.fault("binance", Fault.status(503), path=PREFIX)
     frame = manager.get_ohlcv("BTCUSDT", "15m", "2024-01-01", "2024-05-31", strict=True)
-    assert told(frame)["vendors"] == ["binance"]
+    assert provenance(frame)["vendors"] == ["binance"]
     asked = counts(vendors)[0]
     assert asked > 0
     manager.get_ohlcv("ETHBTC", "15m", "2023-02-01", "2023-02-28", strict=True)

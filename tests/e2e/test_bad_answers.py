@@ -18,7 +18,7 @@ from src.data.vendors.factory import downloader_for
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
-from .twin import Twin, gaps, route_to, states, told
+from .scripted_vendor import ScriptedVendor, gaps, provenance, route_to, states
 
 DAY = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
 
@@ -66,21 +66,21 @@ def test_an_answer_that_cannot_be_parsed_is_never_recorded_as_empty(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, fault: Fault,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    twin = Twin(vendors)
+    twin = ScriptedVendor(vendors)
     binance = downloader_for(manager.provider_selector, "binance")
     route_to(monkeypatch, manager, binance=binance, twin=twin)
     vendors.fault("binance", fault)
     frame = manager.get_ohlcv(*DAY, strict=True)
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
-    assert told(frame)["vendors"] == ["twin"]
-    assert told(frame)["attempts"][0]["outcome"] not in ("ok", "empty")
+    assert provenance(frame)["vendors"] == ["twin"]
+    assert provenance(frame)["attempts"][0]["outcome"] not in ("ok", "empty")
 
 
 def test_bad_rows_of_one_vendor_are_replaced_from_the_next_vendor(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    one, two = Twin(vendors), Twin(vendors)
+    one, two = ScriptedVendor(vendors), ScriptedVendor(vendors)
     one.spoil = spoilt(5, 6)
     route_to(monkeypatch, manager, twin=one, second=two)
     two.name = "second"
@@ -88,8 +88,10 @@ def test_bad_rows_of_one_vendor_are_replaced_from_the_next_vendor(
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
     day = (ms("2024-06-01"), ms("2024-06-02"))
     assert [tuple(span) for span in two.asked] == [day], "with bars to compare on both sides"
-    assert [span["rows"] for span in told(frame)["spans"]] == [5, 2, 17], "and stored without them"
-    by_vendor = {span["start"]: span["vendor"] for span in told(frame)["spans"]}
+    assert [span["rows"] for span in provenance(frame)["spans"]] == [5, 2, 17], (
+        "and stored without them"
+    )
+    by_vendor = {span["start"]: span["vendor"] for span in provenance(frame)["spans"]}
     assert by_vendor["2024-06-01T05:00:00Z"] == "second"
     assert by_vendor["2024-06-01T07:00:00Z"] == "twin"
 
@@ -101,7 +103,7 @@ def test_a_bad_row_of_the_only_vendor_is_returned_flagged_and_requested_again_a_
     with pytest.warns(IncompleteDataWarning, match="cannot be bars"):
         first = manager.get_ohlcv(*DAY)
     assert len(first) == 24
-    assert [f["stamp"] for f in told(first)["flagged"]] == ["2024-06-01T05:00:00Z"]
+    assert [f["stamp"] for f in provenance(first)["flagged"]] == ["2024-06-01T05:00:00Z"]
     vendors.clear_log()
     with pytest.warns(IncompleteDataWarning):
         pd.testing.assert_frame_equal(first, manager.get_ohlcv(*DAY))
@@ -207,7 +209,7 @@ def test_a_refresh_that_no_vendor_answers_returns_cached_bars_with_a_warning(
     with pytest.warns(IncompleteDataWarning, match="could be fetched again"):
         frame = manager.get_ohlcv(*DAY, force_refresh=True)
     pd.testing.assert_frame_equal(first, frame)
-    assert told(frame)["from_cache"] == 1.0
+    assert provenance(frame)["from_cache"] == 1.0
     with pytest.raises(IncompleteDataError):
         manager.get_ohlcv(*DAY, force_refresh=True, strict=True)
 
@@ -260,7 +262,7 @@ def test_a_vendor_that_is_down_gets_a_request_for_the_first_of_several_holes_onl
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    one, two = Twin(vendors), Twin(vendors)
+    one, two = ScriptedVendor(vendors), ScriptedVendor(vendors)
     two.name = "second"
     route_to(monkeypatch, manager, twin=one, second=two)
     for day in ("2024-05-02", "2024-05-04", "2024-05-06"):

@@ -26,8 +26,8 @@ from src.data.model.timeframe import Timeframe
 from tests.conftest import WEDNESDAY
 from tests.vendor_server import VendorServer
 
+from .scripted_vendor import provenance
 from .test_barred_years import KINDS, put
-from .twin import told
 
 SHARE = ("AAPL", "1d", "2024-05-01", "2024-06-07")
 FUNDING = SeriesKey("BTCUSDT", Timeframe.parse("8h"))
@@ -202,9 +202,9 @@ def test_an_unreadable_file_of_figures_stops_only_its_year(
         assert table(root).read(FUNDING, OLD) is not None
         assert table(root).put(FUNDING, rates(OLD), OLD, "binance") == 30
     else:
-        for deed in (table(root).read, table(root).answered):
+        for look in (table(root).read, table(root).answered):
             with pytest.raises(StorageError, match=rf"{name}.*onetape cache repair"):
-                deed(FUNDING, OLD)
+                look(FUNDING, OLD)
         with pytest.raises(StorageError, match=rf"{name}.*onetape cache repair"):
             table(root).put(FUNDING, rates(OLD), OLD, "binance")
     (found,) = verified(make())
@@ -252,7 +252,7 @@ def test_figures_of_an_answer(
     with warnings.catch_warnings():
         warnings.simplefilter("error", IncompleteDataWarning)
         again = make().get_funding_rate("BTCUSDT", "2024-06-01", "2024-06-05")
-    assert told(again)["complete"]
+    assert provenance(again)["complete"]
     pd.testing.assert_frame_equal(again, first)
 
 

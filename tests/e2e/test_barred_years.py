@@ -12,8 +12,8 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import StorageError
 
-from .shelf import Market, Shelf, every
-from .twin import told
+from .fixed_vendor import FixedVendor, Market, every
+from .scripted_vendor import provenance
 
 SERIES = ("BTCUSDT", "1d")
 YEARS = {2022: ("2022-01-01", "2022-12-31"), 2023: ("2023-01-01", "2023-12-31")}
@@ -49,11 +49,11 @@ def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def shelf(market: Market, clock: ManualClock) -> Shelf:
+def fixed(market: Market, clock: ManualClock) -> FixedVendor:
     """Return a vendor of whose bars three years are stored."""
-    shelf = Shelf(clock, every("1d", "2022-01-01", "2024-06-11"), "binance")
-    market.manager(shelf).get_ohlcv(*SERIES, "2022-01-01", NEWEST[1])
-    return shelf
+    fixed = FixedVendor(clock, every("1d", "2022-01-01", "2024-06-11"), "binance")
+    market.manager(fixed).get_ohlcv(*SERIES, "2022-01-01", NEWEST[1])
+    return fixed
 
 
 def lane(market: Market) -> Path:
@@ -62,7 +62,7 @@ def lane(market: Market) -> Path:
 
 def rows(manager: DataManager, bounds: tuple[str, str], *, offline: bool = False) -> int:
     frame = manager.get_ohlcv(*SERIES, *bounds, offline=offline)
-    assert told(frame)["complete"]
+    assert provenance(frame)["complete"]
     return len(frame)
 
 
@@ -72,11 +72,11 @@ CASES += [(name, kind) for name in HARMLESS for kind in ("full folder", "pipe")]
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_one_barred_file_costs_its_year_alone_until_a_repair(
-    market: Market, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+    market: Market, fixed: FixedVendor, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
 ) -> None:
     put(kind, lane(market) / name, monkeypatch)
-    shelf.asked.clear()
-    manager = market.manager(shelf)
+    fixed.asked.clear()
+    manager = market.manager(fixed)
     for offline in (True, False):
         assert rows(manager, YEARS[2022], offline=offline) == 365
         assert rows(manager, NEWEST, offline=offline) == 161
@@ -85,10 +85,10 @@ def test_one_barred_file_costs_its_year_alone_until_a_repair(
                 rows(manager, YEARS[2023], offline=offline)
         else:
             assert rows(manager, YEARS[2023], offline=offline) == 365
-    assert shelf.asked == []
+    assert fixed.asked == []
     # New bars of another year are stored.
     assert rows(manager, ("2024-06-01", "2024-06-11")) == 11
-    assert rows(market.manager(shelf), ("2024-06-01", "2024-06-11"), offline=True) == 11
+    assert rows(market.manager(fixed), ("2024-06-01", "2024-06-11"), offline=True) == 11
 
     maintenance = manager.cache.maintenance
     is_there = not (lane(market) / name).is_file() or (lane(market) / name).is_symlink()
@@ -96,7 +96,7 @@ def test_one_barred_file_costs_its_year_alone_until_a_repair(
     assert any(f"{name}: a " in text for text in said) is is_there
     assert maintenance.repair(maintenance.series()).problems == ()
     assert maintenance.check(maintenance.series()) == ([], [])
-    assert rows(market.manager(shelf), ("2022-01-01", "2024-06-11")) == 893
+    assert rows(market.manager(fixed), ("2022-01-01", "2024-06-11")) == 893
     kept = [path for path in lane(market).glob("_quarantine/*") if not path.is_file()]
     assert len(list(lane(market).glob("_quarantine/*.json.json"))) <= 1
     if kind == "full folder":
@@ -106,13 +106,17 @@ def test_one_barred_file_costs_its_year_alone_until_a_repair(
 @pytest.mark.parametrize("is_repaired", [False, True])
 @pytest.mark.parametrize("name", ["2023.csv.gz", "2023.metadata.json", "2023.log", "series.json"])
 def test_a_series_with_a_barred_file_can_be_cleared(
-    market: Market, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, name: str, is_repaired: bool
+    market: Market,
+    fixed: FixedVendor,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    is_repaired: bool,
 ) -> None:
     put("full folder", lane(market) / name, monkeypatch)
-    manager = market.manager(shelf)
+    manager = market.manager(fixed)
     maintenance = manager.cache.maintenance
     if is_repaired:
         maintenance.repair(maintenance.series())
     manager.clear_cache("BTCUSDT")
-    assert rows(market.manager(shelf), ("2022-01-01", "2024-06-11")) == 893
+    assert rows(market.manager(fixed), ("2022-01-01", "2024-06-11")) == 893
     assert maintenance.check(maintenance.series()) == ([], [])

@@ -15,7 +15,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, QueryError
 from tests.vendor_server import Fault, VendorServer
 
-from .twin import told
+from .scripted_vendor import provenance
 
 DAYS = ("1d", "2024-06-03", "2024-06-07")
 
@@ -130,7 +130,7 @@ def test_a_failed_frame_of_a_batch_has_the_provenance_keys_of_a_good_one_and_its
 ) -> None:
     vendors.fault("yahoo", Fault.status(500))
     frames = manager.get_ohlcv_batch(["BTCUSDT", "AAPL", "A A"], *DAYS, columns=["source"])
-    good, down, none = (told(frame) for frame in frames.values())
+    good, down, none = (provenance(frame) for frame in frames.values())
     assert set(good) <= set(down) == set(none)
     assert [type(down[name]) for name in good if name in ("rows", "spans", "quality", "kind")] == [
         type(good[name]) for name in good if name in ("rows", "spans", "quality", "kind")
@@ -155,9 +155,11 @@ def test_a_wide_batch_has_the_values_of_the_frames(
 ) -> None:
     symbols = ["BTCUSDT", "AAPL", "NOPE1", "btcusdt"]
     frames = manager.get_ohlcv_batch(symbols, *DAYS)
-    with pytest.warns(IncompleteDataWarning, match="1 of 4 symbols have no bars: NOPE1") as told:
+    with pytest.warns(
+        IncompleteDataWarning, match="1 of 4 symbols have no bars: NOPE1"
+    ) as provenance:
         wide = manager.get_ohlcv_batch(symbols, *DAYS, layout="wide")
-    assert [record.filename for record in told] == [__file__]
+    assert [record.filename for record in provenance] == [__file__]
     for symbol, frame in frames.items():
         for field in ("open", "high", "low", "close", "volume"):
             assert wide[field, symbol].dropna().tolist() == frame[field].tolist()

@@ -15,7 +15,7 @@ from src.data.errors import AllProvidersFailedError, SymbolNotFoundError, Unknow
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true, ms
-from .twin import told
+from .scripted_vendor import provenance
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed"
@@ -41,8 +41,8 @@ def test_a_ccxt_exchange_in_the_rules_answers_from_the_default_lane(
 ) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-01-01", "2024-03-31")
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-01-01", "2024-04-01")
-    assert told(frame)["vendors"] == [NAME]
-    assert told(frame)["kind"]["venue"] == "binance"
+    assert provenance(frame)["vendors"] == [NAME]
+    assert provenance(frame)["kind"]["venue"] == "binance"
     asked = vendors.count("binance")
     assert asked == 4, "the list of pairs and three pages"
     again = manager.get_ohlcv("BTCUSDT", "1h", "2024-02-01", "2024-02-03")
@@ -54,7 +54,7 @@ def test_a_pinned_ccxt_exchange_has_a_lane_with_a_portable_folder_name(
 ) -> None:
     frame = manager.get_ohlcv("ETHBTC", "1d", "2024-01-01", "2024-02-01", provider="CCXT:Binance")
     assert_true(frame, vendors, clock, "ETHBTC", "1d", "2024-01-01", "2024-02-02")
-    assert told(frame)["pinned"] == NAME
+    assert provenance(frame)["pinned"] == NAME
     lanes = [path.name for path in (tmp_path / "cache" / "ohlcv" / "ETHBTC").iterdir()]
     assert lanes == ["1d@ccxt%3Abinance"]
     asked = vendors.count("binance")
@@ -70,7 +70,7 @@ def test_weeks_are_made_of_its_days(
     rows = vendors.truth.expected("BTCUSDT", "1w", start, end, "raw", clock.now_ms())
     assert [stamp.value // 1_000_000 for stamp in frame.index] == [row[0] for row in rows]
     assert frame["high"].tolist() == [row[2] for row in rows]
-    assert told(frame)["derived_from"]
+    assert provenance(frame)["derived_from"]
 
 
 def test_the_forming_bar_is_left_out(

@@ -11,7 +11,7 @@ from src.data.errors import IncompleteDataWarning
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
-from .twin import states, told
+from .scripted_vendor import provenance, states
 
 TODAY = "2024-06-12"
 
@@ -30,7 +30,7 @@ def test_a_vendors_clock_ahead_or_absent_closes_no_bar_early(
     vendors.skew_date(skew)
     frame = manager.get_ohlcv("BTCUSDT", "1h", TODAY, strict=True)
     assert str(frame.index[-1]) == "2024-06-12 14:00:00"
-    assert told(frame)["spans"][-1]["state"] == "provisional"
+    assert provenance(frame)["spans"][-1]["state"] == "provisional"
 
 
 def test_a_bar_that_a_vendor_with_a_slow_clock_calls_running_is_not_stored(
@@ -65,8 +65,8 @@ def test_a_range_within_the_running_bar_is_empty_unless_include_forming(
     assert first.empty
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T15:00:00", include_forming=True)
     assert len(frame) == 1
-    assert told(frame)["spans"][0]["reason"] == "forming"
-    assert told(frame)["from_cache"] == 0.0
+    assert provenance(frame)["spans"][0]["reason"] == "forming"
+    assert provenance(frame)["from_cache"] == 0.0
 
 
 def test_a_forming_bar_right_after_the_end_of_the_range_is_not_fetched(
@@ -181,7 +181,7 @@ def test_a_week_becomes_provisional_and_then_final(
     clock.set(ms(moment))
     frame = manager.get_ohlcv(symbol, "1w", "2024-05-06")
     assert str(frame.index[-1].date()) == "2024-06-10"
-    assert told(frame)["spans"][-1]["state"] == "provisional"
+    assert provenance(frame)["spans"][-1]["state"] == "provisional"
     clock.set(ms(settled))
     frame = manager.get_ohlcv(symbol, "1w", "2024-05-06")
     assert set(states(frame).values()) == {"final"}

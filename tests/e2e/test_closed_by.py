@@ -22,7 +22,7 @@ from tests.vendor_server import VendorServer
 
 from .fresh import Fresh
 from .oracle import ms
-from .twin import Twin, gaps, route_to, told
+from .scripted_vendor import ScriptedVendor, gaps, provenance, route_to
 
 
 def stamps(frame: pd.DataFrame) -> list[str]:
@@ -62,7 +62,7 @@ def test_closed_by_returns_the_bars_that_were_visible_then(
         )
         assert len(frame) == rows
         assert_known(frame, vendors, symbol, timeframe, start, at)
-        assert told(frame)["closed_by"] == f"{at}Z"
+        assert provenance(frame)["closed_by"] == f"{at}Z"
         manager.get_ohlcv(symbol, timeframe, start)
 
 
@@ -76,7 +76,7 @@ def test_closed_by_has_no_look_ahead_to_the_bar_that_formed_then(
     assert stamps(part)[-1] == "2024-06-12T09:00"
     assert vendors.count() == 0
     assert fingerprint(part) == fingerprint(whole.iloc[:10])
-    assert told(part)["complete"] and gaps(part) == []
+    assert provenance(part)["complete"] and gaps(part) == []
     assert "closed by    2024-06-12T10:30:00Z" in str(describe(part))
 
 
@@ -99,7 +99,7 @@ def test_a_start_after_closed_by_returns_an_empty_frame_without_a_request(
         frame = manager.get_ohlcv("AAPL", "1d", "2024-06-03", closed_by="2024-05-20", strict=True)
         assert frame.empty
         assert list(frame.columns) == ["open", "high", "low", "close", "volume"]
-        assert told(frame)["complete"] and gaps(frame) == []
+        assert provenance(frame)["complete"] and gaps(frame) == []
         assert vendors.count() == 0
         if not manager.cache.list_symbols():
             manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-05")
@@ -109,7 +109,7 @@ def test_a_start_after_closed_by_returns_an_empty_frame_without_a_request(
 def test_the_future_means_now(manager: DataManager) -> None:
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", closed_by="2030-01-01")
     assert stamps(frame)[-1] == "2024-06-12T14:00"
-    assert told(frame)["closed_by"] == "2024-06-12T15:00:30Z"
+    assert provenance(frame)["closed_by"] == "2024-06-12T15:00:30Z"
 
 
 def test_gaps_are_reported_up_to_closed_by_and_no_further(manager: DataManager) -> None:
@@ -127,7 +127,7 @@ def test_gaps_are_reported_up_to_closed_by_and_no_further(manager: DataManager) 
 def test_a_bar_beside_the_calendar_counts_by_its_own_length(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twin = Twin(vendors, YahooDataDownloader)
+    twin = ScriptedVendor(vendors, YahooDataDownloader)
 
     def later(rows: list[Bar]) -> list[Bar]:
         """Return the hours of a Friday, and as many of the Saturday."""

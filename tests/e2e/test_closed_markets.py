@@ -12,7 +12,7 @@ from src.data.clock import ManualClock
 from src.data.errors import IncompleteDataWarning
 from tests.cache.counts import crossed
 
-from .shelf import Market, Shelf, at, every, serving, shown
+from .fixed_vendor import FixedVendor, Market, at, every, serving, shown
 
 # Currencies trade from Sunday 21:00 to Friday 21:00 UTC in June; this market opens three hours early.
 WEEKS = [
@@ -48,14 +48,14 @@ def move(clock: ManualClock, to: str) -> None:
 def test_a_request_during_a_closed_market_hides_no_bar_of_the_next_week(
     market: Market, clock: ManualClock, vendor: str, asked_at: str
 ) -> None:
-    shelf = Shelf(clock, WEEKS, vendor)
+    fixed = FixedVendor(clock, WEEKS, vendor)
     move(clock, asked_at)
-    market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-12")
+    market.manager(fixed).get_ohlcv("NZDUSD=X", "1h", "2024-06-12")
     for now in ("2024-06-16T23:30", "2024-06-17T12:30"):
         move(clock, now)
-        market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-16T12:00")
-    later = market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-12")
-    fresh = market.manager(shelf, folder="other").get_ohlcv("NZDUSD=X", "1h", "2024-06-12")
+        market.manager(fixed).get_ohlcv("NZDUSD=X", "1h", "2024-06-16T12:00")
+    later = market.manager(fixed).get_ohlcv("NZDUSD=X", "1h", "2024-06-12")
+    fresh = market.manager(fixed, folder="other").get_ohlcv("NZDUSD=X", "1h", "2024-06-12")
     assert "2024-06-16T18:00" in shown(fresh)
     assert shown(later) == shown(fresh)
 
@@ -72,16 +72,16 @@ QUESTIONS = [
 def test_the_order_of_requests_does_not_change_which_early_bars_are_returned(
     market: Market, clock: ManualClock, vendor: str, order: tuple[int, ...]
 ) -> None:
-    shelf = Shelf(clock, WEEKS, vendor)
+    fixed = FixedVendor(clock, WEEKS, vendor)
     move(clock, "2024-06-18T12:30")
     for number in order:
-        market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", *QUESTIONS[number])
-    frame = market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-05", "2024-06-12")
+        market.manager(fixed).get_ohlcv("NZDUSD=X", "1h", *QUESTIONS[number])
+    frame = market.manager(fixed).get_ohlcv("NZDUSD=X", "1h", "2024-06-05", "2024-06-12")
     assert [text for text in shown(frame) if text in EARLY] == EARLY
-    shelf.asked.clear()
-    again = market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-05", "2024-06-12")
+    fixed.asked.clear()
+    again = market.manager(fixed).get_ohlcv("NZDUSD=X", "1h", "2024-06-05", "2024-06-12")
     assert shown(again) == shown(frame)
-    assert shelf.asked == []
+    assert fixed.asked == []
 
 
 @pytest.mark.parametrize("vendor", FOREX)
@@ -89,45 +89,45 @@ def test_the_order_of_requests_does_not_change_which_early_bars_are_returned(
 def test_a_pinned_vendor_takes_its_bars_off_the_calendar_from_the_default_lane(
     market: Market, clock: ManualClock, vendor: str, pinned_before: bool
 ) -> None:
-    shelf = Shelf(clock, WEEKS, vendor)
+    fixed = FixedVendor(clock, WEEKS, vendor)
     move(clock, "2024-06-18T12:30")
     week = ("NZDUSD=X", "1h", "2024-06-08T04:00", "2024-06-11")
     if pinned_before:
-        market.manager(shelf).get_ohlcv(*week[:2], "2024-06-10", "2024-06-11", provider=vendor)
-        market.manager(shelf).get_ohlcv(
+        market.manager(fixed).get_ohlcv(*week[:2], "2024-06-10", "2024-06-11", provider=vendor)
+        market.manager(fixed).get_ohlcv(
             *week[:2], "2024-06-08T06:00", "2024-06-11", provider=vendor
         )
-    default = market.manager(shelf).get_ohlcv(*week[:2], "2024-06-05", "2024-06-12")
-    shelf.asked.clear()
+    default = market.manager(fixed).get_ohlcv(*week[:2], "2024-06-05", "2024-06-12")
+    fixed.asked.clear()
     for _ in range(2):
-        pinned = market.manager(shelf).get_ohlcv(*week, provider=vendor, columns=("state",))
+        pinned = market.manager(fixed).get_ohlcv(*week, provider=vendor, columns=("state",))
         assert [text for text in shown(pinned) if text in EARLY] == EARLY
         assert set(pinned["state"][EARLY]) == {"suspect"}
-    assert shelf.asked == []
+    assert fixed.asked == []
     assert len(pinned) < len(default)
 
 
 def test_a_range_in_a_closed_market_takes_at_most_one_request(
     market: Market, clock: ManualClock
 ) -> None:
-    shelf = Shelf(clock, WEEKS)
+    fixed = FixedVendor(clock, WEEKS)
     move(clock, "2024-06-18T12:30")
-    market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-09T21:00", "2024-06-11")
-    shelf.asked.clear()
+    market.manager(fixed).get_ohlcv("NZDUSD=X", "1h", "2024-06-09T21:00", "2024-06-11")
+    fixed.asked.clear()
     for _ in range(2):
-        manager = market.manager(shelf)
+        manager = market.manager(fixed)
         manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-08T00:00", "2024-06-09T12:00", strict=True)
         manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-09T15:00", "2024-06-09T16:00", strict=True)
         manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-08T00:00", "2024-06-11", strict=True)
-    assert len(shelf.asked) <= 1, "the whole closed stretch at once"
+    assert len(fixed.asked) <= 1, "the whole closed stretch at once"
 
 
 def test_the_coverage_of_a_closed_market_is_committed_once(
     market: Market, clock: ManualClock
 ) -> None:
-    shelf = Shelf(clock, WEEKS)
+    fixed = FixedVendor(clock, WEEKS)
     move(clock, "2024-06-15T12:30")
-    manager = market.manager(shelf)
+    manager = market.manager(fixed)
     manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-12", "2024-06-13")
     generations = []
     for _ in range(3):
@@ -157,8 +157,8 @@ DAYS = ["2023-11-20", "2023-11-21", "2023-11-22", "2023-11-23", "2023-11-24", "2
 def test_the_hours_behind_an_early_close_belong_to_their_date(
     market: Market, clock: ManualClock, vendor: str, backwards: bool
 ) -> None:
-    shelf = Shelf(clock, EURO, vendor)
-    manager = market.manager(shelf)
+    fixed = FixedVendor(clock, EURO, vendor)
+    manager = market.manager(fixed)
     found = [
         text
         for day in (reversed(DAYS) if backwards else DAYS)

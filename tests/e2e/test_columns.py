@@ -18,7 +18,7 @@ from src.data.model.query import EXTRA_COLUMNS
 from tests.vendor_server import Fault, VendorServer, split
 
 from .oracle import ms
-from .twin import Twin, route_to, told
+from .scripted_vendor import ScriptedVendor, provenance, route_to
 
 OHLCV = ["open", "high", "low", "close", "volume"]
 
@@ -84,7 +84,7 @@ def test_the_fetched_at_column_keeps_the_time_of_each_fetch(
 def test_the_source_column_names_the_fallback_vendor_bar_by_bar(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = Twin(vendors), Twin(vendors)
+    first, second = ScriptedVendor(vendors), ScriptedVendor(vendors)
     second.name = "other"
     route_to(monkeypatch, manager, twin=first, other=second)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T02:00")
@@ -128,7 +128,7 @@ def test_a_failed_symbol_of_a_batch_has_the_extra_columns_too(
         ["BTCUSDT", "AAPL"], "1d", "2024-06-03", "2024-06-05", columns=["source", "fetched_at"]
     )
     assert set(frames["BTCUSDT"]["source"]) == {"binance"}
-    assert "error" in told(frames["AAPL"])
+    assert "error" in provenance(frames["AAPL"])
     assert list(frames["AAPL"].columns) == [*OHLCV, "source", "fetched_at"]
     assert str(frames["AAPL"]["fetched_at"].dtype) == "datetime64[ns]"
 

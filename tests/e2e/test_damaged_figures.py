@@ -20,7 +20,7 @@ from tests.cache.damage import flipped
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply
 
-from .twin import told
+from .scripted_vendor import provenance
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "cut": lambda data: data[:-10],
@@ -61,7 +61,7 @@ def test_corrupt_figures_are_fetched_again(
     again = ask(make(), what)
     pd.testing.assert_frame_equal(again, whole)
     assert vendors.count() == asked + 1
-    assert (told(again)["from_cache"], told(again)["complete"]) == (0.0, True)
+    assert (provenance(again)["from_cache"], provenance(again)["complete"]) == (0.0, True)
     assert kept(tmp_path / "cache", what) == [damaged]
     pd.testing.assert_frame_equal(ask(make(), what), whole)
     assert vendors.count() == asked + 1, "and kept again"
@@ -87,10 +87,10 @@ def test_corrupt_figures_that_no_vendor_has_any_more_are_a_gap(
             IncompleteDataWarning, match=r"only for the last 30 days; damaged and kept in"
         ):
             more = ask(make(), what, "2024-07-20")
-        (gap,) = told(more)["gaps"]
+        (gap,) = provenance(more)["gaps"]
         assert gap["start"] == "2024-06-01T00:00:00Z"
         assert "_quarantine/2024." in gap["reason"]
-        assert not told(more)["complete"]
+        assert not provenance(more)["complete"]
         assert kept(tmp_path / "cache", what) == [damaged], "never overwritten"
 
 
@@ -138,11 +138,11 @@ def test_damaged_figures_that_are_refetched_only_in_part_leave_a_gap(
         pd.testing.assert_frame_equal(
             some, whole[(whole.index >= sent[0]) & (whole.index < sent[1])]
         )
-        assert not told(some)["complete"]
-        assert [(found["start"], found["end"]) for found in told(some)["gaps"]] == [gap]
+        assert not provenance(some)["complete"]
+        assert [(found["start"], found["end"]) for found in provenance(some)["gaps"]] == [gap]
     vendors.heal()
     pd.testing.assert_frame_equal(ask(make(), "funding_rate"), whole)
-    assert told(ask(make(), "funding_rate"))["complete"]
+    assert provenance(ask(make(), "funding_rate"))["complete"]
 
 
 @pytest.mark.parametrize("what", MEASURES)
@@ -156,7 +156,11 @@ def test_an_empty_answer_is_complete_where_the_damaged_figures_had_no_rows(
     period = () if what == "funding_rate" else ("1h",)
     days = "2024-06-10T01:00", "2024-06-10T04:00"
     frame = getattr(make(), f"get_{what}")("BTCUSDT", *period, *days)
-    assert (len(frame), told(frame)["complete"], told(frame)["from_cache"]) == (0, True, 0.0)
+    assert (len(frame), provenance(frame)["complete"], provenance(frame)["from_cache"]) == (
+        0,
+        True,
+        0.0,
+    )
 
 
 def test_a_frame_with_foreign_columns_is_not_read_as_figures(

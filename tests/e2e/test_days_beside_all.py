@@ -15,7 +15,7 @@ from src.data.model.instant import day_ms
 from src.data.model.span import Span
 from tests.effort import calls_of
 
-from .shelf import Market, at, every
+from .fixed_vendor import Market, at, every
 from .test_grave_bars import BEFORE, CASES, DAY, DAYS, SPLIT_DAY, Walker, grave_spans, scaled
 
 LAST = "2024-05-31"

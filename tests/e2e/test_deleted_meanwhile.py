@@ -15,8 +15,8 @@ from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from tests.vendor_server import VendorServer
 
-from .shelf import Market, Shelf, every
-from .twin import gaps, told
+from .fixed_vendor import FixedVendor, Market, every
+from .scripted_vendor import gaps, provenance
 
 YEAR = every("1d", "2020-01-01", "2020-12-31")
 ASK = ("BTCUSDT", "1d", "2020-01-01", "2020-12-31")
@@ -47,7 +47,7 @@ def test_bars_deleted_before_they_are_read_are_fetched_again(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
     clear: Callable[[DataManager, int], None], is_half_stored: bool, times: int,
 ) -> None:  # fmt: skip
-    manager = Market(tmp_path, clock, monkeypatch).manager(Shelf(clock, YEAR, "binance"))
+    manager = Market(tmp_path, clock, monkeypatch).manager(FixedVendor(clock, YEAR, "binance"))
     if is_half_stored:
         manager.get_ohlcv(*ASK[:3], "2020-06-30")
     clear(manager, times)
@@ -58,14 +58,14 @@ def test_bars_deleted_again_and_again_are_a_gap_with_that_reason(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
     clear: Callable[[DataManager, int], None],
 ) -> None:  # fmt: skip
-    shelf = Shelf(clock, YEAR, "binance")
-    manager = Market(tmp_path, clock, monkeypatch).manager(shelf)
+    fixed = FixedVendor(clock, YEAR, "binance")
+    manager = Market(tmp_path, clock, monkeypatch).manager(fixed)
     clear(manager, 99)
     with pytest.warns(IncompleteDataWarning, match="deleted by another caller"):
         frame = manager.get_ohlcv(*ASK)
     reason = "deleted by another caller while it was read"
     assert gaps(frame) == [("2020-01-01T00:00:00", "2021-01-01T00:00:00", reason)]
-    assert len(shelf.asked) == 4
+    assert len(fixed.asked) == 4
 
 
 @pytest.mark.parametrize("timeframe", ["1d", "1w"])
@@ -93,5 +93,5 @@ def test_figures_deleted_by_another_process_during_a_call_are_fetched_again(
     monkeypatch.setattr(TableStore, "read", cleared)
     again = manager.get_funding_rate(*ask)
     assert again.equals(whole)
-    assert told(again)["from_cache"] == 0.0
+    assert provenance(again)["from_cache"] == 0.0
     assert vendors.count() == 2

@@ -16,7 +16,7 @@ from src.data.model.proof import describe
 from src.data.vendors.demo import bars as demo
 from tests.vendor_server import VendorServer
 
-from .twin import told
+from .scripted_vendor import provenance
 
 STOCKS = pytest.importorskip("bokeh_sampledata.stocks")
 ASKED = ("AAPL", "1d", "2000-03-01", "2013-03-01")
@@ -55,7 +55,7 @@ def test_an_answer_from_sample_bars_is_marked_as_a_sample(
     manager: DataManager, tmp_path: Path
 ) -> None:
     frame = manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09", provider="demo")
-    facts = told(frame)
+    facts = provenance(frame)
     assert (facts["sample"], facts["vendors"], facts["complete"]) == (True, ["demo"], True)
     assert facts["as_of"] == "2013-03-03", "the day before the first session behind the sample"
     assert facts["problems"] == [
@@ -76,13 +76,13 @@ def test_its_bars_and_actions_concern_no_other_vendor(
     ]  # fmt: skip
     manager = make()  # reads them from the disk
     real = manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09")
-    assert told(real)["vendors"] == ["yahoo"]
-    assert "sample" not in told(real)
+    assert provenance(real)["vendors"] == ["yahoo"]
+    assert "sample" not in provenance(real)
     assert vendors.count("yahoo") > 0
     both = manager.get_ohlcv(
         "AAPL", "1d", "2012-01-03", "2012-01-09", provider="demo", adjustment="all", offline=True
     )
-    assert told(both)["as_of"] == "2013-03-03"
+    assert provenance(both)["as_of"] == "2013-03-03"
     assert both["close"].iloc[0] == pytest.approx(405.248415, abs=1e-6)
 
 

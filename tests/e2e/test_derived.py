@@ -19,7 +19,7 @@ from tests.vendor_server import Fault, VendorServer
 
 from .fresh import Fresh
 from .oracle import ms
-from .twin import Twin, gaps, route_to, told
+from .scripted_vendor import ScriptedVendor, gaps, provenance, route_to
 
 Row = tuple[float, ...]
 
@@ -131,17 +131,17 @@ def test_a_substitute_below_is_a_substitute_above(
     vendors.fault("binance", Fault.status(503))
     with pytest.warns(IncompleteDataWarning, match="substitute"):
         frame = manager.get_ohlcv("BTCUSDT", "45m", "2024-06-01", "2024-06-01")
-    assert "yahoo" in told(frame)["substitute"]
-    assert told(frame)["derived_from"]["lane"] == "15m@aggregate"
+    assert "yahoo" in provenance(frame)["substitute"]
+    assert provenance(frame)["derived_from"]["lane"] == "15m@aggregate"
 
 
 def test_derived_bars_come_from_the_vendor_of_their_shorter_bars(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twin = Twin(vendors)
+    twin = ScriptedVendor(vendors)
     route_to(monkeypatch, manager, twin=twin)
     frame = manager.get_ohlcv("BTCUSDT", "45m", "2024-06-01", "2024-06-01", strict=True)
-    assert list(told(frame)["vendors"]) == ["twin"]
+    assert list(provenance(frame)["vendors"]) == ["twin"]
     assert vendors.count() == 0
 
 

@@ -19,7 +19,7 @@ from src.data.progress.events import Progress
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true
-from .twin import gaps, told
+from .scripted_vendor import gaps, provenance
 
 CHANGING = {"create", "write", "truncate", "replace", "link", "mkdir", "open_append"}
 
@@ -50,9 +50,9 @@ def test_bars_that_cannot_be_stored_are_returned(
     full["on"] = True
     frame = manager.get_ohlcv(*bounds, adjustment=adjustment, strict=True)
     assert_true(frame, vendors, clock, symbol, "1d", "2024-04-01", "2024-06-01", adjustment)
-    assert any("not stored" in said for said in told(frame)["problems"])
-    assert told(frame)["from_cache"] == 0.0
-    assert told(frame)["generation"] is None
+    assert any("not stored" in said for said in provenance(frame)["problems"])
+    assert provenance(frame)["from_cache"] == 0.0
+    assert provenance(frame)["generation"] is None
     full["on"] = False
     again = manager.get_ohlcv(*bounds, adjustment=adjustment, strict=True)
     pd.testing.assert_frame_equal(frame, again)
@@ -93,11 +93,11 @@ def test_a_disk_that_fills_up_keeps_the_stored_bars(
     full["on"] = True
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-04", strict=True)
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-05")
-    assert told(frame)["from_cache"] == 0.5
-    assert told(frame)["generation"] is None, "no version holds all of these bars"
+    assert provenance(frame)["from_cache"] == 0.5
+    assert provenance(frame)["generation"] is None, "no version holds all of these bars"
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02", strict=True)
-    assert told(frame)["from_cache"] == 1.0
-    version = told(frame)["generation"]
+    assert provenance(frame)["from_cache"] == 1.0
+    version = provenance(frame)["generation"]
     held = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02", version=version)
     pd.testing.assert_frame_equal(held, frame)
 

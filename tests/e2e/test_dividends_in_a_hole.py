@@ -22,8 +22,8 @@ from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.instant import day_ms
 
-from .shelf import Market, Shelf, at, days
-from .twin import gaps, told
+from .fixed_vendor import FixedVendor, Market, at, days
+from .scripted_vendor import gaps, provenance
 
 HOLIDAYS = {date(2015, 4, 3), date(2015, 5, 25), date(2021, 4, 2)}
 BEFORE = [day for day in days("2015-03-02", "2015-05-29") if day not in HOLIDAYS]
@@ -32,7 +32,7 @@ IN_HOLE, LATER = date(2018, 3, 5), date(2021, 5, 3)
 AROUND = ("AAPL", "1d", "2015-03-01", "2021-05-31")
 
 
-class Paying(Shelf):
+class Paying(FixedVendor):
     """Has no bar between two stretches, and tells a dividend of that time and one of the second stretch."""
 
     def __init__(self, clock: ManualClock, ex_dates: list[date], amount: float = 2.0) -> None:
@@ -102,7 +102,7 @@ def test_bars_after_a_dividend_in_a_hole_are_returned_and_the_earlier_ones_are_a
     pd.testing.assert_series_equal(frame["close"], expected)
     (gap,) = [gap for gap in gaps(frame) if "2018-03-05" in gap[2]]
     assert (gap[0][:10], gap[1][:10]) == ("2015-03-01", "2015-06-01")
-    assert not told(frame)["complete"]
+    assert not provenance(frame)["complete"]
 
 
 def test_a_version_of_the_series_leaves_out_the_same_part(
@@ -110,7 +110,7 @@ def test_a_version_of_the_series_leaves_out_the_same_part(
 ) -> None:
     manager = market.manager(Paying(clock, [IN_HOLE, LATER]))
     frame = full(manager)
-    version = told(frame)["generation"]
+    version = provenance(frame)["generation"]
     with pytest.warns(IncompleteDataWarning, match="2018-03-05"):
         again = full(manager, version=version)
     pd.testing.assert_frame_equal(again, frame)

@@ -16,8 +16,8 @@ from src.data.clock import ManualClock
 from src.data.errors import IncompleteDataWarning
 from src.data.model.proof import describe
 
-from .shelf import Market, Shelf, at, every, serving
-from .twin import told
+from .fixed_vendor import FixedVendor, Market, at, every, serving
+from .scripted_vendor import provenance
 
 WEEK = every("1d", "2024-06-03", "2024-06-07")
 
@@ -39,17 +39,17 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_years_before_a_listing(
     market: Market, clock: ManualClock, vendor: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shelf = Shelf(clock, WEEK, vendor)
-    shelf.listed_ms = at("1980-12-12")
-    manager, prices = market.manager(shelf), shelf.capabilities.adjustment
+    fixed = FixedVendor(clock, WEEK, vendor)
+    fixed.listed_ms = at("1980-12-12")
+    manager, prices = market.manager(fixed), fixed.capabilities.adjustment
     manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", adjustment=prices)
     caplog.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error", IncompleteDataWarning)
         for _ in range(2):
             frame = manager.get_ohlcv("AAPL", "1d", "1950-01-01", "1950-12-31", adjustment=prices)
-            assert (len(frame), told(frame)["complete"]) == (0, True)
-            assert told(frame)["empty"] == "before the first bar"
+            assert (len(frame), provenance(frame)["complete"]) == (0, True)
+            assert provenance(frame)["empty"] == "before the first bar"
             (line,) = lines(caplog)
             assert line.endswith("before the first bar") and "1950-01-01" in line
     assert "no bars: before the first bar" in str(describe(frame))
@@ -59,78 +59,78 @@ def test_years_before_a_listing(
 def test_an_empty_answer_tells_a_queried_weekend_from_one_that_was_not_queried(
     market: Market, clock: ManualClock, vendor: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shelf = Shelf(clock, WEEK, vendor)
-    manager = market.manager(shelf)
+    fixed = FixedVendor(clock, WEEK, vendor)
+    manager = market.manager(fixed)
     for _ in range(2):  # by its vendor, then by the store
         asked = manager.get_ohlcv("AAPL", "1d", "2024-06-01", "2024-06-02", adjustment="raw")
-        assert (told(asked)["empty"], told(asked)["gaps"]) == ("market closed", [])
+        assert (provenance(asked)["empty"], provenance(asked)["gaps"]) == ("market closed", [])
         assert len(lines(caplog)) == 1
-    assert len(shelf.asked) == 1
+    assert len(fixed.asked) == 1
     for _ in range(3):
         other = manager.get_ohlcv("AAPL", "1d", "2024-05-25", "2024-05-26", adjustment="raw")
-        assert told(other)["empty"] == "market closed, not asked"
-        assert [gap["reason"] for gap in told(other)["gaps"]] == ["market closed, not asked"]
+        assert provenance(other)["empty"] == "market closed, not asked"
+        assert [gap["reason"] for gap in provenance(other)["gaps"]] == ["market closed, not asked"]
         assert len(lines(caplog)) == 1
-    assert len(shelf.asked) == 1
+    assert len(fixed.asked) == 1
 
 
 def test_a_weekend_behind_all_that_is_stored(market: Market, clock: ManualClock) -> None:
-    shelf = Shelf(clock, every("1h", "2024-06-05T00:00", "2024-06-07T20:00"))
+    fixed = FixedVendor(clock, every("1h", "2024-06-05T00:00", "2024-06-07T20:00"))
     clock.advance((at("2024-06-07T21:30") - clock.now_ms()) / 1000)
-    manager = market.manager(shelf)
+    manager = market.manager(fixed)
     manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-06", "2024-06-07")
     clock.advance((at("2024-06-09T12:00") - clock.now_ms()) / 1000)
-    shelf.asked.clear()
+    fixed.asked.clear()
     for _ in range(2):
         frame = manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-08T12:00", "2024-06-09T11:00")
-        assert (told(frame)["empty"], told(frame)["gaps"]) == ("market closed", [])
-    assert len(shelf.asked) == 1, "as in a fresh cache: its vendor may have bars of a Sunday"
+        assert (provenance(frame)["empty"], provenance(frame)["gaps"]) == ("market closed", [])
+    assert len(fixed.asked) == 1, "as in a fresh cache: its vendor may have bars of a Sunday"
 
 
 def test_a_bar_that_has_not_closed(
     market: Market, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shelf = Shelf(clock, every("1h", "2024-06-11T00:00", "2024-06-12T15:00"), "binance")
-    manager = market.manager(shelf)
+    fixed = FixedVendor(clock, every("1h", "2024-06-11T00:00", "2024-06-12T15:00"), "binance")
+    manager = market.manager(fixed)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T00:00")
     for end in (None, "2024-06-12T16:00"):
         frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T15:00", end)
-        assert told(frame)["empty"] == "no bar has closed yet"
+        assert provenance(frame)["empty"] == "no bar has closed yet"
         assert len(lines(caplog)) == 1
     known = manager.get_ohlcv(
         "BTCUSDT", "1h", "2024-06-12T10:00", "2024-06-12T12:00", closed_by="2024-06-12T10:30"
     )
-    assert told(known)["empty"] == "no bar has closed yet"
+    assert provenance(known)["empty"] == "no bar has closed yet"
 
 
 def test_a_range_within_one_bar(market: Market, clock: ManualClock) -> None:
-    shelf = Shelf(clock, every("1h", "2024-06-11T00:00", "2024-06-12T14:00"), "binance")
-    manager = market.manager(shelf)
+    fixed = FixedVendor(clock, every("1h", "2024-06-11T00:00", "2024-06-12T14:00"), "binance")
+    manager = market.manager(fixed)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T05:00")
-    shelf.asked.clear()
+    fixed.asked.clear()
     for refresh in (False, True):
         frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11T10:10", "2024-06-11T10:50", refresh)
-        assert told(frame)["empty"] == "no bar of this length opens in this range"
-        assert told(frame)["gaps"] == []
-    assert shelf.asked == []
+        assert provenance(frame)["empty"] == "no bar of this length opens in this range"
+        assert provenance(frame)["gaps"] == []
+    assert fixed.asked == []
 
 
 def test_a_missing_bar_is_warned_about_once(
     market: Market, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = market.manager(
-        Shelf(clock, every("1h", "2024-06-11T00:00", "2024-06-11T12:00"), "binance")
+        FixedVendor(clock, every("1h", "2024-06-11T00:00", "2024-06-11T12:00"), "binance")
     )
     with pytest.warns(IncompleteDataWarning, match="the vendor has no bar"):
         frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T03:00")
-    assert told(frame)["empty"] == "the vendor has no bar"
+    assert provenance(frame)["empty"] == "the vendor has no bar"
     assert lines(caplog) == []
 
 
 def test_an_answer_with_bars_has_no_empty_entry(market: Market, clock: ManualClock) -> None:
-    manager = market.manager(Shelf(clock, WEEK))
+    manager = market.manager(FixedVendor(clock, WEEK))
     frame = manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", adjustment="raw")
-    assert "empty" not in told(frame)
+    assert "empty" not in provenance(frame)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_an_answer_with_bars_has_no_empty_entry(market: Market, clock: ManualClo
 def test_batches_awaited_calls_and_lookups_give_the_same_reason_for_an_empty_frame(
     market: Market, clock: ManualClock, end: str, why: str | None
 ) -> None:
-    manager = market.manager(Shelf(clock, WEEK))
+    manager = market.manager(FixedVendor(clock, WEEK))
     question: Any = ("AAPL", "1d", "2024-06-01", end)
     manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", adjustment="raw")
     frame = manager.get_ohlcv(*question, adjustment="raw")
@@ -148,6 +148,6 @@ def test_batches_awaited_calls_and_lookups_give_the_same_reason_for_an_empty_fra
     client = manager.client
     found = client.lookup(client.query(*question, wishes=Wishes(adjustment="raw"))).provenance
     assert found is not None
-    for facts in (*map(told, (frame, batch, awaited)), found):
+    for facts in (*map(provenance, (frame, batch, awaited)), found):
         assert facts.get("empty") == why
         assert [gap["reason"] for gap in facts["gaps"]] == ["market closed, not asked"]

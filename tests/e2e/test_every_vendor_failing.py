@@ -30,7 +30,7 @@ from src.data.vendors.registry import SAMPLES, SERVED
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import ms
-from .twin import Twin, route_to, told
+from .scripted_vendor import ScriptedVendor, provenance, route_to
 
 COIN, SHARE = (
     ("BTCUSDT", "1h", "2024-06-03", "2024-06-03"),
@@ -56,7 +56,7 @@ class Stage:
         self.by_name: dict[str, Any] = {
             name: downloader_for(selector, name)
             if name in FACES
-            else Twin(vendors, downloader_class(name))
+            else ScriptedVendor(vendors, downloader_class(name))
             for name in VENDORS
         }
         self.spoil: dict[str, Callable[[list[Bar]], list[Bar]]] = {}
@@ -153,7 +153,7 @@ def test_every_vendor_there_is_fails_once_and_helps_out_once() -> None:
 def vendor_by_row(frame: pd.DataFrame) -> list[str]:
     """Return whom the provenance names for each row."""
     spans = [(s["vendor"], pd.Timestamp(s["start"][:-1]), pd.Timestamp(s["end"][:-1]))
-             for s in told(frame)["spans"]]  # fmt: skip
+             for s in provenance(frame)["spans"]]  # fmt: skip
     return [next(v for v, start, end in spans if start <= at < end) for at in frame.index]
 
 
@@ -182,10 +182,10 @@ def test_a_vendor_that_fails_for_all_bars_is_named_for_none(
     stage.fail(pair.failing)
     frame = ask(stage, pair, monkeypatch)
     assert len(frame) == (24 if pair.request is COIN else 5)
-    assert told(frame)["vendors"] == [pair.helping]
-    assert told(frame)["substitute"] is None
+    assert provenance(frame)["vendors"] == [pair.helping]
+    assert provenance(frame)["substitute"] is None
     assert vendor_by_row(frame) == owner_by_row(stage, frame, pair) == [pair.helping] * len(frame)
-    bars = [a for a in told(frame)["attempts"] if "splits and dividends" not in a["message"]]
+    bars = [a for a in provenance(frame)["attempts"] if "splits and dividends" not in a["message"]]
     noted = [(a["provider"], a["outcome"] == "ok") for a in bars]
     assert noted == [(pair.failing, False), (pair.helping, True)]
 
@@ -201,7 +201,7 @@ def test_a_vendor_that_lacks_some_bars_is_named_for_the_others(
     assert vendor_by_row(frame) == owner_by_row(stage, frame, pair) == [
         pair.failing, pair.helping, pair.helping, *[pair.failing] * rest,
     ]  # fmt: skip
-    assert told(frame)["vendors"] == sorted([pair.failing, pair.helping])
+    assert provenance(frame)["vendors"] == sorted([pair.failing, pair.helping])
     again = stage.manager.get_ohlcv(*pair.request, strict=True, offline=True)
     assert vendor_by_row(again) == vendor_by_row(frame), "from the cache as from the vendors"
 
@@ -219,8 +219,8 @@ def test_a_vendor_of_another_kind_supplies_all_bars_and_is_named_as_a_substitute
     with pytest.warns(IncompleteDataWarning, match="substitute"):
         frame = stage.manager.get_ohlcv(*COIN_DAYS)
     assert len(frame) == 5
-    assert told(frame)["vendors"] == [helping]
-    assert told(frame)["substitute"].startswith(helping)
+    assert provenance(frame)["vendors"] == [helping]
+    assert provenance(frame)["substitute"].startswith(helping)
     assert set(vendor_by_row(frame)) == {helping}
 
 

@@ -28,7 +28,7 @@ from src.data.vendors.binance.bars import BinanceDataDownloader
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true
-from .twin import Twin, gaps, route_to, told
+from .scripted_vendor import ScriptedVendor, gaps, provenance, route_to
 
 BTC = ("BTCUSDT", "1h", "2024-06-01", "2024-06-11")
 ETH = ("ETHUSDT", "1h", "2024-06-01", "2024-06-11")
@@ -79,7 +79,7 @@ def test_evicted_bars_are_fetched_again_and_are_the_same(
     again = manager.get_ohlcv(*request_, strict=True)
     pd.testing.assert_frame_equal(before, again)
     assert vendors.count() > 0
-    assert told(again)["from_cache"] == 0.0
+    assert provenance(again)["from_cache"] == 0.0
     vendors.clear_log()
     pd.testing.assert_frame_equal(before, manager.get_ohlcv(*request_))
     assert vendors.count() == 0
@@ -269,7 +269,7 @@ def test_bars_of_a_users_own_vendor_stay(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    route_to(monkeypatch, manager, twin=Twin(vendors))
+    route_to(monkeypatch, manager, twin=ScriptedVendor(vendors))
     manager.get_ohlcv(*BTC)
     assert squeeze(manager, clock) == 0
     assert why(manager) == [refetchable.FILES]
@@ -328,7 +328,7 @@ def test_bars_are_returned_and_not_stored_below_the_disk_reserve(
         for symbol in ("ETHUSDT", "AAPL"):
             frame = manager.get_ohlcv(symbol, "1h", "2024-06-03", "2024-06-10", strict=True)
             assert_true(frame, vendors, clock, symbol, "1h", "2024-06-03", "2024-06-11")
-            assert any("reserve" in said for said in told(frame)["problems"])
+            assert any("reserve" in said for said in provenance(frame)["problems"])
     assert [r.name for r in caplog.records if "not cached" in r.getMessage()] == [
         "src.data.cache.write.write_guard"
     ]
@@ -355,7 +355,7 @@ def test_derived_things_make_room_first(
     monkeypatch.setattr(Disk, "remove", freeing)
     disk["free"] = 20 * MIB
     frame = manager.get_ohlcv(*ETH)
-    assert not any("not stored" in said for said in told(frame)["problems"])
+    assert not any("not stored" in said for said in provenance(frame)["problems"])
     assert not columns.exists()
     assert manager.cache.list_symbols() == ["BTCUSDT", "ETHUSDT"]
 

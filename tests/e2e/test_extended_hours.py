@@ -30,7 +30,7 @@ from src.data.wiring import Services, build
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 
-from .twin import told
+from .scripted_vendor import provenance
 
 Make = Callable[..., DataManager]
 NOW = "2024-06-06T02:00"  # Wednesday, 22:00 in New York: four hours after regular trading ended
@@ -112,7 +112,7 @@ def test_bars_of_four_to_twenty_from_each_vendor_that_has_them(
     frame = manager.get_ohlcv("AAPL", label, *DAY, session="extended", strict=True)
     same_prices(frame, oracle(vendors, label))
     assert (str(frame.index[0]), len(frame)) == (f"{FIRST}:00", {"15m": 64, "1h": 16}[label])
-    what = told(frame)
+    what = provenance(frame)
     assert (what["kind"]["session"], what["complete"], what["vendors"]) == (
         "extended", True, [vendor],
     )  # fmt: skip
@@ -132,7 +132,7 @@ def test_the_two_are_never_mixed_whichever_comes_first(
     for session in (first, {"regular": "extended", "extended": "regular"}[first]) * 2:
         frame = manager.get_ohlcv("AAPL", "5m", *DAY, session=session, strict=True)
         same_prices(frame, oracle(vendors, "5m", extended=session == "extended"))
-        assert told(frame)["lane"] == ("5m" if session == "regular" else "5m@extended")
+        assert provenance(frame)["lane"] == ("5m" if session == "regular" else "5m@extended")
     folders = {path.name for path in (manager.cache.store.root / "ohlcv" / "AAPL").iterdir()}
     assert {"5m", "5m@extended"} <= folders
 
@@ -141,10 +141,13 @@ def test_a_pinned_vendor_has_a_lane_of_its_own(by: Make, vendors: VendorServer) 
     manager = by("yahoo", "polygon")
     asked = {"provider": "polygon", "session": "extended", "strict": True}
     frame = manager.get_ohlcv("AAPL", "15m", *DAY, **asked)
-    assert (told(frame)["lane"], told(frame)["vendors"]) == ("15m@polygon@extended", ["polygon"])
+    assert (provenance(frame)["lane"], provenance(frame)["vendors"]) == (
+        "15m@polygon@extended",
+        ["polygon"],
+    )
     same_prices(frame, oracle(vendors, "15m"))
     own = manager.get_ohlcv("AAPL", "15m", *DAY, session="extended", strict=True)
-    assert (told(own)["lane"], told(own)["vendors"]) == ("15m@extended", ["yahoo"])
+    assert (provenance(own)["lane"], provenance(own)["vendors"]) == ("15m@extended", ["yahoo"])
 
 
 def test_extended_hours_come_from_the_next_vendor_that_serves_them(
@@ -154,8 +157,8 @@ def test_extended_hours_come_from_the_next_vendor_that_serves_them(
     vendors.fault("yahoo", Fault.status(503))
     frame = by("tiingo", "yahoo", "polygon").get_ohlcv("AAPL", "15m", *DAY, session="extended")
     same_prices(frame, oracle(vendors, "15m"))
-    assert told(frame)["vendors"] == ["polygon"]
-    assert told(frame)["rejected"] == {"tiingo": "does not serve extended hours"}
+    assert provenance(frame)["vendors"] == ["polygon"]
+    assert provenance(frame)["rejected"] == {"tiingo": "does not serve extended hours"}
     asked_for = [entry.path for entry in vendors.log("tiingo")]
     assert not any("/iex/" in path for path in asked_for), "it is asked for actions alone"
 
@@ -231,11 +234,11 @@ def test_a_hole_before_the_open_is_a_gap_of_these_hours_alone(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)
         frame = manager.get_ohlcv("AAPL", "15m", *DAY, session="extended", offline=True)
-    spans = [(gap["start"][:16], gap["end"][:16]) for gap in told(frame)["gaps"]]
+    spans = [(gap["start"][:16], gap["end"][:16]) for gap in provenance(frame)["gaps"]]
     assert spans == [
         ("2024-06-05T04:00", "2024-06-05T13:30"), ("2024-06-05T20:15", "2024-06-06T01:45"),
     ]  # fmt: skip
-    assert not told(frame)["complete"] and len(frame) == 27
+    assert not provenance(frame)["complete"] and len(frame) == 27
 
 
 def test_the_command_named_by_a_gap_fills_the_extended_hours(
@@ -272,7 +275,9 @@ def test_batch_plan_explain_await_and_quotes(
     explained = str(manager.explain("AAPL", "15m", session="extended"))
     assert "XNYS@extended" in explained
     batch = manager.get_ohlcv_batch(["AAPL", "BTC-USD"], "15m", *DAY, session="extended")
-    assert len(batch["AAPL"]) == 64 and told(batch["BTC-USD"])["error"]["type"] == "QueryError"
+    assert (
+        len(batch["AAPL"]) == 64 and provenance(batch["BTC-USD"])["error"]["type"] == "QueryError"
+    )
     with pytest.raises(QueryError, match="session 'night' for a batch"):
         manager.get_ohlcv_batch(["AAPL"], "15m", *DAY, session="night")  # type: ignore[arg-type]
 

@@ -26,7 +26,7 @@ from tests.effort import effort_of
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
-from .twin import Twin, gaps, route_to, told
+from .scripted_vendor import ScriptedVendor, gaps, provenance, route_to
 
 HOUR = 3_600_000
 
@@ -34,9 +34,9 @@ HOUR = 3_600_000
 @pytest.fixture
 def pair(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Twin, Twin]:
+) -> tuple[ScriptedVendor, ScriptedVendor]:
     """Return two vendors of one kind that the manager asks in this order."""
-    one, two = Twin(vendors), Twin(vendors)
+    one, two = ScriptedVendor(vendors), ScriptedVendor(vendors)
     two.name = "second"
     route_to(monkeypatch, manager, twin=one, second=two)
     return one, two
@@ -44,12 +44,12 @@ def pair(
 
 def spans(frame: pd.DataFrame) -> list[tuple[str, int]]:
     """Return vendor and rows of each stretch."""
-    return [(span["vendor"], span["rows"]) for span in told(frame)["spans"]]
+    return [(span["vendor"], span["rows"]) for span in provenance(frame)["spans"]]
 
 
 def test_a_hole_is_filled_by_a_second_vendor_of_the_same_kind(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock, pair: tuple[Twin, Twin],
-    caplog: pytest.LogCaptureFixture,
+    manager: DataManager, vendors: VendorServer, clock: ManualClock,
+    pair: tuple[ScriptedVendor, ScriptedVendor], caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     one, two = pair
     one.spoil = lambda rows: [r for r in rows if not 5 <= r.stamp_ms // HOUR % 24 <= 7]
@@ -62,7 +62,7 @@ def test_a_hole_is_filled_by_a_second_vendor_of_the_same_kind(
     assert len(told_by_log) == 1
     assert told_by_log[0].levelno == logging.WARNING
     assert "second" in told_by_log[0].getMessage()
-    assert told(frame)["from_cache"] == 0.0
+    assert provenance(frame)["from_cache"] == 0.0
 
 
 def test_an_old_style_downloader_fills_the_hole_of_another(
@@ -87,7 +87,10 @@ def test_an_old_style_downloader_fills_the_hole_of_another(
 
 
 def test_failover_keeps_the_bars_that_came_and_asks_the_next_vendor_for_the_rest(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock, pair: tuple[Twin, Twin]
+    manager: DataManager,
+    vendors: VendorServer,
+    clock: ManualClock,
+    pair: tuple[ScriptedVendor, ScriptedVendor],
 ) -> None:
     one, two = pair
     one.errors = [None, UnavailableError("gone")]
@@ -104,11 +107,11 @@ def test_failover_keeps_the_bars_that_came_and_asks_the_next_vendor_for_the_rest
     frame = manager.get_ohlcv(*minutes, strict=True)
     assert one.asked[0].start == two.asked[0].start + 20 * 60_000, "only the rest is asked for"
     assert_true(frame, vendors, clock, "BTCUSDT", "1m", "2024-05-01", "2024-05-08")
-    assert told(frame)["from_cache"] == pytest.approx(4_000 / 10_080, abs=1e-3)
+    assert provenance(frame)["from_cache"] == pytest.approx(4_000 / 10_080, abs=1e-3)
 
 
 def test_behind_a_listing_each_four_pages_are_committed_again(
-    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+    manager: DataManager, vendors: VendorServer, pair: tuple[ScriptedVendor, ScriptedVendor]
 ) -> None:
     one, _ = pair
     manager.get_ohlcv("BTCUSDT", "1h", "2014-01-01", "2018-12-31")
@@ -119,7 +122,10 @@ def test_behind_a_listing_each_four_pages_are_committed_again(
 
 
 def test_a_chunk_that_is_not_trusted_goes_to_the_next_vendor_and_no_other_chunk(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock, pair: tuple[Twin, Twin]
+    manager: DataManager,
+    vendors: VendorServer,
+    clock: ManualClock,
+    pair: tuple[ScriptedVendor, ScriptedVendor],
 ) -> None:
     one, _ = pair
     first = [True]
@@ -135,7 +141,7 @@ def test_a_chunk_that_is_not_trusted_goes_to_the_next_vendor_and_no_other_chunk(
 
 
 def test_the_span_of_a_forming_bar_names_the_vendor_that_sent_the_bar(
-    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+    manager: DataManager, vendors: VendorServer, pair: tuple[ScriptedVendor, ScriptedVendor]
 ) -> None:
     one, two = pair
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12")
@@ -143,17 +149,17 @@ def test_the_span_of_a_forming_bar_names_the_vendor_that_sent_the_bar(
     running = Bar(ms("2024-06-12T15:00"), 1.0, 2.0, 0.5, 1.5, 3.0)
     two.spoil = lambda rows: [*rows, running]
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", include_forming=True)
-    assert told(frame)["spans"][-1]["reason"] == "forming"
-    assert told(frame)["spans"][-1]["vendor"] == "second"
+    assert provenance(frame)["spans"][-1]["reason"] == "forming"
+    assert provenance(frame)["spans"][-1]["vendor"] == "second"
 
 
 def test_many_changes_of_vendor_are_summarised_in_at_most_sixteen_spans(
-    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+    manager: DataManager, vendors: VendorServer, pair: tuple[ScriptedVendor, ScriptedVendor]
 ) -> None:
     one, _ = pair
     one.spoil = lambda rows: [r for r in rows if r.stamp_ms // HOUR % 2]
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02", strict=True)
-    entries = told(frame)["spans"]
+    entries = provenance(frame)["spans"]
     assert len(entries) <= 16
     assert sum(entry["rows"] for entry in entries) == len(frame) == 48
     assert {entry["vendor"] for entry in entries} == {"twin", "second"}
@@ -163,11 +169,11 @@ def test_the_provenance_is_that_of_the_rows_returned(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
-    before = told(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02"))
+    before = provenance(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02"))
     assert before["from_cache"] == 1.0
     clock.advance(3600)
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-03")
-    after = told(frame)
+    after = provenance(frame)
     assert (after["rows"], after["first"], after["last"]) == (
         48, "2024-06-02T00:00:00Z", "2024-06-03T23:00:00Z",
     )  # fmt: skip
@@ -175,7 +181,7 @@ def test_the_provenance_is_that_of_the_rows_returned(
     assert after["generation"] > before["generation"]
     assert [a["rows"] for a in after["attempts"]] == [24]
     counted = manager.get_ohlcv("BTCUSDT", "1h", end_date="2024-06-03", bars=10)
-    assert (told(counted)["rows"], told(counted)["from_cache"]) == (10, 1.0)
+    assert (provenance(counted)["rows"], provenance(counted)["from_cache"]) == (10, 1.0)
 
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
@@ -188,7 +194,7 @@ def test_the_second_answer_is_the_first(
     one, two = (manager.get_ohlcv(symbol, "1h", **bounds, **call) for _ in range(2))
     pd.testing.assert_frame_equal(one, two)
     own = ("from_cache", "attempts", "quality", "problems", "asked_at", "rejected", "generation")
-    facts = [{k: v for k, v in told(f).items() if k not in own} for f in (one, two)]
+    facts = [{k: v for k, v in provenance(f).items() if k not in own} for f in (one, two)]
     assert facts[0] == facts[1]
 
 
@@ -196,8 +202,8 @@ def test_the_second_answer_is_the_first(
 
 
 def test_a_pinned_vendor_takes_its_own_bars_from_the_default_lane_and_no_others(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock, pair: tuple[Twin, Twin],
-    tmp_path: Path,
+    manager: DataManager, vendors: VendorServer, clock: ManualClock,
+    pair: tuple[ScriptedVendor, ScriptedVendor], tmp_path: Path,
 ) -> None:  # fmt: skip
     one, two = pair
     one.spoil = lambda rows: [r for r in rows if not 5 <= r.stamp_ms // HOUR % 24 <= 7]
@@ -210,13 +216,13 @@ def test_a_pinned_vendor_takes_its_own_bars_from_the_default_lane_and_no_others(
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
     assert [tuple(s) for s in one.asked] == [(ms("2024-06-01T05:00"), ms("2024-06-01T08:00"))]
     assert two.asked == []
-    assert told(frame)["vendors"] == ["twin"]
-    assert told(frame)["lane"] == "1h@twin"
+    assert provenance(frame)["vendors"] == ["twin"]
+    assert provenance(frame)["lane"] == "1h@twin"
     manager.get_ohlcv(*day, provider="twin", offline=True, strict=True)
 
 
 def test_a_pinned_vendor_that_is_down_is_not_replaced(
-    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+    manager: DataManager, vendors: VendorServer, pair: tuple[ScriptedVendor, ScriptedVendor]
 ) -> None:
     one, two = pair
     one.errors = [UnavailableError("down")]
@@ -231,11 +237,11 @@ def test_a_substitute_answers_wholly_or_not_at_all(
     vendors.fault("binance", Fault.status(503))
     with pytest.warns(IncompleteDataWarning, match="substitute"):
         frame = manager.get_ohlcv("BTCUSDT", "1d", "2024-06-01", "2024-06-05")
-    assert told(frame)["vendors"] == ["yahoo"]
+    assert provenance(frame)["vendors"] == ["yahoo"]
     vendors.heal()
     frame = manager.get_ohlcv("BTCUSDT", "1d", "2024-06-01", "2024-06-05", strict=True)
-    assert told(frame)["vendors"] == ["binance"]
-    assert told(frame)["substitute"] is None
+    assert provenance(frame)["vendors"] == ["binance"]
+    assert provenance(frame)["substitute"] is None
 
 
 def test_cached_bars_are_the_answer_when_every_lane_fails(
@@ -264,18 +270,18 @@ def test_with_nobody_to_ask_the_gaps_are_still_those_of_the_calendar(
 
 
 def test_a_vendor_without_bars_is_not_queried_again_once_another_vendor_has_them(
-    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+    manager: DataManager, vendors: VendorServer, pair: tuple[ScriptedVendor, ScriptedVendor]
 ) -> None:
     one, two = pair
     one.errors = [NoDataError("none", provider="twin")]
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)
-    assert told(frame)["vendors"] == ["second"]
+    assert provenance(frame)["vendors"] == ["second"]
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)
     assert (len(one.asked), len(two.asked)) == (1, 1)
 
 
 def test_bars_of_a_different_kind_are_rejected_and_come_from_the_next_vendor(
-    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+    manager: DataManager, vendors: VendorServer, pair: tuple[ScriptedVendor, ScriptedVendor]
 ) -> None:
     one, _ = pair
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
@@ -288,12 +294,12 @@ def test_bars_of_a_different_kind_are_rejected_and_come_from_the_next_vendor(
     one.fetch = in_pence  # type: ignore[method-assign]
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02", strict=True)
     assert spans(frame) == [("twin", 24), ("second", 24)]
-    assert told(frame)["attempts"][0]["outcome"] == KindMismatchError.__name__
+    assert provenance(frame)["attempts"][0]["outcome"] == KindMismatchError.__name__
 
 
 @pytest.mark.usefixtures("young_files")
 def test_a_fallback_is_one_question_more_and_takes_no_file_and_few_calls(
-    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+    manager: DataManager, vendors: VendorServer, pair: tuple[ScriptedVendor, ScriptedVendor]
 ) -> None:
     """A day that the second vendor answers, beside one that the first does."""
     one, two = pair

@@ -19,7 +19,7 @@ from src.data.model.instant import DAY_MS, HOUR_MS
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.binance_futures import funding_rate, statistic
 
-from .twin import told
+from .scripted_vendor import provenance
 
 
 def stamps(frame: pd.DataFrame) -> list[int]:
@@ -38,7 +38,7 @@ def test_rates_of_years_come_over_pages_and_then_from_the_cache(
     again = manager.get_funding_rate("BTCUSDT", "2019-01-01", "2021-05-31")
     assert vendors.count() == asked, "what was answered is asked once"
     pd.testing.assert_frame_equal(again, rates)
-    assert (told(again)["from_cache"], told(rates)["from_cache"]) == (1.0, 0.0)
+    assert (provenance(again)["from_cache"], provenance(rates)["from_cache"]) == (1.0, 0.0)
     manager.get_funding_rate("BTCUSDT", "2021-05-30", "2021-05-31", True)
     assert vendors.count() == asked + 1, "but for a forced refresh"
 
@@ -93,9 +93,9 @@ def test_statistics_reach_back_a_month_and_stay_in_the_cache(
     pd.testing.assert_frame_equal(kept, found)
     with pytest.warns(IncompleteDataWarning, match="only for the last 30 days"):
         more = ask("BTCUSDT", "1h", "2024-06-01", "2024-07-20")
-    gap = told(more)["gaps"]
+    gap = provenance(more)["gaps"]
     assert [g["start"] for g in gap] == ["2024-06-10T00:00:00Z"]
-    assert not told(more)["complete"]
+    assert not provenance(more)["complete"]
     assert len(more) > 9 * 24
     with pytest.raises(AllProvidersFailedError, match="only for the last 30 days"):
         ask("ETHUSDT", "1h", "2024-05-20", "2024-06-09")
@@ -130,7 +130,7 @@ def test_a_failed_fetch_of_figures_is_reported_and_cached_ones_are_returned(
     with pytest.warns(IncompleteDataWarning):
         part = manager.get_funding_rate("ETHUSDT", "2024-01-01", "2024-01-04")
     pd.testing.assert_frame_equal(part, held)
-    assert told(part)["gaps"][0]["start"] == "2024-01-03T00:00:00Z"
+    assert provenance(part)["gaps"][0]["start"] == "2024-01-03T00:00:00Z"
 
 
 def test_funding_rates_before_the_first_one_are_an_empty_frame(manager: DataManager) -> None:

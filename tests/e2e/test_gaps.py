@@ -22,7 +22,7 @@ from src.data.model.timeframe import Timeframe
 from src.data.quality.gaps import ClassifiedGap
 from tests.conftest import WEDNESDAY
 
-from .shelf import Market, Shelf, at, days, every
+from .fixed_vendor import FixedVendor, Market, at, days, every
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +60,8 @@ BOUNDS = ("2024-05-01", "2024-05-31")
 
 
 def test_a_hole_of_one_vendor(market: Market, clock: ManualClock) -> None:
-    one = Shelf(clock, without(SESSIONS, "2024-05-14"), "yahoo")
-    two = Shelf(clock, SESSIONS, "tiingo")
+    one = FixedVendor(clock, without(SESSIONS, "2024-05-14"), "yahoo")
+    two = FixedVendor(clock, SESSIONS, "tiingo")
     two.errors = [UnavailableError("down")] * 9
     manager = market.manager(one, two)
     manager.get_ohlcv("AAPL", *SPRING)
@@ -74,7 +74,9 @@ def test_a_hole_of_one_vendor(market: Market, clock: ManualClock) -> None:
 def test_a_hole_of_all_vendors_becomes_a_halt_at_the_second_sighting(
     market: Market, clock: ManualClock
 ) -> None:
-    one, two = (Shelf(clock, without(SESSIONS, "2024-05-14"), name) for name in ("yahoo", "tiingo"))
+    one, two = (
+        FixedVendor(clock, without(SESSIONS, "2024-05-14"), name) for name in ("yahoo", "tiingo")
+    )
     market.manager(one, two).get_ohlcv("AAPL", *SPRING)
     seen = ("2024-05-14", 1, ("tiingo", "yahoo"))
     assert found(market.manager(one, two), "AAPL", "1d", *BOUNDS) == [("common_hole", *seen)]
@@ -91,7 +93,7 @@ def test_time_before_a_listing_proved_by_two_vendors_is_a_before_listing_gap(
     market: Market, clock: ManualClock
 ) -> None:
     listed = [stamp for stamp in SESSIONS if stamp >= at("2024-05-20")]
-    one, two = (Shelf(clock, listed, name) for name in ("yahoo", "tiingo"))
+    one, two = (FixedVendor(clock, listed, name) for name in ("yahoo", "tiingo"))
     manager = market.manager(one, two)
     manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-05-31")
     gap = only(manager, "AAPL", "1d", "2024-01-02", "2024-05-31")
@@ -103,7 +105,7 @@ def test_time_after_a_delisting_is_an_after_delisting_gap(
     market: Market, clock: ManualClock
 ) -> None:
     old = [at(f"{day}") for day in days("2024-01-02", "2024-01-31") if str(day) != "2024-01-15"]
-    one, two = (Shelf(clock, old, name) for name in ("yahoo", "tiingo"))
+    one, two = (FixedVendor(clock, old, name) for name in ("yahoo", "tiingo"))
     manager = market.manager(one, two)
     manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-06-11")
     gap = only(manager, "AAPL", "1d")
@@ -137,8 +139,8 @@ def test_a_closed_bar_that_has_not_settled_is_a_gap_of_class_not_published(
 
 def test_a_young_hole_at_the_end_is_not_published(market: Market, clock: ManualClock) -> None:
     today = every("1h", "2024-06-12T00:00", "2024-06-12T14:00")
-    shelf = Shelf(clock, today[:12], "binance")
-    manager = market.manager(shelf)
+    fixed = FixedVendor(clock, today[:12], "binance")
+    manager = market.manager(fixed)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T13:00")
     gap = only(manager, "BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T13:00")
     assert (gap.gap_class, gap.bars) == ("not_published", 2)
@@ -162,8 +164,8 @@ def test_an_outage_of_the_venue_over_the_wire(manager: DataManager) -> None:
 
 def test_gaps_in_a_span_in_doubt_are_listed_bar_by_bar(market: Market, clock: ManualClock) -> None:
     minutes = every("1m", "2024-06-03T00:00", "2024-06-03T23:59")
-    shelf = Shelf(clock, [s for n, s in enumerate(minutes) if n % 5 != 2], "binance")
-    manager = market.manager(shelf)
+    fixed = FixedVendor(clock, [s for n, s in enumerate(minutes) if n % 5 != 2], "binance")
+    manager = market.manager(fixed)
     manager.get_ohlcv("BTCUSDT", "1m", "2024-06-03", "2024-06-03")
     (one,) = manager.gaps("BTCUSDT", "1m", "2024-06-03", "2024-06-03").series
     assert one.bars == {"vendor_hole": 288}
@@ -218,18 +220,18 @@ def test_gaps_reports_a_damaged_year_and_examines_the_other_series(
 NAMES = [f"SY{letter}" for letter in "ABCDEFGH"]
 
 
-def fleet(clock: ManualClock, gone: str, lacking: int, vendor: str = "yahoo") -> Shelf:
+def fleet(clock: ManualClock, gone: str, lacking: int, vendor: str = "yahoo") -> FixedVendor:
     """Return a vendor that lacks a session for the first ``lacking`` of its symbols."""
-    shelf = Shelf(clock, SESSIONS, vendor)
-    fetch = shelf.fetch
+    fixed = FixedVendor(clock, SESSIONS, vendor)
+    fetch = fixed.fetch
 
     def with_lack(query: Any) -> Any:
         lost = query.instrument.symbol in NAMES[:lacking]
-        shelf.stamps = without(SESSIONS, gone) if lost else SESSIONS
+        fixed.stamps = without(SESSIONS, gone) if lost else SESSIONS
         return fetch(query)
 
-    shelf.fetch = with_lack  # type: ignore[method-assign]
-    return shelf
+    fixed.fetch = with_lack  # type: ignore[method-assign]
+    return fixed
 
 
 def incidents(manager: DataManager) -> list[str]:
@@ -282,7 +284,7 @@ def test_two_symbols_with_the_same_gap_are_not_an_incident(
 def test_gaps_filled_by_another_vendor_count_towards_an_incident(
     market: Market, clock: ManualClock
 ) -> None:
-    manager = market.manager(fleet(clock, "2024-06-05", 4), Shelf(clock, SESSIONS, "tiingo"))
+    manager = market.manager(fleet(clock, "2024-06-05", 4), FixedVendor(clock, SESSIONS, "tiingo"))
     for name in NAMES[:5]:
         manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11", strict=True)
     assert incidents(manager) == ["yahoo 2024-06-05 1d: missing for 4 of 5 symbols"]
@@ -296,7 +298,7 @@ def test_bars_of_a_quicker_vendor_are_no_lack_of_the_usual_one(
 ) -> None:
     clock.advance(6 * 3600)  # an hour after the close of 12 June
     both = [*SESSIONS, at("2024-06-12"), at("2024-06-13")]
-    one, two = Shelf(clock, SESSIONS, "yahoo"), Shelf(clock, both, "tiingo")
+    one, two = FixedVendor(clock, SESSIONS, "yahoo"), FixedVendor(clock, both, "tiingo")
     manager = market.manager(one, two)
     for _ in range(2):
         for name in NAMES[:4]:
@@ -312,9 +314,9 @@ def test_half_a_session_is_degraded(market: Market, clock: ManualClock) -> None:
         s for day in SESSIONS[-9:-1] for s in range(day + 48_600_000, day + 72_000_000, HOUR_MS)
     ]
     lost = [s for s in hours if s // DAY_MS * DAY_MS == at("2024-06-05")][3:]
-    shelf = Shelf(clock, [s for s in hours if s not in lost], "tiingo", timeframes={"1h": "1h"},
+    fixed = FixedVendor(clock, [s for s in hours if s not in lost], "tiingo", timeframes={"1h": "1h"},
                   dense=True)  # fmt: skip
-    manager = market.manager(shelf)
+    manager = market.manager(fixed)
     for name in NAMES[:4]:
         manager.get_ohlcv(name, "1h", "2024-06-03", "2024-06-07")
     assert incidents(manager) == ["tiingo 2024-06-05 1h: degraded for 4 of 4 symbols"]
@@ -328,7 +330,7 @@ def test_the_newest_session_is_pending_for_a_day(market: Market, clock: ManualCl
     manager.on_event(told.append)
     assert incidents(manager) == ["yahoo 2024-06-11 1d: pending for 4 of 5 symbols"]
     assert (told, manager.metrics()["vendor_days"]) == ([], {})
-    two = Shelf(clock, SESSIONS, "tiingo")
+    two = FixedVendor(clock, SESSIONS, "tiingo")
     market.manager(fleet(clock, "2024-06-11", 4), two).get_ohlcv(
         "OTHER", "1d", "2024-06-10", "2024-06-11", strict=True
     )
@@ -359,15 +361,20 @@ def _known(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def known(_known: Path, market: Market, clock: ManualClock, state_dir: Path) -> tuple[Shelf, Shelf]:
+def known(
+    _known: Path, market: Market, clock: ManualClock, state_dir: Path
+) -> tuple[FixedVendor, FixedVendor]:
     """Return two vendors of a market where it is known that the first one lacks a session."""
     shutil.copytree(_known / "cache", market.folder / "cache")
     shutil.copytree(_known / "state", state_dir)
-    return fleet(clock, "2024-06-05", 5), Shelf(clock, SESSIONS, "tiingo")
+    return fleet(clock, "2024-06-05", 5), FixedVendor(clock, SESSIONS, "tiingo")
 
 
 def test_vendors_that_have_a_session_are_queried_before_the_one_that_lacks_the_session(
-    market: Market, clock: ManualClock, known: tuple[Shelf, Shelf], caplog: pytest.LogCaptureFixture
+    market: Market,
+    clock: ManualClock,
+    known: tuple[FixedVendor, FixedVendor],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     one, two = known
     frame = market.manager(one, two).get_ohlcv(
@@ -386,7 +393,7 @@ def test_vendors_that_have_a_session_are_queried_before_the_one_that_lacks_the_s
 def test_no_weekend_is_fetched_after_a_friday_that_a_vendor_lacks(
     market: Market, clock: ManualClock
 ) -> None:
-    one, two = fleet(clock, "2024-06-07", 5), Shelf(clock, SESSIONS, "tiingo")
+    one, two = fleet(clock, "2024-06-07", 5), FixedVendor(clock, SESSIONS, "tiingo")
     manager = market.manager(one)
     for name in NAMES[:4]:
         manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
@@ -408,7 +415,7 @@ def test_no_night_is_fetched_next_to_hours_that_a_vendor_lacks(
     ]
     lacking = [s for s in hours if s // DAY_MS * DAY_MS != at("2024-06-05")]
     one, two = (
-        Shelf(clock, stamps, "tiingo", timeframes={"1h": "1h"}, dense=True)
+        FixedVendor(clock, stamps, "tiingo", timeframes={"1h": "1h"}, dense=True)
         for stamps in (lacking, hours)
     )
     two.name = "second"
@@ -425,7 +432,7 @@ def test_no_night_is_fetched_next_to_hours_that_a_vendor_lacks(
 
 
 def test_the_vendor_that_lacks_a_session_is_queried_last_and_can_still_supply_the_bar(
-    market: Market, clock: ManualClock, known: tuple[Shelf, Shelf]
+    market: Market, clock: ManualClock, known: tuple[FixedVendor, FixedVendor]
 ) -> None:
     one, two = known
     two.errors = [UnavailableError("down")] * 3
@@ -435,7 +442,7 @@ def test_the_vendor_that_lacks_a_session_is_queried_last_and_can_still_supply_th
 
 
 def test_holes_during_a_vendor_outage_stay_gaps_and_are_retried_within_six_hours(
-    market: Market, clock: ManualClock, known: tuple[Shelf, Shelf]
+    market: Market, clock: ManualClock, known: tuple[FixedVendor, FixedVendor]
 ) -> None:
     one, _ = known
     for _ in range(3):
@@ -452,7 +459,7 @@ def test_holes_during_a_vendor_outage_stay_gaps_and_are_retried_within_six_hours
 def test_a_session_that_comes_back_is_no_incident_any_more(
     market: Market, clock: ManualClock
 ) -> None:
-    back = Shelf(clock, SESSIONS, "yahoo")
+    back = FixedVendor(clock, SESSIONS, "yahoo")
     clock.advance(7 * 3600)
     manager = market.manager(back)
     for name in NAMES[:4]:
@@ -480,7 +487,7 @@ def test_an_incident_shown_by_many_symbols_is_not_withdrawn_by_few(
 
 
 def test_an_incident_that_is_not_found_again_is_forgotten_after_a_week(
-    market: Market, clock: ManualClock, known: tuple[Shelf, Shelf]
+    market: Market, clock: ManualClock, known: tuple[FixedVendor, FixedVendor]
 ) -> None:
     network = market.services().network
     clock.advance(6.9 * 86_400)

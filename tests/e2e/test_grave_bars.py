@@ -25,15 +25,15 @@ from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.instant import day_ms
 from src.data.observability.events import Event, QualityLow
 
-from .shelf import Market, Shelf, at, days, every
-from .twin import route_to, told
+from .fixed_vendor import FixedVendor, Market, at, days, every
+from .scripted_vendor import provenance, route_to
 
 HOUR, DAY = 3600, 24 * 3600
 SPLIT_DAY = date(2024, 4, 2)
 Spoil = Callable[[list[Bar]], list[Bar]]
 
 
-class Walker(Shelf):
+class Walker(FixedVendor):
     """Has prices that walk a little, and one volume; a first vendor spoils them, a second one does not."""
 
     def __init__(self, clock: ManualClock, stamps: list[int], like: str, name: str = "") -> None:
@@ -158,7 +158,7 @@ def _quiet() -> Iterator[None]:
 
 
 def grave_spans(frame: pd.DataFrame) -> list[Any]:
-    return [s for s in told(frame)["spans"] if s.get("reason", "").startswith("grave: ")]
+    return [s for s in provenance(frame)["spans"] if s.get("reason", "").startswith("grave: ")]
 
 
 def ask(manager: DataManager, case: Case, **more: Any) -> pd.DataFrame:
@@ -174,7 +174,7 @@ def test_grave_bars_of_a_lone_vendor_are_returned_with_a_warning_and_not_refetch
         frame = ask(market.manager(vendor), case)
     assert len(warned) == 1, "one warning"
     assert len(frame) == len(case.stamps), "they are returned"
-    account = told(frame)
+    account = provenance(frame)
     assert not account["complete"]
     assert account["quality"]["score"] <= 0.9
     assert any(text.startswith("grave: ") for text in account["problems"])
@@ -186,7 +186,7 @@ def test_grave_bars_of_a_lone_vendor_are_returned_with_a_warning_and_not_refetch
         assert len(vendor.asked) == asked, "the verdict is read, nobody is asked"
         pd.testing.assert_frame_equal(again, frame)
         assert grave_spans(again) == grave_spans(frame)
-        assert told(again)["quality"]["score"] == account["quality"]["score"]
+        assert provenance(again)["quality"]["score"] == account["quality"]["score"]
         with pytest.raises(IncompleteDataError, match="almost certainly wrong"):
             ask(manager, case, strict=True)
 
@@ -199,8 +199,10 @@ def test_grave_bars_are_replaced_by_right_ones_of_a_second_vendor_in_the_same_ca
     frame = ask(market.manager(first, second), case, strict=True)
     right = ask(market.manager(case.vendor(clock, right=True), folder="other"), case, strict=True)
     pd.testing.assert_frame_equal(frame, right, check_freq=False)
-    assert set(told(frame)["vendors"]) == {first.name, "second"}
-    assert sum(s["rows"] for s in told(frame)["spans"] if s["vendor"] == "second") == len(case.bad)
+    assert set(provenance(frame)["vendors"]) == {first.name, "second"}
+    assert sum(s["rows"] for s in provenance(frame)["spans"] if s["vendor"] == "second") == len(
+        case.bad
+    )
     asked = len(first.asked), len(second.asked)
     clock.advance(40 * DAY)
     ask(market.manager(first, second), case, strict=True)
@@ -216,8 +218,8 @@ def test_grave_bars_are_accepted_if_a_second_vendor_has_the_same_prices(
     second.spoil = lambda rows: [r._replace(volume=r.volume + 1) for r in honest(rows)]
     frame = ask(market.manager(first, second), case, strict=True)
     assert grave_spans(frame) == []
-    assert told(frame)["vendors"] == [first.name], "the first one's bars stay"
-    assert any("second has the same" in text for text in told(frame)["problems"])
+    assert provenance(frame)["vendors"] == [first.name], "the first one's bars stay"
+    assert any("second has the same" in text for text in provenance(frame)["problems"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -226,7 +228,7 @@ def test_the_score_of_the_year_falls_with_the_verdict_and_rises_with_its_end(
 ) -> None:
     first, second = case.vendor(clock), case.vendor(clock, "second")
     manager = market.manager(first)
-    score = told(ask(manager, case))["quality"]["score"]
+    score = provenance(ask(manager, case))["quality"]["score"]
 
     def quality() -> dict[str, Any]:
         found: dict[str, Any] = manager.cache.get_data_info(*case.series[:2], 2024)["data_quality"]
@@ -255,8 +257,8 @@ def test_grave_bars_are_accepted_after_the_vendor_repeats_them_three_times(
         frame = ask(manager, case)
         assert len(vendor.asked) == asked + 1
     assert grave_spans(frame) == []
-    assert told(frame)["complete"]
-    assert any(text.startswith("settled: ") for text in told(frame)["problems"])
+    assert provenance(frame)["complete"]
+    assert any(text.startswith("settled: ") for text in provenance(frame)["problems"])
     pd.testing.assert_frame_equal(frame, first)
     report = manager.validate(*case.series[:2])
     mine = [f for f in report.findings if f.check in ("unit", "split")]
@@ -266,7 +268,7 @@ def test_grave_bars_are_accepted_after_the_vendor_repeats_them_three_times(
     clock.advance(30 * DAY)
     frame = ask(manager, case, force_refresh=True)
     assert grave_spans(frame) == []
-    assert any(text.startswith("settled: ") for text in told(frame)["problems"])
+    assert any(text.startswith("settled: ") for text in provenance(frame)["problems"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -278,7 +280,7 @@ def test_grave_bars_that_their_vendor_corrects_become_final(
     vendor.spoil = lambda rows: rows
     clock.advance(HOUR + 60)
     frame = ask(market.manager(vendor), case, strict=True)
-    assert {span["state"] for span in told(frame)["spans"]} == {"final"}
+    assert {span["state"] for span in provenance(frame)["spans"]} == {"final"}
     assert frame["close"].max() < 103
     assert frame["close"].min() > 97
 
@@ -304,7 +306,7 @@ def test_grave_bars_stay_if_the_second_vendor_has_other_wrong_ones(
     second.spoil = scaled(0.01, *ONE)
     frame = ask(market.manager(first, second), case)
     assert len(grave_spans(frame)) == 1
-    assert told(frame)["vendors"] == ["binance"]
+    assert provenance(frame)["vendors"] == ["binance"]
     assert frame.loc["2024-04-16", "close"] > 9000
 
 
@@ -326,7 +328,9 @@ def test_a_split_in_a_later_chunk_makes_bars_stored_before_it_grave(
     first.fetch = fetch  # type: ignore[method-assign]
     frame = ask(market.manager(first, second), case, strict=True)
     assert frame["close"].max() < 103
-    assert sum(s["rows"] for s in told(frame)["spans"] if s["vendor"] == "second") == len(case.bad)
+    assert sum(s["rows"] for s in provenance(frame)["spans"] if s["vendor"] == "second") == len(
+        case.bad
+    )
 
 
 def test_bars_are_judged_with_the_dividends_of_the_book_in_the_shares_of_their_prices(
@@ -400,7 +404,7 @@ def test_a_large_move_alone_is_no_error(market: Market, clock: ManualClock, drop
         vendor = case.vendor(clock)
         vendor.spoil = scaled(drop, "2024-04-16T00:00:00Z", "2024-06-30T00:00:00Z")
         frame = ask(market.manager(vendor, folder=case.like), case, strict=True)
-        assert told(frame)["problems"] == []
+        assert provenance(frame)["problems"] == []
 
 
 def test_bars_derived_from_grave_ones_are_marked_as_grave(
@@ -410,8 +414,8 @@ def test_bars_derived_from_grave_ones_are_marked_as_grave(
     vendor = case.vendor(clock)
     vendor.capabilities = replace(vendor.capabilities, timeframes={"1h": "1h"})
     frame = market.manager(vendor).get_ohlcv("BTCUSDT", "2h", "2024-05-01", "2024-05-03")
-    assert not told(frame)["complete"]
-    assert "grave: " in str(told(frame)["problems"])
+    assert not provenance(frame)["complete"]
+    assert "grave: " in str(provenance(frame)["problems"])
 
 
 @pytest.mark.parametrize(("least", "is_told"), [(0.95, True), (0.85, False)])
@@ -533,7 +537,7 @@ def test_the_edge_of_two_units_is_not_doubted_once_the_bars_of_the_other_are_rep
     vendor.spoil = lambda rows: [r._replace(high=r.high + 0.25) for r in rows]
     manager.get_ohlcv(*hours[:2], *wrong, force_refresh=True)
     assert not grave_spans(manager.get_ohlcv(*hours, offline=True))
-    account = told(manager.get_ohlcv(*hours, strict=True))
+    account = provenance(manager.get_ohlcv(*hours, strict=True))
     assert [span["state"] for span in account["spans"]] == ["final"]
     asked = len(vendor.asked)
     manager.get_ohlcv(*hours, strict=True)
@@ -551,7 +555,7 @@ def test_hours_between_two_doubted_bars_that_were_never_requested_are_requested(
     manager.get_ohlcv(*hours, "2024-06-05T01:00", "2024-06-05T01:00")
     both = manager.get_ohlcv(*hours, "2024-06-05T01:00", "2024-06-05T12:00", offline=True)
     assert len(both) == 2 and len(grave_spans(both)) == 2, "each is doubted beside the other"
-    (gap,) = told(both)["gaps"]
+    (gap,) = provenance(both)["gaps"]
     assert (gap["start"], gap["end"]) == ("2024-06-05T02:00:00Z", "2024-06-05T12:00:00Z")
     assert len(manager.get_ohlcv(*hours, "2024-06-05T01:00", "2024-06-05T12:00")) == 12
 

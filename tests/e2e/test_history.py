@@ -15,7 +15,7 @@ from src.data.errors import AllProvidersFailedError, IncompleteDataError, Incomp
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
-from .twin import Twin, beside
+from .scripted_vendor import ScriptedVendor, beside
 
 DAY = (datetime(2024, 6, 1), datetime(2024, 6, 1, 23))
 
@@ -118,7 +118,9 @@ def test_a_window_outside_sessions_of_a_new_series_takes_one_request(
 def test_a_range_before_the_listing_is_requested_once(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beside(monkeypatch, manager, Twin(vendors))  # the word of one vendor proves no listing
+    beside(
+        monkeypatch, manager, ScriptedVendor(vendors)
+    )  # the word of one vendor proves no listing
     frame = manager.get_ohlcv("NEWUSDT", "1h", "2024-06-01", "2024-06-04")
     assert_true(frame, vendors, clock, "NEWUSDT", "1h", "2024-06-01", "2024-06-05")
     vendors.clear_log()

@@ -16,8 +16,8 @@ from src.data.model.frame import build_frame
 from src.data.model.instant import HOUR_MS, iso
 from tests.cache.counts import crossed
 
-from .shelf import Market, Shelf, at, days, every, serving, shown
-from .twin import gaps, told
+from .fixed_vendor import FixedVendor, Market, at, days, every, serving, shown
+from .scripted_vendor import gaps, provenance
 
 DAY = every("1h", "2024-06-03T00:00", "2024-06-03T23:00")
 ASK = ("BTC-USD", "1h", "2024-06-03", "2024-06-03")
@@ -42,51 +42,51 @@ def without(stamps: list[int], *hours: int) -> list[int]:
 def test_a_hole_seen_once_is_refetched_within_hours_and_one_seen_twice_daily(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
-    shelf = Shelf(clock, without(DAY, 5, 6), vendor, dense=True)
+    fixed = FixedVendor(clock, without(DAY, 5, 6), vendor, dense=True)
     for hours, asked in [(0, 1), (5, 0), (2, 1), (23, 0), (2, 1), (23, 0)]:
         clock.advance(hours * 3600)
-        shelf.asked.clear()
+        fixed.asked.clear()
         for _ in range(2):
-            frame = market.manager(shelf).get_ohlcv(*ASK)
-            assert not told(frame)["complete"]
+            frame = market.manager(fixed).get_ohlcv(*ASK)
+            assert not provenance(frame)["complete"]
             assert [gap[:2] for gap in gaps(frame)] == [
                 ("2024-06-03T05:00:00", "2024-06-03T07:00:00")
             ]
-        assert len(shelf.asked) == asked, hours
+        assert len(fixed.asked) == asked, hours
 
 
 def test_a_hole_in_recent_bars_is_refetched_within_minutes(
     market: Market, clock: ManualClock
 ) -> None:
     today = every("1h", "2024-06-12T00:00", "2024-06-12T14:00")
-    shelf = Shelf(clock, without(today, 9), "binance")
+    fixed = FixedVendor(clock, without(today, 9), "binance")
     ask = ("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T12:00")
-    market.manager(shelf).get_ohlcv(*ask)
-    shelf.stamps = today
+    market.manager(fixed).get_ohlcv(*ask)
+    fixed.stamps = today
     clock.advance(16 * 60)
-    assert len(market.manager(shelf).get_ohlcv(*ask, strict=True)) == 13
+    assert len(market.manager(fixed).get_ohlcv(*ask, strict=True)) == 13
 
 
 def test_a_hole_confirmed_twice_does_not_confirm_the_next_one(
     market: Market, clock: ManualClock
 ) -> None:
     spring = every("1h", "2024-03-04T00:00", "2024-03-04T23:00")
-    shelf = Shelf(clock, without(spring, 5), "binance")
+    fixed = FixedVendor(clock, without(spring, 5), "binance")
     ask = ("BTCUSDT", "1h", "2024-03-04", "2024-03-04")
     for hours in (0, 7):
         clock.advance(hours * 3600)
-        market.manager(shelf).get_ohlcv(*ask)
-    market.manager(shelf).get_ohlcv("BTCUSDT", "1h", "2024-03-04", "2024-03-05")
+        market.manager(fixed).get_ohlcv(*ask)
+    market.manager(fixed).get_ohlcv("BTCUSDT", "1h", "2024-03-04", "2024-03-05")
     # Now the hour behind it is lacking as well, once.
-    shelf.stamps = without(spring, 5, 6)
-    market.manager(shelf, folder="other").get_ohlcv(*ask)
+    fixed.stamps = without(spring, 5, 6)
+    market.manager(fixed, folder="other").get_ohlcv(*ask)
     clock.advance(7 * 3600)
-    shelf.stamps = without(spring, 5, 6, 7)
-    market.manager(shelf, folder="other").get_ohlcv("BTCUSDT", "1h", "2024-03-04", "2024-03-04",
+    fixed.stamps = without(spring, 5, 6, 7)
+    market.manager(fixed, folder="other").get_ohlcv("BTCUSDT", "1h", "2024-03-04", "2024-03-04",
                                                    force_refresh=True)  # fmt: skip
-    shelf.stamps = spring
+    fixed.stamps = spring
     clock.advance(7 * 3600)
-    frame = market.manager(shelf, folder="other").get_ohlcv(*ask)
+    frame = market.manager(fixed, folder="other").get_ohlcv(*ask)
     assert "2024-03-04T07:00" in shown(frame)
 
 
@@ -94,7 +94,9 @@ def test_a_hole_confirmed_twice_does_not_confirm_the_next_one(
 def test_a_hole_of_one_vendor_is_filled_from_the_next_in_the_same_call(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
-    one, two = (Shelf(clock, without(DAY, *lost), vendor, dense=True) for lost in ((5,), (9,)))
+    one, two = (
+        FixedVendor(clock, without(DAY, *lost), vendor, dense=True) for lost in ((5,), (9,))
+    )
     two.name = "second"
     frame = market.manager(one, two).get_ohlcv(*ASK, strict=True)
     assert len(frame) == 24
@@ -103,11 +105,11 @@ def test_a_hole_of_one_vendor_is_filled_from_the_next_in_the_same_call(
 def test_a_vendor_that_was_down_fills_the_hole_at_the_next_call(
     market: Market, clock: ManualClock
 ) -> None:
-    one, two = (Shelf(clock, without(DAY, *lost), "binance") for lost in ((5,), (9,)))
+    one, two = (FixedVendor(clock, without(DAY, *lost), "binance") for lost in ((5,), (9,)))
     two.name = "second"
     two.errors = [UnavailableError("down")]
     ask = ("BTCUSDT", *ASK[1:])
-    assert not told(market.manager(one, two).get_ohlcv(*ask))["complete"]
+    assert not provenance(market.manager(one, two).get_ohlcv(*ask))["complete"]
     assert len(market.manager(one, two).get_ohlcv(*ask, strict=True)) == 24
     assert len(one.asked) == 1
 
@@ -123,35 +125,35 @@ SHARE = ("AAPL", "1h", "2024-04-01", "2024-05-17")
 SPARSE = [name for name in serving("stock") if name != "twelvedata"]
 
 
-def of_a_share(clock: ManualClock, vendor: str, lost: slice) -> Shelf:
+def of_a_share(clock: ManualClock, vendor: str, lost: slice) -> FixedVendor:
     """Return a vendor of bars counted from the open that lacks some of them."""
-    shelf = Shelf(clock, HOURS, "tiingo", dense=False, timeframes={"1h": "1h"})
-    shelf.name = vendor
+    fixed = FixedVendor(clock, HOURS, "tiingo", dense=False, timeframes={"1h": "1h"})
+    fixed.name = vendor
     gone = set(HOURS[lost])
-    shelf.stamps = [stamp for stamp in HOURS if stamp not in gone]
-    return shelf
+    fixed.stamps = [stamp for stamp in HOURS if stamp not in gone]
+    return fixed
 
 
 @pytest.mark.parametrize("lost", [slice(99, 112), slice(101, 112), slice(101, 200)])
 def test_a_run_far_beyond_the_habit_of_a_sparse_vendor_is_a_hole(
     market: Market, clock: ManualClock, lost: slice
 ) -> None:
-    shelf = of_a_share(clock, "one", lost)
+    fixed = of_a_share(clock, "one", lost)
     for _ in range(2):
-        frame = market.manager(shelf).get_ohlcv(*SHARE)
-        assert not told(frame)["complete"]
+        frame = market.manager(fixed).get_ohlcv(*SHARE)
+        assert not provenance(frame)["complete"]
         with pytest.raises(IncompleteDataError):
-            market.manager(shelf).get_ohlcv(*SHARE, strict=True)
+            market.manager(fixed).get_ohlcv(*SHARE, strict=True)
     second = of_a_share(clock, "two", slice(0, 0))
-    whole = market.manager(shelf, second).get_ohlcv(*SHARE, strict=True)
+    whole = market.manager(fixed, second).get_ohlcv(*SHARE, strict=True)
     assert len(whole) == len(HOURS)
 
 
 def test_few_hours_without_a_trade_are_no_hole_of_a_sparse_vendor(
     market: Market, clock: ManualClock
 ) -> None:
-    shelf = of_a_share(clock, "one", slice(100, 230, 13))
-    assert told(market.manager(shelf).get_ohlcv(*SHARE, strict=True))["complete"]
+    fixed = of_a_share(clock, "one", slice(100, 230, 13))
+    assert provenance(market.manager(fixed).get_ohlcv(*SHARE, strict=True))["complete"]
 
 
 # --- between two pages -------------------------------------------------------------------------
@@ -161,59 +163,59 @@ def test_few_hours_without_a_trade_are_no_hole_of_a_sparse_vendor(
 def test_a_hole_between_two_pages_is_refetched_at_once_and_not_recorded(
     market: Market, clock: ManualClock, vendor: str, lost: tuple[int, ...]
 ) -> None:
-    shelf = Shelf(clock, DAY, vendor, dense=True)
-    shelf.page = [DAY[12]]
+    fixed = FixedVendor(clock, DAY, vendor, dense=True)
+    fixed.page = [DAY[12]]
     answers = iter([without(DAY, *lost), DAY])
 
     def spoil(rows: list[Bar]) -> list[Bar]:
         there = set(next(answers, DAY))
         return [row for row in rows if row.stamp_ms in there]
 
-    shelf.spoil = spoil
-    frame = market.manager(shelf).get_ohlcv(*ASK, strict=True)
+    fixed.spoil = spoil
+    frame = market.manager(fixed).get_ohlcv(*ASK, strict=True)
     assert len(frame) == 24
-    assert len(shelf.asked) == 2
+    assert len(fixed.asked) == 2
 
 
 def test_a_hole_between_two_pages_that_a_second_request_confirms_is_a_gap(
     market: Market, clock: ManualClock
 ) -> None:
-    shelf = Shelf(clock, without(DAY, 12, 13), "binance")
-    shelf.page = [DAY[12]]
+    fixed = FixedVendor(clock, without(DAY, 12, 13), "binance")
+    fixed.page = [DAY[12]]
     for _ in range(2):
-        frame = market.manager(shelf).get_ohlcv("BTCUSDT", *ASK[1:])
+        frame = market.manager(fixed).get_ohlcv("BTCUSDT", *ASK[1:])
         assert gaps(frame) == [
             ("2024-06-03T12:00:00", "2024-06-03T14:00:00", "the vendor has no bar")
         ]
-    assert len(shelf.asked) == 2
+    assert len(fixed.asked) == 2
 
 
-def failing_between_pages(clock: ManualClock, vendor: str, *lost: int) -> Shelf:
+def failing_between_pages(clock: ManualClock, vendor: str, *lost: int) -> FixedVendor:
     """Return a vendor that lacks hours at a new page once, and is down when asked for them alone."""
-    shelf = Shelf(clock, DAY, vendor, dense=True)
-    shelf.page, shelf.errors = [DAY[12]], [None, UnavailableError("down")]
-    shelf.spoil = lambda rows: [row for row in rows if row.stamp_ms not in {DAY[n] for n in lost}]
-    return shelf
+    fixed = FixedVendor(clock, DAY, vendor, dense=True)
+    fixed.page, fixed.errors = [DAY[12]], [None, UnavailableError("down")]
+    fixed.spoil = lambda rows: [row for row in rows if row.stamp_ms not in {DAY[n] for n in lost}]
+    return fixed
 
 
 @pytest.mark.parametrize(("lost", "vendor"), crossed([(12,), (12, 13, 14), (10, 11, 12)], COINS))
 def test_a_hole_between_two_pages_that_fails_to_refetch_is_not_recorded(
     market: Market, clock: ManualClock, vendor: str, lost: tuple[int, ...]
 ) -> None:
-    shelf = failing_between_pages(clock, vendor, *lost)
-    frame = market.manager(shelf).get_ohlcv(*ASK)
+    fixed = failing_between_pages(clock, vendor, *lost)
+    frame = market.manager(fixed).get_ohlcv(*ASK)
     assert len(frame) == 24 - len(lost)
     assert [reason for *_, reason in gaps(frame)] == [f"{vendor}: down"]
-    shelf.spoil = lambda rows: rows
-    assert len(market.manager(shelf).get_ohlcv(*ASK, strict=True)) == 24
-    assert len(shelf.asked) == 3
+    fixed.spoil = lambda rows: rows
+    assert len(market.manager(fixed).get_ohlcv(*ASK, strict=True)) == 24
+    assert len(fixed.asked) == 3
 
 
 @pytest.mark.parametrize("vendor", COINS)
 def test_a_hole_that_could_not_be_rechecked_is_requested_from_the_next_vendor(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
-    one, two = failing_between_pages(clock, vendor, 12), Shelf(clock, DAY, vendor, dense=True)
+    one, two = failing_between_pages(clock, vendor, 12), FixedVendor(clock, DAY, vendor, dense=True)
     two.name = "second"
     frame = market.manager(one, two).get_ohlcv(*ASK, strict=True, columns=("source",))
     assert [n for n, source in enumerate(frame["source"]) if source == "second"] == [12]
@@ -229,18 +231,18 @@ def test_bars_of_a_long_vendor_silence_are_fetched_within_days_of_its_end(
     market: Market, clock: ManualClock, vendor: str, count: int
 ) -> None:
     hours = every("1h", "2024-06-10T00:00", "2024-07-29T20:00")
-    shelves = [Shelf(clock, hours[:24], vendor, dense=True) for _ in range(count)]
-    for number, shelf in enumerate(shelves[1:]):
-        shelf.name = f"second{number}"
+    fixed_vendors = [FixedVendor(clock, hours[:24], vendor, dense=True) for _ in range(count)]
+    for number, fixed in enumerate(fixed_vendors[1:]):
+        fixed.name = f"second{number}"
     ask = ("BTC-USD", "1h", "2024-06-10")
     for silent_days in (45, 2):  # what had come by the first question is asked for twice
-        market.manager(*shelves).get_ohlcv(*ask)
+        market.manager(*fixed_vendors).get_ohlcv(*ask)
         clock.advance(silent_days * 86_400)
-    for shelf in shelves:
-        shelf.stamps = hours
-    market.manager(*shelves).get_ohlcv(*ask)
+    for fixed in fixed_vendors:
+        fixed.stamps = hours
+    market.manager(*fixed_vendors).get_ohlcv(*ask)
     clock.advance(2 * 86_400)
-    frame = market.manager(*shelves).get_ohlcv(*ask[:2], "2024-06-10", "2024-07-27")
+    frame = market.manager(*fixed_vendors).get_ohlcv(*ask[:2], "2024-06-10", "2024-07-27")
     assert (len(frame), gaps(frame)) == (48 * 24, [])
 
 
@@ -249,14 +251,14 @@ def test_bars_of_a_long_vendor_silence_are_fetched_within_days_of_its_end(
 
 def hours_asked(frame: pd.DataFrame) -> list[tuple[str, int, int]]:
     """Return each vendor asked and the hours lacking that it was asked for, the last one inclusive."""
-    spans = ((a["provider"], at(a["start"]), at(a["end"])) for a in told(frame)["attempts"])
+    spans = ((a["provider"], at(a["start"]), at(a["end"])) for a in provenance(frame)["attempts"])
     return [(name, (s - DAY[0]) // HOUR_MS, (e - DAY[0]) // HOUR_MS - 1) for name, s, e in spans]
 
 
 def test_the_rest_of_a_failed_long_request_goes_to_the_next_vendor_as_one_range(
     market: Market, clock: ManualClock
 ) -> None:
-    one, two = Shelf(clock, DAY, "binance", page_bars=1), Shelf(clock, DAY, "binance")
+    one, two = FixedVendor(clock, DAY, "binance", page_bars=1), FixedVendor(clock, DAY, "binance")
     one.errors, two.name = [None, UnavailableError("down")], "second"
     frame = market.manager(one, two).get_ohlcv("BTCUSDT", *ASK[1:], strict=True)
     assert len(frame) == 24
@@ -267,7 +269,7 @@ def test_the_rest_of_a_failed_long_request_goes_to_the_next_vendor_as_one_range(
 def test_after_a_failure_the_next_vendor_fetches_the_failed_part_before_the_later_ones(
     market: Market, clock: ManualClock
 ) -> None:
-    one, two = Shelf(clock, DAY, "binance", page_bars=6), Shelf(clock, DAY, "binance")
+    one, two = FixedVendor(clock, DAY, "binance", page_bars=6), FixedVendor(clock, DAY, "binance")
     for hour in range(0, 24, 2):
         text = f"2024-06-03T{hour:02d}:"
         market.manager(one).get_ohlcv("BTCUSDT", "1h", text + "00", text + "01")
@@ -291,18 +293,18 @@ TEN = ("BTCUSDT", "1h", "2024-05-01", "2024-05-10")
 def test_a_hole_of_bars_put_into_the_cache_is_not_covered(
     market: Market, clock: ManualClock, lost: tuple[int, ...], is_asked: bool
 ) -> None:
-    shelf = Shelf(clock, TEN_DAYS, "binance")
-    manager = market.manager(shelf)
-    whole = BarTable.from_bars([shelf.bar(stamp) for stamp in without(TEN_DAYS, *lost)])
+    fixed = FixedVendor(clock, TEN_DAYS, "binance")
+    manager = market.manager(fixed)
+    whole = BarTable.from_bars([fixed.bar(stamp) for stamp in without(TEN_DAYS, *lost)])
     bounds = ("2024-05-01", "2024-05-10") if is_asked else (None, None)
     frame = build_frame(whole, Coverage())
     assert manager.cache.put(frame, "BTCUSDT", "1h", *bounds, provider="mine")
-    offline = market.manager(shelf).get_ohlcv(*TEN, offline=True)
+    offline = market.manager(fixed).get_ohlcv(*TEN, offline=True)
     assert len(offline) == 240 - len(lost)
-    assert not told(offline)["complete"]
-    found = market.manager(shelf).get_ohlcv(*TEN, strict=True)
+    assert not provenance(offline)["complete"]
+    found = market.manager(fixed).get_ohlcv(*TEN, strict=True)
     assert len(found) == 240
-    assert sum(span.end - span.start for span in shelf.asked) < 110 * HOUR_MS
+    assert sum(span.end - span.start for span in fixed.asked) < 110 * HOUR_MS
 
 
 # --- many holes of a dense vendor ----------------------------------------------------------------
@@ -318,12 +320,12 @@ def lacking(stamps: list[int], places: list[int]) -> list[int]:
     return [stamp for stamp in stamps if stamp not in gone]
 
 
-def many(market: Market, clock: ManualClock, *lost: list[int]) -> list[Shelf]:
+def many(market: Market, clock: ManualClock, *lost: list[int]) -> list[FixedVendor]:
     """Return vendors that each lack some of the minutes."""
-    shelves = [Shelf(clock, lacking(MINUTES, places), "binance") for places in lost]
-    for number, shelf in enumerate(shelves[1:]):
-        shelf.name = f"second{number or ''}"
-    return shelves
+    fixed_vendors = [FixedVendor(clock, lacking(MINUTES, places), "binance") for places in lost]
+    for number, fixed in enumerate(fixed_vendors[1:]):
+        fixed.name = f"second{number or ''}"
+    return fixed_vendors
 
 
 def test_many_holes_are_filled_by_the_next_vendor_in_few_requests(
@@ -333,7 +335,7 @@ def test_many_holes_are_filled_by_the_next_vendor_in_few_requests(
     two.spoil = lambda rows: [row._replace(volume=8.0) for row in rows]
     frame = market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True, columns=("source",))
     assert len(frame) == 720
-    assert told(frame)["problems"] == []
+    assert provenance(frame)["problems"] == []
     assert (len(one.asked), len(two.asked)) == (1, 1)
     places = [place for place, source in enumerate(frame["source"]) if source == "second"]
     assert places == LOST, "the missing bars alone"
@@ -354,14 +356,14 @@ def test_of_many_holes_those_that_no_vendor_fills_are_gaps(
     expected = [iso(MINUTES[place])[:-1] for place in nowhere]
     assert found == expected
     assert all(gap[2] == "the vendor has no bar" for gap in gaps(frame))
-    assert not told(frame)["complete"]
-    asked = [len(shelf.asked) for shelf in (one, two, three)]
+    assert not provenance(frame)["complete"]
+    asked = [len(fixed.asked) for fixed in (one, two, three)]
     assert max(asked) <= 8
     again = market.manager(one, two, three).get_ohlcv(*ASK_MINUTES)
     assert again.equals(frame)
     assert gaps(again) == gaps(frame)
-    assert told(again)["problems"] == told(frame)["problems"]
-    assert [len(shelf.asked) for shelf in (one, two, three)] == asked
+    assert provenance(again)["problems"] == provenance(frame)["problems"]
+    assert [len(fixed.asked) for fixed in (one, two, three)] == asked
 
 
 def test_many_holes_of_a_lone_vendor_are_gaps_and_rechecked_within_hours(
@@ -371,7 +373,7 @@ def test_many_holes_of_a_lone_vendor_are_gaps_and_rechecked_within_hours(
     frame = market.manager(one).get_ohlcv(*ASK_MINUTES, columns=("state",))
     assert len(frame) == 720 - len(LOST)
     assert set(frame["state"]) == {"final"}
-    assert told(frame)["gaps_total"] == 70
+    assert provenance(frame)["gaps_total"] == 70
     again = market.manager(one).get_ohlcv(*ASK_MINUTES, columns=("state",))
     assert again.equals(frame)
     assert gaps(again) == gaps(frame)
@@ -389,7 +391,7 @@ def test_a_vendor_that_was_down_fills_many_holes_at_the_next_call(
     one, two = many(market, clock, LOST, [])
     two.errors = [UnavailableError("down")]
     frame = market.manager(one, two).get_ohlcv(*ASK_MINUTES)
-    assert told(frame)["gaps_total"] == 70
+    assert provenance(frame)["gaps_total"] == 70
     assert len(two.asked) == 1
     assert len(market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True)) == 720
 
@@ -403,8 +405,8 @@ def test_many_bad_rows_are_fetched_from_the_next_vendor_in_few_requests(
     frame = market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True, columns=("source",))
     assert len(two.asked) == 1
     assert [n for n, source in enumerate(frame["source"]) if source == "second"] == LOST
-    assert told(frame)["problems"] == []
-    assert told(frame)["flagged"] == []
+    assert provenance(frame)["problems"] == []
+    assert provenance(frame)["flagged"] == []
 
 
 # --- more holes of a dense vendor than one in eight bars -------------------------------------------
@@ -424,7 +426,7 @@ def test_an_answer_with_too_many_missing_bars_is_requested_whole_from_the_next_v
     assert len(frame) == 720
     assert set(frame["state"]) == {"final"}, "the second one vouches for the first one's bars"
     assert [n for n, name in enumerate(frame["source"]) if name == "second"] == fifths(2)
-    assert told(frame)["problems"] == []
+    assert provenance(frame)["problems"] == []
     assert (len(one.asked), len(two.asked)) == (1, 1)
     again = market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True, columns=wanted)
     assert again.equals(frame)
@@ -439,8 +441,8 @@ def test_bars_missing_at_the_trusted_vendor_are_taken_from_the_one_in_doubt(
     nowhere = sorted(set(fifths(2)) & set(LOST))
     assert len(frame) == 720 - len(nowhere)
     assert [gap[0] for gap in gaps(frame)] == [iso(MINUTES[place])[:-1] for place in nowhere]
-    assert told(frame)["gaps_total"] == len(nowhere)
-    assert told(frame)["problems"] == [f"{len(nowhere)} of 720 expected bars are missing"]
+    assert provenance(frame)["gaps_total"] == len(nowhere)
+    assert provenance(frame)["problems"] == [f"{len(nowhere)} of 720 expected bars are missing"]
     assert set(frame["source"][frame["state"] == "suspect"]) == {"binance"}
     kept = frame["state"] == "suspect"
     assert kept.sum() == len(set(LOST) - set(fifths(2)))
@@ -460,15 +462,15 @@ def test_bars_of_vendors_that_all_lack_too_many_are_combined_and_marked_suspect(
     assert filled.sum() == 144, "only what the first one lacks"
     assert (frame["volume"] == 8.0).tolist() == filled.tolist()
     assert set(frame["state"]) == {"suspect"}
-    assert told(frame)["complete"] is False
+    assert provenance(frame)["complete"] is False
     said = [f"{len(missing)} of 720 expected bars are missing"] if missing else []
-    assert told(frame)["problems"] == said
-    asked = [len(shelf.asked) for shelf in (one, two, three)]
+    assert provenance(frame)["problems"] == said
+    asked = [len(fixed.asked) for fixed in (one, two, three)]
     assert asked == [1, 1, 1]
     again = market.manager(one, two, three).get_ohlcv(*ASK_MINUTES, columns=("source", "state"))
     assert again.equals(frame)
-    assert told(again)["problems"] == said
-    assert [len(shelf.asked) for shelf in (one, two, three)] == asked
+    assert provenance(again)["problems"] == said
+    assert [len(fixed.asked) for fixed in (one, two, three)] == asked
     document = next(market.folder.glob("cache/ohlcv/*/1m/2024.metadata.json"))
     assert document.stat().st_size < 12_000
 
@@ -483,7 +485,7 @@ def test_many_missing_bars_of_the_only_vendor_are_refetched_within_hours(
         for _ in range(2):
             frame = market.manager(one).get_ohlcv(*ASK_MINUTES, columns=("state",))
             assert (len(frame), set(frame["state"])) == (720 - 144, {"suspect"})
-            assert told(frame)["problems"] == ["144 of 720 expected bars are missing"]
+            assert provenance(frame)["problems"] == ["144 of 720 expected bars are missing"]
         assert len(one.asked) == asked, hours
     clock.advance(25 * 3600)
     one.stamps = MINUTES

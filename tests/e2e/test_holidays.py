@@ -12,8 +12,8 @@ from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from src.data.jobs.checkup import checkup
 
-from .shelf import Market, Shelf, at, every, serving, shown
-from .twin import told
+from .fixed_vendor import FixedVendor, Market, at, every, serving, shown
+from .scripted_vendor import provenance
 
 UNKNOWN = "holidays at that time are unknown"
 
@@ -44,7 +44,7 @@ MAY = ["1995-05-01", "1995-05-02", "1995-05-08", "1995-05-09", "1995-05-10"]
 def test_a_gap_in_a_time_of_unknown_holidays_may_be_a_holiday_and_says_so(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
-    manager = market.manager(Shelf(clock, map(at, MAY), vendor))
+    manager = market.manager(FixedVendor(clock, map(at, MAY), vendor))
     asked = ("7203.T", "1d", "1995-05-01", "1995-05-10")
     for _ in range(2):  # fetched, and out of the cache
         with pytest.warns(IncompleteDataWarning, match=UNKNOWN):
@@ -58,7 +58,7 @@ def test_a_gap_in_a_time_of_unknown_holidays_may_be_a_holiday_and_says_so(
 def test_doctor_names_calendars_that_lack_the_holidays_of_stored_bars(
     market: Market, clock: ManualClock
 ) -> None:
-    manager = market.manager(Shelf(clock, map(at, MAY)))
+    manager = market.manager(FixedVendor(clock, map(at, MAY)))
     with pytest.warns(IncompleteDataWarning):
         manager.get_ohlcv("7203.T", "1d", "1995-05-01", "1995-05-10")
     found = [c for c in checkup(market.folder / "cache", network=False) if c.topic == "calendar"]
@@ -79,7 +79,7 @@ CHRISTMAS = [
 def test_currencies_have_no_gap_on_days_with_an_early_close(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
-    manager = market.manager(Shelf(clock, CHRISTMAS, vendor, dense=True))
+    manager = market.manager(FixedVendor(clock, CHRISTMAS, vendor, dense=True))
     found = whole(manager, "EURUSD=X", "1h", "2013-12-23", "2013-12-27")
     assert [at(text) for text in found] == CHRISTMAS
     assert gaps(manager, "EURUSD=X", "1h").isdisjoint(
@@ -98,7 +98,7 @@ EMINI = [
 def test_futures_have_no_gap_in_the_daily_maintenance_hour(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
-    manager = market.manager(Shelf(clock, EMINI, vendor))
+    manager = market.manager(FixedVendor(clock, EMINI, vendor))
     found = whole(manager, "ES=F", "1h", "2023-06-12", "2023-06-13")
     assert [at(text) for text in found] == EMINI
 
@@ -107,7 +107,7 @@ def test_shares_of_hong_kong_have_no_gap_on_typhoon_days(
     market: Market, clock: ManualClock
 ) -> None:
     traded = [f"2023-09-{day:02}" for day in (4, 5, 6, 7, 11, 12)]
-    manager = market.manager(Shelf(clock, map(at, ["2023-08-31", *traded])))
+    manager = market.manager(FixedVendor(clock, map(at, ["2023-08-31", *traded])))
     found = whole(manager, "0700.HK", "1d", "2023-08-31", "2023-09-12")
     assert [day[:10] for day in found] == ["2023-08-31", *traded]
 
@@ -124,12 +124,12 @@ def test_futures_of_equity_indices_have_no_gap_in_their_trading_pause(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     question = ("1m", "2013-10-30T19:00", "2013-10-30T21:30")
-    found = whole(market.manager(Shelf(clock, PAUSED, vendor)), "ES=F", *question)
+    found = whole(market.manager(FixedVendor(clock, PAUSED, vendor)), "ES=F", *question)
     assert [at(text) for text in found] == PAUSED
     # Gold traded then: the same minutes are missing.
-    shelf = Shelf(clock, PAUSED, vendor, dense=True)
+    fixed = FixedVendor(clock, PAUSED, vendor, dense=True)
     with pytest.warns(IncompleteDataWarning):
-        market.manager(shelf, folder="gold").get_ohlcv("GC=F", *question)
+        market.manager(fixed, folder="gold").get_ohlcv("GC=F", *question)
 
 
 # A Wednesday of Apple: a trade now and then before 09:30 and after 16:00 in New York.
@@ -145,14 +145,14 @@ def test_minutes_without_a_trade_in_extended_hours_are_no_gaps(
     clock.set(at("2024-06-07T02:00"))
     wishes = {"session": "extended", "adjustment": "raw", "strict": True}
     question = ("AAPL", "1m", "2024-06-05", "2024-06-05")
-    manager = market.manager(Shelf(clock, [*EARLY, *DAY, *LATE], vendor))
+    manager = market.manager(FixedVendor(clock, [*EARLY, *DAY, *LATE], vendor))
     for _ in range(2):
         frame = manager.get_ohlcv(*question, **wishes)
         assert [at(text) for text in shown(frame)] == [*EARLY, *DAY, *LATE]
-        assert (told(frame)["gaps"], told(frame)["problems"]) == ([], [])
+        assert (provenance(frame)["gaps"], provenance(frame)["problems"]) == ([], [])
     # A quarter of an hour of the regular session is a gap, and only that.
-    shelf = Shelf(clock, [*EARLY, *DAY[:100], *DAY[115:], *LATE], vendor, dense=True)
+    fixed = FixedVendor(clock, [*EARLY, *DAY[:100], *DAY[115:], *LATE], vendor, dense=True)
     with pytest.raises(IncompleteDataError) as caught:
-        market.manager(shelf, folder="lost").get_ohlcv(*question, **wishes)
+        market.manager(fixed, folder="lost").get_ohlcv(*question, **wishes)
     (gap,) = caught.value.frame.attrs["onetape"]["gaps"]
     assert (gap["start"], gap["end"]) == ("2024-06-05T15:10:00Z", "2024-06-05T15:25:00Z")

@@ -21,7 +21,7 @@ from src.data.model.instant import DAY_MS, HOUR_MS, day_ms
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 
-from .shelf import Market, Shelf, at, days, every
+from .fixed_vendor import FixedVendor, Market, at, days, every
 from .test_grave_bars import Walker, grave_spans, scaled
 
 COIN_HOURS = every("1h", "2024-05-01T00:00:00Z", "2024-05-08T23:00:00Z")
@@ -137,7 +137,7 @@ def test_hours_stay_trusted_if_a_split_since_the_stored_days_is_unreported(
     market: Market, clock: ManualClock
 ) -> None:
     vendor = Both(clock, SHARE_HOURS, "yahoo")
-    vendor.capabilities = Shelf(clock, (), "yahoo").capabilities
+    vendor.capabilities = FixedVendor(clock, (), "yahoo").capabilities
     vendor.actions = None
     manager = market.manager(vendor)
     manager.get_ohlcv("AAPL", "1d", *RANGE)

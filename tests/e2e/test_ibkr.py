@@ -15,7 +15,7 @@ from src.data.errors import AllProvidersFailedError
 from src.data.model.instant import parse_iso
 from tests.net.gateway import Bars, Script, gateway
 
-from .twin import told
+from .scripted_vendor import provenance
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ib_async") is None, reason="ib_async is not installed"
@@ -49,8 +49,8 @@ def test_days_are_fetched_once_and_kept(tmp_path: Path, clock: ManualClock) -> N
         frame = manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-01-04")
         again = manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-01-04")
     assert frame["close"].tolist() == again["close"].tolist() == [185.64, 184.25, 181.91]
-    assert told(frame)["vendors"] == ["ibkr"]
-    assert told(frame)["complete"]
+    assert provenance(frame)["vendors"] == ["ibkr"]
+    assert provenance(frame)["complete"]
     assert len(script.asked) == 1
 
 
@@ -110,4 +110,4 @@ def test_bars_of_today_are_appended_without_a_vendor_of_splits(
         frame = manager.get_ohlcv("AAPL", "5m", bars=20)
     assert frame["close"].tolist() == [100.0] * 12 + [101.0] * 8
     assert len(script.asked) == asked + 1
-    assert told(frame)["as_of"] == "2020-08-31"
+    assert provenance(frame)["as_of"] == "2020-08-31"

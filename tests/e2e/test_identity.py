@@ -22,7 +22,7 @@ from tests.cache.counts import FULL
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.listings import Listing
 
-from .twin import gaps, told
+from .scripted_vendor import gaps, provenance
 
 RANGE = ("1d", "2024-06-01", "2024-06-10")
 # Shares, metals and oil that exchanges list as perpetuals; Yahoo has coins of these names.
@@ -104,10 +104,10 @@ def test_a_gap_names_a_vendor_skipped_because_its_pair_would_be_a_substitute(
     vendors.fault("binance", Fault.status(503))
     with pytest.warns(IncompleteDataWarning, match="its META-USD is the METAUSDT of binance"):
         frame = manager.get_ohlcv("METAUSDT", *RANGE)
-    assert told(frame)["vendors"] == ["binance"]
+    assert provenance(frame)["vendors"] == ["binance"]
     (gap,) = gaps(frame)
     assert "yahoo is skipped" in gap[2]
-    assert "yahoo" in told(frame)["rejected"]
+    assert "yahoo" in provenance(frame)["rejected"]
 
 
 def test_a_pair_that_the_exchange_does_not_list_is_unknown_whatever_its_coin(
@@ -120,7 +120,7 @@ def test_a_pair_that_the_exchange_does_not_list_is_unknown_whatever_its_coin(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         frame = manager.get_ohlcv("BTCUSDT", *RANGE, provider="yahoo")
-    assert told(frame)["vendors"] == ["yahoo"]
+    assert provenance(frame)["vendors"] == ["yahoo"]
 
 
 def test_a_coin_of_one_meaning_has_substitutes_while_the_exchange_is_down(
@@ -129,7 +129,7 @@ def test_a_coin_of_one_meaning_has_substitutes_while_the_exchange_is_down(
     vendors.fault("binance", Fault.status(503))
     with pytest.warns(IncompleteDataWarning, match="substitute"):
         frame = manager.get_ohlcv("BTCUSDT", *RANGE)
-    assert told(frame)["vendors"] == ["yahoo"]
+    assert provenance(frame)["vendors"] == ["yahoo"]
 
 
 def test_a_pinned_vendor_serves_a_dollar_pair_only_under_its_own_name(
@@ -142,7 +142,7 @@ def test_a_pinned_vendor_serves_a_dollar_pair_only_under_its_own_name(
         manager.get_ohlcv("METAUSDT", *RANGE, provider="yahoo")
     assert vendors.count("yahoo") == 0
     frame = manager.get_ohlcv("META-USD", *RANGE, provider="yahoo", strict=True)
-    assert told(frame)["vendors"] == ["yahoo"]
+    assert provenance(frame)["vendors"] == ["yahoo"]
 
 
 def test_an_unknown_symbol_in_a_batch_does_not_affect_the_others(
@@ -151,7 +151,7 @@ def test_an_unknown_symbol_in_a_batch_does_not_affect_the_others(
     vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
     frames = manager.get_ohlcv_batch(["METAUSDT", "BTCUSDT"], *RANGE)
     assert (len(frames["METAUSDT"]), len(frames["BTCUSDT"])) == (0, 10)
-    assert "unknown symbol 'METAUSDT'" in str(told(frames["METAUSDT"])["error"])
+    assert "unknown symbol 'METAUSDT'" in str(provenance(frames["METAUSDT"])["error"])
 
 
 def test_a_spelling_in_the_rules_proves_that_a_vendor_means_the_same_coin(
@@ -167,7 +167,7 @@ def test_a_spelling_in_the_rules_proves_that_a_vendor_means_the_same_coin(
     )
     manager = DataManager(tmp_path / "cache", own, clock=clock)
     with pytest.warns(IncompleteDataWarning, match="substitute"):
-        assert told(manager.get_ohlcv("METAUSDT", *RANGE))["vendors"] == ["yahoo"]
+        assert provenance(manager.get_ohlcv("METAUSDT", *RANGE))["vendors"] == ["yahoo"]
 
 
 # --- proof by bars -------------------------------------------------------------------------
@@ -195,9 +195,9 @@ def test_twenty_common_bars_that_agree_are_a_proof(
     if is_served:
         with pytest.warns(IncompleteDataWarning, match="substitute"):
             frame = manager.get_ohlcv(*asked)
-        assert told(frame)["vendors"] == ["yahoo"]
+        assert provenance(frame)["vendors"] == ["yahoo"]
         assert len(frame) == 10
-        said = [a["message"] for a in told(frame)["attempts"] if a["provider"] == "yahoo"]
+        said = [a["message"] for a in provenance(frame)["attempts"] if a["provider"] == "yahoo"]
         assert "by its bars it is what binance lists" in said
     else:
         with pytest.raises(AllProvidersFailedError, match="nothing proves") as caught:

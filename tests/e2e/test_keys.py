@@ -28,7 +28,7 @@ from tests.net.scripted import answer
 from tests.programs import PYTHONPATH
 from tests.vendor_server import VendorServer
 
-from .twin import told
+from .scripted_vendor import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = ("2024-06-03", "2024-06-04")
@@ -143,7 +143,7 @@ def test_after_a_refused_key_the_next_one_works_at_once(
     assert desk.seen == ["revoked"]
     monkeypatch.setenv("NEWSAPI_API_KEY", "good")
     frame = manager.get_ohlcv("BTCUSDT", "1h", *DAY, strict=True)
-    assert list(told(frame)["vendors"]) == ["newsapi"]
+    assert list(provenance(frame)["vendors"]) == ["newsapi"]
     assert set(desk.seen[1:]) == {"good"}
 
 

@@ -18,7 +18,7 @@ from src.data.errors import (
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true
-from .twin import told
+from .scripted_vendor import provenance
 
 BOUNDS = ("BTCUSDT", "1d", "2024-06-01", "2024-06-05")
 
@@ -29,10 +29,10 @@ def test_a_dead_venue_is_replaced_wholly_by_a_marked_substitute(
     vendors.fault("binance", Fault.status(503))
     with pytest.warns(IncompleteDataWarning, match="substitute"):
         frame = manager.get_ohlcv(*BOUNDS)
-    told = frame.attrs["onetape"]
-    assert told["vendors"] == ["yahoo"]
-    assert told["kind"]["venue"] == "aggregate"
-    assert "yahoo" in told["substitute"]
+    provenance = frame.attrs["onetape"]
+    assert provenance["vendors"] == ["yahoo"]
+    assert provenance["kind"]["venue"] == "aggregate"
+    assert "yahoo" in provenance["substitute"]
     symbol = tmp_path / "cache" / "ohlcv" / "BTCUSDT"
     lanes = sorted(p.name for p in symbol.iterdir() if p.is_dir())
     assert [lane for lane in lanes if lane.startswith("1d@")], lanes
@@ -112,7 +112,7 @@ def test_a_warning_about_raw_files_without_actions_names_the_raw_adjustment(
     with pytest.warns(
         IncompleteDataWarning, match="raw prices .* but adjustment='raw' does not need any"
     ):
-        assert told(manager.get_ohlcv(*question, provider="local"))["adjustment"] == "raw"
+        assert provenance(manager.get_ohlcv(*question, provider="local"))["adjustment"] == "raw"
     with pytest.raises(IncompleteDataError, match="but adjustment='raw' does not need any"):
         manager.get_ohlcv(*question, provider="local", strict=True)
     assert len(manager.get_ohlcv(*question, provider="local", adjustment="raw")) == 3

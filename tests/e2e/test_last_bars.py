@@ -10,7 +10,7 @@ from src.data.clock import ManualClock
 from src.data.model.instant import HOUR_MS, MINUTE_MS
 from tests.vendor_server import VendorServer
 
-from .shelf import Market, Shelf, at, days, every, serving, shown
+from .fixed_vendor import FixedVendor, Market, at, days, every, serving, shown
 
 
 @pytest.fixture
@@ -18,13 +18,13 @@ def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) 
     return Market(tmp_path, clock, monkeypatch)
 
 
-def share_hours(vendor: str, clock: ManualClock) -> Shelf:
+def share_hours(vendor: str, clock: ManualClock) -> FixedVendor:
     """Return a vendor with the hours of June 2017, where it counts them from."""
-    shelf = Shelf(clock, [], vendor)
+    fixed = FixedVendor(clock, [], vendor)
     from src.data.model.instrument import Instrument
     from src.data.model.timeframe import Timeframe
 
-    kind = shelf.capabilities.kind(
+    kind = fixed.capabilities.kind(
         Instrument("AAPL", "stock", "XNYS", "America/New_York"), Timeframe.parse("1h")
     )
     # New York trades from 13:30 to 20:00 UTC in June; on the clock the first hour is that of 13:00.
@@ -34,23 +34,23 @@ def share_hours(vendor: str, clock: ManualClock) -> Shelf:
         kind.session == "extended"
     ):  # regular hours are rebuilt from the half hours of 04:00 to 20:00
         step, first, last = "30m", "08:00", "23:30"
-    shelf.stamps = [
+    fixed.stamps = [
         stamp
         for day in days("2017-06-05", "2017-06-20")
         for stamp in every(step, f"{day}T{first}", f"{day}T{last}")
     ]
-    return shelf
+    return fixed
 
 
-def hours_of(shelf: Shelf) -> list[int]:
+def hours_of(fixed: FixedVendor) -> list[int]:
     """Return the hours that a vendor has, or that are made of its half hours."""
-    halves = {stamp for stamp in shelf.stamps if stamp + HOUR_MS // 2 in shelf.stamps}
+    halves = {stamp for stamp in fixed.stamps if stamp + HOUR_MS // 2 in fixed.stamps}
     if not halves:
-        return shelf.stamps
+        return fixed.stamps
     opens, close = 13 * HOUR_MS + HOUR_MS // 2, 20 * HOUR_MS
     return [
         stamp
-        for stamp in shelf.stamps
+        for stamp in fixed.stamps
         if opens <= stamp % (24 * HOUR_MS) < close and stamp % HOUR_MS == HOUR_MS // 2
     ]
 
@@ -70,12 +70,12 @@ def hours_of(shelf: Shelf) -> list[int]:
 def test_the_last_bars_of_a_share_have_all_closed_by_the_end(
     market: Market, clock: ManualClock, vendor: str, end: str, closed_by: str
 ) -> None:
-    shelf = share_hours(vendor, clock)
-    frame = market.manager(shelf).get_ohlcv("AAPL", "1h", end_date=end, bars=5)
+    fixed = share_hours(vendor, clock)
+    frame = market.manager(fixed).get_ohlcv("AAPL", "1h", end_date=end, bars=5)
     close = 20 * HOUR_MS  # the last hour ends with the session
     closed = [
         stamp
-        for stamp in hours_of(shelf)
+        for stamp in hours_of(fixed)
         if min(stamp + HOUR_MS, stamp // (24 * HOUR_MS) * 24 * HOUR_MS + close) <= at(closed_by)
         and stamp % (24 * HOUR_MS) >= 13 * HOUR_MS
     ]
@@ -93,8 +93,10 @@ def test_a_friday_end_returns_no_bar_of_sunday(
 ) -> None:
     # The currency opens at 21:00 UTC on Sunday; this vendor has three hours before that.
     week = every("1h", "2024-06-05T00:00", "2024-06-07T20:00")
-    shelf = Shelf(clock, [*week, *every("1h", "2024-06-09T18:00", "2024-06-11T20:00")], vendor)
-    frame = market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", end_date=end, bars=3)
+    fixed = FixedVendor(
+        clock, [*week, *every("1h", "2024-06-09T18:00", "2024-06-11T20:00")], vendor
+    )
+    frame = market.manager(fixed).get_ohlcv("NZDUSD=X", "1h", end_date=end, bars=3)
     assert shown(frame) == ["2024-06-07T18:00", "2024-06-07T19:00", "2024-06-07T20:00"]
 
 
@@ -102,8 +104,8 @@ def test_an_off_grid_bar_is_among_the_last_bars_only_after_its_close(
     market: Market, clock: ManualClock
 ) -> None:
     late = [stamp + 50 * MINUTE_MS for stamp in every("1h", "2024-06-07T00:00", "2024-06-09T00:00")]
-    shelf = Shelf(clock, late, "yahoo")
-    frame = market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", end_date="2024-06-08T03:00", bars=3)
+    fixed = FixedVendor(clock, late, "yahoo")
+    frame = market.manager(fixed).get_ohlcv("NZDUSD=X", "1h", end_date="2024-06-08T03:00", bars=3)
     assert all(at(text) + HOUR_MS <= at("2024-06-08T03:00") for text in shown(frame))
 
 

@@ -24,7 +24,7 @@ from tests.conftest import WEDNESDAY
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true
-from .twin import Twin, beside, gaps, route_to, told
+from .scripted_vendor import ScriptedVendor, beside, gaps, provenance, route_to
 
 DAY_S = 24 * 3600
 LISTED, ENDED = "2024-06-03T10:00:00Z", "2022-05-13T01:00:00Z"
@@ -48,7 +48,7 @@ def make(
 
     def made() -> DataManager:
         manager = DataManager(tmp_path / "cache", rules, clock=clock)
-        beside(monkeypatch, manager, Twin(vendors))
+        beside(monkeypatch, manager, ScriptedVendor(vendors))
         return manager
 
     return made
@@ -71,7 +71,7 @@ def _looked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rules = {"crypto": {"backup": []}, "providers": {"binance": own}}
         (folder / "rules.yaml").write_text(json.dumps(rules))
         manager = DataManager(folder / "cache", folder / "rules.yaml", clock=clock)
-        beside(patch, manager, Twin(vendors))
+        beside(patch, manager, ScriptedVendor(vendors))
         manager.get_ohlcv("NEWUSDT", "1h", "2024-06-01", "2024-06-04")
         manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10")
     return folder / "cache"
@@ -98,7 +98,7 @@ def test_the_time_before_a_listing_is_not_requested_again(
         assert gaps(frame) == [
             ("2021-03-01T00:00:00", "2021-10-01T00:00:00", "before the first bar")
         ]
-        assert told(frame)["listed"] == LISTED
+        assert provenance(frame)["listed"] == LISTED
         plan = one.plan("NEWUSDT", "1h", "2020-01-01", "2020-12-31")
         assert plan.requests == 0
     assert len(manager.get_ohlcv("NEWUSDT", "1h", "2015-01-01", "2024-06-04", strict=True)) == 38
@@ -115,10 +115,10 @@ def test_the_time_after_a_delisting_is_not_requested_again(
         assert vendors.count("binance") == 1, "what was not asked yet of the time before"
         assert frame.index[-1].isoformat() == "2022-05-13T00:00:00"
         assert gaps(frame)[-1][2] == "after the last bar"
-        assert not told(frame)["complete"], (
+        assert not provenance(frame)["complete"], (
             "whoever wants bars of then must know that there are none"
         )
-        assert told(frame)["delisted"] == ENDED
+        assert provenance(frame)["delisted"] == ENDED
         clock.advance(3600)
 
 
@@ -142,7 +142,7 @@ def test_bars_that_arrive_after_a_delisting_remove_its_date(
     clock.advance(26 * DAY_S)
     frame = manager.get_ohlcv("OLDUSDT", "1h", "2023-01-01", "2023-01-05")
     assert_true(frame, vendors, clock, "OLDUSDT", "1h", "2023-01-01", "2023-01-06")
-    assert "delisted" not in told(frame)
+    assert "delisted" not in provenance(frame)
     later = manager.get_ohlcv("OLDUSDT", "1h", "2024-06-01", "2024-06-02")
     assert_true(later, vendors, clock, "OLDUSDT", "1h", "2024-06-01", "2024-06-03")
 
@@ -165,7 +165,7 @@ def test_a_short_empty_span_is_not_a_delisting(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, ended: str, is_end: bool
 ) -> None:
     vendors.truth.change("OLDUSDT", delisted=ended)
-    assert ("delisted" in told(manager.get_ohlcv("OLDUSDT", "1h", "2024-04-20"))) is is_end
+    assert ("delisted" in provenance(manager.get_ohlcv("OLDUSDT", "1h", "2024-04-20"))) is is_end
     vendors.clear_log()
     clock.advance(DAY_S)
     frame = manager.get_ohlcv("OLDUSDT", "1h", "2024-06-12T20:00:00", "2024-06-13T10:00:00")
@@ -177,19 +177,21 @@ def test_a_quiet_time_longer_than_a_halt_is_no_end_for_ever(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.truth.change("OLDUSDT", delisted="", outages=(("2024-04-20", "2024-06-12T18:00"),))
-    assert "delisted" in told(manager.get_ohlcv("OLDUSDT", "1h", "2024-04-18"))
+    assert "delisted" in provenance(manager.get_ohlcv("OLDUSDT", "1h", "2024-04-18"))
     clock.advance(2 * DAY_S)  # more than a thirtieth of it
     frame = manager.get_ohlcv("OLDUSDT", "1h", "2024-04-18")
     assert_true(frame, vendors, clock, "OLDUSDT", "1h", "2024-04-18", "2024-06-15")
     assert frame.index[-1].isoformat() == "2024-06-14T14:00:00"
-    assert "delisted" not in told(frame)
+    assert "delisted" not in provenance(frame)
 
 
 def test_an_old_request_with_an_empty_end_does_not_prove_a_delisting(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.truth.change("OLDUSDT", delisted="", outages=(("2022-05-13", "2022-08-01"),))
-    assert "delisted" not in told(manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2022-07-20"))
+    assert "delisted" not in provenance(
+        manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2022-07-20")
+    )
     frame = manager.get_ohlcv("OLDUSDT", "1h", "2024-06-01", "2024-06-02")
     assert_true(frame, vendors, clock, "OLDUSDT", "1h", "2024-06-01", "2024-06-03")
 
@@ -197,7 +199,7 @@ def test_an_old_request_with_an_empty_end_does_not_prove_a_delisting(
 def test_a_vendor_that_failed_proves_no_end(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = Twin(vendors), Twin(vendors)
+    one, other = ScriptedVendor(vendors), ScriptedVendor(vendors)
     route_to(monkeypatch, manager, one=one, other=other)
     manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10")
     clock.advance(26 * DAY_S)  # the end has expired
@@ -212,12 +214,12 @@ def test_a_vendor_that_failed_proves_no_end(
 def test_a_plan_that_ends_before_now_proves_no_end(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twin = Twin(vendors)
+    twin = ScriptedVendor(vendors)
     route_to(monkeypatch, manager, twin=twin)
     manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2024-06-10")
     twin.errors = [EntitlementError("this plan is a day behind")]
     frame = manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10")
-    assert "delisted" not in told(frame)
+    assert "delisted" not in provenance(frame)
     assert gaps(frame)[-1][2] != "after the last bar"
 
 
@@ -233,7 +235,7 @@ def test_an_end_that_is_wrong_hides_no_bar_that_is_stored(
     for one in (manager, make()):
         frame = one.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-05", strict=True)
         assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-06")
-        assert "delisted" not in told(frame)
+        assert "delisted" not in provenance(frame)
         assert len(one.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-06", strict=True)) == 72
 
 
@@ -241,7 +243,7 @@ def test_no_request_covers_the_time_before_a_listing_date_from_a_vendor(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     frame = manager.get_ohlcv("YOUNG", "1d", "2024-05-01", "2024-05-31", strict=True)
-    assert told(frame)["listed"] == "2024-04-24T00:00:00Z"
+    assert provenance(frame)["listed"] == "2024-04-24T00:00:00Z"
     vendors.clear_log()
     assert manager.get_ohlcv("YOUNG", "1d", "2023-01-01", "2023-12-31", strict=True).empty
     assert vendors.count() == 0

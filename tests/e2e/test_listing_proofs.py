@@ -12,8 +12,8 @@ from src.data.clock import ManualClock
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from src.data.model.instant import DAY_MS
 
-from .shelf import Market, Shelf, at, days, every, serving, shown
-from .twin import gaps, told
+from .fixed_vendor import FixedVendor, Market, at, days, every, serving, shown
+from .scripted_vendor import gaps, provenance
 
 LISTED = "2021-06-01"
 
@@ -41,30 +41,30 @@ WHOLE = ("AAPL", "1d", "2021-01-04", "2021-08-31")
 def test_history_that_its_only_vendor_has_cut_is_never_whole(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
-    shelf = Shelf(clock, sessions(LISTED, "2021-08-31"), vendor)
+    fixed = FixedVendor(clock, sessions(LISTED, "2021-08-31"), vendor)
     for _ in range(2):
-        frame = market.manager(shelf).get_ohlcv(*WHOLE)
+        frame = market.manager(fixed).get_ohlcv(*WHOLE)
         assert len(frame) == 65
-        assert not told(frame)["complete"]
+        assert not provenance(frame)["complete"]
         assert gaps(frame)[0][2] == "the vendor has no bar"
         with pytest.raises(IncompleteDataError):
-            market.manager(shelf).get_ohlcv(*WHOLE, strict=True)
+            market.manager(fixed).get_ohlcv(*WHOLE, strict=True)
 
 
 @pytest.mark.parametrize("vendor", serving("stock", "1d"))
 def test_a_vendor_added_later_supplies_the_early_bars_that_another_lacks(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
-    cut = Shelf(clock, sessions(LISTED, "2021-08-31"), vendor)
+    cut = FixedVendor(clock, sessions(LISTED, "2021-08-31"), vendor)
     market.manager(cut).get_ohlcv(*WHOLE)
     clock.advance(26 * 3600)
     market.manager(cut).get_ohlcv(*WHOLE)  # said twice now
-    other = Shelf(clock, sessions("2021-01-04", "2021-08-31"), vendor)
+    other = FixedVendor(clock, sessions("2021-01-04", "2021-08-31"), vendor)
     other.name = "added"
     cut.asked.clear()
     frame = market.manager(cut, other).get_ohlcv(*WHOLE, strict=True)
     assert len(frame) == 167
-    assert told(frame)["complete"]
+    assert provenance(frame)["complete"]
     # Where no vendor tells splits, all bars are asked for anew, in one basis.
     assert cut.asked == [] or not cut.capabilities.tells_actions, "what it said still stands"
     other.asked.clear()
@@ -76,7 +76,7 @@ def test_two_vendors_without_early_bars_prove_the_listing(
     market: Market, clock: ManualClock
 ) -> None:
     bars = sessions(LISTED, "2021-08-31")
-    one, two = Shelf(clock, bars, "tiingo"), Shelf(clock, bars, "tiingo")
+    one, two = FixedVendor(clock, bars, "tiingo"), FixedVendor(clock, bars, "tiingo")
     two.name = "second"
     frame = market.manager(one, two).get_ohlcv(*WHOLE, strict=True)
     assert len(frame) == 65
@@ -91,21 +91,21 @@ def test_two_vendors_without_early_bars_prove_the_listing(
 def test_a_listing_date_proves_the_time_before_the_date_and_no_other_hole(
     market: Market, clock: ManualClock, listed: str, whole: bool
 ) -> None:
-    shelf = Shelf(clock, sessions(LISTED, "2021-08-31"), "yahoo")
-    shelf.listed_ms = at(listed) + DAY_MS // 2
-    assert told(market.manager(shelf).get_ohlcv(*WHOLE))["complete"] is whole
+    fixed = FixedVendor(clock, sessions(LISTED, "2021-08-31"), "yahoo")
+    fixed.listed_ms = at(listed) + DAY_MS // 2
+    assert provenance(market.manager(fixed).get_ohlcv(*WHOLE))["complete"] is whole
 
 
 def test_a_listing_date_that_earlier_bars_contradict_is_not_used(
     market: Market, clock: ManualClock
 ) -> None:
     bars = sessions("2021-01-04", "2021-02-26") + sessions(LISTED, "2021-08-31")
-    shelf = Shelf(clock, bars, "yahoo")
-    shelf.listed_ms = at(LISTED)
+    fixed = FixedVendor(clock, bars, "yahoo")
+    fixed.listed_ms = at(LISTED)
     for _ in range(2):
-        frame = market.manager(shelf).get_ohlcv(*WHOLE)
+        frame = market.manager(fixed).get_ohlcv(*WHOLE)
         assert len(frame) == len(bars)
-        assert not told(frame)["complete"]
+        assert not provenance(frame)["complete"]
 
 
 FOURS = every("4h", "2024-06-03T00:00", "2024-06-10T20:00")
@@ -118,20 +118,24 @@ def test_a_bar_before_a_hole_of_the_first_day_is_no_time_before_a_listing(
 ) -> None:
     # The first day has a bar at 00:00, none at 04:00 and 08:00, and then all of them.
     bars = [stamp for stamp in FOURS if stamp not in FOURS[1:3]]
-    shelves = [Shelf(clock, bars, vendor) for _ in range(1 + both)]
-    for number, shelf in enumerate(shelves):
-        shelf.name = f"venue{number}"
-    first = market.manager(*shelves).get_ohlcv("BTC-USD", "4h", "2024-06-03T04:00", "2024-06-05")
+    fixed_vendors = [FixedVendor(clock, bars, vendor) for _ in range(1 + both)]
+    for number, fixed in enumerate(fixed_vendors):
+        fixed.name = f"venue{number}"
+    first = market.manager(*fixed_vendors).get_ohlcv(
+        "BTC-USD", "4h", "2024-06-03T04:00", "2024-06-05"
+    )
     assert shown(first)[0] == "2024-06-03T12:00"
-    whole = market.manager(*shelves).get_ohlcv("BTC-USD", "4h", "2024-06-03T00:00", "2024-06-05")
+    whole = market.manager(*fixed_vendors).get_ohlcv(
+        "BTC-USD", "4h", "2024-06-03T00:00", "2024-06-05"
+    )
     assert shown(whole)[:2] == ["2024-06-03T00:00", "2024-06-03T12:00"]
-    assert not told(whole)["complete"]
+    assert not provenance(whole)["complete"]
 
 
 def test_a_listing_that_an_earlier_version_took_as_proven_is_fetched_again(
     market: Market, clock: ManualClock, tmp_path: Path
 ) -> None:
-    cut = Shelf(clock, sessions(LISTED, "2021-08-31"), "tiingo")
+    cut = FixedVendor(clock, sessions(LISTED, "2021-08-31"), "tiingo")
     market.manager(cut).get_ohlcv(*WHOLE)
     (path,) = (tmp_path / "cache").rglob("2021.metadata.json")
     document = load(path.read_bytes())
@@ -140,6 +144,6 @@ def test_a_listing_that_an_earlier_version_took_as_proven_is_fetched_again(
             part |= {"reason": "before the first bar", "expires": part["expires"] + 90 * DAY_MS}
     document.pop("sha256", None)
     path.write_bytes(dump(document))
-    healed = Shelf(clock, sessions("2021-01-04", "2021-08-31"), "tiingo")
+    healed = FixedVendor(clock, sessions("2021-01-04", "2021-08-31"), "tiingo")
     frame = market.manager(healed).get_ohlcv(*WHOLE, strict=True)
     assert len(frame) == 167

@@ -15,9 +15,9 @@ from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from src.data.model.reasons import IN_WHOLE
 
-from .shelf import Market, at
+from .fixed_vendor import Market, at
+from .scripted_vendor import provenance
 from .test_grave_bars import CASES, DAY, HOUR, Case, ask, grave_spans
-from .twin import told
 
 OF_SHARE, OF_COIN = CASES[0], CASES[3]
 
@@ -78,7 +78,7 @@ def test_a_marked_bar_repeated_three_times_is_accepted_and_not_marked_again(
         assert len(vendor.asked) == asked + 1
     assert grave_spans(frame) == []
     assert any(
-        text.startswith("settled: binance sent the same") for text in told(frame)["problems"]
+        text.startswith("settled: binance sent the same") for text in provenance(frame)["problems"]
     )
     pd.testing.assert_frame_equal(frame, first)
     report = manager.validate(*OF_COIN.series[:2], mark=True)
@@ -100,7 +100,7 @@ def test_a_marked_bar_is_replaced_by_a_different_row_of_a_second_vendor_or_settl
         clock.advance(HOUR + 60)
         frame = ask(manager, OF_COIN, strict=True)
         assert bool(frame["close"].max() < 103) is right
-        assert ("second" in told(frame)["vendors"]) is right
+        assert ("second" in provenance(frame)["vendors"]) is right
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -147,7 +147,7 @@ def test_a_lane_of_own_files_is_marked_and_read_again_when_the_mark_expires(
     def mine(**more: Any) -> pd.DataFrame:
         return manager.get_ohlcv(*OF_COIN.series, provider="local", **more)
 
-    assert told(mine())["complete"]
+    assert provenance(mine())["complete"]
     (lane,) = set(manager.coverage(*OF_COIN.series[:2])["lane"])
     report = manager.validate(*OF_COIN.series[:2], lane=lane, mark=True)
     assert (report.lane, report.marked) == (lane, 1)
@@ -158,4 +158,6 @@ def test_a_lane_of_own_files_is_marked_and_read_again_when_the_mark_expires(
         assert grave_spans(mine())
         clock.advance(wait + 60)
         mine()
-    assert told(mine(strict=True))["complete"], "the files say the same after a week: it is settled"
+    assert provenance(mine(strict=True))["complete"], (
+        "the files say the same after a week: it is settled"
+    )

@@ -14,7 +14,7 @@ from src.data.errors import NoProviderError
 from tests.vendor_server import VendorServer
 from tests.vendor_server.keyed import KEY
 
-from .twin import told
+from .scripted_vendor import provenance
 
 KEYS = {
     "tiingo": ["TIINGO_API_KEY"],
@@ -76,8 +76,8 @@ def test_a_vendor_of_another_market_is_not_logged_as_a_fallback(
     with caplog.at_level(logging.WARNING, "onetape"):
         frame = manager.get_ohlcv("VOD.L", timeframe, "2024-05-20", "2024-06-07")
     assert len(frame)
-    assert told(frame)["vendors"] == ["yahoo"]
-    assert {attempt["provider"] for attempt in told(frame)["attempts"]} == {"yahoo"}
+    assert provenance(frame)["vendors"] == ["yahoo"]
+    assert {attempt["provider"] for attempt in provenance(frame)["attempts"]} == {"yahoo"}
     assert vendors.count(vendor) == 0
     said = [r.getMessage() for r in caplog.records if r.name.startswith("onetape")]
     assert not [text for text in said if "fallback" in text or vendor in text]
@@ -100,6 +100,6 @@ def test_a_range_older_than_a_vendors_history_is_not_logged_as_a_fallback(
     manager = managers("yahoo", "tiingo")
     with caplog.at_level(logging.WARNING, "onetape"):
         frame = manager.get_ohlcv("AAPL", "5m", "2024-03-04", "2024-03-05")
-    assert told(frame)["vendors"] == ["tiingo"]
+    assert provenance(frame)["vendors"] == ["tiingo"]
     assert not [r for r in caplog.records if "fallback" in r.getMessage()]
     assert not [r for r in caplog.records if "could not supply" in r.getMessage()]

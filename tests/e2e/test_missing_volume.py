@@ -25,7 +25,7 @@ from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.faults import _changed
 
 from .oracle import ms
-from .twin import told
+from .scripted_vendor import provenance
 
 Make = Callable[[], DataManager]
 MAY = ("AAPL", "1d", "2024-05-01", "2024-05-31")
@@ -50,14 +50,14 @@ def test_missing_volume_is_a_problem_of_the_answer_and_of_every_later_one(
         first = make().get_ohlcv(*MAY)
     assert len(first) == 22
     assert int(first["volume"].isna().sum()) == 4
-    assert told(first)["complete"] is False
-    assert SAID in told(first)["problems"]
-    assert told(first)["quality"]["score"] == pytest.approx(18 / 22, abs=1e-4)
+    assert provenance(first)["complete"] is False
+    assert SAID in provenance(first)["problems"]
+    assert provenance(first)["quality"]["score"] == pytest.approx(18 / 22, abs=1e-4)
     asked = vendors.count()
     with pytest.warns(IncompleteDataWarning, match=SAID):
         again = make().get_ohlcv(*MAY)
     assert vendors.count() == asked
-    assert (told(again)["complete"], SAID in told(again)["problems"]) == (False, True)
+    assert (provenance(again)["complete"], SAID in provenance(again)["problems"]) == (False, True)
     with pytest.raises(IncompleteDataError, match=SAID) as caught:
         make().get_ohlcv(*MAY, strict=True)
     assert len(caught.value.frame) == 22
@@ -72,8 +72,8 @@ def test_days_with_volume_are_complete_without_a_problem(make: Make) -> None:
     with pytest.warns(IncompleteDataWarning):
         make().get_ohlcv(*MAY)
     frame = make().get_ohlcv("AAPL", "1d", "2024-05-20", "2024-05-31", strict=True)
-    assert told(frame)["complete"] is True
-    assert told(frame)["problems"] == []
+    assert provenance(frame)["complete"] is True
+    assert provenance(frame)["problems"] == []
 
 
 @pytest.mark.usefixtures("bare")
@@ -85,7 +85,7 @@ def test_a_refresh_with_volume_ends_the_problem_of_missing_volume(
     vendors.heal()
     frame = make().get_ohlcv(*MAY, force_refresh=True, strict=True)
     assert not frame["volume"].isna().any()
-    assert told(make().get_ohlcv(*MAY, strict=True))["problems"] == []
+    assert provenance(make().get_ohlcv(*MAY, strict=True))["problems"] == []
 
 
 # --- of a program's own: downloaders, files, frames handed in -----------------------------
@@ -137,7 +137,7 @@ def test_missing_volume_of_a_custom_downloader_is_a_problem_unless_declared(
         with pytest.warns(IncompleteDataWarning, match=NONE_OF_THEM):
             frame = bring(make(), Duck()).get_ohlcv(*COIN)
         assert len(frame) == 10
-        assert NONE_OF_THEM in told(frame)["problems"]
+        assert NONE_OF_THEM in provenance(frame)["problems"]
     with pytest.raises(IncompleteDataError, match=NONE_OF_THEM):
         bring(make(), Duck()).get_ohlcv(*COIN, strict=True)
     (path,) = (tmp_path / "cache").rglob("BTCUSDT/1d*/2024.metadata.json")
@@ -149,7 +149,7 @@ def test_a_custom_downloader_that_declares_no_volume_is_complete(
 ) -> None:
     for _ in range(2):
         manager = bring(make(), Duck(_without("crypto")))
-        assert told(manager.get_ohlcv(*COIN, strict=True))["problems"] == []
+        assert provenance(manager.get_ohlcv(*COIN, strict=True))["problems"] == []
 
 
 @pytest.mark.parametrize("symbol", ["EUR/USD", "^GSPC"])
@@ -212,7 +212,7 @@ def test_frames_that_are_handed_in_are_judged_alike(
     assert quality["score"] == (1.0 if is_whole else pytest.approx(0.6))
     wanted = (symbol, "1d", "2024-05-06", "2024-05-10")
     if is_whole:
-        assert told(make().get_ohlcv(*wanted, offline=True, strict=True))["problems"] == []
+        assert provenance(make().get_ohlcv(*wanted, offline=True, strict=True))["problems"] == []
         return
     with pytest.raises(IncompleteDataError, match=said):
         make().get_ohlcv(*wanted, offline=True, strict=True)

@@ -13,7 +13,7 @@ from src.data.model.proof import describe
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true
-from .twin import told
+from .scripted_vendor import provenance
 
 ASKED = ("BTCUSDT", "1d", "2024-01-01", "2024-01-10")
 
@@ -35,13 +35,13 @@ def test_pinned_mock_bars_have_a_lane_of_their_own_and_are_marked_made_up(
 ) -> None:
     made_up = manager.get_ohlcv(*ASKED, provider="mock")
     assert len(made_up) == 10
-    assert told(made_up)["made_up"] is True
+    assert provenance(made_up)["made_up"] is True
     assert "invented bars" in str(describe(made_up))
     assert lanes(tmp_path / "cache") == ["1d@mock"]
     assert vendors.count() == 0
     real = manager.get_ohlcv(*ASKED)
     assert_true(real, vendors, clock, "BTCUSDT", "1d", "2024-01-01", "2024-01-11")
-    assert "made_up" not in told(real)
+    assert "made_up" not in provenance(real)
     assert lanes(tmp_path / "cache") == ["1d", "1d@mock"]
     assert made_up["close"].iloc[0] != real["close"].iloc[0]
 
@@ -63,11 +63,11 @@ def test_mock_bars_by_the_rules_have_a_lane_of_their_own(
 ) -> None:
     manager = with_rules(tmp_path, rules, "{primary: mock, backup: []}", clock)
     frame = manager.get_ohlcv(*ASKED)
-    assert told(frame)["made_up"] is True
-    assert told(frame)["substitute"] is None
+    assert provenance(frame)["made_up"] is True
+    assert provenance(frame)["substitute"] is None
     assert lanes(tmp_path / "cache") == ["1d@mock"]
     weeks = manager.get_ohlcv("BTCUSDT", "45m", "2024-01-01", "2024-01-02")
-    assert told(weeks)["made_up"] is True
+    assert provenance(weeks)["made_up"] is True
     assert all(lane.endswith("@mock") for lane in lanes(tmp_path / "cache"))
 
 
@@ -80,6 +80,6 @@ def test_mock_bars_beside_a_real_vendor_are_only_a_marked_substitute(
     vendors.fault("binance", Fault.status(401))
     with pytest.warns(IncompleteDataWarning, match="substitute"):
         frame = manager.get_ohlcv("ETHUSDT", *ASKED[1:])
-    assert told(frame)["substitute"] == "mock (ETHUSDT 1d@mock)"
-    assert told(frame)["made_up"] is True
+    assert provenance(frame)["substitute"] == "mock (ETHUSDT 1d@mock)"
+    assert provenance(frame)["made_up"] is True
     assert lanes(tmp_path / "cache", "ETHUSDT") == ["1d@mock"]

@@ -19,7 +19,7 @@ from src.data.vendors.yahoo.bars import YahooDataDownloader
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true
-from .twin import Twin, beside, gaps, route_to, told
+from .scripted_vendor import ScriptedVendor, beside, gaps, provenance, route_to
 
 HOURS_A_DAY = 24
 
@@ -34,7 +34,7 @@ def seconded(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> DataManager:
     """Return a manager with a second venue, for the word of one vendor proves no listing."""
-    beside(monkeypatch, manager, Twin(vendors))
+    beside(monkeypatch, manager, ScriptedVendor(vendors))
     return manager
 
 
@@ -125,7 +125,7 @@ def test_a_delisted_share_is_no_error_for_old_ranges(
     assert_true(frame, vendors, clock, "GONE", "1d", "2023-03-01", "2023-03-11", "split")
     later = manager.get_ohlcv("GONE", "1d", "2023-03-01", "2023-03-31")
     assert len(later) == 8
-    assert not told(later)["complete"]
+    assert not provenance(later)["complete"]
 
 
 def test_an_empty_span_is_rechecked_after_hours_and_then_seldom(
@@ -168,7 +168,7 @@ def test_a_failed_request_is_never_recorded_as_empty(
 def test_an_empty_answer_beside_a_failed_vendor_is_an_error_and_requested_again(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = Twin(vendors), Twin(vendors)
+    one, two = ScriptedVendor(vendors), ScriptedVendor(vendors)
     two.name = "second"
     one.errors, two.errors = [NoDataError("none")], [UnavailableError("down")]
     route_to(monkeypatch, manager, twin=one, second=two)
@@ -197,7 +197,7 @@ def test_many_holes_in_a_thin_market_of_a_dense_venue_are_reported_together(
     assert text.count("of 4000 expected bars did not come") == 3
     assert text.endswith("; in doubt: 2 more answers")
     assert_true(frame, vendors, clock, "THINUSDT", "1m", "2024-05-26", "2024-06-08")
-    assert len(told(frame)["spans"]) <= 16
+    assert len(provenance(frame)["spans"]) <= 16
     asked = vendors.count()
     with pytest.raises(IncompleteDataError):
         manager.get_ohlcv(*bounds, strict=True)
@@ -210,7 +210,7 @@ def test_few_holes_at_a_dense_venue_are_reported_one_by_one(
     vendors.fault("binance", Fault.drop(3, 7, 11), times=1)
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
     assert [start[-8:-6] for start, *_ in gaps(frame)] == ["03", "07", "11"]
-    assert told(frame)["gaps_total"] == 3
+    assert provenance(frame)["gaps_total"] == 3
 
 
 def test_many_holes_are_refetched_in_one_request(
@@ -218,7 +218,7 @@ def test_many_holes_are_refetched_in_one_request(
 ) -> None:
     vendors.fault("binance", Fault.drop(*range(10, 1000, 25)), times=1)
     bounds = ("BTCUSDT", "15m", "2024-05-01", "2024-05-10")
-    assert told(manager.get_ohlcv(*bounds))["gaps_total"] > 30
+    assert provenance(manager.get_ohlcv(*bounds))["gaps_total"] > 30
     vendors.clear_log()
     clock.advance(25 * 3600)
     frame = manager.get_ohlcv(*bounds, strict=True)
@@ -249,7 +249,7 @@ def test_history_deeper_than_a_vendor_serves_is_not_requested(
     (gap,) = gaps(frame)
     assert gap[:2] == ("2022-06-06T04:00:00", "2022-06-14T15:00:30")
     assert "729 days back" in gap[2]
-    assert [t["outcome"] for t in told(frame)["attempts"]] == ["CapabilityError", "ok"]
+    assert [t["outcome"] for t in provenance(frame)["attempts"]] == ["CapabilityError", "ok"]
 
 
 def test_an_offline_request_for_a_span_recorded_as_empty_is_not_an_error(
@@ -263,11 +263,11 @@ def test_an_offline_request_for_a_span_recorded_as_empty_is_not_an_error(
 @pytest.fixture
 def five(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, Twin]:
+) -> dict[str, ScriptedVendor]:
     """Return five vendors of shares of one kind, in the order in which they are asked."""
     found = {}
     for name in ("one", "two", "three", "four", "five"):
-        found[name] = Twin(vendors, like=YahooDataDownloader)
+        found[name] = ScriptedVendor(vendors, like=YahooDataDownloader)
         found[name].name = name
     route_to(monkeypatch, manager, **found)
     return found
@@ -283,17 +283,17 @@ def five(
     ids=["weekend", "night", "good friday"],
 )
 def test_a_window_without_sessions_is_requested_from_one_vendor(
-    manager: DataManager, five: dict[str, Twin], asked: tuple[str, str, str]
+    manager: DataManager, five: dict[str, ScriptedVendor], asked: tuple[str, str, str]
 ) -> None:
     for expected in (1, 1):
         frame = manager.get_ohlcv("AAPL", *asked, strict=True)
         assert (len(frame), gaps(frame)) == (0, [])
         assert sum(len(vendor.asked) for vendor in five.values()) == expected
-    assert [a["outcome"] for a in told(frame)["attempts"]] == []
+    assert [a["outcome"] for a in provenance(frame)["attempts"]] == []
 
 
 def test_a_failed_request_for_closed_days_goes_to_the_next_vendor_only(
-    manager: DataManager, five: dict[str, Twin]
+    manager: DataManager, five: dict[str, ScriptedVendor]
 ) -> None:
     five["one"].errors = [UnavailableError("down")]
     for _ in range(2):
@@ -303,7 +303,7 @@ def test_a_failed_request_for_closed_days_goes_to_the_next_vendor_only(
 
 
 def test_a_window_with_sessions_is_requested_from_every_vendor(
-    manager: DataManager, five: dict[str, Twin]
+    manager: DataManager, five: dict[str, ScriptedVendor]
 ) -> None:
     for vendor in five.values():
         vendor.spoil = lambda rows: []

@@ -15,8 +15,8 @@ from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from src.data.model.instant import HOUR_MS, iso
 
-from .shelf import Market, Shelf, at, days, every, serving, shown
-from .twin import told
+from .fixed_vendor import FixedVendor, Market, at, days, every, serving, shown
+from .scripted_vendor import provenance
 
 NOW = "2024-08-01T12:00"
 SESSIONS = days("2024-07-11", "2024-07-31")
@@ -102,7 +102,7 @@ def test_fewer_own_hours_than_requested_give_unknown_splits_as_the_reason(
         found = [at(text) for text in shown(frame)]
         assert found == OPENS["clock"][-bars:][bars - len(found) :]
         if len(found) < bars:
-            assert "splits and dividends" in told(frame)["gaps"][0]["reason"]
+            assert "splits and dividends" in provenance(frame)["gaps"][0]["reason"]
 
 
 # --- fewer than asked for ----------------------------------------------------------------------
@@ -119,11 +119,11 @@ def test_derived_bars_are_as_many_as_requested_after_a_long_empty_span(
     market: Market, clock: ManualClock, vendor: str, bars: int
 ) -> None:
     # Nothing has come since Friday noon, and this is Monday.
-    shelf = Shelf(clock, every("1h", "2024-06-05T00:00", "2024-06-07T11:00"), vendor)
+    fixed = FixedVendor(clock, every("1h", "2024-06-05T00:00", "2024-06-07T11:00"), vendor)
     clock.advance((at("2024-06-10T02:30") - clock.now_ms()) / 1000)
     for _ in range(2):
-        frame = market.manager(shelf).get_ohlcv("NZDUSD=X", "3h", bars=bars)
-        assert len(frame) == bars or not told(frame)["complete"]
+        frame = market.manager(fixed).get_ohlcv("NZDUSD=X", "3h", bars=bars)
+        assert len(frame) == bars or not provenance(frame)["complete"]
         assert all(text <= "2024-06-07T09:00" for text in shown(frame))
 
 
@@ -134,7 +134,7 @@ def test_fewer_bars_than_requested_are_incomplete(tmp_path: Path, provider: str 
     for _ in range(2):
         frame = last(make("cache"), 5, None, provider=provider)
         assert [at(text) for text in shown(frame)] == few
-        assert not told(frame)["complete"]
+        assert not provenance(frame)["complete"]
     with pytest.raises(IncompleteDataError):
         last(make("cache"), 5, None, provider=provider, strict=True)
 
@@ -144,20 +144,22 @@ def test_minutes_without_a_trade_are_not_silently_fewer(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     start = clock.now_ms() // HOUR_MS * HOUR_MS - 10 * HOUR_MS
-    shelf = Shelf(clock, range(start, clock.now_ms() - 60_000, 20 * 60_000), vendor, dense=False)
+    fixed = FixedVendor(
+        clock, range(start, clock.now_ms() - 60_000, 20 * 60_000), vendor, dense=False
+    )
     for _ in range(2):
-        frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1m", bars=7)
-        assert len(frame) == 7 or not told(frame)["complete"]
+        frame = market.manager(fixed).get_ohlcv("BTCUSDT", "1m", bars=7)
+        assert len(frame) == 7 or not provenance(frame)["complete"]
 
 
 def test_an_empty_series_is_searched_backwards_only_so_far(
     market: Market, clock: ManualClock
 ) -> None:
-    shelf = Shelf(clock, [], "binance")
+    fixed = FixedVendor(clock, [], "binance")
     for _ in range(3):
-        frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1h", bars=7)
-        assert len(frame) == 0 and not told(frame)["complete"]
-    assert len(shelf.asked) <= 4 + 2, "as far back as is looked, then what has not settled"
+        frame = market.manager(fixed).get_ohlcv("BTCUSDT", "1h", bars=7)
+        assert len(frame) == 0 and not provenance(frame)["complete"]
+    assert len(fixed.asked) <= 4 + 2, "as far back as is looked, then what has not settled"
 
 
 @pytest.mark.parametrize("bars", [1, 20])
@@ -167,17 +169,17 @@ def test_a_bar_that_is_not_published_yet_is_replaced_by_the_one_before_the_first
     """In the second after a close one bar more is asked for, and not the whole history again."""
     clock.set(at("2024-06-10T12:00:01"))
     hours = every("1h", "2024-06-01T00:00", "2024-06-10T10:00")  # that of 11:00 has closed, too
-    shelf = Shelf(clock, hours, "binance")
-    frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1h", bars=bars)
+    fixed = FixedVendor(clock, hours, "binance")
+    frame = market.manager(fixed).get_ohlcv("BTCUSDT", "1h", bars=bars)
     assert [at(text) for text in shown(frame)] == hours[-bars:]
-    assert told(frame)["gaps"][-1]["reason"] == "closed, not published yet"
+    assert provenance(frame)["gaps"][-1]["reason"] == "closed, not published yet"
     first = at("2024-06-10T12:00") - bars * HOUR_MS
-    assert min(span.start for span in shelf.asked) == first - HOUR_MS
-    shelf.stamps.append(hours[-1] + HOUR_MS)
-    asked = len(shelf.asked)
-    frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1h", bars=bars)
-    assert [at(text) for text in shown(frame)] == shelf.stamps[-bars:]
-    assert [span.start >= hours[-1] - HOUR_MS for span in shelf.asked[asked:]] == [True]
+    assert min(span.start for span in fixed.asked) == first - HOUR_MS
+    fixed.stamps.append(hours[-1] + HOUR_MS)
+    asked = len(fixed.asked)
+    frame = market.manager(fixed).get_ohlcv("BTCUSDT", "1h", bars=bars)
+    assert [at(text) for text in shown(frame)] == fixed.stamps[-bars:]
+    assert [span.start >= hours[-1] - HOUR_MS for span in fixed.asked[asked:]] == [True]
 
 
 @pytest.mark.parametrize("bars", [2, 20, 300])
@@ -190,15 +192,15 @@ def test_right_after_a_close_only_the_end_is_fetched_whichever_stored_bar_is_mis
     hours = every("1h", "2024-05-01T00:00", "2024-06-10T11:00")
     if lacking is not None:
         hours.remove(hours[-bars:][lacking])
-    shelf = Shelf(clock, hours, "binance")
-    manager = market.manager(shelf)
+    fixed = FixedVendor(clock, hours, "binance")
+    manager = market.manager(fixed)
     frame = manager.get_ohlcv("BTCUSDT", "1h", bars=bars)
     assert [at(text) for text in shown(frame)] == hours[-bars:]
     clock.set(at("2024-06-10T13:00:01"))
-    asked = len(shelf.asked)
+    asked = len(fixed.asked)
     frame = manager.get_ohlcv("BTCUSDT", "1h", bars=bars)
     assert [at(text) for text in shown(frame)] == hours[-bars:]
-    new = shelf.asked[asked:]
+    new = fixed.asked[asked:]
     assert max(span.end for span in new) > at("2024-06-10T12:00")
-    assert min(span.start for span in new) >= min(span.start for span in shelf.asked[:asked])
+    assert min(span.start for span in new) >= min(span.start for span in fixed.asked[:asked])
     assert sum(span.end - span.start for span in new) <= max(bars, 10) * HOUR_MS

@@ -31,7 +31,7 @@ from tests.vendor_server.keyed import KEY
 from tests.vendor_server.streams import StreamServer
 
 from .oracle import assert_true
-from .twin import told
+from .scripted_vendor import provenance
 
 __all__ = ["clock", "streams"]
 
@@ -118,11 +118,11 @@ def test_from_an_empty_folder_to_a_strategy_on_live_bars(
     vendors.clear_log()
     shares = manager.get_ohlcv("AAPL", "1m", FIRST, LAST, strict=True)
     coins = manager.get_ohlcv("BTCUSDT", "1m", FIRST, LAST, strict=True)
-    assert [span["vendor"] for span in told(shares)["spans"]] == ["fmp", "yahoo"]
-    assert told(coins)["vendors"] == ["binance"]
+    assert [span["vendor"] for span in provenance(shares)["spans"]] == ["fmp", "yahoo"]
+    assert provenance(coins)["vendors"] == ["binance"]
     for symbol, frame in {"AAPL": shares, "BTCUSDT": coins}.items():
         validate_normalized_ohlcv(frame)
-        assert told(frame)["from_cache"] == 1.0
+        assert provenance(frame)["from_cache"] == 1.0
         assert_true(frame, vendors, stage.clock, symbol, "1m", FIRST, BEHIND)
 
     # Every answer was checked: a row that can be no bar is kept aside, told, and costs its score.
@@ -131,8 +131,8 @@ def test_from_an_empty_folder_to_a_strategy_on_live_bars(
     with pytest.warns(IncompleteDataWarning):
         spoilt = manager.get_ohlcv("ETHUSDT", "1h", FIRST, LAST)
     five = f"{FIRST}T05:00:00Z"
-    assert told(spoilt)["flagged"] == [{"stamp": five, "reason": "high below low"}]
-    assert told(spoilt)["quality"]["score"] == pytest.approx(47 / 48, abs=1e-4)
+    assert provenance(spoilt)["flagged"] == [{"stamp": five, "reason": "high below low"}]
+    assert provenance(spoilt)["quality"]["score"] == pytest.approx(47 / 48, abs=1e-4)
     report = manager.validate("ETHUSDT", "1h")
     assert [found.check for found in report.findings if found.severity == "error"] == ["order"]
     assert report.score == pytest.approx(0.9)
@@ -154,7 +154,7 @@ def test_from_an_empty_folder_to_a_strategy_on_live_bars(
     truth = vendors.truth.expected("BTCUSDT", "1d", *span, "raw", now)
     assert days["close"].tolist() == [row[4] for row in truth]
     made = manager.get_ohlcv("AAPL", "2h", FIRST, LAST, offline=True)
-    assert told(made)["derived_from"]["timeframe"] == "1m"
+    assert provenance(made)["derived_from"]["timeframe"] == "1m"
     assert made["volume"].sum() == pytest.approx(shares["volume"].sum())
 
     # Any program finds the same in the cache, and no vendor was asked for any of it.
@@ -189,7 +189,7 @@ def test_a_share_with_a_split_and_a_filled_hole_passes_validation(
     question = ("NVDA", "1d", "2024-05-01", "2024-06-11")
     frame = manager.get_ohlcv(*question, strict=True)
     assert_true(frame, vendors, clock, "NVDA", "1d", "2024-05-01", "2024-06-12", "split")
-    rows = {span["vendor"]: span["rows"] for span in told(frame)["spans"]}
+    rows = {span["vendor"]: span["rows"] for span in provenance(frame)["spans"]}
     assert rows["fmp"] == 2, "the hole of the first vendor"
     raw = manager.get_ohlcv(*question, adjustment="raw")
     before, after = raw["close"]["2024-06-07"], raw["close"]["2024-06-10"]

@@ -30,7 +30,7 @@ from src.data.vendors.binance.bars import BinanceDataDownloader
 from tests.vendor_server import Fault, VendorServer, split
 
 from .oracle import ms
-from .twin import Twin, route_to
+from .scripted_vendor import ScriptedVendor, route_to
 
 DAY = ("BTCUSDT", "1h", "2024-06-11", "2024-06-11")
 
@@ -100,7 +100,7 @@ def test_a_fallback_sends_an_event_with_vendors_and_rows(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
     heard: list[Event],
 ) -> None:  # fmt: skip
-    one, two = Twin(vendors), Twin(vendors)
+    one, two = ScriptedVendor(vendors), ScriptedVendor(vendors)
     two.name = "second"
     one.spoil = lambda rows: [r for r in rows if not 5 <= r.stamp_ms // 3_600_000 % 24 <= 7]
     route_to(monkeypatch, manager, twin=one, second=two)
@@ -162,7 +162,7 @@ def test_an_incomplete_answer_sends_an_event(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
     heard: list[Event],
 ) -> None:  # fmt: skip
-    one = Twin(vendors)
+    one = ScriptedVendor(vendors)
     one.spoil = lambda rows: rows[:10] + rows[12:]
     route_to(monkeypatch, manager, twin=one)
     with pytest.warns(IncompleteDataWarning):

@@ -27,7 +27,7 @@ from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Page
 
 from .oracle import assert_true, ms
-from .twin import Spoil, Twin, gaps, route_to, states, told
+from .scripted_vendor import ScriptedVendor, Spoil, gaps, provenance, route_to, states
 
 DAY = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
 SHARE = ("AAPL", "1h", "2024-06-03", "2024-06-04")
@@ -77,7 +77,7 @@ class TestOffTheGrid:
         assert hours_of(frame) == [*range(9), *range(12, 24)]
         assert set(states(frame).values()) == {"final"}
         assert gaps(frame) == [("2024-06-01T09:00:00", "2024-06-01T12:00:00", "off_grid")]
-        assert not told(frame)["flagged"]
+        assert not provenance(frame)["flagged"]
         kept = quarantined(tmp_path / "cache")
         assert [row["timestamp"] for row in kept] == [
             f"2024-06-01 {hour:02}:28:14.789" for hour in (9, 10, 11)
@@ -110,16 +110,19 @@ class TestOffTheGrid:
         monkeypatch: pytest.MonkeyPatch, first: int, end: int,
     ) -> None:  # fmt: skip
         binance = downloader_for(manager.provider_selector, "binance")
-        route_to(monkeypatch, manager, binance=binance, twin=Twin(vendors))
+        route_to(monkeypatch, manager, binance=binance, twin=ScriptedVendor(vendors))
         vendors.fault("binance", late(first, end))
         frame = manager.get_ohlcv(*DAY, strict=True)
         assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
-        assert "twin" in told(frame)["vendors"]
+        assert "twin" in provenance(frame)["vendors"]
 
     def test_a_next_vendor_without_the_bar_leaves_the_reason(
         self, manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        binance, twin = downloader_for(manager.provider_selector, "binance"), Twin(vendors)
+        binance, twin = (
+            downloader_for(manager.provider_selector, "binance"),
+            ScriptedVendor(vendors),
+        )
         twin.spoil = lambda rows: [r for r in rows if r.stamp_ms // HOUR_MS % 24 != 10]
         route_to(monkeypatch, manager, binance=binance, twin=twin)
         vendors.fault("binance", late(9, 12))
@@ -141,14 +144,14 @@ class TestOffTheGrid:
         self, manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
         tmp_path: Path,
     ) -> None:  # fmt: skip
-        twin = Twin(vendors)
+        twin = ScriptedVendor(vendors)
         twin.spoil = lambda rows: sorted([*rows, *shifted(30 * MINUTE_MS)(rows)])
         route_to(monkeypatch, manager, twin=twin)
         frame = manager.get_ohlcv(*DAY, strict=True)
         assert hours_of(frame) == [*range(24)]
         assert set(frame.index.minute) == {0}
         assert len(quarantined(tmp_path / "cache")) == 24
-        problems = told(frame)["problems"]
+        problems = provenance(frame)["problems"]
         assert [p for p in problems if "24 rows are stamped where no 1h bar opens" in p] != [], (
             problems
         )
@@ -187,10 +190,10 @@ class TestOutsideTheCalendar:
         invented = [friday._replace(stamp_ms=ms(day)) for day in ("2024-06-08", "2024-06-09")]
         return sorted([*rows, *invented])
 
-    def share(self, vendors: VendorServer) -> Twin:
+    def share(self, vendors: VendorServer) -> ScriptedVendor:
         from src.data.vendors.yahoo.bars import YahooDataDownloader
 
-        return Twin(vendors, YahooDataDownloader)
+        return ScriptedVendor(vendors, YahooDataDownloader)
 
     def test_weekend_bars_are_kept_flagged_and_never_final(
         self, manager: DataManager, make: Callable[[], DataManager], vendors: VendorServer,
@@ -209,7 +212,7 @@ class TestOutsideTheCalendar:
             "2024-06-09",
         ]
         assert states(frame)["2024-06-08T00:00:00Z"] == "suspect"
-        flagged = [(f["stamp"][:10], f["reason"]) for f in told(frame)["flagged"]]
+        flagged = [(f["stamp"][:10], f["reason"]) for f in provenance(frame)["flagged"]]
         assert [day for day, _ in flagged] == ["2024-06-08", "2024-06-09"]
         assert all("calendar" in why for _, why in flagged)
         again = make()
@@ -236,13 +239,13 @@ class TestOutsideTheCalendar:
         with pytest.warns(IncompleteDataWarning, match=said):
             frame = manager.get_ohlcv(*query)
         assert len(frame) == 10, "they are returned"
-        assert not told(frame)["complete"]
+        assert not provenance(frame)["complete"]
         again = make() if offline else manager
         with pytest.raises(IncompleteDataError, match=said) as refused:
             again.get_ohlcv(*query, strict=True, offline=offline)
         assert len(refused.value.frame) == 10
         week = again.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", strict=True, offline=True)
-        assert told(week)["complete"], "the week before has none"
+        assert provenance(week)["complete"], "the week before has none"
 
     def test_weekend_bars_invented_once_go_with_the_next_answer(
         self, manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
@@ -294,7 +297,7 @@ class TestOutsideTheCalendar:
         frame = manager.get_ohlcv(*SHARE)
         during = frame[(frame.index.hour >= 13) & (frame.index.hour < 20)]
         assert_true(during, vendors, clock, "AAPL", "1h", "2024-06-03", "2024-06-05", "split")
-        assert told(frame)["complete"]
+        assert provenance(frame)["complete"]
 
 
 class TestContradictions:
@@ -302,19 +305,19 @@ class TestContradictions:
         self, manager: DataManager, vendors: VendorServer, clock: ManualClock,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
-        one, two = Twin(vendors), Twin(vendors)
+        one, two = ScriptedVendor(vendors), ScriptedVendor(vendors)
         one.spoil, two.name = doubled, "second"
         route_to(monkeypatch, manager, twin=one, second=two)
         frame = manager.get_ohlcv(*DAY, strict=True)
         assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
-        assert "second" in told(frame)["vendors"]
+        assert "second" in provenance(frame)["vendors"]
 
     @pytest.mark.parametrize("doubles", [1, 24])
     def test_a_lonely_vendor_is_doubted(
         self, make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
         monkeypatch: pytest.MonkeyPatch, doubles: int,
     ) -> None:  # fmt: skip
-        twin, manager = Twin(vendors), make()
+        twin, manager = ScriptedVendor(vendors), make()
         twin.spoil = lambda rows: [*doubled(rows[:doubles]), *rows[doubles:]]
         route_to(monkeypatch, manager, twin=twin)
         with pytest.warns(IncompleteDataWarning, match="contradict"):
@@ -338,7 +341,7 @@ class TestContradictions:
     def test_stored_bars_are_not_replaced_by_bars_that_are_not_trusted(
         self, manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        twin = Twin(vendors)
+        twin = ScriptedVendor(vendors)
         route_to(monkeypatch, manager, twin=twin)
         first = manager.get_ohlcv(*DAY)
         twin.spoil = doubled
@@ -351,7 +354,7 @@ class TestContradictions:
         self, tmp_path: Path, rules: Path, vendors: VendorServer, clock: ManualClock,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
-        twin = Twin(vendors)
+        twin = ScriptedVendor(vendors)
         twin.spoil = lambda rows: [*doubled(rows[:2]), *rows[2:]]
         for least, believed in (("0.95", False), ("0.9", True)):
             rules.write_text(f"{rules.read_text()}validation: {{min_quality_score: {least}}}\n")

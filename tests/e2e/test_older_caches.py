@@ -16,7 +16,7 @@ from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
-from .twin import told
+from .scripted_vendor import provenance
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_coins_that_agree_are_completed(
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-04-30", "2024-05-13")
     spans = {(int(r.params["startTime"]), int(r.params["endTime"])) for r in vendors.log("binance")}
     assert all(b - a < 60 * 3_600_000 for a, b in spans), "head and tail, and what was compared"
-    assert told(frame)["from_cache"] > 0.6
+    assert provenance(frame)["from_cache"] > 0.6
 
 
 def test_coins_that_differ_are_fetched_anew(
@@ -67,7 +67,7 @@ def test_coins_that_differ_are_fetched_anew(
     leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11", factor=1.05)
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-04-30", "2024-05-12", strict=True)
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-04-30", "2024-05-13")
-    assert told(frame)["vendors"] == ["binance"]
+    assert provenance(frame)["vendors"] == ["binance"]
     inner = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-03", "2024-05-04", strict=True)
     assert_true(inner, vendors, clock, "BTCUSDT", "1h", "2024-05-03", "2024-05-05")
 

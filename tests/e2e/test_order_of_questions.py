@@ -20,8 +20,8 @@ from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 
-from .shelf import Market, Shelf, at, every, serving, shown
-from .twin import told
+from .fixed_vendor import FixedVendor, Market, at, every, serving, shown
+from .scripted_vendor import provenance
 
 UNASKED = "market closed, not asked"
 # Memorial Day of 2024: the calendar has these futures stop at 17:00 UTC, their vendor has bars to 21:00.
@@ -49,7 +49,7 @@ def lacking(frame: pd.DataFrame, stamps: list[int], start: int, end: int) -> lis
     """Return the bars of ``[start, end]`` that are neither in the frame nor in one of its gaps."""
     found = {at(text) for text in shown(frame)}
     assert found <= set(stamps)
-    gaps = [(at(gap["start"]), at(gap["end"])) for gap in told(frame)["gaps"]]
+    gaps = [(at(gap["start"]), at(gap["end"])) for gap in provenance(frame)["gaps"]]
     return [
         iso(stamp)
         for stamp in stamps
@@ -60,7 +60,7 @@ def lacking(frame: pd.DataFrame, stamps: list[int], start: int, end: int) -> lis
 
 
 def reasons(frame: pd.DataFrame) -> list[str]:
-    return [gap["reason"] for gap in told(frame)["gaps"]]
+    return [gap["reason"] for gap in provenance(frame)["gaps"]]
 
 
 # --- vendors -----------------------------------------------------------------------------------
@@ -71,30 +71,30 @@ def reasons(frame: pd.DataFrame) -> list[str]:
 def test_minutes_of_a_holiday_before_a_cached_day_are_fetched_once(
     market: Market, clock: ManualClock, vendor: str, pinned: bool
 ) -> None:
-    shelf = Shelf(clock, [*HOLIDAY, *TUESDAY], vendor)
+    fixed = FixedVendor(clock, [*HOLIDAY, *TUESDAY], vendor)
     wishes = {"provider": vendor} if pinned else {}
     question = ("ES=F", "1m", "2024-05-27T18:00", "2024-05-27T19:11")
-    fresh = market.manager(shelf, folder="fresh").get_ohlcv(*question, **wishes)
+    fresh = market.manager(fixed, folder="fresh").get_ohlcv(*question, **wishes)
     assert len(fresh) == 72
-    market.manager(shelf).get_ohlcv("ES=F", "1m", "2024-05-28T10:00", "2024-05-28T12:00", **wishes)
-    shelf.asked.clear()
+    market.manager(fixed).get_ohlcv("ES=F", "1m", "2024-05-28T10:00", "2024-05-28T12:00", **wishes)
+    fixed.asked.clear()
     for _ in range(2):  # when it is learned, and from the store
-        later = market.manager(shelf).get_ohlcv(*question, **wishes)
+        later = market.manager(fixed).get_ohlcv(*question, **wishes)
         assert shown(later) == shown(fresh)
-        assert (reasons(later), told(later)["complete"]) == ([], True)
-    assert len(shelf.asked) == 1
+        assert (reasons(later), provenance(later)["complete"]) == ([], True)
+    assert len(fixed.asked) == 1
 
 
 @pytest.mark.parametrize("vendor", serving("future", "1m"))
 def test_a_day_of_a_future_is_complete_after_a_request_for_part_of_the_day(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
-    shelf = Shelf(clock, HOLIDAY, vendor)
-    fresh = market.manager(shelf, folder="fresh").get_ohlcv(
+    fixed = FixedVendor(clock, HOLIDAY, vendor)
+    fresh = market.manager(fixed, folder="fresh").get_ohlcv(
         "ES=F", "1m", "2024-05-27", "2024-05-27"
     )
     assert len(fresh) == len(HOLIDAY)
-    manager = market.manager(shelf)
+    manager = market.manager(fixed)
     manager.get_ohlcv("ES=F", "1m", "2024-05-27T17:30", "2024-05-27T18:10")
     for _ in range(2):
         day = manager.get_ohlcv("ES=F", "1m", "2024-05-27", "2024-05-27")
@@ -105,56 +105,60 @@ def test_a_day_of_a_future_is_complete_after_a_request_for_part_of_the_day(
 def test_hours_before_the_open_are_fetched_if_earlier_weeks_have_such_hours(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
-    shelf = Shelf(clock, WEEKS, vendor)
-    market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-02T12:00", "2024-06-04T00:00")
-    market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-10", "2024-06-11")
-    shelf.asked.clear()
+    fixed = FixedVendor(clock, WEEKS, vendor)
+    market.manager(fixed).get_ohlcv("NZDUSD=X", "1h", "2024-06-02T12:00", "2024-06-04T00:00")
+    market.manager(fixed).get_ohlcv("NZDUSD=X", "1h", "2024-06-10", "2024-06-11")
+    fixed.asked.clear()
     # On Saturday at that time of day nothing was, and all the same it may be: it is asked once.
     for _ in range(2):
-        frame = market.manager(shelf).get_ohlcv(
+        frame = market.manager(fixed).get_ohlcv(
             "NZDUSD=X", "1h", "2024-06-09T18:00", "2024-06-09T20:00"
         )
         assert len(frame) == 3
-    assert len(shelf.asked) == 1
+    assert len(fixed.asked) == 1
     for _ in range(2):
-        night = market.manager(shelf).get_ohlcv(
+        night = market.manager(fixed).get_ohlcv(
             "NZDUSD=X", "1h", "2024-06-08T02:00", "2024-06-08T05:00"
         )
         assert (len(night), reasons(night)) == (0, [])
-    assert len(shelf.asked) == 1, "the whole closed stretch is requested once"
+    assert len(fixed.asked) == 1, "the whole closed stretch is requested once"
 
 
 def test_hours_that_an_earlier_version_did_not_request_are_fetched_now(
     market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf = Shelf(clock, WEEKS)
+    fixed = FixedVendor(clock, WEEKS)
     evening = ("NZDUSD=X", "1h", "2024-06-09T18:00", "2024-06-09T20:00")
-    manager = market.manager(shelf)
+    manager = market.manager(fixed)
     with monkeypatch.context() as earlier:
         earlier.setattr(validity, "LOOSE_HOURS", ())
         manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-10", "2024-06-11")
         assert reasons(manager.get_ohlcv(*evening)) == [UNASKED]
-    assert len(market.manager(shelf).get_ohlcv(*evening)) == 3
+    assert len(market.manager(fixed).get_ohlcv(*evening)) == 3
 
 
 def test_the_weekend_before_a_stored_range_is_not_requested(
     market: Market, clock: ManualClock
 ) -> None:
-    shelf = Shelf(clock, every("1d", "2024-06-03", "2024-06-07"))
-    manager = market.manager(shelf)
+    fixed = FixedVendor(clock, every("1d", "2024-06-03", "2024-06-07"))
+    manager = market.manager(fixed)
     manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07")
-    shelf.asked.clear()
+    fixed.asked.clear()
     for _ in range(2):
         frame = manager.get_ohlcv("AAPL", "1d", "2024-06-01", "2024-06-07", strict=True)
-        assert (len(frame), told(frame)["complete"], told(frame)["quality"]["gaps"]) == (5, True, 0)
-    assert shelf.asked == []
+        assert (
+            len(frame),
+            provenance(frame)["complete"],
+            provenance(frame)["quality"]["gaps"],
+        ) == (5, True, 0)
+    assert fixed.asked == []
 
 
 def test_a_failed_request_for_a_holiday_is_an_error(market: Market, clock: ManualClock) -> None:
-    shelf = Shelf(clock, [*HOLIDAY, *TUESDAY])
-    manager = market.manager(shelf)
+    fixed = FixedVendor(clock, [*HOLIDAY, *TUESDAY])
+    manager = market.manager(fixed)
     manager.get_ohlcv("ES=F", "1m", "2024-05-28T10:00", "2024-05-28T12:00")
-    shelf.errors = [UnavailableError("down", provider="yahoo")]
+    fixed.errors = [UnavailableError("down", provider="yahoo")]
     with pytest.raises(AllProvidersFailedError, match="down"):
         manager.get_ohlcv("ES=F", "1m", "2024-05-27T19:00", "2024-05-27T19:30")
     assert len(manager.get_ohlcv("ES=F", "1m", "2024-05-27T19:00", "2024-05-27T19:30")) == 31
@@ -245,8 +249,8 @@ def test_any_order_of_requests_gives_the_same_bars_or_a_gap(
     symbol, sent = SERIES[asset_class]
     stamps, timeframe = sent, "1h"
     if asset_class == "stock":
-        shelf = Shelf(clock, [], vendor)
-        kind = shelf.capabilities.kind(
+        fixed = FixedVendor(clock, [], vendor)
+        kind = fixed.capabilities.kind(
             Instrument(symbol, "stock", "XNYS", "America/New_York"), Timeframe.parse("1h")
         )
         # Those on the grid of its anchor; of extended hours the regular ones are cut out of half hours.
@@ -256,16 +260,16 @@ def test_any_order_of_requests_gives_the_same_bars_or_a_gap(
             sent = stamps = sent[0 if kind.anchor == "session" else 1 :: 2]
     dice = random.Random(f"{vendor} {asset_class}")
     for number in range(ROUNDS):
-        shelf = Shelf(clock, sent, vendor)
+        fixed = FixedVendor(clock, sent, vendor)
         for _ in range(4):
             start, end = drawn(dice)
-            manager = market.manager(shelf, folder=str(number))
+            manager = market.manager(fixed, folder=str(number))
             question = (symbol, timeframe, iso(start), iso(end))
             frame = manager.get_ohlcv(*question, adjustment="raw")
             assert lacking(frame, stamps, start, end) == []
-            shelf.asked.clear()
+            fixed.asked.clear()
             again = manager.get_ohlcv(*question, adjustment="raw")
-            assert (shown(again), shelf.asked) == (shown(frame), [])
+            assert (shown(again), fixed.asked) == (shown(frame), [])
 
 
 def test_any_order_of_questions_to_own_files_gives_the_same_bars(tmp_path: Path) -> None:
@@ -298,23 +302,26 @@ SUNDAYS = {
 def test_bars_of_a_sunday_are_the_same_whatever_was_requested_before(
     market: Market, clock: ManualClock, vendor: str, timeframe: str
 ) -> None:
-    if timeframe not in Shelf(clock, [], vendor).capabilities.labels("forex"):
+    if timeframe not in FixedVendor(clock, [], vendor).capabilities.labels("forex"):
         pytest.skip("not served")
-    shelf = Shelf(clock, SUNDAYS[timeframe], vendor)
+    fixed = FixedVendor(clock, SUNDAYS[timeframe], vendor)
     friday = ("NZDUSD=X", timeframe, "2024-05-31T00:00", "2024-05-31T12:00")
     sunday = {"end_date": "2024-06-02", "bars": 3}
-    fresh = market.manager(shelf, folder="fresh").get_ohlcv("NZDUSD=X", timeframe, **sunday)
+    fresh = market.manager(fixed, folder="fresh").get_ohlcv("NZDUSD=X", timeframe, **sunday)
     assert [at(text) for text in shown(fresh)] == [
-        stamp for stamp in shelf.stamps if stamp < at("2024-06-02T21:00")
+        stamp for stamp in fixed.stamps if stamp < at("2024-06-02T21:00")
     ][-3:]
-    manager = market.manager(shelf)
+    manager = market.manager(fixed)
     manager.get_ohlcv(*friday)
     later = manager.get_ohlcv("NZDUSD=X", timeframe, **sunday)
     assert shown(later) == shown(fresh)
-    assert (told(later)["gaps"], told(later)["complete"]) == (told(fresh)["gaps"], True)
-    shelf.asked.clear()
-    again = market.manager(shelf).get_ohlcv("NZDUSD=X", timeframe, **sunday)
-    assert (shown(again), shelf.asked) == (shown(fresh), [])
+    assert (provenance(later)["gaps"], provenance(later)["complete"]) == (
+        provenance(fresh)["gaps"],
+        True,
+    )
+    fixed.asked.clear()
+    again = market.manager(fixed).get_ohlcv("NZDUSD=X", timeframe, **sunday)
+    assert (shown(again), fixed.asked) == (shown(fresh), [])
 
 
 # A vendor lacks these. Bars beside a missing first or last one of a session are doubted or not by what
@@ -362,11 +369,13 @@ def test_orders_of_the_same_questions_give_the_same_answers_and_the_same_store(
         questions += [{"end_date": iso(drawn(dice)[1]), "bars": dice.choice([1, 3, 20])}]
         answers = []
         for order in range(3):
-            manager = market.manager(Shelf(clock, stamps), folder=f"{number}-{order}")
+            manager = market.manager(FixedVendor(clock, stamps), folder=f"{number}-{order}")
             for place in dice.sample(range(4), 4):
                 manager.get_ohlcv(symbol, "1h", **questions[place])
             last = [manager.get_ohlcv(symbol, "1h", **question) for question in questions]
-            seen = [(shown(one), told(one)["complete"], told(one)["gaps"]) for one in last]
+            seen = [
+                (shown(one), provenance(one)["complete"], provenance(one)["gaps"]) for one in last
+            ]
             answers.append((seen, stored(manager, symbol, every("1h", "2024-05-24", "2024-06-04"))))
         for other in answers[1:]:
             assert other[0] == answers[0][0], questions

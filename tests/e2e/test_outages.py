@@ -33,8 +33,8 @@ from src.data.vendors.yahoo.bars import YahooDataDownloader
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true
+from .scripted_vendor import ScriptedVendor, gaps, provenance, route_to
 from .share_vendors import Script, ShareVendor, Truth, stamp_span
-from .twin import Twin, gaps, route_to, told
 
 DAYS = ("BTCUSDT", "1d", "2024-05-01", "2024-05-05")
 # What of the five days the venue had supplied before it went down.
@@ -60,9 +60,9 @@ def _quiet() -> Iterator[None]:
 def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
     """Assert that two answers are one: bars, kind, vendors, marks, gaps, and who was not asked."""
     pd.testing.assert_frame_equal(one, other)
-    facts = [{k: v for k, v in told(f).items() if k not in OWN} for f in (one, other)]
+    facts = [{k: v for k, v in provenance(f).items() if k not in OWN} for f in (one, other)]
     assert facts[0] == facts[1]
-    assert bool(told(one)["unanswered"]) == bool(told(other)["unanswered"])
+    assert bool(provenance(one)["unanswered"]) == bool(provenance(other)["unanswered"])
 
 
 def supplied(manager: DataManager, held: Sequence[tuple[str, str]], *series: str) -> None:
@@ -89,18 +89,18 @@ def test_an_answer_for_a_coin_during_an_outage_does_not_depend_on_cached_bars(
     supplied(make(), HELD[held])
     vendors.fault("binance", fault)
     empty = DataManager(tmp_path / "empty", rules, clock=clock).get_ohlcv(*DAYS)
-    assert (len(empty), told(empty)["vendors"], gaps(empty)) == (5, ["yahoo"], [])
-    assert told(empty)["substitute"] == "yahoo (BTCUSDT 1d@aggregate)"
-    assert told(empty)["complete"] is False
+    assert (len(empty), provenance(empty)["vendors"], gaps(empty)) == (5, ["yahoo"], [])
+    assert provenance(empty)["substitute"] == "yahoo (BTCUSDT 1d@aggregate)"
+    assert provenance(empty)["complete"] is False
     for manager in (make(), make()):
         frame = manager.get_ohlcv(*DAYS)
         same(frame, empty)
-        assert {a["provider"] for a in told(frame)["attempts"]} >= {"binance"}
+        assert {a["provider"] for a in provenance(frame)["attempts"]} >= {"binance"}
     vendors.heal()
     clock.advance(3 * 3600)
     frame = make().get_ohlcv(*DAYS, strict=True)
     assert_true(frame, vendors, clock, "BTCUSDT", "1d", "2024-05-01", "2024-05-06")
-    assert told(frame)["vendors"] == ["binance"]
+    assert provenance(frame)["vendors"] == ["binance"]
 
 
 def test_bars_that_are_all_cached_answer_during_an_outage(
@@ -112,7 +112,7 @@ def test_bars_that_are_all_cached_answer_during_an_outage(
     for refresh in (False, True):
         frame = manager.get_ohlcv(*DAYS, refresh)
         pd.testing.assert_frame_equal(frame, whole)
-        assert told(frame)["vendors"] == ["binance"]
+        assert provenance(frame)["vendors"] == ["binance"]
     assert vendors.count("yahoo") == 0
 
 
@@ -135,12 +135,12 @@ def test_other_ways_to_ask_have_one_answer_too(
     make().get_ohlcv("BTCUSDT", made_of, "2024-04-29", "2024-05-03")
     vendors.fault("binance", Fault.status(503))
     empty = DataManager(tmp_path / "empty", rules, clock=clock).get_ohlcv("BTCUSDT", **question)
-    assert told(empty)["vendors"] == ["yahoo"]
+    assert provenance(empty)["vendors"] == ["yahoo"]
     assert gaps(empty) == []
     frame = make().get_ohlcv("BTCUSDT", **question)
     same(frame, empty)
     if question["timeframe"] == "3d":
-        assert "earlier in this call: HTTP 503" in told(frame)["rejected"]["binance"]
+        assert "earlier in this call: HTTP 503" in provenance(frame)["rejected"]["binance"]
 
 
 def test_a_substitute_that_is_not_whole_leaves_own_bars_in_place(
@@ -150,9 +150,9 @@ def test_a_substitute_that_is_not_whole_leaves_own_bars_in_place(
     vendors.fault("binance", Fault.status(503))
     vendors.fault("yahoo", Fault.drop(1))
     frame = manager.get_ohlcv(*DAYS)
-    assert (told(frame)["vendors"], len(frame)) == (["binance"], 3)
+    assert (provenance(frame)["vendors"], len(frame)) == (["binance"], 3)
     assert [gap[:2] for gap in gaps(frame)] == [("2024-05-04T00:00:00", "2024-05-06T00:00:00")]
-    assert {"binance", "yahoo"} <= {a["provider"] for a in told(frame)["attempts"]}
+    assert {"binance", "yahoo"} <= {a["provider"] for a in provenance(frame)["attempts"]}
 
 
 def test_a_strict_call_that_refuses_substitutes_gets_the_cached_bars_with_its_error(
@@ -172,7 +172,7 @@ def test_a_strict_call_that_refuses_substitutes_gets_the_cached_bars_with_its_er
     assert len(caught.value.frame) == 3 * 16
     for wishes in ({"offline": True}, {"provider": "binance"}):
         frame = manager.get_ohlcv(*DAYS, **wishes)
-        assert (told(frame)["vendors"], len(frame)) == (["binance"], 3)
+        assert (provenance(frame)["vendors"], len(frame)) == (["binance"], 3)
     assert vendors.count("yahoo") == 0
 
 
@@ -193,46 +193,54 @@ def test_only_an_outage_lets_a_substitute_take_over(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
     error: DataError, vendor: str,
 ) -> None:  # fmt: skip
-    one, other = Twin(vendors), Twin(vendors, YahooDataDownloader)
+    one, other = ScriptedVendor(vendors), ScriptedVendor(vendors, YahooDataDownloader)
     route_to(monkeypatch, manager, twin=one, yahoo=other)
     supplied(manager, HELD["head"])
     one.errors = [error]
-    assert told(manager.get_ohlcv(*DAYS))["vendors"] == [vendor]
+    assert provenance(manager.get_ohlcv(*DAYS))["vendors"] == [vendor]
     frame = manager.get_ohlcv(*DAYS, strict=True)
-    assert told(frame)["vendors"] == ["twin"], "the venue is back"
+    assert provenance(frame)["vendors"] == ["twin"], "the venue is back"
 
 
 def test_a_bar_that_a_living_venue_lacks_is_no_outage(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two, other = Twin(vendors), Twin(vendors), Twin(vendors, YahooDataDownloader)
+    one, two, other = (
+        ScriptedVendor(vendors),
+        ScriptedVendor(vendors),
+        ScriptedVendor(vendors, YahooDataDownloader),
+    )
     two.name = "second"
     route_to(monkeypatch, manager, twin=one, second=two, yahoo=other)
     one.spoil = lambda rows: rows[:2] + rows[3:]
     two.errors = [UnavailableError("down")]
     frame = manager.get_ohlcv(*DAYS)
-    assert (told(frame)["vendors"], len(frame)) == (["twin"], 4)
+    assert (provenance(frame)["vendors"], len(frame)) == (["twin"], 4)
     assert other.asked == []
     one.spoil = lambda rows: rows
     one.errors = [UnavailableError("down")]
     two.spoil = lambda rows: rows
     frame = manager.get_ohlcv(*DAYS, force_refresh=True)
-    assert "second" in told(frame)["vendors"], "another of the kind comes before a substitute"
+    assert "second" in provenance(frame)["vendors"], "another of the kind comes before a substitute"
     assert (len(frame), other.asked) == (5, [])
 
 
 def test_an_empty_answer_of_a_second_vendor_of_the_same_kind_is_not_an_outage(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two, other = Twin(vendors), Twin(vendors), Twin(vendors, YahooDataDownloader)
+    one, two, other = (
+        ScriptedVendor(vendors),
+        ScriptedVendor(vendors),
+        ScriptedVendor(vendors, YahooDataDownloader),
+    )
     two.name = "second"
     route_to(monkeypatch, manager, twin=one, second=two, yahoo=other)
     supplied(manager, HELD["head"])
     one.errors = [UnavailableError("down")]
     two.spoil = lambda rows: []
     frame = manager.get_ohlcv(*DAYS)
-    assert (told(frame)["vendors"], len(frame), other.asked) == (["twin"], 3, [])
-    assert told(frame)["unanswered"] == "twin: down"
+    assert (provenance(frame)["vendors"], len(frame), other.asked) == (["twin"], 3, [])
+    assert provenance(frame)["unanswered"] == "twin: down"
 
 
 def test_a_plan_names_the_cached_bars_if_no_substitute_covers_the_range(
@@ -246,7 +254,7 @@ def test_a_plan_names_the_cached_bars_if_no_substitute_covers_the_range(
     question = ("BTCUSDT", "1h", "2022-06-01", "2022-06-20")
     plan = manager.plan(*question)
     frame = manager.get_ohlcv(*question)
-    assert (told(frame)["vendors"], len(frame)) == (["binance"], 15 * 24)
+    assert (provenance(frame)["vendors"], len(frame)) == (["binance"], 15 * 24)
     assert plan.requests == vendors.count() == 1
     assert [part.bars for part in plan.held] == [15 * 24]
     assert not plan.is_possible
@@ -259,11 +267,11 @@ def test_a_plan_names_the_substitute_during_an_outage(
     supplied(manager, HELD["head"])
     vendors.fault("binance", Fault.status(401))
     first = manager.get_ohlcv(*DAYS)
-    assert told(first)["vendors"] == ["yahoo"]
+    assert provenance(first)["vendors"] == ["yahoo"]
     plan = manager.plan("BTCUSDT", "1d", "2024-04-30", "2024-05-05")
     vendors.clear_log()
     frame = manager.get_ohlcv("BTCUSDT", "1d", "2024-04-30", "2024-05-05")
-    assert told(frame)["vendors"] == ["yahoo"]
+    assert provenance(frame)["vendors"] == ["yahoo"]
     assert plan.requests == vendors.count() == 1
     assert [(s.vendor, s.requests) for s in plan.steps] == [("binance", 0), ("yahoo", 1)]
     assert [part.bars for part in plan.held] == [5]
@@ -329,22 +337,25 @@ def test_an_answer_for_a_share_during_an_outage_does_not_depend_on_cached_bars(
         return manager.get_ohlcv("AAPL", "1d", first, last)
 
     for first, last in WEEK[held]:
-        assert told(asked("cache", first, last))["vendors"] == ["s"]
+        assert provenance(asked("cache", first, last))["vendors"] == ["s"]
     for name in down:
         share[name].script = Script(down=[stamp_span(FIRST, LAST)])
     empty, frame = asked("empty"), asked("cache")
     pd.testing.assert_frame_equal(frame, empty)
     if down == "s":
-        assert set(told(frame)["vendors"]) <= {"s", "t"}
-        assert told(frame)["complete"]
+        assert set(provenance(frame)["vendors"]) <= {"s", "t"}
+        assert provenance(frame)["complete"]
         assert share["r"].asked == []
         return
     same(frame, empty)
-    assert (told(frame)["vendors"], told(frame)["substitute"]) == (["r"], "r (AAPL 1d@raw)")
+    assert (provenance(frame)["vendors"], provenance(frame)["substitute"]) == (
+        ["r"],
+        "r (AAPL 1d@raw)",
+    )
     for name in down:
         share[name].script = Script()
     frame = asked("cache")
-    assert (told(frame)["vendors"], told(frame)["complete"]) == (["s"], True)
+    assert (provenance(frame)["vendors"], provenance(frame)["complete"]) == (["s"], True)
 
 
 # --- who was not asked -------------------------------------------------------------------------
@@ -355,23 +366,27 @@ def test_each_vendor_of_a_coin_is_queried_or_listed_with_the_reason(
 ) -> None:
     missed = manager.get_ohlcv(*DAYS[:3], "2024-05-03")
     in_part = manager.get_ohlcv(*DAYS[:3], "2024-05-04")
-    assert told(missed)["rejected"] == told(in_part)["rejected"] == {"yahoo": SUBSTITUTE}
+    assert (
+        provenance(missed)["rejected"] == provenance(in_part)["rejected"] == {"yahoo": SUBSTITUTE}
+    )
     hit = manager.get_ohlcv(*DAYS[:3], "2024-05-04")
-    assert (told(hit)["attempts"], told(hit)["rejected"]) == ([], {}), "there was nothing to ask"
+    assert (provenance(hit)["attempts"], provenance(hit)["rejected"]) == ([], {}), (
+        "there was nothing to ask"
+    )
     offline = manager.get_ohlcv(*DAYS, offline=True)
-    assert set(told(offline)["rejected"].values()) == {"offline=True allows no request"}
-    assert list(told(offline)["rejected"]) == ["binance", "yahoo"]
+    assert set(provenance(offline)["rejected"].values()) == {"offline=True allows no request"}
+    assert list(provenance(offline)["rejected"]) == ["binance", "yahoo"]
     vendors.fault("binance", Fault.status(503))
     instead = manager.get_ohlcv(*DAYS)
-    assert (told(instead)["vendors"], told(instead)["rejected"]) == (["yahoo"], {})
+    assert (provenance(instead)["vendors"], provenance(instead)["rejected"]) == (["yahoo"], {})
     with pytest.raises(IncompleteDataError) as caught:
         manager.get_ohlcv(*DAYS, strict=True)
     assert caught.value.frame is not None
-    assert told(caught.value.frame)["rejected"] == {"yahoo": SUBSTITUTE}
+    assert provenance(caught.value.frame)["rejected"] == {"yahoo": SUBSTITUTE}
     vendors.fault("yahoo", Fault.status(503))
     lacking = manager.get_ohlcv(*DAYS[:3], "2024-05-08")
-    assert (told(lacking)["vendors"], told(lacking)["rejected"]) == (["binance"], {})
-    asked = [attempt["provider"] for attempt in told(lacking)["attempts"]]
+    assert (provenance(lacking)["vendors"], provenance(lacking)["rejected"]) == (["binance"], {})
+    asked = [attempt["provider"] for attempt in provenance(lacking)["attempts"]]
     assert asked == ["binance", "yahoo"]
 
 
@@ -386,13 +401,13 @@ def test_each_vendor_of_a_share_is_queried_or_listed_with_the_reason(
     ):
         plan = manager.plan(symbol, "1d", "2024-05-06", "2024-05-10")
         rejected = dict(
-            told(manager.get_ohlcv(symbol, "1d", "2024-05-06", "2024-05-10"))["rejected"]
+            provenance(manager.get_ohlcv(symbol, "1d", "2024-05-06", "2024-05-10"))["rejected"]
         )
         assert rejected.pop("tiingo") == why
         assert rejected == {name: plan.rejected[name] for name in ("alpaca", "fmp")}
         assert rejected["fmp"] == "no key: set FMP_API_KEY"
     pinned = manager.get_ohlcv("AAPL", "1d", "2024-05-06", "2024-05-13", provider="yahoo")
-    assert told(pinned)["rejected"] == {}, "the rules have no say"
+    assert provenance(pinned)["rejected"] == {}, "the rules have no say"
 
 
 def test_an_answer_only_from_the_cache_lists_why_no_vendor_was_queried(
@@ -402,6 +417,6 @@ def test_an_answer_only_from_the_cache_lists_why_no_vendor_was_queried(
     selector = manager.provider_selector
     monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: [])
     frame = manager.get_ohlcv(*DAYS)
-    assert (len(frame), told(frame)["attempts"]) == (3, [])
+    assert (len(frame), provenance(frame)["attempts"]) == (3, [])
     off = "the rules disable failover"
-    assert told(frame)["rejected"] == {"binance": off, "yahoo": off}
+    assert provenance(frame)["rejected"] == {"binance": off, "yahoo": off}

@@ -28,7 +28,7 @@ from src.data.vendors.factory import downloader_for
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
-from .twin import Twin, gaps, route_to, told
+from .scripted_vendor import ScriptedVendor, gaps, provenance, route_to
 
 DAY = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
 NOTE = '{"Note": "Thank you! Our standard limit is 25 requests a day."}'
@@ -78,7 +78,7 @@ def test_a_page_cut_short_by_the_vendor_is_completed_or_reported_as_gaps(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, fault: Fault,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    twin = Twin(vendors)
+    twin = ScriptedVendor(vendors)
     binance = downloader_for(manager.provider_selector, "binance")
     route_to(monkeypatch, manager, binance=binance)
     vendors.fault("binance", fault)
@@ -97,7 +97,7 @@ def test_the_last_closed_bar_stays_where_a_vendor_sends_no_running_one(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    route_to(monkeypatch, manager, twin=Twin(vendors))
+    route_to(monkeypatch, manager, twin=ScriptedVendor(vendors))
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T10:00:00")
     assert frame.index[-1] == pd.Timestamp("2024-06-12 14:00"), "the clock stands at 15:00:30"
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-12T10:00", "2024-06-12T15:00")
@@ -107,13 +107,13 @@ def test_a_vendor_that_refuses_the_region_is_queried_once_and_the_next_at_once(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    twin = Twin(vendors)
+    twin = ScriptedVendor(vendors)
     binance = downloader_for(manager.provider_selector, "binance")
     route_to(monkeypatch, manager, binance=binance, twin=twin)
     vendors.fault("binance", Fault.status(451))
     for day in ("2024-06-01", "2024-06-02"):
         frame = manager.get_ohlcv("BTCUSDT", "1h", day, day, strict=True)
-        assert told(frame)["vendors"] == ["twin"]
+        assert provenance(frame)["vendors"] == ["twin"]
     assert vendors.count() == 1
     assert clock.slept == []
 
@@ -206,5 +206,5 @@ def test_an_answer_names_the_unit_and_the_venue_of_its_volume(
     manager: DataManager, symbol: str, vendor: str, unit: str, venue: str
 ) -> None:
     frame = manager.get_ohlcv(symbol, "1d", "2024-06-03", "2024-06-07", provider=vendor)
-    kind = told(frame)["kind"]
+    kind = provenance(frame)["kind"]
     assert (kind["volume"], kind["venue"]) == (unit, venue)

@@ -28,7 +28,7 @@ from tests.vendor_server.listings import Listing
 
 from .fresh import Fresh
 from .oracle import ms
-from .twin import Twin, route_to, told
+from .scripted_vendor import ScriptedVendor, provenance, route_to
 
 SHARE = ("AAPL", "1d", "2024-03-01", "2024-05-31")
 COIN = ("BTCUSDT", "1h", "2024-06-01", "2024-06-10")
@@ -129,7 +129,7 @@ def agree(manager: DataManager, vendors: VendorServer, *request: Any, **wishes: 
         return plan
     assert plan.requests == vendors.count(), f"{request} {wishes}\n{plan}"
     assert plan.is_hit == (vendors.count() == 0 and not (plan.segments and plan.lacking))
-    assert plan.is_possible == told(frame)["complete"], f"{request} {wishes}\n{plan}"
+    assert plan.is_possible == provenance(frame)["complete"], f"{request} {wishes}\n{plan}"
     assert not plan.error
     begins = [start for start, _ in asked_spans(vendors)]
     for step in plan.steps:
@@ -331,7 +331,7 @@ def test_a_plan_names_an_open_circuit_and_counts_the_next_vendor(
     caplog: pytest.LogCaptureFixture,
     clock: ManualClock,
 ) -> None:
-    twin = Twin(vendors)
+    twin = ScriptedVendor(vendors)
     binance = downloader_for(manager.provider_selector, "binance")
     route_to(monkeypatch, manager, binance=binance, twin=twin)
     vendors.fault("binance", Fault.status(401))

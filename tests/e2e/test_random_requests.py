@@ -24,7 +24,7 @@ from src.data.model.span import Span
 from tests.cache.counts import FULL
 from tests.vendor_server import Fault, VendorServer
 
-from .twin import told
+from .scripted_vendor import provenance
 
 STEPS = {"15m": 15 * MINUTE_MS, "1h": HOUR_MS, "1d": DAY_MS}
 COINS, SHARES = ("BTCUSDT", "HALTUSDT", "NEWUSDT"), ("AAPL", "NVDA")
@@ -99,8 +99,13 @@ class Model:
         if options.get("offline"):
             assert self.vendors.count() == asked
         Check(self, request, options, frame, before).all()
-        answered = all(a["outcome"] in ("ok", "empty") for a in told(frame)["attempts"])
-        if told(frame)["complete"] and answered and not FLAGS & set(options) and self.skew != -3600:
+        answered = all(a["outcome"] in ("ok", "empty") for a in provenance(frame)["attempts"])
+        if (
+            provenance(frame)["complete"]
+            and answered
+            and not FLAGS & set(options)
+            and self.skew != -3600
+        ):
             asked = self.vendors.count()
             again = self.manager.get_ohlcv(*request, **options)
             pd.testing.assert_frame_equal(frame, again)
@@ -140,7 +145,7 @@ class Check:
 
     def truth(self, wanted: Span, as_of: int) -> dict[int, tuple[float, ...]]:
         symbol, label = self.request[:2]
-        if told(self.frame)["substitute"]:
+        if provenance(self.frame)["substitute"]:
             symbol = "BTC-USD"
         adjustment = "split" if symbol in SHARES else "raw"
         rows = self.model.vendors.truth.expected(symbol, label, *wanted, adjustment, as_of)  # type: ignore[arg-type]
@@ -148,10 +153,10 @@ class Check:
 
     def values(self, stamps: list[int], wanted: Span) -> None:
         """Every closed bar is the truth in the basis told."""
-        basis = told(self.frame)["as_of"]
+        basis = provenance(self.frame)["as_of"]
         as_of = parse_iso(basis) + DAY_MS if basis else self.model.clock.now_ms()
         true = self.truth(wanted, as_of)
-        flagged = {parse_iso(f["stamp"]) for f in told(self.frame)["flagged"]}
+        flagged = {parse_iso(f["stamp"]) for f in provenance(self.frame)["flagged"]}
         for stamp, row in zip(stamps, self.frame.to_numpy(), strict=True):
             if stamp in flagged or self.state_at(stamp) == "forming":
                 continue
@@ -166,7 +171,7 @@ class Check:
 
     def state_at(self, stamp: int) -> str:
         """Return the state told for a stamp; unclear where spans were merged."""
-        for span in told(self.frame)["spans"]:
+        for span in provenance(self.frame)["spans"]:
             if parse_iso(span["start"]) <= stamp < parse_iso(span["end"]):
                 if span.get("reason") == "forming":
                     return "forming"
@@ -175,14 +180,16 @@ class Check:
 
     def absences(self, stamps: set[int], wanted: Span) -> None:
         """Every bar that had closed when it was asked for is there, or lies in a gap told."""
-        gaps = [Span(parse_iso(g["start"]), parse_iso(g["end"])) for g in told(self.frame)["gaps"]]
-        assert len(gaps) == told(self.frame)["gaps_total"]
+        gaps = [
+            Span(parse_iso(g["start"]), parse_iso(g["end"])) for g in provenance(self.frame)["gaps"]
+        ]
+        assert len(gaps) == provenance(self.frame)["gaps_total"]
         for stamp in self.truth(wanted, self.before):
             known = stamp in stamps or any(stamp in gap for gap in gaps)
             assert known, f"{self.request} {self.options}: {iso(stamp)} is absent and not told"
-        if told(self.frame)["complete"]:
+        if provenance(self.frame)["complete"]:
             harmless = {"before the first bar", "market closed, not asked"}
-            assert {g["reason"] for g in told(self.frame)["gaps"]} <= harmless
+            assert {g["reason"] for g in provenance(self.frame)["gaps"]} <= harmless
 
     def store(self) -> None:
         """Nothing that runs is stored."""

@@ -21,7 +21,7 @@ from tests.cache.disks import CHANGING
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true
-from .twin import told
+from .scripted_vendor import provenance
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_fetches_with_a_read_only_cache_return_bars_and_warn_once(
         for symbol, timeframe in (("BTCUSDT", "1h"), ("AAPL", "1d"), ("AAPL", "1d")):
             frame = manager.get_ohlcv(symbol, timeframe, "2024-05-01", "2024-05-03", strict=True)
             assert_true(frame, vendors, clock, symbol, timeframe, "2024-05-01", "2024-05-04")
-            assert any("is read-only" in said for said in told(frame)["problems"])
+            assert any("is read-only" in said for said in provenance(frame)["problems"])
     (one,) = [w for w in caught if issubclass(w.category, ReadOnlyCacheWarning)]
     assert "bars are returned" in str(one.message)
     assert one.filename == __file__, "it points at the line that asked"
@@ -60,7 +60,7 @@ def test_fetches_with_a_read_only_cache_return_bars_and_warn_once(
     assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1
     again = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-02", strict=True)
     pd.testing.assert_frame_equal(again, held)
-    assert told(again)["from_cache"] == 1.0
+    assert provenance(again)["from_cache"] == 1.0
 
 
 def test_pinned_and_statistics_and_versions_work_too(
@@ -74,7 +74,7 @@ def test_pinned_and_statistics_and_versions_work_too(
         )
     pd.testing.assert_frame_equal(pinned, held)
     assert manager.get_cache_stats()["files_count"] == 1
-    version = told(held)["generation"]
+    version = provenance(held)["generation"]
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-02", version=version)
     pd.testing.assert_frame_equal(frame, held)
     assert manager.cache.maintenance.check(manager.cache.maintenance.series()) == ([], [])

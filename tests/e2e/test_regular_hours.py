@@ -17,7 +17,7 @@ from src.data.model.instant import parse_iso
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import VendorServer
 
-from .twin import told
+from .scripted_vendor import provenance
 
 Make = Callable[..., DataManager]
 # A whole day and the eve of a holiday, which closes at 13:00 in New York.
@@ -83,7 +83,7 @@ def test_regular_hours_are_cut_out_whoever_answers(
     question = ("AAPL", f"{minutes}m", *DAYS)
     frame = manager.get_ohlcv(*question, strict=True, **wishes)
     assert list(frame.index) == regular(minutes)
-    what = told(frame)
+    what = provenance(frame)
     assert (what["kind"]["session"], what["vendors"], what["complete"]) == (
         "regular",
         [vendor],
@@ -104,7 +104,7 @@ def test_hours_are_made_of_minutes_cut_to_regular_hours(by: Make, pinned: bool) 
     wishes = {"provider": "alpaca"} if pinned else {}
     frame = manager.get_ohlcv("AAPL", "1h", *DAYS, strict=True, **wishes)
     assert list(frame.index) == regular(60)
-    assert told(frame)["kind"]["session"] == "regular"
+    assert provenance(frame)["kind"]["session"] == "regular"
 
 
 @pytest.mark.parametrize("wishes", [{}, {"provider": "polygon"}])

@@ -12,7 +12,7 @@ from src.data.data_manager import DataManager
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
-from .twin import told
+from .scripted_vendor import provenance
 
 SERIES = {
     "binance": ("BTCUSDT", "1h", "2024-06-01", "raw"),
@@ -36,7 +36,7 @@ def test_final_bars_times_a_factor_are_no_revision(
     vendors.fault(vendor, Fault.rescale(factor, *places))
     frame = make().get_ohlcv(*request, force_refresh=True)
     pd.testing.assert_frame_equal(frame, good)
-    assert "factor" in str(dict(told(frame)))
+    assert "factor" in str(dict(provenance(frame)))
     pd.testing.assert_frame_equal(make().get_ohlcv(*request), good)
     vendors.heal()
     clock.set(ms("2024-06-20"))

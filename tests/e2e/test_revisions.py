@@ -15,7 +15,7 @@ from src.data.model.instant import HOUR_MS, iso
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
-from .twin import Twin, route_to, states, told
+from .scripted_vendor import ScriptedVendor, provenance, route_to, states
 
 START = "2024-06-01"
 LATE = ms("2024-06-12T11:00:00")  # final when it was fetched, revised in the night
@@ -63,7 +63,7 @@ def test_the_last_five_bars_are_compared_and_revised_ones_are_rewritten(
     assert frame["close"][pd.Timestamp(stamp)] != before["close"][pd.Timestamp(stamp)]
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", START, "2024-06-13T15:00:00")
     assert set(states(frame).values()) == {"final"}
-    assert told(frame)["from_cache"] == pytest.approx(1 - 24 / len(frame), abs=1e-4)
+    assert provenance(frame)["from_cache"] == pytest.approx(1 - 24 / len(frame), abs=1e-4)
 
 
 def test_bars_fetched_since_the_last_comparison_are_compared_too(
@@ -154,13 +154,13 @@ def test_a_share_is_compared_in_todays_basis(
 def test_bars_of_another_vendor_are_not_compared_for_revisions(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = Twin(vendors), Twin(vendors)
+    one, two = ScriptedVendor(vendors), ScriptedVendor(vendors)
     two.name = "second"
     route_to(monkeypatch, manager, twin=one)
     hours(manager, clock, "2024-06-12T15:10:00")
     route_to(monkeypatch, manager, second=two)
     frame = hours(manager, clock, "2024-06-13T15:10:00")
-    spans = told(frame)["spans"]
+    spans = provenance(frame)["spans"]
     assert [(s["vendor"], s["start"]) for s in spans] == [
         ("twin", "2024-06-01T00:00:00Z"), ("second", "2024-06-12T15:00:00Z"),
     ]  # fmt: skip
@@ -169,7 +169,7 @@ def test_bars_of_another_vendor_are_not_compared_for_revisions(
 def test_a_vendor_is_compared_with_its_own_bars_alone(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = Twin(vendors), Twin(vendors)
+    one, two = ScriptedVendor(vendors), ScriptedVendor(vendors)
     two.name = "second"
     route_to(monkeypatch, manager, twin=one)
     hours(manager, clock, "2024-06-12T15:10:00")
@@ -198,14 +198,14 @@ def test_bars_that_the_vendor_no_longer_returns_are_kept_and_new_ones_are_stored
 def test_an_answer_with_only_old_bars_counts_as_empty_and_the_next_vendor_fills_in(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = Twin(vendors), Twin(vendors)
+    one, two = ScriptedVendor(vendors), ScriptedVendor(vendors)
     two.name = "second"
     route_to(monkeypatch, manager, twin=one, second=two)
     hours(manager, clock, "2024-06-12T15:10:00")
     one.spoil = lambda rows: [row for row in rows if row.stamp_ms < ms("2024-06-12T15:00:00")]
     frame = hours(manager, clock, "2024-06-13T15:10:00")
-    assert [a["outcome"] for a in told(frame)["attempts"]] == ["empty", "ok"]
-    assert told(frame)["spans"][-1]["vendor"] == "second"
+    assert [a["outcome"] for a in provenance(frame)["attempts"]] == ["empty", "ok"]
+    assert provenance(frame)["spans"][-1]["vendor"] == "second"
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", START, "2024-06-13T15:00:00")
 
 

@@ -19,8 +19,8 @@ from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 
-from .shelf import Market, Shelf
-from .twin import told
+from .fixed_vendor import FixedVendor, Market
+from .scripted_vendor import provenance
 
 FIRST = parse_iso("2024-05-01T00:00:00")
 MINUTES = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
@@ -33,17 +33,17 @@ def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def shelf(clock: ManualClock) -> Shelf:
+def fixed(clock: ManualClock) -> FixedVendor:
     """Return a vendor of minutes of which every 25th is no bar, at other places each day."""
     days = [FIRST + n * DAY_MS for n in range(4)]
     stamps = [day + n * MINUTE_MS for day in days for n in range(1440)]
-    shelf = Shelf(clock, stamps, "binance")
+    fixed = FixedVendor(clock, stamps, "binance")
 
     def spoil(rows: list[Bar]) -> list[Bar]:
         return [row._replace(high=0.5) if is_bad(row.stamp_ms) else row for row in rows]
 
-    shelf.spoil = spoil
-    return shelf
+    fixed.spoil = spoil
+    return fixed
 
 
 def is_bad(stamp: int) -> bool:
@@ -59,7 +59,7 @@ def day_of(manager: DataManager, clock: ManualClock, number: int):  # type: igno
 
 
 def test_each_day_adds_little_to_the_documents_and_no_work_to_later_days(
-    market: Market, clock: ManualClock, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    market: Market, clock: ManualClock, fixed: FixedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, entries = SourceDocument.covered, set()
 
@@ -68,20 +68,20 @@ def test_each_day_adds_little_to_the_documents_and_no_work_to_later_days(
         return read(source, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SourceDocument, "covered", counted)
-    manager, sizes, works = market.manager(shelf), [], []
+    manager, sizes, works = market.manager(fixed), [], []
     for number in range(4):
         frame = day_of(manager, clock, number)
         assert len(frame) == 1440
         assert (frame["state"] == "suspect").sum() == 58
         assert (frame["state"] == "final").sum() == 1440 - 58
         entries.clear()
-        again = day_of(market.manager(shelf), clock, number)
+        again = day_of(market.manager(fixed), clock, number)
         works.append(len(entries))
         assert again.equals(frame)
-        assert told(again)["flagged"] == told(frame)["flagged"]
+        assert provenance(again)["flagged"] == provenance(frame)["flagged"]
         folder = next(market.folder.glob("cache/ohlcv/*/1m"))
         sizes.append(sum(path.stat().st_size for path in folder.glob("*.json")))
-    assert len(shelf.asked) == 4
+    assert len(fixed.asked) == 4
     assert sizes[-1] - sizes[0] < 3 * 3_000
     assert max(works) <= 8, "different stretches, of one day or of four"
     lines = gzip.decompress((folder / "2024.csv.gz").read_bytes()).count(b"\n")
@@ -91,39 +91,39 @@ def test_each_day_adds_little_to_the_documents_and_no_work_to_later_days(
 
 
 def test_bad_rows_alone_are_fetched_again_and_the_day_is_then_complete(
-    market: Market, clock: ManualClock, shelf: Shelf
+    market: Market, clock: ManualClock, fixed: FixedVendor
 ) -> None:
     for number in (0, 1):
-        day_of(market.manager(shelf), clock, number)
-    shelf.spoil = lambda rows: rows
+        day_of(market.manager(fixed), clock, number)
+    fixed.spoil = lambda rows: rows
     clock.advance(25 * 3600)
-    shelf.asked.clear()
+    fixed.asked.clear()
     days = iso(FIRST)[:10], iso(FIRST + DAY_MS)[:10]
-    frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1m", *days, strict=True)
+    frame = market.manager(fixed).get_ohlcv("BTCUSDT", "1m", *days, strict=True)
     assert len(frame) == 2880
-    assert len(shelf.asked) <= 4
-    shelf.asked.clear()
-    again = market.manager(shelf).get_ohlcv("BTCUSDT", "1m", *days, strict=True)
+    assert len(fixed.asked) <= 4
+    fixed.asked.clear()
+    again = market.manager(fixed).get_ohlcv("BTCUSDT", "1m", *days, strict=True)
     assert again.equals(frame)
-    assert not shelf.asked
-    known = market.manager(shelf).cache.store.view(MINUTES).coverage
+    assert not fixed.asked
+    known = market.manager(fixed).cache.store.view(MINUTES).coverage
     assert [part.state for part in known] == ["final"]
 
 
 def test_bad_rows_are_fetched_again_after_the_metadata_are_lost(
-    market: Market, clock: ManualClock, shelf: Shelf
+    market: Market, clock: ManualClock, fixed: FixedVendor
 ) -> None:
     for number in (0, 1):  # the second one is appended
-        day_of(market.manager(shelf), clock, number)
+        day_of(market.manager(fixed), clock, number)
     next(market.folder.glob("cache/ohlcv/*/1m/2024.metadata.json")).unlink()
-    shelf.spoil = lambda rows: rows
-    frame = day_of(market.manager(shelf), clock, 1)
+    fixed.spoil = lambda rows: rows
+    frame = day_of(market.manager(fixed), clock, 1)
     assert len(frame) == 1440
     assert (frame["high"] > frame["low"]).all()
 
 
 def test_good_bars_between_old_bad_rows_stay_final_despite_new_bad_rows(
-    market: Market, clock: ManualClock, shelf: Shelf
+    market: Market, clock: ManualClock, fixed: FixedVendor
 ) -> None:
     requests = itertools.count()
 
@@ -131,14 +131,14 @@ def test_good_bars_between_old_bad_rows_stay_final_despite_new_bad_rows(
         bad = next(requests) * 7 % 25  # at other places with each request
         return [r._replace(high=0.5) if r.stamp_ms // MINUTE_MS % 25 == bad else r for r in rows]
 
-    shelf.spoil = spoil
+    fixed.spoil = spoil
     first = iso(FIRST)[:10]
     for night in range(3):
         clock.set(FIRST + (night + 1) * DAY_MS + 60 * MINUTE_MS)
-        shelf.asked.clear()
+        fixed.asked.clear()
         last = iso(FIRST + night * DAY_MS)[:10]
-        frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1m", first, last, columns=("state",))
-        assert len(shelf.asked) <= 4
+        frame = market.manager(fixed).get_ohlcv("BTCUSDT", "1m", first, last, columns=("state",))
+        assert len(fixed.asked) <= 4
         # The last five bars are compared with what comes, and doubted where that is rubbish.
         today = frame.index >= pd.Timestamp(last) - pd.Timedelta("5min")
         assert (frame["state"][~today] == "final").all()

@@ -22,7 +22,7 @@ from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 
-from .twin import told
+from .scripted_vendor import provenance
 
 HELD = ("BTCUSDT", "1h", "2024-06-01", "2024-06-03")
 OTHER = ("BTCUSDT", "1h", "2023-08-01", "2023-08-03")
@@ -64,7 +64,7 @@ def _loud() -> Iterator[None]:
 
 def whose(frame: pd.DataFrame) -> tuple[list[str], Any]:
     """Return the vendors of an answer, and as what it stands in, if it does."""
-    return told(frame)["vendors"], told(frame)["substitute"]
+    return provenance(frame)["vendors"], provenance(frame)["substitute"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_cached_bars_of_another_kind_are_a_marked_substitute_while_the_first_ven
             frame = manager.get_ohlcv(*HELD)
         pd.testing.assert_frame_equal(frame, held)
         assert whose(frame) == (["binance"], "binance (BTCUSDT 1h)")
-        assert not told(frame)["complete"]
+        assert not provenance(frame)["complete"]
         with pytest.raises(IncompleteDataError, match="substitute"):
             manager.get_ohlcv(*HELD, strict=True)
     vendors.heal()
@@ -155,8 +155,8 @@ def test_a_vendor_that_prices_tether_in_dollars_keeps_to_one_lane(
     manager = by("yahoo", "binance")
     for day in ("2024-06-01", "2024-06-03", "2024-06-02"):
         frame = manager.get_ohlcv("BTCUSDT", "1h", day, day, strict=True)
-        assert (whose(frame), told(frame)["lane"]) == ((["yahoo"], None), "1h")
-    assert told(frame)["kind"]["unit"] == "USD"
+        assert (whose(frame), provenance(frame)["lane"]) == ((["yahoo"], None), "1h")
+    assert provenance(frame)["kind"]["unit"] == "USD"
     asked = vendors.count()
     assert len(by("yahoo", "binance").get_ohlcv(*HELD, strict=True)) == 72
     assert vendors.count() == asked == 3
@@ -195,9 +195,12 @@ def test_cached_bars_are_a_marked_substitute_for_bars_that_cannot_be_derived(
 def test_a_version_is_of_the_lane_that_answers(by: Make, held: pd.DataFrame) -> None:
     mine = by("yahoo", "binance").get_ohlcv(*HELD, strict=True)
     for names, frame in ((("yahoo", "binance"), mine), (("binance", "yahoo"), held)):
-        asked = told(frame)["generation"]
+        asked = provenance(frame)["generation"]
         again = by(*names).get_ohlcv(*HELD, version=asked)
-        assert (whose(again), told(again)["lane"]) == (whose(frame), told(frame)["lane"])
+        assert (whose(again), provenance(again)["lane"]) == (
+            whose(frame),
+            provenance(frame)["lane"],
+        )
         pd.testing.assert_frame_equal(again, frame)
 
 
@@ -206,8 +209,8 @@ def test_a_failed_symbol_of_a_batch_names_the_lane_that_would_answer(
 ) -> None:
     vendors.fault("yahoo", Fault.status(503))
     batch = by("yahoo").get_ohlcv_batch(["BTCUSDT", "??"], *OTHER[1:])
-    assert [told(frame)["lane"] for frame in batch.values()] == ["1h@aggregate", "1h"]
-    assert all(told(frame)["error"] for frame in batch.values())
+    assert [provenance(frame)["lane"] for frame in batch.values()] == ["1h@aggregate", "1h"]
+    assert all(provenance(frame)["error"] for frame in batch.values())
 
 
 # --- keys: a vendor that cannot be built is not the first
@@ -272,7 +275,7 @@ def test_cached_bars_answer_for_another_vendor_of_shares_of_the_same_kind(
     keys = (first, second)
     frame = keyed(first, keys=keys).get_ohlcv(*asked, strict=True)
     later = keyed(second, keys=keys).get_ohlcv(*asked, strict=True)
-    assert told(frame)["kind"]["session"] == "regular"
+    assert provenance(frame)["kind"]["session"] == "regular"
     assert (whose(frame), whose(later)) == (([first], None), ([first], None))
     pd.testing.assert_frame_equal(frame, later)
 
@@ -283,7 +286,7 @@ def test_dividends_adjust_regular_hours_that_are_cut_out_of_extended_ones(
     asked = ("AAPL", "1h", "2024-05-06", "2024-05-14")  # a dividend on 10 May
     for _ in range(2):
         frame = keyed("polygon", keys=("polygon",)).get_ohlcv(*asked, strict=True, adjustment="all")
-        assert (whose(frame), told(frame)["lane"]) == ((["polygon"], None), "1h")
+        assert (whose(frame), provenance(frame)["lane"]) == ((["polygon"], None), "1h")
     paid = vendors.count()
     plain = keyed("polygon", keys=("polygon",)).get_ohlcv(*asked, strict=True)
     assert (frame["close"] / plain["close"]).round(6).nunique() == 2

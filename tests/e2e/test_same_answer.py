@@ -33,7 +33,7 @@ from tests.vendor_server import Fault, VendorServer, dividend, split
 from tests.vendor_server.keyed import KEY
 
 from .oracle import ms
-from .twin import told
+from .scripted_vendor import provenance
 
 SYMBOL = "NVDA"
 KEYS = {
@@ -221,7 +221,7 @@ class World:
         self, frame: pd.DataFrame, bounds: tuple[str, ...], span: tuple[int, int], question: Ask
     ) -> None:
         """Assert that an answer is that of today, or says why not and is refused under strict."""
-        said, how = told(frame), question.adjustment
+        said, how = provenance(frame), question.adjustment
         mistake = self.mistake(frame, bounds[1], span, how)
         if not question.offline:
             assert mistake == "", f"{bounds} {how} at {iso(self.clock.now_ms())}: {mistake}"
@@ -390,12 +390,14 @@ def test_an_answer_without_the_vendors_splits_is_right_or_marked(
             frame = world.manager.get_ohlcv(*bounds)
         except AllProvidersFailedError:
             continue
-        if told(frame)["complete"]:
+        if provenance(frame)["complete"]:
             assert world.mistake(frame, "1d", span, "split") == ""
         else:
             with pytest.raises(IncompleteDataError):
                 world.manager.get_ohlcv(*bounds, strict=True)
-    assert told(frame)["complete"] == (vendor in {"fmp", "finnhub"}), "bars were asked for again"
+    assert provenance(frame)["complete"] == (vendor in {"fmp", "finnhub"}), (
+        "bars were asked for again"
+    )
     before = vendors.count()
     for _ in range(3):
         world.manager.get_ohlcv(*bounds)

@@ -47,7 +47,7 @@ from tests.net.scripted import reply, sender_over, serving
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import ms
-from .twin import route_to
+from .scripted_vendor import route_to
 
 # Each of its pieces can be told from anything else, and it needs every kind of escaping.
 KEY = 'zqCANARYa+zqCANARYb/zqCANARYc=zqCANARYd&zqCANARYe"<zqCANARYf>'

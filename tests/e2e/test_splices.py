@@ -34,7 +34,7 @@ from tests.cache.counts import FULL
 from tests.vendor_server import VendorServer, dividend, split
 
 from .oracle import assert_true, ms
-from .twin import Twin, gaps, route_to, told
+from .scripted_vendor import ScriptedVendor, gaps, provenance, route_to
 
 HOUR = 3_600_000
 DAY = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
@@ -45,7 +45,7 @@ YEAR_FILE = Path("cache", "ohlcv", "BTCUSDT", "1h", "2024.csv.gz")
 pytestmark = pytest.mark.filterwarnings("error::src.data.errors.IncompleteDataWarning")
 
 
-class Vendor(Twin):
+class Vendor(ScriptedVendor):
     """A vendor of coins that lacks some hours of every day, and may be wrong by a factor."""
 
     def __init__(self, vendors: VendorServer, name: str) -> None:
@@ -119,19 +119,21 @@ def trio(
 
 
 def spans(frame: pd.DataFrame) -> list[tuple[str, int]]:
-    return [(span["vendor"], span["rows"]) for span in told(frame)["spans"]]
+    return [(span["vendor"], span["rows"]) for span in provenance(frame)["spans"]]
 
 
 def splices(frame: pd.DataFrame) -> list[tuple[str, str, str, str, float, int]]:
     """Return vendor, border, other vendor, verdict, ratio and common bars of each splice."""
     return [
         (span["vendor"], s["at"][:16], s["with"], s["verdict"], s["ratio"], s["common"])
-        for span in told(frame)["spans"] for s in span.get("splice", ())
+        for span in provenance(frame)["spans"] for s in span.get("splice", ())
     ]  # fmt: skip
 
 
 def problems(frame: pd.DataFrame) -> list[str]:
-    return [said for said in told(frame)["problems"] if "expected bars are missing" not in said]
+    return [
+        said for said in provenance(frame)["problems"] if "expected bars are missing" not in said
+    ]
 
 
 # --- equal ---------------------------------------------------------------------------------
@@ -155,7 +157,9 @@ def test_a_hole_is_compared_on_both_sides_in_one_request(
     assert problems(frame) == []
     again = manager.get_ohlcv(*DAY, strict=True)
     assert len(two.asked) == 1
-    assert told(again)["spans"] == told(frame)["spans"], "from the cache as well as fresh"
+    assert provenance(again)["spans"] == provenance(frame)["spans"], (
+        "from the cache as well as fresh"
+    )
     part = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01T06:00", "2024-06-01T20:00")
     assert [s[1] for s in splices(part)] == ["2024-06-01T08:00"], "what begins inside tells none"
 
@@ -277,7 +281,7 @@ def test_prices_that_do_not_match_at_a_splice_are_refused_and_come_from_the_next
     frame = manager.get_ohlcv(*TWO_DAYS, strict=True)
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-03")
     assert [v for v, _ in spans(frame)] == ["one", "three", "one", "three", "one"]
-    refused = [a for a in told(frame)["attempts"] if a["provider"] == "two"]
+    refused = [a for a in provenance(frame)["attempts"] if a["provider"] == "two"]
     assert [a["outcome"] for a in refused] == ["SpliceConflictError"] * 2, "it is not out"
     assert (
         "prices from two for BTCUSDT 1h do not match those from one before" in refused[0]["message"]
@@ -367,12 +371,12 @@ def test_a_split_that_the_second_vendor_missed_is_made_good_exactly(
     two.misses, two.times = vendors.truth.actions("AAPL"), times
     frame = manager.get_ohlcv(*SHARE, strict=True)
     assert_share(frame, vendors, clock)
-    (entry,) = [s for s in told(frame)["spans"] if s["vendor"] == "two"]
+    (entry,) = [s for s in provenance(frame)["spans"] if s["vendor"] == "two"]
     assert [s["verdict"] for s in entry["splice"]] == ["constant", "constant"]
     assert entry["splice"][0]["ratio"] == 4.0**times
     assert entry["splice"][0]["because"] == f"the split of 4:1 on 2024-05-20 had been {said}"
     assert sum("were not as it sent them" in p for p in problems(frame)) == 2
-    assert told(make().get_ohlcv(*SHARE))["spans"] == told(frame)["spans"]
+    assert provenance(make().get_ohlcv(*SHARE))["spans"] == provenance(frame)["spans"]
 
 
 def test_a_split_is_not_corrected_with_common_bars_on_one_side_only(
@@ -517,8 +521,8 @@ def test_volume_of_another_feed_or_unit_is_nan_in_the_answer_and_stays_stored(
         assert frame["close"].tolist() == [row[4] for row in truth]
         volume = [np.nan if 5 <= hour < 8 else row[5] for hour, row in enumerate(truth)]
         np.testing.assert_array_equal(frame["volume"], volume)
-        assert [s.get("volume") for s in told(frame)["spans"]] == [None, said, None]
-        assert told(frame)["quality"]["nan_volume"] == 3
+        assert [s.get("volume") for s in provenance(frame)["spans"]] == [None, said, None]
+        assert provenance(frame)["quality"]["nan_volume"] == 3
     stored = pd.read_csv(tmp_path / YEAR_FILE)
     assert stored["volume"].tolist() == [row[5] for row in truth]
 
@@ -531,14 +535,14 @@ def test_volume_is_from_the_feed_of_the_first_vendor_after_its_first_bars(
     declare(two, feed="iex")
     one.errors = [UnavailableError("down")]
     frame = manager.get_ohlcv(*DAY, strict=True)
-    assert told(frame)["kind"]["feed"] == "iex"
+    assert provenance(frame)["kind"]["feed"] == "iex"
     assert not frame["volume"].isna().any()
     frame = manager.get_ohlcv(*TWO_DAYS, strict=True)
-    assert told(frame)["kind"]["feed"] == "sip"
+    assert provenance(frame)["kind"]["feed"] == "sip"
     assert frame["volume"].isna().tolist() == [True] * 24 + [False] * 24
     one.errors = [UnavailableError("down")]
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-03", strict=True)
-    assert told(frame)["kind"]["feed"] == "sip", "the second does not take it back"
+    assert provenance(frame)["kind"]["feed"] == "sip", "the second does not take it back"
     assert frame["volume"].isna().tolist() == [True] * 24 + [False] * 24 + [True] * 24
 
 
@@ -598,6 +602,8 @@ def test_bars_of_two_vendors_are_true_at_any_order_of_outages_and_holes(
         frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-04", strict=True)
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-05")
     assert {s[3] for s in splices(frame)} <= {"equal", "unchecked"}
-    for before, after in zip(told(frame)["spans"], told(frame)["spans"][1:], strict=False):
+    for before, after in zip(
+        provenance(frame)["spans"], provenance(frame)["spans"][1:], strict=False
+    ):
         if before["vendor"] != after["vendor"] and "merged" not in before:
             assert "splice" in before or "splice" in after

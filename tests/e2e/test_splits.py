@@ -14,7 +14,7 @@ from src.data.errors import AllProvidersFailedError, IncompleteDataError, Incomp
 from tests.vendor_server import Fault, VendorServer, split
 
 from .oracle import assert_true, ms
-from .twin import states, told
+from .scripted_vendor import provenance, states
 
 EX_DATE, FOURTH_OPEN = "2024-06-12", "2024-06-18T13:30:00"
 YEAR_FILE = Path("cache", "ohlcv", "AAPL", "1d", "2024.csv.gz")
@@ -31,7 +31,9 @@ def before_split(manager: DataManager, vendors: VendorServer, clock: ManualClock
 
 
 def reasons(frame: pd.DataFrame) -> set[str]:
-    return {span.get("reason", "") for span in told(frame)["spans"] if span["state"] == "suspect"}
+    return {
+        span.get("reason", "") for span in provenance(frame)["spans"] if span["state"] == "suspect"
+    }
 
 
 def test_bars_fetched_within_three_sessions_of_a_split_become_suspect(
@@ -43,7 +45,7 @@ def test_bars_fetched_within_three_sessions_of_a_split_become_suspect(
     frame = manager.get_ohlcv("AAPL", "1d", "2024-05-01", strict=True)
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-05-01", "2024-06-13", "split")
     assert reasons(frame) == {"fetched within 3 sessions of the split of 4:1 on 2024-06-12"}
-    assert told(frame)["complete"]
+    assert provenance(frame)["complete"]
     assert (tmp_path / YEAR_FILE).read_bytes().startswith(stored)
     vendors.clear_log()
     manager.get_ohlcv("AAPL", "1d", "2024-05-01")
@@ -275,7 +277,7 @@ def test_offline_prices_as_of_an_earlier_day_are_marked_and_refused_under_strict
     said = "prices are as of 2024-05-10: splits and dividends from 2024-05-11 on are not known"
     with pytest.warns(IncompleteDataWarning, match=said):
         frame = manager.get_ohlcv(*january, offline=True)
-    assert (told(frame)["complete"], list(told(frame)["problems"])) == (False, [said])
+    assert (provenance(frame)["complete"], list(provenance(frame)["problems"])) == (False, [said])
     with pytest.raises(IncompleteDataError, match=said):
         manager.get_ohlcv(*january, offline=True, strict=True)
     manager.get_ohlcv(*january, adjustment="split", strict=True)

@@ -17,7 +17,7 @@ from src.data.model.instant import day_ms
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 
-from .shelf import Market, Shelf, at
+from .fixed_vendor import FixedVendor, Market, at
 
 HOURS = [
     at(f"2021-{day}T{hour}:30:00Z")
@@ -29,7 +29,7 @@ EARLY = ("AAPL", "1h", "2021-04-28T13:30:00Z", "2021-04-29T20:00:00Z")
 ALL = ("AAPL", "1h", "2021-04-28T13:30:00Z", "2021-05-03T17:30:00Z")
 
 
-class Splitting(Shelf):
+class Splitting(FixedVendor):
     """Adjusts its prices for a split of 2:1 at once, and tells it with the hours that contain the open."""
 
     def __init__(self, clock: ManualClock) -> None:

@@ -26,8 +26,8 @@ from src.data.model.instant import HOUR_MS, MINUTE_MS, iso
 from src.data.model.span import Span
 from tests.feed.test_poll import Notebook
 
-from .shelf import Market, Shelf, at, every
-from .twin import told
+from .fixed_vendor import FixedVendor, Market, at, every
+from .scripted_vendor import provenance
 
 AHEAD_MS = 3 * HOUR_MS
 Change = Callable[[Bar], Bar]
@@ -62,10 +62,10 @@ def spoiling(how: str, stamp: int = BAD) -> Callable[[list[Bar]], list[Bar]]:
     return lambda rows: sorted(SPOILT[how](r) if r.stamp_ms == stamp else r for r in rows)
 
 
-def vendor(clock: ManualClock, how: str, stamp: int = BAD) -> Shelf:
-    shelf = Shelf(clock, MINUTES, "binance")
-    shelf.spoil = spoiling(how, stamp)
-    return shelf
+def vendor(clock: ManualClock, how: str, stamp: int = BAD) -> FixedVendor:
+    fixed = FixedVendor(clock, MINUTES, "binance")
+    fixed.spoil = spoiling(how, stamp)
+    return fixed
 
 
 def check(manager: DataManager, how: str, *, is_dense: bool = True, **wishes: Any) -> None:
@@ -73,7 +73,7 @@ def check(manager: DataManager, how: str, *, is_dense: bool = True, **wishes: An
     frame = manager.get_ohlcv(*OURS, **wishes)
     stamps = [int(stamp.timestamp() * 1000) for stamp in frame.index.tz_localize("UTC")]
     assert [stamp for stamp in stamps if stamp != BAD] == GOOD
-    account = told(frame)
+    account = provenance(frame)
     if how != "ahead":
         assert any(iso(BAD) in text for text in account["problems"]), "told"
     if how != "ahead" or is_dense:
@@ -111,11 +111,11 @@ def test_a_quote_ignores_spoilt_rows(
     market: Market, clock: ManualClock, how: str, place: str
 ) -> None:
     newest = at("2024-06-12T14:59") if place == "newest" else at("2024-06-12T15:00")
-    shelf = vendor(clock, how, newest)
-    shelf.stamps = sorted({*MINUTES, *every("1d", "2024-06-01", "2024-06-12")})
-    quote = market.manager(shelf).get_quote("BTCUSDT")
+    fixed = vendor(clock, how, newest)
+    fixed.stamps = sorted({*MINUTES, *every("1d", "2024-06-01", "2024-06-12")})
+    quote = market.manager(fixed).get_quote("BTCUSDT")
     assert 1 <= quote.price <= 3
-    right = {shelf.bar(stamp).close for stamp in MINUTES if newest - 3 * MINUTE_MS <= stamp <= NOW}
+    right = {fixed.bar(stamp).close for stamp in MINUTES if newest - 3 * MINUTE_MS <= stamp <= NOW}
     assert quote.price in right
     assert quote.as_dict()["time"] <= iso(clock.now_ms())
 
@@ -123,8 +123,8 @@ def test_a_quote_ignores_spoilt_rows(
 @pytest.mark.parametrize("how", ["negative low", "1e300", "ahead"])
 def test_a_feed_that_polls(market: Market, clock: ManualClock, how: str) -> None:
     bad = at("2024-06-12T15:02")
-    shelf = vendor(clock, how, bad)
-    source = polled(market.manager(shelf), "BTCUSDT", "1m", lookback=5)
+    fixed = vendor(clock, how, bad)
+    source = polled(market.manager(fixed), "BTCUSDT", "1m", lookback=5)
     halt = Halt(clock)
     notebook = Notebook(halt, clock, NOW + 8 * MINUTE_MS)
     source.run(notebook, halt)
@@ -149,8 +149,8 @@ def test_a_feed_of_the_past(market: Market, clock: ManualClock, how: str) -> Non
 def test_a_spoilt_row_of_own_files_is_a_problem_and_never_stored(
     tmp_path: Path, clock: ManualClock, how: str
 ) -> None:
-    shelf = vendor(clock, how)
-    rows = shelf.spoil([shelf.bar(stamp) for stamp in MINUTES if stamp < NOW])
+    fixed = vendor(clock, how)
+    rows = fixed.spoil([fixed.bar(stamp) for stamp in MINUTES if stamp < NOW])
     (tmp_path / "own").mkdir()
     lines = [f"{iso(r.stamp_ms)},{r.open},{r.high},{r.low},{r.close},{r.volume}" for r in rows]
     (tmp_path / "own/BTCUSDT_1m.csv").write_text(
@@ -165,8 +165,8 @@ def test_a_spoilt_row_of_own_files_is_a_problem_and_never_stored(
 
 @pytest.mark.parametrize("how", SPOILT)
 def test_a_frame_that_a_program_puts(market: Market, clock: ManualClock, how: str) -> None:
-    shelf = vendor(clock, how)
-    rows = shelf.spoil([shelf.bar(stamp) for stamp in MINUTES if stamp < NOW - MINUTE_MS])
+    fixed = vendor(clock, how)
+    rows = fixed.spoil([fixed.bar(stamp) for stamp in MINUTES if stamp < NOW - MINUTE_MS])
     frame = pd.DataFrame(rows).set_index("stamp_ms")
     frame.index = pd.to_datetime(frame.index, unit="ms", utc=True)
     manager = market.manager()

@@ -9,7 +9,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.errors import AllProvidersFailedError, SymbolNotFoundError, UnknownSymbolError
 
-from .shelf import Market, Shelf, at, every, serving
+from .fixed_vendor import FixedVendor, Market, at, every, serving
 
 # The true time; the clock of the machine is two hours ahead of it.
 TRUE, AHEAD = at("2024-06-05T13:45"), at("2024-06-05T15:45")
@@ -23,8 +23,8 @@ def test_a_symbol_unknown_to_one_vendor_is_not_unknown_if_another_has_no_closed_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vendor: str, hour: str
 ) -> None:
     true, ahead = ManualClock(TRUE), ManualClock(AHEAD)
-    stranger = Shelf(true, [], "binance")
-    other = Shelf(true, every("1h", "2024-06-05T00:00", "2024-06-05T16:00"), vendor)
+    stranger = FixedVendor(true, [], "binance")
+    other = FixedVendor(true, every("1h", "2024-06-05T00:00", "2024-06-05T16:00"), vendor)
     stranger.errors = [SymbolNotFoundError("no such pair", provider="binance") for _ in range(2)]
     manager = Market(tmp_path, ahead, monkeypatch).manager(stranger, other)
     with pytest.raises(AllProvidersFailedError) as caught:
@@ -38,9 +38,9 @@ def test_a_symbol_unknown_to_one_vendor_is_not_unknown_if_another_has_no_closed_
 def test_a_symbol_that_no_vendor_knows_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
-    shelves = [Shelf(clock, [], name) for name in ("binance", "yahoo")]
-    for shelf in shelves:
-        shelf.errors = [SymbolNotFoundError("no such coin", provider=shelf.name)] * 2
-    manager = Market(tmp_path, clock, monkeypatch).manager(*shelves)
+    fixed_vendors = [FixedVendor(clock, [], name) for name in ("binance", "yahoo")]
+    for fixed in fixed_vendors:
+        fixed.errors = [SymbolNotFoundError("no such coin", provider=fixed.name)] * 2
+    manager = Market(tmp_path, clock, monkeypatch).manager(*fixed_vendors)
     with pytest.raises(UnknownSymbolError, match="unknown symbol 'BTCUSD'"):
         manager.get_ohlcv("BTC-USD", "1h", "2024-06-05", "2024-06-06")

@@ -21,7 +21,7 @@ from src.data.jobs.checkup import Check, checkup
 from src.data.model.instant import DAY_MS
 from tests.vendor_server import VendorServer
 
-from .twin import told
+from .scripted_vendor import provenance
 
 WRITTEN = Path(__file__).parents[1] / "golden" / "version-0.1.0"
 DAYS, HOURS = ("2024-06-03", "2024-06-07"), ("2024-06-03", "2024-06-03")
@@ -85,7 +85,7 @@ def test_bars_of_vendors_answer_without_a_request(
     frame = opened().get_ohlcv(*series, strict=True)
     columns = frame[["open", "high", "low", "close", "volume"]]
     assert columns.to_numpy().tolist() == stored(series[0], lane)
-    assert told(frame)["from_cache"] == 1.0
+    assert provenance(frame)["from_cache"] == 1.0
     assert vendors.count() == 0
 
 
@@ -121,7 +121,9 @@ def test_doctor_names_bars_that_the_rules_answer_from_elsewhere(
 ) -> None:
     manager = opened("yahoo")
     said = upgraded(cache, rules).said
-    assert told(manager.get_ohlcv("BTCUSDT", "1h", *HOURS, strict=True))["vendors"] == ["yahoo"]
+    assert provenance(manager.get_ohlcv("BTCUSDT", "1h", *HOURS, strict=True))["vendors"] == [
+        "yahoo"
+    ]
     assert vendors.count("yahoo") > 0 == vendors.count("binance")
     assert named(said, "bars of a different kind") == ["BTCUSDT 1h"]
 

@@ -23,7 +23,7 @@ from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.keyed import KEY
 
 from .oracle import assert_true, ms
-from .twin import told
+from .scripted_vendor import provenance
 
 ENV = {
     "fmp": "FMP_API_KEY", "alpha_vantage": "ALPHA_VANTAGE_API_KEY", "eodhd": "EODHD_API_KEY",
@@ -115,7 +115,7 @@ def test_a_fetch_with_a_key_returns_true_bars_within_the_daily_limit(
     assert_true(
         shown, vendors, clock, case.symbol, case.timeframe, case.start, end, case.adjustment
     )
-    assert told(frame)["vendors"] == [case.vendor]
+    assert provenance(frame)["vendors"] == [case.vendor]
     log = vendors.log(case.vendor)
     assert all(KEY in repr((entry.headers, entry.params)) for entry in log)
     assert KEY not in repr(frame.attrs)
@@ -235,5 +235,5 @@ def test_minutes_as_traded_of_a_pinned_vendor_are_a_marked_substitute(
     for _ in range(2):
         with pytest.warns(IncompleteDataWarning, match="raw prices"):
             frame = managers("twelvedata").get_ohlcv(*asked, provider="twelvedata")
-        assert told(frame)["adjustment"] == told(unpinned)["adjustment"] == "raw"
+        assert provenance(frame)["adjustment"] == provenance(unpinned)["adjustment"] == "raw"
         pd.testing.assert_frame_equal(frame, unpinned)

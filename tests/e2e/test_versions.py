@@ -22,7 +22,7 @@ from tests.conftest import WEDNESDAY
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true, ms
-from .twin import told
+from .scripted_vendor import provenance
 
 WEEK = ("BTCUSDT", "1h", "2024-05-01", "2024-05-07")
 
@@ -42,11 +42,11 @@ def _grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, pd
         manager = DataManager(folder / "cache", folder / "rules.yaml", clock=clock)
         for day in range(1, 8):
             frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", f"2024-05-{day:02d}")
-            frames[told(frame)["generation"]] = frame
+            frames[provenance(frame)["generation"]] = frame
         # A bar of all versions is another one in the last.
         vendors.revise(*WEEK[:2], ms("2024-05-01T05:00:00"), 1.01, clock.now_ms() + DAY_MS)
         frame = manager.get_ohlcv(*WEEK, force_refresh=True)
-        frames[told(frame)["generation"]] = frame
+        frames[provenance(frame)["generation"]] = frame
     return folder / "cache", frames
 
 
@@ -65,7 +65,7 @@ def test_every_version_equals_the_answer_returned_then(
         end = before.index[-1].to_pydatetime()
         frame = manager.get_ohlcv(*WEEK[:3], end, version=generation, strict=True)
         pd.testing.assert_frame_equal(frame, before)
-        facts = told(frame)
+        facts = provenance(frame)
         assert (facts["generation"], facts["version"]) == (generation, generation)
         assert (facts["vendors"], facts["from_cache"]) == (["binance"], 1.0)
         assert {span["state"] for span in facts["spans"]} == {"final"}
@@ -92,7 +92,7 @@ def test_a_version_contains_no_bar_that_had_not_closed_then(
     before = manager.get_ohlcv("BTCUSDT", "1h", bars=30)
     clock.advance(2 * DAY_MS / 1000)
     manager.get_ohlcv("BTCUSDT", "1h", bars=80)
-    start, version = before.index[0].to_pydatetime(), told(before)["generation"]
+    start, version = before.index[0].to_pydatetime(), provenance(before)["generation"]
     frame = manager.get_ohlcv("BTCUSDT", "1h", start, version=version, strict=True)
     assert frame["close"].tolist() == before["close"].tolist()
     assert len(manager.get_ohlcv("BTCUSDT", "1h", start)) == 78
@@ -132,7 +132,7 @@ def test_a_revised_bar_is_the_one_of_then(
     store.commit(key, Commit((CommitPiece(other, span, "binance", part.fetched_at, part.kind,
                                     part.basis, "final"),)))  # fmt: skip
     assert not manager.get_ohlcv(*WEEK).equals(before)
-    frame = manager.get_ohlcv(*WEEK, version=told(before)["generation"], strict=True)
+    frame = manager.get_ohlcv(*WEEK, version=provenance(before)["generation"], strict=True)
     pd.testing.assert_frame_equal(frame, before)
 
 
@@ -146,16 +146,16 @@ def test_a_version_is_adjusted_by_its_own_basis(
     manager.get_ohlcv("AAPL", "1d", "2024-03-01", "2024-05-31", adjustment=adjustment)
     now = manager.get_ohlcv(*spring, adjustment=adjustment)
     vendors.clear_log()
-    lane = told(first)["lane"]
+    lane = provenance(first)["lane"]
     if "@" in lane:
         pytest.skip("these prices lie in a lane of their own")
-    version = told(first)["generation"]
+    version = provenance(first)["generation"]
     frame = manager.get_ohlcv(*spring, adjustment=adjustment, version=version, strict=True)
     if adjustment != "all":  # the vendor rounds its own
         assert_true(frame, vendors, clock, "AAPL", "1d", "2024-03-01", "2024-05-01", adjustment)
     columns = ["open", "high", "low", "close", "volume"]
     pd.testing.assert_frame_equal(frame[columns], now[columns])
-    assert told(frame)["as_of"] == told(now)["as_of"]
+    assert provenance(frame)["as_of"] == provenance(now)["as_of"]
     assert vendors.count() == 0
 
 
@@ -164,8 +164,8 @@ def test_a_pinned_vendors_series_has_versions_of_its_own(
 ) -> None:
     pinned = manager.get_ohlcv(*WEEK, provider="binance")
     vendors.clear_log()
-    frame = manager.get_ohlcv(*WEEK, provider="binance", version=told(pinned)["generation"])
-    assert told(frame)["lane"] == "1h@binance"
+    frame = manager.get_ohlcv(*WEEK, provider="binance", version=provenance(pinned)["generation"])
+    assert provenance(frame)["lane"] == "1h@binance"
     pd.testing.assert_frame_equal(frame, pinned)
     with pytest.raises(QueryError, match="has no version 1"):
         manager.get_ohlcv(*WEEK, version=1)
@@ -233,9 +233,9 @@ def test_versions_of_deleted_bars_are_refused_and_their_numbers_not_reused(
     assert (deletion["deleted"], deletion["removed"], deletion["time"][:10]) == (
         by, bars, iso(clock.now_ms())[:10])  # fmt: skip
     anew = again.get_ohlcv("BTCUSDT", "1h", "2024-05-10", "2024-05-11", strict=True)
-    assert told(anew)["generation"] > deletion["generation"] > max(grown)
+    assert provenance(anew)["generation"] > deletion["generation"] > max(grown)
     same = make().get_ohlcv(
-        "BTCUSDT", "1h", "2024-05-10", "2024-05-11", version=told(anew)["generation"]
+        "BTCUSDT", "1h", "2024-05-10", "2024-05-11", version=provenance(anew)["generation"]
     )
     pd.testing.assert_frame_equal(same, anew)
     later = make()

@@ -18,7 +18,7 @@ from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
-from .twin import gaps, told
+from .scripted_vendor import gaps, provenance
 
 TODAY = "2024-06-12"
 AHEAD = {"hours": 3 * HOUR_MS, "days": 3 * DAY_MS, "years": 5 * 366 * DAY_MS}
@@ -90,7 +90,7 @@ def test_a_clock_ahead_during_one_fetch_costs_no_bar(
     request = ("BTCUSDT", timeframe, "2024-06-10")
     at("2024-06-12T15:20:00", ours, clock, ahead)
     first = ask(make(), vendor, *request)
-    final = [s for s in told(first)["spans"] if s["state"] == "final"]
+    final = [s for s in provenance(first)["spans"] if s["state"] == "final"]
     running = {"1h": ms("2024-06-12T15:00:00"), "1d": ms(TODAY)}[timeframe]
     assert all(ms(s["end"]) <= running for s in final)
     for moment, end in (
@@ -125,7 +125,7 @@ def test_a_running_bar_is_never_final_under_a_clock_that_stays_ahead(
         clock.set(ms("2024-06-12T15:20:00") + minutes * MINUTE_MS)
         ours.set(clock.now_ms() + 3 * HOUR_MS)
         frame = ask(make(), vendor, "BTCUSDT", "1h", TODAY)
-        for span in told(frame)["spans"]:
+        for span in provenance(frame)["spans"]:
             assert (
                 span["state"] != "final" or ms(span["end"]) <= clock.now_ms() // HOUR_MS * HOUR_MS
             )
@@ -152,7 +152,7 @@ def test_without_a_vendors_date_the_last_day_counted_from_its_newest_bar_is_prov
 ) -> None:  # fmt: skip
     request = ("BTCUSDT", "1h", "2024-06-01", "2024-06-07")
     frame = ask(make(), own, *request)
-    assert [(s["state"], s["start"]) for s in told(frame)["spans"]] == [
+    assert [(s["state"], s["start"]) for s in provenance(frame)["spans"]] == [
         ("final", "2024-06-01T00:00:00Z"), ("provisional", "2024-06-07T00:00:00Z")
     ]  # fmt: skip
     ask(make(), own, *request)
@@ -162,7 +162,7 @@ def test_without_a_vendors_date_the_last_day_counted_from_its_newest_bar_is_prov
     assert own.asked == 2
     at("2024-06-13T16:00:00", ours, clock)
     frame = ask(make(), own, *request)
-    assert {s["state"] for s in told(frame)["spans"]} == {"final"}
+    assert {s["state"] for s in provenance(frame)["spans"]} == {"final"}
     at("2024-06-20T16:00:00", ours, clock)
     ask(make(), own, *request)
     assert own.asked == 3, "believed for good"
@@ -181,7 +181,7 @@ def test_a_clock_that_was_behind_fetches_a_day_again_and_loses_no_bar(
     before = vendors.count()
     frame = make().get_ohlcv(*request, strict=True)
     pd.testing.assert_frame_equal(frame, first)
-    assert {s["state"] for s in told(frame)["spans"]} == {"final"}
+    assert {s["state"] for s in provenance(frame)["spans"]} == {"final"}
     assert vendors.count() <= before + 1
 
 
@@ -273,8 +273,8 @@ def test_prices_fetched_under_a_clock_behind_without_a_date_header_are_suspect(
     again = lone(vendor).get_ohlcv(*LATE, columns=["state"])
     assert vendors.count() == asked, "not asked again before the clock is right"
     for frame in (doubted, again):
-        assert set(frame["state"]) == {"suspect"} and not told(frame)["complete"]
+        assert set(frame["state"]) == {"suspect"} and not provenance(frame)["complete"]
     at(AFTER_SPLIT, ours, clock)
     healed = lone(vendor).get_ohlcv(*LATE)
     assert_same(healed, right)
-    assert told(healed)["complete"] == told(right)["complete"]
+    assert provenance(healed)["complete"] == provenance(right)["complete"]

@@ -16,8 +16,8 @@ from src.data.model.bars import Bar, BarTable
 from src.data.model.coverage import Coverage
 from src.data.model.frame import build_frame
 
-from .shelf import Market, Shelf, at, every, serving
-from .twin import told
+from .fixed_vendor import FixedVendor, Market, at, every, serving
+from .scripted_vendor import provenance
 
 MARCH = every("1h", "2024-03-04T00:00", "2024-03-08T23:00")
 LOST = every("1h", "2024-03-05T02:00", "2024-03-05T04:00")
@@ -57,10 +57,10 @@ ASK = [("2024-03-04", "2024-03-05"), ("2024-03-06", "2024-03-06"), ("2024-03-07"
 def test_the_quality_of_a_year_keeps_problems_of_earlier_answers(
     market: Market, clock: ManualClock, order: tuple[int, ...]
 ) -> None:
-    shelf = Shelf(clock, MARCH, "binance")
-    shelf.spoil = poor
+    fixed = FixedVendor(clock, MARCH, "binance")
+    fixed.spoil = poor
     for number in order:
-        manager = market.manager(shelf)
+        manager = market.manager(fixed)
         manager.get_ohlcv("BTCUSDT", "1h", *ASK[number])
     found = quality(manager.cache, 2024)
     # Of 120 expected bars three did not come and one is none.
@@ -73,12 +73,12 @@ def test_the_quality_of_a_year_keeps_problems_of_earlier_answers(
 def test_the_quality_of_a_year_drops_problems_that_were_corrected(
     market: Market, clock: ManualClock
 ) -> None:
-    shelf = Shelf(clock, MARCH, "binance")
-    shelf.spoil = poor
-    market.manager(shelf).get_ohlcv("BTCUSDT", "1h", "2024-03-04", "2024-03-08")
-    shelf.spoil = list
+    fixed = FixedVendor(clock, MARCH, "binance")
+    fixed.spoil = poor
+    market.manager(fixed).get_ohlcv("BTCUSDT", "1h", "2024-03-04", "2024-03-08")
+    fixed.spoil = list
     clock.advance(26 * 3600)
-    manager = market.manager(shelf)
+    manager = market.manager(fixed)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-03-04", "2024-03-08", strict=True)
     assert quality(manager.cache, 2024) == {
         "score": 1.0,
@@ -90,8 +90,8 @@ def test_the_quality_of_a_year_drops_problems_that_were_corrected(
 
 def test_each_year_has_its_own_quality_score(market: Market, clock: ManualClock) -> None:
     winter = every("1h", "2023-12-30T00:00", "2024-01-02T23:00")
-    shelf = Shelf(clock, [s for s in winter if not winter[5] <= s < winter[8]], "binance")
-    manager = market.manager(shelf)
+    fixed = FixedVendor(clock, [s for s in winter if not winter[5] <= s < winter[8]], "binance")
+    manager = market.manager(fixed)
     manager.get_ohlcv("BTCUSDT", "1h", "2023-12-30", "2024-01-02")
     assert quality(manager.cache, 2023)["score"] == pytest.approx(45 / 48, abs=1e-6)
     assert quality(manager.cache, 2024)["score"] == 1.0
@@ -102,8 +102,8 @@ def test_a_hole_over_the_end_of_a_year_lowers_the_score_of_both_years(
     market: Market, clock: ManualClock
 ) -> None:
     winter = every("1h", "2023-12-30T00:00", "2024-01-02T23:00")
-    shelf = Shelf(clock, [s for s in winter if not winter[46] <= s < winter[52]], "binance")
-    manager = market.manager(shelf)
+    fixed = FixedVendor(clock, [s for s in winter if not winter[46] <= s < winter[52]], "binance")
+    manager = market.manager(fixed)
     manager.get_ohlcv("BTCUSDT", "1h", "2023-12-30", "2024-01-02")
     assert quality(manager.cache, 2023)["score"] == pytest.approx(46 / 48, abs=1e-6)
     assert quality(manager.cache, 2024)["score"] == pytest.approx(44 / 48, abs=1e-6)
@@ -112,10 +112,10 @@ def test_a_hole_over_the_end_of_a_year_lowers_the_score_of_both_years(
 def test_the_quality_of_a_year_counts_frames_put_into_the_cache(
     market: Market, clock: ManualClock
 ) -> None:
-    shelf = Shelf(clock, MARCH, "binance")
-    cache = market.manager(shelf).cache
+    fixed = FixedVendor(clock, MARCH, "binance")
+    cache = market.manager(fixed).cache
     for day in (MARCH[24:48], MARCH[48:72]):
-        rows = poor([shelf.bar(stamp) for stamp in day])
+        rows = poor([fixed.bar(stamp) for stamp in day])
         frame = build_frame(BarTable.from_bars(rows), Coverage())
         assert cache.put(frame, "BTCUSDT", "1h", None, None)
     found = quality(cache, 2024)
@@ -125,15 +125,15 @@ def test_the_quality_of_a_year_counts_frames_put_into_the_cache(
 
 
 def test_the_quality_of_a_year_survives_compaction(market: Market, clock: ManualClock) -> None:
-    shelf = Shelf(clock, MARCH, "binance")
-    shelf.spoil = poor
-    manager = market.manager(shelf)
+    fixed = FixedVendor(clock, MARCH, "binance")
+    fixed.spoil = poor
+    manager = market.manager(fixed)
     for ask in ASK:
         manager.get_ohlcv("BTCUSDT", "1h", *ask)
     before = quality(manager.cache, 2024)
     upkeep = manager.cache.maintenance
     upkeep.compact(upkeep.series())
-    assert quality(market.manager(shelf).cache, 2024) == before
+    assert quality(market.manager(fixed).cache, 2024) == before
 
 
 # --- problems of answers -----------------------------------------------------------------------
@@ -144,17 +144,17 @@ def test_the_quality_of_a_year_survives_compaction(market: Market, clock: Manual
 def test_problems_of_a_year_are_reported_with_every_answer(
     market: Market, clock: ManualClock, vendor: str, dense: bool
 ) -> None:
-    shelf = Shelf(clock, MARCH, vendor, dense=dense)
-    shelf.spoil = poor
+    fixed = FixedVendor(clock, MARCH, vendor, dense=dense)
+    fixed.spoil = poor
     ask = ("BTC-USD" if vendor != "binance" else "BTCUSDT", "1h", "2024-03-04", "2024-03-08")
-    first = told(market.manager(shelf).get_ohlcv(*ask))["problems"]
+    first = provenance(market.manager(fixed).get_ohlcv(*ask))["problems"]
     assert "3 of 120 expected bars are missing" in first
     assert any("price not positive" in text for text in first)
-    shelf.asked.clear()
-    again = told(market.manager(shelf).get_ohlcv(*ask))
-    assert shelf.asked == []
+    fixed.asked.clear()
+    again = provenance(market.manager(fixed).get_ohlcv(*ask))
+    assert fixed.asked == []
     assert again["problems"] == first
-    part = told(market.manager(shelf).get_ohlcv(*ask[:2], "2024-03-07", "2024-03-08"))
+    part = provenance(market.manager(fixed).get_ohlcv(*ask[:2], "2024-03-07", "2024-03-08"))
     assert part["problems"] == []
     version = again["generation"]
-    assert told(market.manager(shelf).get_ohlcv(*ask, version=version))["problems"] == first
+    assert provenance(market.manager(fixed).get_ohlcv(*ask, version=version))["problems"] == first

@@ -16,8 +16,8 @@ from src.data.feed.sources.history import ManagerHistory
 from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from tests.e2e.shelf import Shelf
-from tests.e2e.twin import route_to
+from tests.e2e.fixed_vendor import FixedVendor
+from tests.e2e.scripted_vendor import route_to
 
 SPAN = Span(parse_iso("2024-06-11"), parse_iso("2024-06-12"))
 
@@ -27,8 +27,8 @@ def test_bars_lost_by_a_stream_are_fetched_with_and_without_a_manager(
     make: Any, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bars = make(tmp_path / "cache", clock=clock)
-    shelf = Shelf(clock, range(*SPAN, HOUR_MS), "binance")
-    route_to(monkeypatch, bars, binance=shelf)
+    fixed = FixedVendor(clock, range(*SPAN, HOUR_MS), "binance")
+    route_to(monkeypatch, bars, binance=fixed)
     grid = BarGrid(
         calendar_for(bars.provider_selector.instrument("BTCUSDT")), Timeframe.parse("1h")
     )
@@ -38,4 +38,4 @@ def test_bars_lost_by_a_stream_are_fetched_with_and_without_a_manager(
         found = history.between(lost, again=again)
         assert [bar.stamp_ms for bar in found.bars] == list(range(*lost, HOUR_MS))
         assert not found.absent
-    assert len(shelf.asked) == 2, "asked again where that is wanted"
+    assert len(fixed.asked) == 2, "asked again where that is wanted"

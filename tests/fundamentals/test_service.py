@@ -34,7 +34,7 @@ FMP = {
 Say = Callable[[dict[str, Any]], None]
 
 
-def told(record: dict[str, Any]) -> dict[str, Any]:
+def metadata_of(record: dict[str, Any]) -> dict[str, Any]:
     found = record["_metadata"]
     assert isinstance(found, dict)
     return found
@@ -58,15 +58,15 @@ def test_one_record_of_two_vendors(manager: DataManager, vendors: Vendors) -> No
     assert (record["market_cap"], record["pe_ratio"]) == (3.0e12, 31.5)
     assert record["revenue"] == 380.0e9
     assert record["profile"]["marketCap"] == 3.0e12
-    assert "beta" not in [d["field"] for d in told(record)["dropped"]]
+    assert "beta" not in [d["field"] for d in metadata_of(record)["dropped"]]
     assert "forward_pe" not in record
-    assert told(record)["field_sources"]["pe_ratio"] == "alpha_vantage"
-    field = told(record)["fields"]["revenue"]
+    assert metadata_of(record)["field_sources"]["pe_ratio"] == "alpha_vantage"
+    field = metadata_of(record)["fields"]["revenue"]
     assert field == {
         "unit": "money", "currency": "USD", "period": "FY", "period_end": "2023-09-30",
         "filed_at": "2023-11-03", "source": "fmp", "fetched_at": "2024-06-12T15:00:30Z",
     }  # fmt: skip
-    assert told(record)["providers_used"] == ["fmp", "alpha_vantage"]
+    assert metadata_of(record)["providers_used"] == ["fmp", "alpha_vantage"]
     assert record["provider_info"] == {
         "primary_source": "fmp", "combined_from": ["fmp", "alpha_vantage"],
         "last_updated": "2024-06-12T15:00:30",
@@ -80,7 +80,9 @@ def test_the_order_that_the_caller_names_decides(manager: DataManager, order: li
         record = manager.get_fundamentals("AAPL", providers=order)
         alone = {name: manager.get_fundamentals("AAPL", providers=[name]) for name in order}
         both = {
-            n for n in alone["fmp"] if n in alone["alpha_vantage"] and n in told(record)["fields"]
+            n
+            for n in alone["fmp"]
+            if n in alone["alpha_vantage"] and n in metadata_of(record)["fields"]
         }
         differing = {n for n in both if alone["fmp"][n] != alone["alpha_vantage"][n]}
         assert differing
@@ -95,7 +97,7 @@ def test_a_fresh_copy_asks_nobody(make: Callable[[], DataManager], vendors: Vend
     asked = len(vendors.asked)
     again = make().get_fundamentals("AAPL")
     assert len(vendors.asked) == asked
-    assert told(again)["providers"]["fmp"]["from_cache"]
+    assert metadata_of(again)["providers"]["fmp"]["from_cache"]
     assert {k: v for k, v in again.items() if k != "_metadata"} == {
         k: v for k, v in first.items() if k != "_metadata"
     }
@@ -171,7 +173,7 @@ def test_only_named_vendors_are_asked_and_used(manager: DataManager, vendors: Ve
     before = len(vendors.asked)
     record = manager.get_fundamentals("AAPL", providers=["av"], force_refresh=True)
     assert vendors.asked[before:] == ["OVERVIEW"]
-    assert set(told(record)["field_sources"].values()) == {"alpha_vantage"}
+    assert set(metadata_of(record)["field_sources"].values()) == {"alpha_vantage"}
     assert record["market_cap"] == 3.05e12
 
 
@@ -189,7 +191,7 @@ def test_named_vendors_that_cannot_be_asked_are_told(
         assert manager.get_fundamentals("AAPL", providers=[name]) == {}
     assert f"{name}: " in caplog.text
     record = manager.get_fundamentals("AAPL", providers=[name, "fmp"])
-    assert name in told(record)["providers_failed"]
+    assert name in metadata_of(record)["providers_failed"]
 
 
 def test_a_vendor_without_its_key_is_not_asked(
@@ -197,7 +199,7 @@ def test_a_vendor_without_its_key_is_not_asked(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     monkeypatch.delenv("FMP_API_KEY")
-    assert told(manager.get_fundamentals("AAPL"))["providers_asked"] == ["alpha_vantage"]
+    assert metadata_of(manager.get_fundamentals("AAPL"))["providers_asked"] == ["alpha_vantage"]
     assert vendors.asked == ["OVERVIEW"]
     monkeypatch.delenv("ALPHA_VANTAGE_API_KEY")
     with caplog.at_level(logging.WARNING):
@@ -258,7 +260,7 @@ def test_each_vendor_is_asked_for_a_share_class_in_its_spelling(
     vendors.bodies["/stable/income-statement"] = []
     record = manager.get_fundamentals(symbol)
     assert record["symbol"] == "BRK-B"
-    assert told(record)["providers_used"] == ["fmp", "alpha_vantage"]
+    assert metadata_of(record)["providers_used"] == ["fmp", "alpha_vantage"]
 
 
 def test_only_vendors_that_serve_crypto_are_queried_for_a_coin(
@@ -272,9 +274,9 @@ def test_only_vendors_that_serve_crypto_are_queried_for_a_coin(
     vendors.bodies["/coins/markets"] = [{"id": "bitcoin", "name": "Bitcoin", "market_cap": 1.2e12}]
     record = manager.get_fundamentals("BTCUSDT")
     assert (record["market_cap"], record["company_name"]) == (1.2e12, "Bitcoin")
-    assert told(record)["fields"]["market_cap"]["currency"] == "USD"
-    assert told(record)["providers_not_asked"]["fmp"] == "it serves stock, not crypto"
-    assert told(record)["listing"]["market"] == "unknown"
+    assert metadata_of(record)["fields"]["market_cap"]["currency"] == "USD"
+    assert metadata_of(record)["providers_not_asked"]["fmp"] == "it serves stock, not crypto"
+    assert metadata_of(record)["listing"]["market"] == "unknown"
     assert "market" not in record
 
 
@@ -287,12 +289,12 @@ def test_a_vendor_is_not_asked_for_markets_that_it_does_not_serve(
     vendors.bodies["/stable/income-statement"] = []
     vendors.bodies["OVERVIEW"] = {}
     record = manager.get_fundamentals("VOD.L")
-    assert "twelvedata" not in told(record)["providers_asked"]
-    assert told(record)["providers_not_asked"]["twelvedata"] == (
+    assert "twelvedata" not in metadata_of(record)["providers_asked"]
+    assert metadata_of(record)["providers_not_asked"]["twelvedata"] == (
         "it serves the markets ASIA, CANADA, EU, SWISS, US, not UK"
     )
-    assert "ended" in told(record)["providers_not_asked"]["ibkr"]
-    assert told(record)["listing"] == {
+    assert "ended" in metadata_of(record)["providers_not_asked"]["ibkr"]
+    assert metadata_of(record)["listing"] == {
         "symbol_type": "stock", "market": "UK", "exchange": "LSE", "country": "GB",
         "currency": "GBP", "international": True,
     }  # fmt: skip
@@ -313,7 +315,7 @@ def test_a_listing_abroad_is_named_by_its_venue(
         "symbol=SIE&mic_code=XETR"
     }
     assert (record["current_price"], record["market"]) == (170.5, "EU")
-    assert told(record)["providers_failed"] == {}
+    assert metadata_of(record)["providers_failed"] == {}
 
 
 def test_a_gateway_that_ended_fundamentals_gives_nothing_and_says_why(
@@ -331,7 +333,7 @@ def test_a_fund_that_only_one_vendor_knows(manager: DataManager, vendors: Vendor
     record = manager.get_fundamentals("SPY")
     assert record["company_name"] == "SPDR S&P 500 ETF Trust"
     assert "revenue" not in record
-    assert "alpha_vantage" in told(record)["providers_failed"]
+    assert "alpha_vantage" in metadata_of(record)["providers_failed"]
     before = len(vendors.asked)
     manager.get_fundamentals("SPY")
     assert len(vendors.asked) == before  # who has just said that it knows nothing is left alone
@@ -371,7 +373,7 @@ def test_one_bad_vendor_does_not_spoil_the_rest(
     vendors.bodies["OVERVIEW"], vendors.status["OVERVIEW"] = body, status
     record = manager.get_fundamentals("AAPL")
     assert record["market_cap"] == 3.0e12
-    assert told(record)["providers_failed"]["alpha_vantage"].startswith(f"{kind}: ")
+    assert metadata_of(record)["providers_failed"]["alpha_vantage"].startswith(f"{kind}: ")
     assert KEY not in json.dumps(record)
     for text in ("come back", "call frequency", "slow down", "gone"):
         assert text not in json.dumps(record)
@@ -392,7 +394,7 @@ def test_a_vendor_that_has_just_failed_is_not_queried_while_others_answer(
     manager.get_fundamentals("AAPL")
     record = manager.get_fundamentals("AAPL")
     assert vendors.asked.count("OVERVIEW") == 1
-    assert "ResponseFormatError" in told(record)["providers_failed"]["alpha_vantage"]
+    assert "ResponseFormatError" in metadata_of(record)["providers_failed"]["alpha_vantage"]
     clock.advance(601)
     manager.get_fundamentals("AAPL")
     assert vendors.asked.count("OVERVIEW") == 2
@@ -409,7 +411,7 @@ def test_a_slow_vendor_costs_the_budget_and_no_more(
     begun = time.perf_counter()
     record = make().get_fundamentals("AAPL")
     assert time.perf_counter() - begun < 15
-    assert "did not answer in time" in told(record)["providers_failed"]["alpha_vantage"]
+    assert "did not answer in time" in metadata_of(record)["providers_failed"]["alpha_vantage"]
     assert record["market_cap"] == 3.0e12
     vendors.gate.set()
     late = [t for t in threading.enumerate() if t.name == "onetape-fundamentals-alpha_vantage"]
@@ -431,7 +433,7 @@ def test_vendors_are_asked_at_once(manager: DataManager, vendors: Vendors) -> No
     vendors.handle = together  # type: ignore[method-assign]
     assert vendors.server is not None
     vendors.server.RequestHandlerClass.do_GET = lambda self: together(self)  # type: ignore[attr-defined]
-    assert told(manager.get_fundamentals("AAPL"))["providers_failed"] == {}
+    assert metadata_of(manager.get_fundamentals("AAPL"))["providers_failed"] == {}
 
 
 def test_many_threads_ask_once(manager: DataManager, vendors: Vendors) -> None:
@@ -455,10 +457,10 @@ def test_an_old_copy_stands_in_for_a_vendor_that_failed(
     clock.advance(8 * DAY_S)
     vendors.status["/stable/profile"] = 500
     record = manager.get_fundamentals("AAPL")
-    assert told(record)["is_stale"]
-    assert told(record)["providers"]["fmp"]["is_stale"]
-    assert not told(record)["providers"]["alpha_vantage"]["is_stale"]
-    assert told(record)["fields"]["current_price"]["fetched_at"] == "2024-06-12T15:00:30Z"
+    assert metadata_of(record)["is_stale"]
+    assert metadata_of(record)["providers"]["fmp"]["is_stale"]
+    assert not metadata_of(record)["providers"]["alpha_vantage"]["is_stale"]
+    assert metadata_of(record)["fields"]["current_price"]["fetched_at"] == "2024-06-12T15:00:30Z"
     assert record["market_cap"] == 3.05e12  # who answered today goes before who did not
     clock.advance(60 * DAY_S)
     vendors.bodies = {}
@@ -494,7 +496,7 @@ def test_conflicts_are_told_and_not_averaged(manager: DataManager, vendors: Vend
     vendors.bodies["OVERVIEW"] = av_overview(MarketCapitalization="2000000000000")
     record = manager.get_fundamentals("AAPL", combination_strategy="consensus")
     assert record["market_cap"] == 3.0e12
-    conflict = next(c for c in told(record)["conflicts"] if c["field"] == "market_cap")
+    conflict = next(c for c in metadata_of(record)["conflicts"] if c["field"] == "market_cap")
     assert (conflict["vendor"], conflict["value"], conflict["currency"]) == (
         "alpha_vantage", 2.0e12, "USD",
     )  # fmt: skip
@@ -504,14 +506,14 @@ def test_conflicts_are_told_and_not_averaged(manager: DataManager, vendors: Vend
 def test_consensus_averages_what_is_near(manager: DataManager) -> None:
     record = manager.get_fundamentals("AAPL", combination_strategy="consensus")
     assert record["market_cap"] == pytest.approx(3.025e12)
-    assert told(record)["field_sources"]["market_cap"] == "fmp+alpha_vantage"
+    assert metadata_of(record)["field_sources"]["market_cap"] == "fmp+alpha_vantage"
 
 
 def test_an_unknown_strategy_is_the_usual_one(
     manager: DataManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = manager.get_fundamentals("AAPL", combination_strategy="best")
-    assert told(record)["combination_strategy"] == "priority_based"
+    assert metadata_of(record)["combination_strategy"] == "priority_based"
     assert "unknown strategy 'best'" in caplog.text
 
 
@@ -530,8 +532,8 @@ def test_as_of_returns_only_statements_filed_by_that_date(
     record = manager.get_fundamentals("AAPL", data_type="statements", as_of=as_of)
     assert [s["period_end"] for s in record.get("statements", [])] == ends
     if ends:
-        assert told(record)["fields"]["revenue"]["period_end"] == ends[0]
-        assert told(record)["as_of"] <= str(as_of)[:10]
+        assert metadata_of(record)["fields"]["revenue"]["period_end"] == ends[0]
+        assert metadata_of(record)["as_of"] <= str(as_of)[:10]
     assert "market_cap" not in record
 
 
@@ -543,18 +545,18 @@ def test_statements_without_filing_dates_are_withheld_with_that_reason(
         "annualReports": [{"fiscalDateEnding": "2022-09-30", "totalRevenue": "394"}],
     }
     record = manager.get_fundamentals("AAPL", data_type="statements", as_of="2023-12-31")
-    assert told(record)["withheld"]["alpha_vantage"] == {
+    assert metadata_of(record)["withheld"]["alpha_vantage"] == {
         "statements": "alpha_vantage does not report when it was filed"
     }
     record = manager.get_fundamentals("AAPL", as_of="2023-12-31")
-    assert "reported it after 2023-12-31" in told(record)["withheld"]["fmp"]["market_cap"]
+    assert "reported it after 2023-12-31" in metadata_of(record)["withheld"]["fmp"]["market_cap"]
     assert "profile" not in record  # the block is of today
 
 
 def test_today_everything_told_was_public(manager: DataManager) -> None:
     record = manager.get_fundamentals("AAPL", as_of="2024-06-12")
     assert record["market_cap"] == 3.0e12
-    assert told(record)["withheld"] == {}
+    assert metadata_of(record)["withheld"] == {}
 
 
 def report_of(
@@ -582,7 +584,7 @@ def test_what_was_said_before_a_report_is_old_after_it(
     manager.get_fundamentals("AAPL", data_type="ratios")
     assert asked() == 0
     clock.advance(DAY_S)
-    first = told(manager.get_fundamentals("AAPL", data_type="ratios"))
+    first = metadata_of(manager.get_fundamentals("AAPL", data_type="ratios"))
     once = asked()
     assert once > 0
     assert not first["is_stale"]
@@ -607,7 +609,7 @@ def test_after_a_report_an_old_answer_stands_in_marked(
     vendors.status["OVERVIEW"] = 500
     record = manager.get_fundamentals("AAPL", data_type="ratios", providers=["alpha_vantage"])
     assert record["pe_ratio"] == 31.5
-    assert told(record)["is_stale"]
+    assert metadata_of(record)["is_stale"]
 
 
 def test_when_it_was_to_report_is_no_knowledge_of_the_past(
@@ -671,9 +673,9 @@ def test_downloaders_of_others_are_asked_by_their_method(
     record = manager.get_fundamentals("AAPL", providers=[name])
     assert (record["market_cap"], record["avg_volume"], record["pe_ratio"]) == (7.0e9, 5, 12.5)
     assert "beta" not in record
-    assert "unit" not in told(record)["fields"]["market_cap"]  # nothing is guessed
+    assert "unit" not in metadata_of(record)["fields"]["market_cap"]  # nothing is guessed
     usual = manager.get_fundamentals("AAPL")
-    assert name in told(usual)["providers_used"]
+    assert name in metadata_of(usual)["providers_used"]
 
 
 @pytest.mark.parametrize("said", [RuntimeError("x"), None, {}, "text", 7, object()])
@@ -682,8 +684,8 @@ def test_a_faulty_downloader_of_another_program_counts_as_failed(
 ) -> None:
     monkeypatch.setitem(manager.provider_selector.downloaders, "fmp", Mock(said))
     record = manager.get_fundamentals("AAPL")
-    assert told(record)["providers_used"] == ["alpha_vantage"]
-    assert "fmp" in told(record)["providers_failed"]
+    assert metadata_of(record)["providers_used"] == ["alpha_vantage"]
+    assert "fmp" in metadata_of(record)["providers_failed"]
 
 
 def test_volume_is_filled_from_a_copy_of_another_type(
@@ -693,7 +695,7 @@ def test_volume_is_filled_from_a_copy_of_another_type(
     vendors.bodies = {"OVERVIEW": av_overview()}
     ratios = manager.get_fundamentals("AAPL", data_type="ratios")
     assert ratios["avg_volume"] == 50_000_000
-    assert told(ratios)["field_sources"]["avg_volume"] == "fmp"
+    assert metadata_of(ratios)["field_sources"]["avg_volume"] == "fmp"
 
 
 def test_symbols_may_be_asked_under_another_name(
@@ -707,7 +709,7 @@ def test_only_the_first_vendor_where_the_rules_say_so(
     manager: DataManager, vendors: Vendors, say: Say
 ) -> None:
     say({"error_handling": {"fallback_to_lower_priority": False}})
-    assert told(manager.get_fundamentals("AAPL"))["providers_used"] == ["fmp"]
+    assert metadata_of(manager.get_fundamentals("AAPL"))["providers_used"] == ["fmp"]
     assert "OVERVIEW" not in vendors.asked
 
 
@@ -715,6 +717,6 @@ def test_money_of_reports_keeps_its_own_currency(manager: DataManager, vendors: 
     vendors.bodies["/stable/profile"] = fmp_profile("VOD.L", currency="GBp", price=71.5)
     vendors.bodies["/stable/income-statement"] = fmp_income("VOD.L", "EUR")
     record = manager.get_fundamentals("VOD.L", providers=["fmp"])
-    fields = told(record)["fields"]
+    fields = metadata_of(record)["fields"]
     assert (record["current_price"], fields["current_price"]["currency"]) == (0.715, "GBP")
     assert (fields["revenue"]["currency"], fields["market_cap"]["currency"]) == ("EUR", "GBP")

@@ -318,7 +318,9 @@ def _stopped(root: Path, key: SeriesKey, commit: Commit, *, is_new: bool) -> Non
             _store(root, disk).commit(key, commit)
         except Killed:
             renamed = [
-                deed.target.name for deed in disk.deeds() if deed.name == "replace" and deed.target
+                made.target.name
+                for made in disk.disk_calls()
+                if made.name == "replace" and made.target
             ]
         if renamed == ["2024.metadata.json", "2024.csv.gz"][: 1 + is_new]:
             shutil.rmtree(spare)

@@ -27,8 +27,8 @@ from src.data.model.span import Span
 from src.data.net.sender_pool import Senders
 from src.data.net.state import State
 from src.data.network import Network
-from tests.e2e.shelf import Shelf, at
-from tests.e2e.twin import route_to
+from tests.e2e.fixed_vendor import FixedVendor, at
+from tests.e2e.scripted_vendor import route_to
 from tests.net.scripted import NOW_MS
 
 from .test_limits import Server
@@ -391,7 +391,7 @@ def hosts(
     monkeypatch.setattr(connect, "_logs", connect._Logs())
     monkeypatch.setenv("ONETAPE_STORE", log_url)
 
-    def make(name: str, *vendors: Shelf) -> DataManager:
+    def make(name: str, *vendors: FixedVendor) -> DataManager:
         monkeypatch.setenv("ONETAPE_STATE_DIR", str(tmp_path / name / "state"))
         manager = DataManager(tmp_path / name / "cache", clock=clock)
         route_to(monkeypatch, manager, **{vendor.name: vendor for vendor in vendors})
@@ -400,11 +400,11 @@ def hosts(
     return make
 
 
-def _shelf(clock: ManualClock, name: str, step: str, *gone: str) -> Shelf:
+def _fixed_vendor(clock: ManualClock, name: str, step: str, *gone: str) -> FixedVendor:
     """Return a vendor of bars of one length that lacks some days."""
     away = {at(day) for day in gone}
     stamps = [s for s in (SESSIONS if step == "1d" else HOURS) if s // DAY_MS * DAY_MS not in away]
-    made = Shelf(clock, stamps, "tiingo", timeframes={step: step}, dense=True)
+    made = FixedVendor(clock, stamps, "tiingo", timeframes={step: step}, dense=True)
     made.name = name
     return made
 
@@ -424,12 +424,12 @@ def test_a_host_queries_a_vendor_last_for_the_days_that_another_host_found_missi
         ("tiingo", "1h", "2024-06-04"),
     ]
     for number, (vendor, step, gone) in enumerate(lacks):
-        a = hosts("a", _shelf(clock, vendor, step, gone))
+        a = hosts("a", _fixed_vendor(clock, vendor, step, gone))
         for letter in "ABCD":
             a.get_ohlcv(f"SY{'XYZ'[number]}{letter}", step, *WEEK)
     assert len(a.gaps().incidents) == 3
-    daily = [_shelf(clock, "tiingo", "1d"), _shelf(clock, "second", "1d")]
-    hourly = [_shelf(clock, "tiingo", "1h"), _shelf(clock, "second", "1h")]
+    daily = [_fixed_vendor(clock, "tiingo", "1d"), _fixed_vendor(clock, "second", "1d")]
+    hourly = [_fixed_vendor(clock, "tiingo", "1h"), _fixed_vendor(clock, "second", "1h")]
     x, y = "tiingo", "second"
     b = hosts("b", *daily)
     assert b._services.network.vendor_days() == []
@@ -442,7 +442,7 @@ def test_a_host_queries_a_vendor_last_for_the_days_that_another_host_found_missi
     assert b.metrics()["vendor_days"] == {"tiingo": 2, "second": 1}
     # One of the vendors has one of its days again, which the other host is the one to find.
     clock.advance(7 * 3600)
-    b = hosts("b", _shelf(clock, "tiingo", "1d"))
+    b = hosts("b", _fixed_vendor(clock, "tiingo", "1d"))
     for letter in "ABCD":
         b.get_ohlcv(f"SYX{letter}", "1d", *WEEK, strict=True)
     assert [(day.vendor, day.day) for day in b.gaps().incidents] == [
@@ -457,8 +457,8 @@ def test_a_host_queries_a_vendor_last_for_the_days_that_another_host_found_missi
 def test_a_day_is_reported_by_the_host_that_found_it(
     hosts: Callable[..., DataManager], clock: ManualClock
 ) -> None:
-    a = hosts("a", _shelf(clock, "tiingo", "1d", "2024-06-05"))
-    b = hosts("b", _shelf(clock, "tiingo", "1d", "2024-06-05"))
+    a = hosts("a", _fixed_vendor(clock, "tiingo", "1d", "2024-06-05"))
+    b = hosts("b", _fixed_vendor(clock, "tiingo", "1d", "2024-06-05"))
     told: dict[str, list[Any]] = {"a": [], "b": []}
     a.on_event(told["a"].append)
     b.on_event(told["b"].append)

@@ -42,8 +42,8 @@ from src.data.observability.events import ShapeChanged
 from src.data.observability.prometheus import MetricsCollector
 from src.data.vendors.binance.bars import BinanceDataDownloader
 from src.data.wiring import build
+from tests.e2e.fixed_vendor import Market, every
 from tests.e2e.share_vendors import SPLIT, ShareVendor, Truth
-from tests.e2e.shelf import Market, every
 from tests.e2e.test_grave_bars import Walker, scaled
 from tests.jobs.alert_records import MemoryRecords
 from tests.vendor_server import Fault, VendorServer

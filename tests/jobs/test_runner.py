@@ -15,7 +15,7 @@ from src.data.jobs.runner import INTERRUPTED, Runner, TaskState, VendorTask
 from src.data.net.deadline import note_wait
 from src.data.progress.events import JobProgress, Progress
 from src.data.progress.results import SeriesResult
-from tests.effort import Crowd
+from tests.effort import ThreadMeter
 
 _LONG_S = 60.0
 
@@ -118,7 +118,7 @@ def test_the_number_of_concurrent_tasks_is_limited_for_each_group() -> None:
 
 
 def test_few_compute_at_once_however_many_work() -> None:
-    computing = Crowd()
+    computing = ThreadMeter()
 
     def work(item: str, _: Callable[[Any], None]) -> None:
         for _ in range(20):

@@ -23,7 +23,7 @@ from src.data.jobs.verify import (
 from src.data.model.bars import Bar
 from src.data.model.instant import iso, parse_iso
 from src.data.wiring import Services, build
-from tests.e2e.twin import Twin, route_to
+from tests.e2e.scripted_vendor import ScriptedVendor, route_to
 from tests.vendor_server import Fault, VendorServer, dividend, split
 
 Verify = Callable[..., Verification]
@@ -226,7 +226,7 @@ def test_each_span_is_compared_with_its_own_vendor(
     vendors: VendorServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first, second = Twin(vendors), Twin(vendors)
+    first, second = ScriptedVendor(vendors), ScriptedVendor(vendors)
     second.name = "other"
     for asking in (manager.provider_selector, services.selector):
         route_to(monkeypatch, asking, twin=first, other=second)
@@ -264,7 +264,7 @@ def test_a_span_that_several_vendors_recorded_as_empty_is_verified_with_each(
     vendors: VendorServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first, second = Twin(vendors), Twin(vendors)
+    first, second = ScriptedVendor(vendors), ScriptedVendor(vendors)
     second.name = "other"
     for asking in (manager.provider_selector, services.selector):
         route_to(monkeypatch, asking, twin=first, other=second)
@@ -284,7 +284,7 @@ def test_a_lane_of_its_own_is_looked_at_too(
     vendors: VendorServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    twin = Twin(vendors)
+    twin = ScriptedVendor(vendors)
     for asking in (manager.provider_selector, services.selector):
         route_to(monkeypatch, asking, twin=twin)
         monkeypatch.setattr(asking, "canonical", lambda name: name)
@@ -356,9 +356,9 @@ def rivals(
     services: Services,
     vendors: VendorServer,
     monkeypatch: pytest.MonkeyPatch,
-) -> tuple[Twin, Twin, Callable[..., Comparison]]:
+) -> tuple[ScriptedVendor, ScriptedVendor, Callable[..., Comparison]]:
     """Return two vendors of one truth, and what compares them without touching the cache."""
-    one, other = Twin(vendors), Twin(vendors)
+    one, other = ScriptedVendor(vendors), ScriptedVendor(vendors)
     other.name = "other"
     route_to(monkeypatch, services.selector, twin=one, other=other)
     monkeypatch.setattr(services.selector, "canonical", lambda name: name)

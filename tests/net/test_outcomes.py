@@ -23,7 +23,7 @@ from src.data.cache.store import BarStore
 from src.data.errors import DataError
 from src.data.net.circuit_breaker import Circuit, CircuitPolicy, Outcome, outcome_of
 from src.data.net.retry import RetryPolicy
-from tests.bars.setup import ThreeVendors, story
+from tests.bars.three_vendors import ThreeVendors, vendors_by_hour
 
 
 class Row(NamedTuple):
@@ -154,7 +154,7 @@ def test_each_error_leads_to_the_next_vendor_or_to_the_caller(
     three_vendors.downloaders["a"].fetch = ends
     if row.next_vendor:
         frame = three_vendors.ask()
-        assert story(frame) == "b24"
+        assert vendors_by_hour(frame) == "b24"
         noted = "empty" if kind is errors.NoDataError else kind.__name__
         assert frame.attrs["onetape"]["attempts"][0]["outcome"] == noted
     else:
@@ -185,7 +185,7 @@ def test_a_store_that_refuses_costs_no_bar(
     monkeypatch.setattr(BarStore, "commit", refuses)
     if row.handled_by == _KEEPER:
         frame = three_vendors.ask()
-        assert story(frame) == "a24"
+        assert vendors_by_hour(frame) == "a24"
         assert frame.attrs["onetape"]["problems"] == ["not stored: scripted"]
     else:
         with pytest.raises(kind, match="scripted"):

@@ -38,15 +38,15 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def told() -> list[CircuitChange]:
+def changes() -> list[CircuitChange]:
     """Return the list to which each change of a circuit is appended."""
     return []
 
 
 @pytest.fixture
-def circuits(tmp_path: Path, clock: ManualClock, told: list[CircuitChange]) -> Circuits:
+def circuits(tmp_path: Path, clock: ManualClock, changes: list[CircuitChange]) -> Circuits:
     """Return circuits that are all closed, whose changes are appended to ``told``."""
-    return Circuits(State(tmp_path, clock), told.append)
+    return Circuits(State(tmp_path, clock), changes.append)
 
 
 def silence() -> TransientError:
@@ -143,7 +143,7 @@ def test_names_that_are_not_found_of_all_vendors_pause_none(circuits: Circuits) 
 
 
 def test_the_first_answer_after_a_lost_network_lifts_the_pauses_that_it_made(
-    circuits: Circuits, told: list[CircuitChange]
+    circuits: Circuits, changes: list[CircuitChange]
 ) -> None:
     for _ in range(5):
         fail(circuits, ACME, silence())
@@ -152,11 +152,11 @@ def test_the_first_answer_after_a_lost_network_lifts_the_pauses_that_it_made(
     for _ in range(5):
         fail(circuits, down, UnavailableError("HTTP 503"))
     assert is_open(circuits, ACME)
-    told.clear()
+    changes.clear()
     answer(circuits, APEX)
     assert not is_open(circuits, ACME)
     assert is_open(circuits, down), "it answered, and badly"
-    assert told == [CircuitChange("acme", DAILY, is_open=False)]
+    assert changes == [CircuitChange("acme", DAILY, is_open=False)]
     answer(circuits, ACME)
 
 

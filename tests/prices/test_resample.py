@@ -77,7 +77,7 @@ def built(
                     span=whole, now_ms=now, **options)  # fmt: skip
 
 
-def told(found: Resampled) -> list[str]:
+def incomplete_bars(found: Resampled) -> list[str]:
     """Return the incomplete bars as ``stamp reason lacking/expected``."""
     return [f"{shown([i.span.start])[0]} {i.reason} {i.lacking}/{i.expected}"
             for i in found.incomplete]  # fmt: skip
@@ -372,7 +372,7 @@ def test_currency_weeks_turn_at_17_in_new_york_summer_and_winter() -> None:
     assert found_counts(found) == [
         ("2024-03-08T17:00", 4), ("2024-03-08T21:00", 1),  # Friday's last hour, 16:00 in winter
         ("2024-03-10T20:00", 3), ("2024-03-11T00:00", 4)]  # fmt: skip
-    assert told(found) == ["2024-03-11T04:00 missing 3/4"]
+    assert incomplete_bars(found) == ["2024-03-11T04:00 missing 3/4"]
 
 
 def test_currency_weeks_lack_the_days_on_which_nobody_trades() -> None:
@@ -392,7 +392,10 @@ def test_weeks_and_months_that_never_pause() -> None:
 def test_a_bar_beyond_the_span_is_incomplete_at_both_ends() -> None:
     found = built(NEW_YORK, "1d", "1w", "2024-06-05", "2024-06-12")
     assert not len(found.table)
-    assert told(found) == ["2024-06-03T00:00 missing 2/5", "2024-06-10T00:00 missing 3/5"]
+    assert incomplete_bars(found) == [
+        "2024-06-03T00:00 missing 2/5",
+        "2024-06-10T00:00 missing 3/5",
+    ]
     assert found.partial.volume.tolist() == [3, 2]
 
 
@@ -418,7 +421,7 @@ def test_a_bar_is_forming_up_to_its_close() -> None:
     for now, complete in ((close - 1, 0), (close, 1)):
         found = built(NEW_YORK, "1d", "1w", "2024-06-10", "2024-06-17", now=now)
         assert len(found.table) == complete
-        assert told(found) == ["2024-06-10T00:00 forming 0/5"] * (1 - complete)
+        assert incomplete_bars(found) == ["2024-06-10T00:00 forming 0/5"] * (1 - complete)
         assert len(found.partial) == 1 - complete
 
 
@@ -426,7 +429,7 @@ def test_what_has_not_come_yet_is_lacking_in_a_forming_bar() -> None:
     bars = flat([parse_iso("2024-06-10"), parse_iso("2024-06-11")])
     found = resample(bars, tf("1d"), tf("1w"), NEW_YORK, span=span("2024-06-10", "2024-06-17"),
                      now_ms=parse_iso("2024-06-12T15:00"))  # fmt: skip
-    assert told(found) == ["2024-06-10T00:00 forming 3/5"]
+    assert incomplete_bars(found) == ["2024-06-10T00:00 forming 3/5"]
     assert rows(found.partial) == [(parse_iso("2024-06-10"), 100, 100, 100, 100, 2)]
 
 
@@ -443,13 +446,16 @@ def test_unanswered_minutes_make_a_longer_bar_incomplete_though_not_dense() -> N
     asked = {"dense": False, "unanswered": [span("2024-06-12T10:30", "2024-06-12T10:32")]}
     found = built(ALWAYS, "1m", "1h", "2024-06-12T09:30", "2024-06-12T12:00", **asked)
     assert shown(found.table.stamps) == ["2024-06-12T11:00"]
-    assert told(found) == ["2024-06-12T09:00 missing 30/60", "2024-06-12T10:00 missing 2/60"]
+    assert incomplete_bars(found) == [
+        "2024-06-12T09:00 missing 30/60",
+        "2024-06-12T10:00 missing 2/60",
+    ]
 
 
 def test_rows_that_are_not_trusted_do_not_complete_a_bar() -> None:
     bad = span("2024-06-12", "2024-06-13")
     found = built(NEW_YORK, "1d", "1w", "2024-06-10", "2024-06-17", unanswered=[bad])
-    assert told(found) == ["2024-06-10T00:00 missing 1/5"]
+    assert incomplete_bars(found) == ["2024-06-10T00:00 missing 1/5"]
 
 
 def test_a_volume_is_the_sum_of_what_is_known() -> None:
@@ -479,7 +485,7 @@ def test_a_print_behind_the_close_goes_into_no_bar() -> None:
     assert found.strays == 1
     assert shown(found.table.stamps) == ["2017-10-06T20:00"]
     assert found.table.volume.tolist() == [1]
-    assert told(found) == ["2017-10-06T18:00 missing 1/2"]
+    assert incomplete_bars(found) == ["2017-10-06T18:00 missing 1/2"]
 
 
 @pytest.mark.parametrize(
@@ -545,7 +551,10 @@ def test_rows_outside_the_span_are_not_looked_at() -> None:
     days = NEW_YORK.opens(tf("1d"), span("2024-06-01", "2024-07-01")).tolist()
     found = resample(flat(days), tf("1d"), tf("1w"), NEW_YORK,
                      span=span("2024-06-11", "2024-06-18"), now_ms=LATER)  # fmt: skip
-    assert told(found) == ["2024-06-10T00:00 missing 1/5", "2024-06-17T00:00 missing 3/4"]
+    assert incomplete_bars(found) == [
+        "2024-06-10T00:00 missing 1/5",
+        "2024-06-17T00:00 missing 3/4",
+    ]
     assert found.partial.volume.tolist() == [4, 1]
 
 
@@ -553,7 +562,7 @@ def test_a_source_bar_stamped_before_its_only_target_bar() -> None:
     # The clock's 9:00 bar opens with the market at 9:30 New York.
     found = built(NEW_YORK, "1h", "2h", "2024-06-12T13:00", "2024-06-12T13:01",
                   source_anchor="clock")  # fmt: skip
-    assert told(found) == ["2024-06-12T13:30 straddled 1/2"]
+    assert incomplete_bars(found) == ["2024-06-12T13:30 straddled 1/2"]
 
 
 def test_weeks_fit_into_a_month_only_where_they_happen_to() -> None:
@@ -595,7 +604,10 @@ def test_outside_of_sessions_no_longer_bar_is_built(start: str, end: str) -> Non
 def test_a_span_without_rows_lacks_every_bar() -> None:
     found = resample(BarTable.empty(), tf("1d"), tf("1w"), NEW_YORK,
                      span=span("2024-06-03", "2024-06-17"), now_ms=LATER)  # fmt: skip
-    assert told(found) == ["2024-06-03T00:00 missing 5/5", "2024-06-10T00:00 missing 5/5"]
+    assert incomplete_bars(found) == [
+        "2024-06-03T00:00 missing 5/5",
+        "2024-06-10T00:00 missing 5/5",
+    ]
     assert not len(found.table) and not len(found.partial)
 
 

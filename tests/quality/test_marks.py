@@ -49,13 +49,13 @@ def ask(manager: DataManager, **more: Any) -> pd.DataFrame:
     return manager.get_ohlcv(BAD, "1d", "2000-01-01", offline=True, adjustment="raw", **more)
 
 
-def told(frame: pd.DataFrame) -> dict[str, Any]:
+def provenance(frame: pd.DataFrame) -> dict[str, Any]:
     account: dict[str, Any] = frame.attrs["onetape"]
     return account
 
 
 def grave(frame: pd.DataFrame) -> list[Any]:
-    return [span for span in told(frame)["spans"] if span.get("reason", "").startswith(GRAVE)]
+    return [span for span in provenance(frame)["spans"] if span.get("reason", "").startswith(GRAVE)]
 
 
 def generation(manager: DataManager, key: SeriesKey = SERIES) -> int:
@@ -79,8 +79,8 @@ def test_bars_marked_grave_by_validation_are_suspect_in_the_next_answer(
         (span,) = grave(frame)
         assert (span["rows"], span["state"]) == (4, "suspect")
         assert span["reason"].startswith("grave: in the whole series: unit: 4 rows 100 times")
-        assert not told(frame)["complete"]
-        assert told(frame)["quality"]["score"] <= 0.9
+        assert not provenance(frame)["complete"]
+        assert provenance(frame)["quality"]["score"] <= 0.9
         with pytest.raises(IncompleteDataError, match="as the whole series shows: unit"):
             ask(one, strict=True)
     wrong = pd.Timestamp(grave(frame)[0]["start"]).date()

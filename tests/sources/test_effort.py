@@ -27,7 +27,7 @@ from src.data.sources import (
 from src.data.sources.foreign_source import SourceQuestion
 from src.data.sources.vendor_source import SourceAnswer
 from tests.cache.counts import FULL
-from tests.cache.disks import CountingDisk
+from tests.cache.disks import RecordingDisk
 from tests.effort import calls_of, effort_of
 from tests.vendor_server import VendorServer
 from tests.vendor_server.keyed import KEY
@@ -37,7 +37,7 @@ from .foreign_stage import YEAR, Own, at, got, minutes
 FIRST = "2024-01-02T00:00"
 
 
-class LaterDisk(CountingDisk):
+class LaterDisk(RecordingDisk):
     """A disk whose time is a second later, so that a file that was just written is not young."""
 
     def now_ns(self) -> int:

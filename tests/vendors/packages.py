@@ -13,7 +13,7 @@ from src.data.config import offered
 from src.data.vendors import foreign, fundamentals_table
 
 
-class Shelf:
+class PackageFolder:
     """A folder on ``sys.path`` into which packages are put."""
 
     def __init__(self, folder: Path) -> None:
@@ -53,11 +53,11 @@ def forget() -> None:
 
 
 @contextmanager
-def shelf(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+def package_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageFolder]:
     """Offer a folder for packages; afterwards everything is as it was."""
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        made = Shelf(folder)
+        made = PackageFolder(folder)
         try:
             yield made
         finally:

@@ -32,7 +32,7 @@ from tests.pages import pages
 from tests.processes import ended, fork
 from tests.vendor_server.stream_faces import STREAM_FACES
 from tests.vendor_server.streams import StreamServer
-from tests.vendors.packages import Shelf, forget, shelf
+from tests.vendors.packages import PackageFolder, forget, package_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = re.split(
@@ -138,11 +138,11 @@ def test_the_first_package_installs_from_its_folder_with_its_test_beside_it(
 @pytest.fixture
 def installed(
     wheels: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Shelf]:
+) -> Iterator[PackageFolder]:
     """Put the packages of the page where importlib finds them."""
     folder = tmp_path / "site"
     folder.mkdir()
-    with shelf(folder, monkeypatch) as made:
+    with package_folder(folder, monkeypatch) as made:
         for wheel in wheels:
             unpack(wheel, folder)
         made.modules += [module for _, modules in PACKAGES.values() for module in modules]
@@ -250,7 +250,7 @@ def test_the_page_from_the_first_block_to_the_last(
 
 
 def test_a_notebook_needs_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with shelf(tmp_path, monkeypatch) as site:
+    with package_folder(tmp_path, monkeypatch) as site:
         site.add("onetape_acme", CLASS)
         assert canonical_name("acme") is None
         exec(compile(NOTEBOOK, "page", "exec"), {})
@@ -376,7 +376,9 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, installed: Shelf, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(
+    tmp_path: Path, installed: PackageFolder, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
     monkeypatch.setenv("ACME_API_KEY", KEY)
     monkeypatch.setenv("LEDGER_API_KEY", KEY)
     monkeypatch.setitem(STREAM_FACES, "acme", AcmeFace)
@@ -420,7 +422,7 @@ def test_the_code_of_a_section_prints_the_output_shown(
     ],
 )
 def test_a_stream_that_fails_ends_its_own_feed_alone(
-    good: str, bad: str, place: Place, installed: Shelf, caplog: pytest.LogCaptureFixture
+    good: str, bad: str, place: Place, installed: PackageFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert good in RELAY
     installed.add("onetape_relay", RELAY.replace(good, bad, 1))

@@ -22,21 +22,21 @@ from src.data.vendors.factory import downloader_for
 from src.data.vendors.fundamentals_table import table_of
 from src.data.vendors.stream_protocol import stream_of
 from tests.net.scripted import reply, serving
-from tests.vendors.packages import Shelf, shelf
+from tests.vendors.packages import PackageFolder, package_folder
 from tests.vendors.test_adding_a_provider import LEDGER, RELAY
 
 KEY = "k3y-c4nary-4711"
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageFolder]:
     folder = tmp_path / "site"
     folder.mkdir()
-    with shelf(folder, monkeypatch) as made:
+    with package_folder(folder, monkeypatch) as made:
         yield made
 
 
-def put_ledger(site: Shelf, code: str = LEDGER) -> None:
+def put_ledger(site: PackageFolder, code: str = LEDGER) -> None:
     site.put(
         "ledger_one",
         code,
@@ -45,7 +45,7 @@ def put_ledger(site: Shelf, code: str = LEDGER) -> None:
     )
 
 
-def put_relay(site: Shelf, code: str = RELAY) -> None:
+def put_relay(site: PackageFolder, code: str = RELAY) -> None:
     site.put(
         "relay_one",
         code,
@@ -96,7 +96,7 @@ STREAMS_AT_FAULT = {
 
 @pytest.mark.parametrize("how", TABLES)
 def test_a_table_at_fault_is_told_where_it_is_asked_for(
-    how: str, site: Shelf, caplog: pytest.LogCaptureFixture, tmp_path: Path,
+    how: str, site: PackageFolder, caplog: pytest.LogCaptureFixture, tmp_path: Path,
     make: Callable[..., DataManager],
 ) -> None:  # fmt: skip
     code, said = TABLES[how]
@@ -130,7 +130,10 @@ def test_a_table_at_fault_is_told_where_it_is_asked_for(
 
 @pytest.mark.parametrize("how", STREAMS_AT_FAULT)
 def test_a_stream_at_fault_is_told_where_it_is_asked_for(
-    how: str, site: Shelf, caplog: pytest.LogCaptureFixture, make: Callable[..., DataManager]
+    how: str,
+    site: PackageFolder,
+    caplog: pytest.LogCaptureFixture,
+    make: Callable[..., DataManager],
 ) -> None:
     code, said = STREAMS_AT_FAULT[how]
     site.put(
@@ -157,7 +160,9 @@ def test_a_stream_at_fault_is_told_where_it_is_asked_for(
         assert manager.get_live_feed("BTCUSDT", "1m", provider="relay") is None
 
 
-def test_a_stream_that_raises_hurts_no_other(site: Shelf, make: Callable[..., DataManager]) -> None:
+def test_a_stream_that_raises_hurts_no_other(
+    site: PackageFolder, make: Callable[..., DataManager]
+) -> None:
     put_relay(site, RELAY.replace("symbol = spelled(", f"symbol = 1 / 0 or '{KEY}' or spelled("))
     manager = make("crypto: {primary: relay, backup: [binance]}")
     assert feeds_of(manager).streamer("BTCUSDT", "1m") == "binance"
@@ -176,7 +181,7 @@ def test_a_stream_that_raises_hurts_no_other(site: Shelf, make: Callable[..., Da
     ],
 )
 def test_a_stream_alone_goes_on_from_bars_of_its_kind_and_thing(
-    symbol: str, venue: str, said: str, site: Shelf, make: Callable[..., DataManager],
+    symbol: str, venue: str, said: str, site: PackageFolder, make: Callable[..., DataManager],
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     """Else another coin of the same letters would follow the history."""
@@ -195,7 +200,7 @@ def test_a_stream_alone_goes_on_from_bars_of_its_kind_and_thing(
 
 
 def test_names_that_are_taken_or_have_no_vendor_are_refused(
-    site: Shelf, caplog: pytest.LogCaptureFixture
+    site: PackageFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     more = {
         FUNDAMENTALS: {"yahoo": "x:TABLE", "nowhere": "x:TABLE", "ledger": "x:TABLE"},
@@ -236,7 +241,7 @@ FIRST = '{"provider_sequences": {"ratios": ["ledger"]}}'
 
 
 def test_a_table_of_another_package_is_asked_by_its_rules_and_key(
-    site: Shelf, make: Callable[..., DataManager], monkeypatch: pytest.MonkeyPatch,
+    site: PackageFolder, make: Callable[..., DataManager], monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     put_ledger(site, LEDGER.replace('("LEDGER_API_KEY",)', '(("LEDGER_API_KEY", "LEDGER_KEY"),)'))
@@ -265,7 +270,7 @@ def test_a_table_of_another_package_is_asked_by_its_rules_and_key(
 
 
 def test_a_table_sends_keys_that_its_vendor_declares(
-    site: Shelf, make: Callable[..., DataManager]
+    site: PackageFolder, make: Callable[..., DataManager]
 ) -> None:
     put_ledger(site, LEDGER.replace('Key("LEDGER_API_KEY"', 'Key("LEDGER_TOKEN"'))
     with pytest.warns(UserWarning, match="its `secrets` lack LEDGER_TOKEN"):
@@ -274,7 +279,10 @@ def test_a_table_sends_keys_that_its_vendor_declares(
 
 @pytest.mark.parametrize("vendor", ["ledger", "tiingo"])
 def test_a_vendor_that_the_file_does_not_name_is_not_asked(
-    vendor: str, site: Shelf, make: Callable[..., DataManager], monkeypatch: pytest.MonkeyPatch
+    vendor: str,
+    site: PackageFolder,
+    make: Callable[..., DataManager],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether its downloader was made for bars before, or not."""
     put_ledger(site)
@@ -286,7 +294,7 @@ def test_a_vendor_that_the_file_does_not_name_is_not_asked(
         assert asks(manager) == {}
 
 
-def test_doctor_names_what_is_at_fault(site: Shelf, tmp_path: Path) -> None:
+def test_doctor_names_what_is_at_fault(site: PackageFolder, tmp_path: Path) -> None:
     put_ledger(site, LEDGER.replace('"pe_ratio"', '"pe"'))
     put_relay(site)
     found = checkup(tmp_path / "cache", network=False)

@@ -23,7 +23,7 @@ from src.data.vendors.factory import (
     names,
     usable_class,
 )
-from tests.vendors.packages import Shelf, shelf
+from tests.vendors.packages import PackageFolder, package_folder
 
 GOOD = """
 from src.data.downloader.base_data_downloader import BaseDataDownloader
@@ -40,14 +40,14 @@ class Beta(BaseDataDownloader):
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageFolder]:
     folder = tmp_path / "site"
     folder.mkdir()
-    with shelf(folder, monkeypatch) as made:
+    with package_folder(folder, monkeypatch) as made:
         yield made
 
 
-def test_a_package_brings_a_vendor(site: Shelf) -> None:
+def test_a_package_brings_a_vendor(site: PackageFolder) -> None:
     assert canonical_name("acme") is None
     site.put("acme_one", GOOD, {"acme": "acme_one:Acme"})
     assert canonical_name(" Acme ") == "acme"
@@ -77,7 +77,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_broken_vendor_plugin_is_reported_and_breaks_no_other(
-    how: str, site: Shelf, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    how: str, site: PackageFolder, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     code, said = BROKEN[how]
     site.put("bad", code, {"acme": "bad:Acme"})
@@ -104,7 +104,7 @@ def test_a_broken_vendor_plugin_is_reported_and_breaks_no_other(
 
 @pytest.mark.parametrize("name", ["binance", "bnc", "ibkr", "Acme", "a-b", "../x", "9lives"])
 def test_names_that_are_taken_or_none_are_refused(
-    name: str, site: Shelf, caplog: pytest.LogCaptureFixture
+    name: str, site: PackageFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = canonical_name(name)
     site.put("acme_one", GOOD, {name: "acme_one:Acme", "beta": "acme_one:Beta"})
@@ -115,7 +115,7 @@ def test_names_that_are_taken_or_none_are_refused(
 
 
 def test_of_two_packages_the_first_by_name_has_the_name(
-    site: Shelf, caplog: pytest.LogCaptureFixture
+    site: PackageFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.put("zzz", GOOD, {"acme": "zzz:Acme"})
     site.put("aaa", GOOD, {"acme": "aaa:Acme"})
@@ -125,7 +125,7 @@ def test_of_two_packages_the_first_by_name_has_the_name(
 
 
 def test_a_package_that_is_there_twice_is_one(
-    site: Shelf, caplog: pytest.LogCaptureFixture
+    site: PackageFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.put("acme_one", GOOD, {"acme": "acme_one:Acme"}, "acme-one")
     site.put("acme_one", GOOD, {"acme": "acme_one:Acme"}, "acme-one-editable")
@@ -134,7 +134,7 @@ def test_a_package_that_is_there_twice_is_one(
 
 
 def test_rules_may_name_a_vendor_plugin_and_a_typo_suggests_its_name(
-    site: Shelf, tmp_path: Path
+    site: PackageFolder, tmp_path: Path
 ) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("crypto: {primary: ACME, backup: [binance]}\nproviders: {Acme: {name: A}}\n")

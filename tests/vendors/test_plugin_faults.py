@@ -20,7 +20,7 @@ from src.data.model.instant import DAY_MS
 from src.data.model.kind import Basis, Kind
 from src.data.vendors.base import BaseDataDownloader
 from tests.net.scripted import reply, serving
-from tests.vendors.packages import Shelf, shelf
+from tests.vendors.packages import PackageFolder, package_folder
 
 DAYS = ("2024-01-01", "2024-01-04")
 RULES = """
@@ -102,17 +102,17 @@ CASES = [
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageFolder]:
     folder = tmp_path / "site"
     folder.mkdir()
     OVER.event = threading.Event()
-    with shelf(folder, monkeypatch) as made:
+    with package_folder(folder, monkeypatch) as made:
         yield made
     OVER.event.set()
 
 
 @pytest.fixture
-def make(site: Shelf, tmp_path: Path) -> Iterator[Callable[[str], DataManager]]:
+def make(site: PackageFolder, tmp_path: Path) -> Iterator[Callable[[str], DataManager]]:
     with serving(lambda handler: reply(handler, b"{}")) as server:
 
         def made(code: str) -> DataManager:
@@ -173,7 +173,7 @@ def test_a_fault_at_import_is_told_and_ends_nothing(
     code: str,
     said: str,
     make: Callable[[str], DataManager],
-    site: Shelf,
+    site: PackageFolder,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -187,7 +187,7 @@ def test_a_fault_at_import_is_told_and_ends_nothing(
 
 
 def test_an_import_that_does_not_end_leaves_time_for_the_next(
-    make: Callable[[str], DataManager], site: Shelf
+    make: Callable[[str], DataManager], site: PackageFolder
 ) -> None:
     manager = make("hang()")
     begun = time.monotonic()
@@ -197,7 +197,7 @@ def test_an_import_that_does_not_end_leaves_time_for_the_next(
 
 
 def test_a_constructor_that_does_not_end_leaves_time_for_the_next(
-    make: Callable[[str], DataManager], site: Shelf
+    make: Callable[[str], DataManager], site: PackageFolder
 ) -> None:
     manager = make("class Bad(Bad):\n    def __init__(self, **wired):\n        hang()")
     begun = time.monotonic()

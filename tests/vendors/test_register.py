@@ -17,7 +17,7 @@ from src.data.model.capabilities import Capabilities, Fetched, FetchQuery
 from src.data.model.instant import DAY_MS
 from src.data.model.kind import Basis, Kind
 from src.data.vendors.base import BaseDataDownloader
-from tests.vendors.packages import Shelf, forget, shelf
+from tests.vendors.packages import PackageFolder, forget, package_folder
 
 DAYS = ("2024-01-01", "2024-01-04")
 LATER = ("2024-02-01", "2024-02-04")
@@ -109,8 +109,8 @@ def test_what_cannot_be_a_vendor_is_refused(cls: Callable[[], Any], why: str) ->
 def test_the_name_of_an_installed_package_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: Shelf
-    with shelf(tmp_path, monkeypatch) as made:
+    made: PackageFolder
+    with package_folder(tmp_path, monkeypatch) as made:
         made.put("note_one", "", {"note": "note_one:Note"})
         with pytest.raises(ConfigError, match="note-one already uses this name"):
             onetape.register(vendor(1.0))

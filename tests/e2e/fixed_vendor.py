@@ -25,7 +25,7 @@ from src.data.vendors.factory import downloader_class, names
 from src.data.vendors.registry import SAMPLES
 from src.data.wiring import Services, build
 
-from .twin import route_to
+from .scripted_vendor import route_to
 
 OURS = [name for name in names() if name not in {"ccxt", "local", "mock", *SAMPLES}]
 
@@ -35,7 +35,7 @@ def serving(asset_class: str, timeframe: str = "1h") -> list[str]:
     return [n for n in OURS if timeframe in downloader_class(n).capabilities.labels(asset_class)]  # type: ignore[arg-type]
 
 
-class Shelf(BaseDataDownloader):
+class FixedVendor(BaseDataDownloader):
     """Has the bars given to it and no others; what begins after now has not been traded yet.
 
     Args:

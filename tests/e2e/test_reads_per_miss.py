@@ -90,16 +90,16 @@ def bars_of(span: Span, close: float, kind: Kind = COIN, vendor: str = "binance"
 @pytest.fixture
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
     """Return what is done, once each, while a request is on its way to a vendor."""
-    deeds: list[Callable[[], object]] = []
+    actions: list[Callable[[], object]] = []
     send = HttpTransport.send
 
     def sent(transport: HttpTransport, request: HttpRequest) -> HttpResponse:
-        while deeds:
-            deeds.pop()()
+        while actions:
+            actions.pop()()
         return send(transport, request)
 
     monkeypatch.setattr(HttpTransport, "send", sent)
-    return deeds
+    return actions
 
 
 def test_bars_that_another_process_stored_during_a_request_are_kept(

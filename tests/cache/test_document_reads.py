@@ -29,10 +29,10 @@ from tests.cache.bars import (
     EVER,
     KIND,
     NOW,
-    aged,
     at,
     index_of,
     lane_folder,
+    make_older,
     mark,
     numbers,
     piece,
@@ -40,7 +40,7 @@ from tests.cache.bars import (
     store_in,
 )
 from tests.cache.crash import Quick
-from tests.cache.disks import CountingDisk, FailingDisk
+from tests.cache.disks import FailingDisk, RecordingDisk
 from tests.cache.test_adopt import OLD, leave
 
 META, DATA, SERIES = "2024.metadata.json", "2024.csv.gz", "series.json"
@@ -70,7 +70,7 @@ def filled(root: Path, what: str) -> BarStore:
     return store
 
 
-def opened(disk: CountingDisk) -> list[str]:
+def opened(disk: RecordingDisk) -> list[str]:
     return [step.path.name for step in disk.steps if step.name == "open"]
 
 
@@ -109,13 +109,13 @@ def test_an_empty_span_has_no_years(tmp_path: Path) -> None:
 
 def test_each_document_is_read_once_and_no_bars_are(tmp_path: Path) -> None:
     filled(tmp_path, "three years of one vendor")
-    store = store_in(tmp_path, disk := CountingDisk())
+    store = store_in(tmp_path, disk := RecordingDisk())
     store.view(DAILY)
     assert sorted(opened(disk)) == [
         "2022.metadata.json", "2023.metadata.json", META, "2025.metadata.json", "series.json",
     ]  # fmt: skip
     assert sum(step.name == "list" for step in disk.steps) == 1
-    aged(lane_folder(tmp_path))
+    make_older(lane_folder(tmp_path))
     store.view(DAILY)
     disk.steps.clear()
     assert store.view(DAILY).rows == 900
@@ -141,7 +141,7 @@ def test_a_first_read_leaves_the_garbage_collector_little_to_look_at(tmp_path: P
     assert (len(gc.get_objects()) - before) / len(keys[1:]) < 70
 
 
-def told(*_: object) -> None:
+def fail(*_: object) -> None:
     raise AssertionError("that is known already")
 
 
@@ -149,8 +149,8 @@ def test_a_view_after_an_own_commit_reads_no_metadata(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = filled(tmp_path, "doubts and what is due")
-    monkeypatch.setattr(lane, "load_meta", told)
-    monkeypatch.setattr(lane, "load_series", told)
+    monkeypatch.setattr(lane, "load_meta", fail)
+    monkeypatch.setattr(lane, "load_series", fail)
     assert (store.view(DAILY).rows, store.view(DAILY).next_due) == (9, NOW)
 
 
@@ -307,7 +307,7 @@ def test_adjoining_spans_of_several_years_become_one(tmp_path: Path) -> None:
 def test_a_year_file_that_an_older_tool_rewrites_in_place_is_read_again(tmp_path: Path) -> None:
     folder = lane_folder(tmp_path)
     leave(folder)
-    aged(folder)
+    make_older(folder)
     store = store_in(tmp_path, Quick())
     assert store.view(DAILY).rows == 5
     lines = OLD.splitlines(keepends=True)

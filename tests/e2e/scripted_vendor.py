@@ -20,7 +20,7 @@ from tests.vendor_server import VendorServer
 Spoil = Callable[[list[Bar]], list[Bar]]
 
 
-class Twin(BaseDataDownloader):
+class ScriptedVendor(BaseDataDownloader):
     """Serves the truth of the vendor server; errors and spoilt rows are scripted.
 
     Args:
@@ -80,16 +80,16 @@ def beside(monkeypatch: Any, manager: Any, second: BaseDataDownloader) -> None:
     monkeypatch.setitem(selector.downloaders, second.name, second)
 
 
-def told(frame: pd.DataFrame) -> Any:
+def provenance(frame: pd.DataFrame) -> Any:
     """Return the provenance."""
     return frame.attrs["onetape"]
 
 
 def states(frame: pd.DataFrame) -> dict[str, str]:
     """Return the state of each stretch by its first stamp."""
-    return {span["start"]: span["state"] for span in told(frame)["spans"]}
+    return {span["start"]: span["state"] for span in provenance(frame)["spans"]}
 
 
 def gaps(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Return the gaps as start, end and reason, without the zone's letter."""
-    return [(g["start"][:-1], g["end"][:-1], g["reason"]) for g in told(frame)["gaps"]]
+    return [(g["start"][:-1], g["end"][:-1], g["reason"]) for g in provenance(frame)["gaps"]]

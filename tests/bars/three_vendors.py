@@ -181,13 +181,13 @@ class ThreeVendors:
         return _runs(NAMES[int(rows[hour(h)]) - 1] if hour(h) in rows else "-" for h in range(24))
 
 
-def story(frame: pd.DataFrame) -> str:
+def vendors_by_hour(frame: pd.DataFrame) -> str:
     """Tell the day hour by hour from the rows alone, such as ``a5 -3 c?16``.
 
     A letter is the vendor whose volume the row has; ``-`` is no row, ``?`` a flagged one.
     """
     names = [NAMES[int(volume) - 1] for volume in frame["volume"]]
-    return _told(frame, dict(zip(_hours(frame), names, strict=True)))
+    return _by_hour(frame, dict(zip(_hours(frame), names, strict=True)))
 
 
 def sources(frame: pd.DataFrame) -> str:
@@ -200,10 +200,10 @@ def sources(frame: pd.DataFrame) -> str:
         h: next((vendor for vendor, start, end in spans if start <= hour(h) < end), "nobody")
         for h in _hours(frame)
     }
-    return _told(frame, named)
+    return _by_hour(frame, named)
 
 
-def _told(frame: pd.DataFrame, names: Mapping[int, str]) -> str:
+def _by_hour(frame: pd.DataFrame, names: Mapping[int, str]) -> str:
     flagged = {entry["stamp"] for entry in frame.attrs["onetape"]["flagged"]}
     return _runs(names.get(h, "-") + "?" * (iso(hour(h)) in flagged) for h in range(24))
 
